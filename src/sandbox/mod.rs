@@ -1,0 +1,1 @@
+//! An Omni stand-in.
