@@ -1,4 +1,7 @@
 //! Keeps the users of an Omni organisation and their attributes as a CSV says.
 
+pub mod desired;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod settings;
+pub mod user;

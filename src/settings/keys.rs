@@ -1,0 +1,156 @@
+//! API keys: read anew for each run, never shown.
+
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// The most bytes a file of keys may have.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// At least one key, in the order written, each once.
+#[derive(Clone, Debug)]
+pub struct ApiKeys(Vec<SecretString>);
+
+impl ApiKeys {
+    /// The keys.
+    #[must_use]
+    pub fn as_slice(&self) -> &[SecretString] {
+        &self.0
+    }
+}
+
+/// Where the keys come from. `OMNI_API_KEY` goes before `omni.api_key_file`, as the environment
+/// goes before the settings file.
+#[derive(Clone, Debug, Default)]
+pub struct KeySource {
+    /// What `OMNI_API_KEY` said.
+    pub(super) variable: Option<SecretString>,
+    /// `omni.api_key_file`.
+    pub(super) file: Option<PathBuf>,
+}
+
+/// Why there are no keys. Never holds one.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Neither the variable nor the file is set.
+    #[error("no API key: set omni.api_key_file, or the environment variable OMNI_API_KEY")]
+    Missing,
+    /// The file can't be read.
+    #[error("omni.api_key_file {}: {problem}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// What is there is no key.
+    #[error("{place}: line {line} is no API key: a key has no blanks and only ASCII characters")]
+    Malformed {
+        /// Where it stands.
+        place: String,
+        /// Which line.
+        line: usize,
+    },
+}
+
+impl KeySource {
+    /// The keys from a text, one a line, as a test or a sandbox has them.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self {
+            variable: Some(text.into()),
+            file: None,
+        }
+    }
+
+    /// Whether both places are set, so that one of them is passed over.
+    #[must_use]
+    pub fn is_doubled(&self) -> bool {
+        self.variable.is_some() && self.file.is_some()
+    }
+
+    /// Reads the keys as they are now.
+    ///
+    /// # Errors
+    /// When there is none, or what is there is none.
+    pub fn read(&self) -> Result<ApiKeys, KeyError> {
+        use secrecy::ExposeSecret;
+        if let Some(text) = &self.variable {
+            return parse(text.expose_secret(), "OMNI_API_KEY");
+        }
+        let path = self.file.as_ref().ok_or(KeyError::Missing)?;
+        let wrong = |problem: String| KeyError::File {
+            path: path.clone(),
+            problem,
+        };
+        let mut text = Zeroizing::new(String::new());
+        let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+        file.take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(|e| wrong(e.to_string()))?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(wrong(format!(
+                "over {MAX_BYTES} bytes; it holds one key per line"
+            )));
+        }
+        if text.trim().is_empty() {
+            return Err(wrong("it is empty; it holds one key per line".into()));
+        }
+        parse(&text, &format!("omni.api_key_file {}", path.display()))
+    }
+}
+
+fn parse(text: &str, place: &str) -> Result<ApiKeys, KeyError> {
+    let mut keys: Vec<&str> = Vec::new();
+    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let key = line.trim();
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(KeyError::Malformed {
+                place: place.into(),
+                line: at + 1,
+            });
+        }
+        if !key.is_empty() && !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    if keys.is_empty() {
+        return Err(KeyError::Missing);
+    }
+    Ok(ApiKeys(keys.into_iter().map(Into::into).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    fn keys(text: &str) -> Result<Vec<String>, KeyError> {
+        let keys = KeySource::from_text(text).read()?;
+        Ok(keys
+            .as_slice()
+            .iter()
+            .map(|key| key.expose_secret().into())
+            .collect())
+    }
+
+    #[test]
+    fn reads_one_key_a_line_each_once() {
+        assert_eq!(
+            keys("\u{feff}one\r\n\n two \none\n").expect("keys"),
+            ["one", "two"]
+        );
+    }
+
+    #[test]
+    fn names_the_line_and_never_the_key() {
+        let error = keys("fine\nhunter 2\n")
+            .expect_err("blank inside")
+            .to_string();
+        assert!(error.contains("OMNI_API_KEY: line 2"), "{error}");
+        assert!(!error.contains("hunter"), "{error}");
+        assert!(matches!(keys("\n"), Err(KeyError::Missing)));
+        assert!(!format!("{:?}", KeySource::from_text("hunter2")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,354 @@
+//! Settings: TOML file, then environment, then flags, checked once into types that can't be wrong.
+//!
+//! [`load`] merges the sources into [`raw::RawSettings`] (plain texts and numbers, unknown keys
+//! refused) and turns that into [`Settings`]. Secrets never pass through here: a setting names the
+//! file that holds one, and [`keys`] reads it when it is needed, past the config crate, whose errors
+//! print values.
+
+mod base_url;
+mod cron;
+mod keys;
+mod load;
+mod parse;
+mod raw;
+
+pub use base_url::BaseUrl;
+pub use cron::Schedule;
+pub use keys::{ApiKeys, KeyError, KeySource};
+pub use load::{Environment, load};
+pub use raw::RawSettings;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is wrong with the settings: which one, what it says, what it may be.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A setting's value is not one of those it may have.
+    #[error("{key} = {value:?}: {problem}")]
+    Value {
+        /// The setting, as `section.key`.
+        key: &'static str,
+        /// What it says.
+        value: String,
+        /// What is wrong with that, and what it may be.
+        problem: String,
+    },
+    /// A setting that a command needs is not there.
+    #[error(
+        "{key} is not set: write it in the settings file, or set the environment variable {variable}"
+    )]
+    Missing {
+        /// The setting, as `section.key`.
+        key: &'static str,
+        /// The variable that sets it too.
+        variable: &'static str,
+    },
+    /// There is no such setting.
+    #[error("{place}: there is no setting {key}{}", near(.nearest.as_deref()))]
+    Unknown {
+        /// The file or the variable that names it.
+        place: String,
+        /// The key, as `section.key`.
+        key: String,
+        /// The known one that is most like it.
+        nearest: Option<String>,
+    },
+    /// The settings file can't be read or is no TOML, or a value has the wrong type.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+fn near(nearest: Option<&str>) -> String {
+    nearest
+        .map(|key| format!("; did you mean {key}?"))
+        .unwrap_or_default()
+}
+
+/// All settings, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How to reach Omni.
+    pub omni: OmniSettings,
+    /// Where the roster is and how to read it.
+    pub source: SourceSettings,
+    /// When runs start by themselves.
+    pub schedule: ScheduleSettings,
+    /// What may be done.
+    pub policy: Policy,
+    /// How old a kept observation may be for a file event.
+    pub max_age: Duration,
+    /// Where the state is kept, and for how long.
+    pub state: StateSettings,
+    /// What is served.
+    pub serve: ServeSettings,
+    /// The file that holds the webhook's URL.
+    pub webhook_url_file: Option<PathBuf>,
+    /// How long a stop may take.
+    pub grace: Duration,
+    /// How the log is written.
+    pub log: LogSettings,
+}
+
+/// `[omni]`: how to reach Omni.
+#[derive(Clone, Debug)]
+pub struct OmniSettings {
+    base_url: Option<BaseUrl>,
+    /// Where the API keys come from.
+    pub keys: KeySource,
+    /// Requests a minute and key.
+    pub requests_per_minute: u32,
+    /// Requests under way at once.
+    pub max_in_flight: usize,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How updates are sent.
+    pub update_method: UpdateMethod,
+    /// An extra certificate authority (PEM).
+    pub ca_file: Option<PathBuf>,
+}
+
+impl OmniSettings {
+    /// The organisation's address.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn base_url(&self) -> Result<&BaseUrl, SettingsError> {
+        let missing = SettingsError::Missing {
+            key: "omni.base_url",
+            variable: "OMNI_BASE_URL",
+        };
+        self.base_url.as_ref().ok_or(missing)
+    }
+}
+
+/// How an update is sent (`omni.update_method`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateMethod {
+    /// `PATCH` with only what changes.
+    Patch,
+    /// `PUT` of the whole user, read right before.
+    Put,
+}
+
+/// `[source]`: where the roster is and how to read it.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// A CSV file, or a folder of them.
+    pub path: Option<PathBuf>,
+    /// Which files of a folder count.
+    pub select: Select,
+    /// How changes are noticed.
+    pub watch: Watch,
+    /// How often a polled source is looked at.
+    pub poll_interval: Duration,
+    /// How long a file must stand still before it counts as whole.
+    pub settle: Duration,
+    /// What a blank attribute cell means.
+    pub blank_cells: BlankCells,
+    /// What the bytes are.
+    pub encoding: Encoding,
+    /// What separates cells; `None`: found out from the header.
+    pub delimiter: Option<u8>,
+    /// The most bytes a file may have.
+    pub max_bytes: u64,
+    /// The folder for row reports, relative to the roster's; `None` for none.
+    pub reports: Option<PathBuf>,
+}
+
+impl SourceSettings {
+    /// The roster's path.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn path(&self) -> Result<&std::path::Path, SettingsError> {
+        let missing = SettingsError::Missing {
+            key: "source.path",
+            variable: "OMNI_USER_SYNC__SOURCE__PATH",
+        };
+        self.path.as_deref().ok_or(missing)
+    }
+}
+
+/// Which files of a folder count (`source.select`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Select {
+    /// All of them together.
+    All,
+    /// The newest, by time, then name.
+    Newest,
+}
+
+/// How changes of the roster are noticed (`source.watch`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// By events where the file system has them, else by polling.
+    Auto,
+    /// By events, with a slow poll beside.
+    Native,
+    /// By polling.
+    Poll,
+    /// Not at all.
+    Off,
+}
+
+/// What a blank attribute cell means (`source.blank_cells`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlankCells {
+    /// The attribute is cleared.
+    Clear,
+    /// The attribute stays as it is.
+    Keep,
+}
+
+/// What the roster's bytes are (`source.encoding`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// By its byte order mark, else strict UTF-8.
+    Auto,
+    /// Windows-1252, as older spreadsheets save.
+    Windows1252,
+}
+
+/// `[schedule]`: when runs start by themselves.
+#[derive(Clone, Debug)]
+pub struct ScheduleSettings {
+    /// The times; `None` for none.
+    pub times: Option<Schedule>,
+    /// Whether the start of the daemon starts a run.
+    pub run_on_start: bool,
+}
+
+/// `[policy]`: what may be done.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Whether the daemon acts.
+    pub mode: Mode,
+    /// Whether users that the roster does not name are removed.
+    pub prune: Prune,
+    /// How long a user must be missing before that.
+    pub prune_grace: Duration,
+    /// What a removal is.
+    pub removal: Removal,
+    /// Whether users that others deactivated are activated by an upsert.
+    pub reactivate: bool,
+    /// Who is never removed or deactivated.
+    pub protect: Protect,
+    /// The most removals before all are held.
+    pub max_removals: Limit,
+    /// So many pass below a percentage.
+    pub max_removals_floor: u64,
+    /// The most updates that empty a value, before all such are held.
+    pub max_clears: Limit,
+    /// The most updates, before all are held; `None` for no limit.
+    pub max_updates: Option<Limit>,
+}
+
+/// Whether the daemon acts (`policy.mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It carries out what is planned.
+    Apply,
+    /// It only watches and tells.
+    Plan,
+}
+
+/// Whether users that the roster does not name are removed (`policy.prune`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prune {
+    /// Never.
+    Never,
+    /// Those whom we made, or whom a roster once named.
+    Managed,
+    /// All of them.
+    All,
+}
+
+/// What a removal is (`policy.removal`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// `DELETE`: the membership is revoked.
+    Delete,
+    /// `active: false`: the user stays and can't log in.
+    Deactivate,
+}
+
+/// Who is never removed or deactivated (`policy.protect`): whole addresses or globs with `*` and
+/// `?`, without case.
+#[derive(Clone, Debug, Default)]
+pub struct Protect(Vec<wildmatch::WildMatch>);
+
+impl Protect {
+    /// Takes the globs.
+    #[must_use]
+    pub fn new<S: AsRef<str>>(globs: &[S]) -> Self {
+        let lower = |glob: &S| wildmatch::WildMatch::new(&glob.as_ref().trim().to_lowercase());
+        Self(globs.iter().map(lower).collect())
+    }
+
+    /// Whether a user is protected.
+    #[must_use]
+    pub fn covers(&self, email: &crate::user::Email) -> bool {
+        !self.0.is_empty() && {
+            let folded = email.folded();
+            self.0.iter().any(|glob| glob.matches(&folded))
+        }
+    }
+}
+
+/// A limit of the guard: a share of the users in Omni, or a plain count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many of a hundred users.
+    Percent(u64),
+    /// So many users.
+    Count(u64),
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+/// `[state]`: where the state is kept, and for how long.
+#[derive(Clone, Debug)]
+pub struct StateSettings {
+    /// The folder.
+    pub dir: PathBuf,
+    /// How long runs and changes are kept.
+    pub retain: Duration,
+}
+
+/// `[serve]`: what is served.
+#[derive(Clone, Debug)]
+pub struct ServeSettings {
+    /// The address; `None` for no server.
+    pub listen: Option<SocketAddr>,
+    /// Further `Host` names that are accepted.
+    pub hosts: Vec<String>,
+    /// The file that holds the admin token.
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// `[log]`: how the log is written.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// As lines for people, or as JSON.
+    pub format: LogFormat,
+    /// A filter as of `tracing`: `info`, `omni_user_sync=debug,warn`.
+    pub filter: String,
+}
+
+/// How a log line looks (`log.format`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

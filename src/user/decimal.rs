@@ -1,0 +1,81 @@
+//! Exact decimal numbers, for comparing.
+
+/// A decimal number in canonical form, so that equal numbers are equal texts: no sign for zero, no
+/// leading zeros, no trailing zeros in the fraction. Never through floating point, whatever the
+/// number of digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal(Box<str>);
+
+impl Decimal {
+    /// Reads `7`, `-7.50`, `+.5`, `5.`. Nothing else is a decimal number here: no exponent (a
+    /// spreadsheet that writes `1.2E+05` has dropped digits), no thousands marks, no comma.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (negative, digits) = match text.as_bytes().first()? {
+            b'-' => (true, &text[1..]),
+            b'+' => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let is_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if (whole.is_empty() && fraction.is_empty()) || !is_digits(whole) || !is_digits(fraction) {
+            return None;
+        }
+        let whole = whole.trim_start_matches('0');
+        let fraction = fraction.trim_end_matches('0');
+        if whole.is_empty() && fraction.is_empty() {
+            return Some(Self("0".into()));
+        }
+        let sign = if negative { "-" } else { "" };
+        let whole = if whole.is_empty() { "0" } else { whole };
+        let point = if fraction.is_empty() { "" } else { "." };
+        Some(Self([sign, whole, point, fraction].concat().into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn canonical(text: &str) -> Option<String> {
+        Decimal::parse(text).map(|decimal| decimal.0.into())
+    }
+
+    #[test]
+    fn has_one_form_per_number() {
+        for (text, want) in [
+            ("7", "7"),
+            ("7.0", "7"),
+            ("007", "7"),
+            ("+7.", "7"),
+            ("-0.0", "0"),
+            (".50", "0.5"),
+            ("-.5", "-0.5"),
+            ("12345678901234567890.10", "12345678901234567890.1"),
+            ("9007199254740993", "9007199254740993"),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Some(want), "{text}");
+        }
+        for text in [
+            "", "-", ".", "1e5", "1,5", "1 000", "٣", "0x1", "NaN", "1.2.3", "--1",
+        ] {
+            assert_eq!(canonical(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn zeros_at_the_edges_change_nothing(whole in "[0-9]{0,30}", fraction in "[0-9]{0,30}", left in 0usize..5, right in 0usize..5) {
+            let plain = format!("{whole}.{fraction}");
+            let padded = format!("{}{plain}{}", "0".repeat(left), "0".repeat(right));
+            prop_assume!(!whole.is_empty() || !fraction.is_empty());
+            prop_assert_eq!(canonical(&plain), canonical(&padded));
+        }
+
+        #[test]
+        fn agrees_with_integers(a in any::<i64>(), b in any::<i64>()) {
+            prop_assert_eq!(canonical(&a.to_string()) == canonical(&format!("{b}.00")), a == b);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! One e-mail address, compared without case.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// One e-mail address as it was written. Equality, order and hash ignore case, since Omni's
+/// treatment of case is not published and two memberships that differ only in it must not be made.
+#[derive(Clone)]
+pub struct Email(Box<str>);
+
+/// Why a text is no e-mail address. `Display` is a whole clause for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EmailError {
+    /// Nothing there.
+    #[error("the email is blank")]
+    Blank,
+    /// A blank or a control character inside.
+    #[error("an email has no blanks or control characters inside")]
+    Blanks,
+    /// Not exactly one `@` with something on both sides.
+    #[error("an email has the form local@domain, with one @")]
+    Form,
+    /// Longer than an address can be.
+    #[error("an email has at most {} characters", Email::MAX)]
+    Long,
+}
+
+impl Email {
+    /// The most characters an address can have (RFC 3696: 64 + 1 + 255).
+    pub const MAX: usize = 320;
+
+    /// Reads an address; edge blanks are no part of it.
+    ///
+    /// # Errors
+    /// Says what keeps the text from being one address.
+    pub fn parse(text: &str) -> Result<Self, EmailError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(EmailError::Blank);
+        }
+        if text.len() > Self::MAX && text.chars().count() > Self::MAX {
+            return Err(EmailError::Long);
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(EmailError::Blanks);
+        }
+        match text.split_once('@') {
+            Some((local, domain))
+                if !local.is_empty() && !domain.is_empty() && !domain.contains('@') =>
+            {
+                Ok(Self(text.into()))
+            }
+            _ => Err(EmailError::Form),
+        }
+    }
+
+    /// The address as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address in lower case: equal addresses have the same.
+    #[must_use]
+    pub fn folded(&self) -> Cow<'_, str> {
+        if self.0.chars().all(|c| !c.is_uppercase()) {
+            Cow::Borrowed(&self.0)
+        } else {
+            Cow::Owned(self.fold().collect())
+        }
+    }
+
+    fn fold(&self) -> impl Iterator<Item = char> + '_ {
+        self.0.chars().flat_map(char::to_lowercase)
+    }
+}
+
+impl PartialEq for Email {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 || self.fold().eq(other.fold())
+    }
+}
+
+impl Eq for Email {}
+
+impl Ord for Email {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.fold().cmp(other.fold())
+    }
+}
+
+impl PartialOrd for Email {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Email {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if self.0.is_ascii() {
+            self.0
+                .bytes()
+                .for_each(|b| state.write_u32(b.to_ascii_lowercase().into()));
+        } else {
+            self.fold().for_each(|c| state.write_u32(c.into()));
+        }
+    }
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn takes_one_address_and_nothing_else() {
+        for (text, want) in [
+            ("ann@x.co", Ok("ann@x.co")),
+            ("  Ann@x.co\u{a0}", Ok("Ann@x.co")),
+            ("é+a@ü.co", Ok("é+a@ü.co")),
+            ("", Err(EmailError::Blank)),
+            (" \t", Err(EmailError::Blank)),
+            ("ann", Err(EmailError::Form)),
+            ("@x.co", Err(EmailError::Form)),
+            ("ann@", Err(EmailError::Form)),
+            ("a@b@c", Err(EmailError::Form)),
+            ("a b@x.co", Err(EmailError::Blanks)),
+            ("a\u{a0}b@x.co", Err(EmailError::Blanks)),
+            ("a\0b@x.co", Err(EmailError::Blanks)),
+        ] {
+            let got = Email::parse(text);
+            assert_eq!(
+                got.as_ref().map(Email::as_str),
+                want.as_ref().copied(),
+                "{text:?}"
+            );
+        }
+        assert!(Email::parse(&format!("{}@x.co", "é".repeat(315))).is_ok());
+        assert_eq!(
+            Email::parse(&format!("{}@x.co", "é".repeat(316))),
+            Err(EmailError::Long)
+        );
+    }
+
+    #[test]
+    fn ignores_case_in_equality_order_and_hash() {
+        let emails: Vec<_> = ["Ann@X.co", "ann@x.CO", "ÉVE@x.co", "éve@x.co"]
+            .iter()
+            .map(|text| Email::parse(text).expect("valid"))
+            .collect();
+        assert_eq!(emails[0], emails[1]);
+        assert_eq!(emails[2], emails[3]);
+        assert!(emails[0] < emails[2]);
+        assert_eq!(emails.iter().collect::<HashSet<_>>().len(), 2);
+        assert_eq!(emails[0].folded(), "ann@x.co");
+        assert_eq!(emails[2].folded(), "éve@x.co");
+    }
+}

@@ -1,0 +1,189 @@
+//! Omni's attribute definitions, and what they say about values.
+
+use super::{AttributeName, Decimal, Value};
+use std::collections::BTreeMap;
+
+/// What an attribute's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueType {
+    /// Text, compared exactly.
+    String,
+    /// A number, compared as an exact decimal.
+    Number,
+}
+
+/// One attribute as Omni defines it (`GET /api/v1/user-attributes`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// The reference used as a CSV column.
+    pub name: AttributeName,
+    /// What its values are.
+    pub value_type: ValueType,
+    /// Whether it holds a list.
+    pub multiple: bool,
+    /// Whether Omni alone sets it.
+    pub system: bool,
+    /// What applies where a user has no value of their own.
+    pub default: Option<Value>,
+}
+
+/// All definitions of the organisation, or the knowledge that they can't be had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schema {
+    definitions: Option<BTreeMap<AttributeName, Definition>>,
+}
+
+impl Schema {
+    /// The definitions as Omni gave them.
+    #[must_use]
+    pub fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
+        let by_name = definitions
+            .into_iter()
+            .map(|one| (one.name.clone(), one))
+            .collect();
+        Self {
+            definitions: Some(by_name),
+        }
+    }
+
+    /// No definitions to be had (403, 404, offline): attributes can't be checked, and values are
+    /// compared as texts.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self::default()
+    }
+
+    /// Whether there are definitions to check against.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.definitions.is_some()
+    }
+
+    /// The definition of an attribute. `None` where there is none, or none can be had.
+    #[must_use]
+    pub fn get(&self, name: &AttributeName) -> Option<&Definition> {
+        self.definitions.as_ref()?.get(name)
+    }
+
+    /// All definitions by name; none where they can't be had.
+    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
+        self.definitions.iter().flat_map(BTreeMap::values)
+    }
+
+    /// Whether two values of an attribute are the same: no value equals no value, numbers are
+    /// exact decimals, lists are sets, and text is exact.
+    #[must_use]
+    pub fn same(&self, name: &AttributeName, a: Option<&Value>, b: Option<&Value>) -> bool {
+        match (a, b) {
+            (None, None) => true,
+            (Some(a), Some(b)) if a == b => true,
+            (Some(Value::One(a)), Some(Value::One(b))) => {
+                self.is_number(name) && number_key(a) == number_key(b)
+            }
+            (Some(Value::Many(a)), Some(Value::Many(b))) => same_set(a, b, self.is_number(name)),
+            _ => false,
+        }
+    }
+
+    /// Whether an attribute holds what was asked for: the same value, or, where it was to be
+    /// cleared, the default that Omni falls back to.
+    #[must_use]
+    pub fn converged(
+        &self,
+        name: &AttributeName,
+        wanted: Option<&Value>,
+        have: Option<&Value>,
+    ) -> bool {
+        let fallback = || {
+            self.get(name)
+                .and_then(|definition| definition.default.as_ref())
+        };
+        self.same(name, wanted, have)
+            || (wanted.is_none() && have.is_some() && self.same(name, fallback(), have))
+    }
+
+    fn is_number(&self, name: &AttributeName) -> bool {
+        self.get(name)
+            .is_some_and(|definition| definition.value_type == ValueType::Number)
+    }
+}
+
+/// Equal for equal numbers; what is no number stands for itself.
+fn number_key(text: &str) -> Result<Decimal, &str> {
+    Decimal::parse(text).ok_or(text)
+}
+
+fn same_set(a: &[Box<str>], b: &[Box<str>], numbers: bool) -> bool {
+    use std::collections::HashSet;
+    if numbers {
+        let keys = |items: &'_ [Box<str>]| -> HashSet<_> {
+            items
+                .iter()
+                .map(|item| number_key(item).map_err(str::to_owned))
+                .collect()
+        };
+        keys(a) == keys(b)
+    } else {
+        a.iter().collect::<HashSet<_>>() == b.iter().collect::<HashSet<_>>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(name: &str, value_type: ValueType, default: Option<Value>) -> Definition {
+        Definition {
+            name: AttributeName::new(name),
+            value_type,
+            multiple: false,
+            system: false,
+            default,
+        }
+    }
+
+    fn same(name: &str, a: Option<Value>, b: Option<Value>) -> bool {
+        let schema = Schema::new([
+            definition("n", ValueType::Number, None),
+            definition("s", ValueType::String, None),
+        ]);
+        schema.same(&AttributeName::new(name), a.as_ref(), b.as_ref())
+    }
+
+    #[test]
+    fn numbers_are_compared_as_numbers_and_text_as_text() {
+        assert!(same("n", Value::one("7"), Value::one("7.0")));
+        assert!(!same(
+            "n",
+            Value::one("9007199254740993"),
+            Value::one("9007199254740992")
+        ));
+        assert!(!same("s", Value::one("7"), Value::one("7.0")));
+        assert!(same(
+            "n",
+            Value::many(["1", "2.0"]),
+            Value::many(["2", "1.00"])
+        ));
+        assert!(!same("n", Value::one("x"), Value::one("y")));
+    }
+
+    #[test]
+    fn lists_are_sets_and_no_list_is_a_single_value() {
+        assert!(same("s", Value::many(["a", "b"]), Value::many(["b", "a"])));
+        assert!(!same("s", Value::many(["a", "b"]), Value::many(["a", "c"])));
+        assert!(!same("s", Value::many(["a"]), Value::one("a")));
+        assert!(same("s", None, None));
+        assert!(!same("s", None, Value::one("a")));
+    }
+
+    #[test]
+    fn a_cleared_value_that_falls_back_to_its_default_has_converged() {
+        let tier = definition("tier", ValueType::String, Value::one("standard"));
+        let (name, schema) = (tier.name.clone(), Schema::new([tier]));
+        let standard = Value::one("standard");
+        assert!(schema.converged(&name, None, standard.as_ref()));
+        assert!(schema.converged(&name, None, None));
+        assert!(!schema.converged(&name, None, Value::one("gold").as_ref()));
+        assert!(!schema.converged(&name, standard.as_ref(), None));
+    }
+}

@@ -1,0 +1,106 @@
+//! A value of a user attribute.
+
+use std::fmt;
+
+/// What an attribute holds: one text, or a list of them. Never empty: "no value" is
+/// `Option::None`. Numbers are texts too (Omni returns them so, for precision); whether two texts
+/// are the same number is for [`Schema::same`](super::Schema::same) to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A single value: trimmed, not empty.
+    One(Box<str>),
+    /// A list: each item trimmed, none empty, none twice, at least one; in the order written.
+    Many(Box<[Box<str>]>),
+}
+
+impl Value {
+    /// A single value; blank is no value.
+    #[must_use]
+    pub fn one(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self::One(text.into()))
+    }
+
+    /// A list; blank items don't count, repeated ones count once, and an empty list is no value.
+    #[must_use]
+    pub fn many<I: AsRef<str>>(items: impl IntoIterator<Item = I>) -> Option<Self> {
+        let mut kept: Vec<Box<str>> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for item in items {
+            let item = item.as_ref().trim();
+            if !item.is_empty() && seen.insert(Box::<str>::from(item)) {
+                kept.push(item.into());
+            }
+        }
+        (!kept.is_empty()).then(|| Self::Many(kept.into()))
+    }
+
+    /// The texts it holds.
+    #[must_use]
+    pub fn items(&self) -> &[Box<str>] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(items) => items,
+        }
+    }
+}
+
+/// As a person reads it in a plan: `'north'`, `['north', 'south']`. Control characters are escaped,
+/// so that no value can break out of its line.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(text) => quoted(f, text),
+            Self::Many(items) => {
+                f.write_str("[")?;
+                for (at, item) in items.iter().enumerate() {
+                    f.write_str(if at == 0 { "" } else { ", " })?;
+                    quoted(f, item)?;
+                }
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_str("'")?;
+    for c in text.chars() {
+        if c.is_control() || is_direction_mark(c) {
+            write!(f, "{}", c.escape_unicode())?;
+        } else {
+            write!(f, "{c}")?;
+        }
+    }
+    f.write_str("'")
+}
+
+/// Marks that make a terminal show a line in another order than it was written.
+fn is_direction_mark(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_is_no_value() {
+        assert_eq!(Value::one(" \t\u{a0}"), None);
+        assert_eq!(Value::many([" ", ""]), None);
+        assert_eq!(Value::many(Vec::<&str>::new()), None);
+    }
+
+    #[test]
+    fn trims_and_keeps_each_item_once_in_order() {
+        let value = Value::many([" south", "north ", "south"]).expect("two items");
+        assert_eq!(value.to_string(), "['south', 'north']");
+        assert_eq!(Value::one(" a b ").expect("text").to_string(), "'a b'");
+    }
+
+    #[test]
+    fn shows_control_characters_as_escapes() {
+        let value = Value::one("a\u{1b}[2Jb\u{202e}c").expect("text");
+        assert_eq!(value.to_string(), "'a\\u{1b}[2Jb\\u{202e}c'");
+    }
+}
