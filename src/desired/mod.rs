@@ -94,10 +94,13 @@ impl fmt::Display for Fingerprint {
 pub struct Desired {
     /// What is wanted, by user. None of them is frozen.
     pub users: HashMap<Email, Entry>,
-    /// Users that no write may touch in this run, and why: their row is bad, or two rows differ.
-    pub frozen: HashMap<Email, Problem>,
-    /// Bad rows whose email could not be read: pruning is off, since they may be anybody's.
-    pub unnamed: Vec<Problem>,
+    /// Users that no write may touch in this run, and where the roster says why: their row is bad,
+    /// or two rows differ.
+    pub frozen: HashMap<Email, Place>,
+    /// Everything wrong in rows: one row may have several, and each froze its user.
+    pub bad_rows: Vec<Problem>,
+    /// How many bad rows have an email that can't be read: they may be anybody's, so pruning is off.
+    pub unnamed: u64,
     /// Files that were rejected, vanished or could not be read, where others could: no removals.
     pub rejected: Vec<Problem>,
     /// What a person should know though nothing is wrong, such as a row that stands twice.
@@ -114,12 +117,7 @@ impl Desired {
     /// All bad rows and files, in the order of the roster.
     #[must_use]
     pub fn problems(&self) -> Vec<&Problem> {
-        let mut all: Vec<_> = self
-            .rejected
-            .iter()
-            .chain(&self.unnamed)
-            .chain(self.frozen.values())
-            .collect();
+        let mut all: Vec<_> = self.rejected.iter().chain(&self.bad_rows).collect();
         all.sort_by(|a, b| {
             let key = |p: &Problem| {
                 (

@@ -36,14 +36,14 @@ impl Email {
     /// # Errors
     /// Says what keeps the text from being one address.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
-        let text = text.trim();
+        let text = super::trim(text);
         if text.is_empty() {
             return Err(EmailError::Blank);
         }
         if text.len() > Self::MAX && text.chars().count() > Self::MAX {
             return Err(EmailError::Long);
         }
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if text.chars().any(|c| c.is_control() || super::is_blank(c)) {
             return Err(EmailError::Blanks);
         }
         match text.split_once('@') {
@@ -141,6 +141,8 @@ mod tests {
             ("a b@x.co", Err(EmailError::Blanks)),
             ("a\u{a0}b@x.co", Err(EmailError::Blanks)),
             ("a\0b@x.co", Err(EmailError::Blanks)),
+            ("\u{feff}ann@x.co\u{200b}", Ok("ann@x.co")),
+            ("a\u{200b}b@x.co", Err(EmailError::Blanks)),
         ] {
             let got = Email::parse(text);
             assert_eq!(

@@ -22,6 +22,19 @@ pub use value::Value;
 use std::fmt;
 use std::sync::Arc;
 
+/// A text without blanks at its edges.
+#[must_use]
+pub fn trim(text: &str) -> &str {
+    text.trim_matches(is_blank)
+}
+
+/// White space of any kind, and the marks that no one sees: zero-width space and joiners, word
+/// joiner, byte order mark.
+#[must_use]
+pub fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+}
+
 /// Omni's reference name of a user attribute, as used in CSV headers. Exact, case included.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttributeName(Arc<str>);
@@ -30,7 +43,7 @@ impl AttributeName {
     /// Takes a reference name; edge blanks are no part of it.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self(name.trim().into())
+        Self(trim(name).into())
     }
 
     /// The name as Omni spells it.

@@ -1,5 +1,6 @@
 //! A value of a user attribute.
 
+use super::trim;
 use std::fmt;
 
 /// What an attribute holds: one text, or a list of them. Never empty: "no value" is
@@ -17,7 +18,7 @@ impl Value {
     /// A single value; blank is no value.
     #[must_use]
     pub fn one(text: &str) -> Option<Self> {
-        let text = text.trim();
+        let text = trim(text);
         (!text.is_empty()).then(|| Self::One(text.into()))
     }
 
@@ -27,7 +28,7 @@ impl Value {
         let mut kept: Vec<Box<str>> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         for item in items {
-            let item = item.as_ref().trim();
+            let item = trim(item.as_ref());
             if !item.is_empty() && seen.insert(Box::<str>::from(item)) {
                 kept.push(item.into());
             }
