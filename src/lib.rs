@@ -1,6 +1,8 @@
 //! Keeps the users of an Omni organisation and their attributes as a CSV says.
 
 pub mod desired;
+pub mod metrics;
+pub mod reconcile;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod settings;

@@ -1,0 +1,222 @@
+//! What is counted. Handed in where it is needed; there is no global registry.
+//!
+//! Names follow Prometheus' conventions (`omni_user_sync_…`, base units, `_total`), and labels have
+//! few values: never an email, an attribute or a message.
+
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+use std::time::Duration;
+
+const PREFIX: &str = "omni_user_sync";
+
+/// Every metric, and the registry that they are in. Clones share the same counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Runs by `trigger` and `outcome`.
+    pub runs: IntCounterVec,
+    /// How long runs took.
+    pub run_duration: Histogram,
+    /// When the last run that succeeded ended, in Unix time; 0 before the first.
+    pub last_success: Gauge,
+    /// Changes sent, by `kind` and `outcome`.
+    pub changes: IntCounterVec,
+    /// Changes that the last run found needed, by `kind`.
+    pub drift: IntGaugeVec,
+    /// Changes that the guard held in the last run, by `kind`.
+    pub held: IntGaugeVec,
+    /// Data rows of the roster last read.
+    pub roster_rows: IntGauge,
+    /// What is wrong with the roster last read, by `kind`: `row` or `file`.
+    pub roster_problems: IntGaugeVec,
+    /// Users in Omni when last observed.
+    pub users: IntGauge,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    throttle_wait: Histogram,
+}
+
+impl Metrics {
+    /// New counts in a registry of their own.
+    #[must_use]
+    pub fn new() -> Self {
+        let new = Self {
+            registry: Registry::new(),
+            runs: counters(
+                "runs_total",
+                "Runs, by what started them and how they ended.",
+                &["trigger", "outcome"],
+            ),
+            run_duration: histogram(
+                "run_duration_seconds",
+                "How long runs took.",
+                &[
+                    0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0,
+                ],
+            ),
+            last_success: valid(Gauge::with_opts(opts(
+                "last_success_timestamp_seconds",
+                "When the last run that succeeded ended, in Unix time; 0 before the first.",
+            ))),
+            changes: counters(
+                "changes_total",
+                "Changes sent to Omni, by kind and outcome.",
+                &["kind", "outcome"],
+            ),
+            drift: gauges(
+                "drift",
+                "Changes that the last run found needed, by kind.",
+                &["kind"],
+            ),
+            held: gauges(
+                "held_changes",
+                "Changes that the guard held in the last run, by kind.",
+                &["kind"],
+            ),
+            roster_rows: gauge("roster_rows", "Data rows of the roster last read."),
+            roster_problems: gauges(
+                "roster_problems",
+                "What is wrong with the roster last read: bad rows and rejected files.",
+                &["kind"],
+            ),
+            users: gauge("users", "Users in Omni when last observed."),
+            requests: counters(
+                "requests_total",
+                "Requests to Omni, by method and status.",
+                &["method", "status"],
+            ),
+            request_duration: valid(HistogramVec::new(
+                HistogramOpts::new(
+                    format!("{PREFIX}_request_duration_seconds"),
+                    "How long Omni took to answer, by method.",
+                ),
+                &["method"],
+            )),
+            throttle_wait: histogram(
+                "throttle_wait_seconds",
+                "How long requests waited for their turn under the limit.",
+                &[0.001, 0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0],
+            ),
+        };
+        new.register();
+        new
+    }
+
+    fn register(&self) {
+        let info = valid(IntGauge::with_opts(
+            opts("build_info", "What is running; always 1.")
+                .const_label("version", env!("CARGO_PKG_VERSION")),
+        ));
+        info.set(1);
+        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+            Box::new(info),
+            Box::new(self.runs.clone()),
+            Box::new(self.run_duration.clone()),
+            Box::new(self.last_success.clone()),
+            Box::new(self.changes.clone()),
+            Box::new(self.drift.clone()),
+            Box::new(self.held.clone()),
+            Box::new(self.roster_rows.clone()),
+            Box::new(self.roster_problems.clone()),
+            Box::new(self.users.clone()),
+            Box::new(self.requests.clone()),
+            Box::new(self.request_duration.clone()),
+            Box::new(self.throttle_wait.clone()),
+        ];
+        for collector in all {
+            valid(self.registry.register(collector));
+        }
+    }
+
+    /// Counts a request that was sent: `status` is the answer's code, or `error` where none came.
+    pub fn request(&self, method: &str, status: &str, took: Duration) {
+        self.requests.with_label_values(&[method, status]).inc();
+        self.request_duration
+            .with_label_values(&[method])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts how long a request waited for its turn.
+    pub fn waited(&self, time: Duration) {
+        self.throttle_wait.observe(time.as_secs_f64());
+    }
+
+    /// All requests sent so far.
+    #[must_use]
+    pub fn requests_sent(&self) -> u64 {
+        use prometheus::core::Collector;
+        let families = self.requests.collect();
+        let sums = families.iter().flat_map(|family| family.get_metric());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count"
+        )]
+        let count = |metric: &prometheus::proto::Metric| metric.get_counter().get_value() as u64;
+        sums.map(count).sum()
+    }
+
+    /// Everything as Prometheus reads it.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("a registry of valid metrics encodes, and a Vec takes every write");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("{PREFIX}_{name}"), help)
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    valid(IntCounterVec::new(opts(name, help), labels))
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    valid(IntGauge::with_opts(opts(name, help)))
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    valid(IntGaugeVec::new(opts(name, help), labels))
+}
+
+fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let opts = HistogramOpts::new(format!("{PREFIX}_{name}"), help).buckets(buckets.to_vec());
+    valid(Histogram::with_opts(opts))
+}
+
+fn valid<T>(made: prometheus::Result<T>) -> T {
+    made.expect("names, labels and buckets are constants, and a test makes them all")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_requests_of_all_kinds() {
+        let metrics = Metrics::new();
+        metrics.request("GET", "200", Duration::from_millis(3));
+        metrics.request("GET", "429", Duration::ZERO);
+        metrics.request("PATCH", "error", Duration::ZERO);
+        assert_eq!(metrics.requests_sent(), 3);
+        let text = metrics.render();
+        assert!(text.contains(r#"omni_user_sync_requests_total{method="GET",status="429"} 1"#));
+        assert!(text.contains(concat!(
+            r#"omni_user_sync_build_info{version=""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""} 1"#
+        )));
+    }
+}

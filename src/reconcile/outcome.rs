@@ -1,0 +1,260 @@
+//! What became of a run.
+
+use crate::desired::{Fingerprint, Problem};
+use crate::settings::{KeyError, SettingsError};
+use crate::user::Email;
+use chrono::{DateTime, Utc};
+use std::fmt;
+use std::time::Duration;
+
+/// What started a run. It is for the log and the metrics: no run does other things for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trigger {
+    /// A command.
+    Command,
+    /// The daemon's start.
+    Start,
+    /// A due time.
+    Schedule,
+    /// A change of the roster.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// Another try after a run that failed.
+    Retry,
+}
+
+impl Trigger {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Start => "start",
+            Self::Schedule => "schedule",
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// The kinds of change, in the order in which they are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The membership is revoked.
+    Delete,
+    /// The user stays and can't log in.
+    Deactivate,
+    /// Fields change.
+    Update,
+    /// A user is made.
+    Create,
+}
+
+impl Kind {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Delete, Self::Deactivate, Self::Update, Self::Create];
+
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Deactivate => "deactivate",
+            Self::Update => "update",
+            Self::Create => "create",
+        }
+    }
+
+    /// Whether it takes a user's access.
+    #[must_use]
+    pub fn is_removal(self) -> bool {
+        matches!(self, Self::Delete | Self::Deactivate)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A number for each kind of change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([usize; 4]);
+
+impl Counts {
+    /// Counts what an iterator yields.
+    #[must_use]
+    pub fn of(kinds: impl IntoIterator<Item = Kind>) -> Self {
+        let mut counts = Self::default();
+        kinds
+            .into_iter()
+            .for_each(|kind| counts.0[kind as usize] += 1);
+        counts
+    }
+
+    /// How many of a kind.
+    #[must_use]
+    pub fn get(&self, kind: Kind) -> usize {
+        self.0[kind as usize]
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
+}
+
+/// What became of one change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Omni did it, and what it answered is what was asked.
+    Done,
+    /// Omni accepted it and did not keep it.
+    NotKept,
+    /// Omni refused it, or it could not be sent, or two users answer to the email.
+    Failed,
+    /// The run ended before its turn: it was not sent.
+    Unsent,
+}
+
+impl Outcome {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NotKept => "not_kept",
+            Self::Failed => "failed",
+            Self::Unsent => "unsent",
+        }
+    }
+}
+
+/// A change and what became of it.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Whose.
+    pub email: Email,
+    /// What.
+    pub kind: Kind,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// More, in plain words; no attribute value in it. May be empty.
+    pub detail: String,
+}
+
+/// What the guard held: all changes of one rule, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The setting that holds them: `max_removals`, `max_clears` or `max_updates`.
+    pub rule: &'static str,
+    /// How many.
+    pub count: usize,
+    /// Why, and what to do, in plain words.
+    pub why: String,
+}
+
+/// What was read of the roster.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    /// Data rows.
+    pub rows: u64,
+    /// What was read.
+    pub fingerprint: Fingerprint,
+    /// Everything wrong in rows.
+    pub bad_rows: Vec<Problem>,
+    /// Files that could not be read, beside others that could.
+    pub rejected: Vec<Problem>,
+}
+
+/// Why a run could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting that it needs is not there.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The API keys can't be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum End {
+    /// All that passed the guard was tried.
+    Complete,
+    /// It was only to be planned.
+    PlanOnly,
+    /// It was told to stop, between two changes.
+    Stopped,
+    /// It could not be done: the source, the keys, the network, Omni.
+    Failed(RunError),
+}
+
+/// A run, told.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// What started it.
+    pub trigger: Trigger,
+    /// When.
+    pub started: DateTime<Utc>,
+    /// How long it took.
+    pub took: Duration,
+    /// Requests sent.
+    pub requests: u64,
+    /// What was read, if the roster could be.
+    pub roster: Option<Roster>,
+    /// Users in Omni, if they could be listed.
+    pub users: Option<usize>,
+    /// What was needed, if it came to a plan.
+    pub drift: Option<Counts>,
+    /// What the guard held.
+    pub held: Vec<Held>,
+    /// What was sent, or would have been had the run not ended before.
+    pub applied: Vec<Applied>,
+    /// What a person should know though nothing is wrong.
+    pub warnings: Vec<String>,
+    /// How it ended.
+    pub end: End,
+}
+
+impl RunOutcome {
+    /// Whether the run did what it could: bad rows, failed users and held changes are no failure.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        matches!(self.end, End::Complete | End::PlanOnly)
+    }
+
+    /// How many changes ended so.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.applied
+            .iter()
+            .filter(|one| one.outcome == outcome)
+            .count()
+    }
+
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        let bad_roster = self
+            .roster
+            .as_ref()
+            .is_some_and(|roster| !roster.bad_rows.is_empty() || !roster.rejected.is_empty());
+        match self.end {
+            End::Failed(_) => "failed",
+            End::Stopped => "stopped",
+            End::PlanOnly => "planned",
+            End::Complete if !self.held.is_empty() => "held",
+            End::Complete if bad_roster => "partial",
+            End::Complete if self.applied.iter().any(|one| one.outcome != Outcome::Done) => {
+                "partial"
+            }
+            End::Complete => "converged",
+        }
+    }
+}
