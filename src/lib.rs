@@ -2,6 +2,7 @@
 
 pub mod desired;
 pub mod metrics;
+pub mod omni;
 pub mod reconcile;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -1,6 +1,7 @@
 //! What became of a run.
 
-use crate::desired::{Fingerprint, Problem};
+use crate::desired::{Fingerprint, Problem, SourceError};
+use crate::omni::{ClientError, OmniError};
 use crate::settings::{KeyError, SettingsError};
 use crate::user::Email;
 use chrono::{DateTime, Utc};
@@ -180,6 +181,21 @@ pub enum RunError {
     /// The API keys can't be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// The roster can't be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Omni can't be read, or ended the run.
+    #[error(transparent)]
+    Omni(#[from] OmniError),
+}
+
+impl From<ClientError> for RunError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Settings(error) => error.into(),
+            ClientError::Omni(error) => error.into(),
+        }
+    }
 }
 
 /// How a run ended.
@@ -214,6 +230,8 @@ pub struct RunOutcome {
     pub drift: Option<Counts>,
     /// What the guard held.
     pub held: Vec<Held>,
+    /// Why what the roster asks for was not planned, where that is so.
+    pub withheld: Vec<String>,
     /// What was sent, or would have been had the run not ended before.
     pub applied: Vec<Applied>,
     /// What a person should know though nothing is wrong.
@@ -249,7 +267,7 @@ impl RunOutcome {
             End::Failed(_) => "failed",
             End::Stopped => "stopped",
             End::PlanOnly => "planned",
-            End::Complete if !self.held.is_empty() => "held",
+            End::Complete if !self.held.is_empty() || !self.withheld.is_empty() => "held",
             End::Complete if bad_roster => "partial",
             End::Complete if self.applied.iter().any(|one| one.outcome != Outcome::Done) => {
                 "partial"

@@ -1,0 +1,61 @@
+//! `export`: the organisation as a roster that `plan` finds nothing to do for.
+
+use super::{Exit, out, shared};
+use crate::desired::export::{self, Exported};
+use crate::metrics::Metrics;
+use crate::omni::{self, Definitions};
+use crate::reconcile::{Reconciler, RunError};
+use crate::settings::Settings;
+use crate::user::Schema;
+use anyhow::Context;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The file to write; nobody else may read it [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
+    let keys = settings.omni.keys.read()?;
+    let reconciler = Reconciler::new(shared(settings), Metrics::new())?;
+    reconciler.client().begin(&keys);
+    let reader = reconciler.client().reader(&CancellationToken::new());
+    let schema = match reader.definitions().await.map_err(RunError::from)? {
+        Definitions::Known(schema) => schema,
+        Definitions::Refused(status) => {
+            out::warning(&format!("Omni does not show its attribute definitions ({status})"));
+            Schema::unknown()
+        }
+    };
+    let observed = omni::list(&reader).await.map_err(RunError::from)?;
+    if let Some(doubt) = observed.doubt() {
+        out::warning(&format!("the listing does not add up, so someone may be missing: {doubt}"));
+    }
+    let Exported { csv, users, left_out } = export::export(&observed, &schema);
+    left_out.iter().for_each(|why| out::warning(why));
+    match arguments.output {
+        Some(path) => {
+            write_whole(&path, &csv).with_context(|| format!("{} can't be written", path.display()))?;
+            out::note(&format!("{users} users written to {}", path.display()));
+        }
+        None => out::result(&csv),
+    }
+    Ok(Exit::Ok)
+}
+
+/// Writes beside the file and renames, so that a watcher of the folder never sees half of it.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file = tempfile::Builder::new()
+        .prefix(".omni-user-sync-")
+        .suffix(".tmp")
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The command line: arguments, one file per command, exit codes.
+//!
+//! The rules of the room:
+//!
+//! - What a command is for goes to standard output; what is said about it goes to standard error.
+//! - Every end has an exit code ([`Exit`]), the highest of all that apply.
+//! - Errors are told once, here, with their whole chain and never as a Debug dump.
+//!
+//! To add a command: a file with `pub(super) async fn run(…) -> anyhow::Result<Exit>`, a variant in
+//! [`Command`], an arm in [`dispatch`], a test in `tests/cli.rs`, a line in the README.
+
+mod apply;
+mod check;
+#[cfg(feature = "sandbox")]
+mod demo;
+mod exit;
+mod export;
+mod health;
+mod out;
+mod plan;
+mod run;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+
+pub use exit::Exit;
+
+use crate::reconcile::{RunError, Target};
+use crate::settings::{self, Environment, Settings, SettingsError};
+use crate::telemetry;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Keeps the users of an Omni organisation and their attributes as a CSV says.
+#[derive(Debug, Parser)]
+#[command(name = "omni-user-sync", version, arg_required_else_help = true)]
+struct Arguments {
+    /// The settings file [default: $OMNI_USER_SYNC_CONFIG, else
+    /// /etc/omni-user-sync/config.toml if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// What is logged, such as `debug` or `omni_user_sync=debug,warn` [default: log.filter for the
+    /// daemon, `warn` for the other commands]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the daemon: it watches the roster and keeps Omni as it says
+    Run(run::Arguments),
+    /// Does one run now
+    Apply(apply::Arguments),
+    /// Shows what a run would change, how many requests it takes and how long; writes nothing
+    Plan(plan::Arguments),
+    /// Looks at settings, roster, connection and rights; writes nothing
+    Check(check::Arguments),
+    /// Writes the organisation's users as a roster
+    Export(export::Arguments),
+    /// Asks a running daemon whether it is ready
+    Health(health::Arguments),
+    /// Serves a stand-in for Omni, to try things on
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::Arguments),
+    /// Shows the main job on an embedded stand-in for Omni; Ctrl-C ends it
+    #[cfg(feature = "sandbox")]
+    Demo,
+}
+
+/// Runs the command that the process's arguments name.
+pub async fn main() -> Exit {
+    match Arguments::try_parse() {
+        Ok(arguments) => report(dispatch(arguments).await),
+        Err(help) => {
+            // Help and version are no errors; a broken pipe while printing them is none either.
+            let _ = help.print();
+            if help.use_stderr() { Exit::Usage } else { Exit::Ok }
+        }
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments { config, log, command } = arguments;
+    let load = || settings::load(config.as_deref(), &Environment::of_process());
+    let quiet = |settings: &Settings| {
+        telemetry::init(&settings.log, Some(log.as_deref().unwrap_or("warn")))
+    };
+    match command {
+        Command::Run(arguments) => {
+            let settings = load()?;
+            telemetry::init(&settings.log, log.as_deref())?;
+            run::run(settings, &arguments).await
+        }
+        Command::Apply(arguments) => {
+            let settings = load()?;
+            quiet(&settings)?;
+            apply::run(settings, arguments).await
+        }
+        Command::Plan(arguments) => {
+            let settings = load()?;
+            quiet(&settings)?;
+            plan::run(settings, arguments).await
+        }
+        Command::Check(arguments) => {
+            let settings = load()?;
+            quiet(&settings)?;
+            check::run(settings, arguments).await
+        }
+        Command::Export(arguments) => {
+            let settings = load()?;
+            quiet(&settings)?;
+            export::run(settings, arguments).await
+        }
+        Command::Health(arguments) => health::run(load, arguments).await,
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(arguments) => sandbox::run(arguments).await,
+        #[cfg(feature = "sandbox")]
+        Command::Demo => demo::run(log.as_deref()).await,
+    }
+}
+
+/// Tells an error, once, with its chain; wrong settings have an exit code of their own.
+fn report(result: anyhow::Result<Exit>) -> Exit {
+    let error = match result {
+        Ok(exit) => return exit,
+        Err(error) => error,
+    };
+    out::problem(&format!("error: {error:#}"));
+    let is_settings = error.chain().any(|cause| {
+        cause.is::<SettingsError>()
+            || cause.is::<telemetry::FilterError>()
+            || matches!(cause.downcast_ref(), Some(RunError::Settings(_)))
+    });
+    if is_settings { Exit::Usage } else { Exit::Failed }
+}
+
+/// The roster that a command is about: the one it names, else `source.path`.
+fn target(settings: &Settings, named: Option<PathBuf>) -> Result<Target, SettingsError> {
+    let is_same = |path: &PathBuf| {
+        let whole = |path: &std::path::Path| std::fs::canonicalize(path).ok();
+        let source = settings.source.path.as_deref().and_then(whole);
+        source.is_some() && source == whole(path)
+    };
+    match named {
+        Some(path) => Ok(Target { is_source: is_same(&path), path, known: None }),
+        None => {
+            let path = settings.source.path()?.to_owned();
+            Ok(Target { path, is_source: true, known: None })
+        }
+    }
+}
+
+/// Settings, shared by what a command starts.
+fn shared(settings: Settings) -> Arc<Settings> {
+    Arc::new(settings)
+}

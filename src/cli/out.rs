@@ -1,0 +1,40 @@
+//! Where commands print. A reader that went away (`| head`) is no error.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
+
+use std::io::{BufRead, IsTerminal, Write};
+
+/// Prints what the command is for, to standard output.
+pub(super) fn result(text: &str) {
+    let _ = anstream::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Says something about it, a line to standard error.
+pub(super) fn note(line: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
+/// Says what is wrong, a line to standard error, in red where colours are shown.
+pub(super) fn problem(line: &str) {
+    let red = anstyle::AnsiColor::Red.on_default();
+    let _ = writeln!(anstream::stderr().lock(), "{red}{line}{red:#}");
+}
+
+/// Says what to look at, a line to standard error, in yellow where colours are shown.
+pub(super) fn warning(line: &str) {
+    let yellow = anstyle::AnsiColor::Yellow.on_default();
+    let _ = writeln!(anstream::stderr().lock(), "{yellow}warning: {line}{yellow:#}");
+}
+
+/// Whether a person sits there who can be asked.
+pub(super) fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks; anything but a clear yes is a no.
+pub(super) fn ask(question: &str) -> bool {
+    let _ = write!(anstream::stderr().lock(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}

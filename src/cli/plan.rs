@@ -1,0 +1,46 @@
+//! `plan`: what a run would change. It has no writer.
+
+use super::{Exit, out, shared};
+use crate::metrics::Metrics;
+use crate::reconcile::render::{self, Cost, PlanDoc};
+use crate::reconcile::{Prepared, Reconciler};
+use crate::settings::Settings;
+use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The roster, a file or a folder [default: source.path]
+    csv: Option<PathBuf>,
+    /// Prints the plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
+    let target = super::target(&settings, arguments.csv)?;
+    let reconciler = Reconciler::new(shared(settings), Metrics::new())?;
+    let prepared = reconciler.prepare(&target, &CancellationToken::new()).await?;
+    let cost = reconciler.cost(&prepared);
+    if arguments.json {
+        let doc = serde_json::to_string_pretty(&PlanDoc::new(&prepared, cost))?;
+        out::result(&(doc + "\n"));
+    } else {
+        show(&prepared, cost);
+    }
+    Ok(Exit::of_plan(&prepared))
+}
+
+/// The plan on standard output, and what is wrong or worth knowing on standard error.
+pub(super) fn show(prepared: &Prepared, cost: Cost) {
+    for problem in prepared.desired.problems().into_iter().chain(&prepared.problems) {
+        out::problem(&problem.to_string());
+    }
+    for email in &prepared.ambiguous {
+        out::problem(&format!("{email}: several users in Omni answer to this email; none is touched"));
+    }
+    for warning in &prepared.warnings {
+        out::warning(warning);
+    }
+    out::result(&render::text(prepared, cost));
+}

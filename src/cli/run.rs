@@ -1,0 +1,19 @@
+//! `run`: the daemon.
+
+use super::Exit;
+use crate::settings::{Mode, Settings};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only watches and tells, whatever policy.mode says
+    #[arg(long)]
+    plan_only: bool,
+}
+
+pub(super) async fn run(mut settings: Settings, arguments: &Arguments) -> anyhow::Result<Exit> {
+    if arguments.plan_only {
+        settings.policy.mode = Mode::Plan;
+    }
+    crate::daemon::run(settings).await?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,43 @@
+//! `sandbox`: a stand-in for Omni.
+
+use super::{Exit, out};
+use crate::sandbox::{Limiter, Options, Sandbox};
+use crate::shutdown;
+use anyhow::Context;
+use std::net::SocketAddr;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// How many users there are at the start
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    users: usize,
+    /// How many requests a minute each key may send
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    requests_per_minute: u32,
+    /// How they are counted: sliding, fixed or bucket
+    #[arg(long, default_value_t = Limiter::Sliding)]
+    limiter: Limiter,
+    /// Serves an admin side too, under /sandbox/: state, request log, faults, signals
+    #[arg(long)]
+    admin: bool,
+}
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let stop = shutdown::on_signal()?;
+    let Arguments { listen, users, requests_per_minute, limiter, admin } = arguments;
+    let options =
+        Options { listen, users, requests_per_minute, limiter, admin, ..Options::default() };
+    let key = options.keys.join(", ");
+    let sandbox = Sandbox::start(options).await.with_context(|| format!("--listen {listen}"))?;
+    out::result(&format!(
+        "a stand-in for Omni listens on {url}\n\
+         try it: OMNI_BASE_URL={url} OMNI_API_KEY={key} omni-user-sync plan users.csv\n",
+        url = sandbox.url()
+    ));
+    stop.cancelled().await;
+    sandbox.stop().await;
+    Ok(Exit::Ok)
+}

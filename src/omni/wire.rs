@@ -1,0 +1,392 @@
+//! Omni's SCIM JSON, both ways. Private to the room: the rest of the crate sees users, not JSON.
+
+use super::Edit;
+use crate::user::{
+    AttributeName, Definition, Email, ObservedUser, Schema, UserId, UserSpec, Value, ValueType,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+pub(super) const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
+const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+
+/// Attributes as they came, numbers with every digit.
+type RawAttributes<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+/// One page of the list.
+#[derive(Deserialize)]
+struct PageDoc<'a> {
+    #[serde(rename = "Resources", borrow, default)]
+    resources: Vec<UserDoc<'a>>,
+    #[serde(rename = "totalResults")]
+    total: u64,
+}
+
+#[derive(Deserialize)]
+struct UserDoc<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(rename = "userName", borrow)]
+    user_name: Cow<'a, str>,
+    #[serde(rename = "displayName", borrow)]
+    display_name: Option<Cow<'a, str>>,
+    active: Option<bool>,
+    #[serde(rename = "urn:omni:params:1.0:UserAttribute", borrow)]
+    attributes: Option<RawAttributes<'a>>,
+}
+
+/// What one page of the list holds.
+#[derive(Debug)]
+pub struct Page {
+    /// The users on it whose `userName` is an email and whose id can be used.
+    pub users: Vec<ObservedUser>,
+    /// The ids of the others.
+    pub others: Vec<String>,
+    /// How many users there are in all, says Omni.
+    pub total: u64,
+}
+
+impl Page {
+    /// How many users stand on it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.users.len() + self.others.len()
+    }
+
+    /// Whether nobody stands on it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+pub(super) fn parse_page(body: &[u8]) -> serde_json::Result<Page> {
+    let doc: PageDoc<'_> = serde_json::from_slice(body)?;
+    let mut page = Page {
+        users: Vec::new(),
+        others: Vec::new(),
+        total: doc.total,
+    };
+    for user in doc.resources {
+        let id = user.id.clone();
+        match user.read() {
+            Some(user) => page.users.push(user),
+            None => page.others.push(id.into()),
+        }
+    }
+    Ok(page)
+}
+
+/// A user in an answer to a write; `None` where it is not one that we can use.
+pub(super) fn parse_user(body: &[u8]) -> serde_json::Result<Option<ObservedUser>> {
+    serde_json::from_slice::<UserDoc<'_>>(body).map(UserDoc::read)
+}
+
+impl UserDoc<'_> {
+    fn read(self) -> Option<ObservedUser> {
+        let mut attributes: Vec<_> = self
+            .attributes
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(name, raw)| Some((AttributeName::new(&name), read_value(raw)?)))
+            .collect();
+        attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Some(ObservedUser {
+            id: UserId::parse(&self.id)?,
+            email: Email::parse(&self.user_name).ok()?,
+            display_name: crate::user::trim(&self.display_name.unwrap_or_default()).into(),
+            active: self.active.unwrap_or(true),
+            attributes,
+        })
+    }
+}
+
+fn read_value(raw: &RawValue) -> Option<Value> {
+    let text = raw.get();
+    if text.starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+        return Value::many(items.into_iter().filter_map(read_text));
+    }
+    Value::one(&read_text(raw)?)
+}
+
+/// A string as it is; a number with the digits that were sent; anything else as it is written.
+fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let text = raw.get();
+    match text.as_bytes().first()? {
+        b'"' => serde_json::from_str::<Text<'_>>(text)
+            .ok()
+            .map(|text| text.0),
+        b'n' => None,
+        _ => Some(Cow::Borrowed(text)),
+    }
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct DefinitionsDoc {
+    records: Vec<DefinitionDoc>,
+}
+
+#[derive(Deserialize)]
+struct DefinitionDoc {
+    name: String,
+    #[serde(rename = "type")]
+    value_type: String,
+    multiple_values: bool,
+    #[serde(default)]
+    system: bool,
+    #[serde(default)]
+    default_value: Option<Box<RawValue>>,
+}
+
+pub(super) fn parse_definitions(body: &[u8]) -> serde_json::Result<Schema> {
+    let doc: DefinitionsDoc = serde_json::from_slice(body)?;
+    Ok(Schema::new(doc.records.into_iter().map(|record| {
+        Definition {
+            name: AttributeName::new(&record.name),
+            value_type: match record.value_type.as_str() {
+                "Number" => ValueType::Number,
+                _ => ValueType::String,
+            },
+            multiple: record.multiple_values,
+            system: record.system,
+            default: record.default_value.as_deref().and_then(read_value),
+        }
+    })))
+}
+
+/// A value as it is sent: strings and arrays of strings, numbers too, as the original script does;
+/// `null` clears.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Sent<'a> {
+    One(&'a str),
+    Many(&'a [Box<str>]),
+    Clear,
+}
+
+impl<'a> From<Option<&'a Value>> for Sent<'a> {
+    fn from(value: Option<&'a Value>) -> Self {
+        match value {
+            Some(Value::One(text)) => Self::One(text),
+            Some(Value::Many(items)) => Self::Many(items),
+            None => Self::Clear,
+        }
+    }
+}
+
+type SentAttributes<'a> = BTreeMap<&'a str, Sent<'a>>;
+
+/// The body of a `POST`.
+#[derive(Serialize)]
+pub(super) struct CreateDoc<'a> {
+    #[serde(rename = "userName")]
+    user_name: &'a str,
+    #[serde(rename = "displayName")]
+    display_name: &'a str,
+    #[serde(
+        rename = "urn:omni:params:1.0:UserAttribute",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    attributes: SentAttributes<'a>,
+}
+
+impl<'a> CreateDoc<'a> {
+    /// A new user has no values, so that nothing is to be cleared.
+    pub(super) fn new(email: &'a Email, spec: &'a UserSpec) -> Self {
+        let given = spec.attributes.iter().filter(|(_, value)| value.is_some());
+        Self {
+            user_name: email.as_str(),
+            display_name: spec.display_name.as_deref().unwrap_or_default(),
+            attributes: given
+                .map(|(name, value)| (name.as_str(), value.as_ref().into()))
+                .collect(),
+        }
+    }
+}
+
+/// The body of a `PATCH`: one `replace` without a path, which the server merges. This is the form
+/// that Omni's own CLI moved to after a dotted path did not work.
+#[derive(Serialize)]
+pub(super) struct PatchDoc<'a> {
+    schemas: [&'static str; 1],
+    #[serde(rename = "Operations")]
+    operations: [Operation<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Operation<'a> {
+    op: &'static str,
+    value: EditDoc<'a>,
+}
+
+#[derive(Serialize)]
+struct EditDoc<'a> {
+    #[serde(rename = "displayName", skip_serializing_if = "Option::is_none")]
+    display_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active: Option<bool>,
+    #[serde(
+        rename = "urn:omni:params:1.0:UserAttribute",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    attributes: SentAttributes<'a>,
+}
+
+impl<'a> PatchDoc<'a> {
+    pub(super) fn new(edit: &'a Edit) -> Self {
+        let Edit {
+            display_name,
+            active,
+            attributes,
+        } = edit;
+        let attributes = attributes
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_ref().into()))
+            .collect();
+        let value = EditDoc {
+            display_name: display_name.as_deref(),
+            active: *active,
+            attributes,
+        };
+        Self {
+            schemas: [PATCH_OP],
+            operations: [Operation {
+                op: "replace",
+                value,
+            }],
+        }
+    }
+}
+
+/// The body of a `PUT`: the whole user as it was just read, with an edit brought in. What is not
+/// edited goes back to the letter, and system attributes, which Omni alone sets, are left out.
+pub(super) fn put_body(
+    read: &[u8],
+    edit: &Edit,
+    schema: &Schema,
+) -> serde_json::Result<BTreeMap<String, Box<RawValue>>> {
+    let user: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(read)?;
+    let mut attributes: BTreeMap<String, Box<RawValue>> = match user.get(ATTRIBUTES) {
+        Some(raw) => serde_json::from_str::<Option<_>>(raw.get())?.unwrap_or_default(),
+        None => BTreeMap::new(),
+    };
+    let is_system = |name: &str| {
+        schema
+            .get(&AttributeName::new(name))
+            .is_some_and(|d| d.system)
+    };
+    attributes.retain(|name, raw| !is_system(name) && raw.get() != "null");
+    for (name, value) in &edit.attributes {
+        match value {
+            Some(_) => attributes.insert(name.to_string(), raw(&Sent::from(value.as_ref()))?),
+            None => attributes.remove(name.as_str()),
+        };
+    }
+    let kept = ["userName", "displayName", "active", ENTERPRISE];
+    let mut body: BTreeMap<String, Box<RawValue>> = user
+        .into_iter()
+        .filter(|(name, _)| kept.contains(&name.as_str()))
+        .collect();
+    if let Some(name) = &edit.display_name {
+        body.insert("displayName".into(), raw(name)?);
+    }
+    if let Some(active) = edit.active {
+        body.insert("active".into(), raw(&active)?);
+    }
+    body.insert(ATTRIBUTES.into(), raw(&attributes)?);
+    Ok(body)
+}
+
+fn raw<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Box<RawValue>> {
+    serde_json::value::to_raw_value(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(json: &str) -> ObservedUser {
+        parse_user(json.as_bytes()).expect("JSON").expect("a user")
+    }
+
+    #[test]
+    fn takes_a_user_as_bare_as_it_can_be() {
+        let user = user(r#"{"id":"1-a","userName":"ann@x.co","groups":[{"more":{}}]}"#);
+        assert!(user.active && user.attributes.is_empty() && user.display_name.is_empty());
+        let null = parse_user(
+            br#"{"id":"1","userName":"a@x.co","displayName":null,"active":null,"urn:omni:params:1.0:UserAttribute":null}"#,
+        );
+        assert!(null.expect("JSON").expect("a user").active);
+    }
+
+    #[test]
+    fn keeps_every_digit_and_drops_what_is_no_value() {
+        let user = user(
+            r#"{"id":"1","userName":"a@x.co","urn:omni:params:1.0:UserAttribute":
+            {"big":9007199254740993.10,"text":" a\nb ","list":["x",2.50,null,""],"none":null,
+             "blank":"  ","empty":[],"yes":true}}"#,
+        );
+        let shown: Vec<_> = user
+            .attributes
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "big='9007199254740993.10'",
+                "list=['x', '2.50']",
+                "text='a\\u{a}b'",
+                "yes='true'"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_id_that_leads_elsewhere_or_a_name_that_is_no_email_is_nobody_we_touch() {
+        let page = parse_page(
+            br#"{"totalResults":3,"Resources":[{"id":"../Groups","userName":"a@x.co"},
+            {"id":"2","userName":"service account"},{"id":"3","userName":"c@x.co"}]}"#,
+        )
+        .expect("a page");
+        assert_eq!((page.users.len(), page.others.len(), page.len()), (1, 2, 3));
+    }
+
+    #[test]
+    fn a_put_sends_the_whole_user_back() {
+        let schema = Schema::new([Definition {
+            name: AttributeName::new("omni_user_id"),
+            value_type: ValueType::String,
+            multiple: false,
+            system: true,
+            default: None,
+        }]);
+        let edit = Edit {
+            display_name: Some("Ann".into()),
+            active: None,
+            attributes: vec![
+                (AttributeName::new("region"), Value::many(["north"])),
+                (AttributeName::new("gone"), None),
+            ],
+        };
+        let read =
+            br#"{"id":"1","schemas":[],"meta":{},"groups":[1],"userName":"a@x.co","active":false,
+            "displayName":"A","urn:omni:params:1.0:UserAttribute":
+            {"omni_user_id":"1","big":12345678901234567890.5,"gone":"x","region":["a"]}}"#;
+        let body = put_body(read, &edit, &schema).expect("JSON");
+        assert_eq!(
+            serde_json::to_string(&body).expect("JSON"),
+            concat!(
+                r#"{"active":false,"displayName":"Ann","urn:omni:params:1.0:UserAttribute":"#,
+                r#"{"big":12345678901234567890.5,"region":["north"]},"userName":"a@x.co"}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,363 @@
+//! What would have to change: a function of what is wanted, what is there, what is remembered and
+//! what may be done. It decides nothing about how much is too much; that is the guard's.
+
+use super::{Kind, Memory};
+use crate::desired::{Desired, Entry, Place, Problem, Want};
+use crate::omni::{Edit, Observed, Sighting};
+use crate::settings::{Policy, Prune, Removal};
+use crate::user::{AttributeName, Email, ObservedUser, Schema, UserSpec, Value};
+use std::sync::Arc;
+
+/// One change of one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub email: Email,
+    /// What.
+    pub action: Action,
+    /// The row that asks for it; `None` where the roster's silence does.
+    pub place: Option<Place>,
+}
+
+/// What is to be done with a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Revoke the membership.
+    Delete(Arc<ObservedUser>),
+    /// Take the access and leave the user.
+    Deactivate(Arc<ObservedUser>),
+    /// Change fields.
+    Update(Arc<ObservedUser>, Vec<FieldChange>),
+    /// Make the user.
+    Create(UserSpec),
+}
+
+/// One field that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldChange {
+    /// The name shown.
+    DisplayName {
+        /// What it is.
+        from: Box<str>,
+        /// What it is to be.
+        to: Box<str>,
+    },
+    /// From inactive to active.
+    Reactivate,
+    /// An attribute.
+    Attribute {
+        /// Which.
+        name: AttributeName,
+        /// What it is.
+        from: Option<Value>,
+        /// What it is to be; `None` clears it.
+        to: Option<Value>,
+        /// What applies once it is cleared.
+        falls_back_to: Option<Value>,
+    },
+}
+
+impl FieldChange {
+    /// Whether it empties a value that is there.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        matches!(
+            self,
+            Self::Attribute {
+                from: Some(_),
+                to: None,
+                ..
+            }
+        )
+    }
+
+    /// The field's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::DisplayName { .. } => "display_name",
+            Self::Reactivate => "active",
+            Self::Attribute { name, .. } => name.as_str(),
+        }
+    }
+}
+
+impl Change {
+    /// Of which kind it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.action {
+            Action::Delete(_) => Kind::Delete,
+            Action::Deactivate(_) => Kind::Deactivate,
+            Action::Update(..) => Kind::Update,
+            Action::Create(_) => Kind::Create,
+        }
+    }
+
+    /// Whether it empties a value that is there.
+    #[must_use]
+    pub fn clears(&self) -> bool {
+        matches!(&self.action, Action::Update(_, fields) if fields.iter().any(FieldChange::is_clear))
+    }
+}
+
+/// What a plan sends for changed fields.
+#[must_use]
+pub(super) fn edit_of(fields: &[FieldChange]) -> Edit {
+    let mut edit = Edit::default();
+    for field in fields {
+        match field {
+            FieldChange::DisplayName { to, .. } => edit.display_name = Some(to.clone()),
+            FieldChange::Reactivate => edit.active = Some(true),
+            FieldChange::Attribute { name, to, .. } => {
+                edit.attributes.push((name.clone(), to.clone()));
+            }
+        }
+    }
+    edit
+}
+
+/// What would have to change, and what can't be or need not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes, by kind in the order of [`Kind`], then by email.
+    pub changes: Vec<Change>,
+    /// Rows that are fine and can't be carried out as Omni is now, and why.
+    pub problems: Vec<Problem>,
+    /// Emails that several users answer to: none of them is touched.
+    pub ambiguous: Vec<Email>,
+    /// Users whom the roster upserts, who are inactive, and who are left so.
+    pub left_inactive: Vec<Email>,
+    /// Users named by the roster for whom nothing is to be done.
+    pub unchanged: usize,
+    /// Why what the roster asks for is not planned, where that is so, in plain words.
+    pub withheld: Vec<String>,
+}
+
+impl Plan {
+    /// Compares. No I/O, no log, no clock.
+    #[must_use]
+    pub fn new(
+        desired: &Desired,
+        observed: &Observed,
+        schema: &Schema,
+        memory: &Memory,
+        policy: &Policy,
+    ) -> Self {
+        let mut plan = Self::default();
+        let planner = Planner {
+            observed,
+            schema,
+            memory,
+            policy,
+        };
+        let removals = desired.removals_allowed();
+        let mut unwanted_removals = 0;
+        for (email, entry) in &desired.users {
+            if removals.is_err() && !matches!(entry.want, Want::Upsert(_)) {
+                unwanted_removals += 1;
+                continue;
+            }
+            planner.compare(email, entry, &mut plan);
+        }
+        if let (Err(why), true) = (&removals, unwanted_removals > 0) {
+            plan.withheld.push(format!(
+                "{unwanted_removals} removals are not planned: {why}"
+            ));
+        }
+        planner.prune(desired, &mut plan);
+        plan.sort();
+        plan
+    }
+
+    fn sort(&mut self) {
+        self.changes
+            .sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.email.cmp(&b.email)));
+        self.problems
+            .sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
+        self.ambiguous.sort();
+        self.left_inactive.sort();
+    }
+}
+
+struct Planner<'a> {
+    observed: &'a Observed,
+    schema: &'a Schema,
+    memory: &'a Memory,
+    policy: &'a Policy,
+}
+
+impl Planner<'_> {
+    /// Plans what one row asks for.
+    fn compare(&self, email: &Email, entry: &Entry, plan: &mut Plan) {
+        let user = match self.observed.get(email) {
+            Some(Sighting::Several(_)) => return plan.ambiguous.push(email.clone()),
+            Some(Sighting::One(user)) => Some(user),
+            None => None,
+        };
+        let action = match (&entry.want, user) {
+            (Want::Upsert(spec), None) => match &spec.display_name {
+                Some(_) => Some(Action::Create(spec.clone())),
+                None => return plan.problems.push(nameless(entry)),
+            },
+            (Want::Upsert(spec), Some(user)) => self.update(email, spec, user, plan),
+            (Want::Delete, Some(user)) => self.removal(user, self.policy.removal),
+            (Want::Deactivate, Some(user)) => self.removal(user, Removal::Deactivate),
+            (Want::Delete | Want::Deactivate, None) => None,
+        };
+        match action {
+            Some(action) => {
+                let (email, place) = (email.clone(), Some(entry.place.clone()));
+                plan.changes.push(Change {
+                    email,
+                    action,
+                    place,
+                });
+            }
+            None => plan.unchanged += 1,
+        }
+    }
+
+    fn update(
+        &self,
+        email: &Email,
+        spec: &UserSpec,
+        user: &Arc<ObservedUser>,
+        plan: &mut Plan,
+    ) -> Option<Action> {
+        let mut fields = differences(spec, user, self.schema);
+        if !user.active {
+            if self.policy.reactivate || self.memory.deactivated.contains(email) {
+                fields.push(FieldChange::Reactivate);
+            } else {
+                plan.left_inactive.push(email.clone());
+            }
+        }
+        (!fields.is_empty()).then(|| Action::Update(user.clone(), fields))
+    }
+
+    fn removal(&self, user: &Arc<ObservedUser>, removal: Removal) -> Option<Action> {
+        match removal {
+            Removal::Delete => Some(Action::Delete(user.clone())),
+            Removal::Deactivate if user.active => Some(Action::Deactivate(user.clone())),
+            Removal::Deactivate => None,
+        }
+    }
+
+    /// Plans the removal of those whom the roster does not name, if that is wanted and the roster
+    /// and the listing can be relied on.
+    fn prune(&self, desired: &Desired, plan: &mut Plan) {
+        if self.policy.prune == Prune::Never || !desired.is_source {
+            return;
+        }
+        let doubt = || {
+            self.observed
+                .doubt()
+                .map(|why| format!("the listing does not add up: {why}"))
+        };
+        let shrunk = || {
+            let before = self
+                .memory
+                .last_rows
+                .filter(|before| desired.rows * 2 < *before)?;
+            Some(format!(
+                "the roster has {} rows, and the one before had {before}",
+                desired.rows
+            ))
+        };
+        let why_not = desired
+            .pruning_allowed()
+            .err()
+            .or_else(doubt)
+            .or_else(shrunk);
+        let missing = self.missing(desired);
+        match why_not {
+            Some(why) if !missing.is_empty() => plan.withheld.push(format!(
+                "{} users that the roster does not name are not removed: {why}",
+                missing.len()
+            )),
+            Some(_) => {}
+            None => plan.changes.extend(missing),
+        }
+    }
+
+    fn missing(&self, desired: &Desired) -> Vec<Change> {
+        let unnamed = self.observed.users().filter(|user| {
+            !desired.users.contains_key(&user.email)
+                && !desired.frozen.contains_key(&user.email)
+                && self.may_prune(&user.email)
+        });
+        let removals = unnamed.filter_map(|user| {
+            let action = self.removal(user, self.policy.removal)?;
+            Some(Change {
+                email: user.email.clone(),
+                action,
+                place: None,
+            })
+        });
+        removals.collect()
+    }
+
+    fn may_prune(&self, email: &Email) -> bool {
+        let owned = match self.policy.prune {
+            Prune::Never => false,
+            Prune::Managed => self.memory.managed.contains(email),
+            Prune::All => true,
+        };
+        owned && self.is_past_grace(email)
+    }
+
+    fn is_past_grace(&self, email: &Email) -> bool {
+        let grace = self.policy.prune_grace;
+        grace.is_zero()
+            || self.memory.missing_since.get(email).is_some_and(|since| {
+                (self.memory.now - since)
+                    .to_std()
+                    .is_ok_and(|missing| missing >= grace)
+            })
+    }
+}
+
+/// What differs between what is wanted of a user and what is there.
+#[must_use]
+pub(super) fn differences(spec: &UserSpec, user: &ObservedUser, schema: &Schema) -> Vec<FieldChange> {
+    let UserSpec {
+        display_name,
+        attributes,
+    } = spec;
+    let mut fields = Vec::new();
+    if let Some(to) = display_name
+        .as_ref()
+        .filter(|to| ***to != *user.display_name)
+    {
+        fields.push(FieldChange::DisplayName {
+            from: user.display_name.clone(),
+            to: to.clone(),
+        });
+    }
+    for (name, to) in attributes {
+        let from = user.attribute(name);
+        if !schema.converged(name, to.as_ref(), from) {
+            let default = || {
+                schema
+                    .get(name)
+                    .and_then(|definition| definition.default.clone())
+            };
+            fields.push(FieldChange::Attribute {
+                name: name.clone(),
+                from: from.cloned(),
+                to: to.clone(),
+                falls_back_to: if to.is_none() { default() } else { None },
+            });
+        }
+    }
+    fields
+}
+
+fn nameless(entry: &Entry) -> Problem {
+    Problem {
+        place: entry.place.clone(),
+        what: "this user is not in Omni yet and has no display_name".into(),
+        remedy: "write one, so that the user can be made".into(),
+    }
+}

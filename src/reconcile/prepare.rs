@@ -1,0 +1,195 @@
+//! Everything of a run that only reads: definitions, roster, listing, plan and verdict.
+
+use super::{
+    Applied, Counts, Kind, Memory, Outcome, Plan, Roster, RunError, RunOutcome, Verdict, rule,
+};
+use crate::desired::{self, Desired, Fingerprint, Problem};
+use crate::omni::{self, Definitions, Observed, Reader};
+use crate::settings::Settings;
+use crate::user::{Email, Schema};
+use std::path::PathBuf;
+
+/// Which roster a run is about.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// A CSV file, or a folder of them.
+    pub path: PathBuf,
+    /// Whether it is `source.path`; another one never prunes and makes nobody managed.
+    pub is_source: bool,
+    /// The content that the watcher saw standing still.
+    pub known: Option<Fingerprint>,
+}
+
+/// What a run would do, and all that it was found from.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Omni's attribute definitions, or that they can't be had.
+    pub schema: Schema,
+    /// The roster.
+    pub desired: Desired,
+    /// Who is in Omni.
+    pub observed: Observed,
+    /// What may be carried out, and what not.
+    pub verdict: Verdict,
+    /// What was needed, before the guard.
+    pub drift: Counts,
+    /// Rows that are fine and can't be carried out as Omni is now.
+    pub problems: Vec<Problem>,
+    /// Emails that several users answer to.
+    pub ambiguous: Vec<Email>,
+    /// Users named by the roster for whom nothing is to be done.
+    pub unchanged: usize,
+    /// Why what the roster asks for is not planned.
+    pub withheld: Vec<String>,
+    /// What a person should know though nothing is wrong.
+    pub warnings: Vec<String>,
+}
+
+/// Reads, compares and rules. It is given a reader, and so can't write.
+///
+/// # Errors
+/// When the roster or the listing can't be had.
+pub async fn prepare(
+    reader: &Reader,
+    settings: &Settings,
+    target: &Target,
+    memory: &Memory,
+) -> Result<Prepared, RunError> {
+    let mut warnings = Vec::new();
+    let schema = match reader.definitions().await? {
+        Definitions::Known(schema) => schema,
+        Definitions::Refused(status) => {
+            warnings.push(format!(
+                "Omni does not show its attribute definitions ({status}): columns and types are not \
+                 checked, and values are compared as texts"
+            ));
+            Schema::unknown()
+        }
+    };
+    let Target {
+        path,
+        is_source,
+        known,
+    } = target;
+    let desired =
+        desired::read_settled(&settings.source, path, *is_source, &schema, *known).await?;
+    let observed = omni::list(reader).await?;
+    Ok(compare(
+        schema, desired, observed, settings, memory, warnings,
+    ))
+}
+
+fn compare(
+    schema: Schema,
+    desired: Desired,
+    observed: Observed,
+    settings: &Settings,
+    memory: &Memory,
+    mut warnings: Vec<String>,
+) -> Prepared {
+    let policy = &settings.policy;
+    let mut plan = Plan::new(&desired, &observed, &schema, memory, policy);
+    let problems = std::mem::take(&mut plan.problems);
+    let ambiguous = std::mem::take(&mut plan.ambiguous);
+    let withheld = std::mem::take(&mut plan.withheld);
+    let unchanged = plan.unchanged;
+    let drift = Counts::of(plan.changes.iter().map(super::Change::kind));
+    warnings.extend(desired.notes.iter().map(ToString::to_string));
+    warnings.extend(
+        observed
+            .doubt()
+            .map(|why| format!("the listing does not add up: {why}")),
+    );
+    if !plan.left_inactive.is_empty() {
+        warnings.push(format!(
+            "{} upserted by the roster are inactive in Omni and left so (policy.reactivate): {}",
+            people(plan.left_inactive.len()),
+            some(&plan.left_inactive)
+        ));
+    }
+    let verdict = rule(plan, observed.count(), memory, policy);
+    let protected: Vec<_> = verdict
+        .protected()
+        .iter()
+        .map(|change| change.email.clone())
+        .collect();
+    if !protected.is_empty() {
+        warnings.push(format!(
+            "{} protected by policy.protect and not removed: {}",
+            people(protected.len()),
+            some(&protected)
+        ));
+    }
+    Prepared {
+        schema,
+        desired,
+        observed,
+        verdict,
+        drift,
+        problems,
+        ambiguous,
+        unchanged,
+        withheld,
+        warnings,
+    }
+}
+
+impl Prepared {
+    /// Tells a run's outcome what was found.
+    pub fn tell(&self, outcome: &mut RunOutcome) {
+        outcome.roster = Some(Roster {
+            rows: self.desired.rows,
+            fingerprint: self.desired.fingerprint,
+            bad_rows: self
+                .desired
+                .bad_rows
+                .iter()
+                .chain(&self.problems)
+                .cloned()
+                .collect(),
+            rejected: self.desired.rejected.clone(),
+        });
+        outcome.users = Some(self.observed.count());
+        outcome.drift = Some(self.drift);
+        outcome.held = self
+            .verdict
+            .held()
+            .iter()
+            .map(|(held, _)| held.clone())
+            .collect();
+        outcome.warnings.extend(self.warnings.iter().cloned());
+        outcome.withheld.extend(self.withheld.iter().cloned());
+        outcome
+            .applied
+            .extend(self.ambiguous.iter().map(|email| Applied {
+                email: email.clone(),
+                kind: Kind::Update,
+                outcome: Outcome::Failed,
+                detail:
+                    "several users in Omni answer to this email; none of them is touched".into(),
+            }));
+    }
+}
+
+fn people(count: usize) -> String {
+    if count == 1 {
+        "1 user is".into()
+    } else {
+        format!("{count} users are")
+    }
+}
+
+/// The first few, and how many more.
+fn some(emails: &[Email]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = emails
+        .iter()
+        .take(SHOWN)
+        .map(Email::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if emails.len() > SHOWN {
+        text.push_str(&format!(" and {} more", emails.len() - SHOWN));
+    }
+    text
+}
