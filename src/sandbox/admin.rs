@@ -72,9 +72,8 @@ async fn add_user(State(org): State<Org>, Json(user): Json<Value>) -> (StatusCod
     (StatusCode::CREATED, Json(json!({"id": org.add_user(user)})))
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[derive(Default)]
 struct Edit {
     active: Option<bool>,
     attributes: Map<String, Value>,

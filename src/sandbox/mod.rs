@@ -6,7 +6,7 @@
 //!   mistake of the client can't be mirrored in it.
 //! - It remembers: every request ([`Org::requests`]), and apart from those whatever a correct
 //!   client never sends ([`Org::unexpected`]). It never records a key, only its place in the list.
-//! - The rules ([`rules`]) only read: they give an answer and at most one change, and the change
+//! - The rules (`rules.rs`) only read: they give an answer and at most one change, and the change
 //!   is made in one place ([`Org`]). So a refused request has changed nothing, and a fault can
 //!   answer without doing or do without answering.
 //! - The lock is held between two awaits, never over one.

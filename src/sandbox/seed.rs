@@ -69,11 +69,11 @@ fn attributes(n: usize) -> [(&'static str, Value); 5] {
         ),
         (
             "quota",
-            some_of(n % 4 == 0, || {
+            some_of(n.is_multiple_of(4), || {
                 json!([(n % 10).to_string(), format!("{}.50", n % 9)])
             }),
         ),
-        ("tier", some_of(n % 11 == 0, || json!("gold"))),
+        ("tier", some_of(n.is_multiple_of(11), || json!("gold"))),
     ]
 }
 

@@ -1,8 +1,9 @@
 //! `/sandbox/…`, for tests in other processes.
 
 use std::process::{Child, Command};
+use std::time::Duration;
 
-use omni_user_sync::sandbox::Options;
+use omni_user_sync::sandbox::{Fault, Options, What};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -172,9 +173,21 @@ async fn a_process_is_signalled_at_its_request() {
             sleeper.0.try_wait().unwrap().is_none(),
             "{when}: one request too early"
         );
-        lab.get(USERS).await;
-        // The signal was sent before the answer; were it not, this would wait an hour.
-        assert!(!sleeper.0.wait().unwrap().success(), "{when}");
+
+        // The signal comes before the answer, which is held back for ever here.
+        lab.org()
+            .fault(Fault::next(What::Late(Duration::from_secs(3600))));
+        let request = lab.request(Method::GET, USERS);
+        let waiting = tokio::spawn(async move { request.send().await });
+        let end = loop {
+            match sleeper.0.try_wait().unwrap() {
+                Some(end) => break end,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        assert!(!end.success(), "{when}: it slept to its end");
+        assert!(!waiting.is_finished(), "{when}");
+        waiting.abort();
     }
 }
 

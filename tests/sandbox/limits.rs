@@ -49,14 +49,14 @@ async fn sliding() {
         (0, None),
         (20_000, None),
         (10_000, None),
-        // Refused ones count too: from here on 20, 30 and 30 s are the latest three.
+        // Refused ones count too: now those at 20, 30 and 30 s are the latest three.
         (0, Some("50")),
         (29_999, Some("31")),
-        (1, Some("31")),
+        (1, Some("30")),
+        // The latest three are those at 30, 59.999 and 60 s; the first of them leaves at 90 s.
         (30_000, None),
         (0, Some("30")),
     ];
-    // Latest three before the 7th, at 90 s: 30, 59.999 and 60 s; the first has just left.
     play(Limiter::Sliding, &steps).await;
 }
 
