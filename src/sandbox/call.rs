@@ -13,7 +13,7 @@ use super::json::Object;
 /// Longest body that is read.
 const BODY_BYTES: usize = 1024 * 1024;
 
-#[derive(Debug)]
+// No `Debug`: it holds a key.
 pub(super) struct Call {
     pub(super) method: String,
     pub(super) path: String,

@@ -335,3 +335,14 @@ async fn stopping_breaks_off_what_is_under_way() {
     let error = lab.http.get(url).send().await.unwrap_err();
     assert!(error.is_connect(), "{error:?}");
 }
+
+#[tokio::test]
+async fn dropping_stops_it_too() {
+    let Lab { sandbox, http } = Lab::new().await;
+    let url = sandbox.url();
+    drop(sandbox);
+    // It takes the server a turn or two to notice.
+    while !matches!(http.get(&url).send().await, Err(error) if error.is_connect()) {
+        tokio::task::yield_now().await;
+    }
+}

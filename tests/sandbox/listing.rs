@@ -121,6 +121,9 @@ async fn namesakes_are_all_found() {
         [&found[0]["id"], &found[1]["id"]],
         [&json!(ids[0]), &json!(ids[1])]
     );
+    lab.delete(&format!("{USERS}/{}", ids[0])).await;
+    let left = lab.org().user("a@b.co").unwrap();
+    assert_eq!(left["id"], ids[1], "only one of them went");
 }
 
 #[tokio::test]

@@ -334,6 +334,24 @@ async fn bodies_are_read_strictly() {
     }
 }
 
+/// Nobody reads these fields, or not so deep: broken ones are refused all the same.
+#[tokio::test]
+async fn nothing_broken_hides_in_a_body() {
+    let lab = Lab::new().await;
+    let id = lab.user("a@b.co", json!({}));
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (name, value) in [
+        ("meta", r#""\ud800""#.to_owned()),
+        ("meta", "1e999".to_owned()),
+        (ATTRIBUTES, format!(r#"{{"region":{deep}}}"#)),
+    ] {
+        let body = format!(r#"{{"userName":"a@b.co","{name}":{value}}}"#);
+        let request = lab.request(Method::PUT, &format!("{USERS}/{id}"));
+        let request = request.header("content-type", "application/json");
+        answer(request.body(body)).await.refused(400, name);
+    }
+}
+
 #[tokio::test]
 async fn a_body_has_at_most_a_mebibyte() {
     const MIB: usize = 1024 * 1024;
