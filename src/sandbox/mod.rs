@@ -60,7 +60,7 @@ impl Sandbox {
     /// Binds the address and starts answering.
     ///
     /// # Errors
-    /// When the address can't be bound, or a rate limit of 0 or no key at all is asked for.
+    /// When the address can't be bound, or the options allow no request, no key or no user on a page.
     pub async fn start(options: Options) -> io::Result<Self> {
         options.check()?;
         let listener = TcpListener::bind(options.listen).await?;
