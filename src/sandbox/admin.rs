@@ -1,0 +1,126 @@
+//! `/sandbox/…`: what tests in other processes do to the organisation.
+//!
+//! | request | |
+//! | --- | --- |
+//! | `GET /sandbox/state` | users, definitions, and what came unexpected |
+//! | `GET`, `DELETE /sandbox/requests` | the log |
+//! | `POST /sandbox/users` | makes a user, past the rules |
+//! | `PATCH /sandbox/users/{email}` | `{"active": …, "attributes": {…}}`, past the rules |
+//! | `DELETE /sandbox/users/{email}` | |
+//! | `POST`, `DELETE /sandbox/faults` | adds a [`Fault`]; forgets all |
+//! | `POST /sandbox/signal` | a [`PlannedSignal`] |
+//!
+//! It asks for no key, and is neither logged nor limited. Signals are for loopback only: whoever
+//! reaches a port must not be able to end our processes.
+
+use std::net::SocketAddr;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::faults::Fault;
+use super::log::Request;
+use super::org::Org;
+use super::signals::PlannedSignal;
+
+pub(super) fn router(org: Org, address: SocketAddr) -> Router {
+    let router = Router::new()
+        .route("/sandbox/state", get(state))
+        .route("/sandbox/requests", get(requests).delete(clear_requests))
+        .route("/sandbox/users", post(add_user))
+        .route(
+            "/sandbox/users/{email}",
+            patch(edit_user).delete(remove_user),
+        )
+        .route("/sandbox/faults", post(add_fault).delete(clear_faults));
+    let router = if address.ip().is_loopback() {
+        router.route("/sandbox/signal", post(plan_signal))
+    } else {
+        router
+    };
+    router.with_state(org)
+}
+
+async fn state(State(org): State<Org>) -> Json<Value> {
+    Json(json!({
+        "users": org.users(),
+        "definitions": org.definitions(),
+        "unexpected": org.unexpected(),
+    }))
+}
+
+async fn requests(State(org): State<Org>) -> Json<Vec<Request>> {
+    Json(org.requests())
+}
+
+async fn clear_requests(State(org): State<Org>) -> StatusCode {
+    org.clear_requests();
+    StatusCode::NO_CONTENT
+}
+
+async fn add_user(State(org): State<Org>, Json(user): Json<Value>) -> (StatusCode, Json<Value>) {
+    if !user["userName"].is_string() {
+        return (
+            StatusCode::BAD_REQUEST,
+            Json(json!({"detail": "`userName` is missing"})),
+        );
+    }
+    (StatusCode::CREATED, Json(json!({"id": org.add_user(user)})))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Edit {
+    active: Option<bool>,
+    attributes: Map<String, Value>,
+}
+
+async fn edit_user(
+    State(org): State<Org>,
+    Path(email): Path<String>,
+    Json(edit): Json<Edit>,
+) -> StatusCode {
+    found(org.edit(&email, |user| {
+        user.active = edit.active.unwrap_or(user.active);
+        let value = |value: Value| Some(value).filter(|value| !value.is_null());
+        let changes = edit
+            .attributes
+            .into_iter()
+            .map(|(name, given)| (name, value(given)));
+        user.change_attributes(changes.collect());
+    }))
+}
+
+async fn remove_user(State(org): State<Org>, Path(email): Path<String>) -> StatusCode {
+    found(org.remove(&email))
+}
+
+fn found(found: bool) -> StatusCode {
+    if found {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
+}
+
+async fn add_fault(State(org): State<Org>, Json(fault): Json<Fault>) -> StatusCode {
+    org.fault(fault);
+    StatusCode::NO_CONTENT
+}
+
+async fn clear_faults(State(org): State<Org>) -> StatusCode {
+    org.clear_faults();
+    StatusCode::NO_CONTENT
+}
+
+async fn plan_signal(State(org): State<Org>, Json(signal): Json<PlannedSignal>) -> StatusCode {
+    if !signal.is_for_one_process() {
+        return StatusCode::BAD_REQUEST;
+    }
+    org.plan_signal(signal);
+    StatusCode::NO_CONTENT
+}

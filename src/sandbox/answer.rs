@@ -1,0 +1,95 @@
+//! What goes back: answers and refusals.
+
+use serde_json::{Value, json};
+
+const ERROR_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
+
+/// An answer before it becomes HTTP.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Content,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Empty,
+    Json(Value),
+    /// Sent as it is; its type is among the headers.
+    Text(String),
+}
+
+impl Reply {
+    pub(super) fn json(status: u16, body: Value) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Content::Json(body),
+        }
+    }
+
+    pub(super) fn empty(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Content::Empty,
+        }
+    }
+
+    pub(super) fn text(status: u16, kind: &str, body: String) -> Self {
+        Self::empty(status)
+            .with("content-type", kind)
+            .with_body(Content::Text(body))
+    }
+
+    /// An error as SCIM wants it (RFC 7644, 3.12): the status is a string there.
+    pub(super) fn error(status: u16, detail: &str) -> Self {
+        let body =
+            json!({"schemas": [ERROR_SCHEMA], "status": status.to_string(), "detail": detail});
+        Self::json(status, body)
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn with_body(mut self, body: Content) -> Self {
+        self.body = body;
+        self
+    }
+}
+
+/// Why a request is not carried out.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) detail: String,
+    /// A correct client never sends such a request, whatever the roster says.
+    pub(super) misuse: bool,
+}
+
+impl Refusal {
+    /// Refused, as can happen to a correct client too.
+    pub(super) fn new(status: u16, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            misuse: false,
+        }
+    }
+
+    /// Refused, and noted as something that no correct client sends.
+    pub(super) fn misuse(status: u16, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            misuse: true,
+        }
+    }
+
+    pub(super) fn reply(&self) -> Reply {
+        Reply::error(self.status, &self.detail)
+    }
+}

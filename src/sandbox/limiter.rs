@@ -1,0 +1,168 @@
+//! The rate limit of one key, counted in each of the three ways that "60 per minute" can mean.
+//!
+//! The strictest reading: a request that is refused counts as well. A bucket has nothing left to
+//! take for it, so there only those that pass count.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How requests per minute are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Limiter {
+    /// In no 60 seconds more than the limit.
+    #[default]
+    Sliding,
+    /// In no minute, counted from the start of the stand-in, more than the limit.
+    Fixed,
+    /// A bucket that holds the limit and refills evenly within a minute.
+    Bucket,
+}
+
+impl fmt::Display for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Sliding => "sliding",
+            Self::Fixed => "fixed",
+            Self::Bucket => "bucket",
+        })
+    }
+}
+
+/// A limiter's name that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no limiter is called `{0}`: there are sliding, fixed and bucket")]
+pub struct UnknownLimiter(String);
+
+impl FromStr for Limiter {
+    type Err = UnknownLimiter;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        [Self::Sliding, Self::Fixed, Self::Bucket]
+            .into_iter()
+            .find(|limiter| limiter.to_string() == name)
+            .ok_or_else(|| UnknownLimiter(name.to_owned()))
+    }
+}
+
+/// What one key has used. Times are those since the start of the stand-in.
+#[derive(Debug)]
+pub(super) enum Meter {
+    /// The latest arrivals, never more than the limit: older ones can't matter.
+    Sliding {
+        limit: usize,
+        arrivals: VecDeque<Duration>,
+    },
+    Fixed {
+        limit: u64,
+        minute: u64,
+        used: u64,
+    },
+    Bucket(Bucket),
+}
+
+impl Meter {
+    pub(super) fn new(kind: Limiter, per_minute: u32) -> Self {
+        match kind {
+            Limiter::Sliding => {
+                let limit = usize::try_from(per_minute).unwrap_or(usize::MAX);
+                Self::Sliding {
+                    limit,
+                    arrivals: VecDeque::new(),
+                }
+            }
+            Limiter::Fixed => Self::Fixed {
+                limit: per_minute.into(),
+                minute: 0,
+                used: 0,
+            },
+            Limiter::Bucket => Self::Bucket(Bucket::full(per_minute)),
+        }
+    }
+
+    /// Counts a request that arrives `now`.
+    ///
+    /// # Errors
+    /// When it is one too many: how long until the next one would pass.
+    pub(super) fn admit(&mut self, now: Duration) -> Result<(), Duration> {
+        match self {
+            Self::Sliding { limit, arrivals } => slide(*limit, arrivals, now),
+            Self::Fixed {
+                limit,
+                minute,
+                used,
+            } => {
+                let current = now.as_secs() / MINUTE.as_secs();
+                if current != *minute {
+                    (*minute, *used) = (current, 0);
+                }
+                *used += 1;
+                let next = MINUTE.saturating_mul(u32::try_from(current + 1).unwrap_or(u32::MAX));
+                if *used > *limit {
+                    Err(next.saturating_sub(now))
+                } else {
+                    Ok(())
+                }
+            }
+            Self::Bucket(bucket) => bucket.take(now),
+        }
+    }
+}
+
+fn slide(limit: usize, arrivals: &mut VecDeque<Duration>, now: Duration) -> Result<(), Duration> {
+    while arrivals
+        .front()
+        .is_some_and(|&arrival| now.saturating_sub(arrival) >= MINUTE)
+    {
+        arrivals.pop_front();
+    }
+    let full = arrivals.len() >= limit;
+    if full {
+        arrivals.pop_front();
+    }
+    arrivals.push_back(now);
+    match arrivals.front() {
+        Some(&oldest) if full => Err((oldest + MINUTE).saturating_sub(now)),
+        _ => Ok(()),
+    }
+}
+
+/// A token bucket in whole numbers: its level counts nanoseconds times requests per minute, so
+/// that nothing is lost to rounding.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    per_minute: u128,
+    level: u128,
+    filled_at: Duration,
+}
+
+/// What one request takes.
+const REQUEST: u128 = MINUTE.as_nanos();
+
+impl Bucket {
+    fn full(per_minute: u32) -> Self {
+        let per_minute = u128::from(per_minute);
+        Self {
+            per_minute,
+            level: per_minute * REQUEST,
+            filled_at: Duration::ZERO,
+        }
+    }
+
+    fn take(&mut self, now: Duration) -> Result<(), Duration> {
+        let gained = now.saturating_sub(self.filled_at).as_nanos() * self.per_minute;
+        self.level = (self.level + gained).min(self.per_minute * REQUEST);
+        self.filled_at = now;
+        if self.level >= REQUEST {
+            self.level -= REQUEST;
+            return Ok(());
+        }
+        let nanos = (REQUEST - self.level).div_ceil(self.per_minute);
+        Err(Duration::from_nanos(
+            u64::try_from(nanos).unwrap_or(u64::MAX),
+        ))
+    }
+}

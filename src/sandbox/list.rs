@@ -1,0 +1,95 @@
+//! Pages of users.
+
+use serde_json::{Value, json};
+
+use super::answer::{Refusal, Reply};
+use super::call::Call;
+use super::user::User;
+use super::world::World;
+
+const LIST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
+/// As Omni documents it.
+const DEFAULT_COUNT: usize = 100;
+
+/// The part of a list that a request asks for.
+struct Window {
+    /// From 1, as SCIM counts.
+    start: usize,
+    count: usize,
+}
+
+impl Window {
+    fn of(call: &Call) -> Result<Self, Refusal> {
+        Ok(Self {
+            start: number(call, "startIndex")?.unwrap_or(1).max(1),
+            count: number(call, "count")?.unwrap_or(DEFAULT_COUNT),
+        })
+    }
+}
+
+/// A whole number; one below 0 counts as 0 (RFC 7644, 3.4.2.4).
+fn number(call: &Call, name: &str) -> Result<Option<usize>, Refusal> {
+    let read = |text: &str| match text.parse::<i64>() {
+        Ok(number) => Ok(usize::try_from(number).unwrap_or(0)),
+        Err(_) => Err(Refusal::misuse(
+            400,
+            format!("`{name}` is no whole number: {text:?}"),
+        )),
+    };
+    call.parameter(name).map(read).transpose()
+}
+
+/// Users in the order they were made, all of them or those of one email.
+pub(super) fn users(world: &World, call: &Call) -> Result<Reply, Refusal> {
+    let mut window = Window::of(call)?;
+    window.count = window.count.min(world.page_size);
+    let Some(filter) = call.parameter("filter") else {
+        let page = world.users.after(window.start - 1);
+        return Ok(page_of(world, &window, world.users.len(), page));
+    };
+    let email = wanted_email(filter)?;
+    let page = world.users.named(&email).skip(window.start - 1);
+    Ok(page_of(
+        world,
+        &window,
+        world.users.named(&email).count(),
+        page,
+    ))
+}
+
+/// The one filter that Omni documents: `userName eq "…"`, its value a JSON string.
+fn wanted_email(filter: &str) -> Result<String, Refusal> {
+    filter
+        .strip_prefix("userName eq ")
+        .and_then(|value| serde_json::from_str(value).ok())
+        .ok_or_else(|| Refusal::misuse(400, format!("not a filter of this server: {filter}")))
+}
+
+fn page_of<'w>(
+    world: &World,
+    window: &Window,
+    total: usize,
+    users: impl Iterator<Item = &'w User>,
+) -> Reply {
+    let shown = users
+        .take(window.count)
+        .map(|user| world.show(user))
+        .collect();
+    page(total, window.start, shown)
+}
+
+fn page(total: usize, start: usize, resources: Vec<Value>) -> Reply {
+    let body = json!({
+        "schemas": [LIST_SCHEMA],
+        "totalResults": total,
+        "startIndex": start,
+        "itemsPerPage": resources.len(),
+        "Resources": resources,
+    });
+    Reply::json(200, body)
+}
+
+/// There are no groups here.
+pub(super) fn no_groups(call: &Call) -> Result<Reply, Refusal> {
+    Ok(page(0, Window::of(call)?.start, Vec::new()))
+}

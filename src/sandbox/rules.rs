@@ -1,0 +1,169 @@
+//! Which request does what. Nothing here changes anything: a request yields an answer and at most
+//! one [`Change`], or a refusal.
+
+use serde_json::json;
+
+use super::answer::{Refusal, Reply};
+use super::call::Call;
+use super::list;
+use super::options::PatchAnswer;
+use super::user::{Id, User};
+use super::world::{Change, World};
+use super::write;
+
+/// A request that is in order.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) reply: Reply,
+    pub(super) change: Option<Change>,
+}
+
+impl Done {
+    fn reading(reply: Reply) -> Self {
+        Self {
+            reply,
+            change: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Route<'a> {
+    Users,
+    User(&'a str),
+    Groups,
+    Definitions,
+}
+
+impl<'a> Route<'a> {
+    /// Omni's documents write `Users`, its Python SDK sends `users`; both work there.
+    fn of(path: &'a str) -> Option<Self> {
+        if path == "/api/v1/user-attributes" {
+            return Some(Self::Definitions);
+        }
+        match path.strip_prefix("/api/scim/v2/")? {
+            "Users" | "users" => Some(Self::Users),
+            "Groups" | "groups" => Some(Self::Groups),
+            rest => {
+                let id = rest
+                    .strip_prefix("Users/")
+                    .or_else(|| rest.strip_prefix("users/"))?;
+                (!id.is_empty() && !id.contains('/')).then_some(Self::User(id))
+            }
+        }
+    }
+
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Users => "GET, POST",
+            Self::User(_) => "GET, PUT, PATCH, DELETE",
+            Self::Groups | Self::Definitions => "GET",
+        }
+    }
+}
+
+/// Carries a request out as far as that goes without changing anything.
+pub(super) fn act(world: &World, call: &Call) -> Result<Done, Refusal> {
+    let Some(route) = Route::of(&call.path) else {
+        return Err(Refusal::misuse(
+            404,
+            format!("there is nothing at {}", call.path),
+        ));
+    };
+    match (route, call.method.as_str()) {
+        (Route::Users, "GET") => list::users(world, call).map(Done::reading),
+        (Route::Users, "POST") => create(world, call),
+        (Route::User(id), "GET") => {
+            let user = find(world, id)?;
+            Ok(Done::reading(Reply::json(200, world.show(user))))
+        }
+        (Route::User(id), "PUT") => replace(world, call, id),
+        (Route::User(id), "PATCH") => patch(world, call, id),
+        (Route::User(id), "DELETE") => {
+            let id = find(world, id)?.id;
+            Ok(Done {
+                reply: Reply::empty(204),
+                change: Some(Change::Remove(id)),
+            })
+        }
+        (Route::Groups, "GET") => list::no_groups(call).map(Done::reading),
+        (Route::Definitions, "GET") => definitions(world).map(Done::reading),
+        (route, method) => {
+            let detail = format!("{method} is not among {}", route.methods());
+            Err(Refusal::misuse(405, detail))
+        }
+    }
+}
+
+/// Parameters that Omni does not know. It ignores them, so a client that sends one is mistaken.
+pub(super) fn stray_parameters(call: &Call) -> impl Iterator<Item = &str> {
+    let known: &[&str] = match (Route::of(&call.path), call.method.as_str()) {
+        (Some(Route::Users), "GET") => &["count", "startIndex", "filter"],
+        (Some(Route::Groups), "GET") => &["count", "startIndex", "filter", "excludedAttributes"],
+        _ => &[],
+    };
+    call.parameters
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(move |name| !known.contains(name))
+}
+
+/// Whether this asks for a page of all users, rather than for one of them.
+pub(super) fn is_listing(call: &Call) -> bool {
+    let users = matches!(Route::of(&call.path), Some(Route::Users));
+    users && call.method == "GET" && call.parameter("filter").is_none()
+}
+
+fn find<'w>(world: &'w World, id: &str) -> Result<&'w User, Refusal> {
+    Id::parse(id)
+        .and_then(|id| world.users.get(id))
+        .ok_or_else(|| Refusal::new(404, format!("there is no user {id}")))
+}
+
+fn create(world: &World, call: &Call) -> Result<Done, Refusal> {
+    let user = write::created(world, &call.object()?)?;
+    let taken = world.users.named(&user.user_name).next().is_some();
+    if taken {
+        let detail = format!("a user with the email {} exists already", user.user_name);
+        return Err(Refusal::new(409, detail));
+    }
+    let reply = Reply::json(201, world.show(&user));
+    Ok(Done {
+        reply,
+        change: Some(Change::Insert(Box::new(user))),
+    })
+}
+
+fn replace(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
+    let user = write::replaced(world, find(world, id)?, &call.object()?)?;
+    let reply = Reply::json(200, world.show(&user));
+    Ok(Done {
+        reply,
+        change: Some(Change::Replace(Box::new(user))),
+    })
+}
+
+fn patch(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
+    let user = write::patched(world, find(world, id)?, &call.object()?)?;
+    let reply = match world.patch_answer {
+        PatchAnswer::User => Reply::json(200, world.show(&user)),
+        PatchAnswer::Empty => Reply::empty(204),
+    };
+    Ok(Done {
+        reply,
+        change: Some(Change::Replace(Box::new(user))),
+    })
+}
+
+fn definitions(world: &World) -> Result<Reply, Refusal> {
+    if !world.definitions_open {
+        return Err(Refusal::new(
+            403,
+            "this key may not read attribute definitions",
+        ));
+    }
+    Ok(Reply::json(
+        200,
+        json!({"records": world.definitions.records()}),
+    ))
+}

@@ -1,0 +1,61 @@
+//! What the organisation holds, and how it chose to behave.
+
+use serde_json::Value;
+
+use super::attributes::Definitions;
+use super::options::{ClearMode, Options, PatchAnswer};
+use super::seed;
+use super::store::Store;
+use super::user::{Id, User};
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) users: Store,
+    pub(super) definitions: Definitions,
+    pub(super) definitions_open: bool,
+    pub(super) page_size: usize,
+    pub(super) patch_answer: PatchAnswer,
+    clear: ClearMode,
+}
+
+/// The one thing that a request changes.
+#[derive(Debug)]
+pub(super) enum Change {
+    Insert(Box<User>),
+    Replace(Box<User>),
+    Remove(Id),
+}
+
+impl World {
+    pub(super) fn new(options: &Options) -> Self {
+        let mut users = Store::default();
+        seed::fill(&mut users, options.users);
+        Self {
+            users,
+            definitions: Definitions::usual(),
+            definitions_open: options.definitions,
+            page_size: options.page_size,
+            patch_answer: options.patch_answer,
+            clear: options.clear,
+        }
+    }
+
+    pub(super) fn show(&self, user: &User) -> Value {
+        user.to_json(&self.definitions, self.clear)
+    }
+
+    pub(super) fn make(&mut self, change: Change) {
+        match change {
+            Change::Insert(user) => self.users.insert(*user),
+            Change::Replace(user) => self.users.replace(*user),
+            Change::Remove(id) => self.users.remove(id),
+        }
+    }
+
+    /// Leaves a change undone that the client is told of. The id that was told is used up.
+    pub(super) fn ignore(&mut self, change: &Change) {
+        if let Change::Insert(_) = change {
+            self.users.skip_id();
+        }
+    }
+}

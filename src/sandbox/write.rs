@@ -1,0 +1,170 @@
+//! What a body makes of a user. Each function gives the user as it would be, or says what is
+//! wrong with the body; so a body works as a whole or not at all.
+
+use chrono::Utc;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::answer::Refusal;
+use super::attributes::{ATTRIBUTES, Changes};
+use super::json::Object;
+use super::user::{User, is_email};
+use super::world::World;
+
+const PATCH_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+
+const CREATE_FIELDS: &[&str] = &["schemas", "userName", "displayName", ATTRIBUTES];
+/// With what a client has that sends the whole user back.
+const REPLACE_FIELDS: &[&str] = &[
+    "schemas",
+    "id",
+    "userName",
+    "displayName",
+    "active",
+    "emails",
+    "groups",
+    "meta",
+    ATTRIBUTES,
+    ENTERPRISE,
+];
+const PATCH_FIELDS: &[&str] = &["schemas", "Operations"];
+const OPERATION_FIELDS: &[&str] = &["op", "path", "value"];
+const VALUE_FIELDS: &[&str] = &["userName", "displayName", "active", ATTRIBUTES];
+
+/// The user that a `POST` makes.
+pub(super) fn created(world: &World, body: &Object) -> Result<User, Refusal> {
+    only(body, CREATE_FIELDS)?;
+    let user_name: String = required(body, "userName")?;
+    if !is_email(&user_name) {
+        return Err(Refusal::new(
+            400,
+            format!("`userName` is no email: {user_name:?}"),
+        ));
+    }
+    let Some(display_name) = display_name(body)? else {
+        return Err(missing("displayName"));
+    };
+    let mut user = User::new(world.users.next_id(), &user_name, &display_name);
+    user.change_attributes(attributes(world, body)?);
+    Ok(user)
+}
+
+/// The user after a `PUT`: what the body leaves out is as if it had never been set.
+pub(super) fn replaced(world: &World, present: &User, body: &Object) -> Result<User, Refusal> {
+    only(body, REPLACE_FIELDS)?;
+    if body.get("userName").is_none() {
+        return Err(missing("userName"));
+    }
+    keeps_name(present, body)?;
+    let id: Option<String> = optional(body, "id")?;
+    if id.is_some_and(|id| id != present.id.to_string()) {
+        return Err(Refusal::misuse(400, "`id` is not the one in the path"));
+    }
+    let mut user = present.clone();
+    user.display_name = display_name(body)?.unwrap_or_else(|| present.user_name.clone());
+    user.active = optional(body, "active")?.unwrap_or(true);
+    user.attributes.clear();
+    user.change_attributes(attributes(world, body)?);
+    user.modified = Utc::now();
+    Ok(user)
+}
+
+/// The user after a `PATCH`: what the operations don't name stays.
+pub(super) fn patched(world: &World, present: &User, body: &Object) -> Result<User, Refusal> {
+    only(body, PATCH_FIELDS)?;
+    let schemas: Vec<String> = required(body, "schemas")?;
+    if !schemas.iter().any(|schema| schema == PATCH_SCHEMA) {
+        return Err(Refusal::misuse(
+            400,
+            format!("`schemas` lacks {PATCH_SCHEMA}"),
+        ));
+    }
+    let operations: Vec<Object> = required(body, "Operations")?;
+    if operations.is_empty() {
+        return Err(Refusal::misuse(400, "`Operations` is empty"));
+    }
+    let mut user = present.clone();
+    for operation in &operations {
+        operate(world, &mut user, operation)?;
+    }
+    user.modified = Utc::now();
+    Ok(user)
+}
+
+fn operate(world: &World, user: &mut User, operation: &Object) -> Result<(), Refusal> {
+    only(operation, OPERATION_FIELDS)?;
+    if operation.get("path").is_some() {
+        return Err(Refusal::misuse(
+            400,
+            "`path` is not supported, dotted ones least of all",
+        ));
+    }
+    let op: String = required(operation, "op")?;
+    if !["add", "Add", "replace", "Replace"].contains(&op.as_str()) {
+        return Err(Refusal::misuse(
+            400,
+            format!("`op` {op:?} can't be done without a `path`"),
+        ));
+    }
+    let value: Object = required(operation, "value")?;
+    only(&value, VALUE_FIELDS)?;
+    keeps_name(user, &value)?;
+    if let Some(name) = display_name(&value)? {
+        user.display_name = name;
+    }
+    if let Some(active) = optional(&value, "active")? {
+        user.active = active;
+    }
+    user.change_attributes(attributes(world, &value)?);
+    Ok(())
+}
+
+/// An email can't be changed, but it may be said again.
+fn keeps_name(user: &User, body: &Object) -> Result<(), Refusal> {
+    let name: Option<String> = optional(body, "userName")?;
+    if name.is_some_and(|name| !user.is_called(&name)) {
+        return Err(Refusal::new(400, "`userName` can't be changed"));
+    }
+    Ok(())
+}
+
+fn display_name(body: &Object) -> Result<Option<String>, Refusal> {
+    let name: Option<String> = optional(body, "displayName")?;
+    if name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        return Err(Refusal::new(400, "`displayName` is blank"));
+    }
+    Ok(name)
+}
+
+fn attributes(world: &World, body: &Object) -> Result<Changes, Refusal> {
+    body.get(ATTRIBUTES)
+        .map_or(Ok(Changes::new()), |given| world.definitions.check(given))
+}
+
+fn only(body: &Object, known: &[&str]) -> Result<(), Refusal> {
+    match body.names().find(|name| !known.contains(name)) {
+        Some(name) => Err(Refusal::misuse(
+            400,
+            format!("`{name}` is not a known field"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn required<T: DeserializeOwned>(body: &Object, name: &str) -> Result<T, Refusal> {
+    optional(body, name)?.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> Refusal {
+    Refusal::misuse(400, format!("`{name}` is missing"))
+}
+
+/// A field that may be left out, but not be `null` or of another type.
+fn optional<T: DeserializeOwned>(body: &Object, name: &str) -> Result<Option<T>, Refusal> {
+    let read = |raw: &RawValue| {
+        serde_json::from_str(raw.get())
+            .map_err(|error| Refusal::misuse(400, format!("`{name}`: {error}")))
+    };
+    body.get(name).map(read).transpose()
+}
