@@ -1,8 +1,8 @@
 //! The desired state: what the roster says, and every problem in it.
 //!
 //! ```text
-//! source (which files, are they whole) → decode (bytes → text) → csv (text → rows, against the
-//! schema) → Desired
+//! source (which files, are they whole) → decode (bytes → text) → lines (quotes, line numbers)
+//!   → csv (text → rows: header, row, cell) → merge (rows of all files → Desired)
 //! ```
 //!
 //! The rules of the room (contract: the roster):
@@ -11,10 +11,31 @@
 //! - A bad row freezes its user; a bad file switches off removals; nothing is guessed.
 //! - [`Desired`] is unique by construction: one entry per user, and none for a frozen one.
 
-use crate::user::{Email, UserSpec};
+mod cell;
+mod csv;
+mod decode;
+mod error;
+mod header;
+mod lines;
+mod merge;
+mod row;
+mod settle;
+mod source;
+mod words;
+
+pub use error::SourceError;
+pub use settle::read_settled;
+pub use source::{FileRead, Fingerprint, Stamp};
+
+use crate::settings::SourceSettings;
+use crate::user::{Email, Schema, UserSpec};
+use source::{Candidate, FileReading, Fingerprinter, Flaws};
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Where something stands in the roster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +72,20 @@ pub struct Problem {
     pub remedy: String,
 }
 
+impl Problem {
+    /// The order of the roster.
+    fn in_order(&self, other: &Self) -> Ordering {
+        fn key(place: &Place) -> (&str, u64, Option<usize>) {
+            (
+                &place.file,
+                place.line,
+                place.column.as_ref().map(|column| column.0),
+            )
+        }
+        key(&self.place).cmp(&key(&other.place))
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}", self.place, self.what, self.remedy)
@@ -77,18 +112,6 @@ pub struct Entry {
     pub place: Place,
 }
 
-/// What the roster's bytes are: equal for equal content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..6]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 /// The roster, read.
 #[derive(Clone, Debug)]
 pub struct Desired {
@@ -107,6 +130,8 @@ pub struct Desired {
     pub notes: Vec<Problem>,
     /// Data rows read, bad ones included, all-blank ones not.
     pub rows: u64,
+    /// The files that were read and accepted, by name.
+    pub files: Vec<FileRead>,
     /// What was read.
     pub fingerprint: Fingerprint,
     /// Whether this is the roster of `source.path`; another one never prunes.
@@ -118,17 +143,173 @@ impl Desired {
     #[must_use]
     pub fn problems(&self) -> Vec<&Problem> {
         let mut all: Vec<_> = self.rejected.iter().chain(&self.bad_rows).collect();
-        all.sort_by(|a, b| {
-            let key = |p: &Problem| {
-                (
-                    p.place.file.clone(),
-                    p.place.line,
-                    p.place.column.as_ref().map(|c| c.0),
-                )
-            };
-            key(a).cmp(&key(b))
-        });
+        all.sort_by(|a, b| a.in_order(b));
         all
+    }
+
+    /// Whether this roster may remove anybody, by `op` or by pruning.
+    ///
+    /// # Errors
+    /// A sentence why not.
+    pub fn removals_allowed(&self) -> Result<(), String> {
+        let Some(first) = self.rejected.first() else {
+            return Ok(());
+        };
+        let more = match self.rejected.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Err(format!(
+            "A file of the roster was not read ({}{more}), so nobody is removed.",
+            first.place
+        ))
+    }
+
+    /// Whether users that this roster does not name may be removed.
+    ///
+    /// # Errors
+    /// A sentence why not.
+    pub fn pruning_allowed(&self) -> Result<(), String> {
+        self.removals_allowed()?;
+        let upserts = || {
+            self.users
+                .values()
+                .any(|entry| matches!(entry.want, Want::Upsert(_)))
+        };
+        if !self.is_source {
+            Err("This is not the roster of source.path, so nobody is pruned.".into())
+        } else if self.unnamed > 0 {
+            let (rows, have) = if self.unnamed == 1 {
+                ("row", "has")
+            } else {
+                ("rows", "have")
+            };
+            Err(format!(
+                "{} {rows} of the roster {have} no email that can be read and may be anybody's, so nobody is pruned.",
+                self.unnamed
+            ))
+        } else if !upserts() {
+            Err("The roster has no row that upserts a user, so nobody is pruned.".into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Reads the roster at `path`, each file once. Blocks, for as long as the file system does.
+///
+/// # Errors
+/// When there is no roster, or all of its files are rejected.
+pub fn read(
+    settings: &SourceSettings,
+    path: &Path,
+    is_source: bool,
+    schema: &Schema,
+) -> Result<Desired, SourceError> {
+    reading(settings, path, is_source, schema)?.outcome
+}
+
+/// What the file system says of the roster at `path`, without reading it. Blocks.
+///
+/// # Errors
+/// When there is no roster.
+pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<Stamp, SourceError> {
+    Ok(source::find(settings, path)?.stamp())
+}
+
+/// What the bytes of the roster at `path` are: what [`read`] would give. Blocks.
+///
+/// # Errors
+/// When there is no roster.
+pub fn fingerprint(settings: &SourceSettings, path: &Path) -> Result<Fingerprint, SourceError> {
+    let mut fingerprint = Fingerprinter::default();
+    for file in source::find(settings, path)?.files {
+        let look = source::read_file(&file, settings.max_bytes, |_| Ok(()));
+        fingerprint.add(&file, look.digest);
+    }
+    Ok(fingerprint.finish())
+}
+
+/// One look at the roster, and whether it can be relied on.
+struct Reading {
+    fingerprint: Fingerprint,
+    /// No file changed while it was read.
+    still: bool,
+    /// The last time that anything was done to the files.
+    touched: Option<SystemTime>,
+    outcome: Result<Desired, SourceError>,
+}
+
+fn reading(
+    settings: &SourceSettings,
+    path: &Path,
+    is_source: bool,
+    schema: &Schema,
+) -> Result<Reading, SourceError> {
+    let found = source::find(settings, path)?;
+    let touched = found.touched();
+    let mut fingerprint = Fingerprinter::default();
+    let (mut sheets, mut files, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+    let mut still = true;
+    for file in &found.files {
+        let look = read_file(file, settings, schema);
+        fingerprint.add(file, look.digest);
+        still &= look.still;
+        match look.content {
+            Ok(sheet) => {
+                sheets.push(sheet);
+                files.push(FileRead {
+                    name: file.name.clone(),
+                    modified: look.modified,
+                });
+            }
+            Err(flaws) => rejected.extend(flaws.of(file)),
+        }
+    }
+    let fingerprint = fingerprint.finish();
+    let about = merge::About {
+        rejected,
+        files,
+        fingerprint,
+        is_source,
+    };
+    let outcome = if sheets.is_empty() {
+        Err(SourceError::Rejected(about.rejected))
+    } else {
+        Ok(merge::merge(sheets, about, schema))
+    };
+    Ok(Reading {
+        fingerprint,
+        still,
+        touched,
+        outcome,
+    })
+}
+
+fn read_file(
+    file: &Candidate,
+    settings: &SourceSettings,
+    schema: &Schema,
+) -> FileReading<csv::Sheet> {
+    source::read_file(file, settings.max_bytes, |bytes| {
+        let text = decode::Decoder::new(bytes, settings.encoding);
+        csv::parse(text, &file.name, settings, schema)
+    })
+}
+
+impl Flaws {
+    fn of(self, file: &Candidate) -> Vec<Problem> {
+        match self {
+            Self::Content(problems) => problems,
+            Self::File(flaw) => {
+                let place = Place {
+                    file: file.name.clone(),
+                    line: 0,
+                    column: None,
+                };
+                vec![flaw.at(place)]
+            }
+        }
     }
 }
 // STUB-BEGIN

@@ -1,0 +1,244 @@
+//! An attribute cell → the value it asks for, checked against the attribute's definition.
+
+use super::words::{Flaw, shown};
+use crate::user::{Decimal, Definition, Value, ValueType, trim};
+use serde_json::value::RawValue;
+
+/// What Omni's definition says about an attribute's values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    multiple: bool,
+    number: bool,
+}
+
+impl Shape {
+    pub(super) fn of(definition: &Definition) -> Self {
+        Self {
+            multiple: definition.multiple,
+            number: definition.value_type == ValueType::Number,
+        }
+    }
+}
+
+/// Reads a cell; `None` is "no value". Without a shape nothing is known of the attribute, and a
+/// list is what is written as one.
+pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Flaw> {
+    let cell = trim(cell);
+    if cell.is_empty() {
+        return Ok(None);
+    }
+    let value = if cell.starts_with('[') {
+        list(cell, shape)?
+    } else {
+        single(cell, shape)?
+    };
+    if shape.is_some_and(|shape| shape.number) {
+        value
+            .iter()
+            .flat_map(Value::items)
+            .try_for_each(|item| number(item))?;
+    }
+    Ok(value)
+}
+
+fn single(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Flaw> {
+    if shape.is_some_and(|shape| shape.multiple) {
+        return Err(Flaw::new(
+            format!("this attribute holds a list, and {} is none", shown(cell)),
+            format!("write {}", shown(&format!("[{cell}]"))),
+        ));
+    }
+    Ok(Value::one(cell))
+}
+
+fn list(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Flaw> {
+    // First, since half a list is what a delimiter inside an unquoted one leaves behind.
+    let Some(inner) = cell
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    else {
+        return Err(Flaw::new(
+            format!("{} begins a list that does not end", shown(cell)),
+            "write [a,b], and put the cell in quotes where the delimiter is in it",
+        ));
+    };
+    if shape.is_some_and(|shape| !shape.multiple) {
+        return Err(Flaw::new(
+            format!(
+                "this attribute holds one value, and {} is a list",
+                shown(cell)
+            ),
+            "write the value without brackets, or leave the cell blank for none",
+        ));
+    }
+    if trim(inner).is_empty() {
+        return Ok(None);
+    }
+    if inner.contains('"')
+        && let Some(items) = json_items(cell)
+    {
+        return items_value(cell, &items);
+    }
+    plain_items(cell, inner)
+}
+
+/// `[a, b]`, as the original script reads it: the commas separate.
+fn plain_items(cell: &str, inner: &str) -> Result<Option<Value>, Flaw> {
+    if trim(inner).starts_with('"') {
+        return Err(Flaw::new(
+            format!("{} begins as a JSON array and is none", shown(cell)),
+            r#"write ["a","b"], in a CSV file with each quote twice"#,
+        ));
+    }
+    let items: Vec<_> = inner.split(',').map(trim).collect();
+    if items
+        .iter()
+        .any(|item| item.starts_with('[') || item.ends_with(']'))
+    {
+        return Err(Flaw::new(
+            format!("{} has brackets inside", shown(cell)),
+            r#"a list can't hold lists; items with brackets or commas are written as ["a,b","[c]"]"#,
+        ));
+    }
+    items_value(cell, &items)
+}
+
+fn items_value<I: AsRef<str>>(cell: &str, items: &[I]) -> Result<Option<Value>, Flaw> {
+    if items.iter().any(|item| trim(item.as_ref()).is_empty()) {
+        return Err(Flaw::new(
+            format!("{} has a blank item", shown(cell)),
+            "remove the comma that is too many, or write the missing item",
+        ));
+    }
+    Ok(Value::many(items))
+}
+
+/// The items of a JSON array of texts and numbers; numbers keep their digits.
+fn json_items(cell: &str) -> Option<Vec<String>> {
+    let items: Vec<&RawValue> = serde_json::from_str(cell).ok()?;
+    items
+        .into_iter()
+        .map(|item| match item.get().as_bytes().first()? {
+            b'"' => serde_json::from_str(item.get()).ok(),
+            b'-' | b'0'..=b'9' => Some(item.get().to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn number(text: &str) -> Result<(), Flaw> {
+    if Decimal::parse(text).is_some() {
+        return Ok(());
+    }
+    Err(Flaw::new(
+        format!(
+            "this attribute is a number, and {} is no decimal number",
+            shown(text)
+        ),
+        number_remedy(text),
+    ))
+}
+
+/// What spreadsheets make of numbers, and how to undo it.
+fn number_remedy(text: &str) -> &'static str {
+    let only = |marks: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_digit() || marks.contains(c))
+    };
+    let count = |marks: &[char]| text.matches(marks).count();
+    if text.parse::<f64>().is_ok_and(f64::is_finite) {
+        "the spreadsheet has shortened the number: format the column as text and enter all digits again"
+    } else if only("-+,") && count(&[',']) == 1 {
+        "write the decimal mark as a point (1.5), and no mark between thousands"
+    } else if only("-./:T Z") && count(&['-', '.', '/', ':']) >= 1 && !text.starts_with('-') {
+        "the spreadsheet has made a date of it: format the column as text and enter the number again"
+    } else if only("-+.,' \u{a0}\u{202f}") {
+        "write the number without marks between thousands, and the decimal mark as a point"
+    } else {
+        "write the bare number with digits and a decimal point, or leave the cell blank for none"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MANY: Option<Shape> = Some(Shape {
+        multiple: true,
+        number: false,
+    });
+
+    fn many(items: &[&str]) -> Option<Value> {
+        Value::many(items)
+    }
+
+    #[test]
+    fn reads_lists_as_people_and_programs_write_them() {
+        for (cell, want) in [
+            ("[a,b]", many(&["a", "b"])),
+            (" [ a b , c ] ", many(&["a b", "c"])),
+            ("[a]", many(&["a"])),
+            ("[]", None),
+            ("[ ]", None),
+            (r#"["a,b", "c"]"#, many(&["a,b", "c"])),
+            (
+                r#"[12345678901234567890.10, "x"]"#,
+                many(&["12345678901234567890.10", "x"]),
+            ),
+            (r#"["[x]"]"#, many(&["[x]"])),
+            (r#"[5" pipe,6" pipe]"#, many(&["5\" pipe", "6\" pipe"])),
+            ("[true,null]", many(&["true", "null"])),
+        ] {
+            assert_eq!(value(cell, None), Ok(want.clone()), "{cell}");
+            assert_eq!(value(cell, MANY), Ok(want), "{cell}");
+        }
+    }
+
+    #[test]
+    fn guesses_at_no_list_that_is_broken() {
+        for cell in [
+            "[a",
+            "[",
+            "[a,,b]",
+            "[,]",
+            "[a,]",
+            r#"["a"b]"#,
+            r#"["a",""]"#,
+            "[[a],[b]]",
+            r#"["a",["b"]]"#,
+        ] {
+            assert!(value(cell, None).is_err(), "{cell}");
+            assert!(value(cell, MANY).is_err(), "{cell}");
+        }
+    }
+
+    #[test]
+    fn knows_what_spreadsheets_make_of_numbers() {
+        for (text, says) in [
+            ("1,5", "decimal mark"),
+            ("1,234.50", "between thousands"),
+            ("1 000", "between thousands"),
+            ("1.2E+05", "shortened"),
+            ("2024-01-05", "a date"),
+            ("5.1.2024", "a date"),
+            ("1/2", "a date"),
+            ("12%", "bare number"),
+            ("NaN", "bare number"),
+            ("inf", "bare number"),
+        ] {
+            let flaw = number(text).expect_err(text);
+            assert!(flaw.remedy.contains(says), "{text}: {}", flaw.remedy);
+        }
+        assert_eq!(number("-1234567890123456789012.5"), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_texts_come_back_from_a_json_array(items in prop::collection::vec("\\PC{1,20}", 1..5)) {
+            prop_assume!(items.iter().all(|item| !trim(item).is_empty()));
+            let cell = serde_json::to_string(&items).expect("texts are JSON");
+            prop_assert_eq!(value(&cell, MANY), Ok(Value::many(&items)));
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Text → the rows of one file, or why the file is rejected.
+
+use super::header::{Columns, has_email};
+use super::lines::{Fault, Lines, MAX_RECORD};
+use super::row::{BadRow, Row, Rows};
+use super::words::Flaw;
+use super::{Place, Problem};
+use crate::settings::SourceSettings;
+use crate::user::{Email, Schema, trim};
+use ::csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+
+const BUFFER: usize = 64 * 1024;
+/// Among which the delimiter is found out.
+const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
+/// A file with more problems is no roster with mistakes, it is something else; and its list of
+/// problems must not fill the memory.
+const MAX_PROBLEMS: usize = 100_000;
+
+/// One file, read.
+#[derive(Debug)]
+pub(super) struct Sheet {
+    pub(super) file: Arc<str>,
+    pub(super) rows: Vec<Row>,
+    pub(super) bad: Vec<Problem>,
+    pub(super) frozen: Vec<(Email, Place)>,
+    pub(super) unnamed: u64,
+    /// Rows that are not blank, bad ones included.
+    pub(super) count: u64,
+}
+
+type TextReader<R> = Reader<Lines<R>>;
+
+/// Reads a file's text. The problems of an error are the file's, and it is rejected whole.
+pub(super) fn parse(
+    text: impl Read,
+    file: &Arc<str>,
+    settings: &SourceSettings,
+    schema: &Schema,
+) -> Result<Sheet, Vec<Problem>> {
+    let mut text = Head::new(text);
+    let dialect = Dialect::of(text.peeked(), settings.delimiter);
+    text.skip(dialect.skip);
+    let mut reader = dialect.reader(text);
+    let failed = |flaw: Flaw, line| vec![flaw.at(place(file, line))];
+
+    let mut record = StringRecord::new();
+    let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? else {
+        return Err(failed(empty(), 0));
+    };
+    let columns = Columns::new(&record, &place(file, line), schema)?;
+    let rows = Rows {
+        columns: &columns,
+        file,
+        delimiter: dialect.delimiter,
+        blank_cells: settings.blank_cells,
+    };
+    let mut sheet = Sheet::new(file.clone());
+    while let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? {
+        sheet
+            .take(&rows, &record, line)
+            .map_err(|problem| vec![problem])?;
+    }
+    if sheet.count == 0 {
+        return Err(failed(no_rows(), 0));
+    }
+    Ok(sheet)
+}
+
+/// Reads the next record that is not all blank, and says on which line it starts.
+fn next<R: Read>(
+    reader: &mut TextReader<R>,
+    record: &mut StringRecord,
+) -> Result<Option<u64>, Fault> {
+    while reader.read_record(record).map_err(fault)? {
+        let line = reader.get_mut().next_record();
+        if !record.iter().all(|cell| trim(cell).is_empty()) {
+            return Ok(Some(line));
+        }
+    }
+    Ok(None)
+}
+
+fn fault(error: ::csv::Error) -> Fault {
+    let flaw = match error.into_kind() {
+        ErrorKind::Io(error) => match error.downcast::<Fault>() {
+            Ok(fault) => return fault,
+            Err(error) => unreadable(&error),
+        },
+        other => Flaw::new(
+            format!("it can't be read as CSV ({other:?})"),
+            "save it anew",
+        ),
+    };
+    Fault { line: 0, flaw }
+}
+
+/// A file that the system would not let us read.
+pub(super) fn unreadable(error: &io::Error) -> Flaw {
+    Flaw::new(
+        format!("it can't be read: {error}"),
+        "see to it that it can be read by this program's user",
+    )
+}
+
+fn empty() -> Flaw {
+    Flaw::new(
+        "the file is empty",
+        "write a header (op,email,display_name and the attributes) and a row for each user",
+    )
+}
+
+fn no_rows() -> Flaw {
+    Flaw::new(
+        "the file has a header and no rows",
+        "write a row for each user; a roster without any is taken for a mistake",
+    )
+}
+
+fn place(file: &Arc<str>, line: u64) -> Place {
+    Place {
+        file: file.clone(),
+        line,
+        column: None,
+    }
+}
+
+impl Sheet {
+    fn new(file: Arc<str>) -> Self {
+        Self {
+            file,
+            rows: Vec::new(),
+            bad: Vec::new(),
+            frozen: Vec::new(),
+            unnamed: 0,
+            count: 0,
+        }
+    }
+
+    /// Takes a row; an error rejects the file.
+    fn take(&mut self, rows: &Rows<'_>, record: &StringRecord, line: u64) -> Result<(), Problem> {
+        self.count += 1;
+        if record.len() == rows.columns.names.len()
+            && let Some(at) = rows.columns.stray(record)
+        {
+            let place = Place {
+                column: Some((at + 1, "no header".into())),
+                ..place(&self.file, line)
+            };
+            return Err(stray().at(place));
+        }
+        match rows.read(record, line) {
+            Ok(row) => self.rows.push(row),
+            Err(bad) => self.take_bad(bad, line),
+        }
+        if self.bad.len() > MAX_PROBLEMS {
+            return Err(too_many().at(place(&self.file, 0)));
+        }
+        Ok(())
+    }
+
+    fn take_bad(&mut self, bad: BadRow, line: u64) {
+        let place = place(&self.file, line);
+        self.bad.extend(bad.problems);
+        self.frozen
+            .extend(bad.frozen.into_iter().map(|email| (email, place.clone())));
+        self.unnamed += u64::from(bad.unnamed);
+    }
+}
+
+fn stray() -> Flaw {
+    Flaw::new(
+        "this cell is not blank and its column has no header",
+        "name the column in the header, or empty it",
+    )
+}
+
+fn too_many() -> Flaw {
+    Flaw::new(
+        format!("more than {MAX_PROBLEMS} problems in its rows"),
+        "check that this is the roster and how it was exported",
+    )
+}
+
+/// A text whose first part can be looked at before it is read. It is long enough for the longest
+/// header.
+struct Head<R> {
+    head: Cursor<Vec<u8>>,
+    /// What ended the first part too early: comes after it.
+    failure: Option<io::Error>,
+    rest: R,
+}
+
+impl<R: Read> Head<R> {
+    fn new(mut rest: R) -> Self {
+        let mut head = Vec::new();
+        let size = MAX_RECORD + BUFFER as u64;
+        let failure = rest.by_ref().take(size).read_to_end(&mut head).err();
+        Self {
+            head: Cursor::new(head),
+            failure,
+            rest,
+        }
+    }
+
+    fn peeked(&self) -> &[u8] {
+        self.head.get_ref()
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.head.set_position(bytes);
+    }
+}
+
+impl<R: Read> Read for Head<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.head.read(buffer)? {
+            0 => self
+                .failure
+                .take()
+                .map_or_else(|| self.rest.read(buffer), Err),
+            read => Ok(read),
+        }
+    }
+}
+
+/// How the file is written.
+#[derive(Debug, PartialEq, Eq)]
+struct Dialect {
+    delimiter: u8,
+    /// Bytes before the header: marks, and Excel's line `sep=;`.
+    skip: u64,
+    /// The line after them.
+    line: u64,
+}
+
+impl Dialect {
+    fn of(head: &[u8], setting: Option<u8>) -> Self {
+        let marks = marks(head);
+        let (said, length) = sep_line(&head[marks..]).unzip();
+        let mut skip = marks + length.unwrap_or(0);
+        skip += self::marks(&head[skip..]);
+        let line = 1 + u64::from(said.is_some());
+        let delimiter = setting
+            .or(said)
+            .unwrap_or_else(|| delimiter_of(&head[skip..]));
+        Self {
+            delimiter,
+            skip: skip as u64,
+            line,
+        }
+    }
+
+    fn reader<R: Read>(&self, text: R) -> TextReader<R> {
+        reader(Lines::new(text, self.delimiter, self.line), self.delimiter)
+    }
+}
+
+fn reader<R: Read>(lines: Lines<R>, delimiter: u8) -> TextReader<R> {
+    ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .buffer_capacity(BUFFER)
+        .from_reader(lines)
+}
+
+/// How many bytes of byte order marks there are; csv would drop one of them unseen.
+fn marks(text: &[u8]) -> usize {
+    let mark = "\u{feff}".as_bytes();
+    text.chunks(mark.len())
+        .take_while(|chunk| *chunk == mark)
+        .count()
+        * mark.len()
+}
+
+/// Excel's first line `sep=;`: the delimiter and the line's length.
+fn sep_line(text: &[u8]) -> Option<(u8, usize)> {
+    let end = memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len());
+    let line = &text[..end];
+    let line = line
+        .strip_prefix(b"\"")
+        .and_then(|l| l.strip_suffix(b"\""))
+        .unwrap_or(line);
+    let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter] = *line else {
+        return None;
+    };
+    let usable = !delimiter.is_ascii_alphanumeric() && delimiter.is_ascii() && delimiter != b'"';
+    let line_break = if text[end..].starts_with(b"\r\n") {
+        2
+    } else {
+        1
+    };
+    usable.then(|| (delimiter, (end + line_break).min(text.len())))
+}
+
+/// The delimiter under which the header has an email column; where none does, the one that splits
+/// it most, so that the message can show the columns.
+fn delimiter_of(head: &[u8]) -> u8 {
+    let headers = DELIMITERS.map(|delimiter| (delimiter, first_record(head, delimiter)));
+    let found = headers.iter().find(|(_, header)| has_email(header));
+    // The last of equals wins, so the comma goes last.
+    let widest = || headers.iter().rev().max_by_key(|(_, header)| header.len());
+    found
+        .or_else(widest)
+        .map_or(b',', |(delimiter, _)| *delimiter)
+}
+
+fn first_record(head: &[u8], delimiter: u8) -> StringRecord {
+    let mut record = StringRecord::new();
+    // A fault here is found again when the file is read.
+    match next(
+        &mut reader(Lines::new(head, delimiter, 1), delimiter),
+        &mut record,
+    ) {
+        Ok(Some(_)) => record,
+        Ok(None) | Err(_) => StringRecord::new(),
+    }
+}

@@ -1,0 +1,77 @@
+//! Why there is no roster.
+
+use super::Problem;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why there is no roster. `Display` says where and what to do, for each file on a line.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing is there.
+    #[error("{}: there is no such file or folder; put the roster there, or correct source.path", .path.display())]
+    NotFound {
+        /// What was looked for.
+        path: PathBuf,
+    },
+    /// The file or folder can't be looked at.
+    #[error("{}: it can't be looked at; see to it that it can be read by this program's user", .path.display())]
+    Unreadable {
+        /// What was looked at.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A folder without a CSV file.
+    #[error(
+        "{}: there is no *.csv in this folder; put the roster there, saved as 'CSV UTF-8' (a workbook such as .xlsx is not read)",
+        .path.display()
+    )]
+    NoFiles {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that is named like a CSV file, without one in it.
+    #[error(
+        "{}: this is an empty folder, not a CSV file; container runtimes make one where the file to be mounted was missing: put the file there and mount it again",
+        .path.display()
+    )]
+    FolderForFile {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Every file was rejected.
+    #[error("{}", Listed(.0))]
+    Rejected(Vec<Problem>),
+    /// The roster did not come to rest.
+    #[error("{}: it keeps changing; try again when whatever writes it has finished", .path.display())]
+    StillChanging {
+        /// The roster.
+        path: PathBuf,
+    },
+    /// The program is ending.
+    #[error("the program ended before the roster was read")]
+    Stopped,
+}
+
+impl SourceError {
+    pub(super) fn new(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { path },
+            _ => Self::Unreadable { path, source },
+        }
+    }
+}
+
+struct Listed<'a>(&'a [Problem]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { "\n" })?;
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}

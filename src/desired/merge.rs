@@ -1,0 +1,158 @@
+//! The rows of all files → one entry per user. Where rows differ nobody can say which is meant, so
+//! all of them are bad and their user is frozen.
+
+use super::csv::Sheet;
+use super::source::{FileRead, Fingerprint};
+use super::words::{Flaw, shown};
+use super::{Desired, Entry, Place, Problem, Want};
+use crate::user::{Email, Schema, UserSpec};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+
+/// What is known of the reading beside the rows.
+pub(super) struct About {
+    pub(super) rejected: Vec<Problem>,
+    pub(super) files: Vec<FileRead>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) is_source: bool,
+}
+
+/// Brings the files together.
+pub(super) fn merge(sheets: Vec<Sheet>, about: About, schema: &Schema) -> Desired {
+    let mut desired = Desired {
+        users: HashMap::with_capacity(sheets.iter().map(|sheet| sheet.rows.len()).sum()),
+        frozen: HashMap::new(),
+        bad_rows: Vec::new(),
+        unnamed: 0,
+        rejected: about.rejected,
+        notes: Vec::new(),
+        rows: 0,
+        files: about.files,
+        fingerprint: about.fingerprint,
+        is_source: about.is_source,
+    };
+    let mut repeated = HashMap::new();
+    for sheet in sheets {
+        desired.take(sheet, &mut repeated);
+    }
+    for (email, others) in repeated {
+        desired.settle_repeated(email, others, schema);
+    }
+    desired.drop_frozen();
+    desired.bad_rows.sort_by(Problem::in_order);
+    desired.notes.sort_by(Problem::in_order);
+    desired
+}
+
+impl Desired {
+    fn take(&mut self, sheet: Sheet, repeated: &mut HashMap<Email, Vec<Entry>>) {
+        self.rows += sheet.count;
+        self.unnamed += sheet.unnamed;
+        self.bad_rows.extend(sheet.bad);
+        for (email, place) in sheet.frozen {
+            self.frozen.entry(email).or_insert(place);
+        }
+        for row in sheet.rows {
+            let place = Place {
+                file: sheet.file.clone(),
+                line: row.line,
+                column: None,
+            };
+            let entry = Entry {
+                want: row.want,
+                place,
+            };
+            match self.users.entry(row.email) {
+                Slot::Vacant(slot) => {
+                    slot.insert(entry);
+                }
+                Slot::Occupied(slot) => {
+                    repeated.entry(slot.key().clone()).or_default().push(entry);
+                }
+            }
+        }
+    }
+
+    /// Rows of one user: alike, they are one with a note; otherwise all of them are bad.
+    fn settle_repeated(&mut self, email: Email, others: Vec<Entry>, schema: &Schema) {
+        let Some(first) = self.users.get(&email) else {
+            return;
+        };
+        let like_first = |other: &Entry| same(&first.want, &other.want, schema);
+        let Some(differing) = others.iter().find(|other| !like_first(other)) else {
+            let alike = |other: &Entry| alike(&email, other, first);
+            self.notes.extend(others.iter().map(alike));
+            return;
+        };
+        self.bad_rows.push(differs(&email, first, differing));
+        for other in &others {
+            let against = if like_first(other) { differing } else { first };
+            self.bad_rows.push(differs(&email, other, against));
+        }
+        let place = first.place.clone();
+        self.frozen.entry(email).or_insert(place);
+    }
+
+    /// Whatever other rows say of a frozen user, nothing is done.
+    fn drop_frozen(&mut self) {
+        for (email, why) in &self.frozen {
+            if let Some(entry) = self.users.remove(email)
+                && entry.place != *why
+            {
+                self.notes.push(left_alone(email, entry.place, why));
+            }
+        }
+    }
+}
+
+fn alike(email: &Email, other: &Entry, first: &Entry) -> Problem {
+    let flaw = Flaw::new(
+        format!(
+            "says the same of {} as {}",
+            shown(email.as_str()),
+            first.place
+        ),
+        "one of the two rows can go",
+    );
+    flaw.at(other.place.clone())
+}
+
+fn differs(email: &Email, one: &Entry, other: &Entry) -> Problem {
+    let flaw = Flaw::new(
+        format!(
+            "says something else of {} than {}",
+            shown(email.as_str()),
+            other.place
+        ),
+        "keep the row that is right; until then this user is left alone",
+    );
+    flaw.at(one.place.clone())
+}
+
+fn left_alone(email: &Email, place: Place, why: &Place) -> Problem {
+    let flaw = Flaw::new(
+        format!(
+            "is not followed: {} is left alone because of {why}",
+            shown(email.as_str())
+        ),
+        "correct that row",
+    );
+    flaw.at(place)
+}
+
+fn same(a: &Want, b: &Want, schema: &Schema) -> bool {
+    match (a, b) {
+        (Want::Upsert(a), Want::Upsert(b)) => same_spec(a, b, schema),
+        (Want::Delete, Want::Delete) | (Want::Deactivate, Want::Deactivate) => true,
+        _ => false,
+    }
+}
+
+fn same_spec(a: &UserSpec, b: &UserSpec, schema: &Schema) -> bool {
+    let mut pairs = a.attributes.iter().zip(&b.attributes);
+    a.display_name == b.display_name
+        && a.attributes.len() == b.attributes.len()
+        && pairs.all(|((name_a, a), (name_b, b))| {
+            name_a == name_b && schema.same(name_a, a.as_ref(), b.as_ref())
+        })
+}

@@ -1,0 +1,235 @@
+//! A row → what it wants of its user, or everything that is wrong with it.
+//!
+//! Whom a bad row freezes is decided on the safe side:
+//!
+//! - A row of the right length freezes the address in its email cell. If that can't be read, the
+//!   row may be anybody's: it is unnamed, and nobody is pruned.
+//! - In a row of another length, cells may have moved: an address under `email` may be somebody's
+//!   manager. So every address anywhere in it is frozen, and the row is unnamed all the same.
+//! - The same goes for a cell over several lines that looks like rows swallowed by a stray quote.
+
+use super::cell;
+use super::header::{AttributeColumn, Columns};
+use super::words::{Flaw, did_you_mean, nearest, shown};
+use super::{Place, Problem, Want};
+use crate::settings::BlankCells;
+use crate::user::{AttributeName, Email, UserSpec, Value, trim};
+use ::csv::StringRecord;
+use std::sync::Arc;
+
+/// A row that can be followed.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) email: Email,
+    pub(super) want: Want,
+    pub(super) line: u64,
+}
+
+/// A row that can't.
+#[derive(Debug, Default)]
+pub(super) struct BadRow {
+    pub(super) problems: Vec<Problem>,
+    /// Whose it is or may be.
+    pub(super) frozen: Vec<Email>,
+    /// It may be somebody else's.
+    pub(super) unnamed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Op {
+    Upsert,
+    Delete,
+    Deactivate,
+}
+
+const OPS: [(&str, Op); 3] = [
+    ("upsert", Op::Upsert),
+    ("delete", Op::Delete),
+    ("deactivate", Op::Deactivate),
+];
+
+/// Reads the rows of one file.
+pub(super) struct Rows<'a> {
+    pub(super) columns: &'a Columns,
+    pub(super) file: &'a Arc<str>,
+    pub(super) delimiter: u8,
+    pub(super) blank_cells: BlankCells,
+}
+
+impl Rows<'_> {
+    /// Reads the row that starts on `line`.
+    pub(super) fn read(&self, cells: &StringRecord, line: u64) -> Result<Row, BadRow> {
+        if cells.len() != self.columns.names.len() {
+            return Err(self.other_length(cells, line));
+        }
+        let mut bad = BadRow::default();
+        let email = self.email(cells, line, &mut bad);
+        let want = self.want(cells, line, &mut bad);
+        self.check_swallowed(cells, line, &mut bad);
+        match (email, want) {
+            (Some(email), Some(want)) if bad.problems.is_empty() => Ok(Row { email, want, line }),
+            (email, _) => {
+                bad.unnamed |= email.is_none();
+                bad.frozen.extend(email);
+                Err(bad)
+            }
+        }
+    }
+
+    fn email(&self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Email> {
+        let at = self.columns.email;
+        match Email::parse(&cells[at]) {
+            Ok(email) => Some(email),
+            Err(error) => {
+                let what = match trim(&cells[at]) {
+                    "" => error.to_string(),
+                    text => format!("{}: {error}", shown(text)),
+                };
+                let remedy = "write the one address of this row's user";
+                bad.problems
+                    .push(self.problem(line, at, Flaw::new(what, remedy)));
+                None
+            }
+        }
+    }
+
+    fn want(&self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Want> {
+        let Some(at) = self.columns.op else {
+            return self.upsert(cells, line, bad);
+        };
+        match op(&cells[at]) {
+            Ok(Op::Upsert) => self.upsert(cells, line, bad),
+            // Nothing else of the user matters, so nothing else can be wrong.
+            Ok(Op::Delete) => Some(Want::Delete),
+            Ok(Op::Deactivate) => Some(Want::Deactivate),
+            Err(flaw) => {
+                bad.problems.push(self.problem(line, at, flaw));
+                None
+            }
+        }
+    }
+
+    fn upsert(&self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Want> {
+        let before = bad.problems.len();
+        let display_name = self.columns.display_name.map(|at| trim(&cells[at]));
+        let mut attributes = Vec::with_capacity(self.columns.attributes.len());
+        for column in &self.columns.attributes {
+            match self.attribute(column, &cells[column.at]) {
+                Ok(attribute) => attributes.extend(attribute),
+                Err(flaw) => bad.problems.push(self.problem(line, column.at, flaw)),
+            }
+        }
+        (bad.problems.len() == before).then(|| {
+            Want::Upsert(UserSpec {
+                display_name: display_name.filter(|name| !name.is_empty()).map(Into::into),
+                attributes,
+            })
+        })
+    }
+
+    fn attribute(
+        &self,
+        column: &AttributeColumn,
+        text: &str,
+    ) -> Result<Option<(AttributeName, Option<Value>)>, Flaw> {
+        if self.blank_cells == BlankCells::Keep && trim(text).is_empty() {
+            return Ok(None);
+        }
+        let value = cell::value(text, column.shape)?;
+        Ok(Some((column.name.clone(), value)))
+    }
+
+    fn other_length(&self, cells: &StringRecord, line: u64) -> BadRow {
+        let (have, want) = (cells.len(), self.columns.names.len());
+        let flaw = if have < want {
+            Flaw::new(
+                format!(
+                    "this row has {} and the header {want}: it is too short",
+                    count(have)
+                ),
+                "write every cell, blank ones too; a missing cell is never taken for a blank one",
+            )
+        } else {
+            Flaw::new(
+                format!(
+                    "this row has {} and the header {want}: it is too long",
+                    count(have)
+                ),
+                "put cells that have the delimiter in them in quotes, or remove what is too much",
+            )
+        };
+        BadRow {
+            problems: vec![flaw.at(self.place(line))],
+            frozen: cells.iter().flat_map(|cell| self.addresses(cell)).collect(),
+            unnamed: true,
+        }
+    }
+
+    /// Two quotes that are both missing their partner make one cell of all rows between them, and
+    /// no parser can tell. But such a cell has a line in it that reads like a row.
+    fn check_swallowed(&self, cells: &StringRecord, line: u64, bad: &mut BadRow) {
+        if memchr::memchr2(b'\n', b'\r', cells.as_slice().as_bytes()).is_none() {
+            return;
+        }
+        for (at, cell) in cells.iter().enumerate() {
+            let swallowed = cell
+                .split(['\n', '\r'])
+                .any(|line| self.reads_like_a_row(line));
+            if swallowed {
+                let flaw = Flaw::new(
+                    "this cell has whole rows in it, so a quote is missing or too many",
+                    "close the quote where the cell ends; a quote inside it is written twice (\"\")",
+                );
+                bad.problems.push(self.problem(line, at, flaw));
+                bad.frozen.extend(self.addresses(cell));
+                bad.unnamed = true;
+            }
+        }
+    }
+
+    fn reads_like_a_row(&self, line: &str) -> bool {
+        line.contains(char::from(self.delimiter)) && self.addresses(line).next().is_some()
+    }
+
+    /// Every address in a text that may be several cells and lines.
+    fn addresses<'t>(&self, text: &'t str) -> impl Iterator<Item = Email> + use<'t> {
+        let delimiter = char::from(self.delimiter);
+        text.split(move |c| c == delimiter || matches!(c, '\n' | '\r'))
+            .filter_map(|part| Email::parse(part.trim_matches('"')).ok())
+    }
+
+    fn place(&self, line: u64) -> Place {
+        Place {
+            file: self.file.clone(),
+            line,
+            column: None,
+        }
+    }
+
+    fn problem(&self, line: u64, at: usize, flaw: Flaw) -> Problem {
+        let column = Some((at + 1, self.columns.names[at].clone()));
+        flaw.at(Place {
+            column,
+            ..self.place(line)
+        })
+    }
+}
+
+fn count(cells: usize) -> String {
+    let s = if cells == 1 { "" } else { "s" };
+    format!("{cells} cell{s}")
+}
+
+fn op(cell: &str) -> Result<Op, Flaw> {
+    let text = trim(cell);
+    if let Some((_, op)) = OPS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+        return Ok(*op);
+    }
+    let what = if text.is_empty() {
+        "the op is blank".to_owned()
+    } else {
+        let meant = nearest(text, OPS.map(|(name, _)| name));
+        format!("there is no op {}{}", shown(text), did_you_mean(meant))
+    };
+    Err(Flaw::new(what, "write upsert, delete or deactivate"))
+}

@@ -1,0 +1,77 @@
+//! A roster that stands still. A file that is still being written looks like a shorter roster, or
+//! like a broken one, so nothing is taken from it, nor said of it, until it has stood still.
+
+use super::{Desired, Fingerprint, Reading, SourceError, fingerprint, reading};
+use crate::settings::SourceSettings;
+use crate::user::Schema;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// How long a roster may keep changing before that is an error.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Reads the roster once it stands still: two looks at its content, `source.settle` apart, are the
+/// same.
+///
+/// That is taken for done where the content is the `known` one, which the caller saw standing still;
+/// and without a `known` one, where nothing was done to the files for `source.settle` already.
+///
+/// # Errors
+/// When there is no roster that can be read, or it does not come to rest within a few minutes.
+pub async fn read_settled(
+    settings: &SourceSettings,
+    path: &Path,
+    is_source: bool,
+    schema: &Schema,
+    known: Option<Fingerprint>,
+) -> Result<Desired, SourceError> {
+    let patience = PATIENCE.max(settings.settle.saturating_mul(10));
+    let (settings, path) = (Arc::new(settings.clone()), Arc::<Path>::from(path));
+    let schema = Arc::new(schema.clone());
+    let start = Instant::now();
+    loop {
+        let look = {
+            let (settings, path, schema) = (settings.clone(), path.clone(), schema.clone());
+            blocking(move || reading(&settings, &path, is_source, &schema)).await?
+        };
+        if look.still && stood(&look, known, settings.settle) {
+            return look.outcome;
+        }
+        tokio::time::sleep(settings.settle).await;
+        let again = {
+            let (settings, path) = (settings.clone(), path.clone());
+            blocking(move || fingerprint(&settings, &path)).await?
+        };
+        if look.still && again == look.fingerprint {
+            return look.outcome;
+        }
+        if start.elapsed() >= patience {
+            return Err(SourceError::StillChanging {
+                path: path.to_path_buf(),
+            });
+        }
+    }
+}
+
+/// Whether it is known already that the content stood still.
+fn stood(look: &Reading, known: Option<Fingerprint>, settle: Duration) -> bool {
+    if let Some(known) = known {
+        return known == look.fingerprint;
+    }
+    // A time in the future tells nothing.
+    let age = |touched| SystemTime::now().duration_since(touched).ok();
+    look.touched.and_then(age).is_some_and(|age| age >= settle)
+}
+
+/// Keeps file access off the async threads: a mount can hang.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(SourceError::Stopped),
+    }
+}
