@@ -312,38 +312,3 @@ impl Flaws {
         }
     }
 }
-// STUB-BEGIN
-/// stub
-#[derive(Debug, thiserror::Error)]
-#[error("stub")]
-pub struct SourceError;
-/// stub
-#[derive(Debug, PartialEq)]
-pub struct Stamp;
-/// stub
-pub fn stamp(
-    _: &crate::settings::SourceSettings,
-    _: &std::path::Path,
-) -> Result<Stamp, SourceError> {
-    Ok(Stamp)
-}
-/// stub
-pub async fn read_settled(
-    _: &crate::settings::SourceSettings,
-    _: &std::path::Path,
-    _: bool,
-    _: &crate::user::Schema,
-    _: Option<Fingerprint>,
-) -> Result<Desired, SourceError> {
-    Err(SourceError)
-}
-impl Desired {
-    /// stub
-    pub fn removals_allowed(&self) -> Result<(), String> {
-        Ok(())
-    }
-    /// stub
-    pub fn pruning_allowed(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
