@@ -7,4 +7,7 @@ pub mod reconcile;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+pub mod trigger;
 pub mod user;
