@@ -15,16 +15,14 @@ pub(super) fn of(
     now: DateTime<Utc>,
 ) -> Result<(), String> {
     let Some(observed) = facts.first_observed else {
-        return Err(format!(
-            "no run has read the roster and listed Omni's users yet{}",
-            why(facts)
-        ));
+        let reason = "no run has read the roster and listed Omni's users yet".to_owned();
+        return Err(reason + &why(facts));
     };
     let success = facts.last_success.unwrap_or(observed);
     match third_due(times, success) {
         Some(late) if now > late => {
-            let since = success.to_rfc3339_opts(SecondsFormat::Secs, true);
-            Err(format!("no run has succeeded since {since}{}", why(facts)))
+            let reason = format!("no run has succeeded since {}", clock(success));
+            Err(reason + &why(facts))
         }
         _ => Ok(()),
     }
@@ -36,14 +34,18 @@ fn third_due(times: Option<&Schedule>, since: DateTime<Utc>) -> Option<DateTime<
 }
 
 fn why(facts: &Facts) -> String {
-    match (&facts.last, facts.running) {
-        (Some(last), _) => match last.failure {
-            Some(failure) => format!(": {failure}"),
-            None => format!(": the last run ended as {}", last.outcome),
-        },
-        (None, Some(_)) => ": the first is under way".into(),
-        (None, None) => String::new(),
-    }
+    let last = facts.last.map(|last| match last.failure {
+        Some(failure) => format!(": {failure}"),
+        None => format!(": the last run ended as {}", last.outcome),
+    });
+    let running = facts
+        .running
+        .map(|(_, since)| format!("; a run is under way since {}", clock(since)));
+    last.into_iter().chain(running).collect()
+}
+
+fn clock(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
@@ -120,7 +122,8 @@ mod tests {
         assert_eq!(
             of(&young, None, time("11:01")),
             Err(
-                "no run has read the roster and listed Omni's users yet: the first is under way"
+                "no run has read the roster and listed Omni's users yet; a run is under way since \
+                 2026-03-10T11:00:00Z"
                     .into()
             )
         );

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 const MOST_CONNECTIONS: usize = 64;
 
 /// How long a request's head may take, and how long a connection may be idle.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+const HEAD_TIME: Duration = Duration::from_secs(5);
 
 /// The largest head of a request.
 const MOST_HEAD_BYTES: usize = 16 * 1024;

@@ -184,7 +184,9 @@ impl Watcher {
             Ok(content) => info!(%content, "the roster has changed"),
             Err(why) => warn!(error = why, "the roster can't be read"),
         }
-        self.still.send_replace(news.now.ok());
+        let now = news.now.ok();
+        self.still
+            .send_if_modified(|still| std::mem::replace(still, now) != now);
         if wakes {
             self.wake.wake(Trigger::File);
         }
