@@ -35,8 +35,14 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     if let Some(doubt) = observed.doubt() {
         out::warning(&format!("the listing does not add up, so someone may be missing: {doubt}"));
     }
-    let Exported { csv, users, left_out } = export::export(&observed, &schema);
+    let Exported { csv, users, left_out } = export::export(observed.users().map(AsRef::as_ref), &schema);
     left_out.iter().for_each(|why| out::warning(why));
+    if users < observed.count() {
+        let missing = observed.count() - users;
+        out::warning(&format!(
+            "{missing} users are left out: their userName is no email, or several share it"
+        ));
+    }
     match arguments.output {
         Some(path) => {
             write_whole(&path, &csv).with_context(|| format!("{} can't be written", path.display()))?;

@@ -15,6 +15,7 @@ mod cell;
 mod csv;
 mod decode;
 mod error;
+pub mod export;
 mod header;
 mod lines;
 mod merge;

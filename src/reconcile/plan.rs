@@ -320,7 +320,11 @@ impl Planner<'_> {
 
 /// What differs between what is wanted of a user and what is there.
 #[must_use]
-pub(super) fn differences(spec: &UserSpec, user: &ObservedUser, schema: &Schema) -> Vec<FieldChange> {
+pub(super) fn differences(
+    spec: &UserSpec,
+    user: &ObservedUser,
+    schema: &Schema,
+) -> Vec<FieldChange> {
     let UserSpec {
         display_name,
         attributes,

@@ -31,12 +31,12 @@ impl Environment {
     }
 }
 
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(pairs: [(&str, &str); N]) -> Self {
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         Self(
             pairs
-                .iter()
-                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
         )
     }

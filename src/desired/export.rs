@@ -1,0 +1,117 @@
+//! Users → a roster that says what they are: read again, it asks for nothing.
+
+use super::cell::{self, Shape};
+use crate::user::{AttributeName, ObservedUser, Schema, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A roster that was written.
+#[derive(Debug)]
+pub struct Exported {
+    /// The CSV.
+    pub csv: String,
+    /// How many users are in it.
+    pub users: usize,
+    /// What could not be written, and so is not in it, in plain words.
+    pub left_out: Vec<String>,
+}
+
+/// Writes users as a roster, sorted by email.
+///
+/// An attribute has a column where somebody has a value: a column is a claim on everybody's, and a
+/// blank cell clears. An attribute with a value that no cell can say is left out whole, for the same
+/// reason. Inactive users are written as `deactivate`, so that the roster wakes nobody.
+#[must_use]
+pub fn export<'a>(users: impl IntoIterator<Item = &'a ObservedUser>, schema: &Schema) -> Exported {
+    let mut users: Vec<_> = users.into_iter().collect();
+    users.sort_by(|a, b| a.email.cmp(&b.email));
+    let (columns, left_out) = columns(&users, schema);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = ["op", "email", "display_name"].into_iter();
+    write(
+        &mut writer,
+        header.chain(columns.iter().map(AttributeName::as_str)),
+    );
+    for user in &users {
+        let op = if user.active { "upsert" } else { "deactivate" };
+        let cells = columns
+            .iter()
+            .map(|name| user.attribute(name).map(text).unwrap_or_default());
+        let row = [
+            op.to_owned(),
+            user.email.to_string(),
+            user.display_name.to_string(),
+        ];
+        write(&mut writer, row.into_iter().chain(cells));
+    }
+    let bytes = writer.into_inner().expect("a Vec takes every write");
+    let csv = String::from_utf8(bytes).expect("texts between commas are a text");
+    Exported {
+        csv,
+        users: users.len(),
+        left_out,
+    }
+}
+
+fn write<I: IntoIterator<Item = T>, T: AsRef<[u8]>>(writer: &mut csv::Writer<Vec<u8>>, row: I) {
+    writer
+        .write_record(row)
+        .expect("a Vec takes every write, and all rows are of one length");
+}
+
+/// The attributes that get a column, and those that can't have one.
+fn columns(users: &[&ObservedUser], schema: &Schema) -> (Vec<AttributeName>, Vec<String>) {
+    let mut columns = BTreeSet::new();
+    let mut left_out = BTreeMap::new();
+    for user in users {
+        for (name, value) in &user.attributes {
+            if is_ours(name, schema) {
+                columns.insert(name);
+                if !can_be_said(name, value, schema) {
+                    left_out.entry(name).or_insert(&user.email);
+                }
+            }
+        }
+    }
+    let kept = columns
+        .into_iter()
+        .filter(|name| !left_out.contains_key(name))
+        .cloned()
+        .collect();
+    let said = left_out.iter().map(|(name, email)| {
+        format!("no column for {name}: the value that {email} has can't be written in a cell")
+    });
+    (kept, said.collect())
+}
+
+/// Whether a roster may have a column for an attribute.
+fn is_ours(name: &AttributeName, schema: &Schema) -> bool {
+    if schema.is_known() {
+        schema
+            .get(name)
+            .is_some_and(|definition| !definition.system)
+    } else {
+        !name.as_str().starts_with("omni_user_")
+    }
+}
+
+/// Whether the cell of a value, read again, is that value.
+fn can_be_said(name: &AttributeName, value: &Value, schema: &Schema) -> bool {
+    let shape = schema.get(name).map(Shape::of);
+    cell::value(&text(value), shape).is_ok_and(|read| schema.same(name, read.as_ref(), Some(value)))
+}
+
+/// A value as a cell says it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::One(text) => text.to_string(),
+        Value::Many(items) if items.iter().all(|item| is_plain(item)) => {
+            format!("[{}]", items.join(","))
+        }
+        Value::Many(items) => serde_json::to_string(items).expect("texts are JSON"),
+    }
+}
+
+/// Whether an item says itself between commas, with nothing to be mistaken for.
+fn is_plain(item: &str) -> bool {
+    !item.contains([',', '"', '[', ']', '\\'])
+}
