@@ -1,10 +1,15 @@
 //! Keeps the users of an Omni organisation and their attributes as a CSV says.
 
+pub mod daemon;
 pub mod desired;
 pub mod metrics;
 pub mod omni;
 pub mod reconcile;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod serve;
 pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+pub mod trigger;
 pub mod user;

@@ -48,13 +48,15 @@ pub async fn apply(
         |kind| kind == Kind::Create,
     ];
     for phase in phases {
-        let changes = verdict
+        // Collected: a stream that holds these closures can't be seen to be `Send`, and the
+        // daemon's loop is a task of its own.
+        let changes: Vec<_> = verdict
             .passed()
             .iter()
-            .filter(|change| phase(change.kind()));
-        let mut ends = futures_util::stream::iter(changes)
+            .filter(|change| phase(change.kind()))
             .map(|change| worker.carry_out(change))
-            .buffer_unordered(max_in_flight);
+            .collect();
+        let mut ends = futures_util::stream::iter(changes).buffer_unordered(max_in_flight);
         while let Some(one) = ends.next().await {
             told(&one);
             applied.push(one);

@@ -1,0 +1,155 @@
+//! The daemon: the loop, what wakes it, what serves it, and its end.
+//!
+//! ```text
+//! schedule, watch, SIGHUP, start ─► wake ─► loop (one run at a time) ─► status, metrics, log
+//!                                            ▲ stop                      └─► server, systemd
+//! ```
+//!
+//! The rules of the room:
+//!
+//! - It keeps running: a roster that is missing, a wrong key, Omni away are failed runs, told by
+//!   `/readyz` and the metrics, and tried again with back-off. Only what no waiting can mend, such
+//!   as an address that is taken, ends the start.
+//! - A run is never dropped in the middle. It is told to stop, and stops between two changes: at
+//!   the end of the daemon, and when a new roster supersedes the one it works on.
+//! - The heartbeat is the loop's own: `/healthz` and the watchdog tell of the loop and of nothing
+//!   beside it.
+//! - Every task is a named part; a part that ends early ends the daemon.
+
+mod backoff;
+mod cycle;
+mod parts;
+mod readiness;
+mod record;
+mod status;
+mod systemd;
+
+pub use cycle::{Cycle, Inputs, Runner};
+pub use status::{Facts, LastRun, Status};
+
+use crate::desired::Fingerprint;
+use crate::metrics::Metrics;
+use crate::reconcile::{Reconciler, Trigger};
+use crate::serve::{Probes, Server};
+use crate::settings::{ScheduleSettings, ServeSettings, Settings, Watch};
+use crate::shutdown::Signals;
+use crate::trigger::watch::{SourceLook, Watcher};
+use crate::trigger::{Wake, schedule};
+use parts::Parts;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Runs the daemon to its end. With `policy.mode = "plan"` it only watches and tells.
+///
+/// # Errors
+/// When it can't start, when a part of it fails, or when a second signal ends it at once.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let (stop, wake) = (CancellationToken::new(), Wake::default());
+    let grace = settings.grace;
+    let parts = start(Arc::new(settings), &wake, &stop).await?;
+    tokio::select! {
+        ended = parts.run(&stop, grace) => ended,
+        () = signals.follow(&stop, || wake.wake(Trigger::Signal)) => {
+            anyhow::bail!("told to stop twice: ended at once")
+        }
+    }
+}
+
+/// Wires the parts together and starts them.
+async fn start(
+    settings: Arc<Settings>,
+    wake: &Wake,
+    stop: &CancellationToken,
+) -> anyhow::Result<Parts> {
+    settings.source.path()?;
+    warn_if_idle(&settings);
+    let metrics = Metrics::new();
+    let status = Status::new(settings.schedule.times.clone());
+    let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone())?;
+    let mut parts = Parts::default();
+    let probes = Probes {
+        status: status.clone(),
+        metrics: metrics.clone(),
+    };
+    start_server(&mut parts, &settings.serve, probes, stop).await?;
+    start_schedule(&mut parts, &settings.schedule, wake, stop);
+    let inputs = Inputs {
+        wake: wake.clone(),
+        still: start_watch(&mut parts, &settings, wake, stop),
+        stop: stop.clone(),
+    };
+    let cycle = Cycle::new(reconciler, inputs, status, metrics);
+    parts.start("the loop", async {
+        cycle.run().await;
+        Ok(())
+    });
+    Ok(parts)
+}
+
+async fn start_server(
+    parts: &mut Parts,
+    settings: &ServeSettings,
+    probes: Probes,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    if let Some(address) = settings.listen {
+        let server = Server::bind(address, probes).await?;
+        info!(address = %server.address(), "serving /metrics, /healthz and /readyz");
+        let stop = stop.clone();
+        parts.start("the server", async {
+            server.run(stop).await;
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
+fn start_schedule(
+    parts: &mut Parts,
+    settings: &ScheduleSettings,
+    wake: &Wake,
+    stop: &CancellationToken,
+) {
+    if settings.run_on_start {
+        wake.wake(Trigger::Start);
+    }
+    if let Some(times) = settings.times.clone() {
+        let due = schedule::run(times, wake.clone(), stop.clone());
+        parts.start("the schedule", async { Ok(due.await?) });
+    }
+}
+
+/// Starts the watcher, if one is wanted, and says where it publishes what stands still.
+fn start_watch(
+    parts: &mut Parts,
+    settings: &Settings,
+    wake: &Wake,
+    stop: &CancellationToken,
+) -> watch::Receiver<Option<Fingerprint>> {
+    let (publish, still) = watch::channel(None);
+    let source = &settings.source;
+    let wake_first = settings.schedule.run_on_start;
+    if let (Some(watcher), Some(look)) = (
+        Watcher::new(source, wake_first, wake.clone(), publish),
+        SourceLook::new(source),
+    ) {
+        let watching = watcher.run(look, stop.clone());
+        parts.start("the watch", async { Ok(watching.await?) });
+    }
+    still
+}
+
+/// A daemon that nothing starts may be wanted, for SIGHUP; more likely it is a mistake.
+fn warn_if_idle(settings: &Settings) {
+    let schedule = &settings.schedule;
+    let watched = settings.source.watch != Watch::Off;
+    if schedule.times.is_none() && !schedule.run_on_start && !watched {
+        warn!(
+            "nothing starts a run but SIGHUP: schedule.cron is empty, schedule.run_on_start is \
+             false, and source.watch is off"
+        );
+    }
+}

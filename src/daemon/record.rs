@@ -1,0 +1,192 @@
+//! What is told of a run that has ended: the metrics, and one line in the log.
+
+use crate::metrics::Metrics;
+use crate::reconcile::{End, Kind, Outcome, RunOutcome};
+use tracing::{error, info, warn};
+
+/// The rules of the guard, as the metrics call what they hold.
+const HELD: [(&str, &str); 3] = [
+    ("max_removals", "removals"),
+    ("max_clears", "clears"),
+    ("max_updates", "updates"),
+];
+
+/// Counts a run.
+pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
+    let labels = [run.trigger.as_str(), run.as_str()];
+    metrics.runs.with_label_values(&labels).inc();
+    metrics.run_duration.observe(run.took.as_secs_f64());
+    if run.is_success() {
+        let ended = run.started.timestamp_millis() as f64 / 1000.0 + run.took.as_secs_f64();
+        metrics.last_success.set(ended);
+    }
+    for one in run
+        .applied
+        .iter()
+        .filter(|one| one.outcome != Outcome::Unsent)
+    {
+        let labels = [one.kind.as_str(), one.outcome.as_str()];
+        metrics.changes.with_label_values(&labels).inc();
+    }
+    count_findings(metrics, run);
+}
+
+/// What a run did not get to see stays as the run before found it.
+fn count_findings(metrics: &Metrics, run: &RunOutcome) {
+    if let Some(roster) = &run.roster {
+        metrics.roster_rows.set(gauge(roster.rows));
+        let problem = |kind| metrics.roster_problems.with_label_values(&[kind]);
+        problem("row").set(gauge(roster.bad_rows.len()));
+        problem("file").set(gauge(roster.rejected.len()));
+    }
+    if let Some(users) = run.users {
+        metrics.users.set(gauge(users));
+    }
+    let Some(drift) = &run.drift else {
+        return;
+    };
+    for kind in Kind::ALL {
+        let needed = metrics.drift.with_label_values(&[kind.as_str()]);
+        needed.set(gauge(drift.get(kind)));
+    }
+    for (rule, label) in HELD {
+        let held = run.held.iter().filter(|held| held.rule == rule);
+        let count = held.map(|held| held.count).sum::<usize>();
+        metrics.held.with_label_values(&[label]).set(gauge(count));
+    }
+}
+
+fn gauge(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+/// Logs a run: one line, as loud as it matters, and one for each thing that a person should know.
+pub(super) fn log(run: &RunOutcome) {
+    macro_rules! line {
+        ($log:ident $(, $more:ident = $value:expr)*) => {
+            $log!(
+                outcome = run.as_str(),
+                trigger = run.trigger.as_str(),
+                rows = run.roster.as_ref().map(|roster| roster.rows),
+                bad_rows = run.roster.as_ref().map(|roster| roster.bad_rows.len()),
+                rejected_files = run.roster.as_ref().map(|roster| roster.rejected.len()),
+                users = run.users,
+                needed = run.drift.as_ref().map(|drift| drift.total()),
+                done = run.count(Outcome::Done),
+                failed = run.count(Outcome::Failed) + run.count(Outcome::NotKept),
+                unsent = run.count(Outcome::Unsent),
+                held = run.held.iter().map(|held| held.count).sum::<usize>(),
+                requests = run.requests,
+                seconds = run.took.as_secs_f64(),
+                $($more = $value,)*
+                "run ended"
+            )
+        };
+    }
+    match &run.end {
+        End::Failed(cause) => line!(error, error = cause as &dyn std::error::Error),
+        _ if matches!(run.as_str(), "held" | "partial") => line!(warn),
+        _ => line!(info),
+    }
+    for held in &run.held {
+        warn!(rule = held.rule, count = held.count, "held: {}", held.why);
+    }
+    for warning in run.withheld.iter().chain(&run.warnings) {
+        warn!("{warning}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Fingerprint;
+    use crate::reconcile::{Applied, Counts, Held, Roster, RunError, Trigger};
+    use crate::settings::SettingsError;
+    use crate::user::Email;
+    use std::time::Duration;
+
+    fn run(end: End) -> RunOutcome {
+        let applied = |kind, outcome| Applied {
+            email: Email::parse("a@b.co").expect("an email"),
+            kind,
+            outcome,
+            detail: String::new(),
+        };
+        RunOutcome {
+            trigger: Trigger::File,
+            started: "2026-03-10T12:00:00Z".parse().expect("a time"),
+            took: Duration::from_millis(1500),
+            requests: 7,
+            roster: Some(Roster {
+                rows: 40,
+                fingerprint: Fingerprint([1; 32]),
+                bad_rows: Vec::new(),
+                rejected: Vec::new(),
+            }),
+            users: Some(41),
+            drift: Some(Counts::of([Kind::Delete, Kind::Create, Kind::Create])),
+            held: vec![Held {
+                rule: "max_removals",
+                count: 1,
+                why: "too many".into(),
+            }],
+            withheld: Vec::new(),
+            applied: vec![
+                applied(Kind::Create, Outcome::Done),
+                applied(Kind::Create, Outcome::Unsent),
+            ],
+            warnings: Vec::new(),
+            end,
+        }
+    }
+
+    #[test]
+    fn counts_what_was_found_and_done() {
+        let metrics = Metrics::new();
+        count(&metrics, &run(End::Complete));
+        let text = metrics.render();
+        for line in [
+            r#"runs_total{outcome="held",trigger="file"} 1"#,
+            "run_duration_seconds_sum 1.5",
+            "last_success_timestamp_seconds 1773144001.5",
+            r#"changes_total{kind="create",outcome="done"} 1"#,
+            r#"drift{kind="delete"} 1"#,
+            r#"drift{kind="create"} 2"#,
+            r#"held_changes{kind="removals"} 1"#,
+            r#"held_changes{kind="updates"} 0"#,
+            "roster_rows 40",
+            r#"roster_problems{kind="row"} 0"#,
+            "users 41",
+        ] {
+            assert!(
+                text.contains(&format!("omni_user_sync_{line}\n")),
+                "{line}\n{text}"
+            );
+        }
+        assert!(
+            !text.contains("unsent"),
+            "what was not sent is no change sent"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_no_success_and_forgets_nothing() {
+        let metrics = Metrics::new();
+        count(&metrics, &run(End::Complete));
+        let cause = SettingsError::Unreadable("gone".into());
+        let failed = RunOutcome {
+            drift: None,
+            users: None,
+            roster: None,
+            ..run(End::Failed(RunError::Settings(cause)))
+        };
+        count(&metrics, &failed);
+        let text = metrics.render();
+        assert!(text.contains("omni_user_sync_users 41\n"), "{text}");
+        assert!(text.contains("timestamp_seconds 1773144001.5\n"), "{text}");
+        assert!(
+            text.contains(r#"runs_total{outcome="failed",trigger="file"} 1"#),
+            "{text}"
+        );
+    }
+}

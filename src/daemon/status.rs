@@ -1,0 +1,193 @@
+//! How the daemon is, for all who ask while it works.
+
+use super::readiness;
+use crate::omni::OmniError;
+use crate::reconcile::{End, RunError, RunOutcome, Trigger};
+use crate::settings::Schedule;
+use chrono::{DateTime, SecondsFormat, Utc};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A loop that has not beaten for so long is stuck: it beats each second.
+const STUCK: Duration = Duration::from_secs(15);
+
+/// How the daemon is. Clones tell of the same daemon; only the loop writes.
+#[derive(Clone, Debug)]
+pub struct Status(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    times: Option<Schedule>,
+    facts: RwLock<Facts>,
+}
+
+/// What is known of the daemon at one moment.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// When it was started.
+    pub started: DateTime<Utc>,
+    /// What started the run under way, and when.
+    pub running: Option<(Trigger, DateTime<Utc>)>,
+    /// The run that ended last.
+    pub last: Option<LastRun>,
+    /// When a run first read a roster and was answered with a listing.
+    pub first_observed: Option<DateTime<Utc>>,
+    /// When the last run that succeeded ended.
+    pub last_success: Option<DateTime<Utc>>,
+    /// When a run that failed is tried again.
+    pub retry: Option<DateTime<Utc>>,
+    beat: Instant,
+}
+
+impl Facts {
+    pub(super) fn at_start(started: DateTime<Utc>) -> Self {
+        Self {
+            started,
+            running: None,
+            last: None,
+            first_observed: None,
+            last_success: None,
+            retry: None,
+            beat: Instant::now(),
+        }
+    }
+}
+
+/// A run, in short. It names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastRun {
+    /// What started it.
+    pub trigger: Trigger,
+    /// The word for how it ended.
+    pub outcome: &'static str,
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+    /// Why it failed, if it did; without a path or an address.
+    pub failure: Option<&'static str>,
+}
+
+impl Status {
+    /// The status of a daemon that starts now.
+    #[must_use]
+    pub fn new(times: Option<Schedule>) -> Self {
+        let facts = RwLock::new(Facts::at_start(Utc::now()));
+        Self(Arc::new(Shared { times, facts }))
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.read().clone()
+    }
+
+    /// When the next run is due by the schedule.
+    #[must_use]
+    pub fn next_due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.0.times.as_ref()?.next_after(now)
+    }
+
+    /// Whether the loop itself is alive.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.read().beat.elapsed() < STUCK
+    }
+
+    /// Whether the daemon does its work.
+    ///
+    /// # Errors
+    /// Says why not, as a clause for a person that names nobody.
+    pub fn readiness(&self, now: DateTime<Utc>) -> Result<(), String> {
+        readiness::of(&self.read(), self.0.times.as_ref(), now)
+    }
+
+    /// The state in a sentence, for the service manager.
+    #[must_use]
+    pub fn sentence(&self, now: DateTime<Utc>) -> String {
+        let facts = self.facts();
+        if let Some((trigger, since)) = facts.running {
+            return format!(
+                "Run under way since {} ({})",
+                clock(since),
+                trigger.as_str()
+            );
+        }
+        let last = match facts.last {
+            Some(last) => format!("Last run {} at {}", last.outcome, clock(last.ended)),
+            None => "No run yet".into(),
+        };
+        match (facts.retry, self.next_due(now)) {
+            (Some(at), _) => format!("{last}, tried again at {}", clock(at)),
+            (None, Some(at)) => format!("{last}, next due at {}", clock(at)),
+            (None, None) => format!("{last}, waiting for a change"),
+        }
+    }
+
+    pub(super) fn beat(&self) {
+        self.write(|facts| facts.beat = Instant::now());
+    }
+
+    pub(super) fn run_starts(&self, trigger: Trigger) {
+        self.write(|facts| {
+            facts.running = Some((trigger, Utc::now()));
+            facts.retry = None;
+        });
+    }
+
+    /// Takes a run that has ended, and when it is tried again if it failed.
+    pub(super) fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
+        let now = Utc::now();
+        let last = LastRun {
+            trigger: run.trigger,
+            outcome: run.as_str(),
+            ended: now,
+            failure: failure(run),
+        };
+        let observed = run.roster.is_some() && run.users.is_some();
+        self.write(|facts| {
+            facts.running = None;
+            facts.last = Some(last);
+            facts.retry = retry.map(|wait| now + wait);
+            if observed {
+                facts.first_observed.get_or_insert(now);
+            }
+            if run.is_success() {
+                facts.last_success = Some(now);
+            }
+        });
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Facts> {
+        // Facts are whole after every step, so a panic elsewhere spoils nothing.
+        self.0.facts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.0.facts.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What failed, in words of our own: an error's text may hold paths, addresses and what Omni said.
+fn failure(run: &RunOutcome) -> Option<&'static str> {
+    let End::Failed(error) = &run.end else {
+        return None;
+    };
+    Some(match error {
+        RunError::Settings(_) => "a setting is missing or wrong",
+        RunError::Keys(_) => "the API keys can't be read",
+        RunError::Source(_) => "the roster can't be read",
+        RunError::Omni(OmniError::Unauthorized { .. } | OmniError::NoKeyLeft) => {
+            "Omni does not accept the API key"
+        }
+        RunError::Omni(OmniError::Forbidden { .. }) => "Omni denies the API key the right",
+        RunError::Omni(OmniError::Unavailable { .. } | OmniError::GivenUp { .. }) => {
+            "Omni can't be reached"
+        }
+        RunError::Omni(OmniError::Throttled) => "Omni answers that there are too many requests",
+        RunError::Omni(_) => "Omni does not answer as it should",
+    })
+}
+
+fn clock(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,57 @@
+//! `/metrics`, `/healthz`, `/readyz`.
+
+use crate::daemon::Status;
+use crate::metrics::Metrics;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+/// No request here needs a body.
+const MOST_BODY_BYTES: usize = 16 * 1024;
+
+/// The text format of Prometheus.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4";
+
+/// What the probes tell from.
+#[derive(Clone, Debug)]
+pub struct Probes {
+    /// How the daemon is.
+    pub status: Status,
+    /// What was counted.
+    pub metrics: Metrics,
+}
+
+impl Probes {
+    /// The routes.
+    pub(super) fn router(self) -> Router {
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+            .with_state(self)
+    }
+}
+
+async fn metrics(State(probes): State<Probes>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, METRICS_TYPE)], probes.metrics.render())
+}
+
+async fn healthz(State(probes): State<Probes>) -> Response {
+    if probes.status.is_alive() {
+        "alive\n".into_response()
+    } else {
+        let reason = "the loop does not beat any more\n";
+        (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+    }
+}
+
+async fn readyz(State(probes): State<Probes>) -> Response {
+    match probes.status.readiness(chrono::Utc::now()) {
+        Ok(()) => "ready\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}

@@ -1,0 +1,190 @@
+//! The log: to standard error, as lines for people or as JSON with stable names.
+//!
+//! No header of a request is logged anywhere in this crate. The crates below, which know headers
+//! and bodies, are kept at warnings unless the filter names them.
+
+use crate::settings::{LogFormat, LogSettings};
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Crates whose log helps nobody here, and might tell what it must not.
+const BELOW: [&str; 11] = [
+    "axum",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "mio",
+    "notify",
+    "reqwest",
+    "rustls",
+    "tokio",
+    "tokio_cron_scheduler",
+    "tower",
+];
+
+/// A filter that is none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{place} = {filter:?}: {problem}; write a level such as \"info\", or \
+     \"omni_user_sync=debug,warn\""
+)]
+pub struct FilterError {
+    place: &'static str,
+    filter: String,
+    problem: String,
+}
+
+/// Sets up the log of the process; `flag` is what `--log` said, and goes before `log.filter`. A
+/// process that has a log already keeps it.
+///
+/// # Errors
+/// When the filter is none.
+pub fn init(settings: &LogSettings, flag: Option<&str>) -> Result<(), FilterError> {
+    let filter = match flag {
+        Some(text) => filter("--log", text)?,
+        None => filter("log.filter", &settings.filter)?,
+    };
+    let colours = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // Failing is having one already.
+    let _ = subscriber(settings.format, filter, colours, std::io::stderr).try_init();
+    Ok(())
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    colours: bool,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(colours);
+    match format {
+        LogFormat::Text => Box::new(log.with_target(false).finish()),
+        LogFormat::Json => Box::new(
+            log.json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .finish(),
+        ),
+    }
+}
+
+fn filter(place: &'static str, text: &str) -> Result<EnvFilter, FilterError> {
+    let wrong = |problem: String| FilterError {
+        place,
+        filter: text.to_owned(),
+        problem,
+    };
+    if let Some(word) = text.split(',').map(str::trim).find(|word| no_filter(word)) {
+        return Err(wrong(format!("{word:?} is no level")));
+    }
+    let quiet = BELOW.iter().filter(|name| !names(text, name));
+    let quiet = quiet.map(|name| format!("{name}=warn"));
+    let all: Vec<_> = quiet.chain([text.to_owned()]).collect();
+    EnvFilter::builder()
+        .parse(all.join(","))
+        .map_err(|error| wrong(error.to_string()))
+}
+
+/// A bare word would be taken as the name of a crate: a level with a slip of the pen would silence
+/// the whole log.
+fn no_filter(word: &str) -> bool {
+    let is_level = !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    !word.contains(['=', '[']) && !is_level
+}
+
+/// Whether a filter has a directive for a crate.
+fn names(filter: &str, name: &str) -> bool {
+    let targets = filter.split(',').map(|word| word.split(['=', '[']).next());
+    targets
+        .flatten()
+        .any(|target| target.trim().split("::").next() == Some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    /// What is logged by `event` under a filter.
+    fn logged(format: LogFormat, text: &str, event: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Kept(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Kept {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let filter = filter("log.filter", text).expect("a filter");
+        let log = subscriber(format, filter, false, move || writer.clone());
+        tracing::subscriber::with_default(log, event);
+        let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8(bytes.clone()).expect("a log is text")
+    }
+
+    #[test]
+    fn json_has_stable_names() {
+        let text = logged(LogFormat::Json, "info", || {
+            tracing::info!(target: "omni_user_sync::daemon", requests = 3, "run ended");
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).expect("one object a line");
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "run ended");
+        assert_eq!(line["requests"], 3);
+        assert_eq!(line["target"], "omni_user_sync::daemon");
+        assert!(
+            line["timestamp"]
+                .as_str()
+                .is_some_and(|at| at.ends_with('Z'))
+        );
+    }
+
+    #[test]
+    fn crates_below_are_quiet_unless_named() {
+        let event = || {
+            tracing::trace!(target: "hyper::proto", "a header");
+            tracing::trace!(target: "omni_user_sync::omni", "ours");
+        };
+        let all = logged(LogFormat::Text, "trace", event);
+        assert!(all.contains("ours") && !all.contains("a header"), "{all}");
+        let named = logged(LogFormat::Text, "info,hyper=trace", event);
+        assert!(
+            !named.contains("ours") && named.contains("a header"),
+            "{named}"
+        );
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_no_filter() {
+        for text in ["inof", "info,omni_user_sync", "omni_user_sync=lots", ""] {
+            let error = filter("log.filter", text).expect_err(text);
+            assert!(error.to_string().starts_with("log.filter = "), "{error}");
+        }
+        for text in [
+            "info",
+            "WARN",
+            "off",
+            "omni_user_sync=debug, warn",
+            "[run]=debug",
+        ] {
+            assert!(filter("--log", text).is_ok(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The thread that looks at the source, so that a mount that hangs holds up nothing but itself.
+//!
+//! It is a plain thread and no blocking task of the runtime: the end of a runtime waits for those.
+//! It ends when the [`Eye`] is dropped, after the look that is under way.
+
+use super::hints::Hints;
+use super::settle::State;
+use super::{Look, Unreadable, WatchError};
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+/// A look that takes longer than this is told, once.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What a look found.
+pub(super) struct Sight<S> {
+    /// The source; `None` where its stamp is the known one.
+    pub(super) state: Option<State<S>>,
+    /// Whether events can be relied on from here on.
+    pub(super) events: bool,
+}
+
+struct Request<S> {
+    known: Option<S>,
+    reply: oneshot::Sender<Sight<S>>,
+}
+
+/// Where to ask for looks.
+pub(super) struct Eye<S> {
+    requests: mpsc::Sender<Request<S>>,
+}
+
+impl<S: PartialEq + Send + 'static> Eye<S> {
+    /// Starts the thread.
+    pub(super) fn open<L: Look<Stamp = S>>(look: L, hints: Hints) -> Result<Self, WatchError> {
+        let (requests, asked) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("watch".into());
+        thread
+            .spawn(move || serve(&asked, look, hints))
+            .map_err(WatchError::Thread)?;
+        Ok(Self { requests })
+    }
+
+    /// Looks once. There is never more than one look under way, as this borrows mutably and a
+    /// caller that gives up gives up the watch.
+    pub(super) async fn look(&mut self, known: Option<S>) -> Result<Sight<S>, WatchError> {
+        let (reply, mut answer) = oneshot::channel();
+        let request = Request { known, reply };
+        self.requests.send(request).map_err(|_| WatchError::Ended)?;
+        let sight = match tokio::time::timeout(LONG, &mut answer).await {
+            Ok(sight) => sight,
+            Err(_) => {
+                warn!("the roster's file system answers slowly, or hangs: no change is noticed");
+                let sight = answer.await;
+                info!("the roster's file system has answered");
+                sight
+            }
+        };
+        sight.map_err(|_| WatchError::Ended)
+    }
+}
+
+fn serve<L: Look>(asked: &mpsc::Receiver<Request<L::Stamp>>, mut look: L, mut hints: Hints) {
+    while let Ok(Request { known, reply }) = asked.recv() {
+        // First the watches, then the look: what changes in between rings the bell.
+        let events = hints.renew();
+        let state = match see(&mut look, known) {
+            Ok(state) => state,
+            Err(error) => Some(State::Unreadable(chain(&*error))),
+        };
+        // No one waits any more: the watch has ended.
+        let _ = reply.send(Sight { state, events });
+    }
+}
+
+fn see<L: Look>(
+    look: &mut L,
+    known: Option<L::Stamp>,
+) -> Result<Option<State<L::Stamp>>, Unreadable> {
+    // The stamp comes first: a write after it changes it, or is in what is read.
+    let stamp = look.stamp()?;
+    if known.as_ref() == Some(&stamp) {
+        return Ok(None);
+    }
+    let fingerprint = look.fingerprint()?;
+    Ok(Some(State::Content { stamp, fingerprint }))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}

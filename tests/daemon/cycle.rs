@@ -1,0 +1,305 @@
+//! The loop, under paused time, with a runner that does what a script says.
+
+use omni_user_sync::daemon::{Cycle, Inputs, Runner, Status};
+use omni_user_sync::desired::Fingerprint;
+use omni_user_sync::metrics::Metrics;
+use omni_user_sync::reconcile::{End, Roster, RunError, RunOutcome, Trigger};
+use omni_user_sync::settings::SettingsError;
+use omni_user_sync::trigger::Wake;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, advance, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a scripted run does: how long it takes, what it reads, and how it ends.
+#[derive(Clone, Copy)]
+struct Act {
+    takes: Duration,
+    reads: Option<u8>,
+    fails: bool,
+}
+
+const QUICK: Act = Act {
+    takes: Duration::ZERO,
+    reads: Some(1),
+    fails: false,
+};
+const FAILS: Act = Act {
+    reads: None,
+    fails: true,
+    ..QUICK
+};
+const LONG: Act = Act {
+    takes: Duration::from_secs(600),
+    ..QUICK
+};
+
+/// Does what the script says, and then quick runs for ever; tells of each start.
+struct Scripted {
+    script: VecDeque<Act>,
+    started: mpsc::UnboundedSender<(Trigger, Option<Fingerprint>, Instant)>,
+}
+
+impl Runner for Scripted {
+    async fn run(
+        &mut self,
+        trigger: Trigger,
+        known: Option<Fingerprint>,
+        stop: &CancellationToken,
+    ) -> RunOutcome {
+        let act = self.script.pop_front().unwrap_or(QUICK);
+        let _ = self.started.send((trigger, known, Instant::now()));
+        let stopped = stop.run_until_cancelled(sleep(act.takes)).await.is_none();
+        outcome(trigger, act, stopped)
+    }
+}
+
+fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
+    let failure = || RunError::Settings(SettingsError::Unreadable("a secret path".into()));
+    RunOutcome {
+        trigger,
+        started: chrono::Utc::now(),
+        took: act.takes,
+        requests: 0,
+        roster: act.reads.map(|byte| Roster {
+            rows: 1,
+            fingerprint: Fingerprint([byte; 32]),
+            bad_rows: Vec::new(),
+            rejected: Vec::new(),
+        }),
+        users: act.reads.map(|_| 1),
+        drift: None,
+        held: Vec::new(),
+        withheld: Vec::new(),
+        applied: Vec::new(),
+        warnings: Vec::new(),
+        end: match (stopped, act.fails) {
+            (true, _) => End::Stopped,
+            (false, true) => End::Failed(failure()),
+            (false, false) => End::Complete,
+        },
+    }
+}
+
+/// A loop that goes round, and all that reaches into it.
+struct Rig {
+    wake: Wake,
+    still: watch::Sender<Option<Fingerprint>>,
+    stop: CancellationToken,
+    status: Status,
+    metrics: Metrics,
+    started: mpsc::UnboundedReceiver<(Trigger, Option<Fingerprint>, Instant)>,
+    task: JoinHandle<()>,
+}
+
+impl Rig {
+    fn new(script: impl IntoIterator<Item = Act>) -> Self {
+        let (told, started) = mpsc::unbounded_channel();
+        let (still, receiver) = watch::channel(None);
+        let (wake, stop) = (Wake::default(), CancellationToken::new());
+        let (status, metrics) = (Status::new(None), Metrics::new());
+        let runner = Scripted {
+            script: script.into_iter().collect(),
+            started: told,
+        };
+        let inputs = Inputs {
+            wake: wake.clone(),
+            still: receiver,
+            stop: stop.clone(),
+        };
+        let cycle = Cycle::new(runner, inputs, status.clone(), metrics.clone());
+        Self {
+            wake,
+            still,
+            stop,
+            status,
+            metrics,
+            started,
+            task: tokio::spawn(cycle.run()),
+        }
+    }
+
+    /// The start of the next run.
+    async fn run(&mut self) -> (Trigger, Instant) {
+        let (trigger, _, at) = self.started.recv().await.expect("the loop goes round");
+        (trigger, at)
+    }
+
+    async fn is_quiet_for(&mut self, time: Duration) -> bool {
+        timeout(time, self.started.recv()).await.is_err()
+    }
+
+    fn publish(&self, byte: u8) {
+        self.still.send_replace(Some(Fingerprint([byte; 32])));
+        self.wake.wake(Trigger::File);
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.expect("the loop does not panic");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wakes_during_a_run_make_one_more() {
+    let mut rig = Rig::new([LONG]);
+    rig.wake.wake(Trigger::Start);
+    assert_eq!(rig.run().await.0, Trigger::Start);
+    for _ in 0..10 {
+        rig.wake.wake(Trigger::Schedule);
+        rig.wake.wake(Trigger::Signal);
+    }
+    assert_eq!(rig.run().await.0, Trigger::Schedule);
+    assert!(rig.is_quiet_for(HOUR).await);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_tried_again_with_back_off_until_a_success() {
+    let mut rig = Rig::new([FAILS; 7]);
+    rig.wake.wake(Trigger::Start);
+    let (_, mut last) = rig.run().await;
+    for planned in [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0] {
+        let (trigger, at) = rig.run().await;
+        let waited = (at - last).as_secs_f64();
+        assert_eq!(trigger, Trigger::Retry);
+        assert!((0.79..=1.21).contains(&(waited / planned)), "{waited} s");
+        last = at;
+    }
+    assert!(rig.is_quiet_for(HOUR).await, "the last one succeeded");
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_goes_before_a_retry_and_a_success_resets_it() {
+    let mut rig = Rig::new([FAILS, FAILS, QUICK, FAILS]);
+    rig.wake.wake(Trigger::Start);
+    rig.run().await;
+    assert_eq!(rig.run().await.0, Trigger::Retry);
+    rig.wake.wake(Trigger::Schedule);
+    assert_eq!(rig.run().await.0, Trigger::Schedule);
+    assert!(rig.is_quiet_for(HOUR).await, "no retry is left over");
+    rig.wake.wake(Trigger::Schedule);
+    let (_, failed) = rig.run().await;
+    let (trigger, at) = rig.run().await;
+    assert_eq!(trigger, Trigger::Retry);
+    assert!(
+        at - failed < Duration::from_secs(13),
+        "starts over at ten seconds"
+    );
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_content_that_was_read_already_starts_no_run() {
+    let mut rig = Rig::new([QUICK]);
+    rig.wake.wake(Trigger::Start);
+    rig.run().await;
+    rig.publish(1);
+    assert!(rig.is_quiet_for(HOUR).await, "the start read it");
+    rig.publish(2);
+    assert_eq!(rig.run().await.0, Trigger::File);
+    rig.wake.wake(Trigger::Schedule);
+    assert_eq!(
+        rig.run().await.0,
+        Trigger::Schedule,
+        "the schedule always runs"
+    );
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_roster_supersedes_the_run_under_way() {
+    let mut rig = Rig::new([QUICK, LONG]);
+    rig.publish(1);
+    rig.run().await;
+    rig.wake.wake(Trigger::Schedule);
+    let (_, at) = rig.run().await;
+    rig.publish(2);
+    let (trigger, known, next) = rig.started.recv().await.expect("goes round");
+    assert_eq!((trigger, next - at), (Trigger::File, Duration::ZERO));
+    assert_eq!(known, Some(Fingerprint([2; 32])));
+    assert!(
+        rig.metrics
+            .render()
+            .contains(r#"outcome="stopped",trigger="schedule"} 1"#)
+    );
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_content_found_supersedes_nothing() {
+    let mut rig = Rig::new([LONG]);
+    rig.wake.wake(Trigger::Start);
+    rig.run().await;
+    rig.publish(1);
+    assert!(
+        rig.is_quiet_for(HOUR).await,
+        "the run under way read just that"
+    );
+    assert!(
+        rig.metrics
+            .render()
+            .contains(r#"outcome="converged",trigger="start"} 1"#)
+    );
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_a_run_and_starts_no_other() {
+    let mut rig = Rig::new([LONG]);
+    rig.wake.wake(Trigger::Start);
+    rig.run().await;
+    rig.wake.wake(Trigger::Schedule);
+    rig.stop.cancel();
+    assert!(rig.started.recv().await.is_none(), "no run after the stop");
+    assert!(
+        rig.metrics
+            .render()
+            .contains(r#"outcome="stopped",trigger="start"} 1"#)
+    );
+    rig.task.await.expect("the loop does not panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_heart_beats_while_a_run_is_under_way() {
+    let mut rig = Rig::new([LONG]);
+    rig.wake.wake(Trigger::Start);
+    rig.run().await;
+    for _ in 0..59 {
+        sleep(Duration::from_secs(10)).await;
+        assert!(rig.status.is_alive());
+        assert!(rig.status.facts().running.is_some());
+    }
+    rig.task.abort();
+    advance(Duration::from_secs(16)).await;
+    assert!(!rig.status.is_alive(), "a loop that is gone does not beat");
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_earned_and_tells_no_secret() {
+    let mut rig = Rig::new([FAILS]);
+    let now = chrono::Utc::now();
+    let before = rig.status.readiness(now).expect_err("nothing ran yet");
+    assert_eq!(
+        before,
+        "no run has read the roster and listed Omni's users yet"
+    );
+    rig.wake.wake(Trigger::Start);
+    rig.run().await;
+    sleep(Duration::from_secs(1)).await;
+    let failed = rig.status.readiness(now).expect_err("it failed");
+    assert!(
+        failed.ends_with(": a setting is missing or wrong"),
+        "{failed}"
+    );
+    assert!(rig.status.sentence(now).contains("Last run failed"));
+    rig.run().await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.status.readiness(now), Ok(()));
+    rig.end().await;
+}

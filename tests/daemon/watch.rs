@@ -1,0 +1,362 @@
+//! The watcher, on real folders: every change arrives exactly once, and nothing half-written does.
+
+use omni_user_sync::desired::{self, Fingerprint};
+use omni_user_sync::reconcile::Trigger;
+use omni_user_sync::settings::{KeySource, RawSettings, Settings, SourceSettings, Watch};
+use omni_user_sync::trigger::Wake;
+use omni_user_sync::trigger::watch::{Look, SourceLook, Unreadable, Watcher};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long a roster must stand still here.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Long enough for the halves of a write to come within it on a busy machine.
+const LONG_SETTLE: Duration = Duration::from_secs(2);
+
+/// More than any change should take to be noticed.
+const GENEROUS: Duration = Duration::from_secs(30);
+
+/// So long after an announcement, another one for the same change would have come.
+const QUIET: Duration = Duration::from_millis(600);
+
+const OLD: &str = "email,display_name\na@b.co,Ann\n";
+const NEW: &str = "email,display_name\na@b.co,Ann\nc@d.co,Cid\n";
+
+fn settings(path: &Path, watch: &str, settle: Duration) -> SourceSettings {
+    let mut raw = RawSettings::default();
+    raw.source.path = path.to_str().expect("text").into();
+    raw.source.watch = watch.into();
+    raw.source.settle = format!("{}ms", settle.as_millis());
+    // Where events are expected, the poll must not be what noticed.
+    raw.source.poll_interval = if watch == "poll" { "50ms" } else { "1h" }.into();
+    let checked = Settings::check(raw, KeySource::default());
+    checked.expect("valid").source
+}
+
+/// A watcher at work.
+struct Rig {
+    settings: SourceSettings,
+    wake: Wake,
+    still: watch::Receiver<Option<Fingerprint>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Rig {
+    /// Starts a watcher and waits for the first content.
+    async fn on(path: &Path, watch: &str) -> Self {
+        Self::settling(path, watch, SETTLE).await
+    }
+
+    async fn settling(path: &Path, watch: &str, settle: Duration) -> Self {
+        let settings = settings(path, watch, settle);
+        let look = SourceLook::new(&settings).expect("has a path");
+        let mut rig = Self::started(settings, false, look);
+        timeout(GENEROUS, rig.still.changed())
+            .await
+            .expect("is found in time")
+            .expect("the watcher runs");
+        let published = *rig.still.borrow_and_update();
+        assert_eq!(published, rig.content());
+        assert!(rig.is_quiet().await, "the first content wakes nobody");
+        rig
+    }
+
+    fn started(settings: SourceSettings, wake_first: bool, look: impl Look) -> Self {
+        let (publish, still) = watch::channel(None);
+        let (wake, stop) = (Wake::default(), CancellationToken::new());
+        let watcher = Watcher::new(&settings, wake_first, wake.clone(), publish);
+        let task = watcher.expect("is wanted").run(look, stop.clone());
+        Self {
+            settings,
+            wake,
+            still,
+            stop,
+            task: tokio::spawn(async { task.await.expect("the watch goes on") }),
+        }
+    }
+
+    fn content(&self) -> Option<Fingerprint> {
+        let path = self.settings.path.as_ref().expect("has a path");
+        desired::fingerprint(&self.settings, path).ok()
+    }
+
+    /// Waits for a wake; it must be the only one, and the content that is there now.
+    async fn announced(&mut self) {
+        let reasons = timeout(GENEROUS, self.wake.wait()).await;
+        let reasons = reasons.expect("is noticed in time");
+        assert_eq!(Vec::from_iter(reasons), [Trigger::File]);
+        let published = *self.still.borrow_and_update();
+        assert_eq!(published, self.content());
+        assert!(self.is_quiet().await, "is announced once");
+    }
+
+    async fn is_quiet(&mut self) -> bool {
+        timeout(QUIET, self.wake.wait()).await.is_err()
+            && !self.still.has_changed().expect("the watcher runs")
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.expect("the watcher does not panic");
+    }
+}
+
+/// A folder with a roster in it.
+fn roster() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("users.csv");
+    fs::write(&path, OLD).expect("written");
+    (folder, path)
+}
+
+/// By events and by polling, side by side.
+async fn both(test: impl AsyncFn(&'static str)) {
+    tokio::join!(test("native"), test("poll"));
+}
+
+/// A change of a roster, by either means.
+async fn each_way(change: impl AsyncFn(&Path, &mut Rig)) {
+    both(async |watch| {
+        let (_folder, path) = roster();
+        let mut rig = Rig::on(&path, watch).await;
+        change(&path, &mut rig).await;
+        rig.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_atomic_rename() {
+    each_way(async |path, rig| {
+        for content in [NEW, OLD, NEW] {
+            let aside = path.with_extension("tmp");
+            fs::write(&aside, content).expect("written");
+            fs::rename(&aside, path).expect("renamed");
+            rig.announced().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_in_two_halves() {
+    both(async |watch| {
+        let (_folder, path) = roster();
+        let mut rig = Rig::settling(&path, watch, LONG_SETTLE).await;
+        let mut file = fs::File::create(&path).expect("opened");
+        let (first, second) = NEW.split_at(NEW.len() / 2);
+        file.write_all(first.as_bytes()).expect("written");
+        file.sync_all().expect("is there");
+        // Waits for nothing to happen: it is a writer that takes its time.
+        sleep(LONG_SETTLE / 10).await;
+        file.write_all(second.as_bytes()).expect("written");
+        drop(file);
+        rig.announced().await;
+        rig.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_made_anew() {
+    each_way(async |path, rig| {
+        fs::remove_file(path).expect("removed");
+        fs::write(path, NEW).expect("written");
+        rig.announced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_goes_and_comes_back() {
+    each_way(async |path, rig| {
+        fs::remove_file(path).expect("removed");
+        rig.announced().await;
+        assert_eq!(*rig.still.borrow(), None);
+        fs::write(path, OLD).expect("written");
+        rig.announced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_with_an_older_time() {
+    each_way(async |path, rig| {
+        let year_ago = SystemTime::now() - Duration::from_secs(365 * 86400);
+        let aside = path.with_extension("tmp");
+        fs::write(&aside, NEW).expect("written");
+        let times = fs::FileTimes::new().set_modified(year_ago);
+        let file = fs::File::options()
+            .write(true)
+            .open(&aside)
+            .expect("opened");
+        file.set_times(times).expect("set");
+        fs::rename(&aside, path).expect("renamed");
+        rig.announced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_touch_is_no_change() {
+    each_way(async |path, rig| {
+        fs::write(path, OLD).expect("written");
+        assert!(rig.is_quiet().await);
+        fs::write(path, NEW).expect("written");
+        rig.announced().await;
+    })
+    .await;
+}
+
+/// As kubelet does: the CSV is a link into `..data`, which is a link that is replaced.
+#[tokio::test]
+async fn a_config_map_swap() {
+    both(async |watch| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let publish = |version: &str, content: &str| {
+            fs::create_dir(at(version)).expect("made");
+            fs::write(at(version).join("users.csv"), content).expect("written");
+            symlink(version, at("..data_tmp")).expect("linked");
+            fs::rename(at("..data_tmp"), at("..data")).expect("renamed");
+        };
+        publish("..1", OLD);
+        symlink("..data/users.csv", at("users.csv")).expect("linked");
+        let mut rig = Rig::on(&at("users.csv"), watch).await;
+        publish("..2", NEW);
+        fs::remove_dir_all(at("..1")).expect("removed");
+        rig.announced().await;
+        publish("..3", OLD);
+        rig.announced().await;
+        rig.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_parent_folder_that_is_replaced() {
+    both(async |watch| {
+        let root = tempfile::tempdir().expect("a folder");
+        let (folder, other) = (root.path().join("a"), root.path().join("b"));
+        fs::create_dir(&folder).expect("made");
+        let path = folder.join("users.csv");
+        fs::write(&path, OLD).expect("written");
+        let mut rig = Rig::on(&path, watch).await;
+        fs::create_dir(&other).expect("made");
+        fs::write(other.join("users.csv"), NEW).expect("written");
+        fs::rename(&folder, root.path().join("c")).expect("renamed");
+        fs::rename(&other, &folder).expect("renamed");
+        rig.announced().await;
+        // The new folder is the one that is watched from here on.
+        fs::write(&path, OLD).expect("written");
+        rig.announced().await;
+        // Removed and made again: it may well get the same inode.
+        fs::remove_dir_all(&folder).expect("removed");
+        fs::create_dir(&folder).expect("made");
+        fs::write(&path, NEW).expect("written");
+        rig.announced().await;
+        fs::write(&path, OLD).expect("written");
+        rig.announced().await;
+        rig.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_of_rosters() {
+    both(async |watch| {
+        let (folder, path) = roster();
+        let mut rig = Rig::on(folder.path(), watch).await;
+        let more = folder.path().join("more.csv");
+        fs::write(&more, NEW).expect("written");
+        rig.announced().await;
+        fs::write(folder.path().join("notes.txt"), "none").expect("written");
+        assert!(rig.is_quiet().await, "no roster has changed");
+        fs::remove_file(&more).expect("removed");
+        rig.announced().await;
+        fs::write(&path, NEW).expect("written");
+        rig.announced().await;
+        rig.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_behind_a_link() {
+    let (folder, real) = roster();
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let link = elsewhere.path().join("users.csv");
+    symlink(&real, &link).expect("linked");
+    let mut rig = Rig::on(&link, "native").await;
+    fs::write(&real, NEW).expect("written");
+    rig.announced().await;
+    rig.end().await;
+    drop(folder);
+}
+
+#[tokio::test]
+async fn a_roster_that_is_not_there_yet() {
+    let root = tempfile::tempdir().expect("a folder");
+    let path = root.path().join("users.csv");
+    let settings = settings(&path, "native", SETTLE);
+    let look = SourceLook::new(&settings).expect("has a path");
+    let mut rig = Rig::started(settings, true, look);
+    assert!(rig.is_quiet().await, "a run at the start says so itself");
+    fs::write(&path, OLD).expect("written");
+    rig.announced().await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn off_is_off() {
+    let (_folder, path) = roster();
+    let settings = settings(&path, "off", SETTLE);
+    assert_eq!(settings.watch, Watch::Off);
+    let (publish, _still) = watch::channel(None);
+    assert!(Watcher::new(&settings, true, Wake::default(), publish).is_none());
+}
+
+#[tokio::test]
+async fn the_first_content_wakes_where_a_run_at_the_start_may_have_missed_it() {
+    let (_folder, path) = roster();
+    let settings = settings(&path, "native", SETTLE);
+    let look = SourceLook::new(&settings).expect("has a path");
+    let mut rig = Rig::started(settings, true, look);
+    rig.announced().await;
+    rig.end().await;
+}
+
+/// A mount that hangs.
+struct Hangs(std::sync::mpsc::Receiver<()>);
+
+impl Look for Hangs {
+    type Stamp = ();
+
+    fn stamp(&mut self) -> Result<(), Unreadable> {
+        Ok(self.0.recv()?)
+    }
+
+    fn fingerprint(&mut self) -> Result<Fingerprint, Unreadable> {
+        Ok(Fingerprint([0; 32]))
+    }
+}
+
+#[tokio::test]
+async fn a_mount_that_hangs_does_not_hold_up_the_end() {
+    let (_folder, path) = roster();
+    let (never, hangs) = std::sync::mpsc::channel();
+    let rig = Rig::started(settings(&path, "native", SETTLE), false, Hangs(hangs));
+    sleep(SETTLE).await;
+    timeout(GENEROUS, rig.end()).await.expect("ends in time");
+    drop(never);
+}

@@ -1,0 +1,92 @@
+//! The daemon as a whole, without a roster, without keys and without Omni: it stays, says what is
+//! wrong, and ends when it is told to.
+
+use omni_user_sync::daemon;
+use omni_user_sync::settings::{KeySource, RawSettings, Settings};
+use omni_user_sync::shutdown::Signals;
+use rustix::process::{Signal, getpid, kill_process};
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// More than any of this should take.
+const GENEROUS: Duration = Duration::from_secs(30);
+
+fn settings(listen: SocketAddr) -> Settings {
+    let mut raw = RawSettings::default();
+    raw.omni.base_url = "http://127.0.0.1:9".into();
+    raw.source.path = "/no/such/users.csv".into();
+    raw.serve.listen = listen.to_string();
+    Settings::check(raw, KeySource::default()).expect("valid")
+}
+
+fn free_address() -> SocketAddr {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    taken.local_addr().expect("has one")
+}
+
+async fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer)
+}
+
+/// Asks until the answer holds a text.
+async fn eventually(address: SocketAddr, path: &str, text: &str) {
+    let asking = async {
+        while !get(address, path)
+            .await
+            .is_some_and(|answer| answer.contains(text))
+        {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let found = timeout(GENEROUS, asking).await;
+    assert!(
+        found.is_ok(),
+        "{path} never says {text}: {:?}",
+        get(address, path).await
+    );
+}
+
+/// One test, since signals are the process's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stays_tells_and_ends() {
+    let address = free_address();
+    let running = tokio::spawn(daemon::run(settings(address)));
+    eventually(address, "/readyz", "can't be read").await;
+    eventually(address, "/healthz", "HTTP/1.1 200").await;
+    eventually(
+        address,
+        "/metrics",
+        r#"runs_total{outcome="failed",trigger="start"} 1"#,
+    )
+    .await;
+
+    let taken = daemon::run(settings(address))
+        .await
+        .expect_err("the address is taken");
+    assert!(taken.to_string().starts_with("serve.listen = "), "{taken}");
+
+    kill_process(getpid(), Signal::HUP).expect("is sent");
+    eventually(
+        address,
+        "/metrics",
+        r#"runs_total{outcome="failed",trigger="signal"} 1"#,
+    )
+    .await;
+
+    kill_process(getpid(), Signal::TERM).expect("is sent");
+    let ended = timeout(GENEROUS, running).await.expect("ends in time");
+    ended.expect("does not panic").expect("ends well");
+    assert!(
+        get(address, "/healthz").await.is_none(),
+        "nobody answers any more"
+    );
+}
