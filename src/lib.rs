@@ -1,5 +1,6 @@
 //! Keeps the users of an Omni organisation and their attributes as a CSV says.
 
+pub mod cli;
 pub mod daemon;
 pub mod desired;
 pub mod metrics;

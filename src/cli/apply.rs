@@ -38,7 +38,11 @@ pub(super) async fn run(
         return Ok(Exit::Failed);
     }
     let progress = Progress::new(changes);
-    reconciler.carry_out(&prepared, &stop, &mut outcome, |applied| progress.tell(applied)).await;
+    reconciler
+        .carry_out(&prepared, &stop, &mut outcome, |applied| {
+            progress.tell(applied)
+        })
+        .await;
     progress.finish();
     let outcome = reconciler.finish(outcome);
     summarise(&prepared, &outcome);
@@ -57,7 +61,9 @@ impl Progress {
         let style = ProgressStyle::with_template(style).expect("the template is a constant");
         let target = ProgressDrawTarget::stderr();
         let bar = || ProgressBar::with_draw_target(Some(changes as u64), target).with_style(style);
-        Self { bar: shown.then(bar) }
+        Self {
+            bar: shown.then(bar),
+        }
     }
 
     fn tell(&self, applied: &Applied) {
@@ -81,8 +87,17 @@ impl Progress {
 }
 
 fn line(applied: &Applied) -> String {
-    let Applied { email, kind, outcome, detail } = applied;
-    let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+    let Applied {
+        email,
+        kind,
+        outcome,
+        detail,
+    } = applied;
+    let detail = if detail.is_empty() {
+        String::new()
+    } else {
+        format!(" ({detail})")
+    };
     match outcome {
         Outcome::Done => format!("{kind} {email}: done{detail}"),
         Outcome::NotKept => format!("{kind} {email}: not kept{detail}"),
@@ -102,15 +117,36 @@ fn summarise(prepared: &Prepared, outcome: &RunOutcome) {
         (outcome.count(Outcome::NotKept), "not kept"),
         (outcome.count(Outcome::Failed), "failed"),
         (outcome.count(Outcome::Unsent), "not sent"),
-        (prepared.verdict.held().iter().map(|(held, _)| held.count).sum(), "held"),
-        (outcome.roster.as_ref().map_or(0, |roster| roster.bad_rows.len()), "problems in rows"),
+        (
+            prepared
+                .verdict
+                .held()
+                .iter()
+                .map(|(held, _)| held.count)
+                .sum(),
+            "held",
+        ),
+        (
+            outcome
+                .roster
+                .as_ref()
+                .map_or(0, |roster| roster.bad_rows.len()),
+            "problems in rows",
+        ),
     ];
     let said: Vec<_> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let said = if said.is_empty() { "nothing to do".to_owned() } else { said.join(", ") };
-    let requests = plural(usize::try_from(outcome.requests).unwrap_or(usize::MAX), "request");
+    let said = if said.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        said.join(", ")
+    };
+    let requests = plural(
+        usize::try_from(outcome.requests).unwrap_or(usize::MAX),
+        "request",
+    );
     out::note(&format!("{said}; {requests} in {}", about(outcome.took)));
 }

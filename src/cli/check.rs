@@ -39,15 +39,29 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     if let Some(Err(RunError::Settings(error))) = omni {
         return Err(error.into());
     }
-    let roster =
-        desired::read_settled(&settings.source, &target.path, target.is_source, &schema, None).await;
-    let found = Found { roster: &roster, omni: &omni, checked: schema.is_known() };
+    let roster = desired::read_settled(
+        &settings.source,
+        &target.path,
+        target.is_source,
+        &schema,
+        None,
+    )
+    .await;
+    let found = Found {
+        roster: &roster,
+        omni: &omni,
+        checked: schema.is_known(),
+    };
     if arguments.json {
         out::result(&(serde_json::to_string_pretty(&found.doc())? + "\n"));
     } else {
         found.show();
     }
-    Ok(if found.is_fine() { Exit::Ok } else { Exit::Failed })
+    Ok(if found.is_fine() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
 }
 
 /// What Omni says, with each key.
@@ -72,8 +86,18 @@ async fn look_at_omni(settings: &Settings) -> Result<(Schema, Seen), RunError> {
         Definitions::Known(schema) => schema,
         Definitions::Refused(_) => Schema::unknown(),
     };
-    let attributes = definitions.is_known().then(|| definitions.definitions().count());
-    Ok((definitions, Seen { base_url, keys: keys.as_slice().len(), users, attributes }))
+    let attributes = definitions
+        .is_known()
+        .then(|| definitions.definitions().count());
+    Ok((
+        definitions,
+        Seen {
+            base_url,
+            keys: keys.as_slice().len(),
+            users,
+            attributes,
+        },
+    ))
 }
 
 struct Found<'a> {
@@ -104,8 +128,13 @@ impl Found<'_> {
                 let rows = plural(usize::try_from(desired.rows).unwrap_or(usize::MAX), "row");
                 let problems = plural(self.problems().len(), "problem");
                 out::result(&format!("roster      {rows}, {problems}\n"));
-                desired.notes.iter().for_each(|note| out::warning(&note.to_string()));
-                self.problems().iter().for_each(|problem| out::problem(&problem.to_string()));
+                desired
+                    .notes
+                    .iter()
+                    .for_each(|note| out::warning(&note.to_string()));
+                self.problems()
+                    .iter()
+                    .for_each(|problem| out::problem(&problem.to_string()));
             }
             Err(error) => {
                 out::result("roster      can't be used\n");
@@ -122,7 +151,12 @@ impl Found<'_> {
                 out::problem(&error.to_string());
             }
             Some(Ok(seen)) => {
-                let Seen { base_url, keys, users, attributes } = seen;
+                let Seen {
+                    base_url,
+                    keys,
+                    users,
+                    attributes,
+                } = seen;
                 let keys = plural(*keys, "key");
                 out::result(&format!(
                     "omni        {base_url} answers: {keys}, {users} users; that the key may write \
@@ -130,9 +164,9 @@ impl Found<'_> {
                 ));
                 match attributes {
                     Some(count) => out::result(&format!("attributes  {count} defined\n")),
-                    None => out::warning(
-                        "Omni does not show its attribute definitions to this key",
-                    ),
+                    None => {
+                        out::warning("Omni does not show its attribute definitions to this key")
+                    }
                 }
             }
         }

@@ -18,24 +18,39 @@ const USERS: usize = 200;
 const REQUESTS_PER_MINUTE: u32 = 600;
 
 pub(super) async fn run(log: Option<&str>) -> anyhow::Result<Exit> {
-    let options =
-        Options { users: USERS, requests_per_minute: REQUESTS_PER_MINUTE, ..Options::default() };
+    let options = Options {
+        users: USERS,
+        requests_per_minute: REQUESTS_PER_MINUTE,
+        ..Options::default()
+    };
     let keys = KeySource::from_text(&options.keys.join("\n"));
-    let sandbox = Sandbox::start(options).await.context("the stand-in for Omni can't listen")?;
-    let folder = tempfile::Builder::new().prefix("omni-user-sync-demo-").tempdir()?;
+    let sandbox = Sandbox::start(options)
+        .await
+        .context("the stand-in for Omni can't listen")?;
+    let folder = tempfile::Builder::new()
+        .prefix("omni-user-sync-demo-")
+        .tempdir()?;
     let roster = folder.path().join("users.csv");
     let settings = settings(&sandbox.url(), &roster, folder.path(), keys)?;
     telemetry::init(&settings.log, log)?;
 
     std::fs::write(&roster, sample_roster(&settings).await?)?;
-    let address = settings.serve.listen.map(|listen| format!("http://{listen}")).unwrap_or_default();
-    out::note(&format!("demo: a stand-in for Omni with {USERS} users, and a roster that differs"));
+    let address = settings
+        .serve
+        .listen
+        .map(|listen| format!("http://{listen}"))
+        .unwrap_or_default();
+    out::note(&format!(
+        "demo: a stand-in for Omni with {USERS} users, and a roster that differs"
+    ));
     tokio::select! {
         ended = daemon::run(settings) => ended?,
         never = guide(&address, &roster) => match never {},
     }
     sandbox.stop().await;
-    folder.close().context("the demo's folder can't be removed")?;
+    folder
+        .close()
+        .context("the demo's folder can't be removed")?;
     out::note("demo: ended, and nothing is left of it");
     Ok(Exit::Ok)
 }
@@ -89,7 +104,11 @@ fn edit(csv: &str) -> anyhow::Result<String> {
         writer.write_record(row.iter().enumerate().map(cell))?;
     }
     for number in 1..=3 {
-        let new = ["upsert".into(), format!("new{number}@example.com"), format!("New {number}")];
+        let new = [
+            "upsert".into(),
+            format!("new{number}@example.com"),
+            format!("New {number}"),
+        ];
         let blank = std::iter::repeat_n(String::new(), header.len().saturating_sub(new.len()));
         writer.write_record(new.into_iter().chain(blank))?;
     }

@@ -40,22 +40,51 @@ impl Exit {
     pub fn of_run(outcome: &RunOutcome) -> Self {
         let roster = outcome.roster.as_ref();
         highest([
-            (!matches!(outcome.end, End::Complete | End::PlanOnly), Self::Failed),
-            (roster.is_some_and(|roster| !roster.rejected.is_empty()), Self::Failed),
-            (!outcome.held.is_empty() || !outcome.withheld.is_empty(), Self::Held),
-            (roster.is_some_and(|roster| !roster.bad_rows.is_empty()), Self::Partial),
-            (outcome.applied.iter().any(|one| one.outcome != Outcome::Done), Self::Partial),
+            (
+                !matches!(outcome.end, End::Complete | End::PlanOnly),
+                Self::Failed,
+            ),
+            (
+                roster.is_some_and(|roster| !roster.rejected.is_empty()),
+                Self::Failed,
+            ),
+            (
+                !outcome.held.is_empty() || !outcome.withheld.is_empty(),
+                Self::Held,
+            ),
+            (
+                roster.is_some_and(|roster| !roster.bad_rows.is_empty()),
+                Self::Partial,
+            ),
+            (
+                outcome
+                    .applied
+                    .iter()
+                    .any(|one| one.outcome != Outcome::Done),
+                Self::Partial,
+            ),
         ])
     }
 
     /// What a plan says.
     #[must_use]
     pub fn of_plan(prepared: &Prepared) -> Self {
-        let Prepared { desired, verdict, problems, ambiguous, withheld, .. } = prepared;
-        let bad_rows = !desired.bad_rows.is_empty() || !problems.is_empty() || !ambiguous.is_empty();
+        let Prepared {
+            desired,
+            verdict,
+            problems,
+            ambiguous,
+            withheld,
+            ..
+        } = prepared;
+        let bad_rows =
+            !desired.bad_rows.is_empty() || !problems.is_empty() || !ambiguous.is_empty();
         highest([
             (!desired.rejected.is_empty(), Self::Failed),
-            (!verdict.held().is_empty() || !withheld.is_empty(), Self::Held),
+            (
+                !verdict.held().is_empty() || !withheld.is_empty(),
+                Self::Held,
+            ),
             (bad_rows, Self::Partial),
             (!verdict.passed().is_empty(), Self::Changes),
         ])
@@ -63,7 +92,10 @@ impl Exit {
 }
 
 fn highest<const N: usize>(causes: [(bool, Exit); N]) -> Exit {
-    let holding = causes.into_iter().filter(|(holds, _)| *holds).map(|(_, exit)| exit);
+    let holding = causes
+        .into_iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, exit)| exit);
     holding.max().unwrap_or(Exit::Ok)
 }
 
@@ -79,10 +111,20 @@ mod tests {
 
     #[test]
     fn the_highest_wins() {
-        let order = [Exit::Usage, Exit::Failed, Exit::Held, Exit::Partial, Exit::Changes, Exit::Ok];
+        let order = [
+            Exit::Usage,
+            Exit::Failed,
+            Exit::Held,
+            Exit::Partial,
+            Exit::Changes,
+            Exit::Ok,
+        ];
         assert_eq!(order.map(Exit::code), [64, 1, 4, 3, 2, 0]);
         assert!(order.is_sorted_by(|a, b| a > b));
-        assert_eq!(highest([(true, Exit::Partial), (true, Exit::Held)]), Exit::Held);
+        assert_eq!(
+            highest([(true, Exit::Partial), (true, Exit::Held)]),
+            Exit::Held
+        );
         assert_eq!(highest([(false, Exit::Failed)]), Exit::Ok);
     }
 }

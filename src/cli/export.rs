@@ -27,15 +27,23 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let schema = match reader.definitions().await.map_err(RunError::from)? {
         Definitions::Known(schema) => schema,
         Definitions::Refused(status) => {
-            out::warning(&format!("Omni does not show its attribute definitions ({status})"));
+            out::warning(&format!(
+                "Omni does not show its attribute definitions ({status})"
+            ));
             Schema::unknown()
         }
     };
     let observed = omni::list(&reader).await.map_err(RunError::from)?;
     if let Some(doubt) = observed.doubt() {
-        out::warning(&format!("the listing does not add up, so someone may be missing: {doubt}"));
+        out::warning(&format!(
+            "the listing does not add up, so someone may be missing: {doubt}"
+        ));
     }
-    let Exported { csv, users, left_out } = export::export(observed.users().map(AsRef::as_ref), &schema);
+    let Exported {
+        csv,
+        users,
+        left_out,
+    } = export::export(observed.users().map(AsRef::as_ref), &schema);
     left_out.iter().for_each(|why| out::warning(why));
     if users < observed.count() {
         let missing = observed.count() - users;
@@ -45,7 +53,8 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     }
     match arguments.output {
         Some(path) => {
-            write_whole(&path, &csv).with_context(|| format!("{} can't be written", path.display()))?;
+            write_whole(&path, &csv)
+                .with_context(|| format!("{} can't be written", path.display()))?;
             out::note(&format!("{users} users written to {}", path.display()));
         }
         None => out::result(&csv),
@@ -55,7 +64,9 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
 
 /// Writes beside the file and renames, so that a watcher of the folder never sees half of it.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
         .prefix(".omni-user-sync-")
         .suffix(".tmp")

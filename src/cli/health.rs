@@ -18,20 +18,37 @@ pub(super) async fn run(
 ) -> anyhow::Result<Exit> {
     let base = match arguments.url {
         Some(url) => url,
-        None => address(load()?.serve.listen.context("serve.listen is \"\": no server to ask")?),
+        None => address(
+            load()?
+                .serve
+                .listen
+                .context("serve.listen is \"\": no server to ask")?,
+        ),
     };
     let base = base.trim_end_matches('/');
-    let url = if base.ends_with("/readyz") { base.into() } else { format!("{base}/readyz") };
+    let url = if base.ends_with("/readyz") {
+        base.into()
+    } else {
+        format!("{base}/readyz")
+    };
     let http = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(5))
         .build()
         .context("the HTTP client can't be made")?;
-    let answer = http.get(&url).send().await.with_context(|| format!("no answer from {url}"))?;
+    let answer = http
+        .get(&url)
+        .send()
+        .await
+        .with_context(|| format!("no answer from {url}"))?;
     let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
     out::result(&format!("{}\n", body.trim_end()));
-    Ok(if status.is_success() { Exit::Ok } else { Exit::Failed })
+    Ok(if status.is_success() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
 }
 
 /// Where to ask a server that listens so: one that listens everywhere is asked on loopback.

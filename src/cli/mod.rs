@@ -25,9 +25,9 @@ mod sandbox;
 pub use exit::Exit;
 
 use crate::reconcile::{RunError, Target};
-use crate::settings::{self, Environment, Settings, SettingsError};
+use crate::settings::{self, Environment, KeyError, Settings, SettingsError};
 use crate::shutdown::Signals;
-use crate::telemetry::{self, TelemetryError};
+use crate::telemetry::{self, FilterError};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -80,14 +80,24 @@ pub async fn main() -> Exit {
         Err(help) => {
             // Help and version are no errors; a broken pipe while printing them is none either.
             let _ = help.print();
-            return if help.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return if help.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
         }
     };
-    report(dispatch(arguments).await)
+    dispatch(arguments)
+        .await
+        .unwrap_or_else(|error| tell(&error))
 }
 
 async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Arguments { config, log, command } = arguments;
+    let Arguments {
+        config,
+        log,
+        command,
+    } = arguments;
     let load = || settings::load(config.as_deref(), &Environment::of_process());
     let log = log.as_deref();
     match command {
@@ -131,19 +141,24 @@ where
     }
 }
 
-/// Tells an error, once, with its chain; wrong settings have an exit code of their own.
-fn report(result: anyhow::Result<Exit>) -> Exit {
-    let error = match result {
-        Ok(exit) => return exit,
-        Err(error) => error,
-    };
+/// Tells an error, once, with its chain. Wrong settings have an exit code of their own.
+#[must_use]
+pub fn tell(error: &anyhow::Error) -> Exit {
     out::problem(&format!("error: {error:#}"));
     let is_settings = error.chain().any(|cause| {
         cause.is::<SettingsError>()
-            || cause.is::<TelemetryError>()
-            || matches!(cause.downcast_ref(), Some(RunError::Settings(_)))
+            || cause.is::<KeyError>()
+            || cause.is::<FilterError>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(RunError::Settings(_) | RunError::Keys(_))
+            )
     });
-    if is_settings { Exit::Usage } else { Exit::Failed }
+    if is_settings {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    }
 }
 
 /// The roster that a command is about: the one it names, else `source.path`.
@@ -154,10 +169,18 @@ fn target(settings: &Settings, named: Option<PathBuf>) -> Result<Target, Setting
         source.is_some() && source == whole(path)
     };
     match named {
-        Some(path) => Ok(Target { is_source: is_same(&path), path, known: None }),
+        Some(path) => Ok(Target {
+            is_source: is_same(&path),
+            path,
+            known: None,
+        }),
         None => {
             let path = settings.source.path()?.to_owned();
-            Ok(Target { path, is_source: true, known: None })
+            Ok(Target {
+                path,
+                is_source: true,
+                known: None,
+            })
         }
     }
 }

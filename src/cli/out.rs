@@ -1,7 +1,5 @@
 //! Where commands print. A reader that went away (`| head`) is no error.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
-
 use std::io::{BufRead, IsTerminal, Write};
 
 /// Prints what the command is for, to standard output.
@@ -23,7 +21,10 @@ pub(super) fn problem(line: &str) {
 /// Says what to look at, a line to standard error, in yellow where colours are shown.
 pub(super) fn warning(line: &str) {
     let yellow = anstyle::AnsiColor::Yellow.on_default();
-    let _ = writeln!(anstream::stderr().lock(), "{yellow}warning: {line}{yellow:#}");
+    let _ = writeln!(
+        anstream::stderr().lock(),
+        "{yellow}warning: {line}{yellow:#}"
+    );
 }
 
 /// Whether a person sits there who can be asked.

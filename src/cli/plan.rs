@@ -20,7 +20,9 @@ pub(super) struct Arguments {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new())?;
-    let prepared = reconciler.prepare(&target, &CancellationToken::new()).await?;
+    let prepared = reconciler
+        .prepare(&target, &CancellationToken::new())
+        .await?;
     let cost = reconciler.cost(&prepared);
     if arguments.json {
         let doc = serde_json::to_string_pretty(&PlanDoc::new(&prepared, cost))?;
@@ -33,11 +35,18 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
 
 /// The plan on standard output, and what is wrong or worth knowing on standard error.
 pub(super) fn show(prepared: &Prepared, cost: Cost) {
-    for problem in prepared.desired.problems().into_iter().chain(&prepared.problems) {
+    for problem in prepared
+        .desired
+        .problems()
+        .into_iter()
+        .chain(&prepared.problems)
+    {
         out::problem(&problem.to_string());
     }
     for email in &prepared.ambiguous {
-        out::problem(&format!("{email}: several users in Omni answer to this email; none is touched"));
+        out::problem(&format!(
+            "{email}: several users in Omni answer to this email; none is touched"
+        ));
     }
     for warning in &prepared.warnings {
         out::warning(warning);

@@ -25,15 +25,26 @@ pub(super) struct Arguments {
     admin: bool,
 }
 
-pub(super) async fn run(
-    arguments: Arguments,
-    stop: CancellationToken,
-) -> anyhow::Result<Exit> {
-    let Arguments { listen, users, requests_per_minute, limiter, admin } = arguments;
-    let options =
-        Options { listen, users, requests_per_minute, limiter, admin, ..Options::default() };
+pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow::Result<Exit> {
+    let Arguments {
+        listen,
+        users,
+        requests_per_minute,
+        limiter,
+        admin,
+    } = arguments;
+    let options = Options {
+        listen,
+        users,
+        requests_per_minute,
+        limiter,
+        admin,
+        ..Options::default()
+    };
     let key = options.keys.join(", ");
-    let sandbox = Sandbox::start(options).await.with_context(|| format!("--listen {listen}"))?;
+    let sandbox = Sandbox::start(options)
+        .await
+        .with_context(|| format!("--listen {listen}"))?;
     out::result(&format!(
         "a stand-in for Omni listens on {url}\n\
          try it: OMNI_BASE_URL={url} OMNI_API_KEY={key} omni-user-sync plan users.csv\n",

@@ -73,6 +73,12 @@ impl World {
         self
     }
 
+    /// Sets an environment variable.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
     /// Takes an environment variable away.
     pub fn without(mut self, name: &str) -> Self {
         self.variables.remove(name);

@@ -1,0 +1,423 @@
+//! The commands as a shell sees them: output, exit code, and what they did to Omni.
+#![cfg(feature = "sandbox")]
+
+mod support;
+
+use omni_user_sync::sandbox::{Fault, Options, What, When};
+use serde_json::json;
+use std::process::Output;
+use support::World;
+
+/// A command that ended.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// Runs the program in a world's environment and nothing else of this process's.
+async fn run(world: &World, arguments: &[&str]) -> Ended {
+    let mut command = assert_cmd::Command::cargo_bin("omni-user-sync").expect("the program");
+    command
+        .env_clear()
+        .envs(world.variables())
+        .args(arguments)
+        .current_dir(world.folder.path());
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .expect("no panic")
+        .expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ended {
+        code: status.code().expect("no signal"),
+        out: text(stdout),
+        err: text(stderr),
+    }
+}
+
+async fn example() -> World {
+    let world = World::new().await;
+    world.user(
+        "ann@x.co",
+        "Ann",
+        json!({ "region": ["north"], "tier": "gold", "department": "a" }),
+    );
+    world.user("bob@x.co", "Bob", json!({}));
+    world.user("same@x.co", "Same", json!({ "region": ["east", "west"] }));
+    world.roster(
+        "op,email,display_name,region,tier\n\
+         upsert,ann@x.co,Ann Lee,\"[north,south]\",\n\
+         delete,bob@x.co,,,\n\
+         upsert,same@x.co,Same,\"[west, east]\",\n\
+         upsert,eve@x.co,Eve,[east],gold\n",
+    );
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_shows_a_diff_and_writes_nothing() {
+    let world = example().await;
+    let ended = run(&world, &["plan"]).await;
+    assert_eq!(ended.code, 2, "{}", ended.err);
+    insta::assert_snapshot!(ended.out, @r"
+    - delete     bob@x.co  (users.csv:3)
+    ~ update     ann@x.co  (users.csv:2)
+        display_name: 'Ann' => 'Ann Lee'
+        region: ['north'] => ['north', 'south']
+        tier: 'gold' => (none), which falls back to the default 'standard'
+    + create     eve@x.co  (users.csv:5)
+        display_name: 'Eve'
+        region: ['east']
+        tier: 'gold'
+
+    4 rows, 3 users in Omni: 1 to delete, 1 to update, 1 to create, 1 unchanged
+    to send: 3 requests, a moment
+    ");
+    assert_eq!(world.writes(), Vec::<String>::new());
+
+    let ended = run(&world, &["plan", "--json"]).await;
+    assert_eq!(ended.code, 2);
+    let plan: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
+    assert_eq!(
+        plan["counts"],
+        json!({ "delete": 1, "deactivate": 0, "update": 1, "create": 1 })
+    );
+    assert_eq!(
+        plan["changes"][1]["fields"][1]["to"],
+        json!(["north", "south"])
+    );
+    assert_eq!(
+        (&plan["requests"], &plan["unchanged"]),
+        (&json!(3), &json!(1))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_converges_and_a_second_one_finds_nothing() {
+    let world = example().await;
+    let ended = run(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    insta::assert_snapshot!(ended.err, @r"
+    delete bob@x.co: done
+    update ann@x.co: done
+    create eve@x.co: done
+    3 done; 5 requests in a moment
+    ");
+    assert_eq!(world.writes().len(), 3);
+    world.org().clear_requests();
+
+    let again = run(&world, &["apply"]).await;
+    assert_eq!((again.code, world.writes().len()), (0, 0), "{}", again.err);
+    assert!(world.org().requests().len() <= 3);
+    assert_eq!(run(&world, &["plan"]).await.code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_it_fine_and_export_is_a_roster_with_nothing_to_do() {
+    let world = example().await;
+    world.user(
+        "o'neil+\"x\"@x.co",
+        "  =Quote, \"me\"\nplease ",
+        json!({ "region": ["a,b", "[c]", "d"] }),
+    );
+    world.user(
+        "off@x.co",
+        "Off",
+        json!({ "quota": ["1.50", "2"], "cost_center": "007" }),
+    );
+    world.org().set_active("off@x.co", false);
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+
+    let ended = run(&world, &["export", "-o", "users.csv"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let roster = std::fs::read_to_string(world.roster_path()).expect("written");
+    insta::assert_snapshot!(roster, @r#"
+    op,email,display_name,cost_center,department,quota,region,tier
+    upsert,ann@x.co,Ann,,a,,[north],gold
+    upsert,bob@x.co,Bob,,,,,
+    upsert,"o'neil+""x""@x.co","=Quote, ""me""
+    please",,,,"[""a,b"",""[c]"",""d""]",
+    deactivate,off@x.co,Off,007,,"[1.50,2]",,
+    upsert,same@x.co,Same,,,,"[east,west]",
+    "#);
+    let plan = run(&world, &["plan"]).await;
+    assert_eq!(plan.code, 0, "{}{}", plan.out, plan.err);
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
+    let header = "op,email,display_name,region\n";
+    let cases: &[(&str, Option<&[u8]>, i32, &[&str])] = &[
+        (
+            "missing",
+            None,
+            1,
+            &["users.csv", "there is no such file", "put the roster there"],
+        ),
+        ("empty", Some(b""), 1, &["users.csv"]),
+        ("only a header", Some(header.as_bytes()), 1, &["users.csv"]),
+        (
+            "no header",
+            Some(b"upsert,ann@x.co,Ann\nupsert,bob@x.co,Bob\n"),
+            1,
+            &["users.csv:1", "email"],
+        ),
+        (
+            "no email",
+            Some(b"op,mail,display_name\nupsert,a@x.co,A\n"),
+            1,
+            &["users.csv:1", "email", "mail"],
+        ),
+        (
+            "doubled header",
+            Some(b"email,region,region\na@x.co,,\n"),
+            1,
+            &["users.csv:1:3", "region"],
+        ),
+        (
+            "unknown column",
+            Some(b"email,regoin\na@x.co,x\n"),
+            1,
+            &["users.csv:1:2", "regoin", "region"],
+        ),
+        (
+            "system column",
+            Some(b"email,omni_user_id\na@x.co,x\n"),
+            1,
+            &["users.csv:1:2", "omni_user_id"],
+        ),
+        (
+            "unclosed quote",
+            Some(b"email,display_name\na@x.co,\"Ann\nb@x.co,Bob\n"),
+            1,
+            &["users.csv:2", "quote"],
+        ),
+        (
+            "workbook",
+            Some(b"PK\x03\x04\x14\0\x06\0"),
+            1,
+            &["users.csv", "CSV"],
+        ),
+        ("binary", Some(b"\x7fELF\x02\x01\0\0\0"), 1, &["users.csv"]),
+        (
+            "bad row",
+            Some(b"op,email,display_name\nupsrt,a@x.co,A\n"),
+            3,
+            &["users.csv:2:1 (op)", "upsert"],
+        ),
+        (
+            "bad list",
+            Some(b"email,region\nann@x.co,north\n"),
+            3,
+            &["users.csv:2:2 (region)", "[north]"],
+        ),
+        (
+            "bad number",
+            Some(b"email,cost_center\nann@x.co,\"1,5\"\n"),
+            3,
+            &["users.csv:2:2 (cost_center)", "1.5"],
+        ),
+        (
+            "nameless",
+            Some(b"email,region\nnew@x.co,\n"),
+            3,
+            &["users.csv:2", "display_name"],
+        ),
+    ];
+    for (name, text, code, says) in cases {
+        let world = World::new().await;
+        world.user("ann@x.co", "Ann", json!({}));
+        if let Some(text) = text {
+            std::fs::write(world.roster_path(), text).expect("written");
+        }
+        for command in [&["apply", "--yes"][..], &["plan"], &["check"]] {
+            let ended = run(&world, command).await;
+            let code = if command[0] == "check" && *name != "nameless" {
+                1
+            } else {
+                *code
+            };
+            if command[0] != "check" || *name != "nameless" {
+                assert_eq!(
+                    ended.code, code,
+                    "{name}: {command:?}: {}{}",
+                    ended.out, ended.err
+                );
+                for word in *says {
+                    assert!(
+                        ended.err.contains(word),
+                        "{name}: {command:?} says no {word:?}: {}",
+                        ended.err
+                    );
+                }
+            }
+            assert!(
+                !ended.err.contains("panicked") && !ended.err.contains("Error {"),
+                "{}",
+                ended.err
+            );
+        }
+        assert_eq!(world.writes(), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_an_unreachable_host_and_plain_http_are_told_without_the_key() {
+    let roster = "email,display_name\nann@x.co,Ann\n";
+    for (variable, value, code, says) in [
+        ("OMNI_API_KEY", "hunter2", 1, "401"),
+        ("OMNI_BASE_URL", "http://127.0.0.1:9", 1, "no connection"),
+        ("OMNI_BASE_URL", "http://acme.omniapp.co", 64, "https"),
+        ("OMNI_BASE_URL", "", 64, "omni.base_url is not set"),
+        (
+            "OMNI_USER_SYNC__OMNI__NONSENSE",
+            "1",
+            64,
+            "no setting omni.nonsense",
+        ),
+    ] {
+        let world = &World::new().await.with_variable(variable, value);
+        world.roster(roster);
+        // All at once: each tries several times before it gives up.
+        let commands = ["apply", "plan", "check", "export"];
+        let ends = commands.map(|command| async move { (command, run(world, &[command]).await) });
+        for (command, ended) in futures_util::future::join_all(ends).await {
+            assert_eq!(
+                ended.code, code,
+                "{value}: {command}: {}{}",
+                ended.out, ended.err
+            );
+            assert!(
+                ended.err.contains(says),
+                "{value}: {command}: {}",
+                ended.err
+            );
+            assert!(!ended.err.contains("hunter2"), "{}", ended.err);
+        }
+        assert_eq!(world.writes(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_and_wrong_usage_have_their_exit_codes() {
+    let world = World::new().await.without("OMNI_API_KEY");
+    world.roster("email\nann@x.co\n");
+    let ended = run(&world, &["plan"]).await;
+    assert_eq!(ended.code, 64, "{}", ended.err);
+    assert!(ended.err.contains("omni.api_key_file"), "{}", ended.err);
+    for wrong in [
+        &["fly"][..],
+        &["apply", "--force"],
+        &[],
+        &["plan", "--log", "=="],
+    ] {
+        assert_eq!(run(&world, wrong).await.code, 64, "{wrong:?}");
+    }
+    for fine in [&["--help"][..], &["--version"], &["apply", "--help"]] {
+        assert_eq!(run(&world, fine).await.code, 0, "{fine:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn held_and_failed_changes_have_their_exit_codes_and_the_rest_is_done() {
+    let world = World::with(Options {
+        users: 3,
+        ..Options::default()
+    })
+    .await;
+    let world = world.set("policy.max_removals", "0");
+    world.roster(
+        "op,email,display_name\ndelete,user0001@example.com,\nupsert,user0002@example.com,New\n\
+         upsert,bad row,\n",
+    );
+    assert_eq!(run(&world, &["plan"]).await.code, 4);
+    let ended = run(&world, &["apply"]).await;
+    assert_eq!(ended.code, 4, "{}", ended.err);
+    assert!(
+        ended.out.contains("held by policy.max_removals"),
+        "{}",
+        ended.out
+    );
+    assert_eq!(world.write_counts(), [("PATCH".to_owned(), 1)].into());
+
+    let refused = What::Status {
+        code: 400,
+        retry_after: None,
+        body: None,
+    };
+    let when = When {
+        method: Some("DELETE".into()),
+        ..When::default()
+    };
+    world.org().fault(Fault {
+        when,
+        ..Fault::next(refused)
+    });
+    let world = world.set("policy.max_removals", "1");
+    let ended = run(&world, &["apply"]).await;
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    assert!(
+        ended.err.contains("delete user0001@example.com: failed"),
+        "{}",
+        ended.err
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_roster_than_the_source_never_prunes() {
+    let world = World::with(Options {
+        users: 3,
+        ..Options::default()
+    })
+    .await;
+    let world = world
+        .set("policy.prune", "all")
+        .set("policy.max_removals", "100%");
+    let other = world.folder.path().join("other.csv");
+    std::fs::write(&other, "email,display_name\nuser0001@example.com,New\n").expect("written");
+    assert_eq!(run(&world, &["apply", "other.csv"]).await.code, 0);
+    assert_eq!(world.org().users().len(), 3);
+    std::fs::copy(&other, world.roster_path()).expect("copied");
+    assert_eq!(run(&world, &["apply", "./users.csv"]).await.code, 0);
+    assert_eq!(
+        world.org().users().len(),
+        1,
+        "the same file by another name is the source"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_original_example_takes_no_more_requests_than_it_must() {
+    let world = World::new().await.set("policy.max_removals", "100%");
+    let mut roster = "op,email,display_name,region,department\n".to_owned();
+    for number in 0..30 {
+        let email = format!("u{number}@x.co");
+        world.user(
+            &email,
+            "Same",
+            json!({ "region": ["north"], "department": "a", "tier": "gold" }),
+        );
+        match number {
+            0..2 => roster.push_str(&format!("upsert,{email},Same,\"[north,south]\",b\n")),
+            2..20 => roster.push_str(&format!("upsert,{email},Same,[north],a\n")),
+            _ => roster.push_str(&format!("delete,{email},,,\n")),
+        }
+    }
+    for number in 0..10 {
+        roster.push_str(&format!("upsert,new{number}@x.co,New,[east],c\n"));
+    }
+    world.roster(&roster);
+    let ended = run(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(world.org().requests().len(), 24, "the script needs 80");
+    assert_eq!(world.attribute("u0@x.co", "tier"), json!("gold"));
+    world.org().clear_requests();
+    assert_eq!(run(&world, &["apply", "--yes"]).await.code, 0);
+    assert_eq!((world.org().requests().len(), world.writes().len()), (2, 0));
+}
