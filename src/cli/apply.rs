@@ -1,14 +1,14 @@
 //! `apply`: one run now.
 
-use super::{Exit, out, plan, shared};
+use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::reconcile::render::{about, plural};
 use crate::reconcile::{Applied, End, Outcome, Prepared, Reconciler, RunOutcome, Trigger};
 use crate::settings::Settings;
-use crate::shutdown;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -19,10 +19,13 @@ pub(super) struct Arguments {
     yes: bool,
 }
 
-pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
+pub(super) async fn run(
+    settings: Settings,
+    arguments: Arguments,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
-    let stop = shutdown::on_signal()?;
-    let reconciler = Reconciler::new(shared(settings), Metrics::new())?;
+    let reconciler = Reconciler::new(settings.into(), Metrics::new())?;
     let mut outcome = reconciler.start(Trigger::Command);
     let prepared = reconciler.prepare(&target, &stop).await?;
     let cost = reconciler.cost(&prepared);

@@ -1,6 +1,6 @@
 //! `export`: the organisation as a roster that `plan` finds nothing to do for.
 
-use super::{Exit, out, shared};
+use super::{Exit, out};
 use crate::desired::export::{self, Exported};
 use crate::metrics::Metrics;
 use crate::omni::{self, Definitions};
@@ -21,7 +21,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let keys = settings.omni.keys.read()?;
-    let reconciler = Reconciler::new(shared(settings), Metrics::new())?;
+    let reconciler = Reconciler::new(settings.into(), Metrics::new())?;
     reconciler.client().begin(&keys);
     let reader = reconciler.client().reader(&CancellationToken::new());
     let schema = match reader.definitions().await.map_err(RunError::from)? {

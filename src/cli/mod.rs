@@ -26,10 +26,11 @@ pub use exit::Exit;
 
 use crate::reconcile::{RunError, Target};
 use crate::settings::{self, Environment, Settings, SettingsError};
-use crate::telemetry;
+use crate::shutdown::Signals;
+use crate::telemetry::{self, TelemetryError};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
-use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Keeps the users of an Omni organisation and their attributes as a CSV says.
 #[derive(Debug, Parser)]
@@ -71,55 +72,62 @@ enum Command {
     Demo,
 }
 
-/// Runs the command that the process's arguments name.
+/// Runs the command that the process's arguments name. At the first SIGTERM or SIGINT it stops
+/// where that is safe; the second ends it at once.
 pub async fn main() -> Exit {
-    match Arguments::try_parse() {
-        Ok(arguments) => report(dispatch(arguments).await),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
         Err(help) => {
             // Help and version are no errors; a broken pipe while printing them is none either.
             let _ = help.print();
-            if help.use_stderr() { Exit::Usage } else { Exit::Ok }
+            return if help.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
-    }
+    };
+    report(dispatch(arguments).await)
 }
 
 async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { config, log, command } = arguments;
     let load = || settings::load(config.as_deref(), &Environment::of_process());
-    let quiet = |settings: &Settings| {
-        telemetry::init(&settings.log, Some(log.as_deref().unwrap_or("warn")))
-    };
+    let log = log.as_deref();
     match command {
         Command::Run(arguments) => {
             let settings = load()?;
-            telemetry::init(&settings.log, log.as_deref())?;
+            telemetry::init(&settings.log, log)?;
             run::run(settings, &arguments).await
         }
-        Command::Apply(arguments) => {
-            let settings = load()?;
-            quiet(&settings)?;
-            apply::run(settings, arguments).await
-        }
-        Command::Plan(arguments) => {
-            let settings = load()?;
-            quiet(&settings)?;
-            plan::run(settings, arguments).await
-        }
-        Command::Check(arguments) => {
-            let settings = load()?;
-            quiet(&settings)?;
-            check::run(settings, arguments).await
-        }
-        Command::Export(arguments) => {
-            let settings = load()?;
-            quiet(&settings)?;
-            export::run(settings, arguments).await
-        }
+        #[cfg(feature = "sandbox")]
+        Command::Demo => demo::run(log).await,
         Command::Health(arguments) => health::run(load, arguments).await,
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(arguments) => sandbox::run(arguments).await,
-        #[cfg(feature = "sandbox")]
-        Command::Demo => demo::run(log.as_deref()).await,
+        Command::Sandbox(arguments) => until_stopped(|stop| sandbox::run(arguments, stop)).await,
+        Command::Apply(arguments) => {
+            let settings = quiet(load()?, log)?;
+            until_stopped(|stop| apply::run(settings, arguments, stop)).await
+        }
+        Command::Plan(arguments) => plan::run(quiet(load()?, log)?, arguments).await,
+        Command::Check(arguments) => check::run(quiet(load()?, log)?, arguments).await,
+        Command::Export(arguments) => export::run(quiet(load()?, log)?, arguments).await,
+    }
+}
+
+/// Commands that tell what they do themselves log only what is wrong.
+fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
+    telemetry::init(&settings.log, Some(log.unwrap_or("warn")))?;
+    Ok(settings)
+}
+
+/// Runs a command that stops where that is safe at the first SIGTERM or SIGINT, and at once at the
+/// second.
+async fn until_stopped<F>(command: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<Exit>
+where
+    F: Future<Output = anyhow::Result<Exit>>,
+{
+    let stop = CancellationToken::new();
+    let mut signals = Signals::listen()?;
+    tokio::select! {
+        ended = command(stop.clone()) => ended,
+        () = signals.follow(&stop, || {}) => Ok(Exit::Failed),
     }
 }
 
@@ -132,7 +140,7 @@ fn report(result: anyhow::Result<Exit>) -> Exit {
     out::problem(&format!("error: {error:#}"));
     let is_settings = error.chain().any(|cause| {
         cause.is::<SettingsError>()
-            || cause.is::<telemetry::FilterError>()
+            || cause.is::<TelemetryError>()
             || matches!(cause.downcast_ref(), Some(RunError::Settings(_)))
     });
     if is_settings { Exit::Usage } else { Exit::Failed }
@@ -152,9 +160,4 @@ fn target(settings: &Settings, named: Option<PathBuf>) -> Result<Target, Setting
             Ok(Target { path, is_source: true, known: None })
         }
     }
-}
-
-/// Settings, shared by what a command starts.
-fn shared(settings: Settings) -> Arc<Settings> {
-    Arc::new(settings)
 }

@@ -1,6 +1,6 @@
 //! `plan`: what a run would change. It has no writer.
 
-use super::{Exit, out, shared};
+use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::reconcile::render::{self, Cost, PlanDoc};
 use crate::reconcile::{Prepared, Reconciler};
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
-    let reconciler = Reconciler::new(shared(settings), Metrics::new())?;
+    let reconciler = Reconciler::new(settings.into(), Metrics::new())?;
     let prepared = reconciler.prepare(&target, &CancellationToken::new()).await?;
     let cost = reconciler.cost(&prepared);
     if arguments.json {

@@ -2,9 +2,9 @@
 
 use super::{Exit, out};
 use crate::sandbox::{Limiter, Options, Sandbox};
-use crate::shutdown;
 use anyhow::Context;
 use std::net::SocketAddr;
+use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -25,8 +25,10 @@ pub(super) struct Arguments {
     admin: bool,
 }
 
-pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let stop = shutdown::on_signal()?;
+pub(super) async fn run(
+    arguments: Arguments,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
     let Arguments { listen, users, requests_per_minute, limiter, admin } = arguments;
     let options =
         Options { listen, users, requests_per_minute, limiter, admin, ..Options::default() };

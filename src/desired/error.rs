@@ -55,6 +55,15 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// The files' problems, where that is what it is.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Rejected(problems) => problems,
+            _ => &[],
+        }
+    }
+
     pub(super) fn new(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

@@ -2,7 +2,7 @@
 //! every row would be read by it.
 
 use super::cell::Shape;
-use super::words::{Flaw, did_you_mean, nearest, shown};
+use super::words::{Flaw, did_you_mean, label, nearest, shown};
 use super::{Place, Problem};
 use crate::user::{AttributeName, Email, Schema, trim};
 use ::csv::StringRecord;
@@ -18,8 +18,8 @@ const LISTED: usize = 20;
 /// What each column is.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// The header cells, trimmed.
-    pub(super) names: Vec<Arc<str>>,
+    /// What the columns are called in messages.
+    pub(super) labels: Vec<Arc<str>>,
     pub(super) op: Option<usize>,
     pub(super) email: usize,
     pub(super) display_name: Option<usize>,
@@ -51,17 +51,14 @@ impl Columns {
         place: &Place,
         schema: &Schema,
     ) -> Result<Self, Vec<Problem>> {
-        let names: Vec<Arc<str>> = header.iter().map(|cell| trim(cell).into()).collect();
-        if !has_email(header) {
-            return Err(vec![no_email(&names).at(place.clone())]);
-        }
+        let names: Vec<&str> = header.iter().map(trim).collect();
         let mut reading = Reading::new(schema);
         for (at, name) in names.iter().enumerate() {
             if let Err(flaw) = reading.column(at, name) {
                 reading.flaws.push((at, flaw));
             }
         }
-        reading.finish(names, place)
+        reading.finish(&names, place)
     }
 
     /// The first cell of a row under no header that has something in it.
@@ -121,33 +118,35 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn finish(mut self, names: Vec<Arc<str>>, place: &Place) -> Result<Columns, Vec<Problem>> {
+    fn finish(mut self, names: &[&str], place: &Place) -> Result<Columns, Vec<Problem>> {
+        let own = |name: &str| self.seen.get(name).copied();
+        let (op, email, display_name) = (own("op"), own("email"), own("display_name"));
+        let Some(email) = email else {
+            return Err(vec![no_email(names).at(place.clone())]);
+        };
+        let labels: Vec<Arc<str>> = names.iter().map(|name| label(name).into()).collect();
         if !self.flaws.is_empty() {
-            return Err(problems(self.flaws, &names, place));
+            return Err(problems(self.flaws, &labels, place));
         }
         self.attributes.sort_by(|a, b| a.name.cmp(&b.name));
-        let own = |name: &str| self.seen.get(name).copied();
-        let Some(email) = own("email") else {
-            return Err(vec![no_email(&names).at(place.clone())]);
-        };
         Ok(Columns {
-            op: own("op"),
+            labels,
+            op,
             email,
-            display_name: own("display_name"),
-            names,
+            display_name,
             attributes: self.attributes,
             blank: self.blank,
         })
     }
 }
 
-fn problems(flaws: Vec<(usize, Flaw)>, names: &[Arc<str>], place: &Place) -> Vec<Problem> {
+fn problems(flaws: Vec<(usize, Flaw)>, labels: &[Arc<str>], place: &Place) -> Vec<Problem> {
     let more = flaws.len().saturating_sub(LISTED);
     let mut problems: Vec<_> = flaws
         .into_iter()
         .take(LISTED)
         .map(|(at, flaw)| {
-            let column = Some((at + 1, names[at].clone()));
+            let column = Some((at + 1, labels[at].clone()));
             flaw.at(Place {
                 column,
                 ..place.clone()
@@ -164,7 +163,7 @@ fn problems(flaws: Vec<(usize, Flaw)>, names: &[Arc<str>], place: &Place) -> Vec
     problems
 }
 
-fn no_email(names: &[Arc<str>]) -> Flaw {
+fn no_email(names: &[&str]) -> Flaw {
     if let Some(email) = names.iter().find(|name| Email::parse(name).is_ok()) {
         return Flaw::new(
             format!("the first row is no header: it has {} in it", shown(email)),

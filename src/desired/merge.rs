@@ -108,7 +108,7 @@ impl Desired {
 fn alike(email: &Email, other: &Entry, first: &Entry) -> Problem {
     let flaw = Flaw::new(
         format!(
-            "says the same of {} as {}",
+            "this row says the same of {} as {}",
             shown(email.as_str()),
             first.place
         ),
@@ -120,11 +120,11 @@ fn alike(email: &Email, other: &Entry, first: &Entry) -> Problem {
 fn differs(email: &Email, one: &Entry, other: &Entry) -> Problem {
     let flaw = Flaw::new(
         format!(
-            "says something else of {} than {}",
+            "this row says something else of {} than {}",
             shown(email.as_str()),
             other.place
         ),
-        "keep the row that is right; until then this user is left alone",
+        "keep only the row that is right; until then this user is left alone",
     );
     flaw.at(one.place.clone())
 }
@@ -132,7 +132,7 @@ fn differs(email: &Email, one: &Entry, other: &Entry) -> Problem {
 fn left_alone(email: &Email, place: Place, why: &Place) -> Problem {
     let flaw = Flaw::new(
         format!(
-            "is not followed: {} is left alone because of {why}",
+            "this row is not followed: {} is left alone because of {why}",
             shown(email.as_str())
         ),
         "correct that row",

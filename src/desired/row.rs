@@ -59,7 +59,7 @@ pub(super) struct Rows<'a> {
 impl Rows<'_> {
     /// Reads the row that starts on `line`.
     pub(super) fn read(&self, cells: &StringRecord, line: u64) -> Result<Row, BadRow> {
-        if cells.len() != self.columns.names.len() {
+        if cells.len() != self.columns.labels.len() {
             return Err(self.other_length(cells, line));
         }
         let mut bad = BadRow::default();
@@ -140,7 +140,7 @@ impl Rows<'_> {
     }
 
     fn other_length(&self, cells: &StringRecord, line: u64) -> BadRow {
-        let (have, want) = (cells.len(), self.columns.names.len());
+        let (have, want) = (cells.len(), self.columns.labels.len());
         let flaw = if have < want {
             Flaw::new(
                 format!(
@@ -194,7 +194,7 @@ impl Rows<'_> {
     /// Every address in a text that may be several cells and lines.
     fn addresses<'t>(&self, text: &'t str) -> impl Iterator<Item = Email> + use<'t> {
         let delimiter = char::from(self.delimiter);
-        text.split(move |c| c == delimiter || matches!(c, '\n' | '\r'))
+        text.split([delimiter, '\n', '\r'])
             .filter_map(|part| Email::parse(part.trim_matches('"')).ok())
     }
 
@@ -207,7 +207,7 @@ impl Rows<'_> {
     }
 
     fn problem(&self, line: u64, at: usize, flaw: Flaw) -> Problem {
-        let column = Some((at + 1, self.columns.names[at].clone()));
+        let column = Some((at + 1, self.columns.labels[at].clone()));
         flaw.at(Place {
             column,
             ..self.place(line)

@@ -35,16 +35,20 @@ impl Flaw {
 /// A text from the roster in quotes, shortened, on one line, with nothing in it that a terminal
 /// would obey.
 pub(super) fn shown(text: &str) -> String {
-    let mut quoted = String::from("'");
+    format!("'{}'", label(text))
+}
+
+/// The same without the quotes.
+pub(super) fn label(text: &str) -> String {
+    let mut label = String::new();
     for (at, c) in text.chars().enumerate() {
         if at == SHOWN {
-            quoted.push('…');
+            label.push('…');
             break;
         }
-        push_visible(&mut quoted, c);
+        push_visible(&mut label, c);
     }
-    quoted.push('\'');
-    quoted
+    label
 }
 
 /// A file's name on one line, whole.
@@ -85,10 +89,10 @@ pub(super) fn nearest<'a>(
         .map(|(candidate, _)| candidate)
 }
 
-/// `, did you mean 'x'?` as the end of a clause.
+/// ` (did you mean 'x'?)` for the end of a clause.
 pub(super) fn did_you_mean(nearest: Option<&str>) -> String {
     nearest
-        .map(|name| format!(", did you mean {}?", shown(name)))
+        .map(|name| format!(" (did you mean {}?)", shown(name)))
         .unwrap_or_default()
 }
 

@@ -32,8 +32,9 @@ pub use prepare::{Prepared, Target, prepare};
 use crate::desired::Fingerprint;
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
-use crate::settings::{Mode, Settings};
+use crate::settings::{Mode, Settings, UpdateMethod};
 use chrono::Utc;
+use render::Cost;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -127,6 +128,22 @@ impl Reconciler {
         self.client.begin(&self.settings.omni.keys.read()?);
         let memory = Memory::empty(Utc::now());
         prepare(&self.client.reader(stop), &self.settings, target, &memory).await
+    }
+
+    /// What carrying out what passed takes, from now on.
+    #[must_use]
+    pub fn cost(&self, prepared: &Prepared) -> Cost {
+        let method = self.settings.omni.update_method;
+        let each = |change: &Change| match change.kind() {
+            // The user is read right before.
+            Kind::Update | Kind::Deactivate if method == UpdateMethod::Put => 2,
+            _ => 1,
+        };
+        let requests = prepared.verdict.passed().iter().map(each).sum();
+        Cost {
+            requests,
+            time: self.client.estimate(requests),
+        }
     }
 
     /// Carries out what passed the guard, and tells of it. `told` hears of each change as it ends.

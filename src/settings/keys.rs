@@ -18,6 +18,11 @@ impl ApiKeys {
     pub fn as_slice(&self) -> &[SecretString] {
         &self.0
     }
+
+    /// Each key alone, for looking at one after the other.
+    pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
+        self.0.iter().map(|key| Self(vec![key.clone()]))
+    }
 }
 
 /// Where the keys come from. `OMNI_API_KEY` goes before `omni.api_key_file`, as the environment

@@ -158,9 +158,14 @@ fn keys_of(value: &config::Value, prefix: &str) -> Vec<String> {
 }
 
 fn known_keys() -> Vec<String> {
-    let defaults = config::Config::try_from(&RawSettings::default())
-        .expect("the defaults are plain texts, numbers and lists");
-    keys_of(&defaults.cache, "")
+    let defaults = serde_json::to_value(RawSettings::default());
+    let defaults = defaults.expect("the defaults are plain texts, numbers and lists");
+    let sections = defaults.as_object().into_iter().flatten();
+    let keys = sections.flat_map(|(section, keys)| {
+        let keys = keys.as_object().into_iter().flatten();
+        keys.map(move |(key, _)| format!("{section}.{key}"))
+    });
+    keys.collect()
 }
 
 /// The known key most like this one: in its whole, or in its last part whatever the section.

@@ -1,0 +1,117 @@
+//! `demo`: the main job on an embedded stand-in for Omni, in a folder that goes with it.
+
+use super::{Exit, out};
+use crate::desired::export;
+use crate::metrics::Metrics;
+use crate::omni::{self, Client, Definitions};
+use crate::sandbox::{Options, Sandbox};
+use crate::settings::{KeySource, RawSettings, Settings};
+use crate::user::Schema;
+use crate::{daemon, telemetry};
+use anyhow::Context;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const USERS: usize = 200;
+const REQUESTS_PER_MINUTE: u32 = 600;
+
+pub(super) async fn run(log: Option<&str>) -> anyhow::Result<Exit> {
+    let options =
+        Options { users: USERS, requests_per_minute: REQUESTS_PER_MINUTE, ..Options::default() };
+    let keys = KeySource::from_text(&options.keys.join("\n"));
+    let sandbox = Sandbox::start(options).await.context("the stand-in for Omni can't listen")?;
+    let folder = tempfile::Builder::new().prefix("omni-user-sync-demo-").tempdir()?;
+    let roster = folder.path().join("users.csv");
+    let settings = settings(&sandbox.url(), &roster, folder.path(), keys)?;
+    telemetry::init(&settings.log, log)?;
+
+    std::fs::write(&roster, sample_roster(&settings).await?)?;
+    let address = settings.serve.listen.map(|listen| format!("http://{listen}")).unwrap_or_default();
+    out::note(&format!("demo: a stand-in for Omni with {USERS} users, and a roster that differs"));
+    tokio::select! {
+        ended = daemon::run(settings) => ended?,
+        never = guide(&address, &roster) => match never {},
+    }
+    sandbox.stop().await;
+    folder.close().context("the demo's folder can't be removed")?;
+    out::note("demo: ended, and nothing is left of it");
+    Ok(Exit::Ok)
+}
+
+fn settings(url: &str, roster: &Path, folder: &Path, keys: KeySource) -> anyhow::Result<Settings> {
+    let mut raw = RawSettings::default();
+    raw.omni.base_url = url.into();
+    // As everywhere, a little below what the key is allowed.
+    raw.omni.requests_per_minute = REQUESTS_PER_MINUTE * 9 / 10;
+    raw.source.path = roster.display().to_string();
+    raw.source.poll_interval = "1s".into();
+    raw.source.settle = "500ms".into();
+    raw.state.dir = folder.join("state").display().to_string();
+    raw.serve.listen = free_address()?;
+    Ok(Settings::check(raw, keys)?)
+}
+
+/// The daemon's usual address, or any other where that is taken.
+fn free_address() -> anyhow::Result<String> {
+    let usual = TcpListener::bind(RawSettings::default().serve.listen);
+    let listener = usual.or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
+    Ok(listener.local_addr()?.to_string())
+}
+
+/// The users as they are, with a few rows changed, a few to be deleted and a few new.
+async fn sample_roster(settings: &Settings) -> anyhow::Result<String> {
+    let client = Client::new(&settings.omni, Metrics::new())?;
+    client.begin(&settings.omni.keys.read()?);
+    let reader = client.reader(&CancellationToken::new());
+    let schema = match reader.definitions().await? {
+        Definitions::Known(schema) => schema,
+        Definitions::Refused(_) => Schema::unknown(),
+    };
+    let observed = omni::list(&reader).await?;
+    let exported = export::export(observed.users().map(AsRef::as_ref), &schema);
+    edit(&exported.csv)
+}
+
+fn edit(csv: &str) -> anyhow::Result<String> {
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = reader.headers()?.clone();
+    writer.write_record(&header)?;
+    for (number, row) in reader.records().enumerate() {
+        let row = row?;
+        let cell = |(column, text): (usize, &str)| match (number % 40, column) {
+            (7, 0) => "delete".to_owned(),
+            (3, 2) => format!("{text} (renamed)"),
+            _ => text.to_owned(),
+        };
+        writer.write_record(row.iter().enumerate().map(cell))?;
+    }
+    for number in 1..=3 {
+        let new = ["upsert".into(), format!("new{number}@example.com"), format!("New {number}")];
+        let blank = std::iter::repeat_n(String::new(), header.len().saturating_sub(new.len()));
+        writer.write_record(new.into_iter().chain(blank))?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+/// Waits until the daemon says that it is ready, tells what to do next, and never ends.
+async fn guide(address: &str, roster: &Path) -> std::convert::Infallible {
+    let http = reqwest::Client::builder().no_proxy().build();
+    while let Ok(http) = &http {
+        let answer = http.get(format!("{address}/readyz")).send().await;
+        if answer.is_ok_and(|answer| answer.status().is_success()) {
+            out::result(&format!(
+                "\nOmni is as the roster says. Now\n  \
+                   edit    {}\n          (save it, and see the daemon send just what changed)\n  \
+                   look at {address}/metrics and {address}/readyz\n  \
+                   press   Ctrl-C to end; nothing stays behind\n\n",
+                roster.display()
+            ));
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,500 @@
+//! The planner and the guard, as functions of values: property tests over generated rosters,
+//! organisations and policies.
+
+use chrono::Utc;
+use omni_user_sync::desired::{Desired, Entry, Fingerprint, Place, Want};
+use omni_user_sync::omni::{Observed, Sighting};
+use omni_user_sync::reconcile::{Action, Change, FieldChange, Memory, Plan, Verdict, rule};
+use omni_user_sync::settings::{Limit, Mode, Policy, Protect, Prune, Removal};
+use omni_user_sync::user::{
+    AttributeName, Definition, Email, ObservedUser, Schema, UserId, UserSpec, Value, ValueType,
+};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+const ATTRIBUTES: [(&str, ValueType, bool, Option<&str>); 4] = [
+    ("department", ValueType::String, false, None),
+    ("quota", ValueType::Number, false, None),
+    ("region", ValueType::String, true, None),
+    ("tier", ValueType::String, false, Some("standard")),
+];
+
+fn schema() -> Schema {
+    Schema::new(
+        ATTRIBUTES.map(|(name, value_type, multiple, default)| Definition {
+            name: AttributeName::new(name),
+            value_type,
+            multiple,
+            system: false,
+            default: default.and_then(Value::one),
+        }),
+    )
+}
+
+fn email(number: usize) -> Email {
+    Email::parse(&format!("u{number}@x.co")).expect("an email")
+}
+
+/// The same address in other letters.
+fn shouted(number: usize) -> Email {
+    Email::parse(&format!("U{number}@X.CO")).expect("an email")
+}
+
+fn value(attribute: usize) -> BoxedStrategy<Option<Value>> {
+    match attribute {
+        0 => prop::option::of(prop::sample::select(vec!["a", "b", "A"]))
+            .prop_map(|text| text.and_then(Value::one))
+            .boxed(),
+        1 => prop::option::of(prop::sample::select(vec!["7", "7.0", "07", "-0", "0", "8"]))
+            .prop_map(|text| text.and_then(Value::one))
+            .boxed(),
+        2 => prop::collection::vec(prop::sample::select(vec!["n", "s", "e"]), 0..4)
+            .prop_map(Value::many)
+            .boxed(),
+        _ => prop::option::of(prop::sample::select(vec!["standard", "gold"]))
+            .prop_map(|text| text.and_then(Value::one))
+            .boxed(),
+    }
+}
+
+fn values() -> impl Strategy<Value = [Option<Value>; 4]> {
+    [value(0), value(1), value(2), value(3)]
+}
+
+fn name() -> impl Strategy<Value = Box<str>> {
+    prop::sample::select(vec!["Ann", "Bob"]).prop_map(Into::into)
+}
+
+/// A user in Omni.
+fn observed_user(number: usize) -> impl Strategy<Value = ObservedUser> {
+    (name(), any::<bool>(), values()).prop_map(move |(display_name, active, values)| {
+        let attributes = ATTRIBUTES
+            .iter()
+            .zip(values)
+            .filter_map(|((name, ..), value)| Some((AttributeName::new(name), value?)))
+            .collect();
+        let id = UserId::parse(&format!("id-{number}")).expect("an id");
+        ObservedUser {
+            id,
+            email: email(number),
+            display_name,
+            active,
+            attributes,
+        }
+    })
+}
+
+/// What a row wants; columns are the attributes whose bit is set.
+fn want(columns: u8) -> impl Strategy<Value = Want> {
+    let upsert = (prop::option::of(name()), values()).prop_map(move |(display_name, values)| {
+        let named = ATTRIBUTES.iter().zip(values).enumerate();
+        let attributes = named
+            .filter(|(number, _)| columns & (1 << number) != 0)
+            .map(|(_, ((name, ..), value))| (AttributeName::new(name), value))
+            .collect();
+        Want::Upsert(UserSpec {
+            display_name,
+            attributes,
+        })
+    });
+    prop_oneof![4 => upsert, 1 => Just(Want::Delete), 1 => Just(Want::Deactivate)]
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    observed: Vec<ObservedUser>,
+    desired: Desired,
+    policy: Policy,
+    memory: Memory,
+}
+
+const USERS: usize = 8;
+
+fn case() -> impl Strategy<Value = Case> {
+    let users: Vec<_> = (0..USERS)
+        .map(|n| prop::option::of(observed_user(n)))
+        .collect();
+    let rows = any::<u8>().prop_flat_map(|columns| {
+        let row = move || prop_oneof![2 => Just(None), 4 => want(columns).prop_map(|w| Some(Some(w))), 1 => Just(Some(None))];
+        (0..USERS).map(|_| row()).collect::<Vec<_>>()
+    });
+    (
+        users,
+        rows,
+        policy(),
+        any::<u8>(),
+        any::<u8>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(users, rows, policy, managed, deactivated, is_source)| Case {
+                observed: users.into_iter().flatten().collect(),
+                desired: desired(rows, is_source),
+                policy,
+                memory: Memory {
+                    managed: picked(managed),
+                    deactivated: picked(deactivated),
+                    ..Memory::empty(Utc::now())
+                },
+            },
+        )
+}
+
+fn picked(bits: u8) -> HashSet<Email> {
+    (0..USERS)
+        .filter(|number| bits & (1 << number) != 0)
+        .map(email)
+        .collect()
+}
+
+/// A roster; a row without a want is a bad one.
+fn desired(rows: Vec<Option<Option<Want>>>, is_source: bool) -> Desired {
+    let (mut users, mut frozen) = (HashMap::new(), HashMap::new());
+    for (number, row) in rows.into_iter().enumerate() {
+        let place = Place {
+            file: "users.csv".into(),
+            line: number as u64 + 2,
+            column: None,
+        };
+        match row {
+            Some(Some(want)) => drop(users.insert(shouted(number), Entry { want, place })),
+            Some(None) => drop(frozen.insert(shouted(number), place)),
+            None => {}
+        }
+    }
+    Desired {
+        rows: (users.len() + frozen.len()) as u64,
+        users,
+        frozen,
+        bad_rows: Vec::new(),
+        unnamed: 0,
+        rejected: Vec::new(),
+        notes: Vec::new(),
+        files: Vec::new(),
+        fingerprint: Fingerprint([0; 32]),
+        is_source,
+    }
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let prune = prop::sample::select(vec![Prune::Never, Prune::Managed, Prune::All]);
+    let removal = prop::sample::select(vec![Removal::Delete, Removal::Deactivate]);
+    let limit = || {
+        prop_oneof![
+            (0u64..120).prop_map(Limit::Percent),
+            (0u64..9).prop_map(Limit::Count)
+        ]
+    };
+    let protect = prop::sample::select(vec![vec![], vec!["U1@x.co"], vec!["u?@x.co"], vec!["*"]]);
+    (
+        prune,
+        removal,
+        any::<bool>(),
+        protect,
+        (limit(), limit(), prop::option::of(limit())),
+        0u64..6,
+    )
+        .prop_map(
+            |(prune, removal, reactivate, protect, limits, floor)| Policy {
+                mode: Mode::Apply,
+                prune,
+                prune_grace: std::time::Duration::ZERO,
+                removal,
+                reactivate,
+                protect: Protect::new(&protect),
+                max_removals: limits.0,
+                max_removals_floor: floor,
+                max_clears: limits.1,
+                max_updates: limits.2,
+            },
+        )
+}
+
+fn observe(users: &[ObservedUser]) -> Observed {
+    Observed::new(users.to_vec(), 0)
+}
+
+impl Case {
+    fn plan(&self) -> Plan {
+        self.plan_for(&self.observed)
+    }
+
+    fn plan_for(&self, users: &[ObservedUser]) -> Plan {
+        Plan::new(
+            &self.desired,
+            &observe(users),
+            &schema(),
+            &self.memory,
+            &self.policy,
+        )
+    }
+}
+
+/// Omni, as a model of its own: what a change leaves behind. A cleared attribute is gone, or back at
+/// its default.
+fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Vec<ObservedUser> {
+    let mut users: BTreeMap<Email, ObservedUser> = users
+        .iter()
+        .map(|user| (user.email.clone(), user.clone()))
+        .collect();
+    for change in changes {
+        match &change.action {
+            Action::Delete(_) => drop(users.remove(&change.email)),
+            Action::Deactivate(_) => {
+                users.get_mut(&change.email).expect("they are there").active = false;
+            }
+            Action::Update(_, fields) => {
+                let user = users.get_mut(&change.email).expect("they are there");
+                fields.iter().for_each(|field| set(user, field, to_default));
+            }
+            Action::Create(spec) => {
+                let given = spec.attributes.iter().cloned();
+                let user = ObservedUser {
+                    id: UserId::parse("new").expect("an id"),
+                    email: change.email.clone(),
+                    display_name: spec
+                        .display_name
+                        .clone()
+                        .expect("a user to be made has a name"),
+                    active: true,
+                    attributes: given
+                        .filter_map(|(name, value)| Some((name, value?)))
+                        .collect(),
+                };
+                assert!(
+                    users.insert(change.email.clone(), user).is_none(),
+                    "nobody is made twice"
+                );
+            }
+        }
+    }
+    users.into_values().collect()
+}
+
+fn set(user: &mut ObservedUser, field: &FieldChange, to_default: bool) {
+    match field {
+        FieldChange::DisplayName { to, .. } => user.display_name = to.clone(),
+        FieldChange::Reactivate => user.active = true,
+        FieldChange::Attribute { name, to, .. } => {
+            user.attributes.retain(|(have, _)| have != name);
+            let default = || schema().get(name).and_then(|one| one.default.clone());
+            let value = to
+                .clone()
+                .or_else(|| if to_default { default() } else { None });
+            user.attributes
+                .extend(value.map(|value| (name.clone(), value)));
+            user.attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn carried_out_it_converges(case in case(), to_default in any::<bool>()) {
+        let after = carry_out(&case.observed, &case.plan().changes, to_default);
+        prop_assert_eq!(case.plan_for(&after).changes, vec![]);
+    }
+
+    #[test]
+    fn every_upsert_that_can_be_is_what_the_roster_says(case in case()) {
+        let after = observe(&carry_out(&case.observed, &case.plan().changes, false));
+        for (email, entry) in &case.desired.users {
+            let user = match after.get(email) {
+                Some(Sighting::One(user)) => Some(user),
+                _ => None,
+            };
+            match (&entry.want, user) {
+                (Want::Upsert(spec), Some(user)) => {
+                    if let Some(name) = &spec.display_name {
+                        prop_assert_eq!(name, &user.display_name);
+                    }
+                    for (name, value) in &spec.attributes {
+                        prop_assert!(schema().converged(name, value.as_ref(), user.attribute(name)));
+                    }
+                }
+                (Want::Upsert(spec), None) => prop_assert!(spec.display_name.is_none()),
+                (Want::Delete, Some(user)) => {
+                    prop_assert!(case.policy.removal == Removal::Deactivate && !user.active);
+                }
+                (Want::Deactivate, Some(user)) => prop_assert!(!user.active),
+                (_, None) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn strangers_and_unnamed_attributes_are_untouched(case in case()) {
+        for change in case.plan().changes {
+            let row = case.desired.users.get(&change.email);
+            let owned = match case.policy.prune {
+                Prune::Never => false,
+                Prune::Managed => case.memory.managed.contains(&change.email),
+                Prune::All => true,
+            };
+            match (&change.action, row.map(|row| &row.want)) {
+                (Action::Delete(_) | Action::Deactivate(_), None) => {
+                    prop_assert!(owned && case.desired.is_source, "a stranger: {change:?}");
+                }
+                (Action::Delete(_) | Action::Deactivate(_), Some(want)) => {
+                    prop_assert!(!matches!(want, Want::Upsert(_)));
+                }
+                (Action::Update(_, fields), Some(Want::Upsert(spec))) => {
+                    for field in fields {
+                        let named = match field {
+                            FieldChange::DisplayName { .. } => spec.display_name.is_some(),
+                            FieldChange::Reactivate => {
+                                case.policy.reactivate
+                                    || case.memory.deactivated.contains(&change.email)
+                            }
+                            FieldChange::Attribute { name, .. } => {
+                                spec.attributes.iter().any(|(have, _)| have == name)
+                            }
+                        };
+                        prop_assert!(named, "not named by the roster: {field:?}");
+                    }
+                }
+                (Action::Create(made), Some(Want::Upsert(spec))) => prop_assert_eq!(made, spec),
+                other => prop_assert!(false, "nobody asked for this: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn frozen_users_are_never_written(case in case()) {
+        for change in case.plan().changes {
+            prop_assert!(!case.desired.frozen.contains_key(&change.email), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_not_read_removes_nobody(mut case in case()) {
+        case.desired.rejected.push(omni_user_sync::desired::Problem {
+            place: Place { file: "b.csv".into(), line: 0, column: None },
+            what: "it vanished".into(),
+            remedy: "put it back".into(),
+        });
+        prop_assert!(case.plan().changes.iter().all(|change| !change.kind().is_removal()));
+    }
+
+    #[test]
+    fn a_row_that_may_be_anybodys_or_a_doubtful_listing_prunes_nobody(mut case in case(), doubt in any::<bool>()) {
+        let mut observed = observe(&case.observed);
+        if doubt {
+            observed = observed.with_doubt("someone was listed twice".into());
+        } else {
+            case.desired.unnamed = 1;
+        }
+        let plan = Plan::new(&case.desired, &observed, &schema(), &case.memory, &case.policy);
+        prop_assert!(plan.changes.iter().all(|change| change.place.is_some()));
+    }
+
+    #[test]
+    fn the_guard_holds_whole_kinds_and_loses_nothing(case in case(), lately in 0usize..4) {
+        let memory = Memory { removed_lately: lately, ..case.memory.clone() };
+        let plan = case.plan();
+        let verdict = rule(plan.clone(), case.observed.len(), &memory, &case.policy);
+        let mut all: Vec<_> = parts(&verdict);
+        all.sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.email.cmp(&b.email)));
+        prop_assert_eq!(&all, &plan.changes);
+
+        let is_protected = |change: &Change| case.policy.protect.covers(&change.email);
+        let removals: Vec<_> =
+            plan.changes.iter().filter(|one| one.kind().is_removal() && !is_protected(one)).collect();
+        let passed = verdict.passed();
+        prop_assert!(passed.iter().all(|one| !(one.kind().is_removal() && is_protected(one))));
+        let base = case.observed.len() + lately;
+        let tripped = trips(case.policy.max_removals, case.policy.max_removals_floor, removals.len() + lately, base);
+        let through = passed.iter().filter(|one| one.kind().is_removal()).count();
+        prop_assert_eq!(through, if tripped { 0 } else { removals.len() });
+        let clears = plan.changes.iter().filter(|one| one.clears()).count();
+        if trips(case.policy.max_clears, case.policy.max_removals_floor, clears, case.observed.len()) {
+            prop_assert!(passed.iter().all(|one| !one.clears()));
+        }
+    }
+}
+
+fn parts(verdict: &Verdict) -> Vec<Change> {
+    let held = verdict.held().iter().flat_map(|(_, changes)| changes);
+    verdict
+        .passed()
+        .iter()
+        .chain(held)
+        .chain(verdict.protected())
+        .cloned()
+        .collect()
+}
+
+/// The contract's words, written again on their own.
+fn trips(limit: Limit, floor: u64, count: usize, base: usize) -> bool {
+    let (count, base) = (count as u64, base as u64);
+    match limit {
+        Limit::Percent(0) => count > 0,
+        Limit::Percent(percent) => count > floor && 100 * count > percent * base,
+        Limit::Count(most) => count > most,
+    }
+}
+
+#[test]
+fn ten_percent_is_ten_percent() {
+    for (removals, users, lately, held) in [
+        (10, 100, 0, false),
+        (11, 100, 0, true),
+        (6, 60, 0, false),
+        (6, 59, 0, true),
+        (5, 5, 0, false),
+        (8, 92, 8, true),
+        (2, 92, 8, false),
+        (3, 92, 8, true),
+    ] {
+        let desired = desired(Vec::new(), true);
+        let plan = Plan {
+            changes: (0..removals).map(delete).collect(),
+            ..Plan::new(
+                &desired,
+                &observe(&[]),
+                &schema(),
+                &Memory::empty(Utc::now()),
+                &default_policy(),
+            )
+        };
+        let memory = Memory {
+            removed_lately: lately,
+            ..Memory::empty(Utc::now())
+        };
+        let verdict = rule(plan, users, &memory, &default_policy());
+        assert_eq!(
+            !verdict.held().is_empty(),
+            held,
+            "{removals} of {users} after {lately}"
+        );
+        assert_eq!(verdict.passed().is_empty(), held);
+    }
+}
+
+fn default_policy() -> Policy {
+    let none: omni_user_sync::settings::Environment =
+        [("OMNI_USER_SYNC_CONFIG", "config/example.toml")]
+            .into_iter()
+            .collect();
+    omni_user_sync::settings::load(None, &none)
+        .expect("the example is fine")
+        .policy
+}
+
+fn delete(number: usize) -> Change {
+    let id = UserId::parse(&format!("id-{number}")).expect("an id");
+    let user = ObservedUser {
+        id,
+        email: email(number),
+        display_name: "Ann".into(),
+        active: true,
+        attributes: Vec::new(),
+    };
+    Change {
+        email: email(number),
+        action: Action::Delete(user.into()),
+        place: None,
+    }
+}

@@ -1,0 +1,12 @@
+//! Reading a roster, through the public surface: every rule of the contract's roster table, and
+//! the exact words that a person gets to read.
+
+mod files;
+mod header;
+mod properties;
+mod removal;
+mod rows;
+mod settled;
+mod source;
+mod support;
+mod values;

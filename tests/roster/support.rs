@@ -1,0 +1,172 @@
+//! One small language for rosters: texts go in, a readable account of what was read comes out.
+
+use omni_user_sync::desired::{self, Desired, Place, SourceError, Want};
+use omni_user_sync::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
+use omni_user_sync::user::{AttributeName, Definition, Schema, Value, ValueType};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The settings' defaults.
+pub(crate) fn settings() -> SourceSettings {
+    SourceSettings {
+        path: None,
+        select: Select::All,
+        watch: Watch::Auto,
+        poll_interval: Duration::from_secs(10),
+        settle: Duration::from_secs(2),
+        blank_cells: BlankCells::Clear,
+        encoding: Encoding::Auto,
+        delimiter: None,
+        max_bytes: 1 << 30,
+        reports: None,
+    }
+}
+
+/// An organisation with one attribute of each kind, and one of Omni's own.
+pub(crate) fn schema() -> Schema {
+    use ValueType::{Number, String};
+    let definition = |name, value_type, multiple, system| Definition {
+        name: AttributeName::new(name),
+        value_type,
+        multiple,
+        system,
+        default: None,
+    };
+    Schema::new([
+        definition("tier", String, false, false),
+        definition("Region", String, true, false),
+        definition("seats", Number, false, false),
+        definition("codes", Number, true, false),
+        definition("omni_user_email", String, false, true),
+    ])
+}
+
+/// A folder for rosters.
+pub(crate) struct Folder {
+    dir: TempDir,
+    pub(crate) settings: SourceSettings,
+    pub(crate) schema: Schema,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+            settings: settings(),
+            schema: schema(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, bytes).expect("a file in a temporary folder");
+        path
+    }
+
+    pub(crate) fn read(&self) -> Result<Desired, SourceError> {
+        self.read_at(self.path())
+    }
+
+    pub(crate) fn read_at(&self, path: &Path) -> Result<Desired, SourceError> {
+        desired::read(&self.settings, path, true, &self.schema)
+    }
+
+    /// What is read of the whole folder, as text.
+    pub(crate) fn show(&self) -> String {
+        self.show_at(self.path())
+    }
+
+    pub(crate) fn show_at(&self, path: &Path) -> String {
+        let shown = show(&self.read_at(path));
+        shown.replace(&self.path().display().to_string(), "DIR")
+    }
+}
+
+/// What is read of one file `users.csv`.
+pub(crate) fn read(bytes: impl AsRef<[u8]>) -> Result<Desired, SourceError> {
+    read_with(bytes, settings(), schema())
+}
+
+pub(crate) fn read_with(
+    bytes: impl AsRef<[u8]>,
+    settings: SourceSettings,
+    schema: Schema,
+) -> Result<Desired, SourceError> {
+    let folder = Folder {
+        settings,
+        schema,
+        ..Folder::new()
+    };
+    folder.read_at(&folder.write("users.csv", bytes))
+}
+
+/// The account of one file `users.csv`.
+pub(crate) fn account(bytes: impl AsRef<[u8]>) -> String {
+    show(&read(bytes))
+}
+
+/// The account of one file where no definitions can be had.
+pub(crate) fn account_unknown(bytes: impl AsRef<[u8]>) -> String {
+    show(&read_with(bytes, settings(), Schema::unknown()))
+}
+
+pub(crate) fn show(read: &Result<Desired, SourceError>) -> String {
+    match read {
+        Ok(desired) => show_desired(desired),
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+fn show_desired(desired: &Desired) -> String {
+    let mut text = String::new();
+    for (place, email, entry) in sorted(&desired.users, |entry| &entry.place) {
+        let _ = writeln!(text, "{place}: {email} {}", show_want(&entry.want));
+    }
+    for (place, email, _) in sorted(&desired.frozen, |place| place) {
+        let _ = writeln!(text, "frozen: {email} ({place})");
+    }
+    if desired.unnamed > 0 {
+        let _ = writeln!(text, "unnamed: {}", desired.unnamed);
+    }
+    for problem in desired.problems() {
+        let _ = writeln!(text, "bad: {problem}");
+    }
+    for note in &desired.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+/// By place, then address.
+fn sorted<E: ToString, T>(
+    map: &std::collections::HashMap<E, T>,
+    place: impl Fn(&T) -> &Place,
+) -> Vec<(String, String, &T)> {
+    let mut all: Vec<_> = map
+        .iter()
+        .map(|(email, value)| (place(value).to_string(), email.to_string(), value))
+        .collect();
+    all.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    all
+}
+
+fn show_want(want: &Want) -> String {
+    let spec = match want {
+        Want::Upsert(spec) => spec,
+        Want::Delete => return "delete".into(),
+        Want::Deactivate => return "deactivate".into(),
+    };
+    let mut text = format!("upsert {:?}", spec.display_name.as_deref().unwrap_or("-"));
+    for (name, value) in &spec.attributes {
+        let value = value.as_ref().map_or("none".into(), Value::to_string);
+        let _ = write!(text, " {name}={value}");
+    }
+    text
+}

@@ -1,0 +1,232 @@
+//! Settings: where they come from, what they default to, and what a wrong one says.
+
+use omni_user_sync::settings::{
+    Environment, Limit, Mode, Prune, RawSettings, Settings, SettingsError, Watch, load,
+};
+use std::path::Path;
+use std::time::Duration;
+
+fn with(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    load(None, &variables.iter().copied().collect())
+}
+
+fn from_file(text: &str) -> Result<Settings, SettingsError> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    load(Some(file.path()), &Environment::default())
+}
+
+fn message(result: Result<Settings, SettingsError>) -> String {
+    result.expect_err("a wrong setting").to_string()
+}
+
+#[test]
+fn the_example_has_every_setting_and_its_default() {
+    let text = std::fs::read_to_string("config/example.toml").expect("the example");
+    let example = config::Config::builder()
+        .add_source(config::File::from_str(&text, config::FileFormat::Toml))
+        .build()
+        .and_then(config::Config::try_deserialize::<serde_json::Value>)
+        .expect("the example is TOML");
+    let defaults = serde_json::to_value(RawSettings::default()).expect("plain values");
+    assert_eq!(example, defaults);
+    load(
+        Some(Path::new("config/example.toml")),
+        &Environment::default(),
+    )
+    .expect("it loads");
+}
+
+#[test]
+fn every_setting_of_the_example_says_why_it_is_there() {
+    let text = std::fs::read_to_string("config/example.toml").expect("the example");
+    let lines: Vec<_> = text.lines().collect();
+    for pair in lines.windows(2) {
+        if pair[1].contains(" = ") && !pair[1].starts_with('#') {
+            assert!(pair[0].starts_with("# "), "{} has no line of why", pair[1]);
+        }
+    }
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "[omni]\nbase_url = \"https://a.omniapp.co\"\nmax_in_flight = 2\n[policy]\nprotect = [\"a@x.co\"]\nmax_removals = 3\n").expect("written");
+    let variables: Environment = [
+        ("OMNI_BASE_URL", "https://b.omniapp.co/api/v1"),
+        ("OMNI_USER_SYNC__POLICY__PROTECT", "b@x.co, *@y.co"),
+        ("OMNI_USER_SYNC__SCHEDULE__RUN_ON_START", "false"),
+        ("OMNI_USER_SYNC__SOURCE__DELIMITER", ";"),
+        ("OMNI_USER_SYNC__POLICY__MAX_CLEARS", "0123"),
+        ("UNRELATED", "x"),
+    ]
+    .into_iter()
+    .collect();
+    let settings = load(Some(file.path()), &variables).expect("fine");
+    assert_eq!(
+        settings.omni.base_url().expect("set").to_string(),
+        "https://b.omniapp.co"
+    );
+    assert_eq!(settings.omni.max_in_flight, 2);
+    assert!(!settings.schedule.run_on_start);
+    assert_eq!(settings.source.delimiter, Some(b';'));
+    assert_eq!(
+        (settings.policy.max_removals, settings.policy.max_clears),
+        (Limit::Count(3), Limit::Count(123))
+    );
+    let email = |text| omni_user_sync::user::Email::parse(text).expect("an email");
+    assert!(settings.policy.protect.covers(&email("B@x.co")));
+    assert!(settings.policy.protect.covers(&email("any@Y.co")));
+    assert!(
+        !settings.policy.protect.covers(&email("a@x.co")),
+        "the list is replaced whole"
+    );
+}
+
+#[test]
+fn our_variable_goes_before_the_sdks() {
+    let settings = with(&[
+        ("OMNI_BASE_URL", "https://sdk.omniapp.co"),
+        ("OMNI_USER_SYNC__OMNI__BASE_URL", "https://ours.omniapp.co"),
+    ])
+    .expect("fine");
+    assert_eq!(
+        settings.omni.base_url().expect("set").to_string(),
+        "https://ours.omniapp.co"
+    );
+}
+
+#[test]
+fn the_defaults_are_the_contracts() {
+    let settings = with(&[]).expect("the defaults are fine");
+    assert!(settings.omni.base_url().is_err() && settings.source.path().is_err());
+    assert_eq!(settings.omni.requests_per_minute, 55);
+    assert_eq!(settings.source.watch, Watch::Auto);
+    assert_eq!(settings.source.max_bytes, 1 << 30);
+    assert_eq!(settings.policy.mode, Mode::Apply);
+    assert_eq!(settings.policy.prune, Prune::Never);
+    assert_eq!(settings.policy.max_removals, Limit::Percent(10));
+    assert_eq!(settings.policy.max_updates, None);
+    assert_eq!(settings.state.retain, Duration::from_secs(90 * 24 * 3600));
+    assert_eq!(
+        settings.serve.listen.expect("served").to_string(),
+        "127.0.0.1:8080"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_an_error_with_the_nearest_known_one() {
+    for (text, says) in [
+        (
+            "[omni]\nbase_ulr = \"x\"",
+            "there is no setting omni.base_ulr; did you mean omni.base_url?",
+        ),
+        (
+            "[omni]\napi_key = \"hunter2\"",
+            "there is no setting omni.api_key; did you mean omni.api_key_file?",
+        ),
+        (
+            "[policy]\ncron = \"x\"",
+            "there is no setting policy.cron; did you mean schedule.cron?",
+        ),
+        (
+            "[polcy]\nprune = \"all\"",
+            "there is no setting polcy.prune; did you mean policy.prune?",
+        ),
+        (
+            "prune = \"all\"",
+            "there is no setting prune; did you mean policy.prune?",
+        ),
+    ] {
+        let message = message(from_file(text));
+        assert!(message.ends_with(says), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let message = message(with(&[("OMNI_USER_SYNC__POLICY__PRUNES", "all")]));
+    assert_eq!(
+        message,
+        "OMNI_USER_SYNC__POLICY__PRUNES: there is no setting policy.prunes; did you mean policy.prune?"
+    );
+}
+
+#[test]
+fn a_wrong_value_names_its_setting_and_what_it_may_be() {
+    let cases = [
+        (
+            "OMNI__BASE_URL",
+            "http://acme.omniapp.co",
+            "omni.base_url",
+            "https",
+        ),
+        (
+            "OMNI__UPDATE_METHOD",
+            "post",
+            "omni.update_method",
+            "write \"patch\" or \"put\"",
+        ),
+        (
+            "OMNI__MAX_IN_FLIGHT",
+            "0",
+            "omni.max_in_flight",
+            "1 or more",
+        ),
+        (
+            "OMNI__MAX_IN_FLIGHT",
+            "many",
+            "omni.max_in_flight",
+            "integer",
+        ),
+        ("OMNI__TIMEOUT", "0s", "omni.timeout", "above zero"),
+        ("SOURCE__SETTLE", "soon", "source.settle", "\"30s\""),
+        ("SOURCE__DELIMITER", "|", "source.delimiter", "\"tab\""),
+        ("SOURCE__MAX_BYTES", "big", "source.max_bytes", "\"1GiB\""),
+        ("SCHEDULE__CRON", "* * * * *", "schedule.cron", "six fields"),
+        ("SCHEDULE__CRON", "0 0 0 30 2 *", "schedule.cron", "never"),
+        (
+            "SCHEDULE__TIMEZONE",
+            "Madrid",
+            "schedule.timezone",
+            "Europe/Madrid",
+        ),
+        (
+            "POLICY__MAX_REMOVALS",
+            "10.5%",
+            "policy.max_removals",
+            "whole percentage",
+        ),
+        (
+            "POLICY__MAX_REMOVALS",
+            "",
+            "policy.max_removals",
+            "whole percentage",
+        ),
+        (
+            "POLICY__PROTECT",
+            "admin",
+            "policy.protect",
+            "whole address",
+        ),
+        ("SERVE__LISTEN", "8080", "serve.listen", "127.0.0.1:8080"),
+    ];
+    for (variable, value, key, says) in cases {
+        let message = message(with(&[(&format!("OMNI_USER_SYNC__{variable}"), value)]));
+        assert!(
+            message.contains(key) && message.contains(says),
+            "{variable}={value}: {message}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_names_the_line_and_shows_nothing_of_it() {
+    let message = message(from_file("[omni]\napi_key = hunter2\n"));
+    assert!(message.contains("line 2"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn a_settings_file_that_was_named_and_is_not_there_is_an_error() {
+    let missing = Path::new("no/such/file.toml");
+    let message = message(load(Some(missing), &Environment::default()));
+    assert!(message.contains("no/such/file.toml"), "{message}");
+}

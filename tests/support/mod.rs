@@ -1,0 +1,202 @@
+//! A world for tests: a stand-in for Omni, a folder with a roster, and settings that join them. Each
+//! test says only what is special about its own.
+
+#![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
+
+use omni_user_sync::metrics::Metrics;
+use omni_user_sync::reconcile::{
+    Applied, Outcome, Prepared, Reconciler, RunError, RunOutcome, Target, Trigger,
+};
+use omni_user_sync::sandbox::{Options, Org, Request, Sandbox};
+use omni_user_sync::settings::{self, Environment, Settings};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
+
+pub struct World {
+    pub sandbox: Sandbox,
+    pub folder: TempDir,
+    pub metrics: Metrics,
+    variables: BTreeMap<String, String>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// A world whose stand-in is special. Its limit is high unless said, so that no test waits.
+    pub async fn with(options: Options) -> Self {
+        let limit = match options.requests_per_minute {
+            60 => 10_000,
+            said => said,
+        };
+        let options = Options {
+            requests_per_minute: limit,
+            ..options
+        };
+        let sandbox = Sandbox::start(options).await.expect("the stand-in starts");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let variables = [
+            ("OMNI_BASE_URL", sandbox.url()),
+            ("OMNI_API_KEY", "sandbox-key".to_owned()),
+            (
+                "OMNI_USER_SYNC__OMNI__REQUESTS_PER_MINUTE",
+                limit.to_string(),
+            ),
+            ("OMNI_USER_SYNC__SOURCE__PATH", path("users.csv")),
+            ("OMNI_USER_SYNC__SOURCE__SETTLE", "0s".to_owned()),
+            ("OMNI_USER_SYNC__STATE__DIR", path("state")),
+        ];
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Self {
+            sandbox,
+            folder,
+            metrics: Metrics::new(),
+            variables,
+        }
+    }
+
+    /// Sets `section.key`.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        let name = format!("OMNI_USER_SYNC__{}", key.to_uppercase().replace('.', "__"));
+        self.variables.insert(name, value.into());
+        self
+    }
+
+    /// Takes an environment variable away.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    pub fn org(&self) -> &Org {
+        self.sandbox.org()
+    }
+
+    pub fn roster_path(&self) -> PathBuf {
+        self.folder.path().join("users.csv")
+    }
+
+    pub fn roster(&self, text: &str) {
+        std::fs::write(self.roster_path(), text).expect("the roster is written");
+    }
+
+    /// Adds a user with these attributes.
+    pub fn user(&self, email: &str, name: &str, attributes: Value) {
+        self.org()
+            .add_user(json!({ "userName": email, "displayName": name, ATTRIBUTES: attributes }));
+    }
+
+    /// An attribute of a user as Omni has it; null where it has none.
+    pub fn attribute(&self, email: &str, name: &str) -> Value {
+        let user = self
+            .org()
+            .user(email)
+            .unwrap_or_else(|| panic!("there is no {email}"));
+        user[ATTRIBUTES][name].clone()
+    }
+
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    pub fn settings(&self) -> Settings {
+        let environment: Environment = self.variables.clone().into_iter().collect();
+        settings::load(None, &environment).expect("the settings are fine")
+    }
+
+    pub fn reconciler(&self) -> Reconciler {
+        Reconciler::new(Arc::new(self.settings()), self.metrics.clone()).expect("a reconciler")
+    }
+
+    pub fn target(&self) -> Target {
+        Target {
+            path: self.roster_path(),
+            is_source: true,
+            known: None,
+        }
+    }
+
+    pub async fn plan(&self) -> Result<Prepared, RunError> {
+        self.reconciler()
+            .prepare(&self.target(), &CancellationToken::new())
+            .await
+    }
+
+    pub async fn run(&self) -> RunOutcome {
+        self.reconciler()
+            .run(Trigger::Command, None, &CancellationToken::new())
+            .await
+    }
+
+    /// `METHOD path` of each write, in order.
+    pub fn writes(&self) -> Vec<String> {
+        self.org()
+            .writes()
+            .iter()
+            .map(|write| format!("{} {}", write.method, write.path))
+            .collect()
+    }
+
+    /// How many writes of each method there were.
+    pub fn write_counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for write in self.org().writes() {
+            *counts.entry(write.method).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The writes whose bodies matter.
+    pub fn bodies(&self) -> Vec<Value> {
+        self.org()
+            .writes()
+            .into_iter()
+            .filter_map(|write: Request| write.body)
+            .collect()
+    }
+
+    /// What must hold after every test: we sent nothing that a correct client never sends.
+    pub fn assert_well_behaved(&self) {
+        assert_eq!(self.org().unexpected(), Vec::<String>::new());
+        let too_many = self.org().too_many();
+        assert!(too_many.is_empty(), "over the limit: {too_many:?}");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_well_behaved();
+        }
+    }
+}
+
+/// `kind email outcome` of each change, sorted.
+pub fn told(outcome: &RunOutcome) -> Vec<String> {
+    let tell = |one: &Applied| format!("{} {} {}", one.kind, one.email, one.outcome.as_str());
+    let mut told: Vec<_> = outcome.applied.iter().map(tell).collect();
+    told.sort();
+    told
+}
+
+/// That all went well.
+pub fn assert_converged(outcome: &RunOutcome) {
+    let failed: Vec<_> = outcome
+        .applied
+        .iter()
+        .filter(|one| one.outcome != Outcome::Done)
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(outcome.as_str(), "converged", "{outcome:#?}");
+}
