@@ -35,7 +35,9 @@ impl Parts {
         stop: &CancellationToken,
         grace: Duration,
     ) -> anyhow::Result<()> {
+        // Biased: once it is told to stop, no end is early.
         let early = tokio::select! {
+            biased;
             () = stop.cancelled() => None,
             ended = self.next() => ended,
         };
@@ -87,6 +89,17 @@ mod tests {
         }
         stop.cancel();
         assert!(parts.run(&stop, GRACE).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_right_after_the_stop_is_not_early() {
+        for _ in 0..100 {
+            let (stop, mut parts) = (CancellationToken::new(), Parts::default());
+            parts.start("the loop", async { Ok(()) });
+            stop.cancel();
+            tokio::task::yield_now().await;
+            assert!(parts.run(&stop, GRACE).await.is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]

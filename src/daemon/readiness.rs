@@ -1,8 +1,8 @@
 //! Whether the daemon does its work (contract: readiness).
 
-use super::status::Facts;
+use super::status::{Facts, clock};
 use crate::settings::Schedule;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
 /// Due times that may pass without a success; past the last of them, the daemon is not ready.
 const DUE_TIMES: usize = 3;
@@ -42,10 +42,6 @@ fn why(facts: &Facts) -> String {
         .running
         .map(|(_, since)| format!("; a run is under way since {}", clock(since)));
     last.into_iter().chain(running).collect()
-}
-
-fn clock(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]

@@ -188,6 +188,7 @@ fn failure(run: &RunOutcome) -> Option<&'static str> {
     })
 }
 
-fn clock(at: DateTime<Utc>) -> String {
+/// A time, as people and machines read it.
+pub(super) fn clock(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -89,4 +89,20 @@ async fn stays_tells_and_ends() {
         get(address, "/healthz").await.is_none(),
         "nobody answers any more"
     );
+
+    a_second_signal_does_not_wait().await;
+}
+
+async fn a_second_signal_does_not_wait() {
+    let mut signals = Signals::listen().expect("are taken over");
+    let stop = CancellationToken::new();
+    let told_twice = async {
+        kill_process(getpid(), Signal::TERM).expect("is sent");
+        stop.cancelled().await;
+        kill_process(getpid(), Signal::INT).expect("is sent");
+    };
+    let both = async { tokio::join!(signals.follow(&stop, || {}), told_twice) };
+    timeout(GENEROUS, both)
+        .await
+        .expect("returns at the second");
 }
