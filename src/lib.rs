@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod daemon;
 pub mod desired;
+pub mod journal;
 pub mod metrics;
 pub mod omni;
 pub mod reconcile;

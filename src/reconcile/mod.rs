@@ -14,18 +14,15 @@
 
 mod apply;
 mod guard;
-mod memory;
 mod outcome;
 mod plan;
 mod prepare;
 pub mod render;
 
+pub use crate::journal::{Counts, Kind, Memory, Outcome, Trigger};
 pub use apply::{Report, apply};
 pub use guard::{Verdict, rule};
-pub use memory::Memory;
-pub use outcome::{
-    Applied, Counts, End, Held, Kind, Outcome, Roster, RunError, RunOutcome, Trigger,
-};
+pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};
 pub use plan::{Action, Change, FieldChange, Plan};
 pub use prepare::{Prepared, Target, prepare};
 

@@ -1,0 +1,7 @@
+//! What is remembered.
+
+mod memory;
+mod words;
+
+pub use memory::Memory;
+pub use words::{Counts, Kind, Outcome, Trigger};

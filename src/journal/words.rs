@@ -1,0 +1,130 @@
+//! The words for what happens: what started a run, the kinds of change, how one ends.
+
+use std::fmt;
+
+/// What started a run. It is for the log and the metrics: no run does other things for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trigger {
+    /// A command.
+    Command,
+    /// The daemon's start.
+    Start,
+    /// A due time.
+    Schedule,
+    /// A change of the roster.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// Another try after a run that failed.
+    Retry,
+}
+
+impl Trigger {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Start => "start",
+            Self::Schedule => "schedule",
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// The kinds of change, in the order in which they are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The membership is revoked.
+    Delete,
+    /// The user stays and can't log in.
+    Deactivate,
+    /// Fields change.
+    Update,
+    /// A user is made.
+    Create,
+}
+
+impl Kind {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Delete, Self::Deactivate, Self::Update, Self::Create];
+
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Deactivate => "deactivate",
+            Self::Update => "update",
+            Self::Create => "create",
+        }
+    }
+
+    /// Whether it takes a user's access.
+    #[must_use]
+    pub fn is_removal(self) -> bool {
+        matches!(self, Self::Delete | Self::Deactivate)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A number for each kind of change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([usize; 4]);
+
+impl Counts {
+    /// Counts what an iterator yields.
+    #[must_use]
+    pub fn of(kinds: impl IntoIterator<Item = Kind>) -> Self {
+        let mut counts = Self::default();
+        kinds
+            .into_iter()
+            .for_each(|kind| counts.0[kind as usize] += 1);
+        counts
+    }
+
+    /// How many of a kind.
+    #[must_use]
+    pub fn get(&self, kind: Kind) -> usize {
+        self.0[kind as usize]
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
+}
+
+/// What became of one change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Omni did it, and what it answered is what was asked.
+    Done,
+    /// Omni accepted it and did not keep it.
+    NotKept,
+    /// Omni refused it, or it could not be sent, or two users answer to the email.
+    Failed,
+    /// The run ended before its turn: it was not sent.
+    Unsent,
+}
+
+impl Outcome {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NotKept => "not_kept",
+            Self::Failed => "failed",
+            Self::Unsent => "unsent",
+        }
+    }
+}
