@@ -17,6 +17,8 @@ const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 /// A file with more problems is no roster with mistakes, it is something else; and its list of
 /// problems must not fill the memory.
 const MAX_PROBLEMS: usize = 100_000;
+/// So many of them are shown.
+const EXAMPLES: usize = 5;
 
 /// One file, read.
 #[derive(Debug)]
@@ -58,9 +60,7 @@ pub(super) fn parse(
     };
     let mut sheet = Sheet::new(file.clone());
     while let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? {
-        sheet
-            .take(&rows, &record, line)
-            .map_err(|problem| vec![problem])?;
+        sheet.take(&rows, &record, line)?;
     }
     if sheet.count == 0 {
         return Err(failed(no_rows(), 0));
@@ -139,7 +139,12 @@ impl Sheet {
     }
 
     /// Takes a row; an error rejects the file.
-    fn take(&mut self, rows: &Rows<'_>, record: &StringRecord, line: u64) -> Result<(), Problem> {
+    fn take(
+        &mut self,
+        rows: &Rows<'_>,
+        record: &StringRecord,
+        line: u64,
+    ) -> Result<(), Vec<Problem>> {
         self.count += 1;
         if record.len() == rows.columns.labels.len()
             && let Some(at) = rows.columns.stray(record)
@@ -148,16 +153,28 @@ impl Sheet {
                 column: Some((at + 1, "no header".into())),
                 ..place(&self.file, line)
             };
-            return Err(stray().at(place));
+            return Err(vec![stray().at(place)]);
         }
         match rows.read(record, line) {
             Ok(row) => self.rows.push(row),
             Err(bad) => self.take_bad(bad, line),
         }
         if self.bad.len() > MAX_PROBLEMS {
-            return Err(too_many().at(place(&self.file, 0)));
+            return Err(self.too_many());
         }
         Ok(())
+    }
+
+    /// Says so, with the first problems as examples.
+    fn too_many(&mut self) -> Vec<Problem> {
+        let flaw = Flaw::new(
+            format!("more than {MAX_PROBLEMS} problems in its rows, such as these"),
+            "check that this is the roster and how it was exported",
+        );
+        let examples = self.bad.drain(..EXAMPLES);
+        std::iter::once(flaw.at(place(&self.file, 0)))
+            .chain(examples)
+            .collect()
     }
 
     fn take_bad(&mut self, bad: BadRow, line: u64) {
@@ -173,13 +190,6 @@ fn stray() -> Flaw {
     Flaw::new(
         "this cell is not blank and its column has no header",
         "name the column in the header, or empty it",
-    )
-}
-
-fn too_many() -> Flaw {
-    Flaw::new(
-        format!("more than {MAX_PROBLEMS} problems in its rows"),
-        "check that this is the roster and how it was exported",
     )
 }
 

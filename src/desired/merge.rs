@@ -1,8 +1,9 @@
 //! The rows of all files → one entry per user. Where rows differ nobody can say which is meant, so
 //! all of them are bad and their user is frozen.
 
+use super::content::Fingerprint;
 use super::csv::Sheet;
-use super::source::{FileRead, Fingerprint};
+use super::source::FileRead;
 use super::words::{Flaw, shown};
 use super::{Desired, Entry, Place, Problem, Want};
 use crate::user::{Email, Schema, UserSpec};

@@ -1,8 +1,8 @@
 //! The desired state: what the roster says, and every problem in it.
 //!
 //! ```text
-//! source (which files, are they whole) → decode (bytes → text) → lines (quotes, line numbers)
-//!   → csv (text → rows: header, row, cell) → merge (rows of all files → Desired)
+//! source (which files) → content (whole, hashed) → decode (bytes → text) → lines (quotes, line
+//!   numbers) → csv (text → rows: header, row, cell) → merge (rows of all files → Desired)
 //! ```
 //!
 //! The rules of the room (contract: the roster):
@@ -12,6 +12,7 @@
 //! - [`Desired`] is unique by construction: one entry per user, and none for a frozen one.
 
 mod cell;
+mod content;
 mod csv;
 mod decode;
 mod error;
@@ -24,13 +25,15 @@ mod settle;
 mod source;
 mod words;
 
+pub use content::Fingerprint;
 pub use error::SourceError;
 pub use settle::read_settled;
-pub use source::{FileRead, Fingerprint, Stamp};
+pub use source::{FileRead, Stamp};
 
 use crate::settings::SourceSettings;
 use crate::user::{Email, Schema, UserSpec};
-use source::{Candidate, FileReading, Fingerprinter, Flaws};
+use content::{FileReading, Fingerprinter, Flaws};
+use source::Candidate;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
@@ -225,7 +228,7 @@ pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<Stamp, SourceErro
 pub fn fingerprint(settings: &SourceSettings, path: &Path) -> Result<Fingerprint, SourceError> {
     let mut fingerprint = Fingerprinter::default();
     for file in source::find(settings, path)?.files {
-        let look = source::read_file(&file, settings.max_bytes, |_| Ok(()));
+        let look = content::read_file(&file, settings.max_bytes, |_| Ok(()));
         fingerprint.add(&file, look.digest);
     }
     Ok(fingerprint.finish())
@@ -292,7 +295,7 @@ fn read_file(
     settings: &SourceSettings,
     schema: &Schema,
 ) -> FileReading<csv::Sheet> {
-    source::read_file(file, settings.max_bytes, |bytes| {
+    content::read_file(file, settings.max_bytes, |bytes| {
         let text = decode::Decoder::new(bytes, settings.encoding);
         csv::parse(text, &file.name, settings, schema)
     })

@@ -6,29 +6,15 @@
 
 use super::SourceError;
 use super::csv::unreadable;
-use super::decode;
 use super::words::{Flaw, shown_name};
 use crate::settings::{Select, SourceSettings};
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// What the roster's bytes are: equal for equal content under equal names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..6]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// What the file system says of the roster without its being read: a cheap hint that something
 /// changed, for pollers. Names, sizes, times and inodes of all its files.
@@ -66,6 +52,10 @@ impl Stat {
         }
     }
 
+    pub(super) fn modified(&self) -> SystemTime {
+        system_time(self.modified)
+    }
+
     /// The last time that anything was done to it: a rename or a copied time changes only `ctime`.
     fn touched(&self) -> SystemTime {
         system_time(self.modified.max(self.changed))
@@ -87,7 +77,7 @@ fn system_time((seconds, nanoseconds): Time) -> SystemTime {
 /// One file of the roster, before it is opened.
 pub(super) struct Candidate {
     pub(super) name: Arc<str>,
-    file_name: OsString,
+    pub(super) file_name: OsString,
     path: PathBuf,
     /// `None` where the file system says nothing.
     stat: Option<Stat>,
@@ -231,7 +221,7 @@ impl Candidate {
         }
     }
 
-    fn open(&self, max_bytes: u64) -> Result<(File, Stat), Flaw> {
+    pub(super) fn open(&self, max_bytes: u64) -> Result<(File, Stat), Flaw> {
         if let Some(flaw) = &self.refused {
             return Err(flaw.clone());
         }
@@ -247,7 +237,7 @@ impl Candidate {
     }
 
     /// Whether the path still leads to the file that was read, unchanged.
-    fn check_unchanged(&self, before: Stat) -> Result<(), Flaw> {
+    pub(super) fn check_unchanged(&self, before: Stat) -> Result<(), Flaw> {
         let now = fs::metadata(&self.path).map_err(|error| gone_or_unreadable(&error))?;
         if Stat::of(&now) == before {
             return Ok(());
@@ -275,7 +265,7 @@ fn refusal(metadata: &Metadata, max_bytes: u64) -> Option<Flaw> {
     (metadata.len() > max_bytes).then(|| too_large(max_bytes))
 }
 
-fn too_large(max_bytes: u64) -> Flaw {
+pub(super) fn too_large(max_bytes: u64) -> Flaw {
     Flaw::new(
         format!("it is larger than {}", bytesize::ByteSize(max_bytes)),
         "check that this is the roster, or raise source.max_bytes",
@@ -297,134 +287,5 @@ fn gone_or_unreadable(error: &io::Error) -> Flaw {
         )
     } else {
         unreadable(error)
-    }
-}
-
-/// What became of reading one file.
-pub(super) struct FileReading<T> {
-    /// What its bytes are; where it could not be read, why.
-    pub(super) digest: blake3::Hash,
-    pub(super) modified: SystemTime,
-    pub(super) content: Result<T, Flaws>,
-    /// It stood still meanwhile.
-    pub(super) still: bool,
-}
-
-/// What is wrong with a file: in itself, or in its content.
-pub(super) enum Flaws {
-    File(Flaw),
-    Content(Vec<super::Problem>),
-}
-
-/// Reads a file once: `parse` gets its bytes, and whatever it leaves is read for the digest.
-pub(super) fn read_file<T>(
-    file: &Candidate,
-    max_bytes: u64,
-    parse: impl FnOnce(&mut dyn Read) -> Result<T, Vec<super::Problem>>,
-) -> FileReading<T> {
-    let (opened, stat) = match file.open(max_bytes) {
-        Ok(opened) => opened,
-        Err(flaw) => return FileReading::refused(flaw),
-    };
-    let mut bytes = Hashed::new(opened, max_bytes);
-    let parsed = match bytes.peek() {
-        Some(flaw) => Err(Flaws::File(flaw)),
-        None => parse(&mut bytes).map_err(Flaws::Content),
-    };
-    let whole = bytes.finish();
-    let unchanged = file.check_unchanged(stat);
-    FileReading {
-        digest: bytes.hasher.finalize(),
-        modified: system_time(stat.modified),
-        still: unchanged.is_ok(),
-        content: whole.and(unchanged).map_err(Flaws::File).and(parsed),
-    }
-}
-
-impl<T> FileReading<T> {
-    fn refused(flaw: Flaw) -> Self {
-        Self {
-            digest: blake3::hash(flaw.what.as_bytes()),
-            modified: UNIX_EPOCH,
-            content: Err(Flaws::File(flaw)),
-            still: true,
-        }
-    }
-}
-
-/// Hashes what is read, and reads no more than a file may have.
-struct Hashed {
-    file: io::Take<File>,
-    hasher: blake3::Hasher,
-    /// The first bytes, which were looked at.
-    first: io::Cursor<Vec<u8>>,
-    failure: Option<Flaw>,
-    max_bytes: u64,
-}
-
-impl Hashed {
-    fn new(file: File, max_bytes: u64) -> Self {
-        Self {
-            file: file.take(max_bytes.saturating_add(1)),
-            hasher: blake3::Hasher::new(),
-            first: io::Cursor::default(),
-            failure: None,
-            max_bytes,
-        }
-    }
-
-    /// Looks at the first bytes: a workbook is none of the parser's business.
-    fn peek(&mut self) -> Option<Flaw> {
-        let mut first = Vec::new();
-        // A failure is kept, and met again by `finish`.
-        let _ = self.by_ref().take(8).read_to_end(&mut first);
-        let flaw = decode::workbook(&first);
-        self.first = io::Cursor::new(first);
-        flaw
-    }
-
-    /// Reads what is left; says whether all of the file was read.
-    fn finish(&mut self) -> Result<(), Flaw> {
-        if self.failure.is_none() {
-            let _ = io::copy(self, &mut io::sink());
-        }
-        match self.failure.take() {
-            Some(flaw) => Err(flaw),
-            None if self.file.limit() == 0 => Err(too_large(self.max_bytes)),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Read for Hashed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let known = self.first.read(buffer)?;
-        if known > 0 {
-            return Ok(known);
-        }
-        let read = self.file.read(buffer).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::Interrupted {
-                self.failure = Some(unreadable(error));
-            }
-        })?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
-    }
-}
-
-/// Brings the files' digests together.
-#[derive(Default)]
-pub(super) struct Fingerprinter(blake3::Hasher);
-
-impl Fingerprinter {
-    pub(super) fn add(&mut self, file: &Candidate, digest: blake3::Hash) {
-        let name = file.file_name.as_encoded_bytes();
-        self.0.update(&(name.len() as u64).to_le_bytes());
-        self.0.update(name);
-        self.0.update(digest.as_bytes());
-    }
-
-    pub(super) fn finish(self) -> Fingerprint {
-        Fingerprint(*self.0.finalize().as_bytes())
     }
 }

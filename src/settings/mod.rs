@@ -2,7 +2,7 @@
 //!
 //! [`load`] merges the sources into [`raw::RawSettings`] (plain texts and numbers, unknown keys
 //! refused) and turns that into [`Settings`]. Secrets never pass through here: a setting names the
-//! file that holds one, and [`keys`] reads it when it is needed, past the config crate, whose errors
+//! file that holds one, and `keys` reads it when it is needed, past the config crate, whose errors
 //! print values.
 
 mod base_url;
