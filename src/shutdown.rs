@@ -1,9 +1,14 @@
 //! Signals, and an end that waits for nothing that hangs.
 
 use std::future::Future;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+
+/// How soon a second signal is no second one: nobody is that quick.
+const ECHO: Duration = Duration::from_millis(20);
 
 /// The signals that the daemon answers to.
 #[derive(Debug)]
@@ -27,8 +32,10 @@ impl Signals {
     }
 
     /// Cancels `stop` at the first SIGTERM or SIGINT and returns at the second. Calls `hung_up` at
-    /// each SIGHUP.
+    /// each SIGHUP. The same one right on its heels is no second one: `timeout` and some shells
+    /// tell both the process and its group.
     pub async fn follow(&mut self, stop: &CancellationToken, mut hung_up: impl FnMut()) {
+        let mut told = None;
         loop {
             // Cancel-safe, all three: a signal that comes while another is taken is kept.
             let name = tokio::select! {
@@ -39,8 +46,10 @@ impl Signals {
                     continue;
                 }
             };
-            if stop.is_cancelled() {
-                return;
+            match told {
+                None => told = Some((name, Instant::now())),
+                Some((first, at)) if first == name && at.elapsed() < ECHO => continue,
+                Some(_) => return,
             }
             info!(signal = name, "stopping; the same again ends at once");
             stop.cancel();

@@ -152,8 +152,13 @@ async fn check_finds_it_fine_and_export_is_a_roster_with_nothing_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
-    let header = "op,email,display_name,region\n";
-    let cases: &[(&str, Option<&[u8]>, i32, &[&str])] = &[
+    type Case = (
+        &'static str,
+        Option<&'static [u8]>,
+        i32,
+        &'static [&'static str],
+    );
+    let cases: &[Case] = &[
         (
             "missing",
             None,
@@ -161,7 +166,12 @@ async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
             &["users.csv", "there is no such file", "put the roster there"],
         ),
         ("empty", Some(b""), 1, &["users.csv"]),
-        ("only a header", Some(header.as_bytes()), 1, &["users.csv"]),
+        (
+            "only a header",
+            Some(b"op,email,display_name,region\n"),
+            1,
+            &["users.csv"],
+        ),
         (
             "no header",
             Some(b"upsert,ann@x.co,Ann\nupsert,bob@x.co,Bob\n"),

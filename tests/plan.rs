@@ -415,6 +415,65 @@ proptest! {
     }
 }
 
+/// Any text that Omni may hold: quotes, delimiters, brackets, line ends, any script.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z,;\t\"'\\[\\]\\\\\n\r =+-]{0,8}",
+        any::<String>().prop_map(|text| text.replace('\0', "")),
+        Just(r#"["a","b"]"#.to_owned()),
+    ]
+}
+
+fn wild_user(number: usize) -> impl Strategy<Value = ObservedUser> {
+    let number_text = prop::sample::select(vec!["7", "007.50", "-0", "x", "1e5"]);
+    let list = prop::collection::vec(text(), 0..4);
+    (text(), any::<bool>(), text(), number_text, list).prop_map(
+        move |(name, active, department, quota, region)| {
+            let values = [
+                Value::one(&department),
+                Value::one(quota),
+                Value::many(region),
+                None,
+            ];
+            let named = ATTRIBUTES.iter().zip(values);
+            ObservedUser {
+                id: UserId::parse(&format!("id-{number}")).expect("an id"),
+                email: email(number),
+                display_name: omni_user_sync::user::trim(&name).into(),
+                active,
+                attributes: named
+                    .filter_map(|((name, ..), v)| Some((AttributeName::new(name), v?)))
+                    .collect(),
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn an_export_read_again_asks_for_nothing(
+        users in (0..4usize).map(wild_user).collect::<Vec<_>>(),
+        known in any::<bool>(),
+        mut policy in policy(),
+    ) {
+        policy.reactivate = true;
+        let schema = if known { schema() } else { Schema::unknown() };
+        let exported = omni_user_sync::desired::export::export(&users, &schema);
+        let file = tempfile::NamedTempFile::with_suffix(".csv").expect("a file");
+        std::fs::write(file.path(), &exported.csv).expect("written");
+        let source = settings().source;
+        let desired = omni_user_sync::desired::read(&source, file.path(), true, &schema);
+        let desired = desired.map_err(|error| TestCaseError::fail(format!("{error}\n{}", exported.csv)))?;
+        prop_assert_eq!(&desired.bad_rows, &vec![], "{}", exported.csv);
+        prop_assert_eq!(desired.users.len(), users.len());
+        let memory = Memory::empty(Utc::now());
+        let plan = Plan::new(&desired, &observe(&users), &schema, &memory, &policy);
+        prop_assert_eq!(plan.changes, vec![], "{}", exported.csv);
+    }
+}
+
 fn parts(verdict: &Verdict) -> Vec<Change> {
     let held = verdict.held().iter().flat_map(|(_, changes)| changes);
     verdict
@@ -474,13 +533,15 @@ fn ten_percent_is_ten_percent() {
 }
 
 fn default_policy() -> Policy {
+    settings().policy
+}
+
+fn settings() -> omni_user_sync::settings::Settings {
     let none: omni_user_sync::settings::Environment =
         [("OMNI_USER_SYNC_CONFIG", "config/example.toml")]
             .into_iter()
             .collect();
-    omni_user_sync::settings::load(None, &none)
-        .expect("the example is fine")
-        .policy
+    omni_user_sync::settings::load(None, &none).expect("the example is fine")
 }
 
 fn delete(number: usize) -> Change {

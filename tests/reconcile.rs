@@ -162,12 +162,31 @@ async fn clearing_converges_whether_the_value_goes_or_its_default_comes() {
 #[tokio::test]
 async fn a_change_that_omni_accepts_and_does_not_keep_is_told() {
     let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({ "tier": "gold" }));
+    world.roster("email,department,tier\nann@x.co,sales,silver\n");
+    let unchanged = world.org().user("ann@x.co").expect("there").to_string();
+    let answer = What::Status {
+        code: 200,
+        retry_after: None,
+        body: Some(unchanged),
+    };
+    world.org().fault(on("PATCH", answer));
+    let outcome = world.run().await;
+    assert_eq!(told(&outcome), ["update ann@x.co not_kept"]);
+    assert!(
+        outcome.applied[0].detail.ends_with("department, tier"),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.as_str(), "partial");
+}
+
+#[tokio::test]
+async fn a_change_that_omni_claims_to_keep_and_does_not_is_seen_by_the_next_run() {
+    let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({}));
     world.org().fault(on("PATCH", What::IgnoreWrite));
     world.roster("email,department\nann@x.co,sales\n");
-    let outcome = world.run().await;
-    // The stand-in answers as if it had kept it: the next run sees that it has not.
-    assert_eq!(told(&outcome), ["update ann@x.co done"]);
+    assert_eq!(told(&world.run().await), ["update ann@x.co done"]);
     assert_eq!(world.run().await.drift.expect("a plan").total(), 1);
 }
 

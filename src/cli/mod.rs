@@ -7,7 +7,7 @@
 //! - Errors are told once, here, with their whole chain and never as a Debug dump.
 //!
 //! To add a command: a file with `pub(super) async fn run(…) -> anyhow::Result<Exit>`, a variant in
-//! [`Command`], an arm in [`dispatch`], a test in `tests/cli.rs`, a line in the README.
+//! `Command`, an arm in `dispatch`, a test in `tests/cli.rs`, a line in the README.
 
 mod apply;
 mod check;
@@ -102,8 +102,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
     let log = log.as_deref();
     match command {
         Command::Run(arguments) => {
-            let settings = load()?;
-            telemetry::init(&settings.log, log)?;
+            let settings = logged(load()?, log)?;
             run::run(settings, &arguments).await
         }
         #[cfg(feature = "sandbox")]
@@ -123,7 +122,15 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
 
 /// Commands that tell what they do themselves log only what is wrong.
 fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
-    telemetry::init(&settings.log, Some(log.unwrap_or("warn")))?;
+    logged(settings, Some(log.unwrap_or("warn")))
+}
+
+/// Starts the log, and says in it what of the settings has no effect.
+fn logged(settings: Settings, filter: Option<&str>) -> anyhow::Result<Settings> {
+    telemetry::init(&settings.log, filter)?;
+    for key in &settings.not_in_effect {
+        tracing::warn!("{key} has no effect in this version");
+    }
     Ok(settings)
 }
 

@@ -1,7 +1,7 @@
 //! What is told of a run that has ended: the metrics, and one line in the log.
 
 use crate::metrics::Metrics;
-use crate::reconcile::{End, Kind, Outcome, RunOutcome};
+use crate::reconcile::{End, Kind, Outcome, RunError, RunOutcome};
 use tracing::{error, info, warn};
 
 /// The rules of the guard, as the metrics call what they hold.
@@ -38,6 +38,11 @@ fn count_findings(metrics: &Metrics, run: &RunOutcome) {
         let problem = |kind| metrics.roster_problems.with_label_values(&[kind]);
         problem("row").set(gauge(roster.bad_rows.len()));
         problem("file").set(gauge(roster.rejected.len()));
+    }
+    if let End::Failed(RunError::Source(cause)) = &run.end {
+        let rejected = metrics.roster_problems.with_label_values(&["file"]);
+        // One that is not there at all is one that can't be used.
+        rejected.set(gauge(cause.problems().len().max(1)));
     }
     if let Some(users) = run.users {
         metrics.users.set(gauge(users));
@@ -88,11 +93,35 @@ pub(super) fn log(run: &RunOutcome) {
         _ if matches!(run.as_str(), "held" | "partial") => line!(warn),
         _ => line!(info),
     }
+    log_problems(run);
     for held in &run.held {
         warn!(rule = held.rule, count = held.count, "held: {}", held.why);
     }
     for warning in run.withheld.iter().chain(&run.warnings) {
         warn!("{warning}");
+    }
+}
+
+/// The most problems of a roster that are logged one by one.
+const MOST_PROBLEMS: usize = 20;
+
+/// What is wrong with files, and where rows are bad. What is wrong there may repeat attribute
+/// values, which no log holds. (A roster that was rejected whole is the run's error.)
+fn log_problems(run: &RunOutcome) {
+    let Some(roster) = &run.roster else { return };
+    for problem in roster.rejected.iter().take(MOST_PROBLEMS) {
+        warn!("a file of the roster is rejected: {problem}");
+    }
+    for problem in roster.bad_rows.iter().take(MOST_PROBLEMS) {
+        warn!(place = %problem.place, "a bad row; `omni-user-sync check` says what is wrong");
+    }
+    let more =
+        [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MOST_PROBLEMS));
+    if more != [0, 0] {
+        warn!(
+            more = more.iter().sum::<usize>(),
+            "more problems in the roster"
+        );
     }
 }
 

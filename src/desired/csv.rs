@@ -17,8 +17,6 @@ const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 /// A file with more problems is no roster with mistakes, it is something else; and its list of
 /// problems must not fill the memory.
 const MAX_PROBLEMS: usize = 100_000;
-/// So many of them are shown.
-const EXAMPLES: usize = 5;
 
 /// One file, read.
 #[derive(Debug)]
@@ -165,16 +163,15 @@ impl Sheet {
         Ok(())
     }
 
-    /// Says so, with the first problems as examples.
-    fn too_many(&mut self) -> Vec<Problem> {
+    /// Says so, and where they begin. What is wrong there is not told: a rejected file's problems
+    /// are logged, and no log holds values.
+    fn too_many(&self) -> Vec<Problem> {
+        let first = self.bad.first().map_or(0, |problem| problem.place.line);
         let flaw = Flaw::new(
-            format!("more than {MAX_PROBLEMS} problems in its rows, such as these"),
+            format!("more than {MAX_PROBLEMS} problems in its rows, the first of them here"),
             "check that this is the roster and how it was exported",
         );
-        let examples = self.bad.drain(..EXAMPLES);
-        std::iter::once(flaw.at(place(&self.file, 0)))
-            .chain(examples)
-            .collect()
+        vec![flaw.at(place(&self.file, first))]
     }
 
     fn take_bad(&mut self, bad: BadRow, line: u64) {

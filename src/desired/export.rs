@@ -113,5 +113,5 @@ fn text(value: &Value) -> String {
 
 /// Whether an item says itself between commas, with nothing to be mistaken for.
 fn is_plain(item: &str) -> bool {
-    !item.contains([',', '"', '[', ']', '\\'])
+    !item.contains(|c: char| c.is_control() || [',', '"', '[', ']', '\\'].contains(&c))
 }

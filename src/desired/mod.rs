@@ -129,6 +129,7 @@ pub struct Desired {
     /// How many bad rows have an email that can't be read: they may be anybody's, so pruning is off.
     pub unnamed: u64,
     /// Files that were rejected, vanished or could not be read, where others could: no removals.
+    /// None of these tells an attribute value, so that they can be logged.
     pub rejected: Vec<Problem>,
     /// What a person should know though nothing is wrong, such as a row that stands twice.
     pub notes: Vec<Problem>,

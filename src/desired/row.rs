@@ -172,10 +172,9 @@ impl Rows<'_> {
             return;
         }
         for (at, cell) in cells.iter().enumerate() {
-            let swallowed = cell
-                .split(['\n', '\r'])
-                .any(|line| self.reads_like_a_row(line));
-            if swallowed {
+            let mut lines = cell.split(['\n', '\r']);
+            let swallowed = |line| self.reads_like_a_row(line);
+            if cell.contains(['\n', '\r']) && lines.any(swallowed) {
                 let flaw = Flaw::new(
                     "this cell has whole rows in it, so a quote is missing or too many",
                     "close the quote where the cell ends; a quote inside it is written twice (\"\")",
@@ -187,8 +186,25 @@ impl Rows<'_> {
         }
     }
 
+    /// Whether a line has an address where a row has its own. One without a real domain may
+    /// be anything with an @ in it: text that spans lines is allowed.
     fn reads_like_a_row(&self, line: &str) -> bool {
-        line.contains(char::from(self.delimiter)) && self.addresses(line).next().is_some()
+        let mut cells = line.split(char::from(self.delimiter));
+        let at = self.columns.email;
+        let address = cells.nth(at).is_some_and(|cell| {
+            let email = Email::parse(cell.trim_matches('"'));
+            let domain = email
+                .as_ref()
+                .ok()
+                .and_then(|email| email.as_str().split_once('@'));
+            domain.is_some_and(|(_, domain)| {
+                let is_label = |label: &str| {
+                    !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+                };
+                domain.contains('.') && domain.split('.').all(is_label)
+            })
+        });
+        address && (at > 0 || cells.next().is_some())
     }
 
     /// Every address in a text that may be several cells and lines.

@@ -1,12 +1,10 @@
 //! The client: one exchange at a time, and what its answer means.
 
-use super::Edit;
 use super::error::{Failure, OmniError, detail_of, first_bytes};
 use super::throttle::{Slot, Throttle};
-use super::wire::{self, CreateDoc, Page, PatchDoc};
+use super::{Reader, Writer};
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
-use crate::user::{Email, ObservedUser, Schema, UserId, UserSpec};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
@@ -19,21 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The most bytes an answer may have: 100 users take some 100 KB.
 const MAX_BODY: usize = 32 * 1024 * 1024;
-/// How often a read is tried, the first time included.
-const ATTEMPTS: u32 = 6;
 /// So many failures in a row end a run.
 const MOST_FAILURES: u32 = 20;
-/// How many users are asked for at once: Omni's default. More may not be honoured.
-const PAGE: &str = "100";
-
-/// How long to wait before the attempt after `failures` of them: half a second, doubling, at most
-/// 30 s, with jitter so that several that failed together don't come back together.
-#[must_use]
-pub fn backoff(failures: u32) -> Duration {
-    let full = Duration::from_millis(500 << failures.saturating_sub(1).min(6));
-    full.min(Duration::from_secs(30))
-        .mul_f64(0.5 + fastrand::f64() / 2.0)
-}
 
 /// A connection to one organisation. It lasts as long as the process, so that the throttle's log
 /// does; [`Client::reader`] and [`Client::writer`] are what a run is given.
@@ -47,39 +32,6 @@ pub struct Client {
     failures: AtomicU32,
 }
 
-/// What [`Reader::find`] found for an email.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// Nobody.
-    Nobody,
-    /// One user.
-    One(Box<ObservedUser>),
-    /// Several users, none of whom may be touched.
-    Several(usize),
-}
-
-/// What [`Reader::definitions`] found.
-#[derive(Clone, Debug)]
-pub enum Definitions {
-    /// The organisation's definitions.
-    Known(Schema),
-    /// They can't be had: this key may not read them, or this Omni has no such endpoint.
-    Refused(StatusCode),
-}
-
-/// The capability to read.
-#[derive(Clone, Debug)]
-pub struct Reader {
-    client: Arc<Client>,
-    stop: CancellationToken,
-}
-
-/// The capability to write, and to read.
-#[derive(Clone, Debug)]
-pub struct Writer {
-    reader: Reader,
-}
-
 /// An answer that can be read: its code and its whole body.
 struct Answer {
     status: StatusCode,
@@ -87,7 +39,7 @@ struct Answer {
 }
 
 /// What came of one attempt: nothing that can be read, or an error that is final.
-enum Trouble {
+pub(super) enum Trouble {
     Failed(Failure, Option<Duration>),
     Final(OmniError),
 }
@@ -144,18 +96,13 @@ impl Client {
     /// The capability to read, until `stop` is cancelled.
     #[must_use]
     pub fn reader(self: &Arc<Self>, stop: &CancellationToken) -> Reader {
-        Reader {
-            client: self.clone(),
-            stop: stop.clone(),
-        }
+        Reader::new(self.clone(), stop.clone())
     }
 
     /// The capability to write, until `stop` is cancelled.
     #[must_use]
     pub fn writer(self: &Arc<Self>, stop: &CancellationToken) -> Writer {
-        Writer {
-            reader: self.reader(stop),
-        }
+        Writer::new(self.reader(stop))
     }
 
     /// How long so many requests would take from now on.
@@ -170,12 +117,45 @@ impl Client {
         self.metrics.requests_sent()
     }
 
-    /// One request, with as many turns as 429 and refused keys make it take.
-    async fn exchange(
+    /// The address of an endpoint.
+    pub(super) fn endpoint(&self, segments: &[&str]) -> Url {
+        self.base.endpoint(segments)
+    }
+
+    /// How updates are to be sent.
+    pub(super) fn update_method(&self) -> UpdateMethod {
+        self.update_method
+    }
+
+    /// Sends a request once, and reads its answer.
+    pub(super) async fn exchange<T>(
         &self,
         request: &Request,
         stop: &CancellationToken,
-    ) -> Result<Answer, Trouble> {
+        parse: impl Fn(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, Trouble> {
+        let answer = self.answer(request, stop).await?;
+        let parsed = match answer.status.is_success() {
+            true => parse(&answer.body),
+            false => {
+                self.failures.store(0, Ordering::Relaxed);
+                return Err(error_of(&answer).into());
+            }
+        };
+        match parsed {
+            Ok(value) => {
+                self.failures.store(0, Ordering::Relaxed);
+                Ok(value)
+            }
+            Err(error) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                Err(Trouble::Failed(unreadable(&answer.body, &error), None))
+            }
+        }
+    }
+
+    /// One request, with as many turns as 429 and refused keys make it take.
+    async fn answer(&self, request: &Request, stop: &CancellationToken) -> Result<Answer, Trouble> {
         loop {
             self.check_failures(None)?;
             let waiting = Instant::now();
@@ -333,7 +313,7 @@ fn bearer(slot: &Slot) -> Result<HeaderValue, OmniError> {
     Ok(value)
 }
 
-struct Request {
+pub(super) struct Request {
     method: Method,
     url: Url,
     body: Option<Vec<u8>>,
@@ -342,16 +322,28 @@ struct Request {
 }
 
 impl Request {
-    fn get(url: Url) -> Self {
+    pub(super) fn get(url: Url) -> Self {
+        Self::bare(Method::GET, url)
+    }
+
+    /// One whose 403 says nothing about the key.
+    pub(super) fn get_if_allowed(url: Url) -> Self {
         Self {
-            method: Method::GET,
+            may_be_forbidden: true,
+            ..Self::get(url)
+        }
+    }
+
+    pub(super) fn bare(method: Method, url: Url) -> Self {
+        Self {
+            method,
             url,
             body: None,
             may_be_forbidden: false,
         }
     }
 
-    fn with_body(method: Method, url: Url, body: &impl Serialize) -> Self {
+    pub(super) fn with_body(method: Method, url: Url, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).expect("maps of texts, numbers and lists are JSON");
         Self {
             method,
@@ -429,233 +421,4 @@ fn unreadable(body: &[u8], error: &serde_json::Error) -> Failure {
         format!("its answer can't be read ({error})")
     };
     Failure::Unreadable(format!("{kind}; it begins with {}", first_bytes(body)))
-}
-
-impl Reader {
-    /// One page of the list, from the user with this number (from 1).
-    ///
-    /// # Errors
-    /// After the last try, or at once where trying again can't help.
-    pub async fn page(&self, start: u64) -> Result<Page, OmniError> {
-        let mut url = self.client.base.endpoint(&["api", "scim", "v2", "Users"]);
-        url.query_pairs_mut()
-            .append_pair("count", PAGE)
-            .append_pair("startIndex", &start.to_string());
-        self.read(Request::get(url), wire::parse_page).await
-    }
-
-    /// Looks one user up by email.
-    ///
-    /// # Errors
-    /// As [`Reader::page`].
-    pub async fn find(&self, email: &Email) -> Result<Found, OmniError> {
-        let quoted = serde_json::to_string(email.as_str()).expect("a text is JSON");
-        let mut url = self.client.base.endpoint(&["api", "scim", "v2", "Users"]);
-        url.query_pairs_mut()
-            .append_pair("filter", &format!("userName eq {quoted}"));
-        let mut page = self.read(Request::get(url), wire::parse_page).await?;
-        page.users.retain(|user| user.email == *email);
-        Ok(match page.users.len() {
-            0 => Found::Nobody,
-            1 => Found::One(Box::new(page.users.remove(0))),
-            several => Found::Several(several),
-        })
-    }
-
-    /// The organisation's attribute definitions.
-    ///
-    /// # Errors
-    /// As [`Reader::page`]; 403 and 404 are no error.
-    pub async fn definitions(&self) -> Result<Definitions, OmniError> {
-        let url = self.client.base.endpoint(&["api", "v1", "user-attributes"]);
-        let request = Request {
-            may_be_forbidden: true,
-            ..Request::get(url)
-        };
-        match self.read(request, wire::parse_definitions).await {
-            Ok(schema) => Ok(Definitions::Known(schema)),
-            Err(OmniError::Forbidden { .. }) => Ok(Definitions::Refused(StatusCode::FORBIDDEN)),
-            Err(OmniError::NotFound { .. }) => Ok(Definitions::Refused(StatusCode::NOT_FOUND)),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn read<T>(
-        &self,
-        request: Request,
-        parse: impl Fn(&[u8]) -> serde_json::Result<T>,
-    ) -> Result<T, OmniError> {
-        let mut failures = 0;
-        loop {
-            let (failure, pause) = match self.client.exchange(&request, &self.stop).await {
-                Ok(answer) if answer.status.is_success() => match parse(&answer.body) {
-                    Ok(value) => {
-                        self.client.failures.store(0, Ordering::Relaxed);
-                        return Ok(value);
-                    }
-                    Err(error) => {
-                        self.client.failures.fetch_add(1, Ordering::Relaxed);
-                        (unreadable(&answer.body, &error), None)
-                    }
-                },
-                Ok(answer) => {
-                    self.client.failures.store(0, Ordering::Relaxed);
-                    return Err(error_of(&answer));
-                }
-                Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Failed(failure, pause)) => (failure, pause),
-            };
-            failures += 1;
-            if failures >= ATTEMPTS {
-                return Err(OmniError::Unavailable {
-                    attempts: failures,
-                    failure,
-                });
-            }
-            tracing::info!(
-                failure = failure.without_detail(),
-                failures,
-                "a read failed; it is tried again"
-            );
-            self.rest(pause.unwrap_or_else(|| backoff(failures)))
-                .await?;
-        }
-    }
-
-    /// Waits, unless told to stop. A server that asks for more than two minutes is not waited for
-    /// any longer.
-    ///
-    /// # Errors
-    /// When told to stop.
-    pub async fn rest(&self, time: Duration) -> Result<(), OmniError> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(OmniError::Stopped),
-            () = tokio::time::sleep(time.min(Duration::from_secs(120))) => Ok(()),
-        }
-    }
-}
-
-impl Writer {
-    /// The capability to read with the same keys.
-    #[must_use]
-    pub fn reader(&self) -> &Reader {
-        &self.reader
-    }
-
-    /// Makes a user. The answer shows them as made, unless it is empty.
-    ///
-    /// # Errors
-    /// [`OmniError::Lost`] where the outcome is unknown; [`OmniError::Conflict`] where the email is
-    /// taken.
-    pub async fn create(
-        &self,
-        email: &Email,
-        spec: &UserSpec,
-    ) -> Result<Option<ObservedUser>, OmniError> {
-        let url = self
-            .reader
-            .client
-            .base
-            .endpoint(&["api", "scim", "v2", "Users"]);
-        self.write(Request::with_body(
-            Method::POST,
-            url,
-            &CreateDoc::new(email, spec),
-        ))
-        .await
-    }
-
-    /// Changes what an edit names, and nothing else. The answer shows the user as changed, unless it
-    /// is empty.
-    ///
-    /// # Errors
-    /// [`OmniError::Lost`] where the outcome is unknown.
-    pub async fn update(
-        &self,
-        id: &UserId,
-        edit: &Edit,
-        schema: &Schema,
-    ) -> Result<Option<ObservedUser>, OmniError> {
-        let url = self.user_url(id);
-        match self.reader.client.update_method {
-            UpdateMethod::Patch => {
-                self.write(Request::with_body(Method::PATCH, url, &PatchDoc::new(edit)))
-                    .await
-            }
-            UpdateMethod::Put => self.replace(url, edit, schema).await,
-        }
-    }
-
-    /// Sends the whole user, read right before.
-    async fn replace(
-        &self,
-        url: Url,
-        edit: &Edit,
-        schema: &Schema,
-    ) -> Result<Option<ObservedUser>, OmniError> {
-        if !schema.is_known() {
-            let detail = "omni.update_method = \"put\" takes the attribute definitions, which this \
-                          key may not read: without them system attributes can't be told apart";
-            return Err(OmniError::Forbidden {
-                detail: detail.into(),
-            });
-        }
-        let body = self
-            .reader
-            .read(Request::get(url.clone()), |read| {
-                wire::put_body(read, edit, schema)
-            })
-            .await?;
-        self.write(Request::with_body(Method::PUT, url, &body))
-            .await
-    }
-
-    /// Revokes a membership.
-    ///
-    /// # Errors
-    /// [`OmniError::Lost`] where the outcome is unknown; [`OmniError::NotFound`] where it is gone.
-    pub async fn delete(&self, id: &UserId) -> Result<(), OmniError> {
-        let url = self.user_url(id);
-        let request = Request {
-            method: Method::DELETE,
-            ..Request::get(url)
-        };
-        self.write(request).await.map(drop)
-    }
-
-    fn user_url(&self, id: &UserId) -> Url {
-        self.reader
-            .client
-            .base
-            .endpoint(&["api", "scim", "v2", "Users", id.as_str()])
-    }
-
-    /// Sends a write once. An empty answer and one that shows a user are both fine.
-    async fn write(&self, request: Request) -> Result<Option<ObservedUser>, OmniError> {
-        let client = &self.reader.client;
-        let answer = match client.exchange(&request, &self.reader.stop).await {
-            Ok(answer) => answer,
-            Err(Trouble::Final(error)) => return Err(error),
-            Err(Trouble::Failed(failure, _)) => return Err(OmniError::Lost(failure)),
-        };
-        if !answer.status.is_success() {
-            client.failures.store(0, Ordering::Relaxed);
-            return Err(error_of(&answer));
-        }
-        if answer.body.trim_ascii().is_empty() {
-            client.failures.store(0, Ordering::Relaxed);
-            return Ok(None);
-        }
-        match wire::parse_user(&answer.body) {
-            Ok(user) => {
-                client.failures.store(0, Ordering::Relaxed);
-                Ok(user)
-            }
-            Err(error) => {
-                client.failures.fetch_add(1, Ordering::Relaxed);
-                Err(OmniError::Lost(unreadable(&answer.body, &error)))
-            }
-        }
-    }
 }

@@ -13,14 +13,18 @@
 mod client;
 mod error;
 mod observe;
+mod read;
 mod throttle;
 mod wire;
+mod write;
 
-pub use client::{Client, ClientError, Definitions, Found, Reader, Writer, backoff};
+pub use client::{Client, ClientError};
 pub use error::{Failure, OmniError};
 pub use observe::{Observed, Sighting, list};
+pub use read::{Definitions, Found, Reader, backoff};
 pub use throttle::{Slot, Throttle};
 pub use wire::Page;
+pub use write::Writer;
 
 use crate::user::{AttributeName, Value};
 

@@ -89,6 +89,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How the log is written.
     pub log: LogSettings,
+    /// What is written and has no effect in this version, for a warning.
+    pub not_in_effect: Vec<&'static str>,
 }
 
 /// `[omni]`: how to reach Omni.

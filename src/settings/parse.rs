@@ -18,7 +18,9 @@ impl Settings {
     /// # Errors
     /// Names the setting and what it may be.
     pub fn check(raw: RawSettings, keys: KeySource) -> Result<Self> {
+        let not_in_effect = not_in_effect(&raw);
         Ok(Self {
+            not_in_effect,
             omni: omni(raw.omni, keys)?,
             source: source(raw.source)?,
             schedule: schedule(&raw.schedule)?,
@@ -41,6 +43,50 @@ impl Settings {
             },
         })
     }
+}
+
+/// The settings that are written, differ from their defaults, and have no effect in this version.
+fn not_in_effect(raw: &RawSettings) -> Vec<&'static str> {
+    let RawSettings {
+        source,
+        policy,
+        observe,
+        state,
+        serve,
+        notify,
+        ..
+    } = raw;
+    let default = RawSettings::default();
+    let written = [
+        (
+            "source.reports",
+            !["", &default.source.reports].contains(&&*source.reports),
+        ),
+        (
+            "policy.prune = \"managed\"",
+            policy.prune.trim().eq_ignore_ascii_case("managed"),
+        ),
+        (
+            "policy.prune_grace",
+            policy.prune_grace != default.policy.prune_grace,
+        ),
+        (
+            "observe.max_age",
+            observe.max_age != default.observe.max_age,
+        ),
+        ("state.retain", state.retain != default.state.retain),
+        ("serve.hosts", !serve.hosts.0.is_empty()),
+        ("serve.admin_token_file", !serve.admin_token_file.is_empty()),
+        (
+            "notify.webhook_url_file",
+            !notify.webhook_url_file.is_empty(),
+        ),
+    ];
+    written
+        .into_iter()
+        .filter(|(_, is_written)| *is_written)
+        .map(|(key, _)| key)
+        .collect()
 }
 
 fn omni(raw: raw::Omni, keys: KeySource) -> Result<OmniSettings> {

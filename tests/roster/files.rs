@@ -72,12 +72,5 @@ fn a_file_over_the_limit_is_not_read() {
 
 #[test]
 fn a_file_of_nothing_but_problems_is_rejected() {
-    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @r"
-    error: users.csv: more than 100000 problems in its rows, such as these; check that this is the roster and how it was exported
-    users.csv:2:1 (email): 'x': an email has the form local@domain, with one @; write the one address of this row's user
-    users.csv:3:1 (email): 'x': an email has the form local@domain, with one @; write the one address of this row's user
-    users.csv:4:1 (email): 'x': an email has the form local@domain, with one @; write the one address of this row's user
-    users.csv:5:1 (email): 'x': an email has the form local@domain, with one @; write the one address of this row's user
-    users.csv:6:1 (email): 'x': an email has the form local@domain, with one @; write the one address of this row's user
-    ");
+    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: more than 100000 problems in its rows, the first of them here; check that this is the roster and how it was exported");
 }

@@ -1,0 +1,146 @@
+//! The capability to read: what can be asked, and trying again.
+
+use super::client::{Client, Request, Trouble};
+use super::error::OmniError;
+use super::wire::{self, Page};
+use crate::user::{Email, ObservedUser, Schema};
+use reqwest::StatusCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often a read is tried, the first time included.
+const ATTEMPTS: u32 = 6;
+/// How many users are asked for at once: Omni's default. More may not be honoured.
+const PAGE: &str = "100";
+
+/// How long to wait before the attempt after `failures` of them: half a second, doubling, at most
+/// 30 s, with jitter so that several that failed together don't come back together.
+#[must_use]
+pub fn backoff(failures: u32) -> Duration {
+    let full = Duration::from_millis(500 << failures.saturating_sub(1).min(6));
+    full.min(Duration::from_secs(30))
+        .mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// What [`Reader::find`] found for an email.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Nobody.
+    Nobody,
+    /// One user.
+    One(Box<ObservedUser>),
+    /// Several users, none of whom may be touched.
+    Several(usize),
+}
+
+/// What [`Reader::definitions`] found.
+#[derive(Clone, Debug)]
+pub enum Definitions {
+    /// The organisation's definitions.
+    Known(Schema),
+    /// They can't be had: this key may not read them, or this Omni has no such endpoint.
+    Refused(StatusCode),
+}
+
+/// The capability to read.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub(super) client: Arc<Client>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Reader {
+    pub(super) fn new(client: Arc<Client>, stop: CancellationToken) -> Self {
+        Self { client, stop }
+    }
+
+    /// One page of the list, from the user with this number (from 1).
+    ///
+    /// # Errors
+    /// After the last try, or at once where trying again can't help.
+    pub async fn page(&self, start: u64) -> Result<Page, OmniError> {
+        let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
+        url.query_pairs_mut()
+            .append_pair("count", PAGE)
+            .append_pair("startIndex", &start.to_string());
+        self.read(Request::get(url), wire::parse_page).await
+    }
+
+    /// Looks one user up by email.
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub async fn find(&self, email: &Email) -> Result<Found, OmniError> {
+        let quoted = serde_json::to_string(email.as_str()).expect("a text is JSON");
+        let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
+        url.query_pairs_mut()
+            .append_pair("filter", &format!("userName eq {quoted}"));
+        let mut page = self.read(Request::get(url), wire::parse_page).await?;
+        page.users.retain(|user| user.email == *email);
+        Ok(match page.users.len() {
+            0 => Found::Nobody,
+            1 => Found::One(Box::new(page.users.remove(0))),
+            several => Found::Several(several),
+        })
+    }
+
+    /// The organisation's attribute definitions.
+    ///
+    /// # Errors
+    /// As [`Reader::page`]; 403 and 404 are no error.
+    pub async fn definitions(&self) -> Result<Definitions, OmniError> {
+        let url = self.client.endpoint(&["api", "v1", "user-attributes"]);
+        match self
+            .read(Request::get_if_allowed(url), wire::parse_definitions)
+            .await
+        {
+            Ok(schema) => Ok(Definitions::Known(schema)),
+            Err(OmniError::Forbidden { .. }) => Ok(Definitions::Refused(StatusCode::FORBIDDEN)),
+            Err(OmniError::NotFound { .. }) => Ok(Definitions::Refused(StatusCode::NOT_FOUND)),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn read<T>(
+        &self,
+        request: Request,
+        parse: impl Fn(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, OmniError> {
+        let mut failures = 0;
+        loop {
+            let (failure, pause) = match self.client.exchange(&request, &self.stop, &parse).await {
+                Ok(value) => return Ok(value),
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Failed(failure, pause)) => (failure, pause),
+            };
+            failures += 1;
+            if failures >= ATTEMPTS {
+                return Err(OmniError::Unavailable {
+                    attempts: failures,
+                    failure,
+                });
+            }
+            tracing::info!(
+                failure = failure.without_detail(),
+                failures,
+                "a read failed; it is tried again"
+            );
+            self.rest(pause.unwrap_or_else(|| backoff(failures)))
+                .await?;
+        }
+    }
+
+    /// Waits, unless told to stop. A server that asks for more than two minutes is not waited for
+    /// any longer.
+    ///
+    /// # Errors
+    /// When told to stop.
+    pub async fn rest(&self, time: Duration) -> Result<(), OmniError> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(OmniError::Stopped),
+            () = tokio::time::sleep(time.min(Duration::from_secs(120))) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The capability to write: each write is sent once, and says so where its answer was lost.
+
+use super::Edit;
+use super::client::{Request, Trouble};
+use super::error::OmniError;
+use super::read::Reader;
+use super::wire::{self, CreateDoc, PatchDoc};
+use crate::settings::UpdateMethod;
+use crate::user::{Email, ObservedUser, Schema, UserId, UserSpec};
+use reqwest::{Method, Url};
+
+/// The capability to write, and to read.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    reader: Reader,
+}
+
+impl Writer {
+    pub(super) fn new(reader: Reader) -> Self {
+        Self { reader }
+    }
+
+    /// The capability to read with the same keys.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Makes a user. The answer shows them as made, unless it is empty.
+    ///
+    /// # Errors
+    /// [`OmniError::Lost`] where the outcome is unknown; [`OmniError::Conflict`] where the email is
+    /// taken.
+    pub async fn create(
+        &self,
+        email: &Email,
+        spec: &UserSpec,
+    ) -> Result<Option<ObservedUser>, OmniError> {
+        let url = self.reader.client.endpoint(&["api", "scim", "v2", "Users"]);
+        self.write(Request::with_body(
+            Method::POST,
+            url,
+            &CreateDoc::new(email, spec),
+        ))
+        .await
+    }
+
+    /// Changes what an edit names, and nothing else. The answer shows the user as changed, unless it
+    /// is empty.
+    ///
+    /// # Errors
+    /// [`OmniError::Lost`] where the outcome is unknown.
+    pub async fn update(
+        &self,
+        id: &UserId,
+        edit: &Edit,
+        schema: &Schema,
+    ) -> Result<Option<ObservedUser>, OmniError> {
+        let url = self.user_url(id);
+        match self.reader.client.update_method() {
+            UpdateMethod::Patch => {
+                self.write(Request::with_body(Method::PATCH, url, &PatchDoc::new(edit)))
+                    .await
+            }
+            UpdateMethod::Put => self.replace(url, edit, schema).await,
+        }
+    }
+
+    /// Sends the whole user, read right before.
+    async fn replace(
+        &self,
+        url: Url,
+        edit: &Edit,
+        schema: &Schema,
+    ) -> Result<Option<ObservedUser>, OmniError> {
+        if !schema.is_known() {
+            let detail = "omni.update_method = \"put\" takes the attribute definitions, which this \
+                          key may not read: without them system attributes can't be told apart";
+            return Err(OmniError::Forbidden {
+                detail: detail.into(),
+            });
+        }
+        let body = self
+            .reader
+            .read(Request::get(url.clone()), |read| {
+                wire::put_body(read, edit, schema)
+            })
+            .await?;
+        self.write(Request::with_body(Method::PUT, url, &body))
+            .await
+    }
+
+    /// Revokes a membership.
+    ///
+    /// # Errors
+    /// [`OmniError::Lost`] where the outcome is unknown; [`OmniError::NotFound`] where it is gone.
+    pub async fn delete(&self, id: &UserId) -> Result<(), OmniError> {
+        let url = self.user_url(id);
+        self.write(Request::bare(Method::DELETE, url))
+            .await
+            .map(drop)
+    }
+
+    fn user_url(&self, id: &UserId) -> Url {
+        self.reader
+            .client
+            .endpoint(&["api", "scim", "v2", "Users", id.as_str()])
+    }
+
+    /// Sends a write once. An empty answer and one that shows a user are both fine.
+    async fn write(&self, request: Request) -> Result<Option<ObservedUser>, OmniError> {
+        let Reader { client, stop } = &self.reader;
+        let parse = |body: &[u8]| match body.trim_ascii() {
+            [] => Ok(None),
+            body => wire::parse_user(body),
+        };
+        client
+            .exchange(&request, stop, parse)
+            .await
+            .map_err(|trouble| match trouble {
+                Trouble::Final(error) => error,
+                Trouble::Failed(failure, _) => OmniError::Lost(failure),
+            })
+    }
+}

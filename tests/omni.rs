@@ -1,0 +1,192 @@
+//! The client against a stand-in that misbehaves. Time is paused, so that back-off takes none.
+#![cfg(feature = "sandbox")]
+
+mod support;
+
+use omni_user_sync::omni::{Client, Definitions, Found, OmniError, Reader, list};
+use omni_user_sync::sandbox::{Fault, Options, What};
+use omni_user_sync::user::Email;
+use serde_json::json;
+use std::time::Duration;
+use support::World;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+fn reader(world: &World) -> Reader {
+    let settings = world.settings();
+    let client = Client::new(&settings.omni, world.metrics.clone()).expect("a client");
+    client.begin(&settings.omni.keys.read().expect("keys"));
+    client.reader(&CancellationToken::new())
+}
+
+fn times(times: usize, what: What) -> Fault {
+    Fault {
+        times,
+        ..Fault::next(what)
+    }
+}
+
+fn status(code: u16, retry_after: Option<u64>) -> What {
+    What::Status {
+        code,
+        retry_after,
+        body: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_are_tried_again_after_everything_that_may_pass() {
+    for what in [
+        status(500, None),
+        status(503, Some(7)),
+        status(408, None),
+        What::Html { code: 200 },
+        What::Html { code: 502 },
+        What::CutJson,
+        What::Reset,
+    ] {
+        let world = World::with(Options {
+            users: 3,
+            ..Options::default()
+        })
+        .await;
+        world.org().fault(times(5, what.clone()));
+        let observed = list(&reader(&world)).await;
+        assert_eq!(observed.expect("the sixth works").count(), 3, "{what:?}");
+        assert_eq!(world.org().requests().len(), 6, "{what:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_pass_is_an_error_that_shows_what_came() {
+    for (what, says) in [
+        (status(500, None), "it answered 500 Internal Server Error"),
+        (What::Html { code: 200 }, "HTML instead of JSON"),
+        (What::Html { code: 200 }, "it begins with \"<"),
+        (What::CutJson, "the connection broke"),
+        (What::Reset, "the connection broke"),
+    ] {
+        let world = World::new().await;
+        world.org().fault(times(6, what.clone()));
+        let error = list(&reader(&world)).await.expect_err("it never works");
+        assert!(
+            matches!(error, OmniError::Unavailable { attempts: 6, .. }),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains(says), "{what:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_get_better_is_not_tried_again() {
+    for (what, says) in [
+        (status(401, None), "omni.api_key_file"),
+        (status(403, None), "403"),
+        (
+            What::Redirect {
+                to: "http://127.0.0.1:1/elsewhere".into(),
+            },
+            "redirect",
+        ),
+        (status(418, None), "418"),
+    ] {
+        let world = World::new().await;
+        world.org().fault(times(9, what.clone()));
+        let error = list(&reader(&world)).await.expect_err("refused");
+        assert!(error.to_string().contains(says), "{what:?}: {error}");
+        assert!(!error.to_string().contains("sandbox-key"), "{error}");
+        assert_eq!(world.org().requests().len(), 1, "{what:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_failures_in_a_row_end_the_run() {
+    let world = World::new().await;
+    world.org().fault(times(99, What::Reset));
+    let reader = reader(&world);
+    let email = Email::parse("ann@x.co").expect("an email");
+    let mut last = None;
+    for _ in 0..5 {
+        last = Some(reader.find(&email).await.expect_err("it never works"));
+    }
+    assert!(
+        matches!(last, Some(OmniError::GivenUp { in_a_row: 20, .. })),
+        "{last:?}"
+    );
+    assert_eq!(
+        world.org().requests().len(),
+        20,
+        "nothing is sent after that"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_waits_as_told_and_is_never_dropped() {
+    let world = World::new().await;
+    world.org().fault(times(3, status(429, Some(20))));
+    let start = Instant::now();
+    list(&reader(&world)).await.expect("the fourth works");
+    let waited = start.elapsed();
+    assert!(
+        waited >= Duration::from_secs(60) && waited < Duration::from_secs(70),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_that_does_not_end_ends_the_run() {
+    let world = World::new().await;
+    world.org().fault(times(99, status(429, None)));
+    let error = list(&reader(&world)).await.expect_err("it never works");
+    assert!(matches!(error, OmniError::Throttled), "{error:?}");
+    assert_eq!(world.org().requests().len(), 10);
+}
+
+#[tokio::test]
+async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
+    let world = World::new().await;
+    world.user(r#"a"b\c+d&e=f@x.co"#, "Odd", json!({}));
+    world.user("ann@x.co", "Ann", json!({}));
+    let reader = reader(&world);
+    let found = async |text| {
+        reader
+            .find(&Email::parse(text).expect("an email"))
+            .await
+            .expect("found")
+    };
+    assert!(matches!(found(r#"A"B\c+d&e=f@x.co"#).await, Found::One(_)));
+    assert!(matches!(found("ANN@x.co").await, Found::One(_)));
+    assert!(matches!(found("nobody@x.co").await, Found::Nobody));
+    world.user("Ann@x.co", "Ann too", json!({}));
+    assert!(matches!(found("ann@x.co").await, Found::Several(2)));
+}
+
+#[tokio::test]
+async fn pages_by_what_came_back() {
+    for page_size in [1, 3, 7, 100] {
+        let world = World::with(Options {
+            users: 21,
+            page_size,
+            ..Options::default()
+        })
+        .await;
+        let observed = list(&reader(&world)).await.expect("a listing");
+        assert_eq!(
+            (observed.count(), observed.doubt()),
+            (21, None),
+            "{page_size}"
+        );
+        assert_eq!(world.org().requests().len(), 21_usize.div_ceil(page_size));
+    }
+}
+
+#[tokio::test]
+async fn definitions_that_may_not_be_read_are_no_error() {
+    let world = World::with(Options {
+        definitions: false,
+        ..Options::default()
+    })
+    .await;
+    let definitions = reader(&world).definitions().await.expect("an answer");
+    assert!(matches!(definitions, Definitions::Refused(code) if code == 403));
+}
