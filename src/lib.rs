@@ -24,6 +24,7 @@ pub mod journal;
 pub mod metrics;
 pub mod omni;
 pub mod reconcile;
+pub mod report;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod serve;

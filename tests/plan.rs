@@ -374,6 +374,7 @@ proptest! {
             place: Place { file: "b.csv".into(), line: 0, column: None },
             what: "it vanished".into(),
             remedy: "put it back".into(),
+            email: None,
         });
         prop_assert!(case.plan().changes.iter().all(|change| !change.kind().is_removal()));
     }

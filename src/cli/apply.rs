@@ -92,6 +92,7 @@ fn line(applied: &Applied) -> String {
         kind,
         outcome,
         detail,
+        refused: _,
     } = applied;
     let detail = if detail.is_empty() {
         String::new()

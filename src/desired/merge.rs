@@ -115,7 +115,7 @@ fn alike(email: &Email, other: &Entry, first: &Entry) -> Problem {
         ),
         "one of the two rows can go",
     );
-    flaw.at(other.place.clone())
+    flaw.at(other.place.clone()).of(email)
 }
 
 fn differs(email: &Email, one: &Entry, other: &Entry) -> Problem {
@@ -127,7 +127,7 @@ fn differs(email: &Email, one: &Entry, other: &Entry) -> Problem {
         ),
         "keep only the row that is right; until then this user is left alone",
     );
-    flaw.at(one.place.clone())
+    flaw.at(one.place.clone()).of(email)
 }
 
 fn left_alone(email: &Email, place: Place, why: &Place) -> Problem {
@@ -138,7 +138,7 @@ fn left_alone(email: &Email, place: Place, why: &Place) -> Problem {
         ),
         "correct that row",
     );
-    flaw.at(place)
+    flaw.at(place).of(email)
 }
 
 fn same(a: &Want, b: &Want, schema: &Schema) -> bool {

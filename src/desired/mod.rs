@@ -74,9 +74,19 @@ pub struct Problem {
     pub what: String,
     /// What to do, as a clause for a person.
     pub remedy: String,
+    /// Whose row it is, where that could be read.
+    pub email: Option<Email>,
 }
 
 impl Problem {
+    /// The same, said of a user's row.
+    pub(crate) fn of(self, email: &Email) -> Self {
+        Self {
+            email: Some(email.clone()),
+            ..self
+        }
+    }
+
     /// The order of the roster.
     fn in_order(&self, other: &Self) -> Ordering {
         fn key(place: &Place) -> (&str, u64, Option<usize>) {

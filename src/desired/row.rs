@@ -70,6 +70,9 @@ impl Rows<'_> {
             (Some(email), Some(want)) if bad.problems.is_empty() => Ok(Row { email, want, line }),
             (email, _) => {
                 bad.unnamed |= email.is_none();
+                bad.problems
+                    .iter_mut()
+                    .for_each(|problem| problem.email.clone_from(&email));
                 bad.frozen.extend(email);
                 Err(bad)
             }

@@ -28,6 +28,7 @@ impl Flaw {
             place,
             what: self.what,
             remedy: self.remedy,
+            email: None,
         }
     }
 }

@@ -3,5 +3,5 @@
 mod memory;
 mod words;
 
-pub use memory::Memory;
+pub use memory::{Memory, Quarantined};
 pub use words::{Counts, Kind, Outcome, Trigger};

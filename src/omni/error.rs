@@ -119,6 +119,19 @@ impl OmniError {
 }
 
 impl OmniError {
+    /// Whether Omni itself said no to this one change, so that it will again.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Forbidden { .. }
+                | Self::NotFound { .. }
+                | Self::Conflict { .. }
+                | Self::Refused { .. }
+                | Self::Ambiguous { .. }
+        )
+    }
+
     /// The same without what Omni said of it, which may repeat attribute values: for the log.
     #[must_use]
     pub fn without_detail(&self) -> String {

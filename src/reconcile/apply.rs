@@ -81,6 +81,8 @@ struct Ending {
     outcome: Outcome,
     detail: String,
     logged: String,
+    /// Whether Omni itself said no, so that it will again.
+    refused: bool,
 }
 
 impl Ending {
@@ -90,6 +92,7 @@ impl Ending {
             outcome,
             logged: detail.clone(),
             detail,
+            refused: false,
         }
     }
 
@@ -102,6 +105,7 @@ impl Ending {
             outcome: Outcome::Failed,
             detail: error.to_string(),
             logged: error.without_detail(),
+            refused: error.is_refusal(),
         }
     }
 }
@@ -123,6 +127,7 @@ impl Worker<'_> {
             kind: change.kind(),
             outcome: ending.outcome,
             detail: ending.detail,
+            refused: ending.refused,
         };
         log(&applied, &ending.logged);
         applied
@@ -167,6 +172,7 @@ impl Worker<'_> {
                     "whether this was done is not known: {}",
                     error.without_detail()
                 ),
+                refused: false,
             },
             (true, false) => Ending {
                 outcome: Outcome::Unsent,

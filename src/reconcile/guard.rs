@@ -1,9 +1,14 @@
 //! How much is too much: rules on a plan, and the only maker of a [`Verdict`].
 //!
-//! The arithmetic is in integers, so that 10% of 50 is 5 and no rounding lets a sixth through. A
-//! kind that trips its limit is held whole; what is not held goes on.
+//! - The arithmetic is in integers, so that 10% of 50 is 5 and no rounding lets a sixth through.
+//! - A kind that trips its limit is held whole; what is not held goes on.
+//! - An approval is of a set of users: a kind whose changes all lie within it passes, one with anyone
+//!   else is held whole.
+//! - Protected users, and those whose change is in quarantine, are set apart before anything is
+//!   counted.
 
 use super::plan::{Change, Plan};
+use super::quarantine;
 use super::{Held, Kind, Memory};
 use crate::settings::{Limit, Policy};
 
@@ -13,6 +18,7 @@ pub struct Verdict {
     passed: Vec<Change>,
     held: Vec<(Held, Vec<Change>)>,
     protected: Vec<Change>,
+    quarantined: Vec<Change>,
 }
 
 impl Verdict {
@@ -34,12 +40,22 @@ impl Verdict {
         &self.protected
     }
 
-    fn hold(&mut self, rule: &'static str, why: String, is_of_kind: impl Fn(&Change) -> bool) {
-        let (held, passed) = std::mem::take(&mut self.passed)
-            .into_iter()
-            .partition(is_of_kind);
+    /// Changes that failed before and are not sent again yet.
+    #[must_use]
+    pub fn quarantined(&self) -> &[Change] {
+        &self.quarantined
+    }
+
+    /// Moves what passed so far and is of a kind elsewhere.
+    fn take(&mut self, is_of_kind: impl Fn(&Change) -> bool) -> Vec<Change> {
+        let passed = std::mem::take(&mut self.passed);
+        let (taken, passed) = passed.into_iter().partition(is_of_kind);
         self.passed = passed;
-        let held: Vec<Change> = held;
+        taken
+    }
+
+    fn hold(&mut self, rule: &'static str, why: String, is_of_kind: impl Fn(&Change) -> bool) {
+        let held = self.take(is_of_kind);
         self.held.push((
             Held {
                 rule,
@@ -51,19 +67,24 @@ impl Verdict {
     }
 }
 
-/// Rules on a plan. `users` is how many there are in Omni at the observation.
+/// Rules on a plan. `users` is how many there are in Omni at the observation, `rows` how many data
+/// rows the roster has.
 #[must_use]
-pub fn rule(plan: Plan, users: usize, memory: &Memory, policy: &Policy) -> Verdict {
-    let is_removal = |change: &Change| change.kind().is_removal();
-    let is_protected = |change: &Change| is_removal(change) && policy.protect.covers(&change.email);
-    let (protected, passed) = plan.changes.into_iter().partition(is_protected);
+pub fn rule(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Policy) -> Verdict {
     let mut verdict = Verdict {
-        passed,
-        protected,
+        passed: plan.changes,
         ..Verdict::default()
     };
-    let guard = Guard { users, policy };
-    guard.removals(&mut verdict, memory);
+    verdict.protected =
+        verdict.take(|change| change.kind().is_removal() && policy.protect.covers(&change.email));
+    verdict.quarantined = verdict.take(|change| quarantine::holds(change, memory));
+    let guard = Guard {
+        users,
+        policy,
+        memory,
+    };
+    guard.pruning(&mut verdict, rows);
+    guard.removals(&mut verdict);
     guard.within_run(
         &mut verdict,
         "max_clears",
@@ -78,15 +99,35 @@ pub fn rule(plan: Plan, users: usize, memory: &Memory, policy: &Policy) -> Verdi
 struct Guard<'a> {
     users: usize,
     policy: &'a Policy,
+    memory: &'a Memory,
 }
 
 impl Guard<'_> {
+    /// A roster that lost more than half its rows has more likely lost them than its people.
+    fn pruning(&self, verdict: &mut Verdict, rows: u64) {
+        let is_pruning = |change: &Change| change.place.is_none();
+        let Some(before) = self.memory.last_rows.filter(|before| rows * 2 < *before) else {
+            return;
+        };
+        if self.is_free(verdict, is_pruning) {
+            return;
+        }
+        let why = format!(
+            "the roster has {rows} rows, less than half of the {before} before, and {} users whom it no \
+             longer names would be removed",
+            count(verdict, is_pruning)
+        );
+        verdict.hold("prune", why, is_pruning);
+    }
+
     /// Removals are counted over 24 hours, so that many small runs are no way around the limit.
-    fn removals(&self, verdict: &mut Verdict, memory: &Memory) {
-        let planned = count(verdict, |change| change.kind().is_removal());
-        let (lately, base) = (memory.removed_lately, self.users + memory.removed_lately);
+    fn removals(&self, verdict: &mut Verdict) {
+        let is_removal = |change: &Change| change.kind().is_removal();
+        let planned = count(verdict, is_removal);
+        let lately = self.memory.removed_lately;
+        let base = self.users + self.memory.removed_base;
         let limit = self.policy.max_removals;
-        if planned == 0 || !self.is_tripped(limit, planned + lately, base) {
+        if self.is_free(verdict, is_removal) || !self.is_tripped(limit, planned + lately, base) {
             return;
         }
         let before = match lately {
@@ -97,7 +138,7 @@ impl Guard<'_> {
             "{planned} of {base} users would be removed{before}, more than policy.max_removals = {}",
             quoted(limit)
         );
-        verdict.hold("max_removals", why, |change| change.kind().is_removal());
+        verdict.hold("max_removals", why, is_removal);
     }
 
     fn within_run(
@@ -109,7 +150,7 @@ impl Guard<'_> {
     ) {
         let Some(limit) = limit else { return };
         let planned = count(verdict, &is_of_kind);
-        if planned == 0 || !self.is_tripped(limit, planned, self.users) {
+        if self.is_free(verdict, &is_of_kind) || !self.is_tripped(limit, planned, self.users) {
             return;
         }
         let what = if rule == "max_clears" {
@@ -125,6 +166,15 @@ impl Guard<'_> {
         verdict.hold(rule, why, is_of_kind);
     }
 
+    /// Whether there is nothing of a kind, or all of it was approved.
+    fn is_free(&self, verdict: &Verdict, is_of_kind: impl Fn(&Change) -> bool) -> bool {
+        verdict
+            .passed
+            .iter()
+            .filter(|change| is_of_kind(change))
+            .all(|change| is_approved(change, self.memory))
+    }
+
     /// A percentage above 0 lets the floor through whatever it comes to, so that small
     /// organisations can work.
     fn is_tripped(&self, limit: Limit, count: usize, base: usize) -> bool {
@@ -138,6 +188,14 @@ impl Guard<'_> {
             }
         }
     }
+}
+
+/// Whether someone approved just this: this user, this kind.
+#[must_use]
+pub fn is_approved(change: &Change, memory: &Memory) -> bool {
+    change
+        .user_id()
+        .is_some_and(|id| memory.approved.contains(&(id.clone(), change.kind())))
 }
 
 fn count(verdict: &Verdict, is_of_kind: impl Fn(&Change) -> bool) -> usize {

@@ -17,13 +17,14 @@ mod guard;
 mod outcome;
 mod plan;
 mod prepare;
+mod quarantine;
 pub mod render;
 
 pub use crate::journal::{Counts, Kind, Memory, Outcome, Trigger};
 pub use apply::{Report, apply};
 pub use guard::{Verdict, rule};
 pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};
-pub use plan::{Action, Change, FieldChange, Plan};
+pub use plan::{Action, Change, FieldChange, Plan, Withheld};
 pub use prepare::{Prepared, Target, prepare};
 
 use crate::desired::Fingerprint;

@@ -17,8 +17,10 @@ pub struct Applied {
     pub kind: Kind,
     /// How it ended.
     pub outcome: Outcome,
-    /// More, in plain words; no attribute value in it. May be empty.
+    /// More, in plain words. May be empty.
     pub detail: String,
+    /// Whether Omni itself said no, so that it will again.
+    pub refused: bool,
 }
 
 /// What the guard held: all changes of one rule, and why.

@@ -5,7 +5,7 @@ use super::{Kind, Memory};
 use crate::desired::{Desired, Entry, Place, Problem, Want};
 use crate::omni::{Edit, Observed, Sighting};
 use crate::settings::{Policy, Prune, Removal};
-use crate::user::{AttributeName, Email, ObservedUser, Schema, UserSpec, Value};
+use crate::user::{AttributeName, Email, ObservedUser, Schema, UserId, UserSpec, Value};
 use std::sync::Arc;
 
 /// One change of one user.
@@ -94,6 +94,17 @@ impl Change {
         }
     }
 
+    /// Whose id it goes by; a user to be made has none.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&UserId> {
+        match &self.action {
+            Action::Delete(user) | Action::Deactivate(user) | Action::Update(user, _) => {
+                Some(&user.id)
+            }
+            Action::Create(_) => None,
+        }
+    }
+
     /// Whether it empties a value that is there.
     #[must_use]
     pub fn clears(&self) -> bool {
@@ -131,7 +142,28 @@ pub struct Plan {
     /// Users named by the roster for whom nothing is to be done.
     pub unchanged: usize,
     /// Why what the roster asks for is not planned, where that is so, in plain words.
-    pub withheld: Vec<String>,
+    pub withheld: Vec<Withheld>,
+}
+
+/// Removals that a plan leaves out, though the roster or its silence asks for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// Why, as a sentence.
+    pub why: String,
+    /// Whose.
+    pub emails: Vec<Email>,
+}
+
+impl std::fmt::Display for Withheld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { why, emails } = self;
+        let (noun, verb) = if emails.len() == 1 {
+            ("removal", "is")
+        } else {
+            ("removals", "are")
+        };
+        write!(f, "{} {noun} {verb} not planned: {why}", emails.len())
+    }
 }
 
 impl Plan {
@@ -152,22 +184,27 @@ impl Plan {
             policy,
         };
         let removals = desired.removals_allowed();
-        let mut unwanted_removals = 0;
+        let mut withheld = Vec::new();
         for (email, entry) in &desired.users {
             if removals.is_err() && !matches!(entry.want, Want::Upsert(_)) {
-                unwanted_removals += 1;
-                continue;
+                withheld.push(email.clone());
+            } else {
+                planner.compare(email, entry, &mut plan);
             }
-            planner.compare(email, entry, &mut plan);
         }
-        if let (Err(why), true) = (&removals, unwanted_removals > 0) {
-            plan.withheld.push(format!(
-                "{unwanted_removals} removals are not planned: {why}"
-            ));
+        if let Err(why) = removals {
+            plan.withhold(why, withheld);
         }
         planner.prune(desired, &mut plan);
         plan.sort();
         plan
+    }
+
+    fn withhold(&mut self, why: String, mut emails: Vec<Email>) {
+        if !emails.is_empty() {
+            emails.sort();
+            self.withheld.push(Withheld { why, emails });
+        }
     }
 
     fn sort(&mut self) {
@@ -198,7 +235,7 @@ impl Planner<'_> {
         let action = match (&entry.want, user) {
             (Want::Upsert(spec), None) => match &spec.display_name {
                 Some(_) => Some(Action::Create(spec.clone())),
-                None => return plan.problems.push(nameless(entry)),
+                None => return plan.problems.push(nameless(email, entry)),
             },
             (Want::Upsert(spec), Some(user)) => self.update(email, spec, user, plan),
             (Want::Delete, Some(user)) => self.removal(user, self.policy.removal),
@@ -227,7 +264,7 @@ impl Planner<'_> {
     ) -> Option<Action> {
         let mut fields = differences(spec, user, self.schema);
         if !user.active {
-            if self.policy.reactivate || self.memory.deactivated.contains(email) {
+            if self.policy.reactivate || self.memory.deactivated.contains(&user.id) {
                 fields.push(FieldChange::Reactivate);
             } else {
                 plan.left_inactive.push(email.clone());
@@ -253,30 +290,16 @@ impl Planner<'_> {
         let doubt = || {
             self.observed
                 .doubt()
-                .map(|why| format!("the listing does not add up: {why}"))
+                .map(|why| format!("The listing does not add up: {why}."))
         };
-        let shrunk = || {
-            let before = self
-                .memory
-                .last_rows
-                .filter(|before| desired.rows * 2 < *before)?;
-            Some(format!(
-                "the roster has {} rows, and the one before had {before}",
-                desired.rows
-            ))
-        };
-        let why_not = desired
-            .pruning_allowed()
-            .err()
-            .or_else(doubt)
-            .or_else(shrunk);
         let missing = self.missing(desired);
-        match why_not {
-            Some(why) if !missing.is_empty() => plan.withheld.push(format!(
-                "{} users that the roster does not name are not removed: {why}",
-                missing.len()
-            )),
-            Some(_) => {}
+        match desired.pruning_allowed().err().or_else(doubt) {
+            Some(why) => {
+                plan.withhold(
+                    why,
+                    missing.into_iter().map(|change| change.email).collect(),
+                );
+            }
             None => plan.changes.extend(missing),
         }
     }
@@ -358,10 +381,11 @@ pub(super) fn differences(
     fields
 }
 
-fn nameless(entry: &Entry) -> Problem {
+fn nameless(email: &Email, entry: &Entry) -> Problem {
     Problem {
         place: entry.place.clone(),
         what: "this user is not in Omni yet and has no display_name".into(),
         remedy: "write one, so that the user can be made".into(),
+        email: Some(email.clone()),
     }
 }

@@ -1,5 +1,6 @@
 //! Everything of a run that only reads: definitions, roster, listing, plan and verdict.
 
+use super::plan::Withheld;
 use super::{
     Applied, Counts, Kind, Memory, Outcome, Plan, Roster, RunError, RunOutcome, Verdict, rule,
 };
@@ -40,7 +41,7 @@ pub struct Prepared {
     /// Users named by the roster for whom nothing is to be done.
     pub unchanged: usize,
     /// Why what the roster asks for is not planned.
-    pub withheld: Vec<String>,
+    pub withheld: Vec<Withheld>,
     /// What a person should know though nothing is wrong.
     pub warnings: Vec<String>,
 }
@@ -107,7 +108,7 @@ fn compare(
             some(&plan.left_inactive)
         ));
     }
-    let verdict = rule(plan, observed.count(), memory, policy);
+    let verdict = rule(plan, observed.count(), desired.rows, memory, policy);
     let protected: Vec<_> = verdict
         .protected()
         .iter()
@@ -158,7 +159,9 @@ impl Prepared {
             .map(|(held, _)| held.clone())
             .collect();
         outcome.warnings.extend(self.warnings.iter().cloned());
-        outcome.withheld.extend(self.withheld.iter().cloned());
+        outcome
+            .withheld
+            .extend(self.withheld.iter().map(ToString::to_string));
         outcome
             .applied
             .extend(self.ambiguous.iter().map(|email| Applied {
@@ -167,6 +170,7 @@ impl Prepared {
                 outcome: Outcome::Failed,
                 detail:
                     "several users in Omni answer to this email; none of them is touched".into(),
+                refused: false,
             }));
     }
 }

@@ -210,7 +210,7 @@ pub struct PlanDoc<'a> {
     frozen: Vec<&'a str>,
     ambiguous: Vec<&'a str>,
     problems: Vec<ProblemDoc<'a>>,
-    withheld: &'a [String],
+    withheld: Vec<WithheldDoc<'a>>,
     warnings: &'a [String],
     requests: usize,
     seconds: u64,
@@ -222,6 +222,12 @@ struct CountsDoc {
     deactivate: usize,
     update: usize,
     create: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct WithheldDoc<'a> {
+    why: &'a str,
+    emails: Vec<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -341,7 +347,14 @@ impl<'a> PlanDoc<'a> {
                 .chain(problems)
                 .map(Into::into)
                 .collect(),
-            withheld: &prepared.withheld,
+            withheld: prepared
+                .withheld
+                .iter()
+                .map(|one| WithheldDoc {
+                    why: &one.why,
+                    emails: one.emails.iter().map(|email| email.as_str()).collect(),
+                })
+                .collect(),
             warnings: &prepared.warnings,
             requests: cost.requests,
             seconds: cost.time.as_secs(),

@@ -1,0 +1,67 @@
+//! Users whose change is not sent again every run: it was refused, or accepted and not kept.
+//!
+//! A change is known by its mark: what is asked for, and what Omni has. Whatever changes in the row or
+//! in Omni changes the mark, and ends the quarantine at once. A change that was done is remembered by
+//! its mark for one run: asked for again, it was not kept, or somebody took it back; so it is sent once
+//! more and looked at afterwards.
+
+use super::plan::{Action, Change};
+use super::{Applied, Outcome};
+use crate::journal::{Memory, Quarantined};
+use chrono::{DateTime, Duration, Utc};
+
+/// How long, after the first failure, the second, and every further one.
+const WAITS: [Duration; 3] = [Duration::hours(1), Duration::hours(4), Duration::hours(24)];
+
+/// Whether a change is not to be sent yet.
+#[must_use]
+pub fn holds(change: &Change, memory: &Memory) -> bool {
+    known(change, memory).is_some_and(|known| known.until > memory.now)
+}
+
+/// Whether a change was done before, and is asked for again.
+#[must_use]
+pub fn is_back(change: &Change, memory: &Memory) -> bool {
+    known(change, memory).is_some()
+}
+
+fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
+    let known = memory.quarantined.get(&change.email)?;
+    (known.mark == mark(change)).then_some(known)
+}
+
+/// What is to be remembered of a change that was tried; `None` where nothing is.
+#[must_use]
+pub fn after(
+    change: &Change,
+    applied: &Applied,
+    memory: &Memory,
+    now: DateTime<Utc>,
+) -> Option<Quarantined> {
+    let failures = match applied.outcome {
+        Outcome::Done if matches!(change.action, Action::Update(..)) => 0,
+        Outcome::Failed if applied.refused => 1,
+        Outcome::NotKept => 1,
+        Outcome::Done | Outcome::Failed | Outcome::Unsent => return None,
+    };
+    let before = known(change, memory).map_or(0, |known| known.failures);
+    let failures = if failures == 0 { 0 } else { before + 1 };
+    let wait = match failures {
+        0 => Duration::zero(),
+        1 => WAITS[0],
+        2 => WAITS[1],
+        _ => WAITS[2],
+    };
+    Some(Quarantined {
+        until: now + wait,
+        failures,
+        mark: mark(change),
+        reason: applied.detail.clone(),
+    })
+}
+
+/// What a change asks for, and what Omni has, in few letters.
+fn mark(change: &Change) -> String {
+    let asked = format!("{:?}", change.action);
+    blake3::hash(asked.as_bytes()).to_hex()[..32].to_owned()
+}
