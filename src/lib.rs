@@ -20,6 +20,7 @@
 pub mod cli;
 pub mod daemon;
 pub mod desired;
+mod file_system;
 pub mod journal;
 pub mod metrics;
 pub mod omni;

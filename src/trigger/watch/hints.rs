@@ -3,7 +3,7 @@
 //! The folders are watched and never the file: a watch on a file goes silent for ever after one
 //! atomic rename. Nothing is filtered by name: a ConfigMap swap names only `..data`, never the CSV.
 
-use super::file_system;
+use crate::file_system;
 use crate::settings::Watch;
 use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -66,7 +66,7 @@ impl Hints {
 
     /// Chooses anew each time, since something may be mounted there later; says so when it differs.
     fn choose(&mut self) -> Means {
-        let means = match (self.watch, file_system::without_events(&self.path)) {
+        let means = match (self.watch, file_system::shared(&self.path)) {
             (Watch::Native, _) => Means::Events("source.watch says so"),
             (Watch::Poll | Watch::Off, _) => Means::Polling("source.watch says so"),
             (Watch::Auto, Some(name)) => Means::Polling(name),

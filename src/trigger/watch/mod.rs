@@ -11,7 +11,6 @@
 //! six of those, at least a minute.
 
 mod eye;
-mod file_system;
 mod hints;
 mod settle;
 

@@ -1,10 +1,11 @@
-//! Which file systems tell of changes.
+//! Which file systems are shared with other machines: they tell of no changes, and their locks and
+//! shared memory can't be relied on.
 
 use std::path::Path;
 
-/// The file system that a path is on, or will be on, if it is one that sends no events when
-/// another machine, or the other side of the mount, writes. Nor does it send an error: it is silent.
-pub(super) fn without_events(path: &Path) -> Option<&'static str> {
+/// The file system that a path is on, or will be on, if another machine, or the other side of the
+/// mount, can write to it too. It sends no events then, nor an error: it is silent.
+pub(crate) fn shared(path: &Path) -> Option<&'static str> {
     let there = path.ancestors().find(|path| path.exists())?;
     let about = rustix::fs::statfs(there).ok()?;
     // The magic numbers are 32 bits wide; the field's width and sign differ from platform to platform.
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_the_silent_ones() {
+    fn knows_the_shared_ones() {
         let table = [
             (0x6969, Some("NFS")),
             (0x517B, Some("SMB")),
@@ -54,6 +55,6 @@ mod tests {
     fn looks_at_what_is_there_of_a_path() {
         let there = std::env::temp_dir();
         let missing = there.join("no/such/folder");
-        assert_eq!(without_events(&missing), without_events(&there));
+        assert_eq!(shared(&missing), shared(&there));
     }
 }
