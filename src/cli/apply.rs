@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
@@ -25,28 +26,54 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
-    let reconciler = Reconciler::new(settings.into(), Metrics::new())?;
-    let mut outcome = reconciler.start(Trigger::Command);
-    let prepared = reconciler.prepare(&target, &stop).await?;
-    let cost = reconciler.cost(&prepared);
-    plan::show(&prepared, cost);
-    prepared.tell(&mut outcome);
-
-    let changes = prepared.verdict.passed().len();
-    if changes > 0 && !arguments.yes && out::can_ask() && !out::ask("Carry this out?") {
+    let max_age = settings.max_age;
+    let journal = super::journal_to_write(&settings, "apply")?;
+    let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
+    let mut run = reconciler.begin(Trigger::Command, &target).await?;
+    let prepared = match reconciler.prepare(&mut run, &target, &stop).await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let outcome = reconciler.abandon(run, error.into()).await;
+            summarise(&outcome);
+            return Ok(Exit::of_run(&outcome));
+        }
+    };
+    plan::show(&prepared, reconciler.cost(&prepared));
+    if !may_go_on(&prepared, arguments.yes, max_age, &stop).await {
+        reconciler.abandon(run, End::Stopped).await;
         out::note("nothing was changed");
         return Ok(Exit::Failed);
     }
-    let progress = Progress::new(changes);
+    let progress = Progress::new(prepared.verdict.passed().len());
     reconciler
-        .carry_out(&prepared, &stop, &mut outcome, |applied| {
-            progress.tell(applied)
-        })
+        .carry_out(&mut run, &prepared, &stop, |applied| progress.tell(applied))
         .await;
     progress.finish();
-    let outcome = reconciler.finish(outcome);
-    summarise(&prepared, &outcome);
+    let outcome = reconciler.finish(run, Some(&prepared)).await;
+    summarise(&outcome);
     Ok(Exit::of_run(&outcome))
+}
+
+/// Asks, where somebody can be asked and there is something to ask about. What was seen is no longer
+/// good for writing when the answer takes too long, and a stop is a no.
+async fn may_go_on(
+    prepared: &Prepared,
+    yes: bool,
+    max_age: Duration,
+    stop: &CancellationToken,
+) -> bool {
+    if yes || prepared.verdict.passed().is_empty() || !out::can_ask() {
+        return !stop.is_cancelled();
+    }
+    let answer = tokio::task::spawn_blocking(|| out::ask("Carry this out?"));
+    tokio::select! {
+        answer = answer => answer.unwrap_or(false) && !stop.is_cancelled(),
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(max_age) => {
+            out::problem("\nno answer for too long: Omni may have changed; run apply again");
+            false
+        }
+    }
 }
 
 /// A bar with the time left where there is a terminal, plain lines elsewhere.
@@ -107,26 +134,21 @@ fn line(applied: &Applied) -> String {
     }
 }
 
-fn summarise(prepared: &Prepared, outcome: &RunOutcome) {
+fn summarise(outcome: &RunOutcome) {
     match &outcome.end {
-        End::Failed(error) => out::problem(&format!("the run ended early: {error}")),
+        End::Failed(error) => out::problem(&format!("error: {error}")),
         End::Stopped => out::problem("the run was stopped; the next one goes on from here"),
         End::Complete | End::PlanOnly => {}
+    }
+    for held in &outcome.held {
+        out::warning(&format!("held: {}", held.why));
     }
     let counts = [
         (outcome.count(Outcome::Done), "done"),
         (outcome.count(Outcome::NotKept), "not kept"),
         (outcome.count(Outcome::Failed), "failed"),
         (outcome.count(Outcome::Unsent), "not sent"),
-        (
-            prepared
-                .verdict
-                .held()
-                .iter()
-                .map(|(held, _)| held.count)
-                .sum(),
-            "held",
-        ),
+        (outcome.held.iter().map(|held| held.count).sum(), "held"),
         (
             outcome
                 .roster

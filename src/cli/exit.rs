@@ -1,6 +1,6 @@
 //! How a process ends.
 
-use crate::reconcile::{End, Outcome, Prepared, RunOutcome};
+use crate::reconcile::{End, Outcome, Prepared, RunError, RunOutcome};
 use std::process::{ExitCode, Termination};
 
 /// An exit code. People script against these numbers. Where several apply, the highest of
@@ -40,6 +40,13 @@ impl Exit {
     pub fn of_run(outcome: &RunOutcome) -> Self {
         let roster = outcome.roster.as_ref();
         highest([
+            (
+                matches!(
+                    outcome.end,
+                    End::Failed(RunError::Settings(_) | RunError::Keys(_))
+                ),
+                Self::Usage,
+            ),
             (
                 !matches!(outcome.end, End::Complete | End::PlanOnly),
                 Self::Failed,

@@ -3,8 +3,8 @@
 use super::{Exit, out};
 use crate::desired::export::{self, Exported};
 use crate::metrics::Metrics;
-use crate::omni::{self, Definitions};
-use crate::reconcile::{Reconciler, RunError};
+use crate::omni::{self, Client, Definitions};
+use crate::reconcile::RunError;
 use crate::settings::Settings;
 use crate::user::Schema;
 use anyhow::Context;
@@ -20,10 +20,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
-    let keys = settings.omni.keys.read()?;
-    let reconciler = Reconciler::new(settings.into(), Metrics::new())?;
-    reconciler.client().begin(&keys);
-    let reader = reconciler.client().reader(&CancellationToken::new());
+    let client = Client::new(&settings.omni, Metrics::new()).map_err(RunError::from)?;
+    client.begin(&settings.omni.keys.read()?);
+    let reader = client.reader(&CancellationToken::new());
     let schema = match reader.definitions().await.map_err(RunError::from)? {
         Definitions::Known(schema) => schema,
         Definitions::Refused(status) => {

@@ -10,20 +10,25 @@
 //! `Command`, an arm in `dispatch`, a test in `tests/cli.rs`, a line in the README.
 
 mod apply;
+mod approve;
 mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod exit;
+mod explain;
 mod export;
 mod health;
+mod history;
 mod out;
 mod plan;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod undo;
 
 pub use exit::Exit;
 
+use crate::journal::{Access, Journal, StateLock};
 use crate::reconcile::{RunError, Target};
 use crate::settings::{self, Environment, KeyError, Settings, SettingsError};
 use crate::shutdown::Signals;
@@ -62,6 +67,13 @@ enum Command {
     Check(check::Arguments),
     /// Writes the organisation's users as a roster
     Export(export::Arguments),
+    /// Tells all about one user: where the roster names them, what Omni has, what would be done, and
+    /// what was
+    Explain(explain::Arguments),
+    /// Lists the runs, or tells of one with its changes
+    History(history::Arguments),
+    /// Lets what a run held through, once
+    Approve(approve::Arguments),
     /// Asks a running daemon whether it is ready
     Health(health::Arguments),
     /// Serves a stand-in for Omni, to try things on
@@ -117,6 +129,9 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Plan(arguments) => plan::run(quiet(load()?, log)?, arguments).await,
         Command::Check(arguments) => check::run(quiet(load()?, log)?, arguments).await,
         Command::Export(arguments) => export::run(quiet(load()?, log)?, arguments).await,
+        Command::Explain(arguments) => explain::run(quiet(load()?, log)?, arguments).await,
+        Command::History(arguments) => history::run(quiet(load()?, log)?, arguments).await,
+        Command::Approve(arguments) => approve::run(quiet(load()?, log)?, arguments).await,
     }
 }
 
@@ -166,6 +181,19 @@ pub fn tell(error: &anyhow::Error) -> Exit {
     } else {
         Exit::Failed
     }
+}
+
+/// The journal, open to write: nobody else may be running.
+fn journal_to_write(settings: &Settings, what: &str) -> anyhow::Result<Journal> {
+    let base_url = settings.omni.base_url()?.to_string();
+    let lock = StateLock::acquire(&settings.state.dir, what)?;
+    Ok(Journal::open(&base_url, Access::Write(lock))?)
+}
+
+/// The journal, open to read, beside whoever writes it.
+fn journal_to_read(settings: &Settings) -> anyhow::Result<Journal> {
+    let base_url = settings.omni.base_url()?.to_string();
+    Ok(Journal::open(&base_url, Access::Read(&settings.state.dir))?)
 }
 
 /// The roster that a command is about: the one it names, else `source.path`.

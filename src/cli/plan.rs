@@ -19,10 +19,9 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
-    let reconciler = Reconciler::new(settings.into(), Metrics::new())?;
-    let prepared = reconciler
-        .prepare(&target, &CancellationToken::new())
-        .await?;
+    let journal = super::journal_to_read(&settings)?;
+    let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
+    let prepared = reconciler.plan(&target, &CancellationToken::new()).await?;
     let cost = reconciler.cost(&prepared);
     if arguments.json {
         let doc = serde_json::to_string_pretty(&PlanDoc::new(&prepared, cost))?;

@@ -1,7 +1,7 @@
 //! Users → a roster that says what they are: read again, it asks for nothing.
 
 use super::cell::{self, Shape};
-use crate::user::{AttributeName, ObservedUser, Schema, Value};
+use crate::user::{AttributeName, Email, ObservedUser, Schema, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A roster that was written.
@@ -25,26 +25,8 @@ pub fn export<'a>(users: impl IntoIterator<Item = &'a ObservedUser>, schema: &Sc
     let mut users: Vec<_> = users.into_iter().collect();
     users.sort_by(|a, b| a.email.cmp(&b.email));
     let (columns, left_out) = columns(&users, schema);
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = ["op", "email", "display_name"].into_iter();
-    write(
-        &mut writer,
-        header.chain(columns.iter().map(AttributeName::as_str)),
-    );
-    for user in &users {
-        let op = if user.active { "upsert" } else { "deactivate" };
-        let cells = columns
-            .iter()
-            .map(|name| user.attribute(name).map(text).unwrap_or_default());
-        let row = [
-            op.to_owned(),
-            user.email.to_string(),
-            user.display_name.to_string(),
-        ];
-        write(&mut writer, row.into_iter().chain(cells));
-    }
-    let bytes = writer.into_inner().expect("a Vec takes every write");
-    let csv = String::from_utf8(bytes).expect("texts between commas are a text");
+    let lines: Vec<_> = users.iter().map(|user| Line::of(user, &columns)).collect();
+    let csv = write(&columns, &lines);
     Exported {
         csv,
         users: users.len(),
@@ -52,10 +34,74 @@ pub fn export<'a>(users: impl IntoIterator<Item = &'a ObservedUser>, schema: &Sc
     }
 }
 
-fn write<I: IntoIterator<Item = T>, T: AsRef<[u8]>>(writer: &mut csv::Writer<Vec<u8>>, row: I) {
-    writer
-        .write_record(row)
-        .expect("a Vec takes every write, and all rows are of one length");
+/// One row of a roster.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What it asks for.
+    pub op: &'static str,
+    /// Whose it is.
+    pub email: Email,
+    /// The name to show.
+    pub display_name: Option<Value>,
+    /// A value for each column.
+    pub values: Vec<Option<Value>>,
+}
+
+impl Line {
+    /// A user as they are.
+    fn of(user: &ObservedUser, columns: &[AttributeName]) -> Self {
+        Self {
+            op: if user.active { "upsert" } else { "deactivate" },
+            email: user.email.clone(),
+            display_name: Value::one(&user.display_name),
+            values: columns
+                .iter()
+                .map(|name| user.attribute(name).cloned())
+                .collect(),
+        }
+    }
+
+    /// That a user is to go.
+    #[must_use]
+    pub fn removal(email: &Email, columns: usize) -> Self {
+        Self {
+            op: "delete",
+            email: email.clone(),
+            display_name: None,
+            values: vec![None; columns],
+        }
+    }
+}
+
+/// Writes rows as a roster with these attributes.
+#[must_use]
+pub fn write(columns: &[AttributeName], lines: &[Line]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut record = |cells: Vec<String>| {
+        writer
+            .write_record(cells)
+            .expect("a Vec takes every write, and all rows are of one length");
+    };
+    let header = ["op", "email", "display_name"].into_iter();
+    record(
+        header
+            .chain(columns.iter().map(AttributeName::as_str))
+            .map(Into::into)
+            .collect(),
+    );
+    for Line {
+        op,
+        email,
+        display_name,
+        values,
+    } in lines
+    {
+        let cell = |value: &Option<Value>| value.as_ref().map(text).unwrap_or_default();
+        let row = [(*op).to_owned(), email.to_string(), cell(display_name)];
+        record(row.into_iter().chain(values.iter().map(cell)).collect());
+    }
+    let bytes = writer.into_inner().expect("a Vec takes every write");
+    String::from_utf8(bytes).expect("texts between commas are a text")
 }
 
 /// The attributes that get a column, and those that can't have one.
@@ -84,7 +130,8 @@ fn columns(users: &[&ObservedUser], schema: &Schema) -> (Vec<AttributeName>, Vec
 }
 
 /// Whether a roster may have a column for an attribute.
-fn is_ours(name: &AttributeName, schema: &Schema) -> bool {
+#[must_use]
+pub fn is_ours(name: &AttributeName, schema: &Schema) -> bool {
     if schema.is_known() {
         schema
             .get(name)

@@ -7,14 +7,17 @@
 //!   is told as unsent.
 //! - **It stops between two changes**, never inside one.
 //! - **A write whose answer was lost is looked up before it is sent again**: it may have been done.
+//! - **Nothing is sent that the ledger does not have**, and it is told what became of it once that is
+//!   known. What is not known, the next run's look at Omni says.
 
 use super::guard::Verdict;
+use super::ledger::Ledger;
 use super::plan::{Action, Change, FieldChange, differences, edit_of};
-use super::{Applied, Kind, Outcome};
+use super::{Applied, Kind, Outcome, RunError};
 use crate::omni::{Edit, Found, OmniError, Writer, backoff};
 use crate::user::{Email, ObservedUser, Schema, UserSpec};
-use futures_util::StreamExt;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How often a write is sent at most, where each answer is lost.
 const ATTEMPTS: u32 = 6;
@@ -25,7 +28,7 @@ pub struct Report {
     /// One for each change that passed, in the order in which they ended.
     pub applied: Vec<Applied>,
     /// Why nothing more was sent, where the run was cut short.
-    pub cut_short: Option<OmniError>,
+    pub cut_short: Option<RunError>,
 }
 
 /// Carries out what passed. `told` hears of each change as it ends.
@@ -33,46 +36,58 @@ pub async fn apply(
     writer: &Writer,
     verdict: &Verdict,
     schema: &Schema,
+    ledger: &Ledger<'_>,
     max_in_flight: usize,
-    mut told: impl FnMut(&Applied),
+    told: impl FnMut(&Applied) + Send,
 ) -> Report {
     let worker = Worker {
         writer,
         schema,
+        ledger,
         end: OnceLock::new(),
     };
-    let mut applied = Vec::new();
+    let ends = Mutex::new((Vec::new(), told));
     let phases: [fn(Kind) -> bool; 3] = [
         Kind::is_removal,
         |kind| kind == Kind::Update,
         |kind| kind == Kind::Create,
     ];
     for phase in phases {
-        // Collected: a stream that holds these closures can't be seen to be `Send`, and the
-        // daemon's loop is a task of its own.
         let changes: Vec<_> = verdict
             .passed()
             .iter()
             .filter(|change| phase(change.kind()))
-            .map(|change| worker.carry_out(change))
             .collect();
-        let mut ends = futures_util::stream::iter(changes).buffer_unordered(max_in_flight);
-        while let Some(one) = ends.next().await {
-            told(&one);
-            applied.push(one);
-        }
+        let next = AtomicUsize::new(0);
+        // Each takes the next change when it has ended one: what waits costs nothing.
+        let hands = (0..max_in_flight).map(|_| async {
+            while let Some(change) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let one = worker.carry_out(change).await;
+                let (applied, told) = &mut *lock(&ends);
+                told(&one);
+                applied.push(one);
+            }
+        });
+        futures_util::future::join_all(hands).await;
     }
+    let (applied, _) = ends.into_inner().unwrap_or_else(PoisonError::into_inner);
     Report {
         applied,
         cut_short: worker.end.into_inner(),
     }
 }
 
+/// A lock that is never held over an await, and that no panic leaves half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Worker<'a> {
     writer: &'a Writer,
     schema: &'a Schema,
+    ledger: &'a Ledger<'a>,
     /// Why nothing more is to be sent; set once.
-    end: OnceLock<OmniError>,
+    end: OnceLock<RunError>,
 }
 
 /// How a change ended, told twice: in full, and without what Omni said of it, which may hold values,
@@ -83,6 +98,8 @@ struct Ending {
     logged: String,
     /// Whether Omni itself said no, so that it will again.
     refused: bool,
+    /// Whether it is known that it was done, or that it was not.
+    known: bool,
 }
 
 impl Ending {
@@ -93,6 +110,7 @@ impl Ending {
             logged: detail.clone(),
             detail,
             refused: false,
+            known: true,
         }
     }
 
@@ -106,6 +124,19 @@ impl Ending {
             detail: error.to_string(),
             logged: error.without_detail(),
             refused: error.is_refusal(),
+            known: true,
+        }
+    }
+
+    /// The answer was lost, and so was the look at what became of it.
+    fn unknown(error: &OmniError) -> Self {
+        let said = |what: &str| format!("whether this was done is not known: {what}");
+        Self {
+            outcome: Outcome::Failed,
+            detail: said(&error.to_string()),
+            logged: said(&error.without_detail()),
+            refused: false,
+            known: false,
         }
     }
 }
@@ -120,7 +151,7 @@ impl Worker<'_> {
     async fn carry_out(&self, change: &Change) -> Applied {
         let ending = match self.end.get() {
             Some(_) => Ending::new(Outcome::Unsent, "not sent: the run ended before"),
-            None => self.settle(change).await,
+            None => self.recorded(change).await,
         };
         let applied = Applied {
             email: change.email.clone(),
@@ -133,58 +164,97 @@ impl Worker<'_> {
         applied
     }
 
+    /// Between two lines in the ledger, the change.
+    async fn recorded(&self, change: &Change) -> Ending {
+        let id = match self.ledger.intend(change).await {
+            Ok(id) => id,
+            Err(error) => {
+                let ending = Ending::new(Outcome::Unsent, format!("not sent: {error}"));
+                self.end_run(error.into());
+                return ending;
+            }
+        };
+        let ending = self.verified(change).await;
+        if ending.known {
+            let Ending {
+                outcome,
+                detail,
+                refused,
+                ..
+            } = &ending;
+            let settled = self
+                .ledger
+                .settle(id, change, *outcome, detail, *refused)
+                .await;
+            settled.unwrap_or_else(|error| self.end_run(error.into()));
+        }
+        ending
+    }
+
+    /// A change that was done before and is asked for again is looked at once it is done: it may be
+    /// one that Omni accepts and does not keep.
+    async fn verified(&self, change: &Change) -> Ending {
+        let ending = self.settle(change).await;
+        let Action::Update(_, fields) = &change.action else {
+            return ending;
+        };
+        if ending.outcome != Outcome::Done || !self.ledger.is_back(change) {
+            return ending;
+        }
+        match self.writer.reader().find(&change.email).await {
+            Ok(Found::One(user)) => self.compare(&edit_of(fields), Some(&user)),
+            Ok(Found::Nobody | Found::Several(_)) | Err(_) => ending,
+        }
+    }
+
+    /// Whoever comes second says the same.
+    fn end_run(&self, error: RunError) {
+        let _ = self.end.set(error);
+    }
+
     /// Sends a change until its outcome is known.
     async fn settle(&self, change: &Change) -> Ending {
         let mut losses = 0;
         loop {
-            let error = match self.send(change).await {
+            let failure = match self.send(change).await {
                 Ok(ending) => return ending,
-                Err(OmniError::Lost(failure)) => {
-                    losses += 1;
-                    tracing::info!(
-                        user = %change.email, kind = %change.kind(), failure = failure.without_detail(),
-                        "the answer to a change was lost; the user is looked up"
-                    );
-                    match self.look_after_loss(change, losses).await {
-                        Ok(After::Settled(ending)) => return ending,
-                        Ok(After::SendAgain) if losses < ATTEMPTS => continue,
-                        Ok(After::SendAgain) => OmniError::Unavailable {
-                            attempts: losses,
-                            failure,
-                        },
-                        Err(error) => error,
-                    }
-                }
-                Err(error) => error,
+                Err(OmniError::Lost(failure)) => failure,
+                Err(error) => return self.conclude(error),
             };
-            return self.conclude(error, losses > 0);
+            losses += 1;
+            tracing::info!(
+                user = %change.email, kind = %change.kind(), failure = failure.without_detail(),
+                "the answer to a change was lost; the user is looked up"
+            );
+            match self.look_after_loss(change, losses).await {
+                Ok(After::Settled(ending)) => return ending,
+                Ok(After::SendAgain) if losses < ATTEMPTS => {}
+                Ok(After::SendAgain) => {
+                    return self.conclude(OmniError::Unavailable {
+                        attempts: losses,
+                        failure,
+                    });
+                }
+                Err(error) => {
+                    let ending = Ending::unknown(&error);
+                    self.conclude(error);
+                    return ending;
+                }
+            }
         }
     }
 
-    /// An error that ends a change, and perhaps the run.
-    fn conclude(&self, error: OmniError, outcome_unknown: bool) -> Ending {
-        let ends_run = error.ends_run();
-        let ending = match (ends_run, outcome_unknown) {
-            (true, true) => Ending {
-                outcome: Outcome::Failed,
-                detail: format!("whether this was done is not known: {error}"),
-                logged: format!(
-                    "whether this was done is not known: {}",
-                    error.without_detail()
-                ),
-                refused: false,
-            },
-            (true, false) => Ending {
-                outcome: Outcome::Unsent,
-                ..Ending::failed(&error)
-            },
-            (false, _) => Ending::failed(&error),
-        };
-        if ends_run {
-            // Whoever comes second says the same.
-            let _ = self.end.set(error);
+    /// An error that ends a change, which was not done, and perhaps the run.
+    fn conclude(&self, error: OmniError) -> Ending {
+        let failed = Ending::failed(&error);
+        if !error.ends_run() {
+            return failed;
         }
-        ending
+        self.end_run(error.into());
+        Ending {
+            outcome: Outcome::Unsent,
+            ..failed
+        }
     }
 
     async fn send(&self, change: &Change) -> Result<Ending, OmniError> {

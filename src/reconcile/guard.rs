@@ -46,6 +46,16 @@ impl Verdict {
         &self.quarantined
     }
 
+    /// Every change of the plan, wherever it ended up.
+    pub fn all(&self) -> impl Iterator<Item = &Change> {
+        let held = self.held.iter().flat_map(|(_, changes)| changes);
+        self.passed
+            .iter()
+            .chain(held)
+            .chain(&self.protected)
+            .chain(&self.quarantined)
+    }
+
     /// Moves what passed so far and is of a kind elsewhere.
     fn take(&mut self, is_of_kind: impl Fn(&Change) -> bool) -> Vec<Change> {
         let passed = std::mem::take(&mut self.passed);
@@ -192,7 +202,7 @@ impl Guard<'_> {
 
 /// Whether someone approved just this: this user, this kind.
 #[must_use]
-pub fn is_approved(change: &Change, memory: &Memory) -> bool {
+pub(super) fn is_approved(change: &Change, memory: &Memory) -> bool {
     change
         .user_id()
         .is_some_and(|id| memory.approved.contains(&(id.clone(), change.kind())))

@@ -1,7 +1,7 @@
 //! What became of a run.
 
 use crate::desired::{Fingerprint, Problem, SourceError};
-use crate::journal::{Counts, Kind, Outcome, Trigger};
+use crate::journal::{Counts, JournalError, Kind, Outcome, RunNumber, Trigger};
 use crate::omni::{ClientError, OmniError};
 use crate::settings::{KeyError, SettingsError};
 use crate::user::Email;
@@ -62,6 +62,9 @@ pub enum RunError {
     /// Omni can't be read, or ended the run.
     #[error(transparent)]
     Omni(#[from] OmniError),
+    /// What is remembered can't be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl From<ClientError> for RunError {
@@ -89,6 +92,8 @@ pub enum End {
 /// A run, told.
 #[derive(Debug)]
 pub struct RunOutcome {
+    /// Its number in the journal, if it has one.
+    pub number: Option<RunNumber>,
     /// What started it.
     pub trigger: Trigger,
     /// When.

@@ -6,6 +6,7 @@ use crate::desired::{Desired, Entry, Place, Problem, Want};
 use crate::omni::{Edit, Observed, Sighting};
 use crate::settings::{Policy, Prune, Removal};
 use crate::user::{AttributeName, Email, ObservedUser, Schema, UserId, UserSpec, Value};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One change of one user.
@@ -205,6 +206,38 @@ impl Plan {
             emails.sort();
             self.withheld.push(Withheld { why, emails });
         }
+    }
+
+    /// Pairs of a removal and a creation under one name: most likely one person with a new address,
+    /// whose history and groups a removal takes away.
+    #[must_use]
+    pub fn renames(&self) -> Vec<String> {
+        let mut made: HashMap<&str, &Email> = HashMap::new();
+        for change in &self.changes {
+            if let Action::Create(UserSpec {
+                display_name: Some(name),
+                ..
+            }) = &change.action
+            {
+                made.insert(name, &change.email);
+            }
+        }
+        let pairs = self
+            .changes
+            .iter()
+            .filter_map(|change| match &change.action {
+                Action::Delete(user) | Action::Deactivate(user) => {
+                    Some((&change.email, *made.get(&*user.display_name)?))
+                }
+                Action::Update(..) | Action::Create(_) => None,
+            });
+        let said = |(old, new)| {
+            format!(
+                "{old} goes and {new} comes under the same name: if they are one person, change the \
+                 address in Omni instead, since a new user starts without groups and content"
+            )
+        };
+        pairs.map(said).collect()
     }
 
     fn sort(&mut self) {

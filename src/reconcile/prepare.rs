@@ -2,7 +2,8 @@
 
 use super::plan::Withheld;
 use super::{
-    Applied, Counts, Kind, Memory, Outcome, Plan, Roster, RunError, RunOutcome, Verdict, rule,
+    Applied, Change, Counts, Kind, Memory, Outcome, Plan, Roster, RunError, RunOutcome, Verdict,
+    rule,
 };
 use crate::desired::{self, Desired, Fingerprint, Problem};
 use crate::omni::{self, Definitions, Observed, Reader};
@@ -30,6 +31,8 @@ pub struct Prepared {
     pub desired: Desired,
     /// Who is in Omni.
     pub observed: Observed,
+    /// What is known of earlier runs.
+    pub memory: Memory,
     /// What may be carried out, and what not.
     pub verdict: Verdict,
     /// What was needed, before the guard.
@@ -46,16 +49,23 @@ pub struct Prepared {
     pub warnings: Vec<String>,
 }
 
-/// Reads, compares and rules. It is given a reader, and so can't write.
+/// What a run sees before it plans.
+#[derive(Debug)]
+pub struct Seen {
+    /// Omni's attribute definitions, or that they can't be had.
+    pub schema: Schema,
+    /// The roster.
+    pub desired: Desired,
+    /// Who is in Omni.
+    pub observed: Observed,
+    warnings: Vec<String>,
+}
+
+/// Reads definitions, roster and listing. It is given a reader, and so can't write.
 ///
 /// # Errors
 /// When the roster or the listing can't be had.
-pub async fn prepare(
-    reader: &Reader,
-    settings: &Settings,
-    target: &Target,
-    memory: &Memory,
-) -> Result<Prepared, RunError> {
+pub async fn look(reader: &Reader, settings: &Settings, target: &Target) -> Result<Seen, RunError> {
     let mut warnings = Vec::new();
     let schema = match reader.definitions().await? {
         Definitions::Known(schema) => schema,
@@ -75,64 +85,81 @@ pub async fn prepare(
     let desired =
         desired::read_settled(&settings.source, path, *is_source, &schema, *known).await?;
     let observed = omni::list(reader).await?;
-    Ok(compare(
-        schema, desired, observed, settings, memory, warnings,
-    ))
-}
-
-fn compare(
-    schema: Schema,
-    desired: Desired,
-    observed: Observed,
-    settings: &Settings,
-    memory: &Memory,
-    mut warnings: Vec<String>,
-) -> Prepared {
-    let policy = &settings.policy;
-    let mut plan = Plan::new(&desired, &observed, &schema, memory, policy);
-    let problems = std::mem::take(&mut plan.problems);
-    let ambiguous = std::mem::take(&mut plan.ambiguous);
-    let withheld = std::mem::take(&mut plan.withheld);
-    let unchanged = plan.unchanged;
-    let drift = Counts::of(plan.changes.iter().map(super::Change::kind));
-    warnings.extend(desired.notes.iter().map(ToString::to_string));
-    warnings.extend(
-        observed
-            .doubt()
-            .map(|why| format!("the listing does not add up: {why}")),
-    );
-    if !plan.left_inactive.is_empty() {
-        warnings.push(format!(
-            "{} upserted by the roster are inactive in Omni and left so (policy.reactivate): {}",
-            people(plan.left_inactive.len()),
-            some(&plan.left_inactive)
-        ));
-    }
-    let verdict = rule(plan, observed.count(), desired.rows, memory, policy);
-    let protected: Vec<_> = verdict
-        .protected()
-        .iter()
-        .map(|change| change.email.clone())
-        .collect();
-    if !protected.is_empty() {
-        warnings.push(format!(
-            "{} protected by policy.protect and not removed: {}",
-            people(protected.len()),
-            some(&protected)
-        ));
-    }
-    Prepared {
+    Ok(Seen {
         schema,
         desired,
         observed,
-        verdict,
-        drift,
-        problems,
-        ambiguous,
-        unchanged,
-        withheld,
         warnings,
+    })
+}
+
+impl Prepared {
+    /// Plans and rules on what was seen: no I/O.
+    #[must_use]
+    pub fn new(seen: Seen, memory: Memory, settings: &Settings) -> Self {
+        let Seen {
+            schema,
+            desired,
+            observed,
+            mut warnings,
+        } = seen;
+        let policy = &settings.policy;
+        let mut plan = Plan::new(&desired, &observed, &schema, &memory, policy);
+        let problems = std::mem::take(&mut plan.problems);
+        let ambiguous = std::mem::take(&mut plan.ambiguous);
+        let withheld = std::mem::take(&mut plan.withheld);
+        let unchanged = plan.unchanged;
+        let drift = Counts::of(plan.changes.iter().map(Change::kind));
+        warnings.extend(desired.notes.iter().map(ToString::to_string));
+        warnings.extend(
+            observed
+                .doubt()
+                .map(|why| format!("the listing does not add up: {why}")),
+        );
+        warnings.extend(left_inactive(&plan.left_inactive));
+        warnings.extend(plan.renames());
+        let verdict = rule(plan, observed.count(), desired.rows, &memory, policy);
+        warnings.extend(set_apart(&verdict));
+        Self {
+            schema,
+            desired,
+            observed,
+            memory,
+            verdict,
+            drift,
+            problems,
+            ambiguous,
+            unchanged,
+            withheld,
+            warnings,
+        }
     }
+}
+
+fn left_inactive(emails: &[Email]) -> Option<String> {
+    (!emails.is_empty()).then(|| {
+        format!(
+            "{} upserted by the roster, inactive in Omni, and left so (policy.reactivate): {}",
+            people(emails.len()),
+            some(emails)
+        )
+    })
+}
+
+fn set_apart(verdict: &Verdict) -> impl Iterator<Item = String> {
+    let said = |changes: &[Change], why: &str| {
+        let emails: Vec<_> = changes.iter().map(|change| change.email.clone()).collect();
+        (!emails.is_empty()).then(|| format!("{} {why}: {}", people(emails.len()), some(&emails)))
+    };
+    let protected = said(
+        verdict.protected(),
+        "protected by policy.protect and not removed",
+    );
+    let quarantined = said(
+        verdict.quarantined(),
+        "in quarantine, since what they need failed before, and tried again later",
+    );
+    protected.into_iter().chain(quarantined)
 }
 
 impl Prepared {

@@ -5,23 +5,23 @@
 //! its mark for one run: asked for again, it was not kept, or somebody took it back; so it is sent once
 //! more and looked at afterwards.
 
+use super::Outcome;
 use super::plan::{Action, Change};
-use super::{Applied, Outcome};
-use crate::journal::{Memory, Quarantined};
-use chrono::{DateTime, Duration, Utc};
+use crate::journal::{Memory, Quarantined, Settled};
+use chrono::Duration;
 
 /// How long, after the first failure, the second, and every further one.
 const WAITS: [Duration; 3] = [Duration::hours(1), Duration::hours(4), Duration::hours(24)];
 
 /// Whether a change is not to be sent yet.
 #[must_use]
-pub fn holds(change: &Change, memory: &Memory) -> bool {
+pub(super) fn holds(change: &Change, memory: &Memory) -> bool {
     known(change, memory).is_some_and(|known| known.until > memory.now)
 }
 
 /// Whether a change was done before, and is asked for again.
 #[must_use]
-pub fn is_back(change: &Change, memory: &Memory) -> bool {
+pub(super) fn is_back(change: &Change, memory: &Memory) -> bool {
     known(change, memory).is_some()
 }
 
@@ -31,21 +31,19 @@ fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
 }
 
 /// What is to be remembered of a change that was tried; `None` where nothing is.
-#[must_use]
-pub fn after(
+pub(super) fn after(
     change: &Change,
-    applied: &Applied,
+    settled: &Settled,
+    refused: bool,
     memory: &Memory,
-    now: DateTime<Utc>,
 ) -> Option<Quarantined> {
-    let failures = match applied.outcome {
+    let before = known(change, memory).map_or(0, |known| known.failures);
+    let failures = match settled.outcome {
         Outcome::Done if matches!(change.action, Action::Update(..)) => 0,
-        Outcome::Failed if applied.refused => 1,
-        Outcome::NotKept => 1,
+        Outcome::Failed if refused => before + 1,
+        Outcome::NotKept => before + 1,
         Outcome::Done | Outcome::Failed | Outcome::Unsent => return None,
     };
-    let before = known(change, memory).map_or(0, |known| known.failures);
-    let failures = if failures == 0 { 0 } else { before + 1 };
     let wait = match failures {
         0 => Duration::zero(),
         1 => WAITS[0],
@@ -53,15 +51,14 @@ pub fn after(
         _ => WAITS[2],
     };
     Some(Quarantined {
-        until: now + wait,
+        until: settled.at + wait,
         failures,
         mark: mark(change),
-        reason: applied.detail.clone(),
+        reason: settled.detail.clone(),
     })
 }
 
 /// What a change asks for, and what Omni has, in few letters.
-fn mark(change: &Change) -> String {
-    let asked = format!("{:?}", change.action);
-    blake3::hash(asked.as_bytes()).to_hex()[..32].to_owned()
+fn mark(change: &Change) -> [u8; 32] {
+    *blake3::hash(format!("{:?}", change.action).as_bytes()).as_bytes()
 }

@@ -43,6 +43,9 @@ fn write_text(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Result 
     for change in verdict.protected() {
         writeln!(out, "  protected, not removed: {}", change.email)?;
     }
+    for change in verdict.quarantined() {
+        writeln!(out, "  in quarantine, tried later: {}", change.email)?;
+    }
     if !out.is_empty() {
         out.push('\n');
     }
@@ -72,6 +75,7 @@ fn write_summary(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Resu
     let others = [
         (held, "held"),
         (verdict.protected().len(), "protected"),
+        (verdict.quarantined().len(), "in quarantine"),
         (desired.frozen.len(), "frozen by bad rows"),
         (problems.len(), "that can't be made"),
         (ambiguous.len(), "ambiguous"),
@@ -129,6 +133,14 @@ pub fn about(time: Duration) -> String {
             humantime::format_duration(Duration::from_secs(seconds))
         ),
     }
+}
+
+/// One change as a plan shows it.
+#[must_use]
+pub fn change_text(change: &Change) -> String {
+    let mut out = String::new();
+    write_change(&mut out, change).expect("a String takes every write");
+    out
 }
 
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
@@ -207,6 +219,7 @@ pub struct PlanDoc<'a> {
     changes: Vec<ChangeDoc<'a>>,
     held: Vec<HeldDoc<'a>>,
     protected: Vec<&'a str>,
+    quarantined: Vec<&'a str>,
     frozen: Vec<&'a str>,
     ambiguous: Vec<&'a str>,
     problems: Vec<ProblemDoc<'a>>,
@@ -330,11 +343,8 @@ impl<'a> PlanDoc<'a> {
                     changes: changes.iter().map(ChangeDoc::from).collect(),
                 })
                 .collect(),
-            protected: verdict
-                .protected()
-                .iter()
-                .map(|change| change.email.as_str())
-                .collect(),
+            protected: emails(verdict.protected()),
+            quarantined: emails(verdict.quarantined()),
             frozen: frozen.into_iter().map(|email| email.as_str()).collect(),
             ambiguous: prepared
                 .ambiguous
@@ -360,6 +370,10 @@ impl<'a> PlanDoc<'a> {
             seconds: cost.time.as_secs(),
         }
     }
+}
+
+fn emails(changes: &[Change]) -> Vec<&str> {
+    changes.iter().map(|change| change.email.as_str()).collect()
 }
 
 impl<'a> From<&'a Change> for ChangeDoc<'a> {

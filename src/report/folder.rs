@@ -64,6 +64,15 @@ impl Reports {
         self.try_write(report, started).map_err(wrong)
     }
 
+    /// That the folder does not answer.
+    pub(super) fn hangs(&self) -> ReportsError {
+        let source = io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
+        ReportsError {
+            folder: self.folder.clone(),
+            source,
+        }
+    }
+
     fn try_write(&self, report: &Report, started: DateTime<Utc>) -> io::Result<PathBuf> {
         std::fs::create_dir_all(&self.folder)?;
         let run = format!("{}-{}-", self.stem, started.format("%Y%m%dT%H%M%S%3fZ"));

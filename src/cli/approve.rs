@@ -1,0 +1,68 @@
+//! `approve`: lets what a run held through, once.
+
+use super::{Exit, out};
+use crate::journal::{Access, Journal, RunNumber, RunRef};
+use crate::reconcile::render::plural;
+use crate::settings::Settings;
+use chrono::{SecondsFormat, Utc};
+use std::str::FromStr;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The run that held it: its number, or `latest`
+    run: RunName,
+    /// Only says what would be approved
+    #[arg(long)]
+    dry: bool,
+}
+
+/// How a person names a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunName(pub(super) RunRef);
+
+impl FromStr for RunName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(number) => Ok(Self(RunRef::Number(RunNumber(number)))),
+            Err(_) if text.eq_ignore_ascii_case("latest") => Ok(Self(RunRef::Latest)),
+            Err(_) => Err("write a run's number, or `latest`".into()),
+        }
+    }
+}
+
+pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
+    let base_url = settings.omni.base_url()?.to_string();
+    let journal = Journal::open(&base_url, Access::Approve(&settings.state.dir))?;
+    let approval = journal
+        .approve(arguments.run.0, &who(), Utc::now(), arguments.dry)
+        .await?;
+    for user in &approval.users {
+        out::result(&format!("{} {}\n", user.kind, user.email));
+    }
+    let changes = plural(approval.users.len(), "change");
+    let run = approval.run;
+    if arguments.dry {
+        out::note(&format!(
+            "{changes} of run {run} would be approved; nothing was"
+        ));
+    } else {
+        let until = approval.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
+        out::note(&format!(
+            "{changes} of run {run} approved, each once, until {until}; a running daemon acts on it at \
+             once, else run `omni-user-sync apply`"
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Who approves, for the record: whoever used sudo, else the user.
+fn who() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    named
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}

@@ -1,0 +1,231 @@
+//! `history`: the runs; one run with its changes; a roster that takes one back.
+
+use super::approve::RunName;
+use super::{Exit, out, undo};
+use crate::journal::{ChangeRecord, Field, FieldRecord, HeldRecord, Journal, RunRecord, RunState};
+use crate::reconcile::{Counts, Kind};
+use crate::settings::Settings;
+use crate::user::Value;
+use anyhow::Context;
+use chrono::SecondsFormat;
+use serde_json::json;
+use std::fmt::Write;
+
+/// So many runs are listed.
+const LISTED: usize = 50;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// One run: its number, or `latest` [default: a list of the last 50]
+    run: Option<RunName>,
+    /// Prints it as JSON
+    #[arg(long)]
+    json: bool,
+    /// Writes a roster that takes that run's changes back, with what it can't on standard error
+    #[arg(long, requires = "run", conflicts_with = "json")]
+    undo: bool,
+}
+
+pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
+    let journal = super::journal_to_read(&settings)?;
+    let Some(name) = arguments.run else {
+        let runs = journal.runs(LISTED).await?;
+        out::result(&list(&runs, arguments.json));
+        return Ok(Exit::Ok);
+    };
+    let run = journal
+        .run(name.0)
+        .await?
+        .context("there is no such run; `history` lists them")?;
+    let changes = journal.changes(run.number).await?;
+    if arguments.undo {
+        return undo::run(&settings, &run, &changes).await;
+    }
+    out::result(&one(&journal, &run, &changes, arguments.json).await?);
+    Ok(Exit::Ok)
+}
+
+fn list(runs: &[RunRecord], as_json: bool) -> String {
+    if as_json {
+        return pretty(&runs.iter().map(run_doc).collect());
+    }
+    if runs.is_empty() {
+        return "no run yet\n".into();
+    }
+    runs.iter().map(line).collect()
+}
+
+/// `   12  2026-11-23T15:00:00Z  schedule  converged   3 done, 5 requests`
+fn line(run: &RunRecord) -> String {
+    let started = run.start.started.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let (outcome, rest) = match &run.state {
+        RunState::Open => ("running".to_owned(), String::new()),
+        RunState::Interrupted => ("interrupted".to_owned(), String::new()),
+        RunState::Ended(end) => {
+            let counts = [
+                (end.done, "done"),
+                (end.failed, "failed"),
+                (end.held, "held"),
+                (end.bad_rows, "bad rows"),
+            ];
+            let counts = counts.iter().filter(|(count, _)| *count > 0);
+            let mut said: Vec<_> = counts
+                .map(|(count, what)| format!("{count} {what}"))
+                .collect();
+            said.push(format!("{} requests", end.requests));
+            (end.outcome.clone(), said.join(", "))
+        }
+    };
+    let trigger = run.start.trigger.as_str();
+    format!(
+        "{:>6}  {started}  {trigger:<9} {outcome:<11} {rest}\n",
+        run.number.0
+    )
+    .trim_end()
+    .to_owned()
+        + "\n"
+}
+
+async fn one(
+    journal: &Journal,
+    run: &RunRecord,
+    changes: &[ChangeRecord],
+    as_json: bool,
+) -> anyhow::Result<String> {
+    let held = journal.held(run.number).await?;
+    if as_json {
+        let mut doc = run_doc(run);
+        doc["changes"] = changes.iter().map(change_doc).collect();
+        doc["held"] = held.iter().map(held_doc).collect();
+        return Ok(pretty(&doc));
+    }
+    let mut text = line(run);
+    if let RunState::Ended(end) = &run.state
+        && !end.detail.is_empty()
+    {
+        writeln!(text, "        {}", end.detail)?;
+    }
+    for change in changes {
+        text.push_str(&change_text(change));
+    }
+    for HeldRecord { rule, why, users } in &held {
+        writeln!(text, "held by policy.{rule} ({}): {why}", users.len())?;
+        for user in users {
+            writeln!(text, "  {:<10} {}", user.kind.as_str(), user.email)?;
+        }
+    }
+    Ok(text)
+}
+
+/// A change with its fields, old => new, and what became of it.
+pub(super) fn change_text(change: &ChangeRecord) -> String {
+    let intent = &change.intent;
+    let at = intent.intended.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let (outcome, detail) = match &change.settled {
+        None => ("unknown", "what became of it is not known yet"),
+        Some(settled) => (settled.outcome.as_str(), settled.detail.as_str()),
+    };
+    let detail = if detail.is_empty() {
+        String::new()
+    } else {
+        format!(" ({detail})")
+    };
+    let approved = if intent.approved { ", approved" } else { "" };
+    let mut text = format!(
+        "  {at}  {:<10} {}: {outcome}{approved}{detail}\n",
+        intent.kind.as_str(),
+        intent.email
+    );
+    for FieldRecord { field, from, to } in &intent.fields {
+        let shown = |value: &Option<Value>| {
+            value
+                .as_ref()
+                .map_or_else(|| "(none)".to_owned(), Value::to_string)
+        };
+        text.push_str(&format!(
+            "      {}: {} => {}\n",
+            field_name(field),
+            shown(from),
+            shown(to)
+        ));
+    }
+    text
+}
+
+pub(super) fn field_name(field: &Field) -> &str {
+    match field {
+        Field::DisplayName => "display_name",
+        Field::Active => "active",
+        Field::Attribute(name) => name.as_str(),
+    }
+}
+
+fn pretty(doc: &serde_json::Value) -> String {
+    format!("{doc:#}\n")
+}
+
+fn run_doc(run: &RunRecord) -> serde_json::Value {
+    let mut doc = json!({
+        "run": run.number.0,
+        "trigger": run.start.trigger.as_str(),
+        "started": run.start.started,
+        "outcome": "running",
+    });
+    match &run.state {
+        RunState::Open => {}
+        RunState::Interrupted => doc["outcome"] = "interrupted".into(),
+        RunState::Ended(end) => {
+            doc["outcome"] = end.outcome.clone().into();
+            doc["ended"] = json!(end.ended);
+            doc["roster"] = json!(end.fingerprint.map(|fingerprint| fingerprint.to_string()));
+            doc["rows"] = json!(end.rows);
+            doc["users"] = json!(end.users);
+            doc["needed"] = json!(end.needed.map(counts_doc));
+            doc["done"] = json!(end.done);
+            doc["failed"] = json!(end.failed);
+            doc["held_changes"] = json!(end.held);
+            doc["bad_rows"] = json!(end.bad_rows);
+            doc["requests"] = json!(end.requests);
+            doc["detail"] = json!(end.detail);
+        }
+    }
+    doc
+}
+
+fn counts_doc(counts: Counts) -> serde_json::Value {
+    Kind::ALL
+        .iter()
+        .map(|kind| (kind.as_str().to_owned(), json!(counts.get(*kind))))
+        .collect()
+}
+
+/// A change for machines.
+pub(super) fn change_doc(change: &ChangeRecord) -> serde_json::Value {
+    let value = |value: &Option<Value>| match value {
+        None => json!(null),
+        Some(Value::One(text)) => json!(text),
+        Some(Value::Many(items)) => json!(items),
+    };
+    let intent = &change.intent;
+    let fields = intent.fields.iter().map(|one| {
+        json!({ "name": field_name(&one.field), "from": value(&one.from), "to": value(&one.to) })
+    });
+    json!({
+        "run": change.run.0,
+        "at": intent.intended,
+        "email": intent.email.as_str(),
+        "id": intent.user_id.as_ref().map(|id| id.as_str()),
+        "kind": intent.kind.as_str(),
+        "approved": intent.approved,
+        "fields": fields.collect::<Vec<_>>(),
+        "outcome": change.settled.as_ref().map_or("unknown", |settled| settled.outcome.as_str()),
+        "detail": change.settled.as_ref().map(|settled| &settled.detail),
+    })
+}
+
+fn held_doc(held: &HeldRecord) -> serde_json::Value {
+    let users = held.users.iter().map(|user| {
+        json!({ "kind": user.kind.as_str(), "email": user.email.as_str(), "id": user.user_id.as_str() })
+    });
+    json!({ "rule": held.rule, "why": held.why, "users": users.collect::<Vec<_>>() })
+}

@@ -1,0 +1,141 @@
+//! One run's page in the journal: what is about to be sent, and what became of it.
+
+use super::guard::is_approved;
+use super::plan::{Action, Change, FieldChange};
+use super::{Outcome, quarantine};
+use crate::journal::{
+    ChangeId, ChangeIntent, Field, FieldRecord, Journal, JournalError, Memory, RunNumber, Settled,
+};
+use crate::user::{ObservedUser, Value};
+use chrono::Utc;
+
+/// Writes a run's changes to the journal.
+#[derive(Debug)]
+pub struct Ledger<'a> {
+    journal: &'a Journal,
+    run: RunNumber,
+    memory: &'a Memory,
+}
+
+impl<'a> Ledger<'a> {
+    /// The page of a run that has begun.
+    #[must_use]
+    pub fn new(journal: &'a Journal, run: RunNumber, memory: &'a Memory) -> Self {
+        Self {
+            journal,
+            run,
+            memory,
+        }
+    }
+
+    /// A change is about to be sent; it is on the disk once this returns.
+    pub(super) async fn intend(&self, change: &Change) -> Result<ChangeId, JournalError> {
+        let intent = ChangeIntent {
+            intended: Utc::now(),
+            email: change.email.clone(),
+            user_id: change.user_id().cloned(),
+            kind: change.kind(),
+            fields: fields_of(change),
+            approved: is_approved(change, self.memory),
+        };
+        self.journal.intend(self.run, &intent).await
+    }
+
+    /// It is known what became of a change.
+    pub(super) async fn settle(
+        &self,
+        id: ChangeId,
+        change: &Change,
+        outcome: Outcome,
+        detail: &str,
+        refused: bool,
+    ) -> Result<(), JournalError> {
+        let settled = Settled {
+            at: Utc::now(),
+            outcome,
+            detail: detail.to_owned(),
+        };
+        self.journal.settle(id, &settled).await?;
+        match quarantine::after(change, &settled, refused, self.memory) {
+            Some(quarantined) => {
+                self.journal
+                    .quarantine_put(&change.email, &quarantined)
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a change was done before, and is asked for again.
+    pub(super) fn is_back(&self, change: &Change) -> bool {
+        quarantine::is_back(change, self.memory)
+    }
+}
+
+/// What a change does, field by field. A removal takes all of them: so that it can be undone.
+fn fields_of(change: &Change) -> Vec<FieldRecord> {
+    match &change.action {
+        Action::Delete(user) => all_of(user),
+        Action::Deactivate(_) => vec![active(true, false)],
+        Action::Update(_, fields) => fields.iter().map(record).collect(),
+        Action::Create(spec) => {
+            let name = spec.display_name.as_deref().and_then(Value::one);
+            let name = FieldRecord {
+                field: Field::DisplayName,
+                from: None,
+                to: name,
+            };
+            let given = spec.attributes.iter().filter(|(_, value)| value.is_some());
+            let given = given.map(|(name, value)| FieldRecord {
+                field: Field::Attribute(name.clone()),
+                from: None,
+                to: value.clone(),
+            });
+            std::iter::once(name).chain(given).collect()
+        }
+    }
+}
+
+fn all_of(user: &ObservedUser) -> Vec<FieldRecord> {
+    let name = FieldRecord {
+        field: Field::DisplayName,
+        from: Value::one(&user.display_name),
+        to: None,
+    };
+    let values = user.attributes.iter().map(|(name, value)| FieldRecord {
+        field: Field::Attribute(name.clone()),
+        from: Some(value.clone()),
+        to: None,
+    });
+    std::iter::once(name).chain(values).collect()
+}
+
+fn record(field: &FieldChange) -> FieldRecord {
+    match field {
+        FieldChange::DisplayName { from, to } => FieldRecord {
+            field: Field::DisplayName,
+            from: Value::one(from),
+            to: Value::one(to),
+        },
+        FieldChange::Reactivate => active(false, true),
+        FieldChange::Attribute {
+            name,
+            from,
+            to,
+            falls_back_to: _,
+        } => FieldRecord {
+            field: Field::Attribute(name.clone()),
+            from: from.clone(),
+            to: to.clone(),
+        },
+    }
+}
+
+fn active(from: bool, to: bool) -> FieldRecord {
+    let value = |active: bool| Value::one(if active { "true" } else { "false" });
+    FieldRecord {
+        field: Field::Active,
+        from: value(from),
+        to: value(to),
+    }
+}
