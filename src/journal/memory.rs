@@ -1,8 +1,16 @@
 //! What earlier runs left behind, as a value.
 
-use crate::user::Email;
-use chrono::{DateTime, Utc};
+use super::roster::Accepted;
+use super::sql::{Count, Time};
+use super::{Journal, JournalError, Kind, Quarantined, held, managed, quarantine};
+use crate::desired::{FileRead, Fingerprint};
+use crate::user::{Email, UserId};
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::Connection;
 use std::collections::{HashMap, HashSet};
+
+/// How far back removals count for the guard.
+pub(super) const GUARDED: TimeDelta = TimeDelta::hours(24);
 
 /// What is known of earlier runs, read once at the start of a run. The planner and the guard have no
 /// clock: the time is in here.
@@ -12,14 +20,25 @@ pub struct Memory {
     pub now: DateTime<Utc>,
     /// Users whom we made, or whom a roster of `source.path` once named.
     pub managed: HashSet<Email>,
-    /// Users whom we deactivated.
-    pub deactivated: HashSet<Email>,
+    /// Users whom we deactivated, by id: one who was removed and made again is somebody else's doing.
+    pub deactivated: HashSet<UserId>,
     /// Since when users have been missing from the roster.
     pub missing_since: HashMap<Email, DateTime<Utc>>,
-    /// How many users were removed in the last 24 hours.
+    /// How many users were removed in the last 24 hours without a person's approval, or may have
+    /// been: what became of it is not known.
     pub removed_lately: usize,
+    /// How many were removed in the last 24 hours, approved or not: the guard's base has them too.
+    pub removed_base: usize,
+    /// Changes that a person approved, and that are not yet done.
+    pub approved: HashSet<(UserId, Kind)>,
+    /// Users whose changes failed, and until when they are left alone; some of that may be over.
+    pub quarantined: HashMap<Email, Quarantined>,
+    /// What the last accepted roster was.
+    pub last_fingerprint: Option<Fingerprint>,
     /// How many rows the last accepted roster had.
     pub last_rows: Option<u64>,
+    /// The files of the last accepted roster, by name.
+    pub last_files: Vec<FileRead>,
 }
 
 impl Memory {
@@ -32,7 +51,66 @@ impl Memory {
             deactivated: HashSet::new(),
             missing_since: HashMap::new(),
             removed_lately: 0,
+            removed_base: 0,
+            approved: HashSet::new(),
+            quarantined: HashMap::new(),
+            last_fingerprint: None,
             last_rows: None,
+            last_files: Vec::new(),
         }
     }
+}
+
+impl Journal {
+    /// What the planner and the guard need to know, all of one moment.
+    ///
+    /// # Errors
+    /// When it can't be read; then nothing may be planned.
+    pub async fn memory(&self, now: DateTime<Utc>) -> Result<Memory, JournalError> {
+        self.read(move |db| memory(db, now)).await
+    }
+}
+
+fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
+    let managed: Vec<(Email, _)> = managed::all(db)?;
+    let missing = managed
+        .iter()
+        .filter_map(|(email, since)| Some((email.clone(), (*since)?)));
+    let missing_since = missing.collect();
+    let deactivated: Vec<(UserId, Email)> = managed::all_deactivated(db)?;
+    let (removed_lately, removed_base) = removed(db, now)?;
+    let last = Accepted::load(db)?;
+    Ok(Memory {
+        now,
+        managed: managed.into_iter().map(|(email, _)| email).collect(),
+        deactivated: deactivated.into_iter().map(|(id, _)| id).collect(),
+        missing_since,
+        removed_lately,
+        removed_base,
+        approved: held::approvals(db, now)?,
+        quarantined: quarantine::all(db)?,
+        last_fingerprint: last.as_ref().map(|last| last.fingerprint),
+        last_rows: last.as_ref().map(|last| last.rows),
+        last_files: last.map_or_else(Vec::new, |last| last.files),
+    })
+}
+
+/// How many users were removed lately, or may have been: without approval, and in all. A user who
+/// is removed twice, since a lost answer made us try again, is one. A time in the future is one
+/// too: the clock was put back.
+fn removed(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<(usize, usize)> {
+    db.prepare_cached(
+        "SELECT count(DISTINCT CASE WHEN approved = 0 THEN coalesce(user_id, email_key) END),
+                count(DISTINCT coalesce(user_id, email_key))
+         FROM changes
+         WHERE kind IN ('delete', 'deactivate') AND coalesce(settled, intended) > ?1
+            AND (settled IS NULL OR outcome = 'done')",
+    )?
+    .query_row([Time(now - GUARDED)], |row| {
+        let count = |at| {
+            row.get(at)
+                .map(|Count(count)| usize::try_from(count).unwrap_or(usize::MAX))
+        };
+        Ok((count(0)?, count(1)?))
+    })
 }

@@ -20,6 +20,16 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Command,
+        Self::Start,
+        Self::Schedule,
+        Self::File,
+        Self::Signal,
+        Self::Retry,
+    ];
+
     /// The word for logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -90,6 +100,12 @@ impl Counts {
         counts
     }
 
+    /// The number of each kind, in the order of [`Kind::ALL`].
+    #[must_use]
+    pub fn new(numbers: [usize; 4]) -> Self {
+        Self(numbers)
+    }
+
     /// How many of a kind.
     #[must_use]
     pub fn get(&self, kind: Kind) -> usize {
@@ -117,6 +133,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Done, Self::NotKept, Self::Failed, Self::Unsent];
+
     /// The word for logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

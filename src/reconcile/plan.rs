@@ -227,7 +227,7 @@ impl Planner<'_> {
     ) -> Option<Action> {
         let mut fields = differences(spec, user, self.schema);
         if !user.active {
-            if self.policy.reactivate || self.memory.deactivated.contains(email) {
+            if self.policy.reactivate || self.memory.deactivated.contains(&user.id) {
                 fields.push(FieldChange::Reactivate);
             } else {
                 plan.left_inactive.push(email.clone());

@@ -1,0 +1,108 @@
+//! The fields of a change, and how they are kept: as JSON, which a person can read in the file too.
+
+use crate::user::{AttributeName, Value};
+use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
+use serde::{Deserialize, Serialize};
+
+/// A field of a user. An attribute may well be called `active`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The name shown.
+    DisplayName,
+    /// Whether the user may log in; its values are `true` and `false`.
+    Active,
+    /// An attribute.
+    Attribute(AttributeName),
+}
+
+/// One field that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldRecord {
+    /// Which.
+    pub field: Field,
+    /// What it is.
+    pub from: Option<Value>,
+    /// What it is to be; `None` clears it.
+    pub to: Option<Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    field: StoredField,
+    from: Option<StoredValue>,
+    to: Option<StoredValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredField {
+    DisplayName,
+    Active,
+    Attribute(Box<str>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredValue {
+    One(Box<str>),
+    Many(Box<[Box<str>]>),
+}
+
+pub(super) fn to_json(fields: &[FieldRecord]) -> String {
+    let stored: Vec<_> = fields.iter().map(Stored::from).collect();
+    serde_json::to_string(&stored).expect("texts and lists of them are always JSON")
+}
+
+pub(super) fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldRecord>> {
+    let stored: Vec<Stored> = serde_json::from_str(json.as_str()?)
+        .map_err(|_| FromSqlError::Other("not the fields of a change".into()))?;
+    Ok(stored.into_iter().map(FieldRecord::from).collect())
+}
+
+impl From<&FieldRecord> for Stored {
+    fn from(record: &FieldRecord) -> Self {
+        let FieldRecord { field, from, to } = record;
+        Self {
+            field: match field {
+                Field::DisplayName => StoredField::DisplayName,
+                Field::Active => StoredField::Active,
+                Field::Attribute(name) => StoredField::Attribute(name.as_str().into()),
+            },
+            from: from.clone().map(StoredValue::from),
+            to: to.clone().map(StoredValue::from),
+        }
+    }
+}
+
+impl From<Stored> for FieldRecord {
+    fn from(stored: Stored) -> Self {
+        let Stored { field, from, to } = stored;
+        Self {
+            field: match field {
+                StoredField::DisplayName => Field::DisplayName,
+                StoredField::Active => Field::Active,
+                StoredField::Attribute(name) => Field::Attribute(AttributeName::new(&name)),
+            },
+            from: from.map(Value::from),
+            to: to.map(Value::from),
+        }
+    }
+}
+
+impl From<Value> for StoredValue {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::One(text) => Self::One(text),
+            Value::Many(items) => Self::Many(items),
+        }
+    }
+}
+
+impl From<StoredValue> for Value {
+    fn from(stored: StoredValue) -> Self {
+        match stored {
+            StoredValue::One(text) => Self::One(text),
+            StoredValue::Many(items) => Self::Many(items),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One writing process per state folder.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The most bytes that are read of who holds a lock.
+const MAX_NOTE: u64 = 256;
+
+/// The right to write to a state folder. It ends when this is dropped, and with the process however
+/// that ends: the kernel takes it back. The file stays, since removing it would let two processes
+/// hold locks on two files of the same name.
+#[derive(Debug)]
+pub struct StateLock {
+    /// Holds the lock for as long as it is open.
+    _file: File,
+    dir: PathBuf,
+}
+
+/// Why the state folder is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("the state folder {} is in use by {holder}; wait for it to end, or stop it", .dir.display())]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// The folder can't be made or used.
+    #[error(
+        "the state folder {} can't be used; see to it that state.dir is a folder on a local disk that this program's user can write to",
+        .dir.display()
+    )]
+    Unusable {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Who holds a state folder, as far as is known: a process that has just taken it may not have
+/// written so yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder(Option<(String, u32, DateTime<Utc>)>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => f.write_str("another process"),
+            Some((what, pid, since)) => {
+                let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+                write!(f, "`{what}` (pid {pid}, since {since})")
+            }
+        }
+    }
+}
+
+impl StateLock {
+    /// Takes a state folder for a command (`run`, `apply`), and makes the folder if it is missing.
+    /// Never waits.
+    ///
+    /// # Errors
+    /// Says who has it, or what keeps it from being used.
+    pub fn acquire(dir: &Path, what: &str) -> Result<Self, LockError> {
+        let unusable = |source| LockError::Unusable {
+            dir: dir.to_owned(),
+            source,
+        };
+        let mut file = open(dir).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::InUse {
+                    dir: dir.to_owned(),
+                    holder: read_holder(&mut file),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        write_holder(&mut file, what).map_err(unusable)?;
+        Ok(Self {
+            _file: file,
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn open(dir: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.mode(0o600).open(dir.join("lock"))?;
+    // The umask may have taken from the mode, and an older file may have another.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+fn write_holder(file: &mut File, what: &str) -> io::Result<()> {
+    let since = Utc::now().to_rfc3339();
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(format!("{what}\n{}\n{since}\n", std::process::id()).as_bytes())
+}
+
+fn read_holder(file: &mut File) -> Holder {
+    let mut note = String::new();
+    // Who it is, is for the message alone: what can't be read is not known.
+    let _ = file.take(MAX_NOTE).read_to_string(&mut note);
+    Holder(parse_holder(&note))
+}
+
+fn parse_holder(note: &str) -> Option<(String, u32, DateTime<Utc>)> {
+    let mut lines = note.lines();
+    let (what, pid, since) = (lines.next()?, lines.next()?, lines.next()?);
+    Some((what.to_owned(), pid.parse().ok()?, since.parse().ok()?))
+}

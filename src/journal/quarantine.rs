@@ -1,0 +1,94 @@
+//! Users whose changes keep failing, and until when they are left alone. How long that is, is for
+//! [`reconcile`](crate::reconcile) to say.
+
+use super::sql::Time;
+use super::{Journal, JournalError};
+use crate::user::Email;
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, Row};
+use std::collections::HashMap;
+
+/// Why a user is left alone, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// How often in a row it failed.
+    pub failures: u32,
+    /// What was wanted of the user and what was there when it failed, hashed: when that is another,
+    /// it may work.
+    pub mark: [u8; 32],
+    /// Why it failed the last time, in plain words.
+    pub reason: String,
+}
+
+impl Journal {
+    /// Puts a user into quarantine, or changes why and for how long.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn quarantine_put(
+        &self,
+        email: &Email,
+        quarantined: &Quarantined,
+    ) -> Result<(), JournalError> {
+        let (email, quarantined) = (email.clone(), quarantined.clone());
+        self.write(move |db| put(db, &email, &quarantined)).await
+    }
+
+    /// Takes a user out of quarantine, if they are in it.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn quarantine_clear(&self, email: &Email) -> Result<(), JournalError> {
+        let key = email.folded().into_owned();
+        self.write(move |db| {
+            db.prepare_cached("DELETE FROM quarantine WHERE email_key = ?1")?
+                .execute([key])
+                .map(drop)
+        })
+        .await
+    }
+}
+
+fn put(db: &Connection, email: &Email, quarantined: &Quarantined) -> rusqlite::Result<()> {
+    let Quarantined {
+        until,
+        failures,
+        mark,
+        reason,
+    } = quarantined;
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO quarantine (email_key, email, until, failures, mark, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute((email.folded(), email, Time(*until), failures, mark, reason))
+    .map(drop)
+}
+
+pub(super) fn get(db: &Connection, email: &Email) -> rusqlite::Result<Option<Quarantined>> {
+    db.prepare_cached("SELECT * FROM quarantine WHERE email_key = ?1")?
+        .query_row([email.folded()], read)
+        .optional()
+}
+
+pub(super) fn all(db: &Connection) -> rusqlite::Result<HashMap<Email, Quarantined>> {
+    db.prepare_cached("SELECT * FROM quarantine")?
+        .query_map([], |row| Ok((row.get("email")?, read(row)?)))?
+        .collect()
+}
+
+/// Forgets who has long been let go and has not been seen to fail since.
+pub(super) fn prune(db: &Connection, before: DateTime<Utc>) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM quarantine WHERE until < ?1", [Time(before)])
+        .map(drop)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Quarantined> {
+    Ok(Quarantined {
+        until: row.get::<_, Time>("until")?.0,
+        failures: row.get("failures")?,
+        mark: row.get("mark")?,
+        reason: row.get("reason")?,
+    })
+}

@@ -1,0 +1,96 @@
+//! The tables, by version.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// The steps from each version to the next. A step that has been released is never altered: a
+/// journal out there has gone through it.
+pub(super) const STEPS: &[&str] = &[include_str!("schema/1.sql")];
+
+/// Marks a file as a journal of ours (`OUSJ`).
+pub(super) const APPLICATION_ID: i64 = 0x4F55_534A;
+
+/// The version of a database that has gone through these steps.
+pub(super) fn newest(steps: &[&str]) -> i64 {
+    i64::try_from(steps.len()).unwrap_or(i64::MAX)
+}
+
+/// The version of a database.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// The mark of the program that a database is of.
+pub(super) fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "application_id", |row| row.get(0))
+}
+
+/// Makes the tables of an empty database, for an organisation.
+pub(super) fn create(connection: &mut Connection, base_url: &str) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    take_steps(&transaction, STEPS)?;
+    transaction.execute(
+        "INSERT INTO organisation (id, base_url) VALUES (1, ?1)",
+        [base_url],
+    )?;
+    transaction.commit()
+}
+
+/// Takes the steps that a database has not taken yet: all of them, or none.
+pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    take_steps(&transaction, steps)?;
+    transaction.commit()
+}
+
+fn take_steps(connection: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    let taken = usize::try_from(version(connection)?).unwrap_or(usize::MAX);
+    for step in steps.iter().skip(taken) {
+        connection.execute_batch(step)?;
+    }
+    connection.pragma_update(None, "user_version", newest(steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATER: &str = "ALTER TABLE managed ADD COLUMN why TEXT; UPDATE managed SET why = 'old';";
+
+    fn first() -> Connection {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        create(&mut connection, "https://a.example").expect("the tables");
+        connection
+            .execute(
+                "INSERT INTO managed VALUES ('a@x.co', 'A@x.co', 1, NULL)",
+                [],
+            )
+            .expect("a row");
+        connection
+    }
+
+    #[test]
+    fn an_older_database_takes_the_steps_it_lacks_and_no_other() {
+        let mut connection = first();
+        let before = version(&connection).expect("a version");
+        let steps = [STEPS, &[LATER]].concat();
+        for _ in 0..2 {
+            migrate(&mut connection, &steps).expect("it is brought up to date");
+            assert_eq!(version(&connection), Ok(before + 1));
+        }
+        let why: String = connection
+            .query_row("SELECT why FROM managed", [], |row| row.get(0))
+            .expect("the row is still there");
+        assert_eq!(why, "old");
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_all_as_it_was() {
+        let mut connection = first();
+        let before = version(&connection);
+        let steps = [STEPS, &[LATER, "no SQL"]].concat();
+        assert!(migrate(&mut connection, &steps).is_err());
+        assert_eq!(version(&connection), before);
+        assert!(connection.prepare("SELECT why FROM managed").is_err());
+    }
+}

@@ -1,0 +1,125 @@
+-- Version 1. Times are milliseconds since 1970 (UTC), but for the files' own times, which are
+-- nanoseconds. An email stands as it was written, and folded as the key.
+
+CREATE TABLE organisation (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    base_url TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice
+    trigger TEXT NOT NULL,
+    is_source INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    interrupted INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER, -- all from here on NULL until the end
+    outcome TEXT,
+    fingerprint BLOB,
+    rows INTEGER,
+    users INTEGER,
+    need_delete INTEGER,
+    need_deactivate INTEGER,
+    need_update INTEGER,
+    need_create INTEGER,
+    done INTEGER,
+    failed INTEGER,
+    held INTEGER,
+    bad_rows INTEGER,
+    requests INTEGER,
+    detail TEXT
+) STRICT;
+CREATE INDEX runs_by_start ON runs (started);
+CREATE INDEX runs_open ON runs (number) WHERE ended IS NULL AND interrupted = 0;
+
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    intended INTEGER NOT NULL,
+    email_key TEXT NOT NULL,
+    email TEXT NOT NULL,
+    user_id TEXT,
+    kind TEXT NOT NULL,
+    fields TEXT NOT NULL,
+    approved INTEGER NOT NULL,
+    settled INTEGER, -- NULL: sent or about to be, and what became of it is not known
+    outcome TEXT,
+    detail TEXT
+) STRICT;
+CREATE INDEX changes_by_run ON changes (run);
+CREATE INDEX changes_by_email ON changes (email_key, id);
+CREATE INDEX changes_unsettled ON changes (id) WHERE settled IS NULL;
+CREATE INDEX removals_by_time ON changes (coalesce(settled, intended))
+    WHERE kind IN ('delete', 'deactivate');
+
+CREATE TABLE managed (
+    email_key TEXT PRIMARY KEY,
+    email TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    missing_since INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deactivated (
+    user_id TEXT PRIMARY KEY,
+    email_key TEXT NOT NULL,
+    email TEXT NOT NULL,
+    since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deactivated_by_email ON deactivated (email_key);
+
+CREATE TABLE roster (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    accepted INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    rows INTEGER NOT NULL
+) STRICT;
+CREATE TABLE roster_files (
+    name TEXT PRIMARY KEY,
+    modified INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A schedule may hold the same users a hundred times a day: they are kept once.
+CREATE TABLE held_sets (
+    id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE held_users (
+    held_set INTEGER NOT NULL REFERENCES held_sets ON DELETE CASCADE,
+    user_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    email TEXT NOT NULL,
+    PRIMARY KEY (held_set, user_id, kind)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE held (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    rule TEXT NOT NULL,
+    why TEXT NOT NULL,
+    held_set INTEGER NOT NULL REFERENCES held_sets,
+    PRIMARY KEY (run, rule)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX held_by_set ON held (held_set);
+
+CREATE TABLE approvals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL,
+    approved_by TEXT NOT NULL,
+    approved INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) STRICT;
+CREATE TABLE approved_users (
+    approval INTEGER NOT NULL REFERENCES approvals ON DELETE CASCADE,
+    user_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    email TEXT NOT NULL,
+    used_by INTEGER, -- the change
+    PRIMARY KEY (user_id, kind, approval)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX approved_users_by_approval ON approved_users (approval);
+
+CREATE TABLE quarantine (
+    email_key TEXT PRIMARY KEY,
+    email TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    mark BLOB NOT NULL,
+    reason TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
