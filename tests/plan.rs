@@ -133,11 +133,18 @@ fn case() -> impl Strategy<Value = Case> {
                 policy,
                 memory: Memory {
                     managed: picked(managed),
-                    deactivated: picked(deactivated),
+                    deactivated: picked(deactivated).iter().map(id_of).collect(),
                     ..Memory::empty(Utc::now())
                 },
             },
         )
+}
+
+/// The id that [`observed_user`] gives the user with this address.
+fn id_of(email: &Email) -> UserId {
+    let folded = email.folded();
+    let number = folded.trim_start_matches('u').trim_end_matches("@x.co");
+    UserId::parse(&format!("id-{number}")).expect("an id")
 }
 
 fn picked(bits: u8) -> HashSet<Email> {
@@ -346,7 +353,7 @@ proptest! {
                             FieldChange::DisplayName { .. } => spec.display_name.is_some(),
                             FieldChange::Reactivate => {
                                 case.policy.reactivate
-                                    || case.memory.deactivated.contains(&change.email)
+                                    || case.memory.deactivated.contains(&id_of(&change.email))
                             }
                             FieldChange::Attribute { name, .. } => {
                                 spec.attributes.iter().any(|(have, _)| have == name)

@@ -87,6 +87,7 @@ impl Journal {
     }
 
     /// The changes of which is not known what became of them, in the order in which they were sent.
+    /// To be asked before a run sends anything: what is under way is among them.
     ///
     /// # Errors
     /// When it can't be read.

@@ -111,9 +111,8 @@ fn empty(base_url: &str) -> rusqlite::Result<Connection> {
 fn is_there(path: &Path) -> Result<bool, JournalError> {
     let unusable = |error| JournalError::unusable(path, error);
     match fs::metadata(path) {
-        Ok(about) if about.is_file() && about.len() == 0 => {
-            Err(JournalError::damaged(path, "the file is empty"))
-        }
+        Ok(about) if !about.is_file() => Err(JournalError::damaged(path, "it is not a file")),
+        Ok(about) if about.len() == 0 => Err(JournalError::damaged(path, "the file is empty")),
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if with_ending(path, "-wal").try_exists().map_err(unusable)? {

@@ -74,7 +74,7 @@ pub enum RunState {
     /// It was killed: another process has taken its place, or another run has begun.
     Interrupted,
     /// It came to an end.
-    Ended(RunEnd),
+    Ended(Box<RunEnd>),
 }
 
 /// A run, as the journal knows it.
@@ -225,7 +225,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
             is_source: row.get("is_source")?,
         },
         state: match ended {
-            Some(Time(ended)) => RunState::Ended(read_end(row, ended)?),
+            Some(Time(ended)) => RunState::Ended(Box::new(read_end(row, ended)?)),
             None if interrupted => RunState::Interrupted,
             None => RunState::Open,
         },

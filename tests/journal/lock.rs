@@ -1,0 +1,59 @@
+//! One writing process per state folder.
+
+use super::support::State;
+use omni_user_sync::journal::{LockError, StateLock};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn mode(path: &Path) -> u32 {
+    let about = std::fs::metadata(path).expect("it is there");
+    about.permissions().mode() & 0o777
+}
+
+#[test]
+fn only_one_has_a_state_folder_at_a_time() {
+    let state = State::new();
+    let held = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
+    let error = StateLock::acquire(&state.dir(), "apply").expect_err("it is held");
+    assert!(matches!(error, LockError::InUse { .. }));
+    let said = error.to_string();
+    let by = format!("is in use by `run` (pid {}, since 20", std::process::id());
+    assert!(said.contains(&by), "{said}");
+    assert!(said.contains(&state.dir().display().to_string()), "{said}");
+    assert!(said.ends_with("wait for it to end, or stop it"), "{said}");
+    drop(held);
+    StateLock::acquire(&state.dir(), "apply").expect("nobody has it any more");
+}
+
+#[test]
+fn folder_and_lock_are_for_nobody_else() {
+    let state = State::new();
+    drop(StateLock::acquire(&state.dir(), "run").expect("nobody has it"));
+    assert_eq!(mode(&state.dir()), 0o700);
+    assert_eq!(mode(&state.file("lock")), 0o600);
+}
+
+#[test]
+fn a_holder_that_left_no_note_is_still_a_holder() {
+    let state = State::new();
+    let _held = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
+    std::fs::write(state.file("lock"), "").expect("ours");
+    let error = StateLock::acquire(&state.dir(), "apply").expect_err("it is held");
+    assert!(
+        error.to_string().contains("in use by another process;"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_folder_that_is_none_is_told() {
+    let state = State::new();
+    std::fs::write(state.dir(), "").expect("ours");
+    let error = StateLock::acquire(&state.dir(), "run").expect_err("it is a file");
+    let said = error.to_string();
+    assert!(matches!(error, LockError::Unusable { .. }));
+    assert!(
+        said.contains("state.dir is a folder on a local disk"),
+        "{said}"
+    );
+}

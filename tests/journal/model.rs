@@ -1,0 +1,179 @@
+//! Whatever happens in whatever order, with restarts in between: approvals and counts are those of
+//! a small model.
+
+use super::support::{State, at, held, id, intent, settled, start};
+use omni_user_sync::journal::{ChangeId, ChangeIntent, Journal, Kind, Outcome, RunRef};
+use omni_user_sync::user::UserId;
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+
+const NAMES: [&str; 4] = ["ann", "bob", "cid", "dan"];
+const HOUR: i64 = 3600;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Intend(usize, Kind, bool),
+    Settle(usize, Outcome),
+    Resolve(usize, bool),
+    /// Holds the users of these bits, and approves them.
+    Approve(u8, Kind),
+    Wait(i64),
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = || prop::sample::select(vec![Kind::Delete, Kind::Deactivate, Kind::Update]);
+    let outcome = prop::sample::select(Outcome::ALL.to_vec());
+    prop_oneof![
+        4 => (0..NAMES.len(), kind(), any::<bool>()).prop_map(|(user, kind, approved)| Step::Intend(user, kind, approved)),
+        4 => (any::<usize>(), outcome).prop_map(|(change, outcome)| Step::Settle(change, outcome)),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(change, done)| Step::Resolve(change, done)),
+        2 => (1u8..16, kind()).prop_map(|(users, kind)| Step::Approve(users, kind)),
+        2 => (1i64..20).prop_map(Step::Wait),
+        1 => Just(Step::Restart),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    now: i64,
+    open: Vec<(ChangeId, ChangeIntent)>,
+    /// When it was known to be done, and what.
+    done: Vec<(i64, ChangeIntent)>,
+    /// Until when; one that is used up is taken out.
+    approvals: HashMap<(UserId, Kind), i64>,
+}
+
+impl Model {
+    fn take(&mut self, number: usize) -> Option<(ChangeId, ChangeIntent)> {
+        let at = number.checked_rem(self.open.len())?;
+        Some(self.open.remove(at))
+    }
+
+    fn done(&mut self, intent: ChangeIntent) {
+        let user = intent.user_id.clone().expect("none of them is made");
+        self.approvals.remove(&(user, intent.kind));
+        self.done.push((self.now, intent));
+    }
+
+    fn approved(&self) -> HashSet<(UserId, Kind)> {
+        let good = self
+            .approvals
+            .iter()
+            .filter(|(_, until)| **until > self.now);
+        good.map(|(what, _)| what.clone()).collect()
+    }
+
+    fn removed(&self, with_approved: bool) -> usize {
+        let open = self
+            .open
+            .iter()
+            .map(|(_, intent)| (intent.intended, intent));
+        let done = self.done.iter().map(|(when, intent)| (at(*when), intent));
+        let since = at(self.now - 24 * HOUR);
+        let counts = |when, intent: &ChangeIntent| {
+            when > since && intent.kind.is_removal() && (with_approved || !intent.approved)
+        };
+        let users = open
+            .chain(done)
+            .filter(|(when, intent)| counts(*when, intent))
+            .map(|(_, intent)| intent.user_id.clone());
+        users.collect::<HashSet<_>>().len()
+    }
+}
+
+async fn take_step(step: Step, model: &mut Model, journal: &mut Option<Journal>, state: &State) {
+    if matches!(step, Step::Restart) {
+        journal.take();
+        *journal = Some(state.open());
+        return;
+    }
+    let journal = journal.as_ref().expect("it is open");
+    match step {
+        Step::Restart => {}
+        Step::Wait(hours) => model.now += hours * HOUR,
+        Step::Intend(user, kind, approved) => {
+            let run = journal.begin(start(model.now)).await.expect("written");
+            let intent = ChangeIntent {
+                approved,
+                ..intent(kind, NAMES[user], model.now)
+            };
+            let id = journal.intend(run, &intent).await.expect("written");
+            model.open.push((id, intent));
+        }
+        Step::Settle(number, outcome) => {
+            let Some((id, intent)) = model.take(number) else {
+                return;
+            };
+            journal
+                .settle(id, &settled(outcome, model.now))
+                .await
+                .expect("written");
+            if outcome == Outcome::Done {
+                model.done(intent);
+            }
+        }
+        Step::Resolve(number, was_done) => {
+            let Some((id, intent)) = model.take(number) else {
+                return;
+            };
+            journal
+                .resolve(id, was_done, at(model.now))
+                .await
+                .expect("written");
+            if was_done {
+                model.done(intent);
+            }
+        }
+        Step::Approve(bits, kind) => {
+            let names: Vec<_> = NAMES
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| bits & (1 << number) != 0)
+                .map(|(_, name)| *name)
+                .collect();
+            let run = journal.begin(start(model.now)).await.expect("written");
+            journal
+                .hold(run, &[held("rule", kind, &names)])
+                .await
+                .expect("written");
+            let beside = state.approve();
+            beside
+                .approve(RunRef::Number(run), "root", at(model.now), false)
+                .await
+                .expect("written");
+            let until = model.now + 24 * HOUR;
+            model
+                .approvals
+                .extend(names.iter().map(|name| ((id(name), kind), until)));
+        }
+    }
+}
+
+async fn follow(steps: Vec<Step>) {
+    let state = State::new();
+    let mut journal = Some(state.open());
+    let mut model = Model::default();
+    for step in steps {
+        take_step(step, &mut model, &mut journal, &state).await;
+        let open = journal.as_ref().expect("it is open");
+        let memory = open.memory(at(model.now)).await.expect("read");
+        assert_eq!(memory.approved, model.approved());
+        assert_eq!(memory.removed_lately, model.removed(false));
+        assert_eq!(memory.removed_base, model.removed(true));
+        let unknown = open.unknown().await.expect("read");
+        assert_eq!(unknown.len(), model.open.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn approvals_and_counts_are_those_of_the_model(steps in prop::collection::vec(step(), 1..40)) {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime")
+            .block_on(follow(steps));
+    }
+}

@@ -1,0 +1,223 @@
+//! Only a whole journal, of this organisation, that this program understands, is opened.
+
+use super::support::{ORG, State, at, email, end, intent, open, start};
+use omni_user_sync::journal::{
+    Access, Journal, JournalError, Kind, Quarantined, RunRef, RunState, StateLock,
+};
+use rusqlite::Connection;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+fn try_open(state: &State, org: &str) -> Result<Journal, JournalError> {
+    let lock = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
+    Journal::open(org, Access::Write(lock))
+}
+
+/// How all three ways of opening end.
+fn refusals(state: &State, org: &str) -> Vec<String> {
+    let dir = state.dir();
+    [
+        try_open(state, org),
+        Journal::open(org, Access::Approve(&dir)),
+        Journal::open(org, Access::Read(&dir)),
+    ]
+    .map(|opened| opened.expect_err("it is refused").to_string())
+    .to_vec()
+}
+
+/// A journal with a run in it, closed.
+async fn with_a_run() -> State {
+    let state = State::new();
+    let journal = state.open();
+    let run = journal.begin(start(0)).await.expect("it is written");
+    journal.finish(run, &end(1)).await.expect("it is written");
+    state
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let state = with_a_run().await;
+    let runs = state.open().runs(10).await.expect("it is read");
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].state, RunState::Ended(end(1).into()));
+}
+
+#[tokio::test]
+async fn files_are_for_nobody_else() {
+    let state = with_a_run().await;
+    let loose = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(state.file("journal.db"), loose).expect("ours");
+    let journal = state.open();
+    journal.begin(start(2)).await.expect("it is written");
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        let about = fs::metadata(state.file(name)).expect("it is there");
+        assert_eq!(about.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn readers_and_approvers_make_nothing() {
+    let state = State::new();
+    for journal in [state.read(), state.approve()] {
+        assert_eq!(journal.runs(10).await.expect("it is read"), []);
+        assert_eq!(journal.run(RunRef::Latest).await.expect("it is read"), None);
+    }
+    assert!(!state.dir().exists());
+}
+
+#[tokio::test]
+async fn a_reader_sees_what_is_written_beside_it_and_writes_nothing() {
+    let state = State::new();
+    let writer = state.open();
+    let reader = state.read();
+    let run = writer.begin(start(0)).await.expect("it is written");
+    let change = intent(Kind::Delete, "Ann", 1);
+    writer.intend(run, &change).await.expect("it is written");
+    let seen = reader.changes(run).await.expect("it is read");
+    assert_eq!(seen[0].intent, change);
+    let error = reader.begin(start(2)).await.expect_err("it may only read");
+    assert!(error.to_string().contains("can write to it"), "{error}");
+    assert_eq!(reader.runs(10).await.expect("it is read").len(), 1);
+}
+
+#[tokio::test]
+async fn another_organisation_is_refused() {
+    let state = with_a_run().await;
+    for said in refusals(&state, "https://other.omniapp.co") {
+        assert!(said.contains(&format!("belongs to {ORG}")), "{said}");
+        assert!(said.contains("is https://other.omniapp.co;"), "{said}");
+        assert!(said.contains("state.dir of its own"), "{said}");
+    }
+    assert_eq!(state.open().runs(10).await.expect("it is read").len(), 1);
+}
+
+#[tokio::test]
+async fn a_newer_one_is_refused_and_left_as_it_is() {
+    let state = with_a_run().await;
+    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    raw.pragma_update(None, "user_version", 99).expect("ours");
+    drop(raw);
+    for said in refusals(&state, ORG) {
+        assert!(said.contains("of version 99"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_one_is_for_runs_to_bring_up_to_date() {
+    let state = with_a_run().await;
+    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    raw.pragma_update(None, "user_version", 0).expect("ours");
+    drop(raw);
+    let error = Journal::open(ORG, Access::Read(&state.dir())).expect_err("it is old");
+    assert!(matches!(error, JournalError::Older { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn damage_is_refused_and_nothing_begins_anew() {
+    let whole = fs::read(with_a_run().await.file("journal.db")).expect("ours");
+    let mut page = whole.clone();
+    page[4096..8192].fill(0xAA);
+    let cases = [
+        ("nothing in it", Vec::new()),
+        ("garbage", b"garbage".repeat(1000)),
+        ("a broken header", [&[0; 100], &whole[100..]].concat()),
+        ("cut short", whole[..whole.len() / 2].to_vec()),
+        ("a broken page", page),
+    ];
+    for (what, bytes) in cases {
+        let state = State::new();
+        fs::create_dir(state.dir()).expect("ours");
+        fs::write(state.file("journal.db"), &bytes).expect("ours");
+        let error = try_open(&state, ORG).expect_err(what);
+        assert!(
+            matches!(error, JournalError::Damaged { .. }),
+            "{what}: {error}"
+        );
+        let left = fs::read(state.file("journal.db")).expect("ours");
+        assert!(left == bytes, "{what}: it is left as it is");
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_its_journal_is_refused() {
+    let state = with_a_run().await;
+    fs::rename(state.file("journal.db"), state.file("journal.db-wal")).expect("ours");
+    for said in refusals(&state, ORG) {
+        assert!(
+            said.contains("journal.db-wal is there, and journal.db is not"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_program_s_database_is_refused() {
+    let state = State::new();
+    fs::create_dir(state.dir()).expect("ours");
+    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    raw.execute_batch("CREATE TABLE runs (a)").expect("ours");
+    drop(raw);
+    for said in refusals(&state, ORG) {
+        assert!(said.contains("not one of this program"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_in_its_place_is_refused() {
+    let state = State::new();
+    fs::create_dir_all(state.file("journal.db")).expect("ours");
+    for said in refusals(&state, ORG) {
+        assert!(said.contains("it is not a file"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_gone_from_the_files() {
+    let state = State::new();
+    let journal = state.open();
+    let ann = email("ann");
+    let why = Quarantined {
+        until: at(0),
+        failures: 1,
+        mark: [0; 32],
+        reason: "sesame-7".into(),
+    };
+    let holds_it = || {
+        let files = fs::read_dir(state.dir()).expect("ours").flatten();
+        let mut bytes = files.map(|file| fs::read(file.path()).expect("ours"));
+        bytes.any(|bytes| bytes.windows(8).any(|window| window == b"sesame-7"))
+    };
+    journal.quarantine_put(&ann, &why).await.expect("written");
+    assert!(holds_it());
+    journal.quarantine_clear(&ann).await.expect("written");
+    drop(journal);
+    assert!(!holds_it());
+}
+
+#[tokio::test]
+async fn a_making_that_was_cut_off_is_begun_again() {
+    let state = State::new();
+    fs::create_dir(state.dir()).expect("ours");
+    fs::write(state.file("journal.db.new"), "half of one").expect("ours");
+    assert_eq!(state.open().runs(1).await.expect("it is read"), []);
+    assert!(!state.file("journal.db.new").exists());
+}
+
+/// The journal as version 1 wrote it: whatever comes later must read it.
+#[tokio::test]
+async fn a_journal_of_version_1_is_understood() {
+    let state = State::new();
+    fs::create_dir(state.dir()).expect("ours");
+    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    raw.execute_batch(include_str!("version_1.sql"))
+        .expect("ours");
+    drop(raw);
+    let journal = open(&state.dir());
+    let run = journal.run(RunRef::Latest).await.expect("it is read");
+    let run = run.expect("there is one");
+    assert_eq!(run.number.0, 7);
+    let changes = journal.changes(run.number).await.expect("it is read");
+    assert_eq!(changes.len(), 1);
+    let ann = journal.user(&email("ann")).await.expect("it is read");
+    assert!(ann.managed.is_some());
+}

@@ -1,0 +1,194 @@
+//! A state folder, and short words for what stands in a journal.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use omni_user_sync::desired::{Desired, Entry, Fingerprint, Place, Want};
+use omni_user_sync::journal::{
+    Access, ChangeId, ChangeIntent, HeldRecord, HeldUser, Journal, Kind, Outcome, RunEnd,
+    RunNumber, RunStart, Settled, StateLock, Trigger,
+};
+use omni_user_sync::omni::Observed;
+use omni_user_sync::user::{Email, ObservedUser, UserId, UserSpec};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+pub(crate) const ORG: &str = "https://acme.omniapp.co";
+
+/// A folder in which there is no state folder yet.
+pub(crate) struct State(TempDir);
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.0.path().join("state")
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    pub(crate) fn open(&self) -> Journal {
+        open(&self.dir())
+    }
+
+    pub(crate) fn read(&self) -> Journal {
+        Journal::open(ORG, Access::Read(&self.dir())).expect("it can be read")
+    }
+
+    pub(crate) fn approve(&self) -> Journal {
+        Journal::open(ORG, Access::Approve(&self.dir())).expect("it can be approved in")
+    }
+}
+
+pub(crate) fn open(dir: &Path) -> Journal {
+    let lock = StateLock::acquire(dir, "apply").expect("nobody else has it");
+    Journal::open(ORG, Access::Write(lock)).expect("it opens")
+}
+
+/// So many seconds after the beginning of these tests.
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("a time")
+}
+
+pub(crate) fn hours(hours: i64) -> TimeDelta {
+    TimeDelta::hours(hours)
+}
+
+pub(crate) fn email(name: &str) -> Email {
+    Email::parse(&format!("{name}@x.co")).expect("an email")
+}
+
+pub(crate) fn id(name: &str) -> UserId {
+    UserId::parse(&format!("id-{}", name.to_lowercase())).expect("an id")
+}
+
+pub(crate) fn start(seconds: i64) -> RunStart {
+    RunStart {
+        trigger: Trigger::Schedule,
+        started: at(seconds),
+        is_source: true,
+    }
+}
+
+pub(crate) fn end(seconds: i64) -> RunEnd {
+    RunEnd {
+        ended: at(seconds),
+        outcome: "converged".into(),
+        fingerprint: None,
+        rows: None,
+        users: None,
+        needed: None,
+        done: 0,
+        failed: 0,
+        held: 0,
+        bad_rows: 0,
+        requests: 0,
+        detail: String::new(),
+    }
+}
+
+pub(crate) fn intent(kind: Kind, name: &str, seconds: i64) -> ChangeIntent {
+    ChangeIntent {
+        intended: at(seconds),
+        email: email(name),
+        user_id: (kind != Kind::Create).then(|| id(name)),
+        kind,
+        fields: Vec::new(),
+        approved: false,
+    }
+}
+
+pub(crate) fn settled(outcome: Outcome, seconds: i64) -> Settled {
+    Settled {
+        at: at(seconds),
+        outcome,
+        detail: String::new(),
+    }
+}
+
+/// A change that comes to this end within a second.
+pub(crate) async fn change(
+    journal: &Journal,
+    run: RunNumber,
+    intent: &ChangeIntent,
+    outcome: Outcome,
+) -> ChangeId {
+    let change = journal.intend(run, intent).await.expect("it is written");
+    let settled = Settled {
+        at: intent.intended + TimeDelta::seconds(1),
+        outcome,
+        detail: String::new(),
+    };
+    journal
+        .settle(change, &settled)
+        .await
+        .expect("it is written");
+    change
+}
+
+pub(crate) fn held(rule: &str, kind: Kind, names: &[&str]) -> HeldRecord {
+    let user = |name: &&str| HeldUser {
+        user_id: id(name),
+        kind,
+        email: email(name),
+    };
+    HeldRecord {
+        rule: rule.into(),
+        why: "too many".into(),
+        users: names.iter().map(user).collect(),
+    }
+}
+
+pub(crate) fn upsert() -> Want {
+    Want::Upsert(UserSpec {
+        display_name: None,
+        attributes: Vec::new(),
+    })
+}
+
+/// A roster of `source.path` that wants this.
+pub(crate) fn roster(rows: &[(&str, Want)]) -> Desired {
+    let place = Place {
+        file: "users.csv".into(),
+        line: 2,
+        column: None,
+    };
+    let entry = |(name, want): &(&str, Want)| {
+        let (want, place) = (want.clone(), place.clone());
+        (email(name), Entry { want, place })
+    };
+    let users: HashMap<_, _> = rows.iter().map(entry).collect();
+    Desired {
+        rows: users.len() as u64,
+        users,
+        frozen: HashMap::new(),
+        bad_rows: Vec::new(),
+        unnamed: 0,
+        rejected: Vec::new(),
+        notes: Vec::new(),
+        files: Vec::new(),
+        fingerprint: Fingerprint([7; 32]),
+        is_source: true,
+    }
+}
+
+/// These users are in Omni; a name that begins with `-` is inactive.
+pub(crate) fn omni(names: &[&str]) -> Observed {
+    let user = |name: &&str| ObservedUser {
+        id: id(name.trim_start_matches('-')),
+        email: email(name.trim_start_matches('-')),
+        display_name: "".into(),
+        active: !name.starts_with('-'),
+        attributes: Vec::new(),
+    };
+    Observed::new(names.iter().map(user), 0)
+}
+
+/// How many users were removed in the last 24 hours: without approval, and in all.
+pub(crate) async fn removed(journal: &Journal, seconds: i64) -> (usize, usize) {
+    let memory = journal.memory(at(seconds)).await.expect("it is read");
+    (memory.removed_lately, memory.removed_base)
+}
