@@ -400,9 +400,9 @@ proptest! {
 
     #[test]
     fn the_guard_holds_whole_kinds_and_loses_nothing(case in case(), lately in 0usize..4) {
-        let memory = Memory { removed_lately: lately, ..case.memory.clone() };
+        let memory = Memory { removed_lately: lately, removed_base: lately, ..case.memory.clone() };
         let plan = case.plan();
-        let verdict = rule(plan.clone(), case.observed.len(), &memory, &case.policy);
+        let verdict = rule(plan.clone(), case.observed.len(), case.desired.rows, &memory, &case.policy);
         let mut all: Vec<_> = parts(&verdict);
         all.sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.email.cmp(&b.email)));
         prop_assert_eq!(&all, &plan.changes);
@@ -528,9 +528,10 @@ fn ten_percent_is_ten_percent() {
         };
         let memory = Memory {
             removed_lately: lately,
+            removed_base: lately,
             ..Memory::empty(Utc::now())
         };
-        let verdict = rule(plan, users, &memory, &default_policy());
+        let verdict = rule(plan, users, 0, &memory, &default_policy());
         assert_eq!(
             !verdict.held().is_empty(),
             held,

@@ -463,14 +463,19 @@ async fn stops_between_two_changes() {
     let world = World::new().await.set("omni.max_in_flight", "1");
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\nc@x.co,C\n");
     let (reconciler, stop) = (world.reconciler(), CancellationToken::new());
+    let target = world.target();
+    let mut run = reconciler
+        .begin(Trigger::Command, &target)
+        .await
+        .expect("begins");
     let prepared = reconciler
-        .prepare(&world.target(), &stop)
+        .prepare(&mut run, &target, &stop)
         .await
         .expect("a plan");
-    let mut outcome = reconciler.start(Trigger::Command);
     reconciler
-        .carry_out(&prepared, &stop, &mut outcome, |_| stop.cancel())
+        .carry_out(&mut run, &prepared, &stop, |_| stop.cancel())
         .await;
+    let outcome = reconciler.finish(run, Some(&prepared)).await;
     assert!(matches!(outcome.end, End::Stopped), "{outcome:?}");
     assert_eq!(
         (outcome.count(Outcome::Done), outcome.count(Outcome::Unsent)),

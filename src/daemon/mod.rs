@@ -16,6 +16,7 @@
 //!   beside it.
 //! - Every task is a named part; a part that ends early ends the daemon.
 
+mod approvals;
 mod backoff;
 mod cycle;
 mod parts;
@@ -28,6 +29,7 @@ pub use cycle::{Cycle, Inputs, Runner};
 pub use status::{Facts, LastRun, Status};
 
 use crate::desired::Fingerprint;
+use crate::journal::{Access, Journal, StateLock};
 use crate::metrics::Metrics;
 use crate::reconcile::{Reconciler, Trigger};
 use crate::serve::{Probes, Server};
@@ -68,8 +70,18 @@ async fn start(
     warn_if_idle(&settings);
     let metrics = Metrics::new();
     let status = Status::new(settings.schedule.times.clone());
-    let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone())?;
+    let base_url = settings.omni.base_url()?.to_string();
+    let lock = StateLock::acquire(&settings.state.dir, "run")?;
+    let journal = Journal::open(&base_url, Access::Write(lock))?;
+    let observed = status.clone();
+    let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), journal.clone())?
+        .when_observed(move || observed.observed());
     let mut parts = Parts::default();
+    let approvals = approvals::watch(journal, wake.clone(), stop.clone());
+    parts.start("the watch for approvals", async {
+        approvals.await;
+        Ok(())
+    });
     let probes = Probes {
         status: status.clone(),
         metrics: metrics.clone(),

@@ -140,8 +140,10 @@ mod tests {
             kind,
             outcome,
             detail: String::new(),
+            refused: false,
         };
         RunOutcome {
+            number: None,
             trigger: Trigger::File,
             started: "2026-03-10T12:00:00Z".parse().expect("a time"),
             took: Duration::from_millis(1500),

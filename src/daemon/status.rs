@@ -134,8 +134,18 @@ impl Status {
         });
     }
 
+    /// A roster was read and a listing answered: from the first on, the daemon is ready.
+    pub fn observed(&self) {
+        self.write(|facts| {
+            facts.first_observed.get_or_insert_with(Utc::now);
+        });
+    }
+
     /// Takes a run that has ended, and when it is tried again if it failed.
     pub(super) fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
+        if run.roster.is_some() && run.users.is_some() {
+            self.observed();
+        }
         let now = Utc::now();
         let last = LastRun {
             trigger: run.trigger,
@@ -143,14 +153,10 @@ impl Status {
             ended: now,
             failure: failure(run),
         };
-        let observed = run.roster.is_some() && run.users.is_some();
         self.write(|facts| {
             facts.running = None;
             facts.last = Some(last);
             facts.retry = retry.map(|wait| now + wait);
-            if observed {
-                facts.first_observed.get_or_insert(now);
-            }
             if run.is_success() {
                 facts.last_success = Some(now);
             }
@@ -185,6 +191,7 @@ fn failure(run: &RunOutcome) -> Option<&'static str> {
         }
         RunError::Omni(OmniError::Throttled) => "Omni answers that there are too many requests",
         RunError::Omni(_) => "Omni does not answer as it should",
+        RunError::Journal(_) => "the journal can't be used",
     })
 }
 

@@ -17,17 +17,20 @@ pub enum Trigger {
     Signal,
     /// Another try after a run that failed.
     Retry,
+    /// Somebody approved what was held.
+    Approval,
 }
 
 impl Trigger {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Command,
         Self::Start,
         Self::Schedule,
         Self::File,
         Self::Signal,
         Self::Retry,
+        Self::Approval,
     ];
 
     /// The word for logs and metrics.
@@ -40,6 +43,7 @@ impl Trigger {
             Self::File => "file",
             Self::Signal => "signal",
             Self::Retry => "retry",
+            Self::Approval => "approval",
         }
     }
 }

@@ -24,6 +24,16 @@ pub struct Reconciler {
     client: Arc<Client>,
     journal: Journal,
     reporter: Reporter,
+    observed: Observer,
+}
+
+/// Who hears that a roster was read and a listing answered.
+struct Observer(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 /// A run that has begun: its page in the journal is open.
@@ -51,7 +61,17 @@ impl Reconciler {
             client,
             journal,
             reporter,
+            observed: Observer(Box::new(|| {})),
         })
+    }
+
+    /// Tells whoever wants to know, in each run, that a roster was read and a listing answered.
+    #[must_use]
+    pub fn when_observed(self, observed: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            observed: Observer(Box::new(observed)),
+            ..self
+        }
     }
 
     /// The connection to Omni.
@@ -184,6 +204,7 @@ impl Reconciler {
                 .for_each(|one| one.until = one.until.min(memory.now));
         }
         let prepared = Prepared::new(seen, memory, &self.settings);
+        (self.observed.0)();
         prepared.tell(&mut run.outcome);
         tell_how_to_approve(&mut run.outcome, run.number);
         self.note(run.number, &prepared).await?;

@@ -61,6 +61,7 @@ impl Runner for Scripted {
 fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
     let failure = || RunError::Settings(SettingsError::Unreadable("a secret path".into()));
     RunOutcome {
+        number: None,
         trigger,
         started: chrono::Utc::now(),
         took: act.takes,

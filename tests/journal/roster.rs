@@ -108,6 +108,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
         place: place.clone(),
         what: "it vanished".into(),
         remedy: "put it back".into(),
+        email: None,
     };
     let doubtful = [
         Desired {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
 
+use omni_user_sync::journal::{Access, Journal, StateLock};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::reconcile::{
     Applied, Outcome, Prepared, Reconciler, RunError, RunOutcome, Target, Trigger,
@@ -121,8 +122,18 @@ impl World {
         settings::load(None, &environment).expect("the settings are fine")
     }
 
+    /// A reconciler of a process of its own: it has the lock and the journal until it is dropped.
     pub fn reconciler(&self) -> Reconciler {
-        Reconciler::new(Arc::new(self.settings()), self.metrics.clone()).expect("a reconciler")
+        let settings = self.settings();
+        let lock = StateLock::acquire(&settings.state.dir, "test").expect("nobody else has it");
+        let journal = Journal::open(&self.sandbox.url(), Access::Write(lock)).expect("a journal");
+        Reconciler::new(Arc::new(settings), self.metrics.clone(), journal).expect("a reconciler")
+    }
+
+    /// The journal, beside whoever writes it.
+    pub fn journal(&self) -> Journal {
+        let dir = self.settings().state.dir;
+        Journal::open(&self.sandbox.url(), Access::Read(&dir)).expect("a journal")
     }
 
     pub fn target(&self) -> Target {
@@ -134,12 +145,22 @@ impl World {
     }
 
     pub async fn plan(&self) -> Result<Prepared, RunError> {
-        self.reconciler()
-            .prepare(&self.target(), &CancellationToken::new())
+        let settings = Arc::new(self.settings());
+        let reconciler = Reconciler::new(settings, self.metrics.clone(), self.journal());
+        reconciler?
+            .plan(&self.target(), &CancellationToken::new())
             .await
     }
 
+    /// One run, as the daemon does it.
     pub async fn run(&self) -> RunOutcome {
+        self.reconciler()
+            .run(Trigger::Schedule, None, &CancellationToken::new())
+            .await
+    }
+
+    /// One run, as `apply` does it.
+    pub async fn apply(&self) -> RunOutcome {
         self.reconciler()
             .run(Trigger::Command, None, &CancellationToken::new())
             .await
