@@ -166,6 +166,22 @@ impl World {
             .await
     }
 
+    /// The row reports, by name.
+    pub fn reports(&self) -> Vec<(String, String)> {
+        let Ok(entries) = std::fs::read_dir(self.folder.path().join("reports")) else {
+            return Vec::new();
+        };
+        let mut reports: Vec<_> = entries
+            .map(|entry| {
+                let entry = entry.expect("an entry");
+                let text = std::fs::read_to_string(entry.path()).expect("a report");
+                (entry.file_name().into_string().expect("a name"), text)
+            })
+            .collect();
+        reports.sort();
+        reports
+    }
+
     /// `METHOD path` of each write, in order.
     pub fn writes(&self) -> Vec<String> {
         self.org()
