@@ -4,18 +4,20 @@
 //!  trigger            desired                                     reconcile                     omni
 //!  schedule ─┐   source → decode → csv → schema ─► Desired ──┐
 //!  watch ────┼─► wake ───────────────────────────────────────┼─► plan ─► guard ─► apply ─► throttle ─► HTTP
-//!  SIGHUP ───┘        list ──────────────────────► Observed ─┘                      │
-//!  start-up                                                                    RunOutcome ─► metrics, log
+//!  SIGHUP ───┤        list ──────────────────► Observed ─────┤                      │
+//!  approve ──┘                                 journal ► Memory ┘                   └─ RunOutcome ─► journal,
+//!                                                                                      report, metrics, log
 //! ```
 //!
 //! Data flows one way, and a room uses those below it, never above. From the top: [`cli`], [`daemon`],
-//! [`serve`], [`trigger`], [`reconcile`], [`metrics`], [`omni`], [`desired`], [`settings`], [`user`].
-//! Each room's header holds its rules. `sandbox` stands apart: a stand-in for Omni that knows none of
-//! our types, so that a mistake of ours can't be mirrored in it.
+//! [`serve`], [`trigger`], [`reconcile`] with [`report`], [`journal`], [`omni`], [`desired`],
+//! [`metrics`], [`settings`], [`user`]. Each room's header holds its rules. `sandbox` stands apart: a
+//! stand-in for Omni that knows none of our types, so that a mistake of ours can't be mirrored in it.
 //!
 //! What always holds: what could not be read removes nobody; what the CSV does not name is not
-//! touched; a guard's verdict can't be skipped; a dry run can't write; and in no 60 seconds are more
-//! requests sent per key than allowed.
+//! touched; a guard's verdict can't be skipped; a dry run can't write; killed at any moment, it
+//! converges after the restart; and in no 60 seconds does one process send more requests per key than
+//! allowed.
 
 pub mod cli;
 pub mod daemon;

@@ -5,39 +5,7 @@ mod support;
 
 use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::json;
-use std::process::Output;
-use support::World;
-
-/// A command that ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-/// Runs the program in a world's environment and nothing else of this process's.
-async fn run(world: &World, arguments: &[&str]) -> Ended {
-    let mut command = assert_cmd::Command::cargo_bin("omni-user-sync").expect("the program");
-    command
-        .env_clear()
-        .envs(world.variables())
-        .args(arguments)
-        .current_dir(world.folder.path());
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = tokio::task::spawn_blocking(move || command.output())
-        .await
-        .expect("no panic")
-        .expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ended {
-        code: status.code().expect("no signal"),
-        out: text(stdout),
-        err: text(stderr),
-    }
-}
+use support::{World, command as run};
 
 async fn example() -> World {
     let world = World::new().await;

@@ -1,6 +1,7 @@
 //! Killed at any moment, it converges after the restart: `apply` is killed at requests chosen at
 //! random, before they are carried out or after. `KILLS=200 cargo test --test kill` for a campaign.
 #![cfg(feature = "sandbox")]
+#![allow(clippy::print_stdout)] // the seed, for running the same again
 
 mod support;
 

@@ -235,12 +235,9 @@ fn a_settings_file_that_was_named_and_is_not_there_is_an_error() {
 fn what_has_no_effect_yet_is_known() {
     assert_eq!(with(&[]).expect("fine").not_in_effect, Vec::<&str>::new());
     let settings = with(&[
-        ("OMNI_USER_SYNC__POLICY__PRUNE", "managed"),
+        ("OMNI_USER_SYNC__SERVE__HOSTS", "sync.example.com"),
         ("OMNI_USER_SYNC__NOTIFY__WEBHOOK_URL_FILE", "/run/hook"),
     ]);
     let known = settings.expect("fine").not_in_effect;
-    assert_eq!(
-        known,
-        ["policy.prune = \"managed\"", "notify.webhook_url_file"]
-    );
+    assert_eq!(known, ["serve.hosts", "notify.webhook_url_file"]);
 }

@@ -50,6 +50,12 @@ pub(super) async fn run(
         .await;
     progress.finish();
     let outcome = reconciler.finish(run, Some(&prepared)).await;
+    // What was known before was told before.
+    outcome
+        .warnings
+        .iter()
+        .skip(prepared.warnings.len())
+        .for_each(|warning| out::warning(warning));
     summarise(&outcome);
     Ok(Exit::of_run(&outcome))
 }

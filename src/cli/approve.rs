@@ -38,8 +38,14 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let approval = journal
         .approve(arguments.run.0, &who(), Utc::now(), arguments.dry)
         .await?;
-    for user in &approval.users {
-        out::result(&format!("{} {}\n", user.kind, user.email));
+    let mut users = approval.users.clone();
+    users.sort_by(|a, b| (a.kind, &a.email).cmp(&(b.kind, &b.email)));
+    for user in users {
+        out::result(&format!(
+            "{} {}
+",
+            user.kind, user.email
+        ));
     }
     let changes = plural(approval.users.len(), "change");
     let run = approval.run;

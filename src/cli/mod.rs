@@ -137,7 +137,8 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
 
 /// Commands that tell what they do themselves log only what is wrong.
 fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
-    logged(settings, Some(log.unwrap_or("warn")))
+    let own = format!("warn,{}=off", crate::reconcile::CHANGES);
+    logged(settings, Some(log.unwrap_or(&own)))
 }
 
 /// Starts the log, and says in it what of the settings has no effect.

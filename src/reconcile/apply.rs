@@ -441,13 +441,19 @@ fn remade() -> Ending {
     )
 }
 
+/// The log's own name for these lines, so that a command that tells its changes itself can leave
+/// them out.
+pub const CHANGES: &str = "omni_user_sync::change";
+
 fn log(applied: &Applied, detail: &str) {
     let (user, kind, outcome) = (&applied.email, applied.kind, applied.outcome.as_str());
     match applied.outcome {
-        Outcome::Done => tracing::info!(%user, %kind, outcome, detail, "change"),
-        Outcome::Unsent => tracing::debug!(%user, %kind, outcome, detail, "change"),
+        Outcome::Done => tracing::info!(target: CHANGES, %user, %kind, outcome, detail, "change"),
+        Outcome::Unsent => {
+            tracing::debug!(target: CHANGES, %user, %kind, outcome, detail, "change")
+        }
         Outcome::NotKept | Outcome::Failed => {
-            tracing::warn!(%user, %kind, outcome, detail, "change");
+            tracing::warn!(target: CHANGES, %user, %kind, outcome, detail, "change");
         }
     }
 }

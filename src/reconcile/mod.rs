@@ -24,7 +24,7 @@ mod resolve;
 mod run;
 
 pub use crate::journal::{Counts, Kind, Memory, Outcome, Trigger};
-pub use apply::{Report, apply};
+pub use apply::{CHANGES, Report, apply};
 pub use guard::{Verdict, rule};
 pub use ledger::Ledger;
 pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};

@@ -185,16 +185,15 @@ impl Plan {
             policy,
         };
         let removals = desired.removals_allowed();
-        let mut withheld = Vec::new();
         for (email, entry) in &desired.users {
-            if removals.is_err() && !matches!(entry.want, Want::Upsert(_)) {
-                withheld.push(email.clone());
-            } else {
-                planner.compare(email, entry, &mut plan);
-            }
+            planner.compare(email, entry, &mut plan);
         }
         if let Err(why) = removals {
-            plan.withhold(why, withheld);
+            let removals = plan
+                .changes
+                .extract_if(.., |change| change.kind().is_removal());
+            let emails = removals.map(|change| change.email).collect();
+            plan.withhold(why, emails);
         }
         planner.prune(desired, &mut plan);
         plan.sort();

@@ -286,7 +286,6 @@ impl Reconciler {
     pub async fn finish(&self, mut run: Run, prepared: Option<&Prepared>) -> RunOutcome {
         self.count(&mut run.outcome);
         if let Err(error) = self.reporter.report(prepared, &run.outcome).await {
-            tracing::warn!("{error}");
             run.outcome.warnings.push(error.to_string());
         }
         if let Err(error) = self.close(&run, prepared).await {

@@ -137,8 +137,15 @@ fn fates<'a>(prepared: &'a Prepared, applied: &'a [Applied]) -> HashMap<&'a Emai
     ));
     let waits = "it failed before and is tried again later, or when it changes";
     fates.extend(set_apart(verdict.quarantined(), "quarantined", waits));
-    let waiting = "not sent yet";
-    fates.extend(set_apart(verdict.passed(), "failed", waiting));
+    // Of a run under way, or of one that only plans.
+    let waiting = verdict.passed().iter();
+    let waiting = waiting.map(|one| {
+        (
+            &one.email,
+            ("unchanged", format!("not done yet: {}", one.kind())),
+        )
+    });
+    fates.extend(waiting);
     for problem in &prepared.problems {
         let detail = format!("{}; {}", problem.what, problem.remedy);
         fates.extend(

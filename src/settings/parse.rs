@@ -48,10 +48,7 @@ impl Settings {
 /// The settings that are written, differ from their defaults, and have no effect in this version.
 fn not_in_effect(raw: &RawSettings) -> Vec<&'static str> {
     let RawSettings {
-        source,
-        policy,
         observe,
-        state,
         serve,
         notify,
         ..
@@ -59,22 +56,9 @@ fn not_in_effect(raw: &RawSettings) -> Vec<&'static str> {
     let default = RawSettings::default();
     let written = [
         (
-            "source.reports",
-            !["", &default.source.reports].contains(&&*source.reports),
-        ),
-        (
-            "policy.prune = \"managed\"",
-            policy.prune.trim().eq_ignore_ascii_case("managed"),
-        ),
-        (
-            "policy.prune_grace",
-            policy.prune_grace != default.policy.prune_grace,
-        ),
-        (
             "observe.max_age",
             observe.max_age != default.observe.max_age,
         ),
-        ("state.retain", state.retain != default.state.retain),
         ("serve.hosts", !serve.hosts.0.is_empty()),
         ("serve.admin_token_file", !serve.admin_token_file.is_empty()),
         (

@@ -243,3 +243,34 @@ pub fn assert_converged(outcome: &RunOutcome) {
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(outcome.as_str(), "converged", "{outcome:#?}");
 }
+
+/// A command that ended.
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs the program in a world's environment and nothing else of this process's.
+pub async fn command(world: &World, arguments: &[&str]) -> Ended {
+    let mut command = assert_cmd::Command::cargo_bin("omni-user-sync").expect("the program");
+    command
+        .env_clear()
+        .envs(world.variables())
+        .args(arguments)
+        .current_dir(world.folder.path());
+    let std::process::Output {
+        status,
+        stdout,
+        stderr,
+    } = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .expect("no panic")
+        .expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ended {
+        code: status.code().expect("no signal"),
+        out: text(stdout),
+        err: text(stderr),
+    }
+}

@@ -1,0 +1,209 @@
+//! The commands that look back, approve and take back, as a shell sees them.
+#![cfg(feature = "sandbox")]
+
+mod support;
+
+use omni_user_sync::journal::StateLock;
+use omni_user_sync::sandbox::Options;
+use serde_json::{Value, json};
+use support::{World, command};
+
+async fn held() -> World {
+    let world = World::with(Options {
+        users: 3,
+        ..Options::default()
+    })
+    .await;
+    let world = world.set("policy.max_removals", "1");
+    world.roster(
+        "op,email,display_name\ndelete,user0001@example.com,\ndelete,user0002@example.com,\n\
+         upsert,new@x.co,New\n",
+    );
+    world
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_says_how_to_approve_it_and_approving_lets_it_through() {
+    let world = held().await;
+    let ended = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 4, "{}", ended.err);
+    assert!(
+        ended.err.contains("omni-user-sync approve 1"),
+        "{}",
+        ended.err
+    );
+
+    let dry = command(&world, &["approve", "latest", "--dry"]).await;
+    assert_eq!(
+        dry.out,
+        "delete user0001@example.com\ndelete user0002@example.com\n"
+    );
+    assert_eq!(
+        command(&world, &["apply", "--yes"]).await.code,
+        4,
+        "nothing was approved"
+    );
+
+    let approved = command(&world, &["approve", "1"]).await;
+    assert_eq!(approved.code, 0, "{}", approved.err);
+    let ended = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(
+        (ended.code, world.org().users().len()),
+        (0, 2),
+        "{}",
+        ended.err
+    );
+    for unknown in ["99", "3"] {
+        assert_eq!(
+            command(&world, &["approve", unknown]).await.code,
+            1,
+            "{unknown}"
+        );
+    }
+    assert_eq!(command(&world, &["approve", "first"]).await.code, 64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_writer_is_told_who_the_first_is_and_readers_are_let_in() {
+    let world = held().await;
+    let lock = StateLock::acquire(&world.settings().state.dir, "run").expect("free");
+    let ended = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("in use by `run` (pid "), "{}", ended.err);
+    for reader in [
+        &["plan"][..],
+        &["check"],
+        &["history"],
+        &["export"],
+        &["explain", "a@x.co"],
+    ] {
+        let ended = command(&world, reader).await;
+        assert!([0, 4].contains(&ended.code), "{reader:?}: {}", ended.err);
+    }
+    drop(lock);
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_of_another_organisation_is_refused() {
+    let world = held().await;
+    command(&world, &["apply", "--yes"]).await;
+    let other = World::new().await;
+    let world = world.with_variable("OMNI_BASE_URL", &other.sandbox.url());
+    for refused in ["apply", "plan", "history"] {
+        let ended = command(&world, &[refused]).await;
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(
+            ended.err.contains("state.dir"),
+            "it says what to do: {}",
+            ended.err
+        );
+    }
+    assert_eq!(other.org().requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_and_explain_tell_what_was_and_what_would_be() {
+    let world = held().await;
+    assert_eq!(command(&world, &["history"]).await.out, "no run yet\n");
+    command(&world, &["apply", "--yes"]).await;
+    let list = command(&world, &["history"]).await.out;
+    assert!(
+        list.contains("command") && list.contains("1 done, 2 held"),
+        "{list}"
+    );
+    let one = command(&world, &["history", "latest"]).await.out;
+    for says in [
+        "create     new@x.co: done",
+        "display_name: (none) => 'New'",
+        "held by policy.max_removals (2)",
+    ] {
+        assert!(one.contains(says), "{one}");
+    }
+    let doc = json(&command(&world, &["history", "1", "--json"]).await.out);
+    assert_eq!(
+        (&doc["outcome"], &doc["changes"][0]["kind"]),
+        (&json!("held"), &json!("create"))
+    );
+
+    let explained = command(&world, &["explain", "USER0001@example.com"]).await;
+    assert_eq!(explained.code, 0, "{}", explained.err);
+    for says in [
+        "roster: users.csv:2",
+        "next: held by policy.max_removals",
+        "last changes: none",
+    ] {
+        assert!(explained.out.contains(says), "{}", explained.out);
+    }
+    let explained = command(&world, &["explain", "new@x.co"]).await.out;
+    for says in [
+        "managed since",
+        "next: nothing to do",
+        "create     new@x.co: done",
+    ] {
+        assert!(explained.contains(says), "{explained}");
+    }
+    let doc = json(
+        &command(&world, &["explain", "new@x.co", "--json"])
+            .await
+            .out,
+    );
+    assert_eq!(
+        (&doc["managed"], &doc["omni"]["display_name"]),
+        (&json!(true), &json!("New"))
+    );
+    assert_eq!(command(&world, &["history", "9"]).await.code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_takes_back_what_the_run_did_and_nothing_else() {
+    let world = World::new()
+        .await
+        .set("policy.max_removals", "100%")
+        .set("policy.max_clears", "100%");
+    world.user(
+        "ann@x.co",
+        "Ann",
+        json!({ "department": "old", "region": ["n"], "tier": "gold" }),
+    );
+    world.user(
+        "gone@x.co",
+        "Gone",
+        json!({ "department": "x", "cost_center": "7" }),
+    );
+    world.user("off@x.co", "Off", json!({}));
+    world.user("same@x.co", "Same", json!({ "department": "s" }));
+    world.roster(
+        "op,email,display_name,department,region\nupsert,ann@x.co,Ann,new,\ndelete,gone@x.co,,,\n\
+         deactivate,off@x.co,,,\nupsert,made@x.co,Made,m,\nupsert,same@x.co,Same,s,\n",
+    );
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+    // What others did since stays.
+    world
+        .org()
+        .set_attribute("ann@x.co", "tier", json!("silver"));
+
+    let undo = command(&world, &["history", "latest", "--undo"]).await;
+    assert_eq!(undo.code, 0, "{}", undo.err);
+    assert!(
+        undo.err.contains("gone@x.co: comes back with a new id"),
+        "{}",
+        undo.err
+    );
+    world.roster(&undo.out);
+    let ended = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 0, "{}{}", undo.out, ended.err);
+    assert_eq!(world.attribute("ann@x.co", "department"), json!("old"));
+    assert_eq!(world.attribute("ann@x.co", "region"), json!(["n"]));
+    assert_eq!(world.attribute("ann@x.co", "tier"), json!("silver"));
+    assert_eq!(world.attribute("gone@x.co", "cost_center"), json!("7"));
+    assert_eq!(
+        world.org().user("off@x.co").expect("there")["active"],
+        json!(true)
+    );
+    assert!(world.org().user("made@x.co").is_none());
+}
