@@ -391,6 +391,47 @@ async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
+    let world = World::with(Options {
+        users: 9,
+        ..Options::default()
+    })
+    .await;
+    let folder = world.folder.path().join("rosters");
+    std::fs::create_dir(&folder).expect("a folder");
+    let world = world
+        .set("source.select", "newest")
+        .set("source.path", &folder.display().to_string());
+    let write = |name: &str, text: &str, days: u64| {
+        std::fs::write(folder.join(name), text).expect("written");
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+        let file = std::fs::File::options()
+            .write(true)
+            .open(folder.join(name))
+            .expect("there");
+        file.set_modified(time).expect("set");
+    };
+    write("old.csv", &deleting([1]), 2);
+    write("new.csv", &deleting([2]), 1);
+    assert_eq!(
+        told(&world.run().await),
+        [format!("delete {} done", user(2))]
+    );
+    std::fs::remove_file(folder.join("new.csv")).expect("removed");
+    let run = world.run().await;
+    assert_eq!(
+        (run.as_str(), world.org().users().len()),
+        ("failed", 8),
+        "{run:?}"
+    );
+    write("newer.csv", &deleting([3]), 0);
+    assert_eq!(
+        told(&world.run().await),
+        [format!("delete {} done", user(3))]
+    );
+}
+
+#[tokio::test]
 async fn the_journal_tells_what_happened_and_never_what_did_not() {
     let world = World::new().await;
     world.user("lost@x.co", "L", json!({ "department": "old" }));

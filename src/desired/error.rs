@@ -49,6 +49,16 @@ pub enum SourceError {
         /// The roster.
         path: PathBuf,
     },
+    /// The newest file of the folder is older than the one last accepted.
+    #[error(
+        "{newest}: it is older than {accepted}, which was the roster until now and is gone; put a newer file there, or `touch` this one if it is meant"
+    )]
+    Older {
+        /// The newest that is there.
+        newest: std::sync::Arc<str>,
+        /// The one last accepted.
+        accepted: std::sync::Arc<str>,
+    },
     /// The program is ending.
     #[error("the program ended before the roster was read")]
     Stopped,

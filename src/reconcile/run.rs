@@ -4,15 +4,15 @@ use super::outcome::{Applied, End, Held, RunError, RunOutcome};
 use super::prepare::{Prepared, Target, look};
 use super::render::Cost;
 use super::resolve::was_done;
-use super::{Change, Kind, Ledger, Outcome, Trigger, apply};
-use crate::desired::{Fingerprint, SourceError};
+use super::{Change, Kind, Ledger, Memory, Outcome, Trigger, apply};
+use crate::desired::{Desired, Fingerprint, SourceError};
 use crate::journal::{
     HeldRecord, HeldUser, Journal, JournalError, RosterNote, RunEnd, RunNumber, RunStart,
 };
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
 use crate::report::Reporter;
-use crate::settings::{ApiKeys, Mode, Settings, UpdateMethod};
+use crate::settings::{ApiKeys, Mode, Select, Settings, UpdateMethod};
 use chrono::Utc;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -131,7 +131,23 @@ impl Reconciler {
     ) -> Result<Prepared, RunError> {
         let seen = self.look(target, stop).await?;
         let memory = self.journal.memory(Utc::now()).await?;
+        self.refuse_older(&seen.desired, &memory)?;
         Ok(Prepared::new(seen, memory, &self.settings))
+    }
+
+    /// Of a folder's files the newest counts; when that is taken away, the one before it is not the
+    /// roster again.
+    fn refuse_older(&self, desired: &Desired, memory: &Memory) -> Result<(), SourceError> {
+        if self.settings.source.select != Select::Newest || !desired.is_source {
+            return Ok(());
+        }
+        match (desired.files.first(), memory.last_files.first()) {
+            (Some(newest), Some(accepted)) if newest.modified < accepted.modified => {
+                let (newest, accepted) = (newest.name.clone(), accepted.name.clone());
+                Err(SourceError::Older { newest, accepted })
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn look(
@@ -203,6 +219,7 @@ impl Reconciler {
                 .values_mut()
                 .for_each(|one| one.until = one.until.min(memory.now));
         }
+        self.refuse_older(&seen.desired, &memory)?;
         let prepared = Prepared::new(seen, memory, &self.settings);
         (self.observed.0)();
         prepared.tell(&mut run.outcome);
