@@ -207,3 +207,67 @@ async fn undo_takes_back_what_the_run_did_and_nothing_else() {
     );
     assert!(world.org().user("made@x.co").is_none());
 }
+
+/// Waits for something to become so, with patience and without guessing how long it takes.
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+/// A daemon that is ended with the test, however that ends.
+struct Daemon(std::process::Child);
+
+impl Daemon {
+    fn start(world: &World) -> Self {
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
+            .arg("run")
+            .env_clear()
+            .envs(world.variables())
+            .current_dir(world.folder.path())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        Self(child.expect("it runs"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_daemon_acts_on_an_approval_and_keeps_others_from_writing() {
+    let world = held()
+        .await
+        .set("serve.listen", "")
+        .set("schedule.cron", "");
+    let daemon = Daemon::start(&world);
+    eventually("it makes whom it may", || {
+        world.org().user("new@x.co").is_some()
+    })
+    .await;
+    let second = command(&world, &["apply", "--yes"]).await;
+    assert!(
+        second.code == 1 && second.err.contains("in use by `run`"),
+        "{}",
+        second.err
+    );
+    assert_eq!(world.org().users().len(), 4);
+    let mut approved = command(&world, &["approve", "latest"]).await;
+    while approved.code != 0 {
+        // The run may not have come to its end yet.
+        approved = command(&world, &["approve", "latest"]).await;
+    }
+    eventually("it removes whom it was told to", || {
+        world.org().users().len() == 2
+    })
+    .await;
+    drop(daemon);
+}
