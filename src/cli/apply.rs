@@ -155,19 +155,19 @@ fn summarise(outcome: &RunOutcome) {
         (outcome.count(Outcome::Failed), "failed"),
         (outcome.count(Outcome::Unsent), "not sent"),
         (outcome.held.iter().map(|held| held.count).sum(), "held"),
-        (
-            outcome
-                .roster
-                .as_ref()
-                .map_or(0, |roster| roster.bad_rows.len()),
-            "problems in rows",
-        ),
     ];
-    let said: Vec<_> = counts
+    let mut said: Vec<_> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
+    let problems = outcome
+        .roster
+        .as_ref()
+        .map_or(0, |roster| roster.bad_rows.len());
+    if problems > 0 {
+        said.push(plural(problems, "row problem"));
+    }
     let said = if said.is_empty() {
         "nothing to do".to_owned()
     } else {
