@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 export CARGO_TERM_COLOR=never
 
+# .ci/full goes on counting where .ci/run has come to.
+SECONDS=${CI_SECONDS:-0}
 section_name=""
 trap finish EXIT
 
