@@ -1,0 +1,317 @@
+"""Runs every command of the README's ```sh blocks, in order, in a copy of the repository.
+
+- `omni-user-sync` is the release binary, and Omni is the stand-in: `https://<org>.omniapp.co` and
+  `<key>` are replaced by its address and key, the usual ports by free ones. Cargo builds where CI
+  has built already.
+- A ```toml block is saved as `config.toml`, with a key file and a roster that are there.
+- An exported roster is edited: it gets one row more, which must be in Omni at the end.
+- What runs until it is told to end (`run`, `sandbox`, `demo`) is waited for until it is ready, and
+  must end well: a demo at once, a daemon with its section (`##`), a sandbox with the README.
+- Variables and the working folder last from one command to the next, across blocks.
+- Blocks that begin with ```sh no-run are not run; only docker, systemctl and sudo may be in them.
+- A command that is not known here, a placeholder that is not replaced, and an exit code other than
+  0 (for `plan` also 2: there are changes) are failures.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import support
+
+NAME = "omni-user-sync"
+LONG = {"run": "## ", "sandbox": None, "demo": ""}
+SHORT = {"apply", "plan", "check", "export", "health", "explain", "history", "approve"}
+SHORT |= {"completions", "man", "help"}
+TOOLS = {"cat", "cd", "chmod", "cp", "curl", "echo", "export", "grep", "head", "kill", "ls"}
+TOOLS |= {"mkdir", "mv", "printf", "rm", "sed", "test", "umask", "unset"}
+# CI has run these when it comes here, or runs this from them.
+BY_CI = {"cargo test", "cargo build --release", "bash .ci/run", "bash .ci/full"}
+NEEDS_A_HOST = {"docker", "systemctl", "sudo"}
+SECONDS = 600
+ROSTER = """\
+op,email,display_name,region,department
+upsert,user0001@example.com,Ada Abbott,"[north,south]",Sales
+upsert,ann@example.com,Ann Lee,[east],Finance
+delete,user0002@example.com,,,
+"""
+
+
+KINDS = ("sh", "sh no-run", "toml")
+EDIT = "zoe@example.com"
+
+
+@dataclasses.dataclass
+class Block:
+    line: int
+    kind: str
+    lines: list
+
+    def commands(self):
+        return commands(self.lines, self.line)
+
+
+def blocks(text):
+    """The headings (as text), ```sh and ```toml blocks of a README, in order."""
+    found, block = [], None
+    for number, line in enumerate(text.splitlines(), 1):
+        fence = re.fullmatch(r"\s*```(.*)", line)
+        if block is not None:
+            if fence:
+                found += [block] if block.kind in KINDS else []
+                block = None
+            else:
+                block.lines.append(line)
+        elif fence:
+            block = Block(number, fence[1].strip(), [])
+            if block.kind not in KINDS and re.match(r"(sh|bash|shell|console)\b", block.kind):
+                raise SystemExit(f"README.md:{number}: ```{block.kind}: is it one of {KINDS}?")
+        elif line.startswith("## "):
+            found.append(line)
+    return found
+
+
+def commands(lines, line):
+    """Commands with their line numbers; continued lines and here-documents belong together."""
+    found, rest = [], list(enumerate(lines, line + 1))
+    while rest:
+        number, text = rest.pop(0)
+        while text.endswith("\\") and rest:
+            text += "\n" + rest.pop(0)[1]
+        for end in re.findall(r"<<-?\s*['\"]?(\w+)['\"]?", text):
+            while rest:
+                _, more = rest.pop(0)
+                text += "\n" + more
+                if more.strip() == end:
+                    break
+        if text.strip() and not text.lstrip().startswith("#"):
+            found.append((number, text.strip()))
+    return found
+
+
+def programs(command):
+    """The words of each program that a command starts, without assignments and redirections."""
+    # A here-document's text is no command.
+    text = command.splitlines()[0] if "<<" in command else command.replace("\\\n", " ")
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    found, words, skip = [], [], False
+    for token in lexer:
+        if skip:
+            skip = False
+        elif set(token) <= set(";&|()") and token:
+            found.append(words)
+            words = []
+        elif set(token) <= set("<>&"):
+            skip = True
+        elif words or not re.match(r"\w+=", token):
+            words.append(token)
+    found.append(words)
+    return [words for words in found if words]
+
+
+def subcommand(words):
+    """What omni-user-sync is to do; None for another program, "" for what is not known."""
+    if words[:2] == ["cargo", "run"] and "--" in words:
+        words = [NAME, *words[words.index("--") + 1 :]]
+    if words[0] != NAME:
+        return None
+    if {"--help", "--version"} & set(words):
+        return "help"
+    known = [word for word in words[1:] if word in SHORT | set(LONG)]
+    return known[0] if known else ""
+
+
+class Reader:
+    """Somebody who types what the README says."""
+
+    def __init__(self, folder, sandbox):
+        self.folder, self.sandbox = folder, sandbox
+        self.clone = os.path.join(folder, "clone")
+        self.state = os.path.join(folder, "variables")
+        self.serve, self.stand_in = support.free_address(), support.free_address()
+        self.running, self.passed, self.failed = [], 0, 0
+        binaries = os.path.join(folder, "bin")
+        os.mkdir(binaries)
+        os.symlink(support.PROGRAM, os.path.join(binaries, NAME))
+        tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=support.ROOT, text=True)
+        for name in filter(None, tracked.split("\0")):
+            os.makedirs(os.path.dirname(os.path.join(self.clone, name)), exist_ok=True)
+            shutil.copy2(support.ROOT / name, os.path.join(self.clone, name))
+        pathlib.Path(self.clone, "users.csv").write_text(ROSTER)
+        pathlib.Path(self.state).write_text(f"cd {shlex.quote(self.clone)}\n")
+        self.env = support.environment(
+            # So that no settings of the machine's are found, but its toolchain is.
+            HOME=folder,
+            CARGO_HOME=os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo")),
+            RUSTUP_HOME=os.environ.get("RUSTUP_HOME", os.path.expanduser("~/.rustup")),
+            CARGO_INSTALL_ROOT=os.path.join(folder, "installed"),
+            CARGO_TARGET_DIR=str(support.ROOT / "target"),
+            OMNI_USER_SYNC__SERVE__LISTEN=self.serve,
+            OMNI_USER_SYNC__STATE__DIR=os.path.join(folder, "state"),
+        )
+        installed = os.path.join(folder, "installed/bin")
+        self.env["PATH"] = os.pathsep.join([installed, binaries, self.env["PATH"]])
+
+    def typed(self, command):
+        """A command with our addresses in it."""
+        manifest = support.ROOT / "Cargo.toml"
+        command = re.sub(r"\bcargo run ", f"cargo run --manifest-path {manifest} ", command)
+        command = re.sub(r"--path \.(?=\s|$)", f"--path {support.ROOT}", command)
+        command = command.replace("https://<org>.omniapp.co", self.sandbox.url)
+        command = command.replace("<key>", support.KEY)
+        command = re.sub(r"(127\.0\.0\.1|localhost):8080\b", self.serve, command)
+        return re.sub(r"(127\.0\.0\.1|localhost):8787\b", self.stand_in, command)
+
+    def script(self, command):
+        """Shell that goes on where the last command ended."""
+        return f"set -euo pipefail\n. {shlex.quote(self.state)}\n{command}\n"
+
+    def read(self, number, command):
+        where = f"README.md:{number}: {command.splitlines()[0]}"
+        try:
+            self.carry_out(self.typed(command))
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            self.failed += 1
+            print(f"{where} ... FAILED: {error}", flush=True)
+        else:
+            self.passed += 1
+            print(f"{where} ... ok", flush=True)
+
+    def carry_out(self, command):
+        if command in BY_CI:
+            return
+        placeholder = re.search(r"<[a-z][a-z _-]*>", command.splitlines()[0])
+        assert not placeholder, f"nothing is put in the place of {placeholder[0]}"
+        started = programs(command)
+        for words in started:
+            is_install = words[:2] == ["cargo", "install"] and "--path" in words
+            known = words[0] in TOOLS or subcommand(words) or is_install
+            assert known, f"`{' '.join(words)}` is not known to tests/full/readme.py"
+        does = [subcommand(words) for words in started]
+        if set(does) & set(LONG):
+            assert len(started) == 1, "what runs on stands alone in its line"
+            self.begin(does[0], command.removesuffix("&"), started[0])
+        else:
+            self.finish(does, command)
+
+    def finish(self, does, command):
+        """Runs a command to its end, and keeps variables and folder."""
+        keep = f"{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {shlex.quote(self.state)}"
+        script = self.script(f"trap {shlex.quote(keep)} EXIT\n{command}")
+        ended = subprocess.run(
+            ["bash", "-c", script],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        fine = {0, 2} if "plan" in does else {0}
+        said = ended.stdout + ended.stderr
+        assert ended.returncode in fine, f"exit code {ended.returncode}\n{said}"
+        if "export" in does:
+            self.edit()
+
+    def edit(self):
+        """Does to the roster what a spreadsheet would."""
+        path = pathlib.Path(self.clone, "users.csv")
+        header, *lines = path.read_text().splitlines()
+        cells = {"op": "upsert", "email": EDIT, "display_name": "Zoe"}
+        new = ",".join(cells.get(column, "") for column in header.split(","))
+        path.write_text("\n".join([header, *lines, new]) + "\n")
+
+    def save_settings(self, lines):
+        text = self.typed("\n".join(lines))
+        key = os.path.join(self.clone, "key")
+        pathlib.Path(key).write_text(support.KEY + "\n")
+        os.chmod(key, 0o600)
+        text = re.sub(r'^(api_key_file = )".*"', rf'\1"{key}"', text, flags=re.M)
+        text = re.sub(r'^(path = )".*"', rf'\1"{self.clone}/users.csv"', text, flags=re.M)
+        pathlib.Path(self.clone, "config.toml").write_text(text + "\n")
+
+    def begin(self, does, command, words):
+        if does == "sandbox" and "--listen" not in words:
+            command += f" --listen {self.stand_in}"
+        script = self.script(f"exec env {command}")
+        process = support.Process(["bash", "-c", script], self.folder, self.env, command)
+        self.running.append((does, process))
+        # Cargo may have to build first.
+        process.until("it is ready", lambda: self.is_ready(does, process), SECONDS)
+        self.end("")
+
+    def is_ready(self, does, process):
+        if does == "run":
+            return support.fetch(f"http://{self.serve}/readyz")[0] == 200
+        said = {"sandbox": "listens on", "demo": "Omni is as the roster says"}
+        return said[does] in process.out()
+
+    def end(self, *times):
+        """Ends what is to end at one of these times."""
+        due = [one for one in self.running if LONG[one[0]] in times]
+        self.running = [one for one in self.running if one not in due]
+        for does, process in due:
+            try:
+                process.signal(signal.SIGINT if does == "demo" else signal.SIGTERM)
+                code = process.wait()
+                assert code == 0, f"`{process.name}` ended with {code}\n{process.told()}"
+            finally:
+                process.end()
+
+    def turn_over(self, *times):
+        """A section or the README ends."""
+        try:
+            self.end(*times)
+        except AssertionError as error:
+            self.failed += 1
+            print(f"FAILED: {error}", flush=True)
+
+
+def main():
+    readme = (support.ROOT / "README.md").read_text()
+    found = blocks(readme)
+    folder = tempfile.mkdtemp(prefix="full-readme-")
+    sandbox = support.Sandbox(folder, users=100, per_minute=10_000)
+    reader = Reader(folder, sandbox)
+    try:
+        for one in found:
+            if isinstance(one, str):
+                reader.turn_over("## ")
+            elif one.kind == "toml":
+                reader.save_settings(one.lines)
+            elif one.kind == "sh":
+                for number, command in one.commands():
+                    reader.read(number, command)
+            else:
+                for number, command in one.commands():
+                    words = [words[0] for words in programs(command)]
+                    if not set(words) <= NEEDS_A_HOST:
+                        reader.failed += 1
+                        print(f"README.md:{number}: {command} ... FAILED: could be run")
+        reader.turn_over("## ", None)
+        for what, wrong in (
+            ("Omni got what no client sends", sandbox.unexpected()),
+            ("the edited roster did not reach Omni", EDIT not in sandbox.users()),
+        ):
+            if wrong:
+                reader.failed += 1
+                print(f"FAILED: {what}")
+    finally:
+        for _, process in reader.running:
+            process.end()
+        sandbox.end()
+        shutil.rmtree(folder)
+    print(f"{reader.passed} passed, {reader.failed} failed", flush=True)
+    sys.exit(0 if reader.passed and not reader.failed else 1)
+
+
+if __name__ == "__main__":
+    main()

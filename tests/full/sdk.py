@@ -1,0 +1,155 @@
+"""Omni's own Python SDK, unmodified, against the program: what both leave behind, and what it costs.
+
+`script` is what the SDK's example does with a roster: for each row two requests and a wait of two
+seconds, which is left out here. Both start from the same organisation.
+"""
+
+import contextlib
+import csv
+import importlib.metadata
+import io
+
+from omni_python_sdk import OmniAPI
+
+import support
+
+VERSION = "0.1.11"
+HEADER = "op,email,display_name,region,department,cost_center,quota,tier\n"
+# The script looks each row's user up, and writes: always for an upsert, and for a deletion where
+# there is somebody to delete.
+FIRST, SECOND = 80, 70
+
+
+def script(url, roster):
+    """The calls of the original script."""
+    api = OmniAPI(api_key=support.KEY, base_url=url)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        for row in csv.DictReader(io.StringIO(roster)):
+            op, email, name = (row.pop(column) for column in ("op", "email", "display_name"))
+            if op == "upsert":
+                api.upsert_user(email, name, row)
+            elif op == "delete":
+                api.delete_user(email)
+    return said.getvalue()
+
+
+def left_behind(sandbox):
+    """Every user as it is compared: no value is no value, however it is written."""
+    users = {}
+    for email, user in sandbox.users().items():
+        values = user.get(support.ATTRIBUTES, {})
+        values = {name: value for name, value in values.items() if value not in (None, "", [])}
+        users[email] = (user["displayName"], user["active"], values)
+    return users
+
+
+class Example:
+    """20 present users of whom 2 differ, 10 new ones, 10 deletions, in an organisation of 30."""
+
+    def __init__(self):
+        self.present = []
+        lines = [HEADER]
+        for number in range(30):
+            email = f"u{number}@example.com"
+            values = {"region": ["north"], "department": "Sales", "cost_center": "7"}
+            values |= {"quota": ["1", "2.50"], "tier": "gold"}
+            self.present.append((email, f"User {number}", values))
+            if number == 0:
+                line = f'upsert,{email},User {number},"[north,south,east]",Sales,7,"[1,2.50]",gold'
+            elif number == 1:
+                line = f'upsert,{email},Renamed,[north],,8,"[1,2.50]",gold'
+            elif number < 20:
+                line = f'upsert,{email},User {number},[north],Sales,7,"[1,2.50]",gold'
+            else:
+                line = f"delete,{email},,,,,,"
+            lines.append(line + "\n")
+        for number in range(10):
+            line = f"new{number}@example.com,New {number},[west],Support,1{number}.5,[9],silver"
+            lines.append(f"upsert,{line}\n")
+        self.roster = "".join(lines)
+
+
+class Sdk(support.Case):
+    def world(self, example, **options):
+        sandbox = self.sandbox(**options)
+        for email, name, values in example.present:
+            sandbox.add(email, name, values)
+        return sandbox
+
+    def apply(self, sandbox, roster):
+        self.write("users.csv", roster)
+        env = support.settings(sandbox, self.folder, policy__max_removals="100%")
+        ended = support.run(["apply", "--yes"], self.folder, env)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        return ended
+
+    def test_it_is_the_published_one(self):
+        self.assertEqual(importlib.metadata.version("omni_python_sdk"), VERSION)
+
+    def test_both_leave_the_same_users_and_ours_takes_fewer_requests(self):
+        example = Example()
+        # Without its waits the script would be over any limit; ours keeps the usual one.
+        theirs = self.world(example, per_minute=10_000)
+        ours = self.world(example)
+        self.assertEqual(left_behind(theirs), left_behind(ours))
+
+        said = script(theirs.url, example.roster)
+        self.assertEqual(said.count("updated user id"), 20, said)
+        self.assertEqual(said.count("Created "), 10, said)
+        self.assertEqual(said.count("deleted userid"), 10, said)
+        self.apply(ours, example.roster)
+        self.assertEqual(left_behind(theirs), left_behind(ours))
+        self.assertEqual(len(left_behind(ours)), 30)
+
+        first = len(ours.requests())
+        self.assertEqual(len(theirs.requests()), FIRST)
+        self.assertLessEqual(first, 25)
+        self.assertEqual(len(ours.writes()), 22)
+
+        ours.forget_requests()
+        self.apply(ours, example.roster)
+        second = len(ours.requests())
+        self.assertEqual(ours.writes(), [])
+        self.assertLessEqual(second, 3)
+        theirs.forget_requests()
+        script(theirs.url, example.roster)
+        self.assertEqual(len(theirs.requests()), SECOND)
+        self.assertEqual(left_behind(theirs), left_behind(ours))
+        for sandbox in (theirs, ours):
+            self.assertEqual(sandbox.unexpected(), [])
+            refused = [one for one in sandbox.requests() if one["status"] >= 400]
+            self.assertEqual(refused, [])
+        print(f"\nrequests: the script {FIRST}, then {SECOND}; ours {first}, then {second}")
+
+    def test_what_has_no_column_is_erased_by_the_script_and_kept_by_ours(self):
+        email = "ann@example.com"
+        roster = f"op,email,display_name,region\nupsert,{email},Ann Lee,[south]\n"
+        before = {"region": ["north"], "tier": "gold", "cost_center": "7"}
+        ends = {}
+        for who in ("script", "ours"):
+            sandbox = self.sandbox()
+            sandbox.add(email, "Ann", before, active=False)
+            if who == "script":
+                script(sandbox.url, roster)
+            else:
+                self.apply(sandbox, roster)
+            ends[who] = left_behind(sandbox)[email]
+        self.assertEqual(ends["script"], ("Ann Lee", True, {"region": ["south"]}))
+        self.assertEqual(ends["ours"], ("Ann Lee", False, {**before, "region": ["south"]}))
+
+    def test_a_refusal_ends_the_script_and_costs_ours_one_try(self):
+        example = Example()
+        once = {"status": {"code": 500}}
+        theirs, ours = self.world(example, per_minute=10_000), self.world(example)
+        for sandbox in (theirs, ours):
+            sandbox.fault(once, method="GET")
+        with self.assertRaises(AttributeError):
+            script(theirs.url, example.roster)
+        self.assertEqual(theirs.writes(), [])
+        self.apply(ours, example.roster)
+        self.assertEqual(len(ours.writes()), 22)
+
+
+if __name__ == "__main__":
+    support.main()
