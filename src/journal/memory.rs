@@ -2,7 +2,7 @@
 
 use super::roster::Accepted;
 use super::sql::{Count, Time};
-use super::{Journal, JournalError, Kind, Quarantined, held, managed, quarantine};
+use super::{Journal, JournalError, Kind, Outcome, Quarantined, held, managed, quarantine};
 use crate::desired::{FileRead, Fingerprint};
 use crate::user::{Email, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -104,9 +104,9 @@ fn removed(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<(usize, usiz
                 count(DISTINCT coalesce(user_id, email_key))
          FROM changes
          WHERE kind IN ('delete', 'deactivate') AND coalesce(settled, intended) > ?1
-            AND (settled IS NULL OR outcome = 'done')",
+            AND (settled IS NULL OR outcome = ?2)",
     )?
-    .query_row([Time(now - GUARDED)], |row| {
+    .query_row((Time(now - GUARDED), Outcome::Done), |row| {
         let count = |at| {
             row.get(at)
                 .map(|Count(count)| usize::try_from(count).unwrap_or(usize::MAX))

@@ -178,6 +178,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, JournalError> {
             // What is deleted is gone from the file, and sorting leaves no file behind.
             ("secure_delete", "ON"),
             ("temp_store", "MEMORY"),
+            // The first roster of a large organisation makes a large log, which need not stay so.
+            ("journal_size_limit", "16777216"),
             // A damaged file may hold anything: its triggers and views are not to be trusted.
             ("trusted_schema", "OFF"),
             ("cell_size_check", "ON"),

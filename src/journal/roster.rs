@@ -102,6 +102,10 @@ impl RosterNote<'_> {
             matches!(entry.want, Want::Upsert(_)) && !known.contains(email)
         });
         difference.new = new.map(|(email, _)| email.clone()).collect();
+        // In the order of the table: a million rows in any other would rewrite its pages again and again.
+        difference
+            .new
+            .sort_by_cached_key(|email| email.folded().into_owned());
         difference
     }
 
