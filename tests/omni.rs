@@ -3,20 +3,40 @@
 
 mod support;
 
-use omni_user_sync::omni::{Client, Definitions, Found, OmniError, Reader, list};
+use omni_user_sync::omni::{Client, Definitions, Found, OmniError, Reader, Writer, list};
 use omni_user_sync::sandbox::{Fault, Options, What};
-use omni_user_sync::user::Email;
+use omni_user_sync::user::{Email, UserSpec};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use support::World;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-fn reader(world: &World) -> Reader {
+fn client(world: &World) -> Arc<Client> {
     let settings = world.settings();
     let client = Client::new(&settings.omni, world.metrics.clone()).expect("a client");
     client.begin(&settings.omni.keys.read().expect("keys"));
-    client.reader(&CancellationToken::new())
+    client
+}
+
+fn reader(world: &World) -> Reader {
+    client(world).reader(&CancellationToken::new())
+}
+
+fn writer(world: &World) -> Writer {
+    client(world).writer(&CancellationToken::new())
+}
+
+fn email(text: &str) -> Email {
+    Email::parse(text).expect("an email")
+}
+
+fn spec(name: &str) -> UserSpec {
+    UserSpec {
+        display_name: Some(name.into()),
+        attributes: Vec::new(),
+    }
 }
 
 fn times(times: usize, what: What) -> Fault {
@@ -104,20 +124,45 @@ async fn twenty_failures_in_a_row_end_the_run() {
     let world = World::new().await;
     world.org().fault(times(99, What::Reset));
     let reader = reader(&world);
-    let email = Email::parse("ann@x.co").expect("an email");
-    let mut last = None;
+    let mut last = String::new();
     for _ in 0..5 {
-        last = Some(reader.find(&email).await.expect_err("it never works"));
+        let error = list(&reader).await.expect_err("it never works");
+        last = error.to_string();
     }
-    assert!(
-        matches!(last, Some(OmniError::GivenUp { in_a_row: 20, .. })),
-        "{last:?}"
-    );
+    assert!(last.contains("20 failures in a row"), "{last}");
+    assert!(last.contains("the connection broke"), "{last}");
     assert_eq!(
         world.org().requests().len(),
         20,
         "nothing is sent after that"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_the_last_failure_may_have_been_done() {
+    let world = World::new().await;
+    world.org().fault(times(18, What::Reset));
+    world.org().fault(times(2, What::LostReply));
+    let writer = writer(&world);
+    for _ in 0..3 {
+        list(writer.reader()).await.expect_err("it never works");
+    }
+    for name in ["ann", "bob"] {
+        let address = email(&format!("{name}@x.co"));
+        let made = writer.create(&address, &spec(name)).await;
+        let error = made.expect_err("no answer");
+        assert!(matches!(error, OmniError::Lost(_)), "{name}: {error:?}");
+    }
+    let made = writer.create(&email("cem@x.co"), &spec("Cem")).await;
+    let error = made.expect_err("nothing more is sent");
+    let OmniError::GivenUp { in_a_row: 20, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        error.to_string().contains("the connection broke"),
+        "{error}"
+    );
+    assert_eq!(world.org().users().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,6 +185,34 @@ async fn a_429_that_does_not_end_ends_the_run() {
     let error = list(&reader(&world)).await.expect_err("it never works");
     assert!(matches!(error, OmniError::Throttled), "{error:?}");
     assert_eq!(world.org().requests().len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_nothing_does_not_use_up_all_tries() {
+    let world = World::new().await;
+    world.org().fault(times(5, status(429, Some(0))));
+    let start = Instant::now();
+    list(&reader(&world)).await.expect("the sixth works");
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_secs(60), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
+    for (code, asked, seconds) in [(503, 30, 30), (500, 7, 7), (408, 45, 45), (502, 3244, 120)] {
+        let world = World::new().await;
+        world.org().fault(Fault::next(status(code, Some(asked))));
+        let (writer, start) = (writer(&world), Instant::now());
+        let made = writer.create(&email("ann@x.co"), &spec("Ann")).await;
+        assert!(matches!(made, Err(OmniError::Lost(_))), "{made:?}");
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "it is told at once"
+        );
+        list(writer.reader()).await.expect("it works");
+        let waited = start.elapsed().as_secs();
+        assert!((seconds..seconds + 2).contains(&waited), "{code}: {waited}");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod client;
 mod error;
 mod observe;
 mod read;
+mod streak;
 mod throttle;
 mod wire;
 mod write;

@@ -109,10 +109,10 @@ impl Reader {
     ) -> Result<T, OmniError> {
         let mut failures = 0;
         loop {
-            let (failure, pause) = match self.client.exchange(&request, &self.stop, &parse).await {
+            let failure = match self.client.exchange(&request, &self.stop, &parse).await {
                 Ok(value) => return Ok(value),
                 Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Failed(failure, pause)) => (failure, pause),
+                Err(Trouble::Failed(failure)) => failure,
             };
             failures += 1;
             if failures >= ATTEMPTS {
@@ -126,13 +126,11 @@ impl Reader {
                 failures,
                 "a read failed; it is tried again"
             );
-            self.rest(pause.unwrap_or_else(|| backoff(failures)))
-                .await?;
+            self.rest(backoff(failures)).await?;
         }
     }
 
-    /// Waits, unless told to stop. A server that asks for more than two minutes is not waited for
-    /// any longer.
+    /// Waits, unless told to stop.
     ///
     /// # Errors
     /// When told to stop.
@@ -140,7 +138,7 @@ impl Reader {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(OmniError::Stopped),
-            () = tokio::time::sleep(time.min(Duration::from_secs(120))) => Ok(()),
+            () = tokio::time::sleep(time) => Ok(()),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Writer {
             .await
             .map_err(|trouble| match trouble {
                 Trouble::Final(error) => error,
-                Trouble::Failed(failure, _) => OmniError::Lost(failure),
+                Trouble::Failed(failure) => OmniError::Lost(failure),
             })
     }
 }
