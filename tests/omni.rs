@@ -54,6 +54,14 @@ fn status(code: u16, retry_after: Option<u64>) -> What {
     }
 }
 
+fn says(code: u16, body: &str) -> What {
+    What::Status {
+        code,
+        retry_after: None,
+        body: Some(body.into()),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn reads_are_tried_again_after_everything_that_may_pass() {
     for what in [
@@ -212,6 +220,37 @@ async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
         list(writer.reader()).await.expect("it works");
         let waited = start.elapsed().as_secs();
         assert!((seconds..seconds + 2).contains(&waited), "{code}: {waited}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_echoed_is_not_told() {
+    let cut = "x".repeat(190) + "sandbox-key";
+    let long = "x".repeat(390) + "sandbox-key";
+    for (code, body) in [
+        (401, r#"{"detail": "Invalid token: Bearer sandbox-key"}"#),
+        (400, r#"{"message": "sandbox-key, sandbox\u002Dkey"}"#),
+        (
+            400,
+            r#"{"headers": {"authorization": "Bearer sandbox\u002dkey"}}"#,
+        ),
+        (404, "/log-in?token=sandbox%2Dkey"),
+        (
+            500,
+            r#"{"error": "Bearer sandbox-key is not \"sandbox-key\""}"#,
+        ),
+        (502, "<html><p>Bearer sandbox-key</html>"),
+        (200, "<html><p>Bearer sandbox-key</html>"),
+        (200, r#"{"totalResults": "sandbox-key", "Resources": []}"#),
+        (200, &cut),
+        (500, &long),
+    ] {
+        let world = World::new().await;
+        world.org().fault(times(6, says(code, body)));
+        let error = list(&reader(&world)).await.expect_err("it never works");
+        let told = format!("{error} {error:?}");
+        assert!(!told.contains("sandbox"), "{code} {body}: {told}");
+        assert!(!told.contains("2dkey"), "{code} {body}: {told}");
     }
 }
 

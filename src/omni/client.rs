@@ -1,6 +1,6 @@
 //! The client: one exchange at a time, and what its answer means.
 
-use super::error::{Failure, OmniError, detail_of, first_bytes};
+use super::error::{Failure, OmniError};
 use super::streak::Streak;
 use super::throttle::{Slot, Throttle};
 use super::{Reader, Writer};
@@ -149,10 +149,10 @@ impl Client {
         let answer = self.answer(request, stop).await?;
         if !answer.status.is_success() {
             self.failures.end();
-            return Err(Trouble::Final(error_of(&answer)));
+            return Err(Trouble::Final(self.error_of(&answer)));
         }
         let value = parse(&answer.body)
-            .map_err(|error| Trouble::Failed(unreadable(&answer.body, &error)))?;
+            .map_err(|error| Trouble::Failed(self.unreadable(&answer.body, &error)))?;
         self.failures.end();
         Ok(value)
     }
@@ -166,8 +166,8 @@ impl Client {
                 StatusCode::TOO_MANY_REQUESTS => self.refused(&slot, answer.retry_after)?,
                 status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
                     pause(&slot, &answer);
-                    let failure = Failure::Status(status, detail_of(&answer.body));
-                    return Err(Trouble::Failed(failure));
+                    let detail = self.throttle.redactor().detail_of(&answer.body);
+                    return Err(Trouble::Failed(Failure::Status(status, detail)));
                 }
                 _ => {
                     slot.accepted();
@@ -206,7 +206,7 @@ impl Client {
             return Ok(false);
         }
         if slot.set_aside() == 0 {
-            return Err(error_of(answer));
+            return Err(self.error_of(answer));
         }
         tracing::warn!(
             key = slot.key_number(),
@@ -230,6 +230,32 @@ impl Client {
             "Omni keeps answering 429 to one of the API keys; it is set aside for this run"
         );
         Ok(())
+    }
+
+    fn error_of(&self, answer: &Answer) -> OmniError {
+        let detail = self.throttle.redactor().detail_of(&answer.body);
+        match answer.status {
+            StatusCode::UNAUTHORIZED => OmniError::Unauthorized { detail },
+            StatusCode::FORBIDDEN => OmniError::Forbidden { detail },
+            StatusCode::NOT_FOUND => OmniError::NotFound { detail },
+            StatusCode::CONFLICT => OmniError::Conflict { detail },
+            status if status.is_redirection() => OmniError::Redirected { status },
+            status => OmniError::Refused { status, detail },
+        }
+    }
+
+    /// Tells an answer of the wrong kind: HTML from a proxy, JSON that was cut off. What serde says of
+    /// it may repeat what is in it.
+    fn unreadable(&self, body: &[u8], error: &serde_json::Error) -> Failure {
+        let redactor = self.throttle.redactor();
+        let kind = if body.trim_ascii_start().starts_with(b"<") {
+            "it answered with HTML instead of JSON (a proxy or a log-in page?)".to_owned()
+        } else {
+            let why = redactor.line(&error.to_string());
+            format!("its answer can't be read ({why})")
+        };
+        let begins = redactor.first_bytes(body);
+        Failure::Unreadable(format!("{kind}; it begins with {begins}"))
     }
 
     async fn send(&self, request: &Request, slot: &Slot) -> Result<Answer, Trouble> {
@@ -401,26 +427,4 @@ fn retry_after(response: &Response) -> Option<Duration> {
             .to_std()
             .unwrap_or(Duration::ZERO),
     )
-}
-
-fn error_of(answer: &Answer) -> OmniError {
-    let detail = detail_of(&answer.body);
-    match answer.status {
-        StatusCode::UNAUTHORIZED => OmniError::Unauthorized { detail },
-        StatusCode::FORBIDDEN => OmniError::Forbidden { detail },
-        StatusCode::NOT_FOUND => OmniError::NotFound { detail },
-        StatusCode::CONFLICT => OmniError::Conflict { detail },
-        status if status.is_redirection() => OmniError::Redirected { status },
-        status => OmniError::Refused { status, detail },
-    }
-}
-
-/// Tells an answer of the wrong kind: HTML from a proxy, JSON that was cut off.
-fn unreadable(body: &[u8], error: &serde_json::Error) -> Failure {
-    let kind = if body.trim_ascii_start().starts_with(b"<") {
-        "it answered with HTML instead of JSON (a proxy or a log-in page?)".to_owned()
-    } else {
-        format!("its answer can't be read ({error})")
-    };
-    Failure::Unreadable(format!("{kind}; it begins with {}", first_bytes(body)))
 }

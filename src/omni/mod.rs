@@ -14,6 +14,7 @@ mod client;
 mod error;
 mod observe;
 mod read;
+mod redact;
 mod streak;
 mod throttle;
 mod wire;

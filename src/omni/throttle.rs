@@ -8,6 +8,7 @@
 //! the promise under every kind of window: sliding, fixed or bucket.
 
 use super::OmniError;
+use super::redact::Redactor;
 use crate::settings::ApiKeys;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::VecDeque;
@@ -130,6 +131,12 @@ impl Throttle {
             .iter()
             .filter(|key| key.is_usable())
             .count()
+    }
+
+    /// Takes every key that is in use out of what is told.
+    pub(super) fn redactor(&self) -> Redactor {
+        let state = lock(&self.state);
+        Redactor::new(state.keys.iter().map(|key| key.secret.clone()).collect())
     }
 
     /// Waits for the right to send one request. Cancel-safe.
