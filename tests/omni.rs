@@ -3,9 +3,9 @@
 
 mod support;
 
-use omni_user_sync::omni::{Client, Definitions, Found, OmniError, Reader, Writer, list};
-use omni_user_sync::sandbox::{Fault, Options, What};
-use omni_user_sync::user::{Email, UserSpec};
+use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
+use omni_user_sync::sandbox::{Fault, Options, What, When};
+use omni_user_sync::user::{Email, Schema, UserId, UserSpec};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,6 +252,56 @@ async fn a_key_that_is_echoed_is_not_told() {
         assert!(!told.contains("sandbox"), "{code} {body}: {told}");
         assert!(!told.contains("2dkey"), "{code} {body}: {told}");
     }
+}
+
+#[tokio::test]
+async fn a_put_without_definitions_is_not_sent_and_ends_the_run() {
+    let world = World::new().await.set("omni.update_method", "put");
+    let id = UserId::parse("1").expect("an id");
+    let edit = Edit::default();
+    let error = writer(&world)
+        .update(&id, &edit, &Schema::unknown())
+        .await
+        .expect_err("it can't be done");
+    assert!(error.ends_run(), "{error:?}");
+    assert!(!error.to_string().contains("403"), "{error}");
+    assert!(error.to_string().contains("omni.update_method"), "{error}");
+    assert!(world.org().requests().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_ends_the_run_on_a_read_and_is_one_users_on_a_write() {
+    let world = World::new().await;
+    let writer = writer(&world);
+    world.org().fault(Fault {
+        when: When {
+            method: Some("POST".into()),
+            ..When::default()
+        },
+        ..Fault::next(status(403, None))
+    });
+    let made = writer.create(&email("ann@x.co"), &spec("Ann")).await;
+    assert!(!made.expect_err("refused").ends_run());
+    world.org().fault(Fault::next(status(403, None)));
+    let found = writer.reader().find(&email("ann@x.co")).await;
+    assert!(found.expect_err("refused").ends_run());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
+    let world = World::with(Options {
+        users: 3,
+        keys: vec!["sandbox-key".into(), "another".into()],
+        ..Options::default()
+    })
+    .await
+    .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
+    world.org().fault(times(1, status(403, None)));
+    let reader = reader(&world);
+    assert_eq!(list(&reader).await.expect("the other key").count(), 3);
+    list(&reader).await.expect("the other key");
+    let keys = world.org().requests().into_iter().map(|sent| sent.key);
+    assert_eq!(keys.collect::<Vec<_>>(), [None, Some(1), Some(1)]);
 }
 
 #[tokio::test]

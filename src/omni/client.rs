@@ -149,7 +149,7 @@ impl Client {
         let answer = self.answer(request, stop).await?;
         if !answer.status.is_success() {
             self.failures.end();
-            return Err(Trouble::Final(self.error_of(&answer)));
+            return Err(Trouble::Final(self.error_of(request, &answer)));
         }
         let value = parse(&answer.body)
             .map_err(|error| Trouble::Failed(self.unreadable(&answer.body, &error)))?;
@@ -199,14 +199,14 @@ impl Client {
     ) -> Result<bool, OmniError> {
         let refused = match answer.status {
             StatusCode::UNAUTHORIZED => true,
-            StatusCode::FORBIDDEN => request.method == Method::GET && !request.may_be_forbidden,
+            StatusCode::FORBIDDEN => request.is_read() && !request.may_be_forbidden,
             _ => false,
         };
         if !refused {
             return Ok(false);
         }
         if slot.set_aside() == 0 {
-            return Err(self.error_of(answer));
+            return Err(self.error_of(request, answer));
         }
         tracing::warn!(
             key = slot.key_number(),
@@ -232,11 +232,12 @@ impl Client {
         Ok(())
     }
 
-    fn error_of(&self, answer: &Answer) -> OmniError {
+    fn error_of(&self, request: &Request, answer: &Answer) -> OmniError {
         let detail = self.throttle.redactor().detail_of(&answer.body);
         match answer.status {
             StatusCode::UNAUTHORIZED => OmniError::Unauthorized { detail },
-            StatusCode::FORBIDDEN => OmniError::Forbidden { detail },
+            StatusCode::FORBIDDEN if request.is_read() => OmniError::Forbidden { detail },
+            StatusCode::FORBIDDEN => OmniError::WriteForbidden { detail },
             StatusCode::NOT_FOUND => OmniError::NotFound { detail },
             StatusCode::CONFLICT => OmniError::Conflict { detail },
             status if status.is_redirection() => OmniError::Redirected { status },
@@ -365,6 +366,10 @@ impl Request {
             may_be_forbidden: true,
             ..Self::get(url)
         }
+    }
+
+    fn is_read(&self) -> bool {
+        self.method == Method::GET
     }
 
     pub(super) fn bare(method: Method, url: Url) -> Self {

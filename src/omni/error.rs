@@ -15,11 +15,21 @@ pub enum OmniError {
         /// What Omni said.
         detail: String,
     },
-    /// 403.
+    /// 403 on a read, from every key: who is there can't be known.
     #[error(
-        "Omni says that the key may not do this (403): {detail}; it takes an organisation API key with rights on users"
+        "Omni says that the key may not read this (403): {detail}; it takes an organisation API key \
+         with rights on users"
     )]
     Forbidden {
+        /// What Omni said.
+        detail: String,
+    },
+    /// 403 on a write: this user may not be changed so.
+    #[error(
+        "Omni says that the key may not do this (403): {detail}; if it says so of every user, it \
+         takes an organisation API key with rights on users"
+    )]
+    WriteForbidden {
         /// What Omni said.
         detail: String,
     },
@@ -87,6 +97,13 @@ pub enum OmniError {
     /// The HTTP client can't be made.
     #[error("{0}")]
     Setup(String),
+    /// The settings ask for a way of updating that this key does not allow. Nothing was sent.
+    #[error(
+        "omni.update_method = \"put\" takes Omni's attribute definitions, which this key may not \
+         read: without them system attributes can't be told apart; use \"patch\", or a key that may \
+         read them"
+    )]
+    PutWithoutDefinitions,
     /// Two or more users answer to one email.
     #[error("{count} users in Omni answer to this email; none of them is touched")]
     Ambiguous {
@@ -101,13 +118,15 @@ impl OmniError {
     pub fn ends_run(&self) -> bool {
         match self {
             Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
             | Self::GivenUp { .. }
             | Self::Throttled
             | Self::NoKeyLeft
             | Self::Stopped
             | Self::Setup(_)
+            | Self::PutWithoutDefinitions
             | Self::Redirected { .. } => true,
-            Self::Forbidden { .. }
+            Self::WriteForbidden { .. }
             | Self::NotFound { .. }
             | Self::Conflict { .. }
             | Self::Refused { .. }
@@ -125,7 +144,12 @@ impl OmniError {
     pub fn without_detail(&self) -> String {
         match self {
             Self::Unauthorized { detail: _ } => "Omni does not accept the API key (401)".into(),
-            Self::Forbidden { detail: _ } => "Omni says that the key may not do this (403)".into(),
+            Self::Forbidden { detail: _ } => {
+                "Omni says that the key may not read this (403)".into()
+            }
+            Self::WriteForbidden { detail: _ } => {
+                "Omni says that the key may not do this (403)".into()
+            }
             Self::NotFound { detail: _ } => "Omni does not know this (404)".into(),
             Self::Conflict { detail: _ } => "Omni says that this exists already (409)".into(),
             Self::Refused { status, detail: _ } => format!("Omni refuses this ({status})"),
@@ -144,6 +168,7 @@ impl OmniError {
             | Self::NoKeyLeft
             | Self::Stopped
             | Self::Setup(_)
+            | Self::PutWithoutDefinitions
             | Self::Ambiguous { count: _ } => self.to_string(),
         }
     }
@@ -216,6 +241,7 @@ mod tests {
         let mut errors = vec![
             OmniError::Unauthorized { detail: said() },
             OmniError::Forbidden { detail: said() },
+            OmniError::WriteForbidden { detail: said() },
             OmniError::NotFound { detail: said() },
             OmniError::Conflict { detail: said() },
             OmniError::Refused {
