@@ -4,12 +4,12 @@
 mod support;
 
 use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
-use omni_user_sync::sandbox::{Fault, Options, What, When};
-use omni_user_sync::user::{Email, Schema, UserId, UserSpec};
+use omni_user_sync::sandbox::{Fault, Options, PutMode, What, When};
+use omni_user_sync::user::{AttributeName, Email, Schema, UserId, UserSpec, Value};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use support::World;
+use support::{ATTRIBUTES, World};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -255,6 +255,52 @@ async fn a_key_that_is_echoed_is_not_told() {
 }
 
 #[tokio::test]
+async fn a_put_clears_under_both_readings_of_it() {
+    for put in [PutMode::Replace, PutMode::Merge] {
+        let world = World::with(Options {
+            put,
+            ..Options::default()
+        })
+        .await
+        .set("omni.update_method", "put");
+        world.user(
+            "ann@x.co",
+            "Ann",
+            json!({ "region": ["n"], "tier": "gold", "department": "Sales" }),
+        );
+        world.org().set_active("ann@x.co", false);
+        let writer = writer(&world);
+        let edit = Edit {
+            display_name: Some("Ann B".into()),
+            attributes: vec![
+                (AttributeName::new("region"), None),
+                (AttributeName::new("quota"), None),
+                (AttributeName::new("tier"), Value::one("silver")),
+            ],
+            ..Edit::default()
+        };
+        let user = world.org().user("ann@x.co").expect("there");
+        let id = UserId::parse(user["id"].as_str().expect("a text")).expect("an id");
+        let definitions = writer.reader().definitions().await;
+        let Ok(Definitions::Known(schema)) = definitions else {
+            panic!("{definitions:?}");
+        };
+        writer.update(&id, &edit, &schema).await.expect("it works");
+        let user = world.org().user("ann@x.co").expect("there");
+        assert_eq!(
+            user[ATTRIBUTES],
+            json!({ "tier": "silver", "department": "Sales" }),
+            "{put:?}"
+        );
+        assert_eq!(
+            (&user["displayName"], &user["active"]),
+            (&json!("Ann B"), &json!(false)),
+            "{put:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_put_without_definitions_is_not_sent_and_ends_the_run() {
     let world = World::new().await.set("omni.update_method", "put");
     let id = UserId::parse("1").expect("an id");
@@ -310,17 +356,16 @@ async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
     world.user(r#"a"b\c+d&e=f@x.co"#, "Odd", json!({}));
     world.user("ann@x.co", "Ann", json!({}));
     let reader = reader(&world);
-    let found = async |text| {
-        reader
-            .find(&Email::parse(text).expect("an email"))
-            .await
-            .expect("found")
-    };
-    assert!(matches!(found(r#"A"B\c+d&e=f@x.co"#).await, Found::One(_)));
-    assert!(matches!(found("ANN@x.co").await, Found::One(_)));
-    assert!(matches!(found("nobody@x.co").await, Found::Nobody));
+    let odd = find(&reader, r#"A"B\c+d&e=f@x.co"#).await;
+    assert!(matches!(odd, Found::One(_)), "{odd:?}");
+    assert!(matches!(find(&reader, "ANN@x.co").await, Found::One(_)));
+    assert!(matches!(find(&reader, "nobody@x.co").await, Found::Nobody));
     world.user("Ann@x.co", "Ann too", json!({}));
-    assert!(matches!(found("ann@x.co").await, Found::Several(2)));
+    assert!(matches!(find(&reader, "ann@x.co").await, Found::Several(2)));
+}
+
+async fn find(reader: &Reader, text: &str) -> Found {
+    reader.find(&email(text)).await.expect("an answer")
 }
 
 #[tokio::test]
