@@ -4,7 +4,7 @@
 mod support;
 
 use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
-use omni_user_sync::sandbox::{Fault, Options, PutMode, What, When};
+use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
 use omni_user_sync::user::{AttributeName, Email, Schema, UserId, UserSpec, Value};
 use serde_json::json;
 use std::sync::Arc;
@@ -366,6 +366,95 @@ async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
 
 async fn find(reader: &Reader, text: &str) -> Found {
     reader.find(&email(text)).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_nobody_only_where_the_filter_ignores_case() {
+    for (filter, is_nobody) in [(Filter::AnyCase, true), (Filter::ExactCase, false)] {
+        let world = World::with(Options {
+            users: 150,
+            filter,
+            ..Options::default()
+        })
+        .await;
+        world.user("Ann@x.co", "Ann", json!({}));
+        let reader = reader(&world);
+        for _ in 0..2 {
+            let nobody = find(&reader, "nobody@x.co").await;
+            assert_eq!(matches!(nobody, Found::Nobody), is_nobody, "{nobody:?}");
+            assert_eq!(matches!(nobody, Found::Unclear), !is_nobody, "{nobody:?}");
+        }
+        let sent = world.org().requests().len();
+        assert_eq!(sent, if is_nobody { 4 } else { 6 }, "a yes is kept");
+        let ann = find(&reader, "ann@x.co").await;
+        assert_eq!(matches!(ann, Found::One(_)), is_nobody, "{ann:?}");
+        assert_eq!(matches!(ann, Found::Unclear), !is_nobody, "{ann:?}");
+        assert!(matches!(find(&reader, "Ann@x.co").await, Found::One(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_without_anybody_to_try_it_on() {
+    let world = World::new().await;
+    let reader = reader(&world);
+    assert!(matches!(find(&reader, "ann@x.co").await, Found::Nobody));
+    world.user("1@2.3", "No letters", json!({}));
+    assert!(matches!(find(&reader, "ann@x.co").await, Found::Unclear));
+    world.user("bob@x.co", "Bob", json!({}));
+    assert!(matches!(find(&reader, "ann@x.co").await, Found::Nobody));
+}
+
+#[tokio::test]
+async fn an_answer_with_strangers_or_too_few_is_unclear() {
+    let world = World::with(Options {
+        users: 3,
+        filter: Filter::Ignored,
+        ..Options::default()
+    })
+    .await;
+    let reader = reader(&world);
+    for asked in ["user0002@example.com", "ann@x.co"] {
+        let found = find(&reader, asked).await;
+        assert!(matches!(found, Found::Unclear), "{asked}: {found:?}");
+    }
+    for body in [
+        r#"{"totalResults": 1}"#,
+        r#"{"totalResults": 2, "Resources": [{"id": "1", "userName": "ann@x.co"}]}"#,
+        r#"{"totalResults": 1, "Resources": [{"id": "../1", "userName": "ann@x.co"}]}"#,
+    ] {
+        world.org().fault(Fault::next(says(200, body)));
+        let found = find(&reader, "ann@x.co").await;
+        assert!(matches!(found, Found::Unclear), "{body}: {found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_up_by_id() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({ "tier": "gold" }));
+    world.user("bob@x.co", "Bob", json!({}));
+    let id = |email: &str| {
+        let user = world.org().user(email).expect("there");
+        UserId::parse(user["id"].as_str().expect("a text")).expect("an id")
+    };
+    let (ann, bob, reader) = (id("ann@x.co"), id("bob@x.co"), reader(&world));
+    let found = reader.get(&ann).await.expect("an answer").expect("Ann");
+    assert_eq!((found.email, found.id), (email("ann@x.co"), ann.clone()));
+    world.org().remove_user("bob@x.co");
+    assert!(reader.get(&bob).await.expect("an answer").is_none());
+
+    let stranger = format!(r#"{{"id": "{bob}", "userName": "bob@x.co"}}"#);
+    let nameless = format!(r#"{{"id": "{ann}", "userName": "ann"}}"#);
+    for body in ["{}", &stranger, &nameless] {
+        world.org().fault(times(6, says(200, body)));
+        let error = reader.get(&ann).await.expect_err("not Ann");
+        let OmniError::Unavailable { .. } = &error else {
+            panic!("{body}: {error:?}");
+        };
+    }
+    world.org().fault(Fault::next(status(403, None)));
+    let error = reader.get(&ann).await.expect_err("refused");
+    assert!(error.ends_run(), "{error:?}");
 }
 
 #[tokio::test]

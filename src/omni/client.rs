@@ -11,6 +11,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ pub struct Client {
     throttle: Throttle,
     metrics: Metrics,
     failures: Streak,
+    /// Whether the look-up by email was seen to ignore case.
+    pub(super) filter_ignores_case: AtomicBool,
 }
 
 /// An answer, whatever it says.
@@ -82,6 +85,7 @@ impl Client {
             throttle: Throttle::new(settings.requests_per_minute, settings.max_in_flight),
             metrics,
             failures: Streak::default(),
+            filter_ignores_case: AtomicBool::new(false),
         }))
     }
 

@@ -104,6 +104,12 @@ pub enum OmniError {
          read them"
     )]
     PutWithoutDefinitions,
+    /// A look-up by email showed what can't be relied on: see [`Found::Unclear`](super::Found).
+    #[error(
+        "Omni's look-up by email can't be relied on here, so who has this email is not known; the \
+         next run lists everybody"
+    )]
+    Unclear,
     /// Two or more users answer to one email.
     #[error("{count} users in Omni answer to this email; none of them is touched")]
     Ambiguous {
@@ -132,6 +138,7 @@ impl OmniError {
             | Self::Refused { .. }
             | Self::Unavailable { .. }
             | Self::Lost(_)
+            | Self::Unclear
             | Self::Ambiguous { .. } => false,
         }
     }
@@ -169,6 +176,7 @@ impl OmniError {
             | Self::Stopped
             | Self::Setup(_)
             | Self::PutWithoutDefinitions
+            | Self::Unclear
             | Self::Ambiguous { count: _ } => self.to_string(),
         }
     }

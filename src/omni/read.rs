@@ -3,9 +3,10 @@
 use super::client::{Client, Request, Trouble};
 use super::error::OmniError;
 use super::wire::{self, Page};
-use crate::user::{Email, ObservedUser, Schema};
+use crate::user::{Email, ObservedUser, Schema, UserId};
 use reqwest::StatusCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -26,12 +27,15 @@ pub fn backoff(failures: u32) -> Duration {
 /// What [`Reader::find`] found for an email.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// Nobody.
+    /// Nobody, in whatever case: the answer was empty, and this Omni's filter was seen to ignore case.
     Nobody,
     /// One user.
     One(Box<ObservedUser>),
     /// Several users, none of whom may be touched.
     Several(usize),
+    /// The answer can't be relied on. It shows somebody who was not asked for, or fewer users than it
+    /// counts; or it is empty, and the filter minds case. Never to be taken for nobody.
+    Unclear,
 }
 
 /// What [`Reader::definitions`] found.
@@ -67,22 +71,72 @@ impl Reader {
         self.read(Request::get(url), wire::parse_page).await
     }
 
-    /// Looks one user up by email.
+    /// One user by id; `None` where nobody has it.
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub async fn get(&self, id: &UserId) -> Result<Option<ObservedUser>, OmniError> {
+        let path = ["api", "scim", "v2", "Users", id.as_str()];
+        let request = Request::get(self.client.endpoint(&path));
+        let user = self.read(request, |body| wire::parse_user_with(id, body));
+        match user.await {
+            Ok(user) => Ok(Some(user)),
+            Err(OmniError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks one user up by email. How well Omni's filter keeps to SCIM is not known: whether it
+    /// minds case, or is passed over. So an empty answer is taken for nobody only once the filter
+    /// was seen to find somebody whose email was asked for in another case; that takes two more
+    /// requests, until it has been seen once.
     ///
     /// # Errors
     /// As [`Reader::page`].
     pub async fn find(&self, email: &Email) -> Result<Found, OmniError> {
-        let quoted = serde_json::to_string(email.as_str()).expect("a text is JSON");
-        let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
-        url.query_pairs_mut()
-            .append_pair("filter", &format!("userName eq {quoted}"));
-        let mut page = self.read(Request::get(url), wire::parse_page).await?;
-        page.users.retain(|user| user.email == *email);
+        let mut page = self.filtered(email.as_str()).await?;
+        if !page.shows_all_of(email) {
+            return Ok(Found::Unclear);
+        }
         Ok(match page.users.len() {
-            0 => Found::Nobody,
+            0 if self.filter_ignores_case().await? => Found::Nobody,
+            0 => Found::Unclear,
             1 => Found::One(Box::new(page.users.remove(0))),
             several => Found::Several(several),
         })
+    }
+
+    async fn filtered(&self, email: &str) -> Result<Page, OmniError> {
+        let quoted = serde_json::to_string(email).expect("a text is JSON");
+        let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
+        url.query_pairs_mut()
+            .append_pair("filter", &format!("userName eq {quoted}"));
+        self.read(Request::get(url), wire::parse_page).await
+    }
+
+    /// Tries the filter on somebody who is there. Only a yes is kept: a no may be due to a user who
+    /// was just removed.
+    async fn filter_ignores_case(&self) -> Result<bool, OmniError> {
+        let seen = &self.client.filter_ignores_case;
+        if seen.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let page = self.page(1).await?;
+        if page.total == 0 {
+            return Ok(true);
+        }
+        let known = page.users.iter().find_map(|user| {
+            let other_case = swap_case(user.email.as_str())?;
+            Some((user, other_case))
+        });
+        let Some((user, other_case)) = known else {
+            return Ok(false);
+        };
+        let found = self.filtered(&other_case).await?;
+        let ignores =
+            found.shows_all_of(&user.email) && found.users.iter().any(|other| other.id == user.id);
+        seen.fetch_or(ignores, Ordering::Relaxed);
+        Ok(ignores)
     }
 
     /// The organisation's attribute definitions.
@@ -141,4 +195,13 @@ impl Reader {
             () = tokio::time::sleep(time) => Ok(()),
         }
     }
+}
+
+/// Upper case for lower case and the other way round; `None` where there is no letter to tell by.
+fn swap_case(text: &str) -> Option<String> {
+    let swap = |c: char| match c.is_ascii_lowercase() {
+        true => c.to_ascii_uppercase(),
+        false => c.to_ascii_lowercase(),
+    };
+    Some(text.chars().map(swap).collect()).filter(|swapped| swapped != text)
 }

@@ -50,6 +50,13 @@ pub struct Page {
 }
 
 impl Page {
+    /// Whether it shows as many users as there are, and each of them has this email.
+    pub(super) fn shows_all_of(&self, email: &Email) -> bool {
+        self.others.is_empty()
+            && self.total == self.len() as u64
+            && self.users.iter().all(|user| user.email == *email)
+    }
+
     /// How many users stand on it.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -83,6 +90,13 @@ pub(super) fn parse_page(body: &[u8]) -> serde_json::Result<Page> {
 /// A user in an answer to a write; `None` where it is not one that we can use.
 pub(super) fn parse_user(body: &[u8]) -> serde_json::Result<Option<ObservedUser>> {
     serde_json::from_slice::<UserDoc<'_>>(body).map(UserDoc::read)
+}
+
+/// One user in an answer to a read by id: it must be that one.
+pub(super) fn parse_user_with(id: &UserId, body: &[u8]) -> serde_json::Result<ObservedUser> {
+    let same = |user: &ObservedUser| user.id.as_str().eq_ignore_ascii_case(id.as_str());
+    let unusable = || serde::de::Error::custom("it does not show the user that was asked for");
+    parse_user(body)?.filter(same).ok_or_else(unusable)
 }
 
 impl UserDoc<'_> {

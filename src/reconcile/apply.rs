@@ -215,6 +215,7 @@ impl Worker<'_> {
         let user = match self.writer.reader().find(email).await? {
             Found::One(user) => user,
             Found::Several(count) => return Err(OmniError::Ambiguous { count }),
+            Found::Unclear => return Err(OmniError::Unclear),
             Found::Nobody => {
                 return Ok(Ending::new(
                     Outcome::Failed,
@@ -256,6 +257,7 @@ impl Worker<'_> {
         reader.rest(backoff(losses)).await?;
         let found = match reader.find(&change.email).await? {
             Found::Several(count) => return Err(OmniError::Ambiguous { count }),
+            Found::Unclear => return Err(OmniError::Unclear),
             Found::One(user) => Some(user),
             Found::Nobody => None,
         };
