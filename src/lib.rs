@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Data flows one way, and a room uses those below it, never above. From the top: [`cli`], [`daemon`],
-//! [`serve`], [`trigger`], [`reconcile`] with [`report`], [`journal`], [`omni`], [`desired`],
-//! [`metrics`], [`settings`], [`user`]. Each room's header holds its rules. `sandbox` stands apart: a
+//! [`serve`], [`trigger`], [`reconcile`] with [`report`], [`journal`], [`omni`], [`metrics`],
+//! [`desired`], [`settings`], [`user`]. Each room's header holds its rules. `sandbox` stands apart: a
 //! stand-in for Omni that knows none of our types, so that a mistake of ours can't be mirrored in it.
 //!
 //! What always holds: what could not be read removes nobody; what the CSV does not name is not

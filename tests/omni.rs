@@ -3,20 +3,40 @@
 
 mod support;
 
-use omni_user_sync::omni::{Client, Definitions, Found, OmniError, Reader, list};
-use omni_user_sync::sandbox::{Fault, Options, What};
-use omni_user_sync::user::Email;
+use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
+use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
+use omni_user_sync::user::{AttributeName, Email, Schema, UserId, UserSpec, Value};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
-use support::World;
+use support::{ATTRIBUTES, World};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-fn reader(world: &World) -> Reader {
+fn client(world: &World) -> Arc<Client> {
     let settings = world.settings();
     let client = Client::new(&settings.omni, world.metrics.clone()).expect("a client");
     client.begin(&settings.omni.keys.read().expect("keys"));
-    client.reader(&CancellationToken::new())
+    client
+}
+
+fn reader(world: &World) -> Reader {
+    client(world).reader(&CancellationToken::new())
+}
+
+fn writer(world: &World) -> Writer {
+    client(world).writer(&CancellationToken::new())
+}
+
+fn email(text: &str) -> Email {
+    Email::parse(text).expect("an email")
+}
+
+fn spec(name: &str) -> UserSpec {
+    UserSpec {
+        display_name: Some(name.into()),
+        attributes: Vec::new(),
+    }
 }
 
 fn times(times: usize, what: What) -> Fault {
@@ -31,6 +51,14 @@ fn status(code: u16, retry_after: Option<u64>) -> What {
         code,
         retry_after,
         body: None,
+    }
+}
+
+fn says(code: u16, body: &str) -> What {
+    What::Status {
+        code,
+        retry_after: None,
+        body: Some(body.into()),
     }
 }
 
@@ -104,20 +132,45 @@ async fn twenty_failures_in_a_row_end_the_run() {
     let world = World::new().await;
     world.org().fault(times(99, What::Reset));
     let reader = reader(&world);
-    let email = Email::parse("ann@x.co").expect("an email");
-    let mut last = None;
+    let mut last = String::new();
     for _ in 0..5 {
-        last = Some(reader.find(&email).await.expect_err("it never works"));
+        let error = list(&reader).await.expect_err("it never works");
+        last = error.to_string();
     }
-    assert!(
-        matches!(last, Some(OmniError::GivenUp { in_a_row: 20, .. })),
-        "{last:?}"
-    );
+    assert!(last.contains("20 failures in a row"), "{last}");
+    assert!(last.contains("the connection broke"), "{last}");
     assert_eq!(
         world.org().requests().len(),
         20,
         "nothing is sent after that"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_the_last_failure_may_have_been_done() {
+    let world = World::new().await;
+    world.org().fault(times(18, What::Reset));
+    world.org().fault(times(2, What::LostReply));
+    let writer = writer(&world);
+    for _ in 0..3 {
+        list(writer.reader()).await.expect_err("it never works");
+    }
+    for name in ["ann", "bob"] {
+        let address = email(&format!("{name}@x.co"));
+        let made = writer.create(&address, &spec(name)).await;
+        let error = made.expect_err("no answer");
+        assert!(matches!(error, OmniError::Lost(_)), "{name}: {error:?}");
+    }
+    let made = writer.create(&email("cem@x.co"), &spec("Cem")).await;
+    let error = made.expect_err("nothing more is sent");
+    let OmniError::GivenUp { in_a_row: 20, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        error.to_string().contains("the connection broke"),
+        "{error}"
+    );
+    assert_eq!(world.org().users().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,23 +195,230 @@ async fn a_429_that_does_not_end_ends_the_run() {
     assert_eq!(world.org().requests().len(), 10);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_nothing_does_not_use_up_all_tries() {
+    let world = World::new().await;
+    world.org().fault(times(5, status(429, Some(0))));
+    let start = Instant::now();
+    list(&reader(&world)).await.expect("the sixth works");
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_secs(60), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
+    for (code, asked, seconds) in [(503, 30, 30), (500, 7, 7), (408, 45, 45), (502, 3244, 120)] {
+        let world = World::new().await;
+        world.org().fault(Fault::next(status(code, Some(asked))));
+        let (writer, start) = (writer(&world), Instant::now());
+        let made = writer.create(&email("ann@x.co"), &spec("Ann")).await;
+        assert!(matches!(made, Err(OmniError::Lost(_))), "{made:?}");
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "it is told at once"
+        );
+        list(writer.reader()).await.expect("it works");
+        let waited = start.elapsed().as_secs();
+        assert!((seconds..seconds + 2).contains(&waited), "{code}: {waited}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_echoed_is_not_told() {
+    let cut = "x".repeat(190) + "sandbox-key";
+    let long = "x".repeat(390) + "sandbox-key";
+    for (code, body) in [
+        (401, r#"{"detail": "Invalid token: Bearer sandbox-key"}"#),
+        (400, r#"{"message": "sandbox-key, sandbox\u002Dkey"}"#),
+        (
+            400,
+            r#"{"headers": {"authorization": "Bearer sandbox\u002dkey"}}"#,
+        ),
+        (404, "/log-in?token=sandbox%2Dkey"),
+        (
+            500,
+            r#"{"error": "Bearer sandbox-key is not \"sandbox-key\""}"#,
+        ),
+        (502, "<html><p>Bearer sandbox-key</html>"),
+        (200, "<html><p>Bearer sandbox-key</html>"),
+        (200, r#"{"totalResults": "sandbox-key", "Resources": []}"#),
+        (200, &cut),
+        (500, &long),
+    ] {
+        let world = World::new().await;
+        world.org().fault(times(6, says(code, body)));
+        let error = list(&reader(&world)).await.expect_err("it never works");
+        let told = format!("{error} {error:?}");
+        assert!(!told.contains("sandbox"), "{code} {body}: {told}");
+        assert!(!told.contains("2dkey"), "{code} {body}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_put_clears_under_both_readings_of_it() {
+    for put in [PutMode::Replace, PutMode::Merge] {
+        let world = World::with(Options {
+            put,
+            ..Options::default()
+        })
+        .await
+        .set("omni.update_method", "put");
+        world.user(
+            "ann@x.co",
+            "Ann",
+            json!({ "region": ["n"], "tier": "gold", "department": "Sales" }),
+        );
+        world.org().set_active("ann@x.co", false);
+        let writer = writer(&world);
+        let edit = Edit {
+            display_name: Some("Ann B".into()),
+            attributes: vec![
+                (AttributeName::new("region"), None),
+                (AttributeName::new("quota"), None),
+                (AttributeName::new("tier"), Value::one("silver")),
+            ],
+            ..Edit::default()
+        };
+        let user = world.org().user("ann@x.co").expect("there");
+        let id = UserId::parse(user["id"].as_str().expect("a text")).expect("an id");
+        let definitions = writer.reader().definitions().await;
+        let Ok(Definitions::Known(schema)) = definitions else {
+            panic!("{definitions:?}");
+        };
+        writer.update(&id, &edit, &schema).await.expect("it works");
+        let user = world.org().user("ann@x.co").expect("there");
+        assert_eq!(
+            user[ATTRIBUTES],
+            json!({ "tier": "silver", "department": "Sales" }),
+            "{put:?}"
+        );
+        assert_eq!(
+            (&user["displayName"], &user["active"]),
+            (&json!("Ann B"), &json!(false)),
+            "{put:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_put_without_definitions_is_not_sent_and_ends_the_run() {
+    let world = World::new().await.set("omni.update_method", "put");
+    let id = UserId::parse("1").expect("an id");
+    let edit = Edit::default();
+    let error = writer(&world)
+        .update(&id, &edit, &Schema::unknown())
+        .await
+        .expect_err("it can't be done");
+    assert!(error.ends_run(), "{error:?}");
+    assert!(!error.to_string().contains("403"), "{error}");
+    assert!(error.to_string().contains("omni.update_method"), "{error}");
+    assert!(world.org().requests().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_ends_the_run_on_a_read_and_is_one_users_on_a_write() {
+    let world = World::new().await;
+    let writer = writer(&world);
+    world.org().fault(Fault {
+        when: When {
+            method: Some("POST".into()),
+            ..When::default()
+        },
+        ..Fault::next(status(403, None))
+    });
+    let made = writer.create(&email("ann@x.co"), &spec("Ann")).await;
+    assert!(!made.expect_err("refused").ends_run());
+    world.org().fault(Fault::next(status(403, None)));
+    let found = writer.reader().find(&email("ann@x.co")).await;
+    assert!(found.expect_err("refused").ends_run());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
+    let world = World::with(Options {
+        users: 3,
+        keys: vec!["sandbox-key".into(), "another".into()],
+        ..Options::default()
+    })
+    .await
+    .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
+    world.org().fault(times(1, status(403, None)));
+    let reader = reader(&world);
+    assert_eq!(list(&reader).await.expect("the other key").count(), 3);
+    list(&reader).await.expect("the other key");
+    let keys = world.org().requests().into_iter().map(|sent| sent.key);
+    assert_eq!(keys.collect::<Vec<_>>(), [None, Some(1), Some(1)]);
+}
+
 #[tokio::test]
 async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
     let world = World::new().await;
     world.user(r#"a"b\c+d&e=f@x.co"#, "Odd", json!({}));
     world.user("ann@x.co", "Ann", json!({}));
     let reader = reader(&world);
-    let found = async |text| {
-        reader
-            .find(&Email::parse(text).expect("an email"))
-            .await
-            .expect("found")
-    };
-    assert!(matches!(found(r#"A"B\c+d&e=f@x.co"#).await, Found::One(_)));
-    assert!(matches!(found("ANN@x.co").await, Found::One(_)));
-    assert!(matches!(found("nobody@x.co").await, Found::Nobody));
+    let odd = find(&reader, r#"A"B\c+d&e=f@x.co"#).await;
+    assert!(matches!(odd, Found::One(_)), "{odd:?}");
+    assert!(matches!(find(&reader, "ANN@x.co").await, Found::One(_)));
+    assert!(matches!(find(&reader, "nobody@x.co").await, Found::Nobody));
     world.user("Ann@x.co", "Ann too", json!({}));
-    assert!(matches!(found("ann@x.co").await, Found::Several(2)));
+    assert!(matches!(find(&reader, "ann@x.co").await, Found::Several(2)));
+}
+
+async fn find(reader: &Reader, text: &str) -> Found {
+    reader.find(&email(text)).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn an_answer_with_strangers_or_too_few_is_unclear() {
+    let world = World::with(Options {
+        users: 3,
+        filter: Filter::Ignored,
+        ..Options::default()
+    })
+    .await;
+    let reader = reader(&world);
+    for asked in ["user0002@example.com", "ann@x.co"] {
+        let found = find(&reader, asked).await;
+        assert!(matches!(found, Found::Unclear), "{asked}: {found:?}");
+    }
+    for body in [
+        r#"{"totalResults": 1}"#,
+        r#"{"totalResults": 2, "Resources": [{"id": "1", "userName": "ann@x.co"}]}"#,
+        r#"{"totalResults": 1, "Resources": [{"id": "../1", "userName": "ann@x.co"}]}"#,
+    ] {
+        world.org().fault(Fault::next(says(200, body)));
+        let found = find(&reader, "ann@x.co").await;
+        assert!(matches!(found, Found::Unclear), "{body}: {found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_up_by_id() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({ "tier": "gold" }));
+    world.user("bob@x.co", "Bob", json!({}));
+    let id = |email: &str| {
+        let user = world.org().user(email).expect("there");
+        UserId::parse(user["id"].as_str().expect("a text")).expect("an id")
+    };
+    let (ann, bob, reader) = (id("ann@x.co"), id("bob@x.co"), reader(&world));
+    let found = reader.get(&ann).await.expect("an answer").expect("Ann");
+    assert_eq!((found.email, found.id), (email("ann@x.co"), ann.clone()));
+    world.org().remove_user("bob@x.co");
+    assert!(reader.get(&bob).await.expect("an answer").is_none());
+
+    let stranger = format!(r#"{{"id": "{bob}", "userName": "bob@x.co"}}"#);
+    let nameless = format!(r#"{{"id": "{ann}", "userName": "ann"}}"#);
+    for body in ["{}", &stranger, &nameless] {
+        world.org().fault(times(6, says(200, body)));
+        let error = reader.get(&ann).await.expect_err("not Ann");
+        let OmniError::Unavailable { .. } = &error else {
+            panic!("{body}: {error:?}");
+        };
+    }
+    world.org().fault(Fault::next(status(403, None)));
+    let error = reader.get(&ann).await.expect_err("refused");
+    assert!(error.ends_run(), "{error:?}");
 }
 
 #[tokio::test]

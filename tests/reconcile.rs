@@ -4,7 +4,7 @@
 mod support;
 
 use omni_user_sync::reconcile::{End, Outcome, Trigger};
-use omni_user_sync::sandbox::{ClearMode, Fault, Options, PatchAnswer, What, When};
+use omni_user_sync::sandbox::{ClearMode, Fault, Filter, Options, PatchAnswer, What, When};
 use serde_json::json;
 use support::{World, assert_converged, told};
 use tokio_util::sync::CancellationToken;
@@ -210,6 +210,82 @@ async fn a_lost_answer_is_looked_up_and_nobody_is_made_twice() {
             .collect();
         assert_eq!(emails, [json!("u@x.co"), json!("c@x.co")], "{what:?}");
     }
+}
+
+#[tokio::test]
+async fn a_removal_whose_answer_was_lost_is_done_only_once_it_is() {
+    // The roster spells the address in another case, and this Omni's filter minds it.
+    let filter = Filter::ExactCase;
+    let world = World::with(Options {
+        filter,
+        ..Options::default()
+    })
+    .await;
+    world.user("Ann@x.co", "Ann", json!({}));
+    world.user("Bob@x.co", "Bob", json!({}));
+    let world = world.set("omni.max_in_flight", "1");
+    world.org().fault(Fault {
+        times: 2,
+        ..on(
+            "DELETE",
+            What::Status {
+                code: 502,
+                retry_after: None,
+                body: None,
+            },
+        )
+    });
+    world.org().fault(on(
+        "PATCH",
+        What::Status {
+            code: 502,
+            retry_after: None,
+            body: None,
+        },
+    ));
+    world.roster("op,email\ndelete,ann@x.co\ndeactivate,bob@x.co\n");
+    assert_converged(&world.run().await);
+    assert!(
+        world.org().user("ann@x.co").is_none(),
+        "she is gone in truth"
+    );
+    assert_eq!(
+        world.org().user("bob@x.co").expect("there")["active"],
+        json!(false)
+    );
+}
+
+#[tokio::test]
+async fn the_last_failure_that_ends_a_run_does_not_call_a_write_unsent() {
+    let world = World::with(Options {
+        users: 30,
+        ..Options::default()
+    })
+    .await
+    .set("policy.max_removals", "100%")
+    .set("omni.max_in_flight", "1");
+    let rows: String = (1..=30)
+        .map(|number| format!("delete,user{number:04}@example.com\n"))
+        .collect();
+    world.roster(&format!("op,email\n{rows}"));
+    let users = When {
+        path: Some("/api/scim/v2/Users/".into()),
+        ..When::default()
+    };
+    world.org().fault(Fault {
+        when: users,
+        what: What::LostReply,
+        times: 99,
+    });
+    let outcome = world.run().await;
+    assert!(!outcome.is_success(), "{outcome:?}");
+    let gone = 30 - world.org().users().len();
+    let unsent = outcome.count(Outcome::Unsent);
+    assert_eq!(
+        unsent + gone,
+        30,
+        "who is gone is not told as unsent: {outcome:#?}"
+    );
 }
 
 #[tokio::test]

@@ -252,16 +252,44 @@ async fn a_key_that_is_refused_again_and_again_is_set_aside_and_the_others_go_on
 
 #[tokio::test(start_paused = true)]
 async fn what_was_under_way_when_a_pause_began_counts_once() {
-    let (throttle, stop) = (throttle(600, 20, "key"), CancellationToken::new());
-    let mut slots = Vec::new();
-    for _ in 0..20 {
-        slots.push(throttle.slot(&stop).await.expect("free"));
+    for retry_after in [None, Some(Duration::ZERO)] {
+        let (throttle, stop) = (throttle(600, 20, "key"), CancellationToken::new());
+        let mut slots = Vec::new();
+        for _ in 0..20 {
+            slots.push(throttle.slot(&stop).await.expect("free"));
+        }
+        assert!(
+            slots.iter().all(|slot| slot.refused(retry_after).is_some()),
+            "one burst is one refusal"
+        );
+        assert_eq!(throttle.usable_keys(), 1);
     }
-    assert!(
-        slots.iter().all(|slot| slot.refused(None).is_some()),
-        "one burst is one refusal"
-    );
-    assert_eq!(throttle.usable_keys(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_nothing_is_believed_once() {
+    let (throttle, stop) = (throttle(600, 4, "key"), CancellationToken::new());
+    let start = Instant::now();
+    for _ in 0..5 {
+        let slot = throttle.slot(&stop).await.expect("free");
+        assert!(slot.refused(Some(Duration::ZERO)).is_some());
+    }
+    drop(throttle.slot(&stop).await.expect("free"));
+    let waited = start.elapsed().as_secs();
+    assert_eq!(waited, 4 + 8 + 16 + 32);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_waits_goes_on_waiting_in_the_next_run() {
+    let (throttle, stop) = (throttle(600, 4, "key"), CancellationToken::new());
+    let start = Instant::now();
+    let slot = throttle.slot(&stop).await.expect("free");
+    assert!(slot.refused(Some(Duration::from_secs(100))).is_some());
+    drop(slot);
+    sleep(Duration::from_secs(70)).await;
+    throttle.use_keys(&keys("key"));
+    drop(throttle.slot(&stop).await.expect("free after the pause"));
+    assert_eq!(start.elapsed().as_secs(), 100);
 }
 
 #[tokio::test(start_paused = true)]

@@ -439,8 +439,10 @@ async fn the_journal_tells_what_happened_and_never_what_did_not() {
     let world = world.set("omni.max_in_flight", "1");
     // The answer is lost, and so are the looks at what became of it.
     world.org().fault(on("PATCH", What::LostReply, 1));
+    let path = Some("/api/scim/v2/Users/".into());
     let look = When {
-        query: Some("filter".into()),
+        method: Some("GET".into()),
+        path,
         ..When::default()
     };
     world.org().fault(Fault {

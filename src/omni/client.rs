@@ -1,6 +1,7 @@
 //! The client: one exchange at a time, and what its answer means.
 
-use super::error::{Failure, OmniError, detail_of, first_bytes};
+use super::error::{Failure, OmniError};
+use super::streak::Streak;
 use super::throttle::{Slot, Throttle};
 use super::{Reader, Writer};
 use crate::metrics::Metrics;
@@ -10,15 +11,12 @@ use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The most bytes an answer may have: 100 users take some 100 KB.
 const MAX_BODY: usize = 32 * 1024 * 1024;
-/// So many failures in a row end a run.
-const MOST_FAILURES: u32 = 20;
 
 /// A connection to one organisation. It lasts as long as the process, so that the throttle's log
 /// does; [`Client::reader`] and [`Client::writer`] are what a run is given.
@@ -29,18 +27,19 @@ pub struct Client {
     update_method: UpdateMethod,
     throttle: Throttle,
     metrics: Metrics,
-    failures: AtomicU32,
+    failures: Streak,
 }
 
-/// An answer that can be read: its code and its whole body.
+/// An answer, whatever it says.
 struct Answer {
     status: StatusCode,
+    retry_after: Option<Duration>,
     body: Vec<u8>,
 }
 
 /// What came of one attempt: nothing that can be read, or an error that is final.
 pub(super) enum Trouble {
-    Failed(Failure, Option<Duration>),
+    Failed(Failure),
     Final(OmniError),
 }
 
@@ -82,7 +81,7 @@ impl Client {
             update_method: settings.update_method,
             throttle: Throttle::new(settings.requests_per_minute, settings.max_in_flight),
             metrics,
-            failures: AtomicU32::new(0),
+            failures: Streak::default(),
         }))
     }
 
@@ -90,7 +89,7 @@ impl Client {
     /// sent is not.
     pub fn begin(&self, keys: &ApiKeys) {
         self.throttle.use_keys(keys);
-        self.failures.store(0, Ordering::Relaxed);
+        self.failures.end();
     }
 
     /// The capability to read, until `stop` is cancelled.
@@ -134,64 +133,61 @@ impl Client {
         stop: &CancellationToken,
         parse: impl Fn(&[u8]) -> serde_json::Result<T>,
     ) -> Result<T, Trouble> {
-        let answer = self.answer(request, stop).await?;
-        let parsed = match answer.status.is_success() {
-            true => parse(&answer.body),
-            false => {
-                self.failures.store(0, Ordering::Relaxed);
-                return Err(error_of(&answer).into());
-            }
-        };
-        match parsed {
-            Ok(value) => {
-                self.failures.store(0, Ordering::Relaxed);
-                Ok(value)
-            }
-            Err(error) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                Err(Trouble::Failed(unreadable(&answer.body, &error), None))
-            }
+        let result = self.attempt(request, stop, parse).await;
+        if let Err(Trouble::Failed(failure)) = &result {
+            self.failures.add(failure);
         }
+        result
+    }
+
+    async fn attempt<T>(
+        &self,
+        request: &Request,
+        stop: &CancellationToken,
+        parse: impl Fn(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, Trouble> {
+        let answer = self.answer(request, stop).await?;
+        if !answer.status.is_success() {
+            self.failures.end();
+            return Err(Trouble::Final(self.error_of(request, &answer)));
+        }
+        let value = parse(&answer.body)
+            .map_err(|error| Trouble::Failed(self.unreadable(&answer.body, &error)))?;
+        self.failures.end();
+        Ok(value)
     }
 
     /// One request, with as many turns as 429 and refused keys make it take.
     async fn answer(&self, request: &Request, stop: &CancellationToken) -> Result<Answer, Trouble> {
         loop {
-            self.check_failures(None)?;
-            let waiting = Instant::now();
-            let slot = self.throttle.slot(stop).await?;
-            self.metrics.waited(waiting.elapsed());
-            let answer = match self.send(request, &slot).await {
-                Err(Trouble::Failed(failure, pause)) => {
-                    self.failures.fetch_add(1, Ordering::Relaxed);
-                    self.check_failures(Some(&failure))?;
-                    return Err(Trouble::Failed(failure, pause));
+            let slot = self.turn(stop).await?;
+            let answer = self.send(request, &slot).await?;
+            match answer.status {
+                StatusCode::TOO_MANY_REQUESTS => self.refused(&slot, answer.retry_after)?,
+                status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
+                    pause(&slot, &answer);
+                    let detail = self.throttle.redactor().detail_of(&answer.body);
+                    return Err(Trouble::Failed(Failure::Status(status, detail)));
                 }
-                other => other?,
-            };
-            match answer {
-                Reply::Answer(answer) => {
+                _ => {
                     slot.accepted();
                     if !self.turns_key_away(&answer, request, &slot)? {
                         return Ok(answer);
                     }
                 }
-                Reply::TooMany(retry_after) => self.pause(&slot, retry_after)?,
             }
         }
     }
 
-    /// After so many failures in a row, nothing more is sent in this run.
-    fn check_failures(&self, last: Option<&Failure>) -> Result<(), OmniError> {
-        let in_a_row = self.failures.load(Ordering::Relaxed);
-        if in_a_row < MOST_FAILURES {
-            return Ok(());
-        }
-        let unknown = || Failure::Connection("no answers".into());
-        Err(OmniError::GivenUp {
-            in_a_row,
-            failure: last.cloned().unwrap_or_else(unknown),
-        })
+    /// The right to send one request. After too many failures in a row there is none; others may
+    /// have failed while this one waited.
+    async fn turn(&self, stop: &CancellationToken) -> Result<Slot, OmniError> {
+        self.failures.check()?;
+        let waiting = Instant::now();
+        let slot = self.throttle.slot(stop).await?;
+        self.metrics.waited(waiting.elapsed());
+        self.failures.check()?;
+        Ok(slot)
     }
 
     /// 401, or 403 on a read: with several keys, this one is set aside and another one tried.
@@ -203,14 +199,14 @@ impl Client {
     ) -> Result<bool, OmniError> {
         let refused = match answer.status {
             StatusCode::UNAUTHORIZED => true,
-            StatusCode::FORBIDDEN => request.method == Method::GET && !request.may_be_forbidden,
+            StatusCode::FORBIDDEN => request.is_read() && !request.may_be_forbidden,
             _ => false,
         };
         if !refused {
             return Ok(false);
         }
         if slot.set_aside() == 0 {
-            return Err(error_of(answer));
+            return Err(self.error_of(request, answer));
         }
         tracing::warn!(
             key = slot.key_number(),
@@ -220,36 +216,50 @@ impl Client {
         Ok(true)
     }
 
-    fn pause(&self, slot: &Slot, retry_after: Option<Duration>) -> Result<(), OmniError> {
-        let number = slot.key_number();
-        let Some(pause) = slot.refused(retry_after) else {
-            if self.throttle.usable_keys() == 0 {
-                return Err(OmniError::Throttled);
-            }
-            tracing::warn!(
-                key = number,
-                "Omni keeps answering 429 to one of the API keys; it is set aside for this run"
-            );
+    /// 429: the key waits, or is set aside where that does not end.
+    fn refused(&self, slot: &Slot, retry_after: Option<Duration>) -> Result<(), OmniError> {
+        if let Some(pause) = slot.refused(retry_after) {
+            tell_pause(slot, StatusCode::TOO_MANY_REQUESTS, pause, retry_after);
             return Ok(());
-        };
-        let seconds = pause.as_secs();
-        match retry_after {
-            Some(asked) if asked > pause => tracing::warn!(
-                key = number,
-                seconds,
-                asked_seconds = asked.as_secs(),
-                "too many requests (429): the key waits, capped below what Retry-After asks"
-            ),
-            _ => tracing::warn!(
-                key = number,
-                seconds,
-                "too many requests (429): the key waits"
-            ),
         }
+        if self.throttle.usable_keys() == 0 {
+            return Err(OmniError::Throttled);
+        }
+        tracing::warn!(
+            key = slot.key_number(),
+            "Omni keeps answering 429 to one of the API keys; it is set aside for this run"
+        );
         Ok(())
     }
 
-    async fn send(&self, request: &Request, slot: &Slot) -> Result<Reply, Trouble> {
+    fn error_of(&self, request: &Request, answer: &Answer) -> OmniError {
+        let detail = self.throttle.redactor().detail_of(&answer.body);
+        match answer.status {
+            StatusCode::UNAUTHORIZED => OmniError::Unauthorized { detail },
+            StatusCode::FORBIDDEN if request.is_read() => OmniError::Forbidden { detail },
+            StatusCode::FORBIDDEN => OmniError::WriteForbidden { detail },
+            StatusCode::NOT_FOUND => OmniError::NotFound { detail },
+            StatusCode::CONFLICT => OmniError::Conflict { detail },
+            status if status.is_redirection() => OmniError::Redirected { status },
+            status => OmniError::Refused { status, detail },
+        }
+    }
+
+    /// Tells an answer of the wrong kind: HTML from a proxy, JSON that was cut off. What serde says of
+    /// it may repeat what is in it.
+    fn unreadable(&self, body: &[u8], error: &serde_json::Error) -> Failure {
+        let redactor = self.throttle.redactor();
+        let kind = if body.trim_ascii_start().starts_with(b"<") {
+            "it answered with HTML instead of JSON (a proxy or a log-in page?)".to_owned()
+        } else {
+            let why = redactor.line(&error.to_string());
+            format!("its answer can't be read ({why})")
+        };
+        let begins = redactor.first_bytes(body);
+        Failure::Unreadable(format!("{kind}; it begins with {begins}"))
+    }
+
+    async fn send(&self, request: &Request, slot: &Slot) -> Result<Answer, Trouble> {
         let started = Instant::now();
         let mut builder = self
             .http
@@ -263,18 +273,42 @@ impl Client {
         }
         let reply = match builder.send().await {
             Ok(response) => receive(response).await,
-            Err(error) => Err(Trouble::Failed(Failure::of(&error), None)),
+            Err(error) => Err(Failure::of(&error)),
         };
         let status = match &reply {
-            Ok(Reply::Answer(answer)) => answer.status.as_str().to_owned(),
-            Ok(Reply::TooMany(_)) => "429".to_owned(),
-            Err(Trouble::Failed(Failure::Status(status, _), _)) => status.as_str().to_owned(),
-            Err(_) => "error".to_owned(),
+            Ok(answer) => answer.status.as_str(),
+            Err(_) => "error",
         };
         self.metrics
-            .request(request.method.as_str(), &status, started.elapsed());
+            .request(request.method.as_str(), status, started.elapsed());
         tracing::debug!(method = %request.method, path = request.url.path(), status, "request");
-        reply
+        reply.map_err(Trouble::Failed)
+    }
+}
+
+/// A failure that says `Retry-After`: the key waits.
+fn pause(slot: &Slot, answer: &Answer) {
+    if let Some(asked) = answer.retry_after.filter(|asked| !asked.is_zero()) {
+        tell_pause(slot, answer.status, slot.pause(asked), Some(asked));
+    }
+}
+
+fn tell_pause(slot: &Slot, status: StatusCode, pause: Duration, asked: Option<Duration>) {
+    let (key, status, seconds) = (slot.key_number(), status.as_u16(), pause.as_secs());
+    match asked.filter(|asked| *asked > pause) {
+        Some(asked) => tracing::warn!(
+            key,
+            status,
+            seconds,
+            asked_seconds = asked.as_secs(),
+            "Omni wants fewer requests: the key waits, shorter than Retry-After asks"
+        ),
+        None => tracing::warn!(
+            key,
+            status,
+            seconds,
+            "Omni wants fewer requests: the key waits"
+        ),
     }
 }
 
@@ -334,6 +368,10 @@ impl Request {
         }
     }
 
+    fn is_read(&self) -> bool {
+        self.method == Method::GET
+    }
+
     pub(super) fn bare(method: Method, url: Url) -> Self {
         Self {
             method,
@@ -354,12 +392,7 @@ impl Request {
     }
 }
 
-enum Reply {
-    Answer(Answer),
-    TooMany(Option<Duration>),
-}
-
-async fn receive(mut response: Response) -> Result<Reply, Trouble> {
+async fn receive(mut response: Response) -> Result<Answer, Failure> {
     let status = response.status();
     let retry_after = retry_after(&response);
     let mut body = Vec::new();
@@ -367,24 +400,24 @@ async fn receive(mut response: Response) -> Result<Reply, Trouble> {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
                 let what = format!("an answer of over {} MiB", MAX_BODY >> 20);
-                return Err(Trouble::Failed(Failure::Unreadable(what), None));
+                return Err(Failure::Unreadable(what));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            // What the code says is enough where it says no.
-            Err(_) if status.is_client_error() => break,
-            Err(error) => return Err(Trouble::Failed(Failure::of(&error), None)),
+            Err(error) if status.is_success() => return Err(Failure::of(&error)),
+            // What the code says is enough where it says no. A piece of a body tells nothing more,
+            // and might end within a key.
+            Err(_) => {
+                body.clear();
+                break;
+            }
         }
     }
-    match status {
-        StatusCode::TOO_MANY_REQUESTS => Ok(Reply::TooMany(retry_after)),
-        StatusCode::REQUEST_TIMEOUT => Err(Trouble::Failed(Failure::TimedOut, retry_after)),
-        _ if status.is_server_error() => Err(Trouble::Failed(
-            Failure::Status(status, detail_of(&body)),
-            retry_after,
-        )),
-        _ => Ok(Reply::Answer(Answer { status, body })),
-    }
+    Ok(Answer {
+        status,
+        retry_after,
+        body,
+    })
 }
 
 /// `Retry-After` in seconds or as a date.
@@ -399,26 +432,4 @@ fn retry_after(response: &Response) -> Option<Duration> {
             .to_std()
             .unwrap_or(Duration::ZERO),
     )
-}
-
-fn error_of(answer: &Answer) -> OmniError {
-    let detail = detail_of(&answer.body);
-    match answer.status {
-        StatusCode::UNAUTHORIZED => OmniError::Unauthorized { detail },
-        StatusCode::FORBIDDEN => OmniError::Forbidden { detail },
-        StatusCode::NOT_FOUND => OmniError::NotFound { detail },
-        StatusCode::CONFLICT => OmniError::Conflict { detail },
-        status if status.is_redirection() => OmniError::Redirected { status },
-        status => OmniError::Refused { status, detail },
-    }
-}
-
-/// Tells an answer of the wrong kind: HTML from a proxy, JSON that was cut off.
-fn unreadable(body: &[u8], error: &serde_json::Error) -> Failure {
-    let kind = if body.trim_ascii_start().starts_with(b"<") {
-        "it answered with HTML instead of JSON (a proxy or a log-in page?)".to_owned()
-    } else {
-        format!("its answer can't be read ({error})")
-    };
-    Failure::Unreadable(format!("{kind}; it begins with {}", first_bytes(body)))
 }

@@ -15,11 +15,21 @@ pub enum OmniError {
         /// What Omni said.
         detail: String,
     },
-    /// 403.
+    /// 403 on a read, from every key: who is there can't be known.
     #[error(
-        "Omni says that the key may not do this (403): {detail}; it takes an organisation API key with rights on users"
+        "Omni says that the key may not read this (403): {detail}; it takes an organisation API key \
+         with rights on users"
     )]
     Forbidden {
+        /// What Omni said.
+        detail: String,
+    },
+    /// 403 on a write: this user may not be changed so.
+    #[error(
+        "Omni says that the key may not do this (403): {detail}; if it says so of every user, it \
+         takes an organisation API key with rights on users"
+    )]
+    WriteForbidden {
         /// What Omni said.
         detail: String,
     },
@@ -87,6 +97,19 @@ pub enum OmniError {
     /// The HTTP client can't be made.
     #[error("{0}")]
     Setup(String),
+    /// The settings ask for a way of updating that this key does not allow. Nothing was sent.
+    #[error(
+        "omni.update_method = \"put\" takes Omni's attribute definitions, which this key may not \
+         read: without them system attributes can't be told apart; use \"patch\", or a key that may \
+         read them"
+    )]
+    PutWithoutDefinitions,
+    /// A look-up by email showed what can't be relied on: see [`Found::Unclear`](super::Found).
+    #[error(
+        "Omni's look-up by email can't be relied on here, so who has this email is not known; the \
+         next run lists everybody"
+    )]
+    Unclear,
     /// Two or more users answer to one email.
     #[error("{count} users in Omni answer to this email; none of them is touched")]
     Ambiguous {
@@ -101,18 +124,21 @@ impl OmniError {
     pub fn ends_run(&self) -> bool {
         match self {
             Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
             | Self::GivenUp { .. }
             | Self::Throttled
             | Self::NoKeyLeft
             | Self::Stopped
             | Self::Setup(_)
+            | Self::PutWithoutDefinitions
             | Self::Redirected { .. } => true,
-            Self::Forbidden { .. }
+            Self::WriteForbidden { .. }
             | Self::NotFound { .. }
             | Self::Conflict { .. }
             | Self::Refused { .. }
             | Self::Unavailable { .. }
             | Self::Lost(_)
+            | Self::Unclear
             | Self::Ambiguous { .. } => false,
         }
     }
@@ -124,7 +150,7 @@ impl OmniError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Forbidden { .. }
+            Self::WriteForbidden { .. }
                 | Self::NotFound { .. }
                 | Self::Conflict { .. }
                 | Self::Refused { .. }
@@ -132,16 +158,39 @@ impl OmniError {
         )
     }
 
-    /// The same without what Omni said of it, which may repeat attribute values: for the log.
+    /// The same without what Omni said of it, which may repeat attribute values: for the log. Each
+    /// kind is named, so that a new one can't be forgotten.
     #[must_use]
     pub fn without_detail(&self) -> String {
         match self {
-            Self::Forbidden { .. } => "Omni says that the key may not do this (403)".into(),
-            Self::NotFound { .. } => "Omni does not know this (404)".into(),
-            Self::Conflict { .. } => "Omni says that this exists already (409)".into(),
-            Self::Refused { status, .. } => format!("Omni refuses this ({status})"),
-            Self::Lost(failure) | Self::Unavailable { failure, .. } => failure.without_detail(),
-            other => other.to_string(),
+            Self::Unauthorized { detail: _ } => "Omni does not accept the API key (401)".into(),
+            Self::Forbidden { detail: _ } => {
+                "Omni says that the key may not read this (403)".into()
+            }
+            Self::WriteForbidden { detail: _ } => {
+                "Omni says that the key may not do this (403)".into()
+            }
+            Self::NotFound { detail: _ } => "Omni does not know this (404)".into(),
+            Self::Conflict { detail: _ } => "Omni says that this exists already (409)".into(),
+            Self::Refused { status, detail: _ } => format!("Omni refuses this ({status})"),
+            Self::Unavailable { attempts, failure } => format!(
+                "Omni can't be reached: {} (tried {attempts} times)",
+                failure.without_detail()
+            ),
+            Self::Lost(failure) => format!("the answer was lost: {}", failure.without_detail()),
+            Self::GivenUp { in_a_row, failure } => format!(
+                "Omni can't be reached: {in_a_row} failures in a row, the last: {}",
+                failure.without_detail()
+            ),
+            // These are told in words of our own.
+            Self::Redirected { status: _ }
+            | Self::Throttled
+            | Self::NoKeyLeft
+            | Self::Stopped
+            | Self::Setup(_)
+            | Self::PutWithoutDefinitions
+            | Self::Unclear
+            | Self::Ambiguous { count: _ } => self.to_string(),
         }
     }
 }
@@ -175,6 +224,7 @@ impl Failure {
     #[must_use]
     pub fn without_detail(&self) -> String {
         match self {
+            // The first is what the network or TLS says, never what was in an answer.
             Self::Connection(_) | Self::TimedOut => self.to_string(),
             Self::Status(status, _) => format!("it answered {status}"),
             Self::Unreadable(_) => "its answer can't be read".into(),
@@ -200,34 +250,33 @@ impl Failure {
     }
 }
 
-/// What a body says, in one short line: the `detail` of a SCIM error, the `message` of another one,
-/// else its first bytes.
-pub(super) fn detail_of(body: &[u8]) -> String {
-    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let field = |name: &str| Some(json.as_ref()?.get(name)?.as_str()?.to_owned());
-    let text = ["detail", "message", "error"].into_iter().find_map(field);
-    match text {
-        Some(text) => shorten(&text),
-        None if body.is_empty() => "(no more said)".into(),
-        None => first_bytes(body),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The first bytes of a body that is not what it should be, fit for one line.
-pub(super) fn first_bytes(body: &[u8]) -> String {
-    if body.is_empty() {
-        return "(empty)".into();
-    }
-    let text = String::from_utf8_lossy(&body[..body.len().min(400)]);
-    format!("{:?}", shorten(&text))
-}
-
-fn shorten(text: &str) -> String {
-    const MOST: usize = 200;
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line: String = line.chars().filter(|c| !c.is_control()).collect();
-    match line.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+    #[test]
+    fn without_its_detail_an_error_holds_nothing_that_omni_said() {
+        let said = || "department 'Sales'".to_owned();
+        let (status, attempts, in_a_row) = (StatusCode::IM_A_TEAPOT, 6, 20);
+        let failures = || [Failure::Status(status, said()), Failure::Unreadable(said())];
+        let mut errors = vec![
+            OmniError::Unauthorized { detail: said() },
+            OmniError::Forbidden { detail: said() },
+            OmniError::WriteForbidden { detail: said() },
+            OmniError::NotFound { detail: said() },
+            OmniError::Conflict { detail: said() },
+            OmniError::Refused {
+                status,
+                detail: said(),
+            },
+        ];
+        errors.extend(failures().map(OmniError::Lost));
+        errors.extend(failures().map(|failure| OmniError::Unavailable { attempts, failure }));
+        errors.extend(failures().map(|failure| OmniError::GivenUp { in_a_row, failure }));
+        for error in errors {
+            assert!(error.to_string().contains("Sales"), "{error}");
+            let logged = error.without_detail();
+            assert!(!logged.contains("Sales") && !logged.is_empty(), "{logged}");
+        }
     }
 }

@@ -14,6 +14,8 @@ mod client;
 mod error;
 mod observe;
 mod read;
+mod redact;
+mod streak;
 mod throttle;
 mod wire;
 mod write;

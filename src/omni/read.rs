@@ -3,7 +3,7 @@
 use super::client::{Client, Request, Trouble};
 use super::error::OmniError;
 use super::wire::{self, Page};
-use crate::user::{Email, ObservedUser, Schema};
+use crate::user::{Email, ObservedUser, Schema, UserId};
 use reqwest::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +26,15 @@ pub fn backoff(failures: u32) -> Duration {
 /// What [`Reader::find`] found for an email.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// Nobody.
+    /// Nobody whose email is spelt so; it may be spelt in another case.
     Nobody,
     /// One user.
     One(Box<ObservedUser>),
     /// Several users, none of whom may be touched.
     Several(usize),
+    /// The answer can't be relied on: it shows somebody who was not asked for, or fewer users than it
+    /// counts. Never to be taken for nobody.
+    Unclear,
 }
 
 /// What [`Reader::definitions`] found.
@@ -67,22 +70,44 @@ impl Reader {
         self.read(Request::get(url), wire::parse_page).await
     }
 
-    /// Looks one user up by email.
+    /// One user by id; `None` where nobody has it.
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub async fn get(&self, id: &UserId) -> Result<Option<ObservedUser>, OmniError> {
+        let path = ["api", "scim", "v2", "Users", id.as_str()];
+        let request = Request::get(self.client.endpoint(&path));
+        let user = self.read(request, |body| wire::parse_user_with(id, body));
+        match user.await {
+            Ok(user) => Ok(Some(user)),
+            Err(OmniError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks one user up by email. Whether Omni's filter minds case is not known, so [`Found::Nobody`]
+    /// is for where a wrong one does no harm; what is known by id is asked for by id.
     ///
     /// # Errors
     /// As [`Reader::page`].
     pub async fn find(&self, email: &Email) -> Result<Found, OmniError> {
-        let quoted = serde_json::to_string(email.as_str()).expect("a text is JSON");
-        let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
-        url.query_pairs_mut()
-            .append_pair("filter", &format!("userName eq {quoted}"));
-        let mut page = self.read(Request::get(url), wire::parse_page).await?;
-        page.users.retain(|user| user.email == *email);
+        let mut page = self.filtered(email.as_str()).await?;
+        if !page.shows_all_of(email) {
+            return Ok(Found::Unclear);
+        }
         Ok(match page.users.len() {
             0 => Found::Nobody,
             1 => Found::One(Box::new(page.users.remove(0))),
             several => Found::Several(several),
         })
+    }
+
+    async fn filtered(&self, email: &str) -> Result<Page, OmniError> {
+        let quoted = serde_json::to_string(email).expect("a text is JSON");
+        let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
+        url.query_pairs_mut()
+            .append_pair("filter", &format!("userName eq {quoted}"));
+        self.read(Request::get(url), wire::parse_page).await
     }
 
     /// The organisation's attribute definitions.
@@ -109,10 +134,10 @@ impl Reader {
     ) -> Result<T, OmniError> {
         let mut failures = 0;
         loop {
-            let (failure, pause) = match self.client.exchange(&request, &self.stop, &parse).await {
+            let failure = match self.client.exchange(&request, &self.stop, &parse).await {
                 Ok(value) => return Ok(value),
                 Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Failed(failure, pause)) => (failure, pause),
+                Err(Trouble::Failed(failure)) => failure,
             };
             failures += 1;
             if failures >= ATTEMPTS {
@@ -126,13 +151,11 @@ impl Reader {
                 failures,
                 "a read failed; it is tried again"
             );
-            self.rest(pause.unwrap_or_else(|| backoff(failures)))
-                .await?;
+            self.rest(backoff(failures)).await?;
         }
     }
 
-    /// Waits, unless told to stop. A server that asks for more than two minutes is not waited for
-    /// any longer.
+    /// Waits, unless told to stop.
     ///
     /// # Errors
     /// When told to stop.
@@ -140,7 +163,7 @@ impl Reader {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(OmniError::Stopped),
-            () = tokio::time::sleep(time.min(Duration::from_secs(120))) => Ok(()),
+            () = tokio::time::sleep(time) => Ok(()),
         }
     }
 }

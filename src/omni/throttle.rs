@@ -8,6 +8,7 @@
 //! the promise under every kind of window: sliding, fixed or bucket.
 
 use super::OmniError;
+use super::redact::Redactor;
 use crate::settings::ApiKeys;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::VecDeque;
@@ -51,9 +52,11 @@ struct Key {
     paused_until: Option<Instant>,
     /// 429 answers since the last other one.
     refusals: u32,
+    /// How often a refusal was news. A slot that was taken before the last of them brings none.
+    round: u64,
     /// No longer used in this run.
     aside: bool,
-    /// Among the keys of this run. One that is not stays until its log is empty.
+    /// Among the keys of this run. One that is not stays until its log is empty and its pause over.
     current: bool,
 }
 
@@ -66,6 +69,8 @@ pub struct Slot {
     secret: Arc<SecretString>,
     /// The key's index: keys are only dropped while no slot is out.
     number: usize,
+    /// The key's round when this was taken.
+    round: u64,
     _in_flight: OwnedSemaphorePermit,
 }
 
@@ -97,7 +102,9 @@ impl Throttle {
         let mut state = lock(&self.state);
         state.forget(Instant::now());
         if state.keys.iter().all(|key| key.open == 0) {
-            state.keys.retain(|key| !key.answered.is_empty());
+            state
+                .keys
+                .retain(|key| !key.answered.is_empty() || key.paused_until.is_some());
         }
         state.keys.iter_mut().for_each(|key| key.current = false);
         for secret in keys.as_slice() {
@@ -124,6 +131,12 @@ impl Throttle {
             .iter()
             .filter(|key| key.is_usable())
             .count()
+    }
+
+    /// Takes every key that is in use out of what is told.
+    pub(super) fn redactor(&self) -> Redactor {
+        let state = lock(&self.state);
+        Redactor::new(state.keys.iter().map(|key| key.secret.clone()).collect())
     }
 
     /// Waits for the right to send one request. Cancel-safe.
@@ -174,6 +187,7 @@ impl Throttle {
             changed: self.changed.clone(),
             secret: key.secret.clone(),
             number,
+            round: key.round,
             _in_flight: in_flight,
         }
     }
@@ -262,6 +276,7 @@ impl Key {
             answered: VecDeque::new(),
             paused_until: None,
             refusals: 0,
+            round: 0,
             aside: false,
             current: true,
         }
@@ -269,6 +284,12 @@ impl Key {
 
     fn is_usable(&self) -> bool {
         self.current && !self.aside
+    }
+
+    /// Lets it wait for so long from now on, unless it waits longer already.
+    fn pause(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        self.paused_until = self.paused_until.max(Some(until));
     }
 
     /// When it has room again, if that is known: while as many as allowed are under way, it is not.
@@ -301,23 +322,38 @@ impl Slot {
     }
 
     /// Says that the answer was 429: the whole key waits, as long as `retry_after` says, or longer
-    /// each time. Returns how long; `None` when it has been refused too often and is set aside.
+    /// each time. A `retry_after` that is too short is believed once. Returns how long; `None` when
+    /// it has been refused too often and is set aside.
     pub fn refused(&self, retry_after: Option<Duration>) -> Option<Duration> {
-        let now = Instant::now();
         let mut state = lock(&self.state);
         let key = &mut state.keys[self.number];
-        // What was under way when the pause began is refused too, and says nothing new.
-        let news = key.paused_until.is_none_or(|until| until <= now);
-        key.refusals += u32::from(news);
+        // What was under way when the key was refused is refused too, and says nothing new.
+        if self.round == key.round {
+            key.refusals += 1;
+            key.round += 1;
+        }
         if key.refusals >= MOST_REFUSALS {
             key.aside = true;
             return None;
         }
         let growing = Duration::from_secs(1 << key.refusals.min(6));
-        let pause = retry_after.unwrap_or(growing).min(LONGEST_PAUSE);
-        let until = now + pause;
-        key.paused_until = Some(key.paused_until.map_or(until, |before| before.max(until)));
+        let pause = match retry_after {
+            Some(asked) if key.refusals > 1 => asked.max(growing),
+            Some(asked) => asked,
+            None => growing,
+        };
+        let pause = pause.min(LONGEST_PAUSE);
+        key.pause(pause);
         Some(pause)
+    }
+
+    /// Says that the answer asked for a pause without being 429: the whole key waits. Returns how
+    /// long.
+    #[must_use]
+    pub fn pause(&self, asked: Duration) -> Duration {
+        let pause = asked.min(LONGEST_PAUSE);
+        lock(&self.state).keys[self.number].pause(pause);
+        pause
     }
 
     /// Uses the key no more in this run. Returns how many are left.

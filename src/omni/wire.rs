@@ -50,6 +50,13 @@ pub struct Page {
 }
 
 impl Page {
+    /// Whether it shows as many users as there are, and each of them has this email.
+    pub(super) fn shows_all_of(&self, email: &Email) -> bool {
+        self.others.is_empty()
+            && self.total == self.len() as u64
+            && self.users.iter().all(|user| user.email == *email)
+    }
+
     /// How many users stand on it.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -83,6 +90,13 @@ pub(super) fn parse_page(body: &[u8]) -> serde_json::Result<Page> {
 /// A user in an answer to a write; `None` where it is not one that we can use.
 pub(super) fn parse_user(body: &[u8]) -> serde_json::Result<Option<ObservedUser>> {
     serde_json::from_slice::<UserDoc<'_>>(body).map(UserDoc::read)
+}
+
+/// One user in an answer to a read by id: it must be that one.
+pub(super) fn parse_user_with(id: &UserId, body: &[u8]) -> serde_json::Result<ObservedUser> {
+    let same = |user: &ObservedUser| user.id.as_str().eq_ignore_ascii_case(id.as_str());
+    let unusable = || serde::de::Error::custom("it does not show the user that was asked for");
+    parse_user(body)?.filter(same).ok_or_else(unusable)
 }
 
 impl UserDoc<'_> {
@@ -266,7 +280,8 @@ impl<'a> PatchDoc<'a> {
 }
 
 /// The body of a `PUT`: the whole user as it was just read, with an edit brought in. What is not
-/// edited goes back to the letter, and system attributes, which Omni alone sets, are left out.
+/// edited goes back to the letter, and system attributes, which Omni alone sets, are left out. What
+/// is cleared is sent as `null`: a `PUT` that replaces would do without, one that merges would not.
 pub(super) fn put_body(
     read: &[u8],
     edit: &Edit,
@@ -284,15 +299,12 @@ pub(super) fn put_body(
     };
     attributes.retain(|name, raw| !is_system(name) && raw.get() != "null");
     for (name, value) in &edit.attributes {
-        match value {
-            Some(_) => attributes.insert(name.to_string(), raw(&Sent::from(value.as_ref()))?),
-            None => attributes.remove(name.as_str()),
-        };
+        attributes.insert(name.to_string(), raw(&Sent::from(value.as_ref()))?);
     }
     let kept = ["userName", "displayName", "active", ENTERPRISE];
     let mut body: BTreeMap<String, Box<RawValue>> = user
         .into_iter()
-        .filter(|(name, _)| kept.contains(&name.as_str()))
+        .filter(|(name, raw)| kept.contains(&name.as_str()) && raw.get() != "null")
         .collect();
     if let Some(name) = &edit.display_name {
         body.insert("displayName".into(), raw(name)?);
@@ -369,8 +381,8 @@ mod tests {
             default: None,
         }]);
         let edit = Edit {
-            display_name: Some("Ann".into()),
-            active: None,
+            display_name: None,
+            active: Some(true),
             attributes: vec![
                 (AttributeName::new("region"), Value::many(["north"])),
                 (AttributeName::new("gone"), None),
@@ -378,14 +390,14 @@ mod tests {
         };
         let read =
             br#"{"id":"1","schemas":[],"meta":{},"groups":[1],"userName":"a@x.co","active":false,
-            "displayName":"A","urn:omni:params:1.0:UserAttribute":
+            "displayName":null,"urn:omni:params:1.0:UserAttribute":
             {"omni_user_id":"1","big":12345678901234567890.5,"gone":"x","region":["a"]}}"#;
         let body = put_body(read, &edit, &schema).expect("JSON");
         assert_eq!(
             serde_json::to_string(&body).expect("JSON"),
             concat!(
-                r#"{"active":false,"displayName":"Ann","urn:omni:params:1.0:UserAttribute":"#,
-                r#"{"big":12345678901234567890.5,"region":["north"]},"userName":"a@x.co"}"#
+                r#"{"active":true,"urn:omni:params:1.0:UserAttribute":{"big":12345678901234567890.5,"#,
+                r#""gone":null,"region":["north"]},"userName":"a@x.co"}"#
             )
         );
     }

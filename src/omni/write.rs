@@ -49,7 +49,8 @@ impl Writer {
     /// is empty.
     ///
     /// # Errors
-    /// [`OmniError::Lost`] where the outcome is unknown.
+    /// [`OmniError::Lost`] where the outcome is unknown; [`OmniError::PutWithoutDefinitions`], with
+    /// nothing sent, where the settings ask for `PUT` and the schema is not known.
     pub async fn update(
         &self,
         id: &UserId,
@@ -74,11 +75,7 @@ impl Writer {
         schema: &Schema,
     ) -> Result<Option<ObservedUser>, OmniError> {
         if !schema.is_known() {
-            let detail = "omni.update_method = \"put\" takes the attribute definitions, which this \
-                          key may not read: without them system attributes can't be told apart";
-            return Err(OmniError::Forbidden {
-                detail: detail.into(),
-            });
+            return Err(OmniError::PutWithoutDefinitions);
         }
         let body = self
             .reader
@@ -119,7 +116,7 @@ impl Writer {
             .await
             .map_err(|trouble| match trouble {
                 Trouble::Final(error) => error,
-                Trouble::Failed(failure, _) => OmniError::Lost(failure),
+                Trouble::Failed(failure) => OmniError::Lost(failure),
             })
     }
 }

@@ -195,15 +195,15 @@ impl Worker<'_> {
     /// one that Omni accepts and does not keep.
     async fn verified(&self, change: &Change) -> Ending {
         let ending = self.settle(change).await;
-        let Action::Update(_, fields) = &change.action else {
+        let Action::Update(user, fields) = &change.action else {
             return ending;
         };
         if ending.outcome != Outcome::Done || !self.ledger.is_back(change) {
             return ending;
         }
-        match self.writer.reader().find(&change.email).await {
-            Ok(Found::One(user)) => self.compare(&edit_of(fields), Some(&user)),
-            Ok(Found::Nobody | Found::Several(_)) | Err(_) => ending,
+        match self.writer.reader().get(&user.id).await {
+            Ok(Some(user)) => self.compare(&edit_of(fields), Some(&user)),
+            Ok(None) | Err(_) => ending,
         }
     }
 
@@ -291,6 +291,7 @@ impl Worker<'_> {
         let user = match self.writer.reader().find(email).await? {
             Found::One(user) => user,
             Found::Several(count) => return Err(OmniError::Ambiguous { count }),
+            Found::Unclear => return Err(OmniError::Unclear),
             Found::Nobody => {
                 return Ok(Ending::new(
                     Outcome::Failed,
@@ -326,27 +327,25 @@ impl Worker<'_> {
         ))
     }
 
-    /// Looks up a user whose write got no answer.
+    /// Looks up a user whose write got no answer: by id, where they have one, since a look-up by email
+    /// may miss somebody whose address is spelt in another case.
     async fn look_after_loss(&self, change: &Change, losses: u32) -> Result<After, OmniError> {
         let reader = self.writer.reader();
         reader.rest(backoff(losses)).await?;
-        let found = match reader.find(&change.email).await? {
-            Found::Several(count) => return Err(OmniError::Ambiguous { count }),
-            Found::One(user) => Some(user),
-            Found::Nobody => None,
+        let found = match change.user_id() {
+            Some(id) => reader.get(id).await?,
+            None => match reader.find(&change.email).await? {
+                Found::One(user) => Some(*user),
+                Found::Several(count) => return Err(OmniError::Ambiguous { count }),
+                // If they are there after all, Omni says so when they are made again (409).
+                Found::Nobody | Found::Unclear => None,
+            },
         };
         Ok(match (&change.action, found) {
             (Action::Create(_), None) => After::SendAgain,
             (Action::Create(spec), Some(user)) => self.reached(&wish(spec), &user),
-            (Action::Delete(_) | Action::Deactivate(_), None) => After::Settled(gone()),
-            (Action::Update(..), None) => After::Settled(vanished()),
-            (Action::Delete(before), Some(user)) if user.id == before.id => After::SendAgain,
-            (Action::Delete(_), Some(_)) => After::Settled(remade()),
-            (Action::Deactivate(before) | Action::Update(before, _), Some(user))
-                if user.id != before.id =>
-            {
-                After::Settled(remade())
-            }
+            (Action::Delete(_) | Action::Deactivate(_), None) => After::Settled(Ending::done()),
+            (Action::Delete(_), Some(_)) => After::SendAgain,
             (Action::Deactivate(_), Some(user)) => self.reached(
                 &Edit {
                     active: Some(false),
@@ -354,6 +353,7 @@ impl Worker<'_> {
                 },
                 &user,
             ),
+            (Action::Update(..), None) => After::Settled(vanished()),
             (Action::Update(_, fields), Some(user)) => self.reached(&edit_of(fields), &user),
         })
     }
@@ -431,13 +431,6 @@ fn vanished() -> Ending {
     Ending::new(
         Outcome::Failed,
         "is no longer in Omni; the next run sees to it",
-    )
-}
-
-fn remade() -> Ending {
-    Ending::new(
-        Outcome::Failed,
-        "was removed and made again by someone else meanwhile; the next run sees to it",
     )
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Refusal, Reply};
 use super::call::Call;
+use super::options::Filter;
 use super::user::User;
 use super::world::World;
 
@@ -43,18 +44,19 @@ fn number(call: &Call, name: &str) -> Result<Option<usize>, Refusal> {
 pub(super) fn users(world: &World, call: &Call) -> Result<Reply, Refusal> {
     let mut window = Window::of(call)?;
     window.count = window.count.min(world.page_size);
-    let Some(filter) = call.parameter("filter") else {
+    let email = call.parameter("filter").map(wanted_email).transpose()?;
+    let Some(email) = email.filter(|_| world.filter != Filter::Ignored) else {
         let page = world.users.after(window.start - 1);
         return Ok(page_of(world, &window, world.users.len(), page));
     };
-    let email = wanted_email(filter)?;
-    let page = world.users.named(&email).skip(window.start - 1);
-    Ok(page_of(
-        world,
-        &window,
-        world.users.named(&email).count(),
-        page,
-    ))
+    let exact = world.filter == Filter::ExactCase;
+    let found: Vec<_> = world
+        .users
+        .named(&email)
+        .filter(|user| !exact || user.user_name == email)
+        .collect();
+    let page = found.iter().skip(window.start - 1).copied();
+    Ok(page_of(world, &window, found.len(), page))
 }
 
 /// The one filter that Omni documents: `userName eq "…"`, its value a JSON string.

@@ -44,7 +44,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use faults::{Fault, What, When};
 pub use limiter::{Limiter, UnknownLimiter};
 pub use log::Request;
-pub use options::{ClearMode, Options, PatchAnswer};
+pub use options::{ClearMode, Filter, Options, PatchAnswer, PutMode};
 pub use org::Org;
 
 /// A running stand-in. It stops when dropped.

@@ -27,6 +27,10 @@ pub struct Options {
     pub clear: ClearMode,
     /// What a `PATCH` is answered with.
     pub patch_answer: PatchAnswer,
+    /// What becomes of what a `PUT` leaves out.
+    pub put: PutMode,
+    /// Whom `userName eq "…"` finds.
+    pub filter: Filter,
     /// Whether attribute definitions may be read; if not, their endpoint answers 403.
     pub definitions: bool,
     /// How long the server takes for each request.
@@ -45,6 +49,8 @@ impl Default for Options {
             page_size: 100,
             clear: ClearMode::Null,
             patch_answer: PatchAnswer::User,
+            put: PutMode::Replace,
+            filter: Filter::AnyCase,
             definitions: true,
             latency: Duration::ZERO,
         }
@@ -85,4 +91,26 @@ pub enum PatchAnswer {
     User,
     /// 204 with nothing.
     Empty,
+}
+
+/// What becomes of what a `PUT` leaves out. Omni's documents have said both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PutMode {
+    /// It is as if it had never been set.
+    #[default]
+    Replace,
+    /// It stays.
+    Merge,
+}
+
+/// Whom `userName eq "…"` finds. SCIM says that `userName` has no case; not every server keeps to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Filter {
+    /// Whoever has this email in any case.
+    #[default]
+    AnyCase,
+    /// Whoever has it as it is written.
+    ExactCase,
+    /// Everybody: the filter is passed over.
+    Ignored,
 }

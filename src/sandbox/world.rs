@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::attributes::Definitions;
-use super::options::{ClearMode, Options, PatchAnswer};
+use super::options::{ClearMode, Filter, Options, PatchAnswer, PutMode};
 use super::seed;
 use super::store::Store;
 use super::user::{Id, User};
@@ -15,6 +15,8 @@ pub(super) struct World {
     pub(super) definitions_open: bool,
     pub(super) page_size: usize,
     pub(super) patch_answer: PatchAnswer,
+    pub(super) put: PutMode,
+    pub(super) filter: Filter,
     clear: ClearMode,
 }
 
@@ -36,6 +38,8 @@ impl World {
             definitions_open: options.definitions,
             page_size: options.page_size,
             patch_answer: options.patch_answer,
+            put: options.put,
+            filter: options.filter,
             clear: options.clear,
         }
     }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::answer::Refusal;
 use super::attributes::{ATTRIBUTES, Changes};
 use super::json::Object;
+use super::options::PutMode;
 use super::user::{User, is_email};
 use super::world::World;
 
@@ -50,7 +51,7 @@ pub(super) fn created(world: &World, body: &Object) -> Result<User, Refusal> {
     Ok(user)
 }
 
-/// The user after a `PUT`: what the body leaves out is as if it had never been set.
+/// The user after a `PUT`: what the body leaves out is as if it had never been set, or stays.
 pub(super) fn replaced(world: &World, present: &User, body: &Object) -> Result<User, Refusal> {
     only(body, REPLACE_FIELDS)?;
     if body.get("userName").is_none() {
@@ -62,9 +63,17 @@ pub(super) fn replaced(world: &World, present: &User, body: &Object) -> Result<U
         return Err(Refusal::misuse(400, "`id` is not the one in the path"));
     }
     let mut user = present.clone();
-    user.display_name = display_name(body)?.unwrap_or_else(|| present.user_name.clone());
-    user.active = optional(body, "active")?.unwrap_or(true);
-    user.attributes.clear();
+    if world.put == PutMode::Replace {
+        user.display_name.clone_from(&present.user_name);
+        user.active = true;
+        user.attributes.clear();
+    }
+    if let Some(name) = display_name(body)? {
+        user.display_name = name;
+    }
+    if let Some(active) = optional(body, "active")? {
+        user.active = active;
+    }
     user.change_attributes(attributes(world, body)?);
     user.modified = Utc::now();
     Ok(user)

@@ -1,6 +1,6 @@
 //! Pages and look-ups.
 
-use omni_user_sync::sandbox::Options;
+use omni_user_sync::sandbox::{Filter, Options};
 use serde_json::{Value, json};
 
 use crate::{Answer, Lab, USERS, emails};
@@ -124,6 +124,32 @@ async fn namesakes_are_all_found() {
     lab.delete(&format!("{USERS}/{}", ids[0])).await;
     let left = lab.org().user("a@b.co").unwrap();
     assert_eq!(left["id"], ids[1], "only one of them went");
+}
+
+#[tokio::test]
+async fn a_look_up_may_mind_case_or_be_passed_over() {
+    for (filter, exact, other_case) in [
+        (Filter::AnyCase, 1, 1),
+        (Filter::ExactCase, 1, 0),
+        (Filter::Ignored, 3, 3),
+    ] {
+        let lab = Lab::with(Options {
+            users: 3,
+            page_size: 2,
+            filter,
+            ..Options::default()
+        })
+        .await;
+        for (email, total) in [
+            ("user0002@example.com", exact),
+            ("User0002@example.com", other_case),
+        ] {
+            let asked = format!("userName eq {}", json!(email));
+            let page = page(&lab, &[("filter", &asked)]).await;
+            assert_eq!(page["totalResults"], total, "{filter:?} {email}");
+            assert_eq!(emails(&page).len(), total.min(2), "{filter:?} {email}");
+        }
+    }
 }
 
 #[tokio::test]

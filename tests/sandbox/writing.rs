@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use omni_user_sync::sandbox::{Options, PatchAnswer};
+use omni_user_sync::sandbox::{Options, PatchAnswer, PutMode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -232,6 +232,28 @@ async fn patch_refuses_and_then_changes_nothing() {
         lab.attributes("a@b.co"),
         json!({"department": "Sales", "tier": "x"})
     );
+}
+
+#[tokio::test]
+async fn put_may_merge_instead() {
+    let lab = Lab::with(Options {
+        put: PutMode::Merge,
+        ..Options::default()
+    })
+    .await;
+    let id = lab.user(
+        "a@b.co",
+        json!({"department": "Sales", "region": ["north"]}),
+    );
+    lab.org().set_active("a@b.co", false);
+    let body = json!({"userName": "a@b.co", ATTRIBUTES: {"tier": "gold", "region": null}});
+    let got = lab.put(&id, &body).await;
+    assert_eq!(
+        (&got.body["displayName"], &got.body["active"]),
+        (&json!("A"), &json!(false))
+    );
+    let left = json!({"department": "Sales", "tier": "gold"});
+    assert_eq!(got.body[ATTRIBUTES], left);
 }
 
 #[tokio::test]

@@ -1,0 +1,44 @@
+//! Failures in a row, over all requests of a run.
+
+use super::{Failure, OmniError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// So many failures in a row end a run.
+const MOST_FAILURES: u32 = 20;
+
+/// How many failures there were since the last answer, and the last of them.
+#[derive(Debug, Default)]
+pub(super) struct Streak(Mutex<Option<(u32, Failure)>>);
+
+impl Streak {
+    /// There was an answer, or a new run begins.
+    pub(super) fn end(&self) {
+        *self.lock() = None;
+    }
+
+    pub(super) fn add(&self, failure: &Failure) {
+        let mut streak = self.lock();
+        let before = streak.as_ref().map_or(0, |(in_a_row, _)| *in_a_row);
+        *streak = Some((before + 1, failure.clone()));
+    }
+
+    /// To be asked before a request is sent, and only then: what was sent may have been done, and
+    /// must not be told as given up.
+    ///
+    /// # Errors
+    /// After too many failures in a row.
+    pub(super) fn check(&self) -> Result<(), OmniError> {
+        match &*self.lock() {
+            Some((in_a_row, last)) if *in_a_row >= MOST_FAILURES => Err(OmniError::GivenUp {
+                in_a_row: *in_a_row,
+                failure: last.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// No panic leaves anything half done here.
+    fn lock(&self) -> MutexGuard<'_, Option<(u32, Failure)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
