@@ -190,7 +190,7 @@ async fn a_change_that_omni_claims_to_keep_and_does_not_is_seen_by_the_next_run(
     assert_eq!(world.run().await.drift.expect("a plan").total(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_looked_up_and_nobody_is_made_twice() {
     for what in [What::LostReply, What::CutJson, What::Reset] {
         let world = World::new().await;
@@ -212,7 +212,7 @@ async fn a_lost_answer_is_looked_up_and_nobody_is_made_twice() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_removal_whose_answer_was_lost_is_done_only_once_it_is() {
     // The roster spells the address in another case, and this Omni's filter minds it.
     let filter = Filter::ExactCase;
@@ -255,7 +255,7 @@ async fn a_removal_whose_answer_was_lost_is_done_only_once_it_is() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_last_failure_that_ends_a_run_does_not_call_a_write_unsent() {
     let world = World::with(Options {
         users: 30,
