@@ -9,9 +9,9 @@
 //! ```
 //!
 //! Data flows one way, and a room uses those below it, never above. From the top: [`cli`], [`daemon`],
-//! [`serve`], [`trigger`], [`reconcile`], [`metrics`], [`omni`], [`desired`], [`settings`], [`user`].
-//! Each room's header holds its rules. `sandbox` stands apart: a stand-in for Omni that knows none of
-//! our types, so that a mistake of ours can't be mirrored in it.
+//! [`serve`], [`status`], [`trigger`], [`reconcile`], [`metrics`], [`omni`], [`desired`], [`settings`],
+//! [`user`]. Each room's header holds its rules. `sandbox` stands apart: a stand-in for Omni that knows
+//! none of our types, so that a mistake of ours can't be mirrored in it.
 //!
 //! What always holds: what could not be read removes nobody; what the CSV does not name is not
 //! touched; a guard's verdict can't be skipped; a dry run can't write; and in no 60 seconds are more
@@ -28,6 +28,7 @@ pub mod sandbox;
 pub mod serve;
 pub mod settings;
 pub mod shutdown;
+pub mod status;
 pub mod telemetry;
 pub mod trigger;
 pub mod user;
