@@ -1,6 +1,7 @@
 //! The header row: which column is what. A header that leaves anything open rejects the file, since
 //! every row would be read by it.
 
+use super::budget::MAX_COLUMNS;
 use super::cell::Shape;
 use super::words::{Flaw, did_you_mean, label, nearest, shown};
 use super::{Place, Problem};
@@ -52,6 +53,10 @@ impl Columns {
         schema: &Schema,
     ) -> Result<Self, Vec<Problem>> {
         let names: Vec<&str> = header.iter().map(trim).collect();
+        let named = names.iter().filter(|name| !name.is_empty()).count();
+        if named > MAX_COLUMNS {
+            return Err(vec![too_many(named).at(place.clone())]);
+        }
         let mut reading = Reading::new(schema);
         for (at, name) in names.iter().enumerate() {
             if let Err(flaw) = reading.column(at, name) {
@@ -161,6 +166,13 @@ fn problems(flaws: Vec<(usize, Flaw)>, labels: &[Arc<str>], place: &Place) -> Ve
         problems.push(flaw.at(place.clone()));
     }
     problems
+}
+
+fn too_many(named: usize) -> Flaw {
+    Flaw::new(
+        format!("the header has {named} columns, and a roster has at most {MAX_COLUMNS}"),
+        "check that this is the roster's header",
+    )
 }
 
 /// Names no cell: without the email column nothing says that this is a header, and the cells of a

@@ -119,6 +119,8 @@ impl Rows<'_> {
                 Err(flaw) => bad.problems.push(self.problem(line, column.at, flaw)),
             }
         }
+        // Cells that are kept as they are take no memory.
+        attributes.shrink_to_fit();
         (bad.problems.len() == before).then(|| {
             Want::Upsert(UserSpec {
                 display_name: display_name.filter(|name| !name.is_empty()).map(Into::into),

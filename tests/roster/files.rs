@@ -72,5 +72,5 @@ fn a_file_over_the_limit_is_not_read() {
 
 #[test]
 fn a_file_of_nothing_but_problems_is_rejected() {
-    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: more than 100000 problems in its rows, the first of them here; check that this is the roster and how it was exported");
+    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: the roster has more than 100000 problems in its rows, this file's from here on; check that this is the roster and how it was exported");
 }

@@ -107,10 +107,23 @@ fn a_blank_header_is_ignored_over_blank_cells_only() {
 
 #[test]
 fn many_wrong_columns_are_counted() {
-    let header: String = (0..100_000).map(|at| format!(",c{at}")).collect();
+    let header: String = (0..999).map(|at| format!(",c{at}")).collect();
     let shown = account(format!("email{header}\n"));
     assert_eq!(shown.lines().count(), 21);
     assert!(shown.ends_with(
-        "users.csv:1: 99980 more columns are wrong; check that this is the roster's header"
+        "users.csv:1: 979 more columns are wrong; check that this is the roster's header"
     ));
+}
+
+#[test]
+fn a_roster_has_a_thousand_columns_and_no_more() {
+    let named = |count: usize| (1..count).map(|at| format!(",c{at}")).collect::<String>();
+    let row = |count: usize| format!("a@x.co{}", ",".repeat(count - 1));
+    let most = format!("email{}\n{}\n", named(1_000), row(1_000));
+    assert!(account_unknown(most).starts_with("users.csv:2: a@x.co upsert"));
+    let more = format!("email{}\n{}\n", named(1_001), row(1_001));
+    assert_snapshot!(account_unknown(more), @"error: users.csv:1: the header has 1001 columns, and a roster has at most 1000; check that this is the roster's header");
+    // A spreadsheet's empty columns are none.
+    let blank = ",".repeat(16_000);
+    assert_snapshot!(account(format!("email,tier{blank}\na@x.co,gold{blank}\n")), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
 }

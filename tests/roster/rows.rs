@@ -171,6 +171,16 @@ fn rows_that_say_the_same_are_one_with_a_note() {
 }
 
 #[test]
+fn what_is_repeated_is_told_up_to_a_number() {
+    let rows = "ann@x.co,Ann\nbob@x.co,Bob\n".repeat(601);
+    let read = crate::support::read(format!("email,display_name\n{rows}")).expect("two users");
+    assert_eq!((read.users.len(), read.notes.len()), (2, 1_001));
+    assert_snapshot!(read.notes[1_000], @"users.csv: 200 more rows, here or in other files, are repeated or not followed; write one row for each user");
+    let differ: String = (0..=100_000).map(|at| format!("ann@x.co,{at}\n")).collect();
+    assert_snapshot!(account(format!("email,display_name\n{differ}ok@x.co,\n")), @"error: users.csv:2: the roster has more than 100000 problems in its rows, such as rows that differ about one user, here; check that this is the roster and how it was exported");
+}
+
+#[test]
 fn rows_that_differ_are_all_bad() {
     assert_snapshot!(account(
         "op,email,tier\n\
