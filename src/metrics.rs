@@ -21,7 +21,7 @@ pub struct Metrics {
     pub run_duration: Histogram,
     /// When the last run that succeeded ended, in Unix time; 0 before the first.
     pub last_success: Gauge,
-    /// Changes sent, by `kind` and `outcome`.
+    /// Changes sent, or refused before that, by `kind` and `outcome`.
     pub changes: IntCounterVec,
     /// Changes that the last run found needed, by `kind`.
     pub drift: IntGaugeVec,
@@ -62,7 +62,7 @@ impl Metrics {
             ))),
             changes: counters(
                 "changes_total",
-                "Changes sent to Omni, by kind and outcome.",
+                "Changes sent to Omni, or refused before that, by kind and outcome.",
                 &["kind", "outcome"],
             ),
             drift: gauges(

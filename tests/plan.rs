@@ -4,7 +4,7 @@
 use chrono::Utc;
 use omni_user_sync::desired::{Desired, Entry, Fingerprint, Place, Want};
 use omni_user_sync::omni::{Observed, Sighting};
-use omni_user_sync::reconcile::{Action, Change, FieldChange, Memory, Plan, Verdict, rule};
+use omni_user_sync::reconcile::{Action, Change, FieldChange, Kind, Memory, Plan, Verdict, rule};
 use omni_user_sync::settings::{Limit, Mode, Policy, Protect, Prune, Removal};
 use omni_user_sync::user::{
     AttributeName, Definition, Email, ObservedUser, Schema, UserId, UserSpec, Value, ValueType,
@@ -416,10 +416,21 @@ proptest! {
         let tripped = trips(case.policy.max_removals, case.policy.max_removals_floor, removals.len() + lately, base);
         let through = passed.iter().filter(|one| one.kind().is_removal()).count();
         prop_assert_eq!(through, if tripped { 0 } else { removals.len() });
+        let floor = case.policy.max_removals_floor;
         let clears = plan.changes.iter().filter(|one| one.clears()).count();
-        if trips(case.policy.max_clears, case.policy.max_removals_floor, clears, case.observed.len()) {
-            prop_assert!(passed.iter().all(|one| !one.clears()));
-        }
+        let clears_held = trips(case.policy.max_clears, floor, clears, case.observed.len());
+        // What one rule holds is not counted again by the next.
+        let is_update = |change: &&Change| change.kind() == Kind::Update;
+        let updates = plan.changes.iter().filter(is_update).count() - if clears_held { clears } else { 0 };
+        let updates_held =
+            case.policy.max_updates.is_some_and(|limit| trips(limit, floor, updates, case.observed.len()));
+        let through = passed.iter().filter(is_update).count();
+        prop_assert_eq!(through, if updates_held { 0 } else { updates });
+        let through = passed.iter().filter(|one| one.clears()).count();
+        prop_assert_eq!(through, if clears_held || updates_held { 0 } else { clears });
+        let is_creation = |change: &&Change| change.kind() == Kind::Create;
+        let creations = plan.changes.iter().filter(is_creation).count();
+        prop_assert_eq!(passed.iter().filter(is_creation).count(), creations);
     }
 }
 

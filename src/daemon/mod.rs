@@ -20,13 +20,11 @@ mod approvals;
 mod backoff;
 mod cycle;
 mod parts;
-mod readiness;
 mod record;
-mod status;
 mod systemd;
 
+pub use crate::status::{Facts, LastRun, Status};
 pub use cycle::{Cycle, Inputs, Runner};
-pub use status::{Facts, LastRun, Status};
 
 use crate::desired::Fingerprint;
 use crate::journal::{Access, Journal, StateLock};
@@ -35,6 +33,7 @@ use crate::reconcile::{Reconciler, Trigger};
 use crate::serve::{Probes, Server};
 use crate::settings::{ScheduleSettings, ServeSettings, Settings, Watch};
 use crate::shutdown::Signals;
+use crate::status;
 use crate::trigger::watch::{SourceLook, Watcher};
 use crate::trigger::{Wake, schedule};
 use parts::Parts;

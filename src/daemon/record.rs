@@ -1,6 +1,8 @@
 //! What is told of a run that has ended: the metrics, and one line in the log.
 
+use crate::desired::{Problem, SourceError};
 use crate::metrics::Metrics;
+use crate::omni::OmniError;
 use crate::reconcile::{End, Kind, Outcome, RunError, RunOutcome};
 use tracing::{error, info, warn};
 
@@ -89,7 +91,7 @@ pub(super) fn log(run: &RunOutcome) {
         };
     }
     match &run.end {
-        End::Failed(cause) => line!(error, error = cause as &dyn std::error::Error),
+        End::Failed(cause) => line!(error, error = for_log(cause)),
         _ if matches!(run.as_str(), "held" | "partial") => line!(warn),
         _ => line!(info),
     }
@@ -97,26 +99,80 @@ pub(super) fn log(run: &RunOutcome) {
     for held in &run.held {
         warn!(rule = held.rule, count = held.count, "held: {}", held.why);
     }
-    for warning in run.withheld.iter().chain(&run.warnings) {
-        warn!("{warning}");
+    for why in &run.withheld {
+        warn!("{why}");
+    }
+    log_warnings(&run.warnings);
+}
+
+/// Why a run failed. Not with what Omni said of it, which may repeat attribute values, and no log
+/// holds those.
+fn for_log(cause: &RunError) -> String {
+    match cause {
+        RunError::Omni(error) => omni_for_log(error),
+        RunError::Source(SourceError::Rejected(problems)) => rejected_for_log(problems),
+        other => with_sources(other),
     }
 }
 
-/// The most problems of a roster that are logged one by one.
-const MOST_PROBLEMS: usize = 20;
+fn omni_for_log(error: &OmniError) -> String {
+    match error {
+        OmniError::Unauthorized { .. } => "Omni does not accept the API key (401)".into(),
+        OmniError::Unavailable { attempts, failure } => {
+            let failure = failure.without_detail();
+            format!("Omni can't be reached: {failure} (tried {attempts} times)")
+        }
+        OmniError::GivenUp { in_a_row, failure } => {
+            let failure = failure.without_detail();
+            format!("Omni can't be reached: {in_a_row} failures in a row, the last: {failure}")
+        }
+        other => other.without_detail(),
+    }
+}
+
+/// The problems of rejected files, which tell no values.
+fn rejected_for_log(problems: &[Problem]) -> String {
+    let shown = problems.iter().take(MOST_LINES).map(Problem::to_string);
+    let more = problems.len().saturating_sub(MOST_LINES);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    shown.chain(more).collect::<Vec<_>>().join("\n")
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = chain.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// The most lines that are logged of one kind of thing; the rest is counted.
+const MOST_LINES: usize = 20;
+
+/// What a person should know, from both ends: what concerns the whole run stands before and after
+/// what concerns single rows.
+fn log_warnings(warnings: &[String]) {
+    let half = MOST_LINES / 2;
+    let left_out = half..warnings.len().saturating_sub(half).max(half);
+    for (at, warning) in warnings.iter().enumerate() {
+        if !left_out.contains(&at) {
+            warn!("{warning}");
+        }
+    }
+    if !left_out.is_empty() {
+        warn!(more = left_out.len(), "more warnings");
+    }
+}
 
 /// What is wrong with files, and where rows are bad. What is wrong there may repeat attribute
 /// values, which no log holds. (A roster that was rejected whole is the run's error.)
 fn log_problems(run: &RunOutcome) {
     let Some(roster) = &run.roster else { return };
-    for problem in roster.rejected.iter().take(MOST_PROBLEMS) {
+    for problem in roster.rejected.iter().take(MOST_LINES) {
         warn!("a file of the roster is rejected: {problem}");
     }
-    for problem in roster.bad_rows.iter().take(MOST_PROBLEMS) {
+    for problem in roster.bad_rows.iter().take(MOST_LINES) {
         warn!(place = %problem.place, "a bad row; `omni-user-sync check` says what is wrong");
     }
-    let more =
-        [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MOST_PROBLEMS));
+    let more = [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MOST_LINES));
     if more != [0, 0] {
         warn!(
             more = more.iter().sum::<usize>(),
@@ -128,8 +184,9 @@ fn log_problems(run: &RunOutcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::Fingerprint;
-    use crate::reconcile::{Applied, Counts, Held, Roster, RunError, Trigger};
+    use crate::desired::{Fingerprint, Place};
+    use crate::omni::Failure;
+    use crate::reconcile::{Applied, Counts, Held, Roster, Trigger};
     use crate::settings::SettingsError;
     use crate::user::Email;
     use std::time::Duration;
@@ -168,6 +225,101 @@ mod tests {
             ],
             warnings: Vec::new(),
             end,
+        }
+    }
+
+    /// What is logged of a run.
+    fn logged(run: &RunOutcome) -> String {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let writer = std::sync::Arc::new(file.reopen().expect("it is there"));
+        let log = tracing_subscriber::fmt()
+            .with_writer(writer)
+            .with_ansi(false);
+        tracing::subscriber::with_default(log.finish(), || super::log(run));
+        std::fs::read_to_string(file.path()).expect("a log is text")
+    }
+
+    #[test]
+    fn what_omni_said_of_a_failed_run_is_not_logged() {
+        let (status, said) = (reqwest::StatusCode::BAD_GATEWAY, || "s3cret".to_owned());
+        let failure = || Failure::Status(status, said());
+        for error in [
+            OmniError::Unauthorized { detail: said() },
+            OmniError::Forbidden { detail: said() },
+            OmniError::Refused {
+                status,
+                detail: said(),
+            },
+            OmniError::Unavailable {
+                attempts: 5,
+                failure: failure(),
+            },
+            OmniError::Unavailable {
+                attempts: 5,
+                failure: Failure::Unreadable(said()),
+            },
+            OmniError::GivenUp {
+                in_a_row: 20,
+                failure: failure(),
+            },
+            OmniError::Lost(failure()),
+        ] {
+            let kind = format!("{error:?}");
+            let log = logged(&run(End::Failed(error.into())));
+            assert!(log.contains("ERROR") && log.contains("run ended"), "{log}");
+            assert!(!log.contains("s3cret"), "{kind}: {log}");
+        }
+    }
+
+    #[test]
+    fn a_failed_run_says_why_and_no_more_than_fits() {
+        let gone = std::io::Error::other("the disk is gone");
+        let source = SourceError::Unreadable {
+            path: "/srv/users.csv".into(),
+            source: gone,
+        };
+        let log = logged(&run(End::Failed(source.into())));
+        assert!(
+            log.contains("/srv/users.csv: it can't be looked at"),
+            "{log}"
+        );
+        assert!(log.contains("the disk is gone"), "{log}");
+        let problems = (1..=50).map(|line| Problem {
+            place: Place {
+                file: "users.csv".into(),
+                line,
+                column: None,
+            },
+            what: "wrong".into(),
+            remedy: "correct it".into(),
+            email: None,
+        });
+        let log = logged(&run(End::Failed(
+            SourceError::Rejected(problems.collect()).into(),
+        )));
+        assert!(log.contains("users.csv:20: wrong"), "{log}");
+        assert!(!log.contains("users.csv:21: wrong"), "{log}");
+        assert!(log.contains("and 30 more"), "{log}");
+    }
+
+    #[test]
+    fn warnings_are_logged_up_to_a_number() {
+        let with = |count: usize| {
+            let warnings = (0..count)
+                .map(|number| format!("warning {number}."))
+                .collect();
+            logged(&RunOutcome {
+                warnings,
+                ..run(End::Complete)
+            })
+        };
+        let few = with(MOST_LINES);
+        assert_eq!(few.matches("warning ").count(), MOST_LINES, "{few}");
+        assert!(!few.contains("more warnings"), "{few}");
+        let many = with(100_000);
+        assert_eq!(many.matches("warning ").count(), MOST_LINES, "{many}");
+        for shown in ["warning 0.", "warning 99999.", "more warnings more=99980"] {
+            assert!(many.contains(shown), "{many}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Text → the rows of one file, or why the file is rejected.
 
+use super::budget::{Budget, MAX_PROBLEMS};
 use super::header::{Columns, has_email};
 use super::lines::{Fault, Lines, MAX_RECORD};
 use super::row::{BadRow, Row, Rows};
@@ -14,9 +15,6 @@ use std::sync::Arc;
 const BUFFER: usize = 64 * 1024;
 /// Among which the delimiter is found out.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
-/// A file with more problems is no roster with mistakes, it is something else; and its list of
-/// problems must not fill the memory.
-const MAX_PROBLEMS: usize = 100_000;
 
 /// One file, read.
 #[derive(Debug)]
@@ -28,6 +26,8 @@ pub(super) struct Sheet {
     pub(super) unnamed: u64,
     /// Rows that are not blank, bad ones included.
     pub(super) count: u64,
+    /// What it leaves for the files after it.
+    pub(super) budget: Budget,
 }
 
 type TextReader<R> = Reader<Lines<R>>;
@@ -38,6 +38,7 @@ pub(super) fn parse(
     file: &Arc<str>,
     settings: &SourceSettings,
     schema: &Schema,
+    budget: Budget,
 ) -> Result<Sheet, Vec<Problem>> {
     let mut text = Head::new(text);
     let dialect = Dialect::of(text.peeked(), settings.delimiter);
@@ -56,7 +57,7 @@ pub(super) fn parse(
         delimiter: dialect.delimiter,
         blank_cells: settings.blank_cells,
     };
-    let mut sheet = Sheet::new(file.clone());
+    let mut sheet = Sheet::new(file.clone(), budget);
     while let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? {
         sheet.take(&rows, &record, line)?;
     }
@@ -125,7 +126,7 @@ fn place(file: &Arc<str>, line: u64) -> Place {
 }
 
 impl Sheet {
-    fn new(file: Arc<str>) -> Self {
+    fn new(file: Arc<str>, budget: Budget) -> Self {
         Self {
             file,
             rows: Vec::new(),
@@ -133,6 +134,7 @@ impl Sheet {
             frozen: Vec::new(),
             unnamed: 0,
             count: 0,
+            budget,
         }
     }
 
@@ -153,14 +155,16 @@ impl Sheet {
             };
             return Err(vec![stray().at(place)]);
         }
+        let spent = |flaw: Flaw| vec![flaw.at(place(rows.file, line))];
+        self.budget.row().map_err(spent)?;
         match rows.read(record, line) {
-            Ok(row) => self.rows.push(row),
+            Ok(row) => {
+                self.budget.want(&row.want).map_err(spent)?;
+                self.rows.push(row);
+                Ok(())
+            }
             Err(bad) => self.take_bad(bad, line),
         }
-        if self.bad.len() > MAX_PROBLEMS {
-            return Err(self.too_many());
-        }
-        Ok(())
     }
 
     /// Says so, and where they begin. What is wrong there is not told: a rejected file's problems
@@ -168,18 +172,25 @@ impl Sheet {
     fn too_many(&self) -> Vec<Problem> {
         let first = self.bad.first().map_or(0, |problem| problem.place.line);
         let flaw = Flaw::new(
-            format!("more than {MAX_PROBLEMS} problems in its rows, the first of them here"),
+            format!(
+                "the roster has more than {MAX_PROBLEMS} problems in its rows, this file's from here on"
+            ),
             "check that this is the roster and how it was exported",
         );
         vec![flaw.at(place(&self.file, first))]
     }
 
-    fn take_bad(&mut self, bad: BadRow, line: u64) {
+    fn take_bad(&mut self, bad: BadRow, line: u64) -> Result<(), Vec<Problem>> {
         let place = place(&self.file, line);
+        let count = bad.problems.len().max(bad.frozen.len());
         self.bad.extend(bad.problems);
+        if self.budget.problems(count).is_none() {
+            return Err(self.too_many());
+        }
         self.frozen
             .extend(bad.frozen.into_iter().map(|email| (email, place.clone())));
         self.unnamed += u64::from(bad.unnamed);
+        Ok(())
     }
 }
 
@@ -333,12 +344,70 @@ mod tests {
         all.expect("the defaults are valid").source
     }
 
+    /// What a text is read to, or why it is rejected, with so many rows, values and problems left.
+    fn within(text: &str, [rows, values, problems]: [usize; 3]) -> Result<Sheet, String> {
+        let budget = Budget {
+            rows,
+            values,
+            problems,
+        };
+        let schema = Schema::unknown();
+        let sheet = parse(
+            text.as_bytes(),
+            &"a.csv".into(),
+            &settings(),
+            &schema,
+            budget,
+        );
+        sheet.map_err(|problems| problems[0].to_string())
+    }
+
+    #[test]
+    fn a_roster_has_only_so_many_rows_values_and_problems() {
+        let text = "email,x,y\na@x.co,,\nb@x.co,\"[1,2,3]\",1\nc\n";
+        let sheet = within(text, [3, 6, 1]).expect("just so much");
+        let Budget {
+            rows,
+            values,
+            problems,
+        } = sheet.budget;
+        assert_eq!([rows, values, problems], [0, 0, 0]);
+        for (left, says) in [
+            (
+                [2, 6, 1],
+                "a.csv:4: up to here the roster has more than 5000000 rows",
+            ),
+            (
+                [3, 5, 1],
+                "a.csv:3: up to here the roster has more than 20000000 attribute values",
+            ),
+            (
+                [3, 6, 0],
+                "a.csv:4: the roster has more than 100000 problems",
+            ),
+        ] {
+            let error = within(text, left).expect_err(says);
+            assert!(error.starts_with(says), "{error}");
+        }
+        let many = format!("email,x\n{}\n", "a@x.co,".repeat(50));
+        assert!(
+            within(&many, [1, 1, 49]).is_err(),
+            "whom a row freezes counts"
+        );
+    }
+
     #[test]
     fn a_gigabyte_of_one_line_is_given_up_early() {
         for start in ["email\na@x.co,", "email\n\"", "email,"] {
             let mut rest = io::repeat(b'x').take(1 << 30);
             let text = start.as_bytes().chain(&mut rest);
-            let problems = parse(text, &"a.csv".into(), &settings(), &Schema::unknown());
+            let problems = parse(
+                text,
+                &"a.csv".into(),
+                &settings(),
+                &Schema::unknown(),
+                Budget::WHOLE,
+            );
             assert!(
                 problems.expect_err("too long")[0]
                     .what

@@ -1,6 +1,7 @@
 //! The header row: which column is what. A header that leaves anything open rejects the file, since
 //! every row would be read by it.
 
+use super::budget::MAX_COLUMNS;
 use super::cell::Shape;
 use super::words::{Flaw, did_you_mean, label, nearest, shown};
 use super::{Place, Problem};
@@ -52,6 +53,10 @@ impl Columns {
         schema: &Schema,
     ) -> Result<Self, Vec<Problem>> {
         let names: Vec<&str> = header.iter().map(trim).collect();
+        let named = names.iter().filter(|name| !name.is_empty()).count();
+        if named > MAX_COLUMNS {
+            return Err(vec![too_many(named).at(place.clone())]);
+        }
         let mut reading = Reading::new(schema);
         for (at, name) in names.iter().enumerate() {
             if let Err(flaw) = reading.column(at, name) {
@@ -163,20 +168,34 @@ fn problems(flaws: Vec<(usize, Flaw)>, labels: &[Arc<str>], place: &Place) -> Ve
     problems
 }
 
+fn too_many(named: usize) -> Flaw {
+    Flaw::new(
+        format!("the header has {named} columns, and a roster has at most {MAX_COLUMNS}"),
+        "check that this is the roster's header",
+    )
+}
+
+/// Names no cell: without the email column nothing says that this is a header, and the cells of a
+/// first row that is none are values.
 fn no_email(names: &[&str]) -> Flaw {
-    if let Some(email) = names.iter().find(|name| Email::parse(name).is_ok()) {
+    let number = |is: &dyn Fn(&str) -> bool| Some(names.iter().position(|name| is(name))? + 1);
+    if let Some(cell) = number(&|name| Email::parse(name).is_ok()) {
         return Flaw::new(
-            format!("the first row is no header: it has {} in it", shown(email)),
+            format!("the first row is no header: its cell {cell} is an address"),
             "write the columns' names above it: op,email,display_name and the attributes",
         );
     }
-    let found: Vec<_> = names.iter().take(LISTED).map(|name| shown(name)).collect();
-    let more = if names.len() > LISTED { ", …" } else { "" };
+    let what = match names.len() {
+        1 => "there is no column 'email': the first row is one cell".to_owned(),
+        count => {
+            let meant = number(&|name| nearest(name, ["email"]).is_some())
+                .map(|cell| format!(" (did you mean cell {cell}?)"));
+            let meant = meant.unwrap_or_default();
+            format!("there is no column 'email' among the {count} cells of the first row{meant}")
+        }
+    };
     Flaw::new(
-        format!(
-            "there is no column 'email', only {}{more}",
-            found.join(", ")
-        ),
+        what,
         "name the column of addresses 'email', and separate the columns by comma, semicolon or tab",
     )
 }

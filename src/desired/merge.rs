@@ -1,14 +1,16 @@
 //! The rows of all files → one entry per user. Where rows differ nobody can say which is meant, so
 //! all of them are bad and their user is frozen.
 
+use super::budget::{MAX_NOTES, MAX_PROBLEMS};
 use super::content::Fingerprint;
 use super::csv::Sheet;
 use super::source::FileRead;
 use super::words::{Flaw, shown};
 use super::{Desired, Entry, Place, Problem, Want};
 use crate::user::{Email, Schema, UserSpec};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// What is known of the reading beside the rows.
 pub(super) struct About {
@@ -18,8 +20,12 @@ pub(super) struct About {
     pub(super) is_source: bool,
 }
 
-/// Brings the files together.
-pub(super) fn merge(sheets: Vec<Sheet>, about: About, schema: &Schema) -> Desired {
+/// Brings the files together; an error rejects them all.
+pub(super) fn merge(
+    sheets: Vec<Sheet>,
+    about: About,
+    schema: &Schema,
+) -> Result<Desired, Vec<Problem>> {
     let mut desired = Desired {
         users: HashMap::with_capacity(sheets.iter().map(|sheet| sheet.rows.len()).sum()),
         frozen: HashMap::new(),
@@ -32,21 +38,28 @@ pub(super) fn merge(sheets: Vec<Sheet>, about: About, schema: &Schema) -> Desire
         fingerprint: about.fingerprint,
         is_source: about.is_source,
     };
-    let mut repeated = HashMap::new();
+    let mut repeated = BTreeMap::new();
     for sheet in sheets {
         desired.take(sheet, &mut repeated);
     }
+    let mut untold = 0;
     for (email, others) in repeated {
-        desired.settle_repeated(email, others, schema);
+        match desired.settle_repeated(email, others, schema) {
+            Ok(more) => untold += more,
+            Err(too_many) => {
+                desired.rejected.push(too_many);
+                return Err(desired.rejected);
+            }
+        }
     }
     desired.drop_frozen();
     desired.bad_rows.sort_by(Problem::in_order);
-    desired.notes.sort_by(Problem::in_order);
-    desired
+    desired.finish_notes(untold);
+    Ok(desired)
 }
 
 impl Desired {
-    fn take(&mut self, sheet: Sheet, repeated: &mut HashMap<Email, Vec<Entry>>) {
+    fn take(&mut self, sheet: Sheet, repeated: &mut BTreeMap<Email, Vec<Entry>>) {
         self.rows += sheet.count;
         self.unnamed += sheet.unnamed;
         self.bad_rows.extend(sheet.bad);
@@ -74,17 +87,27 @@ impl Desired {
         }
     }
 
-    /// Rows of one user: alike, they are one with a note; otherwise all of them are bad.
-    fn settle_repeated(&mut self, email: Email, others: Vec<Entry>, schema: &Schema) {
+    /// Rows of one user: alike, they are one with a note; otherwise all of them are bad. Says how
+    /// many notes were not made since there are so many already.
+    fn settle_repeated(
+        &mut self,
+        email: Email,
+        others: Vec<Entry>,
+        schema: &Schema,
+    ) -> Result<usize, Problem> {
         let Some(first) = self.users.get(&email) else {
-            return;
+            return Ok(0);
         };
         let like_first = |other: &Entry| same(&first.want, &other.want, schema);
         let Some(differing) = others.iter().find(|other| !like_first(other)) else {
+            let told = others.len().min(MAX_NOTES.saturating_sub(self.notes.len()));
             let alike = |other: &Entry| alike(&email, other, first);
-            self.notes.extend(others.iter().map(alike));
-            return;
+            self.notes.extend(others[..told].iter().map(alike));
+            return Ok(others.len() - told);
         };
+        if self.bad_rows.len() + others.len() >= MAX_PROBLEMS {
+            return Err(too_many(first));
+        }
         self.bad_rows.push(differs(&email, first, differing));
         for other in &others {
             let against = if like_first(other) { differing } else { first };
@@ -92,6 +115,7 @@ impl Desired {
         }
         let place = first.place.clone();
         self.frozen.entry(email).or_insert(place);
+        Ok(0)
     }
 
     /// Whatever other rows say of a frozen user, nothing is done.
@@ -104,6 +128,39 @@ impl Desired {
             }
         }
     }
+
+    /// The first notes, and how many there are beside.
+    fn finish_notes(&mut self, untold: usize) {
+        self.notes.sort_by(Problem::in_order);
+        let more = untold + self.notes.len().saturating_sub(MAX_NOTES);
+        self.notes.truncate(MAX_NOTES);
+        if let (1.., Some(last)) = (more, self.notes.last()) {
+            let file = last.place.file.clone();
+            self.notes.push(more_notes(more, file));
+        }
+    }
+}
+
+fn more_notes(more: usize, file: Arc<str>) -> Problem {
+    let flaw = Flaw::new(
+        format!("{more} more rows, here or in other files, are repeated or not followed"),
+        "write one row for each user",
+    );
+    flaw.at(Place {
+        file,
+        line: 0,
+        column: None,
+    })
+}
+
+fn too_many(first: &Entry) -> Problem {
+    let flaw = Flaw::new(
+        format!(
+            "the roster has more than {MAX_PROBLEMS} problems in its rows, such as rows that differ about one user, here"
+        ),
+        "check that this is the roster and how it was exported",
+    );
+    flaw.at(first.place.clone())
 }
 
 fn alike(email: &Email, other: &Entry, first: &Entry) -> Problem {

@@ -11,6 +11,7 @@
 //! - A bad row freezes its user; a bad file switches off removals; nothing is guessed.
 //! - [`Desired`] is unique by construction: one entry per user, and none for a frozen one.
 
+mod budget;
 mod cell;
 mod content;
 mod csv;
@@ -32,6 +33,7 @@ pub use source::{FileRead, Stamp};
 
 use crate::settings::SourceSettings;
 use crate::user::{Email, Schema, UserSpec};
+use budget::Budget;
 use content::{FileReading, Fingerprinter, Flaws};
 use source::Candidate;
 use std::cmp::Ordering;
@@ -265,13 +267,14 @@ fn reading(
     let touched = found.touched();
     let mut fingerprint = Fingerprinter::default();
     let (mut sheets, mut files, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-    let mut still = true;
+    let (mut still, mut budget) = (true, Budget::WHOLE);
     for file in &found.files {
-        let look = read_file(file, settings, schema);
+        let look = read_file(file, settings, schema, budget);
         fingerprint.add(file, look.digest);
         still &= look.still;
         match look.content {
             Ok(sheet) => {
+                budget = sheet.budget;
                 sheets.push(sheet);
                 files.push(FileRead {
                     name: file.name.clone(),
@@ -291,7 +294,7 @@ fn reading(
     let outcome = if sheets.is_empty() {
         Err(SourceError::Rejected(about.rejected))
     } else {
-        Ok(merge::merge(sheets, about, schema))
+        merge::merge(sheets, about, schema).map_err(SourceError::Rejected)
     };
     Ok(Reading {
         fingerprint,
@@ -305,10 +308,11 @@ fn read_file(
     file: &Candidate,
     settings: &SourceSettings,
     schema: &Schema,
+    budget: Budget,
 ) -> FileReading<csv::Sheet> {
     content::read_file(file, settings.max_bytes, |bytes| {
         let text = decode::Decoder::new(bytes, settings.encoding);
-        csv::parse(text, &file.name, settings, schema)
+        csv::parse(text, &file.name, settings, schema, budget)
     })
 }
 

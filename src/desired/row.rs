@@ -122,6 +122,8 @@ impl Rows<'_> {
                 Err(flaw) => bad.problems.push(self.problem(line, column.at, flaw)),
             }
         }
+        // Cells that are kept as they are take no memory.
+        attributes.shrink_to_fit();
         (bad.problems.len() == before).then(|| {
             Want::Upsert(UserSpec {
                 display_name: display_name.filter(|name| !name.is_empty()).map(Into::into),
@@ -175,9 +177,7 @@ impl Rows<'_> {
             return;
         }
         for (at, cell) in cells.iter().enumerate() {
-            let mut lines = cell.split(['\n', '\r']);
-            let swallowed = |line| self.reads_like_a_row(line);
-            if cell.contains(['\n', '\r']) && lines.any(swallowed) {
+            if self.has_rows(cell, at) {
                 let flaw = Flaw::new(
                     "this cell has whole rows in it, so a quote is missing or too many",
                     "close the quote where the cell ends; a quote inside it is written twice (\"\")",
@@ -189,32 +189,44 @@ impl Rows<'_> {
         }
     }
 
-    /// Whether a line has an address where a row has its own. One without a real domain may
-    /// be anything with an @ in it: text that spans lines is allowed.
-    fn reads_like_a_row(&self, line: &str) -> bool {
-        let mut cells = line.split(char::from(self.delimiter));
-        let at = self.columns.email;
-        let address = cells.nth(at).is_some_and(|cell| {
-            let email = Email::parse(cell.trim_matches('"'));
-            let domain = email
-                .as_ref()
-                .ok()
-                .and_then(|email| email.as_str().split_once('@'));
-            domain.is_some_and(|(_, domain)| {
-                let is_label = |label: &str| {
-                    !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-')
-                };
-                domain.contains('.') && domain.split('.').all(is_label)
-            })
-        });
-        address && (at > 0 || cells.next().is_some())
+    /// Whether a cell reads as if rows were swallowed by a quote that opens in one row and closes
+    /// in the same column of a later one. Then its first line is the rest of the one row, from this
+    /// column on; its last line is the beginning of the other, up to this column; and those between
+    /// are whole. Of the first and the last only the part with the email column tells anything.
+    fn has_rows(&self, cell: &str, at: usize) -> bool {
+        let lines: Vec<&str> = cell.split(['\n', '\r']).collect();
+        let [first, between @ .., last] = &lines[..] else {
+            return false;
+        };
+        let (email, end) = (self.columns.email, self.columns.labels.len() - 1);
+        let to = if email < at { at } else { end };
+        (email > at && self.reads_like_cells(first, at, end))
+            || self.reads_like_cells(last, 0, to)
+            || between
+                .iter()
+                .any(|line| self.reads_like_cells(line, 0, end))
+    }
+
+    /// Whether a line reads like a row's cells from one column to another. It does where an address
+    /// stands in the email column and is not all of the line. It also does where an address stands
+    /// anywhere in it and the line has enough delimiters for all the cells: cells are not counted
+    /// by their quotes, which are what went wrong, so the address may seem to stand further right.
+    ///
+    /// An address without a real domain may be anything with an @ in it: text over several lines is
+    /// allowed.
+    fn reads_like_cells(&self, line: &str, from: usize, to: usize) -> bool {
+        let pieces: Vec<&str> = line.split(char::from(self.delimiter)).collect();
+        let in_place = |at: usize| pieces.len() > 1 && from + at == self.columns.email;
+        let enough = pieces.len() > to - from;
+        let tells = |(at, piece): (usize, &&str)| (enough || in_place(at)) && is_address(piece);
+        pieces.iter().enumerate().any(tells)
     }
 
     /// Every address in a text that may be several cells and lines.
     fn addresses<'t>(&self, text: &'t str) -> impl Iterator<Item = Email> + use<'t> {
         let delimiter = char::from(self.delimiter);
         text.split([delimiter, '\n', '\r'])
-            .filter_map(|part| Email::parse(part.trim_matches('"')).ok())
+            .filter_map(|part| Email::parse(unquoted(part)).ok())
     }
 
     fn place(&self, line: u64) -> Place {
@@ -232,6 +244,22 @@ impl Rows<'_> {
             ..self.place(line)
         })
     }
+}
+
+/// Whether a piece of a line is an address with a dot in its domain.
+fn is_address(piece: &str) -> bool {
+    let is_label =
+        |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
+    let email = Email::parse(unquoted(piece)).ok();
+    let domain = email
+        .as_ref()
+        .and_then(|email| email.as_str().split_once('@'));
+    domain.is_some_and(|(_, domain)| domain.contains('.') && domain.split('.').all(is_label))
+}
+
+/// A piece of a line without blanks and quotes around it.
+fn unquoted(piece: &str) -> &str {
+    trim(piece).trim_matches('"')
 }
 
 fn count(cells: usize) -> String {

@@ -1,7 +1,7 @@
 //! `/metrics`, `/healthz`, `/readyz`.
 
-use crate::daemon::Status;
 use crate::metrics::Metrics;
+use crate::status::Status;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The most bytes a file of keys may have.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -42,10 +42,10 @@ pub enum KeyError {
     #[error("no API key: set omni.api_key_file, or the environment variable OMNI_API_KEY")]
     Missing,
     /// The file can't be read.
-    #[error("omni.api_key_file {}: {problem}", .path.display())]
+    #[error("omni.api_key_file {file}: {problem}")]
     File {
-        /// The file.
-        path: PathBuf,
+        /// The file, if that is what the setting names.
+        file: String,
         /// What is wrong with it.
         problem: String,
     },
@@ -86,7 +86,7 @@ impl KeySource {
         }
         let path = self.file.as_ref().ok_or(KeyError::Missing)?;
         let wrong = |problem: String| KeyError::File {
-            path: path.clone(),
+            file: shown(path),
             problem,
         };
         let mut text = Zeroizing::new(String::new());
@@ -103,6 +103,17 @@ impl KeySource {
             return Err(wrong("it is empty; it holds one key per line".into()));
         }
         parse(&text, &format!("omni.api_key_file {}", path.display()))
+    }
+}
+
+/// The path, if it or its folder is there. Otherwise it may well be the key itself, put into the wrong
+/// setting, and keys hold slashes too.
+fn shown(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| folder.parent().is_some());
+    if path.exists() || folder.is_some_and(Path::is_dir) {
+        path.display().to_string()
+    } else {
+        "(not shown, since it may be a key: write the path of a file that holds it)".into()
     }
 }
 
@@ -157,5 +168,27 @@ mod tests {
         assert!(!error.contains("hunter"), "{error}");
         assert!(matches!(keys("\n"), Err(KeyError::Missing)));
         assert!(!format!("{:?}", KeySource::from_text("hunter2")).contains("hunter2"));
+    }
+
+    fn failure(path: &Path) -> String {
+        let source = KeySource {
+            variable: None,
+            file: Some(path.into()),
+        };
+        let error = source.read().expect_err("there is no such file");
+        format!("{error} {error:?}")
+    }
+
+    #[test]
+    fn shows_no_path_that_may_be_a_key() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let missing = folder.path().join("key");
+        let display = missing.display().to_string();
+        assert!(failure(&missing).contains(&display), "{display}");
+        for pasted in ["hunter2", "/hunter2", "hun/ter2/", "./hunter2/x"] {
+            let said = failure(Path::new(pasted));
+            assert!(!said.contains("ter2"), "{said}");
+            assert!(said.contains("omni.api_key_file"), "{said}");
+        }
     }
 }

@@ -18,6 +18,7 @@ pub use keys::{ApiKeys, KeyError, KeySource};
 pub use load::{Environment, load};
 pub use raw::RawSettings;
 
+use crate::user::{Email, fold};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -285,13 +286,13 @@ impl Protect {
     /// Takes the globs.
     #[must_use]
     pub fn new<S: AsRef<str>>(globs: &[S]) -> Self {
-        let lower = |glob: &S| wildmatch::WildMatch::new(&glob.as_ref().trim().to_lowercase());
-        Self(globs.iter().map(lower).collect())
+        let folded = |glob: &S| wildmatch::WildMatch::new(&fold(glob.as_ref().trim()));
+        Self(globs.iter().map(folded).collect())
     }
 
     /// Whether a user is protected.
     #[must_use]
-    pub fn covers(&self, email: &crate::user::Email) -> bool {
+    pub fn covers(&self, email: &Email) -> bool {
         !self.0.is_empty() && {
             let folded = email.folded();
             self.0.iter().any(|glob| glob.matches(&folded))
@@ -353,4 +354,20 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_protected_is_so_in_any_letters() {
+        let covers = |glob: &str, email: &str| {
+            Protect::new(&[glob]).covers(&Email::parse(email).expect("an email"))
+        };
+        assert!(covers("ΝΙΚΟΣ@x.gr", "ΝΙΚΟΣ@x.gr"));
+        assert!(covers("νικοσ@X.gr", "ΝΙΚΟΣ@x.GR"));
+        assert!(covers("\u{1c4}ana@*", "\u{1c5}ana@x.hr"));
+        assert!(!covers("ann@x.co", "joann@x.co"));
+    }
 }

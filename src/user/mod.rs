@@ -15,7 +15,7 @@ mod schema;
 mod value;
 
 pub use decimal::Decimal;
-pub use email::{Email, EmailError};
+pub use email::{Email, EmailError, fold};
 pub use schema::{Definition, Schema, ValueType};
 pub use value::Value;
 

@@ -49,7 +49,7 @@ fn what_is_no_text_is_named() {
     assert_snapshot!(account(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest"), @"error: users.csv: this is an old Excel workbook (.xls), whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
     assert_snapshot!(account(b"email\na@x.co\n\0\0\0"), @"error: users.csv:3: here is a NUL byte, so this is no text file, or UTF-16 without its mark; save it as 'CSV UTF-8'");
     assert_snapshot!(account(b"e\0m\0a\0i\0l\0"), @"error: users.csv:1: here is a NUL byte, so this is no text file, or UTF-16 without its mark; save it as 'CSV UTF-8'");
-    assert_snapshot!(account(b"\xff\xfeemail\n"), @"error: users.csv:1: there is no column 'email', only '浥楡੬'; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+    assert_snapshot!(account(b"\xff\xfeemail\n"), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
 }
 
 #[test]
@@ -72,5 +72,5 @@ fn a_file_over_the_limit_is_not_read() {
 
 #[test]
 fn a_file_of_nothing_but_problems_is_rejected() {
-    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: more than 100000 problems in its rows, the first of them here; check that this is the roster and how it was exported");
+    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: the roster has more than 100000 problems in its rows, this file's from here on; check that this is the roster and how it was exported");
 }

@@ -29,9 +29,34 @@ fn the_delimiter_is_the_one_that_finds_the_email_column() {
 
 #[test]
 fn the_email_column_must_be_there() {
-    assert_snapshot!(account("op,mail,tier\nupsert,a@x.co,gold\n"), @"error: users.csv:1: there is no column 'email', only 'op', 'mail', 'tier'; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
-    assert_snapshot!(account("op|email|tier\nupsert|a@x.co|gold\n"), @"error: users.csv:1: there is no column 'email', only 'op|email|tier'; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
-    assert_snapshot!(account("upsert,a@x.co,Ann\nupsert,b@x.co,Bob\n"), @"error: users.csv:1: the first row is no header: it has 'a@x.co' in it; write the columns' names above it: op,email,display_name and the attributes");
+    assert_snapshot!(account("op,mail,tier\nupsert,a@x.co,gold\n"), @"error: users.csv:1: there is no column 'email' among the 3 cells of the first row (did you mean cell 2?); name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+    assert_snapshot!(account("op|email|tier\nupsert|a@x.co|gold\n"), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+    assert_snapshot!(account("upsert,a@x.co,Ann\nupsert,b@x.co,Bob\n"), @"error: users.csv:1: the first row is no header: its cell 2 is an address; write the columns' names above it: op,email,display_name and the attributes");
+}
+
+/// A rejected file's problems are logged, and no log holds values.
+#[test]
+fn what_rejects_a_file_tells_no_cell() {
+    let long = "s3cret,".repeat(1 << 18);
+    let bad = "s3cret\n".repeat(100_001);
+    for text in [
+        "s3cret,north,gold\n",
+        "upsert,boss.s3cret@x.co,s3cret\n",
+        "s3cret\n",
+        "op|s3cret|tier\n",
+        "s3cret-mail,tier\n",
+        "email,tier\n\"s3cret,gold\n",
+        "email,tier\n\"s3cret\"s3cret,gold\n",
+        "email,tier\ns3cret\0,gold\n",
+        "email,\ns3cret,s3cret\n",
+        &format!("email,tier\n{long}\n"),
+        &format!("email\n{bad}"),
+    ] {
+        let error = crate::support::read(text)
+            .expect_err("is rejected")
+            .to_string();
+        assert!(!error.contains("s3cret"), "{error}");
+    }
 }
 
 #[test]
@@ -82,10 +107,23 @@ fn a_blank_header_is_ignored_over_blank_cells_only() {
 
 #[test]
 fn many_wrong_columns_are_counted() {
-    let header: String = (0..100_000).map(|at| format!(",c{at}")).collect();
+    let header: String = (0..999).map(|at| format!(",c{at}")).collect();
     let shown = account(format!("email{header}\n"));
     assert_eq!(shown.lines().count(), 21);
     assert!(shown.ends_with(
-        "users.csv:1: 99980 more columns are wrong; check that this is the roster's header"
+        "users.csv:1: 979 more columns are wrong; check that this is the roster's header"
     ));
+}
+
+#[test]
+fn a_roster_has_a_thousand_columns_and_no_more() {
+    let named = |count: usize| (1..count).map(|at| format!(",c{at}")).collect::<String>();
+    let row = |count: usize| format!("a@x.co{}", ",".repeat(count - 1));
+    let most = format!("email{}\n{}\n", named(1_000), row(1_000));
+    assert!(account_unknown(most).starts_with("users.csv:2: a@x.co upsert"));
+    let more = format!("email{}\n{}\n", named(1_001), row(1_001));
+    assert_snapshot!(account_unknown(more), @"error: users.csv:1: the header has 1001 columns, and a roster has at most 1000; check that this is the roster's header");
+    // A spreadsheet's empty columns are none.
+    let blank = ",".repeat(16_000);
+    assert_snapshot!(account(format!("email,tier{blank}\na@x.co,gold{blank}\n")), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
 }

@@ -171,6 +171,16 @@ fn rows_that_say_the_same_are_one_with_a_note() {
 }
 
 #[test]
+fn what_is_repeated_is_told_up_to_a_number() {
+    let rows = "ann@x.co,Ann\nbob@x.co,Bob\n".repeat(601);
+    let read = crate::support::read(format!("email,display_name\n{rows}")).expect("two users");
+    assert_eq!((read.users.len(), read.notes.len()), (2, 1_001));
+    assert_snapshot!(read.notes[1_000], @"users.csv: 200 more rows, here or in other files, are repeated or not followed; write one row for each user");
+    let differ: String = (0..=100_000).map(|at| format!("ann@x.co,{at}\n")).collect();
+    assert_snapshot!(account(format!("email,display_name\n{differ}ok@x.co,\n")), @"error: users.csv:2: the roster has more than 100000 problems in its rows, such as rows that differ about one user, here; check that this is the roster and how it was exported");
+}
+
+#[test]
 fn rows_that_differ_are_all_bad() {
     assert_snapshot!(account(
         "op,email,tier\n\
@@ -256,4 +266,46 @@ fn rows_swallowed_by_two_stray_quotes_are_not_gone() {
     bad: users.csv:2:2 (display_name): this cell has whole rows in it, so a quote is missing or too many; close the quote where the cell ends; a quote inside it is written twice ("")
     "#);
     assert_snapshot!(account("email,display_name\nann@x.co,\"Ann\r\nof the North\"\n"), @r#"users.csv:2: ann@x.co upsert "Ann\r\nof the North""#);
+}
+
+/// Where the row's cells are, and where in them the quotes, makes no difference.
+#[test]
+fn rows_swallowed_in_any_cell_are_not_gone() {
+    for text in [
+        // The address is further left in the cell's first line than in a row.
+        "op,display_name,email,tier\nupsert,\"Ann,ann@x.co,gold\nupsert,Bob\",bob@x.co,gold\n",
+        "op,display_name,email,tier\nupsert,\"Ann,ann@x.co,gold\nupsert,eve,eve@x.co,\nupsert,Bob\",bob@x.co,gold\n",
+        // A delimiter in quotes, written twice, comes before it.
+        "display_name,email,tier\n\"Lee, Ann\",bob@x.co,\"gold\n\"\"Lee, Ann\"\",ann@x.co,gold\nEve,eve@x.co,\"\n",
+        "display_name,email,tier\nBob,bob@x.co,\"gold\n\"\"Lee, Ann\"\",ann@x.co,\"\n",
+        "email,display_name,tier\nbob@x.co,Bob,\"gold\nann@x.co,\"\"Lee, Ann\"\",\"\n",
+        // Two rows short of a cell.
+        "op,email,display_name,tier\nupsert,bob@x.co,\"Bob,gold\nupsert,ann@x.co\nupsert,eve@x.co,Eve\",gold\n",
+    ] {
+        let read = crate::support::read(text).expect(text);
+        let ann = omni_user_sync::user::Email::parse("ann@x.co").expect("valid");
+        assert!(read.frozen.contains_key(&ann), "{text}");
+        assert_eq!((read.users.len(), read.unnamed), (0, 1), "{text}");
+    }
+}
+
+#[test]
+fn text_over_several_lines_is_a_cell_like_any_other() {
+    for text in [
+        // A lone address, one in a sentence, and too few delimiters for a row.
+        "email,display_name\nann@x.co,\"Ann\nann@x.co\"\n",
+        "email,display_name\nann@x.co,\"bob@x.co, Bob's friend,\nof the North\"\n",
+        "op,email,display_name,tier\nupsert,ann@x.co,\"write to bob@x.co, now, or\nnever\",gold\n",
+        "op,email,display_name,tier\nupsert,ann@x.co,\"Ann\nann@home, x, y, z\nLee\",gold\n",
+        "op,email,display_name,tier\nupsert,ann@x.co,\"Ann\nLee, bob, boss@x.co\nx\",gold\n",
+        "display_name,email,tier\n\"Ann,\nann@x.co\",ann@x.co,gold\n",
+    ] {
+        let read = crate::support::read(text).expect(text);
+        assert_eq!(
+            (read.users.len(), read.bad_rows.len()),
+            (1, 0),
+            "{text}: {:?}",
+            read.bad_rows
+        );
+    }
 }

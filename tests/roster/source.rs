@@ -153,7 +153,7 @@ fn names_that_no_one_can_read_are_harmless() {
     fs::write(folder.path().join(name), "nothing").expect("a file");
     assert_snapshot!(folder.show(), @r#"
     good.csv:2: ok@x.co upsert "-"
-    bad: a�\n\u{1b}[2J.csv:1: there is no column 'email', only 'nothing'; name the column of addresses 'email', and separate the columns by comma, semicolon or tab
+    bad: a�\n\u{1b}[2J.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab
     "#);
 }
 

@@ -1,6 +1,6 @@
 //! Whether the daemon does its work (contract: readiness).
 
-use super::status::{Facts, clock};
+use super::{Facts, clock};
 use crate::settings::Schedule;
 use chrono::{DateTime, Utc};
 
@@ -46,7 +46,7 @@ fn why(facts: &Facts) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::LastRun;
+    use super::super::LastRun;
     use super::*;
     use crate::reconcile::Trigger;
     use chrono_tz::Tz;

@@ -1,6 +1,12 @@
-//! How the daemon is, for all who ask while it works.
+//! How the daemon is: the loop writes it, and the server reads it.
+//!
+//! The rules of the room:
+//!
+//! - Whoever asks is answered at once, whatever the loop is doing.
+//! - It names nobody, and shows no path and no address: probes tell it to whoever connects.
 
-use super::readiness;
+mod readiness;
+
 use crate::omni::OmniError;
 use crate::reconcile::{End, RunError, RunOutcome, Trigger};
 use crate::settings::Schedule;
@@ -41,7 +47,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    pub(super) fn at_start(started: DateTime<Utc>) -> Self {
+    fn at_start(started: DateTime<Utc>) -> Self {
         Self {
             started,
             running: None,
@@ -123,11 +129,13 @@ impl Status {
         }
     }
 
-    pub(super) fn beat(&self) {
+    /// The loop is alive.
+    pub(crate) fn beat(&self) {
         self.write(|facts| facts.beat = Instant::now());
     }
 
-    pub(super) fn run_starts(&self, trigger: Trigger) {
+    /// A run begins.
+    pub(crate) fn run_starts(&self, trigger: Trigger) {
         self.write(|facts| {
             facts.running = Some((trigger, Utc::now()));
             facts.retry = None;
@@ -142,7 +150,7 @@ impl Status {
     }
 
     /// Takes a run that has ended, and when it is tried again if it failed.
-    pub(super) fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
+    pub(crate) fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
         if run.roster.is_some() && run.users.is_some() {
             self.observed();
         }
@@ -179,7 +187,9 @@ fn failure(run: &RunOutcome) -> Option<&'static str> {
         return None;
     };
     Some(match error {
-        RunError::Settings(_) => "a setting is missing or wrong",
+        RunError::Settings(_) | RunError::Omni(OmniError::PutWithoutDefinitions) => {
+            "a setting is missing or wrong"
+        }
         RunError::Keys(_) => "the API keys can't be read",
         RunError::Source(_) => "the roster can't be read",
         RunError::Omni(OmniError::Unauthorized { .. } | OmniError::NoKeyLeft) => {
@@ -196,6 +206,6 @@ fn failure(run: &RunOutcome) -> Option<&'static str> {
 }
 
 /// A time, as people and machines read it.
-pub(super) fn clock(at: DateTime<Utc>) -> String {
+fn clock(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
