@@ -2,11 +2,11 @@
 
 use super::backoff::Backoff;
 use super::record;
-use super::status::Status;
 use super::systemd::Systemd;
 use crate::desired::Fingerprint;
 use crate::metrics::Metrics;
 use crate::reconcile::{End, Reconciler, RunOutcome, Trigger};
+use crate::status::Status;
 use crate::trigger::Wake;
 use chrono::Utc;
 use std::collections::BTreeSet;

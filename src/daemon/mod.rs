@@ -33,7 +33,6 @@ use crate::reconcile::{Reconciler, Trigger};
 use crate::serve::{Probes, Server};
 use crate::settings::{ScheduleSettings, ServeSettings, Settings, Watch};
 use crate::shutdown::Signals;
-use crate::status;
 use crate::trigger::watch::{SourceLook, Watcher};
 use crate::trigger::{Wake, schedule};
 use parts::Parts;

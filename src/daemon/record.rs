@@ -2,7 +2,6 @@
 
 use crate::desired::{Problem, SourceError};
 use crate::metrics::Metrics;
-use crate::omni::OmniError;
 use crate::reconcile::{End, Kind, Outcome, RunError, RunOutcome};
 use tracing::{error, info, warn};
 
@@ -109,24 +108,9 @@ pub(super) fn log(run: &RunOutcome) {
 /// holds those.
 fn for_log(cause: &RunError) -> String {
     match cause {
-        RunError::Omni(error) => omni_for_log(error),
+        RunError::Omni(error) => error.without_detail(),
         RunError::Source(SourceError::Rejected(problems)) => rejected_for_log(problems),
         other => with_sources(other),
-    }
-}
-
-fn omni_for_log(error: &OmniError) -> String {
-    match error {
-        OmniError::Unauthorized { .. } => "Omni does not accept the API key (401)".into(),
-        OmniError::Unavailable { attempts, failure } => {
-            let failure = failure.without_detail();
-            format!("Omni can't be reached: {failure} (tried {attempts} times)")
-        }
-        OmniError::GivenUp { in_a_row, failure } => {
-            let failure = failure.without_detail();
-            format!("Omni can't be reached: {in_a_row} failures in a row, the last: {failure}")
-        }
-        other => other.without_detail(),
     }
 }
 
@@ -186,6 +170,7 @@ mod tests {
     use super::*;
     use crate::desired::{Fingerprint, Place};
     use crate::omni::Failure;
+    use crate::omni::OmniError;
     use crate::reconcile::{Applied, Counts, Held, Roster, Trigger};
     use crate::settings::SettingsError;
     use crate::user::Email;

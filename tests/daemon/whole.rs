@@ -7,6 +7,7 @@ use omni_user_sync::shutdown::Signals;
 use rustix::process::{Signal, getpid, kill_process};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -15,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 /// More than any of this should take.
 const GENEROUS: Duration = Duration::from_secs(30);
 
-fn settings(listen: SocketAddr) -> Settings {
+fn settings(listen: SocketAddr, state: &TempDir) -> Settings {
     let mut raw = RawSettings::default();
     raw.omni.base_url = "http://127.0.0.1:9".into();
     raw.source.path = "/no/such/users.csv".into();
     raw.serve.listen = listen.to_string();
+    raw.state.dir = state.path().display().to_string();
     Settings::check(raw, KeySource::default()).expect("valid")
 }
 
@@ -59,7 +61,11 @@ async fn eventually(address: SocketAddr, path: &str, text: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stays_tells_and_ends() {
     let address = free_address();
-    let running = tokio::spawn(daemon::run(settings(address)));
+    let (state, other) = (
+        TempDir::new().expect("a folder"),
+        TempDir::new().expect("a folder"),
+    );
+    let running = tokio::spawn(daemon::run(settings(address, &state)));
     eventually(address, "/readyz", "can't be read").await;
     eventually(address, "/healthz", "HTTP/1.1 200").await;
     eventually(
@@ -69,7 +75,7 @@ async fn stays_tells_and_ends() {
     )
     .await;
 
-    let taken = daemon::run(settings(address))
+    let taken = daemon::run(settings(address, &other))
         .await
         .expect_err("the address is taken");
     assert!(taken.to_string().starts_with("serve.listen = "), "{taken}");
