@@ -134,7 +134,7 @@ async fn history_and_explain_tell_what_was_and_what_would_be() {
     assert_eq!(explained.code, 0, "{}", explained.err);
     for says in [
         "roster: users.csv:2",
-        "next: held by policy.max_removals",
+        "next: held: run 1 held it by policy.max_removals",
         "last changes: none",
     ] {
         assert!(explained.out.contains(says), "{}", explained.out);

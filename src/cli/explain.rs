@@ -1,11 +1,11 @@
 //! `explain`: all about one user.
 
 use super::{Exit, history, out};
-use crate::journal::UserState;
+use crate::journal::{HeldRecord, Journal, RunNumber, RunState, UserState};
 use crate::metrics::Metrics;
 use crate::omni::Sighting;
 use crate::reconcile::render;
-use crate::reconcile::{Change, Prepared, Reconciler};
+use crate::reconcile::{Change, Prepared, Reconciler, Whom};
 use crate::settings::Settings;
 use crate::user::{Email, ObservedUser};
 use anyhow::Context;
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// So many of a user's last changes are told.
 const LAST: usize = 10;
+/// Among so many runs one has surely ended.
+const RECENT: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -31,10 +33,13 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let target = super::target(&settings, None)?;
     let journal = super::journal_to_read(&settings)?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
-    let prepared = reconciler.plan(&target, &CancellationToken::new()).await?;
+    let prepared = reconciler
+        .plan(&target, Whom::One(&email), &CancellationToken::new())
+        .await?;
     let state = reconciler.journal().user(&email).await?;
     let last = reconciler.journal().changes_of(&email, LAST).await?;
-    let findings = Findings::new(&email, &prepared, &state);
+    let held = last_held(reconciler.journal()).await?;
+    let findings = Findings::new(&email, &prepared, &state, held.as_ref());
     if arguments.json {
         let doc = json!({
             "email": email.as_str(),
@@ -59,6 +64,39 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     Ok(Exit::Ok)
 }
 
+/// What the last run that came to its end held. Whether a change would be held takes a look at
+/// everybody's, so that is not asked of Omni for one user.
+async fn last_held(journal: &Journal) -> anyhow::Result<Option<LastHeld>> {
+    let runs = journal.runs(RECENT).await?;
+    let ended = runs
+        .iter()
+        .find(|run| matches!(run.state, RunState::Ended(_)));
+    let Some(run) = ended else { return Ok(None) };
+    Ok(Some(LastHeld {
+        run: run.number,
+        held: journal.held(run.number).await?,
+    }))
+}
+
+struct LastHeld {
+    run: RunNumber,
+    held: Vec<HeldRecord>,
+}
+
+impl LastHeld {
+    /// Which rule held just this change, and why.
+    fn of(&self, change: &Change) -> Option<String> {
+        let id = change.user_id()?;
+        let is_same = |held: &&HeldRecord| {
+            held.users
+                .iter()
+                .any(|user| user.user_id == *id && user.kind == change.kind())
+        };
+        let HeldRecord { rule, why, .. } = self.held.iter().find(is_same)?;
+        Some(format!("run {} held it by policy.{rule} ({why})", self.run))
+    }
+}
+
 /// What is found of a user, in plain words.
 struct Findings<'a> {
     email: &'a Email,
@@ -69,7 +107,12 @@ struct Findings<'a> {
 }
 
 impl<'a> Findings<'a> {
-    fn new(email: &'a Email, prepared: &'a Prepared, state: &UserState) -> Self {
+    fn new(
+        email: &'a Email,
+        prepared: &'a Prepared,
+        state: &UserState,
+        held: Option<&LastHeld>,
+    ) -> Self {
         let user = match prepared.observed.get(email) {
             Some(Sighting::One(user)) => Some(user.as_ref()),
             Some(Sighting::Several(_)) | None => None,
@@ -88,7 +131,7 @@ impl<'a> Findings<'a> {
             email,
             roster: roster(email, prepared),
             user,
-            next: next(email, prepared, state),
+            next: next(email, prepared, state, held),
             managed,
         }
     }
@@ -144,7 +187,7 @@ fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
 }
 
 /// What would be done, or why not.
-fn next(email: &Email, prepared: &Prepared, state: &UserState) -> String {
+fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&LastHeld>) -> String {
     let find = |changes: &'_ [Change]| {
         changes
             .iter()
@@ -166,7 +209,17 @@ fn next(email: &Email, prepared: &Prepared, state: &UserState) -> String {
         return "nothing: they can't be made, see above".into();
     }
     if let Some(change) = find(verdict.passed()) {
-        return format!("a run would\n{}", render::change_text(&change).trim_end());
+        let text = render::change_text(&change);
+        let is_approved = change.user_id().is_some_and(|id| {
+            prepared
+                .memory
+                .approved
+                .contains(&(id.clone(), change.kind()))
+        });
+        return match held.and_then(|held| held.of(&change)) {
+            Some(why) if !is_approved => format!("held: {why}\n{}", text.trim_end()),
+            Some(_) | None => format!("a run would\n{}", text.trim_end()),
+        };
     }
     for (held, changes) in verdict.held() {
         if let Some(change) = find(changes) {

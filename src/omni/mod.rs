@@ -22,7 +22,7 @@ mod write;
 
 pub use client::{Client, ClientError};
 pub use error::{Failure, OmniError};
-pub use observe::{Observed, Sighting, list};
+pub use observe::{Observed, Sighting, list, look_up};
 pub use read::{Definitions, Found, Reader, backoff};
 pub use throttle::{Slot, Throttle};
 pub use wire::Page;

@@ -1,6 +1,6 @@
 //! The observed state: who is in Omni now.
 
-use super::{OmniError, Reader};
+use super::{Found, OmniError, Reader};
 use crate::user::{Email, ObservedUser, UserId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -101,6 +101,26 @@ pub async fn list(reader: &Reader) -> Result<Observed, OmniError> {
             return Ok(tally.finish());
         }
     }
+}
+
+/// Looks one user up, and nobody else.
+///
+/// # Errors
+/// When the answer can't be had, or can't be relied on.
+pub async fn look_up(reader: &Reader, email: &Email) -> Result<Observed, OmniError> {
+    Ok(match reader.find(email).await? {
+        Found::One(user) => Observed::new([*user], 0),
+        Found::Nobody => Observed::default(),
+        Found::Several(count) => {
+            let users = HashMap::from([(email.clone(), Sighting::Several(count))]);
+            Observed {
+                users,
+                count,
+                doubt: None,
+            }
+        }
+        Found::Unclear => return Err(OmniError::Unclear),
+    })
 }
 
 #[derive(Default)]

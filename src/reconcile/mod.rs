@@ -29,5 +29,5 @@ pub use guard::{Verdict, rule};
 pub use ledger::Ledger;
 pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};
 pub use plan::{Action, Change, FieldChange, Plan, Withheld};
-pub use prepare::{Prepared, Seen, Target, look};
+pub use prepare::{Prepared, Seen, Target, Whom, look};
 pub use run::{Reconciler, Run};

@@ -61,11 +61,25 @@ pub struct Seen {
     warnings: Vec<String>,
 }
 
-/// Reads definitions, roster and listing. It is given a reader, and so can't write.
+/// Whom to look for in Omni.
+#[derive(Clone, Copy, Debug)]
+pub enum Whom<'a> {
+    /// All users.
+    Everybody,
+    /// One user, which takes one request. What is planned of others then is of no use.
+    One(&'a Email),
+}
+
+/// Reads definitions, roster, and who is in Omni. It is given a reader, and so can't write.
 ///
 /// # Errors
-/// When the roster or the listing can't be had.
-pub async fn look(reader: &Reader, settings: &Settings, target: &Target) -> Result<Seen, RunError> {
+/// When the roster or the users can't be had.
+pub async fn look(
+    reader: &Reader,
+    settings: &Settings,
+    target: &Target,
+    whom: Whom<'_>,
+) -> Result<Seen, RunError> {
     let mut warnings = Vec::new();
     let schema = match reader.definitions().await? {
         Definitions::Known(schema) => schema,
@@ -84,7 +98,10 @@ pub async fn look(reader: &Reader, settings: &Settings, target: &Target) -> Resu
     } = target;
     let desired =
         desired::read_settled(&settings.source, path, *is_source, &schema, *known).await?;
-    let observed = omni::list(reader).await?;
+    let observed = match whom {
+        Whom::Everybody => omni::list(reader).await?,
+        Whom::One(email) => omni::look_up(reader, email).await?,
+    };
     Ok(Seen {
         schema,
         desired,

@@ -1,7 +1,7 @@
 //! A run from its beginning to its end, with what lasts from one to the next.
 
 use super::outcome::{Applied, End, Held, RunError, RunOutcome};
-use super::prepare::{Prepared, Target, look};
+use super::prepare::{Prepared, Target, Whom, look};
 use super::render::Cost;
 use super::resolve::was_done;
 use super::{Change, Kind, Ledger, Memory, Outcome, Trigger, apply};
@@ -127,9 +127,10 @@ impl Reconciler {
     pub async fn plan(
         &self,
         target: &Target,
+        whom: Whom<'_>,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        let seen = self.look(target, stop).await?;
+        let seen = self.look(target, whom, stop).await?;
         let memory = self.journal.memory(Utc::now()).await?;
         self.refuse_older(&seen.desired, &memory)?;
         Ok(Prepared::new(seen, memory, &self.settings))
@@ -153,10 +154,11 @@ impl Reconciler {
     async fn look(
         &self,
         target: &Target,
+        whom: Whom<'_>,
         stop: &CancellationToken,
     ) -> Result<super::Seen, RunError> {
         self.client.begin(&self.keys(target).await?);
-        look(&self.client.reader(stop), &self.settings, target).await
+        look(&self.client.reader(stop), &self.settings, target, whom).await
     }
 
     /// The keys, once it is clear that there is a roster: what can be found out without a request
@@ -204,7 +206,7 @@ impl Reconciler {
         target: &Target,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        let seen = self.look(target, stop).await?;
+        let seen = self.look(target, Whom::Everybody, stop).await?;
         for change in self.journal.unknown().await? {
             if let Some(was_done) = was_done(&change, &seen.observed, &seen.schema) {
                 self.journal

@@ -6,7 +6,7 @@
 use omni_user_sync::journal::{Access, Journal, StateLock};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::reconcile::{
-    Applied, Outcome, Prepared, Reconciler, RunError, RunOutcome, Target, Trigger,
+    Applied, Outcome, Prepared, Reconciler, RunError, RunOutcome, Target, Trigger, Whom,
 };
 use omni_user_sync::sandbox::{Options, Org, Request, Sandbox};
 use omni_user_sync::settings::{self, Environment, Settings};
@@ -148,7 +148,7 @@ impl World {
         let settings = Arc::new(self.settings());
         let reconciler = Reconciler::new(settings, self.metrics.clone(), self.journal());
         reconciler?
-            .plan(&self.target(), &CancellationToken::new())
+            .plan(&self.target(), Whom::Everybody, &CancellationToken::new())
             .await
     }
 
