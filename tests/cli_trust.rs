@@ -32,9 +32,9 @@ async fn what_is_held_says_how_to_approve_it_and_approving_lets_it_through() {
     let ended = command(&world, &["apply", "--yes"]).await;
     assert_eq!(ended.code, 4, "{}", ended.err);
     assert!(
-        ended.err.contains("omni-user-sync approve 1"),
+        ended.out.contains("omni-user-sync approve 1"),
         "{}",
-        ended.err
+        ended.out
     );
 
     let dry = command(&world, &["approve", "latest", "--dry"]).await;

@@ -241,3 +241,14 @@ fn what_has_no_effect_yet_is_known() {
     let known = settings.expect("fine").not_in_effect;
     assert_eq!(known, ["serve.hosts", "notify.webhook_url_file"]);
 }
+
+#[test]
+fn reports_can_not_lie_among_the_rosters() {
+    for reports in [".", "./", "/srv/rosters"] {
+        let settings = with(&[
+            ("OMNI_USER_SYNC__SOURCE__PATH", "/srv/rosters/"),
+            ("OMNI_USER_SYNC__SOURCE__REPORTS", reports),
+        ]);
+        assert!(message(settings).contains("source.reports"), "{reports}");
+    }
+}

@@ -557,6 +557,40 @@ async fn each_row_has_its_answer_and_no_cell_is_a_formula() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_run_of_over_a_minute_tells_what_it_has_done_so_far() {
+    let world = World::with(Options {
+        requests_per_minute: 6,
+        ..Options::default()
+    })
+    .await;
+    let rows: String = (0..12)
+        .map(|number| format!("u{number}@x.co,U\n"))
+        .collect();
+    world.roster(&format!("email,display_name\n{rows}"));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let reconciler = world.reconciler();
+    let run = reconciler.run(omni_user_sync::reconcile::Trigger::Schedule, None, &stop);
+    let mut run = std::pin::pin!(run);
+    let mut interim = Vec::new();
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut run => break outcome,
+            () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {
+                interim.extend(world.reports().into_iter().map(|(_, text)| text));
+            }
+        }
+    };
+    assert_converged(&outcome);
+    let half_done = |text: &String| text.contains("created") && text.contains("not done yet");
+    assert!(interim.iter().any(half_done), "{interim:?}");
+    let last = world.reports();
+    assert!(
+        last.len() == 1 && !last[0].1.contains("not done yet"),
+        "{last:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_folder_that_can_not_be_written_is_a_warning() {
     let world = World::new()

@@ -146,9 +146,6 @@ fn summarise(outcome: &RunOutcome) {
         End::Stopped => out::problem("the run was stopped; the next one goes on from here"),
         End::Complete | End::PlanOnly => {}
     }
-    for held in &outcome.held {
-        out::warning(&format!("held: {}", held.why));
-    }
     let counts = [
         (outcome.count(Outcome::Done), "done"),
         (outcome.count(Outcome::NotKept), "not kept"),

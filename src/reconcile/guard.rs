@@ -10,6 +10,7 @@
 use super::plan::{Change, Plan};
 use super::quarantine;
 use super::{Held, Kind, Memory};
+use crate::journal::RunNumber;
 use crate::settings::{Limit, Policy};
 
 /// What of a plan may be carried out. Only [`rule`] makes one, and only a verdict can be applied.
@@ -44,6 +45,16 @@ impl Verdict {
     #[must_use]
     pub fn quarantined(&self) -> &[Change] {
         &self.quarantined
+    }
+
+    /// What is held says the exact command that lets it through, wherever it is told.
+    pub(super) fn say_how_to_approve(&mut self, run: RunNumber) {
+        for (held, _) in &mut self.held {
+            held.why.push_str(&format!(
+                "; look with `omni-user-sync history {run}`, and let them through with \
+                 `omni-user-sync approve {run}`"
+            ));
+        }
     }
 
     /// Every change of the plan, wherever it ended up.

@@ -222,10 +222,10 @@ impl Reconciler {
                 .for_each(|one| one.until = one.until.min(memory.now));
         }
         self.refuse_older(&seen.desired, &memory)?;
-        let prepared = Prepared::new(seen, memory, &self.settings);
+        let mut prepared = Prepared::new(seen, memory, &self.settings);
+        prepared.verdict.say_how_to_approve(run.number);
         (self.observed.0)();
         prepared.tell(&mut run.outcome);
-        tell_how_to_approve(&mut run.outcome, run.number);
         self.note(run.number, &prepared).await?;
         Ok(prepared)
     }
@@ -382,15 +382,6 @@ impl Run {
     #[must_use]
     pub fn outcome(&self) -> &RunOutcome {
         &self.outcome
-    }
-}
-
-/// What is held says the exact command that lets it through.
-fn tell_how_to_approve(outcome: &mut RunOutcome, run: RunNumber) {
-    for held in &mut outcome.held {
-        held.why.push_str(&format!(
-            "; look with `omni-user-sync history {run}`, and let them through with `omni-user-sync approve {run}`"
-        ));
     }
 }
 

@@ -108,8 +108,20 @@ fn source(raw: raw::Source) -> Result<SourceSettings> {
         ("auto", Encoding::Auto),
         ("windows-1252", Encoding::Windows1252),
     ];
+    let (path, reports) = (path(raw.path), path(raw.reports));
+    if let (Some(source), Some(folder)) = (&path, &reports)
+        && source.join(folder).components().eq(source.components())
+    {
+        let problem =
+            "reports in the roster's own folder would be read as rosters; write another folder";
+        return Err(wrong(
+            "source.reports",
+            folder.display().to_string(),
+            problem,
+        ));
+    }
     Ok(SourceSettings {
-        path: path(raw.path),
+        path,
         select: one_of(
             "source.select",
             &raw.select,
@@ -122,7 +134,7 @@ fn source(raw: raw::Source) -> Result<SourceSettings> {
         encoding: one_of("source.encoding", &raw.encoding, encoding)?,
         delimiter: delimiter(&raw.delimiter)?,
         max_bytes: bytes("source.max_bytes", &raw.max_bytes.0)?,
-        reports: path(raw.reports),
+        reports,
     })
 }
 
