@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Data flows one way, and a room uses those below it, never above. From the top: [`cli`], [`daemon`],
-//! [`serve`], [`status`], [`trigger`], [`reconcile`] with [`report`], [`journal`], [`omni`], [`metrics`],
+//! [`serve`], [`status`], [`trigger`], [`reconcile`], [`report`], [`journal`], [`omni`], [`metrics`],
 //! [`desired`], [`settings`], [`user`]. Each room's header holds its rules. `sandbox` stands apart: a
 //! stand-in for Omni that knows none of our types, so that a mistake of ours can't be mirrored in it.
 //!

@@ -12,6 +12,7 @@
 //!   [`Verdict`], which only the guard makes, and sends nothing that the [`Ledger`] does not have.
 //! - Not the first error: all of them. One user's failure never stops another's change.
 
+mod answers;
 mod apply;
 mod guard;
 mod ledger;

@@ -1,5 +1,6 @@
 //! A run from its beginning to its end, with what lasts from one to the next.
 
+use super::answers::{self, Interim};
 use super::outcome::{Applied, End, Held, RunError, RunOutcome};
 use super::prepare::{Prepared, Target, Whom, look};
 use super::render::Cost;
@@ -11,7 +12,7 @@ use crate::journal::{
 };
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
-use crate::report::Reporter;
+use crate::report::{Reporter, ReportsError};
 use crate::settings::{ApiKeys, Mode, Select, Settings, UpdateMethod};
 use chrono::Utc;
 use std::sync::Arc;
@@ -282,7 +283,7 @@ impl Reconciler {
         let writer = self.client.writer(stop);
         let ledger = Ledger::new(&self.journal, run.number, &prepared.memory);
         let most = self.settings.omni.max_in_flight;
-        let interim = self.reporter.interim(prepared, run.outcome.started);
+        let interim = Interim::new(&self.reporter, prepared, run.outcome.started);
         let heard = |applied: &Applied| {
             told(applied);
             interim.hear(applied);
@@ -304,13 +305,28 @@ impl Reconciler {
     /// Ends a run: it is told to the journal and to whoever dropped the roster.
     pub async fn finish(&self, mut run: Run, prepared: Option<&Prepared>) -> RunOutcome {
         self.count(&mut run.outcome);
-        if let Err(error) = self.reporter.report(prepared, &run.outcome).await {
+        if let Err(error) = self.answer(prepared, &run.outcome).await {
             run.outcome.warnings.push(error.to_string());
         }
         if let Err(error) = self.close(&run, prepared).await {
             run.outcome.end = End::Failed(error.into());
         }
         run.outcome
+    }
+
+    /// Tells whoever dropped the roster what became of each row.
+    async fn answer(
+        &self,
+        prepared: Option<&Prepared>,
+        outcome: &RunOutcome,
+    ) -> Result<(), ReportsError> {
+        let Some((report, name)) = answers::answer(prepared, outcome) else {
+            return Ok(());
+        };
+        let before = prepared.and_then(|prepared| prepared.memory.last_fingerprint);
+        self.reporter
+            .last(report, name, before.map(answers::name), outcome.started)
+            .await
     }
 
     async fn close(&self, run: &Run, prepared: Option<&Prepared>) -> Result<(), JournalError> {

@@ -1,4 +1,5 @@
-//! Row reports: what became of each row, for whoever dropped the file.
+//! Row reports: what became of each row, for whoever dropped the file. What that is,
+//! [`reconcile`](crate::reconcile) says; here it becomes a file.
 //!
 //! The rules of the room:
 //!
@@ -13,5 +14,5 @@ mod reporter;
 mod rows;
 
 pub use folder::{Reports, ReportsError};
-pub use reporter::{Interim, Reporter};
+pub use reporter::Reporter;
 pub use rows::{Report, Row, Status};

@@ -1,0 +1,267 @@
+//! What became of each row, from what a run found and did: for the row report.
+
+use super::outcome::{Applied, End, RunError, RunOutcome};
+use super::{Change, Kind, Outcome, Prepared};
+use crate::desired::{Desired, Entry, Fingerprint, Place, Problem, SourceError, Want};
+use crate::report::{Report, Reporter, Row};
+use crate::user::Email;
+use chrono::{DateTime, Utc};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a run that takes longer tells what it has done so far.
+const INTERIM: Duration = Duration::from_secs(60);
+
+/// The answer to whoever dropped the roster of `source.path`, and a name for what was answered, so
+/// that runs over the same content say nothing new. `None` where there is nobody to answer.
+pub(super) fn answer(
+    prepared: Option<&Prepared>,
+    outcome: &RunOutcome,
+) -> Option<(Report, String)> {
+    match (prepared, &outcome.end) {
+        (Some(prepared), _) if prepared.desired.is_source => {
+            let report = report(prepared, &outcome.applied);
+            Some((report, name(prepared.desired.fingerprint)))
+        }
+        (None, End::Failed(RunError::Source(error))) if !error.problems().is_empty() => {
+            Some((rejection(error), error.to_string()))
+        }
+        _ => None,
+    }
+}
+
+/// The name of the answer to a content.
+pub(super) fn name(content: Fingerprint) -> String {
+    content.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A run under way, as far as it has come.
+pub(super) struct Interim<'a> {
+    reporter: &'a Reporter,
+    prepared: &'a Prepared,
+    started: DateTime<Utc>,
+    applied: Mutex<Vec<Applied>>,
+}
+
+impl<'a> Interim<'a> {
+    pub(super) fn new(
+        reporter: &'a Reporter,
+        prepared: &'a Prepared,
+        started: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            reporter,
+            prepared,
+            started,
+            applied: Mutex::default(),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.reporter.writes() && self.prepared.desired.is_source
+    }
+
+    /// A change has ended.
+    pub(super) fn hear(&self, applied: &Applied) {
+        if self.is_wanted() {
+            self.lock().push(applied.clone());
+        }
+    }
+
+    /// Writes an interim report each minute, until it is dropped.
+    pub(super) async fn write_each_minute(&self) -> Infallible {
+        if !self.is_wanted() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(INTERIM).await;
+            let report = report(self.prepared, &self.lock().clone());
+            if let Err(error) = self.reporter.interim(report, self.started).await {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Applied>> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What became of a roster that was read: `applied` is what was tried so far.
+fn report(prepared: &Prepared, applied: &[Applied]) -> Report {
+    let fates = fates(prepared, applied);
+    let mut rows = Vec::new();
+    for (email, entry) in &prepared.desired.users {
+        let (outcome, detail) = fates
+            .get(email)
+            .cloned()
+            .unwrap_or(("unchanged", String::new()));
+        rows.push(Row {
+            outcome,
+            detail,
+            ..row(Some(email), Some(&entry.place), op(entry))
+        });
+    }
+    rows.extend(bad_rows(&prepared.desired));
+    rows.extend(prepared.desired.rejected.iter().map(rejected));
+    rows.sort_by(|a, b| (&a.file, a.line, &a.email).cmp(&(&b.file, b.line, &b.email)));
+    rows.extend(unnamed(prepared, &fates));
+    let report = Report::new(rows);
+    if prepared.desired.rejected.is_empty() {
+        report
+    } else {
+        report.rejected()
+    }
+}
+
+/// What became of a roster that could not be used at all.
+fn rejection(error: &SourceError) -> Report {
+    Report::new(error.problems().iter().map(rejected).collect()).rejected()
+}
+
+/// A user's outcome, and more of it in plain words.
+type Fate = (&'static str, String);
+
+fn fates<'a>(prepared: &'a Prepared, applied: &'a [Applied]) -> HashMap<&'a Email, Fate> {
+    let mut fates = HashMap::new();
+    for (held, changes) in prepared.verdict.held() {
+        let why = format!("held by policy.{}: {}", held.rule, held.why);
+        fates.extend(
+            changes
+                .iter()
+                .map(|change| (&change.email, ("held", why.clone()))),
+        );
+    }
+    for withheld in &prepared.withheld {
+        fates.extend(
+            withheld
+                .emails
+                .iter()
+                .map(|email| (email, ("held", withheld.why.clone()))),
+        );
+    }
+    let set_apart = |changes: &'a [Change], word: &'static str, why: &'static str| {
+        changes
+            .iter()
+            .map(move |change| (&change.email, (word, why.to_owned())))
+    };
+    let verdict = &prepared.verdict;
+    fates.extend(set_apart(
+        verdict.protected(),
+        "protected",
+        "by policy.protect",
+    ));
+    let waits = "it failed before and is tried again later, or when it changes";
+    fates.extend(set_apart(verdict.quarantined(), "quarantined", waits));
+    // Of a run under way, or of one that only plans.
+    let waiting = verdict.passed().iter();
+    let waiting = waiting.map(|one| {
+        (
+            &one.email,
+            ("unchanged", format!("not done yet: {}", one.kind())),
+        )
+    });
+    fates.extend(waiting);
+    for problem in &prepared.problems {
+        let detail = format!("{}; {}", problem.what, problem.remedy);
+        fates.extend(
+            problem
+                .email
+                .as_ref()
+                .map(|email| (email, ("frozen", detail))),
+        );
+    }
+    fates.extend(
+        applied
+            .iter()
+            .map(|one| (&one.email, (word(one), one.detail.clone()))),
+    );
+    fates
+}
+
+fn word(applied: &Applied) -> &'static str {
+    match (applied.outcome, applied.kind) {
+        (Outcome::Done, Kind::Create) => "created",
+        (Outcome::Done, Kind::Update) => "updated",
+        (Outcome::Done, Kind::Delete) => "removed",
+        (Outcome::Done, Kind::Deactivate) => "deactivated",
+        (Outcome::NotKept | Outcome::Failed | Outcome::Unsent, _) => "failed",
+    }
+}
+
+fn bad_rows(desired: &Desired) -> impl Iterator<Item = Row> + '_ {
+    desired.bad_rows.iter().map(|problem| {
+        let email = problem.email.as_ref();
+        let outcome = if email.is_some() {
+            "frozen"
+        } else {
+            "rejected"
+        };
+        Row {
+            outcome,
+            detail: told(problem),
+            ..row(email, Some(&problem.place), "")
+        }
+    })
+}
+
+fn rejected(problem: &Problem) -> Row {
+    Row {
+        outcome: "rejected",
+        detail: told(problem),
+        ..row(None, Some(&problem.place), "")
+    }
+}
+
+/// Users whom the roster's silence concerns.
+fn unnamed(prepared: &Prepared, fates: &HashMap<&Email, Fate>) -> Vec<Row> {
+    let desired = &prepared.desired;
+    let mut rows: Vec<_> = fates
+        .iter()
+        .filter(|(email, _)| !desired.users.contains_key(**email))
+        .map(|(email, (outcome, detail))| Row {
+            outcome,
+            detail: detail.clone(),
+            ..row(Some(email), None, "(not in the roster)")
+        })
+        .collect();
+    rows.sort_by(|a, b| a.email.cmp(&b.email));
+    rows
+}
+
+fn row(email: Option<&Email>, place: Option<&Place>, op: &'static str) -> Row {
+    Row {
+        file: place
+            .map(|place| place.file.to_string())
+            .unwrap_or_default(),
+        line: place.map_or(0, |place| place.line),
+        email: email.map(ToString::to_string).unwrap_or_default(),
+        op,
+        outcome: "",
+        detail: String::new(),
+    }
+}
+
+fn op(entry: &Entry) -> &'static str {
+    match entry.want {
+        Want::Upsert(_) => "upsert",
+        Want::Delete => "delete",
+        Want::Deactivate => "deactivate",
+    }
+}
+
+fn told(problem: &Problem) -> String {
+    let column = problem
+        .place
+        .column
+        .as_ref()
+        .map(|(number, name)| format!("cell {number} ({name}): "));
+    format!(
+        "{}{}; {}",
+        column.unwrap_or_default(),
+        problem.what,
+        problem.remedy
+    )
+}
