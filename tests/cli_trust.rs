@@ -271,3 +271,43 @@ async fn a_running_daemon_acts_on_an_approval_and_keeps_others_from_writing() {
     .await;
     drop(daemon);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_whole_or_an_error_and_harms_no_other_file() {
+    let world = World::with(Options {
+        users: 3,
+        ..Options::default()
+    })
+    .await;
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("there");
+    let mut cut_off = std::process::Command::new(env!("CARGO_BIN_EXE_omni-user-sync"));
+    cut_off
+        .arg("export")
+        .env_clear()
+        .envs(world.variables())
+        .stdout(full);
+    let ended = tokio::task::spawn_blocking(move || cut_off.output()).await;
+    let ended = ended.expect("no panic").expect("it runs");
+    assert_eq!(ended.status.code(), Some(1), "half a roster is a wrong one");
+
+    let link = world.folder.path().join("link.csv");
+    std::os::unix::fs::symlink(world.roster_path(), &link).expect("a link");
+    world.roster("");
+    assert_eq!(command(&world, &["export", "-o", "link.csv"]).await.code, 0);
+    let written = std::fs::read_to_string(world.roster_path()).expect("written");
+    assert_eq!(written.lines().count(), 4, "the link is followed");
+    assert!(
+        std::fs::symlink_metadata(&link)
+            .expect("there")
+            .is_symlink()
+    );
+    assert_eq!(command(&world, &["export", "-o", "-"]).await.out, written);
+    assert_eq!(
+        command(&world, &["export", "-o", "/dev/null"]).await.code,
+        0
+    );
+    assert!(!std::fs::metadata("/dev/null").expect("there").is_file());
+}

@@ -300,7 +300,7 @@ async fn a_conflict_becomes_an_update_that_clears_nothing() {
     world.org().fault(Fault::next(What::SkipUser));
     world.roster("email,display_name,department,tier\nann@x.co,Ann Lee,y,\n");
     let outcome = world.run().await;
-    assert_eq!(told(&outcome), ["create ann@x.co failed"]);
+    assert_eq!(told(&outcome), ["update ann@x.co failed"]);
     assert!(
         outcome.applied[0].detail.contains("left to the next run"),
         "{outcome:?}"

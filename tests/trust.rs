@@ -630,3 +630,117 @@ impl ParseEmail for str {
         omni_user_sync::user::Email::parse(self).expect("an email")
     }
 }
+
+#[tokio::test]
+async fn half_a_roster_is_held_after_the_grace_too() {
+    let world = World::new()
+        .await
+        .set("policy.prune", "managed")
+        .set("policy.prune_grace", "1ms")
+        .set("policy.max_removals", "100%");
+    let rows: String = (0..10)
+        .map(|number| format!("u{number}@x.co,U\n"))
+        .collect();
+    world.roster(&format!("email,display_name\n{rows}"));
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\nu0@x.co,U\n");
+    assert_eq!(held(&world.run().await), 0, "the grace begins");
+    assert_eq!(held(&world.run().await), 9);
+    assert_eq!(world.org().users().len(), 10);
+}
+
+#[tokio::test]
+async fn who_was_deactivated_counts_once() {
+    let world = hundred().await.set("policy.removal", "deactivate");
+    world.roster(&deleting(1..=10));
+    assert_converged(&world.run().await);
+    world.roster(&deleting(11..=11));
+    let run = world.run().await;
+    assert_eq!(held(&run), 1, "10 and 1 of 100 are more than 10%: {run:?}");
+}
+
+#[tokio::test]
+async fn an_approval_of_updates_is_none_of_clears() {
+    let world = World::new().await.set("policy.max_updates", "5");
+    let mut roster = "email,display_name,department\n".to_owned();
+    for number in 0..20 {
+        world.user(
+            &format!("u{number}@x.co"),
+            "Old",
+            json!({ "department": "a" }),
+        );
+        writeln!(roster, "u{number}@x.co,New,a").expect("a String takes every write");
+    }
+    world.roster(&roster);
+    assert_eq!(held(&world.run().await), 20);
+    approve(&world, RunRef::Latest).await;
+    world.roster(&roster.replace(",a\n", ",\n"));
+    let run = world.run().await;
+    assert_eq!(
+        (held(&run), run.held[0].rule, world.writes().len()),
+        (20, "max_clears", 0)
+    );
+    approve(&world, RunRef::Latest).await;
+    assert_converged(&world.run().await);
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_not_kept_is_told() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.org().fault(on("DELETE", What::IgnoreWrite, 99));
+    world.roster("op,email\ndelete,a@x.co\n");
+    assert_eq!(
+        told(&world.run().await),
+        ["delete a@x.co done"],
+        "Omni says so"
+    );
+    assert_eq!(told(&world.run().await), ["delete a@x.co not_kept"]);
+    world.run().await;
+    assert_eq!(world.writes().len(), 2);
+}
+
+#[tokio::test]
+async fn a_user_who_turns_out_to_exist_is_in_the_journal_as_updated() {
+    let world = World::new().await;
+    world.user("a@x.co", "Old", json!({}));
+    world.org().fault(Fault::next(What::SkipUser));
+    world.roster("email,display_name\na@x.co,New\n");
+    assert_eq!(told(&world.run().await), ["update a@x.co done"]);
+    let changes = world.journal().changes(RunNumber(1)).await.expect("read");
+    let told: Vec<_> = changes
+        .iter()
+        .map(|change| {
+            (
+                change.intent.kind.as_str(),
+                change.settled.as_ref().map(|one| one.outcome),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("create", Some(Outcome::Failed)),
+            ("update", Some(Outcome::Done))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_roster_whose_run_failed_is_reported_on_again() {
+    let world = World::new().await;
+    world.roster("email,display_name\na@x.co,A\n");
+    world.org().fault(on("POST", status(401), 1));
+    assert!(!world.run().await.is_success());
+    assert!(
+        world.reports()[0].1.contains("failed"),
+        "{:?}",
+        world.reports()
+    );
+    assert_converged(&world.run().await);
+    let reports = world.reports();
+    assert!(
+        reports.iter().any(|(_, text)| text.contains("created")),
+        "{reports:?}"
+    );
+}

@@ -165,6 +165,16 @@ fn summarise(outcome: &RunOutcome) {
     if problems > 0 {
         said.push(plural(problems, "row problem"));
     }
+    let rejected = outcome
+        .roster
+        .as_ref()
+        .map_or(0, |roster| roster.rejected.len());
+    if rejected > 0 {
+        said.push(format!(
+            "{} rejected, and nobody removed for that",
+            plural(rejected, "file")
+        ));
+    }
     let said = if said.is_empty() {
         "nothing to do".to_owned()
     } else {

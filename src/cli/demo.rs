@@ -115,12 +115,11 @@ fn edit(csv: &str) -> anyhow::Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// Waits until the daemon says that it is ready, tells what to do next, and never ends.
+/// Waits until a run has converged, tells what to do next, and never ends.
 async fn guide(address: &str, roster: &Path) -> std::convert::Infallible {
     let http = reqwest::Client::builder().no_proxy().build();
     while let Ok(http) = &http {
-        let answer = http.get(format!("{address}/readyz")).send().await;
-        if answer.is_ok_and(|answer| answer.status().is_success()) {
+        if has_converged(http, address).await {
             out::result(&format!(
                 "\nOmni is as the roster says. Now\n  \
                    edit    {}\n          (save it, and see the daemon send just what changed)\n  \
@@ -133,4 +132,12 @@ async fn guide(address: &str, roster: &Path) -> std::convert::Infallible {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     std::future::pending().await
+}
+
+async fn has_converged(http: &reqwest::Client, address: &str) -> bool {
+    let Ok(answer) = http.get(format!("{address}/metrics")).send().await else {
+        return false;
+    };
+    let metrics = answer.text().await.unwrap_or_default();
+    metrics.contains(r#"omni_user_sync_runs_total{outcome="converged""#)
 }

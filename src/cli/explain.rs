@@ -248,10 +248,13 @@ fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&Las
         .withheld
         .iter()
         .find(|withheld| withheld.emails.contains(email));
-    withheld.map_or_else(
-        || "nothing to do".into(),
-        |one| format!("nothing: {}", one.why),
-    )
+    let named = prepared.desired.users.contains_key(email);
+    let otherwise = if named {
+        "nothing to do"
+    } else {
+        "nothing: policy.prune leaves them"
+    };
+    withheld.map_or_else(|| otherwise.into(), |one| format!("nothing: {}", one.why))
 }
 
 fn user_doc(user: &ObservedUser) -> serde_json::Value {

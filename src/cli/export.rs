@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The file to write; nobody else may read it [default: standard output]
+    /// The file to write, or `-`; nobody else may read it [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -50,7 +50,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
             "{missing} users are left out: their userName is no email, or several share it"
         ));
     }
-    match arguments.output {
+    match arguments.output.filter(|path| path.as_os_str() != "-") {
         Some(path) => {
             write_whole(&path, &csv)
                 .with_context(|| format!("{} can't be written", path.display()))?;
@@ -61,8 +61,13 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     Ok(Exit::Ok)
 }
 
-/// Writes beside the file and renames, so that a watcher of the folder never sees half of it.
+/// Writes beside the file and renames, so that a watcher of the folder never sees half of it. A link
+/// is followed, and what is no file (a device, a pipe) is written to as it is.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return std::fs::write(path, text);
+    }
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

@@ -97,6 +97,11 @@ async fn one(
         let mut doc = run_doc(run);
         doc["changes"] = changes.iter().map(change_doc).collect();
         doc["held"] = held.iter().map(held_doc).collect();
+        let approvals = journal.approvals_of(run.number).await?;
+        doc["approvals"] = approvals
+            .iter()
+            .map(|(by, at)| json!({ "by": by, "at": at }))
+            .collect();
         return Ok(pretty(&doc));
     }
     let mut text = line(run);
@@ -107,6 +112,10 @@ async fn one(
     }
     for change in changes {
         text.push_str(&change_text(change));
+    }
+    for (by, at) in journal.approvals_of(run.number).await? {
+        let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        writeln!(text, "approved by {by} at {at}")?;
     }
     for HeldRecord { rule, why, users } in &held {
         writeln!(text, "held by policy.{rule} ({}): {why}", users.len())?;

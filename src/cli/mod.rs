@@ -99,9 +99,14 @@ pub async fn main() -> Exit {
             };
         }
     };
-    dispatch(arguments)
+    let exit = dispatch(arguments)
         .await
-        .unwrap_or_else(|error| tell(&error))
+        .unwrap_or_else(|error| tell(&error));
+    if out::was_cut_off() {
+        exit.max(Exit::Failed)
+    } else {
+        exit
+    }
 }
 
 async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {

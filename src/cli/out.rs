@@ -1,10 +1,27 @@
 //! Where commands print. A reader that went away (`| head`) is no error.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether something could not be printed. A reader that has read enough is no such thing.
+static CUT_OFF: AtomicBool = AtomicBool::new(false);
 
 /// Prints what the command is for, to standard output.
 pub(super) fn result(text: &str) {
-    let _ = anstream::stdout().lock().write_all(text.as_bytes());
+    let mut out = anstream::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            CUT_OFF.store(true, Ordering::Relaxed);
+            problem(&format!("error: standard output can't be written: {error}"));
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Whether what a command is for is not all there: half a roster is a wrong one.
+pub(super) fn was_cut_off() -> bool {
+    CUT_OFF.load(Ordering::Relaxed)
 }
 
 /// Says something about it, a line to standard error.

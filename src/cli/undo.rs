@@ -27,18 +27,26 @@ pub(super) async fn run(
         Definitions::Refused(_) => Schema::unknown(),
     };
     let observed = omni::list(&reader).await.map_err(RunError::from)?;
-    let Undo { csv, notes } = undo(changes, &observed, &schema);
+    let Undo { csv, rows, notes } = undo(changes, &observed, &schema);
+    notes.iter().for_each(|note| out::warning(note));
+    if rows == 0 {
+        out::note(&format!(
+            "run {} did nothing that can be taken back",
+            run.number
+        ));
+        return Ok(Exit::Ok);
+    }
     out::result(&csv);
     out::note(&format!(
         "a roster that takes run {} back; look at it with `plan` first",
         run.number
     ));
-    notes.iter().for_each(|note| out::warning(note));
     Ok(Exit::Ok)
 }
 
 struct Undo {
     csv: String,
+    rows: usize,
     notes: Vec<String>,
 }
 
@@ -62,12 +70,22 @@ fn undo(changes: &[ChangeRecord], observed: &Observed, schema: &Schema) -> Undo 
         .collect();
     let mut lines = Vec::new();
     for change in done {
-        let (line, note) = take_back(change, &columns, observed);
+        let (mut line, mut note) = take_back(change, &columns, observed);
+        if line
+            .as_ref()
+            .is_some_and(|line| !export::can_be_read_again(line, &columns, schema))
+        {
+            (line, note) = (
+                None,
+                Some("has a value that no cell can say; left out".to_owned()),
+            );
+        }
         lines.extend(line);
         notes.extend(note.map(|note| format!("{}: {note}", change.intent.email)));
     }
     Undo {
         csv: export::write(&columns, &lines),
+        rows: lines.len(),
         notes,
     }
 }
@@ -121,9 +139,17 @@ fn take_back(
             .map(|name| value(change, name, user))
             .collect(),
     };
+    let is_other = |user: &ObservedUser| intent.user_id.as_ref().is_some_and(|id| *id != user.id);
+    if intent.kind != Kind::Delete && user.is_some_and(is_other) {
+        return (None, Some("was made again since; left out".into()));
+    }
     match (intent.kind, user) {
         (Kind::Create, Some(_)) => (Some(Line::removal(&intent.email, columns.len())), None),
         (Kind::Create, None) => (None, Some("is gone already".into())),
+        (Kind::Delete, None) if before(change, &Field::Active).is_some() => (
+            None,
+            Some("was inactive, and would come back active; left out".into()),
+        ),
         (Kind::Delete, None) => (
             Some(row("upsert")),
             Some("comes back with a new id, without groups, roles and content".into()),

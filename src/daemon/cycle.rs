@@ -141,7 +141,12 @@ impl<R: Runner> Cycle<R> {
                     }
                     known = now.or(known);
                 }
-                () = pulse.tick() => {}
+                () = pulse.tick() => {
+                    if inputs.wake.is_wanted(Trigger::Approval) && !stop.is_cancelled() {
+                        info!("something was approved: the run under way ends for the next");
+                        stop.cancel();
+                    }
+                }
             }
         }
     }

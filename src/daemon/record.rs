@@ -6,7 +6,8 @@ use crate::reconcile::{End, Kind, Outcome, RunError, RunOutcome};
 use tracing::{error, info, warn};
 
 /// The rules of the guard, as the metrics call what they hold.
-const HELD: [(&str, &str); 3] = [
+const HELD: [(&str, &str); 4] = [
+    ("prune", "pruning"),
     ("max_removals", "removals"),
     ("max_clears", "clears"),
     ("max_updates", "updates"),

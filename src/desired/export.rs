@@ -141,6 +141,15 @@ pub fn is_ours(name: &AttributeName, schema: &Schema) -> bool {
     }
 }
 
+/// Whether every cell of a row, read again, is its value.
+#[must_use]
+pub fn can_be_read_again(line: &Line, columns: &[AttributeName], schema: &Schema) -> bool {
+    let values = columns.iter().zip(&line.values);
+    values
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+        .all(|(name, value)| can_be_said(name, value, schema))
+}
+
 /// Whether the cell of a value, read again, is that value.
 fn can_be_said(name: &AttributeName, value: &Value, schema: &Schema) -> bool {
     let shape = schema.get(name).map(Shape::of);

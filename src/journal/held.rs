@@ -124,6 +124,23 @@ impl Journal {
         self.read(move |db| approvals(db, now)).await
     }
 
+    /// What was approved of a run, the last first: also what is no longer good.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn approvals_of(
+        &self,
+        run: RunNumber,
+    ) -> Result<Vec<(String, DateTime<Utc>)>, JournalError> {
+        self.read(move |db| {
+            let sql = "SELECT approved_by, approved FROM approvals WHERE run = ?1 ORDER BY id DESC";
+            db.prepare_cached(sql)?
+                .query_map([run], |row| Ok((row.get(0)?, row.get::<_, Time>(1)?.0)))?
+                .collect()
+        })
+        .await
+    }
+
     /// A number that is another one when something has been approved since, by whichever process.
     ///
     /// # Errors
@@ -284,6 +301,24 @@ pub(super) fn approvals(
          WHERE expires > ?1 AND used_by IS NULL",
     )?
     .query_map([Time(now)], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
+}
+
+/// Users whose clears are approved: an approval of other updates is none of these.
+pub(super) fn approved_clears(
+    db: &Connection,
+    now: DateTime<Utc>,
+) -> rusqlite::Result<HashSet<UserId>> {
+    db.prepare_cached(
+        "SELECT DISTINCT approved_users.user_id FROM approvals
+         JOIN approved_users ON approval = approvals.id
+         JOIN held ON held.run = approvals.run AND held.rule = 'max_clears'
+         JOIN held_users ON held_users.held_set = held.held_set
+            AND held_users.user_id = approved_users.user_id
+            AND held_users.kind = approved_users.kind
+         WHERE expires > ?1 AND used_by IS NULL",
+    )?
+    .query_map([Time(now)], |row| row.get(0))?
     .collect()
 }
 

@@ -27,10 +27,13 @@ pub struct Memory {
     /// How many users were removed in the last 24 hours without a person's approval, or may have
     /// been: what became of it is not known.
     pub removed_lately: usize,
-    /// How many were removed in the last 24 hours, approved or not: the guard's base has them too.
+    /// How many of them are no longer in Omni, and those who were deleted with an approval: the guard's
+    /// base has them too. Who was deactivated is still there to be counted.
     pub removed_base: usize,
     /// Changes that a person approved, and that are not yet done.
     pub approved: HashSet<(UserId, Kind)>,
+    /// Users of whom a person approved that values are cleared.
+    pub approved_clears: HashSet<UserId>,
     /// Users whose changes failed, and until when they are left alone; some of that may be over.
     pub quarantined: HashMap<Email, Quarantined>,
     /// What the last accepted roster was.
@@ -53,6 +56,7 @@ impl Memory {
             removed_lately: 0,
             removed_base: 0,
             approved: HashSet::new(),
+            approved_clears: HashSet::new(),
             quarantined: HashMap::new(),
             last_fingerprint: None,
             last_rows: None,
@@ -88,6 +92,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         removed_lately,
         removed_base,
         approved: held::approvals(db, now)?,
+        approved_clears: held::approved_clears(db, now)?,
         quarantined: quarantine::all(db)?,
         last_fingerprint: last.as_ref().map(|last| last.fingerprint),
         last_rows: last.as_ref().map(|last| last.rows),
@@ -101,7 +106,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
 fn removed(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<(usize, usize)> {
     db.prepare_cached(
         "SELECT count(DISTINCT CASE WHEN approved = 0 THEN coalesce(user_id, email_key) END),
-                count(DISTINCT coalesce(user_id, email_key))
+                count(DISTINCT CASE WHEN kind = 'delete' THEN coalesce(user_id, email_key) END)
          FROM changes
          WHERE kind IN ('delete', 'deactivate') AND coalesce(settled, intended) > ?1
             AND (settled IS NULL OR outcome = ?2)",

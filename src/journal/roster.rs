@@ -129,7 +129,7 @@ impl RosterNote<'_> {
     }
 
     fn tells_missing(&self) -> bool {
-        self.is_accepted && self.desired.pruning_allowed().is_ok()
+        self.desired.pruning_allowed().is_ok()
     }
 
     fn shows_everybody(&self) -> bool {

@@ -21,6 +21,8 @@ pub(super) fn answer(
     outcome: &RunOutcome,
 ) -> Option<(Report, String)> {
     match (prepared, &outcome.end) {
+        // What was only planned became of nothing.
+        (_, End::PlanOnly) => None,
         (Some(prepared), _) if prepared.desired.is_source => {
             let report = report(prepared, &outcome.applied);
             Some((report, name(prepared.desired.fingerprint)))
@@ -77,7 +79,7 @@ impl<'a> Interim<'a> {
         }
         loop {
             tokio::time::sleep(INTERIM).await;
-            let report = report(self.prepared, &self.lock().clone());
+            let report = report(self.prepared, &self.lock().clone()).unfinished();
             if let Err(error) = self.reporter.interim(report, self.started).await {
                 tracing::warn!("{error}");
             }

@@ -44,6 +44,7 @@ pub async fn apply(
         writer,
         schema,
         ledger,
+        updates_are_free: verdict.updates_are_free(),
         end: OnceLock::new(),
     };
     let ends = Mutex::new((Vec::new(), told));
@@ -86,6 +87,8 @@ struct Worker<'a> {
     writer: &'a Writer,
     schema: &'a Schema,
     ledger: &'a Ledger<'a>,
+    /// Whether a user who turns out to exist may be updated.
+    updates_are_free: bool,
     /// Why nothing more is to be sent; set once.
     end: OnceLock<RunError>,
 }
@@ -100,6 +103,8 @@ struct Ending {
     refused: bool,
     /// Whether it is known that it was done, or that it was not.
     known: bool,
+    /// Who was to be made and exists already.
+    exists: Option<Box<ObservedUser>>,
 }
 
 impl Ending {
@@ -111,6 +116,7 @@ impl Ending {
             detail,
             refused: false,
             known: true,
+            exists: None,
         }
     }
 
@@ -125,6 +131,7 @@ impl Ending {
             logged: error.without_detail(),
             refused: error.is_refusal(),
             known: true,
+            exists: None,
         }
     }
 
@@ -137,6 +144,7 @@ impl Ending {
             logged: said(&error.without_detail()),
             refused: false,
             known: false,
+            exists: None,
         }
     }
 }
@@ -153,6 +161,53 @@ impl Worker<'_> {
             Some(_) => Ending::new(Outcome::Unsent, "not sent: the run ended before"),
             None => self.recorded(change).await,
         };
+        match (&ending.exists, &change.action) {
+            (Some(user), Action::Create(spec)) if self.updates_are_free => {
+                self.update_instead(change, spec, user).await
+            }
+            _ => self.told(change, ending),
+        }
+    }
+
+    /// Creating someone who exists becomes an update, with its own lines in the ledger. It clears
+    /// nothing: clears are for the guard to count, and this update has not been before it.
+    async fn update_instead(
+        &self,
+        change: &Change,
+        spec: &UserSpec,
+        user: &ObservedUser,
+    ) -> Applied {
+        let (clears, sets): (Vec<_>, Vec<_>) = differences(spec, user, self.schema)
+            .into_iter()
+            .partition(FieldChange::is_clear);
+        let update = Change {
+            action: Action::Update(user.clone().into(), sets),
+            ..change.clone()
+        };
+        let mut ending = match &update.action {
+            Action::Update(_, sets) if sets.is_empty() => Ending::done(),
+            _ => self.recorded(&update).await,
+        };
+        let left = match (clears.is_empty(), user.active) {
+            (false, _) => {
+                Some("some of their values are to be cleared, which is left to the next run")
+            }
+            (true, false) => Some("they are inactive, which is left to the next run"),
+            (true, true) => None,
+        };
+        if ending.outcome == Outcome::Done {
+            ending = match left {
+                Some(left) => Ending::new(Outcome::Failed, format!("they existed already; {left}")),
+                None => Ending::new(
+                    Outcome::Done,
+                    "they existed already, and are as the roster says",
+                ),
+            };
+        }
+        self.told(&update, ending)
+    }
+
+    fn told(&self, change: &Change, ending: Ending) -> Applied {
         let applied = Applied {
             email: change.email.clone(),
             kind: change.kind(),
@@ -195,15 +250,38 @@ impl Worker<'_> {
     /// one that Omni accepts and does not keep.
     async fn verified(&self, change: &Change) -> Ending {
         let ending = self.settle(change).await;
-        let Action::Update(user, fields) = &change.action else {
-            return ending;
-        };
         if ending.outcome != Outcome::Done || !self.ledger.is_back(change) {
             return ending;
         }
-        match self.writer.reader().get(&user.id).await {
-            Ok(Some(user)) => self.compare(&edit_of(fields), Some(&user)),
-            Ok(None) | Err(_) => ending,
+        let reader = self.writer.reader();
+        let now = match change.user_id() {
+            Some(id) => reader.get(id).await,
+            None => reader.find(&change.email).await.map(|found| match found {
+                Found::One(user) => Some(*user),
+                Found::Nobody | Found::Several(_) | Found::Unclear => None,
+            }),
+        };
+        let not_kept = |what: &str| {
+            Ending::new(
+                Outcome::NotKept,
+                format!("Omni accepted this and did not keep: {what}"),
+            )
+        };
+        match (&change.action, now) {
+            (_, Err(_)) | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => ending,
+            (Action::Delete(_), Ok(Some(_))) => not_kept("the user is still there"),
+            (Action::Create(_) | Action::Update(..), Ok(None)) => not_kept("the user is not there"),
+            (Action::Deactivate(_), Ok(Some(user))) => self.compare(
+                &Edit {
+                    active: Some(false),
+                    ..Edit::default()
+                },
+                Some(&user),
+            ),
+            (Action::Update(_, fields), Ok(Some(user))) => {
+                self.compare(&edit_of(fields), Some(&user))
+            }
+            (Action::Create(spec), Ok(Some(user))) => self.compare(&wish(spec), Some(&user)),
         }
     }
 
@@ -279,52 +357,33 @@ impl Worker<'_> {
                 Ok(self.compare(&edit, answer.as_ref()))
             }
             Action::Create(spec) => match self.writer.create(&change.email, spec).await {
-                Err(OmniError::Conflict { .. }) => self.update_instead(&change.email, spec).await,
+                Err(OmniError::Conflict { .. }) => self.who_exists(&change.email).await,
                 other => other.map(|answer| self.compare(&wish(spec), answer.as_ref())),
             },
         }
     }
 
-    /// Creating someone who exists becomes an update. It clears nothing: clears are for the guard to
-    /// count, and this update has not been before it.
-    async fn update_instead(&self, email: &Email, spec: &UserSpec) -> Result<Ending, OmniError> {
-        let user = match self.writer.reader().find(email).await? {
-            Found::One(user) => user,
+    /// Who has the email of somebody who was to be made.
+    async fn who_exists(&self, email: &Email) -> Result<Ending, OmniError> {
+        let refused = |what: &str| Ending {
+            refused: true,
+            ..Ending::new(Outcome::Failed, what)
+        };
+        Ok(match self.writer.reader().find(email).await? {
+            Found::One(user) => Ending {
+                exists: Some(user),
+                ..Ending::new(
+                    Outcome::Failed,
+                    "they exist already (409); the next run sees to it",
+                )
+            },
             Found::Several(count) => return Err(OmniError::Ambiguous { count }),
             Found::Unclear => return Err(OmniError::Unclear),
-            Found::Nobody => {
-                return Ok(Ending::new(
-                    Outcome::Failed,
-                    "Omni says that this user exists already (409) and shows nobody with this \
-                     email; ask Omni's support who has it",
-                ));
-            }
-        };
-        let (clears, sets): (Vec<_>, Vec<_>) = differences(spec, &user, self.schema)
-            .into_iter()
-            .partition(FieldChange::is_clear);
-        let ending = if sets.is_empty() {
-            Ending::done()
-        } else {
-            let edit = edit_of(&sets);
-            let answer = self.writer.update(&user.id, &edit, self.schema).await?;
-            self.compare(&edit, answer.as_ref())
-        };
-        let left = match (clears.is_empty(), user.active) {
-            (false, _) => "some of their values are to be cleared, which is left to the next run",
-            (true, false) => "they are inactive, which is left to the next run",
-            (true, true) if ending.outcome == Outcome::Done => {
-                return Ok(Ending::new(
-                    Outcome::Done,
-                    "they existed already, and were updated",
-                ));
-            }
-            (true, true) => return Ok(ending),
-        };
-        Ok(Ending::new(
-            Outcome::Failed,
-            format!("they existed already; {left}"),
-        ))
+            Found::Nobody => refused(
+                "Omni says that this user exists already (409) and shows nobody with this email; ask \
+                 Omni's support who has it",
+            ),
+        })
     }
 
     /// Looks up a user whose write got no answer: by id, where they have one, since a look-up by email

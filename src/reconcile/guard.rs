@@ -11,7 +11,7 @@ use super::plan::{Change, Plan};
 use super::quarantine;
 use super::{Held, Kind, Memory};
 use crate::journal::RunNumber;
-use crate::settings::{Limit, Policy};
+use crate::settings::{Limit, Policy, Prune};
 
 /// What of a plan may be carried out. Only [`rule`] makes one, and only a verdict can be applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Verdict {
     held: Vec<(Held, Vec<Change>)>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
+    /// Whether no limit counts updates, so that one more needs no ruling.
+    updates_are_free: bool,
 }
 
 impl Verdict {
@@ -57,6 +59,15 @@ impl Verdict {
         }
     }
 
+    /// Whether a roster that lost most of its rows is still to be taken for what it was before: until
+    /// somebody let its pruning through.
+    #[must_use]
+    pub fn doubts_roster(&self, rows: u64, memory: &Memory, policy: &Policy) -> bool {
+        has_shrunk(rows, memory).is_some()
+            && policy.prune != Prune::Never
+            && !self.passed.iter().any(|change| change.place.is_none())
+    }
+
     /// Every change of the plan, wherever it ended up.
     pub fn all(&self) -> impl Iterator<Item = &Change> {
         let held = self.held.iter().flat_map(|(_, changes)| changes);
@@ -65,6 +76,12 @@ impl Verdict {
             .chain(held)
             .chain(&self.protected)
             .chain(&self.quarantined)
+    }
+
+    /// Whether a user who turns out to exist may be updated instead of made: not where updates are
+    /// counted, since this one was not.
+    pub(super) fn updates_are_free(&self) -> bool {
+        self.updates_are_free
     }
 
     /// Moves what passed so far and is of a kind elsewhere.
@@ -96,6 +113,7 @@ pub fn rule(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Polic
         passed: plan.changes,
         ..Verdict::default()
     };
+    verdict.updates_are_free = policy.max_updates.is_none();
     verdict.protected =
         verdict.take(|change| change.kind().is_removal() && policy.protect.covers(&change.email));
     verdict.quarantined = verdict.take(|change| quarantine::holds(change, memory));
@@ -127,7 +145,7 @@ impl Guard<'_> {
     /// A roster that lost more than half its rows has more likely lost them than its people.
     fn pruning(&self, verdict: &mut Verdict, rows: u64) {
         let is_pruning = |change: &Change| change.place.is_none();
-        let Some(before) = self.memory.last_rows.filter(|before| rows * 2 < *before) else {
+        let Some(before) = has_shrunk(rows, self.memory) else {
             return;
         };
         if self.is_free(verdict, is_pruning) {
@@ -189,11 +207,8 @@ impl Guard<'_> {
 
     /// Whether there is nothing of a kind, or all of it was approved.
     fn is_free(&self, verdict: &Verdict, is_of_kind: impl Fn(&Change) -> bool) -> bool {
-        verdict
-            .passed
-            .iter()
-            .filter(|change| is_of_kind(change))
-            .all(|change| is_approved(change, self.memory))
+        let mut of_kind = verdict.passed.iter().filter(|change| is_of_kind(change));
+        of_kind.all(|change| is_approved(change, self.memory))
     }
 
     /// A percentage above 0 lets the floor through whatever it comes to, so that small
@@ -211,12 +226,18 @@ impl Guard<'_> {
     }
 }
 
-/// Whether someone approved just this: this user, this kind.
-#[must_use]
+/// Whether someone approved just this: this user, this kind; that values are cleared takes an approval
+/// of that.
 pub(super) fn is_approved(change: &Change, memory: &Memory) -> bool {
-    change
-        .user_id()
-        .is_some_and(|id| memory.approved.contains(&(id.clone(), change.kind())))
+    change.user_id().is_some_and(|id| {
+        memory.approved.contains(&(id.clone(), change.kind()))
+            && (!change.clears() || memory.approved_clears.contains(id))
+    })
+}
+
+/// How many rows the last accepted roster had, where this one has less than half of them.
+fn has_shrunk(rows: u64, memory: &Memory) -> Option<u64> {
+    memory.last_rows.filter(|before| rows * 2 < *before)
 }
 
 fn count(verdict: &Verdict, is_of_kind: impl Fn(&Change) -> bool) -> usize {

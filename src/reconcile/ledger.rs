@@ -107,7 +107,11 @@ fn all_of(user: &ObservedUser) -> Vec<FieldRecord> {
         from: Some(value.clone()),
         to: None,
     });
-    std::iter::once(name).chain(values).collect()
+    let inactive = (!user.active).then(|| active(false, false));
+    std::iter::once(name)
+        .chain(inactive)
+        .chain(values)
+        .collect()
 }
 
 fn record(field: &FieldChange) -> FieldRecord {

@@ -26,7 +26,7 @@ pub struct Applied {
 /// What the guard held: all changes of one rule, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// The setting that holds them: `max_removals`, `max_clears` or `max_updates`.
+    /// The setting that holds them: `prune`, `max_removals`, `max_clears` or `max_updates`.
     pub rule: &'static str,
     /// How many.
     pub count: usize,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::desired::{self, Desired, Fingerprint, Problem};
 use crate::omni::{self, Definitions, Observed, Reader};
-use crate::settings::Settings;
+use crate::settings::{Prune, Settings};
 use crate::user::{Email, Schema};
 use std::path::PathBuf;
 
@@ -135,6 +135,13 @@ impl Prepared {
         );
         warnings.extend(left_inactive(&plan.left_inactive));
         warnings.extend(plan.renames());
+        if policy.prune == Prune::All && !policy.prune_grace.is_zero() {
+            warnings.push(
+                "policy.prune = \"all\" with a policy.prune_grace removes managed users alone: of others \
+                 it is not remembered since when they are missing"
+                    .into(),
+            );
+        }
         let verdict = rule(plan, observed.count(), desired.rows, &memory, policy);
         warnings.extend(set_apart(&verdict));
         Self {

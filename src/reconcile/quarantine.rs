@@ -6,7 +6,7 @@
 //! more and looked at afterwards.
 
 use super::Outcome;
-use super::plan::{Action, Change};
+use super::plan::Change;
 use crate::journal::{Memory, Quarantined, Settled};
 use chrono::Duration;
 
@@ -39,10 +39,10 @@ pub(super) fn after(
 ) -> Option<Quarantined> {
     let before = known(change, memory).map_or(0, |known| known.failures);
     let failures = match settled.outcome {
-        Outcome::Done if matches!(change.action, Action::Update(..)) => 0,
+        Outcome::Done => 0,
         Outcome::Failed if refused => before + 1,
         Outcome::NotKept => before + 1,
-        Outcome::Done | Outcome::Failed | Outcome::Unsent => return None,
+        Outcome::Failed | Outcome::Unsent => return None,
     };
     let wait = match failures {
         0 => Duration::zero(),

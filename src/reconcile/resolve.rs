@@ -2,27 +2,52 @@
 
 use crate::journal::{ChangeRecord, Field, Kind};
 use crate::omni::{Observed, Sighting};
-use crate::user::{ObservedUser, Schema, Value};
+use crate::user::{ObservedUser, Schema, UserId, Value};
+use std::collections::{HashMap, HashSet};
+
+/// The users whom these changes are of, as they are now, by id.
+pub(super) fn by_id<'a>(
+    observed: &'a Observed,
+    changes: &'a [ChangeRecord],
+) -> HashMap<&'a UserId, &'a ObservedUser> {
+    let wanted: HashSet<_> = changes
+        .iter()
+        .filter_map(|one| one.intent.user_id.as_ref())
+        .collect();
+    if wanted.is_empty() {
+        return HashMap::new();
+    }
+    let users = observed.users().filter(|user| wanted.contains(&user.id));
+    users.map(|user| (&user.id, user.as_ref())).collect()
+}
 
 /// Whether a change was done, as far as can be seen; `None` where it can't.
-#[must_use]
 pub(super) fn was_done(
     change: &ChangeRecord,
+    by_id: &HashMap<&UserId, &ObservedUser>,
     observed: &Observed,
     schema: &Schema,
 ) -> Option<bool> {
     let intent = &change.intent;
-    let user = match observed.get(&intent.email) {
-        Some(Sighting::Several(_)) => return None,
-        Some(Sighting::One(user)) => Some(user),
-        // Someone whom a doubtful listing does not show may be there all the same.
-        None if observed.doubt().is_some() => return None,
-        None => None,
+    let user = match &intent.user_id {
+        Some(id) => by_id.get(id).copied(),
+        None => match observed.get(&intent.email) {
+            Some(Sighting::Several(_)) => return None,
+            Some(Sighting::One(user)) => Some(user.as_ref()),
+            None => None,
+        },
     };
-    let same = user.filter(|user| intent.user_id.as_ref().is_none_or(|id| *id == user.id));
-    Some(match (intent.kind, same) {
-        (Kind::Delete, same) => same.is_none(),
-        (Kind::Deactivate, same) => same.is_none_or(|user| !user.active),
+    let is_hidden = || {
+        // Whom a doubtful listing does not show, or who shares their email, may be there all the same.
+        observed.doubt().is_some()
+            || matches!(observed.get(&intent.email), Some(Sighting::Several(_)))
+    };
+    if user.is_none() && is_hidden() {
+        return None;
+    }
+    Some(match (intent.kind, user) {
+        (Kind::Delete, user) => user.is_none(),
+        (Kind::Deactivate, user) => user.is_none_or(|user| !user.active),
         (Kind::Update | Kind::Create, None) => false,
         (Kind::Update | Kind::Create, Some(user)) => shows(change, user, schema),
     })

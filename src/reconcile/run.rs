@@ -4,19 +4,22 @@ use super::answers::{self, Interim};
 use super::outcome::{Applied, End, Held, RunError, RunOutcome};
 use super::prepare::{Prepared, Target, Whom, look};
 use super::render::Cost;
-use super::resolve::was_done;
+use super::resolve::{by_id, was_done};
 use super::{Change, Kind, Ledger, Memory, Outcome, Trigger, apply};
 use crate::desired::{Desired, Fingerprint, SourceError};
 use crate::journal::{
-    HeldRecord, HeldUser, Journal, JournalError, RosterNote, RunEnd, RunNumber, RunStart,
+    HeldRecord, HeldUser, Journal, JournalError, RosterNote, RunEnd, RunNumber, RunStart, RunState,
 };
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
 use crate::report::{Reporter, ReportsError};
-use crate::settings::{ApiKeys, Mode, Select, Settings, UpdateMethod};
+use crate::settings::{ApiKeys, Limit, Mode, Select, Settings, UpdateMethod};
 use chrono::Utc;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+/// How many runs back it is looked for what was reported before.
+const RECENT: usize = 100;
 
 /// Carries out runs, one after the other, and keeps what lasts from one to the next.
 #[derive(Debug)]
@@ -134,7 +137,10 @@ impl Reconciler {
         let seen = self.look(target, whom, stop).await?;
         let memory = self.journal.memory(Utc::now()).await?;
         self.refuse_older(&seen.desired, &memory)?;
-        Ok(Prepared::new(seen, memory, &self.settings))
+        Ok(match whom {
+            Whom::Everybody => Prepared::new(seen, memory, &self.settings),
+            Whom::One(_) => Prepared::new(seen, memory, &without_guard(&self.settings)),
+        })
     }
 
     /// Of a folder's files the newest counts; when that is taken away, the one before it is not the
@@ -208,8 +214,10 @@ impl Reconciler {
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
         let seen = self.look(target, Whom::Everybody, stop).await?;
-        for change in self.journal.unknown().await? {
-            if let Some(was_done) = was_done(&change, &seen.observed, &seen.schema) {
+        let unknown = self.journal.unknown().await?;
+        let by_id = by_id(&seen.observed, &unknown);
+        for change in &unknown {
+            if let Some(was_done) = was_done(change, &by_id, &seen.observed, &seen.schema) {
                 self.journal
                     .resolve(change.id, was_done, Utc::now())
                     .await?;
@@ -239,14 +247,14 @@ impl Reconciler {
             verdict,
             ..
         } = prepared;
-        let lost_rows = verdict.held().iter().any(|(held, _)| held.rule == "prune");
+        let doubted = verdict.doubts_roster(desired.rows, &prepared.memory, &self.settings.policy);
         self.journal
             .note_roster(RosterNote {
                 now: Utc::now(),
                 desired,
                 observed,
                 is_whole: observed.doubt().is_none(),
-                is_accepted: desired.rejected.is_empty() && !lost_rows,
+                is_accepted: desired.rejected.is_empty() && !doubted,
             })
             .await?;
         let held: Vec<_> = verdict.held().iter().map(held_record).collect();
@@ -323,14 +331,45 @@ impl Reconciler {
         let Some((report, name)) = answers::answer(prepared, outcome) else {
             return Ok(());
         };
-        let before = prepared.and_then(|prepared| prepared.memory.last_fingerprint);
+        let before = match prepared {
+            Some(prepared) => self.told_before(prepared.desired.fingerprint).await,
+            None => None,
+        };
+        let is_final =
+            !matches!(outcome.end, End::Stopped) && (outcome.is_success() || prepared.is_none());
         self.reporter
-            .last(report, name, before.map(answers::name), outcome.started)
+            .write_last(report, name, before, outcome.started, is_final)
             .await
     }
 
+    /// The name of a content, if a run over it has come to its end before.
+    async fn told_before(&self, content: Fingerprint) -> Option<String> {
+        let runs = self.journal.runs(RECENT).await.unwrap_or_default();
+        let told = runs.iter().any(|run| match &run.state {
+            RunState::Ended(end) => {
+                end.fingerprint == Some(content)
+                    && run.start.is_source
+                    && ["converged", "partial", "held"].contains(&end.outcome.as_str())
+            }
+            RunState::Open | RunState::Interrupted => false,
+        });
+        told.then(|| answers::name(content))
+    }
+
     async fn close(&self, run: &Run, prepared: Option<&Prepared>) -> Result<(), JournalError> {
-        if let Some(prepared) = prepared {
+        let saw_all = |prepared: &&Prepared| {
+            let Prepared {
+                desired,
+                observed,
+                withheld,
+                ..
+            } = prepared;
+            desired.is_source
+                && desired.rejected.is_empty()
+                && observed.doubt().is_none()
+                && withheld.is_empty()
+        };
+        if let Some(prepared) = prepared.filter(saw_all) {
             self.end_quarantines(prepared).await?;
         }
         self.journal
@@ -399,6 +438,15 @@ impl Run {
     pub fn outcome(&self) -> &RunOutcome {
         &self.outcome
     }
+}
+
+/// The guard counts everybody's changes: of one user's it has nothing to say.
+fn without_guard(settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    settings.policy.max_removals = Limit::Count(u64::MAX);
+    settings.policy.max_clears = Limit::Count(u64::MAX);
+    settings.policy.max_updates = None;
+    settings
 }
 
 fn held_record((held, changes): &(Held, Vec<Change>)) -> HeldRecord {

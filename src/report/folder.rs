@@ -12,7 +12,7 @@ const KEPT: usize = 50;
 /// A folder for the reports of one roster.
 #[derive(Clone, Debug)]
 pub struct Reports {
-    folder: PathBuf,
+    reports: PathBuf,
     roster: PathBuf,
     stem: String,
 }
@@ -34,14 +34,9 @@ impl Reports {
     /// the roster itself where that is one.
     #[must_use]
     pub fn new(roster: &Path, reports: &Path) -> Self {
-        let home = if roster.is_dir() {
-            roster
-        } else {
-            roster.parent().unwrap_or(roster)
-        };
         let stem = roster.file_stem().unwrap_or_default().to_string_lossy();
         Self {
-            folder: home.join(reports),
+            reports: reports.to_owned(),
             roster: roster.to_owned(),
             stem: if stem.is_empty() {
                 "roster".into()
@@ -51,38 +46,51 @@ impl Reports {
         }
     }
 
+    /// Where they lie now: a roster's folder may come and go.
+    fn folder(&self) -> PathBuf {
+        let parent = || self.roster.parent().unwrap_or(&self.roster);
+        let home = if self.roster.is_dir() {
+            &self.roster
+        } else {
+            parent()
+        };
+        home.join(&self.reports)
+    }
+
     /// Writes a report, whole, and removes the oldest beyond the newest 50. One of the same run that
     /// was written before goes. Blocks.
     ///
     /// # Errors
     /// When the folder can't be written.
     pub fn write(&self, report: &Report, started: DateTime<Utc>) -> Result<PathBuf, ReportsError> {
-        let wrong = |source| ReportsError {
-            folder: self.folder.clone(),
-            source,
-        };
-        self.try_write(report, started).map_err(wrong)
+        let folder = self.folder();
+        self.try_write(&folder, report, started)
+            .map_err(|source| ReportsError { folder, source })
     }
 
     /// That the folder does not answer.
     pub(super) fn hangs(&self) -> ReportsError {
         let source = io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
+        // Not asked of the folder: it is the one that hangs.
         ReportsError {
-            folder: self.folder.clone(),
+            folder: self.reports.clone(),
             source,
         }
     }
 
-    fn try_write(&self, report: &Report, started: DateTime<Utc>) -> io::Result<PathBuf> {
-        std::fs::create_dir_all(&self.folder)?;
+    fn try_write(
+        &self,
+        folder: &Path,
+        report: &Report,
+        started: DateTime<Utc>,
+    ) -> io::Result<PathBuf> {
+        std::fs::create_dir_all(folder)?;
         let run = format!("{}-{}-", self.stem, started.format("%Y%m%dT%H%M%S%3fZ"));
-        let path = self
-            .folder
-            .join(format!("{run}{}.csv", report.status.as_str()));
+        let path = folder.join(format!("{run}{}.csv", report.status.as_str()));
         let mut file = tempfile::Builder::new()
             .prefix(".omni-user-sync-")
             .suffix(".tmp")
-            .tempfile_in(&self.folder)?;
+            .tempfile_in(folder)?;
         write_csv(file.as_file_mut(), &report.rows)?;
         if let Ok(roster) = std::fs::metadata(&self.roster) {
             // Whoever may read the roster may read what became of it.
@@ -92,15 +100,15 @@ impl Reports {
         }
         file.as_file().sync_all()?;
         file.persist(&path)?;
-        self.tidy(&run, &path)?;
+        self.tidy(folder, &run, &path)?;
         Ok(path)
     }
 
     /// Removes what this run wrote before, and the oldest beyond those that stay. Only files that
     /// are named as ours are.
-    fn tidy(&self, run: &str, written: &Path) -> io::Result<()> {
+    fn tidy(&self, folder: &Path, run: &str, written: &Path) -> io::Result<()> {
         let mut ours: Vec<PathBuf> = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
+        for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
             let name = path
                 .file_name()

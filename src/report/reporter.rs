@@ -39,23 +39,26 @@ impl Reporter {
 
     /// Writes the report of a run that has ended, unless the last one was of the same `name`: runs
     /// over the same content say nothing new. `before` is the name of what an earlier process
-    /// reported.
+    /// reported; what is not final is told again.
     ///
     /// # Errors
     /// When the folder can't be written, or does not answer.
-    pub async fn last(
+    pub async fn write_last(
         &self,
         report: Report,
         name: String,
         before: Option<String>,
         started: DateTime<Utc>,
+        is_final: bool,
     ) -> Result<(), ReportsError> {
         let told = lock(&self.last).clone().or(before);
         if told.as_ref() == Some(&name) {
             return Ok(());
         }
         self.write(report, started, true).await?;
-        *lock(&self.last) = Some(name);
+        if is_final {
+            *lock(&self.last) = Some(name);
+        }
         Ok(())
     }
 
@@ -83,7 +86,12 @@ impl Reporter {
         };
         let (folder, writing) = (reports.clone(), self.writing.clone());
         let work = tokio::task::spawn_blocking(move || {
-            let mut ended = lock(&writing);
+            // An interim one that finds another still at it is not needed: one that hangs is enough.
+            let mut ended = match writing.try_lock() {
+                Ok(ended) => ended,
+                Err(_) if !is_last => return Ok(()),
+                Err(_) => lock(&writing),
+            };
             if *ended == Some(started) {
                 return Ok(());
             }

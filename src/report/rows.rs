@@ -60,6 +60,15 @@ impl Report {
         Self { rows, status }
     }
 
+    /// The same, of a run under way.
+    #[must_use]
+    pub fn unfinished(self) -> Self {
+        Self {
+            status: self.status.max(Status::Problems),
+            ..self
+        }
+    }
+
     /// The same, of a roster that was rejected, or a file of which was.
     #[must_use]
     pub fn rejected(self) -> Self {

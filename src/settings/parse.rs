@@ -110,6 +110,9 @@ fn source(raw: raw::Source) -> Result<SourceSettings> {
     ];
     let (path, reports) = (path(raw.path), path(raw.reports));
     if let (Some(source), Some(folder)) = (&path, &reports)
+        && !source
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("csv"))
         && source.join(folder).components().eq(source.components())
     {
         let problem =

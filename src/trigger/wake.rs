@@ -22,6 +22,12 @@ impl Wake {
         self.0.rung.notify_one();
     }
 
+    /// Whether someone asks for a run for this reason.
+    #[must_use]
+    pub fn is_wanted(&self, reason: Trigger) -> bool {
+        self.reasons().contains(&reason)
+    }
+
     /// Waits until someone asks, and takes every reason that has come together by then.
     ///
     /// Cancel-safe: the reasons are taken in the same poll that returns them.

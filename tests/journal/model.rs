@@ -64,7 +64,8 @@ impl Model {
         good.map(|(what, _)| what.clone()).collect()
     }
 
-    fn removed(&self, with_approved: bool) -> usize {
+    /// Without an approval; or those who are gone, with and without.
+    fn removed(&self, gone: bool) -> usize {
         let open = self
             .open
             .iter()
@@ -72,7 +73,11 @@ impl Model {
         let done = self.done.iter().map(|(when, intent)| (at(*when), intent));
         let since = at(self.now - 24 * HOUR);
         let counts = |when, intent: &ChangeIntent| {
-            when > since && intent.kind.is_removal() && (with_approved || !intent.approved)
+            let is_counted = match gone {
+                true => intent.kind == Kind::Delete,
+                false => intent.kind.is_removal() && !intent.approved,
+            };
+            when > since && is_counted
         };
         let users = open
             .chain(done)

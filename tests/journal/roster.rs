@@ -141,7 +141,11 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
         is_accepted: false,
     };
     journal.note_roster(unaccepted).await.expect("written");
-    assert_eq!(managed(&journal).await, ["ann", "bob"]);
+    assert_eq!(
+        managed(&journal).await,
+        ["ann", "bob 3"],
+        "the grace begins, though the roster is not taken for what it was yet"
+    );
 
     let nobody = omni(&[]);
     let not_whole = RosterNote {
