@@ -5,7 +5,8 @@
 
 mod support;
 
-use omni_user_sync::journal::{ChangeRecord, RunNumber};
+use chrono::Utc;
+use omni_user_sync::journal::{Access, ChangeRecord, Journal, RunNumber, RunRef};
 use omni_user_sync::reconcile::{Kind, Outcome};
 use omni_user_sync::sandbox::{Options, Request};
 use serde_json::json;
@@ -178,5 +179,47 @@ async fn killed_at_any_request_it_converges_after_the_restart() {
         let all = world.org().writes();
         assert_true(&changes, &all[writes..]);
         (last_run, writes) = (now, all.len());
+    }
+}
+
+/// Kills an `apply` at the request of this number from now on.
+async fn apply_and_kill(world: &World, at: usize, when: &str) {
+    let at = world.org().requests().len() + at;
+    let child = apply(world);
+    let order = json!({ "pid": child.id(), "signal": "KILL", "at_request": at, "when": when });
+    let url = format!("{}/sandbox/signal", world.sandbox.url());
+    let told = reqwest::Client::new().post(url).json(&order).send().await;
+    assert!(told.expect("the stand-in hears").status().is_success());
+    assert_eq!(wait(child).await, None, "it was killed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_outlasts_a_kill_and_lets_nobody_else_through() {
+    for when in ["before", "after"] {
+        let world = World::with(Options {
+            users: 100,
+            admin: true,
+            ..Options::default()
+        })
+        .await;
+        let rows: String = (1..=20)
+            .map(|number| format!("delete,user{number:04}@example.com\n"))
+            .collect();
+        world.roster(&format!("op,email\n{rows}"));
+        assert_eq!(wait(apply(&world)).await, Some(4), "held");
+        let dir = world.settings().state.dir;
+        let journal = Journal::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
+        let approval = journal
+            .approve(RunRef::Latest, "ann", Utc::now(), false)
+            .await;
+        assert_eq!(approval.expect("approved").users.len(), 20);
+        apply_and_kill(&world, 12, when).await;
+        assert!(world.org().users().len() > 80, "it was killed midway");
+        assert_eq!(wait(apply(&world)).await, Some(0), "{when}");
+        assert_eq!(world.org().users().len(), 80);
+        // Whoever comes back is somebody else, and was not approved.
+        let back = rows.lines().filter_map(|row| row.strip_prefix("delete,"));
+        back.for_each(|email| world.user(email, "Back", json!({})));
+        assert_eq!(wait(apply(&world)).await, Some(4), "{when}: held again");
     }
 }

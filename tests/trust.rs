@@ -744,3 +744,38 @@ async fn a_roster_whose_run_failed_is_reported_on_again() {
         "{reports:?}"
     );
 }
+
+#[test]
+fn the_newest_fifty_reports_stay_and_nothing_else_is_touched() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let roster = folder.path().join("users.csv");
+    std::fs::write(&roster, "").expect("written");
+    let reports = omni_user_sync::report::Reports::new(&roster, std::path::Path::new("reports"));
+    let own = folder.path().join("reports").join("users-my-own-ok.csv");
+    std::fs::create_dir(folder.path().join("reports")).expect("a folder");
+    std::fs::write(&own, "mine").expect("written");
+    let report = omni_user_sync::report::Report::new(Vec::new());
+    let start = Utc::now();
+    for minute in 0..60 {
+        reports
+            .write(&report, start + chrono::TimeDelta::minutes(minute))
+            .expect("written");
+    }
+    let names = std::fs::read_dir(folder.path().join("reports")).expect("there");
+    let mut names: Vec<_> = names
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 51);
+    let oldest = (start + chrono::TimeDelta::minutes(10))
+        .format("users-%Y%m%dT%H%M")
+        .to_string();
+    assert!(names[0].starts_with(&oldest), "{} {oldest}", names[0]);
+    assert_eq!(std::fs::read_to_string(own).expect("there"), "mine");
+}
