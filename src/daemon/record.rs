@@ -84,7 +84,7 @@ pub(super) fn log(run: &RunOutcome) {
                 unsent = run.count(Outcome::Unsent),
                 held = run.held.iter().map(|held| held.count).sum::<usize>(),
                 requests = run.requests,
-                seconds = run.took.as_secs_f64(),
+                seconds = (run.took.as_secs_f64() * 1000.0).round() / 1000.0,
                 $($more = $value,)*
                 "run ended"
             )

@@ -43,6 +43,8 @@ pub struct Prepared {
     pub ambiguous: Vec<Email>,
     /// Users named by the roster for whom nothing is to be done.
     pub unchanged: usize,
+    /// Users in Omni whom the roster does not name and whom no change is about.
+    pub unnamed: usize,
     /// Why what the roster asks for is not planned.
     pub withheld: Vec<Withheld>,
     /// What a person should know though nothing is wrong.
@@ -142,6 +144,7 @@ impl Prepared {
                     .into(),
             );
         }
+        let unnamed = unnamed(&desired, &observed, &plan);
         let verdict = rule(plan, observed.count(), desired.rows, &memory, policy);
         warnings.extend(set_apart(&verdict));
         Self {
@@ -154,10 +157,25 @@ impl Prepared {
             problems,
             ambiguous,
             unchanged,
+            unnamed,
             withheld,
             warnings,
         }
     }
+}
+
+fn unnamed(desired: &Desired, observed: &Observed, plan: &Plan) -> usize {
+    let is_named = |email| desired.users.contains_key(email) || desired.frozen.contains_key(email);
+    let users = observed
+        .users()
+        .filter(|user| !is_named(&user.email))
+        .count();
+    users
+        - plan
+            .changes
+            .iter()
+            .filter(|change| change.place.is_none())
+            .count()
 }
 
 fn left_inactive(emails: &[Email]) -> Option<String> {

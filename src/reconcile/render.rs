@@ -79,6 +79,7 @@ fn write_summary(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Resu
         (desired.frozen.len(), "frozen by bad rows"),
         (problems.len(), "that can't be made"),
         (ambiguous.len(), "ambiguous"),
+        (prepared.unnamed, "whom the roster does not name"),
     ];
     let others: Vec<_> = others
         .iter()
@@ -215,6 +216,7 @@ pub struct PlanDoc<'a> {
     rows: u64,
     users: usize,
     unchanged: usize,
+    unnamed: usize,
     counts: CountsDoc,
     changes: Vec<ChangeDoc<'a>>,
     held: Vec<HeldDoc<'a>>,
@@ -326,6 +328,7 @@ impl<'a> PlanDoc<'a> {
             rows: desired.rows,
             users: observed.count(),
             unchanged: prepared.unchanged,
+            unnamed: prepared.unnamed,
             counts: CountsDoc {
                 delete: drift.get(Kind::Delete),
                 deactivate: drift.get(Kind::Deactivate),
