@@ -3,7 +3,7 @@
 use super::{Exit, out};
 use crate::desired::{self, Desired, Problem, SourceError};
 use crate::metrics::Metrics;
-use crate::omni::{Client, Definitions};
+use crate::omni::Client;
 use crate::reconcile::RunError;
 use crate::reconcile::render::{ProblemDoc, plural};
 use crate::settings::Settings;
@@ -82,10 +82,7 @@ async fn look_at_omni(settings: &Settings) -> Result<(Schema, Seen), RunError> {
         client.begin(&key);
         users = reader.page(1).await?.total;
     }
-    let definitions = match reader.definitions().await? {
-        Definitions::Known(schema) => schema,
-        Definitions::Refused(_) => Schema::unknown(),
-    };
+    let definitions = reader.definitions().await?.into_schema();
     let attributes = definitions
         .is_known()
         .then(|| definitions.definitions().count());

@@ -3,10 +3,9 @@
 use super::{Exit, out};
 use crate::desired::export;
 use crate::metrics::Metrics;
-use crate::omni::{self, Client, Definitions};
+use crate::omni::{self, Client};
 use crate::sandbox::{Options, Sandbox};
 use crate::settings::{KeySource, RawSettings, Settings};
-use crate::user::Schema;
 use crate::{daemon, telemetry};
 use anyhow::Context;
 use std::net::TcpListener;
@@ -80,10 +79,7 @@ async fn sample_roster(settings: &Settings) -> anyhow::Result<String> {
     let client = Client::new(&settings.omni, Metrics::new())?;
     client.begin(&settings.omni.keys.read()?);
     let reader = client.reader(&CancellationToken::new());
-    let schema = match reader.definitions().await? {
-        Definitions::Known(schema) => schema,
-        Definitions::Refused(_) => Schema::unknown(),
-    };
+    let schema = reader.definitions().await?.into_schema();
     let observed = omni::list(&reader).await?;
     let exported = export::export(observed.users().map(AsRef::as_ref), &schema);
     edit(&exported.csv)

@@ -258,13 +258,10 @@ fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&Las
 }
 
 fn user_doc(user: &ObservedUser) -> serde_json::Value {
-    let values = user.attributes.iter().map(|(name, value)| {
-        let value = match value {
-            crate::user::Value::One(text) => json!(text),
-            crate::user::Value::Many(items) => json!(items),
-        };
-        (name.to_string(), value)
-    });
+    let values = user
+        .attributes
+        .iter()
+        .map(|(name, value)| (name.to_string(), json!(value)));
     json!({
         "id": user.id.as_str(),
         "email": user.email.as_str(),

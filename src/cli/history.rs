@@ -210,15 +210,11 @@ fn counts_doc(counts: Counts) -> serde_json::Value {
 
 /// A change for machines.
 pub(super) fn change_doc(change: &ChangeRecord) -> serde_json::Value {
-    let value = |value: &Option<Value>| match value {
-        None => json!(null),
-        Some(Value::One(text)) => json!(text),
-        Some(Value::Many(items)) => json!(items),
-    };
     let intent = &change.intent;
-    let fields = intent.fields.iter().map(|one| {
-        json!({ "name": field_name(&one.field), "from": value(&one.from), "to": value(&one.to) })
-    });
+    let fields = intent
+        .fields
+        .iter()
+        .map(|one| json!({ "name": field_name(&one.field), "from": one.from, "to": one.to }));
     json!({
         "run": change.run.0,
         "at": intent.intended,

@@ -7,7 +7,7 @@ use super::{Exit, out};
 use crate::desired::export::{self, Line};
 use crate::journal::{ChangeRecord, Field, RunRecord};
 use crate::metrics::Metrics;
-use crate::omni::{self, Client, Definitions, Observed, Sighting};
+use crate::omni::{self, Client, Observed, Sighting};
 use crate::reconcile::{Kind, Outcome, RunError};
 use crate::settings::Settings;
 use crate::user::{AttributeName, ObservedUser, Schema, Value};
@@ -22,10 +22,11 @@ pub(super) async fn run(
     let client = Client::new(&settings.omni, Metrics::new()).map_err(RunError::from)?;
     client.begin(&settings.omni.keys.read()?);
     let reader = client.reader(&CancellationToken::new());
-    let schema = match reader.definitions().await.map_err(RunError::from)? {
-        Definitions::Known(schema) => schema,
-        Definitions::Refused(_) => Schema::unknown(),
-    };
+    let schema = reader
+        .definitions()
+        .await
+        .map_err(RunError::from)?
+        .into_schema();
     let observed = omni::list(&reader).await.map_err(RunError::from)?;
     let Undo { csv, rows, notes } = undo(changes, &observed, &schema);
     notes.iter().for_each(|note| out::warning(note));

@@ -46,6 +46,17 @@ pub enum Definitions {
     Refused(StatusCode),
 }
 
+impl Definitions {
+    /// What they say, or that they can't be had.
+    #[must_use]
+    pub fn into_schema(self) -> Schema {
+        match self {
+            Self::Known(schema) => schema,
+            Self::Refused(_) => Schema::unknown(),
+        }
+    }
+}
+
 /// The capability to read.
 #[derive(Clone, Debug)]
 pub struct Reader {

@@ -432,12 +432,6 @@ impl Run {
     pub fn number(&self) -> RunNumber {
         self.number
     }
-
-    /// What is known of it so far.
-    #[must_use]
-    pub fn outcome(&self) -> &RunOutcome {
-        &self.outcome
-    }
 }
 
 /// The guard counts everybody's changes: of one user's it has nothing to say.

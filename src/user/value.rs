@@ -6,7 +6,8 @@ use std::fmt;
 /// What an attribute holds: one text, or a list of them. Never empty: "no value" is
 /// `Option::None`. Numbers are texts too (Omni returns them so, for precision); whether two texts
 /// are the same number is for [`Schema::same`](super::Schema::same) to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
 pub enum Value {
     /// A single value: trimmed, not empty.
     One(Box<str>),
