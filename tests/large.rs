@@ -58,8 +58,7 @@ async fn fill(world: &World) {
     let note = RosterNote {
         now: Utc::now(),
         desired: &roster.expect("read"),
-        observed: &Observed::default(),
-        is_whole: false,
+        observed: &Observed::of_some([], 0),
         is_accepted: true,
     };
     journal.note_roster(note).await.expect("written");

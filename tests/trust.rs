@@ -568,7 +568,7 @@ async fn a_run_of_over_a_minute_tells_what_it_has_done_so_far() {
         .map(|number| format!("u{number}@x.co,U\n"))
         .collect();
     world.roster(&format!("email,display_name\n{rows}"));
-    let stop = tokio_util::sync::CancellationToken::new();
+    let stop = omni_user_sync::reconcile::Stop::default();
     let reconciler = world.reconciler();
     let run = reconciler.run(omni_user_sync::reconcile::Trigger::Schedule, None, &stop);
     let mut run = std::pin::pin!(run);

@@ -3,7 +3,7 @@
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::reconcile::render::{about, plural};
-use crate::reconcile::{Applied, End, Outcome, Prepared, Reconciler, RunOutcome, Trigger};
+use crate::reconcile::{Applied, End, Outcome, Prepared, Reconciler, RunOutcome, Stop, Trigger};
 use crate::settings::Settings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -29,6 +29,7 @@ pub(super) async fn run(
     let max_age = settings.max_age;
     let journal = super::journal_to_write(&settings, "apply")?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
+    let stop = Stop::when(&stop);
     let mut run = reconciler.begin(Trigger::Command, &target).await?;
     let prepared = match reconciler.prepare(&mut run, &target, &stop).await {
         Ok(prepared) => prepared,
@@ -39,7 +40,7 @@ pub(super) async fn run(
         }
     };
     plan::show(&prepared, reconciler.cost(&prepared));
-    if !may_go_on(&prepared, arguments.yes, max_age, &stop).await {
+    if !may_go_on(&prepared, arguments.yes, max_age, &stop.now).await {
         reconciler.abandon(run, End::Stopped).await;
         out::note("nothing was changed");
         return Ok(Exit::Failed);

@@ -5,7 +5,7 @@ use crate::journal::{HeldRecord, Journal, RunNumber, RunState, UserState};
 use crate::metrics::Metrics;
 use crate::omni::Sighting;
 use crate::reconcile::render;
-use crate::reconcile::{Change, Prepared, Reconciler, Whom};
+use crate::reconcile::{Change, Prepared, Reconciler};
 use crate::settings::Settings;
 use crate::user::{Email, ObservedUser};
 use anyhow::Context;
@@ -34,7 +34,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let journal = super::journal_to_read(&settings)?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
     let prepared = reconciler
-        .plan(&target, Whom::One(&email), &CancellationToken::new())
+        .plan_one(&target, &email, &CancellationToken::new())
         .await?;
     let state = reconciler.journal().user(&email).await?;
     let last = reconciler.journal().changes_of(&email, LAST).await?;
@@ -113,7 +113,7 @@ impl<'a> Findings<'a> {
         state: &UserState,
         held: Option<&LastHeld>,
     ) -> Self {
-        let user = match prepared.observed.get(email) {
+        let user = match prepared.known.observed.get(email) {
             Some(Sighting::One(user)) => Some(user.as_ref()),
             Some(Sighting::Several(_)) | None => None,
         };

@@ -3,7 +3,7 @@
 use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::reconcile::render::{self, Cost, PlanDoc};
-use crate::reconcile::{Prepared, Reconciler, Whom};
+use crate::reconcile::{Prepared, Reconciler};
 use crate::settings::Settings;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let target = super::target(&settings, arguments.csv)?;
     let journal = super::journal_to_read(&settings)?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
-    let prepared = reconciler
-        .plan(&target, Whom::Everybody, &CancellationToken::new())
-        .await?;
+    let prepared = reconciler.plan(&target, &CancellationToken::new()).await?;
     let cost = reconciler.cost(&prepared);
     if arguments.json {
         let doc = serde_json::to_string_pretty(&PlanDoc::new(&prepared, cost))?;

@@ -5,7 +5,7 @@ use super::record;
 use super::systemd::Systemd;
 use crate::desired::Fingerprint;
 use crate::metrics::Metrics;
-use crate::reconcile::{End, Reconciler, RunOutcome, Trigger};
+use crate::reconcile::{End, Reconciler, RunOutcome, Stop, Trigger};
 use crate::status::Status;
 use crate::trigger::Wake;
 use chrono::Utc;
@@ -18,13 +18,13 @@ use tracing::{debug, info};
 
 /// What carries out a run.
 pub trait Runner: Send {
-    /// One run. It ends between two changes once `stop` is cancelled; the loop never drops it
-    /// before its end.
+    /// One run. It ends between two changes once it is told to stop; the loop never drops it before
+    /// its end.
     fn run(
         &mut self,
         trigger: Trigger,
         known: Option<Fingerprint>,
-        stop: &CancellationToken,
+        stop: &Stop,
     ) -> impl Future<Output = RunOutcome> + Send;
 }
 
@@ -33,7 +33,7 @@ impl Runner for Reconciler {
         &mut self,
         trigger: Trigger,
         known: Option<Fingerprint>,
-        stop: &CancellationToken,
+        stop: &Stop,
     ) -> RunOutcome {
         Self::run(self, trigger, known, stop).await
     }
@@ -125,7 +125,7 @@ impl<R: Runner> Cycle<R> {
             pulse,
             ..
         } = self;
-        let stop = inputs.stop.child_token();
+        let stop = Stop::when(&inputs.stop);
         let mut known = *inputs.still.borrow_and_update();
         pulse.run_starts(trigger);
         let mut run = std::pin::pin!(runner.run(trigger, known, &stop));
@@ -137,14 +137,14 @@ impl<R: Runner> Cycle<R> {
                     let now = *inputs.still.borrow_and_update();
                     if supersedes(known, now) {
                         info!("the roster has changed: the run under way ends for the next");
-                        stop.cancel();
+                        stop.for_next.cancel();
                     }
                     known = now.or(known);
                 }
                 () = pulse.tick() => {
-                    if inputs.wake.is_wanted(Trigger::Approval) && !stop.is_cancelled() {
+                    if inputs.wake.is_wanted(Trigger::Approval) && !stop.for_next.is_cancelled() {
                         info!("something was approved: the run under way ends for the next");
-                        stop.cancel();
+                        stop.for_next.cancel();
                     }
                 }
             }

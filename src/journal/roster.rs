@@ -19,8 +19,6 @@ pub struct RosterNote<'a> {
     pub desired: &'a Desired,
     /// Who is in Omni.
     pub observed: &'a Observed,
-    /// Whether all of Omni was listed: only then is who was not seen gone.
-    pub is_whole: bool,
     /// Whether the roster is accepted: whom it does not name is missing, and the next one is compared
     /// with it. One that lost most of its rows is not, until a person says so.
     pub is_accepted: bool,
@@ -132,12 +130,8 @@ impl RosterNote<'_> {
         self.desired.pruning_allowed().is_ok()
     }
 
-    fn shows_everybody(&self) -> bool {
-        self.is_whole && self.observed.doubt().is_none()
-    }
-
     fn is_gone(&self, email: &Email) -> bool {
-        self.shows_everybody() && self.observed.get(email).is_none()
+        self.observed.shows_everybody() && self.observed.get(email).is_none()
     }
 
     /// Whether somebody whom we deactivated may still be so.
@@ -145,7 +139,7 @@ impl RosterNote<'_> {
         match self.observed.get(email) {
             Some(Sighting::One(user)) => user.id == *id && !user.active,
             Some(Sighting::Several(_)) => true,
-            None => !self.shows_everybody(),
+            None => !self.observed.shows_everybody(),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// What started a run. It is for the log and the metrics: no run does other things for it.
+/// What started a run. Of several that come together the first one is told; those that want Omni read
+/// anew stand before those that may be served from what was read before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trigger {
     /// A command.
@@ -11,12 +12,12 @@ pub enum Trigger {
     Start,
     /// A due time.
     Schedule,
-    /// A change of the roster.
-    File,
     /// SIGHUP.
     Signal,
     /// Another try after a run that failed.
     Retry,
+    /// A change of the roster.
+    File,
     /// Somebody approved what was held.
     Approval,
 }
@@ -27,9 +28,9 @@ impl Trigger {
         Self::Command,
         Self::Start,
         Self::Schedule,
-        Self::File,
         Self::Signal,
         Self::Retry,
+        Self::File,
         Self::Approval,
     ];
 

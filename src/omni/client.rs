@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Serialize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,9 @@ pub struct Client {
     throttle: Throttle,
     metrics: Metrics,
     failures: Streak,
+    max_in_flight: usize,
+    /// Whether the server's filter finds an email that is asked for in another case, once that is known.
+    pub(super) filter_ignores_case: OnceLock<bool>,
 }
 
 /// An answer, whatever it says.
@@ -82,6 +85,8 @@ impl Client {
             throttle: Throttle::new(settings.requests_per_minute, settings.max_in_flight),
             metrics,
             failures: Streak::default(),
+            max_in_flight: settings.max_in_flight,
+            filter_ignores_case: OnceLock::new(),
         }))
     }
 
@@ -108,6 +113,11 @@ impl Client {
     #[must_use]
     pub fn estimate(&self, requests: usize) -> Duration {
         self.throttle.estimate(requests)
+    }
+
+    /// How many requests may be under way at once.
+    pub(super) fn max_in_flight(&self) -> usize {
+        self.max_in_flight
     }
 
     /// Requests sent so far.

@@ -12,7 +12,9 @@
 
 mod client;
 mod error;
-mod observe;
+mod list;
+mod look_up;
+mod observed;
 mod read;
 mod redact;
 mod streak;
@@ -22,13 +24,15 @@ mod write;
 
 pub use client::{Client, ClientError};
 pub use error::{Failure, OmniError};
-pub use observe::{Observed, Sighting, list, look_up};
+pub use list::{list, list_from};
+pub use look_up::{filter_ignores_case, look_up, look_up_into};
+pub use observed::{Observed, Sighting};
 pub use read::{Definitions, Found, Reader, backoff};
 pub use throttle::{Slot, Throttle};
 pub use wire::Page;
 pub use write::Writer;
 
-use crate::user::{AttributeName, Value};
+use crate::user::{AttributeName, ObservedUser, Value};
 
 /// What is to change in a user that is there. What it does not name stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,4 +43,29 @@ pub struct Edit {
     pub active: Option<bool>,
     /// New values; `None` clears.
     pub attributes: Vec<(AttributeName, Option<Value>)>,
+}
+
+impl Edit {
+    /// A user as they are once this was done.
+    #[must_use]
+    pub fn applied_to(&self, user: &ObservedUser) -> ObservedUser {
+        let Self {
+            display_name,
+            active,
+            attributes,
+        } = self;
+        let is_named = |name| attributes.iter().any(|(named, _)| named == name);
+        let left = user.attributes.iter().filter(|(name, _)| !is_named(name));
+        let set = attributes
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        let mut attributes: Vec<_> = left.cloned().chain(set).collect();
+        attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ObservedUser {
+            display_name: display_name.as_ref().unwrap_or(&user.display_name).clone(),
+            active: active.unwrap_or(user.active),
+            attributes,
+            ..user.clone()
+        }
+    }
 }

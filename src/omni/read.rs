@@ -69,6 +69,11 @@ impl Reader {
         Self { client, stop }
     }
 
+    /// How many questions are worth asking at once.
+    pub(super) fn at_once(&self) -> usize {
+        self.client.max_in_flight()
+    }
+
     /// One page of the list, from the user with this number (from 1).
     ///
     /// # Errors

@@ -8,27 +8,31 @@
 //! The rules of the room:
 //!
 //! - [`Plan::new`] and [`rule`] are functions of values: no I/O, no log, no clock.
-//! - [`look`] is given a reader, so that a dry run can't write; [`apply`] takes nothing but a
-//!   [`Verdict`], which only the guard makes, and sends nothing that the [`Ledger`] does not have.
+//! - Looking has a reader, so that a dry run can't write; what is carried out is a [`Verdict`], which
+//!   only the guard makes, and nothing is sent that the [`Ledger`] does not have.
 //! - Not the first error: all of them. One user's failure never stops another's change.
 
 mod answers;
 mod apply;
+mod close;
 mod guard;
 mod ledger;
+mod observe;
 mod outcome;
 mod plan;
 mod prepare;
+mod progress;
 mod quarantine;
 pub mod render;
 mod resolve;
 mod run;
 
 pub use crate::journal::{Counts, Kind, Memory, Outcome, Trigger};
-pub use apply::{CHANGES, Report, apply};
+pub use apply::CHANGES;
 pub use guard::{Verdict, rule};
 pub use ledger::Ledger;
+pub use observe::{Effect, Known};
 pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};
 pub use plan::{Action, Change, FieldChange, Plan, Withheld};
-pub use prepare::{Prepared, Seen, Target, Whom, look};
-pub use run::{Reconciler, Run};
+pub use prepare::{Prepared, Target};
+pub use run::{Reconciler, Run, Stop};

@@ -84,6 +84,15 @@ impl FieldChange {
 }
 
 impl Change {
+    /// The same user's, asked for by the same row, and another action.
+    pub(super) fn with(&self, action: Action) -> Self {
+        Self {
+            email: self.email.clone(),
+            action,
+            place: self.place.clone(),
+        }
+    }
+
     /// Of which kind it is.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -1,12 +1,13 @@
 //! Everything of a run that only reads: definitions, roster, listing, plan and verdict.
 
+use super::observe::{How, Known, Question};
 use super::plan::Withheld;
 use super::{
     Applied, Change, Counts, Kind, Memory, Outcome, Plan, Roster, RunError, RunOutcome, Verdict,
     rule,
 };
-use crate::desired::{self, Desired, Fingerprint, Problem};
-use crate::omni::{self, Definitions, Observed, Reader};
+use crate::desired::{self, Desired, Fingerprint, Problem, SourceError};
+use crate::omni::{self, Observed, Reader, Sighting};
 use crate::settings::{Prune, Settings};
 use crate::user::{Email, Schema};
 use std::path::PathBuf;
@@ -25,12 +26,10 @@ pub struct Target {
 /// What a run would do, and all that it was found from.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Omni's attribute definitions, or that they can't be had.
-    pub schema: Schema,
     /// The roster.
     pub desired: Desired,
-    /// Who is in Omni.
-    pub observed: Observed,
+    /// Who is in Omni, and by which definitions.
+    pub known: Known,
     /// What is known of earlier runs.
     pub memory: Memory,
     /// What may be carried out, and what not.
@@ -53,77 +52,140 @@ pub struct Prepared {
 
 /// What a run sees before it plans.
 #[derive(Debug)]
-pub struct Seen {
-    /// Omni's attribute definitions, or that they can't be had.
-    pub schema: Schema,
+pub(super) struct Seen {
     /// The roster.
-    pub desired: Desired,
+    pub(super) desired: Desired,
     /// Who is in Omni.
-    pub observed: Observed,
+    pub(super) known: Known,
     warnings: Vec<String>,
 }
 
-/// Whom to look for in Omni.
-#[derive(Clone, Copy, Debug)]
-pub enum Whom<'a> {
+/// What to look for in Omni.
+#[derive(Debug)]
+pub(super) enum Scope<'a> {
+    /// Whoever the roster names, by the cheapest way.
+    Named,
     /// All users.
     Everybody,
     /// One user, which takes one request. What is planned of others then is of no use.
     One(&'a Email),
 }
 
-/// Reads definitions, roster, and who is in Omni. It is given a reader, and so can't write.
-///
-/// # Errors
-/// When the roster or the users can't be had.
-pub async fn look(
-    reader: &Reader,
-    settings: &Settings,
-    target: &Target,
-    whom: Whom<'_>,
-) -> Result<Seen, RunError> {
-    let mut warnings = Vec::new();
-    let schema = match reader.definitions().await? {
-        Definitions::Known(schema) => schema,
-        Definitions::Refused(status) => {
-            warnings.push(format!(
-                "Omni does not show its attribute definitions ({status}): columns and types are not \
-                 checked, and values are compared as texts"
-            ));
-            Schema::unknown()
+/// Looks at the roster and at Omni. It has a reader, and so can't write.
+pub(super) struct Look<'a> {
+    pub(super) reader: Reader,
+    pub(super) settings: &'a Settings,
+    pub(super) target: &'a Target,
+    /// Hears how many requests are still to come.
+    pub(super) expect: &'a (dyn Fn(usize) + Sync),
+}
+
+impl Look<'_> {
+    /// Definitions, roster, and who is in Omni; `kept` is what an earlier run left, if it may be used.
+    pub(super) async fn look(
+        &self,
+        scope: Scope<'_>,
+        kept: Option<Known>,
+    ) -> Result<Seen, RunError> {
+        if let Some(mut kept) = kept {
+            let desired = self.roster_by(&mut kept.schema).await?;
+            let everybody = matches!(scope, Scope::Everybody);
+            let (known, how) = kept.again(self.question(&desired, everybody)).await?;
+            return Ok(seen(desired, known, how));
         }
+        let schema = self.definitions().await?;
+        let desired = self.roster(&schema).await?;
+        let (known, how) = match scope {
+            Scope::One(email) => {
+                let observed = omni::look_up(&self.reader, email).await?;
+                (Known::new(schema, observed), How::LookedUp)
+            }
+            Scope::Named => Known::anew(schema, self.question(&desired, false)).await?,
+            Scope::Everybody => Known::anew(schema, self.question(&desired, true)).await?,
+        };
+        Ok(seen(desired, known, how))
+    }
+
+    /// The roster by definitions that are kept. What is wrong with it by them may be right by those of
+    /// now.
+    async fn roster_by(&self, kept: &mut Schema) -> Result<Desired, RunError> {
+        let read = self.roster(kept).await;
+        let is_fine = |desired: &Desired| desired.problems().is_empty();
+        let may_be_stale = match &read {
+            Ok(desired) => !is_fine(desired),
+            Err(error) => matches!(error, RunError::Source(SourceError::Rejected(_))),
+        };
+        if !may_be_stale {
+            return read;
+        }
+        let now = self.definitions().await?;
+        if now == *kept {
+            return read;
+        }
+        *kept = now;
+        self.roster(kept).await
+    }
+
+    async fn definitions(&self) -> Result<Schema, RunError> {
+        Ok(self.reader.definitions().await?.into_schema())
+    }
+
+    async fn roster(&self, schema: &Schema) -> Result<Desired, RunError> {
+        let Target {
+            path,
+            is_source,
+            known,
+        } = self.target;
+        let source = &self.settings.source;
+        Ok(desired::read_settled(source, path, *is_source, schema, *known).await?)
+    }
+
+    fn question<'q>(&'q self, desired: &'q Desired, everybody: bool) -> Question<'q> {
+        Question {
+            reader: &self.reader,
+            desired,
+            everybody,
+            expect: self.expect,
+        }
+    }
+}
+
+fn seen(desired: Desired, known: Known, how: How) -> Seen {
+    tracing::info!(
+        how = how.as_str(),
+        users = known.observed.count(),
+        age_seconds = known.age().as_secs(),
+        "read who is in Omni"
+    );
+    let warnings = match known.schema.is_known() {
+        true => None,
+        false => Some(
+            "Omni does not show its attribute definitions (403 or 404): columns and types are not \
+             checked, and values are compared as texts"
+                .to_owned(),
+        ),
     };
-    let Target {
-        path,
-        is_source,
-        known,
-    } = target;
-    let desired =
-        desired::read_settled(&settings.source, path, *is_source, &schema, *known).await?;
-    let observed = match whom {
-        Whom::Everybody => omni::list(reader).await?,
-        Whom::One(email) => omni::look_up(reader, email).await?,
-    };
-    Ok(Seen {
-        schema,
+    Seen {
         desired,
-        observed,
-        warnings,
-    })
+        known,
+        warnings: warnings.into_iter().collect(),
+    }
 }
 
 impl Prepared {
     /// Plans and rules on what was seen: no I/O.
     #[must_use]
-    pub fn new(seen: Seen, memory: Memory, settings: &Settings) -> Self {
+    pub(super) fn new(seen: Seen, memory: Memory, settings: &Settings) -> Self {
         let Seen {
-            schema,
             desired,
-            observed,
+            known,
             mut warnings,
         } = seen;
+        let Known {
+            schema, observed, ..
+        } = &known;
         let policy = &settings.policy;
-        let mut plan = Plan::new(&desired, &observed, &schema, &memory, policy);
+        let mut plan = Plan::new(&desired, observed, schema, &memory, policy);
         let problems = std::mem::take(&mut plan.problems);
         let ambiguous = std::mem::take(&mut plan.ambiguous);
         let withheld = std::mem::take(&mut plan.withheld);
@@ -144,13 +206,12 @@ impl Prepared {
                     .into(),
             );
         }
-        let unnamed = unnamed(&desired, &observed, &plan);
+        let unnamed = unnamed(&desired, observed, &plan);
         let verdict = rule(plan, observed.count(), desired.rows, &memory, policy);
         warnings.extend(set_apart(&verdict));
         Self {
-            schema,
             desired,
-            observed,
+            known,
             memory,
             verdict,
             drift,
@@ -164,18 +225,18 @@ impl Prepared {
     }
 }
 
+/// Whoever is in Omni, is not named by the roster, and is in no change: counted from all, since not
+/// everybody needs to have been looked at.
 fn unnamed(desired: &Desired, observed: &Observed, plan: &Plan) -> usize {
-    let is_named = |email| desired.users.contains_key(email) || desired.frozen.contains_key(email);
-    let users = observed
-        .users()
-        .filter(|user| !is_named(&user.email))
-        .count();
-    users
-        - plan
-            .changes
-            .iter()
-            .filter(|change| change.place.is_none())
-            .count()
+    let named = desired.users.keys().chain(desired.frozen.keys());
+    let there = named.map(|email| match observed.get(email) {
+        None => 0,
+        Some(Sighting::One(_)) => 1,
+        Some(Sighting::Several(count)) => *count,
+    });
+    let pruned = plan.changes.iter().filter(|change| change.place.is_none());
+    let told_of = there.sum::<usize>() + pruned.count();
+    observed.count().saturating_sub(told_of)
 }
 
 fn left_inactive(emails: &[Email]) -> Option<String> {
@@ -219,7 +280,7 @@ impl Prepared {
                 .collect(),
             rejected: self.desired.rejected.clone(),
         });
-        outcome.users = Some(self.observed.count());
+        outcome.users = Some(self.known.observed.count());
         outcome.drift = Some(self.drift);
         outcome.held = self
             .verdict

@@ -56,7 +56,7 @@ fn write_summary(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Resu
     let Prepared {
         verdict,
         desired,
-        observed,
+        known,
         problems,
         unchanged,
         ambiguous,
@@ -68,7 +68,7 @@ fn write_summary(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Resu
         out,
         "{} rows, {} users in Omni: {}, {} unchanged",
         desired.rows,
-        observed.count(),
+        known.observed.count(),
         counted(&passed),
         unchanged
     )?;
@@ -316,7 +316,7 @@ impl<'a> PlanDoc<'a> {
     pub fn new(prepared: &'a Prepared, cost: Cost) -> Self {
         let Prepared {
             desired,
-            observed,
+            known,
             verdict,
             drift,
             problems,
@@ -326,7 +326,7 @@ impl<'a> PlanDoc<'a> {
         frozen.sort();
         Self {
             rows: desired.rows,
-            users: observed.count(),
+            users: known.observed.count(),
             unchanged: prepared.unchanged,
             unnamed: prepared.unnamed,
             counts: CountsDoc {

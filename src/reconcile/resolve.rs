@@ -38,8 +38,8 @@ pub(super) fn was_done(
         },
     };
     let is_hidden = || {
-        // Whom a doubtful listing does not show, or who shares their email, may be there all the same.
-        observed.doubt().is_some()
+        // Who was not looked for, or shares their email, may be there all the same.
+        !observed.shows_everybody()
             || matches!(observed.get(&intent.email), Some(Sighting::Several(_)))
     };
     if user.is_none() && is_hidden() {

@@ -1,34 +1,37 @@
 //! A run from its beginning to its end, with what lasts from one to the next.
 
-use super::answers::{self, Interim};
+use super::answers::Interim;
+use super::apply::{CHANGES, Work, apply};
+use super::observe::{Effect, Known};
 use super::outcome::{Applied, End, Held, RunError, RunOutcome};
-use super::prepare::{Prepared, Target, Whom, look};
+use super::prepare::{Look, Prepared, Scope, Seen, Target};
+use super::progress::Progress;
 use super::render::Cost;
 use super::resolve::{by_id, was_done};
-use super::{Change, Kind, Ledger, Memory, Outcome, Trigger, apply};
+use super::{Change, Kind, Ledger, Memory, Outcome, Trigger};
 use crate::desired::{Desired, Fingerprint, SourceError};
 use crate::journal::{
-    HeldRecord, HeldUser, Journal, JournalError, RosterNote, RunEnd, RunNumber, RunStart, RunState,
+    HeldRecord, HeldUser, Journal, JournalError, RosterNote, RunNumber, RunStart,
 };
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
-use crate::report::{Reporter, ReportsError};
-use crate::settings::{ApiKeys, Limit, Mode, Select, Settings, UpdateMethod};
+use crate::report::Reporter;
+use crate::settings::{ApiKeys, Limit, Mode, Prune, Select, Settings, UpdateMethod};
+use crate::user::Email;
 use chrono::Utc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
-
-/// How many runs back it is looked for what was reported before.
-const RECENT: usize = 100;
 
 /// Carries out runs, one after the other, and keeps what lasts from one to the next.
 #[derive(Debug)]
 pub struct Reconciler {
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     client: Arc<Client>,
-    journal: Journal,
-    reporter: Reporter,
+    pub(super) journal: Journal,
+    pub(super) reporter: Reporter,
     observed: Observer,
+    /// What the run before left of what it saw.
+    kept: Mutex<Option<Known>>,
 }
 
 /// Who hears that a roster was read and a listing answered.
@@ -40,11 +43,32 @@ impl std::fmt::Debug for Observer {
     }
 }
 
+/// How a run hears that it is to end before its end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// The program ends: between two requests.
+    pub now: CancellationToken,
+    /// The next run waits: what is being read is read to its end, one change at least is made, and then
+    /// it ends between two changes. So a roster that is replaced all the time comes into Omni too.
+    pub for_next: CancellationToken,
+}
+
+impl Stop {
+    /// One that only the program's end asks for.
+    #[must_use]
+    pub fn when(now: &CancellationToken) -> Self {
+        Self {
+            now: now.clone(),
+            for_next: CancellationToken::new(),
+        }
+    }
+}
+
 /// A run that has begun: its page in the journal is open.
 #[derive(Debug)]
 pub struct Run {
-    number: RunNumber,
-    outcome: RunOutcome,
+    pub(super) number: RunNumber,
+    pub(super) outcome: RunOutcome,
 }
 
 impl Reconciler {
@@ -66,6 +90,7 @@ impl Reconciler {
             journal,
             reporter,
             observed: Observer(Box::new(|| {})),
+            kept: Mutex::default(),
         })
     }
 
@@ -90,20 +115,19 @@ impl Reconciler {
         &self.journal
     }
 
-    /// One run over the roster of `source.path`, as far as `policy.mode` lets it. `known` is the
-    /// content that the watcher saw standing still. Between two changes it stops when `stop` is
-    /// cancelled.
+    /// One run over the roster of `source.path`, as far as `policy.mode` lets it. `content` is what the
+    /// watcher saw standing still.
     pub async fn run(
         &self,
         trigger: Trigger,
-        known: Option<Fingerprint>,
-        stop: &CancellationToken,
+        content: Option<Fingerprint>,
+        stop: &Stop,
     ) -> RunOutcome {
         let target = match self.settings.source.path() {
             Ok(path) => Target {
                 path: path.to_owned(),
                 is_source: true,
-                known,
+                known: content,
             },
             Err(error) => return self.failed(trigger, error.into()),
         };
@@ -111,17 +135,41 @@ impl Reconciler {
             Ok(run) => run,
             Err(error) => return self.failed(trigger, error),
         };
-        match self.prepare(&mut run, &target, stop).await {
-            Ok(prepared) if self.settings.policy.mode == Mode::Plan => {
-                run.outcome.end = End::PlanOnly;
-                self.finish(run, Some(&prepared)).await
-            }
-            Ok(prepared) => {
-                self.carry_out(&mut run, &prepared, stop, |_| {}).await;
-                self.finish(run, Some(&prepared)).await
-            }
-            Err(error) => self.abandon(run, error.into()).await,
+        let prepared = match self.prepare(&mut run, &target, stop).await {
+            Ok(prepared) => prepared,
+            Err(error) => return self.abandon(run, error.into()).await,
+        };
+        let mut effects = Vec::new();
+        if self.settings.policy.mode == Mode::Plan {
+            run.outcome.end = End::PlanOnly;
+        } else {
+            effects = self.carry_out(&mut run, &prepared, stop, |_| {}).await;
         }
+        let outcome = self.finish(run, Some(&prepared)).await;
+        self.keep(prepared.known, effects);
+        outcome
+    }
+
+    /// What the run before left, where it may be used: a due time and whoever asks by hand bring the
+    /// truth back.
+    fn kept(&self, trigger: Trigger) -> Option<Known> {
+        let kept = self.lock_kept().take();
+        kept.filter(|known| {
+            matches!(trigger, Trigger::File | Trigger::Approval)
+                && known.age() <= self.settings.max_age
+        })
+    }
+
+    fn keep(&self, mut known: Known, effects: Vec<(Change, Effect)>) {
+        for (change, effect) in effects {
+            let id = change.user_id().cloned();
+            known.take_in(change.email, id, effect);
+        }
+        *self.lock_kept() = Some(known.kept());
+    }
+
+    fn lock_kept(&self) -> MutexGuard<'_, Option<Known>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a run would do. Nothing is written, neither to Omni nor to the journal.
@@ -131,16 +179,40 @@ impl Reconciler {
     pub async fn plan(
         &self,
         target: &Target,
-        whom: Whom<'_>,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        let seen = self.look(target, whom, stop).await?;
+        let scope = match self.prunes(target) {
+            true => Scope::Everybody,
+            false => Scope::Named,
+        };
+        let seen = self.look(target, scope, None, stop).await?;
+        self.plan_of(seen, &self.settings).await
+    }
+
+    /// What a run would do with one user, whom two requests show. The guard counts everybody's changes:
+    /// of one user's it has nothing to say.
+    ///
+    /// # Errors
+    /// As [`Reconciler::plan`].
+    pub async fn plan_one(
+        &self,
+        target: &Target,
+        email: &Email,
+        stop: &CancellationToken,
+    ) -> Result<Prepared, RunError> {
+        let seen = self.look(target, Scope::One(email), None, stop).await?;
+        self.plan_of(seen, &without_guard(&self.settings)).await
+    }
+
+    async fn plan_of(&self, seen: Seen, settings: &Settings) -> Result<Prepared, RunError> {
         let memory = self.journal.memory(Utc::now()).await?;
         self.refuse_older(&seen.desired, &memory)?;
-        Ok(match whom {
-            Whom::Everybody => Prepared::new(seen, memory, &self.settings),
-            Whom::One(_) => Prepared::new(seen, memory, &without_guard(&self.settings)),
-        })
+        Ok(Prepared::new(seen, memory, settings))
+    }
+
+    /// Whether those count whom the roster does not name.
+    fn prunes(&self, target: &Target) -> bool {
+        target.is_source && self.settings.policy.prune != Prune::Never
     }
 
     /// Of a folder's files the newest counts; when that is taken away, the one before it is not the
@@ -161,11 +233,22 @@ impl Reconciler {
     async fn look(
         &self,
         target: &Target,
-        whom: Whom<'_>,
+        scope: Scope<'_>,
+        kept: Option<Known>,
         stop: &CancellationToken,
-    ) -> Result<super::Seen, RunError> {
+    ) -> Result<Seen, RunError> {
         self.client.begin(&self.keys(target).await?);
-        look(&self.client.reader(stop), &self.settings, target, whom).await
+        let progress = Progress::new(&self.client);
+        let look = Look {
+            reader: self.client.reader(stop),
+            settings: &self.settings,
+            target,
+            expect: &|more| progress.expect(more),
+        };
+        tokio::select! {
+            seen = look.look(scope, kept) => seen,
+            never = progress.tell_reading() => match never {},
+        }
     }
 
     /// The keys, once it is clear that there is a roster: what can be found out without a request
@@ -211,13 +294,32 @@ impl Reconciler {
         &self,
         run: &mut Run,
         target: &Target,
-        stop: &CancellationToken,
+        stop: &Stop,
     ) -> Result<Prepared, RunError> {
-        let seen = self.look(target, Whom::Everybody, stop).await?;
         let unknown = self.journal.unknown().await?;
-        let by_id = by_id(&seen.observed, &unknown);
+        // What became of a change that got no answer takes a look at whoever it was of.
+        let scope = || match self.prunes(target) || !unknown.is_empty() {
+            true => Scope::Everybody,
+            false => Scope::Named,
+        };
+        let kept = self.kept(run.outcome.trigger);
+        let was_kept = kept.is_some();
+        let mut seen = self.look(target, scope(), kept, &stop.now).await?;
+        if stop.for_next.is_cancelled() && !was_kept {
+            tracing::info!("the roster changed while Omni was read: it is read again");
+            let target = Target {
+                known: None,
+                ..target.clone()
+            };
+            let kept = seen.known.kept();
+            seen = self.look(&target, scope(), Some(kept), &stop.now).await?;
+        }
+        let Known {
+            schema, observed, ..
+        } = &seen.known;
+        let by_id = by_id(observed, &unknown);
         for change in &unknown {
-            if let Some(was_done) = was_done(change, &by_id, &seen.observed, &seen.schema) {
+            if let Some(was_done) = was_done(change, &by_id, observed, schema) {
                 self.journal
                     .resolve(change.id, was_done, Utc::now())
                     .await?;
@@ -243,7 +345,7 @@ impl Reconciler {
     async fn note(&self, run: RunNumber, prepared: &Prepared) -> Result<(), JournalError> {
         let Prepared {
             desired,
-            observed,
+            known,
             verdict,
             ..
         } = prepared;
@@ -252,8 +354,7 @@ impl Reconciler {
             .note_roster(RosterNote {
                 now: Utc::now(),
                 desired,
-                observed,
-                is_whole: observed.doubt().is_none(),
+                observed: &known.observed,
                 is_accepted: desired.rejected.is_empty() && !doubted,
             })
             .await?;
@@ -280,119 +381,61 @@ impl Reconciler {
         }
     }
 
-    /// Carries out what passed the guard, and tells of it. `told` hears of each change as it ends.
+    /// Carries out what passed the guard, and tells of it. `told` hears of each change as it ends. Says
+    /// what was done to whom.
     pub async fn carry_out(
         &self,
         run: &mut Run,
         prepared: &Prepared,
-        stop: &CancellationToken,
+        stop: &Stop,
         mut told: impl FnMut(&Applied) + Send,
-    ) {
-        let writer = self.client.writer(stop);
+    ) -> Vec<(Change, Effect)> {
+        let sending = stop.now.child_token();
+        let one_is_done = CancellationToken::new();
         let ledger = Ledger::new(&self.journal, run.number, &prepared.memory);
-        let most = self.settings.omni.max_in_flight;
         let interim = Interim::new(&self.reporter, prepared, run.outcome.started);
+        let progress = Progress::new(&self.client);
+        self.say_cost(prepared, &progress);
         let heard = |applied: &Applied| {
             told(applied);
             interim.hear(applied);
+            progress.step();
+            if applied.outcome == Outcome::Done {
+                one_is_done.cancel();
+            }
+        };
+        let make_way = async {
+            stop.for_next.cancelled().await;
+            one_is_done.cancelled().await;
+            sending.cancel();
+            std::future::pending().await
+        };
+        let work = Work {
+            writer: self.client.writer(&sending),
+            prepared,
+            ledger: &ledger,
+            max_in_flight: self.settings.omni.max_in_flight,
         };
         let report = tokio::select! {
-            report = apply(&writer, &prepared.verdict, &prepared.schema, &ledger, most, heard) => report,
+            report = apply(&work, heard) => report,
             never = interim.write_each_minute() => match never {},
+            never = progress.tell_changes(prepared.verdict.passed().len()) => match never {},
+            never = make_way => never,
         };
         run.outcome.applied.extend(report.applied);
         run.outcome.end = report.cut_short.map_or(End::Complete, End::from);
+        report.effects
     }
 
-    /// Ends a run that does not come to its changes.
-    pub async fn abandon(&self, mut run: Run, end: End) -> RunOutcome {
-        run.outcome.end = end;
-        self.finish(run, None).await
-    }
-
-    /// Ends a run: it is told to the journal and to whoever dropped the roster.
-    pub async fn finish(&self, mut run: Run, prepared: Option<&Prepared>) -> RunOutcome {
-        self.count(&mut run.outcome);
-        if let Err(error) = self.answer(prepared, &run.outcome).await {
-            run.outcome.warnings.push(error.to_string());
+    /// Says in the log how much there is to do, before it is done.
+    fn say_cost(&self, prepared: &Prepared, progress: &Progress<'_>) {
+        let Cost { requests, time } = self.cost(prepared);
+        progress.expect(requests);
+        let changes = prepared.verdict.passed().len();
+        if changes > 0 {
+            let seconds = time.as_secs_f64().round();
+            tracing::info!(target: CHANGES, changes, requests, seconds, "changing Omni");
         }
-        if let Err(error) = self.close(&run, prepared).await {
-            run.outcome.end = End::Failed(error.into());
-        }
-        run.outcome
-    }
-
-    /// Tells whoever dropped the roster what became of each row.
-    async fn answer(
-        &self,
-        prepared: Option<&Prepared>,
-        outcome: &RunOutcome,
-    ) -> Result<(), ReportsError> {
-        let Some((report, name)) = answers::answer(prepared, outcome) else {
-            return Ok(());
-        };
-        let before = match prepared {
-            Some(prepared) => self.told_before(prepared.desired.fingerprint).await,
-            None => None,
-        };
-        let is_final =
-            !matches!(outcome.end, End::Stopped) && (outcome.is_success() || prepared.is_none());
-        self.reporter
-            .write_last(report, name, before, outcome.started, is_final)
-            .await
-    }
-
-    /// The name of a content, if a run over it has come to its end before.
-    async fn told_before(&self, content: Fingerprint) -> Option<String> {
-        let runs = self.journal.runs(RECENT).await.unwrap_or_default();
-        let told = runs.iter().any(|run| match &run.state {
-            RunState::Ended(end) => {
-                end.fingerprint == Some(content)
-                    && run.start.is_source
-                    && ["converged", "partial", "held"].contains(&end.outcome.as_str())
-            }
-            RunState::Open | RunState::Interrupted => false,
-        });
-        told.then(|| answers::name(content))
-    }
-
-    async fn close(&self, run: &Run, prepared: Option<&Prepared>) -> Result<(), JournalError> {
-        let saw_all = |prepared: &&Prepared| {
-            let Prepared {
-                desired,
-                observed,
-                withheld,
-                ..
-            } = prepared;
-            desired.is_source
-                && desired.rejected.is_empty()
-                && observed.doubt().is_none()
-                && withheld.is_empty()
-        };
-        if let Some(prepared) = prepared.filter(saw_all) {
-            self.end_quarantines(prepared).await?;
-        }
-        self.journal
-            .finish(run.number, &run_end(&run.outcome))
-            .await?;
-        self.journal
-            .prune_old(Utc::now(), self.settings.state.retain)
-            .await
-    }
-
-    /// Whoever needs nothing any more is out of quarantine.
-    async fn end_quarantines(&self, prepared: &Prepared) -> Result<(), JournalError> {
-        let needed: std::collections::HashSet<_> =
-            prepared.verdict.all().map(|change| &change.email).collect();
-        let over = prepared
-            .memory
-            .quarantined
-            .keys()
-            .filter(|email| !needed.contains(email));
-        let clears: Vec<_> = over
-            .map(|email| self.journal.quarantine_clear(email))
-            .collect();
-        futures_util::future::try_join_all(clears).await.map(drop)
     }
 
     fn start(&self, trigger: Trigger) -> RunOutcome {
@@ -420,7 +463,7 @@ impl Reconciler {
         outcome
     }
 
-    fn count(&self, outcome: &mut RunOutcome) {
+    pub(super) fn count(&self, outcome: &mut RunOutcome) {
         outcome.took = (Utc::now() - outcome.started).to_std().unwrap_or_default();
         outcome.requests = self.client.requests_sent() - outcome.requests;
     }
@@ -434,7 +477,6 @@ impl Run {
     }
 }
 
-/// The guard counts everybody's changes: of one user's it has nothing to say.
 fn without_guard(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     settings.policy.max_removals = Limit::Count(u64::MAX);
@@ -456,28 +498,6 @@ fn held_record((held, changes): &(Held, Vec<Change>)) -> HeldRecord {
         rule: held.rule.into(),
         why: held.why.clone(),
         users: users.collect(),
-    }
-}
-
-fn run_end(outcome: &RunOutcome) -> RunEnd {
-    let roster = outcome.roster.as_ref();
-    let count = |number: usize| number as u64;
-    RunEnd {
-        ended: Utc::now(),
-        outcome: outcome.as_str().into(),
-        fingerprint: roster.map(|roster| roster.fingerprint),
-        rows: roster.map(|roster| roster.rows),
-        users: outcome.users.map(count),
-        needed: outcome.drift,
-        done: count(outcome.count(Outcome::Done)),
-        failed: count(outcome.count(Outcome::Failed) + outcome.count(Outcome::NotKept)),
-        held: count(outcome.held.iter().map(|held| held.count).sum()),
-        bad_rows: roster.map_or(0, |roster| count(roster.bad_rows.len())),
-        requests: outcome.requests,
-        detail: match &outcome.end {
-            End::Failed(error) => error.to_string(),
-            End::Complete | End::PlanOnly | End::Stopped => String::new(),
-        },
     }
 }
 

@@ -47,18 +47,8 @@ impl Settings {
 
 /// The settings that are written, differ from their defaults, and have no effect in this version.
 fn not_in_effect(raw: &RawSettings) -> Vec<&'static str> {
-    let RawSettings {
-        observe,
-        serve,
-        notify,
-        ..
-    } = raw;
-    let default = RawSettings::default();
+    let RawSettings { serve, notify, .. } = raw;
     let written = [
-        (
-            "observe.max_age",
-            observe.max_age != default.observe.max_age,
-        ),
         ("serve.hosts", !serve.hosts.0.is_empty()),
         ("serve.admin_token_file", !serve.admin_token_file.is_empty()),
         (

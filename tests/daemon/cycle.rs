@@ -3,7 +3,7 @@
 use omni_user_sync::daemon::{Cycle, Inputs, Runner, Status};
 use omni_user_sync::desired::Fingerprint;
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::reconcile::{End, Roster, RunError, RunOutcome, Trigger};
+use omni_user_sync::reconcile::{End, Roster, RunError, RunOutcome, Stop, Trigger};
 use omni_user_sync::settings::SettingsError;
 use omni_user_sync::trigger::Wake;
 use std::collections::VecDeque;
@@ -49,11 +49,15 @@ impl Runner for Scripted {
         &mut self,
         trigger: Trigger,
         known: Option<Fingerprint>,
-        stop: &CancellationToken,
+        stop: &Stop,
     ) -> RunOutcome {
         let act = self.script.pop_front().unwrap_or(QUICK);
         let _ = self.started.send((trigger, known, Instant::now()));
-        let stopped = stop.run_until_cancelled(sleep(act.takes)).await.is_none();
+        let stopped = tokio::select! {
+            () = sleep(act.takes) => false,
+            () = stop.now.cancelled() => true,
+            () = stop.for_next.cancelled() => true,
+        };
         outcome(trigger, act, stopped)
     }
 }

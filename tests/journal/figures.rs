@@ -32,7 +32,6 @@ async fn note(journal: &Journal, (desired, observed): &(Desired, Observed)) {
         now: at(0),
         desired,
         observed,
-        is_whole: true,
         is_accepted: true,
     };
     journal.note_roster(note).await.expect("written");

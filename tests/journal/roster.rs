@@ -11,7 +11,6 @@ async fn note(journal: &Journal, seconds: i64, desired: &Desired, observed: &Obs
         now: at(seconds),
         desired,
         observed,
-        is_whole: true,
         is_accepted: true,
     };
     journal.note_roster(note).await.expect("written");
@@ -137,7 +136,6 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
         now: at(3),
         desired: &without_bob,
         observed: &everybody,
-        is_whole: true,
         is_accepted: false,
     };
     journal.note_roster(unaccepted).await.expect("written");
@@ -149,8 +147,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
 
     let nobody = omni(&[]);
     let not_whole = RosterNote {
-        observed: &nobody,
-        is_whole: false,
+        observed: &Observed::of_some([], 2),
         is_accepted: true,
         ..unaccepted
     };
@@ -229,7 +226,6 @@ async fn the_last_accepted_roster_is_remembered() {
         now: at(2),
         desired: &second,
         observed: &omni(&["ann"]),
-        is_whole: true,
         is_accepted: false,
     };
     journal.note_roster(not_accepted).await.expect("written");

@@ -6,7 +6,7 @@
 use omni_user_sync::journal::{Access, Journal, StateLock};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::reconcile::{
-    Applied, Outcome, Prepared, Reconciler, RunError, RunOutcome, Target, Trigger, Whom,
+    Applied, Outcome, Prepared, Reconciler, RunError, RunOutcome, Stop, Target, Trigger,
 };
 use omni_user_sync::sandbox::{Options, Org, Request, Sandbox};
 use omni_user_sync::settings::{self, Environment, Settings};
@@ -148,21 +148,21 @@ impl World {
         let settings = Arc::new(self.settings());
         let reconciler = Reconciler::new(settings, self.metrics.clone(), self.journal());
         reconciler?
-            .plan(&self.target(), Whom::Everybody, &CancellationToken::new())
+            .plan(&self.target(), &CancellationToken::new())
             .await
     }
 
     /// One run, as the daemon does it.
     pub async fn run(&self) -> RunOutcome {
         self.reconciler()
-            .run(Trigger::Schedule, None, &CancellationToken::new())
+            .run(Trigger::Schedule, None, &Stop::default())
             .await
     }
 
     /// One run, as `apply` does it.
     pub async fn apply(&self) -> RunOutcome {
         self.reconciler()
-            .run(Trigger::Command, None, &CancellationToken::new())
+            .run(Trigger::Command, None, &Stop::default())
             .await
     }
 

@@ -1,0 +1,102 @@
+//! The listing: all users, page by page.
+//!
+//! It goes by what came back, never by what was asked for. Paging by offset can skip or repeat users
+//! while others come and go, so repeats are dropped by id, and what does not add up is said.
+
+use super::{Observed, OmniError, Page, Reader};
+use crate::user::{ObservedUser, UserId};
+use futures_util::stream::{self, StreamExt};
+use std::collections::HashSet;
+
+/// Lists all users.
+///
+/// # Errors
+/// When a page can't be had: what was listed before is then of no use.
+pub async fn list(reader: &Reader) -> Result<Observed, OmniError> {
+    list_from(reader, reader.page(1).await?).await
+}
+
+/// Lists all users, the first page of whom is there already. While pages are as long as the first
+/// one, it is known where the next ones begin, and several are asked for at once.
+///
+/// # Errors
+/// As [`list`].
+pub async fn list_from(reader: &Reader, first: Page) -> Result<Observed, OmniError> {
+    let (length, total) = (first.len() as u64, first.total);
+    let mut tally = Tally::default();
+    let mut more = tally.take(first);
+    if more {
+        let starts = (1 + length..=total).step_by(usize::try_from(length).unwrap_or(usize::MAX));
+        let mut pages = stream::iter(starts)
+            .map(|start| reader.page(start))
+            .buffered(reader.at_once());
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            let is_whole = page.len() as u64 == length;
+            more = tally.take(page);
+            if !more || !is_whole {
+                break;
+            }
+        }
+    }
+    // A page that was shorter than the first one, or users who have come meanwhile.
+    while more {
+        more = tally.take(reader.page(tally.received + 1).await?);
+    }
+    Ok(tally.finish())
+}
+
+#[derive(Default)]
+struct Tally {
+    users: Vec<ObservedUser>,
+    ids: HashSet<UserId>,
+    others: HashSet<String>,
+    received: u64,
+    total: u64,
+    doubt: Option<String>,
+}
+
+impl Tally {
+    /// Takes a page; says whether there is another one.
+    fn take(&mut self, page: Page) -> bool {
+        let known = self.ids.len() + self.others.len();
+        let (length, total) = (page.len() as u64, page.total);
+        // Who comes stands at the end, and is read there. Who goes makes others move up, out of sight.
+        if total < self.total {
+            self.doubt("users went while they were listed");
+        }
+        self.total = total;
+        self.received += length;
+        for user in page.users {
+            if self.ids.insert(user.id.clone()) {
+                self.users.push(user);
+            }
+        }
+        self.others.extend(page.others);
+        let new = self.ids.len() + self.others.len() - known;
+        if (new as u64) < length {
+            self.doubt("a user was listed twice");
+        }
+        // A page with nobody new on it brings us no nearer to the end, whatever the total says.
+        new > 0 && self.received < total
+    }
+
+    fn doubt(&mut self, why: &str) {
+        self.doubt.get_or_insert_with(|| why.to_owned());
+    }
+
+    fn finish(mut self) -> Observed {
+        let listed = (self.ids.len() + self.others.len()) as u64;
+        if self.total != listed {
+            let total = self.total;
+            self.doubt(&format!(
+                "{listed} users were listed, and Omni says that there are {total}"
+            ));
+        }
+        let observed = Observed::new(self.users, self.others.len());
+        match self.doubt {
+            Some(doubt) => observed.with_doubt(doubt),
+            None => observed,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What turned out to be other than was thought, mended in the same run.
+
+use super::ending::{Ending, Instead};
+use super::worker::Worker;
+use super::{Change, Ended};
+use crate::desired::Want;
+use crate::omni::{self, Found, Observed, OmniError, Sighting};
+use crate::reconcile::Outcome;
+use crate::reconcile::observe::Effect;
+use crate::reconcile::plan::{Action, FieldChange, differences};
+use crate::user::{Email, ObservedUser, UserSpec};
+
+impl Worker<'_> {
+    /// Does what is needed after a change that ended so, if anything is.
+    pub(super) async fn mend(&self, change: &Change, mut ending: Ending) -> Ended {
+        match (ending.instead.take(), self.spec_of(change)) {
+            (Some(Instead::Update(user, why)), Some(spec)) if self.updates_are_free() => {
+                self.update_instead(change, spec, &user, why).await
+            }
+            (Some(Instead::Create), Some(spec)) if spec.display_name.is_some() => {
+                let create = change.with(Action::Create(spec.clone()));
+                self.recorded(&create).await.of(&create)
+            }
+            (Some(Instead::Remove(user)), _) => {
+                let user = user.into();
+                let remove = change.with(match change.action {
+                    Action::Deactivate(_) => Action::Deactivate(user),
+                    _ => Action::Delete(user),
+                });
+                self.recorded(&remove).await.of(&remove)
+            }
+            _ => ending.of(change),
+        }
+    }
+
+    /// What the roster wants of the user of a change.
+    fn spec_of(&self, change: &Change) -> Option<&UserSpec> {
+        match &self.work.prepared.desired.users.get(&change.email)?.want {
+            Want::Upsert(spec) => Some(spec),
+            Want::Delete | Want::Deactivate => None,
+        }
+    }
+
+    /// An update of its own, with its own lines in the ledger. It clears nothing: clears are for the
+    /// guard to count, and this update has not been before it.
+    async fn update_instead(
+        &self,
+        change: &Change,
+        spec: &UserSpec,
+        user: &ObservedUser,
+        why: &str,
+    ) -> Ended {
+        let (clears, sets): (Vec<_>, Vec<_>) = differences(spec, user, self.schema())
+            .into_iter()
+            .partition(FieldChange::is_clear);
+        let is_empty = sets.is_empty();
+        let update = change.with(Action::Update(user.clone().into(), sets));
+        let mut ending = match is_empty {
+            true => Ending::done(Effect::Is(user.clone().into())),
+            false => self.recorded(&update).await,
+        };
+        let left = match (clears.is_empty(), user.active) {
+            (false, _) => {
+                Some("some of their values are to be cleared, which is left to the next run")
+            }
+            (true, false) => Some("they are inactive, which is left to the next run"),
+            (true, true) => None,
+        };
+        if ending.outcome == Outcome::Done {
+            let effect = ending.effect.take();
+            ending = match left {
+                Some(left) => Ending::new(Outcome::Failed, format!("{why}; {left}")),
+                None => Ending::new(Outcome::Done, format!("{why}, and are as the roster says")),
+            };
+            ending.effect = effect;
+        }
+        ending.of(&update)
+    }
+
+    /// Who has the email of somebody who was to be made.
+    pub(super) async fn who_exists(&self, email: &Email) -> Result<Ending, OmniError> {
+        let exists = |user| {
+            let instead = Instead::Update(user, "they existed already");
+            Ending::stale("they exist already (409); the next run sees to it", instead)
+        };
+        Ok(match self.find(email).await? {
+            Some(user) => exists(user),
+            None => Ending {
+                refused: true,
+                ..Ending::new(
+                    Outcome::Failed,
+                    "Omni says that this user exists already (409) and shows nobody with this email; \
+                     ask Omni's support who has it",
+                )
+            },
+        })
+    }
+
+    /// What to do about somebody who is gone by an id that was kept: they may have been made again.
+    pub(super) async fn who_is_it(&self, change: &Change) -> Result<Ending, OmniError> {
+        let now = self.find(&change.email).await?;
+        Ok(match (&change.action, now) {
+            (Action::Create(_), _) => Ending::vanished(),
+            (Action::Update(..), Some(user)) => {
+                let instead = Instead::Update(user, "they were made again since");
+                Ending::stale("has another id by now", instead)
+            }
+            (Action::Update(..), None) => Ending {
+                instead: Some(Instead::Create),
+                ..Ending::vanished()
+            },
+            (Action::Delete(_) | Action::Deactivate(_), None) => Ending::gone(),
+            (Action::Delete(_) | Action::Deactivate(_), Some(user)) if change.place.is_some() => {
+                Ending::stale("has another id by now", Instead::Remove(user))
+            }
+            // Nobody asked for the removal of this one by name.
+            (Action::Delete(_) | Action::Deactivate(_), Some(user)) => {
+                let again = "was gone already; somebody has made them again since";
+                Ending::new(Outcome::Done, again).with(Effect::Is(user))
+            }
+        })
+    }
+
+    /// Looks a user up by email. Where that shows nobody, though Omni's filter may mind case and not
+    /// everybody was listed just now, it lists everybody, once.
+    async fn find(&self, email: &Email) -> Result<Option<Box<ObservedUser>>, OmniError> {
+        match self.reader().find(email).await? {
+            Found::One(user) => return Ok(Some(user)),
+            Found::Several(count) => return Err(OmniError::Ambiguous { count }),
+            Found::Unclear => return Err(OmniError::Unclear),
+            Found::Nobody if !self.may_be_overlooked() => return Ok(None),
+            Found::Nobody => {}
+        }
+        match self.everybody().await?.get(email) {
+            Some(Sighting::One(user)) => Ok(Some(user.as_ref().clone().into())),
+            Some(Sighting::Several(count)) => Err(OmniError::Ambiguous { count: *count }),
+            None => Ok(None),
+        }
+    }
+
+    async fn everybody(&self) -> Result<&Observed, OmniError> {
+        self.everybody
+            .get_or_try_init(|| omni::list(self.reader()))
+            .await
+    }
+
+    /// The answer to an update may show more than what was asked for: since Omni was read, somebody
+    /// else has changed what the roster names too.
+    pub(super) fn drifted(&self, change: &Change, ending: Ending) -> Ending {
+        let (Outcome::Done, Some(Effect::Is(now)), Action::Update(..), Some(spec), true) = (
+            ending.outcome,
+            &ending.effect,
+            &change.action,
+            self.spec_of(change),
+            self.is_kept(),
+        ) else {
+            return ending;
+        };
+        if differences(spec, now, self.schema()).is_empty() {
+            return ending;
+        }
+        let why = "they had been changed since Omni was read";
+        let instead = Some(Instead::Update(now.clone(), why));
+        Ending { instead, ..ending }
+    }
+}

@@ -1,0 +1,316 @@
+//! One change, from its line in the ledger to what became of it.
+
+use super::ending::Ending;
+use super::{Change, Ended, Work};
+use crate::omni::{Edit, Found, Observed, OmniError, Reader, backoff};
+use crate::reconcile::observe::Effect;
+use crate::reconcile::plan::{Action, edit_of};
+use crate::reconcile::{Kind, Outcome, RunError};
+use crate::user::{ObservedUser, Schema, UserSpec};
+use std::sync::OnceLock;
+use tokio::sync::OnceCell;
+
+/// How often a write is sent at most, where each answer is lost.
+const ATTEMPTS: u32 = 6;
+
+pub(super) struct Worker<'a> {
+    pub(super) work: &'a Work<'a>,
+    /// All users, once that was needed.
+    pub(super) everybody: OnceCell<Observed>,
+    /// Why nothing more is to be sent; set once.
+    end: OnceLock<RunError>,
+}
+
+/// What to do after a look at a user whose write got no answer.
+enum After {
+    Settled(Ending),
+    SendAgain,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(work: &'a Work<'a>) -> Self {
+        Self {
+            work,
+            everybody: OnceCell::new(),
+            end: OnceLock::new(),
+        }
+    }
+
+    pub(super) async fn carry_out(&self, change: &Change) -> Ended {
+        if self.end.get().is_some() {
+            return Ending::new(Outcome::Unsent, "not sent: the run ended before").of(change);
+        }
+        let ending = self.recorded(change).await;
+        self.mend(change, ending).await
+    }
+
+    pub(super) fn cut_short(self) -> Option<RunError> {
+        self.end.into_inner()
+    }
+
+    pub(super) fn schema(&self) -> &Schema {
+        &self.work.prepared.known.schema
+    }
+
+    pub(super) fn reader(&self) -> &Reader {
+        self.work.writer.reader()
+    }
+
+    /// Whether what was planned from was left by an earlier run.
+    pub(super) fn is_kept(&self) -> bool {
+        self.work.prepared.known.is_kept()
+    }
+
+    /// Whether somebody may be there who was not seen.
+    pub(super) fn may_be_overlooked(&self) -> bool {
+        self.is_kept() || !self.work.prepared.known.observed.shows_everybody()
+    }
+
+    /// Whether a user who turns out to exist may be updated.
+    pub(super) fn updates_are_free(&self) -> bool {
+        self.work.prepared.verdict.updates_are_free()
+    }
+
+    /// Between two lines in the ledger, the change.
+    pub(super) async fn recorded(&self, change: &Change) -> Ending {
+        let id = match self.work.ledger.intend(change).await {
+            Ok(id) => id,
+            Err(error) => {
+                let ending = Ending::new(Outcome::Unsent, format!("not sent: {error}"));
+                self.end_run(error.into());
+                return ending;
+            }
+        };
+        let ending = self.verified(change).await;
+        if ending.known {
+            let Ending {
+                outcome,
+                detail,
+                refused,
+                ..
+            } = &ending;
+            let settled = self
+                .work
+                .ledger
+                .settle(id, change, *outcome, detail, *refused)
+                .await;
+            settled.unwrap_or_else(|error| self.end_run(error.into()));
+        }
+        ending
+    }
+
+    /// A change that was done before and is asked for again is looked at once it is done: it may be
+    /// one that Omni accepts and does not keep.
+    async fn verified(&self, change: &Change) -> Ending {
+        let ending = self.settle(change).await;
+        if ending.outcome != Outcome::Done || !self.work.ledger.is_back(change) {
+            return ending;
+        }
+        let reader = self.reader();
+        let now = match change.user_id() {
+            Some(id) => reader.get(id).await,
+            None => reader.find(&change.email).await.map(|found| match found {
+                Found::One(user) => Some(*user),
+                Found::Nobody | Found::Several(_) | Found::Unclear => None,
+            }),
+        };
+        match (&change.action, now) {
+            (_, Err(_)) | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => ending,
+            (Action::Delete(_), Ok(Some(user))) => {
+                not_kept_of("the user is still there").with(Effect::Is(user.into()))
+            }
+            (Action::Create(_) | Action::Update(..), Ok(None)) => {
+                not_kept_of("the user is not there").with(Effect::Unsure)
+            }
+            (Action::Deactivate(_), Ok(Some(user))) => self.compare(&inactive(), user),
+            (Action::Update(_, fields), Ok(Some(user))) => self.compare(&edit_of(fields), user),
+            (Action::Create(spec), Ok(Some(user))) => self.compare(&wish(spec), user),
+        }
+    }
+
+    /// Whoever comes second says the same.
+    fn end_run(&self, error: RunError) {
+        let _ = self.end.set(error);
+    }
+
+    /// Sends a change until its outcome is known.
+    async fn settle(&self, change: &Change) -> Ending {
+        let mut losses = 0;
+        loop {
+            let failure = match self.send(change).await {
+                Ok(ending) => return ending,
+                Err(OmniError::Lost(failure)) => failure,
+                Err(error) => return self.conclude(error),
+            };
+            losses += 1;
+            tracing::info!(
+                user = %change.email, kind = %change.kind(), failure = failure.without_detail(),
+                "the answer to a change was lost; the user is looked up"
+            );
+            match self.look_after_loss(change, losses).await {
+                Ok(After::Settled(ending)) => return ending,
+                Ok(After::SendAgain) if losses < ATTEMPTS => {}
+                Ok(After::SendAgain) => {
+                    return self.conclude(OmniError::Unavailable {
+                        attempts: losses,
+                        failure,
+                    });
+                }
+                Err(error) => {
+                    let ending = Ending::unknown(&error);
+                    self.conclude(error);
+                    return ending;
+                }
+            }
+        }
+    }
+
+    /// An error that ends a change, which was not done, and perhaps the run.
+    fn conclude(&self, error: OmniError) -> Ending {
+        let failed = Ending::failed(&error);
+        if !error.ends_run() {
+            return failed;
+        }
+        self.end_run(error.into());
+        Ending {
+            outcome: Outcome::Unsent,
+            effect: None,
+            ..failed
+        }
+    }
+
+    async fn send(&self, change: &Change) -> Result<Ending, OmniError> {
+        let writer = &self.work.writer;
+        let sent = match &change.action {
+            Action::Delete(user) => {
+                let sent = writer.delete(&user.id).await;
+                sent.map(|()| Ending::done(Effect::Gone))
+            }
+            Action::Deactivate(user) => self.edit(user, &inactive()).await,
+            Action::Update(user, fields) => self.edit(user, &edit_of(fields)).await,
+            Action::Create(spec) => match writer.create(&change.email, spec).await {
+                Ok(Some(user)) => Ok(self.compare(&wish(spec), user)),
+                // Their id is not known.
+                Ok(None) => Ok(Ending::done(Effect::Unsure)),
+                Err(error) => Err(error),
+            },
+        };
+        match (sent, change.kind()) {
+            (Err(OmniError::Conflict { .. }), Kind::Create) => self.who_exists(&change.email).await,
+            (Err(OmniError::NotFound { .. }), _) if self.is_kept() => self.who_is_it(change).await,
+            (Err(OmniError::NotFound { .. }), Kind::Delete | Kind::Deactivate) => {
+                Ok(Ending::gone())
+            }
+            (sent, _) => sent.map(|ending| self.drifted(change, ending)),
+        }
+    }
+
+    async fn edit(&self, user: &ObservedUser, edit: &Edit) -> Result<Ending, OmniError> {
+        let answer = self.work.writer.update(&user.id, edit, self.schema());
+        Ok(match answer.await? {
+            Some(now) => self.compare(edit, now),
+            // An empty answer says nothing.
+            None => Ending::done(Effect::Is(edit.applied_to(user).into())),
+        })
+    }
+
+    /// Looks up a user whose write got no answer: by id, where they have one, since a look-up by email
+    /// may miss somebody whose address is spelt in another case.
+    async fn look_after_loss(&self, change: &Change, losses: u32) -> Result<After, OmniError> {
+        let reader = self.reader();
+        reader.rest(backoff(losses)).await?;
+        let found = match change.user_id() {
+            Some(id) => reader.get(id).await?,
+            None => match reader.find(&change.email).await? {
+                Found::One(user) => Some(*user),
+                Found::Several(count) => return Err(OmniError::Ambiguous { count }),
+                // If they are there after all, Omni says so when they are made again (409).
+                Found::Nobody | Found::Unclear => None,
+            },
+        };
+        Ok(match (&change.action, found) {
+            (Action::Create(_), None) => After::SendAgain,
+            (Action::Create(spec), Some(user)) => self.reached(&wish(spec), user),
+            (Action::Delete(_) | Action::Deactivate(_), None) => {
+                After::Settled(Ending::done(Effect::Gone))
+            }
+            (Action::Delete(_), Some(_)) => After::SendAgain,
+            (Action::Deactivate(_), Some(user)) => self.reached(&inactive(), user),
+            (Action::Update(..), None) => After::Settled(Ending::vanished()),
+            (Action::Update(_, fields), Some(user)) => self.reached(&edit_of(fields), user),
+        })
+    }
+
+    fn reached(&self, edit: &Edit, user: ObservedUser) -> After {
+        if self.not_kept(edit, &user).is_empty() {
+            After::Settled(Ending::done(Effect::Is(user.into())))
+        } else {
+            After::SendAgain
+        }
+    }
+
+    /// Compares what a user is now with what was asked.
+    fn compare(&self, edit: &Edit, now: ObservedUser) -> Ending {
+        let not_kept = self.not_kept(edit, &now).join(", ");
+        let outcome = match not_kept.as_str() {
+            "" => Ending::new(Outcome::Done, ""),
+            fields => not_kept_of(fields),
+        };
+        outcome.with(Effect::Is(now.into()))
+    }
+
+    /// The fields that are not as asked for.
+    fn not_kept(&self, edit: &Edit, user: &ObservedUser) -> Vec<String> {
+        let Edit {
+            display_name,
+            active,
+            attributes,
+        } = edit;
+        let mut fields = Vec::new();
+        if display_name
+            .as_ref()
+            .is_some_and(|name| *name != user.display_name)
+        {
+            fields.push("display_name".to_owned());
+        }
+        if active.is_some_and(|active| active != user.active) {
+            fields.push("active".to_owned());
+        }
+        for (name, wanted) in attributes {
+            if !self
+                .schema()
+                .converged(name, wanted.as_ref(), user.attribute(name))
+            {
+                fields.push(name.to_string());
+            }
+        }
+        fields
+    }
+}
+
+fn not_kept_of(what: &str) -> Ending {
+    Ending::new(
+        Outcome::NotKept,
+        format!("Omni accepted this and did not keep: {what}"),
+    )
+}
+
+fn inactive() -> Edit {
+    Edit {
+        active: Some(false),
+        ..Edit::default()
+    }
+}
+
+/// What a user that was made should look like.
+fn wish(spec: &UserSpec) -> Edit {
+    let UserSpec {
+        display_name,
+        attributes,
+    } = spec.clone();
+    Edit {
+        display_name,
+        active: None,
+        attributes,
+    }
+}
