@@ -37,10 +37,16 @@ impl World {
             60 => 10_000,
             said => said,
         };
-        let options = Options {
+        Self::as_told(Options {
             requests_per_minute: limit,
             ..options
-        };
+        })
+        .await
+    }
+
+    /// A world whose stand-in has just this limit, and which uses all of it.
+    pub async fn as_told(options: Options) -> Self {
+        let limit = options.requests_per_minute;
         let sandbox = Sandbox::start(options).await.expect("the stand-in starts");
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
