@@ -1,0 +1,97 @@
+//! How long it takes from a finished roster to the first write: the daemon as it is deployed, with a
+//! roster of 10,000 rows. `cargo bench --bench latency`; what was measured stands in
+//! `benches/README.md`.
+//!
+//! It fails where the median is more than 150 ms above `source.settle`.
+
+#![allow(clippy::print_stdout)] // its output is the table
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use omni_user_sync::sandbox::Options;
+use std::fmt::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::World;
+
+const SETTLE: Duration = Duration::from_secs(2);
+const ALLOWED: Duration = Duration::from_millis(150);
+const ROUNDS: usize = 9;
+const USERS: usize = 10_000;
+
+/// The daemon, killed at the end.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(world: &World) -> Daemon {
+    let child = Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
+        .arg("run")
+        .env_clear()
+        .envs(world.variables())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    Daemon(child.expect("the daemon starts"))
+}
+
+/// A roster that appears whole; when it did.
+fn drop_roster(world: &World, round: usize) -> Instant {
+    let mut text = "email,display_name\n".to_owned();
+    for number in 1..USERS {
+        writeln!(text, "user{number:04}@example.com,").expect("memory");
+    }
+    writeln!(text, "user{USERS:04}@example.com,Name {round}").expect("memory");
+    let beside = world.folder.path().join("users.csv.part");
+    std::fs::write(&beside, text).expect("written");
+    std::fs::rename(&beside, world.roster_path()).expect("renamed");
+    Instant::now()
+}
+
+/// Waits until so many writes have come; when that was.
+async fn writes(world: &World, count: usize) -> Instant {
+    let since = Instant::now();
+    while world.org().writes().len() < count {
+        assert!(since.elapsed() < Duration::from_secs(120), "no write");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Instant::now()
+}
+
+#[tokio::main]
+async fn main() {
+    let options = Options {
+        users: USERS,
+        requests_per_minute: 1_000_000,
+        ..Options::default()
+    };
+    let settle = humantime::format_duration(SETTLE).to_string();
+    let world = World::with(options)
+        .await
+        .set("source.settle", &settle)
+        .set("serve.listen", "");
+    drop_roster(&world, 0);
+    let _daemon = start(&world);
+    writes(&world, 1).await;
+    let mut over = Vec::new();
+    for round in 1..=ROUNDS {
+        // The run before is over, and its report is written.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.org().clear_requests();
+        let dropped = drop_roster(&world, round);
+        let first = writes(&world, 1).await;
+        over.push((first - dropped).saturating_sub(SETTLE));
+        assert_eq!(world.org().requests().len(), 1, "one changed row, one request");
+    }
+    over.sort();
+    let (median, most) = (over[ROUNDS / 2], over[ROUNDS - 1]);
+    println!("| rows | rounds | settle | above it, median | at most |\n| --- | --- | --- | --- | --- |");
+    println!("| {USERS} | {ROUNDS} | {settle} | {median:.0?} | {most:.0?} |");
+    assert!(median <= ALLOWED, "{median:.0?} above source.settle");
+}
