@@ -87,11 +87,17 @@ async fn main() {
         let dropped = drop_roster(&world, round);
         let first = writes(&world, 1).await;
         over.push((first - dropped).saturating_sub(SETTLE));
-        assert_eq!(world.org().requests().len(), 1, "one changed row, one request");
+        assert_eq!(
+            world.org().requests().len(),
+            1,
+            "one changed row, one request"
+        );
     }
     over.sort();
     let (median, most) = (over[ROUNDS / 2], over[ROUNDS - 1]);
-    println!("| rows | rounds | settle | above it, median | at most |\n| --- | --- | --- | --- | --- |");
+    println!(
+        "| rows | rounds | settle | above it, median | at most |\n| --- | --- | --- | --- | --- |"
+    );
     println!("| {USERS} | {ROUNDS} | {settle} | {median:.0?} | {most:.0?} |");
     assert!(median <= ALLOWED, "{median:.0?} above source.settle");
 }

@@ -3,12 +3,19 @@
 
 mod support;
 
+use omni_user_sync::daemon::{Cycle, Inputs, Status};
+use omni_user_sync::desired::Fingerprint;
+use omni_user_sync::journal::RunState;
 use omni_user_sync::reconcile::{Outcome, Reconciler, RunOutcome, Stop, Trigger};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PatchAnswer, What, When};
+use omni_user_sync::trigger::Wake;
 use serde_json::json;
 use std::fmt::Write;
 use std::ops::Range;
+use std::time::Duration;
 use support::{World, assert_converged, told};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A run that a change of the roster starts.
 async fn on_file(reconciler: &Reconciler) -> RunOutcome {
@@ -381,4 +388,65 @@ async fn a_listing_that_changed_under_way_is_read_once_more() {
     let plan = world.plan().await.expect("a plan");
     assert!(plan.known.observed.doubt().is_some());
     assert_eq!(plan.withheld.len(), 1, "{:?}", plan.withheld);
+}
+
+/// A loop with the real runner: its roster is replaced again and again while it works.
+#[tokio::test]
+async fn a_roster_that_is_replaced_all_the_time_converges() {
+    const USERS: usize = 20;
+    let options = Options {
+        latency: Duration::from_millis(5),
+        ..Options::default()
+    };
+    let world = World::with(options).await.set("omni.max_in_flight", "1");
+    let (publish, still) = watch::channel(None);
+    let (wake, stop) = (Wake::default(), CancellationToken::new());
+    let inputs = Inputs {
+        wake: wake.clone(),
+        still,
+        stop: stop.clone(),
+    };
+    let cycle = Cycle::new(
+        world.reconciler(),
+        inputs,
+        Status::new(None),
+        world.metrics.clone(),
+    );
+    let going_round = tokio::spawn(cycle.run());
+    let mut round = 0;
+    while world.org().users().len() < USERS {
+        round += 1;
+        assert!(
+            round < 1000,
+            "it does not converge: {}",
+            world.org().users().len()
+        );
+        // Another content each time, which says the same of all but the last user.
+        let name = |number: usize| match number {
+            USERS => format!("Name {round}"),
+            number => format!("Name {number}"),
+        };
+        world.roster(&roster(&rows(1..USERS + 1, name)));
+        publish.send_replace(Some(Fingerprint([round as u8; 32])));
+        wake.wake(Trigger::File);
+        let writes = world.org().writes().len();
+        while world.org().writes().len() == writes {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    stop.cancel();
+    going_round.await.expect("no panic");
+    assert!(round > 2, "it was replaced under way");
+    let runs = world.journal().runs(1000).await.expect("runs");
+    for run in &runs[1..] {
+        let RunState::Ended(end) = &run.state else {
+            panic!("{run:?}");
+        };
+        assert!(end.done >= 1, "each run makes a change: {run:?}");
+    }
+    let listings = world.org().requests();
+    let listings = listings
+        .iter()
+        .filter(|one| one.query.contains("startIndex"));
+    assert_eq!(listings.count(), 1, "what was seen is kept");
 }
