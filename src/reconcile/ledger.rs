@@ -55,15 +55,19 @@ impl<'a> Ledger<'a> {
             outcome,
             detail: detail.to_owned(),
         };
-        self.journal.settle(id, &settled).await?;
-        match quarantine::after(change, &settled, refused, self.memory) {
-            Some(quarantined) => {
-                self.journal
-                    .quarantine_put(&change.email, &quarantined)
-                    .await
+        let quarantined = quarantine::after(change, &settled, refused, self.memory);
+        let put = async {
+            match &quarantined {
+                Some(quarantined) => {
+                    self.journal
+                        .quarantine_put(&change.email, quarantined)
+                        .await
+                }
+                None => Ok(()),
             }
-            None => Ok(()),
-        }
+        };
+        // Asked for at the same time, so that both share one commit.
+        tokio::try_join!(self.journal.settle(id, &settled), put).map(drop)
     }
 
     /// Whether a change was done before, and is asked for again.
