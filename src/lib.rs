@@ -16,8 +16,8 @@
 //!
 //! What always holds: what could not be read removes nobody; what the CSV does not name is not
 //! touched; a guard's verdict can't be skipped; a dry run can't write; killed at any moment, it
-//! converges after the restart; and in no 60 seconds does one process send more requests per key than
-//! allowed.
+//! converges after the restart; and in no 60 seconds are more requests sent per key than allowed,
+//! restarts and commands beside the daemon included.
 
 pub mod cli;
 pub mod daemon;

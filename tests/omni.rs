@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 fn client(world: &World) -> Arc<Client> {
     let settings = world.settings();
-    let client = Client::new(&settings.omni, world.metrics.clone()).expect("a client");
+    let client =
+        Client::new(&settings.omni, &settings.state.dir, world.metrics.clone()).expect("a client");
     client.begin(&settings.omni.keys.read().expect("keys"));
     client
 }

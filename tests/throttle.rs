@@ -347,3 +347,12 @@ async fn a_stop_ends_the_wait_and_takes_nothing() {
         "the wait left nothing behind"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_named_by_its_place_among_the_keys_of_the_run() {
+    let (throttle, stop) = (throttle(1, 4, "one"), CancellationToken::new());
+    drop(throttle.slot(&stop).await.expect("free"));
+    throttle.use_keys(&keys("two\none"));
+    let slot = throttle.slot(&stop).await.expect("the new key is free");
+    assert_eq!(slot.key_number(), 1);
+}

@@ -75,7 +75,7 @@ struct Seen {
 async fn look_at_omni(settings: &Settings) -> Result<(Schema, Seen), RunError> {
     let base_url = settings.omni.base_url()?.to_string();
     let keys = settings.omni.keys.read()?;
-    let client = Client::new(&settings.omni, Metrics::new())?;
+    let client = Client::new(&settings.omni, &settings.state.dir, Metrics::new())?;
     let reader = client.reader(&CancellationToken::new());
     let mut users = 0;
     for key in keys.each() {

@@ -76,7 +76,7 @@ fn free_address() -> anyhow::Result<String> {
 
 /// The users as they are, with a few rows changed, a few to be deleted and a few new.
 async fn sample_roster(settings: &Settings) -> anyhow::Result<String> {
-    let client = Client::new(&settings.omni, Metrics::new())?;
+    let client = Client::new(&settings.omni, &settings.state.dir, Metrics::new())?;
     client.begin(&settings.omni.keys.read()?);
     let reader = client.reader(&CancellationToken::new());
     let schema = reader.definitions().await?.into_schema();

@@ -20,7 +20,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
-    let client = Client::new(&settings.omni, Metrics::new()).map_err(RunError::from)?;
+    let client =
+        Client::new(&settings.omni, &settings.state.dir, Metrics::new()).map_err(RunError::from)?;
     client.begin(&settings.omni.keys.read()?);
     let reader = client.reader(&CancellationToken::new());
     let schema = match reader.definitions().await.map_err(RunError::from)? {

@@ -19,7 +19,8 @@ pub(super) async fn run(
     run: &RunRecord,
     changes: &[ChangeRecord],
 ) -> anyhow::Result<Exit> {
-    let client = Client::new(&settings.omni, Metrics::new()).map_err(RunError::from)?;
+    let client =
+        Client::new(&settings.omni, &settings.state.dir, Metrics::new()).map_err(RunError::from)?;
     client.begin(&settings.omni.keys.read()?);
     let reader = client.reader(&CancellationToken::new());
     let schema = reader

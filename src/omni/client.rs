@@ -10,6 +10,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -53,11 +54,16 @@ impl From<OmniError> for Trouble {
 }
 
 impl Client {
-    /// A client for the organisation that the settings name.
+    /// A client for the organisation that the settings name. It keeps each key's limit together with
+    /// every other process that uses this state folder.
     ///
     /// # Errors
     /// When `omni.base_url` is not set, or the HTTP client can't be made (a CA that can't be read).
-    pub fn new(settings: &OmniSettings, metrics: Metrics) -> Result<Arc<Self>, ClientError> {
+    pub fn new(
+        settings: &OmniSettings,
+        state_dir: &Path,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, ClientError> {
         let base = settings.base_url()?.clone();
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("omni-user-sync/", env!("CARGO_PKG_VERSION")))
@@ -82,7 +88,12 @@ impl Client {
             http,
             base,
             update_method: settings.update_method,
-            throttle: Throttle::new(settings.requests_per_minute, settings.max_in_flight),
+            throttle: Throttle::shared(
+                settings.requests_per_minute,
+                settings.max_in_flight,
+                settings.timeout,
+                state_dir,
+            ),
             metrics,
             failures: Streak::default(),
             max_in_flight: settings.max_in_flight,

@@ -83,7 +83,7 @@ pub enum OmniError {
     },
     /// 429, again and again.
     #[error(
-        "Omni keeps answering that there are too many requests (429), though this process stays \
+        "Omni keeps answering that there are too many requests (429), though this program stays \
          below omni.requests_per_minute: something else uses the same key; give this one a key of \
          its own, or lower the setting"
     )]

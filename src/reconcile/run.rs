@@ -82,7 +82,7 @@ impl Reconciler {
         metrics: Metrics,
         journal: Journal,
     ) -> Result<Self, RunError> {
-        let client = Client::new(&settings.omni, metrics)?;
+        let client = Client::new(&settings.omni, &settings.state.dir, metrics)?;
         let reporter = Reporter::new(&settings.source);
         Ok(Self {
             settings,

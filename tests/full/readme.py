@@ -156,6 +156,8 @@ class Reader:
             CARGO_TARGET_DIR=str(support.ROOT / "target"),
             OMNI_USER_SYNC__SERVE__LISTEN=self.serve,
             OMNI_USER_SYNC__STATE__DIR=os.path.join(folder, "state"),
+            # All commands share one limit, and nobody here reads as slowly as a person does.
+            OMNI_USER_SYNC__OMNI__REQUESTS_PER_MINUTE="9000",
         )
         installed = os.path.join(folder, "installed/bin")
         self.env["PATH"] = os.pathsep.join([installed, binaries, self.env["PATH"]])

@@ -1,0 +1,61 @@
+//! The clock that processes of one machine share: the kernel's monotonic one, which nobody sets. It
+//! begins anew with each boot, so that what is written with it names the boot, and tells the wall
+//! clock too, for whoever reads it after another one.
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// Joins this process's instants, which a test may hold still or advance, to the kernel's clock.
+#[derive(Clone, Debug)]
+pub(super) struct Clock {
+    /// The boot, if it has a name here.
+    pub(super) boot: Option<String>,
+    /// An instant, and what the kernel's clock said then, in nanoseconds.
+    pub(super) instant: Instant,
+    pub(super) kernel: i128,
+}
+
+impl Clock {
+    /// This process's.
+    pub(super) fn of_process() -> &'static Self {
+        static CLOCK: OnceLock<Clock> = OnceLock::new();
+        CLOCK.get_or_init(|| {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+            let boot = boot.ok().map(|id| id.trim().to_owned());
+            Self {
+                boot: boot.filter(|id| !id.is_empty() && !id.contains(char::is_whitespace)),
+                instant: std::time::Instant::now().into(),
+                kernel: i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec),
+            }
+        })
+    }
+
+    /// What the kernel's clock says at an instant.
+    pub(super) fn stamp(&self, instant: Instant) -> i128 {
+        let after = instant.saturating_duration_since(self.instant);
+        let before = self.instant.saturating_duration_since(instant);
+        self.kernel + nanos(after) - nanos(before)
+    }
+
+    /// The instant at which the kernel's clock says so. `None` where no instant is.
+    pub(super) fn instant(&self, stamp: i128) -> Option<Instant> {
+        let distance = u64::try_from((stamp - self.kernel).unsigned_abs()).ok()?;
+        let distance = Duration::from_nanos(distance);
+        match stamp >= self.kernel {
+            true => self.instant.checked_add(distance),
+            false => self.instant.checked_sub(distance),
+        }
+    }
+}
+
+/// The wall clock, in nanoseconds of Unix time.
+pub(super) fn wall() -> i128 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    nanos(since.unwrap_or_default())
+}
+
+pub(super) fn nanos(time: Duration) -> i128 {
+    i128::try_from(time.as_nanos()).unwrap_or(i128::MAX)
+}

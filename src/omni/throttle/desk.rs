@@ -1,0 +1,178 @@
+//! Where processes share a key's limit: it joins what this one knows to the files of the state
+//! folder.
+//!
+//! The file and this process's own log are merged, and neither is believed to be all: what this
+//! process sent counts for it whatever happens to the file, and where there is no file to be had it
+//! counts alone, with a warning. A file that is there and can't be read is taken for a minute's worth
+//! of requests sent just now, and written anew: that costs a minute, once, and never the limit.
+
+use super::clock::{Clock, wall};
+use super::folder::{Folder, Patience};
+use super::page::Content;
+use super::state::{Key, KeyId, Next, State};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    folder: Option<Folder>,
+    /// The folder does not answer: it is left alone for as long as the process lives.
+    given_up: AtomicBool,
+    /// It has been told that the folder can't be used.
+    told: AtomicBool,
+}
+
+/// One slot taken: of which key, and until when its request may arrive.
+pub(super) type Took = (KeyId, Instant);
+
+impl Desk {
+    pub(super) fn new(state: State, dir: Option<&Path>) -> Self {
+        let shared = dir.and_then(crate::file_system::shared);
+        let desk = Self {
+            state: Mutex::new(state),
+            folder: dir.filter(|_| shared.is_none()).map(Folder::new),
+            given_up: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+        };
+        if let (Some(dir), Some(file_system)) = (dir, shared) {
+            let why = format!("it is on {file_system}, where locks can't be relied on");
+            desk.tell(dir, &why);
+        }
+        desk
+    }
+
+    /// A lock that a panic elsewhere can't poison: no code that holds it can panic half-way through
+    /// a change.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there are files to look at, which may take as long as the disk does.
+    pub(super) fn is_shared(&self) -> bool {
+        self.folder.is_some() && !self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The folder does not answer.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        if let Some(folder) = &self.folder {
+            self.tell(folder.path(), "it does not answer");
+        }
+    }
+
+    /// Takes a slot, or says what to wait for.
+    pub(super) fn take(&self) -> Result<Took, Next> {
+        if self.state().usable().nth(1).is_some() {
+            self.look(Patience::Some);
+        }
+        loop {
+            let now = Instant::now();
+            let next = {
+                let mut state = self.state();
+                state.forget(now);
+                state.next(now)
+            };
+            let Next::Take(key) = next else {
+                return Err(next);
+            };
+            // Where the file says that there is no room, that is known now: another key is next, or
+            // none.
+            let took = self.visit(key, Patience::Some, true, |state| state.take(key, now));
+            if let Some(arrives_by) = took.flatten() {
+                return Ok((key, arrives_by));
+            }
+        }
+    }
+
+    /// Looks at what others have sent with the keys in use.
+    pub(super) fn look(&self, patience: Patience) {
+        let keys: Vec<_> = self.state().usable().map(|key| key.id).collect();
+        for key in keys {
+            self.visit(key, patience, false, |_| ());
+        }
+    }
+
+    /// Writes down what is known of a key.
+    pub(super) fn note(&self, key: KeyId) {
+        self.visit(key, Patience::Some, true, |_| ());
+    }
+
+    /// Learns what a key's file says, acts, and writes it down if wanted, while no other process
+    /// does. Where there is no file to be had it acts alone. Nothing for a key that is gone.
+    fn visit<T>(
+        &self,
+        key: KeyId,
+        patience: Patience,
+        write: bool,
+        act: impl FnOnce(&mut State) -> T,
+    ) -> Option<T> {
+        let secret = self.state().key(key)?.secret.clone();
+        let mut act = Some(act);
+        let mut acted = None;
+        if let Some(folder) = self.folder.as_ref().filter(|_| self.is_shared()) {
+            let visited = folder.visit(&secret, patience, |text| {
+                let mut state = self.state();
+                let broken = learn(&mut state, key, text, folder)?;
+                acted = act.take().map(|act| act(&mut state));
+                (write || broken)
+                    .then(|| written(state.key(key)?))
+                    .flatten()
+            });
+            if let Err(error) = visited {
+                self.failed(folder, &error, patience);
+            }
+        }
+        let alone = act.take().map(|act| act(&mut self.state()));
+        acted.or(alone)
+    }
+
+    fn failed(&self, folder: &Folder, error: &io::Error, patience: Patience) {
+        let busy = error.kind() == io::ErrorKind::WouldBlock && patience == Patience::None;
+        if !busy {
+            self.tell(folder.path(), &error.to_string());
+        }
+    }
+
+    /// Says once that what others send is not known.
+    fn tell(&self, dir: &Path, why: &str) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                folder = %dir.display(),
+                why,
+                "the state folder can't be used to share the limit of requests: this process counts \
+                 its own alone"
+            );
+        }
+    }
+}
+
+/// Takes in what a file says; tells whether it was broken. Nothing for a key that is gone.
+fn learn(state: &mut State, key: KeyId, text: &[u8], folder: &Folder) -> Option<bool> {
+    let (now, per_minute) = (Instant::now(), state.per_minute);
+    let key = state.key(key)?;
+    key.forget(now);
+    match Content::read(text, Clock::of_process(), now, wall()) {
+        Content::New => {}
+        Content::Page(page) => key.learn(page, now),
+        Content::Broken => {
+            tracing::warn!(
+                folder = %folder.path().display(),
+                key = key.number,
+                "the file that shares a key's limit of requests can't be read: it is written anew, \
+                 and the key waits for a minute, as if it were used up"
+            );
+            key.fear_the_worst(per_minute, now);
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+fn written(key: &Key) -> Option<String> {
+    let now = Instant::now();
+    Some(key.page().write(Clock::of_process(), now, wall()))
+}
