@@ -33,6 +33,8 @@ pub struct Metrics {
     pub roster_problems: IntGaugeVec,
     /// Users in Omni when last observed.
     pub users: IntGauge,
+    /// Keys that the run under way, or the last one, does not use any more.
+    pub keys_set_aside: IntGauge,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     throttle_wait: Histogram,
@@ -82,6 +84,11 @@ impl Metrics {
                 &["kind"],
             ),
             users: gauge("users", "Users in Omni when last observed."),
+            keys_set_aside: gauge(
+                "keys_set_aside",
+                "API keys that the last run stopped using: Omni does not accept them (401, 403) or \
+                 keeps answering 429.",
+            ),
             requests: counters(
                 "requests_total",
                 "Requests to Omni, by method and status.",
@@ -110,7 +117,7 @@ impl Metrics {
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         ));
         info.set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+        let all: [Box<dyn prometheus::core::Collector>; 14] = [
             Box::new(info),
             Box::new(self.runs.clone()),
             Box::new(self.run_duration.clone()),
@@ -121,6 +128,7 @@ impl Metrics {
             Box::new(self.roster_rows.clone()),
             Box::new(self.roster_problems.clone()),
             Box::new(self.users.clone()),
+            Box::new(self.keys_set_aside.clone()),
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
             Box::new(self.throttle_wait.clone()),

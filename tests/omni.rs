@@ -351,6 +351,79 @@ async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
     assert_eq!(keys.collect::<Vec<_>>(), [None, Some(1), Some(1)]);
 }
 
+/// What is logged while this lives, on this thread.
+#[derive(Clone, Default)]
+struct Logged(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Logged {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let written = self.clone();
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || written.clone());
+        tracing::subscriber::set_default(log.finish())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
+    }
+}
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
+    let world = World::new()
+        .await
+        .with_variable("OMNI_API_KEY", "revoked\nsandbox-key");
+    let logged = Logged::default();
+    let _listening = logged.listen();
+    let client = client(&world);
+    let reader = client.reader(&CancellationToken::new());
+    let all = futures_util::future::join_all((0..4).map(|_| reader.page(1))).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    let text = logged.text();
+    assert_eq!(text.matches("is set aside").count(), 1, "{text}");
+    assert!(
+        text.contains("WARN") && text.contains("key=1 status=401 left=1"),
+        "{text}"
+    );
+    assert!(!text.contains("revoked"), "{text}");
+    assert_eq!(world.metrics.keys_set_aside.get(), 1);
+
+    client.begin(&world.settings().omni.keys.read().expect("keys"));
+    assert_eq!(world.metrics.keys_set_aside.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
+    let world = World::with(Options {
+        keys: vec!["sandbox-key".into(), "another".into()],
+        ..Options::default()
+    })
+    .await
+    .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
+    let logged = Logged::default();
+    let _listening = logged.listen();
+    // One more than both can take nine times, and one of them ten times.
+    world.org().fault(times(19, status(429, Some(0))));
+    let page = reader(&world).page(1).await;
+    assert!(page.is_ok(), "{page:?}");
+    let text = logged.text();
+    assert_eq!(text.matches("is set aside").count(), 1, "{text}");
+    assert!(text.contains("status=429 left=1"), "{text}");
+    assert_eq!(world.metrics.keys_set_aside.get(), 1);
+}
+
 #[tokio::test]
 async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
     let world = World::new().await;

@@ -105,6 +105,7 @@ impl Client {
     /// sent is not.
     pub fn begin(&self, keys: &ApiKeys) {
         self.throttle.use_keys(keys);
+        self.count_keys();
         self.failures.end();
     }
 
@@ -135,6 +136,12 @@ impl Client {
     #[must_use]
     pub fn requests_sent(&self) -> u64 {
         self.metrics.requests_sent()
+    }
+
+    fn count_keys(&self) {
+        let count = self.throttle.keys_set_aside();
+        let gauge = &self.metrics.keys_set_aside;
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The address of an endpoint.
@@ -226,13 +233,16 @@ impl Client {
         if !refused {
             return Ok(false);
         }
-        if slot.set_aside() == 0 {
+        let left = slot.set_aside();
+        self.count_keys();
+        if left == 0 {
             return Err(self.error_of(request, answer));
         }
-        tracing::warn!(
-            key = slot.key_number(),
-            status = answer.status.as_u16(),
-            "Omni does not accept one of the API keys; it is set aside for this run"
+        tell_aside(
+            slot,
+            answer.status,
+            left,
+            "Omni does not accept one of the API keys: it is set aside for this run",
         );
         Ok(true)
     }
@@ -243,12 +253,16 @@ impl Client {
             tell_pause(slot, StatusCode::TOO_MANY_REQUESTS, pause, retry_after);
             return Ok(());
         }
-        if self.throttle.usable_keys() == 0 {
+        self.count_keys();
+        let left = self.throttle.usable_keys();
+        if left == 0 {
             return Err(OmniError::Throttled);
         }
-        tracing::warn!(
-            key = slot.key_number(),
-            "Omni keeps answering 429 to one of the API keys; it is set aside for this run"
+        tell_aside(
+            slot,
+            StatusCode::TOO_MANY_REQUESTS,
+            left,
+            "Omni keeps answering 429 to one of the API keys: it is set aside for this run",
         );
         Ok(())
     }
@@ -311,6 +325,14 @@ impl Client {
 fn pause(slot: &Slot, answer: &Answer) {
     if let Some(asked) = answer.retry_after.filter(|asked| !asked.is_zero()) {
         tell_pause(slot, answer.status, slot.pause(asked), Some(asked));
+    }
+}
+
+/// A key is set aside, and others go on. Its number is its place among the keys.
+fn tell_aside(slot: &Slot, status: StatusCode, left: usize, what: &str) {
+    if slot.is_news_that_it_is_aside() {
+        let (key, status) = (slot.key_number(), status.as_u16());
+        tracing::warn!(key, status, left, "{what}");
     }
 }
 

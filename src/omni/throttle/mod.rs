@@ -136,6 +136,13 @@ impl Throttle {
         self.counter.desk.state().usable().count()
     }
 
+    /// How many of this run's keys are set aside.
+    #[must_use]
+    pub fn keys_set_aside(&self) -> usize {
+        let state = self.counter.desk.state();
+        state.keys.iter().filter(|key| key.is_aside()).count()
+    }
+
     /// Takes every key that is in use out of what is told.
     pub(super) fn redactor(&self) -> Redactor {
         let state = self.counter.desk.state();
@@ -316,5 +323,12 @@ impl Slot {
     pub fn set_aside(&self) -> usize {
         self.taken.with_key(Key::set_aside);
         self.taken.counter.desk.state().usable().count()
+    }
+
+    /// Whether that the key is set aside is yet to be told: once in a run, however many of its
+    /// requests were under way.
+    pub(super) fn is_news_that_it_is_aside(&self) -> bool {
+        let news = self.taken.with_key(Key::is_news_that_it_is_aside);
+        news.unwrap_or(false)
     }
 }

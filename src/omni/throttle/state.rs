@@ -62,6 +62,8 @@ pub(super) struct Key {
     pub(super) round: u64,
     /// No longer used in this run.
     aside: bool,
+    /// That was told.
+    told_aside: bool,
     /// Among the keys of this run. One that is not stays until its log is empty and its pause over.
     current: bool,
 }
@@ -100,7 +102,7 @@ impl State {
             let known = self.keys.iter_mut().find(is_it);
             match known {
                 Some(key) => {
-                    (key.current, key.aside) = (true, false);
+                    (key.current, key.aside, key.told_aside) = (true, false, false);
                     (key.number, key.refusals) = (at + 1, 0);
                 }
                 None => {
@@ -242,12 +244,22 @@ impl Key {
             refusals: 0,
             round: 0,
             aside: false,
+            told_aside: false,
             current: true,
         }
     }
 
     pub(super) fn is_usable(&self) -> bool {
         self.current && !self.aside
+    }
+
+    pub(super) fn is_aside(&self) -> bool {
+        self.current && self.aside
+    }
+
+    /// Whether it is set aside and that was not told yet. From then on it was.
+    pub(super) fn is_news_that_it_is_aside(&mut self) -> bool {
+        self.aside && !std::mem::replace(&mut self.told_aside, true)
     }
 
     fn still_counts(&self) -> bool {
