@@ -137,7 +137,8 @@ impl Look<'_> {
             known,
         } = self.target;
         let source = &self.settings.source;
-        Ok(desired::read_settled(source, path, *is_source, schema, *known).await?)
+        let reading = desired::read_settled(source, path, *is_source, schema, *known);
+        Ok(desired::unless_stopped(self.reader.stop(), reading).await?)
     }
 
     fn question<'q>(&'q self, desired: &'q Desired, everybody: bool) -> Question<'q> {
