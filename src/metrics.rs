@@ -31,6 +31,8 @@ pub struct Metrics {
     pub roster_rows: IntGauge,
     /// What is wrong with the roster last read, by `kind`: `row` or `file`.
     pub roster_problems: IntGaugeVec,
+    /// Whether the roster could be read when it was last looked at: 1 or 0.
+    pub source_up: IntGauge,
     /// Users in Omni when last observed.
     pub users: IntGauge,
     requests: IntCounterVec,
@@ -81,6 +83,10 @@ impl Metrics {
                 "What is wrong with the roster last read: bad rows and rejected files.",
                 &["kind"],
             ),
+            source_up: gauge(
+                "source_up",
+                "Whether the roster could be read when it was last looked at.",
+            ),
             users: gauge("users", "Users in Omni when last observed."),
             requests: counters(
                 "requests_total",
@@ -110,7 +116,7 @@ impl Metrics {
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         ));
         info.set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+        let all: [Box<dyn prometheus::core::Collector>; 14] = [
             Box::new(info),
             Box::new(self.runs.clone()),
             Box::new(self.run_duration.clone()),
@@ -120,6 +126,7 @@ impl Metrics {
             Box::new(self.held.clone()),
             Box::new(self.roster_rows.clone()),
             Box::new(self.roster_problems.clone()),
+            Box::new(self.source_up.clone()),
             Box::new(self.users.clone()),
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
