@@ -200,6 +200,9 @@ impl Prepared {
         );
         warnings.extend(left_inactive(&plan.left_inactive));
         warnings.extend(plan.renames());
+        warnings.extend(plan.lost().map(|lost| {
+            lost + ": whom no other file names is missing from it now; put it back if that is not meant"
+        }));
         if policy.prune == Prune::All && !policy.prune_grace.is_zero() {
             warnings.push(
                 "policy.prune = \"all\" with a policy.prune_grace removes managed users alone: of others \
