@@ -8,7 +8,7 @@
 //! Events are only hints: they name other files, come while a writer still writes, and on a network
 //! mount never come. The truth is what two looks, `source.settle` apart, find alike, and every look
 //! between them. A poll goes beside the events always: every `source.poll_interval`, and where events
-//! can be relied on every six of those, at least a minute.
+//! can be relied on and a roster is there, every six of those, at least a minute.
 
 mod condition;
 mod eye;
@@ -191,9 +191,12 @@ impl Watcher {
                 events,
             } = sight;
             let step = settle.take(state, span);
-            if let Some(condition) = settle.condition() {
+            let condition = settle.condition();
+            if let Some(condition) = condition {
                 self.teller.tell(condition);
             }
+            // What is mounted over an empty folder makes no event in it.
+            let events = events && condition == Some(Condition::Still);
             let next = match step {
                 Step::Confirm(due) => due,
                 Step::Wait => self.next_poll(events),
