@@ -31,6 +31,8 @@ pub struct Metrics {
     pub roster_rows: IntGauge,
     /// What is wrong with the roster last read, by `kind`: `row` or `file`.
     pub roster_problems: IntGaugeVec,
+    /// Whether the roster could be read when it was last looked at: 1 or 0.
+    pub source_up: IntGauge,
     /// Users in Omni when last observed.
     pub users: IntGauge,
     /// Keys that the run under way, or the last one, does not use any more.
@@ -83,6 +85,10 @@ impl Metrics {
                 "What is wrong with the roster last read: bad rows and rejected files.",
                 &["kind"],
             ),
+            source_up: gauge(
+                "source_up",
+                "Whether the roster could be read when it was last looked at.",
+            ),
             users: gauge("users", "Users in Omni when last observed."),
             keys_set_aside: gauge(
                 "keys_set_aside",
@@ -127,6 +133,7 @@ impl Metrics {
             Box::new(self.held.clone()),
             Box::new(self.roster_rows.clone()),
             Box::new(self.roster_problems.clone()),
+            Box::new(self.source_up.clone()),
             Box::new(self.users.clone()),
             Box::new(self.keys_set_aside.clone()),
             Box::new(self.requests.clone()),

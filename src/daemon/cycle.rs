@@ -208,6 +208,7 @@ impl Pulse {
         self.ticks.tick().await;
         self.status.beat();
         self.systemd.beat();
+        self.tell();
     }
 
     fn ready(&mut self) {
@@ -216,11 +217,15 @@ impl Pulse {
 
     fn run_starts(&mut self, trigger: Trigger) {
         self.status.run_starts(trigger);
-        self.systemd.status(&self.status.sentence(Utc::now()));
+        self.tell();
     }
 
     fn run_ended(&mut self, run: &RunOutcome, retry: Option<std::time::Duration>) {
         self.status.run_ended(run, retry);
-        self.systemd.status(&self.status.sentence(Utc::now()));
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.systemd.status(self.status.sentence(Utc::now()));
     }
 }

@@ -33,7 +33,7 @@ use crate::reconcile::{Reconciler, Trigger};
 use crate::serve::{Probes, Server};
 use crate::settings::{ScheduleSettings, ServeSettings, Settings, Watch};
 use crate::shutdown::Signals;
-use crate::trigger::watch::{SourceLook, Watcher};
+use crate::trigger::watch::{Condition, SourceLook, Watcher};
 use crate::trigger::{Wake, schedule};
 use parts::Parts;
 use std::sync::Arc;
@@ -86,9 +86,19 @@ async fn start(
     };
     start_server(&mut parts, &settings.serve, probes, stop).await?;
     start_schedule(&mut parts, &settings.schedule, wake, stop);
+    let (told, up) = (status.clone(), metrics.source_up.clone());
+    let tell = move |condition| {
+        told.roster(condition);
+        match condition {
+            Condition::Still => up.set(1),
+            // Not to be read yet, and not gone either.
+            Condition::Moving => {}
+            Condition::Away | Condition::Silent => up.set(0),
+        }
+    };
     let inputs = Inputs {
         wake: wake.clone(),
-        still: start_watch(&mut parts, &settings, wake, stop),
+        still: start_watch(&mut parts, &settings, wake, stop, tell),
         stop: stop.clone(),
     };
     let cycle = Cycle::new(reconciler, inputs, status, metrics);
@@ -138,6 +148,7 @@ fn start_watch(
     settings: &Settings,
     wake: &Wake,
     stop: &CancellationToken,
+    tell: impl Fn(Condition) + Send + Sync + 'static,
 ) -> watch::Receiver<Option<Fingerprint>> {
     let (publish, still) = watch::channel(None);
     let source = &settings.source;
@@ -146,7 +157,7 @@ fn start_watch(
         Watcher::new(source, wake_first, wake.clone(), publish),
         SourceLook::new(source),
     ) {
-        let watching = watcher.run(look, stop.clone());
+        let watching = watcher.telling(tell).run(look, stop.clone());
         parts.start("the watch", async { Ok(watching.await?) });
     }
     still

@@ -36,6 +36,7 @@ pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
 /// What a run did not get to see stays as the run before found it.
 fn count_findings(metrics: &Metrics, run: &RunOutcome) {
     if let Some(roster) = &run.roster {
+        metrics.source_up.set(1);
         metrics.roster_rows.set(gauge(roster.rows));
         let problem = |kind| metrics.roster_problems.with_label_values(&[kind]);
         problem("row").set(gauge(roster.bad_rows.len()));
@@ -45,6 +46,9 @@ fn count_findings(metrics: &Metrics, run: &RunOutcome) {
         let rejected = metrics.roster_problems.with_label_values(&["file"]);
         // One that is not there at all is one that can't be used.
         rejected.set(gauge(cause.problems().len().max(1)));
+        if cause.is_away() {
+            metrics.source_up.set(0);
+        }
     }
     if let Some(users) = run.users {
         metrics.users.set(gauge(users));
@@ -324,6 +328,7 @@ mod tests {
             r#"held_changes{kind="removals"} 1"#,
             r#"held_changes{kind="updates"} 0"#,
             "roster_rows 40",
+            "source_up 1",
             r#"roster_problems{kind="row"} 0"#,
             "users 41",
         ] {

@@ -14,6 +14,7 @@ pub(super) struct Systemd {
     /// How often to say that the loop is alive: at half the time that systemd grants.
     alive_every: Option<Duration>,
     said_alive: Option<Instant>,
+    status: String,
     failed: bool,
 }
 
@@ -27,6 +28,7 @@ impl Systemd {
         Self {
             alive_every: watchdog.map(|time| time / 2),
             said_alive: None,
+            status: String::new(),
             failed: false,
         }
     }
@@ -43,9 +45,12 @@ impl Systemd {
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// The state has changed.
-    pub(super) fn status(&mut self, status: &str) {
-        self.tell(&[NotifyState::Status(status)]);
+    /// How the daemon is now; told where it has changed.
+    pub(super) fn status(&mut self, status: String) {
+        if self.status != status {
+            self.tell(&[NotifyState::Status(&status)]);
+            self.status = status;
+        }
     }
 
     /// The end has begun.

@@ -74,6 +74,18 @@ impl SourceError {
         }
     }
 
+    /// Whether there is nothing to be read, as when a share is not mounted.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. }
+                | Self::Unreadable { .. }
+                | Self::NoFiles { .. }
+                | Self::FolderForFile { .. }
+        )
+    }
+
     pub(super) fn new(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

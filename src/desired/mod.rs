@@ -28,7 +28,7 @@ mod words;
 
 pub use content::Fingerprint;
 pub use error::SourceError;
-pub use settle::read_settled;
+pub use settle::{read_settled, unless_stopped};
 pub use source::{FileRead, Stamp};
 
 use crate::settings::SourceSettings;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How long a roster may keep changing before that is an error.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -53,6 +54,18 @@ pub async fn read_settled(
             });
         }
     }
+}
+
+/// Reads until `stop` is cancelled. A read under way is left to itself then: it may hang.
+///
+/// # Errors
+/// [`SourceError::Stopped`], or why it could not be read.
+pub async fn unless_stopped<T, E: From<SourceError>>(
+    stop: &CancellationToken,
+    reading: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let read = stop.run_until_cancelled(reading).await;
+    read.unwrap_or(Err(SourceError::Stopped.into()))
 }
 
 /// Whether it is known already that the content stood still.

@@ -155,7 +155,6 @@ fn newest(files: Vec<Candidate>) -> Vec<Candidate> {
 }
 
 fn list(folder: &Path, max_bytes: u64) -> io::Result<Vec<Candidate>> {
-    let home = folder.canonicalize()?;
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -163,7 +162,7 @@ fn list(folder: &Path, max_bytes: u64) -> io::Result<Vec<Candidate>> {
             tracing::debug!(file = %shown_name(&name), "not part of the roster: {why}");
             continue;
         }
-        files.push(Candidate::in_folder(&home, &name, max_bytes));
+        files.push(Candidate::in_folder(folder, &name, max_bytes));
     }
     Ok(files)
 }
@@ -197,27 +196,42 @@ impl Candidate {
         }
     }
 
+    /// One look at the file, and more only at a link: on a share each may take a round trip.
+    fn in_folder(folder: &Path, name: &OsStr, max_bytes: u64) -> Self {
+        let path = folder.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_symlink() => {
+                Self::behind_link(folder, path, name, max_bytes)
+            }
+            Ok(metadata) => Self::new(name, path, &metadata, max_bytes),
+            Err(error) => Self::missing(name, path, &error),
+        }
+    }
+
     /// Follows a link, as a ConfigMap's files are, but not out of the folder.
-    fn in_folder(home: &Path, name: &OsStr, max_bytes: u64) -> Self {
-        let path = home.join(name);
+    fn behind_link(folder: &Path, path: PathBuf, name: &OsStr, max_bytes: u64) -> Self {
         let looked = path
             .canonicalize()
-            .and_then(|real| Ok((fs::metadata(&real)?, real)));
+            .and_then(|real| Ok((folder.canonicalize()?, fs::metadata(&real)?, real)));
         match looked {
-            Ok((metadata, real)) if real.starts_with(home) => {
+            Ok((home, metadata, real)) if real.starts_with(&home) => {
                 Self::new(name, real, &metadata, max_bytes)
             }
-            Ok((metadata, _)) => Self {
+            Ok((_, metadata, _)) => Self {
                 refused: Some(leads_out()),
                 ..Self::new(name, path, &metadata, max_bytes)
             },
-            Err(error) => Self {
-                name: shown_name(name).into(),
-                file_name: name.to_owned(),
-                path,
-                stat: None,
-                refused: Some(gone_or_unreadable(&error)),
-            },
+            Err(error) => Self::missing(name, path, &error),
+        }
+    }
+
+    fn missing(name: &OsStr, path: PathBuf, error: &io::Error) -> Self {
+        Self {
+            name: shown_name(name).into(),
+            file_name: name.to_owned(),
+            path,
+            stat: None,
+            refused: Some(gone_or_unreadable(error)),
         }
     }
 

@@ -74,6 +74,12 @@ impl Reader {
         self.client.max_in_flight()
     }
 
+    /// What ends its reading.
+    #[must_use]
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// One page of the list, from the user with this number (from 1).
     ///
     /// # Errors

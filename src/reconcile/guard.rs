@@ -13,6 +13,9 @@ use super::{Held, Kind, Memory};
 use crate::journal::RunNumber;
 use crate::settings::{Limit, Policy, Prune};
 
+/// The rule that holds pruning.
+const PRUNE: &str = "prune";
+
 /// What of a plan may be carried out. Only [`rule`] makes one, and only a verdict can be applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -22,6 +25,10 @@ pub struct Verdict {
     quarantined: Vec<Change>,
     /// Whether no limit counts updates, so that one more needs no ruling.
     updates_are_free: bool,
+    /// That files of the roster are gone, whose users may be missing for that reason alone.
+    lost: Option<String>,
+    /// Whether there are users whom the roster does not name and whose grace is not over.
+    has_grace: bool,
 }
 
 impl Verdict {
@@ -59,11 +66,13 @@ impl Verdict {
         }
     }
 
-    /// Whether a roster that lost most of its rows is still to be taken for what it was before: until
-    /// somebody let its pruning through.
+    /// Whether a roster that lost most of its rows, or files of which somebody would be missed, is still
+    /// to be taken for what it was before: until somebody let its pruning through.
     #[must_use]
     pub fn doubts_roster(&self, rows: u64, memory: &Memory, policy: &Policy) -> bool {
-        has_shrunk(rows, memory).is_some()
+        let is_held = self.held.iter().any(|(held, _)| held.rule == PRUNE);
+        let has_lost_users = self.lost.is_some() && (is_held || self.has_grace);
+        (has_shrunk(rows, memory).is_some() || has_lost_users)
             && policy.prune != Prune::Never
             && !self.passed.iter().any(|change| change.place.is_none())
     }
@@ -110,6 +119,8 @@ impl Verdict {
 #[must_use]
 pub fn rule(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Policy) -> Verdict {
     let mut verdict = Verdict {
+        lost: plan.lost(),
+        has_grace: plan.in_grace > 0,
         passed: plan.changes,
         ..Verdict::default()
     };
@@ -142,21 +153,26 @@ struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// A roster that lost more than half its rows has more likely lost them than its people.
+    /// A roster that lost files, or more than half its rows, has more likely lost them than its people.
     fn pruning(&self, verdict: &mut Verdict, rows: u64) {
         let is_pruning = |change: &Change| change.place.is_none();
-        let Some(before) = has_shrunk(rows, self.memory) else {
+        let shrunk = || {
+            let before = has_shrunk(rows, self.memory)?;
+            Some(format!(
+                "the roster has {rows} rows, less than half of the {before} before"
+            ))
+        };
+        let Some(loss) = verdict.lost.clone().or_else(shrunk) else {
             return;
         };
         if self.is_free(verdict, is_pruning) {
             return;
         }
         let why = format!(
-            "the roster has {rows} rows, less than half of the {before} before, and {} users whom it no \
-             longer names would be removed",
+            "{loss}, and {} users whom it no longer names would be removed",
             count(verdict, is_pruning)
         );
-        verdict.hold("prune", why, is_pruning);
+        verdict.hold(PRUNE, why, is_pruning);
     }
 
     /// Removals are counted over 24 hours, so that many small runs are no way around the limit.

@@ -6,7 +6,7 @@ use crate::desired::{Desired, Entry, Place, Problem, Want};
 use crate::omni::{Edit, Observed, Sighting};
 use crate::settings::{Policy, Prune, Removal};
 use crate::user::{AttributeName, Email, ObservedUser, Schema, UserId, UserSpec, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// One change of one user.
@@ -153,6 +153,10 @@ pub struct Plan {
     pub unchanged: usize,
     /// Why what the roster asks for is not planned, where that is so, in plain words.
     pub withheld: Vec<Withheld>,
+    /// Files of the roster last accepted that are gone, where fewer have come in their place.
+    pub lost_files: Vec<Arc<str>>,
+    /// Users whom the roster does not name, and who are left alone until their grace is over.
+    pub in_grace: usize,
 }
 
 /// Removals that a plan leaves out, though the roster or its silence asks for them.
@@ -204,9 +208,24 @@ impl Plan {
             let emails = removals.map(|change| change.email).collect();
             plan.withhold(why, emails);
         }
+        plan.lost_files = lost_files(desired, memory);
         planner.prune(desired, &mut plan);
         plan.sort();
         plan
+    }
+
+    /// That files are gone, as a clause.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        let (is, was) = match self.lost_files.len() {
+            0 => return None,
+            1 => ("is", "was"),
+            _ => ("are", "were"),
+        };
+        let names = self.lost_files.join(", ");
+        Some(format!(
+            "{names} {is} gone, which {was} part of the roster before"
+        ))
     }
 
     fn withhold(&mut self, why: String, mut emails: Vec<Email>) {
@@ -333,7 +352,8 @@ impl Planner<'_> {
                 .doubt()
                 .map(|why| format!("The listing does not add up: {why}."))
         };
-        let missing = self.missing(desired);
+        let (missing, in_grace) = self.missing(desired);
+        plan.in_grace = in_grace;
         match desired.pruning_allowed().err().or_else(doubt) {
             Some(why) => {
                 plan.withhold(
@@ -345,11 +365,12 @@ impl Planner<'_> {
         }
     }
 
-    fn missing(&self, desired: &Desired) -> Vec<Change> {
+    /// The removals of those whom the roster does not name, and of how many it is too early.
+    fn missing(&self, desired: &Desired) -> (Vec<Change>, usize) {
         let unnamed = self.observed.users().filter(|user| {
             !desired.users.contains_key(&user.email)
                 && !desired.frozen.contains_key(&user.email)
-                && self.may_prune(&user.email)
+                && self.is_ours(&user.email)
         });
         let removals = unnamed.filter_map(|user| {
             let action = self.removal(user, self.policy.removal)?;
@@ -359,16 +380,17 @@ impl Planner<'_> {
                 place: None,
             })
         });
-        removals.collect()
+        let (due, early): (Vec<_>, Vec<_>) =
+            removals.partition(|change| self.is_past_grace(&change.email));
+        (due, early.len())
     }
 
-    fn may_prune(&self, email: &Email) -> bool {
-        let owned = match self.policy.prune {
+    fn is_ours(&self, email: &Email) -> bool {
+        match self.policy.prune {
             Prune::Never => false,
             Prune::Managed => self.memory.managed.contains(email),
             Prune::All => true,
-        };
-        owned && self.is_past_grace(email)
+        }
     }
 
     fn is_past_grace(&self, email: &Email) -> bool {
@@ -379,6 +401,24 @@ impl Planner<'_> {
                     .to_std()
                     .is_ok_and(|missing| missing >= grace)
             })
+    }
+}
+
+/// The files of the roster last accepted that are gone, unless as many others have come: people
+/// rename files, and put a new one in the place of the last.
+fn lost_files(desired: &Desired, memory: &Memory) -> Vec<Arc<str>> {
+    if !desired.is_source {
+        return Vec::new();
+    }
+    let read = desired.files.iter().map(|file| &file.name);
+    let rejected = desired.rejected.iter().map(|problem| &problem.place.file);
+    let present: HashSet<_> = read.chain(rejected).collect();
+    let before = memory.last_files.iter().map(|file| &file.name);
+    let gone = before.filter(|name| !present.contains(name));
+    if present.len() < memory.last_files.len() {
+        gone.cloned().collect()
+    } else {
+        Vec::new()
     }
 }
 

@@ -137,7 +137,8 @@ impl Look<'_> {
             known,
         } = self.target;
         let source = &self.settings.source;
-        Ok(desired::read_settled(source, path, *is_source, schema, *known).await?)
+        let reading = desired::read_settled(source, path, *is_source, schema, *known);
+        Ok(desired::unless_stopped(self.reader.stop(), reading).await?)
     }
 
     fn question<'q>(&'q self, desired: &'q Desired, everybody: bool) -> Question<'q> {
@@ -199,6 +200,9 @@ impl Prepared {
         );
         warnings.extend(left_inactive(&plan.left_inactive));
         warnings.extend(plan.renames());
+        warnings.extend(plan.lost().map(|lost| {
+            lost + ": whom no other file names is missing from it now; put it back if that is not meant"
+        }));
         if policy.prune == Prune::All && !policy.prune_grace.is_zero() {
             warnings.push(
                 "policy.prune = \"all\" with a policy.prune_grace removes managed users alone: of others \

@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::render::Cost;
 use super::resolve::{by_id, was_done};
 use super::{Change, Kind, Ledger, Memory, Outcome, Trigger};
-use crate::desired::{Desired, Fingerprint, SourceError};
+use crate::desired::{self, Desired, Fingerprint, SourceError};
 use crate::journal::{
     HeldRecord, HeldUser, Journal, JournalError, RosterNote, RunNumber, RunStart,
 };
@@ -237,7 +237,8 @@ impl Reconciler {
         kept: Option<Known>,
         stop: &CancellationToken,
     ) -> Result<Seen, RunError> {
-        self.client.begin(&self.keys(target).await?);
+        let keys = desired::unless_stopped(stop, self.keys(target)).await?;
+        self.client.begin(&keys);
         let progress = Progress::new(&self.client);
         let look = Look {
             reader: self.client.reader(stop),
@@ -504,7 +505,9 @@ fn held_record((held, changes): &(Held, Vec<Change>)) -> HeldRecord {
 impl From<RunError> for End {
     fn from(error: RunError) -> Self {
         match error {
-            RunError::Omni(OmniError::Stopped) => Self::Stopped,
+            RunError::Omni(OmniError::Stopped) | RunError::Source(SourceError::Stopped) => {
+                Self::Stopped
+            }
             error => Self::Failed(error),
         }
     }

@@ -7,9 +7,11 @@
 
 mod readiness;
 
+use crate::desired::SourceError;
 use crate::omni::OmniError;
 use crate::reconcile::{End, RunError, RunOutcome, Trigger};
 use crate::settings::Schedule;
+use crate::trigger::watch::Condition;
 use chrono::{DateTime, SecondsFormat, Utc};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -43,6 +45,8 @@ pub struct Facts {
     pub last_success: Option<DateTime<Utc>>,
     /// When a run that failed is tried again.
     pub retry: Option<DateTime<Utc>>,
+    /// How the roster is, as the watcher sees it, and since when.
+    pub roster: Option<(Condition, DateTime<Utc>)>,
     beat: Instant,
 }
 
@@ -55,6 +59,7 @@ impl Facts {
             first_observed: None,
             last_success: None,
             retry: None,
+            roster: None,
             beat: Instant::now(),
         }
     }
@@ -107,10 +112,17 @@ impl Status {
         readiness::of(&self.read(), self.0.times.as_ref(), now)
     }
 
-    /// The state in a sentence, for the service manager.
+    /// The state in a sentence, for the service manager: the runs, and what is wrong with the roster.
     #[must_use]
     pub fn sentence(&self, now: DateTime<Utc>) -> String {
         let facts = self.facts();
+        let roster = facts.roster.and_then(|(condition, since)| {
+            Some(format!("; {} since {}", trouble(condition)?, clock(since)))
+        });
+        self.about_runs(&facts, now) + &roster.unwrap_or_default()
+    }
+
+    fn about_runs(&self, facts: &Facts, now: DateTime<Utc>) -> String {
         if let Some((trigger, since)) = facts.running {
             return format!(
                 "Run under way since {} ({})",
@@ -132,6 +144,11 @@ impl Status {
     /// The loop is alive.
     pub(crate) fn beat(&self) {
         self.write(|facts| facts.beat = Instant::now());
+    }
+
+    /// The watcher sees the roster in another condition.
+    pub fn roster(&self, condition: Condition) {
+        self.write(|facts| facts.roster = Some((condition, Utc::now())));
     }
 
     /// A run begins.
@@ -181,6 +198,16 @@ impl Status {
     }
 }
 
+/// Why nothing comes of the roster just now.
+fn trouble(roster: Condition) -> Option<&'static str> {
+    match roster {
+        Condition::Still => None,
+        Condition::Moving => Some("waiting for the roster to stand still"),
+        Condition::Away => Some("the roster can't be read"),
+        Condition::Silent => Some("the roster's file system does not answer"),
+    }
+}
+
 /// What failed, in words of our own: an error's text may hold paths, addresses and what Omni said.
 fn failure(run: &RunOutcome) -> Option<&'static str> {
     let End::Failed(error) = &run.end else {
@@ -191,6 +218,7 @@ fn failure(run: &RunOutcome) -> Option<&'static str> {
             "a setting is missing or wrong"
         }
         RunError::Keys(_) => "the API keys can't be read",
+        RunError::Source(SourceError::StillChanging { .. }) => "the roster keeps changing",
         RunError::Source(_) => "the roster can't be read",
         RunError::Omni(OmniError::Unauthorized { .. } | OmniError::NoKeyLeft) => {
             "Omni does not accept the API key"

@@ -6,6 +6,7 @@ use omni_user_sync::metrics::Metrics;
 use omni_user_sync::reconcile::{End, Roster, RunError, RunOutcome, Stop, Trigger};
 use omni_user_sync::settings::SettingsError;
 use omni_user_sync::trigger::Wake;
+use omni_user_sync::trigger::watch::Condition;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -307,4 +308,36 @@ async fn readiness_is_earned_and_tells_no_secret() {
     sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.status.readiness(now), Ok(()));
     rig.end().await;
+}
+
+#[test]
+fn the_sentence_says_what_is_wrong_with_the_roster() {
+    let (status, now) = (Status::new(None), chrono::Utc::now());
+    let says = |condition| {
+        status.roster(condition);
+        let sentence = status.sentence(now);
+        let about = sentence.split_once("; ").map(|(_, about)| about.to_owned());
+        about.map(|about| {
+            about
+                .split(" since 2")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+    };
+    let table = [
+        (Condition::Still, None),
+        (
+            Condition::Moving,
+            Some("waiting for the roster to stand still"),
+        ),
+        (Condition::Away, Some("the roster can't be read")),
+        (
+            Condition::Silent,
+            Some("the roster's file system does not answer"),
+        ),
+    ];
+    for (condition, expected) in table {
+        assert_eq!(says(condition).as_deref(), expected);
+    }
 }

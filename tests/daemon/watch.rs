@@ -4,11 +4,12 @@ use omni_user_sync::desired::{self, Fingerprint};
 use omni_user_sync::reconcile::Trigger;
 use omni_user_sync::settings::{KeySource, RawSettings, Settings, SourceSettings, Watch};
 use omni_user_sync::trigger::Wake;
-use omni_user_sync::trigger::watch::{Look, SourceLook, Unreadable, Watcher};
+use omni_user_sync::trigger::watch::{Condition, Look, SourceLook, Unreadable, Watcher};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -337,13 +338,14 @@ async fn the_first_content_wakes_where_a_run_at_the_start_may_have_missed_it() {
 }
 
 /// A mount that hangs.
-struct Hangs(std::sync::mpsc::Receiver<()>);
+#[derive(Clone)]
+struct Hangs(Arc<Mutex<std::sync::mpsc::Receiver<()>>>);
 
 impl Look for Hangs {
     type Stamp = ();
 
     fn stamp(&mut self) -> Result<(), Unreadable> {
-        Ok(self.0.recv()?)
+        Ok(self.0.lock().expect("whole").recv()?)
     }
 
     fn fingerprint(&mut self) -> Result<Fingerprint, Unreadable> {
@@ -355,8 +357,59 @@ impl Look for Hangs {
 async fn a_mount_that_hangs_does_not_hold_up_the_end() {
     let (_folder, path) = roster();
     let (never, hangs) = std::sync::mpsc::channel();
-    let rig = Rig::started(settings(&path, "native", SETTLE), false, Hangs(hangs));
+    let look = Hangs(Arc::new(Mutex::new(hangs)));
+    let rig = Rig::started(settings(&path, "native", SETTLE), false, look);
     sleep(SETTLE).await;
     timeout(GENEROUS, rig.end()).await.expect("ends in time");
     drop(never);
+}
+
+/// The first look hangs for ever, as on a mount that was given up; later ones do not.
+#[derive(Clone)]
+struct HangsOnce(Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>);
+
+impl Look for HangsOnce {
+    type Stamp = ();
+
+    fn stamp(&mut self) -> Result<(), Unreadable> {
+        let hangs = self.0.lock().expect("whole").take();
+        // An error is the end of the test.
+        hangs.map_or(Ok(()), |never| Ok(never.recv()?))
+    }
+
+    fn fingerprint(&mut self) -> Result<Fingerprint, Unreadable> {
+        Ok(Fingerprint([0; 32]))
+    }
+}
+
+/// The clock is turned by hand: a live blocking task keeps it from going on by itself.
+#[tokio::test(start_paused = true)]
+async fn a_mount_that_hangs_is_told_and_given_up_for_the_one_after_it() {
+    let (end, held) = std::sync::mpsc::channel::<()>();
+    let clock = tokio::task::spawn_blocking(move || held.recv());
+    let (_folder, path) = roster();
+    let settings = settings(&path, "poll", SETTLE);
+    let (never, hangs) = std::sync::mpsc::channel();
+    let (publish, mut still) = watch::channel(None);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let watcher = Watcher::new(&settings, false, Wake::default(), publish)
+        .expect("is wanted")
+        .telling(move |condition| tell.send(condition).expect("is listened to"));
+    let stop = CancellationToken::new();
+    let look = HangsOnce(Arc::new(Mutex::new(Some(hangs))));
+    let task = tokio::spawn(watcher.run(look, stop.clone()));
+    let mut all = Vec::new();
+    while all.last() != Some(&Condition::Still) {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // Time for the thread that looks.
+        std::thread::sleep(Duration::from_millis(1));
+        all.extend(std::iter::from_fn(|| told.try_recv().ok()));
+    }
+    assert_eq!(all[0], Condition::Silent, "{all:?}");
+    still.changed().await.expect("the watcher runs");
+    stop.cancel();
+    let ended = task.await.expect("does not panic");
+    ended.expect("the watch goes on");
+    drop((never, end));
+    let _ = clock.await;
 }

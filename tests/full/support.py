@@ -70,7 +70,7 @@ class Process:
     """A program that runs beside the test. Its two outputs go to files, so that it never waits for
     a reader."""
 
-    def __init__(self, arguments, folder, env=None, name="process"):
+    def __init__(self, arguments, folder, env=None, name="process", **more):
         self.name = name
         # Not in `folder`: a program may look at all that is there.
         self.outputs = tempfile.mkdtemp(prefix="full-out-")
@@ -84,6 +84,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
+                **more,
             )
 
     @property
@@ -208,7 +209,7 @@ def settings(sandbox, folder, **more):
     named = {
         "OMNI_USER_SYNC__" + name.upper(): str(value) for name, value in more.items()
     }
-    return environment(**ours, **named)
+    return environment(**{**ours, **named})
 
 
 def run(arguments, folder, env, seconds=GENEROUS):

@@ -1,8 +1,11 @@
 //! A roster is taken only when it stands still.
 
 use crate::support::Folder;
-use omni_user_sync::desired::{Desired, Fingerprint, SourceError, fingerprint, read_settled};
+use omni_user_sync::desired::{
+    Desired, Fingerprint, SourceError, fingerprint, read_settled, unless_stopped,
+};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 async fn read(folder: &Folder, known: Option<Fingerprint>) -> Result<Desired, SourceError> {
     read_settled(&folder.settings, folder.path(), true, &folder.schema, known).await
@@ -85,4 +88,19 @@ async fn no_roster_is_said_at_once() {
         .await
         .expect_err("an empty folder");
     assert!(matches!(error, SourceError::NoFiles { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_waiting() {
+    let mut folder = Folder::new();
+    folder.settings.settle = Duration::from_secs(3600);
+    folder.write("users.csv", "email\na@x.co\n");
+    let stop = CancellationToken::new();
+    let waiting = unless_stopped(&stop, read(&folder, None));
+    let stopping = async {
+        tokio::task::yield_now().await;
+        stop.cancel();
+    };
+    let (waited, ()) = at_once(async { tokio::join!(waiting, stopping) }).await;
+    assert!(matches!(waited, Err(SourceError::Stopped)), "{waited:?}");
 }

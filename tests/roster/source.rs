@@ -61,6 +61,66 @@ fn all_csv_files_count_and_nothing_else() {
 }
 
 #[test]
+fn what_is_not_counted_is_told_at_debug() {
+    let folder = Folder::new();
+    folder.write("a.csv", GOOD);
+    for other in [
+        "~$a.csv",
+        ".a.csv",
+        ".~lock.a.csv#",
+        "a.csv.tmp",
+        "b.TMP",
+        "a.csv.part",
+        "a.csv.crdownload",
+    ] {
+        folder.write(other, GOOD);
+    }
+    for other in ["reports", "old"] {
+        fs::create_dir(folder.path().join(other)).expect("a folder");
+        folder.write(&format!("{other}/b.csv"), "email\nno@x.co\n");
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let writer = std::sync::Arc::new(file.reopen().expect("is there"));
+    let log = tracing_subscriber::fmt()
+        .with_writer(writer)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .with_max_level(tracing::Level::DEBUG);
+    let shown = tracing::subscriber::with_default(log.finish(), || folder.show());
+    assert_snapshot!(shown, @r#"a.csv:2: a@x.co upsert "-" tier='gold'"#);
+    let logged = fs::read_to_string(file.path()).expect("text");
+    let mut lines: Vec<_> = logged.lines().map(str::trim).collect();
+    lines.sort_unstable();
+    assert_snapshot!(lines.join("\n"), @r"
+    DEBUG not part of the roster: a hidden file file=.a.csv
+    DEBUG not part of the roster: a hidden file file=.~lock.a.csv#
+    DEBUG not part of the roster: a spreadsheet's lock file file=~$a.csv
+    DEBUG not part of the roster: its name does not end in .csv file=a.csv.crdownload
+    DEBUG not part of the roster: its name does not end in .csv file=a.csv.part
+    DEBUG not part of the roster: its name does not end in .csv file=a.csv.tmp
+    DEBUG not part of the roster: its name does not end in .csv file=b.TMP
+    DEBUG not part of the roster: its name does not end in .csv file=old
+    DEBUG not part of the roster: its name does not end in .csv file=reports
+    ");
+}
+
+#[test]
+fn columns_may_differ_from_file_to_file() {
+    let folder = Folder::new();
+    folder.write("a.csv", "tier;email\ngold;a@x.co\n");
+    folder.write(
+        "b.csv",
+        "EMAIL,Region,display_name,op\nb@x.co,[n],Bea,upsert\nc@x.co,,,delete\n",
+    );
+    assert_snapshot!(folder.show(), @r#"
+    a.csv:2: a@x.co upsert "-" tier='gold'
+    b.csv:2: b@x.co upsert "Bea" Region=['n']
+    b.csv:3: c@x.co delete
+    "#);
+}
+
+#[test]
 fn the_newest_is_by_time_then_name() {
     let mut folder = Folder::new();
     folder.settings.select = Select::Newest;
@@ -107,6 +167,28 @@ fn what_is_no_file_of_the_folder_is_refused() {
     bad: dir.csv: this is a folder; put the CSV file itself there
     bad: out.csv: this link leads out of the folder; put the file itself there, or set source.path to where it is
     "#);
+}
+
+#[test]
+fn what_can_not_be_read_in_a_folder_is_refused_and_the_rest_is_read() {
+    let folder = Folder::new();
+    folder.write("good.csv", GOOD);
+    let pipe = folder.path().join("pipe.csv");
+    let made = rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU);
+    made.expect("a pipe");
+    symlink("pipe.csv", folder.path().join("to_pipe.csv")).expect("a link");
+    symlink("loop.csv", folder.path().join("loop.csv")).expect("a link");
+    assert_snapshot!(folder.show(), @r#"
+    good.csv:2: a@x.co upsert "-" tier='gold'
+    bad: loop.csv: it can't be read: Too many levels of symbolic links (os error 40); see to it that it can be read by this program's user
+    bad: pipe.csv: this is a pipe or a device, not a file; save the roster to a file first
+    bad: to_pipe.csv: this is a pipe or a device, not a file; save the roster to a file first
+    "#);
+    let read = folder.read().expect("one good file");
+    assert!(read.removals_allowed().is_err());
+    // A poll looks and does not hang either.
+    stamp(&folder.settings, folder.path()).expect("a roster");
+    fingerprint(&folder.settings, folder.path()).expect("a roster");
 }
 
 #[test]

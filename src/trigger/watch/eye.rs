@@ -4,20 +4,18 @@
 //! It ends when the [`Eye`] is dropped, after the look that is under way.
 
 use super::hints::Hints;
-use super::settle::State;
+use super::settle::{Span, State};
 use super::{Look, Unreadable, WatchError};
 use std::sync::mpsc;
-use std::time::Duration;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
-
-/// A look that takes longer than this is told, once.
-const LONG: Duration = Duration::from_secs(60);
+use tokio::time::Instant;
 
 /// What a look found.
 pub(super) struct Sight<S> {
     /// The source; `None` where its stamp is the known one.
     pub(super) state: Option<State<S>>,
+    /// When it was.
+    pub(super) span: Span,
     /// Whether events can be relied on from here on.
     pub(super) events: bool,
 }
@@ -44,21 +42,12 @@ impl<S: PartialEq + Send + 'static> Eye<S> {
     }
 
     /// Looks once. There is never more than one look under way, as this borrows mutably and a
-    /// caller that gives up gives up the watch.
+    /// caller that gives up gives up this eye.
     pub(super) async fn look(&mut self, known: Option<S>) -> Result<Sight<S>, WatchError> {
-        let (reply, mut answer) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let request = Request { known, reply };
         self.requests.send(request).map_err(|_| WatchError::Ended)?;
-        let sight = match tokio::time::timeout(LONG, &mut answer).await {
-            Ok(sight) => sight,
-            Err(_) => {
-                warn!("the roster's file system answers slowly, or hangs: no change is noticed");
-                let sight = answer.await;
-                info!("the roster's file system has answered");
-                sight
-            }
-        };
-        sight.map_err(|_| WatchError::Ended)
+        answer.await.map_err(|_| WatchError::Ended)
     }
 }
 
@@ -66,12 +55,21 @@ fn serve<L: Look>(asked: &mpsc::Receiver<Request<L::Stamp>>, mut look: L, mut hi
     while let Ok(Request { known, reply }) = asked.recv() {
         // First the watches, then the look: what changes in between rings the bell.
         let events = hints.renew();
+        let began = Instant::now();
         let state = match see(&mut look, known) {
             Ok(state) => state,
             Err(error) => Some(State::Unreadable(chain(&*error))),
         };
-        // No one waits any more: the watch has ended.
-        let _ = reply.send(Sight { state, events });
+        let span = Span {
+            began,
+            ended: Instant::now(),
+        };
+        // No one waits any more: the watch has ended, or given up this thread.
+        let _ = reply.send(Sight {
+            state,
+            span,
+            events,
+        });
     }
 }
 

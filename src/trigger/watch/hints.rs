@@ -27,8 +27,12 @@ pub(super) struct Hints {
 /// How changes are noticed, and why so.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Means {
+    /// By events, and why.
     Events(&'static str),
-    Polling(&'static str),
+    /// By polling alone, as the settings say.
+    Polling,
+    /// By polling alone, as this file system is silent.
+    Shared(&'static str),
 }
 
 impl Hints {
@@ -47,7 +51,7 @@ impl Hints {
     /// Watches what is to be watched now: folders come, go and are replaced. Says whether events
     /// can be relied on from here on.
     pub(super) fn renew(&mut self) -> bool {
-        if matches!(self.choose(), Means::Polling(_)) {
+        if !matches!(self.choose(), Means::Events(_)) {
             self.armed = None;
             return false;
         }
@@ -66,16 +70,22 @@ impl Hints {
 
     /// Chooses anew each time, since something may be mounted there later; says so when it differs.
     fn choose(&mut self) -> Means {
-        let means = match (self.watch, file_system::shared(&self.path)) {
-            (Watch::Native, _) => Means::Events("source.watch says so"),
-            (Watch::Poll | Watch::Off, _) => Means::Polling("source.watch says so"),
-            (Watch::Auto, Some(name)) => Means::Polling(name),
-            (Watch::Auto, None) => Means::Events("its file system tells of changes"),
+        let means = match self.watch {
+            Watch::Native => Means::Events("source.watch says so"),
+            Watch::Poll | Watch::Off => Means::Polling,
+            Watch::Auto => file_system::shared(&self.path).map_or(
+                Means::Events("its file system tells of changes"),
+                Means::Shared,
+            ),
         };
         if self.told.replace(means) != Some(means) {
             match means {
-                Means::Events(why) => info!(why, "watching the roster by events"),
-                Means::Polling(why) => info!(why, "watching the roster by polling"),
+                Means::Events(why) => info!("watching the roster by events: {why}"),
+                Means::Polling => info!("watching the roster by polling: source.watch says so"),
+                Means::Shared(name) => info!(
+                    "watching the roster by polling: it is on {name}, which does not tell of what \
+                     others change"
+                ),
             }
         }
         means

@@ -6,31 +6,44 @@
 //! ```
 //!
 //! Events are only hints: they name other files, come while a writer still writes, and on a network
-//! mount never come. The truth is what two looks, `source.settle` apart, find alike. A poll goes
-//! beside the events always: every `source.poll_interval`, and where events can be relied on every
-//! six of those, at least a minute.
+//! mount never come. The truth is what two looks, `source.settle` apart, find alike, and every look
+//! between them. A poll goes beside the events always: every `source.poll_interval`, and where events
+//! can be relied on and a roster is there, every six of those, at least a minute.
 
+mod condition;
 mod eye;
 mod hints;
 mod settle;
+
+pub use condition::Condition;
 
 use super::Wake;
 use crate::desired::{self, Fingerprint, Stamp};
 use crate::reconcile::Trigger;
 use crate::settings::{SourceSettings, Watch};
-use eye::Eye;
+use condition::Teller;
+use eye::{Eye, Sight};
 use hints::Hints;
-use settle::{News, Settle, Step};
+use settle::{News, Settle, Span, Step};
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How long a hint is let rest, so that a busy folder does not make look upon look.
-const REST: Duration = Duration::from_millis(100);
+/// The least time from a look to the next that a hint asks for, so that a busy folder does not make
+/// look upon look. Reading a large roster again and again while it is written costs more: such looks
+/// take a third of the time at most.
+const REST: Duration = Duration::from_millis(25);
+
+/// A file system that does not answer for so long is told to hang.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// So long after that it is asked anew: what was mounted there may have been given up.
+const GIVEN_UP: Duration = Duration::from_secs(600);
 
 /// The least time between two polls where events can be relied on.
 const SLOW: Duration = Duration::from_secs(60);
@@ -38,8 +51,8 @@ const SLOW: Duration = Duration::from_secs(60);
 /// Why the source can't be read.
 pub type Unreadable = Box<dyn Error + Send + Sync>;
 
-/// How the source is looked at. It may block.
-pub trait Look: Send + 'static {
+/// How the source is looked at. It may block. A clone looks from another thread when one hangs.
+pub trait Look: Clone + Send + Sync + 'static {
     /// How the source looks from outside: sizes, times, inodes.
     type Stamp: Clone + PartialEq + Send + Sync + 'static;
 
@@ -57,7 +70,7 @@ pub trait Look: Send + 'static {
 }
 
 /// Looks at the roster of the settings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SourceLook {
     settings: SourceSettings,
     path: PathBuf,
@@ -115,6 +128,7 @@ pub struct Watcher {
     pub wake: Wake,
     /// Where the content that stands still is published; `None` while there is none.
     pub still: watch::Sender<Option<Fingerprint>>,
+    teller: Teller,
 }
 
 impl Watcher {
@@ -135,7 +149,17 @@ impl Watcher {
             wake_first,
             wake,
             still,
+            teller: Teller::new(|_| ()),
         })
+    }
+
+    /// Tells how the source is, whenever that changes.
+    #[must_use]
+    pub fn telling(self, tell: impl Fn(Condition) + Send + Sync + 'static) -> Self {
+        Self {
+            teller: Teller::new(tell),
+            ..self
+        }
     }
 
     /// Watches until it is told to stop. A source that is missing or can't be read is no error:
@@ -148,31 +172,64 @@ impl Watcher {
         ended.map_or(Ok(()), |never| match never? {})
     }
 
-    async fn watch<L: Look>(self, look: L) -> Result<std::convert::Infallible, WatchError> {
+    async fn watch<L: Look>(mut self, look: L) -> Result<std::convert::Infallible, WatchError> {
         let bell = Arc::new(Notify::new());
-        let hints = Hints::new(&self.path, self.watch, Arc::clone(&bell));
-        let mut eye = Eye::open(look, hints)?;
-        let mut settle = Settle::new();
+        let (path, watch) = (self.path.clone(), self.watch);
+        let open = || {
+            let hints = Hints::new(&path, watch, Arc::clone(&bell));
+            Eye::open(look.clone(), hints)
+        };
+        let (mut eye, mut settle) = (open()?, Settle::new(self.settle));
         loop {
-            let sight = eye.look(settle.known()).await?;
-            match settle.take(sight.state) {
-                Step::Confirm => tokio::time::sleep(self.settle).await,
-                Step::Announce(news) => self.announce(news),
-                Step::Wait => self.pause(&bell, sight.events).await,
+            let Some(sight) = self.look(&mut eye, settle.known()).await? else {
+                eye = open()?;
+                continue;
+            };
+            let Sight {
+                state,
+                span,
+                events,
+            } = sight;
+            let step = settle.take(state, span);
+            let condition = settle.condition();
+            if let Some(condition) = condition {
+                self.teller.tell(condition);
             }
+            // What is mounted over an empty folder makes no event in it.
+            let events = events && condition == Some(Condition::Still);
+            let next = match step {
+                Step::Confirm(due) => due,
+                Step::Wait => self.next_poll(events),
+                Step::Announce(news) => {
+                    self.announce(news);
+                    self.next_poll(events)
+                }
+            };
+            pause(&bell, span, next).await;
         }
     }
 
-    /// Waits for a hint or the next poll.
-    async fn pause(&self, bell: &Notify, events: bool) {
+    /// Looks once; `None` when there is no answer, and none is to be expected.
+    async fn look<S: PartialEq + Send + 'static>(
+        &mut self,
+        eye: &mut Eye<S>,
+        known: Option<S>,
+    ) -> Result<Option<Sight<S>>, WatchError> {
+        let mut look = std::pin::pin!(eye.look(known));
+        if let Ok(sight) = timeout(HANGS, &mut look).await {
+            return sight.map(Some);
+        }
+        self.teller.tell(Condition::Silent);
+        timeout(GIVEN_UP, look).await.ok().transpose()
+    }
+
+    fn next_poll(&self, events: bool) -> Instant {
         let poll = if events {
             (self.poll_interval * 6).max(SLOW)
         } else {
             self.poll_interval
         };
-        if tokio::time::timeout(poll, bell.notified()).await.is_ok() {
-            tokio::time::sleep(REST).await;
-        }
+        Instant::now() + poll
     }
 
     fn announce(&self, news: News) {
@@ -189,5 +246,13 @@ impl Watcher {
         if wakes {
             self.wake.wake(Trigger::File);
         }
+    }
+}
+
+/// Waits for a hint, or for a time. A hint right after a look is let rest.
+async fn pause(bell: &Notify, last: Span, until: Instant) {
+    if timeout_at(until, bell.notified()).await.is_ok() {
+        let rest = REST.max((last.ended - last.began) * 2);
+        tokio::time::sleep_until(last.ended + rest).await;
     }
 }
