@@ -18,6 +18,8 @@ mod csv;
 mod decode;
 mod error;
 pub mod export;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod header;
 mod lines;
 mod merge;
