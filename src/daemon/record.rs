@@ -169,7 +169,7 @@ fn log_problems(run: &RunOutcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{Fingerprint, Place};
+    use crate::desired::{Fingerprint, Place, ProblemKind};
     use crate::omni::Failure;
     use crate::omni::OmniError;
     use crate::reconcile::{Applied, Counts, Held, Roster, Trigger};
@@ -271,6 +271,7 @@ mod tests {
         );
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
+            kind: ProblemKind::File,
             place: Place {
                 file: "users.csv".into(),
                 line,

@@ -1,5 +1,6 @@
 //! An attribute cell → the value it asks for, checked against the attribute's definition.
 
+use super::ProblemKind;
 use super::words::{Flaw, shown};
 use crate::user::{Decimal, Definition, Value, ValueType, trim};
 use serde_json::value::RawValue;
@@ -28,10 +29,11 @@ pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, F
         return Ok(None);
     }
     let value = if cell.starts_with('[') {
-        list(cell, shape)?
+        list(cell, shape)
     } else {
-        single(cell, shape)?
+        single(cell, shape)
     };
+    let value = value.map_err(|flaw| flaw.kind(ProblemKind::List))?;
     if shape.is_some_and(|shape| shape.number) {
         value
             .iter()
@@ -136,7 +138,8 @@ fn number(text: &str) -> Result<(), Flaw> {
             shown(text)
         ),
         number_remedy(text),
-    ))
+    )
+    .kind(ProblemKind::Number))
 }
 
 /// What spreadsheets make of numbers, and how to undo it.

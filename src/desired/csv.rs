@@ -5,7 +5,7 @@ use super::header::{Columns, has_email};
 use super::lines::{Fault, Lines, MAX_RECORD};
 use super::row::{BadRow, Row, Rows};
 use super::words::Flaw;
-use super::{Place, Problem};
+use super::{Place, Problem, ProblemKind};
 use crate::settings::SourceSettings;
 use crate::user::{Email, Schema, is_blank, trim};
 use ::csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
@@ -48,7 +48,7 @@ pub(super) fn parse(
 
     let mut record = StringRecord::new();
     let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? else {
-        return Err(failed(empty(), 0));
+        return Err(failed(empty().kind(ProblemKind::Empty), 0));
     };
     let columns = Columns::new(&record, &place(file, line), schema)?;
     let rows = Rows {
@@ -62,7 +62,7 @@ pub(super) fn parse(
         sheet.take(&rows, &record, line)?;
     }
     if sheet.count == 0 {
-        return Err(failed(no_rows(), 0));
+        return Err(failed(no_rows().kind(ProblemKind::Empty), 0));
     }
     Ok(sheet)
 }
@@ -153,7 +153,7 @@ impl Sheet {
                 column: Some((at + 1, "no header".into())),
                 ..place(&self.file, line)
             };
-            return Err(vec![stray().at(place)]);
+            return Err(vec![stray().kind(ProblemKind::Column).at(place)]);
         }
         let spent = |flaw: Flaw| vec![flaw.at(place(rows.file, line))];
         self.budget.row().map_err(spent)?;
@@ -177,7 +177,7 @@ impl Sheet {
             ),
             "check that this is the roster and how it was exported",
         );
-        vec![flaw.at(place(&self.file, first))]
+        vec![flaw.kind(ProblemKind::TooMuch).at(place(&self.file, first))]
     }
 
     fn take_bad(&mut self, bad: BadRow, line: u64) -> Result<(), Vec<Problem>> {
@@ -201,9 +201,16 @@ fn stray() -> Flaw {
     )
 }
 
+/// A file's text, and what separates its cells.
+pub(super) fn delimited<R: Read>(text: R, setting: Option<u8>) -> (impl Read, u8) {
+    let text = Head::new(text);
+    let delimiter = Dialect::of(text.peeked(), setting).delimiter;
+    (text, delimiter)
+}
+
 /// A text whose first part can be looked at before it is read. It is long enough for the longest
 /// header.
-struct Head<R> {
+pub(super) struct Head<R> {
     head: Cursor<Vec<u8>>,
     /// What ended the first part too early: comes after it.
     failure: Option<io::Error>,

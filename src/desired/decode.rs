@@ -1,6 +1,7 @@
 //! Bytes → text: checked UTF-8, as a stream in bounded memory. Nothing is replaced or guessed: what
 //! is no text in the expected encoding is an error.
 
+use super::ProblemKind;
 use super::words::Flaw;
 use crate::settings::Encoding;
 use encoding_rs::{DecoderResult, UTF_8, WINDOWS_1252};
@@ -36,7 +37,7 @@ impl Undecodable {
             Self::Windows1252 => "save it as 'CSV UTF-8' and set source.encoding = \"auto\"",
             Self::Utf16 | Self::Nul => "save it as 'CSV UTF-8'",
         };
-        Flaw::new(what, remedy)
+        Flaw::new(what, remedy).kind(ProblemKind::Encoding)
     }
 }
 
@@ -66,7 +67,8 @@ pub(super) fn workbook(first: &[u8]) -> Option<Flaw> {
     Some(Flaw::new(
         format!("this is {kind}, whatever its name says"),
         "open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough",
-    ))
+    )
+    .kind(ProblemKind::Workbook))
 }
 
 /// A reader of the text that bytes stand for. An error comes after all the text before it.

@@ -17,10 +17,12 @@ mod content;
 mod csv;
 mod decode;
 mod error;
+mod excerpt;
 pub mod export;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod header;
+mod kind;
 mod lines;
 mod merge;
 mod row;
@@ -30,6 +32,8 @@ mod words;
 
 pub use content::Fingerprint;
 pub use error::SourceError;
+pub use excerpt::{Excerpt, excerpts};
+pub use kind::ProblemKind;
 pub use settle::read_settled;
 pub use source::{FileRead, Stamp};
 
@@ -72,6 +76,8 @@ impl fmt::Display for Place {
 /// Something in the roster that is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// What kind of thing it is.
+    pub kind: ProblemKind,
     /// Where it stands.
     pub place: Place,
     /// What is wrong, as a clause for a person.

@@ -11,7 +11,7 @@
 use super::cell;
 use super::header::{AttributeColumn, Columns};
 use super::words::{Flaw, did_you_mean, nearest, shown};
-use super::{Place, Problem, Want};
+use super::{Place, Problem, ProblemKind, Want};
 use crate::settings::BlankCells;
 use crate::user::{AttributeName, Email, UserSpec, Value, trim};
 use ::csv::StringRecord;
@@ -89,8 +89,8 @@ impl Rows<'_> {
                     text => format!("{}: {error}", shown(text)),
                 };
                 let remedy = "write the one address of this row's user";
-                bad.problems
-                    .push(self.problem(line, at, Flaw::new(what, remedy)));
+                let flaw = Flaw::new(what, remedy).kind(ProblemKind::Email);
+                bad.problems.push(self.problem(line, at, flaw));
                 None
             }
         }
@@ -164,7 +164,7 @@ impl Rows<'_> {
             )
         };
         BadRow {
-            problems: vec![flaw.at(self.place(line))],
+            problems: vec![flaw.kind(ProblemKind::RowLength).at(self.place(line))],
             frozen: cells.iter().flat_map(|cell| self.addresses(cell)).collect(),
             unnamed: true,
         }
@@ -181,7 +181,8 @@ impl Rows<'_> {
                 let flaw = Flaw::new(
                     "this cell has whole rows in it, so a quote is missing or too many",
                     "close the quote where the cell ends; a quote inside it is written twice (\"\")",
-                );
+                )
+                .kind(ProblemKind::SwallowedRows);
                 bad.problems.push(self.problem(line, at, flaw));
                 bad.frozen.extend(self.addresses(cell));
                 bad.unnamed = true;
@@ -278,5 +279,5 @@ fn op(cell: &str) -> Result<Op, Flaw> {
         let meant = nearest(text, OPS.map(|(name, _)| name));
         format!("there is no op {}{}", shown(text), did_you_mean(meant))
     };
-    Err(Flaw::new(what, "write upsert, delete or deactivate"))
+    Err(Flaw::new(what, "write upsert, delete or deactivate").kind(ProblemKind::Op))
 }
