@@ -1,11 +1,12 @@
 //! Text → the rows of one file, or why the file is rejected.
 
 use super::budget::{Budget, MAX_PROBLEMS};
+use super::doubts::Doubts;
 use super::header::{Columns, has_email};
 use super::lines::{Fault, Lines, MAX_RECORD};
 use super::row::{BadRow, Row, Rows};
 use super::words::Flaw;
-use super::{Place, Problem, ProblemKind};
+use super::{Place, Problem, ProblemKind, Want};
 use crate::settings::SourceSettings;
 use crate::user::{Email, Schema, is_blank, trim};
 use ::csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
@@ -22,6 +23,8 @@ pub(super) struct Sheet {
     pub(super) file: Arc<str>,
     pub(super) rows: Vec<Row>,
     pub(super) bad: Vec<Problem>,
+    /// What a person should know.
+    pub(super) notes: Vec<Problem>,
     pub(super) frozen: Vec<(Email, Place)>,
     pub(super) unnamed: u64,
     /// Rows that are not blank, bad ones included.
@@ -50,7 +53,8 @@ pub(super) fn parse(
     let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? else {
         return Err(failed(empty().kind(ProblemKind::Empty), 0));
     };
-    let columns = Columns::new(&record, &place(file, line), schema)?;
+    let header = place(file, line);
+    let columns = Columns::new(&record, &header, schema)?;
     let rows = Rows {
         columns: &columns,
         file,
@@ -58,9 +62,11 @@ pub(super) fn parse(
         blank_cells: settings.blank_cells,
     };
     let mut sheet = Sheet::new(file.clone(), budget);
+    let mut doubts = Doubts::new(&columns);
     while let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? {
-        sheet.take(&rows, &record, line)?;
+        sheet.take(&rows, &record, line, &mut doubts)?;
     }
+    sheet.notes = doubts.finish(&columns, &header, settings.blank_cells);
     if sheet.count == 0 {
         return Err(failed(no_rows().kind(ProblemKind::Empty), 0));
     }
@@ -131,6 +137,7 @@ impl Sheet {
             file,
             rows: Vec::new(),
             bad: Vec::new(),
+            notes: Vec::new(),
             frozen: Vec::new(),
             unnamed: 0,
             count: 0,
@@ -144,6 +151,7 @@ impl Sheet {
         rows: &Rows<'_>,
         record: &StringRecord,
         line: u64,
+        doubts: &mut Doubts,
     ) -> Result<(), Vec<Problem>> {
         self.count += 1;
         if record.len() == rows.columns.labels.len()
@@ -160,6 +168,9 @@ impl Sheet {
         match rows.read(record, line) {
             Ok(row) => {
                 self.budget.want(&row.want).map_err(spent)?;
+                if matches!(row.want, Want::Upsert(_)) {
+                    doubts.row(record, line);
+                }
                 self.rows.push(row);
                 Ok(())
             }

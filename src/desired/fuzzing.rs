@@ -3,7 +3,7 @@
 use super::budget::{MAX_NOTES, MAX_PROBLEMS};
 use super::cell::{self, Shape};
 use super::export::{self, Line};
-use super::{Desired, Place, Problem, SourceError, Want, read};
+use super::{Desired, Place, Problem, ProblemKind, SourceError, Want, read};
 use crate::fuzzing::{SECRET, assert_harmless};
 use crate::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
 use crate::user::{AttributeName, Decimal, Definition, Email, Schema, Value, ValueType, trim};
@@ -164,7 +164,10 @@ impl World {
             return;
         }
         let followed = desired.users.values().map(|entry| &entry.place);
-        let problems = desired.bad_rows.iter().chain(&desired.notes);
+        // That one stands at the header.
+        let in_row = |note: &&Problem| note.kind != ProblemKind::BlankColumn;
+        let notes = desired.notes.iter().filter(in_row);
+        let problems = desired.bad_rows.iter().chain(notes);
         let rows: HashSet<_> = followed
             .chain(problems.map(|problem| &problem.place))
             .filter(|place| place.line > 0)

@@ -63,6 +63,7 @@ impl Desired {
         self.rows += sheet.count;
         self.unnamed += sheet.unnamed;
         self.bad_rows.extend(sheet.bad);
+        self.notes.extend(sheet.notes);
         for (email, place) in sheet.frozen {
             self.frozen.entry(email).or_insert(place);
         }

@@ -16,6 +16,7 @@ mod cell;
 mod content;
 mod csv;
 mod decode;
+mod doubts;
 mod error;
 mod excerpt;
 pub mod export;

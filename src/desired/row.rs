@@ -13,7 +13,7 @@ use super::header::{AttributeColumn, Columns};
 use super::words::{Flaw, did_you_mean, nearest, shown};
 use super::{Place, Problem, ProblemKind, Want};
 use crate::settings::BlankCells;
-use crate::user::{AttributeName, Email, UserSpec, Value, trim};
+use crate::user::{AttributeName, Email, UserSpec, Value, is_blank, trim};
 use ::csv::StringRecord;
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl Rows<'_> {
                     "" => error.to_string(),
                     text => format!("{}: {error}", shown(text)),
                 };
-                let remedy = "write the one address of this row's user";
+                let remedy = email_remedy(&cells[at]);
                 let flaw = Flaw::new(what, remedy).kind(ProblemKind::Email);
                 bad.problems.push(self.problem(line, at, flaw));
                 None
@@ -244,6 +244,23 @@ impl Rows<'_> {
             column,
             ..self.place(line)
         })
+    }
+}
+
+/// What to write instead of a cell that is not one address.
+fn email_remedy(cell: &str) -> String {
+    let inside = |open: char, close: char| Some(cell.split_once(open)?.1.split_once(close)?.0);
+    let addresses = cell.split([',', ';', '|', '/', '<', '>', ' ', '\n', '\r']);
+    let mut addresses = addresses.filter_map(|part| Email::parse(part).ok());
+    match (addresses.next(), addresses.next()) {
+        (Some(_), Some(_)) => "write a row for each of these addresses".into(),
+        (Some(one), None) if inside('<', '>').is_some() => {
+            format!("write the bare address: {}", shown(one.as_str()))
+        }
+        _ if trim(cell).chars().any(|c| c != ' ' && is_blank(c)) => {
+            "there is a character inside that nobody sees: type the address again".into()
+        }
+        _ => "write the one address of this row's user".into(),
     }
 }
 
