@@ -55,12 +55,17 @@ impl From<Undecodable> for io::Error {
     }
 }
 
-/// Recognises a workbook by its first bytes, whatever its name says.
+/// Recognises what is no CSV by its first bytes, whatever its name says.
 pub(super) fn workbook(first: &[u8]) -> Option<Flaw> {
-    let kind = if first.starts_with(b"PK\x03\x04") {
+    let begins = |marks: &[&[u8]]| marks.iter().any(|mark| first.starts_with(mark));
+    let kind = if begins(&[b"PK\x03\x04"]) {
         "a workbook (.xlsx, .ods) or a zip archive"
-    } else if first.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
-        "an old Excel workbook (.xls)"
+    } else if begins(&[&[0xd0, 0xcf, 0x11, 0xe0]]) {
+        "an Excel workbook (.xls, or one with a password)"
+    } else if begins(&[b"<?xml", b"<html", b"<!DOCT", b"<table"]) {
+        "a web page or XML, which some programs call .xls"
+    } else if begins(&[b"%PDF"]) {
+        "a PDF"
     } else {
         return None;
     };
