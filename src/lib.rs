@@ -23,6 +23,9 @@ pub mod cli;
 pub mod daemon;
 pub mod desired;
 mod file_system;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod journal;
 pub mod metrics;
 pub mod omni;

@@ -120,6 +120,82 @@ async fn check_finds_it_fine_and_export_is_a_roster_with_nothing_to_do() {
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
+/// The README documents this shape: fields are added, none is renamed or taken away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_check_tells_machines_keeps_its_shape() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.roster("email,region\nann@x.co,north\nb@x.co,[a]\nb@x.co,[a]\nbob,\n");
+    let ended = run(&world, &["check", "--json"]).await;
+    assert_eq!((ended.code, &*ended.err), (1, ""));
+    let out = ended.out.replace(&world.sandbox.url(), "URL");
+    insta::assert_snapshot!(out, @r#"
+    {
+      "ok": false,
+      "roster": {
+        "rows": 4,
+        "checked_against_definitions": true,
+        "problems": [
+          {
+            "kind": "list",
+            "file": "users.csv",
+            "line": 2,
+            "column": 2,
+            "column_name": "region",
+            "email": "ann@x.co",
+            "what": "this attribute holds a list, and 'north' is none",
+            "remedy": "write '[north]'"
+          },
+          {
+            "kind": "email",
+            "file": "users.csv",
+            "line": 5,
+            "column": 1,
+            "column_name": "email",
+            "email": null,
+            "what": "'bob': an email has the form local@domain, with one @",
+            "remedy": "write the one address of this row's user"
+          }
+        ],
+        "notes": [
+          {
+            "kind": "row_repeated",
+            "file": "users.csv",
+            "line": 4,
+            "column": null,
+            "column_name": null,
+            "email": "b@x.co",
+            "what": "this row says the same of 'b@x.co' as users.csv:3",
+            "remedy": "one of the two rows can go"
+          }
+        ],
+        "error": null
+      },
+      "omni": {
+        "base_url": "URL",
+        "users": 1,
+        "attributes": 8,
+        "error": null
+      }
+    }
+    "#);
+    let ended = run(&world, &["check", "--json", "--offline", "gone.csv"]).await;
+    assert_eq!(ended.code, 1);
+    insta::assert_snapshot!(ended.out, @r#"
+    {
+      "ok": false,
+      "roster": {
+        "rows": null,
+        "checked_against_definitions": false,
+        "problems": [],
+        "notes": [],
+        "error": "gone.csv: there is no such file or folder; put the roster there, or correct source.path"
+      },
+      "omni": null
+    }
+    "#);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
     type Case = (
@@ -230,6 +306,9 @@ async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
                     ended.out, ended.err
                 );
                 for word in *says {
+                    // `check` shows the cell itself, in its line.
+                    let place = word.match_indices(':').nth(1).map(|(at, _)| &word[..at]);
+                    let word = place.filter(|_| command[0] == "check").unwrap_or(word);
                     assert!(
                         ended.err.contains(word),
                         "{name}: {command:?} says no {word:?}: {}",

@@ -378,6 +378,7 @@ proptest! {
     #[test]
     fn a_file_that_was_not_read_removes_nobody(mut case in case()) {
         case.desired.rejected.push(omni_user_sync::desired::Problem {
+            kind: omni_user_sync::desired::ProblemKind::File,
             place: Place { file: "b.csv".into(), line: 0, column: None },
             what: "it vanished".into(),
             remedy: "put it back".into(),

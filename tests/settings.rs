@@ -137,6 +137,10 @@ fn an_unknown_key_is_an_error_with_the_nearest_known_one() {
             "prune = \"all\"",
             "there is no setting prune; did you mean policy.prune?",
         ),
+        (
+            "[soure]\n",
+            "there is no setting soure; did you mean source?",
+        ),
     ] {
         let message = message(from_file(text));
         assert!(message.ends_with(says), "{message}");

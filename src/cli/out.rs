@@ -44,6 +44,11 @@ pub(super) fn warning(line: &str) {
     );
 }
 
+/// Says what has lines and colours of its own, to standard error.
+pub(super) fn diagnostics(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Whether a person sits there who can be asked.
 pub(super) fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

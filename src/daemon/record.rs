@@ -159,7 +159,7 @@ fn log_problems(run: &RunOutcome) {
         warn!("a file of the roster is rejected: {problem}");
     }
     for problem in roster.bad_rows.iter().take(MOST_LINES) {
-        warn!(place = %problem.place, "a bad row; `omni-user-sync check` says what is wrong");
+        warn!(place = %problem.place, kind = problem.kind.as_str(), "a bad row; `omni-user-sync check` says what is wrong");
     }
     let more = [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MOST_LINES));
     if more != [0, 0] {
@@ -173,7 +173,7 @@ fn log_problems(run: &RunOutcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{Fingerprint, Place};
+    use crate::desired::{Fingerprint, Place, ProblemKind};
     use crate::omni::Failure;
     use crate::omni::OmniError;
     use crate::reconcile::{Applied, Counts, Held, Roster, Trigger};
@@ -275,6 +275,7 @@ mod tests {
         );
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
+            kind: ProblemKind::File,
             place: Place {
                 file: "users.csv".into(),
                 line,
@@ -290,6 +291,27 @@ mod tests {
         assert!(log.contains("users.csv:20: wrong"), "{log}");
         assert!(!log.contains("users.csv:21: wrong"), "{log}");
         assert!(log.contains("and 30 more"), "{log}");
+    }
+
+    #[test]
+    fn of_a_bad_row_place_and_kind_are_logged_and_no_value() {
+        let mut run = run(End::Complete);
+        let roster = run.roster.as_mut().expect("a roster");
+        roster.bad_rows.push(Problem {
+            kind: ProblemKind::Number,
+            place: Place {
+                file: "users.csv".into(),
+                line: 7,
+                column: Some((3, "seats".into())),
+            },
+            what: "'s3cret' is no decimal number".into(),
+            remedy: "not s3cret".into(),
+            email: None,
+        });
+        let log = logged(&run);
+        assert!(log.contains("users.csv:7:3 (seats)"), "{log}");
+        assert!(log.contains(r#"kind="number""#), "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
     }
 
     #[test]

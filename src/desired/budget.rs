@@ -1,8 +1,8 @@
 //! How much memory a roster may take. A row of few bytes takes hundreds in memory, and so does a
 //! blank cell or an item of a list: a file within `source.max_bytes` could fill the machine.
 
-use super::Want;
 use super::words::Flaw;
+use super::{ProblemKind, Want};
 
 /// The most columns with a name that a file may have.
 pub(super) const MAX_COLUMNS: usize = 1_000;
@@ -68,4 +68,5 @@ fn too_many(most: usize, what: &str) -> Flaw {
         format!("up to here the roster has more than {most} {what}"),
         "check that this is the roster and how it was exported",
     )
+    .kind(ProblemKind::TooMuch)
 }

@@ -1,5 +1,7 @@
 //! An attribute cell → the value it asks for, checked against the attribute's definition.
 
+use super::ProblemKind;
+use super::doubts::looks_like_date;
 use super::words::{Flaw, shown};
 use crate::user::{Decimal, Definition, Value, ValueType, trim};
 use serde_json::value::RawValue;
@@ -7,8 +9,8 @@ use serde_json::value::RawValue;
 /// What Omni's definition says about an attribute's values.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    multiple: bool,
-    number: bool,
+    pub(super) multiple: bool,
+    pub(super) number: bool,
 }
 
 impl Shape {
@@ -28,10 +30,11 @@ pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, F
         return Ok(None);
     }
     let value = if cell.starts_with('[') {
-        list(cell, shape)?
+        list(cell, shape)
     } else {
-        single(cell, shape)?
+        single(cell, shape)
     };
+    let value = value.map_err(|flaw| flaw.kind(ProblemKind::List))?;
     if shape.is_some_and(|shape| shape.number) {
         value
             .iter()
@@ -45,10 +48,26 @@ fn single(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Flaw> {
     if shape.is_some_and(|shape| shape.multiple) {
         return Err(Flaw::new(
             format!("this attribute holds a list, and {} is none", shown(cell)),
-            format!("write {}", shown(&format!("[{cell}]"))),
+            format!("write {}", shown(&as_list(cell))),
         ));
     }
     Ok(Value::one(cell))
+}
+
+/// The list that a cell without brackets probably means.
+fn as_list(cell: &str) -> String {
+    let mark = [';', '|', ',']
+        .into_iter()
+        .find(|mark| cell.contains(*mark));
+    let inner = [('(', ')'), ('{', '}')]
+        .into_iter()
+        .find_map(|(open, close)| cell.strip_prefix(open)?.strip_suffix(close));
+    let items = inner.unwrap_or(cell).split(mark.unwrap_or(','));
+    let items: Vec<_> = items.map(trim).filter(|item| !item.is_empty()).collect();
+    if items.iter().any(|item| item.contains([',', '[', ']', '"'])) {
+        return serde_json::to_string(&items).expect("texts are JSON");
+    }
+    format!("[{}]", items.join(","))
 }
 
 fn list(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Flaw> {
@@ -136,7 +155,8 @@ fn number(text: &str) -> Result<(), Flaw> {
             shown(text)
         ),
         number_remedy(text),
-    ))
+    )
+    .kind(ProblemKind::Number))
 }
 
 /// What spreadsheets make of numbers, and how to undo it.
@@ -150,7 +170,9 @@ fn number_remedy(text: &str) -> &'static str {
         "the spreadsheet has shortened the number: format the column as text and enter all digits again"
     } else if only("-+,") && count(&[',']) == 1 {
         "write the decimal mark as a point (1.5), and no mark between thousands"
-    } else if only("-./:T Z") && count(&['-', '.', '/', ':']) >= 1 && !text.starts_with('-') {
+    } else if looks_like_date(text)
+        || (only("-./:T Z") && count(&['-', '.', '/', ':']) >= 1 && !text.starts_with('-'))
+    {
         "the spreadsheet has made a date of it: format the column as text and enter the number again"
     } else if only("-+.,' \u{a0}\u{202f}") {
         "write the number without marks between thousands, and the decimal mark as a point"
@@ -214,6 +236,27 @@ mod tests {
     }
 
     #[test]
+    fn says_how_to_write_what_is_meant() {
+        for (cell, list) in [
+            ("a", "[a]"),
+            ("a, b", "[a,b]"),
+            ("a;b", "[a,b]"),
+            ("a|b|", "[a,b]"),
+            ("(a,b)", "[a,b]"),
+            (
+                "Paris, France; Rome, Italy",
+                r#"["Paris, France","Rome, Italy"]"#,
+            ),
+            ("a]", r#"["a]"]"#),
+            (";", "[]"),
+        ] {
+            assert_eq!(as_list(cell), list, "{cell}");
+            let flaw = value(cell, MANY).expect_err(cell);
+            assert_eq!(flaw.remedy, format!("write '{list}'"), "{cell}");
+        }
+    }
+
+    #[test]
     fn knows_what_spreadsheets_make_of_numbers() {
         for (text, says) in [
             ("1,5", "decimal mark"),
@@ -223,6 +266,8 @@ mod tests {
             ("2024-01-05", "a date"),
             ("5.1.2024", "a date"),
             ("1/2", "a date"),
+            ("5-Jan", "a date"),
+            ("05.Jan.24", "a date"),
             ("12%", "bare number"),
             ("NaN", "bare number"),
             ("inf", "bare number"),

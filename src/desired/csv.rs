@@ -1,11 +1,12 @@
 //! Text → the rows of one file, or why the file is rejected.
 
 use super::budget::{Budget, MAX_PROBLEMS};
+use super::doubts::Doubts;
 use super::header::{Columns, has_email};
 use super::lines::{Fault, Lines, MAX_RECORD};
 use super::row::{BadRow, Row, Rows};
 use super::words::Flaw;
-use super::{Place, Problem};
+use super::{Place, Problem, ProblemKind, Want};
 use crate::settings::SourceSettings;
 use crate::user::{Email, Schema, is_blank, trim};
 use ::csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
@@ -22,6 +23,8 @@ pub(super) struct Sheet {
     pub(super) file: Arc<str>,
     pub(super) rows: Vec<Row>,
     pub(super) bad: Vec<Problem>,
+    /// What a person should know.
+    pub(super) notes: Vec<Problem>,
     pub(super) frozen: Vec<(Email, Place)>,
     pub(super) unnamed: u64,
     /// Rows that are not blank, bad ones included.
@@ -48,9 +51,10 @@ pub(super) fn parse(
 
     let mut record = StringRecord::new();
     let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? else {
-        return Err(failed(empty(), 0));
+        return Err(failed(empty().kind(ProblemKind::Empty), 0));
     };
-    let columns = Columns::new(&record, &place(file, line), schema)?;
+    let header = place(file, line);
+    let columns = Columns::new(&record, &header, schema)?;
     let rows = Rows {
         columns: &columns,
         file,
@@ -58,11 +62,13 @@ pub(super) fn parse(
         blank_cells: settings.blank_cells,
     };
     let mut sheet = Sheet::new(file.clone(), budget);
+    let mut doubts = Doubts::new(&columns);
     while let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? {
-        sheet.take(&rows, &record, line)?;
+        sheet.take(&rows, &record, line, &mut doubts)?;
     }
+    sheet.notes = doubts.finish(&columns, &header, settings.blank_cells);
     if sheet.count == 0 {
-        return Err(failed(no_rows(), 0));
+        return Err(failed(no_rows().kind(ProblemKind::Empty), 0));
     }
     Ok(sheet)
 }
@@ -131,6 +137,7 @@ impl Sheet {
             file,
             rows: Vec::new(),
             bad: Vec::new(),
+            notes: Vec::new(),
             frozen: Vec::new(),
             unnamed: 0,
             count: 0,
@@ -144,6 +151,7 @@ impl Sheet {
         rows: &Rows<'_>,
         record: &StringRecord,
         line: u64,
+        doubts: &mut Doubts,
     ) -> Result<(), Vec<Problem>> {
         self.count += 1;
         if record.len() == rows.columns.labels.len()
@@ -153,13 +161,16 @@ impl Sheet {
                 column: Some((at + 1, "no header".into())),
                 ..place(&self.file, line)
             };
-            return Err(vec![stray().at(place)]);
+            return Err(vec![stray().kind(ProblemKind::Column).at(place)]);
         }
         let spent = |flaw: Flaw| vec![flaw.at(place(rows.file, line))];
         self.budget.row().map_err(spent)?;
         match rows.read(record, line) {
             Ok(row) => {
                 self.budget.want(&row.want).map_err(spent)?;
+                if matches!(row.want, Want::Upsert(_)) {
+                    doubts.row(record, line);
+                }
                 self.rows.push(row);
                 Ok(())
             }
@@ -177,7 +188,7 @@ impl Sheet {
             ),
             "check that this is the roster and how it was exported",
         );
-        vec![flaw.at(place(&self.file, first))]
+        vec![flaw.kind(ProblemKind::TooMuch).at(place(&self.file, first))]
     }
 
     fn take_bad(&mut self, bad: BadRow, line: u64) -> Result<(), Vec<Problem>> {
@@ -201,9 +212,16 @@ fn stray() -> Flaw {
     )
 }
 
+/// A file's text, and what separates its cells.
+pub(super) fn delimited<R: Read>(text: R, setting: Option<u8>) -> (impl Read, u8) {
+    let text = Head::new(text);
+    let delimiter = Dialect::of(text.peeked(), setting).delimiter;
+    (text, delimiter)
+}
+
 /// A text whose first part can be looked at before it is read. It is long enough for the longest
 /// header.
-struct Head<R> {
+pub(super) struct Head<R> {
     head: Cursor<Vec<u8>>,
     /// What ended the first part too early: comes after it.
     failure: Option<io::Error>,

@@ -1,6 +1,7 @@
 //! Bytes → text: checked UTF-8, as a stream in bounded memory. Nothing is replaced or guessed: what
 //! is no text in the expected encoding is an error.
 
+use super::ProblemKind;
 use super::words::Flaw;
 use crate::settings::Encoding;
 use encoding_rs::{DecoderResult, UTF_8, WINDOWS_1252};
@@ -36,7 +37,7 @@ impl Undecodable {
             Self::Windows1252 => "save it as 'CSV UTF-8' and set source.encoding = \"auto\"",
             Self::Utf16 | Self::Nul => "save it as 'CSV UTF-8'",
         };
-        Flaw::new(what, remedy)
+        Flaw::new(what, remedy).kind(ProblemKind::Encoding)
     }
 }
 
@@ -54,19 +55,25 @@ impl From<Undecodable> for io::Error {
     }
 }
 
-/// Recognises a workbook by its first bytes, whatever its name says.
+/// Recognises what is no CSV by its first bytes, whatever its name says.
 pub(super) fn workbook(first: &[u8]) -> Option<Flaw> {
-    let kind = if first.starts_with(b"PK\x03\x04") {
+    let begins = |marks: &[&[u8]]| marks.iter().any(|mark| first.starts_with(mark));
+    let kind = if begins(&[b"PK\x03\x04"]) {
         "a workbook (.xlsx, .ods) or a zip archive"
-    } else if first.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
-        "an old Excel workbook (.xls)"
+    } else if begins(&[&[0xd0, 0xcf, 0x11, 0xe0]]) {
+        "an Excel workbook (.xls, or one with a password)"
+    } else if begins(&[b"<?xml", b"<html", b"<!DOCT", b"<table"]) {
+        "a web page or XML, which some programs call .xls"
+    } else if begins(&[b"%PDF"]) {
+        "a PDF"
     } else {
         return None;
     };
     Some(Flaw::new(
         format!("this is {kind}, whatever its name says"),
         "open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough",
-    ))
+    )
+    .kind(ProblemKind::Workbook))
 }
 
 /// A reader of the text that bytes stand for. An error comes after all the text before it.

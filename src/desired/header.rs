@@ -4,7 +4,7 @@
 use super::budget::MAX_COLUMNS;
 use super::cell::Shape;
 use super::words::{Flaw, did_you_mean, label, nearest, shown};
-use super::{Place, Problem};
+use super::{Place, Problem, ProblemKind};
 use crate::user::{AttributeName, Email, Schema, trim};
 use ::csv::StringRecord;
 use std::collections::HashMap;
@@ -55,7 +55,9 @@ impl Columns {
         let names: Vec<&str> = header.iter().map(trim).collect();
         let named = names.iter().filter(|name| !name.is_empty()).count();
         if named > MAX_COLUMNS {
-            return Err(vec![too_many(named).at(place.clone())]);
+            return Err(vec![
+                too_many(named).kind(ProblemKind::Column).at(place.clone()),
+            ]);
         }
         let mut reading = Reading::new(schema);
         for (at, name) in names.iter().enumerate() {
@@ -127,7 +129,9 @@ impl<'a> Reading<'a> {
         let own = |name: &str| self.seen.get(name).copied();
         let (op, email, display_name) = (own("op"), own("email"), own("display_name"));
         let Some(email) = email else {
-            return Err(vec![no_email(names).at(place.clone())]);
+            return Err(vec![
+                no_email(names).kind(ProblemKind::Column).at(place.clone()),
+            ]);
         };
         let labels: Vec<Arc<str>> = names.iter().map(|name| label(name).into()).collect();
         if !self.flaws.is_empty() {
@@ -152,7 +156,7 @@ fn problems(flaws: Vec<(usize, Flaw)>, labels: &[Arc<str>], place: &Place) -> Ve
         .take(LISTED)
         .map(|(at, flaw)| {
             let column = Some((at + 1, labels[at].clone()));
-            flaw.at(Place {
+            flaw.kind(ProblemKind::Column).at(Place {
                 column,
                 ..place.clone()
             })
@@ -163,7 +167,7 @@ fn problems(flaws: Vec<(usize, Flaw)>, labels: &[Arc<str>], place: &Place) -> Ve
             format!("{more} more columns are wrong"),
             "check that this is the roster's header",
         );
-        problems.push(flaw.at(place.clone()));
+        problems.push(flaw.kind(ProblemKind::Column).at(place.clone()));
     }
     problems
 }

@@ -5,6 +5,7 @@
 //! length into memory. [`Lines`] lets the text through to it unchanged and follows the same states
 //! on the way: it knows the line on which each record starts, and fails on what must not be read.
 
+use super::ProblemKind;
 use super::decode::Undecodable;
 use super::words::Flaw;
 use std::collections::VecDeque;
@@ -267,7 +268,7 @@ impl Scanner {
         let what = format!("the quote that opens here, in cell {cell}, is never closed");
         Fault {
             line,
-            flaw: Flaw::new(what, CLOSE_IT),
+            flaw: Flaw::new(what, CLOSE_IT).kind(ProblemKind::Quote),
         }
     }
 
@@ -289,7 +290,7 @@ impl Scanner {
         };
         Fault {
             line,
-            flaw: Flaw::new(what, remedy),
+            flaw: Flaw::new(what, remedy).kind(ProblemKind::Quote),
         }
     }
 
@@ -307,7 +308,7 @@ impl Scanner {
         }
         Fault {
             line: self.record.line,
-            flaw: Flaw::new(what, remedy),
+            flaw: Flaw::new(what, remedy).kind(ProblemKind::Quote),
         }
     }
 }

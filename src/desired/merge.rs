@@ -6,7 +6,7 @@ use super::content::Fingerprint;
 use super::csv::Sheet;
 use super::source::FileRead;
 use super::words::{Flaw, shown};
-use super::{Desired, Entry, Place, Problem, Want};
+use super::{Desired, Entry, Place, Problem, ProblemKind, Want};
 use crate::user::{Email, Schema, UserSpec};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
@@ -63,6 +63,7 @@ impl Desired {
         self.rows += sheet.count;
         self.unnamed += sheet.unnamed;
         self.bad_rows.extend(sheet.bad);
+        self.notes.extend(sheet.notes);
         for (email, place) in sheet.frozen {
             self.frozen.entry(email).or_insert(place);
         }
@@ -146,7 +147,7 @@ fn more_notes(more: usize, file: Arc<str>) -> Problem {
         format!("{more} more rows, here or in other files, are repeated or not followed"),
         "write one row for each user",
     );
-    flaw.at(Place {
+    flaw.kind(ProblemKind::RowRepeated).at(Place {
         file,
         line: 0,
         column: None,
@@ -160,7 +161,7 @@ fn too_many(first: &Entry) -> Problem {
         ),
         "check that this is the roster and how it was exported",
     );
-    flaw.at(first.place.clone())
+    flaw.kind(ProblemKind::TooMuch).at(first.place.clone())
 }
 
 fn alike(email: &Email, other: &Entry, first: &Entry) -> Problem {
@@ -172,7 +173,9 @@ fn alike(email: &Email, other: &Entry, first: &Entry) -> Problem {
         ),
         "one of the two rows can go",
     );
-    flaw.at(other.place.clone()).of(email)
+    flaw.kind(ProblemKind::RowRepeated)
+        .at(other.place.clone())
+        .of(email)
 }
 
 fn differs(email: &Email, one: &Entry, other: &Entry) -> Problem {
@@ -184,7 +187,9 @@ fn differs(email: &Email, one: &Entry, other: &Entry) -> Problem {
         ),
         "keep only the row that is right; until then this user is left alone",
     );
-    flaw.at(one.place.clone()).of(email)
+    flaw.kind(ProblemKind::RowsDiffer)
+        .at(one.place.clone())
+        .of(email)
 }
 
 fn left_alone(email: &Email, place: Place, why: &Place) -> Problem {
@@ -195,7 +200,7 @@ fn left_alone(email: &Email, place: Place, why: &Place) -> Problem {
         ),
         "correct that row",
     );
-    flaw.at(place).of(email)
+    flaw.kind(ProblemKind::RowNotFollowed).at(place).of(email)
 }
 
 fn same(a: &Want, b: &Want, schema: &Schema) -> bool {

@@ -16,9 +16,14 @@ mod cell;
 mod content;
 mod csv;
 mod decode;
+mod doubts;
 mod error;
+mod excerpt;
 pub mod export;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod header;
+mod kind;
 mod lines;
 mod merge;
 mod row;
@@ -28,6 +33,8 @@ mod words;
 
 pub use content::Fingerprint;
 pub use error::SourceError;
+pub use excerpt::{Excerpt, excerpts};
+pub use kind::ProblemKind;
 pub use settle::{read_settled, unless_stopped};
 pub use source::{FileRead, Stamp};
 
@@ -70,6 +77,8 @@ impl fmt::Display for Place {
 /// Something in the roster that is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// What kind of thing it is.
+    pub kind: ProblemKind,
     /// Where it stands.
     pub place: Place,
     /// What is wrong, as a clause for a person.

@@ -11,9 +11,9 @@
 use super::cell;
 use super::header::{AttributeColumn, Columns};
 use super::words::{Flaw, did_you_mean, nearest, shown};
-use super::{Place, Problem, Want};
+use super::{Place, Problem, ProblemKind, Want};
 use crate::settings::BlankCells;
-use crate::user::{AttributeName, Email, UserSpec, Value, trim};
+use crate::user::{AttributeName, Email, UserSpec, Value, is_blank, trim};
 use ::csv::StringRecord;
 use std::sync::Arc;
 
@@ -88,9 +88,9 @@ impl Rows<'_> {
                     "" => error.to_string(),
                     text => format!("{}: {error}", shown(text)),
                 };
-                let remedy = "write the one address of this row's user";
-                bad.problems
-                    .push(self.problem(line, at, Flaw::new(what, remedy)));
+                let remedy = email_remedy(&cells[at]);
+                let flaw = Flaw::new(what, remedy).kind(ProblemKind::Email);
+                bad.problems.push(self.problem(line, at, flaw));
                 None
             }
         }
@@ -164,7 +164,7 @@ impl Rows<'_> {
             )
         };
         BadRow {
-            problems: vec![flaw.at(self.place(line))],
+            problems: vec![flaw.kind(ProblemKind::RowLength).at(self.place(line))],
             frozen: cells.iter().flat_map(|cell| self.addresses(cell)).collect(),
             unnamed: true,
         }
@@ -181,7 +181,8 @@ impl Rows<'_> {
                 let flaw = Flaw::new(
                     "this cell has whole rows in it, so a quote is missing or too many",
                     "close the quote where the cell ends; a quote inside it is written twice (\"\")",
-                );
+                )
+                .kind(ProblemKind::SwallowedRows);
                 bad.problems.push(self.problem(line, at, flaw));
                 bad.frozen.extend(self.addresses(cell));
                 bad.unnamed = true;
@@ -246,6 +247,23 @@ impl Rows<'_> {
     }
 }
 
+/// What to write instead of a cell that is not one address.
+fn email_remedy(cell: &str) -> String {
+    let inside = |open: char, close: char| Some(cell.split_once(open)?.1.split_once(close)?.0);
+    let addresses = cell.split([',', ';', '|', '/', '<', '>', ' ', '\n', '\r']);
+    let mut addresses = addresses.filter_map(|part| Email::parse(part).ok());
+    match (addresses.next(), addresses.next()) {
+        (Some(_), Some(_)) => "write a row for each of these addresses".into(),
+        (Some(one), None) if inside('<', '>').is_some() => {
+            format!("write the bare address: {}", shown(one.as_str()))
+        }
+        _ if trim(cell).chars().any(|c| c != ' ' && is_blank(c)) => {
+            "there is a character inside that nobody sees: type the address again".into()
+        }
+        _ => "write the one address of this row's user".into(),
+    }
+}
+
 /// Whether a piece of a line is an address with a dot in its domain.
 fn is_address(piece: &str) -> bool {
     let is_label =
@@ -278,5 +296,5 @@ fn op(cell: &str) -> Result<Op, Flaw> {
         let meant = nearest(text, OPS.map(|(name, _)| name));
         format!("there is no op {}{}", shown(text), did_you_mean(meant))
     };
-    Err(Flaw::new(what, "write upsert, delete or deactivate"))
+    Err(Flaw::new(what, "write upsert, delete or deactivate").kind(ProblemKind::Op))
 }

@@ -1,7 +1,7 @@
 //! Words for people: what is wrong with a piece of the roster, safely quoted, and the name that
 //! was probably meant.
 
-use super::{Place, Problem};
+use super::{Place, Problem, ProblemKind};
 
 /// The most characters of a cell that a message shows.
 const SHOWN: usize = 60;
@@ -11,6 +11,7 @@ const COMPARED: usize = 100;
 /// What is wrong and what to do about it, before it is known where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flaw {
+    pub(super) kind: ProblemKind,
     pub(super) what: String,
     pub(super) remedy: String,
 }
@@ -18,13 +19,19 @@ pub(super) struct Flaw {
 impl Flaw {
     pub(super) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
+            kind: ProblemKind::File,
             what: what.into(),
             remedy: remedy.into(),
         }
     }
 
+    pub(super) fn kind(self, kind: ProblemKind) -> Self {
+        Self { kind, ..self }
+    }
+
     pub(super) fn at(self, place: Place) -> Problem {
         Problem {
+            kind: self.kind,
             place,
             what: self.what,
             remedy: self.remedy,
@@ -61,7 +68,7 @@ pub(super) fn shown_name(name: &std::ffi::OsStr) -> String {
     visible
 }
 
-fn push_visible(text: &mut String, c: char) {
+pub(super) fn push_visible(text: &mut String, c: char) {
     // `escape_debug` escapes what can't be seen, and also quotes, which can.
     match c {
         '\'' | '"' | '\\' => text.push(c),

@@ -12,6 +12,8 @@
 
 mod client;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod list;
 mod look_up;
 mod observed;

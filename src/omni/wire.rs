@@ -108,6 +108,8 @@ impl UserDoc<'_> {
             .filter_map(|(name, raw)| Some((AttributeName::new(&name), read_value(raw)?)))
             .collect();
         attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // Two names may differ in nothing but blanks at their edges.
+        attributes.dedup_by(|(later, _), (first, _)| later == first);
         Some(ObservedUser {
             id: UserId::parse(&self.id)?,
             email: Email::parse(&self.user_name).ok()?,

@@ -2,7 +2,7 @@
 //! what may be done. It decides nothing about how much is too much; that is the guard's.
 
 use super::{Kind, Memory};
-use crate::desired::{Desired, Entry, Place, Problem, Want};
+use crate::desired::{Desired, Entry, Place, Problem, ProblemKind, Want};
 use crate::omni::{Edit, Observed, Sighting};
 use crate::settings::{Policy, Prune, Removal};
 use crate::user::{AttributeName, Email, ObservedUser, Schema, UserId, UserSpec, Value};
@@ -464,6 +464,7 @@ pub(super) fn differences(
 
 fn nameless(email: &Email, entry: &Entry) -> Problem {
     Problem {
+        kind: ProblemKind::NoName,
         place: entry.place.clone(),
         what: "this user is not in Omni yet and has no display_name".into(),
         remedy: "write one, so that the user can be made".into(),

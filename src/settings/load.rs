@@ -141,10 +141,11 @@ fn refuse_unknown(
     Ok(())
 }
 
-/// All `section.key` of a read table; a section that holds no table is its own key.
+/// All `section.key` of a read table; a section without keys, or that is no table, is its own key.
 fn keys_of(value: &config::Value, prefix: &str) -> Vec<String> {
-    let ValueKind::Table(table) = &value.kind else {
-        return vec![prefix.to_owned()];
+    let table = match &value.kind {
+        ValueKind::Table(table) if prefix.is_empty() || !table.is_empty() => table,
+        _ => return vec![prefix.to_owned()],
     };
     let mut keys: Vec<String> = table
         .iter()
@@ -157,13 +158,15 @@ fn keys_of(value: &config::Value, prefix: &str) -> Vec<String> {
     keys
 }
 
+/// All sections and all `section.key`.
 fn known_keys() -> Vec<String> {
     let defaults = serde_json::to_value(RawSettings::default());
     let defaults = defaults.expect("the defaults are plain texts, numbers and lists");
     let sections = defaults.as_object().into_iter().flatten();
     let keys = sections.flat_map(|(section, keys)| {
         let keys = keys.as_object().into_iter().flatten();
-        keys.map(move |(key, _)| format!("{section}.{key}"))
+        let keys = keys.map(move |(key, _)| format!("{section}.{key}"));
+        std::iter::once(section.clone()).chain(keys)
     });
     keys.collect()
 }

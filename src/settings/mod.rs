@@ -7,6 +7,8 @@
 
 mod base_url;
 mod cron;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod keys;
 mod load;
 mod parse;

@@ -104,6 +104,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
         column: None,
     };
     let rejected = Problem {
+        kind: omni_user_sync::desired::ProblemKind::File,
         place: place.clone(),
         what: "it vanished".into(),
         remedy: "put it back".into(),

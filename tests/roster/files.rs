@@ -2,7 +2,9 @@
 
 use crate::support::{Folder, account, read_with, schema, settings, show};
 use insta::assert_snapshot;
+use omni_user_sync::desired::Want;
 use omni_user_sync::settings::{Encoding, SourceSettings};
+use omni_user_sync::user::{AttributeName, Email, UserSpec, Value};
 
 #[test]
 fn a_stray_quote_rejects_the_file_and_names_both_ends() {
@@ -43,10 +45,91 @@ fn text_is_utf8_or_says_what_it_is() {
     assert_snapshot!(show(&read_with(b"email,display_name\nz@x.co,Zo\x81\n", windows, schema())), @r#"error: users.csv:2: here are bytes that do not exist in windows-1252; save it as 'CSV UTF-8' and set source.encoding = "auto""#);
 }
 
+/// In whatever way it is written, it is the same roster.
+#[test]
+fn every_encoding_delimiter_and_line_end_together() {
+    let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        format!("\u{feff}{text}")
+            .encode_utf16()
+            .flat_map(bytes)
+            .collect()
+    };
+    let spec = |name: &str, tier: Option<&str>| {
+        Want::Upsert(UserSpec {
+            display_name: Some(name.into()),
+            attributes: vec![(AttributeName::new("tier"), tier.and_then(Value::one))],
+        })
+    };
+    let want = [spec("Zoë 😀", None), spec("Ann", Some("gold"))];
+    let rows = [
+        "email,display_name,tier",
+        "a@x.co,Zoë 😀,",
+        "b@x.co,\"Ann\",gold",
+        "",
+    ];
+    for (delimiter, line_end) in [",", ";", "\t"]
+        .into_iter()
+        .flat_map(|delimiter| ["\n", "\r\n", "\r"].map(|line_end| (delimiter, line_end)))
+    {
+        let text = rows.join(line_end).replace(',', delimiter);
+        let sep = format!("sep={delimiter}{line_end}{text}");
+        for bytes in [
+            text.clone().into_bytes(),
+            format!("\u{feff}{text}").into_bytes(),
+            utf16(&text, u16::to_le_bytes),
+            utf16(&text, u16::to_be_bytes),
+            sep.clone().into_bytes(),
+            utf16(&sep, u16::to_le_bytes),
+        ] {
+            let read = crate::support::read(&bytes).expect("a roster");
+            let wants: Vec<_> = ["a@x.co", "b@x.co"]
+                .map(|email| Email::parse(email).expect("an email"))
+                .map(|email| read.users[&email].want.clone())
+                .into();
+            assert_eq!(wants, want, "{delimiter:?} {line_end:?} {bytes:?}");
+            assert_eq!((read.rows, read.notes.len()), (2, 0));
+        }
+    }
+}
+
+#[test]
+fn a_mark_in_the_file_wins_over_the_encoding_set() {
+    let windows = SourceSettings {
+        encoding: Encoding::Windows1252,
+        ..settings()
+    };
+    let utf16: Vec<u8> = "\u{feff}email,display_name\na@x.co,Zoë\n"
+        .encode_utf16()
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    for bytes in [
+        "\u{feff}email,display_name\na@x.co,Zoë\n".as_bytes(),
+        &utf16,
+    ] {
+        let shown = show(&read_with(bytes, windows.clone(), schema()));
+        assert_eq!(shown, "users.csv:2: a@x.co upsert \"Zoë\"\n");
+    }
+}
+
+#[test]
+fn a_delimiter_that_is_set_is_not_found_out() {
+    let set = |delimiter| SourceSettings {
+        delimiter: Some(delimiter),
+        ..settings()
+    };
+    let read = |text: &str, delimiter| show(&read_with(text, set(delimiter), schema()));
+    assert_snapshot!(read("email;tier\na@x.co;a,b\n", b';'), @r#"users.csv:2: a@x.co upsert "-" tier='a,b'"#);
+    assert_snapshot!(read("email;tier\na@x.co;gold\n", b','), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+    // It is set for all files, so it goes before what one of them says.
+    assert_snapshot!(read("sep=;\nemail,tier\na@x.co,a;b\n", b','), @r#"users.csv:3: a@x.co upsert "-" tier='a;b'"#);
+}
+
 #[test]
 fn what_is_no_text_is_named() {
     assert_snapshot!(account(b"PK\x03\x04\x14\0\x06\0rest"), @"error: users.csv: this is a workbook (.xlsx, .ods) or a zip archive, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
-    assert_snapshot!(account(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest"), @"error: users.csv: this is an old Excel workbook (.xls), whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest"), @"error: users.csv: this is an Excel workbook (.xls, or one with a password), whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"<?xml version=\"1.0\"?><Workbook>"), @"error: users.csv: this is a web page or XML, which some programs call .xls, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"%PDF-1.7"), @"error: users.csv: this is a PDF, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
     assert_snapshot!(account(b"email\na@x.co\n\0\0\0"), @"error: users.csv:3: here is a NUL byte, so this is no text file, or UTF-16 without its mark; save it as 'CSV UTF-8'");
     assert_snapshot!(account(b"e\0m\0a\0i\0l\0"), @"error: users.csv:1: here is a NUL byte, so this is no text file, or UTF-16 without its mark; save it as 'CSV UTF-8'");
     assert_snapshot!(account(b"\xff\xfeemail\n"), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");

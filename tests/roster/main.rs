@@ -1,6 +1,7 @@
 //! Reading a roster, through the public surface: every rule of the contract's roster table, and
 //! the exact words that a person gets to read.
 
+mod doubts;
 mod files;
 mod header;
 mod properties;

@@ -1,15 +1,19 @@
 //! `check`: settings, roster, connection, rights. It reads only.
 
+mod doc;
+mod show;
+
 use super::{Exit, out};
 use crate::desired::{self, Desired, Problem, SourceError};
 use crate::metrics::Metrics;
 use crate::omni::Client;
 use crate::reconcile::RunError;
-use crate::reconcile::render::{ProblemDoc, plural};
-use crate::settings::Settings;
+use crate::reconcile::render::plural;
+use crate::settings::{Settings, SourceSettings};
 use crate::user::Schema;
-use serde::Serialize;
-use std::path::PathBuf;
+use annotate_snippets::{Level, Renderer};
+use doc::CheckDoc;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
@@ -53,9 +57,9 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         checked: schema.is_known(),
     };
     if arguments.json {
-        out::result(&(serde_json::to_string_pretty(&found.doc())? + "\n"));
+        out::result(&(serde_json::to_string_pretty(&CheckDoc::new(&found))? + "\n"));
     } else {
-        found.show();
+        found.show(&settings.source, &target.path);
     }
     Ok(if found.is_fine() {
         Exit::Ok
@@ -117,25 +121,35 @@ impl Found<'_> {
         self.roster.is_ok() && self.problems().is_empty() && !matches!(self.omni, Some(Err(_)))
     }
 
-    fn show(&self) {
+    fn notes(&self) -> &[Problem] {
+        self.roster.as_ref().map_or(&[], |desired| &desired.notes)
+    }
+
+    fn show(&self, settings: &SourceSettings, path: &Path) {
         out::result("settings    fine\n");
         self.show_omni();
-        match self.roster {
+        let (problems, notes) = (self.problems(), self.notes());
+        out::result(&match self.roster {
             Ok(desired) => {
                 let rows = plural(usize::try_from(desired.rows).unwrap_or(usize::MAX), "row");
-                let problems = plural(self.problems().len(), "problem");
-                out::result(&format!("roster      {rows}, {problems}\n"));
-                desired
-                    .notes
-                    .iter()
-                    .for_each(|note| out::warning(&note.to_string()));
-                self.problems()
-                    .iter()
-                    .for_each(|problem| out::problem(&problem.to_string()));
+                let said = plural(problems.len(), "problem");
+                match notes.len() {
+                    0 => format!("roster      {rows}, {said}\n"),
+                    count => format!("roster      {rows}, {said}, {}\n", plural(count, "note")),
+                }
             }
-            Err(error) => {
-                out::result("roster      can't be used\n");
-                out::problem(&error.to_string());
+            Err(_) => "roster      can't be used\n".to_owned(),
+        });
+        if let Err(error) = self.roster
+            && problems.is_empty()
+        {
+            out::problem(&error.to_string());
+        }
+        let notes: Vec<_> = notes.iter().collect();
+        for (level, problems) in [(Level::WARNING, notes), (Level::ERROR, problems)] {
+            let renderer = Renderer::styled();
+            if let Some(report) = show::report(level, &problems, settings, path, &renderer) {
+                out::diagnostics(&report);
             }
         }
     }
@@ -171,51 +185,4 @@ impl Found<'_> {
             out::warning("columns and types were not checked against Omni's definitions");
         }
     }
-
-    fn doc(&self) -> CheckDoc<'_> {
-        let desired = self.roster.as_ref().ok();
-        let seen = self.omni.as_ref().and_then(|omni| omni.as_ref().ok());
-        CheckDoc {
-            ok: self.is_fine(),
-            roster: RosterDoc {
-                rows: desired.map(|desired| desired.rows),
-                checked_against_definitions: self.checked,
-                problems: self.problems().into_iter().map(Into::into).collect(),
-                notes: desired
-                    .map(|desired| desired.notes.iter().map(Into::into).collect())
-                    .unwrap_or_default(),
-                error: self.roster.as_ref().err().map(ToString::to_string),
-            },
-            omni: self.omni.as_ref().map(|omni| OmniDoc {
-                base_url: seen.map(|seen| seen.base_url.as_str()),
-                users: seen.map(|seen| seen.users),
-                attributes: seen.and_then(|seen| seen.attributes),
-                error: omni.as_ref().err().map(ToString::to_string),
-            }),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct CheckDoc<'a> {
-    ok: bool,
-    roster: RosterDoc<'a>,
-    omni: Option<OmniDoc<'a>>,
-}
-
-#[derive(Serialize)]
-struct RosterDoc<'a> {
-    rows: Option<u64>,
-    checked_against_definitions: bool,
-    problems: Vec<ProblemDoc<'a>>,
-    notes: Vec<ProblemDoc<'a>>,
-    error: Option<String>,
-}
-
-#[derive(Serialize)]
-struct OmniDoc<'a> {
-    base_url: Option<&'a str>,
-    users: Option<u64>,
-    attributes: Option<usize>,
-    error: Option<String>,
 }

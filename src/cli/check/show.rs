@@ -1,0 +1,331 @@
+//! Problems as a person wants them: what is alike together, each with its line and a mark under the
+//! cell, and no more than can be read.
+
+use crate::desired::{Excerpt, Problem, ProblemKind, excerpts};
+use crate::settings::SourceSettings;
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use std::path::Path;
+
+/// The most problems that are shown.
+const SHOWN: usize = 50;
+
+/// Problems of one kind: all of them are counted, and the first are shown.
+struct Alike<'a> {
+    kind: ProblemKind,
+    count: usize,
+    shown: Vec<&'a Problem>,
+}
+
+/// Shows problems, or notes; `None` where there are none.
+pub(super) fn report(
+    level: Level<'static>,
+    problems: &[&Problem],
+    settings: &SourceSettings,
+    path: &Path,
+    renderer: &Renderer,
+) -> Option<String> {
+    let alike = alike(problems);
+    let texts: Vec<_> = alike
+        .iter()
+        .map(|alike| excerpts(settings, path, &alike.shown))
+        .collect();
+    let groups = alike.iter().zip(&texts);
+    let groups: Vec<_> = groups
+        .map(|(alike, texts)| renderer.render(&[alike.group(level.clone(), texts)]))
+        .collect();
+    let shown: usize = alike.iter().map(|alike| alike.shown.len()).sum();
+    let mut text = (shown > 0).then(|| groups.join("\n\n") + "\n")?;
+    if shown < problems.len() {
+        text += &format!(
+            "… and {} more; `--json` tells them all\n",
+            problems.len() - shown
+        );
+    }
+    Some(text)
+}
+
+/// Brings those of one kind together, in the order in which the kinds first appear. Each kind gets
+/// its share of what is shown, so that a thousand of one do not hide the only one of another.
+fn alike<'a>(problems: &[&'a Problem]) -> Vec<Alike<'a>> {
+    let mut all: Vec<(ProblemKind, Vec<&Problem>)> = Vec::new();
+    for problem in problems {
+        match all.iter_mut().find(|(kind, _)| *kind == problem.kind) {
+            Some((_, alike)) => alike.push(problem),
+            None => all.push((problem.kind, vec![problem])),
+        }
+    }
+    let mut shares = vec![0; all.len()];
+    let mut left = SHOWN.min(problems.len());
+    while left > 0 {
+        for (share, (_, alike)) in shares.iter_mut().zip(&all) {
+            if left > 0 && *share < alike.len() {
+                *share += 1;
+                left -= 1;
+            }
+        }
+    }
+    let shares = all.into_iter().zip(shares);
+    shares
+        .map(|((kind, mut shown), share)| {
+            let count = shown.len();
+            shown.truncate(share);
+            Alike { kind, count, shown }
+        })
+        .collect()
+}
+
+impl Alike<'_> {
+    fn group<'t>(&'t self, level: Level<'t>, texts: &'t [Option<Excerpt>]) -> Group<'t> {
+        let remedy = self.one_remedy();
+        let mut group = Group::with_title(level.primary_title(self.title()));
+        for (problem, text) in self.shown.iter().zip(texts) {
+            let label = self.label(problem, remedy.is_none());
+            group = match text {
+                Some(excerpt) => group.element(snippet(problem, excerpt, label)),
+                None if self.count == 1 => group.element(origin(problem)),
+                None => group.element(Level::NOTE.message(format!("{}: {label}", problem.place))),
+            };
+        }
+        match remedy {
+            Some(remedy) => group.element(Level::HELP.message(remedy)),
+            None => group,
+        }
+    }
+
+    /// What is wrong where that is one thing, else what they all are.
+    fn title(&self) -> String {
+        let (kind, count, shown) = (self.kind.title(), self.count, self.shown.len());
+        match self.shown[..] {
+            [one] if count == 1 => one.what.clone(),
+            _ if shown < count => format!("{kind}: {count}, of which the first {shown} are here"),
+            _ => format!("{kind}: {count}"),
+        }
+    }
+
+    /// What stands under the mark: only what the title does not say.
+    fn label(&self, problem: &Problem, with_remedy: bool) -> String {
+        let column = problem.place.column.as_ref();
+        match (self.count, column) {
+            (1, Some((number, name))) => format!("cell {number}, {name}"),
+            (1, None) => String::new(),
+            _ if with_remedy => format!("{}; {}", problem.what, problem.remedy),
+            _ => problem.what.clone(),
+        }
+    }
+
+    /// What to do, where that is the same for all.
+    fn one_remedy(&self) -> Option<&str> {
+        let (first, others) = self.shown.split_first()?;
+        let same = others.iter().all(|problem| problem.remedy == first.remedy);
+        same.then_some(&*first.remedy)
+    }
+}
+
+fn snippet<'t>(
+    problem: &'t Problem,
+    excerpt: &'t Excerpt,
+    label: String,
+) -> Snippet<'t, annotate_snippets::Annotation<'t>> {
+    let mark = AnnotationKind::Primary.span(excerpt.mark.clone());
+    Snippet::source(&*excerpt.text)
+        .line_start(usize::try_from(excerpt.line).unwrap_or(usize::MAX))
+        .path(&*problem.place.file)
+        .annotation(if label.is_empty() {
+            mark
+        } else {
+            mark.label(label)
+        })
+}
+
+fn origin(problem: &Problem) -> Origin<'_> {
+    let origin = Origin::path(&*problem.place.file);
+    match usize::try_from(problem.place.line) {
+        Ok(line @ 1..) => origin.line(line),
+        _ => origin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired;
+    use crate::settings::{Environment, Settings, load};
+    use crate::user::{AttributeName, Definition, Schema, ValueType};
+    use insta::assert_snapshot;
+
+    fn settings() -> Settings {
+        let none = Environment::from_iter([("OMNI_USER_SYNC_CONFIG", "/dev/null")]);
+        load(None, &none).expect("the defaults")
+    }
+
+    fn schema() -> Schema {
+        let definition = |name, value_type, multiple| Definition {
+            name: AttributeName::new(name),
+            value_type,
+            multiple,
+            system: false,
+            default: None,
+        };
+        Schema::new([
+            definition("tier", ValueType::String, false),
+            definition("Region", ValueType::String, true),
+            definition("seats", ValueType::Number, false),
+        ])
+    }
+
+    /// What is shown of one file `users.csv`.
+    fn shown(bytes: impl AsRef<[u8]>) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("users.csv");
+        std::fs::write(&path, bytes).expect("a file");
+        let source = settings().source;
+        let read = desired::read(&source, &path, true, &schema());
+        let (problems, notes): (Vec<_>, Vec<_>) = match &read {
+            Ok(desired) => (desired.problems(), desired.notes.iter().collect()),
+            Err(error) => (error.problems().iter().collect(), Vec::new()),
+        };
+        let report = |level, problems: &[&Problem]| {
+            report(level, problems, &source, &path, &Renderer::plain()).unwrap_or_default()
+        };
+        report(Level::WARNING, &notes) + &report(Level::ERROR, &problems)
+    }
+
+    #[test]
+    fn one_problem_is_its_own_title() {
+        assert_snapshot!(shown("op,email,seats\nupsert,a@x.co,\"1,5\"\ndelet,b@x.co,\n"), @r#"
+        error: this attribute is a number, and '1,5' is no decimal number
+         --> users.csv:2:15
+          |
+        2 | upsert,a@x.co,"1,5"
+          |               ^^^^^ cell 3, seats
+          |
+          = help: write the decimal mark as a point (1.5), and no mark between thousands
+
+        error: there is no op 'delet' (did you mean 'delete'?)
+         --> users.csv:3:1
+          |
+        3 | delet,b@x.co,
+          | ^^^^^ cell 1, op
+          |
+          = help: write upsert, delete or deactivate
+        "#);
+    }
+
+    #[test]
+    fn problems_of_one_kind_stand_together() {
+        assert_snapshot!(shown(
+            "email;seats;Region\n\
+             a@x.co;1,5;north\n\
+             b@x.co;7;south\n\
+             c@x.co;\"2,5\";\n"
+        ), @r#"
+        error: cells that are no decimal number: 2
+         --> users.csv:2:8
+          |
+        2 | a@x.co;1,5;north
+          |        ^^^ this attribute is a number, and '1,5' is no decimal number
+          |
+         ::: users.csv:4:8
+          |
+        4 | c@x.co;"2,5";
+          |        ^^^^^ this attribute is a number, and '2,5' is no decimal number
+          |
+          = help: write the decimal mark as a point (1.5), and no mark between thousands
+
+        error: cells that are not written as their attribute is defined: 2
+         --> users.csv:2:12
+          |
+        2 | a@x.co;1,5;north
+          |            ^^^^^ this attribute holds a list, and 'north' is none; write '[north]'
+          |
+         ::: users.csv:3:10
+          |
+        3 | b@x.co;7;south
+          |          ^^^^^ this attribute holds a list, and 'south' is none; write '[south]'
+        "#);
+    }
+
+    #[test]
+    fn what_is_no_text_in_a_line_is_told_without_one() {
+        assert_snapshot!(shown("email,tier\n"), @r"
+        error: the file has a header and no rows
+        --> users.csv
+         = help: write a row for each user; a roster without any is taken for a mistake
+        ");
+        assert_snapshot!(shown(b"PK\x03\x04"), @r"
+        error: this is a workbook (.xlsx, .ods) or a zip archive, whatever its name says
+        --> users.csv
+         = help: open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough
+        ");
+        assert_snapshot!(shown(b"email,tier\r\na@x.co,gold\r\nz@x.co,Zo\xeb\r\n"), @r#"
+        error: here are bytes that are not UTF-8 text
+         --> users.csv:3:10
+          |
+        3 | z@x.co,Zo
+          |          ^
+          |
+          = help: save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252"
+        "#);
+    }
+
+    #[test]
+    fn every_kind_is_among_what_is_shown() {
+        let many = "a@x.co,many\n".repeat(1_000);
+        let shown = shown(format!("email,seats\n{many}ann,7\nok@x.co\n"));
+        let titles: Vec<_> = shown
+            .lines()
+            .filter(|line| line.starts_with("error"))
+            .collect();
+        assert_snapshot!(titles.join("\n"), @r"
+        error: cells that are no decimal number: 1000, of which the first 48 are here
+        error: 'ann': an email has the form local@domain, with one @
+        error: this row has 1 cell and the header 2: it is too short
+        ");
+        assert_eq!(shown.matches("is no decimal number").count(), 48);
+        assert!(shown.ends_with("\n… and 952 more; `--json` tells them all\n"));
+    }
+
+    #[test]
+    fn no_line_is_too_long_and_nothing_in_it_is_obeyed() {
+        let long = "x".repeat(500);
+        assert_snapshot!(shown(format!("email,tier,seats\na@x.co,{long},\u{1b}[2J,{long}\nann\u{202e}é😀 b,\u{a0},7\n")), @r"
+        error: this row has 4 cells and the header 3: it is too long
+         --> users.csv:2:1
+          |
+        2 | a@x.co,xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+          | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: put cells that have the delimiter in them in quotes, or remove what is too much
+
+        error: 'ann\u{202e}é😀 b': an email has no blanks or control characters inside
+         --> users.csv:3:1
+          |
+        3 | ann\u{202e}é😀 b,\u{a0},7
+          | ^^^^^^^^^^^^^^^^ cell 1, email
+          |
+          = help: write the one address of this row's user
+        ");
+        assert_snapshot!(shown(format!("tier,seats,email\n{long},many,a@x.co\n")), @r"
+        error: this attribute is a number, and 'many' is no decimal number
+         --> users.csv:2:32
+          |
+        2 | …xxxxxxxxxxxxxxxxxxxxxxxxxxxxx,many,a@x.co
+          |                                ^^^^ cell 2, seats
+          |
+          = help: write the bare number with digits and a decimal point, or leave the cell blank for none
+        ");
+    }
+
+    #[test]
+    fn a_cell_over_several_lines_is_shown_where_it_begins() {
+        assert_snapshot!(shown("tier\temail\tseats\r\n\"a\r\nb\"\ta@x.co\t\"x\ry\"\r\n"), @r#"
+        error: this attribute is a number, and 'x\ry' is no decimal number
+         --> users.csv:3:11
+          |
+        3 | b"    a@x.co    "x
+          |                 ^^ cell 3, seats
+          |
+          = help: write the bare number with digits and a decimal point, or leave the cell blank for none
+        "#);
+    }
+}

@@ -1,0 +1,159 @@
+//! What must hold for any bytes that come in from outside: entry points for the fuzzers in `fuzz/`.
+//! Each panics where something does not hold. The tests below run them on the seeds and on what
+//! proptest makes up, so that `cargo test` covers them too.
+
+pub use crate::desired::fuzzing::{cell, roster};
+pub use crate::omni::fuzzing::scim;
+pub use crate::settings::fuzzing::settings;
+
+/// Stands for a value that no log may tell.
+pub(crate) const SECRET: &str = "s3cret";
+
+/// That a text can be shown in a terminal as one line.
+pub(crate) fn assert_harmless(text: &str) {
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    assert!(!text.contains(obeyed), "{text:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    /// Runs a target on each of its seeds.
+    fn seeds(target: fn(&[u8]), name: &str) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fuzz/seeds")
+            .join(name);
+        let files = std::fs::read_dir(&folder).expect("the folder of seeds");
+        let mut count = 0;
+        for file in files {
+            let bytes = std::fs::read(file.expect("an entry").path()).expect("a seed");
+            target(&bytes);
+            count += 1;
+        }
+        assert!(count > 0, "{} has no seeds", folder.display());
+    }
+
+    #[test]
+    fn every_seed_holds() {
+        seeds(roster, "roster");
+        seeds(cell, "cell");
+        seeds(scim, "scim");
+        seeds(settings, "settings");
+    }
+
+    /// A text made of these pieces.
+    fn made_of(pieces: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(pieces), 0..most)
+            .prop_map(|pieces| pieces.concat())
+    }
+
+    const ROSTER: &[&str] = &[
+        "op",
+        "email",
+        "display_name",
+        "tier",
+        "Region",
+        "seats",
+        "codes",
+        ",",
+        ",",
+        ",",
+        ";",
+        "\t",
+        "\n",
+        "\n",
+        "\r\n",
+        "\r",
+        "\"",
+        "\"",
+        "[",
+        "]",
+        "a@x.co",
+        "b@x.co",
+        "upsert",
+        "delete",
+        "deactivate",
+        "1,5",
+        "7.0",
+        " ",
+        "\u{a0}",
+        "\u{200b}",
+        "é",
+        "s3cret",
+        "\u{feff}",
+        "sep=;\n",
+        "[a,b]",
+        "1.2E+05",
+        "2024-01-05",
+        "007",
+        "“a”",
+        "a|b",
+        "Ann <a@x.co>",
+    ];
+
+    const CELL: &[&str] = &[
+        "[",
+        "]",
+        ",",
+        "\"",
+        "\\",
+        "a",
+        " ",
+        "1",
+        ".5",
+        "-",
+        "\u{a0}",
+        "é",
+        "null",
+        "\"a,b\"",
+        "[\"a\",\"b\"]",
+        "E5",
+        "'a'",
+        "“b”",
+        ";",
+        "|",
+        "/",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn rosters_hold(how in any::<u8>(), header in "(op,|)email(,display_name|)(,tier|)(,Region|)(\n|\r\n)", rest in made_of(ROSTER, 60)) {
+            let text = format!("{header}{rest}");
+            roster(&[&[how], text.as_bytes()].concat());
+        }
+
+        #[test]
+        fn bytes_hold(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            roster(&bytes);
+            cell(&bytes);
+            scim(&bytes);
+            settings(&bytes);
+        }
+
+        #[test]
+        fn cells_hold(how in any::<u8>(), text in made_of(CELL, 12)) {
+            cell(&[&[how], text.as_bytes()].concat());
+        }
+
+        #[test]
+        fn users_hold(how in 0u8..3, name in "\\PC{0,9}", value in made_of(CELL, 8)) {
+            let user = serde_json::json!({
+                "id": "1-a", "userName": "a@x.co", "displayName": name,
+                "urn:omni:params:1.0:UserAttribute": { name.clone(): value, "x": [value, 7, null] },
+            });
+            let text = match how {
+                0 => serde_json::json!({ "Resources": [user], "totalResults": 1 }),
+                _ => user,
+            };
+            scim(&[&[how], text.to_string().as_bytes()].concat());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What must hold of any answer's body.
+
+use super::wire::{ATTRIBUTES, parse_definitions, parse_page, parse_user, put_body};
+use super::{Edit, Page};
+use crate::fuzzing::assert_harmless;
+use crate::user::{AttributeName, ObservedUser, Schema, UserId, Value, trim};
+use serde_json::Value as Json;
+use std::collections::HashSet;
+
+/// An answer's body: the first byte says what was asked for.
+pub fn scim(data: &[u8]) {
+    let Some((&how, body)) = data.split_first() else {
+        return;
+    };
+    match how % 3 {
+        0 => page(body),
+        1 => user(body),
+        _ => definitions(body),
+    }
+}
+
+fn page(body: &[u8]) {
+    let outcome = parse_page(body);
+    let told = |outcome: &serde_json::Result<Page>| format!("{outcome:?}");
+    assert_eq!(told(&outcome), told(&parse_page(body)));
+    let Ok(page) = outcome else { return };
+    page.users.iter().for_each(check_user);
+    // Nobody is lost on the way: by a reader of another kind.
+    if let Ok(Json::Object(json)) = serde_json::from_slice(body) {
+        let listed = json.get("Resources").and_then(Json::as_array);
+        assert_eq!(page.len(), listed.map_or(0, Vec::len));
+        assert_eq!(Some(page.total), json["totalResults"].as_u64());
+    }
+}
+
+fn user(body: &[u8]) {
+    let Ok(Some(user)) = parse_user(body) else {
+        return;
+    };
+    check_user(&user);
+    let name = AttributeName::new("tier");
+    let edit = Edit {
+        active: Some(false),
+        attributes: vec![(name, Value::one("gold"))],
+        ..Edit::default()
+    };
+    // A list is no user that a server would send, though serde takes one for a struct.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return;
+    }
+    let Ok(put) = put_body(body, &edit, &Schema::new([])) else {
+        return;
+    };
+    let put = serde_json::to_vec(&put).expect("it is JSON");
+    let (Ok(before), Ok(after)) = (parse_json(body), parse_json(&put)) else {
+        return;
+    };
+    assert_eq!(after["active"], Json::Bool(false));
+    assert_eq!(after[ATTRIBUTES]["tier"], "gold");
+    for (name, value) in before[ATTRIBUTES].as_object().into_iter().flatten() {
+        if name != "tier" && !value.is_null() {
+            assert_eq!(after[ATTRIBUTES][name], *value, "what is not edited stays");
+        }
+    }
+}
+
+fn parse_json(bytes: &[u8]) -> serde_json::Result<Json> {
+    serde_json::from_slice(bytes)
+}
+
+fn definitions(body: &[u8]) {
+    let Ok(schema) = parse_definitions(body) else {
+        return;
+    };
+    assert!(schema.is_known());
+    for definition in schema.definitions() {
+        assert_eq!(schema.get(&definition.name), Some(definition));
+        definition.default.iter().for_each(check_value);
+    }
+}
+
+fn check_user(user: &ObservedUser) {
+    assert_eq!(UserId::parse(user.id.as_str()).as_ref(), Some(&user.id));
+    assert_eq!(trim(&user.display_name), &*user.display_name);
+    let names = |(a, _): &(AttributeName, _), (b, _): &(AttributeName, _)| a < b;
+    assert!(user.attributes.is_sorted_by(names), "{:?}", user.attributes);
+    for (name, value) in &user.attributes {
+        assert_eq!(user.attribute(name), Some(value));
+        check_value(value);
+        assert_harmless(&value.to_string());
+    }
+}
+
+fn check_value(value: &Value) {
+    let items = value.items();
+    assert!(!items.is_empty());
+    assert!(
+        items
+            .iter()
+            .all(|item| trim(item) == &**item && !item.is_empty())
+    );
+    assert_eq!(items.iter().collect::<HashSet<_>>().len(), items.len());
+}
