@@ -123,7 +123,7 @@ impl Metrics {
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         ));
         info.set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 14] = [
+        let all: [Box<dyn prometheus::core::Collector>; _] = [
             Box::new(info),
             Box::new(self.runs.clone()),
             Box::new(self.run_duration.clone()),
