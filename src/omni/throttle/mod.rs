@@ -18,7 +18,7 @@
 //! - A slot is in its key's file before its request is sent, as under way until it can't arrive any
 //!   more; when the answer has come, the file says when. Killed between the two, it counts for
 //!   `omni.timeout` and a minute.
-//! - A file is locked for as long as it takes to read and write it: some 0.1 ms for a slot and as much
+//! - A file is locked for as long as it takes to read and write it: well under 1 ms for a slot and as much
 //!   for its answer. It is never synced. Both happen off the async threads, since a disk can hang; one
 //!   that hangs for [`HANG`] is left alone from then on, and the process counts alone.
 //! - Who waits for a slot wakes a few milliseconds late, by chance: so of several processes none
