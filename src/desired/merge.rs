@@ -7,9 +7,10 @@ use super::csv::Sheet;
 use super::source::FileRead;
 use super::words::{Flaw, shown};
 use super::{Desired, Entry, Place, Problem, ProblemKind, Want};
-use crate::user::{Email, Schema, UserSpec};
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap};
+use crate::user::{ByEmail, Email, Schema, UserSpec};
+use foldhash::fast::RandomState;
+use indexmap::map::Entry as Slot;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is known of the reading beside the rows.
@@ -27,8 +28,11 @@ pub(super) fn merge(
     schema: &Schema,
 ) -> Result<Desired, Vec<Problem>> {
     let mut desired = Desired {
-        users: HashMap::with_capacity(sheets.iter().map(|sheet| sheet.rows.len()).sum()),
-        frozen: HashMap::new(),
+        users: ByEmail::with_capacity_and_hasher(
+            sheets.iter().map(|sheet| sheet.rows.len()).sum(),
+            RandomState::default(),
+        ),
+        frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,
         rejected: about.rejected,
@@ -122,7 +126,7 @@ impl Desired {
     /// Whatever other rows say of a frozen user, nothing is done.
     fn drop_frozen(&mut self) {
         for (email, why) in &self.frozen {
-            if let Some(entry) = self.users.remove(email)
+            if let Some(entry) = self.users.swap_remove(email)
                 && entry.place != *why
             {
                 self.notes.push(left_alone(email, entry.place, why));

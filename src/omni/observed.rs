@@ -1,8 +1,7 @@
 //! The observed state: who is in Omni now, as a value.
 
-use crate::user::{Email, ObservedUser};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use crate::user::{ByEmail, Email, ObservedUser};
+use indexmap::map::Entry;
 use std::sync::Arc;
 
 /// What an email stands for in Omni.
@@ -17,7 +16,7 @@ pub enum Sighting {
 /// Who is in Omni: everybody, or those who were looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    users: HashMap<Email, Sighting>,
+    users: ByEmail<Sighting>,
     count: usize,
     extent: Extent,
 }
@@ -132,7 +131,7 @@ impl Observed {
         }
         match now {
             Some(sighting) => drop(self.users.insert(email.clone(), sighting)),
-            None => drop(self.users.remove(email)),
+            None => drop(self.users.swap_remove(email)),
         }
     }
 
@@ -147,7 +146,7 @@ impl Observed {
 
     /// Takes in that a user was removed.
     pub fn remove(&mut self, email: &Email) {
-        if self.users.remove(email).is_some() {
+        if self.users.swap_remove(email).is_some() {
             self.count = self.count.saturating_sub(1);
         }
     }

@@ -5,7 +5,7 @@ use super::{Kind, Memory};
 use crate::desired::{Desired, Entry, Place, Problem, ProblemKind, Want};
 use crate::omni::{Edit, Observed, Sighting};
 use crate::settings::{Policy, Prune, Removal};
-use crate::user::{AttributeName, Email, ObservedUser, Schema, UserId, UserSpec, Value};
+use crate::user::{AttributeName, Email, ObservedUser, Schema, Text, UserId, UserSpec, Value};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -39,9 +39,9 @@ pub enum FieldChange {
     /// The name shown.
     DisplayName {
         /// What it is.
-        from: Box<str>,
+        from: Text,
         /// What it is to be.
-        to: Box<str>,
+        to: Text,
     },
     /// From inactive to active.
     Reactivate,
@@ -443,8 +443,8 @@ pub(super) fn differences(
             to: to.clone(),
         });
     }
-    for (name, to) in attributes {
-        let from = user.attribute(name);
+    let present = user.attributes_of(attributes.iter().map(|(name, _)| name));
+    for ((name, to), from) in attributes.iter().zip(present) {
         if !schema.converged(name, to.as_ref(), from) {
             let default = || {
                 schema
