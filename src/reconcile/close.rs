@@ -99,10 +99,7 @@ impl Reconciler {
             .quarantined
             .keys()
             .filter(|email| !needed.contains(email));
-        let clears: Vec<_> = over
-            .map(|email| self.journal.quarantine_clear(email))
-            .collect();
-        futures_util::future::try_join_all(clears).await.map(drop)
+        self.journal.quarantine_clear(over).await
     }
 }
 

@@ -285,11 +285,11 @@ async fn quarantine_is_put_changed_and_cleared() {
     let ann = journal.user(&email("ann")).await.expect("read");
     assert_eq!(ann.quarantined, Some(quarantined(2)));
     journal
-        .quarantine_clear(&email("aNN"))
+        .quarantine_clear([&email("aNN")])
         .await
         .expect("written");
     journal
-        .quarantine_clear(&email("bob"))
+        .quarantine_clear([&email("bob")])
         .await
         .expect("nothing to do");
     assert!(memory(&journal).await.quarantined.is_empty());
