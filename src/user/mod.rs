@@ -57,7 +57,7 @@ pub fn is_blank(c: char) -> bool {
 pub struct AttributeName(Arc<str>);
 
 /// Attribute names that were met: each is kept once, however many users have the attribute.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Names(IndexSet<AttributeName, RandomState>);
 
 impl Names {
