@@ -7,10 +7,11 @@ use omni_user_sync::omni::{Observed, Sighting};
 use omni_user_sync::reconcile::{Action, Change, FieldChange, Kind, Memory, Plan, Verdict, rule};
 use omni_user_sync::settings::{Limit, Mode, Policy, Protect, Prune, Removal};
 use omni_user_sync::user::{
-    AttributeName, Definition, Email, ObservedUser, Schema, UserId, UserSpec, Value, ValueType,
+    AttributeName, ByEmail, Definition, Email, ObservedUser, Schema, Text, UserId, UserSpec, Value,
+    ValueType,
 };
 use proptest::prelude::*;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 const ATTRIBUTES: [(&str, ValueType, bool, Option<&str>); 4] = [
     ("department", ValueType::String, false, None),
@@ -61,7 +62,7 @@ fn values() -> impl Strategy<Value = [Option<Value>; 4]> {
     [value(0), value(1), value(2), value(3)]
 }
 
-fn name() -> impl Strategy<Value = Box<str>> {
+fn name() -> impl Strategy<Value = Text> {
     prop::sample::select(vec!["Ann", "Bob"]).prop_map(Into::into)
 }
 
@@ -156,7 +157,7 @@ fn picked(bits: u8) -> HashSet<Email> {
 
 /// A roster; a row without a want is a bad one.
 fn desired(rows: Vec<Option<Option<Want>>>, is_source: bool) -> Desired {
-    let (mut users, mut frozen) = (HashMap::new(), HashMap::new());
+    let (mut users, mut frozen) = (ByEmail::default(), ByEmail::default());
     for (number, row) in rows.into_iter().enumerate() {
         let place = Place {
             file: "users.csv".into(),

@@ -4,9 +4,10 @@ use super::budget::{Budget, MAX_PROBLEMS};
 use super::doubts::Doubts;
 use super::header::{Columns, has_email};
 use super::lines::{Fault, Lines, MAX_RECORD};
+use super::merge::{Batches, Entries};
 use super::row::{BadRow, Row, Rows};
 use super::words::Flaw;
-use super::{Place, Problem, ProblemKind, Want};
+use super::{Entry, Place, Problem, ProblemKind, Want};
 use crate::settings::SourceSettings;
 use crate::user::{Email, Schema, is_blank, trim};
 use ::csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
@@ -21,7 +22,7 @@ const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 #[derive(Debug)]
 pub(super) struct Sheet {
     pub(super) file: Arc<str>,
-    pub(super) rows: Vec<Row>,
+    pub(super) entries: Entries,
     pub(super) bad: Vec<Problem>,
     /// What a person should know.
     pub(super) notes: Vec<Problem>,
@@ -61,11 +62,15 @@ pub(super) fn parse(
         delimiter: dialect.delimiter,
         blank_cells: settings.blank_cells,
     };
-    let mut sheet = Sheet::new(file.clone(), budget);
     let mut doubts = Doubts::new(&columns);
-    while let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? {
-        sheet.take(&rows, &record, line, &mut doubts)?;
-    }
+    let (mut sheet, entries) = Entries::gather(|good| {
+        let mut sheet = Sheet::new(file.clone(), budget);
+        while let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? {
+            sheet.take(&rows, &record, line, &mut doubts, good)?;
+        }
+        Ok(sheet)
+    })?;
+    sheet.entries = entries;
     sheet.notes = doubts.finish(&columns, &header, settings.blank_cells);
     if sheet.count == 0 {
         return Err(failed(no_rows().kind(ProblemKind::Empty), 0));
@@ -135,7 +140,7 @@ impl Sheet {
     fn new(file: Arc<str>, budget: Budget) -> Self {
         Self {
             file,
-            rows: Vec::new(),
+            entries: Entries::default(),
             bad: Vec::new(),
             notes: Vec::new(),
             frozen: Vec::new(),
@@ -152,6 +157,7 @@ impl Sheet {
         record: &StringRecord,
         line: u64,
         doubts: &mut Doubts,
+        good: &mut Batches,
     ) -> Result<(), Vec<Problem>> {
         self.count += 1;
         if record.len() == rows.columns.labels.len()
@@ -168,10 +174,12 @@ impl Sheet {
         match rows.read(record, line) {
             Ok(row) => {
                 self.budget.want(&row.want).map_err(spent)?;
-                if matches!(row.want, Want::Upsert(_)) {
+                let Row { email, want } = row;
+                if matches!(want, Want::Upsert(_)) {
                     doubts.row(record, line);
                 }
-                self.rows.push(row);
+                let place = place(&self.file, line);
+                good.push(email, Entry { want, place });
                 Ok(())
             }
             Err(bad) => self.take_bad(bad, line),

@@ -7,10 +7,13 @@ use super::csv::Sheet;
 use super::source::FileRead;
 use super::words::{Flaw, shown};
 use super::{Desired, Entry, Place, Problem, ProblemKind, Want};
-use crate::user::{Email, Schema, UserSpec};
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap};
+use crate::user::{ByEmail, Email, Schema, UserSpec};
+use indexmap::map::Entry as Slot;
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 /// What is known of the reading beside the rows.
 pub(super) struct About {
@@ -27,8 +30,8 @@ pub(super) fn merge(
     schema: &Schema,
 ) -> Result<Desired, Vec<Problem>> {
     let mut desired = Desired {
-        users: HashMap::with_capacity(sheets.iter().map(|sheet| sheet.rows.len()).sum()),
-        frozen: HashMap::new(),
+        users: ByEmail::default(),
+        frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,
         rejected: about.rejected,
@@ -38,12 +41,20 @@ pub(super) fn merge(
         fingerprint: about.fingerprint,
         is_source: about.is_source,
     };
-    let mut repeated = BTreeMap::new();
+    let mut entries = Entries::default();
     for sheet in sheets {
-        desired.take(sheet, &mut repeated);
+        entries.take(sheet.entries);
+        desired.rows += sheet.count;
+        desired.unnamed += sheet.unnamed;
+        desired.bad_rows.extend(sheet.bad);
+        desired.notes.extend(sheet.notes);
+        for (email, place) in sheet.frozen {
+            desired.frozen.entry(email).or_insert(place);
+        }
     }
+    desired.users = entries.first;
     let mut untold = 0;
-    for (email, others) in repeated {
+    for (email, others) in entries.repeated {
         match desired.settle_repeated(email, others, schema) {
             Ok(more) => untold += more,
             Err(too_many) => {
@@ -58,36 +69,93 @@ pub(super) fn merge(
     Ok(desired)
 }
 
-impl Desired {
-    fn take(&mut self, sheet: Sheet, repeated: &mut BTreeMap<Email, Vec<Entry>>) {
-        self.rows += sheet.count;
-        self.unnamed += sheet.unnamed;
-        self.bad_rows.extend(sheet.bad);
-        self.notes.extend(sheet.notes);
-        for (email, place) in sheet.frozen {
-            self.frozen.entry(email).or_insert(place);
+/// Rows that can be followed, by user: each once, so that no second list of them is ever needed.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    first: ByEmail<Entry>,
+    /// The further rows of those who have several.
+    repeated: BTreeMap<Email, Vec<Entry>>,
+}
+
+/// Hands rows on, so many at once that handing them on costs nothing.
+pub(super) struct Batches {
+    batch: Vec<(Email, Entry)>,
+    to: SyncSender<Vec<(Email, Entry)>>,
+}
+
+impl Batches {
+    const SIZE: usize = 1_000;
+
+    pub(super) fn push(&mut self, email: Email, entry: Entry) {
+        self.batch.push((email, entry));
+        if self.batch.len() == Self::SIZE {
+            self.send();
         }
-        for row in sheet.rows {
-            let place = Place {
-                file: sheet.file.clone(),
-                line: row.line,
-                column: None,
-            };
-            let entry = Entry {
-                want: row.want,
-                place,
-            };
-            match self.users.entry(row.email) {
-                Slot::Vacant(slot) => {
-                    slot.insert(entry);
+    }
+
+    fn send(&mut self) {
+        // Nobody takes them only where the other thread has panicked, which shows when it is joined.
+        let _ = self.to.send(std::mem::take(&mut self.batch));
+    }
+}
+
+impl Entries {
+    /// Takes what `read` hands on, on a thread of its own: finding a user's place among a million
+    /// is waiting for memory, while the other thread reads.
+    pub(super) fn gather<T>(
+        read: impl FnOnce(&mut Batches) -> Result<T, Vec<Problem>>,
+    ) -> Result<(T, Self), Vec<Problem>> {
+        let (to, batches) = mpsc::sync_channel(16);
+        let mut rows = Batches {
+            batch: Vec::new(),
+            to,
+        };
+        thread::scope(|scope| {
+            let gathering = scope.spawn(move || {
+                let mut entries = Self::default();
+                for (email, entry) in batches.into_iter().flatten() {
+                    entries.push(email, entry);
                 }
-                Slot::Occupied(slot) => {
-                    repeated.entry(slot.key().clone()).or_default().push(entry);
-                }
+                entries
+            });
+            let read = read(&mut rows);
+            rows.send();
+            drop(rows);
+            let entries = gathering
+                .join()
+                .unwrap_or_else(|panic| resume_unwind(panic));
+            read.map(|read| (read, entries))
+        })
+    }
+
+    fn push(&mut self, email: Email, entry: Entry) {
+        match self.first.entry(email) {
+            Slot::Vacant(slot) => {
+                slot.insert(entry);
+            }
+            Slot::Occupied(slot) => {
+                let others = self.repeated.entry(slot.key().clone());
+                others.or_default().push(entry);
             }
         }
     }
 
+    /// Takes the rows of the next file.
+    fn take(&mut self, next: Self) {
+        if self.first.is_empty() {
+            *self = next;
+            return;
+        }
+        for (email, entry) in next.first {
+            self.push(email, entry);
+        }
+        for (email, others) in next.repeated {
+            self.repeated.entry(email).or_default().extend(others);
+        }
+    }
+}
+
+impl Desired {
     /// Rows of one user: alike, they are one with a note; otherwise all of them are bad. Says how
     /// many notes were not made since there are so many already.
     fn settle_repeated(
@@ -122,7 +190,7 @@ impl Desired {
     /// Whatever other rows say of a frozen user, nothing is done.
     fn drop_frozen(&mut self) {
         for (email, why) in &self.frozen {
-            if let Some(entry) = self.users.remove(email)
+            if let Some(entry) = self.users.swap_remove(email)
                 && entry.place != *why
             {
                 self.notes.push(left_alone(email, entry.place, why));

@@ -39,12 +39,11 @@ pub use settle::{read_settled, unless_stopped};
 pub use source::{FileRead, Stamp};
 
 use crate::settings::SourceSettings;
-use crate::user::{Email, Schema, UserSpec};
+use crate::user::{ByEmail, Email, Schema, UserSpec};
 use budget::Budget;
 use content::{FileReading, Fingerprinter, Flaws};
 use source::Candidate;
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -141,10 +140,10 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// What is wanted, by user. None of them is frozen.
-    pub users: HashMap<Email, Entry>,
+    pub users: ByEmail<Entry>,
     /// Users that no write may touch in this run, and where the roster says why: their row is bad,
     /// or two rows differ.
-    pub frozen: HashMap<Email, Place>,
+    pub frozen: ByEmail<Place>,
     /// Everything wrong in rows: one row may have several, and each froze its user.
     pub bad_rows: Vec<Problem>,
     /// How many bad rows have an email that can't be read: they may be anybody's, so pruning is off.

@@ -22,7 +22,6 @@ use std::sync::Arc;
 pub(super) struct Row {
     pub(super) email: Email,
     pub(super) want: Want,
-    pub(super) line: u64,
 }
 
 /// A row that can't.
@@ -67,7 +66,7 @@ impl Rows<'_> {
         let want = self.want(cells, line, &mut bad);
         self.check_swallowed(cells, line, &mut bad);
         match (email, want) {
-            (Some(email), Some(want)) if bad.problems.is_empty() => Ok(Row { email, want, line }),
+            (Some(email), Some(want)) if bad.problems.is_empty() => Ok(Row { email, want }),
             (email, _) => {
                 bad.unnamed |= email.is_none();
                 bad.problems

@@ -1,6 +1,6 @@
 //! The fields of a change, and how they are kept: as JSON, which a person can read in the file too.
 
-use crate::user::{AttributeName, Value};
+use crate::user::{AttributeName, Text, Value};
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +44,8 @@ enum StoredField {
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum StoredValue {
-    One(Box<str>),
-    Many(Box<[Box<str>]>),
+    One(Text),
+    Many(Box<[Text]>),
 }
 
 pub(super) fn to_json(fields: &[FieldRecord]) -> String {

@@ -36,16 +36,25 @@ impl Journal {
         self.write(move |db| put(db, &email, &quarantined)).await
     }
 
-    /// Takes a user out of quarantine, if they are in it.
+    /// Takes users out of quarantine, if they are in it.
     ///
     /// # Errors
     /// When it can't be written.
-    pub async fn quarantine_clear(&self, email: &Email) -> Result<(), JournalError> {
-        let key = email.folded().into_owned();
+    pub async fn quarantine_clear<'a>(
+        &self,
+        emails: impl IntoIterator<Item = &'a Email>,
+    ) -> Result<(), JournalError> {
+        let keys: Vec<_> = emails
+            .into_iter()
+            .map(|email| email.folded().into_owned())
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
         self.write(move |db| {
-            db.prepare_cached("DELETE FROM quarantine WHERE email_key = ?1")?
-                .execute([key])
-                .map(drop)
+            let mut delete = db.prepare_cached("DELETE FROM quarantine WHERE email_key = ?1")?;
+            keys.iter()
+                .try_for_each(|key| delete.execute([key]).map(drop))
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! What must hold of any answer's body.
 
-use super::wire::{ATTRIBUTES, parse_definitions, parse_page, parse_user, put_body};
+use super::wire::{ATTRIBUTES, parse_definitions, parse_user, put_body};
 use super::{Edit, Page};
 use crate::fuzzing::assert_harmless;
 use crate::user::{AttributeName, ObservedUser, Schema, UserId, Value, trim};
@@ -20,9 +20,9 @@ pub fn scim(data: &[u8]) {
 }
 
 fn page(body: &[u8]) {
-    let outcome = parse_page(body);
+    let outcome = Page::parse(body);
     let told = |outcome: &serde_json::Result<Page>| format!("{outcome:?}");
-    assert_eq!(told(&outcome), told(&parse_page(body)));
+    assert_eq!(told(&outcome), told(&Page::parse(body)));
     let Ok(page) = outcome else { return };
     page.users.iter().for_each(check_user);
     // Nobody is lost on the way: by a reader of another kind.

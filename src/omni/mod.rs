@@ -34,13 +34,13 @@ pub use throttle::{Slot, Throttle};
 pub use wire::Page;
 pub use write::Writer;
 
-use crate::user::{AttributeName, ObservedUser, Value};
+use crate::user::{AttributeName, ObservedUser, Text, Value};
 
 /// What is to change in a user that is there. What it does not name stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
     /// A new name to show.
-    pub display_name: Option<Box<str>>,
+    pub display_name: Option<Text>,
     /// Whether the user may log in from now on.
     pub active: Option<bool>,
     /// New values; `None` clears.

@@ -1,8 +1,7 @@
 //! The observed state: who is in Omni now, as a value.
 
-use crate::user::{Email, ObservedUser};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use crate::user::{ByEmail, Email, Names, ObservedUser};
+use indexmap::map::Entry;
 use std::sync::Arc;
 
 /// What an email stands for in Omni.
@@ -17,7 +16,9 @@ pub enum Sighting {
 /// Who is in Omni: everybody, or those who were looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    users: HashMap<Email, Sighting>,
+    users: ByEmail<Sighting>,
+    /// Of the attributes of all users.
+    names: Names,
     count: usize,
     extent: Extent,
 }
@@ -61,7 +62,10 @@ impl Observed {
         observed
     }
 
-    fn add(&mut self, user: ObservedUser) {
+    fn add(&mut self, mut user: ObservedUser) {
+        for (name, _) in &mut user.attributes {
+            *name = self.names.get(name.as_str());
+        }
         match self.users.entry(user.email.clone()) {
             Entry::Vacant(vacant) => drop(vacant.insert(Sighting::One(Arc::new(user)))),
             Entry::Occupied(mut taken) => {
@@ -132,7 +136,7 @@ impl Observed {
         }
         match now {
             Some(sighting) => drop(self.users.insert(email.clone(), sighting)),
-            None => drop(self.users.remove(email)),
+            None => drop(self.users.swap_remove(email)),
         }
     }
 
@@ -147,7 +151,7 @@ impl Observed {
 
     /// Takes in that a user was removed.
     pub fn remove(&mut self, email: &Email) {
-        if self.users.remove(email).is_some() {
+        if self.users.swap_remove(email).is_some() {
             self.count = self.count.saturating_sub(1);
         }
     }

@@ -89,7 +89,7 @@ impl Reader {
         url.query_pairs_mut()
             .append_pair("count", PAGE)
             .append_pair("startIndex", &start.to_string());
-        self.read(Request::get(url), wire::parse_page).await
+        self.read(Request::get(url), Page::parse).await
     }
 
     /// One user by id; `None` where nobody has it.
@@ -129,7 +129,7 @@ impl Reader {
         let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
         url.query_pairs_mut()
             .append_pair("filter", &format!("userName eq {quoted}"));
-        self.read(Request::get(url), wire::parse_page).await
+        self.read(Request::get(url), Page::parse).await
     }
 
     /// The organisation's attribute definitions.

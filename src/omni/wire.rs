@@ -2,7 +2,8 @@
 
 use super::Edit;
 use crate::user::{
-    AttributeName, Definition, Email, ObservedUser, Schema, UserId, UserSpec, Value, ValueType,
+    AttributeName, Definition, Email, Names, ObservedUser, Schema, Text, UserId, UserSpec, Value,
+    ValueType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -50,6 +51,28 @@ pub struct Page {
 }
 
 impl Page {
+    /// Reads the body of one page; each is read as it comes, so that no two are in memory as text.
+    ///
+    /// # Errors
+    /// When it is no page.
+    pub fn parse(body: &[u8]) -> serde_json::Result<Self> {
+        let doc: PageDoc<'_> = serde_json::from_slice(body)?;
+        let mut page = Self {
+            users: Vec::new(),
+            others: Vec::new(),
+            total: doc.total,
+        };
+        let mut names = Names::default();
+        for user in doc.resources {
+            let id = user.id.clone();
+            match user.read(&mut names) {
+                Some(user) => page.users.push(user),
+                None => page.others.push(id.into()),
+            }
+        }
+        Ok(page)
+    }
+
     /// Whether it shows as many users as there are, and each of them has this email.
     pub(super) fn shows_all_of(&self, email: &Email) -> bool {
         self.others.is_empty()
@@ -70,26 +93,9 @@ impl Page {
     }
 }
 
-pub(super) fn parse_page(body: &[u8]) -> serde_json::Result<Page> {
-    let doc: PageDoc<'_> = serde_json::from_slice(body)?;
-    let mut page = Page {
-        users: Vec::new(),
-        others: Vec::new(),
-        total: doc.total,
-    };
-    for user in doc.resources {
-        let id = user.id.clone();
-        match user.read() {
-            Some(user) => page.users.push(user),
-            None => page.others.push(id.into()),
-        }
-    }
-    Ok(page)
-}
-
 /// A user in an answer to a write; `None` where it is not one that we can use.
 pub(super) fn parse_user(body: &[u8]) -> serde_json::Result<Option<ObservedUser>> {
-    serde_json::from_slice::<UserDoc<'_>>(body).map(UserDoc::read)
+    serde_json::from_slice::<UserDoc<'_>>(body).map(|user| user.read(&mut Names::default()))
 }
 
 /// One user in an answer to a read by id: it must be that one.
@@ -100,12 +106,12 @@ pub(super) fn parse_user_with(id: &UserId, body: &[u8]) -> serde_json::Result<Ob
 }
 
 impl UserDoc<'_> {
-    fn read(self) -> Option<ObservedUser> {
+    fn read(self, names: &mut Names) -> Option<ObservedUser> {
         let mut attributes: Vec<_> = self
             .attributes
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|(name, raw)| Some((AttributeName::new(&name), read_value(raw)?)))
+            .filter_map(|(name, raw)| Some((names.get(&name), read_value(raw)?)))
             .collect();
         attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
         // Two names may differ in nothing but blanks at their edges.
@@ -133,7 +139,7 @@ fn read_value(raw: &RawValue) -> Option<Value> {
 fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
     match text.as_bytes().first()? {
-        b'"' => serde_json::from_str::<Text<'_>>(text)
+        b'"' => serde_json::from_str::<Quoted<'_>>(text)
             .ok()
             .map(|text| text.0),
         b'n' => None,
@@ -142,7 +148,7 @@ fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct Quoted<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct DefinitionsDoc {
@@ -183,7 +189,7 @@ pub(super) fn parse_definitions(body: &[u8]) -> serde_json::Result<Schema> {
 #[serde(untagged)]
 enum Sent<'a> {
     One(&'a str),
-    Many(&'a [Box<str>]),
+    Many(&'a [Text]),
     Clear,
 }
 
@@ -365,7 +371,7 @@ mod tests {
 
     #[test]
     fn an_id_that_leads_elsewhere_or_a_name_that_is_no_email_is_nobody_we_touch() {
-        let page = parse_page(
+        let page = Page::parse(
             br#"{"totalResults":3,"Resources":[{"id":"../Groups","userName":"a@x.co"},
             {"id":"2","userName":"service account"},{"id":"3","userName":"c@x.co"}]}"#,
         )

@@ -8,27 +8,32 @@ use crate::user::Email;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often a run that takes longer tells what it has done so far.
 const INTERIM: Duration = Duration::from_secs(60);
 
+/// Builds a report: work for a thread of its own, since a large roster has a million lines.
+type Build = Box<dyn FnOnce() -> Report + Send>;
+
 /// The answer to whoever dropped the roster of `source.path`, and a name for what was answered, so
 /// that runs over the same content say nothing new. `None` where there is nobody to answer.
 pub(super) fn answer(
-    prepared: Option<&Prepared>,
+    prepared: Option<&Arc<Prepared>>,
     outcome: &RunOutcome,
-) -> Option<(Report, String)> {
+) -> Option<(Build, String)> {
     match (prepared, &outcome.end) {
         // What was only planned became of nothing.
         (_, End::PlanOnly) => None,
         (Some(prepared), _) if prepared.desired.is_source => {
-            let report = report(prepared, &outcome.applied);
-            Some((report, name(prepared.desired.fingerprint)))
+            let name = name(prepared.desired.fingerprint);
+            let (prepared, applied) = (prepared.clone(), outcome.applied.clone());
+            Some((Box::new(move || report(&prepared, &applied)), name))
         }
         (None, End::Failed(RunError::Source(error))) if !error.problems().is_empty() => {
-            Some((rejection(error), error.to_string()))
+            let report = rejection(error);
+            Some((Box::new(move || report), error.to_string()))
         }
         _ => None,
     }
@@ -42,7 +47,7 @@ pub(super) fn name(content: Fingerprint) -> String {
 /// A run under way, as far as it has come.
 pub(super) struct Interim<'a> {
     reporter: &'a Reporter,
-    prepared: &'a Prepared,
+    prepared: &'a Arc<Prepared>,
     started: DateTime<Utc>,
     applied: Mutex<Vec<Applied>>,
 }
@@ -50,7 +55,7 @@ pub(super) struct Interim<'a> {
 impl<'a> Interim<'a> {
     pub(super) fn new(
         reporter: &'a Reporter,
-        prepared: &'a Prepared,
+        prepared: &'a Arc<Prepared>,
         started: DateTime<Utc>,
     ) -> Self {
         Self {
@@ -79,8 +84,9 @@ impl<'a> Interim<'a> {
         }
         loop {
             tokio::time::sleep(INTERIM).await;
-            let report = report(self.prepared, &self.lock().clone()).unfinished();
-            if let Err(error) = self.reporter.interim(report, self.started).await {
+            let (prepared, applied) = (self.prepared.clone(), self.lock().clone());
+            let build = move || report(&prepared, &applied).unfinished();
+            if let Err(error) = self.reporter.interim(build, self.started).await {
                 tracing::warn!("{error}");
             }
         }
@@ -235,9 +241,7 @@ fn unnamed(prepared: &Prepared, fates: &HashMap<&Email, Fate>) -> Vec<Row> {
 
 fn row(email: Option<&Email>, place: Option<&Place>, op: &'static str) -> Row {
     Row {
-        file: place
-            .map(|place| place.file.to_string())
-            .unwrap_or_default(),
+        file: place.map(|place| place.file.clone()).unwrap_or_default(),
         line: place.map_or(0, |place| place.line),
         email: email.map(ToString::to_string).unwrap_or_default(),
         op,

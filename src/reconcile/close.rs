@@ -10,6 +10,7 @@ use crate::journal::{JournalError, RunEnd, RunState};
 use crate::report::ReportsError;
 use chrono::Utc;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// How many runs back it is looked for what was reported before.
 const RECENT: usize = 100;
@@ -22,7 +23,7 @@ impl Reconciler {
     }
 
     /// Ends a run: it is told to the journal and to whoever dropped the roster.
-    pub async fn finish(&self, mut run: Run, prepared: Option<&Prepared>) -> RunOutcome {
+    pub async fn finish(&self, mut run: Run, prepared: Option<&Arc<Prepared>>) -> RunOutcome {
         self.count(&mut run.outcome);
         if let Err(error) = self.answer(prepared, &run.outcome).await {
             run.outcome.warnings.push(error.to_string());
@@ -36,7 +37,7 @@ impl Reconciler {
     /// Tells whoever dropped the roster what became of each row.
     async fn answer(
         &self,
-        prepared: Option<&Prepared>,
+        prepared: Option<&Arc<Prepared>>,
         outcome: &RunOutcome,
     ) -> Result<(), ReportsError> {
         let Some((report, name)) = answers::answer(prepared, outcome) else {
@@ -67,14 +68,14 @@ impl Reconciler {
         told.then(|| answers::name(content))
     }
 
-    async fn close(&self, run: &Run, prepared: Option<&Prepared>) -> Result<(), JournalError> {
-        let saw_all = |prepared: &&Prepared| {
+    async fn close(&self, run: &Run, prepared: Option<&Arc<Prepared>>) -> Result<(), JournalError> {
+        let saw_all = |prepared: &&Arc<Prepared>| {
             let Prepared {
                 desired,
                 known,
                 withheld,
                 ..
-            } = prepared;
+            } = &***prepared;
             desired.is_source
                 && desired.rejected.is_empty()
                 && known.observed.doubt().is_none()
@@ -99,10 +100,7 @@ impl Reconciler {
             .quarantined
             .keys()
             .filter(|email| !needed.contains(email));
-        let clears: Vec<_> = over
-            .map(|email| self.journal.quarantine_clear(email))
-            .collect();
-        futures_util::future::try_join_all(clears).await.map(drop)
+        self.journal.quarantine_clear(over).await
     }
 }
 

@@ -5,9 +5,17 @@ use super::{Kind, Memory};
 use crate::desired::{Desired, Entry, Place, Problem, ProblemKind, Want};
 use crate::omni::{Edit, Observed, Sighting};
 use crate::settings::{Policy, Prune, Removal};
-use crate::user::{AttributeName, Email, ObservedUser, Schema, UserId, UserSpec, Value};
+use crate::user::{
+    AttributeName, ByEmail, Email, ObservedUser, Schema, Text, UserId, UserSpec, Value,
+};
 use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
+
+/// Fewer rows are not worth a thread.
+const LEAST_SHARE: usize = 10_000;
 
 /// One change of one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +47,9 @@ pub enum FieldChange {
     /// The name shown.
     DisplayName {
         /// What it is.
-        from: Box<str>,
+        from: Text,
         /// What it is to be.
-        to: Box<str>,
+        to: Text,
     },
     /// From inactive to active.
     Reactivate,
@@ -190,7 +198,6 @@ impl Plan {
         memory: &Memory,
         policy: &Policy,
     ) -> Self {
-        let mut plan = Self::default();
         let planner = Planner {
             observed,
             schema,
@@ -198,9 +205,7 @@ impl Plan {
             policy,
         };
         let removals = desired.removals_allowed();
-        for (email, entry) in &desired.users {
-            planner.compare(email, entry, &mut plan);
-        }
+        let mut plan = planner.compare_all(&desired.users);
         if let Err(why) = removals {
             let removals = plan
                 .changes
@@ -226,6 +231,28 @@ impl Plan {
         Some(format!(
             "{names} {is} gone, which {was} part of the roster before"
         ))
+    }
+
+    /// Adds what was planned for other users.
+    fn join(&mut self, other: Self) {
+        let Self {
+            changes,
+            problems,
+            ambiguous,
+            left_inactive,
+            unchanged,
+            withheld,
+            lost_files,
+            in_grace,
+        } = other;
+        self.changes.extend(changes);
+        self.problems.extend(problems);
+        self.ambiguous.extend(ambiguous);
+        self.left_inactive.extend(left_inactive);
+        self.unchanged += unchanged;
+        self.withheld.extend(withheld);
+        self.lost_files.extend(lost_files);
+        self.in_grace += in_grace;
     }
 
     fn withhold(&mut self, why: String, mut emails: Vec<Email>) {
@@ -285,6 +312,35 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Plans what all rows ask for, each core its share of them: a user is anywhere in memory, and
+    /// most of the time goes to waiting for it.
+    fn compare_all(&self, rows: &ByEmail<Entry>) -> Plan {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = rows.len().div_ceil(cores).max(LEAST_SHARE);
+        if rows.len() <= share {
+            return self.compare_some(rows, 0, share);
+        }
+        thread::scope(|scope| {
+            let starts = (0..rows.len()).step_by(share);
+            let threads: Vec<_> = starts
+                .map(|start| scope.spawn(move || self.compare_some(rows, start, share)))
+                .collect();
+            let mut plan = Plan::default();
+            for thread in threads {
+                plan.join(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            plan
+        })
+    }
+
+    fn compare_some(&self, rows: &ByEmail<Entry>, start: usize, count: usize) -> Plan {
+        let mut plan = Plan::default();
+        for (email, entry) in rows.iter().skip(start).take(count) {
+            self.compare(email, entry, &mut plan);
+        }
+        plan
+    }
+
     /// Plans what one row asks for.
     fn compare(&self, email: &Email, entry: &Entry, plan: &mut Plan) {
         let user = match self.observed.get(email) {
@@ -443,8 +499,8 @@ pub(super) fn differences(
             to: to.clone(),
         });
     }
-    for (name, to) in attributes {
-        let from = user.attribute(name);
+    let present = user.attributes_of(attributes.iter().map(|(name, _)| name));
+    for ((name, to), from) in attributes.iter().zip(present) {
         if !schema.converged(name, to.as_ref(), from) {
             let default = || {
                 schema

@@ -3,7 +3,7 @@
 
 use super::plan::{Action, Change, FieldChange};
 use super::{Counts, Kind, Prepared};
-use crate::user::Value;
+use crate::user::{Text, Value};
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -282,7 +282,7 @@ enum ValueDoc<'a> {
     None,
     Flag(bool),
     One(&'a str),
-    Many(&'a [Box<str>]),
+    Many(&'a [Text]),
 }
 
 /// Something wrong in the roster, for machines.

@@ -146,7 +146,10 @@ impl Reconciler {
             effects = self.carry_out(&mut run, &prepared, stop, |_| {}).await;
         }
         let outcome = self.finish(run, Some(&prepared)).await;
-        self.keep(prepared.known, effects);
+        // A report that is still being built keeps it from the next run, which then looks anew.
+        if let Some(prepared) = Arc::into_inner(prepared) {
+            self.keep(prepared.known, effects);
+        }
         outcome
     }
 
@@ -296,7 +299,7 @@ impl Reconciler {
         run: &mut Run,
         target: &Target,
         stop: &Stop,
-    ) -> Result<Prepared, RunError> {
+    ) -> Result<Arc<Prepared>, RunError> {
         let unknown = self.journal.unknown().await?;
         // What became of a change that got no answer takes a look at whoever it was of.
         let scope = || match self.prunes(target) || !unknown.is_empty() {
@@ -339,7 +342,7 @@ impl Reconciler {
         (self.observed.0)();
         prepared.tell(&mut run.outcome);
         self.note(run.number, &prepared).await?;
-        Ok(prepared)
+        Ok(Arc::new(prepared))
     }
 
     /// What the journal is to know of what was found, before anything is sent.
@@ -387,7 +390,7 @@ impl Reconciler {
     pub async fn carry_out(
         &self,
         run: &mut Run,
-        prepared: &Prepared,
+        prepared: &Arc<Prepared>,
         stop: &Stop,
         mut told: impl FnMut(&Applied) + Send,
     ) -> Vec<(Change, Effect)> {

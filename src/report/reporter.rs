@@ -45,7 +45,7 @@ impl Reporter {
     /// When the folder can't be written, or does not answer.
     pub async fn write_last(
         &self,
-        report: Report,
+        build: impl FnOnce() -> Report + Send + 'static,
         name: String,
         before: Option<String>,
         started: DateTime<Utc>,
@@ -55,7 +55,7 @@ impl Reporter {
         if told.as_ref() == Some(&name) {
             return Ok(());
         }
-        self.write(report, started, true).await?;
+        self.write(build, started, true).await?;
         if is_final {
             *lock(&self.last) = Some(name);
         }
@@ -68,16 +68,16 @@ impl Reporter {
     /// When the folder can't be written, or does not answer.
     pub async fn interim(
         &self,
-        report: Report,
+        build: impl FnOnce() -> Report + Send + 'static,
         started: DateTime<Utc>,
     ) -> Result<(), ReportsError> {
-        self.write(report, started, false).await
+        self.write(build, started, false).await
     }
 
-    /// Writes on a thread that may hang, and waits only so long.
+    /// Builds and writes on a thread that may hang, and waits only so long.
     async fn write(
         &self,
-        report: Report,
+        build: impl FnOnce() -> Report + Send + 'static,
         started: DateTime<Utc>,
         is_last: bool,
     ) -> Result<(), ReportsError> {
@@ -98,7 +98,7 @@ impl Reporter {
             if is_last {
                 *ended = Some(started);
             }
-            reports.write(&report, started).map(drop)
+            reports.write(&build(), started).map(drop)
         });
         match tokio::time::timeout(PATIENCE, work).await {
             Ok(Ok(written)) => written,

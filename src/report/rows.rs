@@ -1,5 +1,7 @@
 //! What a report says.
 
+use std::sync::Arc;
+
 /// What a whole report says, for its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
@@ -30,7 +32,7 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The file that it stands in; empty for users whom the roster does not name.
-    pub file: String,
+    pub file: Arc<str>,
     /// Its line; 0 for none.
     pub line: u64,
     /// Whose it is, if that could be read.

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// One e-mail address as it was written. Equality, order and hash ignore case, since Omni's
 /// treatment of case is not published and two memberships that differ only in it must not be made.
 #[derive(Clone)]
-pub struct Email(Box<str>);
+pub struct Email(Arc<str>);
 
 /// Why a text is no e-mail address. `Display` is a whole clause for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +44,9 @@ impl Email {
         if text.len() > Self::MAX && text.chars().count() > Self::MAX {
             return Err(EmailError::Long);
         }
-        if text.chars().any(|c| c.is_control() || super::is_blank(c)) {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic())
+            && text.chars().any(|c| c.is_control() || super::is_blank(c))
+        {
             return Err(EmailError::Blanks);
         }
         match text.split_once('@') {
@@ -67,17 +70,18 @@ impl Email {
     pub fn folded(&self) -> Cow<'_, str> {
         fold(&self.0)
     }
-
-    fn fold(&self) -> impl Iterator<Item = char> + '_ {
-        small(&self.0)
-    }
 }
 
 /// A text in lower case as addresses are compared: letter by letter. Not as `str::to_lowercase`
 /// does it, which writes a sigma at a word's end in another way.
 #[must_use]
 pub fn fold(text: &str) -> Cow<'_, str> {
-    if small(text).eq(text.chars()) {
+    let is_small = |byte: u8| byte.is_ascii() & !byte.is_ascii_uppercase();
+    if text.bytes().fold(true, |all, byte| all & is_small(byte)) {
+        Cow::Borrowed(text)
+    } else if text.is_ascii() {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else if small(text).eq(text.chars()) {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(small(text).collect())
@@ -90,7 +94,7 @@ fn small(text: &str) -> impl Iterator<Item = char> + '_ {
 
 impl PartialEq for Email {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0 || self.fold().eq(other.fold())
+        self.0 == other.0 || self.folded() == other.folded()
     }
 }
 
@@ -98,7 +102,7 @@ impl Eq for Email {}
 
 impl Ord for Email {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.fold().cmp(other.fold())
+        self.folded().cmp(&other.folded())
     }
 }
 
@@ -110,13 +114,7 @@ impl PartialOrd for Email {
 
 impl Hash for Email {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        if self.0.is_ascii() {
-            self.0
-                .bytes()
-                .for_each(|b| state.write_u32(b.to_ascii_lowercase().into()));
-        } else {
-            self.fold().for_each(|c| state.write_u32(c.into()));
-        }
+        self.folded().hash(state);
     }
 }
 

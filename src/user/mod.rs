@@ -19,13 +19,30 @@ pub use email::{Email, EmailError, fold};
 pub use schema::{Definition, Schema, ValueType};
 pub use value::Value;
 
+use foldhash::fast::RandomState;
+use indexmap::{IndexMap, IndexSet};
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
+
+/// A text of a user. Short ones lie in place and copies of long ones are shared: an organisation
+/// has millions of them.
+pub type Text = smol_str::SmolStr;
+
+/// Something of each user, in the order in which it came. Each map hashes with a seed of its own,
+/// so that no roster can be made to collide.
+pub type ByEmail<T> = IndexMap<Email, T, RandomState>;
 
 /// A text without blanks at its edges.
 #[must_use]
 pub fn trim(text: &str) -> &str {
-    text.trim_matches(is_blank)
+    // Nearly all texts are trimmed already, and the edges of most tell so by one byte.
+    match text.as_bytes() {
+        [] => text,
+        [one] if one.is_ascii_graphic() => text,
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim_matches(is_blank),
+    }
 }
 
 /// White space of any kind, and the marks that no one sees: zero-width space and joiners, word
@@ -38,6 +55,23 @@ pub fn is_blank(c: char) -> bool {
 /// Omni's reference name of a user attribute, as used in CSV headers. Exact, case included.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttributeName(Arc<str>);
+
+/// Attribute names that were met: each is kept once, however many users have the attribute.
+#[derive(Clone, Debug, Default)]
+pub struct Names(IndexSet<AttributeName, RandomState>);
+
+impl Names {
+    /// The name, as [`AttributeName::new`] takes it.
+    pub fn get(&mut self, name: &str) -> AttributeName {
+        let name = trim(name);
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        let new = AttributeName::new(name);
+        self.0.insert(new.clone());
+        new
+    }
+}
 
 impl AttributeName {
     /// Takes a reference name; edge blanks are no part of it.
@@ -67,7 +101,7 @@ impl fmt::Display for AttributeName {
 
 /// Omni's id of a user's membership. A user that was removed and made again has a new one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(Box<str>);
+pub struct UserId(Arc<str>);
 
 impl UserId {
     /// Takes an id as Omni sent it. Only characters that can stand in a path as they are make an
@@ -95,7 +129,7 @@ impl fmt::Display for UserId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserSpec {
     /// The name to show; `None` leaves the present one.
-    pub display_name: Option<Box<str>>,
+    pub display_name: Option<Text>,
     /// The attributes that have a column: the value wanted, or `None` to clear it. Sorted by
     /// name, each name once.
     pub attributes: Vec<(AttributeName, Option<Value>)>,
@@ -109,7 +143,7 @@ pub struct ObservedUser {
     /// The `userName`.
     pub email: Email,
     /// The name shown; may be empty.
-    pub display_name: Box<str>,
+    pub display_name: Text,
     /// Whether the user may log in.
     pub active: bool,
     /// The attributes that have a value, sorted by name.
@@ -125,5 +159,23 @@ impl ObservedUser {
             .binary_search_by(|(have, _)| have.cmp(name))
             .ok()?;
         Some(&self.attributes[at].1)
+    }
+
+    /// The values of several attributes, which are sorted by name.
+    pub fn attributes_of<'a>(
+        &'a self,
+        names: impl IntoIterator<Item = &'a AttributeName>,
+    ) -> impl Iterator<Item = Option<&'a Value>> {
+        let mut rest = self.attributes.as_slice();
+        names.into_iter().map(move |name| {
+            while let [(have, value), after @ ..] = rest {
+                match have.cmp(name) {
+                    Ordering::Less => rest = after,
+                    Ordering::Equal => return Some(value),
+                    Ordering::Greater => return None,
+                }
+            }
+            None
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! Omni's attribute definitions, and what they say about values.
 
-use super::{AttributeName, Decimal, Value};
+use super::{AttributeName, Decimal, Text, Value};
 use std::collections::BTreeMap;
 
 /// What an attribute's values are.
@@ -113,10 +113,10 @@ fn number_key(text: &str) -> Result<Decimal, &str> {
     Decimal::parse(text).ok_or(text)
 }
 
-fn same_set(a: &[Box<str>], b: &[Box<str>], numbers: bool) -> bool {
+fn same_set(a: &[Text], b: &[Text], numbers: bool) -> bool {
     use std::collections::HashSet;
     if numbers {
-        let keys = |items: &'_ [Box<str>]| -> HashSet<_> {
+        let keys = |items: &'_ [Text]| -> HashSet<_> {
             items
                 .iter()
                 .map(|item| number_key(item).map_err(str::to_owned))

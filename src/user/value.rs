@@ -1,6 +1,7 @@
 //! A value of a user attribute.
 
-use super::trim;
+use super::{Text, trim};
+use std::collections::HashSet;
 use std::fmt;
 
 /// What an attribute holds: one text, or a list of them. Never empty: "no value" is
@@ -10,9 +11,9 @@ use std::fmt;
 #[serde(untagged)]
 pub enum Value {
     /// A single value: trimmed, not empty.
-    One(Box<str>),
+    One(Text),
     /// A list: each item trimmed, none empty, none twice, at least one; in the order written.
-    Many(Box<[Box<str>]>),
+    Many(Box<[Text]>),
 }
 
 impl Value {
@@ -26,23 +27,50 @@ impl Value {
     /// A list; blank items don't count, repeated ones count once, and an empty list is no value.
     #[must_use]
     pub fn many<I: AsRef<str>>(items: impl IntoIterator<Item = I>) -> Option<Self> {
-        let mut kept: Vec<Box<str>> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut kept = Kept::default();
         for item in items {
             let item = trim(item.as_ref());
-            if !item.is_empty() && seen.insert(Box::<str>::from(item)) {
-                kept.push(item.into());
+            if !item.is_empty() {
+                kept.add(item.into());
             }
         }
-        (!kept.is_empty()).then(|| Self::Many(kept.into()))
+        let items = kept.items;
+        (!items.is_empty()).then(|| Self::Many(items.into()))
     }
 
     /// The texts it holds.
     #[must_use]
-    pub fn items(&self) -> &[Box<str>] {
+    pub fn items(&self) -> &[Text] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::Many(items) => items,
+        }
+    }
+}
+
+/// Items, each once.
+#[derive(Default)]
+struct Kept {
+    items: Vec<Text>,
+    /// The items once there are many: few are found faster by looking at all of them.
+    seen: HashSet<Text>,
+}
+
+impl Kept {
+    const FEW: usize = 16;
+
+    fn add(&mut self, item: Text) {
+        if self.items.len() < Self::FEW {
+            if !self.items.contains(&item) {
+                self.items.push(item);
+            }
+            return;
+        }
+        if self.seen.is_empty() {
+            self.seen.extend(self.items.iter().cloned());
+        }
+        if self.seen.insert(item.clone()) {
+            self.items.push(item);
         }
     }
 }
@@ -98,6 +126,11 @@ mod tests {
         let value = Value::many([" south", "north ", "south"]).expect("two items");
         assert_eq!(value.to_string(), "['south', 'north']");
         assert_eq!(Value::one(" a b ").expect("text").to_string(), "'a b'");
+        for count in [1, 15, 16, 17, 200] {
+            let items: Vec<_> = (0..count).map(|item| item.to_string()).collect();
+            let twice = Value::many(items.iter().chain(&items)).expect("items");
+            assert!(twice.items().iter().eq(&items), "{count}");
+        }
     }
 
     #[test]

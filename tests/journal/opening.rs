@@ -189,7 +189,7 @@ async fn what_is_deleted_is_gone_from_the_files() {
     };
     journal.quarantine_put(&ann, &why).await.expect("written");
     assert!(holds_it());
-    journal.quarantine_clear(&ann).await.expect("written");
+    journal.quarantine_clear([&ann]).await.expect("written");
     drop(journal);
     assert!(!holds_it());
 }

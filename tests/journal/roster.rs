@@ -124,7 +124,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
             ..without_bob.clone()
         },
         Desired {
-            frozen: [(email("bob"), place)].into(),
+            frozen: [(email("bob"), place)].into_iter().collect(),
             ..without_bob.clone()
         },
         roster(&[("ann", Want::Delete)]),
@@ -184,7 +184,7 @@ async fn a_bad_row_ends_an_absence() {
     note(&journal, 2, &without_bob, &everybody).await;
     let place = without_bob.users[&email("ann")].place.clone();
     let frozen = Desired {
-        frozen: [(email("bob"), place)].into(),
+        frozen: [(email("bob"), place)].into_iter().collect(),
         ..without_bob
     };
     note(&journal, 3, &frozen, &everybody).await;
@@ -285,11 +285,11 @@ async fn quarantine_is_put_changed_and_cleared() {
     let ann = journal.user(&email("ann")).await.expect("read");
     assert_eq!(ann.quarantined, Some(quarantined(2)));
     journal
-        .quarantine_clear(&email("aNN"))
+        .quarantine_clear([&email("aNN")])
         .await
         .expect("written");
     journal
-        .quarantine_clear(&email("bob"))
+        .quarantine_clear([&email("bob")])
         .await
         .expect("nothing to do");
     assert!(memory(&journal).await.quarantined.is_empty());

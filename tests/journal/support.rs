@@ -7,8 +7,7 @@ use omni_user_sync::journal::{
     RunNumber, RunStart, Settled, StateLock, Trigger,
 };
 use omni_user_sync::omni::Observed;
-use omni_user_sync::user::{Email, ObservedUser, UserId, UserSpec};
-use std::collections::HashMap;
+use omni_user_sync::user::{ByEmail, Email, ObservedUser, UserId, UserSpec};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -160,11 +159,11 @@ pub(crate) fn roster(rows: &[(&str, Want)]) -> Desired {
         let (want, place) = (want.clone(), place.clone());
         (email(name), Entry { want, place })
     };
-    let users: HashMap<_, _> = rows.iter().map(entry).collect();
+    let users: ByEmail<_> = rows.iter().map(entry).collect();
     Desired {
         rows: users.len() as u64,
         users,
-        frozen: HashMap::new(),
+        frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,
         rejected: Vec::new(),

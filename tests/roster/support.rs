@@ -2,7 +2,7 @@
 
 use omni_user_sync::desired::{self, Desired, Place, SourceError, Want};
 use omni_user_sync::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
-use omni_user_sync::user::{AttributeName, Definition, Schema, Value, ValueType};
+use omni_user_sync::user::{AttributeName, ByEmail, Definition, Schema, Value, ValueType};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -145,10 +145,7 @@ fn show_desired(desired: &Desired) -> String {
 }
 
 /// By place, then address.
-fn sorted<E: ToString, T>(
-    map: &std::collections::HashMap<E, T>,
-    place: impl Fn(&T) -> &Place,
-) -> Vec<(String, String, &T)> {
+fn sorted<T>(map: &ByEmail<T>, place: impl Fn(&T) -> &Place) -> Vec<(String, String, &T)> {
     let mut all: Vec<_> = map
         .iter()
         .map(|(email, value)| (place(value).to_string(), email.to_string(), value))
