@@ -284,8 +284,9 @@ impl Dialect {
         let marks = marks(head);
         let (said, length) = sep_line(&head[marks..]).unzip();
         let mut skip = marks + length.unwrap_or(0);
+        // A text that breaks off there has no next line.
+        let line = 1 + u64::from(matches!(head[..skip].last(), Some(b'\n' | b'\r')));
         skip += self::marks(&head[skip..]);
-        let line = 1 + u64::from(said.is_some());
         let delimiter = setting
             .or(said)
             .unwrap_or_else(|| delimiter_of(&head[skip..]));

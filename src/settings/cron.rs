@@ -19,6 +19,10 @@ impl Schedule {
     /// Says what is wrong, as a clause for a person; a line that never fires is wrong too.
     pub fn parse(line: &str, zone: Tz) -> Result<Self, String> {
         let form = "write six fields: sec min hour day month weekday";
+        // To the parser that is no minute at all, and the next time is looked for through millennia.
+        if has_empty_item(line) {
+            return Err(format!("a list has an empty item; {form}"));
+        }
         let parser = CronParser::builder()
             .seconds(Seconds::Required)
             .year(Year::Disallowed)
@@ -40,6 +44,11 @@ impl Schedule {
         let next = self.cron.find_next_occurrence(&local, false).ok()?;
         Some(next.with_timezone(&Utc))
     }
+}
+
+fn has_empty_item(line: &str) -> bool {
+    let mut fields = line.split_whitespace();
+    fields.any(|field| field.split(',').any(str::is_empty))
 }
 
 #[cfg(test)]
@@ -74,6 +83,9 @@ mod tests {
             "61 * * * * *",
             "0 0 0 31 2 *",
             "0 0 0 1 1 * 2027",
+            "6 , 07 * * Mon-Fri",
+            "0 1,,2 * * * *",
+            "0 0 0 1, * *",
         ] {
             assert!(Schedule::parse(line, Tz::UTC).is_err(), "{line:?}");
         }

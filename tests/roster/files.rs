@@ -45,6 +45,13 @@ fn text_is_utf8_or_says_what_it_is() {
     assert_snapshot!(show(&read_with(b"email,display_name\nz@x.co,Zo\x81\n", windows, schema())), @r#"error: users.csv:2: here are bytes that do not exist in windows-1252; save it as 'CSV UTF-8' and set source.encoding = "auto""#);
 }
 
+/// There is no second line, so nothing is wrong on it.
+#[test]
+fn bytes_right_after_excels_line_are_on_it() {
+    assert_snapshot!(account(b"sep=;\xff\n"), @r#"error: users.csv:1: here are bytes that are not UTF-8 text; save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252""#);
+    assert_snapshot!(account(b"sep=;\n\xff\n"), @r#"error: users.csv:2: here are bytes that are not UTF-8 text; save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252""#);
+}
+
 /// In whatever way it is written, it is the same roster.
 #[test]
 fn every_encoding_delimiter_and_line_end_together() {
