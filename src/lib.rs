@@ -6,11 +6,12 @@
 //!  watch ────┼─► wake ───────────────────────────────────────┼─► plan ─► guard ─► apply ─► throttle ─► HTTP
 //!  SIGHUP ───┤        list ──────────────────► Observed ─────┤                      │
 //!  approve ──┘                                 journal ► Memory ┘                   └─ RunOutcome ─► journal,
-//!                                                                                      report, metrics, log
+//!                                                                                      report, metrics, log,
+//!                                                                                      webhook
 //! ```
 //!
 //! Data flows one way, and a room uses those below it, never above. From the top: [`cli`], [`daemon`],
-//! [`serve`], [`status`], [`trigger`], [`reconcile`], [`report`], [`journal`], [`omni`], [`metrics`],
+//! [`notify`], [`serve`], [`status`], [`trigger`], [`reconcile`], [`report`], [`journal`], [`omni`], [`metrics`],
 //! [`desired`], [`settings`], [`user`]. Each room's header holds its rules. `sandbox` stands apart: a
 //! stand-in for Omni that knows none of our types, so that a mistake of ours can't be mirrored in it.
 //!
@@ -28,6 +29,7 @@ mod file_system;
 pub mod fuzzing;
 pub mod journal;
 pub mod metrics;
+pub mod notify;
 pub mod omni;
 pub mod reconcile;
 pub mod report;

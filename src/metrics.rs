@@ -37,6 +37,8 @@ pub struct Metrics {
     pub users: IntGauge,
     /// Keys that the run under way, or the last one, does not use any more.
     pub keys_set_aside: IntGauge,
+    /// Messages to the webhook by `outcome`: `delivered`, `failed` or `dropped`.
+    pub notifications: IntCounterVec,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     throttle_wait: Histogram,
@@ -95,6 +97,11 @@ impl Metrics {
                 "API keys that the last run stopped using: Omni does not accept them (401, 403) or \
                  keeps answering 429.",
             ),
+            notifications: counters(
+                "notifications_total",
+                "Messages to the webhook, by what became of them.",
+                &["outcome"],
+            ),
             requests: counters(
                 "requests_total",
                 "Requests to Omni, by method and status.",
@@ -136,6 +143,7 @@ impl Metrics {
             Box::new(self.source_up.clone()),
             Box::new(self.users.clone()),
             Box::new(self.keys_set_aside.clone()),
+            Box::new(self.notifications.clone()),
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
             Box::new(self.throttle_wait.clone()),

@@ -240,10 +240,10 @@ fn what_has_no_effect_yet_is_known() {
     assert_eq!(with(&[]).expect("fine").not_in_effect, Vec::<&str>::new());
     let settings = with(&[
         ("OMNI_USER_SYNC__SERVE__HOSTS", "sync.example.com"),
-        ("OMNI_USER_SYNC__NOTIFY__WEBHOOK_URL_FILE", "/run/hook"),
+        ("OMNI_USER_SYNC__SERVE__ADMIN_TOKEN_FILE", "/run/token"),
     ]);
     let known = settings.expect("fine").not_in_effect;
-    assert_eq!(known, ["serve.hosts", "notify.webhook_url_file"]);
+    assert_eq!(known, ["serve.hosts", "serve.admin_token_file"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::record;
 use super::systemd::Systemd;
 use crate::desired::Fingerprint;
 use crate::metrics::Metrics;
+use crate::notify::Notices;
 use crate::reconcile::{End, Reconciler, RunOutcome, Stop, Trigger};
 use crate::status::Status;
 use crate::trigger::Wake;
@@ -57,6 +58,7 @@ pub struct Cycle<R> {
     inputs: Inputs,
     pulse: Pulse,
     metrics: Metrics,
+    notices: Notices,
     backoff: Backoff,
     retry: Option<Instant>,
     /// The content that the last run read, if nothing about it is left to do before the retry.
@@ -71,10 +73,17 @@ impl<R: Runner> Cycle<R> {
             inputs,
             pulse: Pulse::new(status, Systemd::from_environment()),
             metrics,
+            notices: Notices::default(),
             backoff: Backoff::new(),
             retry: None,
             read: None,
         }
+    }
+
+    /// Hands each run that has ended to whoever tells of it.
+    #[must_use]
+    pub fn noticed_by(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Goes round until it is told to stop; a run under way comes to its end.
@@ -167,6 +176,7 @@ impl<R: Runner> Cycle<R> {
         self.read = roster.map(|roster| roster.fingerprint);
         record::log(run);
         record::count(&self.metrics, run);
+        self.notices.tell(run);
         self.pulse.run_ended(run, wait);
     }
 }

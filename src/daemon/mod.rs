@@ -29,6 +29,7 @@ pub use cycle::{Cycle, Inputs, Runner};
 use crate::desired::Fingerprint;
 use crate::journal::{Access, Journal, StateLock};
 use crate::metrics::Metrics;
+use crate::notify::{Notices, Notifier};
 use crate::reconcile::{Reconciler, Trigger};
 use crate::serve::{Probes, Server};
 use crate::settings::{ScheduleSettings, ServeSettings, Settings, Watch};
@@ -101,7 +102,8 @@ async fn start(
         still: start_watch(&mut parts, &settings, wake, stop, tell),
         stop: stop.clone(),
     };
-    let cycle = Cycle::new(reconciler, inputs, status, metrics);
+    let notices = start_notifier(&mut parts, &settings, &metrics, stop)?;
+    let cycle = Cycle::new(reconciler, inputs, status, metrics).noticed_by(notices);
     parts.start("the loop", async {
         cycle.run().await;
         Ok(())
@@ -125,6 +127,25 @@ async fn start_server(
         });
     }
     Ok(())
+}
+
+/// Starts to tell a webhook, if one is set, and says where runs are handed in.
+fn start_notifier(
+    parts: &mut Parts,
+    settings: &Settings,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> anyhow::Result<Notices> {
+    let Some(file) = settings.webhook.clone() else {
+        return Ok(Notices::default());
+    };
+    let (notices, notifier) = Notifier::new(file, settings, metrics.clone())?;
+    let stop = stop.clone();
+    parts.start("the notifier", async {
+        notifier.run(stop).await;
+        Ok(())
+    });
+    Ok(notices)
 }
 
 fn start_schedule(

@@ -61,6 +61,12 @@ impl BaseUrl {
         url
     }
 
+    /// The organisation's name as far as the address tells it: the host.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
     /// Whether it is this machine's own.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -68,7 +74,7 @@ impl BaseUrl {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let ip = host
         .trim_start_matches('[')

@@ -13,12 +13,16 @@ mod keys;
 mod load;
 mod parse;
 mod raw;
+mod secret;
+mod webhook;
 
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
 pub use keys::{ApiKeys, KeyError, KeySource};
 pub use load::{Environment, load};
 pub use raw::RawSettings;
+pub use secret::{SecretError, SecretFile};
+pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
 
 use crate::user::{Email, fold};
 use std::net::SocketAddr;
@@ -86,8 +90,8 @@ pub struct Settings {
     pub state: StateSettings,
     /// What is served.
     pub serve: ServeSettings,
-    /// The file that holds the webhook's URL.
-    pub webhook_url_file: Option<PathBuf>,
+    /// The webhook that hears of what goes wrong; `None` for none.
+    pub webhook: Option<WebhookFile>,
     /// How long a stop may take.
     pub grace: Duration,
     /// How the log is written.

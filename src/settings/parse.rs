@@ -5,7 +5,7 @@ use super::raw::{self, RawSettings};
 use super::{
     BaseUrl, BlankCells, Encoding, Limit, LogFormat, LogSettings, Mode, OmniSettings, Policy,
     Protect, Prune, Removal, Schedule, ScheduleSettings, Select, ServeSettings, Settings,
-    SettingsError, SourceSettings, StateSettings, UpdateMethod, Watch,
+    SettingsError, SourceSettings, StateSettings, UpdateMethod, Watch, WebhookFile,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Settings {
                 retain: duration("state.retain", &raw.state.retain)?,
             },
             serve: serve(raw.serve)?,
-            webhook_url_file: path(raw.notify.webhook_url_file),
+            webhook: path(raw.notify.webhook_url_file).map(WebhookFile::new),
             grace: duration("shutdown.grace", &raw.shutdown.grace)?,
             log: LogSettings {
                 format: one_of(
@@ -47,14 +47,10 @@ impl Settings {
 
 /// The settings that are written, differ from their defaults, and have no effect in this version.
 fn not_in_effect(raw: &RawSettings) -> Vec<&'static str> {
-    let RawSettings { serve, notify, .. } = raw;
+    let RawSettings { serve, .. } = raw;
     let written = [
         ("serve.hosts", !serve.hosts.0.is_empty()),
         ("serve.admin_token_file", !serve.admin_token_file.is_empty()),
-        (
-            "notify.webhook_url_file",
-            !notify.webhook_url_file.is_empty(),
-        ),
     ];
     written
         .into_iter()

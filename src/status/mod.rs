@@ -209,7 +209,7 @@ fn trouble(roster: Condition) -> Option<&'static str> {
 }
 
 /// What failed, in words of our own: an error's text may hold paths, addresses and what Omni said.
-fn failure(run: &RunOutcome) -> Option<&'static str> {
+pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
     let End::Failed(error) = &run.end else {
         return None;
     };

@@ -22,6 +22,7 @@ fn settings(listen: SocketAddr, state: &TempDir) -> Settings {
     raw.source.path = "/no/such/users.csv".into();
     raw.serve.listen = listen.to_string();
     raw.state.dir = state.path().display().to_string();
+    raw.notify.webhook_url_file = state.path().join("webhook").display().to_string();
     Settings::check(raw, KeySource::default()).expect("valid")
 }
 
@@ -57,6 +58,26 @@ async fn eventually(address: SocketAddr, path: &str, text: &str) {
     );
 }
 
+/// A webhook that takes one message: where it is, and what it is sent.
+async fn webhook() -> (String, tokio::task::JoinHandle<String>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a free port");
+    let address = listener.local_addr().expect("has one");
+    let receive = async move {
+        let (mut stream, _) = listener.accept().await.expect("somebody connects");
+        let (mut said, mut bytes) = (String::new(), [0; 4096]);
+        // The body ends with the only brace at the end of what is sent.
+        while !said.ends_with('}') {
+            let count = stream.read(&mut bytes).await.expect("is sent");
+            said.push_str(std::str::from_utf8(&bytes[..count]).expect("is text"));
+        }
+        let taken = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(taken).await.expect("is answered");
+        said
+    };
+    (format!("http://{address}/hook"), tokio::spawn(receive))
+}
+
 /// One test, since signals are the process's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stays_tells_and_ends() {
@@ -65,6 +86,8 @@ async fn stays_tells_and_ends() {
         TempDir::new().expect("a folder"),
         TempDir::new().expect("a folder"),
     );
+    let (hook, told) = webhook().await;
+    std::fs::write(state.path().join("webhook"), hook).expect("written");
     let running = tokio::spawn(daemon::run(settings(address, &state)));
     eventually(address, "/readyz", "can't be read").await;
     eventually(address, "/healthz", "HTTP/1.1 200").await;
@@ -74,6 +97,13 @@ async fn stays_tells_and_ends() {
         r#"runs_total{outcome="failed",trigger="start"} 1"#,
     )
     .await;
+
+    let told = timeout(GENEROUS, told).await.expect("is told in time");
+    let told = told.expect("does not panic");
+    assert!(
+        told.starts_with("POST /hook ") && told.contains("run 1 failed"),
+        "{told}"
+    );
 
     let taken = daemon::run(settings(address, &other))
         .await

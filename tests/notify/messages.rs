@@ -1,0 +1,152 @@
+//! What is told, as a function of values.
+
+use super::{away, denied, holding, problem, run, stopped, unusable};
+use omni_user_sync::notify::{Message, News, Trouble, message};
+use omni_user_sync::reconcile::RunOutcome;
+
+/// What is told of these runs, one after the other, each being delivered.
+fn told(runs: &[RunOutcome]) -> Vec<Message> {
+    let mut known: Vec<Trouble> = Vec::new();
+    let mut messages = Vec::new();
+    for run in runs {
+        let Some(news) = News::of(run) else { continue };
+        messages.extend(message(&known, &news, "acme.omniapp.co"));
+        known = news.troubles;
+    }
+    for message in &messages {
+        let all = format!("{message:?}");
+        for secret in ["s3cret", "@", "/"] {
+            assert!(!all.contains(secret), "{secret}: {all}");
+        }
+    }
+    messages
+}
+
+fn texts(runs: &[RunOutcome]) -> String {
+    let texts: Vec<_> = told(runs).into_iter().map(|one| one.text).collect();
+    texts.join("\n")
+}
+
+fn events(runs: &[RunOutcome]) -> Vec<&'static str> {
+    told(runs).iter().map(|one| one.event.as_str()).collect()
+}
+
+#[test]
+fn tells_what_to_do_in_words() {
+    let rejected = |number| RunOutcome {
+        roster: run(0).roster.map(|mut roster| {
+            roster.rejected = vec![problem("/srv/secret/b.csv", 3), problem("c.csv", 0)];
+            roster
+        }),
+        withheld: vec!["ann@x.co".into()],
+        ..run(number)
+    };
+    let nameless = RunOutcome {
+        number: None,
+        ..denied(0)
+    };
+    let runs = [
+        away(1),
+        unusable(2, vec![problem("/srv/secret/users.csv", 3)]),
+        holding(3, 12),
+        rejected(4),
+        run(5),
+        nameless,
+        run(6),
+    ];
+    insta::assert_snapshot!(texts(&runs), @r"
+    omni-user-sync (acme.omniapp.co): run 1 failed: Omni can't be reached. It is tried again by itself; the log and `omni-user-sync history 1` will tell more.
+    omni-user-sync (acme.omniapp.co): run 2 can't use the roster, so nothing was changed: `users.csv:3`. `omni-user-sync check` says what is wrong.
+    omni-user-sync (acme.omniapp.co): run 3 succeeded again.
+    run 3 holds 12 changes by policy.max_removals. `omni-user-sync history 3` says of whom, and `omni-user-sync approve 3` lets them through.
+    omni-user-sync (acme.omniapp.co): run 4 left out files of the roster and removed nobody: `b.csv:3`, `c.csv`. `omni-user-sync check` says what is wrong.
+    run 4 left out removals, since not all of the roster or of Omni could be read; the log says why.
+    omni-user-sync (acme.omniapp.co): run 5 succeeded again.
+    omni-user-sync (acme.omniapp.co): a run failed: Omni does not accept the API key. It is tried again by itself; the log will tell more.
+    omni-user-sync (acme.omniapp.co): run 6 succeeded again.
+    ");
+}
+
+#[test]
+fn machines_are_told_the_same() {
+    let told = told(&[holding(3, 12)]);
+    insta::assert_snapshot!(format!("{:#}", told[0].fields), @r#"
+    {
+      "ended": "2026-03-10T12:01:30Z",
+      "event": "held",
+      "organisation": "acme.omniapp.co",
+      "outcome": "held",
+      "recovered": false,
+      "run": 3,
+      "troubles": [
+        {
+          "count": 12,
+          "kind": "held",
+          "rule": "max_removals"
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn each_state_is_told_once() {
+    assert_eq!(events(&[run(1), run(2)]), [""; 0], "all is well");
+    assert_eq!(events(&[away(1), away(2), away(3)]), ["failed"]);
+    assert_eq!(
+        events(&[away(1), denied(2), denied(3), away(4)]),
+        ["failed"; 3]
+    );
+    assert_eq!(
+        events(&[away(1), run(2), run(3), away(4)]),
+        ["failed", "recovered", "failed"]
+    );
+    assert_eq!(
+        events(&[
+            holding(1, 3),
+            holding(2, 3),
+            holding(3, 4),
+            run(4),
+            holding(5, 4)
+        ]),
+        ["held"; 3],
+        "what is no longer held needs no message"
+    );
+    assert_eq!(
+        events(&[away(1), stopped(2), away(3)]),
+        ["failed"],
+        "a run that was told to stop says nothing"
+    );
+}
+
+#[test]
+fn a_success_that_holds_something_is_one_message() {
+    let told = told(&[holding(1, 3), away(2), holding(3, 3)]);
+    let last = told.last().expect("three messages");
+    assert_eq!((told.len(), last.event.as_str()), (3, "held"));
+    assert!(
+        last.text
+            .contains("run 3 succeeded again.\nrun 3 holds 3 changes"),
+        "{}",
+        last.text
+    );
+}
+
+#[test]
+fn whoever_names_a_file_does_not_write_to_the_chat() {
+    let name = format!(
+        "in/<!channel> @here [x](https:x) `rm` ann@x.co {}.csv",
+        "x".repeat(500)
+    );
+    let text = texts(&[unusable(1, vec![problem(&name, 0)])]);
+    for markup in ["<", "@", "[", "(h", "rm`", "!"] {
+        assert!(!text.contains(markup), "{markup}: {text}");
+    }
+    assert!(text.len() < 300, "{text}");
+    let many: Vec<_> = (0..5000).map(|n| problem(&format!("{n}.csv"), 1)).collect();
+    let text = texts(&[unusable(1, many)]);
+    assert!(
+        text.contains("`4.csv:1`, `4995 more`.") && text.len() < 300,
+        "{text}"
+    );
+}
