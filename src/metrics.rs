@@ -3,6 +3,7 @@
 //! Names follow Prometheus' conventions (`omni_user_sync_…`, base units, `_total`), and labels have
 //! few values: never an email, an attribute or a message.
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -10,6 +11,12 @@ use prometheus::{
 use std::time::Duration;
 
 const PREFIX: &str = "omni_user_sync";
+
+/// What is sent to Omni.
+const METHODS: [&str; 5] = ["GET", "POST", "PATCH", "PUT", "DELETE"];
+
+/// What an alert asks for: too many requests, and no answer.
+const FAILURES: [&str; 2] = ["429", "error"];
 
 /// Every metric, and the registry that they are in. Clones share the same counts.
 #[derive(Clone, Debug)]
@@ -37,6 +44,12 @@ pub struct Metrics {
     pub users: IntGauge,
     /// Keys that the run under way, or the last one, does not use any more.
     pub keys_set_aside: IntGauge,
+    /// Users who are left alone for a while since their changes keep failing.
+    pub quarantined_users: IntGauge,
+    /// Whether a run is under way: 1 or 0.
+    pub run_in_progress: IntGauge,
+    /// When the next run starts by itself, in Unix time; 0 where none does.
+    pub next_run: Gauge,
     /// Messages to the webhook by `outcome`: `delivered`, `failed` or `dropped`.
     pub notifications: IntCounterVec,
     requests: IntCounterVec,
@@ -97,6 +110,15 @@ impl Metrics {
                 "API keys that the last run stopped using: Omni does not accept them (401, 403) or \
                  keeps answering 429.",
             ),
+            quarantined_users: gauge(
+                "quarantined_users",
+                "Users whose changes keep failing and who are left alone for a while.",
+            ),
+            run_in_progress: gauge("run_in_progress", "Whether a run is under way: 1 or 0."),
+            next_run: valid(Gauge::with_opts(opts(
+                "next_run_timestamp_seconds",
+                "When the next run starts by itself, in Unix time; 0 where none does.",
+            ))),
             notifications: counters(
                 "notifications_total",
                 "Messages to the webhook, by what became of them.",
@@ -111,7 +133,8 @@ impl Metrics {
                 HistogramOpts::new(
                     format!("{PREFIX}_request_duration_seconds"),
                     "How long Omni took to answer, by method.",
-                ),
+                )
+                .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
                 &["method"],
             )),
             throttle_wait: histogram(
@@ -120,24 +143,31 @@ impl Metrics {
                 &[0.001, 0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0],
             ),
         };
-        new.register();
+        for collector in new.collectors() {
+            valid(new.registry.register(collector));
+        }
+        new.initialise();
         new
     }
 
-    fn register(&self) {
+    /// All that is registered. It stands in docs/metrics.md too, and a test compares the two.
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
         let info = valid(IntGauge::with_opts(
             opts("build_info", "What is running; always 1.")
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         ));
         info.set(1);
-        let all: [Box<dyn prometheus::core::Collector>; _] = [
+        vec![
             Box::new(info),
             Box::new(self.runs.clone()),
             Box::new(self.run_duration.clone()),
+            Box::new(self.run_in_progress.clone()),
+            Box::new(self.next_run.clone()),
             Box::new(self.last_success.clone()),
             Box::new(self.changes.clone()),
             Box::new(self.drift.clone()),
             Box::new(self.held.clone()),
+            Box::new(self.quarantined_users.clone()),
             Box::new(self.roster_rows.clone()),
             Box::new(self.roster_problems.clone()),
             Box::new(self.source_up.clone()),
@@ -147,9 +177,19 @@ impl Metrics {
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
             Box::new(self.throttle_wait.clone()),
-        ];
-        for collector in all {
-            valid(self.registry.register(collector));
+        ]
+    }
+
+    /// A counter that is not there before it counts hides its first event from `rate()`.
+    fn initialise(&self) {
+        for method in METHODS {
+            for status in FAILURES {
+                self.requests.with_label_values(&[method, status]);
+            }
+            self.request_duration.with_label_values(&[method]);
+        }
+        for outcome in ["delivered", "failed", "dropped"] {
+            self.notifications.with_label_values(&[outcome]);
         }
     }
 
@@ -169,7 +209,6 @@ impl Metrics {
     /// All requests sent so far.
     #[must_use]
     pub fn requests_sent(&self) -> u64 {
-        use prometheus::core::Collector;
         let families = self.requests.collect();
         let sums = families.iter().flat_map(|family| family.get_metric());
         #[expect(
@@ -241,5 +280,59 @@ mod tests {
             env!("CARGO_PKG_VERSION"),
             r#""} 1"#
         )));
+    }
+
+    /// `name type labels` of each metric.
+    fn registered() -> Vec<String> {
+        let describe = |collector: Box<dyn Collector>| {
+            let [desc] = collector.desc()[..] else {
+                panic!("a metric has one description");
+            };
+            let fixed = desc.const_label_pairs.iter().map(|pair| pair.name());
+            let labels: Vec<_> = desc.variable_labels.iter().map(String::as_str).collect();
+            let labels: Vec<_> = labels.into_iter().chain(fixed).collect();
+            let kind = collector.collect()[0].get_field_type();
+            let kind = format!("{kind:?}").to_lowercase();
+            format!("{} {kind} {}", desc.fq_name, labels.join(","))
+        };
+        let mut all: Vec<_> = Metrics::new()
+            .collectors()
+            .into_iter()
+            .map(describe)
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn each_metric_stands_in_the_table_as_it_is_and_no_other() {
+        let text = std::fs::read_to_string("docs/metrics.md").expect("the table");
+        let rows = text
+            .lines()
+            .filter(|line| line.starts_with("| `omni_user_sync_"));
+        let row = |line: &str| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let plain = |cell: &str| cell.replace(['`', ' '], "");
+            assert!(!cells[4].is_empty(), "says nothing: {line}");
+            format!("{} {} {}", plain(cells[1]), cells[2], plain(cells[3]))
+        };
+        let mut documented: Vec<_> = rows.map(row).collect();
+        documented.sort();
+        assert_eq!(documented, registered());
+    }
+
+    #[test]
+    fn counters_are_there_before_they_count() {
+        let text = Metrics::new().render();
+        for line in [
+            r#"requests_total{method="PATCH",status="429"} 0"#,
+            r#"request_duration_seconds_count{method="GET"} 0"#,
+            r#"notifications_total{outcome="failed"} 0"#,
+        ] {
+            assert!(
+                text.contains(&format!("omni_user_sync_{line}\n")),
+                "{line}\n{text}"
+            );
+        }
     }
 }

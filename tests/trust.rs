@@ -250,9 +250,13 @@ async fn a_refused_change_waits_and_its_quarantine_ends_when_something_changes()
             .any(|warning| warning.contains("quarantine")),
         "{second:?}"
     );
+    assert_eq!(world.metrics.quarantined_users.get(), 1);
     // Another wish is another change.
     world.roster("email,display_name\na@x.co,Newer\nb@x.co,New\n");
     assert_eq!(told(&world.run().await), ["update a@x.co done"]);
+    // Out of it is who is seen to need nothing any more.
+    world.run().await;
+    assert_eq!(world.metrics.quarantined_users.get(), 0);
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use crate::notify::Notices;
 use crate::reconcile::{End, Reconciler, RunOutcome, Stop, Trigger};
 use crate::status::Status;
 use crate::trigger::Wake;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,7 @@ pub struct Cycle<R> {
 impl<R: Runner> Cycle<R> {
     /// A loop that has not begun.
     pub fn new(runner: R, inputs: Inputs, status: Status, metrics: Metrics) -> Self {
+        record::initialise(&metrics);
         Self {
             runner,
             inputs,
@@ -89,7 +91,9 @@ impl<R: Runner> Cycle<R> {
     /// Goes round until it is told to stop; a run under way comes to its end.
     pub async fn run(mut self) {
         self.pulse.ready();
+        self.say_next(None);
         while let Some(trigger) = self.next().await {
+            self.metrics.run_in_progress.set(1);
             let outcome = self.carry_out(trigger).await;
             self.record(&outcome);
         }
@@ -176,8 +180,19 @@ impl<R: Runner> Cycle<R> {
         self.read = roster.map(|roster| roster.fingerprint);
         record::log(run);
         record::count(&self.metrics, run);
+        self.metrics.run_in_progress.set(0);
+        self.say_next(wait);
         self.notices.tell(run);
         self.pulse.run_ended(run, wait);
+    }
+
+    /// Says when the next run starts by itself: by the schedule, or as another try.
+    fn say_next(&self, retry: Option<Duration>) {
+        let now = Utc::now();
+        let due = self.pulse.status.next_due(now);
+        let next = retry.map(|wait| now + wait).into_iter().chain(due).min();
+        let seconds = |at: DateTime<Utc>| at.timestamp_millis() as f64 / 1000.0;
+        self.metrics.next_run.set(next.map_or(0.0, seconds));
     }
 }
 
@@ -230,7 +245,7 @@ impl Pulse {
         self.tell();
     }
 
-    fn run_ended(&mut self, run: &RunOutcome, retry: Option<std::time::Duration>) {
+    fn run_ended(&mut self, run: &RunOutcome, retry: Option<Duration>) {
         self.status.run_ended(run, retry);
         self.tell();
     }

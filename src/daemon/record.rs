@@ -2,7 +2,7 @@
 
 use crate::desired::{Problem, SourceError};
 use crate::metrics::Metrics;
-use crate::reconcile::{End, Kind, Outcome, RunError, RunOutcome};
+use crate::reconcile::{End, Kind, Outcome, RunError, RunOutcome, Trigger};
 use tracing::{error, info, warn};
 
 /// The rules of the guard, as the metrics call what they hold.
@@ -12,6 +12,23 @@ const HELD: [(&str, &str); 4] = [
     ("max_clears", "clears"),
     ("max_updates", "updates"),
 ];
+
+/// Makes the counters that runs count in: one that is not there before hides its first event from
+/// `rate()`.
+pub(super) fn initialise(metrics: &Metrics) {
+    let triggers = Trigger::ALL.iter().filter(|it| **it != Trigger::Command);
+    for trigger in triggers {
+        for outcome in RunOutcome::WORDS {
+            metrics.runs.with_label_values(&[trigger.as_str(), outcome]);
+        }
+    }
+    for kind in Kind::ALL {
+        for outcome in Outcome::ALL.iter().filter(|it| **it != Outcome::Unsent) {
+            let labels = [kind.as_str(), outcome.as_str()];
+            metrics.changes.with_label_values(&labels);
+        }
+    }
+}
 
 /// Counts a run.
 pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
@@ -363,6 +380,40 @@ mod tests {
             !text.contains("unsent"),
             "what was not sent is no change sent"
         );
+    }
+
+    #[test]
+    fn what_a_run_counts_in_is_there_before() {
+        let metrics = Metrics::new();
+        initialise(&metrics);
+        let lines = || {
+            let text = metrics.render();
+            let of = |name| text.lines().filter(|line| line.starts_with(name)).count();
+            (
+                of("omni_user_sync_runs_total{"),
+                of("omni_user_sync_changes_total{"),
+            )
+        };
+        assert_eq!(lines(), (6 * 6, 4 * 3));
+        let error = RunError::Settings(SettingsError::Unreadable("gone".into()));
+        let ends = [
+            End::Complete,
+            End::PlanOnly,
+            End::Stopped,
+            End::Failed(error),
+        ];
+        for end in ends {
+            let held = run(end);
+            assert!(RunOutcome::WORDS.contains(&held.as_str()));
+            count(&metrics, &held);
+        }
+        let converged = RunOutcome {
+            held: Vec::new(),
+            applied: Vec::new(),
+            ..run(End::Complete)
+        };
+        count(&metrics, &converged);
+        assert_eq!(lines(), (6 * 6, 4 * 3), "no other words");
     }
 
     #[test]

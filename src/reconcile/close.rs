@@ -84,6 +84,9 @@ impl Reconciler {
         if let Some(prepared) = prepared.filter(saw_all) {
             self.end_quarantines(prepared).await?;
         }
+        let (quarantined, _) = self.journal.quarantined(Utc::now(), 0).await?;
+        let quarantined = i64::try_from(quarantined).unwrap_or(i64::MAX);
+        self.metrics.quarantined_users.set(quarantined);
         self.journal
             .finish(run.number, &run_end(&run.outcome))
             .await?;

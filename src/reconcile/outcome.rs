@@ -121,6 +121,16 @@ pub struct RunOutcome {
 }
 
 impl RunOutcome {
+    /// Every word of [`RunOutcome::as_str`].
+    pub const WORDS: [&'static str; 6] = [
+        "converged",
+        "partial",
+        "held",
+        "planned",
+        "stopped",
+        "failed",
+    ];
+
     /// Whether the run did what it could: bad rows, failed users and held changes are no failure.
     #[must_use]
     pub fn is_success(&self) -> bool {

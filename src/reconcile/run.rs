@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Reconciler {
     pub(super) settings: Arc<Settings>,
     client: Arc<Client>,
+    pub(super) metrics: Metrics,
     pub(super) journal: Journal,
     pub(super) reporter: Reporter,
     observed: Observer,
@@ -82,11 +83,12 @@ impl Reconciler {
         metrics: Metrics,
         journal: Journal,
     ) -> Result<Self, RunError> {
-        let client = Client::new(&settings.omni, &settings.state.dir, metrics)?;
+        let client = Client::new(&settings.omni, &settings.state.dir, metrics.clone())?;
         let reporter = Reporter::new(&settings.source);
         Ok(Self {
             settings,
             client,
+            metrics,
             journal,
             reporter,
             observed: Observer(Box::new(|| {})),

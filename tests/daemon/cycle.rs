@@ -177,6 +177,8 @@ async fn a_failure_is_tried_again_with_back_off_until_a_success() {
         last = at;
     }
     assert!(rig.is_quiet_for(HOUR).await, "the last one succeeded");
+    assert_eq!(rig.metrics.run_in_progress.get(), 0);
+    assert_eq!(rig.metrics.next_run.get(), 0.0, "nothing is due");
     rig.end().await;
 }
 
@@ -280,6 +282,7 @@ async fn the_heart_beats_while_a_run_is_under_way() {
         sleep(Duration::from_secs(10)).await;
         assert!(rig.status.is_alive());
         assert!(rig.status.facts().running.is_some());
+        assert_eq!(rig.metrics.run_in_progress.get(), 1);
     }
     rig.task.abort();
     advance(Duration::from_secs(16)).await;
@@ -304,6 +307,7 @@ async fn readiness_is_earned_and_tells_no_secret() {
         "{failed}"
     );
     assert!(rig.status.sentence(now).contains("Last run failed"));
+    assert!(rig.metrics.next_run.get() > 0.0, "when it is tried again");
     rig.run().await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.status.readiness(now), Ok(()));
