@@ -199,6 +199,12 @@ fn a_wrong_value_names_its_setting_and_what_it_may_be() {
             "whole percentage",
         ),
         (
+            "POLICY__MAX_CLEARS",
+            "101%",
+            "policy.max_clears",
+            "100% or less",
+        ),
+        (
             "POLICY__MAX_REMOVALS",
             "",
             "policy.max_removals",
@@ -255,4 +261,57 @@ fn reports_can_not_lie_among_the_rosters() {
         ]);
         assert!(message(settings).contains("source.reports"), "{reports}");
     }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let text = message(from_file(
+        "[omni]\ntimeout = \"0s\"\nupdate_method = \"post\"\nmax_in_flight = 0\n\
+         [source]\nwatch = \"sometimes\"\nsettle = \"soon\"\n[schedule]\ncron = \"x\"\ntimezone = \"y\"\n\
+         [policy]\nmode = \"z\"\nmax_updates = \"many\"\n[state]\nretain = \"long\"\n\
+         [serve]\nlisten = \"here\"\n[log]\nformat = \"xml\"\n",
+    ));
+    for key in [
+        "omni.timeout",
+        "omni.update_method",
+        "omni.max_in_flight",
+        "source.watch",
+        "source.settle",
+        "schedule.timezone",
+        "policy.mode",
+        "policy.max_updates",
+        "state.retain",
+        "serve.listen",
+        "log.format",
+    ] {
+        assert_eq!(
+            text.matches(&format!("{key} = ")).count(),
+            1,
+            "{key}: {text}"
+        );
+    }
+    let text = message(from_file(
+        "[omni]\nbase_ulr = 1\n[policy]\nprunes = 1\n[sorce]\npath = 1\n",
+    ));
+    for key in ["omni.base_ulr", "policy.prunes", "sorce.path"] {
+        assert!(text.contains(&format!("no setting {key}")), "{key}: {text}");
+    }
+}
+
+#[test]
+fn a_settings_file_that_was_written_since_is_noticed_once() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "[log]\nformat = \"json\"\n").expect("written");
+    let settings = load(Some(file.path()), &Environment::default()).expect("fine");
+    let mut known = settings.file.expect("it was read");
+    assert_eq!(known.path(), file.path());
+    assert!(!known.has_changed());
+    std::fs::write(file.path(), "[log]\nformat = \"text\" # for people\n").expect("written");
+    assert!(known.has_changed() && !known.has_changed());
+    assert!(
+        with(&[])
+            .expect("fine")
+            .file
+            .is_none_or(|file| file.path().exists())
+    );
 }

@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::notify::{Notices, Notifier};
 use crate::reconcile::{Reconciler, Trigger};
 use crate::serve::{Probes, Server};
-use crate::settings::{ScheduleSettings, ServeSettings, Settings, Watch};
+use crate::settings::{ScheduleSettings, ServeSettings, Settings, SettingsFile, Watch};
 use crate::shutdown::Signals;
 use crate::trigger::watch::{Condition, SourceLook, Watcher};
 use crate::trigger::{Wake, schedule};
@@ -49,13 +49,24 @@ use tracing::{info, warn};
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let (stop, wake) = (CancellationToken::new(), Wake::default());
-    let grace = settings.grace;
+    let (grace, mut file) = (settings.grace, settings.file.clone());
     let parts = start(Arc::new(settings), &wake, &stop).await?;
     tokio::select! {
         ended = parts.run(&stop, grace) => ended,
-        () = signals.follow(&stop, || wake.wake(Trigger::Signal)) => {
+        () = signals.follow(&stop, || hang_up(&wake, file.as_mut())) => {
             anyhow::bail!("told to stop twice: ended at once")
         }
+    }
+}
+
+/// SIGHUP starts a run. Whoever sends it after having edited the settings expects more than that.
+fn hang_up(wake: &Wake, file: Option<&mut SettingsFile>) {
+    wake.wake(Trigger::Signal);
+    if let Some(file) = file
+        && file.has_changed()
+    {
+        let file = file.path().display();
+        warn!(%file, "the settings have changed since the start: they count after a restart");
     }
 }
 

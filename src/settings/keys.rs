@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The most bytes a file of keys may have.
@@ -73,6 +74,14 @@ impl KeySource {
     #[must_use]
     pub fn is_doubled(&self) -> bool {
         self.variable.is_some() && self.file.is_some()
+    }
+
+    /// Whether every user of the machine may read the file, where a file is what is read.
+    #[must_use]
+    pub fn is_open_to_all(&self) -> bool {
+        let file = self.file.as_ref().filter(|_| self.variable.is_none());
+        let mode = |path: &PathBuf| Some(std::fs::metadata(path).ok()?.permissions().mode());
+        file.and_then(mode).is_some_and(|mode| mode & 0o004 != 0)
     }
 
     /// Reads the keys as they are now.

@@ -4,6 +4,7 @@ use super::keys::KeySource;
 use super::{RawSettings, Settings, SettingsError};
 use config::{ConfigError, FileFormat, Map, ValueKind};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Where the settings file is, unless told otherwise.
 const DEFAULT_FILE: &str = "/etc/omni-user-sync/config.toml";
@@ -48,17 +49,54 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
 /// # Errors
 /// Says which setting is wrong and what it may be.
 pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, SettingsError> {
-    let raw = merge(file, environment)?;
+    let path = settings_file(file, environment);
+    let file = path.as_deref().map(SettingsFile::at);
+    let raw = merge(path.as_deref(), environment)?;
     let keys = KeySource {
         variable: environment.get("OMNI_API_KEY").map(Into::into),
         file: (!raw.omni.api_key_file.is_empty()).then(|| raw.omni.api_key_file.clone().into()),
     };
-    Settings::check(raw, keys)
+    Ok(Settings {
+        file,
+        ..Settings::check(raw, keys)?
+    })
+}
+
+/// A settings file, as it was when it was read.
+#[derive(Clone, Debug)]
+pub struct SettingsFile {
+    path: PathBuf,
+    stamp: Option<(u64, SystemTime)>,
+}
+
+impl SettingsFile {
+    fn at(path: &Path) -> Self {
+        let stamp = stamp(path);
+        let path = path.to_owned();
+        Self { path, stamp }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it has been written since; after that, no more until it is written again.
+    pub fn has_changed(&mut self) -> bool {
+        let now = stamp(&self.path);
+        std::mem::replace(&mut self.stamp, now) != now
+    }
+}
+
+fn stamp(path: &Path) -> Option<(u64, SystemTime)> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.len(), about.modified().ok()?))
 }
 
 fn merge(file: Option<&Path>, environment: &Environment) -> Result<RawSettings, SettingsError> {
-    let from_file = match settings_file(file, environment) {
-        Some(path) => read_file(&path)?,
+    let from_file = match file {
+        Some(path) => read_file(path)?,
         None => config::Config::default(),
     };
     let from_environment = read_environment(environment)?;
@@ -128,17 +166,15 @@ fn refuse_unknown(
     place: impl Fn(&str) -> String,
 ) -> Result<(), SettingsError> {
     let known = known_keys();
-    for key in keys_of(&read.cache, "") {
-        if !known.contains(&key) {
-            let nearest = nearest(&key, &known);
-            return Err(SettingsError::Unknown {
-                place: place(&key),
-                key,
-                nearest,
-            });
-        }
-    }
-    Ok(())
+    let unknown = keys_of(&read.cache, "")
+        .into_iter()
+        .filter(|key| !known.contains(key));
+    let unknown = unknown.map(|key| SettingsError::Unknown {
+        place: place(&key),
+        nearest: nearest(&key, &known),
+        key,
+    });
+    SettingsError::all(unknown.collect()).map_or(Ok(()), Err)
 }
 
 /// All `section.key` of a read table; a section without keys, or that is no table, is its own key.

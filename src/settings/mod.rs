@@ -19,7 +19,7 @@ mod webhook;
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
 pub use keys::{ApiKeys, KeyError, KeySource};
-pub use load::{Environment, load};
+pub use load::{Environment, SettingsFile, load};
 pub use raw::RawSettings;
 pub use secret::{SecretError, SecretFile};
 pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
@@ -65,6 +65,29 @@ pub enum SettingsError {
     /// The settings file can't be read or is no TOML, or a value has the wrong type.
     #[error("{0}")]
     Unreadable(String),
+    /// Several of these.
+    #[error("{}", Listed(.0))]
+    Several(Vec<SettingsError>),
+}
+
+impl SettingsError {
+    /// What holds all of these, if there is any.
+    fn all(mut errors: Vec<Self>) -> Option<Self> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Self::Several(errors)),
+        }
+    }
+}
+
+/// One a line.
+struct Listed<'a>(&'a [SettingsError]);
+
+impl std::fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
 }
 
 fn near(nearest: Option<&str>) -> String {
@@ -96,6 +119,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How the log is written.
     pub log: LogSettings,
+    /// The file that they were read from, if there is one.
+    pub file: Option<SettingsFile>,
     /// What is written and has no effect in this version, for a warning.
     pub not_in_effect: Vec<&'static str>,
 }

@@ -16,33 +16,67 @@ impl Settings {
     /// Checks what was written.
     ///
     /// # Errors
-    /// Names the setting and what it may be.
-    pub fn check(raw: RawSettings, keys: KeySource) -> Result<Self> {
-        let not_in_effect = not_in_effect(&raw);
-        Ok(Self {
-            not_in_effect,
-            omni: omni(raw.omni, keys)?,
-            source: source(raw.source)?,
-            schedule: schedule(&raw.schedule)?,
-            policy: policy(&raw.policy)?,
-            max_age: duration("observe.max_age", &raw.observe.max_age)?,
-            state: StateSettings {
-                dir: raw.state.dir.into(),
-                retain: duration("state.retain", &raw.state.retain)?,
-            },
-            serve: serve(raw.serve)?,
-            webhook: path(raw.notify.webhook_url_file).map(WebhookFile::new),
-            grace: duration("shutdown.grace", &raw.shutdown.grace)?,
-            log: LogSettings {
-                format: one_of(
-                    "log.format",
-                    &raw.log.format,
-                    [("text", LogFormat::Text), ("json", LogFormat::Json)],
-                )?,
-                filter: raw.log.filter,
-            },
-        })
+    /// Names each setting that is wrong and what it may be.
+    pub fn check(mut raw: RawSettings, keys: KeySource) -> Result<Self> {
+        let mut wrong: Vec<SettingsError> = Vec::new();
+        // What is wrong is noted, and has its default from then on, until nothing is wrong any more.
+        loop {
+            let error = match check(raw.clone(), keys.clone()) {
+                Ok(settings) => return SettingsError::all(wrong).map_or(Ok(settings), Err),
+                Err(error) => error,
+            };
+            let mended = with_default(&raw, &error);
+            wrong.push(error);
+            match mended {
+                Some(mended) => raw = mended,
+                None => return Err(SettingsError::Several(wrong)),
+            }
+        }
     }
+}
+
+/// The same with the default of the setting that is wrong; `None` where that changes nothing.
+fn with_default(raw: &RawSettings, error: &SettingsError) -> Option<RawSettings> {
+    let SettingsError::Value { key, .. } = error else {
+        return None;
+    };
+    let (section, name) = key.split_once('.')?;
+    let mut written = serde_json::to_value(raw).ok()?;
+    let default = serde_json::to_value(RawSettings::default()).ok()?;
+    let (written_one, default) = (&mut written[section][name], &default[section][name]);
+    if written_one == default {
+        return None;
+    }
+    *written_one = default.clone();
+    serde_json::from_value(written).ok()
+}
+
+fn check(raw: RawSettings, keys: KeySource) -> Result<Settings> {
+    let not_in_effect = not_in_effect(&raw);
+    Ok(Settings {
+        not_in_effect,
+        file: None,
+        omni: omni(raw.omni, keys)?,
+        source: source(raw.source)?,
+        schedule: schedule(&raw.schedule)?,
+        policy: policy(&raw.policy)?,
+        max_age: duration("observe.max_age", &raw.observe.max_age)?,
+        state: StateSettings {
+            dir: raw.state.dir.into(),
+            retain: duration("state.retain", &raw.state.retain)?,
+        },
+        serve: serve(raw.serve)?,
+        webhook: path(raw.notify.webhook_url_file).map(WebhookFile::new),
+        grace: duration("shutdown.grace", &raw.shutdown.grace)?,
+        log: LogSettings {
+            format: one_of(
+                "log.format",
+                &raw.log.format,
+                [("text", LogFormat::Text), ("json", LogFormat::Json)],
+            )?,
+            filter: raw.log.filter,
+        },
+    })
 }
 
 /// The settings that are written, differ from their defaults, and have no effect in this version.
@@ -208,7 +242,10 @@ fn limit(key: &'static str, text: &str) -> Result<Limit> {
     let problem = r#"write a whole percentage such as "10%", or a count such as 20"#;
     let number = |digits: &str| digits.trim().parse().map_err(|_| wrong(key, text, problem));
     match text.trim().strip_suffix('%') {
-        Some(percent) => number(percent).map(Limit::Percent),
+        Some(percent) => match number(percent)? {
+            percent @ 0..=100 => Ok(Limit::Percent(percent)),
+            _ => Err(wrong(key, text, "write 100% or less: 100% holds nothing")),
+        },
         None => number(text).map(Limit::Count),
     }
 }
