@@ -68,6 +68,12 @@ pub enum ApproveError {
         /// The last run in which something was held.
         last: Option<RunNumber>,
     },
+    /// All of it was approved before, and done.
+    #[error("what run {run} held was approved and has been done; nothing of it is left to approve")]
+    Done {
+        /// The run.
+        run: RunNumber,
+    },
     /// The journal can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -242,10 +248,17 @@ fn approve(
         return Ok(Err(missing(db, run)?));
     };
     let held = held(db, number)?.into_iter().flat_map(|one| one.users);
-    let users: BTreeSet<HeldUser> = held.collect();
+    let mut users: BTreeSet<HeldUser> = held.collect();
     if users.is_empty() {
         let last = db.query_row("SELECT max(run) FROM held", [], |row| row.get(0))?;
         return Ok(Err(ApproveError::NothingHeld { run: number, last }));
+    }
+    // Each once: to let the same user go again takes a run that holds them again.
+    for done in done(db, number)? {
+        users.remove(&done);
+    }
+    if users.is_empty() {
+        return Ok(Err(ApproveError::Done { run: number }));
     }
     let approval = Approval {
         run: number,
@@ -257,6 +270,17 @@ fn approve(
         store(db, &approval, now)?;
     }
     Ok(Ok(approval))
+}
+
+/// What was approved of a run and has been used up.
+fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<HeldUser>> {
+    db.prepare_cached(
+        "SELECT user_id, kind, email FROM approvals
+         JOIN approved_users ON approval = approvals.id
+         WHERE run = ?1 AND used_by IS NOT NULL",
+    )?
+    .query_map([run], user)?
+    .collect()
 }
 
 /// Why a run is not there.

@@ -97,14 +97,29 @@ async fn each_user_passes_once() {
     )
     .await;
     assert!(approved(&journal, 7).await.is_empty());
-    journal
-        .approve(RunRef::Number(RunNumber(1)), "root", at(8), false)
-        .await
-        .expect("written");
+    let again = journal.approve(RunRef::Number(RunNumber(1)), "root", at(8), false);
+    let again = again.await;
+    assert!(matches!(again, Err(ApproveError::Done { .. })), "{again:?}");
+    assert!(approved(&journal, 9).await.is_empty(), "each once");
+}
+
+#[tokio::test]
+async fn who_passed_is_not_approved_again_with_the_rest() {
+    let state = State::new();
+    let journal = state.open();
+    let held = holding(&journal, 0, &["ann", "bob"]).await;
+    let approve = async |seconds| {
+        let approval = journal.approve(RunRef::Number(held), "root", at(seconds), false);
+        approval.await.expect("somebody is left").users.len()
+    };
+    assert_eq!(approve(1).await, 2);
+    let run = journal.begin(start(2)).await.expect("written");
+    let ann = intent(Kind::Delete, "ann", 3);
+    change(&journal, run, &ann, Outcome::Done).await;
+    assert_eq!(approve(4).await, 1);
     assert_eq!(
-        approved(&journal, 9).await.len(),
-        2,
-        "approved anew, by a person"
+        approved(&journal, 5).await,
+        [(id("bob"), Kind::Delete)].into()
     );
 }
 
