@@ -1,10 +1,10 @@
-//! The log: to standard error, as lines for people or as JSON with stable names.
+//! The log: to standard error, as lines for people or as JSON with stable names (README: What it
+//! tells). What is logged within a run has its number, from the span around it.
 //!
 //! No header of a request is logged anywhere in this crate. The crates below, which know headers
 //! and bodies, are kept at warnings unless the filter names them.
 
 use crate::settings::{LogFormat, LogSettings};
-use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -47,8 +47,8 @@ pub fn init(settings: &LogSettings, flag: Option<&str>) -> Result<(), FilterErro
         Some(text) => filter("--log", text)?,
         None => filter("log.filter", &settings.filter)?,
     };
-    let colours = std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // By the same rules as what commands print: NO_COLOR, CLICOLOR, CLICOLOR_FORCE, a terminal.
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     // Failing is having one already.
     let _ = subscriber(settings.format, filter, colours, std::io::stderr).try_init();
     Ok(())
@@ -72,7 +72,7 @@ where
         LogFormat::Json => Box::new(
             log.json()
                 .flatten_event(true)
-                .with_current_span(false)
+                .with_current_span(true)
                 .with_span_list(false)
                 .finish(),
         ),
@@ -142,12 +142,16 @@ mod tests {
     #[test]
     fn json_has_stable_names() {
         let text = logged(LogFormat::Json, "info", || {
-            tracing::info!(target: "omni_user_sync::daemon", requests = 3, "run ended");
+            let span = tracing::error_span!("run", number = 12);
+            span.in_scope(|| {
+                tracing::info!(target: "omni_user_sync::daemon", requests = 3, "run ended");
+            });
         });
         let line: serde_json::Value = serde_json::from_str(&text).expect("one object a line");
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["message"], "run ended");
         assert_eq!(line["requests"], 3);
+        assert_eq!(line["span"]["number"], 12);
         assert_eq!(line["target"], "omni_user_sync::daemon");
         assert!(
             line["timestamp"]

@@ -68,6 +68,10 @@ async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
     assert!(said.contains("changes=25 requests=25 seconds="), "{said}");
     assert!(progress[0].contains("ended="), "{progress:?}");
     let told = reading.len() + 1 + progress.len();
+    assert!(
+        log.lines_with("run{number=1}:").len() >= told,
+        "{reading:?}"
+    );
     // Paused time runs on while the journal is written, too, when nothing is told.
     assert!(told as u64 * 2 >= took.as_secs() / 10, "{told} in {took:?}");
 }

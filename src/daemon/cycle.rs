@@ -6,7 +6,7 @@ use super::systemd::Systemd;
 use crate::desired::Fingerprint;
 use crate::metrics::Metrics;
 use crate::notify::Notices;
-use crate::reconcile::{End, Reconciler, RunOutcome, Stop, Trigger};
+use crate::reconcile::{self, End, Reconciler, RunOutcome, Stop, Trigger};
 use crate::status::Status;
 use crate::trigger::Wake;
 use chrono::{DateTime, Utc};
@@ -178,7 +178,7 @@ impl<R: Runner> Cycle<R> {
             .as_ref()
             .filter(|_| !matches!(run.end, End::Stopped));
         self.read = roster.map(|roster| roster.fingerprint);
-        record::log(run);
+        reconcile::span(run.number).in_scope(|| record::log(run));
         record::count(&self.metrics, run);
         self.metrics.run_in_progress.set(0);
         self.say_next(wait);

@@ -35,4 +35,4 @@ pub use observe::{Effect, Known};
 pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};
 pub use plan::{Action, Change, FieldChange, Plan, Withheld};
 pub use prepare::{Prepared, Target};
-pub use run::{Reconciler, Run, Stop};
+pub use run::{Reconciler, Run, Stop, span};

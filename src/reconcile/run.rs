@@ -21,6 +21,7 @@ use crate::user::Email;
 use chrono::Utc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// Carries out runs, one after the other, and keeps what lasts from one to the next.
 #[derive(Debug)]
@@ -120,6 +121,16 @@ impl Reconciler {
     /// One run over the roster of `source.path`, as far as `policy.mode` lets it. `content` is what the
     /// watcher saw standing still.
     pub async fn run(
+        &self,
+        trigger: Trigger,
+        content: Option<Fingerprint>,
+        stop: &Stop,
+    ) -> RunOutcome {
+        let run = self.run_through(trigger, content, stop);
+        run.instrument(span(None)).await
+    }
+
+    async fn run_through(
         &self,
         trigger: Trigger,
         content: Option<Fingerprint>,
@@ -282,6 +293,7 @@ impl Reconciler {
             is_source: target.is_source,
         };
         let number = self.journal.begin(start).await?;
+        tracing::Span::current().record("number", number.0);
         Ok(Run {
             number,
             outcome: RunOutcome {
@@ -481,6 +493,13 @@ impl Run {
     pub fn number(&self) -> RunNumber {
         self.number
     }
+}
+
+/// Around whatever is logged of a run, so that each line has its number, once it has one. Whoever begins
+/// a run is in it. Of the loudest level: a line must not lose it to the filter.
+#[must_use]
+pub fn span(number: Option<RunNumber>) -> tracing::Span {
+    tracing::error_span!("run", number = number.map(|number| number.0))
 }
 
 fn without_guard(settings: &Settings) -> Settings {
