@@ -42,3 +42,4 @@ pub mod status;
 pub mod telemetry;
 pub mod trigger;
 pub mod user;
+mod version;

@@ -154,7 +154,8 @@ impl Metrics {
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
         let info = valid(IntGauge::with_opts(
             opts("build_info", "What is running; always 1.")
-                .const_label("version", env!("CARGO_PKG_VERSION")),
+                .const_label("version", crate::version::NUMBER)
+                .const_label("commit", crate::version::COMMIT),
         ));
         info.set(1);
         vec![
@@ -275,11 +276,8 @@ mod tests {
         assert_eq!(metrics.requests_sent(), 3);
         let text = metrics.render();
         assert!(text.contains(r#"omni_user_sync_requests_total{method="GET",status="429"} 1"#));
-        assert!(text.contains(concat!(
-            r#"omni_user_sync_build_info{version=""#,
-            env!("CARGO_PKG_VERSION"),
-            r#""} 1"#
-        )));
+        let version = concat!(r#"version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#);
+        assert!(text.contains(version), "{text}");
     }
 
     /// `name type labels` of each metric.
@@ -290,7 +288,8 @@ mod tests {
             };
             let fixed = desc.const_label_pairs.iter().map(|pair| pair.name());
             let labels: Vec<_> = desc.variable_labels.iter().map(String::as_str).collect();
-            let labels: Vec<_> = labels.into_iter().chain(fixed).collect();
+            let mut labels: Vec<_> = labels.into_iter().chain(fixed).collect();
+            labels.sort_unstable();
             let kind = collector.collect()[0].get_field_type();
             let kind = format!("{kind:?}").to_lowercase();
             format!("{} {kind} {}", desc.fq_name, labels.join(","))
@@ -314,7 +313,10 @@ mod tests {
             let cells: Vec<_> = line.split('|').map(str::trim).collect();
             let plain = |cell: &str| cell.replace(['`', ' '], "");
             assert!(!cells[4].is_empty(), "says nothing: {line}");
-            format!("{} {} {}", plain(cells[1]), cells[2], plain(cells[3]))
+            let labels = plain(cells[3]);
+            let mut labels: Vec<_> = labels.split(',').collect();
+            labels.sort_unstable();
+            format!("{} {} {}", plain(cells[1]), cells[2], labels.join(","))
         };
         let mut documented: Vec<_> = rows.map(row).collect();
         documented.sort();

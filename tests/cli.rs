@@ -176,6 +176,10 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "users": 1,
         "attributes": 8,
         "error": null
+      },
+      "machine": {
+        "problems": [],
+        "warnings": []
       }
     }
     "#);
@@ -479,4 +483,102 @@ async fn the_original_example_takes_no_more_requests_than_it_must() {
     world.org().clear_requests();
     assert_eq!(run(&world, &["apply", "--yes"]).await.code, 0);
     assert_eq!((world.org().requests().len(), world.writes().len()), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_command_has_an_example_a_chapter_and_completions() {
+    let world = World::new().await;
+    let manual = run(&world, &["man"]).await;
+    assert_eq!(manual.code, 0, "{}", manual.err);
+    for heading in [
+        ".TH ",
+        ".SH NAME",
+        ".SH \"OMNI-USER-SYNC APPLY\"",
+        ".SS EXAMPLES",
+    ] {
+        assert!(manual.out.contains(heading), "{heading}: {}", manual.out);
+    }
+    for command in [
+        "run",
+        "apply",
+        "plan",
+        "check",
+        "export",
+        "explain",
+        "history",
+        "approve",
+        "health",
+        "sandbox",
+        "demo",
+        "completions",
+        "man",
+    ] {
+        let help = run(&world, &[command, "--help"]).await;
+        assert_eq!(help.code, 0, "{command}: {}", help.err);
+        let (_, examples) = help.out.split_once("Examples:\n").expect(command);
+        assert!(examples.contains(command), "{examples}");
+        let chapter = format!(".SH \"OMNI-USER-SYNC {}\"", command.to_uppercase());
+        assert_eq!(manual.out.matches(&chapter).count(), 1, "{command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&world, &["completions", shell]).await;
+        assert_eq!(script.code, 0, "{shell}: {}", script.err);
+        assert!(script.out.contains("offline"), "{shell}: {}", script.out);
+    }
+    let version = run(&world, &["--version"]).await.out;
+    let number = concat!("omni-user-sync ", env!("CARGO_PKG_VERSION"));
+    assert!(version.starts_with(number), "{version}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_for_machines_says_why_there_is_none() {
+    let world = World::new().await;
+    world.roster("email,nonsense\nann@x.co,1\n");
+    let ended = run(&world, &["plan", "--json"]).await;
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
+    assert!(
+        doc["error"]
+            .as_str()
+            .is_some_and(|text| text.contains("nonsense")),
+        "{doc}"
+    );
+    assert_eq!(doc["problems"][0]["column"], 2, "{doc}");
+    assert!(ended.err.contains("nonsense"), "people are told too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_looks_at_the_machine() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = example().await;
+    let path = |name: &str| world.folder.path().join(name).display().to_string();
+    std::fs::write(path("key"), "sandbox-key\n").expect("written");
+    let mode = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(path("key"), mode).expect("set");
+    let (key, hook) = (path("key"), path("hook"));
+    let world = world.without("OMNI_API_KEY").set("omni.api_key_file", &key);
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 0, "a warning: {}{}", ended.out, ended.err);
+    assert!(
+        ended.err.contains("omni.api_key_file: every user"),
+        "{}",
+        ended.err
+    );
+
+    // A file stands where folders should.
+    let dir = format!("{key}/state");
+    let world = world
+        .set("state.dir", &dir)
+        .set("source.reports", "key/reports")
+        .set("notify.webhook_url_file", &hook);
+    let ended = run(&world, &["check", "--json"]).await;
+    assert_eq!(ended.code, 1, "{}", ended.out);
+    let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
+    let problems = doc["machine"]["problems"].to_string();
+    assert!(
+        problems.contains("state.dir") && problems.contains("notify.webhook"),
+        "{doc}"
+    );
+    let warnings = doc["machine"]["warnings"].to_string();
+    assert!(warnings.contains("source.reports"), "{doc}");
 }

@@ -6,7 +6,7 @@ mod support;
 
 use chrono::Utc;
 use omni_user_sync::journal::{Access, Journal, RunNumber, RunRef, RunState};
-use omni_user_sync::reconcile::{Outcome, RunOutcome};
+use omni_user_sync::reconcile::{Outcome, RunOutcome, Stop, Trigger};
 use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::json;
 use std::fmt::Write;
@@ -782,4 +782,24 @@ fn the_newest_fifty_reports_stay_and_nothing_else_is_touched() {
         .to_string();
     assert!(names[0].starts_with(&oldest), "{} {oldest}", names[0]);
     assert_eq!(std::fs::read_to_string(own).expect("there"), "mine");
+}
+
+#[tokio::test]
+async fn a_run_that_was_declined_is_called_so() {
+    let world = World::new().await;
+    world.roster("email,display_name\na@x.co,A\n");
+    let reconciler = world.reconciler();
+    let target = world.target();
+    let begun = reconciler.begin(Trigger::Command, &target).await;
+    let mut run = begun.expect("it begins");
+    let stop = Stop::default();
+    let prepared = reconciler.prepare(&mut run, &target, &stop).await;
+    assert_eq!(prepared.expect("a plan").verdict.passed().len(), 1);
+    reconciler.decline(run).await.expect("written");
+    let runs = reconciler.journal().runs(1).await.expect("read");
+    let RunState::Ended(end) = &runs[0].state else {
+        panic!("{runs:?}");
+    };
+    assert_eq!((end.outcome.as_str(), end.users), ("declined", Some(0)));
+    assert_eq!(world.writes(), Vec::<String>::new());
 }

@@ -3,13 +3,16 @@
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::reconcile::render::{about, plural};
-use crate::reconcile::{Applied, End, Outcome, Prepared, Reconciler, RunOutcome, Stop, Trigger};
+use crate::reconcile::{
+    self, Applied, End, Outcome, Prepared, Reconciler, RunOutcome, Stop, Trigger,
+};
 use crate::settings::Settings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -21,6 +24,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(
+    settings: Settings,
+    arguments: Arguments,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
+    let applied = one_run(settings, arguments, stop);
+    applied.instrument(reconcile::span(None)).await
+}
+
+async fn one_run(
     settings: Settings,
     arguments: Arguments,
     stop: CancellationToken,
@@ -41,7 +53,11 @@ pub(super) async fn run(
     };
     plan::show(&prepared, reconciler.cost(&prepared));
     if !may_go_on(&prepared, arguments.yes, max_age, &stop.now).await {
-        reconciler.abandon(run, End::Stopped).await;
+        if stop.now.is_cancelled() {
+            reconciler.abandon(run, End::Stopped).await;
+        } else {
+            reconciler.decline(run).await?;
+        }
         out::note("nothing was changed");
         return Ok(Exit::Failed);
     }

@@ -19,6 +19,7 @@ mod explain;
 mod export;
 mod health;
 mod history;
+mod manual;
 mod out;
 mod plan;
 mod run;
@@ -33,13 +34,13 @@ use crate::reconcile::{RunError, Target};
 use crate::settings::{self, Environment, KeyError, Settings, SettingsError};
 use crate::shutdown::Signals;
 use crate::telemetry::{self, FilterError};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 /// Keeps the users of an Omni organisation and their attributes as a CSV says.
 #[derive(Debug, Parser)]
-#[command(name = "omni-user-sync", version, arg_required_else_help = true)]
+#[command(name = "omni-user-sync", version = crate::version::VERSION, arg_required_else_help = true)]
 struct Arguments {
     /// The settings file [default: $OMNI_USER_SYNC_CONFIG, else
     /// /etc/omni-user-sync/config.toml if it is there]
@@ -58,30 +59,67 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the daemon: it watches the roster and keeps Omni as it says
+    #[command(
+        after_help = "Examples:\n  omni-user-sync --config /etc/omni-user-sync/config.toml run\n  omni-user-sync run --plan-only        # only watches and tells"
+    )]
     Run(run::Arguments),
     /// Does one run now
+    #[command(
+        after_help = "Examples:\n  omni-user-sync apply users.csv        # shows the plan, asks, and carries it out\n  omni-user-sync apply --yes            # source.path, without a question"
+    )]
     Apply(apply::Arguments),
     /// Shows what a run would change, how many requests it takes and how long; writes nothing
+    #[command(
+        after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .counts"
+    )]
     Plan(plan::Arguments),
     /// Looks at settings, roster, connection and rights; writes nothing
+    #[command(
+        after_help = "Examples:\n  omni-user-sync check users.csv\n  omni-user-sync check --offline        # without asking Omni"
+    )]
     Check(check::Arguments),
     /// Writes the organisation's users as a roster
+    #[command(after_help = "Examples:\n  omni-user-sync export -o users.csv")]
     Export(export::Arguments),
     /// Tells all about one user: where the roster names them, what Omni has, what would be done, and
     /// what was
+    #[command(after_help = "Examples:\n  omni-user-sync explain ann@example.com")]
     Explain(explain::Arguments),
     /// Lists the runs, or tells of one with its changes
+    #[command(
+        after_help = "Examples:\n  omni-user-sync history                # the last 50 runs\n  omni-user-sync history latest         # the last one, change by change\n  omni-user-sync history 12 --undo > undo.csv"
+    )]
     History(history::Arguments),
     /// Lets what a run held through, once
+    #[command(
+        after_help = "Examples:\n  omni-user-sync approve latest --dry   # whom it would let through\n  omni-user-sync approve 12"
+    )]
     Approve(approve::Arguments),
     /// Asks a running daemon whether it is ready
+    #[command(
+        after_help = "Examples:\n  omni-user-sync health                 # asks serve.listen\n  omni-user-sync health http://127.0.0.1:8080"
+    )]
     Health(health::Arguments),
     /// Serves a stand-in for Omni, to try things on
     #[cfg(feature = "sandbox")]
+    #[command(
+        after_help = "Examples:\n  omni-user-sync sandbox --users 200\n  OMNI_BASE_URL=http://127.0.0.1:<port> OMNI_API_KEY=any omni-user-sync check users.csv"
+    )]
     Sandbox(sandbox::Arguments),
     /// Shows the main job on an embedded stand-in for Omni; Ctrl-C ends it
     #[cfg(feature = "sandbox")]
+    #[command(after_help = "Examples:\n  omni-user-sync demo")]
     Demo,
+    /// Prints what a shell loads to complete commands
+    #[command(
+        after_help = "Examples:\n  omni-user-sync completions bash > /etc/bash_completion.d/omni-user-sync"
+    )]
+    Completions(manual::Arguments),
+    /// Prints the manual, for `man`
+    #[command(
+        after_help = "Examples:\n  omni-user-sync man > omni-user-sync.1 && man ./omni-user-sync.1"
+    )]
+    Man,
 }
 
 /// Runs the command that the process's arguments name. At the first SIGTERM or SIGINT it stops
@@ -127,6 +165,8 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Health(arguments) => health::run(load, arguments).await,
         #[cfg(feature = "sandbox")]
         Command::Sandbox(arguments) => until_stopped(|stop| sandbox::run(arguments, stop)).await,
+        Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
+        Command::Man => manual::man(&Arguments::command()),
         Command::Apply(arguments) => {
             let settings = quiet(load()?, log)?;
             until_stopped(|stop| apply::run(settings, arguments, stop)).await

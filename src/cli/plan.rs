@@ -2,9 +2,10 @@
 
 use super::{Exit, out};
 use crate::metrics::Metrics;
-use crate::reconcile::render::{self, Cost, PlanDoc};
-use crate::reconcile::{Prepared, Reconciler};
+use crate::reconcile::render::{self, Cost, PlanDoc, ProblemDoc};
+use crate::reconcile::{Prepared, Reconciler, RunError};
 use crate::settings::Settings;
+use serde_json::json;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,12 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let target = super::target(&settings, arguments.csv)?;
     let journal = super::journal_to_read(&settings)?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
-    let prepared = reconciler.plan(&target, &CancellationToken::new()).await?;
+    let planned = reconciler.plan(&target, &CancellationToken::new()).await;
+    let prepared = planned.inspect_err(|error| {
+        if arguments.json {
+            out::result(&format!("{:#}\n", failure_doc(error)));
+        }
+    })?;
     let cost = reconciler.cost(&prepared);
     if arguments.json {
         let doc = serde_json::to_string_pretty(&PlanDoc::new(&prepared, cost))?;
@@ -30,6 +36,16 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         show(&prepared, cost);
     }
     Ok(Exit::of_plan(&prepared))
+}
+
+/// Why there is no plan, for machines.
+fn failure_doc(error: &RunError) -> serde_json::Value {
+    let problems = match error {
+        RunError::Source(error) => error.problems(),
+        _ => &[],
+    };
+    let problems: Vec<_> = problems.iter().map(ProblemDoc::from).collect();
+    json!({ "error": error.to_string(), "problems": problems })
 }
 
 /// The plan on standard output, and what is wrong or worth knowing on standard error.

@@ -22,6 +22,19 @@ impl Reconciler {
         self.finish(run, None).await
     }
 
+    /// Ends a run that whoever was asked did not want.
+    ///
+    /// # Errors
+    /// When that can't be written.
+    pub async fn decline(&self, mut run: Run) -> Result<(), JournalError> {
+        self.count(&mut run.outcome);
+        let end = RunEnd {
+            outcome: "declined".into(),
+            ..run_end(&run.outcome)
+        };
+        self.journal.finish(run.number, &end).await
+    }
+
     /// Ends a run: it is told to the journal and to whoever dropped the roster.
     pub async fn finish(&self, mut run: Run, prepared: Option<&Arc<Prepared>>) -> RunOutcome {
         self.count(&mut run.outcome);

@@ -2,6 +2,7 @@
 //! renamed or taken away.
 
 use super::Found;
+use super::host::Host;
 use crate::desired::Problem;
 use serde::Serialize;
 
@@ -10,6 +11,7 @@ pub(super) struct CheckDoc<'a> {
     ok: bool,
     roster: RosterDoc<'a>,
     omni: Option<OmniDoc<'a>>,
+    machine: &'a Host,
 }
 
 #[derive(Serialize)]
@@ -83,6 +85,7 @@ impl<'a> CheckDoc<'a> {
                 attributes: seen.and_then(|seen| seen.attributes),
                 error: omni.as_ref().err().map(ToString::to_string),
             }),
+            machine: &found.host,
         }
     }
 }

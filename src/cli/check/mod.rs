@@ -1,6 +1,7 @@
 //! `check`: settings, roster, connection, rights. It reads only.
 
 mod doc;
+mod host;
 mod show;
 
 use super::{Exit, out};
@@ -13,6 +14,7 @@ use crate::settings::{Settings, SourceSettings};
 use crate::user::Schema;
 use annotate_snippets::{Level, Renderer};
 use doc::CheckDoc;
+use host::Host;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +57,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         roster: &roster,
         omni: &omni,
         checked: schema.is_known(),
+        host: host::look(&settings),
     };
     if arguments.json {
         out::result(&(serde_json::to_string_pretty(&CheckDoc::new(&found))? + "\n"));
@@ -107,6 +110,8 @@ struct Found<'a> {
     omni: &'a Option<Result<Seen, RunError>>,
     /// Whether columns and types were checked.
     checked: bool,
+    /// What the machine has to offer.
+    host: Host,
 }
 
 impl Found<'_> {
@@ -118,7 +123,10 @@ impl Found<'_> {
     }
 
     fn is_fine(&self) -> bool {
-        self.roster.is_ok() && self.problems().is_empty() && !matches!(self.omni, Some(Err(_)))
+        self.roster.is_ok()
+            && self.problems().is_empty()
+            && self.host.problems.is_empty()
+            && !matches!(self.omni, Some(Err(_)))
     }
 
     fn notes(&self) -> &[Problem] {
@@ -127,6 +135,7 @@ impl Found<'_> {
 
     fn show(&self, settings: &SourceSettings, path: &Path) {
         out::result("settings    fine\n");
+        self.show_host();
         self.show_omni();
         let (problems, notes) = (self.problems(), self.notes());
         out::result(&match self.roster {
@@ -152,6 +161,17 @@ impl Found<'_> {
                 out::diagnostics(&report);
             }
         }
+    }
+
+    fn show_host(&self) {
+        let Host { problems, warnings } = &self.host;
+        let said = match problems.len() {
+            0 => "fine".into(),
+            count => plural(count, "problem"),
+        };
+        out::result(&format!("machine     {said}\n"));
+        problems.iter().for_each(|problem| out::problem(problem));
+        warnings.iter().for_each(|warning| out::warning(warning));
     }
 
     fn show_omni(&self) {
