@@ -1,0 +1,326 @@
+"""The image as it is shipped, in containers: confined, healthy, converging, cut off and mended, stopped.
+
+The daemon speaks plain http on loopback only, and the stand-in for Omni is another container; so TLS
+stands before it, by a certificate authority of our own. Whatever a test starts ends with it.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+import urllib.parse
+import uuid
+
+import support
+
+IMAGE = os.environ.get("OMNI_USER_SYNC_IMAGE", "omni-user-sync")
+SANDBOX = os.environ.get("OMNI_USER_SYNC_SANDBOX_IMAGE", "omni-user-sync-sandbox")
+STUNNEL = "omni-user-sync-ci/stunnel"
+PROMETHEUS = "omni-user-sync-ci/prometheus"
+PREFIX = "omni_user_sync_"
+USER = 65532
+GRACE = 10.0
+# The largest that the daemon's image may be; it lies on some 20 MB of system.
+MOST_BYTES = 60_000_000
+HEAD = "op,email,display_name,region\n"
+
+
+def rows(*emails):
+    return HEAD + "".join(f"upsert,{one},{one.partition('@')[0]},[north]\n" for one in emails)
+
+
+def tool(*arguments, folder=None, env=None):
+    done = subprocess.run(
+        arguments,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+def docker(*arguments):
+    return tool("docker", *arguments)
+
+
+class Container:
+    """A container that runs beside the test."""
+
+    def __init__(self, *arguments, image, command=()):
+        self.name = f"full-{uuid.uuid4().hex[:12]}"
+        self.arguments = ("--detach", "--name", self.name, *arguments, image, *command)
+
+    def start(self):
+        docker("run", *self.arguments)
+
+    def inspect(self):
+        return json.loads(docker("container", "inspect", self.name))[0]
+
+    def told(self):
+        done = subprocess.run(
+            ["docker", "logs", self.name], capture_output=True, text=True, check=False
+        )
+        return f"{done.stdout}{done.stderr}"
+
+    def until(self, what, condition, seconds=support.GENEROUS):
+        """As `eventually`; what it said goes with the error."""
+        try:
+            return support.eventually(what, condition, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.told()}") from None
+
+    def address(self, network):
+        return self.inspect()["NetworkSettings"]["Networks"][network]["IPAddress"]
+
+    def health(self):
+        return self.inspect()["State"]["Health"]["Status"]
+
+    def status(self):
+        """What the kernel says of its first process."""
+        pid = self.inspect()["State"]["Pid"]
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+        return dict(line.split(":\t", 1) for line in lines)
+
+    def end(self):
+        subprocess.run(
+            ["docker", "rm", "--force", "--volumes", self.name], capture_output=True, check=False
+        )
+
+
+class Omni(Container, support.Sandbox):
+    """The stand-in for Omni in a container, with its admin side, for us alone, on the bridge."""
+
+    # As a Sandbox it is asked by `url`; how it is started and ended is a container's business.
+    def __init__(self, network, *more):
+        command = ("sandbox", "--listen", "0.0.0.0:8787", "--admin", "--requests-per-minute", "10000")
+        arguments = ("--network", network, "--network-alias", "omni.test", *more)
+        Container.__init__(self, *arguments, image=SANDBOX, command=command)
+        self.network = network
+
+    def start(self):
+        Container.start(self)
+        self.url = f"http://{self.address(self.network)}:8787"
+        listens = lambda: support.fetch(f"{self.url}/sandbox/state")[0] == 200
+        Container.until(self, "the stand-in listens", listens)
+
+    told = Container.told
+    until = Container.until
+    end = Container.end
+
+
+class Docker(support.Case):
+    def setUp(self):
+        super().setUp()
+        # Readable for the container's user, and for it alone to read.
+        os.chmod(self.folder, 0o755)
+        self.roster = pathlib.Path(self.folder) / "roster"
+        self.tls = pathlib.Path(self.folder) / "tls"
+        for folder in (self.roster, self.tls):
+            folder.mkdir()
+
+    def begin(self, container):
+        self.addCleanup(container.end)
+        container.start()
+        return container
+
+    def network(self):
+        name = f"full-{uuid.uuid4().hex[:12]}"
+        docker("network", "create", name)
+        self.addCleanup(docker, "network", "rm", name)
+        return name
+
+    def certificates(self):
+        """A certificate authority, and what it says of omni.test."""
+        make = lambda *arguments: tool("openssl", *arguments, folder=self.tls)
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+        make("req", "-x509", *curve, "-subj", "/CN=ours", "-keyout", "ca.key", "-out", "ca.pem")
+        make("req", *curve[:-2], "-subj", "/CN=omni.test", "-keyout", "key.pem", "-out", "req.pem")
+        (self.tls / "names").write_text("subjectAltName=DNS:omni.test\n")
+        authority = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
+        make("x509", "-req", *authority, "-in", "req.pem", "-extfile", "names", "-out", "cert.pem")
+        (self.tls / "stunnel.conf").write_text(
+            "foreground = yes\npid =\nsyslog = no\n[omni]\naccept = 0.0.0.0:8443\n"
+            "connect = 127.0.0.1:8787\ncert = /tls/cert.pem\nkey = /tls/key.pem\n"
+        )
+
+    def omni(self):
+        """The stand-in, behind TLS, in a network of its own."""
+        self.inside = self.network()
+        self.certificates()
+        omni = self.begin(Omni(self.inside))
+        before = ("--network", f"container:{omni.name}", "--volume", f"{self.tls}:/tls:ro")
+        self.begin(Container(*before, image=STUNNEL, command=("/tls/stunnel.conf",)))
+        return omni
+
+    def daemon(self, **settings):
+        """The daemon, confined, in a network with us, and then in Omni's."""
+        self.outside = self.network()
+        arguments = ["--network", self.outside, "--read-only", "--cap-drop", "ALL"]
+        arguments += ["--security-opt", "no-new-privileges", "--health-interval", "1s"]
+        arguments += ["--stop-timeout", f"{3 * GRACE:.0f}"]
+        arguments += ["--volume", f"{self.roster}:/roster:ro"]
+        arguments += ["--volume", f"{self.tls}/ca.pem:/etc/omni-user-sync/ca.pem:ro"]
+        chosen = {
+            "omni__ca_file": "/etc/omni-user-sync/ca.pem",
+            "source__settle": "200ms",
+            "source__poll_interval": "1s",
+            "source__reports": "",
+            "schedule__cron": "",
+            "shutdown__grace": f"{GRACE:.0f}s",
+        }
+        chosen |= settings
+        variables = {f"OMNI_USER_SYNC__{name.upper()}": value for name, value in chosen.items()}
+        variables |= {"OMNI_BASE_URL": "https://omni.test:8443", "OMNI_API_KEY": support.KEY}
+        for name, value in variables.items():
+            arguments += ["--env", f"{name}={value}"]
+        daemon = Container(*arguments, image=IMAGE)
+        self.begin(daemon)
+        docker("network", "connect", self.inside, daemon.name)
+        return daemon
+
+    def fetch(self, daemon, path):
+        return support.fetch(f"http://{daemon.address(self.outside)}:8080{path}")
+
+    def metric(self, daemon, name, **labels):
+        status, text = self.fetch(daemon, "/metrics")
+        return support.sample(text, PREFIX + name, **labels) if status == 200 else 0.0
+
+    def healthy(self, daemon):
+        daemon.until("it is healthy", lambda: daemon.health() == "healthy")
+
+    def there(self, daemon, omni, email):
+        daemon.until(f"{email} is there", lambda: email in omni.users())
+
+    def test_is_what_it_says(self):
+        (image,) = json.loads(docker("image", "inspect", IMAGE))
+        config = image["Config"]
+        self.assertEqual(config["User"], f"{USER}:{USER}")
+        self.assertEqual(config["Entrypoint"], ["/usr/local/bin/omni-user-sync"])
+        labels = config["Labels"]
+        version = docker("run", "--rm", IMAGE, "--version").split()[1]
+        self.assertEqual(labels["org.opencontainers.image.version"], version)
+        self.assertIn("org.opencontainers.image.licenses", labels)
+        self.assertLess(image["Size"], MOST_BYTES)
+        demo = subprocess.run(
+            ["docker", "run", "--rm", IMAGE, "demo"], capture_output=True, text=True, check=False
+        )
+        self.assertEqual(demo.returncode, 64, "the sandbox is not in it")
+
+    def test_converges_confined_and_stops_when_told(self):
+        omni = self.omni()
+        omni.add("gone@example.com", "Gone")
+        (self.roster / "users.csv").write_text(rows("ann@example.com") + "delete,gone@example.com,,\n")
+        daemon = self.daemon()
+        self.healthy(daemon)
+        self.assertEqual(set(omni.users()), {"ann@example.com"})
+        status = daemon.status()
+        self.assertEqual(set(status["Uid"].split()), {str(USER)})
+        self.assertEqual(int(status["CapEff"], 16), 0)
+        self.assertEqual(int(status["CapBnd"], 16), 0)
+        self.assertEqual(status["NoNewPrivs"], "1")
+
+        began = time.monotonic()
+        docker("kill", "--signal", "TERM", daemon.name)
+        self.assertEqual(docker("wait", daemon.name), "0", daemon.told())
+        self.assertLess(time.monotonic() - began, GRACE, daemon.told())
+        self.assertNotIn(support.KEY, daemon.told())
+
+        # What it remembers outlasts it.
+        writes = len(omni.writes())
+        docker("start", daemon.name)
+        converged = lambda: self.metric(daemon, "runs_total", trigger="start", outcome="converged")
+        daemon.until("it has run again", converged)
+        self.assertEqual(len(omni.writes()), writes)
+        history = docker("exec", daemon.name, "/usr/local/bin/omni-user-sync", "history", "--json")
+        self.assertGreaterEqual(len(json.loads(history)), 2)
+        self.assertEqual(omni.unexpected(), [])
+
+    def swap(self, revision, text):
+        """Changes the roster as Kubernetes changes a ConfigMap's: a link to a folder is exchanged."""
+        folder = self.roster / f"..{revision}"
+        folder.mkdir()
+        (folder / "users.csv").write_text(text)
+        beside = self.roster / "..data_tmp"
+        beside.symlink_to(folder.name)
+        beside.rename(self.roster / "..data")
+        link = self.roster / "users.csv"
+        if not link.is_symlink():
+            link.symlink_to("..data/users.csv")
+
+    def test_sees_a_config_map_change(self):
+        omni = self.omni()
+        self.swap("1", rows("ann@example.com"))
+        daemon = self.daemon()
+        self.healthy(daemon)
+        self.there(daemon, omni, "ann@example.com")
+        for revision in ("2", "3"):
+            email = f"new{revision}@example.com"
+            self.swap(revision, rows("ann@example.com", email))
+            self.there(daemon, omni, email)
+
+    def test_outlasts_a_network_that_is_cut(self):
+        omni = self.omni()
+        (self.roster / "users.csv").write_text(rows("ann@example.com"))
+        often = {"schedule__cron": "*/5 * * * * *", "omni__timeout": "2s", "observe__max_age": "0s"}
+        daemon = self.daemon(**often)
+        self.healthy(daemon)
+        docker("network", "disconnect", self.inside, daemon.name)
+        (self.roster / "users.csv").write_text(rows("ann@example.com", "bob@example.com"))
+        failed = lambda: self.metric(daemon, "runs_total", trigger="schedule", outcome="failed")
+        daemon.until("a run has failed", failed, 180.0)
+        self.assertEqual(self.fetch(daemon, "/healthz")[0], 200)
+        self.assertNotIn("bob@example.com", omni.users())
+        docker("network", "connect", self.inside, daemon.name)
+        daemon.until("it has caught up", lambda: "bob@example.com" in omni.users(), 180.0)
+        self.healthy(daemon)
+        self.assertEqual(len(omni.writes()), 2, "each change once")
+        self.assertEqual(daemon.inspect()["RestartCount"], 0)
+
+
+class Compose(support.Case):
+    """`deploy/compose.yaml` as a person starts it, but for Grafana, whose image has no stand-in."""
+
+    def compose(self, *arguments):
+        file = str(support.ROOT / "deploy/compose.yaml")
+        project = ("--project-name", self.project)
+        return tool("docker-compose", *project, "--file", file, *arguments, env=self.env)
+
+    def test_shows_the_whole_picture(self):
+        self.project = f"full{uuid.uuid4().hex[:12]}"
+        port = lambda: support.free_address().rpartition(":")[2]
+        self.env = support.environment(
+            PROMETHEUS_IMAGE=PROMETHEUS,
+            OMNI_USER_SYNC_PORT=port(),
+            PROMETHEUS_PORT=port(),
+        )
+        self.addCleanup(self.compose, "down", "--volumes", "--timeout", "30")
+        self.compose("up", "--detach", "--no-build", "sandbox", "daemon", "prometheus")
+
+        def asked(query):
+            api = f"http://127.0.0.1:{self.env['PROMETHEUS_PORT']}/api/v1/query"
+            status, text = support.fetch(f"{api}?query={urllib.parse.quote(query)}")
+            found = json.loads(text)["data"]["result"] if status == 200 else []
+            return [one["value"][1] for one in found]
+
+        try:
+            up = lambda: asked("omni_user_sync_last_success_timestamp_seconds>0")
+            support.eventually("Prometheus knows of a success", up, 120.0)
+            # Each row of the roster differs from what the stand-in starts with.
+            done = asked('sum(omni_user_sync_changes_total{outcome="done"})')
+            self.assertEqual(done, asked("omni_user_sync_roster_rows"))
+            self.assertEqual(done, ["5"])
+            ready = f"http://127.0.0.1:{self.env['OMNI_USER_SYNC_PORT']}/readyz"
+            self.assertEqual(support.fetch(ready)[0], 200)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.compose('logs', '--no-color')}") from None
+
+
+if __name__ == "__main__":
+    support.main()
