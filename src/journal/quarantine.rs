@@ -1,7 +1,7 @@
 //! Users whose changes keep failing, and until when they are left alone. How long that is, is for
 //! [`reconcile`](crate::reconcile) to say.
 
-use super::sql::Time;
+use super::sql::{Count, Time};
 use super::{Journal, JournalError};
 use crate::user::Email;
 use chrono::{DateTime, Utc};
@@ -34,6 +34,32 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let (email, quarantined) = (email.clone(), quarantined.clone());
         self.write(move |db| put(db, &email, &quarantined)).await
+    }
+
+    /// How many users are left alone now, and some of them, those first who are tried again first.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn quarantined(
+        &self,
+        now: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<(usize, Vec<(Email, Quarantined)>), JournalError> {
+        self.read(move |db| {
+            let count = db
+                .prepare_cached("SELECT count(*) FROM quarantine WHERE until > ?1")?
+                .query_row([Time(now)], |row| row.get::<_, Count>(0))?;
+            let sql =
+                "SELECT * FROM quarantine WHERE until > ?1 ORDER BY until, email_key LIMIT ?2";
+            let some = db
+                .prepare_cached(sql)?
+                .query_map((Time(now), Count(limit as u64)), |row| {
+                    Ok((row.get("email")?, read(row)?))
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok((usize::try_from(count.0).unwrap_or(usize::MAX), some))
+        })
+        .await
     }
 
     /// Takes a user out of quarantine, if they are in it.
