@@ -108,7 +108,7 @@ impl KeySource {
 
 /// The path, if it or its folder is there. Otherwise it may well be the key itself, put into the wrong
 /// setting, and keys hold slashes too.
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     let folder = path.parent().filter(|folder| folder.parent().is_some());
     if path.exists() || folder.is_some_and(Path::is_dir) {
         path.display().to_string()

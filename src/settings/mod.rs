@@ -11,12 +11,14 @@ mod keys;
 mod load;
 mod parse;
 mod raw;
+mod secret;
 
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
 pub use keys::{ApiKeys, KeyError, KeySource};
 pub use load::{Environment, load};
 pub use raw::RawSettings;
+pub use secret::{SecretError, SecretFile};
 
 use crate::user::{Email, fold};
 use std::net::SocketAddr;
@@ -335,7 +337,7 @@ pub struct ServeSettings {
     /// Further `Host` names that are accepted.
     pub hosts: Vec<String>,
     /// The file that holds the admin token.
-    pub admin_token_file: Option<PathBuf>,
+    pub admin_token: Option<SecretFile>,
 }
 
 /// `[log]`: how the log is written.
