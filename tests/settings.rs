@@ -242,14 +242,17 @@ fn a_settings_file_that_was_named_and_is_not_there_is_an_error() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_known() {
-    assert_eq!(with(&[]).expect("fine").not_in_effect, Vec::<&str>::new());
-    let settings = with(&[
-        ("OMNI_USER_SYNC__SERVE__HOSTS", "sync.example.com"),
-        ("OMNI_USER_SYNC__SERVE__ADMIN_TOKEN_FILE", "/run/token"),
-    ]);
-    let known = settings.expect("fine").not_in_effect;
-    assert_eq!(known, ["serve.hosts", "serve.admin_token_file"]);
+fn hosts_are_names_as_a_browser_sends_them() {
+    let hosts = |text| {
+        let settings = with(&[("OMNI_USER_SYNC__SERVE__HOSTS", text)]);
+        settings.map(|settings| settings.serve.hosts)
+    };
+    let names = hosts("Sync.Example.com, sync:8443").expect("names");
+    assert_eq!(names, ["sync.example.com", "sync:8443"]);
+    for wrong in ["https://sync.example.com", "*.example.com", "sync/page"] {
+        let problem = hosts(wrong).expect_err("no name").to_string();
+        assert!(problem.contains("serve.hosts"), "{problem}");
+    }
 }
 
 #[test]

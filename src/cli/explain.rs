@@ -1,7 +1,8 @@
 //! `explain`: all about one user.
 
 use super::{Exit, history, out};
-use crate::journal::{HeldRecord, Journal, RunNumber, RunState, UserState};
+use crate::journal::render::change_doc;
+use crate::journal::{HeldIn, UserState};
 use crate::metrics::Metrics;
 use crate::omni::Sighting;
 use crate::reconcile::render;
@@ -16,8 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 /// So many of a user's last changes are told.
 const LAST: usize = 10;
-/// Among so many runs one has surely ended.
-const RECENT: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -38,7 +37,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         .await?;
     let state = reconciler.journal().user(&email).await?;
     let last = reconciler.journal().changes_of(&email, LAST).await?;
-    let held = last_held(reconciler.journal()).await?;
+    let held = reconciler.journal().last_held().await?;
     let findings = Findings::new(&email, &prepared, &state, held.as_ref());
     if arguments.json {
         let doc = json!({
@@ -47,7 +46,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
             "omni": findings.user.map(user_doc),
             "next": findings.next,
             "managed": state.managed.is_some(),
-            "changes": last.iter().map(history::change_doc).collect::<Vec<_>>(),
+            "changes": last.iter().map(change_doc).collect::<Vec<_>>(),
         });
         out::result(&format!("{doc:#}\n"));
     } else {
@@ -64,37 +63,11 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     Ok(Exit::Ok)
 }
 
-/// What the last run that came to its end held. Whether a change would be held takes a look at
-/// everybody's, so that is not asked of Omni for one user.
-async fn last_held(journal: &Journal) -> anyhow::Result<Option<LastHeld>> {
-    let runs = journal.runs(RECENT).await?;
-    let ended = runs
-        .iter()
-        .find(|run| matches!(run.state, RunState::Ended(_)));
-    let Some(run) = ended else { return Ok(None) };
-    Ok(Some(LastHeld {
-        run: run.number,
-        held: journal.held(run.number).await?,
-    }))
-}
-
-struct LastHeld {
-    run: RunNumber,
-    held: Vec<HeldRecord>,
-}
-
-impl LastHeld {
-    /// Which rule held just this change, and why.
-    fn of(&self, change: &Change) -> Option<String> {
-        let id = change.user_id()?;
-        let is_same = |held: &&HeldRecord| {
-            held.users
-                .iter()
-                .any(|user| user.user_id == *id && user.kind == change.kind())
-        };
-        let HeldRecord { rule, why, .. } = self.held.iter().find(is_same)?;
-        Some(format!("run {} held it by policy.{rule} ({why})", self.run))
-    }
+/// Which rule held just this change the last time, and why. Whether it would be held now takes a look
+/// at everybody's changes, so that is not asked of Omni for one user.
+fn held_before(held: &HeldIn, change: &Change) -> Option<String> {
+    let held_one = held.of(change.user_id()?, change.kind())?;
+    Some(held_one.text(held.run))
 }
 
 /// What is found of a user, in plain words.
@@ -111,7 +84,7 @@ impl<'a> Findings<'a> {
         email: &'a Email,
         prepared: &'a Prepared,
         state: &UserState,
-        held: Option<&LastHeld>,
+        held: Option<&HeldIn>,
     ) -> Self {
         let user = match prepared.known.observed.get(email) {
             Some(Sighting::One(user)) => Some(user.as_ref()),
@@ -187,7 +160,7 @@ fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
 }
 
 /// What would be done, or why not.
-fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&LastHeld>) -> String {
+fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&HeldIn>) -> String {
     let find = |changes: &'_ [Change]| {
         changes
             .iter()
@@ -216,7 +189,7 @@ fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&Las
                 .approved
                 .contains(&(id.clone(), change.kind()))
         });
-        return match held.and_then(|held| held.of(&change)) {
+        return match held.and_then(|held| held_before(held, &change)) {
             Some(why) if !is_approved => format!("held: {why}\n{}", text.trim_end()),
             Some(_) | None => format!("a run would\n{}", text.trim_end()),
         };

@@ -186,12 +186,9 @@ fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
     logged(settings, Some(log.unwrap_or(&own)))
 }
 
-/// Starts the log, and says in it what of the settings has no effect.
+/// Starts the log.
 fn logged(settings: Settings, filter: Option<&str>) -> anyhow::Result<Settings> {
     telemetry::init(&settings.log, filter)?;
-    for key in &settings.not_in_effect {
-        tracing::warn!("{key} has no effect in this version");
-    }
     Ok(settings)
 }
 

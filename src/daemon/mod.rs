@@ -31,8 +31,8 @@ use crate::journal::{Access, Journal, StateLock};
 use crate::metrics::Metrics;
 use crate::notify::{Notices, Notifier};
 use crate::reconcile::{Reconciler, Trigger};
-use crate::serve::{Probes, Server};
-use crate::settings::{ScheduleSettings, ServeSettings, Settings, SettingsFile, Watch};
+use crate::serve::{Probes, Server, Site};
+use crate::settings::{ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch};
 use crate::shutdown::Signals;
 use crate::trigger::watch::{Condition, SourceLook, Watcher};
 use crate::trigger::{Wake, schedule};
@@ -87,7 +87,7 @@ async fn start(
     let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), journal.clone())?
         .when_observed(move || observed.observed());
     let mut parts = Parts::default();
-    let approvals = approvals::watch(journal, wake.clone(), stop.clone());
+    let approvals = approvals::watch(journal.clone(), wake.clone(), stop.clone());
     parts.start("the watch for approvals", async {
         approvals.await;
         Ok(())
@@ -96,7 +96,7 @@ async fn start(
         status: status.clone(),
         metrics: metrics.clone(),
     };
-    start_server(&mut parts, &settings.serve, probes, stop).await?;
+    start_server(&mut parts, &settings, probes, journal, wake, stop).await?;
     start_schedule(&mut parts, &settings.schedule, wake, stop);
     let (told, up) = (status.clone(), metrics.source_up.clone());
     let tell = move |condition| {
@@ -124,19 +124,37 @@ async fn start(
 
 async fn start_server(
     parts: &mut Parts,
-    settings: &ServeSettings,
+    settings: &Settings,
     probes: Probes,
+    journal: Journal,
+    wake: &Wake,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    if let Some(address) = settings.listen {
-        let server = Server::bind(address, probes).await?;
-        info!(address = %server.address(), "serving /metrics, /healthz and /readyz");
-        let stop = stop.clone();
-        parts.start("the server", async {
-            server.run(stop).await;
-            Ok(())
-        });
-    }
+    let ServeSettings {
+        listen,
+        hosts,
+        admin_token,
+    } = &settings.serve;
+    let Some(address) = *listen else {
+        return Ok(());
+    };
+    warn_of_token(admin_token.as_ref());
+    let base_url = settings.omni.base_url()?.to_string();
+    let site = Site {
+        probes,
+        reader: Journal::open(&base_url, Access::Read(&settings.state.dir))?,
+        writer: journal,
+        wake: wake.clone(),
+        hosts: hosts.clone(),
+        admin_token: admin_token.clone(),
+    };
+    let server = Server::bind(address, site).await?;
+    info!(address = %server.address(), "serving pages, the API, metrics and probes");
+    let stop = stop.clone();
+    parts.start("the server", async {
+        server.run(stop).await;
+        Ok(())
+    });
     Ok(())
 }
 
@@ -157,6 +175,16 @@ fn start_notifier(
         Ok(())
     });
     Ok(notices)
+}
+
+/// A token that can't be used is told at the start, and not first to whoever is to approve something.
+fn warn_of_token(token: Option<&SecretFile>) {
+    let Some(token) = token else { return };
+    if let Err(error) = token.read() {
+        warn!(%error, "nobody can act over HTTP");
+    } else if token.is_open_to_all() {
+        warn!("every user of this machine may read the file of serve.admin_token_file");
+    }
 }
 
 fn start_schedule(

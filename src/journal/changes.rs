@@ -4,7 +4,7 @@ use super::runs::only_one;
 use super::sql::{Count, Time};
 use super::{Field, FieldRecord, Journal, JournalError, Kind, Outcome, RunNumber};
 use super::{fields, managed};
-use crate::user::{Email, UserId};
+use crate::user::{Email, UserId, fold};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, named_params};
 use std::fmt;
@@ -59,6 +59,26 @@ pub struct ChangeRecord {
     /// What became of it; `None` where that is not known: it is under way, or the program was killed,
     /// or the answer was lost.
     pub settled: Option<Settled>,
+}
+
+/// Which changes of a run are asked for. The default is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangeFilter {
+    /// Of one kind.
+    pub kind: Option<Kind>,
+    /// With one end; `Some(None)` for those of which it is not known.
+    pub outcome: Option<Option<Outcome>>,
+    /// With this text in the email, in a field, or in what became of it; in any case.
+    pub text: String,
+}
+
+/// Some of the changes that were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangePage {
+    /// How many there are in all.
+    pub total: usize,
+    /// These, in the order in which they were sent.
+    pub changes: Vec<ChangeRecord>,
 }
 
 impl Journal {
@@ -142,6 +162,21 @@ impl Journal {
         .await
     }
 
+    /// The changes of a run that a filter lets through: so many of those after `skip`.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn find_changes(
+        &self,
+        run: RunNumber,
+        filter: ChangeFilter,
+        skip: usize,
+        limit: usize,
+    ) -> Result<ChangePage, JournalError> {
+        self.read(move |db| find_changes(db, run, &filter, skip, limit))
+            .await
+    }
+
     /// The last changes of a user, the last one first.
     ///
     /// # Errors
@@ -160,6 +195,48 @@ impl Journal {
         })
         .await
     }
+}
+
+fn find_changes(
+    db: &Connection,
+    run: RunNumber,
+    filter: &ChangeFilter,
+    skip: usize,
+    limit: usize,
+) -> rusqlite::Result<ChangePage> {
+    const WANTED: &str = "FROM changes WHERE run = :run
+        AND (:kind IS NULL OR kind = :kind)
+        AND (:outcome IS NULL OR coalesce(outcome, 'unknown') = :outcome)
+        AND (:text = '' OR instr(email_key, :text) OR instr(lower(fields), :text)
+            OR instr(lower(detail), :text))";
+    let ChangeFilter {
+        kind,
+        outcome,
+        text,
+    } = filter;
+    let outcome = outcome.map(|outcome| outcome.map_or("unknown", Outcome::as_str));
+    let text = fold(text.trim());
+    let total = db
+        .prepare_cached(&format!("SELECT count(*) {WANTED}"))?
+        .query_row(
+            named_params! { ":run": run, ":kind": kind, ":outcome": outcome, ":text": text },
+            |row| row.get::<_, Count>(0),
+        )?;
+    let sql = format!("SELECT * {WANTED} ORDER BY id LIMIT :limit OFFSET :skip");
+    let changes = db
+        .prepare_cached(&sql)?
+        .query_map(
+            named_params! {
+                ":run": run, ":kind": kind, ":outcome": outcome, ":text": text,
+                ":limit": Count(limit as u64), ":skip": Count(skip as u64),
+            },
+            record,
+        )?
+        .collect::<Result<_, _>>()?;
+    Ok(ChangePage {
+        total: usize::try_from(total.0).unwrap_or(usize::MAX),
+        changes,
+    })
 }
 
 fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::Result<ChangeId> {

@@ -33,6 +33,38 @@ pub struct HeldRecord {
     pub users: Vec<HeldUser>,
 }
 
+impl HeldRecord {
+    /// Why one of its changes is held, as a clause for a person.
+    #[must_use]
+    pub fn text(&self, run: RunNumber) -> String {
+        format!("run {run} held it by policy.{} ({})", self.rule, self.why)
+    }
+}
+
+/// What was held in one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldIn {
+    /// The run.
+    pub run: RunNumber,
+    /// What it held, by rule; may be none.
+    pub held: Vec<HeldRecord>,
+}
+
+impl HeldIn {
+    /// What holds just this change.
+    #[must_use]
+    pub fn of(&self, user_id: &UserId, kind: Kind) -> Option<&HeldRecord> {
+        let is_it = |user: &HeldUser| user.user_id == *user_id && user.kind == kind;
+        self.held.iter().find(|held| held.users.iter().any(is_it))
+    }
+
+    /// How many changes it held.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.held.iter().map(|held| held.users.len()).sum()
+    }
+}
+
 /// What a person approved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
@@ -96,6 +128,25 @@ impl Journal {
     /// When it can't be read.
     pub async fn held(&self, run: RunNumber) -> Result<Vec<HeldRecord>, JournalError> {
         self.read(move |db| held(db, run)).await
+    }
+
+    /// What the last run held that came to its end and to a plan: a later one that could not be done
+    /// has found nothing else.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn last_held(&self) -> Result<Option<HeldIn>, JournalError> {
+        self.read(|db| {
+            let sql = "SELECT number FROM runs WHERE need_update IS NOT NULL
+                       ORDER BY number DESC LIMIT 1";
+            let run = db
+                .prepare_cached(sql)?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            run.map(|run| held(db, run).map(|held| HeldIn { run, held }))
+                .transpose()
+        })
+        .await
     }
 
     /// Approves all that is held in a run: the changes of these users, each once, within

@@ -119,6 +119,24 @@ impl Journal {
         .await
     }
 
+    /// The runs before one, the last one first.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn runs_before(
+        &self,
+        run: RunNumber,
+        limit: usize,
+    ) -> Result<Vec<RunRecord>, JournalError> {
+        self.read(move |db| {
+            let sql = "SELECT * FROM runs WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+            db.prepare_cached(sql)?
+                .query_map((run, Count(limit as u64)), record)?
+                .collect()
+        })
+        .await
+    }
+
     /// One run, if it is there.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ pub enum Trigger {
     Schedule,
     /// SIGHUP.
     Signal,
+    /// Somebody asked for it over HTTP.
+    Request,
     /// Another try after a run that failed.
     Retry,
     /// A change of the roster.
@@ -24,11 +26,12 @@ pub enum Trigger {
 
 impl Trigger {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Command,
         Self::Start,
         Self::Schedule,
         Self::Signal,
+        Self::Request,
         Self::Retry,
         Self::File,
         Self::Approval,
@@ -43,6 +46,7 @@ impl Trigger {
             Self::Schedule => "schedule",
             Self::File => "file",
             Self::Signal => "signal",
+            Self::Request => "request",
             Self::Retry => "retry",
             Self::Approval => "approval",
         }

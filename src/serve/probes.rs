@@ -3,14 +3,11 @@
 use crate::metrics::Metrics;
 use crate::status::Status;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-
-/// No request here needs a body.
-const MOST_BODY_BYTES: usize = 16 * 1024;
 
 /// The text format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4";
@@ -31,7 +28,6 @@ impl Probes {
             .route("/metrics", get(metrics))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
             .with_state(self)
     }
 }

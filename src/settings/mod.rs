@@ -121,8 +121,6 @@ pub struct Settings {
     pub log: LogSettings,
     /// The file that they were read from, if there is one.
     pub file: Option<SettingsFile>,
-    /// What is written and has no effect in this version, for a warning.
-    pub not_in_effect: Vec<&'static str>,
 }
 
 /// `[omni]`: how to reach Omni.
@@ -366,7 +364,7 @@ pub struct ServeSettings {
     /// Further `Host` names that are accepted.
     pub hosts: Vec<String>,
     /// The file that holds the admin token.
-    pub admin_token_file: Option<PathBuf>,
+    pub admin_token: Option<SecretFile>,
 }
 
 /// `[log]`: how the log is written.

@@ -4,8 +4,8 @@ use super::keys::KeySource;
 use super::raw::{self, RawSettings};
 use super::{
     BaseUrl, BlankCells, Encoding, Limit, LogFormat, LogSettings, Mode, OmniSettings, Policy,
-    Protect, Prune, Removal, Schedule, ScheduleSettings, Select, ServeSettings, Settings,
-    SettingsError, SourceSettings, StateSettings, UpdateMethod, Watch, WebhookFile,
+    Protect, Prune, Removal, Schedule, ScheduleSettings, SecretFile, Select, ServeSettings,
+    Settings, SettingsError, SourceSettings, StateSettings, UpdateMethod, Watch, WebhookFile,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,9 +52,7 @@ fn with_default(raw: &RawSettings, error: &SettingsError) -> Option<RawSettings>
 }
 
 fn check(raw: RawSettings, keys: KeySource) -> Result<Settings> {
-    let not_in_effect = not_in_effect(&raw);
     Ok(Settings {
-        not_in_effect,
         file: None,
         omni: omni(raw.omni, keys)?,
         source: source(raw.source)?,
@@ -77,20 +75,6 @@ fn check(raw: RawSettings, keys: KeySource) -> Result<Settings> {
             filter: raw.log.filter,
         },
     })
-}
-
-/// The settings that are written, differ from their defaults, and have no effect in this version.
-fn not_in_effect(raw: &RawSettings) -> Vec<&'static str> {
-    let RawSettings { serve, .. } = raw;
-    let written = [
-        ("serve.hosts", !serve.hosts.0.is_empty()),
-        ("serve.admin_token_file", !serve.admin_token_file.is_empty()),
-    ];
-    written
-        .into_iter()
-        .filter(|(_, is_written)| *is_written)
-        .map(|(key, _)| key)
-        .collect()
 }
 
 fn omni(raw: raw::Omni, keys: KeySource) -> Result<OmniSettings> {
@@ -263,9 +247,25 @@ fn serve(raw: raw::Serve) -> Result<ServeSettings> {
     };
     Ok(ServeSettings {
         listen: (!listen.is_empty()).then(address).transpose()?,
-        hosts: raw.hosts.0,
-        admin_token_file: path(raw.admin_token_file),
+        hosts: hosts(&raw.hosts.0)?,
+        admin_token: path(raw.admin_token_file)
+            .map(|path| SecretFile::new("serve.admin_token_file", path)),
     })
+}
+
+/// Names as a browser sends them: an address that holds more would never be met, silently.
+fn hosts(hosts: &[String]) -> Result<Vec<String>> {
+    let checked = hosts.iter().map(|host| {
+        let host = host.trim();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+        if host.is_empty() || !host.chars().all(is_name) {
+            let problem = "write a name as it stands in the address, such as sync.example.com or \
+                           sync.example.com:8443: no scheme, no path, no pattern";
+            return Err(wrong("serve.hosts", host, problem));
+        }
+        Ok(host.to_ascii_lowercase())
+    });
+    checked.collect()
 }
 
 fn path(text: String) -> Option<PathBuf> {

@@ -3,9 +3,13 @@
 //! The rules of the room:
 //!
 //! - Whoever asks is answered at once, whatever the loop is doing.
-//! - It names nobody, and shows no path and no address: probes tell it to whoever connects.
+//! - What the probes tell names nobody, and shows no path and no address: they tell it to whoever
+//!   connects. Only the [`Findings`] name rows; they are for the pages.
 
+mod findings;
 mod readiness;
+
+pub use findings::{Findings, RosterFindings};
 
 use crate::desired::SourceError;
 use crate::omni::OmniError;
@@ -28,6 +32,7 @@ pub struct Status(Arc<Shared>);
 struct Shared {
     times: Option<Schedule>,
     facts: RwLock<Facts>,
+    findings: RwLock<Arc<Findings>>,
 }
 
 /// What is known of the daemon at one moment.
@@ -83,13 +88,24 @@ impl Status {
     #[must_use]
     pub fn new(times: Option<Schedule>) -> Self {
         let facts = RwLock::new(Facts::at_start(Utc::now()));
-        Self(Arc::new(Shared { times, facts }))
+        Self(Arc::new(Shared {
+            times,
+            facts,
+            findings: RwLock::default(),
+        }))
     }
 
     /// What is known now.
     #[must_use]
     pub fn facts(&self) -> Facts {
         self.read().clone()
+    }
+
+    /// What the last runs found wrong. It names rows and users.
+    #[must_use]
+    pub fn findings(&self) -> Arc<Findings> {
+        let findings = self.0.findings.read();
+        Arc::clone(&findings.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// When the next run is due by the schedule.
@@ -152,7 +168,7 @@ impl Status {
     }
 
     /// A run begins.
-    pub(crate) fn run_starts(&self, trigger: Trigger) {
+    pub fn run_starts(&self, trigger: Trigger) {
         self.write(|facts| {
             facts.running = Some((trigger, Utc::now()));
             facts.retry = None;
@@ -167,11 +183,14 @@ impl Status {
     }
 
     /// Takes a run that has ended, and when it is tried again if it failed.
-    pub(crate) fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
+    pub fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
         if run.roster.is_some() && run.users.is_some() {
             self.observed();
         }
         let now = Utc::now();
+        let findings = Arc::new(self.findings().after(run, now));
+        let kept = self.0.findings.write();
+        *kept.unwrap_or_else(PoisonError::into_inner) = findings;
         let last = LastRun {
             trigger: run.trigger,
             outcome: run.as_str(),

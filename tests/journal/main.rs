@@ -6,6 +6,7 @@ mod changes;
 mod crash;
 mod figures;
 mod lock;
+mod looking;
 mod model;
 mod opening;
 mod roster;

@@ -1,0 +1,41 @@
+// Keeps a page fresh. The page is whole without it: every word is made by the server.
+"use strict";
+(() => {
+  const regions = () => document.querySelectorAll("[data-live]");
+  if (regions().length === 0) return;
+  // What was said of an action is said once, and not again when the page is loaded anew.
+  const address = new URL(location.href);
+  if (address.searchParams.has("said")) {
+    address.searchParams.delete("said");
+    history.replaceState(null, "", address);
+  }
+  const sentence = () => document.querySelector("#state")?.textContent ?? "";
+  const replace = (fresh) => {
+    const before = sentence();
+    for (const old of regions()) {
+      const next = fresh.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
+      // What somebody is about to press or has opened stays as it is.
+      const busy = old.contains(document.activeElement) || old.querySelector("details[open]");
+      if (next && !busy && next.innerHTML !== old.innerHTML) {
+        old.replaceChildren(...document.adoptNode(next).childNodes);
+      }
+    }
+    // For those who hear the page: only how it stands, and only when that is new.
+    if (sentence() !== before) document.querySelector("#announce").textContent = sentence();
+  };
+  const look = async () => {
+    const isBusy = document.querySelector(".hero.busy, h1 .badge.busy") !== null;
+    if (!document.hidden) {
+      try {
+        const answer = await fetch(location.href, { redirect: "error", cache: "no-store" });
+        if (answer.ok) {
+          replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
+        }
+      } catch {
+        // The server may be starting anew: it is asked again.
+      }
+    }
+    setTimeout(look, isBusy ? 1000 : 5000);
+  };
+  setTimeout(look, 1000);
+})();

@@ -1,0 +1,236 @@
+//! Who may do what.
+//!
+//! | | from this machine itself | from elsewhere |
+//! | --- | --- | --- |
+//! | probes, metrics | open | open |
+//! | pages and what the API tells | open | the admin token |
+//! | actions | the admin token | the admin token |
+//!
+//! *From this machine itself* means: the server listens on loopback, and the request has come by a loopback
+//! name and through nobody else. The token comes with a request (`Authorization: Bearer`), or once
+//! with the log-in form, which opens a session. It is read anew each time, so that it can be
+//! exchanged; that ends the sessions that it opened.
+
+use super::guard::{self, Visit};
+use super::refusal::{Form, Refusal};
+use super::site::Shared;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use secrecy::ExposeSecret;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::warn;
+
+/// The cookie that holds a session's id.
+pub(super) const COOKIE_NAME: &str = "omni_user_sync_session";
+
+/// What to say where there is no token.
+const SET_A_TOKEN: &str = "Actions take a token, and none is set: write a long random line into a \
+    file that only this program's user can read, and name the file in serve.admin_token_file.";
+
+/// Whoever asks, as far as that is known.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    pub(super) visit: Visit,
+    /// Whether they have shown the token.
+    pub(super) is_admin: bool,
+    /// Whether they have a session that they may end.
+    pub(super) has_session: bool,
+    /// Whether the pages are open to them without the token.
+    pub(super) may_read: bool,
+}
+
+/// The token as it is now.
+pub(super) enum Token {
+    NotSet,
+    Unreadable,
+    Is(blake3::Hash),
+}
+
+impl Shared {
+    /// Reads the token, off the async threads: a file system can hang.
+    pub(super) async fn token(&self) -> Token {
+        let Some(file) = self.site.admin_token.clone() else {
+            return Token::NotSet;
+        };
+        match tokio::task::spawn_blocking(move || file.read()).await {
+            Ok(Ok(token)) => Token::Is(self.sessions.hash(token.expose_secret())),
+            Ok(Err(error)) => {
+                warn!(%error, "the admin token can't be read: nobody is let in by it");
+                Token::Unreadable
+            }
+            // Only the end of the program cancels it.
+            Err(_) => Token::Unreadable,
+        }
+    }
+
+    /// Compares a token that somebody gives with the right one.
+    pub(super) async fn check(&self, visit: &Visit, given: &str) -> Result<(), Denied> {
+        let right = match self.token().await {
+            Token::NotSet => return Err(Denied::NotSet),
+            Token::Unreadable => return Err(Denied::Unreadable),
+            Token::Is(right) => right,
+        };
+        let given = self.sessions.hash(given);
+        match self.attempts.compare(visit.peer, given, right) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                warn!(peer = %visit.peer, "a wrong admin token was given");
+                Err(Denied::Wrong)
+            }
+            Err(wait) => Err(Denied::TooOften(wait)),
+        }
+    }
+
+    async fn has_session(&self, headers: &HeaderMap) -> bool {
+        let Some(id) = session_id(headers) else {
+            return false;
+        };
+        match self.token().await {
+            Token::Is(token) => self.sessions.is_open(id, token),
+            Token::NotSet | Token::Unreadable => false,
+        }
+    }
+}
+
+/// Why somebody is not let through.
+#[derive(Debug)]
+pub(super) enum Denied {
+    NotSet,
+    Unreadable,
+    Missing,
+    Wrong,
+    TooOften(Duration),
+}
+
+impl Denied {
+    pub(super) fn refusal(self, form: Form) -> Refusal {
+        let (status, said) = match &self {
+            Self::NotSet => (StatusCode::FORBIDDEN, SET_A_TOKEN),
+            Self::Unreadable => (
+                StatusCode::FORBIDDEN,
+                "The file of serve.admin_token_file can't be read; the log says why.",
+            ),
+            Self::Missing => (
+                StatusCode::UNAUTHORIZED,
+                "This takes the admin token: log in, or send it as `Authorization: Bearer …`.",
+            ),
+            Self::Wrong => (StatusCode::UNAUTHORIZED, "This is not the admin token."),
+            Self::TooOften(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many wrong tokens came from this address; try again in a minute.",
+            ),
+        };
+        let refusal = Refusal::new(form, status, said);
+        match self {
+            Self::TooOften(wait) => refusal.retry_after(wait),
+            _ => refusal,
+        }
+    }
+}
+
+/// Finds out who asks; refuses whom the [`guard`] refuses, and who gives a wrong token.
+pub(super) async fn identify(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut head, body) = request.into_parts();
+    match visitor(&shared, peer, &head).await {
+        Ok(visitor) => {
+            head.extensions.insert(visitor);
+            next.run(Request::from_parts(head, body)).await
+        }
+        Err(refusal) => refusal.answer(),
+    }
+}
+
+async fn visitor(shared: &Shared, peer: SocketAddr, head: &Parts) -> Result<Visitor, Refusal> {
+    let form = Form::of(head.uri.path());
+    let visit = guard::let_in(head, peer.ip().to_canonical(), &shared.site.hosts)
+        .map_err(|(status, said)| Refusal::new(form, status, said))?;
+    let has_token = match bearer(&head.headers) {
+        None => false,
+        Some(given) => {
+            let checked = shared.check(&visit, given).await;
+            checked.map_err(|denied| denied.refusal(form))?;
+            true
+        }
+    };
+    let has_session = shared.has_session(&head.headers).await;
+    let is_admin = has_token || has_session;
+    Ok(Visitor {
+        is_admin,
+        has_session,
+        may_read: is_admin || (shared.is_local && visit.is_local),
+        visit,
+    })
+}
+
+/// Lets those through who may read.
+pub(super) async fn reads(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let may = |visitor: &Visitor| visitor.may_read;
+    let_through(&shared, request, next, may).await
+}
+
+/// Lets those through who may act.
+pub(super) async fn acts(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let may = |visitor: &Visitor| visitor.is_admin;
+    let_through(&shared, request, next, may).await
+}
+
+async fn let_through(
+    shared: &Shared,
+    request: Request,
+    next: Next,
+    may: impl Fn(&Visitor) -> bool,
+) -> Response {
+    if request.extensions().get::<Visitor>().is_some_and(may) {
+        return next.run(request).await;
+    }
+    let form = Form::of(request.uri().path());
+    match shared.token().await {
+        Token::NotSet => Denied::NotSet.refusal(form).answer(),
+        Token::Unreadable => Denied::Unreadable.refusal(form).answer(),
+        Token::Is(_) if form == Form::Page => {
+            let back = match request.uri().path_and_query() {
+                Some(wanted) if request.method().is_safe() => wanted.as_str(),
+                _ => "/",
+            };
+            Refusal::log_in(back)
+        }
+        Token::Is(_) => Denied::Missing.refusal(form).answer(),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The session's id that a browser sends.
+pub(super) fn session_id(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).iter();
+    let pairs = cookies
+        .filter_map(|cookies| cookies.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'));
+    let mut named = pairs.filter_map(|pair| pair.trim().split_once('='));
+    named
+        .find(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, id)| id)
+}

@@ -1,0 +1,203 @@
+//! How things stand, in a sentence.
+
+use super::look::{Books, UserLook};
+use crate::journal::{HeldIn, RunEnd, RunRecord, RunState};
+use crate::reconcile::render::plural;
+use crate::status::{Facts, Findings};
+use chrono::{DateTime, Utc};
+
+/// How good a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Good,
+    Busy,
+    Warn,
+    Bad,
+    Plain,
+}
+
+impl Tone {
+    /// The tone of an outcome's word.
+    pub(super) fn of(outcome: &str) -> Self {
+        match outcome {
+            "converged" | "done" => Self::Good,
+            "running" => Self::Busy,
+            "held" | "partial" | "interrupted" | "not_kept" | "unknown" => Self::Warn,
+            "failed" => Self::Bad,
+            _ => Self::Plain,
+        }
+    }
+
+    /// The word for style sheets and machines.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Busy => "busy",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+/// How things stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) tone: Tone,
+    pub(super) sentence: String,
+}
+
+fn is(tone: Tone, sentence: impl Into<String>) -> Standing {
+    Standing {
+        tone,
+        sentence: sentence.into(),
+    }
+}
+
+/// How the daemon stands. A run under way goes before all else.
+pub(super) fn of_daemon(
+    facts: &Facts,
+    findings: &Findings,
+    books: &Result<Books, String>,
+    now: DateTime<Utc>,
+) -> Standing {
+    if let Some((trigger, since)) = facts.running {
+        let since = since.format("%H:%M:%S UTC");
+        let why = trigger.as_str();
+        return is(
+            Tone::Busy,
+            format!("A run is under way since {since} ({why})."),
+        );
+    }
+    let books = match books {
+        Ok(books) => books,
+        Err(error) => {
+            return is(
+                Tone::Bad,
+                format!("What is remembered can't be read: {error}."),
+            );
+        }
+    };
+    match books.runs.iter().find_map(ended) {
+        None => is(Tone::Plain, "No run has ended yet."),
+        Some(end) => of_last(end, findings, books, now),
+    }
+}
+
+pub(super) fn ended(run: &RunRecord) -> Option<&RunEnd> {
+    match &run.state {
+        RunState::Ended(end) => Some(end),
+        RunState::Open | RunState::Interrupted => None,
+    }
+}
+
+fn of_last(end: &RunEnd, findings: &Findings, books: &Books, now: DateTime<Utc>) -> Standing {
+    match end.outcome.as_str() {
+        "failed" => is(Tone::Bad, failed(end)),
+        "held" => held(end, findings, books, now),
+        "partial" => is(Tone::Warn, partial(end)),
+        "planned" => is(Tone::Plain, planned(end)),
+        "stopped" => is(Tone::Plain, "The last run was ended before its time."),
+        "converged" => is(Tone::Good, "Omni is as the roster says."),
+        other => is(Tone::Plain, format!("The last run ended as {other}.")),
+    }
+}
+
+fn failed(end: &RunEnd) -> String {
+    let why = end.detail.lines().next().unwrap_or_default();
+    format!(
+        "The last run could not be done: {}.",
+        why.trim_end_matches('.')
+    )
+}
+
+fn held(end: &RunEnd, findings: &Findings, books: &Books, now: DateTime<Utc>) -> Standing {
+    let count = |count: u64| plural(usize::try_from(count).unwrap_or(usize::MAX), "change");
+    if end.held == 0 {
+        let why = findings.withheld.first();
+        let why = why.map_or(
+            "A part of what the roster asks for is withheld.",
+            String::as_str,
+        );
+        return is(Tone::Warn, why);
+    }
+    let changes = count(end.held);
+    if books.good_approval(now).is_some() {
+        return is(
+            Tone::Busy,
+            format!("{changes} approved: the next run makes way for them."),
+        );
+    }
+    let (are, wait) = match end.held {
+        1 => ("is", "waits"),
+        _ => ("are", "wait"),
+    };
+    is(
+        Tone::Warn,
+        format!("{changes} {are} held and {wait} for somebody to approve."),
+    )
+}
+
+fn partial(end: &RunEnd) -> String {
+    let count = |count: u64, what| plural(usize::try_from(count).unwrap_or(usize::MAX), what);
+    let parts: Vec<_> = [(end.bad_rows, "bad row"), (end.failed, "failed change")]
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| count(number, what))
+        .collect();
+    match parts.is_empty() {
+        true => "A part of the roster could not be carried out; the rest is as it says.".into(),
+        false => format!("All but {} is as the roster says.", parts.join(" and ")),
+    }
+}
+
+fn planned(end: &RunEnd) -> String {
+    let needed = end.needed.map_or(0, |needed| needed.total());
+    match needed {
+        0 => "Omni is as the roster says; this daemon only watches (policy.mode).".into(),
+        _ => format!(
+            "{} needed; this daemon only watches (policy.mode).",
+            plural(needed, "change")
+        ),
+    }
+}
+
+/// How one user stands, as far as the journal and the last run know: the weightiest first.
+pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
+    let mut all = Vec::new();
+    if !look.problems.is_empty() {
+        let said = "The roster's row is bad, so nothing is written to them.";
+        all.push(is(Tone::Bad, said));
+    }
+    if let Some((held, kind)) = look.held_by() {
+        let HeldIn { run, .. } = look.held_in();
+        all.push(is(
+            Tone::Warn,
+            format!("To {kind} them is held: {}", held.text(*run)),
+        ));
+    }
+    if let Some(one) = &look.state.quarantined
+        && one.until > now
+    {
+        let (until, why) = (one.until.format("%Y-%m-%d %H:%M:%S UTC"), &one.reason);
+        all.push(is(
+            Tone::Warn,
+            format!("In quarantine until {until}, since: {why}"),
+        ));
+    }
+    if look
+        .changes
+        .first()
+        .is_some_and(|change| change.settled.is_none())
+    {
+        let said = "What became of their last change is not known yet.";
+        all.push(is(Tone::Warn, said));
+    }
+    if all.is_empty() {
+        all.push(is(
+            Tone::Good,
+            "Nothing stands in the way of what the roster says of them.",
+        ));
+    }
+    all
+}

@@ -1,0 +1,260 @@
+//! The API's documents, whole: fields may come, and none may go or change.
+
+use super::support::{Served, happened, served};
+use insta::assert_snapshot;
+use serde_json::Value;
+
+/// A document without what is another one each time.
+async fn told(served: &Served, path: &str, volatile: &[&str]) -> String {
+    let answer = served.get(path).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let mut doc = answer.json();
+    for pointer in volatile {
+        *doc.pointer_mut(pointer)
+            .unwrap_or_else(|| panic!("no {pointer}")) = Value::from("…");
+    }
+    format!("{doc:#}")
+}
+
+#[tokio::test]
+async fn status() {
+    let served = served().await;
+    happened(&served).await;
+    let volatile = [
+        "/started",
+        "/now",
+        "/version",
+        "/roster/read",
+        "/last_success",
+        "/quarantined/users/0/until",
+    ];
+    assert_snapshot!(told(&served, "/api/v1/status", &volatile).await, @r#"
+    {
+      "drift": {
+        "create": 1,
+        "deactivate": 0,
+        "delete": 6,
+        "update": 1
+      },
+      "held": {
+        "approved": null,
+        "count": 6,
+        "rules": [
+          {
+            "count": 6,
+            "rule": "max_removals",
+            "why": "6 of 20 users would be removed"
+          }
+        ],
+        "run": 2
+      },
+      "last_run": {
+        "bad_rows": 1,
+        "detail": "",
+        "done": 0,
+        "ended": "2027-01-15T08:01:03Z",
+        "failed": 0,
+        "held_changes": 6,
+        "needed": {
+          "create": 1,
+          "deactivate": 0,
+          "delete": 6,
+          "update": 1
+        },
+        "outcome": "held",
+        "requests": 7,
+        "roster": null,
+        "rows": 20,
+        "run": 2,
+        "started": "2027-01-15T08:01:00Z",
+        "trigger": "schedule",
+        "users": 21
+      },
+      "last_success": "…",
+      "next_due": null,
+      "not_ready_because": null,
+      "now": "…",
+      "quarantined": {
+        "count": 1,
+        "users": [
+          {
+            "email": "ann@x.co",
+            "reason": "Omni says no",
+            "until": "…"
+          }
+        ]
+      },
+      "ready": true,
+      "retry": null,
+      "roster": {
+        "problem_count": 1,
+        "problems": [
+          {
+            "column": 1,
+            "column_name": "op",
+            "file": "users.csv",
+            "line": 22,
+            "remedy": "write upsert, delete or deactivate",
+            "what": "there is no op '<script>alert(\"x\")</script>&''"
+          }
+        ],
+        "read": "…",
+        "rows": 20
+      },
+      "running": null,
+      "sentence": "6 changes are held and wait for somebody to approve.",
+      "started": "…",
+      "state": "warn",
+      "version": "…",
+      "warnings": [
+        "a row stands twice"
+      ],
+      "withheld": []
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn runs() {
+    let served = served().await;
+    happened(&served).await;
+    assert_snapshot!(told(&served, "/api/v1/runs?limit=1", &[]).await, @r#"
+    {
+      "next_before": 2,
+      "runs": [
+        {
+          "bad_rows": 1,
+          "detail": "",
+          "done": 0,
+          "ended": "2027-01-15T08:01:03Z",
+          "failed": 0,
+          "held_changes": 6,
+          "needed": {
+            "create": 1,
+            "deactivate": 0,
+            "delete": 6,
+            "update": 1
+          },
+          "outcome": "held",
+          "requests": 7,
+          "roster": null,
+          "rows": 20,
+          "run": 2,
+          "started": "2027-01-15T08:01:00Z",
+          "trigger": "schedule",
+          "users": 21
+        }
+      ]
+    }
+    "#);
+    let rest = served.get("/api/v1/runs?before=2").await.json();
+    assert_eq!(
+        (&rest["runs"][0]["run"], &rest["next_before"]),
+        (&1.into(), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn one_run() {
+    let served = served().await;
+    happened(&served).await;
+    assert_snapshot!(told(&served, "/api/v1/runs/1?limit=1", &[]).await, @r#"
+    {
+      "approvals": [],
+      "bad_rows": 1,
+      "changes": [
+        {
+          "approved": false,
+          "at": "2027-01-15T08:00:01Z",
+          "detail": "",
+          "email": "<b>@x.co",
+          "fields": [
+            {
+              "from": null,
+              "name": "display_name",
+              "to": "<script>alert(\"x\")</script>&'"
+            }
+          ],
+          "id": null,
+          "kind": "create",
+          "outcome": "done",
+          "run": 1
+        }
+      ],
+      "changes_total": 2,
+      "detail": "",
+      "done": 1,
+      "ended": "2027-01-15T08:00:02Z",
+      "failed": 1,
+      "held": [],
+      "held_changes": 0,
+      "needed": {
+        "create": 1,
+        "deactivate": 0,
+        "delete": 0,
+        "update": 1
+      },
+      "outcome": "partial",
+      "requests": 7,
+      "roster": null,
+      "rows": 20,
+      "run": 1,
+      "started": "2027-01-15T08:00:00Z",
+      "trigger": "schedule",
+      "users": 21
+    }
+    "#);
+    let latest = served.get("/api/v1/runs/latest?kind=delete").await.json();
+    assert_eq!(
+        (&latest["run"], &latest["changes_total"]),
+        (&2.into(), &0.into())
+    );
+    assert_eq!(latest["held"][0]["users"].as_array().map(Vec::len), Some(6));
+    assert_eq!(served.get("/api/v1/runs/1?outcome=odd").await.status, 400);
+    assert_eq!(served.get("/api/v1/runs/9").await.status, 404);
+}
+
+#[tokio::test]
+async fn one_user() {
+    let served = served().await;
+    happened(&served).await;
+    let volatile = ["/quarantined/until", "/standing/0"];
+    assert_snapshot!(told(&served, "/api/v1/users/ann@x.co", &volatile).await, @r#"
+    {
+      "changes": [
+        {
+          "approved": false,
+          "at": "2027-01-15T08:00:01Z",
+          "detail": "Omni says no",
+          "email": "ann@x.co",
+          "fields": [],
+          "id": "id-annxco",
+          "kind": "update",
+          "outcome": "failed",
+          "run": 1
+        }
+      ],
+      "deactivated": [],
+      "email": "ann@x.co",
+      "held": null,
+      "managed": null,
+      "problems": [],
+      "quarantined": {
+        "failures": 2,
+        "reason": "Omni says no",
+        "until": "…"
+      },
+      "standing": [
+        "…"
+      ]
+    }
+    "#);
+    let held = served.get("/api/v1/users/a@x.co").await.json();
+    assert_eq!(
+        (&held["held"]["run"], &held["held"]["kind"]),
+        (&2.into(), &"delete".into())
+    );
+    assert_eq!(served.get("/api/v1/users/ann").await.status, 400);
+}

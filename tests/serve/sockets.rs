@@ -1,0 +1,113 @@
+//! The sockets: whoever connects is bounded.
+
+use super::support::{GENEROUS, served};
+use omni_user_sync::journal::{Access, Journal};
+use omni_user_sync::metrics::Metrics;
+use omni_user_sync::serve::{Probes, Server, Site};
+use omni_user_sync::status::Status;
+use omni_user_sync::trigger::Wake;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn probes_answer_to_any_name() {
+    let served = served().await;
+    let probe = async |path: &str| {
+        let headers = [
+            "Host: some.other.name",
+            "Origin: https://other.example",
+            "Via: 1.1 a",
+        ];
+        served.ask(&format!("GET {path}"), &headers, "").await
+    };
+    let metrics = probe("/metrics").await;
+    assert_eq!(metrics.status, 200, "{metrics:?}");
+    assert_eq!(
+        metrics.header("content-type"),
+        Some("text/plain; version=0.0.4")
+    );
+    assert!(
+        metrics.body.contains("omni_user_sync_build_info"),
+        "{metrics:?}"
+    );
+    assert_eq!(probe("/healthz").await.status, 200);
+    let ready = probe("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready.body.contains("no run has read the roster"),
+        "{ready:?}"
+    );
+    let post = served.ask("POST /metrics", &["Host: a"], "").await;
+    assert_eq!(post.status, 405, "{post:?}");
+}
+
+#[tokio::test]
+async fn refuses_a_head_without_end() {
+    let served = served().await;
+    let head = format!(
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX: {}",
+        "x".repeat(64 * 1024)
+    );
+    let mut stream = TcpStream::connect(served.address).await.expect("connects");
+    // The server may close before it has read all.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut answer = Vec::new();
+    let read = timeout(GENEROUS, stream.read_to_end(&mut answer));
+    let _ = read.await.expect("is closed in time");
+    let text = String::from_utf8_lossy(&answer);
+    assert!(
+        text.is_empty() || text.starts_with("HTTP/1.1 431"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn half_sent_heads_keep_nobody_out_and_do_not_hold_the_end() {
+    let served = served().await;
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(served.address).await.expect("connects");
+        stream.write_all(b"GET /hea").await.expect("is sent");
+        slow.push(stream);
+    }
+    assert_eq!(served.get("/healthz").await.status, 200);
+    let ready = served.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    served.stop.cancel();
+    let ended = timeout(GENEROUS, served.task).await;
+    ended.expect("ends in time").expect("does not panic");
+    drop(slow);
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named_by_its_setting() {
+    let served = served().await;
+    let reader = || {
+        let dir = served.folder.path().join("state");
+        Journal::open("https://acme.omniapp.co", Access::Read(&dir)).expect("a reader")
+    };
+    let site = Site {
+        probes: Probes {
+            status: Status::new(None),
+            metrics: Metrics::new(),
+        },
+        reader: reader(),
+        writer: reader(),
+        wake: Wake::default(),
+        hosts: Vec::new(),
+        admin_token: None,
+    };
+    let error = Server::bind(served.address, site)
+        .await
+        .expect_err("is taken");
+    let expected = format!("serve.listen = \"{}\": can't listen there", served.address);
+    assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let served = served().await;
+    let answer = served.log_in(&"x".repeat(64 * 1024), &[]).await;
+    assert_eq!(answer.status, 413, "{answer:?}");
+}

@@ -1,0 +1,358 @@
+//! A server with a journal in which something has happened, and HTTP by hand.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use omni_user_sync::desired::{Fingerprint, Place, Problem};
+use omni_user_sync::journal::{
+    Access, ChangeIntent, Field, FieldRecord, HeldRecord, HeldUser, Journal, Kind, Outcome,
+    Quarantined, RunEnd, RunNumber, RunStart, Settled, StateLock, Trigger,
+};
+use omni_user_sync::metrics::Metrics;
+use omni_user_sync::reconcile::{Counts, End, Held, Roster, RunOutcome};
+use omni_user_sync::serve::{Probes, Server, Site};
+use omni_user_sync::settings::SecretFile;
+use omni_user_sync::status::Status;
+use omni_user_sync::trigger::Wake;
+use omni_user_sync::user::{Email, UserId, Value};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// More than any of this should take.
+pub(crate) const GENEROUS: Duration = Duration::from_secs(30);
+
+pub(crate) const TOKEN: &str = "hunter2-hunter2-hunter2";
+const ORG: &str = "https://acme.omniapp.co";
+
+/// What would run if it were not escaped.
+pub(crate) const HOSTILE: &str = "<script>alert(\"x\")</script>&'";
+
+/// What a server is to be.
+pub(crate) struct Wanted {
+    pub(crate) listen: &'static str,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) token: Option<&'static str>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:0",
+            hosts: Vec::new(),
+            token: Some(TOKEN),
+        }
+    }
+}
+
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<()>,
+    pub(crate) journal: Journal,
+    pub(crate) status: Status,
+    pub(crate) wake: Wake,
+    pub(crate) folder: TempDir,
+}
+
+/// A server as most have it.
+pub(crate) async fn served() -> Served {
+    serving(Wanted::default()).await
+}
+
+pub(crate) async fn serving(wanted: Wanted) -> Served {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("state");
+    let lock = StateLock::acquire(&dir, "test").expect("nobody else has it");
+    let journal = Journal::open(ORG, Access::Write(lock)).expect("a journal");
+    let (status, wake) = (Status::new(None), Wake::default());
+    let token_path = folder.path().join("token");
+    if let Some(token) = wanted.token {
+        std::fs::write(&token_path, token).expect("written");
+    }
+    let secret = |_| SecretFile::new("serve.admin_token_file", token_path.clone());
+    let site = Site {
+        probes: Probes {
+            status: status.clone(),
+            metrics: Metrics::new(),
+        },
+        reader: Journal::open(ORG, Access::Read(&dir)).expect("a reader"),
+        writer: journal.clone(),
+        wake: wake.clone(),
+        hosts: wanted.hosts,
+        admin_token: wanted.token.map(secret),
+    };
+    let listen = wanted.listen.parse().expect("an address");
+    let server = Server::bind(listen, site).await.expect("a free port");
+    let stop = CancellationToken::new();
+    Served {
+        address: server.address(),
+        task: tokio::spawn(server.run(stop.clone())),
+        stop,
+        journal,
+        status,
+        wake,
+        folder,
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Self {
+            status: status.unwrap_or(0),
+            head: head.to_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The cookie that it sets, as a browser sends it back.
+    pub(crate) fn cookie(&self) -> String {
+        let cookie = self.header("set-cookie").expect("a cookie");
+        cookie.split(';').next().expect("a pair").to_owned()
+    }
+}
+
+impl Served {
+    pub(crate) fn token_path(&self) -> PathBuf {
+        self.folder.path().join("token")
+    }
+
+    /// Sends bytes, and returns all that is answered until the connection is closed.
+    pub(crate) async fn say(&self, bytes: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.address.port()))
+            .await
+            .expect("connects");
+        stream.write_all(bytes.as_bytes()).await.expect("is sent");
+        let mut answer = String::new();
+        let read = timeout(GENEROUS, stream.read_to_string(&mut answer));
+        read.await.expect("is answered in time").expect("is text");
+        answer
+    }
+
+    /// A request with just these headers.
+    pub(crate) async fn ask(&self, request: &str, headers: &[&str], body: &str) -> Answer {
+        let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let length = body.len();
+        let text = self
+            .say(&format!(
+                "{request} HTTP/1.1\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            ))
+            .await;
+        Answer::read(&text)
+    }
+
+    /// As a browser on this machine asks.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(&format!("GET {path}"), &["Host: localhost"], "")
+            .await
+    }
+
+    /// With the token.
+    pub(crate) async fn post(&self, path: &str) -> Answer {
+        let bearer = format!("Authorization: Bearer {TOKEN}");
+        self.ask(&format!("POST {path}"), &["Host: localhost", &bearer], "")
+            .await
+    }
+
+    /// Fills in the log-in form.
+    pub(crate) async fn log_in(&self, token: &str, headers: &[&str]) -> Answer {
+        let form = "Content-Type: application/x-www-form-urlencoded";
+        let headers = [&["Host: localhost", form], headers].concat();
+        let body = format!("token={token}&next=%2Fruns%2F2");
+        self.ask("POST /login", &headers, &body).await
+    }
+}
+
+pub(crate) fn email(text: &str) -> Email {
+    Email::parse(text).expect("an email")
+}
+
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("a time")
+}
+
+/// Six users who were to be removed.
+pub(crate) const GOING: [&str; 6] = ["a@x.co", "b@x.co", "c@x.co", "d@x.co", "e@x.co", "f@x.co"];
+
+/// Two runs: one that made and changed somebody, and one that held six removals.
+pub(crate) async fn happened(served: &Served) {
+    let journal = &served.journal;
+    let first = begin(journal, 0).await;
+    let name = FieldRecord {
+        field: Field::DisplayName,
+        from: None,
+        to: Value::one(HOSTILE),
+    };
+    change(
+        journal,
+        first,
+        Kind::Create,
+        "<b>@x.co",
+        vec![name],
+        Outcome::Done,
+    )
+    .await;
+    change(
+        journal,
+        first,
+        Kind::Update,
+        "ann@x.co",
+        Vec::new(),
+        Outcome::Failed,
+    )
+    .await;
+    finish(journal, first, end(2, "partial", [1, 1, 0])).await;
+    let second = begin(journal, 60).await;
+    let users = GOING.map(|user| HeldUser {
+        user_id: id(user),
+        kind: Kind::Delete,
+        email: email(user),
+    });
+    let held = HeldRecord {
+        rule: "max_removals".into(),
+        why: "6 of 20 users would be removed".into(),
+        users: users.to_vec(),
+    };
+    journal.hold(second, &[held]).await.expect("written");
+    finish(journal, second, end(63, "held", [0, 0, 6])).await;
+    let quarantined = Quarantined {
+        until: Utc::now() + TimeDelta::hours(1),
+        failures: 2,
+        mark: [0; 32],
+        reason: "Omni says no".into(),
+    };
+    let put = journal
+        .quarantine_put(&email("ann@x.co"), &quarantined)
+        .await;
+    put.expect("written");
+    served.status.run_ended(&outcome(), None);
+}
+
+fn id(user: &str) -> UserId {
+    let plain: String = user.chars().filter(char::is_ascii_alphanumeric).collect();
+    UserId::parse(&format!("id-{plain}")).expect("an id")
+}
+
+pub(crate) async fn begin(journal: &Journal, seconds: i64) -> RunNumber {
+    let start = RunStart {
+        trigger: Trigger::Schedule,
+        started: at(seconds),
+        is_source: true,
+    };
+    journal.begin(start).await.expect("written")
+}
+
+pub(crate) async fn finish(journal: &Journal, run: RunNumber, end: RunEnd) {
+    journal.finish(run, &end).await.expect("written");
+}
+
+pub(crate) async fn change(
+    journal: &Journal,
+    run: RunNumber,
+    kind: Kind,
+    user: &str,
+    fields: Vec<FieldRecord>,
+    outcome: Outcome,
+) {
+    let intent = ChangeIntent {
+        intended: at(1),
+        email: email(user),
+        user_id: (kind != Kind::Create).then(|| id(user)),
+        kind,
+        fields,
+        approved: false,
+    };
+    let change = journal.intend(run, &intent).await.expect("written");
+    let detail = if outcome == Outcome::Done {
+        ""
+    } else {
+        "Omni says no"
+    };
+    let settled = Settled {
+        at: at(2),
+        outcome,
+        detail: detail.into(),
+    };
+    journal.settle(change, &settled).await.expect("written");
+}
+
+pub(crate) fn end(seconds: i64, outcome: &str, [done, failed, held]: [u64; 3]) -> RunEnd {
+    let removals = usize::try_from(held).expect("small");
+    RunEnd {
+        ended: at(seconds),
+        outcome: outcome.into(),
+        fingerprint: None,
+        rows: Some(20),
+        users: Some(21),
+        needed: Some(Counts::new([removals, 0, 1, 1])),
+        done,
+        failed,
+        held,
+        bad_rows: 1,
+        requests: 7,
+        detail: String::new(),
+    }
+}
+
+/// What the last run told.
+fn outcome() -> RunOutcome {
+    let problem = Problem {
+        place: Place {
+            file: "users.csv".into(),
+            line: 22,
+            column: Some((1, "op".into())),
+        },
+        what: format!("there is no op '{HOSTILE}'"),
+        remedy: "write upsert, delete or deactivate".into(),
+        email: Some(email("bad@x.co")),
+    };
+    RunOutcome {
+        number: Some(RunNumber(2)),
+        trigger: Trigger::Schedule,
+        started: at(60),
+        took: Duration::from_secs(3),
+        requests: 7,
+        roster: Some(Roster {
+            rows: 20,
+            fingerprint: Fingerprint([1; 32]),
+            bad_rows: vec![problem],
+            rejected: Vec::new(),
+        }),
+        users: Some(21),
+        drift: None,
+        held: vec![Held {
+            rule: "max_removals",
+            count: 6,
+            why: "too many".into(),
+        }],
+        withheld: Vec::new(),
+        applied: Vec::new(),
+        warnings: vec!["a row stands twice".into()],
+        end: End::Complete,
+    }
+}
