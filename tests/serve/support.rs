@@ -1,7 +1,7 @@
 //! A server with a journal in which something has happened, and HTTP by hand.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use omni_user_sync::desired::{Fingerprint, Place, Problem};
+use omni_user_sync::desired::{Fingerprint, Place, Problem, ProblemKind};
 use omni_user_sync::journal::{
     Access, ChangeIntent, Field, FieldRecord, HeldRecord, HeldUser, Journal, Kind, Outcome,
     Quarantined, RunEnd, RunNumber, RunStart, Settled, StateLock, Trigger,
@@ -322,6 +322,7 @@ pub(crate) fn end(seconds: i64, outcome: &str, [done, failed, held]: [u64; 3]) -
 /// What the last run told.
 fn outcome() -> RunOutcome {
     let problem = Problem {
+        kind: ProblemKind::Op,
         place: Place {
             file: "users.csv".into(),
             line: 22,
