@@ -195,7 +195,11 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "notes": [],
         "error": "gone.csv: there is no such file or folder; put the roster there, or correct source.path"
       },
-      "omni": null
+      "omni": null,
+      "machine": {
+        "problems": [],
+        "warnings": []
+      }
     }
     "#);
 }
