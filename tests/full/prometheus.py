@@ -51,7 +51,7 @@ class Prometheus(support.Process):
         return self.ask("query", query=expression)["result"]
 
     def firing(self):
-        """The alerts that fire, each with one of its labels."""
+        """The alerts that fire."""
         alerts = self.ask("alerts")["alerts"]
         return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
 
@@ -89,7 +89,7 @@ class Alerts(support.Case):
         self.write("users.csv", HEAD + rows("ann@example.com"))
         self.begin()
         self.until_scraped()
-        self.assertEqual(self.prometheus.firing(), set())
+        self.prometheus.until("nothing fires", lambda: not self.prometheus.firing())
         self.omni.admin("POST", "faults", {"what": {"status": {"code": 401}}, "times": 1_000_000})
         self.prometheus.until_firing("OmniUserSyncUnauthorized")
         self.prometheus.until_firing("OmniUserSyncNoSuccess")
@@ -126,6 +126,15 @@ class Alerts(support.Case):
         self.prometheus.until_firing("OmniUserSyncDown")
         self.daemon = self.launch()
         self.prometheus.until_resolved("OmniUserSyncDown")
+
+    def test_a_roster_that_is_gone_is_told_until_it_is_back(self):
+        roster = self.write("users.csv", HEAD + rows("ann@example.com"))
+        self.begin()
+        self.until_scraped()
+        roster.rename(f"{roster}.away")
+        self.prometheus.until_firing("OmniUserSyncSourceDown")
+        self.write("users.csv", HEAD + rows("ann@example.com"))
+        self.prometheus.until_resolved("OmniUserSyncSourceDown")
 
     def test_each_panel_of_the_dashboard_has_something_to_show(self):
         self.write("users.csv", HEAD + rows(*PEOPLE))
