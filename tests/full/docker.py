@@ -118,7 +118,8 @@ class Omni(Container, support.Sandbox):
 class Docker(support.Case):
     def setUp(self):
         super().setUp()
-        # Readable for the container's user, and for it alone to read.
+        # The container's user reads what is written here.
+        self.addCleanup(os.umask, os.umask(0o022))
         os.chmod(self.folder, 0o755)
         self.roster = pathlib.Path(self.folder) / "roster"
         self.tls = pathlib.Path(self.folder) / "tls"

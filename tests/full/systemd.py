@@ -2,7 +2,7 @@
 hardening leaves the daemon all that it needs, and the key reaches nobody else."""
 
 import json
-import os
+import pathlib
 import re
 import subprocess
 
@@ -77,18 +77,13 @@ class Machine(Container):
 
 class Systemd(support.Case):
     def machine(self):
-        given = self.write("given", "").with_name("files")
-        given.mkdir()
-        os.chmod(self.folder, 0o755)
-        machine = Machine(given)
+        machine = Machine(pathlib.Path(self.folder))
         self.addCleanup(machine.end)
         machine.start()
-        install, _, _, *_ = blocks("sh")
-        build, rest = install.split("\n", 1)
+        build, rest = blocks("sh")[0].split("\n", 1)
         self.assertEqual(build, "cargo build --release --locked --no-default-features")
         machine.run(rest)
-        sandbox = "systemd-run --unit=sandbox omni-user-sync sandbox --admin --listen 127.0.0.1:8787"
-        machine.run(sandbox)
+        machine.run("systemd-run --unit=sandbox omni-user-sync sandbox --listen 127.0.0.1:8787")
         return machine
 
     def settings(self):
@@ -155,7 +150,7 @@ class Systemd(support.Case):
         for number, name in enumerate(("acme", "blue")):
             self.key(machine, f"{name}.api-key")
             text = self.settings().replace("omni-user-sync/users.csv", f"omni-user-sync/{name}/users.csv")
-            text += blocks("toml")[1].replace("8081", str(8081 + number))
+            text += blocks("toml")[1].replace("8081", str(8081 + number)).replace("acme", name)
             machine.put(f"/etc/omni-user-sync/{name}.toml", text)
             last = blocks("sh")[-1].replace("acme", name)
             machine.run(last.splitlines()[0])
@@ -165,6 +160,8 @@ class Systemd(support.Case):
         for name in ("acme", "blue"):
             config = f"/etc/omni-user-sync/{name}.toml"
             machine.until(f"{name} is ready", lambda: machine.ready(config))
+            history = f"runuser -u omni-user-sync -- omni-user-sync --config {config} history --json"
+            self.assertTrue(json.loads(machine.run(history)))
             machine.run(f"test -f /var/lib/omni-user-sync/{name}/journal.db")
         self.assertEqual(self.users(machine), {"acme@example.com", "blue@example.com"})
 
