@@ -7,7 +7,7 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12
 # The dependencies are a layer of their own: it stays while Cargo.toml and Cargo.lock do.
 FROM ${RUST_IMAGE} AS dependencies
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches benches
 RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs \
     && cargo build --release --locked --no-default-features \
@@ -34,11 +34,14 @@ CMD ["sandbox", "--listen", "0.0.0.0:8787", "--users", "200"]
 
 FROM dependencies AS build
 COPY src src
-RUN cargo build --release --locked --no-default-features && mkdir /state
+# The commit that it is built of, for `--version` and the metrics.
+ARG REVISION=""
+RUN OMNI_USER_SYNC_COMMIT=${REVISION} cargo build --release --locked --no-default-features \
+    && mkdir /state
 
 FROM ${RUNTIME_IMAGE} AS daemon
 ARG VERSION=0.1.0
-ARG REVISION=unknown
+ARG REVISION=""
 LABEL org.opencontainers.image.title="omni-user-sync" \
       org.opencontainers.image.description="Keeps the users of an Omni organisation and their attributes as a CSV says" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \

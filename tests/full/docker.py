@@ -205,8 +205,10 @@ class Docker(support.Case):
         self.assertEqual(config["User"], f"{USER}:{USER}")
         self.assertEqual(config["Entrypoint"], ["/usr/local/bin/omni-user-sync"])
         labels = config["Labels"]
-        version = docker("run", "--rm", IMAGE, "--version").split()[1]
+        # Such as: omni-user-sync 0.1.0 (0123456789ab)
+        _, version, commit = docker("run", "--rm", IMAGE, "--version").split()
         self.assertEqual(labels["org.opencontainers.image.version"], version)
+        self.assertEqual(f"({labels['org.opencontainers.image.revision']})", commit)
         self.assertIn("org.opencontainers.image.licenses", labels)
         self.assertLess(image["Size"], MOST_BYTES)
         demo = subprocess.run(
