@@ -100,8 +100,8 @@ class Prometheus(support.Case):
         env = support.settings(sandbox, self.folder, serve__listen=address)
         daemon = self.start(support.Process([support.PROGRAM, "run"], self.folder, env, "the daemon"))
         metrics = lambda: support.fetch(f"http://{address}/metrics")[1]
-        ran = lambda: "omni_user_sync_runs_total{" in metrics()
-        daemon.until("a run has ended", ran)
+        ended = lambda: support.sample(metrics(), PREFIX + "last_success_timestamp_seconds") > 0
+        daemon.until("a run has ended", ended)
         known = set(re.findall(r"^# TYPE (\S+)", metrics(), re.MULTILINE))
         asked = METRIC.findall(json.dumps(dashboard()))
         for rule in rules():

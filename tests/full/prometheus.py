@@ -120,6 +120,7 @@ class Alerts(support.Case):
         self.omni.admin("POST", "faults", refuse)
         self.write("users.csv", HEAD + rows("ann@example.com", "cid@example.com"))
         self.prometheus.until_firing("OmniUserSyncChangesFail")
+        self.prometheus.until_firing("OmniUserSyncQuarantine")
         self.prometheus.until_resolved("OmniUserSyncRosterProblems")
         self.daemon.signal(signal.SIGTERM)
         self.assertEqual(self.daemon.wait(), 0, self.daemon.told())
