@@ -15,7 +15,7 @@ RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs \
     && rm -r src
 
 FROM dependencies AS build-sandbox
-COPY src src
+COPY . .
 # A stand-in need not be fast: without the optimiser it is built in a fraction of the time.
 RUN cargo build --release --locked \
         --config profile.release.package.omni-user-sync.opt-level=0 \
@@ -33,7 +33,7 @@ ENTRYPOINT ["/usr/local/bin/omni-user-sync"]
 CMD ["sandbox", "--listen", "0.0.0.0:8787", "--users", "200"]
 
 FROM dependencies AS build
-COPY src src
+COPY . .
 # The commit that it is built of, for `--version` and the metrics.
 ARG REVISION=""
 RUN OMNI_USER_SYNC_COMMIT=${REVISION} cargo build --release --locked --no-default-features \
