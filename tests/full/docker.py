@@ -319,8 +319,12 @@ class Compose(support.Case):
             done = asked('sum(omni_user_sync_changes_total{outcome="done"})')
             self.assertEqual(done, asked("omni_user_sync_roster_rows"))
             self.assertEqual(done, ["5"])
-            ready = f"http://127.0.0.1:{self.env['OMNI_USER_SYNC_PORT']}/readyz"
-            self.assertEqual(support.fetch(ready)[0], 200)
+            daemon = f"http://127.0.0.1:{self.env['OMNI_USER_SYNC_PORT']}"
+            self.assertEqual(support.fetch(f"{daemon}/readyz")[0], 200)
+            self.assertEqual(support.fetch(f"{daemon}/api/v1/status")[0], 401)
+            token = (support.ROOT / "deploy/compose/admin-token").read_text().strip()
+            status = tool("curl", "-sSf", "-H", f"Authorization: Bearer {token}", f"{daemon}/api/v1/status")
+            self.assertIs(json.loads(status)["ready"], True)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.compose('logs', '--no-color')}") from None
 
