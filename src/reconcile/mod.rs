@@ -14,6 +14,7 @@
 
 mod answers;
 mod apply;
+mod change;
 mod close;
 mod guard;
 mod ledger;
