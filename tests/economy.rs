@@ -3,9 +3,10 @@
 
 mod support;
 
+use chrono::Utc;
 use omni_user_sync::daemon::{Cycle, Inputs, Status};
 use omni_user_sync::desired::Fingerprint;
-use omni_user_sync::journal::RunState;
+use omni_user_sync::journal::{RunRef, RunState};
 use omni_user_sync::reconcile::{Outcome, Reconciler, RunOutcome, Stop, Trigger};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PatchAnswer, What, When};
 use omni_user_sync::trigger::Wake;
@@ -449,4 +450,40 @@ async fn a_roster_that_is_replaced_all_the_time_converges() {
         .iter()
         .filter(|one| one.query.contains("startIndex"));
     assert_eq!(listings.count(), 1, "what was seen is kept");
+}
+
+#[tokio::test]
+async fn an_approval_is_of_an_id_and_of_nobody_who_comes_after_them() {
+    let world = World::new().await.set("policy.max_removals", "0%");
+    world.user("ann@x.co", "Ann", json!({}));
+    world.roster("op,email,display_name\ndelete,ann@x.co,\n");
+    let reconciler = world.reconciler();
+    assert_eq!(on_schedule(&reconciler).await.as_str(), "held");
+    let journal = reconciler.journal();
+    let approved = journal.approve(RunRef::Latest, "somebody", Utc::now(), false);
+    approved.await.expect("it is held");
+    world.org().remove_user("ann@x.co");
+    world.user("ann@x.co", "Another Ann", json!({}));
+    let stop = Stop::default();
+    let outcome = reconciler.run(Trigger::Approval, None, &stop).await;
+    assert_eq!(told(&outcome), ["delete ann@x.co failed"]);
+    assert!(world.org().user("ann@x.co").is_some());
+    assert_eq!(on_schedule(&reconciler).await.as_str(), "held", "by itself");
+}
+
+#[tokio::test]
+async fn what_is_kept_says_nothing_of_whether_omni_kept_it() {
+    let options = Options {
+        patch_answer: PatchAnswer::Empty,
+        ..Options::default()
+    };
+    let world = World::with(options).await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.roster("email,display_name\nann@x.co,Ann Lee\n");
+    world.org().fault(on("PATCH", What::IgnoreWrite, 9));
+    let reconciler = world.reconciler();
+    assert_converged(&on_schedule(&reconciler).await);
+    assert_converged(&on_file(&reconciler).await);
+    let again = on_schedule(&reconciler).await;
+    assert_eq!(told(&again), ["update ann@x.co not_kept"]);
 }

@@ -19,8 +19,8 @@ pub struct RosterNote<'a> {
     pub desired: &'a Desired,
     /// Who is in Omni.
     pub observed: &'a Observed,
-    /// Whether the roster is accepted: whom it does not name is missing, and the next one is compared
-    /// with it. One that lost most of its rows is not, until a person says so.
+    /// Whether the roster is accepted: the next one is compared with it. One that lost most of its rows is
+    /// not, until a person says so; whom it does not name is missing from now on all the same.
     pub is_accepted: bool,
 }
 

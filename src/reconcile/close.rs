@@ -91,6 +91,8 @@ impl Reconciler {
             } = &***prepared;
             desired.is_source
                 && desired.rejected.is_empty()
+                // What is kept takes Omni at its word: whether it did as it said is not seen.
+                && !known.is_kept()
                 && known.observed.doubt().is_none()
                 && withheld.is_empty()
         };

@@ -28,6 +28,11 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// Whether a person approved just this.
+    pub(super) fn is_approved(&self, change: &Change) -> bool {
+        is_approved(change, self.memory)
+    }
+
     /// A change is about to be sent; it is on the disk once this returns.
     pub(super) async fn intend(&self, change: &Change) -> Result<ChangeId, JournalError> {
         let intent = ChangeIntent {
@@ -36,7 +41,7 @@ impl<'a> Ledger<'a> {
             user_id: change.user_id().cloned(),
             kind: change.kind(),
             fields: fields_of(change),
-            approved: is_approved(change, self.memory),
+            approved: self.is_approved(change),
         };
         self.journal.intend(self.run, &intent).await
     }

@@ -106,7 +106,11 @@ impl Known {
             }
         };
         if known.observed.doubt().is_some() {
-            known.ask(question).await?;
+            match known.ask(question).await {
+                // Then it stays in doubt.
+                Err(OmniError::Unclear) => {}
+                asked => asked?,
+            }
         }
         let absent = question.named(|email, _| known.observed.get(email).is_none());
         known.absent = absent.into_iter().cloned().collect();
@@ -159,7 +163,12 @@ impl Known {
     pub(super) fn take_in(&mut self, email: Email, id: Option<UserId>, effect: Effect) {
         self.absent.remove(&email);
         match effect {
-            Effect::Is(user) => self.observed.put(*user),
+            Effect::Is(user) => {
+                if user.email != email {
+                    self.observed.remove(&email);
+                }
+                self.observed.put(*user);
+            }
             Effect::Gone => {
                 self.observed.remove(&email);
                 self.absent.insert(email);
@@ -245,6 +254,7 @@ async fn now(
 ) -> Result<Option<Sighting>, OmniError> {
     if let Some(id) = id
         && let Some(user) = reader.get(id).await?
+        && user.email == *email
     {
         return Ok(Some(Sighting::One(Arc::new(user))));
     }

@@ -321,9 +321,8 @@ impl Reconciler {
             false => Scope::Named,
         };
         let kept = self.kept(run.outcome.trigger);
-        let was_kept = kept.is_some();
         let mut seen = self.look(target, scope(), kept, &stop.now).await?;
-        if stop.for_next.is_cancelled() && !was_kept {
+        if stop.for_next.is_cancelled() {
             tracing::info!("the roster changed while Omni was read: it is read again");
             let target = Target {
                 known: None,

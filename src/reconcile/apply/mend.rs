@@ -9,6 +9,7 @@ use crate::reconcile::Outcome;
 use crate::reconcile::observe::Effect;
 use crate::reconcile::plan::{Action, FieldChange, differences};
 use crate::user::{Email, ObservedUser, UserSpec};
+use std::sync::Arc;
 
 impl Worker<'_> {
     /// Does what is needed after a change that ended so, if anything is.
@@ -19,15 +20,25 @@ impl Worker<'_> {
             }
             (Some(Instead::Create), Some(spec)) if spec.display_name.is_some() => {
                 let create = change.with(Action::Create(spec.clone()));
-                self.recorded(&create).await.of(&create)
+                let mut ending = self.recorded(&create).await;
+                ending.effect.get_or_insert(Effect::Gone);
+                ending.of(&create)
+            }
+            // An approval is of a user's id, and of nobody who comes after them.
+            (Some(Instead::Remove(user)), _) if self.work.ledger.is_approved(change) => {
+                let another = "has another id by now; the next run rules on it";
+                let ending = Ending::new(Outcome::Failed, another);
+                ending.with(Effect::Is(user)).of(change)
             }
             (Some(Instead::Remove(user)), _) => {
-                let user = user.into();
+                let found: Arc<ObservedUser> = user.into();
                 let remove = change.with(match change.action {
-                    Action::Deactivate(_) => Action::Deactivate(user),
-                    _ => Action::Delete(user),
+                    Action::Deactivate(_) => Action::Deactivate(found.clone()),
+                    _ => Action::Delete(found.clone()),
                 });
-                self.recorded(&remove).await.of(&remove)
+                let mut ending = self.recorded(&remove).await;
+                ending.effect.get_or_insert_with(|| is(&found));
+                ending.of(&remove)
             }
             _ => ending.of(change),
         }
@@ -56,9 +67,11 @@ impl Worker<'_> {
         let is_empty = sets.is_empty();
         let update = change.with(Action::Update(user.clone().into(), sets));
         let mut ending = match is_empty {
-            true => Ending::done(Effect::Is(user.clone().into())),
+            true => Ending::done(is(user)),
             false => self.recorded(&update).await,
         };
+        // Refused or not sent: they are as they were seen.
+        ending.effect.get_or_insert_with(|| is(user));
         let left = match (clears.is_empty(), user.active) {
             (false, _) => {
                 Some("some of their values are to be cleared, which is left to the next run")
@@ -131,9 +144,11 @@ impl Worker<'_> {
             Found::Nobody if !self.may_be_overlooked() => return Ok(None),
             Found::Nobody => {}
         }
-        match self.everybody().await?.get(email) {
+        let everybody = self.everybody().await?;
+        match everybody.get(email) {
             Some(Sighting::One(user)) => Ok(Some(user.as_ref().clone().into())),
             Some(Sighting::Several(count)) => Err(OmniError::Ambiguous { count: *count }),
+            None if everybody.doubt().is_some() => Err(OmniError::Unclear),
             None => Ok(None),
         }
     }
@@ -152,7 +167,7 @@ impl Worker<'_> {
             &ending.effect,
             &change.action,
             self.spec_of(change),
-            self.is_kept(),
+            self.may_be_stale(),
         ) else {
             return ending;
         };
@@ -163,4 +178,8 @@ impl Worker<'_> {
         let instead = Some(Instead::Update(now.clone(), why));
         Ending { instead, ..ending }
     }
+}
+
+fn is(user: &ObservedUser) -> Effect {
+    Effect::Is(user.clone().into())
 }

@@ -8,10 +8,14 @@ use crate::reconcile::plan::{Action, edit_of};
 use crate::reconcile::{Kind, Outcome, RunError};
 use crate::user::{ObservedUser, Schema, UserSpec};
 use std::sync::OnceLock;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// How often a write is sent at most, where each answer is lost.
 const ATTEMPTS: u32 = 6;
+
+/// For how long what was observed is taken for what is.
+const JUST_NOW: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker<'a> {
     pub(super) work: &'a Work<'a>,
@@ -56,14 +60,15 @@ impl<'a> Worker<'a> {
         self.work.writer.reader()
     }
 
-    /// Whether what was planned from was left by an earlier run.
-    pub(super) fn is_kept(&self) -> bool {
-        self.work.prepared.known.is_kept()
+    /// Whether Omni may have changed since what was planned from was seen.
+    pub(super) fn may_be_stale(&self) -> bool {
+        let known = &self.work.prepared.known;
+        known.is_kept() || known.age() > JUST_NOW
     }
 
     /// Whether somebody may be there who was not seen.
     pub(super) fn may_be_overlooked(&self) -> bool {
-        self.is_kept() || !self.work.prepared.known.observed.shows_everybody()
+        self.may_be_stale() || !self.work.prepared.known.observed.shows_everybody()
     }
 
     /// Whether a user who turns out to exist may be updated.
@@ -140,6 +145,12 @@ impl<'a> Worker<'a> {
             let failure = match self.send(change).await {
                 Ok(ending) => return ending,
                 Err(OmniError::Lost(failure)) => failure,
+                // What was sent before may yet arrive.
+                Err(error) if losses > 0 && error.ends_run() => {
+                    let ending = Ending::unknown(&error);
+                    self.conclude(error);
+                    return ending;
+                }
                 Err(error) => return self.conclude(error),
             };
             losses += 1;
@@ -197,7 +208,9 @@ impl<'a> Worker<'a> {
         };
         match (sent, change.kind()) {
             (Err(OmniError::Conflict { .. }), Kind::Create) => self.who_exists(&change.email).await,
-            (Err(OmniError::NotFound { .. }), _) if self.is_kept() => self.who_is_it(change).await,
+            (Err(OmniError::NotFound { .. }), _) if self.may_be_stale() => {
+                self.who_is_it(change).await
+            }
             (Err(OmniError::NotFound { .. }), Kind::Delete | Kind::Deactivate) => {
                 Ok(Ending::gone())
             }
