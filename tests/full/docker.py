@@ -170,6 +170,7 @@ class Docker(support.Case):
         arguments += ["--volume", f"{self.tls}/ca.pem:/etc/omni-user-sync/ca.pem:ro"]
         chosen = {
             "omni__ca_file": "/etc/omni-user-sync/ca.pem",
+            "omni__requests_per_minute": "10000",
             "source__settle": "200ms",
             "source__poll_interval": "1s",
             "source__reports": "",

@@ -71,6 +71,7 @@ class Alerts(support.Case):
             "schedule__cron": "* * * * * *",
             "policy__max_removals": 5,
             "observe__max_age": "0s",
+            "omni__requests_per_minute": 100_000,
         }
         self.env = support.settings(self.omni, self.folder, **{**chosen, **more})
         self.prometheus = self.start(Prometheus(self.folder, self.address))
