@@ -10,10 +10,23 @@
     history.replaceState(null, "", address);
   }
   const sentence = () => document.querySelector("#state")?.textContent ?? "";
+  const approval = (region) => region.querySelector('form[action$="/approve"]');
+  // What a press would approve must not change under the pointer.
+  const outdate = (form) => {
+    const said = document.createElement("p");
+    said.setAttribute("role", "status");
+    said.textContent = "This page is out of date: load it anew to see what is held now.";
+    form.querySelector("button")?.replaceWith(said);
+  };
   const replace = (fresh) => {
     const before = sentence();
     for (const old of regions()) {
       const next = fresh.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
+      const [mine, theirs] = [approval(old), next && approval(next)];
+      if (mine && theirs && mine.getAttribute("action") !== theirs.getAttribute("action")) {
+        outdate(mine);
+        continue;
+      }
       // What somebody is about to press or has opened stays as it is.
       const busy = old.contains(document.activeElement) || old.querySelector("details[open]");
       if (next && !busy && next.innerHTML !== old.innerHTML) {
