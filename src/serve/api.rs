@@ -10,6 +10,8 @@ use crate::journal::render::{change_doc, counts_doc, held_doc, run_doc};
 use crate::journal::{HeldRecord, HeldUser, RunNumber};
 use crate::reconcile::render::ProblemDoc;
 use crate::user::Email;
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -221,7 +223,9 @@ pub(super) async fn reconcile(
     (StatusCode::ACCEPTED, Json(doc)).into_response()
 }
 
+/// A word that isn't known may be a misspelt `dry`, which must not approve.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Dry {
     #[serde(default)]
     dry: bool,
@@ -231,8 +235,18 @@ pub(super) async fn approve(
     State(shared): State<Arc<Shared>>,
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
-    Query(Dry { dry }): Query<Dry>,
+    asked: Result<Query<Dry>, QueryRejection>,
+    body: Bytes,
 ) -> Response {
+    let dry = match asked {
+        Ok(Query(Dry { dry })) => dry,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, format!("{}.", error.body_text())),
+    };
+    // Whoever sends one means something by it that would not be done.
+    if !body.is_empty() {
+        let said = "An approval takes no body; `?dry=true` only says what would be approved.";
+        return refused(StatusCode::BAD_REQUEST, said);
+    }
     let Some(run) = named(&name) else {
         let said = "A run to approve is named by its number.";
         return refused(StatusCode::BAD_REQUEST, said);

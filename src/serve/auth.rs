@@ -77,10 +77,10 @@ impl Shared {
             Token::Is(right) => right,
         };
         let given = self.sessions.hash(given);
-        match self.attempts.compare(visit.peer, given, right) {
+        match self.attempts.compare(visit.guesser(), given, right) {
             Ok(true) => Ok(()),
             Ok(false) => {
-                warn!(peer = %visit.peer, "a wrong admin token was given");
+                warn!(peer = %visit.guesser(), "a wrong admin token was given");
                 Err(Denied::Wrong)
             }
             Err(wait) => Err(Denied::TooOften(wait)),

@@ -26,6 +26,15 @@ pub(super) struct Visit {
 }
 
 impl Visit {
+    /// By whom guesses are counted. Behind a proxy on this machine all come from loopback, and one that
+    /// guesses must not lock out the others.
+    pub(super) fn guesser(&self) -> IpAddr {
+        match self.forwarded_for {
+            Some(client) if self.peer.to_canonical().is_loopback() => client,
+            _ => self.peer,
+        }
+    }
+
     /// Who it is, for the record.
     pub(super) fn who(&self) -> String {
         match self.forwarded_for {

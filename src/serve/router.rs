@@ -1,10 +1,12 @@
 //! Which path leads where, and through whose hands.
 
 use super::refusal::{Form, Refusal};
+use super::server::{Answering, HEAD_TIME};
 use super::site::{Shared, Site};
 use super::{api, assets, auth, pages};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -53,7 +55,7 @@ pub(super) fn router(site: Site, address: SocketAddr) -> Router {
         .with_state(shared);
     guarded
         .merge(probes.router())
-        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .layer(from_fn(whole))
         .layer(from_fn(in_time))
         .layer(from_fn(with_headers))
 }
@@ -106,6 +108,30 @@ async fn in_time(request: Request, next: Next) -> Response {
             Refusal::new(form, StatusCode::SERVICE_UNAVAILABLE, said).answer()
         }
     }
+}
+
+/// Waits for the whole request before it counts as being answered: who sends slowly makes way for others.
+async fn whole(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let refused =
+        |status, said: &str| Refusal::new(Form::of(head.uri.path()), status, said).answer();
+    let body = match tokio::time::timeout(HEAD_TIME, to_bytes(body, MOST_BODY_BYTES)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) if is_broken(&error) => {
+            return refused(StatusCode::BAD_REQUEST, "The body can't be read.");
+        }
+        Ok(Err(_)) => return refused(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "The body took too long."),
+    };
+    let answering = head.extensions.get::<Answering>().cloned();
+    let _counted = answering.as_ref().map(Answering::begin);
+    next.run(Request::from_parts(head, Body::from(body))).await
+}
+
+/// Whether the connection is at fault, not the body's length.
+fn is_broken(error: &axum::Error) -> bool {
+    let mut chain = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+    chain.any(|error| error.is::<hyper::Error>())
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {

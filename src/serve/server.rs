@@ -25,8 +25,8 @@ use tracing::{debug, warn};
 /// Connections at once. When there are more, whoever has waited longest without a whole request goes.
 const MOST_CONNECTIONS: usize = 128;
 
-/// How long a request's head may take, and how long a connection may be idle.
-const HEAD_TIME: Duration = Duration::from_secs(5);
+/// How long a request's head may take, and then its body, and how long a connection may be idle.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(5);
 
 /// The largest head of a request.
 const MOST_HEAD_BYTES: usize = 16 * 1024;
@@ -112,7 +112,7 @@ struct Connections {
 
 struct Open {
     task: AbortHandle,
-    /// Requests that are being answered: 0 for one that has sent no whole head.
+    /// Requests that are being answered: 0 for one that has sent no whole request.
     answering: Arc<AtomicUsize>,
 }
 
@@ -203,25 +203,30 @@ impl Client {
     }
 
     async fn answer(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let _answering = Answering::new(&self.answering);
-        request.extensions_mut().insert(ConnectInfo(self.peer));
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(self.peer));
+        extensions.insert(Answering(Arc::clone(&self.answering)));
         TowerToHyperService::new(self.router.clone())
             .call(request)
             .await
     }
 }
 
-/// Counts a request for as long as its answer is made.
-struct Answering<'a>(&'a AtomicUsize);
+/// The requests of a connection that are being answered.
+#[derive(Clone)]
+pub(super) struct Answering(Arc<AtomicUsize>);
 
-impl<'a> Answering<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+impl Answering {
+    /// Counts a request, once it is whole, for as long as its answer is made.
+    pub(super) fn begin(&self) -> impl Drop + use<> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(&self.0))
     }
 }
 
-impl Drop for Answering<'_> {
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -18,7 +18,7 @@ const MOST_SESSIONS: usize = 64;
 const MOST_GUESSES: usize = 5;
 const GUESS_TIME: Duration = Duration::from_secs(60);
 
-/// Addresses that are remembered for their guesses. When there are more, all are guessers.
+/// Addresses that are remembered for their guesses; the one that began first is forgotten.
 const MOST_GUESSERS: usize = 1024;
 
 /// The open sessions, in memory: a restart ends them. What is kept of an id and of a token is a hash, by
@@ -98,9 +98,6 @@ impl Attempts {
             guesses.retain(|at| now.duration_since(*at) < GUESS_TIME);
             !guesses.is_empty()
         });
-        if all.len() >= MOST_GUESSERS && !all.contains_key(&peer) {
-            return Err(GUESS_TIME);
-        }
         if let Some(guesses) = all.get(&peer)
             && guesses.len() >= MOST_GUESSES
         {
@@ -108,9 +105,21 @@ impl Attempts {
         }
         let is_right = given == right;
         if !is_right {
+            make_room(&mut all, peer);
             all.entry(peer).or_default().push_back(now);
         }
         Ok(is_right)
+    }
+}
+
+/// Forgets who began first, so that many who guess lock out nobody else.
+fn make_room(all: &mut HashMap<IpAddr, VecDeque<Instant>>, peer: IpAddr) {
+    if all.len() < MOST_GUESSERS || all.contains_key(&peer) {
+        return;
+    }
+    let first = all.iter().min_by_key(|(_, guesses)| guesses.front());
+    if let Some(first) = first.map(|(peer, _)| *peer) {
+        all.remove(&first);
     }
 }
 
@@ -223,5 +232,6 @@ mod tests {
             let _ = attempts.compare(IpAddr::from(number.to_be_bytes()), wrong, right);
         }
         assert_eq!(lock(&attempts.0).len(), MOST_GUESSERS);
+        assert_eq!(attempts.compare(peer(1), right, right), Ok(true));
     }
 }

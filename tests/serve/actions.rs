@@ -35,6 +35,17 @@ async fn an_approval_is_written_with_who_and_wakes_the_loop() {
         (200, Some(false))
     );
     assert_eq!(served.journal.approval_mark().await.expect("is read"), 0);
+    for misspelt in ["dry_run=true", "dry=yes", "dry=true&Dry=true"] {
+        let path = format!("/api/v1/runs/2/approve?{misspelt}");
+        let refused = served.post(&path).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(refused.json()["error"].is_string(), "{refused:?}");
+    }
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let (path, headers) = ("POST /api/v1/runs/2/approve", ["Host: localhost", &bearer]);
+    let refused = served.ask(path, &headers, r#"{"dry":true}"#).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(served.journal.approval_mark().await.expect("is read"), 0);
     let approved = served.post("/api/v1/runs/2/approve").await;
     assert_eq!(approved.status, 200, "{approved:?}");
     let doc = approved.json();

@@ -6,6 +6,7 @@ use omni_user_sync::metrics::Metrics;
 use omni_user_sync::serve::{Probes, Server, Site};
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -77,6 +78,21 @@ async fn half_sent_heads_keep_nobody_out_and_do_not_hold_the_end() {
     served.stop.cancel();
     let ended = timeout(GENEROUS, served.task).await;
     ended.expect("ends in time").expect("does not panic");
+    drop(slow);
+}
+
+#[tokio::test]
+async fn half_sent_bodies_keep_nobody_out() {
+    let served = served().await;
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(served.address).await.expect("connects");
+        let head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+        stream.write_all(head).await.expect("is sent");
+        slow.push(stream);
+    }
+    let soon = timeout(Duration::from_secs(4), served.get("/healthz")).await;
+    assert_eq!(soon.expect("before the bodies' time is up").status, 200);
     drop(slow);
 }
 

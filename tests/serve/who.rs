@@ -323,6 +323,8 @@ async fn five_wrong_tokens_a_minute() {
     assert_eq!(sixth.status, 429, "even the right one");
     assert!(sixth.header("retry-after").is_some());
     assert_eq!(served.post("/api/v1/reconcile").await.status, 429);
+    let proxied = served.log_in(TOKEN, &["X-Forwarded-For: 192.0.2.7"]).await;
+    assert_eq!(proxied.status, 303, "somebody else behind a proxy");
     let acts = status(
         &served,
         "POST /api/v1/reconcile",

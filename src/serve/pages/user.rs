@@ -22,6 +22,8 @@ use std::sync::Arc;
 struct Page {
     frame: Frame,
     email: String,
+    /// The email as a shell takes it.
+    email_word: String,
     standing: Vec<Standing>,
     managed: Option<When>,
     missing: Option<When>,
@@ -73,6 +75,7 @@ pub(in crate::serve) async fn user(
     render(&Page {
         frame: Frame::new("user", &shared, &visitor, &uri),
         email: look.email.as_str().into(),
+        email_word: shell_word(look.email.as_str()),
         standing: standing::of_user(&look, now),
         managed: managed.map(|managed| When::new(managed.since, now)),
         missing: managed
@@ -94,4 +97,25 @@ pub(in crate::serve) async fn user(
             .collect(),
         problems: look.problems,
     })
+}
+
+/// One word for a shell: the command is there to be copied, and an email may hold `$(…)`.
+fn shell_word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+@-".contains(&byte);
+    match text.bytes().all(is_plain) {
+        true => text.into(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn a_shell_takes_an_email_as_one_word() {
+        assert_eq!(shell_word("a.b+c-d_e@x.co"), "a.b+c-d_e@x.co");
+        assert_eq!(shell_word("$(id)@x.co"), "'$(id)@x.co'");
+        assert_eq!(shell_word("o'hara@x.co"), r"'o'\''hara@x.co'");
+    }
 }
