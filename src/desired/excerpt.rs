@@ -160,7 +160,10 @@ impl<R: Read> Lines<R> {
             }
             let end = memchr::memchr2(b'\n', b'\r', text);
             let taken = end.map_or(text.len(), |end| end + 1);
-            if let Some(line) = line.as_deref_mut() {
+            // No row is longer, and of a line that is, its beginning tells enough.
+            if let Some(line) = line.as_deref_mut()
+                && line.len() as u64 <= MAX_RECORD
+            {
                 line.extend_from_slice(&text[..taken]);
             }
             self.after_cr = text[taken - 1] == b'\r';
