@@ -151,10 +151,7 @@ async fn start_server(
     let server = Server::bind(address, site).await?;
     info!(address = %server.address(), "serving pages, the API, metrics and probes");
     let stop = stop.clone();
-    parts.start("the server", async {
-        server.run(stop).await;
-        Ok(())
-    });
+    parts.start("the server", async { Ok(server.run_apart(stop).await?) });
     Ok(())
 }
 

@@ -394,7 +394,7 @@ mod tests {
                 of("omni_user_sync_changes_total{"),
             )
         };
-        assert_eq!(lines(), (6 * 6, 4 * 3));
+        assert_eq!(lines(), (7 * 6, 4 * 3));
         let error = RunError::Settings(SettingsError::Unreadable("gone".into()));
         let ends = [
             End::Complete,
@@ -413,7 +413,7 @@ mod tests {
             ..run(End::Complete)
         };
         count(&metrics, &converged);
-        assert_eq!(lines(), (6 * 6, 4 * 3), "no other words");
+        assert_eq!(lines(), (7 * 6, 4 * 3), "no other words");
     }
 
     #[test]
