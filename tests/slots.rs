@@ -2,6 +2,7 @@
 //! process is a throttle, or a client, of its own; a killed one says nothing of its slots. All but the
 //! last test are under paused time: no clock is waited for.
 
+#[cfg(feature = "sandbox")]
 mod support;
 
 use omni_user_sync::omni::{Slot, Throttle};

@@ -11,11 +11,11 @@
 //! - It reads: the daemon's status, and the journal by a reader of its own, so that nobody who looks
 //!   holds up a run. What it can do is two things: wake the loop, and write an approval.
 //! - The probes answer whoever connects and name nobody. All else is for those who may know: see
-//!   [`auth`] and [`guard`]. An action always takes the admin token.
+//!   `auth` and `guard`. An action always takes the admin token.
 //! - Whoever connects is bounded: how many, how long, how large a head and a body, how many look
 //!   into the journal at once. A half-sent request makes way for a whole one.
 //! - Pages work without the script, and every text in them is escaped by its template.
-//! - What a page tells, the API tells too: both are made from what [`look`] finds.
+//! - What a page tells, the API tells too: both are made from what `look` finds.
 
 mod api;
 mod assets;
