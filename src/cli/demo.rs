@@ -135,5 +135,9 @@ async fn has_converged(http: &reqwest::Client, address: &str) -> bool {
         return false;
     };
     let metrics = answer.text().await.unwrap_or_default();
-    metrics.contains(r#"omni_user_sync_runs_total{outcome="converged""#)
+    let converged = r#"omni_user_sync_runs_total{outcome="converged""#;
+    // Each is there from the start, and counts from 0.
+    metrics
+        .lines()
+        .any(|line| line.starts_with(converged) && !line.ends_with(" 0"))
 }

@@ -31,7 +31,7 @@ LONG = {"run": "## ", "sandbox": None, "demo": ""}
 SHORT = {"apply", "plan", "check", "export", "health", "explain", "history", "approve"}
 SHORT |= {"completions", "man", "help"}
 TOOLS = {"cat", "cd", "chmod", "cp", "curl", "echo", "export", "grep", "head", "kill", "ls"}
-TOOLS |= {"mkdir", "mv", "printf", "rm", "sed", "test", "umask", "unset"}
+TOOLS |= {"base64", "mkdir", "mv", "printf", "rm", "sed", "test", "umask", "unset"}
 # CI has run these when it comes here, or runs this from them.
 BY_CI = {"cargo test", "cargo build --release", "bash .ci/run", "bash .ci/full"}
 NEEDS_A_HOST = {"docker", "systemctl", "sudo"}
