@@ -6,12 +6,13 @@
 
 #![allow(clippy::print_stdout)] // its output is the table
 
+mod daemon;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use daemon::{Daemon, replace_roster};
 use omni_user_sync::sandbox::Options;
 use std::fmt::Write;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use support::World;
 
@@ -20,27 +21,6 @@ const ALLOWED: Duration = Duration::from_millis(150);
 const ROUNDS: usize = 9;
 const USERS: usize = 10_000;
 
-/// The daemon, killed at the end.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(world: &World) -> Daemon {
-    let child = Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
-        .arg("run")
-        .env_clear()
-        .envs(world.variables())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    Daemon(child.expect("the daemon starts"))
-}
-
 /// A roster that appears whole; when it did.
 fn drop_roster(world: &World, round: usize) -> Instant {
     let mut text = "email,display_name\n".to_owned();
@@ -48,9 +28,7 @@ fn drop_roster(world: &World, round: usize) -> Instant {
         writeln!(text, "user{number:04}@example.com,").expect("memory");
     }
     writeln!(text, "user{USERS:04}@example.com,Name {round}").expect("memory");
-    let beside = world.folder.path().join("users.csv.part");
-    std::fs::write(&beside, text).expect("written");
-    std::fs::rename(&beside, world.roster_path()).expect("renamed");
+    replace_roster(world, &text);
     Instant::now()
 }
 
@@ -77,7 +55,7 @@ async fn main() {
         .set("source.settle", &settle)
         .set("serve.listen", "");
     drop_roster(&world, 0);
-    let _daemon = start(&world);
+    let _daemon = Daemon::start(&world);
     writes(&world, 1).await;
     let mut over = Vec::new();
     for round in 1..=ROUNDS {

@@ -6,6 +6,9 @@ mod support;
 use omni_user_sync::journal::StateLock;
 use omni_user_sync::sandbox::Options;
 use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use support::{World, command};
 
 async fn held() -> World {
@@ -156,7 +159,54 @@ async fn history_and_explain_tell_what_was_and_what_would_be() {
         (&doc["managed"], &doc["omni"]["display_name"]),
         (&json!(true), &json!("New"))
     );
+    let odd = ["explain", "--json", "--", "-odd@x.co"];
+    let doc = json(&command(&world, &odd).await.out);
+    assert_eq!(doc["email"], "-odd@x.co", "an address, not an option");
     assert_eq!(command(&world, &["history", "9"]).await.code, 1);
+}
+
+/// Runs the program as somebody who may only read in the world's folder, whoever runs the tests.
+async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
+    let program = world.folder.path().join("program");
+    std::fs::copy(assert_cmd::cargo::cargo_bin("omni-user-sync"), &program).expect("copied");
+    for (path, mode) in [
+        (world.folder.path().to_owned(), 0o755),
+        (world.settings().state.dir, 0o555),
+        (world.settings().state.dir.join("journal.db"), 0o444),
+    ] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
+    }
+    let mut command = std::process::Command::new(program);
+    command.env_clear().envs(world.variables()).args(arguments);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let ran = tokio::task::spawn_blocking(move || command.output());
+    ran.await.expect("no panic").expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_can_only_be_read_is_read() {
+    let world = held().await;
+    command(&world, &["apply", "--yes"]).await;
+    let state = world.settings().state.dir;
+    let files = || {
+        let all = std::fs::read_dir(&state).expect("it is read");
+        let names = all.map(|file| file.expect("it is there").file_name());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = files();
+    for (reader, says) in [
+        (&["history"][..], "1 done, 2 held"),
+        (&["explain", "new@x.co"], "create     new@x.co: done"),
+        (&["plan"], "user0001@example.com"),
+    ] {
+        let ended = as_a_guest(&world, reader).await;
+        let out = String::from_utf8_lossy(&ended.stdout);
+        assert!(out.contains(says), "{reader:?}: {ended:?}");
+    }
+    assert_eq!(files(), before, "and nothing is made");
+    std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("ours");
 }
 
 #[tokio::test(flavor = "multi_thread")]

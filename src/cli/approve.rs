@@ -68,8 +68,8 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     } else {
         let until = approval.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
         out::note(&format!(
-            "{changes} of run {run} approved, each once, until {until}; a running daemon acts on it at \
-             once, else run `omni-user-sync apply`"
+            "{changes} of run {run} approved, each once, until {until}; a running daemon acts on it \
+             within 5 s, else run `omni-user-sync apply`"
         ));
     }
     Ok(Exit::Ok)

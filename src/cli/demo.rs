@@ -119,7 +119,7 @@ async fn guide(address: &str, roster: &Path) -> std::convert::Infallible {
             out::result(&format!(
                 "\nOmni is as the roster says. Now\n  \
                    edit    {}\n          (save it, and see the daemon send just what changed)\n  \
-                   look at {address}/metrics and {address}/readyz\n  \
+                   look at {address}/ (the status page), {address}/metrics and {address}/readyz\n  \
                    press   Ctrl-C to end; nothing stays behind\n\n",
                 roster.display()
             ));

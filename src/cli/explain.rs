@@ -8,7 +8,7 @@ use crate::omni::Sighting;
 use crate::reconcile::render;
 use crate::reconcile::{Change, Prepared, Reconciler};
 use crate::settings::Settings;
-use crate::user::{Email, ObservedUser};
+use crate::user::{Email, ObservedUser, Visible};
 use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;
@@ -20,7 +20,7 @@ const LAST: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The user's address
+    /// The user's address; one that begins with `-` goes after `--`
     email: String,
     /// Prints it as JSON
     #[arg(long)]
@@ -125,7 +125,8 @@ impl<'a> Findings<'a> {
                 writeln!(
                     text,
                     "omni: '{}', {active}, id {}",
-                    user.display_name, user.id
+                    Visible(&user.display_name),
+                    user.id
                 )?;
                 for (name, value) in &user.attributes {
                     writeln!(text, "    {name}: {value}")?;
@@ -234,7 +235,7 @@ fn user_doc(user: &ObservedUser) -> serde_json::Value {
     let values = user
         .attributes
         .iter()
-        .map(|(name, value)| (name.to_string(), json!(value)));
+        .map(|(name, value)| (name.as_str().to_owned(), json!(value)));
     json!({
         "id": user.id.as_str(),
         "email": user.email.as_str(),

@@ -5,7 +5,7 @@ use super::{Exit, out, undo};
 use crate::journal::render::{change_doc, field_name, held_doc, run_doc};
 use crate::journal::{ChangeRecord, FieldRecord, HeldRecord, Journal, RunRecord, RunState};
 use crate::settings::Settings;
-use crate::user::Value;
+use crate::user::{Value, Visible};
 use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;
@@ -153,7 +153,7 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
         };
         text.push_str(&format!(
             "      {}: {} => {}\n",
-            field_name(field),
+            Visible(field_name(field)),
             shown(from),
             shown(to)
         ));

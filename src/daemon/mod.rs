@@ -31,8 +31,10 @@ use crate::journal::{Access, Journal, StateLock};
 use crate::metrics::Metrics;
 use crate::notify::{Notices, Notifier};
 use crate::reconcile::{Reconciler, Trigger};
-use crate::serve::{Probes, Server, Site};
-use crate::settings::{ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch};
+use crate::serve::{Probes, Server, Site, token_warnings};
+use crate::settings::{
+    DOUBLED_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
+};
 use crate::shutdown::Signals;
 use crate::trigger::watch::{Condition, SourceLook, Watcher};
 use crate::trigger::{Wake, schedule};
@@ -78,6 +80,9 @@ async fn start(
 ) -> anyhow::Result<Parts> {
     settings.source.path()?;
     warn_if_idle(&settings);
+    if settings.omni.keys.is_doubled() {
+        warn!("{DOUBLED_KEY}");
+    }
     let metrics = Metrics::new();
     let status = Status::new(settings.schedule.times.clone());
     let base_url = settings.omni.base_url()?.to_string();
@@ -176,11 +181,8 @@ fn start_notifier(
 
 /// A token that can't be used is told at the start, and not first to whoever is to approve something.
 fn warn_of_token(token: Option<&SecretFile>) {
-    let Some(token) = token else { return };
-    if let Err(error) = token.read() {
-        warn!(%error, "nobody can act over HTTP");
-    } else if token.is_open_to_all() {
-        warn!("every user of this machine may read the file of serve.admin_token_file");
+    for warning in token.map(token_warnings).unwrap_or_default() {
+        warn!("{warning}");
     }
 }
 

@@ -2,9 +2,12 @@
 
 use super::{Journal, JournalError, StateLock, runs, schema};
 use crate::file_system;
+use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::access;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,13 +46,12 @@ impl Journal {
             Access::Approve(dir) => {
                 let path = path_in(dir)?;
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-                let connection = open_beside(&path, base_url, flags)?;
+                let connection = open_beside(&path, base_url, |path| connect(path, flags))?;
                 Self::start(path, connection, ())
             }
             Access::Read(dir) => {
                 let path = path_in(dir)?;
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-                let connection = open_beside(&path, base_url, flags)?;
+                let connection = open_beside(&path, base_url, connect_to_read)?;
                 Self::start(path, connection, ())
             }
         }
@@ -81,11 +83,15 @@ fn prepare_to_write(connection: &mut Connection) -> rusqlite::Result<()> {
     runs::interrupt(connection)
 }
 
-fn open_beside(path: &Path, base_url: &str, flags: OpenFlags) -> Result<Connection, JournalError> {
+fn open_beside(
+    path: &Path,
+    base_url: &str,
+    connect: impl FnOnce(&Path) -> Result<Connection, JournalError>,
+) -> Result<Connection, JournalError> {
     if !is_there(path)? {
         return empty(base_url).map_err(|error| JournalError::new(path, error));
     }
-    let connection = connect(path, flags)?;
+    let connection = connect(path)?;
     let version = check_bond(path, &connection, base_url)?;
     let known = schema::newest(schema::STEPS);
     if version < known {
@@ -167,9 +173,45 @@ fn put(new: &Path, path: &Path) -> io::Result<()> {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, JournalError> {
+    connect_as(path, path, flags)
+}
+
+/// Who reads a journal makes files beside it, unless the daemon has made them. In a folder that can't be
+/// written to, such as a volume that is mounted to read, a journal that nobody has open is copied into memory
+/// at once: what a daemon that starts meanwhile writes is not seen then, and harms nothing.
+fn connect_to_read(path: &Path) -> Result<Connection, JournalError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let is_open = with_ending(path, "-wal").try_exists();
+    if access(folder, rustix::fs::Access::WRITE_OK).is_ok() || is_open.unwrap_or(true) {
+        return connect(path, flags);
+    }
+    let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+    let file = connect_as(path, Path::new(&as_it_lies(path)), flags)?;
+    let copied = || {
+        let mut copy = Connection::open_in_memory()?;
+        Backup::new(&file, &mut copy)?.step(-1)?;
+        Ok(copy)
+    };
+    copied().map_err(|error| JournalError::new(path, error))
+}
+
+/// The address by which SQLite reads a file that nobody changes.
+fn as_it_lies(path: &Path) -> String {
+    let mut address = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            byte if byte.is_ascii_alphanumeric() => address.push(char::from(*byte)),
+            byte => address.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    address + "?immutable=1"
+}
+
+fn connect_as(path: &Path, name: &Path, flags: OpenFlags) -> Result<Connection, JournalError> {
     let connect = || {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(name, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(64);
         for (name, value) in [

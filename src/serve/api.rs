@@ -11,7 +11,6 @@ use crate::journal::{HeldRecord, HeldUser, RunNumber};
 use crate::reconcile::render::ProblemDoc;
 use crate::user::Email;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -208,6 +207,7 @@ fn user_doc(look: &UserLook) -> Value {
             "why": held.why,
             "kind": kind.as_str(),
         })),
+        "problems_complete": look.doubt.is_none(),
         "problems": look.problems.iter().map(ProblemDoc::from).collect::<Vec<_>>(),
         "changes": look.changes.iter().map(change_doc).collect::<Vec<_>>(),
     })
@@ -235,13 +235,9 @@ pub(super) async fn approve(
     State(shared): State<Arc<Shared>>,
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
-    asked: Result<Query<Dry>, QueryRejection>,
+    Query(Dry { dry }): Query<Dry>,
     body: Bytes,
 ) -> Response {
-    let dry = match asked {
-        Ok(Query(Dry { dry })) => dry,
-        Err(error) => return refused(StatusCode::BAD_REQUEST, format!("{}.", error.body_text())),
-    };
     // Whoever sends one means something by it that would not be done.
     if !body.is_empty() {
         let said = "An approval takes no body; `?dry=true` only says what would be approved.";

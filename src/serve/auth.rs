@@ -8,26 +8,23 @@
 //!
 //! *From this machine itself* means: the server listens on loopback, and the request has come by a loopback
 //! name and through nobody else. The token comes with a request (`Authorization: Bearer`), or once
-//! with the log-in form, which opens a session. It is read anew each time, so that it can be
-//! exchanged; that ends the sessions that it opened.
+//! with the log-in form, which opens a session. It is read anew, once a second at most, so that it can
+//! be exchanged; that ends the sessions that it opened.
 
 use super::guard::{self, Visit};
 use super::refusal::{Form, Refusal};
 use super::site::Shared;
+use super::token::Token;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
-
-/// The cookie that holds a session's id.
-pub(super) const COOKIE_NAME: &str = "omni_user_sync_session";
 
 /// What to say where there is no token.
 const SET_A_TOKEN: &str = "Actions take a token, and none is set: write a long random line into a \
@@ -45,32 +42,16 @@ pub(super) struct Visitor {
     pub(super) may_read: bool,
 }
 
-/// The token as it is now.
-pub(super) enum Token {
-    NotSet,
-    Unreadable,
-    Is(blake3::Hash),
-}
-
 impl Shared {
-    /// Reads the token, off the async threads: a file system can hang.
     pub(super) async fn token(&self) -> Token {
-        let Some(file) = self.site.admin_token.clone() else {
-            return Token::NotSet;
-        };
-        match tokio::task::spawn_blocking(move || file.read()).await {
-            Ok(Ok(token)) => Token::Is(self.sessions.hash(token.expose_secret())),
-            Ok(Err(error)) => {
-                warn!(%error, "the admin token can't be read: nobody is let in by it");
-                Token::Unreadable
-            }
-            // Only the end of the program cancels it.
-            Err(_) => Token::Unreadable,
-        }
+        self.admin_token.now(&self.sessions).await
     }
 
-    /// Compares a token that somebody gives with the right one.
+    /// Compares a token that somebody gives with the right one. Who has guessed too often causes no
+    /// read of the file.
     pub(super) async fn check(&self, visit: &Visit, given: &str) -> Result<(), Denied> {
+        let may = self.attempts.may_guess(visit.guesser());
+        may.map_err(Denied::TooOften)?;
         let right = match self.token().await {
             Token::NotSet => return Err(Denied::NotSet),
             Token::Unreadable => return Err(Denied::Unreadable),
@@ -88,13 +69,25 @@ impl Shared {
     }
 
     async fn has_session(&self, headers: &HeaderMap) -> bool {
-        let Some(id) = session_id(headers) else {
+        let Some(id) = self.session_id(headers) else {
             return false;
         };
         match self.token().await {
             Token::Is(token) => self.sessions.is_open(id, token),
             Token::NotSet | Token::Unreadable => false,
         }
+    }
+
+    /// The session's id that a browser sends.
+    pub(super) fn session_id<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let cookies = headers.get_all(COOKIE).iter();
+        let pairs = cookies
+            .filter_map(|cookies| cookies.to_str().ok())
+            .flat_map(|cookies| cookies.split(';'));
+        let mut named = pairs.filter_map(|pair| pair.trim().split_once('='));
+        named
+            .find(|(name, _)| *name == self.cookie_name)
+            .map(|(_, id)| id)
     }
 }
 
@@ -221,16 +214,4 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// The session's id that a browser sends.
-pub(super) fn session_id(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(COOKIE).iter();
-    let pairs = cookies
-        .filter_map(|cookies| cookies.to_str().ok())
-        .flat_map(|cookies| cookies.split(';'));
-    let mut named = pairs.filter_map(|pair| pair.trim().split_once('='));
-    named
-        .find(|(name, _)| *name == COOKIE_NAME)
-        .map(|(_, id)| id)
 }

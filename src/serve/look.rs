@@ -7,7 +7,7 @@ use crate::journal::{
     APPROVAL_VALID, ChangeFilter, ChangePage, ChangeRecord, HeldIn, HeldRecord, Journal,
     JournalError, Kind, Quarantined, RunNumber, RunRecord, RunRef, UserState,
 };
-use crate::status::{Facts, Findings};
+use crate::status::{Doubt, Facts, Findings};
 use crate::user::Email;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -87,6 +87,8 @@ pub(super) struct UserLook {
     pub(super) email: Email,
     pub(super) state: UserState,
     pub(super) problems: Vec<Problem>,
+    /// Why these may not be all.
+    pub(super) doubt: Option<Doubt>,
     held: HeldIn,
     pub(super) changes: Vec<ChangeRecord>,
 }
@@ -163,11 +165,7 @@ impl Shared {
     /// One user, as far as the journal and the last run know them.
     pub(super) async fn user(&self, email: Email) -> Result<UserLook, String> {
         let findings = self.site.probes.status.findings();
-        let roster = findings.roster.iter();
-        let about = roster
-            .flat_map(|roster| &roster.problems)
-            .filter(|problem| problem.email.as_ref() == Some(&email));
-        let problems = about.cloned().collect();
+        let problems = findings.problems_of(&email).cloned().collect();
         self.look(async |journal| {
             let none = HeldIn {
                 run: RunNumber(0),
@@ -178,6 +176,7 @@ impl Shared {
                 held: journal.last_held().await?.unwrap_or(none),
                 changes: journal.changes_of(&email, LAST).await?,
                 problems,
+                doubt: findings.doubt(),
                 email,
             })
         })

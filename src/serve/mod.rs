@@ -32,7 +32,9 @@ mod server;
 mod session;
 mod site;
 mod standing;
+mod token;
 
 pub use probes::Probes;
 pub use server::{ServeError, Server};
 pub use site::Site;
+pub use token::token_warnings;

@@ -7,7 +7,7 @@ use super::{api, assets, auth, pages};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, HeaderName};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
@@ -51,6 +51,7 @@ pub(super) fn router(site: Site, address: SocketAddr) -> Router {
         .merge(open())
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_so)
+        .layer(from_fn(in_form))
         .layer(identify)
         .with_state(shared);
     guarded
@@ -108,6 +109,26 @@ async fn in_time(request: Request, next: Next) -> Response {
             Refusal::new(form, StatusCode::SERVICE_UNAVAILABLE, said).answer()
         }
     }
+}
+
+/// What the framework refuses in a plain text (a query or a path that can't be read) is told in the form
+/// of all other refusals.
+async fn in_form(request: Request, next: Next) -> Response {
+    let form = Form::of(request.uri().path());
+    let answer = next.run(request).await;
+    let kind = answer.headers().get(CONTENT_TYPE);
+    let is_plain = kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let status = answer.status();
+    if !is_plain || !(status.is_client_error() || status.is_server_error()) {
+        return answer;
+    }
+    let said = to_bytes(answer.into_body(), MOST_BODY_BYTES).await;
+    let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
+    let said = match said.trim().trim_end_matches('.') {
+        "" => status.canonical_reason().unwrap_or("This can't be done"),
+        said => said,
+    };
+    Refusal::new(form, status, format!("{said}.")).answer()
 }
 
 /// Waits for the whole request before it counts as being answered: who sends slowly makes way for others.

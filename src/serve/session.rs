@@ -84,6 +84,11 @@ impl Sessions {
 pub(super) struct Attempts(Mutex<HashMap<IpAddr, VecDeque<Instant>>>);
 
 impl Attempts {
+    /// Whether an address may give a token now; if not, how long it has to wait.
+    pub(super) fn may_guess(&self, peer: IpAddr) -> Result<(), Duration> {
+        let_guess(&mut lock(&self.0), network(peer), Instant::now())
+    }
+
     /// Says whether a token is right, unless this address has guessed too often: then it says how long
     /// to wait. Both under one lock, so that guesses at the same time all count.
     pub(super) fn compare(
@@ -94,21 +99,31 @@ impl Attempts {
     ) -> Result<bool, Duration> {
         let (now, peer) = (Instant::now(), network(peer));
         let mut all = lock(&self.0);
-        all.retain(|_, guesses| {
-            guesses.retain(|at| now.duration_since(*at) < GUESS_TIME);
-            !guesses.is_empty()
-        });
-        if let Some(guesses) = all.get(&peer)
-            && guesses.len() >= MOST_GUESSES
-        {
-            return Err(GUESS_TIME - now.duration_since(guesses[0]));
-        }
+        let_guess(&mut all, peer, now)?;
         let is_right = given == right;
         if !is_right {
             make_room(&mut all, peer);
             all.entry(peer).or_default().push_back(now);
         }
         Ok(is_right)
+    }
+}
+
+/// Forgets the guesses of long ago; says how long somebody who has guessed too often has to wait.
+fn let_guess(
+    all: &mut HashMap<IpAddr, VecDeque<Instant>>,
+    peer: IpAddr,
+    now: Instant,
+) -> Result<(), Duration> {
+    all.retain(|_, guesses| {
+        guesses.retain(|at| now.duration_since(*at) < GUESS_TIME);
+        !guesses.is_empty()
+    });
+    match all.get(&peer) {
+        Some(guesses) if guesses.len() >= MOST_GUESSES => {
+            Err(GUESS_TIME - now.duration_since(guesses[0]))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Probes;
 use super::session::{Attempts, Sessions};
+use super::token::AdminToken;
 use crate::journal::Journal;
 use crate::settings::SecretFile;
 use crate::trigger::Wake;
@@ -34,19 +35,25 @@ pub(super) struct Shared {
     pub(super) site: Site,
     /// Whether it listens where only this machine can connect.
     pub(super) is_local: bool,
+    /// The cookie that holds a session's id. Browsers send a cookie to every port of a host, so that the
+    /// port stands in its name: logging in to one daemon ends no session of another beside it.
+    pub(super) cookie_name: String,
     pub(super) sessions: Sessions,
     pub(super) attempts: Attempts,
+    pub(super) admin_token: AdminToken,
     pub(super) looks: Semaphore,
 }
 
 impl Shared {
     pub(super) fn new(site: Site, address: SocketAddr) -> Self {
         Self {
-            site,
             is_local: address.ip().is_loopback(),
+            cookie_name: format!("omni_user_sync_session_{}", address.port()),
             sessions: Sessions::new(),
             attempts: Attempts::default(),
+            admin_token: AdminToken::new(site.admin_token.clone()),
             looks: Semaphore::new(MOST_LOOKS),
+            site,
         }
     }
 }

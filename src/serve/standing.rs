@@ -3,7 +3,7 @@
 use super::look::{Books, UserLook};
 use crate::journal::{HeldIn, RunEnd, RunRecord, RunState};
 use crate::reconcile::render::plural;
-use crate::status::{Facts, Findings};
+use crate::status::{Doubt, Facts, Findings};
 use chrono::{DateTime, Utc};
 
 /// How good a thing is.
@@ -162,12 +162,37 @@ fn planned(end: &RunEnd) -> String {
     }
 }
 
+/// Why nobody knows whether a user's row is good.
+fn doubted(doubt: Doubt) -> Standing {
+    match doubt {
+        Doubt::NotRead => is(
+            Tone::Plain,
+            "No run has read the roster since the start, so whether their row is good is not known yet.",
+        ),
+        Doubt::NotKept(count) => is(
+            Tone::Warn,
+            format!(
+                "The roster has {count} problems, more than are kept here: their row may be among the others."
+            ),
+        ),
+        Doubt::Unnamed(count) => {
+            let (problems, are) = match count {
+                1 => ("A problem".to_owned(), "names nobody and may concern"),
+                _ => (format!("{count} problems"), "name nobody and may concern"),
+            };
+            is(Tone::Warn, format!("{problems} of the roster {are} them."))
+        }
+    }
+}
+
 /// How one user stands, as far as the journal and the last run know: the weightiest first.
 pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
     let mut all = Vec::new();
     if !look.problems.is_empty() {
         let said = "The roster's row is bad, so nothing is written to them.";
         all.push(is(Tone::Bad, said));
+    } else if let Some(doubt) = look.doubt {
+        all.push(doubted(doubt));
     }
     if let Some((held, kind)) = look.held_by() {
         let HeldIn { run, .. } = look.held_in();

@@ -1,13 +1,15 @@
 //! API keys: read anew for each run, never shown.
 
+use super::secret::{is_open_to_all, read_bounded};
 use secrecy::SecretString;
-use secrecy::zeroize::Zeroizing;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The most bytes a file of keys may have.
 const MAX_BYTES: u64 = 64 * 1024;
+
+/// What to say where [`KeySource::is_doubled`].
+pub const DOUBLED_KEY: &str =
+    "OMNI_API_KEY is set and goes before omni.api_key_file, which is not read: unset one of them";
 
 /// At least one key, in the order written, each once.
 #[derive(Clone, Debug)]
@@ -80,8 +82,7 @@ impl KeySource {
     #[must_use]
     pub fn is_open_to_all(&self) -> bool {
         let file = self.file.as_ref().filter(|_| self.variable.is_none());
-        let mode = |path: &PathBuf| Some(std::fs::metadata(path).ok()?.permissions().mode());
-        file.and_then(mode).is_some_and(|mode| mode & 0o004 != 0)
+        file.is_some_and(|path| is_open_to_all(path))
     }
 
     /// Reads the keys as they are now.
@@ -98,16 +99,7 @@ impl KeySource {
             file: shown(path),
             problem,
         };
-        let mut text = Zeroizing::new(String::new());
-        let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
-        file.take(MAX_BYTES + 1)
-            .read_to_string(&mut text)
-            .map_err(|e| wrong(e.to_string()))?;
-        if text.len() as u64 > MAX_BYTES {
-            return Err(wrong(format!(
-                "over {MAX_BYTES} bytes; it holds one key per line"
-            )));
-        }
+        let text = read_bounded(path, MAX_BYTES, "one key per line").map_err(wrong)?;
         if text.trim().is_empty() {
             return Err(wrong("it is empty; it holds one key per line".into()));
         }

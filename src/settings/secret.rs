@@ -5,10 +5,12 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The most bytes such a file may have.
 const MAX_BYTES: u64 = 4096;
+/// What is in it, for a person.
+const HOLDS: &str = "one line";
 
 /// A file that holds one secret, on one line.
 #[derive(Clone, Debug)]
@@ -38,15 +40,9 @@ impl SecretFile {
     /// # Errors
     /// When there is none, or what is there is none.
     pub fn read(&self) -> Result<SecretString, SecretError> {
-        let mut text = Zeroizing::new(String::new());
-        let file = std::fs::File::open(&self.path).map_err(|error| self.wrong(error))?;
-        file.take(MAX_BYTES + 1)
-            .read_to_string(&mut text)
-            .map_err(|error| self.wrong(error))?;
+        let text = read_bounded(&self.path, MAX_BYTES, HOLDS).map_err(|error| self.wrong(error))?;
         let secret = text.trim_start_matches('\u{feff}').trim();
-        if text.len() as u64 > MAX_BYTES {
-            Err(self.wrong(format!("over {MAX_BYTES} bytes; it holds one line")))
-        } else if secret.is_empty() {
+        if secret.is_empty() {
             Err(self.wrong("it is empty; it holds one line"))
         } else if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             Err(self.wrong("it holds one line without blanks, of ASCII characters"))
@@ -59,7 +55,7 @@ impl SecretFile {
     /// secret give it these rights.
     #[must_use]
     pub fn is_open_to_all(&self) -> bool {
-        std::fs::metadata(&self.path).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
+        is_open_to_all(&self.path)
     }
 
     fn wrong(&self, problem: impl ToString) -> SecretError {
@@ -69,6 +65,31 @@ impl SecretFile {
             problem: problem.to_string(),
         }
     }
+}
+
+/// Reads a file of secrets, if it is no longer than such a file is; `holds` says what is in one. Blocks.
+///
+/// # Errors
+/// Says what is wrong, without the path and without anything that is in it.
+pub(super) fn read_bounded(
+    path: &Path,
+    most: u64,
+    holds: &str,
+) -> Result<Zeroizing<String>, String> {
+    let mut text = Zeroizing::new(String::new());
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    file.take(most + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    if text.len() as u64 > most {
+        return Err(format!("over {most} bytes; it holds {holds}"));
+    }
+    Ok(text)
+}
+
+/// Whether every user of the machine may read a file that is there.
+pub(super) fn is_open_to_all(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::desired::{Problem, SourceError};
 use crate::reconcile::{End, RunError, RunOutcome};
+use crate::user::Email;
 use chrono::{DateTime, Utc};
 
 /// The most problems that are kept, and the most warnings; the rest is counted. The row report has all.
@@ -32,7 +33,40 @@ pub struct RosterFindings {
     pub count: usize,
 }
 
+/// Why a user of whom no problem is known may have one all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// No run has read the roster since the start.
+    NotRead,
+    /// There are so many problems, and fewer are kept.
+    NotKept(usize),
+    /// So many problems are not known to be of anybody: a rejected file, an address that can't be read.
+    Unnamed(usize),
+}
+
 impl Findings {
+    /// What is known to be wrong with a user's rows.
+    pub fn problems_of(&self, email: &Email) -> impl Iterator<Item = &Problem> {
+        let kept = self.roster.iter().flat_map(|roster| &roster.problems);
+        kept.filter(move |problem| problem.email.as_ref() == Some(email))
+    }
+
+    /// Why that may not be all.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt> {
+        let Some(RosterFindings {
+            problems, count, ..
+        }) = &self.roster
+        else {
+            return Some(Doubt::NotRead);
+        };
+        if problems.len() < *count {
+            return Some(Doubt::NotKept(*count));
+        }
+        let unnamed = problems.iter().filter(|one| one.email.is_none()).count();
+        (unnamed > 0).then_some(Doubt::Unnamed(unnamed))
+    }
+
     /// What is known once this run has ended too.
     pub(super) fn after(&self, run: &RunOutcome, now: DateTime<Utc>) -> Self {
         let mut new = self.clone();

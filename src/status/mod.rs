@@ -9,7 +9,7 @@
 mod findings;
 mod readiness;
 
-pub use findings::{Findings, RosterFindings};
+pub use findings::{Doubt, Findings, RosterFindings};
 
 use crate::desired::SourceError;
 use crate::omni::OmniError;

@@ -45,7 +45,7 @@ class Metrics(support.Case):
         (block,) = re.findall(r"^```promql\n(.*?)^```", TABLE.read_text(), re.M | re.S)
         lines = [line for line in block.splitlines() if not line.startswith("#")]
         alerts = re.sub(r"\n +", " ", "\n".join(lines)).splitlines()
-        self.assertGreater(len(alerts), 4)
+        self.assertGreater(len(alerts), 1)
         rules = [{"alert": f"A{n}", "expr": expr} for n, expr in enumerate(alerts)]
         # JSON is YAML.
         self.write("rules.yml", json.dumps({"groups": [{"name": "ours", "rules": rules}]}))

@@ -112,6 +112,7 @@ class Systemd(support.Case):
         machine.run("\n".join(enable))
         config = "/etc/omni-user-sync/config.toml"
         machine.until("it is ready", lambda: machine.ready(config))
+        machine.until("its first run has converged", lambda: self.converged(machine, config))
         self.assertEqual(self.users(machine), {"ann@example.com"})
 
         self.confined(machine)
@@ -127,10 +128,36 @@ class Systemd(support.Case):
         history = "runuser -u omni-user-sync -- omni-user-sync history --json"
         by_signal = lambda: [one for one in json.loads(machine.run(history)) if one["trigger"] == "signal"]
         machine.until("SIGHUP starts a run", by_signal)
+        self.acts_by_a_token(machine)
         machine.run("systemctl stop omni-user-sync")
         result = machine.run("systemctl show --property=Result,ExecMainStatus omni-user-sync")
         self.assertEqual(set(result.split()), {"Result=success", "ExecMainStatus=0"})
         self.assertNotIn(support.KEY, machine.run("journalctl --no-pager --unit omni-user-sync"))
+
+    def converged(self, machine, config):
+        """Whether the first run has. Ready comes before: with the first roster and answer of Omni."""
+        history = f"runuser -u omni-user-sync -- omni-user-sync --config {config} history --json"
+        return any(one["outcome"] == "converged" for one in json.loads(machine.run(history)))
+
+    def reconcile(self, machine, token):
+        """The status of an answer to "Run now"."""
+        ask = "POST /api/v1/reconcile HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n"
+        ask += f"Authorization: Bearer {token}\\r\\n\\r\\n"
+        said = machine.run(f"exec 3<>/dev/tcp/127.0.0.1/8080; printf '{ask}' >&3; head -n 1 <&3")
+        return int(said.split()[1])
+
+    def acts_by_a_token(self, machine):
+        self.assertEqual(self.reconcile(machine, "none"), 403)
+        machine.run(blocks("sh")[3])
+        machine.until("it is ready again", lambda: machine.ready("/etc/omni-user-sync/config.toml"))
+        token = machine.run("cat /etc/omni-user-sync/admin-token").strip()
+        self.assertEqual(self.reconcile(machine, "wrong"), 401)
+        self.assertEqual(self.reconcile(machine, token), 202)
+        code, _, _ = machine.try_run("runuser -u omni-user-sync -- cat /etc/omni-user-sync/admin-token")
+        self.assertNotEqual(code, 0, "who may drop rosters may not approve")
+        said = machine.run("journalctl --no-pager --unit omni-user-sync")
+        self.assertNotIn("admin_token_file", said, "nothing is wrong with it")
+        self.assertNotIn(token, said)
 
     def confined(self, machine):
         pid = machine.run("systemctl show --property=MainPID --value omni-user-sync").strip()
@@ -160,8 +187,7 @@ class Systemd(support.Case):
         for name in ("acme", "blue"):
             config = f"/etc/omni-user-sync/{name}.toml"
             machine.until(f"{name} is ready", lambda: machine.ready(config))
-            history = f"runuser -u omni-user-sync -- omni-user-sync --config {config} history --json"
-            self.assertTrue(json.loads(machine.run(history)))
+            machine.until(f"{name} has converged", lambda: self.converged(machine, config))
             machine.run(f"test -f /var/lib/omni-user-sync/{name}/journal.db")
         self.assertEqual(self.users(machine), {"acme@example.com", "blue@example.com"})
 

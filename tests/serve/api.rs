@@ -1,8 +1,10 @@
 //! The API's documents, whole: fields may come, and none may go or change.
 
-use super::support::{Served, happened, served};
+use super::support::{Served, TOKEN, happened, outcome_with, problem, served};
 use insta::assert_snapshot;
 use serde_json::Value;
+
+const FINE: &str = "Nothing stands in the way of what the roster says of them.";
 
 /// A document without what is another one each time.
 async fn told(served: &Served, path: &str, volatile: &[&str]) -> String {
@@ -114,6 +116,46 @@ async fn status() {
       "withheld": []
     }
     "#);
+}
+
+#[tokio::test]
+async fn every_refusal_is_an_error_with_a_sentence() {
+    let served = served().await;
+    happened(&served).await;
+    let long = "x".repeat(20 * 1024);
+    for (request, body, code) in [
+        ("GET /api/v1/runs?limit=many", "", 400),
+        ("GET /api/v1/runs?before=-1", "", 400),
+        ("GET /api/v1/runs?limit=1&limit=2", "", 400),
+        ("GET /api/v1/runs/1?skip=-1", "", 400),
+        ("GET /api/v1/runs/1?kind=odd", "", 400),
+        ("GET /api/v1/runs/one", "", 400),
+        ("GET /api/v1/users/%FF", "", 400),
+        ("GET /api/v1/users/ann", "", 400),
+        ("GET /api/v1/runs/9", "", 404),
+        ("GET /api/v1/nothing", "", 404),
+        ("GET /api/v1", "", 404),
+        ("GET /api", "", 404),
+        ("POST /api/v1/status", "", 405),
+        ("DELETE /api/v1/runs/1", "", 405),
+        ("GET /api/v1/reconcile", "", 405),
+        ("POST /api/v1/runs/2/approve?dri=true", "", 400),
+        ("POST /api/v1/runs/2/approve?dry=maybe", "", 400),
+        ("POST /api/v1/runs/2/approve", "dry", 400),
+        ("POST /api/v1/runs/latest/approve", "", 400),
+        ("POST /api/v1/runs/1/approve", "", 409),
+        ("POST /api/v1/reconcile", &long, 413),
+    ] {
+        let headers = ["Host: localhost", &format!("Authorization: Bearer {TOKEN}")];
+        let answer = served.ask(request, &headers, body).await;
+        assert_eq!(answer.status, code, "{request}: {answer:?}");
+        let doc = answer.json();
+        let said = doc["error"].as_str().expect("a sentence");
+        assert!(said.len() > 10 && said.ends_with('.'), "{request}: {said}");
+    }
+    let page = served.get("/runs?before=x").await;
+    assert_eq!(page.status, 400);
+    assert!(page.body.contains("<main id=\"main\""), "{}", page.body);
 }
 
 #[tokio::test]
@@ -241,6 +283,7 @@ async fn one_user() {
       "held": null,
       "managed": null,
       "problems": [],
+      "problems_complete": true,
       "quarantined": {
         "failures": 2,
         "reason": "Omni says no",
@@ -257,4 +300,46 @@ async fn one_user() {
         (&2.into(), &"delete".into())
     );
     assert_eq!(served.get("/api/v1/users/ann").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_user_of_whom_not_all_is_known_is_not_called_fine() {
+    let served = served().await;
+    let told = async |said: &str| {
+        let doc = served.get("/api/v1/users/ann@x.co").await.json();
+        assert_eq!(doc["problems_complete"], said == FINE, "{doc}");
+        assert!(
+            doc["standing"][0]
+                .as_str()
+                .is_some_and(|is| is.starts_with(said)),
+            "{doc}"
+        );
+        let page = served.get("/users/ann@x.co").await.body;
+        assert!(page.contains(said), "{page}");
+    };
+    told("No run has read the roster since the start").await;
+    served.status.run_ended(&outcome_with(Vec::new()), None);
+    told(FINE).await;
+    let of = |number: usize| problem(Some(&format!("u{number}@x.co")));
+    served
+        .status
+        .run_ended(&outcome_with((0..1000).map(of).collect()), None);
+    told(FINE).await;
+    served
+        .status
+        .run_ended(&outcome_with((0..1001).map(of).collect()), None);
+    told("The roster has 1001 problems, more than are kept here").await;
+    served
+        .status
+        .run_ended(&outcome_with(vec![problem(None)]), None);
+    told("A problem of the roster names nobody and may concern them.").await;
+    served.status.run_ended(
+        &outcome_with(vec![problem(None), problem(Some("ann@x.co"))]),
+        None,
+    );
+    let doc = served.get("/api/v1/users/ann@x.co").await.json();
+    assert_eq!(
+        doc["standing"][0],
+        "The roster's row is bad, so nothing is written to them."
+    );
 }

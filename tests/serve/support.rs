@@ -188,6 +188,17 @@ impl Served {
     }
 }
 
+/// Asks until it is so.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let so = timeout(GENEROUS, asking).await;
+    assert!(so.is_ok(), "not in time: {what}");
+}
+
 pub(crate) fn email(text: &str) -> Email {
     Email::parse(text).expect("an email")
 }
@@ -321,7 +332,12 @@ pub(crate) fn end(seconds: i64, outcome: &str, [done, failed, held]: [u64; 3]) -
 
 /// What the last run told.
 fn outcome() -> RunOutcome {
-    let problem = Problem {
+    outcome_with(vec![problem(Some("bad@x.co"))])
+}
+
+/// A row's problem, whose email could be read or not.
+pub(crate) fn problem(user: Option<&str>) -> Problem {
+    Problem {
         kind: ProblemKind::Op,
         place: Place {
             file: "users.csv".into(),
@@ -330,8 +346,12 @@ fn outcome() -> RunOutcome {
         },
         what: format!("there is no op '{HOSTILE}'"),
         remedy: "write upsert, delete or deactivate".into(),
-        email: Some(email("bad@x.co")),
-    };
+        email: user.map(email),
+    }
+}
+
+/// A run that read a roster with these problems.
+pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
     RunOutcome {
         number: Some(RunNumber(2)),
         trigger: Trigger::Schedule,
@@ -341,7 +361,7 @@ fn outcome() -> RunOutcome {
         roster: Some(Roster {
             rows: 20,
             fingerprint: Fingerprint([1; 32]),
-            bad_rows: vec![problem],
+            bad_rows,
             rejected: Vec::new(),
         }),
         users: Some(21),

@@ -1,6 +1,6 @@
 //! Who may do what, rule by rule.
 
-use super::support::{GOING, Served, TOKEN, Wanted, happened, served, serving};
+use super::support::{GOING, Served, TOKEN, Wanted, happened, served, serving, until};
 
 const LOCAL: &str = "Host: 127.0.0.1:8080";
 const PAGES: [&str; 5] = [
@@ -256,6 +256,32 @@ async fn a_log_in_opens_a_session_and_a_log_out_ends_it() {
 }
 
 #[tokio::test]
+async fn two_daemons_on_a_host_keep_their_sessions() {
+    let (one, other) = (served().await, served().await);
+    // As a browser keeps them: by name and host, whatever the port.
+    let mut cookies = std::collections::BTreeMap::new();
+    for served in [&one, &other] {
+        let cookie = served.log_in(TOKEN, &[]).await.cookie();
+        let (name, id) = cookie.split_once('=').expect("a pair");
+        cookies.insert(name.to_owned(), id.to_owned());
+    }
+    let pairs: Vec<_> = cookies
+        .iter()
+        .map(|(name, id)| format!("{name}={id}"))
+        .collect();
+    let sent = format!("Cookie: {}", pairs.join("; "));
+    for served in [&one, &other] {
+        let acted = status(
+            served,
+            "POST /api/v1/reconcile",
+            &["Host: localhost", &sent],
+        )
+        .await;
+        assert_eq!(acted, 202, "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_got_by_https_is_sent_by_nothing_else() {
     let served = serving(Wanted {
         hosts: vec!["sync.example.com".into()],
@@ -286,12 +312,13 @@ async fn an_exchanged_token_ends_what_the_old_one_opened() {
     };
     assert_eq!(acts(&cookie).await, 202);
     std::fs::write(served.token_path(), "another-token\n").expect("written");
-    assert_eq!(acts(&cookie).await, 401);
+    until("the session ends", async || acts(&cookie).await == 401).await;
     assert_eq!(acts(&bearer(TOKEN)).await, 401);
     assert_eq!(acts(&bearer("another-token")).await, 202);
     std::fs::remove_file(served.token_path()).expect("removed");
+    let new = bearer("another-token");
+    until("it is gone", async || acts(&new).await == 403).await;
     let gone = served.post("/api/v1/reconcile").await;
-    assert_eq!(gone.status, 403);
     assert!(gone.body.contains("can't be read"), "{gone:?}");
     assert!(
         !gone
@@ -333,6 +360,21 @@ async fn five_wrong_tokens_a_minute() {
     .await;
     assert_eq!(acts, 202, "who is logged in stays so");
     assert_eq!(served.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_guesses_too_often_causes_no_read_of_the_token() {
+    let served = served().await;
+    for _ in 0..5 {
+        assert_eq!(served.log_in("guess", &[]).await.status, 401);
+    }
+    std::fs::remove_file(served.token_path()).expect("removed");
+    let gone = async || {
+        let other = served.log_in(TOKEN, &["X-Forwarded-For: 192.0.2.7"]).await;
+        other.status == 403
+    };
+    until("others are told that it is gone", gone).await;
+    assert_eq!(served.log_in(TOKEN, &[]).await.status, 429);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! What the machine has to offer: the state folder, the reports' folder, and who may read secrets.
 
 use crate::file_system;
-use crate::settings::Settings;
+use crate::serve::token_warnings;
+use crate::settings::{DOUBLED_KEY, Settings};
 use rustix::fs::{Access, access};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -48,8 +49,14 @@ fn secrets(settings: &Settings, host: &mut Host) {
     let all_may_read = |setting: &str| {
         format!("{setting}: every user of this machine may read the file; `chmod 600` it")
     };
+    if settings.omni.keys.is_doubled() {
+        host.warnings.push(DOUBLED_KEY.into());
+    }
     if settings.omni.keys.is_open_to_all() {
         host.warnings.push(all_may_read("omni.api_key_file"));
+    }
+    if let Some(token) = &settings.serve.admin_token {
+        host.warnings.extend(token_warnings(token));
     }
     if let Some(webhook) = &settings.webhook {
         if let Err(error) = webhook.read() {

@@ -297,13 +297,13 @@ mod tests {
           |
           = help: put cells that have the delimiter in them in quotes, or remove what is too much
 
-        error: 'ann\u{202e}é😀 b': an email has no blanks or control characters inside
+        error: 'ann\u{202e}é😀 b': an email has no blanks, control characters or marks of direction inside
          --> users.csv:3:1
           |
         3 | ann\u{202e}é😀 b,\u{a0},7
           | ^^^^^^^^^^^^^^^^ cell 1, email
           |
-          = help: write the one address of this row's user
+          = help: there is a character inside that nobody sees: type the address again
         ");
         assert_snapshot!(shown(format!("tier,seats,email\n{long},many,a@x.co\n")), @r"
         error: this attribute is a number, and 'many' is no decimal number

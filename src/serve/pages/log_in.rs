@@ -1,9 +1,10 @@
 //! Logging in with the admin token, and out.
 
-use crate::serve::auth::{COOKIE_NAME, Denied, Token, Visitor, session_id};
+use crate::serve::auth::{Denied, Visitor};
 use crate::serve::refusal::{Form, render, see_other};
 use crate::serve::session::SESSION_TIME;
 use crate::serve::site::Shared;
+use crate::serve::token::Token;
 use askama::Template;
 use axum::Extension;
 use axum::extract::{self, Query, State};
@@ -70,7 +71,8 @@ pub(in crate::serve) async fn log_in(
     info!(by = visit.who(), "somebody logged in");
     let id = shared.sessions.open(shared.sessions.hash(token));
     let mut answer = see_other(own(&next));
-    set_cookie(&mut answer, &id, SESSION_TIME.as_secs(), visit.is_https);
+    let cookie = shared.cookie(&id, SESSION_TIME.as_secs(), visit.is_https);
+    set_cookie(&mut answer, &cookie);
     answer
 }
 
@@ -79,19 +81,24 @@ pub(in crate::serve) async fn log_out(
     Extension(visitor): Extension<Visitor>,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(id) = session_id(&headers) {
+    if let Some(id) = shared.session_id(&headers) {
         shared.sessions.close(id);
     }
     let mut answer = see_other("/");
-    set_cookie(&mut answer, "", 0, visitor.visit.is_https);
+    let cookie = shared.cookie("", 0, visitor.visit.is_https);
+    set_cookie(&mut answer, &cookie);
     answer
 }
 
-fn set_cookie(answer: &mut Response, id: &str, seconds: u64, is_https: bool) {
-    let secure = if is_https { "; Secure" } else { "" };
-    let cookie =
-        format!("{COOKIE_NAME}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
-    if let Ok(mut cookie) = HeaderValue::from_str(&cookie) {
+impl Shared {
+    fn cookie(&self, id: &str, seconds: u64, is_https: bool) -> String {
+        let (name, secure) = (&self.cookie_name, if is_https { "; Secure" } else { "" });
+        format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
+    }
+}
+
+fn set_cookie(answer: &mut Response, cookie: &str) {
+    if let Ok(mut cookie) = HeaderValue::from_str(cookie) {
         cookie.set_sensitive(true);
         answer.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -41,7 +41,7 @@ impl Frame {
             here,
             is_admin: visitor.is_admin,
             has_session: visitor.has_session,
-            can_log_in: shared.site.admin_token.is_some(),
+            can_log_in: shared.admin_token.is_set(),
             address: encoded(address),
         }
     }

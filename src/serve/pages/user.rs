@@ -22,8 +22,8 @@ use std::sync::Arc;
 struct Page {
     frame: Frame,
     email: String,
-    /// The email as a shell takes it.
-    email_word: String,
+    /// The email as arguments for a shell.
+    email_words: String,
     standing: Vec<Standing>,
     managed: Option<When>,
     missing: Option<When>,
@@ -75,7 +75,7 @@ pub(in crate::serve) async fn user(
     render(&Page {
         frame: Frame::new("user", &shared, &visitor, &uri),
         email: look.email.as_str().into(),
-        email_word: shell_word(look.email.as_str()),
+        email_words: shell_words(look.email.as_str()),
         standing: standing::of_user(&look, now),
         managed: managed.map(|managed| When::new(managed.since, now)),
         missing: managed
@@ -99,23 +99,34 @@ pub(in crate::serve) async fn user(
     })
 }
 
-/// One word for a shell: the command is there to be copied, and an email may hold `$(…)`.
-fn shell_word(text: &str) -> String {
+/// An email as it stands in a command that is there to be copied: it may hold `$(…)`, and may begin as an
+/// option does.
+fn shell_words(email: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+@-".contains(&byte);
-    match text.bytes().all(is_plain) {
-        true => text.into(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+    let word = match email.bytes().all(is_plain) {
+        true => email.into(),
+        false => format!("'{}'", email.replace('\'', r"'\''")),
+    };
+    match email.starts_with('-') {
+        true => format!("-- {word}"),
+        false => word,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::shell_word;
+    use super::shell_words;
 
     #[test]
-    fn a_shell_takes_an_email_as_one_word() {
-        assert_eq!(shell_word("a.b+c-d_e@x.co"), "a.b+c-d_e@x.co");
-        assert_eq!(shell_word("$(id)@x.co"), "'$(id)@x.co'");
-        assert_eq!(shell_word("o'hara@x.co"), r"'o'\''hara@x.co'");
+    fn a_shell_takes_an_email_as_it_is() {
+        for (email, words) in [
+            ("a.b+c-d_e@x.co", "a.b+c-d_e@x.co"),
+            ("$(id)@x.co", "'$(id)@x.co'"),
+            ("o'hara@x.co", r"'o'\''hara@x.co'"),
+            ("-odd@x.co", "-- -odd@x.co"),
+            ("--json=$x@x.co", "-- '--json=$x@x.co'"),
+        ] {
+            assert_eq!(shell_words(email), words);
+        }
     }
 }
