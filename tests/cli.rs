@@ -559,8 +559,11 @@ async fn check_looks_at_the_machine() {
     std::fs::write(path("key"), "sandbox-key\n").expect("written");
     let mode = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(path("key"), mode).expect("set");
-    let (key, hook) = (path("key"), path("hook"));
-    let world = world.without("OMNI_API_KEY").set("omni.api_key_file", &key);
+    let (key, hook, token) = (path("key"), path("hook"), path("token"));
+    let world = world.set("omni.api_key_file", &key);
+    let ended = run(&world, &["check"]).await;
+    assert!(ended.err.contains("OMNI_API_KEY is set"), "{}", ended.err);
+    let world = world.without("OMNI_API_KEY");
     let ended = run(&world, &["check"]).await;
     assert_eq!(ended.code, 0, "a warning: {}{}", ended.out, ended.err);
     assert!(
@@ -568,6 +571,18 @@ async fn check_looks_at_the_machine() {
         "{}",
         ended.err
     );
+
+    std::fs::write(&token, "hunter2").expect("written");
+    let mode = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&token, mode).expect("set");
+    let world = world.set("serve.admin_token_file", &token);
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 0, "warnings: {}{}", ended.out, ended.err);
+    for said in ["the token has 7 characters", "every user of this machine"] {
+        let said = format!("serve.admin_token_file: {said}");
+        assert!(ended.err.contains(&said), "{}", ended.err);
+    }
+    assert!(!ended.err.contains("hunter2"), "{}", ended.err);
 
     // A file stands where folders should.
     let dir = format!("{key}/state");

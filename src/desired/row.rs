@@ -13,7 +13,7 @@ use super::header::{AttributeColumn, Columns};
 use super::words::{Flaw, did_you_mean, nearest, shown};
 use super::{Place, Problem, ProblemKind, Want};
 use crate::settings::BlankCells;
-use crate::user::{AttributeName, Email, UserSpec, Value, is_blank, trim};
+use crate::user::{AttributeName, Email, UserSpec, Value, is_blank, is_obeyed, trim};
 use ::csv::StringRecord;
 use std::sync::Arc;
 
@@ -256,7 +256,10 @@ fn email_remedy(cell: &str) -> String {
         (Some(one), None) if inside('<', '>').is_some() => {
             format!("write the bare address: {}", shown(one.as_str()))
         }
-        _ if trim(cell).chars().any(|c| c != ' ' && is_blank(c)) => {
+        _ if trim(cell)
+            .chars()
+            .any(|c| c != ' ' && (is_blank(c) || is_obeyed(c))) =>
+        {
             "there is a character inside that nobody sees: type the address again".into()
         }
         _ => "write the one address of this row's user".into(),

@@ -120,7 +120,7 @@ impl ToSql for Email {
 
 impl FromSql for Email {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Self::parse(value.as_str()?).map_err(|_| unknown("an email"))
+        Self::stored(value.as_str()?).map_err(|_| unknown("an email"))
     }
 }
 

@@ -110,6 +110,19 @@ pub enum OmniError {
          next run lists everybody"
     )]
     Unclear,
+    /// A listing that is longer than any organisation's that this is made for, or without end.
+    #[error(
+        "Omni's list of users does not end within what can be read (2000000 users): after {users} on {pages} \
+         pages there are still more, of {total} in all; look at omni.base_url"
+    )]
+    Endless {
+        /// Users whom Omni says there are.
+        total: u64,
+        /// Pages that were read.
+        pages: u64,
+        /// Users who stood on them.
+        users: u64,
+    },
     /// Two or more users answer to one email.
     #[error("{count} users in Omni answer to this email; none of them is touched")]
     Ambiguous {
@@ -131,6 +144,7 @@ impl OmniError {
             | Self::Stopped
             | Self::Setup(_)
             | Self::PutWithoutDefinitions
+            | Self::Endless { .. }
             | Self::Redirected { .. } => true,
             Self::WriteForbidden { .. }
             | Self::NotFound { .. }
@@ -190,6 +204,7 @@ impl OmniError {
             | Self::Setup(_)
             | Self::PutWithoutDefinitions
             | Self::Unclear
+            | Self::Endless { .. }
             | Self::Ambiguous { count: _ } => self.to_string(),
         }
     }

@@ -1,9 +1,8 @@
 //! Looking users up one by one, where that takes fewer requests than listing them all.
 
-use super::{Found, Observed, OmniError, Reader, Sighting};
+use super::{Found, Observed, OmniError, Reader};
 use crate::user::{Email, ObservedUser};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use std::sync::Arc;
 
 /// Looks one user up, and nobody else.
 ///
@@ -25,23 +24,14 @@ pub async fn look_up_into(
     observed: &mut Observed,
 ) -> Result<(), OmniError> {
     let looks = emails.into_iter().map(|email| async move {
-        let found = reader.find(&email).await?;
-        Ok::<_, OmniError>((email, sighting(found)?))
+        let now = reader.find(&email).await?.sighting()?;
+        Ok::<_, OmniError>((email, now))
     });
     let mut found = stream::iter(looks).buffer_unordered(reader.at_once());
     while let Some((email, now)) = found.try_next().await? {
         observed.found(&email, now);
     }
     Ok(())
-}
-
-fn sighting(found: Found) -> Result<Option<Sighting>, OmniError> {
-    match found {
-        Found::One(user) => Ok(Some(Sighting::One(Arc::new(*user)))),
-        Found::Several(count) => Ok(Some(Sighting::Several(count))),
-        Found::Nobody => Ok(None),
-        Found::Unclear => Err(OmniError::Unclear),
-    }
 }
 
 /// Whether Omni's filter finds a user whose email is asked for in another case. That is not published;

@@ -2,6 +2,7 @@
 
 use super::client::{Client, Request, Trouble};
 use super::error::OmniError;
+use super::observed::Sighting;
 use super::wire::{self, Page};
 use crate::user::{Email, ObservedUser, Schema, UserId};
 use reqwest::StatusCode;
@@ -35,6 +36,21 @@ pub enum Found {
     /// The answer can't be relied on: it shows somebody who was not asked for, or fewer users than it
     /// counts. Never to be taken for nobody.
     Unclear,
+}
+
+impl Found {
+    /// What the email stands for now; `None` where nobody has it.
+    ///
+    /// # Errors
+    /// Where the answer can't be relied on.
+    pub fn sighting(self) -> Result<Option<Sighting>, OmniError> {
+        match self {
+            Self::One(user) => Ok(Some(Sighting::One(Arc::new(*user)))),
+            Self::Several(count) => Ok(Some(Sighting::Several(count))),
+            Self::Nobody => Ok(None),
+            Self::Unclear => Err(OmniError::Unclear),
+        }
+    }
 }
 
 /// What [`Reader::definitions`] found.

@@ -1,6 +1,7 @@
 //! What is told of an answer's body: one short line without a key in it. A server or a proxy may
 //! send back the header that it was sent.
 
+use crate::user::is_obeyed;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 
@@ -39,11 +40,11 @@ impl Redactor {
         }
     }
 
-    /// A text on one line, without keys and control characters. It is cut last, so that no piece of
+    /// A text on one line, without keys and what a terminal would obey. It is cut last, so that no piece of
     /// a key is left at the end.
     pub(super) fn line(&self, text: &str) -> String {
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let line: String = line.chars().filter(|c| !is_obeyed(*c)).collect();
         let line = self.redact(&line);
         match line.char_indices().nth(MOST) {
             Some((end, _)) => format!("{}…", &line[..end]),

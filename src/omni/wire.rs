@@ -48,6 +48,8 @@ pub struct Page {
     pub others: Vec<String>,
     /// How many users there are in all, says Omni.
     pub total: u64,
+    /// How many bytes it had.
+    pub(super) bytes: usize,
 }
 
 impl Page {
@@ -61,6 +63,7 @@ impl Page {
             users: Vec::new(),
             others: Vec::new(),
             total: doc.total,
+            bytes: body.len(),
         };
         let mut names = Names::default();
         for user in doc.resources {
@@ -307,7 +310,7 @@ pub(super) fn put_body(
     };
     attributes.retain(|name, raw| !is_system(name) && raw.get() != "null");
     for (name, value) in &edit.attributes {
-        attributes.insert(name.to_string(), raw(&Sent::from(value.as_ref()))?);
+        attributes.insert(name.as_str().to_owned(), raw(&Sent::from(value.as_ref()))?);
     }
     let kept = ["userName", "displayName", "active", ENTERPRISE];
     let mut body: BTreeMap<String, Box<RawValue>> = user

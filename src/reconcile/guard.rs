@@ -15,6 +15,8 @@ use crate::settings::{Limit, Policy, Prune};
 
 /// The rule that holds pruning.
 const PRUNE: &str = "prune";
+/// The rule that holds clears.
+const CLEARS: &str = "max_clears";
 
 /// What of a plan may be carried out. Only [`rule`] makes one, and only a verdict can be applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,7 +139,7 @@ pub fn rule(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Polic
     guard.removals(&mut verdict);
     guard.within_run(
         &mut verdict,
-        "max_clears",
+        CLEARS,
         Some(policy.max_clears),
         Change::clears,
     );
@@ -165,7 +167,7 @@ impl Guard<'_> {
         let Some(loss) = verdict.lost.clone().or_else(shrunk) else {
             return;
         };
-        if self.is_free(verdict, is_pruning) {
+        if self.is_free(verdict, is_pruning, is_named) {
             return;
         }
         let why = format!(
@@ -182,7 +184,9 @@ impl Guard<'_> {
         let lately = self.memory.removed_lately;
         let base = self.users + self.memory.removed_base;
         let limit = self.policy.max_removals;
-        if self.is_free(verdict, is_removal) || !self.is_tripped(limit, planned + lately, base) {
+        if self.is_free(verdict, is_removal, is_named)
+            || !self.is_tripped(limit, planned + lately, base)
+        {
             return;
         }
         let before = match lately {
@@ -205,10 +209,18 @@ impl Guard<'_> {
     ) {
         let Some(limit) = limit else { return };
         let planned = count(verdict, &is_of_kind);
-        if self.is_free(verdict, &is_of_kind) || !self.is_tripped(limit, planned, self.users) {
+        // That values are cleared is ruled on by its own limit, and takes an approval of that.
+        let approved = if rule == CLEARS {
+            is_approved
+        } else {
+            is_named
+        };
+        if self.is_free(verdict, &is_of_kind, approved)
+            || !self.is_tripped(limit, planned, self.users)
+        {
             return;
         }
-        let what = if rule == "max_clears" {
+        let what = if rule == CLEARS {
             "would lose a value"
         } else {
             "would be updated"
@@ -222,9 +234,14 @@ impl Guard<'_> {
     }
 
     /// Whether there is nothing of a kind, or all of it was approved.
-    fn is_free(&self, verdict: &Verdict, is_of_kind: impl Fn(&Change) -> bool) -> bool {
+    fn is_free(
+        &self,
+        verdict: &Verdict,
+        is_of_kind: impl Fn(&Change) -> bool,
+        approved: fn(&Change, &Memory) -> bool,
+    ) -> bool {
         let mut of_kind = verdict.passed.iter().filter(|change| is_of_kind(change));
-        of_kind.all(|change| is_approved(change, self.memory))
+        of_kind.all(|change| approved(change, self.memory))
     }
 
     /// A percentage above 0 lets the floor through whatever it comes to, so that small
@@ -242,13 +259,20 @@ impl Guard<'_> {
     }
 }
 
+/// Whether someone approved a change of this user and of this kind.
+fn is_named(change: &Change, memory: &Memory) -> bool {
+    let id = change.user_id().cloned();
+    id.is_some_and(|id| memory.approved.contains(&(id, change.kind())))
+}
+
 /// Whether someone approved just this: this user, this kind; that values are cleared takes an approval
 /// of that.
 pub(super) fn is_approved(change: &Change, memory: &Memory) -> bool {
-    change.user_id().is_some_and(|id| {
-        memory.approved.contains(&(id.clone(), change.kind()))
-            && (!change.clears() || memory.approved_clears.contains(id))
-    })
+    let are_clears = || {
+        let id = change.user_id();
+        id.is_some_and(|id| memory.approved_clears.contains(id))
+    };
+    is_named(change, memory) && (!change.clears() || are_clears())
 }
 
 /// How many rows the last accepted roster had, where this one has less than half of them.

@@ -5,7 +5,7 @@
 //! those who were not asked for, so pruning needs the listing.
 
 use crate::desired::{Desired, Want};
-use crate::omni::{self, Found, Observed, OmniError, Page, Reader, Sighting};
+use crate::omni::{self, Observed, OmniError, Page, Reader, Sighting};
 use crate::user::{Email, ObservedUser, Schema, UserId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -258,10 +258,5 @@ async fn now(
     {
         return Ok(Some(Sighting::One(Arc::new(user))));
     }
-    Ok(match reader.find(email).await? {
-        Found::One(user) => Some(Sighting::One(Arc::new(*user))),
-        Found::Several(count) => Some(Sighting::Several(count)),
-        Found::Nobody => None,
-        Found::Unclear => return Err(OmniError::Unclear),
-    })
+    reader.find(email).await?.sighting()
 }

@@ -1,13 +1,14 @@
 //! What would have to change: a function of what is wanted, what is there, what is remembered and
 //! what may be done. It decides nothing about how much is too much; that is the guard's.
 
-use super::Memory;
 pub use super::change::{Action, Change, FieldChange};
 pub(super) use super::change::{differences, edit_of};
+use super::{Memory, quarantine};
 use crate::desired::{Desired, Entry, Problem, ProblemKind, Want};
 use crate::omni::{Observed, Sighting};
 use crate::settings::{Policy, Prune, Removal};
 use crate::user::{ByEmail, Email, ObservedUser, Schema, UserSpec};
+use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -295,9 +296,7 @@ impl Planner<'_> {
     /// The removals of those whom the roster does not name, and of how many it is too early.
     fn missing(&self, desired: &Desired) -> (Vec<Change>, usize) {
         let unnamed = self.observed.users().filter(|user| {
-            !desired.users.contains_key(&user.email)
-                && !desired.frozen.contains_key(&user.email)
-                && self.is_ours(&user.email)
+            !desired.users.contains_key(&user.email) && !desired.frozen.contains_key(&user.email)
         });
         let removals = unnamed.filter_map(|user| {
             let action = self.removal(user, self.policy.removal)?;
@@ -307,27 +306,35 @@ impl Planner<'_> {
                 place: None,
             })
         });
-        let (due, early): (Vec<_>, Vec<_>) =
-            removals.partition(|change| self.is_past_grace(&change.email));
+        let ours = removals.filter(|change| self.is_ours(change));
+        let (due, early): (Vec<_>, Vec<_>) = ours.partition(|change| self.is_past_grace(change));
         (due, early.len())
     }
 
-    fn is_ours(&self, email: &Email) -> bool {
+    fn is_ours(&self, change: &Change) -> bool {
         match self.policy.prune {
             Prune::Never => false,
-            Prune::Managed => self.memory.managed.contains(email),
+            Prune::Managed => {
+                self.memory.managed.contains(&change.email) || self.was_removed_in_vain(change)
+            }
             Prune::All => true,
         }
     }
 
-    fn is_past_grace(&self, email: &Email) -> bool {
+    fn is_past_grace(&self, change: &Change) -> bool {
         let grace = self.policy.prune_grace;
-        grace.is_zero()
-            || self.memory.missing_since.get(email).is_some_and(|since| {
-                (self.memory.now - since)
-                    .to_std()
-                    .is_ok_and(|missing| missing >= grace)
-            })
+        let since = || self.memory.missing_since.get(&change.email);
+        let is_past = |since: &DateTime<Utc>| {
+            let missing = (self.memory.now - *since).to_std();
+            missing.is_ok_and(|missing| missing >= grace)
+        };
+        grace.is_zero() || since().is_some_and(is_past) || self.was_removed_in_vain(change)
+    }
+
+    /// Whether a user was ours and missing for long enough until Omni said that they are removed, which
+    /// they are not.
+    fn was_removed_in_vain(&self, change: &Change) -> bool {
+        !self.memory.managed.contains(&change.email) && quarantine::was_ours(change, self.memory)
     }
 }
 

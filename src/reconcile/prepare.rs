@@ -61,7 +61,7 @@ pub(super) struct Seen {
 }
 
 /// What to look for in Omni.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Scope<'a> {
     /// Whoever the roster names, by the cheapest way.
     Named,
@@ -87,9 +87,9 @@ impl Look<'_> {
         scope: Scope<'_>,
         kept: Option<Known>,
     ) -> Result<Seen, RunError> {
+        let everybody = matches!(scope, Scope::Everybody);
         if let Some(mut kept) = kept {
             let desired = self.roster_by(&mut kept.schema).await?;
-            let everybody = matches!(scope, Scope::Everybody);
             let (known, how) = kept.again(self.question(&desired, everybody)).await?;
             return Ok(seen(desired, known, how));
         }
@@ -100,8 +100,9 @@ impl Look<'_> {
                 let observed = omni::look_up(&self.reader, email).await?;
                 (Known::new(schema, observed), How::LookedUp)
             }
-            Scope::Named => Known::anew(schema, self.question(&desired, false)).await?,
-            Scope::Everybody => Known::anew(schema, self.question(&desired, true)).await?,
+            Scope::Named | Scope::Everybody => {
+                Known::anew(schema, self.question(&desired, everybody)).await?
+            }
         };
         Ok(seen(desired, known, how))
     }

@@ -25,9 +25,17 @@ pub(super) fn is_back(change: &Change, memory: &Memory) -> bool {
     known(change, memory).is_some()
 }
 
+/// Whether a user whom only the roster's silence removes was removed for being ours, and is still there:
+/// by then they are no longer known as ours.
+#[must_use]
+pub(super) fn was_ours(change: &Change, memory: &Memory) -> bool {
+    let known = memory.quarantined.get(&change.email);
+    known.is_some_and(|known| known.mark == mark(change, By::SilenceOnOurs))
+}
+
 fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
     let known = memory.quarantined.get(&change.email)?;
-    (known.mark == mark(change)).then_some(known)
+    (known.mark == mark(change, By::of(change, memory))).then_some(known)
 }
 
 /// What is to be remembered of a change that was tried; `None` where nothing is.
@@ -53,12 +61,38 @@ pub(super) fn after(
     Some(Quarantined {
         until: settled.at + wait,
         failures,
-        mark: mark(change),
+        mark: mark(change, By::of(change, memory)),
         reason: settled.detail.clone(),
     })
 }
 
-/// What a change asks for, and what Omni has, in few letters.
-fn mark(change: &Change) -> [u8; 32] {
-    *blake3::hash(format!("{:?}", change.action).as_bytes()).as_bytes()
+/// What asks for a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Row,
+    /// The roster's silence on a user whom we made or a roster once named.
+    SilenceOnOurs,
+    Silence,
+}
+
+impl By {
+    fn of(change: &Change, memory: &Memory) -> Self {
+        if change.place.is_some() {
+            Self::Row
+        } else if memory.managed.contains(&change.email) || was_ours(change, memory) {
+            Self::SilenceOnOurs
+        } else {
+            Self::Silence
+        }
+    }
+}
+
+/// What a change asks for and why, and what Omni has, in few letters.
+fn mark(change: &Change, by: By) -> [u8; 32] {
+    let by = match by {
+        By::Row => "",
+        By::SilenceOnOurs => "nobody, ours: ",
+        By::Silence => "nobody: ",
+    };
+    *blake3::hash(format!("{by}{:?}", change.action).as_bytes()).as_bytes()
 }

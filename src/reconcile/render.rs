@@ -3,7 +3,7 @@
 
 use super::plan::{Action, Change, FieldChange};
 use super::{Counts, Kind, Prepared};
-use crate::user::{Text, Value};
+use crate::user::{Text, Value, Visible};
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -171,7 +171,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
                 .map(|(name, value)| (name.as_str(), value));
             for (field, value) in std::iter::once(("display_name", &name)).chain(values) {
                 if let Some(value) = value {
-                    writeln!(out, "    {field}: {value}")?;
+                    writeln!(out, "    {}: {value}", Visible(field))?;
                 }
             }
             Ok(())
@@ -180,7 +180,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
 }
 
 fn write_field(out: &mut String, field: &FieldChange) -> fmt::Result {
-    write!(out, "    {}: ", field.name())?;
+    write!(out, "    {}: ", Visible(field.name()))?;
     match field {
         FieldChange::DisplayName { from, to } => {
             writeln!(

@@ -197,10 +197,7 @@ impl Reconciler {
         target: &Target,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        let scope = match self.prunes(target) {
-            true => Scope::Everybody,
-            false => Scope::Named,
-        };
+        let scope = self.scope(target, false);
         let seen = self.look(target, scope, None, stop).await?;
         self.plan_of(seen, &self.settings).await
     }
@@ -226,9 +223,14 @@ impl Reconciler {
         Ok(Prepared::new(seen, memory, settings))
     }
 
-    /// Whether those count whom the roster does not name.
-    fn prunes(&self, target: &Target) -> bool {
-        target.is_source && self.settings.policy.prune != Prune::Never
+    /// Whom a run has to see: everybody, where those count whom the roster does not name, or where it is
+    /// not known what became of changes that got no answer.
+    fn scope(&self, target: &Target, has_unknown: bool) -> Scope<'static> {
+        let prunes = target.is_source && self.settings.policy.prune != Prune::Never;
+        match prunes || has_unknown {
+            true => Scope::Everybody,
+            false => Scope::Named,
+        }
     }
 
     /// Of a folder's files the newest counts; when that is taken away, the one before it is not the
@@ -315,13 +317,9 @@ impl Reconciler {
         stop: &Stop,
     ) -> Result<Arc<Prepared>, RunError> {
         let unknown = self.journal.unknown().await?;
-        // What became of a change that got no answer takes a look at whoever it was of.
-        let scope = || match self.prunes(target) || !unknown.is_empty() {
-            true => Scope::Everybody,
-            false => Scope::Named,
-        };
+        let scope = self.scope(target, !unknown.is_empty());
         let kept = self.kept(run.outcome.trigger);
-        let mut seen = self.look(target, scope(), kept, &stop.now).await?;
+        let mut seen = self.look(target, scope, kept, &stop.now).await?;
         if stop.for_next.is_cancelled() {
             tracing::info!("the roster changed while Omni was read: it is read again");
             let target = Target {
@@ -329,7 +327,7 @@ impl Reconciler {
                 ..target.clone()
             };
             let kept = seen.known.kept();
-            seen = self.look(&target, scope(), Some(kept), &stop.now).await?;
+            seen = self.look(&target, scope, Some(kept), &stop.now).await?;
         }
         let Known {
             schema, observed, ..

@@ -68,6 +68,8 @@ pub(super) struct Refusal {
     pub(super) detail: String,
     /// A correct client never sends such a request, whatever the roster says.
     pub(super) misuse: bool,
+    /// The methods that there are instead, as a 405 has to say.
+    allow: Option<&'static str>,
 }
 
 impl Refusal {
@@ -77,6 +79,7 @@ impl Refusal {
             status,
             detail: detail.into(),
             misuse: false,
+            allow: None,
         }
     }
 
@@ -86,10 +89,23 @@ impl Refusal {
             status,
             detail: detail.into(),
             misuse: true,
+            allow: None,
+        }
+    }
+
+    /// Refused, since there are only these methods.
+    pub(super) fn not_among(method: &str, methods: &'static str) -> Self {
+        Self {
+            allow: Some(methods),
+            ..Self::misuse(405, format!("{method} is not among {methods}"))
         }
     }
 
     pub(super) fn reply(&self) -> Reply {
-        Reply::error(self.status, &self.detail)
+        let reply = Reply::error(self.status, &self.detail);
+        match self.allow {
+            Some(methods) => reply.with("allow", methods),
+            None => reply,
+        }
     }
 }

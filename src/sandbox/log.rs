@@ -56,6 +56,11 @@ impl Log {
         self.count
     }
 
+    /// The number that the next request will have.
+    pub(super) fn next_number(&self) -> u64 {
+        self.count + 1
+    }
+
     /// Adds to an entry what is known by now; nothing if the log was cleared meanwhile.
     pub(super) fn amend(&mut self, number: u64, change: impl FnOnce(&mut Request)) {
         if let Ok(at) = self

@@ -14,11 +14,13 @@
 //! The way of a request, and so the order of refusals:
 //! `faults → key → rate limit → rules → what the fault does to the answer`.
 
+mod acts;
 mod admin;
 mod answer;
 mod attributes;
 mod call;
 mod faults;
+mod history;
 mod json;
 mod limiter;
 mod list;
@@ -42,6 +44,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use faults::{Fault, What, When};
+pub use history::Changed;
 pub use limiter::{Limiter, UnknownLimiter};
 pub use log::Request;
 pub use options::{ClearMode, Filter, Options, PatchAnswer, PutMode};

@@ -35,6 +35,8 @@ pub struct Options {
     pub definitions: bool,
     /// How long the server takes for each request.
     pub latency: Duration,
+    /// Whether [`Org::history`](super::Org::history) is kept: it takes memory with each change.
+    pub history: bool,
 }
 
 impl Default for Options {
@@ -53,6 +55,7 @@ impl Default for Options {
             filter: Filter::AnyCase,
             definitions: true,
             latency: Duration::ZERO,
+            history: false,
         }
     }
 }

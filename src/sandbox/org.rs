@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use super::acts::Acts;
 use super::answer::{Refusal, Reply};
 use super::attributes::ATTRIBUTES;
 use super::call::Call;
 use super::faults::{Fault, Faults, What};
+use super::history::{Changed, History};
 use super::limiter::Meter;
 use super::log::{Log, Request};
 use super::options::Options;
@@ -32,6 +34,8 @@ struct State {
     faults: Faults,
     log: Log,
     signals: Signals,
+    acts: Acts,
+    history: History,
     started: Instant,
 }
 
@@ -72,6 +76,8 @@ impl Org {
             faults: Faults::default(),
             log: Log::default(),
             signals: Signals::default(),
+            acts: Acts::default(),
+            history: History::new(options.history),
             started: Instant::now(),
         })))
     }
@@ -107,7 +113,7 @@ impl Org {
         let mut state = self.lock();
         let user = from_json(state.world.users.next_id(), user);
         let id = user.id.to_string();
-        state.world.make(Change::Insert(Box::new(user)));
+        state.change(None, Change::Insert(Box::new(user)));
         id
     }
 
@@ -132,6 +138,16 @@ impl Org {
     #[track_caller]
     pub fn set_active(&self, email: &str, active: bool) {
         let found = self.edit(email, |user| user.active = active);
+        assert!(found, "the sandbox has no user {email}");
+    }
+
+    /// Gives a user another name to show.
+    ///
+    /// # Panics
+    /// When there is no such user.
+    #[track_caller]
+    pub fn set_display_name(&self, email: &str, name: &str) {
+        let found = self.edit(email, |user| name.clone_into(&mut user.display_name));
         assert!(found, "the sandbox has no user {email}");
     }
 
@@ -196,6 +212,24 @@ impl Org {
         self.lock().faults.clear();
     }
 
+    /// Does something right before the request with this number is taken in, as somebody else does it
+    /// while a client is at work. Its number is the one it has in [`Org::requests`].
+    pub fn before(&self, number: u64, act: impl FnOnce(&Self) + Send + 'static) {
+        self.lock().acts.plan(number, Box::new(act));
+    }
+
+    /// Forgets what was still to be done before a request.
+    pub fn clear_acts(&self) {
+        self.lock().acts.clear();
+    }
+
+    /// Every change of a user, in the order in which they came about, whoever made it: a request that
+    /// was answered or not, or a test. Empty unless [`Options::history`] asks for it.
+    #[must_use]
+    pub fn history(&self) -> Vec<Changed> {
+        self.lock().history.all().to_vec()
+    }
+
     /// From now on this key is answered 401.
     pub fn revoke_key(&self, secret: &str) {
         for key in self
@@ -225,7 +259,7 @@ impl Org {
             return false;
         };
         edit(&mut user);
-        state.world.make(Change::Replace(Box::new(user)));
+        state.change(None, Change::Replace(Box::new(user)));
         true
     }
 
@@ -233,7 +267,8 @@ impl Org {
     pub(super) fn remove(&self, email: &str) -> bool {
         let mut state = self.lock();
         let id = state.world.users.named(email).next().map(|user| user.id);
-        id.map(|id| state.world.make(Change::Remove(id))).is_some()
+        id.map(|id| state.change(None, Change::Remove(id)))
+            .is_some()
     }
 
     pub(super) fn plan_signal(&self, signal: PlannedSignal) {
@@ -242,6 +277,18 @@ impl Org {
 
     pub(super) fn send_signals(&self, number: u64, moment: Moment) {
         self.lock().signals.send_due(number, moment);
+    }
+
+    /// Does what waits for the next request. It may do anything, so the lock is not held.
+    pub(super) fn act(&self) {
+        let due = {
+            let mut state = self.lock();
+            let next = state.log.next_number();
+            state.acts.due(next)
+        };
+        for act in due {
+            act(self);
+        }
     }
 
     /// Takes a request in: log, fault, key, rate limit.
@@ -278,7 +325,7 @@ impl Org {
         };
         match done.change {
             Some(change) if fault == Some(&What::IgnoreWrite) => state.world.ignore(&change),
-            Some(change) => state.world.make(change),
+            Some(change) => state.change(Some(number), change),
             None => {}
         }
         let mut reply = done.reply;
@@ -299,6 +346,12 @@ impl Org {
 }
 
 impl State {
+    /// The one place where a user changes, by a request or not.
+    fn change(&mut self, request: Option<u64>, change: Change) {
+        let Self { world, history, .. } = self;
+        history.watch(request, world, change);
+    }
+
     /// Key, then rate limit.
     fn admit(
         &mut self,

@@ -88,10 +88,7 @@ pub(super) fn act(world: &World, call: &Call) -> Result<Done, Refusal> {
         }
         (Route::Groups, "GET") => list::no_groups(call).map(Done::reading),
         (Route::Definitions, "GET") => definitions(world).map(Done::reading),
-        (route, method) => {
-            let detail = format!("{method} is not among {}", route.methods());
-            Err(Refusal::misuse(405, detail))
-        }
+        (route, method) => Err(Refusal::not_among(method, route.methods())),
     }
 }
 

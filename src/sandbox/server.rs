@@ -62,6 +62,7 @@ async fn exchange(server: Server, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let call = Call::read(parts, body).await;
     let Server { org, latency, .. } = server;
+    org.act();
     let arrival = org.arrive(&call);
     let number = arrival.number;
     wait(latency).await;

@@ -18,7 +18,7 @@ mod webhook;
 
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
-pub use keys::{ApiKeys, KeyError, KeySource};
+pub use keys::{ApiKeys, DOUBLED_KEY, KeyError, KeySource};
 pub use load::{Environment, SettingsFile, load};
 pub use raw::RawSettings;
 pub use secret::{SecretError, SecretFile};

@@ -95,9 +95,11 @@ fn omni(raw: raw::Omni, keys: KeySource) -> Result<OmniSettings> {
     })
 }
 
-/// An address that holds a password is not repeated.
+/// An address that may hold a key is not repeated: one with a user or a query, and what is no address at
+/// all, which may be the key itself, put into the wrong setting.
 fn hidden(url: &str) -> &str {
-    if url.contains('@') { "…" } else { url }
+    let may_hold_a_key = !url.contains("://") || url.contains(['@', '?', '#']);
+    if may_hold_a_key { "…" } else { url }
 }
 
 fn source(raw: raw::Source) -> Result<SourceSettings> {

@@ -17,7 +17,7 @@ mod value;
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, fold};
 pub use schema::{Definition, Schema, ValueType};
-pub use value::Value;
+pub use value::{Value, Visible, is_obeyed};
 
 use foldhash::fast::RandomState;
 use indexmap::{IndexMap, IndexSet};
@@ -93,9 +93,11 @@ impl std::borrow::Borrow<str> for AttributeName {
     }
 }
 
+/// As a person reads it, with nothing in it that a terminal would obey; [`AttributeName::as_str`] is the
+/// name itself.
 impl fmt::Display for AttributeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        fmt::Display::fmt(&Visible(&self.0), f)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Text, trim};
 use std::collections::HashSet;
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// What an attribute holds: one text, or a list of them. Never empty: "no value" is
 /// `Option::None`. Numbers are texts too (Omni returns them so, for precision); whether two texts
@@ -94,20 +94,37 @@ impl fmt::Display for Value {
 }
 
 fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    f.write_str("'")?;
-    for c in text.chars() {
-        if c.is_control() || is_direction_mark(c) {
-            write!(f, "{}", c.escape_unicode())?;
-        } else {
-            write!(f, "{c}")?;
-        }
-    }
-    f.write_str("'")
+    write!(f, "'{}'", Visible(text))
 }
 
-/// Marks that make a terminal show a line in another order than it was written.
+/// A text of somebody else's as a person reads it: with nothing in it that a terminal would obey.
+#[derive(Clone, Copy, Debug)]
+pub struct Visible<'a>(pub &'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if is_obeyed(c) {
+                write!(f, "{}", c.escape_unicode())
+            } else {
+                f.write_char(c)
+            }
+        })
+    }
+}
+
+/// Whether a terminal or a page does something at a character, instead of showing it.
+#[must_use]
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control() || is_direction_mark(c)
+}
+
+/// Marks that make a terminal or a page show a line in another order than it was written.
 fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 #[cfg(test)]

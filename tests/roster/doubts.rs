@@ -138,9 +138,9 @@ fn bad_cells_say_what_was_probably_meant() {
     frozen: d@x.co (users.csv:5)
     frozen: e@x.co (users.csv:6)
     unnamed: 3
-    bad: users.csv:2:1 (email): 'Ann Lee <ann@x.co>': an email has no blanks or control characters inside; write the bare address: 'ann@x.co'
-    bad: users.csv:3:1 (email): 'a@x.co; b@x.co': an email has no blanks or control characters inside; write a row for each of these addresses
-    bad: users.csv:4:1 (email): 'c\u{200b}c@x.co': an email has no blanks or control characters inside; there is a character inside that nobody sees: type the address again
+    bad: users.csv:2:1 (email): 'Ann Lee <ann@x.co>': an email has no blanks, control characters or marks of direction inside; write the bare address: 'ann@x.co'
+    bad: users.csv:3:1 (email): 'a@x.co; b@x.co': an email has no blanks, control characters or marks of direction inside; write a row for each of these addresses
+    bad: users.csv:4:1 (email): 'c\u{200b}c@x.co': an email has no blanks, control characters or marks of direction inside; there is a character inside that nobody sees: type the address again
     bad: users.csv:5:2 (Region): this attribute holds a list, and 'a;b' is none; write '[a,b]'
     bad: users.csv:5:3 (seats): this attribute is a number, and '5-Jan' is no decimal number; the spreadsheet has made a date of it: format the column as text and enter the number again
     bad: users.csv:6:2 (Region): this attribute holds a list, and 'a, b' is none; write '[a,b]'

@@ -73,10 +73,10 @@ fn an_email_that_cannot_be_read_is_anybodys() {
     unnamed: 6
     bad: users.csv:2:1 (email): the email is blank; write the one address of this row's user
     bad: users.csv:3:1 (email): 'ann': an email has the form local@domain, with one @; write the one address of this row's user
-    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email has no blanks or control characters inside; write a row for each of these addresses
+    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email has no blanks, control characters or marks of direction inside; write a row for each of these addresses
     bad: users.csv:5:1 (email): 'a@x.co;b@x.co': an email has the form local@domain, with one @; write a row for each of these addresses
     bad: users.csv:6:1 (email): 'a@b@c': an email has the form local@domain, with one @; write the one address of this row's user
-    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email has no blanks or control characters inside; there is a character inside that nobody sees: type the address again
+    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email has no blanks, control characters or marks of direction inside; there is a character inside that nobody sees: type the address again
     "#);
     let long = format!("email,tier\n{}@x.co,gold\nok@x.co,\n", "x".repeat(320));
     assert_snapshot!(account(long), @r#"

@@ -5,6 +5,7 @@
 
 mod admin;
 mod faults;
+mod history;
 mod limits;
 mod listing;
 mod reading;

@@ -74,7 +74,14 @@ async fn what_is_not_there_is_404_and_what_can_not_be_done_is_405() {
         (Method::POST, "/api/v1/user-attributes"),
         (Method::POST, "/api/scim/v2/Groups"),
     ] {
-        lab.send(method, path, &json!({})).await.refused(405, path);
+        let name = method.to_string();
+        let answer = lab.send(method, path, &json!({})).await;
+        answer.refused(405, path);
+        let allow = answer.header("allow").expect("says what there is");
+        assert!(
+            allow.contains("GET") && !allow.contains(&name),
+            "{path}: {allow}"
+        );
     }
     assert_eq!(lab.get("/api/scim/v2/Groups").await.body["totalResults"], 0);
 }

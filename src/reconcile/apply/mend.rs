@@ -4,7 +4,7 @@ use super::ending::{Ending, Instead};
 use super::worker::Worker;
 use super::{Change, Ended};
 use crate::desired::Want;
-use crate::omni::{self, Found, Observed, OmniError, Sighting};
+use crate::omni::{self, Observed, OmniError, Sighting};
 use crate::reconcile::Outcome;
 use crate::reconcile::observe::Effect;
 use crate::reconcile::plan::{Action, FieldChange, differences};
@@ -137,18 +137,17 @@ impl Worker<'_> {
     /// Looks a user up by email. Where that shows nobody, though Omni's filter may mind case and not
     /// everybody was listed just now, it lists everybody, once.
     async fn find(&self, email: &Email) -> Result<Option<Box<ObservedUser>>, OmniError> {
-        match self.reader().find(email).await? {
-            Found::One(user) => return Ok(Some(user)),
-            Found::Several(count) => return Err(OmniError::Ambiguous { count }),
-            Found::Unclear => return Err(OmniError::Unclear),
-            Found::Nobody if !self.may_be_overlooked() => return Ok(None),
-            Found::Nobody => {}
+        let mut now = self.reader().find(email).await?.sighting()?;
+        if now.is_none() && self.may_be_overlooked() {
+            let everybody = self.everybody().await?;
+            now = everybody.get(email).cloned();
+            if now.is_none() && everybody.doubt().is_some() {
+                return Err(OmniError::Unclear);
+            }
         }
-        let everybody = self.everybody().await?;
-        match everybody.get(email) {
-            Some(Sighting::One(user)) => Ok(Some(user.as_ref().clone().into())),
-            Some(Sighting::Several(count)) => Err(OmniError::Ambiguous { count: *count }),
-            None if everybody.doubt().is_some() => Err(OmniError::Unclear),
+        match now {
+            Some(Sighting::One(user)) => Ok(Some(Arc::unwrap_or_clone(user).into())),
+            Some(Sighting::Several(count)) => Err(OmniError::Ambiguous { count }),
             None => Ok(None),
         }
     }
