@@ -2,11 +2,14 @@
 //! process is a throttle, or a client, of its own; a killed one says nothing of its slots. All but the
 //! last test are under paused time: no clock is waited for.
 
+#[path = "support/paused.rs"]
+mod paused;
 #[cfg(feature = "sandbox")]
 mod support;
 
 use omni_user_sync::omni::{Slot, Throttle};
 use omni_user_sync::settings::{ApiKeys, KeySource};
+use paused::paused;
 use proptest::prelude::*;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -63,15 +66,6 @@ fn file(dir: &Path) -> PathBuf {
     let mut slots =
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("slots-"));
     slots.next().expect("a file of slots").path()
-}
-
-fn paused<F: Future>(test: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime")
-        .block_on(test)
 }
 
 #[derive(Clone, Debug)]

@@ -1,8 +1,12 @@
 //! The throttle keeps Omni's limit whichever way Omni counts, and loses no time. All under paused
 //! time: no clock is waited for.
 
+#[path = "support/paused.rs"]
+mod paused;
+
 use omni_user_sync::omni::{OmniError, Throttle};
 use omni_user_sync::settings::{ApiKeys, KeySource};
+use paused::paused;
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,15 +23,6 @@ fn throttle(per_minute: u32, max_in_flight: usize, of: &str) -> Throttle {
     let throttle = Throttle::new(per_minute, max_in_flight);
     throttle.use_keys(&keys(of));
     throttle
-}
-
-fn paused<F: Future>(test: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime")
-        .block_on(test)
 }
 
 /// A server's count of what arrived with one key, by one of the three kinds of window.

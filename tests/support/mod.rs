@@ -61,8 +61,12 @@ impl World {
             ("OMNI_USER_SYNC__SOURCE__SETTLE", "0s".to_owned()),
             ("OMNI_USER_SYNC__STATE__DIR", path("state")),
         ];
+        // What the program itself does counts for coverage too, where that is measured.
+        let coverage = std::env::var("LLVM_PROFILE_FILE").ok();
+        let coverage = coverage.map(|file| ("LLVM_PROFILE_FILE", file));
         let variables = variables
             .into_iter()
+            .chain(coverage)
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         Self {

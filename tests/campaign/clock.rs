@@ -1,0 +1,34 @@
+//! Time that hurries: paused, and pushed on by a fixed step in each real millisecond, so that pauses
+//! and back-off of minutes take a second, while what goes over real sockets has its time.
+//!
+//! A paused clock jumps to the next timer whenever nothing is ready, and an answer on its way through
+//! the kernel does not count as ready: each request would time out at once. A blocking task holds the
+//! jump back, so one is always under way.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// What a real millisecond is taken for.
+const STEP: Duration = Duration::from_millis(50);
+
+pub fn hurried<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        tokio::select! {
+            output = test => output,
+            never = hurry() => match never {},
+        }
+    })
+}
+
+async fn hurry() -> Infallible {
+    loop {
+        let wait = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)));
+        wait.await.expect("sleeping can't panic");
+        tokio::time::advance(STEP).await;
+    }
+}

@@ -1,0 +1,133 @@
+//! What the stories have found, each in its smallest form.
+
+use crate::support::{World, assert_converged, told};
+use chrono::Utc;
+use omni_user_sync::journal::{Access, Journal, RunRef};
+use omni_user_sync::sandbox::{Fault, What, When};
+use serde_json::json;
+
+async fn approve(world: &World) {
+    let dir = world.settings().state.dir;
+    let journal = Journal::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a journal");
+    let approved = journal
+        .approve(RunRef::Latest, "ann", Utc::now(), false)
+        .await;
+    approved.expect("something is held");
+}
+
+#[tokio::test]
+async fn approved_updates_go_through_also_where_one_of_them_clears() {
+    let world = World::new().await.set("policy.max_updates", "1");
+    for name in ["a", "b", "c"] {
+        world.user(&format!("{name}@x.co"), name, json!({ "department": "x" }));
+    }
+    world.roster("email,department\na@x.co,\nb@x.co,y\nc@x.co,y\n");
+    let outcome = world.run().await;
+    assert_eq!(outcome.held[0].rule, "max_updates");
+    approve(&world).await;
+    assert_converged(&world.run().await);
+    assert_eq!(world.write_counts()["PATCH"], 3);
+}
+
+#[tokio::test]
+async fn a_pruning_that_omni_does_not_keep_is_told() {
+    let world = World::new().await.set("policy.prune", "managed");
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\na@x.co,A\n");
+    world.org().fault(Fault {
+        what: What::IgnoreWrite,
+        when: When::default(),
+        times: 99,
+    });
+    let omni_says_so = ["delete b@x.co done"];
+    assert_eq!(told(&world.run().await), omni_says_so);
+    assert_eq!(told(&world.run().await), ["delete b@x.co not_kept"]);
+    assert_eq!(told(&world.run().await), [""; 0], "in quarantine");
+    world.org().clear_faults();
+    assert_eq!(told(&world.apply().await), ["delete b@x.co done"]);
+    assert_eq!(world.org().users().len(), 1);
+}
+
+#[tokio::test]
+async fn who_is_made_again_after_a_pruning_is_somebody_else_s() {
+    let world = World::new().await.set("policy.prune", "managed");
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\na@x.co,A\n");
+    assert_converged(&world.run().await);
+    world.user("b@x.co", "B", json!({}));
+    assert_converged(&world.run().await);
+    assert_eq!(world.org().users().len(), 2);
+}
+
+#[tokio::test]
+async fn who_a_row_deleted_in_vain_is_not_pruned_once_the_row_is_gone() {
+    let world = World::new().await.set("policy.prune", "managed");
+    world.user("b@x.co", "B", json!({}));
+    world.roster("op,email,display_name\nupsert,a@x.co,A\ndelete,b@x.co,\n");
+    let when = When {
+        method: Some("DELETE".into()),
+        ..When::default()
+    };
+    let (what, times) = (What::IgnoreWrite, 1);
+    world.org().fault(Fault { when, what, times });
+    assert_eq!(
+        told(&world.run().await),
+        ["create a@x.co done", "delete b@x.co done"]
+    );
+    world.roster("op,email,display_name\nupsert,a@x.co,A\n");
+    assert_converged(&world.run().await);
+    assert_eq!(world.org().users().len(), 2);
+}
+
+/// A fault of every request of a method.
+fn always(method: &str, what: What) -> Fault {
+    let when = When {
+        method: Some(method.into()),
+        ..When::default()
+    };
+    let times = 99;
+    Fault { when, what, times }
+}
+
+const FORBIDDEN: What = What::Status {
+    code: 403,
+    retry_after: None,
+    body: None,
+};
+
+#[tokio::test]
+async fn a_refused_removal_makes_nobody_ours() {
+    let world = World::new().await.set("policy.prune", "all");
+    world.user("b@x.co", "B", json!({}));
+    world.roster("email,display_name\na@x.co,A\n");
+    world.org().fault(always("DELETE", FORBIDDEN));
+    let refused = ["create a@x.co done", "delete b@x.co failed"];
+    assert_eq!(told(&world.run().await), refused);
+    world.org().clear_faults();
+    let world = world.set("policy.prune", "managed");
+    assert_converged(&world.apply().await);
+    assert_eq!(world.org().users().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_removal_shortens_no_later_grace() {
+    let world = World::new().await.set("policy.prune", "managed");
+    let both = "email,display_name\na@x.co,A\nb@x.co,B\n";
+    world.roster(both);
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\na@x.co,A\n");
+    world.org().fault(always("DELETE", FORBIDDEN));
+    assert_eq!(told(&world.run().await), ["delete b@x.co failed"]);
+    world.org().clear_faults();
+    // They are back, in a listing that does not add up, by which no quarantine ends.
+    world.org().fault(always("GET", What::TotalOff(1)));
+    world.roster(both);
+    assert_eq!(told(&world.run().await), [""; 0]);
+    world.org().clear_faults();
+    world.roster("email,display_name\na@x.co,A\n");
+    let world = world.set("policy.prune_grace", "1h");
+    assert_eq!(told(&world.apply().await), [""; 0]);
+    assert_eq!(world.org().users().len(), 2);
+}

@@ -1,0 +1,14 @@
+//! Somebody means harm: what must not be told is told to nobody, and what comes from Omni, from the
+//! roster or from a client of the server is bounded and obeyed by nothing.
+#![cfg(feature = "sandbox")]
+
+mod canaries;
+mod child;
+mod client;
+mod omni;
+mod roster;
+mod secrets;
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
