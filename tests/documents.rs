@@ -1,0 +1,134 @@
+//! The documents say what is so: which test guards what, and that no room uses one above it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms from the top, as `src/lib.rs` and `docs/architecture.md` have them.
+const ROOMS: [&str; 14] = [
+    "cli",
+    "daemon",
+    "notify",
+    "serve",
+    "status",
+    "trigger",
+    "reconcile",
+    "report",
+    "journal",
+    "omni",
+    "metrics",
+    "desired",
+    "settings",
+    "user",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).expect(path)
+}
+
+/// The Rust files of a room: a folder, or one file.
+fn files(room: &str) -> Vec<PathBuf> {
+    let mut folders = vec![root().join("src").join(room)];
+    let mut files = vec![root().join(format!("src/{room}.rs"))];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    files.retain(|path| path.extension().is_some_and(|is| is == "rs") && path.exists());
+    files
+}
+
+/// The rooms that a file names in its code.
+fn named(path: &Path) -> Vec<&'static str> {
+    let text = fs::read_to_string(path).expect("a file of ours");
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code: Vec<_> = code.collect();
+    let code = code.join("\n");
+    let names = |room: &&str| {
+        let path = format!("crate::{room}");
+        code.match_indices(&path).any(|(at, _)| {
+            let next = code[at + path.len()..].chars().next();
+            !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        })
+    };
+    ROOMS.into_iter().filter(names).collect()
+}
+
+#[test]
+fn no_room_uses_one_above_it() {
+    for (place, room) in ROOMS.iter().enumerate() {
+        let files = files(room);
+        assert!(!files.is_empty(), "{room} is a room");
+        for file in files {
+            let above: Vec<_> = named(&file)
+                .into_iter()
+                .filter(|other| ROOMS[..place].contains(other))
+                .collect();
+            assert!(above.is_empty(), "{} uses {above:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_rooms_stand_in_their_order_where_they_are_listed() {
+    let architecture = text("docs/architecture.md");
+    let rows: Vec<_> = architecture
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(room, _)| room)
+        .collect();
+    assert_eq!(rows, ROOMS);
+    let lib = text("src/lib.rs");
+    let (_, list) = lib.split_once("From the top: ").expect("the list");
+    let (list, _) = list.split_once(". Each room").expect("its end");
+    let list: Vec<_> = list
+        .split('`')
+        .filter(|part| part.chars().all(char::is_alphabetic) && !part.is_empty())
+        .collect();
+    assert_eq!(list, ROOMS);
+}
+
+/// The tests that a document names: `` `tests/a.rs`: `one`, `two`; `tests/b.rs`: … ``.
+fn tests_named(document: &str) -> Vec<(String, String)> {
+    let mut named = Vec::new();
+    for line in document.lines() {
+        let mut file = None;
+        for word in line.split('`').skip(1).step_by(2) {
+            if word.starts_with("tests/") {
+                file = Some(word);
+            } else if let Some(file) = file.filter(|file| file.ends_with(".rs"))
+                && word.contains('_')
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            {
+                named.push((file.to_owned(), word.to_owned()));
+            }
+        }
+    }
+    named
+}
+
+#[test]
+fn every_test_that_a_document_names_is_there() {
+    for (document, least) in [("docs/architecture.md", 20)] {
+        let named = tests_named(&text(document));
+        assert!(named.len() >= least, "{document}: {} tests", named.len());
+        for (file, test) in named {
+            let there = text(&file).contains(&format!("fn {test}("));
+            assert!(there, "{document} names {test}, which {file} does not have");
+        }
+    }
+}
