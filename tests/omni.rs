@@ -5,7 +5,7 @@ mod support;
 
 use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
-use omni_user_sync::user::{AttributeName, Email, Schema, UserId, UserSpec, Value};
+use omni_user_sync::user::{AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn email(text: &str) -> Email {
 fn spec(name: &str) -> UserSpec {
     UserSpec {
         display_name: Some(name.into()),
-        attributes: Vec::new(),
+        attributes: Attributes::default(),
     }
 }
 

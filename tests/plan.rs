@@ -7,8 +7,8 @@ use omni_user_sync::omni::{Observed, Sighting};
 use omni_user_sync::reconcile::{Action, Change, FieldChange, Kind, Memory, Plan, Verdict, rule};
 use omni_user_sync::settings::{Limit, Mode, Policy, Protect, Prune, Removal};
 use omni_user_sync::user::{
-    AttributeName, ByEmail, Definition, Email, ObservedUser, Schema, Text, UserId, UserSpec, Value,
-    ValueType,
+    AttributeName, Attributes, ByEmail, Definition, Email, ObservedUser, Schema, Text, UserId,
+    UserSpec, Value, ValueType,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -256,7 +256,6 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                 fields.iter().for_each(|field| set(user, field, to_default));
             }
             Action::Create(spec) => {
-                let given = spec.attributes.iter().cloned();
                 let user = ObservedUser {
                     id: UserId::parse("new").expect("an id"),
                     email: change.email.clone(),
@@ -265,8 +264,10 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                         .clone()
                         .expect("a user to be made has a name"),
                     active: true,
-                    attributes: given
-                        .filter_map(|(name, value)| Some((name, value?)))
+                    attributes: spec
+                        .attributes
+                        .iter()
+                        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
                         .collect(),
                 };
                 assert!(
@@ -284,14 +285,14 @@ fn set(user: &mut ObservedUser, field: &FieldChange, to_default: bool) {
         FieldChange::DisplayName { to, .. } => user.display_name = to.clone(),
         FieldChange::Reactivate => user.active = true,
         FieldChange::Attribute { name, to, .. } => {
-            user.attributes.retain(|(have, _)| have != name);
+            let others = user.attributes.iter().filter(|(have, _)| *have != name);
+            let others = others.map(|(name, value)| (name.clone(), value.clone()));
             let default = || schema().get(name).and_then(|one| one.default.clone());
             let value = to
                 .clone()
                 .or_else(|| if to_default { default() } else { None });
-            user.attributes
-                .extend(value.map(|value| (name.clone(), value)));
-            user.attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
+            let set = value.map(|value| (name.clone(), value));
+            user.attributes = others.chain(set).collect();
         }
     }
 }
@@ -319,7 +320,7 @@ proptest! {
                         prop_assert_eq!(name, &user.display_name);
                     }
                     for (name, value) in &spec.attributes {
-                        prop_assert!(schema().converged(name, value.as_ref(), user.attribute(name)));
+                        prop_assert!(schema().converged(name, value.as_ref(), user.attributes.get(name)));
                     }
                 }
                 (Want::Upsert(spec), None) => prop_assert!(spec.display_name.is_none()),
@@ -573,7 +574,7 @@ fn delete(number: usize) -> Change {
         email: email(number),
         display_name: "Ann".into(),
         active: true,
-        attributes: Vec::new(),
+        attributes: Attributes::default(),
     };
     Change {
         email: email(number),

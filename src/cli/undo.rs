@@ -188,6 +188,6 @@ fn value(
 ) -> Option<Value> {
     match before(change, &Field::Attribute(name.clone())) {
         Some(before) => before.clone(),
-        None => user.and_then(|user| user.attribute(name).cloned()),
+        None => user.and_then(|user| user.attributes.get(name).cloned()),
     }
 }

@@ -4,7 +4,9 @@ use super::ProblemKind;
 use super::doubts::looks_like_date;
 use super::words::{Flaw, shown};
 use crate::user::{Decimal, Definition, Value, ValueType, trim};
+use foldhash::fast::RandomState;
 use serde_json::value::RawValue;
+use std::collections::HashMap;
 
 /// What Omni's definition says about an attribute's values.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +20,54 @@ impl Shape {
         Self {
             multiple: definition.multiple,
             number: definition.value_type == ValueType::Number,
+        }
+    }
+}
+
+/// Reads the cells of one column. In most columns the same few texts come again and again: each is read
+/// once, and all rows that have it share its value.
+#[derive(Debug)]
+pub(super) struct Cells {
+    shape: Option<Shape>,
+    /// What was read; `None` once there is too much of it, since the column's cells differ.
+    known: Option<HashMap<Box<str>, Option<Value>, RandomState>>,
+    /// So many are kept at most.
+    most: usize,
+}
+
+impl Cells {
+    /// Of all columns of a file.
+    const MOST: usize = 65_536;
+    /// Longer ones are not kept.
+    const LONGEST: usize = 256;
+
+    /// For one of so many columns.
+    pub(super) fn new(shape: Option<Shape>, columns: usize) -> Self {
+        Self {
+            shape,
+            known: Some(HashMap::default()),
+            most: Self::MOST / columns,
+        }
+    }
+
+    /// Reads a cell, as [`value`] does.
+    pub(super) fn value(&mut self, cell: &str) -> Result<Option<Value>, Flaw> {
+        if let Some(value) = self.known.as_ref().and_then(|known| known.get(cell)) {
+            return Ok(value.clone());
+        }
+        let value = value(cell, self.shape)?;
+        self.keep(cell, value.as_ref());
+        Ok(value)
+    }
+
+    fn keep(&mut self, cell: &str, value: Option<&Value>) {
+        let Some(known) = &mut self.known else {
+            return;
+        };
+        if known.len() == self.most {
+            self.known = None;
+        } else if cell.len() <= Self::LONGEST {
+            known.insert(cell.into(), value.cloned());
         }
     }
 }
@@ -276,6 +326,27 @@ mod tests {
             assert!(flaw.remedy.contains(says), "{text}: {}", flaw.remedy);
         }
         assert_eq!(number("-1234567890123456789012.5"), Ok(()));
+    }
+
+    #[test]
+    fn a_cell_that_was_read_before_is_read_alike() {
+        let mut cells = Cells::new(MANY, Cells::MOST / 3);
+        let texts = ["[a]", "a", "", "[b]", " ", "[c]", "[d]", "[e]"];
+        for text in texts.iter().cycle().take(3 * texts.len()) {
+            assert_eq!(cells.value(text), value(text, MANY), "{text}");
+        }
+        assert!(cells.known.is_none(), "too many that differ");
+
+        let mut cells = Cells::new(MANY, 1);
+        let long = format!("[{}]", "a".repeat(Cells::LONGEST));
+        for text in ["[a]", &long, "b", "[a]"] {
+            assert_eq!(cells.value(text), value(text, MANY), "{text}");
+        }
+        let known = cells.known.expect("few that differ");
+        assert!(
+            known.keys().eq(["[a]"].map(Box::from).iter()),
+            "neither long nor bad"
+        );
     }
 
     proptest! {

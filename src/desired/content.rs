@@ -38,11 +38,12 @@ pub(super) enum Flaws {
     Content(Vec<Problem>),
 }
 
-/// Reads a file once: `parse` gets its bytes, and whatever it leaves is read for the digest.
+/// Reads a file once: `parse` gets its bytes and how many there should be, and whatever it leaves is read
+/// for the digest.
 pub(super) fn read_file<T>(
     file: &Candidate,
     max_bytes: u64,
-    parse: impl FnOnce(&mut dyn Read) -> Result<T, Vec<Problem>>,
+    parse: impl FnOnce(&mut dyn Read, u64) -> Result<T, Vec<Problem>>,
 ) -> FileReading<T> {
     let (opened, stat) = match file.open(max_bytes) {
         Ok(opened) => opened,
@@ -51,7 +52,7 @@ pub(super) fn read_file<T>(
     let mut bytes = Hashed::new(opened, max_bytes);
     let parsed = match bytes.peek() {
         Some(flaw) => Err(Flaws::File(flaw)),
-        None => parse(&mut bytes).map_err(Flaws::Content),
+        None => parse(&mut bytes, stat.size()).map_err(Flaws::Content),
     };
     let whole = bytes.finish();
     let unchanged = file.check_unchanged(stat);
@@ -166,7 +167,7 @@ mod tests {
         let all = Settings::check(RawSettings::default(), KeySource::default());
         let settings = all.expect("the defaults are valid").source;
         let found = find(&settings, &path).expect("a file");
-        read_file(&found.files[0], 100, |_| {
+        read_file(&found.files[0], 100, |_, _| {
             meddle(&path);
             Ok(())
         })

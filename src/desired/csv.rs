@@ -36,9 +36,11 @@ pub(super) struct Sheet {
 
 type TextReader<R> = Reader<Lines<R>>;
 
-/// Reads a file's text. The problems of an error are the file's, and it is rejected whole.
+/// Reads the text of a file of so many bytes. The problems of an error are the file's, and it is rejected
+/// whole.
 pub(super) fn parse(
     text: impl Read,
+    bytes: u64,
     file: &Arc<str>,
     settings: &SourceSettings,
     schema: &Schema,
@@ -46,6 +48,7 @@ pub(super) fn parse(
 ) -> Result<Sheet, Vec<Problem>> {
     let mut text = Head::new(text);
     let dialect = Dialect::of(text.peeked(), settings.delimiter);
+    let about = text.lines_in(bytes).min(budget.rows);
     text.skip(dialect.skip);
     let mut reader = dialect.reader(text);
     let failed = |flaw: Flaw, line| vec![flaw.at(place(file, line))];
@@ -56,17 +59,12 @@ pub(super) fn parse(
     };
     let header = place(file, line);
     let columns = Columns::new(&record, &header, schema)?;
-    let rows = Rows {
-        columns: &columns,
-        file,
-        delimiter: dialect.delimiter,
-        blank_cells: settings.blank_cells,
-    };
+    let mut rows = Rows::new(&columns, file, dialect.delimiter, settings.blank_cells);
     let mut doubts = Doubts::new(&columns);
-    let (mut sheet, entries) = Entries::gather(|good| {
+    let (mut sheet, entries) = Entries::gather(about, |good| {
         let mut sheet = Sheet::new(file.clone(), budget);
         while let Some(line) = next(&mut reader, &mut record).map_err(|f| failed(f.flaw, f.line))? {
-            sheet.take(&rows, &record, line, &mut doubts, good)?;
+            sheet.take(&mut rows, &record, line, &mut doubts, good)?;
         }
         Ok(sheet)
     })?;
@@ -153,7 +151,7 @@ impl Sheet {
     /// Takes a row; an error rejects the file.
     fn take(
         &mut self,
-        rows: &Rows<'_>,
+        rows: &mut Rows<'_>,
         record: &StringRecord,
         line: u64,
         doubts: &mut Doubts,
@@ -169,7 +167,7 @@ impl Sheet {
             };
             return Err(vec![stray().kind(ProblemKind::Column).at(place)]);
         }
-        let spent = |flaw: Flaw| vec![flaw.at(place(rows.file, line))];
+        let spent = |flaw: Flaw| vec![flaw.at(place(&self.file, line))];
         self.budget.row().map_err(spent)?;
         match rows.read(record, line) {
             Ok(row) => {
@@ -250,6 +248,14 @@ impl<R: Read> Head<R> {
 
     fn peeked(&self) -> &[u8] {
         self.head.get_ref()
+    }
+
+    /// How many lines so many bytes have, if they are like the first ones.
+    fn lines_in(&self, bytes: u64) -> usize {
+        let head = self.peeked();
+        let lines = memchr::memchr_iter(b'\n', head).count() as u64;
+        let all = lines.saturating_mul(bytes) / (head.len() as u64).max(1);
+        usize::try_from(all).unwrap_or(usize::MAX)
     }
 
     fn skip(&mut self, bytes: u64) {
@@ -381,6 +387,7 @@ mod tests {
         let schema = Schema::unknown();
         let sheet = parse(
             text.as_bytes(),
+            text.len() as u64,
             &"a.csv".into(),
             &settings(),
             &schema,
@@ -430,6 +437,7 @@ mod tests {
             let text = start.as_bytes().chain(&mut rest);
             let problems = parse(
                 text,
+                1 << 30,
                 &"a.csv".into(),
                 &settings(),
                 &Schema::unknown(),

@@ -1,7 +1,7 @@
 //! Users → a roster that says what they are: read again, it asks for nothing.
 
 use super::cell::{self, Shape};
-use crate::user::{AttributeName, Email, ObservedUser, Schema, Value};
+use crate::user::{AttributeName, Email, ObservedUser, Schema, Texts, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A roster that was written.
@@ -56,7 +56,7 @@ impl Line {
             display_name: Value::one(&user.display_name),
             values: columns
                 .iter()
-                .map(|name| user.attribute(name).cloned())
+                .map(|name| user.attributes.get(name).cloned())
                 .collect(),
         }
     }
@@ -158,12 +158,12 @@ fn can_be_said(name: &AttributeName, value: &Value, schema: &Schema) -> bool {
 
 /// A value as a cell says it.
 fn text(value: &Value) -> String {
-    match value {
-        Value::One(text) => text.to_string(),
-        Value::Many(items) if items.iter().all(|item| is_plain(item)) => {
+    match value.texts() {
+        Texts::One(text) => text.to_string(),
+        Texts::Many(items) if items.iter().all(|item| is_plain(item)) => {
             format!("[{}]", items.join(","))
         }
-        Value::Many(items) => serde_json::to_string(items).expect("texts are JSON"),
+        Texts::Many(items) => serde_json::to_string(items).expect("texts are JSON"),
     }
 }
 

@@ -6,7 +6,9 @@ use super::export::{self, Line};
 use super::{Desired, Place, Problem, ProblemKind, SourceError, Want, read};
 use crate::fuzzing::{SECRET, assert_harmless};
 use crate::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
-use crate::user::{AttributeName, Decimal, Definition, Email, Schema, Value, ValueType, trim};
+use crate::user::{
+    AttributeName, Decimal, Definition, Email, Schema, Texts, Value, ValueType, trim,
+};
 use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
@@ -147,7 +149,7 @@ impl World {
 
     fn check_want(&self, want: &Want) {
         let Want::Upsert(spec) = want else { return };
-        assert!(spec.attributes.is_sorted_by(|(a, _), (b, _)| a < b));
+        assert!(spec.attributes.iter().is_sorted_by(|(a, _), (b, _)| a < b));
         let name = spec.display_name.as_deref();
         assert!(name.is_none_or(|name| trim(name) == name && !name.is_empty()));
         for (name, value) in &spec.attributes {
@@ -346,7 +348,7 @@ fn check_value(value: Option<&Value>, definition: Option<&Definition>) {
     );
     if let Some(definition) = definition {
         assert_eq!(
-            matches!(value, Value::Many(_)),
+            matches!(value.texts(), Texts::Many(_)),
             definition.multiple,
             "{value:?}"
         );

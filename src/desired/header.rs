@@ -26,6 +26,8 @@ pub(super) struct Columns {
     pub(super) display_name: Option<usize>,
     /// Sorted by name, so that every row's attributes are.
     pub(super) attributes: Vec<AttributeColumn>,
+    /// What they are called, for all rows to share.
+    pub(super) names: Arc<Vec<AttributeName>>,
     /// Columns without a header.
     pub(super) blank: Vec<usize>,
 }
@@ -138,11 +140,13 @@ impl<'a> Reading<'a> {
             return Err(problems(self.flaws, &labels, place));
         }
         self.attributes.sort_by(|a, b| a.name.cmp(&b.name));
+        let names = self.attributes.iter().map(|column| column.name.clone());
         Ok(Columns {
             labels,
             op,
             email,
             display_name,
+            names: Arc::new(names.collect()),
             attributes: self.attributes,
             blank: self.blank,
         })

@@ -101,26 +101,29 @@ impl Batches {
 
 impl Entries {
     /// Takes what `read` hands on, on a thread of its own: finding a user's place among a million
-    /// is waiting for memory, while the other thread reads.
+    /// is waiting for memory, while the other thread reads. Of about so many rows: room for them is
+    /// made at once, since making it later moves all that is there.
     pub(super) fn gather<T>(
+        rows: usize,
         read: impl FnOnce(&mut Batches) -> Result<T, Vec<Problem>>,
     ) -> Result<(T, Self), Vec<Problem>> {
         let (to, batches) = mpsc::sync_channel(16);
-        let mut rows = Batches {
+        let mut good = Batches {
             batch: Vec::new(),
             to,
         };
         thread::scope(|scope| {
             let gathering = scope.spawn(move || {
                 let mut entries = Self::default();
+                entries.first.reserve(rows);
                 for (email, entry) in batches.into_iter().flatten() {
                     entries.push(email, entry);
                 }
                 entries
             });
-            let read = read(&mut rows);
-            rows.send();
-            drop(rows);
+            let read = read(&mut good);
+            good.send();
+            drop(good);
             let entries = gathering
                 .join()
                 .unwrap_or_else(|panic| resume_unwind(panic));

@@ -249,7 +249,7 @@ pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<Stamp, SourceErro
 pub fn fingerprint(settings: &SourceSettings, path: &Path) -> Result<Fingerprint, SourceError> {
     let mut fingerprint = Fingerprinter::default();
     for file in source::find(settings, path)?.files {
-        let look = content::read_file(&file, settings.max_bytes, |_| Ok(()));
+        let look = content::read_file(&file, settings.max_bytes, |_, _| Ok(()));
         fingerprint.add(&file, look.digest);
     }
     Ok(fingerprint.finish())
@@ -318,9 +318,9 @@ fn read_file(
     schema: &Schema,
     budget: Budget,
 ) -> FileReading<csv::Sheet> {
-    content::read_file(file, settings.max_bytes, |bytes| {
+    content::read_file(file, settings.max_bytes, |bytes, size| {
         let text = decode::Decoder::new(bytes, settings.encoding);
-        csv::parse(text, &file.name, settings, schema, budget)
+        csv::parse(text, size, &file.name, settings, schema, budget)
     })
 }
 

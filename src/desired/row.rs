@@ -8,12 +8,14 @@
 //!   manager. So every address anywhere in it is frozen, and the row is unnamed all the same.
 //! - The same goes for a cell over several lines that looks like rows swallowed by a stray quote.
 
-use super::cell;
-use super::header::{AttributeColumn, Columns};
+use super::cell::Cells;
+use super::header::Columns;
 use super::words::{Flaw, did_you_mean, nearest, shown};
 use super::{Place, Problem, ProblemKind, Want};
 use crate::settings::BlankCells;
-use crate::user::{AttributeName, Email, UserSpec, Value, is_blank, is_obeyed, trim};
+use crate::user::{
+    AttributeName, Attributes, Email, Known, UserSpec, Value, is_blank, is_obeyed, trim,
+};
 use ::csv::StringRecord;
 use std::sync::Arc;
 
@@ -50,14 +52,37 @@ const OPS: [(&str, Op); 3] = [
 /// Reads the rows of one file.
 pub(super) struct Rows<'a> {
     pub(super) columns: &'a Columns,
-    pub(super) file: &'a Arc<str>,
-    pub(super) delimiter: u8,
-    pub(super) blank_cells: BlankCells,
+    file: &'a Arc<str>,
+    delimiter: u8,
+    blank_cells: BlankCells,
+    /// Of each attribute's column.
+    cells: Vec<Cells>,
+    known: Known,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    pub(super) fn new(
+        columns: &'a Columns,
+        file: &'a Arc<str>,
+        delimiter: u8,
+        blank_cells: BlankCells,
+    ) -> Self {
+        let attributes = &columns.attributes;
+        let cells = attributes
+            .iter()
+            .map(|column| Cells::new(column.shape, attributes.len()));
+        Self {
+            columns,
+            file,
+            delimiter,
+            blank_cells,
+            cells: cells.collect(),
+            known: Known::default(),
+        }
+    }
+
     /// Reads the row that starts on `line`.
-    pub(super) fn read(&self, cells: &StringRecord, line: u64) -> Result<Row, BadRow> {
+    pub(super) fn read(&mut self, cells: &StringRecord, line: u64) -> Result<Row, BadRow> {
         if cells.len() != self.columns.labels.len() {
             return Err(self.other_length(cells, line));
         }
@@ -95,7 +120,7 @@ impl Rows<'_> {
         }
     }
 
-    fn want(&self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Want> {
+    fn want(&mut self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Want> {
         let Some(at) = self.columns.op else {
             return self.upsert(cells, line, bad);
         };
@@ -111,36 +136,53 @@ impl Rows<'_> {
         }
     }
 
-    fn upsert(&self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Want> {
-        let before = bad.problems.len();
+    fn upsert(&mut self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Want> {
         let display_name = self.columns.display_name.map(|at| trim(&cells[at]));
-        let mut attributes = Vec::with_capacity(self.columns.attributes.len());
-        for column in &self.columns.attributes {
-            match self.attribute(column, &cells[column.at]) {
-                Ok(attribute) => attributes.extend(attribute),
-                Err(flaw) => bad.problems.push(self.problem(line, column.at, flaw)),
-            }
-        }
-        // Cells that are kept as they are take no memory.
-        attributes.shrink_to_fit();
-        (bad.problems.len() == before).then(|| {
-            Want::Upsert(UserSpec {
-                display_name: display_name.filter(|name| !name.is_empty()).map(Into::into),
-                attributes,
-            })
-        })
+        let attributes = self.attributes(cells, line, bad)?;
+        Some(Want::Upsert(UserSpec {
+            display_name: display_name.filter(|name| !name.is_empty()).map(Into::into),
+            attributes,
+        }))
     }
 
-    fn attribute(
-        &self,
-        column: &AttributeColumn,
-        text: &str,
-    ) -> Result<Option<(AttributeName, Option<Value>)>, Flaw> {
-        if self.blank_cells == BlankCells::Keep && trim(text).is_empty() {
-            return Ok(None);
+    fn attributes(
+        &mut self,
+        cells: &StringRecord,
+        line: u64,
+        bad: &mut BadRow,
+    ) -> Option<Attributes<Option<Value>>> {
+        let columns = &self.columns.attributes;
+        let mut values = Vec::with_capacity(columns.len());
+        let mut flaws = Vec::new();
+        for (column, known) in columns.iter().zip(&mut self.cells) {
+            let cell = &cells[column.at];
+            if is_kept(cell, self.blank_cells) {
+                continue;
+            }
+            match known.value(cell) {
+                Ok(value) => values.push(value),
+                Err(flaw) => flaws.push((column.at, flaw)),
+            }
         }
-        let value = cell::value(text, column.shape)?;
-        Ok(Some((column.name.clone(), value)))
+        if !flaws.is_empty() {
+            let problem = |(at, flaw)| self.problem(line, at, flaw);
+            bad.problems.extend(flaws.into_iter().map(problem));
+            return None;
+        }
+        let names = if values.len() == columns.len() {
+            self.columns.names.clone()
+        } else {
+            self.names_in(cells)
+        };
+        Some(Attributes::of(names, values))
+    }
+
+    /// The attributes that a row with kept cells names.
+    fn names_in(&mut self, cells: &StringRecord) -> Arc<Vec<AttributeName>> {
+        let columns = self.columns.attributes.iter();
+        let named = columns.filter(|column| !is_kept(&cells[column.at], self.blank_cells));
+        let names = named.map(|column| column.name.clone()).collect();
+        self.known.names(Arc::new(names))
     }
 
     fn other_length(&self, cells: &StringRecord, line: u64) -> BadRow {
@@ -244,6 +286,11 @@ impl Rows<'_> {
             ..self.place(line)
         })
     }
+}
+
+/// Whether a blank cell leaves the attribute as it is.
+fn is_kept(cell: &str, blank_cells: BlankCells) -> bool {
+    blank_cells == BlankCells::Keep && trim(cell).is_empty()
 }
 
 /// What to write instead of a cell that is not one address.

@@ -52,6 +52,10 @@ impl Stat {
         }
     }
 
+    pub(super) fn size(&self) -> u64 {
+        self.len
+    }
+
     pub(super) fn modified(&self) -> SystemTime {
         system_time(self.modified)
     }

@@ -1,6 +1,6 @@
 //! The fields of a change, and how they are kept: as JSON, which a person can read in the file too.
 
-use crate::user::{AttributeName, Text, Value};
+use crate::user::{AttributeName, Text, Texts, Value};
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use serde::{Deserialize, Serialize};
 
@@ -91,18 +91,18 @@ impl From<Stored> for FieldRecord {
 
 impl From<Value> for StoredValue {
     fn from(value: Value) -> Self {
-        match value {
-            Value::One(text) => Self::One(text),
-            Value::Many(items) => Self::Many(items),
+        match value.texts() {
+            Texts::One(text) => Self::One(text.clone()),
+            Texts::Many(items) => Self::Many(items.clone()),
         }
     }
 }
 
 impl From<StoredValue> for Value {
     fn from(stored: StoredValue) -> Self {
-        match stored {
-            StoredValue::One(text) => Self::One(text),
-            StoredValue::Many(items) => Self::Many(items),
-        }
+        Self::stored(match stored {
+            StoredValue::One(text) => Texts::One(text),
+            StoredValue::Many(items) => Texts::Many(items),
+        })
     }
 }

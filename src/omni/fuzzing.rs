@@ -82,10 +82,14 @@ fn definitions(body: &[u8]) {
 fn check_user(user: &ObservedUser) {
     assert_eq!(UserId::parse(user.id.as_str()).as_ref(), Some(&user.id));
     assert_eq!(trim(&user.display_name), &*user.display_name);
-    let names = |(a, _): &(AttributeName, _), (b, _): &(AttributeName, _)| a < b;
-    assert!(user.attributes.is_sorted_by(names), "{:?}", user.attributes);
+    let mut names = user.attributes.iter().map(|(name, _)| name);
+    assert!(
+        names.by_ref().is_sorted_by(|a, b| a < b),
+        "{:?}",
+        user.attributes
+    );
     for (name, value) in &user.attributes {
-        assert_eq!(user.attribute(name), Some(value));
+        assert_eq!(user.attributes.get(name), Some(value));
         check_value(value);
         assert_harmless(&value.to_string());
     }

@@ -56,13 +56,13 @@ impl Edit {
             active,
             attributes,
         } = self;
-        let is_named = |name| attributes.iter().any(|(named, _)| named == name);
+        let is_named = |name: &AttributeName| attributes.iter().any(|(named, _)| named == name);
         let left = user.attributes.iter().filter(|(name, _)| !is_named(name));
         let set = attributes
             .iter()
             .filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-        let mut attributes: Vec<_> = left.cloned().chain(set).collect();
-        attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let left = left.map(|(name, value)| (name.clone(), value.clone()));
+        let attributes = left.chain(set).collect();
         ObservedUser {
             display_name: display_name.as_ref().unwrap_or(&user.display_name).clone(),
             active: active.unwrap_or(user.active),

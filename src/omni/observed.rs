@@ -1,6 +1,6 @@
 //! The observed state: who is in Omni now, as a value.
 
-use crate::user::{ByEmail, Email, Names, ObservedUser};
+use crate::user::{ByEmail, Email, Known, ObservedUser};
 use indexmap::map::Entry;
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ pub enum Sighting {
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     users: ByEmail<Sighting>,
-    /// Of the attributes of all users.
-    names: Names,
+    /// What their attributes share.
+    known: Known,
     count: usize,
     extent: Extent,
 }
@@ -63,9 +63,7 @@ impl Observed {
     }
 
     fn add(&mut self, mut user: ObservedUser) {
-        for (name, _) in &mut user.attributes {
-            *name = self.names.get(name.as_str());
-        }
+        user.attributes = self.known.share(user.attributes);
         match self.users.entry(user.email.clone()) {
             Entry::Vacant(vacant) => drop(vacant.insert(Sighting::One(Arc::new(user)))),
             Entry::Occupied(mut taken) => {

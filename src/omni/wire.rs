@@ -2,8 +2,8 @@
 
 use super::Edit;
 use crate::user::{
-    AttributeName, Definition, Email, Names, ObservedUser, Schema, Text, UserId, UserSpec, Value,
-    ValueType,
+    AttributeName, Definition, Email, Known, ObservedUser, Schema, Text, Texts, UserId, UserSpec,
+    Value, ValueType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -65,10 +65,10 @@ impl Page {
             total: doc.total,
             bytes: body.len(),
         };
-        let mut names = Names::default();
+        let mut known = Known::default();
         for user in doc.resources {
             let id = user.id.clone();
-            match user.read(&mut names) {
+            match user.read(&mut known) {
                 Some(user) => page.users.push(user),
                 None => page.others.push(id.into()),
             }
@@ -98,7 +98,7 @@ impl Page {
 
 /// A user in an answer to a write; `None` where it is not one that we can use.
 pub(super) fn parse_user(body: &[u8]) -> serde_json::Result<Option<ObservedUser>> {
-    serde_json::from_slice::<UserDoc<'_>>(body).map(|user| user.read(&mut Names::default()))
+    serde_json::from_slice::<UserDoc<'_>>(body).map(|user| user.read(&mut Known::default()))
 }
 
 /// One user in an answer to a read by id: it must be that one.
@@ -109,22 +109,20 @@ pub(super) fn parse_user_with(id: &UserId, body: &[u8]) -> serde_json::Result<Ob
 }
 
 impl UserDoc<'_> {
-    fn read(self, names: &mut Names) -> Option<ObservedUser> {
-        let mut attributes: Vec<_> = self
+    fn read(self, known: &mut Known) -> Option<ObservedUser> {
+        // Two names may differ in nothing but blanks at their edges.
+        let attributes = self
             .attributes
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|(name, raw)| Some((names.get(&name), read_value(raw)?)))
+            .filter_map(|(name, raw)| Some((AttributeName::new(&name), read_value(raw)?)))
             .collect();
-        attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
-        // Two names may differ in nothing but blanks at their edges.
-        attributes.dedup_by(|(later, _), (first, _)| later == first);
         Some(ObservedUser {
             id: UserId::parse(&self.id)?,
             email: Email::parse(&self.user_name).ok()?,
             display_name: crate::user::trim(&self.display_name.unwrap_or_default()).into(),
             active: self.active.unwrap_or(true),
-            attributes,
+            attributes: known.share(attributes),
         })
     }
 }
@@ -198,9 +196,9 @@ enum Sent<'a> {
 
 impl<'a> From<Option<&'a Value>> for Sent<'a> {
     fn from(value: Option<&'a Value>) -> Self {
-        match value {
-            Some(Value::One(text)) => Self::One(text),
-            Some(Value::Many(items)) => Self::Many(items),
+        match value.map(Value::texts) {
+            Some(Texts::One(text)) => Self::One(text),
+            Some(Texts::Many(items)) => Self::Many(items),
             None => Self::Clear,
         }
     }

@@ -156,7 +156,9 @@ pub(super) fn differences(
             to: to.clone(),
         });
     }
-    let present = user.attributes_of(attributes.iter().map(|(name, _)| name));
+    let present = user
+        .attributes
+        .get_all(attributes.iter().map(|(name, _)| name));
     for ((name, to), from) in attributes.iter().zip(present) {
         if !schema.converged(name, to.as_ref(), from) {
             let default = || {

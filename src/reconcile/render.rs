@@ -3,7 +3,7 @@
 
 use super::plan::{Action, Change, FieldChange};
 use super::{Counts, Kind, Prepared};
-use crate::user::{Text, Value, Visible};
+use crate::user::{Text, Texts, Value, Visible};
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -447,10 +447,10 @@ impl<'a> From<&'a FieldChange> for FieldDoc<'a> {
 
 impl<'a> From<Option<&'a Value>> for ValueDoc<'a> {
     fn from(value: Option<&'a Value>) -> Self {
-        match value {
+        match value.map(Value::texts) {
             None => Self::None,
-            Some(Value::One(text)) => Self::One(text),
-            Some(Value::Many(items)) => Self::Many(items),
+            Some(Texts::One(text)) => Self::One(text),
+            Some(Texts::Many(items)) => Self::Many(items),
         }
     }
 }

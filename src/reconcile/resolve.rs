@@ -58,6 +58,8 @@ fn shows(change: &ChangeRecord, user: &ObservedUser, schema: &Schema) -> bool {
     change.intent.fields.iter().all(|one| match &one.field {
         Field::DisplayName => one.to == Value::one(&user.display_name),
         Field::Active => one.to == Value::one(if user.active { "true" } else { "false" }),
-        Field::Attribute(name) => schema.converged(name, one.to.as_ref(), user.attribute(name)),
+        Field::Attribute(name) => {
+            schema.converged(name, one.to.as_ref(), user.attributes.get(name))
+        }
     })
 }

@@ -9,19 +9,20 @@
 //! - a [`Schema`] knows Omni's attribute definitions, or says that it does not, and is the one
 //!   place that decides whether two values are the same.
 
+mod attributes;
 mod decimal;
 mod email;
 mod schema;
 mod value;
 
+pub use attributes::{Attributes, Known, Pairs};
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, fold};
 pub use schema::{Definition, Schema, ValueType};
-pub use value::{Value, Visible, is_obeyed};
+pub use value::{Texts, Value, Visible, is_obeyed};
 
 use foldhash::fast::RandomState;
-use indexmap::{IndexMap, IndexSet};
-use std::cmp::Ordering;
+use indexmap::IndexMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -56,23 +57,6 @@ pub fn is_blank(c: char) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttributeName(Arc<str>);
 
-/// Attribute names that were met: each is kept once, however many users have the attribute.
-#[derive(Clone, Debug, Default)]
-pub struct Names(IndexSet<AttributeName, RandomState>);
-
-impl Names {
-    /// The name, as [`AttributeName::new`] takes it.
-    pub fn get(&mut self, name: &str) -> AttributeName {
-        let name = trim(name);
-        if let Some(known) = self.0.get(name) {
-            return known.clone();
-        }
-        let new = AttributeName::new(name);
-        self.0.insert(new.clone());
-        new
-    }
-}
-
 impl AttributeName {
     /// Takes a reference name; edge blanks are no part of it.
     #[must_use]
@@ -83,12 +67,6 @@ impl AttributeName {
     /// The name as Omni spells it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::borrow::Borrow<str> for AttributeName {
-    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -132,9 +110,8 @@ impl fmt::Display for UserId {
 pub struct UserSpec {
     /// The name to show; `None` leaves the present one.
     pub display_name: Option<Text>,
-    /// The attributes that have a column: the value wanted, or `None` to clear it. Sorted by
-    /// name, each name once.
-    pub attributes: Vec<(AttributeName, Option<Value>)>,
+    /// The attributes that have a column: the value wanted, or `None` to clear it.
+    pub attributes: Attributes<Option<Value>>,
 }
 
 /// A user as Omni showed it.
@@ -148,36 +125,6 @@ pub struct ObservedUser {
     pub display_name: Text,
     /// Whether the user may log in.
     pub active: bool,
-    /// The attributes that have a value, sorted by name.
-    pub attributes: Vec<(AttributeName, Value)>,
-}
-
-impl ObservedUser {
-    /// The value of an attribute, `None` where it has none.
-    #[must_use]
-    pub fn attribute(&self, name: &AttributeName) -> Option<&Value> {
-        let at = self
-            .attributes
-            .binary_search_by(|(have, _)| have.cmp(name))
-            .ok()?;
-        Some(&self.attributes[at].1)
-    }
-
-    /// The values of several attributes, which are sorted by name.
-    pub fn attributes_of<'a>(
-        &'a self,
-        names: impl IntoIterator<Item = &'a AttributeName>,
-    ) -> impl Iterator<Item = Option<&'a Value>> {
-        let mut rest = self.attributes.as_slice();
-        names.into_iter().map(move |name| {
-            while let [(have, value), after @ ..] = rest {
-                match have.cmp(name) {
-                    Ordering::Less => rest = after,
-                    Ordering::Equal => return Some(value),
-                    Ordering::Greater => return None,
-                }
-            }
-            None
-        })
-    }
+    /// The attributes that have a value.
+    pub attributes: Attributes<Value>,
 }

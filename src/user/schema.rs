@@ -1,6 +1,6 @@
 //! Omni's attribute definitions, and what they say about values.
 
-use super::{AttributeName, Decimal, Text, Value};
+use super::{AttributeName, Decimal, Text, Texts, Value};
 use std::collections::BTreeMap;
 
 /// What an attribute's values are.
@@ -77,10 +77,7 @@ impl Schema {
         match (a, b) {
             (None, None) => true,
             (Some(a), Some(b)) if a == b => true,
-            (Some(Value::One(a)), Some(Value::One(b))) => {
-                self.is_number(name) && number_key(a) == number_key(b)
-            }
-            (Some(Value::Many(a)), Some(Value::Many(b))) => same_set(a, b, self.is_number(name)),
+            (Some(a), Some(b)) => self.same_texts(name, a.texts(), b.texts()),
             _ => false,
         }
     }
@@ -100,6 +97,16 @@ impl Schema {
         };
         self.same(name, wanted, have)
             || (wanted.is_none() && have.is_some() && self.same(name, fallback(), have))
+    }
+
+    fn same_texts(&self, name: &AttributeName, a: &Texts, b: &Texts) -> bool {
+        match (a, b) {
+            (Texts::One(a), Texts::One(b)) => {
+                self.is_number(name) && number_key(a) == number_key(b)
+            }
+            (Texts::Many(a), Texts::Many(b)) => same_set(a, b, self.is_number(name)),
+            _ => false,
+        }
     }
 
     fn is_number(&self, name: &AttributeName) -> bool {

@@ -3,13 +3,20 @@
 use super::{Text, trim};
 use std::collections::HashSet;
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
-/// What an attribute holds: one text, or a list of them. Never empty: "no value" is
-/// `Option::None`. Numbers are texts too (Omni returns them so, for precision); whether two texts
-/// are the same number is for [`Schema::same`](super::Schema::same) to say.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+/// What an attribute holds. Copies are shared: an organisation has millions of values, and few that
+/// differ.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct Value(Arc<Texts>);
+
+/// One text, or a list of them. Never empty: "no value" is `Option::None`. Numbers are texts too (Omni
+/// returns them so, for precision); whether two texts are the same number is for
+/// [`Schema::same`](super::Schema::same) to say.
+#[derive(Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(untagged)]
-pub enum Value {
+pub enum Texts {
     /// A single value: trimmed, not empty.
     One(Text),
     /// A list: each item trimmed, none empty, none twice, at least one; in the order written.
@@ -21,7 +28,7 @@ impl Value {
     #[must_use]
     pub fn one(text: &str) -> Option<Self> {
         let text = trim(text);
-        (!text.is_empty()).then(|| Self::One(text.into()))
+        (!text.is_empty()).then(|| Self(Arc::new(Texts::One(text.into()))))
     }
 
     /// A list; blank items don't count, repeated ones count once, and an empty list is no value.
@@ -35,15 +42,26 @@ impl Value {
             }
         }
         let items = kept.items;
-        (!items.is_empty()).then(|| Self::Many(items.into()))
+        (!items.is_empty()).then(|| Self(Arc::new(Texts::Many(items.into()))))
+    }
+
+    /// Takes what was a value when it was stored.
+    pub(crate) fn stored(texts: Texts) -> Self {
+        Self(Arc::new(texts))
+    }
+
+    /// One text or several.
+    #[must_use]
+    pub fn texts(&self) -> &Texts {
+        &self.0
     }
 
     /// The texts it holds.
     #[must_use]
     pub fn items(&self) -> &[Text] {
-        match self {
-            Self::One(text) => std::slice::from_ref(text),
-            Self::Many(items) => items,
+        match self.texts() {
+            Texts::One(text) => std::slice::from_ref(text),
+            Texts::Many(items) => items,
         }
     }
 }
@@ -79,9 +97,9 @@ impl Kept {
 /// so that no value can break out of its line.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::One(text) => quoted(f, text),
-            Self::Many(items) => {
+        match self.texts() {
+            Texts::One(text) => quoted(f, text),
+            Texts::Many(items) => {
                 f.write_str("[")?;
                 for (at, item) in items.iter().enumerate() {
                     f.write_str(if at == 0 { "" } else { ", " })?;

@@ -7,7 +7,7 @@ use omni_user_sync::journal::{
     RunNumber, RunStart, Settled, StateLock, Trigger,
 };
 use omni_user_sync::omni::Observed;
-use omni_user_sync::user::{ByEmail, Email, ObservedUser, UserId, UserSpec};
+use omni_user_sync::user::{Attributes, ByEmail, Email, ObservedUser, UserId, UserSpec};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -144,7 +144,7 @@ pub(crate) fn held(rule: &str, kind: Kind, names: &[&str]) -> HeldRecord {
 pub(crate) fn upsert() -> Want {
     Want::Upsert(UserSpec {
         display_name: None,
-        attributes: Vec::new(),
+        attributes: Attributes::default(),
     })
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn omni(names: &[&str]) -> Observed {
         email: email(name.trim_start_matches('-')),
         display_name: "".into(),
         active: !name.starts_with('-'),
-        attributes: Vec::new(),
+        attributes: Attributes::default(),
     };
     Observed::new(names.iter().map(user), 0)
 }

@@ -64,7 +64,9 @@ fn every_encoding_delimiter_and_line_end_together() {
     let spec = |name: &str, tier: Option<&str>| {
         Want::Upsert(UserSpec {
             display_name: Some(name.into()),
-            attributes: vec![(AttributeName::new("tier"), tier.and_then(Value::one))],
+            attributes: [(AttributeName::new("tier"), tier.and_then(Value::one))]
+                .into_iter()
+                .collect(),
         })
     };
     let want = [spec("Zoë 😀", None), spec("Ann", Some("gold"))];

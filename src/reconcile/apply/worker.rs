@@ -292,7 +292,7 @@ impl<'a> Worker<'a> {
         for (name, wanted) in attributes {
             if !self
                 .schema()
-                .converged(name, wanted.as_ref(), user.attribute(name))
+                .converged(name, wanted.as_ref(), user.attributes.get(name))
             {
                 fields.push(name.to_string());
             }
@@ -320,10 +320,13 @@ fn wish(spec: &UserSpec) -> Edit {
     let UserSpec {
         display_name,
         attributes,
-    } = spec.clone();
+    } = spec;
+    let attributes = attributes.iter();
     Edit {
-        display_name,
+        display_name: display_name.clone(),
         active: None,
-        attributes,
+        attributes: attributes
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
     }
 }
