@@ -7,7 +7,7 @@
 //! - Errors are told once, here, with their whole chain and never as a Debug dump.
 //!
 //! To add a command: a file with `pub(super) async fn run(…) -> anyhow::Result<Exit>`, a variant in
-//! `Command`, an arm in `dispatch`, a test in `tests/cli.rs`, a line in the README.
+//! `Command`, an arm in `dispatch`, a test in `tests/cli/`, a line in the README.
 
 mod apply;
 mod approve;
