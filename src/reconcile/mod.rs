@@ -18,6 +18,7 @@ mod change;
 mod close;
 mod guard;
 mod ledger;
+mod looking;
 mod observe;
 mod outcome;
 mod plan;
