@@ -26,11 +26,12 @@ pub struct FieldRecord {
     pub to: Option<Value>,
 }
 
+/// One field as it is kept: written with values as they are, read as [`StoredValue`]s.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<V> {
     field: StoredField,
-    from: Option<StoredValue>,
-    to: Option<StoredValue>,
+    from: Option<V>,
+    to: Option<V>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,7 +42,7 @@ enum StoredField {
     Attribute(Box<str>),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum StoredValue {
     One(Text),
@@ -54,13 +55,13 @@ pub(super) fn to_json(fields: &[FieldRecord]) -> String {
 }
 
 pub(super) fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldRecord>> {
-    let stored: Vec<Stored> = serde_json::from_str(json.as_str()?)
+    let stored: Vec<Stored<StoredValue>> = serde_json::from_str(json.as_str()?)
         .map_err(|_| FromSqlError::Other("not the fields of a change".into()))?;
     Ok(stored.into_iter().map(FieldRecord::from).collect())
 }
 
-impl From<&FieldRecord> for Stored {
-    fn from(record: &FieldRecord) -> Self {
+impl<'a> From<&'a FieldRecord> for Stored<&'a Value> {
+    fn from(record: &'a FieldRecord) -> Self {
         let FieldRecord { field, from, to } = record;
         Self {
             field: match field {
@@ -68,14 +69,14 @@ impl From<&FieldRecord> for Stored {
                 Field::Active => StoredField::Active,
                 Field::Attribute(name) => StoredField::Attribute(name.as_str().into()),
             },
-            from: from.clone().map(StoredValue::from),
-            to: to.clone().map(StoredValue::from),
+            from: from.as_ref(),
+            to: to.as_ref(),
         }
     }
 }
 
-impl From<Stored> for FieldRecord {
-    fn from(stored: Stored) -> Self {
+impl From<Stored<StoredValue>> for FieldRecord {
+    fn from(stored: Stored<StoredValue>) -> Self {
         let Stored { field, from, to } = stored;
         Self {
             field: match field {
@@ -85,15 +86,6 @@ impl From<Stored> for FieldRecord {
             },
             from: from.map(Value::from),
             to: to.map(Value::from),
-        }
-    }
-}
-
-impl From<Value> for StoredValue {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::One(text) => Self::One(text),
-            Value::Many(items) => Self::Many(items),
         }
     }
 }
