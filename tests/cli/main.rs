@@ -2,6 +2,7 @@
 #![cfg(feature = "sandbox")]
 
 mod check;
+mod proxy;
 mod runs;
 #[path = "../support/mod.rs"]
 mod support;
