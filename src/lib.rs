@@ -1,13 +1,13 @@
 //! Keeps the users of an Omni organisation and their attributes as a CSV says.
 //!
 //! ```text
-//!  trigger            desired                                     reconcile                     omni
-//!  schedule ─┐   source → decode → csv → schema ─► Desired ──┐
-//!  watch ────┼─► wake ───────────────────────────────────────┼─► plan ─► guard ─► apply ─► throttle ─► HTTP
-//!  SIGHUP ───┤        list ──────────────────► Observed ─────┤                      │
-//!  approve ──┘                                 journal ► Memory ┘                   └─ RunOutcome ─► journal,
-//!                                                                                      report, metrics, log,
-//!                                                                                      webhook
+//!  trigger           desired
+//!  schedule ─┐       source → decode → lines → csv → merge ► Desired ─┐
+//!  watch ────┤       omni                                             │  reconcile             omni
+//!  serve ────┼─► run list | look up | what was kept ───────► Observed ┼► plan ► guard ► apply ► throttle ► HTTP
+//!  SIGHUP ───┤       journal                                          │                   │
+//!  start-up ─┘       what was before ───────────────────────► Memory ─┘                   └► RunOutcome ►
+//!                                                                journal, report, metrics, log, notify, serve
 //! ```
 //!
 //! Data flows one way, and a room uses those below it, never above. From the top: [`cli`], [`daemon`],

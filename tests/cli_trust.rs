@@ -165,6 +165,41 @@ async fn history_and_explain_tell_what_was_and_what_would_be() {
     assert_eq!(command(&world, &["history", "9"]).await.code, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_takes_an_approval_for_what_the_guard_takes_it_for() {
+    let world = World::new().await;
+    let world = world
+        .set("policy.max_updates", "1")
+        .set("policy.max_clears", "1");
+    for name in ["a", "b"] {
+        world.user(&format!("{name}@x.co"), name, json!({ "department": "x" }));
+    }
+    let next = async || command(&world, &["explain", "a@x.co"]).await.out;
+    let held = async |rule: &str| {
+        let ended = command(&world, &["apply", "--yes"]).await;
+        assert_eq!(ended.code, 4, "{}", ended.err);
+        let next = next().await;
+        assert!(
+            next.contains(&format!("held it by policy.{rule}")),
+            "{next}"
+        );
+    };
+    let approved = async || {
+        let approved = command(&world, &["approve", "latest"]).await;
+        assert_eq!(approved.code, 0, "{}", approved.err);
+        let next = next().await;
+        assert!(next.contains("next: a run would"), "{next}");
+    };
+    world.roster("email,department\na@x.co,y\nb@x.co,y\n");
+    held("max_updates").await;
+    approved().await;
+    // That they may be updated does not say that they may lose a value.
+    world.roster("email,department\na@x.co,\nb@x.co,\n");
+    held("max_clears").await;
+    approved().await;
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+}
+
 /// Runs the program as somebody who may only read in the world's folder, whoever runs the tests.
 async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
     let program = world.folder.path().join("program");

@@ -102,6 +102,27 @@ fn the_rooms_stand_in_their_order_where_they_are_listed() {
     assert_eq!(list, ROOMS);
 }
 
+/// What stands between the first line that is `begin` and the next that is `end`.
+fn block<'a>(lines: impl Iterator<Item = &'a str>, begin: &str, end: &str) -> Vec<&'a str> {
+    let lines = lines.skip_while(|line| *line != begin).skip(1);
+    lines.take_while(|line| *line != end).collect()
+}
+
+#[test]
+fn the_data_flow_is_drawn_alike_wherever_it_is_drawn() {
+    let (lib, architecture) = (text("src/lib.rs"), text("docs/architecture.md"));
+    let header = lib.lines().filter_map(|line| line.strip_prefix("//! "));
+    let drawn = block(header, "```text", "```");
+    assert!(drawn.len() > 3, "{drawn:?}");
+    assert_eq!(drawn, block(architecture.lines(), "```", "```"));
+    let all = drawn.join("\n");
+    for room in ROOMS {
+        // What is around every run, and what is under all rooms, is no step of it.
+        let is_step = !["cli", "daemon", "status", "settings", "user"].contains(&room);
+        assert!(!is_step || all.contains(room), "{room} is in the drawing");
+    }
+}
+
 /// The tests that a document names: `` `tests/a.rs`: `one`, `two`; `tests/b.rs`: … ``.
 fn tests_named(document: &str) -> Vec<(String, String)> {
     let mut named = Vec::new();

@@ -507,7 +507,7 @@ fn parts(verdict: &Verdict) -> Vec<Change> {
         .collect()
 }
 
-/// The contract's words, written again on their own.
+/// The guard's rule, written again on its own.
 fn trips(limit: Limit, floor: u64, count: usize, base: usize) -> bool {
     let (count, base) = (count as u64, base as u64);
     match limit {

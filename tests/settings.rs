@@ -97,7 +97,7 @@ fn our_variable_goes_before_the_sdks() {
 }
 
 #[test]
-fn the_defaults_are_the_contracts() {
+fn the_defaults_are_those_that_people_rely_on() {
     let settings = with(&[]).expect("the defaults are fine");
     assert!(settings.omni.base_url().is_err() && settings.source.path().is_err());
     assert_eq!(settings.omni.requests_per_minute, 55);

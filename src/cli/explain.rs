@@ -5,8 +5,7 @@ use crate::journal::render::change_doc;
 use crate::journal::{HeldIn, UserState};
 use crate::metrics::Metrics;
 use crate::omni::Sighting;
-use crate::reconcile::render;
-use crate::reconcile::{Change, Prepared, Reconciler};
+use crate::reconcile::{Change, Memory, Prepared, Reconciler, is_approved_past, render};
 use crate::settings::Settings;
 use crate::user::{Email, ObservedUser, Visible};
 use anyhow::Context;
@@ -63,11 +62,11 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     Ok(Exit::Ok)
 }
 
-/// Which rule held just this change the last time, and why. Whether it would be held now takes a look
-/// at everybody's changes, so that is not asked of Omni for one user.
-fn held_before(held: &HeldIn, change: &Change) -> Option<String> {
+/// Which rule held just this change the last time and why, where no approval takes it past that. Whether
+/// it would be held now takes a look at everybody's changes, so that is not asked of Omni for one user.
+fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String> {
     let held_one = held.of(change.user_id()?, change.kind())?;
-    Some(held_one.text(held.run))
+    (!is_approved_past(&held_one.rule, change, memory)).then(|| held_one.text(held.run))
 }
 
 /// What is found of a user, in plain words.
@@ -184,15 +183,9 @@ fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&Hel
     }
     if let Some(change) = find(verdict.passed()) {
         let text = render::change_text(&change);
-        let is_approved = change.user_id().is_some_and(|id| {
-            prepared
-                .memory
-                .approved
-                .contains(&(id.clone(), change.kind()))
-        });
-        return match held.and_then(|held| held_before(held, &change)) {
-            Some(why) if !is_approved => format!("held: {why}\n{}", text.trim_end()),
-            Some(_) | None => format!("a run would\n{}", text.trim_end()),
+        return match held.and_then(|held| held_before(held, &change, &prepared.memory)) {
+            Some(why) => format!("held: {why}\n{}", text.trim_end()),
+            None => format!("a run would\n{}", text.trim_end()),
         };
     }
     for (held, changes) in verdict.held() {

@@ -7,7 +7,7 @@
 //! - Errors are told once, here, with their whole chain and never as a Debug dump.
 //!
 //! To add a command: a file with `pub(super) async fn run(…) -> anyhow::Result<Exit>`, a variant in
-//! `Command`, an arm in `dispatch`, a test in `tests/cli.rs`, a line in the README.
+//! `Command`, an arm in `dispatch`, a test in `tests/cli/`, a line in the README.
 
 mod apply;
 mod approve;
@@ -74,9 +74,12 @@ enum Command {
     )]
     Plan(plan::Arguments),
     /// Looks at settings, roster, connection and rights; writes nothing
-    #[command(
-        after_help = "Examples:\n  omni-user-sync check users.csv\n  omni-user-sync check --offline        # without asking Omni"
-    )]
+    #[command(after_help = "Examples:
+  omni-user-sync check users.csv
+  omni-user-sync check --offline        # without asking Omni
+
+Places: above a line, `users.csv:2:8` is the line and the character in it, as the line is shown. In
+JSON (`column`), the log and other commands, `users.csv:2:3 (seats)` is the line and the cell.")]
     Check(check::Arguments),
     /// Writes the organisation's users as a roster
     #[command(after_help = "Examples:\n  omni-user-sync export -o users.csv")]

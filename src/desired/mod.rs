@@ -5,7 +5,7 @@
 //!   numbers) → csv (text → rows: header, row, cell) → merge (rows of all files → Desired)
 //! ```
 //!
-//! The rules of the room (contract: the roster):
+//! The rules of the room (what a roster may say: the README's "The roster"):
 //!
 //! - Every problem is kept, with file, line, column and remedy; none stops at the first.
 //! - A bad row freezes its user; a bad file switches off removals; nothing is guessed.

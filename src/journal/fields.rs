@@ -1,6 +1,6 @@
 //! The fields of a change, and how they are kept: as JSON, which a person can read in the file too.
 
-use crate::user::{AttributeName, Text, Texts, Value};
+use crate::user::{AttributeName, Texts, Value};
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +26,12 @@ pub struct FieldRecord {
     pub to: Option<Value>,
 }
 
+/// One field as it is kept: written with values as they are, read as [`Texts`].
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<V> {
     field: StoredField,
-    from: Option<StoredValue>,
-    to: Option<StoredValue>,
+    from: Option<V>,
+    to: Option<V>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,26 +42,19 @@ enum StoredField {
     Attribute(Box<str>),
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum StoredValue {
-    One(Text),
-    Many(Box<[Text]>),
-}
-
 pub(super) fn to_json(fields: &[FieldRecord]) -> String {
     let stored: Vec<_> = fields.iter().map(Stored::from).collect();
     serde_json::to_string(&stored).expect("texts and lists of them are always JSON")
 }
 
 pub(super) fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldRecord>> {
-    let stored: Vec<Stored> = serde_json::from_str(json.as_str()?)
+    let stored: Vec<Stored<Texts>> = serde_json::from_str(json.as_str()?)
         .map_err(|_| FromSqlError::Other("not the fields of a change".into()))?;
     Ok(stored.into_iter().map(FieldRecord::from).collect())
 }
 
-impl From<&FieldRecord> for Stored {
-    fn from(record: &FieldRecord) -> Self {
+impl<'a> From<&'a FieldRecord> for Stored<&'a Value> {
+    fn from(record: &'a FieldRecord) -> Self {
         let FieldRecord { field, from, to } = record;
         Self {
             field: match field {
@@ -68,14 +62,14 @@ impl From<&FieldRecord> for Stored {
                 Field::Active => StoredField::Active,
                 Field::Attribute(name) => StoredField::Attribute(name.as_str().into()),
             },
-            from: from.clone().map(StoredValue::from),
-            to: to.clone().map(StoredValue::from),
+            from: from.as_ref(),
+            to: to.as_ref(),
         }
     }
 }
 
-impl From<Stored> for FieldRecord {
-    fn from(stored: Stored) -> Self {
+impl From<Stored<Texts>> for FieldRecord {
+    fn from(stored: Stored<Texts>) -> Self {
         let Stored { field, from, to } = stored;
         Self {
             field: match field {
@@ -83,26 +77,8 @@ impl From<Stored> for FieldRecord {
                 StoredField::Active => Field::Active,
                 StoredField::Attribute(name) => Field::Attribute(AttributeName::new(&name)),
             },
-            from: from.map(Value::from),
-            to: to.map(Value::from),
+            from: from.map(Value::stored),
+            to: to.map(Value::stored),
         }
-    }
-}
-
-impl From<Value> for StoredValue {
-    fn from(value: Value) -> Self {
-        match value.texts() {
-            Texts::One(text) => Self::One(text.clone()),
-            Texts::Many(items) => Self::Many(items.clone()),
-        }
-    }
-}
-
-impl From<StoredValue> for Value {
-    fn from(stored: StoredValue) -> Self {
-        Self::stored(match stored {
-            StoredValue::One(text) => Texts::One(text),
-            StoredValue::Many(items) => Texts::Many(items),
-        })
     }
 }

@@ -1,7 +1,7 @@
 //! Omni over HTTP.
 //!
-//! The rules of the room (contract: errors at Omni's side; `omni-api.md` for what is known of the
-//! API):
+//! The rules of the room (what is known of the API, what is not, and what each answer leads to:
+//! `docs/omni.md`):
 //!
 //! - Reading and writing are two capabilities: a [`Reader`] can only send `GET`, so that a dry run
 //!   can't write by mistake.

@@ -13,6 +13,8 @@ use super::{Held, Kind, Memory};
 use crate::journal::RunNumber;
 use crate::settings::{Limit, Policy, Prune};
 
+/// The rule that holds removals.
+const REMOVALS: &str = "max_removals";
 /// The rule that holds pruning.
 const PRUNE: &str = "prune";
 /// The rule that holds clears.
@@ -167,7 +169,7 @@ impl Guard<'_> {
         let Some(loss) = verdict.lost.clone().or_else(shrunk) else {
             return;
         };
-        if self.is_free(verdict, is_pruning, is_named) {
+        if self.is_free(verdict, PRUNE, is_pruning) {
             return;
         }
         let why = format!(
@@ -184,7 +186,7 @@ impl Guard<'_> {
         let lately = self.memory.removed_lately;
         let base = self.users + self.memory.removed_base;
         let limit = self.policy.max_removals;
-        if self.is_free(verdict, is_removal, is_named)
+        if self.is_free(verdict, REMOVALS, is_removal)
             || !self.is_tripped(limit, planned + lately, base)
         {
             return;
@@ -197,7 +199,7 @@ impl Guard<'_> {
             "{planned} of {base} users would be removed{before}, more than policy.max_removals = {}",
             quoted(limit)
         );
-        verdict.hold("max_removals", why, is_removal);
+        verdict.hold(REMOVALS, why, is_removal);
     }
 
     fn within_run(
@@ -209,14 +211,7 @@ impl Guard<'_> {
     ) {
         let Some(limit) = limit else { return };
         let planned = count(verdict, &is_of_kind);
-        // That values are cleared is ruled on by its own limit, and takes an approval of that.
-        let approved = if rule == CLEARS {
-            is_approved
-        } else {
-            is_named
-        };
-        if self.is_free(verdict, &is_of_kind, approved)
-            || !self.is_tripped(limit, planned, self.users)
+        if self.is_free(verdict, rule, &is_of_kind) || !self.is_tripped(limit, planned, self.users)
         {
             return;
         }
@@ -234,14 +229,9 @@ impl Guard<'_> {
     }
 
     /// Whether there is nothing of a kind, or all of it was approved.
-    fn is_free(
-        &self,
-        verdict: &Verdict,
-        is_of_kind: impl Fn(&Change) -> bool,
-        approved: fn(&Change, &Memory) -> bool,
-    ) -> bool {
+    fn is_free(&self, verdict: &Verdict, rule: &str, is_of_kind: impl Fn(&Change) -> bool) -> bool {
         let mut of_kind = verdict.passed.iter().filter(|change| is_of_kind(change));
-        of_kind.all(|change| approved(change, self.memory))
+        of_kind.all(|change| is_approved_past(rule, change, self.memory))
     }
 
     /// A percentage above 0 lets the floor through whatever it comes to, so that small
@@ -256,6 +246,17 @@ impl Guard<'_> {
                 !below_floor && 100 * count > u128::from(percent) * base
             }
         }
+    }
+}
+
+/// Whether an approval takes a change past a rule: that values are cleared is ruled on by a limit of its
+/// own, and takes an approval of that.
+#[must_use]
+pub fn is_approved_past(rule: &str, change: &Change, memory: &Memory) -> bool {
+    if rule == CLEARS {
+        is_approved(change, memory)
+    } else {
+        is_named(change, memory)
     }
 }
 

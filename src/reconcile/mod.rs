@@ -18,6 +18,7 @@ mod change;
 mod close;
 mod guard;
 mod ledger;
+mod looking;
 mod observe;
 mod outcome;
 mod plan;
@@ -30,7 +31,7 @@ mod run;
 
 pub use crate::journal::{Counts, Kind, Memory, Outcome, Trigger};
 pub use apply::CHANGES;
-pub use guard::{Verdict, rule};
+pub use guard::{Verdict, is_approved_past, rule};
 pub use ledger::Ledger;
 pub use observe::{Effect, Known};
 pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};

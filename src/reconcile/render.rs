@@ -3,7 +3,7 @@
 
 use super::plan::{Action, Change, FieldChange};
 use super::{Counts, Kind, Prepared};
-use crate::user::{Text, Texts, Value, Visible};
+use crate::user::{Value, Visible};
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -281,8 +281,8 @@ struct FieldDoc<'a> {
 enum ValueDoc<'a> {
     None,
     Flag(bool),
-    One(&'a str),
-    Many(&'a [Text]),
+    Name(&'a str),
+    Value(&'a Value),
 }
 
 /// Something wrong in the roster, for machines.
@@ -390,7 +390,7 @@ impl<'a> From<&'a Change> for ChangeDoc<'a> {
                 let name = spec
                     .display_name
                     .as_deref()
-                    .map_or(ValueDoc::None, ValueDoc::One);
+                    .map_or(ValueDoc::None, ValueDoc::Name);
                 let name = FieldDoc::made("display_name", name);
                 let values = spec.attributes.iter().filter(|(_, value)| value.is_some());
                 let values = values
@@ -423,7 +423,9 @@ impl<'a> FieldDoc<'a> {
 impl<'a> From<&'a FieldChange> for FieldDoc<'a> {
     fn from(field: &'a FieldChange) -> Self {
         let (from, to, falls_back_to) = match field {
-            FieldChange::DisplayName { from, to } => (ValueDoc::One(from), ValueDoc::One(to), None),
+            FieldChange::DisplayName { from, to } => {
+                (ValueDoc::Name(from), ValueDoc::Name(to), None)
+            }
             FieldChange::Reactivate => (ValueDoc::Flag(false), ValueDoc::Flag(true), None),
             FieldChange::Attribute {
                 from,
@@ -447,10 +449,6 @@ impl<'a> From<&'a FieldChange> for FieldDoc<'a> {
 
 impl<'a> From<Option<&'a Value>> for ValueDoc<'a> {
     fn from(value: Option<&'a Value>) -> Self {
-        match value.map(Value::texts) {
-            None => Self::None,
-            Some(Texts::One(text)) => Self::One(text),
-            Some(Texts::Many(items)) => Self::Many(items),
-        }
+        value.map_or(Self::None, Self::Value)
     }
 }

@@ -4,20 +4,19 @@ use super::answers::Interim;
 use super::apply::{CHANGES, Work, apply};
 use super::observe::{Effect, Known};
 use super::outcome::{Applied, End, Held, RunError, RunOutcome};
-use super::prepare::{Look, Prepared, Scope, Seen, Target};
+use super::prepare::{Prepared, Target};
 use super::progress::Progress;
 use super::render::Cost;
 use super::resolve::{by_id, was_done};
-use super::{Change, Kind, Ledger, Memory, Outcome, Trigger};
-use crate::desired::{self, Desired, Fingerprint, SourceError};
+use super::{Change, Ledger, Outcome, Trigger};
+use crate::desired::{Fingerprint, SourceError};
 use crate::journal::{
     HeldRecord, HeldUser, Journal, JournalError, RosterNote, RunNumber, RunStart,
 };
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
 use crate::report::Reporter;
-use crate::settings::{ApiKeys, Limit, Mode, Prune, Select, Settings, UpdateMethod};
-use crate::user::Email;
+use crate::settings::{Mode, Settings};
 use chrono::Utc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +26,7 @@ use tracing::Instrument;
 #[derive(Debug)]
 pub struct Reconciler {
     pub(super) settings: Arc<Settings>,
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
     pub(super) reporter: Reporter,
@@ -188,100 +187,6 @@ impl Reconciler {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a run would do. Nothing is written, neither to Omni nor to the journal.
-    ///
-    /// # Errors
-    /// When the keys, the roster or the listing can't be had.
-    pub async fn plan(
-        &self,
-        target: &Target,
-        stop: &CancellationToken,
-    ) -> Result<Prepared, RunError> {
-        let scope = self.scope(target, false);
-        let seen = self.look(target, scope, None, stop).await?;
-        self.plan_of(seen, &self.settings).await
-    }
-
-    /// What a run would do with one user, whom two requests show. The guard counts everybody's changes:
-    /// of one user's it has nothing to say.
-    ///
-    /// # Errors
-    /// As [`Reconciler::plan`].
-    pub async fn plan_one(
-        &self,
-        target: &Target,
-        email: &Email,
-        stop: &CancellationToken,
-    ) -> Result<Prepared, RunError> {
-        let seen = self.look(target, Scope::One(email), None, stop).await?;
-        self.plan_of(seen, &without_guard(&self.settings)).await
-    }
-
-    async fn plan_of(&self, seen: Seen, settings: &Settings) -> Result<Prepared, RunError> {
-        let memory = self.journal.memory(Utc::now()).await?;
-        self.refuse_older(&seen.desired, &memory)?;
-        Ok(Prepared::new(seen, memory, settings))
-    }
-
-    /// Whom a run has to see: everybody, where those count whom the roster does not name, or where it is
-    /// not known what became of changes that got no answer.
-    fn scope(&self, target: &Target, has_unknown: bool) -> Scope<'static> {
-        let prunes = target.is_source && self.settings.policy.prune != Prune::Never;
-        match prunes || has_unknown {
-            true => Scope::Everybody,
-            false => Scope::Named,
-        }
-    }
-
-    /// Of a folder's files the newest counts; when that is taken away, the one before it is not the
-    /// roster again.
-    fn refuse_older(&self, desired: &Desired, memory: &Memory) -> Result<(), SourceError> {
-        if self.settings.source.select != Select::Newest || !desired.is_source {
-            return Ok(());
-        }
-        match (desired.files.first(), memory.last_files.first()) {
-            (Some(newest), Some(accepted)) if newest.modified < accepted.modified => {
-                let (newest, accepted) = (newest.name.clone(), accepted.name.clone());
-                Err(SourceError::Older { newest, accepted })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn look(
-        &self,
-        target: &Target,
-        scope: Scope<'_>,
-        kept: Option<Known>,
-        stop: &CancellationToken,
-    ) -> Result<Seen, RunError> {
-        let keys = desired::unless_stopped(stop, self.keys(target)).await?;
-        self.client.begin(&keys);
-        let progress = Progress::new(&self.client);
-        let look = Look {
-            reader: self.client.reader(stop),
-            settings: &self.settings,
-            target,
-            expect: &|more| progress.expect(more),
-        };
-        tokio::select! {
-            seen = look.look(scope, kept) => seen,
-            never = progress.tell_reading() => match never {},
-        }
-    }
-
-    /// The keys, once it is clear that there is a roster: what can be found out without a request
-    /// takes none. Off the async threads, since a mount can hang.
-    async fn keys(&self, target: &Target) -> Result<ApiKeys, RunError> {
-        let (settings, path) = (self.settings.clone(), target.path.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            crate::desired::stamp(&settings.source, &path)?;
-            Ok(settings.omni.keys.read()?)
-        });
-        // Only the end of the program cancels it.
-        read.await.unwrap_or(Err(SourceError::Stopped.into()))
-    }
-
     /// Opens a run's page in the journal.
     ///
     /// # Errors
@@ -378,22 +283,6 @@ impl Reconciler {
             self.journal.hold(run, &held).await?;
         }
         Ok(())
-    }
-
-    /// What carrying out what passed takes, from now on.
-    #[must_use]
-    pub fn cost(&self, prepared: &Prepared) -> Cost {
-        let method = self.settings.omni.update_method;
-        let each = |change: &Change| match change.kind() {
-            // The user is read right before.
-            Kind::Update | Kind::Deactivate if method == UpdateMethod::Put => 2,
-            _ => 1,
-        };
-        let requests = prepared.verdict.passed().iter().map(each).sum();
-        Cost {
-            requests,
-            time: self.client.estimate(requests),
-        }
     }
 
     /// Carries out what passed the guard, and tells of it. `told` hears of each change as it ends. Says
@@ -497,14 +386,6 @@ impl Run {
 #[must_use]
 pub fn span(number: Option<RunNumber>) -> tracing::Span {
     tracing::error_span!("run", number = number.map(|number| number.0))
-}
-
-fn without_guard(settings: &Settings) -> Settings {
-    let mut settings = settings.clone();
-    settings.policy.max_removals = Limit::Count(u64::MAX);
-    settings.policy.max_clears = Limit::Count(u64::MAX);
-    settings.policy.max_updates = None;
-    settings
 }
 
 fn held_record((held, changes): &(Held, Vec<Change>)) -> HeldRecord {

@@ -96,7 +96,7 @@ pub enum PatchAnswer {
     Empty,
 }
 
-/// What becomes of what a `PUT` leaves out. Omni's documents have said both.
+/// What becomes of what a `PUT` leaves out. Omni's documents have said both (`docs/omni.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PutMode {
     /// It is as if it had never been set.

@@ -1,4 +1,4 @@
-//! Whether the daemon does its work (contract: readiness).
+//! Whether the daemon does its work (README: "What it tells").
 
 use super::{Facts, clock};
 use crate::settings::Schedule;

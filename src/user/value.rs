@@ -14,7 +14,7 @@ pub struct Value(Arc<Texts>);
 /// One text, or a list of them. Never empty: "no value" is `Option::None`. Numbers are texts too (Omni
 /// returns them so, for precision); whether two texts are the same number is for
 /// [`Schema::same`](super::Schema::same) to say.
-#[derive(Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(untagged)]
 pub enum Texts {
     /// A single value: trimmed, not empty.

@@ -96,7 +96,7 @@ impl Books<'_> {
     }
 
     fn has_happened(&self, change: &ChangeRecord, detail: &str) -> bool {
-        // DELETE 404 by an id that was just observed: done (contract: errors at Omni's side).
+        // DELETE 404 by an id that was just observed: done (docs/omni.md).
         if detail.contains("was gone already") {
             return true;
         }

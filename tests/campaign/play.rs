@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// More than any run takes: 120 s for each of a few 429s, a minute each for a few hundred requests.
 const ENDLESS: Duration = Duration::from_secs(4 * 3600);
 /// So many runs may be needed once all is well: each kind that the guard holds takes an approval and
-/// another run (contract: guard, approval), and there are four rules that hold.
+/// another run, and there are four rules that hold.
 const MOST_RUNS: usize = 5;
 
 /// One run, by the numbers of the requests within.

@@ -159,7 +159,7 @@ impl Sheet {
     }
 
     /// Whether its silence may remove anybody. Of a row that is too short it can't be told which of its
-    /// cells are missing, so that it may be anybody's (contract: an unreadable email switches off pruning).
+    /// cells are missing, so that it may be anybody's, and an unreadable email switches off pruning.
     pub fn may_prune(&self) -> bool {
         let is_unreadable = |row: &Row| matches!(row.flaw, Some(Flaw::Email | Flaw::Short));
         let upserts = |row: &Row| row.flaw.is_none() && row.op == Op::Upsert;

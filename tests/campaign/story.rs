@@ -485,7 +485,7 @@ fn outside(random: &mut Rng, emails: &[String], policy: &Policy) -> Outside {
     let email = pick(random, emails).clone();
     let column = random.usize(..COLUMNS.len());
     // A PUT sends the user as read right before: what changes in between is put back, which is why
-    // updates are PATCHes unless told otherwise (omni-api: disputed).
+    // updates are PATCHes unless told otherwise (docs/omni.md).
     match random.u32(if policy.puts { 60 } else { 0 }..100) {
         0..35 => Outside::Attribute(email, COLUMNS[column], value(random, column)),
         35..45 => Outside::Name(email, (*pick(random, &NAMES)).to_owned()),

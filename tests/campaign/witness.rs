@@ -55,7 +55,7 @@ pub fn whose(change: &Changed) -> &Value {
     user.expect("a change has a user before or after")
 }
 
-/// The attributes that have a value: an empty list and none are the same (contract: equality).
+/// The attributes that have a value: an empty list and none are the same.
 fn values(user: &Value) -> Vec<(&String, &Value)> {
     let all = user[ATTRIBUTES].as_object().into_iter().flatten();
     all.filter(|(_, value)| !is_none(value)).collect()

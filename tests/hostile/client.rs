@@ -143,3 +143,46 @@ async fn what_is_no_request_is_refused_and_the_server_goes_on() {
     let memory = daemon.most_memory();
     assert!(memory < 300, "{memory} MiB");
 }
+
+/// A proxy and a server that take two lengths in two ways make two requests of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_lengths_the_chunks_count_and_nothing_after_them_is_answered() {
+    let (_world, daemon) = served().await;
+    let second = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let all = format!("Content-Length: {}\r\n", "0\r\n\r\n".len() + second.len());
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for lengths in [
+        format!("{all}{chunked}"),
+        format!("{chunked}{all}"),
+        format!("{chunked}Content-Length: 5\r\n"),
+    ] {
+        let sent = format!(
+            "POST /login HTTP/1.1\r\nHost: localhost\r\n{FORM}{lengths}\r\n0\r\n\r\n{second}"
+        );
+        let answers = daemon.say(sent.as_bytes()).await;
+        let answers = String::from_utf8_lossy(&answers).to_lowercase();
+        assert_eq!(
+            answers.matches("http/1.1 ").count(),
+            1,
+            "{lengths}: {answers}"
+        );
+        assert!(
+            answers.contains("connection: close"),
+            "{lengths}: {answers}"
+        );
+    }
+    // Coded in another way than in chunks, nobody knows where it ends.
+    for coding in ["gzip", "chunked, identity", "xchunked"] {
+        let sent = format!(
+            "POST /login HTTP/1.1\r\nHost: localhost\r\n{FORM}Transfer-Encoding: {coding}\r\n\r\n{second}"
+        );
+        let answers = daemon.say(sent.as_bytes()).await;
+        let answers = String::from_utf8_lossy(&answers);
+        assert!(answers.starts_with("HTTP/1.1 400"), "{coding}: {answers}");
+        assert_eq!(
+            answers.matches("HTTP/1.1 ").count(),
+            1,
+            "{coding}: {answers}"
+        );
+    }
+}

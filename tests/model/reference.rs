@@ -1,4 +1,4 @@
-//! What must be in Omni after a run, and who may be removed: the contract once more, in as few lines as
+//! What must be in Omni after a run, and who may be removed: what the README promises, in as few lines as
 //! can be, over plain strings and with none of the program's types.
 
 use std::collections::{BTreeMap, BTreeSet};

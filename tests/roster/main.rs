@@ -1,4 +1,4 @@
-//! Reading a roster, through the public surface: every rule of the contract's roster table, and
+//! Reading a roster, through the public surface: every rule of the README's "The roster", and
 //! the exact words that a person gets to read.
 
 mod doubts;

@@ -1,0 +1,304 @@
+//! What is found wrong with roster and machine, and `export`.
+
+use super::example;
+use crate::support::{World, command as run};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_it_fine_and_export_is_a_roster_with_nothing_to_do() {
+    let world = example().await;
+    world.user(
+        "o'neil+\"x\"@x.co",
+        "  =Quote, \"me\"\nplease ",
+        json!({ "region": ["a,b", "[c]", "d"] }),
+    );
+    world.user(
+        "off@x.co",
+        "Off",
+        json!({ "quota": ["1.50", "2"], "cost_center": "007" }),
+    );
+    world.org().set_active("off@x.co", false);
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+
+    let ended = run(&world, &["export", "-o", "users.csv"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let roster = std::fs::read_to_string(world.roster_path()).expect("written");
+    insta::assert_snapshot!(roster, @r#"
+    op,email,display_name,cost_center,department,quota,region,tier
+    upsert,ann@x.co,Ann,,a,,[north],gold
+    upsert,bob@x.co,Bob,,,,,
+    upsert,"o'neil+""x""@x.co","=Quote, ""me""
+    please",,,,"[""a,b"",""[c]"",""d""]",
+    deactivate,off@x.co,Off,007,,"[1.50,2]",,
+    upsert,same@x.co,Same,,,,"[east,west]",
+    "#);
+    let plan = run(&world, &["plan"]).await;
+    assert_eq!(plan.code, 0, "{}{}", plan.out, plan.err);
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+/// The README documents this shape: fields are added, none is renamed or taken away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_check_tells_machines_keeps_its_shape() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.roster("email,region\nann@x.co,north\nb@x.co,[a]\nb@x.co,[a]\nbob,\n");
+    let ended = run(&world, &["check", "--json"]).await;
+    assert_eq!((ended.code, &*ended.err), (1, ""));
+    let out = ended.out.replace(&world.sandbox.url(), "URL");
+    insta::assert_snapshot!(out, @r#"
+    {
+      "ok": false,
+      "roster": {
+        "rows": 4,
+        "checked_against_definitions": true,
+        "problems": [
+          {
+            "kind": "list",
+            "file": "users.csv",
+            "line": 2,
+            "column": 2,
+            "column_name": "region",
+            "email": "ann@x.co",
+            "what": "this attribute holds a list, and 'north' is none",
+            "remedy": "write '[north]'"
+          },
+          {
+            "kind": "email",
+            "file": "users.csv",
+            "line": 5,
+            "column": 1,
+            "column_name": "email",
+            "email": null,
+            "what": "'bob': an email has the form local@domain, with one @",
+            "remedy": "write the one address of this row's user"
+          }
+        ],
+        "notes": [
+          {
+            "kind": "row_repeated",
+            "file": "users.csv",
+            "line": 4,
+            "column": null,
+            "column_name": null,
+            "email": "b@x.co",
+            "what": "this row says the same of 'b@x.co' as users.csv:3",
+            "remedy": "one of the two rows can go"
+          }
+        ],
+        "error": null
+      },
+      "omni": {
+        "base_url": "URL",
+        "users": 1,
+        "attributes": 8,
+        "error": null
+      },
+      "machine": {
+        "problems": [],
+        "warnings": []
+      }
+    }
+    "#);
+    let ended = run(&world, &["check", "--json", "--offline", "gone.csv"]).await;
+    assert_eq!(ended.code, 1);
+    insta::assert_snapshot!(ended.out, @r#"
+    {
+      "ok": false,
+      "roster": {
+        "rows": null,
+        "checked_against_definitions": false,
+        "problems": [],
+        "notes": [],
+        "error": "gone.csv: there is no such file or folder; put the roster there, or correct source.path"
+      },
+      "omni": null,
+      "machine": {
+        "problems": [],
+        "warnings": []
+      }
+    }
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
+    type Case = (
+        &'static str,
+        Option<&'static [u8]>,
+        i32,
+        &'static [&'static str],
+    );
+    let cases: &[Case] = &[
+        (
+            "missing",
+            None,
+            1,
+            &["users.csv", "there is no such file", "put the roster there"],
+        ),
+        ("empty", Some(b""), 1, &["users.csv"]),
+        (
+            "only a header",
+            Some(b"op,email,display_name,region\n"),
+            1,
+            &["users.csv"],
+        ),
+        (
+            "no header",
+            Some(b"upsert,ann@x.co,Ann\nupsert,bob@x.co,Bob\n"),
+            1,
+            &["users.csv:1", "email"],
+        ),
+        (
+            "no email",
+            Some(b"op,mail,display_name\nupsert,a@x.co,A\n"),
+            1,
+            &["users.csv:1", "email", "mail"],
+        ),
+        (
+            "doubled header",
+            Some(b"email,region,region\na@x.co,,\n"),
+            1,
+            &["users.csv:1:3", "region"],
+        ),
+        (
+            "unknown column",
+            Some(b"email,regoin\na@x.co,x\n"),
+            1,
+            &["users.csv:1:2", "regoin", "region"],
+        ),
+        (
+            "system column",
+            Some(b"email,omni_user_id\na@x.co,x\n"),
+            1,
+            &["users.csv:1:2", "omni_user_id"],
+        ),
+        (
+            "unclosed quote",
+            Some(b"email,display_name\na@x.co,\"Ann\nb@x.co,Bob\n"),
+            1,
+            &["users.csv:2", "quote"],
+        ),
+        (
+            "workbook",
+            Some(b"PK\x03\x04\x14\0\x06\0"),
+            1,
+            &["users.csv", "CSV"],
+        ),
+        ("binary", Some(b"\x7fELF\x02\x01\0\0\0"), 1, &["users.csv"]),
+        (
+            "bad row",
+            Some(b"op,email,display_name\nupsrt,a@x.co,A\n"),
+            3,
+            &["users.csv:2:1 (op)", "upsert"],
+        ),
+        (
+            "bad list",
+            Some(b"email,region\nann@x.co,north\n"),
+            3,
+            &["users.csv:2:2 (region)", "[north]"],
+        ),
+        (
+            "bad number",
+            Some(b"email,cost_center\nann@x.co,\"1,5\"\n"),
+            3,
+            &["users.csv:2:2 (cost_center)", "1.5"],
+        ),
+        (
+            "nameless",
+            Some(b"email,region\nnew@x.co,\n"),
+            3,
+            &["users.csv:2", "display_name"],
+        ),
+    ];
+    for (name, text, code, says) in cases {
+        let world = World::new().await;
+        world.user("ann@x.co", "Ann", json!({}));
+        if let Some(text) = text {
+            std::fs::write(world.roster_path(), text).expect("written");
+        }
+        for command in [&["apply", "--yes"][..], &["plan"], &["check"]] {
+            let ended = run(&world, command).await;
+            let code = if command[0] == "check" && *name != "nameless" {
+                1
+            } else {
+                *code
+            };
+            if command[0] != "check" || *name != "nameless" {
+                assert_eq!(
+                    ended.code, code,
+                    "{name}: {command:?}: {}{}",
+                    ended.out, ended.err
+                );
+                for word in *says {
+                    // `check` shows the cell itself, in its line.
+                    let place = word.match_indices(':').nth(1).map(|(at, _)| &word[..at]);
+                    let word = place.filter(|_| command[0] == "check").unwrap_or(word);
+                    assert!(
+                        ended.err.contains(word),
+                        "{name}: {command:?} says no {word:?}: {}",
+                        ended.err
+                    );
+                }
+            }
+            assert!(
+                !ended.err.contains("panicked") && !ended.err.contains("Error {"),
+                "{}",
+                ended.err
+            );
+        }
+        assert_eq!(world.writes(), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_looks_at_the_machine() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = example().await;
+    let path = |name: &str| world.folder.path().join(name).display().to_string();
+    std::fs::write(path("key"), "sandbox-key\n").expect("written");
+    let mode = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(path("key"), mode).expect("set");
+    let (key, hook, token) = (path("key"), path("hook"), path("token"));
+    let world = world.set("omni.api_key_file", &key);
+    let ended = run(&world, &["check"]).await;
+    assert!(ended.err.contains("OMNI_API_KEY is set"), "{}", ended.err);
+    let world = world.without("OMNI_API_KEY");
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 0, "a warning: {}{}", ended.out, ended.err);
+    assert!(
+        ended.err.contains("omni.api_key_file: every user"),
+        "{}",
+        ended.err
+    );
+
+    std::fs::write(&token, "hunter2").expect("written");
+    let mode = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&token, mode).expect("set");
+    let world = world.set("serve.admin_token_file", &token);
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 0, "warnings: {}{}", ended.out, ended.err);
+    for said in ["the token has 7 characters", "every user of this machine"] {
+        let said = format!("serve.admin_token_file: {said}");
+        assert!(ended.err.contains(&said), "{}", ended.err);
+    }
+    assert!(!ended.err.contains("hunter2"), "{}", ended.err);
+
+    // A file stands where folders should.
+    let dir = format!("{key}/state");
+    let world = world
+        .set("state.dir", &dir)
+        .set("source.reports", "key/reports")
+        .set("notify.webhook_url_file", &hook);
+    let ended = run(&world, &["check", "--json"]).await;
+    assert_eq!(ended.code, 1, "{}", ended.out);
+    let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
+    let problems = doc["machine"]["problems"].to_string();
+    assert!(
+        problems.contains("state.dir") && problems.contains("notify.webhook"),
+        "{doc}"
+    );
+    let warnings = doc["machine"]["warnings"].to_string();
+    assert!(warnings.contains("source.reports"), "{doc}");
+}

@@ -1,0 +1,31 @@
+//! The commands as a shell sees them: output, exit code, and what they did to Omni.
+#![cfg(feature = "sandbox")]
+
+mod check;
+mod proxy;
+mod runs;
+#[path = "../support/mod.rs"]
+mod support;
+mod usage;
+
+use serde_json::json;
+use support::World;
+
+async fn example() -> World {
+    let world = World::new().await;
+    world.user(
+        "ann@x.co",
+        "Ann",
+        json!({ "region": ["north"], "tier": "gold", "department": "a" }),
+    );
+    world.user("bob@x.co", "Bob", json!({}));
+    world.user("same@x.co", "Same", json!({ "region": ["east", "west"] }));
+    world.roster(
+        "op,email,display_name,region,tier\n\
+         upsert,ann@x.co,Ann Lee,\"[north,south]\",\n\
+         delete,bob@x.co,,,\n\
+         upsert,same@x.co,Same,\"[west, east]\",\n\
+         upsert,eve@x.co,Eve,[east],gold\n",
+    );
+    world
+}

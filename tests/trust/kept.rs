@@ -1,0 +1,116 @@
+//! What Omni refuses or does not keep, and what somebody takes back.
+
+use super::{on, status};
+use crate::support::{World, assert_converged, told};
+use omni_user_sync::sandbox::What;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_refused_change_waits_and_its_quarantine_ends_when_something_changes() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.user("b@x.co", "B", json!({}));
+    world.org().fault(on("PATCH", status(400), 1));
+    world.roster("email,display_name\na@x.co,New\nb@x.co,New\n");
+    let world = world.set("omni.max_in_flight", "1");
+    assert_eq!(
+        told(&world.run().await),
+        ["update a@x.co failed", "update b@x.co done"]
+    );
+    let writes = world.writes().len();
+    let second = world.run().await;
+    assert_eq!(world.writes().len(), writes, "it is not sent every run");
+    assert!(
+        second
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("quarantine")),
+        "{second:?}"
+    );
+    assert_eq!(world.metrics.quarantined_users.get(), 1);
+    // Another wish is another change.
+    world.roster("email,display_name\na@x.co,Newer\nb@x.co,New\n");
+    assert_eq!(told(&world.run().await), ["update a@x.co done"]);
+    // Out of it is who is seen to need nothing any more.
+    world.run().await;
+    assert_eq!(world.metrics.quarantined_users.get(), 0);
+}
+
+#[tokio::test]
+async fn a_command_tries_what_is_in_quarantine() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.org().fault(on("PATCH", status(400), 1));
+    world.roster("email,display_name\na@x.co,New\n");
+    assert_eq!(told(&world.run().await), ["update a@x.co failed"]);
+    assert_eq!(told(&world.apply().await), ["update a@x.co done"]);
+}
+
+#[tokio::test]
+async fn what_omni_accepts_and_does_not_keep_is_told_and_not_sent_every_run() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.org().fault(on("PATCH", What::IgnoreWrite, 99));
+    world.roster("email,department\na@x.co,sales\n");
+    assert_eq!(
+        told(&world.run().await),
+        ["update a@x.co done"],
+        "Omni says so"
+    );
+    assert_eq!(
+        told(&world.run().await),
+        ["update a@x.co not_kept"],
+        "it is looked at"
+    );
+    for _ in 0..3 {
+        world.run().await;
+    }
+    assert_eq!(world.writes().len(), 2);
+}
+
+#[tokio::test]
+async fn a_value_that_someone_takes_back_is_set_again_at_once() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({ "department": "old" }));
+    world.roster("email,department\na@x.co,sales\n");
+    for _ in 0..3 {
+        assert_converged(&world.run().await);
+        assert_eq!(world.attribute("a@x.co", "department"), json!("sales"));
+        world
+            .org()
+            .set_attribute("a@x.co", "department", json!("old"));
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_not_kept_is_told() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.org().fault(on("DELETE", What::IgnoreWrite, 99));
+    world.roster("op,email\ndelete,a@x.co\n");
+    assert_eq!(
+        told(&world.run().await),
+        ["delete a@x.co done"],
+        "Omni says so"
+    );
+    assert_eq!(told(&world.run().await), ["delete a@x.co not_kept"]);
+    world.run().await;
+    assert_eq!(world.writes().len(), 2);
+}
+
+#[tokio::test]
+async fn reactivates_whom_we_deactivated_and_nobody_else() {
+    let world = World::new().await;
+    world.user("ours@x.co", "O", json!({}));
+    world.user("theirs@x.co", "T", json!({}));
+    world.roster("op,email\ndeactivate,ours@x.co\n");
+    assert_converged(&world.run().await);
+    world.org().set_active("theirs@x.co", false);
+    world.roster("op,email\nupsert,ours@x.co\nupsert,theirs@x.co\n");
+    assert_eq!(told(&world.run().await), ["update ours@x.co done"]);
+    let active = |email: &str| world.org().user(email).expect("there")["active"].clone();
+    assert_eq!(
+        (active("ours@x.co"), active("theirs@x.co")),
+        (json!(true), json!(false))
+    );
+}
