@@ -37,6 +37,7 @@ use crate::telemetry::{self, FilterError};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 /// Keeps the users of an Omni organisation and their attributes as a CSV says.
 #[derive(Debug, Parser)]
@@ -189,9 +190,12 @@ fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
     logged(settings, Some(log.unwrap_or(&own)))
 }
 
-/// Starts the log.
+/// Starts the log, before which no secret was read.
 fn logged(settings: Settings, filter: Option<&str>) -> anyhow::Result<Settings> {
     telemetry::init(&settings.log, filter)?;
+    if let Err(error) = settings::keep_from_cores() {
+        warn!(%error, "should this crash, its core may hold the API key");
+    }
     Ok(settings)
 }
 

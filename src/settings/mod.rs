@@ -21,7 +21,7 @@ pub use cron::Schedule;
 pub use keys::{ApiKeys, DOUBLED_KEY, KeyError, KeySource};
 pub use load::{Environment, SettingsFile, load};
 pub use raw::RawSettings;
-pub use secret::{SecretError, SecretFile};
+pub use secret::{SecretError, SecretFile, keep_from_cores};
 pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
 
 use crate::user::{Email, fold};

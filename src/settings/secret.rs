@@ -1,6 +1,7 @@
 //! A secret in a file of its own: read anew each time, so that it can be exchanged, and never shown.
 
 use super::keys::shown;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use std::io::Read;
@@ -26,6 +27,15 @@ pub struct SecretError {
     setting: &'static str,
     file: String,
     problem: String,
+}
+
+/// Sees to it that a crash leaves no core, which would hold the secrets of this process, and that no
+/// other program of the same user looks into its memory.
+///
+/// # Errors
+/// Where the system does not let it.
+pub fn keep_from_cores() -> std::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Into::into)
 }
 
 impl SecretFile {

@@ -5,6 +5,7 @@ use crate::canaries::{EMAIL, HOOK, KEY, NAME, SECRETS, TOKEN, Told, VALUE};
 use crate::support::World;
 use crate::world::{Daemon, EVERYTHING, run, webhook, world, write};
 use omni_user_sync::sandbox::{Fault, What, When};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 
 /// All commands that end by themselves, each with what it needs.
@@ -340,6 +341,30 @@ async fn mistaken(world: &World, what: &str) {
 }
 
 /// A core dump would hold the key.
+#[tokio::test]
+async fn a_crash_leaves_no_core() {
+    let all = Resource::Core;
+    let most = getrlimit(all).maximum;
+    let wide = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    // For the children to come; nobody else in this process minds.
+    setrlimit(all, wide).expect("up to its maximum");
+    let world = world().await;
+    let mut daemon = Daemon::start(&world, "info").await;
+    assert!(!daemon.crash(), "a core was written");
+    let mut left = std::fs::read_dir(world.folder.path()).expect("is read");
+    assert!(left.all(|file| {
+        !file
+            .expect("is read")
+            .file_name()
+            .to_string_lossy()
+            .starts_with("core")
+    }));
+}
+
+/// Not even where the system asks nobody.
 #[test]
 fn a_crash_under_systemd_leaves_no_core() {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");

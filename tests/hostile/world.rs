@@ -3,7 +3,9 @@
 use crate::canaries::{EMAIL, HOOK, KEY, NAME, TOKEN, Told, VALUE};
 use crate::support::World;
 use omni_user_sync::sandbox::Options;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -152,8 +154,18 @@ impl Daemon {
     /// What other users of the machine may see of it, or could once.
     pub(crate) fn proc(&self, file: &str) -> Told {
         let path = format!("/proc/{}/{file}", self.child.id());
-        let bytes = std::fs::read(&path).expect("is read");
+        // Some of it is for root alone, since the process keeps its memory to itself.
+        let bytes = std::fs::read(&path).unwrap_or_default();
         Told::new(path, bytes)
+    }
+
+    /// Lets it crash, and tells whether the system wrote a core.
+    pub(crate) fn crash(&mut self) -> bool {
+        let process = Pid::from_child(&self.child);
+        kill_process(process, Signal::ABORT).expect("it runs");
+        let status = self.child.wait().expect("it ran");
+        assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+        status.core_dumped()
     }
 
     /// The most memory that it has ever had, in MiB.
