@@ -9,6 +9,9 @@ use std::sync::Arc;
 const REDACTED: &str = "[API key]";
 /// The most characters that are told.
 const MOST: usize = 200;
+/// Of a body with more bytes nothing is told: to look for keys in it takes long, and to read it as JSON
+/// many times its size.
+const LONGEST: usize = 64 << 10;
 
 /// Knows the keys, so that they can be taken out.
 #[derive(Debug)]
@@ -22,6 +25,9 @@ impl Redactor {
     /// What a body says: the `detail` of a SCIM error, the `message` of another one, else its first
     /// bytes.
     pub(super) fn detail_of(&self, body: &[u8]) -> String {
+        if body.len() > LONGEST {
+            return size_of(body);
+        }
         let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
         let field = |name: &str| Some(json.as_ref()?.get(name)?.as_str()?.to_owned());
         let text = ["detail", "message", "error"].into_iter().find_map(field);
@@ -36,6 +42,7 @@ impl Redactor {
     pub(super) fn first_bytes(&self, body: &[u8]) -> String {
         match body {
             [] => "(empty)".into(),
+            _ if body.len() > LONGEST => size_of(body),
             _ => format!("{:?}", self.line(&String::from_utf8_lossy(body))),
         }
     }
@@ -78,6 +85,13 @@ impl Redactor {
             .filter_map(|key| spelled(key.expose_secret(), text))
             .max()
     }
+}
+
+fn size_of(body: &[u8]) -> String {
+    format!(
+        "(an answer of {} KiB, too long to be told)",
+        body.len() >> 10
+    )
 }
 
 /// How many bytes of the text's beginning spell the key: as it is, else with some of it escaped.
@@ -154,5 +168,9 @@ mod tests {
             assert_eq!(redactor.detail_of(body.as_bytes()), told);
         }
         assert_eq!(redactor.first_bytes(b""), "(empty)");
+        let long = "[0,".repeat(LONGEST);
+        let told = "(an answer of 192 KiB, too long to be told)";
+        assert_eq!(redactor.detail_of(long.as_bytes()), told);
+        assert_eq!(redactor.first_bytes(long.as_bytes()), told);
     }
 }
