@@ -115,7 +115,8 @@ impl Entries {
         thread::scope(|scope| {
             let gathering = scope.spawn(move || {
                 let mut entries = Self::default();
-                entries.first.reserve(rows);
+                // Only a guess: without it there is room for as many as come.
+                let _ = entries.first.try_reserve(rows);
                 for (email, entry) in batches.into_iter().flatten() {
                     entries.push(email, entry);
                 }

@@ -5,7 +5,7 @@
 //! goes on beyond what any organisation has is given up.
 
 use super::{Observed, OmniError, Page, Reader};
-use crate::user::{ObservedUser, UserId};
+use crate::user::UserId;
 use futures_util::stream::{self, StreamExt};
 use std::collections::HashSet;
 
@@ -64,7 +64,7 @@ pub async fn list_from(reader: &Reader, first: Page) -> Result<Observed, OmniErr
 
 #[derive(Default)]
 struct Tally {
-    users: Vec<ObservedUser>,
+    observed: Observed,
     ids: HashSet<UserId>,
     others: HashSet<String>,
     received: u64,
@@ -101,7 +101,7 @@ impl Tally {
         self.bytes += page.bytes as u64;
         for user in page.users {
             if self.ids.insert(user.id.clone()) {
-                self.users.push(user);
+                self.observed.add(user);
             }
         }
         self.others.extend(page.others);
@@ -141,10 +141,10 @@ impl Tally {
                 "{listed} users were listed, and Omni says that there are {total}"
             ));
         }
-        let observed = Observed::new(self.users, self.others.len());
+        self.observed.add_others(self.others.len());
         match self.doubt {
-            Some(doubt) => observed.with_doubt(doubt),
-            None => observed,
+            Some(doubt) => self.observed.with_doubt(doubt),
+            None => self.observed,
         }
     }
 }

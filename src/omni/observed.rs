@@ -39,15 +39,21 @@ impl Observed {
     /// never touched.
     #[must_use]
     pub fn new(users: impl IntoIterator<Item = ObservedUser>, others: usize) -> Self {
-        let mut observed = Self {
-            count: others,
-            ..Self::default()
-        };
-        for user in users {
-            observed.count += 1;
-            observed.add(user);
-        }
+        let mut observed = Self::default();
+        users.into_iter().for_each(|user| observed.add(user));
+        observed.add_others(others);
         observed
+    }
+
+    /// Takes in a user of a listing.
+    pub(super) fn add(&mut self, user: ObservedUser) {
+        self.count += 1;
+        self.see(user);
+    }
+
+    /// Takes in users of a listing whose `userName` is no email.
+    pub(super) fn add_others(&mut self, others: usize) {
+        self.count += others;
     }
 
     /// Some users of an organisation of so many: nothing is known of those who are not in here.
@@ -58,11 +64,11 @@ impl Observed {
             extent: Extent::Some,
             ..Self::default()
         };
-        users.into_iter().for_each(|user| observed.add(user));
+        users.into_iter().for_each(|user| observed.see(user));
         observed
     }
 
-    fn add(&mut self, mut user: ObservedUser) {
+    fn see(&mut self, mut user: ObservedUser) {
         user.attributes = self.known.share(user.attributes);
         match self.users.entry(user.email.clone()) {
             Entry::Vacant(vacant) => drop(vacant.insert(Sighting::One(Arc::new(user)))),

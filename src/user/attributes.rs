@@ -105,11 +105,13 @@ impl<T> FromIterator<(AttributeName, T)> for Attributes<T> {
 /// end to it: what always differs, such as numbers of employees, is not worth looking up.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    names: HashSet<Arc<Vec<AttributeName>>, RandomState>,
+    names: HashSet<AttributeName, RandomState>,
+    sets: HashSet<Arc<Vec<AttributeName>>, RandomState>,
     values: HashSet<Value, RandomState>,
 }
 
 impl Known {
+    const MOST_NAMES: usize = 4_096;
     const MOST_SETS: usize = 4_096;
     const MOST_VALUES: usize = 65_536;
 
@@ -126,7 +128,16 @@ impl Known {
 
     /// The same names.
     pub(crate) fn names(&mut self, mut names: Arc<Vec<AttributeName>>) -> Arc<Vec<AttributeName>> {
-        known(&mut self.names, &mut names, Self::MOST_SETS);
+        if let Some(same) = self.sets.get(&names) {
+            return same.clone();
+        }
+        // A new set of names, most of which are known.
+        for name in Arc::make_mut(&mut names) {
+            known(&mut self.names, name, Self::MOST_NAMES);
+        }
+        if self.sets.len() < Self::MOST_SETS {
+            self.sets.insert(names.clone());
+        }
         names
     }
 }
@@ -186,12 +197,23 @@ mod tests {
         assert_eq!(other, attributes(&[("a", "north"), ("b", "2")]));
         assert!(Arc::ptr_eq(&one.names, &other.names));
         assert!(std::ptr::eq(one.values[0].texts(), other.values[0].texts()));
+        let apart = known.share(attributes(&[("b", "2")]));
+        assert_eq!(
+            apart.names[0].as_str().as_ptr(),
+            one.names[1].as_str().as_ptr()
+        );
         for number in 0..Known::MOST_VALUES + 10 {
             let text = number.to_string();
             let some = known.share(attributes(&[("a", &text), (&text, "x")]));
             assert_eq!(some, attributes(&[("a", &text), (&text, "x")]));
         }
         assert_eq!(known.values.len(), Known::MOST_VALUES);
-        assert_eq!(known.names.len(), Known::MOST_SETS);
+        assert_eq!(known.sets.len(), Known::MOST_SETS);
+        assert_eq!(known.names.len(), Known::MOST_NAMES);
+        let last = known.share(attributes(&[("b", "2"), ("z", "1")]));
+        assert_eq!(
+            last.names[0].as_str().as_ptr(),
+            one.names[1].as_str().as_ptr()
+        );
     }
 }
