@@ -465,6 +465,21 @@ async fn it_stays_small_at_any_limit() {
     assert!(length < 4096, "{length}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_long_file_is_read_to_its_end() {
+    let dir = folder();
+    let busy = throttle(1_000, dir.path());
+    for _ in 0..200 {
+        send(&busy, 1).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+    let length = file(dir.path()).metadata().expect("there").len();
+    assert!(length > 4096, "{length}");
+    let start = Instant::now();
+    send(&throttle(1_000, dir.path()), 1).await;
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+}
+
 #[cfg(feature = "sandbox")]
 mod with_omni {
     use super::support::{World, assert_converged};
