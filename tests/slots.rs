@@ -233,6 +233,28 @@ async fn what_a_killed_process_had_under_way_counts_until_it_can_not_arrive() {
     );
 }
 
+/// As when a run is told to stop: the slot may be in the file by then, and nothing is sent with it.
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_nobody_waits_for_any_more_is_given_back() {
+    for _ in 0..100 {
+        let (dir, start) = (folder(), Instant::now());
+        let throttle = throttle(1, dir.path());
+        let is_waiting = tokio::select! {
+            biased;
+            _ = slot(&throttle) => false,
+            () = std::future::ready(()) => true,
+        };
+        // Now and then the disk is faster than that.
+        if is_waiting {
+            let sent = tokio::time::timeout(MINUTE, send(&throttle, 1)).await;
+            sent.expect("the slot is free");
+            assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+            return;
+        }
+    }
+    panic!("nobody ever had to wait");
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_two_that_send_all_they_can_none_starves() {
     let dir = folder();
@@ -287,6 +309,83 @@ async fn a_429_makes_the_key_wait_in_every_process() {
         "{waited:?}"
     );
     assert_eq!(said.as_secs(), 99);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_elsewhere_is_found_by_the_first_request_too() {
+    let (dir, start) = (folder(), Instant::now());
+    let refused = slot(&throttle(60, dir.path())).await;
+    assert!(refused.refused(Some(Duration::from_secs(100))).is_some());
+    drop(refused);
+    written().await;
+    send(&throttle(60, dir.path()), 1).await;
+    assert_eq!(start.elapsed().as_secs(), 100);
+}
+
+/// What was logged in this thread.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let written = self.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || written.clone());
+        tracing::subscriber::set_default(log.finish())
+    }
+
+    /// How often it was told.
+    fn count(&self, what: &str) -> usize {
+        let log = self.0.lock().expect("no panic");
+        String::from_utf8_lossy(&log).matches(what).count()
+    }
+}
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_others_have_used_up_the_limit_is_told_once_in_a_run() {
+    const TOLD: &str = "other processes have used up the limit";
+    let (dir, log) = (folder(), Logged::default());
+    let _guard = log.listen();
+    let (ours, other) = (throttle(4, dir.path()), throttle(4, dir.path()));
+    // With half of the limit, or more, it is our own doing.
+    for own in [3, 2] {
+        send(&other, 4 - own).await;
+        send(&ours, own).await;
+        written().await;
+        send(&ours, 1).await;
+        assert_eq!(log.count(TOLD), 0, "{own} of 4 were ours");
+        sleep(2 * MINUTE).await;
+    }
+    // Nor is a 429 to be waited for.
+    let refused = slot(&ours).await;
+    assert!(refused.refused(Some(Duration::from_secs(100))).is_some());
+    drop(refused);
+    sleep(Duration::from_secs(70)).await;
+    send(&ours, 1).await;
+    assert_eq!(log.count(TOLD), 0);
+    sleep(2 * MINUTE).await;
+    // Anew: another test may have met the message for the first time just now, and nobody listened.
+    let _guard = log.listen();
+    for times in [1, 1, 2] {
+        if times == 2 {
+            ours.use_keys(&keys("hunter2"));
+        }
+        send(&other, 4).await;
+        written().await;
+        send(&ours, 1).await;
+        assert_eq!(log.count(TOLD), times);
+        sleep(2 * MINUTE).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -364,6 +463,21 @@ async fn it_stays_small_at_any_limit() {
     }
     let length = file(dir.path()).metadata().expect("there").len();
     assert!(length < 4096, "{length}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_file_is_read_to_its_end() {
+    let dir = folder();
+    let busy = throttle(1_000, dir.path());
+    for _ in 0..200 {
+        send(&busy, 1).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+    let length = file(dir.path()).metadata().expect("there").len();
+    assert!(length > 4096, "{length}");
+    let start = Instant::now();
+    send(&throttle(1_000, dir.path()), 1).await;
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
 }
 
 #[cfg(feature = "sandbox")]

@@ -190,6 +190,23 @@ proptest! {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_under_way_is_part_of_how_long_it_takes() {
+    let (throttle, stop) = (throttle(1, 4, "key"), CancellationToken::new());
+    let slot = throttle.slot(&stop).await.expect("free");
+    assert_eq!(throttle.estimate(1), MINUTE);
+    drop(slot);
+    assert_eq!(throttle.estimate(1), MINUTE);
+}
+
+/// So many are not gone through one by one.
+#[tokio::test(start_paused = true)]
+async fn says_how_long_a_very_large_organisation_takes() {
+    let said = throttle(600, 4, "key").estimate(250_000);
+    let minutes = said.as_secs() / 60;
+    assert!((410..=417).contains(&minutes), "250,000 at 600: {minutes}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn spends_the_whole_budget_at_once_and_waits_for_the_answer_not_the_sending() {
     let (throttle, stop) = (throttle(2, 4, "key"), CancellationToken::new());
     let start = Instant::now();
@@ -243,6 +260,21 @@ async fn a_key_that_is_refused_again_and_again_is_set_aside_and_the_others_go_on
             .key_number(),
         2
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_between_refusals_begins_their_count_anew() {
+    let (throttle, stop) = (throttle(600, 1, "key"), CancellationToken::new());
+    for _ in 0..3 {
+        for _ in 0..9 {
+            let slot = throttle.slot(&stop).await.expect("it is not set aside");
+            assert!(slot.refused(None).is_some());
+        }
+        throttle.slot(&stop).await.expect("free").accepted();
+    }
+    let slot = throttle.slot(&stop).await.expect("free");
+    let first = slot.refused(None);
+    assert_eq!(first, Some(Duration::from_secs(2)), "as after the first");
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,4 +382,7 @@ async fn a_key_is_named_by_its_place_among_the_keys_of_the_run() {
     throttle.use_keys(&keys("two\none"));
     let slot = throttle.slot(&stop).await.expect("the new key is free");
     assert_eq!(slot.key_number(), 1);
+    // Free again a minute after its answer, under its new number.
+    let slot = throttle.slot(&stop).await.expect("the old key");
+    assert_eq!(slot.key_number(), 2);
 }

@@ -21,12 +21,14 @@ impl Clock {
     pub(super) fn of_process() -> &'static Self {
         static CLOCK: OnceLock<Clock> = OnceLock::new();
         CLOCK.get_or_init(|| {
-            let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
             let boot = boot.ok().map(|id| id.trim().to_owned());
+            // One right after the other: what lies between is told to other processes as time.
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+            let instant = std::time::Instant::now().into();
             Self {
                 boot: boot.filter(|id| !id.is_empty() && !id.contains(char::is_whitespace)),
-                instant: std::time::Instant::now().into(),
+                instant,
                 kernel: i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec),
             }
         })
@@ -58,4 +60,32 @@ pub(super) fn wall() -> i128 {
 
 pub(super) fn nanos(time: Duration) -> i128 {
     i128::try_from(time.as_nanos()).unwrap_or(i128::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel() -> i128 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let time = Duration::try_from(time).expect("after the boot");
+        nanos(time)
+    }
+
+    /// Another process has another origin, and only these clocks in common.
+    #[test]
+    fn tells_the_kernel_s_time_and_the_wall_s() {
+        let slack = nanos(Duration::from_millis(200));
+        let clock = Clock::of_process();
+        let before = kernel();
+        let stamp = clock.stamp(std::time::Instant::now().into());
+        let after = kernel();
+        assert!(
+            before - slack <= stamp && stamp <= after,
+            "{before} {stamp} {after}"
+        );
+        let before = nanos(SystemTime::UNIX_EPOCH.elapsed().expect("after 1970"));
+        let hour = nanos(Duration::from_secs(3600));
+        assert!((wall() - before).abs() < hour, "{before} {}", wall());
+    }
 }

@@ -176,3 +176,93 @@ fn written(key: &Key) -> Option<String> {
     let now = Instant::now();
     Some(key.page().write(Clock::of_process(), now, wall()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::KeySource;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Logged {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// How often that the folder can't be used is told, and why.
+    fn told(act: impl FnOnce()) -> (usize, String) {
+        let log = Logged::default();
+        let writer = log.clone();
+        let listener = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        tracing::subscriber::with_default(listener.finish(), act);
+        let text = log.0.lock().expect("no panic").clone();
+        let text = String::from_utf8(text).expect("text");
+        (text.matches("counts its own alone").count(), text)
+    }
+
+    fn desk(dir: &Path) -> Desk {
+        let mut state = State::new(3, 4, Duration::ZERO);
+        let keys = KeySource::from_text("hunter2").read().expect("a key");
+        state.use_keys(&keys, Instant::now());
+        Desk::new(state, Some(dir))
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_used_is_told_once_and_it_counts_alone() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for patience in [Patience::None, Patience::Some] {
+            let desk = desk(file.path());
+            let (times, text) = told(|| desk.look(patience));
+            assert_eq!(times, 1, "{patience:?}: {text}");
+            let (times, text) = told(|| {
+                let took = (0..4).map(|_| desk.take().is_ok());
+                assert_eq!(took.collect::<Vec<_>>(), [true, true, true, false]);
+            });
+            assert_eq!(times, 0, "again: {text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_passed_over_is_no_trouble() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (one, other) = (desk(dir.path()), desk(dir.path()));
+        let (times, text) = told(|| {
+            let key = one.state().usable().next().expect("a key").id;
+            one.visit(key, Patience::Some, false, |_| ());
+            let secret = one.state().key(key).expect("there").secret.clone();
+            let folder = Folder::new(dir.path());
+            let visited = folder.visit(&secret, Patience::Some, |_| {
+                other.look(Patience::None);
+                None
+            });
+            visited.expect("ours");
+        });
+        assert_eq!(times, 0, "{text}");
+    }
+
+    #[test]
+    fn a_folder_that_does_not_answer_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (times, text) = told(|| {
+            let desk = desk(dir.path());
+            assert!(desk.is_shared());
+            desk.give_up();
+            desk.give_up();
+            assert!(!desk.is_shared());
+            assert!(desk.take().is_ok());
+        });
+        assert_eq!(times, 1, "{text}");
+        assert!(text.contains("it does not answer"), "{text}");
+        let left = std::fs::read_dir(dir.path()).expect("there").count();
+        assert_eq!(left, 0, "nothing is written there any more");
+    }
+}

@@ -182,11 +182,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_privileged_command_makes_belongs_to_the_owner_of_the_folder() {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let (folder, key) = (Folder::new(temporary.path()), SecretString::from("key"));
+        // Only a privileged user may give it away; for any other it is their own already.
+        let _ = std::os::unix::fs::chown(temporary.path(), Some(65534), Some(65534));
+        let owner = |path: &Path| {
+            let about = path.metadata().expect("there");
+            (about.uid(), about.gid())
+        };
+        let visit = folder.visit(&key, Patience::Some, |_| Some("x".into()));
+        visit.expect("ours");
+        let file = temporary.path().join(file_name(&key));
+        assert_eq!(owner(&file), owner(temporary.path()));
+    }
+
+    #[test]
     fn a_file_that_another_has_is_passed_over_without_patience() {
         let temporary = tempfile::tempdir().expect("a folder");
         let (folder, key) = (Folder::new(temporary.path()), SecretString::from("key"));
         let inside = folder.visit(&key, Patience::Some, |_| {
+            let begun = std::time::Instant::now();
             let error = folder.visit(&key, Patience::None, |_| None);
+            assert!(begun.elapsed() < TRIES * PAUSE, "it is not waited for");
             assert_eq!(
                 error.expect_err("it is locked").kind(),
                 io::ErrorKind::WouldBlock

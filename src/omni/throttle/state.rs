@@ -388,3 +388,42 @@ impl Key {
         std::iter::repeat_n(soonest, room).chain(taken).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::KeySource;
+
+    fn keys(text: &str) -> ApiKeys {
+        KeySource::from_text(text).read().expect("keys")
+    }
+
+    #[test]
+    fn that_a_key_is_set_aside_is_news_once_in_a_run() {
+        let now = Instant::now();
+        let mut state = State::new(60, 4, Duration::ZERO);
+        for run in ["the first", "the next"] {
+            state.use_keys(&keys("key"), now);
+            let key = state.keys.first_mut().expect("a key");
+            assert!(!key.is_news_that_it_is_aside(), "{run}: it is not");
+            key.set_aside();
+            // Of all that were under way, one tells.
+            let news = [(); 3].map(|()| key.is_news_that_it_is_aside());
+            assert_eq!(news, [true, false, false], "{run}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_taken_away_is_kept_for_as_long_as_its_requests_count() {
+        let now = Instant::now();
+        let mut state = State::new(60, 4, Duration::ZERO);
+        state.use_keys(&keys("old"), now);
+        let old = state.keys.first().expect("a key").id;
+        let arrives_by = state.take(old, now).expect("free");
+        state.answered(old, arrives_by, now);
+        for (after, is_kept) in [(59, true), (60, false)] {
+            state.use_keys(&keys("new"), now + Duration::from_secs(after));
+            assert_eq!(state.key(old).is_some(), is_kept, "after {after} s");
+        }
+    }
+}

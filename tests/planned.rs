@@ -1,0 +1,147 @@
+//! What a plan says beside its changes, that a large one is put together whole, and where exactly the
+//! guard's line is when a roster shrinks.
+
+use chrono::Utc;
+use omni_user_sync::desired::{self, Desired};
+use omni_user_sync::omni::Observed;
+use omni_user_sync::reconcile::{Action, Change, Kind, Memory, Plan, Withheld, rule};
+use omni_user_sync::settings::{Environment, Prune, Settings};
+use omni_user_sync::user::{Email, ObservedUser, Schema, UserId};
+use std::fmt::Write;
+
+fn settings() -> Settings {
+    let example = [("OMNI_USER_SYNC_CONFIG", "config/example.toml")];
+    let environment: Environment = example.into_iter().collect();
+    omni_user_sync::settings::load(None, &environment).expect("the example is fine")
+}
+
+fn desired(csv: &str) -> Desired {
+    let file = tempfile::NamedTempFile::with_suffix(".csv").expect("a file");
+    std::fs::write(file.path(), csv).expect("written");
+    let source = settings().source;
+    desired::read(&source, file.path(), true, &Schema::unknown()).expect("a roster")
+}
+
+fn plan(csv: &str, users: Vec<ObservedUser>) -> Plan {
+    let memory = Memory::empty(Utc::now());
+    let observed = Observed::new(users, 0);
+    let policy = settings().policy;
+    Plan::new(
+        &desired(csv),
+        &observed,
+        &Schema::unknown(),
+        &memory,
+        &policy,
+    )
+}
+
+fn email(text: &str) -> Email {
+    Email::parse(text).expect("an email")
+}
+
+fn user(address: &str, active: bool) -> ObservedUser {
+    ObservedUser {
+        id: UserId::parse(&address.replace(['@', '.'], "-")).expect("an id"),
+        email: email(address),
+        display_name: "Ann".into(),
+        active,
+        attributes: Vec::new(),
+    }
+}
+
+/// More rows than one thread takes, of every kind that a plan counts or names.
+#[test]
+fn rows_that_several_cores_share_are_all_in_the_plan() {
+    const EACH: usize = 5_000;
+    let mut csv = "op,email,display_name\n".to_owned();
+    let mut users = Vec::new();
+    for number in 0..EACH {
+        write!(
+            csv,
+            "upsert,new{number}@x.co,Ann\nupsert,nameless{number}@x.co,\nupsert,twice{number}@x.co,Ann\n\
+             upsert,asleep{number}@x.co,Ann\ndelete,gone{number}@x.co,\n"
+        )
+        .expect("a String takes every write");
+        users.push(user(&format!("twice{number}@x.co"), true));
+        users.push(user(&format!("TWICE{number}@x.co"), true));
+        users.push(user(&format!("asleep{number}@x.co"), false));
+    }
+    let plan = plan(&csv, users);
+    assert_eq!(plan.changes.len(), EACH);
+    assert!(plan.changes.iter().all(|one| one.kind() == Kind::Create));
+    assert!(plan.changes.is_sorted_by_key(|change| &change.email));
+    assert_eq!(plan.problems.len(), EACH);
+    assert!(plan.problems.is_sorted_by_key(|problem| problem.place.line));
+    assert_eq!(plan.ambiguous.len(), EACH);
+    assert!(plan.ambiguous.is_sorted());
+    assert_eq!(plan.left_inactive.len(), EACH);
+    assert!(plan.left_inactive.is_sorted());
+    // Those who are left inactive, and those who are gone already.
+    assert_eq!(plan.unchanged, 2 * EACH);
+}
+
+#[test]
+fn a_roster_that_is_not_the_source_is_silent_on_whom_it_does_not_name() {
+    let mut desired = desired("op,email,display_name\nupsert,a@x.co,Ann\n");
+    let observed = Observed::new([user("a@x.co", true), user("b@x.co", true)], 0);
+    let memory = Memory::empty(Utc::now());
+    let mut policy = settings().policy;
+    policy.prune = Prune::All;
+    for is_source in [true, false] {
+        desired.is_source = is_source;
+        let plan = Plan::new(&desired, &observed, &Schema::unknown(), &memory, &policy);
+        assert_eq!(plan.changes.len(), usize::from(is_source));
+        assert_eq!(plan.withheld, []);
+    }
+}
+
+#[test]
+fn what_is_withheld_is_told_in_the_right_number() {
+    let withheld = |emails: &[&str]| Withheld {
+        why: "why".into(),
+        emails: emails.iter().copied().map(email).collect(),
+    };
+    let one = withheld(&["a@x.co"]).to_string();
+    assert_eq!(one, "1 removal is not planned: why");
+    let two = withheld(&["a@x.co", "b@x.co"]).to_string();
+    assert_eq!(two, "2 removals are not planned: why");
+}
+
+#[test]
+fn files_that_are_gone_are_told_by_name() {
+    let lost = |names: &[&str]| {
+        let plan = Plan {
+            lost_files: names.iter().map(|name| (*name).into()).collect(),
+            ..Plan::default()
+        };
+        plan.lost()
+    };
+    assert_eq!(lost(&[]), None);
+    let one = "a.csv is gone, which was part of the roster before";
+    assert_eq!(lost(&["a.csv"]).as_deref(), Some(one));
+    let two = "a.csv, b.csv are gone, which were part of the roster before";
+    assert_eq!(lost(&["a.csv", "b.csv"]).as_deref(), Some(two));
+}
+
+#[test]
+fn a_roster_has_shrunk_with_less_than_half_its_rows_and_not_with_half() {
+    let memory = Memory {
+        last_rows: Some(20),
+        ..Memory::empty(Utc::now())
+    };
+    for (rows, is_held) in [(9, true), (10, false), (11, false), (17, false)] {
+        let change = Change {
+            email: email("a@x.co"),
+            action: Action::Delete(user("a@x.co", true).into()),
+            place: None,
+        };
+        let plan = Plan {
+            changes: vec![change],
+            ..Plan::default()
+        };
+        let verdict = rule(plan, 100, rows, &memory, &settings().policy);
+        assert_eq!(verdict.passed().is_empty(), is_held, "{rows} of 20 rows");
+        let rules: Vec<_> = verdict.held().iter().map(|(held, _)| held.rule).collect();
+        assert_eq!(rules == ["prune"], is_held, "{rows} of 20 rows");
+    }
+}
