@@ -17,6 +17,7 @@ mod roster;
 mod story;
 #[path = "../support/mod.rs"]
 mod support;
+mod twice;
 mod witness;
 
 use play::{Figures, play};

@@ -7,7 +7,7 @@ use crate::roster::{COLUMNS, Op, Row, Sheet, Want, is_as_wanted, is_none};
 use crate::story::{BOSS, Policy};
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 pub const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 
@@ -40,7 +40,7 @@ pub async fn testify(tale: &Tale<'_>) -> Vec<String> {
 pub struct Witness<'a> {
     pub tale: &'a Tale<'a>,
     pub policy: &'a Policy,
-    requests: Vec<Request>,
+    pub requests: Vec<Request>,
     pub history: Vec<Changed>,
     pub wrong: Vec<String>,
 }
@@ -389,64 +389,6 @@ impl Witness<'_> {
                 "{count} removed without approval, and the guard lets {most}"
             ));
         }
-    }
-
-    /// Within a run a user who was made is not made again before anybody looked.
-    fn nobody_was_made_twice(&mut self) {
-        let mut made: HashMap<(u64, String), u64> = HashMap::new();
-        let mut wrong = Vec::new();
-        for request in self
-            .requests
-            .iter()
-            .filter(|request| request.method == "POST")
-        {
-            let Some(window) = self.window_of(request.number) else {
-                continue;
-            };
-            let name = request
-                .body
-                .as_ref()
-                .and_then(|body| body["userName"].as_str());
-            let email = name.unwrap_or_default().to_lowercase();
-            let did = self
-                .history
-                .iter()
-                .any(|change| change.request == Some(request.number));
-            let key = (window.first, email.clone());
-            if let Some(before) = made.get(&key) {
-                let between = *before..request.number;
-                let is_removal =
-                    |change: &Changed| change.after.is_none() && email_of(whose(change)) == email;
-                let looked = self
-                    .requests
-                    .iter()
-                    .any(|other| between.contains(&other.number) && other.method == "GET");
-                let removed = self.history.iter().any(is_removal);
-                if !looked && !removed {
-                    wrong.push(format!("made again without a look: {request:?}"));
-                }
-            }
-            if did {
-                made.insert(key, request.number);
-            }
-        }
-        let mut there = HashMap::new();
-        for user in self.tale.world.org().users() {
-            *there.entry(email_of(&user)).or_insert(0) += 1;
-        }
-        for (email, count) in there.iter().filter(|(_, count)| **count > 1) {
-            let ours = self
-                .history
-                .iter()
-                .filter(|change| change.before.is_none() && change.request.is_some());
-            if ours
-                .into_iter()
-                .any(|change| email_of(whose(change)) == **email)
-            {
-                wrong.push(format!("{email} is there {count} times"));
-            }
-        }
-        self.wrong.extend(wrong);
     }
 }
 
