@@ -12,6 +12,7 @@ mod books;
 mod clock;
 mod ending;
 mod found;
+mod limits;
 mod play;
 mod roster;
 mod story;

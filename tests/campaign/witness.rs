@@ -25,6 +25,7 @@ pub async fn testify(tale: &Tale<'_>) -> Vec<String> {
     witness.who_may_not_write_did_not();
     witness.each_change_was_wanted();
     witness.few_were_removed();
+    witness.few_were_changed_at_once();
     witness.nobody_was_made_twice();
     witness.all_is_as_wanted();
     let Witness {
@@ -361,39 +362,10 @@ impl Witness<'_> {
         }
         ids.len() > 1
     }
-
-    /// A plain count as the guard's limit holds over all runs: they are within 24 hours.
-    fn few_were_removed(&mut self) {
-        let Some(most) = self.policy.max_removals else {
-            return;
-        };
-        let was_active = |change: &Changed| {
-            change.after.as_ref().is_none_or(|after| {
-                after["active"] == json!(false)
-                    && change
-                        .before
-                        .as_ref()
-                        .is_some_and(|before| before["active"] == json!(true))
-            })
-        };
-        let ours = self
-            .history
-            .iter()
-            .filter(|change| change.request.is_some());
-        let removed = ours.filter(|change| was_active(change)).map(whose);
-        let ids: HashSet<_> = removed.filter_map(|user| user["id"].as_str()).collect();
-        let unasked = ids.iter().filter(|id| !self.tale.approved.contains(**id));
-        let count = unasked.count();
-        if count > most {
-            self.wrong.push(format!(
-                "{count} removed without approval, and the guard lets {most}"
-            ));
-        }
-    }
 }
 
 /// Whether a request asks to deactivate a user.
-fn deactivates(request: &Request, id: &str) -> bool {
+pub fn deactivates(request: &Request, id: &str) -> bool {
     let body = request.body.as_ref();
     request.path.ends_with(id)
         && body.is_some_and(|body| {
