@@ -113,7 +113,12 @@ async fn attributes_without_a_column_survive_every_way_of_updating() {
             json!({ "region": ["n"], "department": " spaced ", "cost_center": "9007199254740993.10" }),
         );
         world.org().set_active("ann@x.co", false);
-        world.roster("email,region\nann@x.co,[s]\n");
+        let groups = json!([{ "display": "Analysts", "value": "g1" }]);
+        world.org().add_user(json!({
+            "userName": "bob@x.co", "displayName": "Bob", "groups": groups,
+            "urn:omni:params:1.0:UserAttribute": { "region": ["n"] },
+        }));
+        world.roster("email,region\nann@x.co,[s]\nbob@x.co,[s]\n");
         let outcome = world.run().await;
         assert_converged(&outcome);
         assert_eq!(world.attribute("ann@x.co", "region"), json!(["s"]));
@@ -134,6 +139,9 @@ async fn attributes_without_a_column_survive_every_way_of_updating() {
             world.org().user("ann@x.co").expect("there")["displayName"],
             json!("Ann")
         );
+        let bob = world.org().user("bob@x.co").expect("there");
+        assert_eq!(world.attribute("bob@x.co", "region"), json!(["s"]));
+        assert_eq!(bob["groups"], groups, "{method}");
     }
 }
 

@@ -151,6 +151,32 @@ async fn a_roster_whose_run_failed_is_reported_on_again() {
     );
 }
 
+/// A name has no slash in it; what else may lead elsewhere is a name like any other.
+#[test]
+fn whatever_a_roster_is_called_its_reports_stay_in_their_folder() {
+    for name in [
+        "..csv",
+        "...csv",
+        "..%2f..%2fx.csv",
+        "..\\..\\x.csv",
+        "-rf.csv",
+        ".csv",
+        "a\nb\u{1b}.csv",
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = folder.path().join("home");
+        std::fs::create_dir(&home).expect("made");
+        std::fs::write(home.join(name), "").expect("written");
+        let reports = Reports::new(&home.join(name), Path::new("reports"));
+        let written = reports.write(&Report::new(Vec::new()), Utc::now());
+        let written = written.expect("written");
+        assert_eq!(written.parent(), Some(&*home.join("reports")), "{name:?}");
+        let there = |path: &Path| std::fs::read_dir(path).expect("a folder").count();
+        let all = [folder.path(), &home, &home.join("reports")].map(there);
+        assert_eq!(all, [1, 2, 1], "{name:?}");
+    }
+}
+
 #[test]
 fn the_newest_fifty_reports_stay_and_nothing_else_is_touched() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -12,11 +12,13 @@ mod books;
 mod clock;
 mod ending;
 mod found;
+mod limits;
 mod play;
 mod roster;
 mod story;
 #[path = "../support/mod.rs"]
 mod support;
+mod twice;
 mod witness;
 
 use play::{Figures, play};

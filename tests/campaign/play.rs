@@ -6,9 +6,9 @@ use crate::support::World;
 use crate::witness;
 use chrono::Utc;
 use omni_user_sync::journal::{RunNumber, RunRef};
-use omni_user_sync::reconcile::{End, Reconciler, RunOutcome, Stop, Trigger};
+use omni_user_sync::reconcile::{End, Kind, Reconciler, RunOutcome, Stop, Trigger};
 use omni_user_sync::sandbox::{Fault, Options, Org, Request, When};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -32,13 +32,23 @@ pub struct Window {
     pub planned: bool,
 }
 
+/// What a person let through.
+#[derive(Debug)]
+pub struct Approved {
+    pub id: String,
+    pub kind: Kind,
+    /// The rules that had held it.
+    pub rules: BTreeSet<&'static str>,
+    /// The first request that may have known of it.
+    pub before: u64,
+}
+
 /// All that is known of what happened, for the witness.
 pub struct Tale<'a> {
     pub story: &'a Story,
     pub world: &'a World,
     pub windows: Vec<Window>,
-    /// By id, whom a person let go.
-    pub approved: HashSet<String>,
+    pub approved: Vec<Approved>,
     /// How the runs after the troubles ended.
     pub endings: Vec<String>,
     pub wrong: Vec<String>,
@@ -72,7 +82,7 @@ pub async fn play(story: &Story, shows: bool) -> (Figures, Vec<String>) {
             story,
             world: &world,
             windows: Vec::new(),
-            approved: HashSet::new(),
+            approved: Vec::new(),
             endings: Vec::new(),
             wrong: Vec::new(),
         },
@@ -304,11 +314,15 @@ impl Player<'_> {
             .await
         {
             Ok(approval) => {
-                let ids = approval
-                    .users
-                    .iter()
-                    .map(|user| user.user_id.as_str().to_owned());
-                self.tale.approved.extend(ids);
+                let before = self.next_request();
+                let rules: BTreeSet<_> = outcome.held.iter().map(|held| held.rule).collect();
+                let users = approval.users.into_iter().map(|user| Approved {
+                    id: user.user_id.as_str().to_owned(),
+                    kind: user.kind,
+                    rules: rules.clone(),
+                    before,
+                });
+                self.tale.approved.extend(users);
             }
             Err(error) => self.complain(format!("what is held can't be approved: {error}")),
         }

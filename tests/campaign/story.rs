@@ -1,6 +1,7 @@
 //! Random stories: who is in Omni, the rosters that come one after the other, and what goes wrong
 //! meanwhile. The same seed tells the same story.
 
+use crate::limits::Limits;
 use crate::roster::{COLUMNS, File, Flaw, LIST, NUMBER, Op, Row, Sheet};
 use fastrand::Rng;
 use omni_user_sync::reconcile::Trigger;
@@ -39,8 +40,7 @@ pub struct Policy {
     pub reactivates: bool,
     pub keeps_blanks: bool,
     pub puts: bool,
-    /// `policy.max_removals`, where it is a plain count.
-    pub max_removals: Option<usize>,
+    pub limits: Limits,
 }
 
 /// A roster, and what happens while it is the one.
@@ -175,7 +175,6 @@ impl Story {
 }
 
 fn policy(random: &mut Rng) -> Policy {
-    let max_removals = chance(random, 25).then(|| random.usize(0..4));
     let prune = *pick(random, &["never", "managed", "all"]);
     Policy {
         prune,
@@ -183,7 +182,7 @@ fn policy(random: &mut Rng) -> Policy {
         reactivates: chance(random, 30),
         keeps_blanks: chance(random, 30),
         puts: chance(random, 15),
-        max_removals,
+        limits: Limits::new(random),
     }
 }
 
@@ -208,9 +207,7 @@ fn stand_in(random: &mut Rng) -> StandIn {
 
 fn settings(random: &mut Rng, policy: &Policy, stand_in: &StandIn) -> Vec<(&'static str, String)> {
     let word = |yes: bool, a: &str, b: &str| if yes { a } else { b }.to_owned();
-    let percent = word(chance(random, 75), "100%", "10%");
-    let removals = policy.max_removals.map_or(percent, |most| most.to_string());
-    vec![
+    let mut settings = vec![
         ("policy.prune", policy.prune.to_owned()),
         (
             "policy.removal",
@@ -222,9 +219,6 @@ fn settings(random: &mut Rng, policy: &Policy, stand_in: &StandIn) -> Vec<(&'sta
             word(policy.keeps_blanks, "keep", "clear"),
         ),
         ("omni.update_method", word(policy.puts, "put", "patch")),
-        ("policy.max_removals", removals),
-        ("policy.max_clears", word(chance(random, 70), "100%", "10%")),
-        ("policy.max_updates", word(chance(random, 85), "", "30%")),
         ("policy.protect", BOSS.to_owned()),
         (
             "omni.max_in_flight",
@@ -232,7 +226,9 @@ fn settings(random: &mut Rng, policy: &Policy, stand_in: &StandIn) -> Vec<(&'sta
         ),
         ("omni.requests_per_minute", stand_in.per_minute.to_string()),
         ("source.reports", String::new()),
-    ]
+    ];
+    settings.extend(policy.limits.settings());
+    settings
 }
 
 fn emails(random: &mut Rng) -> Vec<String> {

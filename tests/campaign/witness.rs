@@ -7,7 +7,7 @@ use crate::roster::{COLUMNS, Op, Row, Sheet, Want, is_as_wanted, is_none};
 use crate::story::{BOSS, Policy};
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 pub const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 
@@ -25,6 +25,7 @@ pub async fn testify(tale: &Tale<'_>) -> Vec<String> {
     witness.who_may_not_write_did_not();
     witness.each_change_was_wanted();
     witness.few_were_removed();
+    witness.few_were_changed_at_once();
     witness.nobody_was_made_twice();
     witness.all_is_as_wanted();
     let Witness {
@@ -40,7 +41,7 @@ pub async fn testify(tale: &Tale<'_>) -> Vec<String> {
 pub struct Witness<'a> {
     pub tale: &'a Tale<'a>,
     pub policy: &'a Policy,
-    requests: Vec<Request>,
+    pub requests: Vec<Request>,
     pub history: Vec<Changed>,
     pub wrong: Vec<String>,
 }
@@ -361,97 +362,10 @@ impl Witness<'_> {
         }
         ids.len() > 1
     }
-
-    /// A plain count as the guard's limit holds over all runs: they are within 24 hours.
-    fn few_were_removed(&mut self) {
-        let Some(most) = self.policy.max_removals else {
-            return;
-        };
-        let was_active = |change: &Changed| {
-            change.after.as_ref().is_none_or(|after| {
-                after["active"] == json!(false)
-                    && change
-                        .before
-                        .as_ref()
-                        .is_some_and(|before| before["active"] == json!(true))
-            })
-        };
-        let ours = self
-            .history
-            .iter()
-            .filter(|change| change.request.is_some());
-        let removed = ours.filter(|change| was_active(change)).map(whose);
-        let ids: HashSet<_> = removed.filter_map(|user| user["id"].as_str()).collect();
-        let unasked = ids.iter().filter(|id| !self.tale.approved.contains(**id));
-        let count = unasked.count();
-        if count > most {
-            self.wrong.push(format!(
-                "{count} removed without approval, and the guard lets {most}"
-            ));
-        }
-    }
-
-    /// Within a run a user who was made is not made again before anybody looked.
-    fn nobody_was_made_twice(&mut self) {
-        let mut made: HashMap<(u64, String), u64> = HashMap::new();
-        let mut wrong = Vec::new();
-        for request in self
-            .requests
-            .iter()
-            .filter(|request| request.method == "POST")
-        {
-            let Some(window) = self.window_of(request.number) else {
-                continue;
-            };
-            let name = request
-                .body
-                .as_ref()
-                .and_then(|body| body["userName"].as_str());
-            let email = name.unwrap_or_default().to_lowercase();
-            let did = self
-                .history
-                .iter()
-                .any(|change| change.request == Some(request.number));
-            let key = (window.first, email.clone());
-            if let Some(before) = made.get(&key) {
-                let between = *before..request.number;
-                let is_removal =
-                    |change: &Changed| change.after.is_none() && email_of(whose(change)) == email;
-                let looked = self
-                    .requests
-                    .iter()
-                    .any(|other| between.contains(&other.number) && other.method == "GET");
-                let removed = self.history.iter().any(is_removal);
-                if !looked && !removed {
-                    wrong.push(format!("made again without a look: {request:?}"));
-                }
-            }
-            if did {
-                made.insert(key, request.number);
-            }
-        }
-        let mut there = HashMap::new();
-        for user in self.tale.world.org().users() {
-            *there.entry(email_of(&user)).or_insert(0) += 1;
-        }
-        for (email, count) in there.iter().filter(|(_, count)| **count > 1) {
-            let ours = self
-                .history
-                .iter()
-                .filter(|change| change.before.is_none() && change.request.is_some());
-            if ours
-                .into_iter()
-                .any(|change| email_of(whose(change)) == **email)
-            {
-                wrong.push(format!("{email} is there {count} times"));
-            }
-        }
-        self.wrong.extend(wrong);
-    }
 }
 
 /// Whether a request asks to deactivate a user.
-fn deactivates(request: &Request, id: &str) -> bool {
+pub fn deactivates(request: &Request, id: &str) -> bool {
     let body = request.body.as_ref();
     request.path.ends_with(id)
         && body.is_some_and(|body| {

@@ -13,6 +13,7 @@ part of SCIM, and counts requests. Where it differs from Omni, or from our own s
 import collections
 import json
 import threading
+import urllib.parse
 import wsgiref.simple_server
 from socketserver import ThreadingMixIn
 
@@ -81,7 +82,7 @@ class Server:
         self.storage = InMemoryStorage()
         tokens = [support.KEY]
         self.application = BearerTokenApplication(self.storage, self.provider, bearer_tokens=tokens)
-        self.requests, self.answers = [], collections.Counter()
+        self.requests, self.queries, self.answers = [], [], collections.Counter()
         self.http = wsgiref.simple_server.make_server(
             "127.0.0.1", 0, self.shim, server_class=Threading, handler_class=Quiet
         )
@@ -91,6 +92,7 @@ class Server:
     def shim(self, environ, start):
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         self.requests.append(f"{method} {path}")
+        self.queries += [query] if (query := environ["QUERY_STRING"]) else []
 
         def counted(status, headers, *more):
             self.answers[f"{method} {status[:3]}"] += 1
@@ -191,6 +193,8 @@ class Scim2(support.Case):
         self.assertEqual(len(self.server.writes()), 4, self.server.writes())
         refused = {answer: count for answer, count in self.server.answers.items() if answer[-3] in "45"}
         self.assertEqual(refused, {})
+        changed = {"patch": "PATCH 204", "put": "PUT 200"}[method]
+        self.assertEqual(self.server.answers[changed], 2, self.server.answers)
         print(f"\n{method}: {dict(self.server.answers)}")
 
         self.server.requests.clear()
@@ -206,9 +210,41 @@ class Scim2(support.Case):
         self.run_program("apply", "--yes")
         self.assertIs(self.users()["old0@example.com"][1], True)
 
-    def test_an_export_asks_for_nothing(self):
-        for number in range(230):
+    def add_many(self, count):
+        for number in range(count):
             self.add(f"more{number}@example.com", f"More {number}", {"region": [f"r{number}", "all"]})
+
+    def test_of_many_users_few_are_looked_up(self):
+        # Seven pages: four look-ups, one of which finds out about letters' case, are fewer than the six after the first.
+        self.add_many(630)
+        before = self.users()
+        self.write(
+            "users.csv",
+            "op,email,display_name,department\n"
+            "upsert,MORE7@example.com,Renamed,Support\n"
+            "delete,more229@example.com,,\n"
+            "upsert,new@example.com,New,Sales\n",
+        )
+        self.run_program("apply", "--yes")
+        queries = [urllib.parse.parse_qs(query) for query in self.server.queries]
+        filters = {query["filter"][0].lower() for query in queries if "filter" in query}
+        emails = ("more7@example.com", "more229@example.com", "new@example.com")
+        self.assertLessEqual({f'username eq "{email}"' for email in emails}, filters)
+        starts = {query["startIndex"][0] for query in queries if "startIndex" in query}
+        self.assertLessEqual(starts, {"1"})
+
+        after = self.users()
+        made = after.pop("new@example.com")
+        self.assertEqual((made[0], made[2]), ("New", {"department": "Sales"}))
+        del before["more229@example.com"]
+        values = before["more7@example.com"][2]
+        before["more7@example.com"] = ("Renamed", True, {**values, "department": "Support"})
+        self.assertEqual(after, before)
+        self.server.requests.clear()
+        self.run_program("plan", code=0)
+
+    def test_an_export_asks_for_nothing(self):
+        self.add_many(230)
         self.run_program("export", "-o", "users.csv")
         self.run_program("plan", code=0)
         self.assertEqual(self.server.writes(), [])

@@ -7,6 +7,7 @@ mod child;
 mod client;
 mod omni;
 mod roster;
+mod said;
 mod secrets;
 mod server;
 #[path = "../support/mod.rs"]

@@ -31,12 +31,12 @@ const COMMANDS: [&[&str]; 15] = [
 ];
 
 /// A key, values and an email in one text, as a proxy that tells what it was sent.
-fn echo() -> String {
+pub(crate) fn echo() -> String {
     let escaped = KEY.replace('/', "%2F").replace('+', "%2b");
     format!("{{\"detail\": \"Bearer {KEY} and {escaped}: {VALUE} {NAME} {EMAIL}@x.co\"}}")
 }
 
-fn says(code: u16, body: String) -> What {
+pub(crate) fn says(code: u16, body: String) -> What {
     What::Status {
         code,
         retry_after: (code == 429).then_some(0),
@@ -79,7 +79,7 @@ fn once(what: What, method: &str) -> Fault {
 }
 
 /// Every file but those that hold a secret and the roster itself.
-fn left_behind(folder: &Path) -> Vec<Told> {
+pub(crate) fn left_behind(folder: &Path) -> Vec<Told> {
     let is_told = |told: &Told| {
         let own = ["key", "token", "hook", "users.csv"].map(|name| folder.join(name));
         !own.iter()
@@ -201,6 +201,8 @@ async fn a_daemon_tells_no_secret_and_logs_no_value() {
         assert!(told.iter().any(|told| told.has(VALUE)), "pages show values");
         daemon.until("GET /api/v1/runs", "", "\"run\":2").await;
 
+        let delivered = "notifications_total{outcome=\"delivered\"} 1";
+        daemon.until("GET /metrics", "", delivered).await;
         let mut open = Vec::new();
         for path in ["/metrics", "/healthz", "/readyz"] {
             open.push(daemon.ask(&format!("GET {path}"), "", "").await);

@@ -61,6 +61,15 @@ pub(crate) fn write(world: &World, name: &str, text: &str) {
 
 /// A webhook: the path that it has, and what it was sent, bodies only.
 pub(crate) async fn webhook(world: &World) -> Arc<Mutex<Vec<u8>>> {
+    webhook_that_says(world, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await
+}
+
+/// A webhook with another answer.
+pub(crate) async fn webhook_that_says(
+    world: &World,
+    answer: impl Into<String>,
+) -> Arc<Mutex<Vec<u8>>> {
+    let answer = answer.into();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("has one");
     write(
@@ -72,14 +81,14 @@ pub(crate) async fn webhook(world: &World) -> Arc<Mutex<Vec<u8>>> {
     let kept = sent.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            take(stream, &kept).await;
+            take(stream, &kept, answer.as_bytes()).await;
         }
     });
     sent
 }
 
 /// Reads one request, and keeps all but its first line, which holds the address.
-async fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) {
+async fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>, answer: &[u8]) {
     let (mut said, mut bytes) = (Vec::new(), [0; 4096]);
     while !said.ends_with(b"}") {
         match stream.read(&mut bytes).await {
@@ -89,9 +98,7 @@ async fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) {
     }
     let line = said.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     kept.lock().expect("whole").extend_from_slice(&said[line..]);
-    let _ = stream
-        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        .await;
+    let _ = stream.write_all(answer).await;
 }
 
 /// The program, run to its end with arguments; what it said, and its code.

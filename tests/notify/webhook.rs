@@ -53,7 +53,12 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
         Act::Takes => "ok".into_response(),
         Act::Says(code) => (status(code), "s3cret").into_response(),
         Act::Wants(code, wait) => (status(code), [(header::RETRY_AFTER, wait)]).into_response(),
-        Act::Redirects => (StatusCode::FOUND, [(header::LOCATION, "/elsewhere")]).into_response(),
+        Act::Redirects => (
+            StatusCode::FOUND,
+            [(header::LOCATION, "/s3cret-elsewhere")],
+            "s3cret",
+        )
+            .into_response(),
         Act::Hangs => std::future::pending().await,
         Act::FloodsForEver => {
             let flood =
@@ -237,6 +242,46 @@ async fn a_plain_no_and_a_redirect_are_asked_once() {
         world.ended("failed", 1).await;
         assert!(world.is_quiet().await, "neither again nor elsewhere");
     }
+}
+
+/// All that any crate logs, whichever test it is in: what one thread listens to may be lost while others
+/// listen to nothing.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_fails_again_and_again_has_neither_answer_nor_address_logged() {
+    let logged = Logged::default();
+    let written = logged.clone();
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+    let log = log.with_writer(move || written.clone()).finish();
+    tracing::subscriber::set_global_default(log).expect("it is the only one");
+    for act in [Act::Says(500), Act::Redirects] {
+        let mut world = World::new([act; 5]).await;
+        world.tell(&away(1));
+        world.event().await;
+        world.ended("failed", 1).await;
+        let metrics = world.metrics.render();
+        assert!(!metrics.contains("s3cret"), "{metrics}");
+    }
+    let text = String::from_utf8(logged.0.lock().expect("no panic").clone()).expect("text");
+    assert!(
+        text.contains("it answered 500") && text.contains("it answered 302"),
+        "{text}"
+    );
+    assert!(text.contains("TRACE"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
