@@ -1,11 +1,12 @@
 //! The sockets: whoever connects is bounded.
 
-use super::support::{GENEROUS, served};
+use super::support::{GENEROUS, Wanted, served, serving};
 use omni_user_sync::journal::{Access, Journal};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::serve::{Probes, Server, Site};
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -126,4 +127,33 @@ async fn a_body_that_is_too_large_is_refused() {
     let served = served().await;
     let answer = served.log_in(&"x".repeat(64 * 1024), &[]).await;
     assert_eq!(answer.status, 413, "{answer:?}");
+}
+
+/// A thread's name, and how far it steps back, of its `stat` in `/proc`.
+fn name_and_nice(stat: &str) -> Option<(String, i32)> {
+    let (before, after) = stat.rsplit_once(") ")?;
+    let name = before.split_once('(')?.1.to_owned();
+    // The 19th value of all, of which the first two are the id and the name.
+    Some((name, after.split(' ').nth(16)?.parse().ok()?))
+}
+
+#[tokio::test]
+async fn the_thread_that_serves_comes_after_all_others() {
+    let served = serving(Wanted {
+        is_apart: true,
+        ..Wanted::default()
+    })
+    .await;
+    assert_eq!(served.get("/healthz").await.status, 200);
+    let read = |path: PathBuf| name_and_nice(&std::fs::read_to_string(path).ok()?);
+    let (_, own) = read("/proc/thread-self/stat".into()).expect("is there");
+    let tasks = std::fs::read_dir("/proc/self/task").expect("is there");
+    // One may end meanwhile.
+    let threads = tasks.filter_map(|task| read(task.ok()?.path().join("stat")));
+    let servers: Vec<_> = threads.filter(|(name, _)| name == "server").collect();
+    // As far as there is room, where the tests themselves step back.
+    assert_eq!(servers, [("server".to_owned(), (own + 10).min(19))]);
+    served.stop.cancel();
+    let ended = timeout(GENEROUS, served.task).await;
+    ended.expect("ends in time").expect("does not panic");
 }

@@ -37,6 +37,8 @@ pub(crate) struct Wanted {
     pub(crate) listen: &'static str,
     pub(crate) hosts: Vec<String>,
     pub(crate) token: Option<&'static str>,
+    /// Whether it serves on a thread of its own, as the daemon has it.
+    pub(crate) is_apart: bool,
 }
 
 impl Default for Wanted {
@@ -45,6 +47,7 @@ impl Default for Wanted {
             listen: "127.0.0.1:0",
             hosts: Vec::new(),
             token: Some(TOKEN),
+            is_apart: false,
         }
     }
 }
@@ -88,10 +91,17 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
     };
     let listen = wanted.listen.parse().expect("an address");
     let server = Server::bind(listen, site).await.expect("a free port");
-    let stop = CancellationToken::new();
+    let (address, stop) = (server.address(), CancellationToken::new());
+    let told = stop.clone();
+    let task = tokio::spawn(async move {
+        match wanted.is_apart {
+            true => server.run_apart(told).await.expect("a thread"),
+            false => server.run(told).await,
+        }
+    });
     Served {
-        address: server.address(),
-        task: tokio::spawn(server.run(stop.clone())),
+        address,
+        task,
         stop,
         journal,
         status,
