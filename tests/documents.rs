@@ -153,3 +153,27 @@ fn every_test_that_a_document_names_is_there() {
         }
     }
 }
+
+/// Somebody who follows the README in a clone has keys and names of people in it.
+#[test]
+fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
+    let readers = text("README.md") + &text("deploy/README.md");
+    let (git, docker) = (text(".gitignore"), text(".dockerignore"));
+    for (name, pattern) in [
+        ("> api-key", "api-key"),
+        ("> token", "token"),
+        ("--config config.toml", "config.toml"),
+        ("-o users.csv", "*.csv"),
+        ("$PWD/roster", "roster"),
+        ("in `reports/`", "reports"),
+    ] {
+        assert!(readers.contains(name), "{name}: nobody is told to write it");
+        let rooted = format!("/{pattern}");
+        let is_git = |line: &str| line.trim_end_matches('/') == rooted;
+        assert!(git.lines().any(is_git), ".gitignore: {rooted}");
+        assert!(
+            docker.lines().any(|line| line == pattern),
+            ".dockerignore: {pattern}"
+        );
+    }
+}
