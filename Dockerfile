@@ -1,4 +1,5 @@
-# The daemon:                            docker build -t omni-user-sync .
+# The daemon:                            docker build -t omni-user-sync \
+#                                            --build-arg REVISION="$(git rev-parse --short=12 HEAD)" .
 # A stand-in for Omni, to try it on:     docker build -t omni-user-sync-sandbox --target sandbox .
 
 ARG RUST_IMAGE=rust:1.95-bookworm

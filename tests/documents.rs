@@ -177,3 +177,26 @@ fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
         );
     }
 }
+
+/// An image of nobody-knows-what can't be compared with the source.
+#[test]
+fn an_image_that_is_built_as_documented_tells_its_commit() {
+    let mut commands = 0;
+    for path in [
+        "Dockerfile",
+        "deploy/README.md",
+        "deploy/kubernetes/README.md",
+    ] {
+        // A command that goes on in the next line is one; so is one in a comment.
+        let text = text(path).replace("\\\n", " ");
+        for line in text.lines().filter(|line| line.contains("docker build ")) {
+            commands += 1;
+            let is_sandbox = line.contains("--target sandbox");
+            let tells = line.contains("--build-arg REVISION=\"$(git rev-parse");
+            assert!(is_sandbox || tells, "{path}: {line}");
+        }
+    }
+    assert!(commands > 3, "{commands}");
+    let compose = text("deploy/compose.yaml");
+    assert!(compose.contains("REVISION: ${REVISION:-}"), "{compose}");
+}
