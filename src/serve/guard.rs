@@ -6,6 +6,7 @@
 //! - **`Origin`**, where a browser sends it, must be the page's own.
 //! - What came through somebody else, by its headers, is not local, wherever it comes from.
 
+use super::session::Guesser;
 use axum::http::header::{FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -28,10 +29,11 @@ pub(super) struct Visit {
 impl Visit {
     /// By whom guesses are counted. Behind a proxy on this machine all come from loopback, and one that
     /// guesses must not lock out the others.
-    pub(super) fn guesser(&self) -> IpAddr {
-        match self.forwarded_for {
-            Some(client) if self.peer.to_canonical().is_loopback() => client,
-            _ => self.peer,
+    pub(super) fn guesser(&self) -> Guesser {
+        let is_local = self.peer.to_canonical().is_loopback();
+        Guesser {
+            address: self.forwarded_for.filter(|_| is_local).unwrap_or(self.peer),
+            is_local,
         }
     }
 

@@ -362,6 +362,24 @@ async fn five_wrong_tokens_a_minute() {
     assert_eq!(served.get("/").await.status, 200);
 }
 
+/// Whoever is on the machine can say each time that they ask for somebody else.
+#[tokio::test]
+async fn thirty_wrong_tokens_a_minute_from_this_machine_whatever_it_says() {
+    let served = served().await;
+    let mut codes = std::collections::BTreeMap::new();
+    for guess in 0..100 {
+        let said = format!("X-Forwarded-For: 192.0.2.{guess}");
+        let code = served.log_in("guess", &[&said]).await.status;
+        *codes.entry(code).or_insert(0) += 1;
+    }
+    assert_eq!(codes, [(401, 30), (429, 70)].into());
+    let right = served
+        .log_in(TOKEN, &["X-Forwarded-For: 192.0.2.200"])
+        .await;
+    assert_eq!(right.status, 429, "even the right one");
+    assert!(right.header("retry-after").is_some());
+}
+
 #[tokio::test]
 async fn who_guesses_too_often_causes_no_read_of_the_token() {
     let served = served().await;
