@@ -114,11 +114,12 @@ impl Shared {
         let status = &self.site.probes.status;
         let (facts, findings) = (status.facts(), status.findings());
         let books = self.look(async |journal| books(journal, now).await).await;
+        let not_ready = status.readiness(now).err();
         Overview {
             now,
-            standing: standing::of_daemon(&facts, &findings, &books, now),
+            standing: standing::of_daemon(&facts, &findings, &books, not_ready.as_deref(), now),
             next_due: status.next_due(now),
-            not_ready: status.readiness(now).err(),
+            not_ready,
             facts,
             findings,
             books,

@@ -91,6 +91,14 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
     };
     let listen = wanted.listen.parse().expect("an address");
     let server = Server::bind(listen, site).await.expect("a free port");
+    // As the loop does, however long a test takes.
+    let alive = status.clone();
+    tokio::spawn(async move {
+        loop {
+            alive.beat();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
     let (address, stop) = (server.address(), CancellationToken::new());
     let told = stop.clone();
     let task = tokio::spawn(async move {
