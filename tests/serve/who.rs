@@ -187,6 +187,39 @@ async fn strangers_names_and_pages_are_refused() {
             vec!["Host: localhost:80", "Origin: https://sync.example.com"],
             200,
         ),
+        // A proxy on another port that leaves it out of Host: the browser says that the page is the same.
+        (
+            vec![
+                "Host: sync.example.com",
+                "Origin: https://sync.example.com:8443",
+                "Sec-Fetch-Site: same-origin",
+            ],
+            200,
+        ),
+        // Something else on another port of the name, which is sent the same cookies.
+        (
+            vec![
+                "Host: sync.example.com",
+                "Origin: https://sync.example.com:3000",
+                "Sec-Fetch-Site: same-site",
+            ],
+            403,
+        ),
+        (
+            vec![
+                "Host: sync.example.com",
+                "Origin: https://sync.example.com:3000",
+            ],
+            403,
+        ),
+        (
+            vec![
+                "Host: localhost",
+                "Origin: https://evil.example:8443",
+                "Sec-Fetch-Site: same-origin",
+            ],
+            403,
+        ),
         (vec!["Host: localhost", "Sec-Fetch-Site: cross-site"], 200),
     ] {
         let headers = [&headers[..], &[&own]].concat();
