@@ -234,6 +234,28 @@ fn doubted(doubt: Doubt) -> Standing {
     }
 }
 
+/// How somebody stands of whom nothing is wrong; well is only who is asked for. Each run notes whom the
+/// roster asks for, so that they can be told from a slip in the address.
+fn untroubled(look: &UserLook) -> Standing {
+    let missing = look.state.managed.as_ref();
+    if let Some(since) = missing.and_then(|managed| managed.missing_since) {
+        let since = since.format("%Y-%m-%d %H:%M:%S UTC");
+        return is(
+            Tone::Plain,
+            format!("The roster has not named them since {since}."),
+        );
+    }
+    if !look.is_known() {
+        let said = "As far as the last run that read roster and Omni tells, no row asks for them, and \
+            nothing was ever done to them.";
+        return is(Tone::Plain, said);
+    }
+    is(
+        Tone::Good,
+        "Nothing stands in the way of what the roster says of them.",
+    )
+}
+
 /// How one user stands, as far as the journal and the last run know: the weightiest first.
 pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
     let mut all = Vec::new();
@@ -268,10 +290,11 @@ pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
         all.push(is(Tone::Warn, said));
     }
     if all.is_empty() {
-        all.push(is(
-            Tone::Good,
-            "Nothing stands in the way of what the roster says of them.",
-        ));
+        all.push(untroubled(look));
+    }
+    if look.is_protected {
+        let said = "They are protected (policy.protect): never removed, never deactivated.";
+        all.push(is(Tone::Plain, said));
     }
     all
 }

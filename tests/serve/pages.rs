@@ -276,12 +276,22 @@ async fn a_user_is_told_as_far_as_is_known() {
             "bad@x.co",
             "The roster&#39;s row is bad, so nothing is written to them.",
         ),
-        ("nobody@x.co", "Nothing stands in the way"),
+        (
+            "nobody@x.co",
+            "<li class=\"plain\">As far as the last run that read roster and Omni tells, no row asks for them",
+        ),
+        (
+            "boss@x.co",
+            "<li class=\"plain\">They are protected (policy.protect)",
+        ),
     ] {
         let page = served.get(&format!("/users/{user}")).await;
         assert!(page.body.contains(said), "{user}: {}", page.body);
         assert!(page.body.contains("omni-user-sync explain"), "{user}");
     }
+    let known = served.get("/users/%3Cb%3E@x.co").await.body;
+    let well = "<li class=\"good\">Nothing stands in the way";
+    assert!(known.contains(well), "{known}");
     let none = served.get("/users?email=ann").await;
     assert_eq!(none.status, 400);
     assert!(none.body.contains("local@domain"), "{}", none.body);

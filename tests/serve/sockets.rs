@@ -4,6 +4,7 @@ use super::support::{GENEROUS, Wanted, served, serving};
 use omni_user_sync::journal::{Access, Journal};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::serve::{Probes, Server, Site};
+use omni_user_sync::settings::Protect;
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
 use std::path::PathBuf;
@@ -114,6 +115,7 @@ async fn an_address_that_is_taken_is_named_by_its_setting() {
         wake: Wake::default(),
         hosts: Vec::new(),
         admin_token: None,
+        protect: Protect::default(),
     };
     let error = Server::bind(served.address, site)
         .await

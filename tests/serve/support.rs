@@ -9,7 +9,7 @@ use omni_user_sync::journal::{
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::reconcile::{Counts, End, Held, Roster, RunOutcome};
 use omni_user_sync::serve::{Probes, Server, Site};
-use omni_user_sync::settings::SecretFile;
+use omni_user_sync::settings::{Protect, SecretFile};
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::user::{Email, UserId, Value};
@@ -88,6 +88,7 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
         wake: wake.clone(),
         hosts: wanted.hosts,
         admin_token: wanted.token.map(secret),
+        protect: Protect::new(&["boss@*"]),
     };
     let listen = wanted.listen.parse().expect("an address");
     let server = Server::bind(listen, site).await.expect("a free port");
