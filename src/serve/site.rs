@@ -27,6 +27,8 @@ pub struct Site {
     pub hosts: Vec<String>,
     /// What actions take; without it there are none.
     pub admin_token: Option<SecretFile>,
+    /// Whether a change of the roster starts a run (`source.watch`).
+    pub is_watched: bool,
     /// Who is never removed (`policy.protect`).
     pub protect: Protect,
 }

@@ -1,6 +1,8 @@
 //! Pages: what they say, and how they say it.
 
-use super::support::{GOING, HOSTILE, begin, change, end, finish, happened, outcome_with, served};
+use super::support::{
+    GOING, HOSTILE, Wanted, begin, change, end, finish, happened, outcome_with, served, serving,
+};
 use omni_user_sync::journal::{Kind, Outcome};
 use omni_user_sync::trigger::watch::Condition;
 
@@ -183,6 +185,22 @@ async fn that_all_is_well_is_said_only_of_a_daemon_that_is_ready_and_has_its_ros
         "6 changes are held and wait for somebody to approve.",
     )
     .await;
+}
+
+#[tokio::test]
+async fn no_next_run_is_promised_that_nothing_starts() {
+    for (is_watched, next) in [(true, "when the roster changes"), (false, "none is due: ")] {
+        let served = serving(Wanted {
+            is_watched,
+            ..Wanted::default()
+        })
+        .await;
+        let page = served.get("/").await.body;
+        assert!(
+            page.contains(&format!("<dt>Next run</dt><dd>{next}")),
+            "{page}"
+        );
+    }
 }
 
 /// What the script writes when it gets no more answers; it stands there for those who hear the page.

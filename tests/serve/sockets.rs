@@ -115,6 +115,7 @@ async fn an_address_that_is_taken_is_named_by_its_setting() {
         wake: Wake::default(),
         hosts: Vec::new(),
         admin_token: None,
+        is_watched: true,
         protect: Protect::default(),
     };
     let error = Server::bind(served.address, site)

@@ -39,6 +39,7 @@ pub(crate) struct Wanted {
     pub(crate) token: Option<&'static str>,
     /// Whether it serves on a thread of its own, as the daemon has it.
     pub(crate) is_apart: bool,
+    pub(crate) is_watched: bool,
 }
 
 impl Default for Wanted {
@@ -48,6 +49,7 @@ impl Default for Wanted {
             hosts: Vec::new(),
             token: Some(TOKEN),
             is_apart: false,
+            is_watched: true,
         }
     }
 }
@@ -88,6 +90,7 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
         wake: wake.clone(),
         hosts: wanted.hosts,
         admin_token: wanted.token.map(secret),
+        is_watched: wanted.is_watched,
         protect: Protect::new(&["boss@*"]),
     };
     let listen = wanted.listen.parse().expect("an address");
