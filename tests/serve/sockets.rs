@@ -8,7 +8,7 @@ use omni_user_sync::settings::Protect;
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -78,7 +78,8 @@ async fn half_sent_heads_keep_nobody_out_and_do_not_hold_the_end() {
     let ready = served.get("/readyz").await;
     assert_eq!(ready.status, 503);
     served.stop.cancel();
-    let ended = timeout(GENEROUS, served.task).await;
+    // Sooner than the time of a head is up.
+    let ended = timeout(Duration::from_secs(3), served.task).await;
     ended.expect("ends in time").expect("does not panic");
     drop(slow);
 }
@@ -96,6 +97,32 @@ async fn half_sent_bodies_keep_nobody_out() {
     let soon = timeout(Duration::from_secs(4), served.get("/healthz")).await;
     assert_eq!(soon.expect("before the bodies' time is up").status, 200);
     drop(slow);
+}
+
+/// Sends a part of a request and no more; what is answered until the connection is closed, and how long that
+/// took.
+async fn unfinished(part: &str) -> (String, Duration) {
+    let served = served().await;
+    let began = Instant::now();
+    let answer = served.say(part).await;
+    (answer, began.elapsed())
+}
+
+#[tokio::test]
+async fn a_head_and_a_body_that_do_not_come_to_an_end_have_their_time() {
+    let head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\ntok";
+    let (of_head, of_body) = tokio::join!(unfinished("GET /hea"), unfinished(head));
+    assert!(
+        of_head.0.is_empty() || of_head.0.starts_with("HTTP/1.1 408"),
+        "{of_head:?}"
+    );
+    assert!(of_body.0.starts_with("HTTP/1.1 408"), "{of_body:?}");
+    assert!(of_body.0.contains("The body took too long."), "{of_body:?}");
+    for (_, took) in [of_head, of_body] {
+        // Five seconds, and what a busy machine takes; the life of a connection is a minute.
+        let expected = Duration::from_millis(4900)..GENEROUS;
+        assert!(expected.contains(&took), "{took:?}");
+    }
 }
 
 #[tokio::test]
