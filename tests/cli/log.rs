@@ -1,7 +1,7 @@
-//! The log: its stable names.
+//! The log: its stable names, and colours.
 
 use super::example;
-use crate::support::World;
+use crate::support::{World, command as run};
 use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -123,4 +123,37 @@ async fn the_names_that_the_readme_says_stay_are_those_of_the_log() {
     let failed = names(&failed, "run ended").remove(0);
     assert!(failed.contains("error"), "{failed:?}");
     assert!(failed.is_subset(&all), "{failed:?}");
+}
+
+/// In the log, and where `plan` says what is wrong; the plan itself has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_are_shown_where_they_are_wanted() {
+    const ESCAPE: char = '\u{1b}';
+    for (variables, is_coloured) in [
+        (&[][..], false), // it is no terminal
+        (&["CLICOLOR_FORCE"], true),
+        (&["NO_COLOR"], false),
+        (&["CLICOLOR_FORCE", "NO_COLOR"], false),
+    ] {
+        let world = example().await;
+        let world = variables
+            .iter()
+            .fold(world, |world, name| world.with_variable(name, "1"));
+        let plan = run(&world, &["plan"]).await;
+        assert_eq!(plan.code, 2, "{}", plan.err);
+        assert!(!plan.out.contains(ESCAPE), "{variables:?}: {}", plan.out);
+
+        world.roster("email,nonsense\nann@x.co,1\n");
+        let plan = run(&world, &["--log", "debug", "plan"]).await;
+        assert_eq!(plan.code, 1, "{}", plan.err);
+        for of in ["DEBUG", "nonsense"] {
+            let line = plan.err.lines().find(|line| line.contains(of));
+            let line = line.unwrap_or_else(|| panic!("no {of}: {}", plan.err));
+            assert_eq!(
+                line.contains(ESCAPE),
+                is_coloured,
+                "{variables:?}: {line:?}"
+            );
+        }
+    }
 }
