@@ -334,7 +334,7 @@ async fn daemon() -> (World, Program, String) {
 
 /// Page → run → problem → held → log in → approve → converged.
 async fn walk(driver: u16, window: Window) {
-    let (world, _daemon, base) = daemon().await;
+    let (world, daemon, base) = daemon().await;
     let browser = Browser::open(driver, window, &base).await;
 
     // The page, and without being loaded anew what becomes of a new roster.
@@ -438,6 +438,11 @@ async fn walk(driver: u16, window: Window) {
     );
     browser.click(".account button").await;
     browser.find(".account a").await;
+
+    // An open page says so when nobody answers it any more.
+    drop(daemon);
+    browser.shows("what stands here may be old").await;
+    browser.check("no-answer").await;
     browser.client.close().await.expect("it closes");
 }
 

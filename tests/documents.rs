@@ -153,3 +153,50 @@ fn every_test_that_a_document_names_is_there() {
         }
     }
 }
+
+/// Somebody who follows the README in a clone has keys and names of people in it.
+#[test]
+fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
+    let readers = text("README.md") + &text("deploy/README.md");
+    let (git, docker) = (text(".gitignore"), text(".dockerignore"));
+    for (name, pattern) in [
+        ("> api-key", "api-key"),
+        ("> token", "token"),
+        ("--config config.toml", "config.toml"),
+        ("-o users.csv", "*.csv"),
+        ("$PWD/roster", "roster"),
+        ("in `reports/`", "reports"),
+    ] {
+        assert!(readers.contains(name), "{name}: nobody is told to write it");
+        let rooted = format!("/{pattern}");
+        let is_git = |line: &str| line.trim_end_matches('/') == rooted;
+        assert!(git.lines().any(is_git), ".gitignore: {rooted}");
+        assert!(
+            docker.lines().any(|line| line == pattern),
+            ".dockerignore: {pattern}"
+        );
+    }
+}
+
+/// An image of nobody-knows-what can't be compared with the source.
+#[test]
+fn an_image_that_is_built_as_documented_tells_its_commit() {
+    let mut commands = 0;
+    for path in [
+        "Dockerfile",
+        "deploy/README.md",
+        "deploy/kubernetes/README.md",
+    ] {
+        // A command that goes on in the next line is one; so is one in a comment.
+        let text = text(path).replace("\\\n", " ");
+        for line in text.lines().filter(|line| line.contains("docker build ")) {
+            commands += 1;
+            let is_sandbox = line.contains("--target sandbox");
+            let tells = line.contains("--build-arg REVISION=\"$(git rev-parse");
+            assert!(is_sandbox || tells, "{path}: {line}");
+        }
+    }
+    assert!(commands > 3, "{commands}");
+    let compose = text("deploy/compose.yaml");
+    assert!(compose.contains("REVISION: ${REVISION:-}"), "{compose}");
+}

@@ -152,6 +152,8 @@ async fn start_server(
         wake: wake.clone(),
         hosts: hosts.clone(),
         admin_token: admin_token.clone(),
+        is_watched: settings.source.watch != Watch::Off,
+        protect: settings.policy.protect.clone(),
     };
     let server = Server::bind(address, site).await?;
     info!(address = %server.address(), "serving pages, the API, metrics and probes");

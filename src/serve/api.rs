@@ -207,6 +207,7 @@ fn user_doc(look: &UserLook) -> Value {
             "why": held.why,
             "kind": kind.as_str(),
         })),
+        "protected": look.is_protected,
         "problems_complete": look.doubt.is_none(),
         "problems": look.problems.iter().map(ProblemDoc::from).collect::<Vec<_>>(),
         "changes": look.changes.iter().map(change_doc).collect::<Vec<_>>(),

@@ -61,7 +61,7 @@ impl Shared {
         match self.attempts.compare(visit.guesser(), given, right) {
             Ok(true) => Ok(()),
             Ok(false) => {
-                warn!(peer = %visit.guesser(), "a wrong admin token was given");
+                warn!(peer = %visit.guesser().address, "a wrong admin token was given");
                 Err(Denied::Wrong)
             }
             Err(wait) => Err(Denied::TooOften(wait)),
@@ -116,7 +116,7 @@ impl Denied {
             Self::Wrong => (StatusCode::UNAUTHORIZED, "This is not the admin token."),
             Self::TooOften(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too many wrong tokens came from this address; try again in a minute.",
+                "Too many wrong tokens came from this address, or from this machine; try again in a minute.",
             ),
         };
         let refusal = Refusal::new(form, status, said);

@@ -3,9 +3,11 @@
 //!
 //! - **`Host`** must be a loopback name or stand in `serve.hosts`: a stranger's name that resolves to
 //!   this machine (DNS rebinding) gets nothing.
-//! - **`Origin`**, where a browser sends it, must be the page's own.
+//! - **`Origin`**, where a browser sends it, must be the page's own. Behind a proxy on another port that leaves
+//!   the port out of `Host`, the browser must say itself that it is (`Sec-Fetch-Site`).
 //! - What came through somebody else, by its headers, is not local, wherever it comes from.
 
+use super::session::Guesser;
 use axum::http::header::{FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -28,10 +30,11 @@ pub(super) struct Visit {
 impl Visit {
     /// By whom guesses are counted. Behind a proxy on this machine all come from loopback, and one that
     /// guesses must not lock out the others.
-    pub(super) fn guesser(&self) -> IpAddr {
-        match self.forwarded_for {
-            Some(client) if self.peer.to_canonical().is_loopback() => client,
-            _ => self.peer,
+    pub(super) fn guesser(&self) -> Guesser {
+        let is_local = self.peer.to_canonical().is_loopback();
+        Guesser {
+            address: self.forwarded_for.filter(|_| is_local).unwrap_or(self.peer),
+            is_local,
         }
     }
 
@@ -127,7 +130,11 @@ fn check_origin(headers: &HeaderMap, host: &Authority, hosts: &[String]) -> Resu
     let is_named = hosts
         .iter()
         .any(|host| host.eq_ignore_ascii_case(page.as_str()));
-    let is_own = page == *host || is_named;
+    // It may have left out the port too. That the page came from the same port only the browser knows then;
+    // something else may listen on another port of the name, and is sent the same cookies.
+    let site = headers.get("sec-fetch-site");
+    let is_same = site.is_some_and(|site| site == "same-origin") && stands_in(hosts, &page);
+    let is_own = page == *host || is_named || is_same;
     if origins.next().is_some() || !is_own || !["http", "https"].contains(&scheme) {
         return Err(foreign());
     }

@@ -89,6 +89,8 @@ pub(super) struct UserLook {
     pub(super) problems: Vec<Problem>,
     /// Why these may not be all.
     pub(super) doubt: Option<Doubt>,
+    /// Whether they are never removed, by `policy.protect`.
+    pub(super) is_protected: bool,
     held: HeldIn,
     pub(super) changes: Vec<ChangeRecord>,
 }
@@ -96,6 +98,17 @@ pub(super) struct UserLook {
 impl UserLook {
     pub(super) fn held_in(&self) -> &HeldIn {
         &self.held
+    }
+
+    /// Whether anything is remembered of them: that the roster asked for them, or what was done to them.
+    pub(super) fn is_known(&self) -> bool {
+        let UserState {
+            managed,
+            deactivated,
+            quarantined,
+        } = &self.state;
+        let is_noted = managed.is_some() || !deactivated.is_empty() || quarantined.is_some();
+        is_noted || !self.changes.is_empty()
     }
 
     /// What holds a change of theirs.
@@ -114,11 +127,12 @@ impl Shared {
         let status = &self.site.probes.status;
         let (facts, findings) = (status.facts(), status.findings());
         let books = self.look(async |journal| books(journal, now).await).await;
+        let not_ready = status.readiness(now).err();
         Overview {
             now,
-            standing: standing::of_daemon(&facts, &findings, &books, now),
+            standing: standing::of_daemon(&facts, &findings, &books, not_ready.as_deref(), now),
             next_due: status.next_due(now),
-            not_ready: status.readiness(now).err(),
+            not_ready,
             facts,
             findings,
             books,
@@ -166,6 +180,7 @@ impl Shared {
     pub(super) async fn user(&self, email: Email) -> Result<UserLook, String> {
         let findings = self.site.probes.status.findings();
         let problems = findings.problems_of(&email).cloned().collect();
+        let is_protected = self.site.protect.covers(&email);
         self.look(async |journal| {
             let none = HeldIn {
                 run: RunNumber(0),
@@ -177,6 +192,7 @@ impl Shared {
                 changes: journal.changes_of(&email, LAST).await?,
                 problems,
                 doubt: findings.doubt(),
+                is_protected,
                 email,
             })
         })

@@ -40,7 +40,8 @@ fn rough(span: TimeDelta) -> String {
 /// How long something took: `40 ms`, `1.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
 pub(super) fn took(span: TimeDelta) -> String {
     let millis = span.num_milliseconds().max(0);
-    match (millis, millis / 1000) {
+    // Rounded once, to what is shown.
+    match (millis, (millis + 500) / 1000) {
         (0..950, _) => format!("{millis} ms"),
         (0..9950, _) => format!("{}.{} s", (millis + 50) / 1000, (millis + 50) / 100 % 10),
         (_, seconds @ 0..60) => format!("{seconds} s"),
@@ -179,8 +180,11 @@ mod tests {
             (449, "449 ms"),
             (950, "1.0 s"),
             (9_949, "9.9 s"),
-            (9_950, "9 s"),
-            (59_999, "59 s"),
+            (9_950, "10 s"),
+            (10_499, "10 s"),
+            (10_500, "11 s"),
+            (59_499, "59 s"),
+            (59_999, "1 min 0 s"),
             (200_000, "3 min 20 s"),
             (7_500_000, "2 h 5 min"),
         ] {

@@ -98,7 +98,7 @@ impl Server {
         let serve = move || {
             // Of this thread alone, and of those that it starts.
             if let Err(error) = rustix::process::nice(NICE) {
-                debug!(%error, "the server has the priority of all others");
+                warn!(%error, "the server can't step back: pages and probes may take time from a run");
             }
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -18,6 +18,10 @@ const MOST_SESSIONS: usize = 64;
 const MOST_GUESSES: usize = 5;
 const GUESS_TIME: Duration = Duration::from_secs(60);
 
+/// Wrong tokens in [`GUESS_TIME`] from all who connect from this machine, whatever addresses they tell: one
+/// that guesses here can tell another each time.
+const MOST_LOCAL_GUESSES: usize = 30;
+
 /// Addresses that are remembered for their guesses; the one that began first is forgotten.
 const MOST_GUESSERS: usize = 1024;
 
@@ -79,51 +83,77 @@ impl Sessions {
     }
 }
 
-/// The wrong tokens of the last minute, by address.
+/// Whoever gives a token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guesser {
+    /// By which they are counted.
+    pub(super) address: IpAddr,
+    /// Whether they connect from this machine: then the address is what a proxy, or anybody here, says.
+    pub(super) is_local: bool,
+}
+
+/// The wrong tokens of the last minute.
 #[derive(Debug, Default)]
-pub(super) struct Attempts(Mutex<HashMap<IpAddr, VecDeque<Instant>>>);
+pub(super) struct Attempts(Mutex<Guesses>);
+
+#[derive(Debug, Default)]
+struct Guesses {
+    by_address: HashMap<IpAddr, VecDeque<Instant>>,
+    local: VecDeque<Instant>,
+}
 
 impl Attempts {
-    /// Whether an address may give a token now; if not, how long it has to wait.
-    pub(super) fn may_guess(&self, peer: IpAddr) -> Result<(), Duration> {
-        let_guess(&mut lock(&self.0), network(peer), Instant::now())
+    /// Whether somebody may give a token now; if not, how long they have to wait.
+    pub(super) fn may_guess(&self, who: Guesser) -> Result<(), Duration> {
+        lock(&self.0).let_guess(who, Instant::now())
     }
 
-    /// Says whether a token is right, unless this address has guessed too often: then it says how long
+    /// Says whether a token is right, unless whoever gives it has guessed too often: then it says how long
     /// to wait. Both under one lock, so that guesses at the same time all count.
     pub(super) fn compare(
         &self,
-        peer: IpAddr,
+        who: Guesser,
         given: blake3::Hash,
         right: blake3::Hash,
     ) -> Result<bool, Duration> {
-        let (now, peer) = (Instant::now(), network(peer));
-        let mut all = lock(&self.0);
-        let_guess(&mut all, peer, now)?;
+        let now = Instant::now();
+        let mut guesses = lock(&self.0);
+        guesses.let_guess(who, now)?;
         let is_right = given == right;
         if !is_right {
-            make_room(&mut all, peer);
-            all.entry(peer).or_default().push_back(now);
+            guesses.add(who, now);
         }
         Ok(is_right)
     }
 }
 
-/// Forgets the guesses of long ago; says how long somebody who has guessed too often has to wait.
-fn let_guess(
-    all: &mut HashMap<IpAddr, VecDeque<Instant>>,
-    peer: IpAddr,
-    now: Instant,
-) -> Result<(), Duration> {
-    all.retain(|_, guesses| {
-        guesses.retain(|at| now.duration_since(*at) < GUESS_TIME);
-        !guesses.is_empty()
-    });
-    match all.get(&peer) {
-        Some(guesses) if guesses.len() >= MOST_GUESSES => {
-            Err(GUESS_TIME - now.duration_since(guesses[0]))
+impl Guesses {
+    /// Forgets the guesses of long ago; says how long somebody who has guessed too often has to wait.
+    fn let_guess(&mut self, who: Guesser, now: Instant) -> Result<(), Duration> {
+        let is_fresh = |at: &Instant| now.duration_since(*at) < GUESS_TIME;
+        self.local.retain(is_fresh);
+        self.by_address.retain(|_, guesses| {
+            guesses.retain(is_fresh);
+            !guesses.is_empty()
+        });
+        let own = self.by_address.get(&network(who.address));
+        let own = own.filter(|guesses| guesses.len() >= MOST_GUESSES);
+        let all = Some(&self.local);
+        let all = all.filter(|guesses| who.is_local && guesses.len() >= MOST_LOCAL_GUESSES);
+        let firsts = own.into_iter().chain(all).filter_map(VecDeque::front);
+        match firsts.max() {
+            Some(first) => Err(GUESS_TIME - now.duration_since(*first)),
+            None => Ok(()),
         }
-        _ => Ok(()),
+    }
+
+    fn add(&mut self, who: Guesser, now: Instant) {
+        let address = network(who.address);
+        make_room(&mut self.by_address, address);
+        self.by_address.entry(address).or_default().push_back(now);
+        if who.is_local {
+            self.local.push_back(now);
+        }
     }
 }
 
@@ -172,8 +202,15 @@ mod tests {
     use super::*;
     use tokio::time::advance;
 
-    fn peer(last: u8) -> IpAddr {
-        [192, 0, 2, last].into()
+    fn from(address: impl Into<IpAddr>) -> Guesser {
+        Guesser {
+            address: address.into(),
+            is_local: false,
+        }
+    }
+
+    fn peer(last: u8) -> Guesser {
+        from([192, 0, 2, last])
     }
 
     #[tokio::test(start_paused = true)]
@@ -231,11 +268,37 @@ mod tests {
         let sessions = Sessions::new();
         let (right, wrong) = (sessions.hash("right"), sessions.hash("wrong"));
         let attempts = Attempts::default();
-        let address = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
+        let address = |last: u16| from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
         for last in 0..5 {
             assert_eq!(attempts.compare(address(last), wrong, right), Ok(false));
         }
         assert!(attempts.compare(address(9), right, right).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_addresses_are_told_here_they_guess_together_too() {
+        let sessions = Sessions::new();
+        let (right, wrong) = (sessions.hash("right"), sessions.hash("wrong"));
+        let attempts = Attempts::default();
+        let told = |last: u8| Guesser {
+            is_local: true,
+            ..peer(last)
+        };
+        for last in 0..30 {
+            assert_eq!(attempts.compare(told(last), wrong, right), Ok(false));
+            advance(Duration::from_secs(1)).await;
+        }
+        let wait = Duration::from_secs(30);
+        assert_eq!(attempts.may_guess(told(99)), Err(wait));
+        assert_eq!(attempts.compare(told(99), right, right), Err(wait));
+        assert_eq!(attempts.compare(peer(99), right, right), Ok(true));
+        advance(wait).await;
+        assert_eq!(attempts.compare(told(99), right, right), Ok(true));
+        assert_eq!(attempts.compare(told(99), wrong, right), Ok(false));
+        assert!(
+            attempts.may_guess(told(99)).is_err(),
+            "29 are left of the first"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,9 +307,9 @@ mod tests {
         let (right, wrong) = (sessions.hash("right"), sessions.hash("wrong"));
         let attempts = Attempts::default();
         for number in 0..4096_u32 {
-            let _ = attempts.compare(IpAddr::from(number.to_be_bytes()), wrong, right);
+            let _ = attempts.compare(from(number.to_be_bytes()), wrong, right);
         }
-        assert_eq!(lock(&attempts.0).len(), MOST_GUESSERS);
+        assert_eq!(lock(&attempts.0).by_address.len(), MOST_GUESSERS);
         assert_eq!(attempts.compare(peer(1), right, right), Ok(true));
     }
 }

@@ -4,7 +4,7 @@ use super::Probes;
 use super::session::{Attempts, Sessions};
 use super::token::AdminToken;
 use crate::journal::Journal;
-use crate::settings::SecretFile;
+use crate::settings::{Protect, SecretFile};
 use crate::trigger::Wake;
 use std::net::SocketAddr;
 use tokio::sync::Semaphore;
@@ -27,6 +27,10 @@ pub struct Site {
     pub hosts: Vec<String>,
     /// What actions take; without it there are none.
     pub admin_token: Option<SecretFile>,
+    /// Whether a change of the roster starts a run (`source.watch`).
+    pub is_watched: bool,
+    /// Who is never removed (`policy.protect`).
+    pub protect: Protect,
 }
 
 /// The site, and what lasts from one request to the next.

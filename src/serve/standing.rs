@@ -4,6 +4,7 @@ use super::look::{Books, UserLook};
 use crate::journal::{HeldIn, RunEnd, RunRecord, RunState};
 use crate::reconcile::render::plural;
 use crate::status::{Doubt, Facts, Findings};
+use crate::trigger::watch::Condition;
 use chrono::{DateTime, Utc};
 
 /// How good a thing is.
@@ -54,13 +55,20 @@ fn is(tone: Tone, sentence: impl Into<String>) -> Standing {
     }
 }
 
-/// How the daemon stands. A run under way goes before all else.
+/// How the daemon stands. That its loop is stuck goes before all else, and then a run under way; that all is
+/// well is said only of a daemon that is ready and has its roster before it.
 pub(super) fn of_daemon(
     facts: &Facts,
     findings: &Findings,
     books: &Result<Books, String>,
+    not_ready: Option<&str>,
     now: DateTime<Utc>,
 ) -> Standing {
+    if !facts.is_alive() {
+        let said =
+            "The daemon's loop has stopped: nothing is done until the daemon is started anew.";
+        return is(Tone::Bad, said);
+    }
     if let Some((trigger, since)) = facts.running {
         let since = since.format("%H:%M:%S UTC");
         let why = trigger.as_str();
@@ -78,10 +86,51 @@ pub(super) fn of_daemon(
             );
         }
     };
-    match books.runs.iter().find_map(ended) {
-        None => is(Tone::Plain, "No run has ended yet."),
-        Some(end) => of_last(end, findings, books, now),
+    let last = books.runs.iter().find_map(ended);
+    let standing = last.map_or_else(
+        || is(Tone::Plain, "No run has ended yet."),
+        |end| of_last(end, findings, books, now),
+    );
+    if !matches!(standing.tone, Tone::Good | Tone::Plain) {
+        return standing;
     }
+    let roster = facts
+        .roster
+        .and_then(|(condition, since)| of_roster(condition, since));
+    // A daemon that has just begun is not ready, and nothing is wrong with that.
+    let not_ready = not_ready.filter(|_| last.is_some()).map(unready);
+    roster.or(not_ready).unwrap_or(standing)
+}
+
+/// Why nothing comes of the roster just now, whatever the last run made of it.
+fn of_roster(condition: Condition, since: DateTime<Utc>) -> Option<Standing> {
+    let since = since.format("%H:%M:%S UTC");
+    Some(match condition {
+        Condition::Still => return None,
+        Condition::Moving => is(
+            Tone::Busy,
+            format!(
+                "The roster is being written since {since}; a run follows when it stands still."
+            ),
+        ),
+        Condition::Away => is(
+            Tone::Bad,
+            format!("The roster can't be read since {since}; Omni stays as it is until it can."),
+        ),
+        Condition::Silent => is(
+            Tone::Bad,
+            format!(
+                "The roster's file system does not answer since {since}; Omni stays as it is until it does."
+            ),
+        ),
+    })
+}
+
+fn unready(why: &str) -> Standing {
+    let mut letters = why.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    let sentence: String = first.into_iter().chain(letters).chain(['.']).collect();
+    is(Tone::Warn, sentence)
 }
 
 pub(super) fn ended(run: &RunRecord) -> Option<&RunEnd> {
@@ -185,6 +234,28 @@ fn doubted(doubt: Doubt) -> Standing {
     }
 }
 
+/// How somebody stands of whom nothing is wrong; well is only who is asked for. Each run notes whom the
+/// roster asks for, so that they can be told from a slip in the address.
+fn untroubled(look: &UserLook) -> Standing {
+    let missing = look.state.managed.as_ref();
+    if let Some(since) = missing.and_then(|managed| managed.missing_since) {
+        let since = since.format("%Y-%m-%d %H:%M:%S UTC");
+        return is(
+            Tone::Plain,
+            format!("The roster has not named them since {since}."),
+        );
+    }
+    if !look.is_known() {
+        let said = "As far as the last run that read roster and Omni tells, no row asks for them, and \
+            nothing was ever done to them.";
+        return is(Tone::Plain, said);
+    }
+    is(
+        Tone::Good,
+        "Nothing stands in the way of what the roster says of them.",
+    )
+}
+
 /// How one user stands, as far as the journal and the last run know: the weightiest first.
 pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
     let mut all = Vec::new();
@@ -219,10 +290,40 @@ pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
         all.push(is(Tone::Warn, said));
     }
     if all.is_empty() {
-        all.push(is(
-            Tone::Good,
-            "Nothing stands in the way of what the roster says of them.",
-        ));
+        all.push(untroubled(look));
+    }
+    if look.is_protected {
+        let said = "They are protected (policy.protect): never removed, never deactivated.";
+        all.push(is(Tone::Plain, said));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Status;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_has_stopped_is_told_before_all_else() {
+        let status = Status::new(None);
+        status.run_starts(crate::reconcile::Trigger::Start);
+        let tone = || {
+            let books = Err("it is damaged".into());
+            of_daemon(
+                &status.facts(),
+                &status.findings(),
+                &books,
+                None,
+                Utc::now(),
+            )
+            .tone
+        };
+        assert_eq!(tone(), Tone::Busy);
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert_eq!(tone(), Tone::Bad);
+        status.beat();
+        assert_eq!(tone(), Tone::Busy);
+    }
 }

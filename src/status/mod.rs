@@ -68,6 +68,12 @@ impl Facts {
             beat: Instant::now(),
         }
     }
+
+    /// Whether the loop itself is alive.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.beat.elapsed() < STUCK
+    }
 }
 
 /// A run, in short. It names nobody.
@@ -117,7 +123,7 @@ impl Status {
     /// Whether the loop itself is alive.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.read().beat.elapsed() < STUCK
+        self.read().is_alive()
     }
 
     /// Whether the daemon does its work.
@@ -158,7 +164,7 @@ impl Status {
     }
 
     /// The loop is alive.
-    pub(crate) fn beat(&self) {
+    pub fn beat(&self) {
         self.write(|facts| facts.beat = Instant::now());
     }
 

@@ -2,6 +2,7 @@
 #![cfg(feature = "sandbox")]
 
 mod check;
+mod log;
 mod proxy;
 mod runs;
 #[path = "../support/mod.rs"]

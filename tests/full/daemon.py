@@ -1,6 +1,7 @@
 """The release binary as a daemon: what starts a run, what it serves, and how it ends."""
 
 import os
+import pathlib
 import signal
 import socket
 import threading
@@ -90,6 +91,13 @@ class Daemon(support.Case):
         self.assertEqual(daemon.wait(), 0, daemon.told())
         self.assertLess(time.monotonic() - began, GRACE, daemon.told())
 
+    def read(self, path):
+        """A file's text; nothing where a thread has ended meanwhile."""
+        try:
+            return path.read_text()
+        except OSError:
+            return ""
+
     def region(self, sandbox, email):
         user = sandbox.users().get(email, {})
         return user.get(support.ATTRIBUTES, {}).get("region")
@@ -132,6 +140,11 @@ class Daemon(support.Case):
         self.assertEqual(self.metric("requests_total", method="POST", status="201"), 3)
         alive, _ = support.fetch(f"http://{self.address}/healthz")
         self.assertEqual(alive, 200)
+        tasks = pathlib.Path(f"/proc/{daemon.process.pid}/task").glob("*/stat")
+        threads = "".join(self.read(task) for task in tasks)
+        # As far as there is room, where the tests themselves step back.
+        expected = min(os.nice(0) + support.SERVER_NICE, 19)
+        self.assertEqual(support.nice(threads, "server"), [expected])
         self.terminate(daemon)
         self.assertEqual(self.health(), 1)
         untouched = sandbox.users()["other@example.com"][support.ATTRIBUTES]

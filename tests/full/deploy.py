@@ -192,6 +192,8 @@ class Kubernetes(support.Case):
         manifests, built = self.manifests()
         deployment = manifests["Deployment"]["spec"]
         self.assertEqual((deployment["replicas"], deployment["strategy"]), (1, {"type": "Recreate"}))
+        # A first listing takes its time: some 5,500 users a minute.
+        self.assertGreaterEqual(deployment["progressDeadlineSeconds"], 3600)
         pod = deployment["template"]["spec"]
         self.assertIs(pod["automountServiceAccountToken"], False)
         self.assertIs(pod["securityContext"]["runAsNonRoot"], True)

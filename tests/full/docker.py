@@ -213,6 +213,8 @@ class Docker(support.Case):
         config = image["Config"]
         self.assertEqual(config["User"], f"{USER}:{USER}")
         self.assertEqual(config["Entrypoint"], ["/usr/local/bin/omni-user-sync"])
+        # In nanoseconds. A first listing takes its time: some 5,500 users a minute.
+        self.assertGreaterEqual(config["Healthcheck"]["StartPeriod"], 3600 * 10**9)
         labels = config["Labels"]
         # Such as: omni-user-sync 0.1.0 (0123456789ab)
         _, version, commit = docker("run", "--rm", IMAGE, "--version").split()

@@ -28,6 +28,8 @@ ATTRIBUTES = "urn:omni:params:1.0:UserAttribute"
 KEY = "sandbox-key"
 # More seconds than anything here should take, also on a busy machine.
 GENEROUS = 60.0
+# How far the thread named `server` steps back: `NICE` in src/serve/server.rs.
+SERVER_NICE = 10
 
 # A proxy has no part in this.
 _http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -57,6 +59,13 @@ def fetch(url, method="GET", body=None):
         return error.code, error.read().decode()
     except OSError:
         return 0, ""
+
+
+def nice(stats, name):
+    """How far the threads of a name step back, of /proc/<pid>/task/<tid>/stat's lines."""
+    lines = [line.split("(", 1)[1].rsplit(") ", 1) for line in stats.splitlines()]
+    # The 19th value of all, of which the first two are the id and the name.
+    return [int(rest.split()[16]) for found, rest in lines if found == name]
 
 
 def free_address():

@@ -167,6 +167,9 @@ class Systemd(support.Case):
         for kind in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
             self.assertEqual(int(status[kind], 16), 0, kind)
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+        # No filter of system calls keeps the thread that serves from stepping back.
+        threads = machine.run(f"cat /proc/{pid}/task/*/stat 2>/dev/null || true")
+        self.assertEqual(support.nice(threads, "server"), [support.SERVER_NICE])
         self.assertNotIn(support.KEY, machine.run(f"tr '\\0' '\\n' </proc/{pid}/environ"))
         # Neither another program of the same user nor the daemon's own group gets at the key.
         code, _, _ = machine.try_run("runuser -u omni-user-sync -- cat /etc/omni-user-sync/api-key")

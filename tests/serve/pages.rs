@@ -1,7 +1,10 @@
 //! Pages: what they say, and how they say it.
 
-use super::support::{GOING, HOSTILE, begin, change, end, finish, happened, served};
+use super::support::{
+    GOING, HOSTILE, Wanted, begin, change, end, finish, happened, outcome_with, served, serving,
+};
 use omni_user_sync::journal::{Kind, Outcome};
+use omni_user_sync::trigger::watch::Condition;
 
 const PAGES: [&str; 7] = [
     "/",
@@ -133,6 +136,86 @@ async fn the_overview_says_it_in_a_sentence_with_its_numbers() {
 }
 
 #[tokio::test]
+async fn that_all_is_well_is_said_only_of_a_daemon_that_is_ready_and_has_its_roster() {
+    let served = served().await;
+    let run = begin(&served.journal, 0).await;
+    finish(&served.journal, run, end(9, "converged", [1, 0, 0])).await;
+    let says = async |state: &str, sentence: &str| {
+        let told = served.get("/api/v1/status").await.json();
+        assert_eq!(told["state"], state, "{told}");
+        let said = told["sentence"].as_str().expect("a sentence").to_owned();
+        assert!(said.contains(sentence), "{said}");
+        let page = served.get("/").await.body;
+        assert!(page.contains(&format!("class=\"hero {state}\"")), "{page}");
+        assert!(
+            page.contains(&said.replace('\'', "&#39;")),
+            "{said}: {page}"
+        );
+    };
+    // As it is after a restart.
+    says(
+        "warn",
+        "No run has read the roster and listed Omni's users yet.",
+    )
+    .await;
+    served.status.run_ended(&outcome_with(Vec::new()), None);
+    says("good", "Omni is as the roster says.").await;
+    for (condition, state, sentence) in [
+        (
+            Condition::Moving,
+            "busy",
+            "The roster is being written since ",
+        ),
+        (Condition::Away, "bad", "The roster can't be read since "),
+        (
+            Condition::Silent,
+            "bad",
+            "The roster's file system does not answer since ",
+        ),
+        (Condition::Still, "good", "Omni is as the roster says."),
+    ] {
+        served.status.roster(condition);
+        says(state, sentence).await;
+    }
+    // What somebody has to do stays said.
+    happened(&served).await;
+    served.status.roster(Condition::Moving);
+    says(
+        "warn",
+        "6 changes are held and wait for somebody to approve.",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn no_next_run_is_promised_that_nothing_starts() {
+    for (is_watched, next) in [(true, "when the roster changes"), (false, "none is due: ")] {
+        let served = serving(Wanted {
+            is_watched,
+            ..Wanted::default()
+        })
+        .await;
+        let page = served.get("/").await.body;
+        assert!(
+            page.contains(&format!("<dt>Next run</dt><dd>{next}")),
+            "{page}"
+        );
+    }
+}
+
+/// What the script writes when it gets no more answers; it stands there for those who hear the page.
+#[tokio::test]
+async fn every_page_has_a_place_for_the_word_that_it_may_be_old() {
+    let served = served().await;
+    happened(&served).await;
+    for path in PAGES {
+        let page = served.get(path).await.body;
+        let place = "<p class=\"notice bad\" role=\"alert\" id=\"stale\" hidden></p>";
+        assert_eq!(page.matches(place).count(), 1, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn changes_are_filtered_by_what_the_address_says() {
     let served = served().await;
     happened(&served).await;
@@ -211,12 +294,22 @@ async fn a_user_is_told_as_far_as_is_known() {
             "bad@x.co",
             "The roster&#39;s row is bad, so nothing is written to them.",
         ),
-        ("nobody@x.co", "Nothing stands in the way"),
+        (
+            "nobody@x.co",
+            "<li class=\"plain\">As far as the last run that read roster and Omni tells, no row asks for them",
+        ),
+        (
+            "boss@x.co",
+            "<li class=\"plain\">They are protected (policy.protect)",
+        ),
     ] {
         let page = served.get(&format!("/users/{user}")).await;
         assert!(page.body.contains(said), "{user}: {}", page.body);
         assert!(page.body.contains("omni-user-sync explain"), "{user}");
     }
+    let known = served.get("/users/%3Cb%3E@x.co").await.body;
+    let well = "<li class=\"good\">Nothing stands in the way";
+    assert!(known.contains(well), "{known}");
     let none = served.get("/users?email=ann").await;
     assert_eq!(none.status, 400);
     assert!(none.body.contains("local@domain"), "{}", none.body);

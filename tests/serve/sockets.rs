@@ -1,12 +1,14 @@
 //! The sockets: whoever connects is bounded.
 
-use super::support::{GENEROUS, served};
+use super::support::{GENEROUS, Wanted, served, serving};
 use omni_user_sync::journal::{Access, Journal};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::serve::{Probes, Server, Site};
+use omni_user_sync::settings::Protect;
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -76,7 +78,8 @@ async fn half_sent_heads_keep_nobody_out_and_do_not_hold_the_end() {
     let ready = served.get("/readyz").await;
     assert_eq!(ready.status, 503);
     served.stop.cancel();
-    let ended = timeout(GENEROUS, served.task).await;
+    // Sooner than the time of a head is up.
+    let ended = timeout(Duration::from_secs(3), served.task).await;
     ended.expect("ends in time").expect("does not panic");
     drop(slow);
 }
@@ -96,6 +99,32 @@ async fn half_sent_bodies_keep_nobody_out() {
     drop(slow);
 }
 
+/// Sends a part of a request and no more; what is answered until the connection is closed, and how long that
+/// took.
+async fn unfinished(part: &str) -> (String, Duration) {
+    let served = served().await;
+    let began = Instant::now();
+    let answer = served.say(part).await;
+    (answer, began.elapsed())
+}
+
+#[tokio::test]
+async fn a_head_and_a_body_that_do_not_come_to_an_end_have_their_time() {
+    let head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\ntok";
+    let (of_head, of_body) = tokio::join!(unfinished("GET /hea"), unfinished(head));
+    assert!(
+        of_head.0.is_empty() || of_head.0.starts_with("HTTP/1.1 408"),
+        "{of_head:?}"
+    );
+    assert!(of_body.0.starts_with("HTTP/1.1 408"), "{of_body:?}");
+    assert!(of_body.0.contains("The body took too long."), "{of_body:?}");
+    for (_, took) in [of_head, of_body] {
+        // Five seconds, and what a busy machine takes; the life of a connection is a minute.
+        let expected = Duration::from_millis(4900)..GENEROUS;
+        assert!(expected.contains(&took), "{took:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_address_that_is_taken_is_named_by_its_setting() {
     let served = served().await;
@@ -113,6 +142,8 @@ async fn an_address_that_is_taken_is_named_by_its_setting() {
         wake: Wake::default(),
         hosts: Vec::new(),
         admin_token: None,
+        is_watched: true,
+        protect: Protect::default(),
     };
     let error = Server::bind(served.address, site)
         .await
@@ -126,4 +157,33 @@ async fn a_body_that_is_too_large_is_refused() {
     let served = served().await;
     let answer = served.log_in(&"x".repeat(64 * 1024), &[]).await;
     assert_eq!(answer.status, 413, "{answer:?}");
+}
+
+/// A thread's name, and how far it steps back, of its `stat` in `/proc`.
+fn name_and_nice(stat: &str) -> Option<(String, i32)> {
+    let (before, after) = stat.rsplit_once(") ")?;
+    let name = before.split_once('(')?.1.to_owned();
+    // The 19th value of all, of which the first two are the id and the name.
+    Some((name, after.split(' ').nth(16)?.parse().ok()?))
+}
+
+#[tokio::test]
+async fn the_thread_that_serves_comes_after_all_others() {
+    let served = serving(Wanted {
+        is_apart: true,
+        ..Wanted::default()
+    })
+    .await;
+    assert_eq!(served.get("/healthz").await.status, 200);
+    let read = |path: PathBuf| name_and_nice(&std::fs::read_to_string(path).ok()?);
+    let (_, own) = read("/proc/thread-self/stat".into()).expect("is there");
+    let tasks = std::fs::read_dir("/proc/self/task").expect("is there");
+    // One may end meanwhile.
+    let threads = tasks.filter_map(|task| read(task.ok()?.path().join("stat")));
+    let servers: Vec<_> = threads.filter(|(name, _)| name == "server").collect();
+    // As far as there is room, where the tests themselves step back.
+    assert_eq!(servers, [("server".to_owned(), (own + 10).min(19))]);
+    served.stop.cancel();
+    let ended = timeout(GENEROUS, served.task).await;
+    ended.expect("ends in time").expect("does not panic");
 }

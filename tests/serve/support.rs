@@ -9,7 +9,7 @@ use omni_user_sync::journal::{
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::reconcile::{Counts, End, Held, Roster, RunOutcome};
 use omni_user_sync::serve::{Probes, Server, Site};
-use omni_user_sync::settings::SecretFile;
+use omni_user_sync::settings::{Protect, SecretFile};
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::user::{Email, UserId, Value};
@@ -37,6 +37,9 @@ pub(crate) struct Wanted {
     pub(crate) listen: &'static str,
     pub(crate) hosts: Vec<String>,
     pub(crate) token: Option<&'static str>,
+    /// Whether it serves on a thread of its own, as the daemon has it.
+    pub(crate) is_apart: bool,
+    pub(crate) is_watched: bool,
 }
 
 impl Default for Wanted {
@@ -45,6 +48,8 @@ impl Default for Wanted {
             listen: "127.0.0.1:0",
             hosts: Vec::new(),
             token: Some(TOKEN),
+            is_apart: false,
+            is_watched: true,
         }
     }
 }
@@ -85,13 +90,30 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
         wake: wake.clone(),
         hosts: wanted.hosts,
         admin_token: wanted.token.map(secret),
+        is_watched: wanted.is_watched,
+        protect: Protect::new(&["boss@*"]),
     };
     let listen = wanted.listen.parse().expect("an address");
     let server = Server::bind(listen, site).await.expect("a free port");
-    let stop = CancellationToken::new();
+    // As the loop does, however long a test takes.
+    let alive = status.clone();
+    tokio::spawn(async move {
+        loop {
+            alive.beat();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let (address, stop) = (server.address(), CancellationToken::new());
+    let told = stop.clone();
+    let task = tokio::spawn(async move {
+        match wanted.is_apart {
+            true => server.run_apart(told).await.expect("a thread"),
+            false => server.run(told).await,
+        }
+    });
     Served {
-        address: server.address(),
-        task: tokio::spawn(server.run(stop.clone())),
+        address,
+        task,
         stop,
         journal,
         status,

@@ -187,6 +187,39 @@ async fn strangers_names_and_pages_are_refused() {
             vec!["Host: localhost:80", "Origin: https://sync.example.com"],
             200,
         ),
+        // A proxy on another port that leaves it out of Host: the browser says that the page is the same.
+        (
+            vec![
+                "Host: sync.example.com",
+                "Origin: https://sync.example.com:8443",
+                "Sec-Fetch-Site: same-origin",
+            ],
+            200,
+        ),
+        // Something else on another port of the name, which is sent the same cookies.
+        (
+            vec![
+                "Host: sync.example.com",
+                "Origin: https://sync.example.com:3000",
+                "Sec-Fetch-Site: same-site",
+            ],
+            403,
+        ),
+        (
+            vec![
+                "Host: sync.example.com",
+                "Origin: https://sync.example.com:3000",
+            ],
+            403,
+        ),
+        (
+            vec![
+                "Host: localhost",
+                "Origin: https://evil.example:8443",
+                "Sec-Fetch-Site: same-origin",
+            ],
+            403,
+        ),
         (vec!["Host: localhost", "Sec-Fetch-Site: cross-site"], 200),
     ] {
         let headers = [&headers[..], &[&own]].concat();
@@ -360,6 +393,24 @@ async fn five_wrong_tokens_a_minute() {
     .await;
     assert_eq!(acts, 202, "who is logged in stays so");
     assert_eq!(served.get("/").await.status, 200);
+}
+
+/// Whoever is on the machine can say each time that they ask for somebody else.
+#[tokio::test]
+async fn thirty_wrong_tokens_a_minute_from_this_machine_whatever_it_says() {
+    let served = served().await;
+    let mut codes = std::collections::BTreeMap::new();
+    for guess in 0..100 {
+        let said = format!("X-Forwarded-For: 192.0.2.{guess}");
+        let code = served.log_in("guess", &[&said]).await.status;
+        *codes.entry(code).or_insert(0) += 1;
+    }
+    assert_eq!(codes, [(401, 30), (429, 70)].into());
+    let right = served
+        .log_in(TOKEN, &["X-Forwarded-For: 192.0.2.200"])
+        .await;
+    assert_eq!(right.status, 429, "even the right one");
+    assert!(right.header("retry-after").is_some());
 }
 
 #[tokio::test]

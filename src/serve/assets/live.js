@@ -36,17 +36,32 @@
     // For those who hear the page: only how it stands, and only when that is new.
     if (sentence() !== before) document.querySelector("#announce").textContent = sentence();
   };
+  // Once may be a server that starts anew; more often, what stands here may be long over.
+  let lastAnswer = new Date();
+  let failures = 0;
+  const answered = (isAnswer) => {
+    if (isAnswer) lastAnswer = new Date();
+    failures = isAnswer ? 0 : failures + 1;
+    const [isStale, stale] = [failures >= 2, document.querySelector("#stale")];
+    if (stale.hidden !== isStale) return;
+    stale.hidden = !isStale;
+    const since = lastAnswer.toISOString().slice(11, 19);
+    stale.textContent = isStale ? `No answer since ${since}; what stands here may be old.` : "";
+    document.body.classList.toggle("stale", isStale);
+  };
+  const refresh = async () => {
+    const signal = AbortSignal.timeout(10000);
+    const answer = await fetch(location.href, { redirect: "error", cache: "no-store", signal });
+    // Also where the session has ended: that leads to the log-in.
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  };
   const look = async () => {
     const isBusy = document.querySelector(".hero.busy, h1 .badge.busy") !== null;
     if (!document.hidden) {
-      try {
-        const answer = await fetch(location.href, { redirect: "error", cache: "no-store" });
-        if (answer.ok) {
-          replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
-        }
-      } catch {
-        // The server may be starting anew: it is asked again.
-      }
+      const fresh = await refresh().catch(() => null);
+      answered(fresh !== null);
+      if (fresh !== null) replace(fresh);
     }
     setTimeout(look, isBusy ? 1000 : 5000);
   };

@@ -1,0 +1,159 @@
+//! The log: its stable names, and colours.
+
+use super::example;
+use crate::support::{World, command as run};
+use omni_user_sync::sandbox::{Fault, What, When};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// What every line has.
+const OF_ALL: [&str; 5] = ["timestamp", "level", "target", "message", "span"];
+
+/// The names that the README says stay, of the lines with a message: those in code in its row's last cell.
+fn stable_names(message: &str) -> BTreeSet<String> {
+    let readme = include_str!("../../README.md");
+    let begins = format!("| `{message}`");
+    let row = readme.lines().find(|line| line.starts_with(&begins));
+    let cells = row.expect("a row in the README").trim_end_matches('|');
+    let (_, names) = cells.rsplit_once("| ").expect("cells");
+    let names = names.split('`').skip(1).step_by(2);
+    names.chain(OF_ALL).map(str::to_owned).collect()
+}
+
+/// A daemon that is ended with the test, however that ends.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a daemon logs until its first run has ended, that line included.
+async fn logged(world: World) -> Vec<Value> {
+    let world = world
+        .set("serve.listen", "")
+        .set("schedule.cron", "")
+        .set("log.format", "json");
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let child = Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
+        .arg("run")
+        .env_clear()
+        .envs(world.variables())
+        .current_dir(world.folder.path())
+        .stdout(Stdio::null())
+        .stderr(log.reopen().expect("opens"))
+        .spawn();
+    let _daemon = Daemon(child.expect("it runs"));
+    let ended = async {
+        loop {
+            let text = std::fs::read_to_string(log.path()).expect("is read");
+            // The last line may be half of one.
+            let lines = text
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            let lines: Vec<Value> = lines
+                .map(|line| {
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+                })
+                .collect();
+            if lines.iter().any(|line| line["message"] == "run ended") {
+                return lines;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    ended.unwrap_or_else(|_| panic!("{:?}", std::fs::read_to_string(log.path())))
+}
+
+/// The names in each line with a message.
+fn names(lines: &[Value], message: &str) -> Vec<BTreeSet<String>> {
+    let lines = lines.iter().filter(|line| line["message"] == message);
+    let names = lines.map(|line| {
+        line.as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .collect()
+    });
+    names.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_names_that_the_readme_says_stay_are_those_of_the_log() {
+    let world = example().await;
+    let refused = What::Status {
+        code: 400,
+        retry_after: None,
+        body: None,
+    };
+    let when = When {
+        method: Some("POST".into()),
+        ..When::default()
+    };
+    world.org().fault(Fault {
+        when,
+        ..Fault::next(refused)
+    });
+    let lines = logged(world).await;
+    let changes = names(&lines, "change");
+    assert_eq!(changes.len(), 3, "{lines:#?}");
+    for names in changes {
+        assert_eq!(names, stable_names("change"));
+    }
+    let outcomes = lines.iter().filter_map(|line| line["outcome"].as_str());
+    assert!(outcomes.clone().any(|one| one == "done"), "{lines:#?}");
+    assert!(outcomes.clone().any(|one| one == "failed"), "{lines:#?}");
+    let change = lines.iter().find(|line| line["message"] == "change");
+    let change = change.expect("one is there");
+    assert_eq!(change["target"], "omni_user_sync::change");
+    assert_eq!(change["span"]["number"], 1);
+
+    let all = stable_names("run ended");
+    let mut known = all.clone();
+    assert!(known.remove("error"), "where it failed");
+    assert_eq!(names(&lines, "run ended"), [known]);
+
+    let world = example().await.with_variable("OMNI_API_KEY", "another");
+    let failed = logged(world).await;
+    let failed = names(&failed, "run ended").remove(0);
+    assert!(failed.contains("error"), "{failed:?}");
+    assert!(failed.is_subset(&all), "{failed:?}");
+}
+
+/// In the log, and where `plan` says what is wrong; the plan itself has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_are_shown_where_they_are_wanted() {
+    const ESCAPE: char = '\u{1b}';
+    for (variables, is_coloured) in [
+        (&[][..], false), // it is no terminal
+        (&["CLICOLOR_FORCE"], true),
+        (&["NO_COLOR"], false),
+        (&["CLICOLOR_FORCE", "NO_COLOR"], false),
+    ] {
+        let world = example().await;
+        let world = variables
+            .iter()
+            .fold(world, |world, name| world.with_variable(name, "1"));
+        let plan = run(&world, &["plan"]).await;
+        assert_eq!(plan.code, 2, "{}", plan.err);
+        assert!(!plan.out.contains(ESCAPE), "{variables:?}: {}", plan.out);
+
+        world.roster("email,nonsense\nann@x.co,1\n");
+        let plan = run(&world, &["--log", "debug", "plan"]).await;
+        assert_eq!(plan.code, 1, "{}", plan.err);
+        for of in ["DEBUG", "nonsense"] {
+            let line = plan.err.lines().find(|line| line.contains(of));
+            let line = line.unwrap_or_else(|| panic!("no {of}: {}", plan.err));
+            assert_eq!(
+                line.contains(ESCAPE),
+                is_coloured,
+                "{variables:?}: {line:?}"
+            );
+        }
+    }
+}
