@@ -73,14 +73,16 @@ impl Witness<'_> {
         }
         match self.policy.prune {
             "all" => Some("to be pruned, and still there"),
-            "managed" if self.is_surely_ours(&email) => Some("ours, to be pruned, and still there"),
+            "managed" if self.is_surely_ours(&email, user["id"].as_str().unwrap_or_default()) => {
+                Some("ours, to be pruned, and still there")
+            }
             _ => None,
         }
     }
 
     /// Whether a run that came to a plan saw a roster that upserts them, and nobody removed them since:
     /// who is gone from both is forgotten.
-    fn is_surely_ours(&self, email: &str) -> bool {
+    fn is_surely_ours(&self, email: &str, id: &str) -> bool {
         let named = self.tale.windows.iter().rev().find(|window| {
             window.planned
                 && !window.is_dry
@@ -89,12 +91,30 @@ impl Witness<'_> {
                     .is_some_and(|sheet| sheet.upserts().any(|one| one == email))
         });
         let Some(named) = named else { return false };
+        // Whom a row removed in vain is not known as ours any more: Omni said that it is done.
+        let in_vain = self.requests.iter().any(|request| {
+            request.number >= named.first
+                && request.method == "DELETE"
+                && request.status == 204
+                && request.path.ends_with(id)
+                && self.row_deletes(email, request.number)
+        });
         // Of others' changes it is known only after which other change they came.
         let removed = self.history.iter().any(|change| {
             change.after.is_none()
                 && email_of(whose(change)) == email
                 && change.request.is_none_or(|number| number >= named.first)
         });
-        !removed
+        !removed && !in_vain
+    }
+
+    /// Whether the roster of a request's run has a row that deletes somebody.
+    fn row_deletes(&self, email: &str, request: u64) -> bool {
+        let sheet = self
+            .window_of(request)
+            .and_then(|window| self.sheet_of(window));
+        sheet.is_some_and(
+            |sheet| matches!(sheet.want(email), Want::Row(row) if row.op == Op::Delete),
+        )
     }
 }
