@@ -6,7 +6,7 @@ use omni_user_sync::desired::{self, Desired};
 use omni_user_sync::omni::Observed;
 use omni_user_sync::reconcile::{Action, Change, Kind, Memory, Plan, Withheld, rule};
 use omni_user_sync::settings::{Environment, Prune, Settings};
-use omni_user_sync::user::{Email, ObservedUser, Schema, UserId};
+use omni_user_sync::user::{Attributes, Email, ObservedUser, Schema, UserId};
 use std::fmt::Write;
 
 fn settings() -> Settings {
@@ -45,7 +45,7 @@ fn user(address: &str, active: bool) -> ObservedUser {
         email: email(address),
         display_name: "Ann".into(),
         active,
-        attributes: Vec::new(),
+        attributes: Attributes::default(),
     }
 }
 
