@@ -20,7 +20,32 @@ const PRUNE: &str = "prune";
 /// The rule that holds clears.
 const CLEARS: &str = "max_clears";
 
-/// What of a plan may be carried out. Only [`rule`] makes one, and only a verdict can be applied.
+/// What of a plan may be carried out. Only [`rule`] makes one, and only a verdict can be applied. The
+/// default lets nothing through, and nobody else can put a change into one:
+///
+/// ```
+/// use omni_user_sync::reconcile::{Change, Verdict};
+/// fn pass(_passed: Vec<Change>) -> Verdict {
+///     Verdict::default()
+/// }
+/// assert!(pass(Vec::new()).passed().is_empty());
+/// ```
+///
+/// ```compile_fail,E0451
+/// use omni_user_sync::reconcile::{Change, Verdict};
+/// fn pass(passed: Vec<Change>) -> Verdict {
+///     Verdict { passed, ..Verdict::default() }
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use omni_user_sync::reconcile::{Change, Verdict};
+/// fn pass(passed: Vec<Change>) -> Verdict {
+///     let mut verdict = Verdict::default();
+///     verdict.passed = passed;
+///     verdict
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     passed: Vec<Change>,

@@ -1,5 +1,6 @@
 """The stand-in against Omni's published OpenAPI document (`omni-openapi-users.json` beside this file, the part that
-concerns users), by schemathesis: requests made up from the document, and every answer held against it.
+concerns users), by schemathesis: requests made up from the document, one by one and in sequences in which a later one
+asks for what an earlier one made, and every answer held against it.
 
 The stand-in is deliberately stricter than the document, and answers more codes than it names; so these checks are left
 out, and everything else is checked:
@@ -43,8 +44,10 @@ class Schemathesis(support.Case):
 
     def test_the_stand_in_answers_as_the_document_says(self):
         sandbox = self.sandbox(users=5, per_minute=1_000_000)
-        said = self.check(sandbox, "--phases", "examples,coverage,fuzzing")
+        said = self.check(sandbox, "--phases", "examples,coverage,fuzzing,stateful")
         self.assertIn("Tested: 7", said)
+        # The document has no links between its operations; these are inferred from what it calls things.
+        self.assertRegex(said, r"API Links: +[1-9]\d* covered")
         # It has been asked for, not only refused.
         codes = {request["status"] for request in sandbox.requests()}
         self.assertLessEqual({200, 201, 204, 400, 401, 404}, codes)
