@@ -2,6 +2,7 @@
 //! excuses, of that user and kind, and before the run.
 
 use crate::play::{Approved, Window};
+use crate::roster::is_none;
 use crate::story::Wrong;
 use crate::witness::{ATTRIBUTES, Witness, deactivates, whose};
 use fastrand::Rng;
@@ -9,8 +10,6 @@ use omni_user_sync::reconcile::Kind;
 use omni_user_sync::sandbox::{Changed, Request, What};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-use crate::roster::is_none;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
@@ -175,7 +174,7 @@ impl Witness<'_> {
     }
 
     /// The most users whom anybody could have counted until a request: who was there at one time, with
-    /// those whom we had deleted by then if `removed` says so, and what listings told too many.
+    /// those whom we had asked to delete by then if `removed` says so, and what listings told too many.
     fn most_users(&self, until: u64, removed: bool) -> usize {
         let deleted_before = |number: u64| {
             let is_delete =
