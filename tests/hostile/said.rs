@@ -4,7 +4,7 @@
 use crate::canaries::{EMAIL, KEY, NAME, SECRETS, Told, VALUE};
 use crate::secrets::{echo, left_behind, says};
 use crate::support::World;
-use crate::world::{Daemon, EVERYTHING, webhook, webhook_that_says, world};
+use crate::world::{Daemon, EVERYTHING, heard, webhook, webhook_that_says, world};
 use futures_util::future::join_all;
 use omni_user_sync::sandbox::{Fault, Request, What, When};
 
@@ -84,13 +84,7 @@ async fn met(world: &World, name: &str, when: When, what: What) {
         times,
     });
     let daemon = Daemon::start(world, EVERYTHING).await;
-    daemon
-        .until(
-            "GET /metrics",
-            "",
-            "notifications_total{outcome=\"delivered\"} 1",
-        )
-        .await;
+    heard(&sent, "event").await;
     let is_met = |asked: &Request| {
         let queried = when.query.as_deref().unwrap_or_default();
         asked.fault.is_some()
@@ -101,10 +95,7 @@ async fn met(world: &World, name: &str, when: When, what: What) {
 
     let status = daemon.ask("GET /api/v1/status", "", "").await;
     let mut open = told_openly(&daemon).await;
-    open.push(Told::new(
-        "the webhook",
-        sent.lock().expect("whole").clone(),
-    ));
+    open.push(heard(&sent, "event").await);
     for one in &open {
         one.assert_without(&[VALUE, NAME, EMAIL]);
     }

@@ -3,13 +3,10 @@
 
 use crate::canaries::{EMAIL, HOOK, KEY, NAME, SECRETS, TOKEN, Told, VALUE};
 use crate::support::World;
-use crate::world::{Daemon, EVERYTHING, GENEROUS, run, webhook, world, write};
+use crate::world::{Daemon, EVERYTHING, heard, run, webhook, world, write};
 use omni_user_sync::sandbox::{Fault, What, When};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
 
 /// All commands that end by themselves, each with what it needs.
 const COMMANDS: [&[&str]; 15] = [
@@ -207,7 +204,7 @@ async fn a_daemon_tells_no_secret_and_logs_no_value() {
         for path in ["/metrics", "/healthz", "/readyz"] {
             open.push(daemon.ask(&format!("GET {path}"), "", "").await);
         }
-        open.push(heard(&sent).await);
+        open.push(heard(&sent, "held").await);
         for one in &open {
             one.assert_without(&[VALUE, NAME, EMAIL]);
         }
@@ -340,18 +337,6 @@ async fn mistaken(world: &World, what: &str) {
         assert_ne!(code, 0, "{what}");
         told.assert_without(&SECRETS);
     }
-}
-
-/// What a webhook was sent, once it has heard that something is held: a run doesn't wait for it.
-async fn heard(sent: &Mutex<Vec<u8>>) -> Told {
-    let now = || Told::new("the webhook", sent.lock().expect("whole").clone());
-    let heard = async {
-        while !now().has("held") {
-            sleep(Duration::from_millis(20)).await;
-        }
-        now()
-    };
-    timeout(GENEROUS, heard).await.expect("it hears of it")
 }
 
 /// A core dump would hold the key.

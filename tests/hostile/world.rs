@@ -203,9 +203,9 @@ impl Daemon {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let found = timeout(GENEROUS, asking).await;
-        if found.is_err() {
-            self.ask(request, headers, "").await.assert_without(&[""]);
+        if timeout(GENEROUS, asking).await.is_err() {
+            let last = self.ask(request, headers, "").await;
+            panic!("{request} never tells {word}: {}", last.text());
         }
     }
 }
@@ -215,6 +215,18 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a webhook was sent, once it has heard a word: no run waits for it.
+pub(crate) async fn heard(sent: &Mutex<Vec<u8>>, word: &str) -> Told {
+    let now = || Told::new("the webhook", sent.lock().expect("whole").clone());
+    let heard = async {
+        while !now().has(word) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        now()
+    };
+    timeout(GENEROUS, heard).await.expect("it hears of it")
 }
 
 /// `VmHWM` of a process's status, in MiB.
