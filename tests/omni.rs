@@ -1,8 +1,11 @@
 //! The client against a stand-in that misbehaves. Time is paused, so that back-off takes none.
 #![cfg(feature = "sandbox")]
 
+#[path = "support/logged.rs"]
+mod logged;
 mod support;
 
+use logged::Logged;
 use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
 use omni_user_sync::user::{AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value};
@@ -349,35 +352,6 @@ async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
     list(&reader).await.expect("the other key");
     let keys = world.org().requests().into_iter().map(|sent| sent.key);
     assert_eq!(keys.collect::<Vec<_>>(), [None, Some(1), Some(1)]);
-}
-
-/// What is logged while this lives, on this thread.
-#[derive(Clone, Default)]
-struct Logged(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl Logged {
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let written = self.clone();
-        let log = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || written.clone());
-        tracing::subscriber::set_default(log.finish())
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
-    }
-}
-
-impl std::io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[tokio::test(start_paused = true)]

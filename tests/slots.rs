@@ -2,11 +2,14 @@
 //! process is a throttle, or a client, of its own; a killed one says nothing of its slots. All but the
 //! last test are under paused time: no clock is waited for.
 
+#[path = "support/logged.rs"]
+mod logged;
 #[path = "support/paused.rs"]
 mod paused;
 #[cfg(feature = "sandbox")]
 mod support;
 
+use logged::Logged;
 use omni_user_sync::omni::{Slot, Throttle};
 use omni_user_sync::settings::{ApiKeys, KeySource};
 use paused::paused;
@@ -322,35 +325,6 @@ async fn a_429_elsewhere_is_found_by_the_first_request_too() {
     assert_eq!(start.elapsed().as_secs(), 100);
 }
 
-/// What was logged in this thread.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl Logged {
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let written = self.clone();
-        let log = tracing_subscriber::fmt().with_writer(move || written.clone());
-        tracing::subscriber::set_default(log.finish())
-    }
-
-    /// How often it was told.
-    fn count(&self, what: &str) -> usize {
-        let log = self.0.lock().expect("no panic");
-        String::from_utf8_lossy(&log).matches(what).count()
-    }
-}
-
-impl std::io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn that_others_have_used_up_the_limit_is_told_once_in_a_run() {
     const TOLD: &str = "other processes have used up the limit";
@@ -363,7 +337,7 @@ async fn that_others_have_used_up_the_limit_is_told_once_in_a_run() {
         send(&ours, own).await;
         written().await;
         send(&ours, 1).await;
-        assert_eq!(log.count(TOLD), 0, "{own} of 4 were ours");
+        assert_eq!(log.text().matches(TOLD).count(), 0, "{own} of 4 were ours");
         sleep(2 * MINUTE).await;
     }
     // Nor is a 429 to be waited for.
@@ -372,7 +346,7 @@ async fn that_others_have_used_up_the_limit_is_told_once_in_a_run() {
     drop(refused);
     sleep(Duration::from_secs(70)).await;
     send(&ours, 1).await;
-    assert_eq!(log.count(TOLD), 0);
+    assert_eq!(log.text().matches(TOLD).count(), 0);
     sleep(2 * MINUTE).await;
     // Anew: another test may have met the message for the first time just now, and nobody listened.
     let _guard = log.listen();
@@ -383,7 +357,7 @@ async fn that_others_have_used_up_the_limit_is_told_once_in_a_run() {
         send(&other, 4).await;
         written().await;
         send(&ours, 1).await;
-        assert_eq!(log.count(TOLD), times);
+        assert_eq!(log.text().matches(TOLD).count(), times);
         sleep(2 * MINUTE).await;
     }
 }

@@ -351,12 +351,7 @@ impl Driver {
         if !self.is_readable() {
             return;
         }
-        let unknown = self
-            .world
-            .journal()
-            .unknown()
-            .await
-            .expect("the journal can be read");
+        let unknown = self.unknown().await;
         for change in &unknown {
             let id = change.intent.user_id.as_ref().map(|id| id.as_str());
             let user = now.values().find(|user| id == Some(&*user.id));
@@ -400,18 +395,19 @@ impl Driver {
         }
     }
 
+    /// The changes of which it is not known what became.
+    async fn unknown(&self) -> Vec<ChangeRecord> {
+        let unknown = self.world.journal().unknown().await;
+        unknown.expect("the journal can be read")
+    }
+
     /// A dry run says what is needed, and writes nothing.
     async fn plan(&self) {
         let writes = self.world.org().writes().len();
         let plan = self.world.plan().await;
         assert_eq!(self.world.org().writes().len(), writes);
         assert_eq!(plan.is_ok(), self.is_readable(), "{plan:?}");
-        let unknown = self
-            .world
-            .journal()
-            .unknown()
-            .await
-            .expect("the journal can be read");
+        let unknown = self.unknown().await;
         let Some(plan) = plan.ok().filter(|_| unknown.is_empty()) else {
             return;
         };

@@ -1,5 +1,7 @@
 //! What a webhook is told of runs, and that no webhook does harm.
 
+#[path = "../support/logged.rs"]
+mod logged;
 mod messages;
 mod webhook;
 

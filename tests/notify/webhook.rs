@@ -1,6 +1,7 @@
 //! The way to a webhook, over real HTTP. Time is paused: a wait is over at once where nothing else is
 //! left to do, and the server is on the same thread.
 
+use super::logged::Logged;
 use super::{away, denied, holding, run};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -244,29 +245,10 @@ async fn a_plain_no_and_a_redirect_are_asked_once() {
     }
 }
 
-/// All that any crate logs, whichever test it is in: what one thread listens to may be lost while others
-/// listen to nothing.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_webhook_that_fails_again_and_again_has_neither_answer_nor_address_logged() {
     let logged = Logged::default();
-    let written = logged.clone();
-    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
-    let log = log.with_writer(move || written.clone()).finish();
-    tracing::subscriber::set_global_default(log).expect("it is the only one");
+    logged.listen_to_all();
     for act in [Act::Says(500), Act::Redirects] {
         let mut world = World::new([act; 5]).await;
         world.tell(&away(1));
@@ -275,7 +257,7 @@ async fn a_webhook_that_fails_again_and_again_has_neither_answer_nor_address_log
         let metrics = world.metrics.render();
         assert!(!metrics.contains("s3cret"), "{metrics}");
     }
-    let text = String::from_utf8(logged.0.lock().expect("no panic").clone()).expect("text");
+    let text = logged.text();
     assert!(
         text.contains("it answered 500") && text.contains("it answered 302"),
         "{text}"

@@ -7,6 +7,7 @@ use omni_user_sync::reconcile::Outcome;
 use omni_user_sync::sandbox::Options;
 use omni_user_sync::user::Email;
 use serde_json::json;
+use std::path::PathBuf;
 
 #[tokio::test]
 async fn prunes_whom_a_roster_once_named_and_nobody_else() {
@@ -139,19 +140,25 @@ async fn nothing_that_can_not_be_read_removes_anybody() {
     }
 }
 
-#[tokio::test]
-async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
-    let world = World::with(Options {
+/// Nine users, and a folder for the files of the roster.
+async fn with_folder() -> (World, PathBuf) {
+    let options = Options {
         users: 9,
         ..Options::default()
-    })
-    .await;
+    };
+    let world = World::with(options).await;
     let folder = world.folder.path().join("rosters");
     std::fs::create_dir(&folder).expect("a folder");
+    let world = world.set("source.path", &folder.display().to_string());
+    (world, folder)
+}
+
+#[tokio::test]
+async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
+    let (world, folder) = with_folder().await;
     let world = world
         .set("policy.prune", "all")
-        .set("policy.max_removals", "100%")
-        .set("source.path", &folder.display().to_string());
+        .set("policy.max_removals", "100%");
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
     write(
         "a.csv",
@@ -172,16 +179,8 @@ async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
 
 #[tokio::test]
 async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
-    let world = World::with(Options {
-        users: 9,
-        ..Options::default()
-    })
-    .await;
-    let folder = world.folder.path().join("rosters");
-    std::fs::create_dir(&folder).expect("a folder");
-    let world = world
-        .set("source.select", "newest")
-        .set("source.path", &folder.display().to_string());
+    let (world, folder) = with_folder().await;
+    let world = world.set("source.select", "newest");
     let write = |name: &str, text: &str, days: u64| {
         std::fs::write(folder.join(name), text).expect("written");
         let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
