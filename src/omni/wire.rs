@@ -2,8 +2,8 @@
 
 use super::Edit;
 use crate::user::{
-    AttributeName, Definition, Email, Known, ObservedUser, Schema, Text, Texts, UserId, UserSpec,
-    Value, ValueType,
+    AttributeName, Definition, Email, ObservedUser, Schema, Text, Texts, UserId, UserSpec, Value,
+    ValueType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -65,10 +65,9 @@ impl Page {
             total: doc.total,
             bytes: body.len(),
         };
-        let mut known = Known::default();
         for user in doc.resources {
             let id = user.id.clone();
-            match user.read(&mut known) {
+            match user.read() {
                 Some(user) => page.users.push(user),
                 None => page.others.push(id.into()),
             }
@@ -98,7 +97,7 @@ impl Page {
 
 /// A user in an answer to a write; `None` where it is not one that we can use.
 pub(super) fn parse_user(body: &[u8]) -> serde_json::Result<Option<ObservedUser>> {
-    serde_json::from_slice::<UserDoc<'_>>(body).map(|user| user.read(&mut Known::default()))
+    serde_json::from_slice::<UserDoc<'_>>(body).map(UserDoc::read)
 }
 
 /// One user in an answer to a read by id: it must be that one.
@@ -109,7 +108,7 @@ pub(super) fn parse_user_with(id: &UserId, body: &[u8]) -> serde_json::Result<Ob
 }
 
 impl UserDoc<'_> {
-    fn read(self, known: &mut Known) -> Option<ObservedUser> {
+    fn read(self) -> Option<ObservedUser> {
         // Two names may differ in nothing but blanks at their edges.
         let attributes = self
             .attributes
@@ -122,7 +121,7 @@ impl UserDoc<'_> {
             email: Email::parse(&self.user_name).ok()?,
             display_name: crate::user::trim(&self.display_name.unwrap_or_default()).into(),
             active: self.active.unwrap_or(true),
-            attributes: known.share(attributes),
+            attributes,
         })
     }
 }
