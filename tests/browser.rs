@@ -233,6 +233,38 @@ impl Browser {
         std::fs::write(file, picture).expect("written");
     }
 
+    /// Presses a key, wherever the focus is.
+    async fn press(&self, key: &str) {
+        let pressing = async {
+            // Between two pages nothing has the focus.
+            loop {
+                if let Ok(one) = self.client.active_element().await
+                    && one.send_keys(key).await.is_ok()
+                {
+                    return;
+                }
+            }
+        };
+        let pressed = tokio::time::timeout(GENEROUS, pressing).await;
+        pressed.unwrap_or_else(|_| panic!("{}: nothing takes a key", self.window.name));
+    }
+
+    /// Goes by Tab from control to control, each of them to be seen to have the focus, and presses Enter on the
+    /// one that is meant.
+    async fn enter_by_keyboard(&self, css: &str) {
+        self.find(css).await;
+        let is_there = format!("return document.activeElement.matches({})", json!(css));
+        for _ in 0..100 {
+            self.press("\u{e004}").await;
+            if self.script(&is_there).await == json!(true) {
+                let outline = "return getComputedStyle(document.activeElement).outlineStyle";
+                assert_ne!(self.script(outline).await, json!("none"), "{css}");
+                return self.press("\u{e007}").await;
+            }
+        }
+        panic!("{}: no key leads to {css}", self.window.name);
+    }
+
     /// Opens the page by keyboard alone: the first key leads past the head of the page.
     async fn check_keyboard(&self) {
         self.goto("/").await;
@@ -384,6 +416,12 @@ async fn walk(driver: u16, window: Window) {
         .shows("The roster's row is bad, so nothing is written to them.")
         .await;
     browser.check("user").await;
+    browser.click("#ask").await;
+    browser
+        .shows("A run would do nothing: frozen, because of users.csv:31")
+        .await;
+    browser.shows("users.csv:31:1 (op)").await;
+    browser.check("user-now").await;
 
     // What is held: logging in leads back to it.
     browser.goto("/").await;
@@ -496,6 +534,38 @@ async fn walk_without_script(driver: u16) {
     browser.client.close().await.expect("it closes");
 }
 
+/// All that can be done, without a mouse.
+async fn walk_by_keyboard(driver: u16) {
+    let window = window("keyboard", 1280, 900, false, false);
+    let (world, _daemon, base) = daemon().await;
+    world.roster(&roster(10));
+    let browser = Browser::open(driver, window, &base).await;
+    browser.goto("/").await;
+    browser
+        .shows("10 changes are held and wait for somebody to approve.")
+        .await;
+    browser.enter_by_keyboard("#approve-log-in").await;
+    browser.find("#token").await;
+    // The field has the focus already.
+    browser.press(&format!("{TOKEN}\u{e007}")).await;
+    browser.enter_by_keyboard("#approve").await;
+    browser.shows("Approved by web from 127.0.0.1").await;
+    browser.goto("/").await;
+    browser.enter_by_keyboard(".hero form button").await;
+    browser.shows("A run is asked for").await;
+    browser.goto("/users/user0029@example.com").await;
+    browser.enter_by_keyboard("#ask").await;
+    browser.shows("A run has nothing to do with them.").await;
+    let gone = async {
+        while world.write_counts().get("DELETE") != Some(&10) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let gone = tokio::time::timeout(GENEROUS, gone).await;
+    gone.expect("what was approved is done");
+    browser.client.close().await.expect("it closes");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs chromium and chromedriver: bash .ci/full browser"]
 async fn the_status_page_in_a_browser() {
@@ -506,4 +576,5 @@ async fn the_status_page_in_a_browser() {
         walk(port, window).await;
     }
     walk_without_script(port).await;
+    walk_by_keyboard(port).await;
 }

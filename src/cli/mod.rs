@@ -259,13 +259,6 @@ fn target(settings: &Settings, named: Option<PathBuf>) -> Result<Target, Setting
             path,
             known: None,
         }),
-        None => {
-            let path = settings.source.path()?.to_owned();
-            Ok(Target {
-                path,
-                is_source: true,
-                known: None,
-            })
-        }
+        None => Target::source(settings, None),
     }
 }

@@ -129,7 +129,7 @@ async fn start(
 
 async fn start_server(
     parts: &mut Parts,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     probes: Probes,
     journal: Journal,
     wake: &Wake,
@@ -145,10 +145,14 @@ async fn start_server(
     };
     warn_of_token(admin_token.as_ref());
     let base_url = settings.omni.base_url()?.to_string();
+    let reader = Journal::open(&base_url, Access::Read(&settings.state.dir))?;
+    let asking = probes.metrics.beside_runs();
+    let explainer = Reconciler::new(Arc::clone(settings), asking, reader.clone())?;
     let site = Site {
         probes,
-        reader: Journal::open(&base_url, Access::Read(&settings.state.dir))?,
+        reader,
         writer: journal,
+        explainer: Arc::new(explainer),
         wake: wake.clone(),
         hosts: hosts.clone(),
         admin_token: admin_token.clone(),

@@ -69,6 +69,15 @@ impl FieldChange {
         )
     }
 
+    /// What applies once it is cleared, by Omni's definition.
+    #[must_use]
+    pub fn falls_back_to(&self) -> Option<&Value> {
+        match self {
+            Self::Attribute { falls_back_to, .. } => falls_back_to.as_ref(),
+            Self::DisplayName { .. } | Self::Reactivate => None,
+        }
+    }
+
     /// The field's name.
     #[must_use]
     pub fn name(&self) -> &str {

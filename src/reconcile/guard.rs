@@ -276,8 +276,7 @@ impl Guard<'_> {
 
 /// Whether an approval takes a change past a rule: that values are cleared is ruled on by a limit of its
 /// own, and takes an approval of that.
-#[must_use]
-pub fn is_approved_past(rule: &str, change: &Change, memory: &Memory) -> bool {
+pub(super) fn is_approved_past(rule: &str, change: &Change, memory: &Memory) -> bool {
     if rule == CLEARS {
         is_approved(change, memory)
     } else {

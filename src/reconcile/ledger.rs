@@ -82,7 +82,7 @@ impl<'a> Ledger<'a> {
 }
 
 /// What a change does, field by field. A removal takes all of them: so that it can be undone.
-fn fields_of(change: &Change) -> Vec<FieldRecord> {
+pub(crate) fn fields_of(change: &Change) -> Vec<FieldRecord> {
     match &change.action {
         Action::Delete(user) => all_of(user),
         Action::Deactivate(_) => vec![active(true, false)],

@@ -4,7 +4,7 @@
 use super::prepare::{Look, Prepared, Scope, Seen, Target};
 use super::progress::Progress;
 use super::render::Cost;
-use super::{Change, Kind, Known, Memory, Reconciler, RunError};
+use super::{Change, Explanation, Kind, Known, Memory, Reconciler, RunError};
 use crate::desired::{self, Desired, SourceError};
 use crate::settings::{ApiKeys, Limit, Prune, Select, Settings, UpdateMethod};
 use crate::user::Email;
@@ -26,19 +26,22 @@ impl Reconciler {
         self.plan_of(seen, &self.settings).await
     }
 
-    /// What a run would do with one user, whom two requests show. The guard counts everybody's changes:
-    /// of one user's it has nothing to say.
+    /// Explains one user by the roster of `source.path`, for two requests. The guard counts everybody's
+    /// changes: of one user's it has nothing to say.
     ///
     /// # Errors
     /// As [`Reconciler::plan`].
-    pub async fn plan_one(
+    pub async fn explain(
         &self,
-        target: &Target,
         email: &Email,
         stop: &CancellationToken,
-    ) -> Result<Prepared, RunError> {
-        let seen = self.look(target, Scope::One(email), None, stop).await?;
-        self.plan_of(seen, &without_guard(&self.settings)).await
+    ) -> Result<Explanation, RunError> {
+        let target = Target::source(&self.settings, None)?;
+        let seen = self.look(&target, Scope::One(email), None, stop).await?;
+        let prepared = self.plan_of(seen, &without_guard(&self.settings)).await?;
+        let state = self.journal.user(email).await?;
+        let held = self.journal.last_held().await?;
+        Ok(Explanation::new(email, &prepared, &state, held.as_ref()))
     }
 
     async fn plan_of(&self, seen: Seen, settings: &Settings) -> Result<Prepared, RunError> {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::desired::{self, Desired, Fingerprint, Problem, SourceError};
 use crate::omni::{self, Observed, Reader, Sighting};
-use crate::settings::{Prune, Settings};
+use crate::settings::{Prune, Settings, SettingsError};
 use crate::user::{Email, Schema};
 use std::path::PathBuf;
 
@@ -21,6 +21,20 @@ pub struct Target {
     pub is_source: bool,
     /// The content that the watcher saw standing still.
     pub known: Option<Fingerprint>,
+}
+
+impl Target {
+    /// The roster of `source.path`; `known` is the content that the watcher saw standing still.
+    ///
+    /// # Errors
+    /// When the settings name none.
+    pub fn source(settings: &Settings, known: Option<Fingerprint>) -> Result<Self, SettingsError> {
+        Ok(Self {
+            path: settings.source.path()?.to_owned(),
+            is_source: true,
+            known,
+        })
+    }
 }
 
 /// What a run would do, and all that it was found from.

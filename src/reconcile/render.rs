@@ -253,8 +253,9 @@ struct HeldDoc<'a> {
     changes: Vec<ChangeDoc<'a>>,
 }
 
+/// A change, for machines.
 #[derive(Debug, Serialize)]
-struct ChangeDoc<'a> {
+pub(super) struct ChangeDoc<'a> {
     kind: &'static str,
     email: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -135,12 +135,8 @@ impl Reconciler {
         content: Option<Fingerprint>,
         stop: &Stop,
     ) -> RunOutcome {
-        let target = match self.settings.source.path() {
-            Ok(path) => Target {
-                path: path.to_owned(),
-                is_source: true,
-                known: content,
-            },
+        let target = match Target::source(&self.settings, content) {
+            Ok(target) => target,
             Err(error) => return self.failed(trigger, error.into()),
         };
         let mut run = match self.begin(trigger, &target).await {

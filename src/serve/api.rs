@@ -176,6 +176,20 @@ pub(super) async fn user(State(shared): State<Arc<Shared>>, Path(email): Path<St
     }
 }
 
+pub(super) async fn explain(
+    State(shared): State<Arc<Shared>>,
+    Path(email): Path<String>,
+) -> Response {
+    let email = match Email::parse(&email) {
+        Ok(email) => email,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, format!("{error}.")),
+    };
+    match shared.explain(&email).await {
+        Ok(explanation) => Json(explanation.doc()).into_response(),
+        Err(why) => why.refusal(Form::Api).answer(),
+    }
+}
+
 fn user_doc(look: &UserLook) -> Value {
     let now = Utc::now();
     let managed = look.state.managed.as_ref();

@@ -206,7 +206,7 @@ impl Shared {
     ) -> Result<T, String> {
         // Never closed.
         let _turn = self.looks.acquire().await;
-        look(&self.site.reader).await.map_err(told)
+        look(&self.site.reader).await.map_err(|error| told(&error))
     }
 }
 
@@ -225,8 +225,8 @@ async fn books(journal: &Journal, now: DateTime<Utc>) -> Result<Books, JournalEr
 }
 
 /// An error with all that led to it.
-pub(super) fn told(error: JournalError) -> String {
-    let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |e| e.source());
     chain
         .map(ToString::to_string)
         .collect::<Vec<_>>()

@@ -10,6 +10,8 @@
 //!
 //! - It reads: the daemon's status, and the journal by a reader of its own, so that nobody who looks
 //!   holds up a run. What it can do is two things: wake the loop, and write an approval.
+//! - Looking asks nothing of Omni, unless somebody presses for it; then it has a reader of its own, and is
+//!   bounded: see `asking`.
 //! - The probes answer whoever connects and name nobody. All else is for those who may know: see
 //!   `auth` and `guard`. An action always takes the admin token.
 //! - Whoever connects is bounded: how many, how long, how large a head and a body, how many look
@@ -18,6 +20,7 @@
 //! - What a page tells, the API tells too: both are made from what `look` finds.
 
 mod api;
+mod asking;
 mod assets;
 mod auth;
 mod chart;

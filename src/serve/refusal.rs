@@ -66,10 +66,15 @@ impl Refusal {
     }
 
     pub(super) fn answer(self) -> Response {
-        let mut answer = match self.form {
+        let answer = match self.form {
             Form::Api => Json(json!({ "error": self.said })).into_response(),
             Form::Page => self.page(),
         };
+        self.told_in(answer)
+    }
+
+    /// Marks an answer that tells it as what it is: by its status, and when to come back.
+    pub(super) fn told_in(self, mut answer: Response) -> Response {
         *answer.status_mut() = self.status;
         let headers = answer.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {

@@ -67,11 +67,12 @@ fn reading() -> Router<Arc<Shared>> {
         .route("/runs", get(pages::runs))
         .route("/runs/{run}", get(pages::run))
         .route("/users", get(pages::find))
-        .route("/users/{email}", get(pages::user))
+        .route("/users/{email}", get(pages::user).post(pages::explain))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/runs/{run}", get(api::run))
         .route("/api/v1/users/{email}", get(api::user))
+        .route("/api/v1/users/{email}/explain", post(api::explain))
 }
 
 fn acting() -> Router<Arc<Shared>> {

@@ -3,6 +3,7 @@
 use super::standing::Tone;
 use crate::journal::render::field_name;
 use crate::journal::{ChangeRecord, FieldRecord, RunEnd, RunRecord, RunState};
+use crate::reconcile::{Action, Change, fields_of};
 use crate::user::Value;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
@@ -125,6 +126,8 @@ pub(super) struct FieldRow {
     pub(super) name: String,
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
+    /// What applies once it is cleared; told of what is still to come.
+    pub(super) falls_back_to: Option<String>,
 }
 
 impl ChangeRow {
@@ -150,13 +153,25 @@ impl ChangeRow {
 }
 
 impl FieldRow {
-    fn new(record: &FieldRecord) -> Self {
+    pub(super) fn new(record: &FieldRecord) -> Self {
         let shown = |value: &Option<Value>| value.as_ref().map(Value::to_string);
         Self {
             name: field_name(&record.field).into(),
             from: shown(&record.from),
             to: shown(&record.to),
+            falls_back_to: None,
         }
+    }
+
+    /// The fields of a change that is still to come.
+    pub(super) fn all_of(change: &Change) -> Vec<Self> {
+        let mut rows: Vec<_> = fields_of(change).iter().map(Self::new).collect();
+        if let Action::Update(_, fields) = &change.action {
+            for (row, field) in rows.iter_mut().zip(fields) {
+                row.falls_back_to = field.falls_back_to().map(Value::to_string);
+            }
+        }
+        rows
     }
 }
 

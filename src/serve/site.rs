@@ -1,12 +1,15 @@
 //! What the server is made of.
 
 use super::Probes;
+use super::asking::Asked;
 use super::session::{Attempts, Sessions};
 use super::token::AdminToken;
 use crate::journal::Journal;
+use crate::reconcile::Reconciler;
 use crate::settings::{Protect, SecretFile};
 use crate::trigger::Wake;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Who may look into the journal at once; others wait for their turn.
@@ -21,6 +24,9 @@ pub struct Site {
     pub reader: Journal,
     /// The journal in which approvals are written.
     pub writer: Journal,
+    /// Reads roster and Omni for whoever asks for one user. Not the one that carries out runs: its journal is
+    /// open to read, and which keys it uses is its own affair.
+    pub explainer: Arc<Reconciler>,
     /// Wakes the loop.
     pub wake: Wake,
     /// Further names under which pages may be asked for (`serve.hosts`).
@@ -46,6 +52,7 @@ pub(super) struct Shared {
     pub(super) attempts: Attempts,
     pub(super) admin_token: AdminToken,
     pub(super) looks: Semaphore,
+    pub(super) asked: Asked,
 }
 
 impl Shared {
@@ -57,6 +64,7 @@ impl Shared {
             attempts: Attempts::default(),
             admin_token: AdminToken::new(site.admin_token.clone()),
             looks: Semaphore::new(MOST_LOOKS),
+            asked: Asked::default(),
             site,
         }
     }

@@ -2,6 +2,8 @@
 
 mod actions;
 mod api;
+#[cfg(feature = "sandbox")]
+mod explain;
 mod pages;
 mod sockets;
 mod support;

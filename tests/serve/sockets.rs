@@ -1,12 +1,7 @@
 //! The sockets: whoever connects is bounded.
 
 use super::support::{GENEROUS, Wanted, served, serving};
-use omni_user_sync::journal::{Access, Journal};
-use omni_user_sync::metrics::Metrics;
-use omni_user_sync::serve::{Probes, Server, Site};
-use omni_user_sync::settings::Protect;
-use omni_user_sync::status::Status;
-use omni_user_sync::trigger::Wake;
+use omni_user_sync::serve::Server;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -128,24 +123,7 @@ async fn a_head_and_a_body_that_do_not_come_to_an_end_have_their_time() {
 #[tokio::test]
 async fn an_address_that_is_taken_is_named_by_its_setting() {
     let served = served().await;
-    let reader = || {
-        let dir = served.folder.path().join("state");
-        Journal::open("https://acme.omniapp.co", Access::Read(&dir)).expect("a reader")
-    };
-    let site = Site {
-        probes: Probes {
-            status: Status::new(None),
-            metrics: Metrics::new(),
-        },
-        reader: reader(),
-        writer: reader(),
-        wake: Wake::default(),
-        hosts: Vec::new(),
-        admin_token: None,
-        is_watched: true,
-        protect: Protect::default(),
-    };
-    let error = Server::bind(served.address, site)
+    let error = Server::bind(served.address, served.site.clone())
         .await
         .expect_err("is taken");
     let expected = format!("serve.listen = \"{}\": can't listen there", served.address);

@@ -7,14 +7,15 @@ use omni_user_sync::journal::{
     Quarantined, RunEnd, RunNumber, RunStart, Settled, StateLock, Trigger,
 };
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::reconcile::{Counts, End, Held, Roster, RunOutcome};
+use omni_user_sync::reconcile::{Counts, End, Held, Reconciler, Roster, RunOutcome};
 use omni_user_sync::serve::{Probes, Server, Site};
-use omni_user_sync::settings::{Protect, SecretFile};
+use omni_user_sync::settings::{self, Environment, Protect, SecretFile, Settings};
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::user::{Email, UserId, Value};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +28,6 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const GENEROUS: Duration = Duration::from_secs(30);
 
 pub(crate) const TOKEN: &str = "hunter2-hunter2-hunter2";
-const ORG: &str = "https://acme.omniapp.co";
 
 /// What would run if it were not escaped.
 pub(crate) const HOSTILE: &str = "<script>alert(\"x\")</script>&'";
@@ -40,6 +40,8 @@ pub(crate) struct Wanted {
     /// Whether it serves on a thread of its own, as the daemon has it.
     pub(crate) is_apart: bool,
     pub(crate) is_watched: bool,
+    /// Where Omni is.
+    pub(crate) omni: String,
 }
 
 impl Default for Wanted {
@@ -50,6 +52,7 @@ impl Default for Wanted {
             token: Some(TOKEN),
             is_apart: false,
             is_watched: true,
+            omni: "https://acme.omniapp.co".into(),
         }
     }
 }
@@ -61,6 +64,7 @@ pub(crate) struct Served {
     pub(crate) journal: Journal,
     pub(crate) status: Status,
     pub(crate) wake: Wake,
+    pub(crate) site: Site,
     pub(crate) folder: TempDir,
 }
 
@@ -73,20 +77,26 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("state");
     let lock = StateLock::acquire(&dir, "test").expect("nobody else has it");
-    let journal = Journal::open(ORG, Access::Write(lock)).expect("a journal");
+    let settings = settings(&wanted.omni, folder.path());
+    let org = settings.omni.base_url().expect("is set").to_string();
+    let journal = Journal::open(&org, Access::Write(lock)).expect("a journal");
+    let reader = Journal::open(&org, Access::Read(&dir)).expect("a reader");
     let (status, wake) = (Status::new(None), Wake::default());
     let token_path = folder.path().join("token");
     if let Some(token) = wanted.token {
         std::fs::write(&token_path, token).expect("written");
     }
     let secret = |_| SecretFile::new("serve.admin_token_file", token_path.clone());
+    let metrics = Metrics::new();
+    let explainer = Reconciler::new(Arc::new(settings), metrics.beside_runs(), reader.clone());
     let site = Site {
         probes: Probes {
             status: status.clone(),
-            metrics: Metrics::new(),
+            metrics,
         },
-        reader: Journal::open(ORG, Access::Read(&dir)).expect("a reader"),
+        reader,
         writer: journal.clone(),
+        explainer: Arc::new(explainer.expect("a reconciler")),
         wake: wake.clone(),
         hosts: wanted.hosts,
         admin_token: wanted.token.map(secret),
@@ -94,7 +104,9 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
         protect: Protect::new(&["boss@*"]),
     };
     let listen = wanted.listen.parse().expect("an address");
-    let server = Server::bind(listen, site).await.expect("a free port");
+    let server = Server::bind(listen, site.clone())
+        .await
+        .expect("a free port");
     // As the loop does, however long a test takes.
     let alive = status.clone();
     tokio::spawn(async move {
@@ -118,8 +130,24 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
         journal,
         status,
         wake,
+        site,
         folder,
     }
+}
+
+/// Settings with the roster `users.csv` in the folder.
+fn settings(omni: &str, folder: &Path) -> Settings {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let variables = [
+        ("OMNI_BASE_URL", omni.to_owned()),
+        ("OMNI_API_KEY", "sandbox-key".to_owned()),
+        ("OMNI_USER_SYNC__SOURCE__PATH", path("users.csv")),
+        ("OMNI_USER_SYNC__SOURCE__SETTLE", "0s".to_owned()),
+        ("OMNI_USER_SYNC__STATE__DIR", path("state")),
+    ];
+    let named = variables.map(|(name, value)| (name.to_owned(), value));
+    let environment: Environment = named.into_iter().collect();
+    settings::load(None, &environment).expect("the settings are fine")
 }
 
 /// An answer.

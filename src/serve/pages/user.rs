@@ -1,19 +1,22 @@
-//! One user, as far as the journal and the last run know them: Omni is not asked.
+//! A user, as far as the journal and the last run know them; and, where somebody presses for it, as the roster
+//! and Omni have them now.
 
 use super::{Frame, unreadable};
 use crate::desired::Problem;
+use crate::reconcile::{Explanation, Next};
 use crate::serve::auth::Visitor;
+use crate::serve::look::UserLook;
 use crate::serve::refusal::{Form, Refusal, render, see_other};
-use crate::serve::rows::{ChangeRow, When, encoded};
+use crate::serve::rows::{ChangeRow, FieldRow, When, encoded};
 use crate::serve::site::Shared;
-use crate::serve::standing::{self, Standing};
-use crate::user::Email;
+use crate::serve::standing::{self, Standing, Tone};
+use crate::user::{Email, ObservedUser};
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -22,6 +25,9 @@ use std::sync::Arc;
 struct Page {
     frame: Frame,
     email: String,
+    link: String,
+    /// What was found just now, or why nothing was; `None` where nobody asked.
+    now: Option<Result<Now, String>>,
     /// The email as arguments for a shell.
     email_words: String,
     standing: Vec<Standing>,
@@ -35,6 +41,24 @@ struct Page {
 struct Deactivated {
     id: String,
     at: When,
+}
+
+/// What roster and Omni say of a user now, and what a run would do.
+struct Now {
+    clock: String,
+    tone: Tone,
+    next: String,
+    fields: Vec<FieldRow>,
+    roster: Vec<String>,
+    omni: Option<InOmni>,
+}
+
+/// A user in Omni.
+struct InOmni {
+    name: String,
+    state: &'static str,
+    id: String,
+    values: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -62,41 +86,117 @@ pub(in crate::serve) async fn user(
     Path(email): Path<String>,
     uri: Uri,
 ) -> Response {
-    let look = match Email::parse(&email) {
-        Ok(email) => shared.user(email).await,
+    let email = match Email::parse(&email) {
+        Ok(email) => email,
         Err(error) => return no_email(&error),
     };
-    let look = match look {
+    match shared.user(email).await {
+        Ok(look) => {
+            let frame = Frame::new("user", &shared, &visitor, &uri);
+            render(&page(frame, look, None))
+        }
+        Err(error) => unreadable(error),
+    }
+}
+
+/// The same page, with what the roster and Omni say now.
+pub(in crate::serve) async fn explain(
+    State(shared): State<Arc<Shared>>,
+    Extension(visitor): Extension<Visitor>,
+    Path(email): Path<String>,
+    uri: Uri,
+) -> Response {
+    let email = match Email::parse(&email) {
+        Ok(email) => email,
+        Err(error) => return no_email(&error),
+    };
+    let explained = shared.explain(&email).await;
+    let look = match shared.user(email).await {
         Ok(look) => look,
         Err(error) => return unreadable(error),
     };
+    let frame = Frame::new("user", &shared, &visitor, &uri);
+    match explained {
+        Ok(explanation) => {
+            let now = Now::new(&explanation, Utc::now());
+            render(&page(frame, look, Some(Ok(now))))
+        }
+        Err(why) => {
+            let whole = render(&page(frame, look, Some(Err(why.sentence()))));
+            why.refusal(Form::Page).told_in(whole)
+        }
+    }
+}
+
+fn page(frame: Frame, look: UserLook, found: Option<Result<Now, String>>) -> Page {
     let now = Utc::now();
     let managed = look.state.managed.as_ref();
-    render(&Page {
-        frame: Frame::new("user", &shared, &visitor, &uri),
+    let deactivated = look.state.deactivated.iter().map(|(id, at)| Deactivated {
+        id: id.as_str().into(),
+        at: When::new(*at, now),
+    });
+    let changes = look.changes.iter().map(|one| ChangeRow::new(one, now));
+    Page {
+        frame,
         email: look.email.as_str().into(),
+        link: encoded(look.email.as_str()),
+        now: found,
         email_words: shell_words(look.email.as_str()),
         standing: standing::of_user(&look, now),
         managed: managed.map(|managed| When::new(managed.since, now)),
         missing: managed
             .and_then(|managed| managed.missing_since)
             .map(|at| When::new(at, now)),
-        deactivated: look
-            .state
-            .deactivated
-            .iter()
-            .map(|(id, at)| Deactivated {
-                id: id.as_str().into(),
-                at: When::new(*at, now),
-            })
-            .collect(),
-        changes: look
-            .changes
-            .iter()
-            .map(|one| ChangeRow::new(one, now))
-            .collect(),
+        deactivated: deactivated.collect(),
+        changes: changes.collect(),
         problems: look.problems,
-    })
+    }
+}
+
+impl Now {
+    fn new(explanation: &Explanation, now: DateTime<Utc>) -> Self {
+        let Explanation {
+            email: _,
+            roster,
+            user,
+            next,
+        } = explanation;
+        let (tone, said) = match next {
+            Next::Change(change) => (Tone::Busy, format!("A run would {} them.", change.kind())),
+            Next::Held(why, change) => {
+                let kind = change.kind();
+                let said = format!("A run would {kind} them, were it not held: {why}.");
+                (Tone::Warn, said)
+            }
+            Next::Nothing(Some(why)) => {
+                let why = why.trim_end_matches('.');
+                (Tone::Plain, format!("A run would do nothing: {why}."))
+            }
+            Next::Nothing(None) => (Tone::Good, "A run has nothing to do with them.".into()),
+        };
+        Self {
+            clock: When::new(now, now).clock,
+            tone,
+            next: said,
+            fields: next.change().map(FieldRow::all_of).unwrap_or_default(),
+            roster: roster.clone(),
+            omni: user.as_deref().map(InOmni::new),
+        }
+    }
+}
+
+impl InOmni {
+    fn new(user: &ObservedUser) -> Self {
+        let values = user.attributes.iter();
+        Self {
+            name: user.display_name.to_string(),
+            state: if user.active { "active" } else { "inactive" },
+            id: user.id.as_str().into(),
+            values: values
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+        }
+    }
 }
 
 /// An email as it stands in a command that is there to be copied: it may hold `$(…)`, and may begin as an

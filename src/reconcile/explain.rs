@@ -1,0 +1,196 @@
+//! All about one user, as of now: where the roster names them, what Omni has, and what a run would do.
+
+use super::guard::is_approved_past;
+use super::plan::Change;
+use super::{Memory, Prepared, render};
+use crate::journal::{HeldIn, UserState};
+use crate::omni::Sighting;
+use crate::user::{Email, ObservedUser};
+use chrono::SecondsFormat;
+use serde_json::{Value, json};
+use std::fmt;
+use std::sync::Arc;
+
+/// What was found of a user.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Whose.
+    pub email: Email,
+    /// Where the roster names them, and what is wrong or to be known there.
+    pub roster: Vec<String>,
+    /// Who they are in Omni; `None` where nobody has this email, or several have.
+    pub user: Option<Arc<ObservedUser>>,
+    /// What a run would do.
+    pub next: Next,
+}
+
+/// What a run would do with a user.
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// This.
+    Change(Change),
+    /// This, were it not held, and why it is.
+    Held(String, Change),
+    /// Nothing, and why not, if there is something to do.
+    Nothing(Option<String>),
+}
+
+impl Next {
+    /// The change that is asked for, held or not.
+    #[must_use]
+    pub fn change(&self) -> Option<&Change> {
+        match self {
+            Self::Change(change) | Self::Held(_, change) => Some(change),
+            Self::Nothing(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |change| render::change_text(change).trim_end().to_owned();
+        match self {
+            Self::Change(change) => write!(f, "a run would\n{}", text(change)),
+            Self::Held(why, change) => write!(f, "held: {why}\n{}", text(change)),
+            Self::Nothing(Some(why)) => write!(f, "nothing: {why}"),
+            Self::Nothing(None) => f.write_str("nothing to do"),
+        }
+    }
+}
+
+impl Explanation {
+    /// Explains a user of whom was found what is `prepared`, whatever the guard would say of others. `held`
+    /// is what the last run held: whether just this change would be held now takes a look at everybody's.
+    #[must_use]
+    pub(super) fn new(
+        email: &Email,
+        prepared: &Prepared,
+        state: &UserState,
+        held: Option<&HeldIn>,
+    ) -> Self {
+        let user = match prepared.known.observed.get(email) {
+            Some(Sighting::One(user)) => Some(Arc::clone(user)),
+            Some(Sighting::Several(_)) | None => None,
+        };
+        Self {
+            email: email.clone(),
+            roster: roster(email, prepared),
+            user,
+            next: next(email, prepared, state, held),
+        }
+    }
+
+    /// The same for machines. Fields are only ever added.
+    #[must_use]
+    pub fn doc(&self) -> Value {
+        json!({
+            "email": self.email.as_str(),
+            "roster": self.roster,
+            "omni": self.user.as_deref().map(user_doc),
+            "next": self.next.to_string(),
+            "change": self.next.change().map(render::ChangeDoc::from),
+        })
+    }
+}
+
+fn user_doc(user: &ObservedUser) -> Value {
+    let values = user
+        .attributes
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), json!(value)));
+    json!({
+        "id": user.id.as_str(),
+        "email": user.email.as_str(),
+        "display_name": user.display_name,
+        "active": user.active,
+        "attributes": values.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+/// Where the roster names a user, and what is wrong there.
+fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
+    let desired = &prepared.desired;
+    let entry = desired.users.get(email);
+    let about = desired
+        .bad_rows
+        .iter()
+        .chain(&prepared.problems)
+        .chain(&desired.notes);
+    let about = about.filter(|problem| problem.email.as_ref() == Some(email));
+    entry
+        .map(|entry| entry.place.to_string())
+        .into_iter()
+        .chain(about.map(ToString::to_string))
+        .collect()
+}
+
+fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&HeldIn>) -> Next {
+    if let Some(why) = untouched(email, prepared) {
+        return Next::Nothing(Some(why));
+    }
+    let verdict = &prepared.verdict;
+    let find = |changes: &[Change]| {
+        changes
+            .iter()
+            .find(|change| change.email == *email)
+            .cloned()
+    };
+    if let Some(change) = find(verdict.passed()) {
+        return match held.and_then(|held| held_before(held, &change, &prepared.memory)) {
+            Some(why) => Next::Held(why, change),
+            None => Next::Change(change),
+        };
+    }
+    for (held, changes) in verdict.held() {
+        if let Some(change) = find(changes) {
+            return Next::Held(format!("policy.{} ({})", held.rule, held.why), change);
+        }
+    }
+    Next::Nothing(if let Some(change) = find(verdict.protected()) {
+        Some(format!(
+            "protected by policy.protect from {}",
+            change.kind()
+        ))
+    } else if find(verdict.quarantined()).is_some() {
+        Some(format!("in quarantine{}", until(state)))
+    } else {
+        idle(email, prepared)
+    })
+}
+
+/// Why no change of a user is planned whatever they need.
+fn untouched(email: &Email, prepared: &Prepared) -> Option<String> {
+    let is_theirs = |problem: &crate::desired::Problem| problem.email.as_ref() == Some(email);
+    if prepared.ambiguous.contains(email) {
+        Some("several users in Omni answer to this email".into())
+    } else if let Some(place) = prepared.desired.frozen.get(email) {
+        Some(format!("frozen, because of {place}"))
+    } else if prepared.problems.iter().any(is_theirs) {
+        Some("they can't be made, see above".into())
+    } else {
+        None
+    }
+}
+
+/// Which rule held just this change the last time and why, where no approval takes it past that.
+fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String> {
+    let held_one = held.of(change.user_id()?, change.kind())?;
+    (!is_approved_past(&held_one.rule, change, memory)).then(|| held_one.text(held.run))
+}
+
+fn until(state: &UserState) -> String {
+    let told = state.quarantined.as_ref().map(|quarantined| {
+        let until = quarantined.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+        format!(" until {until}, since: {}", quarantined.reason)
+    });
+    told.unwrap_or_default()
+}
+
+fn idle(email: &Email, prepared: &Prepared) -> Option<String> {
+    let mut withheld = prepared.withheld.iter();
+    if let Some(one) = withheld.find(|withheld| withheld.emails.contains(email)) {
+        return Some(one.why.clone());
+    }
+    let is_named = prepared.desired.users.contains_key(email);
+    (!is_named).then(|| "policy.prune leaves them".into())
+}

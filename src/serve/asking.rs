@@ -1,0 +1,102 @@
+//! What Omni is asked for somebody who looks at a user: one at a time, not for long, and not so often that it
+//! holds up a run, since all share the limit of requests.
+
+use super::look::told;
+use super::refusal::{Form, Refusal};
+use super::site::Shared;
+use crate::reconcile::Explanation;
+use crate::user::Email;
+use axum::http::StatusCode;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Users who may be asked for in [`SPAN`]: two requests each, of the 55 a minute.
+const MOST: usize = 6;
+const SPAN: Duration = Duration::from_secs(60);
+
+/// How long it may take: with the turn that it waits for less than an answer may.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The most lines that are told of why it could not be done: a roster may be wrong in many.
+const MOST_LINES: usize = 10;
+
+/// When somebody was asked for lately. Whoever asks holds it, so that it is one at a time.
+pub(super) type Asked = tokio::sync::Mutex<VecDeque<Instant>>;
+
+/// Why a user is not explained.
+#[derive(Debug)]
+pub(super) enum Unexplained {
+    TooOften(Duration),
+    TooSlow,
+    Failed(String),
+}
+
+impl Unexplained {
+    pub(super) fn refusal(&self, form: Form) -> Refusal {
+        match self {
+            Self::TooOften(wait) => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Refusal::new(form, status, self.sentence()).retry_after(*wait)
+            }
+            Self::TooSlow | Self::Failed(_) => {
+                Refusal::new(form, StatusCode::SERVICE_UNAVAILABLE, self.sentence())
+            }
+        }
+    }
+
+    /// The same as a sentence.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::TooOften(wait) => format!(
+                "Omni is asked for {MOST} users a minute at most, so that runs have their requests; try again \
+                 in {} s.",
+                wait.as_secs() + 1
+            ),
+            Self::TooSlow => {
+                "It took too long: the roster keeps changing, or Omni does not answer, or a run \
+                uses up the limit of requests; try again in a minute."
+                    .into()
+            }
+            Self::Failed(why) => format!("It can't be told: {}.", why.trim_end_matches('.')),
+        }
+    }
+}
+
+impl Shared {
+    /// What the roster says of a user and what Omni has, read now, and what a run would do.
+    pub(super) async fn explain(&self, email: &Email) -> Result<Explanation, Unexplained> {
+        let asking = async {
+            let mut asked = self.asked.lock().await;
+            take_turn(&mut asked, Instant::now()).map_err(Unexplained::TooOften)?;
+            let never = CancellationToken::new();
+            let explained = self.site.explainer.explain(email, &never).await;
+            explained.map_err(|error| Unexplained::Failed(beginning(&told(&error))))
+        };
+        // Cancel-safe: it only reads, and a slot that nobody waits for is given back.
+        let explained = timeout(PATIENCE, asking).await;
+        explained.unwrap_or(Err(Unexplained::TooSlow))
+    }
+}
+
+/// Counts one more, or says how long to wait.
+fn take_turn(asked: &mut VecDeque<Instant>, now: Instant) -> Result<(), Duration> {
+    asked.retain(|at| now.duration_since(*at) < SPAN);
+    match asked.front() {
+        Some(first) if asked.len() >= MOST => Err(SPAN - now.duration_since(*first)),
+        _ => {
+            asked.push_back(now);
+            Ok(())
+        }
+    }
+}
+
+fn beginning(text: &str) -> String {
+    let lines: Vec<_> = text.lines().take(MOST_LINES).collect();
+    let more = match text.lines().nth(MOST_LINES) {
+        Some(_) => "\nand more",
+        None => "",
+    };
+    lines.join("\n") + more
+}
