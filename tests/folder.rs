@@ -152,6 +152,21 @@ async fn a_file_that_is_gone_for_longer_than_the_grace_is_held_all_the_same() {
     assert_eq!(told(&world.run().await), ["delete d@x.co done"]);
 }
 
+/// What could not be read in the run in which it went must not make it forgotten.
+#[tokio::test]
+async fn a_file_that_is_gone_while_nobody_may_be_pruned_is_held_later() {
+    let world = two_files().await;
+    take_away(&world, "support.csv");
+    let sales = "a@x.co,A\nb@x.co,B\nc@x.co,C\n";
+    write(&world, "sales.csv", &format!("{sales}nobody,N\n"));
+    let run = world.run().await;
+    assert_eq!((held(&run), told(&run)), (vec![], vec![]));
+    assert!(says(&run.withheld, "no email that can be read"), "{run:?}");
+    write(&world, "sales.csv", sales);
+    let run = world.run().await;
+    assert_eq!((held(&run), told(&run)), (vec![("prune", 1)], vec![]));
+}
+
 #[tokio::test]
 async fn a_file_whose_users_others_name_is_not_missed() {
     let world = two_files().await;

@@ -56,8 +56,8 @@ pub struct Verdict {
     updates_are_free: bool,
     /// That files of the roster are gone, whose users may be missing for that reason alone.
     lost: Option<String>,
-    /// Whether there are users whom the roster does not name and whose grace is not over.
-    has_grace: bool,
+    /// Whether there are users whom the roster does not name and who are left alone for now.
+    spares: bool,
 }
 
 impl Verdict {
@@ -99,11 +99,12 @@ impl Verdict {
     /// to be taken for what it was before: until somebody let its pruning through.
     #[must_use]
     pub fn doubts_roster(&self, rows: u64, memory: &Memory, policy: &Policy) -> bool {
+        let prunes = |changes: &[Change]| changes.iter().any(|change| change.place.is_none());
         let is_held = self.held.iter().any(|(held, _)| held.rule == PRUNE);
-        let has_lost_users = self.lost.is_some() && (is_held || self.has_grace);
-        (has_shrunk(rows, memory).is_some() || has_lost_users)
+        let may_be_missed = is_held || self.spares || prunes(&self.quarantined);
+        (has_shrunk(rows, memory).is_some() || (self.lost.is_some() && may_be_missed))
             && policy.prune != Prune::Never
-            && !self.passed.iter().any(|change| change.place.is_none())
+            && !prunes(&self.passed)
     }
 
     /// Every change of the plan, wherever it ended up.
@@ -149,7 +150,7 @@ impl Verdict {
 pub fn rule(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Policy) -> Verdict {
     let mut verdict = Verdict {
         lost: plan.lost(),
-        has_grace: plan.in_grace > 0,
+        spares: plan.spared > 0,
         passed: plan.changes,
         ..Verdict::default()
     };

@@ -39,8 +39,9 @@ pub struct Plan {
     pub withheld: Vec<Withheld>,
     /// Files of the roster last accepted that are gone, where fewer have come in their place.
     pub lost_files: Vec<Arc<str>>,
-    /// Users whom the roster does not name, and who are left alone until their grace is over.
-    pub in_grace: usize,
+    /// Users whom the roster does not name, and who are left alone for now: their grace is not over, or
+    /// nobody may be pruned in this run.
+    pub spared: usize,
 }
 
 /// Removals that a plan leaves out, though the roster or its silence asks for them.
@@ -119,7 +120,7 @@ impl Plan {
             unchanged,
             withheld,
             lost_files,
-            in_grace,
+            spared,
         } = other;
         self.changes.extend(changes);
         self.problems.extend(problems);
@@ -128,7 +129,7 @@ impl Plan {
         self.unchanged += unchanged;
         self.withheld.extend(withheld);
         self.lost_files.extend(lost_files);
-        self.in_grace += in_grace;
+        self.spared += spared;
     }
 
     fn withhold(&mut self, why: String, mut emails: Vec<Email>) {
@@ -295,9 +296,10 @@ impl Planner<'_> {
                 .map(|why| format!("The listing does not add up: {why}."))
         };
         let (missing, in_grace) = self.missing(desired);
-        plan.in_grace = in_grace;
+        plan.spared = in_grace;
         match desired.pruning_allowed().err().or_else(doubt) {
             Some(why) => {
+                plan.spared += missing.len();
                 plan.withhold(
                     why,
                     missing.into_iter().map(|change| change.email).collect(),
