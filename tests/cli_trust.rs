@@ -91,6 +91,28 @@ async fn a_second_writer_is_told_who_the_first_is_and_readers_are_let_in() {
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
+/// What an earlier, wrong roster was held for must not pass because a later one is fine.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_run_to_approve_is_the_last_that_came_to_a_plan() {
+    let world = held().await;
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 4);
+    // A run that can't be done says nothing of what is held.
+    let missing = world.folder.path().join("missing.csv");
+    let missing = missing.to_str().expect("text");
+    assert_eq!(command(&world, &["apply", missing]).await.code, 1);
+    let dry = command(&world, &["approve", "latest", "--dry"]).await;
+    assert_eq!((dry.code, dry.out.lines().count()), (0, 2), "{}", dry.err);
+    world.roster("email,display_name\nnew@x.co,New\n");
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+    let refused = command(&world, &["approve", "latest"]).await;
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(
+        refused.err.contains("nothing is held in run 3") && refused.err.contains("is 1"),
+        "{}",
+        refused.err
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_journal_of_another_organisation_is_refused() {
     let world = held().await;

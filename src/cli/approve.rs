@@ -1,7 +1,7 @@
 //! `approve`: lets what a run held through, once.
 
 use super::{Exit, out};
-use crate::journal::{Access, ApproveError, Journal, RunNumber, RunRef};
+use crate::journal::{Access, Journal, RunNumber, RunRef};
 use crate::reconcile::render::plural;
 use crate::settings::Settings;
 use chrono::{SecondsFormat, Utc};
@@ -35,21 +35,18 @@ impl FromStr for RunName {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let base_url = settings.omni.base_url()?.to_string();
     let journal = Journal::open(&base_url, Access::Approve(&settings.state.dir))?;
-    let approve = async |run| {
-        journal
-            .approve(run, &who(), Utc::now(), arguments.dry)
-            .await
+    let run = match arguments.run.0 {
+        // One that is under way, or could not be done, does not say what is held now; and what was held before
+        // the last one that does may be of a roster that was wrong.
+        RunRef::Latest => match journal.last_held().await? {
+            Some(last) => RunRef::Number(last.run),
+            None => RunRef::Latest,
+        },
+        numbered @ RunRef::Number(_) => numbered,
     };
-    let approval = match (arguments.run.0, approve(arguments.run.0).await) {
-        // The last run that holds something: a later one may be under way, or have held nothing.
-        (
-            RunRef::Latest,
-            Err(ApproveError::NothingHeld {
-                last: Some(last), ..
-            }),
-        ) => approve(RunRef::Number(last)).await?,
-        (_, approval) => approval?,
-    };
+    let approval = journal
+        .approve(run, &who(), Utc::now(), arguments.dry)
+        .await?;
     let mut users = approval.users.clone();
     users.sort_by(|a, b| (a.kind, &a.email).cmp(&(b.kind, &b.email)));
     for user in users {
