@@ -100,6 +100,32 @@ async fn it_is_over_at_the_moment_it_says_and_not_before() {
     }
 }
 
+/// A clock that ran ahead when a change failed, or was done, and is right again.
+#[tokio::test]
+async fn a_clock_that_was_put_back_makes_nobody_wait_for_longer() {
+    let world = refusing().await;
+    world.run().await;
+    let until = quarantined(&world).await.until;
+    let change = world.plan().await.expect("a plan").verdict.quarantined()[0].clone();
+    let is_held = async |now| {
+        let plan = Plan {
+            changes: vec![change.clone()],
+            ..Plan::default()
+        };
+        let memory = memory(&world, now).await;
+        let verdict = rule(plan, 1, 1, &memory, &world.settings().policy);
+        !verdict.quarantined().is_empty()
+    };
+    assert!(is_held(until - TimeDelta::hours(24)).await);
+    assert!(!is_held(until - TimeDelta::days(365)).await);
+    world.org().clear_faults();
+    assert_eq!(told(&world.apply().await), ["update a@x.co done"]);
+    assert!(
+        !is_held(Utc::now() - TimeDelta::hours(2)).await,
+        "it was done"
+    );
+}
+
 /// Paused, since what may pass is tried several times first.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_refuses_nothing_is_tried_again_by_the_next_run() {

@@ -13,10 +13,15 @@ use chrono::Duration;
 /// How long, after the first failure, the second, and every further one.
 const WAITS: [Duration; 3] = [Duration::hours(1), Duration::hours(4), Duration::hours(24)];
 
-/// Whether a change is not to be sent yet.
+/// Whether a change is not to be sent yet. One that was done waits for nothing, and none waits for longer than
+/// the longest time, whatever the clock was when it failed.
 #[must_use]
 pub(super) fn holds(change: &Change, memory: &Memory) -> bool {
-    known(change, memory).is_some_and(|known| known.until > memory.now)
+    let waits = |known: &Quarantined| {
+        let left = known.until - memory.now;
+        known.failures > 0 && left > Duration::zero() && left <= WAITS[2]
+    };
+    known(change, memory).is_some_and(waits)
 }
 
 /// Whether a change was done before, and is asked for again.
