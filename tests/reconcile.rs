@@ -345,6 +345,38 @@ async fn a_refused_change_is_that_users_alone() {
 }
 
 #[tokio::test]
+async fn what_was_refused_was_sent_also_where_the_look_at_it_fails() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
+    let says = |code| What::Status {
+        code,
+        retry_after: None,
+        body: None,
+    };
+    world.org().fault(on("POST", says(409)));
+    let unauthorized = When {
+        query: Some("filter".into()),
+        ..When::default()
+    };
+    world.org().fault(Fault {
+        when: unauthorized,
+        what: says(401),
+        times: 9,
+    });
+    let outcome = world.run().await;
+    let [create] = &outcome.applied[..] else {
+        panic!("{outcome:#?}");
+    };
+    assert_eq!(create.outcome, Outcome::Failed, "{create:?}");
+    assert!(
+        create.detail.starts_with("they exist already (409), and"),
+        "{create:?}"
+    );
+    assert!(matches!(&outcome.end, End::Failed(error) if error.to_string().contains("401")));
+}
+
+#[tokio::test]
 async fn a_revoked_key_ends_the_run_and_says_what_was_not_sent() {
     let world = World::new().await.set("omni.max_in_flight", "1");
     for email in ["a@x.co", "b@x.co", "c@x.co"] {

@@ -114,10 +114,13 @@ impl<'a> Worker<'a> {
         let reader = self.reader();
         let now = match change.user_id() {
             Some(id) => reader.get(id).await,
-            None => reader.find(&change.email).await.map(|found| match found {
-                Found::One(user) => Some(*user),
-                Found::Nobody | Found::Several(_) | Found::Unclear => None,
-            }),
+            None => match reader.find(&change.email).await {
+                Ok(Found::One(user)) => Ok(Some(*user)),
+                Ok(Found::Nobody) => Ok(None),
+                // That says nothing of what was kept.
+                Ok(Found::Several(_) | Found::Unclear) => return ending,
+                Err(error) => Err(error),
+            },
         };
         match (&change.action, now) {
             (_, Err(_)) | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => ending,
@@ -190,6 +193,25 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// A look at a user whose change Omni has answered: where it can't be had, the change was sent all the same.
+    fn looked(&self, look: Result<Ending, OmniError>, answer: &str) -> Ending {
+        let error = match look {
+            Ok(ending) => return ending,
+            Err(error) => error,
+        };
+        let said = |what: &str| format!("{answer}, and a look at them failed: {what}");
+        let ending = Ending {
+            logged: said(&error.without_detail()),
+            detail: said(&error.to_string()),
+            effect: Some(Effect::Unsure),
+            ..Ending::failed(&error)
+        };
+        if error.ends_run() {
+            self.end_run(error.into());
+        }
+        ending
+    }
+
     async fn send(&self, change: &Change) -> Result<Ending, OmniError> {
         let writer = &self.work.writer;
         let sent = match &change.action {
@@ -207,10 +229,14 @@ impl<'a> Worker<'a> {
             },
         };
         match (sent, change.kind()) {
-            (Err(OmniError::Conflict { .. }), Kind::Create) => self.who_exists(&change.email).await,
-            (Err(OmniError::NotFound { .. }), _) if self.may_be_stale() => {
-                self.who_is_it(change).await
+            (Err(OmniError::Conflict { .. }), Kind::Create) => {
+                let who = self.who_exists(&change.email).await;
+                Ok(self.looked(who, "they exist already (409)"))
             }
+            (Err(OmniError::NotFound { .. }), _) if self.may_be_stale() => Ok(self.looked(
+                self.who_is_it(change).await,
+                "they are gone by the id that they had (404)",
+            )),
             (Err(OmniError::NotFound { .. }), Kind::Delete | Kind::Deactivate) => {
                 Ok(Ending::gone())
             }
