@@ -369,6 +369,26 @@ async fn a_superseded_run_uses_what_it_reads_and_makes_a_change() {
 }
 
 #[tokio::test]
+async fn a_superseded_run_whose_changes_are_all_refused_ends_too() {
+    let world = World::new().await.set("omni.max_in_flight", "1");
+    world.roster(&roster(&rows(1..40, |number| format!("User {number}"))));
+    let refused = What::Status {
+        code: 400,
+        retry_after: None,
+        body: None,
+    };
+    world.org().fault(on("POST", refused, 99));
+    let stop = Stop::default();
+    stop.for_next.cancel();
+    let run = world.reconciler().run(Trigger::Start, None, &stop).await;
+    assert_eq!(
+        (run.as_str(), requests(&world).1),
+        ("stopped", 1),
+        "{run:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_listing_that_changed_under_way_is_read_once_more() {
     let skipped = |times| Fault {
         when: When {

@@ -45,11 +45,7 @@ async fn one_run(
     let mut run = reconciler.begin(Trigger::Command, &target).await?;
     let prepared = match reconciler.prepare(&mut run, &target, &stop).await {
         Ok(prepared) => prepared,
-        Err(error) => {
-            let outcome = reconciler.abandon(run, error.into()).await;
-            summarise(&outcome);
-            return Ok(Exit::of_run(&outcome));
-        }
+        Err(error) => return Ok(abandoned(reconciler.abandon(run, error.into()).await)),
     };
     plan::show(&prepared, reconciler.cost(&prepared));
     if !may_go_on(&prepared, arguments.yes, max_age, &stop.now).await {
@@ -60,6 +56,9 @@ async fn one_run(
         }
         out::note("nothing was changed");
         return Ok(Exit::Failed);
+    }
+    if let Err(error) = reconciler.accept(&prepared).await {
+        return Ok(abandoned(reconciler.abandon(run, error.into()).await));
     }
     let progress = Progress::new(prepared.verdict.passed().len());
     reconciler
@@ -75,6 +74,11 @@ async fn one_run(
         .for_each(|warning| out::warning(warning));
     summarise(&outcome);
     Ok(Exit::of_run(&outcome))
+}
+
+fn abandoned(outcome: RunOutcome) -> Exit {
+    summarise(&outcome);
+    Exit::of_run(&outcome)
 }
 
 /// Asks, where somebody can be asked and there is something to ask about. What was seen is no longer

@@ -10,9 +10,7 @@ use super::render::Cost;
 use super::resolve::{by_id, was_done};
 use super::{Change, Ledger, Outcome, Trigger};
 use crate::desired::{Fingerprint, SourceError};
-use crate::journal::{
-    HeldRecord, HeldUser, Journal, JournalError, RosterNote, RunNumber, RunStart,
-};
+use crate::journal::{HeldRecord, HeldUser, Journal, RosterNote, RunNumber, RunStart};
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
 use crate::report::Reporter;
@@ -49,7 +47,7 @@ impl std::fmt::Debug for Observer {
 pub struct Stop {
     /// The program ends: between two requests.
     pub now: CancellationToken,
-    /// The next run waits: what is being read is read to its end, one change at least is made, and then
+    /// The next run waits: what is being read is read to its end, one change at least is tried, and then
     /// it ends between two changes. So a roster that is replaced all the time comes into Omni too.
     pub for_next: CancellationToken,
 }
@@ -147,6 +145,9 @@ impl Reconciler {
             Ok(prepared) => prepared,
             Err(error) => return self.abandon(run, error.into()).await,
         };
+        if let Err(error) = self.accept(&prepared).await {
+            return self.abandon(run, error.into()).await;
+        }
         let mut effects = Vec::new();
         if self.settings.policy.mode == Mode::Plan {
             run.outcome.end = End::PlanOnly;
@@ -206,7 +207,7 @@ impl Reconciler {
         })
     }
 
-    /// Reads, compares and rules, and notes in the journal what was found. A command ignores
+    /// Reads, compares and rules, and notes in the journal what is held. A command ignores
     /// quarantine: whoever gives it wants to see it tried.
     ///
     /// # Errors
@@ -253,12 +254,19 @@ impl Reconciler {
         prepared.verdict.say_how_to_approve(run.number);
         (self.observed.0)();
         prepared.tell(&mut run.outcome);
-        self.note(run.number, &prepared).await?;
+        let held: Vec<_> = prepared.verdict.held().iter().map(held_record).collect();
+        if !held.is_empty() {
+            self.journal.hold(run.number, &held).await?;
+        }
         Ok(Arc::new(prepared))
     }
 
-    /// What the journal is to know of what was found, before anything is sent.
-    async fn note(&self, run: RunNumber, prepared: &Prepared) -> Result<(), JournalError> {
+    /// Takes the roster for the one that counts, before anything is sent: whom it names is managed from now on,
+    /// and whom it no longer names is missing.
+    ///
+    /// # Errors
+    /// When the journal can't be written: then nothing may be sent.
+    pub async fn accept(&self, prepared: &Prepared) -> Result<(), RunError> {
         let Prepared {
             desired,
             known,
@@ -274,10 +282,6 @@ impl Reconciler {
                 is_accepted: desired.rejected.is_empty() && !doubted,
             })
             .await?;
-        let held: Vec<_> = verdict.held().iter().map(held_record).collect();
-        if !held.is_empty() {
-            self.journal.hold(run, &held).await?;
-        }
         Ok(())
     }
 
@@ -291,7 +295,7 @@ impl Reconciler {
         mut told: impl FnMut(&Applied) + Send,
     ) -> Vec<(Change, Effect)> {
         let sending = stop.now.child_token();
-        let one_is_done = CancellationToken::new();
+        let one_has_ended = CancellationToken::new();
         let ledger = Ledger::new(&self.journal, run.number, &prepared.memory);
         let interim = Interim::new(&self.reporter, prepared, run.outcome.started);
         let progress = Progress::new(&self.client);
@@ -300,13 +304,13 @@ impl Reconciler {
             told(applied);
             interim.hear(applied);
             progress.step();
-            if applied.outcome == Outcome::Done {
-                one_is_done.cancel();
+            if applied.outcome != Outcome::Unsent {
+                one_has_ended.cancel();
             }
         };
         let make_way = async {
             stop.for_next.cancelled().await;
-            one_is_done.cancelled().await;
+            one_has_ended.cancelled().await;
             sending.cancel();
             std::future::pending().await
         };

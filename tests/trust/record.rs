@@ -2,6 +2,7 @@
 
 use super::{on, status};
 use crate::support::{World, told};
+use chrono::Utc;
 use omni_user_sync::journal::{RunNumber, RunState};
 use omni_user_sync::reconcile::{Outcome, Stop, Trigger};
 use omni_user_sync::sandbox::{Fault, What, When};
@@ -108,4 +109,28 @@ async fn a_run_that_was_declined_is_called_so() {
     };
     assert_eq!((end.outcome.as_str(), end.users), ("declined", Some(0)));
     assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+/// Somebody looks at a wrong roster and says no: whom it named is nobody of ours for that, to be missed and
+/// pruned later.
+#[tokio::test]
+async fn a_roster_that_was_declined_makes_nobody_managed_and_what_it_held_can_be_approved() {
+    let world = World::new().await.set("policy.max_removals", "0");
+    for name in ["own", "other"] {
+        world.user(&format!("{name}@x.co"), name, json!({}));
+    }
+    world.roster("op,email\nupsert,other@x.co\ndelete,own@x.co\n");
+    let reconciler = world.reconciler();
+    let target = world.target();
+    let begun = reconciler.begin(Trigger::Command, &target).await;
+    let mut run = begun.expect("it begins");
+    let stop = Stop::default();
+    let prepared = reconciler.prepare(&mut run, &target, &stop);
+    assert_eq!(prepared.await.expect("a plan").verdict.held().len(), 1);
+    reconciler.decline(run).await.expect("written");
+    let memory = reconciler.journal().memory(Utc::now()).await;
+    let memory = memory.expect("read");
+    assert!(memory.managed.is_empty() && memory.last_rows.is_none());
+    let held = reconciler.journal().last_held().await.expect("read");
+    assert_eq!(held.expect("a run").count(), 1, "its number was told");
 }
