@@ -49,6 +49,12 @@ pub enum SourceError {
         /// The roster.
         path: PathBuf,
     },
+    /// The file system does not answer.
+    #[error("{}: its file system does not answer; look at the mount or the share that it is on", .path.display())]
+    Silent {
+        /// The roster.
+        path: PathBuf,
+    },
     /// The newest file of the folder is older than the one last accepted.
     #[error(
         "{newest}: it is older than {accepted}, which was the roster until now and is gone; put a newer file there, or `touch` this one if it is meant"
@@ -83,6 +89,7 @@ impl SourceError {
                 | Self::Unreadable { .. }
                 | Self::NoFiles { .. }
                 | Self::FolderForFile { .. }
+                | Self::Silent { .. }
         )
     }
 

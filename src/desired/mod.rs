@@ -35,9 +35,11 @@ pub use content::Fingerprint;
 pub use error::SourceError;
 pub use excerpt::{Excerpt, excerpts};
 pub use kind::ProblemKind;
+pub(crate) use settle::blocking;
 pub use settle::{read_settled, unless_stopped};
 pub use source::{FileRead, Stamp};
 
+use crate::file_system;
 use crate::settings::SourceSettings;
 use crate::user::{ByEmail, Email, Schema, UserSpec};
 use budget::Budget;
@@ -260,7 +262,8 @@ struct Reading {
     fingerprint: Fingerprint,
     /// No file changed while it was read.
     still: bool,
-    /// The last time that anything was done to the files.
+    /// The last time that anything was done to the files; of a share it is not known, since it goes by the other
+    /// machine's clock.
     touched: Option<SystemTime>,
     outcome: Result<Desired, SourceError>,
 }
@@ -272,7 +275,10 @@ fn reading(
     schema: &Schema,
 ) -> Result<Reading, SourceError> {
     let found = source::find(settings, path)?;
-    let touched = found.touched();
+    let touched = match file_system::shared(path) {
+        None => found.touched(),
+        Some(_) => None,
+    };
     let mut fingerprint = Fingerprinter::default();
     let (mut sheets, mut files, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let (mut still, mut budget) = (true, Budget::WHOLE);

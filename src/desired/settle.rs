@@ -7,20 +7,25 @@ use crate::user::Schema;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long a roster may keep changing before that is an error.
 const PATIENCE: Duration = Duration::from_mins(3);
 
+/// How long one look may take: a gigabyte over a slow line, and no mount that hangs.
+const HANGS: Duration = Duration::from_mins(15);
+
 /// Reads the roster once it stands still: two looks at its content, `source.settle` apart, are the
 /// same.
 ///
 /// That is taken for done where the content is the `known` one, which the caller saw standing still;
-/// and without a `known` one, where nothing was done to the files for `source.settle` already.
+/// and without a `known` one, where nothing was done to the files for `source.settle` already. Of a share
+/// that can't be said: its times are another machine's.
 ///
 /// # Errors
-/// When there is no roster that can be read, or it does not come to rest within a few minutes.
+/// When there is no roster that can be read, it does not come to rest within a few minutes, or its file system
+/// does not answer.
 pub async fn read_settled(
     settings: &SourceSettings,
     path: &Path,
@@ -34,16 +39,16 @@ pub async fn read_settled(
     let start = Instant::now();
     loop {
         let look = {
-            let (settings, path, schema) = (settings.clone(), path.clone(), schema.clone());
-            blocking(move || reading(&settings, &path, is_source, &schema)).await?
+            let (settings, of, schema) = (settings.clone(), path.clone(), schema.clone());
+            blocking(&path, move || reading(&settings, &of, is_source, &schema)).await?
         };
         if look.still && stood(&look, known, settings.settle) {
             return look.outcome;
         }
         tokio::time::sleep(settings.settle).await;
         let again = {
-            let (settings, path) = (settings.clone(), path.clone());
-            blocking(move || fingerprint(&settings, &path)).await?
+            let (settings, of) = (settings.clone(), path.clone());
+            blocking(&path, move || fingerprint(&settings, &of)).await?
         };
         if look.still && again == look.fingerprint {
             return look.outcome;
@@ -78,13 +83,51 @@ fn stood(look: &Reading, known: Option<Fingerprint>, settle: Duration) -> bool {
     look.touched.and_then(age).is_some_and(|age| age >= settle)
 }
 
-/// Keeps file access off the async threads: a mount can hang.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, SourceError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(SourceError::Stopped),
+/// Keeps what is done with the files at a path off the async threads: a mount can hang. One that does not come
+/// to an end is left to itself.
+///
+/// # Errors
+/// Those of the work; [`SourceError::Silent`] after [`HANGS`].
+pub(crate) async fn blocking<T, E>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<SourceError> + Send + 'static,
+{
+    match timeout(HANGS, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Ok(Err(_)) => Err(SourceError::Stopped.into()),
+        Err(_elapsed) => {
+            let path = path.to_owned();
+            Err(SourceError::Silent { path }.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_does_not_come_to_an_end_is_given_up() {
+        let (end, ended) = mpsc::channel::<()>();
+        let hanging = move || {
+            let _ = ended.recv();
+            Ok::<_, SourceError>(())
+        };
+        let look = tokio::spawn(async { blocking(Path::new("/mnt/users.csv"), hanging).await });
+        tokio::task::yield_now().await;
+        advance(HANGS - Duration::from_millis(1)).await;
+        assert!(!look.is_finished());
+        advance(Duration::from_millis(2)).await;
+        let error = look.await.expect("no panic").expect_err("it hangs");
+        assert!(matches!(error, SourceError::Silent { .. }), "{error}");
+        assert!(error.is_away());
+        drop(end);
     }
 }

@@ -105,12 +105,11 @@ impl Reconciler {
     /// takes none. Off the async threads, since a mount can hang.
     async fn keys(&self, target: &Target) -> Result<ApiKeys, RunError> {
         let (settings, path) = (self.settings.clone(), target.path.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            crate::desired::stamp(&settings.source, &path)?;
+        let read = desired::blocking(&target.path, move || {
+            desired::stamp(&settings.source, &path)?;
             Ok(settings.omni.keys.read()?)
         });
-        // Only the end of the program cancels it.
-        read.await.unwrap_or(Err(SourceError::Stopped.into()))
+        read.await
     }
 
     /// What carrying out what passed takes, from now on.
@@ -125,7 +124,7 @@ impl Reconciler {
         let requests = prepared.verdict.passed().iter().map(each).sum();
         Cost {
             requests,
-            time: self.client.estimate(requests),
+            time: self.client.estimate_anew(requests),
         }
     }
 }

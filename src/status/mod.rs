@@ -244,6 +244,7 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
         }
         RunError::Keys(_) => "the API keys can't be read",
         RunError::Source(SourceError::StillChanging { .. }) => "the roster keeps changing",
+        RunError::Source(SourceError::Silent { .. }) => "the roster's file system does not answer",
         RunError::Source(_) => "the roster can't be read",
         RunError::Omni(OmniError::Unauthorized { .. } | OmniError::NoKeyLeft) => {
             "Omni does not accept the API key"
