@@ -296,6 +296,26 @@ async fn kept_definitions_reject_no_roster_that_those_of_now_allow() {
     assert_eq!(world.attribute("ann@x.co", "squad"), json!(["a", "b"]));
 }
 
+/// Somebody changed an address in Omni and in the roster: by what was seen before, one goes and another comes.
+#[tokio::test]
+async fn who_has_another_address_by_now_is_not_removed_by_the_old_one() {
+    let world = World::new().await.set("policy.prune", "managed");
+    world.user("ann@x.co", "Ann", json!({}));
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let reconciler = world.reconciler();
+    assert_converged(&on_schedule(&reconciler).await);
+    world.org().set_email("ann@x.co", "ann.lee@x.co");
+    world.roster("email,display_name\nann.lee@x.co,Ann\n");
+    let run = on_file(&reconciler).await;
+    assert_converged(&run);
+    assert_eq!(world.writes(), Vec::<String>::new());
+    // It is not taken for such where it is none.
+    world.roster("email,display_name\nann.lee@x.co,Ann\nbob@x.co,Bob\n");
+    requests(&world);
+    assert_converged(&on_file(&reconciler).await);
+    assert_eq!(requests(&world), (1, 1));
+}
+
 #[tokio::test]
 async fn who_may_be_other_than_known_is_looked_at_again() {
     let world = World::new().await;

@@ -304,6 +304,7 @@ async fn a_429_makes_the_key_wait_in_every_process() {
     drop(refused);
     sleep(Duration::from_secs(1)).await;
     let plan = throttle(60, dir.path());
+    plan.catch_up();
     let said = plan.estimate(1);
     send(&plan, 1).await;
     let waited = start.elapsed();

@@ -124,7 +124,14 @@ impl Client {
         Writer::new(self.reader(stop))
     }
 
-    /// How long so many requests would take from now on.
+    /// How long so many requests would take from now on, with what others have just sent. Reads a small file.
+    #[must_use]
+    pub fn estimate_anew(&self, requests: usize) -> Duration {
+        self.throttle.catch_up();
+        self.estimate(requests)
+    }
+
+    /// How long so many requests would take from now on, by what is known.
     #[must_use]
     pub fn estimate(&self, requests: usize) -> Duration {
         self.throttle.estimate(requests)

@@ -24,6 +24,8 @@ pub struct Known {
     pub observed: Observed,
     /// When that was seen, at the earliest.
     seen: Instant,
+    /// When the definitions were asked for, which a later observation may still go by.
+    defined: Instant,
     /// Of whom it was found out, one by one, that they are not there.
     absent: HashSet<Email>,
     /// Of whom it is not known how they are now, with the id that they had.
@@ -78,6 +80,7 @@ impl Known {
             schema,
             observed,
             seen: Instant::now(),
+            defined: Instant::now(),
             absent: HashSet::new(),
             unsure: HashMap::new(),
             is_kept: false,
@@ -124,7 +127,9 @@ impl Known {
         let questions = self.open(question).len() + self.unsure.len();
         let is_cheap = questions <= self.observed.count().div_ceil(PAGE);
         if !is_enough || !is_cheap {
-            return Self::anew(self.schema, question).await;
+            let defined = self.defined;
+            let (anew, how) = Self::anew(self.schema, question).await?;
+            return Ok((Self { defined, ..anew }, how));
         }
         self.ask(question).await?;
         Ok((self, How::Kept))
@@ -195,6 +200,11 @@ impl Known {
     #[must_use]
     pub fn age(&self) -> Duration {
         self.seen.elapsed()
+    }
+
+    /// Whether no part of it is older than this.
+    pub(super) fn is_younger_than(&self, age: Duration) -> bool {
+        self.seen.elapsed().max(self.defined.elapsed()) <= age
     }
 }
 

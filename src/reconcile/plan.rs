@@ -164,8 +164,8 @@ impl Plan {
             });
         let said = |(old, new)| {
             format!(
-                "{old} goes and {new} comes under the same name: if they are one person, change the \
-                 address in Omni instead, since a new user starts without groups and content"
+                "{old} goes and {new} comes under the same name: if they are one person, have the address \
+                 changed in Omni first, since a new user starts without groups and content"
             )
         };
         pairs.map(said).collect()

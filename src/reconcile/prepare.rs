@@ -58,6 +58,9 @@ pub struct Prepared {
     pub unchanged: usize,
     /// Users in Omni whom the roster does not name and whom no change is about.
     pub unnamed: usize,
+    /// Whether somebody goes and somebody comes under the same name: it may be one person, whom Omni has under the
+    /// new address by now.
+    pub has_renames: bool,
     /// Why what the roster asks for is not planned.
     pub withheld: Vec<Withheld>,
     /// What a person should know though nothing is wrong.
@@ -214,7 +217,9 @@ impl Prepared {
                 .map(|why| format!("the listing does not add up: {why}")),
         );
         warnings.extend(left_inactive(&plan.left_inactive));
-        warnings.extend(plan.renames());
+        let renames = plan.renames();
+        let has_renames = !renames.is_empty();
+        warnings.extend(renames);
         warnings.extend(plan.lost().map(|lost| {
             lost + ": whom no other file names is missing from it now; put it back if that is not meant"
         }));
@@ -238,6 +243,7 @@ impl Prepared {
             ambiguous,
             unchanged,
             unnamed,
+            has_renames,
             withheld,
             warnings,
         }

@@ -4,13 +4,15 @@ use super::answers::Interim;
 use super::apply::{CHANGES, Work, apply};
 use super::observe::{Effect, Known};
 use super::outcome::{Applied, End, Held, RunError, RunOutcome};
-use super::prepare::{Prepared, Target};
+use super::prepare::{Prepared, Seen, Target};
 use super::progress::Progress;
 use super::render::Cost;
 use super::resolve::{by_id, was_done};
 use super::{Change, Ledger, Outcome, Trigger};
 use crate::desired::{Fingerprint, SourceError};
-use crate::journal::{HeldRecord, HeldUser, Journal, RosterNote, RunNumber, RunStart};
+use crate::journal::{
+    ChangeRecord, HeldRecord, HeldUser, Journal, RosterNote, RunNumber, RunStart,
+};
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
 use crate::report::Reporter;
@@ -168,7 +170,7 @@ impl Reconciler {
         let kept = self.lock_kept().take();
         kept.filter(|known| {
             matches!(trigger, Trigger::File | Trigger::Approval)
-                && known.age() <= self.settings.max_age
+                && known.is_younger_than(self.settings.max_age)
         })
     }
 
@@ -231,11 +233,34 @@ impl Reconciler {
             let kept = seen.known.kept();
             seen = self.look(&target, scope, Some(kept), &stop.now).await?;
         }
+        let mut prepared = self.compare(run, seen, &unknown).await?;
+        if prepared.has_renames && prepared.known.is_kept() {
+            tracing::info!("somebody may have another address by now: Omni is read anew");
+            let seen = self.look(target, scope, None, &stop.now).await?;
+            prepared = self.compare(run, seen, &unknown).await?;
+        }
+        prepared.verdict.say_how_to_approve(run.number);
+        (self.observed.0)();
+        prepared.tell(&mut run.outcome);
+        let held: Vec<_> = prepared.verdict.held().iter().map(held_record).collect();
+        if !held.is_empty() {
+            self.journal.hold(run.number, &held).await?;
+        }
+        Ok(Arc::new(prepared))
+    }
+
+    /// Finds out what became of changes that got no answer, and plans.
+    async fn compare(
+        &self,
+        run: &Run,
+        seen: Seen,
+        unknown: &[ChangeRecord],
+    ) -> Result<Prepared, RunError> {
         let Known {
             schema, observed, ..
         } = &seen.known;
-        let by_id = by_id(observed, &unknown);
-        for change in &unknown {
+        let by_id = by_id(observed, unknown);
+        for change in unknown {
             if let Some(was_done) = was_done(change, &by_id, observed, schema) {
                 self.journal
                     .resolve(change.id, was_done, Utc::now())
@@ -250,15 +275,7 @@ impl Reconciler {
                 .for_each(|one| one.until = one.until.min(memory.now));
         }
         self.refuse_older(&seen.desired, &memory)?;
-        let mut prepared = Prepared::new(seen, memory, &self.settings);
-        prepared.verdict.say_how_to_approve(run.number);
-        (self.observed.0)();
-        prepared.tell(&mut run.outcome);
-        let held: Vec<_> = prepared.verdict.held().iter().map(held_record).collect();
-        if !held.is_empty() {
-            self.journal.hold(run.number, &held).await?;
-        }
-        Ok(Arc::new(prepared))
+        Ok(Prepared::new(seen, memory, &self.settings))
     }
 
     /// Takes the roster for the one that counts, before anything is sent: whom it names is managed from now on,

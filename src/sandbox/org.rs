@@ -151,6 +151,16 @@ impl Org {
         assert!(found, "the sandbox has no user {email}");
     }
 
+    /// Gives a user another email, as no request can.
+    ///
+    /// # Panics
+    /// When there is no such user.
+    #[track_caller]
+    pub fn set_email(&self, email: &str, new: &str) {
+        let found = self.edit(email, |user| new.clone_into(&mut user.user_name));
+        assert!(found, "the sandbox has no user {email}");
+    }
+
     /// Removes a user.
     ///
     /// # Panics

@@ -182,15 +182,17 @@ impl Throttle {
         }
     }
 
+    /// Finds out what others have sent. Once a run, so not worth a thread of its own; and it waits for nobody.
+    pub fn catch_up(&self) {
+        self.counter.desk.look(Patience::None);
+    }
+
     /// How long `requests` more would take from now on, to the last answer, if each took as long as
-    /// the last ones did.
+    /// the last ones did, and others sent no more than is known.
     #[must_use]
     pub fn estimate(&self, requests: usize) -> Duration {
-        let desk = &self.counter.desk;
-        // Once a run, so not worth a thread of its own; and it waits for nobody.
-        desk.look(Patience::None);
         let now = Instant::now();
-        let mut state = desk.state();
+        let mut state = self.counter.desk.state();
         state.forget(now);
         state.estimate(requests, now)
     }
