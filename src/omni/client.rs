@@ -1,7 +1,7 @@
 //! The client: one exchange at a time, and what its answer means.
 
 use super::error::{Failure, OmniError};
-use super::streak::Streak;
+use super::streak::{Sent, Streak};
 use super::throttle::{Slot, Throttle};
 use super::{Reader, Writer};
 use crate::metrics::Metrics;
@@ -109,7 +109,7 @@ impl Client {
     pub fn begin(&self, keys: &ApiKeys) {
         self.throttle.use_keys(keys);
         self.count_keys();
-        self.failures.end();
+        self.failures.begin();
     }
 
     /// The capability to read, until `stop` is cancelled.
@@ -173,7 +173,7 @@ impl Client {
     ) -> Result<T, Trouble> {
         let result = self.attempt(request, stop, parse).await;
         if let Err(Trouble::Failed(failure)) = &result {
-            self.failures.add(failure);
+            self.failures.add(request.sent(), failure);
         }
         result
     }
@@ -186,12 +186,12 @@ impl Client {
     ) -> Result<T, Trouble> {
         let answer = self.answer(request, stop).await?;
         if !answer.status.is_success() {
-            self.failures.end();
+            self.failures.end(request.sent());
             return Err(Trouble::Final(self.error_of(request, &answer)));
         }
         let value = parse(&answer.body)
             .map_err(|error| Trouble::Failed(self.unreadable(&answer.body, &error)))?;
-        self.failures.end();
+        self.failures.end(request.sent());
         Ok(value)
     }
 
@@ -423,7 +423,14 @@ impl Request {
     }
 
     fn is_read(&self) -> bool {
-        self.method == Method::GET
+        self.sent() == Sent::Read
+    }
+
+    fn sent(&self) -> Sent {
+        match self.method == Method::GET {
+            true => Sent::Read,
+            false => Sent::Write,
+        }
     }
 
     pub(super) fn bare(method: Method, url: Url) -> Self {
