@@ -81,16 +81,19 @@ impl Plan {
             memory,
             policy,
         };
-        let removals = desired.removals_allowed();
         let mut plan = planner.compare_all(&desired.users);
-        if let Err(why) = removals {
+        plan.lost_files = lost_files(desired, memory);
+        let lost = || {
+            plan.lost()
+                .map(|lost| format!("{lost}, so nobody is removed in this run."))
+        };
+        if let Some(why) = desired.removals_allowed().err().or_else(lost) {
             let removals = plan
                 .changes
                 .extract_if(.., |change| change.kind().is_removal());
             let emails = removals.map(|change| change.email).collect();
             plan.withhold(why, emails);
         }
-        plan.lost_files = lost_files(desired, memory);
         planner.prune(desired, &mut plan);
         plan.sort();
         plan
