@@ -30,6 +30,14 @@ pub struct FileRead {
     pub modified: SystemTime,
 }
 
+impl FileRead {
+    /// Whether another one goes before it in the order in which the newest is chosen: by time, then name.
+    #[must_use]
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        (self.modified, &self.name) < (other.modified, &other.name)
+    }
+}
+
 /// The identity and state of a file, as far as the file system tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {

@@ -71,7 +71,7 @@ impl Reconciler {
             return Ok(());
         }
         match (desired.files.first(), memory.last_files.first()) {
-            (Some(newest), Some(accepted)) if newest.modified < accepted.modified => {
+            (Some(newest), Some(accepted)) if newest.is_older_than(accepted) => {
                 let (newest, accepted) = (newest.name.clone(), accepted.name.clone());
                 Err(SourceError::Older { newest, accepted })
             }

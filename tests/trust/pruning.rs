@@ -3,7 +3,7 @@
 use super::{approve, deleting, held, user};
 use crate::support::{World, assert_converged, told};
 use omni_user_sync::journal::RunRef;
-use omni_user_sync::reconcile::Outcome;
+use omni_user_sync::reconcile::{End, Outcome};
 use omni_user_sync::sandbox::Options;
 use omni_user_sync::user::Email;
 use serde_json::json;
@@ -207,5 +207,31 @@ async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
     assert_eq!(
         told(&world.run().await),
         [format!("delete {} done", user(3))]
+    );
+}
+
+/// As out of an archive: of files of one time the last by name is the newest.
+#[tokio::test]
+async fn of_files_of_one_time_the_one_before_by_name_is_not_the_roster_again() {
+    let (world, folder) = with_folder().await;
+    let world = world.set("source.select", "newest");
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_000);
+    for (name, number) in [("2026-01.csv", 1), ("2026-02.csv", 2)] {
+        std::fs::write(folder.join(name), deleting([number])).expect("written");
+        let file = std::fs::File::options().write(true).open(folder.join(name));
+        file.expect("there").set_modified(time).expect("set");
+    }
+    let deleted = [format!("delete {} done", user(2))];
+    assert_eq!(told(&world.run().await), deleted);
+    std::fs::remove_file(folder.join("2026-02.csv")).expect("removed");
+    let run = world.run().await;
+    assert_eq!(run.as_str(), "failed", "{run:?}");
+    let End::Failed(error) = &run.end else {
+        panic!("{run:?}");
+    };
+    let error = error.to_string();
+    assert!(
+        error.starts_with("2026-01.csv: it is older than 2026-02.csv"),
+        "{error}"
     );
 }
