@@ -266,55 +266,6 @@ async fn a_state_folder_that_can_only_be_read_is_read() {
     std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("ours");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn undo_takes_back_what_the_run_did_and_nothing_else() {
-    let world = World::new()
-        .await
-        .set("policy.max_removals", "100%")
-        .set("policy.max_clears", "100%");
-    world.user(
-        "ann@x.co",
-        "Ann",
-        json!({ "department": "old", "region": ["n"], "tier": "gold" }),
-    );
-    world.user(
-        "gone@x.co",
-        "Gone",
-        json!({ "department": "x", "cost_center": "7" }),
-    );
-    world.user("off@x.co", "Off", json!({}));
-    world.user("same@x.co", "Same", json!({ "department": "s" }));
-    world.roster(
-        "op,email,display_name,department,region\nupsert,ann@x.co,Ann,new,\ndelete,gone@x.co,,,\n\
-         deactivate,off@x.co,,,\nupsert,made@x.co,Made,m,\nupsert,same@x.co,Same,s,\n",
-    );
-    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
-    // What others did since stays.
-    world
-        .org()
-        .set_attribute("ann@x.co", "tier", json!("silver"));
-
-    let undo = command(&world, &["history", "latest", "--undo"]).await;
-    assert_eq!(undo.code, 0, "{}", undo.err);
-    assert!(
-        undo.err.contains("gone@x.co: comes back with a new id"),
-        "{}",
-        undo.err
-    );
-    world.roster(&undo.out);
-    let ended = command(&world, &["apply", "--yes"]).await;
-    assert_eq!(ended.code, 0, "{}{}", undo.out, ended.err);
-    assert_eq!(world.attribute("ann@x.co", "department"), json!("old"));
-    assert_eq!(world.attribute("ann@x.co", "region"), json!(["n"]));
-    assert_eq!(world.attribute("ann@x.co", "tier"), json!("silver"));
-    assert_eq!(world.attribute("gone@x.co", "cost_center"), json!("7"));
-    assert_eq!(
-        world.org().user("off@x.co").expect("there")["active"],
-        json!(true)
-    );
-    assert!(world.org().user("made@x.co").is_none());
-}
-
 /// Waits for something to become so, with patience and without guessing how long it takes.
 async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let waiting = async {

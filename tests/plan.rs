@@ -2,6 +2,7 @@
 //! organisations and policies.
 
 use chrono::Utc;
+use omni_user_sync::desired::export::Dialect;
 use omni_user_sync::desired::{Desired, Entry, Fingerprint, Place, Want};
 use omni_user_sync::omni::{Observed, Sighting};
 use omni_user_sync::reconcile::{Action, Change, FieldChange, Kind, Memory, Plan, Verdict, rule};
@@ -482,7 +483,7 @@ proptest! {
     ) {
         policy.reactivate = true;
         let schema = if known { schema() } else { Schema::unknown() };
-        let exported = omni_user_sync::desired::export::export(&users, &schema);
+        let exported = omni_user_sync::desired::export::export(&users, &schema, Dialect::default());
         let file = tempfile::NamedTempFile::with_suffix(".csv").expect("a file");
         std::fs::write(file.path(), &exported.csv).expect("written");
         let source = settings().source;

@@ -1,7 +1,7 @@
 //! `demo`: the main job on an embedded stand-in for Omni, in a folder that goes with it.
 
 use super::{Exit, out};
-use crate::desired::export;
+use crate::desired::export::{self, Dialect};
 use crate::metrics::Metrics;
 use crate::omni::{self, Client};
 use crate::sandbox::{Options, Sandbox};
@@ -81,7 +81,11 @@ async fn sample_roster(settings: &Settings) -> anyhow::Result<String> {
     let reader = client.reader(&CancellationToken::new());
     let schema = reader.definitions().await?.into_schema();
     let observed = omni::list(&reader).await?;
-    let exported = export::export(observed.users().map(AsRef::as_ref), &schema);
+    let exported = export::export(
+        observed.users().map(AsRef::as_ref),
+        &schema,
+        Dialect::default(),
+    );
     edit(&exported.csv)
 }
 

@@ -43,7 +43,11 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         csv,
         users,
         left_out,
-    } = export::export(observed.users().map(AsRef::as_ref), &schema);
+    } = export::export(
+        observed.users().map(AsRef::as_ref),
+        &schema,
+        (&settings.source).into(),
+    );
     left_out.iter().for_each(|why| out::warning(why));
     if users < observed.count() {
         let missing = observed.count() - users;

@@ -41,7 +41,7 @@ use tracing::warn;
 
 /// Keeps the users of an Omni organisation and their attributes as a CSV says.
 #[derive(Debug, Parser)]
-#[command(name = "omni-user-sync", version = crate::version::VERSION, arg_required_else_help = true)]
+#[command(name = "omni-user-sync", version = crate::version::VERSION, arg_required_else_help = true, propagate_version = true)]
 struct Arguments {
     /// The settings file [default: $OMNI_USER_SYNC_CONFIG, else
     /// /etc/omni-user-sync/config.toml if it is there]
@@ -107,7 +107,7 @@ JSON (`column`), the log and other commands, `users.csv:2:3 (seats)` is the line
     /// Serves a stand-in for Omni, to try things on
     #[cfg(feature = "sandbox")]
     #[command(
-        after_help = "Examples:\n  omni-user-sync sandbox --users 200\n  OMNI_BASE_URL=http://127.0.0.1:<port> OMNI_API_KEY=any omni-user-sync check users.csv"
+        after_help = "Examples:\n  omni-user-sync sandbox --users 200\n  OMNI_BASE_URL=http://127.0.0.1:<port> OMNI_API_KEY=sandbox-key omni-user-sync check users.csv"
     )]
     Sandbox(sandbox::Arguments),
     /// Shows the main job on an embedded stand-in for Omni; Ctrl-C ends it

@@ -1,15 +1,16 @@
 //! `history RUN --undo`: a roster that takes a run's changes back.
 //!
-//! Every cell is filled from an observation made now, and changed only where that run changed it: what
-//! others did since stays.
+//! Every cell is filled from an observation made now, and changed only where that run changed it and where it is
+//! still as that run left it: what others did since stays.
 
 use super::{Exit, out};
 use crate::desired::export::{self, Line};
-use crate::journal::{ChangeRecord, Field, RunRecord};
+use crate::journal::render::field_name;
+use crate::journal::{ChangeRecord, Field, FieldRecord, RunRecord};
 use crate::metrics::Metrics;
 use crate::omni::{self, Client, Observed, Sighting};
 use crate::reconcile::{Kind, Outcome, RunError};
-use crate::settings::Settings;
+use crate::settings::{BlankCells, Settings, SourceSettings};
 use crate::user::{AttributeName, ObservedUser, Schema, Value};
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ pub(super) async fn run(
         .map_err(RunError::from)?
         .into_schema();
     let observed = omni::list(&reader).await.map_err(RunError::from)?;
-    let Undo { csv, rows, notes } = undo(changes, &observed, &schema);
+    let Undo { csv, rows, notes } = undo(changes, &observed, &schema, &settings.source);
     notes.iter().for_each(|note| out::warning(note));
     if rows == 0 {
         out::note(&format!(
@@ -52,7 +53,12 @@ struct Undo {
     notes: Vec<String>,
 }
 
-fn undo(changes: &[ChangeRecord], observed: &Observed, schema: &Schema) -> Undo {
+fn undo(
+    changes: &[ChangeRecord],
+    observed: &Observed,
+    schema: &Schema,
+    source: &SourceSettings,
+) -> Undo {
     let done: Vec<_> = changes.iter().filter(|change| is_done(change)).collect();
     let columns: BTreeSet<_> = done.iter().flat_map(|change| attributes(change)).collect();
     let columns: Vec<_> = columns
@@ -72,7 +78,11 @@ fn undo(changes: &[ChangeRecord], observed: &Observed, schema: &Schema) -> Undo 
         .collect();
     let mut lines = Vec::new();
     for change in done {
-        let (mut line, mut note) = take_back(change, &columns, observed);
+        let (mut line, mut note) = take_back(change, &columns, observed, schema);
+        if let Some(line) = &line {
+            let kept = left(change, line, &columns, observed, source);
+            notes.extend(kept.map(|note| format!("{}: {note}", change.intent.email)));
+        }
         if line
             .as_ref()
             .is_some_and(|line| !export::can_be_read_again(line, &columns, schema))
@@ -86,7 +96,7 @@ fn undo(changes: &[ChangeRecord], observed: &Observed, schema: &Schema) -> Undo 
         notes.extend(note.map(|note| format!("{}: {note}", change.intent.email)));
     }
     Undo {
-        csv: export::write(&columns, &lines),
+        csv: export::write(&columns, &lines, source.into()),
         rows: lines.len(),
         notes,
     }
@@ -117,6 +127,7 @@ fn take_back(
     change: &ChangeRecord,
     columns: &[AttributeName],
     observed: &Observed,
+    schema: &Schema,
 ) -> (Option<Line>, Option<String>) {
     let intent = &change.intent;
     let user = match observed.get(&intent.email) {
@@ -132,13 +143,10 @@ fn take_back(
     let row = |op: &'static str| Line {
         op,
         email: intent.email.clone(),
-        display_name: before(change, &Field::DisplayName).map_or_else(
-            || user.and_then(|user| Value::one(&user.display_name)),
-            Clone::clone,
-        ),
+        display_name: cell(change, &Field::DisplayName, user, schema),
         values: columns
             .iter()
-            .map(|name| value(change, name, user))
+            .map(|name| cell(change, &Field::Attribute(name.clone()), user, schema))
             .collect(),
     };
     let is_other = |user: &ObservedUser| intent.user_id.as_ref().is_some_and(|id| *id != user.id);
@@ -173,21 +181,83 @@ fn take_back(
 
 /// What a field was before the change, where the change is of it.
 fn before<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a Option<Value>> {
-    change
-        .intent
-        .fields
-        .iter()
-        .find(|one| one.field == *field)
-        .map(|one| &one.from)
+    of(change, field).map(|one| &one.from)
 }
 
-fn value(
+fn of<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a FieldRecord> {
+    change.intent.fields.iter().find(|one| one.field == *field)
+}
+
+/// What a user has in a field that a roster has a cell for.
+fn present(user: &ObservedUser, field: &Field) -> Option<Value> {
+    match field {
+        Field::DisplayName => Value::one(&user.display_name),
+        Field::Attribute(name) => user.attributes.get(name).cloned(),
+        Field::Active => None,
+    }
+}
+
+/// What a cell is to say: what was there before, or what is there now where others have changed it since, or
+/// the run did not.
+fn cell(
     change: &ChangeRecord,
-    name: &AttributeName,
+    field: &Field,
     user: Option<&ObservedUser>,
+    schema: &Schema,
 ) -> Option<Value> {
-    match before(change, &Field::Attribute(name.clone())) {
-        Some(before) => before.clone(),
-        None => user.and_then(|user| user.attributes.get(name).cloned()),
+    let now = user.and_then(|user| present(user, field));
+    match of(change, field) {
+        Some(one) if user.is_none() || is_left(one, now.as_ref(), schema) => one.from.clone(),
+        _ => now,
+    }
+}
+
+/// Whether a field is still as the change left it.
+fn is_left(one: &FieldRecord, now: Option<&Value>, schema: &Schema) -> bool {
+    match &one.field {
+        Field::Attribute(name) => schema.converged(name, one.to.as_ref(), now),
+        Field::DisplayName | Field::Active => one.to.as_ref() == now,
+    }
+}
+
+/// What a row leaves as it is, though the run changed it, and why.
+fn left<'a>(
+    change: &'a ChangeRecord,
+    line: &'a Line,
+    columns: &'a [AttributeName],
+    observed: &'a Observed,
+    source: &'a SourceSettings,
+) -> impl Iterator<Item = String> + 'a {
+    let user = match observed.get(&change.intent.email) {
+        Some(Sighting::One(user)) if change.intent.kind == Kind::Update => Some(user),
+        _ => None,
+    };
+    let fields = user.into_iter().flat_map(move |user| {
+        let fields = change.intent.fields.iter();
+        fields.filter_map(move |one| Some((one, said(&one.field, line, columns)?, user)))
+    });
+    fields.filter_map(move |(one, cell, user)| {
+        let (name, now) = (field_name(&one.field), present(user, &one.field));
+        if *cell != one.from {
+            Some(format!("{name} was changed since; it is left as it is"))
+        } else if cell.is_none() && now.is_some() && source.blank_cells == BlankCells::Keep {
+            Some(format!(
+                "{name} was empty, and a blank cell leaves it as it is (source.blank_cells = \"keep\")"
+            ))
+        } else {
+            None
+        }
+    })
+}
+
+/// The cell of a field, where the row has one.
+fn said<'a>(field: &Field, line: &'a Line, columns: &[AttributeName]) -> Option<&'a Option<Value>> {
+    match field {
+        Field::DisplayName => Some(&line.display_name),
+        Field::Attribute(name) => {
+            let at = columns.iter().position(|column| column == name)?;
+            line.values.get(at)
+        }
+        Field::Active => None,
     }
 }

@@ -1,6 +1,7 @@
 //! Users → a roster that says what they are: read again, it asks for nothing.
 
 use super::cell::{self, Shape};
+use crate::settings::{Encoding, SourceSettings};
 use crate::user::{AttributeName, Email, ObservedUser, Schema, Texts, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,16 +22,47 @@ pub struct Exported {
 /// blank cell clears. An attribute with a value that no cell can say is left out whole, for the same
 /// reason. Inactive users are written as `deactivate`, so that the roster wakes nobody.
 #[must_use]
-pub fn export<'a>(users: impl IntoIterator<Item = &'a ObservedUser>, schema: &Schema) -> Exported {
+pub fn export<'a>(
+    users: impl IntoIterator<Item = &'a ObservedUser>,
+    schema: &Schema,
+    dialect: Dialect,
+) -> Exported {
     let mut users: Vec<_> = users.into_iter().collect();
     users.sort_by(|a, b| a.email.cmp(&b.email));
     let (columns, left_out) = columns(&users, schema);
     let lines: Vec<_> = users.iter().map(|user| Line::of(user, &columns)).collect();
-    let csv = write(&columns, &lines);
+    let csv = write(&columns, &lines, dialect);
     Exported {
         csv,
         users: users.len(),
         left_out,
+    }
+}
+
+/// How a roster is written, so that the settings read it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    delimiter: u8,
+    /// Whether it begins with the mark of UTF-8, since it would be taken for another encoding.
+    mark: bool,
+}
+
+impl Default for Dialect {
+    /// What is read under every setting that finds out by itself.
+    fn default() -> Self {
+        Self {
+            delimiter: b',',
+            mark: false,
+        }
+    }
+}
+
+impl From<&SourceSettings> for Dialect {
+    fn from(settings: &SourceSettings) -> Self {
+        Self {
+            delimiter: settings.delimiter.unwrap_or(b','),
+            mark: settings.encoding != Encoding::Auto,
+        }
     }
 }
 
@@ -75,8 +107,11 @@ impl Line {
 
 /// Writes rows as a roster with these attributes.
 #[must_use]
-pub fn write(columns: &[AttributeName], lines: &[Line]) -> String {
-    let mut writer = csv::Writer::from_writer(Vec::new());
+pub fn write(columns: &[AttributeName], lines: &[Line], dialect: Dialect) -> String {
+    let mark = if dialect.mark { "\u{feff}" } else { "" };
+    let mut writer = csv::WriterBuilder::new()
+        .delimiter(dialect.delimiter)
+        .from_writer(Vec::from(mark));
     let mut record = |cells: Vec<String>| {
         writer
             .write_record(cells)

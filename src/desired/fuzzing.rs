@@ -2,7 +2,7 @@
 
 use super::budget::{MAX_NOTES, MAX_PROBLEMS};
 use super::cell::{self, Shape};
-use super::export::{self, Line};
+use super::export::{self, Dialect, Line};
 use super::{Desired, Place, Problem, ProblemKind, SourceError, Want, read};
 use crate::fuzzing::{SECRET, assert_harmless};
 use crate::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
@@ -206,7 +206,10 @@ impl World {
         let again = World {
             settings: settings(0),
             schema: self.schema.clone(),
-            ..World::new(0, export::write(&columns, &lines).as_bytes())
+            ..World::new(
+                0,
+                export::write(&columns, &lines, Dialect::default()).as_bytes(),
+            )
         };
         let read = again.read().expect("a roster");
         for (email, _) in users {

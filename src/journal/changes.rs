@@ -103,7 +103,23 @@ impl Journal {
     /// When it can't be written, or was settled before.
     pub async fn settle(&self, change: ChangeId, settled: &Settled) -> Result<(), JournalError> {
         let settled = settled.clone();
-        self.write(move |db| settle(db, change, &settled)).await
+        self.write(move |db| settle(db, change, &settled, None))
+            .await
+    }
+
+    /// The same of a creation, and who was made: whoever has the email later may be somebody else.
+    ///
+    /// # Errors
+    /// As [`Journal::settle`].
+    pub async fn settle_creation(
+        &self,
+        change: ChangeId,
+        settled: &Settled,
+        made: &UserId,
+    ) -> Result<(), JournalError> {
+        let (settled, made) = (settled.clone(), made.clone());
+        self.write(move |db| settle(db, change, &settled, Some(&made)))
+            .await
     }
 
     /// The changes of which is not known what became of them, in the order in which they were sent.
@@ -263,7 +279,12 @@ fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::R
     )
 }
 
-fn settle(db: &Connection, id: ChangeId, settled: &Settled) -> rusqlite::Result<()> {
+fn settle(
+    db: &Connection,
+    id: ChangeId,
+    settled: &Settled,
+    made: Option<&UserId>,
+) -> rusqlite::Result<()> {
     let Settled {
         at,
         outcome,
@@ -271,10 +292,10 @@ fn settle(db: &Connection, id: ChangeId, settled: &Settled) -> rusqlite::Result<
     } = settled;
     let written = db
         .prepare_cached(
-            "UPDATE changes SET settled = ?2, outcome = ?3, detail = ?4
+            "UPDATE changes SET settled = ?2, outcome = ?3, detail = ?4, user_id = coalesce(user_id, ?5)
              WHERE id = ?1 AND settled IS NULL",
         )?
-        .execute((id, Time(*at), outcome, detail))?;
+        .execute((id, Time(*at), outcome, detail, made))?;
     only_one(written)?;
     if *outcome != Outcome::Done {
         return Ok(());

@@ -6,7 +6,7 @@ use super::{Outcome, quarantine};
 use crate::journal::{
     ChangeId, ChangeIntent, Field, FieldRecord, Journal, JournalError, Memory, RunNumber, Settled,
 };
-use crate::user::{ObservedUser, Value};
+use crate::user::{ObservedUser, UserId, Value};
 use chrono::Utc;
 
 /// Writes a run's changes to the journal.
@@ -46,7 +46,7 @@ impl<'a> Ledger<'a> {
         self.journal.intend(self.run, &intent).await
     }
 
-    /// It is known what became of a change.
+    /// It is known what became of a change; `made` is who was made by it.
     pub(super) async fn settle(
         &self,
         id: ChangeId,
@@ -54,6 +54,7 @@ impl<'a> Ledger<'a> {
         outcome: Outcome,
         detail: &str,
         refused: bool,
+        made: Option<&UserId>,
     ) -> Result<(), JournalError> {
         let settled = Settled {
             at: Utc::now(),
@@ -72,7 +73,13 @@ impl<'a> Ledger<'a> {
             }
         };
         // Asked for at the same time, so that both share one commit.
-        tokio::try_join!(self.journal.settle(id, &settled), put).map(drop)
+        let settle = async {
+            match made {
+                Some(made) => self.journal.settle_creation(id, &settled, made).await,
+                None => self.journal.settle(id, &settled).await,
+            }
+        };
+        tokio::try_join!(settle, put).map(drop)
     }
 
     /// Whether a change was done before, and is asked for again.

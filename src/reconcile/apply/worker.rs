@@ -92,12 +92,17 @@ impl<'a> Worker<'a> {
                 outcome,
                 detail,
                 refused,
+                effect,
                 ..
             } = &ending;
+            let made = match (change.kind(), effect) {
+                (Kind::Create, Some(Effect::Is(user))) => Some(&user.id),
+                _ => None,
+            };
             let settled = self
                 .work
                 .ledger
-                .settle(id, change, *outcome, detail, *refused)
+                .settle(id, change, *outcome, detail, *refused, made)
                 .await;
             settled.unwrap_or_else(|error| self.end_run(error.into()));
         }
