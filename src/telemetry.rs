@@ -41,12 +41,10 @@ pub struct FilterError {
 /// process that has a log already keeps it.
 ///
 /// # Errors
-/// When the filter is none.
+/// When one of the two is none, also where the other goes before it.
 pub fn init(settings: &LogSettings, flag: Option<&str>) -> Result<(), FilterError> {
-    let filter = match flag {
-        Some(text) => filter("--log", text)?,
-        None => filter("log.filter", &settings.filter)?,
-    };
+    let set = filter("log.filter", &settings.filter)?;
+    let filter = flag.map_or(Ok(set), |text| filter("--log", text))?;
     // By the same rules as what commands print: NO_COLOR, CLICOLOR, CLICOLOR_FORCE, a terminal.
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     // Failing is having one already.

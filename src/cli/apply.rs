@@ -197,7 +197,10 @@ fn summarise(outcome: &RunOutcome) {
         ));
     }
     let said = if said.is_empty() {
-        "nothing to do".to_owned()
+        match outcome.end {
+            End::Failed(_) => "nothing was changed".to_owned(),
+            End::Complete | End::PlanOnly | End::Stopped => "nothing to do".to_owned(),
+        }
     } else {
         said.join(", ")
     };

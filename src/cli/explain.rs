@@ -7,7 +7,6 @@ use crate::metrics::Metrics;
 use crate::reconcile::{Explanation, Reconciler};
 use crate::settings::Settings;
 use crate::user::{Email, Visible};
-use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;
 use std::fmt::Write;
@@ -19,21 +18,24 @@ const LAST: usize = 10;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The user's address; one that begins with `-` goes after `--`
-    email: String,
+    #[arg(value_parser = Email::parse)]
+    email: Email,
     /// Prints it as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
-    let email = Email::parse(&arguments.email).with_context(|| arguments.email.clone())?;
     let journal = super::journal_to_read(&settings)?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
     let explanation = reconciler
-        .explain(&email, &CancellationToken::new())
+        .explain(&arguments.email, &CancellationToken::new())
         .await?;
-    let managed = reconciler.journal().user(&email).await?.managed;
-    let last = reconciler.journal().changes_of(&email, LAST).await?;
+    let managed = reconciler.journal().user(&arguments.email).await?.managed;
+    let last = reconciler
+        .journal()
+        .changes_of(&arguments.email, LAST)
+        .await?;
     if arguments.json {
         let mut doc = explanation.doc();
         doc["managed"] = json!(managed.is_some());

@@ -9,7 +9,16 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The daemon's address [default: http://<serve.listen>]
+    #[arg(value_parser = url)]
     url: Option<String>,
+}
+
+/// What can be asked over HTTP.
+fn url(text: &str) -> Result<String, String> {
+    match reqwest::Url::parse(text) {
+        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => Ok(text.into()),
+        _ => Err("write an address such as http://127.0.0.1:8080".into()),
+    }
 }
 
 pub(super) async fn run(

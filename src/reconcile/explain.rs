@@ -1,10 +1,11 @@
 //! All about one user, as of now: where the roster names them, what Omni has, and what a run would do.
 
-use super::guard::is_approved_past;
+use super::guard::{is_approved, is_approved_past};
 use super::plan::Change;
-use super::{Memory, Prepared, render};
+use super::{Kind, Memory, Prepared, render};
 use crate::journal::{HeldIn, UserState};
 use crate::omni::Sighting;
+use crate::settings::Policy;
 use crate::user::{Email, ObservedUser};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -29,6 +30,8 @@ pub struct Explanation {
 pub enum Next {
     /// This.
     Change(Change),
+    /// This, unless the guard holds it, which counts everybody's changes of this kind.
+    Guarded(Change),
     /// This, were it not held, and why it is.
     Held(String, Change),
     /// Nothing, and why not, if there is something to do.
@@ -40,7 +43,7 @@ impl Next {
     #[must_use]
     pub fn change(&self) -> Option<&Change> {
         match self {
-            Self::Change(change) | Self::Held(_, change) => Some(change),
+            Self::Change(change) | Self::Guarded(change) | Self::Held(_, change) => Some(change),
             Self::Nothing(_) => None,
         }
     }
@@ -51,6 +54,11 @@ impl fmt::Display for Next {
         let text = |change| render::change_text(change).trim_end().to_owned();
         match self {
             Self::Change(change) => write!(f, "a run would\n{}", text(change)),
+            Self::Guarded(change) => write!(
+                f,
+                "a run would, unless the guard holds it (`plan` counts everybody's)\n{}",
+                text(change)
+            ),
             Self::Held(why, change) => write!(f, "held: {why}\n{}", text(change)),
             Self::Nothing(Some(why)) => write!(f, "nothing: {why}"),
             Self::Nothing(None) => f.write_str("nothing to do"),
@@ -67,6 +75,7 @@ impl Explanation {
         prepared: &Prepared,
         state: &UserState,
         held: Option<&HeldIn>,
+        policy: &Policy,
     ) -> Self {
         let user = match prepared.known.observed.get(email) {
             Some(Sighting::One(user)) => Some(Arc::clone(user)),
@@ -76,7 +85,7 @@ impl Explanation {
             email: email.clone(),
             roster: roster(email, prepared),
             user,
-            next: next(email, prepared, state, held),
+            next: next(email, prepared, state, held, policy),
         }
     }
 
@@ -124,7 +133,13 @@ fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
         .collect()
 }
 
-fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&HeldIn>) -> Next {
+fn next(
+    email: &Email,
+    prepared: &Prepared,
+    state: &UserState,
+    held: Option<&HeldIn>,
+    policy: &Policy,
+) -> Next {
     if let Some(why) = untouched(email, prepared) {
         return Next::Nothing(Some(why));
     }
@@ -138,6 +153,7 @@ fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&Hel
     if let Some(change) = find(verdict.passed()) {
         return match held.and_then(|held| held_before(held, &change, &prepared.memory)) {
             Some(why) => Next::Held(why, change),
+            None if is_guarded(&change, prepared, policy) => Next::Guarded(change),
             None => Next::Change(change),
         };
     }
@@ -154,7 +170,7 @@ fn next(email: &Email, prepared: &Prepared, state: &UserState, held: Option<&Hel
     } else if find(verdict.quarantined()).is_some() {
         Some(format!("in quarantine{}", until(state)))
     } else {
-        idle(email, prepared)
+        idle(email, prepared, state)
     })
 }
 
@@ -172,6 +188,14 @@ fn untouched(email: &Email, prepared: &Prepared) -> Option<String> {
     }
 }
 
+/// Whether a limit counts a change, and nobody has approved it.
+fn is_guarded(change: &Change, prepared: &Prepared, policy: &Policy) -> bool {
+    let is_counted = change.kind().is_removal()
+        || change.clears()
+        || (change.kind() == Kind::Update && policy.max_updates.is_some());
+    is_counted && !is_approved(change, &prepared.memory)
+}
+
 /// Which rule held just this change the last time and why, where no approval takes it past that.
 fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String> {
     let held_one = held.of(change.user_id()?, change.kind())?;
@@ -186,11 +210,17 @@ fn until(state: &UserState) -> String {
     told.unwrap_or_default()
 }
 
-fn idle(email: &Email, prepared: &Prepared) -> Option<String> {
+fn idle(email: &Email, prepared: &Prepared, state: &UserState) -> Option<String> {
     let mut withheld = prepared.withheld.iter();
     if let Some(one) = withheld.find(|withheld| withheld.emails.contains(email)) {
         return Some(one.why.clone());
     }
-    let is_named = prepared.desired.users.contains_key(email);
-    (!is_named).then(|| "policy.prune leaves them".into())
+    let missing = state.managed.as_ref().and_then(|one| one.missing_since);
+    match (prepared.desired.users.contains_key(email), missing) {
+        (true, _) => None,
+        (false, None) => Some("policy.prune leaves them".into()),
+        (false, Some(_)) => {
+            Some("policy.prune leaves them, or until policy.prune_grace is over".into())
+        }
+    }
 }

@@ -9,6 +9,7 @@
 
 use super::plan::{Change, Plan};
 use super::quarantine;
+use super::render::plural;
 use super::{Held, Kind, Memory};
 use crate::journal::RunNumber;
 use crate::settings::{Limit, Policy, Prune};
@@ -199,8 +200,8 @@ impl Guard<'_> {
             return;
         }
         let why = format!(
-            "{loss}, and {} users whom it no longer names would be removed",
-            count(verdict, is_pruning)
+            "{loss}, and {} whom it no longer names would be removed",
+            plural(count(verdict, is_pruning), "user")
         );
         verdict.hold(PRUNE, why, is_pruning);
     }

@@ -41,7 +41,8 @@ impl Reconciler {
         let prepared = self.plan_of(seen, &without_guard(&self.settings)).await?;
         let state = self.journal.user(email).await?;
         let held = self.journal.last_held().await?;
-        Ok(Explanation::new(email, &prepared, &state, held.as_ref()))
+        let (held, policy) = (held.as_ref(), &self.settings.policy);
+        Ok(Explanation::new(email, &prepared, &state, held, policy))
     }
 
     async fn plan_of(&self, seen: Seen, settings: &Settings) -> Result<Prepared, RunError> {

@@ -44,7 +44,11 @@ fn write_text(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Result 
         writeln!(out, "  protected, not removed: {}", change.email)?;
     }
     for change in verdict.quarantined() {
-        writeln!(out, "  in quarantine, tried later: {}", change.email)?;
+        writeln!(
+            out,
+            "  in quarantine, tried later (by `apply` at once): {}",
+            change.email
+        )?;
     }
     if !out.is_empty() {
         out.push('\n');

@@ -151,6 +151,12 @@ impl<'de> Deserialize<'de> for List {
         }
         Ok(Self(match Written::deserialize(deserializer)? {
             Written::List(list) => list,
+            // An array in the environment would be taken for items that match nothing.
+            Written::Text(text) if text.trim_start().starts_with('[') => {
+                let said =
+                    "as a text, a list is written without brackets and quotes, with commas: a,b";
+                return Err(serde::de::Error::custom(said));
+            }
             Written::Text(text) => text
                 .split(',')
                 .map(str::trim)

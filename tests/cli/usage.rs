@@ -16,6 +16,14 @@ async fn a_wrong_key_an_unreachable_host_and_plain_http_are_told_without_the_key
             64,
             "no setting omni.nonsense",
         ),
+        // Also where `--log` or a command's own filter goes before it.
+        ("OMNI_USER_SYNC__LOG__FILTER", "a=b=c", 64, "log.filter"),
+        (
+            "OMNI_USER_SYNC__POLICY__PROTECT",
+            "[\"a@b.co\"]",
+            64,
+            "a list is written without brackets",
+        ),
     ] {
         let world = &World::new().await.with_variable(variable, value);
         world.roster(roster);
@@ -51,10 +59,19 @@ async fn no_key_and_wrong_usage_have_their_exit_codes() {
         &["apply", "--force"],
         &[],
         &["plan", "--log", "=="],
+        &["explain", "nobody"],
+        &["health", "nonsense"],
+        &["health", "127.0.0.1:1"],
     ] {
         assert_eq!(run(&world, wrong).await.code, 64, "{wrong:?}");
     }
-    for fine in [&["--help"][..], &["--version"], &["apply", "--help"]] {
+    for fine in [
+        &["--help"][..],
+        &["--version"],
+        &["apply", "--help"],
+        &["apply", "--version"],
+        &["history", "-V"],
+    ] {
         assert_eq!(run(&world, fine).await.code, 0, "{fine:?}");
     }
 }

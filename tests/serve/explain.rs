@@ -119,7 +119,11 @@ async fn what_a_run_would_do_is_said_in_a_sentence() {
             "plain",
             "A run would do nothing: policy.prune leaves them.",
         ),
-        ("delete,ann@x.co,,", "busy", "A run would delete them."),
+        (
+            "delete,ann@x.co,,",
+            "busy",
+            "A run would delete them, unless the guard holds that",
+        ),
         (
             "upsrt,ann@x.co,Ann,",
             "plain",

@@ -145,10 +145,12 @@ impl State {
         times.min().map_or(Next::WhenAnswered, Next::At)
     }
 
-    /// Whether others have more of the limit than this process, told once in a run.
+    /// Whether others have more of the limit than this process, told once in a run. A key that waits for a 429 waits
+    /// for nobody else, and that is told already.
     pub(super) fn is_news_that_others_sent(&mut self) -> bool {
-        let others: usize = self.usable().map(Key::count_of_others).sum();
-        let own: usize = self.usable().map(|key| key.own.count()).sum();
+        let open = || self.usable().filter(|key| key.paused_until.is_none());
+        let others: usize = open().map(Key::count_of_others).sum();
+        let own: usize = open().map(|key| key.own.count()).sum();
         let is_news = others > own && !self.told_of_others;
         self.told_of_others |= is_news;
         is_news

@@ -163,6 +163,13 @@ impl Now {
         } = explanation;
         let (tone, said) = match next {
             Next::Change(change) => (Tone::Busy, format!("A run would {} them.", change.kind())),
+            Next::Guarded(change) => {
+                let kind = change.kind();
+                let said = format!(
+                    "A run would {kind} them, unless the guard holds that, which counts everybody's."
+                );
+                (Tone::Busy, said)
+            }
             Next::Held(why, change) => {
                 let kind = change.kind();
                 let said = format!("A run would {kind} them, were it not held: {why}.");
