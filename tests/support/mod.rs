@@ -8,7 +8,7 @@ use omni_user_sync::metrics::Metrics;
 use omni_user_sync::reconcile::{
     Applied, Outcome, Prepared, Reconciler, RunError, RunOutcome, Stop, Target, Trigger,
 };
-use omni_user_sync::sandbox::{Options, Org, Request, Sandbox};
+use omni_user_sync::sandbox::{Fault, Options, Org, Request, Sandbox, What, When};
 use omni_user_sync::settings::{self, Environment, Settings};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -232,6 +232,18 @@ impl Drop for World {
         if !std::thread::panicking() {
             self.assert_well_behaved();
         }
+    }
+}
+
+/// A fault of the next request of this method.
+pub fn on(method: &str, what: What) -> Fault {
+    let when = When {
+        method: Some(method.into()),
+        ..When::default()
+    };
+    Fault {
+        when,
+        ..Fault::next(what)
     }
 }
 
