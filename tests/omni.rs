@@ -525,3 +525,31 @@ async fn definitions_that_may_not_be_read_are_no_error() {
     let definitions = reader(&world).definitions().await.expect("an answer");
     assert!(matches!(definitions, Definitions::Refused(code) if code == 403));
 }
+
+#[tokio::test]
+async fn a_ca_file_that_is_none_is_told_with_its_path() {
+    let world = World::new().await;
+    let file = world.folder.path().join("ca.pem");
+    let world = world.set("omni.ca_file", file.to_str().expect("text"));
+    let problem = || {
+        let (settings, metrics) = (world.settings(), world.metrics.clone());
+        let made = Client::new(&settings.omni, &settings.state.dir, metrics);
+        made.expect_err("no certificate").to_string()
+    };
+    let missing = problem();
+    assert!(
+        missing.contains("ca.pem") && missing.contains("No such file"),
+        "{missing}"
+    );
+    for (text, says) in [
+        ("", "there is no certificate in it; write PEM"),
+        (
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            "omni.ca_file",
+        ),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let said = problem();
+        assert!(said.contains(says) && said.contains("ca.pem"), "{said}");
+    }
+}

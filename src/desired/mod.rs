@@ -174,6 +174,19 @@ impl Desired {
         all
     }
 
+    /// The same with no rows but those of one user, and one more that upserts: whether there is such a row tells
+    /// what the roster's silence means.
+    #[must_use]
+    pub(crate) fn about(mut self, email: &Email) -> Self {
+        let mut upserts = 0;
+        self.users.retain(|of, entry| {
+            let is_upsert = matches!(entry.want, Want::Upsert(_));
+            upserts += usize::from(is_upsert);
+            of == email || (is_upsert && upserts == 1)
+        });
+        self
+    }
+
     /// Whether this roster may remove anybody, by `op` or by pruning.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use super::throttle::{Slot, Throttle};
 use super::{Reader, Writer};
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
+use chrono::{DateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
@@ -481,16 +482,34 @@ async fn receive(mut response: Response) -> Result<Answer, Failure> {
     })
 }
 
-/// `Retry-After` in seconds or as a date.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    wait(text.trim(), Utc::now())
+}
+
+/// A `Retry-After`, in seconds or as a date.
+fn wait(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-    Some(
-        (date.to_utc() - chrono::Utc::now())
-            .to_std()
-            .unwrap_or(Duration::ZERO),
-    )
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    Some((date.to_utc() - now).to_std().unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_after_is_seconds_or_a_date() {
+        let now = "2026-03-10T12:00:00Z".parse().expect("a time");
+        let of = |text| wait(text, now);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(of("7"), seconds(7));
+        assert_eq!(of("Tue, 10 Mar 2026 12:01:30 GMT"), seconds(90));
+        assert_eq!(of("Tue, 10 Mar 2026 11:59:00 GMT"), seconds(0), "over");
+        for none in ["", "-1", "1.5", "soon", "2026-03-10T12:01:30Z"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
 }

@@ -37,7 +37,8 @@ impl Reconciler {
         stop: &CancellationToken,
     ) -> Result<Explanation, RunError> {
         let target = Target::source(&self.settings, None)?;
-        let seen = self.look(&target, Scope::One(email), None, stop).await?;
+        let mut seen = self.look(&target, Scope::One(email), None, stop).await?;
+        seen.desired = seen.desired.about(email);
         let prepared = self.plan_of(seen, &without_guard(&self.settings)).await?;
         let state = self.journal.user(email).await?;
         let held = self.journal.last_held().await?;

@@ -134,3 +134,21 @@ async fn a_roster_that_was_declined_makes_nobody_managed_and_what_it_held_can_be
     let held = reconciler.journal().last_held().await.expect("read");
     assert_eq!(held.expect("a run").count(), 1, "its number was told");
 }
+
+/// What the journal does not take must not be sent: after a kill nobody would know of it.
+#[tokio::test]
+async fn nothing_is_sent_whose_intent_can_not_be_written() {
+    let world = World::new().await;
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
+    let journal = world.settings().state.dir.join("journal.db");
+    world.org().before(2, move |_| {
+        let raw = rusqlite::Connection::open(&journal).expect("ours");
+        let full = "CREATE TRIGGER no_room BEFORE INSERT ON changes
+                    BEGIN SELECT RAISE(FAIL, 'the disk is full'); END";
+        raw.execute_batch(full).expect("made");
+    });
+    let run = world.run().await;
+    assert_eq!(run.as_str(), "failed", "{run:#?}");
+    assert_eq!(run.count(Outcome::Unsent), 2, "{run:#?}");
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
