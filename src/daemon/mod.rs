@@ -30,7 +30,7 @@ use crate::desired::Fingerprint;
 use crate::journal::{Access, Journal, StateLock};
 use crate::metrics::Metrics;
 use crate::notify::{Notices, Notifier};
-use crate::reconcile::{Reconciler, Trigger};
+use crate::reconcile::{Heard, Reconciler, Trigger};
 use crate::serve::{Probes, Server, Site, token_warnings};
 use crate::settings::{
     DOUBLED_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
@@ -90,7 +90,11 @@ async fn start(
     let journal = Journal::open(&base_url, Access::Write(lock))?;
     let observed = status.clone();
     let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), journal.clone())?
-        .when_observed(move || observed.observed());
+        .telling(move |heard| {
+            if matches!(heard, Heard::Found(_)) {
+                observed.observed();
+            }
+        });
     let mut parts = Parts::default();
     let approvals = approvals::watch(journal.clone(), wake.clone(), stop.clone());
     parts.start("the watch for approvals", async {

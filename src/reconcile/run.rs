@@ -30,17 +30,26 @@ pub struct Reconciler {
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
     pub(super) reporter: Reporter,
-    observed: Observer,
+    heard: Listener,
     /// What the run before left of what it saw.
     kept: Mutex<Option<Known>>,
 }
 
-/// Who hears that a roster was read and a listing answered.
-struct Observer(Box<dyn Fn() + Send + Sync>);
+/// What is told of a run while it is under way.
+#[derive(Clone, Copy, Debug)]
+pub enum Heard<'a> {
+    /// A roster was read, a listing answered, and it is planned what is to be done: the outcome so far.
+    Found(&'a RunOutcome),
+    /// A change has ended.
+    Change(&'a Applied),
+}
 
-impl std::fmt::Debug for Observer {
+/// Who hears it.
+struct Listener(Box<dyn Fn(Heard<'_>) + Send + Sync>);
+
+impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Observer")
+        f.write_str("Listener")
     }
 }
 
@@ -91,16 +100,16 @@ impl Reconciler {
             metrics,
             journal,
             reporter,
-            observed: Observer(Box::new(|| {})),
+            heard: Listener(Box::new(|_| {})),
             kept: Mutex::default(),
         })
     }
 
-    /// Tells whoever wants to know, in each run, that a roster was read and a listing answered.
+    /// Tells whoever wants to know, in each run, what was found, and each change as it ends.
     #[must_use]
-    pub fn when_observed(self, observed: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn telling(self, heard: impl Fn(Heard<'_>) + Send + Sync + 'static) -> Self {
         Self {
-            observed: Observer(Box::new(observed)),
+            heard: Listener(Box::new(heard)),
             ..self
         }
     }
@@ -251,8 +260,8 @@ impl Reconciler {
         self.refuse_older(&seen.desired, &memory)?;
         let mut prepared = Prepared::new(seen, memory, &self.settings);
         prepared.verdict.say_how_to_approve(run.number);
-        (self.observed.0)();
         prepared.tell(&mut run.outcome);
+        (self.heard.0)(Heard::Found(&run.outcome));
         self.note(run.number, &prepared).await?;
         Ok(Arc::new(prepared))
     }
@@ -298,6 +307,7 @@ impl Reconciler {
         self.say_cost(prepared, &progress);
         let heard = |applied: &Applied| {
             told(applied);
+            (self.heard.0)(Heard::Change(applied));
             interim.hear(applied);
             progress.step();
             if applied.outcome == Outcome::Done {
