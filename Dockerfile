@@ -2,8 +2,9 @@
 #                                            --build-arg REVISION="$(git rev-parse --short=12 HEAD)" .
 # A stand-in for Omni, to try it on:     docker build -t omni-user-sync-sandbox --target sandbox .
 
-ARG RUST_IMAGE=rust:1.95-bookworm
-ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12
+# One Debian for both: what is built on a newer one does not run on an older.
+ARG RUST_IMAGE=rust:1.95-trixie
+ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian13
 
 # The dependencies are a layer of their own: it stays while Cargo.toml and Cargo.lock do.
 FROM ${RUST_IMAGE} AS dependencies

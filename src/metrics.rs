@@ -3,6 +3,7 @@
 //! Names follow Prometheus' conventions (`omni_user_sync_…`, base units, `_total`), and labels have
 //! few values: never an email, an attribute or a message.
 
+use chrono::{DateTime, Utc};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
@@ -26,8 +27,10 @@ pub struct Metrics {
     pub runs: IntCounterVec,
     /// How long runs took.
     pub run_duration: Histogram,
-    /// When the last run that succeeded ended, in Unix time; 0 before the first.
+    /// When the last run that succeeded ended, in Unix time; 0 before the first. A restart keeps it.
     pub last_success: Gauge,
+    /// Whether runs change Omni (1), or only tell what they would change (0).
+    pub applies: IntGauge,
     /// Changes sent, or refused before that, by `kind` and `outcome`.
     pub changes: IntCounterVec,
     /// Changes that the last run found needed, by `kind`.
@@ -38,8 +41,9 @@ pub struct Metrics {
     pub roster_rows: IntGauge,
     /// What is wrong with the roster last read, by `kind`: `row` or `file`.
     pub roster_problems: IntGaugeVec,
-    /// Whether the roster could be read when it was last looked at: 1 or 0.
-    pub source_up: IntGauge,
+    /// Since when the roster has been as it was last read, in Unix time; 0 before the first. A restart
+    /// keeps it.
+    pub roster_changed: Gauge,
     /// Users in Omni when last observed.
     pub users: IntGauge,
     /// Keys that the run under way, or the last one, does not use any more.
@@ -52,6 +56,8 @@ pub struct Metrics {
     pub next_run: Gauge,
     /// Messages to the webhook by `outcome`: `delivered`, `failed` or `dropped`.
     pub notifications: IntCounterVec,
+    /// Has no labels; a vector is not there before it is set.
+    source_up: IntGaugeVec,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     throttle_wait: Histogram,
@@ -79,6 +85,10 @@ impl Metrics {
                 "last_success_timestamp_seconds",
                 "When the last run that succeeded ended, in Unix time; 0 before the first.",
             ))),
+            applies: gauge(
+                "applies",
+                "Whether runs change Omni (1), or only tell what they would change (0).",
+            ),
             changes: counters(
                 "changes_total",
                 "Changes sent to Omni, or refused before that, by kind and outcome.",
@@ -100,9 +110,14 @@ impl Metrics {
                 "What is wrong with the roster last read: bad rows and rejected files.",
                 &["kind"],
             ),
-            source_up: gauge(
+            roster_changed: valid(Gauge::with_opts(opts(
+                "roster_changed_timestamp_seconds",
+                "Since when the roster has been as it was last read, in Unix time; 0 before the first.",
+            ))),
+            source_up: gauges(
                 "source_up",
                 "Whether the roster could be read when it was last looked at.",
+                &[],
             ),
             users: gauge("users", "Users in Omni when last observed."),
             keys_set_aside: gauge(
@@ -158,19 +173,28 @@ impl Metrics {
                 .const_label("commit", crate::version::COMMIT),
         ));
         info.set(1);
+        // Its conventional name, without our prefix: dashboards and alerts know it.
+        let started = valid(Gauge::new(
+            "process_start_time_seconds",
+            "When the process was started, in Unix time.",
+        ));
+        started.set(seconds(Utc::now()));
         vec![
             Box::new(info),
+            Box::new(started),
             Box::new(self.runs.clone()),
             Box::new(self.run_duration.clone()),
             Box::new(self.run_in_progress.clone()),
             Box::new(self.next_run.clone()),
             Box::new(self.last_success.clone()),
+            Box::new(self.applies.clone()),
             Box::new(self.changes.clone()),
             Box::new(self.drift.clone()),
             Box::new(self.held.clone()),
             Box::new(self.quarantined_users.clone()),
             Box::new(self.roster_rows.clone()),
             Box::new(self.roster_problems.clone()),
+            Box::new(self.roster_changed.clone()),
             Box::new(self.source_up.clone()),
             Box::new(self.users.clone()),
             Box::new(self.keys_set_aside.clone()),
@@ -207,6 +231,12 @@ impl Metrics {
         self.throttle_wait.observe(time.as_secs_f64());
     }
 
+    /// Tells whether the roster could be read, when it was looked at.
+    pub fn source_is_up(&self, is_up: bool) {
+        let none: [&str; 0] = [];
+        self.source_up.with_label_values(&none).set(is_up.into());
+    }
+
     /// The same counts for whoever asks Omni beside the runs: which keys a run uses is not theirs to tell.
     #[must_use]
     pub fn beside_runs(&self) -> Self {
@@ -232,6 +262,11 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A time as Prometheus has it: seconds, in Unix time.
+pub(crate) fn seconds(time: DateTime<Utc>) -> f64 {
+    time.timestamp_millis() as f64 / 1000.0
 }
 
 fn opts(name: &str, help: &str) -> Opts {
@@ -271,6 +306,7 @@ mod tests {
         metrics.request("PATCH", "error", Duration::ZERO);
         let text = metrics.render();
         assert!(text.contains(r#"omni_user_sync_requests_total{method="GET",status="429"} 1"#));
+        assert!(text.contains("\nprocess_start_time_seconds 1"), "{text}");
         let version = concat!(r#"version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#);
         assert!(text.contains(version), "{text}");
     }
@@ -301,9 +337,9 @@ mod tests {
     #[test]
     fn each_metric_stands_in_the_table_as_it_is_and_no_other() {
         let text = std::fs::read_to_string("docs/metrics.md").expect("the table");
-        let rows = text
-            .lines()
-            .filter(|line| line.starts_with("| `omni_user_sync_"));
+        let rows = text.lines().filter(|line| {
+            line.starts_with("| `omni_user_sync_") || line.starts_with("| `process_")
+        });
         let row = |line: &str| {
             let cells: Vec<_> = line.split('|').map(str::trim).collect();
             let plain = |cell: &str| cell.replace(['`', ' '], "");
@@ -316,6 +352,14 @@ mod tests {
         let mut documented: Vec<_> = rows.map(row).collect();
         documented.sort();
         assert_eq!(documented, registered());
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_roster_that_was_not_looked_at() {
+        let metrics = Metrics::new();
+        assert!(!metrics.render().contains("source_up"));
+        metrics.source_is_up(false);
+        assert!(metrics.render().contains("\nomni_user_sync_source_up 0\n"));
     }
 
     #[test]

@@ -165,6 +165,7 @@ fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
         ("--config config.toml", "config.toml"),
         ("-o users.csv", "*.csv"),
         ("$PWD/roster", "roster"),
+        ("$PWD/secrets", "secrets"),
         ("in `reports/`", "reports"),
     ] {
         assert!(readers.contains(name), "{name}: nobody is told to write it");
@@ -176,6 +177,12 @@ fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
             ".dockerignore: {pattern}"
         );
     }
+}
+
+#[test]
+fn the_image_is_labelled_with_the_version_that_is_in_it() {
+    let label = concat!("\nARG VERSION=", env!("CARGO_PKG_VERSION"), "\n");
+    assert!(text("Dockerfile").contains(label), "Dockerfile: {label}");
 }
 
 /// An image of nobody-knows-what can't be compared with the source.

@@ -3,9 +3,10 @@
 
 mod support;
 
-use omni_user_sync::reconcile::{End, Outcome, Stop, Trigger};
+use omni_user_sync::reconcile::{End, Heard, Outcome, Stop, Trigger};
 use omni_user_sync::sandbox::{ClearMode, Fault, Options, PatchAnswer, What, When};
 use serde_json::json;
+use std::sync::{Arc, Mutex};
 use support::{World, assert_converged, on, told};
 
 #[tokio::test]
@@ -366,6 +367,31 @@ async fn stops_between_two_changes() {
         (1, 2)
     );
     assert_eq!(world.org().users().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_found_is_heard_before_what_was_done() {
+    let world = World::new().await;
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\nno email,Bad\n");
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&events);
+    let reconciler = world.reconciler().telling(move |what| {
+        let what = match what {
+            Heard::Found(run) => {
+                let roster = run.roster.as_ref().expect("it was read");
+                let bad = roster.bad_rows.len();
+                format!("{} needed, {bad} bad", run.drift.expect("a plan").total())
+            }
+            Heard::Change(applied) => format!("{} {}", applied.kind, applied.outcome.as_str()),
+        };
+        heard.lock().expect("no panic").push(what);
+    });
+    let outcome = reconciler
+        .run(Trigger::Command, None, &Stop::default())
+        .await;
+    assert_eq!(outcome.as_str(), "partial");
+    let events = events.lock().expect("no panic");
+    assert_eq!(*events, ["2 needed, 1 bad", "create done", "create done"]);
 }
 
 #[tokio::test]

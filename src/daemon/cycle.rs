@@ -4,12 +4,12 @@ use super::backoff::Backoff;
 use super::record;
 use super::systemd::Systemd;
 use crate::desired::Fingerprint;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, seconds};
 use crate::notify::Notices;
 use crate::reconcile::{self, End, Reconciler, RunOutcome, Stop, Trigger};
 use crate::status::Status;
 use crate::trigger::Wake;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
@@ -191,7 +191,6 @@ impl<R: Runner> Cycle<R> {
         let now = Utc::now();
         let due = self.pulse.status.next_due(now);
         let next = retry.map(|wait| now + wait).into_iter().chain(due).min();
-        let seconds = |at: DateTime<Utc>| at.timestamp_millis() as f64 / 1000.0;
         self.metrics.next_run.set(next.map_or(0.0, seconds));
     }
 }

@@ -30,7 +30,7 @@ use crate::desired::Fingerprint;
 use crate::journal::{Access, Journal, StateLock};
 use crate::metrics::Metrics;
 use crate::notify::{Notices, Notifier};
-use crate::reconcile::{Reconciler, Trigger};
+use crate::reconcile::{Heard, Reconciler, Trigger};
 use crate::serve::{Probes, Server, Site, token_warnings};
 use crate::settings::{
     DOUBLED_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
@@ -39,6 +39,7 @@ use crate::shutdown::Signals;
 use crate::trigger::watch::{Condition, SourceLook, Watcher};
 use crate::trigger::{Wake, schedule};
 use parts::Parts;
+use record::Findings;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -88,9 +89,16 @@ async fn start(
     let base_url = settings.omni.base_url()?.to_string();
     let lock = StateLock::acquire(&settings.state.dir, "run")?;
     let journal = Journal::open(&base_url, Access::Write(lock))?;
+    let mode = settings.policy.mode;
+    let findings = Findings::after_restart(metrics.clone(), &journal, mode).await;
     let observed = status.clone();
     let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), journal.clone())?
-        .when_observed(move || observed.observed());
+        .telling(move |heard| {
+            if matches!(heard, Heard::Found(_)) {
+                observed.observed();
+            }
+            findings.hear(heard);
+        });
     let mut parts = Parts::default();
     let approvals = approvals::watch(journal.clone(), wake.clone(), stop.clone());
     parts.start("the watch for approvals", async {
@@ -103,14 +111,14 @@ async fn start(
     };
     start_server(&mut parts, &settings, probes, journal, wake, stop).await?;
     start_schedule(&mut parts, &settings.schedule, wake, stop);
-    let (told, up) = (status.clone(), metrics.source_up.clone());
+    let (told, looks) = (status.clone(), metrics.clone());
     let tell = move |condition| {
         told.roster(condition);
         match condition {
-            Condition::Still => up.set(1),
+            Condition::Still => looks.source_is_up(true),
             // Not to be read yet, and not gone either.
             Condition::Moving => {}
-            Condition::Away | Condition::Silent => up.set(0),
+            Condition::Away | Condition::Silent => looks.source_is_up(false),
         }
     };
     let inputs = Inputs {

@@ -1,9 +1,16 @@
-//! What is told of a run that has ended: the metrics, and one line in the log.
+//! What is told of a run: the metrics, as far as it is, and one line in the log when it has ended.
 
-use crate::desired::{Problem, SourceError};
-use crate::metrics::Metrics;
-use crate::reconcile::{End, Kind, Outcome, RunError, RunOutcome, Trigger};
+use crate::desired::{Fingerprint, Problem, SourceError};
+use crate::journal::{Journal, JournalError};
+use crate::metrics::{Metrics, seconds};
+use crate::reconcile::{Applied, End, Heard, Kind, Outcome, RunError, RunOutcome, Trigger};
+use crate::settings::Mode;
+use chrono::{DateTime, Utc};
+use std::sync::{Mutex, PoisonError};
 use tracing::{error, info, warn};
+
+/// The words of runs that did what they could: [`RunOutcome::is_success`].
+const SUCCESSES: [&str; 4] = ["converged", "partial", "held", "planned"];
 
 /// The rules of the guard, as the metrics call what they hold.
 const HELD: [(&str, &str); 4] = [
@@ -30,42 +37,101 @@ pub(super) fn initialise(metrics: &Metrics) {
     }
 }
 
-/// Counts a run.
+/// Tells the metrics of runs under way, so that one of hours is seen to go on.
+#[derive(Debug)]
+pub(super) struct Findings {
+    metrics: Metrics,
+    /// The content that was last read.
+    read: Mutex<Option<Fingerprint>>,
+}
+
+impl Findings {
+    /// Begins with what outlasts a restart: an outage would look younger than it is, and a dead roster
+    /// alive. A journal that can't be read now ends no start.
+    pub(super) async fn after_restart(metrics: Metrics, journal: &Journal, mode: Mode) -> Self {
+        metrics.applies.set((mode == Mode::Apply).into());
+        let (success, read) = before(journal).await.unwrap_or_else(|error| {
+            warn!(%error, "the metrics begin anew: what was before can't be read");
+            (None, None)
+        });
+        let (read, since) = read.unzip();
+        for (gauge, time) in [
+            (&metrics.last_success, success),
+            (&metrics.roster_changed, since),
+        ] {
+            gauge.set(time.map_or(0.0, seconds));
+        }
+        let read = Mutex::new(read);
+        Self { metrics, read }
+    }
+
+    /// Counts what a run under way tells.
+    pub(super) fn hear(&self, heard: Heard<'_>) {
+        match heard {
+            Heard::Found(run) => {
+                self.look_at_roster(run);
+                count_findings(&self.metrics, run);
+            }
+            Heard::Change(applied) => count_change(&self.metrics, applied),
+        }
+    }
+
+    fn look_at_roster(&self, run: &RunOutcome) {
+        let now = run.roster.as_ref().map(|roster| roster.fingerprint);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.is_some() && *read != now {
+            *read = now;
+            self.metrics.roster_changed.set(seconds(run.started));
+        }
+    }
+}
+
+/// When a run last succeeded; what was last read, and since when it has been so.
+async fn before(
+    journal: &Journal,
+) -> Result<(Option<DateTime<Utc>>, Option<(Fingerprint, DateTime<Utc>)>), JournalError> {
+    let success = journal.last_ended(&SUCCESSES).await?;
+    Ok((success, journal.last_read().await?))
+}
+
+/// Counts a run that has ended. What it found and did was counted when it did.
 pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
     let labels = [run.trigger.as_str(), run.as_str()];
     metrics.runs.with_label_values(&labels).inc();
     metrics.run_duration.observe(run.took.as_secs_f64());
     if run.is_success() {
-        let ended = run.started.timestamp_millis() as f64 / 1000.0 + run.took.as_secs_f64();
-        metrics.last_success.set(ended);
-    }
-    for one in run
-        .applied
-        .iter()
-        .filter(|one| one.outcome != Outcome::Unsent)
-    {
-        let labels = [one.kind.as_str(), one.outcome.as_str()];
-        metrics.changes.with_label_values(&labels).inc();
-    }
-    count_findings(metrics, run);
-}
-
-/// What a run did not get to see stays as the run before found it.
-fn count_findings(metrics: &Metrics, run: &RunOutcome) {
-    if let Some(roster) = &run.roster {
-        metrics.source_up.set(1);
-        metrics.roster_rows.set(gauge(roster.rows));
-        let problem = |kind| metrics.roster_problems.with_label_values(&[kind]);
-        problem("row").set(gauge(roster.bad_rows.len()));
-        problem("file").set(gauge(roster.rejected.len()));
+        metrics
+            .last_success
+            .set(seconds(run.started) + run.took.as_secs_f64());
     }
     if let End::Failed(RunError::Source(cause)) = &run.end {
         let rejected = metrics.roster_problems.with_label_values(&["file"]);
         // One that is not there at all is one that can't be used.
         rejected.set(gauge(cause.problems().len().max(1)));
         if cause.is_away() {
-            metrics.source_up.set(0);
+            metrics.source_is_up(false);
         }
+    }
+}
+
+fn count_change(metrics: &Metrics, applied: &Applied) {
+    if applied.outcome != Outcome::Unsent {
+        let labels = [applied.kind.as_str(), applied.outcome.as_str()];
+        metrics.changes.with_label_values(&labels).inc();
+    }
+}
+
+/// What a run did not get to see stays as the run before found it.
+fn count_findings(metrics: &Metrics, run: &RunOutcome) {
+    for applied in &run.applied {
+        count_change(metrics, applied);
+    }
+    if let Some(roster) = &run.roster {
+        metrics.source_is_up(true);
+        metrics.roster_rows.set(gauge(roster.rows));
+        let problem = |kind| metrics.roster_problems.with_label_values(&[kind]);
+        problem("row").set(gauge(roster.bad_rows.len()));
+        problem("file").set(gauge(roster.rejected.len()));
     }
     if let Some(users) = run.users {
         metrics.users.set(gauge(users));
@@ -190,10 +256,11 @@ fn log_problems(run: &RunOutcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{Fingerprint, Place, ProblemKind};
+    use crate::desired::{Place, ProblemKind};
+    use crate::journal::{Access, RunEnd, RunStart, StateLock};
     use crate::omni::Failure;
     use crate::omni::OmniError;
-    use crate::reconcile::{Applied, Counts, Held, Roster, Trigger};
+    use crate::reconcile::{Counts, Held, Roster};
     use crate::settings::SettingsError;
     use crate::user::Email;
     use std::time::Duration;
@@ -352,10 +419,39 @@ mod tests {
         }
     }
 
-    #[test]
-    fn counts_what_was_found_and_done() {
+    /// A journal without runs, in a folder of its own.
+    fn journal() -> (tempfile::TempDir, Journal) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = StateLock::acquire(folder.path(), "run").expect("nobody else has it");
+        let journal = Journal::open("https://acme.omniapp.co", Access::Write(lock));
+        (folder, journal.expect("it opens"))
+    }
+
+    /// Tells all of a run, as it is told when it is carried out.
+    async fn tell(metrics: &Metrics, run: &RunOutcome) {
+        let (_folder, journal) = journal();
+        let findings = Findings::after_restart(metrics.clone(), &journal, Mode::Apply).await;
+        let RunOutcome { applied, .. } = run;
+        findings.hear(Heard::Found(&RunOutcome {
+            number: None,
+            applied: Vec::new(),
+            roster: run.roster.clone(),
+            held: run.held.clone(),
+            withheld: Vec::new(),
+            warnings: Vec::new(),
+            end: End::Complete,
+            ..*run
+        }));
+        for one in applied {
+            findings.hear(Heard::Change(one));
+        }
+        count(metrics, run);
+    }
+
+    #[tokio::test]
+    async fn counts_what_was_found_and_done() {
         let metrics = Metrics::new();
-        count(&metrics, &run(End::Complete));
+        tell(&metrics, &run(End::Complete)).await;
         let text = metrics.render();
         for line in [
             r#"runs_total{outcome="held",trigger="file"} 1"#,
@@ -367,6 +463,8 @@ mod tests {
             r#"held_changes{kind="removals"} 1"#,
             r#"held_changes{kind="updates"} 0"#,
             "roster_rows 40",
+            "roster_changed_timestamp_seconds 1773144000",
+            "applies 1",
             "source_up 1",
             r#"roster_problems{kind="row"} 0"#,
             "users 41",
@@ -380,6 +478,98 @@ mod tests {
             !text.contains("unsent"),
             "what was not sent is no change sent"
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_found_is_told_before_the_run_ends_and_counted_once() {
+        let metrics = Metrics::new();
+        let (_folder, journal) = journal();
+        let findings = Findings::after_restart(metrics.clone(), &journal, Mode::Plan).await;
+        let has = |line: &str| {
+            metrics
+                .render()
+                .contains(&format!("omni_user_sync_{line}\n"))
+        };
+        let run = run(End::Complete);
+        findings.hear(Heard::Found(&run));
+        for line in [
+            r#"drift{kind="create"} 2"#,
+            r#"held_changes{kind="removals"} 1"#,
+            r#"changes_total{kind="create",outcome="done"} 1"#,
+            "users 41",
+            "applies 0",
+            "last_success_timestamp_seconds 0",
+        ] {
+            assert!(has(line), "{line}\n{}", metrics.render());
+        }
+        findings.hear(Heard::Change(&run.applied[0]));
+        count(&metrics, &run);
+        assert!(has(r#"changes_total{kind="create",outcome="done"} 2"#));
+    }
+
+    #[tokio::test]
+    async fn a_roster_that_stays_the_same_keeps_its_age() {
+        let metrics = Metrics::new();
+        let (_folder, journal) = journal();
+        let findings = Findings::after_restart(metrics.clone(), &journal, Mode::Apply).await;
+        let mut next = run(End::Complete);
+        let mut since = |byte: u8, minutes: i64| {
+            next.started += chrono::TimeDelta::minutes(minutes);
+            let roster = next.roster.as_mut().expect("a roster");
+            roster.fingerprint = Fingerprint([byte; 32]);
+            findings.hear(Heard::Found(&next));
+            metrics.roster_changed.get()
+        };
+        let first = since(1, 0);
+        assert_eq!(since(1, 15), first);
+        assert_eq!(since(2, 15), first + 1800.0);
+        assert_eq!(since(1, 15), first + 2700.0, "back to what it was");
+    }
+
+    #[tokio::test]
+    async fn a_restart_forgets_neither_the_last_success_nor_the_age_of_the_roster() {
+        let (folder, journal) = journal();
+        let outcome = run(End::Complete);
+        let at = |minutes| outcome.started + chrono::TimeDelta::minutes(minutes);
+        for (minutes, word, byte, is_source) in [
+            (0, "converged", Some(1), true),
+            (15, "held", Some(2), true),
+            (30, "partial", Some(2), true),
+            (45, "converged", Some(3), false),
+            (60, "failed", None, true),
+            (75, "stopped", Some(2), true),
+        ] {
+            let start = RunStart {
+                trigger: Trigger::Schedule,
+                started: at(minutes),
+                is_source,
+            };
+            let number = journal.begin(start).await.expect("begins");
+            let end = RunEnd {
+                ended: at(minutes + 1),
+                outcome: word.into(),
+                fingerprint: byte.map(|byte| Fingerprint([byte; 32])),
+                rows: None,
+                users: None,
+                needed: None,
+                done: 0,
+                failed: 0,
+                held: 0,
+                bad_rows: 0,
+                requests: 0,
+                detail: String::new(),
+            };
+            journal.finish(number, &end).await.expect("ends");
+        }
+        let metrics = Metrics::new();
+        let findings = Findings::after_restart(metrics.clone(), &journal, Mode::Apply).await;
+        assert_eq!(metrics.last_success.get(), seconds(at(31)));
+        assert_eq!(metrics.roster_changed.get(), seconds(at(15)));
+        let mut same = run(End::Complete);
+        same.roster.as_mut().expect("a roster").fingerprint = Fingerprint([2; 32]);
+        findings.hear(Heard::Found(&same));
+        assert_eq!(metrics.roster_changed.get(), seconds(at(15)));
+        drop(folder);
     }
 
     #[test]
@@ -405,6 +595,7 @@ mod tests {
         for end in ends {
             let held = run(end);
             assert!(RunOutcome::WORDS.contains(&held.as_str()));
+            assert_eq!(SUCCESSES.contains(&held.as_str()), held.is_success());
             count(&metrics, &held);
         }
         let converged = RunOutcome {
@@ -416,10 +607,10 @@ mod tests {
         assert_eq!(lines(), (7 * 6, 4 * 3), "no other words");
     }
 
-    #[test]
-    fn a_failure_is_no_success_and_forgets_nothing() {
+    #[tokio::test]
+    async fn a_failure_is_no_success_and_forgets_nothing() {
         let metrics = Metrics::new();
-        count(&metrics, &run(End::Complete));
+        tell(&metrics, &run(End::Complete)).await;
         let cause = SettingsError::Unreadable("gone".into());
         let failed = RunOutcome {
             drift: None,

@@ -40,4 +40,4 @@ pub use observe::{Effect, Known};
 pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};
 pub use plan::{Action, Change, FieldChange, Plan, Withheld};
 pub use prepare::{Prepared, Target};
-pub use run::{Reconciler, Run, Stop, span};
+pub use run::{Heard, Reconciler, Run, Stop, span};

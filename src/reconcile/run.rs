@@ -30,17 +30,26 @@ pub struct Reconciler {
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
     pub(super) reporter: Reporter,
-    observed: Observer,
+    heard: Listener,
     /// What the run before left of what it saw.
     kept: Mutex<Option<Known>>,
 }
 
-/// Who hears that a roster was read and a listing answered.
-struct Observer(Box<dyn Fn() + Send + Sync>);
+/// What is told of a run while it is under way.
+#[derive(Clone, Copy, Debug)]
+pub enum Heard<'a> {
+    /// A roster was read, a listing answered, and it is planned what is to be done: the outcome so far.
+    Found(&'a RunOutcome),
+    /// A change has ended.
+    Change(&'a Applied),
+}
 
-impl std::fmt::Debug for Observer {
+/// Who hears it.
+struct Listener(Box<dyn Fn(Heard<'_>) + Send + Sync>);
+
+impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Observer")
+        f.write_str("Listener")
     }
 }
 
@@ -91,16 +100,16 @@ impl Reconciler {
             metrics,
             journal,
             reporter,
-            observed: Observer(Box::new(|| {})),
+            heard: Listener(Box::new(|_| {})),
             kept: Mutex::default(),
         })
     }
 
-    /// Tells whoever wants to know, in each run, that a roster was read and a listing answered.
+    /// Tells whoever wants to know, in each run, what was found, and each change as it ends.
     #[must_use]
-    pub fn when_observed(self, observed: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn telling(self, heard: impl Fn(Heard<'_>) + Send + Sync + 'static) -> Self {
         Self {
-            observed: Observer(Box::new(observed)),
+            heard: Listener(Box::new(heard)),
             ..self
         }
     }
@@ -240,8 +249,8 @@ impl Reconciler {
             prepared = self.compare(run, seen, &unknown).await?;
         }
         prepared.verdict.say_how_to_approve(run.number);
-        (self.observed.0)();
         prepared.tell(&mut run.outcome);
+        (self.heard.0)(Heard::Found(&run.outcome));
         let held: Vec<_> = prepared.verdict.held().iter().map(held_record).collect();
         if !held.is_empty() {
             self.journal.hold(run.number, &held).await?;
@@ -319,6 +328,7 @@ impl Reconciler {
         self.say_cost(prepared, &progress);
         let heard = |applied: &Applied| {
             told(applied);
+            (self.heard.0)(Heard::Change(applied));
             interim.hear(applied);
             progress.step();
             if applied.outcome != Outcome::Unsent {

@@ -112,6 +112,15 @@ class Prometheus(support.Case):
         self.assertEqual(asked - known, set())
 
 
+    def test_the_job_for_kubernetes_is_a_job(self):
+        (block,) = re.findall(r"```yaml\n(.*?)```", (DEPLOY / "kubernetes/README.md").read_text(), re.S)
+        (job,) = yaml.safe_load(block)
+        # Debian's Prometheus is made without it.
+        self.assertEqual(job.pop("kubernetes_sd_configs")[0]["role"], "pod")
+        config = json.dumps({"scrape_configs": [job]})
+        checked("promtool", "check", "config", self.write("prometheus.yml", config))
+
+
 class Systemd(support.Case):
     UNITS = ("omni-user-sync.service", "omni-user-sync@.service")
 

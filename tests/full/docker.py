@@ -1,17 +1,21 @@
 """The image as it is shipped, in containers: confined, healthy, converging, cut off and mended, stopped.
 
 The daemon speaks plain http on loopback only, and the stand-in for Omni is another container; so TLS
-stands before it, by a certificate authority of our own. Whatever a test starts ends with it.
+stands before it, by a certificate authority of our own. Whatever a test starts ends with it. What deploy/README.md
+says of `docker run` and of Compose is taken from there.
 """
 
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import time
 import urllib.parse
 import uuid
 
+import readme
 import support
 
 IMAGE = os.environ.get("OMNI_USER_SYNC_IMAGE", "omni-user-sync")
@@ -48,6 +52,17 @@ def tool(*arguments, folder=None, env=None):
 
 def docker(*arguments):
     return tool("docker", *arguments)
+
+
+def documented(begin):
+    """What deploy/README.md says that begins so, in a block of commands or within a sentence: once."""
+    text = (support.ROOT / "deploy/README.md").read_text()
+    blocks = [one for one in readme.blocks(text) if not isinstance(one, str)]
+    said = ["\n".join(one.lines) for one in blocks if one.kind == "sh"]
+    sentences = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    said += [re.sub(r"\s+", " ", one) for one in re.findall(r"`([^`]+)`", sentences)]
+    (found,) = (one for one in said if one.startswith(begin))
+    return found
 
 
 class Container:
@@ -202,7 +217,9 @@ class Docker(support.Case):
 
         The first run may fail: the network that Omni is in is added to a container that runs already.
         """
-        success = lambda: self.metric(daemon, "last_success_timestamp_seconds")
+        # When the last one did outlasts a restart; what is counted does not.
+        runs = lambda trigger: self.metric(daemon, "runs_total", trigger=trigger, outcome="converged")
+        success = lambda: any(map(runs, ("start", "retry", "schedule", "file")))
         daemon.until("a run has converged", success)
 
     def there(self, daemon, omni, email):
@@ -298,15 +315,65 @@ class Docker(support.Case):
         self.assertEqual(daemon.inspect()["RestartCount"], 0)
 
 
+    def test_runs_as_documented(self):
+        omni = self.omni()
+        folder = pathlib.Path(self.folder) / "reader"
+        folder.mkdir()
+        (folder / "users.csv").write_text(rows("ann@example.com"))
+        (folder / "api-key").write_text(support.KEY + "\n")
+        make = documented("mkdir secrets").replace("sudo ", "")
+        tool("bash", "-euc", make, folder=folder)
+
+        name, address = f"full-{uuid.uuid4().hex[:12]}", support.free_address()
+        command = documented("docker run --detach")
+        # Where Omni is here, and what it is trusted by; for a test that waits for less.
+        here = f"--network {self.inside} --volume {self.tls}/ca.pem:/ca.pem:ro --health-interval 1s "
+        here += "--env OMNI_USER_SYNC__OMNI__CA_FILE=/ca.pem"
+        for old, new in (
+            ("docker run", f"docker run {here}"),
+            ("--name omni-user-sync", f"--name {name}"),
+            ("https://<org>.omniapp.co", "https://omni.test:8443"),
+            ("--volume omni-user-sync:", f"--volume {name}:"),
+            ("127.0.0.1:8080:", f"{address}:"),
+            ("    omni-user-sync", f"    {IMAGE}"),
+        ):
+            self.assertEqual(command.count(old), 1, f"{old} in {command}")
+            command = command.replace(old, new)
+        self.addCleanup(docker, "volume", "rm", "--force", name)
+        daemon = Container(image=IMAGE)
+        daemon.name = name
+        self.addCleanup(daemon.end)
+        tool("bash", "-euc", command, folder=folder)
+
+        self.healthy(daemon)
+        self.assertEqual(daemon.inspect()["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped")
+        self.assertEqual(support.fetch(f"http://{address}/readyz")[0], 200)
+        metric = lambda *names, **labels: support.sample(
+            support.fetch(f"http://{address}/metrics")[1], *names, **labels
+        )
+        daemon.until("it has planned", lambda: metric(PREFIX + "drift", kind="create") == 1)
+        self.assertEqual(metric(PREFIX + "applies"), 0)
+        self.assertEqual(omni.writes(), [])
+        history = documented("docker exec omni-user-sync").replace(" omni-user-sync", f" {name}", 1)
+        daemon.until("a run is remembered", lambda: "planned" in tool("bash", "-euc", history))
+
+        # A key that is exchanged as a roster is: beside it first, then into its place.
+        beside = folder / "secrets/api-key.new"
+        beside.write_text("another\n")
+        beside.rename(folder / "secrets/api-key")
+        refused = {"method": "GET", "status": "401"}
+        docker("kill", "--signal", "HUP", name)
+        daemon.until("the new key is read", lambda: metric(PREFIX + "requests_total", **refused))
+
+
 class Compose(support.Case):
-    """`deploy/compose.yaml` as a person starts it, but for Grafana, whose image has no stand-in."""
+    """`deploy/compose.yaml` as deploy/README.md says, but for Grafana, whose image has no stand-in."""
 
-    def compose(self, *arguments):
-        file = str(support.ROOT / "deploy/compose.yaml")
-        project = ("--project-name", self.project)
-        return tool("docker-compose", *project, "--file", file, *arguments, env=self.env)
-
-    def test_shows_the_whole_picture(self):
+    def setUp(self):
+        super().setUp()
+        # The container's user reads what lies here.
+        os.chmod(self.folder, 0o755)
+        shutil.copytree(support.ROOT / "deploy", pathlib.Path(self.folder) / "deploy")
         self.project = f"full{uuid.uuid4().hex[:12]}"
         port = lambda: support.free_address().rpartition(":")[2]
         self.env = support.environment(
@@ -314,30 +381,79 @@ class Compose(support.Case):
             OMNI_USER_SYNC_PORT=port(),
             PROMETHEUS_PORT=port(),
         )
-        self.addCleanup(self.compose, "down", "--volumes", "--timeout", "30")
-        self.compose("up", "--detach", "--no-build", "sandbox", "daemon", "prometheus")
+        self.addCleanup(self.type, documented("docker compose -f deploy/compose.yaml down"))
 
-        def asked(query):
-            api = f"http://127.0.0.1:{self.env['PROMETHEUS_PORT']}/api/v1/query"
-            status, text = support.fetch(f"{api}?query={urllib.parse.quote(query)}")
-            found = json.loads(text)["data"]["result"] if status == 200 else []
-            return [one["value"][1] for one in found]
+    def type(self, command):
+        """Types a command, with the images that are there."""
+        command = command.replace("docker compose", f"docker-compose --project-name {self.project}")
+        # A terminal is what nobody has here.
+        command = command.replace(" exec ", " exec -T ")
+        images = "--detach --no-build sandbox daemon prometheus"
+        command = command.replace('"$(git rev-parse --short=12 HEAD)"', "").replace("--build", images)
+        return tool("bash", "-euc", command, folder=self.folder, env=self.env)
 
+    def left(self):
+        """What there is of it."""
+        ours = ("--quiet", "--filter", f"label=com.docker.compose.project={self.project}")
+        return [docker(*kind, *ours) for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls"))]
+
+    def asked(self, query):
+        api = f"http://127.0.0.1:{self.env['PROMETHEUS_PORT']}/api/v1/query"
+        status, text = support.fetch(f"{api}?query={urllib.parse.quote(query)}")
+        found = json.loads(text)["data"]["result"] if status == 200 else []
+        return [one["value"][1] for one in found]
+
+    def until(self, what, query, *values):
+        there = lambda: self.asked(query) == list(values)
+        support.eventually(what, there, 120.0)
+
+    def edit(self, *lines):
+        roster = pathlib.Path(self.folder) / "deploy/compose/users.csv"
+        beside = roster.with_suffix(".new")
+        beside.write_text(roster.read_text() + "".join(f"{line}\n" for line in lines))
+        beside.rename(roster)
+
+    def test_shows_the_whole_picture(self):
+        self.type(documented("REVISION="))
         try:
-            up = lambda: asked("omni_user_sync_last_success_timestamp_seconds>0")
-            support.eventually("Prometheus knows of a success", up, 120.0)
-            # Each row of the roster differs from what the stand-in starts with.
-            done = asked('sum(omni_user_sync_changes_total{outcome="done"})')
-            self.assertEqual(done, asked("omni_user_sync_roster_rows"))
-            self.assertEqual(done, ["5"])
-            daemon = f"http://127.0.0.1:{self.env['OMNI_USER_SYNC_PORT']}"
-            self.assertEqual(support.fetch(f"{daemon}/readyz")[0], 200)
-            self.assertEqual(support.fetch(f"{daemon}/api/v1/status")[0], 401)
-            token = (support.ROOT / "deploy/compose/admin-token").read_text().strip()
-            status = tool("curl", "-sSf", "-H", f"Authorization: Bearer {token}", f"{daemon}/api/v1/status")
-            self.assertIs(json.loads(status)["ready"], True)
+            self.look()
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.compose('logs', '--no-color')}") from None
+            logs = self.type("docker compose -f deploy/compose.yaml logs --no-color")
+            raise AssertionError(f"{error}\n{logs}") from None
+        self.assertTrue(all(self.left()))
+        self.type(documented("docker compose -f deploy/compose.yaml down"))
+        self.assertFalse(any(self.left()), "it leaves something behind")
+
+    def look(self):
+        up = lambda: self.asked("omni_user_sync_last_success_timestamp_seconds > 0")
+        support.eventually("Prometheus knows of a success", up, 120.0)
+        # Each row of the roster differs from what the stand-in starts with.
+        done = self.asked('sum(omni_user_sync_changes_total{outcome="done"})')
+        self.assertEqual(done, self.asked("omni_user_sync_roster_rows"))
+        self.assertEqual(done, ["5"])
+        daemon = f"http://127.0.0.1:{self.env['OMNI_USER_SYNC_PORT']}"
+        self.assertEqual(support.fetch(f"{daemon}/readyz")[0], 200)
+        self.assertEqual(support.fetch(f"{daemon}/api/v1/status")[0], 401)
+        token = (support.ROOT / "deploy/compose/admin-token").read_text().strip()
+        status = tool("curl", "-sSf", "-H", f"Authorization: Bearer {token}", f"{daemon}/api/v1/status")
+        self.assertIs(json.loads(status)["ready"], True)
+
+        # "Edit …/users.csv and see it come."
+        row = documented("delete,user0010@")
+        done = 'omni_user_sync_changes_total{kind="%s", outcome="done"} > 0'
+        before = {kind: int(self.asked(done % kind)[0]) for kind in ("create", "delete")}
+        self.edit(row.replace("delete,user0010@example.com,", "upsert,new@example.com,New"))
+        self.until("the new row has come", done % "create", str(before["create"] + 1))
+
+        # "Add six rows such as … and see an alert."
+        self.edit(*(row.replace("0010", f"00{number}") for number in range(10, 16)))
+        firing = 'ALERTS{alertname="OmniUserSyncHeld", alertstate="firing"}'
+        self.until("they are held, and that is told", firing, "1")
+        self.until("how many", "omni_user_sync_held_changes > 0", "6")
+        self.type(documented("docker compose -f deploy/compose.yaml exec"))
+        self.until("they are let through", "omni_user_sync_held_changes > 0")
+        self.until("they are gone", done % "delete", str(before["delete"] + 6))
+        self.until("the alert is over", firing)
 
 
 if __name__ == "__main__":

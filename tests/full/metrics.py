@@ -38,7 +38,7 @@ class Metrics(support.Case):
         checked = promtool(["check", "metrics"], text, self.folder)
         self.assertEqual((checked.returncode, checked.stderr), (0, ""), text)
         served = set(re.findall(r"^# TYPE (\S+)", text, re.M))
-        named = set(re.findall(r"^\| `(omni_user_sync_\w+)`", TABLE.read_text(), re.M))
+        named = set(re.findall(r"^\| `((?:omni_user_sync|process)_\w+)`", TABLE.read_text(), re.M))
         self.assertEqual(served, named, "after a run each metric is there")
 
     def test_the_proposed_alerts_are_promql(self):
