@@ -129,7 +129,7 @@ impl Webhook {
     }
 }
 
-/// The form that the receiver takes. `text` is what Slack, Mattermost and Teams' connectors show;
+/// The form that the receiver takes. `text` is what Slack and Mattermost show;
 /// Teams' workflows show cards alone, and take them at addresses of their own.
 fn body(message: &Message, address: &WebhookUrl) -> Value {
     let mut body = message.fields.clone();
