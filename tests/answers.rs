@@ -226,3 +226,61 @@ async fn a_key_that_is_refused_is_set_aside_and_the_others_do_the_work() {
     assert_converged(&world.run().await);
     assert_eq!(world.org().users().len(), 3);
 }
+
+/// An outage of writes alone: that looks are answered between them is no comfort.
+#[tokio::test(start_paused = true)]
+async fn changes_in_a_row_without_an_answer_end_the_run() {
+    let world = World::with(Options {
+        users: 40,
+        ..Options::default()
+    })
+    .await
+    .set("omni.max_in_flight", "1")
+    .set("omni.requests_per_minute", "10000");
+    world.org().fault(Fault {
+        times: 999,
+        ..on("PATCH", fails(500))
+    });
+    let rows: String = (1..=40)
+        .map(|number| format!("user{number:04}@example.com,New\n"))
+        .collect();
+    world.roster(&format!("email,display_name\n{rows}"));
+    let run = world.run().await;
+    let End::Failed(error) = &run.end else {
+        panic!("{run:#?}");
+    };
+    assert!(
+        error.to_string().contains("20 failures in a row"),
+        "{error}"
+    );
+    assert_eq!(run.count(Outcome::Failed), 20, "{run:#?}");
+    assert_eq!(run.count(Outcome::Unsent), 20, "{run:#?}");
+    assert_eq!(world.writes().len(), 20 * 6);
+}
+
+/// Omni answers everything but this one change: in the second run it is known for that, and keeps nobody back.
+#[tokio::test(start_paused = true)]
+async fn a_change_without_an_answer_in_two_runs_is_left_alone_for_a_while() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.roster("email,display_name\na@x.co,New\n");
+    world.org().fault(Fault {
+        times: 999,
+        ..on("PATCH", fails(500))
+    });
+    for tries in [6, 12] {
+        let run = world.run().await;
+        assert_eq!(told(&run), ["update a@x.co failed"], "{run:#?}");
+        assert_eq!(world.writes().len(), tries);
+    }
+    assert_eq!(told(&world.run().await), Vec::<String>::new());
+    assert_eq!(world.writes().len(), 12);
+}
+
+fn fails(code: u16) -> What {
+    What::Status {
+        code,
+        retry_after: None,
+        body: None,
+    }
+}

@@ -6,6 +6,7 @@ mod support;
 use chrono::Utc;
 use omni_user_sync::journal::{Access, Journal, RunRef};
 use omni_user_sync::reconcile::RunOutcome;
+use serde_json::json;
 use std::fs;
 use support::{World, assert_converged, told};
 
@@ -149,6 +150,39 @@ async fn where_nobody_is_pruned_a_file_that_is_gone_keeps_rows_from_removing_for
     assert!(!says(&run.warnings, GONE), "once");
     assert_eq!(told(&run), ["deactivate b@x.co done", "delete a@x.co done"]);
     assert_converged(&run);
+}
+
+/// Whom pruning spares for long, or for ever, keeps no row from removing for longer than that run.
+#[tokio::test]
+async fn a_file_that_is_gone_keeps_rows_from_removing_for_one_run_whatever_pruning_waits_for() {
+    for prune in ["managed", "all"] {
+        let world = two_files()
+            .await
+            .set("policy.prune", prune)
+            .set("policy.prune_grace", "7d");
+        world.user("stranger@x.co", "S", json!({}));
+        take_away(&world, "support.csv");
+        let path = world.folder.path().join("rosters/sales.csv");
+        let rows = "op,email,display_name\ndelete,a@x.co,\nupsert,b@x.co,B\nupsert,c@x.co,C\n";
+        fs::write(path, rows).expect("written");
+        let run = world.run().await;
+        assert_eq!(
+            (told(&run), run.withheld.len()),
+            (vec![], 1),
+            "{prune}: {run:?}"
+        );
+        let run = world.run().await;
+        assert_eq!(told(&run), ["delete a@x.co done"], "{prune}");
+        assert!(says(&run.warnings, GONE), "still told: {:?}", run.warnings);
+        // And who is only missing is held as ever, once their grace is over.
+        let world = world.set("policy.prune_grace", "1ms");
+        let run = world.run().await;
+        assert!(
+            held(&run).iter().all(|(rule, _)| *rule == "prune"),
+            "{run:?}"
+        );
+        assert_eq!(told(&run), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]

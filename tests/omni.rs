@@ -150,33 +150,6 @@ async fn twenty_failures_in_a_row_end_the_run() {
     );
 }
 
-/// An outage of writes alone: that reads are answered between them is no comfort.
-#[tokio::test(start_paused = true)]
-async fn twenty_writes_in_a_row_that_fail_end_the_run_whatever_reads_say() {
-    let world = World::new().await;
-    let when = When {
-        method: Some("POST".into()),
-        ..When::default()
-    };
-    let what = status(500, None);
-    let times = 99;
-    world.org().fault(Fault { when, what, times });
-    let writer = writer(&world);
-    for number in 0..20 {
-        list(writer.reader()).await.expect("reads are answered");
-        let address = email(&format!("u{number}@x.co"));
-        let made = writer.create(&address, &spec("U")).await;
-        made.expect_err("it never works");
-    }
-    let made = writer.create(&email("last@x.co"), &spec("U")).await;
-    let error = made.expect_err("nothing more is sent");
-    assert!(
-        matches!(error, OmniError::GivenUp { in_a_row: 20, .. }),
-        "{error:?}"
-    );
-    assert_eq!(world.writes().len(), 20);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_write_that_is_the_last_failure_may_have_been_done() {
     let world = World::new().await;

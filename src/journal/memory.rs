@@ -2,7 +2,7 @@
 
 use super::roster::Accepted;
 use super::sql::{Count, Time};
-use super::{Journal, JournalError, Kind, Outcome, Quarantined, held, managed, quarantine};
+use super::{Journal, JournalError, Kind, Outcome, Quarantined, held, managed, past, quarantine};
 use crate::desired::{FileRead, Fingerprint};
 use crate::user::{Email, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -36,6 +36,8 @@ pub struct Memory {
     pub approved_clears: HashSet<UserId>,
     /// Users whose changes failed, and until when they are left alone; some of that may be over.
     pub quarantined: HashMap<Email, Quarantined>,
+    /// What the last run read that has ended, accepted or not.
+    pub last_read: Option<Fingerprint>,
     /// What the last accepted roster was.
     pub last_fingerprint: Option<Fingerprint>,
     /// How many rows the last accepted roster had.
@@ -58,6 +60,7 @@ impl Memory {
             approved: HashSet::new(),
             approved_clears: HashSet::new(),
             quarantined: HashMap::new(),
+            last_read: None,
             last_fingerprint: None,
             last_rows: None,
             last_files: Vec::new(),
@@ -94,6 +97,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         approved: held::approvals(db, now)?,
         approved_clears: held::approved_clears(db, now)?,
         quarantined: quarantine::all(db)?,
+        last_read: past::last_read(db)?.map(|(content, _)| content),
         last_fingerprint: last.as_ref().map(|last| last.fingerprint),
         last_rows: last.as_ref().map(|last| last.rows),
         last_files: last.map_or_else(Vec::new, |last| last.files),

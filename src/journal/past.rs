@@ -40,7 +40,7 @@ fn last_ended(db: &Connection, outcomes: &[&str]) -> rusqlite::Result<Option<Dat
         .map(|found| found.map(|Time(ended)| ended))
 }
 
-fn last_read(db: &Connection) -> rusqlite::Result<Option<(Fingerprint, DateTime<Utc>)>> {
+pub(super) fn last_read(db: &Connection) -> rusqlite::Result<Option<(Fingerprint, DateTime<Utc>)>> {
     db.query_row(
         "SELECT fingerprint, (
             SELECT min(started) FROM runs WHERE is_source AND fingerprint = last.fingerprint

@@ -1,7 +1,7 @@
 //! The client: one exchange at a time, and what its answer means.
 
 use super::error::{Failure, OmniError};
-use super::streak::{Sent, Streak};
+use super::streak::Streak;
 use super::throttle::{Slot, Throttle};
 use super::{Reader, Writer};
 use crate::metrics::Metrics;
@@ -110,7 +110,7 @@ impl Client {
     pub fn begin(&self, keys: &ApiKeys) {
         self.throttle.use_keys(keys);
         self.count_keys();
-        self.failures.begin();
+        self.failures.end();
     }
 
     /// The capability to read, until `stop` is cancelled.
@@ -174,7 +174,7 @@ impl Client {
     ) -> Result<T, Trouble> {
         let result = self.attempt(request, stop, parse).await;
         if let Err(Trouble::Failed(failure)) = &result {
-            self.failures.add(request.sent(), failure);
+            self.failures.add(failure);
         }
         result
     }
@@ -187,12 +187,12 @@ impl Client {
     ) -> Result<T, Trouble> {
         let answer = self.answer(request, stop).await?;
         if !answer.status.is_success() {
-            self.failures.end(request.sent());
+            self.failures.end();
             return Err(Trouble::Final(self.error_of(request, &answer)));
         }
         let value = parse(&answer.body)
             .map_err(|error| Trouble::Failed(self.unreadable(&answer.body, &error)))?;
-        self.failures.end(request.sent());
+        self.failures.end();
         Ok(value)
     }
 
@@ -424,14 +424,7 @@ impl Request {
     }
 
     fn is_read(&self) -> bool {
-        self.sent() == Sent::Read
-    }
-
-    fn sent(&self) -> Sent {
-        match self.method == Method::GET {
-            true => Sent::Read,
-            false => Sent::Write,
-        }
+        self.method == Method::GET
     }
 
     pub(super) fn bare(method: Method, url: Url) -> Self {

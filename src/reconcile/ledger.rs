@@ -1,8 +1,9 @@
 //! One run's page in the journal: what is about to be sent, and what became of it.
 
+use super::Outcome;
 use super::guard::is_approved;
 use super::plan::{Action, Change, FieldChange};
-use super::{Outcome, quarantine};
+use super::quarantine::{self, Cause};
 use crate::journal::{
     ChangeId, ChangeIntent, Field, FieldRecord, Journal, JournalError, Memory, RunNumber, Settled,
 };
@@ -53,7 +54,7 @@ impl<'a> Ledger<'a> {
         change: &Change,
         outcome: Outcome,
         detail: &str,
-        refused: bool,
+        cause: Cause,
         made: Option<&UserId>,
     ) -> Result<(), JournalError> {
         let settled = Settled {
@@ -61,7 +62,7 @@ impl<'a> Ledger<'a> {
             outcome,
             detail: detail.to_owned(),
         };
-        let quarantined = quarantine::after(change, &settled, refused, self.memory);
+        let quarantined = quarantine::after(change, &settled, cause, self.memory);
         let put = async {
             match &quarantined {
                 Some(quarantined) => {

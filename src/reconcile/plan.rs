@@ -83,9 +83,11 @@ impl Plan {
         };
         let mut plan = planner.compare_all(&desired.users);
         plan.lost_files = lost_files(desired, memory);
+        // The next run over the same roster knows of it.
+        let is_news = memory.last_read != Some(desired.fingerprint);
         let lost = || {
-            plan.lost()
-                .map(|lost| format!("{lost}, so nobody is removed in this run."))
+            let lost = plan.lost().filter(|_| is_news)?;
+            Some(format!("{lost}, so nobody is removed in this run."))
         };
         if let Some(why) = desired.removals_allowed().err().or_else(lost) {
             let removals = plan

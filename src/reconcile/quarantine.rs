@@ -1,4 +1,5 @@
-//! Users whose change is not sent again every run: it was refused, or accepted and not kept.
+//! Users whose change is not sent again every run: it was refused, or accepted and not kept, or in two runs there was
+//! no answer to any try.
 //!
 //! A change is known by its mark: what is asked for, and what Omni has. Whatever changes in the row or
 //! in Omni changes the mark, and ends the quarantine at once. A change that was done is remembered by
@@ -43,21 +44,34 @@ fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
     (known.mark == mark(change, By::of(change, memory))).then_some(known)
 }
 
+/// Why a change was not done, as far as that tells of the next try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Omni said no, and will again.
+    Refused,
+    /// None of its tries had an answer, and the looks after them had. It may be an outage of writes; if it is this
+    /// change alone, it must not keep the others back in each run.
+    Unanswered,
+    /// Something else, that the next run may well find otherwise.
+    #[default]
+    Other,
+}
+
 /// What is to be remembered of a change that was tried; `None` where nothing is.
 pub(super) fn after(
     change: &Change,
     settled: &Settled,
-    refused: bool,
+    cause: Cause,
     memory: &Memory,
 ) -> Option<Quarantined> {
     let before = known(change, memory).map_or(0, |known| known.failures);
-    let failures = match settled.outcome {
-        Outcome::Done => 0,
-        Outcome::Failed if refused => before + 1,
-        Outcome::NotKept => before + 1,
-        Outcome::Failed | Outcome::Unsent => return None,
+    let (failures, forgiven) = match (settled.outcome, cause) {
+        (Outcome::Done, _) => (0, 0),
+        (Outcome::Failed, Cause::Refused) | (Outcome::NotKept, _) => (before + 1, 0),
+        (Outcome::Failed, Cause::Unanswered) => (before + 1, 1),
+        (Outcome::Failed, Cause::Other) | (Outcome::Unsent, _) => return None,
     };
-    let wait = match failures {
+    let wait = match failures - forgiven {
         0 => Duration::zero(),
         1 => WAITS[0],
         2 => WAITS[1],

@@ -10,9 +10,7 @@ use super::render::Cost;
 use super::resolve::{by_id, was_done};
 use super::{Change, Ledger, Outcome, Trigger};
 use crate::desired::{Fingerprint, SourceError};
-use crate::journal::{
-    ChangeRecord, HeldRecord, HeldUser, Journal, RosterNote, RunNumber, RunStart,
-};
+use crate::journal::{HeldRecord, HeldUser, Journal, RosterNote, RunNumber, RunStart};
 use crate::metrics::Metrics;
 use crate::omni::{Client, OmniError};
 use crate::report::Reporter;
@@ -229,8 +227,8 @@ impl Reconciler {
         target: &Target,
         stop: &Stop,
     ) -> Result<Arc<Prepared>, RunError> {
-        let unknown = self.journal.unknown().await?;
-        let scope = self.scope(target, !unknown.is_empty());
+        let has_unknown = !self.journal.unknown().await?.is_empty();
+        let scope = self.scope(target, has_unknown);
         let kept = self.kept(run.outcome.trigger);
         let mut seen = self.look(target, scope, kept, &stop.now).await?;
         if stop.for_next.is_cancelled() {
@@ -242,11 +240,11 @@ impl Reconciler {
             let kept = seen.known.kept();
             seen = self.look(&target, scope, Some(kept), &stop.now).await?;
         }
-        let mut prepared = self.compare(run, seen, &unknown).await?;
+        let mut prepared = self.compare(run, seen).await?;
         if prepared.has_renames && prepared.known.is_kept() {
             tracing::info!("somebody may have another address by now: Omni is read anew");
             let seen = self.look(target, scope, None, &stop.now).await?;
-            prepared = self.compare(run, seen, &unknown).await?;
+            prepared = self.compare(run, seen).await?;
         }
         prepared.verdict.say_how_to_approve(run.number);
         prepared.tell(&mut run.outcome);
@@ -259,17 +257,13 @@ impl Reconciler {
     }
 
     /// Finds out what became of changes that got no answer, and plans.
-    async fn compare(
-        &self,
-        run: &Run,
-        seen: Seen,
-        unknown: &[ChangeRecord],
-    ) -> Result<Prepared, RunError> {
+    async fn compare(&self, run: &Run, seen: Seen) -> Result<Prepared, RunError> {
+        let unknown = self.journal.unknown().await?;
         let Known {
             schema, observed, ..
         } = &seen.known;
-        let by_id = by_id(observed, unknown);
-        for change in unknown {
+        let by_id = by_id(observed, &unknown);
+        for change in &unknown {
             if let Some(was_done) = was_done(change, &by_id, observed, schema) {
                 self.journal
                     .resolve(change.id, was_done, Utc::now())

@@ -2,6 +2,7 @@
 
 use super::super::observe::Effect;
 use crate::omni::OmniError;
+use crate::reconcile::quarantine::Cause;
 use crate::reconcile::{Applied, Change, Outcome};
 use crate::user::ObservedUser;
 
@@ -11,8 +12,8 @@ pub(super) struct Ending {
     pub(super) outcome: Outcome,
     pub(super) detail: String,
     pub(super) logged: String,
-    /// Whether Omni itself said no, so that it will again.
-    pub(super) refused: bool,
+    /// Why it was not done, where it was not.
+    pub(super) cause: Cause,
     /// Whether it is known that it was done, or that it was not.
     pub(super) known: bool,
     /// How the user is now, where that is not as before.
@@ -38,7 +39,7 @@ impl Ending {
             outcome,
             logged: detail.clone(),
             detail,
-            refused: false,
+            cause: Cause::Other,
             known: true,
             effect: None,
             instead: None,
@@ -83,7 +84,10 @@ impl Ending {
             );
         Self {
             logged: error.without_detail(),
-            refused: error.is_refusal(),
+            cause: match error.is_refusal() {
+                true => Cause::Refused,
+                false => Cause::Other,
+            },
             effect: (!is_plain_no).then_some(Effect::Unsure),
             ..Self::new(Outcome::Failed, error.to_string())
         }
@@ -106,7 +110,7 @@ impl Ending {
             kind: change.kind(),
             outcome: self.outcome,
             detail: self.detail,
-            refused: self.refused,
+            refused: self.cause == Cause::Refused,
         };
         log(&applied, &self.logged);
         super::Ended {

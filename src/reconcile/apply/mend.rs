@@ -8,6 +8,7 @@ use crate::omni::{self, Observed, OmniError, Sighting};
 use crate::reconcile::Outcome;
 use crate::reconcile::observe::Effect;
 use crate::reconcile::plan::{Action, FieldChange, differences};
+use crate::reconcile::quarantine::Cause;
 use crate::user::{Email, ObservedUser, UserSpec};
 use std::sync::Arc;
 
@@ -99,7 +100,7 @@ impl Worker<'_> {
         Ok(match self.find(email).await? {
             Some(user) => exists(user),
             None => Ending {
-                refused: true,
+                cause: Cause::Refused,
                 ..Ending::new(
                     Outcome::Failed,
                     "Omni says that this user exists already (409) and shows nobody with this email; \

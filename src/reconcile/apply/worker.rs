@@ -2,17 +2,23 @@
 
 use super::ending::Ending;
 use super::{Change, Ended, Work};
-use crate::omni::{Edit, Found, Observed, OmniError, Reader, backoff};
+use crate::omni::{Edit, Failure, Found, Observed, OmniError, Reader, backoff};
 use crate::reconcile::observe::Effect;
 use crate::reconcile::plan::{Action, edit_of};
+use crate::reconcile::quarantine::Cause;
 use crate::reconcile::{Kind, Outcome, RunError};
 use crate::user::{ObservedUser, Schema, UserSpec};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// How often a write is sent at most, where each answer is lost.
 const ATTEMPTS: u32 = 6;
+
+/// So many changes in a row without an answer to any try end a run: it is no single user's affair. That looks are
+/// answered between them says nothing of the next write.
+const MOST_UNANSWERED: u32 = 20;
 
 /// For how long what was observed is taken for what is.
 const JUST_NOW: Duration = Duration::from_secs(60);
@@ -21,6 +27,8 @@ pub(super) struct Worker<'a> {
     pub(super) work: &'a Work<'a>,
     /// All users, once that was needed.
     pub(super) everybody: OnceCell<Observed>,
+    /// How many changes in a row had no answer to any try.
+    unanswered: AtomicU32,
     /// Why nothing more is to be sent; set once.
     end: OnceLock<RunError>,
 }
@@ -36,6 +44,7 @@ impl<'a> Worker<'a> {
         Self {
             work,
             everybody: OnceCell::new(),
+            unanswered: AtomicU32::new(0),
             end: OnceLock::new(),
         }
     }
@@ -91,7 +100,7 @@ impl<'a> Worker<'a> {
             let Ending {
                 outcome,
                 detail,
-                refused,
+                cause,
                 effect,
                 ..
             } = &ending;
@@ -102,7 +111,7 @@ impl<'a> Worker<'a> {
             let settled = self
                 .work
                 .ledger
-                .settle(id, change, *outcome, detail, *refused, made)
+                .settle(id, change, *outcome, detail, *cause, made)
                 .await;
             settled.unwrap_or_else(|error| self.end_run(error.into()));
         }
@@ -148,9 +157,17 @@ impl<'a> Worker<'a> {
 
     /// Sends a change until its outcome is known.
     async fn settle(&self, change: &Change) -> Ending {
+        let ending = self.tried(change).await;
+        if ending.cause != Cause::Unanswered && ending.outcome != Outcome::Unsent {
+            self.unanswered.store(0, Ordering::Relaxed);
+        }
+        ending
+    }
+
+    async fn tried(&self, change: &Change) -> Ending {
         let mut losses = 0;
         loop {
-            let failure = match self.send(change).await {
+            let failure = match self.send(change, losses > 0).await {
                 Ok(ending) => return ending,
                 Err(OmniError::Lost(failure)) => failure,
                 // What was sent before may yet arrive.
@@ -169,18 +186,26 @@ impl<'a> Worker<'a> {
             match self.look_after_loss(change, losses).await {
                 Ok(After::Settled(ending)) => return ending,
                 Ok(After::SendAgain) if losses < ATTEMPTS => {}
-                Ok(After::SendAgain) => {
-                    return self.conclude(OmniError::Unavailable {
-                        attempts: losses,
-                        failure,
-                    });
-                }
+                Ok(After::SendAgain) => return self.give_up(losses, failure),
                 Err(error) => {
                     let ending = Ending::unknown(&error);
                     self.conclude(error);
                     return ending;
                 }
             }
+        }
+    }
+
+    /// Ends a change that was tried as often as is sensible, was not done, and had no answer.
+    fn give_up(&self, attempts: u32, failure: Failure) -> Ending {
+        let in_a_row = self.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        if in_a_row >= MOST_UNANSWERED {
+            let failure = failure.clone();
+            self.end_run(OmniError::GivenUp { in_a_row, failure }.into());
+        }
+        Ending {
+            cause: Cause::Unanswered,
+            ..Ending::failed(&OmniError::Unavailable { attempts, failure })
         }
     }
 
@@ -198,8 +223,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// A look at a user whose change Omni has answered: where it can't be had, the change was sent all the same.
-    fn looked(&self, look: Result<Ending, OmniError>, answer: &str) -> Ending {
+    /// A look at a user whose change Omni has answered: where it can't be had, the change was sent all the same. Where
+    /// it was `sent_before`, what became of that is what the look was to tell.
+    fn looked(&self, look: Result<Ending, OmniError>, answer: &str, sent_before: bool) -> Ending {
         let error = match look {
             Ok(ending) => return ending,
             Err(error) => error,
@@ -209,6 +235,7 @@ impl<'a> Worker<'a> {
             logged: said(&error.without_detail()),
             detail: said(&error.to_string()),
             effect: Some(Effect::Unsure),
+            known: !sent_before,
             ..Ending::failed(&error)
         };
         if error.ends_run() {
@@ -217,7 +244,7 @@ impl<'a> Worker<'a> {
         ending
     }
 
-    async fn send(&self, change: &Change) -> Result<Ending, OmniError> {
+    async fn send(&self, change: &Change, sent_before: bool) -> Result<Ending, OmniError> {
         let writer = &self.work.writer;
         let sent = match &change.action {
             Action::Delete(user) => {
@@ -236,12 +263,16 @@ impl<'a> Worker<'a> {
         match (sent, change.kind()) {
             (Err(OmniError::Conflict { .. }), Kind::Create) => {
                 let who = self.who_exists(&change.email).await;
-                Ok(self.looked(who, "they exist already (409)"))
+                Ok(self.looked(who, "they exist already (409)", sent_before))
             }
-            (Err(OmniError::NotFound { .. }), _) if self.may_be_stale() => Ok(self.looked(
-                self.who_is_it(change).await,
-                "they are gone by the id that they had (404)",
-            )),
+            (Err(OmniError::NotFound { .. }), _) if self.may_be_stale() => {
+                let who = self.who_is_it(change).await;
+                Ok(self.looked(
+                    who,
+                    "they are gone by the id that they had (404)",
+                    sent_before,
+                ))
+            }
             (Err(OmniError::NotFound { .. }), Kind::Delete | Kind::Deactivate) => {
                 Ok(Ending::gone())
             }
