@@ -162,7 +162,7 @@ fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
     for (name, pattern) in [
         ("> api-key", "api-key"),
         ("> token", "token"),
-        ("--config config.toml", "config.toml"),
+        ("=$PWD/config.toml", "config.toml"),
         ("-o users.csv", "*.csv"),
         ("$PWD/roster", "roster"),
         ("$PWD/secrets", "secrets"),

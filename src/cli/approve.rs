@@ -3,7 +3,7 @@
 use super::{Exit, out};
 use crate::journal::{Access, Journal, RunNumber, RunRef};
 use crate::reconcile::render::plural;
-use crate::settings::Settings;
+use crate::settings::{Mode, Settings};
 use chrono::{SecondsFormat, Utc};
 use std::str::FromStr;
 
@@ -64,9 +64,16 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         ));
     } else {
         let until = approval.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let then = match settings.policy.mode {
+            Mode::Apply => {
+                "a running daemon acts on it within 5 s, else run `omni-user-sync apply`"
+            }
+            Mode::Plan => {
+                "nothing is done now, since policy.mode is \"plan\"; once it is \"apply\", they go through"
+            }
+        };
         out::note(&format!(
-            "{changes} of run {run} approved, each once, until {until}; a running daemon acts on it \
-             within 5 s, else run `omni-user-sync apply`"
+            "{changes} of run {run} approved, each once, until {until}; {then}"
         ));
     }
     Ok(Exit::Ok)

@@ -66,7 +66,7 @@ fn text(
             .try_for_each(|line| writeln!(text, "roster: {line}"))?,
     }
     match user {
-        None => writeln!(text, "omni: not one user of this email")?,
+        None => writeln!(text, "omni: nobody of this email, or several")?,
         Some(user) => {
             let active = if user.active { "active" } else { "inactive" };
             let name = Visible(&user.display_name);

@@ -4,6 +4,7 @@ use super::approve::RunName;
 use super::{Exit, out, undo};
 use crate::journal::render::{change_doc, field_name, held_doc, run_doc};
 use crate::journal::{ChangeRecord, FieldRecord, HeldRecord, Journal, RunRecord, RunState};
+use crate::reconcile::render::plural;
 use crate::settings::Settings;
 use crate::user::{Value, Visible};
 use anyhow::Context;
@@ -30,6 +31,10 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let journal = super::journal_to_read(&settings)?;
     let Some(name) = arguments.run else {
         let runs = journal.runs(LISTED).await?;
+        if runs.is_empty() {
+            let dir = settings.state.dir.display();
+            out::note(&format!("nothing is remembered in {dir} (state.dir)"));
+        }
         out::result(&list(&runs, arguments.json));
         return Ok(Exit::Ok);
     };
@@ -72,7 +77,9 @@ fn line(run: &RunRecord) -> String {
             let mut said: Vec<_> = counts
                 .map(|(count, what)| format!("{count} {what}"))
                 .collect();
-            said.push(format!("{} requests", end.requests));
+            let requests = usize::try_from(end.requests).unwrap_or(usize::MAX);
+            said.push(plural(requests, "request"));
+            said.extend(end.detail.lines().next().map(ToOwned::to_owned));
             (end.outcome.clone(), said.join(", "))
         }
     };

@@ -49,14 +49,26 @@ pub(super) fn diagnostics(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Whether a person sits there who can be asked.
+/// Whether a person sits there who can be asked. What is said may go elsewhere: the question goes to them.
 pub(super) fn can_ask() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    std::io::stdin().is_terminal() && asked_on().is_some()
+}
+
+/// Where the person at standard input reads.
+fn asked_on() -> Option<Box<dyn Write>> {
+    if std::io::stderr().is_terminal() {
+        return Some(Box::new(anstream::stderr()));
+    }
+    let terminal = std::fs::File::options().write(true).open("/dev/tty");
+    Some(Box::new(terminal.ok()?))
 }
 
 /// Asks; anything but a clear yes is a no.
 pub(super) fn ask(question: &str) -> bool {
-    let _ = write!(anstream::stderr().lock(), "{question} [y/N] ");
+    let Some(mut terminal) = asked_on() else {
+        return false;
+    };
+    let _ = write!(terminal, "{question} [y/N] ").and_then(|()| terminal.flush());
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")

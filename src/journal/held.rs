@@ -266,7 +266,7 @@ fn held(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<HeldRecord>> {
     let mut rules =
         db.prepare_cached("SELECT rule, why, held_set FROM held WHERE run = ?1 ORDER BY rule")?;
     let mut users = db.prepare_cached(
-        "SELECT user_id, kind, email FROM held_users WHERE held_set = ?1 ORDER BY user_id, kind",
+        "SELECT user_id, kind, email FROM held_users WHERE held_set = ?1 ORDER BY kind, email, user_id",
     )?;
     rules
         .query_map([run], |row| {

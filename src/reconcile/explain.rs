@@ -3,6 +3,7 @@
 use super::guard::{is_approved, is_approved_past};
 use super::plan::Change;
 use super::{Kind, Memory, Prepared, render};
+use crate::desired::Want;
 use crate::journal::{HeldIn, UserState};
 use crate::omni::Sighting;
 use crate::settings::Policy;
@@ -159,7 +160,8 @@ fn next(
     }
     for (held, changes) in verdict.held() {
         if let Some(change) = find(changes) {
-            return Next::Held(format!("policy.{} ({})", held.rule, held.why), change);
+            // How many are held is not known here.
+            return Next::Held(format!("policy.{} (`plan` says why)", held.rule), change);
         }
     }
     Next::Nothing(if let Some(change) = find(verdict.protected()) {
@@ -202,6 +204,17 @@ fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String
     (!is_approved_past(&held_one.rule, change, memory)).then(|| held_one.text(held.run))
 }
 
+/// Why somebody whom the roster upserts stays inactive.
+fn left_inactive(email: &Email, prepared: &Prepared) -> Option<String> {
+    let wants = &prepared.desired.users.get(email)?.want;
+    match prepared.known.observed.get(email)? {
+        Sighting::One(user) if !user.active && matches!(wants, Want::Upsert(_)) => {
+            Some("they are inactive in Omni, and left so (policy.reactivate)".into())
+        }
+        Sighting::One(_) | Sighting::Several(_) => None,
+    }
+}
+
 fn until(state: &UserState) -> String {
     let told = state.quarantined.as_ref().map(|quarantined| {
         let until = quarantined.until.to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -217,7 +230,10 @@ fn idle(email: &Email, prepared: &Prepared, state: &UserState) -> Option<String>
     }
     let missing = state.managed.as_ref().and_then(|one| one.missing_since);
     match (prepared.desired.users.contains_key(email), missing) {
-        (true, _) => None,
+        (true, _) => left_inactive(email, prepared),
+        (false, None) if prepared.known.observed.get(email).is_none() => {
+            Some("neither the roster nor Omni has anybody of this email".into())
+        }
         (false, None) => Some("policy.prune leaves them".into()),
         (false, Some(_)) => {
             Some("policy.prune leaves them, or until policy.prune_grace is over".into())

@@ -232,8 +232,8 @@ pub(super) async fn reconcile(
     State(shared): State<Arc<Shared>>,
     Extension(visitor): Extension<Visitor>,
 ) -> Response {
-    shared.reconcile(&visitor);
     let running = shared.site.probes.status.facts().running.is_some();
+    shared.reconcile(&visitor);
     let doc = json!({ "requested": true, "after_the_one_under_way": running });
     (StatusCode::ACCEPTED, Json(doc)).into_response()
 }

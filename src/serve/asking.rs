@@ -8,6 +8,7 @@ use crate::reconcile::Explanation;
 use crate::user::Email;
 use axum::http::StatusCode;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MOST_LINES: usize = 10;
 
 /// When somebody was asked for lately. Whoever asks holds it, so that it is one at a time.
-pub(super) type Asked = tokio::sync::Mutex<VecDeque<Instant>>;
+pub(super) type Asked = Arc<tokio::sync::Mutex<VecDeque<Instant>>>;
 
 /// Why a user is not explained.
 #[derive(Debug)]
@@ -67,16 +68,21 @@ impl Unexplained {
 impl Shared {
     /// What the roster says of a user and what Omni has, read now, and what a run would do.
     pub(super) async fn explain(&self, email: &Email) -> Result<Explanation, Unexplained> {
-        let asking = async {
-            let mut asked = self.asked.lock().await;
+        let (asked, explainer) = (Arc::clone(&self.asked), Arc::clone(&self.site.explainer));
+        let email = email.clone();
+        // A look that nobody waits for any more keeps its turn until its end: on a mount that hangs each one has a
+        // thread.
+        let asking = tokio::spawn(async move {
+            let mut asked = asked.lock().await;
             take_turn(&mut asked, Instant::now()).map_err(Unexplained::TooOften)?;
-            let never = CancellationToken::new();
-            let explained = self.site.explainer.explain(email, &never).await;
+            let explained = explainer.explain(&email, &CancellationToken::new()).await;
             explained.map_err(|error| Unexplained::Failed(beginning(&told(&error))))
-        };
-        // Cancel-safe: it only reads, and a slot that nobody waits for is given back.
-        let explained = timeout(PATIENCE, asking).await;
-        explained.unwrap_or(Err(Unexplained::TooSlow))
+        });
+        match timeout(PATIENCE, asking).await {
+            Ok(Ok(explained)) => explained,
+            Ok(Err(ended)) => Err(Unexplained::Failed(ended.to_string())),
+            Err(_elapsed) => Err(Unexplained::TooSlow),
+        }
     }
 }
 

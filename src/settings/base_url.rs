@@ -17,8 +17,9 @@ impl BaseUrl {
     /// # Errors
     /// Says what is wrong with it, as a clause for a person. Never repeats a password in it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut url = Url::parse(text.trim())
-            .map_err(|error| format!("no address ({error}); write https://<org>.omniapp.co"))?;
+        let mut url = Url::parse(text.trim()).map_err(|error| {
+            format!("no address ({error}); write one such as https://acme.omniapp.co")
+        })?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("an address holds no user or password; the key has a file".into());
         }
@@ -35,7 +36,7 @@ impl BaseUrl {
             other => return Err(format!("{other}:// can't be used; write https://")),
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err("there is no host in it; write https://<org>.omniapp.co".into());
+            return Err("there is no host in it; write one such as https://acme.omniapp.co".into());
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err("an address ends before any ? or #".into());

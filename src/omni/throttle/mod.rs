@@ -238,8 +238,8 @@ impl Counter {
         if state.is_news_that_others_sent() {
             tracing::warn!(
                 seconds = wait.as_secs_f64().ceil(),
-                "other processes have used up the limit of requests (omni.requests_per_minute): \
-                 waiting"
+                "others with this state folder have used up the limit of requests \
+                 (omni.requests_per_minute): waiting"
             );
         }
     }

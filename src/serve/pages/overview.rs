@@ -124,7 +124,10 @@ fn tiles(look: &Overview) -> Vec<Tile> {
     let drift = planned.map(|needed| needed.total());
     let drift_note = planned.map_or_else(String::new, |needed| match needed.total() {
         0 => "changes needed by the last run".into(),
-        _ => crate::reconcile::render::counted(&needed),
+        _ => format!(
+            "as the last run found: {}",
+            crate::reconcile::render::counted(&needed)
+        ),
     });
     let roster = look.findings.roster.as_ref();
     let rows = roster.and_then(|roster| roster.rows);
@@ -136,7 +139,7 @@ fn tiles(look: &Overview) -> Vec<Tile> {
     let quarantined = books.map(|books| books.quarantined.0);
     let users = users.and_then(|users| usize::try_from(users).ok());
     vec![
-        tile("Drift", drift, drift_note, Tone::Plain),
+        tile("Needed", drift, drift_note, Tone::Plain),
         tile(
             "Held",
             held.map(|held| held.count()),
