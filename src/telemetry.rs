@@ -87,7 +87,9 @@ fn filter(place: &'static str, text: &str) -> Result<EnvFilter, FilterError> {
         return Err(wrong(format!("{word:?} is no level")));
     }
     let quiet = BELOW.iter().filter(|name| !names(text, name));
-    let quiet = quiet.map(|name| format!("{name}=warn"));
+    // It warns of each folder that a ConfigMap's swap has taken away.
+    let level = |name: &str| if name == "notify" { "error" } else { "warn" };
+    let quiet = quiet.map(|name| format!("{name}={}", level(name)));
     let all: Vec<_> = quiet.chain([text.to_owned()]).collect();
     EnvFilter::builder()
         .parse(all.join(","))

@@ -8,7 +8,9 @@ mod support;
 use logged::Logged;
 use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
-use omni_user_sync::user::{AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value};
+use omni_user_sync::user::{
+    AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value, ValueType,
+};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -524,5 +526,33 @@ async fn a_ca_file_that_is_none_is_told_with_its_path() {
         std::fs::write(&file, text).expect("written");
         let said = problem();
         assert!(said.contains(says) && said.contains("ca.pem"), "{said}");
+    }
+}
+
+/// What is not known of one attribute keeps nobody from the others.
+#[tokio::test]
+async fn a_definition_without_a_type_is_one_of_a_text() {
+    let world = World::new().await;
+    let records = json!({ "records": [
+        { "name": "odd", "type": null },
+        { "name": "seats", "type": "Number", "multiple_values": false },
+    ] });
+    world.org().fault(times(
+        1,
+        What::Status {
+            code: 200,
+            retry_after: None,
+            body: Some(records.to_string()),
+        },
+    ));
+    let definitions = reader(&world).definitions().await.expect("they are read");
+    let schema = definitions.into_schema();
+    for (name, kind) in [("odd", ValueType::String), ("seats", ValueType::Number)] {
+        let definition = schema.get(&AttributeName::new(name)).expect("is known");
+        assert_eq!(
+            (definition.value_type, definition.multiple),
+            (kind, false),
+            "{name}"
+        );
     }
 }

@@ -146,3 +146,14 @@ async fn a_failure_that_refuses_nothing_is_tried_again_by_the_next_run() {
     world.org().clear_faults();
     assert_eq!(told(&world.run().await), ["update a@x.co done"]);
 }
+
+/// Omni is not as the roster says while somebody is left alone.
+#[tokio::test]
+async fn a_run_that_leaves_somebody_alone_has_not_converged() {
+    let world = refusing().await;
+    for failed in [vec!["update a@x.co failed".to_owned()], vec![]] {
+        let run = world.run().await;
+        assert_eq!((told(&run), run.as_str()), (failed, "partial"), "{run:?}");
+        assert!(run.is_success());
+    }
+}

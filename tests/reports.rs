@@ -211,3 +211,27 @@ fn the_newest_fifty_reports_stay_and_nothing_else_is_touched() {
     assert!(names[0].starts_with(&oldest), "{} {oldest}", names[0]);
     assert_eq!(std::fs::read_to_string(own).expect("there"), "mine");
 }
+
+/// A share that is unmounted while a run is under way: an empty folder in its place would be taken for it.
+#[tokio::test]
+async fn a_report_makes_no_folder_for_the_roster() {
+    let world = World::new().await;
+    let folder = world.folder.path().join("share");
+    let path = folder.join("users.csv");
+    std::fs::create_dir(&folder).expect("made");
+    std::fs::write(&path, "email,display_name\na@x.co,A\n").expect("written");
+    let world = world.set("source.path", path.to_str().expect("text"));
+    let away = world.folder.path().join("away");
+    let share = folder.clone();
+    world.org().before(3, move |_| {
+        std::fs::rename(share, away).expect("ours");
+    });
+    let run = world.run().await;
+    assert_eq!(world.writes(), ["POST /api/scim/v2/Users"], "{run:?}");
+    assert!(!folder.exists());
+    let told = run
+        .warnings
+        .iter()
+        .any(|warning| warning.contains("share/reports"));
+    assert!(told, "{:?}", run.warnings);
+}

@@ -63,6 +63,7 @@ impl Exit {
                 roster.is_some_and(|roster| !roster.bad_rows.is_empty()),
                 Self::Partial,
             ),
+            (outcome.quarantined > 0, Self::Partial),
             (
                 outcome
                     .applied

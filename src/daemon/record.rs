@@ -293,6 +293,7 @@ mod tests {
                 why: "too many".into(),
             }],
             withheld: Vec::new(),
+            quarantined: 0,
             applied: vec![
                 applied(Kind::Create, Outcome::Done),
                 applied(Kind::Create, Outcome::Unsent),
@@ -438,6 +439,7 @@ mod tests {
             roster: run.roster.clone(),
             held: run.held.clone(),
             withheld: Vec::new(),
+            quarantined: 0,
             warnings: Vec::new(),
             end: End::Complete,
             ..*run

@@ -158,9 +158,10 @@ struct DefinitionsDoc {
 #[derive(Deserialize)]
 struct DefinitionDoc {
     name: String,
-    #[serde(rename = "type")]
-    value_type: String,
-    multiple_values: bool,
+    #[serde(rename = "type", default)]
+    value_type: Option<String>,
+    #[serde(default)]
+    multiple_values: Option<bool>,
     #[serde(default)]
     system: bool,
     #[serde(default)]
@@ -172,11 +173,11 @@ pub(super) fn parse_definitions(body: &[u8]) -> serde_json::Result<Schema> {
     Ok(Schema::new(doc.records.into_iter().map(|record| {
         Definition {
             name: AttributeName::new(&record.name),
-            value_type: match record.value_type.as_str() {
-                "Number" => ValueType::Number,
+            value_type: match record.value_type.as_deref() {
+                Some("Number") => ValueType::Number,
                 _ => ValueType::String,
             },
-            multiple: record.multiple_values,
+            multiple: record.multiple_values.unwrap_or(false),
             system: record.system,
             default: record.default_value.as_deref().and_then(read_value),
         }

@@ -139,7 +139,7 @@ fn run_end(outcome: &RunOutcome) -> RunEnd {
         requests: outcome.requests,
         detail: match &outcome.end {
             End::Failed(error) => error.to_string(),
-            End::Complete | End::PlanOnly | End::Stopped => String::new(),
+            End::Complete | End::PlanOnly | End::Stopped => outcome.withheld.join("\n"),
         },
     }
 }

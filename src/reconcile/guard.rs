@@ -190,7 +190,8 @@ impl Guard<'_> {
         let shrunk = || {
             let before = has_shrunk(rows, self.memory)?;
             Some(format!(
-                "the roster has {rows} rows, less than half of the {before} before"
+                "the roster has {}, less than half of the {before} before",
+                plural(usize::try_from(rows).unwrap_or(usize::MAX), "row")
             ))
         };
         let Some(loss) = verdict.lost.clone().or_else(shrunk) else {

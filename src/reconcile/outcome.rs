@@ -112,6 +112,8 @@ pub struct RunOutcome {
     pub held: Vec<Held>,
     /// Why what the roster asks for was not planned, where that is so.
     pub withheld: Vec<String>,
+    /// Users whose change is not tried now, since it failed before.
+    pub quarantined: usize,
     /// What was sent, or would have been had the run not ended before.
     pub applied: Vec<Applied>,
     /// What a person should know though nothing is wrong.
@@ -158,7 +160,7 @@ impl RunOutcome {
             End::Stopped => "stopped",
             End::PlanOnly => "planned",
             End::Complete if !self.held.is_empty() || !self.withheld.is_empty() => "held",
-            End::Complete if bad_roster => "partial",
+            End::Complete if bad_roster || self.quarantined > 0 => "partial",
             End::Complete if self.applied.iter().any(|one| one.outcome != Outcome::Done) => {
                 "partial"
             }

@@ -313,6 +313,7 @@ impl Prepared {
             .iter()
             .map(|(held, _)| held.clone())
             .collect();
+        outcome.quarantined = self.verdict.quarantined().len();
         outcome.warnings.extend(self.warnings.iter().cloned());
         outcome
             .withheld

@@ -375,6 +375,7 @@ impl Reconciler {
             drift: None,
             held: Vec::new(),
             withheld: Vec::new(),
+            quarantined: 0,
             applied: Vec::new(),
             warnings: Vec::new(),
             end: End::Complete,

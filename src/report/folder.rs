@@ -84,7 +84,11 @@ impl Reports {
         report: &Report,
         started: DateTime<Utc>,
     ) -> io::Result<PathBuf> {
-        std::fs::create_dir_all(folder)?;
+        // Not what it lies in: the roster's own folder may be away, and must not come back empty.
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
         let run = format!("{}-{}-", self.stem, started.format("%Y%m%dT%H%M%S%3fZ"));
         let path = folder.join(format!("{run}{}.csv", report.status.as_str()));
         let mut file = tempfile::Builder::new()

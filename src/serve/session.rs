@@ -72,9 +72,15 @@ impl Sessions {
 
     /// Whether a session is open, under the token that is good now.
     pub(super) fn is_open(&self, id: &str, token: blake3::Hash) -> bool {
-        let open = lock(&self.open);
-        open.get(&self.hash(id))
-            .is_some_and(|session| session.expires > Instant::now() && session.token == token)
+        let (mut open, id) = (lock(&self.open), self.hash(id));
+        let is_good =
+            |session: &Session| session.expires > Instant::now() && session.token == token;
+        let is_open = open.get(&id).is_some_and(is_good);
+        if !is_open {
+            // For good, also where the token that opened it comes back.
+            open.remove(&id);
+        }
+        is_open
     }
 
     /// Closes a session, if it is open.
@@ -221,6 +227,11 @@ mod tests {
         assert_eq!(id.len(), 64);
         assert!(sessions.is_open(&id, old));
         assert!(!sessions.is_open(&id, new), "the token was exchanged");
+        assert!(
+            !sessions.is_open(&id, old),
+            "also where the old one is back"
+        );
+        let id = sessions.open(old);
         assert!(!sessions.is_open("", old) && !sessions.is_open(&id[1..], old));
         let second = sessions.open(old);
         sessions.close(&id);

@@ -5,7 +5,7 @@ use crate::journal::{HeldIn, RunEnd, RunRecord, RunState};
 use crate::reconcile::render::plural;
 use crate::status::{Doubt, Facts, Findings};
 use crate::trigger::watch::Condition;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// How good a thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,9 @@ pub(super) fn of_daemon(
         }
     };
     let last = books.runs.iter().find_map(ended);
+    if let Some(failure) = unwritten(facts, last) {
+        return is(Tone::Bad, failure);
+    }
     let standing = last.map_or_else(
         || is(Tone::Plain, "No run has ended yet."),
         |end| of_last(end, findings, books, now),
@@ -100,6 +103,14 @@ pub(super) fn of_daemon(
     // A daemon that has just begun is not ready, and nothing is wrong with that.
     let not_ready = not_ready.filter(|_| last.is_some()).map(unready);
     roster.or(not_ready).unwrap_or(standing)
+}
+
+/// That the last run failed where its end could not be written down, as on a disk that is full.
+fn unwritten(facts: &Facts, written: Option<&RunEnd>) -> Option<String> {
+    let last = facts.last?;
+    let failure = last.failure?;
+    let is_newer = written.is_none_or(|end| end.ended < last.ended - TimeDelta::seconds(5));
+    is_newer.then(|| format!("The last run could not be done: {failure}."))
 }
 
 /// Why nothing comes of the roster just now, whatever the last run made of it.
@@ -144,7 +155,7 @@ fn of_last(end: &RunEnd, findings: &Findings, books: &Books, now: DateTime<Utc>)
     match end.outcome.as_str() {
         "failed" => is(Tone::Bad, failed(end)),
         "held" => held(end, findings, books, now),
-        "partial" => is(Tone::Warn, partial(end)),
+        "partial" => is(Tone::Warn, partial(end, books.quarantined.0)),
         "planned" => is(Tone::Plain, planned(end)),
         "stopped" => is(Tone::Plain, "The last run was ended before its time."),
         "converged" => is(Tone::Good, "Omni is as the roster says."),
@@ -187,16 +198,29 @@ fn held(end: &RunEnd, findings: &Findings, books: &Books, now: DateTime<Utc>) ->
     )
 }
 
-fn partial(end: &RunEnd) -> String {
+fn partial(end: &RunEnd, quarantined: usize) -> String {
     let count = |count: u64, what| plural(usize::try_from(count).unwrap_or(usize::MAX), what);
-    let parts: Vec<_> = [(end.bad_rows, "bad row"), (end.failed, "failed change")]
+    let parts = [
+        (end.bad_rows, "bad row"),
+        (end.failed, "failed change"),
+        (quarantined as u64, "user in quarantine"),
+    ];
+    let parts: Vec<_> = parts
         .into_iter()
         .filter(|(number, _)| *number > 0)
         .map(|(number, what)| count(number, what))
         .collect();
     match parts.is_empty() {
         true => "A part of the roster could not be carried out; the rest is as it says.".into(),
-        false => format!("All but {} is as the roster says.", parts.join(" and ")),
+        false => format!("All but {} is as the roster says.", listed(&parts)),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(parts: &[String]) -> String {
+    match parts {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        parts => parts.concat(),
     }
 }
 

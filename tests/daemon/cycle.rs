@@ -81,6 +81,7 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
         drift: None,
         held: Vec::new(),
         withheld: Vec::new(),
+        quarantined: 0,
         applied: Vec::new(),
         warnings: Vec::new(),
         end: match (stopped, act.fails) {

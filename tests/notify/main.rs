@@ -32,6 +32,7 @@ fn run(number: u64) -> RunOutcome {
         drift: None,
         held: Vec::new(),
         withheld: Vec::new(),
+        quarantined: 0,
         applied: vec![Applied {
             email: Email::parse("ann@x.co").expect("an email"),
             kind: Kind::Update,

@@ -3,7 +3,10 @@
 use super::support::{
     GOING, HOSTILE, Wanted, begin, change, end, finish, happened, outcome_with, served, serving,
 };
-use omni_user_sync::journal::{Kind, Outcome};
+use chrono::{TimeDelta, Utc};
+use omni_user_sync::journal::{Kind, Outcome, RunEnd};
+use omni_user_sync::omni::OmniError;
+use omni_user_sync::reconcile::{End, RunError, RunOutcome};
 use omni_user_sync::trigger::watch::Condition;
 
 const PAGES: [&str; 7] = [
@@ -373,4 +376,26 @@ async fn a_journal_that_can_not_be_read_is_told_and_the_rest_goes_on() {
     assert!(status.json()["journal_error"].is_string(), "{status:?}");
     assert_eq!(served.get("/api/v1/runs").await.status, 503);
     assert_eq!(served.get("/healthz").await.status, 200);
+}
+
+/// As on a disk that is full: the run has failed, and that could not be written down.
+#[tokio::test]
+async fn a_run_that_failed_without_a_trace_is_told_all_the_same() {
+    let served = served().await;
+    let run = begin(&served.journal, 0).await;
+    let before = RunEnd {
+        ended: Utc::now() - TimeDelta::minutes(15),
+        ..end(9, "converged", [1, 0, 0])
+    };
+    finish(&served.journal, run, before).await;
+    served.status.run_ended(&outcome_with(Vec::new()), None);
+    let failed = RunOutcome {
+        end: End::Failed(RunError::Omni(OmniError::Throttled)),
+        ..outcome_with(Vec::new())
+    };
+    served.status.run_ended(&failed, None);
+    let told = served.get("/api/v1/status").await.json();
+    assert_eq!(told["state"], "bad", "{told}");
+    let said = "The last run could not be done: Omni answers that there are too many requests.";
+    assert_eq!(told["sentence"], said, "{told}");
 }

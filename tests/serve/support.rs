@@ -422,6 +422,7 @@ pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
             why: "too many".into(),
         }],
         withheld: Vec::new(),
+        quarantined: 0,
         applied: Vec::new(),
         warnings: vec!["a row stands twice".into()],
         end: End::Complete,
