@@ -9,9 +9,6 @@ use chrono::{DateTime, Utc};
 use std::sync::{Mutex, PoisonError};
 use tracing::{error, info, warn};
 
-/// The words of runs that did what they could: [`RunOutcome::is_success`].
-const SUCCESSES: [&str; 4] = ["converged", "partial", "held", "planned"];
-
 /// The rules of the guard, as the metrics call what they hold.
 const HELD: [(&str, &str); 4] = [
     ("prune", "pruning"),
@@ -90,7 +87,7 @@ impl Findings {
 async fn before(
     journal: &Journal,
 ) -> Result<(Option<DateTime<Utc>>, Option<(Fingerprint, DateTime<Utc>)>), JournalError> {
-    let success = journal.last_ended(&SUCCESSES).await?;
+    let success = journal.last_ended(&RunOutcome::SUCCESSES).await?;
     Ok((success, journal.last_read().await?))
 }
 
@@ -597,7 +594,10 @@ mod tests {
         for end in ends {
             let held = run(end);
             assert!(RunOutcome::WORDS.contains(&held.as_str()));
-            assert_eq!(SUCCESSES.contains(&held.as_str()), held.is_success());
+            assert_eq!(
+                RunOutcome::SUCCESSES.contains(&held.as_str()),
+                held.is_success()
+            );
             count(&metrics, &held);
         }
         let converged = RunOutcome {

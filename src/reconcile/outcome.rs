@@ -133,6 +133,9 @@ impl RunOutcome {
         "failed",
     ];
 
+    /// The words of runs that did what they could.
+    pub const SUCCESSES: [&'static str; 4] = ["converged", "partial", "held", "planned"];
+
     /// Whether the run did what it could: bad rows, failed users and held changes are no failure.
     #[must_use]
     pub fn is_success(&self) -> bool {

@@ -67,7 +67,7 @@ fn reading() -> Router<Arc<Shared>> {
         .route("/runs", get(pages::runs))
         .route("/runs/{run}", get(pages::run))
         .route("/users", get(pages::find))
-        .route("/users/{email}", get(pages::user).post(pages::explain))
+        .route("/users/{email}", get(pages::user).post(pages::user))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/runs/{run}", get(api::run))

@@ -8,7 +8,7 @@ mod user;
 pub(super) use log_in::{form, log_in, log_out};
 pub(super) use overview::{overview, reconcile, runs};
 pub(super) use run::{Asked, approve, named, run, run_ref, told};
-pub(super) use user::{explain, find, user};
+pub(super) use user::{find, user};
 
 use super::auth::Visitor;
 use super::refusal::{Form, Refusal};

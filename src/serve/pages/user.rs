@@ -14,7 +14,7 @@ use crate::user::{Email, ObservedUser};
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -80,51 +80,37 @@ fn no_email(error: &crate::user::EmailError) -> Response {
     Refusal::new(Form::Page, StatusCode::BAD_REQUEST, said).answer()
 }
 
+/// A user; where somebody presses for it (`POST`), with what the roster and Omni say now.
 pub(in crate::serve) async fn user(
     State(shared): State<Arc<Shared>>,
     Extension(visitor): Extension<Visitor>,
     Path(email): Path<String>,
+    method: Method,
     uri: Uri,
 ) -> Response {
     let email = match Email::parse(&email) {
         Ok(email) => email,
         Err(error) => return no_email(&error),
     };
-    match shared.user(email).await {
-        Ok(look) => {
-            let frame = Frame::new("user", &shared, &visitor, &uri);
-            render(&page(frame, look, None))
-        }
-        Err(error) => unreadable(error),
-    }
-}
-
-/// The same page, with what the roster and Omni say now.
-pub(in crate::serve) async fn explain(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
-    Path(email): Path<String>,
-    uri: Uri,
-) -> Response {
-    let email = match Email::parse(&email) {
-        Ok(email) => email,
-        Err(error) => return no_email(&error),
+    let explained = match method {
+        Method::POST => Some(shared.explain(&email).await),
+        _ => None,
     };
-    let explained = shared.explain(&email).await;
     let look = match shared.user(email).await {
         Ok(look) => look,
         Err(error) => return unreadable(error),
     };
     let frame = Frame::new("user", &shared, &visitor, &uri);
     match explained {
-        Ok(explanation) => {
-            let now = Now::new(&explanation, Utc::now());
-            render(&page(frame, look, Some(Ok(now))))
-        }
-        Err(why) => {
+        Some(Err(why)) => {
             let whole = render(&page(frame, look, Some(Err(why.sentence()))));
             why.refusal(Form::Page).told_in(whole)
         }
+        Some(Ok(found)) => {
+            let now = Now::new(&found, Utc::now());
+            render(&page(frame, look, Some(Ok(now))))
+        }
+        None => render(&page(frame, look, None)),
     }
 }
 
