@@ -97,7 +97,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         approved: held::approvals(db, now)?,
         approved_clears: held::approved_clears(db, now)?,
         quarantined: quarantine::all(db)?,
-        last_read: past::last_read(db)?.map(|(content, _)| content),
+        last_read: past::last_content(db)?,
         last_fingerprint: last.as_ref().map(|last| last.fingerprint),
         last_rows: last.as_ref().map(|last| last.rows),
         last_files: last.map_or_else(Vec::new, |last| last.files),

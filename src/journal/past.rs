@@ -40,7 +40,17 @@ fn last_ended(db: &Connection, outcomes: &[&str]) -> rusqlite::Result<Option<Dat
         .map(|found| found.map(|Time(ended)| ended))
 }
 
-pub(super) fn last_read(db: &Connection) -> rusqlite::Result<Option<(Fingerprint, DateTime<Utc>)>> {
+/// What was last read of `source.path`, and no more: each run asks for it.
+pub(super) fn last_content(db: &Connection) -> rusqlite::Result<Option<Fingerprint>> {
+    db.prepare_cached(
+        "SELECT fingerprint FROM runs WHERE is_source AND fingerprint IS NOT NULL
+         ORDER BY number DESC LIMIT 1",
+    )?
+    .query_row([], |row| row.get(0))
+    .optional()
+}
+
+fn last_read(db: &Connection) -> rusqlite::Result<Option<(Fingerprint, DateTime<Utc>)>> {
     db.query_row(
         "SELECT fingerprint, (
             SELECT min(started) FROM runs WHERE is_source AND fingerprint = last.fingerprint

@@ -68,21 +68,21 @@ impl Unexplained {
 impl Shared {
     /// What the roster says of a user and what Omni has, read now, and what a run would do.
     pub(super) async fn explain(&self, email: &Email) -> Result<Explanation, Unexplained> {
-        let (asked, explainer) = (Arc::clone(&self.asked), Arc::clone(&self.site.explainer));
-        let email = email.clone();
-        // A look that nobody waits for any more keeps its turn until its end: on a mount that hangs each one has a
-        // thread.
-        let asking = tokio::spawn(async move {
-            let mut asked = asked.lock().await;
+        let (explainer, email) = (Arc::clone(&self.site.explainer), email.clone());
+        let asking = async {
+            let mut asked = Arc::clone(&self.asked).lock_owned().await;
             take_turn(&mut asked, Instant::now()).map_err(Unexplained::TooOften)?;
-            let explained = explainer.explain(&email, &CancellationToken::new()).await;
-            explained.map_err(|error| Unexplained::Failed(beginning(&told(&error))))
-        });
-        match timeout(PATIENCE, asking).await {
-            Ok(Ok(explained)) => explained,
-            Ok(Err(ended)) => Err(Unexplained::Failed(ended.to_string())),
-            Err(_elapsed) => Err(Unexplained::TooSlow),
-        }
+            // A look that has begun keeps its turn to its end, whoever still waits for it: on a mount that hangs
+            // each one has a thread.
+            let look = tokio::spawn(async move {
+                let _turn = asked;
+                explainer.explain(&email, &CancellationToken::new()).await
+            });
+            let explained = look.await.map_err(|ended| failed(&ended))?;
+            explained.map_err(|error| failed(&error))
+        };
+        let explained = timeout(PATIENCE, asking).await;
+        explained.unwrap_or(Err(Unexplained::TooSlow))
     }
 }
 
@@ -96,6 +96,10 @@ fn take_turn(asked: &mut VecDeque<Instant>, now: Instant) -> Result<(), Duration
             Ok(())
         }
     }
+}
+
+fn failed(error: &dyn std::error::Error) -> Unexplained {
+    Unexplained::Failed(beginning(&told(error)))
 }
 
 fn beginning(text: &str) -> String {
