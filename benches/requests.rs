@@ -9,7 +9,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use omni_user_sync::reconcile::{Reconciler, RunOutcome, Stop, Trigger};
+use omni_user_sync::model::Trigger;
+use omni_user_sync::reconcile::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Limiter, Options};
 use serde_json::json;
 use std::fmt::Write;

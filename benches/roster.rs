@@ -6,11 +6,11 @@
 
 #![allow(clippy::print_stdout)] // its output is the table
 
-use omni_user_sync::desired;
-use omni_user_sync::omni::{Observed, Page};
-use omni_user_sync::reconcile::{Memory, Plan};
+use omni_user_sync::model::{AttributeName, Definition, Memory, Observed, Schema, ValueType};
+use omni_user_sync::omni::Page;
+use omni_user_sync::reconcile::Plan;
+use omni_user_sync::roster;
 use omni_user_sync::settings::{KeySource, RawSettings, Settings};
-use omni_user_sync::user::{AttributeName, Definition, Schema, ValueType};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -234,7 +234,7 @@ impl Run {
         assert_eq!(observed.users().count(), rows);
 
         let begun = Instant::now();
-        let desired = desired::read(&settings.source, &world.roster, true, &schema);
+        let desired = roster::read(&settings.source, &world.roster, true, &schema);
         let desired = desired.expect("a roster without a mistake");
         let read = begun.elapsed().as_secs_f64();
         let begun = Instant::now();

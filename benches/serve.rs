@@ -12,8 +12,8 @@ mod daemon;
 mod support;
 
 use daemon::{Daemon, replace_roster};
-use omni_user_sync::journal::{Journal, RunState};
 use omni_user_sync::sandbox::Options;
+use omni_user_sync::state::{RunState, StateDb};
 use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
@@ -47,7 +47,7 @@ fn drop_roster(world: &World, round: usize) {
 }
 
 /// How long the run took that changed everybody for the so many-th time.
-async fn span(journal: &Journal, round: usize) -> Duration {
+async fn span(journal: &StateDb, round: usize) -> Duration {
     let since = Instant::now();
     loop {
         let runs = journal.runs(100).await.expect("they are read");

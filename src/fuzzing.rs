@@ -2,8 +2,8 @@
 //! Each panics where something does not hold. The tests below run them on the seeds and on what
 //! proptest makes up, so that `cargo test` covers them too.
 
-pub use crate::desired::fuzzing::{cell, roster};
 pub use crate::omni::fuzzing::scim;
+pub use crate::roster::fuzzing::{cell, roster};
 pub use crate::settings::fuzzing::settings;
 
 /// Stands for a value that no log may tell.

@@ -22,24 +22,25 @@
 
 pub mod cli;
 pub mod daemon;
-pub mod desired;
 mod file_system;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod journal;
 pub mod metrics;
+pub mod model;
 pub mod notify;
 pub mod omni;
 pub mod reconcile;
 pub mod report;
+pub mod roster;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod serve;
 pub mod settings;
 pub mod shutdown;
+pub mod state;
 pub mod status;
 pub mod telemetry;
 pub mod trigger;
-pub mod user;
+
 mod version;

@@ -3,7 +3,8 @@
 
 mod support;
 
-use omni_user_sync::reconcile::{End, Outcome};
+use omni_user_sync::model::ChangeOutcome;
+use omni_user_sync::reconcile::Completion;
 use omni_user_sync::sandbox::{Fault, Filter, Options, What, When};
 use serde_json::json;
 use support::{World, assert_converged, on, told};
@@ -98,7 +99,7 @@ async fn the_last_failure_that_ends_a_run_does_not_call_a_write_unsent() {
     let outcome = world.run().await;
     assert!(!outcome.is_success(), "{outcome:?}");
     let gone = 30 - world.org().users().len();
-    let unsent = outcome.count(Outcome::Unsent);
+    let unsent = outcome.count(ChangeOutcome::Unsent);
     assert_eq!(
         unsent + gone,
         30,
@@ -145,8 +146,12 @@ async fn a_refused_change_is_that_users_alone() {
         ));
         world.roster("email,display_name\na@x.co,New\nb@x.co,New\nc@x.co,New\n");
         let outcome = world.run().await;
-        assert_eq!(outcome.count(Outcome::Failed), 1, "{code}: {outcome:#?}");
-        assert_eq!(outcome.count(Outcome::Done), 2, "{code}");
+        assert_eq!(
+            outcome.count(ChangeOutcome::Failed),
+            1,
+            "{code}: {outcome:#?}"
+        );
+        assert_eq!(outcome.count(ChangeOutcome::Done), 2, "{code}");
         assert!(outcome.is_success());
         for email in ["a@x.co", "b@x.co", "c@x.co"] {
             world.org().remove_user(email);
@@ -179,12 +184,12 @@ async fn what_was_refused_was_sent_also_where_the_look_at_it_fails() {
     let [create] = &outcome.applied[..] else {
         panic!("{outcome:#?}");
     };
-    assert_eq!(create.outcome, Outcome::Failed, "{create:?}");
+    assert_eq!(create.outcome, ChangeOutcome::Failed, "{create:?}");
     assert!(
         create.detail.starts_with("they exist already (409), and"),
         "{create:?}"
     );
-    assert!(matches!(&outcome.end, End::Failed(error) if error.to_string().contains("401")));
+    assert!(matches!(&outcome.end, Completion::Failed(error) if error.to_string().contains("401")));
 }
 
 #[tokio::test]
@@ -204,9 +209,9 @@ async fn a_revoked_key_ends_the_run_and_says_what_was_not_sent() {
     });
     world.roster("email,display_name\na@x.co,New\nb@x.co,New\nc@x.co,New\n");
     let outcome = world.run().await;
-    assert_eq!(outcome.count(Outcome::Unsent), 3, "{outcome:#?}");
+    assert_eq!(outcome.count(ChangeOutcome::Unsent), 3, "{outcome:#?}");
     assert_eq!(world.writes().len(), 1, "nothing is sent after a 401");
-    assert!(matches!(&outcome.end, End::Failed(error) if error.to_string().contains("401")));
+    assert!(matches!(&outcome.end, Completion::Failed(error) if error.to_string().contains("401")));
 }
 
 #[tokio::test]
@@ -246,15 +251,15 @@ async fn changes_in_a_row_without_an_answer_end_the_run() {
         .collect();
     world.roster(&format!("email,display_name\n{rows}"));
     let run = world.run().await;
-    let End::Failed(error) = &run.end else {
+    let Completion::Failed(error) = &run.end else {
         panic!("{run:#?}");
     };
     assert!(
         error.to_string().contains("20 failures in a row"),
         "{error}"
     );
-    assert_eq!(run.count(Outcome::Failed), 20, "{run:#?}");
-    assert_eq!(run.count(Outcome::Unsent), 20, "{run:#?}");
+    assert_eq!(run.count(ChangeOutcome::Failed), 20, "{run:#?}");
+    assert_eq!(run.count(ChangeOutcome::Unsent), 20, "{run:#?}");
     assert_eq!(world.writes().len(), 20 * 6);
 }
 

@@ -3,8 +3,8 @@
 
 mod support;
 
-use omni_user_sync::journal::StateLock;
 use omni_user_sync::sandbox::Options;
+use omni_user_sync::state::StateLock;
 use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

@@ -4,11 +4,11 @@
 mod support;
 
 use chrono::Utc;
-use omni_user_sync::daemon::{Cycle, Inputs, Status};
-use omni_user_sync::desired::Fingerprint;
-use omni_user_sync::journal::{RunRef, RunState};
-use omni_user_sync::reconcile::{Outcome, Reconciler, RunOutcome, Stop, Trigger};
+use omni_user_sync::daemon::{Inputs, RunLoop, Status};
+use omni_user_sync::model::{ChangeOutcome, Fingerprint, RunRef, Trigger};
+use omni_user_sync::reconcile::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PatchAnswer, What, When};
+use omni_user_sync::state::RunState;
 use omni_user_sync::trigger::Wake;
 use serde_json::json;
 use std::fmt::Write;
@@ -329,7 +329,7 @@ async fn who_may_be_other_than_known_is_looked_at_again() {
     world.org().fault(on("GET", What::Reset, 6));
     world.roster("email,display_name\nann@x.co,Ann Lee\nbob@x.co,Bob\n");
     let outcome = on_file(&reconciler).await;
-    assert_eq!(outcome.count(Outcome::Failed), 1, "{outcome:?}");
+    assert_eq!(outcome.count(ChangeOutcome::Failed), 1, "{outcome:?}");
     requests(&world);
     assert_converged(&on_file(&reconciler).await);
     assert_eq!(
@@ -380,7 +380,7 @@ async fn a_superseded_run_uses_what_it_reads_and_makes_a_change() {
     assert_eq!(requests(&world), (3, 1), "definitions, listing, one change");
     for made in [2, 3] {
         let next = reconciler.run(Trigger::File, None, &superseded()).await;
-        assert_eq!(next.count(Outcome::Done), 1, "{next:?}");
+        assert_eq!(next.count(ChangeOutcome::Done), 1, "{next:?}");
         assert_eq!(world.org().users().len(), made);
         assert_eq!(requests(&world), (1, 1));
     }
@@ -447,7 +447,7 @@ async fn a_roster_that_is_replaced_all_the_time_converges() {
         still,
         stop: stop.clone(),
     };
-    let cycle = Cycle::new(
+    let cycle = RunLoop::new(
         world.reconciler(),
         inputs,
         Status::new(None),

@@ -4,8 +4,9 @@
 mod support;
 
 use chrono::Utc;
-use omni_user_sync::journal::{Access, Journal, RunRef};
+use omni_user_sync::model::RunRef;
 use omni_user_sync::reconcile::RunOutcome;
+use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 use std::fs;
 use support::{World, assert_converged, told};
@@ -56,7 +57,7 @@ fn says(texts: &[String], text: &str) -> bool {
 
 async fn approve(world: &World) {
     let dir = world.settings().state.dir;
-    let journal = Journal::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
+    let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
     let approved = journal.approve(RunRef::Latest, "ann", Utc::now(), false);
     approved.await.expect("approved");
 }

@@ -6,9 +6,9 @@
 mod support;
 
 use chrono::Utc;
-use omni_user_sync::journal::{Access, ChangeRecord, Journal, RunNumber, RunRef};
-use omni_user_sync::reconcile::{Kind, Outcome};
+use omni_user_sync::model::{ChangeOutcome, Operation, RunNumber, RunRef};
 use omni_user_sync::sandbox::{Options, Request};
+use omni_user_sync::state::{Access, ChangeRecord, StateDb};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -96,7 +96,7 @@ fn assert_true(changes: &[ChangeRecord], writes: &[Request]) {
         let is_done = change
             .settled
             .as_ref()
-            .is_some_and(|settled| settled.outcome == Outcome::Done);
+            .is_some_and(|settled| settled.outcome == ChangeOutcome::Done);
         let seen = writes.iter().any(|write| is_of(change, write));
         assert!(!is_done || seen, "never happened: {change:?}");
     }
@@ -114,12 +114,12 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
         id.is_some_and(|id| write.path.ends_with(id))
     };
     match intent.kind {
-        Kind::Create => {
+        Operation::Create => {
             let name = write.body.as_ref().map(|body| body["userName"].clone());
             write.method == "POST" && name == Some(json!(intent.email.as_str()))
         }
-        Kind::Delete => write.method == "DELETE" && is_path(),
-        Kind::Update | Kind::Deactivate => write.method == "PATCH" && is_path(),
+        Operation::Delete => write.method == "DELETE" && is_path(),
+        Operation::Update | Operation::Deactivate => write.method == "PATCH" && is_path(),
     }
 }
 
@@ -208,7 +208,7 @@ async fn an_approval_outlasts_a_kill_and_lets_nobody_else_through() {
         world.roster(&format!("op,email\n{rows}"));
         assert_eq!(wait(apply(&world)).await, Some(4), "held");
         let dir = world.settings().state.dir;
-        let journal = Journal::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
+        let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
         let approval = journal
             .approve(RunRef::Latest, "ann", Utc::now(), false)
             .await;

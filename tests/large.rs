@@ -7,13 +7,13 @@ mod support;
 
 use chrono::Utc;
 use futures_util::future::join_all;
-use omni_user_sync::desired;
-use omni_user_sync::journal::{
-    Access, ChangeIntent, Journal, Kind, Outcome, RosterNote, RunEnd, RunNumber, RunStart, Settled,
-    StateLock, Trigger,
+use omni_user_sync::model::{
+    ChangeOutcome, Email, Observed, Operation, RunNumber, Schema, Trigger, UserId,
 };
-use omni_user_sync::omni::Observed;
-use omni_user_sync::user::{Email, Schema, UserId};
+use omni_user_sync::roster;
+use omni_user_sync::state::{
+    Access, ChangeIntent, RosterRecord, RunEnd, RunStart, Settled, StateDb, StateLock,
+};
 use serde_json::json;
 use std::fmt::Write;
 use std::time::Instant;
@@ -27,19 +27,19 @@ fn email(number: usize) -> Email {
     Email::parse(&format!("u{number}@x.co")).expect("an email")
 }
 
-async fn change(journal: &Journal, run: RunNumber, number: usize) {
+async fn change(journal: &StateDb, run: RunNumber, number: usize) {
     let intent = ChangeIntent {
         intended: Utc::now(),
         email: email(number),
         user_id: UserId::parse(&format!("id-{number}")),
-        kind: Kind::Update,
+        kind: Operation::Update,
         fields: Vec::new(),
         approved: false,
     };
     let change = journal.intend(run, &intent).await.expect("written");
     let settled = Settled {
         at: Utc::now(),
-        outcome: Outcome::Done,
+        outcome: ChangeOutcome::Done,
         detail: String::new(),
     };
     journal.settle(change, &settled).await.expect("written");
@@ -48,20 +48,20 @@ async fn change(journal: &Journal, run: RunNumber, number: usize) {
 async fn fill(world: &World) {
     let settings = world.settings();
     let lock = StateLock::acquire(&settings.state.dir, "test").expect("free");
-    let journal = Journal::open(&world.sandbox.url(), Access::Write(lock)).expect("a journal");
-    let roster = desired::read(
+    let journal = StateDb::open(&world.sandbox.url(), Access::Write(lock)).expect("a journal");
+    let roster = roster::read(
         &settings.source,
         &world.roster_path(),
         true,
         &Schema::unknown(),
     );
-    let note = RosterNote {
+    let note = RosterRecord {
         now: Utc::now(),
         desired: &roster.expect("read"),
         observed: &Observed::of_some([], 0),
         is_accepted: true,
     };
-    journal.note_roster(note).await.expect("written");
+    journal.record_roster(note).await.expect("written");
     for _ in 0..RUNS {
         let start = RunStart {
             trigger: Trigger::Schedule,

@@ -6,11 +6,11 @@ mod logged;
 mod support;
 
 use logged::Logged;
-use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
-use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
-use omni_user_sync::user::{
+use omni_user_sync::model::{
     AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value, ValueType,
 };
+use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
+use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,11 +165,14 @@ async fn a_write_that_is_the_last_failure_may_have_been_done() {
         let address = email(&format!("{name}@x.co"));
         let made = writer.create(&address, &spec(name)).await;
         let error = made.expect_err("no answer");
-        assert!(matches!(error, OmniError::Lost(_)), "{name}: {error:?}");
+        assert!(
+            matches!(error, OmniError::OutcomeUnknown(_)),
+            "{name}: {error:?}"
+        );
     }
     let made = writer.create(&email("cem@x.co"), &spec("Cem")).await;
     let error = made.expect_err("nothing more is sent");
-    let OmniError::GivenUp { in_a_row: 20, .. } = &error else {
+    let OmniError::CircuitOpen { in_a_row: 20, .. } = &error else {
         panic!("{error:?}");
     };
     assert!(
@@ -218,7 +221,10 @@ async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
         world.org().fault(Fault::next(status(code, Some(asked))));
         let (writer, start) = (writer(&world), Instant::now());
         let made = writer.create(&email("ann@x.co"), &spec("Ann")).await;
-        assert!(matches!(made, Err(OmniError::Lost(_))), "{made:?}");
+        assert!(
+            matches!(made, Err(OmniError::OutcomeUnknown(_))),
+            "{made:?}"
+        );
         assert!(
             start.elapsed() < Duration::from_secs(1),
             "it is told at once"
@@ -429,7 +435,10 @@ async fn an_answer_with_strangers_or_too_few_is_unclear() {
     let reader = reader(&world);
     for asked in ["user0002@example.com", "ann@x.co"] {
         let found = find(&reader, asked).await;
-        assert!(matches!(found, Found::Unclear), "{asked}: {found:?}");
+        assert!(
+            matches!(found, Found::UnreliableLookup),
+            "{asked}: {found:?}"
+        );
     }
     for body in [
         r#"{"totalResults": 1}"#,
@@ -438,7 +447,10 @@ async fn an_answer_with_strangers_or_too_few_is_unclear() {
     ] {
         world.org().fault(Fault::next(says(200, body)));
         let found = find(&reader, "ann@x.co").await;
-        assert!(matches!(found, Found::Unclear), "{body}: {found:?}");
+        assert!(
+            matches!(found, Found::UnreliableLookup),
+            "{body}: {found:?}"
+        );
     }
 }
 

@@ -2,15 +2,13 @@
 //! organisations and policies.
 
 use chrono::Utc;
-use omni_user_sync::desired::export::Dialect;
-use omni_user_sync::desired::{Desired, Entry, Fingerprint, Place, Want};
-use omni_user_sync::omni::{Observed, Sighting};
-use omni_user_sync::reconcile::{Action, Change, FieldChange, Kind, Memory, Plan, Verdict, rule};
-use omni_user_sync::settings::{Limit, Mode, Policy, Protect, Prune, Removal};
-use omni_user_sync::user::{
-    AttributeName, Attributes, ByEmail, Definition, Email, ObservedUser, Schema, Text, UserId,
-    UserSpec, Value, ValueType,
+use omni_user_sync::model::{
+    AttributeName, Attributes, ByEmail, Definition, Desired, DesiredUser, Email, Entry,
+    Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser, Operation, Policy, Protect,
+    Prune, Removal, Schema, Text, UserId, UserMatch, UserSpec, Value, ValueType,
 };
+use omni_user_sync::reconcile::{Action, Change, FieldChange, Plan, Verdict, rule};
+use omni_user_sync::roster::export::Dialect;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 
@@ -87,19 +85,19 @@ fn observed_user(number: usize) -> impl Strategy<Value = ObservedUser> {
 }
 
 /// What a row wants; columns are the attributes whose bit is set.
-fn want(columns: u8) -> impl Strategy<Value = Want> {
+fn want(columns: u8) -> impl Strategy<Value = DesiredUser> {
     let upsert = (prop::option::of(name()), values()).prop_map(move |(display_name, values)| {
         let named = ATTRIBUTES.iter().zip(values).enumerate();
         let attributes = named
             .filter(|(number, _)| columns & (1 << number) != 0)
             .map(|(_, ((name, ..), value))| (AttributeName::new(name), value))
             .collect();
-        Want::Upsert(UserSpec {
+        DesiredUser::Upsert(UserSpec {
             display_name,
             attributes,
         })
     });
-    prop_oneof![4 => upsert, 1 => Just(Want::Delete), 1 => Just(Want::Deactivate)]
+    prop_oneof![4 => upsert, 1 => Just(DesiredUser::Delete), 1 => Just(DesiredUser::Deactivate)]
 }
 
 #[derive(Clone, Debug)]
@@ -157,10 +155,10 @@ fn picked(bits: u8) -> HashSet<Email> {
 }
 
 /// A roster; a row without a want is a bad one.
-fn desired(rows: Vec<Option<Option<Want>>>, is_source: bool) -> Desired {
+fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
     let (mut users, mut frozen) = (ByEmail::default(), ByEmail::default());
     for (number, row) in rows.into_iter().enumerate() {
-        let place = Place {
+        let place = Location {
             file: "users.csv".into(),
             line: number as u64 + 2,
             column: None,
@@ -312,11 +310,11 @@ proptest! {
         let after = observe(&carry_out(&case.observed, &case.plan().changes, false));
         for (email, entry) in &case.desired.users {
             let user = match after.get(email) {
-                Some(Sighting::One(user)) => Some(user),
+                Some(UserMatch::One(user)) => Some(user),
                 _ => None,
             };
             match (&entry.want, user) {
-                (Want::Upsert(spec), Some(user)) => {
+                (DesiredUser::Upsert(spec), Some(user)) => {
                     if let Some(name) = &spec.display_name {
                         prop_assert_eq!(name, &user.display_name);
                     }
@@ -324,11 +322,11 @@ proptest! {
                         prop_assert!(schema().converged(name, value.as_ref(), user.attributes.get(name)));
                     }
                 }
-                (Want::Upsert(spec), None) => prop_assert!(spec.display_name.is_none()),
-                (Want::Delete, Some(user)) => {
+                (DesiredUser::Upsert(spec), None) => prop_assert!(spec.display_name.is_none()),
+                (DesiredUser::Delete, Some(user)) => {
                     prop_assert!(case.policy.removal == Removal::Deactivate && !user.active);
                 }
-                (Want::Deactivate, Some(user)) => prop_assert!(!user.active),
+                (DesiredUser::Deactivate, Some(user)) => prop_assert!(!user.active),
                 (_, None) => {}
             }
         }
@@ -348,9 +346,9 @@ proptest! {
                     prop_assert!(owned && case.desired.is_source, "a stranger: {change:?}");
                 }
                 (Action::Delete(_) | Action::Deactivate(_), Some(want)) => {
-                    prop_assert!(!matches!(want, Want::Upsert(_)));
+                    prop_assert!(!matches!(want, DesiredUser::Upsert(_)));
                 }
-                (Action::Update(_, fields), Some(Want::Upsert(spec))) => {
+                (Action::Update(_, fields), Some(DesiredUser::Upsert(spec))) => {
                     for field in fields {
                         let named = match field {
                             FieldChange::DisplayName { .. } => spec.display_name.is_some(),
@@ -365,7 +363,7 @@ proptest! {
                         prop_assert!(named, "not named by the roster: {field:?}");
                     }
                 }
-                (Action::Create(made), Some(Want::Upsert(spec))) => prop_assert_eq!(made, spec),
+                (Action::Create(made), Some(DesiredUser::Upsert(spec))) => prop_assert_eq!(made, spec),
                 other => prop_assert!(false, "nobody asked for this: {other:?}"),
             }
         }
@@ -380,9 +378,9 @@ proptest! {
 
     #[test]
     fn a_file_that_was_not_read_removes_nobody(mut case in case()) {
-        case.desired.rejected.push(omni_user_sync::desired::Problem {
-            kind: omni_user_sync::desired::ProblemKind::File,
-            place: Place { file: "b.csv".into(), line: 0, column: None },
+        case.desired.rejected.push(omni_user_sync::model::Problem {
+            kind: omni_user_sync::model::ProblemKind::File,
+            place: Location { file: "b.csv".into(), line: 0, column: None },
             what: "it vanished".into(),
             remedy: "put it back".into(),
             email: None,
@@ -424,7 +422,7 @@ proptest! {
         let clears = plan.changes.iter().filter(|one| one.clears()).count();
         let clears_held = trips(case.policy.max_clears, floor, clears, case.observed.len());
         // What one rule holds is not counted again by the next.
-        let is_update = |change: &&Change| change.kind() == Kind::Update;
+        let is_update = |change: &&Change| change.kind() == Operation::Update;
         let updates = plan.changes.iter().filter(is_update).count() - if clears_held { clears } else { 0 };
         let updates_held =
             case.policy.max_updates.is_some_and(|limit| trips(limit, floor, updates, case.observed.len()));
@@ -432,7 +430,7 @@ proptest! {
         prop_assert_eq!(through, if updates_held { 0 } else { updates });
         let through = passed.iter().filter(|one| one.clears()).count();
         prop_assert_eq!(through, if clears_held || updates_held { 0 } else { clears });
-        let is_creation = |change: &&Change| change.kind() == Kind::Create;
+        let is_creation = |change: &&Change| change.kind() == Operation::Create;
         let creations = plan.changes.iter().filter(is_creation).count();
         prop_assert_eq!(passed.iter().filter(is_creation).count(), creations);
     }
@@ -462,7 +460,7 @@ fn wild_user(number: usize) -> impl Strategy<Value = ObservedUser> {
             ObservedUser {
                 id: UserId::parse(&format!("id-{number}")).expect("an id"),
                 email: email(number),
-                display_name: omni_user_sync::user::trim(&name).into(),
+                display_name: omni_user_sync::model::trim(&name).into(),
                 active,
                 attributes: named
                     .filter_map(|((name, ..), v)| Some((AttributeName::new(name), v?)))
@@ -483,11 +481,11 @@ proptest! {
     ) {
         policy.reactivate = true;
         let schema = if known { schema() } else { Schema::unknown() };
-        let exported = omni_user_sync::desired::export::export(&users, &schema, Dialect::default());
+        let exported = omni_user_sync::roster::export::export(&users, &schema, Dialect::default());
         let file = tempfile::NamedTempFile::with_suffix(".csv").expect("a file");
         std::fs::write(file.path(), &exported.csv).expect("written");
         let source = settings().source;
-        let desired = omni_user_sync::desired::read(&source, file.path(), true, &schema);
+        let desired = omni_user_sync::roster::read(&source, file.path(), true, &schema);
         let desired = desired.map_err(|error| TestCaseError::fail(format!("{error}\n{}", exported.csv)))?;
         prop_assert_eq!(&desired.bad_rows, &vec![], "{}", exported.csv);
         prop_assert_eq!(desired.users.len(), users.len());

@@ -2,11 +2,12 @@
 //! guard's line is when a roster shrinks.
 
 use chrono::Utc;
-use omni_user_sync::desired::{self, Desired};
-use omni_user_sync::omni::Observed;
-use omni_user_sync::reconcile::{Action, Change, Kind, Memory, Plan, Withheld, rule};
-use omni_user_sync::settings::{Environment, Prune, Settings};
-use omni_user_sync::user::{Attributes, Email, ObservedUser, Schema, UserId};
+use omni_user_sync::model::{
+    Attributes, Desired, Email, Memory, Observed, ObservedUser, Operation, Prune, Schema, UserId,
+};
+use omni_user_sync::reconcile::{Action, Blocked, Change, Plan, rule};
+use omni_user_sync::roster;
+use omni_user_sync::settings::{Environment, Settings};
 use std::fmt::Write;
 
 fn settings() -> Settings {
@@ -19,7 +20,7 @@ fn desired(csv: &str) -> Desired {
     let file = tempfile::NamedTempFile::with_suffix(".csv").expect("a file");
     std::fs::write(file.path(), csv).expect("written");
     let source = settings().source;
-    desired::read(&source, file.path(), true, &Schema::unknown()).expect("a roster")
+    roster::read(&source, file.path(), true, &Schema::unknown()).expect("a roster")
 }
 
 fn plan(csv: &str, users: Vec<ObservedUser>) -> Plan {
@@ -68,7 +69,11 @@ fn rows_that_several_cores_share_are_all_in_the_plan() {
     }
     let plan = plan(&csv, users);
     assert_eq!(plan.changes.len(), EACH);
-    assert!(plan.changes.iter().all(|one| one.kind() == Kind::Create));
+    assert!(
+        plan.changes
+            .iter()
+            .all(|one| one.kind() == Operation::Create)
+    );
     assert!(plan.changes.is_sorted_by_key(|change| &change.email));
     assert_eq!(plan.problems.len(), EACH);
     assert!(plan.problems.is_sorted_by_key(|problem| problem.place.line));
@@ -97,7 +102,7 @@ fn a_roster_that_is_not_the_source_is_silent_on_whom_it_does_not_name() {
 
 #[test]
 fn what_is_withheld_is_told_in_the_right_number() {
-    let withheld = |emails: &[&str]| Withheld {
+    let withheld = |emails: &[&str]| Blocked {
         why: "why".into(),
         emails: emails.iter().copied().map(email).collect(),
     };

@@ -3,7 +3,8 @@
 
 mod support;
 
-use omni_user_sync::reconcile::{End, Heard, Outcome, Stop, Trigger};
+use omni_user_sync::model::{ChangeOutcome, Trigger};
+use omni_user_sync::reconcile::{Completion, RunEvent, Stop};
 use omni_user_sync::sandbox::{ClearMode, Fault, Options, PatchAnswer, What, When};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
@@ -242,7 +243,7 @@ async fn prunes_those_whom_a_whole_roster_and_a_whole_listing_do_not_name() {
         .set("policy.protect", "user0007@*");
     world.roster("email,display_name\nuser0001@example.com,\nUSER0002@example.com,\n");
     let outcome = world.run().await;
-    assert_eq!(outcome.count(Outcome::Done), 4, "{outcome:#?}");
+    assert_eq!(outcome.count(ChangeOutcome::Done), 4, "{outcome:#?}");
     let left: Vec<_> = world
         .org()
         .users()
@@ -339,7 +340,9 @@ async fn a_dry_run_sends_nothing_but_gets() {
     world.plan().await.expect("a plan");
     let planning = world.set("policy.mode", "plan");
     let outcome = planning.run().await;
-    assert!(matches!(outcome.end, End::PlanOnly) && outcome.drift.expect("a plan").total() == 2);
+    assert!(
+        matches!(outcome.end, Completion::PlanOnly) && outcome.drift.expect("a plan").total() == 2
+    );
     assert_eq!(planning.writes(), Vec::<String>::new());
 }
 
@@ -361,9 +364,12 @@ async fn stops_between_two_changes() {
         .carry_out(&mut run, &prepared, &stop, |_| stop.now.cancel())
         .await;
     let outcome = reconciler.finish(run, Some(&prepared)).await;
-    assert!(matches!(outcome.end, End::Stopped), "{outcome:?}");
+    assert!(matches!(outcome.end, Completion::Stopped), "{outcome:?}");
     assert_eq!(
-        (outcome.count(Outcome::Done), outcome.count(Outcome::Unsent)),
+        (
+            outcome.count(ChangeOutcome::Done),
+            outcome.count(ChangeOutcome::Unsent)
+        ),
         (1, 2)
     );
     assert_eq!(world.org().users().len(), 1);
@@ -375,14 +381,14 @@ async fn what_was_found_is_heard_before_what_was_done() {
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\nno email,Bad\n");
     let events = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&events);
-    let reconciler = world.reconciler().telling(move |what| {
+    let reconciler = world.reconciler().with_observer(move |what| {
         let what = match what {
-            Heard::Found(run) => {
+            RunEvent::Found(run) => {
                 let roster = run.roster.as_ref().expect("it was read");
                 let bad = roster.bad_rows.len();
                 format!("{} needed, {bad} bad", run.drift.expect("a plan").total())
             }
-            Heard::Change(applied) => format!("{} {}", applied.kind, applied.outcome.as_str()),
+            RunEvent::Change(applied) => format!("{} {}", applied.kind, applied.outcome.as_str()),
         };
         heard.lock().expect("no panic").push(what);
     });

@@ -6,7 +6,7 @@
 
 mod support;
 
-use omni_user_sync::user::trim;
+use omni_user_sync::model::trim;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{World, assert_converged, command};

@@ -1,8 +1,7 @@
 //! Settings: where they come from, what they default to, and what a wrong one says.
 
-use omni_user_sync::settings::{
-    Environment, Limit, Mode, Prune, RawSettings, Settings, SettingsError, Watch, load,
-};
+use omni_user_sync::model::{Limit, Mode, Prune};
+use omni_user_sync::settings::{Environment, RawSettings, Settings, SettingsError, Watch, load};
 use std::path::Path;
 use std::time::Duration;
 
@@ -74,7 +73,7 @@ fn the_environment_goes_before_the_file() {
         (settings.policy.max_removals, settings.policy.max_clears),
         (Limit::Count(3), Limit::Count(123))
     );
-    let email = |text| omni_user_sync::user::Email::parse(text).expect("an email");
+    let email = |text| omni_user_sync::model::Email::parse(text).expect("an email");
     assert!(settings.policy.protect.covers(&email("B@x.co")));
     assert!(settings.policy.protect.covers(&email("any@Y.co")));
     assert!(

@@ -10,7 +10,7 @@ mod paused;
 mod support;
 
 use logged::Logged;
-use omni_user_sync::omni::{Slot, Throttle};
+use omni_user_sync::omni::{RateLimiter, Slot};
 use omni_user_sync::settings::{ApiKeys, KeySource};
 use paused::paused;
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// What waking late by chance, and telling answers in grains, may cost.
+/// What waking late by chance, and with_observer answers in grains, may cost.
 const SLACK: Duration = Duration::from_millis(50);
 
 fn keys(text: &str) -> ApiKeys {
@@ -33,23 +33,23 @@ fn keys(text: &str) -> ApiKeys {
 }
 
 /// A process.
-fn throttle_of(per_minute: u32, max_in_flight: usize, dir: &Path, of: &str) -> Throttle {
-    let throttle = Throttle::shared(per_minute, max_in_flight, TIMEOUT, dir);
+fn throttle_of(per_minute: u32, max_in_flight: usize, dir: &Path, of: &str) -> RateLimiter {
+    let throttle = RateLimiter::shared(per_minute, max_in_flight, TIMEOUT, dir);
     throttle.use_keys(&keys(of));
     throttle
 }
 
-fn throttle(per_minute: u32, dir: &Path) -> Throttle {
+fn throttle(per_minute: u32, dir: &Path) -> RateLimiter {
     throttle_of(per_minute, 4, dir, "hunter2")
 }
 
-async fn slot(throttle: &Throttle) -> Slot {
+async fn slot(throttle: &RateLimiter) -> Slot {
     let stop = CancellationToken::new();
     throttle.slot(&stop).await.expect("a slot")
 }
 
 /// Sends so many, each answered at once.
-async fn send(throttle: &Throttle, requests: usize) {
+async fn send(throttle: &RateLimiter, requests: usize) {
     for _ in 0..requests {
         drop(slot(throttle).await);
     }

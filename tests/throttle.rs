@@ -4,7 +4,7 @@
 #[path = "support/paused.rs"]
 mod paused;
 
-use omni_user_sync::omni::{OmniError, Throttle};
+use omni_user_sync::omni::{OmniError, RateLimiter};
 use omni_user_sync::settings::{ApiKeys, KeySource};
 use paused::paused;
 use proptest::prelude::*;
@@ -19,8 +19,8 @@ fn keys(text: &str) -> ApiKeys {
     KeySource::from_text(text).read().expect("keys")
 }
 
-fn throttle(per_minute: u32, max_in_flight: usize, of: &str) -> Throttle {
-    let throttle = Throttle::new(per_minute, max_in_flight);
+fn throttle(per_minute: u32, max_in_flight: usize, of: &str) -> RateLimiter {
+    let throttle = RateLimiter::new(per_minute, max_in_flight);
     throttle.use_keys(&keys(of));
     throttle
 }
@@ -107,7 +107,7 @@ fn sends() -> impl Strategy<Value = Vec<Send>> {
 /// Sends everything through the throttle; returns when each arrived at the server, and whether it
 /// was admitted.
 async fn drive(
-    throttle: Throttle,
+    throttle: RateLimiter,
     limit: usize,
     mut limiter: Limiter,
     sends: Vec<Send>,

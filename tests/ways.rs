@@ -6,12 +6,13 @@
 
 mod support;
 
-use omni_user_sync::daemon::{Cycle, Inputs, Runner, Status};
-use omni_user_sync::desired::{self, Fingerprint};
-use omni_user_sync::reconcile::{End, Reconciler, RunOutcome, Stop, Trigger};
+use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
+use omni_user_sync::model::{Fingerprint, Trigger};
+use omni_user_sync::reconcile::{Completion, Reconciler, RunOutcome, Stop};
+use omni_user_sync::roster;
 use omni_user_sync::settings::SourceSettings;
 use omni_user_sync::trigger::Wake;
-use omni_user_sync::trigger::watch::{Condition, SourceLook, Watcher};
+use omni_user_sync::trigger::watch::{SourceLook, SourceState, Watcher};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::{self, File, FileTimes};
@@ -65,7 +66,7 @@ impl Runner for Counting {
         stop: &Stop,
     ) -> RunOutcome {
         let outcome = self.reconciler.run(trigger, known, stop).await;
-        let stopped = matches!(outcome.end, End::Stopped);
+        let stopped = matches!(outcome.end, Completion::Stopped);
         assert!(!stopped || stop.now.is_cancelled(), "{outcome:?}");
         let read = outcome.roster.as_ref();
         lock(&self.runs).push(read.map(|roster| (roster.rows, roster.fingerprint)));
@@ -82,7 +83,7 @@ struct Rig {
     world: World,
     source: SourceSettings,
     runs: Arc<Mutex<Vec<Run>>>,
-    condition: Arc<Mutex<Option<Condition>>>,
+    condition: Arc<Mutex<Option<SourceState>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     /// How long it took from the end of each change to its first write.
@@ -139,7 +140,7 @@ impl Rig {
         let condition = self.condition.clone();
         let watching = watcher
             .expect("is wanted")
-            .telling(move |now| *lock(&condition) = Some(now))
+            .with_observer(move |now| *lock(&condition) = Some(now))
             .run(
                 SourceLook::new(&self.source).expect("has a path"),
                 self.stop.clone(),
@@ -148,7 +149,7 @@ impl Rig {
             reconciler: self.world.reconciler(),
             runs: self.runs.clone(),
         };
-        let cycle = Cycle::new(
+        let cycle = RunLoop::new(
             runner,
             inputs,
             Status::new(None),
@@ -183,7 +184,7 @@ impl Rig {
         let user = self.world.org().user(EMAIL).expect("is there");
         assert_eq!(user["displayName"], format!("Round {round}"));
         let path = self.source.path.as_ref().expect("has a path");
-        let content = desired::fingerprint(&self.source, path).expect("is there");
+        let content = roster::fingerprint(&self.source, path).expect("is there");
         assert_eq!(self.arrived()[round], (ROWS as u64, content));
         self.took.push(took);
     }
@@ -357,7 +358,7 @@ async fn a_file_that_grows() {
                 file.write_all(piece).expect("written");
                 longest = longest.max(last.elapsed());
                 last = Instant::now();
-                let is_moving = || *lock(&rig.condition) == Some(Condition::Moving);
+                let is_moving = || *lock(&rig.condition) == Some(SourceState::Moving);
                 rig.until("is told to be written", is_moving).await;
                 // Waits for nothing to happen: it is the writer's pace.
                 sleep(SETTLE / 4).await;
@@ -451,7 +452,7 @@ async fn a_share_that_goes_away_and_comes_back() {
             let folder = path.parent().expect("has one");
             let away = folder.with_extension("away");
             fs::rename(folder, &away).expect("renamed");
-            let is_away = || *lock(&rig.condition) == Some(Condition::Away);
+            let is_away = || *lock(&rig.condition) == Some(SourceState::Away);
             rig.until("is told to be away", is_away).await;
             fs::write(away.join("users.csv"), content).expect("written");
             fs::rename(&away, folder).expect("renamed");

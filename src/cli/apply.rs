@@ -2,10 +2,9 @@
 
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
+use crate::model::{ChangeOutcome, Trigger};
 use crate::reconcile::render::{about, plural};
-use crate::reconcile::{
-    self, Applied, End, Outcome, Prepared, Reconciler, RunOutcome, Stop, Trigger,
-};
+use crate::reconcile::{self, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop};
 use crate::settings::Settings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -50,7 +49,7 @@ async fn one_run(
     plan::show(&prepared, reconciler.cost(&prepared));
     if !may_go_on(&prepared, arguments.yes, max_age, &stop.now).await {
         if stop.now.is_cancelled() {
-            reconciler.abandon(run, End::Stopped).await;
+            reconciler.abandon(run, Completion::Stopped).await;
         } else {
             reconciler.decline(run).await?;
         }
@@ -120,15 +119,15 @@ impl Progress {
         }
     }
 
-    fn tell(&self, applied: &Applied) {
+    fn tell(&self, applied: &AppliedChange) {
         match &self.bar {
             Some(bar) => {
-                if applied.outcome != Outcome::Done {
+                if applied.outcome != ChangeOutcome::Done {
                     bar.suspend(|| out::problem(&line(applied)));
                 }
                 bar.inc(1);
             }
-            None if applied.outcome == Outcome::Done => out::note(&line(applied)),
+            None if applied.outcome == ChangeOutcome::Done => out::note(&line(applied)),
             None => out::problem(&line(applied)),
         }
     }
@@ -140,8 +139,8 @@ impl Progress {
     }
 }
 
-fn line(applied: &Applied) -> String {
-    let Applied {
+fn line(applied: &AppliedChange) -> String {
+    let AppliedChange {
         email,
         kind,
         outcome,
@@ -154,24 +153,24 @@ fn line(applied: &Applied) -> String {
         format!(" ({detail})")
     };
     match outcome {
-        Outcome::Done => format!("{kind} {email}: done{detail}"),
-        Outcome::NotKept => format!("{kind} {email}: not kept{detail}"),
-        Outcome::Failed => format!("{kind} {email}: failed{detail}"),
-        Outcome::Unsent => format!("{kind} {email}: not sent{detail}"),
+        ChangeOutcome::Done => format!("{kind} {email}: done{detail}"),
+        ChangeOutcome::NotKept => format!("{kind} {email}: not kept{detail}"),
+        ChangeOutcome::Failed => format!("{kind} {email}: failed{detail}"),
+        ChangeOutcome::Unsent => format!("{kind} {email}: not sent{detail}"),
     }
 }
 
 fn summarise(outcome: &RunOutcome) {
     match &outcome.end {
-        End::Failed(error) => out::problem(&format!("error: {error}")),
-        End::Stopped => out::problem("the run was stopped; the next one goes on from here"),
-        End::Complete | End::PlanOnly => {}
+        Completion::Failed(error) => out::problem(&format!("error: {error}")),
+        Completion::Stopped => out::problem("the run was stopped; the next one goes on from here"),
+        Completion::Complete | Completion::PlanOnly => {}
     }
     let counts = [
-        (outcome.count(Outcome::Done), "done"),
-        (outcome.count(Outcome::NotKept), "not kept"),
-        (outcome.count(Outcome::Failed), "failed"),
-        (outcome.count(Outcome::Unsent), "not sent"),
+        (outcome.count(ChangeOutcome::Done), "done"),
+        (outcome.count(ChangeOutcome::NotKept), "not kept"),
+        (outcome.count(ChangeOutcome::Failed), "failed"),
+        (outcome.count(ChangeOutcome::Unsent), "not sent"),
         (outcome.held.iter().map(|held| held.count).sum(), "held"),
     ];
     let mut said: Vec<_> = counts
@@ -198,8 +197,10 @@ fn summarise(outcome: &RunOutcome) {
     }
     let said = if said.is_empty() {
         match outcome.end {
-            End::Failed(_) => "nothing was changed".to_owned(),
-            End::Complete | End::PlanOnly | End::Stopped => "nothing to do".to_owned(),
+            Completion::Failed(_) => "nothing was changed".to_owned(),
+            Completion::Complete | Completion::PlanOnly | Completion::Stopped => {
+                "nothing to do".to_owned()
+            }
         }
     } else {
         said.join(", ")

@@ -1,9 +1,10 @@
 //! `approve`: lets what a run held through, once.
 
 use super::{Exit, out};
-use crate::journal::{Access, Journal, RunNumber, RunRef};
+use crate::model::{Mode, RunNumber, RunRef};
 use crate::reconcile::render::plural;
-use crate::settings::{Mode, Settings};
+use crate::settings::Settings;
+use crate::state::{Access, StateDb};
 use chrono::{SecondsFormat, Utc};
 use std::str::FromStr;
 
@@ -34,7 +35,7 @@ impl FromStr for RunName {
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let base_url = settings.omni.base_url()?.to_string();
-    let journal = Journal::open(&base_url, Access::Approve(&settings.state.dir))?;
+    let journal = StateDb::open(&base_url, Access::Approve(&settings.state.dir))?;
     let run = match arguments.run.0 {
         // One that is under way, or could not be done, does not say what is held now; and what was held before
         // the last one that does may be of a roster that was wrong.

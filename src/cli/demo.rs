@@ -1,9 +1,9 @@
 //! `demo`: the main job on an embedded stand-in for Omni, in a folder that goes with it.
 
 use super::{Exit, out};
-use crate::desired::export::{self, Dialect};
 use crate::metrics::Metrics;
 use crate::omni::{self, Client};
+use crate::roster::export::{self, Dialect};
 use crate::sandbox::{Options, Sandbox};
 use crate::settings::{KeySource, RawSettings, Settings};
 use crate::{daemon, telemetry};

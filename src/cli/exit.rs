@@ -1,6 +1,7 @@
 //! How a process ends.
 
-use crate::reconcile::{End, Outcome, Prepared, RunError, RunOutcome};
+use crate::model::ChangeOutcome;
+use crate::reconcile::{Completion, Prepared, RunError, RunOutcome};
 use std::process::{ExitCode, Termination};
 
 /// An exit code. People script against these numbers. Where several apply, the highest of
@@ -14,7 +15,7 @@ pub enum Exit {
     /// Some rows are bad, or users failed.
     Partial,
     /// Something is held.
-    Held,
+    HeldRule,
     /// It could not be done.
     Failed,
     /// Wrong usage or settings.
@@ -29,7 +30,7 @@ impl Exit {
             Self::Ok => 0,
             Self::Changes => 2,
             Self::Partial => 3,
-            Self::Held => 4,
+            Self::HeldRule => 4,
             Self::Failed => 1,
             Self::Usage => 64,
         }
@@ -43,12 +44,12 @@ impl Exit {
             (
                 matches!(
                     outcome.end,
-                    End::Failed(RunError::Settings(_) | RunError::Keys(_))
+                    Completion::Failed(RunError::Settings(_) | RunError::Keys(_))
                 ),
                 Self::Usage,
             ),
             (
-                !matches!(outcome.end, End::Complete | End::PlanOnly),
+                !matches!(outcome.end, Completion::Complete | Completion::PlanOnly),
                 Self::Failed,
             ),
             (
@@ -57,7 +58,7 @@ impl Exit {
             ),
             (
                 !outcome.held.is_empty() || !outcome.withheld.is_empty(),
-                Self::Held,
+                Self::HeldRule,
             ),
             (
                 roster.is_some_and(|roster| !roster.bad_rows.is_empty()),
@@ -68,7 +69,7 @@ impl Exit {
                 outcome
                     .applied
                     .iter()
-                    .any(|one| one.outcome != Outcome::Done),
+                    .any(|one| one.outcome != ChangeOutcome::Done),
                 Self::Partial,
             ),
         ])
@@ -91,7 +92,7 @@ impl Exit {
             (!desired.rejected.is_empty(), Self::Failed),
             (
                 !verdict.held().is_empty() || !withheld.is_empty(),
-                Self::Held,
+                Self::HeldRule,
             ),
             (bad_rows, Self::Partial),
             (!verdict.passed().is_empty(), Self::Changes),
@@ -122,7 +123,7 @@ mod tests {
         let order = [
             Exit::Usage,
             Exit::Failed,
-            Exit::Held,
+            Exit::HeldRule,
             Exit::Partial,
             Exit::Changes,
             Exit::Ok,
@@ -130,8 +131,8 @@ mod tests {
         assert_eq!(order.map(Exit::code), [64, 1, 4, 3, 2, 0]);
         assert!(order.is_sorted_by(|a, b| a > b));
         assert_eq!(
-            highest([(true, Exit::Partial), (true, Exit::Held)]),
-            Exit::Held
+            highest([(true, Exit::Partial), (true, Exit::HeldRule)]),
+            Exit::HeldRule
         );
         assert_eq!(highest([(false, Exit::Failed)]), Exit::Ok);
     }

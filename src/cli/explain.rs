@@ -1,12 +1,12 @@
 //! `explain`: all about one user.
 
 use super::{Exit, history, out};
-use crate::journal::render::change_doc;
-use crate::journal::{ChangeRecord, Managed};
 use crate::metrics::Metrics;
+use crate::model::{Email, Escaped};
 use crate::reconcile::{Explanation, Reconciler};
 use crate::settings::Settings;
-use crate::user::{Email, Visible};
+use crate::state::render::change_doc;
+use crate::state::{ChangeRecord, Managed};
 use chrono::SecondsFormat;
 use serde_json::json;
 use std::fmt::Write;
@@ -69,7 +69,7 @@ fn text(
         None => writeln!(text, "omni: nobody of this email, or several")?,
         Some(user) => {
             let active = if user.active { "active" } else { "inactive" };
-            let name = Visible(&user.display_name);
+            let name = Escaped(&user.display_name);
             writeln!(text, "omni: '{name}', {active}, id {}", user.id)?;
             for (name, value) in &user.attributes {
                 writeln!(text, "    {name}: {value}")?;

@@ -1,12 +1,12 @@
 //! `export`: the organisation as a roster that `plan` finds nothing to do for.
 
 use super::{Exit, out};
-use crate::desired::export::{self, Exported};
 use crate::metrics::Metrics;
+use crate::model::Schema;
 use crate::omni::{self, Client, Definitions};
 use crate::reconcile::RunError;
+use crate::roster::export::{self, Exported};
 use crate::settings::Settings;
-use crate::user::Schema;
 use anyhow::Context;
 use std::io::Write;
 use std::path::{Path, PathBuf};

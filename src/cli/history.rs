@@ -2,11 +2,11 @@
 
 use super::approve::RunName;
 use super::{Exit, out, undo};
-use crate::journal::render::{change_doc, field_name, held_doc, run_doc};
-use crate::journal::{ChangeRecord, FieldRecord, HeldRecord, Journal, RunRecord, RunState};
+use crate::model::{Escaped, FieldRecord, Value};
 use crate::reconcile::render::plural;
 use crate::settings::Settings;
-use crate::user::{Value, Visible};
+use crate::state::render::{change_doc, field_name, held_doc, run_doc};
+use crate::state::{ChangeRecord, HeldRecord, RunRecord, RunState, StateDb};
 use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;
@@ -94,7 +94,7 @@ fn line(run: &RunRecord) -> String {
 }
 
 async fn one(
-    journal: &Journal,
+    journal: &StateDb,
     run: &RunRecord,
     changes: &[ChangeRecord],
     as_json: bool,
@@ -160,7 +160,7 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
         };
         text.push_str(&format!(
             "      {}: {} => {}\n",
-            Visible(field_name(field)),
+            Escaped(field_name(field)),
             shown(from),
             shown(to)
         ));

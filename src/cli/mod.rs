@@ -29,10 +29,10 @@ mod undo;
 
 pub use exit::Exit;
 
-use crate::journal::{Access, Journal, StateLock};
 use crate::reconcile::{RunError, Target};
 use crate::settings::{self, Environment, KeyError, Settings, SettingsError};
 use crate::shutdown::Signals;
+use crate::state::{Access, StateDb, StateLock};
 use crate::telemetry::{self, FilterError};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -234,16 +234,16 @@ pub fn tell(error: &anyhow::Error) -> Exit {
 }
 
 /// The journal, open to write: nobody else may be running.
-fn journal_to_write(settings: &Settings, what: &str) -> anyhow::Result<Journal> {
+fn journal_to_write(settings: &Settings, what: &str) -> anyhow::Result<StateDb> {
     let base_url = settings.omni.base_url()?.to_string();
     let lock = StateLock::acquire(&settings.state.dir, what)?;
-    Ok(Journal::open(&base_url, Access::Write(lock))?)
+    Ok(StateDb::open(&base_url, Access::Write(lock))?)
 }
 
 /// The journal, open to read, beside whoever writes it.
-fn journal_to_read(settings: &Settings) -> anyhow::Result<Journal> {
+fn journal_to_read(settings: &Settings) -> anyhow::Result<StateDb> {
     let base_url = settings.omni.base_url()?.to_string();
-    Ok(Journal::open(&base_url, Access::Read(&settings.state.dir))?)
+    Ok(StateDb::open(&base_url, Access::Read(&settings.state.dir))?)
 }
 
 /// The roster that a command is about: the one it names, else `source.path`.

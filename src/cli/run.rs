@@ -1,7 +1,8 @@
 //! `run`: the daemon.
 
 use super::Exit;
-use crate::settings::{Mode, Settings};
+use crate::model::Mode;
+use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -4,14 +4,17 @@
 //! still as that run left it: what others did since stays.
 
 use super::{Exit, out};
-use crate::desired::export::{self, Line};
-use crate::journal::render::field_name;
-use crate::journal::{ChangeRecord, Field, FieldRecord, RunRecord};
 use crate::metrics::Metrics;
-use crate::omni::{self, Client, Observed, Sighting};
-use crate::reconcile::{Kind, Outcome, RunError};
+use crate::model::{
+    AttributeName, ChangeOutcome, Field, FieldRecord, Observed, ObservedUser, Operation, Schema,
+    UserMatch, Value,
+};
+use crate::omni::{self, Client};
+use crate::reconcile::RunError;
+use crate::roster::export::{self, Line};
 use crate::settings::{BlankCells, Settings, SourceSettings};
-use crate::user::{AttributeName, ObservedUser, Schema, Value};
+use crate::state::render::field_name;
+use crate::state::{ChangeRecord, RunRecord};
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +109,7 @@ fn is_done(change: &ChangeRecord) -> bool {
     change
         .settled
         .as_ref()
-        .is_some_and(|settled| settled.outcome == Outcome::Done)
+        .is_some_and(|settled| settled.outcome == ChangeOutcome::Done)
 }
 
 fn attributes(change: &ChangeRecord) -> impl Iterator<Item = &AttributeName> {
@@ -115,7 +118,7 @@ fn attributes(change: &ChangeRecord) -> impl Iterator<Item = &AttributeName> {
         .intent
         .fields
         .iter()
-        .filter(|_| change.intent.kind != Kind::Create);
+        .filter(|_| change.intent.kind != Operation::Create);
     fields.filter_map(|one| match &one.field {
         Field::Attribute(name) => Some(name),
         Field::DisplayName | Field::Active => None,
@@ -131,13 +134,13 @@ fn take_back(
 ) -> (Option<Line>, Option<String>) {
     let intent = &change.intent;
     let user = match observed.get(&intent.email) {
-        Some(Sighting::Several(_)) => {
+        Some(UserMatch::Several(_)) => {
             return (
                 None,
                 Some("several users answer to this email; left out".into()),
             );
         }
-        Some(Sighting::One(user)) => Some(user.as_ref()),
+        Some(UserMatch::One(user)) => Some(user.as_ref()),
         None => None,
     };
     let row = |op: &'static str| Line {
@@ -150,30 +153,30 @@ fn take_back(
             .collect(),
     };
     let is_other = |user: &ObservedUser| intent.user_id.as_ref().is_some_and(|id| *id != user.id);
-    if intent.kind != Kind::Delete && user.is_some_and(is_other) {
+    if intent.kind != Operation::Delete && user.is_some_and(is_other) {
         return (None, Some("was made again since; left out".into()));
     }
     match (intent.kind, user) {
-        (Kind::Create, Some(_)) => (Some(Line::removal(&intent.email, columns.len())), None),
-        (Kind::Create, None) => (None, Some("is gone already".into())),
-        (Kind::Delete, None) if before(change, &Field::Active).is_some() => (
+        (Operation::Create, Some(_)) => (Some(Line::removal(&intent.email, columns.len())), None),
+        (Operation::Create, None) => (None, Some("is gone already".into())),
+        (Operation::Delete, None) if before(change, &Field::Active).is_some() => (
             None,
             Some("was inactive, and would come back active; left out".into()),
         ),
-        (Kind::Delete, None) => (
+        (Operation::Delete, None) => (
             Some(row("upsert")),
             Some("comes back with a new id, without groups, roles and content".into()),
         ),
-        (Kind::Delete, Some(_)) => (None, Some("was made again already; left out".into())),
-        (Kind::Deactivate, Some(_)) => (Some(row("upsert")), None),
-        (Kind::Update, Some(_)) => {
+        (Operation::Delete, Some(_)) => (None, Some("was made again already; left out".into())),
+        (Operation::Deactivate, Some(_)) => (Some(row("upsert")), None),
+        (Operation::Update, Some(_)) => {
             let was_inactive = before(change, &Field::Active).is_some();
             (
                 Some(row(if was_inactive { "deactivate" } else { "upsert" })),
                 None,
             )
         }
-        (Kind::Deactivate | Kind::Update, None) => {
+        (Operation::Deactivate | Operation::Update, None) => {
             (None, Some("is no longer in Omni; left out".into()))
         }
     }
@@ -229,7 +232,7 @@ fn left<'a>(
     source: &'a SourceSettings,
 ) -> impl Iterator<Item = String> + 'a {
     let user = match observed.get(&change.intent.email) {
-        Some(Sighting::One(user)) if change.intent.kind == Kind::Update => Some(user),
+        Some(UserMatch::One(user)) if change.intent.kind == Operation::Update => Some(user),
         _ => None,
     };
     let fields = user.into_iter().flat_map(move |user| {

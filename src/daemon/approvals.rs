@@ -1,7 +1,7 @@
 //! `approve` is another process: what it writes is looked for.
 
-use crate::journal::Journal;
-use crate::reconcile::Trigger;
+use crate::model::Trigger;
+use crate::state::StateDb;
 use crate::trigger::Wake;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Wakes the loop when something has been approved since, until `stop` is cancelled.
-pub(super) async fn watch(journal: Journal, wake: Wake, stop: CancellationToken) {
+pub(super) async fn watch(journal: StateDb, wake: Wake, stop: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = None;

@@ -3,10 +3,10 @@
 use super::backoff::Backoff;
 use super::record;
 use super::systemd::Systemd;
-use crate::desired::Fingerprint;
 use crate::metrics::{Metrics, seconds};
-use crate::notify::Notices;
-use crate::reconcile::{self, End, Reconciler, RunOutcome, Stop, Trigger};
+use crate::model::{Fingerprint, Trigger};
+use crate::notify::NotificationSender;
+use crate::reconcile::{self, Completion, Reconciler, RunOutcome, Stop};
 use crate::status::Status;
 use crate::trigger::Wake;
 use chrono::Utc;
@@ -54,28 +54,28 @@ pub struct Inputs {
 
 /// The loop. One run at a time, and a beat each second, during runs too.
 #[derive(Debug)]
-pub struct Cycle<R> {
+pub struct RunLoop<R> {
     runner: R,
     inputs: Inputs,
-    pulse: Pulse,
+    pulse: Heartbeat,
     metrics: Metrics,
-    notices: Notices,
+    notices: NotificationSender,
     backoff: Backoff,
     retry: Option<Instant>,
     /// The content that the last run read, if nothing about it is left to do before the retry.
     read: Option<Fingerprint>,
 }
 
-impl<R: Runner> Cycle<R> {
+impl<R: Runner> RunLoop<R> {
     /// A loop that has not begun.
     pub fn new(runner: R, inputs: Inputs, status: Status, metrics: Metrics) -> Self {
         record::initialise(&metrics);
         Self {
             runner,
             inputs,
-            pulse: Pulse::new(status, Systemd::from_environment()),
+            pulse: Heartbeat::new(status, Systemd::from_environment()),
             metrics,
-            notices: Notices::default(),
+            notices: NotificationSender::default(),
             backoff: Backoff::new(),
             retry: None,
             read: None,
@@ -84,7 +84,7 @@ impl<R: Runner> Cycle<R> {
 
     /// Hands each run that has ended to whoever tells of it.
     #[must_use]
-    pub fn noticed_by(self, notices: Notices) -> Self {
+    pub fn noticed_by(self, notices: NotificationSender) -> Self {
         Self { notices, ..self }
     }
 
@@ -166,8 +166,8 @@ impl<R: Runner> Cycle<R> {
 
     fn record(&mut self, run: &RunOutcome) {
         let wait = match run.end {
-            End::Failed(_) => Some(self.backoff.next()),
-            End::Complete | End::PlanOnly | End::Stopped => {
+            Completion::Failed(_) => Some(self.backoff.next()),
+            Completion::Complete | Completion::PlanOnly | Completion::Stopped => {
                 self.backoff.reset();
                 None
             }
@@ -176,7 +176,7 @@ impl<R: Runner> Cycle<R> {
         let roster = run
             .roster
             .as_ref()
-            .filter(|_| !matches!(run.end, End::Stopped));
+            .filter(|_| !matches!(run.end, Completion::Stopped));
         self.read = roster.map(|roster| roster.fingerprint);
         reconcile::span(run.number).in_scope(|| record::log(run));
         record::count(&self.metrics, run);
@@ -210,13 +210,13 @@ async fn at(time: Option<Instant>) {
 
 /// Tells everyone that the loop is alive, and how it is.
 #[derive(Debug)]
-struct Pulse {
+struct Heartbeat {
     status: Status,
     systemd: Systemd,
     ticks: Interval,
 }
 
-impl Pulse {
+impl Heartbeat {
     fn new(status: Status, systemd: Systemd) -> Self {
         let mut ticks = tokio::time::interval(systemd.beat_every());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -24,21 +24,21 @@ mod record;
 mod systemd;
 
 pub use crate::status::{Facts, LastRun, Status};
-pub use cycle::{Cycle, Inputs, Runner};
+pub use cycle::{Inputs, RunLoop, Runner};
 
-use crate::desired::Fingerprint;
-use crate::journal::{Access, Journal, StateLock};
 use crate::metrics::Metrics;
-use crate::notify::{Notices, Notifier};
-use crate::reconcile::{Heard, Reconciler, Trigger};
-use crate::serve::{Probes, Server, Site, token_warnings};
+use crate::model::{Fingerprint, Trigger};
+use crate::notify::{NotificationSender, Notifier};
+use crate::reconcile::{Reconciler, RunEvent};
+use crate::serve::{Probes, Server, ServerConfig, token_warnings};
 use crate::settings::{
     DOUBLED_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
 };
 use crate::shutdown::Signals;
-use crate::trigger::watch::{Condition, SourceLook, Watcher};
+use crate::state::{Access, StateDb, StateLock};
+use crate::trigger::watch::{SourceLook, SourceState, Watcher};
 use crate::trigger::{Wake, schedule};
-use parts::Parts;
+use parts::TaskGroup;
 use record::Findings;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -78,7 +78,7 @@ async fn start(
     settings: Arc<Settings>,
     wake: &Wake,
     stop: &CancellationToken,
-) -> anyhow::Result<Parts> {
+) -> anyhow::Result<TaskGroup> {
     settings.source.path()?;
     warn_if_idle(&settings);
     if settings.omni.keys.is_doubled() {
@@ -88,18 +88,18 @@ async fn start(
     let status = Status::new(settings.schedule.times.clone());
     let base_url = settings.omni.base_url()?.to_string();
     let lock = StateLock::acquire(&settings.state.dir, "run")?;
-    let journal = Journal::open(&base_url, Access::Write(lock))?;
+    let journal = StateDb::open(&base_url, Access::Write(lock))?;
     let mode = settings.policy.mode;
     let findings = Findings::after_restart(metrics.clone(), &journal, mode).await;
     let observed = status.clone();
     let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), journal.clone())?
-        .telling(move |heard| {
-            if matches!(heard, Heard::Found(_)) {
+        .with_observer(move |heard| {
+            if matches!(heard, RunEvent::Found(_)) {
                 observed.observed();
             }
             findings.hear(heard);
         });
-    let mut parts = Parts::default();
+    let mut parts = TaskGroup::default();
     let approvals = approvals::watch(journal.clone(), wake.clone(), stop.clone());
     parts.start("the watch for approvals", async {
         approvals.await;
@@ -115,10 +115,10 @@ async fn start(
     let tell = move |condition| {
         told.roster(condition);
         match condition {
-            Condition::Still => looks.source_is_up(true),
+            SourceState::Still => looks.source_is_up(true),
             // Not to be read yet, and not gone either.
-            Condition::Moving => {}
-            Condition::Away | Condition::Silent => looks.source_is_up(false),
+            SourceState::Moving => {}
+            SourceState::Away | SourceState::Silent => looks.source_is_up(false),
         }
     };
     let inputs = Inputs {
@@ -127,7 +127,7 @@ async fn start(
         stop: stop.clone(),
     };
     let notices = start_notifier(&mut parts, &settings, &metrics, stop)?;
-    let cycle = Cycle::new(reconciler, inputs, status, metrics).noticed_by(notices);
+    let cycle = RunLoop::new(reconciler, inputs, status, metrics).noticed_by(notices);
     parts.start("the loop", async {
         cycle.run().await;
         Ok(())
@@ -136,10 +136,10 @@ async fn start(
 }
 
 async fn start_server(
-    parts: &mut Parts,
+    parts: &mut TaskGroup,
     settings: &Arc<Settings>,
     probes: Probes,
-    journal: Journal,
+    journal: StateDb,
     wake: &Wake,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -153,10 +153,10 @@ async fn start_server(
     };
     warn_of_token(admin_token.as_ref());
     let base_url = settings.omni.base_url()?.to_string();
-    let reader = Journal::open(&base_url, Access::Read(&settings.state.dir))?;
+    let reader = StateDb::open(&base_url, Access::Read(&settings.state.dir))?;
     let asking = probes.metrics.beside_runs();
     let explainer = Reconciler::new(Arc::clone(settings), asking, reader.clone())?;
-    let site = Site {
+    let site = ServerConfig {
         probes,
         reader,
         writer: journal,
@@ -176,13 +176,13 @@ async fn start_server(
 
 /// Starts to tell a webhook, if one is set, and says where runs are handed in.
 fn start_notifier(
-    parts: &mut Parts,
+    parts: &mut TaskGroup,
     settings: &Settings,
     metrics: &Metrics,
     stop: &CancellationToken,
-) -> anyhow::Result<Notices> {
+) -> anyhow::Result<NotificationSender> {
     let Some(file) = settings.webhook.clone() else {
-        return Ok(Notices::default());
+        return Ok(NotificationSender::default());
     };
     let (notices, notifier) = Notifier::new(file, settings, metrics.clone())?;
     let stop = stop.clone();
@@ -201,7 +201,7 @@ fn warn_of_token(token: Option<&SecretFile>) {
 }
 
 fn start_schedule(
-    parts: &mut Parts,
+    parts: &mut TaskGroup,
     settings: &ScheduleSettings,
     wake: &Wake,
     stop: &CancellationToken,
@@ -217,11 +217,11 @@ fn start_schedule(
 
 /// Starts the watcher, if one is wanted, and says where it publishes what stands still.
 fn start_watch(
-    parts: &mut Parts,
+    parts: &mut TaskGroup,
     settings: &Settings,
     wake: &Wake,
     stop: &CancellationToken,
-    tell: impl Fn(Condition) + Send + Sync + 'static,
+    tell: impl Fn(SourceState) + Send + Sync + 'static,
 ) -> watch::Receiver<Option<Fingerprint>> {
     let (publish, still) = watch::channel(None);
     let source = &settings.source;
@@ -230,7 +230,7 @@ fn start_watch(
         Watcher::new(source, wake_first, wake.clone(), publish),
         SourceLook::new(source),
     ) {
-        let watching = watcher.telling(tell).run(look, stop.clone());
+        let watching = watcher.with_observer(tell).run(look, stop.clone());
         parts.start("the watch", async { Ok(watching.await?) });
     }
     still

@@ -9,12 +9,12 @@ use tracing::{error, warn};
 
 /// The parts that run side by side until `stop`.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct TaskGroup {
     tasks: JoinSet<anyhow::Result<()>>,
     names: HashMap<Id, &'static str>,
 }
 
-impl Parts {
+impl TaskGroup {
     /// Starts a part. It is to end when `stop` is cancelled, and not before.
     pub(super) fn start<F>(&mut self, name: &'static str, part: F)
     where
@@ -79,7 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_end_when_told_to() {
-        let (stop, mut parts) = (CancellationToken::new(), Parts::default());
+        let (stop, mut parts) = (CancellationToken::new(), TaskGroup::default());
         for name in ["the loop", "the server"] {
             let stop = stop.clone();
             parts.start(name, async move {
@@ -94,7 +94,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_end_right_after_the_stop_is_not_early() {
         for _ in 0..100 {
-            let (stop, mut parts) = (CancellationToken::new(), Parts::default());
+            let (stop, mut parts) = (CancellationToken::new(), TaskGroup::default());
             parts.start("the loop", async { Ok(()) });
             stop.cancel();
             tokio::task::yield_now().await;
@@ -104,7 +104,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_part_that_does_not_end_is_given_up() {
-        let (stop, mut parts) = (CancellationToken::new(), Parts::default());
+        let (stop, mut parts) = (CancellationToken::new(), TaskGroup::default());
         parts.start("the loop", std::future::pending());
         stop.cancel();
         let started = tokio::time::Instant::now();
@@ -114,7 +114,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_part_that_ends_early_ends_all() {
-        let (stop, mut parts) = (CancellationToken::new(), Parts::default());
+        let (stop, mut parts) = (CancellationToken::new(), TaskGroup::default());
         let others = stop.clone();
         parts.start("the loop", async move {
             others.cancelled().await;

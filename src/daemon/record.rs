@@ -1,10 +1,10 @@
 //! What is told of a run: the metrics, as far as it is, and one line in the log when it has ended.
 
-use crate::desired::{Fingerprint, Problem, SourceError};
-use crate::journal::{Journal, JournalError};
 use crate::metrics::{Metrics, seconds};
-use crate::reconcile::{Applied, End, Heard, Kind, Outcome, RunError, RunOutcome, Trigger};
-use crate::settings::Mode;
+use crate::model::{ChangeOutcome, Fingerprint, Mode, Operation, Problem, Trigger};
+use crate::reconcile::{AppliedChange, Completion, RunError, RunEvent, RunOutcome};
+use crate::roster::SourceError;
+use crate::state::{StateDb, StateError};
 use chrono::{DateTime, Utc};
 use std::sync::{Mutex, PoisonError};
 use tracing::{error, info, warn};
@@ -26,8 +26,11 @@ pub(super) fn initialise(metrics: &Metrics) {
             metrics.runs.with_label_values(&[trigger.as_str(), outcome]);
         }
     }
-    for kind in Kind::ALL {
-        for outcome in Outcome::ALL.iter().filter(|it| **it != Outcome::Unsent) {
+    for kind in Operation::ALL {
+        for outcome in ChangeOutcome::ALL
+            .iter()
+            .filter(|it| **it != ChangeOutcome::Unsent)
+        {
             let labels = [kind.as_str(), outcome.as_str()];
             metrics.changes.with_label_values(&labels);
         }
@@ -45,7 +48,7 @@ pub(super) struct Findings {
 impl Findings {
     /// Begins with what outlasts a restart: an outage would look younger than it is, and a dead roster
     /// alive. A journal that can't be read now ends no start.
-    pub(super) async fn after_restart(metrics: Metrics, journal: &Journal, mode: Mode) -> Self {
+    pub(super) async fn after_restart(metrics: Metrics, journal: &StateDb, mode: Mode) -> Self {
         metrics.applies.set((mode == Mode::Apply).into());
         let (success, read) = before(journal).await.unwrap_or_else(|error| {
             warn!(%error, "the metrics begin anew: what was before can't be read");
@@ -63,13 +66,13 @@ impl Findings {
     }
 
     /// Counts what a run under way tells.
-    pub(super) fn hear(&self, heard: Heard<'_>) {
+    pub(super) fn hear(&self, heard: RunEvent<'_>) {
         match heard {
-            Heard::Found(run) => {
+            RunEvent::Found(run) => {
                 self.look_at_roster(run);
                 count_findings(&self.metrics, run);
             }
-            Heard::Change(applied) => count_change(&self.metrics, applied),
+            RunEvent::Change(applied) => count_change(&self.metrics, applied),
         }
     }
 
@@ -85,8 +88,8 @@ impl Findings {
 
 /// When a run last succeeded; what was last read, and since when it has been so.
 async fn before(
-    journal: &Journal,
-) -> Result<(Option<DateTime<Utc>>, Option<(Fingerprint, DateTime<Utc>)>), JournalError> {
+    journal: &StateDb,
+) -> Result<(Option<DateTime<Utc>>, Option<(Fingerprint, DateTime<Utc>)>), StateError> {
     let success = journal.last_ended(&RunOutcome::SUCCESSES).await?;
     Ok((success, journal.last_read().await?))
 }
@@ -101,7 +104,7 @@ pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
             .last_success
             .set(seconds(run.started) + run.took.as_secs_f64());
     }
-    if let End::Failed(RunError::Source(cause)) = &run.end {
+    if let Completion::Failed(RunError::Source(cause)) = &run.end {
         let rejected = metrics.roster_problems.with_label_values(&["file"]);
         // One that is not there at all is one that can't be used.
         rejected.set(gauge(cause.problems().len().max(1)));
@@ -111,8 +114,8 @@ pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
     }
 }
 
-fn count_change(metrics: &Metrics, applied: &Applied) {
-    if applied.outcome != Outcome::Unsent {
+fn count_change(metrics: &Metrics, applied: &AppliedChange) {
+    if applied.outcome != ChangeOutcome::Unsent {
         let labels = [applied.kind.as_str(), applied.outcome.as_str()];
         metrics.changes.with_label_values(&labels).inc();
     }
@@ -136,7 +139,7 @@ fn count_findings(metrics: &Metrics, run: &RunOutcome) {
     let Some(drift) = &run.drift else {
         return;
     };
-    for kind in Kind::ALL {
+    for kind in Operation::ALL {
         let needed = metrics.drift.with_label_values(&[kind.as_str()]);
         needed.set(gauge(drift.get(kind)));
     }
@@ -163,9 +166,9 @@ pub(super) fn log(run: &RunOutcome) {
                 rejected_files = run.roster.as_ref().map(|roster| roster.rejected.len()),
                 users = run.users,
                 needed = run.drift.as_ref().map(|drift| drift.total()),
-                done = run.count(Outcome::Done),
-                failed = run.count(Outcome::Failed) + run.count(Outcome::NotKept),
-                unsent = run.count(Outcome::Unsent),
+                done = run.count(ChangeOutcome::Done),
+                failed = run.count(ChangeOutcome::Failed) + run.count(ChangeOutcome::NotKept),
+                unsent = run.count(ChangeOutcome::Unsent),
                 held = run.held.iter().map(|held| held.count).sum::<usize>(),
                 requests = run.requests,
                 seconds = (run.took.as_secs_f64() * 1000.0).round() / 1000.0,
@@ -175,7 +178,7 @@ pub(super) fn log(run: &RunOutcome) {
         };
     }
     match &run.end {
-        End::Failed(cause) => line!(error, error = for_log(cause)),
+        Completion::Failed(cause) => line!(error, error = for_log(cause)),
         _ if matches!(run.as_str(), "held" | "partial") => line!(warn),
         _ => line!(info),
     }
@@ -253,17 +256,15 @@ fn log_problems(run: &RunOutcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{Place, ProblemKind};
-    use crate::journal::{Access, RunEnd, RunStart, StateLock};
-    use crate::omni::Failure;
-    use crate::omni::OmniError;
-    use crate::reconcile::{Counts, Held, Roster};
+    use crate::model::{Counts, Email, Location, ProblemKind};
+    use crate::omni::{Failure, OmniError};
+    use crate::reconcile::{HeldRule, Roster};
     use crate::settings::SettingsError;
-    use crate::user::Email;
+    use crate::state::{Access, RunEnd, RunStart, StateLock};
     use std::time::Duration;
 
-    fn run(end: End) -> RunOutcome {
-        let applied = |kind, outcome| Applied {
+    fn run(end: Completion) -> RunOutcome {
+        let applied = |kind, outcome| AppliedChange {
             email: Email::parse("a@b.co").expect("an email"),
             kind,
             outcome,
@@ -283,8 +284,12 @@ mod tests {
                 rejected: Vec::new(),
             }),
             users: Some(41),
-            drift: Some(Counts::of([Kind::Delete, Kind::Create, Kind::Create])),
-            held: vec![Held {
+            drift: Some(Counts::of([
+                Operation::Delete,
+                Operation::Create,
+                Operation::Create,
+            ])),
+            held: vec![HeldRule {
                 rule: "max_removals",
                 count: 1,
                 why: "too many".into(),
@@ -292,8 +297,8 @@ mod tests {
             withheld: Vec::new(),
             quarantined: 0,
             applied: vec![
-                applied(Kind::Create, Outcome::Done),
-                applied(Kind::Create, Outcome::Unsent),
+                applied(Operation::Create, ChangeOutcome::Done),
+                applied(Operation::Create, ChangeOutcome::Unsent),
             ],
             warnings: Vec::new(),
             end,
@@ -330,14 +335,14 @@ mod tests {
                 attempts: 5,
                 failure: Failure::Unreadable(said()),
             },
-            OmniError::GivenUp {
+            OmniError::CircuitOpen {
                 in_a_row: 20,
                 failure: failure(),
             },
-            OmniError::Lost(failure()),
+            OmniError::OutcomeUnknown(failure()),
         ] {
             let kind = format!("{error:?}");
-            let log = logged(&run(End::Failed(error.into())));
+            let log = logged(&run(Completion::Failed(error.into())));
             assert!(log.contains("ERROR") && log.contains("run ended"), "{log}");
             assert!(!log.contains("s3cret"), "{kind}: {log}");
         }
@@ -350,7 +355,7 @@ mod tests {
             path: "/srv/users.csv".into(),
             source: gone,
         };
-        let log = logged(&run(End::Failed(source.into())));
+        let log = logged(&run(Completion::Failed(source.into())));
         assert!(
             log.contains("/srv/users.csv: it can't be looked at"),
             "{log}"
@@ -358,7 +363,7 @@ mod tests {
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
             kind: ProblemKind::File,
-            place: Place {
+            place: Location {
                 file: "users.csv".into(),
                 line,
                 column: None,
@@ -367,7 +372,7 @@ mod tests {
             remedy: "correct it".into(),
             email: None,
         });
-        let log = logged(&run(End::Failed(
+        let log = logged(&run(Completion::Failed(
             SourceError::Rejected(problems.collect()).into(),
         )));
         assert!(log.contains("users.csv:20: wrong"), "{log}");
@@ -377,11 +382,11 @@ mod tests {
 
     #[test]
     fn of_a_bad_row_place_and_kind_are_logged_and_no_value() {
-        let mut run = run(End::Complete);
+        let mut run = run(Completion::Complete);
         let roster = run.roster.as_mut().expect("a roster");
         roster.bad_rows.push(Problem {
             kind: ProblemKind::Number,
-            place: Place {
+            place: Location {
                 file: "users.csv".into(),
                 line: 7,
                 column: Some((3, "seats".into())),
@@ -404,7 +409,7 @@ mod tests {
                 .collect();
             logged(&RunOutcome {
                 warnings,
-                ..run(End::Complete)
+                ..run(Completion::Complete)
             })
         };
         let few = with(MOST_LINES);
@@ -418,10 +423,10 @@ mod tests {
     }
 
     /// A journal without runs, in a folder of its own.
-    fn journal() -> (tempfile::TempDir, Journal) {
+    fn journal() -> (tempfile::TempDir, StateDb) {
         let folder = tempfile::tempdir().expect("a folder");
         let lock = StateLock::acquire(folder.path(), "run").expect("nobody else has it");
-        let journal = Journal::open("https://acme.omniapp.co", Access::Write(lock));
+        let journal = StateDb::open("https://acme.omniapp.co", Access::Write(lock));
         (folder, journal.expect("it opens"))
     }
 
@@ -430,7 +435,7 @@ mod tests {
         let (_folder, journal) = journal();
         let findings = Findings::after_restart(metrics.clone(), &journal, Mode::Apply).await;
         let RunOutcome { applied, .. } = run;
-        findings.hear(Heard::Found(&RunOutcome {
+        findings.hear(RunEvent::Found(&RunOutcome {
             number: None,
             applied: Vec::new(),
             roster: run.roster.clone(),
@@ -438,11 +443,11 @@ mod tests {
             withheld: Vec::new(),
             quarantined: 0,
             warnings: Vec::new(),
-            end: End::Complete,
+            end: Completion::Complete,
             ..*run
         }));
         for one in applied {
-            findings.hear(Heard::Change(one));
+            findings.hear(RunEvent::Change(one));
         }
         count(metrics, run);
     }
@@ -450,7 +455,7 @@ mod tests {
     #[tokio::test]
     async fn counts_what_was_found_and_done() {
         let metrics = Metrics::new();
-        tell(&metrics, &run(End::Complete)).await;
+        tell(&metrics, &run(Completion::Complete)).await;
         let text = metrics.render();
         for line in [
             r#"runs_total{outcome="held",trigger="file"} 1"#,
@@ -489,8 +494,8 @@ mod tests {
                 .render()
                 .contains(&format!("omni_user_sync_{line}\n"))
         };
-        let run = run(End::Complete);
-        findings.hear(Heard::Found(&run));
+        let run = run(Completion::Complete);
+        findings.hear(RunEvent::Found(&run));
         for line in [
             r#"drift{kind="create"} 2"#,
             r#"held_changes{kind="removals"} 1"#,
@@ -501,7 +506,7 @@ mod tests {
         ] {
             assert!(has(line), "{line}\n{}", metrics.render());
         }
-        findings.hear(Heard::Change(&run.applied[0]));
+        findings.hear(RunEvent::Change(&run.applied[0]));
         count(&metrics, &run);
         assert!(has(r#"changes_total{kind="create",outcome="done"} 2"#));
     }
@@ -511,12 +516,12 @@ mod tests {
         let metrics = Metrics::new();
         let (_folder, journal) = journal();
         let findings = Findings::after_restart(metrics.clone(), &journal, Mode::Apply).await;
-        let mut next = run(End::Complete);
+        let mut next = run(Completion::Complete);
         let mut since = |byte: u8, minutes: i64| {
             next.started += chrono::TimeDelta::minutes(minutes);
             let roster = next.roster.as_mut().expect("a roster");
             roster.fingerprint = Fingerprint([byte; 32]);
-            findings.hear(Heard::Found(&next));
+            findings.hear(RunEvent::Found(&next));
             metrics.roster_changed.get()
         };
         let first = since(1, 0);
@@ -528,7 +533,7 @@ mod tests {
     #[tokio::test]
     async fn a_restart_forgets_neither_the_last_success_nor_the_age_of_the_roster() {
         let (folder, journal) = journal();
-        let outcome = run(End::Complete);
+        let outcome = run(Completion::Complete);
         let at = |minutes| outcome.started + chrono::TimeDelta::minutes(minutes);
         for (minutes, word, byte, is_source) in [
             (0, "converged", Some(1), true),
@@ -564,9 +569,9 @@ mod tests {
         let findings = Findings::after_restart(metrics.clone(), &journal, Mode::Apply).await;
         assert_eq!(metrics.last_success.get(), seconds(at(31)));
         assert_eq!(metrics.roster_changed.get(), seconds(at(15)));
-        let mut same = run(End::Complete);
+        let mut same = run(Completion::Complete);
         same.roster.as_mut().expect("a roster").fingerprint = Fingerprint([2; 32]);
-        findings.hear(Heard::Found(&same));
+        findings.hear(RunEvent::Found(&same));
         assert_eq!(metrics.roster_changed.get(), seconds(at(15)));
         drop(folder);
     }
@@ -586,10 +591,10 @@ mod tests {
         assert_eq!(lines(), (7 * 6, 4 * 3));
         let error = RunError::Settings(SettingsError::Unreadable("gone".into()));
         let ends = [
-            End::Complete,
-            End::PlanOnly,
-            End::Stopped,
-            End::Failed(error),
+            Completion::Complete,
+            Completion::PlanOnly,
+            Completion::Stopped,
+            Completion::Failed(error),
         ];
         for end in ends {
             let held = run(end);
@@ -603,7 +608,7 @@ mod tests {
         let converged = RunOutcome {
             held: Vec::new(),
             applied: Vec::new(),
-            ..run(End::Complete)
+            ..run(Completion::Complete)
         };
         count(&metrics, &converged);
         assert_eq!(lines(), (7 * 6, 4 * 3), "no other words");
@@ -612,13 +617,13 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_no_success_and_forgets_nothing() {
         let metrics = Metrics::new();
-        tell(&metrics, &run(End::Complete)).await;
+        tell(&metrics, &run(Completion::Complete)).await;
         let cause = SettingsError::Unreadable("gone".into());
         let failed = RunOutcome {
             drift: None,
             users: None,
             roster: None,
-            ..run(End::Failed(RunError::Settings(cause)))
+            ..run(Completion::Failed(RunError::Settings(cause)))
         };
         count(&metrics, &failed);
         let text = metrics.render();

@@ -1,6 +1,6 @@
 //! From what was told and what is new to what is to be told: a function of values.
 
-use super::news::{News, Trouble};
+use super::news::{RunSummary, Trouble};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ pub enum Event {
     /// Files of the roster are rejected.
     Rejected,
     /// Changes are held.
-    Held,
+    HeldRule,
     /// A run succeeded after one that had failed.
     Recovered,
 }
@@ -24,7 +24,7 @@ impl Event {
         match self {
             Self::Failed => "failed",
             Self::Rejected => "rejected",
-            Self::Held => "held",
+            Self::HeldRule => "held",
             Self::Recovered => "recovered",
         }
     }
@@ -33,7 +33,7 @@ impl Event {
         match trouble {
             Trouble::Failed { .. } => Self::Failed,
             Trouble::Rejected { .. } => Self::Rejected,
-            Trouble::Held { .. } | Trouble::Withheld => Self::Held,
+            Trouble::HeldRule { .. } | Trouble::Blocked => Self::HeldRule,
         }
     }
 }
@@ -52,7 +52,7 @@ pub struct Message {
 /// What is to be told of a run, where that is something new: a trouble that was not told yet, or the
 /// first success after a failure that was.
 #[must_use]
-pub fn message(told: &[Trouble], news: &News, organisation: &str) -> Option<Message> {
+pub fn message(told: &[Trouble], news: &RunSummary, organisation: &str) -> Option<Message> {
     let troubles = &news.troubles;
     let recovered =
         told.iter().any(Trouble::is_failure) && !troubles.iter().any(Trouble::is_failure);
@@ -83,7 +83,7 @@ pub fn message(told: &[Trouble], news: &News, organisation: &str) -> Option<Mess
     })
 }
 
-fn sentence(trouble: &Trouble, news: &News, run: &str) -> String {
+fn sentence(trouble: &Trouble, news: &RunSummary, run: &str) -> String {
     let more = news
         .run
         .map(|number| format!(" and `omni-user-sync history {number}`"));
@@ -101,7 +101,7 @@ fn sentence(trouble: &Trouble, news: &News, run: &str) -> String {
             };
             format!("{what} `omni-user-sync check` says what is wrong.")
         }
-        Trouble::Held { rule, count } => {
+        Trouble::HeldRule { rule, count } => {
             let approve = news.run.map_or_else(String::new, |number| {
                 format!(
                     " `omni-user-sync history {number}` says of whom, and `omni-user-sync approve \
@@ -111,7 +111,7 @@ fn sentence(trouble: &Trouble, news: &News, run: &str) -> String {
             let changes = if *count == 1 { "change" } else { "changes" };
             format!("{run} holds {count} {changes} by policy.{rule}.{approve}")
         }
-        Trouble::Withheld => format!(
+        Trouble::Blocked => format!(
             "{run} left out removals, since not all of the roster or of Omni could be read; the \
              log says why."
         ),

@@ -1,7 +1,7 @@
 //! What becomes of a run for those who do not look: a message to a webhook.
 //!
 //! ```text
-//! RunOutcome ─► News ─► queue ─► message(told, news) ─► Webhook
+//! RunOutcome ─► RunSummary ─► queue ─► message(told, news) ─► Webhook
 //!                                   ▲ told                 │
 //!                                   └──────── delivered ◄──┘
 //! ```
@@ -21,7 +21,7 @@ mod told;
 mod webhook;
 
 pub use message::{Event, Message, message};
-pub use news::{News, Trouble};
+pub use news::{RunSummary, Trouble};
 
 use crate::metrics::Metrics;
 use crate::reconcile::RunOutcome;
@@ -29,7 +29,7 @@ use crate::settings::{Settings, SettingsError, WebhookFile};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use told::Told;
+use told::NotifiedState;
 use tracing::{info, warn};
 use webhook::Webhook;
 
@@ -38,12 +38,12 @@ const MOST_WAITING: usize = 32;
 
 /// Takes what became of runs. Clones take for the same webhook; the default takes for none.
 #[derive(Clone, Debug, Default)]
-pub struct Notices(Option<(mpsc::Sender<News>, Metrics)>);
+pub struct NotificationSender(Option<(mpsc::Sender<RunSummary>, Metrics)>);
 
-impl Notices {
+impl NotificationSender {
     /// Hands in a run that has ended. Never waits.
     pub fn tell(&self, run: &RunOutcome) {
-        let (Some((queue, metrics)), Some(news)) = (&self.0, News::of(run)) else {
+        let (Some((queue, metrics)), Some(news)) = (&self.0, RunSummary::of(run)) else {
             return;
         };
         if queue.try_send(news).is_err() {
@@ -56,10 +56,10 @@ impl Notices {
 /// Tells a webhook of runs.
 #[derive(Debug)]
 pub struct Notifier {
-    queue: mpsc::Receiver<News>,
+    queue: mpsc::Receiver<RunSummary>,
     webhook: Webhook,
     organisation: Arc<str>,
-    told: Told,
+    told: NotifiedState,
     metrics: Metrics,
 }
 
@@ -72,8 +72,8 @@ impl Notifier {
         file: WebhookFile,
         settings: &Settings,
         metrics: Metrics,
-    ) -> Result<(Notices, Self), SettingsError> {
-        // Told now, and not only when something has gone wrong. It is read anew for each message.
+    ) -> Result<(NotificationSender, Self), SettingsError> {
+        // NotifiedState now, and not only when something has gone wrong. It is read anew for each message.
         if let Err(error) = file.read() {
             warn!(%error, "the webhook can't be told anything");
         }
@@ -82,10 +82,10 @@ impl Notifier {
             queue,
             webhook: Webhook::new(file, settings.omni.ca_file.clone()),
             organisation: settings.omni.base_url()?.host().into(),
-            told: Told::load(&settings.state.dir),
+            told: NotifiedState::load(&settings.state.dir),
             metrics: metrics.clone(),
         };
-        Ok((Notices(Some((sender, metrics))), notifier))
+        Ok((NotificationSender(Some((sender, metrics))), notifier))
     }
 
     /// Tells until it is told to stop; a message under way is given up then, and told after the
@@ -103,7 +103,7 @@ impl Notifier {
         }
     }
 
-    async fn tell(&mut self, news: News) {
+    async fn tell(&mut self, news: RunSummary) {
         if let Some(message) = message(self.told.troubles(), &news, &self.organisation) {
             let event = message.event.as_str();
             let delivered = self.webhook.send(&message).await;

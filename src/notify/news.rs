@@ -1,8 +1,8 @@
 //! What of a run may be worth a message.
 
-use crate::desired::{Problem, SourceError};
-use crate::journal::RunNumber;
-use crate::reconcile::{End, RunError, RunOutcome};
+use crate::model::{Problem, RunNumber};
+use crate::reconcile::{Completion, RunError, RunOutcome};
+use crate::roster::SourceError;
 use crate::status;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ const MOST_LETTERS: usize = 80;
 
 /// A run, as far as a message tells of it. It names nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct RunSummary {
     /// Its number in the journal, if it has one.
     pub run: Option<RunNumber>,
     /// When it ended.
@@ -43,14 +43,14 @@ pub enum Trouble {
         whole: bool,
     },
     /// The guard holds changes.
-    Held {
+    HeldRule {
         /// The setting that holds them, in `[policy]`.
         rule: String,
         /// How many.
         count: usize,
     },
     /// Removals that the roster asks for were not planned.
-    Withheld,
+    Blocked,
 }
 
 impl Trouble {
@@ -60,12 +60,12 @@ impl Trouble {
     }
 }
 
-impl News {
+impl RunSummary {
     /// What is new with a run; nothing with one that was only told to stop.
     #[must_use]
     pub fn of(run: &RunOutcome) -> Option<Self> {
         let took = chrono::Duration::from_std(run.took).unwrap_or_default();
-        (!matches!(run.end, End::Stopped)).then(|| Self {
+        (!matches!(run.end, Completion::Stopped)).then(|| Self {
             run: run.number,
             ended: run.started + took,
             outcome: run.as_str(),
@@ -77,7 +77,7 @@ impl News {
 fn troubles(run: &RunOutcome) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     match &run.end {
-        End::Failed(RunError::Source(SourceError::Rejected(problems))) => {
+        Completion::Failed(RunError::Source(SourceError::Rejected(problems))) => {
             troubles.push(rejected(problems, true));
         }
         _ => troubles.extend(status::failure(run).map(|why| Trouble::Failed { why: why.into() })),
@@ -85,12 +85,12 @@ fn troubles(run: &RunOutcome) -> Vec<Trouble> {
     if let Some(roster) = run.roster.as_ref().filter(|it| !it.rejected.is_empty()) {
         troubles.push(rejected(&roster.rejected, false));
     }
-    troubles.extend(run.held.iter().map(|held| Trouble::Held {
+    troubles.extend(run.held.iter().map(|held| Trouble::HeldRule {
         rule: held.rule.into(),
         count: held.count,
     }));
     if !run.withheld.is_empty() {
-        troubles.push(Trouble::Withheld);
+        troubles.push(Trouble::Blocked);
     }
     troubles
 }

@@ -13,12 +13,12 @@ const MOST_BYTES: u64 = 64 * 1024;
 
 /// What was told and is not over.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct NotifiedState {
     path: PathBuf,
     troubles: Vec<Trouble>,
 }
 
-impl Told {
+impl NotifiedState {
     /// What was told before, as far as that can be read: what can't be is told again.
     pub(super) fn load(state: &Path) -> Self {
         let path = state.join(NAME);

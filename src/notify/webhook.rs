@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn each_receiver_gets_the_form_that_it_takes() {
         let message = Message {
-            event: super::super::Event::Held,
+            event: super::super::Event::HeldRule,
             text: "held".into(),
             fields: json!({ "event": "held" }),
         };
@@ -279,7 +279,7 @@ mod tests {
         let path = folder.path().join("hook");
         let webhook = Webhook::new(WebhookFile::new(path.clone()), None);
         let message = Message {
-            event: super::super::Event::Held,
+            event: super::super::Event::HeldRule,
             text: "held".into(),
             fields: json!({}),
         };

@@ -1,8 +1,8 @@
 //! The client: one exchange at a time, and what its answer means.
 
 use super::error::{Failure, OmniError};
-use super::streak::Streak;
-use super::throttle::{Slot, Throttle};
+use super::limiter::{RateLimiter, Slot};
+use super::streak::FailureBreaker;
 use super::{Reader, Writer};
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
@@ -28,9 +28,9 @@ pub struct Client {
     http: reqwest::Client,
     base: BaseUrl,
     update_method: UpdateMethod,
-    throttle: Throttle,
+    throttle: RateLimiter,
     metrics: Metrics,
-    failures: Streak,
+    failures: FailureBreaker,
     max_in_flight: usize,
     sent: AtomicU64,
     /// Whether the server's filter finds an email that is asked for in another case, once that is known.
@@ -91,14 +91,14 @@ impl Client {
             http,
             base,
             update_method: settings.update_method,
-            throttle: Throttle::shared(
+            throttle: RateLimiter::shared(
                 settings.requests_per_minute,
                 settings.max_in_flight,
                 settings.timeout,
                 state_dir,
             ),
             metrics,
-            failures: Streak::default(),
+            failures: FailureBreaker::default(),
             sent: AtomicU64::new(0),
             max_in_flight: settings.max_in_flight,
             filter_ignores_case: OnceLock::new(),

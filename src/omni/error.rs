@@ -72,10 +72,10 @@ pub enum OmniError {
     },
     /// A write whose outcome is unknown: it may have been done or not. Look before sending it again.
     #[error("the answer was lost: {0}")]
-    Lost(Failure),
+    OutcomeUnknown(Failure),
     /// So many failures in a row that nothing more is sent in this run.
     #[error("Omni can't be reached: {in_a_row} failures in a row, the last: {failure}")]
-    GivenUp {
+    CircuitOpen {
         /// How many.
         in_a_row: u32,
         /// What happened last.
@@ -104,18 +104,18 @@ pub enum OmniError {
          read them"
     )]
     PutWithoutDefinitions,
-    /// A look-up by email showed what can't be relied on: see [`Found::Unclear`](super::Found).
+    /// A look-up by email showed what can't be relied on: see [`Found::UnreliableLookup`](super::Found).
     #[error(
         "Omni's look-up by email can't be relied on here, so who has this email is not known; the \
          next run lists everybody"
     )]
-    Unclear,
+    UnreliableLookup,
     /// A listing that is longer than any organisation's that this is made for, or without end.
     #[error(
         "Omni's list of users does not end within what can be read (2000000 users): after {users} on {pages} \
          pages there are still more, of {total} in all; look at omni.base_url"
     )]
-    Endless {
+    ListTooLong {
         /// Users whom Omni says there are.
         total: u64,
         /// Pages that were read.
@@ -138,21 +138,21 @@ impl OmniError {
         match self {
             Self::Unauthorized { .. }
             | Self::Forbidden { .. }
-            | Self::GivenUp { .. }
+            | Self::CircuitOpen { .. }
             | Self::Throttled
             | Self::NoKeyLeft
             | Self::Stopped
             | Self::Setup(_)
             | Self::PutWithoutDefinitions
-            | Self::Endless { .. }
+            | Self::ListTooLong { .. }
             | Self::Redirected { .. } => true,
             Self::WriteForbidden { .. }
             | Self::NotFound { .. }
             | Self::Conflict { .. }
             | Self::Refused { .. }
             | Self::Unavailable { .. }
-            | Self::Lost(_)
-            | Self::Unclear
+            | Self::OutcomeUnknown(_)
+            | Self::UnreliableLookup
             | Self::Ambiguous { .. } => false,
         }
     }
@@ -191,8 +191,10 @@ impl OmniError {
                 "Omni can't be reached: {} (tried {attempts} times)",
                 failure.without_detail()
             ),
-            Self::Lost(failure) => format!("the answer was lost: {}", failure.without_detail()),
-            Self::GivenUp { in_a_row, failure } => format!(
+            Self::OutcomeUnknown(failure) => {
+                format!("the answer was lost: {}", failure.without_detail())
+            }
+            Self::CircuitOpen { in_a_row, failure } => format!(
                 "Omni can't be reached: {in_a_row} failures in a row, the last: {}",
                 failure.without_detail()
             ),
@@ -203,8 +205,8 @@ impl OmniError {
             | Self::Stopped
             | Self::Setup(_)
             | Self::PutWithoutDefinitions
-            | Self::Unclear
-            | Self::Endless { .. }
+            | Self::UnreliableLookup
+            | Self::ListTooLong { .. }
             | Self::Ambiguous { count: _ } => self.to_string(),
         }
     }
@@ -285,9 +287,9 @@ mod tests {
                 detail: said(),
             },
         ];
-        errors.extend(failures().map(OmniError::Lost));
+        errors.extend(failures().map(OmniError::OutcomeUnknown));
         errors.extend(failures().map(|failure| OmniError::Unavailable { attempts, failure }));
-        errors.extend(failures().map(|failure| OmniError::GivenUp { in_a_row, failure }));
+        errors.extend(failures().map(|failure| OmniError::CircuitOpen { in_a_row, failure }));
         for error in errors {
             assert!(error.to_string().contains("Sales"), "{error}");
             let logged = error.without_detail();

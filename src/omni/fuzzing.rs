@@ -3,7 +3,7 @@
 use super::wire::{ATTRIBUTES, parse_definitions, parse_user, put_body};
 use super::{Edit, Page};
 use crate::fuzzing::assert_harmless;
-use crate::user::{AttributeName, ObservedUser, Schema, UserId, Value, trim};
+use crate::model::{AttributeName, ObservedUser, Schema, UserId, Value, trim};
 use serde_json::Value as Json;
 use std::collections::HashSet;
 

@@ -4,8 +4,8 @@
 //! while others come and go, so repeats are dropped by id, and what does not add up is said. A list that
 //! goes on beyond what any organisation has is given up.
 
-use super::{Observed, OmniError, Page, Reader};
-use crate::user::UserId;
+use super::{OmniError, Page, Reader};
+use crate::model::{Observed, UserId};
 use futures_util::stream::{self, StreamExt};
 use std::collections::HashSet;
 
@@ -113,7 +113,7 @@ impl Tally {
         let more = new > 0 && self.received < total;
         if more && self.is_too_much() {
             let (pages, users) = (self.pages, self.received);
-            return Err(OmniError::Endless {
+            return Err(OmniError::ListTooLong {
                 total,
                 pages,
                 users,

@@ -1,7 +1,7 @@
 //! Looking users up one by one, where that takes fewer requests than listing them all.
 
-use super::{Found, Observed, OmniError, Reader};
-use crate::user::{Email, ObservedUser};
+use super::{Found, OmniError, Reader};
+use crate::model::{Email, Observed, ObservedUser};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 /// Looks one user up, and nobody else.
@@ -48,7 +48,7 @@ pub async fn filter_ignores_case(reader: &Reader, known: &ObservedUser) -> Resul
     };
     let ignores = match reader.find(&other).await? {
         Found::One(user) => user.id == known.id,
-        Found::Nobody | Found::Several(_) | Found::Unclear => false,
+        Found::Nobody | Found::Several(_) | Found::UnreliableLookup => false,
     };
     Ok(*reader.client.filter_ignores_case.get_or_init(|| ignores))
 }

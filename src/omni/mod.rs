@@ -5,7 +5,7 @@
 //!
 //! - Reading and writing are two capabilities: a [`Reader`] can only send `GET`, so that a dry run
 //!   can't write by mistake.
-//! - Every request takes a [`Throttle`] slot, retries included. 429 makes the whole key wait.
+//! - Every request takes a [`RateLimiter`] slot, retries included. 429 makes the whole key wait.
 //! - Reads are tried again here. A write is sent once: what to do when its answer was lost takes
 //!   a look at the user, and a decision, which is [`reconcile`](crate::reconcile)'s.
 //! - Nothing is followed, nothing is unbounded, and no key leaves its header.
@@ -14,27 +14,25 @@ mod client;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod limiter;
 mod list;
 mod look_up;
-mod observed;
 mod read;
 mod redact;
 mod streak;
-mod throttle;
 mod wire;
 mod write;
 
 pub use client::{Client, ClientError};
 pub use error::{Failure, OmniError};
+pub use limiter::{RateLimiter, Slot};
 pub use list::{list, list_from};
 pub use look_up::{filter_ignores_case, look_up, look_up_into};
-pub use observed::{Observed, Sighting};
 pub use read::{Definitions, Found, Reader, backoff};
-pub use throttle::{Slot, Throttle};
 pub use wire::Page;
 pub use write::Writer;
 
-use crate::user::{AttributeName, ObservedUser, Text, Value};
+use crate::model::{AttributeName, ObservedUser, Text, Value};
 
 /// What is to change in a user that is there. What it does not name stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

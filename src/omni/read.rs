@@ -2,9 +2,8 @@
 
 use super::client::{Client, Request, Trouble};
 use super::error::OmniError;
-use super::observed::Sighting;
 use super::wire::{self, Page};
-use crate::user::{Email, ObservedUser, Schema, UserId};
+use crate::model::{Email, ObservedUser, Schema, UserId, UserMatch};
 use reqwest::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +34,7 @@ pub enum Found {
     Several(usize),
     /// The answer can't be relied on: it shows somebody who was not asked for, or fewer users than it
     /// counts. Never to be taken for nobody.
-    Unclear,
+    UnreliableLookup,
 }
 
 impl Found {
@@ -43,12 +42,12 @@ impl Found {
     ///
     /// # Errors
     /// Where the answer can't be relied on.
-    pub fn sighting(self) -> Result<Option<Sighting>, OmniError> {
+    pub fn sighting(self) -> Result<Option<UserMatch>, OmniError> {
         match self {
-            Self::One(user) => Ok(Some(Sighting::One(Arc::new(*user)))),
-            Self::Several(count) => Ok(Some(Sighting::Several(count))),
+            Self::One(user) => Ok(Some(UserMatch::One(Arc::new(*user)))),
+            Self::Several(count) => Ok(Some(UserMatch::Several(count))),
             Self::Nobody => Ok(None),
-            Self::Unclear => Err(OmniError::Unclear),
+            Self::UnreliableLookup => Err(OmniError::UnreliableLookup),
         }
     }
 }
@@ -131,7 +130,7 @@ impl Reader {
     pub async fn find(&self, email: &Email) -> Result<Found, OmniError> {
         let mut page = self.filtered(email.as_str()).await?;
         if !page.shows_all_of(email) {
-            return Ok(Found::Unclear);
+            return Ok(Found::UnreliableLookup);
         }
         Ok(match page.users.len() {
             0 => Found::Nobody,

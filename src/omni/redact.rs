@@ -1,7 +1,7 @@
 //! What is told of an answer's body: one short line without a key in it. A server or a proxy may
 //! send back the header that it was sent.
 
-use crate::user::is_obeyed;
+use crate::model::is_control_or_bidi;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Redactor {
     /// a key is left at the end.
     pub(super) fn line(&self, text: &str) -> String {
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let line: String = line.chars().filter(|c| !is_obeyed(*c)).collect();
+        let line: String = line.chars().filter(|c| !is_control_or_bidi(*c)).collect();
         let line = self.redact(&line);
         match line.char_indices().nth(MOST) {
             Some((end, _)) => format!("{}…", &line[..end]),

@@ -8,9 +8,9 @@ const MOST_FAILURES: u32 = 20;
 
 /// How many failures there were since the last answer, and the last of them.
 #[derive(Debug, Default)]
-pub(super) struct Streak(Mutex<Option<(u32, Failure)>>);
+pub(super) struct FailureBreaker(Mutex<Option<(u32, Failure)>>);
 
-impl Streak {
+impl FailureBreaker {
     /// There was an answer, or a new run begins.
     pub(super) fn end(&self) {
         *self.lock() = None;
@@ -29,7 +29,7 @@ impl Streak {
     /// After too many failures in a row.
     pub(super) fn check(&self) -> Result<(), OmniError> {
         match &*self.lock() {
-            Some((in_a_row, last)) if *in_a_row >= MOST_FAILURES => Err(OmniError::GivenUp {
+            Some((in_a_row, last)) if *in_a_row >= MOST_FAILURES => Err(OmniError::CircuitOpen {
                 in_a_row: *in_a_row,
                 failure: last.clone(),
             }),

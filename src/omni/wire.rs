@@ -1,7 +1,7 @@
 //! Omni's SCIM JSON, both ways. Private to the room: the rest of the crate sees users, not JSON.
 
 use super::Edit;
-use crate::user::{
+use crate::model::{
     AttributeName, Definition, Email, ObservedUser, Schema, Text, Texts, UserId, UserSpec, Value,
     ValueType,
 };
@@ -119,7 +119,7 @@ impl UserDoc<'_> {
         Some(ObservedUser {
             id: UserId::parse(&self.id)?,
             email: Email::parse(&self.user_name).ok()?,
-            display_name: crate::user::trim(&self.display_name.unwrap_or_default()).into(),
+            display_name: crate::model::trim(&self.display_name.unwrap_or_default()).into(),
             active: self.active.unwrap_or(true),
             attributes,
         })

@@ -5,8 +5,8 @@ use super::client::{Request, Trouble};
 use super::error::OmniError;
 use super::read::Reader;
 use super::wire::{self, CreateDoc, PatchDoc};
+use crate::model::{Email, ObservedUser, Schema, UserId, UserSpec};
 use crate::settings::UpdateMethod;
-use crate::user::{Email, ObservedUser, Schema, UserId, UserSpec};
 use reqwest::{Method, Url};
 
 /// The capability to write, and to read.
@@ -29,7 +29,7 @@ impl Writer {
     /// Makes a user. The answer shows them as made, unless it is empty.
     ///
     /// # Errors
-    /// [`OmniError::Lost`] where the outcome is unknown; [`OmniError::Conflict`] where the email is
+    /// [`OmniError::OutcomeUnknown`] where the outcome is unknown; [`OmniError::Conflict`] where the email is
     /// taken.
     pub async fn create(
         &self,
@@ -49,7 +49,7 @@ impl Writer {
     /// is empty.
     ///
     /// # Errors
-    /// [`OmniError::Lost`] where the outcome is unknown; [`OmniError::PutWithoutDefinitions`], with
+    /// [`OmniError::OutcomeUnknown`] where the outcome is unknown; [`OmniError::PutWithoutDefinitions`], with
     /// nothing sent, where the settings ask for `PUT` and the schema is not known.
     pub async fn update(
         &self,
@@ -90,7 +90,7 @@ impl Writer {
     /// Revokes a membership.
     ///
     /// # Errors
-    /// [`OmniError::Lost`] where the outcome is unknown; [`OmniError::NotFound`] where it is gone.
+    /// [`OmniError::OutcomeUnknown`] where the outcome is unknown; [`OmniError::NotFound`] where it is gone.
     pub async fn delete(&self, id: &UserId) -> Result<(), OmniError> {
         let url = self.user_url(id);
         self.write(Request::bare(Method::DELETE, url))
@@ -116,7 +116,7 @@ impl Writer {
             .await
             .map_err(|trouble| match trouble {
                 Trouble::Final(error) => error,
-                Trouble::Failed(failure) => OmniError::Lost(failure),
+                Trouble::Failed(failure) => OmniError::OutcomeUnknown(failure),
             })
     }
 }

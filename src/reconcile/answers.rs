@@ -1,17 +1,19 @@
 //! What became of each row, from what a run found and did: for the row report.
 
-use super::outcome::{Applied, End, RunError, RunOutcome};
-use super::{Change, Kind, Outcome, Prepared};
-use crate::desired::{Desired, Entry, Fingerprint, Place, Problem, SourceError, Want};
+use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
+use super::{Change, Prepared};
+use crate::model::{
+    ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location, Operation, Problem,
+};
 use crate::report::{Report, Reporter, Row};
-use crate::user::Email;
+use crate::roster::SourceError;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often a run that takes longer tells what it has done so far.
+/// ObservationSource often a run that takes longer tells what it has done so far.
 const INTERIM: Duration = Duration::from_secs(60);
 
 /// Builds a report: work for a thread of its own, since a large roster has a million lines.
@@ -25,13 +27,13 @@ pub(super) fn answer(
 ) -> Option<(Build, String)> {
     match (prepared, &outcome.end) {
         // What was only planned became of nothing.
-        (_, End::PlanOnly) => None,
+        (_, Completion::PlanOnly) => None,
         (Some(prepared), _) if prepared.desired.is_source => {
             let name = name(prepared.desired.fingerprint);
             let (prepared, applied) = (prepared.clone(), outcome.applied.clone());
             Some((Box::new(move || report(&prepared, &applied)), name))
         }
-        (None, End::Failed(RunError::Source(error))) if !error.problems().is_empty() => {
+        (None, Completion::Failed(RunError::Source(error))) if !error.problems().is_empty() => {
             let report = rejection(error);
             Some((Box::new(move || report), error.to_string()))
         }
@@ -49,7 +51,7 @@ pub(super) struct Interim<'a> {
     reporter: &'a Reporter,
     prepared: &'a Arc<Prepared>,
     started: DateTime<Utc>,
-    applied: Mutex<Vec<Applied>>,
+    applied: Mutex<Vec<AppliedChange>>,
 }
 
 impl<'a> Interim<'a> {
@@ -71,7 +73,7 @@ impl<'a> Interim<'a> {
     }
 
     /// A change has ended.
-    pub(super) fn hear(&self, applied: &Applied) {
+    pub(super) fn hear(&self, applied: &AppliedChange) {
         if self.is_wanted() {
             self.lock().push(applied.clone());
         }
@@ -92,13 +94,13 @@ impl<'a> Interim<'a> {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Applied>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<AppliedChange>> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What became of a roster that was read: `applied` is what was tried so far.
-fn report(prepared: &Prepared, applied: &[Applied]) -> Report {
+fn report(prepared: &Prepared, applied: &[AppliedChange]) -> Report {
     let fates = fates(prepared, applied);
     let mut rows = Vec::new();
     for (email, entry) in &prepared.desired.users {
@@ -132,7 +134,7 @@ fn rejection(error: &SourceError) -> Report {
 /// A user's outcome, and more of it in plain words.
 type Fate = (&'static str, String);
 
-fn fates<'a>(prepared: &'a Prepared, applied: &'a [Applied]) -> HashMap<&'a Email, Fate> {
+fn fates<'a>(prepared: &'a Prepared, applied: &'a [AppliedChange]) -> HashMap<&'a Email, Fate> {
     let mut fates = HashMap::new();
     for (held, changes) in prepared.verdict.held() {
         let why = format!("held by policy.{}: {}", held.rule, held.why);
@@ -189,13 +191,13 @@ fn fates<'a>(prepared: &'a Prepared, applied: &'a [Applied]) -> HashMap<&'a Emai
     fates
 }
 
-fn word(applied: &Applied) -> &'static str {
+fn word(applied: &AppliedChange) -> &'static str {
     match (applied.outcome, applied.kind) {
-        (Outcome::Done, Kind::Create) => "created",
-        (Outcome::Done, Kind::Update) => "updated",
-        (Outcome::Done, Kind::Delete) => "removed",
-        (Outcome::Done, Kind::Deactivate) => "deactivated",
-        (Outcome::NotKept | Outcome::Failed | Outcome::Unsent, _) => "failed",
+        (ChangeOutcome::Done, Operation::Create) => "created",
+        (ChangeOutcome::Done, Operation::Update) => "updated",
+        (ChangeOutcome::Done, Operation::Delete) => "removed",
+        (ChangeOutcome::Done, Operation::Deactivate) => "deactivated",
+        (ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Unsent, _) => "failed",
     }
 }
 
@@ -239,7 +241,7 @@ fn unnamed(prepared: &Prepared, fates: &HashMap<&Email, Fate>) -> Vec<Row> {
     rows
 }
 
-fn row(email: Option<&Email>, place: Option<&Place>, op: &'static str) -> Row {
+fn row(email: Option<&Email>, place: Option<&Location>, op: &'static str) -> Row {
     Row {
         file: place.map(|place| place.file.clone()).unwrap_or_default(),
         line: place.map_or(0, |place| place.line),
@@ -252,9 +254,9 @@ fn row(email: Option<&Email>, place: Option<&Place>, op: &'static str) -> Row {
 
 fn op(entry: &Entry) -> &'static str {
     match entry.want {
-        Want::Upsert(_) => "upsert",
-        Want::Delete => "delete",
-        Want::Deactivate => "deactivate",
+        DesiredUser::Upsert(_) => "upsert",
+        DesiredUser::Delete => "delete",
+        DesiredUser::Deactivate => "deactivate",
     }
 }
 

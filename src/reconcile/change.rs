@@ -1,9 +1,9 @@
 //! One change, and how it follows from what is wanted and what is there.
 
-use super::Kind;
-use crate::desired::Place;
+use crate::model::{
+    AttributeName, Email, Location, ObservedUser, Operation, Schema, Text, UserId, UserSpec, Value,
+};
 use crate::omni::Edit;
-use crate::user::{AttributeName, Email, ObservedUser, Schema, Text, UserId, UserSpec, Value};
 use std::sync::Arc;
 
 /// One change of one user.
@@ -14,7 +14,7 @@ pub struct Change {
     /// What.
     pub action: Action,
     /// The row that asks for it; `None` where the roster's silence does.
-    pub place: Option<Place>,
+    pub place: Option<Location>,
 }
 
 /// What is to be done with a user.
@@ -101,12 +101,12 @@ impl Change {
 
     /// Of which kind it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Operation {
         match self.action {
-            Action::Delete(_) => Kind::Delete,
-            Action::Deactivate(_) => Kind::Deactivate,
-            Action::Update(..) => Kind::Update,
-            Action::Create(_) => Kind::Create,
+            Action::Delete(_) => Operation::Delete,
+            Action::Deactivate(_) => Operation::Deactivate,
+            Action::Update(..) => Operation::Update,
+            Action::Create(_) => Operation::Create,
         }
     }
 

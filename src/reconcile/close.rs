@@ -1,23 +1,22 @@
 //! The end of a run: it is told to whoever dropped the roster, and to the journal.
 
-use super::Outcome;
 use super::answers;
-use super::outcome::{End, RunOutcome};
+use super::outcome::{Completion, RunOutcome};
 use super::prepare::Prepared;
 use super::run::{Reconciler, Run};
-use crate::desired::Fingerprint;
-use crate::journal::{JournalError, RunEnd, RunState};
+use crate::model::{ChangeOutcome, Fingerprint};
 use crate::report::ReportsError;
+use crate::state::{RunEnd, RunState, StateError};
 use chrono::Utc;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// How many runs back it is looked for what was reported before.
+/// ObservationSource many runs back it is looked for what was reported before.
 const RECENT: usize = 100;
 
 impl Reconciler {
     /// Ends a run that does not come to its changes.
-    pub async fn abandon(&self, mut run: Run, end: End) -> RunOutcome {
+    pub async fn abandon(&self, mut run: Run, end: Completion) -> RunOutcome {
         run.outcome.end = end;
         self.finish(run, None).await
     }
@@ -26,7 +25,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// When that can't be written.
-    pub async fn decline(&self, mut run: Run) -> Result<(), JournalError> {
+    pub async fn decline(&self, mut run: Run) -> Result<(), StateError> {
         self.count(&mut run.outcome);
         let end = RunEnd {
             outcome: "declined".into(),
@@ -42,7 +41,7 @@ impl Reconciler {
             run.outcome.warnings.push(error.to_string());
         }
         if let Err(error) = self.close(&run, prepared).await {
-            run.outcome.end = End::Failed(error.into());
+            run.outcome.end = Completion::Failed(error.into());
         }
         run.outcome
     }
@@ -60,8 +59,8 @@ impl Reconciler {
             Some(prepared) => self.told_before(prepared.desired.fingerprint).await,
             None => None,
         };
-        let is_final =
-            !matches!(outcome.end, End::Stopped) && (outcome.is_success() || prepared.is_none());
+        let is_final = !matches!(outcome.end, Completion::Stopped)
+            && (outcome.is_success() || prepared.is_none());
         self.reporter
             .write_last(report, name, before, outcome.started, is_final)
             .await
@@ -81,7 +80,7 @@ impl Reconciler {
         told.then(|| answers::name(content))
     }
 
-    async fn close(&self, run: &Run, prepared: Option<&Arc<Prepared>>) -> Result<(), JournalError> {
+    async fn close(&self, run: &Run, prepared: Option<&Arc<Prepared>>) -> Result<(), StateError> {
         let saw_all = |prepared: &&Arc<Prepared>| {
             let Prepared {
                 desired,
@@ -111,7 +110,7 @@ impl Reconciler {
     }
 
     /// Whoever needs nothing any more is out of quarantine.
-    async fn end_quarantines(&self, prepared: &Prepared) -> Result<(), JournalError> {
+    async fn end_quarantines(&self, prepared: &Prepared) -> Result<(), StateError> {
         let needed: HashSet<_> = prepared.verdict.all().map(|change| &change.email).collect();
         let over = prepared
             .memory
@@ -132,14 +131,16 @@ fn run_end(outcome: &RunOutcome) -> RunEnd {
         rows: roster.map(|roster| roster.rows),
         users: outcome.users.map(count),
         needed: outcome.drift,
-        done: count(outcome.count(Outcome::Done)),
-        failed: count(outcome.count(Outcome::Failed) + outcome.count(Outcome::NotKept)),
+        done: count(outcome.count(ChangeOutcome::Done)),
+        failed: count(outcome.count(ChangeOutcome::Failed) + outcome.count(ChangeOutcome::NotKept)),
         held: count(outcome.held.iter().map(|held| held.count).sum()),
         bad_rows: roster.map_or(0, |roster| count(roster.bad_rows.len())),
         requests: outcome.requests,
         detail: match &outcome.end {
-            End::Failed(error) => error.to_string(),
-            End::Complete | End::PlanOnly | End::Stopped => outcome.withheld.join("\n"),
+            Completion::Failed(error) => error.to_string(),
+            Completion::Complete | Completion::PlanOnly | Completion::Stopped => {
+                outcome.withheld.join("\n")
+            }
         },
     }
 }

@@ -2,12 +2,9 @@
 
 use super::guard::{is_approved, is_approved_past};
 use super::plan::Change;
-use super::{Kind, Memory, Prepared, render};
-use crate::desired::Want;
-use crate::journal::{HeldIn, UserState};
-use crate::omni::Sighting;
-use crate::settings::Policy;
-use crate::user::{Email, ObservedUser};
+use super::{Prepared, render};
+use crate::model::{DesiredUser, Email, Memory, ObservedUser, Operation, Policy, UserMatch};
+use crate::state::{HeldIn, UserState};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use std::fmt;
@@ -34,7 +31,7 @@ pub enum Next {
     /// This, unless the guard holds it, which counts everybody's changes of this kind.
     Guarded(Change),
     /// This, were it not held, and why it is.
-    Held(String, Change),
+    HeldRule(String, Change),
     /// Nothing, and why not, if there is something to do.
     Nothing(Option<String>),
 }
@@ -44,7 +41,9 @@ impl Next {
     #[must_use]
     pub fn change(&self) -> Option<&Change> {
         match self {
-            Self::Change(change) | Self::Guarded(change) | Self::Held(_, change) => Some(change),
+            Self::Change(change) | Self::Guarded(change) | Self::HeldRule(_, change) => {
+                Some(change)
+            }
             Self::Nothing(_) => None,
         }
     }
@@ -60,7 +59,7 @@ impl fmt::Display for Next {
                 "a run would, unless the guard holds it (`plan` counts everybody's)\n{}",
                 text(change)
             ),
-            Self::Held(why, change) => write!(f, "held: {why}\n{}", text(change)),
+            Self::HeldRule(why, change) => write!(f, "held: {why}\n{}", text(change)),
             Self::Nothing(Some(why)) => write!(f, "nothing: {why}"),
             Self::Nothing(None) => f.write_str("nothing to do"),
         }
@@ -79,8 +78,8 @@ impl Explanation {
         policy: &Policy,
     ) -> Self {
         let user = match prepared.known.observed.get(email) {
-            Some(Sighting::One(user)) => Some(Arc::clone(user)),
-            Some(Sighting::Several(_)) | None => None,
+            Some(UserMatch::One(user)) => Some(Arc::clone(user)),
+            Some(UserMatch::Several(_)) | None => None,
         };
         Self {
             email: email.clone(),
@@ -153,15 +152,15 @@ fn next(
     };
     if let Some(change) = find(verdict.passed()) {
         return match held.and_then(|held| held_before(held, &change, &prepared.memory)) {
-            Some(why) => Next::Held(why, change),
+            Some(why) => Next::HeldRule(why, change),
             None if is_guarded(&change, prepared, policy) => Next::Guarded(change),
             None => Next::Change(change),
         };
     }
     for (held, changes) in verdict.held() {
         if let Some(change) = find(changes) {
-            // How many are held is not known here.
-            return Next::Held(format!("policy.{} (`plan` says why)", held.rule), change);
+            // ObservationSource many are held is not known here.
+            return Next::HeldRule(format!("policy.{} (`plan` says why)", held.rule), change);
         }
     }
     Next::Nothing(if let Some(change) = find(verdict.protected()) {
@@ -178,7 +177,7 @@ fn next(
 
 /// Why no change of a user is planned whatever they need.
 fn untouched(email: &Email, prepared: &Prepared) -> Option<String> {
-    let is_theirs = |problem: &crate::desired::Problem| problem.email.as_ref() == Some(email);
+    let is_theirs = |problem: &crate::model::Problem| problem.email.as_ref() == Some(email);
     if prepared.ambiguous.contains(email) {
         Some("several users in Omni answer to this email".into())
     } else if let Some(place) = prepared.desired.frozen.get(email) {
@@ -194,7 +193,7 @@ fn untouched(email: &Email, prepared: &Prepared) -> Option<String> {
 fn is_guarded(change: &Change, prepared: &Prepared, policy: &Policy) -> bool {
     let is_counted = change.kind().is_removal()
         || change.clears()
-        || (change.kind() == Kind::Update && policy.max_updates.is_some());
+        || (change.kind() == Operation::Update && policy.max_updates.is_some());
     is_counted && !is_approved(change, &prepared.memory)
 }
 
@@ -208,10 +207,10 @@ fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String
 fn left_inactive(email: &Email, prepared: &Prepared) -> Option<String> {
     let wants = &prepared.desired.users.get(email)?.want;
     match prepared.known.observed.get(email)? {
-        Sighting::One(user) if !user.active && matches!(wants, Want::Upsert(_)) => {
+        UserMatch::One(user) if !user.active && matches!(wants, DesiredUser::Upsert(_)) => {
             Some("they are inactive in Omni, and left so (policy.reactivate)".into())
         }
-        Sighting::One(_) | Sighting::Several(_) => None,
+        UserMatch::One(_) | UserMatch::Several(_) => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! How much is too much: rules on a plan, and the only maker of a [`Verdict`].
+//! ObservationSource much is too much: rules on a plan, and the only maker of a [`Verdict`].
 //!
 //! - The arithmetic is in integers, so that 10% of 50 is 5 and no rounding lets a sixth through.
 //! - A kind that trips its limit is held whole; what is not held goes on.
@@ -8,11 +8,9 @@
 //!   counted.
 
 use super::plan::{Change, Plan};
-use super::quarantine;
 use super::render::plural;
-use super::{Held, Kind, Memory};
-use crate::journal::RunNumber;
-use crate::settings::{Limit, Policy, Prune};
+use super::{HeldRule, quarantine};
+use crate::model::{Limit, Memory, Operation, Policy, Prune, RunNumber};
 
 /// The rule that holds removals.
 const REMOVALS: &str = "max_removals";
@@ -50,7 +48,7 @@ const CLEARS: &str = "max_clears";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     passed: Vec<Change>,
-    held: Vec<(Held, Vec<Change>)>,
+    held: Vec<(HeldRule, Vec<Change>)>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
     /// Whether no limit counts updates, so that one more needs no ruling.
@@ -70,7 +68,7 @@ impl Verdict {
 
     /// What is held, by rule.
     #[must_use]
-    pub fn held(&self) -> &[(Held, Vec<Change>)] {
+    pub fn held(&self) -> &[(HeldRule, Vec<Change>)] {
         &self.held
     }
 
@@ -99,7 +97,7 @@ impl Verdict {
     /// Whether a roster that lost most of its rows, or files of which somebody would be missed, is still
     /// to be taken for what it was before: until somebody let its pruning through.
     #[must_use]
-    pub fn doubts_roster(&self, rows: u64, memory: &Memory, policy: &Policy) -> bool {
+    pub fn roster_is_suspect(&self, rows: u64, memory: &Memory, policy: &Policy) -> bool {
         let prunes = |changes: &[Change]| changes.iter().any(|change| change.place.is_none());
         let is_held = self.held.iter().any(|(held, _)| held.rule == PRUNE);
         let may_be_missed = is_held || self.spares || prunes(&self.quarantined);
@@ -135,7 +133,7 @@ impl Verdict {
     fn hold(&mut self, rule: &'static str, why: String, is_of_kind: impl Fn(&Change) -> bool) {
         let held = self.take(is_of_kind);
         self.held.push((
-            Held {
+            HeldRule {
                 rule,
                 count: held.len(),
                 why,
@@ -172,7 +170,7 @@ pub fn rule(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Polic
         Some(policy.max_clears),
         Change::clears,
     );
-    let is_update = |change: &Change| change.kind() == Kind::Update;
+    let is_update = |change: &Change| change.kind() == Operation::Update;
     guard.within_run(&mut verdict, "max_updates", policy.max_updates, is_update);
     verdict
 }
@@ -197,7 +195,7 @@ impl Guard<'_> {
         let Some(loss) = verdict.lost.clone().or_else(shrunk) else {
             return;
         };
-        if self.is_free(verdict, PRUNE, is_pruning) {
+        if self.is_exempt(verdict, PRUNE, is_pruning) {
             return;
         }
         let why = format!(
@@ -214,7 +212,7 @@ impl Guard<'_> {
         let lately = self.memory.removed_lately;
         let base = self.users + self.memory.removed_base;
         let limit = self.policy.max_removals;
-        if self.is_free(verdict, REMOVALS, is_removal)
+        if self.is_exempt(verdict, REMOVALS, is_removal)
             || !self.is_tripped(limit, planned + lately, base)
         {
             return;
@@ -239,7 +237,8 @@ impl Guard<'_> {
     ) {
         let Some(limit) = limit else { return };
         let planned = count(verdict, &is_of_kind);
-        if self.is_free(verdict, rule, &is_of_kind) || !self.is_tripped(limit, planned, self.users)
+        if self.is_exempt(verdict, rule, &is_of_kind)
+            || !self.is_tripped(limit, planned, self.users)
         {
             return;
         }
@@ -257,7 +256,12 @@ impl Guard<'_> {
     }
 
     /// Whether there is nothing of a kind, or all of it was approved.
-    fn is_free(&self, verdict: &Verdict, rule: &str, is_of_kind: impl Fn(&Change) -> bool) -> bool {
+    fn is_exempt(
+        &self,
+        verdict: &Verdict,
+        rule: &str,
+        is_of_kind: impl Fn(&Change) -> bool,
+    ) -> bool {
         let mut of_kind = verdict.passed.iter().filter(|change| is_of_kind(change));
         of_kind.all(|change| is_approved_past(rule, change, self.memory))
     }
@@ -303,7 +307,7 @@ pub(super) fn is_approved(change: &Change, memory: &Memory) -> bool {
     is_named(change, memory) && (!change.clears() || are_clears())
 }
 
-/// How many rows the last accepted roster had, where this one has less than half of them.
+/// ObservationSource many rows the last accepted roster had, where this one has less than half of them.
 fn has_shrunk(rows: u64, memory: &Memory) -> Option<u64> {
     memory.last_rows.filter(|before| rows * 2 < *before)
 }

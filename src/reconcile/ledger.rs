@@ -1,27 +1,26 @@
 //! One run's page in the journal: what is about to be sent, and what became of it.
 
-use super::Outcome;
 use super::guard::is_approved;
 use super::plan::{Action, Change, FieldChange};
 use super::quarantine::{self, Cause};
-use crate::journal::{
-    ChangeId, ChangeIntent, Field, FieldRecord, Journal, JournalError, Memory, RunNumber, Settled,
+use crate::model::{
+    ChangeOutcome, Field, FieldRecord, Memory, ObservedUser, RunNumber, UserId, Value,
 };
-use crate::user::{ObservedUser, UserId, Value};
+use crate::state::{ChangeId, ChangeIntent, Settled, StateDb, StateError};
 use chrono::Utc;
 
 /// Writes a run's changes to the journal.
 #[derive(Debug)]
-pub struct Ledger<'a> {
-    journal: &'a Journal,
+pub struct ChangeRecorder<'a> {
+    journal: &'a StateDb,
     run: RunNumber,
     memory: &'a Memory,
 }
 
-impl<'a> Ledger<'a> {
+impl<'a> ChangeRecorder<'a> {
     /// The page of a run that has begun.
     #[must_use]
-    pub fn new(journal: &'a Journal, run: RunNumber, memory: &'a Memory) -> Self {
+    pub fn new(journal: &'a StateDb, run: RunNumber, memory: &'a Memory) -> Self {
         Self {
             journal,
             run,
@@ -35,7 +34,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// A change is about to be sent; it is on the disk once this returns.
-    pub(super) async fn intend(&self, change: &Change) -> Result<ChangeId, JournalError> {
+    pub(super) async fn intend(&self, change: &Change) -> Result<ChangeId, StateError> {
         let intent = ChangeIntent {
             intended: Utc::now(),
             email: change.email.clone(),
@@ -52,11 +51,11 @@ impl<'a> Ledger<'a> {
         &self,
         id: ChangeId,
         change: &Change,
-        outcome: Outcome,
+        outcome: ChangeOutcome,
         detail: &str,
         cause: Cause,
         made: Option<&UserId>,
-    ) -> Result<(), JournalError> {
+    ) -> Result<(), StateError> {
         let settled = Settled {
             at: Utc::now(),
             outcome,
@@ -84,8 +83,8 @@ impl<'a> Ledger<'a> {
     }
 
     /// Whether a change was done before, and is asked for again.
-    pub(super) fn is_back(&self, change: &Change) -> bool {
-        quarantine::is_back(change, self.memory)
+    pub(super) fn is_repeat(&self, change: &Change) -> bool {
+        quarantine::is_repeat(change, self.memory)
     }
 }
 

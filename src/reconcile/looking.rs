@@ -1,13 +1,13 @@
 //! What a run does before it writes anything, which is all that there is to a plan: it reads the roster
 //! and Omni, compares, and says what that would take.
 
-use super::prepare::{Look, Prepared, Scope, Seen, Target};
+use super::prepare::{Look, Prepared, Scope, Snapshot, Target};
 use super::progress::Progress;
 use super::render::Cost;
-use super::{Change, Explanation, Kind, Known, Memory, Reconciler, RunError};
-use crate::desired::{self, Desired, SourceError};
-use crate::settings::{ApiKeys, Limit, Prune, Select, Settings, UpdateMethod};
-use crate::user::Email;
+use super::{Change, Explanation, ObservationCache, Reconciler, RunError};
+use crate::model::{Desired, Email, Limit, Memory, Operation, Prune};
+use crate::roster::{self, SourceError};
+use crate::settings::{ApiKeys, Select, Settings, UpdateMethod};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +46,7 @@ impl Reconciler {
         Ok(Explanation::new(email, &prepared, &state, held, policy))
     }
 
-    async fn plan_of(&self, seen: Seen, settings: &Settings) -> Result<Prepared, RunError> {
+    async fn plan_of(&self, seen: Snapshot, settings: &Settings) -> Result<Prepared, RunError> {
         let memory = self.journal.memory(Utc::now()).await?;
         self.refuse_older(&seen.desired, &memory)?;
         Ok(Prepared::new(seen, memory, settings))
@@ -85,10 +85,10 @@ impl Reconciler {
         &self,
         target: &Target,
         scope: Scope<'_>,
-        kept: Option<Known>,
+        kept: Option<ObservationCache>,
         stop: &CancellationToken,
-    ) -> Result<Seen, RunError> {
-        let keys = desired::unless_stopped(stop, self.keys(target)).await?;
+    ) -> Result<Snapshot, RunError> {
+        let keys = roster::unless_stopped(stop, self.keys(target)).await?;
         self.client.begin(&keys);
         let progress = Progress::new(&self.client);
         let look = Look {
@@ -107,8 +107,8 @@ impl Reconciler {
     /// takes none. Off the async threads, since a mount can hang.
     async fn keys(&self, target: &Target) -> Result<ApiKeys, RunError> {
         let (settings, path) = (self.settings.clone(), target.path.clone());
-        let read = desired::blocking(&target.path, move || {
-            desired::stamp(&settings.source, &path)?;
+        let read = roster::blocking(&target.path, move || {
+            roster::stamp(&settings.source, &path)?;
             Ok(settings.omni.keys.read()?)
         });
         read.await
@@ -120,7 +120,7 @@ impl Reconciler {
         let method = self.settings.omni.update_method;
         let each = |change: &Change| match change.kind() {
             // The user is read right before.
-            Kind::Update | Kind::Deactivate if method == UpdateMethod::Put => 2,
+            Operation::Update | Operation::Deactivate if method == UpdateMethod::Put => 2,
             _ => 1,
         };
         let requests = prepared.verdict.passed().iter().map(each).sum();

@@ -9,7 +9,7 @@
 //!
 //! - [`Plan::new`] and [`rule`] are functions of values: no I/O, no log, no clock.
 //! - Looking has a reader, so that a dry run can't write; what is carried out is a [`Verdict`], which
-//!   only the guard makes, and nothing is sent that the [`Ledger`] does not have.
+//!   only the guard makes, and nothing is sent that the [`ChangeRecorder`] does not have.
 //! - Not the first error: all of them. One user's failure never stops another's change.
 
 mod answers;
@@ -30,14 +30,14 @@ pub mod render;
 mod resolve;
 mod run;
 
-pub use crate::journal::{Counts, Kind, Memory, Outcome, Trigger};
+pub use crate::model::{ChangeOutcome, Counts, Memory, Operation, Trigger};
 pub use apply::CHANGES;
 pub use explain::{Explanation, Next};
 pub use guard::{Verdict, rule};
-pub use ledger::Ledger;
+pub use ledger::ChangeRecorder;
 pub(crate) use ledger::fields_of;
-pub use observe::{Effect, Known};
-pub use outcome::{Applied, End, Held, Roster, RunError, RunOutcome};
-pub use plan::{Action, Change, FieldChange, Plan, Withheld};
+pub use observe::{Effect, ObservationCache};
+pub use outcome::{AppliedChange, Completion, HeldRule, Roster, RunError, RunOutcome};
+pub use plan::{Action, Blocked, Change, FieldChange, Plan};
 pub use prepare::{Prepared, Target};
-pub use run::{Heard, Reconciler, Run, Stop, span};
+pub use run::{Reconciler, Run, RunEvent, Stop, span};

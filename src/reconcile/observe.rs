@@ -4,20 +4,21 @@
 //! One request tells how many users there are, and so which takes fewer. Look-ups say nothing of
 //! those who were not asked for, so pruning needs the listing.
 
-use crate::desired::{Desired, Want};
-use crate::omni::{self, Observed, OmniError, Page, Reader, Sighting};
-use crate::user::{Email, ObservedUser, Schema, UserId};
+use crate::model::{
+    Desired, DesiredUser, Email, Observed, ObservedUser, Schema, UserId, UserMatch,
+};
+use crate::omni::{self, OmniError, Page, Reader};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many users a page holds, by Omni's default.
+/// ObservationSource many users a page holds, by Omni's default.
 const PAGE: usize = 100;
 
 /// What is known of Omni. A run leaves it to the next one, with its own writes in it.
 #[derive(Debug)]
-pub struct Known {
+pub struct ObservationCache {
     /// Omni's attribute definitions, or that they can't be had.
     pub schema: Schema,
     /// Who is there.
@@ -45,15 +46,15 @@ pub enum Effect {
     Unsure,
 }
 
-/// How an observation came about, for the log.
+/// ObservationSource an observation came about, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum ObservationSource {
     Listed,
     LookedUp,
     Kept,
 }
 
-impl How {
+impl ObservationSource {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Listed => "listed",
@@ -65,7 +66,7 @@ impl How {
 
 /// What is to be found out, and whom to tell how many requests that will take.
 #[derive(Clone, Copy)]
-pub(super) struct Question<'a> {
+pub(super) struct ObserveRequest<'a> {
     pub(super) reader: &'a Reader,
     pub(super) desired: &'a Desired,
     /// Whether those count whom the roster does not name.
@@ -73,7 +74,7 @@ pub(super) struct Question<'a> {
     pub(super) expect: &'a (dyn Fn(usize) + Sync),
 }
 
-impl Known {
+impl ObservationCache {
     /// Nothing but the definitions, and nobody yet.
     pub(super) fn new(schema: Schema, observed: Observed) -> Self {
         Self {
@@ -90,8 +91,8 @@ impl Known {
     /// Looks at Omni anew.
     pub(super) async fn anew(
         schema: Schema,
-        question: Question<'_>,
-    ) -> Result<(Self, How), OmniError> {
+        question: ObserveRequest<'_>,
+    ) -> Result<(Self, ObservationSource), OmniError> {
         let mut known = Self::new(schema, Observed::default());
         let first = question.reader.page(1).await?;
         let looked_up = match question.everybody {
@@ -101,17 +102,17 @@ impl Known {
         let how = match looked_up {
             Some(observed) => {
                 known.observed = observed;
-                How::LookedUp
+                ObservationSource::LookedUp
             }
             None => {
                 known.observed = question.list(first).await?;
-                How::Listed
+                ObservationSource::Listed
             }
         };
         if known.observed.doubt().is_some() {
             match known.ask(question).await {
                 // Then it stays in doubt.
-                Err(OmniError::Unclear) => {}
+                Err(OmniError::UnreliableLookup) => {}
                 asked => asked?,
             }
         }
@@ -122,7 +123,10 @@ impl Known {
 
     /// The same once more, with what is new in the roster looked up; anew where that takes fewer
     /// requests, or this does not tell enough.
-    pub(super) async fn again(mut self, question: Question<'_>) -> Result<(Self, How), OmniError> {
+    pub(super) async fn again(
+        mut self,
+        question: ObserveRequest<'_>,
+    ) -> Result<(Self, ObservationSource), OmniError> {
         let is_enough = self.observed.shows_everybody() || !question.everybody;
         let questions = self.open(question).len() + self.unsure.len();
         let is_cheap = questions <= self.observed.count().div_ceil(PAGE);
@@ -132,15 +136,15 @@ impl Known {
             return Ok((Self { defined, ..anew }, how));
         }
         self.ask(question).await?;
-        Ok((self, How::Kept))
+        Ok((self, ObservationSource::Kept))
     }
 
     /// Whom to look up before planning: who is to be removed and does not seem to be there; and where
     /// only some were looked for, who was not.
-    fn open<'a>(&self, question: Question<'a>) -> Vec<&'a Email> {
+    fn open<'a>(&self, question: ObserveRequest<'a>) -> Vec<&'a Email> {
         let shows_some = !self.observed.shows_everybody() && self.observed.doubt().is_none();
         question.named(|email, want| {
-            (shows_some || !matches!(want, Want::Upsert(_)))
+            (shows_some || !matches!(want, DesiredUser::Upsert(_)))
                 && self.observed.get(email).is_none()
                 && !self.absent.contains(email)
                 && !self.unsure.contains_key(email)
@@ -148,8 +152,8 @@ impl Known {
     }
 
     /// Looks up whom it takes.
-    async fn ask(&mut self, question: Question<'_>) -> Result<(), OmniError> {
-        let Question { reader, expect, .. } = question;
+    async fn ask(&mut self, question: ObserveRequest<'_>) -> Result<(), OmniError> {
+        let ObserveRequest { reader, expect, .. } = question;
         let open: Vec<_> = self.open(question).into_iter().cloned().collect();
         expect(open.len() + self.unsure.len());
         omni::look_up_into(reader, open.clone(), &mut self.observed).await?;
@@ -196,7 +200,7 @@ impl Known {
         self.is_kept
     }
 
-    /// How old it is.
+    /// ObservationSource old it is.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.seen.elapsed()
@@ -208,8 +212,8 @@ impl Known {
     }
 }
 
-impl<'a> Question<'a> {
-    fn named(self, wanted: impl Fn(&Email, &Want) -> bool) -> Vec<&'a Email> {
+impl<'a> ObserveRequest<'a> {
+    fn named(self, wanted: impl Fn(&Email, &DesiredUser) -> bool) -> Vec<&'a Email> {
         let named = self.desired.users.iter();
         let named = named.filter(|(email, entry)| wanted(email, &entry.want));
         named.map(|(email, _)| email).collect()
@@ -230,7 +234,7 @@ impl<'a> Question<'a> {
         let emails = self.desired.users.keys().cloned().collect();
         match omni::look_up_into(self.reader, emails, &mut observed).await {
             Ok(()) => Ok(Some(observed)),
-            Err(OmniError::Unclear) => Ok(None),
+            Err(OmniError::UnreliableLookup) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -248,7 +252,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// How many pages there are after the first one.
+/// ObservationSource many pages there are after the first one.
 fn left(first: &Page) -> usize {
     let length = first.len().max(1) as u64;
     let left = first.total.saturating_sub(length).div_ceil(length);
@@ -261,12 +265,12 @@ async fn now(
     reader: &Reader,
     id: Option<&UserId>,
     email: &Email,
-) -> Result<Option<Sighting>, OmniError> {
+) -> Result<Option<UserMatch>, OmniError> {
     if let Some(id) = id
         && let Some(user) = reader.get(id).await?
         && user.email == *email
     {
-        return Ok(Some(Sighting::One(Arc::new(user))));
+        return Ok(Some(UserMatch::One(Arc::new(user))));
     }
     reader.find(email).await?.sighting()
 }

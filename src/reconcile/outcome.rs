@@ -1,22 +1,24 @@
 //! What became of a run.
 
-use crate::desired::{Fingerprint, Problem, SourceError};
-use crate::journal::{Counts, JournalError, Kind, Outcome, RunNumber, Trigger};
+use crate::model::{
+    ChangeOutcome, Counts, Email, Fingerprint, Operation, Problem, RunNumber, Trigger,
+};
 use crate::omni::{ClientError, OmniError};
+use crate::roster::SourceError;
 use crate::settings::{KeyError, SettingsError};
-use crate::user::Email;
+use crate::state::StateError;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 /// A change and what became of it.
 #[derive(Clone, Debug)]
-pub struct Applied {
+pub struct AppliedChange {
     /// Whose.
     pub email: Email,
     /// What.
-    pub kind: Kind,
-    /// How it ended.
-    pub outcome: Outcome,
+    pub kind: Operation,
+    /// ObservationSource it ended.
+    pub outcome: ChangeOutcome,
     /// More, in plain words. May be empty.
     pub detail: String,
     /// Whether Omni itself said no, so that it will again.
@@ -25,10 +27,10 @@ pub struct Applied {
 
 /// What the guard held: all changes of one rule, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldRule {
     /// The setting that holds them: `prune`, `max_removals`, `max_clears` or `max_updates`.
     pub rule: &'static str,
-    /// How many.
+    /// ObservationSource many.
     pub count: usize,
     /// Why, and what to do, in plain words.
     pub why: String,
@@ -64,7 +66,7 @@ pub enum RunError {
     Omni(#[from] OmniError),
     /// What is remembered can't be read or written.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    StateDb(#[from] StateError),
 }
 
 impl From<ClientError> for RunError {
@@ -76,9 +78,9 @@ impl From<ClientError> for RunError {
     }
 }
 
-/// How a run ended.
+/// ObservationSource a run ended.
 #[derive(Debug)]
-pub enum End {
+pub enum Completion {
     /// All that passed the guard was tried.
     Complete,
     /// It was only to be planned.
@@ -98,7 +100,7 @@ pub struct RunOutcome {
     pub trigger: Trigger,
     /// When.
     pub started: DateTime<Utc>,
-    /// How long it took.
+    /// ObservationSource long it took.
     pub took: Duration,
     /// Requests sent.
     pub requests: u64,
@@ -109,17 +111,17 @@ pub struct RunOutcome {
     /// What was needed, if it came to a plan.
     pub drift: Option<Counts>,
     /// What the guard held.
-    pub held: Vec<Held>,
+    pub held: Vec<HeldRule>,
     /// Why what the roster asks for was not planned, where that is so.
     pub withheld: Vec<String>,
     /// Users whose change is not tried now, since it failed before.
     pub quarantined: usize,
     /// What was sent, or would have been had the run not ended before.
-    pub applied: Vec<Applied>,
+    pub applied: Vec<AppliedChange>,
     /// What a person should know though nothing is wrong.
     pub warnings: Vec<String>,
-    /// How it ended.
-    pub end: End,
+    /// ObservationSource it ended.
+    pub end: Completion,
 }
 
 impl RunOutcome {
@@ -139,12 +141,12 @@ impl RunOutcome {
     /// Whether the run did what it could: bad rows, failed users and held changes are no failure.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        matches!(self.end, End::Complete | End::PlanOnly)
+        matches!(self.end, Completion::Complete | Completion::PlanOnly)
     }
 
-    /// How many changes ended so.
+    /// ObservationSource many changes ended so.
     #[must_use]
-    pub fn count(&self, outcome: Outcome) -> usize {
+    pub fn count(&self, outcome: ChangeOutcome) -> usize {
         self.applied
             .iter()
             .filter(|one| one.outcome == outcome)
@@ -159,15 +161,20 @@ impl RunOutcome {
             .as_ref()
             .is_some_and(|roster| !roster.bad_rows.is_empty() || !roster.rejected.is_empty());
         match self.end {
-            End::Failed(_) => "failed",
-            End::Stopped => "stopped",
-            End::PlanOnly => "planned",
-            End::Complete if !self.held.is_empty() || !self.withheld.is_empty() => "held",
-            End::Complete if bad_roster || self.quarantined > 0 => "partial",
-            End::Complete if self.applied.iter().any(|one| one.outcome != Outcome::Done) => {
+            Completion::Failed(_) => "failed",
+            Completion::Stopped => "stopped",
+            Completion::PlanOnly => "planned",
+            Completion::Complete if !self.held.is_empty() || !self.withheld.is_empty() => "held",
+            Completion::Complete if bad_roster || self.quarantined > 0 => "partial",
+            Completion::Complete
+                if self
+                    .applied
+                    .iter()
+                    .any(|one| one.outcome != ChangeOutcome::Done) =>
+            {
                 "partial"
             }
-            End::Complete => "converged",
+            Completion::Complete => "converged",
         }
     }
 }

@@ -3,11 +3,11 @@
 
 pub use super::change::{Action, Change, FieldChange};
 pub(super) use super::change::{differences, edit_of};
-use super::{Memory, quarantine};
-use crate::desired::{Desired, Entry, Problem, ProblemKind, Want};
-use crate::omni::{Observed, Sighting};
-use crate::settings::{Policy, Prune, Removal};
-use crate::user::{ByEmail, Email, ObservedUser, Schema, UserSpec};
+use super::quarantine;
+use crate::model::{
+    ByEmail, Desired, DesiredUser, Email, Entry, Memory, Observed, ObservedUser, Policy, Problem,
+    ProblemKind, Prune, Removal, Schema, UserMatch, UserSpec,
+};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
@@ -25,7 +25,7 @@ const TOGETHER: usize = 64;
 /// What would have to change, and what can't be or need not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The changes, by kind in the order of [`Kind`](super::Kind), then by email.
+    /// The changes, by kind in the order of [`Operation`](crate::model::Operation), then by email.
     pub changes: Vec<Change>,
     /// Rows that are fine and can't be carried out as Omni is now, and why.
     pub problems: Vec<Problem>,
@@ -36,7 +36,7 @@ pub struct Plan {
     /// Users named by the roster for whom nothing is to be done.
     pub unchanged: usize,
     /// Why what the roster asks for is not planned, where that is so, in plain words.
-    pub withheld: Vec<Withheld>,
+    pub withheld: Vec<Blocked>,
     /// Files of the roster last accepted that are gone, where fewer have come in their place.
     pub lost_files: Vec<Arc<str>>,
     /// Users whom the roster does not name, and who are left alone for now: their grace is not over, or
@@ -46,14 +46,14 @@ pub struct Plan {
 
 /// Removals that a plan leaves out, though the roster or its silence asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Withheld {
+pub struct Blocked {
     /// Why, as a sentence.
     pub why: String,
     /// Whose.
     pub emails: Vec<Email>,
 }
 
-impl std::fmt::Display for Withheld {
+impl std::fmt::Display for Blocked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { why, emails } = self;
         let (noun, verb) = if emails.len() == 1 {
@@ -140,7 +140,7 @@ impl Plan {
     fn withhold(&mut self, why: String, mut emails: Vec<Email>) {
         if !emails.is_empty() {
             emails.sort();
-            self.withheld.push(Withheld { why, emails });
+            self.withheld.push(Blocked { why, emails });
         }
     }
 
@@ -234,21 +234,21 @@ impl Planner<'_> {
     }
 
     /// Plans what one row asks for.
-    fn compare(&self, email: &Email, entry: &Entry, sighting: Option<&Sighting>, plan: &mut Plan) {
+    fn compare(&self, email: &Email, entry: &Entry, sighting: Option<&UserMatch>, plan: &mut Plan) {
         let user = match sighting {
-            Some(Sighting::Several(_)) => return plan.ambiguous.push(email.clone()),
-            Some(Sighting::One(user)) => Some(user),
+            Some(UserMatch::Several(_)) => return plan.ambiguous.push(email.clone()),
+            Some(UserMatch::One(user)) => Some(user),
             None => None,
         };
         let action = match (&entry.want, user) {
-            (Want::Upsert(spec), None) => match &spec.display_name {
+            (DesiredUser::Upsert(spec), None) => match &spec.display_name {
                 Some(_) => Some(Action::Create(spec.clone())),
                 None => return plan.problems.push(nameless(email, entry)),
             },
-            (Want::Upsert(spec), Some(user)) => self.update(email, spec, user, plan),
-            (Want::Delete, Some(user)) => self.removal(user, self.policy.removal),
-            (Want::Deactivate, Some(user)) => self.removal(user, Removal::Deactivate),
-            (Want::Delete | Want::Deactivate, None) => None,
+            (DesiredUser::Upsert(spec), Some(user)) => self.update(email, spec, user, plan),
+            (DesiredUser::Delete, Some(user)) => self.removal(user, self.policy.removal),
+            (DesiredUser::Deactivate, Some(user)) => self.removal(user, Removal::Deactivate),
+            (DesiredUser::Delete | DesiredUser::Deactivate, None) => None,
         };
         match action {
             Some(action) => {
@@ -355,14 +355,14 @@ impl Planner<'_> {
     /// Whether a user was ours and missing for long enough until Omni said that they are removed, which
     /// they are not.
     fn was_removed_in_vain(&self, change: &Change) -> bool {
-        !self.memory.managed.contains(&change.email) && quarantine::was_ours(change, self.memory)
+        !self.memory.managed.contains(&change.email) && quarantine::was_managed(change, self.memory)
     }
 }
 
 /// Has the memory bring what a comparison starts with. This changes nothing but how long it takes: by a
 /// quarter for a million users, who are anywhere in memory.
-fn fetch(sighting: Option<&Sighting>) {
-    if let Some(Sighting::One(user)) = sighting {
+fn fetch(sighting: Option<&UserMatch>) {
+    if let Some(UserMatch::One(user)) = sighting {
         let first = user.attributes.iter().next();
         black_box(first.map(|(_, value)| value.texts()));
     }

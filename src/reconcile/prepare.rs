@@ -1,15 +1,15 @@
 //! Everything of a run that only reads: definitions, roster, listing, plan and verdict.
 
-use super::observe::{How, Known, Question};
-use super::plan::Withheld;
-use super::{
-    Applied, Change, Counts, Kind, Memory, Outcome, Plan, Roster, RunError, RunOutcome, Verdict,
-    rule,
+use super::observe::{ObservationCache, ObservationSource, ObserveRequest};
+use super::plan::Blocked;
+use super::{AppliedChange, Change, Plan, Roster, RunError, RunOutcome, Verdict, rule};
+use crate::model::{
+    ChangeOutcome, Counts, Desired, Email, Fingerprint, Memory, Observed, Operation, Problem,
+    Prune, Schema, UserMatch,
 };
-use crate::desired::{self, Desired, Fingerprint, Problem, SourceError};
-use crate::omni::{self, Observed, Reader, Sighting};
-use crate::settings::{Prune, Settings, SettingsError};
-use crate::user::{Email, Schema};
+use crate::omni::{self, Reader};
+use crate::roster::{self, SourceError};
+use crate::settings::{Settings, SettingsError};
 use std::path::PathBuf;
 
 /// Which roster a run is about.
@@ -43,7 +43,7 @@ pub struct Prepared {
     /// The roster.
     pub desired: Desired,
     /// Who is in Omni, and by which definitions.
-    pub known: Known,
+    pub known: ObservationCache,
     /// What is known of earlier runs.
     pub memory: Memory,
     /// What may be carried out, and what not.
@@ -62,18 +62,18 @@ pub struct Prepared {
     /// new address by now.
     pub has_renames: bool,
     /// Why what the roster asks for is not planned.
-    pub withheld: Vec<Withheld>,
+    pub withheld: Vec<Blocked>,
     /// What a person should know though nothing is wrong.
     pub warnings: Vec<String>,
 }
 
 /// What a run sees before it plans.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     /// The roster.
     pub(super) desired: Desired,
     /// Who is in Omni.
-    pub(super) known: Known,
+    pub(super) known: ObservationCache,
     warnings: Vec<String>,
 }
 
@@ -102,8 +102,8 @@ impl Look<'_> {
     pub(super) async fn look(
         &self,
         scope: Scope<'_>,
-        kept: Option<Known>,
-    ) -> Result<Seen, RunError> {
+        kept: Option<ObservationCache>,
+    ) -> Result<Snapshot, RunError> {
         let everybody = matches!(scope, Scope::Everybody);
         if let Some(mut kept) = kept {
             let desired = self.roster_by(&mut kept.schema).await?;
@@ -115,10 +115,13 @@ impl Look<'_> {
         let (known, how) = match scope {
             Scope::One(email) => {
                 let observed = omni::look_up(&self.reader, email).await?;
-                (Known::new(schema, observed), How::LookedUp)
+                (
+                    ObservationCache::new(schema, observed),
+                    ObservationSource::LookedUp,
+                )
             }
             Scope::Named | Scope::Everybody => {
-                Known::anew(schema, self.question(&desired, everybody)).await?
+                ObservationCache::anew(schema, self.question(&desired, everybody)).await?
             }
         };
         Ok(seen(desired, known, how))
@@ -155,12 +158,12 @@ impl Look<'_> {
             known,
         } = self.target;
         let source = &self.settings.source;
-        let reading = desired::read_settled(source, path, *is_source, schema, *known);
-        Ok(desired::unless_stopped(self.reader.stop(), reading).await?)
+        let reading = roster::read_settled(source, path, *is_source, schema, *known);
+        Ok(roster::unless_stopped(self.reader.stop(), reading).await?)
     }
 
-    fn question<'q>(&'q self, desired: &'q Desired, everybody: bool) -> Question<'q> {
-        Question {
+    fn question<'q>(&'q self, desired: &'q Desired, everybody: bool) -> ObserveRequest<'q> {
+        ObserveRequest {
             reader: &self.reader,
             desired,
             everybody,
@@ -169,7 +172,7 @@ impl Look<'_> {
     }
 }
 
-fn seen(desired: Desired, known: Known, how: How) -> Seen {
+fn seen(desired: Desired, known: ObservationCache, how: ObservationSource) -> Snapshot {
     tracing::info!(
         how = how.as_str(),
         users = known.observed.count(),
@@ -184,7 +187,7 @@ fn seen(desired: Desired, known: Known, how: How) -> Seen {
                 .to_owned(),
         ),
     };
-    Seen {
+    Snapshot {
         desired,
         known,
         warnings: warnings.into_iter().collect(),
@@ -194,13 +197,13 @@ fn seen(desired: Desired, known: Known, how: How) -> Seen {
 impl Prepared {
     /// Plans and rules on what was seen: no I/O.
     #[must_use]
-    pub(super) fn new(seen: Seen, memory: Memory, settings: &Settings) -> Self {
-        let Seen {
+    pub(super) fn new(seen: Snapshot, memory: Memory, settings: &Settings) -> Self {
+        let Snapshot {
             desired,
             known,
             mut warnings,
         } = seen;
-        let Known {
+        let ObservationCache {
             schema, observed, ..
         } = &known;
         let policy = &settings.policy;
@@ -256,8 +259,8 @@ fn unnamed(desired: &Desired, observed: &Observed, plan: &Plan) -> usize {
     let named = desired.users.keys().chain(desired.frozen.keys());
     let there = named.map(|email| match observed.get(email) {
         None => 0,
-        Some(Sighting::One(_)) => 1,
-        Some(Sighting::Several(count)) => *count,
+        Some(UserMatch::One(_)) => 1,
+        Some(UserMatch::Several(count)) => *count,
     });
     let pruned = plan.changes.iter().filter(|change| change.place.is_none());
     let told_of = there.sum::<usize>() + pruned.count();
@@ -320,10 +323,10 @@ impl Prepared {
             .extend(self.withheld.iter().map(ToString::to_string));
         outcome
             .applied
-            .extend(self.ambiguous.iter().map(|email| Applied {
+            .extend(self.ambiguous.iter().map(|email| AppliedChange {
                 email: email.clone(),
-                kind: Kind::Update,
-                outcome: Outcome::Failed,
+                kind: Operation::Update,
+                outcome: ChangeOutcome::Failed,
                 detail:
                     "several users in Omni answer to this email; none of them is touched".into(),
                 refused: false,

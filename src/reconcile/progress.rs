@@ -1,4 +1,4 @@
-//! How far a long run is, told every ten seconds: silence of minutes looks like a hang.
+//! ObservationSource far a long run is, told every ten seconds: silence of minutes looks like a hang.
 
 use super::CHANGES;
 use crate::omni::Client;
@@ -6,16 +6,16 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How often.
+/// ObservationSource often.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// A part of a run that sends requests.
 pub(super) struct Progress<'a> {
     client: &'a Client,
     before: u64,
-    /// How many requests will have been sent at its end, as far as is known.
+    /// ObservationSource many requests will have been sent at its end, as far as is known.
     at_end: AtomicU64,
-    /// How many changes have ended.
+    /// ObservationSource many changes have ended.
     done: AtomicUsize,
 }
 

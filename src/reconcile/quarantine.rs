@@ -6,12 +6,12 @@
 //! its mark for one run: asked for again, it was not kept, or somebody took it back; so it is sent once
 //! more and looked at afterwards.
 
-use super::Outcome;
 use super::plan::Change;
-use crate::journal::{Memory, Quarantined, Settled};
+use crate::model::{ChangeOutcome, Memory, Quarantined};
+use crate::state::Settled;
 use chrono::Duration;
 
-/// How long, after the first failure, the second, and every further one.
+/// ObservationSource long, after the first failure, the second, and every further one.
 const WAITS: [Duration; 3] = [Duration::hours(1), Duration::hours(4), Duration::hours(24)];
 
 /// Whether a change is not to be sent yet. One that was done waits for nothing, and none waits for longer than
@@ -27,14 +27,14 @@ pub(super) fn holds(change: &Change, memory: &Memory) -> bool {
 
 /// Whether a change was done before, and is asked for again.
 #[must_use]
-pub(super) fn is_back(change: &Change, memory: &Memory) -> bool {
+pub(super) fn is_repeat(change: &Change, memory: &Memory) -> bool {
     known(change, memory).is_some()
 }
 
 /// Whether a user whom only the roster's silence removes was removed for being ours, and is still there:
 /// by then they are no longer known as ours.
 #[must_use]
-pub(super) fn was_ours(change: &Change, memory: &Memory) -> bool {
+pub(super) fn was_managed(change: &Change, memory: &Memory) -> bool {
     let known = memory.quarantined.get(&change.email);
     known.is_some_and(|known| known.mark == mark(change, By::SilenceOnOurs))
 }
@@ -66,10 +66,10 @@ pub(super) fn after(
 ) -> Option<Quarantined> {
     let before = known(change, memory).map_or(0, |known| known.failures);
     let (failures, forgiven) = match (settled.outcome, cause) {
-        (Outcome::Done, _) => (0, 0),
-        (Outcome::Failed, Cause::Refused) | (Outcome::NotKept, _) => (before + 1, 0),
-        (Outcome::Failed, Cause::Unanswered) => (before + 1, 1),
-        (Outcome::Failed, Cause::Other) | (Outcome::Unsent, _) => return None,
+        (ChangeOutcome::Done, _) => (0, 0),
+        (ChangeOutcome::Failed, Cause::Refused) | (ChangeOutcome::NotKept, _) => (before + 1, 0),
+        (ChangeOutcome::Failed, Cause::Unanswered) => (before + 1, 1),
+        (ChangeOutcome::Failed, Cause::Other) | (ChangeOutcome::Unsent, _) => return None,
     };
     let wait = match failures - forgiven {
         0 => Duration::zero(),
@@ -98,7 +98,7 @@ impl By {
     fn of(change: &Change, memory: &Memory) -> Self {
         if change.place.is_some() {
             Self::Row
-        } else if memory.managed.contains(&change.email) || was_ours(change, memory) {
+        } else if memory.managed.contains(&change.email) || was_managed(change, memory) {
             Self::SilenceOnOurs
         } else {
             Self::Silence

@@ -1,9 +1,9 @@
 //! A plan as a person reads it, and as a machine does. Sorted, so that the same plan is the same
 //! text.
 
+use super::Prepared;
 use super::plan::{Action, Change, FieldChange};
-use super::{Counts, Kind, Prepared};
-use crate::user::{Value, Visible};
+use crate::model::{Counts, Escaped, Operation, Value};
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -110,7 +110,7 @@ fn write_summary(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Resu
 /// `2 to delete, 1 to update`; `nothing to do`.
 #[must_use]
 pub fn counted(counts: &Counts) -> String {
-    let parts: Vec<_> = Kind::ALL
+    let parts: Vec<_> = Operation::ALL
         .iter()
         .filter(|kind| counts.get(**kind) > 0)
         .map(|kind| format!("{} to {kind}", counts.get(*kind)))
@@ -150,9 +150,9 @@ pub fn change_text(change: &Change) -> String {
 
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     let sign = match change.kind() {
-        Kind::Delete | Kind::Deactivate => '-',
-        Kind::Update => '~',
-        Kind::Create => '+',
+        Operation::Delete | Operation::Deactivate => '-',
+        Operation::Update => '~',
+        Operation::Create => '+',
     };
     write!(
         out,
@@ -175,7 +175,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
                 .map(|(name, value)| (name.as_str(), value));
             for (field, value) in std::iter::once(("display_name", &name)).chain(values) {
                 if let Some(value) = value {
-                    writeln!(out, "    {}: {value}", Visible(field))?;
+                    writeln!(out, "    {}: {value}", Escaped(field))?;
                 }
             }
             Ok(())
@@ -184,7 +184,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
 }
 
 fn write_field(out: &mut String, field: &FieldChange) -> fmt::Result {
-    write!(out, "    {}: ", Visible(field.name()))?;
+    write!(out, "    {}: ", Escaped(field.name()))?;
     match field {
         FieldChange::DisplayName { from, to } => {
             writeln!(
@@ -301,8 +301,8 @@ pub struct ProblemDoc<'a> {
     remedy: &'a str,
 }
 
-impl<'a> From<&'a crate::desired::Problem> for ProblemDoc<'a> {
-    fn from(problem: &'a crate::desired::Problem) -> Self {
+impl<'a> From<&'a crate::model::Problem> for ProblemDoc<'a> {
+    fn from(problem: &'a crate::model::Problem) -> Self {
         let column = problem.place.column.as_ref();
         Self {
             file: &problem.place.file,
@@ -335,10 +335,10 @@ impl<'a> PlanDoc<'a> {
             unchanged: prepared.unchanged,
             unnamed: prepared.unnamed,
             counts: CountsDoc {
-                delete: drift.get(Kind::Delete),
-                deactivate: drift.get(Kind::Deactivate),
-                update: drift.get(Kind::Update),
-                create: drift.get(Kind::Create),
+                delete: drift.get(Operation::Delete),
+                deactivate: drift.get(Operation::Deactivate),
+                update: drift.get(Operation::Update),
+                create: drift.get(Operation::Create),
             },
             changes: verdict.passed().iter().map(ChangeDoc::from).collect(),
             held: verdict

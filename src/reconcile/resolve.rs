@@ -1,8 +1,7 @@
 //! What became of changes whose answer was lost with the program: a look at Omni says.
 
-use crate::journal::{ChangeRecord, Field, Kind};
-use crate::omni::{Observed, Sighting};
-use crate::user::{ObservedUser, Schema, UserId, Value};
+use crate::model::{Field, Observed, ObservedUser, Operation, Schema, UserId, UserMatch, Value};
+use crate::state::ChangeRecord;
 use std::collections::{HashMap, HashSet};
 
 /// The users whom these changes are of, as they are now, by id.
@@ -32,24 +31,24 @@ pub(super) fn was_done(
     let user = match &intent.user_id {
         Some(id) => by_id.get(id).copied(),
         None => match observed.get(&intent.email) {
-            Some(Sighting::Several(_)) => return None,
-            Some(Sighting::One(user)) => Some(user.as_ref()),
+            Some(UserMatch::Several(_)) => return None,
+            Some(UserMatch::One(user)) => Some(user.as_ref()),
             None => None,
         },
     };
     let is_hidden = || {
         // Who was not looked for, or shares their email, may be there all the same.
         !observed.shows_everybody()
-            || matches!(observed.get(&intent.email), Some(Sighting::Several(_)))
+            || matches!(observed.get(&intent.email), Some(UserMatch::Several(_)))
     };
     if user.is_none() && is_hidden() {
         return None;
     }
     Some(match (intent.kind, user) {
-        (Kind::Delete, user) => user.is_none(),
-        (Kind::Deactivate, user) => user.is_none_or(|user| !user.active),
-        (Kind::Update | Kind::Create, None) => false,
-        (Kind::Update | Kind::Create, Some(user)) => shows(change, user, schema),
+        (Operation::Delete, user) => user.is_none(),
+        (Operation::Deactivate, user) => user.is_none_or(|user| !user.active),
+        (Operation::Update | Operation::Create, None) => false,
+        (Operation::Update | Operation::Create, Some(user)) => shows(change, user, schema),
     })
 }
 

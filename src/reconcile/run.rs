@@ -2,19 +2,20 @@
 
 use super::answers::Interim;
 use super::apply::{CHANGES, Work, apply};
-use super::observe::{Effect, Known};
-use super::outcome::{Applied, End, Held, RunError, RunOutcome};
-use super::prepare::{Prepared, Seen, Target};
+use super::observe::{Effect, ObservationCache};
+use super::outcome::{AppliedChange, Completion, HeldRule, RunError, RunOutcome};
+use super::prepare::{Prepared, Snapshot, Target};
 use super::progress::Progress;
 use super::render::Cost;
 use super::resolve::{by_id, was_done};
-use super::{Change, Ledger, Outcome, Trigger};
-use crate::desired::{Fingerprint, SourceError};
-use crate::journal::{HeldRecord, HeldUser, Journal, RosterNote, RunNumber, RunStart};
+use super::{Change, ChangeRecorder};
 use crate::metrics::Metrics;
+use crate::model::{ChangeOutcome, Fingerprint, Mode, RunNumber, Trigger};
 use crate::omni::{Client, OmniError};
 use crate::report::Reporter;
-use crate::settings::{Mode, Settings};
+use crate::roster::SourceError;
+use crate::settings::Settings;
+use crate::state::{HeldRecord, HeldUser, RosterRecord, RunStart, StateDb};
 use chrono::Utc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -26,24 +27,24 @@ pub struct Reconciler {
     pub(super) settings: Arc<Settings>,
     pub(super) client: Arc<Client>,
     pub(super) metrics: Metrics,
-    pub(super) journal: Journal,
+    pub(super) journal: StateDb,
     pub(super) reporter: Reporter,
     heard: Listener,
     /// What the run before left of what it saw.
-    kept: Mutex<Option<Known>>,
+    kept: Mutex<Option<ObservationCache>>,
 }
 
 /// What is told of a run while it is under way.
 #[derive(Clone, Copy, Debug)]
-pub enum Heard<'a> {
+pub enum RunEvent<'a> {
     /// A roster was read, a listing answered, and it is planned what is to be done: the outcome so far.
     Found(&'a RunOutcome),
     /// A change has ended.
-    Change(&'a Applied),
+    Change(&'a AppliedChange),
 }
 
 /// Who hears it.
-struct Listener(Box<dyn Fn(Heard<'_>) + Send + Sync>);
+struct Listener(Box<dyn Fn(RunEvent<'_>) + Send + Sync>);
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,7 +52,7 @@ impl std::fmt::Debug for Listener {
     }
 }
 
-/// How a run hears that it is to end before its end.
+/// ObservationSource a run hears that it is to end before its end.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// The program ends: between two requests.
@@ -88,7 +89,7 @@ impl Reconciler {
     pub fn new(
         settings: Arc<Settings>,
         metrics: Metrics,
-        journal: Journal,
+        journal: StateDb,
     ) -> Result<Self, RunError> {
         let client = Client::new(&settings.omni, &settings.state.dir, metrics.clone())?;
         let reporter = Reporter::new(&settings.source);
@@ -105,7 +106,7 @@ impl Reconciler {
 
     /// Tells whoever wants to know, in each run, what was found, and each change as it ends.
     #[must_use]
-    pub fn telling(self, heard: impl Fn(Heard<'_>) + Send + Sync + 'static) -> Self {
+    pub fn with_observer(self, heard: impl Fn(RunEvent<'_>) + Send + Sync + 'static) -> Self {
         Self {
             heard: Listener(Box::new(heard)),
             ..self
@@ -120,7 +121,7 @@ impl Reconciler {
 
     /// The journal.
     #[must_use]
-    pub fn journal(&self) -> &Journal {
+    pub fn journal(&self) -> &StateDb {
         &self.journal
     }
 
@@ -159,7 +160,7 @@ impl Reconciler {
         }
         let mut effects = Vec::new();
         if self.settings.policy.mode == Mode::Plan {
-            run.outcome.end = End::PlanOnly;
+            run.outcome.end = Completion::PlanOnly;
         } else {
             effects = self.carry_out(&mut run, &prepared, stop, |_| {}).await;
         }
@@ -173,7 +174,7 @@ impl Reconciler {
 
     /// What the run before left, where it may be used: a due time and whoever asks by hand bring the
     /// truth back.
-    fn kept(&self, trigger: Trigger) -> Option<Known> {
+    fn kept(&self, trigger: Trigger) -> Option<ObservationCache> {
         let kept = self.lock_kept().take();
         kept.filter(|known| {
             matches!(trigger, Trigger::File | Trigger::Approval)
@@ -181,7 +182,7 @@ impl Reconciler {
         })
     }
 
-    fn keep(&self, mut known: Known, effects: Vec<(Change, Effect)>) {
+    fn keep(&self, mut known: ObservationCache, effects: Vec<(Change, Effect)>) {
         for (change, effect) in effects {
             let id = change.user_id().cloned();
             known.take_in(change.email, id, effect);
@@ -189,7 +190,7 @@ impl Reconciler {
         *self.lock_kept() = Some(known.kept());
     }
 
-    fn lock_kept(&self) -> MutexGuard<'_, Option<Known>> {
+    fn lock_kept(&self) -> MutexGuard<'_, Option<ObservationCache>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -248,7 +249,7 @@ impl Reconciler {
         }
         prepared.verdict.say_how_to_approve(run.number);
         prepared.tell(&mut run.outcome);
-        (self.heard.0)(Heard::Found(&run.outcome));
+        (self.heard.0)(RunEvent::Found(&run.outcome));
         let held: Vec<_> = prepared.verdict.held().iter().map(held_record).collect();
         if !held.is_empty() {
             self.journal.hold(run.number, &held).await?;
@@ -257,9 +258,9 @@ impl Reconciler {
     }
 
     /// Finds out what became of changes that got no answer, and plans.
-    async fn compare(&self, run: &Run, seen: Seen) -> Result<Prepared, RunError> {
+    async fn compare(&self, run: &Run, seen: Snapshot) -> Result<Prepared, RunError> {
         let unknown = self.journal.unknown().await?;
-        let Known {
+        let ObservationCache {
             schema, observed, ..
         } = &seen.known;
         let by_id = by_id(observed, &unknown);
@@ -293,9 +294,10 @@ impl Reconciler {
             verdict,
             ..
         } = prepared;
-        let doubted = verdict.doubts_roster(desired.rows, &prepared.memory, &self.settings.policy);
+        let doubted =
+            verdict.roster_is_suspect(desired.rows, &prepared.memory, &self.settings.policy);
         self.journal
-            .note_roster(RosterNote {
+            .record_roster(RosterRecord {
                 now: Utc::now(),
                 desired,
                 observed: &known.observed,
@@ -312,20 +314,20 @@ impl Reconciler {
         run: &mut Run,
         prepared: &Arc<Prepared>,
         stop: &Stop,
-        mut told: impl FnMut(&Applied) + Send,
+        mut told: impl FnMut(&AppliedChange) + Send,
     ) -> Vec<(Change, Effect)> {
         let sending = stop.now.child_token();
         let one_has_ended = CancellationToken::new();
-        let ledger = Ledger::new(&self.journal, run.number, &prepared.memory);
+        let ledger = ChangeRecorder::new(&self.journal, run.number, &prepared.memory);
         let interim = Interim::new(&self.reporter, prepared, run.outcome.started);
         let progress = Progress::new(&self.client);
         self.say_cost(prepared, &progress);
-        let heard = |applied: &Applied| {
+        let heard = |applied: &AppliedChange| {
             told(applied);
-            (self.heard.0)(Heard::Change(applied));
+            (self.heard.0)(RunEvent::Change(applied));
             interim.hear(applied);
             progress.step();
-            if applied.outcome != Outcome::Unsent {
+            if applied.outcome != ChangeOutcome::Unsent {
                 one_has_ended.cancel();
             }
         };
@@ -348,7 +350,9 @@ impl Reconciler {
             never = make_way => never,
         };
         run.outcome.applied.extend(report.applied);
-        run.outcome.end = report.cut_short.map_or(End::Complete, End::from);
+        run.outcome.end = report
+            .cut_short
+            .map_or(Completion::Complete, Completion::from);
         report.effects
     }
 
@@ -378,7 +382,7 @@ impl Reconciler {
             quarantined: 0,
             applied: Vec::new(),
             warnings: Vec::new(),
-            end: End::Complete,
+            end: Completion::Complete,
         }
     }
 
@@ -410,7 +414,7 @@ pub fn span(number: Option<RunNumber>) -> tracing::Span {
     tracing::error_span!("run", number = number.map(|number| number.0))
 }
 
-fn held_record((held, changes): &(Held, Vec<Change>)) -> HeldRecord {
+fn held_record((held, changes): &(HeldRule, Vec<Change>)) -> HeldRecord {
     let users = changes.iter().filter_map(|change| {
         let (user_id, email) = (change.user_id()?.clone(), change.email.clone());
         Some(HeldUser {
@@ -426,7 +430,7 @@ fn held_record((held, changes): &(Held, Vec<Change>)) -> HeldRecord {
     }
 }
 
-impl From<RunError> for End {
+impl From<RunError> for Completion {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Omni(OmniError::Stopped) | RunError::Source(SourceError::Stopped) => {

@@ -5,11 +5,10 @@ use serde_json::json;
 
 use super::answer::{Refusal, Reply};
 use super::call::Call;
-use super::list;
 use super::options::PatchAnswer;
 use super::user::{Id, User};
 use super::world::{Change, World};
-use super::write;
+use super::{list, write};
 
 /// A request that is in order.
 #[derive(Debug)]

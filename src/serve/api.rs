@@ -1,15 +1,15 @@
 //! What the pages tell and do, for machines: `docs/api.md` describes it. Fields are only ever added.
 
-use super::auth::Visitor;
-use super::look::{Books, Overview, UserLook};
+use super::auth::Principal;
+use super::look::{HistoryView, Overview, UserLook};
 use super::pages::{Asked, named, run_ref, told};
 use super::refusal::{Form, Refusal};
-use super::site::Shared;
+use super::site::AppState;
 use super::standing::{self, ended};
-use crate::journal::render::{change_doc, counts_doc, held_doc, run_doc};
-use crate::journal::{HeldRecord, HeldUser, RunNumber};
+use crate::model::{Email, RunNumber};
 use crate::reconcile::render::ProblemDoc;
-use crate::user::Email;
+use crate::state::render::{change_doc, counts_doc, held_doc, run_doc};
+use crate::state::{HeldRecord, HeldUser};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -34,7 +34,7 @@ fn unreadable(error: &str) -> Response {
     refused(StatusCode::SERVICE_UNAVAILABLE, said)
 }
 
-pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn status(State(shared): State<Arc<AppState>>) -> Response {
     Json(status_doc(&shared.overview().await)).into_response()
 }
 
@@ -82,7 +82,7 @@ fn status_doc(look: &Overview) -> Value {
     doc
 }
 
-fn tell_books(doc: &mut Value, books: &Books, look: &Overview) {
+fn tell_books(doc: &mut Value, books: &HistoryView, look: &Overview) {
     let mut ends = books.runs.iter().filter_map(ended);
     doc["last_run"] = json!(
         books
@@ -121,7 +121,7 @@ pub(super) struct Which {
 }
 
 pub(super) async fn runs(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     Query(Which { before, limit }): Query<Which>,
 ) -> Response {
     let limit = limit.unwrap_or(RUNS).min(MOST_RUNS);
@@ -137,7 +137,7 @@ pub(super) async fn runs(
 }
 
 pub(super) async fn run(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     Path(name): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
@@ -165,7 +165,10 @@ pub(super) async fn run(
     Json(doc).into_response()
 }
 
-pub(super) async fn user(State(shared): State<Arc<Shared>>, Path(email): Path<String>) -> Response {
+pub(super) async fn user(
+    State(shared): State<Arc<AppState>>,
+    Path(email): Path<String>,
+) -> Response {
     let email = match Email::parse(&email) {
         Ok(email) => email,
         Err(error) => return refused(StatusCode::BAD_REQUEST, format!("{error}.")),
@@ -177,7 +180,7 @@ pub(super) async fn user(State(shared): State<Arc<Shared>>, Path(email): Path<St
 }
 
 pub(super) async fn explain(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     Path(email): Path<String>,
 ) -> Response {
     let email = match Email::parse(&email) {
@@ -229,8 +232,8 @@ fn user_doc(look: &UserLook) -> Value {
 }
 
 pub(super) async fn reconcile(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
 ) -> Response {
     let running = shared.site.probes.status.facts().running.is_some();
     shared.reconcile(&visitor);
@@ -247,8 +250,8 @@ pub(super) struct Dry {
 }
 
 pub(super) async fn approve(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
     Path(name): Path<String>,
     Query(Dry { dry }): Query<Dry>,
     body: Bytes,

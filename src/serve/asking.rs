@@ -3,9 +3,9 @@
 
 use super::look::told;
 use super::refusal::{Form, Refusal};
-use super::site::Shared;
+use super::site::AppState;
+use crate::model::Email;
 use crate::reconcile::Explanation;
-use crate::user::Email;
 use axum::http::StatusCode;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Unexplained {
     }
 }
 
-impl Shared {
+impl AppState {
     /// What the roster says of a user and what Omni has, read now, and what a run would do.
     pub(super) async fn explain(&self, email: &Email) -> Result<Explanation, Unexplained> {
         let (explainer, email) = (Arc::clone(&self.site.explainer), email.clone());

@@ -11,9 +11,9 @@
 //! with the log-in form, which opens a session. It is read anew, once a second at most, so that it can
 //! be exchanged; that ends the sessions that it opened.
 
-use super::guard::{self, Visit};
+use super::guard::{self, RequestOrigin};
 use super::refusal::{Form, Refusal};
-use super::site::Shared;
+use super::site::AppState;
 use super::token::Token;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE};
@@ -32,8 +32,8 @@ const SET_A_TOKEN: &str = "Actions take a token, and none is set: write a long r
 
 /// Whoever asks, as far as that is known.
 #[derive(Clone, Debug)]
-pub(super) struct Visitor {
-    pub(super) visit: Visit,
+pub(super) struct Principal {
+    pub(super) visit: RequestOrigin,
     /// Whether they have shown the token.
     pub(super) is_admin: bool,
     /// Whether they have a session that they may end.
@@ -42,14 +42,14 @@ pub(super) struct Visitor {
     pub(super) may_read: bool,
 }
 
-impl Shared {
+impl AppState {
     pub(super) async fn token(&self) -> Token {
         self.admin_token.now(&self.sessions).await
     }
 
     /// Compares a token that somebody gives with the right one. Who has guessed too often causes no
     /// read of the file.
-    pub(super) async fn check(&self, visit: &Visit, given: &str) -> Result<(), Denied> {
+    pub(super) async fn check(&self, visit: &RequestOrigin, given: &str) -> Result<(), Denied> {
         let may = self.attempts.may_guess(visit.guesser());
         may.map_err(Denied::TooOften)?;
         let right = match self.token().await {
@@ -129,7 +129,7 @@ impl Denied {
 
 /// Finds out who asks; refuses whom the [`guard`] refuses, and who gives a wrong token.
 pub(super) async fn identify(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
@@ -144,7 +144,7 @@ pub(super) async fn identify(
     }
 }
 
-async fn visitor(shared: &Shared, peer: SocketAddr, head: &Parts) -> Result<Visitor, Refusal> {
+async fn visitor(shared: &AppState, peer: SocketAddr, head: &Parts) -> Result<Principal, Refusal> {
     let form = Form::of(head.uri.path());
     let visit = guard::let_in(head, peer.ip().to_canonical(), &shared.site.hosts)
         .map_err(|(status, said)| Refusal::new(form, status, said))?;
@@ -158,7 +158,7 @@ async fn visitor(shared: &Shared, peer: SocketAddr, head: &Parts) -> Result<Visi
     };
     let has_session = shared.has_session(&head.headers).await;
     let is_admin = has_token || has_session;
-    Ok(Visitor {
+    Ok(Principal {
         is_admin,
         has_session,
         may_read: is_admin || (shared.is_local && visit.is_local),
@@ -168,31 +168,31 @@ async fn visitor(shared: &Shared, peer: SocketAddr, head: &Parts) -> Result<Visi
 
 /// Lets those through who may read.
 pub(super) async fn reads(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let may = |visitor: &Visitor| visitor.may_read;
+    let may = |visitor: &Principal| visitor.may_read;
     let_through(&shared, request, next, may).await
 }
 
 /// Lets those through who may act.
 pub(super) async fn acts(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let may = |visitor: &Visitor| visitor.is_admin;
+    let may = |visitor: &Principal| visitor.is_admin;
     let_through(&shared, request, next, may).await
 }
 
 async fn let_through(
-    shared: &Shared,
+    shared: &AppState,
     request: Request,
     next: Next,
-    may: impl Fn(&Visitor) -> bool,
+    may: impl Fn(&Principal) -> bool,
 ) -> Response {
-    if request.extensions().get::<Visitor>().is_some_and(may) {
+    if request.extensions().get::<Principal>().is_some_and(may) {
         return next.run(request).await;
     }
     let form = Form::of(request.uri().path());

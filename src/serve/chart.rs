@@ -1,8 +1,8 @@
 //! The runs as a picture: where each bar stands. Its numbers stand in a table too.
 
 use super::rows::took;
-use super::standing::{Tone, ended};
-use crate::journal::RunRecord;
+use super::standing::{Severity, ended};
+use crate::state::RunRecord;
 use chrono::TimeDelta;
 
 /// How wide a bar's place is, and how much of it is the bar, in units of the picture.
@@ -29,7 +29,7 @@ pub(super) struct Bar {
     pub(super) x: u32,
     pub(super) width: u32,
     pub(super) outcome: String,
-    pub(super) tone: Tone,
+    pub(super) tone: Severity,
     pub(super) done: u64,
     pub(super) failed: u64,
     pub(super) held: u64,
@@ -77,7 +77,7 @@ impl Chart {
             x: at * STEP,
             width: BAR,
             outcome: end.outcome.clone(),
-            tone: Tone::of(&end.outcome),
+            tone: Severity::of(&end.outcome),
             done: end.done,
             failed: end.failed,
             held: end.held,
@@ -137,7 +137,8 @@ fn part(class: &'static str, value: u64, most: u64, floor: u32) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{RunEnd, RunNumber, RunStart, RunState, Trigger};
+    use crate::model::{RunNumber, Trigger};
+    use crate::state::{RunEnd, RunStart, RunState};
     use chrono::{DateTime, Utc};
 
     fn run(number: u64, changes: [u64; 3], seconds: i64) -> RunRecord {

@@ -4,10 +4,10 @@
 //! - **`Host`** must be a loopback name or stand in `serve.hosts`: a stranger's name that resolves to
 //!   this machine (DNS rebinding) gets nothing.
 //! - **`Origin`**, where a browser sends it, must be the page's own. Behind a proxy on another port that leaves
-//!   the port out of `Host`, the browser must say itself that it is (`Sec-Fetch-Site`).
+//!   the port out of `Host`, the browser must say itself that it is (`Sec-Fetch-ServerConfig`).
 //! - What came through somebody else, by its headers, is not local, wherever it comes from.
 
-use super::session::Guesser;
+use super::session::LoginSource;
 use axum::http::header::{FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 /// A request that was let in, and from where it came.
 #[derive(Clone, Debug)]
-pub(super) struct Visit {
+pub(super) struct RequestOrigin {
     /// Who is at the other end of the connection.
     pub(super) peer: IpAddr,
     /// For whom a proxy says that it asks; anybody can say so.
@@ -27,12 +27,12 @@ pub(super) struct Visit {
     pub(super) is_https: bool,
 }
 
-impl Visit {
+impl RequestOrigin {
     /// By whom guesses are counted. Behind a proxy on this machine all come from loopback, and one that
     /// guesses must not lock out the others.
-    pub(super) fn guesser(&self) -> Guesser {
+    pub(super) fn guesser(&self) -> LoginSource {
         let is_local = self.peer.to_canonical().is_loopback();
-        Guesser {
+        LoginSource {
             address: self.forwarded_for.filter(|_| is_local).unwrap_or(self.peer),
             is_local,
         }
@@ -51,7 +51,11 @@ impl Visit {
 pub(super) type NotLetIn = (StatusCode, String);
 
 /// Lets a request in, or says why not.
-pub(super) fn let_in(head: &Parts, peer: IpAddr, hosts: &[String]) -> Result<Visit, NotLetIn> {
+pub(super) fn let_in(
+    head: &Parts,
+    peer: IpAddr,
+    hosts: &[String],
+) -> Result<RequestOrigin, NotLetIn> {
     let host = host(head)?;
     let by_own_name = is_loopback(host.host());
     if !by_own_name && !stands_in(hosts, &host) {
@@ -69,7 +73,7 @@ pub(super) fn let_in(head: &Parts, peer: IpAddr, hosts: &[String]) -> Result<Vis
     // A proxy of old speaks HTTP/1.0 and may tell nothing else of itself; no browser does.
     let is_forwarded =
         head.version < Version::HTTP_11 || head.headers.keys().any(|name| forwards(name.as_str()));
-    Ok(Visit {
+    Ok(RequestOrigin {
         peer,
         forwarded_for: forwarded_for(&head.headers),
         is_local: by_own_name && peer.to_canonical().is_loopback() && !is_forwarded,

@@ -1,14 +1,13 @@
 //! What pages and the API tell: read once, at one moment.
 
-use super::site::Shared;
+use super::site::AppState;
 use super::standing::{self, Standing};
-use crate::desired::Problem;
-use crate::journal::{
-    APPROVAL_VALID, ChangeFilter, ChangePage, ChangeRecord, HeldIn, HeldRecord, Journal,
-    JournalError, Kind, Quarantined, RunNumber, RunRecord, RunRef, UserState,
+use crate::model::{Email, Operation, Problem, Quarantined, RunNumber, RunRef};
+use crate::state::{
+    APPROVAL_VALID, ChangeFilter, ChangePage, ChangeRecord, HeldIn, HeldRecord, RunRecord, StateDb,
+    StateError, UserState,
 };
-use crate::status::{Doubt, Facts, Findings};
-use crate::user::Email;
+use crate::status::{Facts, Findings, Incompleteness};
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
@@ -28,12 +27,12 @@ pub(super) struct Overview {
     pub(super) next_due: Option<DateTime<Utc>>,
     pub(super) not_ready: Option<String>,
     pub(super) findings: Arc<Findings>,
-    pub(super) books: Result<Books, String>,
+    pub(super) books: Result<HistoryView, String>,
 }
 
 /// What the journal says.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct HistoryView {
     /// The last runs, the last one first.
     pub(super) runs: Vec<RunRecord>,
     /// What the last run held that came to a plan.
@@ -44,7 +43,7 @@ pub(super) struct Books {
     pub(super) quarantined: (usize, Vec<(Email, Quarantined)>),
 }
 
-impl Books {
+impl HistoryView {
     /// The approval of what is held that is still good.
     pub(super) fn good_approval(&self, now: DateTime<Utc>) -> Option<&(String, DateTime<Utc>)> {
         good(&self.approvals, now)
@@ -88,7 +87,7 @@ pub(super) struct UserLook {
     pub(super) state: UserState,
     pub(super) problems: Vec<Problem>,
     /// Why these may not be all.
-    pub(super) doubt: Option<Doubt>,
+    pub(super) doubt: Option<Incompleteness>,
     /// Whether they are never removed, by `policy.protect`.
     pub(super) is_protected: bool,
     held: HeldIn,
@@ -112,7 +111,7 @@ impl UserLook {
     }
 
     /// What holds a change of theirs.
-    pub(super) fn held_by(&self) -> Option<(&HeldRecord, Kind)> {
+    pub(super) fn held_by(&self) -> Option<(&HeldRecord, Operation)> {
         self.held.held.iter().find_map(|record| {
             let user = record.users.iter().find(|user| user.email == self.email)?;
             Some((record, user.kind))
@@ -120,7 +119,7 @@ impl UserLook {
     }
 }
 
-impl Shared {
+impl AppState {
     /// How everything is. What the daemon itself knows is told even where the journal can't be read.
     pub(super) async fn overview(&self) -> Overview {
         let now = Utc::now();
@@ -202,7 +201,7 @@ impl Shared {
     /// Looks into the journal, in turn.
     async fn look<T>(
         &self,
-        look: impl AsyncFnOnce(&Journal) -> Result<T, JournalError>,
+        look: impl AsyncFnOnce(&StateDb) -> Result<T, StateError>,
     ) -> Result<T, String> {
         // Never closed.
         let _turn = self.looks.acquire().await;
@@ -210,13 +209,13 @@ impl Shared {
     }
 }
 
-async fn books(journal: &Journal, now: DateTime<Utc>) -> Result<Books, JournalError> {
+async fn books(journal: &StateDb, now: DateTime<Utc>) -> Result<HistoryView, StateError> {
     let held = journal.last_held().await?;
     let approvals = match &held {
         Some(held) => journal.approvals_of(held.run).await?,
         None => Vec::new(),
     };
-    Ok(Books {
+    Ok(HistoryView {
         runs: journal.runs(PICTURED).await?,
         quarantined: journal.quarantined(now, NAMED).await?,
         held,

@@ -39,5 +39,5 @@ mod token;
 
 pub use probes::Probes;
 pub use server::{ServeError, Server};
-pub use site::Site;
+pub use site::ServerConfig;
 pub use token::token_warnings;

@@ -2,7 +2,7 @@
 
 use super::refusal::{Form, Refusal};
 use super::server::{Answering, HEAD_TIME};
-use super::site::{Shared, Site};
+use super::site::{AppState, ServerConfig};
 use super::{api, assets, auth, pages};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -39,9 +39,9 @@ const HEADERS: [(&str, &str); 7] = [
 ];
 
 /// All routes of a server that listens there.
-pub(super) fn router(site: Site, address: SocketAddr) -> Router {
+pub(super) fn router(site: ServerConfig, address: SocketAddr) -> Router {
     let probes = site.probes.clone();
-    let shared = Arc::new(Shared::new(site, address));
+    let shared = Arc::new(AppState::new(site, address));
     let reads = from_fn_with_state(Arc::clone(&shared), auth::reads);
     let acts = from_fn_with_state(Arc::clone(&shared), auth::acts);
     let identify = from_fn_with_state(Arc::clone(&shared), auth::identify);
@@ -61,7 +61,7 @@ pub(super) fn router(site: Site, address: SocketAddr) -> Router {
         .layer(from_fn(with_headers))
 }
 
-fn reading() -> Router<Arc<Shared>> {
+fn reading() -> Router<Arc<AppState>> {
     Router::new()
         .route("/", get(pages::overview))
         .route("/runs", get(pages::runs))
@@ -75,7 +75,7 @@ fn reading() -> Router<Arc<Shared>> {
         .route("/api/v1/users/{email}/explain", post(api::explain))
 }
 
-fn acting() -> Router<Arc<Shared>> {
+fn acting() -> Router<Arc<AppState>> {
     Router::new()
         .route("/reconcile", post(pages::reconcile))
         .route("/runs/{run}/approve", post(pages::approve))
@@ -84,7 +84,7 @@ fn acting() -> Router<Arc<Shared>> {
 }
 
 /// What is needed to become somebody who may.
-fn open() -> Router<Arc<Shared>> {
+fn open() -> Router<Arc<AppState>> {
     Router::new()
         .route("/login", get(pages::form).post(pages::log_in))
         .route("/logout", post(pages::log_out))

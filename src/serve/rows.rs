@@ -1,10 +1,10 @@
 //! What stands in a page's tables: every word ready, so that a template only places it.
 
-use super::standing::Tone;
-use crate::journal::render::field_name;
-use crate::journal::{ChangeRecord, FieldRecord, RunEnd, RunRecord, RunState};
+use super::standing::Severity;
+use crate::model::{FieldRecord, Value};
 use crate::reconcile::{Action, Change, fields_of};
-use crate::user::Value;
+use crate::state::render::field_name;
+use crate::state::{ChangeRecord, RunEnd, RunRecord, RunState};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 /// A moment, as machines and people read it.
@@ -64,7 +64,7 @@ pub(super) struct RunRow {
     pub(super) started: When,
     pub(super) trigger: &'static str,
     pub(super) outcome: String,
-    pub(super) tone: Tone,
+    pub(super) tone: Severity,
     pub(super) took: String,
     pub(super) end: Option<Box<RunEnd>>,
 }
@@ -80,7 +80,7 @@ impl RunRow {
             number: run.number.0,
             started: When::new(run.start.started, now),
             trigger: run.start.trigger.as_str(),
-            tone: Tone::of(&outcome),
+            tone: Severity::of(&outcome),
             outcome,
             took: end
                 .as_ref()
@@ -114,7 +114,7 @@ pub(super) struct ChangeRow {
     pub(super) email: String,
     pub(super) link: String,
     pub(super) outcome: &'static str,
-    pub(super) tone: Tone,
+    pub(super) tone: Severity,
     pub(super) detail: String,
     pub(super) approved: bool,
     pub(super) fields: Vec<FieldRow>,
@@ -144,7 +144,7 @@ impl ChangeRow {
             email: intent.email.as_str().into(),
             link: encoded(intent.email.as_str()),
             outcome,
-            tone: Tone::of(outcome),
+            tone: Severity::of(outcome),
             detail: detail.into(),
             approved: intent.approved,
             fields: intent.fields.iter().map(FieldRow::new).collect(),

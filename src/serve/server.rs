@@ -1,6 +1,6 @@
 //! The sockets: whoever connects is bounded.
 
-use super::Site;
+use super::ServerConfig;
 use super::router::router;
 use axum::Router;
 use axum::body::Body;
@@ -64,7 +64,7 @@ impl Server {
     ///
     /// # Errors
     /// When that can't be had, named by its setting.
-    pub async fn bind(address: SocketAddr, site: Site) -> Result<Self, ServeError> {
+    pub async fn bind(address: SocketAddr, site: ServerConfig) -> Result<Self, ServeError> {
         let failed = |source| ServeError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

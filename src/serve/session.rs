@@ -91,7 +91,7 @@ impl Sessions {
 
 /// Whoever gives a token.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Guesser {
+pub(super) struct LoginSource {
     /// By which they are counted.
     pub(super) address: IpAddr,
     /// Whether they connect from this machine: then the address is what a proxy, or anybody here, says.
@@ -110,7 +110,7 @@ struct Guesses {
 
 impl Attempts {
     /// Whether somebody may give a token now; if not, how long they have to wait.
-    pub(super) fn may_guess(&self, who: Guesser) -> Result<(), Duration> {
+    pub(super) fn may_guess(&self, who: LoginSource) -> Result<(), Duration> {
         lock(&self.0).let_guess(who, Instant::now())
     }
 
@@ -118,7 +118,7 @@ impl Attempts {
     /// to wait. Both under one lock, so that guesses at the same time all count.
     pub(super) fn compare(
         &self,
-        who: Guesser,
+        who: LoginSource,
         given: blake3::Hash,
         right: blake3::Hash,
     ) -> Result<bool, Duration> {
@@ -135,7 +135,7 @@ impl Attempts {
 
 impl Guesses {
     /// Forgets the guesses of long ago; says how long somebody who has guessed too often has to wait.
-    fn let_guess(&mut self, who: Guesser, now: Instant) -> Result<(), Duration> {
+    fn let_guess(&mut self, who: LoginSource, now: Instant) -> Result<(), Duration> {
         let is_fresh = |at: &Instant| now.duration_since(*at) < GUESS_TIME;
         self.local.retain(is_fresh);
         self.by_address.retain(|_, guesses| {
@@ -153,7 +153,7 @@ impl Guesses {
         }
     }
 
-    fn add(&mut self, who: Guesser, now: Instant) {
+    fn add(&mut self, who: LoginSource, now: Instant) {
         let address = network(who.address);
         make_room(&mut self.by_address, address);
         self.by_address.entry(address).or_default().push_back(now);
@@ -208,14 +208,14 @@ mod tests {
     use super::*;
     use tokio::time::advance;
 
-    fn from(address: impl Into<IpAddr>) -> Guesser {
-        Guesser {
+    fn from(address: impl Into<IpAddr>) -> LoginSource {
+        LoginSource {
             address: address.into(),
             is_local: false,
         }
     }
 
-    fn peer(last: u8) -> Guesser {
+    fn peer(last: u8) -> LoginSource {
         from([192, 0, 2, last])
     }
 
@@ -291,7 +291,7 @@ mod tests {
         let sessions = Sessions::new();
         let (right, wrong) = (sessions.hash("right"), sessions.hash("wrong"));
         let attempts = Attempts::default();
-        let told = |last: u8| Guesser {
+        let told = |last: u8| LoginSource {
             is_local: true,
             ..peer(last)
         };

@@ -4,9 +4,10 @@ use super::Probes;
 use super::asking::Asked;
 use super::session::{Attempts, Sessions};
 use super::token::AdminToken;
-use crate::journal::Journal;
+use crate::model::Protect;
 use crate::reconcile::Reconciler;
-use crate::settings::{Protect, SecretFile};
+use crate::settings::SecretFile;
+use crate::state::StateDb;
 use crate::trigger::Wake;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +18,13 @@ const MOST_LOOKS: usize = 4;
 
 /// What the server tells from, and what it may do.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct ServerConfig {
     /// What the probes tell from.
     pub probes: Probes,
     /// The journal, opened to read: what is looked at holds up nobody who writes.
-    pub reader: Journal,
+    pub reader: StateDb,
     /// The journal in which approvals are written.
-    pub writer: Journal,
+    pub writer: StateDb,
     /// Reads roster and Omni for whoever asks for one user. Not the one that carries out runs: its journal is
     /// open to read, and which keys it uses is its own affair.
     pub explainer: Arc<Reconciler>,
@@ -41,8 +42,8 @@ pub struct Site {
 
 /// The site, and what lasts from one request to the next.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) site: Site,
+pub(super) struct AppState {
+    pub(super) site: ServerConfig,
     /// Whether it listens where only this machine can connect.
     pub(super) is_local: bool,
     /// The cookie that holds a session's id. Browsers send a cookie to every port of a host, so that the
@@ -55,8 +56,8 @@ pub(super) struct Shared {
     pub(super) asked: Asked,
 }
 
-impl Shared {
-    pub(super) fn new(site: Site, address: SocketAddr) -> Self {
+impl AppState {
+    pub(super) fn new(site: ServerConfig, address: SocketAddr) -> Self {
         Self {
             is_local: address.ip().is_loopback(),
             cookie_name: format!("omni_user_sync_session_{}", address.port()),

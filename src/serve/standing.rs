@@ -1,15 +1,15 @@
 //! How things stand, in a sentence.
 
-use super::look::{Books, UserLook};
-use crate::journal::{HeldIn, RunEnd, RunRecord, RunState};
+use super::look::{HistoryView, UserLook};
 use crate::reconcile::render::plural;
-use crate::status::{Doubt, Facts, Findings};
-use crate::trigger::watch::Condition;
+use crate::state::{HeldIn, RunEnd, RunRecord, RunState};
+use crate::status::{Facts, Findings, Incompleteness};
+use crate::trigger::watch::SourceState;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// How good a thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum Severity {
     Good,
     Busy,
     Warn,
@@ -17,7 +17,7 @@ pub(super) enum Tone {
     Plain,
 }
 
-impl Tone {
+impl Severity {
     /// The tone of an outcome's word.
     pub(super) fn of(outcome: &str) -> Self {
         match outcome {
@@ -44,11 +44,11 @@ impl Tone {
 /// How things stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
-    pub(super) tone: Tone,
+    pub(super) tone: Severity,
     pub(super) sentence: String,
 }
 
-fn is(tone: Tone, sentence: impl Into<String>) -> Standing {
+fn is(tone: Severity, sentence: impl Into<String>) -> Standing {
     Standing {
         tone,
         sentence: sentence.into(),
@@ -60,20 +60,20 @@ fn is(tone: Tone, sentence: impl Into<String>) -> Standing {
 pub(super) fn of_daemon(
     facts: &Facts,
     findings: &Findings,
-    books: &Result<Books, String>,
+    books: &Result<HistoryView, String>,
     not_ready: Option<&str>,
     now: DateTime<Utc>,
 ) -> Standing {
     if !facts.is_alive() {
         let said =
             "The daemon's loop has stopped: nothing is done until the daemon is started anew.";
-        return is(Tone::Bad, said);
+        return is(Severity::Bad, said);
     }
     if let Some((trigger, since)) = facts.running {
         let since = since.format("%H:%M:%S UTC");
         let why = trigger.as_str();
         return is(
-            Tone::Busy,
+            Severity::Busy,
             format!("A run is under way since {since} ({why})."),
         );
     }
@@ -81,20 +81,20 @@ pub(super) fn of_daemon(
         Ok(books) => books,
         Err(error) => {
             return is(
-                Tone::Bad,
+                Severity::Bad,
                 format!("What is remembered can't be read: {error}."),
             );
         }
     };
     let last = books.runs.iter().find_map(ended);
     if let Some(failure) = unwritten(facts, last) {
-        return is(Tone::Bad, failure);
+        return is(Severity::Bad, failure);
     }
     let standing = last.map_or_else(
-        || is(Tone::Plain, "No run has ended yet."),
+        || is(Severity::Plain, "No run has ended yet."),
         |end| of_last(end, findings, books, now),
     );
-    if !matches!(standing.tone, Tone::Good | Tone::Plain) {
+    if !matches!(standing.tone, Severity::Good | Severity::Plain) {
         return standing;
     }
     let roster = facts
@@ -114,22 +114,22 @@ fn unwritten(facts: &Facts, written: Option<&RunEnd>) -> Option<String> {
 }
 
 /// Why nothing comes of the roster just now, whatever the last run made of it.
-fn of_roster(condition: Condition, since: DateTime<Utc>) -> Option<Standing> {
+fn of_roster(condition: SourceState, since: DateTime<Utc>) -> Option<Standing> {
     let since = since.format("%H:%M:%S UTC");
     Some(match condition {
-        Condition::Still => return None,
-        Condition::Moving => is(
-            Tone::Busy,
+        SourceState::Still => return None,
+        SourceState::Moving => is(
+            Severity::Busy,
             format!(
                 "The roster is being written since {since}; a run follows when it stands still."
             ),
         ),
-        Condition::Away => is(
-            Tone::Bad,
+        SourceState::Away => is(
+            Severity::Bad,
             format!("The roster can't be read since {since}; Omni stays as it is until it can."),
         ),
-        Condition::Silent => is(
-            Tone::Bad,
+        SourceState::Silent => is(
+            Severity::Bad,
             format!(
                 "The roster's file system does not answer since {since}; Omni stays as it is until it does."
             ),
@@ -141,7 +141,7 @@ fn unready(why: &str) -> Standing {
     let mut letters = why.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     let sentence: String = first.into_iter().chain(letters).chain(['.']).collect();
-    is(Tone::Warn, sentence)
+    is(Severity::Warn, sentence)
 }
 
 pub(super) fn ended(run: &RunRecord) -> Option<&RunEnd> {
@@ -151,15 +151,15 @@ pub(super) fn ended(run: &RunRecord) -> Option<&RunEnd> {
     }
 }
 
-fn of_last(end: &RunEnd, findings: &Findings, books: &Books, now: DateTime<Utc>) -> Standing {
+fn of_last(end: &RunEnd, findings: &Findings, books: &HistoryView, now: DateTime<Utc>) -> Standing {
     match end.outcome.as_str() {
-        "failed" => is(Tone::Bad, failed(end)),
+        "failed" => is(Severity::Bad, failed(end)),
         "held" => held(end, findings, books, now),
-        "partial" => is(Tone::Warn, partial(end, books.quarantined.0)),
-        "planned" => is(Tone::Plain, planned(end)),
-        "stopped" => is(Tone::Plain, "The last run was ended before its time."),
-        "converged" => is(Tone::Good, "Omni is as the roster says."),
-        other => is(Tone::Plain, format!("The last run ended as {other}.")),
+        "partial" => is(Severity::Warn, partial(end, books.quarantined.0)),
+        "planned" => is(Severity::Plain, planned(end)),
+        "stopped" => is(Severity::Plain, "The last run was ended before its time."),
+        "converged" => is(Severity::Good, "Omni is as the roster says."),
+        other => is(Severity::Plain, format!("The last run ended as {other}.")),
     }
 }
 
@@ -171,7 +171,7 @@ fn failed(end: &RunEnd) -> String {
     )
 }
 
-fn held(end: &RunEnd, findings: &Findings, books: &Books, now: DateTime<Utc>) -> Standing {
+fn held(end: &RunEnd, findings: &Findings, books: &HistoryView, now: DateTime<Utc>) -> Standing {
     let count = |count: u64| plural(usize::try_from(count).unwrap_or(usize::MAX), "change");
     if end.held == 0 {
         let why = findings.withheld.first();
@@ -179,12 +179,12 @@ fn held(end: &RunEnd, findings: &Findings, books: &Books, now: DateTime<Utc>) ->
             "A part of what the roster asks for is withheld.",
             String::as_str,
         );
-        return is(Tone::Warn, why);
+        return is(Severity::Warn, why);
     }
     let changes = count(end.held);
     if books.good_approval(now).is_some() {
         return is(
-            Tone::Busy,
+            Severity::Busy,
             format!("{changes} approved: the next run makes way for them."),
         );
     }
@@ -193,7 +193,7 @@ fn held(end: &RunEnd, findings: &Findings, books: &Books, now: DateTime<Utc>) ->
         _ => ("are", "wait"),
     };
     is(
-        Tone::Warn,
+        Severity::Warn,
         format!("{changes} {are} held and {wait} for somebody to approve."),
     )
 }
@@ -236,24 +236,27 @@ fn planned(end: &RunEnd) -> String {
 }
 
 /// Why nobody knows whether a user's row is good.
-fn doubted(doubt: Doubt) -> Standing {
+fn doubted(doubt: Incompleteness) -> Standing {
     match doubt {
-        Doubt::NotRead => is(
-            Tone::Plain,
+        Incompleteness::NotRead => is(
+            Severity::Plain,
             "No run has read the roster since the start, so whether their row is good is not known yet.",
         ),
-        Doubt::NotKept(count) => is(
-            Tone::Warn,
+        Incompleteness::NotKept(count) => is(
+            Severity::Warn,
             format!(
                 "The roster has {count} problems, more than are kept here: their row may be among the others."
             ),
         ),
-        Doubt::Unnamed(count) => {
+        Incompleteness::Unnamed(count) => {
             let (problems, are) = match count {
                 1 => ("A problem".to_owned(), "names nobody and may concern"),
                 _ => (format!("{count} problems"), "name nobody and may concern"),
             };
-            is(Tone::Warn, format!("{problems} of the roster {are} them."))
+            is(
+                Severity::Warn,
+                format!("{problems} of the roster {are} them."),
+            )
         }
     }
 }
@@ -265,17 +268,17 @@ fn untroubled(look: &UserLook) -> Standing {
     if let Some(since) = missing.and_then(|managed| managed.missing_since) {
         let since = since.format("%Y-%m-%d %H:%M:%S UTC");
         return is(
-            Tone::Plain,
+            Severity::Plain,
             format!("The roster has not named them since {since}."),
         );
     }
     if !look.is_known() {
         let said = "As far as the last run that read roster and Omni tells, no row asks for them, and \
             nothing was ever done to them.";
-        return is(Tone::Plain, said);
+        return is(Severity::Plain, said);
     }
     is(
-        Tone::Good,
+        Severity::Good,
         "Nothing stands in the way of what the roster says of them.",
     )
 }
@@ -285,14 +288,14 @@ pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
     let mut all = Vec::new();
     if !look.problems.is_empty() {
         let said = "The roster's row is bad, so nothing is written to them.";
-        all.push(is(Tone::Bad, said));
+        all.push(is(Severity::Bad, said));
     } else if let Some(doubt) = look.doubt {
         all.push(doubted(doubt));
     }
     if let Some((held, kind)) = look.held_by() {
         let HeldIn { run, .. } = look.held_in();
         all.push(is(
-            Tone::Warn,
+            Severity::Warn,
             format!("To {kind} them is held: {}", held.text(*run)),
         ));
     }
@@ -301,7 +304,7 @@ pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
     {
         let (until, why) = (one.until.format("%Y-%m-%d %H:%M:%S UTC"), &one.reason);
         all.push(is(
-            Tone::Warn,
+            Severity::Warn,
             format!("In quarantine until {until}, since: {why}"),
         ));
     }
@@ -311,14 +314,14 @@ pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
         .is_some_and(|change| change.settled.is_none())
     {
         let said = "What became of their last change is not known yet.";
-        all.push(is(Tone::Warn, said));
+        all.push(is(Severity::Warn, said));
     }
     if all.is_empty() {
         all.push(untroubled(look));
     }
     if look.is_protected {
         let said = "They are protected (policy.protect): never removed, never deactivated.";
-        all.push(is(Tone::Plain, said));
+        all.push(is(Severity::Plain, said));
     }
     all
 }
@@ -332,7 +335,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_has_stopped_is_told_before_all_else() {
         let status = Status::new(None);
-        status.run_starts(crate::reconcile::Trigger::Start);
+        status.run_starts(crate::model::Trigger::Start);
         let tone = || {
             let books = Err("it is damaged".into());
             of_daemon(
@@ -344,10 +347,10 @@ mod tests {
             )
             .tone
         };
-        assert_eq!(tone(), Tone::Busy);
+        assert_eq!(tone(), Severity::Busy);
         tokio::time::advance(Duration::from_secs(15)).await;
-        assert_eq!(tone(), Tone::Bad);
+        assert_eq!(tone(), Severity::Bad);
         status.beat();
-        assert_eq!(tone(), Tone::Busy);
+        assert_eq!(tone(), Severity::Busy);
     }
 }

@@ -3,10 +3,11 @@
 use super::keys::KeySource;
 use super::raw::{self, RawSettings};
 use super::{
-    BaseUrl, BlankCells, Encoding, Limit, LogFormat, LogSettings, Mode, OmniSettings, Policy,
-    Protect, Prune, Removal, Schedule, ScheduleSettings, SecretFile, Select, ServeSettings,
-    Settings, SettingsError, SourceSettings, StateSettings, UpdateMethod, Watch, WebhookFile,
+    BaseUrl, BlankCells, Encoding, LogFormat, LogSettings, OmniSettings, Schedule,
+    ScheduleSettings, SecretFile, Select, ServeSettings, Settings, SettingsError, SourceSettings,
+    StateSettings, UpdateMethod, Watch, WebhookFile,
 };
+use crate::model::{Limit, Mode, Policy, Protect, Prune, Removal};
 use std::path::PathBuf;
 use std::time::Duration;
 

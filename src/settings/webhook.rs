@@ -66,7 +66,7 @@ impl WebhookUrl {
         }
     }
 
-    /// The address itself: for sending, never for telling.
+    /// The address itself: for sending, never for with_observer.
     #[must_use]
     pub fn expose(&self) -> &Url {
         &self.0

@@ -1,8 +1,8 @@
 //! What the last runs found wrong, row by row: for those who may know whom it is about.
 
-use crate::desired::{Problem, SourceError};
-use crate::reconcile::{End, RunError, RunOutcome};
-use crate::user::Email;
+use crate::model::{Email, Problem};
+use crate::reconcile::{Completion, RunError, RunOutcome};
+use crate::roster::SourceError;
 use chrono::{DateTime, Utc};
 
 /// The most problems that are kept, and the most warnings; the rest is counted. The row report has all.
@@ -35,7 +35,7 @@ pub struct RosterFindings {
 
 /// Why a user of whom no problem is known may have one all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub enum Incompleteness {
     /// No run has read the roster since the start.
     NotRead,
     /// There are so many problems, and fewer are kept.
@@ -53,18 +53,18 @@ impl Findings {
 
     /// Why that may not be all.
     #[must_use]
-    pub fn doubt(&self) -> Option<Doubt> {
+    pub fn doubt(&self) -> Option<Incompleteness> {
         let Some(RosterFindings {
             problems, count, ..
         }) = &self.roster
         else {
-            return Some(Doubt::NotRead);
+            return Some(Incompleteness::NotRead);
         };
         if problems.len() < *count {
-            return Some(Doubt::NotKept(*count));
+            return Some(Incompleteness::NotKept(*count));
         }
         let unnamed = problems.iter().filter(|one| one.email.is_none()).count();
-        (unnamed > 0).then_some(Doubt::Unnamed(unnamed))
+        (unnamed > 0).then_some(Incompleteness::Unnamed(unnamed))
     }
 
     /// What is known once this run has ended too.
@@ -77,7 +77,7 @@ impl Findings {
             new.withheld = some(&run.withheld);
             new.warnings = some(&run.warnings);
         }
-        if let End::Failed(RunError::Source(error @ SourceError::Rejected(_))) = &run.end {
+        if let Completion::Failed(RunError::Source(error @ SourceError::Rejected(_))) = &run.end {
             let problems = error.problems();
             new.roster = Some(found(problems.iter(), problems.len(), None, now));
         }

@@ -9,13 +9,14 @@
 mod findings;
 mod readiness;
 
-pub use findings::{Doubt, Findings, RosterFindings};
+pub use findings::{Findings, Incompleteness, RosterFindings};
 
-use crate::desired::SourceError;
+use crate::model::Trigger;
 use crate::omni::OmniError;
-use crate::reconcile::{End, RunError, RunOutcome, Trigger};
+use crate::reconcile::{Completion, RunError, RunOutcome};
+use crate::roster::SourceError;
 use crate::settings::Schedule;
-use crate::trigger::watch::Condition;
+use crate::trigger::watch::SourceState;
 use chrono::{DateTime, SecondsFormat, Utc};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub struct Facts {
     /// When a run that failed is tried again.
     pub retry: Option<DateTime<Utc>>,
     /// How the roster is, as the watcher sees it, and since when.
-    pub roster: Option<(Condition, DateTime<Utc>)>,
+    pub roster: Option<(SourceState, DateTime<Utc>)>,
     beat: Instant,
 }
 
@@ -169,7 +170,7 @@ impl Status {
     }
 
     /// The watcher sees the roster in another condition.
-    pub fn roster(&self, condition: Condition) {
+    pub fn roster(&self, condition: SourceState) {
         self.write(|facts| facts.roster = Some((condition, Utc::now())));
     }
 
@@ -224,18 +225,18 @@ impl Status {
 }
 
 /// Why nothing comes of the roster just now.
-fn trouble(roster: Condition) -> Option<&'static str> {
+fn trouble(roster: SourceState) -> Option<&'static str> {
     match roster {
-        Condition::Still => None,
-        Condition::Moving => Some("waiting for the roster to stand still"),
-        Condition::Away => Some("the roster can't be read"),
-        Condition::Silent => Some("the roster's file system does not answer"),
+        SourceState::Still => None,
+        SourceState::Moving => Some("waiting for the roster to stand still"),
+        SourceState::Away => Some("the roster can't be read"),
+        SourceState::Silent => Some("the roster's file system does not answer"),
     }
 }
 
 /// What failed, in words of our own: an error's text may hold paths, addresses and what Omni said.
 pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
-    let End::Failed(error) = &run.end else {
+    let Completion::Failed(error) = &run.end else {
         return None;
     };
     Some(match error {
@@ -250,12 +251,12 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
             "Omni does not accept the API key"
         }
         RunError::Omni(OmniError::Forbidden { .. }) => "Omni denies the API key the right",
-        RunError::Omni(OmniError::Unavailable { .. } | OmniError::GivenUp { .. }) => {
+        RunError::Omni(OmniError::Unavailable { .. } | OmniError::CircuitOpen { .. }) => {
             "Omni can't be reached"
         }
         RunError::Omni(OmniError::Throttled) => "Omni answers that there are too many requests",
         RunError::Omni(_) => "Omni does not answer as it should",
-        RunError::Journal(_) => "the journal can't be used",
+        RunError::StateDb(_) => "the journal can't be used",
     })
 }
 

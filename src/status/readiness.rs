@@ -48,7 +48,7 @@ fn why(facts: &Facts) -> String {
 mod tests {
     use super::super::LastRun;
     use super::*;
-    use crate::reconcile::Trigger;
+    use crate::model::Trigger;
     use chrono_tz::Tz;
 
     fn time(clock: &str) -> DateTime<Utc> {

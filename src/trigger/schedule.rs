@@ -6,7 +6,7 @@
 //! silent when that is set back, so a timer steps in for it.
 
 use super::Wake;
-use crate::reconcile::Trigger;
+use crate::model::Trigger;
 use crate::settings::Schedule;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The bell that the loop waits at.
 
-use crate::reconcile::Trigger;
+use crate::model::Trigger;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;

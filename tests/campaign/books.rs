@@ -2,9 +2,9 @@
 
 use crate::play::{Tale, Window};
 use crate::witness::{email_of, whose};
-use omni_user_sync::journal::{ChangeIntent, ChangeRecord, Field};
-use omni_user_sync::reconcile::{Kind, Outcome};
+use omni_user_sync::model::{ChangeOutcome, Field, Operation};
 use omni_user_sync::sandbox::{Changed, Request};
+use omni_user_sync::state::{ChangeIntent, ChangeRecord};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -86,7 +86,8 @@ impl Books<'_> {
             let Some(settled) = &change.settled else {
                 continue;
             };
-            if settled.outcome == Outcome::Done && !self.has_happened(change, &settled.detail) {
+            if settled.outcome == ChangeOutcome::Done && !self.has_happened(change, &settled.detail)
+            {
                 wrong.push(format!(
                     "done, and it never happened: {change:?} in {:?}",
                     self.window
@@ -117,7 +118,7 @@ impl Books<'_> {
         // else's that came to the same, and a user to be made who was there all the time and whom a
         // listing that did not add up had left out.
         let email = change.intent.email.as_str().to_lowercase();
-        let is_create = change.intent.kind == Kind::Create;
+        let is_create = change.intent.kind == Operation::Create;
         let by_others = self.history.iter().enumerate().any(|(at, done)| {
             let is_other = is_create || done.request.is_none() && at >= self.at_first;
             is_other && email_of(whose(done)) == email
@@ -140,14 +141,14 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
     let id = intent.user_id.as_ref().map(|id| id.as_str());
     let is_path = id.is_some_and(|id| write.path.ends_with(id));
     match intent.kind {
-        Kind::Create => {
+        Operation::Create => {
             write.method == "POST"
                 && body["userName"] == json!(intent.email.as_str())
                 && fields(body) == meant(intent)
         }
-        Kind::Delete => write.method == "DELETE" && is_path,
-        Kind::Update | Kind::Deactivate if write.method == "PUT" => is_path,
-        Kind::Update | Kind::Deactivate => {
+        Operation::Delete => write.method == "DELETE" && is_path,
+        Operation::Update | Operation::Deactivate if write.method == "PUT" => is_path,
+        Operation::Update | Operation::Deactivate => {
             write.method == "PATCH"
                 && is_path
                 && fields(&body["Operations"][0]["value"]) == meant(intent)

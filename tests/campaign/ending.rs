@@ -1,6 +1,6 @@
 //! How all has to be once nothing goes wrong any more.
 
-use crate::roster::{COLUMNS, Op, Row, Sheet, Want, is_as_wanted};
+use crate::roster::{COLUMNS, DesiredUser, Op, Row, Sheet, is_as_wanted};
 use crate::story::BOSS;
 use crate::witness::{ATTRIBUTES, Witness, email_of, whose};
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ impl Witness<'_> {
             .count()
             > 1;
         let is_gone = self.policy.deactivates && user["active"] == json!(false);
-        let is_named = !matches!(sheet.want(&email), Want::Nothing);
+        let is_named = !matches!(sheet.want(&email), DesiredUser::Nothing);
         if email == BOSS || twins || is_gone || is_named || !sheet.may_prune() {
             return None;
         }
@@ -114,7 +114,7 @@ impl Witness<'_> {
             .window_of(request)
             .and_then(|window| self.sheet_of(window));
         sheet.is_some_and(
-            |sheet| matches!(sheet.want(email), Want::Row(row) if row.op == Op::Delete),
+            |sheet| matches!(sheet.want(email), DesiredUser::Row(row) if row.op == Op::Delete),
         )
     }
 }

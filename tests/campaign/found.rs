@@ -2,13 +2,14 @@
 
 use crate::support::{World, assert_converged, told};
 use chrono::Utc;
-use omni_user_sync::journal::{Access, Journal, RunRef};
+use omni_user_sync::model::RunRef;
 use omni_user_sync::sandbox::{Fault, What, When};
+use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 
 async fn approve(world: &World) {
     let dir = world.settings().state.dir;
-    let journal = Journal::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a journal");
+    let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a journal");
     let approved = journal
         .approve(RunRef::Latest, "ann", Utc::now(), false)
         .await;

@@ -6,7 +6,7 @@ use crate::roster::is_none;
 use crate::story::Wrong;
 use crate::witness::{ATTRIBUTES, Witness, deactivates, whose};
 use fastrand::Rng;
-use omni_user_sync::reconcile::Kind;
+use omni_user_sync::model::Operation;
 use omni_user_sync::sandbox::{Changed, Request, What};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -163,7 +163,7 @@ impl Witness<'_> {
     /// Whether an update was approved before a run; that it clears takes an approval of that.
     fn may_change(&self, id: &str, what: &str, window: &Window) -> bool {
         self.approvals_before(window.first).any(|approved| {
-            let is_it = approved.id == id && approved.kind == Kind::Update;
+            let is_it = approved.id == id && approved.kind == Operation::Update;
             is_it && (what != "cleared" || approved.rules.contains("max_clears"))
         })
     }

@@ -5,8 +5,8 @@ use crate::story::{Outside, Round, Run, SPARE, Story, Trouble, Wrong};
 use crate::support::World;
 use crate::witness;
 use chrono::Utc;
-use omni_user_sync::journal::{RunNumber, RunRef};
-use omni_user_sync::reconcile::{End, Kind, Reconciler, RunOutcome, Stop, Trigger};
+use omni_user_sync::model::{Operation, RunNumber, RunRef, Trigger};
+use omni_user_sync::reconcile::{Completion, Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Options, Org, Request, When};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Window {
 #[derive(Debug)]
 pub struct Approved {
     pub id: String,
-    pub kind: Kind,
+    pub kind: Operation,
     /// The rules that had held it.
     pub rules: BTreeSet<&'static str>,
     /// The first request that may have known of it.
@@ -344,7 +344,7 @@ impl Player<'_> {
                 return;
             };
             self.tale.endings.push(outcome.as_str().to_owned());
-            if !matches!(outcome.end, End::Complete) {
+            if !matches!(outcome.end, Completion::Complete) {
                 return self.complain(format!("with all well again: {:?}", outcome.end));
             }
             // Where the roster itself says that nobody may be pruned, that is told in each run.

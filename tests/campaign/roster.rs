@@ -63,7 +63,7 @@ pub enum File {
 
 /// What a roster says of somebody.
 #[derive(Clone, Copy, Debug)]
-pub enum Want<'a> {
+pub enum DesiredUser<'a> {
     Nothing,
     /// A bad row names them.
     Frozen,
@@ -149,12 +149,12 @@ impl Sheet {
         .expect("a String takes every write");
     }
 
-    pub fn want(&self, email: &str) -> Want<'_> {
+    pub fn want(&self, email: &str) -> DesiredUser<'_> {
         let named = |row: &&Row| row.flaw != Some(Flaw::Email) && row.email == email;
         match self.rows.iter().find(named) {
-            None => Want::Nothing,
-            Some(Row { flaw: Some(_), .. }) => Want::Frozen,
-            Some(row) => Want::Row(row),
+            None => DesiredUser::Nothing,
+            Some(Row { flaw: Some(_), .. }) => DesiredUser::Frozen,
+            Some(row) => DesiredUser::Row(row),
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::limits::Limits;
 use crate::roster::{COLUMNS, File, Flaw, LIST, NUMBER, Op, Row, Sheet};
 use fastrand::Rng;
-use omni_user_sync::reconcile::Trigger;
+use omni_user_sync::model::Trigger;
 use omni_user_sync::sandbox::{Filter, PatchAnswer, What, When};
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 
 use crate::books;
 use crate::play::{Tale, Window};
-use crate::roster::{COLUMNS, Op, Row, Sheet, Want, is_as_wanted, is_none};
+use crate::roster::{COLUMNS, DesiredUser, Op, Row, Sheet, is_as_wanted, is_none};
 use crate::story::{BOSS, Policy};
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};
@@ -144,7 +144,7 @@ impl Witness<'_> {
             return Err("one of several users with one email was changed");
         }
         let want = sheet.want(&email);
-        if matches!(want, Want::Frozen) {
+        if matches!(want, DesiredUser::Frozen) {
             return Err("a bad row names them");
         }
         match (&change.before, &change.after) {
@@ -160,11 +160,11 @@ impl Witness<'_> {
 
     fn may_be_made(
         &self,
-        want: Want<'_>,
+        want: DesiredUser<'_>,
         sheet: &Sheet,
         after: &Value,
     ) -> Result<(), &'static str> {
-        let Want::Row(row @ Row { op: Op::Upsert, .. }) = want else {
+        let DesiredUser::Row(row @ Row { op: Op::Upsert, .. }) = want else {
             return Err("made though no row upserts them");
         };
         if after["displayName"] != json!(row.name) || after["active"] != json!(true) {
@@ -218,7 +218,7 @@ impl Witness<'_> {
         &self,
         at: usize,
         user: &Value,
-        want: Want<'_>,
+        want: DesiredUser<'_>,
         window: &Window,
         sheet: &Sheet,
     ) -> Result<(), &'static str> {
@@ -227,12 +227,14 @@ impl Witness<'_> {
             return Err("protected, and removed");
         }
         match want {
-            Want::Row(Row { op: Op::Delete, .. }) => return Ok(()),
-            Want::Row(Row {
+            DesiredUser::Row(Row { op: Op::Delete, .. }) => return Ok(()),
+            DesiredUser::Row(Row {
                 op: Op::Deactivate, ..
             }) if self.policy.deactivates => return Ok(()),
-            Want::Row(_) | Want::Frozen => return Err("removed though a row says otherwise"),
-            Want::Nothing => {}
+            DesiredUser::Row(_) | DesiredUser::Frozen => {
+                return Err("removed though a row says otherwise");
+            }
+            DesiredUser::Nothing => {}
         }
         if !sheet.may_prune() {
             return Err("pruned by a roster that may not prune");
@@ -296,7 +298,7 @@ impl Witness<'_> {
         at: usize,
         before: &Value,
         after: &Value,
-        want: Want<'_>,
+        want: DesiredUser<'_>,
         window: &Window,
         sheet: &Sheet,
     ) -> Result<(), &'static str> {
@@ -317,7 +319,7 @@ impl Witness<'_> {
                 return Err("deactivated, and changed besides");
             }
             return match want {
-                Want::Row(Row {
+                DesiredUser::Row(Row {
                     op: Op::Deactivate, ..
                 }) if email_of(before) != BOSS => Ok(()),
                 _ if self.policy.deactivates => {
@@ -333,7 +335,7 @@ impl Witness<'_> {
             // Sent a second time, since the first answer was lost: nothing came of it.
             return Ok(());
         }
-        let Want::Row(row @ Row { op: Op::Upsert, .. }) = want else {
+        let DesiredUser::Row(row @ Row { op: Op::Upsert, .. }) = want else {
             return Err("changed though no row upserts them");
         };
         if before["active"] != after["active"]

@@ -1,12 +1,12 @@
 //! The loop, under paused time, with a runner that does what a script says.
 
-use omni_user_sync::daemon::{Cycle, Inputs, Runner, Status};
-use omni_user_sync::desired::Fingerprint;
+use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::reconcile::{End, Roster, RunError, RunOutcome, Stop, Trigger};
+use omni_user_sync::model::{Fingerprint, Trigger};
+use omni_user_sync::reconcile::{Completion, Roster, RunError, RunOutcome, Stop};
 use omni_user_sync::settings::SettingsError;
 use omni_user_sync::trigger::Wake;
-use omni_user_sync::trigger::watch::Condition;
+use omni_user_sync::trigger::watch::SourceState;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -85,9 +85,9 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
         applied: Vec::new(),
         warnings: Vec::new(),
         end: match (stopped, act.fails) {
-            (true, _) => End::Stopped,
-            (false, true) => End::Failed(failure()),
-            (false, false) => End::Complete,
+            (true, _) => Completion::Stopped,
+            (false, true) => Completion::Failed(failure()),
+            (false, false) => Completion::Complete,
         },
     }
 }
@@ -118,7 +118,7 @@ impl Rig {
             still: receiver,
             stop: stop.clone(),
         };
-        let cycle = Cycle::new(runner, inputs, status.clone(), metrics.clone());
+        let cycle = RunLoop::new(runner, inputs, status.clone(), metrics.clone());
         Self {
             wake,
             still,
@@ -331,14 +331,14 @@ fn the_sentence_says_what_is_wrong_with_the_roster() {
         })
     };
     let table = [
-        (Condition::Still, None),
+        (SourceState::Still, None),
         (
-            Condition::Moving,
+            SourceState::Moving,
             Some("waiting for the roster to stand still"),
         ),
-        (Condition::Away, Some("the roster can't be read")),
+        (SourceState::Away, Some("the roster can't be read")),
         (
-            Condition::Silent,
+            SourceState::Silent,
             Some("the roster's file system does not answer"),
         ),
     ];

@@ -1,10 +1,10 @@
 //! The watcher, on real folders: every change arrives exactly once, and nothing half-written does.
 
-use omni_user_sync::desired::{self, Fingerprint};
-use omni_user_sync::reconcile::Trigger;
+use omni_user_sync::model::{Fingerprint, Trigger};
+use omni_user_sync::roster;
 use omni_user_sync::settings::{KeySource, RawSettings, Settings, SourceSettings, Watch};
 use omni_user_sync::trigger::Wake;
-use omni_user_sync::trigger::watch::{Condition, Look, SourceLook, Unreadable, Watcher};
+use omni_user_sync::trigger::watch::{Look, SourceLook, SourceState, Unreadable, Watcher};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -88,7 +88,7 @@ impl Rig {
 
     fn content(&self) -> Option<Fingerprint> {
         let path = self.settings.path.as_ref().expect("has a path");
-        desired::fingerprint(&self.settings, path).ok()
+        roster::fingerprint(&self.settings, path).ok()
     }
 
     /// Waits for a wake; it must be the only one, and the content that is there now.
@@ -394,18 +394,18 @@ async fn a_mount_that_hangs_is_told_and_given_up_for_the_one_after_it() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let watcher = Watcher::new(&settings, false, Wake::default(), publish)
         .expect("is wanted")
-        .telling(move |condition| tell.send(condition).expect("is listened to"));
+        .with_observer(move |condition| tell.send(condition).expect("is listened to"));
     let stop = CancellationToken::new();
     let look = HangsOnce(Arc::new(Mutex::new(Some(hangs))));
     let task = tokio::spawn(watcher.run(look, stop.clone()));
     let mut all = Vec::new();
-    while all.last() != Some(&Condition::Still) {
+    while all.last() != Some(&SourceState::Still) {
         tokio::time::advance(Duration::from_secs(1)).await;
         // Time for the thread that looks.
         std::thread::sleep(Duration::from_millis(1));
         all.extend(std::iter::from_fn(|| told.try_recv().ok()));
     }
-    assert_eq!(all[0], Condition::Silent, "{all:?}");
+    assert_eq!(all[0], SourceState::Silent, "{all:?}");
     still.changed().await.expect("the watcher runs");
     stop.cancel();
     let ended = task.await.expect("does not panic");

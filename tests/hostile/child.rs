@@ -29,12 +29,12 @@ impl Ended {
 }
 
 /// A folder with a roster and settings for a server, and nothing else of this process's environment.
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) folder: TempDir,
     variables: Vec<(String, String)>,
 }
 
-impl Place {
+impl Location {
     pub(crate) fn new(url: &str, roster: impl AsRef<[u8]>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("users.csv"), roster).expect("written");

@@ -1,7 +1,7 @@
 //! An Omni that means harm, or somebody who stands in its place: every answer ends in a clear error, in
 //! bounded time and memory, and the key goes nowhere else.
 
-use crate::child::{Ended, Place};
+use crate::child::{Ended, Location};
 use crate::server::{Reply, Server};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -54,10 +54,10 @@ fn no_answers() -> Vec<(&'static str, Act, &'static str)> {
     let now = Duration::ZERO;
     let slowly = Duration::from_millis(100);
     let trickle = |head: &'static str, piece: &'static str| {
-        always(move || Reply::Endless(head.into(), piece.into(), slowly))
+        always(move || Reply::ListTooLong(head.into(), piece.into(), slowly))
     };
     let flood = |head: String, piece: String| {
-        always(move || Reply::Endless(head.clone().into(), piece.clone().into(), now))
+        always(move || Reply::ListTooLong(head.clone().into(), piece.clone().into(), now))
     };
     let megabyte = "x".repeat(1 << 20);
     vec![
@@ -177,7 +177,7 @@ async fn what_is_no_answer_is_an_error_in_bounded_time_and_memory() {
         .into_iter()
         .map(|(name, act, says)| async move {
             let server = Server::start(act).await;
-            let place = Place::new(&server.url(), ROSTER);
+            let place = Location::new(&server.url(), ROSTER);
             assert_clear(name, &place.run(&["export"]).await, says);
             for head in server.heads() {
                 assert!(!head.contains("accept-encoding"), "{name}: {head}");
@@ -215,7 +215,7 @@ async fn a_listing_without_end_is_given_up() {
     ];
     let cases = cases.into_iter().map(|(name, act)| async move {
         let server = Server::start(act).await;
-        let place = Place::new(&server.url(), ROSTER).set("OMNI_USER_SYNC__OMNI__TIMEOUT", "1m");
+        let place = Location::new(&server.url(), ROSTER).set("OMNI_USER_SYNC__OMNI__TIMEOUT", "1m");
         let ended = place.run(&["export"]).await;
         assert_eq!(
             (ended.code, ended.out.len()),
@@ -268,7 +268,7 @@ async fn follow(id: &'static str) {
         _ => Reply::of("409 Conflict", "application/json", "{}"),
     });
     let server = server.await;
-    let place = Place::new(&server.url(), ROSTER);
+    let place = Location::new(&server.url(), ROSTER);
     let ended = place.run(&["apply", "--yes"]).await;
     assert!(!ended.err.contains("panicked"), "{}", ended.err);
     for head in server.heads() {
@@ -294,7 +294,7 @@ async fn the_key_follows_no_redirect() {
             let answer =
                 format!("HTTP/1.1 {status}\r\nLocation: {to}/x\r\nContent-Length: 0\r\n\r\n");
             let server = Server::start(move |_: &str| Reply::Bytes(answer.clone().into())).await;
-            let place = Place::new(&server.url(), ROSTER);
+            let place = Location::new(&server.url(), ROSTER);
             for command in [&["apply", "--yes"][..], &["check"], &["export"]] {
                 let ended = place.run(command).await;
                 assert!(
@@ -354,7 +354,8 @@ async fn nothing_that_omni_or_a_roster_says_is_obeyed_by_a_terminal() {
     );
     let server = Server::start(move |asked: &str| obeyed(asked, email, &attribute)).await;
     for format in ["text", "json"] {
-        let place = Place::new(&server.url(), &roster).set("OMNI_USER_SYNC__LOG__FORMAT", format);
+        let place =
+            Location::new(&server.url(), &roster).set("OMNI_USER_SYNC__LOG__FORMAT", format);
         for command in [
             &["plan"][..],
             &["check"],

@@ -1,7 +1,7 @@
 //! A roster that means harm. What reading makes of it is in `tests/roster`; here is what it costs, and what
 //! is written because of it.
 
-use crate::child::Place;
+use crate::child::Location;
 use crate::support::World;
 use crate::world::run;
 use serde_json::json;
@@ -46,7 +46,7 @@ async fn no_roster_exhausts_memory_or_floods_the_screen() {
         ("blanks", "email\n".to_owned() + &"\n".repeat(10 << 20)),
         ("NULs", "email\n".to_owned() + &"\0\n".repeat(1 << 20)),
     ] {
-        let place = Place::new("http://127.0.0.1:9", roster);
+        let place = Location::new("http://127.0.0.1:9", roster);
         for command in [
             &["check", "--offline"][..],
             &["check", "--offline", "--json"],

@@ -11,7 +11,7 @@ pub(crate) enum Reply {
     /// These bytes; then the connection is closed.
     Bytes(Vec<u8>),
     /// These bytes, and after them this piece, again and again, with this pause between.
-    Endless(Vec<u8>, Vec<u8>, Duration),
+    ListTooLong(Vec<u8>, Vec<u8>, Duration),
 }
 
 impl Reply {
@@ -76,7 +76,7 @@ async fn serve(
         // The client may leave at any time, and is right to.
         let sent = match reply {
             Reply::Bytes(bytes) => stream.write_all(&bytes).await,
-            Reply::Endless(begin, piece, pause) => {
+            Reply::ListTooLong(begin, piece, pause) => {
                 endless(&mut stream, &begin, &piece, pause).await
             }
         };

@@ -1,19 +1,19 @@
 //! What is held, and what a person approves of it: these users, each once, for a day.
 
 use super::support::{State, at, change, email, end, held, hours, id, intent, start};
-use omni_user_sync::journal::{ApproveError, Journal, Kind, Outcome, RunNumber, RunRef};
-use omni_user_sync::user::UserId;
+use omni_user_sync::model::{ChangeOutcome, Operation, RunNumber, RunRef, UserId};
+use omni_user_sync::state::{ApproveError, StateDb};
 use std::collections::HashSet;
 use std::time::Duration;
 
-async fn approved(journal: &Journal, seconds: i64) -> HashSet<(UserId, Kind)> {
+async fn approved(journal: &StateDb, seconds: i64) -> HashSet<(UserId, Operation)> {
     journal.approvals(at(seconds)).await.expect("read")
 }
 
 /// A run in which the removal of these is held.
-async fn holding(journal: &Journal, seconds: i64, names: &[&str]) -> RunNumber {
+async fn holding(journal: &StateDb, seconds: i64, names: &[&str]) -> RunNumber {
     let run = journal.begin(start(seconds)).await.expect("written");
-    let held = [held("max_removals", Kind::Delete, names)];
+    let held = [held("max_removals", Operation::Delete, names)];
     journal.hold(run, &held).await.expect("written");
     journal.finish(run, &end(seconds)).await.expect("written");
     run
@@ -25,8 +25,8 @@ async fn an_approval_is_of_these_users_and_kinds_for_a_day() {
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
     let rules = [
-        held("max_clears", Kind::Update, &["ann"]),
-        held("max_removals", Kind::Delete, &["ann", "bob"]),
+        held("max_clears", Operation::Update, &["ann"]),
+        held("max_removals", Operation::Delete, &["ann", "bob"]),
     ];
     journal.hold(run, &rules).await.expect("written");
     assert_eq!(journal.held(run).await.expect("read"), rules);
@@ -38,9 +38,9 @@ async fn an_approval_is_of_these_users_and_kinds_for_a_day() {
     assert_eq!(approval.expires, at(10) + hours(24));
     assert_eq!(approval.users.len(), 3);
     let all = [
-        (id("ann"), Kind::Update),
-        (id("ann"), Kind::Delete),
-        (id("bob"), Kind::Delete),
+        (id("ann"), Operation::Update),
+        (id("ann"), Operation::Delete),
+        (id("bob"), Operation::Delete),
     ];
     assert_eq!(approved(&journal, 11).await, all.into());
     let memory = journal.memory(at(11)).await.expect("read");
@@ -62,18 +62,22 @@ async fn each_user_passes_once() {
             .expect("written");
     }
     let run = journal.begin(start(2)).await.expect("written");
-    for outcome in [Outcome::Failed, Outcome::NotKept, Outcome::Unsent] {
-        change(&journal, run, &intent(Kind::Delete, "ann", 3), outcome).await;
+    for outcome in [
+        ChangeOutcome::Failed,
+        ChangeOutcome::NotKept,
+        ChangeOutcome::Unsent,
+    ] {
+        change(&journal, run, &intent(Operation::Delete, "ann", 3), outcome).await;
     }
     change(
         &journal,
         run,
-        &intent(Kind::Deactivate, "ann", 3),
-        Outcome::Done,
+        &intent(Operation::Deactivate, "ann", 3),
+        ChangeOutcome::Done,
     )
     .await;
     let unknown = journal
-        .intend(run, &intent(Kind::Delete, "ann", 4))
+        .intend(run, &intent(Operation::Delete, "ann", 4))
         .await
         .expect("written");
     assert_eq!(
@@ -87,13 +91,13 @@ async fn each_user_passes_once() {
         .expect("written");
     assert_eq!(
         approved(&journal, 6).await,
-        [(id("bob"), Kind::Delete)].into()
+        [(id("bob"), Operation::Delete)].into()
     );
     change(
         &journal,
         run,
-        &intent(Kind::Delete, "bob", 6),
-        Outcome::Done,
+        &intent(Operation::Delete, "bob", 6),
+        ChangeOutcome::Done,
     )
     .await;
     assert!(approved(&journal, 7).await.is_empty());
@@ -114,12 +118,12 @@ async fn who_passed_is_not_approved_again_with_the_rest() {
     };
     assert_eq!(approve(1).await, 2);
     let run = journal.begin(start(2)).await.expect("written");
-    let ann = intent(Kind::Delete, "ann", 3);
-    change(&journal, run, &ann, Outcome::Done).await;
+    let ann = intent(Operation::Delete, "ann", 3);
+    change(&journal, run, &ann, ChangeOutcome::Done).await;
     assert_eq!(approve(4).await, 1);
     assert_eq!(
         approved(&journal, 5).await,
-        [(id("bob"), Kind::Delete)].into()
+        [(id("bob"), Operation::Delete)].into()
     );
 }
 

@@ -1,11 +1,11 @@
 //! Runs and changes: nothing that was sent is missing, and nothing is claimed that did not happen.
 
 use super::support::{State, at, change, email, end, hours, id, intent, removed, settled, start};
-use omni_user_sync::desired::Fingerprint;
-use omni_user_sync::journal::{
-    ChangeIntent, Counts, Field, FieldRecord, Kind, Outcome, RunEnd, RunNumber, RunRef, RunState,
+use omni_user_sync::model::{
+    AttributeName, ChangeOutcome, Counts, Field, FieldRecord, Fingerprint, Operation, RunNumber,
+    RunRef, Value,
 };
-use omni_user_sync::user::{AttributeName, Value};
+use omni_user_sync::state::{ChangeIntent, RunEnd, RunState};
 use std::time::Duration;
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_run_without_an_end_is_interrupted_by_the_next() {
     let journal = state.open();
     let first = journal.begin(start(0)).await.expect("written");
     let second = journal.begin(start(1)).await.expect("written");
-    let states = |runs: Vec<omni_user_sync::journal::RunRecord>| {
+    let states = |runs: Vec<omni_user_sync::state::RunRecord>| {
         runs.into_iter()
             .map(|run| (run.number, run.state))
             .collect::<Vec<_>>()
@@ -104,10 +104,10 @@ async fn a_change_is_told_as_it_was() {
             field(attribute("a/b"), None, Value::one("[1]")),
         ],
         approved: true,
-        ..intent(Kind::Update, "Ann", 1)
+        ..intent(Operation::Update, "Ann", 1)
     };
     let id = journal.intend(run, &intent).await.expect("written");
-    let ending = settled(Outcome::NotKept, 2);
+    let ending = settled(ChangeOutcome::NotKept, 2);
     journal.settle(id, &ending).await.expect("written");
     journal
         .settle(id, &ending)
@@ -132,7 +132,7 @@ async fn a_change_of_no_run_is_not_written() {
     let state = State::new();
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
-    let intent = intent(Kind::Delete, "ann", 1);
+    let intent = intent(Operation::Delete, "ann", 1);
     let (bad, good) = tokio::join!(
         journal.intend(RunNumber(99), &intent),
         journal.intend(run, &intent)
@@ -149,22 +149,22 @@ async fn removals_count_for_24_hours() {
     let run = journal.begin(start(0)).await.expect("written");
     let day = 24 * 3600;
     for (kind, name, outcome) in [
-        (Kind::Delete, "ann", Outcome::Done),
-        (Kind::Deactivate, "bob", Outcome::Done),
-        (Kind::Delete, "cid", Outcome::Failed),
-        (Kind::Delete, "dan", Outcome::Unsent),
-        (Kind::Deactivate, "eve", Outcome::NotKept),
-        (Kind::Update, "fay", Outcome::Done),
+        (Operation::Delete, "ann", ChangeOutcome::Done),
+        (Operation::Deactivate, "bob", ChangeOutcome::Done),
+        (Operation::Delete, "cid", ChangeOutcome::Failed),
+        (Operation::Delete, "dan", ChangeOutcome::Unsent),
+        (Operation::Deactivate, "eve", ChangeOutcome::NotKept),
+        (Operation::Update, "fay", ChangeOutcome::Done),
     ] {
         change(&journal, run, &intent(kind, name, 0), outcome).await;
     }
     let approved = ChangeIntent {
         approved: true,
-        ..intent(Kind::Delete, "gus", 0)
+        ..intent(Operation::Delete, "gus", 0)
     };
-    change(&journal, run, &approved, Outcome::Done).await;
-    let again = intent(Kind::Delete, "bob", 0);
-    change(&journal, run, &again, Outcome::Done).await;
+    change(&journal, run, &approved, ChangeOutcome::Done).await;
+    let again = intent(Operation::Delete, "bob", 0);
+    change(&journal, run, &again, ChangeOutcome::Done).await;
     assert_eq!(removed(&journal, 10).await, (2, 3), "each user once");
     assert_eq!(removed(&journal, day).await, (2, 3));
     assert_eq!(removed(&journal, day + 1).await, (0, 0));
@@ -180,19 +180,25 @@ async fn whom_we_make_is_ours_but_for_another_roster() {
     let state = State::new();
     let journal = state.open();
     for (name, is_source) in [("ann", true), ("bob", false)] {
-        let start = omni_user_sync::journal::RunStart {
+        let start = omni_user_sync::state::RunStart {
             is_source,
             ..start(0)
         };
         let run = journal.begin(start).await.expect("written");
-        change(&journal, run, &intent(Kind::Create, name, 1), Outcome::Done).await;
+        change(
+            &journal,
+            run,
+            &intent(Operation::Create, name, 1),
+            ChangeOutcome::Done,
+        )
+        .await;
     }
     let run = journal.begin(start(2)).await.expect("written");
     change(
         &journal,
         run,
-        &intent(Kind::Create, "cid", 3),
-        Outcome::Failed,
+        &intent(Operation::Create, "cid", 3),
+        ChangeOutcome::Failed,
     )
     .await;
     let managed = journal.memory(at(9)).await.expect("read").managed;
@@ -200,8 +206,8 @@ async fn whom_we_make_is_ours_but_for_another_roster() {
     change(
         &journal,
         run,
-        &intent(Kind::Delete, "Ann", 4),
-        Outcome::Done,
+        &intent(Operation::Delete, "Ann", 4),
+        ChangeOutcome::Done,
     )
     .await;
     assert!(
@@ -223,15 +229,15 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
     change(
         &journal,
         run,
-        &intent(Kind::Deactivate, "ann", 1),
-        Outcome::Done,
+        &intent(Operation::Deactivate, "ann", 1),
+        ChangeOutcome::Done,
     )
     .await;
     change(
         &journal,
         run,
-        &intent(Kind::Deactivate, "bob", 1),
-        Outcome::Failed,
+        &intent(Operation::Deactivate, "bob", 1),
+        ChangeOutcome::Failed,
     )
     .await;
     assert_eq!(deactivated().await, [id("ann")].into());
@@ -241,16 +247,16 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
             from: None,
             to: Value::one("true"),
         }],
-        ..intent(Kind::Update, "ann", 2)
+        ..intent(Operation::Update, "ann", 2)
     };
     let attribute = update(Field::Attribute(AttributeName::new("active")));
-    change(&journal, run, &attribute, Outcome::Done).await;
+    change(&journal, run, &attribute, ChangeOutcome::Done).await;
     assert_eq!(
         deactivated().await.len(),
         1,
         "an attribute of that name is another thing"
     );
-    change(&journal, run, &update(Field::Active), Outcome::Done).await;
+    change(&journal, run, &update(Field::Active), ChangeOutcome::Done).await;
     assert!(deactivated().await.is_empty());
 }
 
@@ -263,28 +269,28 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
     change(
         &journal,
         old,
-        &intent(Kind::Create, "ann", 1),
-        Outcome::Done,
+        &intent(Operation::Create, "ann", 1),
+        ChangeOutcome::Done,
     )
     .await;
     let unknown = journal.begin(start(2)).await.expect("written");
     journal
-        .intend(unknown, &intent(Kind::Delete, "bob", 3))
+        .intend(unknown, &intent(Operation::Delete, "bob", 3))
         .await
         .expect("written");
     change(
         &journal,
         unknown,
-        &intent(Kind::Delete, "cid", 3),
-        Outcome::Done,
+        &intent(Operation::Delete, "cid", 3),
+        ChangeOutcome::Done,
     )
     .await;
     let young = journal.begin(start(90 * day)).await.expect("written");
     change(
         &journal,
         young,
-        &intent(Kind::Delete, "dan", 90 * day),
-        Outcome::Done,
+        &intent(Operation::Delete, "dan", 90 * day),
+        ChangeOutcome::Done,
     )
     .await;
 

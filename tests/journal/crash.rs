@@ -1,7 +1,8 @@
 //! Killed at any moment, the journal has each change that was sent, and claims none that was not done.
 
 use super::support::{State, at, change, email, id, intent, open, removed, start};
-use omni_user_sync::journal::{Kind, Outcome, RunRef, RunState, StateLock};
+use omni_user_sync::model::{ChangeOutcome, Operation, RunRef};
+use omni_user_sync::state::{RunState, StateLock};
 use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,9 +13,9 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
     for (kind, name) in [
-        (Kind::Delete, "ann"),
-        (Kind::Deactivate, "bob"),
-        (Kind::Create, "cid"),
+        (Operation::Delete, "ann"),
+        (Operation::Deactivate, "bob"),
+        (Operation::Create, "cid"),
     ] {
         journal
             .intend(run, &intent(kind, name, 1))
@@ -32,7 +33,7 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
         "the guard counts what may have happened; who was deactivated is still there"
     );
     for change in &unknown {
-        let was_done = change.intent.kind != Kind::Delete;
+        let was_done = change.intent.kind != Operation::Delete;
         journal
             .resolve(change.id, was_done, at(3))
             .await
@@ -48,9 +49,9 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
     assert_eq!(
         outcomes,
         [
-            Some(Outcome::Failed),
-            Some(Outcome::Done),
-            Some(Outcome::Done)
+            Some(ChangeOutcome::Failed),
+            Some(ChangeOutcome::Done),
+            Some(ChangeOutcome::Done)
         ]
     );
     let memory = journal.memory(at(4)).await.expect("read");
@@ -65,7 +66,7 @@ async fn what_has_returned_is_in_the_files() {
     let run = journal.begin(start(0)).await.expect("written");
     for name in ["ann", "bob"] {
         journal
-            .intend(run, &intent(Kind::Delete, name, 1))
+            .intend(run, &intent(Operation::Delete, name, 1))
             .await
             .expect("written");
         let copy = State::new();
@@ -87,7 +88,7 @@ async fn a_write_that_nobody_waits_for_is_finished_before_the_files_are_closed()
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
     for name in ["ann", "bob", "cid"] {
-        let intent = intent(Kind::Delete, name, 1);
+        let intent = intent(Operation::Delete, name, 1);
         // Asked once, and then dropped.
         let write = tokio::time::timeout(Duration::ZERO, journal.intend(run, &intent));
         drop(write.await);
@@ -108,12 +109,12 @@ async fn victim() {
     change(
         &journal,
         run,
-        &intent(Kind::Delete, "ann", 1),
-        Outcome::Done,
+        &intent(Operation::Delete, "ann", 1),
+        ChangeOutcome::Done,
     )
     .await;
     journal
-        .intend(run, &intent(Kind::Delete, "bob", 2))
+        .intend(run, &intent(Operation::Delete, "bob", 2))
         .await
         .expect("written");
     // A line that the parent waits for.

@@ -3,9 +3,8 @@
 
 use super::support::{State, at, email, end, intent, omni, roster, settled, start, upsert};
 use futures_util::future::join_all;
-use omni_user_sync::desired::Desired;
-use omni_user_sync::journal::{Journal, Kind, Outcome, RosterNote, RunNumber, RunRef};
-use omni_user_sync::omni::Observed;
+use omni_user_sync::model::{ChangeOutcome, Desired, Observed, Operation, RunNumber, RunRef};
+use omni_user_sync::state::{RosterRecord, StateDb};
 use std::io::Write;
 use std::time::Instant;
 
@@ -27,22 +26,22 @@ fn large(names: &[String]) -> (Desired, Observed) {
     (roster(&rows), omni(&names))
 }
 
-async fn note(journal: &Journal, (desired, observed): &(Desired, Observed)) {
-    let note = RosterNote {
+async fn note(journal: &StateDb, (desired, observed): &(Desired, Observed)) {
+    let note = RosterRecord {
         now: at(0),
         desired,
         observed,
         is_accepted: true,
     };
-    journal.note_roster(note).await.expect("written");
+    journal.record_roster(note).await.expect("written");
 }
 
-async fn changes(journal: &Journal, run: RunNumber, count: usize) {
+async fn changes(journal: &StateDb, run: RunNumber, count: usize) {
     let one = async |number: usize| {
-        let intent = intent(Kind::Update, &format!("user{number}"), 1);
+        let intent = intent(Operation::Update, &format!("user{number}"), 1);
         let change = journal.intend(run, &intent).await.expect("written");
         journal
-            .settle(change, &settled(Outcome::Done, 2))
+            .settle(change, &settled(ChangeOutcome::Done, 2))
             .await
             .expect("written");
     };

@@ -1,7 +1,7 @@
 //! One writing process per state folder.
 
 use super::support::State;
-use omni_user_sync::journal::{LockError, StateLock};
+use omni_user_sync::state::{LockError, StateLock};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 

@@ -1,11 +1,10 @@
 //! Looking: what pages ask for, a part at a time.
 
 use super::support::{State, at, change, email, end, held, id, intent, start};
-use omni_user_sync::journal::{
-    ChangeFilter, Counts, Journal, Kind, Outcome, Quarantined, RunEnd, RunNumber,
-};
+use omni_user_sync::model::{ChangeOutcome, Counts, Operation, Quarantined, RunNumber};
+use omni_user_sync::state::{ChangeFilter, RunEnd, StateDb};
 
-async fn ended(journal: &Journal, seconds: i64, end: RunEnd) -> RunNumber {
+async fn ended(journal: &StateDb, seconds: i64, end: RunEnd) -> RunNumber {
     let run = journal.begin(start(seconds)).await.expect("it begins");
     journal.finish(run, &end).await.expect("it ends");
     run
@@ -34,20 +33,20 @@ async fn changes_are_found_by_what_is_asked_for() {
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("it begins");
     for (kind, name, outcome) in [
-        (Kind::Delete, "Ann", Outcome::Done),
-        (Kind::Update, "ben", Outcome::Failed),
-        (Kind::Update, "annb", Outcome::Done),
+        (Operation::Delete, "Ann", ChangeOutcome::Done),
+        (Operation::Update, "ben", ChangeOutcome::Failed),
+        (Operation::Update, "annb", ChangeOutcome::Done),
     ] {
         change(&journal, run, &intent(kind, name, 1), outcome).await;
     }
-    let open = intent(Kind::Create, "cat", 2);
+    let open = intent(Operation::Create, "cat", 2);
     journal.intend(run, &open).await.expect("it is written");
     let other = journal.begin(start(9)).await.expect("it begins");
     change(
         &journal,
         other,
-        &intent(Kind::Delete, "ann", 9),
-        Outcome::Done,
+        &intent(Operation::Delete, "ann", 9),
+        ChangeOutcome::Done,
     )
     .await;
 
@@ -76,7 +75,7 @@ async fn changes_are_found_by_what_is_asked_for() {
     );
     assert_eq!(find(text("%"), 0, 9).await, found(0, ""));
     let kind = ChangeFilter {
-        kind: Some(Kind::Update),
+        kind: Some(Operation::Update),
         ..text("b")
     };
     assert_eq!(find(kind, 0, 1).await, found(2, "ben@x.co"));
@@ -86,7 +85,7 @@ async fn changes_are_found_by_what_is_asked_for() {
     };
     assert_eq!(find(outcome(None), 0, 9).await, found(1, "cat@x.co"));
     assert_eq!(
-        find(outcome(Some(Outcome::Failed)), 0, 9).await,
+        find(outcome(Some(ChangeOutcome::Failed)), 0, 9).await,
         found(1, "ben@x.co")
     );
 }
@@ -121,7 +120,7 @@ async fn a_run_without_a_plan_leaves_what_was_held() {
         ..end(seconds)
     };
     let run = journal.begin(start(0)).await.expect("it begins");
-    let held = held("max_removals", Kind::Delete, &["ann"]);
+    let held = held("max_removals", Operation::Delete, &["ann"]);
     journal.hold(run, &[held]).await.expect("it is written");
     journal.finish(run, &planned(1)).await.expect("it ends");
     ended(&journal, 2, end(2)).await;
@@ -131,8 +130,8 @@ async fn a_run_without_a_plan_leaves_what_was_held() {
         .expect("it is read")
         .expect("a plan");
     assert_eq!((last.run, last.count()), (run, 1));
-    assert!(last.of(&id("ann"), Kind::Delete).is_some());
-    assert!(last.of(&id("ann"), Kind::Update).is_none());
+    assert!(last.of(&id("ann"), Operation::Delete).is_some());
+    assert!(last.of(&id("ann"), Operation::Update).is_none());
     let next = ended(&journal, 3, planned(3)).await;
     let last = journal
         .last_held()

@@ -2,8 +2,8 @@
 //! a small model.
 
 use super::support::{State, at, held, id, intent, settled, start};
-use omni_user_sync::journal::{ChangeId, ChangeIntent, Journal, Kind, Outcome, RunRef};
-use omni_user_sync::user::UserId;
+use omni_user_sync::model::{ChangeOutcome, Operation, RunRef, UserId};
+use omni_user_sync::state::{ChangeId, ChangeIntent, StateDb};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 
@@ -12,18 +12,24 @@ const HOUR: i64 = 3600;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Intend(usize, Kind, bool),
-    Settle(usize, Outcome),
+    Intend(usize, Operation, bool),
+    Settle(usize, ChangeOutcome),
     Resolve(usize, bool),
     /// Holds the users of these bits, and approves them.
-    Approve(u8, Kind),
+    Approve(u8, Operation),
     Wait(i64),
     Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let kind = || prop::sample::select(vec![Kind::Delete, Kind::Deactivate, Kind::Update]);
-    let outcome = prop::sample::select(Outcome::ALL.to_vec());
+    let kind = || {
+        prop::sample::select(vec![
+            Operation::Delete,
+            Operation::Deactivate,
+            Operation::Update,
+        ])
+    };
+    let outcome = prop::sample::select(ChangeOutcome::ALL.to_vec());
     prop_oneof![
         4 => (0..NAMES.len(), kind(), any::<bool>()).prop_map(|(user, kind, approved)| Step::Intend(user, kind, approved)),
         4 => (any::<usize>(), outcome).prop_map(|(change, outcome)| Step::Settle(change, outcome)),
@@ -41,7 +47,7 @@ struct Model {
     /// When it was known to be done, and what.
     done: Vec<(i64, ChangeIntent)>,
     /// Until when; one that is used up is taken out.
-    approvals: HashMap<(UserId, Kind), i64>,
+    approvals: HashMap<(UserId, Operation), i64>,
 }
 
 impl Model {
@@ -56,7 +62,7 @@ impl Model {
         self.done.push((self.now, intent));
     }
 
-    fn approved(&self) -> HashSet<(UserId, Kind)> {
+    fn approved(&self) -> HashSet<(UserId, Operation)> {
         let good = self
             .approvals
             .iter()
@@ -74,7 +80,7 @@ impl Model {
         let since = at(self.now - 24 * HOUR);
         let counts = |when, intent: &ChangeIntent| {
             let is_counted = match gone {
-                true => intent.kind == Kind::Delete,
+                true => intent.kind == Operation::Delete,
                 false => intent.kind.is_removal() && !intent.approved,
             };
             when > since && is_counted
@@ -87,7 +93,7 @@ impl Model {
     }
 }
 
-async fn take_step(step: Step, model: &mut Model, journal: &mut Option<Journal>, state: &State) {
+async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>, state: &State) {
     if matches!(step, Step::Restart) {
         journal.take();
         *journal = Some(state.open());
@@ -114,7 +120,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<Journal>,
                 .settle(id, &settled(outcome, model.now))
                 .await
                 .expect("written");
-            if outcome == Outcome::Done {
+            if outcome == ChangeOutcome::Done {
                 model.done(intent);
             }
         }

@@ -1,16 +1,15 @@
 //! Only a whole journal, of this organisation, that this program understands, is opened.
 
 use super::support::{ORG, State, at, email, end, intent, open, start};
-use omni_user_sync::journal::{
-    Access, Journal, JournalError, Kind, Quarantined, RunRef, RunState, StateLock,
-};
+use omni_user_sync::model::{Operation, Quarantined, RunRef};
+use omni_user_sync::state::{Access, RunState, StateDb, StateError, StateLock};
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-fn try_open(state: &State, org: &str) -> Result<Journal, JournalError> {
+fn try_open(state: &State, org: &str) -> Result<StateDb, StateError> {
     let lock = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
-    Journal::open(org, Access::Write(lock))
+    StateDb::open(org, Access::Write(lock))
 }
 
 /// How all three ways of opening end.
@@ -18,8 +17,8 @@ fn refusals(state: &State, org: &str) -> Vec<String> {
     let dir = state.dir();
     [
         try_open(state, org),
-        Journal::open(org, Access::Approve(&dir)),
-        Journal::open(org, Access::Read(&dir)),
+        StateDb::open(org, Access::Approve(&dir)),
+        StateDb::open(org, Access::Read(&dir)),
     ]
     .map(|opened| opened.expect_err("it is refused").to_string())
     .to_vec()
@@ -71,7 +70,7 @@ async fn a_reader_sees_what_is_written_beside_it_and_writes_nothing() {
     let writer = state.open();
     let reader = state.read();
     let run = writer.begin(start(0)).await.expect("it is written");
-    let change = intent(Kind::Delete, "Ann", 1);
+    let change = intent(Operation::Delete, "Ann", 1);
     writer.intend(run, &change).await.expect("it is written");
     let seen = reader.changes(run).await.expect("it is read");
     assert_eq!(seen[0].intent, change);
@@ -108,8 +107,8 @@ async fn an_older_one_is_for_runs_to_bring_up_to_date() {
     let raw = Connection::open(state.file("journal.db")).expect("ours");
     raw.pragma_update(None, "user_version", 0).expect("ours");
     drop(raw);
-    let error = Journal::open(ORG, Access::Read(&state.dir())).expect_err("it is old");
-    assert!(matches!(error, JournalError::Older { .. }), "{error}");
+    let error = StateDb::open(ORG, Access::Read(&state.dir())).expect_err("it is old");
+    assert!(matches!(error, StateError::Older { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -130,7 +129,7 @@ async fn damage_is_refused_and_nothing_begins_anew() {
         fs::write(state.file("journal.db"), &bytes).expect("ours");
         let error = try_open(&state, ORG).expect_err(what);
         assert!(
-            matches!(error, JournalError::Damaged { .. }),
+            matches!(error, StateError::Damaged { .. }),
             "{what}: {error}"
         );
         let left = fs::read(state.file("journal.db")).expect("ours");

@@ -1,29 +1,31 @@
 //! Who is ours, since when they are missing, and which roster was accepted.
 
 use super::support::{State, at, change, email, id, intent, omni, roster, start, upsert};
-use omni_user_sync::desired::{Desired, FileRead, Fingerprint, Place, Problem, Want};
-use omni_user_sync::journal::{Journal, Kind, Memory, Outcome, Quarantined, RosterNote};
-use omni_user_sync::omni::Observed;
+use omni_user_sync::model::{
+    ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory, Observed,
+    Operation, Problem, Quarantined,
+};
+use omni_user_sync::state::{RosterRecord, StateDb};
 use std::time::{Duration, SystemTime};
 
-async fn note(journal: &Journal, seconds: i64, desired: &Desired, observed: &Observed) {
-    let note = RosterNote {
+async fn note(journal: &StateDb, seconds: i64, desired: &Desired, observed: &Observed) {
+    let note = RosterRecord {
         now: at(seconds),
         desired,
         observed,
         is_accepted: true,
     };
-    journal.note_roster(note).await.expect("written");
+    journal.record_roster(note).await.expect("written");
 }
 
-async fn memory(journal: &Journal) -> Memory {
+async fn memory(journal: &StateDb) -> Memory {
     journal.memory(at(99)).await.expect("read")
 }
 
 /// `name` of each managed user, or `name since` where they are missing; sorted.
-async fn managed(journal: &Journal) -> Vec<String> {
+async fn managed(journal: &StateDb) -> Vec<String> {
     let memory = memory(journal).await;
-    let tell = |email: &omni_user_sync::user::Email| {
+    let tell = |email: &omni_user_sync::model::Email| {
         let name = email.folded().replace("@x.co", "");
         match memory.missing_since.get(email) {
             Some(since) => format!("{name} {}", (*since - at(0)).num_seconds()),
@@ -40,7 +42,11 @@ async fn whom_a_roster_upserts_is_ours_and_missing_from_when_it_no_longer_does()
     let state = State::new();
     let journal = state.open();
     let everybody = omni(&["ann", "bob", "cid"]);
-    let both = roster(&[("Ann", upsert()), ("bob", upsert()), ("cid", Want::Delete)]);
+    let both = roster(&[
+        ("Ann", upsert()),
+        ("bob", upsert()),
+        ("cid", DesiredUser::Delete),
+    ]);
     note(&journal, 1, &both, &everybody).await;
     assert_eq!(
         managed(&journal).await,
@@ -75,8 +81,8 @@ async fn who_is_gone_from_both_or_as_asked_is_forgotten() {
     .await;
     let later = roster(&[
         ("ann", upsert()),
-        ("cid", Want::Delete),
-        ("dan", Want::Deactivate),
+        ("cid", DesiredUser::Delete),
+        ("dan", DesiredUser::Deactivate),
     ]);
     note(&journal, 2, &later, &omni(&["cid", "-dan"])).await;
     // ann is named and will be made; cid and dan are still there.
@@ -98,13 +104,13 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
     )
     .await;
     let without_bob = roster(&[("ann", upsert())]);
-    let place = Place {
+    let place = Location {
         file: "b.csv".into(),
         line: 0,
         column: None,
     };
     let rejected = Problem {
-        kind: omni_user_sync::desired::ProblemKind::File,
+        kind: omni_user_sync::model::ProblemKind::File,
         place: place.clone(),
         what: "it vanished".into(),
         remedy: "put it back".into(),
@@ -127,19 +133,19 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
             frozen: [(email("bob"), place)].into_iter().collect(),
             ..without_bob.clone()
         },
-        roster(&[("ann", Want::Delete)]),
+        roster(&[("ann", DesiredUser::Delete)]),
     ];
     for (number, desired) in doubtful.iter().enumerate() {
         note(&journal, 2, desired, &everybody).await;
         assert_eq!(managed(&journal).await, ["ann", "bob"], "{number}");
     }
-    let unaccepted = RosterNote {
+    let unaccepted = RosterRecord {
         now: at(3),
         desired: &without_bob,
         observed: &everybody,
         is_accepted: false,
     };
-    journal.note_roster(unaccepted).await.expect("written");
+    journal.record_roster(unaccepted).await.expect("written");
     assert_eq!(
         managed(&journal).await,
         ["ann", "bob 3"],
@@ -147,12 +153,12 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
     );
 
     let nobody = omni(&[]);
-    let not_whole = RosterNote {
+    let not_whole = RosterRecord {
         observed: &Observed::of_some([], 2),
         is_accepted: true,
         ..unaccepted
     };
-    journal.note_roster(not_whole).await.expect("written");
+    journal.record_roster(not_whole).await.expect("written");
     assert_eq!(
         managed(&journal).await,
         ["ann", "bob 3"],
@@ -223,13 +229,13 @@ async fn the_last_accepted_roster_is_remembered() {
         fingerprint: Fingerprint([8; 32]),
         ..first.clone()
     };
-    let not_accepted = RosterNote {
+    let not_accepted = RosterRecord {
         now: at(2),
         desired: &second,
         observed: &omni(&["ann"]),
         is_accepted: false,
     };
-    journal.note_roster(not_accepted).await.expect("written");
+    journal.record_roster(not_accepted).await.expect("written");
     drop(journal);
     let memory = memory(&state.open()).await;
     assert_eq!(memory.last_rows, Some(40));
@@ -246,8 +252,8 @@ async fn who_is_active_again_or_another_is_no_longer_deactivated_by_us() {
         change(
             &journal,
             run,
-            &intent(Kind::Deactivate, name, 1),
-            Outcome::Done,
+            &intent(Operation::Deactivate, name, 1),
+            ChangeOutcome::Done,
         )
         .await;
     }

@@ -1,13 +1,14 @@
 //! A state folder, and short words for what stands in a journal.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use omni_user_sync::desired::{Desired, Entry, Fingerprint, Place, Want};
-use omni_user_sync::journal::{
-    Access, ChangeId, ChangeIntent, HeldRecord, HeldUser, Journal, Kind, Outcome, RunEnd,
-    RunNumber, RunStart, Settled, StateLock, Trigger,
+use omni_user_sync::model::{
+    Attributes, ByEmail, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location,
+    Observed, ObservedUser, Operation, RunNumber, Trigger, UserId, UserSpec,
 };
-use omni_user_sync::omni::Observed;
-use omni_user_sync::user::{Attributes, ByEmail, Email, ObservedUser, UserId, UserSpec};
+use omni_user_sync::state::{
+    Access, ChangeId, ChangeIntent, HeldRecord, HeldUser, RunEnd, RunStart, Settled, StateDb,
+    StateLock,
+};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -29,22 +30,22 @@ impl State {
         self.dir().join(name)
     }
 
-    pub(crate) fn open(&self) -> Journal {
+    pub(crate) fn open(&self) -> StateDb {
         open(&self.dir())
     }
 
-    pub(crate) fn read(&self) -> Journal {
-        Journal::open(ORG, Access::Read(&self.dir())).expect("it can be read")
+    pub(crate) fn read(&self) -> StateDb {
+        StateDb::open(ORG, Access::Read(&self.dir())).expect("it can be read")
     }
 
-    pub(crate) fn approve(&self) -> Journal {
-        Journal::open(ORG, Access::Approve(&self.dir())).expect("it can be approved in")
+    pub(crate) fn approve(&self) -> StateDb {
+        StateDb::open(ORG, Access::Approve(&self.dir())).expect("it can be approved in")
     }
 }
 
-pub(crate) fn open(dir: &Path) -> Journal {
+pub(crate) fn open(dir: &Path) -> StateDb {
     let lock = StateLock::acquire(dir, "apply").expect("nobody else has it");
-    Journal::open(ORG, Access::Write(lock)).expect("it opens")
+    StateDb::open(ORG, Access::Write(lock)).expect("it opens")
 }
 
 /// So many seconds after the beginning of these tests.
@@ -89,18 +90,18 @@ pub(crate) fn end(seconds: i64) -> RunEnd {
     }
 }
 
-pub(crate) fn intent(kind: Kind, name: &str, seconds: i64) -> ChangeIntent {
+pub(crate) fn intent(kind: Operation, name: &str, seconds: i64) -> ChangeIntent {
     ChangeIntent {
         intended: at(seconds),
         email: email(name),
-        user_id: (kind != Kind::Create).then(|| id(name)),
+        user_id: (kind != Operation::Create).then(|| id(name)),
         kind,
         fields: Vec::new(),
         approved: false,
     }
 }
 
-pub(crate) fn settled(outcome: Outcome, seconds: i64) -> Settled {
+pub(crate) fn settled(outcome: ChangeOutcome, seconds: i64) -> Settled {
     Settled {
         at: at(seconds),
         outcome,
@@ -110,10 +111,10 @@ pub(crate) fn settled(outcome: Outcome, seconds: i64) -> Settled {
 
 /// A change that comes to this end within a second.
 pub(crate) async fn change(
-    journal: &Journal,
+    journal: &StateDb,
     run: RunNumber,
     intent: &ChangeIntent,
-    outcome: Outcome,
+    outcome: ChangeOutcome,
 ) -> ChangeId {
     let change = journal.intend(run, intent).await.expect("it is written");
     let settled = Settled {
@@ -128,7 +129,7 @@ pub(crate) async fn change(
     change
 }
 
-pub(crate) fn held(rule: &str, kind: Kind, names: &[&str]) -> HeldRecord {
+pub(crate) fn held(rule: &str, kind: Operation, names: &[&str]) -> HeldRecord {
     let user = |name: &&str| HeldUser {
         user_id: id(name),
         kind,
@@ -141,21 +142,21 @@ pub(crate) fn held(rule: &str, kind: Kind, names: &[&str]) -> HeldRecord {
     }
 }
 
-pub(crate) fn upsert() -> Want {
-    Want::Upsert(UserSpec {
+pub(crate) fn upsert() -> DesiredUser {
+    DesiredUser::Upsert(UserSpec {
         display_name: None,
         attributes: Attributes::default(),
     })
 }
 
 /// A roster of `source.path` that wants this.
-pub(crate) fn roster(rows: &[(&str, Want)]) -> Desired {
-    let place = Place {
+pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
+    let place = Location {
         file: "users.csv".into(),
         line: 2,
         column: None,
     };
-    let entry = |(name, want): &(&str, Want)| {
+    let entry = |(name, want): &(&str, DesiredUser)| {
         let (want, place) = (want.clone(), place.clone());
         (email(name), Entry { want, place })
     };
@@ -187,7 +188,7 @@ pub(crate) fn omni(names: &[&str]) -> Observed {
 }
 
 /// How many users were removed in the last 24 hours: without approval, and in all.
-pub(crate) async fn removed(journal: &Journal, seconds: i64) -> (usize, usize) {
+pub(crate) async fn removed(journal: &StateDb, seconds: i64) -> (usize, usize) {
     let memory = journal.memory(at(seconds)).await.expect("it is read");
     (memory.removed_lately, memory.removed_base)
 }

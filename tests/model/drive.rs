@@ -5,9 +5,10 @@ use crate::reference::{
 };
 use crate::support::World;
 use chrono::Utc;
-use omni_user_sync::journal::{Access, ChangeId, ChangeRecord, Field, Journal, RunRef};
-use omni_user_sync::reconcile::{Kind, Outcome, Reconciler, RunOutcome, Stop, Trigger};
+use omni_user_sync::model::{ChangeOutcome, Field, Operation, RunRef, Trigger};
+use omni_user_sync::reconcile::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Changed, Options, Org};
+use omni_user_sync::state::{Access, ChangeId, ChangeRecord, StateDb};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -89,16 +90,16 @@ fn users(org: &Org) -> Users {
 
 fn need_of(change: &ChangeRecord) -> Need {
     match change.intent.kind {
-        Kind::Delete => Need::Delete,
-        Kind::Deactivate => Need::Deactivate,
-        Kind::Update => Need::Update {
+        Operation::Delete => Need::Delete,
+        Operation::Deactivate => Need::Deactivate,
+        Operation::Update => Need::Update {
             reactivate: change
                 .intent
                 .fields
                 .iter()
                 .any(|one| one.field == Field::Active),
         },
-        Kind::Create => Need::Create,
+        Operation::Create => Need::Create,
     }
 }
 
@@ -384,7 +385,7 @@ impl Driver {
                 let is_done = change
                     .settled
                     .as_ref()
-                    .is_some_and(|one| one.outcome == Outcome::Done);
+                    .is_some_and(|one| one.outcome == ChangeOutcome::Done);
                 if is_done && self.settled.insert(change.id) {
                     let id = change.intent.user_id.as_ref().map(|id| id.as_str());
                     let approved = change.intent.approved;
@@ -422,7 +423,7 @@ impl Driver {
 
     async fn approve(&mut self) {
         let dir = self.world.settings().state.dir;
-        let Ok(journal) = Journal::open(&self.world.sandbox.url(), Access::Approve(&dir)) else {
+        let Ok(journal) = StateDb::open(&self.world.sandbox.url(), Access::Approve(&dir)) else {
             return;
         };
         if let Ok(approval) = journal
@@ -430,8 +431,12 @@ impl Driver {
             .await
         {
             let users = approval.users.into_iter();
-            let of =
-                users.map(|user| (user.user_id.as_str().to_owned(), user.kind == Kind::Delete));
+            let of = users.map(|user| {
+                (
+                    user.user_id.as_str().to_owned(),
+                    user.kind == Operation::Delete,
+                )
+            });
             self.memory.approved.extend(of);
         }
     }

@@ -3,7 +3,7 @@
 use crate::drive::{Outside, Step};
 use crate::play;
 use crate::reference::{Limit, Policy, Prune, Row};
-use omni_user_sync::reconcile::Trigger;
+use omni_user_sync::model::Trigger;
 
 #[test]
 fn who_goes_and_comes_again_after_a_kill_is_as_the_reference_says() {

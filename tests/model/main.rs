@@ -16,7 +16,7 @@ mod reference;
 mod support;
 
 use drive::{Driver, File, Outside, Step};
-use omni_user_sync::reconcile::Trigger;
+use omni_user_sync::model::Trigger;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestRunner};

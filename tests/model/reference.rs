@@ -80,7 +80,7 @@ pub struct Ruling {
     pub passed: BTreeMap<String, Need>,
     pub held: usize,
     /// Whether the roster is still to be taken for what it was before.
-    pub doubts_roster: bool,
+    pub roster_is_suspect: bool,
 }
 
 /// What is remembered from run to run.
@@ -208,7 +208,7 @@ impl Memory {
             hold(&mut ruling, &|_, need| need.is_removal());
         }
         let prunes = pruned.iter().any(|email| ruling.passed.contains_key(email));
-        ruling.doubts_roster = has_shrunk && self.policy.prune != Prune::Never && !prunes;
+        ruling.roster_is_suspect = has_shrunk && self.policy.prune != Prune::Never && !prunes;
         ruling
     }
 
@@ -225,7 +225,7 @@ impl Memory {
         self.managed.extend(upserts.map(|(email, _)| email.clone()));
         self.deactivated
             .retain(|id| users.values().any(|user| user.id == *id && !user.active));
-        if !ruling.doubts_roster {
+        if !ruling.roster_is_suspect {
             self.last_rows = Some(rows.len());
         }
     }

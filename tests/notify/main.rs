@@ -5,13 +5,15 @@ mod logged;
 mod messages;
 mod webhook;
 
-use omni_user_sync::desired::{Fingerprint, Place, Problem, ProblemKind, SourceError};
-use omni_user_sync::journal::RunNumber;
+use omni_user_sync::model::{
+    ChangeOutcome, Email, Fingerprint, Location, Operation, Problem, ProblemKind, RunNumber,
+    Trigger,
+};
 use omni_user_sync::omni::{Failure, OmniError};
 use omni_user_sync::reconcile::{
-    Applied, End, Held, Kind, Outcome, Roster, RunError, RunOutcome, Trigger,
+    AppliedChange, Completion, HeldRule, Roster, RunError, RunOutcome,
 };
-use omni_user_sync::user::Email;
+use omni_user_sync::roster::SourceError;
 use std::time::Duration;
 
 /// A run that ended well. Whoever is in it must not be in a message.
@@ -33,21 +35,21 @@ fn run(number: u64) -> RunOutcome {
         held: Vec::new(),
         withheld: Vec::new(),
         quarantined: 0,
-        applied: vec![Applied {
+        applied: vec![AppliedChange {
             email: Email::parse("ann@x.co").expect("an email"),
-            kind: Kind::Update,
-            outcome: Outcome::Failed,
+            kind: Operation::Update,
+            outcome: ChangeOutcome::Failed,
             detail: "s3cret".into(),
             refused: false,
         }],
         warnings: vec!["ann@x.co has s3cret".into()],
-        end: End::Complete,
+        end: Completion::Complete,
     }
 }
 
 fn problem(file: &str, line: u64) -> Problem {
     Problem {
-        place: Place {
+        place: Location {
             file: file.into(),
             line,
             column: None,
@@ -62,7 +64,7 @@ fn problem(file: &str, line: u64) -> Problem {
 fn failed(number: u64, error: impl Into<RunError>) -> RunOutcome {
     RunOutcome {
         roster: None,
-        end: End::Failed(error.into()),
+        end: Completion::Failed(error.into()),
         ..run(number)
     }
 }
@@ -89,7 +91,7 @@ fn unusable(number: u64, problems: Vec<Problem>) -> RunOutcome {
 
 fn holding(number: u64, count: usize) -> RunOutcome {
     RunOutcome {
-        held: vec![Held {
+        held: vec![HeldRule {
             rule: "max_removals",
             count,
             why: "ann@x.co and others".into(),
@@ -100,7 +102,7 @@ fn holding(number: u64, count: usize) -> RunOutcome {
 
 fn stopped(number: u64) -> RunOutcome {
     RunOutcome {
-        end: End::Stopped,
+        end: Completion::Stopped,
         ..run(number)
     }
 }

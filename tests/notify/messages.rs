@@ -1,7 +1,7 @@
 //! What is told, as a function of values.
 
 use super::{away, denied, holding, problem, run, stopped, unusable};
-use omni_user_sync::notify::{Message, News, Trouble, message};
+use omni_user_sync::notify::{Message, RunSummary, Trouble, message};
 use omni_user_sync::reconcile::RunOutcome;
 
 /// What is told of these runs, one after the other, each being delivered.
@@ -9,7 +9,9 @@ fn told(runs: &[RunOutcome]) -> Vec<Message> {
     let mut known: Vec<Trouble> = Vec::new();
     let mut messages = Vec::new();
     for run in runs {
-        let Some(news) = News::of(run) else { continue };
+        let Some(news) = RunSummary::of(run) else {
+            continue;
+        };
         messages.extend(message(&known, &news, "acme.omniapp.co"));
         known = news.troubles;
     }

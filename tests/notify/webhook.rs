@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::notify::{Notices, Notifier};
+use omni_user_sync::notify::{NotificationSender, Notifier};
 use omni_user_sync::reconcile::RunOutcome;
 use omni_user_sync::settings::{KeySource, RawSettings, Settings};
 use serde_json::Value;
@@ -72,7 +72,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
 /// A webhook, and a daemon's notifier that tells it.
 struct World {
     received: mpsc::UnboundedReceiver<(Value, Instant)>,
-    notices: Notices,
+    notices: NotificationSender,
     metrics: Metrics,
     settings: Settings,
     folder: TempDir,
@@ -150,7 +150,7 @@ fn start(
     settings: &Settings,
     metrics: &Metrics,
     stop: &CancellationToken,
-) -> (Notices, JoinHandle<()>) {
+) -> (NotificationSender, JoinHandle<()>) {
     let file = settings.webhook.clone().expect("it is set");
     let (notices, notifier) = Notifier::new(file, settings, metrics.clone()).expect("it is made");
     (notices, tokio::spawn(notifier.run(stop.clone())))

@@ -2,8 +2,8 @@
 
 use crate::support::{account, account_unknown, read_with, schema, settings};
 use insta::assert_snapshot;
+use omni_user_sync::model::Schema;
 use omni_user_sync::settings::{BlankCells, SourceSettings};
-use omni_user_sync::user::Schema;
 
 /// Only the notes.
 fn notes(text: &str) -> String {

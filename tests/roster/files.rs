@@ -2,9 +2,8 @@
 
 use crate::support::{Folder, account, read_with, schema, settings, show};
 use insta::assert_snapshot;
-use omni_user_sync::desired::Want;
+use omni_user_sync::model::{AttributeName, DesiredUser, Email, UserSpec, Value};
 use omni_user_sync::settings::{Encoding, SourceSettings};
-use omni_user_sync::user::{AttributeName, Email, UserSpec, Value};
 
 #[test]
 fn a_stray_quote_rejects_the_file_and_names_both_ends() {
@@ -62,7 +61,7 @@ fn every_encoding_delimiter_and_line_end_together() {
             .collect()
     };
     let spec = |name: &str, tier: Option<&str>| {
-        Want::Upsert(UserSpec {
+        DesiredUser::Upsert(UserSpec {
             display_name: Some(name.into()),
             attributes: [(AttributeName::new("tier"), tier.and_then(Value::one))]
                 .into_iter()

@@ -1,13 +1,12 @@
 //! What holds for any roster.
 
 use crate::support::{Folder, read_with, settings};
-use omni_user_sync::desired::Want;
+use omni_user_sync::model::{DesiredUser, Email, Schema, Value, trim};
 use omni_user_sync::settings::SourceSettings;
-use omni_user_sync::user::{Email, Schema, Value, trim};
 use proptest::prelude::*;
 use std::fs::File;
 
-fn unknown(bytes: impl AsRef<[u8]>) -> Result<omni_user_sync::desired::Desired, String> {
+fn unknown(bytes: impl AsRef<[u8]>) -> Result<omni_user_sync::model::Desired, String> {
     read_with(bytes, settings(), Schema::unknown()).map_err(|error| error.to_string())
 }
 
@@ -46,7 +45,7 @@ proptest! {
         prop_assert_eq!(read.users.len(), rows.len());
         for (at, row) in rows.iter().enumerate() {
             let email = Email::parse(&format!("u{at}@x.co")).expect("valid");
-            let Want::Upsert(spec) = &read.users[&email].want else {
+            let DesiredUser::Upsert(spec) = &read.users[&email].want else {
                 panic!("an upsert");
             };
             prop_assert_eq!(spec.display_name.as_deref().unwrap_or(""), trim(&row[0]));

@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, read, schema, settings, show};
 use insta::assert_snapshot;
-use omni_user_sync::desired;
+use omni_user_sync::roster;
 
 #[test]
 fn a_whole_roster_may_remove_and_prune() {
@@ -65,7 +65,7 @@ fn a_roster_without_an_upsert_prunes_nobody() {
 fn a_roster_named_beside_the_settings_prunes_nobody() {
     let folder = Folder::new();
     let path = folder.write("users.csv", "email\na@x.co\n");
-    let read = desired::read(&settings(), &path, false, &schema());
+    let read = roster::read(&settings(), &path, false, &schema());
     assert_snapshot!(show(&read), @r#"users.csv:2: a@x.co upsert "-""#);
     let refused = read.expect("a roster").pruning_allowed();
     assert_snapshot!(refused.expect_err("not the source"), @"This is not the roster of source.path, so nobody is pruned.");

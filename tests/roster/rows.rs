@@ -283,7 +283,7 @@ fn rows_swallowed_in_any_cell_are_not_gone() {
         "op,email,display_name,tier\nupsert,bob@x.co,\"Bob,gold\nupsert,ann@x.co\nupsert,eve@x.co,Eve\",gold\n",
     ] {
         let read = crate::support::read(text).expect(text);
-        let ann = omni_user_sync::user::Email::parse("ann@x.co").expect("valid");
+        let ann = omni_user_sync::model::Email::parse("ann@x.co").expect("valid");
         assert!(read.frozen.contains_key(&ann), "{text}");
         assert_eq!((read.users.len(), read.unnamed), (0, 1), "{text}");
     }

@@ -1,9 +1,8 @@
 //! A roster is taken only when it stands still.
 
 use crate::support::Folder;
-use omni_user_sync::desired::{
-    Desired, Fingerprint, SourceError, fingerprint, read_settled, unless_stopped,
-};
+use omni_user_sync::model::{Desired, Fingerprint};
+use omni_user_sync::roster::{SourceError, fingerprint, read_settled, unless_stopped};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 

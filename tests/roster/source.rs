@@ -2,7 +2,7 @@
 
 use crate::support::Folder;
 use insta::assert_snapshot;
-use omni_user_sync::desired::{fingerprint, stamp};
+use omni_user_sync::roster::{fingerprint, stamp};
 use omni_user_sync::settings::Select;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;

@@ -1,8 +1,10 @@
 //! One small language for rosters: texts go in, a readable account of what was read comes out.
 
-use omni_user_sync::desired::{self, Desired, Place, SourceError, Want};
+use omni_user_sync::model::{
+    AttributeName, ByEmail, Definition, Desired, DesiredUser, Location, Schema, Value, ValueType,
+};
+use omni_user_sync::roster::{self, SourceError};
 use omni_user_sync::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
-use omni_user_sync::user::{AttributeName, ByEmail, Definition, Schema, Value, ValueType};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,7 +77,7 @@ impl Folder {
     }
 
     pub(crate) fn read_at(&self, path: &Path) -> Result<Desired, SourceError> {
-        desired::read(&self.settings, path, true, &self.schema)
+        roster::read(&self.settings, path, true, &self.schema)
     }
 
     /// What is read of the whole folder, as text.
@@ -145,7 +147,7 @@ fn show_desired(desired: &Desired) -> String {
 }
 
 /// By place, then address.
-fn sorted<T>(map: &ByEmail<T>, place: impl Fn(&T) -> &Place) -> Vec<(String, String, &T)> {
+fn sorted<T>(map: &ByEmail<T>, place: impl Fn(&T) -> &Location) -> Vec<(String, String, &T)> {
     let mut all: Vec<_> = map
         .iter()
         .map(|(email, value)| (place(value).to_string(), email.to_string(), value))
@@ -154,11 +156,11 @@ fn sorted<T>(map: &ByEmail<T>, place: impl Fn(&T) -> &Place) -> Vec<(String, Str
     all
 }
 
-fn show_want(want: &Want) -> String {
+fn show_want(want: &DesiredUser) -> String {
     let spec = match want {
-        Want::Upsert(spec) => spec,
-        Want::Delete => return "delete".into(),
-        Want::Deactivate => return "deactivate".into(),
+        DesiredUser::Upsert(spec) => spec,
+        DesiredUser::Delete => return "delete".into(),
+        DesiredUser::Deactivate => return "deactivate".into(),
     };
     let mut text = format!("upsert {:?}", spec.display_name.as_deref().unwrap_or("-"));
     for (name, value) in &spec.attributes {

@@ -2,7 +2,8 @@
 
 use super::support::{GOING, TOKEN, happened, served};
 use chrono::{TimeDelta, Utc};
-use omni_user_sync::journal::{APPROVAL_VALID, RunNumber, Trigger};
+use omni_user_sync::model::{RunNumber, Trigger};
+use omni_user_sync::state::APPROVAL_VALID;
 use std::collections::BTreeSet;
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::support::{Served, TOKEN, begin, change, happened, outcome_with, problem, served};
 use insta::assert_snapshot;
-use omni_user_sync::journal::{Kind, Outcome};
+use omni_user_sync::model::{ChangeOutcome, Operation};
 use serde_json::Value;
 
 const FINE: &str = "Nothing stands in the way of what the roster says of them.";
@@ -326,7 +326,7 @@ async fn a_user_of_whom_not_all_is_known_is_not_called_fine() {
     served.status.run_ended(&outcome_with(Vec::new()), None);
     told("As far as the last run that read roster and Omni tells, no row asks for them").await;
     let run = begin(&served.journal, 0).await;
-    let done = (Kind::Create, Outcome::Done);
+    let done = (Operation::Create, ChangeOutcome::Done);
     change(&served.journal, run, done.0, "ann@x.co", Vec::new(), done.1).await;
     told(FINE).await;
     let of = |number: usize| problem(Some(&format!("u{number}@x.co")));

@@ -4,10 +4,11 @@ use super::support::{
     GOING, HOSTILE, Wanted, begin, change, end, finish, happened, outcome_with, served, serving,
 };
 use chrono::{TimeDelta, Utc};
-use omni_user_sync::journal::{Kind, Outcome, RunEnd};
+use omni_user_sync::model::{ChangeOutcome, Operation};
 use omni_user_sync::omni::OmniError;
-use omni_user_sync::reconcile::{End, RunError, RunOutcome};
-use omni_user_sync::trigger::watch::Condition;
+use omni_user_sync::reconcile::{Completion, RunError, RunOutcome};
+use omni_user_sync::state::RunEnd;
+use omni_user_sync::trigger::watch::SourceState;
 
 const PAGES: [&str; 7] = [
     "/",
@@ -165,24 +166,24 @@ async fn that_all_is_well_is_said_only_of_a_daemon_that_is_ready_and_has_its_ros
     says("good", "Omni is as the roster says.").await;
     for (condition, state, sentence) in [
         (
-            Condition::Moving,
+            SourceState::Moving,
             "busy",
             "The roster is being written since ",
         ),
-        (Condition::Away, "bad", "The roster can't be read since "),
+        (SourceState::Away, "bad", "The roster can't be read since "),
         (
-            Condition::Silent,
+            SourceState::Silent,
             "bad",
             "The roster's file system does not answer since ",
         ),
-        (Condition::Still, "good", "Omni is as the roster says."),
+        (SourceState::Still, "good", "Omni is as the roster says."),
     ] {
         served.status.roster(condition);
         says(state, sentence).await;
     }
     // What somebody has to do stays said.
     happened(&served).await;
-    served.status.roster(Condition::Moving);
+    served.status.roster(SourceState::Moving);
     says(
         "warn",
         "6 changes are held and wait for somebody to approve.",
@@ -257,10 +258,10 @@ async fn many_changes_stand_on_several_pages() {
         change(
             &served.journal,
             run,
-            Kind::Update,
+            Operation::Update,
             &user,
             Vec::new(),
-            Outcome::Done,
+            ChangeOutcome::Done,
         )
         .await;
     }
@@ -390,7 +391,7 @@ async fn a_run_that_failed_without_a_trace_is_told_all_the_same() {
     finish(&served.journal, run, before).await;
     served.status.run_ended(&outcome_with(Vec::new()), None);
     let failed = RunOutcome {
-        end: End::Failed(RunError::Omni(OmniError::Throttled)),
+        end: Completion::Failed(RunError::Omni(OmniError::Throttled)),
         ..outcome_with(Vec::new())
     };
     served.status.run_ended(&failed, None);

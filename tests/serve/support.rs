@@ -1,18 +1,19 @@
 //! A server with a journal in which something has happened, and HTTP by hand.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use omni_user_sync::desired::{Fingerprint, Place, Problem, ProblemKind};
-use omni_user_sync::journal::{
-    Access, ChangeIntent, Field, FieldRecord, HeldRecord, HeldUser, Journal, Kind, Outcome,
-    Quarantined, RunEnd, RunNumber, RunStart, Settled, StateLock, Trigger,
-};
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::reconcile::{Counts, End, Held, Reconciler, Roster, RunOutcome};
-use omni_user_sync::serve::{Probes, Server, Site};
-use omni_user_sync::settings::{self, Environment, Protect, SecretFile, Settings};
+use omni_user_sync::model::{
+    ChangeOutcome, Counts, Email, Field, FieldRecord, Fingerprint, Location, Operation, Problem,
+    ProblemKind, Protect, Quarantined, RunNumber, Trigger, UserId, Value,
+};
+use omni_user_sync::reconcile::{Completion, HeldRule, Reconciler, Roster, RunOutcome};
+use omni_user_sync::serve::{Probes, Server, ServerConfig};
+use omni_user_sync::settings::{self, Environment, SecretFile, Settings};
+use omni_user_sync::state::{
+    Access, ChangeIntent, HeldRecord, HeldUser, RunEnd, RunStart, Settled, StateDb, StateLock,
+};
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
-use omni_user_sync::user::{Email, UserId, Value};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,10 +62,10 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<()>,
-    pub(crate) journal: Journal,
+    pub(crate) journal: StateDb,
     pub(crate) status: Status,
     pub(crate) wake: Wake,
-    pub(crate) site: Site,
+    pub(crate) site: ServerConfig,
     pub(crate) folder: TempDir,
 }
 
@@ -79,8 +80,8 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
     let lock = StateLock::acquire(&dir, "test").expect("nobody else has it");
     let settings = settings(&wanted.omni, folder.path());
     let org = settings.omni.base_url().expect("is set").to_string();
-    let journal = Journal::open(&org, Access::Write(lock)).expect("a journal");
-    let reader = Journal::open(&org, Access::Read(&dir)).expect("a reader");
+    let journal = StateDb::open(&org, Access::Write(lock)).expect("a journal");
+    let reader = StateDb::open(&org, Access::Read(&dir)).expect("a reader");
     let (status, wake) = (Status::new(None), Wake::default());
     let token_path = folder.path().join("token");
     if let Some(token) = wanted.token {
@@ -89,7 +90,7 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
     let secret = |_| SecretFile::new("serve.admin_token_file", token_path.clone());
     let metrics = Metrics::new();
     let explainer = Reconciler::new(Arc::new(settings), metrics.beside_runs(), reader.clone());
-    let site = Site {
+    let site = ServerConfig {
         probes: Probes {
             status: status.clone(),
             metrics,
@@ -272,26 +273,26 @@ pub(crate) async fn happened(served: &Served) {
     change(
         journal,
         first,
-        Kind::Create,
+        Operation::Create,
         "<b>@x.co",
         vec![name],
-        Outcome::Done,
+        ChangeOutcome::Done,
     )
     .await;
     change(
         journal,
         first,
-        Kind::Update,
+        Operation::Update,
         "ann@x.co",
         Vec::new(),
-        Outcome::Failed,
+        ChangeOutcome::Failed,
     )
     .await;
     finish(journal, first, end(2, "partial", [1, 1, 0])).await;
     let second = begin(journal, 60).await;
     let users = GOING.map(|user| HeldUser {
         user_id: id(user),
-        kind: Kind::Delete,
+        kind: Operation::Delete,
         email: email(user),
     });
     let held = HeldRecord {
@@ -319,7 +320,7 @@ fn id(user: &str) -> UserId {
     UserId::parse(&format!("id-{plain}")).expect("an id")
 }
 
-pub(crate) async fn begin(journal: &Journal, seconds: i64) -> RunNumber {
+pub(crate) async fn begin(journal: &StateDb, seconds: i64) -> RunNumber {
     let start = RunStart {
         trigger: Trigger::Schedule,
         started: at(seconds),
@@ -328,28 +329,28 @@ pub(crate) async fn begin(journal: &Journal, seconds: i64) -> RunNumber {
     journal.begin(start).await.expect("written")
 }
 
-pub(crate) async fn finish(journal: &Journal, run: RunNumber, end: RunEnd) {
+pub(crate) async fn finish(journal: &StateDb, run: RunNumber, end: RunEnd) {
     journal.finish(run, &end).await.expect("written");
 }
 
 pub(crate) async fn change(
-    journal: &Journal,
+    journal: &StateDb,
     run: RunNumber,
-    kind: Kind,
+    kind: Operation,
     user: &str,
     fields: Vec<FieldRecord>,
-    outcome: Outcome,
+    outcome: ChangeOutcome,
 ) {
     let intent = ChangeIntent {
         intended: at(1),
         email: email(user),
-        user_id: (kind != Kind::Create).then(|| id(user)),
+        user_id: (kind != Operation::Create).then(|| id(user)),
         kind,
         fields,
         approved: false,
     };
     let change = journal.intend(run, &intent).await.expect("written");
-    let detail = if outcome == Outcome::Done {
+    let detail = if outcome == ChangeOutcome::Done {
         ""
     } else {
         "Omni says no"
@@ -389,7 +390,7 @@ fn outcome() -> RunOutcome {
 pub(crate) fn problem(user: Option<&str>) -> Problem {
     Problem {
         kind: ProblemKind::Op,
-        place: Place {
+        place: Location {
             file: "users.csv".into(),
             line: 22,
             column: Some((1, "op".into())),
@@ -416,7 +417,7 @@ pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
         }),
         users: Some(21),
         drift: None,
-        held: vec![Held {
+        held: vec![HeldRule {
             rule: "max_removals",
             count: 6,
             why: "too many".into(),
@@ -425,6 +426,6 @@ pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
         quarantined: 0,
         applied: Vec::new(),
         warnings: vec!["a row stands twice".into()],
-        end: End::Complete,
+        end: Completion::Complete,
     }
 }

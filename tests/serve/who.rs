@@ -192,7 +192,7 @@ async fn strangers_names_and_pages_are_refused() {
             vec![
                 "Host: sync.example.com",
                 "Origin: https://sync.example.com:8443",
-                "Sec-Fetch-Site: same-origin",
+                "Sec-Fetch-ServerConfig: same-origin",
             ],
             200,
         ),
@@ -201,7 +201,7 @@ async fn strangers_names_and_pages_are_refused() {
             vec![
                 "Host: sync.example.com",
                 "Origin: https://sync.example.com:3000",
-                "Sec-Fetch-Site: same-site",
+                "Sec-Fetch-ServerConfig: same-site",
             ],
             403,
         ),
@@ -216,11 +216,14 @@ async fn strangers_names_and_pages_are_refused() {
             vec![
                 "Host: localhost",
                 "Origin: https://evil.example:8443",
-                "Sec-Fetch-Site: same-origin",
+                "Sec-Fetch-ServerConfig: same-origin",
             ],
             403,
         ),
-        (vec!["Host: localhost", "Sec-Fetch-Site: cross-site"], 200),
+        (
+            vec!["Host: localhost", "Sec-Fetch-ServerConfig: cross-site"],
+            200,
+        ),
     ] {
         let headers = [&headers[..], &[&own]].concat();
         for path in ["/", "/api/v1/status"] {
@@ -228,7 +231,7 @@ async fn strangers_names_and_pages_are_refused() {
             assert_eq!(found, code, "{path} {headers:?}");
         }
         let posted = status(&served, "POST /api/v1/reconcile", &headers).await;
-        let crosses = headers.contains(&"Sec-Fetch-Site: cross-site");
+        let crosses = headers.contains(&"Sec-Fetch-ServerConfig: cross-site");
         let expected = if crosses {
             403
         } else if code == 200 {

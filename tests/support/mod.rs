@@ -3,13 +3,14 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
 
-use omni_user_sync::journal::{Access, Journal, StateLock};
 use omni_user_sync::metrics::Metrics;
+use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::reconcile::{
-    Applied, Outcome, Prepared, Reconciler, RunError, RunOutcome, Stop, Target, Trigger,
+    AppliedChange, Prepared, Reconciler, RunError, RunOutcome, Stop, Target,
 };
 use omni_user_sync::sandbox::{Fault, Options, Org, Request, Sandbox, What, When};
 use omni_user_sync::settings::{self, Environment, Settings};
+use omni_user_sync::state::{Access, StateDb, StateLock};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -136,14 +137,14 @@ impl World {
     pub fn reconciler(&self) -> Reconciler {
         let settings = self.settings();
         let lock = StateLock::acquire(&settings.state.dir, "test").expect("nobody else has it");
-        let journal = Journal::open(&self.sandbox.url(), Access::Write(lock)).expect("a journal");
+        let journal = StateDb::open(&self.sandbox.url(), Access::Write(lock)).expect("a journal");
         Reconciler::new(Arc::new(settings), self.metrics.clone(), journal).expect("a reconciler")
     }
 
     /// The journal, beside whoever writes it.
-    pub fn journal(&self) -> Journal {
+    pub fn journal(&self) -> StateDb {
         let dir = self.settings().state.dir;
-        Journal::open(&self.sandbox.url(), Access::Read(&dir)).expect("a journal")
+        StateDb::open(&self.sandbox.url(), Access::Read(&dir)).expect("a journal")
     }
 
     pub fn target(&self) -> Target {
@@ -249,7 +250,7 @@ pub fn on(method: &str, what: What) -> Fault {
 
 /// `kind email outcome` of each change, sorted.
 pub fn told(outcome: &RunOutcome) -> Vec<String> {
-    let tell = |one: &Applied| format!("{} {} {}", one.kind, one.email, one.outcome.as_str());
+    let tell = |one: &AppliedChange| format!("{} {} {}", one.kind, one.email, one.outcome.as_str());
     let mut told: Vec<_> = outcome.applied.iter().map(tell).collect();
     told.sort();
     told
@@ -260,7 +261,7 @@ pub fn assert_converged(outcome: &RunOutcome) {
     let failed: Vec<_> = outcome
         .applied
         .iter()
-        .filter(|one| one.outcome != Outcome::Done)
+        .filter(|one| one.outcome != ChangeOutcome::Done)
         .collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(outcome.as_str(), "converged", "{outcome:#?}");

@@ -2,8 +2,7 @@
 
 use super::{approve, deleting, held, hundred, status, user};
 use crate::support::{World, assert_converged};
-use omni_user_sync::journal::{RunNumber, RunRef};
-use omni_user_sync::reconcile::Outcome;
+use omni_user_sync::model::{ChangeOutcome, RunNumber, RunRef};
 use omni_user_sync::sandbox::{Fault, When};
 use serde_json::json;
 use std::fmt::Write;
@@ -76,7 +75,10 @@ async fn an_approval_outlasts_a_run_that_was_cut_short() {
         times: 1,
     });
     let cut = world.run().await;
-    assert!(!cut.is_success() && cut.count(Outcome::Done) > 0, "{cut:?}");
+    assert!(
+        !cut.is_success() && cut.count(ChangeOutcome::Done) > 0,
+        "{cut:?}"
+    );
     assert_converged(&world.run().await);
     assert_eq!(world.org().users().len(), 80);
 }

@@ -10,9 +10,10 @@ mod record;
 mod support;
 
 use chrono::Utc;
-use omni_user_sync::journal::{Access, Journal, RunRef};
+use omni_user_sync::model::RunRef;
 use omni_user_sync::reconcile::RunOutcome;
 use omni_user_sync::sandbox::{Fault, Options, What, When};
+use omni_user_sync::state::{Access, StateDb};
 use std::fmt::Write;
 use support::World;
 
@@ -40,7 +41,7 @@ fn deleting(numbers: impl IntoIterator<Item = usize>) -> String {
 
 async fn approve(world: &World, run: RunRef) -> usize {
     let dir = world.settings().state.dir;
-    let journal = Journal::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a journal");
+    let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a journal");
     journal
         .approve(run, "ann", Utc::now(), false)
         .await

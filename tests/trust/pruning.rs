@@ -2,10 +2,9 @@
 
 use super::{approve, deleting, held, user};
 use crate::support::{World, assert_converged, told};
-use omni_user_sync::journal::RunRef;
-use omni_user_sync::reconcile::{End, Outcome};
+use omni_user_sync::model::{ChangeOutcome, Email, RunRef};
+use omni_user_sync::reconcile::Completion;
 use omni_user_sync::sandbox::Options;
-use omni_user_sync::user::Email;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -174,7 +173,7 @@ async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
     assert_eq!(world.org().users().len(), 9);
     assert_eq!(run.withheld.len(), 2, "{run:?}");
     write("b.csv", &format!("email,display_name\n{},\n", user(3)));
-    assert_eq!(world.run().await.count(Outcome::Done), 7);
+    assert_eq!(world.run().await.count(ChangeOutcome::Done), 7);
 }
 
 #[tokio::test]
@@ -226,7 +225,7 @@ async fn of_files_of_one_time_the_one_before_by_name_is_not_the_roster_again() {
     std::fs::remove_file(folder.join("2026-02.csv")).expect("removed");
     let run = world.run().await;
     assert_eq!(run.as_str(), "failed", "{run:?}");
-    let End::Failed(error) = &run.end else {
+    let Completion::Failed(error) = &run.end else {
         panic!("{run:?}");
     };
     let error = error.to_string();

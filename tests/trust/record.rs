@@ -3,9 +3,10 @@
 use super::{on, status};
 use crate::support::{World, told};
 use chrono::Utc;
-use omni_user_sync::journal::{RunNumber, RunState};
-use omni_user_sync::reconcile::{Outcome, Stop, Trigger};
+use omni_user_sync::model::{ChangeOutcome, RunNumber, Trigger};
+use omni_user_sync::reconcile::Stop;
 use omni_user_sync::sandbox::{Fault, What, When};
+use omni_user_sync::state::RunState;
 use serde_json::json;
 
 #[tokio::test]
@@ -38,7 +39,7 @@ async fn the_journal_tells_what_happened_and_never_what_did_not() {
     let changes = journal.changes(RunNumber(1)).await.expect("read");
     assert_eq!(
         changes[0].settled.as_ref().map(|settled| settled.outcome),
-        Some(Outcome::Done)
+        Some(ChangeOutcome::Done)
     );
     let runs = journal.runs(9).await.expect("read");
     let words: Vec<_> = runs
@@ -85,8 +86,8 @@ async fn a_user_who_turns_out_to_exist_is_in_the_journal_as_updated() {
     assert_eq!(
         told,
         [
-            ("create", Some(Outcome::Failed)),
-            ("update", Some(Outcome::Done))
+            ("create", Some(ChangeOutcome::Failed)),
+            ("update", Some(ChangeOutcome::Done))
         ]
     );
 }
@@ -149,6 +150,6 @@ async fn nothing_is_sent_whose_intent_can_not_be_written() {
     });
     let run = world.run().await;
     assert_eq!(run.as_str(), "failed", "{run:#?}");
-    assert_eq!(run.count(Outcome::Unsent), 2, "{run:#?}");
+    assert_eq!(run.count(ChangeOutcome::Unsent), 2, "{run:#?}");
     assert_eq!(world.writes(), Vec::<String>::new());
 }

@@ -3,7 +3,7 @@
 
 use super::Found;
 use super::host::Host;
-use crate::desired::Problem;
+use crate::model::Problem;
 use serde::Serialize;
 
 #[derive(Serialize)]

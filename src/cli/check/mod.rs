@@ -5,13 +5,13 @@ mod host;
 mod show;
 
 use super::{Exit, out};
-use crate::desired::{self, Desired, Problem, SourceError};
 use crate::metrics::Metrics;
+use crate::model::{Desired, Problem, Schema};
 use crate::omni::Client;
 use crate::reconcile::RunError;
 use crate::reconcile::render::plural;
+use crate::roster::{self, SourceError};
 use crate::settings::{Settings, SourceSettings};
-use crate::user::Schema;
 use annotate_snippets::{Level, Renderer};
 use doc::CheckDoc;
 use host::Host;
@@ -45,7 +45,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     if let Some(Err(RunError::Settings(error))) = omni {
         return Err(error.into());
     }
-    let roster = desired::read_settled(
+    let roster = roster::read_settled(
         &settings.source,
         &target.path,
         target.is_source,

@@ -1,7 +1,8 @@
 //! Problems as a person wants them: what is alike together, each with its line and a mark under the
 //! cell, and no more than can be read.
 
-use crate::desired::{Excerpt, Problem, ProblemKind, excerpts};
+use crate::model::{Problem, ProblemKind};
+use crate::roster::{Excerpt, excerpts};
 use crate::settings::SourceSettings;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use std::path::Path;
@@ -148,9 +149,9 @@ fn origin(problem: &Problem) -> Origin<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired;
+    use crate::model::{AttributeName, Definition, Schema, ValueType};
+    use crate::roster;
     use crate::settings::{Environment, Settings, load};
-    use crate::user::{AttributeName, Definition, Schema, ValueType};
     use insta::assert_snapshot;
 
     fn settings() -> Settings {
@@ -179,7 +180,7 @@ mod tests {
         let path = folder.path().join("users.csv");
         std::fs::write(&path, bytes).expect("a file");
         let source = settings().source;
-        let read = desired::read(&source, &path, true, &schema());
+        let read = roster::read(&source, &path, true, &schema());
         let (problems, notes): (Vec<_>, Vec<_>) = match &read {
             Ok(desired) => (desired.problems(), desired.notes.iter().collect()),
             Err(error) => (error.problems().iter().collect(), Vec::new()),

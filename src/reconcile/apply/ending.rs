@@ -1,29 +1,29 @@
-//! How a change ended, and how that is told.
+//! ObservationSource a change ended, and how that is told.
 
-use super::super::observe::Effect;
+use crate::model::{ChangeOutcome, ObservedUser};
 use crate::omni::OmniError;
+use crate::reconcile::observe::Effect;
 use crate::reconcile::quarantine::Cause;
-use crate::reconcile::{Applied, Change, Outcome};
-use crate::user::ObservedUser;
+use crate::reconcile::{AppliedChange, Change};
 
-/// How a change ended, told twice: in full, and without what Omni said of it, which may hold values,
+/// ObservationSource a change ended, told twice: in full, and without what Omni said of it, which may hold values,
 /// for the log.
-pub(super) struct Ending {
-    pub(super) outcome: Outcome,
+pub(super) struct Attempt {
+    pub(super) outcome: ChangeOutcome,
     pub(super) detail: String,
     pub(super) logged: String,
     /// Why it was not done, where it was not.
     pub(super) cause: Cause,
     /// Whether it is known that it was done, or that it was not.
     pub(super) known: bool,
-    /// How the user is now, where that is not as before.
+    /// ObservationSource the user is now, where that is not as before.
     pub(super) effect: Option<Effect>,
     /// What turned out to be needed instead, or besides.
-    pub(super) instead: Option<Instead>,
+    pub(super) instead: Option<FollowUp>,
 }
 
 /// What is needed of a user who turned out to be other than was thought.
-pub(super) enum Instead {
+pub(super) enum FollowUp {
     /// They are there: to be updated, and why that was not known.
     Update(Box<ObservedUser>, &'static str),
     /// They are not there: to be made.
@@ -32,8 +32,8 @@ pub(super) enum Instead {
     Remove(Box<ObservedUser>),
 }
 
-impl Ending {
-    pub(super) fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+impl Attempt {
+    pub(super) fn new(outcome: ChangeOutcome, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self {
             outcome,
@@ -47,14 +47,14 @@ impl Ending {
     }
 
     pub(super) fn done(effect: Effect) -> Self {
-        Self::new(Outcome::Done, "").with(effect)
+        Self::new(ChangeOutcome::Done, "").with(effect)
     }
 
     /// It was not done, and something else is needed.
-    pub(super) fn stale(detail: &str, instead: Instead) -> Self {
+    pub(super) fn stale(detail: &str, instead: FollowUp) -> Self {
         Self {
             instead: Some(instead),
-            ..Self::new(Outcome::Failed, detail).with(Effect::Unsure)
+            ..Self::new(ChangeOutcome::Failed, detail).with(Effect::Unsure)
         }
     }
 
@@ -67,11 +67,11 @@ impl Ending {
 
     pub(super) fn vanished() -> Self {
         let vanished = "is no longer in Omni; the next run sees to it";
-        Self::new(Outcome::Failed, vanished).with(Effect::Gone)
+        Self::new(ChangeOutcome::Failed, vanished).with(Effect::Gone)
     }
 
     pub(super) fn gone() -> Self {
-        Self::new(Outcome::Done, "was gone already").with(Effect::Gone)
+        Self::new(ChangeOutcome::Done, "was gone already").with(Effect::Gone)
     }
 
     pub(super) fn failed(error: &OmniError) -> Self {
@@ -89,7 +89,7 @@ impl Ending {
                 false => Cause::Other,
             },
             effect: (!is_plain_no).then_some(Effect::Unsure),
-            ..Self::new(Outcome::Failed, error.to_string())
+            ..Self::new(ChangeOutcome::Failed, error.to_string())
         }
     }
 
@@ -99,13 +99,13 @@ impl Ending {
         Self {
             logged: said(&error.without_detail()),
             known: false,
-            ..Self::new(Outcome::Failed, said(&error.to_string())).with(Effect::Unsure)
+            ..Self::new(ChangeOutcome::Failed, said(&error.to_string())).with(Effect::Unsure)
         }
     }
 
     /// The same as told of a change.
     pub(super) fn of(self, change: &Change) -> super::Ended {
-        let applied = Applied {
+        let applied = AppliedChange {
             email: change.email.clone(),
             kind: change.kind(),
             outcome: self.outcome,
@@ -125,14 +125,16 @@ impl Ending {
 /// them out.
 pub const CHANGES: &str = "omni_user_sync::change";
 
-fn log(applied: &Applied, detail: &str) {
+fn log(applied: &AppliedChange, detail: &str) {
     let (user, kind, outcome) = (&applied.email, applied.kind, applied.outcome.as_str());
     match applied.outcome {
-        Outcome::Done => tracing::info!(target: CHANGES, %user, %kind, outcome, detail, "change"),
-        Outcome::Unsent => {
+        ChangeOutcome::Done => {
+            tracing::info!(target: CHANGES, %user, %kind, outcome, detail, "change")
+        }
+        ChangeOutcome::Unsent => {
             tracing::debug!(target: CHANGES, %user, %kind, outcome, detail, "change")
         }
-        Outcome::NotKept | Outcome::Failed => {
+        ChangeOutcome::NotKept | ChangeOutcome::Failed => {
             tracing::warn!(target: CHANGES, %user, %kind, outcome, detail, "change");
         }
     }

@@ -1,37 +1,37 @@
 //! What turned out to be other than was thought, mended in the same run.
 
-use super::ending::{Ending, Instead};
+use super::ending::{Attempt, FollowUp};
 use super::worker::Worker;
 use super::{Change, Ended};
-use crate::desired::Want;
-use crate::omni::{self, Observed, OmniError, Sighting};
-use crate::reconcile::Outcome;
+use crate::model::{
+    ChangeOutcome, DesiredUser, Email, Observed, ObservedUser, UserMatch, UserSpec,
+};
+use crate::omni::{self, OmniError};
 use crate::reconcile::observe::Effect;
 use crate::reconcile::plan::{Action, FieldChange, differences};
 use crate::reconcile::quarantine::Cause;
-use crate::user::{Email, ObservedUser, UserSpec};
 use std::sync::Arc;
 
 impl Worker<'_> {
     /// Does what is needed after a change that ended so, if anything is.
-    pub(super) async fn mend(&self, change: &Change, mut ending: Ending) -> Ended {
+    pub(super) async fn mend(&self, change: &Change, mut ending: Attempt) -> Ended {
         match (ending.instead.take(), self.spec_of(change)) {
-            (Some(Instead::Update(user, why)), Some(spec)) if self.updates_are_free() => {
+            (Some(FollowUp::Update(user, why)), Some(spec)) if self.updates_are_free() => {
                 self.update_instead(change, spec, &user, why).await
             }
-            (Some(Instead::Create), Some(spec)) if spec.display_name.is_some() => {
+            (Some(FollowUp::Create), Some(spec)) if spec.display_name.is_some() => {
                 let create = change.with(Action::Create(spec.clone()));
                 let mut ending = self.recorded(&create).await;
                 ending.effect.get_or_insert(Effect::Gone);
                 ending.of(&create)
             }
             // An approval is of a user's id, and of nobody who comes after them.
-            (Some(Instead::Remove(user)), _) if self.work.ledger.is_approved(change) => {
+            (Some(FollowUp::Remove(user)), _) if self.work.ledger.is_approved(change) => {
                 let another = "has another id by now; the next run rules on it";
-                let ending = Ending::new(Outcome::Failed, another);
+                let ending = Attempt::new(ChangeOutcome::Failed, another);
                 ending.with(Effect::Is(user)).of(change)
             }
-            (Some(Instead::Remove(user)), _) => {
+            (Some(FollowUp::Remove(user)), _) => {
                 let found: Arc<ObservedUser> = user.into();
                 let remove = change.with(match change.action {
                     Action::Deactivate(_) => Action::Deactivate(found.clone()),
@@ -48,8 +48,8 @@ impl Worker<'_> {
     /// What the roster wants of the user of a change.
     fn spec_of(&self, change: &Change) -> Option<&UserSpec> {
         match &self.work.prepared.desired.users.get(&change.email)?.want {
-            Want::Upsert(spec) => Some(spec),
-            Want::Delete | Want::Deactivate => None,
+            DesiredUser::Upsert(spec) => Some(spec),
+            DesiredUser::Delete | DesiredUser::Deactivate => None,
         }
     }
 
@@ -68,7 +68,7 @@ impl Worker<'_> {
         let is_empty = sets.is_empty();
         let update = change.with(Action::Update(user.clone().into(), sets));
         let mut ending = match is_empty {
-            true => Ending::done(is(user)),
+            true => Attempt::done(is(user)),
             false => self.recorded(&update).await,
         };
         // Refused or not sent: they are as they were seen.
@@ -80,11 +80,14 @@ impl Worker<'_> {
             (true, false) => Some("they are inactive, which is left to the next run"),
             (true, true) => None,
         };
-        if ending.outcome == Outcome::Done {
+        if ending.outcome == ChangeOutcome::Done {
             let effect = ending.effect.take();
             ending = match left {
-                Some(left) => Ending::new(Outcome::Failed, format!("{why}; {left}")),
-                None => Ending::new(Outcome::Done, format!("{why}, and are as the roster says")),
+                Some(left) => Attempt::new(ChangeOutcome::Failed, format!("{why}; {left}")),
+                None => Attempt::new(
+                    ChangeOutcome::Done,
+                    format!("{why}, and are as the roster says"),
+                ),
             };
             ending.effect = effect;
         }
@@ -92,17 +95,17 @@ impl Worker<'_> {
     }
 
     /// Who has the email of somebody who was to be made.
-    pub(super) async fn who_exists(&self, email: &Email) -> Result<Ending, OmniError> {
+    pub(super) async fn on_conflict(&self, email: &Email) -> Result<Attempt, OmniError> {
         let exists = |user| {
-            let instead = Instead::Update(user, "they existed already");
-            Ending::stale("they exist already (409); the next run sees to it", instead)
+            let instead = FollowUp::Update(user, "they existed already");
+            Attempt::stale("they exist already (409); the next run sees to it", instead)
         };
         Ok(match self.find(email).await? {
             Some(user) => exists(user),
-            None => Ending {
+            None => Attempt {
                 cause: Cause::Refused,
-                ..Ending::new(
-                    Outcome::Failed,
+                ..Attempt::new(
+                    ChangeOutcome::Failed,
                     "Omni says that this user exists already (409) and shows nobody with this email; \
                      ask Omni's support who has it",
                 )
@@ -111,26 +114,26 @@ impl Worker<'_> {
     }
 
     /// What to do about somebody who is gone by an id that was kept: they may have been made again.
-    pub(super) async fn who_is_it(&self, change: &Change) -> Result<Ending, OmniError> {
+    pub(super) async fn on_not_found(&self, change: &Change) -> Result<Attempt, OmniError> {
         let now = self.find(&change.email).await?;
         Ok(match (&change.action, now) {
-            (Action::Create(_), _) => Ending::vanished(),
+            (Action::Create(_), _) => Attempt::vanished(),
             (Action::Update(..), Some(user)) => {
-                let instead = Instead::Update(user, "they were made again since");
-                Ending::stale("has another id by now", instead)
+                let instead = FollowUp::Update(user, "they were made again since");
+                Attempt::stale("has another id by now", instead)
             }
-            (Action::Update(..), None) => Ending {
-                instead: Some(Instead::Create),
-                ..Ending::vanished()
+            (Action::Update(..), None) => Attempt {
+                instead: Some(FollowUp::Create),
+                ..Attempt::vanished()
             },
-            (Action::Delete(_) | Action::Deactivate(_), None) => Ending::gone(),
+            (Action::Delete(_) | Action::Deactivate(_), None) => Attempt::gone(),
             (Action::Delete(_) | Action::Deactivate(_), Some(user)) if change.place.is_some() => {
-                Ending::stale("has another id by now", Instead::Remove(user))
+                Attempt::stale("has another id by now", FollowUp::Remove(user))
             }
             // Nobody asked for the removal of this one by name.
             (Action::Delete(_) | Action::Deactivate(_), Some(user)) => {
                 let again = "was gone already; somebody has made them again since";
-                Ending::new(Outcome::Done, again).with(Effect::Is(user))
+                Attempt::new(ChangeOutcome::Done, again).with(Effect::Is(user))
             }
         })
     }
@@ -143,12 +146,12 @@ impl Worker<'_> {
             let everybody = self.everybody().await?;
             now = everybody.get(email).cloned();
             if now.is_none() && everybody.doubt().is_some() {
-                return Err(OmniError::Unclear);
+                return Err(OmniError::UnreliableLookup);
             }
         }
         match now {
-            Some(Sighting::One(user)) => Ok(Some(Arc::unwrap_or_clone(user).into())),
-            Some(Sighting::Several(count)) => Err(OmniError::Ambiguous { count }),
+            Some(UserMatch::One(user)) => Ok(Some(Arc::unwrap_or_clone(user).into())),
+            Some(UserMatch::Several(count)) => Err(OmniError::Ambiguous { count }),
             None => Ok(None),
         }
     }
@@ -161,8 +164,8 @@ impl Worker<'_> {
 
     /// The answer to an update may show more than what was asked for: since Omni was read, somebody
     /// else has changed what the roster names too.
-    pub(super) fn drifted(&self, change: &Change, ending: Ending) -> Ending {
-        let (Outcome::Done, Some(Effect::Is(now)), Action::Update(..), Some(spec), true) = (
+    pub(super) fn drifted(&self, change: &Change, ending: Attempt) -> Attempt {
+        let (ChangeOutcome::Done, Some(Effect::Is(now)), Action::Update(..), Some(spec), true) = (
             ending.outcome,
             &ending.effect,
             &change.action,
@@ -175,8 +178,8 @@ impl Worker<'_> {
             return ending;
         }
         let why = "they had been changed since Omni was read";
-        let instead = Some(Instead::Update(now.clone(), why));
-        Ending { instead, ..ending }
+        let instead = Some(FollowUp::Update(now.clone(), why));
+        Attempt { instead, ..ending }
     }
 }
 

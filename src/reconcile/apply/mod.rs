@@ -17,7 +17,8 @@ mod mend;
 mod worker;
 
 use super::observe::Effect;
-use super::{Applied, Change, Kind, Ledger, Prepared, RunError};
+use super::{AppliedChange, Change, ChangeRecorder, Prepared, RunError};
+use crate::model::Operation;
 use crate::omni::Writer;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,7 @@ pub use ending::CHANGES;
 pub(super) struct Work<'a> {
     pub(super) writer: Writer,
     pub(super) prepared: &'a Prepared,
-    pub(super) ledger: &'a Ledger<'a>,
+    pub(super) ledger: &'a ChangeRecorder<'a>,
     pub(super) max_in_flight: usize,
 }
 
@@ -38,7 +39,7 @@ pub(super) struct Work<'a> {
 #[derive(Debug)]
 pub(super) struct Report {
     /// One for each change that passed, in the order in which they ended.
-    pub(super) applied: Vec<Applied>,
+    pub(super) applied: Vec<AppliedChange>,
     /// What is known to have changed in Omni.
     pub(super) effects: Vec<(Change, Effect)>,
     /// Why nothing more was sent, where the run was cut short.
@@ -49,18 +50,18 @@ pub(super) struct Report {
 struct Ended {
     /// What was sent last.
     change: Change,
-    applied: Applied,
+    applied: AppliedChange,
     effect: Option<Effect>,
 }
 
 /// Carries out what passed. `told` hears of each change as it ends.
-pub(super) async fn apply(work: &Work<'_>, told: impl FnMut(&Applied) + Send) -> Report {
+pub(super) async fn apply(work: &Work<'_>, told: impl FnMut(&AppliedChange) + Send) -> Report {
     let worker = Worker::new(work);
     let ends = Mutex::new((Vec::new(), Vec::new(), told));
-    let phases: [fn(Kind) -> bool; 3] = [
-        Kind::is_removal,
-        |kind| kind == Kind::Update,
-        |kind| kind == Kind::Create,
+    let phases: [fn(Operation) -> bool; 3] = [
+        Operation::is_removal,
+        |kind| kind == Operation::Update,
+        |kind| kind == Operation::Create,
     ];
     for phase in phases {
         let passed = work.prepared.verdict.passed().iter();

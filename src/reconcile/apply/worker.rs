@@ -1,19 +1,19 @@
 //! One change, from its line in the ledger to what became of it.
 
-use super::ending::Ending;
+use super::ending::Attempt;
 use super::{Change, Ended, Work};
-use crate::omni::{Edit, Failure, Found, Observed, OmniError, Reader, backoff};
+use crate::model::{ChangeOutcome, Observed, ObservedUser, Operation, Schema, UserSpec};
+use crate::omni::{Edit, Failure, Found, OmniError, Reader, backoff};
+use crate::reconcile::RunError;
 use crate::reconcile::observe::Effect;
 use crate::reconcile::plan::{Action, edit_of};
 use crate::reconcile::quarantine::Cause;
-use crate::reconcile::{Kind, Outcome, RunError};
-use crate::user::{ObservedUser, Schema, UserSpec};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// How often a write is sent at most, where each answer is lost.
+/// ObservationSource often a write is sent at most, where each answer is lost.
 const ATTEMPTS: u32 = 6;
 
 /// So many changes in a row without an answer to any try end a run: it is no single user's affair. That looks are
@@ -27,7 +27,7 @@ pub(super) struct Worker<'a> {
     pub(super) work: &'a Work<'a>,
     /// All users, once that was needed.
     pub(super) everybody: OnceCell<Observed>,
-    /// How many changes in a row had no answer to any try.
+    /// ObservationSource many changes in a row had no answer to any try.
     unanswered: AtomicU32,
     /// Why nothing more is to be sent; set once.
     end: OnceLock<RunError>,
@@ -35,7 +35,7 @@ pub(super) struct Worker<'a> {
 
 /// What to do after a look at a user whose write got no answer.
 enum After {
-    Settled(Ending),
+    Settled(Attempt),
     SendAgain,
 }
 
@@ -51,7 +51,8 @@ impl<'a> Worker<'a> {
 
     pub(super) async fn carry_out(&self, change: &Change) -> Ended {
         if self.end.get().is_some() {
-            return Ending::new(Outcome::Unsent, "not sent: the run ended before").of(change);
+            return Attempt::new(ChangeOutcome::Unsent, "not sent: the run ended before")
+                .of(change);
         }
         let ending = self.recorded(change).await;
         self.mend(change, ending).await
@@ -86,18 +87,18 @@ impl<'a> Worker<'a> {
     }
 
     /// Between two lines in the ledger, the change.
-    pub(super) async fn recorded(&self, change: &Change) -> Ending {
+    pub(super) async fn recorded(&self, change: &Change) -> Attempt {
         let id = match self.work.ledger.intend(change).await {
             Ok(id) => id,
             Err(error) => {
-                let ending = Ending::new(Outcome::Unsent, format!("not sent: {error}"));
+                let ending = Attempt::new(ChangeOutcome::Unsent, format!("not sent: {error}"));
                 self.end_run(error.into());
                 return ending;
             }
         };
         let ending = self.verified(change).await;
         if ending.known {
-            let Ending {
+            let Attempt {
                 outcome,
                 detail,
                 cause,
@@ -105,7 +106,7 @@ impl<'a> Worker<'a> {
                 ..
             } = &ending;
             let made = match (change.kind(), effect) {
-                (Kind::Create, Some(Effect::Is(user))) => Some(&user.id),
+                (Operation::Create, Some(Effect::Is(user))) => Some(&user.id),
                 _ => None,
             };
             let settled = self
@@ -120,9 +121,9 @@ impl<'a> Worker<'a> {
 
     /// A change that was done before and is asked for again is looked at once it is done: it may be
     /// one that Omni accepts and does not keep.
-    async fn verified(&self, change: &Change) -> Ending {
+    async fn verified(&self, change: &Change) -> Attempt {
         let ending = self.settle(change).await;
-        if ending.outcome != Outcome::Done || !self.work.ledger.is_back(change) {
+        if ending.outcome != ChangeOutcome::Done || !self.work.ledger.is_repeat(change) {
             return ending;
         }
         let reader = self.reader();
@@ -132,7 +133,7 @@ impl<'a> Worker<'a> {
                 Ok(Found::One(user)) => Ok(Some(*user)),
                 Ok(Found::Nobody) => Ok(None),
                 // That says nothing of what was kept.
-                Ok(Found::Several(_) | Found::Unclear) => return ending,
+                Ok(Found::Several(_) | Found::UnreliableLookup) => return ending,
                 Err(error) => Err(error),
             },
         };
@@ -156,23 +157,23 @@ impl<'a> Worker<'a> {
     }
 
     /// Sends a change until its outcome is known.
-    async fn settle(&self, change: &Change) -> Ending {
+    async fn settle(&self, change: &Change) -> Attempt {
         let ending = self.tried(change).await;
-        if ending.cause != Cause::Unanswered && ending.outcome != Outcome::Unsent {
+        if ending.cause != Cause::Unanswered && ending.outcome != ChangeOutcome::Unsent {
             self.unanswered.store(0, Ordering::Relaxed);
         }
         ending
     }
 
-    async fn tried(&self, change: &Change) -> Ending {
+    async fn tried(&self, change: &Change) -> Attempt {
         let mut losses = 0;
         loop {
             let failure = match self.send(change, losses > 0).await {
                 Ok(ending) => return ending,
-                Err(OmniError::Lost(failure)) => failure,
+                Err(OmniError::OutcomeUnknown(failure)) => failure,
                 // What was sent before may yet arrive.
                 Err(error) if losses > 0 && error.ends_run() => {
-                    let ending = Ending::unknown(&error);
+                    let ending = Attempt::unknown(&error);
                     self.conclude(error);
                     return ending;
                 }
@@ -188,7 +189,7 @@ impl<'a> Worker<'a> {
                 Ok(After::SendAgain) if losses < ATTEMPTS => {}
                 Ok(After::SendAgain) => return self.give_up(losses, failure),
                 Err(error) => {
-                    let ending = Ending::unknown(&error);
+                    let ending = Attempt::unknown(&error);
                     self.conclude(error);
                     return ending;
                 }
@@ -197,27 +198,27 @@ impl<'a> Worker<'a> {
     }
 
     /// Ends a change that was tried as often as is sensible, was not done, and had no answer.
-    fn give_up(&self, attempts: u32, failure: Failure) -> Ending {
+    fn give_up(&self, attempts: u32, failure: Failure) -> Attempt {
         let in_a_row = self.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
         if in_a_row >= MOST_UNANSWERED {
             let failure = failure.clone();
-            self.end_run(OmniError::GivenUp { in_a_row, failure }.into());
+            self.end_run(OmniError::CircuitOpen { in_a_row, failure }.into());
         }
-        Ending {
+        Attempt {
             cause: Cause::Unanswered,
-            ..Ending::failed(&OmniError::Unavailable { attempts, failure })
+            ..Attempt::failed(&OmniError::Unavailable { attempts, failure })
         }
     }
 
     /// An error that ends a change, which was not done, and perhaps the run.
-    fn conclude(&self, error: OmniError) -> Ending {
-        let failed = Ending::failed(&error);
+    fn conclude(&self, error: OmniError) -> Attempt {
+        let failed = Attempt::failed(&error);
         if !error.ends_run() {
             return failed;
         }
         self.end_run(error.into());
-        Ending {
-            outcome: Outcome::Unsent,
+        Attempt {
+            outcome: ChangeOutcome::Unsent,
             effect: None,
             ..failed
         }
@@ -225,18 +226,18 @@ impl<'a> Worker<'a> {
 
     /// A look at a user whose change Omni has answered: where it can't be had, the change was sent all the same. Where
     /// it was `sent_before`, what became of that is what the look was to tell.
-    fn looked(&self, look: Result<Ending, OmniError>, answer: &str, sent_before: bool) -> Ending {
+    fn looked(&self, look: Result<Attempt, OmniError>, answer: &str, sent_before: bool) -> Attempt {
         let error = match look {
             Ok(ending) => return ending,
             Err(error) => error,
         };
         let said = |what: &str| format!("{answer}, and a look at them failed: {what}");
-        let ending = Ending {
+        let ending = Attempt {
             logged: said(&error.without_detail()),
             detail: said(&error.to_string()),
             effect: Some(Effect::Unsure),
             known: !sent_before,
-            ..Ending::failed(&error)
+            ..Attempt::failed(&error)
         };
         if error.ends_run() {
             self.end_run(error.into());
@@ -244,48 +245,48 @@ impl<'a> Worker<'a> {
         ending
     }
 
-    async fn send(&self, change: &Change, sent_before: bool) -> Result<Ending, OmniError> {
+    async fn send(&self, change: &Change, sent_before: bool) -> Result<Attempt, OmniError> {
         let writer = &self.work.writer;
         let sent = match &change.action {
             Action::Delete(user) => {
                 let sent = writer.delete(&user.id).await;
-                sent.map(|()| Ending::done(Effect::Gone))
+                sent.map(|()| Attempt::done(Effect::Gone))
             }
             Action::Deactivate(user) => self.edit(user, &inactive()).await,
             Action::Update(user, fields) => self.edit(user, &edit_of(fields)).await,
             Action::Create(spec) => match writer.create(&change.email, spec).await {
                 Ok(Some(user)) => Ok(self.compare(&wish(spec), user)),
                 // Their id is not known.
-                Ok(None) => Ok(Ending::done(Effect::Unsure)),
+                Ok(None) => Ok(Attempt::done(Effect::Unsure)),
                 Err(error) => Err(error),
             },
         };
         match (sent, change.kind()) {
-            (Err(OmniError::Conflict { .. }), Kind::Create) => {
-                let who = self.who_exists(&change.email).await;
+            (Err(OmniError::Conflict { .. }), Operation::Create) => {
+                let who = self.on_conflict(&change.email).await;
                 Ok(self.looked(who, "they exist already (409)", sent_before))
             }
             (Err(OmniError::NotFound { .. }), _) if self.may_be_stale() => {
-                let who = self.who_is_it(change).await;
+                let who = self.on_not_found(change).await;
                 Ok(self.looked(
                     who,
                     "they are gone by the id that they had (404)",
                     sent_before,
                 ))
             }
-            (Err(OmniError::NotFound { .. }), Kind::Delete | Kind::Deactivate) => {
-                Ok(Ending::gone())
+            (Err(OmniError::NotFound { .. }), Operation::Delete | Operation::Deactivate) => {
+                Ok(Attempt::gone())
             }
             (sent, _) => sent.map(|ending| self.drifted(change, ending)),
         }
     }
 
-    async fn edit(&self, user: &ObservedUser, edit: &Edit) -> Result<Ending, OmniError> {
+    async fn edit(&self, user: &ObservedUser, edit: &Edit) -> Result<Attempt, OmniError> {
         let answer = self.work.writer.update(&user.id, edit, self.schema());
         Ok(match answer.await? {
             Some(now) => self.compare(edit, now),
             // An empty answer says nothing.
-            None => Ending::done(Effect::Is(edit.applied_to(user).into())),
+            None => Attempt::done(Effect::Is(edit.applied_to(user).into())),
         })
     }
 
@@ -300,35 +301,35 @@ impl<'a> Worker<'a> {
                 Found::One(user) => Some(*user),
                 Found::Several(count) => return Err(OmniError::Ambiguous { count }),
                 // If they are there after all, Omni says so when they are made again (409).
-                Found::Nobody | Found::Unclear => None,
+                Found::Nobody | Found::UnreliableLookup => None,
             },
         };
         Ok(match (&change.action, found) {
             (Action::Create(_), None) => After::SendAgain,
             (Action::Create(spec), Some(user)) => self.reached(&wish(spec), user),
             (Action::Delete(_) | Action::Deactivate(_), None) => {
-                After::Settled(Ending::done(Effect::Gone))
+                After::Settled(Attempt::done(Effect::Gone))
             }
             (Action::Delete(_), Some(_)) => After::SendAgain,
             (Action::Deactivate(_), Some(user)) => self.reached(&inactive(), user),
-            (Action::Update(..), None) => After::Settled(Ending::vanished()),
+            (Action::Update(..), None) => After::Settled(Attempt::vanished()),
             (Action::Update(_, fields), Some(user)) => self.reached(&edit_of(fields), user),
         })
     }
 
     fn reached(&self, edit: &Edit, user: ObservedUser) -> After {
         if self.not_kept(edit, &user).is_empty() {
-            After::Settled(Ending::done(Effect::Is(user.into())))
+            After::Settled(Attempt::done(Effect::Is(user.into())))
         } else {
             After::SendAgain
         }
     }
 
     /// Compares what a user is now with what was asked.
-    fn compare(&self, edit: &Edit, now: ObservedUser) -> Ending {
+    fn compare(&self, edit: &Edit, now: ObservedUser) -> Attempt {
         let not_kept = self.not_kept(edit, &now).join(", ");
         let outcome = match not_kept.as_str() {
-            "" => Ending::new(Outcome::Done, ""),
+            "" => Attempt::new(ChangeOutcome::Done, ""),
             fields => not_kept_of(fields),
         };
         outcome.with(Effect::Is(now.into()))
@@ -363,9 +364,9 @@ impl<'a> Worker<'a> {
     }
 }
 
-fn not_kept_of(what: &str) -> Ending {
-    Ending::new(
-        Outcome::NotKept,
+fn not_kept_of(what: &str) -> Attempt {
+    Attempt::new(
+        ChangeOutcome::NotKept,
         format!("Omni accepted this and did not keep: {what}"),
     )
 }

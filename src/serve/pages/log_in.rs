@@ -1,9 +1,9 @@
 //! Logging in with the admin token, and out.
 
-use crate::serve::auth::{Denied, Visitor};
+use crate::serve::auth::{Denied, Principal};
 use crate::serve::refusal::{Form, render, see_other};
 use crate::serve::session::SESSION_TIME;
-use crate::serve::site::Shared;
+use crate::serve::site::AppState;
 use crate::serve::token::Token;
 use askama::Template;
 use axum::Extension;
@@ -37,7 +37,7 @@ pub(in crate::serve) struct LogIn {
 }
 
 pub(in crate::serve) async fn form(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     Query(query): Query<Next>,
 ) -> Response {
     match shared.token().await {
@@ -53,8 +53,8 @@ fn page(next: &str, problem: Option<&'static str>) -> Response {
 }
 
 pub(in crate::serve) async fn log_in(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
     extract::Form(LogIn { token, next }): extract::Form<LogIn>,
 ) -> Response {
     let (visit, token) = (&visitor.visit, token.expose_secret().trim());
@@ -77,8 +77,8 @@ pub(in crate::serve) async fn log_in(
 }
 
 pub(in crate::serve) async fn log_out(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
     headers: HeaderMap,
 ) -> Response {
     if let Some(id) = shared.session_id(&headers) {
@@ -90,7 +90,7 @@ pub(in crate::serve) async fn log_out(
     answer
 }
 
-impl Shared {
+impl AppState {
     fn cookie(&self, id: &str, seconds: u64, is_https: bool) -> String {
         let (name, secure) = (&self.cookie_name, if is_https { "; Secure" } else { "" });
         format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")

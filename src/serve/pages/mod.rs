@@ -10,12 +10,13 @@ pub(super) use overview::{overview, reconcile, runs};
 pub(super) use run::{Asked, approve, named, run, run_ref, told};
 pub(super) use user::{find, user};
 
-use super::auth::Visitor;
+use super::auth::Principal;
 use super::refusal::{Form, Refusal};
 use super::rows::{Person, When, encoded};
-use super::site::Shared;
-use crate::journal::{APPROVAL_VALID, HeldRecord, RunNumber};
+use super::site::AppState;
+use crate::model::RunNumber;
 use crate::reconcile::render::plural;
+use crate::state::{APPROVAL_VALID, HeldRecord};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
@@ -35,7 +36,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    fn new(here: &'static str, shared: &Shared, visitor: &Visitor, uri: &Uri) -> Self {
+    fn new(here: &'static str, shared: &AppState, visitor: &Principal, uri: &Uri) -> Self {
         let address = uri.path_and_query().map_or("/", |address| address.as_str());
         Self {
             here,

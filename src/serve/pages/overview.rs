@@ -1,17 +1,15 @@
 //! How everything is, and the runs.
 
 use super::{Frame, HeldCard, said, unreadable};
-use crate::desired::Problem;
-use crate::journal::RunNumber;
-use crate::reconcile::Trigger;
+use crate::model::{Problem, RunNumber, Trigger};
 use crate::reconcile::render::plural;
-use crate::serve::auth::Visitor;
+use crate::serve::auth::Principal;
 use crate::serve::chart::Chart;
-use crate::serve::look::{Books, Overview, PICTURED};
+use crate::serve::look::{HistoryView, Overview, PICTURED};
 use crate::serve::refusal::{render, see_other};
 use crate::serve::rows::{Person, RunRow, When, encoded};
-use crate::serve::site::Shared;
-use crate::serve::standing::{Tone, ended};
+use crate::serve::site::AppState;
+use crate::serve::standing::{Severity, ended};
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -31,7 +29,7 @@ const PROBLEMS: usize = 50;
 struct Page {
     frame: Frame,
     said: Option<&'static str>,
-    tone: Tone,
+    tone: Severity,
     sentence: String,
     last: Option<RunRow>,
     next: Option<When>,
@@ -52,7 +50,7 @@ struct Tile {
     name: &'static str,
     number: String,
     note: String,
-    tone: Tone,
+    tone: Severity,
 }
 
 struct RosterCard {
@@ -68,8 +66,8 @@ pub(in crate::serve) struct Said {
 }
 
 pub(in crate::serve) async fn overview(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
     Query(query): Query<Said>,
     uri: Uri,
 ) -> Response {
@@ -100,7 +98,7 @@ pub(in crate::serve) async fn overview(
     })
 }
 
-fn held(books: &Books, now: DateTime<Utc>) -> Option<HeldCard> {
+fn held(books: &HistoryView, now: DateTime<Utc>) -> Option<HeldCard> {
     let held = books.held.as_ref()?;
     HeldCard::new(held.run, &held.held, books.good_approval(now), now)
 }
@@ -118,7 +116,7 @@ fn tiles(look: &Overview) -> Vec<Tile> {
         note,
         tone: match number {
             Some(1..) => loud,
-            _ => Tone::Plain,
+            _ => Severity::Plain,
         },
     };
     let drift = planned.map(|needed| needed.total());
@@ -139,26 +137,26 @@ fn tiles(look: &Overview) -> Vec<Tile> {
     let quarantined = books.map(|books| books.quarantined.0);
     let users = users.and_then(|users| usize::try_from(users).ok());
     vec![
-        tile("Needed", drift, drift_note, Tone::Plain),
+        tile("Needed", drift, drift_note, Severity::Plain),
         tile(
             "Held",
             held.map(|held| held.count()),
             waits.into(),
-            Tone::Warn,
+            Severity::Warn,
         ),
         tile(
             "In quarantine",
             quarantined,
             "tried again later".into(),
-            Tone::Warn,
+            Severity::Warn,
         ),
         tile(
             "Roster problems",
             roster.map(|roster| roster.count),
             rows_note,
-            Tone::Bad,
+            Severity::Bad,
         ),
-        tile("Users", users, "in Omni".into(), Tone::Plain),
+        tile("Users", users, "in Omni".into(), Severity::Plain),
     ]
 }
 
@@ -189,7 +187,7 @@ fn notes(look: &Overview) -> Vec<String> {
     notes
 }
 
-fn quarantined(books: &Books, now: DateTime<Utc>) -> Vec<Person> {
+fn quarantined(books: &HistoryView, now: DateTime<Utc>) -> Vec<Person> {
     let (count, some) = &books.quarantined;
     let people = some.iter().map(|(email, one)| Person {
         email: email.as_str().into(),
@@ -225,8 +223,8 @@ pub(in crate::serve) struct Before {
 }
 
 pub(in crate::serve) async fn runs(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
     Query(Before { before }): Query<Before>,
     uri: Uri,
 ) -> Response {
@@ -247,16 +245,16 @@ pub(in crate::serve) async fn runs(
 
 /// Asks for a run.
 pub(in crate::serve) async fn reconcile(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
 ) -> Response {
     shared.reconcile(&visitor);
     see_other("/?said=asked")
 }
 
-impl Shared {
+impl AppState {
     /// Asks for a run: Omni is read anew for it.
-    pub(in crate::serve) fn reconcile(&self, visitor: &Visitor) {
+    pub(in crate::serve) fn reconcile(&self, visitor: &Principal) {
         info!(by = visitor.visit.who(), "a run is asked for");
         self.site.wake.wake(Trigger::Request);
     }

@@ -1,15 +1,15 @@
 //! One run with its changes.
 
 use super::{Approved, Frame, HeldCard, not_found, said, unreadable};
-use crate::journal::{Approval, ApproveError, ChangeFilter, Kind, Outcome, RunNumber, RunRef};
-use crate::reconcile::Trigger;
+use crate::model::{ChangeOutcome, Operation, RunNumber, RunRef, Trigger};
 use crate::reconcile::render::{counted, plural};
-use crate::serve::auth::Visitor;
+use crate::serve::auth::Principal;
 use crate::serve::look::{RunLook, Wanted};
 use crate::serve::refusal::{Form, Refusal, render, see_other};
 use crate::serve::rows::{ChangeRow, RunRow, encoded};
-use crate::serve::site::Shared;
+use crate::serve::site::AppState;
 use crate::serve::standing::ended;
+use crate::state::{Approval, ApproveError, ChangeFilter};
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -74,7 +74,7 @@ impl Asked {
             kind: word(
                 "kind",
                 &self.kind,
-                &Kind::ALL.map(|kind| (kind.as_str(), kind)),
+                &Operation::ALL.map(|kind| (kind.as_str(), kind)),
             )?,
             outcome: word("outcome", &self.outcome, &outcomes())?,
             text: self.text.clone(),
@@ -105,8 +105,8 @@ impl Asked {
     }
 }
 
-fn outcomes() -> [(&'static str, Option<Outcome>); 5] {
-    let [a, b, c, d] = Outcome::ALL.map(|outcome| (outcome.as_str(), Some(outcome)));
+fn outcomes() -> [(&'static str, Option<ChangeOutcome>); 5] {
+    let [a, b, c, d] = ChangeOutcome::ALL.map(|outcome| (outcome.as_str(), Some(outcome)));
     [a, b, c, d, (UNKNOWN, None)]
 }
 
@@ -134,8 +134,8 @@ pub(in crate::serve) fn run_ref(name: &str) -> Option<RunRef> {
 }
 
 pub(in crate::serve) async fn run(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
     Path(name): Path<String>,
     Query(asked): Query<Asked>,
     uri: Uri,
@@ -189,7 +189,7 @@ fn page(frame: Frame, look: &RunLook, asked: &Asked) -> Page {
             .map(|one| Approved::new(one, now))
             .collect(),
         held: HeldCard::new(number, &look.held, look.good_approval(now), now),
-        kinds: choices(Kind::ALL.map(Kind::as_str).to_vec(), &asked.kind),
+        kinds: choices(Operation::ALL.map(Operation::as_str).to_vec(), &asked.kind),
         outcomes: choices(outcomes().map(|(word, _)| word).to_vec(), &asked.outcome),
         text: asked.text.clone(),
         is_filtered: asked.is_filtered(),
@@ -218,8 +218,8 @@ fn caption(skip: usize, shown: usize, total: usize) -> String {
 
 /// Approves what a run held.
 pub(in crate::serve) async fn approve(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
     Path(name): Path<String>,
 ) -> Response {
     let Some(run) = named(&name) else {
@@ -246,17 +246,17 @@ pub(in crate::serve) fn told(error: &ApproveError) -> (StatusCode, String) {
         ApproveError::Unknown => StatusCode::NOT_FOUND,
         ApproveError::Expired { .. } => StatusCode::GONE,
         ApproveError::NothingHeld { .. } | ApproveError::Done { .. } => StatusCode::CONFLICT,
-        ApproveError::Journal(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ApproveError::StateDb(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, format!("Not approved: {error}."))
 }
 
-impl Shared {
+impl AppState {
     /// Approves what a run held, by the rules of `approve`, and wakes the loop for it.
     pub(in crate::serve) async fn approve(
         &self,
         run: RunNumber,
-        visitor: &Visitor,
+        visitor: &Principal,
         dry: bool,
     ) -> Result<Approval, ApproveError> {
         let by = visitor.visit.who();

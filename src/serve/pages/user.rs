@@ -2,15 +2,14 @@
 //! and Omni have them now.
 
 use super::{Frame, unreadable};
-use crate::desired::Problem;
+use crate::model::{Email, ObservedUser, Problem};
 use crate::reconcile::{Explanation, Next};
-use crate::serve::auth::Visitor;
+use crate::serve::auth::Principal;
 use crate::serve::look::UserLook;
 use crate::serve::refusal::{Form, Refusal, render, see_other};
 use crate::serve::rows::{ChangeRow, FieldRow, When, encoded};
-use crate::serve::site::Shared;
-use crate::serve::standing::{self, Standing, Tone};
-use crate::user::{Email, ObservedUser};
+use crate::serve::site::AppState;
+use crate::serve::standing::{self, Severity, Standing};
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -46,7 +45,7 @@ struct Deactivated {
 /// What roster and Omni say of a user now, and what a run would do.
 struct Now {
     clock: String,
-    tone: Tone,
+    tone: Severity,
     next: String,
     fields: Vec<FieldRow>,
     roster: Vec<String>,
@@ -75,15 +74,15 @@ pub(in crate::serve) async fn find(Query(sought): Query<Sought>) -> Response {
     }
 }
 
-fn no_email(error: &crate::user::EmailError) -> Response {
+fn no_email(error: &crate::model::EmailError) -> Response {
     let said = format!("A user is found by their whole email, and {error}.");
     Refusal::new(Form::Page, StatusCode::BAD_REQUEST, said).answer()
 }
 
 /// A user; where somebody presses for it (`POST`), with what the roster and Omni say now.
 pub(in crate::serve) async fn user(
-    State(shared): State<Arc<Shared>>,
-    Extension(visitor): Extension<Visitor>,
+    State(shared): State<Arc<AppState>>,
+    Extension(visitor): Extension<Principal>,
     Path(email): Path<String>,
     method: Method,
     uri: Uri,
@@ -148,24 +147,27 @@ impl Now {
             next,
         } = explanation;
         let (tone, said) = match next {
-            Next::Change(change) => (Tone::Busy, format!("A run would {} them.", change.kind())),
+            Next::Change(change) => (
+                Severity::Busy,
+                format!("A run would {} them.", change.kind()),
+            ),
             Next::Guarded(change) => {
                 let kind = change.kind();
                 let said = format!(
                     "A run would {kind} them, unless the guard holds that, which counts everybody's."
                 );
-                (Tone::Busy, said)
+                (Severity::Busy, said)
             }
-            Next::Held(why, change) => {
+            Next::HeldRule(why, change) => {
                 let kind = change.kind();
                 let said = format!("A run would {kind} them, were it not held: {why}.");
-                (Tone::Warn, said)
+                (Severity::Warn, said)
             }
             Next::Nothing(Some(why)) => {
                 let why = why.trim_end_matches('.');
-                (Tone::Plain, format!("A run would do nothing: {why}."))
+                (Severity::Plain, format!("A run would do nothing: {why}."))
             }
-            Next::Nothing(None) => (Tone::Good, "A run has nothing to do with them.".into()),
+            Next::Nothing(None) => (Severity::Good, "A run has nothing to do with them.".into()),
         };
         Self {
             clock: When::new(now, now).clock,

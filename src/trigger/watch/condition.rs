@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// How the source is, as far as the watcher knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum SourceState {
     /// It stands still, and was read.
     Still,
     /// It was seen to change, and has not stood still for long enough since.
@@ -22,33 +22,33 @@ pub enum Condition {
 }
 
 /// Tells of the condition when it is another one.
-pub(super) struct Teller {
-    tell: Box<dyn Fn(Condition) + Send + Sync>,
+pub(super) struct StateReporter {
+    tell: Box<dyn Fn(SourceState) + Send + Sync>,
     told: Option<Told>,
 }
 
 #[derive(Clone, Copy)]
 struct Told {
-    condition: Condition,
+    condition: SourceState,
     since: Instant,
     is_logged: bool,
 }
 
-impl fmt::Debug for Teller {
+impl fmt::Debug for StateReporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Teller")
     }
 }
 
-impl Teller {
-    pub(super) fn new(tell: impl Fn(Condition) + Send + Sync + 'static) -> Self {
+impl StateReporter {
+    pub(super) fn new(tell: impl Fn(SourceState) + Send + Sync + 'static) -> Self {
         Self {
             tell: Box::new(tell),
             told: None,
         }
     }
 
-    pub(super) fn tell(&mut self, condition: Condition) {
+    pub(super) fn tell(&mut self, condition: SourceState) {
         let before = self.told;
         let told = match before {
             Some(told) if told.condition == condition => told,
@@ -57,7 +57,7 @@ impl Teller {
         self.told = Some(told.log(before));
     }
 
-    fn tell_anew(&self, condition: Condition) -> Told {
+    fn tell_anew(&self, condition: SourceState) -> Told {
         (self.tell)(condition);
         Told {
             condition,
@@ -72,14 +72,14 @@ impl Told {
     fn log(mut self, before: Option<Self>) -> Self {
         match self.condition {
             _ if self.is_logged => return self,
-            Condition::Silent => {
+            SourceState::Silent => {
                 warn!("the roster's file system answers slowly, or hangs: no change is noticed");
             }
-            Condition::Moving if self.since.elapsed() >= LONG => {
+            SourceState::Moving if self.since.elapsed() >= LONG => {
                 info!("the roster is still being written: it is waited for");
             }
-            Condition::Still | Condition::Moving | Condition::Away => {
-                if before.is_some_and(|before| before.condition == Condition::Silent) {
+            SourceState::Still | SourceState::Moving | SourceState::Away => {
+                if before.is_some_and(|before| before.condition == SourceState::Silent) {
                     info!("the roster's file system has answered");
                 }
                 return self;
@@ -106,27 +106,28 @@ mod tests {
         let _guard = tracing::subscriber::set_default(log.finish());
         let all = Arc::new(Mutex::new(Vec::new()));
         let told = all.clone();
-        let mut teller = Teller::new(move |condition| told.lock().expect("whole").push(condition));
-        for condition in [Condition::Still, Condition::Still, Condition::Moving] {
+        let mut teller =
+            StateReporter::new(move |condition| told.lock().expect("whole").push(condition));
+        for condition in [SourceState::Still, SourceState::Still, SourceState::Moving] {
             teller.tell(condition);
         }
         let logged = || std::fs::read_to_string(file.path()).expect("text");
         assert_eq!(logged(), "");
         for _ in 0..3 {
             advance(LONG).await;
-            teller.tell(Condition::Moving);
+            teller.tell(SourceState::Moving);
         }
         assert_eq!(logged().matches("still being written").count(), 1);
-        for condition in [Condition::Silent, Condition::Silent, Condition::Still] {
+        for condition in [SourceState::Silent, SourceState::Silent, SourceState::Still] {
             teller.tell(condition);
         }
         assert_eq!(logged().matches("answers slowly, or hangs").count(), 1);
         assert_eq!(logged().matches("has answered").count(), 1);
         let expected = [
-            Condition::Still,
-            Condition::Moving,
-            Condition::Silent,
-            Condition::Still,
+            SourceState::Still,
+            SourceState::Moving,
+            SourceState::Silent,
+            SourceState::Still,
         ];
         assert_eq!(*all.lock().expect("whole"), expected);
     }

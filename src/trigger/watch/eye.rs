@@ -1,9 +1,9 @@
 //! The thread that looks at the source, so that a mount that hangs holds up nothing but itself.
 //!
 //! It is a plain thread and no blocking task of the runtime: the end of a runtime waits for those.
-//! It ends when the [`Eye`] is dropped, after the look that is under way.
+//! It ends when the [`Prober`] is dropped, after the look that is under way.
 
-use super::hints::Hints;
+use super::hints::FsEvents;
 use super::settle::{Span, State};
 use super::{Look, Unreadable, WatchError};
 use std::sync::mpsc;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// What a look found.
-pub(super) struct Sight<S> {
+pub(super) struct Probe<S> {
     /// The source; `None` where its stamp is the known one.
     pub(super) state: Option<State<S>>,
     /// When it was.
@@ -22,17 +22,17 @@ pub(super) struct Sight<S> {
 
 struct Request<S> {
     known: Option<S>,
-    reply: oneshot::Sender<Sight<S>>,
+    reply: oneshot::Sender<Probe<S>>,
 }
 
 /// Where to ask for looks.
-pub(super) struct Eye<S> {
+pub(super) struct Prober<S> {
     requests: mpsc::Sender<Request<S>>,
 }
 
-impl<S: PartialEq + Send + 'static> Eye<S> {
+impl<S: PartialEq + Send + 'static> Prober<S> {
     /// Starts the thread.
-    pub(super) fn open<L: Look<Stamp = S>>(look: L, hints: Hints) -> Result<Self, WatchError> {
+    pub(super) fn open<L: Look<Stamp = S>>(look: L, hints: FsEvents) -> Result<Self, WatchError> {
         let (requests, asked) = mpsc::channel();
         let thread = std::thread::Builder::new().name("watch".into());
         thread
@@ -43,7 +43,7 @@ impl<S: PartialEq + Send + 'static> Eye<S> {
 
     /// Looks once. There is never more than one look under way, as this borrows mutably and a
     /// caller that gives up gives up this eye.
-    pub(super) async fn look(&mut self, known: Option<S>) -> Result<Sight<S>, WatchError> {
+    pub(super) async fn look(&mut self, known: Option<S>) -> Result<Probe<S>, WatchError> {
         let (reply, answer) = oneshot::channel();
         let request = Request { known, reply };
         self.requests.send(request).map_err(|_| WatchError::Ended)?;
@@ -51,7 +51,7 @@ impl<S: PartialEq + Send + 'static> Eye<S> {
     }
 }
 
-fn serve<L: Look>(asked: &mpsc::Receiver<Request<L::Stamp>>, mut look: L, mut hints: Hints) {
+fn serve<L: Look>(asked: &mpsc::Receiver<Request<L::Stamp>>, mut look: L, mut hints: FsEvents) {
     while let Ok(Request { known, reply }) = asked.recv() {
         // First the watches, then the look: what changes in between rings the bell.
         let events = hints.renew();
@@ -65,7 +65,7 @@ fn serve<L: Look>(asked: &mpsc::Receiver<Request<L::Stamp>>, mut look: L, mut hi
             ended: Instant::now(),
         };
         // No one waits any more: the watch has ended, or given up this thread.
-        let _ = reply.send(Sight {
+        let _ = reply.send(Probe {
             state,
             span,
             events,

@@ -1,4 +1,4 @@
-//! Hints from the operating system that something about the source has changed.
+//! FsEvents from the operating system that something about the source has changed.
 //!
 //! The folders are watched and never the file: a watch on a file goes silent for ever after one
 //! atomic rename. Nothing is filtered by name: a ConfigMap swap names only `..data`, never the CSV.
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 /// The hints for one source. All of it blocks: it belongs on the watcher's own thread.
-pub(super) struct Hints {
+pub(super) struct FsEvents {
     path: PathBuf,
     watch: Watch,
     bell: Arc<Notify>,
@@ -35,8 +35,8 @@ enum Means {
     Shared(&'static str),
 }
 
-impl Hints {
-    /// Hints about a path, rung at a bell once [`Hints::renew`] was called.
+impl FsEvents {
+    /// FsEvents about a path, rung at a bell once [`FsEvents::renew`] was called.
     pub(super) fn new(path: &Path, watch: Watch, bell: Arc<Notify>) -> Self {
         Self {
             path: path.to_owned(),

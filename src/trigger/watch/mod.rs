@@ -15,15 +15,15 @@ mod eye;
 mod hints;
 mod settle;
 
-pub use condition::Condition;
+pub use condition::SourceState;
 
 use super::Wake;
-use crate::desired::{self, Fingerprint, Stamp};
-use crate::reconcile::Trigger;
+use crate::model::{Fingerprint, Trigger};
+use crate::roster::{self, Stamp};
 use crate::settings::{SourceSettings, Watch};
-use condition::Teller;
-use eye::{Eye, Sight};
-use hints::Hints;
+use condition::StateReporter;
+use eye::{Probe, Prober};
+use hints::FsEvents;
 use settle::{News, Settle, Span, Step};
 use std::error::Error;
 use std::path::PathBuf;
@@ -91,11 +91,11 @@ impl Look for SourceLook {
     type Stamp = Stamp;
 
     fn stamp(&mut self) -> Result<Stamp, Unreadable> {
-        Ok(desired::stamp(&self.settings, &self.path)?)
+        Ok(roster::stamp(&self.settings, &self.path)?)
     }
 
     fn fingerprint(&mut self) -> Result<Fingerprint, Unreadable> {
-        Ok(desired::fingerprint(&self.settings, &self.path)?)
+        Ok(roster::fingerprint(&self.settings, &self.path)?)
     }
 }
 
@@ -128,7 +128,7 @@ pub struct Watcher {
     pub wake: Wake,
     /// Where the content that stands still is published; `None` while there is none.
     pub still: watch::Sender<Option<Fingerprint>>,
-    teller: Teller,
+    teller: StateReporter,
 }
 
 impl Watcher {
@@ -149,15 +149,15 @@ impl Watcher {
             wake_first,
             wake,
             still,
-            teller: Teller::new(|_| ()),
+            teller: StateReporter::new(|_| ()),
         })
     }
 
     /// Tells how the source is, whenever that changes.
     #[must_use]
-    pub fn telling(self, tell: impl Fn(Condition) + Send + Sync + 'static) -> Self {
+    pub fn with_observer(self, tell: impl Fn(SourceState) + Send + Sync + 'static) -> Self {
         Self {
-            teller: Teller::new(tell),
+            teller: StateReporter::new(tell),
             ..self
         }
     }
@@ -176,8 +176,8 @@ impl Watcher {
         let bell = Arc::new(Notify::new());
         let (path, watch) = (self.path.clone(), self.watch);
         let open = || {
-            let hints = Hints::new(&path, watch, Arc::clone(&bell));
-            Eye::open(look.clone(), hints)
+            let hints = FsEvents::new(&path, watch, Arc::clone(&bell));
+            Prober::open(look.clone(), hints)
         };
         let (mut eye, mut settle) = (open()?, Settle::new(self.settle));
         loop {
@@ -185,7 +185,7 @@ impl Watcher {
                 eye = open()?;
                 continue;
             };
-            let Sight {
+            let Probe {
                 state,
                 span,
                 events,
@@ -196,7 +196,7 @@ impl Watcher {
                 self.teller.tell(condition);
             }
             // What is mounted over an empty folder makes no event in it.
-            let events = events && condition == Some(Condition::Still);
+            let events = events && condition == Some(SourceState::Still);
             let next = match step {
                 Step::Confirm(due) => due,
                 Step::Wait => self.next_poll(events),
@@ -212,14 +212,14 @@ impl Watcher {
     /// Looks once; `None` when there is no answer, and none is to be expected.
     async fn look<S: PartialEq + Send + 'static>(
         &mut self,
-        eye: &mut Eye<S>,
+        eye: &mut Prober<S>,
         known: Option<S>,
-    ) -> Result<Option<Sight<S>>, WatchError> {
+    ) -> Result<Option<Probe<S>>, WatchError> {
         let mut look = std::pin::pin!(eye.look(known));
         if let Ok(sight) = timeout(HANGS, &mut look).await {
             return sight.map(Some);
         }
-        self.teller.tell(Condition::Silent);
+        self.teller.tell(SourceState::Silent);
         timeout(GIVEN_UP, look).await.ok().transpose()
     }
 

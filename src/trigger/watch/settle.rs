@@ -1,7 +1,7 @@
 //! When a change counts: all readings are equal for some time, the first and the last of it at least.
 
-use super::Condition;
-use crate::desired::Fingerprint;
+use super::SourceState;
+use crate::model::Fingerprint;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -103,11 +103,11 @@ impl<S: Clone + PartialEq> Settle<S> {
     }
 
     /// How the source is; `None` before that is known.
-    pub(super) fn condition(&self) -> Option<Condition> {
+    pub(super) fn condition(&self) -> Option<SourceState> {
         match (&self.candidate, &self.standing) {
-            (Some((State::Content { .. }, _)), _) => Some(Condition::Moving),
-            (_, Some(State::Content { .. })) => Some(Condition::Still),
-            (_, Some(State::Unreadable(_))) => Some(Condition::Away),
+            (Some((State::Content { .. }, _)), _) => Some(SourceState::Moving),
+            (_, Some(State::Content { .. })) => Some(SourceState::Still),
+            (_, Some(State::Unreadable(_))) => Some(SourceState::Away),
             (_, None) => None,
         }
     }
@@ -292,13 +292,13 @@ mod tests {
     fn vanishing_is_told_once_and_so_is_the_return() {
         let mut rig = Rig::settled();
         assert!(rig.moved(gone("no such file")));
-        assert_eq!(rig.settle.condition(), Some(Condition::Still), "not yet");
+        assert_eq!(rig.settle.condition(), Some(SourceState::Still), "not yet");
         let step = rig.due(gone("no such file"));
         assert_eq!(step, announced(Err("no such file"), false, false));
-        assert_eq!(rig.settle.condition(), Some(Condition::Away));
+        assert_eq!(rig.settle.condition(), Some(SourceState::Away));
         assert_eq!(rig.due(gone("no such folder")), Step::Wait);
         assert!(rig.moved(content(1, 1)));
-        assert_eq!(rig.settle.condition(), Some(Condition::Moving));
+        assert_eq!(rig.settle.condition(), Some(SourceState::Moving));
         assert_eq!(rig.due(content(1, 1)), announced(Ok(1), false, true));
     }
 

@@ -1,0 +1,34 @@
+//! The plain values of all rooms: serde at most, no I/O, no clock.
+//!
+//! Everything is parsed once, at the edge where it comes in (a cell, a page of Omni's list), and every
+//! room can rely on it from then on.
+
+mod attributes;
+mod change;
+mod decimal;
+mod email;
+mod memory;
+mod observed;
+mod policy;
+mod problem;
+mod roster;
+mod run;
+mod schema;
+mod text;
+mod user;
+mod value;
+
+pub use attributes::{Attributes, Interner, Pairs};
+pub use change::{ChangeOutcome, Counts, Field, FieldRecord, Operation};
+pub use decimal::Decimal;
+pub use email::{Email, EmailError, fold};
+pub use memory::{Memory, Quarantined};
+pub use observed::{Observed, UserMatch};
+pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};
+pub use problem::{Location, Problem, ProblemKind};
+pub use roster::{Desired, DesiredUser, Entry, FileRead, Fingerprint};
+pub use run::{RunNumber, RunRef, Trigger};
+pub use schema::{Definition, Schema, ValueType};
+pub use text::{ByEmail, Escaped, Text, is_blank, is_control_or_bidi, trim};
+pub use user::{AttributeName, ObservedUser, UserId, UserSpec};
+pub use value::{Texts, Value};

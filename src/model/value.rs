@@ -1,0 +1,146 @@
+//! A value of a user attribute.
+
+use super::{Escaped, Text, trim};
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// What an attribute holds. Copies are shared: an organisation has millions of values, and few that
+/// differ.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct Value(Arc<Texts>);
+
+/// One text, or a list of them. Never empty: "no value" is `Option::None`. Numbers are texts too (Omni
+/// returns them so, for precision); whether two texts are the same number is for
+/// [`Schema::same`](super::Schema::same) to say.
+#[derive(Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(untagged)]
+pub enum Texts {
+    /// A single value: trimmed, not empty.
+    One(Text),
+    /// A list: each item trimmed, none empty, none twice, at least one; in the order written.
+    Many(Box<[Text]>),
+}
+
+impl Value {
+    /// A single value; blank is no value.
+    #[must_use]
+    pub fn one(text: &str) -> Option<Self> {
+        let text = trim(text);
+        (!text.is_empty()).then(|| Self(Arc::new(Texts::One(text.into()))))
+    }
+
+    /// A list; blank items don't count, repeated ones count once, and an empty list is no value.
+    #[must_use]
+    pub fn many<I: AsRef<str>>(items: impl IntoIterator<Item = I>) -> Option<Self> {
+        let mut kept = Kept::default();
+        for item in items {
+            let item = trim(item.as_ref());
+            if !item.is_empty() {
+                kept.add(item.into());
+            }
+        }
+        let items = kept.items;
+        (!items.is_empty()).then(|| Self(Arc::new(Texts::Many(items.into()))))
+    }
+
+    /// Takes what was a value when it was stored.
+    pub(crate) fn stored(texts: Texts) -> Self {
+        Self(Arc::new(texts))
+    }
+
+    /// One text or several.
+    #[must_use]
+    pub fn texts(&self) -> &Texts {
+        &self.0
+    }
+
+    /// The texts it holds.
+    #[must_use]
+    pub fn items(&self) -> &[Text] {
+        match self.texts() {
+            Texts::One(text) => std::slice::from_ref(text),
+            Texts::Many(items) => items,
+        }
+    }
+}
+
+/// Items, each once.
+#[derive(Default)]
+struct Kept {
+    items: Vec<Text>,
+    /// The items once there are many: few are found faster by looking at all of them.
+    seen: HashSet<Text>,
+}
+
+impl Kept {
+    const FEW: usize = 16;
+
+    fn add(&mut self, item: Text) {
+        if self.items.len() < Self::FEW {
+            if !self.items.contains(&item) {
+                self.items.push(item);
+            }
+            return;
+        }
+        if self.seen.is_empty() {
+            self.seen.extend(self.items.iter().cloned());
+        }
+        if self.seen.insert(item.clone()) {
+            self.items.push(item);
+        }
+    }
+}
+
+/// As a person reads it in a plan: `'north'`, `['north', 'south']`. Control characters are escaped,
+/// so that no value can break out of its line.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.texts() {
+            Texts::One(text) => quoted(f, text),
+            Texts::Many(items) => {
+                f.write_str("[")?;
+                for (at, item) in items.iter().enumerate() {
+                    f.write_str(if at == 0 { "" } else { ", " })?;
+                    quoted(f, item)?;
+                }
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    write!(f, "'{}'", Escaped(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_is_no_value() {
+        assert_eq!(Value::one(" \t\u{a0}"), None);
+        assert_eq!(Value::many([" ", ""]), None);
+        assert_eq!(Value::many(Vec::<&str>::new()), None);
+    }
+
+    #[test]
+    fn trims_and_keeps_each_item_once_in_order() {
+        let value = Value::many([" south", "north ", "south"]).expect("two items");
+        assert_eq!(value.to_string(), "['south', 'north']");
+        assert_eq!(Value::one(" a b ").expect("text").to_string(), "'a b'");
+        for count in [1, 15, 16, 17, 200] {
+            let items: Vec<_> = (0..count).map(|item| item.to_string()).collect();
+            let twice = Value::many(items.iter().chain(&items)).expect("items");
+            assert!(twice.items().iter().eq(&items), "{count}");
+        }
+    }
+
+    #[test]
+    fn shows_control_characters_as_escapes() {
+        let value = Value::one("a\u{1b}[2Jb\u{202e}c").expect("text");
+        assert_eq!(value.to_string(), "'a\\u{1b}[2Jb\\u{202e}c'");
+    }
+}

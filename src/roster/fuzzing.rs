@@ -1,0 +1,401 @@
+//! What must hold of a roster of any bytes.
+
+use super::budget::{MAX_NOTES, MAX_PROBLEMS};
+use super::cell::{self, Shape};
+use super::export::{self, Dialect, Line};
+use super::{SourceError, read};
+use crate::fuzzing::{SECRET, assert_harmless};
+use crate::model::{
+    AttributeName, Decimal, Definition, Desired, DesiredUser, Email, Location, Problem,
+    ProblemKind, Schema, Texts, Value, ValueType, trim,
+};
+use crate::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
+use std::collections::HashSet;
+use std::fs;
+use std::time::Duration;
+
+/// Between two files of a roster.
+const SEPARATOR: u8 = 0x1e;
+/// Bits of the first byte; [`settings`] has more.
+const AGAIN: u8 = 0x20;
+const TWO_FILES: u8 = 0x40;
+const NO_DEFINITIONS: u8 = 0x80;
+
+/// A roster: the first byte says how it is read, the others are its bytes.
+pub fn roster(data: &[u8]) {
+    let Some((&how, bytes)) = data.split_first() else {
+        return;
+    };
+    let world = World::new(how, bytes);
+    let outcome = world.read();
+    if how & AGAIN != 0 {
+        assert_eq!(told(&outcome), told(&world.read()), "it is read anew");
+    }
+    match outcome {
+        Ok(desired) if how & AGAIN != 0 => world.check_written_again(&desired),
+        Ok(desired) => world.check(&desired),
+        Err(error) => {
+            assert!(!error.problems().is_empty());
+            world.check_rejected(error.problems());
+        }
+    }
+}
+
+/// What was read, as text; the order of maps says nothing.
+fn told(outcome: &Result<Desired, SourceError>) -> String {
+    match outcome {
+        Ok(desired) => {
+            let mut users: Vec<_> = desired.users.iter().collect();
+            users.sort_by_key(|(email, _)| *email);
+            let mut frozen: Vec<_> = desired.frozen.iter().collect();
+            frozen.sort_by_key(|(email, _)| *email);
+            let problems = (&desired.bad_rows, &desired.rejected, &desired.notes);
+            let counts = (desired.unnamed, desired.rows, desired.fingerprint);
+            format!("{users:?} {frozen:?} {problems:?} {counts:?}")
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A folder with the roster in it, and how it is read.
+struct World {
+    folder: tempfile::TempDir,
+    files: Vec<(String, Vec<u8>)>,
+    settings: SourceSettings,
+    schema: Schema,
+}
+
+impl World {
+    fn new(how: u8, bytes: &[u8]) -> Self {
+        let files = match how & TWO_FILES {
+            0 => vec![bytes],
+            _ => bytes.splitn(2, |byte| *byte == SEPARATOR).collect(),
+        };
+        let files: Vec<_> = ["a.csv", "b.csv"]
+            .into_iter()
+            .zip(files)
+            .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
+            .collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, bytes) in &files {
+            fs::write(folder.path().join(name), bytes).expect("a file in it");
+        }
+        let schema = match how & NO_DEFINITIONS {
+            0 => schema(),
+            _ => Schema::unknown(),
+        };
+        Self {
+            folder,
+            files,
+            settings: settings(how),
+            schema,
+        }
+    }
+
+    fn read(&self) -> Result<Desired, SourceError> {
+        read(&self.settings, self.folder.path(), true, &self.schema)
+    }
+
+    fn check(&self, desired: &Desired) {
+        self.check_rejected(&desired.rejected);
+        for problem in desired.bad_rows.iter().chain(&desired.notes) {
+            self.check_place(&problem.place);
+            assert_harmless(&problem.to_string());
+        }
+        for note in &desired.notes {
+            assert!(!tells(note), "{note}");
+        }
+        assert!(
+            desired
+                .problems()
+                .is_sorted_by(|a, b| a.in_order(b).is_le())
+        );
+        assert!(desired.bad_rows.len() <= MAX_PROBLEMS);
+        for problem in &desired.bad_rows {
+            let frozen = |email: &Email| desired.frozen.contains_key(email);
+            assert!(problem.email.as_ref().is_none_or(frozen), "{problem}");
+        }
+        for (email, entry) in &desired.users {
+            assert!(!desired.frozen.contains_key(email), "{email}");
+            self.check_place(&entry.place);
+            self.check_want(&entry.want);
+        }
+        desired
+            .frozen
+            .values()
+            .for_each(|why| self.check_place(why));
+        self.check_rows(desired);
+    }
+
+    /// Rejected files tell no values: their problems are logged. A header is no value.
+    fn check_rejected(&self, rejected: &[Problem]) {
+        for problem in rejected {
+            self.check_place(&problem.place);
+            assert_harmless(&problem.to_string());
+            assert!(!tells(problem), "{problem}");
+        }
+    }
+
+    /// No place lies outside its file: there are no more lines than bytes that may end one, and no
+    /// more cells than bytes that may separate them.
+    fn check_place(&self, place: &Location) {
+        let file = self.files.iter().find(|(name, _)| **name == *place.file);
+        let bytes = &file.expect("a file of ours").1;
+        let ends = bytes.iter().filter(|b| matches!(b, b'\n' | b'\r')).count();
+        assert!(place.line <= ends as u64 + 1, "{place}");
+        if let Some((number, _)) = &place.column {
+            assert!((1..=bytes.len() + 1).contains(number), "{place}");
+        }
+    }
+
+    fn check_want(&self, want: &DesiredUser) {
+        let DesiredUser::Upsert(spec) = want else {
+            return;
+        };
+        assert!(spec.attributes.iter().is_sorted_by(|(a, _), (b, _)| a < b));
+        let name = spec.display_name.as_deref();
+        assert!(name.is_none_or(|name| trim(name) == name && !name.is_empty()));
+        for (name, value) in &spec.attributes {
+            let definition = self.schema.get(name);
+            assert_eq!(definition.is_some(), self.schema.is_known(), "{name}");
+            assert!(definition.is_none_or(|one| !one.system));
+            check_value(value.as_ref(), definition);
+        }
+    }
+
+    /// Every row is told of: it is followed, or bad, or there is a note about it.
+    fn check_rows(&self, desired: &Desired) {
+        if desired.notes.len() >= MAX_NOTES {
+            return;
+        }
+        let followed = desired.users.values().map(|entry| &entry.place);
+        // That one stands at the header.
+        let in_row = |note: &&Problem| note.kind != ProblemKind::BlankColumn;
+        let notes = desired.notes.iter().filter(in_row);
+        let problems = desired.bad_rows.iter().chain(notes);
+        let rows: HashSet<_> = followed
+            .chain(problems.map(|problem| &problem.place))
+            .filter(|place| place.line > 0)
+            .map(|place| (&place.file, place.line))
+            .collect();
+        assert_eq!(rows.len() as u64, desired.rows);
+    }
+
+    /// What is written as `export` writes it is read as what it was.
+    fn check_written_again(&self, desired: &Desired) {
+        let mut specs = desired
+            .users
+            .values()
+            .filter_map(|entry| match &entry.want {
+                DesiredUser::Upsert(spec) => Some(spec),
+                DesiredUser::Delete | DesiredUser::Deactivate => None,
+            });
+        let columns: Vec<AttributeName> = specs.next().map_or(Vec::new(), |spec| {
+            spec.attributes
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect()
+        });
+        let users: Vec<_> = desired
+            .users
+            .iter()
+            .filter_map(|(email, entry)| Some((email, line(email, &entry.want, &columns)?)))
+            .filter(|(_, line)| export::can_be_read_again(line, &columns, &self.schema))
+            .collect();
+        if users.is_empty() {
+            return;
+        }
+        let lines: Vec<_> = users.iter().map(|(_, line)| line.clone()).collect();
+        let again = World {
+            settings: settings(0),
+            schema: self.schema.clone(),
+            ..World::new(
+                0,
+                export::write(&columns, &lines, Dialect::default()).as_bytes(),
+            )
+        };
+        let read = again.read().expect("a roster");
+        for (email, _) in users {
+            match read.users.get(email) {
+                Some(entry) => self.assert_same(&desired.users[email].want, &entry.want),
+                // A text over several lines may read like rows that a quote has swallowed, where
+                // the delimiter is another one.
+                None => assert!(
+                    read.frozen.contains_key(email) && read.unnamed > 0,
+                    "{email}"
+                ),
+            }
+        }
+    }
+
+    fn assert_same(&self, one: &DesiredUser, other: &DesiredUser) {
+        let (DesiredUser::Upsert(a), DesiredUser::Upsert(b)) = (one, other) else {
+            return assert_eq!(one, other);
+        };
+        assert_eq!(a.display_name, b.display_name);
+        assert_eq!(a.attributes.len(), b.attributes.len());
+        for ((name, a), (_, b)) in a.attributes.iter().zip(&b.attributes) {
+            assert!(
+                self.schema.same(name, a.as_ref(), b.as_ref()),
+                "{name}: {a:?} {b:?}"
+            );
+        }
+    }
+}
+
+/// A user's row; `None` where it would not have all columns.
+fn line(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> Option<Line> {
+    let blank = Line::removal(email, columns.len());
+    let spec = match want {
+        DesiredUser::Delete => return Some(blank),
+        DesiredUser::Deactivate => {
+            return Some(Line {
+                op: "deactivate",
+                ..blank
+            });
+        }
+        DesiredUser::Upsert(spec) => spec,
+    };
+    let names = spec.attributes.iter().map(|(name, _)| name);
+    names.eq(columns).then(|| Line {
+        op: "upsert",
+        display_name: spec.display_name.as_deref().and_then(Value::one),
+        values: spec
+            .attributes
+            .iter()
+            .map(|(_, value)| value.clone())
+            .collect(),
+        ..blank
+    })
+}
+
+/// Whether a problem tells a value. What stands in a column's name is none.
+fn tells(problem: &Problem) -> bool {
+    let is_name = |(_, name): &(usize, std::sync::Arc<str>)| name.contains(SECRET);
+    let in_name = problem.place.column.as_ref().is_some_and(is_name);
+    // Emails may be told.
+    let email = problem
+        .email
+        .as_ref()
+        .is_some_and(|email| email.as_str().contains(SECRET));
+    !in_name && !email && problem.to_string().contains(SECRET)
+}
+
+/// An attribute cell: the first byte says what its definition is.
+pub fn cell(data: &[u8]) {
+    let Some((&how, text)) = data.split_first() else {
+        return;
+    };
+    let Ok(text) = std::str::from_utf8(text) else {
+        return;
+    };
+    let schema = schema();
+    let names = ["tier", "Region", "seats", "codes"].map(AttributeName::new);
+    let definition = names
+        .get(usize::from(how % 5))
+        .and_then(|name| schema.get(name));
+    let outcome = cell::value(text, definition.map(Shape::of));
+    assert_eq!(outcome, cell::value(text, definition.map(Shape::of)));
+    match outcome {
+        Err(flaw) => {
+            assert_harmless(&flaw.what);
+            assert_harmless(&flaw.remedy);
+            assert!(!trim(text).is_empty(), "a blank cell is no value");
+        }
+        Ok(value) => {
+            check_value(value.as_ref(), definition);
+            assert_eq!(
+                value.is_none(),
+                matches!(trim(text), "") || is_empty_list(text)
+            );
+            check_items(text, value.as_ref());
+        }
+    }
+}
+
+fn is_empty_list(text: &str) -> bool {
+    between_brackets(trim(text)).is_some_and(|inner| trim(inner).is_empty())
+}
+
+fn between_brackets(text: &str) -> Option<&str> {
+    text.strip_prefix('[')?.strip_suffix(']')
+}
+
+/// The items by two simple rules of their own, where they apply.
+fn check_items(text: &str, value: Option<&Value>) {
+    let text = trim(text);
+    let want = if !text.starts_with('[') {
+        Value::one(text)
+    } else if let Ok(items) = serde_json::from_str::<Vec<String>>(text) {
+        Value::many(items)
+    } else if let Some(inner) = between_brackets(text).filter(|inner| !inner.contains('"')) {
+        Value::many(inner.split(','))
+    } else {
+        return;
+    };
+    assert_eq!(value, want.as_ref(), "{text:?}");
+}
+
+/// That a value is in its one form, and of its attribute's kind.
+fn check_value(value: Option<&Value>, definition: Option<&Definition>) {
+    let Some(value) = value else { return };
+    let items = value.items();
+    assert!(!items.is_empty());
+    assert!(
+        items
+            .iter()
+            .all(|item| trim(item) == &**item && !item.is_empty()),
+        "{value:?}"
+    );
+    assert_eq!(
+        items.iter().collect::<HashSet<_>>().len(),
+        items.len(),
+        "{value:?}"
+    );
+    if let Some(definition) = definition {
+        assert_eq!(
+            matches!(value.texts(), Texts::Many(_)),
+            definition.multiple,
+            "{value:?}"
+        );
+        let number = definition.value_type == ValueType::Number;
+        assert!(
+            !number || items.iter().all(|item| Decimal::parse(item).is_some()),
+            "{value:?}"
+        );
+    }
+}
+
+fn settings(how: u8) -> SourceSettings {
+    SourceSettings {
+        path: None,
+        select: Select::All,
+        watch: Watch::Auto,
+        poll_interval: Duration::from_secs(10),
+        settle: Duration::ZERO,
+        blank_cells: [BlankCells::Clear, BlankCells::Keep][usize::from(how & 1)],
+        encoding: [Encoding::Auto, Encoding::Windows1252][usize::from(how >> 1 & 1)],
+        delimiter: [None, Some(b','), Some(b';'), Some(b'\t')][usize::from(how >> 2 & 3)],
+        max_bytes: 1 << 30,
+        reports: None,
+    }
+}
+
+/// One attribute of each kind, and one of Omni's own.
+fn schema() -> Schema {
+    use ValueType::{Number, String};
+    let definition = |name, value_type, multiple, system| Definition {
+        name: AttributeName::new(name),
+        value_type,
+        multiple,
+        system,
+        default: None,
+    };
+    Schema::new([
+        definition("tier", String, false, false),
+        definition("Region", String, true, false),
+        definition("seats", Number, false, false),
+        definition("codes", Number, true, false),
+        definition("omni_user_email", String, false, true),
+    ])
+}

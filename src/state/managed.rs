@@ -1,0 +1,144 @@
+//! Who is ours: users whom we made, or whom a roster of `source.path` once named.
+
+use super::sql::Time;
+use super::{StateDb, StateError, quarantine};
+use crate::model::{Email, Quarantined, UserId};
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+/// A managed user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Managed {
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Since when the roster has not named them; `None` while it does.
+    pub missing_since: Option<DateTime<Utc>>,
+}
+
+/// All that is known of one user beside their changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserState {
+    /// Whether they are managed.
+    pub managed: Option<Managed>,
+    /// The memberships that we deactivated, and when.
+    pub deactivated: Vec<(UserId, DateTime<Utc>)>,
+    /// Whether they are in quarantine, or were and have not converged since.
+    pub quarantined: Option<Quarantined>,
+}
+
+impl StateDb {
+    /// What is known of one user.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn user(&self, email: &Email) -> Result<UserState, StateError> {
+        let email = email.clone();
+        self.read(move |db| {
+            Ok(UserState {
+                managed: managed(db, &email)?,
+                deactivated: deactivated_of(db, &email)?,
+                quarantined: quarantine::get(db, &email)?,
+            })
+        })
+        .await
+    }
+}
+
+fn managed(db: &Connection, email: &Email) -> rusqlite::Result<Option<Managed>> {
+    db.prepare_cached("SELECT since, missing_since FROM managed WHERE email_key = ?1")?
+        .query_row([email.folded()], |row| {
+            Ok(Managed {
+                since: row.get::<_, Time>(0)?.0,
+                missing_since: row.get::<_, Option<Time>>(1)?.map(|time| time.0),
+            })
+        })
+        .optional()
+}
+
+fn deactivated_of(
+    db: &Connection,
+    email: &Email,
+) -> rusqlite::Result<Vec<(UserId, DateTime<Utc>)>> {
+    db.prepare_cached("SELECT user_id, since FROM deactivated WHERE email_key = ?1")?
+        .query_map([email.folded()], |row| {
+            Ok((row.get(0)?, row.get::<_, Time>(1)?.0))
+        })?
+        .collect()
+}
+
+pub(super) fn add(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO managed (email_key, email, since) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute((email.folded(), email, Time(now)))
+    .map(drop)
+}
+
+pub(super) fn remove(db: &Connection, email: &Email) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM managed WHERE email_key = ?1")?
+        .execute([email.folded()])
+        .map(drop)
+}
+
+/// Notes since when a user is missing; one who was missing already has been so for longer.
+pub(super) fn set_missing(
+    db: &Connection,
+    email: &Email,
+    now: DateTime<Utc>,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE managed SET missing_since = ?2 WHERE email_key = ?1 AND missing_since IS NULL",
+    )?
+    .execute((email.folded(), Time(now)))
+    .map(drop)
+}
+
+pub(super) fn clear_missing(db: &Connection, email: &Email) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE managed SET missing_since = NULL WHERE email_key = ?1")?
+        .execute([email.folded()])
+        .map(drop)
+}
+
+/// Every managed user, and since when they are missing.
+pub(super) fn all<C: FromIterator<(Email, Option<DateTime<Utc>>)>>(
+    db: &Connection,
+) -> rusqlite::Result<C> {
+    let read = |row: &Row<'_>| {
+        let missing_since: Option<Time> = row.get(1)?;
+        Ok((row.get(0)?, missing_since.map(|time| time.0)))
+    };
+    db.prepare_cached("SELECT email, missing_since FROM managed")?
+        .query_map([], read)?
+        .collect()
+}
+
+pub(super) fn add_deactivated(
+    db: &Connection,
+    user_id: &UserId,
+    email: &Email,
+    now: DateTime<Utc>,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO deactivated (user_id, email_key, email, since) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (user_id) DO UPDATE
+         SET email_key = excluded.email_key, email = excluded.email, since = excluded.since",
+    )?
+    .execute((user_id, email.folded(), email, Time(now)))
+    .map(drop)
+}
+
+pub(super) fn remove_deactivated(db: &Connection, user_id: &UserId) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM deactivated WHERE user_id = ?1")?
+        .execute([user_id])
+        .map(drop)
+}
+
+/// Every membership that we deactivated, and whose it was.
+pub(super) fn all_deactivated<C: FromIterator<(UserId, Email)>>(
+    db: &Connection,
+) -> rusqlite::Result<C> {
+    db.prepare_cached("SELECT user_id, email FROM deactivated")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}

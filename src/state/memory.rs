@@ -1,0 +1,68 @@
+//! What earlier runs left behind, as a value.
+
+use super::roster::Accepted;
+use super::sql::{Count, Time};
+use super::{StateDb, StateError, held, managed, past, quarantine};
+use crate::model::Memory;
+use crate::model::{ChangeOutcome, Email, UserId};
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::Connection;
+
+/// How far back removals count for the guard.
+pub(super) const GUARDED: TimeDelta = TimeDelta::hours(24);
+
+impl StateDb {
+    /// What the planner and the guard need to know, all of one moment.
+    ///
+    /// # Errors
+    /// When it can't be read; then nothing may be planned.
+    pub async fn memory(&self, now: DateTime<Utc>) -> Result<Memory, StateError> {
+        self.read(move |db| memory(db, now)).await
+    }
+}
+
+fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
+    let managed: Vec<(Email, _)> = managed::all(db)?;
+    let missing = managed
+        .iter()
+        .filter_map(|(email, since)| Some((email.clone(), (*since)?)));
+    let missing_since = missing.collect();
+    let deactivated: Vec<(UserId, Email)> = managed::all_deactivated(db)?;
+    let (removed_lately, removed_base) = removed(db, now)?;
+    let last = Accepted::load(db)?;
+    Ok(Memory {
+        now,
+        managed: managed.into_iter().map(|(email, _)| email).collect(),
+        deactivated: deactivated.into_iter().map(|(id, _)| id).collect(),
+        missing_since,
+        removed_lately,
+        removed_base,
+        approved: held::approvals(db, now)?,
+        approved_clears: held::approved_clears(db, now)?,
+        quarantined: quarantine::all(db)?,
+        last_read: past::last_content(db)?,
+        last_fingerprint: last.as_ref().map(|last| last.fingerprint),
+        last_rows: last.as_ref().map(|last| last.rows),
+        last_files: last.map_or_else(Vec::new, |last| last.files),
+    })
+}
+
+/// How many users were removed lately, or may have been: without approval, and in all. A user who
+/// is removed twice, since a lost answer made us try again, is one. A time in the future is one
+/// too: the clock was put back.
+fn removed(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<(usize, usize)> {
+    db.prepare_cached(
+        "SELECT count(DISTINCT CASE WHEN approved = 0 THEN coalesce(user_id, email_key) END),
+                count(DISTINCT CASE WHEN kind = 'delete' THEN coalesce(user_id, email_key) END)
+         FROM changes
+         WHERE kind IN ('delete', 'deactivate') AND coalesce(settled, intended) > ?1
+            AND (settled IS NULL OR outcome = ?2)",
+    )?
+    .query_row((Time(now - GUARDED), ChangeOutcome::Done), |row| {
+        let count = |at| {
+            row.get(at)
+                .map(|Count(count)| usize::try_from(count).unwrap_or(usize::MAX))
+        };
+        Ok((count(0)?, count(1)?))
+    })
+}

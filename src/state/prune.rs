@@ -1,0 +1,41 @@
+//! Forgetting what is old.
+
+use super::memory::GUARDED;
+use super::sql::Time;
+use super::{StateDb, StateError, held, quarantine};
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::Connection;
+use std::time::Duration;
+
+impl StateDb {
+    /// Forgets runs, changes, what was held and approvals that are older than `retain`. Never who is
+    /// managed; never a change of which is not known what became of it; and never what the guard
+    /// still counts, however short `retain` is.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn prune_old(&self, now: DateTime<Utc>, retain: Duration) -> Result<(), StateError> {
+        let retain = TimeDelta::from_std(retain)
+            .unwrap_or(TimeDelta::MAX)
+            .max(GUARDED);
+        let Some(before) = now.checked_sub_signed(retain) else {
+            return Ok(());
+        };
+        self.write(move |db| prune(db, before)).await
+    }
+}
+
+fn prune(db: &Connection, before: DateTime<Utc>) -> rusqlite::Result<()> {
+    db.execute(
+        "DELETE FROM changes WHERE settled < ?1
+            AND run IN (SELECT number FROM runs WHERE started < ?1)",
+        [Time(before)],
+    )?;
+    db.execute(
+        "DELETE FROM runs WHERE started < ?1 AND (ended < ?1 OR interrupted = 1)
+            AND NOT EXISTS (SELECT 1 FROM changes WHERE run = runs.number)",
+        [Time(before)],
+    )?;
+    held::prune(db, before)?;
+    quarantine::prune(db, before)
+}

@@ -1,0 +1,271 @@
+//! Runs: when they began, and how they ended.
+
+use super::sql::{Count, Time};
+use super::{StateDb, StateError};
+use crate::model::{Counts, Fingerprint, Operation, Trigger};
+use crate::model::{RunNumber, RunRef};
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+
+/// How a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunStart {
+    /// What started it.
+    pub trigger: Trigger,
+    /// When.
+    pub started: DateTime<Utc>,
+    /// Whether it is about the roster of `source.path`: another one makes nobody managed.
+    pub is_source: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    /// When.
+    pub ended: DateTime<Utc>,
+    /// The word of [`RunOutcome`](crate::reconcile::RunOutcome).
+    pub outcome: String,
+    /// What was read, if the roster could be.
+    pub fingerprint: Option<Fingerprint>,
+    /// Data rows, if the roster could be read.
+    pub rows: Option<u64>,
+    /// Users in Omni, if they could be listed.
+    pub users: Option<u64>,
+    /// What was needed, if it came to a plan.
+    pub needed: Option<Counts>,
+    /// Changes done.
+    pub done: u64,
+    /// Changes that failed.
+    pub failed: u64,
+    /// Changes held.
+    pub held: u64,
+    /// Problems in rows.
+    pub bad_rows: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Why it could not be done, in plain words; may be empty.
+    pub detail: String,
+}
+
+/// What is known of a run's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It is under way, or was killed and nothing has run since.
+    Open,
+    /// It was killed: another process has taken its place, or another run has begun.
+    Interrupted,
+    /// It came to an end.
+    Ended(Box<RunEnd>),
+}
+
+/// A run, as the journal knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRecord {
+    /// Its number.
+    pub number: RunNumber,
+    /// How it began.
+    pub start: RunStart,
+    /// How it ended.
+    pub state: RunState,
+}
+
+impl StateDb {
+    /// A run begins. One that has not ended by now was interrupted.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn begin(&self, start: RunStart) -> Result<RunNumber, StateError> {
+        self.write(move |db| begin(db, start)).await
+    }
+
+    /// A run has ended.
+    ///
+    /// # Errors
+    /// When it can't be written, or has ended before.
+    pub async fn finish(&self, run: RunNumber, end: &RunEnd) -> Result<(), StateError> {
+        let end = end.clone();
+        self.write(move |db| finish(db, run, &end)).await
+    }
+
+    /// The last runs, the last one first.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn runs(&self, limit: usize) -> Result<Vec<RunRecord>, StateError> {
+        self.read(move |db| {
+            db.prepare_cached("SELECT * FROM runs ORDER BY number DESC LIMIT ?1")?
+                .query_map([Count(limit as u64)], record)?
+                .collect()
+        })
+        .await
+    }
+
+    /// The runs before one, the last one first.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn runs_before(
+        &self,
+        run: RunNumber,
+        limit: usize,
+    ) -> Result<Vec<RunRecord>, StateError> {
+        self.read(move |db| {
+            let sql = "SELECT * FROM runs WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+            db.prepare_cached(sql)?
+                .query_map((run, Count(limit as u64)), record)?
+                .collect()
+        })
+        .await
+    }
+
+    /// One run, if it is there.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn run(&self, run: RunRef) -> Result<Option<RunRecord>, StateError> {
+        self.read(move |db| {
+            let Some(number) = find(db, run)? else {
+                return Ok(None);
+            };
+            db.query_row("SELECT * FROM runs WHERE number = ?1", [number], record)
+                .map(Some)
+        })
+        .await
+    }
+}
+
+fn begin(db: &Connection, start: RunStart) -> rusqlite::Result<RunNumber> {
+    interrupt(db)?;
+    let RunStart {
+        trigger,
+        started,
+        is_source,
+    } = start;
+    db.prepare_cached(
+        "INSERT INTO runs (trigger, started, is_source) VALUES (?1, ?2, ?3) RETURNING number",
+    )?
+    .query_row((trigger, Time(started), is_source), |row| row.get(0))
+}
+
+/// Marks the runs that have not ended: whoever calls this knows that none is under way.
+pub(super) fn interrupt(db: &Connection) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE runs SET interrupted = 1 WHERE ended IS NULL AND interrupted = 0",
+        [],
+    )
+    .map(drop)
+}
+
+fn finish(db: &Connection, run: RunNumber, end: &RunEnd) -> rusqlite::Result<()> {
+    let RunEnd {
+        ended,
+        outcome,
+        fingerprint,
+        rows,
+        users,
+        needed,
+        done,
+        failed,
+        held,
+        bad_rows,
+        requests,
+        detail,
+    } = end;
+    let need = |kind| needed.map(|counts| Count(counts.get(kind) as u64));
+    let written = db.execute(
+        "UPDATE runs SET ended = :ended, outcome = :outcome, fingerprint = :fingerprint,
+            rows = :rows, users = :users, need_delete = :need_delete,
+            need_deactivate = :need_deactivate, need_update = :need_update,
+            need_create = :need_create, done = :done, failed = :failed, held = :held,
+            bad_rows = :bad_rows, requests = :requests, detail = :detail
+         WHERE number = :run AND ended IS NULL",
+        named_params! {
+            ":run": run, ":ended": Time(*ended), ":outcome": outcome,
+            ":fingerprint": fingerprint, ":rows": rows.map(Count), ":users": users.map(Count),
+            ":need_delete": need(Operation::Delete), ":need_deactivate": need(Operation::Deactivate),
+            ":need_update": need(Operation::Update), ":need_create": need(Operation::Create),
+            ":done": Count(*done), ":failed": Count(*failed), ":held": Count(*held),
+            ":bad_rows": Count(*bad_rows), ":requests": Count(*requests), ":detail": detail,
+        },
+    )?;
+    only_one(written)
+}
+
+/// Fails where a write that is for one row met another number of them.
+pub(super) fn only_one(written: usize) -> rusqlite::Result<()> {
+    match written {
+        1 => Ok(()),
+        other => Err(rusqlite::Error::StatementChangedRows(other)),
+    }
+}
+
+/// The number of a run that is there.
+pub(super) fn find(db: &Connection, run: RunRef) -> rusqlite::Result<Option<RunNumber>> {
+    match run {
+        RunRef::Latest => db.query_row("SELECT max(number) FROM runs", [], |row| row.get(0)),
+        RunRef::Number(number) => db
+            .query_row(
+                "SELECT number FROM runs WHERE number = ?1",
+                [number],
+                |row| row.get(0),
+            )
+            .optional(),
+    }
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
+    let interrupted: bool = row.get("interrupted")?;
+    let ended: Option<Time> = row.get("ended")?;
+    Ok(RunRecord {
+        number: row.get("number")?,
+        start: RunStart {
+            trigger: row.get("trigger")?,
+            started: row.get::<_, Time>("started")?.0,
+            is_source: row.get("is_source")?,
+        },
+        state: match ended {
+            Some(Time(ended)) => RunState::Ended(Box::new(read_end(row, ended)?)),
+            None if interrupted => RunState::Interrupted,
+            None => RunState::Open,
+        },
+    })
+}
+
+fn read_end(row: &Row<'_>, ended: DateTime<Utc>) -> rusqlite::Result<RunEnd> {
+    let count = |name| row.get::<_, Count>(name).map(|count| count.0);
+    let maybe = |name| {
+        row.get::<_, Option<Count>>(name)
+            .map(|count| count.map(|count| count.0))
+    };
+    Ok(RunEnd {
+        ended,
+        outcome: row.get("outcome")?,
+        fingerprint: row.get("fingerprint")?,
+        rows: maybe("rows")?,
+        users: maybe("users")?,
+        needed: needed(row)?,
+        done: count("done")?,
+        failed: count("failed")?,
+        held: count("held")?,
+        bad_rows: count("bad_rows")?,
+        requests: count("requests")?,
+        detail: row.get("detail")?,
+    })
+}
+
+fn needed(row: &Row<'_>) -> rusqlite::Result<Option<Counts>> {
+    let names = [
+        "need_delete",
+        "need_deactivate",
+        "need_update",
+        "need_create",
+    ];
+    let mut numbers = [0; 4];
+    for (number, name) in numbers.iter_mut().zip(names) {
+        let Some(Count(count)) = row.get(name)? else {
+            return Ok(None);
+        };
+        *number = usize::try_from(count).unwrap_or(usize::MAX);
+    }
+    Ok(Some(Counts::new(numbers)))
+}

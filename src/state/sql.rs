@@ -1,0 +1,148 @@
+//! How our types stand in the database.
+
+use super::ChangeId;
+use crate::model::{ChangeOutcome, Email, Fingerprint, Operation, RunNumber, Trigger, UserId};
+use chrono::{DateTime, Utc};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A time, as milliseconds.
+pub(super) struct Time(pub(super) DateTime<Utc>);
+
+impl ToSql for Time {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.timestamp_millis().into())
+    }
+}
+
+impl FromSql for Time {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let millis = value.as_i64()?;
+        DateTime::from_timestamp_millis(millis)
+            .map(Self)
+            .ok_or(FromSqlError::OutOfRange(millis))
+    }
+}
+
+/// A file's time, as nanoseconds: two files may be written within one millisecond.
+pub(super) struct FileTime(pub(super) SystemTime);
+
+impl ToSql for FileTime {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let nanos = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        Ok(match self.0.duration_since(UNIX_EPOCH) {
+            Ok(since) => nanos(since),
+            Err(before) => -nanos(before.duration()),
+        }
+        .into())
+    }
+}
+
+impl FromSql for FileTime {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let nanos = value.as_i64()?;
+        let span = Duration::from_nanos(nanos.unsigned_abs());
+        let time = if nanos < 0 {
+            UNIX_EPOCH.checked_sub(span)
+        } else {
+            UNIX_EPOCH.checked_add(span)
+        };
+        time.map(Self).ok_or(FromSqlError::OutOfRange(nanos))
+    }
+}
+
+/// A count. More than SQLite's numbers hold is never counted.
+pub(super) struct Count(pub(super) u64);
+
+impl ToSql for Count {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(i64::try_from(self.0).unwrap_or(i64::MAX).into())
+    }
+}
+
+impl FromSql for Count {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let count = value.as_i64()?;
+        let count = u64::try_from(count).map_err(|_| FromSqlError::OutOfRange(count))?;
+        Ok(Self(count))
+    }
+}
+
+macro_rules! number {
+    ($($type:ident),*) => {$(
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(i64::try_from(self.0).unwrap_or(i64::MAX).into())
+            }
+        }
+
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                Count::column_result(value).map(|count| Self(count.0))
+            }
+        }
+    )*};
+}
+
+number!(RunNumber, ChangeId);
+
+/// A word that is none of ours means that the file is not as we wrote it.
+fn unknown(what: &str) -> FromSqlError {
+    FromSqlError::Other(format!("not {what}").into())
+}
+
+macro_rules! word {
+    ($($type:ident $what:literal),*) => {$(
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                let word = value.as_str()?;
+                let is_it = |one: &Self| one.as_str() == word;
+                Self::ALL.into_iter().find(is_it).ok_or_else(|| unknown($what))
+            }
+        }
+    )*};
+}
+
+word!(Trigger "a trigger", Operation "a kind of change", ChangeOutcome "an outcome");
+
+impl ToSql for Email {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for Email {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::stored(value.as_str()?).map_err(|_| unknown("an email"))
+    }
+}
+
+impl ToSql for UserId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for UserId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or_else(|| unknown("a user's id"))
+    }
+}
+
+impl ToSql for Fingerprint {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.as_slice().into())
+    }
+}
+
+impl FromSql for Fingerprint {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 32]>::column_result(value).map(Self)
+    }
+}

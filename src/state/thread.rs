@@ -1,0 +1,180 @@
+//! The thread that owns the database, and the handle to it.
+
+use super::StateError;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// The most writes that share one commit.
+const MAX_BATCH: usize = 256;
+
+/// What is remembered. Cheap to clone; when the last clone is dropped, what was asked for is
+/// finished and the files are closed before the drop returns.
+///
+/// Each write is durable before it returns, and done even if nobody waits for it any longer. Writes
+/// that wait at the same time share one commit.
+#[derive(Clone, Debug)]
+pub struct StateDb(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    path: PathBuf,
+    /// `None` once the handle is being dropped.
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Job {
+    writes: bool,
+    work: Work,
+}
+
+/// Does its part in a transaction, or hears why there is none; returns how to answer, once it is
+/// known whether the transaction is kept.
+type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, StateError>) -> Reply + Send>;
+type Reply = Box<dyn FnOnce(Result<(), StateError>)>;
+
+impl StateDb {
+    /// Gives a database to a thread of its own. `kept` is what lives for as long as it.
+    pub(super) fn start<K: Send + 'static>(
+        path: PathBuf,
+        connection: Connection,
+        kept: K,
+    ) -> Result<Self, StateError> {
+        let (jobs, waiting) = channel();
+        let file = path.clone();
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || {
+                serve(&file, connection, &waiting);
+                drop(kept);
+            })
+            .map_err(|error| StateError::unusable(&path, error))?;
+        Ok(Self(Arc::new(Handle {
+            path,
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })))
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// One view of what is there.
+    pub(super) async fn read<T, F>(&self, read: F) -> Result<T, StateError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.ask(false, read).await
+    }
+
+    /// A change: all of it is durable, or none of it happened.
+    pub(super) async fn write<T, F>(&self, write: F) -> Result<T, StateError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.ask(true, write).await
+    }
+
+    async fn ask<T, F>(&self, writes: bool, work: F) -> Result<T, StateError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let stopped = || StateError::Stopped {
+            path: self.0.path.clone(),
+        };
+        let (answer, answered) = oneshot::channel();
+        let path = self.0.path.clone();
+        let work: Work = Box::new(move |transaction| {
+            let result = transaction.and_then(|transaction| {
+                alone(transaction, work).map_err(|error| StateError::new(&path, error))
+            });
+            // Whoever asked may not wait any longer.
+            Box::new(move |kept| drop(answer.send(kept.and(result))))
+        });
+        let jobs = self.0.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(Job { writes, work }).map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+/// Does one of several works of a transaction; what it did is undone if it fails.
+fn alone<T>(
+    transaction: &mut Transaction<'_>,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    if transaction.is_autocommit() {
+        // A full disk has ended the transaction: what comes now would be kept by itself.
+        let aborted = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        return Err(rusqlite::Error::SqliteFailure(aborted, None));
+    }
+    let savepoint = transaction.savepoint()?;
+    let result = work(&savepoint)?;
+    savepoint.commit()?;
+    Ok(result)
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in there has been told by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(path: &Path, mut connection: Connection, jobs: &Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        let (mut batch, mut next) = (vec![job], None);
+        while batch[0].writes && batch.len() < MAX_BATCH && next.is_none() {
+            match jobs.try_recv() {
+                Ok(job) if job.writes => batch.push(job),
+                Ok(job) => next = Some(job),
+                Err(_) => break,
+            }
+        }
+        carry_out(path, &mut connection, batch);
+        if let Some(job) = next {
+            carry_out(path, &mut connection, vec![job]);
+        }
+    }
+    if let Err((_, error)) = connection.close() {
+        tracing::warn!(%error, "the journal was not closed cleanly");
+    }
+}
+
+/// One transaction for all of these; each is answered once it is durable.
+fn carry_out(path: &Path, connection: &mut Connection, batch: Vec<Job>) {
+    let behavior = if batch.iter().any(|job| job.writes) {
+        // What another process commits meanwhile can't come between its reads and its writes.
+        TransactionBehavior::Immediate
+    } else {
+        TransactionBehavior::Deferred
+    };
+    match connection.transaction_with_behavior(behavior) {
+        Ok(mut transaction) => {
+            let work = |job: Job| (job.work)(Ok(&mut transaction));
+            let replies: Vec<Reply> = batch.into_iter().map(work).collect();
+            let kept = transaction
+                .commit()
+                .map_err(|error| StateError::new(path, error));
+            replies.into_iter().for_each(|reply| reply(kept.clone()));
+        }
+        Err(error) => {
+            let error = StateError::new(path, error);
+            for job in batch {
+                (job.work)(Err(error.clone()))(Ok(()));
+            }
+        }
+    }
+}
