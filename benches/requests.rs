@@ -10,7 +10,7 @@
 mod support;
 
 use omni_user_sync::model::Trigger;
-use omni_user_sync::reconcile::{Reconciler, RunOutcome, Stop};
+use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Limiter, Options};
 use serde_json::json;
 use std::fmt::Write;

@@ -8,7 +8,7 @@
 
 use omni_user_sync::model::{AttributeName, Definition, Memory, Observed, Schema, ValueType};
 use omni_user_sync::omni::Page;
-use omni_user_sync::reconcile::Plan;
+use omni_user_sync::plan::Plan;
 use omni_user_sync::roster;
 use omni_user_sync::settings::{KeySource, RawSettings, Settings};
 use serde_json::{Value, json};

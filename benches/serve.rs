@@ -12,8 +12,9 @@ mod daemon;
 mod support;
 
 use daemon::{Daemon, replace_roster};
+use omni_user_sync::model::RunState;
 use omni_user_sync::sandbox::Options;
-use omni_user_sync::state::{RunState, StateDb};
+use omni_user_sync::state::StateDb;
 use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;

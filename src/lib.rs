@@ -30,9 +30,10 @@ pub mod metrics;
 pub mod model;
 pub mod notify;
 pub mod omni;
-pub mod reconcile;
+pub mod plan;
 pub mod report;
 pub mod roster;
+pub mod run;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod serve;

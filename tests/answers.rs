@@ -4,7 +4,7 @@
 mod support;
 
 use omni_user_sync::model::ChangeOutcome;
-use omni_user_sync::reconcile::Completion;
+use omni_user_sync::run::Completion;
 use omni_user_sync::sandbox::{Fault, Filter, Options, What, When};
 use serde_json::json;
 use support::{World, assert_converged, on, told};

@@ -486,7 +486,7 @@ async fn walk(driver: u16, window: Window) {
 
 /// `[run, done, failed, held]` of each run that has ended.
 async fn pictured(world: &World) -> Vec<[u64; 4]> {
-    use omni_user_sync::state::RunState;
+    use omni_user_sync::model::RunState;
     let runs = world.journal().runs(50).await.expect("they are read");
     let ended = runs.iter().rev().filter_map(|run| match &run.state {
         RunState::Ended(end) => Some([run.number.0, end.done, end.failed, end.held]),

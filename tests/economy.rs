@@ -5,10 +5,9 @@ mod support;
 
 use chrono::Utc;
 use omni_user_sync::daemon::{Inputs, RunLoop, Status};
-use omni_user_sync::model::{ChangeOutcome, Fingerprint, RunRef, Trigger};
-use omni_user_sync::reconcile::{Reconciler, RunOutcome, Stop};
+use omni_user_sync::model::{ChangeOutcome, Fingerprint, RunRef, RunState, Trigger};
+use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PatchAnswer, What, When};
-use omni_user_sync::state::RunState;
 use omni_user_sync::trigger::Wake;
 use serde_json::json;
 use std::fmt::Write;

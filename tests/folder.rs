@@ -5,7 +5,7 @@ mod support;
 
 use chrono::Utc;
 use omni_user_sync::model::RunRef;
-use omni_user_sync::reconcile::RunOutcome;
+use omni_user_sync::run::RunOutcome;
 use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 use std::fs;

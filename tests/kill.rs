@@ -6,9 +6,9 @@
 mod support;
 
 use chrono::Utc;
-use omni_user_sync::model::{ChangeOutcome, Operation, RunNumber, RunRef};
+use omni_user_sync::model::{ChangeOutcome, ChangeRecord, Operation, RunNumber, RunRef};
 use omni_user_sync::sandbox::{Options, Request};
-use omni_user_sync::state::{Access, ChangeRecord, StateDb};
+use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -8,12 +8,11 @@ mod support;
 use chrono::Utc;
 use futures_util::future::join_all;
 use omni_user_sync::model::{
-    ChangeOutcome, Email, Observed, Operation, RunNumber, Schema, Trigger, UserId,
+    ChangeIntent, ChangeOutcome, Email, Observed, Operation, RunEnd, RunNumber, RunStart, Schema,
+    Settled, Trigger, UserId,
 };
 use omni_user_sync::roster;
-use omni_user_sync::state::{
-    Access, ChangeIntent, RosterRecord, RunEnd, RunStart, Settled, StateDb, StateLock,
-};
+use omni_user_sync::state::{Access, RosterRecord, StateDb, StateLock};
 use serde_json::json;
 use std::fmt::Write;
 use std::time::Instant;

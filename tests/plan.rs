@@ -7,7 +7,7 @@ use omni_user_sync::model::{
     Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser, Operation, Policy, Protect,
     Prune, Removal, Schema, Text, UserId, UserMatch, UserSpec, Value, ValueType,
 };
-use omni_user_sync::reconcile::{Action, Change, FieldChange, Plan, Verdict, rule};
+use omni_user_sync::plan::{Action, Change, FieldChange, Plan, Verdict, rule};
 use omni_user_sync::roster::export::Dialect;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};

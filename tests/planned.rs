@@ -5,7 +5,7 @@ use chrono::Utc;
 use omni_user_sync::model::{
     Attributes, Desired, Email, Memory, Observed, ObservedUser, Operation, Prune, Schema, UserId,
 };
-use omni_user_sync::reconcile::{Action, Blocked, Change, Plan, rule};
+use omni_user_sync::plan::{Action, Blocked, Change, Plan, rule};
 use omni_user_sync::roster;
 use omni_user_sync::settings::{Environment, Settings};
 use std::fmt::Write;

@@ -5,7 +5,7 @@ mod support;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{Memory, Quarantined};
-use omni_user_sync::reconcile::{Plan, rule};
+use omni_user_sync::plan::{Plan, rule};
 use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::json;
 use support::{World, told};

@@ -4,7 +4,7 @@
 mod support;
 
 use omni_user_sync::model::{ChangeOutcome, Trigger};
-use omni_user_sync::reconcile::{Completion, RunEvent, Stop};
+use omni_user_sync::run::{Completion, RunEvent, Stop};
 use omni_user_sync::sandbox::{ClearMode, Fault, Options, PatchAnswer, What, When};
 use serde_json::json;
 use std::sync::{Arc, Mutex};

@@ -5,8 +5,8 @@ mod support;
 
 use chrono::{TimeDelta, Utc};
 use omni_user_sync::model::Trigger;
-use omni_user_sync::reconcile::Stop;
 use omni_user_sync::report::{Report, Reports};
+use omni_user_sync::run::Stop;
 use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::json;
 use std::path::Path;

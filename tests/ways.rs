@@ -8,8 +8,8 @@ mod support;
 
 use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::model::{Fingerprint, Trigger};
-use omni_user_sync::reconcile::{Completion, Reconciler, RunOutcome, Stop};
 use omni_user_sync::roster;
+use omni_user_sync::run::{Completion, Reconciler, RunOutcome, Stop};
 use omni_user_sync::settings::SourceSettings;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::trigger::watch::{SourceLook, SourceState, Watcher};

@@ -3,8 +3,8 @@
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::model::{ChangeOutcome, Trigger};
-use crate::reconcile::render::{about, plural};
-use crate::reconcile::{self, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop};
+use crate::plan::render::{about, plural};
+use crate::run::{self, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop};
 use crate::settings::Settings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -28,7 +28,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     let applied = one_run(settings, arguments, stop);
-    applied.instrument(reconcile::span(None)).await
+    applied.instrument(run::span(None)).await
 }
 
 async fn one_run(

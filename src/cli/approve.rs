@@ -2,7 +2,7 @@
 
 use super::{Exit, out};
 use crate::model::{Mode, RunNumber, RunRef};
-use crate::reconcile::render::plural;
+use crate::plan::render::plural;
 use crate::settings::Settings;
 use crate::state::{Access, StateDb};
 use chrono::{SecondsFormat, Utc};

@@ -1,7 +1,7 @@
 //! How a process ends.
 
 use crate::model::ChangeOutcome;
-use crate::reconcile::{Completion, Prepared, RunError, RunOutcome};
+use crate::run::{Completion, Prepared, RunError, RunOutcome};
 use std::process::{ExitCode, Termination};
 
 /// An exit code. People script against these numbers. Where several apply, the highest of

@@ -2,11 +2,11 @@
 
 use super::{Exit, history, out};
 use crate::metrics::Metrics;
-use crate::model::{Email, Escaped};
-use crate::reconcile::{Explanation, Reconciler};
+use crate::model::{ChangeRecord, Email, Escaped};
+use crate::run::{Explanation, Reconciler};
 use crate::settings::Settings;
+use crate::state::Managed;
 use crate::state::render::change_doc;
-use crate::state::{ChangeRecord, Managed};
 use chrono::SecondsFormat;
 use serde_json::json;
 use std::fmt::Write;

@@ -2,11 +2,11 @@
 
 use super::approve::RunName;
 use super::{Exit, out, undo};
-use crate::model::{Escaped, FieldRecord, Value};
-use crate::reconcile::render::plural;
+use crate::model::{ChangeRecord, Escaped, FieldRecord, HeldRecord, RunRecord, RunState, Value};
+use crate::plan::render::plural;
 use crate::settings::Settings;
+use crate::state::StateDb;
 use crate::state::render::{change_doc, field_name, held_doc, run_doc};
-use crate::state::{ChangeRecord, HeldRecord, RunRecord, RunState, StateDb};
 use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;

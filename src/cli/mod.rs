@@ -29,7 +29,7 @@ mod undo;
 
 pub use exit::Exit;
 
-use crate::reconcile::{RunError, Target};
+use crate::run::{RunError, Target};
 use crate::settings::{self, Environment, KeyError, Settings, SettingsError};
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
@@ -186,7 +186,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
 
 /// Commands that tell what they do themselves log only what is wrong.
 fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
-    let own = format!("warn,{}=off", crate::reconcile::CHANGES);
+    let own = format!("warn,{}=off", crate::run::CHANGES);
     logged(settings, Some(log.unwrap_or(&own)))
 }
 

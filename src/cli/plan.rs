@@ -2,8 +2,8 @@
 
 use super::{Exit, out};
 use crate::metrics::Metrics;
-use crate::reconcile::render::{self, Cost, PlanDoc, ProblemDoc};
-use crate::reconcile::{Prepared, Reconciler, RunError};
+use crate::plan::render::{self, Cost, PlanDoc, ProblemDoc};
+use crate::run::{Prepared, Reconciler, RunError};
 use crate::settings::Settings;
 use serde_json::json;
 use std::path::PathBuf;

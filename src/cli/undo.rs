@@ -6,15 +6,14 @@
 use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::model::{
-    AttributeName, ChangeOutcome, Field, FieldRecord, Observed, ObservedUser, Operation, Schema,
-    UserMatch, Value,
+    AttributeName, ChangeOutcome, ChangeRecord, Field, FieldRecord, Observed, ObservedUser,
+    Operation, RunRecord, Schema, UserMatch, Value,
 };
 use crate::omni::{self, Client};
-use crate::reconcile::RunError;
 use crate::roster::export::{self, Line};
+use crate::run::RunError;
 use crate::settings::{BlankCells, Settings, SourceSettings};
 use crate::state::render::field_name;
-use crate::state::{ChangeRecord, RunRecord};
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 

@@ -6,7 +6,7 @@ use super::systemd::Systemd;
 use crate::metrics::{Metrics, seconds};
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::NotificationSender;
-use crate::reconcile::{self, Completion, Reconciler, RunOutcome, Stop};
+use crate::run::{self, Completion, Reconciler, RunOutcome, Stop};
 use crate::status::Status;
 use crate::trigger::Wake;
 use chrono::Utc;
@@ -178,7 +178,7 @@ impl<R: Runner> RunLoop<R> {
             .as_ref()
             .filter(|_| !matches!(run.end, Completion::Stopped));
         self.read = roster.map(|roster| roster.fingerprint);
-        reconcile::span(run.number).in_scope(|| record::log(run));
+        run::span(run.number).in_scope(|| record::log(run));
         record::count(&self.metrics, run);
         self.metrics.run_in_progress.set(0);
         self.say_next(wait);

@@ -29,7 +29,7 @@ pub use cycle::{Inputs, RunLoop, Runner};
 use crate::metrics::Metrics;
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::{NotificationSender, Notifier};
-use crate::reconcile::{Reconciler, RunEvent};
+use crate::run::{Reconciler, RunEvent};
 use crate::serve::{Probes, Server, ServerConfig, token_warnings};
 use crate::settings::{
     DOUBLED_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,

@@ -2,8 +2,8 @@
 
 use crate::metrics::{Metrics, seconds};
 use crate::model::{ChangeOutcome, Fingerprint, Mode, Operation, Problem, Trigger};
-use crate::reconcile::{AppliedChange, Completion, RunError, RunEvent, RunOutcome};
 use crate::roster::SourceError;
+use crate::run::{AppliedChange, Completion, RunError, RunEvent, RunOutcome};
 use crate::state::{StateDb, StateError};
 use chrono::{DateTime, Utc};
 use std::sync::{Mutex, PoisonError};
@@ -256,11 +256,11 @@ fn log_problems(run: &RunOutcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Counts, Email, Location, ProblemKind};
+    use crate::model::{Counts, Email, Location, ProblemKind, RunEnd, RunStart};
     use crate::omni::{Failure, OmniError};
-    use crate::reconcile::{HeldRule, Roster};
+    use crate::run::{HeldRule, Roster};
     use crate::settings::SettingsError;
-    use crate::state::{Access, RunEnd, RunStart, StateLock};
+    use crate::state::{Access, StateLock};
     use std::time::Duration;
 
     fn run(end: Completion) -> RunOutcome {

@@ -7,6 +7,7 @@ mod attributes;
 mod change;
 mod decimal;
 mod email;
+mod history;
 mod memory;
 mod observed;
 mod policy;
@@ -22,6 +23,10 @@ pub use attributes::{Attributes, Interner, Pairs};
 pub use change::{ChangeOutcome, Counts, Field, FieldRecord, Operation};
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, fold};
+pub use history::{
+    ChangeId, ChangeIntent, ChangeRecord, HeldRecord, HeldUser, RunEnd, RunRecord, RunStart,
+    RunState, Settled,
+};
 pub use memory::{Memory, Quarantined};
 pub use observed::{Observed, UserMatch};
 pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};

@@ -24,7 +24,7 @@ pub use message::{Event, Message, message};
 pub use news::{RunSummary, Trouble};
 
 use crate::metrics::Metrics;
-use crate::reconcile::RunOutcome;
+use crate::run::RunOutcome;
 use crate::settings::{Settings, SettingsError, WebhookFile};
 use std::sync::Arc;
 use tokio::sync::mpsc;

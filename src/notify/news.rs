@@ -1,8 +1,8 @@
 //! What of a run may be worth a message.
 
 use crate::model::{Problem, RunNumber};
-use crate::reconcile::{Completion, RunError, RunOutcome};
 use crate::roster::SourceError;
+use crate::run::{Completion, RunError, RunOutcome};
 use crate::status;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

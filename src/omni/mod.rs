@@ -7,7 +7,7 @@
 //!   can't write by mistake.
 //! - Every request takes a [`RateLimiter`] slot, retries included. 429 makes the whole key wait.
 //! - Reads are tried again here. A write is sent once: what to do when its answer was lost takes
-//!   a look at the user, and a decision, which is [`reconcile`](crate::reconcile)'s.
+//!   a look at the user, and a decision, which is [`reconcile`](crate::run)'s.
 //! - Nothing is followed, nothing is unbounded, and no key leaves its header.
 
 mod client;

@@ -1,5 +1,5 @@
 //! Row reports: what became of each row, for whoever dropped the file. What that is,
-//! [`reconcile`](crate::reconcile) says; here it becomes a file.
+//! [`reconcile`](crate::run) says; here it becomes a file.
 //!
 //! The rules of the room:
 //!

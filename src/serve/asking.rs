@@ -5,7 +5,7 @@ use super::look::told;
 use super::refusal::{Form, Refusal};
 use super::site::AppState;
 use crate::model::Email;
-use crate::reconcile::Explanation;
+use crate::run::Explanation;
 use axum::http::StatusCode;
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::rows::took;
 use super::standing::{Severity, ended};
-use crate::state::RunRecord;
+use crate::model::RunRecord;
 use chrono::TimeDelta;
 
 /// How wide a bar's place is, and how much of it is the bar, in units of the picture.
@@ -137,8 +137,7 @@ fn part(class: &'static str, value: u64, most: u64, floor: u32) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{RunNumber, Trigger};
-    use crate::state::{RunEnd, RunStart, RunState};
+    use crate::model::{RunEnd, RunNumber, RunStart, RunState, Trigger};
     use chrono::{DateTime, Utc};
 
     fn run(number: u64, changes: [u64; 3], seconds: i64) -> RunRecord {

@@ -2,10 +2,11 @@
 
 use super::site::AppState;
 use super::standing::{self, Standing};
-use crate::model::{Email, Operation, Problem, Quarantined, RunNumber, RunRef};
+use crate::model::{
+    ChangeRecord, Email, HeldRecord, Operation, Problem, Quarantined, RunNumber, RunRecord, RunRef,
+};
 use crate::state::{
-    APPROVAL_VALID, ChangeFilter, ChangePage, ChangeRecord, HeldIn, HeldRecord, RunRecord, StateDb,
-    StateError, UserState,
+    APPROVAL_VALID, ChangeFilter, ChangePage, HeldIn, StateDb, StateError, UserState,
 };
 use crate::status::{Facts, Findings, Incompleteness};
 use chrono::{DateTime, Utc};

@@ -1,10 +1,10 @@
 //! What stands in a page's tables: every word ready, so that a template only places it.
 
 use super::standing::Severity;
-use crate::model::{FieldRecord, Value};
-use crate::reconcile::{Action, Change, fields_of};
+use crate::model::{ChangeRecord, FieldRecord, RunEnd, RunRecord, RunState, Value};
+use crate::plan::{Action, Change};
+use crate::run::fields_of;
 use crate::state::render::field_name;
-use crate::state::{ChangeRecord, RunEnd, RunRecord, RunState};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 /// A moment, as machines and people read it.

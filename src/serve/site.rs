@@ -5,7 +5,7 @@ use super::asking::Asked;
 use super::session::{Attempts, Sessions};
 use super::token::AdminToken;
 use crate::model::Protect;
-use crate::reconcile::Reconciler;
+use crate::run::Reconciler;
 use crate::settings::SecretFile;
 use crate::state::StateDb;
 use crate::trigger::Wake;

@@ -1,8 +1,9 @@
 //! How things stand, in a sentence.
 
 use super::look::{HistoryView, UserLook};
-use crate::reconcile::render::plural;
-use crate::state::{HeldIn, RunEnd, RunRecord, RunState};
+use crate::model::{RunEnd, RunRecord, RunState};
+use crate::plan::render::plural;
+use crate::state::HeldIn;
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::trigger::watch::SourceState;
 use chrono::{DateTime, TimeDelta, Utc};

@@ -3,62 +3,10 @@
 use super::runs::only_one;
 use super::sql::{Count, Time};
 use super::{StateDb, StateError, fields, managed};
-use crate::model::{ChangeOutcome, Email, Field, FieldRecord, Operation, RunNumber, UserId, fold};
+use crate::model::{ChangeId, ChangeIntent, ChangeRecord, Settled};
+use crate::model::{ChangeOutcome, Email, Field, Operation, RunNumber, UserId, fold};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, named_params};
-use std::fmt;
-
-/// The number of a change: ascending, and never given twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChangeId(pub u64);
-
-impl fmt::Display for ChangeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A change that is about to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangeIntent {
-    /// When.
-    pub intended: DateTime<Utc>,
-    /// Whose.
-    pub email: Email,
-    /// Omni's id of the user; `None` for one to be made.
-    pub user_id: Option<UserId>,
-    /// What.
-    pub kind: Operation,
-    /// The fields that change, or that a user to be made begins with.
-    pub fields: Vec<FieldRecord>,
-    /// Whether a person approved it: approved removals don't count for the guard.
-    pub approved: bool,
-}
-
-/// What became of a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// When that was known.
-    pub at: DateTime<Utc>,
-    /// What.
-    pub outcome: ChangeOutcome,
-    /// More, in plain words; may be empty.
-    pub detail: String,
-}
-
-/// A change, as the journal knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangeRecord {
-    /// Its number.
-    pub id: ChangeId,
-    /// The run that sent it.
-    pub run: RunNumber,
-    /// What was about to be sent.
-    pub intent: ChangeIntent,
-    /// What became of it; `None` where that is not known: it is under way, or the program was killed,
-    /// or the answer was lost.
-    pub settled: Option<Settled>,
-}
 
 /// Which changes of a run are asked for. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

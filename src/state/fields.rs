@@ -1,7 +1,6 @@
 //! The fields of a change, and how they are kept: as JSON, which a person can read in the file too.
 
-use crate::model::{AttributeName, Texts, Value};
-use crate::model::{Field, FieldRecord};
+use crate::model::{AttributeName, Field, FieldRecord, Texts, Value};
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use serde::{Deserialize, Serialize};
 

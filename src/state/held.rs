@@ -3,43 +3,14 @@
 use super::runs::find;
 use super::sql::Time;
 use super::{StateDb, StateError};
-use crate::model::{Email, Operation, RunNumber, RunRef, UserId};
+use crate::model::{HeldRecord, HeldUser};
+use crate::model::{Operation, RunNumber, RunRef, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{BTreeSet, HashSet};
 
 /// How long an approval is good for.
 pub const APPROVAL_VALID: TimeDelta = TimeDelta::hours(24);
-
-/// A change that is held.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HeldUser {
-    /// Whose, by id: it is they who are approved, and nobody who comes after them.
-    pub user_id: UserId,
-    /// What.
-    pub kind: Operation,
-    /// Their address, for people.
-    pub email: Email,
-}
-
-/// What one rule of the guard held in a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldRecord {
-    /// The setting that holds them.
-    pub rule: String,
-    /// Why, in plain words.
-    pub why: String,
-    /// The changes, by user and kind.
-    pub users: Vec<HeldUser>,
-}
-
-impl HeldRecord {
-    /// Why one of its changes is held, as a clause for a person.
-    #[must_use]
-    pub fn text(&self, run: RunNumber) -> String {
-        format!("run {run} held it by policy.{} ({})", self.rule, self.why)
-    }
-}
 
 /// What was held in one run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use super::roster::Accepted;
 use super::sql::{Count, Time};
 use super::{StateDb, StateError, held, managed, past, quarantine};
-use crate::model::Memory;
-use crate::model::{ChangeOutcome, Email, UserId};
+use crate::model::{ChangeOutcome, Email, Memory, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Connection;
 

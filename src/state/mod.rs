@@ -36,12 +36,11 @@ mod schema;
 mod sql;
 mod thread;
 
-pub use changes::{ChangeFilter, ChangeId, ChangeIntent, ChangePage, ChangeRecord, Settled};
+pub use changes::{ChangeFilter, ChangePage};
 pub use error::StateError;
-pub use held::{APPROVAL_VALID, Approval, ApproveError, HeldIn, HeldRecord, HeldUser};
+pub use held::{APPROVAL_VALID, Approval, ApproveError, HeldIn};
 pub use lock::{Holder, LockError, StateLock};
 pub use managed::{Managed, UserState};
 pub use open::Access;
 pub use roster::RosterRecord;
-pub use runs::{RunEnd, RunRecord, RunStart, RunState};
 pub use thread::StateDb;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 impl StateDb {
     /// When the last run over the roster of `source.path` ended that ended so: in one of the words of
-    /// [`RunOutcome`](crate::reconcile::RunOutcome).
+    /// [`RunOutcome`](crate::run::RunOutcome).
     ///
     /// # Errors
     /// When it can't be read.

@@ -1,10 +1,9 @@
 //! Users whose changes keep failing, and until when they are left alone. How long that is, is for
-//! [`reconcile`](crate::reconcile) to say.
+//! [`reconcile`](crate::run) to say.
 
 use super::sql::{Count, Time};
 use super::{StateDb, StateError};
-use crate::model::Email;
-use crate::model::Quarantined;
+use crate::model::{Email, Quarantined};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;

@@ -1,8 +1,7 @@
 //! What is remembered, as documents for machines: what `history --json`, `explain --json` and the API
 //! say is said here. Fields are only ever added.
 
-use super::{ChangeRecord, HeldRecord, RunRecord, RunState};
-use crate::model::{Counts, Field, Operation};
+use crate::model::{ChangeRecord, Counts, Field, HeldRecord, Operation, RunRecord, RunState};
 use serde_json::json;
 
 /// A field as the roster calls it.

@@ -2,72 +2,10 @@
 
 use super::sql::{Count, Time};
 use super::{StateDb, StateError};
-use crate::model::{Counts, Fingerprint, Operation, Trigger};
-use crate::model::{RunNumber, RunRef};
+use crate::model::{Counts, Operation, RunNumber, RunRef};
+use crate::model::{RunEnd, RunRecord, RunStart, RunState};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
-
-/// How a run begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunStart {
-    /// What started it.
-    pub trigger: Trigger,
-    /// When.
-    pub started: DateTime<Utc>,
-    /// Whether it is about the roster of `source.path`: another one makes nobody managed.
-    pub is_source: bool,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunEnd {
-    /// When.
-    pub ended: DateTime<Utc>,
-    /// The word of [`RunOutcome`](crate::reconcile::RunOutcome).
-    pub outcome: String,
-    /// What was read, if the roster could be.
-    pub fingerprint: Option<Fingerprint>,
-    /// Data rows, if the roster could be read.
-    pub rows: Option<u64>,
-    /// Users in Omni, if they could be listed.
-    pub users: Option<u64>,
-    /// What was needed, if it came to a plan.
-    pub needed: Option<Counts>,
-    /// Changes done.
-    pub done: u64,
-    /// Changes that failed.
-    pub failed: u64,
-    /// Changes held.
-    pub held: u64,
-    /// Problems in rows.
-    pub bad_rows: u64,
-    /// Requests sent.
-    pub requests: u64,
-    /// Why it could not be done, in plain words; may be empty.
-    pub detail: String,
-}
-
-/// What is known of a run's end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// It is under way, or was killed and nothing has run since.
-    Open,
-    /// It was killed: another process has taken its place, or another run has begun.
-    Interrupted,
-    /// It came to an end.
-    Ended(Box<RunEnd>),
-}
-
-/// A run, as the journal knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunRecord {
-    /// Its number.
-    pub number: RunNumber,
-    /// How it began.
-    pub start: RunStart,
-    /// How it ended.
-    pub state: RunState,
-}
 
 impl StateDb {
     /// A run begins. One that has not ended by now was interrupted.

@@ -1,7 +1,8 @@
 //! How our types stand in the database.
 
-use super::ChangeId;
-use crate::model::{ChangeOutcome, Email, Fingerprint, Operation, RunNumber, Trigger, UserId};
+use crate::model::{
+    ChangeId, ChangeOutcome, Email, Fingerprint, Operation, RunNumber, Trigger, UserId,
+};
 use chrono::{DateTime, Utc};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

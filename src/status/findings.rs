@@ -1,8 +1,8 @@
 //! What the last runs found wrong, row by row: for those who may know whom it is about.
 
 use crate::model::{Email, Problem};
-use crate::reconcile::{Completion, RunError, RunOutcome};
 use crate::roster::SourceError;
+use crate::run::{Completion, RunError, RunOutcome};
 use chrono::{DateTime, Utc};
 
 /// The most problems that are kept, and the most warnings; the rest is counted. The row report has all.

@@ -13,8 +13,8 @@ pub use findings::{Findings, Incompleteness, RosterFindings};
 
 use crate::model::Trigger;
 use crate::omni::OmniError;
-use crate::reconcile::{Completion, RunError, RunOutcome};
 use crate::roster::SourceError;
+use crate::run::{Completion, RunError, RunOutcome};
 use crate::settings::Schedule;
 use crate::trigger::watch::SourceState;
 use chrono::{DateTime, SecondsFormat, Utc};

@@ -2,9 +2,8 @@
 
 use crate::play::{Tale, Window};
 use crate::witness::{email_of, whose};
-use omni_user_sync::model::{ChangeOutcome, Field, Operation};
+use omni_user_sync::model::{ChangeIntent, ChangeOutcome, ChangeRecord, Field, Operation};
 use omni_user_sync::sandbox::{Changed, Request};
-use omni_user_sync::state::{ChangeIntent, ChangeRecord};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -6,7 +6,7 @@ use crate::support::World;
 use crate::witness;
 use chrono::Utc;
 use omni_user_sync::model::{Operation, RunNumber, RunRef, Trigger};
-use omni_user_sync::reconcile::{Completion, Reconciler, RunOutcome, Stop};
+use omni_user_sync::run::{Completion, Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Options, Org, Request, When};
 use std::collections::BTreeSet;
 use std::time::Duration;

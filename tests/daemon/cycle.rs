@@ -3,7 +3,7 @@
 use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{Fingerprint, Trigger};
-use omni_user_sync::reconcile::{Completion, Roster, RunError, RunOutcome, Stop};
+use omni_user_sync::run::{Completion, Roster, RunError, RunOutcome, Stop};
 use omni_user_sync::settings::SettingsError;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::trigger::watch::SourceState;

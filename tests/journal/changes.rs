@@ -2,10 +2,9 @@
 
 use super::support::{State, at, change, email, end, hours, id, intent, removed, settled, start};
 use omni_user_sync::model::{
-    AttributeName, ChangeOutcome, Counts, Field, FieldRecord, Fingerprint, Operation, RunNumber,
-    RunRef, Value,
+    AttributeName, ChangeIntent, ChangeOutcome, Counts, Field, FieldRecord, Fingerprint, Operation,
+    RunEnd, RunNumber, RunRef, RunState, Value,
 };
-use omni_user_sync::state::{ChangeIntent, RunEnd, RunState};
 use std::time::Duration;
 
 #[tokio::test]
@@ -64,7 +63,7 @@ async fn a_run_without_an_end_is_interrupted_by_the_next() {
     let journal = state.open();
     let first = journal.begin(start(0)).await.expect("written");
     let second = journal.begin(start(1)).await.expect("written");
-    let states = |runs: Vec<omni_user_sync::state::RunRecord>| {
+    let states = |runs: Vec<omni_user_sync::model::RunRecord>| {
         runs.into_iter()
             .map(|run| (run.number, run.state))
             .collect::<Vec<_>>()
@@ -180,7 +179,7 @@ async fn whom_we_make_is_ours_but_for_another_roster() {
     let state = State::new();
     let journal = state.open();
     for (name, is_source) in [("ann", true), ("bob", false)] {
-        let start = omni_user_sync::state::RunStart {
+        let start = omni_user_sync::model::RunStart {
             is_source,
             ..start(0)
         };

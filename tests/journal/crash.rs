@@ -1,8 +1,8 @@
 //! Killed at any moment, the journal has each change that was sent, and claims none that was not done.
 
 use super::support::{State, at, change, email, id, intent, open, removed, start};
-use omni_user_sync::model::{ChangeOutcome, Operation, RunRef};
-use omni_user_sync::state::{RunState, StateLock};
+use omni_user_sync::model::{ChangeOutcome, Operation, RunRef, RunState};
+use omni_user_sync::state::StateLock;
 use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Looking: what pages ask for, a part at a time.
 
 use super::support::{State, at, change, email, end, held, id, intent, start};
-use omni_user_sync::model::{ChangeOutcome, Counts, Operation, Quarantined, RunNumber};
-use omni_user_sync::state::{ChangeFilter, RunEnd, StateDb};
+use omni_user_sync::model::{ChangeOutcome, Counts, Operation, Quarantined, RunEnd, RunNumber};
+use omni_user_sync::state::{ChangeFilter, StateDb};
 
 async fn ended(journal: &StateDb, seconds: i64, end: RunEnd) -> RunNumber {
     let run = journal.begin(start(seconds)).await.expect("it begins");

@@ -2,8 +2,8 @@
 //! a small model.
 
 use super::support::{State, at, held, id, intent, settled, start};
-use omni_user_sync::model::{ChangeOutcome, Operation, RunRef, UserId};
-use omni_user_sync::state::{ChangeId, ChangeIntent, StateDb};
+use omni_user_sync::model::{ChangeId, ChangeIntent, ChangeOutcome, Operation, RunRef, UserId};
+use omni_user_sync::state::StateDb;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 

@@ -1,8 +1,8 @@
 //! Only a whole journal, of this organisation, that this program understands, is opened.
 
 use super::support::{ORG, State, at, email, end, intent, open, start};
-use omni_user_sync::model::{Operation, Quarantined, RunRef};
-use omni_user_sync::state::{Access, RunState, StateDb, StateError, StateLock};
+use omni_user_sync::model::{Operation, Quarantined, RunRef, RunState};
+use omni_user_sync::state::{Access, StateDb, StateError, StateLock};
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -2,13 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
-    Attributes, ByEmail, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location,
-    Observed, ObservedUser, Operation, RunNumber, Trigger, UserId, UserSpec,
+    Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry,
+    Fingerprint, HeldRecord, HeldUser, Location, Observed, ObservedUser, Operation, RunEnd,
+    RunNumber, RunStart, Settled, Trigger, UserId, UserSpec,
 };
-use omni_user_sync::state::{
-    Access, ChangeId, ChangeIntent, HeldRecord, HeldUser, RunEnd, RunStart, Settled, StateDb,
-    StateLock,
-};
+use omni_user_sync::state::{Access, StateDb, StateLock};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 

@@ -5,10 +5,12 @@ use crate::reference::{
 };
 use crate::support::World;
 use chrono::Utc;
-use omni_user_sync::model::{ChangeOutcome, Field, Operation, RunRef, Trigger};
-use omni_user_sync::reconcile::{Reconciler, RunOutcome, Stop};
+use omni_user_sync::model::{
+    ChangeId, ChangeOutcome, ChangeRecord, Field, Operation, RunRef, Trigger,
+};
+use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Changed, Options, Org};
-use omni_user_sync::state::{Access, ChangeId, ChangeRecord, StateDb};
+use omni_user_sync::state::{Access, StateDb};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;

@@ -10,10 +10,8 @@ use omni_user_sync::model::{
     Trigger,
 };
 use omni_user_sync::omni::{Failure, OmniError};
-use omni_user_sync::reconcile::{
-    AppliedChange, Completion, HeldRule, Roster, RunError, RunOutcome,
-};
 use omni_user_sync::roster::SourceError;
+use omni_user_sync::run::{AppliedChange, Completion, HeldRule, Roster, RunError, RunOutcome};
 use std::time::Duration;
 
 /// A run that ended well. Whoever is in it must not be in a message.

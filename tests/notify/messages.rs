@@ -2,7 +2,7 @@
 
 use super::{away, denied, holding, problem, run, stopped, unusable};
 use omni_user_sync::notify::{Message, RunSummary, Trouble, message};
-use omni_user_sync::reconcile::RunOutcome;
+use omni_user_sync::run::RunOutcome;
 
 /// What is told of these runs, one after the other, each being delivered.
 fn told(runs: &[RunOutcome]) -> Vec<Message> {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::notify::{NotificationSender, Notifier};
-use omni_user_sync::reconcile::RunOutcome;
+use omni_user_sync::run::RunOutcome;
 use omni_user_sync::settings::{KeySource, RawSettings, Settings};
 use serde_json::Value;
 use std::collections::VecDeque;

@@ -4,10 +4,9 @@ use super::support::{
     GOING, HOSTILE, Wanted, begin, change, end, finish, happened, outcome_with, served, serving,
 };
 use chrono::{TimeDelta, Utc};
-use omni_user_sync::model::{ChangeOutcome, Operation};
+use omni_user_sync::model::{ChangeOutcome, Operation, RunEnd};
 use omni_user_sync::omni::OmniError;
-use omni_user_sync::reconcile::{Completion, RunError, RunOutcome};
-use omni_user_sync::state::RunEnd;
+use omni_user_sync::run::{Completion, RunError, RunOutcome};
 use omni_user_sync::trigger::watch::SourceState;
 
 const PAGES: [&str; 7] = [

@@ -3,15 +3,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{
-    ChangeOutcome, Counts, Email, Field, FieldRecord, Fingerprint, Location, Operation, Problem,
-    ProblemKind, Protect, Quarantined, RunNumber, Trigger, UserId, Value,
+    ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldRecord, Fingerprint, HeldRecord,
+    HeldUser, Location, Operation, Problem, ProblemKind, Protect, Quarantined, RunEnd, RunNumber,
+    RunStart, Settled, Trigger, UserId, Value,
 };
-use omni_user_sync::reconcile::{Completion, HeldRule, Reconciler, Roster, RunOutcome};
+use omni_user_sync::run::{Completion, HeldRule, Reconciler, Roster, RunOutcome};
 use omni_user_sync::serve::{Probes, Server, ServerConfig};
 use omni_user_sync::settings::{self, Environment, SecretFile, Settings};
-use omni_user_sync::state::{
-    Access, ChangeIntent, HeldRecord, HeldUser, RunEnd, RunStart, Settled, StateDb, StateLock,
-};
+use omni_user_sync::state::{Access, StateDb, StateLock};
 use omni_user_sync::status::Status;
 use omni_user_sync::trigger::Wake;
 use std::net::SocketAddr;

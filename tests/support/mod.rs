@@ -5,7 +5,7 @@
 
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{ChangeOutcome, Trigger};
-use omni_user_sync::reconcile::{
+use omni_user_sync::run::{
     AppliedChange, Prepared, Reconciler, RunError, RunOutcome, Stop, Target,
 };
 use omni_user_sync::sandbox::{Fault, Options, Org, Request, Sandbox, What, When};

@@ -11,7 +11,7 @@ mod support;
 
 use chrono::Utc;
 use omni_user_sync::model::RunRef;
-use omni_user_sync::reconcile::RunOutcome;
+use omni_user_sync::run::RunOutcome;
 use omni_user_sync::sandbox::{Fault, Options, What, When};
 use omni_user_sync::state::{Access, StateDb};
 use std::fmt::Write;

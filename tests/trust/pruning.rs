@@ -3,7 +3,7 @@
 use super::{approve, deleting, held, user};
 use crate::support::{World, assert_converged, told};
 use omni_user_sync::model::{ChangeOutcome, Email, RunRef};
-use omni_user_sync::reconcile::Completion;
+use omni_user_sync::run::Completion;
 use omni_user_sync::sandbox::Options;
 use serde_json::json;
 use std::path::PathBuf;

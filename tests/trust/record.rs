@@ -3,10 +3,9 @@
 use super::{on, status};
 use crate::support::{World, told};
 use chrono::Utc;
-use omni_user_sync::model::{ChangeOutcome, RunNumber, Trigger};
-use omni_user_sync::reconcile::Stop;
+use omni_user_sync::model::{ChangeOutcome, RunNumber, RunState, Trigger};
+use omni_user_sync::run::Stop;
 use omni_user_sync::sandbox::{Fault, What, When};
-use omni_user_sync::state::RunState;
 use serde_json::json;
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::{Frame, HeldCard, said, unreadable};
 use crate::model::{Problem, RunNumber, Trigger};
-use crate::reconcile::render::plural;
+use crate::plan::render::plural;
 use crate::serve::auth::Principal;
 use crate::serve::chart::Chart;
 use crate::serve::look::{HistoryView, Overview, PICTURED};
@@ -124,7 +124,7 @@ fn tiles(look: &Overview) -> Vec<Tile> {
         0 => "changes needed by the last run".into(),
         _ => format!(
             "as the last run found: {}",
-            crate::reconcile::render::counted(&needed)
+            crate::plan::render::counted(&needed)
         ),
     });
     let roster = look.findings.roster.as_ref();

@@ -2,7 +2,7 @@
 
 use super::{Approved, Frame, HeldCard, not_found, said, unreadable};
 use crate::model::{ChangeOutcome, Operation, RunNumber, RunRef, Trigger};
-use crate::reconcile::render::{counted, plural};
+use crate::plan::render::{counted, plural};
 use crate::serve::auth::Principal;
 use crate::serve::look::{RunLook, Wanted};
 use crate::serve::refusal::{Form, Refusal, render, see_other};

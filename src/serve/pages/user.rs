@@ -3,7 +3,7 @@
 
 use super::{Frame, unreadable};
 use crate::model::{Email, ObservedUser, Problem};
-use crate::reconcile::{Explanation, Next};
+use crate::run::{Explanation, Next};
 use crate::serve::auth::Principal;
 use crate::serve::look::UserLook;
 use crate::serve::refusal::{Form, Refusal, render, see_other};

@@ -1,13 +1,14 @@
 //! Everything of a run that only reads: definitions, roster, listing, plan and verdict.
 
 use super::observe::{ObservationCache, ObservationSource, ObserveRequest};
-use super::plan::Blocked;
-use super::{AppliedChange, Change, Plan, Roster, RunError, RunOutcome, Verdict, rule};
+use super::{AppliedChange, Roster, RunError, RunOutcome};
 use crate::model::{
     ChangeOutcome, Counts, Desired, Email, Fingerprint, Memory, Observed, Operation, Problem,
     Prune, Schema, UserMatch,
 };
 use crate::omni::{self, Reader};
+use crate::plan::Blocked;
+use crate::plan::{Change, Plan, Verdict, rule};
 use crate::roster::{self, SourceError};
 use crate::settings::{Settings, SettingsError};
 use std::path::PathBuf;

@@ -1,10 +1,11 @@
 //! What became of each row, from what a run found and did: for the row report.
 
+use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
-use super::{Change, Prepared};
 use crate::model::{
     ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location, Operation, Problem,
 };
+use crate::plan::Change;
 use crate::report::{Report, Reporter, Row};
 use crate::roster::SourceError;
 use chrono::{DateTime, Utc};
@@ -13,7 +14,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// ObservationSource often a run that takes longer tells what it has done so far.
+/// How often a run that takes longer tells what it has done so far.
 const INTERIM: Duration = Duration::from_secs(60);
 
 /// Builds a report: work for a thread of its own, since a large roster has a million lines.

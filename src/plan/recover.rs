@@ -1,11 +1,12 @@
 //! What became of changes whose answer was lost with the program: a look at Omni says.
 
-use crate::model::{Field, Observed, ObservedUser, Operation, Schema, UserId, UserMatch, Value};
-use crate::state::ChangeRecord;
+use crate::model::{
+    ChangeRecord, Field, Observed, ObservedUser, Operation, Schema, UserId, UserMatch, Value,
+};
 use std::collections::{HashMap, HashSet};
 
 /// The users whom these changes are of, as they are now, by id.
-pub(super) fn by_id<'a>(
+pub(crate) fn by_id<'a>(
     observed: &'a Observed,
     changes: &'a [ChangeRecord],
 ) -> HashMap<&'a UserId, &'a ObservedUser> {
@@ -21,7 +22,7 @@ pub(super) fn by_id<'a>(
 }
 
 /// Whether a change was done, as far as can be seen; `None` where it can't.
-pub(super) fn was_done(
+pub(crate) fn was_done(
     change: &ChangeRecord,
     by_id: &HashMap<&UserId, &ObservedUser>,
     observed: &Observed,

@@ -1,21 +1,24 @@
 //! A run from its beginning to its end, with what lasts from one to the next.
 
-use super::answers::Interim;
+use super::ChangeRecorder;
 use super::apply::{CHANGES, Work, apply};
 use super::observe::{Effect, ObservationCache};
 use super::outcome::{AppliedChange, Completion, HeldRule, RunError, RunOutcome};
 use super::prepare::{Prepared, Snapshot, Target};
 use super::progress::Progress;
-use super::render::Cost;
-use super::resolve::{by_id, was_done};
-use super::{Change, ChangeRecorder};
+use super::row_report::Interim;
 use crate::metrics::Metrics;
-use crate::model::{ChangeOutcome, Fingerprint, Mode, RunNumber, Trigger};
+use crate::model::{
+    ChangeOutcome, Fingerprint, HeldRecord, HeldUser, Mode, RunNumber, RunStart, Trigger,
+};
 use crate::omni::{Client, OmniError};
+use crate::plan::Change;
+use crate::plan::recover::{by_id, was_done};
+use crate::plan::render::Cost;
 use crate::report::Reporter;
 use crate::roster::SourceError;
 use crate::settings::Settings;
-use crate::state::{HeldRecord, HeldUser, RosterRecord, RunStart, StateDb};
+use crate::state::{RosterRecord, StateDb};
 use chrono::Utc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -52,7 +55,7 @@ impl std::fmt::Debug for Listener {
     }
 }
 
-/// ObservationSource a run hears that it is to end before its end.
+/// How a run hears that it is to end before its end.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// The program ends: between two requests.

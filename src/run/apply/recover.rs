@@ -1,15 +1,16 @@
 //! What turned out to be other than was thought, mended in the same run.
 
-use super::ending::{Attempt, FollowUp};
+use super::attempt::{Attempt, FollowUp};
 use super::worker::Worker;
 use super::{Change, Ended};
 use crate::model::{
     ChangeOutcome, DesiredUser, Email, Observed, ObservedUser, UserMatch, UserSpec,
 };
 use crate::omni::{self, OmniError};
-use crate::reconcile::observe::Effect;
-use crate::reconcile::plan::{Action, FieldChange, differences};
-use crate::reconcile::quarantine::Cause;
+use crate::plan::differences;
+use crate::plan::quarantine::Cause;
+use crate::plan::{Action, FieldChange};
+use crate::run::observe::Effect;
 use std::sync::Arc;
 
 impl Worker<'_> {

@@ -1,4 +1,4 @@
-//! ObservationSource much is too much: rules on a plan, and the only maker of a [`Verdict`].
+//! How much is too much: rules on a plan, and the only maker of a [`Verdict`].
 //!
 //! - The arithmetic is in integers, so that 10% of 50 is 5 and no rounding lets a sixth through.
 //! - A kind that trips its limit is held whole; what is not held goes on.
@@ -7,10 +7,11 @@
 //! - Protected users, and those whose change is in quarantine, are set apart before anything is
 //!   counted.
 
-use super::plan::{Change, Plan};
+use super::diff::Plan;
 use super::render::plural;
-use super::{HeldRule, quarantine};
+use super::{Change, quarantine};
 use crate::model::{Limit, Memory, Operation, Policy, Prune, RunNumber};
+use crate::run::HeldRule;
 
 /// The rule that holds removals.
 const REMOVALS: &str = "max_removals";
@@ -23,7 +24,7 @@ const CLEARS: &str = "max_clears";
 /// default lets nothing through, and nobody else can put a change into one:
 ///
 /// ```
-/// use omni_user_sync::reconcile::{Change, Verdict};
+/// use omni_user_sync::plan::{Change, Verdict};
 /// fn pass(_passed: Vec<Change>) -> Verdict {
 ///     Verdict::default()
 /// }
@@ -31,14 +32,14 @@ const CLEARS: &str = "max_clears";
 /// ```
 ///
 /// ```compile_fail,E0451
-/// use omni_user_sync::reconcile::{Change, Verdict};
+/// use omni_user_sync::plan::{Change, Verdict};
 /// fn pass(passed: Vec<Change>) -> Verdict {
 ///     Verdict { passed, ..Verdict::default() }
 /// }
 /// ```
 ///
 /// ```compile_fail,E0616
-/// use omni_user_sync::reconcile::{Change, Verdict};
+/// use omni_user_sync::plan::{Change, Verdict};
 /// fn pass(passed: Vec<Change>) -> Verdict {
 ///     let mut verdict = Verdict::default();
 ///     verdict.passed = passed;
@@ -85,7 +86,7 @@ impl Verdict {
     }
 
     /// What is held says the exact command that lets it through, wherever it is told.
-    pub(super) fn say_how_to_approve(&mut self, run: RunNumber) {
+    pub(crate) fn say_how_to_approve(&mut self, run: RunNumber) {
         for (held, _) in &mut self.held {
             held.why.push_str(&format!(
                 "; look with `omni-user-sync history {run}`, and let them through with \
@@ -118,7 +119,7 @@ impl Verdict {
 
     /// Whether a user who turns out to exist may be updated instead of made: not where updates are
     /// counted, since this one was not.
-    pub(super) fn updates_are_free(&self) -> bool {
+    pub(crate) fn updates_are_free(&self) -> bool {
         self.updates_are_free
     }
 
@@ -283,7 +284,7 @@ impl Guard<'_> {
 
 /// Whether an approval takes a change past a rule: that values are cleared is ruled on by a limit of its
 /// own, and takes an approval of that.
-pub(super) fn is_approved_past(rule: &str, change: &Change, memory: &Memory) -> bool {
+pub(crate) fn is_approved_past(rule: &str, change: &Change, memory: &Memory) -> bool {
     if rule == CLEARS {
         is_approved(change, memory)
     } else {
@@ -299,7 +300,7 @@ fn is_named(change: &Change, memory: &Memory) -> bool {
 
 /// Whether someone approved just this: this user, this kind; that values are cleared takes an approval
 /// of that.
-pub(super) fn is_approved(change: &Change, memory: &Memory) -> bool {
+pub(crate) fn is_approved(change: &Change, memory: &Memory) -> bool {
     let are_clears = || {
         let id = change.user_id();
         id.is_some_and(|id| memory.approved_clears.contains(id))
@@ -307,7 +308,7 @@ pub(super) fn is_approved(change: &Change, memory: &Memory) -> bool {
     is_named(change, memory) && (!change.clears() || are_clears())
 }
 
-/// ObservationSource many rows the last accepted roster had, where this one has less than half of them.
+/// How many rows the last accepted roster had, where this one has less than half of them.
 fn has_shrunk(rows: u64, memory: &Memory) -> Option<u64> {
     memory.last_rows.filter(|before| rows * 2 < *before)
 }

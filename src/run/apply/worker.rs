@@ -1,19 +1,20 @@
 //! One change, from its line in the ledger to what became of it.
 
-use super::ending::Attempt;
+use super::attempt::Attempt;
 use super::{Change, Ended, Work};
 use crate::model::{ChangeOutcome, Observed, ObservedUser, Operation, Schema, UserSpec};
 use crate::omni::{Edit, Failure, Found, OmniError, Reader, backoff};
-use crate::reconcile::RunError;
-use crate::reconcile::observe::Effect;
-use crate::reconcile::plan::{Action, edit_of};
-use crate::reconcile::quarantine::Cause;
+use crate::plan::Action;
+use crate::plan::edit_of;
+use crate::plan::quarantine::Cause;
+use crate::run::RunError;
+use crate::run::observe::Effect;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// ObservationSource often a write is sent at most, where each answer is lost.
+/// How often a write is sent at most, where each answer is lost.
 const ATTEMPTS: u32 = 6;
 
 /// So many changes in a row without an answer to any try end a run: it is no single user's affair. That looks are
@@ -27,7 +28,7 @@ pub(super) struct Worker<'a> {
     pub(super) work: &'a Work<'a>,
     /// All users, once that was needed.
     pub(super) everybody: OnceCell<Observed>,
-    /// ObservationSource many changes in a row had no answer to any try.
+    /// How many changes in a row had no answer to any try.
     unanswered: AtomicU32,
     /// Why nothing more is to be sent; set once.
     end: OnceLock<RunError>,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// ObservationSource many users a page holds, by Omni's default.
+/// How many users a page holds, by Omni's default.
 const PAGE: usize = 100;
 
 /// What is known of Omni. A run leaves it to the next one, with its own writes in it.
@@ -46,7 +46,7 @@ pub enum Effect {
     Unsure,
 }
 
-/// ObservationSource an observation came about, for the log.
+/// How an observation came about, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObservationSource {
     Listed,
@@ -200,7 +200,7 @@ impl ObservationCache {
         self.is_kept
     }
 
-    /// ObservationSource old it is.
+    /// How old it is.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.seen.elapsed()
@@ -252,7 +252,7 @@ impl<'a> ObserveRequest<'a> {
     }
 }
 
-/// ObservationSource many pages there are after the first one.
+/// How many pages there are after the first one.
 fn left(first: &Page) -> usize {
     let length = first.len().max(1) as u64;
     let left = first.total.saturating_sub(length).div_ceil(length);

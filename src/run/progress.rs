@@ -1,4 +1,4 @@
-//! ObservationSource far a long run is, told every ten seconds: silence of minutes looks like a hang.
+//! How far a long run is, told every ten seconds: silence of minutes looks like a hang.
 
 use super::CHANGES;
 use crate::omni::Client;
@@ -6,16 +6,16 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// ObservationSource often.
+/// How often.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// A part of a run that sends requests.
 pub(super) struct Progress<'a> {
     client: &'a Client,
     before: u64,
-    /// ObservationSource many requests will have been sent at its end, as far as is known.
+    /// How many requests will have been sent at its end, as far as is known.
     at_end: AtomicU64,
-    /// ObservationSource many changes have ended.
+    /// How many changes have ended.
     done: AtomicUsize,
 }
 

@@ -1,8 +1,7 @@
 //! What would have to change: a function of what is wanted, what is there, what is remembered and
 //! what may be done. It decides nothing about how much is too much; that is the guard's.
 
-pub use super::change::{Action, Change, FieldChange};
-pub(super) use super::change::{differences, edit_of};
+use super::change::{Action, Change, FieldChange, differences};
 use super::quarantine;
 use crate::model::{
     ByEmail, Desired, DesiredUser, Email, Entry, Memory, Observed, ObservedUser, Policy, Problem,

@@ -1,9 +1,9 @@
 //! All about one user, as of now: where the roster names them, what Omni has, and what a run would do.
 
-use super::guard::{is_approved, is_approved_past};
-use super::plan::Change;
-use super::{Prepared, render};
+use super::Prepared;
 use crate::model::{DesiredUser, Email, Memory, ObservedUser, Operation, Policy, UserMatch};
+use crate::plan::{Change, render};
+use crate::plan::{is_approved, is_approved_past};
 use crate::state::{HeldIn, UserState};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ fn next(
     }
     for (held, changes) in verdict.held() {
         if let Some(change) = find(changes) {
-            // ObservationSource many are held is not known here.
+            // How many are held is not known here.
             return Next::HeldRule(format!("policy.{} (`plan` says why)", held.rule), change);
         }
     }

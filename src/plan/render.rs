@@ -1,9 +1,9 @@
 //! A plan as a person reads it, and as a machine does. Sorted, so that the same plan is the same
 //! text.
 
-use super::Prepared;
-use super::plan::{Action, Change, FieldChange};
+use super::{Action, Change, FieldChange};
 use crate::model::{Counts, Escaped, Operation, Value};
+use crate::run::Prepared;
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -259,7 +259,7 @@ struct HeldDoc<'a> {
 
 /// A change, for machines.
 #[derive(Debug, Serialize)]
-pub(super) struct ChangeDoc<'a> {
+pub(crate) struct ChangeDoc<'a> {
     kind: &'static str,
     email: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

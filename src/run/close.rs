@@ -1,17 +1,17 @@
 //! The end of a run: it is told to whoever dropped the roster, and to the journal.
 
-use super::answers;
 use super::outcome::{Completion, RunOutcome};
 use super::prepare::Prepared;
+use super::row_report;
 use super::run::{Reconciler, Run};
-use crate::model::{ChangeOutcome, Fingerprint};
+use crate::model::{ChangeOutcome, Fingerprint, RunEnd, RunState};
 use crate::report::ReportsError;
-use crate::state::{RunEnd, RunState, StateError};
+use crate::state::StateError;
 use chrono::Utc;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// ObservationSource many runs back it is looked for what was reported before.
+/// How many runs back it is looked for what was reported before.
 const RECENT: usize = 100;
 
 impl Reconciler {
@@ -52,7 +52,7 @@ impl Reconciler {
         prepared: Option<&Arc<Prepared>>,
         outcome: &RunOutcome,
     ) -> Result<(), ReportsError> {
-        let Some((report, name)) = answers::answer(prepared, outcome) else {
+        let Some((report, name)) = row_report::answer(prepared, outcome) else {
             return Ok(());
         };
         let before = match prepared {
@@ -77,7 +77,7 @@ impl Reconciler {
             }
             RunState::Open | RunState::Interrupted => false,
         });
-        told.then(|| answers::name(content))
+        told.then(|| row_report::name(content))
     }
 
     async fn close(&self, run: &Run, prepared: Option<&Arc<Prepared>>) -> Result<(), StateError> {

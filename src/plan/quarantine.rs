@@ -6,18 +6,17 @@
 //! its mark for one run: asked for again, it was not kept, or somebody took it back; so it is sent once
 //! more and looked at afterwards.
 
-use super::plan::Change;
-use crate::model::{ChangeOutcome, Memory, Quarantined};
-use crate::state::Settled;
+use super::Change;
+use crate::model::{ChangeOutcome, Memory, Quarantined, Settled};
 use chrono::Duration;
 
-/// ObservationSource long, after the first failure, the second, and every further one.
+/// How long, after the first failure, the second, and every further one.
 const WAITS: [Duration; 3] = [Duration::hours(1), Duration::hours(4), Duration::hours(24)];
 
 /// Whether a change is not to be sent yet. One that was done waits for nothing, and none waits for longer than
 /// the longest time, whatever the clock was when it failed.
 #[must_use]
-pub(super) fn holds(change: &Change, memory: &Memory) -> bool {
+pub(crate) fn holds(change: &Change, memory: &Memory) -> bool {
     let waits = |known: &Quarantined| {
         let left = known.until - memory.now;
         known.failures > 0 && left > Duration::zero() && left <= WAITS[2]
@@ -27,14 +26,14 @@ pub(super) fn holds(change: &Change, memory: &Memory) -> bool {
 
 /// Whether a change was done before, and is asked for again.
 #[must_use]
-pub(super) fn is_repeat(change: &Change, memory: &Memory) -> bool {
+pub(crate) fn is_repeat(change: &Change, memory: &Memory) -> bool {
     known(change, memory).is_some()
 }
 
 /// Whether a user whom only the roster's silence removes was removed for being ours, and is still there:
 /// by then they are no longer known as ours.
 #[must_use]
-pub(super) fn was_managed(change: &Change, memory: &Memory) -> bool {
+pub(crate) fn was_managed(change: &Change, memory: &Memory) -> bool {
     let known = memory.quarantined.get(&change.email);
     known.is_some_and(|known| known.mark == mark(change, By::SilenceOnOurs))
 }
@@ -46,7 +45,7 @@ fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
 
 /// Why a change was not done, as far as that tells of the next try.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// Omni said no, and will again.
     Refused,
     /// None of its tries had an answer, and the looks after them had. It may be an outage of writes; if it is this
@@ -58,7 +57,7 @@ pub(super) enum Cause {
 }
 
 /// What is to be remembered of a change that was tried; `None` where nothing is.
-pub(super) fn after(
+pub(crate) fn after(
     change: &Change,
     settled: &Settled,
     cause: Cause,

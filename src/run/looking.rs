@@ -3,9 +3,10 @@
 
 use super::prepare::{Look, Prepared, Scope, Snapshot, Target};
 use super::progress::Progress;
-use super::render::Cost;
-use super::{Change, Explanation, ObservationCache, Reconciler, RunError};
+use super::{Explanation, ObservationCache, Reconciler, RunError};
 use crate::model::{Desired, Email, Limit, Memory, Operation, Prune};
+use crate::plan::Change;
+use crate::plan::render::Cost;
 use crate::roster::{self, SourceError};
 use crate::settings::{ApiKeys, Select, Settings, UpdateMethod};
 use chrono::Utc;

@@ -1,12 +1,13 @@
 //! One run's page in the journal: what is about to be sent, and what became of it.
 
-use super::guard::is_approved;
-use super::plan::{Action, Change, FieldChange};
-use super::quarantine::{self, Cause};
 use crate::model::{
-    ChangeOutcome, Field, FieldRecord, Memory, ObservedUser, RunNumber, UserId, Value,
+    ChangeId, ChangeIntent, ChangeOutcome, Field, FieldRecord, Memory, ObservedUser, RunNumber,
+    Settled, UserId, Value,
 };
-use crate::state::{ChangeId, ChangeIntent, Settled, StateDb, StateError};
+use crate::plan::is_approved;
+use crate::plan::quarantine::{self, Cause};
+use crate::plan::{Action, Change, FieldChange};
+use crate::state::{StateDb, StateError};
 use chrono::Utc;
 
 /// Writes a run's changes to the journal.

@@ -12,32 +12,23 @@
 //!   only the guard makes, and nothing is sent that the [`ChangeRecorder`] does not have.
 //! - Not the first error: all of them. One user's failure never stops another's change.
 
-mod answers;
 mod apply;
-mod change;
 mod close;
 mod explain;
-mod guard;
-mod ledger;
 mod looking;
 mod observe;
 mod outcome;
-mod plan;
 mod prepare;
 mod progress;
-mod quarantine;
-pub mod render;
-mod resolve;
+mod recorder;
+mod row_report;
 mod run;
 
-pub use crate::model::{ChangeOutcome, Counts, Memory, Operation, Trigger};
 pub use apply::CHANGES;
 pub use explain::{Explanation, Next};
-pub use guard::{Verdict, rule};
-pub use ledger::ChangeRecorder;
-pub(crate) use ledger::fields_of;
 pub use observe::{Effect, ObservationCache};
 pub use outcome::{AppliedChange, Completion, HeldRule, Roster, RunError, RunOutcome};
-pub use plan::{Action, Blocked, Change, FieldChange, Plan};
 pub use prepare::{Prepared, Target};
+pub use recorder::ChangeRecorder;
+pub(crate) use recorder::fields_of;
 pub use run::{Reconciler, Run, RunEvent, Stop, span};

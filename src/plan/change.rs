@@ -91,7 +91,7 @@ impl FieldChange {
 
 impl Change {
     /// The same user's, asked for by the same row, and another action.
-    pub(super) fn with(&self, action: Action) -> Self {
+    pub(crate) fn with(&self, action: Action) -> Self {
         Self {
             email: self.email.clone(),
             action,
@@ -130,7 +130,7 @@ impl Change {
 
 /// What a plan sends for changed fields.
 #[must_use]
-pub(super) fn edit_of(fields: &[FieldChange]) -> Edit {
+pub(crate) fn edit_of(fields: &[FieldChange]) -> Edit {
     let mut edit = Edit::default();
     for field in fields {
         match field {
@@ -146,7 +146,7 @@ pub(super) fn edit_of(fields: &[FieldChange]) -> Edit {
 
 /// What differs between what is wanted of a user and what is there.
 #[must_use]
-pub(super) fn differences(
+pub(crate) fn differences(
     spec: &UserSpec,
     user: &ObservedUser,
     schema: &Schema,

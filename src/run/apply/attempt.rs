@@ -1,12 +1,13 @@
-//! ObservationSource a change ended, and how that is told.
+//! How a change ended, and how that is told.
 
 use crate::model::{ChangeOutcome, ObservedUser};
 use crate::omni::OmniError;
-use crate::reconcile::observe::Effect;
-use crate::reconcile::quarantine::Cause;
-use crate::reconcile::{AppliedChange, Change};
+use crate::plan::Change;
+use crate::plan::quarantine::Cause;
+use crate::run::AppliedChange;
+use crate::run::observe::Effect;
 
-/// ObservationSource a change ended, told twice: in full, and without what Omni said of it, which may hold values,
+/// How a change ended, told twice: in full, and without what Omni said of it, which may hold values,
 /// for the log.
 pub(super) struct Attempt {
     pub(super) outcome: ChangeOutcome,
@@ -16,7 +17,7 @@ pub(super) struct Attempt {
     pub(super) cause: Cause,
     /// Whether it is known that it was done, or that it was not.
     pub(super) known: bool,
-    /// ObservationSource the user is now, where that is not as before.
+    /// How the user is now, where that is not as before.
     pub(super) effect: Option<Effect>,
     /// What turned out to be needed instead, or besides.
     pub(super) instead: Option<FollowUp>,

@@ -17,7 +17,7 @@ pub struct AppliedChange {
     pub email: Email,
     /// What.
     pub kind: Operation,
-    /// ObservationSource it ended.
+    /// How it ended.
     pub outcome: ChangeOutcome,
     /// More, in plain words. May be empty.
     pub detail: String,
@@ -30,7 +30,7 @@ pub struct AppliedChange {
 pub struct HeldRule {
     /// The setting that holds them: `prune`, `max_removals`, `max_clears` or `max_updates`.
     pub rule: &'static str,
-    /// ObservationSource many.
+    /// How many.
     pub count: usize,
     /// Why, and what to do, in plain words.
     pub why: String,
@@ -78,7 +78,7 @@ impl From<ClientError> for RunError {
     }
 }
 
-/// ObservationSource a run ended.
+/// How a run ended.
 #[derive(Debug)]
 pub enum Completion {
     /// All that passed the guard was tried.
@@ -100,7 +100,7 @@ pub struct RunOutcome {
     pub trigger: Trigger,
     /// When.
     pub started: DateTime<Utc>,
-    /// ObservationSource long it took.
+    /// How long it took.
     pub took: Duration,
     /// Requests sent.
     pub requests: u64,
@@ -120,7 +120,7 @@ pub struct RunOutcome {
     pub applied: Vec<AppliedChange>,
     /// What a person should know though nothing is wrong.
     pub warnings: Vec<String>,
-    /// ObservationSource it ended.
+    /// How it ended.
     pub end: Completion,
 }
 
@@ -144,7 +144,7 @@ impl RunOutcome {
         matches!(self.end, Completion::Complete | Completion::PlanOnly)
     }
 
-    /// ObservationSource many changes ended so.
+    /// How many changes ended so.
     #[must_use]
     pub fn count(&self, outcome: ChangeOutcome) -> usize {
         self.applied

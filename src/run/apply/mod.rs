@@ -12,19 +12,20 @@
 //! - **Nothing is sent that the ledger does not have**, and it is told what became of it once that is
 //!   known. What is not known, the next run's look at Omni says.
 
-mod ending;
-mod mend;
+mod attempt;
+mod recover;
 mod worker;
 
 use super::observe::Effect;
-use super::{AppliedChange, Change, ChangeRecorder, Prepared, RunError};
+use super::{AppliedChange, ChangeRecorder, Prepared, RunError};
 use crate::model::Operation;
 use crate::omni::Writer;
+use crate::plan::Change;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use worker::Worker;
 
-pub use ending::CHANGES;
+pub use attempt::CHANGES;
 
 /// What is to be carried out, and with what.
 #[derive(Debug)]
