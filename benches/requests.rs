@@ -57,11 +57,11 @@ impl Promise {
             script,
             ..
         } = self;
-        let (requests, seconds) = (outcome.requests, outcome.took.as_secs_f64());
+        let (requests, seconds) = (outcome.requests, outcome.duration.as_secs_f64());
         let refused = world.org().too_many().len();
         assert_eq!(requests, world.org().requests().len() as u64, "{scenario}");
         world.org().clear_requests();
-        let rows = outcome.roster.as_ref().expect("it was read").rows;
+        let rows = outcome.roster().expect("it was read").rows;
         let optimum = self.optimum(requests);
         let ratio = match optimum > 0.0 {
             true => format!("{:.3}", seconds / optimum),

@@ -99,7 +99,7 @@ async fn the_last_failure_that_ends_a_run_does_not_call_a_write_unsent() {
     let outcome = world.run().await;
     assert!(!outcome.is_success(), "{outcome:?}");
     let gone = 30 - world.org().users().len();
-    let unsent = outcome.count(ChangeOutcome::Unsent);
+    let unsent = outcome.count(ChangeOutcome::Skipped);
     assert_eq!(
         unsent + gone,
         30,
@@ -121,7 +121,7 @@ async fn a_conflict_becomes_an_update_that_clears_nothing() {
     let outcome = world.run().await;
     assert_eq!(told(&outcome), ["update ann@x.co failed"]);
     assert!(
-        outcome.applied[0].detail.contains("left to the next run"),
+        outcome.changes[0].detail.contains("left to the next run"),
         "{outcome:?}"
     );
     assert_eq!(world.attribute("ann@x.co", "department"), json!("y"));
@@ -151,7 +151,7 @@ async fn a_refused_change_is_that_users_alone() {
             1,
             "{code}: {outcome:#?}"
         );
-        assert_eq!(outcome.count(ChangeOutcome::Done), 2, "{code}");
+        assert_eq!(outcome.count(ChangeOutcome::Applied), 2, "{code}");
         assert!(outcome.is_success());
         for email in ["a@x.co", "b@x.co", "c@x.co"] {
             world.org().remove_user(email);
@@ -181,7 +181,7 @@ async fn what_was_refused_was_sent_also_where_the_look_at_it_fails() {
         times: 9,
     });
     let outcome = world.run().await;
-    let [create] = &outcome.applied[..] else {
+    let [create] = &outcome.changes[..] else {
         panic!("{outcome:#?}");
     };
     assert_eq!(create.outcome, ChangeOutcome::Failed, "{create:?}");
@@ -189,7 +189,7 @@ async fn what_was_refused_was_sent_also_where_the_look_at_it_fails() {
         create.detail.starts_with("they exist already (409), and"),
         "{create:?}"
     );
-    assert!(matches!(&outcome.end, Completion::Failed(error) if error.to_string().contains("401")));
+    assert!(matches!(&outcome.completion, Completion::Failed(error) if error.to_string().contains("401")));
 }
 
 #[tokio::test]
@@ -209,9 +209,9 @@ async fn a_revoked_key_ends_the_run_and_says_what_was_not_sent() {
     });
     world.roster("email,display_name\na@x.co,New\nb@x.co,New\nc@x.co,New\n");
     let outcome = world.run().await;
-    assert_eq!(outcome.count(ChangeOutcome::Unsent), 3, "{outcome:#?}");
+    assert_eq!(outcome.count(ChangeOutcome::Skipped), 3, "{outcome:#?}");
     assert_eq!(world.writes().len(), 1, "nothing is sent after a 401");
-    assert!(matches!(&outcome.end, Completion::Failed(error) if error.to_string().contains("401")));
+    assert!(matches!(&outcome.completion, Completion::Failed(error) if error.to_string().contains("401")));
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn changes_in_a_row_without_an_answer_end_the_run() {
         .collect();
     world.roster(&format!("email,display_name\n{rows}"));
     let run = world.run().await;
-    let Completion::Failed(error) = &run.end else {
+    let Completion::Failed(error) = &run.completion else {
         panic!("{run:#?}");
     };
     assert!(
@@ -259,7 +259,7 @@ async fn changes_in_a_row_without_an_answer_end_the_run() {
         "{error}"
     );
     assert_eq!(run.count(ChangeOutcome::Failed), 20, "{run:#?}");
-    assert_eq!(run.count(ChangeOutcome::Unsent), 20, "{run:#?}");
+    assert_eq!(run.count(ChangeOutcome::Skipped), 20, "{run:#?}");
     assert_eq!(world.writes().len(), 20 * 6);
 }
 

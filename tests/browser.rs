@@ -395,7 +395,7 @@ async fn walk(driver: u16, window: Window) {
         .await;
     browser.shows("Nothing was sent.").await;
     browser.check("run").await;
-    browser.goto("/runs/1?kind=update&text=user0029").await;
+    browser.goto("/runs/1?operation=update&text=user0029").await;
     browser
         .shows("1 change, in the order in which they were sent")
         .await;

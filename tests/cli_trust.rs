@@ -151,7 +151,7 @@ async fn history_and_explain_tell_what_was_and_what_would_be() {
     }
     let doc = json(&command(&world, &["history", "1", "--json"]).await.out);
     assert_eq!(
-        (&doc["outcome"], &doc["changes"][0]["kind"]),
+        (&doc["outcome"], &doc["changes"][0]["operation"]),
         (&json!("held"), &json!("create"))
     );
 

@@ -97,10 +97,10 @@ async fn changed_rows_cost_one_request_each() {
     world.roster(&text);
     let outcome = on_file(&reconciler).await;
     assert_converged(&outcome);
-    let counts = outcome.drift.expect("a plan");
+    let counts = outcome.pending().expect("a plan");
     assert_eq!(counts.total(), 17, "{counts:?}");
     assert_eq!(requests(&world), (17, 17));
-    assert_eq!(outcome.users, Some(1000), "its own writes are in it");
+    assert_eq!(outcome.users(), Some(1000), "its own writes are in it");
 
     assert_converged(&on_file(&reconciler).await);
     assert_eq!(
@@ -257,7 +257,7 @@ async fn nobody_is_pruned_by_an_id_that_has_become_somebody_elses() {
     world.roster("email,display_name\nann@x.co,Ann\n");
     let outcome = on_file(&reconciler).await;
     assert!(
-        outcome.applied[0].detail.contains("made them again"),
+        outcome.changes[0].detail.contains("made them again"),
         "{outcome:?}"
     );
     assert!(world.org().user("bob@x.co").is_some());
@@ -375,11 +375,11 @@ async fn a_superseded_run_uses_what_it_reads_and_makes_a_change() {
     let text = rows(1..4, |number| format!("User {number}"));
     world.roster(&roster(&text));
     let first = reconciler.run(Trigger::Start, None, &superseded()).await;
-    assert_eq!(first.as_str(), "stopped", "{first:?}");
+    assert_eq!(first.result().as_str(), "stopped", "{first:?}");
     assert_eq!(requests(&world), (3, 1), "definitions, listing, one change");
     for made in [2, 3] {
         let next = reconciler.run(Trigger::File, None, &superseded()).await;
-        assert_eq!(next.count(ChangeOutcome::Done), 1, "{next:?}");
+        assert_eq!(next.count(ChangeOutcome::Applied), 1, "{next:?}");
         assert_eq!(world.org().users().len(), made);
         assert_eq!(requests(&world), (1, 1));
     }
@@ -401,7 +401,7 @@ async fn a_superseded_run_whose_changes_are_all_refused_ends_too() {
     stop.for_next.cancel();
     let run = world.reconciler().run(Trigger::Start, None, &stop).await;
     assert_eq!(
-        (run.as_str(), requests(&world).1),
+        (run.result().as_str(), requests(&world).1),
         ("stopped", 1),
         "{run:?}"
     );
@@ -427,7 +427,7 @@ async fn a_listing_that_changed_under_way_is_read_once_more() {
     world.org().fault(skipped(2));
     let plan = world.plan().await.expect("a plan");
     assert!(plan.known.observed.doubt().is_some());
-    assert_eq!(plan.withheld.len(), 1, "{:?}", plan.withheld);
+    assert_eq!(plan.blocked.len(), 1, "{:?}", plan.blocked);
 }
 
 /// A loop with the real runner: its roster is replaced again and again while it works.
@@ -497,7 +497,7 @@ async fn an_approval_is_of_an_id_and_of_nobody_who_comes_after_them() {
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("op,email,display_name\ndelete,ann@x.co,\n");
     let reconciler = world.reconciler();
-    assert_eq!(on_schedule(&reconciler).await.as_str(), "held");
+    assert_eq!(on_schedule(&reconciler).await.result().as_str(), "held");
     let journal = reconciler.journal();
     let approved = journal.approve(RunRef::Latest, "somebody", Utc::now(), false);
     approved.await.expect("it is held");

@@ -45,7 +45,7 @@ fn put_back(world: &World, name: &str) {
 }
 
 fn held(run: &RunOutcome) -> Vec<(&'static str, usize)> {
-    run.held
+    run.held()
         .iter()
         .map(|held| (held.rule, held.count))
         .collect()
@@ -78,8 +78,8 @@ async fn the_users_of_a_file_that_is_gone_stay_until_somebody_says_so() {
                 updates.into_iter().map(Into::into).collect()
             )
         );
-        assert!(run.held[0].why.starts_with(GONE), "{}", run.held[0].why);
-        assert!(run.held[0].why.contains("approve"), "{}", run.held[0].why);
+        assert!(run.held()[0].why.starts_with(GONE), "{}", run.held()[0].why);
+        assert!(run.held()[0].why.contains("approve"), "{}", run.held()[0].why);
         assert!(says(&run.warnings, GONE), "{:?}", run.warnings);
     }
     approve(&world).await;
@@ -140,12 +140,12 @@ async fn where_nobody_is_pruned_a_file_that_is_gone_keeps_rows_from_removing_for
     let run = world.run().await;
     assert_eq!(told(&run), ["update c@x.co done"], "the rest goes on");
     assert!(says(&run.warnings, GONE), "{:?}", run.warnings);
-    let [withheld] = &run.withheld[..] else {
-        panic!("{:?}", run.withheld);
+    let [blocked] = &run.blocked()[..] else {
+        panic!("{:?}", run.blocked());
     };
     assert!(
-        withheld.starts_with("2 removals are not planned: support.csv is gone"),
-        "{withheld}"
+        blocked.starts_with("2 removals are not planned: support.csv is gone"),
+        "{blocked}"
     );
     let run = world.run().await;
     assert!(!says(&run.warnings, GONE), "once");
@@ -168,7 +168,7 @@ async fn a_file_that_is_gone_keeps_rows_from_removing_for_one_run_whatever_pruni
         fs::write(path, rows).expect("written");
         let run = world.run().await;
         assert_eq!(
-            (told(&run), run.withheld.len()),
+            (told(&run), run.blocked().len()),
             (vec![], 1),
             "{prune}: {run:?}"
         );
@@ -207,7 +207,7 @@ async fn a_file_that_is_gone_while_nobody_may_be_pruned_is_held_later() {
     write(&world, "sales.csv", &format!("{sales}nobody,N\n"));
     let run = world.run().await;
     assert_eq!((held(&run), told(&run)), (vec![], vec![]));
-    assert!(says(&run.withheld, "no email that can be read"), "{run:?}");
+    assert!(says(&run.blocked(), "no email that can be read"), "{run:?}");
     write(&world, "sales.csv", sales);
     let run = world.run().await;
     assert_eq!((held(&run), told(&run)), (vec![("prune", 1)], vec![]));
@@ -237,7 +237,7 @@ async fn a_file_that_is_rejected_is_there() {
     let run = world.run().await;
     assert!(!says(&run.warnings, GONE), "{:?}", run.warnings);
     assert!(
-        says(&run.withheld, "A file of the roster was not read"),
+        says(&run.blocked(), "A file of the roster was not read"),
         "{run:?}"
     );
 }

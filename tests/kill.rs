@@ -96,7 +96,7 @@ fn assert_true(changes: &[ChangeRecord], writes: &[Request]) {
         let is_done = change
             .settled
             .as_ref()
-            .is_some_and(|settled| settled.outcome == ChangeOutcome::Done);
+            .is_some_and(|settled| settled.outcome == ChangeOutcome::Applied);
         let seen = writes.iter().any(|write| is_of(change, write));
         assert!(!is_done || seen, "never happened: {change:?}");
     }
@@ -113,7 +113,7 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
         let id = intent.user_id.as_ref().map(|id| id.as_str());
         id.is_some_and(|id| write.path.ends_with(id))
     };
-    match intent.kind {
+    match intent.operation {
         Operation::Create => {
             let name = write.body.as_ref().map(|body| body["userName"].clone());
             write.method == "POST" && name == Some(json!(intent.email.as_str()))

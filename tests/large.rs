@@ -31,14 +31,14 @@ async fn change(journal: &StateDb, run: RunNumber, number: usize) {
         intended: Utc::now(),
         email: email(number),
         user_id: UserId::parse(&format!("id-{number}")),
-        kind: Operation::Update,
+        operation: Operation::Update,
         fields: Vec::new(),
         approved: false,
     };
     let change = journal.intend(run, &intent).await.expect("written");
     let settled = Settled {
         at: Utc::now(),
-        outcome: ChangeOutcome::Done,
+        outcome: ChangeOutcome::Applied,
         detail: String::new(),
     };
     journal.settle(change, &settled).await.expect("written");

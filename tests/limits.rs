@@ -44,8 +44,8 @@ async fn why(world: World, header: &str, row: &str) -> String {
     }
     world.roster(&roster);
     let run = world.run().await;
-    assert_eq!(run.held.len(), 1, "{run:?}");
-    let why = &run.held[0].why;
+    assert_eq!(run.held().len(), 1, "{run:?}");
+    let why = &run.held()[0].why;
     why.split("; look")
         .next()
         .expect("the beginning")

@@ -559,11 +559,11 @@ async fn a_definition_without_a_type_is_one_of_a_text() {
     ));
     let definitions = reader(&world).definitions().await.expect("they are read");
     let schema = definitions.into_schema();
-    for (name, kind) in [("odd", ValueType::String), ("seats", ValueType::Number)] {
+    for (name, operation) in [("odd", ValueType::String), ("seats", ValueType::Number)] {
         let definition = schema.get(&AttributeName::new(name)).expect("is known");
         assert_eq!(
             (definition.value_type, definition.multiple),
-            (kind, false),
+            (operation, false),
             "{name}"
         );
     }

@@ -3,11 +3,12 @@
 
 use chrono::Utc;
 use omni_user_sync::model::{
-    AttributeName, Attributes, ByEmail, Definition, Desired, DesiredUser, Email, Entry,
-    Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser, Operation, Policy, Protect,
-    Prune, Removal, Schema, Text, UserId, UserMatch, UserSpec, Value, ValueType,
+    Action, AttributeName, Attributes, ByEmail, Change, Definition, Desired, DesiredUser, Email,
+    Entry, FieldChange, Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser,
+    Operation, Policy, Protect, Prune, Removal, Schema, Text, UserId, UserMatch, UserSpec, Value,
+    ValueType,
 };
-use omni_user_sync::plan::{Action, Change, FieldChange, Plan, Verdict, rule};
+use omni_user_sync::plan::{Plan, Verdict, evaluate};
 use omni_user_sync::roster::export::Dialect;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -385,7 +386,7 @@ proptest! {
             remedy: "put it back".into(),
             email: None,
         });
-        prop_assert!(case.plan().changes.iter().all(|change| !change.kind().is_removal()));
+        prop_assert!(case.plan().changes.iter().all(|change| !change.operation().is_removal()));
     }
 
     #[test]
@@ -404,25 +405,25 @@ proptest! {
     fn the_guard_holds_whole_kinds_and_loses_nothing(case in case(), lately in 0usize..4) {
         let memory = Memory { removed_lately: lately, removed_base: lately, ..case.memory.clone() };
         let plan = case.plan();
-        let verdict = rule(plan.clone(), case.observed.len(), case.desired.rows, &memory, &case.policy);
+        let verdict = evaluate(plan.clone(), case.observed.len(), case.desired.rows, &memory, &case.policy);
         let mut all: Vec<_> = parts(&verdict);
-        all.sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.email.cmp(&b.email)));
+        all.sort_by(|a, b| a.operation().cmp(&b.operation()).then_with(|| a.email.cmp(&b.email)));
         prop_assert_eq!(&all, &plan.changes);
 
         let is_protected = |change: &Change| case.policy.protect.covers(&change.email);
         let removals: Vec<_> =
-            plan.changes.iter().filter(|one| one.kind().is_removal() && !is_protected(one)).collect();
+            plan.changes.iter().filter(|one| one.operation().is_removal() && !is_protected(one)).collect();
         let passed = verdict.passed();
-        prop_assert!(passed.iter().all(|one| !(one.kind().is_removal() && is_protected(one))));
+        prop_assert!(passed.iter().all(|one| !(one.operation().is_removal() && is_protected(one))));
         let base = case.observed.len() + lately;
         let tripped = trips(case.policy.max_removals, case.policy.max_removals_floor, removals.len() + lately, base);
-        let through = passed.iter().filter(|one| one.kind().is_removal()).count();
+        let through = passed.iter().filter(|one| one.operation().is_removal()).count();
         prop_assert_eq!(through, if tripped { 0 } else { removals.len() });
         let floor = case.policy.max_removals_floor;
         let clears = plan.changes.iter().filter(|one| one.clears()).count();
         let clears_held = trips(case.policy.max_clears, floor, clears, case.observed.len());
         // What one rule holds is not counted again by the next.
-        let is_update = |change: &&Change| change.kind() == Operation::Update;
+        let is_update = |change: &&Change| change.operation() == Operation::Update;
         let updates = plan.changes.iter().filter(is_update).count() - if clears_held { clears } else { 0 };
         let updates_held =
             case.policy.max_updates.is_some_and(|limit| trips(limit, floor, updates, case.observed.len()));
@@ -430,7 +431,7 @@ proptest! {
         prop_assert_eq!(through, if updates_held { 0 } else { updates });
         let through = passed.iter().filter(|one| one.clears()).count();
         prop_assert_eq!(through, if clears_held || updates_held { 0 } else { clears });
-        let is_creation = |change: &&Change| change.kind() == Operation::Create;
+        let is_creation = |change: &&Change| change.operation() == Operation::Create;
         let creations = plan.changes.iter().filter(is_creation).count();
         prop_assert_eq!(passed.iter().filter(is_creation).count(), creations);
     }
@@ -544,7 +545,7 @@ fn ten_percent_is_ten_percent() {
             removed_base: lately,
             ..Memory::empty(Utc::now())
         };
-        let verdict = rule(plan, users, 0, &memory, &default_policy());
+        let verdict = evaluate(plan, users, 0, &memory, &default_policy());
         assert_eq!(
             !verdict.held().is_empty(),
             held,

@@ -3,9 +3,10 @@
 
 use chrono::Utc;
 use omni_user_sync::model::{
-    Attributes, Desired, Email, Memory, Observed, ObservedUser, Operation, Prune, Schema, UserId,
+    Action, Attributes, Change, Desired, Email, Memory, Observed, ObservedUser, Operation, Prune,
+    Schema, UserId,
 };
-use omni_user_sync::plan::{Action, Blocked, Change, Plan, rule};
+use omni_user_sync::plan::{Blocked, Plan, evaluate};
 use omni_user_sync::roster;
 use omni_user_sync::settings::{Environment, Settings};
 use std::fmt::Write;
@@ -72,7 +73,7 @@ fn rows_that_several_cores_share_are_all_in_the_plan() {
     assert!(
         plan.changes
             .iter()
-            .all(|one| one.kind() == Operation::Create)
+            .all(|one| one.operation() == Operation::Create)
     );
     assert!(plan.changes.is_sorted_by_key(|change| &change.email));
     assert_eq!(plan.problems.len(), EACH);
@@ -96,19 +97,19 @@ fn a_roster_that_is_not_the_source_is_silent_on_whom_it_does_not_name() {
         desired.is_source = is_source;
         let plan = Plan::new(&desired, &observed, &Schema::unknown(), &memory, &policy);
         assert_eq!(plan.changes.len(), usize::from(is_source));
-        assert_eq!(plan.withheld, []);
+        assert_eq!(plan.blocked, []);
     }
 }
 
 #[test]
 fn what_is_withheld_is_told_in_the_right_number() {
-    let withheld = |emails: &[&str]| Blocked {
+    let blocked = |emails: &[&str]| Blocked {
         why: "why".into(),
         emails: emails.iter().copied().map(email).collect(),
     };
-    let one = withheld(&["a@x.co"]).to_string();
+    let one = blocked(&["a@x.co"]).to_string();
     assert_eq!(one, "1 removal is not planned: why");
-    let two = withheld(&["a@x.co", "b@x.co"]).to_string();
+    let two = blocked(&["a@x.co", "b@x.co"]).to_string();
     assert_eq!(two, "2 removals are not planned: why");
 }
 
@@ -144,7 +145,7 @@ fn a_roster_has_shrunk_with_less_than_half_its_rows_and_not_with_half() {
             changes: vec![change],
             ..Plan::default()
         };
-        let verdict = rule(plan, 100, rows, &memory, &settings().policy);
+        let verdict = evaluate(plan, 100, rows, &memory, &settings().policy);
         assert_eq!(verdict.passed().is_empty(), is_held, "{rows} of 20 rows");
         let rules: Vec<_> = verdict.held().iter().map(|(held, _)| held.rule).collect();
         assert_eq!(rules == ["prune"], is_held, "{rows} of 20 rows");

@@ -5,7 +5,7 @@ mod support;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{Memory, Quarantined};
-use omni_user_sync::plan::{Plan, rule};
+use omni_user_sync::plan::{Plan, evaluate};
 use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::json;
 use support::{World, told};
@@ -94,7 +94,7 @@ async fn it_is_over_at_the_moment_it_says_and_not_before() {
             ..Plan::default()
         };
         let memory = memory(&world, now).await;
-        let verdict = rule(plan, 1, 1, &memory, &world.settings().policy);
+        let verdict = evaluate(plan, 1, 1, &memory, &world.settings().policy);
         assert_eq!(verdict.quarantined().len(), usize::from(is_held), "{now}");
         assert_eq!(verdict.passed().is_empty(), is_held, "{now}");
     }
@@ -113,7 +113,7 @@ async fn a_clock_that_was_put_back_makes_nobody_wait_for_longer() {
             ..Plan::default()
         };
         let memory = memory(&world, now).await;
-        let verdict = rule(plan, 1, 1, &memory, &world.settings().policy);
+        let verdict = evaluate(plan, 1, 1, &memory, &world.settings().policy);
         !verdict.quarantined().is_empty()
     };
     assert!(is_held(until - TimeDelta::hours(24)).await);
@@ -153,7 +153,7 @@ async fn a_run_that_leaves_somebody_alone_has_not_converged() {
     let world = refusing().await;
     for failed in [vec!["update a@x.co failed".to_owned()], vec![]] {
         let run = world.run().await;
-        assert_eq!((told(&run), run.as_str()), (failed, "partial"), "{run:?}");
+        assert_eq!((told(&run), run.result().as_str()), (failed, "partial"), "{run:?}");
         assert!(run.is_success());
     }
 }

@@ -55,7 +55,7 @@ async fn converges_and_then_has_nothing_to_do() {
     let again = world.run().await;
     assert_converged(&again);
     assert_eq!(
-        (again.drift.expect("a plan").total(), world.writes().len()),
+        (again.pending().expect("a plan").total(), world.writes().len()),
         (0, writes)
     );
     assert_eq!(again.requests, 2);
@@ -153,7 +153,7 @@ async fn clearing_converges_whether_the_value_goes_or_its_default_comes() {
         assert_converged(&world.run().await);
         assert_eq!(world.attribute("ann@x.co", "region"), json!(null));
         let again = world.run().await;
-        assert_eq!(again.drift.expect("a plan").total(), 0, "{clear:?}");
+        assert_eq!(again.pending().expect("a plan").total(), 0, "{clear:?}");
     }
 }
 
@@ -172,10 +172,10 @@ async fn a_change_that_omni_accepts_and_does_not_keep_is_told() {
     let outcome = world.run().await;
     assert_eq!(told(&outcome), ["update ann@x.co not_kept"]);
     assert!(
-        outcome.applied[0].detail.ends_with("department, tier"),
+        outcome.changes[0].detail.ends_with("department, tier"),
         "{outcome:?}"
     );
-    assert_eq!(outcome.as_str(), "partial");
+    assert_eq!(outcome.result().as_str(), "partial");
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn a_listing_that_breaks_off_or_lies_prunes_nobody() {
         });
         let outcome = world.run().await;
         assert_eq!(world.org().users().len(), 7, "{what:?}: {outcome:#?}");
-        assert_ne!(outcome.as_str(), "converged", "{what:?}: it says so");
+        assert_ne!(outcome.result().as_str(), "converged", "{what:?}: it says so");
     }
 }
 
@@ -243,7 +243,7 @@ async fn prunes_those_whom_a_whole_roster_and_a_whole_listing_do_not_name() {
         .set("policy.protect", "user0007@*");
     world.roster("email,display_name\nuser0001@example.com,\nUSER0002@example.com,\n");
     let outcome = world.run().await;
-    assert_eq!(outcome.count(ChangeOutcome::Done), 4, "{outcome:#?}");
+    assert_eq!(outcome.count(ChangeOutcome::Applied), 4, "{outcome:#?}");
     let left: Vec<_> = world
         .org()
         .users()
@@ -280,8 +280,8 @@ async fn a_held_kind_holds_itself_whole_and_the_rest_goes_on() {
          delete,user0003@example.com,\nupsert,new@x.co,New\n",
     );
     let outcome = world.run().await;
-    assert_eq!(outcome.as_str(), "held");
-    assert_eq!(outcome.held[0].count, 3);
+    assert_eq!(outcome.result().as_str(), "held");
+    assert_eq!(outcome.held()[0].count, 3);
     assert_eq!(told(&outcome), ["create new@x.co done"]);
     assert_eq!(world.org().users().len(), 21);
 }
@@ -341,7 +341,7 @@ async fn a_dry_run_sends_nothing_but_gets() {
     let planning = world.set("policy.mode", "plan");
     let outcome = planning.run().await;
     assert!(
-        matches!(outcome.end, Completion::PlanOnly) && outcome.drift.expect("a plan").total() == 2
+        matches!(outcome.completion, Completion::DryRun) && outcome.pending().expect("a plan").total() == 2
     );
     assert_eq!(planning.writes(), Vec::<String>::new());
 }
@@ -364,11 +364,11 @@ async fn stops_between_two_changes() {
         .carry_out(&mut run, &prepared, &stop, |_| stop.now.cancel())
         .await;
     let outcome = reconciler.finish(run, Some(&prepared)).await;
-    assert!(matches!(outcome.end, Completion::Stopped), "{outcome:?}");
+    assert!(matches!(outcome.completion, Completion::Stopped), "{outcome:?}");
     assert_eq!(
         (
-            outcome.count(ChangeOutcome::Done),
-            outcome.count(ChangeOutcome::Unsent)
+            outcome.count(ChangeOutcome::Applied),
+            outcome.count(ChangeOutcome::Skipped)
         ),
         (1, 2)
     );
@@ -384,18 +384,20 @@ async fn what_was_found_is_heard_before_what_was_done() {
     let reconciler = world.reconciler().with_observer(move |what| {
         let what = match what {
             RunEvent::Found(run) => {
-                let roster = run.roster.as_ref().expect("it was read");
+                let roster = run.roster().expect("it was read");
                 let bad = roster.bad_rows.len();
-                format!("{} needed, {bad} bad", run.drift.expect("a plan").total())
+                format!("{} needed, {bad} bad", run.pending().expect("a plan").total())
             }
-            RunEvent::Change(applied) => format!("{} {}", applied.kind, applied.outcome.as_str()),
+            RunEvent::Change(applied) => {
+                format!("{} {}", applied.operation, applied.outcome.result().as_str())
+            }
         };
         heard.lock().expect("no panic").push(what);
     });
     let outcome = reconciler
         .run(Trigger::Command, None, &Stop::default())
         .await;
-    assert_eq!(outcome.as_str(), "partial");
+    assert_eq!(outcome.result().as_str(), "partial");
     let events = events.lock().expect("no panic");
     assert_eq!(*events, ["2 needed, 1 bad", "create done", "create done"]);
 }

@@ -33,7 +33,7 @@ async fn each_row_has_its_answer_and_no_cell_is_a_formula() {
          delete,old@x.co,,\ndelete,boss@x.co,,\nupsert,late@x.co,N,\nupsrt,bad@x.co,N,d\n",
     );
     let run = world.run().await;
-    assert_eq!(run.as_str(), "held");
+    assert_eq!(run.result().as_str(), "held");
     let reports = world.reports();
     assert_eq!(reports.len(), 1);
     assert!(
@@ -114,7 +114,7 @@ async fn a_folder_that_can_not_be_written_is_a_warning() {
         .set("source.reports", "users.csv/reports");
     world.roster("email,display_name\na@x.co,A\n");
     let run = world.run().await;
-    assert_eq!(run.as_str(), "converged");
+    assert_eq!(run.result().as_str(), "converged");
     assert!(
         run.warnings
             .iter()

@@ -86,7 +86,7 @@ async fn undo_leaves_what_others_did_since_and_says_so() {
     }
     let changes = command(&world, &["history", "latest", "--json"]).await.out;
     let doc: serde_json::Value = serde_json::from_str(&changes).expect("JSON");
-    let made = |change: &&serde_json::Value| change["kind"] == "create";
+    let made = |change: &&serde_json::Value| change["operation"] == "create";
     let mut changes = doc["changes"].as_array().expect("changes").iter();
     let made = changes.find(made).expect("a creation");
     assert!(made["id"].is_string(), "who was made is remembered: {made}");

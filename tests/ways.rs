@@ -66,9 +66,9 @@ impl Runner for Counting {
         stop: &Stop,
     ) -> RunOutcome {
         let outcome = self.reconciler.run(trigger, known, stop).await;
-        let stopped = matches!(outcome.end, Completion::Stopped);
+        let stopped = matches!(outcome.completion, Completion::Stopped);
         assert!(!stopped || stop.now.is_cancelled(), "{outcome:?}");
-        let read = outcome.roster.as_ref();
+        let read = outcome.roster();
         lock(&self.runs).push(read.map(|roster| (roster.rows, roster.fingerprint)));
         outcome
     }

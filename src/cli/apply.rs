@@ -4,7 +4,9 @@ use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::model::{ChangeOutcome, Trigger};
 use crate::plan::render::{about, plural};
-use crate::run::{self, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop};
+use crate::run::{
+    self, Applied, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop,
+};
 use crate::settings::Settings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -41,41 +43,52 @@ async fn one_run(
     let journal = super::journal_to_write(&settings, "apply")?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
     let stop = Stop::when(&stop);
-    let mut run = reconciler.begin(Trigger::Command, &target).await?;
-    let prepared = match reconciler.prepare(&mut run, &target, &stop).await {
+    let mut run = reconciler.begin(Trigger::Command, target).await?;
+    let prepared = match reconciler.prepare(&mut run, &stop).await {
         Ok(prepared) => prepared,
-        Err(error) => return Ok(abandoned(reconciler.abandon(run, error.into()).await)),
+        Err(error) => {
+            return Ok(ended(
+                reconciler.finish(run, None, Applied::nothing(error)).await,
+            ));
+        }
     };
-    plan::show(&prepared, reconciler.cost(&prepared));
+    plan::show(reconciler.observer().view(&prepared));
     if !may_go_on(&prepared, arguments.yes, max_age, &stop.now).await {
-        if stop.now.is_cancelled() {
-            reconciler.abandon(run, Completion::Stopped).await;
-        } else {
-            reconciler.decline(run).await?;
+        let completion = match stop.now.is_cancelled() {
+            true => Completion::Stopped,
+            false => Completion::Declined,
+        };
+        let outcome = reconciler
+            .finish(run, None, Applied::nothing(completion))
+            .await;
+        if let Completion::Failed(error) = outcome.completion {
+            return Err(error.into());
         }
         out::note("nothing was changed");
         return Ok(Exit::Failed);
     }
     if let Err(error) = reconciler.accept(&prepared).await {
-        return Ok(abandoned(reconciler.abandon(run, error.into()).await));
+        return Ok(ended(
+            reconciler.finish(run, None, Applied::nothing(error)).await,
+        ));
     }
-    let progress = Progress::new(prepared.verdict.passed().len());
-    reconciler
-        .carry_out(&mut run, &prepared, &stop, |applied| progress.tell(applied))
+    let progress = Progress::new(prepared.assessment.verdict.passed().len());
+    let (applied, _) = reconciler
+        .apply(&run, &prepared, &stop, |applied| progress.tell(applied))
         .await;
     progress.finish();
-    let outcome = reconciler.finish(run, Some(&prepared)).await;
+    let outcome = reconciler.finish(run, Some(&prepared), applied).await;
     // What was known before was told before.
     outcome
         .warnings
         .iter()
-        .skip(prepared.warnings.len())
+        .skip(prepared.assessment.warnings.len())
         .for_each(|warning| out::warning(warning));
     summarise(&outcome);
     Ok(Exit::of_run(&outcome))
 }
 
-fn abandoned(outcome: RunOutcome) -> Exit {
+fn ended(outcome: RunOutcome) -> Exit {
     summarise(&outcome);
     Exit::of_run(&outcome)
 }
@@ -88,7 +101,7 @@ async fn may_go_on(
     max_age: Duration,
     stop: &CancellationToken,
 ) -> bool {
-    if yes || prepared.verdict.passed().is_empty() || !out::can_ask() {
+    if yes || prepared.assessment.verdict.passed().is_empty() || !out::can_ask() {
         return !stop.is_cancelled();
     }
     let answer = tokio::task::spawn_blocking(|| out::ask("Carry this out?"));
@@ -122,12 +135,12 @@ impl Progress {
     fn tell(&self, applied: &AppliedChange) {
         match &self.bar {
             Some(bar) => {
-                if applied.outcome != ChangeOutcome::Done {
+                if applied.outcome != ChangeOutcome::Applied {
                     bar.suspend(|| out::problem(&line(applied)));
                 }
                 bar.inc(1);
             }
-            None if applied.outcome == ChangeOutcome::Done => out::note(&line(applied)),
+            None if applied.outcome == ChangeOutcome::Applied => out::note(&line(applied)),
             None => out::problem(&line(applied)),
         }
     }
@@ -142,7 +155,7 @@ impl Progress {
 fn line(applied: &AppliedChange) -> String {
     let AppliedChange {
         email,
-        kind,
+        operation,
         outcome,
         detail,
         refused: _,
@@ -153,42 +166,36 @@ fn line(applied: &AppliedChange) -> String {
         format!(" ({detail})")
     };
     match outcome {
-        ChangeOutcome::Done => format!("{kind} {email}: done{detail}"),
-        ChangeOutcome::NotKept => format!("{kind} {email}: not kept{detail}"),
-        ChangeOutcome::Failed => format!("{kind} {email}: failed{detail}"),
-        ChangeOutcome::Unsent => format!("{kind} {email}: not sent{detail}"),
+        ChangeOutcome::Applied => format!("{operation} {email}: done{detail}"),
+        ChangeOutcome::NotKept => format!("{operation} {email}: not kept{detail}"),
+        ChangeOutcome::Failed => format!("{operation} {email}: failed{detail}"),
+        ChangeOutcome::Skipped => format!("{operation} {email}: not sent{detail}"),
     }
 }
 
 fn summarise(outcome: &RunOutcome) {
-    match &outcome.end {
+    match &outcome.completion {
         Completion::Failed(error) => out::problem(&format!("error: {error}")),
         Completion::Stopped => out::problem("the run was stopped; the next one goes on from here"),
-        Completion::Complete | Completion::PlanOnly => {}
+        Completion::Complete | Completion::DryRun | Completion::Declined => {}
     }
     let counts = [
-        (outcome.count(ChangeOutcome::Done), "done"),
+        (outcome.count(ChangeOutcome::Applied), "done"),
         (outcome.count(ChangeOutcome::NotKept), "not kept"),
         (outcome.count(ChangeOutcome::Failed), "failed"),
-        (outcome.count(ChangeOutcome::Unsent), "not sent"),
-        (outcome.held.iter().map(|held| held.count).sum(), "held"),
+        (outcome.count(ChangeOutcome::Skipped), "not sent"),
+        (outcome.held_count(), "held"),
     ];
     let mut said: Vec<_> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let problems = outcome
-        .roster
-        .as_ref()
-        .map_or(0, |roster| roster.bad_rows.len());
+    let problems = outcome.roster().map_or(0, |roster| roster.bad_rows.len());
     if problems > 0 {
         said.push(plural(problems, "row problem"));
     }
-    let rejected = outcome
-        .roster
-        .as_ref()
-        .map_or(0, |roster| roster.rejected.len());
+    let rejected = outcome.roster().map_or(0, |roster| roster.rejected.len());
     if rejected > 0 {
         said.push(format!(
             "{} rejected, and nobody removed for that",
@@ -196,11 +203,12 @@ fn summarise(outcome: &RunOutcome) {
         ));
     }
     let said = if said.is_empty() {
-        match outcome.end {
+        match outcome.completion {
             Completion::Failed(_) => "nothing was changed".to_owned(),
-            Completion::Complete | Completion::PlanOnly | Completion::Stopped => {
-                "nothing to do".to_owned()
-            }
+            Completion::Complete
+            | Completion::DryRun
+            | Completion::Declined
+            | Completion::Stopped => "nothing to do".to_owned(),
         }
     } else {
         said.join(", ")
@@ -209,5 +217,8 @@ fn summarise(outcome: &RunOutcome) {
         usize::try_from(outcome.requests).unwrap_or(usize::MAX),
         "request",
     );
-    out::note(&format!("{said}; {requests} in {}", about(outcome.took)));
+    out::note(&format!(
+        "{said}; {requests} in {}",
+        about(outcome.duration)
+    ));
 }

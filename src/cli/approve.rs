@@ -49,12 +49,12 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         .approve(run, &who(), Utc::now(), arguments.dry)
         .await?;
     let mut users = approval.users.clone();
-    users.sort_by(|a, b| (a.kind, &a.email).cmp(&(b.kind, &b.email)));
+    users.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
     for user in users {
         out::result(&format!(
             "{} {}
 ",
-            user.kind, user.email
+            user.operation, user.email
         ));
     }
     let changes = plural(approval.users.len(), "change");

@@ -1,6 +1,7 @@
 //! How a process ends.
 
 use crate::model::ChangeOutcome;
+use crate::plan::Assessment;
 use crate::run::{Completion, Prepared, RunError, RunOutcome};
 use std::process::{ExitCode, Termination};
 
@@ -15,7 +16,7 @@ pub enum Exit {
     /// Some rows are bad, or users failed.
     Partial,
     /// Something is held.
-    HeldRule,
+    Held,
     /// It could not be done.
     Failed,
     /// Wrong usage or settings.
@@ -30,7 +31,7 @@ impl Exit {
             Self::Ok => 0,
             Self::Changes => 2,
             Self::Partial => 3,
-            Self::HeldRule => 4,
+            Self::Held => 4,
             Self::Failed => 1,
             Self::Usage => 64,
         }
@@ -39,17 +40,20 @@ impl Exit {
     /// How a run ended.
     #[must_use]
     pub fn of_run(outcome: &RunOutcome) -> Self {
-        let roster = outcome.roster.as_ref();
+        let roster = outcome.roster();
         highest([
             (
                 matches!(
-                    outcome.end,
+                    outcome.completion,
                     Completion::Failed(RunError::Settings(_) | RunError::Keys(_))
                 ),
                 Self::Usage,
             ),
             (
-                !matches!(outcome.end, Completion::Complete | Completion::PlanOnly),
+                !matches!(
+                    outcome.completion,
+                    Completion::Complete | Completion::DryRun
+                ),
                 Self::Failed,
             ),
             (
@@ -57,19 +61,19 @@ impl Exit {
                 Self::Failed,
             ),
             (
-                !outcome.held.is_empty() || !outcome.withheld.is_empty(),
-                Self::HeldRule,
+                !outcome.held().is_empty() || !outcome.blocked().is_empty(),
+                Self::Held,
             ),
             (
                 roster.is_some_and(|roster| !roster.bad_rows.is_empty()),
                 Self::Partial,
             ),
-            (outcome.quarantined > 0, Self::Partial),
+            (outcome.quarantined() > 0, Self::Partial),
             (
                 outcome
-                    .applied
+                    .changes
                     .iter()
-                    .any(|one| one.outcome != ChangeOutcome::Done),
+                    .any(|one| one.outcome != ChangeOutcome::Applied),
                 Self::Partial,
             ),
         ])
@@ -78,21 +82,21 @@ impl Exit {
     /// What a plan says.
     #[must_use]
     pub fn of_plan(prepared: &Prepared) -> Self {
-        let Prepared {
-            desired,
+        let desired = &prepared.desired;
+        let Assessment {
             verdict,
             problems,
             ambiguous,
-            withheld,
+            blocked,
             ..
-        } = prepared;
+        } = &prepared.assessment;
         let bad_rows =
             !desired.bad_rows.is_empty() || !problems.is_empty() || !ambiguous.is_empty();
         highest([
             (!desired.rejected.is_empty(), Self::Failed),
             (
-                !verdict.held().is_empty() || !withheld.is_empty(),
-                Self::HeldRule,
+                !verdict.held().is_empty() || !blocked.is_empty(),
+                Self::Held,
             ),
             (bad_rows, Self::Partial),
             (!verdict.passed().is_empty(), Self::Changes),
@@ -123,7 +127,7 @@ mod tests {
         let order = [
             Exit::Usage,
             Exit::Failed,
-            Exit::HeldRule,
+            Exit::Held,
             Exit::Partial,
             Exit::Changes,
             Exit::Ok,
@@ -131,8 +135,8 @@ mod tests {
         assert_eq!(order.map(Exit::code), [64, 1, 4, 3, 2, 0]);
         assert!(order.is_sorted_by(|a, b| a > b));
         assert_eq!(
-            highest([(true, Exit::Partial), (true, Exit::HeldRule)]),
-            Exit::HeldRule
+            highest([(true, Exit::Partial), (true, Exit::Held)]),
+            Exit::Held
         );
         assert_eq!(highest([(false, Exit::Failed)]), Exit::Ok);
     }

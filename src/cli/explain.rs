@@ -3,7 +3,7 @@
 use super::{Exit, history, out};
 use crate::metrics::Metrics;
 use crate::model::{ChangeRecord, Email, Escaped};
-use crate::run::{Explanation, Reconciler};
+use crate::run::{Explanation, Observer};
 use crate::settings::Settings;
 use crate::state::Managed;
 use crate::state::render::change_doc;
@@ -27,15 +27,12 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let journal = super::journal_to_read(&settings)?;
-    let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
-    let explanation = reconciler
+    let observer = Observer::new(settings.into(), Metrics::new(), journal)?;
+    let explanation = observer
         .explain(&arguments.email, &CancellationToken::new())
         .await?;
-    let managed = reconciler.journal().user(&arguments.email).await?.managed;
-    let last = reconciler
-        .journal()
-        .changes_of(&arguments.email, LAST)
-        .await?;
+    let managed = observer.state().user(&arguments.email).await?.managed;
+    let last = observer.state().changes_of(&arguments.email, LAST).await?;
     if arguments.json {
         let mut doc = explanation.doc();
         doc["managed"] = json!(managed.is_some());

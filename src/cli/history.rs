@@ -2,11 +2,11 @@
 
 use super::approve::RunName;
 use super::{Exit, out, undo};
-use crate::model::{ChangeRecord, Escaped, FieldRecord, HeldRecord, RunRecord, RunState, Value};
+use crate::model::{ChangeRecord, FieldChange, HeldRecord, RunRecord, RunState, Value};
 use crate::plan::render::plural;
 use crate::settings::Settings;
 use crate::state::StateDb;
-use crate::state::render::{change_doc, field_name, held_doc, run_doc};
+use crate::state::render::{change_doc, held_doc, run_doc};
 use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;
@@ -64,11 +64,11 @@ fn list(runs: &[RunRecord], as_json: bool) -> String {
 fn line(run: &RunRecord) -> String {
     let started = run.start.started.to_rfc3339_opts(SecondsFormat::Secs, true);
     let (outcome, rest) = match &run.state {
-        RunState::Open => ("running".to_owned(), String::new()),
-        RunState::Interrupted => ("interrupted".to_owned(), String::new()),
+        RunState::Open => ("running", String::new()),
+        RunState::Interrupted => ("interrupted", String::new()),
         RunState::Ended(end) => {
             let counts = [
-                (end.done, "done"),
+                (end.applied, "done"),
                 (end.failed, "failed"),
                 (end.held, "held"),
                 (end.bad_rows, "bad rows"),
@@ -80,7 +80,7 @@ fn line(run: &RunRecord) -> String {
             let requests = usize::try_from(end.requests).unwrap_or(usize::MAX);
             said.push(plural(requests, "request"));
             said.extend(end.detail.lines().next().map(ToOwned::to_owned));
-            (end.outcome.clone(), said.join(", "))
+            (end.result.as_str(), said.join(", "))
         }
     };
     let trigger = run.start.trigger.as_str();
@@ -124,10 +124,15 @@ async fn one(
         let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
         writeln!(text, "approved by {by} at {at}")?;
     }
-    for HeldRecord { rule, why, users } in &held {
-        writeln!(text, "held by policy.{rule} ({}): {why}", users.len())?;
+    for HeldRecord {
+        rule,
+        reason,
+        users,
+    } in &held
+    {
+        writeln!(text, "held by policy.{rule} ({}): {reason}", users.len())?;
         for user in users {
-            writeln!(text, "  {:<10} {}", user.kind.as_str(), user.email)?;
+            writeln!(text, "  {:<10} {}", user.operation.as_str(), user.email)?;
         }
     }
     Ok(text)
@@ -149,10 +154,13 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
     let approved = if intent.approved { ", approved" } else { "" };
     let mut text = format!(
         "  {at}  {:<10} {}: {outcome}{approved}{detail}\n",
-        intent.kind.as_str(),
+        intent.operation.as_str(),
         intent.email
     );
-    for FieldRecord { field, from, to } in &intent.fields {
+    for FieldChange {
+        field, from, to, ..
+    } in &intent.fields
+    {
         let shown = |value: &Option<Value>| {
             value
                 .as_ref()
@@ -160,7 +168,7 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
         };
         text.push_str(&format!(
             "      {}: {} => {}\n",
-            Escaped(field_name(field)),
+            field,
             shown(from),
             shown(to)
         ));

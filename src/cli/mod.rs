@@ -257,7 +257,7 @@ fn target(settings: &Settings, named: Option<PathBuf>) -> Result<Target, Setting
         Some(path) => Ok(Target {
             is_source: is_same(&path),
             path,
-            known: None,
+            stable_fingerprint: None,
         }),
         None => Target::source(settings, None),
     }

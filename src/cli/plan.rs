@@ -2,8 +2,8 @@
 
 use super::{Exit, out};
 use crate::metrics::Metrics;
-use crate::plan::render::{self, Cost, PlanDoc, ProblemDoc};
-use crate::run::{Prepared, Reconciler, RunError};
+use crate::plan::render::{self, PlanDoc, PlanView, ProblemDoc};
+use crate::run::{Observer, RunError};
 use crate::settings::Settings;
 use serde_json::json;
 use std::path::PathBuf;
@@ -21,19 +21,18 @@ pub(super) struct Arguments {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
     let journal = super::journal_to_read(&settings)?;
-    let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
-    let planned = reconciler.plan(&target, &CancellationToken::new()).await;
+    let observer = Observer::new(settings.into(), Metrics::new(), journal)?;
+    let planned = observer.plan(&target, &CancellationToken::new()).await;
     let prepared = planned.inspect_err(|error| {
         if arguments.json {
             out::result(&format!("{:#}\n", failure_doc(error)));
         }
     })?;
-    let cost = reconciler.cost(&prepared);
     if arguments.json {
-        let doc = serde_json::to_string_pretty(&PlanDoc::new(&prepared, cost))?;
+        let doc = serde_json::to_string_pretty(&PlanDoc::new(observer.view(&prepared)))?;
         out::result(&(doc + "\n"));
     } else {
-        show(&prepared, cost);
+        show(observer.view(&prepared));
     }
     Ok(Exit::of_plan(&prepared))
 }
@@ -49,22 +48,22 @@ fn failure_doc(error: &RunError) -> serde_json::Value {
 }
 
 /// The plan on standard output, and what is wrong or worth knowing on standard error.
-pub(super) fn show(prepared: &Prepared, cost: Cost) {
-    for problem in prepared
-        .desired
-        .problems()
-        .into_iter()
-        .chain(&prepared.problems)
-    {
+pub(super) fn show(view: PlanView<'_>) {
+    let PlanView {
+        desired,
+        assessment,
+        ..
+    } = view;
+    for problem in desired.problems().into_iter().chain(&assessment.problems) {
         out::problem(&problem.to_string());
     }
-    for email in &prepared.ambiguous {
+    for email in &assessment.ambiguous {
         out::problem(&format!(
             "{email}: several users in Omni answer to this email; none is touched"
         ));
     }
-    for warning in &prepared.warnings {
+    for warning in &assessment.warnings {
         out::warning(warning);
     }
-    out::result(&render::text(prepared, cost));
+    out::result(&render::text(view));
 }

@@ -6,14 +6,13 @@
 use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::model::{
-    AttributeName, ChangeOutcome, ChangeRecord, Field, FieldRecord, Observed, ObservedUser,
+    AttributeName, ChangeOutcome, ChangeRecord, Field, FieldChange, Observed, ObservedUser,
     Operation, RunRecord, Schema, UserMatch, Value,
 };
 use crate::omni::{self, Client};
 use crate::roster::export::{self, Line};
 use crate::run::RunError;
 use crate::settings::{BlankCells, Settings, SourceSettings};
-use crate::state::render::field_name;
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +107,7 @@ fn is_done(change: &ChangeRecord) -> bool {
     change
         .settled
         .as_ref()
-        .is_some_and(|settled| settled.outcome == ChangeOutcome::Done)
+        .is_some_and(|settled| settled.outcome == ChangeOutcome::Applied)
 }
 
 fn attributes(change: &ChangeRecord) -> impl Iterator<Item = &AttributeName> {
@@ -117,7 +116,7 @@ fn attributes(change: &ChangeRecord) -> impl Iterator<Item = &AttributeName> {
         .intent
         .fields
         .iter()
-        .filter(|_| change.intent.kind != Operation::Create);
+        .filter(|_| change.intent.operation != Operation::Create);
     fields.filter_map(|one| match &one.field {
         Field::Attribute(name) => Some(name),
         Field::DisplayName | Field::Active => None,
@@ -152,10 +151,10 @@ fn take_back(
             .collect(),
     };
     let is_other = |user: &ObservedUser| intent.user_id.as_ref().is_some_and(|id| *id != user.id);
-    if intent.kind != Operation::Delete && user.is_some_and(is_other) {
+    if intent.operation != Operation::Delete && user.is_some_and(is_other) {
         return (None, Some("was made again since; left out".into()));
     }
-    match (intent.kind, user) {
+    match (intent.operation, user) {
         (Operation::Create, Some(_)) => (Some(Line::removal(&intent.email, columns.len())), None),
         (Operation::Create, None) => (None, Some("is gone already".into())),
         (Operation::Delete, None) if before(change, &Field::Active).is_some() => (
@@ -186,7 +185,7 @@ fn before<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a Option<Valu
     of(change, field).map(|one| &one.from)
 }
 
-fn of<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a FieldRecord> {
+fn of<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a FieldChange> {
     change.intent.fields.iter().find(|one| one.field == *field)
 }
 
@@ -215,7 +214,7 @@ fn cell(
 }
 
 /// Whether a field is still as the change left it.
-fn is_left(one: &FieldRecord, now: Option<&Value>, schema: &Schema) -> bool {
+fn is_left(one: &FieldChange, now: Option<&Value>, schema: &Schema) -> bool {
     match &one.field {
         Field::Attribute(name) => schema.converged(name, one.to.as_ref(), now),
         Field::DisplayName | Field::Active => one.to.as_ref() == now,
@@ -231,7 +230,7 @@ fn left<'a>(
     source: &'a SourceSettings,
 ) -> impl Iterator<Item = String> + 'a {
     let user = match observed.get(&change.intent.email) {
-        Some(UserMatch::One(user)) if change.intent.kind == Operation::Update => Some(user),
+        Some(UserMatch::One(user)) if change.intent.operation == Operation::Update => Some(user),
         _ => None,
     };
     let fields = user.into_iter().flat_map(move |user| {
@@ -239,7 +238,7 @@ fn left<'a>(
         fields.filter_map(move |one| Some((one, said(&one.field, line, columns)?, user)))
     });
     fields.filter_map(move |(one, cell, user)| {
-        let (name, now) = (field_name(&one.field), present(user, &one.field));
+        let (name, now) = (one.field.name(), present(user, &one.field));
         if *cell != one.from {
             Some(format!("{name} was changed since; it is left as it is"))
         } else if cell.is_none() && now.is_some() && source.blank_cells == BlankCells::Keep {

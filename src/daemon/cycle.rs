@@ -165,18 +165,20 @@ impl<R: Runner> RunLoop<R> {
     }
 
     fn record(&mut self, run: &RunOutcome) {
-        let wait = match run.end {
+        let wait = match run.completion {
             Completion::Failed(_) => Some(self.backoff.next()),
-            Completion::Complete | Completion::PlanOnly | Completion::Stopped => {
+            Completion::Complete
+            | Completion::DryRun
+            | Completion::Declined
+            | Completion::Stopped => {
                 self.backoff.reset();
                 None
             }
         };
         self.retry = wait.map(|wait| Instant::now() + wait);
         let roster = run
-            .roster
-            .as_ref()
-            .filter(|_| !matches!(run.end, Completion::Stopped));
+            .roster()
+            .filter(|_| !matches!(run.completion, Completion::Stopped));
         self.read = roster.map(|roster| roster.fingerprint);
         run::span(run.number).in_scope(|| record::log(run));
         record::count(&self.metrics, run);

@@ -29,7 +29,7 @@ pub use cycle::{Inputs, RunLoop, Runner};
 use crate::metrics::Metrics;
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::{NotificationSender, Notifier};
-use crate::run::{Reconciler, RunEvent};
+use crate::run::{Observer, Reconciler, RunEvent};
 use crate::serve::{Probes, Server, ServerConfig, token_warnings};
 use crate::settings::{
     DOUBLED_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
@@ -94,7 +94,7 @@ async fn start(
     let observed = status.clone();
     let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), journal.clone())?
         .with_observer(move |heard| {
-            if matches!(heard, RunEvent::Found(_)) {
+            if matches!(heard, RunEvent::Planned(..)) {
                 observed.observed();
             }
             findings.hear(heard);
@@ -155,7 +155,7 @@ async fn start_server(
     let base_url = settings.omni.base_url()?.to_string();
     let reader = StateDb::open(&base_url, Access::Read(&settings.state.dir))?;
     let asking = probes.metrics.beside_runs();
-    let explainer = Reconciler::new(Arc::clone(settings), asking, reader.clone())?;
+    let explainer = Observer::new(Arc::clone(settings), asking, reader.clone())?;
     let site = ServerConfig {
         probes,
         reader,

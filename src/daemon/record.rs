@@ -1,20 +1,22 @@
 //! What is told of a run: the metrics, as far as it is, and one line in the log when it has ended.
 
 use crate::metrics::{Metrics, seconds};
-use crate::model::{ChangeOutcome, Fingerprint, Mode, Operation, Problem, Trigger};
+use crate::model::{
+    ChangeOutcome, Fingerprint, GuardRule, Mode, Operation, Problem, RunResult, Trigger,
+};
 use crate::roster::SourceError;
-use crate::run::{AppliedChange, Completion, RunError, RunEvent, RunOutcome};
+use crate::run::{AppliedChange, Completion, PlanSummary, RunError, RunEvent, RunOutcome};
 use crate::state::{StateDb, StateError};
 use chrono::{DateTime, Utc};
 use std::sync::{Mutex, PoisonError};
 use tracing::{error, info, warn};
 
 /// The rules of the guard, as the metrics call what they hold.
-const HELD: [(&str, &str); 4] = [
-    ("prune", "pruning"),
-    ("max_removals", "removals"),
-    ("max_clears", "clears"),
-    ("max_updates", "updates"),
+const HELD: [(GuardRule, &str); 4] = [
+    (GuardRule::Prune, "pruning"),
+    (GuardRule::MaxRemovals, "removals"),
+    (GuardRule::MaxClears, "clears"),
+    (GuardRule::MaxUpdates, "updates"),
 ];
 
 /// Makes the counters that runs count in: one that is not there before hides its first event from
@@ -22,14 +24,15 @@ const HELD: [(&str, &str); 4] = [
 pub(super) fn initialise(metrics: &Metrics) {
     let triggers = Trigger::ALL.iter().filter(|it| **it != Trigger::Command);
     for trigger in triggers {
-        for outcome in RunOutcome::WORDS {
-            metrics.runs.with_label_values(&[trigger.as_str(), outcome]);
+        for result in RunResult::ALL {
+            let labels = [trigger.as_str(), result.as_str()];
+            metrics.runs.with_label_values(&labels);
         }
     }
     for kind in Operation::ALL {
         for outcome in ChangeOutcome::ALL
             .iter()
-            .filter(|it| **it != ChangeOutcome::Unsent)
+            .filter(|it| **it != ChangeOutcome::Skipped)
         {
             let labels = [kind.as_str(), outcome.as_str()];
             metrics.changes.with_label_values(&labels);
@@ -68,20 +71,20 @@ impl Findings {
     /// Counts what a run under way tells.
     pub(super) fn hear(&self, heard: RunEvent<'_>) {
         match heard {
-            RunEvent::Found(run) => {
-                self.look_at_roster(run);
-                count_findings(&self.metrics, run);
+            RunEvent::Planned(started, plan) => {
+                self.look_at_roster(started, plan);
+                count_findings(&self.metrics, plan);
             }
             RunEvent::Change(applied) => count_change(&self.metrics, applied),
         }
     }
 
-    fn look_at_roster(&self, run: &RunOutcome) {
-        let now = run.roster.as_ref().map(|roster| roster.fingerprint);
+    fn look_at_roster(&self, started: DateTime<Utc>, plan: &PlanSummary) {
+        let now = Some(plan.roster.fingerprint);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.is_some() && *read != now {
+        if *read != now {
             *read = now;
-            self.metrics.roster_changed.set(seconds(run.started));
+            self.metrics.roster_changed.set(seconds(started));
         }
     }
 }
@@ -90,21 +93,21 @@ impl Findings {
 async fn before(
     journal: &StateDb,
 ) -> Result<(Option<DateTime<Utc>>, Option<(Fingerprint, DateTime<Utc>)>), StateError> {
-    let success = journal.last_ended(&RunOutcome::SUCCESSES).await?;
+    let success = journal.last_success().await?;
     Ok((success, journal.last_read().await?))
 }
 
 /// Counts a run that has ended. What it found and did was counted when it did.
 pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
-    let labels = [run.trigger.as_str(), run.as_str()];
+    let labels = [run.trigger.as_str(), run.result().as_str()];
     metrics.runs.with_label_values(&labels).inc();
-    metrics.run_duration.observe(run.took.as_secs_f64());
+    metrics.run_duration.observe(run.duration.as_secs_f64());
     if run.is_success() {
         metrics
             .last_success
-            .set(seconds(run.started) + run.took.as_secs_f64());
+            .set(seconds(run.started) + run.duration.as_secs_f64());
     }
-    if let Completion::Failed(RunError::Source(cause)) = &run.end {
+    if let Completion::Failed(RunError::Source(cause)) = &run.completion {
         let rejected = metrics.roster_problems.with_label_values(&["file"]);
         // One that is not there at all is one that can't be used.
         rejected.set(gauge(cause.problems().len().max(1)));
@@ -115,36 +118,30 @@ pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
 }
 
 fn count_change(metrics: &Metrics, applied: &AppliedChange) {
-    if applied.outcome != ChangeOutcome::Unsent {
-        let labels = [applied.kind.as_str(), applied.outcome.as_str()];
+    if applied.outcome != ChangeOutcome::Skipped {
+        let labels = [applied.operation.as_str(), applied.outcome.as_str()];
         metrics.changes.with_label_values(&labels).inc();
     }
 }
 
 /// What a run did not get to see stays as the run before found it.
-fn count_findings(metrics: &Metrics, run: &RunOutcome) {
-    for applied in &run.applied {
-        count_change(metrics, applied);
+fn count_findings(metrics: &Metrics, plan: &PlanSummary) {
+    for email in &plan.ambiguous {
+        count_change(metrics, &AppliedChange::ambiguous(email));
     }
-    if let Some(roster) = &run.roster {
-        metrics.source_is_up(true);
-        metrics.roster_rows.set(gauge(roster.rows));
-        let problem = |kind| metrics.roster_problems.with_label_values(&[kind]);
-        problem("row").set(gauge(roster.bad_rows.len()));
-        problem("file").set(gauge(roster.rejected.len()));
-    }
-    if let Some(users) = run.users {
-        metrics.users.set(gauge(users));
-    }
-    let Some(drift) = &run.drift else {
-        return;
-    };
+    let roster = &plan.roster;
+    metrics.source_is_up(true);
+    metrics.roster_rows.set(gauge(roster.rows));
+    let problem = |kind| metrics.roster_problems.with_label_values(&[kind]);
+    problem("row").set(gauge(roster.bad_rows.len()));
+    problem("file").set(gauge(roster.rejected.len()));
+    metrics.users.set(gauge(plan.users));
     for kind in Operation::ALL {
         let needed = metrics.drift.with_label_values(&[kind.as_str()]);
-        needed.set(gauge(drift.get(kind)));
+        needed.set(gauge(plan.pending.get(kind)));
     }
     for (rule, label) in HELD {
-        let held = run.held.iter().filter(|held| held.rule == rule);
+        let held = plan.held.iter().filter(|held| held.rule == rule);
         let count = held.map(|held| held.count).sum::<usize>();
         metrics.held.with_label_values(&[label]).set(gauge(count));
     }
@@ -159,34 +156,39 @@ pub(super) fn log(run: &RunOutcome) {
     macro_rules! line {
         ($log:ident $(, $more:ident = $value:expr)*) => {
             $log!(
-                outcome = run.as_str(),
+                outcome = run.result().as_str(),
                 trigger = run.trigger.as_str(),
-                rows = run.roster.as_ref().map(|roster| roster.rows),
-                bad_rows = run.roster.as_ref().map(|roster| roster.bad_rows.len()),
-                rejected_files = run.roster.as_ref().map(|roster| roster.rejected.len()),
-                users = run.users,
-                needed = run.drift.as_ref().map(|drift| drift.total()),
-                done = run.count(ChangeOutcome::Done),
+                rows = run.roster().map(|roster| roster.rows),
+                bad_rows = run.roster().map(|roster| roster.bad_rows.len()),
+                rejected_files = run.roster().map(|roster| roster.rejected.len()),
+                users = run.users(),
+                needed = run.pending().map(|drift| drift.total()),
+                done = run.count(ChangeOutcome::Applied),
                 failed = run.count(ChangeOutcome::Failed) + run.count(ChangeOutcome::NotKept),
-                unsent = run.count(ChangeOutcome::Unsent),
-                held = run.held.iter().map(|held| held.count).sum::<usize>(),
+                unsent = run.count(ChangeOutcome::Skipped),
+                held = run.held_count(),
                 requests = run.requests,
-                seconds = (run.took.as_secs_f64() * 1000.0).round() / 1000.0,
+                seconds = (run.duration.as_secs_f64() * 1000.0).round() / 1000.0,
                 $($more = $value,)*
                 "run ended"
             )
         };
     }
-    match &run.end {
+    match &run.completion {
         Completion::Failed(cause) => line!(error, error = for_log(cause)),
-        _ if matches!(run.as_str(), "held" | "partial") => line!(warn),
+        _ if matches!(run.result(), RunResult::Held | RunResult::Partial) => line!(warn),
         _ => line!(info),
     }
     log_problems(run);
-    for held in &run.held {
-        warn!(rule = held.rule, count = held.count, "held: {}", held.why);
+    for held in run.held() {
+        warn!(
+            rule = held.rule.as_str(),
+            count = held.count,
+            "held: {}",
+            held.reason
+        );
     }
-    for why in &run.withheld {
+    for why in run.blocked() {
         warn!("{why}");
     }
     log_warnings(&run.warnings);
@@ -237,7 +239,7 @@ fn log_warnings(warnings: &[String]) {
 /// What is wrong with files, and where rows are bad. What is wrong there may repeat attribute
 /// values, which no log holds. (A roster that was rejected whole is the run's error.)
 fn log_problems(run: &RunOutcome) {
-    let Some(roster) = &run.roster else { return };
+    let Some(roster) = run.roster() else { return };
     for problem in roster.rejected.iter().take(MOST_LINES) {
         warn!("a file of the roster is rejected: {problem}");
     }
@@ -258,7 +260,8 @@ mod tests {
     use super::*;
     use crate::model::{Counts, Email, Location, ProblemKind, RunEnd, RunStart};
     use crate::omni::{Failure, OmniError};
-    use crate::run::{HeldRule, Roster};
+    use crate::plan::HeldRule;
+    use crate::run::Roster;
     use crate::settings::SettingsError;
     use crate::state::{Access, StateLock};
     use std::time::Duration;
@@ -294,11 +297,11 @@ mod tests {
                 count: 1,
                 why: "too many".into(),
             }],
-            withheld: Vec::new(),
+            blocked: Vec::new(),
             quarantined: 0,
             applied: vec![
-                applied(Operation::Create, ChangeOutcome::Done),
-                applied(Operation::Create, ChangeOutcome::Unsent),
+                applied(Operation::Create, ChangeOutcome::Applied),
+                applied(Operation::Create, ChangeOutcome::Skipped),
             ],
             warnings: Vec::new(),
             end,
@@ -362,7 +365,7 @@ mod tests {
         );
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
-            kind: ProblemKind::File,
+            operation: ProblemKind::File,
             place: Location {
                 file: "users.csv".into(),
                 line,
@@ -385,7 +388,7 @@ mod tests {
         let mut run = run(Completion::Complete);
         let roster = run.roster.as_mut().expect("a roster");
         roster.bad_rows.push(Problem {
-            kind: ProblemKind::Number,
+            operation: ProblemKind::Number,
             place: Location {
                 file: "users.csv".into(),
                 line: 7,
@@ -439,8 +442,8 @@ mod tests {
             number: None,
             applied: Vec::new(),
             roster: run.roster.clone(),
-            held: run.held.clone(),
-            withheld: Vec::new(),
+            held: run.held().clone(),
+            blocked: Vec::new(),
             quarantined: 0,
             warnings: Vec::new(),
             end: Completion::Complete,
@@ -506,7 +509,7 @@ mod tests {
         ] {
             assert!(has(line), "{line}\n{}", metrics.render());
         }
-        findings.hear(RunEvent::Change(&run.applied[0]));
+        findings.hear(RunEvent::Change(&run.changes[0]));
         count(&metrics, &run);
         assert!(has(r#"changes_total{kind="create",outcome="done"} 2"#));
     }
@@ -592,7 +595,7 @@ mod tests {
         let error = RunError::Settings(SettingsError::Unreadable("gone".into()));
         let ends = [
             Completion::Complete,
-            Completion::PlanOnly,
+            Completion::DryRun,
             Completion::Stopped,
             Completion::Failed(error),
         ];

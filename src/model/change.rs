@@ -1,130 +1,332 @@
-//! Changes of users: the kinds there are, their fields, and how they end.
+//! Changes of users: operations, fields and outcomes.
 
-use super::{AttributeName, Value};
-use std::fmt;
+use super::word::word_enum;
+use super::{AttributeName, Email, Escaped, Location, ObservedUser, UserId, UserSpec, Value};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// The kinds of change, in the order in which they are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Operation {
-    /// The membership is revoked.
-    Delete,
-    /// The user stays and can't log in.
-    Deactivate,
-    /// Fields change.
-    Update,
-    /// A user is made.
-    Create,
+word_enum! {
+    /// The operation of a change, in the order in which changes are sent.
+    pub enum Operation {
+        /// Revokes the membership.
+        Delete = "delete",
+        /// Keeps the user and takes the access.
+        Deactivate = "deactivate",
+        /// Changes fields.
+        Update = "update",
+        /// Creates the user.
+        Create = "create",
+    }
 }
 
 impl Operation {
-    /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Delete, Self::Deactivate, Self::Update, Self::Create];
-
-    /// The word for logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delete => "delete",
-            Self::Deactivate => "deactivate",
-            Self::Update => "update",
-            Self::Create => "create",
-        }
-    }
-
-    /// Whether it takes a user's access.
+    /// Whether the operation takes a user's access.
     #[must_use]
     pub fn is_removal(self) -> bool {
         matches!(self, Self::Delete | Self::Deactivate)
     }
 }
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A number for each kind of change.
+/// One number per operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([usize; 4]);
+pub struct Counts([usize; Operation::ALL.len()]);
 
 impl Counts {
-    /// Counts what an iterator yields.
+    /// Counts operations.
     #[must_use]
-    pub fn of(kinds: impl IntoIterator<Item = Operation>) -> Self {
+    pub fn of(operations: impl IntoIterator<Item = Operation>) -> Self {
         let mut counts = Self::default();
-        kinds
+        operations
             .into_iter()
-            .for_each(|kind| counts.0[kind as usize] += 1);
+            .for_each(|operation| counts.0[operation as usize] += 1);
         counts
     }
 
-    /// The number of each kind, in the order of [`Operation::ALL`].
+    /// Takes one number per operation, in the order of [`Operation::ALL`].
     #[must_use]
-    pub fn new(numbers: [usize; 4]) -> Self {
+    pub fn new(numbers: [usize; Operation::ALL.len()]) -> Self {
         Self(numbers)
     }
 
-    /// How many of a kind.
+    /// The number for an operation.
     #[must_use]
-    pub fn get(&self, kind: Operation) -> usize {
-        self.0[kind as usize]
+    pub fn get(&self, operation: Operation) -> usize {
+        self.0[operation as usize]
     }
 
-    /// How many in all.
+    /// The sum.
     #[must_use]
     pub fn total(&self) -> usize {
         self.0.iter().sum()
     }
 }
 
-/// What became of one change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ChangeOutcome {
-    /// Omni did it, and what it answered is what was asked.
-    Done,
-    /// Omni accepted it and did not keep it.
-    NotKept,
-    /// Omni refused it, or it could not be sent, or two users answer to the email.
-    Failed,
-    /// The run ended before its turn: it was not sent.
-    Unsent,
+/// An object with one member per operation.
+impl Serialize for Counts {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Operation::ALL.iter().zip(self.0))
+    }
 }
 
-impl ChangeOutcome {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Done, Self::NotKept, Self::Failed, Self::Unsent];
+word_enum! {
+    /// What became of one change.
+    pub enum ChangeOutcome {
+        /// Omni accepted the change, and its answer shows what was sent.
+        Applied = "applied",
+        /// Omni accepted the change and did not keep it.
+        NotKept = "not_kept",
+        /// Omni refused the change, it could not be sent, or the email is ambiguous.
+        Failed = "failed",
+        /// The run ended before the change was sent.
+        Skipped = "skipped",
+    }
+}
 
-    /// The word for logs and metrics.
+/// A field of a user. Its text form is `display_name`, `active` or the attribute's reference;
+/// `attribute:NAME` marks an attribute whose reference is one of the other forms.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub enum Field {
+    /// The display name.
+    DisplayName,
+    /// Whether the user may log in. Its values are `true` and `false`.
+    Active,
+    /// A user attribute.
+    Attribute(AttributeName),
+}
+
+const DISPLAY_NAME: &str = "display_name";
+const ACTIVE: &str = "active";
+const ATTRIBUTE: &str = "attribute:";
+
+impl Field {
+    /// The field's name in a roster.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
-            Self::Done => "done",
-            Self::NotKept => "not_kept",
-            Self::Failed => "failed",
-            Self::Unsent => "unsent",
+            Self::DisplayName => DISPLAY_NAME,
+            Self::Active => ACTIVE,
+            Self::Attribute(name) => name.as_str(),
         }
     }
 }
 
-/// A field of a user. An attribute may well be called `active`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// The name shown.
-    DisplayName,
-    /// Whether the user may log in; its values are `true` and `false`.
-    Active,
-    /// An attribute.
-    Attribute(AttributeName),
+/// The name for people, without characters that a terminal obeys.
+impl std::fmt::Display for Field {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Escaped(self.name()).fmt(f)
+    }
 }
 
-/// One field that changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldRecord {
-    /// Which.
+impl From<Field> for String {
+    fn from(field: Field) -> Self {
+        let name = field.name();
+        let is_ambiguous = name == DISPLAY_NAME || name == ACTIVE || name.starts_with(ATTRIBUTE);
+        match field {
+            Field::Attribute(_) if is_ambiguous => format!("{ATTRIBUTE}{name}"),
+            _ => name.to_owned(),
+        }
+    }
+}
+
+impl From<String> for Field {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            DISPLAY_NAME => Self::DisplayName,
+            ACTIVE => Self::Active,
+            name => Self::Attribute(AttributeName::new(
+                name.strip_prefix(ATTRIBUTE).unwrap_or(name),
+            )),
+        }
+    }
+}
+
+/// One field of a change: stored, shown and sent in this form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// The field.
     pub field: Field,
-    /// What it is.
+    /// The present value.
     pub from: Option<Value>,
-    /// What it is to be; `None` clears it.
+    /// The new value; `None` clears the field.
     pub to: Option<Value>,
+    /// The value that applies once the field is cleared, by Omni's definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+}
+
+impl FieldChange {
+    /// A change of a field that has no default.
+    #[must_use]
+    pub fn new(field: Field, from: Option<Value>, to: Option<Value>) -> Self {
+        Self {
+            field,
+            from,
+            to,
+            default: None,
+        }
+    }
+
+    /// A change of the display name.
+    #[must_use]
+    pub fn display_name(from: &str, to: &str) -> Self {
+        Self::new(Field::DisplayName, Value::one(from), Value::one(to))
+    }
+
+    /// A change of whether the user may log in.
+    #[must_use]
+    pub fn active(from: bool, to: bool) -> Self {
+        Self::new(
+            Field::Active,
+            Some(Value::flag(from)),
+            Some(Value::flag(to)),
+        )
+    }
+
+    /// Whether the change empties an attribute.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        matches!(self.field, Field::Attribute(_)) && self.from.is_some() && self.to.is_none()
+    }
+}
+
+/// One change of one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The user's email.
+    pub email: Email,
+    /// The operation and what it needs.
+    pub action: Action,
+    /// The row that asks for the change; `None` if the roster does not name the user.
+    pub location: Option<Location>,
+}
+
+/// The operation of a change with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Revokes the membership.
+    Delete(Arc<ObservedUser>),
+    /// Keeps the user and takes the access.
+    Deactivate(Arc<ObservedUser>),
+    /// Changes fields.
+    Update(Arc<ObservedUser>, Vec<FieldChange>),
+    /// Creates the user.
+    Create(UserSpec),
+}
+
+impl Change {
+    /// A change of the same user for the same row, with another action.
+    #[must_use]
+    pub fn with(&self, action: Action) -> Self {
+        Self {
+            email: self.email.clone(),
+            action,
+            location: self.location.clone(),
+        }
+    }
+
+    /// The operation.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        match self.action {
+            Action::Delete(_) => Operation::Delete,
+            Action::Deactivate(_) => Operation::Deactivate,
+            Action::Update(..) => Operation::Update,
+            Action::Create(_) => Operation::Create,
+        }
+    }
+
+    /// The id of the user; a user to be created has none.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&UserId> {
+        match &self.action {
+            Action::Delete(user) | Action::Deactivate(user) | Action::Update(user, _) => {
+                Some(&user.id)
+            }
+            Action::Create(_) => None,
+        }
+    }
+
+    /// Whether the change empties an attribute of a user who stays.
+    #[must_use]
+    pub fn clears(&self) -> bool {
+        matches!(&self.action, Action::Update(_, fields) if fields.iter().any(FieldChange::is_clear))
+    }
+
+    /// Whether the change follows from the roster not naming the user.
+    #[must_use]
+    pub fn is_pruning(&self) -> bool {
+        self.location.is_none()
+    }
+
+    /// The fields that the change sets. A deletion has all fields of the user, so that it can be undone.
+    #[must_use]
+    pub fn fields(&self) -> Vec<FieldChange> {
+        match &self.action {
+            Action::Delete(user) => user.removed_fields(),
+            Action::Deactivate(_) => vec![FieldChange::active(true, false)],
+            Action::Update(_, fields) => fields.clone(),
+            Action::Create(spec) => {
+                let mut fields = spec.fields();
+                fields.retain(|field| field.to.is_some());
+                fields
+            }
+        }
+    }
+}
+
+impl ObservedUser {
+    /// The fields that a deletion of this user takes.
+    fn removed_fields(&self) -> Vec<FieldChange> {
+        let name = FieldChange::new(Field::DisplayName, Value::one(&self.display_name), None);
+        let inactive = (!self.active).then(|| FieldChange::active(false, false));
+        let values = self.attributes.iter().map(|(name, value)| {
+            FieldChange::new(Field::Attribute(name.clone()), Some(value.clone()), None)
+        });
+        std::iter::once(name)
+            .chain(inactive)
+            .chain(values)
+            .collect()
+    }
+
+    /// The user after these changes.
+    #[must_use]
+    pub fn with(&self, fields: &[FieldChange]) -> Self {
+        let mut user = self.clone();
+        let mut attributes: std::collections::BTreeMap<_, _> = self
+            .attributes
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        for FieldChange { field, to, .. } in fields {
+            match (field, to) {
+                (Field::DisplayName, to) => {
+                    user.display_name = to
+                        .as_ref()
+                        .map(|name| name.first().clone())
+                        .unwrap_or_default();
+                }
+                (Field::Active, to) => user.active = to.as_ref().is_some_and(Value::is_true),
+                (Field::Attribute(name), Some(value)) => {
+                    attributes.insert(name.clone(), value.clone());
+                }
+                (Field::Attribute(name), None) => drop(attributes.remove(name)),
+            }
+        }
+        user.attributes = attributes.into_iter().collect();
+        user
+    }
+}
+
+impl UserSpec {
+    /// All fields that the roster states for this user.
+    #[must_use]
+    pub fn fields(&self) -> Vec<FieldChange> {
+        let name = self.display_name.as_deref().and_then(Value::one);
+        let name = name.map(|name| FieldChange::new(Field::DisplayName, None, Some(name)));
+        let values = self.attributes.iter().map(|(name, value)| {
+            FieldChange::new(Field::Attribute(name.clone()), None, value.clone())
+        });
+        name.into_iter().chain(values).collect()
+    }
 }

@@ -1,74 +1,87 @@
-//! History: runs, their changes, and what they held.
+//! History: runs, their changes, and the changes they held.
 
 use super::{
-    ChangeOutcome, Counts, Email, FieldRecord, Fingerprint, Operation, RunNumber, Trigger, UserId,
+    ChangeOutcome, Counts, Email, FieldChange, Fingerprint, GuardRule, Operation, RunNumber,
+    RunResult, Trigger, UserId,
 };
 use chrono::{DateTime, Utc};
 use std::fmt;
 
-/// How a run begins.
+/// The start of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunStart {
-    /// What started it.
+    /// What started the run.
     pub trigger: Trigger,
-    /// When.
+    /// When it started.
     pub started: DateTime<Utc>,
-    /// Whether it is about the roster of `source.path`: another one makes nobody managed.
+    /// Whether the roster is the one of `source.path`. Another roster makes no user managed.
     pub is_source: bool,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunEnd {
-    /// When.
+    /// When the run ended.
     pub ended: DateTime<Utc>,
-    /// The word of [`RunOutcome`](crate::run::RunOutcome).
-    pub outcome: String,
-    /// What was read, if the roster could be.
+    /// The result.
+    pub result: RunResult,
+    /// The content of the roster, if it could be read.
     pub fingerprint: Option<Fingerprint>,
-    /// Data rows, if the roster could be read.
+    /// The number of data rows, if the roster could be read.
     pub rows: Option<u64>,
-    /// Users in Omni, if they could be listed.
+    /// The number of users in Omni, if they could be listed.
     pub users: Option<u64>,
-    /// What was needed, if it came to a plan.
-    pub needed: Option<Counts>,
-    /// Changes done.
-    pub done: u64,
-    /// Changes that failed.
+    /// The planned changes, if there was a plan.
+    pub pending: Option<Counts>,
+    /// The number of applied changes.
+    pub applied: u64,
+    /// The number of failed changes.
     pub failed: u64,
-    /// Changes held.
+    /// The number of held changes.
     pub held: u64,
-    /// Problems in rows.
+    /// The number of problems in rows.
     pub bad_rows: u64,
-    /// Requests sent.
+    /// The number of requests sent.
     pub requests: u64,
-    /// Why it could not be done, in plain words; may be empty.
+    /// The reason for a failure, or an empty text.
     pub detail: String,
 }
 
-/// What is known of a run's end.
+/// The state of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// It is under way, or was killed and nothing has run since.
+    /// The run is under way, or was killed and no other run has started since.
     Open,
-    /// It was killed: another process has taken its place, or another run has begun.
+    /// The run was killed.
     Interrupted,
-    /// It came to an end.
+    /// The run ended.
     Ended(Box<RunEnd>),
 }
 
-/// A run, as the journal knows it.
+impl RunState {
+    /// The result, or `running` or `interrupted`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Open => "running",
+            Self::Interrupted => "interrupted",
+            Self::Ended(end) => end.result.as_str(),
+        }
+    }
+}
+
+/// A run in history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRecord {
-    /// Its number.
+    /// The number.
     pub number: RunNumber,
-    /// How it began.
+    /// The start.
     pub start: RunStart,
-    /// How it ended.
+    /// The state.
     pub state: RunState,
 }
 
-/// The number of a change: ascending, and never given twice.
+/// The number of a change. Numbers ascend and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeId(pub u64);
 
@@ -81,71 +94,80 @@ impl fmt::Display for ChangeId {
 /// A change that is about to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeIntent {
-    /// When.
+    /// When the change was recorded.
     pub intended: DateTime<Utc>,
-    /// Whose.
+    /// The user's email.
     pub email: Email,
-    /// Omni's id of the user; `None` for one to be made.
+    /// The user's id; `None` for a user to be created.
     pub user_id: Option<UserId>,
-    /// What.
-    pub kind: Operation,
-    /// The fields that change, or that a user to be made begins with.
-    pub fields: Vec<FieldRecord>,
-    /// Whether a person approved it: approved removals don't count for the guard.
+    /// The operation.
+    pub operation: Operation,
+    /// The fields.
+    pub fields: Vec<FieldChange>,
+    /// Whether the change was approved. Approved removals don't count for the guard.
     pub approved: bool,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// When that was known.
+    /// When the outcome was known.
     pub at: DateTime<Utc>,
-    /// What.
+    /// The outcome.
     pub outcome: ChangeOutcome,
-    /// More, in plain words; may be empty.
+    /// Details, or an empty text.
     pub detail: String,
 }
 
-/// A change, as the journal knows it.
+/// A change in history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeRecord {
-    /// Its number.
+    /// The number.
     pub id: ChangeId,
-    /// The run that sent it.
+    /// The run that sent the change.
     pub run: RunNumber,
-    /// What was about to be sent.
+    /// The change as it was about to be sent.
     pub intent: ChangeIntent,
-    /// What became of it; `None` where that is not known: it is under way, or the program was killed,
-    /// or the answer was lost.
+    /// The outcome; `None` if it is unknown, because the change is under way, the program was killed, or the answer was
+    /// lost.
     pub settled: Option<Settled>,
 }
 
-/// A change that is held.
+impl ChangeRecord {
+    /// The outcome, or `unknown`.
+    #[must_use]
+    pub fn outcome_word(&self) -> &'static str {
+        let settled = self.settled.as_ref();
+        settled.map_or("unknown", |settled| settled.outcome.as_str())
+    }
+}
+
+/// A held change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeldUser {
-    /// Whose, by id: it is they who are approved, and nobody who comes after them.
+    /// The user's id. An approval is for this id, not for a later user with the same email.
     pub user_id: UserId,
-    /// What.
-    pub kind: Operation,
-    /// Their address, for people.
+    /// The operation.
+    pub operation: Operation,
+    /// The user's email, for display.
     pub email: Email,
 }
 
-/// What one rule of the guard held in a run.
+/// The changes that one safety limit held in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldRecord {
-    /// The setting that holds them.
-    pub rule: String,
-    /// Why, in plain words.
-    pub why: String,
-    /// The changes, by user and kind.
+    /// The limit.
+    pub rule: GuardRule,
+    /// The reason, as a clause.
+    pub reason: String,
+    /// The changes, by user and operation.
     pub users: Vec<HeldUser>,
 }
 
 impl HeldRecord {
-    /// Why one of its changes is held, as a clause for a person.
+    /// The reason why one of the changes is held, as a clause.
     #[must_use]
     pub fn text(&self, run: RunNumber) -> String {
-        format!("run {run} held it by policy.{} ({})", self.rule, self.why)
+        format!("held by policy.{} (run {run}): {}", self.rule, self.reason)
     }
 }

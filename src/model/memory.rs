@@ -1,51 +1,46 @@
-//! What earlier runs left behind, as a value.
+//! What earlier runs left behind, as values.
 
 use super::{Email, FileRead, Fingerprint, Operation, UserId};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 
-/// What is known of earlier runs, read once at the start of a run. The planner and the guard have no
-/// clock: the time is in here.
+/// What earlier runs left behind, loaded once at the start of a run. The planner and the guard have no clock; the time
+/// of the run is in here.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// When the run is.
+    /// The time of the run.
     pub now: DateTime<Utc>,
-    /// Users whom we made, or whom a roster of `source.path` once named.
+    /// The managed users.
     pub managed: HashSet<Email>,
-    /// Users whom we deactivated, by id: one who was removed and made again is somebody else's doing.
-    pub deactivated: HashSet<UserId>,
-    /// Since when users have been missing from the roster.
+    /// Users that we deactivated, by id: a user that was deleted and created again is not one of them.
+    pub deactivated: HashMap<UserId, Email>,
+    /// Managed users that are missing from the roster, and since when.
     pub missing_since: HashMap<Email, DateTime<Utc>>,
-    /// How many users were removed in the last 24 hours without a person's approval, or may have
-    /// been: what became of it is not known.
+    /// The number of users removed in the last 24 hours without approval. Removals with an unknown outcome count too.
     pub removed_lately: usize,
-    /// How many of them are no longer in Omni, and those who were deleted with an approval: the guard's
-    /// base has them too. Who was deactivated is still there to be counted.
+    /// The number of users deleted in the last 24 hours, with or without approval. They belong to the base of the
+    /// guard's percentage; deactivated users are still in Omni and are counted there.
     pub removed_base: usize,
-    /// Changes that a person approved, and that are not yet done.
+    /// Approved changes that are not applied yet.
     pub approved: HashSet<(UserId, Operation)>,
-    /// Users of whom a person approved that values are cleared.
+    /// Users for whom clearing values is approved.
     pub approved_clears: HashSet<UserId>,
-    /// Users whose changes failed, and until when they are left alone; some of that may be over.
+    /// Quarantine entries, some of which may have expired.
     pub quarantined: HashMap<Email, Quarantined>,
-    /// What the last run read that has ended, accepted or not.
+    /// The content that the last finished run read, accepted or not.
     pub last_read: Option<Fingerprint>,
-    /// What the last accepted roster was.
-    pub last_fingerprint: Option<Fingerprint>,
-    /// How many rows the last accepted roster had.
-    pub last_rows: Option<u64>,
-    /// The files of the last accepted roster, by name.
-    pub last_files: Vec<FileRead>,
+    /// The last accepted roster.
+    pub last_accepted: Option<AcceptedRoster>,
 }
 
 impl Memory {
-    /// Nothing is known.
+    /// The memory of a first run.
     #[must_use]
     pub fn empty(now: DateTime<Utc>) -> Self {
         Self {
             now,
             managed: HashSet::new(),
-            deactivated: HashSet::new(),
+            deactivated: HashMap::new(),
             missing_since: HashMap::new(),
             removed_lately: 0,
             removed_base: 0,
@@ -53,23 +48,62 @@ impl Memory {
             approved_clears: HashSet::new(),
             quarantined: HashMap::new(),
             last_read: None,
-            last_fingerprint: None,
-            last_rows: None,
-            last_files: Vec::new(),
+            last_accepted: None,
         }
+    }
+
+    /// The number of rows of the last accepted roster.
+    #[must_use]
+    pub fn last_rows(&self) -> Option<u64> {
+        Some(self.last_accepted.as_ref()?.rows)
+    }
+
+    /// The files of the last accepted roster, by name.
+    #[must_use]
+    pub fn last_files(&self) -> &[FileRead] {
+        self.last_accepted
+            .as_ref()
+            .map_or(&[], |accepted| &accepted.files)
     }
 }
 
-/// Why a user is left alone, and until when.
+/// A roster with which later ones are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedRoster {
+    /// The content.
+    pub fingerprint: Fingerprint,
+    /// The number of data rows.
+    pub rows: u64,
+    /// The files, by name.
+    pub files: Vec<FileRead>,
+}
+
+/// A user whose change is in quarantine, or was and has not converged since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
-    /// Until when.
+    /// When the change may be tried again.
     pub until: DateTime<Utc>,
-    /// How often in a row it failed.
+    /// The number of failures.
     pub failures: u32,
-    /// What was wanted of the user and what was there when it failed, hashed: when that is another,
-    /// it may work.
-    pub mark: [u8; 32],
-    /// Why it failed the last time, in plain words.
+    /// Identifies the change; see [`quarantine`](crate::plan).
+    pub fingerprint: [u8; 32],
+    /// The reason, as a sentence.
     pub reason: String,
+}
+
+/// What a roster or a change does to the records of managed and deactivated users.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnershipUpdate {
+    /// Users that become managed.
+    pub managed: Vec<Email>,
+    /// Users that are no longer managed.
+    pub forgotten: Vec<Email>,
+    /// Managed users that the roster no longer names.
+    pub missing: Vec<Email>,
+    /// Managed users that the roster names again.
+    pub found: Vec<Email>,
+    /// Users that we deactivated.
+    pub deactivated: Vec<(UserId, Email)>,
+    /// Users that no longer count as deactivated by us.
+    pub not_deactivated: Vec<UserId>,
 }

@@ -18,21 +18,22 @@ mod schema;
 mod text;
 mod user;
 mod value;
+mod word;
 
 pub use attributes::{Attributes, Interner, Pairs};
-pub use change::{ChangeOutcome, Counts, Field, FieldRecord, Operation};
+pub use change::{Action, Change, ChangeOutcome, Counts, Field, FieldChange, Operation};
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, fold};
 pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, HeldUser, RunEnd, RunRecord, RunStart,
     RunState, Settled,
 };
-pub use memory::{Memory, Quarantined};
+pub use memory::{AcceptedRoster, Memory, OwnershipUpdate, Quarantined};
 pub use observed::{Observed, UserMatch};
 pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};
 pub use roster::{Desired, DesiredUser, Entry, FileRead, Fingerprint};
-pub use run::{RunNumber, RunRef, Trigger};
+pub use run::{GuardRule, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger};
 pub use schema::{Definition, Schema, ValueType};
 pub use text::{ByEmail, Escaped, Text, is_blank, is_control_or_bidi, trim};
 pub use user::{AttributeName, ObservedUser, UserId, UserSpec};

@@ -1,8 +1,9 @@
-//! What is said of a run: its number, and what started it.
+//! Runs: number, trigger, options, result and the rule that holds a change.
 
+use super::word::word_enum;
 use std::fmt;
 
-/// The number of a run: ascending, and never given twice.
+/// The number of a run. Numbers ascend and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunNumber(pub u64);
 
@@ -12,62 +13,128 @@ impl fmt::Display for RunNumber {
     }
 }
 
-/// How a person names a run.
+/// A reference to a run, as given on the command line or in a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunRef {
-    /// The last one.
+    /// The latest run.
     Latest,
-    /// The one of this number.
+    /// The run with this number.
     Number(RunNumber),
 }
 
-/// What started a run. Of several that come together the first one is told; those that want Omni read
-/// anew stand before those that may be served from what was read before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Trigger {
-    /// A command.
-    Command,
-    /// The daemon's start.
-    Start,
-    /// A due time.
-    Schedule,
-    /// SIGHUP.
-    Signal,
-    /// Somebody asked for it over HTTP.
-    Request,
-    /// Another try after a run that failed.
-    Retry,
-    /// A change of the roster.
-    File,
-    /// Somebody approved what was held.
-    Approval,
+word_enum! {
+    /// What started a run. If several triggers coincide, the first in this order is reported. Triggers that
+    /// require a fresh observation come before those that accept a cached one.
+    pub enum Trigger {
+        /// A command.
+        Command = "command",
+        /// The start of the daemon.
+        Start = "start",
+        /// A due time of the schedule.
+        Schedule = "schedule",
+        /// SIGHUP.
+        Signal = "signal",
+        /// A request over HTTP.
+        Request = "request",
+        /// A retry after a failed run.
+        Retry = "retry",
+        /// A change of the roster.
+        File = "file",
+        /// An approval of held changes.
+        Approval = "approval",
+    }
 }
 
-impl Trigger {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Command,
-        Self::Start,
-        Self::Schedule,
-        Self::Signal,
-        Self::Request,
-        Self::Retry,
-        Self::File,
-        Self::Approval,
-    ];
+/// How a run is done. The trigger is for logs and history only; it decides nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// What started the run.
+    pub trigger: Trigger,
+    /// Whether a cached observation may be used instead of reading Omni again.
+    pub may_use_cache: bool,
+    /// Whether changes in quarantine are tried as well.
+    pub ignore_quarantine: bool,
+}
 
-    /// The word for logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Command => "command",
-            Self::Start => "start",
-            Self::Schedule => "schedule",
-            Self::File => "file",
-            Self::Signal => "signal",
-            Self::Request => "request",
-            Self::Retry => "retry",
-            Self::Approval => "approval",
+impl From<Trigger> for RunOptions {
+    fn from(trigger: Trigger) -> Self {
+        Self {
+            trigger,
+            may_use_cache: matches!(trigger, Trigger::File | Trigger::Approval),
+            ignore_quarantine: trigger == Trigger::Command,
         }
+    }
+}
+
+word_enum! {
+    /// The result of a run.
+    pub enum RunResult {
+        /// Omni matches the roster.
+        Converged = "converged",
+        /// Some rows, changes or users have problems; everything else is in sync.
+        Partial = "partial",
+        /// A safety limit held changes, or removals were blocked.
+        Held = "held",
+        /// The run was a dry run.
+        DryRun = "dry_run",
+        /// The run was stopped between two changes.
+        Stopped = "stopped",
+        /// The run was not possible.
+        Failed = "failed",
+        /// The prompt of `apply` was declined.
+        Declined = "declined",
+    }
+}
+
+impl RunResult {
+    /// Whether the run did what it could. Bad rows, failed users and held changes are not failures.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        match self {
+            Self::Converged | Self::Partial | Self::Held | Self::DryRun => true,
+            Self::Stopped | Self::Failed | Self::Declined => false,
+        }
+    }
+}
+
+word_enum! {
+    /// A safety limit, named after its setting in `[policy]`.
+    pub enum GuardRule {
+        /// `prune`: pruning by a roster that lost files or most of its rows.
+        Prune = "prune",
+        /// `max_removals`.
+        MaxRemovals = "max_removals",
+        /// `max_clears`.
+        MaxClears = "max_clears",
+        /// `max_updates`.
+        MaxUpdates = "max_updates",
+    }
+}
+
+word_enum! {
+    /// The outcome of one row, as the row report shows it.
+    pub enum RowOutcome {
+        /// The user was created.
+        Created = "created",
+        /// The user was updated.
+        Updated = "updated",
+        /// The user was removed.
+        Removed = "removed",
+        /// The user was deactivated.
+        Deactivated = "deactivated",
+        /// Nothing to do, or not done yet.
+        Unchanged = "unchanged",
+        /// A safety limit holds the change.
+        Held = "held",
+        /// `policy.protect` covers the user.
+        Protected = "protected",
+        /// The change is in quarantine.
+        Quarantined = "quarantined",
+        /// The change failed.
+        Failed = "failed",
+        /// The user is frozen because of an invalid row.
+        Frozen = "frozen",
+        /// The row or file is invalid.
+        Rejected = "rejected",
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// What an attribute holds. Copies are shared: an organisation has millions of values, and few that
 /// differ.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Value(Arc<Texts>);
 
@@ -45,9 +45,27 @@ impl Value {
         (!items.is_empty()).then(|| Self(Arc::new(Texts::Many(items.into()))))
     }
 
-    /// Takes what was a value when it was stored.
-    pub(crate) fn stored(texts: Texts) -> Self {
-        Self(Arc::new(texts))
+    /// The value of a yes-or-no field: `true` or `false`.
+    #[must_use]
+    pub fn flag(flag: bool) -> Self {
+        Self(Arc::new(Texts::One(
+            if flag { "true" } else { "false" }.into(),
+        )))
+    }
+
+    /// Whether this is the single value `true`.
+    #[must_use]
+    pub fn is_true(&self) -> bool {
+        *self.texts() == Texts::One("true".into())
+    }
+
+    /// The first text; the only one of a single value.
+    #[must_use]
+    pub fn first(&self) -> &Text {
+        match self.texts() {
+            Texts::One(text) => text,
+            Texts::Many(items) => &items[0],
+        }
     }
 
     /// One text or several.

@@ -28,7 +28,7 @@ pub struct RunSummary {
 
 /// Something that somebody has to see to. Two that are equal are told once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "operation", rename_all = "snake_case")]
 pub enum Trouble {
     /// The run could not be done.
     Failed {
@@ -64,11 +64,11 @@ impl RunSummary {
     /// What is new with a run; nothing with one that was only told to stop.
     #[must_use]
     pub fn of(run: &RunOutcome) -> Option<Self> {
-        let took = chrono::Duration::from_std(run.took).unwrap_or_default();
-        (!matches!(run.end, Completion::Stopped)).then(|| Self {
+        let took = chrono::Duration::from_std(run.duration).unwrap_or_default();
+        (!matches!(run.completion, Completion::Stopped)).then(|| Self {
             run: run.number,
             ended: run.started + took,
-            outcome: run.as_str(),
+            outcome: run.result().as_str(),
             troubles: troubles(run),
         })
     }
@@ -76,20 +76,20 @@ impl RunSummary {
 
 fn troubles(run: &RunOutcome) -> Vec<Trouble> {
     let mut troubles = Vec::new();
-    match &run.end {
+    match &run.completion {
         Completion::Failed(RunError::Source(SourceError::Rejected(problems))) => {
             troubles.push(rejected(problems, true));
         }
         _ => troubles.extend(status::failure(run).map(|why| Trouble::Failed { why: why.into() })),
     }
-    if let Some(roster) = run.roster.as_ref().filter(|it| !it.rejected.is_empty()) {
+    if let Some(roster) = run.roster().filter(|it| !it.rejected.is_empty()) {
         troubles.push(rejected(&roster.rejected, false));
     }
-    troubles.extend(run.held.iter().map(|held| Trouble::HeldRule {
-        rule: held.rule.into(),
+    troubles.extend(run.held().iter().map(|held| Trouble::HeldRule {
+        rule: held.rule.as_str().into(),
         count: held.count,
     }));
-    if !run.withheld.is_empty() {
+    if !run.blocked().is_empty() {
         troubles.push(Trouble::Blocked);
     }
     troubles

@@ -1,9 +1,8 @@
 //! Omni's SCIM JSON, both ways. Private to the room: the rest of the crate sees users, not JSON.
 
-use super::Edit;
 use crate::model::{
-    AttributeName, Definition, Email, ObservedUser, Schema, Text, Texts, UserId, UserSpec, Value,
-    ValueType,
+    AttributeName, Definition, Email, Field, FieldChange, ObservedUser, Schema, Text, Texts,
+    UserId, UserSpec, Value, ValueType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -249,7 +248,7 @@ struct Operation<'a> {
     value: EditDoc<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct EditDoc<'a> {
     #[serde(rename = "displayName", skip_serializing_if = "Option::is_none")]
     display_name: Option<&'a str>,
@@ -263,21 +262,17 @@ struct EditDoc<'a> {
 }
 
 impl<'a> PatchDoc<'a> {
-    pub(super) fn new(edit: &'a Edit) -> Self {
-        let Edit {
-            display_name,
-            active,
-            attributes,
-        } = edit;
-        let attributes = attributes
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_ref().into()))
-            .collect();
-        let value = EditDoc {
-            display_name: display_name.as_deref(),
-            active: *active,
-            attributes,
-        };
+    pub(super) fn new(fields: &'a [FieldChange]) -> Self {
+        let mut value = EditDoc::default();
+        for FieldChange { field, to, .. } in fields {
+            match field {
+                Field::DisplayName => value.display_name = to.as_ref().map(|name| &**name.first()),
+                Field::Active => value.active = to.as_ref().map(Value::is_true),
+                Field::Attribute(name) => {
+                    value.attributes.insert(name.as_str(), to.as_ref().into());
+                }
+            }
+        }
         Self {
             schemas: [PATCH_OP],
             operations: [Operation {
@@ -293,7 +288,7 @@ impl<'a> PatchDoc<'a> {
 /// is cleared is sent as `null`: a `PUT` that replaces would do without, one that merges would not.
 pub(super) fn put_body(
     read: &[u8],
-    edit: &Edit,
+    fields: &[FieldChange],
     schema: &Schema,
 ) -> serde_json::Result<BTreeMap<String, Box<RawValue>>> {
     let user: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(read)?;
@@ -307,15 +302,17 @@ pub(super) fn put_body(
             .is_some_and(|d| d.system)
     };
     attributes.retain(|name, raw| !is_system(name) && raw.get() != "null");
+    let patch = PatchDoc::new(fields);
+    let [Operation { value: edit, .. }] = &patch.operations;
     for (name, value) in &edit.attributes {
-        attributes.insert(name.as_str().to_owned(), raw(&Sent::from(value.as_ref()))?);
+        attributes.insert((*name).to_owned(), raw(value)?);
     }
     let kept = ["userName", "displayName", "active", ENTERPRISE];
     let mut body: BTreeMap<String, Box<RawValue>> = user
         .into_iter()
         .filter(|(name, raw)| kept.contains(&name.as_str()) && raw.get() != "null")
         .collect();
-    if let Some(name) = &edit.display_name {
+    if let Some(name) = edit.display_name {
         body.insert("displayName".into(), raw(name)?);
     }
     if let Some(active) = edit.active {
@@ -389,19 +386,18 @@ mod tests {
             system: true,
             default: None,
         }]);
-        let edit = Edit {
-            display_name: None,
-            active: Some(true),
-            attributes: vec![
-                (AttributeName::new("region"), Value::many(["north"])),
-                (AttributeName::new("gone"), None),
-            ],
-        };
+        let attribute =
+            |name: &str, to| FieldChange::new(Field::Attribute(AttributeName::new(name)), None, to);
+        let fields = [
+            FieldChange::active(false, true),
+            attribute("region", Value::many(["north"])),
+            attribute("gone", None),
+        ];
         let read =
             br#"{"id":"1","schemas":[],"meta":{},"groups":[1],"userName":"a@x.co","active":false,
             "displayName":null,"urn:omni:params:1.0:UserAttribute":
             {"omni_user_id":"1","big":12345678901234567890.5,"gone":"x","region":["a"]}}"#;
-        let body = put_body(read, &edit, &schema).expect("JSON");
+        let body = put_body(read, &fields, &schema).expect("JSON");
         assert_eq!(
             serde_json::to_string(&body).expect("JSON"),
             concat!(

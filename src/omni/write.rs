@@ -1,11 +1,10 @@
 //! The capability to write: each write is sent once, and says so where its answer was lost.
 
-use super::Edit;
 use super::client::{Request, Trouble};
 use super::error::OmniError;
 use super::read::Reader;
 use super::wire::{self, CreateDoc, PatchDoc};
-use crate::model::{Email, ObservedUser, Schema, UserId, UserSpec};
+use crate::model::{Email, FieldChange, ObservedUser, Schema, UserId, UserSpec};
 use crate::settings::UpdateMethod;
 use reqwest::{Method, Url};
 
@@ -45,7 +44,7 @@ impl Writer {
         .await
     }
 
-    /// Changes what an edit names, and nothing else. The answer shows the user as changed, unless it
+    /// Changes these fields and nothing else. The answer shows the user as changed, unless it
     /// is empty.
     ///
     /// # Errors
@@ -54,16 +53,20 @@ impl Writer {
     pub async fn update(
         &self,
         id: &UserId,
-        edit: &Edit,
+        fields: &[FieldChange],
         schema: &Schema,
     ) -> Result<Option<ObservedUser>, OmniError> {
         let url = self.user_url(id);
         match self.reader.client.update_method() {
             UpdateMethod::Patch => {
-                self.write(Request::with_body(Method::PATCH, url, &PatchDoc::new(edit)))
-                    .await
+                self.write(Request::with_body(
+                    Method::PATCH,
+                    url,
+                    &PatchDoc::new(fields),
+                ))
+                .await
             }
-            UpdateMethod::Put => self.replace(url, edit, schema).await,
+            UpdateMethod::Put => self.replace(url, fields, schema).await,
         }
     }
 
@@ -71,7 +74,7 @@ impl Writer {
     async fn replace(
         &self,
         url: Url,
-        edit: &Edit,
+        fields: &[FieldChange],
         schema: &Schema,
     ) -> Result<Option<ObservedUser>, OmniError> {
         if !schema.is_known() {
@@ -80,7 +83,7 @@ impl Writer {
         let body = self
             .reader
             .read(Request::get(url.clone()), |read| {
-                wire::put_body(read, edit, schema)
+                wire::put_body(read, fields, schema)
             })
             .await?;
         self.write(Request::with_body(Method::PUT, url, &body))

@@ -1,11 +1,11 @@
-//! What would have to change: a function of what is wanted, what is there, what is remembered and
-//! what may be done. It decides nothing about how much is too much; that is the guard's.
+//! The planner: compares the desired state with the observed state. It knows what earlier runs left and what the
+//! policy allows, and leaves the question of how much is too much to the guard.
 
-use super::change::{Action, Change, FieldChange, differences};
-use super::quarantine;
+use super::{ownership, quarantine};
 use crate::model::{
-    ByEmail, Desired, DesiredUser, Email, Entry, Memory, Observed, ObservedUser, Policy, Problem,
-    ProblemKind, Prune, Removal, Schema, UserMatch, UserSpec,
+    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, Memory,
+    Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, Schema, UserMatch,
+    UserSpec,
 };
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
@@ -16,51 +16,50 @@ use std::sync::Arc;
 use std::thread;
 
 /// Fewer rows are not worth a thread.
-const LEAST_SHARE: usize = 10_000;
-/// So many rows are looked up before the first of them is compared: while the memory brings one, the
-/// processor is at the next.
-const TOGETHER: usize = 64;
+const MIN_SHARE: usize = 10_000;
+/// Rows that are looked up before the first of them is compared, so that memory accesses overlap.
+const BATCH: usize = 64;
 
-/// What would have to change, and what can't be or need not be.
+/// The changes that would make Omni match the roster, and what can't or need not be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The changes, by kind in the order of [`Operation`](crate::model::Operation), then by email.
+    /// The changes, by [`Operation`](crate::model::Operation), then by email.
     pub changes: Vec<Change>,
-    /// Rows that are fine and can't be carried out as Omni is now, and why.
+    /// Valid rows that Omni's present state does not allow.
     pub problems: Vec<Problem>,
-    /// Emails that several users answer to: none of them is touched.
+    /// Emails that several users in Omni share. None of these users is changed.
     pub ambiguous: Vec<Email>,
-    /// Users whom the roster upserts, who are inactive, and who are left so.
+    /// Users in the roster that are inactive in Omni and stay inactive.
     pub left_inactive: Vec<Email>,
-    /// Users named by the roster for whom nothing is to be done.
+    /// The number of users in the roster that need no change.
     pub unchanged: usize,
-    /// Why what the roster asks for is not planned, where that is so, in plain words.
-    pub withheld: Vec<Blocked>,
-    /// Files of the roster last accepted that are gone, where fewer have come in their place.
+    /// Removals that are not planned, with the reason.
+    pub blocked: Vec<Blocked>,
+    /// Files of the last accepted roster that are gone, if fewer have replaced them.
     pub lost_files: Vec<Arc<str>>,
-    /// Users whom the roster does not name, and who are left alone for now: their grace is not over, or
-    /// nobody may be pruned in this run.
-    pub spared: usize,
+    /// The number of users that the roster does not name and that are kept for now, because of
+    /// `policy.prune_grace` or because pruning is off in this run.
+    pub deferred: usize,
 }
 
-/// Removals that a plan leaves out, though the roster or its silence asks for them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Removals that a plan leaves out for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Blocked {
-    /// Why, as a sentence.
-    pub why: String,
-    /// Whose.
+    /// The reason, as a sentence.
+    pub reason: String,
+    /// The users.
     pub emails: Vec<Email>,
 }
 
 impl std::fmt::Display for Blocked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { why, emails } = self;
+        let Self { reason, emails } = self;
         let (noun, verb) = if emails.len() == 1 {
             ("removal", "is")
         } else {
             ("removals", "are")
         };
-        write!(f, "{} {noun} {verb} not planned: {why}", emails.len())
+        write!(f, "{} {noun} {verb} not planned: {reason}", emails.len())
     }
 }
 
@@ -82,39 +81,39 @@ impl Plan {
         };
         let mut plan = planner.compare_all(&desired.users);
         plan.lost_files = lost_files(desired, memory);
-        // The next run over the same roster knows of it.
-        let is_news = memory.last_read != Some(desired.fingerprint);
+        // The next run over the same roster knows about the loss.
+        let is_new = memory.last_read != Some(desired.fingerprint);
         let lost = || {
-            let lost = plan.lost().filter(|_| is_news)?;
-            Some(format!("{lost}, so nobody is removed in this run."))
+            let lost = plan.lost_files_clause().filter(|_| is_new)?;
+            Some(format!("{lost}, so no user is removed in this run."))
         };
-        if let Some(why) = desired.removals_allowed().err().or_else(lost) {
+        if let Some(reason) = desired.removals_allowed().err().or_else(lost) {
             let removals = plan
                 .changes
-                .extract_if(.., |change| change.kind().is_removal());
+                .extract_if(.., |change| change.operation().is_removal());
             let emails = removals.map(|change| change.email).collect();
-            plan.withhold(why, emails);
+            plan.block(reason, emails);
         }
         planner.prune(desired, &mut plan);
         plan.sort();
         plan
     }
 
-    /// That files are gone, as a clause.
+    /// Names the lost files in a clause.
     #[must_use]
-    pub fn lost(&self) -> Option<String> {
-        let (is, was) = match self.lost_files.len() {
+    pub fn lost_files_clause(&self) -> Option<String> {
+        let (verb, pronoun) = match self.lost_files.len() {
             0 => return None,
-            1 => ("is", "was"),
-            _ => ("are", "were"),
+            1 => ("is", "it was"),
+            _ => ("are", "they were"),
         };
         let names = self.lost_files.join(", ");
         Some(format!(
-            "{names} {is} gone, which {was} part of the roster before"
+            "{names} {verb} missing ({pronoun} part of the last accepted roster)"
         ))
     }
 
-    /// Adds what was planned for other users.
+    /// Adds the plan for other users.
     fn join(&mut self, other: Self) {
         let Self {
             changes,
@@ -122,39 +121,39 @@ impl Plan {
             ambiguous,
             left_inactive,
             unchanged,
-            withheld,
+            blocked,
             lost_files,
-            spared,
+            deferred,
         } = other;
         self.changes.extend(changes);
         self.problems.extend(problems);
         self.ambiguous.extend(ambiguous);
         self.left_inactive.extend(left_inactive);
         self.unchanged += unchanged;
-        self.withheld.extend(withheld);
+        self.blocked.extend(blocked);
         self.lost_files.extend(lost_files);
-        self.spared += spared;
+        self.deferred += deferred;
     }
 
-    fn withhold(&mut self, why: String, mut emails: Vec<Email>) {
+    fn block(&mut self, reason: String, mut emails: Vec<Email>) {
         if !emails.is_empty() {
             emails.sort();
-            self.withheld.push(Blocked { why, emails });
+            self.blocked.push(Blocked { reason, emails });
         }
     }
 
-    /// Pairs of a removal and a creation under one name: most likely one person with a new address,
-    /// whose history and groups a removal takes away.
+    /// Warnings about pairs of a removal and a creation with the same display name. Such a pair is most likely one
+    /// person with a new address, and a removal takes the person's history and groups.
     #[must_use]
-    pub fn renames(&self) -> Vec<String> {
-        let mut made: HashMap<&str, &Email> = HashMap::new();
+    pub fn rename_warnings(&self) -> Vec<String> {
+        let mut created: HashMap<&str, &Email> = HashMap::new();
         for change in &self.changes {
             if let Action::Create(UserSpec {
                 display_name: Some(name),
                 ..
             }) = &change.action
             {
-                made.insert(name, &change.email);
+                created.insert(name, &change.email);
             }
         }
         let pairs = self
@@ -162,27 +161,65 @@ impl Plan {
             .iter()
             .filter_map(|change| match &change.action {
                 Action::Delete(user) | Action::Deactivate(user) => {
-                    Some((&change.email, *made.get(&*user.display_name)?))
+                    Some((&change.email, *created.get(&*user.display_name)?))
                 }
                 Action::Update(..) | Action::Create(_) => None,
             });
-        let said = |(old, new)| {
+        let warning = |(old, new)| {
             format!(
-                "{old} goes and {new} comes under the same name: if they are one person, have the address \
-                 changed in Omni first, since a new user starts without groups and content"
+                "{old} will be removed and {new} created with the same display name; if this is one \
+                 person, change the address in Omni first, because a new user has no groups and content"
             )
         };
-        pairs.map(said).collect()
+        pairs.map(warning).collect()
     }
 
     fn sort(&mut self) {
-        self.changes
-            .sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.email.cmp(&b.email)));
+        self.changes.sort_by(|a, b| {
+            a.operation()
+                .cmp(&b.operation())
+                .then_with(|| a.email.cmp(&b.email))
+        });
         self.problems
             .sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
         self.ambiguous.sort();
         self.left_inactive.sort();
     }
+}
+
+/// The fields in which a user differs from what the roster states.
+#[must_use]
+pub(crate) fn differences(
+    spec: &UserSpec,
+    user: &ObservedUser,
+    schema: &Schema,
+) -> Vec<FieldChange> {
+    let UserSpec {
+        display_name,
+        attributes,
+    } = spec;
+    let mut fields = Vec::new();
+    if let Some(to) = display_name
+        .as_ref()
+        .filter(|to| ***to != *user.display_name)
+    {
+        fields.push(FieldChange::display_name(&user.display_name, to));
+    }
+    let present = user
+        .attributes
+        .get_all(attributes.iter().map(|(name, _)| name));
+    for ((name, to), from) in attributes.iter().zip(present) {
+        if !schema.converged(name, to.as_ref(), from) {
+            let default = || schema.get(name)?.default.clone();
+            fields.push(FieldChange {
+                field: Field::Attribute(name.clone()),
+                from: from.cloned(),
+                to: to.clone(),
+                default: if to.is_none() { default() } else { None },
+            });
+        }
+    }
+    fields
 }
 
 struct Planner<'a> {
@@ -193,11 +230,10 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Plans what all rows ask for, each core its share of them: a user is anywhere in memory, and
-    /// most of the time goes to waiting for it.
+    /// Plans all rows, in one thread per core: most of the time goes into waiting for memory.
     fn compare_all(&self, rows: &ByEmail<Entry>) -> Plan {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let share = rows.len().div_ceil(cores).max(LEAST_SHARE);
+        let share = rows.len().div_ceil(cores).max(MIN_SHARE);
         if rows.len() <= share {
             return self.compare_some(rows, 0, share);
         }
@@ -218,23 +254,23 @@ impl Planner<'_> {
         let mut plan = Plan::default();
         let mut rows = rows.iter().skip(start).take(count);
         loop {
-            let few = rows.by_ref().take(TOGETHER);
-            let few: Vec<_> = few
+            let batch = rows.by_ref().take(BATCH);
+            let batch: Vec<_> = batch
                 .map(|(email, entry)| (email, entry, self.observed.get(email)))
                 .collect();
-            if few.is_empty() {
+            if batch.is_empty() {
                 return plan;
             }
-            few.iter().for_each(|(.., sighting)| fetch(*sighting));
-            for (email, entry, sighting) in few {
-                self.compare(email, entry, sighting, &mut plan);
+            batch.iter().for_each(|(.., found)| prefetch(*found));
+            for (email, entry, found) in batch {
+                self.compare(email, entry, found, &mut plan);
             }
         }
     }
 
-    /// Plans what one row asks for.
-    fn compare(&self, email: &Email, entry: &Entry, sighting: Option<&UserMatch>, plan: &mut Plan) {
-        let user = match sighting {
+    /// Plans one row.
+    fn compare(&self, email: &Email, entry: &Entry, found: Option<&UserMatch>, plan: &mut Plan) {
+        let user = match found {
             Some(UserMatch::Several(_)) => return plan.ambiguous.push(email.clone()),
             Some(UserMatch::One(user)) => Some(user),
             None => None,
@@ -251,11 +287,11 @@ impl Planner<'_> {
         };
         match action {
             Some(action) => {
-                let (email, place) = (email.clone(), Some(entry.place.clone()));
+                let (email, location) = (email.clone(), Some(entry.place.clone()));
                 plan.changes.push(Change {
                     email,
                     action,
-                    place,
+                    location,
                 });
             }
             None => plan.unchanged += 1,
@@ -271,8 +307,8 @@ impl Planner<'_> {
     ) -> Option<Action> {
         let mut fields = differences(spec, user, self.schema);
         if !user.active {
-            if self.policy.reactivate || self.memory.deactivated.contains(&user.id) {
-                fields.push(FieldChange::Reactivate);
+            if self.policy.reactivate || self.memory.deactivated.contains_key(&user.id) {
+                fields.push(FieldChange::active(false, true));
             } else {
                 plan.left_inactive.push(email.clone());
             }
@@ -288,32 +324,29 @@ impl Planner<'_> {
         }
     }
 
-    /// Plans the removal of those whom the roster does not name, if that is wanted and the roster
-    /// and the listing can be relied on.
+    /// Plans the removal of users that the roster does not name, if the policy asks for it and both the roster
+    /// and the listing are reliable.
     fn prune(&self, desired: &Desired, plan: &mut Plan) {
         if self.policy.prune == Prune::Never || !desired.is_source {
             return;
         }
         let doubt = || {
-            self.observed
-                .doubt()
-                .map(|why| format!("The listing does not add up: {why}."))
+            let doubt = self.observed.doubt()?;
+            Some(format!("The listing does not add up: {doubt}."))
         };
-        let (missing, in_grace) = self.missing(desired);
-        plan.spared = in_grace;
+        let (due, in_grace) = self.missing(desired);
+        plan.deferred = in_grace;
         match desired.pruning_allowed().err().or_else(doubt) {
-            Some(why) => {
-                plan.spared += missing.len();
-                plan.withhold(
-                    why,
-                    missing.into_iter().map(|change| change.email).collect(),
-                );
+            Some(reason) => {
+                plan.deferred += due.len();
+                let emails = due.into_iter().map(|change| change.email).collect();
+                plan.block(reason, emails);
             }
-            None => plan.changes.extend(missing),
+            None => plan.changes.extend(due),
         }
     }
 
-    /// The removals of those whom the roster does not name, and of how many it is too early.
+    /// The due removals of users that the roster does not name, and the number of those still in their grace.
     fn missing(&self, desired: &Desired) -> (Vec<Change>, usize) {
         let unnamed = self.observed.users().filter(|user| {
             !desired.users.contains_key(&user.email) && !desired.frozen.contains_key(&user.email)
@@ -323,22 +356,17 @@ impl Planner<'_> {
             Some(Change {
                 email: user.email.clone(),
                 action,
-                place: None,
+                location: None,
             })
         });
-        let ours = removals.filter(|change| self.is_ours(change));
-        let (due, early): (Vec<_>, Vec<_>) = ours.partition(|change| self.is_past_grace(change));
-        (due, early.len())
-    }
-
-    fn is_ours(&self, change: &Change) -> bool {
-        match self.policy.prune {
+        let candidates = removals.filter(|change| match self.policy.prune {
             Prune::Never => false,
-            Prune::Managed => {
-                self.memory.managed.contains(&change.email) || self.was_removed_in_vain(change)
-            }
+            Prune::Managed => ownership::is_managed(change, self.memory),
             Prune::All => true,
-        }
+        });
+        let (due, early): (Vec<_>, Vec<_>) =
+            candidates.partition(|change| self.is_past_grace(change));
+        (due, early.len())
     }
 
     fn is_past_grace(&self, change: &Change) -> bool {
@@ -348,27 +376,22 @@ impl Planner<'_> {
             let missing = (self.memory.now - *since).to_std();
             missing.is_ok_and(|missing| missing >= grace)
         };
-        grace.is_zero() || since().is_some_and(is_past) || self.was_removed_in_vain(change)
-    }
-
-    /// Whether a user was ours and missing for long enough until Omni said that they are removed, which
-    /// they are not.
-    fn was_removed_in_vain(&self, change: &Change) -> bool {
-        !self.memory.managed.contains(&change.email) && quarantine::was_managed(change, self.memory)
+        grace.is_zero()
+            || since().is_some_and(is_past)
+            || quarantine::removal_was_not_kept(change, self.memory)
     }
 }
 
-/// Has the memory bring what a comparison starts with. This changes nothing but how long it takes: by a
-/// quarter for a million users, who are anywhere in memory.
-fn fetch(sighting: Option<&UserMatch>) {
-    if let Some(UserMatch::One(user)) = sighting {
+/// Loads the memory that a comparison starts with. Only speed changes: by a quarter for a million users.
+fn prefetch(found: Option<&UserMatch>) {
+    if let Some(UserMatch::One(user)) = found {
         let first = user.attributes.iter().next();
         black_box(first.map(|(_, value)| value.texts()));
     }
 }
 
-/// The files of the roster last accepted that are gone, unless as many others have come: people
-/// rename files, and put a new one in the place of the last.
+/// The files of the last accepted roster that are gone, unless as many others have appeared: people rename files
+/// and replace the last one with a new one.
 fn lost_files(desired: &Desired, memory: &Memory) -> Vec<Arc<str>> {
     if !desired.is_source {
         return Vec::new();
@@ -376,9 +399,9 @@ fn lost_files(desired: &Desired, memory: &Memory) -> Vec<Arc<str>> {
     let read = desired.files.iter().map(|file| &file.name);
     let rejected = desired.rejected.iter().map(|problem| &problem.place.file);
     let present: HashSet<_> = read.chain(rejected).collect();
-    let before = memory.last_files.iter().map(|file| &file.name);
+    let before = memory.last_files().iter().map(|file| &file.name);
     let gone = before.filter(|name| !present.contains(name));
-    if present.len() < memory.last_files.len() {
+    if present.len() < memory.last_files().len() {
         gone.cloned().collect()
     } else {
         Vec::new()
@@ -389,8 +412,8 @@ fn nameless(email: &Email, entry: &Entry) -> Problem {
     Problem {
         kind: ProblemKind::NoName,
         place: entry.place.clone(),
-        what: "this user is not in Omni yet and has no display_name".into(),
-        remedy: "write one, so that the user can be made".into(),
+        what: "the user is not in Omni and the row has no display_name".into(),
+        remedy: "add a display_name, so that the user can be created".into(),
         email: Some(email.clone()),
     }
 }

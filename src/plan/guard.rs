@@ -1,30 +1,22 @@
-//! How much is too much: rules on a plan, and the only maker of a [`Verdict`].
+//! Safety limits: evaluates a plan and decides which changes may be sent. Only this file makes a [`Verdict`].
 //!
-//! - The arithmetic is in integers, so that 10% of 50 is 5 and no rounding lets a sixth through.
-//! - A kind that trips its limit is held whole; what is not held goes on.
-//! - An approval is of a set of users: a kind whose changes all lie within it passes, one with anyone
-//!   else is held whole.
-//! - Protected users, and those whose change is in quarantine, are set apart before anything is
-//!   counted.
+//! - The arithmetic uses integers, so 10% of 50 is exactly 5.
+//! - If a limit is exceeded, all changes that count for it are held. Other changes go on.
+//! - An approval covers a set of users. Changes pass if all of them are approved; otherwise all of them are
+//!   held.
+//! - Protected users and changes in quarantine are set apart before anything is counted.
 
 use super::diff::Plan;
+use super::quarantine;
 use super::render::plural;
-use super::{Change, quarantine};
-use crate::model::{Limit, Memory, Operation, Policy, Prune, RunNumber};
-use crate::run::HeldRule;
+use crate::model::{Change, GuardRule, Limit, Memory, Operation, Policy, Prune};
 
-/// The rule that holds removals.
-const REMOVALS: &str = "max_removals";
-/// The rule that holds pruning.
-const PRUNE: &str = "prune";
-/// The rule that holds clears.
-const CLEARS: &str = "max_clears";
-
-/// What of a plan may be carried out. Only [`rule`] makes one, and only a verdict can be applied. The
-/// default lets nothing through, and nobody else can put a change into one:
+/// The changes of a plan that may be sent, and those that may not. Only [`evaluate`] makes one, and only a
+/// verdict can be applied. The default passes nothing, and no other code can add a change:
 ///
 /// ```
-/// use omni_user_sync::plan::{Change, Verdict};
+/// use omni_user_sync::model::Change;
+/// use omni_user_sync::plan::Verdict;
 /// fn pass(_passed: Vec<Change>) -> Verdict {
 ///     Verdict::default()
 /// }
@@ -32,14 +24,16 @@ const CLEARS: &str = "max_clears";
 /// ```
 ///
 /// ```compile_fail,E0451
-/// use omni_user_sync::plan::{Change, Verdict};
+/// use omni_user_sync::model::Change;
+/// use omni_user_sync::plan::Verdict;
 /// fn pass(passed: Vec<Change>) -> Verdict {
 ///     Verdict { passed, ..Verdict::default() }
 /// }
 /// ```
 ///
 /// ```compile_fail,E0616
-/// use omni_user_sync::plan::{Change, Verdict};
+/// use omni_user_sync::model::Change;
+/// use omni_user_sync::plan::Verdict;
 /// fn pass(passed: Vec<Change>) -> Verdict {
 ///     let mut verdict = Verdict::default();
 ///     verdict.passed = passed;
@@ -49,67 +43,68 @@ const CLEARS: &str = "max_clears";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     passed: Vec<Change>,
-    held: Vec<(HeldRule, Vec<Change>)>,
+    held: Vec<HeldChanges>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
-    /// Whether no limit counts updates, so that one more needs no ruling.
-    updates_are_free: bool,
-    /// That files of the roster are gone, whose users may be missing for that reason alone.
-    lost: Option<String>,
-    /// Whether there are users whom the roster does not name and who are left alone for now.
-    spares: bool,
+    /// No limit counts updates, so one more needs no evaluation.
+    updates_are_unlimited: bool,
+    /// Files that the roster lost. Their users may be missing for that reason alone.
+    lost_files: Option<String>,
+    /// Some users that the roster does not name are kept for now.
+    defers_pruning: bool,
+}
+
+/// The changes that one safety limit holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldChanges {
+    /// The limit.
+    pub rule: GuardRule,
+    /// The reason, as a clause.
+    pub reason: String,
+    /// The changes.
+    pub changes: Vec<Change>,
 }
 
 impl Verdict {
-    /// What may be carried out, in order.
+    /// The changes that may be sent, in order.
     #[must_use]
     pub fn passed(&self) -> &[Change] {
         &self.passed
     }
 
-    /// What is held, by rule.
+    /// The held changes, by limit.
     #[must_use]
-    pub fn held(&self) -> &[(HeldRule, Vec<Change>)] {
+    pub fn held(&self) -> &[HeldChanges] {
         &self.held
     }
 
-    /// Removals of protected users: they are not carried out.
+    /// Removals of protected users. They are not sent.
     #[must_use]
     pub fn protected(&self) -> &[Change] {
         &self.protected
     }
 
-    /// Changes that failed before and are not sent again yet.
+    /// Changes in quarantine. They are not sent yet.
     #[must_use]
     pub fn quarantined(&self) -> &[Change] {
         &self.quarantined
     }
 
-    /// What is held says the exact command that lets it through, wherever it is told.
-    pub(crate) fn say_how_to_approve(&mut self, run: RunNumber) {
-        for (held, _) in &mut self.held {
-            held.why.push_str(&format!(
-                "; look with `omni-user-sync history {run}`, and let them through with \
-                 `omni-user-sync approve {run}`"
-            ));
-        }
-    }
-
-    /// Whether a roster that lost most of its rows, or files of which somebody would be missed, is still
-    /// to be taken for what it was before: until somebody let its pruning through.
+    /// Whether the roster lost most of its rows, or files whose users would be missed, and its pruning has not
+    /// been approved. Such a roster is not accepted.
     #[must_use]
     pub fn roster_is_suspect(&self, rows: u64, memory: &Memory, policy: &Policy) -> bool {
-        let prunes = |changes: &[Change]| changes.iter().any(|change| change.place.is_none());
-        let is_held = self.held.iter().any(|(held, _)| held.rule == PRUNE);
-        let may_be_missed = is_held || self.spares || prunes(&self.quarantined);
-        (has_shrunk(rows, memory).is_some() || (self.lost.is_some() && may_be_missed))
+        let prunes = |changes: &[Change]| changes.iter().any(Change::is_pruning);
+        let is_held = self.held.iter().any(|held| held.rule == GuardRule::Prune);
+        let may_be_missed = is_held || self.defers_pruning || prunes(&self.quarantined);
+        (has_shrunk(rows, memory).is_some() || (self.lost_files.is_some() && may_be_missed))
             && policy.prune != Prune::Never
             && !prunes(&self.passed)
     }
 
-    /// Every change of the plan, wherever it ended up.
+    /// All changes of the plan.
     pub fn all(&self) -> impl Iterator<Item = &Change> {
-        let held = self.held.iter().flat_map(|(_, changes)| changes);
+        let held = self.held.iter().flat_map(|held| &held.changes);
         self.passed
             .iter()
             .chain(held)
@@ -117,47 +112,43 @@ impl Verdict {
             .chain(&self.quarantined)
     }
 
-    /// Whether a user who turns out to exist may be updated instead of made: not where updates are
-    /// counted, since this one was not.
-    pub(crate) fn updates_are_free(&self) -> bool {
-        self.updates_are_free
+    /// Whether a user that turns out to exist may be updated instead of created. If a limit counts updates, it
+    /// has not counted this one.
+    pub(crate) fn updates_are_unlimited(&self) -> bool {
+        self.updates_are_unlimited
     }
 
-    /// Moves what passed so far and is of a kind elsewhere.
-    fn take(&mut self, is_of_kind: impl Fn(&Change) -> bool) -> Vec<Change> {
+    /// Takes matching changes out of those that passed so far.
+    fn take(&mut self, matches: impl Fn(&Change) -> bool) -> Vec<Change> {
         let passed = std::mem::take(&mut self.passed);
-        let (taken, passed) = passed.into_iter().partition(is_of_kind);
+        let (taken, passed) = passed.into_iter().partition(matches);
         self.passed = passed;
         taken
     }
 
-    fn hold(&mut self, rule: &'static str, why: String, is_of_kind: impl Fn(&Change) -> bool) {
-        let held = self.take(is_of_kind);
-        self.held.push((
-            HeldRule {
-                rule,
-                count: held.len(),
-                why,
-            },
-            held,
-        ));
+    fn hold(&mut self, rule: GuardRule, reason: String) {
+        let changes = self.take(|change| counts_for(rule, change));
+        self.held.push(HeldChanges {
+            rule,
+            reason,
+            changes,
+        });
     }
 }
 
-/// Rules on a plan. `users` is how many there are in Omni at the observation, `rows` how many data
-/// rows the roster has.
+/// Evaluates a plan. `users` is the number of users in Omni, `rows` the number of data rows in the roster.
 #[must_use]
-pub fn rule(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Policy) -> Verdict {
+pub fn evaluate(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Policy) -> Verdict {
     let mut verdict = Verdict {
-        lost: plan.lost(),
-        spares: plan.spared > 0,
+        lost_files: plan.lost_files_clause(),
+        defers_pruning: plan.deferred > 0,
         passed: plan.changes,
+        updates_are_unlimited: policy.max_updates.is_none(),
         ..Verdict::default()
     };
-    verdict.updates_are_free = policy.max_updates.is_none();
-    verdict.protected =
-        verdict.take(|change| change.kind().is_removal() && policy.protect.covers(&change.email));
-    verdict.quarantined = verdict.take(|change| quarantine::holds(change, memory));
+    verdict.protected = verdict
+        .take(|change| change.operation().is_removal() && policy.protect.covers(&change.email));
+    verdict.quarantined = verdict.take(|change| quarantine::is_quarantined(change, memory));
     let guard = Guard {
         users,
         policy,
@@ -165,15 +156,19 @@ pub fn rule(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Polic
     };
     guard.pruning(&mut verdict, rows);
     guard.removals(&mut verdict);
-    guard.within_run(
-        &mut verdict,
-        CLEARS,
-        Some(policy.max_clears),
-        Change::clears,
-    );
-    let is_update = |change: &Change| change.kind() == Operation::Update;
-    guard.within_run(&mut verdict, "max_updates", policy.max_updates, is_update);
+    guard.within_run(&mut verdict, GuardRule::MaxClears, Some(policy.max_clears));
+    guard.within_run(&mut verdict, GuardRule::MaxUpdates, policy.max_updates);
     verdict
+}
+
+/// Whether a safety limit counts a change.
+fn counts_for(rule: GuardRule, change: &Change) -> bool {
+    match rule {
+        GuardRule::Prune => change.is_pruning(),
+        GuardRule::MaxRemovals => change.operation().is_removal(),
+        GuardRule::MaxClears => change.clears(),
+        GuardRule::MaxUpdates => change.operation() == Operation::Update,
+    }
 }
 
 struct Guard<'a> {
@@ -183,147 +178,132 @@ struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// A roster that lost files, or more than half its rows, has more likely lost them than its people.
+    /// A roster that lost files, or more than half of its rows, is more likely broken than right.
     fn pruning(&self, verdict: &mut Verdict, rows: u64) {
-        let is_pruning = |change: &Change| change.place.is_none();
         let shrunk = || {
             let before = has_shrunk(rows, self.memory)?;
+            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+            let rows = plural(rows, "row");
             Some(format!(
-                "the roster has {}, less than half of the {before} before",
-                plural(usize::try_from(rows).unwrap_or(usize::MAX), "row")
+                "the roster has {rows}, fewer than half of the {before} before"
             ))
         };
-        let Some(loss) = verdict.lost.clone().or_else(shrunk) else {
+        let Some(loss) = verdict.lost_files.clone().or_else(shrunk) else {
             return;
         };
-        if self.is_exempt(verdict, PRUNE, is_pruning) {
+        if self.is_exempt(verdict, GuardRule::Prune) {
             return;
         }
-        let why = format!(
-            "{loss}, and {} whom it no longer names would be removed",
-            plural(count(verdict, is_pruning), "user")
-        );
-        verdict.hold(PRUNE, why, is_pruning);
+        let users = plural(count(verdict, GuardRule::Prune), "user");
+        let reason = format!("{loss}; pruning would remove {users}");
+        verdict.hold(GuardRule::Prune, reason);
     }
 
-    /// Removals are counted over 24 hours, so that many small runs are no way around the limit.
+    /// Removals are counted over 24 hours, so that several small runs can't get around the limit.
     fn removals(&self, verdict: &mut Verdict) {
-        let is_removal = |change: &Change| change.kind().is_removal();
-        let planned = count(verdict, is_removal);
+        let planned = count(verdict, GuardRule::MaxRemovals);
         let lately = self.memory.removed_lately;
         let base = self.users + self.memory.removed_base;
         let limit = self.policy.max_removals;
-        if self.is_exempt(verdict, REMOVALS, is_removal)
-            || !self.is_tripped(limit, planned + lately, base)
+        if self.is_exempt(verdict, GuardRule::MaxRemovals)
+            || !self.is_exceeded(limit, planned + lately, base)
         {
             return;
         }
-        let before = match lately {
+        let lately = match lately {
             0 => String::new(),
-            _ => format!(" after {lately} in the last 24 h"),
+            _ => format!(" (plus {lately} in the last 24 h)"),
         };
-        let why = format!(
-            "{planned} of {base} users would be removed{before}, more than policy.max_removals = {}",
-            quoted(limit)
+        let removals = plural(planned, "removal");
+        let limit = self.describe(GuardRule::MaxRemovals, limit, base);
+        verdict.hold(
+            GuardRule::MaxRemovals,
+            format!("{removals}{lately} exceed {limit}"),
         );
-        verdict.hold(REMOVALS, why, is_removal);
     }
 
-    fn within_run(
-        &self,
-        verdict: &mut Verdict,
-        rule: &'static str,
-        limit: Option<Limit>,
-        is_of_kind: impl Fn(&Change) -> bool,
-    ) {
+    fn within_run(&self, verdict: &mut Verdict, rule: GuardRule, limit: Option<Limit>) {
         let Some(limit) = limit else { return };
-        let planned = count(verdict, &is_of_kind);
-        if self.is_exempt(verdict, rule, &is_of_kind)
-            || !self.is_tripped(limit, planned, self.users)
-        {
+        let planned = count(verdict, rule);
+        if self.is_exempt(verdict, rule) || !self.is_exceeded(limit, planned, self.users) {
             return;
         }
-        let what = if rule == CLEARS {
-            "would lose a value"
-        } else {
-            "would be updated"
-        };
-        let why = format!(
-            "{planned} of {} users {what}, more than policy.{rule} = {}",
-            self.users,
-            quoted(limit)
-        );
-        verdict.hold(rule, why, is_of_kind);
+        let mut updates = plural(planned, "update");
+        if rule == GuardRule::MaxClears {
+            updates.push_str(" that clear a value");
+        }
+        let limit = self.describe(rule, limit, self.users);
+        verdict.hold(rule, format!("{updates} exceed {limit}"));
     }
 
-    /// Whether there is nothing of a kind, or all of it was approved.
-    fn is_exempt(
-        &self,
-        verdict: &Verdict,
-        rule: &str,
-        is_of_kind: impl Fn(&Change) -> bool,
-    ) -> bool {
-        let mut of_kind = verdict.passed.iter().filter(|change| is_of_kind(change));
-        of_kind.all(|change| is_approved_past(rule, change, self.memory))
+    /// Whether no change counts for a limit, or all that do are approved.
+    fn is_exempt(&self, verdict: &Verdict, rule: GuardRule) -> bool {
+        let mut counted = verdict
+            .passed
+            .iter()
+            .filter(|change| counts_for(rule, change));
+        counted.all(|change| is_approved_for(rule, change, self.memory))
     }
 
-    /// A percentage above 0 lets the floor through whatever it comes to, so that small
+    fn is_exceeded(&self, limit: Limit, count: usize, base: usize) -> bool {
+        count as u128 > self.allowed(limit, base)
+    }
+
+    /// The largest number that a limit allows. A percentage above 0 allows at least the floor, so that small
     /// organisations can work.
-    fn is_tripped(&self, limit: Limit, count: usize, base: usize) -> bool {
-        let (count, base) = (count as u128, base as u128);
+    fn allowed(&self, limit: Limit, base: usize) -> u128 {
         match limit {
-            Limit::Count(most) => count > u128::from(most),
+            Limit::Count(count) => count.into(),
+            Limit::Percent(0) => 0,
             Limit::Percent(percent) => {
-                let below_floor =
-                    percent > 0 && count <= u128::from(self.policy.max_removals_floor);
-                !below_floor && 100 * count > u128::from(percent) * base
+                let share = u128::from(percent) * base as u128 / 100;
+                share.max(self.policy.max_removals_floor.into())
             }
+        }
+    }
+
+    fn describe(&self, rule: GuardRule, limit: Limit, base: usize) -> String {
+        let allowed = self.allowed(limit, base);
+        match limit {
+            Limit::Percent(percent) => format!(
+                "the limit of {allowed} ({rule} = {percent}% of {})",
+                plural(base, "user")
+            ),
+            Limit::Count(_) => format!("the limit of {allowed} ({rule})"),
         }
     }
 }
 
-/// Whether an approval takes a change past a rule: that values are cleared is ruled on by a limit of its
-/// own, and takes an approval of that.
-pub(crate) fn is_approved_past(rule: &str, change: &Change, memory: &Memory) -> bool {
-    if rule == CLEARS {
+/// Whether an approval exempts a change from a limit. Clearing values needs an approval of its own.
+pub(crate) fn is_approved_for(rule: GuardRule, change: &Change, memory: &Memory) -> bool {
+    if rule == GuardRule::MaxClears {
         is_approved(change, memory)
     } else {
         is_named(change, memory)
     }
 }
 
-/// Whether someone approved a change of this user and of this kind.
+/// Whether this operation on this user is approved.
 fn is_named(change: &Change, memory: &Memory) -> bool {
     let id = change.user_id().cloned();
-    id.is_some_and(|id| memory.approved.contains(&(id, change.kind())))
+    id.is_some_and(|id| memory.approved.contains(&(id, change.operation())))
 }
 
-/// Whether someone approved just this: this user, this kind; that values are cleared takes an approval
-/// of that.
+/// Whether exactly this change is approved: the user, the operation, and clearing values if it does so.
 pub(crate) fn is_approved(change: &Change, memory: &Memory) -> bool {
-    let are_clears = || {
+    let may_clear = || {
         let id = change.user_id();
         id.is_some_and(|id| memory.approved_clears.contains(id))
     };
-    is_named(change, memory) && (!change.clears() || are_clears())
+    is_named(change, memory) && (!change.clears() || may_clear())
 }
 
-/// How many rows the last accepted roster had, where this one has less than half of them.
+/// The number of rows of the last accepted roster, if this one has less than half of them.
 fn has_shrunk(rows: u64, memory: &Memory) -> Option<u64> {
-    memory.last_rows.filter(|before| rows * 2 < *before)
+    memory.last_rows().filter(|before| rows * 2 < *before)
 }
 
-fn count(verdict: &Verdict, is_of_kind: impl Fn(&Change) -> bool) -> usize {
-    verdict
-        .passed
-        .iter()
-        .filter(|change| is_of_kind(change))
-        .count()
-}
-
-fn quoted(limit: Limit) -> String {
-    match limit {
-        Limit::Percent(_) => format!("\"{limit}\""),
-        Limit::Count(_) => limit.to_string(),
-    }
+fn count(verdict: &Verdict, rule: GuardRule) -> usize {
+    let passed = verdict.passed.iter();
+    passed.filter(|change| counts_for(rule, change)).count()
 }

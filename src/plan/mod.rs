@@ -1,16 +1,24 @@
-//! What would have to change, and what may: functions of values.
+//! Plans and safety limits: functions of values, without I/O, log or clock. The room imports neither the database nor
+//! the client.
 //!
-//! The rules of the room: no I/O, no log, no clock. Only the guard makes a [`Verdict`].
+//! ```text
+//! Desired + Observed + Schema + Memory + Policy → Plan → guard → Verdict
+//! ```
+//!
+//! - [`Plan::new`] compares; it does not decide how much is too much.
+//! - Only the guard ([`evaluate`]) makes a [`Verdict`], and only a verdict can be applied.
+//! - Which users are managed is decided in [`ownership`] alone.
 
-mod change;
+mod assessment;
 mod diff;
 mod guard;
+pub mod ownership;
 pub(crate) mod quarantine;
 pub(crate) mod recover;
 pub mod render;
 
-pub use change::{Action, Change, FieldChange};
-pub(crate) use change::{differences, edit_of};
+pub use assessment::{Assessment, HeldSummary};
+pub(crate) use diff::differences;
 pub use diff::{Blocked, Plan};
-pub use guard::{Verdict, rule};
-pub(crate) use guard::{is_approved, is_approved_past};
+pub use guard::{HeldChanges, Verdict, evaluate};
+pub(crate) use guard::{is_approved, is_approved_for};

@@ -1,22 +1,20 @@
-//! Users whose change is not sent again every run: it was refused, or accepted and not kept, or in two runs there was
-//! no answer to any try.
+//! Quarantine: changes that are not sent again in every run, because Omni refused them, accepted and did not keep them,
+//! or did not answer any attempt in two runs.
 //!
-//! A change is known by its mark: what is asked for, and what Omni has. Whatever changes in the row or
-//! in Omni changes the mark, and ends the quarantine at once. A change that was done is remembered by
-//! its mark for one run: asked for again, it was not kept, or somebody took it back; so it is sent once
-//! more and looked at afterwards.
+//! A change is identified by a fingerprint of what the roster asks for and what Omni has. If either changes, the
+//! fingerprint changes and the quarantine ends. The fingerprint of an applied change is kept for one run: if the same
+//! change is planned again, Omni did not keep it or somebody reverted it, so it is sent once more and read back.
 
-use super::Change;
-use crate::model::{ChangeOutcome, Memory, Quarantined, Settled};
+use crate::model::{Change, ChangeOutcome, Memory, Quarantined, Settled};
 use chrono::Duration;
 
-/// How long, after the first failure, the second, and every further one.
+/// How long a change waits after the first, the second, and every further failure.
 const WAITS: [Duration; 3] = [Duration::hours(1), Duration::hours(4), Duration::hours(24)];
 
-/// Whether a change is not to be sent yet. One that was done waits for nothing, and none waits for longer than
-/// the longest time, whatever the clock was when it failed.
+/// Whether a change is in quarantine. No wait is longer than the longest one, whatever the clock showed when the change
+/// failed.
 #[must_use]
-pub(crate) fn holds(change: &Change, memory: &Memory) -> bool {
+pub(crate) fn is_quarantined(change: &Change, memory: &Memory) -> bool {
     let waits = |known: &Quarantined| {
         let left = known.until - memory.now;
         known.failures > 0 && left > Duration::zero() && left <= WAITS[2]
@@ -24,39 +22,41 @@ pub(crate) fn holds(change: &Change, memory: &Memory) -> bool {
     known(change, memory).is_some_and(waits)
 }
 
-/// Whether a change was done before, and is asked for again.
+/// Whether the same change was tried or applied before.
 #[must_use]
 pub(crate) fn is_repeat(change: &Change, memory: &Memory) -> bool {
     known(change, memory).is_some()
 }
 
-/// Whether a user whom only the roster's silence removes was removed for being ours, and is still there:
-/// by then they are no longer known as ours.
+/// Whether Omni confirmed the pruning of a managed user who is still there.
 #[must_use]
-pub(crate) fn was_managed(change: &Change, memory: &Memory) -> bool {
+pub(crate) fn removal_was_not_kept(change: &Change, memory: &Memory) -> bool {
     let known = memory.quarantined.get(&change.email);
-    known.is_some_and(|known| known.mark == mark(change, By::SilenceOnOurs))
+    !memory.managed.contains(&change.email)
+        && known
+            .is_some_and(|known| known.fingerprint == fingerprint(change, Origin::MissingManaged))
 }
 
 fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
     let known = memory.quarantined.get(&change.email)?;
-    (known.mark == mark(change, By::of(change, memory))).then_some(known)
+    let fingerprint = fingerprint(change, Origin::of(change, memory));
+    (known.fingerprint == fingerprint).then_some(known)
 }
 
-/// Why a change was not done, as far as that tells of the next try.
+/// Why a change was not applied, as far as it matters for the next attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Omni said no, and will again.
+    /// Omni refused the change, and will again.
     Refused,
-    /// None of its tries had an answer, and the looks after them had. It may be an outage of writes; if it is this
-    /// change alone, it must not keep the others back in each run.
+    /// Omni answered no attempt, and answered the look-ups after them. This can be an outage of writes, or this change
+    /// alone; then it must not hold up the others in each run.
     Unanswered,
-    /// Something else, that the next run may well find otherwise.
+    /// Anything else. The next run may succeed.
     #[default]
     Other,
 }
 
-/// What is to be remembered of a change that was tried; `None` where nothing is.
+/// The quarantine entry to store after an attempt; `None` if nothing is to be stored.
 pub(crate) fn after(
     change: &Change,
     settled: &Settled,
@@ -65,10 +65,10 @@ pub(crate) fn after(
 ) -> Option<Quarantined> {
     let before = known(change, memory).map_or(0, |known| known.failures);
     let (failures, forgiven) = match (settled.outcome, cause) {
-        (ChangeOutcome::Done, _) => (0, 0),
+        (ChangeOutcome::Applied, _) => (0, 0),
         (ChangeOutcome::Failed, Cause::Refused) | (ChangeOutcome::NotKept, _) => (before + 1, 0),
         (ChangeOutcome::Failed, Cause::Unanswered) => (before + 1, 1),
-        (ChangeOutcome::Failed, Cause::Other) | (ChangeOutcome::Unsent, _) => return None,
+        (ChangeOutcome::Failed, Cause::Other) | (ChangeOutcome::Skipped, _) => return None,
     };
     let wait = match failures - forgiven {
         0 => Duration::zero(),
@@ -79,38 +79,39 @@ pub(crate) fn after(
     Some(Quarantined {
         until: settled.at + wait,
         failures,
-        mark: mark(change, By::of(change, memory)),
+        fingerprint: fingerprint(change, Origin::of(change, memory)),
         reason: settled.detail.clone(),
     })
 }
 
 /// What asks for a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
+enum Origin {
+    /// A row.
     Row,
-    /// The roster's silence on a user whom we made or a roster once named.
-    SilenceOnOurs,
-    Silence,
+    /// The roster does not name a managed user.
+    MissingManaged,
+    /// The roster does not name a user that is not managed.
+    Missing,
 }
 
-impl By {
+impl Origin {
     fn of(change: &Change, memory: &Memory) -> Self {
-        if change.place.is_some() {
+        if !change.is_pruning() {
             Self::Row
-        } else if memory.managed.contains(&change.email) || was_managed(change, memory) {
-            Self::SilenceOnOurs
+        } else if memory.managed.contains(&change.email) || removal_was_not_kept(change, memory) {
+            Self::MissingManaged
         } else {
-            Self::Silence
+            Self::Missing
         }
     }
 }
 
-/// What a change asks for and why, and what Omni has, in few letters.
-fn mark(change: &Change, by: By) -> [u8; 32] {
-    let by = match by {
-        By::Row => "",
-        By::SilenceOnOurs => "nobody, ours: ",
-        By::Silence => "nobody: ",
+fn fingerprint(change: &Change, origin: Origin) -> [u8; 32] {
+    let origin = match origin {
+        Origin::Row => "row",
+        Origin::MissingManaged => "missing, managed",
+        Origin::Missing => "missing",
     };
-    *blake3::hash(format!("{by}{:?}", change.action).as_bytes()).as_bytes()
+    *blake3::hash(format!("{origin}: {:?}", change.action).as_bytes()).as_bytes()
 }

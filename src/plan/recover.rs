@@ -1,28 +1,28 @@
-//! What became of changes whose answer was lost with the program: a look at Omni says.
+//! Recovery: finds out from an observation whether a change was applied whose answer was lost when the program ended.
 
 use crate::model::{
     ChangeRecord, Field, Observed, ObservedUser, Operation, Schema, UserId, UserMatch, Value,
 };
 use std::collections::{HashMap, HashSet};
 
-/// The users whom these changes are of, as they are now, by id.
+/// The present users that these changes are about, by id.
 pub(crate) fn by_id<'a>(
     observed: &'a Observed,
     changes: &'a [ChangeRecord],
 ) -> HashMap<&'a UserId, &'a ObservedUser> {
-    let wanted: HashSet<_> = changes
+    let ids: HashSet<_> = changes
         .iter()
         .filter_map(|one| one.intent.user_id.as_ref())
         .collect();
-    if wanted.is_empty() {
+    if ids.is_empty() {
         return HashMap::new();
     }
-    let users = observed.users().filter(|user| wanted.contains(&user.id));
+    let users = observed.users().filter(|user| ids.contains(&user.id));
     users.map(|user| (&user.id, user.as_ref())).collect()
 }
 
-/// Whether a change was done, as far as can be seen; `None` where it can't.
-pub(crate) fn was_done(
+/// Whether a change was applied; `None` if the observation can't show it.
+pub(crate) fn was_applied(
     change: &ChangeRecord,
     by_id: &HashMap<&UserId, &ObservedUser>,
     observed: &Observed,
@@ -37,29 +37,34 @@ pub(crate) fn was_done(
             None => None,
         },
     };
-    let is_hidden = || {
-        // Who was not looked for, or shares their email, may be there all the same.
+    // A user that was not looked up, or that shares an email, may exist all the same.
+    let may_be_hidden = || {
         !observed.shows_everybody()
             || matches!(observed.get(&intent.email), Some(UserMatch::Several(_)))
     };
-    if user.is_none() && is_hidden() {
+    if user.is_none() && may_be_hidden() {
         return None;
     }
-    Some(match (intent.kind, user) {
+    Some(match (intent.operation, user) {
         (Operation::Delete, user) => user.is_none(),
         (Operation::Deactivate, user) => user.is_none_or(|user| !user.active),
         (Operation::Update | Operation::Create, None) => false,
-        (Operation::Update | Operation::Create, Some(user)) => shows(change, user, schema),
+        (Operation::Update | Operation::Create, Some(user)) => {
+            let fields = &intent.fields;
+            fields
+                .iter()
+                .all(|one| user.shows(&one.field, one.to.as_ref(), schema))
+        }
     })
 }
 
-/// Whether every field is as it was to be.
-fn shows(change: &ChangeRecord, user: &ObservedUser, schema: &Schema) -> bool {
-    change.intent.fields.iter().all(|one| match &one.field {
-        Field::DisplayName => one.to == Value::one(&user.display_name),
-        Field::Active => one.to == Value::one(if user.active { "true" } else { "false" }),
-        Field::Attribute(name) => {
-            schema.converged(name, one.to.as_ref(), user.attributes.get(name))
+impl ObservedUser {
+    /// Whether a field of this user has this value.
+    pub(crate) fn shows(&self, field: &Field, value: Option<&Value>, schema: &Schema) -> bool {
+        match field {
+            Field::DisplayName => value == Value::one(&self.display_name).as_ref(),
+            Field::Active => value.is_some_and(Value::is_true) == self.active,
+            Field::Attribute(name) => schema.converged(name, value, self.attributes.get(name)),
         }
-    })
+    }
 }

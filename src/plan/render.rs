@@ -1,41 +1,55 @@
-//! A plan as a person reads it, and as a machine does. Sorted, so that the same plan is the same
-//! text.
+//! Plans as text for people and as JSON for programs. The output is sorted, so equal plans give equal texts.
 
-use super::{Action, Change, FieldChange};
-use crate::model::{Counts, Escaped, Operation, Value};
-use crate::run::Prepared;
+use super::{Assessment, Blocked, HeldChanges};
+use crate::model::{
+    Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, Value,
+};
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// What carrying a plan out takes.
+/// What it takes to apply a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// Requests.
+    /// The number of requests.
     pub requests: usize,
-    /// Time, at the rate that is set.
+    /// The time at the configured rate.
     pub time: Duration,
 }
 
-/// A plan as text: one block a change, old → new, then what is held, then the counts and the cost.
+/// A plan with what it was made from.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanView<'a> {
+    /// The roster.
+    pub desired: &'a Desired,
+    /// The number of users in Omni.
+    pub users: usize,
+    /// The plan and the verdict.
+    pub assessment: &'a Assessment,
+    /// What it takes to apply the plan.
+    pub cost: Cost,
+}
+
+/// The plan as text: one block per change with old and new values, then held changes, counts and cost.
 #[must_use]
-pub fn text(prepared: &Prepared, cost: Cost) -> String {
+pub fn text(view: PlanView<'_>) -> String {
     let mut out = String::new();
-    write_text(&mut out, prepared, cost).expect("a String takes every write");
+    write_text(&mut out, view).expect("writing to a String can't fail");
     out
 }
 
-fn write_text(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Result {
-    let Prepared { verdict, .. } = prepared;
+fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
+    let verdict = &view.assessment.verdict;
     for change in verdict.passed() {
         write_change(out, change)?;
     }
-    for (held, changes) in verdict.held() {
-        writeln!(
-            out,
-            "\nheld by policy.{} ({}): {}",
-            held.rule, held.count, held.why
-        )?;
+    for held in verdict.held() {
+        let HeldChanges {
+            rule,
+            reason,
+            changes,
+        } = held;
+        writeln!(out, "\nheld by policy.{rule} ({}): {reason}", changes.len())?;
         for change in changes {
             write_change(out, change)?;
         }
@@ -46,44 +60,41 @@ fn write_text(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Result 
     for change in verdict.quarantined() {
         writeln!(
             out,
-            "  in quarantine, tried later (by `apply` at once): {}",
+            "  in quarantine, retried later (`apply` retries at once): {}",
             change.email
         )?;
     }
     if !out.is_empty() {
         out.push('\n');
     }
-    write_summary(out, prepared, cost)
+    write_summary(out, view)
 }
 
-fn write_summary(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Result {
-    let Prepared {
-        verdict,
+fn write_summary(out: &mut String, view: PlanView<'_>) -> fmt::Result {
+    let PlanView {
         desired,
-        known,
-        problems,
-        unchanged,
-        ambiguous,
-        ..
-    } = prepared;
-    let passed = Counts::of(verdict.passed().iter().map(Change::kind));
-    let held: usize = verdict.held().iter().map(|(held, _)| held.count).sum();
+        users,
+        assessment,
+        cost,
+    } = view;
+    let verdict = &assessment.verdict;
+    let passed = Counts::of(verdict.passed().iter().map(Change::operation));
+    let held: usize = verdict.held().iter().map(|held| held.changes.len()).sum();
     writeln!(
         out,
-        "{} rows, {} users in Omni: {}, {} unchanged",
+        "{} rows, {users} users in Omni: {}, {} unchanged",
         desired.rows,
-        known.observed.count(),
         counted(&passed),
-        unchanged
+        assessment.unchanged
     )?;
     let others = [
         (held, "held"),
         (verdict.protected().len(), "protected"),
         (verdict.quarantined().len(), "in quarantine"),
-        (desired.frozen.len(), "frozen by bad rows"),
-        (problems.len(), "that can't be made"),
-        (ambiguous.len(), "ambiguous"),
-        (prepared.unnamed, "whom the roster does not name"),
+        (desired.frozen.len(), "frozen by invalid rows"),
+        (assessment.problems.len(), "without a display name"),
+        (assessment.ambiguous.len(), "ambiguous"),
+        (assessment.unnamed, "not in the roster"),
     ];
     let others: Vec<_> = others
         .iter()
@@ -91,10 +102,10 @@ fn write_summary(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Resu
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
     if !others.is_empty() {
-        writeln!(out, "not touched: {}", others.join(", "))?;
+        writeln!(out, "not changed: {}", others.join(", "))?;
     }
-    for why in &prepared.withheld {
-        writeln!(out, "withheld: {why}")?;
+    for blocked in &assessment.blocked {
+        writeln!(out, "blocked: {blocked}")?;
     }
     match cost.requests {
         0 => writeln!(out, "nothing to send"),
@@ -112,8 +123,8 @@ fn write_summary(out: &mut String, prepared: &Prepared, cost: Cost) -> fmt::Resu
 pub fn counted(counts: &Counts) -> String {
     let parts: Vec<_> = Operation::ALL
         .iter()
-        .filter(|kind| counts.get(**kind) > 0)
-        .map(|kind| format!("{} to {kind}", counts.get(*kind)))
+        .filter(|operation| counts.get(**operation) > 0)
+        .map(|operation| format!("{} to {operation}", counts.get(*operation)))
         .collect();
     if parts.is_empty() {
         "nothing to do".into()
@@ -128,7 +139,7 @@ pub fn plural(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A time as a person says it: `a moment`, `about 3m 20s`.
+/// A rough time: `a moment`, `about 3m 20s`.
 #[must_use]
 pub fn about(time: Duration) -> String {
     match time.as_secs() {
@@ -140,73 +151,46 @@ pub fn about(time: Duration) -> String {
     }
 }
 
-/// One change as a plan shows it.
+/// One change, as a plan shows it.
 #[must_use]
 pub fn change_text(change: &Change) -> String {
     let mut out = String::new();
-    write_change(&mut out, change).expect("a String takes every write");
+    write_change(&mut out, change).expect("writing to a String can't fail");
     out
 }
 
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
-    let sign = match change.kind() {
+    let sign = match change.operation() {
         Operation::Delete | Operation::Deactivate => '-',
         Operation::Update => '~',
         Operation::Create => '+',
     };
-    write!(
-        out,
-        "{sign} {:<10} {}",
-        change.kind().as_str(),
-        change.email
-    )?;
-    match &change.place {
-        Some(place) => writeln!(out, "  ({}:{})", place.file, place.line)?,
-        None => writeln!(out, "  (the roster does not name them)")?,
+    write!(out, "{sign} {:<10} {}", change.operation(), change.email)?;
+    match &change.location {
+        Some(location) => writeln!(out, "  ({}:{})", location.file, location.line)?,
+        None => writeln!(out, "  (not in the roster)")?,
     }
     match &change.action {
         Action::Delete(_) | Action::Deactivate(_) => Ok(()),
         Action::Update(_, fields) => fields.iter().try_for_each(|field| write_field(out, field)),
-        Action::Create(spec) => {
-            let name = Value::one(spec.display_name.as_deref().unwrap_or_default());
-            let values = spec
-                .attributes
-                .iter()
-                .map(|(name, value)| (name.as_str(), value));
-            for (field, value) in std::iter::once(("display_name", &name)).chain(values) {
-                if let Some(value) = value {
-                    writeln!(out, "    {}: {value}", Escaped(field))?;
-                }
-            }
-            Ok(())
-        }
+        Action::Create(_) => change.fields().iter().try_for_each(|field| {
+            writeln!(out, "    {}: {}", field.field, shown(field.to.as_ref()))
+        }),
     }
 }
 
-fn write_field(out: &mut String, field: &FieldChange) -> fmt::Result {
-    write!(out, "    {}: ", Escaped(field.name()))?;
-    match field {
-        FieldChange::DisplayName { from, to } => {
-            writeln!(
-                out,
-                "{} => {}",
-                shown(Value::one(from).as_ref()),
-                shown(Value::one(to).as_ref())
-            )
-        }
-        FieldChange::Reactivate => writeln!(out, "no => yes"),
-        FieldChange::Attribute {
-            from,
-            to,
-            falls_back_to,
-            name: _,
-        } => {
-            write!(out, "{} => {}", shown(from.as_ref()), shown(to.as_ref()))?;
-            match falls_back_to {
-                Some(default) => writeln!(out, ", which falls back to the default {default}"),
-                None => writeln!(out),
-            }
-        }
+fn write_field(out: &mut String, change: &FieldChange) -> fmt::Result {
+    let FieldChange {
+        field,
+        from,
+        to,
+        default,
+    } = change;
+    let (from, to) = (shown(from.as_ref()), shown(to.as_ref()));
+    write!(out, "    {field}: {from} => {to}")?;
+    match default {
+        Some(default) => writeln!(out, " (the default {default} applies)"),
+        None => writeln!(out),
     }
 }
 
@@ -214,54 +198,40 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "(none)".into(), Value::to_string)
 }
 
-/// A plan for machines. Fields are only ever added.
+/// A plan for programs. Fields are only ever added.
 #[derive(Debug, Serialize)]
 pub struct PlanDoc<'a> {
     rows: u64,
     users: usize,
     unchanged: usize,
     unnamed: usize,
-    counts: CountsDoc,
+    pending: Counts,
     changes: Vec<ChangeDoc<'a>>,
     held: Vec<HeldDoc<'a>>,
-    protected: Vec<&'a str>,
-    quarantined: Vec<&'a str>,
-    frozen: Vec<&'a str>,
-    ambiguous: Vec<&'a str>,
+    protected: Vec<&'a Email>,
+    quarantined: Vec<&'a Email>,
+    frozen: Vec<&'a Email>,
+    ambiguous: &'a [Email],
     problems: Vec<ProblemDoc<'a>>,
-    withheld: Vec<WithheldDoc<'a>>,
+    blocked: &'a [Blocked],
     warnings: &'a [String],
     requests: usize,
     seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct CountsDoc {
-    delete: usize,
-    deactivate: usize,
-    update: usize,
-    create: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct WithheldDoc<'a> {
-    why: &'a str,
-    emails: Vec<&'a str>,
-}
-
-#[derive(Debug, Serialize)]
 struct HeldDoc<'a> {
-    rule: &'a str,
+    rule: &'static str,
     count: usize,
-    why: &'a str,
+    reason: &'a str,
     changes: Vec<ChangeDoc<'a>>,
 }
 
-/// A change, for machines.
+/// A change, for programs.
 #[derive(Debug, Serialize)]
 pub(crate) struct ChangeDoc<'a> {
-    kind: &'static str,
-    email: &'a str,
+    operation: Operation,
+    email: &'a Email,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -269,47 +239,29 @@ pub(crate) struct ChangeDoc<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    fields: Vec<FieldDoc<'a>>,
+    fields: Vec<FieldChange>,
 }
 
-#[derive(Debug, Serialize)]
-struct FieldDoc<'a> {
-    name: &'a str,
-    from: ValueDoc<'a>,
-    to: ValueDoc<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    falls_back_to: Option<ValueDoc<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum ValueDoc<'a> {
-    None,
-    Flag(bool),
-    Name(&'a str),
-    Value(&'a Value),
-}
-
-/// Something wrong in the roster, for machines.
+/// A problem in the roster, for programs.
 #[derive(Debug, Serialize)]
 pub struct ProblemDoc<'a> {
     file: &'a str,
     line: u64,
     column: Option<usize>,
     column_name: Option<&'a str>,
-    what: &'a str,
+    message: &'a str,
     remedy: &'a str,
 }
 
-impl<'a> From<&'a crate::model::Problem> for ProblemDoc<'a> {
-    fn from(problem: &'a crate::model::Problem) -> Self {
+impl<'a> From<&'a Problem> for ProblemDoc<'a> {
+    fn from(problem: &'a Problem) -> Self {
         let column = problem.place.column.as_ref();
         Self {
             file: &problem.place.file,
             line: problem.place.line,
             column: column.map(|(number, _)| *number),
             column_name: column.map(|(_, name)| &**name),
-            what: &problem.what,
+            message: &problem.what,
             remedy: &problem.remedy,
         }
     }
@@ -318,142 +270,75 @@ impl<'a> From<&'a crate::model::Problem> for ProblemDoc<'a> {
 impl<'a> PlanDoc<'a> {
     /// The document of a plan.
     #[must_use]
-    pub fn new(prepared: &'a Prepared, cost: Cost) -> Self {
-        let Prepared {
+    pub fn new(view: PlanView<'a>) -> Self {
+        let PlanView {
             desired,
-            known,
+            users,
+            assessment,
+            cost,
+        } = view;
+        let Assessment {
             verdict,
-            drift,
+            pending,
             problems,
-            ..
-        } = prepared;
+            ambiguous,
+            unchanged,
+            unnamed,
+            has_renames: _,
+            blocked,
+            warnings,
+        } = assessment;
         let mut frozen: Vec<_> = desired.frozen.keys().collect();
         frozen.sort();
+        let problems = desired.problems().into_iter().chain(problems);
         Self {
             rows: desired.rows,
-            users: known.observed.count(),
-            unchanged: prepared.unchanged,
-            unnamed: prepared.unnamed,
-            counts: CountsDoc {
-                delete: drift.get(Operation::Delete),
-                deactivate: drift.get(Operation::Deactivate),
-                update: drift.get(Operation::Update),
-                create: drift.get(Operation::Create),
-            },
+            users,
+            unchanged: *unchanged,
+            unnamed: *unnamed,
+            pending: *pending,
             changes: verdict.passed().iter().map(ChangeDoc::from).collect(),
-            held: verdict
-                .held()
-                .iter()
-                .map(|(held, changes)| HeldDoc {
-                    rule: held.rule,
-                    count: held.count,
-                    why: &held.why,
-                    changes: changes.iter().map(ChangeDoc::from).collect(),
-                })
-                .collect(),
+            held: verdict.held().iter().map(HeldDoc::from).collect(),
             protected: emails(verdict.protected()),
             quarantined: emails(verdict.quarantined()),
-            frozen: frozen.into_iter().map(|email| email.as_str()).collect(),
-            ambiguous: prepared
-                .ambiguous
-                .iter()
-                .map(|email| email.as_str())
-                .collect(),
-            problems: desired
-                .problems()
-                .into_iter()
-                .chain(problems)
-                .map(Into::into)
-                .collect(),
-            withheld: prepared
-                .withheld
-                .iter()
-                .map(|one| WithheldDoc {
-                    why: &one.why,
-                    emails: one.emails.iter().map(|email| email.as_str()).collect(),
-                })
-                .collect(),
-            warnings: &prepared.warnings,
+            frozen,
+            ambiguous,
+            problems: problems.map(ProblemDoc::from).collect(),
+            blocked,
+            warnings,
             requests: cost.requests,
             seconds: cost.time.as_secs(),
         }
     }
 }
 
-fn emails(changes: &[Change]) -> Vec<&str> {
-    changes.iter().map(|change| change.email.as_str()).collect()
+fn emails(changes: &[Change]) -> Vec<&Email> {
+    changes.iter().map(|change| &change.email).collect()
+}
+
+impl<'a> From<&'a HeldChanges> for HeldDoc<'a> {
+    fn from(held: &'a HeldChanges) -> Self {
+        Self {
+            rule: held.rule.as_str(),
+            count: held.changes.len(),
+            reason: &held.reason,
+            changes: held.changes.iter().map(ChangeDoc::from).collect(),
+        }
+    }
 }
 
 impl<'a> From<&'a Change> for ChangeDoc<'a> {
     fn from(change: &'a Change) -> Self {
-        let (id, fields) = match &change.action {
-            Action::Delete(user) | Action::Deactivate(user) => (Some(&user.id), Vec::new()),
-            Action::Update(user, fields) => {
-                (Some(&user.id), fields.iter().map(FieldDoc::from).collect())
-            }
-            Action::Create(spec) => {
-                let name = spec
-                    .display_name
-                    .as_deref()
-                    .map_or(ValueDoc::None, ValueDoc::Name);
-                let name = FieldDoc::made("display_name", name);
-                let values = spec.attributes.iter().filter(|(_, value)| value.is_some());
-                let values = values
-                    .map(|(name, value)| FieldDoc::made(name.as_str(), value.as_ref().into()));
-                (None, std::iter::once(name).chain(values).collect())
-            }
-        };
         Self {
-            kind: change.kind().as_str(),
-            email: change.email.as_str(),
-            id: id.map(|id| id.as_str()),
-            file: change.place.as_ref().map(|place| &*place.file),
-            line: change.place.as_ref().map(|place| place.line),
-            fields,
+            operation: change.operation(),
+            email: &change.email,
+            id: change.user_id().map(|id| id.as_str()),
+            file: change.location.as_ref().map(|location| &*location.file),
+            line: change.location.as_ref().map(|location| location.line),
+            fields: match change.operation() {
+                Operation::Update | Operation::Create => change.fields(),
+                Operation::Delete | Operation::Deactivate => Vec::new(),
+            },
         }
-    }
-}
-
-impl<'a> FieldDoc<'a> {
-    fn made(name: &'a str, to: ValueDoc<'a>) -> Self {
-        Self {
-            name,
-            from: ValueDoc::None,
-            to,
-            falls_back_to: None,
-        }
-    }
-}
-
-impl<'a> From<&'a FieldChange> for FieldDoc<'a> {
-    fn from(field: &'a FieldChange) -> Self {
-        let (from, to, falls_back_to) = match field {
-            FieldChange::DisplayName { from, to } => {
-                (ValueDoc::Name(from), ValueDoc::Name(to), None)
-            }
-            FieldChange::Reactivate => (ValueDoc::Flag(false), ValueDoc::Flag(true), None),
-            FieldChange::Attribute {
-                from,
-                to,
-                falls_back_to,
-                name: _,
-            } => (
-                from.as_ref().into(),
-                to.as_ref().into(),
-                falls_back_to.as_ref().map(|value| Some(value).into()),
-            ),
-        };
-        Self {
-            name: field.name(),
-            from,
-            to,
-            falls_back_to,
-        }
-    }
-}
-
-impl<'a> From<Option<&'a Value>> for ValueDoc<'a> {
-    fn from(value: Option<&'a Value>) -> Self {
-        value.map_or(Self::None, Self::Value)
     }
 }

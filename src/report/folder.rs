@@ -166,7 +166,7 @@ fn write_csv(file: &mut std::fs::File, rows: &[Row]) -> io::Result<()> {
         } else {
             line.to_string()
         };
-        let cells: [&str; 6] = [file, &line, email, op, outcome, detail];
+        let cells: [&str; 6] = [file, &line, email, op, outcome.as_str(), detail];
         writer.write_record(cells.map(harmless))?;
     }
     writer.flush()

@@ -1,5 +1,6 @@
 //! What a report says.
 
+use crate::model::RowOutcome;
 use std::sync::Arc;
 
 /// What a whole report says, for its name.
@@ -40,7 +41,7 @@ pub struct Row {
     /// What it asks for.
     pub op: &'static str,
     /// What became of it, in one word.
-    pub outcome: &'static str,
+    pub outcome: RowOutcome,
     /// More, in plain words.
     pub detail: String,
 }
@@ -83,8 +84,16 @@ impl Report {
 
 fn status(row: &Row) -> Status {
     match row.outcome {
-        "held" => Status::Held,
-        "failed" | "frozen" | "quarantined" | "rejected" => Status::Problems,
-        _ => Status::Ok,
+        RowOutcome::Held => Status::Held,
+        RowOutcome::Failed
+        | RowOutcome::Frozen
+        | RowOutcome::Quarantined
+        | RowOutcome::Rejected => Status::Problems,
+        RowOutcome::Created
+        | RowOutcome::Updated
+        | RowOutcome::Removed
+        | RowOutcome::Deactivated
+        | RowOutcome::Unchanged
+        | RowOutcome::Protected => Status::Ok,
     }
 }

@@ -1,23 +1,24 @@
-//! All about one user, as of now: where the roster names them, what Omni has, and what a run would do.
+//! Explains one user as of now: the roster's rows, the user in Omni, and what a run would do.
 
 use super::Prepared;
-use crate::model::{DesiredUser, Email, Memory, ObservedUser, Operation, Policy, UserMatch};
-use crate::plan::{Change, render};
-use crate::plan::{is_approved, is_approved_past};
+use crate::model::{
+    Change, DesiredUser, Email, Memory, ObservedUser, Operation, Policy, Problem, UserMatch,
+};
+use crate::plan::{is_approved, is_approved_for, render};
 use crate::state::{HeldIn, UserState};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use std::fmt;
 use std::sync::Arc;
 
-/// What was found of a user.
+/// What is known about one user.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// Whose.
+    /// The user's email.
     pub email: Email,
-    /// Where the roster names them, and what is wrong or to be known there.
+    /// The user's rows, with problems and lints.
     pub roster: Vec<String>,
-    /// Who they are in Omni; `None` where nobody has this email, or several have.
+    /// The user in Omni; `None` if no user or several users have the email.
     pub user: Option<Arc<ObservedUser>>,
     /// What a run would do.
     pub next: Next,
@@ -26,24 +27,22 @@ pub struct Explanation {
 /// What a run would do with a user.
 #[derive(Clone, Debug)]
 pub enum Next {
-    /// This.
+    /// Apply the change.
     Change(Change),
-    /// This, unless the guard holds it, which counts everybody's changes of this kind.
-    Guarded(Change),
-    /// This, were it not held, and why it is.
-    HeldRule(String, Change),
-    /// Nothing, and why not, if there is something to do.
+    /// Apply the change unless a safety limit holds it. The limits count the changes of all users.
+    Limited(Change),
+    /// Hold the change, for this reason.
+    Held(String, Change),
+    /// Do nothing, for this reason if there is something to do.
     Nothing(Option<String>),
 }
 
 impl Next {
-    /// The change that is asked for, held or not.
+    /// The change that the roster asks for, held or not.
     #[must_use]
     pub fn change(&self) -> Option<&Change> {
         match self {
-            Self::Change(change) | Self::Guarded(change) | Self::HeldRule(_, change) => {
-                Some(change)
-            }
+            Self::Change(change) | Self::Limited(change) | Self::Held(_, change) => Some(change),
             Self::Nothing(_) => None,
         }
     }
@@ -53,22 +52,22 @@ impl fmt::Display for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |change| render::change_text(change).trim_end().to_owned();
         match self {
-            Self::Change(change) => write!(f, "a run would\n{}", text(change)),
-            Self::Guarded(change) => write!(
+            Self::Change(change) => write!(f, "a run would apply\n{}", text(change)),
+            Self::Limited(change) => write!(
                 f,
-                "a run would, unless the guard holds it (`plan` counts everybody's)\n{}",
+                "a run would apply, unless a safety limit holds it (`plan` counts the changes of all users)\n{}",
                 text(change)
             ),
-            Self::HeldRule(why, change) => write!(f, "held: {why}\n{}", text(change)),
-            Self::Nothing(Some(why)) => write!(f, "nothing: {why}"),
+            Self::Held(reason, change) => write!(f, "{reason}\n{}", text(change)),
+            Self::Nothing(Some(reason)) => write!(f, "nothing: {reason}"),
             Self::Nothing(None) => f.write_str("nothing to do"),
         }
     }
 }
 
 impl Explanation {
-    /// Explains a user of whom was found what is `prepared`, whatever the guard would say of others. `held`
-    /// is what the last run held: whether just this change would be held now takes a look at everybody's.
+    /// Explains a user by a plan without limits. `held` is what the last run held: whether this change would be held now
+    /// depends on the changes of all users.
     #[must_use]
     pub(super) fn new(
         email: &Email,
@@ -77,7 +76,7 @@ impl Explanation {
         held: Option<&HeldIn>,
         policy: &Policy,
     ) -> Self {
-        let user = match prepared.known.observed.get(email) {
+        let user = match prepared.cache.observed.get(email) {
             Some(UserMatch::One(user)) => Some(Arc::clone(user)),
             Some(UserMatch::Several(_)) | None => None,
         };
@@ -89,11 +88,11 @@ impl Explanation {
         }
     }
 
-    /// The same for machines. Fields are only ever added.
+    /// The explanation for programs. Fields are only ever added.
     #[must_use]
     pub fn doc(&self) -> Value {
         json!({
-            "email": self.email.as_str(),
+            "email": self.email,
             "roster": self.roster,
             "omni": self.user.as_deref().map(user_doc),
             "next": self.next.to_string(),
@@ -109,27 +108,27 @@ fn user_doc(user: &ObservedUser) -> Value {
         .map(|(name, value)| (name.as_str().to_owned(), json!(value)));
     json!({
         "id": user.id.as_str(),
-        "email": user.email.as_str(),
+        "email": user.email,
         "display_name": user.display_name,
         "active": user.active,
         "attributes": values.collect::<serde_json::Map<_, _>>(),
     })
 }
 
-/// Where the roster names a user, and what is wrong there.
+/// The user's rows, with problems and lints.
 fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
     let desired = &prepared.desired;
     let entry = desired.users.get(email);
-    let about = desired
+    let problems = desired
         .bad_rows
         .iter()
-        .chain(&prepared.problems)
-        .chain(&desired.notes);
-    let about = about.filter(|problem| problem.email.as_ref() == Some(email));
+        .chain(&prepared.assessment.problems)
+        .chain(&desired.notes)
+        .filter(|problem| problem.email.as_ref() == Some(email));
     entry
         .map(|entry| entry.place.to_string())
         .into_iter()
-        .chain(about.map(ToString::to_string))
+        .chain(problems.map(ToString::to_string))
         .collect()
 }
 
@@ -140,34 +139,31 @@ fn next(
     held: Option<&HeldIn>,
     policy: &Policy,
 ) -> Next {
-    if let Some(why) = untouched(email, prepared) {
-        return Next::Nothing(Some(why));
+    if let Some(reason) = not_planned(email, prepared) {
+        return Next::Nothing(Some(reason));
     }
-    let verdict = &prepared.verdict;
+    let verdict = &prepared.assessment.verdict;
     let find = |changes: &[Change]| {
-        changes
-            .iter()
-            .find(|change| change.email == *email)
-            .cloned()
+        let mut changes = changes.iter();
+        changes.find(|change| change.email == *email).cloned()
     };
     if let Some(change) = find(verdict.passed()) {
         return match held.and_then(|held| held_before(held, &change, &prepared.memory)) {
-            Some(why) => Next::HeldRule(why, change),
-            None if is_guarded(&change, prepared, policy) => Next::Guarded(change),
+            Some(reason) => Next::Held(reason, change),
+            None if is_limited(&change, prepared, policy) => Next::Limited(change),
             None => Next::Change(change),
         };
     }
-    for (held, changes) in verdict.held() {
-        if let Some(change) = find(changes) {
-            // How many are held is not known here.
-            return Next::HeldRule(format!("policy.{} (`plan` says why)", held.rule), change);
+    for held in verdict.held() {
+        if let Some(change) = find(&held.changes) {
+            // The number of held changes is not known here.
+            let reason = format!("held by policy.{} (`plan` says why)", held.rule);
+            return Next::Held(reason, change);
         }
     }
     Next::Nothing(if let Some(change) = find(verdict.protected()) {
-        Some(format!(
-            "protected by policy.protect from {}",
-            change.kind()
-        ))
+        let operation = change.operation();
+        Some(format!("policy.protect protects the user from {operation}"))
     } else if find(verdict.quarantined()).is_some() {
         Some(format!("in quarantine{}", until(state)))
     } else {
@@ -175,67 +171,68 @@ fn next(
     })
 }
 
-/// Why no change of a user is planned whatever they need.
-fn untouched(email: &Email, prepared: &Prepared) -> Option<String> {
-    let is_theirs = |problem: &crate::model::Problem| problem.email.as_ref() == Some(email);
-    if prepared.ambiguous.contains(email) {
-        Some("several users in Omni answer to this email".into())
-    } else if let Some(place) = prepared.desired.frozen.get(email) {
-        Some(format!("frozen, because of {place}"))
-    } else if prepared.problems.iter().any(is_theirs) {
-        Some("they can't be made, see above".into())
+/// Why no change of a user is planned, whatever the roster asks for.
+fn not_planned(email: &Email, prepared: &Prepared) -> Option<String> {
+    let assessment = &prepared.assessment;
+    let is_theirs = |problem: &Problem| problem.email.as_ref() == Some(email);
+    if assessment.ambiguous.contains(email) {
+        Some("several users in Omni have this email".into())
+    } else if let Some(location) = prepared.desired.frozen.get(email) {
+        Some(format!("frozen because of {location}"))
+    } else if assessment.problems.iter().any(is_theirs) {
+        Some("the user can't be created (see the roster's problem above)".into())
     } else {
         None
     }
 }
 
-/// Whether a limit counts a change, and nobody has approved it.
-fn is_guarded(change: &Change, prepared: &Prepared, policy: &Policy) -> bool {
-    let is_counted = change.kind().is_removal()
+/// Whether a limit counts a change that is not approved.
+fn is_limited(change: &Change, prepared: &Prepared, policy: &Policy) -> bool {
+    let is_counted = change.operation().is_removal()
         || change.clears()
-        || (change.kind() == Operation::Update && policy.max_updates.is_some());
+        || (change.operation() == Operation::Update && policy.max_updates.is_some());
     is_counted && !is_approved(change, &prepared.memory)
 }
 
-/// Which rule held just this change the last time and why, where no approval takes it past that.
+/// Which limit held this change in the last run, unless it is approved since.
 fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String> {
-    let held_one = held.of(change.user_id()?, change.kind())?;
-    (!is_approved_past(&held_one.rule, change, memory)).then(|| held_one.text(held.run))
+    let record = held.of(change.user_id()?, change.operation())?;
+    (!is_approved_for(record.rule, change, memory)).then(|| record.text(held.run))
 }
 
-/// Why somebody whom the roster upserts stays inactive.
+/// Why a user in the roster stays inactive.
 fn left_inactive(email: &Email, prepared: &Prepared) -> Option<String> {
-    let wants = &prepared.desired.users.get(email)?.want;
-    match prepared.known.observed.get(email)? {
-        UserMatch::One(user) if !user.active && matches!(wants, DesiredUser::Upsert(_)) => {
-            Some("they are inactive in Omni, and left so (policy.reactivate)".into())
+    let want = &prepared.desired.users.get(email)?.want;
+    match prepared.cache.observed.get(email)? {
+        UserMatch::One(user) if !user.active && matches!(want, DesiredUser::Upsert(_)) => {
+            Some("the user is inactive in Omni and stays inactive (see policy.reactivate)".into())
         }
         UserMatch::One(_) | UserMatch::Several(_) => None,
     }
 }
 
 fn until(state: &UserState) -> String {
-    let told = state.quarantined.as_ref().map(|quarantined| {
+    let text = state.quarantined.as_ref().map(|quarantined| {
         let until = quarantined.until.to_rfc3339_opts(SecondsFormat::Secs, true);
-        format!(" until {until}, since: {}", quarantined.reason)
+        format!(" until {until}: {}", quarantined.reason)
     });
-    told.unwrap_or_default()
+    text.unwrap_or_default()
 }
 
 fn idle(email: &Email, prepared: &Prepared, state: &UserState) -> Option<String> {
-    let mut withheld = prepared.withheld.iter();
-    if let Some(one) = withheld.find(|withheld| withheld.emails.contains(email)) {
-        return Some(one.why.clone());
+    let mut blocked = prepared.assessment.blocked.iter();
+    if let Some(blocked) = blocked.find(|blocked| blocked.emails.contains(email)) {
+        return Some(blocked.reason.clone());
     }
     let missing = state.managed.as_ref().and_then(|one| one.missing_since);
     match (prepared.desired.users.contains_key(email), missing) {
         (true, _) => left_inactive(email, prepared),
-        (false, None) if prepared.known.observed.get(email).is_none() => {
-            Some("neither the roster nor Omni has anybody of this email".into())
+        (false, None) if prepared.cache.observed.get(email).is_none() => {
+            Some("neither the roster nor Omni has a user with this email".into())
         }
-        (false, None) => Some("policy.prune leaves them".into()),
+        (false, None) => Some("policy.prune does not cover the user".into()),
         (false, Some(_)) => {
-            Some("policy.prune leaves them, or until policy.prune_grace is over".into())
+            Some("policy.prune does not cover the user, or policy.prune_grace is not over".into())
         }
     }
 }

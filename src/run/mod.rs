@@ -1,34 +1,486 @@
-//! One run: what is wanted and what is there become a plan, the guard rules on it, and what passes
-//! is carried out.
+//! One run: reads the roster and Omni, plans, applies what the guard passes, and reports.
 //!
 //! ```text
-//! Desired + Observed + Memory + Policy → Plan → guard → Verdict → apply → RunOutcome
+//! begin → observe → plan → guard → apply → finish
 //! ```
 //!
 //! The rules of the room:
 //!
-//! - [`Plan::new`] and [`rule`] are functions of values: no I/O, no log, no clock.
-//! - Looking has a reader, so that a dry run can't write; what is carried out is a [`Verdict`], which
-//!   only the guard makes, and nothing is sent that the [`ChangeRecorder`] does not have.
-//! - Not the first error: all of them. One user's failure never stops another's change.
+//! - What only reads is in [`Observer`], which has no way to a writer. [`Reconciler`] adds the writer.
+//! - Nothing is sent that is not recorded in the state database first ([`ChangeRecorder`]).
+//! - An error of one user never stops the changes of others.
+//! - [`RunOptions`] say what a run may do; the trigger is only for the log.
 
 mod apply;
-mod close;
 mod explain;
-mod looking;
+mod finish;
 mod observe;
+mod observer;
 mod outcome;
-mod prepare;
 mod progress;
 mod recorder;
 mod row_report;
-mod run;
 
 pub use apply::CHANGES;
 pub use explain::{Explanation, Next};
 pub use observe::{Effect, ObservationCache};
-pub use outcome::{AppliedChange, Completion, HeldRule, Roster, RunError, RunOutcome};
-pub use prepare::{Prepared, Target};
+pub use observer::{Observer, Target};
+pub use outcome::{
+    Applied, AppliedChange, Completion, PlanSummary, RosterSummary, RunError, RunOutcome,
+};
 pub use recorder::ChangeRecorder;
-pub(crate) use recorder::fields_of;
-pub use run::{Reconciler, Run, RunEvent, Stop, span};
+
+use crate::metrics::Metrics;
+use crate::model::{
+    AcceptedRoster, Change, ChangeOutcome, Desired, Fingerprint, HeldRecord, HeldUser, Memory,
+    Mode, Policy, RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
+};
+use crate::omni::Client;
+use crate::plan::render::Cost;
+use crate::plan::{Assessment, HeldChanges, ownership, recover};
+use crate::report::Reporter;
+use crate::settings::Settings;
+use crate::state::StateDb;
+use apply::{Work, apply};
+use chrono::{DateTime, Utc};
+use observer::Snapshot;
+use progress::Progress;
+use row_report::Interim;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// What a run would do, with everything it was planned from.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The roster.
+    pub desired: Desired,
+    /// The users and attribute definitions in Omni.
+    pub cache: ObservationCache,
+    /// What earlier runs left behind.
+    pub memory: Memory,
+    /// The plan and the verdict on it.
+    pub assessment: Assessment,
+}
+
+impl Prepared {
+    fn new(snapshot: Snapshot, memory: Memory, policy: &Policy) -> Self {
+        let Snapshot { desired, cache } = snapshot;
+        let assessment = Assessment::new(&desired, &cache.observed, &cache.schema, &memory, policy);
+        Self {
+            desired,
+            cache,
+            memory,
+            assessment,
+        }
+    }
+}
+
+/// Carries out runs, one after the other, and keeps the observation from one to the next.
+#[derive(Debug)]
+pub struct Reconciler {
+    observer: Observer,
+    /// The only way to a writer.
+    client: Arc<Client>,
+    metrics: Metrics,
+    reporter: Reporter,
+    on_event: EventHandler,
+    /// The observation that the last run left.
+    cache: Mutex<Option<ObservationCache>>,
+}
+
+/// An event of a run under way.
+#[derive(Clone, Copy, Debug)]
+pub enum RunEvent<'a> {
+    /// The run that started at this time has planned.
+    Planned(DateTime<Utc>, &'a PlanSummary),
+    /// A change has ended.
+    Change(&'a AppliedChange),
+}
+
+struct EventHandler(Box<dyn Fn(RunEvent<'_>) + Send + Sync>);
+
+impl std::fmt::Debug for EventHandler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EventHandler")
+    }
+}
+
+/// How a run is told to end early.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// The program ends: the run stops between two requests.
+    pub now: CancellationToken,
+    /// The next run waits: the run finishes reading, tries at least one change, and stops between two changes. So a roster
+    /// that is replaced again and again still reaches Omni.
+    pub for_next: CancellationToken,
+}
+
+impl Stop {
+    /// A stop that only the end of the program asks for.
+    #[must_use]
+    pub fn when(now: &CancellationToken) -> Self {
+        Self {
+            now: now.clone(),
+            for_next: CancellationToken::new(),
+        }
+    }
+}
+
+/// A run that has begun and is recorded in the state database.
+#[derive(Debug)]
+pub struct Run {
+    number: RunNumber,
+    options: RunOptions,
+    target: Target,
+    started: DateTime<Utc>,
+    /// The number of requests that the client had sent before the run.
+    requests_before: u64,
+    plan: Option<PlanSummary>,
+}
+
+impl Reconciler {
+    /// A reconciler for the organisation that the settings name. With a state database that is open for reading it can
+    /// only plan.
+    ///
+    /// # Errors
+    /// Fails if the settings name no organisation, or the HTTP client can't be built.
+    pub fn new(
+        settings: Arc<Settings>,
+        metrics: Metrics,
+        state: StateDb,
+    ) -> Result<Self, RunError> {
+        let client = Client::new(&settings.omni, &settings.state.dir, metrics.clone())?;
+        let reporter = Reporter::new(&settings.source);
+        Ok(Self {
+            observer: Observer::with_client(settings, client.clone(), state),
+            client,
+            metrics,
+            reporter,
+            on_event: EventHandler(Box::new(|_| {})),
+            cache: Mutex::default(),
+        })
+    }
+
+    /// Calls a function for the events of each run.
+    #[must_use]
+    pub fn with_observer(self, on_event: impl Fn(RunEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self {
+            on_event: EventHandler(Box::new(on_event)),
+            ..self
+        }
+    }
+
+    /// The read side.
+    #[must_use]
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    fn settings(&self) -> &Settings {
+        self.observer.settings()
+    }
+
+    fn state(&self) -> &StateDb {
+        self.observer.state()
+    }
+
+    /// Does one run over the roster of `source.path`. `stable_fingerprint` is the content that the watcher found stable.
+    pub async fn run(
+        &self,
+        options: impl Into<RunOptions>,
+        stable_fingerprint: Option<Fingerprint>,
+        stop: &Stop,
+    ) -> RunOutcome {
+        let run = self.run_steps(options.into(), stable_fingerprint, stop);
+        run.instrument(span(None)).await
+    }
+
+    async fn run_steps(
+        &self,
+        options: RunOptions,
+        stable_fingerprint: Option<Fingerprint>,
+        stop: &Stop,
+    ) -> RunOutcome {
+        let target = Target::source(self.settings(), stable_fingerprint);
+        let begun = match target {
+            Ok(target) => self.begin(options, target).await,
+            Err(error) => Err(error.into()),
+        };
+        let mut run = match begun {
+            Ok(run) => run,
+            Err(error) => return not_begun(options.trigger, error),
+        };
+        let prepared = match self.prepare(&mut run, stop).await {
+            Ok(prepared) => prepared,
+            Err(error) => return self.finish(run, None, Applied::nothing(error)).await,
+        };
+        if let Err(error) = self.accept(&prepared).await {
+            return self.finish(run, None, Applied::nothing(error)).await;
+        }
+        let (applied, effects) = match self.settings().policy.mode {
+            Mode::Plan => (Applied::nothing(Completion::DryRun), Vec::new()),
+            Mode::Apply => self.apply(&run, &prepared, stop, |_| {}).await,
+        };
+        let outcome = self.finish(run, Some(&prepared), applied).await;
+        self.keep(prepared, effects);
+        outcome
+    }
+
+    /// Records the start of a run.
+    ///
+    /// # Errors
+    /// Fails if the state database can't be written; then nothing may be sent.
+    pub async fn begin(
+        &self,
+        options: impl Into<RunOptions>,
+        target: Target,
+    ) -> Result<Run, RunError> {
+        let options = options.into();
+        let started = Utc::now();
+        let start = RunStart {
+            trigger: options.trigger,
+            started,
+            is_source: target.is_source,
+        };
+        let number = self.state().begin(start).await?;
+        tracing::Span::current().record("number", number.0);
+        Ok(Run {
+            number,
+            options,
+            target,
+            started,
+            requests_before: self.client.requests_sent(),
+            plan: None,
+        })
+    }
+
+    /// Reads the roster and Omni, plans, and records what the guard holds.
+    ///
+    /// # Errors
+    /// Fails if the keys, the roster, Omni or the state database can't be read.
+    pub async fn prepare(&self, run: &mut Run, stop: &Stop) -> Result<Arc<Prepared>, RunError> {
+        let prepared = self.observe_and_plan(run, stop).await?;
+        let plan = PlanSummary::from(&prepared);
+        (self.on_event.0)(RunEvent::Planned(run.started, &plan));
+        run.plan = Some(plan);
+        let held = prepared.assessment.verdict.held();
+        if !held.is_empty() {
+            let held: Vec<_> = held.iter().map(held_record).collect();
+            self.state().hold(run.number, &held).await?;
+        }
+        Ok(Arc::new(prepared))
+    }
+
+    async fn observe_and_plan(&self, run: &Run, stop: &Stop) -> Result<Prepared, RunError> {
+        let has_unknown = !self.state().unknown().await?.is_empty();
+        let scope = self.observer.scope(&run.target, has_unknown);
+        let observe = async |target: &Target, cached| {
+            let observed = self.observer.observe(target, scope, cached, &stop.now);
+            observed.await
+        };
+        let mut snapshot = observe(&run.target, self.cached(run.options)).await?;
+        if stop.for_next.is_cancelled() {
+            tracing::info!("the roster changed while Omni was read; reading the roster again");
+            let target = Target {
+                stable_fingerprint: None,
+                ..run.target.clone()
+            };
+            snapshot = observe(&target, Some(snapshot.cache.cached())).await?;
+        }
+        let prepared = self.assess(run, snapshot).await?;
+        if prepared.assessment.has_renames && prepared.cache.is_cached() {
+            tracing::info!("a user may have a new address; reading Omni again");
+            let snapshot = observe(&run.target, None).await?;
+            return self.assess(run, snapshot).await;
+        }
+        Ok(prepared)
+    }
+
+    /// Resolves changes whose outcome is unknown, and plans.
+    async fn assess(&self, run: &Run, snapshot: Snapshot) -> Result<Prepared, RunError> {
+        self.resolve_unknown(&snapshot.cache).await?;
+        let mut memory = self.state().memory(Utc::now()).await?;
+        if run.options.ignore_quarantine {
+            for quarantined in memory.quarantined.values_mut() {
+                quarantined.until = quarantined.until.min(memory.now);
+            }
+        }
+        self.observer.refuse_older(&snapshot.desired, &memory)?;
+        let policy = &self.settings().policy;
+        Ok(Prepared::new(snapshot, memory, policy))
+    }
+
+    async fn resolve_unknown(&self, cache: &ObservationCache) -> Result<(), RunError> {
+        let ObservationCache {
+            schema, observed, ..
+        } = cache;
+        let unknown = self.state().unknown().await?;
+        let by_id = recover::by_id(observed, &unknown);
+        for change in &unknown {
+            let Some(was_applied) = recover::was_applied(change, &by_id, observed, schema) else {
+                continue;
+            };
+            let (outcome, found) = match was_applied {
+                true => (ChangeOutcome::Applied, "applied"),
+                false => (ChangeOutcome::Failed, "not applied"),
+            };
+            let settled = Settled {
+                at: Utc::now(),
+                outcome,
+                detail: format!("the answer was lost; a later run found the change {found}"),
+            };
+            let run = self.state().run(RunRef::Number(change.run)).await?;
+            let is_source = run.is_some_and(|run| run.start.is_source);
+            let user_id = change.intent.user_id.as_ref();
+            let ownership = ownership::by_change(&change.intent, user_id, outcome, is_source);
+            self.state()
+                .settle(change.id, &settled, None, ownership)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Accepts the roster before anything is sent: users that it upserts become managed, and managed users that it no
+    /// longer names are missing from now on. A roster that lost most of its rows is not accepted until its pruning is
+    /// approved; the users that it does not name count as missing all the same.
+    ///
+    /// # Errors
+    /// Fails if the state database can't be written; then nothing may be sent.
+    pub async fn accept(&self, prepared: &Prepared) -> Result<(), RunError> {
+        let Prepared {
+            desired,
+            cache,
+            memory,
+            assessment,
+        } = prepared;
+        let policy = &self.settings().policy;
+        let verdict = &assessment.verdict;
+        let is_accepted = desired.is_source
+            && desired.rejected.is_empty()
+            && !verdict.roster_is_suspect(desired.rows, memory, policy);
+        let accepted = is_accepted.then(|| AcceptedRoster {
+            fingerprint: desired.fingerprint,
+            rows: desired.rows,
+            files: desired.files.clone(),
+        });
+        let ownership = ownership::by_roster(desired, &cache.observed, memory);
+        let recorded = self.state().record_roster(ownership, accepted, Utc::now());
+        Ok(recorded.await?)
+    }
+
+    /// Sends the changes that passed the guard. `on_change` is called for each change as it ends. Returns what was done,
+    /// and what is known about the users now.
+    pub async fn apply(
+        &self,
+        run: &Run,
+        prepared: &Arc<Prepared>,
+        stop: &Stop,
+        mut on_change: impl FnMut(&AppliedChange) + Send,
+    ) -> (Applied, Vec<(Change, Effect)>) {
+        let sending = stop.now.child_token();
+        let one_has_ended = CancellationToken::new();
+        let recorder = ChangeRecorder::new(self.state(), run.number, prepared);
+        let interim = Interim::new(&self.reporter, prepared, run.started);
+        let progress = Progress::new(&self.client);
+        let changes = prepared.assessment.verdict.passed().len();
+        log_cost(changes, self.observer.cost(prepared), &progress);
+        let on_change = |applied: &AppliedChange| {
+            on_change(applied);
+            (self.on_event.0)(RunEvent::Change(applied));
+            interim.on_change(applied);
+            progress.step();
+            if applied.outcome != ChangeOutcome::Skipped {
+                one_has_ended.cancel();
+            }
+        };
+        let make_way = async {
+            stop.for_next.cancelled().await;
+            one_has_ended.cancelled().await;
+            sending.cancel();
+            std::future::pending().await
+        };
+        let work = Work {
+            writer: self.client.writer(&sending),
+            prepared,
+            recorder: &recorder,
+            max_in_flight: self.settings().omni.max_in_flight,
+        };
+        tokio::select! {
+            report = apply(&work, on_change) => report,
+            never = interim.write_each_minute() => match never {},
+            never = progress.report_changes(changes) => match never {},
+            never = make_way => never,
+        }
+    }
+
+    /// The cached observation, if this run may use it.
+    fn cached(&self, options: RunOptions) -> Option<ObservationCache> {
+        let cached = self.lock_cache().take();
+        let max_age = self.settings().max_age;
+        cached.filter(|cache| options.may_use_cache && cache.is_younger_than(max_age))
+    }
+
+    /// Keeps the observation for the next run, with the effects of this one. A report that is still being written holds
+    /// on to the old observation, so it is copied then.
+    fn keep(&self, prepared: Arc<Prepared>, effects: Vec<(Change, Effect)>) {
+        let mut cache = match Arc::try_unwrap(prepared) {
+            Ok(prepared) => prepared.cache,
+            Err(shared) => shared.cache.clone(),
+        };
+        for (change, effect) in effects {
+            let id = change.user_id().cloned();
+            cache.take_in(change.email, id, effect);
+        }
+        *self.lock_cache() = Some(cache.cached());
+    }
+
+    fn lock_cache(&self) -> MutexGuard<'_, Option<ObservationCache>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Run {
+    /// The number.
+    #[must_use]
+    pub fn number(&self) -> RunNumber {
+        self.number
+    }
+}
+
+/// The outcome of a run that could not be recorded.
+fn not_begun(trigger: Trigger, error: RunError) -> RunOutcome {
+    RunOutcome::new(None, trigger, Utc::now(), 0, None, Applied::nothing(error))
+}
+
+/// The span of a run, so that each log line carries the run's number. Its level is the highest one, so no filter drops
+/// it.
+#[must_use]
+pub fn span(number: Option<RunNumber>) -> tracing::Span {
+    tracing::error_span!("run", number = number.map(|number| number.0))
+}
+
+fn log_cost(changes: usize, cost: Cost, progress: &Progress<'_>) {
+    let Cost { requests, time } = cost;
+    progress.expect(requests);
+    if changes > 0 {
+        let seconds = time.as_secs_f64().round();
+        tracing::info!(target: CHANGES, changes, requests, seconds, "applying changes");
+    }
+}
+
+fn held_record(held: &HeldChanges) -> HeldRecord {
+    let users = held.changes.iter().filter_map(|change| {
+        let (user_id, email) = (change.user_id()?.clone(), change.email.clone());
+        Some(HeldUser {
+            user_id,
+            operation: change.operation(),
+            email,
+        })
+    });
+    HeldRecord {
+        rule: held.rule,
+        reason: held.reason.clone(),
+        users: users.collect(),
+    }
+}

@@ -1,8 +1,8 @@
-//! Who is in Omni, by the cheapest true way: what the run before left, one look-up for each user
-//! whom the roster names, or the whole listing.
+//! Observes the users in Omni by the cheapest way that shows enough: the observation of the run before, one look-up per
+//! user in the roster, or the whole list.
 //!
-//! One request tells how many users there are, and so which takes fewer. Look-ups say nothing of
-//! those who were not asked for, so pruning needs the listing.
+//! One request tells the number of users, and so which way takes fewer requests. Look-ups say nothing about other users,
+//! so pruning needs the list.
 
 use crate::model::{
     Desired, DesiredUser, Email, Observed, ObservedUser, Schema, UserId, UserMatch,
@@ -13,162 +13,166 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many users a page holds, by Omni's default.
+/// The number of users in a page, by Omni's default.
 const PAGE: usize = 100;
 
-/// What is known of Omni. A run leaves it to the next one, with its own writes in it.
-#[derive(Debug)]
+/// What is known about Omni. Each run leaves it to the next one, with its own writes in it.
+#[derive(Clone, Debug)]
 pub struct ObservationCache {
-    /// Omni's attribute definitions, or that they can't be had.
+    /// The attribute definitions, or that Omni does not show them.
     pub schema: Schema,
-    /// Who is there.
+    /// The users.
     pub observed: Observed,
-    /// When that was seen, at the earliest.
-    seen: Instant,
-    /// When the definitions were asked for, which a later observation may still go by.
-    defined: Instant,
-    /// Of whom it was found out, one by one, that they are not there.
+    /// When the oldest part was observed.
+    observed_at: Instant,
+    /// When the definitions were read. A later observation may use them again.
+    schema_read_at: Instant,
+    /// Emails that were looked up and have no user.
     absent: HashSet<Email>,
-    /// Of whom it is not known how they are now, with the id that they had.
-    unsure: HashMap<Email, Option<UserId>>,
-    /// Whether it was left by an earlier run.
-    is_kept: bool,
+    /// Users whose present state is unknown, with their last id.
+    uncertain: HashMap<Email, Option<UserId>>,
+    /// Whether an earlier run left this.
+    is_cached: bool,
 }
 
-/// What a write has done to a user, as far as is known.
+/// What a write did to a user, as far as it is known.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// They are so now.
+    /// The user is like this now.
     Is(Box<ObservedUser>),
-    /// They are no longer there.
+    /// The user is gone.
     Gone,
-    /// Something else than was thought, or perhaps nothing.
-    Unsure,
+    /// The state of the user is unknown.
+    Uncertain,
 }
 
-/// How an observation came about, for the log.
+/// Where an observation comes from, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObservationSource {
     Listed,
     LookedUp,
-    Kept,
+    Cache,
 }
 
 impl ObservationSource {
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Listed => "listed",
-            Self::LookedUp => "looked up",
-            Self::Kept => "kept",
+            Self::Listed => "list",
+            Self::LookedUp => "look-up",
+            Self::Cache => "cache",
         }
     }
 }
 
-/// What is to be found out, and whom to tell how many requests that will take.
+/// What to observe.
 #[derive(Clone, Copy)]
 pub(super) struct ObserveRequest<'a> {
     pub(super) reader: &'a Reader,
     pub(super) desired: &'a Desired,
-    /// Whether those count whom the roster does not name.
+    /// Whether users that the roster does not name matter.
     pub(super) everybody: bool,
+    /// Receives the number of requests still to come.
     pub(super) expect: &'a (dyn Fn(usize) + Sync),
 }
 
 impl ObservationCache {
-    /// Nothing but the definitions, and nobody yet.
     pub(super) fn new(schema: Schema, observed: Observed) -> Self {
         Self {
             schema,
             observed,
-            seen: Instant::now(),
-            defined: Instant::now(),
+            observed_at: Instant::now(),
+            schema_read_at: Instant::now(),
             absent: HashSet::new(),
-            unsure: HashMap::new(),
-            is_kept: false,
+            uncertain: HashMap::new(),
+            is_cached: false,
         }
     }
 
-    /// Looks at Omni anew.
-    pub(super) async fn anew(
+    /// Observes Omni without a cache.
+    pub(super) async fn fresh(
         schema: Schema,
-        question: ObserveRequest<'_>,
+        request: ObserveRequest<'_>,
     ) -> Result<(Self, ObservationSource), OmniError> {
-        let mut known = Self::new(schema, Observed::default());
-        let first = question.reader.page(1).await?;
-        let looked_up = match question.everybody {
+        let mut cache = Self::new(schema, Observed::default());
+        let first = request.reader.page(1).await?;
+        let looked_up = match request.everybody {
             true => None,
-            false => question.look_up(&first).await?,
+            false => request.look_up(&first).await?,
         };
-        let how = match looked_up {
+        let source = match looked_up {
             Some(observed) => {
-                known.observed = observed;
+                cache.observed = observed;
                 ObservationSource::LookedUp
             }
             None => {
-                known.observed = question.list(first).await?;
+                cache.observed = request.list(first).await?;
                 ObservationSource::Listed
             }
         };
-        if known.observed.doubt().is_some() {
-            match known.ask(question).await {
-                // Then it stays in doubt.
+        if cache.observed.doubt().is_some() {
+            match cache.look_up_open(request).await {
+                // The doubt remains.
                 Err(OmniError::UnreliableLookup) => {}
-                asked => asked?,
+                looked_up => looked_up?,
             }
         }
-        let absent = question.named(|email, _| known.observed.get(email).is_none());
-        known.absent = absent.into_iter().cloned().collect();
-        Ok((known, how))
+        let absent = request.named(|email, _| cache.observed.get(email).is_none());
+        cache.absent = absent.into_iter().cloned().collect();
+        Ok((cache, source))
     }
 
-    /// The same once more, with what is new in the roster looked up; anew where that takes fewer
-    /// requests, or this does not tell enough.
+    /// Reuses this observation and looks up only new rows. Observes afresh if that takes fewer requests, or if this
+    /// observation does not show enough.
     pub(super) async fn again(
         mut self,
-        question: ObserveRequest<'_>,
+        request: ObserveRequest<'_>,
     ) -> Result<(Self, ObservationSource), OmniError> {
-        let is_enough = self.observed.shows_everybody() || !question.everybody;
-        let questions = self.open(question).len() + self.unsure.len();
-        let is_cheap = questions <= self.observed.count().div_ceil(PAGE);
+        let is_enough = self.observed.shows_everybody() || !request.everybody;
+        let look_ups = self.open(request).len() + self.uncertain.len();
+        let is_cheap = look_ups <= self.observed.count().div_ceil(PAGE);
         if !is_enough || !is_cheap {
-            let defined = self.defined;
-            let (anew, how) = Self::anew(self.schema, question).await?;
-            return Ok((Self { defined, ..anew }, how));
+            let schema_read_at = self.schema_read_at;
+            let (fresh, source) = Self::fresh(self.schema, request).await?;
+            let fresh = Self {
+                schema_read_at,
+                ..fresh
+            };
+            return Ok((fresh, source));
         }
-        self.ask(question).await?;
-        Ok((self, ObservationSource::Kept))
+        self.look_up_open(request).await?;
+        Ok((self, ObservationSource::Cache))
     }
 
-    /// Whom to look up before planning: who is to be removed and does not seem to be there; and where
-    /// only some were looked for, who was not.
-    fn open<'a>(&self, question: ObserveRequest<'a>) -> Vec<&'a Email> {
+    /// The users to look up before planning: users to be removed that were not seen, and, if only some users were looked
+    /// up, users that were not among them.
+    fn open<'a>(&self, request: ObserveRequest<'a>) -> Vec<&'a Email> {
         let shows_some = !self.observed.shows_everybody() && self.observed.doubt().is_none();
-        question.named(|email, want| {
+        request.named(|email, want| {
             (shows_some || !matches!(want, DesiredUser::Upsert(_)))
                 && self.observed.get(email).is_none()
                 && !self.absent.contains(email)
-                && !self.unsure.contains_key(email)
+                && !self.uncertain.contains_key(email)
         })
     }
 
-    /// Looks up whom it takes.
-    async fn ask(&mut self, question: ObserveRequest<'_>) -> Result<(), OmniError> {
-        let ObserveRequest { reader, expect, .. } = question;
-        let open: Vec<_> = self.open(question).into_iter().cloned().collect();
-        expect(open.len() + self.unsure.len());
+    /// Looks up all users whose state is open or uncertain.
+    async fn look_up_open(&mut self, request: ObserveRequest<'_>) -> Result<(), OmniError> {
+        let ObserveRequest { reader, expect, .. } = request;
+        let open: Vec<_> = self.open(request).into_iter().cloned().collect();
+        expect(open.len() + self.uncertain.len());
         omni::look_up_into(reader, open.clone(), &mut self.observed).await?;
-        for (email, id) in std::mem::take(&mut self.unsure) {
-            let now = now(reader, id.as_ref(), &email).await?;
+        for (email, id) in std::mem::take(&mut self.uncertain) {
+            let now = look_up_now(reader, id.as_ref(), &email).await?;
             self.observed.found(&email, now);
         }
-        let still = open
+        let absent = open
             .into_iter()
             .filter(|email| self.observed.get(email).is_none());
-        self.absent.extend(still);
+        self.absent.extend(absent);
         Ok(())
     }
 
-    /// Takes in what a run has done.
+    /// Brings the effect of a write in.
     pub(super) fn take_in(&mut self, email: Email, id: Option<UserId>, effect: Effect) {
         self.absent.remove(&email);
         match effect {
@@ -182,50 +186,53 @@ impl ObservationCache {
                 self.observed.remove(&email);
                 self.absent.insert(email);
             }
-            Effect::Unsure => drop(self.unsure.insert(email, id)),
+            Effect::Uncertain => drop(self.uncertain.insert(email, id)),
         }
     }
 
-    /// The same as left to a later run.
-    pub(super) fn kept(self) -> Self {
+    /// Marks this observation as left by an earlier run.
+    pub(super) fn cached(self) -> Self {
         Self {
-            is_kept: true,
+            is_cached: true,
             ..self
         }
     }
 
-    /// Whether it was left by an earlier run, so that Omni may have changed since.
+    /// Whether an earlier run left this observation, so that Omni may have changed since.
     #[must_use]
-    pub fn is_kept(&self) -> bool {
-        self.is_kept
+    pub fn is_cached(&self) -> bool {
+        self.is_cached
     }
 
-    /// How old it is.
+    /// The cache age.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.seen.elapsed()
+        self.observed_at.elapsed()
     }
 
-    /// Whether no part of it is older than this.
+    /// Whether no part is older than this.
     pub(super) fn is_younger_than(&self, age: Duration) -> bool {
-        self.seen.elapsed().max(self.defined.elapsed()) <= age
+        self.age().max(self.schema_read_at.elapsed()) <= age
     }
 }
 
 impl<'a> ObserveRequest<'a> {
-    fn named(self, wanted: impl Fn(&Email, &DesiredUser) -> bool) -> Vec<&'a Email> {
+    /// The emails of matching rows.
+    fn named(self, matches: impl Fn(&Email, &DesiredUser) -> bool) -> Vec<&'a Email> {
         let named = self.desired.users.iter();
-        let named = named.filter(|(email, entry)| wanted(email, &entry.want));
+        let named = named.filter(|(email, entry)| matches(email, &entry.want));
         named.map(|(email, _)| email).collect()
     }
 
-    /// Looks up whom the roster names, if that is less than listing the rest and proves as much.
+    /// Looks up the users that the roster names, if that takes fewer requests than the rest of the list and the look-up
+    /// is reliable.
     async fn look_up(self, first: &Page) -> Result<Option<Observed>, OmniError> {
         let named = self.desired.users.len();
-        let Some(somebody) = first.users.first().filter(|_| named + 1 < left(first)) else {
+        let takes_fewer = named + 1 < pages_left(first);
+        let Some(known_user) = first.users.first().filter(|_| takes_fewer) else {
             return Ok(None);
         };
-        if !omni::filter_ignores_case(self.reader, somebody).await? {
+        if !omni::filter_ignores_case(self.reader, known_user).await? {
             return Ok(None);
         }
         (self.expect)(named);
@@ -239,29 +246,28 @@ impl<'a> ObserveRequest<'a> {
         }
     }
 
-    /// Lists everybody; a second time where that does not add up and it matters.
+    /// Lists all users; a second time if the list does not add up and that matters.
     async fn list(self, first: Page) -> Result<Observed, OmniError> {
-        (self.expect)(left(&first));
+        (self.expect)(pages_left(&first));
         let observed = omni::list_from(self.reader, first).await?;
         let Some(doubt) = observed.doubt().filter(|_| self.everybody) else {
             return Ok(observed);
         };
-        tracing::info!("the listing does not add up: {doubt}; it is read once more");
+        tracing::info!("the listing does not add up: {doubt}; listing again");
         (self.expect)(observed.count().div_ceil(PAGE));
         omni::list(self.reader).await
     }
 }
 
-/// How many pages there are after the first one.
-fn left(first: &Page) -> usize {
+/// The number of pages after the first one.
+fn pages_left(first: &Page) -> usize {
     let length = first.len().max(1) as u64;
     let left = first.total.saturating_sub(length).div_ceil(length);
     usize::try_from(left).unwrap_or(usize::MAX)
 }
 
-/// A user as they are now: by id, where they had one, since a look-up by email may miss somebody
-/// whose address is spelt in another case.
-async fn now(
+/// Looks up a user by id if the id is known, because a look-up by email may depend on letter case.
+async fn look_up_now(
     reader: &Reader,
     id: Option<&UserId>,
     email: &Email,

@@ -1,58 +1,112 @@
-//! What became of a run.
+//! The outcome of a run, from which the report, history, metrics, log, notifications and pages are made.
 
 use crate::model::{
-    ChangeOutcome, Counts, Email, Fingerprint, Operation, Problem, RunNumber, Trigger,
+    ChangeOutcome, Counts, Email, Fingerprint, Operation, Problem, RunNumber, RunResult, Trigger,
 };
 use crate::omni::{ClientError, OmniError};
+use crate::plan::HeldSummary;
 use crate::roster::SourceError;
 use crate::settings::{KeyError, SettingsError};
 use crate::state::StateError;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-/// A change and what became of it.
+use super::Prepared;
+
+/// A change with its outcome.
 #[derive(Clone, Debug)]
 pub struct AppliedChange {
-    /// Whose.
+    /// The user's email.
     pub email: Email,
-    /// What.
-    pub kind: Operation,
-    /// How it ended.
+    /// The operation.
+    pub operation: Operation,
+    /// The outcome.
     pub outcome: ChangeOutcome,
-    /// More, in plain words. May be empty.
+    /// Details, or an empty text.
     pub detail: String,
-    /// Whether Omni itself said no, so that it will again.
+    /// Whether Omni refused the change, and will again.
     pub refused: bool,
 }
 
-/// What the guard held: all changes of one rule, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldRule {
-    /// The setting that holds them: `prune`, `max_removals`, `max_clears` or `max_updates`.
-    pub rule: &'static str,
-    /// How many.
-    pub count: usize,
-    /// Why, and what to do, in plain words.
-    pub why: String,
+impl AppliedChange {
+    /// The failure of a row whose email several users in Omni share.
+    pub(crate) fn ambiguous(email: &Email) -> Self {
+        Self {
+            email: email.clone(),
+            operation: Operation::Update,
+            outcome: ChangeOutcome::Failed,
+            detail: "several users in Omni have this email; none of them is changed".into(),
+            refused: false,
+        }
+    }
 }
 
-/// What was read of the roster.
+/// The roster that a run read.
 #[derive(Clone, Debug)]
-pub struct Roster {
-    /// Data rows.
+pub struct RosterSummary {
+    /// The number of data rows.
     pub rows: u64,
-    /// What was read.
+    /// The content.
     pub fingerprint: Fingerprint,
-    /// Everything wrong in rows.
+    /// The problems in rows.
     pub bad_rows: Vec<Problem>,
     /// Files that could not be read, beside others that could.
     pub rejected: Vec<Problem>,
 }
 
-/// Why a run could not be done.
+/// What a run planned.
+#[derive(Clone, Debug)]
+pub struct PlanSummary {
+    /// The roster.
+    pub roster: RosterSummary,
+    /// The number of users in Omni.
+    pub users: usize,
+    /// The planned changes, before the guard.
+    pub pending: Counts,
+    /// What the safety limits hold.
+    pub held: Vec<HeldSummary>,
+    /// Removals that were not planned, as sentences.
+    pub blocked: Vec<String>,
+    /// The number of users in quarantine.
+    pub quarantined: usize,
+    /// Emails that several users in Omni share.
+    pub ambiguous: Vec<Email>,
+    /// Warnings.
+    pub warnings: Vec<String>,
+}
+
+impl From<&Prepared> for PlanSummary {
+    fn from(prepared: &Prepared) -> Self {
+        let Prepared {
+            desired,
+            cache,
+            memory: _,
+            assessment,
+        } = prepared;
+        let bad_rows = desired.bad_rows.iter().chain(&assessment.problems);
+        let verdict = &assessment.verdict;
+        Self {
+            roster: RosterSummary {
+                rows: desired.rows,
+                fingerprint: desired.fingerprint,
+                bad_rows: bad_rows.cloned().collect(),
+                rejected: desired.rejected.clone(),
+            },
+            users: cache.observed.count(),
+            pending: assessment.pending,
+            held: verdict.held().iter().map(HeldSummary::from).collect(),
+            blocked: assessment.blocked.iter().map(ToString::to_string).collect(),
+            quarantined: verdict.quarantined().len(),
+            ambiguous: assessment.ambiguous.clone(),
+            warnings: assessment.warnings.clone(),
+        }
+    }
+}
+
+/// Why a run was not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A setting that it needs is not there.
+    /// A required setting is missing.
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The API keys can't be read.
@@ -64,9 +118,9 @@ pub enum RunError {
     /// Omni can't be read, or ended the run.
     #[error(transparent)]
     Omni(#[from] OmniError),
-    /// What is remembered can't be read or written.
+    /// The state database can't be read or written.
     #[error(transparent)]
-    StateDb(#[from] StateError),
+    State(#[from] StateError),
 }
 
 impl From<ClientError> for RunError {
@@ -78,103 +132,179 @@ impl From<ClientError> for RunError {
     }
 }
 
-/// How a run ended.
+/// How far a run came.
 #[derive(Debug)]
 pub enum Completion {
-    /// All that passed the guard was tried.
+    /// All changes that passed the guard were tried.
     Complete,
-    /// It was only to be planned.
-    PlanOnly,
-    /// It was told to stop, between two changes.
+    /// The run was a dry run.
+    DryRun,
+    /// The prompt was declined.
+    Declined,
+    /// The run was stopped between two changes.
     Stopped,
-    /// It could not be done: the source, the keys, the network, Omni.
+    /// The run was not possible.
     Failed(RunError),
 }
 
-/// A run, told.
+impl From<RunError> for Completion {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Omni(OmniError::Stopped) | RunError::Source(SourceError::Stopped) => {
+                Self::Stopped
+            }
+            error => Self::Failed(error),
+        }
+    }
+}
+
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct RunOutcome {
-    /// Its number in the journal, if it has one.
+    /// The run's number; `None` if the run could not be recorded.
     pub number: Option<RunNumber>,
-    /// What started it.
+    /// What started the run.
     pub trigger: Trigger,
-    /// When.
+    /// When the run started.
     pub started: DateTime<Utc>,
-    /// How long it took.
-    pub took: Duration,
-    /// Requests sent.
+    /// The duration.
+    pub duration: Duration,
+    /// The number of requests sent.
     pub requests: u64,
-    /// What was read, if the roster could be.
-    pub roster: Option<Roster>,
-    /// Users in Omni, if they could be listed.
-    pub users: Option<usize>,
-    /// What was needed, if it came to a plan.
-    pub drift: Option<Counts>,
-    /// What the guard held.
-    pub held: Vec<HeldRule>,
-    /// Why what the roster asks for was not planned, where that is so.
-    pub withheld: Vec<String>,
-    /// Users whose change is not tried now, since it failed before.
-    pub quarantined: usize,
-    /// What was sent, or would have been had the run not ended before.
-    pub applied: Vec<AppliedChange>,
-    /// What a person should know though nothing is wrong.
+    /// What the run planned; `None` if the roster or Omni could not be read.
+    pub plan: Option<PlanSummary>,
+    /// The changes that were tried or skipped, and ambiguous rows.
+    pub changes: Vec<AppliedChange>,
+    /// Warnings.
     pub warnings: Vec<String>,
-    /// How it ended.
-    pub end: Completion,
+    /// How far the run came.
+    pub completion: Completion,
+}
+
+/// What a run did after its plan.
+#[derive(Debug)]
+pub struct Applied {
+    /// The changes that passed the guard, in the order in which they ended.
+    pub changes: Vec<AppliedChange>,
+    /// How far the run came.
+    pub completion: Completion,
+}
+
+impl Applied {
+    /// Nothing was sent.
+    #[must_use]
+    pub fn nothing(completion: impl Into<Completion>) -> Self {
+        Self {
+            changes: Vec::new(),
+            completion: completion.into(),
+        }
+    }
 }
 
 impl RunOutcome {
-    /// Every word of [`RunOutcome::as_str`].
-    pub const WORDS: [&'static str; 6] = [
-        "converged",
-        "partial",
-        "held",
-        "planned",
-        "stopped",
-        "failed",
-    ];
-
-    /// The words of runs that did what they could.
-    pub const SUCCESSES: [&'static str; 4] = ["converged", "partial", "held", "planned"];
-
-    /// Whether the run did what it could: bad rows, failed users and held changes are no failure.
+    /// The outcome of a run that starts and ends now.
     #[must_use]
-    pub fn is_success(&self) -> bool {
-        matches!(self.end, Completion::Complete | Completion::PlanOnly)
+    pub fn new(
+        number: Option<RunNumber>,
+        trigger: Trigger,
+        started: DateTime<Utc>,
+        requests: u64,
+        plan: Option<PlanSummary>,
+        applied: Applied,
+    ) -> Self {
+        let ambiguous = plan.iter().flat_map(|plan| &plan.ambiguous);
+        let mut changes: Vec<_> = ambiguous.map(AppliedChange::ambiguous).collect();
+        changes.extend(applied.changes);
+        let warnings = plan.iter().flat_map(|plan| &plan.warnings);
+        Self {
+            number,
+            trigger,
+            started,
+            duration: (Utc::now() - started).to_std().unwrap_or_default(),
+            requests,
+            warnings: warnings.cloned().collect(),
+            plan,
+            changes,
+            completion: applied.completion,
+        }
     }
 
-    /// How many changes ended so.
+    /// The roster, if it could be read.
+    #[must_use]
+    pub fn roster(&self) -> Option<&RosterSummary> {
+        Some(&self.plan.as_ref()?.roster)
+    }
+
+    /// The number of users in Omni, if they could be listed.
+    #[must_use]
+    pub fn users(&self) -> Option<usize> {
+        Some(self.plan.as_ref()?.users)
+    }
+
+    /// The planned changes, if there was a plan.
+    #[must_use]
+    pub fn pending(&self) -> Option<Counts> {
+        Some(self.plan.as_ref()?.pending)
+    }
+
+    /// What the safety limits hold.
+    #[must_use]
+    pub fn held(&self) -> &[HeldSummary] {
+        self.plan.as_ref().map_or(&[], |plan| &plan.held)
+    }
+
+    /// The number of held changes.
+    #[must_use]
+    pub fn held_count(&self) -> usize {
+        self.held().iter().map(|held| held.count).sum()
+    }
+
+    /// Removals that were not planned, as sentences.
+    #[must_use]
+    pub fn blocked(&self) -> &[String] {
+        self.plan.as_ref().map_or(&[], |plan| &plan.blocked)
+    }
+
+    /// The number of users in quarantine.
+    #[must_use]
+    pub fn quarantined(&self) -> usize {
+        self.plan.as_ref().map_or(0, |plan| plan.quarantined)
+    }
+
+    /// The number of changes with this outcome.
     #[must_use]
     pub fn count(&self, outcome: ChangeOutcome) -> usize {
-        self.applied
-            .iter()
-            .filter(|one| one.outcome == outcome)
-            .count()
+        let changes = self.changes.iter();
+        changes.filter(|one| one.outcome == outcome).count()
     }
 
-    /// The word for logs and metrics.
+    /// The result.
     #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        let bad_roster = self
-            .roster
-            .as_ref()
-            .is_some_and(|roster| !roster.bad_rows.is_empty() || !roster.rejected.is_empty());
-        match self.end {
-            Completion::Failed(_) => "failed",
-            Completion::Stopped => "stopped",
-            Completion::PlanOnly => "planned",
-            Completion::Complete if !self.held.is_empty() || !self.withheld.is_empty() => "held",
-            Completion::Complete if bad_roster || self.quarantined > 0 => "partial",
-            Completion::Complete
-                if self
-                    .applied
-                    .iter()
-                    .any(|one| one.outcome != ChangeOutcome::Done) =>
-            {
-                "partial"
+    pub fn result(&self) -> RunResult {
+        match self.completion {
+            Completion::Failed(_) => RunResult::Failed,
+            Completion::Stopped => RunResult::Stopped,
+            Completion::Declined => RunResult::Declined,
+            Completion::DryRun => RunResult::DryRun,
+            Completion::Complete if !self.held().is_empty() || !self.blocked().is_empty() => {
+                RunResult::Held
             }
-            Completion::Complete => "converged",
+            Completion::Complete if self.is_partial() => RunResult::Partial,
+            Completion::Complete => RunResult::Converged,
         }
+    }
+
+    fn is_partial(&self) -> bool {
+        let has_problems =
+            |roster: &RosterSummary| !roster.bad_rows.is_empty() || !roster.rejected.is_empty();
+        self.roster().is_some_and(has_problems)
+            || self.quarantined() > 0
+            || self.count(ChangeOutcome::Applied) < self.changes.len()
+    }
+
+    /// Whether the run did what it could. Bad rows, failed users and held changes are not failures.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.result().is_success()
     }
 }

@@ -1,162 +1,93 @@
-//! One run's page in the journal: what is about to be sent, and what became of it.
+//! Records the changes of one run in the state database: before they are sent, and once their outcome is known.
 
+use super::Prepared;
 use crate::model::{
-    ChangeId, ChangeIntent, ChangeOutcome, Field, FieldRecord, Memory, ObservedUser, RunNumber,
-    Settled, UserId, Value,
+    Change, ChangeId, ChangeIntent, ChangeOutcome, Memory, RunNumber, Settled, UserId,
 };
-use crate::plan::is_approved;
 use crate::plan::quarantine::{self, Cause};
-use crate::plan::{Action, Change, FieldChange};
+use crate::plan::{is_approved, ownership};
 use crate::state::{StateDb, StateError};
 use chrono::Utc;
 
-/// Writes a run's changes to the journal.
+/// Records the changes of one run.
 #[derive(Debug)]
 pub struct ChangeRecorder<'a> {
-    journal: &'a StateDb,
+    state: &'a StateDb,
     run: RunNumber,
     memory: &'a Memory,
+    is_source: bool,
+}
+
+/// A change that is recorded and may be sent.
+pub(super) struct Recorded {
+    id: ChangeId,
+    intent: ChangeIntent,
 }
 
 impl<'a> ChangeRecorder<'a> {
-    /// The page of a run that has begun.
-    #[must_use]
-    pub fn new(journal: &'a StateDb, run: RunNumber, memory: &'a Memory) -> Self {
+    pub(super) fn new(state: &'a StateDb, run: RunNumber, prepared: &'a Prepared) -> Self {
         Self {
-            journal,
+            state,
             run,
-            memory,
+            memory: &prepared.memory,
+            is_source: prepared.desired.is_source,
         }
     }
 
-    /// Whether a person approved just this.
+    /// Whether exactly this change is approved.
     pub(super) fn is_approved(&self, change: &Change) -> bool {
         is_approved(change, self.memory)
     }
 
-    /// A change is about to be sent; it is on the disk once this returns.
-    pub(super) async fn intend(&self, change: &Change) -> Result<ChangeId, StateError> {
+    /// Records a change that is about to be sent. It is on disk once this returns.
+    pub(super) async fn intend(&self, change: &Change) -> Result<Recorded, StateError> {
         let intent = ChangeIntent {
             intended: Utc::now(),
             email: change.email.clone(),
             user_id: change.user_id().cloned(),
-            kind: change.kind(),
-            fields: fields_of(change),
+            operation: change.operation(),
+            fields: change.fields(),
             approved: self.is_approved(change),
         };
-        self.journal.intend(self.run, &intent).await
+        let id = self.state.intend(self.run, &intent).await?;
+        Ok(Recorded { id, intent })
     }
 
-    /// It is known what became of a change; `made` is who was made by it.
+    /// Records the outcome of a change. `created` is the id of a created user.
     pub(super) async fn settle(
         &self,
-        id: ChangeId,
+        recorded: Recorded,
         change: &Change,
         outcome: ChangeOutcome,
         detail: &str,
         cause: Cause,
-        made: Option<&UserId>,
+        created: Option<&UserId>,
     ) -> Result<(), StateError> {
+        let Recorded { id, intent } = recorded;
         let settled = Settled {
             at: Utc::now(),
             outcome,
             detail: detail.to_owned(),
         };
+        let user_id = intent.user_id.as_ref().or(created);
+        let ownership = ownership::by_change(&intent, user_id, outcome, self.is_source);
         let quarantined = quarantine::after(change, &settled, cause, self.memory);
         let put = async {
             match &quarantined {
                 Some(quarantined) => {
-                    self.journal
-                        .quarantine_put(&change.email, quarantined)
-                        .await
+                    let put = self.state.quarantine_put(&change.email, quarantined);
+                    put.await
                 }
                 None => Ok(()),
             }
         };
-        // Asked for at the same time, so that both share one commit.
-        let settle = async {
-            match made {
-                Some(made) => self.journal.settle_creation(id, &settled, made).await,
-                None => self.journal.settle(id, &settled).await,
-            }
-        };
+        // Both at once, so that they share one commit.
+        let settle = self.state.settle(id, &settled, created, ownership);
         tokio::try_join!(settle, put).map(drop)
     }
 
-    /// Whether a change was done before, and is asked for again.
+    /// Whether the same change was tried or applied before.
     pub(super) fn is_repeat(&self, change: &Change) -> bool {
         quarantine::is_repeat(change, self.memory)
-    }
-}
-
-/// What a change does, field by field. A removal takes all of them: so that it can be undone.
-pub(crate) fn fields_of(change: &Change) -> Vec<FieldRecord> {
-    match &change.action {
-        Action::Delete(user) => all_of(user),
-        Action::Deactivate(_) => vec![active(true, false)],
-        Action::Update(_, fields) => fields.iter().map(record).collect(),
-        Action::Create(spec) => {
-            let name = spec.display_name.as_deref().and_then(Value::one);
-            let name = FieldRecord {
-                field: Field::DisplayName,
-                from: None,
-                to: name,
-            };
-            let given = spec.attributes.iter().filter(|(_, value)| value.is_some());
-            let given = given.map(|(name, value)| FieldRecord {
-                field: Field::Attribute(name.clone()),
-                from: None,
-                to: value.clone(),
-            });
-            std::iter::once(name).chain(given).collect()
-        }
-    }
-}
-
-fn all_of(user: &ObservedUser) -> Vec<FieldRecord> {
-    let name = FieldRecord {
-        field: Field::DisplayName,
-        from: Value::one(&user.display_name),
-        to: None,
-    };
-    let values = user.attributes.iter().map(|(name, value)| FieldRecord {
-        field: Field::Attribute(name.clone()),
-        from: Some(value.clone()),
-        to: None,
-    });
-    let inactive = (!user.active).then(|| active(false, false));
-    std::iter::once(name)
-        .chain(inactive)
-        .chain(values)
-        .collect()
-}
-
-fn record(field: &FieldChange) -> FieldRecord {
-    match field {
-        FieldChange::DisplayName { from, to } => FieldRecord {
-            field: Field::DisplayName,
-            from: Value::one(from),
-            to: Value::one(to),
-        },
-        FieldChange::Reactivate => active(false, true),
-        FieldChange::Attribute {
-            name,
-            from,
-            to,
-            falls_back_to: _,
-        } => FieldRecord {
-            field: Field::Attribute(name.clone()),
-            from: from.clone(),
-            to: to.clone(),
-        },
-    }
-}
-
-fn active(from: bool, to: bool) -> FieldRecord {
-    let value = |active: bool| Value::one(if active { "true" } else { "false" });
-    FieldRecord {
-        field: Field::Active,
-        from: value(from),
-        to: value(to),
     }
 }

@@ -1,11 +1,11 @@
-//! What became of each row, from what a run found and did: for the row report.
+//! The outcome of each row, for the row report.
 
 use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
 use crate::model::{
-    ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location, Operation, Problem,
+    Change, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location, Operation,
+    Problem, RowOutcome,
 };
-use crate::plan::Change;
 use crate::report::{Report, Reporter, Row};
 use crate::roster::SourceError;
 use chrono::{DateTime, Utc};
@@ -14,25 +14,24 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often a run that takes longer tells what it has done so far.
+/// The interval of interim reports on a run under way.
 const INTERIM: Duration = Duration::from_secs(60);
 
-/// Builds a report: work for a thread of its own, since a large roster has a million lines.
+/// Builds a report. This runs on a thread of its own, because a roster may have a million rows.
 type Build = Box<dyn FnOnce() -> Report + Send>;
 
-/// The answer to whoever dropped the roster of `source.path`, and a name for what was answered, so
-/// that runs over the same content say nothing new. `None` where there is nobody to answer.
-pub(super) fn answer(
+/// The report on a run over the roster of `source.path`, and a name for what it reports on, so that runs over the same
+/// content don't repeat it. `None` if there is nothing to report.
+pub(super) fn report_on(
     prepared: Option<&Arc<Prepared>>,
     outcome: &RunOutcome,
 ) -> Option<(Build, String)> {
-    match (prepared, &outcome.end) {
-        // What was only planned became of nothing.
-        (_, Completion::PlanOnly) => None,
+    match (prepared, &outcome.completion) {
+        (_, Completion::DryRun) => None,
         (Some(prepared), _) if prepared.desired.is_source => {
             let name = name(prepared.desired.fingerprint);
-            let (prepared, applied) = (prepared.clone(), outcome.applied.clone());
-            Some((Box::new(move || report(&prepared, &applied)), name))
+            let (prepared, changes) = (prepared.clone(), outcome.changes.clone());
+            Some((Box::new(move || report(&prepared, &changes)), name))
         }
         (None, Completion::Failed(RunError::Source(error))) if !error.problems().is_empty() => {
             let report = rejection(error);
@@ -42,17 +41,17 @@ pub(super) fn answer(
     }
 }
 
-/// The name of the answer to a content.
+/// The name of a content.
 pub(super) fn name(content: Fingerprint) -> String {
     content.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A run under way, as far as it has come.
+/// Reports on a run under way.
 pub(super) struct Interim<'a> {
     reporter: &'a Reporter,
     prepared: &'a Arc<Prepared>,
     started: DateTime<Utc>,
-    applied: Mutex<Vec<AppliedChange>>,
+    changes: Mutex<Vec<AppliedChange>>,
 }
 
 impl<'a> Interim<'a> {
@@ -65,30 +64,30 @@ impl<'a> Interim<'a> {
             reporter,
             prepared,
             started,
-            applied: Mutex::default(),
+            changes: Mutex::default(),
         }
     }
 
-    fn is_wanted(&self) -> bool {
+    fn is_enabled(&self) -> bool {
         self.reporter.writes() && self.prepared.desired.is_source
     }
 
-    /// A change has ended.
-    pub(super) fn hear(&self, applied: &AppliedChange) {
-        if self.is_wanted() {
+    /// Records a change that has ended.
+    pub(super) fn on_change(&self, applied: &AppliedChange) {
+        if self.is_enabled() {
             self.lock().push(applied.clone());
         }
     }
 
-    /// Writes an interim report each minute, until it is dropped.
+    /// Writes an interim report each minute until dropped.
     pub(super) async fn write_each_minute(&self) -> Infallible {
-        if !self.is_wanted() {
+        if !self.is_enabled() {
             return std::future::pending().await;
         }
         loop {
             tokio::time::sleep(INTERIM).await;
-            let (prepared, applied) = (self.prepared.clone(), self.lock().clone());
-            let build = move || report(&prepared, &applied).unfinished();
+            let (prepared, changes) = (self.prepared.clone(), self.lock().clone());
+            let build = move || report(&prepared, &changes).unfinished();
             if let Err(error) = self.reporter.interim(build, self.started).await {
                 tracing::warn!("{error}");
             }
@@ -96,159 +95,147 @@ impl<'a> Interim<'a> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<AppliedChange>> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What became of a roster that was read: `applied` is what was tried so far.
-fn report(prepared: &Prepared, applied: &[AppliedChange]) -> Report {
-    let fates = fates(prepared, applied);
+/// The report on a roster that was read, with the changes tried so far.
+fn report(prepared: &Prepared, changes: &[AppliedChange]) -> Report {
+    let outcomes = row_outcomes(prepared, changes);
+    let desired = &prepared.desired;
     let mut rows = Vec::new();
-    for (email, entry) in &prepared.desired.users {
-        let (outcome, detail) = fates
-            .get(email)
-            .cloned()
-            .unwrap_or(("unchanged", String::new()));
-        rows.push(Row {
-            outcome,
-            detail,
-            ..row(Some(email), Some(&entry.place), op(entry))
-        });
+    for (email, entry) in &desired.users {
+        let outcome = outcomes.get(email).cloned();
+        let (outcome, detail) = outcome.unwrap_or((RowOutcome::Unchanged, String::new()));
+        let row = row(Some(email), Some(&entry.place), op(entry), outcome);
+        rows.push(Row { detail, ..row });
     }
-    rows.extend(bad_rows(&prepared.desired));
-    rows.extend(prepared.desired.rejected.iter().map(rejected));
+    rows.extend(bad_rows(desired));
+    rows.extend(desired.rejected.iter().map(rejected));
     rows.sort_by(|a, b| (&a.file, a.line, &a.email).cmp(&(&b.file, b.line, &b.email)));
-    rows.extend(unnamed(prepared, &fates));
+    rows.extend(unnamed(desired, &outcomes));
     let report = Report::new(rows);
-    if prepared.desired.rejected.is_empty() {
+    if desired.rejected.is_empty() {
         report
     } else {
         report.rejected()
     }
 }
 
-/// What became of a roster that could not be used at all.
+/// The report on a roster that could not be used at all.
 fn rejection(error: &SourceError) -> Report {
     Report::new(error.problems().iter().map(rejected).collect()).rejected()
 }
 
-/// A user's outcome, and more of it in plain words.
-type Fate = (&'static str, String);
+/// The outcome of each user, with details.
+type RowOutcomes<'a> = HashMap<&'a Email, (RowOutcome, String)>;
 
-fn fates<'a>(prepared: &'a Prepared, applied: &'a [AppliedChange]) -> HashMap<&'a Email, Fate> {
-    let mut fates = HashMap::new();
-    for (held, changes) in prepared.verdict.held() {
-        let why = format!("held by policy.{}: {}", held.rule, held.why);
-        fates.extend(
-            changes
-                .iter()
-                .map(|change| (&change.email, ("held", why.clone()))),
-        );
-    }
-    for withheld in &prepared.withheld {
-        fates.extend(
-            withheld
-                .emails
-                .iter()
-                .map(|email| (email, ("held", withheld.why.clone()))),
-        );
-    }
-    let set_apart = |changes: &'a [Change], word: &'static str, why: &'static str| {
-        changes
-            .iter()
-            .map(move |change| (&change.email, (word, why.to_owned())))
+fn row_outcomes<'a>(prepared: &'a Prepared, applied: &'a [AppliedChange]) -> RowOutcomes<'a> {
+    let assessment = &prepared.assessment;
+    let verdict = &assessment.verdict;
+    let mut outcomes = HashMap::new();
+    let mut all = |changes: &'a [Change], outcome: RowOutcome, detail: &str| {
+        let emails = changes.iter().map(|change| &change.email);
+        outcomes.extend(emails.map(|email| (email, (outcome, detail.to_owned()))));
     };
-    let verdict = &prepared.verdict;
-    fates.extend(set_apart(
-        verdict.protected(),
-        "protected",
-        "by policy.protect",
-    ));
-    let waits = "it failed before and is tried again later, or when it changes";
-    fates.extend(set_apart(verdict.quarantined(), "quarantined", waits));
-    // Of a run under way, or of one that only plans.
-    let waiting = verdict.passed().iter();
-    let waiting = waiting.map(|one| {
-        (
-            &one.email,
-            ("unchanged", format!("not done yet: {}", one.kind())),
-        )
-    });
-    fates.extend(waiting);
-    for problem in &prepared.problems {
-        let detail = format!("{}; {}", problem.what, problem.remedy);
-        fates.extend(
-            problem
-                .email
-                .as_ref()
-                .map(|email| (email, ("frozen", detail))),
-        );
+    for held in verdict.held() {
+        let detail = format!("held by policy.{}: {}", held.rule, held.reason);
+        all(&held.changes, RowOutcome::Held, &detail);
     }
-    fates.extend(
-        applied
-            .iter()
-            .map(|one| (&one.email, (word(one), one.detail.clone()))),
+    all(
+        verdict.protected(),
+        RowOutcome::Protected,
+        "by policy.protect",
     );
-    fates
+    all(
+        verdict.quarantined(),
+        RowOutcome::Quarantined,
+        "failed before; retried later, or when the row or the user changes",
+    );
+    for blocked in &assessment.blocked {
+        let detail = || (RowOutcome::Held, blocked.reason.clone());
+        outcomes.extend(blocked.emails.iter().map(|email| (email, detail())));
+    }
+    // In a run under way, these are not tried yet.
+    for change in verdict.passed() {
+        let detail = format!("pending: {}", change.operation());
+        outcomes.insert(&change.email, (RowOutcome::Unchanged, detail));
+    }
+    for problem in &assessment.problems {
+        if let Some(email) = &problem.email {
+            let detail = format!("{}; {}", problem.what, problem.remedy);
+            outcomes.insert(email, (RowOutcome::Frozen, detail));
+        }
+    }
+    for one in applied {
+        outcomes.insert(&one.email, (row_outcome(one), one.detail.clone()));
+    }
+    outcomes
 }
 
-fn word(applied: &AppliedChange) -> &'static str {
-    match (applied.outcome, applied.kind) {
-        (ChangeOutcome::Done, Operation::Create) => "created",
-        (ChangeOutcome::Done, Operation::Update) => "updated",
-        (ChangeOutcome::Done, Operation::Delete) => "removed",
-        (ChangeOutcome::Done, Operation::Deactivate) => "deactivated",
-        (ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Unsent, _) => "failed",
+fn row_outcome(applied: &AppliedChange) -> RowOutcome {
+    match (applied.outcome, applied.operation) {
+        (ChangeOutcome::Applied, Operation::Create) => RowOutcome::Created,
+        (ChangeOutcome::Applied, Operation::Update) => RowOutcome::Updated,
+        (ChangeOutcome::Applied, Operation::Delete) => RowOutcome::Removed,
+        (ChangeOutcome::Applied, Operation::Deactivate) => RowOutcome::Deactivated,
+        (ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped, _) => {
+            RowOutcome::Failed
+        }
     }
 }
 
 fn bad_rows(desired: &Desired) -> impl Iterator<Item = Row> + '_ {
     desired.bad_rows.iter().map(|problem| {
         let email = problem.email.as_ref();
-        let outcome = if email.is_some() {
-            "frozen"
-        } else {
-            "rejected"
+        let outcome = match email {
+            Some(_) => RowOutcome::Frozen,
+            None => RowOutcome::Rejected,
         };
+        let row = row(email, Some(&problem.place), "", outcome);
         Row {
-            outcome,
-            detail: told(problem),
-            ..row(email, Some(&problem.place), "")
+            detail: detail(problem),
+            ..row
         }
     })
 }
 
 fn rejected(problem: &Problem) -> Row {
+    let row = row(None, Some(&problem.place), "", RowOutcome::Rejected);
     Row {
-        outcome: "rejected",
-        detail: told(problem),
-        ..row(None, Some(&problem.place), "")
+        detail: detail(problem),
+        ..row
     }
 }
 
-/// Users whom the roster's silence concerns.
-fn unnamed(prepared: &Prepared, fates: &HashMap<&Email, Fate>) -> Vec<Row> {
-    let desired = &prepared.desired;
-    let mut rows: Vec<_> = fates
+/// Users that are not in the roster and have an outcome, such as pruned users.
+fn unnamed(desired: &Desired, outcomes: &RowOutcomes<'_>) -> Vec<Row> {
+    let mut rows: Vec<_> = outcomes
         .iter()
         .filter(|(email, _)| !desired.users.contains_key(**email))
         .map(|(email, (outcome, detail))| Row {
-            outcome,
             detail: detail.clone(),
-            ..row(Some(email), None, "(not in the roster)")
+            ..row(Some(email), None, "(not in the roster)", *outcome)
         })
         .collect();
     rows.sort_by(|a, b| a.email.cmp(&b.email));
     rows
 }
 
-fn row(email: Option<&Email>, place: Option<&Location>, op: &'static str) -> Row {
+fn row(
+    email: Option<&Email>,
+    location: Option<&Location>,
+    op: &'static str,
+    outcome: RowOutcome,
+) -> Row {
     Row {
-        file: place.map(|place| place.file.clone()).unwrap_or_default(),
-        line: place.map_or(0, |place| place.line),
+        file: location
+            .map(|location| location.file.clone())
+            .unwrap_or_default(),
+        line: location.map_or(0, |location| location.line),
         email: email.map(ToString::to_string).unwrap_or_default(),
         op,
-        outcome: "",
+        outcome,
         detail: String::new(),
     }
 }
@@ -261,7 +248,7 @@ fn op(entry: &Entry) -> &'static str {
     }
 }
 
-fn told(problem: &Problem) -> String {
+fn detail(problem: &Problem) -> String {
     let column = problem
         .place
         .column

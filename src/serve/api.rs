@@ -8,7 +8,7 @@ use super::site::AppState;
 use super::standing::{self, ended};
 use crate::model::{Email, HeldRecord, HeldUser, RunNumber};
 use crate::plan::render::ProblemDoc;
-use crate::state::render::{change_doc, counts_doc, held_doc, run_doc};
+use crate::state::render::{change_doc, held_doc, run_doc};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -71,7 +71,7 @@ fn status_doc(look: &Overview) -> Value {
         "retry": facts.retry,
         "last_success": facts.last_success,
         "roster": roster,
-        "withheld": findings.withheld,
+        "blocked": findings.blocked,
         "warnings": findings.warnings,
     });
     match books {
@@ -90,7 +90,7 @@ fn tell_books(doc: &mut Value, books: &HistoryView, look: &Overview) {
             .find(|run| ended(run).is_some())
             .map(run_doc)
     );
-    doc["drift"] = json!(ends.find_map(|end| end.needed).map(counts_doc));
+    doc["pending"] = json!(ends.find_map(|end| end.pending));
     let approved = books.good_approval(look.now);
     doc["held"] = match books.held.as_ref().filter(|held| held.count() > 0) {
         None => Value::Null,
@@ -110,7 +110,7 @@ fn tell_books(doc: &mut Value, books: &HistoryView, look: &Overview) {
 
 /// A rule that holds, without whom: `/runs/{id}` names them.
 fn rule_doc(held: &HeldRecord) -> Value {
-    json!({ "rule": held.rule, "why": held.why, "count": held.users.len() })
+    json!({ "rule": held.rule, "why": held.reason, "count": held.users.len() })
 }
 
 #[derive(Deserialize)]
@@ -217,11 +217,11 @@ fn user_doc(look: &UserLook) -> Value {
             "failures": one.failures,
             "reason": one.reason,
         })),
-        "held": look.held_by().map(|(held, kind)| json!({
+        "held": look.held_by().map(|(held, operation)| json!({
             "run": look.held_in().run.0,
             "rule": held.rule,
-            "why": held.why,
-            "kind": kind.as_str(),
+            "why": held.reason,
+            "operation": operation.as_str(),
         })),
         "protected": look.is_protected,
         "problems_complete": look.doubt.is_none(),
@@ -268,7 +268,7 @@ pub(super) async fn approve(
         Ok(approval) => {
             let user = |user: &HeldUser| {
                 json!({
-                    "kind": user.kind.as_str(),
+                    "kind": user.operation.as_str(),
                     "email": user.email.as_str(),
                     "id": user.user_id.as_str(),
                 })

@@ -62,7 +62,7 @@ impl Chart {
         let ended: Vec<_> = ended.collect();
         let changes = ended
             .iter()
-            .map(|(_, end, _)| end.done + end.failed + end.held);
+            .map(|(_, end, _)| end.applied + end.failed + end.held);
         let most = changes.max().unwrap_or(0);
         let longest = ended
             .iter()
@@ -76,14 +76,14 @@ impl Chart {
             number: run.number.0,
             x: at * STEP,
             width: BAR,
-            outcome: end.outcome.clone(),
-            tone: Severity::of(&end.outcome),
-            done: end.done,
+            outcome: end.result.as_str().into(),
+            tone: Severity::of(end.result.as_str()),
+            done: end.applied,
             failed: end.failed,
             held: end.held,
             parts: stacked(
                 [
-                    ("done", end.done),
+                    ("done", end.applied),
                     ("failed", end.failed),
                     ("held", end.held),
                 ],

@@ -115,7 +115,7 @@ impl UserLook {
     pub(super) fn held_by(&self) -> Option<(&HeldRecord, Operation)> {
         self.held.held.iter().find_map(|record| {
             let user = record.users.iter().find(|user| user.email == self.email)?;
-            Some((record, user.kind))
+            Some((record, user.operation))
         })
     }
 }

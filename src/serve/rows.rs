@@ -1,10 +1,7 @@
 //! What stands in a page's tables: every word ready, so that a template only places it.
 
 use super::standing::Severity;
-use crate::model::{ChangeRecord, FieldRecord, RunEnd, RunRecord, RunState, Value};
-use crate::plan::{Action, Change};
-use crate::run::fields_of;
-use crate::state::render::field_name;
+use crate::model::{Change, ChangeRecord, FieldChange, RunEnd, RunRecord, RunState, Value};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 /// A moment, as machines and people read it.
@@ -71,10 +68,10 @@ pub(super) struct RunRow {
 
 impl RunRow {
     pub(super) fn new(run: &RunRecord, now: DateTime<Utc>) -> Self {
-        let (outcome, end) = match &run.state {
-            RunState::Open => ("running".to_owned(), None),
-            RunState::Interrupted => ("interrupted".to_owned(), None),
-            RunState::Ended(end) => (end.outcome.clone(), Some(end.clone())),
+        let outcome = run.state.as_str().to_owned();
+        let end = match &run.state {
+            RunState::Ended(end) => Some(end.clone()),
+            RunState::Open | RunState::Interrupted => None,
         };
         Self {
             number: run.number.0,
@@ -96,7 +93,7 @@ impl RunRow {
             end.map_or_else(|| "–".to_owned(), |end| of(end).to_string())
         };
         [
-            ("Done", count(|end| end.done), "number"),
+            ("Done", count(|end| end.applied), "number"),
             ("Failed", count(|end| end.failed), "number"),
             ("Held", count(|end| end.held), "number"),
             ("Bad rows", count(|end| end.bad_rows), "number wide"),
@@ -110,7 +107,7 @@ impl RunRow {
 pub(super) struct ChangeRow {
     pub(super) run: u64,
     pub(super) at: When,
-    pub(super) kind: &'static str,
+    pub(super) operation: &'static str,
     pub(super) email: String,
     pub(super) link: String,
     pub(super) outcome: &'static str,
@@ -140,7 +137,7 @@ impl ChangeRow {
         Self {
             run: change.run.0,
             at: When::new(intent.intended, now),
-            kind: intent.kind.as_str(),
+            operation: intent.operation.as_str(),
             email: intent.email.as_str().into(),
             link: encoded(intent.email.as_str()),
             outcome,
@@ -153,25 +150,19 @@ impl ChangeRow {
 }
 
 impl FieldRow {
-    pub(super) fn new(record: &FieldRecord) -> Self {
+    pub(super) fn new(record: &FieldChange) -> Self {
         let shown = |value: &Option<Value>| value.as_ref().map(Value::to_string);
         Self {
-            name: field_name(&record.field).into(),
+            name: record.field.name().into(),
             from: shown(&record.from),
             to: shown(&record.to),
-            falls_back_to: None,
+            falls_back_to: shown(&record.default),
         }
     }
 
     /// The fields of a change that is still to come.
     pub(super) fn all_of(change: &Change) -> Vec<Self> {
-        let mut rows: Vec<_> = fields_of(change).iter().map(Self::new).collect();
-        if let Action::Update(_, fields) = &change.action {
-            for (row, field) in rows.iter_mut().zip(fields) {
-                row.falls_back_to = field.falls_back_to().map(Value::to_string);
-            }
-        }
-        rows
+        change.fields().iter().map(Self::new).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use super::asking::Asked;
 use super::session::{Attempts, Sessions};
 use super::token::AdminToken;
 use crate::model::Protect;
-use crate::run::Reconciler;
+use crate::run::Observer;
 use crate::settings::SecretFile;
 use crate::state::StateDb;
 use crate::trigger::Wake;
@@ -27,7 +27,7 @@ pub struct ServerConfig {
     pub writer: StateDb,
     /// Reads roster and Omni for whoever asks for one user. Not the one that carries out runs: its journal is
     /// open to read, and which keys it uses is its own affair.
-    pub explainer: Arc<Reconciler>,
+    pub explainer: Arc<Observer>,
     /// Wakes the loop.
     pub wake: Wake,
     /// Further names under which pages may be asked for (`serve.hosts`).

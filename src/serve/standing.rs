@@ -1,7 +1,7 @@
 //! How things stand, in a sentence.
 
 use super::look::{HistoryView, UserLook};
-use crate::model::{RunEnd, RunRecord, RunState};
+use crate::model::{RunEnd, RunRecord, RunResult, RunState};
 use crate::plan::render::plural;
 use crate::state::HeldIn;
 use crate::status::{Facts, Findings, Incompleteness};
@@ -153,14 +153,14 @@ pub(super) fn ended(run: &RunRecord) -> Option<&RunEnd> {
 }
 
 fn of_last(end: &RunEnd, findings: &Findings, books: &HistoryView, now: DateTime<Utc>) -> Standing {
-    match end.outcome.as_str() {
-        "failed" => is(Severity::Bad, failed(end)),
-        "held" => held(end, findings, books, now),
-        "partial" => is(Severity::Warn, partial(end, books.quarantined.0)),
-        "planned" => is(Severity::Plain, planned(end)),
-        "stopped" => is(Severity::Plain, "The last run was ended before its time."),
-        "converged" => is(Severity::Good, "Omni is as the roster says."),
-        other => is(Severity::Plain, format!("The last run ended as {other}.")),
+    match end.result {
+        RunResult::Failed => is(Severity::Bad, failed(end)),
+        RunResult::Held => held(end, findings, books, now),
+        RunResult::Partial => is(Severity::Warn, partial(end, books.quarantined.0)),
+        RunResult::DryRun => is(Severity::Plain, planned(end)),
+        RunResult::Stopped => is(Severity::Plain, "The last run was ended before its time."),
+        RunResult::Converged => is(Severity::Good, "Omni is as the roster says."),
+        RunResult::Declined => is(Severity::Plain, "The last run was declined."),
     }
 }
 
@@ -175,9 +175,9 @@ fn failed(end: &RunEnd) -> String {
 fn held(end: &RunEnd, findings: &Findings, books: &HistoryView, now: DateTime<Utc>) -> Standing {
     let count = |count: u64| plural(usize::try_from(count).unwrap_or(usize::MAX), "change");
     if end.held == 0 {
-        let why = findings.withheld.first();
+        let why = findings.blocked.first();
         let why = why.map_or(
-            "A part of what the roster asks for is withheld.",
+            "A part of what the roster asks for is blocked.",
             String::as_str,
         );
         return is(Severity::Warn, why);
@@ -226,7 +226,7 @@ fn listed(parts: &[String]) -> String {
 }
 
 fn planned(end: &RunEnd) -> String {
-    let needed = end.needed.map_or(0, |needed| needed.total());
+    let needed = end.pending.map_or(0, |needed| needed.total());
     match needed {
         0 => "Omni is as the roster says; this daemon only watches (policy.mode).".into(),
         _ => format!(
@@ -293,11 +293,11 @@ pub(super) fn of_user(look: &UserLook, now: DateTime<Utc>) -> Vec<Standing> {
     } else if let Some(doubt) = look.doubt {
         all.push(doubted(doubt));
     }
-    if let Some((held, kind)) = look.held_by() {
+    if let Some((held, operation)) = look.held_by() {
         let HeldIn { run, .. } = look.held_in();
         all.push(is(
             Severity::Warn,
-            format!("To {kind} them is held: {}", held.text(*run)),
+            format!("To {operation} them is held: {}", held.text(*run)),
         ));
     }
     if let Some(one) = &look.state.quarantined

@@ -2,17 +2,19 @@
 
 use super::runs::only_one;
 use super::sql::{Count, Time};
-use super::{StateDb, StateError, fields, managed};
-use crate::model::{ChangeId, ChangeIntent, ChangeRecord, Settled};
-use crate::model::{ChangeOutcome, Email, Field, Operation, RunNumber, UserId, fold};
-use chrono::{DateTime, Utc};
+use super::{StateDb, StateError, managed};
+use crate::model::{
+    ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, FieldChange, Operation,
+    OwnershipUpdate, RunNumber, Settled, UserId, fold,
+};
+use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, Row, named_params};
 
 /// Which changes of a run are asked for. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeFilter {
     /// Of one kind.
-    pub kind: Option<Operation>,
+    pub operation: Option<Operation>,
     /// With one end; `Some(None)` for those of which it is not known.
     pub outcome: Option<Option<ChangeOutcome>>,
     /// With this text in the email, in a field, or in what became of it; in any case.
@@ -29,11 +31,11 @@ pub struct ChangePage {
 }
 
 impl StateDb {
-    /// A change is about to be sent. Send it only after this has returned: then no write reaches
-    /// Omni that is not in here. Calls at the same time share one commit.
+    /// Records a change that is about to be sent. A change may be sent only after this has returned, so no write
+    /// reaches Omni that is not recorded. Concurrent calls share one commit.
     ///
     /// # Errors
-    /// When it can't be written; then the change must not be sent.
+    /// Fails if the record can't be written; then the change must not be sent.
     pub async fn intend(
         &self,
         run: RunNumber,
@@ -43,37 +45,28 @@ impl StateDb {
         self.write(move |db| intend(db, run, &intent)).await
     }
 
-    /// It is known what became of a change. Where it is not, don't call this: a later run finds out
-    /// ([`StateDb::unknown`]).
+    /// Records the outcome of a change and what it does to the ownership of users. `created` is the id of a created
+    /// user. If the outcome is unknown, this is not called; a later run finds out ([`StateDb::unknown`]).
     ///
     /// # Errors
-    /// When it can't be written, or was settled before.
-    pub async fn settle(&self, change: ChangeId, settled: &Settled) -> Result<(), StateError> {
-        let settled = settled.clone();
-        self.write(move |db| settle(db, change, &settled, None))
-            .await
-    }
-
-    /// The same of a creation, and who was made: whoever has the email later may be somebody else.
-    ///
-    /// # Errors
-    /// As [`StateDb::settle`].
-    pub async fn settle_creation(
+    /// Fails if the outcome can't be written or was recorded before.
+    pub async fn settle(
         &self,
         change: ChangeId,
         settled: &Settled,
-        made: &UserId,
+        created: Option<&UserId>,
+        ownership: OwnershipUpdate,
     ) -> Result<(), StateError> {
-        let (settled, made) = (settled.clone(), made.clone());
-        self.write(move |db| settle(db, change, &settled, Some(&made)))
+        let (settled, created) = (settled.clone(), created.cloned());
+        self.write(move |db| settle(db, change, &settled, created.as_ref(), &ownership))
             .await
     }
 
-    /// The changes of which is not known what became of them, in the order in which they were sent.
-    /// To be asked before a run sends anything: what is under way is among them.
+    /// The changes whose outcome is unknown, in the order in which they were sent. Must be called before a run sends
+    /// anything, because a change under way is one of them.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// Fails if the state database can't be read.
     pub async fn unknown(&self) -> Result<Vec<ChangeRecord>, StateError> {
         self.read(|db| {
             db.prepare_cached("SELECT * FROM changes WHERE settled IS NULL ORDER BY id")?
@@ -81,35 +74,6 @@ impl StateDb {
                 .collect()
         })
         .await
-    }
-
-    /// A later look at Omni says whether an unknown change was done.
-    ///
-    /// # Errors
-    /// When it can't be written, or was settled before.
-    pub async fn resolve(
-        &self,
-        change: ChangeId,
-        was_done: bool,
-        now: DateTime<Utc>,
-    ) -> Result<(), StateError> {
-        let (outcome, detail) = if was_done {
-            (
-                ChangeOutcome::Done,
-                "the answer was lost; a later run found it done",
-            )
-        } else {
-            (
-                ChangeOutcome::Failed,
-                "the answer was lost; a later run found it not done",
-            )
-        };
-        let settled = Settled {
-            at: now,
-            outcome,
-            detail: detail.into(),
-        };
-        self.settle(change, &settled).await
     }
 
     /// The changes of a run, in the order in which they were sent.
@@ -168,12 +132,12 @@ fn find_changes(
     limit: usize,
 ) -> rusqlite::Result<ChangePage> {
     const WANTED: &str = "FROM changes WHERE run = :run
-        AND (:kind IS NULL OR kind = :kind)
+        AND (:operation IS NULL OR operation = :operation)
         AND (:outcome IS NULL OR coalesce(outcome, 'unknown') = :outcome)
         AND (:text = '' OR instr(email_key, :text) OR instr(lower(fields), :text)
             OR instr(lower(detail), :text))";
     let ChangeFilter {
-        kind,
+        operation,
         outcome,
         text,
     } = filter;
@@ -182,7 +146,7 @@ fn find_changes(
     let total = db
         .prepare_cached(&format!("SELECT count(*) {WANTED}"))?
         .query_row(
-            named_params! { ":run": run, ":kind": kind, ":outcome": outcome, ":text": text },
+            named_params! { ":run": run, ":operation": operation, ":outcome": outcome, ":text": text },
             |row| row.get::<_, Count>(0),
         )?;
     let sql = format!("SELECT * {WANTED} ORDER BY id LIMIT :limit OFFSET :skip");
@@ -190,7 +154,7 @@ fn find_changes(
         .prepare_cached(&sql)?
         .query_map(
             named_params! {
-                ":run": run, ":kind": kind, ":outcome": outcome, ":text": text,
+                ":run": run, ":operation": operation, ":outcome": outcome, ":text": text,
                 ":limit": Count(limit as u64), ":skip": Count(skip as u64),
             },
             record,
@@ -207,20 +171,20 @@ fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::R
         intended,
         email,
         user_id,
-        kind,
+        operation,
         fields,
         approved,
     } = intent;
     db.prepare_cached(
-        "INSERT INTO changes (run, intended, email_key, email, user_id, kind, fields, approved)
-         VALUES (:run, :intended, :email_key, :email, :user_id, :kind, :fields, :approved)
+        "INSERT INTO changes (run, intended, email_key, email, user_id, operation, fields, approved)
+         VALUES (:run, :intended, :email_key, :email, :user_id, :operation, :fields, :approved)
          RETURNING id",
     )?
     .query_row(
         named_params! {
             ":run": run, ":intended": Time(*intended), ":email_key": email.folded(),
-            ":email": email, ":user_id": user_id, ":kind": kind,
-            ":fields": fields::to_json(fields), ":approved": approved,
+            ":email": email, ":user_id": user_id, ":operation": operation,
+            ":fields": to_json(fields), ":approved": approved,
         },
         |row| row.get(0),
     )
@@ -230,7 +194,8 @@ fn settle(
     db: &Connection,
     id: ChangeId,
     settled: &Settled,
-    made: Option<&UserId>,
+    created: Option<&UserId>,
+    ownership: &OwnershipUpdate,
 ) -> rusqlite::Result<()> {
     let Settled {
         at,
@@ -242,64 +207,34 @@ fn settle(
             "UPDATE changes SET settled = ?2, outcome = ?3, detail = ?4, user_id = coalesce(user_id, ?5)
              WHERE id = ?1 AND settled IS NULL",
         )?
-        .execute((id, Time(*at), outcome, detail, made))?;
+        .execute((id, Time(*at), outcome, detail, created))?;
     only_one(written)?;
-    if *outcome != ChangeOutcome::Done {
-        return Ok(());
-    }
-    let change = db
-        .prepare_cached("SELECT * FROM changes WHERE id = ?1")?
-        .query_row([id], record)?;
-    note_done(db, &change, *at)
-}
-
-/// What follows from a change that was done.
-fn note_done(db: &Connection, change: &ChangeRecord, at: DateTime<Utc>) -> rusqlite::Result<()> {
-    let ChangeIntent {
-        email,
-        user_id,
-        kind,
-        fields,
-        ..
-    } = &change.intent;
-    if *kind == Operation::Create && is_source(db, change.run)? {
-        managed::add(db, email, at)?;
-    }
-    if *kind == Operation::Delete {
-        managed::remove(db, email)?;
-    }
-    let Some(user_id) = user_id else {
-        return Ok(());
-    };
-    use_approvals(db, change.id, user_id, *kind)?;
-    match kind {
-        Operation::Deactivate => managed::add_deactivated(db, user_id, email, at),
-        Operation::Update if !fields.iter().any(|one| one.field == Field::Active) => Ok(()),
-        Operation::Delete | Operation::Update | Operation::Create => {
-            managed::remove_deactivated(db, user_id)
-        }
+    managed::store(db, ownership, *at)?;
+    match outcome {
+        ChangeOutcome::Applied => use_approvals(db, id),
+        ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped => Ok(()),
     }
 }
 
-fn is_source(db: &Connection, run: RunNumber) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT is_source FROM runs WHERE number = ?1")?
-        .query_row([run], |row| row.get(0))
-}
-
-/// An approval is for once. All that are there for this are used up, so that two approvals of one
-/// run are not good for two removals.
-fn use_approvals(
-    db: &Connection,
-    change: ChangeId,
-    user_id: &UserId,
-    kind: Operation,
-) -> rusqlite::Result<()> {
+/// Uses up the approvals of an applied change: each approved change passes once.
+fn use_approvals(db: &Connection, change: ChangeId) -> rusqlite::Result<()> {
     db.prepare_cached(
         "UPDATE approved_users SET used_by = ?1
-         WHERE user_id = ?2 AND kind = ?3 AND used_by IS NULL",
+         WHERE used_by IS NULL
+            AND (user_id, operation) = (SELECT user_id, operation FROM changes WHERE id = ?1)",
     )?
-    .execute((change, user_id, kind))
+    .execute([change])
     .map(drop)
+}
+
+/// The fields of a change as stored JSON, which people can read too.
+fn to_json(fields: &[FieldChange]) -> String {
+    serde_json::to_string(fields).expect("texts and lists of texts are always JSON")
+}
+
+fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldChange>> {
+    serde_json::from_str(json.as_str()?)
+        .map_err(|_| FromSqlError::Other("not the fields of a change".into()))
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<ChangeRecord> {
@@ -319,8 +254,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ChangeRecord> {
             intended: row.get::<_, Time>("intended")?.0,
             email: row.get("email")?,
             user_id: row.get("user_id")?,
-            kind: row.get("kind")?,
-            fields: fields::from_json(row.get_ref("fields")?)?,
+            operation: row.get("operation")?,
+            fields: from_json(row.get_ref("fields")?)?,
             approved: row.get("approved")?,
         },
         settled,

@@ -3,8 +3,7 @@
 use super::runs::find;
 use super::sql::Time;
 use super::{StateDb, StateError};
-use crate::model::{HeldRecord, HeldUser};
-use crate::model::{Operation, RunNumber, RunRef, UserId};
+use crate::model::{GuardRule, HeldRecord, HeldUser, Operation, RunNumber, RunRef, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{BTreeSet, HashSet};
@@ -24,8 +23,8 @@ pub struct HeldIn {
 impl HeldIn {
     /// What holds just this change.
     #[must_use]
-    pub fn of(&self, user_id: &UserId, kind: Operation) -> Option<&HeldRecord> {
-        let is_it = |user: &HeldUser| user.user_id == *user_id && user.kind == kind;
+    pub fn of(&self, user_id: &UserId, operation: Operation) -> Option<&HeldRecord> {
+        let is_it = |user: &HeldUser| user.user_id == *user_id && user.operation == operation;
         self.held.iter().find(|held| held.users.iter().any(is_it))
     }
 
@@ -108,7 +107,7 @@ impl StateDb {
     /// When it can't be read.
     pub async fn last_held(&self) -> Result<Option<HeldIn>, StateError> {
         self.read(|db| {
-            let sql = "SELECT number FROM runs WHERE need_update IS NOT NULL
+            let sql = "SELECT number FROM runs WHERE pending_update IS NOT NULL
                        ORDER BY number DESC LIMIT 1";
             let run = db
                 .prepare_cached(sql)?
@@ -187,10 +186,14 @@ fn last_number(db: &Connection, table: &str) -> rusqlite::Result<Option<i64>> {
 }
 
 fn hold(db: &Connection, run: RunNumber, held: &HeldRecord) -> rusqlite::Result<()> {
-    let HeldRecord { rule, why, users } = held;
+    let HeldRecord {
+        rule,
+        reason,
+        users,
+    } = held;
     let set = held_set(db, &users.iter().collect())?;
-    db.prepare_cached("INSERT INTO held (run, rule, why, held_set) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((run, rule, why, set))
+    db.prepare_cached("INSERT INTO held (run, rule, reason, held_set) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((run, rule, reason, set))
         .map(drop)
 }
 
@@ -208,10 +211,10 @@ fn held_set(db: &Connection, users: &BTreeSet<&HeldUser>) -> rusqlite::Result<i6
         .prepare_cached("INSERT INTO held_sets (digest) VALUES (?1) RETURNING id")?
         .query_row([digest], |row| row.get(0))?;
     let mut insert = db.prepare_cached(
-        "INSERT OR IGNORE INTO held_users (held_set, user_id, kind, email) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR IGNORE INTO held_users (held_set, user_id, operation, email) VALUES (?1, ?2, ?3, ?4)",
     )?;
     for user in users {
-        insert.execute((set, &user.user_id, user.kind, &user.email))?;
+        insert.execute((set, &user.user_id, user.operation, &user.email))?;
     }
     Ok(set)
 }
@@ -223,7 +226,7 @@ fn digest(users: &BTreeSet<&HeldUser>) -> [u8; 32] {
     for user in users {
         for part in [
             user.user_id.as_str(),
-            user.kind.as_str(),
+            user.operation.as_str(),
             user.email.as_str(),
         ] {
             hasher.update(part.as_bytes());
@@ -235,16 +238,16 @@ fn digest(users: &BTreeSet<&HeldUser>) -> [u8; 32] {
 
 fn held(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<HeldRecord>> {
     let mut rules =
-        db.prepare_cached("SELECT rule, why, held_set FROM held WHERE run = ?1 ORDER BY rule")?;
+        db.prepare_cached("SELECT rule, reason, held_set FROM held WHERE run = ?1 ORDER BY rule")?;
     let mut users = db.prepare_cached(
-        "SELECT user_id, kind, email FROM held_users WHERE held_set = ?1 ORDER BY kind, email, user_id",
+        "SELECT user_id, operation, email FROM held_users WHERE held_set = ?1 ORDER BY operation, email, user_id",
     )?;
     rules
         .query_map([run], |row| {
             let set: i64 = row.get("held_set")?;
             Ok(HeldRecord {
                 rule: row.get("rule")?,
-                why: row.get("why")?,
+                reason: row.get("reason")?,
                 users: users.query_map([set], user)?.collect::<Result<_, _>>()?,
             })
         })?
@@ -254,7 +257,7 @@ fn held(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<HeldRecord>> {
 fn user(row: &Row<'_>) -> rusqlite::Result<HeldUser> {
     Ok(HeldUser {
         user_id: row.get("user_id")?,
-        kind: row.get("kind")?,
+        operation: row.get("operation")?,
         email: row.get("email")?,
     })
 }
@@ -297,7 +300,7 @@ fn approve(
 /// What was approved of a run and has been used up.
 fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<HeldUser>> {
     db.prepare_cached(
-        "SELECT user_id, kind, email FROM approvals
+        "SELECT user_id, operation, email FROM approvals
          JOIN approved_users ON approval = approvals.id
          WHERE run = ?1 AND used_by IS NOT NULL",
     )?
@@ -328,11 +331,11 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
         |row| row.get(0),
     )?;
     let mut insert = db.prepare_cached(
-        "INSERT OR IGNORE INTO approved_users (approval, user_id, kind, email)
+        "INSERT OR IGNORE INTO approved_users (approval, user_id, operation, email)
          VALUES (?1, ?2, ?3, ?4)",
     )?;
     for user in users {
-        insert.execute((id, &user.user_id, user.kind, &user.email))?;
+        insert.execute((id, &user.user_id, user.operation, &user.email))?;
     }
     Ok(())
 }
@@ -342,7 +345,7 @@ pub(super) fn approvals(
     now: DateTime<Utc>,
 ) -> rusqlite::Result<HashSet<(UserId, Operation)>> {
     db.prepare_cached(
-        "SELECT DISTINCT user_id, kind FROM approvals
+        "SELECT DISTINCT user_id, operation FROM approvals
          JOIN approved_users ON approval = approvals.id
          WHERE expires > ?1 AND used_by IS NULL",
     )?
@@ -358,13 +361,13 @@ pub(super) fn approved_clears(
     db.prepare_cached(
         "SELECT DISTINCT approved_users.user_id FROM approvals
          JOIN approved_users ON approval = approvals.id
-         JOIN held ON held.run = approvals.run AND held.rule = 'max_clears'
+         JOIN held ON held.run = approvals.run AND held.rule = ?2
          JOIN held_users ON held_users.held_set = held.held_set
             AND held_users.user_id = approved_users.user_id
-            AND held_users.kind = approved_users.kind
+            AND held_users.operation = approved_users.operation
          WHERE expires > ?1 AND used_by IS NULL",
     )?
-    .query_map([Time(now)], |row| row.get(0))?
+    .query_map((Time(now), GuardRule::MaxClears), |row| row.get(0))?
     .collect()
 }
 

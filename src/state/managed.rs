@@ -2,7 +2,7 @@
 
 use super::sql::Time;
 use super::{StateDb, StateError, quarantine};
-use crate::model::{Email, Quarantined, UserId};
+use crate::model::{Email, OwnershipUpdate, Quarantined, UserId};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -66,7 +66,42 @@ fn deactivated_of(
         .collect()
 }
 
-pub(super) fn add(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlite::Result<()> {
+/// Stores what a roster or a change does to the records of managed and deactivated users.
+pub(super) fn store(
+    db: &Connection,
+    update: &OwnershipUpdate,
+    now: DateTime<Utc>,
+) -> rusqlite::Result<()> {
+    let OwnershipUpdate {
+        managed,
+        forgotten,
+        missing,
+        found,
+        deactivated,
+        not_deactivated,
+    } = update;
+    // In the order of the table: a million rows in any other order would rewrite its pages again and again.
+    let mut managed: Vec<_> = managed.iter().collect();
+    managed.sort_by_cached_key(|email| email.folded().into_owned());
+    managed
+        .into_iter()
+        .try_for_each(|email| add(db, email, now))?;
+    forgotten.iter().try_for_each(|email| remove(db, email))?;
+    missing
+        .iter()
+        .try_for_each(|email| set_missing(db, email, now))?;
+    found
+        .iter()
+        .try_for_each(|email| clear_missing(db, email))?;
+    deactivated
+        .iter()
+        .try_for_each(|(id, email)| add_deactivated(db, id, email, now))?;
+    not_deactivated
+        .iter()
+        .try_for_each(|id| remove_deactivated(db, id))
+}
+
+fn add(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO managed (email_key, email, since) VALUES (?1, ?2, ?3)
          ON CONFLICT DO NOTHING",
@@ -75,18 +110,14 @@ pub(super) fn add(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlit
     .map(drop)
 }
 
-pub(super) fn remove(db: &Connection, email: &Email) -> rusqlite::Result<()> {
+fn remove(db: &Connection, email: &Email) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM managed WHERE email_key = ?1")?
         .execute([email.folded()])
         .map(drop)
 }
 
 /// Notes since when a user is missing; one who was missing already has been so for longer.
-pub(super) fn set_missing(
-    db: &Connection,
-    email: &Email,
-    now: DateTime<Utc>,
-) -> rusqlite::Result<()> {
+fn set_missing(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlite::Result<()> {
     db.prepare_cached(
         "UPDATE managed SET missing_since = ?2 WHERE email_key = ?1 AND missing_since IS NULL",
     )?
@@ -94,7 +125,7 @@ pub(super) fn set_missing(
     .map(drop)
 }
 
-pub(super) fn clear_missing(db: &Connection, email: &Email) -> rusqlite::Result<()> {
+fn clear_missing(db: &Connection, email: &Email) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE managed SET missing_since = NULL WHERE email_key = ?1")?
         .execute([email.folded()])
         .map(drop)
@@ -113,7 +144,7 @@ pub(super) fn all<C: FromIterator<(Email, Option<DateTime<Utc>>)>>(
         .collect()
 }
 
-pub(super) fn add_deactivated(
+fn add_deactivated(
     db: &Connection,
     user_id: &UserId,
     email: &Email,
@@ -128,7 +159,7 @@ pub(super) fn add_deactivated(
     .map(drop)
 }
 
-pub(super) fn remove_deactivated(db: &Connection, user_id: &UserId) -> rusqlite::Result<()> {
+fn remove_deactivated(db: &Connection, user_id: &UserId) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM deactivated WHERE user_id = ?1")?
         .execute([user_id])
         .map(drop)

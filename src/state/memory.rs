@@ -1,9 +1,8 @@
 //! What earlier runs left behind, as a value.
 
-use super::roster::Accepted;
 use super::sql::{Count, Time};
-use super::{StateDb, StateError, held, managed, past, quarantine};
-use crate::model::{ChangeOutcome, Email, Memory, UserId};
+use super::{StateDb, StateError, accepted, held, managed, past, quarantine};
+use crate::model::{ChangeOutcome, Email, Memory};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Connection;
 
@@ -26,13 +25,11 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         .iter()
         .filter_map(|(email, since)| Some((email.clone(), (*since)?)));
     let missing_since = missing.collect();
-    let deactivated: Vec<(UserId, Email)> = managed::all_deactivated(db)?;
     let (removed_lately, removed_base) = removed(db, now)?;
-    let last = Accepted::load(db)?;
     Ok(Memory {
         now,
         managed: managed.into_iter().map(|(email, _)| email).collect(),
-        deactivated: deactivated.into_iter().map(|(id, _)| id).collect(),
+        deactivated: managed::all_deactivated(db)?,
         missing_since,
         removed_lately,
         removed_base,
@@ -40,9 +37,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         approved_clears: held::approved_clears(db, now)?,
         quarantined: quarantine::all(db)?,
         last_read: past::last_content(db)?,
-        last_fingerprint: last.as_ref().map(|last| last.fingerprint),
-        last_rows: last.as_ref().map(|last| last.rows),
-        last_files: last.map_or_else(Vec::new, |last| last.files),
+        last_accepted: accepted::load(db)?,
     })
 }
 
@@ -52,12 +47,12 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
 fn removed(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<(usize, usize)> {
     db.prepare_cached(
         "SELECT count(DISTINCT CASE WHEN approved = 0 THEN coalesce(user_id, email_key) END),
-                count(DISTINCT CASE WHEN kind = 'delete' THEN coalesce(user_id, email_key) END)
+                count(DISTINCT CASE WHEN operation = 'delete' THEN coalesce(user_id, email_key) END)
          FROM changes
-         WHERE kind IN ('delete', 'deactivate') AND coalesce(settled, intended) > ?1
+         WHERE operation IN ('delete', 'deactivate') AND coalesce(settled, intended) > ?1
             AND (settled IS NULL OR outcome = ?2)",
     )?
-    .query_row((Time(now - GUARDED), ChangeOutcome::Done), |row| {
+    .query_row((Time(now - GUARDED), ChangeOutcome::Applied), |row| {
         let count = |at| {
             row.get(at)
                 .map(|Count(count)| usize::try_from(count).unwrap_or(usize::MAX))

@@ -18,9 +18,9 @@
 //! - The times are the caller's: there is no clock in here, but for who holds the lock.
 //! - What is asked for is a value, and what is given too: no SQL leaves the room.
 
+mod accepted;
 mod changes;
 mod error;
-mod fields;
 mod held;
 mod lock;
 mod managed;
@@ -30,7 +30,6 @@ mod past;
 mod prune;
 mod quarantine;
 pub mod render;
-mod roster;
 mod runs;
 mod schema;
 mod sql;
@@ -42,5 +41,4 @@ pub use held::{APPROVAL_VALID, Approval, ApproveError, HeldIn};
 pub use lock::{Holder, LockError, StateLock};
 pub use managed::{Managed, UserState};
 pub use open::Access;
-pub use roster::RosterRecord;
 pub use thread::StateDb;

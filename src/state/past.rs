@@ -2,21 +2,17 @@
 
 use super::sql::Time;
 use super::{StateDb, StateError};
-use crate::model::Fingerprint;
+use crate::model::{Fingerprint, RunResult};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 impl StateDb {
-    /// When the last run over the roster of `source.path` ended that ended so: in one of the words of
-    /// [`RunOutcome`](crate::run::RunOutcome).
+    /// When the last successful run over the roster of `source.path` ended.
     ///
     /// # Errors
     /// When it can't be read.
-    pub async fn last_ended(
-        &self,
-        outcomes: &'static [&'static str],
-    ) -> Result<Option<DateTime<Utc>>, StateError> {
-        self.read(move |db| last_ended(db, outcomes)).await
+    pub async fn last_success(&self) -> Result<Option<DateTime<Utc>>, StateError> {
+        self.read(last_success).await
     }
 
     /// What was last read of `source.path`, and when the first run began that read just that, of those
@@ -29,13 +25,17 @@ impl StateDb {
     }
 }
 
-fn last_ended(db: &Connection, outcomes: &[&str]) -> rusqlite::Result<Option<DateTime<Utc>>> {
-    let words = vec!["?"; outcomes.len()].join(", ");
+fn last_success(db: &Connection) -> rusqlite::Result<Option<DateTime<Utc>>> {
+    let successes: Vec<_> = RunResult::ALL
+        .into_iter()
+        .filter(|it| it.is_success())
+        .collect();
+    let places = vec!["?"; successes.len()].join(", ");
     let sql = format!(
-        "SELECT ended FROM runs WHERE is_source AND outcome IN ({words})
+        "SELECT ended FROM runs WHERE is_source AND result IN ({places})
          ORDER BY number DESC LIMIT 1"
     );
-    db.query_row(&sql, params_from_iter(outcomes), |row| row.get(0))
+    db.query_row(&sql, params_from_iter(successes), |row| row.get(0))
         .optional()
         .map(|found| found.map(|Time(ended)| ended))
 }

@@ -76,14 +76,21 @@ fn put(db: &Connection, email: &Email, quarantined: &Quarantined) -> rusqlite::R
     let Quarantined {
         until,
         failures,
-        mark,
+        fingerprint,
         reason,
     } = quarantined;
     db.prepare_cached(
-        "INSERT OR REPLACE INTO quarantine (email_key, email, until, failures, mark, reason)
+        "INSERT OR REPLACE INTO quarantine (email_key, email, until, failures, fingerprint, reason)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute((email.folded(), email, Time(*until), failures, mark, reason))
+    .execute((
+        email.folded(),
+        email,
+        Time(*until),
+        failures,
+        fingerprint,
+        reason,
+    ))
     .map(drop)
 }
 
@@ -109,7 +116,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Quarantined> {
     Ok(Quarantined {
         until: row.get::<_, Time>("until")?.0,
         failures: row.get("failures")?,
-        mark: row.get("mark")?,
+        fingerprint: row.get("fingerprint")?,
         reason: row.get("reason")?,
     })
 }

@@ -2,8 +2,9 @@
 
 use super::sql::{Count, Time};
 use super::{StateDb, StateError};
-use crate::model::{Counts, Operation, RunNumber, RunRef};
-use crate::model::{RunEnd, RunRecord, RunStart, RunState};
+use crate::model::{
+    Counts, Operation, RunEnd, RunNumber, RunRecord, RunRef, RunStart, RunState,
+};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
@@ -97,32 +98,32 @@ pub(super) fn interrupt(db: &Connection) -> rusqlite::Result<()> {
 fn finish(db: &Connection, run: RunNumber, end: &RunEnd) -> rusqlite::Result<()> {
     let RunEnd {
         ended,
-        outcome,
+        result,
         fingerprint,
         rows,
         users,
-        needed,
-        done,
+        pending,
+        applied,
         failed,
         held,
         bad_rows,
         requests,
         detail,
     } = end;
-    let need = |kind| needed.map(|counts| Count(counts.get(kind) as u64));
+    let pending_of = |operation| pending.map(|counts| Count(counts.get(operation) as u64));
     let written = db.execute(
-        "UPDATE runs SET ended = :ended, outcome = :outcome, fingerprint = :fingerprint,
-            rows = :rows, users = :users, need_delete = :need_delete,
-            need_deactivate = :need_deactivate, need_update = :need_update,
-            need_create = :need_create, done = :done, failed = :failed, held = :held,
+        "UPDATE runs SET ended = :ended, result = :result, fingerprint = :fingerprint,
+            rows = :rows, users = :users, pending_delete = :pending_delete,
+            pending_deactivate = :pending_deactivate, pending_update = :pending_update,
+            pending_create = :pending_create, applied = :applied, failed = :failed, held = :held,
             bad_rows = :bad_rows, requests = :requests, detail = :detail
          WHERE number = :run AND ended IS NULL",
         named_params! {
-            ":run": run, ":ended": Time(*ended), ":outcome": outcome,
+            ":run": run, ":ended": Time(*ended), ":result": result,
             ":fingerprint": fingerprint, ":rows": rows.map(Count), ":users": users.map(Count),
-            ":need_delete": need(Operation::Delete), ":need_deactivate": need(Operation::Deactivate),
-            ":need_update": need(Operation::Update), ":need_create": need(Operation::Create),
-            ":done": Count(*done), ":failed": Count(*failed), ":held": Count(*held),
+            ":pending_delete": pending_of(Operation::Delete), ":pending_deactivate": pending_of(Operation::Deactivate),
+            ":pending_update": pending_of(Operation::Update), ":pending_create": pending_of(Operation::Create),
+            ":applied": Count(*applied), ":failed": Count(*failed), ":held": Count(*held),
             ":bad_rows": Count(*bad_rows), ":requests": Count(*requests), ":detail": detail,
         },
     )?;
@@ -177,12 +178,12 @@ fn read_end(row: &Row<'_>, ended: DateTime<Utc>) -> rusqlite::Result<RunEnd> {
     };
     Ok(RunEnd {
         ended,
-        outcome: row.get("outcome")?,
+        result: row.get("result")?,
         fingerprint: row.get("fingerprint")?,
         rows: maybe("rows")?,
         users: maybe("users")?,
-        needed: needed(row)?,
-        done: count("done")?,
+        pending: pending(row)?,
+        applied: count("applied")?,
         failed: count("failed")?,
         held: count("held")?,
         bad_rows: count("bad_rows")?,
@@ -191,12 +192,12 @@ fn read_end(row: &Row<'_>, ended: DateTime<Utc>) -> rusqlite::Result<RunEnd> {
     })
 }
 
-fn needed(row: &Row<'_>) -> rusqlite::Result<Option<Counts>> {
+fn pending(row: &Row<'_>) -> rusqlite::Result<Option<Counts>> {
     let names = [
-        "need_delete",
-        "need_deactivate",
-        "need_update",
-        "need_create",
+        "pending_delete",
+        "pending_deactivate",
+        "pending_update",
+        "pending_create",
     ];
     let mut numbers = [0; 4];
     for (number, name) in numbers.iter_mut().zip(names) {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// The steps from each version to the next. A step that has been released is never altered: a
 /// journal out there has gone through it.
-pub(super) const STEPS: &[&str] = &[include_str!("schema/1.sql")];
+pub(super) const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Marks a file as a journal of ours (`OUSJ`).
 pub(super) const APPLICATION_ID: i64 = 0x4F55_534A;

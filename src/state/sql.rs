@@ -1,7 +1,8 @@
 //! How our types stand in the database.
 
 use crate::model::{
-    ChangeId, ChangeOutcome, Email, Fingerprint, Operation, RunNumber, Trigger, UserId,
+    ChangeId, ChangeOutcome, Email, Fingerprint, GuardRule, Operation, RunNumber, RunResult,
+    Trigger, UserId,
 };
 use chrono::{DateTime, Utc};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -102,15 +103,13 @@ macro_rules! word {
 
         impl FromSql for $type {
             fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-                let word = value.as_str()?;
-                let is_it = |one: &Self| one.as_str() == word;
-                Self::ALL.into_iter().find(is_it).ok_or_else(|| unknown($what))
+                Self::parse(value.as_str()?).ok_or_else(|| unknown($what))
             }
         }
     )*};
 }
 
-word!(Trigger "a trigger", Operation "a kind of change", ChangeOutcome "an outcome");
+word!(Trigger "a trigger", Operation "an operation", ChangeOutcome "an outcome", RunResult "a result", GuardRule "a safety limit");
 
 impl ToSql for Email {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

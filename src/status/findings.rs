@@ -15,7 +15,7 @@ pub struct Findings {
     /// The roster as it was last looked at.
     pub roster: Option<RosterFindings>,
     /// Why what the roster asks for was not planned.
-    pub withheld: Vec<String>,
+    pub blocked: Vec<String>,
     /// What a person should know though nothing is wrong.
     pub warnings: Vec<String>,
 }
@@ -70,14 +70,16 @@ impl Findings {
     /// What is known once this run has ended too.
     pub(super) fn after(&self, run: &RunOutcome, now: DateTime<Utc>) -> Self {
         let mut new = self.clone();
-        if let Some(roster) = &run.roster {
+        if let Some(roster) = run.roster() {
             let problems = roster.rejected.iter().chain(&roster.bad_rows);
             let count = roster.rejected.len() + roster.bad_rows.len();
             new.roster = Some(found(problems, count, Some(roster.rows), now));
-            new.withheld = some(&run.withheld);
+            new.blocked = some(run.blocked());
             new.warnings = some(&run.warnings);
         }
-        if let Completion::Failed(RunError::Source(error @ SourceError::Rejected(_))) = &run.end {
+        if let Completion::Failed(RunError::Source(error @ SourceError::Rejected(_))) =
+            &run.completion
+        {
             let problems = error.problems();
             new.roster = Some(found(problems.iter(), problems.len(), None, now));
         }

@@ -191,7 +191,7 @@ impl Status {
 
     /// Takes a run that has ended, and when it is tried again if it failed.
     pub fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
-        if run.roster.is_some() && run.users.is_some() {
+        if run.roster().is_some() && run.users().is_some() {
             self.observed();
         }
         let now = Utc::now();
@@ -200,7 +200,7 @@ impl Status {
         *kept.unwrap_or_else(PoisonError::into_inner) = findings;
         let last = LastRun {
             trigger: run.trigger,
-            outcome: run.as_str(),
+            outcome: run.result().as_str(),
             ended: now,
             failure: failure(run),
         };
@@ -236,7 +236,7 @@ fn trouble(roster: SourceState) -> Option<&'static str> {
 
 /// What failed, in words of our own: an error's text may hold paths, addresses and what Omni said.
 pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
-    let Completion::Failed(error) = &run.end else {
+    let Completion::Failed(error) = &run.completion else {
         return None;
     };
     Some(match error {
@@ -256,7 +256,7 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
         }
         RunError::Omni(OmniError::Throttled) => "Omni answers that there are too many requests",
         RunError::Omni(_) => "Omni does not answer as it should",
-        RunError::StateDb(_) => "the journal can't be used",
+        RunError::State(_) => "the journal can't be used",
     })
 }
 

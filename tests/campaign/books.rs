@@ -85,7 +85,8 @@ impl Books<'_> {
             let Some(settled) = &change.settled else {
                 continue;
             };
-            if settled.outcome == ChangeOutcome::Done && !self.has_happened(change, &settled.detail)
+            if settled.outcome == ChangeOutcome::Applied
+                && !self.has_happened(change, &settled.detail)
             {
                 wrong.push(format!(
                     "done, and it never happened: {change:?} in {:?}",
@@ -117,7 +118,7 @@ impl Books<'_> {
         // else's that came to the same, and a user to be made who was there all the time and whom a
         // listing that did not add up had left out.
         let email = change.intent.email.as_str().to_lowercase();
-        let is_create = change.intent.kind == Operation::Create;
+        let is_create = change.intent.operation == Operation::Create;
         let by_others = self.history.iter().enumerate().any(|(at, done)| {
             let is_other = is_create || done.request.is_none() && at >= self.at_first;
             is_other && email_of(whose(done)) == email
@@ -139,7 +140,7 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
     let body = write.body.as_ref().unwrap_or(&empty);
     let id = intent.user_id.as_ref().map(|id| id.as_str());
     let is_path = id.is_some_and(|id| write.path.ends_with(id));
-    match intent.kind {
+    match intent.operation {
         Operation::Create => {
             write.method == "POST"
                 && body["userName"] == json!(intent.email.as_str())

@@ -24,7 +24,7 @@ async fn approved_updates_go_through_also_where_one_of_them_clears() {
     }
     world.roster("email,department\na@x.co,\nb@x.co,y\nc@x.co,y\n");
     let outcome = world.run().await;
-    assert_eq!(outcome.held[0].rule, "max_updates");
+    assert_eq!(outcome.held()[0].rule, "max_updates");
     approve(&world).await;
     assert_converged(&world.run().await);
     assert_eq!(world.write_counts()["PATCH"], 3);

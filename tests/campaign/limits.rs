@@ -117,7 +117,7 @@ impl Witness<'_> {
     fn is_approved_removal(&self, change: &Changed, number: u64) -> bool {
         let id = whose(change)["id"].as_str().unwrap_or_default();
         self.approvals_before(number)
-            .any(|approved| approved.id == id && approved.kind.is_removal())
+            .any(|approved| approved.id == id && approved.operation.is_removal())
     }
 
     /// Clears and updates are counted within a run: below the limit, or each of them approved.
@@ -163,7 +163,7 @@ impl Witness<'_> {
     /// Whether an update was approved before a run; that it clears takes an approval of that.
     fn may_change(&self, id: &str, what: &str, window: &Window) -> bool {
         self.approvals_before(window.first).any(|approved| {
-            let is_it = approved.id == id && approved.kind == Operation::Update;
+            let is_it = approved.id == id && approved.operation == Operation::Update;
             is_it && (what != "cleared" || approved.rules.contains("max_clears"))
         })
     }

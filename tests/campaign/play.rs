@@ -36,7 +36,7 @@ pub struct Window {
 #[derive(Debug)]
 pub struct Approved {
     pub id: String,
-    pub kind: Operation,
+    pub operation: Operation,
     /// The rules that had held it.
     pub rules: BTreeSet<&'static str>,
     /// The first request that may have known of it.
@@ -216,7 +216,7 @@ impl Player<'_> {
             }
             let outcome = self.run(run, &round.troubles, base).await;
             if let Some(outcome) =
-                outcome.filter(|outcome| round.approves && !outcome.held.is_empty())
+                outcome.filter(|outcome| round.approves && !outcome.held().is_empty())
             {
                 self.approve(&outcome).await;
             }
@@ -268,7 +268,7 @@ impl Player<'_> {
         let number = self.last_run().await;
         let planned = outcome
             .as_ref()
-            .is_some_and(|outcome| outcome.drift.is_some());
+            .is_some_and(|outcome| outcome.pending().is_some());
         self.close(first, number, false, planned);
         outcome
     }
@@ -315,10 +315,10 @@ impl Player<'_> {
         {
             Ok(approval) => {
                 let before = self.next_request();
-                let rules: BTreeSet<_> = outcome.held.iter().map(|held| held.rule).collect();
+                let rules: BTreeSet<_> = outcome.held().iter().map(|held| held.rule).collect();
                 let users = approval.users.into_iter().map(|user| Approved {
                     id: user.user_id.as_str().to_owned(),
-                    kind: user.kind,
+                    operation: user.operation,
                     rules: rules.clone(),
                     before,
                 });
@@ -343,15 +343,15 @@ impl Player<'_> {
             let Some(outcome) = self.run(&run, &[], 0).await else {
                 return;
             };
-            self.tale.endings.push(outcome.as_str().to_owned());
-            if !matches!(outcome.end, Completion::Complete) {
-                return self.complain(format!("with all well again: {:?}", outcome.end));
+            self.tale.endings.push(outcome.result().as_str().to_owned());
+            if !matches!(outcome.completion, Completion::Complete) {
+                return self.complain(format!("with all well again: {:?}", outcome.completion));
             }
             // Where the roster itself says that nobody may be pruned, that is told in each run.
-            if !outcome.withheld.is_empty() && self.may_prune() {
-                self.complain(format!("with all well again: {:?}", outcome.withheld));
+            if !outcome.blocked().is_empty() && self.may_prune() {
+                self.complain(format!("with all well again: {:?}", outcome.blocked()));
             }
-            if outcome.held.is_empty() {
+            if outcome.held().is_empty() {
                 break;
             }
             self.approve(&outcome).await;

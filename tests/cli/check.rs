@@ -55,7 +55,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "checked_against_definitions": true,
         "problems": [
           {
-            "kind": "list",
+            "operation": "list",
             "file": "users.csv",
             "line": 2,
             "column": 2,
@@ -65,7 +65,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
             "remedy": "write '[north]'"
           },
           {
-            "kind": "email",
+            "operation": "email",
             "file": "users.csv",
             "line": 5,
             "column": 1,
@@ -77,7 +77,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
         ],
         "notes": [
           {
-            "kind": "row_repeated",
+            "operation": "row_repeated",
             "file": "users.csv",
             "line": 4,
             "column": null,

@@ -3,7 +3,7 @@
 use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{Fingerprint, Trigger};
-use omni_user_sync::run::{Completion, Roster, RunError, RunOutcome, Stop};
+use omni_user_sync::run::{Completion, RosterSummary, RunError, RunOutcome, Stop};
 use omni_user_sync::settings::SettingsError;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::trigger::watch::SourceState;
@@ -71,7 +71,7 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
         started: chrono::Utc::now(),
         took: act.takes,
         requests: 0,
-        roster: act.reads.map(|byte| Roster {
+        roster: act.reads.map(|byte| RosterSummary {
             rows: 1,
             fingerprint: Fingerprint([byte; 32]),
             bad_rows: Vec::new(),
@@ -80,7 +80,7 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
         users: act.reads.map(|_| 1),
         drift: None,
         held: Vec::new(),
-        withheld: Vec::new(),
+        blocked: Vec::new(),
         quarantined: 0,
         applied: Vec::new(),
         warnings: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::support::{State, at, change, email, end, hours, id, intent, removed, settled, start};
 use omni_user_sync::model::{
-    AttributeName, ChangeIntent, ChangeOutcome, Counts, Field, FieldRecord, Fingerprint, Operation,
+    AttributeName, ChangeIntent, ChangeOutcome, Counts, Field, FieldChange, Fingerprint, Operation,
     RunEnd, RunNumber, RunRef, RunState, Value,
 };
 use std::time::Duration;
@@ -90,7 +90,7 @@ async fn a_change_is_told_as_it_was() {
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
     let attribute = |name| Field::Attribute(AttributeName::new(name));
-    let field = |field, from, to| FieldRecord { field, from, to };
+    let field = |field, from, to| FieldChange { field, from, to };
     let intent = ChangeIntent {
         fields: vec![
             field(
@@ -147,23 +147,23 @@ async fn removals_count_for_24_hours() {
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
     let day = 24 * 3600;
-    for (kind, name, outcome) in [
-        (Operation::Delete, "ann", ChangeOutcome::Done),
-        (Operation::Deactivate, "bob", ChangeOutcome::Done),
+    for (operation, name, outcome) in [
+        (Operation::Delete, "ann", ChangeOutcome::Applied),
+        (Operation::Deactivate, "bob", ChangeOutcome::Applied),
         (Operation::Delete, "cid", ChangeOutcome::Failed),
-        (Operation::Delete, "dan", ChangeOutcome::Unsent),
+        (Operation::Delete, "dan", ChangeOutcome::Skipped),
         (Operation::Deactivate, "eve", ChangeOutcome::NotKept),
-        (Operation::Update, "fay", ChangeOutcome::Done),
+        (Operation::Update, "fay", ChangeOutcome::Applied),
     ] {
-        change(&journal, run, &intent(kind, name, 0), outcome).await;
+        change(&journal, run, &intent(operation, name, 0), outcome).await;
     }
     let approved = ChangeIntent {
         approved: true,
         ..intent(Operation::Delete, "gus", 0)
     };
-    change(&journal, run, &approved, ChangeOutcome::Done).await;
+    change(&journal, run, &approved, ChangeOutcome::Applied).await;
     let again = intent(Operation::Delete, "bob", 0);
-    change(&journal, run, &again, ChangeOutcome::Done).await;
+    change(&journal, run, &again, ChangeOutcome::Applied).await;
     assert_eq!(removed(&journal, 10).await, (2, 3), "each user once");
     assert_eq!(removed(&journal, day).await, (2, 3));
     assert_eq!(removed(&journal, day + 1).await, (0, 0));
@@ -188,7 +188,7 @@ async fn whom_we_make_is_ours_but_for_another_roster() {
             &journal,
             run,
             &intent(Operation::Create, name, 1),
-            ChangeOutcome::Done,
+            ChangeOutcome::Applied,
         )
         .await;
     }
@@ -206,7 +206,7 @@ async fn whom_we_make_is_ours_but_for_another_roster() {
         &journal,
         run,
         &intent(Operation::Delete, "Ann", 4),
-        ChangeOutcome::Done,
+        ChangeOutcome::Applied,
     )
     .await;
     assert!(
@@ -229,7 +229,7 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
         &journal,
         run,
         &intent(Operation::Deactivate, "ann", 1),
-        ChangeOutcome::Done,
+        ChangeOutcome::Applied,
     )
     .await;
     change(
@@ -241,7 +241,7 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
     .await;
     assert_eq!(deactivated().await, [id("ann")].into());
     let update = |field| ChangeIntent {
-        fields: vec![FieldRecord {
+        fields: vec![FieldChange {
             field,
             from: None,
             to: Value::one("true"),
@@ -249,13 +249,19 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
         ..intent(Operation::Update, "ann", 2)
     };
     let attribute = update(Field::Attribute(AttributeName::new("active")));
-    change(&journal, run, &attribute, ChangeOutcome::Done).await;
+    change(&journal, run, &attribute, ChangeOutcome::Applied).await;
     assert_eq!(
         deactivated().await.len(),
         1,
         "an attribute of that name is another thing"
     );
-    change(&journal, run, &update(Field::Active), ChangeOutcome::Done).await;
+    change(
+        &journal,
+        run,
+        &update(Field::Active),
+        ChangeOutcome::Applied,
+    )
+    .await;
     assert!(deactivated().await.is_empty());
 }
 
@@ -269,7 +275,7 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
         &journal,
         old,
         &intent(Operation::Create, "ann", 1),
-        ChangeOutcome::Done,
+        ChangeOutcome::Applied,
     )
     .await;
     let unknown = journal.begin(start(2)).await.expect("written");
@@ -281,7 +287,7 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
         &journal,
         unknown,
         &intent(Operation::Delete, "cid", 3),
-        ChangeOutcome::Done,
+        ChangeOutcome::Applied,
     )
     .await;
     let young = journal.begin(start(90 * day)).await.expect("written");
@@ -289,7 +295,7 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
         &journal,
         young,
         &intent(Operation::Delete, "dan", 90 * day),
-        ChangeOutcome::Done,
+        ChangeOutcome::Applied,
     )
     .await;
 

@@ -12,13 +12,13 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
     let state = State::new();
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
-    for (kind, name) in [
+    for (operation, name) in [
         (Operation::Delete, "ann"),
         (Operation::Deactivate, "bob"),
         (Operation::Create, "cid"),
     ] {
         journal
-            .intend(run, &intent(kind, name, 1))
+            .intend(run, &intent(operation, name, 1))
             .await
             .expect("written");
     }
@@ -33,7 +33,7 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
         "the guard counts what may have happened; who was deactivated is still there"
     );
     for change in &unknown {
-        let was_done = change.intent.kind != Operation::Delete;
+        let was_done = change.intent.operation != Operation::Delete;
         journal
             .resolve(change.id, was_done, at(3))
             .await
@@ -50,8 +50,8 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
         outcomes,
         [
             Some(ChangeOutcome::Failed),
-            Some(ChangeOutcome::Done),
-            Some(ChangeOutcome::Done)
+            Some(ChangeOutcome::Applied),
+            Some(ChangeOutcome::Applied)
         ]
     );
     let memory = journal.memory(at(4)).await.expect("read");
@@ -110,7 +110,7 @@ async fn victim() {
         &journal,
         run,
         &intent(Operation::Delete, "ann", 1),
-        ChangeOutcome::Done,
+        ChangeOutcome::Applied,
     )
     .await;
     journal

@@ -41,7 +41,7 @@ async fn changes(journal: &StateDb, run: RunNumber, count: usize) {
         let intent = intent(Operation::Update, &format!("user{number}"), 1);
         let change = journal.intend(run, &intent).await.expect("written");
         journal
-            .settle(change, &settled(ChangeOutcome::Done, 2))
+            .settle(change, &settled(ChangeOutcome::Applied, 2))
             .await
             .expect("written");
     };

@@ -32,12 +32,12 @@ async fn changes_are_found_by_what_is_asked_for() {
     let state = State::new();
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("it begins");
-    for (kind, name, outcome) in [
-        (Operation::Delete, "Ann", ChangeOutcome::Done),
+    for (operation, name, outcome) in [
+        (Operation::Delete, "Ann", ChangeOutcome::Applied),
         (Operation::Update, "ben", ChangeOutcome::Failed),
-        (Operation::Update, "annb", ChangeOutcome::Done),
+        (Operation::Update, "annb", ChangeOutcome::Applied),
     ] {
-        change(&journal, run, &intent(kind, name, 1), outcome).await;
+        change(&journal, run, &intent(operation, name, 1), outcome).await;
     }
     let open = intent(Operation::Create, "cat", 2);
     journal.intend(run, &open).await.expect("it is written");
@@ -46,7 +46,7 @@ async fn changes_are_found_by_what_is_asked_for() {
         &journal,
         other,
         &intent(Operation::Delete, "ann", 9),
-        ChangeOutcome::Done,
+        ChangeOutcome::Applied,
     )
     .await;
 
@@ -74,11 +74,11 @@ async fn changes_are_found_by_what_is_asked_for() {
         found(2, "Ann@x.co annb@x.co")
     );
     assert_eq!(find(text("%"), 0, 9).await, found(0, ""));
-    let kind = ChangeFilter {
-        kind: Some(Operation::Update),
+    let operation = ChangeFilter {
+        operation: Some(Operation::Update),
         ..text("b")
     };
-    assert_eq!(find(kind, 0, 1).await, found(2, "ben@x.co"));
+    assert_eq!(find(operation, 0, 1).await, found(2, "ben@x.co"));
     let outcome = |outcome| ChangeFilter {
         outcome: Some(outcome),
         ..all.clone()

@@ -22,7 +22,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let kind = || {
+    let operation = || {
         prop::sample::select(vec![
             Operation::Delete,
             Operation::Deactivate,
@@ -31,10 +31,10 @@ fn step() -> impl Strategy<Value = Step> {
     };
     let outcome = prop::sample::select(ChangeOutcome::ALL.to_vec());
     prop_oneof![
-        4 => (0..NAMES.len(), kind(), any::<bool>()).prop_map(|(user, kind, approved)| Step::Intend(user, kind, approved)),
+        4 => (0..NAMES.len(), operation(), any::<bool>()).prop_map(|(user, operation, approved)| Step::Intend(user, operation, approved)),
         4 => (any::<usize>(), outcome).prop_map(|(change, outcome)| Step::Settle(change, outcome)),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(change, done)| Step::Resolve(change, done)),
-        2 => (1u8..16, kind()).prop_map(|(users, kind)| Step::Approve(users, kind)),
+        2 => (1u8..16, operation()).prop_map(|(users, operation)| Step::Approve(users, operation)),
         2 => (1i64..20).prop_map(Step::Wait),
         1 => Just(Step::Restart),
     ]
@@ -58,7 +58,7 @@ impl Model {
 
     fn done(&mut self, intent: ChangeIntent) {
         let user = intent.user_id.clone().expect("none of them is made");
-        self.approvals.remove(&(user, intent.kind));
+        self.approvals.remove(&(user, intent.operation));
         self.done.push((self.now, intent));
     }
 
@@ -80,8 +80,8 @@ impl Model {
         let since = at(self.now - 24 * HOUR);
         let counts = |when, intent: &ChangeIntent| {
             let is_counted = match gone {
-                true => intent.kind == Operation::Delete,
-                false => intent.kind.is_removal() && !intent.approved,
+                true => intent.operation == Operation::Delete,
+                false => intent.operation.is_removal() && !intent.approved,
             };
             when > since && is_counted
         };
@@ -103,11 +103,11 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
     match step {
         Step::Restart => {}
         Step::Wait(hours) => model.now += hours * HOUR,
-        Step::Intend(user, kind, approved) => {
+        Step::Intend(user, operation, approved) => {
             let run = journal.begin(start(model.now)).await.expect("written");
             let intent = ChangeIntent {
                 approved,
-                ..intent(kind, NAMES[user], model.now)
+                ..intent(operation, NAMES[user], model.now)
             };
             let id = journal.intend(run, &intent).await.expect("written");
             model.open.push((id, intent));
@@ -120,7 +120,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 .settle(id, &settled(outcome, model.now))
                 .await
                 .expect("written");
-            if outcome == ChangeOutcome::Done {
+            if outcome == ChangeOutcome::Applied {
                 model.done(intent);
             }
         }
@@ -136,7 +136,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 model.done(intent);
             }
         }
-        Step::Approve(bits, kind) => {
+        Step::Approve(bits, operation) => {
             let names: Vec<_> = NAMES
                 .iter()
                 .enumerate()
@@ -145,7 +145,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 .collect();
             let run = journal.begin(start(model.now)).await.expect("written");
             journal
-                .hold(run, &[held("rule", kind, &names)])
+                .hold(run, &[held("rule", operation, &names)])
                 .await
                 .expect("written");
             let beside = state.approve();
@@ -156,7 +156,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
             let until = model.now + 24 * HOUR;
             model
                 .approvals
-                .extend(names.iter().map(|name| ((id(name), kind), until)));
+                .extend(names.iter().map(|name| ((id(name), operation), until)));
         }
     }
 }

@@ -88,12 +88,12 @@ pub(crate) fn end(seconds: i64) -> RunEnd {
     }
 }
 
-pub(crate) fn intent(kind: Operation, name: &str, seconds: i64) -> ChangeIntent {
+pub(crate) fn intent(operation: Operation, name: &str, seconds: i64) -> ChangeIntent {
     ChangeIntent {
         intended: at(seconds),
         email: email(name),
-        user_id: (kind != Operation::Create).then(|| id(name)),
-        kind,
+        user_id: (operation != Operation::Create).then(|| id(name)),
+        operation,
         fields: Vec::new(),
         approved: false,
     }
@@ -127,10 +127,10 @@ pub(crate) async fn change(
     change
 }
 
-pub(crate) fn held(rule: &str, kind: Operation, names: &[&str]) -> HeldRecord {
+pub(crate) fn held(rule: &str, operation: Operation, names: &[&str]) -> HeldRecord {
     let user = |name: &&str| HeldUser {
         user_id: id(name),
-        kind,
+        operation,
         email: email(name),
     };
     HeldRecord {

@@ -91,7 +91,7 @@ fn users(org: &Org) -> Users {
 }
 
 fn need_of(change: &ChangeRecord) -> Need {
-    match change.intent.kind {
+    match change.intent.operation {
         Operation::Delete => Need::Delete,
         Operation::Deactivate => Need::Deactivate,
         Operation::Update => Need::Update {
@@ -336,7 +336,7 @@ impl Driver {
 
     /// Seen afresh, it is known exactly what comes out.
     fn compare(&self, before: &Users, ruling: &Ruling, outcome: &RunOutcome) {
-        let held: usize = outcome.held.iter().map(|held| held.count).sum();
+        let held: usize = outcome.held().iter().map(|held| held.count).sum();
         assert_eq!(held, ruling.held, "held: {ruling:?} {outcome:?}");
         let mut expected = carried_out(before, &self.rows, &ruling.passed);
         let now = users(self.world.org());
@@ -387,7 +387,7 @@ impl Driver {
                 let is_done = change
                     .settled
                     .as_ref()
-                    .is_some_and(|one| one.outcome == ChangeOutcome::Done);
+                    .is_some_and(|one| one.outcome == ChangeOutcome::Applied);
                 if is_done && self.settled.insert(change.id) {
                     let id = change.intent.user_id.as_ref().map(|id| id.as_str());
                     let approved = change.intent.approved;
@@ -436,7 +436,7 @@ impl Driver {
             let of = users.map(|user| {
                 (
                     user.user_id.as_str().to_owned(),
-                    user.kind == Operation::Delete,
+                    user.operation == Operation::Delete,
                 )
             });
             self.memory.approved.extend(of);

@@ -10,8 +10,9 @@ use omni_user_sync::model::{
     Trigger,
 };
 use omni_user_sync::omni::{Failure, OmniError};
+use omni_user_sync::plan::HeldSummary;
 use omni_user_sync::roster::SourceError;
-use omni_user_sync::run::{AppliedChange, Completion, HeldRule, Roster, RunError, RunOutcome};
+use omni_user_sync::run::{AppliedChange, Completion, RosterSummary, RunError, RunOutcome};
 use std::time::Duration;
 
 /// A run that ended well. Whoever is in it must not be in a message.
@@ -22,7 +23,7 @@ fn run(number: u64) -> RunOutcome {
         started: "2026-03-10T12:00:00Z".parse().expect("a time"),
         took: Duration::from_secs(90),
         requests: 7,
-        roster: Some(Roster {
+        roster: Some(RosterSummary {
             rows: 40,
             fingerprint: Fingerprint([1; 32]),
             bad_rows: vec![problem("/srv/secret/users.csv", 7)],
@@ -31,11 +32,11 @@ fn run(number: u64) -> RunOutcome {
         users: Some(41),
         drift: None,
         held: Vec::new(),
-        withheld: Vec::new(),
+        blocked: Vec::new(),
         quarantined: 0,
         applied: vec![AppliedChange {
             email: Email::parse("ann@x.co").expect("an email"),
-            kind: Operation::Update,
+            operation: Operation::Update,
             outcome: ChangeOutcome::Failed,
             detail: "s3cret".into(),
             refused: false,
@@ -89,7 +90,7 @@ fn unusable(number: u64, problems: Vec<Problem>) -> RunOutcome {
 
 fn holding(number: u64, count: usize) -> RunOutcome {
     RunOutcome {
-        held: vec![HeldRule {
+        held: vec![HeldSummary {
             rule: "max_removals",
             count,
             why: "ann@x.co and others".into(),

@@ -40,7 +40,7 @@ fn tells_what_to_do_in_words() {
             roster.rejected = vec![problem("/srv/secret/b.csv", 3), problem("c.csv", 0)];
             roster
         }),
-        withheld: vec!["ann@x.co".into()],
+        blocked: vec!["ann@x.co".into()],
         ..run(number)
     };
     let nameless = RunOutcome {
@@ -83,7 +83,7 @@ fn machines_are_told_the_same() {
       "troubles": [
         {
           "count": 12,
-          "kind": "held",
+          "operation": "held",
           "rule": "max_removals"
         }
       ]

@@ -114,7 +114,7 @@ async fn status() {
       "warnings": [
         "a row stands twice"
       ],
-      "withheld": []
+      "blocked": []
     }
     "#);
 }
@@ -129,7 +129,7 @@ async fn every_refusal_is_an_error_with_a_sentence() {
         ("GET /api/v1/runs?before=-1", "", 400),
         ("GET /api/v1/runs?limit=1&limit=2", "", 400),
         ("GET /api/v1/runs/1?skip=-1", "", 400),
-        ("GET /api/v1/runs/1?kind=odd", "", 400),
+        ("GET /api/v1/runs/1?operation=odd", "", 400),
         ("GET /api/v1/runs/one", "", 400),
         ("GET /api/v1/users/%FF", "", 400),
         ("GET /api/v1/users/ann", "", 400),
@@ -221,7 +221,7 @@ async fn one_run() {
             }
           ],
           "id": null,
-          "kind": "create",
+          "operation": "create",
           "outcome": "done",
           "run": 1
         }
@@ -249,7 +249,10 @@ async fn one_run() {
       "users": 21
     }
     "#);
-    let latest = served.get("/api/v1/runs/latest?kind=delete").await.json();
+    let latest = served
+        .get("/api/v1/runs/latest?operation=delete")
+        .await
+        .json();
     assert_eq!(
         (&latest["run"], &latest["changes_total"]),
         (&2.into(), &0.into())
@@ -274,7 +277,7 @@ async fn one_user() {
           "email": "ann@x.co",
           "fields": [],
           "id": "id-annxco",
-          "kind": "update",
+          "operation": "update",
           "outcome": "failed",
           "run": 1
         }
@@ -298,7 +301,7 @@ async fn one_user() {
     "#);
     let held = served.get("/api/v1/users/a@x.co").await.json();
     assert_eq!(
-        (&held["held"]["run"], &held["held"]["kind"]),
+        (&held["held"]["run"], &held["held"]["operation"]),
         (&2.into(), &"delete".into())
     );
     let boss = served.get("/api/v1/users/boss@x.co").await.json();
@@ -326,7 +329,7 @@ async fn a_user_of_whom_not_all_is_known_is_not_called_fine() {
     served.status.run_ended(&outcome_with(Vec::new()), None);
     told("As far as the last run that read roster and Omni tells, no row asks for them").await;
     let run = begin(&served.journal, 0).await;
-    let done = (Operation::Create, ChangeOutcome::Done);
+    let done = (Operation::Create, ChangeOutcome::Applied);
     change(&served.journal, run, done.0, "ann@x.co", Vec::new(), done.1).await;
     told(FINE).await;
     let of = |number: usize| problem(Some(&format!("u{number}@x.co")));

@@ -63,7 +63,7 @@ async fn a_user_is_told_as_explain_tells_them() {
         ],
         "file": "users.csv",
         "id": "…",
-        "kind": "update",
+        "operation": "update",
         "line": 2
       },
       "email": "ann@x.co",

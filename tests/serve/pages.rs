@@ -61,7 +61,7 @@ async fn every_page_refuses_what_is_inline_and_is_kept_by_nobody() {
 #[tokio::test]
 async fn assets_are_asked_for_anew_and_seldom_sent() {
     let served = served().await;
-    for (file, kind) in [
+    for (file, operation) in [
         ("style.css", "text/css; charset=utf-8"),
         ("live.js", "text/javascript; charset=utf-8"),
         ("icon.svg", "image/svg+xml"),
@@ -70,7 +70,7 @@ async fn assets_are_asked_for_anew_and_seldom_sent() {
         let first = served.ask(&path, &["Host: localhost"], "").await;
         assert_eq!(
             (first.status, first.header("content-type")),
-            (200, Some(kind))
+            (200, Some(operation))
         );
         assert_eq!(first.header("cache-control"), Some("no-cache"));
         let known = format!("If-None-Match: {}", first.header("etag").expect("a tag"));
@@ -224,11 +224,11 @@ async fn changes_are_filtered_by_what_the_address_says() {
     happened(&served).await;
     for (query, shown) in [
         ("", vec!["&#60;b&#62;@x.co", "ann@x.co"]),
-        ("?kind=create", vec!["&#60;b&#62;@x.co"]),
-        ("?kind=delete", vec![]),
+        ("?operation=create", vec!["&#60;b&#62;@x.co"]),
+        ("?operation=delete", vec![]),
         ("?outcome=failed", vec!["ann@x.co"]),
         ("?outcome=unknown", vec![]),
-        ("?kind=&outcome=&text=ANN", vec!["ann@x.co"]),
+        ("?operation=&outcome=&text=ANN", vec!["ann@x.co"]),
         ("?text=SCRIPT", vec!["&#60;b&#62;@x.co"]),
         ("?text=says+no", vec!["ann@x.co"]),
     ] {
@@ -239,7 +239,7 @@ async fn changes_are_filtered_by_what_the_address_says() {
             assert_eq!(is_there, shown.contains(&user), "{query} {user}");
         }
     }
-    let odd = served.get("/runs/1?kind=destroy").await;
+    let odd = served.get("/runs/1?operation=destroy").await;
     assert_eq!(odd.status, 400);
     assert!(
         odd.body.contains("delete, deactivate, update, create"),
@@ -260,7 +260,7 @@ async fn many_changes_stand_on_several_pages() {
             Operation::Update,
             &user,
             Vec::new(),
-            ChangeOutcome::Done,
+            ChangeOutcome::Applied,
         )
         .await;
     }

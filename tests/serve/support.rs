@@ -3,11 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{
-    ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldRecord, Fingerprint, HeldRecord,
+    ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldChange, Fingerprint, HeldRecord,
     HeldUser, Location, Operation, Problem, ProblemKind, Protect, Quarantined, RunEnd, RunNumber,
     RunStart, Settled, Trigger, UserId, Value,
 };
-use omni_user_sync::run::{Completion, HeldRule, Reconciler, Roster, RunOutcome};
+use omni_user_sync::plan::HeldSummary;
+use omni_user_sync::run::{Completion, Reconciler, RosterSummary, RunOutcome};
 use omni_user_sync::serve::{Probes, Server, ServerConfig};
 use omni_user_sync::settings::{self, Environment, SecretFile, Settings};
 use omni_user_sync::state::{Access, StateDb, StateLock};
@@ -264,7 +265,7 @@ pub(crate) const GOING: [&str; 6] = ["a@x.co", "b@x.co", "c@x.co", "d@x.co", "e@
 pub(crate) async fn happened(served: &Served) {
     let journal = &served.journal;
     let first = begin(journal, 0).await;
-    let name = FieldRecord {
+    let name = FieldChange {
         field: Field::DisplayName,
         from: None,
         to: Value::one(HOSTILE),
@@ -275,7 +276,7 @@ pub(crate) async fn happened(served: &Served) {
         Operation::Create,
         "<b>@x.co",
         vec![name],
-        ChangeOutcome::Done,
+        ChangeOutcome::Applied,
     )
     .await;
     change(
@@ -291,7 +292,7 @@ pub(crate) async fn happened(served: &Served) {
     let second = begin(journal, 60).await;
     let users = GOING.map(|user| HeldUser {
         user_id: id(user),
-        kind: Operation::Delete,
+        operation: Operation::Delete,
         email: email(user),
     });
     let held = HeldRecord {
@@ -335,21 +336,21 @@ pub(crate) async fn finish(journal: &StateDb, run: RunNumber, end: RunEnd) {
 pub(crate) async fn change(
     journal: &StateDb,
     run: RunNumber,
-    kind: Operation,
+    operation: Operation,
     user: &str,
-    fields: Vec<FieldRecord>,
+    fields: Vec<FieldChange>,
     outcome: ChangeOutcome,
 ) {
     let intent = ChangeIntent {
         intended: at(1),
         email: email(user),
-        user_id: (kind != Operation::Create).then(|| id(user)),
-        kind,
+        user_id: (operation != Operation::Create).then(|| id(user)),
+        operation,
         fields,
         approved: false,
     };
     let change = journal.intend(run, &intent).await.expect("written");
-    let detail = if outcome == ChangeOutcome::Done {
+    let detail = if outcome == ChangeOutcome::Applied {
         ""
     } else {
         "Omni says no"
@@ -408,7 +409,7 @@ pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
         started: at(60),
         took: Duration::from_secs(3),
         requests: 7,
-        roster: Some(Roster {
+        roster: Some(RosterSummary {
             rows: 20,
             fingerprint: Fingerprint([1; 32]),
             bad_rows,
@@ -416,12 +417,12 @@ pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
         }),
         users: Some(21),
         drift: None,
-        held: vec![HeldRule {
+        held: vec![HeldSummary {
             rule: "max_removals",
             count: 6,
             why: "too many".into(),
         }],
-        withheld: Vec::new(),
+        blocked: Vec::new(),
         quarantined: 0,
         applied: Vec::new(),
         warnings: vec!["a row stands twice".into()],

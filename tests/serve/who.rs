@@ -34,15 +34,15 @@ async fn status(served: &Served, request: &str, headers: &[&str]) -> u16 {
 /// What each of these is answered with: pages, what the API tells, page actions, API actions.
 async fn answers(served: &Served, headers: &[&str]) -> [Vec<u16>; 3] {
     let mut all = [Vec::new(), Vec::new(), Vec::new()];
-    for (kind, method, paths) in [
+    for (operation, method, paths) in [
         (0, "GET", &PAGES[..]),
         (1, "GET", &TELLS),
         (2, "POST", &ACTIONS),
     ] {
         for path in paths {
             let code = status(served, &format!("{method} {path}"), headers).await;
-            if !all[kind].contains(&code) {
-                all[kind].push(code);
+            if !all[operation].contains(&code) {
+                all[operation].push(code);
             }
         }
     }

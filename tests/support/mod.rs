@@ -250,8 +250,9 @@ pub fn on(method: &str, what: What) -> Fault {
 
 /// `kind email outcome` of each change, sorted.
 pub fn told(outcome: &RunOutcome) -> Vec<String> {
-    let tell = |one: &AppliedChange| format!("{} {} {}", one.kind, one.email, one.outcome.as_str());
-    let mut told: Vec<_> = outcome.applied.iter().map(tell).collect();
+    let tell =
+        |one: &AppliedChange| format!("{} {} {}", one.operation, one.email, one.outcome.result().as_str());
+    let mut told: Vec<_> = outcome.changes.iter().map(tell).collect();
     told.sort();
     told
 }
@@ -261,10 +262,10 @@ pub fn assert_converged(outcome: &RunOutcome) {
     let failed: Vec<_> = outcome
         .applied
         .iter()
-        .filter(|one| one.outcome != ChangeOutcome::Done)
+        .filter(|one| one.outcome != ChangeOutcome::Applied)
         .collect();
     assert!(failed.is_empty(), "{failed:#?}");
-    assert_eq!(outcome.as_str(), "converged", "{outcome:#?}");
+    assert_eq!(outcome.result().as_str(), "converged", "{outcome:#?}");
 }
 
 /// A command that ended.

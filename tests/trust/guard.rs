@@ -15,10 +15,10 @@ async fn many_small_runs_are_no_way_around_the_guard() {
     world.roster(&deleting(9..=16));
     let second = world.run().await;
     assert_eq!(
-        (second.as_str(), held(&second), world.org().users().len()),
+        (second.result().as_str(), held(&second), world.org().users().len()),
         ("held", 8, 92)
     );
-    let why = &second.held[0].why;
+    let why = &second.held()[0].why;
     assert!(
         why.contains("8 of 100 users would be removed after 8 in the last 24 h"),
         "{why}"
@@ -76,7 +76,7 @@ async fn an_approval_outlasts_a_run_that_was_cut_short() {
     });
     let cut = world.run().await;
     assert!(
-        !cut.is_success() && cut.count(ChangeOutcome::Done) > 0,
+        !cut.is_success() && cut.count(ChangeOutcome::Applied) > 0,
         "{cut:?}"
     );
     assert_converged(&world.run().await);
@@ -97,7 +97,7 @@ async fn an_emptied_column_holds_its_clears() {
     }
     world.roster(&roster);
     let run = world.run().await;
-    assert_eq!((held(&run), run.held[0].rule), (40, "max_clears"));
+    assert_eq!((held(&run), run.held()[0].rule), (40, "max_clears"));
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
@@ -129,7 +129,7 @@ async fn an_approval_of_updates_is_none_of_clears() {
     world.roster(&roster.replace(",a\n", ",\n"));
     let run = world.run().await;
     assert_eq!(
-        (held(&run), run.held[0].rule, world.writes().len()),
+        (held(&run), run.held()[0].rule, world.writes().len()),
         (20, "max_clears", 0)
     );
     approve(&world, RunRef::Latest).await;

@@ -67,5 +67,5 @@ fn status(code: u16) -> What {
 }
 
 fn held(run: &RunOutcome) -> usize {
-    run.held.iter().map(|held| held.count).sum()
+    run.held().iter().map(|held| held.count).sum()
 }

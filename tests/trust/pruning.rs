@@ -70,7 +70,7 @@ async fn a_roster_that_lost_most_of_its_rows_prunes_nobody_until_someone_says_so
     world.roster("email,display_name\nu0@x.co,U\nu1@x.co,New\n");
     for _ in 0..2 {
         let run = world.run().await;
-        assert_eq!((held(&run), run.as_str()), (8, "held"), "{run:?}");
+        assert_eq!((held(&run), run.result().as_str()), (8, "held"), "{run:?}");
     }
     assert_eq!(
         world.org().user("u1@x.co").expect("there")["displayName"],
@@ -135,7 +135,7 @@ async fn nothing_that_can_not_be_read_removes_anybody() {
         std::fs::write(world.roster_path(), text).expect("written");
         let run = world.run().await;
         assert_eq!(world.org().users().len(), 9, "{name}: {run:?}");
-        assert_ne!(run.as_str(), "converged", "{name}");
+        assert_ne!(run.result().as_str(), "converged", "{name}");
     }
 }
 
@@ -171,9 +171,9 @@ async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
     let run = world.run().await;
     assert_eq!(told(&run), [format!("update {} done", user(1))]);
     assert_eq!(world.org().users().len(), 9);
-    assert_eq!(run.withheld.len(), 2, "{run:?}");
+    assert_eq!(run.blocked().len(), 2, "{run:?}");
     write("b.csv", &format!("email,display_name\n{},\n", user(3)));
-    assert_eq!(world.run().await.count(ChangeOutcome::Done), 7);
+    assert_eq!(world.run().await.count(ChangeOutcome::Applied), 7);
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
     std::fs::remove_file(folder.join("new.csv")).expect("removed");
     let run = world.run().await;
     assert_eq!(
-        (run.as_str(), world.org().users().len()),
+        (run.result().as_str(), world.org().users().len()),
         ("failed", 8),
         "{run:?}"
     );
@@ -224,8 +224,8 @@ async fn of_files_of_one_time_the_one_before_by_name_is_not_the_roster_again() {
     assert_eq!(told(&world.run().await), deleted);
     std::fs::remove_file(folder.join("2026-02.csv")).expect("removed");
     let run = world.run().await;
-    assert_eq!(run.as_str(), "failed", "{run:?}");
-    let Completion::Failed(error) = &run.end else {
+    assert_eq!(run.result().as_str(), "failed", "{run:?}");
+    let Completion::Failed(error) = &run.completion else {
         panic!("{run:?}");
     };
     let error = error.to_string();

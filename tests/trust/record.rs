@@ -38,13 +38,13 @@ async fn the_journal_tells_what_happened_and_never_what_did_not() {
     let changes = journal.changes(RunNumber(1)).await.expect("read");
     assert_eq!(
         changes[0].settled.as_ref().map(|settled| settled.outcome),
-        Some(ChangeOutcome::Done)
+        Some(ChangeOutcome::Applied)
     );
     let runs = journal.runs(9).await.expect("read");
     let words: Vec<_> = runs
         .iter()
         .map(|run| match &run.state {
-            RunState::Ended(end) => end.outcome.as_str(),
+            RunState::Ended(end) => end.outcome.result().as_str(),
             RunState::Open | RunState::Interrupted => "not ended",
         })
         .collect();
@@ -86,7 +86,7 @@ async fn a_user_who_turns_out_to_exist_is_in_the_journal_as_updated() {
         told,
         [
             ("create", Some(ChangeOutcome::Failed)),
-            ("update", Some(ChangeOutcome::Done))
+            ("update", Some(ChangeOutcome::Applied))
         ]
     );
 }
@@ -107,7 +107,7 @@ async fn a_run_that_was_declined_is_called_so() {
     let RunState::Ended(end) = &runs[0].state else {
         panic!("{runs:?}");
     };
-    assert_eq!((end.outcome.as_str(), end.users), ("declined", Some(0)));
+    assert_eq!((end.outcome.result().as_str(), end.users), ("declined", Some(0)));
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
@@ -148,7 +148,7 @@ async fn nothing_is_sent_whose_intent_can_not_be_written() {
         raw.execute_batch(full).expect("made");
     });
     let run = world.run().await;
-    assert_eq!(run.as_str(), "failed", "{run:#?}");
-    assert_eq!(run.count(ChangeOutcome::Unsent), 2, "{run:#?}");
+    assert_eq!(run.result().as_str(), "failed", "{run:#?}");
+    assert_eq!(run.count(ChangeOutcome::Skipped), 2, "{run:#?}");
     assert_eq!(world.writes(), Vec::<String>::new());
 }

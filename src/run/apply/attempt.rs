@@ -1,35 +1,36 @@
-//! How a change ended, and how that is told.
+//! The end of one attempt, and how it is reported.
 
-use crate::model::{ChangeOutcome, ObservedUser};
+use super::EndedChange;
+use crate::model::{Change, ChangeOutcome, ObservedUser};
 use crate::omni::OmniError;
-use crate::plan::Change;
 use crate::plan::quarantine::Cause;
 use crate::run::AppliedChange;
 use crate::run::observe::Effect;
 
-/// How a change ended, told twice: in full, and without what Omni said of it, which may hold values,
-/// for the log.
+/// The end of one attempt.
 pub(super) struct Attempt {
     pub(super) outcome: ChangeOutcome,
+    /// Details for history and reports.
     pub(super) detail: String,
+    /// Details for the log: without Omni's words, which may hold values.
     pub(super) logged: String,
-    /// Why it was not done, where it was not.
+    /// Why the change was not applied.
     pub(super) cause: Cause,
-    /// Whether it is known that it was done, or that it was not.
+    /// Whether the outcome is known.
     pub(super) known: bool,
-    /// How the user is now, where that is not as before.
+    /// The user's new state, if it changed.
     pub(super) effect: Option<Effect>,
-    /// What turned out to be needed instead, or besides.
-    pub(super) instead: Option<FollowUp>,
+    /// What is needed as well or instead.
+    pub(super) follow_up: Option<FollowUp>,
 }
 
-/// What is needed of a user who turned out to be other than was thought.
+/// What is needed for a user whose state was not as observed.
 pub(super) enum FollowUp {
-    /// They are there: to be updated, and why that was not known.
+    /// The user exists and needs an update. Says why this was not known.
     Update(Box<ObservedUser>, &'static str),
-    /// They are not there: to be made.
+    /// The user does not exist and must be created.
     Create,
-    /// They are there with another id: to be removed.
+    /// The user exists with another id and must be removed.
     Remove(Box<ObservedUser>),
 }
 
@@ -43,19 +44,19 @@ impl Attempt {
             cause: Cause::Other,
             known: true,
             effect: None,
-            instead: None,
+            follow_up: None,
         }
     }
 
-    pub(super) fn done(effect: Effect) -> Self {
-        Self::new(ChangeOutcome::Done, "").with(effect)
+    pub(super) fn applied(effect: Effect) -> Self {
+        Self::new(ChangeOutcome::Applied, "").with(effect)
     }
 
-    /// It was not done, and something else is needed.
-    pub(super) fn stale(detail: &str, instead: FollowUp) -> Self {
+    /// The change was not applied, and something else is needed.
+    pub(super) fn stale(detail: &str, follow_up: FollowUp) -> Self {
         Self {
-            instead: Some(instead),
-            ..Self::new(ChangeOutcome::Failed, detail).with(Effect::Unsure)
+            follow_up: Some(follow_up),
+            ..Self::new(ChangeOutcome::Failed, detail).with(Effect::Uncertain)
         }
     }
 
@@ -66,17 +67,27 @@ impl Attempt {
         }
     }
 
+    /// The user to be updated is gone.
     pub(super) fn vanished() -> Self {
-        let vanished = "is no longer in Omni; the next run sees to it";
+        let vanished = "the user is no longer in Omni; the next run handles this";
         Self::new(ChangeOutcome::Failed, vanished).with(Effect::Gone)
     }
 
+    /// The user to be removed is gone.
     pub(super) fn gone() -> Self {
-        Self::new(ChangeOutcome::Done, "was gone already").with(Effect::Gone)
+        Self::new(ChangeOutcome::Applied, "was already gone").with(Effect::Gone)
+    }
+
+    /// Omni accepted the change and did not keep it.
+    pub(super) fn not_kept(what: &str) -> Self {
+        Self::new(
+            ChangeOutcome::NotKept,
+            format!("Omni accepted the change and did not keep: {what}"),
+        )
     }
 
     pub(super) fn failed(error: &OmniError) -> Self {
-        let is_plain_no = error.is_refusal()
+        let leaves_user_as_is = error.is_refusal()
             && !matches!(
                 error,
                 OmniError::NotFound { .. }
@@ -89,32 +100,32 @@ impl Attempt {
                 true => Cause::Refused,
                 false => Cause::Other,
             },
-            effect: (!is_plain_no).then_some(Effect::Unsure),
+            effect: (!leaves_user_as_is).then_some(Effect::Uncertain),
             ..Self::new(ChangeOutcome::Failed, error.to_string())
         }
     }
 
-    /// The answer was lost, and so was the look at what became of it.
+    /// The answer was lost, and the look-up after it failed.
     pub(super) fn unknown(error: &OmniError) -> Self {
-        let said = |what: &str| format!("whether this was done is not known: {what}");
+        let text = |error: &str| format!("unknown whether the change was applied: {error}");
         Self {
-            logged: said(&error.without_detail()),
+            logged: text(&error.without_detail()),
             known: false,
-            ..Self::new(ChangeOutcome::Failed, said(&error.to_string())).with(Effect::Unsure)
+            ..Self::new(ChangeOutcome::Failed, text(&error.to_string())).with(Effect::Uncertain)
         }
     }
 
-    /// The same as told of a change.
-    pub(super) fn of(self, change: &Change) -> super::Ended {
+    /// Ends a change with this attempt.
+    pub(super) fn end(self, change: &Change) -> EndedChange {
         let applied = AppliedChange {
             email: change.email.clone(),
-            kind: change.kind(),
+            operation: change.operation(),
             outcome: self.outcome,
             detail: self.detail,
             refused: self.cause == Cause::Refused,
         };
         log(&applied, &self.logged);
-        super::Ended {
+        EndedChange {
             change: change.clone(),
             applied,
             effect: self.effect,
@@ -122,21 +133,21 @@ impl Attempt {
     }
 }
 
-/// The log's own name for these lines, so that a command that tells its changes itself can leave
-/// them out.
+/// The log target of changes, so that a command that prints its changes can leave them out of the log.
 pub const CHANGES: &str = "omni_user_sync::change";
 
 fn log(applied: &AppliedChange, detail: &str) {
-    let (user, kind, outcome) = (&applied.email, applied.kind, applied.outcome.as_str());
+    let (user, operation) = (&applied.email, applied.operation);
+    let outcome = applied.outcome.as_str();
     match applied.outcome {
-        ChangeOutcome::Done => {
-            tracing::info!(target: CHANGES, %user, %kind, outcome, detail, "change")
+        ChangeOutcome::Applied => {
+            tracing::info!(target: CHANGES, %user, %operation, outcome, detail, "change");
         }
-        ChangeOutcome::Unsent => {
-            tracing::debug!(target: CHANGES, %user, %kind, outcome, detail, "change")
+        ChangeOutcome::Skipped => {
+            tracing::debug!(target: CHANGES, %user, %operation, outcome, detail, "change");
         }
         ChangeOutcome::NotKept | ChangeOutcome::Failed => {
-            tracing::warn!(target: CHANGES, %user, %kind, outcome, detail, "change");
+            tracing::warn!(target: CHANGES, %user, %operation, outcome, detail, "change");
         }
     }
 }

@@ -1,98 +1,89 @@
-//! Carries out what passed the guard.
+//! Sends the changes that passed the guard.
 //!
-//! - **Order**: removals, then updates, then creations; within one, `omni.max_in_flight` at once. So
-//!   that when a run is cut short, the access that had to go is gone, and nobody new has come.
-//! - **Not the first error, all of them**: a user's failure is that user's. Only what concerns
-//!   everybody (a refused key, too many failures in a row) ends the run; what was not sent by then
-//!   is told as unsent.
-//! - **It stops between two changes**, never inside one.
-//! - **A write whose answer was lost is looked up before it is sent again**: it may have been done.
-//! - **What turns out to be stale is mended at once**: who exists already is updated, who was made
-//!   again is found by email. Values are cleared only as the guard has seen it.
-//! - **Nothing is sent that the ledger does not have**, and it is told what became of it once that is
-//!   known. What is not known, the next run's look at Omni says.
+//! - **Order**: removals, then updates, then creations, each with `omni.max_in_flight` at once. If a run is cut short, the
+//!   access that had to go is gone, and no new access was given.
+//! - **Errors don't stop other changes.** Only what concerns all of them (a refused key, too many failures in a row) ends
+//!   the run; changes that were not sent by then are skipped.
+//! - **A run stops between two changes**, never within one.
+//! - **A write whose answer was lost is looked up before it is sent again**, because it may have been applied.
+//! - **Stale observations are corrected in the same run**: a user that exists already is updated, a user that was created
+//!   again is found by email. Values are cleared only as the guard has seen.
+//! - **Nothing is sent that is not recorded**, and the outcome is recorded once it is known. What stays unknown is found
+//!   out by the next run.
 
 mod attempt;
-mod recover;
+mod follow_up;
 mod worker;
 
 use super::observe::Effect;
-use super::{AppliedChange, ChangeRecorder, Prepared, RunError};
-use crate::model::Operation;
+use super::{Applied, AppliedChange, ChangeRecorder, Completion, Prepared};
+use crate::model::{Change, Operation};
 use crate::omni::Writer;
-use crate::plan::Change;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use worker::Worker;
 
 pub use attempt::CHANGES;
 
-/// What is to be carried out, and with what.
+/// What is to be sent, and by what means.
 #[derive(Debug)]
 pub(super) struct Work<'a> {
     pub(super) writer: Writer,
     pub(super) prepared: &'a Prepared,
-    pub(super) ledger: &'a ChangeRecorder<'a>,
+    pub(super) recorder: &'a ChangeRecorder<'a>,
     pub(super) max_in_flight: usize,
 }
 
-/// What became of all changes.
-#[derive(Debug)]
-pub(super) struct Report {
-    /// One for each change that passed, in the order in which they ended.
-    pub(super) applied: Vec<AppliedChange>,
-    /// What is known to have changed in Omni.
-    pub(super) effects: Vec<(Change, Effect)>,
-    /// Why nothing more was sent, where the run was cut short.
-    pub(super) cut_short: Option<RunError>,
-}
-
 /// A change that has ended.
-struct Ended {
-    /// What was sent last.
+struct EndedChange {
+    /// The change that was sent last.
     change: Change,
     applied: AppliedChange,
     effect: Option<Effect>,
 }
 
-/// Carries out what passed. `told` hears of each change as it ends.
-pub(super) async fn apply(work: &Work<'_>, told: impl FnMut(&AppliedChange) + Send) -> Report {
+/// Sends the changes. `on_change` is called for each change as it ends.
+pub(super) async fn apply(
+    work: &Work<'_>,
+    on_change: impl FnMut(&AppliedChange) + Send,
+) -> (Applied, Vec<(Change, Effect)>) {
     let worker = Worker::new(work);
-    let ends = Mutex::new((Vec::new(), Vec::new(), told));
+    let ended = Mutex::new((Vec::new(), Vec::new(), on_change));
     let phases: [fn(Operation) -> bool; 3] = [
         Operation::is_removal,
-        |kind| kind == Operation::Update,
-        |kind| kind == Operation::Create,
+        |operation| operation == Operation::Update,
+        |operation| operation == Operation::Create,
     ];
     for phase in phases {
-        let passed = work.prepared.verdict.passed().iter();
-        let changes: Vec<_> = passed.filter(|change| phase(change.kind())).collect();
+        let passed = work.prepared.assessment.verdict.passed().iter();
+        let changes: Vec<_> = passed.filter(|change| phase(change.operation())).collect();
         let next = AtomicUsize::new(0);
-        // Each takes the next change when it has ended one: what waits costs nothing.
-        let hands = (0..work.max_in_flight).map(|_| async {
+        // Each lane takes the next change when it has ended one, so waiting changes cost nothing.
+        let lanes = (0..work.max_in_flight).map(|_| async {
             while let Some(change) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Ended {
+                let EndedChange {
                     change,
                     applied: one,
                     effect,
-                } = worker.carry_out(change).await;
-                let (applied, effects, told) = &mut *lock(&ends);
-                told(&one);
+                } = worker.apply(change).await;
+                let (applied, effects, on_change) = &mut *lock(&ended);
+                on_change(&one);
                 applied.push(one);
                 effects.extend(effect.map(|effect| (change, effect)));
             }
         });
-        futures_util::future::join_all(hands).await;
+        futures_util::future::join_all(lanes).await;
     }
-    let (applied, effects, _) = ends.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Report {
-        applied,
-        effects,
-        cut_short: worker.cut_short(),
-    }
+    let (changes, effects, _) = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let cut_short = worker.cut_short();
+    let applied = Applied {
+        changes,
+        completion: cut_short.map_or(Completion::Complete, Completion::from),
+    };
+    (applied, effects)
 }
 
-/// A lock that is never held over an await, and that no panic leaves half-changed.
+/// Locks a mutex that is never held over an await and that no panic leaves half-changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

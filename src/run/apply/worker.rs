@@ -1,11 +1,11 @@
-//! One change, from its line in the ledger to what became of it.
+//! One change, from its record to its outcome.
 
 use super::attempt::Attempt;
-use super::{Change, Ended, Work};
-use crate::model::{ChangeOutcome, Observed, ObservedUser, Operation, Schema, UserSpec};
-use crate::omni::{Edit, Failure, Found, OmniError, Reader, backoff};
-use crate::plan::Action;
-use crate::plan::edit_of;
+use super::{EndedChange, Work};
+use crate::model::{
+    Action, Change, ChangeOutcome, FieldChange, Observed, ObservedUser, Operation, Schema,
+};
+use crate::omni::{Failure, Found, OmniError, Reader, backoff};
 use crate::plan::quarantine::Cause;
 use crate::run::RunError;
 use crate::run::observe::Effect;
@@ -14,28 +14,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// How often a write is sent at most, where each answer is lost.
-const ATTEMPTS: u32 = 6;
+/// How often a write is sent at most if each answer is lost.
+const MAX_ATTEMPTS: u32 = 6;
 
-/// So many changes in a row without an answer to any try end a run: it is no single user's affair. That looks are
-/// answered between them says nothing of the next write.
-const MOST_UNANSWERED: u32 = 20;
+/// This many unanswered changes in a row end the run, because the cause is not a single user. Look-ups that are answered
+/// in between say nothing about the next write.
+const MAX_UNANSWERED: u32 = 20;
 
-/// For how long what was observed is taken for what is.
-const JUST_NOW: Duration = Duration::from_secs(60);
+/// How long an observation counts as current.
+const CURRENT: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker<'a> {
     pub(super) work: &'a Work<'a>,
-    /// All users, once that was needed.
+    /// All users, once they were needed.
     pub(super) everybody: OnceCell<Observed>,
-    /// How many changes in a row had no answer to any try.
+    /// The number of unanswered changes in a row.
     unanswered: AtomicU32,
-    /// Why nothing more is to be sent; set once.
+    /// Why nothing more is sent.
     end: OnceLock<RunError>,
 }
 
-/// What to do after a look at a user whose write got no answer.
-enum After {
+/// What to do after the look-up of a user whose write got no answer.
+enum AfterLoss {
     Settled(Attempt),
     SendAgain,
 }
@@ -50,13 +50,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    pub(super) async fn carry_out(&self, change: &Change) -> Ended {
+    pub(super) async fn apply(&self, change: &Change) -> EndedChange {
         if self.end.get().is_some() {
-            return Attempt::new(ChangeOutcome::Unsent, "not sent: the run ended before")
-                .of(change);
+            let skipped = "not sent: the run ended before";
+            return Attempt::new(ChangeOutcome::Skipped, skipped).end(change);
         }
-        let ending = self.recorded(change).await;
-        self.mend(change, ending).await
+        let attempt = self.recorded(change).await;
+        self.follow_up(change, attempt).await
     }
 
     pub(super) fn cut_short(self) -> Option<RunError> {
@@ -64,68 +64,70 @@ impl<'a> Worker<'a> {
     }
 
     pub(super) fn schema(&self) -> &Schema {
-        &self.work.prepared.known.schema
+        &self.work.prepared.cache.schema
     }
 
     pub(super) fn reader(&self) -> &Reader {
         self.work.writer.reader()
     }
 
-    /// Whether Omni may have changed since what was planned from was seen.
+    /// Whether Omni may have changed since the observation.
     pub(super) fn may_be_stale(&self) -> bool {
-        let known = &self.work.prepared.known;
-        known.is_kept() || known.age() > JUST_NOW
+        let cache = &self.work.prepared.cache;
+        cache.is_cached() || cache.age() > CURRENT
     }
 
-    /// Whether somebody may be there who was not seen.
+    /// Whether a user may exist that was not seen.
     pub(super) fn may_be_overlooked(&self) -> bool {
-        self.may_be_stale() || !self.work.prepared.known.observed.shows_everybody()
+        self.may_be_stale() || !self.work.prepared.cache.observed.shows_everybody()
     }
 
-    /// Whether a user who turns out to exist may be updated.
-    pub(super) fn updates_are_free(&self) -> bool {
-        self.work.prepared.verdict.updates_are_free()
+    /// Whether a user that turns out to exist may be updated.
+    pub(super) fn updates_are_unlimited(&self) -> bool {
+        self.work
+            .prepared
+            .assessment
+            .verdict
+            .updates_are_unlimited()
     }
 
-    /// Between two lines in the ledger, the change.
+    /// Records a change, sends it, and records its outcome.
     pub(super) async fn recorded(&self, change: &Change) -> Attempt {
-        let id = match self.work.ledger.intend(change).await {
-            Ok(id) => id,
+        let recorder = self.work.recorder;
+        let recorded = match recorder.intend(change).await {
+            Ok(recorded) => recorded,
             Err(error) => {
-                let ending = Attempt::new(ChangeOutcome::Unsent, format!("not sent: {error}"));
+                let attempt = Attempt::new(ChangeOutcome::Skipped, format!("not sent: {error}"));
                 self.end_run(error.into());
-                return ending;
+                return attempt;
             }
         };
-        let ending = self.verified(change).await;
-        if ending.known {
+        let attempt = self.verified(change).await;
+        if attempt.known {
             let Attempt {
                 outcome,
                 detail,
                 cause,
                 effect,
                 ..
-            } = &ending;
-            let made = match (change.kind(), effect) {
+            } = &attempt;
+            let created = match (change.operation(), effect) {
                 (Operation::Create, Some(Effect::Is(user))) => Some(&user.id),
                 _ => None,
             };
-            let settled = self
-                .work
-                .ledger
-                .settle(id, change, *outcome, detail, *cause, made)
-                .await;
-            settled.unwrap_or_else(|error| self.end_run(error.into()));
+            recorder
+                .settle(recorded, change, *outcome, detail, *cause, created)
+                .await
+                .unwrap_or_else(|error| self.end_run(error.into()));
         }
-        ending
+        attempt
     }
 
-    /// A change that was done before and is asked for again is looked at once it is done: it may be
-    /// one that Omni accepts and does not keep.
+    /// Reads the user back after a repeated change, because Omni may accept it and not keep it.
     async fn verified(&self, change: &Change) -> Attempt {
-        let ending = self.settle(change).await;
-        if ending.outcome != ChangeOutcome::Done || !self.work.ledger.is_repeat(change) {
-            return ending;
+        let attempt = self.settle(change).await;
+        if attempt.outcome != ChangeOutcome::Applied || !self.work.recorder.is_repeat(change) {
+            return attempt;
         }
         let reader = self.reader();
         let now = match change.user_id() {
@@ -133,75 +135,75 @@ impl<'a> Worker<'a> {
             None => match reader.find(&change.email).await {
                 Ok(Found::One(user)) => Ok(Some(*user)),
                 Ok(Found::Nobody) => Ok(None),
-                // That says nothing of what was kept.
-                Ok(Found::Several(_) | Found::UnreliableLookup) => return ending,
+                // This does not show what Omni kept.
+                Ok(Found::Several(_) | Found::UnreliableLookup) => return attempt,
                 Err(error) => Err(error),
             },
         };
         match (&change.action, now) {
-            (_, Err(_)) | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => ending,
+            (_, Err(_)) | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => attempt,
             (Action::Delete(_), Ok(Some(user))) => {
-                not_kept_of("the user is still there").with(Effect::Is(user.into()))
+                Attempt::not_kept("the user still exists").with(Effect::Is(user.into()))
             }
             (Action::Create(_) | Action::Update(..), Ok(None)) => {
-                not_kept_of("the user is not there").with(Effect::Unsure)
+                Attempt::not_kept("the user does not exist").with(Effect::Uncertain)
             }
-            (Action::Deactivate(_), Ok(Some(user))) => self.compare(&inactive(), user),
-            (Action::Update(_, fields), Ok(Some(user))) => self.compare(&edit_of(fields), user),
-            (Action::Create(spec), Ok(Some(user))) => self.compare(&wish(spec), user),
+            (Action::Deactivate(_) | Action::Create(_) | Action::Update(..), Ok(Some(user))) => {
+                self.compare(&expected(change), user)
+            }
         }
     }
 
-    /// Whoever comes second says the same.
+    /// Ends the run. Only the first error is kept.
     fn end_run(&self, error: RunError) {
         let _ = self.end.set(error);
     }
 
     /// Sends a change until its outcome is known.
     async fn settle(&self, change: &Change) -> Attempt {
-        let ending = self.tried(change).await;
-        if ending.cause != Cause::Unanswered && ending.outcome != ChangeOutcome::Unsent {
+        let attempt = self.attempt(change).await;
+        if attempt.cause != Cause::Unanswered && attempt.outcome != ChangeOutcome::Skipped {
             self.unanswered.store(0, Ordering::Relaxed);
         }
-        ending
+        attempt
     }
 
-    async fn tried(&self, change: &Change) -> Attempt {
+    async fn attempt(&self, change: &Change) -> Attempt {
         let mut losses = 0;
         loop {
             let failure = match self.send(change, losses > 0).await {
-                Ok(ending) => return ending,
+                Ok(attempt) => return attempt,
                 Err(OmniError::OutcomeUnknown(failure)) => failure,
-                // What was sent before may yet arrive.
+                // An earlier attempt may still arrive.
                 Err(error) if losses > 0 && error.ends_run() => {
-                    let ending = Attempt::unknown(&error);
+                    let attempt = Attempt::unknown(&error);
                     self.conclude(error);
-                    return ending;
+                    return attempt;
                 }
                 Err(error) => return self.conclude(error),
             };
             losses += 1;
             tracing::info!(
-                user = %change.email, kind = %change.kind(), failure = failure.without_detail(),
-                "the answer to a change was lost; the user is looked up"
+                user = %change.email, operation = %change.operation(), failure = failure.without_detail(),
+                "the answer to a change was lost; looking the user up"
             );
-            match self.look_after_loss(change, losses).await {
-                Ok(After::Settled(ending)) => return ending,
-                Ok(After::SendAgain) if losses < ATTEMPTS => {}
-                Ok(After::SendAgain) => return self.give_up(losses, failure),
+            match self.look_up_after_loss(change, losses).await {
+                Ok(AfterLoss::Settled(attempt)) => return attempt,
+                Ok(AfterLoss::SendAgain) if losses < MAX_ATTEMPTS => {}
+                Ok(AfterLoss::SendAgain) => return self.give_up(losses, failure),
                 Err(error) => {
-                    let ending = Attempt::unknown(&error);
+                    let attempt = Attempt::unknown(&error);
                     self.conclude(error);
-                    return ending;
+                    return attempt;
                 }
             }
         }
     }
 
-    /// Ends a change that was tried as often as is sensible, was not done, and had no answer.
+    /// Ends a change that was not applied and got no answer to any attempt.
     fn give_up(&self, attempts: u32, failure: Failure) -> Attempt {
         let in_a_row = self.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-        if in_a_row >= MOST_UNANSWERED {
+        if in_a_row >= MAX_UNANSWERED {
             let failure = failure.clone();
             self.end_run(OmniError::CircuitOpen { in_a_row, failure }.into());
         }
@@ -211,7 +213,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// An error that ends a change, which was not done, and perhaps the run.
+    /// Ends a change that was not applied, and the run if the error concerns all changes.
     fn conclude(&self, error: OmniError) -> Attempt {
         let failed = Attempt::failed(&error);
         if !error.ends_run() {
@@ -219,81 +221,91 @@ impl<'a> Worker<'a> {
         }
         self.end_run(error.into());
         Attempt {
-            outcome: ChangeOutcome::Unsent,
+            outcome: ChangeOutcome::Skipped,
             effect: None,
             ..failed
         }
     }
 
-    /// A look at a user whose change Omni has answered: where it can't be had, the change was sent all the same. Where
-    /// it was `sent_before`, what became of that is what the look was to tell.
-    fn looked(&self, look: Result<Attempt, OmniError>, answer: &str, sent_before: bool) -> Attempt {
-        let error = match look {
-            Ok(ending) => return ending,
+    /// The result of a look-up after Omni answered a change. If the look-up failed, the change was sent all the same. If it
+    /// was `sent_before`, the outcome of the earlier attempt stays unknown.
+    fn looked_up(
+        &self,
+        look_up: Result<Attempt, OmniError>,
+        answer: &str,
+        sent_before: bool,
+    ) -> Attempt {
+        let error = match look_up {
+            Ok(attempt) => return attempt,
             Err(error) => error,
         };
-        let said = |what: &str| format!("{answer}, and a look at them failed: {what}");
-        let ending = Attempt {
-            logged: said(&error.without_detail()),
-            detail: said(&error.to_string()),
-            effect: Some(Effect::Unsure),
+        let text = |error: &str| format!("{answer}, and the look-up failed: {error}");
+        let attempt = Attempt {
+            logged: text(&error.without_detail()),
+            detail: text(&error.to_string()),
+            effect: Some(Effect::Uncertain),
             known: !sent_before,
             ..Attempt::failed(&error)
         };
         if error.ends_run() {
             self.end_run(error.into());
         }
-        ending
+        attempt
     }
 
     async fn send(&self, change: &Change, sent_before: bool) -> Result<Attempt, OmniError> {
         let writer = &self.work.writer;
+        let fields = expected(change);
         let sent = match &change.action {
             Action::Delete(user) => {
                 let sent = writer.delete(&user.id).await;
-                sent.map(|()| Attempt::done(Effect::Gone))
+                sent.map(|()| Attempt::applied(Effect::Gone))
             }
-            Action::Deactivate(user) => self.edit(user, &inactive()).await,
-            Action::Update(user, fields) => self.edit(user, &edit_of(fields)).await,
+            Action::Deactivate(user) | Action::Update(user, _) => self.update(user, &fields).await,
             Action::Create(spec) => match writer.create(&change.email, spec).await {
-                Ok(Some(user)) => Ok(self.compare(&wish(spec), user)),
-                // Their id is not known.
-                Ok(None) => Ok(Attempt::done(Effect::Unsure)),
+                Ok(Some(user)) => Ok(self.compare(&fields, user)),
+                // The id is unknown.
+                Ok(None) => Ok(Attempt::applied(Effect::Uncertain)),
                 Err(error) => Err(error),
             },
         };
-        match (sent, change.kind()) {
+        match (sent, change.operation()) {
             (Err(OmniError::Conflict { .. }), Operation::Create) => {
-                let who = self.on_conflict(&change.email).await;
-                Ok(self.looked(who, "they exist already (409)", sent_before))
+                let found = self.on_conflict(&change.email).await;
+                Ok(self.looked_up(found, "the user exists already (409)", sent_before))
             }
             (Err(OmniError::NotFound { .. }), _) if self.may_be_stale() => {
-                let who = self.on_not_found(change).await;
-                Ok(self.looked(
-                    who,
-                    "they are gone by the id that they had (404)",
-                    sent_before,
-                ))
+                let found = self.on_not_found(change).await;
+                let answer = "no user has the cached id (404)";
+                Ok(self.looked_up(found, answer, sent_before))
             }
             (Err(OmniError::NotFound { .. }), Operation::Delete | Operation::Deactivate) => {
                 Ok(Attempt::gone())
             }
-            (sent, _) => sent.map(|ending| self.drifted(change, ending)),
+            (sent, _) => sent.map(|attempt| self.recheck_drift(change, attempt)),
         }
     }
 
-    async fn edit(&self, user: &ObservedUser, edit: &Edit) -> Result<Attempt, OmniError> {
-        let answer = self.work.writer.update(&user.id, edit, self.schema());
+    async fn update(
+        &self,
+        user: &ObservedUser,
+        fields: &[FieldChange],
+    ) -> Result<Attempt, OmniError> {
+        let answer = self.work.writer.update(&user.id, fields, self.schema());
         Ok(match answer.await? {
-            Some(now) => self.compare(edit, now),
-            // An empty answer says nothing.
-            None => Attempt::done(Effect::Is(edit.applied_to(user).into())),
+            Some(now) => self.compare(fields, now),
+            // An empty answer shows nothing.
+            None => Attempt::applied(Effect::Is(user.with(fields).into())),
         })
     }
 
-    /// Looks up a user whose write got no answer: by id, where they have one, since a look-up by email
-    /// may miss somebody whose address is spelt in another case.
-    async fn look_after_loss(&self, change: &Change, losses: u32) -> Result<After, OmniError> {
+    /// Looks up a user whose write got no answer: by id if there is one, because a look-up by email may depend on letter
+    /// case.
+    async fn look_up_after_loss(
+        &self,
+        change: &Change,
+        losses: u32,
+    ) -> Result<AfterLoss, OmniError> {
         let reader = self.reader();
         reader.rest(backoff(losses)).await?;
         let found = match change.user_id() {
@@ -301,96 +313,48 @@ impl<'a> Worker<'a> {
             None => match reader.find(&change.email).await? {
                 Found::One(user) => Some(*user),
                 Found::Several(count) => return Err(OmniError::Ambiguous { count }),
-                // If they are there after all, Omni says so when they are made again (409).
+                // If the user exists after all, the next attempt gets a 409.
                 Found::Nobody | Found::UnreliableLookup => None,
             },
         };
         Ok(match (&change.action, found) {
-            (Action::Create(_), None) => After::SendAgain,
-            (Action::Create(spec), Some(user)) => self.reached(&wish(spec), user),
+            (Action::Create(_), None) | (Action::Delete(_), Some(_)) => AfterLoss::SendAgain,
             (Action::Delete(_) | Action::Deactivate(_), None) => {
-                After::Settled(Attempt::done(Effect::Gone))
+                AfterLoss::Settled(Attempt::applied(Effect::Gone))
             }
-            (Action::Delete(_), Some(_)) => After::SendAgain,
-            (Action::Deactivate(_), Some(user)) => self.reached(&inactive(), user),
-            (Action::Update(..), None) => After::Settled(Attempt::vanished()),
-            (Action::Update(_, fields), Some(user)) => self.reached(&edit_of(fields), user),
+            (Action::Update(..), None) => AfterLoss::Settled(Attempt::vanished()),
+            (Action::Create(_) | Action::Deactivate(_) | Action::Update(..), Some(user)) => {
+                if self.not_kept(&expected(change), &user).is_empty() {
+                    AfterLoss::Settled(Attempt::applied(Effect::Is(user.into())))
+                } else {
+                    AfterLoss::SendAgain
+                }
+            }
         })
     }
 
-    fn reached(&self, edit: &Edit, user: ObservedUser) -> After {
-        if self.not_kept(edit, &user).is_empty() {
-            After::Settled(Attempt::done(Effect::Is(user.into())))
-        } else {
-            After::SendAgain
-        }
-    }
-
-    /// Compares what a user is now with what was asked.
-    fn compare(&self, edit: &Edit, now: ObservedUser) -> Attempt {
-        let not_kept = self.not_kept(edit, &now).join(", ");
-        let outcome = match not_kept.as_str() {
-            "" => Attempt::new(ChangeOutcome::Done, ""),
-            fields => not_kept_of(fields),
+    /// Compares a user with the expected fields.
+    fn compare(&self, expected: &[FieldChange], now: ObservedUser) -> Attempt {
+        let not_kept = self.not_kept(expected, &now).join(", ");
+        let attempt = match not_kept.as_str() {
+            "" => Attempt::new(ChangeOutcome::Applied, ""),
+            fields => Attempt::not_kept(fields),
         };
-        outcome.with(Effect::Is(now.into()))
+        attempt.with(Effect::Is(now.into()))
     }
 
-    /// The fields that are not as asked for.
-    fn not_kept(&self, edit: &Edit, user: &ObservedUser) -> Vec<String> {
-        let Edit {
-            display_name,
-            active,
-            attributes,
-        } = edit;
-        let mut fields = Vec::new();
-        if display_name
-            .as_ref()
-            .is_some_and(|name| *name != user.display_name)
-        {
-            fields.push("display_name".to_owned());
-        }
-        if active.is_some_and(|active| active != user.active) {
-            fields.push("active".to_owned());
-        }
-        for (name, wanted) in attributes {
-            if !self
-                .schema()
-                .converged(name, wanted.as_ref(), user.attributes.get(name))
-            {
-                fields.push(name.to_string());
-            }
-        }
-        fields
+    /// The names of fields that a user does not show as expected.
+    fn not_kept(&self, expected: &[FieldChange], user: &ObservedUser) -> Vec<String> {
+        let differs = |one: &&FieldChange| !user.shows(&one.field, one.to.as_ref(), self.schema());
+        let differing = expected.iter().filter(differs);
+        differing.map(|one| one.field.to_string()).collect()
     }
 }
 
-fn not_kept_of(what: &str) -> Attempt {
-    Attempt::new(
-        ChangeOutcome::NotKept,
-        format!("Omni accepted this and did not keep: {what}"),
-    )
-}
-
-fn inactive() -> Edit {
-    Edit {
-        active: Some(false),
-        ..Edit::default()
-    }
-}
-
-/// What a user that was made should look like.
-fn wish(spec: &UserSpec) -> Edit {
-    let UserSpec {
-        display_name,
-        attributes,
-    } = spec;
-    let attributes = attributes.iter();
-    Edit {
-        display_name: display_name.clone(),
-        active: None,
-        attributes: attributes
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
+/// The fields that a user should show after a change.
+fn expected(change: &Change) -> Vec<FieldChange> {
+    match &change.action {
+        Action::Create(spec) => spec.fields(),
+        Action::Delete(_) | Action::Deactivate(_) | Action::Update(..) => change.fields(),
     }
 }

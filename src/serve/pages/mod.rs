@@ -106,15 +106,15 @@ impl HeldCard {
 impl RuleCard {
     fn new(held: &HeldRecord) -> Self {
         let mut users: Vec<_> = held.users.iter().collect();
-        users.sort_by(|a, b| (a.kind, &a.email).cmp(&(b.kind, &b.email)));
+        users.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
         let people = users.iter().take(NAMED).map(|user| Person {
             email: user.email.as_str().into(),
             link: encoded(user.email.as_str()),
-            what: user.kind.as_str().into(),
+            what: user.operation.as_str().into(),
         });
         Self {
-            rule: held.rule.clone(),
-            why: held.why.clone(),
+            rule: held.rule.as_str().into(),
+            why: held.reason.clone(),
             people: people.collect(),
             more: held.users.len().saturating_sub(NAMED),
         }

@@ -106,7 +106,7 @@ fn held(books: &HistoryView, now: DateTime<Utc>) -> Option<HeldCard> {
 fn tiles(look: &Overview) -> Vec<Tile> {
     let books = look.books.as_ref().ok();
     let runs = books.map_or(&[][..], |books| &books.runs);
-    let planned = runs.iter().filter_map(ended).find_map(|end| end.needed);
+    let planned = runs.iter().filter_map(ended).find_map(|end| end.pending);
     let users = runs.iter().filter_map(ended).find_map(|end| end.users);
     let held = books.and_then(|books| books.held.as_ref());
     let count = |number: Option<usize>| number.map_or_else(|| "–".into(), |n| n.to_string());
@@ -175,12 +175,12 @@ fn roster(look: &Overview) -> Option<RosterCard> {
     })
 }
 
-/// What is withheld and what a person should know, up to a number.
+/// What is blocked and what a person should know, up to a number.
 fn notes(look: &Overview) -> Vec<String> {
     let findings = &look.findings;
-    let all = findings.withheld.iter().chain(&findings.warnings);
+    let all = findings.blocked.iter().chain(&findings.warnings);
     let mut notes: Vec<_> = all.take(PROBLEMS).cloned().collect();
-    let more = findings.withheld.len() + findings.warnings.len() - notes.len();
+    let more = findings.blocked.len() + findings.warnings.len() - notes.len();
     if more > 0 {
         notes.push(format!("and {more} more"));
     }

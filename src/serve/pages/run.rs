@@ -56,7 +56,7 @@ struct Choice {
 #[derive(Debug, Default, Deserialize)]
 pub(in crate::serve) struct Asked {
     #[serde(default)]
-    kind: String,
+    operation: String,
     #[serde(default)]
     outcome: String,
     #[serde(default)]
@@ -71,10 +71,10 @@ impl Asked {
     /// What is wanted, or which word is none.
     pub(in crate::serve) fn wanted(&self, most: usize) -> Result<Wanted, String> {
         let filter = ChangeFilter {
-            kind: word(
-                "kind",
-                &self.kind,
-                &Operation::ALL.map(|kind| (kind.as_str(), kind)),
+            operation: word(
+                "operation",
+                &self.operation,
+                &Operation::ALL.map(|operation| (operation.as_str(), operation)),
             )?,
             outcome: word("outcome", &self.outcome, &outcomes())?,
             text: self.text.clone(),
@@ -87,7 +87,7 @@ impl Asked {
     }
 
     fn is_filtered(&self) -> bool {
-        [&self.kind, &self.outcome, &self.text]
+        [&self.operation, &self.outcome, &self.text]
             .iter()
             .any(|said| !said.trim().is_empty())
     }
@@ -95,13 +95,15 @@ impl Asked {
     /// The same page, from another change on.
     fn link(&self, run: u64, skip: usize) -> String {
         let Self {
-            kind,
+            operation,
             outcome,
             text,
             ..
         } = self;
-        let [kind, outcome, text] = [kind, outcome, text].map(|said| encoded(said));
-        format!("/runs/{run}?kind={kind}&outcome={outcome}&text={text}&skip={skip}#changes")
+        let [operation, outcome, text] = [operation, outcome, text].map(|said| encoded(said));
+        format!(
+            "/runs/{run}?operation={operation}&outcome={outcome}&text={text}&skip={skip}#changes"
+        )
     }
 }
 
@@ -182,14 +184,17 @@ fn page(frame: Frame, look: &RunLook, asked: &Asked) -> Page {
         said: said(asked.said.as_deref()),
         detail: end.map_or_else(String::new, |end| end.detail.clone()),
         read,
-        needed: end.and_then(|end| end.needed.as_ref().map(counted)),
+        needed: end.and_then(|end| end.pending.as_ref().map(counted)),
         approvals: look
             .approvals
             .iter()
             .map(|one| Approved::new(one, now))
             .collect(),
         held: HeldCard::new(number, &look.held, look.good_approval(now), now),
-        kinds: choices(Operation::ALL.map(Operation::as_str).to_vec(), &asked.kind),
+        kinds: choices(
+            Operation::ALL.map(Operation::as_str).to_vec(),
+            &asked.operation,
+        ),
         outcomes: choices(outcomes().map(|(word, _)| word).to_vec(), &asked.outcome),
         text: asked.text.clone(),
         is_filtered: asked.is_filtered(),

@@ -149,18 +149,18 @@ impl Now {
         let (tone, said) = match next {
             Next::Change(change) => (
                 Severity::Busy,
-                format!("A run would {} them.", change.kind()),
+                format!("A run would {} them.", change.operation()),
             ),
-            Next::Guarded(change) => {
-                let kind = change.kind();
+            Next::Limited(change) => {
+                let operation = change.operation();
                 let said = format!(
-                    "A run would {kind} them, unless the guard holds that, which counts everybody's."
+                    "A run would {operation} them, unless the guard holds that, which counts everybody's."
                 );
                 (Severity::Busy, said)
             }
-            Next::HeldRule(why, change) => {
-                let kind = change.kind();
-                let said = format!("A run would {kind} them, were it not held: {why}.");
+            Next::Held(why, change) => {
+                let operation = change.operation();
+                let said = format!("A run would {operation} them, were it not held: {why}.");
                 (Severity::Warn, said)
             }
             Next::Nothing(Some(why)) => {

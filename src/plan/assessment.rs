@@ -1,0 +1,189 @@
+//! A plan with the verdict on it: everything that a run would do, and everything that people should know about it.
+
+use super::{Blocked, HeldChanges, Plan, Verdict, evaluate};
+use crate::model::{
+    Change, Counts, Desired, Email, GuardRule, Memory, Observed, Policy, Problem, Prune, Schema,
+    UserMatch,
+};
+
+/// A plan with the verdict on it.
+#[derive(Clone, Debug)]
+pub struct Assessment {
+    /// The changes that may be sent, and those that may not.
+    pub verdict: Verdict,
+    /// The planned changes, before the guard.
+    pub pending: Counts,
+    /// Valid rows that Omni's present state does not allow.
+    pub problems: Vec<Problem>,
+    /// Emails that several users in Omni share.
+    pub ambiguous: Vec<Email>,
+    /// The number of users in the roster that need no change.
+    pub unchanged: usize,
+    /// The number of users in Omni that the roster does not name and that no change is about.
+    pub unnamed: usize,
+    /// Whether a removal and a creation have the same display name. It may be one person, and Omni may show the new
+    /// address by now.
+    pub has_renames: bool,
+    /// Removals that are not planned, with the reason.
+    pub blocked: Vec<Blocked>,
+    /// Warnings.
+    pub warnings: Vec<String>,
+}
+
+/// What one safety limit holds, without the changes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HeldSummary {
+    /// The limit.
+    pub rule: GuardRule,
+    /// The number of changes.
+    pub count: usize,
+    /// The reason, as a clause.
+    pub reason: String,
+}
+
+impl From<&HeldChanges> for HeldSummary {
+    fn from(held: &HeldChanges) -> Self {
+        Self {
+            rule: held.rule,
+            count: held.changes.len(),
+            reason: held.reason.clone(),
+        }
+    }
+}
+
+impl Assessment {
+    /// Plans and evaluates.
+    #[must_use]
+    pub fn new(
+        desired: &Desired,
+        observed: &Observed,
+        schema: &Schema,
+        memory: &Memory,
+        policy: &Policy,
+    ) -> Self {
+        let mut plan = Plan::new(desired, observed, schema, memory, policy);
+        let problems = std::mem::take(&mut plan.problems);
+        let ambiguous = std::mem::take(&mut plan.ambiguous);
+        let blocked = std::mem::take(&mut plan.blocked);
+        let unchanged = plan.unchanged;
+        let pending = Counts::of(plan.changes.iter().map(Change::operation));
+        let unnamed = unnamed(desired, observed, &plan);
+        let renames = plan.rename_warnings();
+        let has_renames = !renames.is_empty();
+        let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
+        warnings.extend(desired.notes.iter().map(ToString::to_string));
+        warnings.extend(listing_warning(observed));
+        warnings.extend(inactive_warning(&plan.left_inactive));
+        warnings.extend(renames);
+        warnings.extend(lost_files_warning(&plan));
+        warnings.extend(grace_warning(policy));
+        let verdict = evaluate(plan, observed.count(), desired.rows, memory, policy);
+        warnings.extend(not_sent_warnings(&verdict));
+        Self {
+            verdict,
+            pending,
+            problems,
+            ambiguous,
+            unchanged,
+            unnamed,
+            has_renames,
+            blocked,
+            warnings,
+        }
+    }
+}
+
+/// Counts the users in Omni that the roster does not name and that no change is about. It starts from the total,
+/// because not all users need to have been looked up.
+fn unnamed(desired: &Desired, observed: &Observed, plan: &Plan) -> usize {
+    let named = desired.users.keys().chain(desired.frozen.keys());
+    let found = named.map(|email| match observed.get(email) {
+        None => 0,
+        Some(UserMatch::One(_)) => 1,
+        Some(UserMatch::Several(count)) => *count,
+    });
+    let pruned = plan.changes.iter().filter(|change| change.is_pruning());
+    let accounted_for = found.sum::<usize>() + pruned.count();
+    observed.count().saturating_sub(accounted_for)
+}
+
+fn schema_warning(schema: &Schema) -> Option<String> {
+    (!schema.is_known()).then(|| {
+        "Omni does not show its attribute definitions (403 or 404): columns and types are not checked, and \
+         values are compared as text"
+            .to_owned()
+    })
+}
+
+fn listing_warning(observed: &Observed) -> Option<String> {
+    let doubt = observed.doubt()?;
+    Some(format!("the listing does not add up: {doubt}"))
+}
+
+fn inactive_warning(emails: &[Email]) -> Option<String> {
+    (!emails.is_empty()).then(|| {
+        format!(
+            "{} in the roster and inactive in Omni, and {} inactive (see policy.reactivate): {}",
+            users_are(emails.len()),
+            if emails.len() == 1 { "stays" } else { "stay" },
+            first_few(emails)
+        )
+    })
+}
+
+fn lost_files_warning(plan: &Plan) -> Option<String> {
+    let lost = plan.lost_files_clause()?;
+    Some(format!(
+        "{lost}; users that no other file names now count as missing from the roster; restore the file \
+         if this is not intended"
+    ))
+}
+
+fn grace_warning(policy: &Policy) -> Option<String> {
+    (policy.prune == Prune::All && !policy.prune_grace.is_zero()).then(|| {
+        "policy.prune = \"all\" with a policy.prune_grace removes only managed users, because the time since \
+         when a user is missing is known only for managed users"
+            .to_owned()
+    })
+}
+
+fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
+    let warning = |changes: &[Change], reason: &str| {
+        let emails: Vec<_> = changes.iter().map(|change| change.email.clone()).collect();
+        (!emails.is_empty()).then(|| {
+            format!(
+                "{} {reason}: {}",
+                users_are(emails.len()),
+                first_few(&emails)
+            )
+        })
+    };
+    let protected = warning(
+        verdict.protected(),
+        "protected by policy.protect and not removed",
+    );
+    let quarantined = warning(
+        verdict.quarantined(),
+        "in quarantine after failed changes, and will be retried later",
+    );
+    protected.into_iter().chain(quarantined)
+}
+
+fn users_are(count: usize) -> String {
+    if count == 1 {
+        "1 user is".into()
+    } else {
+        format!("{count} users are")
+    }
+}
+
+/// The first few emails and the number of the others.
+fn first_few(emails: &[Email]) -> String {
+    const MAX_SHOWN: usize = 5;
+    let shown: Vec<_> = emails.iter().take(MAX_SHOWN).map(Email::as_str).collect();
+    let mut text = shown.join(", ");
+    if emails.len() > MAX_SHOWN {
+        text.push_str(&format!(" and {} more", emails.len() - MAX_SHOWN));
+    }
+    text
+}

@@ -1,0 +1,98 @@
+//! Ownership: decides which users are managed. Managed are users that we created, and users that an accepted roster of
+//! `source.path` once upserted. Nothing else decides this; the state database stores the result.
+
+use super::quarantine;
+use crate::model::{
+    Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Field, Memory, Observed,
+    Operation, OwnershipUpdate, UserId, UserMatch,
+};
+
+/// Whether a user whose pruning is planned is managed. A user is no longer recorded as managed once Omni confirmed
+/// the removal; if the user is still there, the fingerprint of that removal shows it.
+#[must_use]
+pub(crate) fn is_managed(change: &Change, memory: &Memory) -> bool {
+    memory.managed.contains(&change.email) || quarantine::removal_was_not_kept(change, memory)
+}
+
+/// What a roster and an observation change: users that the roster upserts become managed, users that it no longer
+/// names are missing from now on, and users that are gone as the roster asks are forgotten.
+#[must_use]
+pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> OwnershipUpdate {
+    let mut update = OwnershipUpdate::default();
+    let active_again = memory
+        .deactivated
+        .iter()
+        .filter(|(id, email)| !may_be_inactive(id, email, observed));
+    update.not_deactivated = active_again.map(|(id, _)| id.clone()).collect();
+    if !desired.is_source {
+        return update;
+    }
+    for email in &memory.managed {
+        let was_missing = memory.missing_since.contains_key(email);
+        let (list, applies) = match desired.users.get(email).map(|entry| &entry.want) {
+            Some(DesiredUser::Delete | DesiredUser::Deactivate) if is_gone(email, observed) => {
+                (&mut update.forgotten, true)
+            }
+            Some(_) => (&mut update.found, was_missing),
+            // A bad row names its user, whatever it asks for.
+            None if desired.frozen.contains_key(email) => (&mut update.found, was_missing),
+            // The part that was not read may name the user.
+            None if desired.pruning_allowed().is_err() => continue,
+            None if is_gone(email, observed) => (&mut update.forgotten, true),
+            None => (&mut update.missing, !was_missing),
+        };
+        if applies {
+            list.push(email.clone());
+        }
+    }
+    let new = desired.users.iter().filter(|(email, entry)| {
+        matches!(entry.want, DesiredUser::Upsert(_)) && !memory.managed.contains(*email)
+    });
+    update.managed = new.map(|(email, _)| email.clone()).collect();
+    update
+}
+
+/// What a change does once its outcome is known. `user_id` is the user's id, also that of a created user.
+#[must_use]
+pub fn by_change(
+    intent: &ChangeIntent,
+    user_id: Option<&UserId>,
+    outcome: ChangeOutcome,
+    is_source: bool,
+) -> OwnershipUpdate {
+    let mut update = OwnershipUpdate::default();
+    if outcome != ChangeOutcome::Applied {
+        return update;
+    }
+    let email = || intent.email.clone();
+    match intent.operation {
+        Operation::Create if is_source => update.managed.push(email()),
+        Operation::Delete => update.forgotten.push(email()),
+        Operation::Create | Operation::Deactivate | Operation::Update => {}
+    }
+    let Some(id) = user_id.cloned() else {
+        return update;
+    };
+    let sets_active = || intent.fields.iter().any(|one| one.field == Field::Active);
+    match intent.operation {
+        Operation::Deactivate => update.deactivated.push((id, email())),
+        Operation::Update if !sets_active() => {}
+        Operation::Delete | Operation::Update | Operation::Create => {
+            update.not_deactivated.push(id);
+        }
+    }
+    update
+}
+
+fn is_gone(email: &Email, observed: &Observed) -> bool {
+    observed.shows_everybody() && observed.get(email).is_none()
+}
+
+/// Whether a user that we deactivated may still be inactive.
+fn may_be_inactive(id: &UserId, email: &Email, observed: &Observed) -> bool {
+    match observed.get(email) {
+        Some(UserMatch::One(user)) => user.id == *id && !user.active,
+        Some(UserMatch::Several(_)) => true,
+        None => !observed.shows_everybody(),
+    }
+}

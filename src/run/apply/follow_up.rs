@@ -1,0 +1,188 @@
+//! Corrects a stale observation in the same run.
+
+use super::EndedChange;
+use super::attempt::{Attempt, FollowUp};
+use super::worker::Worker;
+use crate::model::{
+    Action, Change, ChangeOutcome, DesiredUser, Email, FieldChange, Observed, ObservedUser,
+    UserMatch, UserSpec,
+};
+use crate::omni::{self, OmniError};
+use crate::plan::differences;
+use crate::plan::quarantine::Cause;
+use crate::run::observe::Effect;
+use std::sync::Arc;
+
+impl Worker<'_> {
+    /// Does what is needed after an attempt, if anything is.
+    pub(super) async fn follow_up(&self, change: &Change, mut attempt: Attempt) -> EndedChange {
+        match (attempt.follow_up.take(), self.spec_of(change)) {
+            (Some(FollowUp::Update(user, reason)), Some(spec)) if self.updates_are_unlimited() => {
+                self.update_instead(change, spec, &user, reason).await
+            }
+            (Some(FollowUp::Create), Some(spec)) if spec.display_name.is_some() => {
+                let create = change.with(Action::Create(spec.clone()));
+                let mut attempt = self.recorded(&create).await;
+                attempt.effect.get_or_insert(Effect::Gone);
+                attempt.end(&create)
+            }
+            // An approval is for a user's id, not for a later user with the same email.
+            (Some(FollowUp::Remove(user)), _) if self.work.recorder.is_approved(change) => {
+                let detail = "the user has another id by now; the next run plans again";
+                let attempt = Attempt::new(ChangeOutcome::Failed, detail);
+                attempt.with(Effect::Is(user)).end(change)
+            }
+            (Some(FollowUp::Remove(user)), _) => {
+                let found: Arc<ObservedUser> = user.into();
+                let remove = change.with(match change.action {
+                    Action::Deactivate(_) => Action::Deactivate(found.clone()),
+                    _ => Action::Delete(found.clone()),
+                });
+                let mut attempt = self.recorded(&remove).await;
+                attempt.effect.get_or_insert_with(|| is(&found));
+                attempt.end(&remove)
+            }
+            _ => attempt.end(change),
+        }
+    }
+
+    /// What the roster states for the user of a change.
+    fn spec_of(&self, change: &Change) -> Option<&UserSpec> {
+        match &self.work.prepared.desired.users.get(&change.email)?.want {
+            DesiredUser::Upsert(spec) => Some(spec),
+            DesiredUser::Delete | DesiredUser::Deactivate => None,
+        }
+    }
+
+    /// An update with a record of its own. It clears no values, because the guard counts these and has not seen this
+    /// update.
+    async fn update_instead(
+        &self,
+        change: &Change,
+        spec: &UserSpec,
+        user: &ObservedUser,
+        reason: &str,
+    ) -> EndedChange {
+        let (clears, sets): (Vec<_>, Vec<_>) = differences(spec, user, self.schema())
+            .into_iter()
+            .partition(FieldChange::is_clear);
+        let is_empty = sets.is_empty();
+        let update = change.with(Action::Update(user.clone().into(), sets));
+        let mut attempt = match is_empty {
+            true => Attempt::applied(is(user)),
+            false => self.recorded(&update).await,
+        };
+        // If the update was refused or not sent, the user is as observed.
+        attempt.effect.get_or_insert_with(|| is(user));
+        let left = match (clears.is_empty(), user.active) {
+            (false, _) => Some("the next run clears some of their values"),
+            (true, false) => Some("they are inactive, which the next run handles"),
+            (true, true) => None,
+        };
+        if attempt.outcome == ChangeOutcome::Applied {
+            let effect = attempt.effect.take();
+            attempt = match left {
+                Some(left) => Attempt::new(ChangeOutcome::Failed, format!("{reason}; {left}")),
+                None => Attempt::new(
+                    ChangeOutcome::Applied,
+                    format!("{reason}, and now match the roster"),
+                ),
+            };
+            attempt.effect = effect;
+        }
+        attempt.end(&update)
+    }
+
+    /// Finds the user that has the email of a user to be created.
+    pub(super) async fn on_conflict(&self, email: &Email) -> Result<Attempt, OmniError> {
+        Ok(match self.find(email).await? {
+            Some(user) => Attempt::stale(
+                "the user exists already (409); the next run handles this",
+                FollowUp::Update(user, "they existed already"),
+            ),
+            None => Attempt {
+                cause: Cause::Refused,
+                ..Attempt::new(
+                    ChangeOutcome::Failed,
+                    "Omni says that the user exists (409), but shows no user with this email; ask Omni's \
+                     support who has it",
+                )
+            },
+        })
+    }
+
+    /// Decides what to do about a user that is gone by its cached id and may have been created again.
+    pub(super) async fn on_not_found(&self, change: &Change) -> Result<Attempt, OmniError> {
+        let now = self.find(&change.email).await?;
+        Ok(match (&change.action, now) {
+            (Action::Create(_), _) => Attempt::vanished(),
+            (Action::Update(..), Some(user)) => {
+                let follow_up = FollowUp::Update(user, "they were created again since");
+                Attempt::stale("the user has another id by now", follow_up)
+            }
+            (Action::Update(..), None) => Attempt {
+                follow_up: Some(FollowUp::Create),
+                ..Attempt::vanished()
+            },
+            (Action::Delete(_) | Action::Deactivate(_), None) => Attempt::gone(),
+            (Action::Delete(_) | Action::Deactivate(_), Some(user)) if !change.is_pruning() => {
+                Attempt::stale("the user has another id by now", FollowUp::Remove(user))
+            }
+            // The roster does not ask for the removal of the new user by name.
+            (Action::Delete(_) | Action::Deactivate(_), Some(user)) => {
+                let detail = "was already gone; the user was created again since";
+                Attempt::new(ChangeOutcome::Applied, detail).with(Effect::Is(user))
+            }
+        })
+    }
+
+    /// Looks a user up by email. If that finds no user, but Omni's filter may depend on letter case or not all users were
+    /// seen, all users are listed, once per run.
+    async fn find(&self, email: &Email) -> Result<Option<Box<ObservedUser>>, OmniError> {
+        let mut now = self.reader().find(email).await?.sighting()?;
+        if now.is_none() && self.may_be_overlooked() {
+            let everybody = self.everybody().await?;
+            now = everybody.get(email).cloned();
+            if now.is_none() && everybody.doubt().is_some() {
+                return Err(OmniError::UnreliableLookup);
+            }
+        }
+        match now {
+            Some(UserMatch::One(user)) => Ok(Some(Arc::unwrap_or_clone(user).into())),
+            Some(UserMatch::Several(count)) => Err(OmniError::Ambiguous { count }),
+            None => Ok(None),
+        }
+    }
+
+    async fn everybody(&self) -> Result<&Observed, OmniError> {
+        self.everybody
+            .get_or_try_init(|| omni::list(self.reader()))
+            .await
+    }
+
+    /// Checks the answer to an update for drift: since Omni was read, a field that the roster states may have changed.
+    pub(super) fn recheck_drift(&self, change: &Change, attempt: Attempt) -> Attempt {
+        let (ChangeOutcome::Applied, Some(Effect::Is(now)), Action::Update(..), Some(spec), true) = (
+            attempt.outcome,
+            &attempt.effect,
+            &change.action,
+            self.spec_of(change),
+            self.may_be_stale(),
+        ) else {
+            return attempt;
+        };
+        if differences(spec, now, self.schema()).is_empty() {
+            return attempt;
+        }
+        let reason = "they had changed since Omni was read";
+        let follow_up = Some(FollowUp::Update(now.clone(), reason));
+        Attempt {
+            follow_up,
+            ..attempt
+        }
+    }
+}
+
+fn is(user: &ObservedUser) -> Effect {
+    Effect::Is(user.clone().into())
+}

@@ -1,0 +1,145 @@
+//! The end of a run: row report, quarantine and history.
+
+use super::{Applied, Completion, Prepared, Reconciler, Run, RunOutcome, row_report};
+use crate::model::{ChangeOutcome, Fingerprint, RunEnd, RunResult, RunState};
+use crate::report::ReportsError;
+use crate::state::StateError;
+use chrono::Utc;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The number of runs that are searched for an earlier report on the same content.
+const MAX_SEARCHED_RUNS: usize = 100;
+
+impl Reconciler {
+    /// Ends a run: writes the row report and records the end.
+    pub async fn finish(
+        &self,
+        run: Run,
+        prepared: Option<&Arc<Prepared>>,
+        applied: Applied,
+    ) -> RunOutcome {
+        let mut outcome = RunOutcome::new(
+            Some(run.number),
+            run.options.trigger,
+            run.started,
+            self.client.requests_sent() - run.requests_before,
+            run.plan,
+            applied,
+        );
+        if let Err(error) = self.report(prepared, &outcome).await {
+            outcome.warnings.push(error.to_string());
+        }
+        if let Err(error) = self.close(&outcome, prepared).await {
+            outcome.completion = Completion::Failed(error.into());
+        }
+        outcome
+    }
+
+    /// Writes the row report.
+    async fn report(
+        &self,
+        prepared: Option<&Arc<Prepared>>,
+        outcome: &RunOutcome,
+    ) -> Result<(), ReportsError> {
+        let Some((report, name)) = row_report::report_on(prepared, outcome) else {
+            return Ok(());
+        };
+        let before = match prepared {
+            Some(prepared) => self.reported_before(prepared.desired.fingerprint).await,
+            None => None,
+        };
+        let was_stopped = matches!(outcome.completion, Completion::Stopped);
+        let is_final = !was_stopped && (outcome.is_success() || prepared.is_none());
+        self.reporter
+            .write_last(report, name, before, outcome.started, is_final)
+            .await
+    }
+
+    /// The name of a content, if an earlier run over it came to its end.
+    async fn reported_before(&self, content: Fingerprint) -> Option<String> {
+        let runs = self.state().runs(MAX_SEARCHED_RUNS).await;
+        let was_reported = runs.unwrap_or_default().iter().any(|run| match &run.state {
+            RunState::Ended(end) => {
+                end.fingerprint == Some(content)
+                    && run.start.is_source
+                    && end.result.is_success()
+                    && end.result != RunResult::DryRun
+            }
+            RunState::Open | RunState::Interrupted => false,
+        });
+        was_reported.then(|| row_report::name(content))
+    }
+
+    async fn close(
+        &self,
+        outcome: &RunOutcome,
+        prepared: Option<&Arc<Prepared>>,
+    ) -> Result<(), StateError> {
+        let Some(number) = outcome.number else {
+            return Ok(());
+        };
+        if let Some(prepared) = prepared.filter(|prepared| saw_everything(prepared))
+            && !matches!(outcome.completion, Completion::Declined)
+        {
+            self.end_quarantines(prepared).await?;
+        }
+        let (quarantined, _) = self.state().quarantined(Utc::now(), 0).await?;
+        let quarantined = i64::try_from(quarantined).unwrap_or(i64::MAX);
+        self.metrics.quarantined_users.set(quarantined);
+        self.state().finish(number, &run_end(outcome)).await?;
+        let retain = self.settings().state.retain;
+        self.state().prune_old(Utc::now(), retain).await
+    }
+
+    /// Ends the quarantine of users that need no change any more.
+    async fn end_quarantines(&self, prepared: &Prepared) -> Result<(), StateError> {
+        let verdict = &prepared.assessment.verdict;
+        let pending: HashSet<_> = verdict.all().map(|change| &change.email).collect();
+        let quarantined = prepared.memory.quarantined.keys();
+        let over = quarantined.filter(|email| !pending.contains(email));
+        self.state().quarantine_clear(over).await
+    }
+}
+
+/// Whether a run saw all users and all rows, so that a user without a pending change is in sync. A cached observation
+/// takes Omni's answers at their word and does not show whether Omni kept what it accepted.
+fn saw_everything(prepared: &Prepared) -> bool {
+    let Prepared {
+        desired,
+        cache,
+        memory: _,
+        assessment,
+    } = prepared;
+    desired.is_source
+        && desired.rejected.is_empty()
+        && !cache.is_cached()
+        && cache.observed.doubt().is_none()
+        && assessment.blocked.is_empty()
+}
+
+fn run_end(outcome: &RunOutcome) -> RunEnd {
+    let roster = outcome.roster();
+    let count = |number: usize| number as u64;
+    let failed = outcome.count(ChangeOutcome::Failed) + outcome.count(ChangeOutcome::NotKept);
+    RunEnd {
+        ended: Utc::now(),
+        result: outcome.result(),
+        fingerprint: roster.map(|roster| roster.fingerprint),
+        rows: roster.map(|roster| roster.rows),
+        users: outcome.users().map(count),
+        pending: outcome.pending(),
+        applied: count(outcome.count(ChangeOutcome::Applied)),
+        failed: count(failed),
+        held: count(outcome.held_count()),
+        bad_rows: roster.map_or(0, |roster| count(roster.bad_rows.len())),
+        requests: outcome.requests,
+        detail: match &outcome.completion {
+            Completion::Failed(error) => error.to_string(),
+            Completion::Complete
+            | Completion::DryRun
+            | Completion::Declined
+            | Completion::Stopped => outcome.blocked().join("\n"),
+        },
+    }
+}

@@ -1,0 +1,351 @@
+//! The read side of a run: reads the roster and Omni, and plans. It has no way to a writer, so `plan`, `explain` and the
+//! server can't change Omni.
+
+use super::explain::Explanation;
+use super::observe::{ObservationCache, ObservationSource, ObserveRequest};
+use super::progress::Progress;
+use super::{Prepared, RunError};
+use crate::metrics::Metrics;
+use crate::model::{
+    Change, Desired, Email, Fingerprint, Limit, Memory, Operation, Policy, Prune, Schema,
+};
+use crate::omni::{self, Client, Reader};
+use crate::plan::render::{Cost, PlanView};
+use crate::roster::{self, SourceError};
+use crate::settings::{ApiKeys, Select, Settings, SettingsError, UpdateMethod};
+use crate::state::StateDb;
+use chrono::Utc;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The roster that a run is about.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// A CSV file, or a folder of CSV files.
+    pub path: PathBuf,
+    /// Whether this is `source.path`. Another roster never prunes and makes no user managed.
+    pub is_source: bool,
+    /// The content that the watcher found stable.
+    pub stable_fingerprint: Option<Fingerprint>,
+}
+
+impl Target {
+    /// The roster of `source.path`.
+    ///
+    /// # Errors
+    /// Fails if the settings have no `source.path`.
+    pub fn source(
+        settings: &Settings,
+        stable_fingerprint: Option<Fingerprint>,
+    ) -> Result<Self, SettingsError> {
+        Ok(Self {
+            path: settings.source.path()?.to_owned(),
+            is_source: true,
+            stable_fingerprint,
+        })
+    }
+}
+
+/// Which users a run must see.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope<'a> {
+    /// The users that the roster names.
+    Named,
+    /// All users.
+    Everybody,
+    /// One user. The plan for others is meaningless then.
+    One(&'a Email),
+}
+
+/// What a run sees before it plans.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) desired: Desired,
+    pub(super) cache: ObservationCache,
+}
+
+/// Reads and plans.
+#[derive(Debug)]
+pub struct Observer {
+    settings: Arc<Settings>,
+    client: Arc<Client>,
+    state: StateDb,
+}
+
+impl Observer {
+    /// An observer of the organisation that the settings name.
+    ///
+    /// # Errors
+    /// Fails if the settings name no organisation, or the HTTP client can't be built.
+    pub fn new(
+        settings: Arc<Settings>,
+        metrics: Metrics,
+        state: StateDb,
+    ) -> Result<Self, RunError> {
+        let client = Client::new(&settings.omni, &settings.state.dir, metrics)?;
+        Ok(Self::with_client(settings, client, state))
+    }
+
+    pub(super) fn with_client(
+        settings: Arc<Settings>,
+        client: Arc<Client>,
+        state: StateDb,
+    ) -> Self {
+        Self {
+            settings,
+            client,
+            state,
+        }
+    }
+
+    /// The state database.
+    #[must_use]
+    pub fn state(&self) -> &StateDb {
+        &self.state
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Plans without recording anything.
+    ///
+    /// # Errors
+    /// Fails if the keys, the roster, Omni or the state database can't be read.
+    pub async fn plan(
+        &self,
+        target: &Target,
+        stop: &CancellationToken,
+    ) -> Result<Prepared, RunError> {
+        let scope = self.scope(target, false);
+        let snapshot = self.observe(target, scope, None, stop).await?;
+        self.assess(snapshot, &self.settings.policy).await
+    }
+
+    /// Explains one user by the roster of `source.path`, with two requests. The guard counts the changes of all users,
+    /// so it has nothing to say here.
+    ///
+    /// # Errors
+    /// Fails if the keys, the roster, Omni or the state database can't be read.
+    pub async fn explain(
+        &self,
+        email: &Email,
+        stop: &CancellationToken,
+    ) -> Result<Explanation, RunError> {
+        let target = Target::source(&self.settings, None)?;
+        let scope = Scope::One(email);
+        let mut snapshot = self.observe(&target, scope, None, stop).await?;
+        snapshot.desired = snapshot.desired.about(email);
+        let policy = &self.settings.policy;
+        let prepared = self.assess(snapshot, &without_limits(policy)).await?;
+        let state = self.state.user(email).await?;
+        let held = self.state.last_held().await?;
+        Ok(Explanation::new(
+            email,
+            &prepared,
+            &state,
+            held.as_ref(),
+            policy,
+        ))
+    }
+
+    async fn assess(&self, snapshot: Snapshot, policy: &Policy) -> Result<Prepared, RunError> {
+        let memory = self.state.memory(Utc::now()).await?;
+        self.refuse_older(&snapshot.desired, &memory)?;
+        Ok(Prepared::new(snapshot, memory, policy))
+    }
+
+    /// All users must be seen if pruning is on, or if the outcome of earlier changes is unknown.
+    pub(super) fn scope(&self, target: &Target, has_unknown: bool) -> Scope<'static> {
+        let prunes = target.is_source && self.settings.policy.prune != Prune::Never;
+        match prunes || has_unknown {
+            true => Scope::Everybody,
+            false => Scope::Named,
+        }
+    }
+
+    /// Refuses a folder whose newest file is older than the last accepted one: if the newest file is removed, the one
+    /// before it does not become the roster again.
+    pub(super) fn refuse_older(
+        &self,
+        desired: &Desired,
+        memory: &Memory,
+    ) -> Result<(), SourceError> {
+        if self.settings.source.select != Select::Newest || !desired.is_source {
+            return Ok(());
+        }
+        match (desired.files.first(), memory.last_files().first()) {
+            (Some(newest), Some(accepted)) if newest.is_older_than(accepted) => {
+                let (newest, accepted) = (newest.name.clone(), accepted.name.clone());
+                Err(SourceError::Older { newest, accepted })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads keys, definitions, roster and users. `cached` is the observation of an earlier run, if it may be used.
+    pub(super) async fn observe(
+        &self,
+        target: &Target,
+        scope: Scope<'_>,
+        cached: Option<ObservationCache>,
+        stop: &CancellationToken,
+    ) -> Result<Snapshot, RunError> {
+        let keys = roster::unless_stopped(stop, self.keys(target)).await?;
+        self.client.begin(&keys);
+        let progress = Progress::new(&self.client);
+        let observation = Observation {
+            reader: self.client.reader(stop),
+            settings: &self.settings,
+            target,
+            expect: &|more| progress.expect(more),
+        };
+        tokio::select! {
+            snapshot = observation.observe(scope, cached) => snapshot,
+            never = progress.report_reading() => match never {},
+        }
+    }
+
+    /// Reads the keys once the roster is known to exist: what can be found out without a request costs none. Runs off
+    /// the async threads, because a mount can hang.
+    async fn keys(&self, target: &Target) -> Result<ApiKeys, RunError> {
+        let (settings, path) = (self.settings.clone(), target.path.clone());
+        let read = roster::blocking(&target.path, move || {
+            roster::stamp(&settings.source, &path)?;
+            Ok(settings.omni.keys.read()?)
+        });
+        read.await
+    }
+
+    /// What it takes to send the changes that passed, from now on.
+    #[must_use]
+    pub fn cost(&self, prepared: &Prepared) -> Cost {
+        let method = self.settings.omni.update_method;
+        let requests_for = |change: &Change| match change.operation() {
+            // A PUT reads the user first.
+            Operation::Update | Operation::Deactivate if method == UpdateMethod::Put => 2,
+            _ => 1,
+        };
+        let passed = prepared.assessment.verdict.passed();
+        let requests = passed.iter().map(requests_for).sum();
+        Cost {
+            requests,
+            time: self.client.estimate_anew(requests),
+        }
+    }
+
+    /// The plan with its cost, for rendering.
+    #[must_use]
+    pub fn view<'a>(&self, prepared: &'a Prepared) -> PlanView<'a> {
+        PlanView {
+            desired: &prepared.desired,
+            users: prepared.cache.observed.count(),
+            assessment: &prepared.assessment,
+            cost: self.cost(prepared),
+        }
+    }
+}
+
+fn without_limits(policy: &Policy) -> Policy {
+    Policy {
+        max_removals: Limit::Count(u64::MAX),
+        max_clears: Limit::Count(u64::MAX),
+        max_updates: None,
+        ..policy.clone()
+    }
+}
+
+/// One observation under way.
+struct Observation<'a> {
+    reader: Reader,
+    settings: &'a Settings,
+    target: &'a Target,
+    /// Receives the number of requests still to come.
+    expect: &'a (dyn Fn(usize) + Sync),
+}
+
+impl Observation<'_> {
+    async fn observe(
+        &self,
+        scope: Scope<'_>,
+        cached: Option<ObservationCache>,
+    ) -> Result<Snapshot, RunError> {
+        let everybody = matches!(scope, Scope::Everybody);
+        if let Some(mut cached) = cached {
+            let desired = self.roster_by_cached(&mut cached.schema).await?;
+            let (cache, source) = cached.again(self.request(&desired, everybody)).await?;
+            return Ok(snapshot(desired, cache, source));
+        }
+        let schema = self.definitions().await?;
+        let desired = self.roster(&schema).await?;
+        let (cache, source) = match scope {
+            Scope::One(email) => {
+                let observed = omni::look_up(&self.reader, email).await?;
+                let cache = ObservationCache::new(schema, observed);
+                (cache, ObservationSource::LookedUp)
+            }
+            Scope::Named | Scope::Everybody => {
+                ObservationCache::fresh(schema, self.request(&desired, everybody)).await?
+            }
+        };
+        Ok(snapshot(desired, cache, source))
+    }
+
+    /// Reads the roster with cached definitions. If that finds problems, the definitions may have changed, so they are
+    /// read again.
+    async fn roster_by_cached(&self, schema: &mut Schema) -> Result<Desired, RunError> {
+        let read = self.roster(schema).await;
+        let may_be_stale = match &read {
+            Ok(desired) => !desired.problems().is_empty(),
+            Err(error) => matches!(error, RunError::Source(SourceError::Rejected(_))),
+        };
+        if !may_be_stale {
+            return read;
+        }
+        let now = self.definitions().await?;
+        if now == *schema {
+            return read;
+        }
+        *schema = now;
+        self.roster(schema).await
+    }
+
+    async fn definitions(&self) -> Result<Schema, RunError> {
+        Ok(self.reader.definitions().await?.into_schema())
+    }
+
+    async fn roster(&self, schema: &Schema) -> Result<Desired, RunError> {
+        let Target {
+            path,
+            is_source,
+            stable_fingerprint,
+        } = self.target;
+        let source = &self.settings.source;
+        let reading = roster::read_settled(source, path, *is_source, schema, *stable_fingerprint);
+        Ok(roster::unless_stopped(self.reader.stop(), reading).await?)
+    }
+
+    fn request<'r>(&'r self, desired: &'r Desired, everybody: bool) -> ObserveRequest<'r> {
+        ObserveRequest {
+            reader: &self.reader,
+            desired,
+            everybody,
+            expect: self.expect,
+        }
+    }
+}
+
+fn snapshot(desired: Desired, cache: ObservationCache, source: ObservationSource) -> Snapshot {
+    tracing::info!(
+        source = source.as_str(),
+        users = cache.observed.count(),
+        age_seconds = cache.age().as_secs(),
+        "fetched users"
+    );
+    Snapshot { desired, cache }
+}
