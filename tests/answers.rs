@@ -189,7 +189,9 @@ async fn what_was_refused_was_sent_also_where_the_look_at_it_fails() {
         create.detail.starts_with("they exist already (409), and"),
         "{create:?}"
     );
-    assert!(matches!(&outcome.completion, Completion::Failed(error) if error.to_string().contains("401")));
+    assert!(
+        matches!(&outcome.completion, Completion::Failed(error) if error.to_string().contains("401"))
+    );
 }
 
 #[tokio::test]
@@ -211,7 +213,9 @@ async fn a_revoked_key_ends_the_run_and_says_what_was_not_sent() {
     let outcome = world.run().await;
     assert_eq!(outcome.count(ChangeOutcome::Skipped), 3, "{outcome:#?}");
     assert_eq!(world.writes().len(), 1, "nothing is sent after a 401");
-    assert!(matches!(&outcome.completion, Completion::Failed(error) if error.to_string().contains("401")));
+    assert!(
+        matches!(&outcome.completion, Completion::Failed(error) if error.to_string().contains("401"))
+    );
 }
 
 #[tokio::test]

@@ -79,7 +79,11 @@ async fn the_users_of_a_file_that_is_gone_stay_until_somebody_says_so() {
             )
         );
         assert!(run.held()[0].why.starts_with(GONE), "{}", run.held()[0].why);
-        assert!(run.held()[0].why.contains("approve"), "{}", run.held()[0].why);
+        assert!(
+            run.held()[0].why.contains("approve"),
+            "{}",
+            run.held()[0].why
+        );
         assert!(says(&run.warnings, GONE), "{:?}", run.warnings);
     }
     approve(&world).await;

@@ -153,7 +153,11 @@ async fn a_run_that_leaves_somebody_alone_has_not_converged() {
     let world = refusing().await;
     for failed in [vec!["update a@x.co failed".to_owned()], vec![]] {
         let run = world.run().await;
-        assert_eq!((told(&run), run.result().as_str()), (failed, "partial"), "{run:?}");
+        assert_eq!(
+            (told(&run), run.result().as_str()),
+            (failed, "partial"),
+            "{run:?}"
+        );
         assert!(run.is_success());
     }
 }

@@ -55,7 +55,10 @@ async fn converges_and_then_has_nothing_to_do() {
     let again = world.run().await;
     assert_converged(&again);
     assert_eq!(
-        (again.pending().expect("a plan").total(), world.writes().len()),
+        (
+            again.pending().expect("a plan").total(),
+            world.writes().len()
+        ),
         (0, writes)
     );
     assert_eq!(again.requests, 2);
@@ -225,7 +228,11 @@ async fn a_listing_that_breaks_off_or_lies_prunes_nobody() {
         });
         let outcome = world.run().await;
         assert_eq!(world.org().users().len(), 7, "{what:?}: {outcome:#?}");
-        assert_ne!(outcome.result().as_str(), "converged", "{what:?}: it says so");
+        assert_ne!(
+            outcome.result().as_str(),
+            "converged",
+            "{what:?}: it says so"
+        );
     }
 }
 
@@ -341,7 +348,8 @@ async fn a_dry_run_sends_nothing_but_gets() {
     let planning = world.set("policy.mode", "plan");
     let outcome = planning.run().await;
     assert!(
-        matches!(outcome.completion, Completion::DryRun) && outcome.pending().expect("a plan").total() == 2
+        matches!(outcome.completion, Completion::DryRun)
+            && outcome.pending().expect("a plan").total() == 2
     );
     assert_eq!(planning.writes(), Vec::<String>::new());
 }
@@ -364,7 +372,10 @@ async fn stops_between_two_changes() {
         .carry_out(&mut run, &prepared, &stop, |_| stop.now.cancel())
         .await;
     let outcome = reconciler.finish(run, Some(&prepared)).await;
-    assert!(matches!(outcome.completion, Completion::Stopped), "{outcome:?}");
+    assert!(
+        matches!(outcome.completion, Completion::Stopped),
+        "{outcome:?}"
+    );
     assert_eq!(
         (
             outcome.count(ChangeOutcome::Applied),
@@ -386,10 +397,17 @@ async fn what_was_found_is_heard_before_what_was_done() {
             RunEvent::Found(run) => {
                 let roster = run.roster().expect("it was read");
                 let bad = roster.bad_rows.len();
-                format!("{} needed, {bad} bad", run.pending().expect("a plan").total())
+                format!(
+                    "{} needed, {bad} bad",
+                    run.pending().expect("a plan").total()
+                )
             }
             RunEvent::Change(applied) => {
-                format!("{} {}", applied.operation, applied.outcome.result().as_str())
+                format!(
+                    "{} {}",
+                    applied.operation,
+                    applied.outcome.result().as_str()
+                )
             }
         };
         heard.lock().expect("no panic").push(what);

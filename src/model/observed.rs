@@ -1,24 +1,23 @@
-//! The observed state: who is in Omni now, as a value.
+//! The observed state: the users in Omni.
 
 use super::{ByEmail, Email, Interner, ObservedUser};
 use indexmap::map::Entry;
 use std::sync::Arc;
 
-/// What an email stands for in Omni.
+/// The users in Omni that have an email.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserMatch {
     /// One user.
     One(Arc<ObservedUser>),
-    /// Several users that differ in the case of their emails at most. None of them may be touched.
+    /// Several users whose emails differ at most in letter case. None of them may be changed.
     Several(usize),
 }
 
-/// Who is in Omni: everybody, or those who were looked for.
+/// The users in Omni: all of them, or those that were looked up.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     users: ByEmail<UserMatch>,
-    /// What their attributes share.
-    known: Interner,
+    interner: Interner,
     count: usize,
     extent: Extent,
 }
@@ -28,15 +27,15 @@ pub struct Observed {
 enum Extent {
     #[default]
     Everybody,
-    /// Everybody, were it not for this.
+    /// All users, unless this doubt is right.
     Doubtful(String),
-    /// Those who were looked for, and perhaps others.
+    /// The users that were looked up.
     Some,
 }
 
 impl Observed {
-    /// What a listing showed. `others` are users whose `userName` is no email: they are counted and
-    /// never touched.
+    /// The result of a listing. `others` is the number of users whose `userName` is not an email; they are counted and
+    /// never changed.
     #[must_use]
     pub fn new(users: impl IntoIterator<Item = ObservedUser>, others: usize) -> Self {
         let mut observed = Self::default();
@@ -45,18 +44,18 @@ impl Observed {
         observed
     }
 
-    /// Takes in a user of a listing.
+    /// Adds a user of a listing.
     pub(crate) fn add(&mut self, user: ObservedUser) {
         self.count += 1;
-        self.see(user);
+        self.insert(user);
     }
 
-    /// Takes in users of a listing whose `userName` is no email.
+    /// Counts users of a listing whose `userName` is not an email.
     pub(crate) fn add_others(&mut self, others: usize) {
         self.count += others;
     }
 
-    /// Some users of an organisation of so many: nothing is known of those who are not in here.
+    /// Some of the `count` users of an organisation. Nothing is known about the others.
     #[must_use]
     pub fn of_some(users: impl IntoIterator<Item = ObservedUser>, count: usize) -> Self {
         let mut observed = Self {
@@ -64,12 +63,12 @@ impl Observed {
             extent: Extent::Some,
             ..Self::default()
         };
-        users.into_iter().for_each(|user| observed.see(user));
+        users.into_iter().for_each(|user| observed.insert(user));
         observed
     }
 
-    fn see(&mut self, mut user: ObservedUser) {
-        user.attributes = self.known.share(user.attributes);
+    fn insert(&mut self, mut user: ObservedUser) {
+        user.attributes = self.interner.share(user.attributes);
         match self.users.entry(user.email.clone()) {
             Entry::Vacant(vacant) => drop(vacant.insert(UserMatch::One(Arc::new(user)))),
             Entry::Occupied(mut taken) => {
@@ -82,7 +81,7 @@ impl Observed {
         }
     }
 
-    /// The same, with a reason to doubt that it shows everybody.
+    /// The same observation with a reason to doubt that it shows all users.
     #[must_use]
     pub fn with_doubt(self, doubt: String) -> Self {
         Self {
@@ -91,33 +90,33 @@ impl Observed {
         }
     }
 
-    /// What an email stands for; `None` where nobody has it, as far as is known.
+    /// The users with an email; `None` if no known user has it.
     #[must_use]
     pub fn get(&self, email: &Email) -> Option<&UserMatch> {
         self.users.get(email)
     }
 
-    /// Every email that stands for one user, with that user, in no order.
+    /// The users whose email is unambiguous, in no order.
     pub fn users(&self) -> impl Iterator<Item = &Arc<ObservedUser>> {
-        self.users.values().filter_map(|sighting| match sighting {
+        self.users.values().filter_map(|found| match found {
             UserMatch::One(user) => Some(user),
             UserMatch::Several(_) => None,
         })
     }
 
-    /// How many users there are in Omni.
+    /// The number of users in Omni.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether whoever is not in here is not in Omni. Only then may anybody be called missing.
+    /// Whether a user that is not in this observation is not in Omni.
     #[must_use]
     pub fn shows_everybody(&self) -> bool {
         self.extent == Extent::Everybody
     }
 
-    /// Why this may not show everybody, where it was to. `None` where the listing added up.
+    /// Why a listing may not show all users; `None` if it added up.
     #[must_use]
     pub fn doubt(&self) -> Option<&str> {
         match &self.extent {
@@ -126,25 +125,25 @@ impl Observed {
         }
     }
 
-    /// Takes in what a look-up showed: who has an email now, whoever had it before.
+    /// Brings in the result of a look-up, in place of the earlier result for this email.
     pub fn found(&mut self, email: &Email, now: Option<UserMatch>) {
-        let size = |sighting: Option<&UserMatch>| match sighting {
+        let size = |found: Option<&UserMatch>| match found {
             None => 0,
             Some(UserMatch::One(_)) => 1,
             Some(UserMatch::Several(count)) => *count,
         };
-        // Among some of so many, whoever is found was counted before.
+        // If only some users were looked up, all users are counted already.
         if self.extent != Extent::Some {
             let (before, after) = (size(self.users.get(email)), size(now.as_ref()));
             self.count = (self.count + after).saturating_sub(before);
         }
         match now {
-            Some(sighting) => drop(self.users.insert(email.clone(), sighting)),
+            Some(found) => drop(self.users.insert(email.clone(), found)),
             None => drop(self.users.swap_remove(email)),
         }
     }
 
-    /// Takes in that a user was made, or is now so.
+    /// Brings in a user that was created or changed.
     pub fn put(&mut self, user: ObservedUser) {
         let email = user.email.clone();
         let user = UserMatch::One(Arc::new(user));
@@ -153,7 +152,7 @@ impl Observed {
         }
     }
 
-    /// Takes in that a user was removed.
+    /// Brings in the removal of a user.
     pub fn remove(&mut self, email: &Email) {
         if self.users.swap_remove(email).is_some() {
             self.count = self.count.saturating_sub(1);

@@ -1,69 +1,69 @@
-//! What runs may do (`[policy]` of the settings).
+//! The settings of `[policy]`.
 
 use super::{Email, fold};
 use std::time::Duration;
 
-/// `[policy]`: what may be done.
+/// The settings of `[policy]`.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Whether the daemon acts.
+    /// Whether the daemon applies changes.
     pub mode: Mode,
     /// Whether users that the roster does not name are removed.
     pub prune: Prune,
-    /// How long a user must be missing before that.
+    /// How long a user must be missing first.
     pub prune_grace: Duration,
-    /// What a removal is.
+    /// How users are removed.
     pub removal: Removal,
-    /// Whether users that others deactivated are activated by an upsert.
+    /// Whether an upsert activates users that another administrator deactivated.
     pub reactivate: bool,
-    /// Who is never removed or deactivated.
+    /// Users that are never removed or deactivated.
     pub protect: Protect,
-    /// The most removals before all are held.
+    /// The limit for removals.
     pub max_removals: Limit,
-    /// So many pass below a percentage.
+    /// The number that always passes a limit in percent.
     pub max_removals_floor: u64,
-    /// The most updates that empty a value, before all such are held.
+    /// The limit for updates that clear a value.
     pub max_clears: Limit,
-    /// The most updates, before all are held; `None` for no limit.
+    /// The limit for updates.
     pub max_updates: Option<Limit>,
 }
 
-/// Whether the daemon acts (`policy.mode`).
+/// `policy.mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It carries out what is planned.
+    /// Changes are applied.
     Apply,
-    /// It only watches and tells.
+    /// Each run is a dry run.
     Plan,
 }
 
-/// Whether users that the roster does not name are removed (`policy.prune`).
+/// `policy.prune`: whether users that the roster does not name are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prune {
     /// Never.
     Never,
-    /// Those whom we made, or whom a roster once named.
+    /// Managed users.
     Managed,
-    /// All of them.
+    /// All users.
     All,
 }
 
-/// What a removal is (`policy.removal`).
+/// `policy.removal`: how users are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// `DELETE`: the membership is revoked.
+    /// `DELETE` revokes the membership.
     Delete,
-    /// `active: false`: the user stays and can't log in.
+    /// `active: false` keeps the user without access.
     Deactivate,
 }
 
-/// Who is never removed or deactivated (`policy.protect`): whole addresses or globs with `*` and
-/// `?`, without case.
+/// `policy.protect`: users that are never removed or deactivated, as addresses or globs with `*` and `?`, without letter
+/// case.
 #[derive(Clone, Debug, Default)]
 pub struct Protect(Vec<wildmatch::WildMatch>);
 
 impl Protect {
-    /// Takes the globs.
+    /// Takes globs.
     #[must_use]
     pub fn new<S: AsRef<str>>(globs: &[S]) -> Self {
         let folded = |glob: &S| wildmatch::WildMatch::new(&fold(glob.as_ref().trim()));
@@ -80,12 +80,12 @@ impl Protect {
     }
 }
 
-/// A limit of the guard: a share of the users in Omni, or a plain count.
+/// A safety limit: a share of the users in Omni, or a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// So many of a hundred users.
+    /// Percent of the users.
     Percent(u64),
-    /// So many users.
+    /// A number of users.
     Count(u64),
 }
 
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_protected_is_so_in_any_letters() {
+    fn protection_ignores_letter_case() {
         let covers = |glob: &str, email: &str| {
             Protect::new(&[glob]).covers(&Email::parse(email).expect("an email"))
         };

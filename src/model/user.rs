@@ -1,42 +1,41 @@
-//! Users, as a roster wants them and as Omni shows them.
+//! Users, as a roster states them and as Omni shows them.
 
 use super::{Attributes, Email, Escaped, Text, Value, trim};
 use std::fmt;
 use std::sync::Arc;
 
-/// Omni's reference name of a user attribute, as used in CSV headers. Exact, case included.
+/// Omni's reference of a user attribute, as used in CSV headers. Letter case matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttributeName(Arc<str>);
 
 impl AttributeName {
-    /// Takes a reference name; edge blanks are no part of it.
+    /// Takes a reference without the blanks at its edges.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self(trim(name).into())
     }
 
-    /// The name as Omni spells it.
+    /// The reference as Omni spells it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// As a person reads it, with nothing in it that a terminal would obey; [`AttributeName::as_str`] is the
-/// name itself.
+/// For people, without characters that a terminal obeys. [`AttributeName::as_str`] is the reference itself.
 impl fmt::Display for AttributeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&Escaped(&self.0), f)
     }
 }
 
-/// Omni's id of a user's membership. A user that was removed and made again has a new one.
+/// Omni's id of a user. A user that was removed and created again has a new id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Arc<str>);
 
 impl UserId {
-    /// Takes an id as Omni sent it. Only characters that can stand in a path as they are make an
-    /// id, so that a hostile one (`../groups`) can't lead a request elsewhere.
+    /// Takes an id as Omni sent it. Only characters that need no escaping in a path are allowed, so that a hostile id
+    /// (`../groups`) can't lead a request elsewhere.
     #[must_use]
     pub fn parse(id: &str) -> Option<Self> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -56,23 +55,23 @@ impl fmt::Display for UserId {
     }
 }
 
-/// What a roster wants of one user. What it does not name is not in here.
+/// What a roster states for one user, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserSpec {
-    /// The name to show; `None` leaves the present one.
+    /// The display name; `None` keeps the present one.
     pub display_name: Option<Text>,
-    /// The attributes that have a column: the value wanted, or `None` to clear it.
+    /// The attributes that have a column: the value, or `None` to clear it.
     pub attributes: Attributes<Option<Value>>,
 }
 
-/// A user as Omni showed it.
+/// A user as Omni shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedUser {
-    /// Omni's id of the membership.
+    /// The id.
     pub id: UserId,
     /// The `userName`.
     pub email: Email,
-    /// The name shown; may be empty.
+    /// The display name; may be empty.
     pub display_name: Text,
     /// Whether the user may log in.
     pub active: bool,

@@ -9,9 +9,7 @@ use rusqlite::{Connection, OptionalExtension};
 impl StateDb {
     /// Records what a roster changes in the ownership of users, and the roster itself if it is accepted. Writes only
     /// differences.
-    ///
-    /// # Errors
-    /// Fails if the state database can't be read or written.
+
     pub async fn record_roster(
         &self,
         ownership: OwnershipUpdate,

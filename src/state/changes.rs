@@ -1,4 +1,4 @@
-//! Changes: what is about to be sent, and what became of it.
+//! The changes of runs and their outcomes.
 
 use super::runs::only_one;
 use super::sql::{Count, Time};
@@ -10,23 +10,23 @@ use crate::model::{
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, Row, named_params};
 
-/// Which changes of a run are asked for. The default is all of them.
+/// Selects changes of a run. The default selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeFilter {
-    /// Of one kind.
+    /// Only this operation.
     pub operation: Option<Operation>,
-    /// With one end; `Some(None)` for those of which it is not known.
+    /// Only this outcome; `Some(None)` selects unknown outcomes.
     pub outcome: Option<Option<ChangeOutcome>>,
-    /// With this text in the email, in a field, or in what became of it; in any case.
+    /// Only changes with this text in the email, a field or the detail, in any letter case.
     pub text: String,
 }
 
-/// Some of the changes that were asked for.
+/// A page of the selected changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangePage {
-    /// How many there are in all.
+    /// The number of selected changes.
     pub total: usize,
-    /// These, in the order in which they were sent.
+    /// The changes on this page, in the order in which they were sent.
     pub changes: Vec<ChangeRecord>,
 }
 
@@ -77,9 +77,6 @@ impl StateDb {
     }
 
     /// The changes of a run, in the order in which they were sent.
-    ///
-    /// # Errors
-    /// When it can't be read.
     pub async fn changes(&self, run: RunNumber) -> Result<Vec<ChangeRecord>, StateError> {
         self.read(move |db| {
             db.prepare_cached("SELECT * FROM changes WHERE run = ?1 ORDER BY id")?
@@ -89,10 +86,7 @@ impl StateDb {
         .await
     }
 
-    /// The changes of a run that a filter lets through: so many of those after `skip`.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The changes of a run that a filter selects: at most `limit` after the first `skip`.
     pub async fn find_changes(
         &self,
         run: RunNumber,
@@ -104,10 +98,7 @@ impl StateDb {
             .await
     }
 
-    /// The last changes of a user, the last one first.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The latest changes of a user, the latest first.
     pub async fn changes_of(
         &self,
         email: &Email,

@@ -1,4 +1,4 @@
-//! What the guard held, and what a person approved of it.
+//! Held changes and approvals.
 
 use super::runs::find;
 use super::sql::Time;
@@ -8,103 +8,95 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{BTreeSet, HashSet};
 
-/// How long an approval is good for.
+/// How long an approval is valid.
 pub const APPROVAL_VALID: TimeDelta = TimeDelta::hours(24);
 
-/// What was held in one run.
+/// The changes that one run held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldIn {
     /// The run.
     pub run: RunNumber,
-    /// What it held, by rule; may be none.
+    /// The held changes, by limit.
     pub held: Vec<HeldRecord>,
 }
 
 impl HeldIn {
-    /// What holds just this change.
+    /// The limit that holds a change.
     #[must_use]
     pub fn of(&self, user_id: &UserId, operation: Operation) -> Option<&HeldRecord> {
         let is_it = |user: &HeldUser| user.user_id == *user_id && user.operation == operation;
         self.held.iter().find(|held| held.users.iter().any(is_it))
     }
 
-    /// How many changes it held.
+    /// The number of held changes.
     #[must_use]
     pub fn count(&self) -> usize {
         self.held.iter().map(|held| held.users.len()).sum()
     }
 }
 
-/// What a person approved.
+/// An approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
-    /// The run in which it was held.
+    /// The run that held the changes.
     pub run: RunNumber,
-    /// Who approved it.
+    /// Who approved.
     pub by: String,
-    /// Until when it is good.
+    /// When the approval expires.
     pub expires: DateTime<Utc>,
-    /// The changes that may be carried out, each once.
+    /// The approved changes; each passes once.
     pub users: Vec<HeldUser>,
 }
 
-/// Why nothing was approved.
+/// Why an approval is not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum ApproveError {
-    /// No run has this number, or none has run yet.
-    #[error("there is no such run; `history` lists them")]
+    /// The run does not exist.
+    #[error("no such run; `history` lists the runs")]
     Unknown,
-    /// The run is no longer remembered.
+    /// The run is no longer in history.
     #[error(
-        "run {run} is older than state.retain and what it held is forgotten; approve a later run (`history` lists them)"
+        "run {run} is older than state.retain and its held changes are deleted; approve a later run (`history` lists the runs)"
     )]
     Expired {
         /// The run.
         run: RunNumber,
     },
-    /// Nothing was held in it.
-    #[error("nothing is held in run {run}{}", .last.map_or_else(String::new, |last| format!("; the last run that holds something is {last}")))]
+    /// The run holds nothing.
+    #[error("run {run} holds nothing{}", .last.map_or_else(String::new, |last| format!("; the latest run that holds changes is {last}")))]
     NothingHeld {
         /// The run.
         run: RunNumber,
-        /// The last run in which something was held.
+        /// The latest run that holds changes.
         last: Option<RunNumber>,
     },
-    /// All of it was approved before, and done.
-    #[error("what run {run} held was approved and has been done; nothing of it is left to approve")]
+    /// All held changes were approved and applied.
+    #[error(
+        "the changes that run {run} held were approved and applied; nothing is left to approve"
+    )]
     Done {
         /// The run.
         run: RunNumber,
     },
-    /// The journal can't be used.
+    /// The state database can't be used.
     #[error(transparent)]
-    StateDb(#[from] StateError),
+    State(#[from] StateError),
 }
 
 impl StateDb {
-    /// What the guard held in a run.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Stores the changes that a run holds.
     pub async fn hold(&self, run: RunNumber, held: &[HeldRecord]) -> Result<(), StateError> {
         let held = held.to_vec();
         self.write(move |db| held.iter().try_for_each(|one| hold(db, run, one)))
             .await
     }
 
-    /// What was held in a run, by rule.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The changes that a run held, by limit.
     pub async fn held(&self, run: RunNumber) -> Result<Vec<HeldRecord>, StateError> {
         self.read(move |db| held(db, run)).await
     }
 
-    /// What the last run held that came to its end and to a plan: a later one that could not be done
-    /// has found nothing else.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The changes that the latest run with a plan held. A later run without a plan found nothing new.
     pub async fn last_held(&self) -> Result<Option<HeldIn>, StateError> {
         self.read(|db| {
             let sql = "SELECT number FROM runs WHERE pending_update IS NOT NULL
@@ -119,11 +111,8 @@ impl StateDb {
         .await
     }
 
-    /// Approves all that is held in a run: the changes of these users, each once, within
-    /// [`APPROVAL_VALID`]. When `dry`, it only says what that is.
-    ///
-    /// # Errors
-    /// When there is nothing to approve, or it can't be written.
+    /// Approves all changes that a run holds, each once, for [`APPROVAL_VALID`]. A dry run (`dry`) only returns them.
+    /// Fails if there is nothing to approve.
     pub async fn approve(
         &self,
         run: RunRef,
@@ -140,10 +129,7 @@ impl StateDb {
         }
     }
 
-    /// The changes that are approved and not yet done.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The approved changes that are not applied yet.
     pub async fn approvals(
         &self,
         now: DateTime<Utc>,
@@ -151,10 +137,7 @@ impl StateDb {
         self.read(move |db| approvals(db, now)).await
     }
 
-    /// What was approved of a run, the last first: also what is no longer good.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The approvals of a run, the latest first, expired ones too.
     pub async fn approvals_of(
         &self,
         run: RunNumber,
@@ -168,17 +151,14 @@ impl StateDb {
         .await
     }
 
-    /// A number that is another one when something has been approved since, by whichever process.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// A number that changes with each approval, by any process.
     pub async fn approval_mark(&self) -> Result<i64, StateError> {
         self.read(|db| Ok(last_number(db, "approvals")?.unwrap_or(0)))
             .await
     }
 }
 
-/// The last number that a table has given, whether its row is still there or not.
+/// The last number that a table has given, even if its row was deleted.
 fn last_number(db: &Connection, table: &str) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?1")?
         .query_row([table], |row| row.get(0))
@@ -197,7 +177,7 @@ fn hold(db: &Connection, run: RunNumber, held: &HeldRecord) -> rusqlite::Result<
         .map(drop)
 }
 
-/// The number of a set of users; it is stored if it is not there.
+/// The number of a set of users. Stores the set if it is new.
 fn held_set(db: &Connection, users: &BTreeSet<&HeldUser>) -> rusqlite::Result<i64> {
     let digest = digest(users);
     let there = db
@@ -219,8 +199,7 @@ fn held_set(db: &Connection, users: &BTreeSet<&HeldUser>) -> rusqlite::Result<i6
     Ok(set)
 }
 
-/// The same for the same users. No part of one can be taken for a part of another: neither an id
-/// nor a kind nor an email has a line's end in it.
+/// Digest of a held set. Fields are newline-separated and contain no newlines, so entries can't be confused.
 fn digest(users: &BTreeSet<&HeldUser>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for user in users {
@@ -278,7 +257,7 @@ fn approve(
         let last = db.query_row("SELECT max(run) FROM held", [], |row| row.get(0))?;
         return Ok(Err(ApproveError::NothingHeld { run: number, last }));
     }
-    // Each once: to let the same user go again takes a run that holds them again.
+    // Each approval passes once; the same user needs a new run that holds them again.
     for done in done(db, number)? {
         users.remove(&done);
     }
@@ -297,7 +276,7 @@ fn approve(
     Ok(Ok(approval))
 }
 
-/// What was approved of a run and has been used up.
+/// The used-up approvals of a run.
 fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<HeldUser>> {
     db.prepare_cached(
         "SELECT user_id, operation, email FROM approvals
@@ -308,7 +287,7 @@ fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<HeldUser>> {
     .collect()
 }
 
-/// Why a run is not there.
+/// Why a run does not exist.
 fn missing(db: &Connection, run: RunRef) -> rusqlite::Result<ApproveError> {
     let last = last_number(db, "runs")?.and_then(|last| u64::try_from(last).ok());
     Ok(match run {
@@ -353,7 +332,7 @@ pub(super) fn approvals(
     .collect()
 }
 
-/// Users whose clears are approved: an approval of other updates is none of these.
+/// Users for whom clearing values is approved; approvals of other updates don't count.
 pub(super) fn approved_clears(
     db: &Connection,
     now: DateTime<Utc>,
@@ -371,7 +350,7 @@ pub(super) fn approved_clears(
     .collect()
 }
 
-/// Forgets what can no longer be approved, and approvals that are no longer good.
+/// Deletes expired approvals, and held sets of deleted runs.
 pub(super) fn prune(db: &Connection, before: DateTime<Utc>) -> rusqlite::Result<()> {
     db.execute("DELETE FROM approvals WHERE expires <= ?1", [Time(before)])?;
     db.execute(

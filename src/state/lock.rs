@@ -7,45 +7,44 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The most bytes that are read of who holds a lock.
+/// The size up to which the note about the holder is read.
 const MAX_NOTE: u64 = 256;
 
-/// The right to write to a state folder. It ends when this is dropped, and with the process however
-/// that ends: the kernel takes it back. The file stays, since removing it would let two processes
-/// hold locks on two files of the same name.
+/// The right to write to a state folder. It ends when this is dropped, and with the process, because the kernel releases
+/// the lock. The file stays: removing it would let two processes lock two files of the same name.
 #[derive(Debug)]
 pub struct StateLock {
-    /// Holds the lock for as long as it is open.
+    /// Holds the lock while it is open.
     _file: File,
     dir: PathBuf,
 }
 
-/// Why the state folder is not ours.
+/// Why the state folder can't be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has it.
+    /// Another process holds the lock.
     #[error("the state folder {} is in use by {holder}; wait for it to end, or stop it", .dir.display())]
     InUse {
         /// The folder.
         dir: PathBuf,
-        /// Who has it.
+        /// The holder.
         holder: Holder,
     },
-    /// The folder can't be made or used.
+    /// The folder can't be created or used.
     #[error(
-        "the state folder {} can't be used; see to it that state.dir is a folder on a local disk that this program's user can write to",
+        "the state folder {} can't be used; set state.dir to a folder on a local disk that the service user can write to",
         .dir.display()
     )]
     Unusable {
         /// The folder.
         dir: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Who holds a state folder, as far as is known: a process that has just taken it may not have
-/// written so yet.
+/// The holder of a state folder, as far as it is known: a process that has just locked it may not have written its note
+/// yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holder(Option<(String, u32, DateTime<Utc>)>);
 
@@ -62,11 +61,7 @@ impl fmt::Display for Holder {
 }
 
 impl StateLock {
-    /// Takes a state folder for a command (`run`, `apply`), and makes the folder if it is missing.
-    /// Never waits.
-    ///
-    /// # Errors
-    /// Says who has it, or what keeps it from being used.
+    /// Locks a state folder for a command (`run`, `apply`), and creates the folder if it is missing. Never waits.
     pub fn acquire(dir: &Path, what: &str) -> Result<Self, LockError> {
         let unusable = |source| LockError::Unusable {
             dir: dir.to_owned(),
@@ -102,7 +97,7 @@ fn open(dir: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let file = options.mode(0o600).open(dir.join("lock"))?;
-    // The umask may have taken from the mode, and an older file may have another.
+    // The umask may have reduced the mode, and an older file may have another mode.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }
@@ -116,7 +111,7 @@ fn write_holder(file: &mut File, what: &str) -> io::Result<()> {
 
 fn read_holder(file: &mut File) -> Holder {
     let mut note = String::new();
-    // Who it is, is for the message alone: what can't be read is not known.
+    // The holder only appears in a message, so a note that can't be read is ignored.
     let _ = file.take(MAX_NOTE).read_to_string(&mut note);
     Holder(parse_holder(&note))
 }

@@ -1,4 +1,4 @@
-//! Who is ours: users whom we made, or whom a roster of `source.path` once named.
+//! Managed users, and users that we deactivated. Which users these are is decided in [`ownership`](crate::plan::ownership).
 
 use super::sql::Time;
 use super::{StateDb, StateError, quarantine};
@@ -9,28 +9,25 @@ use rusqlite::{Connection, OptionalExtension, Row};
 /// A managed user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Managed {
-    /// Since when.
+    /// When the user became managed.
     pub since: DateTime<Utc>,
-    /// Since when the roster has not named them; `None` while it does.
+    /// Since when the user is missing from the roster.
     pub missing_since: Option<DateTime<Utc>>,
 }
 
-/// All that is known of one user beside their changes.
+/// What is known about one user, apart from changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserState {
-    /// Whether they are managed.
+    /// The record of a managed user.
     pub managed: Option<Managed>,
-    /// The memberships that we deactivated, and when.
+    /// The ids that we deactivated, and when.
     pub deactivated: Vec<(UserId, DateTime<Utc>)>,
-    /// Whether they are in quarantine, or were and have not converged since.
+    /// The quarantine entry, expired or not.
     pub quarantined: Option<Quarantined>,
 }
 
 impl StateDb {
-    /// What is known of one user.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// What is known about one user.
     pub async fn user(&self, email: &Email) -> Result<UserState, StateError> {
         let email = email.clone();
         self.read(move |db| {
@@ -116,7 +113,7 @@ fn remove(db: &Connection, email: &Email) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-/// Notes since when a user is missing; one who was missing already has been so for longer.
+/// Records since when a user is missing. An earlier time is kept.
 fn set_missing(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlite::Result<()> {
     db.prepare_cached(
         "UPDATE managed SET missing_since = ?2 WHERE email_key = ?1 AND missing_since IS NULL",
@@ -131,7 +128,7 @@ fn clear_missing(db: &Connection, email: &Email) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-/// Every managed user, and since when they are missing.
+/// All managed users, and since when they are missing.
 pub(super) fn all<C: FromIterator<(Email, Option<DateTime<Utc>>)>>(
     db: &Connection,
 ) -> rusqlite::Result<C> {
@@ -165,7 +162,7 @@ fn remove_deactivated(db: &Connection, user_id: &UserId) -> rusqlite::Result<()>
         .map(drop)
 }
 
-/// Every membership that we deactivated, and whose it was.
+/// All ids that we deactivated, with the user's email.
 pub(super) fn all_deactivated<C: FromIterator<(UserId, Email)>>(
     db: &Connection,
 ) -> rusqlite::Result<C> {

@@ -1,19 +1,16 @@
-//! What earlier runs left behind, as a value.
+//! Loads what earlier runs left behind.
 
 use super::sql::{Count, Time};
-use super::{StateDb, StateError, accepted, held, managed, past, quarantine};
+use super::{StateDb, StateError, accepted, held, managed, quarantine, startup};
 use crate::model::{ChangeOutcome, Email, Memory};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Connection;
 
-/// How far back removals count for the guard.
+/// How long removals count for the guard.
 pub(super) const GUARDED: TimeDelta = TimeDelta::hours(24);
 
 impl StateDb {
-    /// What the planner and the guard need to know, all of one moment.
-    ///
-    /// # Errors
-    /// When it can't be read; then nothing may be planned.
+    /// Loads what the planner and the guard need, from one consistent view.
     pub async fn memory(&self, now: DateTime<Utc>) -> Result<Memory, StateError> {
         self.read(move |db| memory(db, now)).await
     }
@@ -36,14 +33,13 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         approved: held::approvals(db, now)?,
         approved_clears: held::approved_clears(db, now)?,
         quarantined: quarantine::all(db)?,
-        last_read: past::last_content(db)?,
+        last_read: startup::last_content(db)?,
         last_accepted: accepted::load(db)?,
     })
 }
 
-/// How many users were removed lately, or may have been: without approval, and in all. A user who
-/// is removed twice, since a lost answer made us try again, is one. A time in the future is one
-/// too: the clock was put back.
+/// The number of users that were or may have been removed lately: without approval, and deleted in all. A user that was
+/// removed twice, because an answer was lost, counts once. A time in the future counts: the clock was set back.
 fn removed(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<(usize, usize)> {
     db.prepare_cached(
         "SELECT count(DISTINCT CASE WHEN approved = 0 THEN coalesce(user_id, email_key) END),

@@ -1,4 +1,4 @@
-//! What is remembered: an SQLite file in the state folder, and the lock of that folder.
+//! The state database: an SQLite file in the state folder, and the lock of this folder. It stores and decides nothing.
 //!
 //! ```text
 //! StateLock ─► StateDb::open ─► memory ─► (a run: begin, record_roster, hold, intend, settle, finish)
@@ -6,17 +6,17 @@
 //!
 //! The rules of the room:
 //!
-//! - **It never claims what did not happen.** A change is in here before it is sent
-//!   ([`StateDb::intend`]), and done only once that is known ([`StateDb::settle`]). What is in
-//!   between when the program is killed is unknown until a later look at Omni says what it was
-//!   ([`StateDb::resolve`]); until then the guard counts it as done, and no approval is used up.
-//! - **One writes**: only who holds the [`StateLock`] can open a journal for runs. `approve` writes
-//!   beside a daemon, and everybody may read beside it.
-//! - **It never begins anew by itself.** A journal that is damaged, of another organisation, or newer
-//!   than the program is refused: an empty one would forget guard and ownership.
-//! - One thread has the database; a write that has returned is on the disk.
-//! - The times are the caller's: there is no clock in here, but for who holds the lock.
-//! - What is asked for is a value, and what is given too: no SQL leaves the room.
+//! - **It never claims what did not happen.** A change is recorded before it is sent ([`StateDb::intend`]), and its
+//!   outcome once it is known ([`StateDb::settle`]). If the program is killed in between, the outcome is unknown until a
+//!   later observation shows it; until then the guard counts the change, and no approval is used up.
+//! - **One writer.** Only the holder of the [`StateLock`] can open the database for runs. `approve` writes beside a
+//!   daemon, and any process may read beside it.
+//! - **It never starts over by itself.** A database that is damaged, belongs to another organisation, or is newer than
+//!   the program is refused, because an empty one would forget safety limits and ownership.
+//! - One thread owns the database. A write that has returned is on disk.
+//! - Times come from the caller; only the lock reads the clock.
+//! - Arguments and results are values. No SQL leaves the room. Each method fails if the database can't be read or
+//!   written.
 
 mod accepted;
 mod changes;
@@ -26,13 +26,13 @@ mod lock;
 mod managed;
 mod memory;
 mod open;
-mod past;
 mod prune;
 mod quarantine;
 pub mod render;
 mod runs;
 mod schema;
 mod sql;
+mod startup;
 mod thread;
 
 pub use changes::{ChangeFilter, ChangePage};

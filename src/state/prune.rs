@@ -1,4 +1,4 @@
-//! Forgetting what is old.
+//! Deletes old history.
 
 use super::memory::GUARDED;
 use super::sql::Time;
@@ -8,12 +8,8 @@ use rusqlite::Connection;
 use std::time::Duration;
 
 impl StateDb {
-    /// Forgets runs, changes, what was held and approvals that are older than `retain`. Never who is
-    /// managed; never a change of which is not known what became of it; and never what the guard
-    /// still counts, however short `retain` is.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Deletes runs, changes, held changes and approvals that are older than `retain`. Keeps managed users, changes with
+    /// an unknown outcome, and whatever the guard still counts, however short `retain` is.
     pub async fn prune_old(&self, now: DateTime<Utc>, retain: Duration) -> Result<(), StateError> {
         let retain = TimeDelta::from_std(retain)
             .unwrap_or(TimeDelta::MAX)

@@ -1,5 +1,4 @@
-//! Users whose changes keep failing, and until when they are left alone. How long that is, is for
-//! [`reconcile`](crate::run) to say.
+//! Users in quarantine. How long a quarantine lasts is decided in [`plan`](crate::plan).
 
 use super::sql::{Count, Time};
 use super::{StateDb, StateError};
@@ -9,10 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
 
 impl StateDb {
-    /// Puts a user into quarantine, or changes why and for how long.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Stores the quarantine of a user.
     pub async fn quarantine_put(
         &self,
         email: &Email,
@@ -22,10 +18,7 @@ impl StateDb {
         self.write(move |db| put(db, &email, &quarantined)).await
     }
 
-    /// How many users are left alone now, and some of them, those first who are tried again first.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The number of users in quarantine, and the first of them in the order in which they are retried.
     pub async fn quarantined(
         &self,
         now: DateTime<Utc>,
@@ -48,10 +41,7 @@ impl StateDb {
         .await
     }
 
-    /// Takes users out of quarantine, if they are in it.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Ends the quarantine of users.
     pub async fn quarantine_clear<'a>(
         &self,
         emails: impl IntoIterator<Item = &'a Email>,
@@ -106,7 +96,7 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<HashMap<Email, Quarantine
         .collect()
 }
 
-/// Forgets who has long been let go and has not been seen to fail since.
+/// Deletes entries that expired long ago.
 pub(super) fn prune(db: &Connection, before: DateTime<Utc>) -> rusqlite::Result<()> {
     db.execute("DELETE FROM quarantine WHERE until < ?1", [Time(before)])
         .map(drop)

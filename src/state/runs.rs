@@ -1,35 +1,24 @@
-//! Runs: when they began, and how they ended.
+//! The runs.
 
 use super::sql::{Count, Time};
 use super::{StateDb, StateError};
-use crate::model::{
-    Counts, Operation, RunEnd, RunNumber, RunRecord, RunRef, RunStart, RunState,
-};
+use crate::model::{Counts, Operation, RunEnd, RunNumber, RunRecord, RunRef, RunStart, RunState};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 impl StateDb {
-    /// A run begins. One that has not ended by now was interrupted.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Records the start of a run. An earlier run that has not ended was interrupted.
     pub async fn begin(&self, start: RunStart) -> Result<RunNumber, StateError> {
         self.write(move |db| begin(db, start)).await
     }
 
-    /// A run has ended.
-    ///
-    /// # Errors
-    /// When it can't be written, or has ended before.
+    /// Records the end of a run. Fails if the run has ended before.
     pub async fn finish(&self, run: RunNumber, end: &RunEnd) -> Result<(), StateError> {
         let end = end.clone();
         self.write(move |db| finish(db, run, &end)).await
     }
 
-    /// The last runs, the last one first.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The latest runs, the latest first.
     pub async fn runs(&self, limit: usize) -> Result<Vec<RunRecord>, StateError> {
         self.read(move |db| {
             db.prepare_cached("SELECT * FROM runs ORDER BY number DESC LIMIT ?1")?
@@ -39,10 +28,7 @@ impl StateDb {
         .await
     }
 
-    /// The runs before one, the last one first.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The runs before a run, the latest first.
     pub async fn runs_before(
         &self,
         run: RunNumber,
@@ -57,10 +43,7 @@ impl StateDb {
         .await
     }
 
-    /// One run, if it is there.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// One run.
     pub async fn run(&self, run: RunRef) -> Result<Option<RunRecord>, StateError> {
         self.read(move |db| {
             let Some(number) = find(db, run)? else {
@@ -86,7 +69,7 @@ fn begin(db: &Connection, start: RunStart) -> rusqlite::Result<RunNumber> {
     .query_row((trigger, Time(started), is_source), |row| row.get(0))
 }
 
-/// Marks the runs that have not ended: whoever calls this knows that none is under way.
+/// Marks runs that have not ended as interrupted. The caller knows that no run is under way.
 pub(super) fn interrupt(db: &Connection) -> rusqlite::Result<()> {
     db.execute(
         "UPDATE runs SET interrupted = 1 WHERE ended IS NULL AND interrupted = 0",
@@ -130,7 +113,7 @@ fn finish(db: &Connection, run: RunNumber, end: &RunEnd) -> rusqlite::Result<()>
     only_one(written)
 }
 
-/// Fails where a write that is for one row met another number of them.
+/// Fails unless a write changed exactly one row.
 pub(super) fn only_one(written: usize) -> rusqlite::Result<()> {
     match written {
         1 => Ok(()),
@@ -138,7 +121,7 @@ pub(super) fn only_one(written: usize) -> rusqlite::Result<()> {
     }
 }
 
-/// The number of a run that is there.
+/// The number of an existing run.
 pub(super) fn find(db: &Connection, run: RunRef) -> rusqlite::Result<Option<RunNumber>> {
     match run {
         RunRef::Latest => db.query_row("SELECT max(number) FROM runs", [], |row| row.get(0)),

@@ -2,14 +2,13 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-/// The steps from each version to the next. A step that has been released is never altered: a
-/// journal out there has gone through it.
+/// The steps from each version to the next. A released step is never altered.
 pub(super) const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
-/// Marks a file as a journal of ours (`OUSJ`).
+/// Marks a file as our state database (`OUSJ`).
 pub(super) const APPLICATION_ID: i64 = 0x4F55_534A;
 
-/// The version of a database that has gone through these steps.
+/// The version after these steps.
 pub(super) fn newest(steps: &[&str]) -> i64 {
     i64::try_from(steps.len()).unwrap_or(i64::MAX)
 }
@@ -19,12 +18,12 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// The mark of the program that a database is of.
+/// The application id of a database.
 pub(super) fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "application_id", |row| row.get(0))
 }
 
-/// Makes the tables of an empty database, for an organisation.
+/// Creates the tables of an empty database for an organisation.
 pub(super) fn create(connection: &mut Connection, base_url: &str) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -36,7 +35,7 @@ pub(super) fn create(connection: &mut Connection, base_url: &str) -> rusqlite::R
     transaction.commit()
 }
 
-/// Takes the steps that a database has not taken yet: all of them, or none.
+/// Takes all steps that a database has not taken yet, or none.
 pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     take_steps(&transaction, steps)?;

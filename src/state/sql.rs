@@ -1,4 +1,4 @@
-//! How our types stand in the database.
+//! Conversions between our types and SQLite's.
 
 use crate::model::{
     ChangeId, ChangeOutcome, Email, Fingerprint, GuardRule, Operation, RunNumber, RunResult,
@@ -26,7 +26,7 @@ impl FromSql for Time {
     }
 }
 
-/// A file's time, as nanoseconds: two files may be written within one millisecond.
+/// A file time in nanoseconds, because two files may be written within one millisecond.
 pub(super) struct FileTime(pub(super) SystemTime);
 
 impl ToSql for FileTime {
@@ -53,7 +53,7 @@ impl FromSql for FileTime {
     }
 }
 
-/// A count. More than SQLite's numbers hold is never counted.
+/// A count. Counts never exceed SQLite's integers.
 pub(super) struct Count(pub(super) u64);
 
 impl ToSql for Count {
@@ -88,7 +88,7 @@ macro_rules! number {
 
 number!(RunNumber, ChangeId);
 
-/// A word that is none of ours means that the file is not as we wrote it.
+/// An unknown word means that the file was altered.
 fn unknown(what: &str) -> FromSqlError {
     FromSqlError::Other(format!("not {what}").into())
 }

@@ -8,14 +8,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// The most writes that share one commit.
+/// The number of writes that share one commit at most.
 const MAX_BATCH: usize = 256;
 
-/// What is remembered. Cheap to clone; when the last clone is dropped, what was asked for is
-/// finished and the files are closed before the drop returns.
+/// The state database. Cheap to clone. When the last clone is dropped, pending work is finished and the files are closed
+/// before the drop returns.
 ///
-/// Each write is durable before it returns, and done even if nobody waits for it any longer. Writes
-/// that wait at the same time share one commit.
+/// Each write is durable before it returns, and is done even if its caller no longer waits. Writes that wait at the same
+/// time share one commit.
 #[derive(Clone, Debug)]
 pub struct StateDb(Arc<Handle>);
 
@@ -32,13 +32,13 @@ struct Job {
     work: Work,
 }
 
-/// Does its part in a transaction, or hears why there is none; returns how to answer, once it is
-/// known whether the transaction is kept.
+/// Does its part in a transaction, or receives the error if there is none. Returns how to answer once it is known whether
+/// the transaction was committed.
 type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, StateError>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Result<(), StateError>)>;
 
 impl StateDb {
-    /// Gives a database to a thread of its own. `kept` is what lives for as long as it.
+    /// Starts the thread that owns the database. `kept` lives as long as the thread.
     pub(super) fn start<K: Send + 'static>(
         path: PathBuf,
         connection: Connection,
@@ -47,7 +47,7 @@ impl StateDb {
         let (jobs, waiting) = channel();
         let file = path.clone();
         let thread = std::thread::Builder::new()
-            .name("journal".into())
+            .name("state".into())
             .spawn(move || {
                 serve(&file, connection, &waiting);
                 drop(kept);
@@ -66,7 +66,7 @@ impl StateDb {
         &self.0.path
     }
 
-    /// One view of what is there.
+    /// Reads from one consistent view.
     pub(super) async fn read<T, F>(&self, read: F) -> Result<T, StateError>
     where
         T: Send + 'static,
@@ -75,7 +75,7 @@ impl StateDb {
         self.ask(false, read).await
     }
 
-    /// A change: all of it is durable, or none of it happened.
+    /// Writes all or nothing; what is written is durable.
     pub(super) async fn write<T, F>(&self, write: F) -> Result<T, StateError>
     where
         T: Send + 'static,
@@ -98,7 +98,7 @@ impl StateDb {
             let result = transaction.and_then(|transaction| {
                 alone(transaction, work).map_err(|error| StateError::new(&path, error))
             });
-            // Whoever asked may not wait any longer.
+            // The caller may no longer wait.
             Box::new(move |kept| drop(answer.send(kept.and(result))))
         });
         let jobs = self.0.jobs.as_ref().ok_or_else(stopped)?;
@@ -107,13 +107,13 @@ impl StateDb {
     }
 }
 
-/// Does one of several works of a transaction; what it did is undone if it fails.
+/// Does one of several jobs of a transaction. If it fails, its part is rolled back.
 fn alone<T>(
     transaction: &mut Transaction<'_>,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     if transaction.is_autocommit() {
-        // A full disk has ended the transaction: what comes now would be kept by itself.
+        // A full disk has ended the transaction; further writes would be committed one by one.
         let aborted = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
         return Err(rusqlite::Error::SqliteFailure(aborted, None));
     }
@@ -127,7 +127,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in there has been told by the panic hook.
+            // The panic hook has reported a panic of the thread.
             let _ = thread.join();
         }
     }
@@ -143,20 +143,20 @@ fn serve(path: &Path, mut connection: Connection, jobs: &Receiver<Job>) {
                 Err(_) => break,
             }
         }
-        carry_out(path, &mut connection, batch);
+        run_batch(path, &mut connection, batch);
         if let Some(job) = next {
-            carry_out(path, &mut connection, vec![job]);
+            run_batch(path, &mut connection, vec![job]);
         }
     }
     if let Err((_, error)) = connection.close() {
-        tracing::warn!(%error, "the journal was not closed cleanly");
+        tracing::warn!(%error, "the state database was not closed cleanly");
     }
 }
 
-/// One transaction for all of these; each is answered once it is durable.
-fn carry_out(path: &Path, connection: &mut Connection, batch: Vec<Job>) {
+/// Runs all jobs in one transaction. Each is answered once it is durable.
+fn run_batch(path: &Path, connection: &mut Connection, batch: Vec<Job>) {
     let behavior = if batch.iter().any(|job| job.writes) {
-        // What another process commits meanwhile can't come between its reads and its writes.
+        // No other process can commit between the reads and the writes of this transaction.
         TransactionBehavior::Immediate
     } else {
         TransactionBehavior::Deferred

@@ -250,8 +250,14 @@ pub fn on(method: &str, what: What) -> Fault {
 
 /// `kind email outcome` of each change, sorted.
 pub fn told(outcome: &RunOutcome) -> Vec<String> {
-    let tell =
-        |one: &AppliedChange| format!("{} {} {}", one.operation, one.email, one.outcome.result().as_str());
+    let tell = |one: &AppliedChange| {
+        format!(
+            "{} {} {}",
+            one.operation,
+            one.email,
+            one.outcome.result().as_str()
+        )
+    };
     let mut told: Vec<_> = outcome.changes.iter().map(tell).collect();
     told.sort();
     told

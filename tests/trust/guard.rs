@@ -15,7 +15,11 @@ async fn many_small_runs_are_no_way_around_the_guard() {
     world.roster(&deleting(9..=16));
     let second = world.run().await;
     assert_eq!(
-        (second.result().as_str(), held(&second), world.org().users().len()),
+        (
+            second.result().as_str(),
+            held(&second),
+            world.org().users().len()
+        ),
         ("held", 8, 92)
     );
     let why = &second.held()[0].why;

@@ -107,7 +107,10 @@ async fn a_run_that_was_declined_is_called_so() {
     let RunState::Ended(end) = &runs[0].state else {
         panic!("{runs:?}");
     };
-    assert_eq!((end.outcome.result().as_str(), end.users), ("declined", Some(0)));
+    assert_eq!(
+        (end.outcome.result().as_str(), end.users),
+        ("declined", Some(0))
+    );
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 

@@ -251,7 +251,7 @@ pub(in crate::serve) fn told(error: &ApproveError) -> (StatusCode, String) {
         ApproveError::Unknown => StatusCode::NOT_FOUND,
         ApproveError::Expired { .. } => StatusCode::GONE,
         ApproveError::NothingHeld { .. } | ApproveError::Done { .. } => StatusCode::CONFLICT,
-        ApproveError::StateDb(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ApproveError::State(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, format!("Not approved: {error}."))
 }

@@ -1,4 +1,4 @@
-//! What a daemon that starts asks of the runs before it.
+//! What a starting daemon needs to know about earlier runs.
 
 use super::sql::Time;
 use super::{StateDb, StateError};
@@ -8,18 +8,11 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 impl StateDb {
     /// When the last successful run over the roster of `source.path` ended.
-    ///
-    /// # Errors
-    /// When it can't be read.
     pub async fn last_success(&self) -> Result<Option<DateTime<Utc>>, StateError> {
         self.read(last_success).await
     }
 
-    /// What was last read of `source.path`, and when the first run began that read just that, of those
-    /// that are remembered.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// The content that was last read of `source.path`, and when the first known run began that read the same content.
     pub async fn last_read(&self) -> Result<Option<(Fingerprint, DateTime<Utc>)>, StateError> {
         self.read(last_read).await
     }
@@ -40,7 +33,7 @@ fn last_success(db: &Connection) -> rusqlite::Result<Option<DateTime<Utc>>> {
         .map(|found| found.map(|Time(ended)| ended))
 }
 
-/// What was last read of `source.path`, and no more: each run asks for it.
+/// The content that was last read of `source.path`. Each run needs it, so this is the cheap query.
 pub(super) fn last_content(db: &Connection) -> rusqlite::Result<Option<Fingerprint>> {
     db.prepare_cached(
         "SELECT fingerprint FROM runs WHERE is_source AND fingerprint IS NOT NULL
