@@ -1,24 +1,45 @@
-//! Keeps the users of an Omni organisation and their attributes as a CSV says.
+//! Syncs users and user attributes in an Omni organisation from a CSV file, the *roster*.
 //!
 //! ```text
-//!  trigger           desired
-//!  schedule ─┐       source → decode → lines → csv → merge ► Desired ─┐
-//!  watch ────┤       omni                                             │  reconcile             omni
-//!  serve ────┼─► run list | look up | what was kept ───────► Observed ┼► plan ► guard ► apply ► throttle ► HTTP
-//!  SIGHUP ───┤       journal                                          │                   │
-//!  start-up ─┘       what was before ───────────────────────► Memory ─┘                   └► RunOutcome ►
-//!                                                                journal, report, metrics, log, notify, serve
+//!  trigger           roster
+//!  schedule ─┐       files → decode → records → rows ► Desired ─┐
+//!  watch ────┼─► run ─ observe (list | look up | cache) ► Observed ─┼─► plan ─► guard ─► apply ─► limiter ─► Omni
+//!  serve ────┘         state ► Memory ──────────────────────────────┘                     └► RunOutcome ─► state, report, metrics, log, notify, page
 //! ```
 //!
-//! Data flows one way, and a room uses those below it, never above. From the top: [`cli`], [`daemon`],
-//! [`notify`], [`serve`], [`status`], [`trigger`], [`reconcile`], [`report`], [`journal`], [`omni`], [`metrics`],
-//! [`desired`], [`settings`], [`user`]. Each room's header holds its rules. `sandbox` stands apart: a
-//! stand-in for Omni that knows none of our types, so that a mistake of ours can't be mirrored in it.
+//! Data flows one way. A room uses the rooms below it and never those above. From the bottom:
 //!
-//! What always holds: what could not be read removes nobody; what the CSV does not name is not
-//! touched; a guard's verdict can't be skipped; a dry run can't write; killed at any moment, it
-//! converges after the restart; and in no 60 seconds are more requests sent per key than allowed,
-//! restarts and commands beside the daemon included.
+//! | room | holds |
+//! | --- | --- |
+//! | [`model`] | plain values of all rooms |
+//! | `util` | small helpers |
+//! | [`settings`] | settings and secrets |
+//! | [`roster`] | roster files, from bytes to the desired state |
+//! | [`metrics`] | Prometheus metrics |
+//! | [`omni`] | the client, with the rate limiter |
+//! | [`plan`] | differences, ownership, safety limits: functions of values |
+//! | [`state`] | the state database |
+//! | [`report`] | row reports |
+//! | [`run`] | one run: observe, plan, apply, finish |
+//! | [`trigger`] | schedule and file watcher |
+//! | [`status`], [`notify`] | what others learn about runs |
+//! | [`serve`] | HTTP server: probes, metrics, pages, API |
+//! | [`daemon`] | the run loop and its tasks |
+//! | [`cli`] | the commands |
+//!
+//! The header of each room holds its rules. `sandbox` is apart: a mock server for Omni that knows none of our types, so
+//! that an error in them can't be mirrored there.
+//!
+//! These rules always hold:
+//!
+//! - Unreadable input never removes a user.
+//! - Users and attributes that the roster does not name are left unchanged.
+//! - The verdict of the guard can't be skipped, and a dry run can't write.
+//! - After a kill at any moment, the next start converges.
+//! - In no 60 seconds are more requests sent per key than allowed, retries, restarts and commands beside the daemon
+//!   included.
+//!
+//! `docs/architecture.md` says why it is built this way.
 
 pub mod cli;
 pub mod daemon;

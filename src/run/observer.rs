@@ -109,10 +109,6 @@ impl Observer {
         &self.settings
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Plans without recording anything.
     ///
     /// # Errors
