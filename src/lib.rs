@@ -43,5 +43,6 @@ pub mod state;
 pub mod status;
 pub mod telemetry;
 pub mod trigger;
+mod util;
 
 mod version;

@@ -8,10 +8,10 @@
 //!   counted.
 
 use super::diff::Plan;
-use super::render::plural;
 use super::{Change, quarantine};
 use crate::model::{Limit, Memory, Operation, Policy, Prune, RunNumber};
 use crate::run::HeldRule;
+use crate::util::text::plural;
 
 /// The rule that holds removals.
 const REMOVALS: &str = "max_removals";
@@ -190,7 +190,7 @@ impl Guard<'_> {
             let before = has_shrunk(rows, self.memory)?;
             Some(format!(
                 "the roster has {}, less than half of the {before} before",
-                plural(usize::try_from(rows).unwrap_or(usize::MAX), "row")
+                plural(rows, "row")
             ))
         };
         let Some(loss) = verdict.lost.clone().or_else(shrunk) else {

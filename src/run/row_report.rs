@@ -8,10 +8,11 @@ use crate::model::{
 use crate::plan::Change;
 use crate::report::{Report, Reporter, Row};
 use crate::roster::SourceError;
+use crate::util::sync::lock;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How often a run that takes longer tells what it has done so far.
@@ -96,7 +97,7 @@ impl<'a> Interim<'a> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<AppliedChange>> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.applied)
     }
 }
 

@@ -19,8 +19,9 @@ use crate::report::Reporter;
 use crate::roster::SourceError;
 use crate::settings::Settings;
 use crate::state::{RosterRecord, StateDb};
+use crate::util::sync::lock;
 use chrono::Utc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -194,7 +195,7 @@ impl Reconciler {
     }
 
     fn lock_kept(&self) -> MutexGuard<'_, Option<ObservationCache>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     /// Opens a run's page in the journal.

@@ -10,10 +10,11 @@ use super::clock::{Clock, wall};
 use super::folder::{Folder, Patience};
 use super::page::Content;
 use super::state::{Key, KeyId, KeyPool, Next};
+use crate::util::sync::lock;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl SharedLimiter {
     /// A lock that a panic elsewhere can't poison: no code that holds it can panic half-way through
     /// a change.
     pub(super) fn state(&self) -> MutexGuard<'_, KeyPool> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Whether there are files to look at, which may take as long as the disk does.

@@ -1,106 +1,94 @@
-//! A sliding log: what one process has sent with one key in the last minute. Values alone: no clock,
-//! no file.
+//! The requests of one process and key that count towards the limit. Values only: no clock, no file.
 
-use std::collections::VecDeque;
+use crate::util::window::SlidingWindow;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The time over which Omni counts.
+/// The period that Omni's limit refers to.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
 /// Requests that count towards the limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RequestWindow {
-    /// Until when each that is under way may arrive: later it has been given up.
+    /// The latest possible arrival of each request in flight.
     open: Vec<Instant>,
-    /// When the answered ones were, oldest first, and how many at that moment.
-    answered: VecDeque<(Instant, u32)>,
+    /// The times of the responses.
+    answered: SlidingWindow,
+}
+
+impl Default for RequestWindow {
+    fn default() -> Self {
+        Self::of(Vec::new(), Vec::new())
+    }
 }
 
 impl RequestWindow {
-    /// A log of requests that are known to be answered and no more.
-    pub(super) fn of(open: Vec<Instant>, mut answered: Vec<(Instant, u32)>) -> Self {
-        answered.sort_unstable();
+    /// The window with these requests in flight and these responses.
+    pub(super) fn of(open: Vec<Instant>, answered: Vec<(Instant, u32)>) -> Self {
+        let mut window = SlidingWindow::new(WINDOW);
+        window.record_all(answered);
         Self {
             open,
-            answered: answered.into(),
+            answered: window,
         }
     }
 
-    /// One more is sent, and arrives by then or not at all.
+    /// Adds a request that arrives by `arrives_by` or not at all.
     pub(super) fn send(&mut self, arrives_by: Instant) {
         self.open.push(arrives_by);
     }
 
-    /// The answer came to one of those that arrive by then.
+    /// Records the response to one of the requests with this `arrives_by`.
     pub(super) fn answer(&mut self, arrives_by: Instant, now: Instant) {
         if let Some(at) = self.open.iter().position(|open| *open == arrives_by) {
             self.open.swap_remove(at);
-            self.add(now);
+            self.answered.record(now);
         }
     }
 
-    /// One of those that arrive by then was not sent after all.
+    /// Removes a request that was not sent.
     pub(super) fn give_back(&mut self, arrives_by: Instant) {
         if let Some(at) = self.open.iter().position(|open| *open == arrives_by) {
             self.open.swap_remove(at);
         }
     }
 
-    fn add(&mut self, now: Instant) {
-        match self.answered.back_mut() {
-            Some((last, count)) if *last == now => *count = count.saturating_add(1),
-            _ => self.answered.push_back((now, 1)),
-        }
+    /// Drops responses that no longer count.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.answered.expire(now);
     }
 
-    /// Drops what no longer counts.
-    pub(super) fn forget(&mut self, now: Instant) {
-        while self
-            .answered
-            .front()
-            .is_some_and(|(answered, _)| *answered + WINDOW <= now)
-        {
-            self.answered.pop_front();
-        }
-    }
-
-    /// Takes what can't arrive any more for answered at the last moment at which it could have
-    /// arrived. For logs of others, who may have been killed before they could say so.
+    /// Counts requests that can't arrive any more as answered at the last moment at which they could
+    /// have arrived. For windows of other processes, which may have been killed in between.
     pub(super) fn give_up(&mut self, now: Instant) {
-        let (over, open) = self.open.iter().partition(|arrives_by| **arrives_by <= now);
+        let (overdue, open): (Vec<_>, _) = self.open.iter().partition(|at| **at <= now);
         self.open = open;
-        let over: Vec<Instant> = over;
-        if !over.is_empty() {
-            self.answered.extend(over.into_iter().map(|time| (time, 1)));
-            self.answered.make_contiguous().sort_unstable();
-        }
+        self.answered
+            .record_all(overdue.into_iter().map(|at| (at, 1)));
     }
 
-    /// How many count.
+    /// The number of requests that count.
     pub(super) fn count(&self) -> usize {
-        let answered = self.answered.iter().map(|(_, count)| *count as usize);
-        answered.fold(self.open.len(), usize::saturating_add)
+        self.open.len().saturating_add(self.answered.count())
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty() && self.answered.is_empty()
     }
 
-    /// Until when each that is under way may arrive.
+    /// The latest possible arrival of each request in flight.
     pub(super) fn open(&self) -> &[Instant] {
         &self.open
     }
 
-    /// When the answered ones were, and how many at that moment.
+    /// The times of the responses, with the number of responses at each.
     pub(super) fn answered(&self) -> impl Iterator<Item = (Instant, u32)> + '_ {
-        self.answered.iter().copied()
+        self.answered.events()
     }
 
-    /// When each of the answered ones stops counting.
-    pub(super) fn ends(&self) -> impl Iterator<Item = Instant> + '_ {
-        self.answered()
-            .flat_map(|(answered, count)| std::iter::repeat_n(answered + WINDOW, count as usize))
+    /// The time at which each response stops counting.
+    pub(super) fn expirations(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.answered.expirations()
     }
 }
 
@@ -109,29 +97,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_from_the_sending_to_a_minute_after_the_answer() {
+    fn requests_count_until_a_minute_after_the_response() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
-        let mut log = RequestWindow::default();
-        log.send(start + 30 * second);
-        log.send(start + 31 * second);
-        log.answer(start + 30 * second, start + 2 * second);
-        log.forget(start + 61 * second);
-        assert_eq!(log.count(), 2);
-        log.forget(start + 62 * second);
-        assert_eq!((log.count(), log.open().len()), (1, 1));
+        let mut window = RequestWindow::default();
+        window.send(start + 30 * second);
+        window.send(start + 31 * second);
+        window.answer(start + 30 * second, start + 2 * second);
+        window.expire(start + 61 * second);
+        assert_eq!(window.count(), 2);
+        window.expire(start + 62 * second);
+        assert_eq!((window.count(), window.open().len()), (1, 1));
     }
 
     #[test]
-    fn what_nobody_answers_for_counts_a_minute_from_when_it_could_last_arrive() {
+    fn unanswered_requests_count_a_minute_past_their_deadline() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
-        let mut log = RequestWindow::default();
-        log.send(start + 30 * second);
+        let mut window = RequestWindow::default();
+        window.send(start + 30 * second);
         for at in [29, 30, 89] {
-            log.give_up(start + at * second);
-            log.forget(start + at * second);
-            assert_eq!(log.count(), 1, "after {at} s");
+            window.give_up(start + at * second);
+            window.expire(start + at * second);
+            assert_eq!(window.count(), 1, "after {at} s");
         }
-        log.forget(start + 90 * second);
-        assert!(log.is_empty());
+        window.expire(start + 90 * second);
+        assert!(window.is_empty());
     }
 }

@@ -273,10 +273,10 @@ impl Key {
     }
 
     pub(super) fn forget(&mut self, now: Instant) {
-        self.own.forget(now);
+        self.own.expire(now);
         for log in self.others.values_mut() {
             log.give_up(now);
-            log.forget(now);
+            log.expire(now);
         }
         self.others.retain(|_, log| !log.is_empty());
         self.paused_until = self.paused_until.filter(|until| *until > now);
@@ -374,7 +374,7 @@ impl Key {
     /// When what is answered stops counting, and what others have under way at the earliest.
     fn ends(&self, now: Instant) -> Vec<Instant> {
         let others = self.others.values().map(|log| log.open().len()).sum();
-        let mut ends: Vec<_> = self.logs().flat_map(RequestWindow::ends).collect();
+        let mut ends: Vec<_> = self.logs().flat_map(RequestWindow::expirations).collect();
         ends.extend(std::iter::repeat_n(now + WINDOW, others));
         ends.sort_unstable();
         ends

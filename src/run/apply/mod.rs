@@ -21,8 +21,9 @@ use super::{AppliedChange, ChangeRecorder, Prepared, RunError};
 use crate::model::Operation;
 use crate::omni::Writer;
 use crate::plan::Change;
+use crate::util::sync::{into_inner, lock};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use worker::Worker;
 
 pub use attempt::CHANGES;
@@ -84,15 +85,10 @@ pub(super) async fn apply(work: &Work<'_>, told: impl FnMut(&AppliedChange) + Se
         });
         futures_util::future::join_all(hands).await;
     }
-    let (applied, effects, _) = ends.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (applied, effects, _) = into_inner(ends);
     Report {
         applied,
         effects,
         cut_short: worker.cut_short(),
     }
-}
-
-/// A lock that is never held over an await, and that no panic leaves half-changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

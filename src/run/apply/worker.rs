@@ -3,7 +3,7 @@
 use super::attempt::Attempt;
 use super::{Change, Ended, Work};
 use crate::model::{ChangeOutcome, Observed, ObservedUser, Operation, Schema, UserSpec};
-use crate::omni::{Edit, Failure, Found, OmniError, Reader, backoff};
+use crate::omni::{Edit, Failure, Found, OmniError, Reader};
 use crate::plan::Action;
 use crate::plan::edit_of;
 use crate::plan::quarantine::Cause;
@@ -295,7 +295,7 @@ impl<'a> Worker<'a> {
     /// may miss somebody whose address is spelt in another case.
     async fn look_after_loss(&self, change: &Change, losses: u32) -> Result<After, OmniError> {
         let reader = self.reader();
-        reader.rest(backoff(losses)).await?;
+        reader.back_off(losses).await?;
         let found = match change.user_id() {
             Some(id) => reader.get(id).await?,
             None => match reader.find(&change.email).await? {
