@@ -526,7 +526,7 @@ async fn a_ca_file_that_is_none_is_told_with_its_path() {
         "{missing}"
     );
     for (text, says) in [
-        ("", "there is no certificate in it; write PEM"),
+        ("", "no certificate found; expected PEM"),
         (
             "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
             "omni.ca_file",

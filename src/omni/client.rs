@@ -142,7 +142,7 @@ impl Client {
     }
 
     fn count_keys(&self) {
-        let count = self.throttle.keys_set_aside();
+        let count = self.throttle.disabled_keys();
         let gauge = &self.metrics.keys_set_aside;
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
@@ -236,7 +236,7 @@ impl Client {
         if !refused {
             return Ok(false);
         }
-        let left = slot.set_aside();
+        let left = slot.disable_key();
         self.count_keys();
         if left == 0 {
             return Err(self.error_of(request, answer));
@@ -334,7 +334,7 @@ fn pause(slot: &Slot, answer: &Answer) {
 
 /// A key is set aside, and others go on. Its number is its place among the keys.
 fn tell_aside(slot: &Slot, status: StatusCode, left: usize, what: &str) {
-    if slot.is_news_that_it_is_aside() {
+    if slot.take_disabled_notice() {
         let (key, status) = (slot.key_number(), status.as_u16());
         tracing::warn!(key, status, left, "{what}");
     }
