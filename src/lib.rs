@@ -64,5 +64,6 @@ pub mod state;
 pub mod status;
 pub mod telemetry;
 pub mod trigger;
+mod util;
 
 mod version;

@@ -114,7 +114,8 @@ fn names(filter: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex, PoisonError};
+    use crate::util::sync::lock;
+    use std::sync::{Arc, Mutex};
 
     /// What is logged by `event` under a filter.
     fn logged(format: LogFormat, text: &str, event: impl FnOnce()) -> String {
@@ -122,7 +123,7 @@ mod tests {
         struct Kept(Arc<Mutex<Vec<u8>>>);
         impl std::io::Write for Kept {
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = lock(&self.0);
                 kept.extend_from_slice(bytes);
                 Ok(bytes.len())
             }
@@ -135,7 +136,7 @@ mod tests {
         let filter = filter("log.filter", text).expect("a filter");
         let log = subscriber(format, filter, false, move || writer.clone());
         tracing::subscriber::with_default(log, event);
-        let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = lock(&kept.0);
         String::from_utf8(bytes.clone()).expect("a log is text")
     }
 

@@ -97,8 +97,8 @@ async fn what_does_not_pass_is_an_error_that_shows_what_came() {
         (status(500, None), "it answered 500 Internal Server Error"),
         (What::Html { code: 200 }, "HTML instead of JSON"),
         (What::Html { code: 200 }, "it begins with \"<"),
-        (What::CutJson, "the connection broke"),
-        (What::Reset, "the connection broke"),
+        (What::CutJson, "connection lost"),
+        (What::Reset, "connection lost"),
     ] {
         let world = World::new().await;
         world.org().fault(times(6, what.clone()));
@@ -144,7 +144,7 @@ async fn twenty_failures_in_a_row_end_the_run() {
         last = error.to_string();
     }
     assert!(last.contains("20 failures in a row"), "{last}");
-    assert!(last.contains("the connection broke"), "{last}");
+    assert!(last.contains("connection lost"), "{last}");
     assert_eq!(
         world.org().requests().len(),
         20,
@@ -175,10 +175,7 @@ async fn a_write_that_is_the_last_failure_may_have_been_done() {
     let OmniError::CircuitOpen { in_a_row: 20, .. } = &error else {
         panic!("{error:?}");
     };
-    assert!(
-        error.to_string().contains("the connection broke"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("connection lost"), "{error}");
     assert_eq!(world.org().users().len(), 2);
 }
 
@@ -529,7 +526,7 @@ async fn a_ca_file_that_is_none_is_told_with_its_path() {
         "{missing}"
     );
     for (text, says) in [
-        ("", "there is no certificate in it; write PEM"),
+        ("", "no certificate found; expected PEM"),
         (
             "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
             "omni.ca_file",

@@ -328,7 +328,7 @@ async fn a_429_elsewhere_is_found_by_the_first_request_too() {
 
 #[tokio::test(start_paused = true)]
 async fn that_others_have_used_up_the_limit_is_told_once_in_a_run() {
-    const TOLD: &str = "others with this state folder have used up the limit";
+    const TOLD: &str = "other processes with this state folder have used up";
     let (dir, log) = (folder(), Logged::default());
     let _guard = log.listen();
     let (ours, other) = (throttle(4, dir.path()), throttle(4, dir.path()));
@@ -520,7 +520,7 @@ mod with_omni {
         let errors = BufReader::new(apply.stderr.take().expect("piped"));
         let said = tokio::task::spawn_blocking(move || {
             let mut lines = errors.lines().map_while(Result::ok);
-            lines.find(|line| line.contains("have used up the limit"))
+            lines.find(|line| line.contains("have used up the request limit"))
         });
         let said = said.await.expect("no panic");
         apply.kill().expect("it is there");

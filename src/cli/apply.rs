@@ -3,11 +3,11 @@
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::model::{ChangeOutcome, Trigger};
-use crate::plan::render::{about, plural};
 use crate::run::{
     self, Applied, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop,
 };
 use crate::settings::Settings;
+use crate::util::text::{about, plural};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -213,10 +213,7 @@ fn summarise(outcome: &RunOutcome) {
     } else {
         said.join(", ")
     };
-    let requests = plural(
-        usize::try_from(outcome.requests).unwrap_or(usize::MAX),
-        "request",
-    );
+    let requests = plural(outcome.requests, "request");
     out::note(&format!(
         "{said}; {requests} in {}",
         about(outcome.duration)

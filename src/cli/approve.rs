@@ -2,9 +2,9 @@
 
 use super::{Exit, out};
 use crate::model::{Mode, RunNumber, RunRef};
-use crate::plan::render::plural;
 use crate::settings::Settings;
 use crate::state::{Access, StateDb};
+use crate::util::text::plural;
 use chrono::{SecondsFormat, Utc};
 use std::str::FromStr;
 

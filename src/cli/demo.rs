@@ -6,6 +6,7 @@ use crate::omni::{self, Client};
 use crate::roster::export::{self, Dialect};
 use crate::sandbox::{Options, Sandbox};
 use crate::settings::{KeySource, RawSettings, Settings};
+use crate::util::http;
 use crate::{daemon, telemetry};
 use anyhow::Context;
 use std::net::TcpListener;
@@ -117,7 +118,7 @@ fn edit(csv: &str) -> anyhow::Result<String> {
 
 /// Waits until a run has converged, tells what to do next, and never ends.
 async fn guide(address: &str, roster: &Path) -> std::convert::Infallible {
-    let http = reqwest::Client::builder().no_proxy().build();
+    let http = http::client_builder(Duration::from_secs(5), true).build();
     while let Ok(http) = &http {
         if has_converged(http, address).await {
             out::result(&format!(

@@ -2,6 +2,7 @@
 
 use super::{Exit, out};
 use crate::settings::{Settings, SettingsError};
+use crate::util::http;
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,10 +41,7 @@ pub(super) async fn run(
     } else {
         format!("{base}/readyz")
     };
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(5))
+    let http = http::client_builder(Duration::from_secs(5), true)
         .build()
         .context("the HTTP client can't be made")?;
     let answer = http

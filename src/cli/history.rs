@@ -3,10 +3,10 @@
 use super::approve::RunName;
 use super::{Exit, out, undo};
 use crate::model::{ChangeRecord, FieldChange, HeldRecord, RunRecord, RunState, Value};
-use crate::plan::render::plural;
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::state::render::{change_doc, held_doc, run_doc};
+use crate::util::text::plural;
 use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;
@@ -77,8 +77,7 @@ fn line(run: &RunRecord) -> String {
             let mut said: Vec<_> = counts
                 .map(|(count, what)| format!("{count} {what}"))
                 .collect();
-            let requests = usize::try_from(end.requests).unwrap_or(usize::MAX);
-            said.push(plural(requests, "request"));
+            said.push(plural(end.requests, "request"));
             said.extend(end.detail.lines().next().map(ToOwned::to_owned));
             (end.result.as_str(), said.join(", "))
         }

@@ -1,6 +1,5 @@
 //! The loop: wait for a wake, run, record, and try again what failed.
 
-use super::backoff::Backoff;
 use super::record;
 use super::systemd::Systemd;
 use crate::metrics::{Metrics, seconds};
@@ -9,6 +8,7 @@ use crate::notify::NotificationSender;
 use crate::run::{self, Completion, Reconciler, RunOutcome, Stop};
 use crate::status::Status;
 use crate::trigger::Wake;
+use crate::util::backoff::Backoff;
 use chrono::Utc;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -17,6 +17,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
+
+/// The delays after failed runs.
+const RETRY: Backoff = Backoff {
+    first: Duration::from_secs(10),
+    max: Duration::from_secs(300),
+    factor: 2,
+    jitter: (0.8, 1.2),
+};
 
 /// What carries out a run.
 pub trait Runner: Send {
@@ -60,7 +68,8 @@ pub struct RunLoop<R> {
     pulse: Heartbeat,
     metrics: Metrics,
     notices: NotificationSender,
-    backoff: Backoff,
+    /// Failed runs in a row.
+    failures: u32,
     retry: Option<Instant>,
     /// The content that the last run read, if nothing about it is left to do before the retry.
     read: Option<Fingerprint>,
@@ -76,7 +85,7 @@ impl<R: Runner> RunLoop<R> {
             pulse: Heartbeat::new(status, Systemd::from_environment()),
             metrics,
             notices: NotificationSender::default(),
-            backoff: Backoff::new(),
+            failures: 0,
             retry: None,
             read: None,
         }
@@ -166,12 +175,15 @@ impl<R: Runner> RunLoop<R> {
 
     fn record(&mut self, run: &RunOutcome) {
         let wait = match run.completion {
-            Completion::Failed(_) => Some(self.backoff.next()),
+            Completion::Failed(_) => {
+                self.failures += 1;
+                Some(RETRY.delay(self.failures))
+            }
             Completion::Complete
             | Completion::DryRun
             | Completion::Declined
             | Completion::Stopped => {
-                self.backoff.reset();
+                self.failures = 0;
                 None
             }
         };

@@ -17,7 +17,6 @@
 //! - Every task is a named part; a part that ends early ends the daemon.
 
 mod approvals;
-mod backoff;
 mod cycle;
 mod parts;
 mod record;

@@ -7,8 +7,10 @@ use crate::model::{
 use crate::roster::SourceError;
 use crate::run::{AppliedChange, Completion, PlanSummary, RunError, RunEvent, RunOutcome};
 use crate::state::{StateDb, StateError};
+use crate::util::error_chain::error_chain;
+use crate::util::sync::lock;
 use chrono::{DateTime, Utc};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use tracing::{error, info, warn};
 
 /// The rules of the guard, as the metrics call what they hold.
@@ -81,7 +83,7 @@ impl Findings {
 
     fn look_at_roster(&self, started: DateTime<Utc>, plan: &PlanSummary) {
         let now = Some(plan.roster.fingerprint);
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = lock(&self.read);
         if *read != now {
             *read = now;
             self.metrics.roster_changed.set(seconds(started));
@@ -200,7 +202,7 @@ fn for_log(cause: &RunError) -> String {
     match cause {
         RunError::Omni(error) => error.without_detail(),
         RunError::Source(SourceError::Rejected(problems)) => rejected_for_log(problems),
-        other => with_sources(other),
+        other => error_chain(other),
     }
 }
 
@@ -210,12 +212,6 @@ fn rejected_for_log(problems: &[Problem]) -> String {
     let more = problems.len().saturating_sub(MOST_LINES);
     let more = (more > 0).then(|| format!("and {more} more"));
     shown.chain(more).collect::<Vec<_>>().join("\n")
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<_> = chain.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 /// The most lines that are logged of one kind of thing; the rest is counted.

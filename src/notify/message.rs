@@ -1,6 +1,7 @@
 //! From what was told and what is new to what is to be told: a function of values.
 
 use super::news::{RunSummary, Trouble};
+use crate::util::text::plural;
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
@@ -108,8 +109,8 @@ fn sentence(trouble: &Trouble, news: &RunSummary, run: &str) -> String {
                      {number}` lets them through."
                 )
             });
-            let changes = if *count == 1 { "change" } else { "changes" };
-            format!("{run} holds {count} {changes} by policy.{rule}.{approve}")
+            let changes = plural(*count, "change");
+            format!("{run} holds {changes} by policy.{rule}.{approve}")
         }
         Trouble::Blocked => format!(
             "{run} left out removals, since not all of the roster or of Omni could be read; the \

@@ -1,24 +1,27 @@
-//! The edge: a message becomes a POST, tried a few times.
+//! Delivery of messages to a webhook: one POST per attempt, a few attempts per message.
 
 use super::message::Message;
 use crate::settings::{WebhookFile, WebhookUrl};
+use crate::util::backoff::Backoff;
+use crate::util::http::{client_builder, describe_failure, read_certificates, retry_after};
 use reqwest::StatusCode;
-use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often a message is sent at most.
-const ATTEMPTS: u32 = 5;
+/// Attempts per message, including the first.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// How long one attempt may take, from the connection to the head of the answer.
+/// The time limit for one attempt, from the connection to the head of the response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait after the first attempt; four times as long after each further one.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-
-/// The longest wait, whatever `Retry-After` asks for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The delays between attempts. `max` also limits `Retry-After`.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(60),
+    factor: 4,
+    jitter: (1.0, 1.0),
+};
 
 /// A webhook.
 #[derive(Clone, Debug)]
@@ -27,110 +30,104 @@ pub(super) struct Webhook {
     ca_file: Option<PathBuf>,
 }
 
-/// Why a message was not taken. Never holds the address.
+/// Why a message was not delivered. Never contains the URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}")]
-pub(super) struct Delivery {
-    /// What happened.
-    pub(super) what: String,
-    /// Whether another try may help, and after how long the webhook wants it.
-    pub(super) again: Option<Duration>,
+#[error("{message}")]
+pub(super) struct DeliveryError {
+    message: String,
+    /// For a failure that may be temporary: the delay that the webhook asks for, else zero.
+    retry_after: Option<Duration>,
 }
 
-impl Delivery {
-    fn hopeless(what: impl Into<String>) -> Self {
-        let (what, again) = (what.into(), None);
-        Self { what, again }
-    }
-
-    fn passing(what: impl Into<String>) -> Self {
-        let (what, again) = (what.into(), Some(Duration::ZERO));
-        Self { what, again }
-    }
-}
-
-/// Sends until it is taken, with longer and longer waits, a few times at most.
-///
-/// # Errors
-/// What happened last.
-async fn deliver<F>(mut send: impl FnMut() -> F) -> Result<(), Delivery>
-where
-    F: Future<Output = Result<(), Delivery>>,
-{
-    let mut wait = FIRST_WAIT;
-    for _ in 1..ATTEMPTS {
-        match send().await {
-            Err(Delivery {
-                again: Some(asked), ..
-            }) => tokio::time::sleep(wait.max(asked).min(LONGEST_WAIT)).await,
-            ended => return ended,
+impl DeliveryError {
+    fn permanent(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            retry_after: None,
         }
-        wait *= 4;
+    }
+
+    fn temporary(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            message: message.into(),
+            retry_after: Some(retry_after),
+        }
+    }
+}
+
+/// Sends until the message is delivered, with growing delays, up to [`MAX_ATTEMPTS`] times. Returns
+/// the last error.
+async fn deliver<F>(mut send: impl FnMut() -> F) -> Result<(), DeliveryError>
+where
+    F: Future<Output = Result<(), DeliveryError>>,
+{
+    for attempt in 1..MAX_ATTEMPTS {
+        match send().await {
+            Err(DeliveryError {
+                retry_after: Some(asked),
+                ..
+            }) => {
+                let delay = BACKOFF.delay(attempt).max(asked).min(BACKOFF.max);
+                tokio::time::sleep(delay).await;
+            }
+            result => return result,
+        }
     }
     send().await
 }
 
 impl Webhook {
-    /// The webhook whose address a file holds. `ca_file` is trusted besides the system's authorities.
+    /// The webhook whose URL is in `file`. Certificates in `ca_file` are trusted as well as the
+    /// system's.
     pub(super) fn new(file: WebhookFile, ca_file: Option<PathBuf>) -> Self {
         Self { file, ca_file }
     }
 
-    /// Sends a message, a few times where that may help.
-    ///
-    /// # Errors
-    /// When it was not taken. That is known within five minutes.
-    pub(super) async fn send(&self, message: &Message) -> Result<(), Delivery> {
+    /// Delivers a message, with retries. Takes five minutes at most.
+    pub(super) async fn send(&self, message: &Message) -> Result<(), DeliveryError> {
         deliver(|| self.post(message)).await
     }
 
-    /// One attempt. Of the answer only the head is read, whatever follows.
-    async fn post(&self, message: &Message) -> Result<(), Delivery> {
+    /// One attempt. Only the head of the response is read.
+    async fn post(&self, message: &Message) -> Result<(), DeliveryError> {
         let webhook = self.clone();
-        // Off the async threads, since a mount can hang. Only the end of the program cancels it.
+        // Not on an async thread, since a mounted file system can hang.
         let prepared = tokio::task::spawn_blocking(move || webhook.prepare()).await;
         let (address, client) = prepared
-            .unwrap_or_else(|_| Err("the program ended before".into()))
-            .map_err(Delivery::hopeless)?;
+            .unwrap_or_else(|_| Err("the program is shutting down".into()))
+            .map_err(DeliveryError::permanent)?;
         let body = body(message, &address);
         let request = client.post(address.expose().clone()).json(&body);
         match request.send().await {
-            Ok(answer) => verdict(&answer),
-            Err(error) => Err(Delivery::passing(told(&error, &address))),
+            Ok(response) => check(&response),
+            Err(error) => {
+                let message = describe(&error, &address);
+                Err(DeliveryError::temporary(message, Duration::ZERO))
+            }
         }
     }
 
     fn prepare(&self) -> Result<(WebhookUrl, reqwest::Client), String> {
         let address = self.file.read().map_err(|error| error.to_string())?;
         let client = self.client(&address);
-        let client = client.map_err(|error| told(&error, &address))?;
+        let client = client.map_err(|error| describe(&error, &address))?;
         Ok((address, client))
     }
 
-    /// A client of its own for each attempt: messages are rare, and no connection is left open.
+    /// A new client for each attempt: messages are rare, and no connection stays open.
     fn client(&self, address: &WebhookUrl) -> reqwest::Result<reqwest::Client> {
-        let mut client = reqwest::Client::builder()
-            .user_agent(concat!("omni-user-sync/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .timeout(TIMEOUT);
-        if address.is_loopback() {
-            client = client.no_proxy();
-        }
-        // One that can't be read has been told by the client for Omni.
-        let pem = self
-            .ca_file
-            .as_ref()
-            .and_then(|path| std::fs::read(path).ok());
-        for certificate in reqwest::Certificate::from_pem_bundle(&pem.unwrap_or_default())? {
+        let mut client = client_builder(TIMEOUT, address.is_loopback());
+        // The Omni client reports a CA file that can't be read.
+        let certificates = self.ca_file.as_deref().map(read_certificates);
+        for certificate in certificates.and_then(Result::ok).unwrap_or_default() {
             client = client.add_root_certificate(certificate);
         }
         client.build()
     }
 }
 
-/// The form that the receiver takes. `text` is what Slack and Mattermost show;
-/// Teams' workflows show cards alone, and take them at addresses of their own.
+/// The body that the receiver expects. Slack and Mattermost show `text`; Teams workflows show only
+/// cards, and have their own hosts.
 fn body(message: &Message, address: &WebhookUrl) -> Value {
     let mut body = message.fields.clone();
     body["text"] = message.text.clone().into();
@@ -153,56 +150,32 @@ fn body(message: &Message, address: &WebhookUrl) -> Value {
     body
 }
 
-fn verdict(answer: &reqwest::Response) -> Result<(), Delivery> {
-    let status = answer.status();
-    let what = format!("it answered {status}");
-    match status {
-        _ if status.is_success() => Ok(()),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-            let again = Some(retry_after(answer));
-            Err(Delivery { what, again })
-        }
-        _ if status.is_server_error() => {
-            let again = Some(retry_after(answer));
-            Err(Delivery { what, again })
-        }
-        _ if status.is_redirection() => Err(Delivery::hopeless(format!(
-            "{what}, and no redirect is followed"
-        ))),
-        _ => Err(Delivery::hopeless(what)),
-    }
-}
-
-/// `Retry-After` in seconds, as chats send it.
-fn retry_after(answer: &reqwest::Response) -> Duration {
-    let text = answer.headers().get(RETRY_AFTER);
-    let seconds = text.and_then(|text| text.to_str().ok()?.trim().parse().ok());
-    Duration::from_secs(seconds.unwrap_or(0))
-}
-
-/// What broke an exchange: the innermost reason, which is the one that helps, without the host.
-fn told(error: &reqwest::Error, address: &WebhookUrl) -> String {
-    if error.is_timeout() {
-        return "no answer in time".into();
-    }
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    // Without a source it is reqwest's own, which repeats the address.
-    let why = match std::error::Error::source(error) {
-        Some(_) => innermost.to_string(),
-        None => "the request can't be made".into(),
-    };
-    let host = address.expose().host_str().unwrap_or_default();
-    let what = if error.is_connect() {
-        "no connection"
+/// Whether the message was delivered.
+fn check(response: &reqwest::Response) -> Result<(), DeliveryError> {
+    let status = response.status();
+    let message = format!("HTTP {status}");
+    let may_pass = status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
+        || status.is_server_error();
+    if status.is_success() {
+        Ok(())
+    } else if may_pass {
+        let asked = retry_after(response.headers()).unwrap_or_default();
+        Err(DeliveryError::temporary(message, asked))
+    } else if status.is_redirection() {
+        let message = format!("{message}; redirects are not followed");
+        Err(DeliveryError::permanent(message))
     } else {
-        "the connection broke"
-    };
-    match host {
-        "" => format!("{what}: {why}"),
-        host => format!("{what}: {}", why.replace(host, "(its host)")),
+        Err(DeliveryError::permanent(message))
+    }
+}
+
+/// The cause of a failed exchange, without the host.
+fn describe(error: &reqwest::Error, address: &WebhookUrl) -> String {
+    let message = describe_failure(error);
+    match address.expose().host_str().unwrap_or_default() {
+        "" => message,
+        host => message.replace(host, "(host)"),
     }
 }
 
@@ -211,47 +184,47 @@ mod tests {
     use super::*;
     use tokio::time::Instant;
 
-    fn passing(seconds: u64) -> Result<(), Delivery> {
-        Err(Delivery {
-            what: "no".into(),
-            again: Some(Duration::from_secs(seconds)),
-        })
+    fn temporary(seconds: u64) -> Result<(), DeliveryError> {
+        let retry_after = Duration::from_secs(seconds);
+        Err(DeliveryError::temporary("no", retry_after))
     }
 
-    /// When a script of answers is asked for, in seconds, and what comes of it.
-    async fn sent(script: &[Result<(), Delivery>]) -> (Vec<u64>, Result<(), Delivery>) {
+    type Outcome = Result<(), DeliveryError>;
+
+    /// The times of the attempts in seconds, and the result, for a script of responses.
+    async fn sent(script: &[Outcome]) -> (Vec<u64>, Outcome) {
         let (start, mut times) = (Instant::now(), Vec::new());
-        let ended = deliver(|| {
+        let delivery = deliver(|| {
             times.push(start.elapsed().as_secs());
             std::future::ready(script[times.len() - 1].clone())
         });
-        let ended = ended.await;
-        (times, ended)
+        let result = delivery.await;
+        (times, result)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_longer_and_longer_and_gives_up() {
-        let no = passing(0);
-        let (times, ended) = sent(&vec![no.clone(); 5]).await;
+    async fn delays_grow_until_the_last_attempt() {
+        let no = temporary(0);
+        let (times, result) = sent(&vec![no.clone(); 5]).await;
         assert_eq!(times, [0, 1, 5, 21, 81]);
-        assert_eq!(ended, no);
+        assert_eq!(result, no);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn retry_after_is_honoured_up_to_a_minute() {
-        let (times, ended) = sent(&[passing(7), passing(3), passing(86_400), Ok(())]).await;
+    async fn retry_after_is_honored_up_to_a_minute() {
+        let (times, result) = sent(&[temporary(7), temporary(3), temporary(86_400), Ok(())]).await;
         assert_eq!(times, [0, 7, 11, 71]);
-        assert_eq!(ended, Ok(()));
+        assert_eq!(result, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_plain_no_is_not_asked_again() {
-        let (times, ended) = sent(&[passing(0), Err(Delivery::hopeless("404"))]).await;
-        assert_eq!((times.len(), ended.is_err()), (2, true));
+    async fn a_permanent_failure_is_not_retried() {
+        let (times, result) = sent(&[temporary(0), Err(DeliveryError::permanent("404"))]).await;
+        assert_eq!((times.len(), result.is_err()), (2, true));
     }
 
     #[test]
-    fn each_receiver_gets_the_form_that_it_takes() {
+    fn each_receiver_gets_its_format() {
         let message = Message {
             event: super::super::Event::HeldRule,
             text: "held".into(),
@@ -274,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_error_holds_the_address() {
+    async fn errors_never_contain_the_url() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("hook");
         let webhook = Webhook::new(WebhookFile::new(path.clone()), None);
@@ -284,18 +257,18 @@ mod tests {
             fields: json!({}),
         };
         for (address, says) in [
-            ("http://127.0.0.1:9/s3cret", "no connection"),
-            ("https://127.0.0.1:9/s3cret", "no connection"),
+            ("http://127.0.0.1:9/s3cret", "connection failed"),
+            ("https://127.0.0.1:9/s3cret", "connection failed"),
             ("s3cret", "notify.webhook_url_file"),
             ("http://s3cret.example/s3cret", "in clear"),
         ] {
-            std::fs::write(&path, address).expect("written");
+            std::fs::write(&path, address).expect("writable");
             let error = webhook.post(&message).await.expect_err(address);
-            let told = format!("{error} {error:?}");
-            assert!(told.contains(says), "{address}: {told}");
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(says), "{address}: {text}");
             assert!(
-                !told.contains("s3cret") && !told.contains("127.0"),
-                "{told}"
+                !text.contains("s3cret") && !text.contains("127.0"),
+                "{text}"
             );
         }
     }

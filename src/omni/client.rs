@@ -6,8 +6,8 @@ use super::streak::FailureBreaker;
 use super::{Reader, Writer};
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
-use chrono::{DateTime, Utc};
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use crate::util::http::{client_builder, read_certificates, retry_after};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -68,16 +68,8 @@ impl Client {
         metrics: Metrics,
     ) -> Result<Arc<Self>, ClientError> {
         let base = settings.base_url()?.clone();
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("omni-user-sync/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .https_only(!base.is_loopback())
-            .connect_timeout(settings.timeout.min(Duration::from_secs(10)))
-            .timeout(settings.timeout);
-        if base.is_loopback() {
-            http = http.no_proxy();
-        }
+        let mut http = client_builder(settings.timeout, base.is_loopback())
+            .connect_timeout(settings.timeout.min(Duration::from_secs(10)));
         for certificate in extra_certificates(settings)? {
             http = http.add_root_certificate(certificate);
         }
@@ -150,7 +142,7 @@ impl Client {
     }
 
     fn count_keys(&self) {
-        let count = self.throttle.keys_set_aside();
+        let count = self.throttle.disabled_keys();
         let gauge = &self.metrics.keys_set_aside;
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
@@ -244,7 +236,7 @@ impl Client {
         if !refused {
             return Ok(false);
         }
-        let left = slot.set_aside();
+        let left = slot.disable_key();
         self.count_keys();
         if left == 0 {
             return Err(self.error_of(request, answer));
@@ -342,7 +334,7 @@ fn pause(slot: &Slot, answer: &Answer) {
 
 /// A key is set aside, and others go on. Its number is its place among the keys.
 fn tell_aside(slot: &Slot, status: StatusCode, left: usize, what: &str) {
-    if slot.is_news_that_it_is_aside() {
+    if slot.take_disabled_notice() {
         let (key, status) = (slot.key_number(), status.as_u16());
         tracing::warn!(key, status, left, "{what}");
     }
@@ -382,15 +374,8 @@ fn extra_certificates(settings: &OmniSettings) -> Result<Vec<reqwest::Certificat
     let Some(path) = &settings.ca_file else {
         return Ok(Vec::new());
     };
-    let wrong =
-        |problem: String| OmniError::Setup(format!("omni.ca_file {}: {problem}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let found =
-        reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
-    if found.is_empty() {
-        return Err(wrong("there is no certificate in it; write PEM".into()));
-    }
-    Ok(found)
+    read_certificates(path)
+        .map_err(|problem| OmniError::Setup(format!("omni.ca_file {}: {problem}", path.display())))
 }
 
 fn bearer(slot: &Slot) -> Result<HeaderValue, OmniError> {
@@ -449,7 +434,7 @@ impl Request {
 
 async fn receive(mut response: Response) -> Result<Answer, Failure> {
     let status = response.status();
-    let retry_after = retry_after(&response);
+    let retry_after = retry_after(response.headers());
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -473,36 +458,4 @@ async fn receive(mut response: Response) -> Result<Answer, Failure> {
         retry_after,
         body,
     })
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    wait(text.trim(), Utc::now())
-}
-
-/// A `Retry-After`, in seconds or as a date.
-fn wait(text: &str, now: DateTime<Utc>) -> Option<Duration> {
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = DateTime::parse_from_rfc2822(text).ok()?;
-    Some((date.to_utc() - now).to_std().unwrap_or(Duration::ZERO))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_retry_after_is_seconds_or_a_date() {
-        let now = "2026-03-10T12:00:00Z".parse().expect("a time");
-        let of = |text| wait(text, now);
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        assert_eq!(of("7"), seconds(7));
-        assert_eq!(of("Tue, 10 Mar 2026 12:01:30 GMT"), seconds(90));
-        assert_eq!(of("Tue, 10 Mar 2026 11:59:00 GMT"), seconds(0), "over");
-        for none in ["", "-1", "1.5", "soon", "2026-03-10T12:01:30Z"] {
-            assert_eq!(of(none), None, "{none}");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with Omni, told apart by type: whom it concerns, and what may be tried again.
 
+use crate::util::http::describe_failure;
 use reqwest::StatusCode;
 use std::fmt;
 
@@ -254,16 +255,7 @@ impl Failure {
         if error.is_timeout() {
             return Self::TimedOut;
         }
-        let mut innermost: &dyn std::error::Error = error;
-        while let Some(source) = innermost.source() {
-            innermost = source;
-        }
-        let what = if error.is_connect() {
-            "no connection"
-        } else {
-            "the connection broke"
-        };
-        Self::Connection(format!("{what}: {innermost}"))
+        Self::Connection(describe_failure(error))
     }
 }
 

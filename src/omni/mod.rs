@@ -28,6 +28,6 @@ pub use error::{Failure, OmniError};
 pub use limiter::{RateLimiter, Slot};
 pub use list::{list, list_from};
 pub use look_up::{filter_ignores_case, look_up, look_up_into};
-pub use read::{Definitions, Found, Reader, backoff};
+pub use read::{Definitions, Found, Reader};
 pub use wire::Page;
 pub use write::Writer;

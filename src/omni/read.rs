@@ -4,6 +4,7 @@ use super::client::{Client, Request, Trouble};
 use super::error::OmniError;
 use super::wire::{self, Page};
 use crate::model::{Email, ObservedUser, Schema, UserId, UserMatch};
+use crate::util::backoff::Backoff;
 use reqwest::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,13 @@ const ATTEMPTS: u32 = 6;
 /// How many users are asked for at once: Omni's default. More may not be honoured.
 const PAGE: &str = "100";
 
-/// How long to wait before the attempt after `failures` of them: half a second, doubling, at most
-/// 30 s, with jitter so that several that failed together don't come back together.
-#[must_use]
-pub fn backoff(failures: u32) -> Duration {
-    let full = Duration::from_millis(500 << failures.saturating_sub(1).min(6));
-    full.min(Duration::from_secs(30))
-        .mul_f64(0.5 + fastrand::f64() / 2.0)
-}
+/// The delays between attempts.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    max: Duration::from_secs(30),
+    factor: 2,
+    jitter: (0.5, 1.0),
+};
 
 /// What [`Reader::find`] found for an email.
 #[derive(Clone, Debug)]
@@ -188,19 +188,19 @@ impl Reader {
                 failures,
                 "a read failed; it is tried again"
             );
-            self.rest(backoff(failures)).await?;
+            self.back_off(failures).await?;
         }
     }
 
-    /// Waits, unless told to stop.
+    /// Waits before the next attempt, longer after each failure in a row.
     ///
     /// # Errors
-    /// When told to stop.
-    pub async fn rest(&self, time: Duration) -> Result<(), OmniError> {
+    /// [`OmniError::Stopped`], at once when the run is stopped.
+    pub async fn back_off(&self, failures: u32) -> Result<(), OmniError> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(OmniError::Stopped),
-            () = tokio::time::sleep(time) => Ok(()),
+            () = tokio::time::sleep(BACKOFF.delay(failures)) => Ok(()),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Failures in a row, over all requests of a run.
 
 use super::{Failure, OmniError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::util::sync::lock;
+use std::sync::Mutex;
 
 /// So many failures in a row end a run.
 const MOST_FAILURES: u32 = 20;
@@ -13,11 +14,11 @@ pub(super) struct FailureBreaker(Mutex<Option<(u32, Failure)>>);
 impl FailureBreaker {
     /// There was an answer, or a new run begins.
     pub(super) fn end(&self) {
-        *self.lock() = None;
+        *lock(&self.0) = None;
     }
 
     pub(super) fn add(&self, failure: &Failure) {
-        let mut streak = self.lock();
+        let mut streak = lock(&self.0);
         let before = streak.as_ref().map_or(0, |(in_a_row, _)| *in_a_row);
         *streak = Some((before + 1, failure.clone()));
     }
@@ -28,17 +29,12 @@ impl FailureBreaker {
     /// # Errors
     /// After too many failures in a row.
     pub(super) fn check(&self) -> Result<(), OmniError> {
-        match &*self.lock() {
+        match &*lock(&self.0) {
             Some((in_a_row, last)) if *in_a_row >= MOST_FAILURES => Err(OmniError::CircuitOpen {
                 in_a_row: *in_a_row,
                 failure: last.clone(),
             }),
             _ => Ok(()),
         }
-    }
-
-    /// No panic leaves anything half done here.
-    fn lock(&self) -> MutexGuard<'_, Option<(u32, Failure)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,8 +8,8 @@
 
 use super::diff::Plan;
 use super::quarantine;
-use super::render::plural;
 use crate::model::{Change, GuardRule, Limit, Memory, Operation, Policy, Prune};
+use crate::util::text::plural;
 
 /// The changes of a plan that may be sent, and those that may not. Only [`evaluate`] makes one, and only a
 /// verdict can be applied. The default passes nothing, and no other code can add a change:
@@ -182,7 +182,6 @@ impl Guard<'_> {
     fn pruning(&self, verdict: &mut Verdict, rows: u64) {
         let shrunk = || {
             let before = has_shrunk(rows, self.memory)?;
-            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
             let rows = plural(rows, "row");
             Some(format!(
                 "the roster has {rows}, fewer than half of the {before} before"

@@ -4,6 +4,7 @@ use super::{Assessment, Blocked, HeldChanges};
 use crate::model::{
     Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, Value,
 };
+use crate::util::text::{about, plural};
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -130,24 +131,6 @@ pub fn counted(counts: &Counts) -> String {
         "nothing to do".into()
     } else {
         parts.join(", ")
-    }
-}
-
-/// `1 request`, `2 requests`.
-#[must_use]
-pub fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// A rough time: `a moment`, `about 3m 20s`.
-#[must_use]
-pub fn about(time: Duration) -> String {
-    match time.as_secs() {
-        0..=1 => "a moment".into(),
-        seconds => format!(
-            "about {}",
-            humantime::format_duration(Duration::from_secs(seconds))
-        ),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::{Report, Reports, ReportsError};
 use crate::settings::SourceSettings;
+use crate::util::sync::lock;
 use chrono::{DateTime, Utc};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a run's end waits for the folder.
@@ -105,8 +106,4 @@ impl Reporter {
             Ok(Err(_)) | Err(_) => Err(folder.hangs()),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,6 +16,7 @@ use crate::model::{
     UserSpec, Value, is_blank, is_control_or_bidi, trim,
 };
 use crate::settings::BlankCells;
+use crate::util::text::plural;
 use ::csv::StringRecord;
 use std::sync::Arc;
 
@@ -191,7 +192,7 @@ impl<'a> Rows<'a> {
             Issue::new(
                 format!(
                     "this row has {} and the header {want}: it is too short",
-                    count(have)
+                    plural(have, "cell")
                 ),
                 "write every cell, blank ones too; a missing cell is never taken for a blank one",
             )
@@ -199,7 +200,7 @@ impl<'a> Rows<'a> {
             Issue::new(
                 format!(
                     "this row has {} and the header {want}: it is too long",
-                    count(have)
+                    plural(have, "cell")
                 ),
                 "put cells that have the delimiter in them in quotes, or remove what is too much",
             )
@@ -327,11 +328,6 @@ fn is_address(piece: &str) -> bool {
 /// A piece of a line without blanks and quotes around it.
 fn unquoted(piece: &str) -> &str {
     trim(piece).trim_matches('"')
-}
-
-fn count(cells: usize) -> String {
-    let s = if cells == 1 { "" } else { "s" };
-    format!("{cells} cell{s}")
 }
 
 fn op(cell: &str) -> Result<Op, Issue> {

@@ -41,12 +41,13 @@ use crate::plan::{Assessment, HeldChanges, ownership, recover};
 use crate::report::Reporter;
 use crate::settings::Settings;
 use crate::state::StateDb;
+use crate::util::sync::lock;
 use apply::{Work, apply};
 use chrono::{DateTime, Utc};
 use observer::Snapshot;
 use progress::Progress;
 use row_report::Interim;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -416,7 +417,7 @@ impl Reconciler {
 
     /// The cached observation, if this run may use it.
     fn cached(&self, options: RunOptions) -> Option<ObservationCache> {
-        let cached = self.lock_cache().take();
+        let cached = lock(&self.cache).take();
         let max_age = self.settings().max_age;
         cached.filter(|cache| options.may_use_cache && cache.is_younger_than(max_age))
     }
@@ -432,11 +433,7 @@ impl Reconciler {
             let id = change.user_id().cloned();
             cache.take_in(change.email, id, effect);
         }
-        *self.lock_cache() = Some(cache.cached());
-    }
-
-    fn lock_cache(&self) -> MutexGuard<'_, Option<ObservationCache>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.cache) = Some(cache.cached());
     }
 }
 

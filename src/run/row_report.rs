@@ -8,10 +8,11 @@ use crate::model::{
 };
 use crate::report::{Report, Reporter, Row};
 use crate::roster::SourceError;
+use crate::util::sync::lock;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The interval of interim reports on a run under way.
@@ -75,7 +76,7 @@ impl<'a> Interim<'a> {
     /// Records a change that has ended.
     pub(super) fn on_change(&self, applied: &AppliedChange) {
         if self.is_enabled() {
-            self.lock().push(applied.clone());
+            lock(&self.changes).push(applied.clone());
         }
     }
 
@@ -86,16 +87,12 @@ impl<'a> Interim<'a> {
         }
         loop {
             tokio::time::sleep(INTERIM).await;
-            let (prepared, changes) = (self.prepared.clone(), self.lock().clone());
+            let (prepared, changes) = (self.prepared.clone(), lock(&self.changes).clone());
             let build = move || report(&prepared, &changes).unfinished();
             if let Err(error) = self.reporter.interim(build, self.started).await {
                 tracing::warn!("{error}");
             }
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<AppliedChange>> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,13 +1,13 @@
 //! What Omni is asked for somebody who looks at a user: one at a time, not for long, and not so often that it
 //! holds up a run, since all share the limit of requests.
 
-use super::look::told;
 use super::refusal::{Form, Refusal};
 use super::site::AppState;
 use crate::model::Email;
 use crate::run::Explanation;
+use crate::util::error_chain::error_chain;
+use crate::util::window::SlidingWindow;
 use axum::http::StatusCode;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -24,7 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MOST_LINES: usize = 10;
 
 /// When somebody was asked for lately. Whoever asks holds it, so that it is one at a time.
-pub(super) type Asked = Arc<tokio::sync::Mutex<VecDeque<Instant>>>;
+pub(super) type Asked = Arc<tokio::sync::Mutex<SlidingWindow>>;
+
+/// No users asked for yet.
+pub(super) fn none_asked() -> Asked {
+    Arc::new(tokio::sync::Mutex::new(SlidingWindow::new(SPAN)))
+}
 
 /// Why a user is not explained.
 #[derive(Debug)]
@@ -87,19 +92,19 @@ impl AppState {
 }
 
 /// Counts one more, or says how long to wait.
-fn take_turn(asked: &mut VecDeque<Instant>, now: Instant) -> Result<(), Duration> {
-    asked.retain(|at| now.duration_since(*at) < SPAN);
-    match asked.front() {
-        Some(first) if asked.len() >= MOST => Err(SPAN - now.duration_since(*first)),
-        _ => {
-            asked.push_back(now);
+fn take_turn(asked: &mut SlidingWindow, now: Instant) -> Result<(), Duration> {
+    asked.expire(now);
+    match asked.wait(MOST, now) {
+        Some(wait) => Err(wait),
+        None => {
+            asked.record(now);
             Ok(())
         }
     }
 }
 
 fn failed(error: &dyn std::error::Error) -> Unexplained {
-    Unexplained::Failed(beginning(&told(error)))
+    Unexplained::Failed(beginning(&error_chain(error)))
 }
 
 fn beginning(text: &str) -> String {

@@ -9,6 +9,7 @@ use crate::state::{
     APPROVAL_VALID, ChangeFilter, ChangePage, HeldIn, StateDb, StateError, UserState,
 };
 use crate::status::{Facts, Findings, Incompleteness};
+use crate::util::error_chain::error_chain;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
@@ -206,7 +207,9 @@ impl AppState {
     ) -> Result<T, String> {
         // Never closed.
         let _turn = self.looks.acquire().await;
-        look(&self.site.reader).await.map_err(|error| told(&error))
+        look(&self.site.reader)
+            .await
+            .map_err(|error| error_chain(&error))
     }
 }
 
@@ -222,13 +225,4 @@ async fn books(journal: &StateDb, now: DateTime<Utc>) -> Result<HistoryView, Sta
         held,
         approvals,
     })
-}
-
-/// An error with all that led to it.
-pub(super) fn told(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |e| e.source());
-    chain
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

@@ -1,10 +1,12 @@
 //! Who is logged in, and who guesses.
 
+use crate::util::sync::lock;
+use crate::util::window::SlidingWindow;
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -102,10 +104,19 @@ pub(super) struct LoginSource {
 #[derive(Debug, Default)]
 pub(super) struct Attempts(Mutex<Guesses>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Guesses {
-    by_address: HashMap<IpAddr, VecDeque<Instant>>,
-    local: VecDeque<Instant>,
+    by_address: HashMap<IpAddr, SlidingWindow>,
+    local: SlidingWindow,
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self {
+            by_address: HashMap::new(),
+            local: SlidingWindow::new(GUESS_TIME),
+        }
+    }
 }
 
 impl Attempts {
@@ -136,19 +147,16 @@ impl Attempts {
 impl Guesses {
     /// Forgets the guesses of long ago; says how long somebody who has guessed too often has to wait.
     fn let_guess(&mut self, who: LoginSource, now: Instant) -> Result<(), Duration> {
-        let is_fresh = |at: &Instant| now.duration_since(*at) < GUESS_TIME;
-        self.local.retain(is_fresh);
+        self.local.expire(now);
         self.by_address.retain(|_, guesses| {
-            guesses.retain(is_fresh);
+            guesses.expire(now);
             !guesses.is_empty()
         });
         let own = self.by_address.get(&network(who.address));
-        let own = own.filter(|guesses| guesses.len() >= MOST_GUESSES);
-        let all = Some(&self.local);
-        let all = all.filter(|guesses| who.is_local && guesses.len() >= MOST_LOCAL_GUESSES);
-        let firsts = own.into_iter().chain(all).filter_map(VecDeque::front);
-        match firsts.max() {
-            Some(first) => Err(GUESS_TIME - now.duration_since(*first)),
+        let own = own.and_then(|guesses| guesses.wait(MOST_GUESSES, now));
+        let local = self.local.wait(MOST_LOCAL_GUESSES, now);
+        match own.max(local.filter(|_| who.is_local)) {
+            Some(wait) => Err(wait),
             None => Ok(()),
         }
     }
@@ -156,19 +164,23 @@ impl Guesses {
     fn add(&mut self, who: LoginSource, now: Instant) {
         let address = network(who.address);
         make_room(&mut self.by_address, address);
-        self.by_address.entry(address).or_default().push_back(now);
+        let empty = || SlidingWindow::new(GUESS_TIME);
+        self.by_address
+            .entry(address)
+            .or_insert_with(empty)
+            .record(now);
         if who.is_local {
-            self.local.push_back(now);
+            self.local.record(now);
         }
     }
 }
 
 /// Forgets who began first, so that many who guess lock out nobody else.
-fn make_room(all: &mut HashMap<IpAddr, VecDeque<Instant>>, peer: IpAddr) {
+fn make_room(all: &mut HashMap<IpAddr, SlidingWindow>, peer: IpAddr) {
     if all.len() < MOST_GUESSERS || all.contains_key(&peer) {
         return;
     }
-    let first = all.iter().min_by_key(|(_, guesses)| guesses.front());
+    let first = all.iter().min_by_key(|(_, guesses)| guesses.oldest());
     if let Some(first) = first.map(|(peer, _)| *peer) {
         all.remove(&first);
     }
@@ -196,11 +208,6 @@ fn random() -> [u8; 32] {
         }
     }
     bytes
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whole after every step, so a panic elsewhere spoils nothing.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

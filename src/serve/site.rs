@@ -1,7 +1,7 @@
 //! What the server is made of.
 
 use super::Probes;
-use super::asking::Asked;
+use super::asking::{Asked, none_asked};
 use super::session::{Attempts, Sessions};
 use super::token::AdminToken;
 use crate::model::Protect;
@@ -65,7 +65,7 @@ impl AppState {
             attempts: Attempts::default(),
             admin_token: AdminToken::new(site.admin_token.clone()),
             looks: Semaphore::new(MOST_LOOKS),
-            asked: Asked::default(),
+            asked: none_asked(),
             site,
         }
     }

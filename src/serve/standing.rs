@@ -2,10 +2,11 @@
 
 use super::look::{HistoryView, UserLook};
 use crate::model::{RunEnd, RunRecord, RunResult, RunState};
-use crate::plan::render::plural;
 use crate::state::HeldIn;
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::trigger::watch::SourceState;
+use crate::util::text::plural;
+use crate::util::text::plural;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// How good a thing is.
@@ -173,7 +174,7 @@ fn failed(end: &RunEnd) -> String {
 }
 
 fn held(end: &RunEnd, findings: &Findings, books: &HistoryView, now: DateTime<Utc>) -> Standing {
-    let count = |count: u64| plural(usize::try_from(count).unwrap_or(usize::MAX), "change");
+    let count = |count: u64| plural(count, "change");
     if end.held == 0 {
         let why = findings.blocked.first();
         let why = why.map_or(
@@ -200,7 +201,7 @@ fn held(end: &RunEnd, findings: &Findings, books: &HistoryView, now: DateTime<Ut
 }
 
 fn partial(end: &RunEnd, quarantined: usize) -> String {
-    let count = |count: u64, what| plural(usize::try_from(count).unwrap_or(usize::MAX), what);
+    let count = |count: u64, what| plural(count, what);
     let parts = [
         (end.bad_rows, "bad row"),
         (end.failed, "failed change"),

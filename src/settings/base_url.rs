@@ -1,5 +1,6 @@
 //! The address of an organisation.
 
+use crate::util::http::is_loopback;
 use reqwest::Url;
 use std::fmt;
 
@@ -73,15 +74,6 @@ impl BaseUrl {
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
     }
-}
-
-pub(super) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let ip = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 impl fmt::Display for BaseUrl {

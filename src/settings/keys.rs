@@ -1,11 +1,16 @@
 //! API keys: read anew for each run, never shown.
 
 use super::secret::{is_open_to_all, read_bounded};
+use crate::util::blocking;
 use secrecy::SecretString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The most bytes a file of keys may have.
 const MAX_BYTES: u64 = 64 * 1024;
+
+/// The time limit for reading the file.
+const READ_LIMIT: Duration = Duration::from_secs(60);
 
 /// What to say where [`KeySource::is_doubled`].
 pub const DOUBLED_KEY: &str =
@@ -85,10 +90,25 @@ impl KeySource {
         file.is_some_and(|path| is_open_to_all(path))
     }
 
-    /// Reads the keys as they are now.
+    /// Reads the keys without blocking the caller, since the file may be on a mounted file system that
+    /// hangs.
     ///
     /// # Errors
-    /// When there is none, or what is there is none.
+    /// As [`KeySource::read`], and if the file can't be read within [`READ_LIMIT`].
+    pub async fn load(&self) -> Result<ApiKeys, KeyError> {
+        let source = self.clone();
+        let read = blocking::run(READ_LIMIT, move || source.read()).await;
+        read.unwrap_or_else(|error| {
+            let file = self.file.as_deref().map(shown).unwrap_or_default();
+            let problem = error.to_string();
+            Err(KeyError::File { file, problem })
+        })
+    }
+
+    /// Reads the keys. Blocks.
+    ///
+    /// # Errors
+    /// If there is no key, or a line is not a key.
     pub fn read(&self) -> Result<ApiKeys, KeyError> {
         use secrecy::ExposeSecret;
         if let Some(text) = &self.variable {

@@ -1,7 +1,7 @@
 //! The address of a webhook: whoever knows it may write there, so it is a secret.
 
-use super::base_url::is_loopback;
 use super::secret::{SecretError, SecretFile};
+use crate::util::http::is_loopback;
 use reqwest::Url;
 use secrecy::ExposeSecret;
 use std::fmt;

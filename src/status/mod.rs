@@ -17,8 +17,9 @@ use crate::roster::SourceError;
 use crate::run::{Completion, RunError, RunOutcome};
 use crate::settings::Schedule;
 use crate::trigger::watch::SourceState;
+use crate::util::sync;
 use chrono::{DateTime, SecondsFormat, Utc};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -111,8 +112,7 @@ impl Status {
     /// What the last runs found wrong. It names rows and users.
     #[must_use]
     pub fn findings(&self) -> Arc<Findings> {
-        let findings = self.0.findings.read();
-        Arc::clone(&findings.unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&sync::read(&self.0.findings))
     }
 
     /// When the next run is due by the schedule.
@@ -196,8 +196,7 @@ impl Status {
         }
         let now = Utc::now();
         let findings = Arc::new(self.findings().after(run, now));
-        let kept = self.0.findings.write();
-        *kept.unwrap_or_else(PoisonError::into_inner) = findings;
+        *sync::write(&self.0.findings) = findings;
         let last = LastRun {
             trigger: run.trigger,
             outcome: run.result().as_str(),
@@ -215,12 +214,11 @@ impl Status {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Facts> {
-        // Facts are whole after every step, so a panic elsewhere spoils nothing.
-        self.0.facts.read().unwrap_or_else(PoisonError::into_inner)
+        sync::read(&self.0.facts)
     }
 
     fn write(&self, change: impl FnOnce(&mut Facts)) {
-        change(&mut self.0.facts.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut sync::write(&self.0.facts));
     }
 }
 

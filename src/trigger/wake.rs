@@ -1,8 +1,9 @@
 //! The bell that the loop waits at.
 
 use crate::model::Trigger;
+use crate::util::sync::lock;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// Wakes the loop. Clones ring the same bell.
@@ -43,10 +44,7 @@ impl Wake {
 
     fn reasons(&self) -> MutexGuard<'_, BTreeSet<Trigger>> {
         // A set of reasons is whole after every step, so a panic elsewhere spoils nothing.
-        self.0
-            .reasons
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.reasons)
     }
 }
 

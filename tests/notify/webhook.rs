@@ -259,7 +259,7 @@ async fn a_webhook_that_fails_again_and_again_has_neither_answer_nor_address_log
     }
     let text = logged.text();
     assert!(
-        text.contains("it answered 500") && text.contains("it answered 302"),
+        text.contains("HTTP 500") && text.contains("HTTP 302"),
         "{text}"
     );
     assert!(text.contains("TRACE"), "{text}");

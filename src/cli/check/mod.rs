@@ -8,10 +8,10 @@ use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::model::{Desired, Problem, Schema};
 use crate::omni::Client;
-use crate::plan::render::plural;
 use crate::roster::{self, SourceError};
 use crate::run::RunError;
 use crate::settings::{Settings, SourceSettings};
+use crate::util::text::plural;
 use annotate_snippets::{Level, Renderer};
 use doc::CheckDoc;
 use host::Host;
@@ -140,7 +140,7 @@ impl Found<'_> {
         let (problems, notes) = (self.problems(), self.notes());
         out::result(&match self.roster {
             Ok(desired) => {
-                let rows = plural(usize::try_from(desired.rows).unwrap_or(usize::MAX), "row");
+                let rows = plural(desired.rows, "row");
                 let said = plural(problems.len(), "problem");
                 match notes.len() {
                     0 => format!("roster      {rows}, {said}\n"),

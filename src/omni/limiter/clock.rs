@@ -1,29 +1,29 @@
-//! The clock that processes of one machine share: the kernel's monotonic one, which nobody sets. It
-//! begins anew with each boot, so that what is written with it names the boot, and tells the wall
-//! clock too, for whoever reads it after another one.
+//! The clock that processes of one machine share: the kernel's monotonic clock, which can't be set.
+//! It starts over with each boot. So a file has the id of the boot, and the wall clock for a reader
+//! after another boot.
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// Joins this process's instants, which a test may hold still or advance, to the kernel's clock.
+/// Converts between this process's instants, which a test may pause or advance, and the kernel's clock.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
-    /// The boot, if it has a name here.
+    /// The id of the boot, if the system has one.
     pub(super) boot: Option<String>,
-    /// An instant, and what the kernel's clock said then, in nanoseconds.
+    /// An instant, and the kernel's clock at that instant in nanoseconds.
     pub(super) instant: Instant,
     pub(super) kernel: i128,
 }
 
 impl Clock {
-    /// This process's.
+    /// The clock of this process.
     pub(super) fn of_process() -> &'static Self {
         static CLOCK: OnceLock<Clock> = OnceLock::new();
         CLOCK.get_or_init(|| {
             let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
             let boot = boot.ok().map(|id| id.trim().to_owned());
-            // One right after the other: what lies between is told to other processes as time.
+            // Read one right after the other: other processes see the time in between as an error.
             let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
             let instant = std::time::Instant::now().into();
             Self {
@@ -34,20 +34,21 @@ impl Clock {
         })
     }
 
-    /// What the kernel's clock says at an instant.
+    /// The kernel's clock at an instant.
     pub(super) fn stamp(&self, instant: Instant) -> i128 {
         let after = instant.saturating_duration_since(self.instant);
         let before = self.instant.saturating_duration_since(instant);
         self.kernel + nanos(after) - nanos(before)
     }
 
-    /// The instant at which the kernel's clock says so. `None` where no instant is.
+    /// The instant of a time of the kernel's clock; `None` if it can't be represented.
     pub(super) fn instant(&self, stamp: i128) -> Option<Instant> {
         let distance = u64::try_from((stamp - self.kernel).unsigned_abs()).ok()?;
         let distance = Duration::from_nanos(distance);
-        match stamp >= self.kernel {
-            true => self.instant.checked_add(distance),
-            false => self.instant.checked_sub(distance),
+        if stamp >= self.kernel {
+            self.instant.checked_add(distance)
+        } else {
+            self.instant.checked_sub(distance)
         }
     }
 }
@@ -72,9 +73,9 @@ mod tests {
         nanos(time)
     }
 
-    /// Another process has another origin, and only these clocks in common.
+    /// Other processes have other origins, and share only these clocks.
     #[test]
-    fn tells_the_kernel_s_time_and_the_wall_s() {
+    fn follows_the_kernel_and_the_wall_clock() {
         let slack = nanos(Duration::from_millis(200));
         let clock = Clock::of_process();
         let before = kernel();

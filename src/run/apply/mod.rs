@@ -19,8 +19,9 @@ use super::observe::Effect;
 use super::{Applied, AppliedChange, ChangeRecorder, Completion, Prepared};
 use crate::model::{Change, Operation};
 use crate::omni::Writer;
+use crate::util::sync::{into_inner, lock};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use worker::Worker;
 
 pub use attempt::CHANGES;
@@ -74,16 +75,11 @@ pub(super) async fn apply(
         });
         futures_util::future::join_all(lanes).await;
     }
-    let (changes, effects, _) = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (changes, effects, _) = into_inner(ended);
     let cut_short = worker.cut_short();
     let applied = Applied {
         changes,
         completion: cut_short.map_or(Completion::Complete, Completion::from),
     };
     (applied, effects)
-}
-
-/// Locks a mutex that is never held over an await and that no panic leaves half-changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

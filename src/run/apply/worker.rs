@@ -5,7 +5,7 @@ use super::{EndedChange, Work};
 use crate::model::{
     Action, Change, ChangeOutcome, FieldChange, Observed, ObservedUser, Operation, Schema,
 };
-use crate::omni::{Failure, Found, OmniError, Reader, backoff};
+use crate::omni::{Failure, Found, OmniError, Reader};
 use crate::plan::quarantine::Cause;
 use crate::run::RunError;
 use crate::run::observe::Effect;
@@ -307,7 +307,7 @@ impl<'a> Worker<'a> {
         losses: u32,
     ) -> Result<AfterLoss, OmniError> {
         let reader = self.reader();
-        reader.rest(backoff(losses)).await?;
+        reader.back_off(losses).await?;
         let found = match change.user_id() {
             Some(id) => reader.get(id).await?,
             None => match reader.find(&change.email).await? {

@@ -2,7 +2,6 @@
 
 use super::{Frame, HeldCard, said, unreadable};
 use crate::model::{Problem, RunNumber, Trigger};
-use crate::plan::render::plural;
 use crate::serve::auth::Principal;
 use crate::serve::chart::Chart;
 use crate::serve::look::{HistoryView, Overview, PICTURED};
@@ -10,6 +9,7 @@ use crate::serve::refusal::{render, see_other};
 use crate::serve::rows::{Person, RunRow, When, encoded};
 use crate::serve::site::AppState;
 use crate::serve::standing::{Severity, ended};
+use crate::util::text::plural;
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};

@@ -2,7 +2,7 @@
 
 use super::{Approved, Frame, HeldCard, not_found, said, unreadable};
 use crate::model::{ChangeOutcome, Operation, RunNumber, RunRef, Trigger};
-use crate::plan::render::{counted, plural};
+use crate::plan::render::counted;
 use crate::serve::auth::Principal;
 use crate::serve::look::{RunLook, Wanted};
 use crate::serve::refusal::{Form, Refusal, render, see_other};
@@ -10,6 +10,7 @@ use crate::serve::rows::{ChangeRow, RunRow, encoded};
 use crate::serve::site::AppState;
 use crate::serve::standing::ended;
 use crate::state::{Approval, ApproveError, ChangeFilter};
+use crate::util::text::plural;
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};

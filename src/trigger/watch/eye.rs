@@ -6,6 +6,7 @@
 use super::hints::FsEvents;
 use super::settle::{Span, State};
 use super::{Look, Unreadable, WatchError};
+use crate::util::error_chain::error_chain;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -58,7 +59,7 @@ fn serve<L: Look>(asked: &mpsc::Receiver<Request<L::Stamp>>, mut look: L, mut hi
         let began = Instant::now();
         let state = match see(&mut look, known) {
             Ok(state) => state,
-            Err(error) => Some(State::Unreadable(chain(&*error))),
+            Err(error) => Some(State::Unreadable(error_chain(&*error))),
         };
         let span = Span {
             began,
@@ -84,10 +85,4 @@ fn see<L: Look>(
     }
     let fingerprint = look.fingerprint()?;
     Ok(Some(State::Content { stamp, fingerprint }))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }

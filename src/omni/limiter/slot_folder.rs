@@ -1,7 +1,7 @@
-//! The files in the state folder, one per key, in which processes tell each other what they send.
+//! The slot files in the state folder, one per key, through which processes share a limit.
 //!
-//! A file is named by a short hash of its key. 32 bits are enough to tell a few keys apart (two that
-//! fell together would share one limit), and too few to say for sure which key it was.
+//! A file is named by a short hash of its key. 32 bits are enough to distinguish a few keys (two with
+//! the same hash would share one limit), and too few to identify a key.
 
 use secrecy::{ExposeSecret, SecretString};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -12,26 +12,26 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The most bytes that such a file has: 500 requests take some 15 KB.
+/// The size limit of a file: 500 requests take about 15 KB.
 const MAX_BYTES: u64 = 1024 * 1024;
-/// How often a file that another process has is tried again, and how long after.
-const TRIES: u32 = 1000;
-const PAUSE: Duration = Duration::from_millis(1);
+/// The attempts to lock a file, and the pause between them.
+const MAX_ATTEMPTS: u32 = 1000;
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
-/// The folder.
+/// The state folder.
 #[derive(Debug)]
-pub(super) struct Folder(PathBuf);
+pub(super) struct SlotFolder(PathBuf);
 
-/// How a file that another process is just using is dealt with.
+/// What to do with a file that another process has locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// It is waited for, for a second or so: others take some microseconds.
-    Some,
-    /// It is passed over.
-    None,
+pub(super) enum WhenLocked {
+    /// Wait for about a second. Locks are held for microseconds.
+    Wait,
+    /// Skip the file.
+    Skip,
 }
 
-impl Folder {
+impl SlotFolder {
     pub(super) fn new(dir: &Path) -> Self {
         Self(dir.to_owned())
     }
@@ -40,36 +40,37 @@ impl Folder {
         &self.0
     }
 
-    /// Shows what a key's file says, and writes what is given in its place, while nobody else can do
-    /// either. The file is made where there is none.
+    /// Locks a key's file, which is created if missing, calls `act` with its text, and writes the text
+    /// that `act` returns.
     ///
-    /// It is written in place and not synced: what a power failure takes is lost, and what is only
-    /// half there is seen to be broken.
-    pub(super) fn visit(
+    /// The file is written in place and not synced: a power failure may lose it, and the checksum
+    /// detects a partial write.
+    pub(super) fn with_locked_file(
         &self,
         key: &SecretString,
-        patience: Patience,
+        when_locked: WhenLocked,
         act: impl FnOnce(&[u8]) -> Option<String>,
     ) -> io::Result<()> {
         let mut file = self.open(&self.0.join(file_name(key)))?;
-        lock(&file, patience)?;
+        lock_file(&file, when_locked)?;
         let mut text = Vec::new();
         (&mut file).take(MAX_BYTES).read_to_end(&mut text)?;
         if let Some(new) = act(&text) {
             file.write_all_at(new.as_bytes(), 0)?;
-            // In this order: killed between the two, the end of the old text stays and does no harm.
+            // In this order: if the process is killed in between, the end of the old text stays and is
+            // ignored.
             if new.len() < text.len() {
                 file.set_len(new.len() as u64)?;
             }
         }
-        // The kernel unlocks it as it is closed.
+        // Closing the file unlocks it.
         Ok(())
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        // A link could lead a privileged user's command to any file.
+        // A symbolic link could make a privileged user's command write to any file.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         options.mode(0o600).custom_flags(flags.bits().cast_signed());
         let file = match options.open(path) {
@@ -82,7 +83,10 @@ impl Folder {
         };
         let about = file.metadata()?;
         if !about.is_file() {
-            return Err(io::Error::other(format!("{} is no file", path.display())));
+            return Err(io::Error::other(format!(
+                "{} is not a file",
+                path.display()
+            )));
         }
         if about.mode() & 0o777 != 0o600 {
             file.set_permissions(Permissions::from_mode(0o600))?;
@@ -91,30 +95,30 @@ impl Folder {
         Ok(file)
     }
 
-    /// What a privileged user's command has made belongs to the folder's owner, who could not open it
-    /// otherwise.
+    /// Gives a file that a privileged user's command created to the folder's owner, who could not
+    /// open it otherwise.
     fn give_to_owner(&self, file: &File, uid: u32) {
         let Ok(folder) = std::fs::metadata(&self.0) else {
             return;
         };
         if folder.uid() != uid {
-            // Whoever may not is not privileged.
+            // Fails for users without the privilege, who don't need it.
             let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
         }
     }
 }
 
-fn lock(file: &File, patience: Patience) -> io::Result<()> {
-    for _ in 0..TRIES {
+fn lock_file(file: &File, when_locked: WhenLocked) -> io::Result<()> {
+    for _ in 0..MAX_ATTEMPTS {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if patience == Patience::None => break,
-            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) if when_locked == WhenLocked::Skip => break,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY_PAUSE),
         }
     }
-    let what = "another process keeps its files locked";
-    Err(io::Error::new(io::ErrorKind::WouldBlock, what))
+    let message = "another process holds the lock of a slot file";
+    Err(io::Error::new(io::ErrorKind::WouldBlock, message))
 }
 
 fn file_name(key: &SecretString) -> String {
@@ -134,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_ours_alone_and_tells_nothing_of_its_key() {
+    fn files_are_private_and_reveal_no_key() {
         let temporary = tempfile::tempdir().expect("a folder");
         let dir = temporary.path().join("state");
-        let folder = Folder::new(&dir);
+        let folder = SlotFolder::new(&dir);
         let key = SecretString::from("hunter2");
         let write = |text: &str| {
             let mut seen = Vec::new();
-            let visited = folder.visit(&key, Patience::Some, |old| {
+            let visited = folder.with_locked_file(&key, WhenLocked::Wait, |old| {
                 seen = old.to_vec();
                 Some(text.into())
             });
@@ -164,16 +168,16 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_not_followed_and_a_folder_is_no_file() {
+    fn links_and_folders_are_refused() {
         let temporary = tempfile::tempdir().expect("a folder");
-        let (folder, key) = (Folder::new(temporary.path()), SecretString::from("key"));
+        let (folder, key) = (SlotFolder::new(temporary.path()), SecretString::from("key"));
         let (path, other) = (
             temporary.path().join(file_name(&key)),
             temporary.path().join("other"),
         );
         std::fs::write(&other, "precious").expect("ours");
         std::os::unix::fs::symlink(&other, &path).expect("ours");
-        let visit = || folder.visit(&key, Patience::Some, |_| Some("x".into()));
+        let visit = || folder.with_locked_file(&key, WhenLocked::Wait, |_| Some("x".into()));
         assert!(visit().is_err());
         std::fs::remove_file(&path).expect("ours");
         std::fs::create_dir(&path).expect("ours");
@@ -182,29 +186,29 @@ mod tests {
     }
 
     #[test]
-    fn what_a_privileged_command_makes_belongs_to_the_owner_of_the_folder() {
+    fn files_belong_to_the_owner_of_the_folder() {
         let temporary = tempfile::tempdir().expect("a folder");
-        let (folder, key) = (Folder::new(temporary.path()), SecretString::from("key"));
-        // Only a privileged user may give it away; for any other it is their own already.
+        let (folder, key) = (SlotFolder::new(temporary.path()), SecretString::from("key"));
+        // Only a privileged user may change the owner; any other user owns the files already.
         let _ = std::os::unix::fs::chown(temporary.path(), Some(65534), Some(65534));
         let owner = |path: &Path| {
             let about = path.metadata().expect("there");
             (about.uid(), about.gid())
         };
-        let visit = folder.visit(&key, Patience::Some, |_| Some("x".into()));
+        let visit = folder.with_locked_file(&key, WhenLocked::Wait, |_| Some("x".into()));
         visit.expect("ours");
         let file = temporary.path().join(file_name(&key));
         assert_eq!(owner(&file), owner(temporary.path()));
     }
 
     #[test]
-    fn a_file_that_another_has_is_passed_over_without_patience() {
+    fn a_locked_file_is_skipped_at_once() {
         let temporary = tempfile::tempdir().expect("a folder");
-        let (folder, key) = (Folder::new(temporary.path()), SecretString::from("key"));
-        let inside = folder.visit(&key, Patience::Some, |_| {
+        let (folder, key) = (SlotFolder::new(temporary.path()), SecretString::from("key"));
+        let inside = folder.with_locked_file(&key, WhenLocked::Wait, |_| {
             let begun = std::time::Instant::now();
-            let error = folder.visit(&key, Patience::None, |_| None);
-            assert!(begun.elapsed() < TRIES * PAUSE, "it is not waited for");
+            let error = folder.with_locked_file(&key, WhenLocked::Skip, |_| None);
+            assert!(begun.elapsed() < MAX_ATTEMPTS * RETRY_PAUSE, "no wait");
             assert_eq!(
                 error.expect_err("it is locked").kind(),
                 io::ErrorKind::WouldBlock
