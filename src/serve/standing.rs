@@ -6,7 +6,6 @@ use crate::state::HeldIn;
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::trigger::watch::SourceState;
 use crate::util::text::plural;
-use crate::util::text::plural;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// How good a thing is.
