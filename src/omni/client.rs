@@ -1,9 +1,9 @@
 //! The client: one exchange at a time, and what its answer means.
 
+use super::Reader;
 use super::error::{Failure, OmniError};
 use super::limiter::{RateLimiter, Slot};
 use super::streak::FailureBreaker;
-use super::{Reader, Writer};
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
 use crate::util::http::{client_builder, read_certificates, retry_after};
@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 /// The most bytes an answer may have: 100 users take some 100 KB.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// A connection to one organisation. It lasts as long as the process, so that the throttle's log
-/// does; [`Client::reader`] and [`Client::writer`] are what a run is given.
+/// A connection to one organisation, for reading. It lasts as long as the process, because the rate limiter's window does.
+/// Only a [`WriteClient`](super::WriteClient) can write.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -109,12 +109,6 @@ impl Client {
     #[must_use]
     pub fn reader(self: &Arc<Self>, stop: &CancellationToken) -> Reader {
         Reader::new(self.clone(), stop.clone())
-    }
-
-    /// The capability to write, until `stop` is cancelled.
-    #[must_use]
-    pub fn writer(self: &Arc<Self>, stop: &CancellationToken) -> Writer {
-        Writer::new(self.reader(stop))
     }
 
     /// How long so many requests would take from now on, with what others have just sent. Reads a small file.

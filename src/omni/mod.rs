@@ -30,4 +30,4 @@ pub use list::{list, list_from};
 pub use look_up::{filter_ignores_case, look_up, look_up_into};
 pub use read::{Definitions, Found, Reader};
 pub use wire::Page;
-pub use write::Writer;
+pub use write::{WriteClient, Writer};

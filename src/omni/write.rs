@@ -1,12 +1,46 @@
 //! The capability to write: each write is sent once, and says so where its answer was lost.
 
+use super::client::{Client, ClientError};
 use super::client::{Request, Trouble};
 use super::error::OmniError;
 use super::read::Reader;
 use super::wire::{self, CreateDoc, PatchDoc};
+use crate::metrics::Metrics;
 use crate::model::{Email, FieldChange, ObservedUser, Schema, UserId, UserSpec};
-use crate::settings::UpdateMethod;
+use crate::settings::{OmniSettings, UpdateMethod};
 use reqwest::{Method, Url};
+use std::path::Path;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// A client that may write. What is given a [`Client`] alone has no way to one.
+#[derive(Clone, Debug)]
+pub struct WriteClient(Arc<Client>);
+
+impl WriteClient {
+    /// A client for the organisation that the settings name; see [`Client::new`].
+    pub fn new(
+        settings: &OmniSettings,
+        state_dir: &Path,
+        metrics: Metrics,
+    ) -> Result<Self, ClientError> {
+        Client::new(settings, state_dir, metrics).map(Self)
+    }
+
+    /// The client for reading.
+    #[must_use]
+    pub fn client(&self) -> &Arc<Client> {
+        &self.0
+    }
+
+    /// The capability to write, until `stop` is cancelled.
+    #[must_use]
+    pub fn writer(&self, stop: &CancellationToken) -> Writer {
+        Writer {
+            reader: self.0.reader(stop),
+        }
+    }
+}
 
 /// The capability to write, and to read.
 #[derive(Clone, Debug)]
@@ -15,10 +49,6 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(reader: Reader) -> Self {
-        Self { reader }
-    }
-
     /// The capability to read with the same keys.
     #[must_use]
     pub fn reader(&self) -> &Reader {

@@ -23,7 +23,7 @@ impl Reconciler {
             Some(run.number),
             run.options.trigger,
             run.started,
-            self.client.requests_sent() - run.requests_before,
+            self.client.client().requests_sent() - run.requests_before,
             run.plan,
             applied,
         );

@@ -35,7 +35,7 @@ use crate::model::{
     AcceptedRoster, Change, ChangeOutcome, Desired, Fingerprint, HeldRecord, HeldUser, Memory,
     Mode, Policy, RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
 };
-use crate::omni::Client;
+use crate::omni::WriteClient;
 use crate::plan::render::Cost;
 use crate::plan::{Assessment, HeldChanges, ownership, recover};
 use crate::report::Reporter;
@@ -82,7 +82,7 @@ impl Prepared {
 pub struct Reconciler {
     observer: Observer,
     /// The only way to a writer.
-    client: Arc<Client>,
+    client: WriteClient,
     metrics: Metrics,
     reporter: Reporter,
     on_event: EventHandler,
@@ -151,10 +151,10 @@ impl Reconciler {
         metrics: Metrics,
         state: StateDb,
     ) -> Result<Self, RunError> {
-        let client = Client::new(&settings.omni, &settings.state.dir, metrics.clone())?;
+        let client = WriteClient::new(&settings.omni, &settings.state.dir, metrics.clone())?;
         let reporter = Reporter::new(&settings.source);
         Ok(Self {
-            observer: Observer::with_client(settings, client.clone(), state),
+            observer: Observer::with_client(settings, client.client().clone(), state),
             client,
             metrics,
             reporter,
@@ -251,7 +251,7 @@ impl Reconciler {
             options,
             target,
             started,
-            requests_before: self.client.requests_sent(),
+            requests_before: self.client.client().requests_sent(),
             plan: None,
         })
     }
@@ -383,7 +383,7 @@ impl Reconciler {
         let one_has_ended = CancellationToken::new();
         let recorder = ChangeRecorder::new(self.state(), run.number, prepared);
         let interim = Interim::new(&self.reporter, prepared, run.started);
-        let progress = Progress::new(&self.client);
+        let progress = Progress::new(self.client.client());
         let changes = prepared.assessment.verdict.passed().len();
         log_cost(changes, self.observer.cost(prepared), &progress);
         let on_change = |applied: &AppliedChange| {
