@@ -1,12 +1,16 @@
 //! The commands as a shell sees them: output, exit code, and what they did to Omni.
-#![cfg(feature = "sandbox")]
-
+mod browser;
 mod check;
+mod history;
+mod kill;
 mod log;
 mod proxy;
+mod roundtrip;
 mod runs;
+mod security;
 #[path = "../support/mod.rs"]
 mod support;
+mod undo;
 mod usage;
 
 use serde_json::json;

@@ -1,10 +1,9 @@
 //! What is logged, for tests that read it.
 
-#![allow(dead_code, unreachable_pub)] // each test binary has its own, and uses a part of it
-
-use std::sync::{Arc, Mutex};
-use tracing::Level;
-use tracing::subscriber::{DefaultGuard, set_default, set_global_default};
+use std::sync::{Arc, Mutex, OnceLock};
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::{Dispatch, Level};
+use tracing_subscriber::Registry;
 
 /// Takes what is logged, as text.
 #[derive(Clone, Default)]
@@ -13,20 +12,20 @@ pub struct Logged(Arc<Mutex<Vec<u8>>>);
 impl Logged {
     /// Takes what this thread logs while the guard lives.
     pub fn listen(&self) -> DefaultGuard {
+        self.listen_at(Level::INFO)
+    }
+
+    /// Takes what this thread logs at a level or above while the guard lives.
+    pub fn listen_at(&self, level: Level) -> DefaultGuard {
+        ask_every_thread();
         let written = self.clone();
         let log = tracing_subscriber::fmt()
             .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_max_level(level)
             .with_writer(move || written.clone());
         set_default(log.finish())
-    }
-
-    /// Takes all that any crate logs, whichever test it is in: what one thread listens to may be lost while
-    /// others listen to nothing.
-    pub fn listen_to_all(&self) {
-        let written = self.clone();
-        let log = tracing_subscriber::fmt().with_max_level(Level::TRACE);
-        let log = log.with_writer(move || written.clone()).finish();
-        set_global_default(log).expect("it is the only one");
     }
 
     pub fn text(&self) -> String {
@@ -43,4 +42,12 @@ impl std::io::Write for Logged {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Where only one listens, `tracing` decides whether a line is wanted by the thread that comes upon it
+/// first, for all threads and for good; a test that listens to nothing would silence the one that does.
+/// With two it asks each time. The second listens to nothing and stays.
+fn ask_every_thread() {
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(Registry::default()));
 }

@@ -1,7 +1,5 @@
 //! A test under paused time, where a property's cases each take a runtime of their own.
 
-#![allow(unreachable_pub)] // each test binary has its own
-
 pub fn paused<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -1,0 +1,368 @@
+//! The commands that look back, approve and take back, as a shell sees them.
+use omni_user_sync::state::StateLock;
+use omni_user_sync::sandbox::Options;
+use omni_user_sync::state::StateLock;
+use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use crate::support::{World, command};
+
+async fn held() -> World {
+    let world = World::with(Options {
+        users: 3,
+        ..Options::default()
+    })
+    .await;
+    let world = world.set("policy.max_removals", "1");
+    world.roster(
+        "op,email,display_name\ndelete,user0001@example.com,\ndelete,user0002@example.com,\n\
+         upsert,new@x.co,New\n",
+    );
+    world
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_says_how_to_approve_it_and_approving_lets_it_through() {
+    let world = held().await;
+    let ended = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 4, "{}", ended.err);
+    assert!(
+        ended.out.contains("omni-user-sync approve 1"),
+        "{}",
+        ended.out
+    );
+
+    let dry = command(&world, &["approve", "latest", "--dry"]).await;
+    assert_eq!(
+        dry.out,
+        "delete user0001@example.com\ndelete user0002@example.com\n"
+    );
+    assert_eq!(
+        command(&world, &["apply", "--yes"]).await.code,
+        4,
+        "nothing was approved"
+    );
+
+    let approved = command(&world, &["approve", "1"]).await;
+    assert_eq!(approved.code, 0, "{}", approved.err);
+    let ended = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(
+        (ended.code, world.org().users().len()),
+        (0, 2),
+        "{}",
+        ended.err
+    );
+    for unknown in ["99", "3"] {
+        assert_eq!(
+            command(&world, &["approve", unknown]).await.code,
+            1,
+            "{unknown}"
+        );
+    }
+    assert_eq!(command(&world, &["approve", "first"]).await.code, 64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_writer_is_told_who_the_first_is_and_readers_are_let_in() {
+    let world = held().await;
+    let lock = StateLock::acquire(&world.settings().state.dir, "run").expect("free");
+    let ended = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("in use by `run` (pid "), "{}", ended.err);
+    for reader in [
+        &["plan"][..],
+        &["check"],
+        &["history"],
+        &["export"],
+        &["explain", "a@x.co"],
+    ] {
+        let ended = command(&world, reader).await;
+        assert!([0, 4].contains(&ended.code), "{reader:?}: {}", ended.err);
+    }
+    drop(lock);
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+/// What an earlier, wrong roster was held for must not pass because a later one is fine.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_run_to_approve_is_the_last_that_came_to_a_plan() {
+    let world = held().await;
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 4);
+    // A run that can't be done says nothing of what is held.
+    let missing = world.folder.path().join("missing.csv");
+    let missing = missing.to_str().expect("text");
+    assert_eq!(command(&world, &["apply", missing]).await.code, 1);
+    let dry = command(&world, &["approve", "latest", "--dry"]).await;
+    assert_eq!((dry.code, dry.out.lines().count()), (0, 2), "{}", dry.err);
+    world.roster("email,display_name\nnew@x.co,New\n");
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+    let refused = command(&world, &["approve", "latest"]).await;
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(
+        refused.err.contains("nothing is held in run 3") && refused.err.contains("is 1"),
+        "{}",
+        refused.err
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_of_another_organisation_is_refused() {
+    let world = held().await;
+    command(&world, &["apply", "--yes"]).await;
+    let other = World::new().await;
+    let world = world.with_variable("OMNI_BASE_URL", &other.sandbox.url());
+    for refused in ["apply", "plan", "history"] {
+        let ended = command(&world, &[refused]).await;
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(
+            ended.err.contains("state.dir"),
+            "it says what to do: {}",
+            ended.err
+        );
+    }
+    assert_eq!(other.org().requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_and_explain_tell_what_was_and_what_would_be() {
+    let world = held().await;
+    assert_eq!(command(&world, &["history"]).await.out, "no run yet\n");
+    command(&world, &["apply", "--yes"]).await;
+    let list = command(&world, &["history"]).await.out;
+    assert!(
+        list.contains("command") && list.contains("1 done, 2 held"),
+        "{list}"
+    );
+    let one = command(&world, &["history", "latest"]).await.out;
+    for says in [
+        "create     new@x.co: done",
+        "display_name: (none) => 'New'",
+        "held by policy.max_removals (2)",
+    ] {
+        assert!(one.contains(says), "{one}");
+    }
+    let doc = json(&command(&world, &["history", "1", "--json"]).await.out);
+    assert_eq!(
+        (&doc["outcome"], &doc["changes"][0]["operation"]),
+        (&json!("held"), &json!("create"))
+    );
+
+    let explained = command(&world, &["explain", "USER0001@example.com"]).await;
+    assert_eq!(explained.code, 0, "{}", explained.err);
+    for says in [
+        "roster: users.csv:2",
+        "next: held: run 1 held it by policy.max_removals",
+        "last changes: none",
+    ] {
+        assert!(explained.out.contains(says), "{}", explained.out);
+    }
+    let explained = command(&world, &["explain", "new@x.co"]).await.out;
+    for says in [
+        "managed since",
+        "next: nothing to do",
+        "create     new@x.co: done",
+    ] {
+        assert!(explained.contains(says), "{explained}");
+    }
+    let doc = json(
+        &command(&world, &["explain", "new@x.co", "--json"])
+            .await
+            .out,
+    );
+    assert_eq!(
+        (&doc["managed"], &doc["omni"]["display_name"]),
+        (&json!(true), &json!("New"))
+    );
+    let odd = ["explain", "--json", "--", "-odd@x.co"];
+    let doc = json(&command(&world, &odd).await.out);
+    assert_eq!(doc["email"], "-odd@x.co", "an address, not an option");
+    assert_eq!(command(&world, &["history", "9"]).await.code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_takes_an_approval_for_what_the_guard_takes_it_for() {
+    let world = World::new().await;
+    let world = world
+        .set("policy.max_updates", "1")
+        .set("policy.max_clears", "1");
+    for name in ["a", "b"] {
+        world.user(&format!("{name}@x.co"), name, json!({ "department": "x" }));
+    }
+    let next = async || command(&world, &["explain", "a@x.co"]).await.out;
+    let held = async |rule: &str| {
+        let ended = command(&world, &["apply", "--yes"]).await;
+        assert_eq!(ended.code, 4, "{}", ended.err);
+        let next = next().await;
+        assert!(
+            next.contains(&format!("held it by policy.{rule}")),
+            "{next}"
+        );
+    };
+    let approved = async || {
+        let approved = command(&world, &["approve", "latest"]).await;
+        assert_eq!(approved.code, 0, "{}", approved.err);
+        let next = next().await;
+        assert!(next.contains("next: a run would"), "{next}");
+    };
+    world.roster("email,department\na@x.co,y\nb@x.co,y\n");
+    held("max_updates").await;
+    approved().await;
+    // That they may be updated does not say that they may lose a value.
+    world.roster("email,department\na@x.co,\nb@x.co,\n");
+    held("max_clears").await;
+    approved().await;
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+}
+
+/// Runs the program as somebody who may only read in the world's folder, whoever runs the tests.
+async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
+    let program = world.folder.path().join("program");
+    std::fs::copy(assert_cmd::cargo::cargo_bin("omni-user-sync"), &program).expect("copied");
+    for (path, mode) in [
+        (world.folder.path().to_owned(), 0o755),
+        (world.settings().state.dir, 0o555),
+        (world.settings().state.dir.join("journal.db"), 0o444),
+    ] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
+    }
+    let mut command = std::process::Command::new(program);
+    command.env_clear().envs(world.variables()).args(arguments);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let ran = tokio::task::spawn_blocking(move || command.output());
+    ran.await.expect("no panic").expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_can_only_be_read_is_read() {
+    let world = held().await;
+    command(&world, &["apply", "--yes"]).await;
+    let state = world.settings().state.dir;
+    let files = || {
+        let all = std::fs::read_dir(&state).expect("it is read");
+        let names = all.map(|file| file.expect("it is there").file_name());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = files();
+    for (reader, says) in [
+        (&["history"][..], "1 done, 2 held"),
+        (&["explain", "new@x.co"], "create     new@x.co: done"),
+        (&["plan"], "user0001@example.com"),
+    ] {
+        let ended = as_a_guest(&world, reader).await;
+        let out = String::from_utf8_lossy(&ended.stdout);
+        assert!(out.contains(says), "{reader:?}: {ended:?}");
+    }
+    assert_eq!(files(), before, "and nothing is made");
+    std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("ours");
+}
+
+/// Waits for something to become so, with patience and without guessing how long it takes.
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+/// A daemon that is ended with the test, however that ends.
+struct Daemon(std::process::Child);
+
+impl Daemon {
+    fn start(world: &World) -> Self {
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
+            .arg("run")
+            .env_clear()
+            .envs(world.variables())
+            .current_dir(world.folder.path())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        Self(child.expect("it runs"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_daemon_acts_on_an_approval_and_keeps_others_from_writing() {
+    let world = held()
+        .await
+        .set("serve.listen", "")
+        .set("schedule.cron", "");
+    let daemon = Daemon::start(&world);
+    eventually("it makes whom it may", || {
+        world.org().user("new@x.co").is_some()
+    })
+    .await;
+    let second = command(&world, &["apply", "--yes"]).await;
+    assert!(
+        second.code == 1 && second.err.contains("in use by `run`"),
+        "{}",
+        second.err
+    );
+    assert_eq!(world.org().users().len(), 4);
+    let mut approved = command(&world, &["approve", "latest"]).await;
+    while approved.code != 0 {
+        // The run may not have come to its end yet.
+        approved = command(&world, &["approve", "latest"]).await;
+    }
+    eventually("it removes whom it was told to", || {
+        world.org().users().len() == 2
+    })
+    .await;
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_whole_or_an_error_and_harms_no_other_file() {
+    let world = World::with(Options {
+        users: 3,
+        ..Options::default()
+    })
+    .await;
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("there");
+    let mut cut_off = std::process::Command::new(env!("CARGO_BIN_EXE_omni-user-sync"));
+    cut_off
+        .arg("export")
+        .env_clear()
+        .envs(world.variables())
+        .stdout(full);
+    let ended = tokio::task::spawn_blocking(move || cut_off.output()).await;
+    let ended = ended.expect("no panic").expect("it runs");
+    assert_eq!(ended.status.code(), Some(1), "half a roster is a wrong one");
+
+    let link = world.folder.path().join("link.csv");
+    std::os::unix::fs::symlink(world.roster_path(), &link).expect("a link");
+    world.roster("");
+    assert_eq!(command(&world, &["export", "-o", "link.csv"]).await.code, 0);
+    let written = std::fs::read_to_string(world.roster_path()).expect("written");
+    assert_eq!(written.lines().count(), 4, "the link is followed");
+    assert!(
+        std::fs::symlink_metadata(&link)
+            .expect("there")
+            .is_symlink()
+    );
+    assert_eq!(command(&world, &["export", "-o", "-"]).await.out, written);
+    assert_eq!(
+        command(&world, &["export", "-o", "/dev/null"]).await.code,
+        0
+    );
+    assert!(!std::fs::metadata("/dev/null").expect("there").is_file());
+}

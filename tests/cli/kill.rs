@@ -1,0 +1,222 @@
+//! Killed at any moment, it converges after the restart: `apply` is killed at requests chosen at
+//! random, before they are carried out or after. `KILLS=200 cargo test --test kill` for a campaign.
+#![allow(clippy::print_stdout)] // the seed, for running the same again
+
+use chrono::Utc;
+use omni_user_sync::model::{ChangeOutcome, ChangeRecord, Operation, RunNumber, RunRef};
+use omni_user_sync::sandbox::{Options, Request};
+use omni_user_sync::state::{Access, StateDb};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::process::{Child, Command, Stdio};
+use crate::support::World;
+
+const USERS: usize = 24;
+
+/// The program itself, so that a kill is a kill.
+fn apply(world: &World) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
+        .args(["apply", "--yes"])
+        .env_clear()
+        .envs(world.variables())
+        .current_dir(world.folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it runs")
+}
+
+async fn wait(mut child: Child) -> Option<i32> {
+    let ended = tokio::task::spawn_blocking(move || child.wait()).await;
+    ended.expect("no panic").expect("it ends").code()
+}
+
+/// A roster in which every user changes in one way or another, and what Omni is to be then.
+fn roster(round: usize) -> (String, BTreeSet<(String, String)>) {
+    let mut text = "op,email,display_name\n".to_owned();
+    let mut expected = BTreeSet::new();
+    for number in 0..USERS {
+        let email = format!("u{number}@x.co");
+        if (number + round).is_multiple_of(3) {
+            writeln!(text, "delete,{email},").expect("a String takes every write");
+        } else {
+            let name = format!("Round {round}");
+            writeln!(text, "upsert,{email},{name}").expect("a String takes every write");
+            expected.insert((email, name));
+        }
+    }
+    (text, expected)
+}
+
+fn users(world: &World) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let users = world.org().users();
+    users
+        .iter()
+        .map(|user| (text(&user["userName"]), text(&user["displayName"])))
+        .collect()
+}
+
+/// The changes of the runs after this one, and the number of the last run.
+async fn changes_since(world: &World, before: u64) -> (Vec<ChangeRecord>, u64) {
+    let journal = world.journal();
+    let last = journal
+        .runs(1)
+        .await
+        .expect("read")
+        .first()
+        .map_or(0, |run| run.number.0);
+    let mut all = Vec::new();
+    for run in before + 1..=last {
+        all.extend(journal.changes(RunNumber(run)).await.expect("read"));
+    }
+    (all, last)
+}
+
+/// Each write that the stand-in saw has its intent, and what the journal calls done was seen: both
+/// counted, round by round.
+fn assert_true(changes: &[ChangeRecord], writes: &[Request]) {
+    for write in writes {
+        let seen = writes.iter().filter(|other| is_same(other, write)).count();
+        let meant = changes.iter().filter(|change| is_of(change, write)).count();
+        assert!(
+            seen <= meant,
+            "{seen} writes and {meant} intents: {write:?}"
+        );
+    }
+    for change in changes {
+        assert!(
+            change.settled.is_some(),
+            "all is known in the end: {change:?}"
+        );
+        let is_done = change
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.outcome == ChangeOutcome::AppliedChange);
+        let seen = writes.iter().any(|write| is_of(change, write));
+        assert!(!is_done || seen, "never happened: {change:?}");
+    }
+}
+
+fn is_same(a: &Request, b: &Request) -> bool {
+    (&a.method, &a.path, &a.body) == (&b.method, &b.path, &b.body)
+}
+
+/// Whether a change in the journal is of this write.
+fn is_of(change: &ChangeRecord, write: &Request) -> bool {
+    let intent = &change.intent;
+    let is_path = || {
+        let id = intent.user_id.as_ref().map(|id| id.as_str());
+        id.is_some_and(|id| write.path.ends_with(id))
+    };
+    match intent.operation {
+        Operation::Create => {
+            let name = write.body.as_ref().map(|body| body["userName"].clone());
+            write.method == "POST" && name == Some(json!(intent.email.as_str()))
+        }
+        Operation::Delete => write.method == "DELETE" && is_path(),
+        Operation::Update | Operation::Deactivate => write.method == "PATCH" && is_path(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_request_it_converges_after_the_restart() {
+    let kills: usize = std::env::var("KILLS").map_or(12, |kills| kills.parse().expect("a number"));
+    let seed = std::env::var("SEED").map_or_else(
+        |_| fastrand::u64(..),
+        |seed| seed.parse().expect("a number"),
+    );
+    println!("SEED={seed} KILLS={kills}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let world = World::with(Options {
+        admin: true,
+        ..Options::default()
+    })
+    .await
+    .set("policy.max_removals", "100%")
+    .set("source.reports", "");
+    let http = reqwest::Client::new();
+    let (mut killed, mut round, mut last_run, mut writes) = (0, 0, 0, 0);
+    while killed < kills {
+        round += 1;
+        let (text, expected) = roster(round);
+        world.roster(&text);
+        let sent = world.org().requests().len();
+        let child = apply(&world);
+        let at = sent + random.usize(1..=USERS + 2);
+        let when = if random.bool() { "before" } else { "after" };
+        let order = json!({ "pid": child.id(), "signal": "KILL", "at_request": at, "when": when });
+        let url = format!("{}/sandbox/signal", world.sandbox.url());
+        let told = http
+            .post(url)
+            .json(&order)
+            .send()
+            .await
+            .expect("the stand-in hears");
+        assert!(told.status().is_success(), "{told:?}");
+        match wait(child).await {
+            Some(code) => assert_eq!(code, 0, "round {round}: it was not killed, so it converged"),
+            None => killed += 1,
+        }
+        assert_eq!(
+            wait(apply(&world)).await,
+            Some(0),
+            "round {round}: one more run converges"
+        );
+        let now = users(&world);
+        let unique: BTreeSet<_> = now.iter().cloned().collect();
+        assert_eq!(
+            unique.len(),
+            now.len(),
+            "round {round}: nobody is made twice"
+        );
+        assert_eq!(unique, expected, "round {round}");
+        let (changes, now) = changes_since(&world, last_run).await;
+        let all = world.org().writes();
+        assert_true(&changes, &all[writes..]);
+        (last_run, writes) = (now, all.len());
+    }
+}
+
+/// Kills an `apply` at the request of this number from now on.
+async fn apply_and_kill(world: &World, at: usize, when: &str) {
+    let at = world.org().requests().len() + at;
+    let child = apply(world);
+    let order = json!({ "pid": child.id(), "signal": "KILL", "at_request": at, "when": when });
+    let url = format!("{}/sandbox/signal", world.sandbox.url());
+    let told = reqwest::Client::new().post(url).json(&order).send().await;
+    assert!(told.expect("the stand-in hears").status().is_success());
+    assert_eq!(wait(child).await, None, "it was killed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_outlasts_a_kill_and_lets_nobody_else_through() {
+    for when in ["before", "after"] {
+        let world = World::with(Options {
+            users: 100,
+            admin: true,
+            ..Options::default()
+        })
+        .await;
+        let rows: String = (1..=20)
+            .map(|number| format!("delete,user{number:04}@example.com\n"))
+            .collect();
+        world.roster(&format!("op,email\n{rows}"));
+        assert_eq!(wait(apply(&world)).await, Some(4), "held");
+        let dir = world.settings().state.dir;
+        let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
+        let approval = journal
+            .approve(RunRef::Latest, "ann", Utc::now(), false)
+            .await;
+        assert_eq!(approval.expect("approved").users.len(), 20);
+        apply_and_kill(&world, 12, when).await;
+        assert!(world.org().users().len() > 80, "it was killed midway");
+        assert_eq!(wait(apply(&world)).await, Some(0), "{when}");
+        assert_eq!(world.org().users().len(), 80);
+        // Whoever comes back is somebody else, and was not approved.
+        let back = rows.lines().filter_map(|row| row.strip_prefix("delete,"));
+        back.for_each(|email| world.user(email, "Back", json!({})));
+        assert_eq!(wait(apply(&world)).await, Some(4), "{when}: held again");
+    }
+}

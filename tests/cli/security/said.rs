@@ -1,0 +1,163 @@
+//! What an answer says that is none, be it Omni's or the webhook's, is told where values may be told: in no
+//! log, metric, probe or webhook.
+
+use super::canaries::{EMAIL, KEY, NAME, SECRETS, Told, VALUE};
+use super::secrets::{echo, left_behind, says};
+use crate::support::World;
+use super::world::{Daemon, EVERYTHING, heard, webhook, webhook_that_says, world};
+use futures_util::future::join_all;
+use omni_user_sync::sandbox::{Fault, Request, What, When};
+
+const USERS: &str = "/api/scim/v2/Users";
+
+/// What is asked for in a run of the world of canaries, each as a fault finds it.
+fn requests() -> Vec<(&'static str, When)> {
+    let when = |method: &str, path: &str, query: Option<&str>| When {
+        method: Some(method.into()),
+        path: Some(path.into()),
+        query: query.map(Into::into),
+        ..When::default()
+    };
+    vec![
+        ("definitions", when("GET", "/api/v1/user-attributes", None)),
+        ("list", when("GET", USERS, Some("startIndex="))),
+        ("creation", when("POST", USERS, None)),
+        // Somebody is looked up once the answer to their creation was lost.
+        ("look-up", when("GET", USERS, Some("filter="))),
+    ]
+}
+
+/// Answers that are none, with all that one may repeat.
+fn answers() -> Vec<(&'static str, What)> {
+    let page = format!("<p>{KEY} {VALUE} {NAME} {EMAIL}@x.co</p>");
+    vec![
+        ("400", says(400, echo())),
+        ("404", says(404, echo())),
+        ("500", says(500, echo())),
+        ("html 200", says(200, page.clone())),
+        ("html 403", says(403, page)),
+        (
+            "no users",
+            says(200, format!("{{\"Resources\": \"{VALUE} {NAME}\"}}")),
+        ),
+        (
+            "no user",
+            says(
+                200,
+                format!("{{\"Resources\": [{{\"id\": [\"{VALUE}\"], \"userName\": 7}}]}}"),
+            ),
+        ),
+        ("cut", What::CutJson),
+    ]
+}
+
+/// What a daemon tells to whoever asks for no more than how it is, and its log.
+async fn told_openly(daemon: &Daemon) -> Vec<Told> {
+    let mut told = Vec::new();
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        told.push(daemon.ask(&format!("GET {path}"), "", "").await);
+    }
+    told
+}
+
+/// A daemon whose first run meets one such answer.
+async fn met(world: &World, name: &str, when: When, what: What) {
+    let sent = webhook(world).await;
+    let (times, post) = (
+        1,
+        When {
+            method: Some("POST".into()),
+            ..When::default()
+        },
+    );
+    if name.starts_with("look-up") {
+        let what = What::LostReply;
+        world.org().fault(Fault {
+            when: post,
+            what,
+            times,
+        });
+    }
+    world.org().fault(Fault {
+        when: when.clone(),
+        what,
+        times,
+    });
+    let daemon = Daemon::start(world, EVERYTHING).await;
+    heard(&sent, "event").await;
+    let is_met = |asked: &Request| {
+        let queried = when.query.as_deref().unwrap_or_default();
+        asked.fault.is_some()
+            && when.method.as_ref() == Some(&asked.method)
+            && asked.query.contains(queried)
+    };
+    assert!(world.org().requests().iter().any(is_met), "{name}");
+
+    let status = daemon.ask("GET /api/v1/status", "", "").await;
+    let mut open = told_openly(&daemon).await;
+    open.push(heard(&sent, "event").await);
+    for one in &open {
+        one.assert_without(&[VALUE, NAME, EMAIL]);
+    }
+    let log = daemon.log();
+    assert!(log.has("idle connection"), "all is logged");
+    log.assert_without(&[VALUE, NAME]);
+    open.extend([log, status]);
+    open.extend(left_behind(world.folder.path()));
+    for one in &open {
+        one.assert_without(&SECRETS);
+    }
+}
+
+/// All of one kind of request at once, since some are tried again with waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_omni_says_in_refusing_is_in_no_log_metric_probe_or_webhook() {
+    for (request, when) in requests() {
+        let cases = answers().into_iter().map(|(answer, what)| {
+            let (name, when) = (format!("{request}, {answer}"), when.clone());
+            async move { met(&world().await, &name, when, what).await }
+        });
+        join_all(cases).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_webhook_says_and_its_address_are_told_nowhere() {
+    let body = format!("saidcanary {VALUE} {EMAIL}@x.co");
+    let answer = |head: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    for head in [
+        "404 saidcanary",
+        "302 Found\r\nLocation: http://127.0.0.1:9/saidcanary",
+        "307 Go\r\nLocation: /saidcanary",
+    ] {
+        let world = world().await;
+        let _sent = webhook_that_says(&world, answer(head)).await;
+        let daemon = Daemon::start(&world, EVERYTHING).await;
+        daemon
+            .until(
+                "GET /metrics",
+                "",
+                "notifications_total{outcome=\"failed\"} 1",
+            )
+            .await;
+        let mut told = told_openly(&daemon).await;
+        for path in [
+            "GET /",
+            "GET /runs/1",
+            "GET /api/v1/status",
+            "GET /api/v1/runs/1",
+        ] {
+            told.push(daemon.ask(path, "", "").await);
+        }
+        told.push(daemon.log());
+        told.extend(left_behind(world.folder.path()));
+        for one in &told {
+            one.assert_without(&SECRETS);
+            one.assert_without(&["saidcanary"]);
+        }
+        daemon.log().assert_without(&[VALUE]);
+    }
+}

@@ -1,0 +1,374 @@
+//! Canaries for key, admin token and webhook are found nowhere but in their files and headers; attribute
+//! values in no log, metric, probe or webhook; emails in no metric, probe or webhook.
+
+use super::canaries::{EMAIL, HOOK, KEY, NAME, SECRETS, TOKEN, Told, VALUE};
+use crate::support::World;
+use super::world::{Daemon, EVERYTHING, heard, run, webhook, world, write};
+use omni_user_sync::sandbox::{Fault, What, When};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::Path;
+
+/// All commands that end by themselves, each with what it needs.
+const COMMANDS: [&[&str]; 15] = [
+    &["plan"],
+    &["plan", "--json"],
+    &["check"],
+    &["check", "--json"],
+    &["export"],
+    &["apply", "--yes"],
+    &["explain", "emailcanary-present@x.co"],
+    &["explain", "emailcanary-present@x.co", "--json"],
+    &["history"],
+    &["history", "latest"],
+    &["history", "latest", "--json"],
+    &["history", "latest", "--undo"],
+    &["approve", "latest", "--dry"],
+    &["approve", "latest"],
+    &["health"],
+];
+
+/// A key, values and an email in one text, as a proxy that tells what it was sent.
+pub(crate) fn echo() -> String {
+    let escaped = KEY.replace('/', "%2F").replace('+', "%2b");
+    format!("{{\"detail\": \"Bearer {KEY} and {escaped}: {VALUE} {NAME} {EMAIL}@x.co\"}}")
+}
+
+pub(crate) fn says(code: u16, body: String) -> What {
+    What::Status {
+        code,
+        retry_after: (code == 429).then_some(0),
+        body: Some(body),
+    }
+}
+
+/// What may go wrong between the two, each with whatever an answer can repeat.
+fn failures() -> Vec<(&'static str, What)> {
+    let elsewhere = format!("http://127.0.0.1:9/{KEY}?value={VALUE}");
+    vec![
+        ("400", says(400, echo())),
+        ("401", says(401, echo())),
+        ("403", says(403, echo())),
+        ("404", says(404, echo())),
+        ("409", says(409, echo())),
+        ("429", says(429, echo())),
+        ("500", says(500, echo())),
+        ("html", says(200, format!("<p>{KEY} {VALUE} {NAME}</p>"))),
+        (
+            "no users",
+            says(200, format!("{{\"Resources\": \"{KEY} {VALUE}\"}}")),
+        ),
+        ("reset", What::Reset),
+        ("lost", What::LostReply),
+        ("cut", What::CutJson),
+        ("redirect", What::Redirect { to: elsewhere }),
+    ]
+}
+
+fn once(what: What, method: &str) -> Fault {
+    Fault {
+        when: When {
+            method: Some(method.into()),
+            ..When::default()
+        },
+        what,
+        times: 1,
+    }
+}
+
+/// Every file but those that hold a secret and the roster itself.
+pub(crate) fn left_behind(folder: &Path) -> Vec<Told> {
+    let is_told = |told: &Told| {
+        let own = ["key", "token", "hook", "users.csv"].map(|name| folder.join(name));
+        !own.iter()
+            .any(|path| told.is_at(&path.display().to_string()))
+    };
+    Told::files(folder).into_iter().filter(is_told).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_tells_a_secret_whatever_fails() {
+    for format in ["text", "json"] {
+        let world = world().await.set("log.format", format);
+        let _hook = webhook(&world).await;
+        let mut all = Vec::new();
+        for arguments in COMMANDS {
+            let arguments = [&["--log", EVERYTHING], arguments].concat();
+            all.push(run(&world, &arguments).await.0);
+        }
+        assert!(
+            all.iter().any(|told| told.has(VALUE)),
+            "a plan shows values"
+        );
+        all.extend(left_behind(world.folder.path()));
+        assert!(all.iter().filter(|told| told.has(VALUE)).count() > 3);
+        for told in all {
+            told.assert_without(&SECRETS);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_failure_tells_a_secret() {
+    for (name, what) in failures() {
+        for (method, command) in [
+            ("GET", &["plan", "--json"][..]),
+            ("GET", &["check"]),
+            ("PATCH", &["apply", "--yes"]),
+            ("POST", &["apply", "--yes"]),
+        ] {
+            let world = world().await;
+            world.org().fault(once(what.clone(), method));
+            let arguments = [&["--log", EVERYTHING], command].concat();
+            let (told, code) = run(&world, &arguments).await;
+            told.assert_without(&SECRETS);
+            assert!((0..=4).contains(&code), "{name} {method}: {code}");
+            assert!(
+                name != "401" || told.has("[api key]"),
+                "it is what was sent"
+            );
+            let history = run(&world, &["history", "latest", "--json"]).await.0;
+            for told in left_behind(world.folder.path()).iter().chain([&history]) {
+                told.assert_without(&SECRETS);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_tells_no_secret_and_logs_no_value() {
+    for format in ["text", "json"] {
+        let world = world().await.set("log.format", format);
+        let sent = webhook(&world).await;
+        for (_, what) in failures() {
+            if matches!(
+                &what,
+                What::Status {
+                    code: 400 | 404 | 500,
+                    ..
+                } | What::Reset
+                    | What::LostReply
+            ) {
+                world.org().fault(once(what, "PATCH"));
+            }
+        }
+        let daemon = Daemon::start(&world, EVERYTHING).await;
+        daemon.until("GET /api/v1/runs/1", "", VALUE).await;
+        let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+        let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let fields = format!(
+            "token={}&next=%2F",
+            TOKEN.replace('/', "%2F").replace('+', "%2B")
+        );
+        let login = daemon.ask("POST /login", form, &fields).await;
+        assert!(login.has("set-cookie"), "the token opens");
+        let mut told = vec![
+            login,
+            daemon.ask("POST /login", form, "token=guesscanary").await,
+            daemon
+                .ask("GET /", "Authorization: Bearer guesscanary\r\n", "")
+                .await,
+            daemon
+                .ask(
+                    "GET /",
+                    "Cookie: omni_user_sync_session=guesscanary\r\n",
+                    "",
+                )
+                .await,
+        ];
+        for path in [
+            "GET /",
+            "GET /runs",
+            "GET /runs/1",
+            "GET /users?email=emailcanary-present@x.co",
+            "GET /users/emailcanary-present@x.co",
+            "GET /api/v1/status",
+            "GET /api/v1/runs",
+            "GET /api/v1/runs/1",
+            "GET /api/v1/users/emailcanary-present@x.co",
+            "POST /reconcile",
+            "POST /api/v1/runs/1/approve",
+            "POST /api/v1/reconcile",
+            "GET /nothing",
+        ] {
+            // Five guesses and nobody is let in any more.
+            for headers in ["", &bearer] {
+                told.push(daemon.ask(path, headers, "").await);
+            }
+        }
+        assert!(told.iter().any(|told| told.has(VALUE)), "pages show values");
+        daemon.until("GET /api/v1/runs", "", "\"run\":2").await;
+
+        let delivered = "notifications_total{outcome=\"delivered\"} 1";
+        daemon.until("GET /metrics", "", delivered).await;
+        let mut open = Vec::new();
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            open.push(daemon.ask(&format!("GET {path}"), "", "").await);
+        }
+        open.push(heard(&sent, "held").await);
+        for one in &open {
+            one.assert_without(&[VALUE, NAME, EMAIL]);
+        }
+        let log = daemon.log();
+        assert!(
+            log.has(EMAIL) && log.has("idle connection"),
+            "all is logged"
+        );
+        log.assert_without(&[VALUE, NAME, "guesscanary"]);
+        told.extend(open);
+        told.push(log);
+        told.extend(["cmdline", "environ", "maps"].map(|file| daemon.proc(file)));
+        told.extend(left_behind(world.folder.path()));
+        for one in &told {
+            one.assert_without(&SECRETS);
+        }
+    }
+}
+
+/// What may stand in a file of secrets by mistake.
+fn mistakes() -> Vec<(&'static str, String)> {
+    let hook = format!("https://hooks.example.com/{HOOK}");
+    vec![
+        ("key", KEY.replace('/', " ")),
+        ("key", format!("{KEY}ä")),
+        ("key", format!("{KEY}\0")),
+        ("key", format!("{KEY}\n{KEY} {KEY}\n")),
+        ("key", String::new()),
+        ("token", format!("{TOKEN}\n{TOKEN}")),
+        ("token", format!("{TOKEN}ä")),
+        ("hook", format!("{hook}\n{hook}")),
+        ("hook", hook.replace("https", "http")),
+        ("hook", HOOK.into()),
+        (
+            "hook",
+            format!("https://keycanary:tokencanary@127.0.0.1:9/{HOOK}"),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_mistake_in_a_file_of_secrets_is_told_with_what_is_in_it() {
+    for (file, text) in mistakes() {
+        let world = world().await;
+        write(&world, "hook", &format!("http://127.0.0.1:9/{HOOK}"));
+        write(&world, file, &text);
+        for command in [&["check", "--json"][..], &["plan"], &["apply", "--yes"]] {
+            let arguments = [&["--log", EVERYTHING], command].concat();
+            run(&world, &arguments).await.0.assert_without(&SECRETS);
+        }
+        let daemon = Daemon::start(&world, EVERYTHING).await;
+        daemon
+            .until("GET /metrics", "", "runs_total{outcome=\"")
+            .await;
+        let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+        let page = daemon.ask("GET /", &bearer, "").await;
+        let ready = daemon.ask("GET /readyz", "", "").await;
+        for told in [daemon.log(), page, ready] {
+            told.assert_without(&SECRETS);
+        }
+        for told in left_behind(world.folder.path()) {
+            told.assert_without(&SECRETS);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_mistake_in_the_settings_is_told_with_a_secret() {
+    let toml = |text: &str| text.replace("KEY", KEY);
+    let texts = [
+        "KEY",
+        "api_key = KEY",
+        "[omni]\napi_key = \"KEY\"",
+        "[omni]\napi_key_file = KEY",
+        "[omni]\napi_key_file = \"KEY\"",
+        "[omni]\napi_key_file = [\"KEY\"]",
+        "[omni]\nrequests_per_minute = \"KEY\"",
+        "[omni]\nbase_url = \"KEY\"",
+        "[omni]\nbase_url = \"https://acme.omniapp.co/?key=KEY\"",
+        "[omni]\nbase_url = \"https://acme.omniapp.co/#KEY\"",
+        "[omni]\nbase_url = \"https://me:KEY@acme.omniapp.co\"",
+        "[omni]\nca_file = \"KEY\"",
+        "omni = \"KEY\"",
+        "[serve]\nadmin_token_file = \"KEY\"",
+        "[serve]\nadmin_token = \"KEY\"",
+        "[notify]\nwebhook_url_file = \"https://hooks.example.com/KEY\"",
+        "[notify]\nwebhook_url = \"https://hooks.example.com/KEY\"",
+    ];
+    for text in texts {
+        let world = bare_world().await;
+        write(&world, "config.toml", &toml(text));
+        mistaken(&world, text).await;
+    }
+    for (name, value) in [
+        ("OMNI_BASE_URL", "KEY"),
+        ("OMNI_BASE_URL", "https://acme.omniapp.co/?key=KEY"),
+        ("OMNI_API_KEY", "KEY KEY"),
+        ("OMNI_USER_SYNC__OMNI__BASE_URL", "KEY"),
+        ("OMNI_USER_SYNC__OMNI__API_KEY", "KEY"),
+        ("OMNI_USER_SYNC__OMNI__API_KEY_FILE", "KEY"),
+        ("OMNI_USER_SYNC__SERVE__ADMIN_TOKEN", "KEY"),
+        ("OMNI_USER_SYNC__SERVE__ADMIN_TOKEN_FILE", "KEY"),
+        (
+            "OMNI_USER_SYNC__NOTIFY__WEBHOOK_URL_FILE",
+            "https://hooks.example.com/KEY",
+        ),
+    ] {
+        let world = bare_world().await.with_variable(name, &toml(value));
+        write(&world, "config.toml", "");
+        mistaken(&world, name).await;
+    }
+}
+
+/// A world that says nothing of key, token and webhook.
+async fn bare_world() -> World {
+    let world = world().await;
+    ["API_KEY_FILE", "ADMIN_TOKEN_FILE", "WEBHOOK_URL_FILE"]
+        .into_iter()
+        .zip(["OMNI", "SERVE", "NOTIFY"])
+        .fold(world, |world, (key, section)| {
+            world.without(&format!("OMNI_USER_SYNC__{section}__{key}"))
+        })
+        .without("OMNI_BASE_URL")
+}
+
+async fn mistaken(world: &World, what: &str) {
+    for command in [&["check"][..], &["check", "--json"], &["plan"], &["health"]] {
+        let arguments = [&["--config", "config.toml", "--log", EVERYTHING], command].concat();
+        let (told, code) = run(world, &arguments).await;
+        assert_ne!(code, 0, "{what}");
+        told.assert_without(&SECRETS);
+    }
+}
+
+/// A core dump would hold the key.
+#[tokio::test]
+async fn a_crash_leaves_no_core() {
+    let all = Resource::Core;
+    let most = getrlimit(all).maximum;
+    let wide = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    // For the children to come; nobody else in this process minds.
+    setrlimit(all, wide).expect("up to its maximum");
+    let world = world().await;
+    let mut daemon = Daemon::start(&world, "info").await;
+    assert!(!daemon.crash(), "a core was written");
+    let mut left = std::fs::read_dir(world.folder.path()).expect("is read");
+    assert!(left.all(|file| {
+        !file
+            .expect("is read")
+            .file_name()
+            .to_string_lossy()
+            .starts_with("core")
+    }));
+}
+
+/// Not even where the system asks nobody.
+#[test]
+fn a_crash_under_systemd_leaves_no_core() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
+    for unit in ["omni-user-sync.service", "omni-user-sync@.service"] {
+        let text = std::fs::read_to_string(units.join(unit)).expect("is read");
+        assert!(text.lines().any(|line| line == "LimitCORE=0"), "{unit}");
+    }
+}

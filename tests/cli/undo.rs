@@ -1,0 +1,134 @@
+//! `export` and `history --undo`: rosters that are written for `plan` and `apply` to read again.
+use serde_json::json;
+use crate::support::{World, command};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_takes_back_what_the_run_did_and_nothing_else() {
+    let world = World::new()
+        .await
+        .set("policy.max_removals", "100%")
+        .set("policy.max_clears", "100%");
+    world.user(
+        "ann@x.co",
+        "Ann",
+        json!({ "department": "old", "region": ["n"], "tier": "gold" }),
+    );
+    world.user(
+        "gone@x.co",
+        "Gone",
+        json!({ "department": "x", "cost_center": "7" }),
+    );
+    world.user("off@x.co", "Off", json!({}));
+    world.user("same@x.co", "Same", json!({ "department": "s" }));
+    world.roster(
+        "op,email,display_name,department,region\nupsert,ann@x.co,Ann,new,\ndelete,gone@x.co,,,\n\
+         deactivate,off@x.co,,,\nupsert,made@x.co,Made,m,\nupsert,same@x.co,Same,s,\n",
+    );
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+    // What others did since stays.
+    world
+        .org()
+        .set_attribute("ann@x.co", "tier", json!("silver"));
+
+    let undo = command(&world, &["history", "latest", "--undo"]).await;
+    assert_eq!(undo.code, 0, "{}", undo.err);
+    assert!(
+        undo.err.contains("gone@x.co: comes back with a new id"),
+        "{}",
+        undo.err
+    );
+    world.roster(&undo.out);
+    let ended = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 0, "{}{}", undo.out, ended.err);
+    assert_eq!(world.attribute("ann@x.co", "department"), json!("old"));
+    assert_eq!(world.attribute("ann@x.co", "region"), json!(["n"]));
+    assert_eq!(world.attribute("ann@x.co", "tier"), json!("silver"));
+    assert_eq!(world.attribute("gone@x.co", "cost_center"), json!("7"));
+    assert_eq!(
+        world.org().user("off@x.co").expect("there")["active"],
+        json!(true)
+    );
+    assert!(world.org().user("made@x.co").is_none());
+}
+
+/// One who was made anew by somebody else under the same email, and a value that somebody else has changed since.
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_leaves_what_others_did_since_and_says_so() {
+    let world = World::new().await;
+    world.user(
+        "ann@x.co",
+        "Ann",
+        json!({ "department": "old", "tier": "gold" }),
+    );
+    world.roster(
+        "email,display_name,department,tier\nann@x.co,Ann Lee,new,silver\nmade@x.co,Made,,\n",
+    );
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+    world
+        .org()
+        .set_attribute("ann@x.co", "department", json!("by others"));
+    world.org().remove_user("made@x.co");
+    world.user("made@x.co", "Another", json!({}));
+    let undo = command(&world, &["history", "latest", "--undo"]).await;
+    assert_eq!(
+        undo.out,
+        "op,email,display_name,department,tier\nupsert,ann@x.co,Ann,by others,gold\n"
+    );
+    for note in [
+        "ann@x.co: department was changed since; it is left as it is",
+        "made@x.co: was made again since; left out",
+    ] {
+        assert!(undo.err.contains(note), "{}", undo.err);
+    }
+    let changes = command(&world, &["history", "latest", "--json"]).await.out;
+    let doc: serde_json::Value = serde_json::from_str(&changes).expect("JSON");
+    let made = |change: &&serde_json::Value| change["operation"] == "create";
+    let mut changes = doc["changes"].as_array().expect("changes").iter();
+    let made = changes.find(made).expect("a creation");
+    assert!(made["id"].is_string(), "who was made is remembered: {made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_says_what_a_blank_cell_does_not_clear() {
+    let world = World::new().await.set("source.blank_cells", "keep");
+    world.user("ann@x.co", "Ann", json!({}));
+    world.roster("email,department\nann@x.co,new\n");
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+    let undo = command(&world, &["history", "latest", "--undo"]).await;
+    let note = "ann@x.co: department was empty, and a blank cell leaves it as it is";
+    assert!(undo.err.contains(note), "{}", undo.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_read_again_under_every_setting() {
+    for (delimiter, encoding) in [
+        ("auto", "auto"),
+        (";", "auto"),
+        ("\t", "windows-1252"),
+        ("auto", "windows-1252"),
+    ] {
+        let world = World::new()
+            .await
+            .set("source.delimiter", delimiter)
+            .set("source.encoding", encoding)
+            .set("policy.prune", "all")
+            .set("policy.max_removals", "100%");
+        world.user(
+            "jürgen@x.co",
+            "Jürgen Groß",
+            json!({ "region": ["süd", "a b"] }),
+        );
+        let path = world.roster_path();
+        let path = path.to_str().expect("text");
+        assert_eq!(command(&world, &["export", "-o", path]).await.code, 0);
+        let plan = command(&world, &["plan"]).await;
+        assert_eq!(
+            plan.code, 0,
+            "{delimiter:?} {encoding}: {}{}",
+            plan.out, plan.err
+        );
+        let text = std::fs::read(path).expect("written");
+        let mark = text.starts_with(b"\xef\xbb\xbf");
+        assert_eq!(mark, encoding != "auto", "{delimiter:?} {encoding}");
+    }
+}

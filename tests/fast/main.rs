@@ -1,0 +1,13 @@
+//! What takes neither the program nor the stand-in for Omni: values, files, the state database, and waits under
+//! paused time.
+
+mod daemon;
+mod documents;
+mod plan;
+mod planned;
+mod roster;
+mod settings;
+mod state;
+#[path = "../support/mod.rs"]
+mod support;
+mod throttle;

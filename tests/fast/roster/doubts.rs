@@ -1,0 +1,149 @@
+//! Notes on what may be meant otherwise than it is written. They reject nothing and tell no value.
+
+use super::support::{account, account_unknown, read_with, schema, settings};
+use insta::assert_snapshot;
+use omni_user_sync::model::Schema;
+use omni_user_sync::settings::{BlankCells, SourceSettings};
+
+/// Only the notes.
+fn notes(text: &str) -> String {
+    only_notes(&account(text))
+}
+
+fn only_notes(account: &str) -> String {
+    assert!(
+        !account.contains("bad:") && !account.contains("error:"),
+        "{account}"
+    );
+    let notes = account.lines().filter(|line| line.starts_with("note: "));
+    notes.collect::<Vec<_>>().join("\n")
+}
+
+/// A roster with one attribute of these cells.
+fn column(name: &str, cells: &[&str]) -> String {
+    let row =
+        |(at, cell): (usize, &&str)| format!("u{at}@x.co,\"{}\"\n", cell.replace('"', "\"\""));
+    let rows: String = cells.iter().enumerate().map(row).collect();
+    format!("email,{name}\n{rows}")
+}
+
+#[test]
+fn lists_with_other_marks() {
+    assert_snapshot!(notes(&column("Region", &["[a;b]", "[a|b]", "[a,b;c]", "[\"a;b\"]", "[a]"])), @"note: users.csv:2:2 (Region): this list is one item with ; or | in it (2 times in this column); separate items by commas: [a,b]");
+    assert_snapshot!(notes(&column("Region", &["['a','b']", "[“a”,“b”]", "['']", "[it's]"])), @r#"note: users.csv:2:2 (Region): the quotes in this list are part of its items (3 times in this column); write [a,b], or ["a","b"] with straight double quotes, in a CSV file each twice"#);
+    assert_eq!(notes(&column("tier", &["a;b", "a|b", "'a'"])), "");
+}
+
+#[test]
+fn lists_without_brackets_where_nothing_is_known() {
+    assert_snapshot!(only_notes(&account_unknown(column("Region", &["[a,b]", "a;b", "c|d", "e"]))), @"note: users.csv:3:2 (Region): there are ; or | here, and no brackets, though others of this column are lists (2 times in this column); write lists as [a,b]");
+    assert_eq!(
+        only_notes(&account_unknown(column("Region", &["a;b", "c"]))),
+        ""
+    );
+}
+
+#[test]
+fn what_spreadsheets_make_of_numbers_in_text() {
+    assert_snapshot!(notes(&column("tier", &["1.2E+05", "gold", "4,5E+11"])), @"note: users.csv:2:2 (tier): this looks like a long number that a spreadsheet has shortened (2 times in this column); format the column as text and enter all digits again");
+    assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "2024-05-01", "4", "5"])), @"note: users.csv:5:2 (tier): this looks like a date that a spreadsheet has made, since the others of this column are numbers; format the column as text and enter it again");
+    assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "4", "1,5"])), @"note: users.csv:6:2 (tier): this has a decimal comma, though the others of this column are numbers without one; write the decimal mark as a point (1.5)");
+    // Among other texts they are what they are.
+    assert_eq!(
+        notes(&column("tier", &["2024-05-01", "2024-06-01", "1,5", "x"])),
+        ""
+    );
+}
+
+#[test]
+fn zeros_that_seem_lost() {
+    assert_snapshot!(notes(&column("tier", &["00123", "00456", "789"])), @"note: users.csv:4:2 (tier): this number is shorter than the others of its column: a spreadsheet drops zeros before a number; where there were some, format the column as text and enter them again");
+    let mut codes = vec!["28001"; 12];
+    codes[5] = "8001";
+    assert_snapshot!(notes(&column("tier", &codes)), @"note: users.csv:7:2 (tier): this number is shorter than the others of its column: a spreadsheet drops zeros before a number; where there were some, format the column as text and enter them again");
+    assert_eq!(notes(&column("tier", &["1", "12", "123", "1234"])), "");
+    codes[6] = "unknown";
+    assert_eq!(notes(&column("tier", &codes)), "");
+    // To a number zeros say nothing.
+    assert_eq!(notes(&column("seats", &["00123", "00456", "789"])), "");
+}
+
+#[test]
+fn characters_that_nobody_sees() {
+    assert_snapshot!(notes("email,display_name,tier\na@x.co,An\u{200b}n,go\u{a0}ld\nb@x.co,Bob\u{a0},x\u{a0}y\n"), @r"
+    note: users.csv:2:2 (display_name): there is a character inside that nobody sees, such as a no-break space; type the text again, if it came from a web page or a document
+    note: users.csv:2:3 (tier): there is a character inside that nobody sees, such as a no-break space (2 times in this column); type the text again, if it came from a web page or a document
+    ");
+    assert_eq!(
+        notes("email,display_name\na@x.co,\u{a0}Ann\u{200b}\nb@x.co,👩\u{200d}💻 Zoë\n"),
+        ""
+    );
+}
+
+#[test]
+fn a_column_of_blanks() {
+    let text = "email,tier,Region\na@x.co,,[a]\nb@x.co, ,\nc@x.co,\u{a0},\n";
+    assert_snapshot!(notes(text), @"note: users.csv:1:2 (tier): every cell of this column is blank, which clears the attribute of all 3 users here; fill it, or remove the column: what has no column is never touched");
+    let keep = SourceSettings {
+        blank_cells: BlankCells::Keep,
+        ..settings()
+    };
+    assert!(
+        read_with(text, keep, schema())
+            .expect("rows")
+            .notes
+            .is_empty()
+    );
+    // Of one user it is no news.
+    assert_eq!(notes("email,tier\na@x.co,\n"), "");
+    // Who goes has no values.
+    assert_eq!(
+        notes("op,email,tier\ndelete,a@x.co,\ndelete,b@x.co,\ndelete,c@x.co,\nupsert,d@x.co,\n"),
+        ""
+    );
+}
+
+#[test]
+fn doubts_are_few_and_tell_no_value() {
+    let header: String = (0..300).map(|at| format!(",c{at}")).collect();
+    let rows: String = (0..50)
+        .map(|at| format!("u{at}@x.co{}\n", ",s3cret\u{a0}s3cret".repeat(300)))
+        .collect();
+    let read = read_with(
+        format!("email{header}\n{rows}"),
+        settings(),
+        Schema::unknown(),
+    );
+    let notes = read.expect("rows").notes;
+    assert_eq!(notes.len(), 100);
+    assert!(
+        notes
+            .iter()
+            .all(|note| !note.to_string().contains("s3cret"))
+    );
+}
+
+#[test]
+fn bad_cells_say_what_was_probably_meant() {
+    assert_snapshot!(account(
+        "email,Region,seats\n\
+         Ann Lee <ann@x.co>,,\n\
+         a@x.co; b@x.co,,\n\
+         c\u{200b}c@x.co,,\n\
+         d@x.co,a;b,5-Jan\n\
+         e@x.co,\"a, b\",\"1.234,5\"\n\
+         ok@x.co,,\n"
+    ), @r#"
+    users.csv:7: ok@x.co upsert "-" Region=none seats=none
+    frozen: d@x.co (users.csv:5)
+    frozen: e@x.co (users.csv:6)
+    unnamed: 3
+    bad: users.csv:2:1 (email): 'Ann Lee <ann@x.co>': an email has no blanks, control characters or marks of direction inside; write the bare address: 'ann@x.co'
+    bad: users.csv:3:1 (email): 'a@x.co; b@x.co': an email has no blanks, control characters or marks of direction inside; write a row for each of these addresses
+    bad: users.csv:4:1 (email): 'c\u{200b}c@x.co': an email has no blanks, control characters or marks of direction inside; there is a character inside that nobody sees: type the address again
+    bad: users.csv:5:2 (Region): this attribute holds a list, and 'a;b' is none; write '[a,b]'
+    bad: users.csv:5:3 (seats): this attribute is a number, and '5-Jan' is no decimal number; the spreadsheet has made a date of it: format the column as text and enter the number again
+    bad: users.csv:6:2 (Region): this attribute holds a list, and 'a, b' is none; write '[a,b]'
+    bad: users.csv:6:3 (seats): this attribute is a number, and '1.234,5' is no decimal number; write the number without marks between thousands, and the decimal mark as a point
+    "#);
+}

@@ -1,0 +1,167 @@
+//! Whole files: quotes, bytes, sizes, kinds.
+
+use super::support::{Folder, account, read_with, schema, settings, show};
+use insta::assert_snapshot;
+use omni_user_sync::model::{AttributeName, DesiredUser, Email, UserSpec, Value};
+use omni_user_sync::settings::{Encoding, SourceSettings};
+
+#[test]
+fn a_stray_quote_rejects_the_file_and_names_both_ends() {
+    assert_snapshot!(account("email,tier\na@x.co,\"gold\nb@x.co,gold\n"), @r#"error: users.csv:2: the quote that opens here, in cell 2, is never closed; write the closing quote; a quote inside a quoted cell is written twice ("")"#);
+    assert_snapshot!(account("email,tier\na@x.co,\"gold\nb@x.co,\"gold\"\n"), @r#"error: users.csv:2: the quote that opens here, in cell 2, ends only on line 3, with text right after it: a closing quote is missing in lines 2 to 3; write the closing quote; a quote inside a quoted cell is written twice ("")"#);
+    assert_snapshot!(account("email,tier\na@x.co,\"gold\"en\n"), @r#"error: users.csv:2: cell 2 has text right after its closing quote; put the whole cell in quotes and write a quote inside it twice ("")"#);
+    assert_snapshot!(account("\"email,tier\na@x.co,gold\n"), @r#"error: users.csv:1: the quote that opens here, in cell 1, is never closed; write the closing quote; a quote inside a quoted cell is written twice ("")"#);
+}
+
+#[test]
+fn lines_are_counted_as_an_editor_counts_them() {
+    for end in ["\n", "\r\n", "\r"] {
+        let text = ["email,tier", "", "\"a@x.co\",\"x", "y\"", "ann,", ""].join(end);
+        let read = super::support::read(text).expect("a row");
+        assert_eq!(read.bad_rows[0].place.line, 5, "{end:?}");
+        assert_eq!(
+            read.users.values().next().expect("one").place.line,
+            3,
+            "{end:?}"
+        );
+    }
+}
+
+#[test]
+fn text_is_utf8_or_says_what_it_is() {
+    let utf16: Vec<u8> = "\u{feff}email;display_name\na@x.co;Zoë\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    assert_snapshot!(account(utf16), @r#"users.csv:2: a@x.co upsert "Zoë""#);
+    assert_snapshot!(account("\u{feff}email;display_name\na@x.co;Zoë\n"), @r#"users.csv:2: a@x.co upsert "Zoë""#);
+    assert_snapshot!(account(b"email,display_name\na@x.co,Ann\nz@x.co,Zo\xeb\n"), @r#"error: users.csv:3: here are bytes that are not UTF-8 text; save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252""#);
+    let windows = SourceSettings {
+        encoding: Encoding::Windows1252,
+        ..settings()
+    };
+    assert_snapshot!(show(&read_with(b"email,display_name\nz@x.co,Zo\xeb\n", windows.clone(), schema())), @r#"users.csv:2: z@x.co upsert "Zoë""#);
+    assert_snapshot!(show(&read_with(b"email,display_name\nz@x.co,Zo\x81\n", windows, schema())), @r#"error: users.csv:2: here are bytes that do not exist in windows-1252; save it as 'CSV UTF-8' and set source.encoding = "auto""#);
+}
+
+/// There is no second line, so nothing is wrong on it.
+#[test]
+fn bytes_right_after_excels_line_are_on_it() {
+    assert_snapshot!(account(b"sep=;\xff\n"), @r#"error: users.csv:1: here are bytes that are not UTF-8 text; save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252""#);
+    assert_snapshot!(account(b"sep=;\n\xff\n"), @r#"error: users.csv:2: here are bytes that are not UTF-8 text; save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252""#);
+}
+
+/// In whatever way it is written, it is the same roster.
+#[test]
+fn every_encoding_delimiter_and_line_end_together() {
+    let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        format!("\u{feff}{text}")
+            .encode_utf16()
+            .flat_map(bytes)
+            .collect()
+    };
+    let spec = |name: &str, tier: Option<&str>| {
+        DesiredUser::Upsert(UserSpec {
+            display_name: Some(name.into()),
+            attributes: [(AttributeName::new("tier"), tier.and_then(Value::one))]
+                .into_iter()
+                .collect(),
+        })
+    };
+    let want = [spec("Zoë 😀", None), spec("Ann", Some("gold"))];
+    let rows = [
+        "email,display_name,tier",
+        "a@x.co,Zoë 😀,",
+        "b@x.co,\"Ann\",gold",
+        "",
+    ];
+    for (delimiter, line_end) in [",", ";", "\t"]
+        .into_iter()
+        .flat_map(|delimiter| ["\n", "\r\n", "\r"].map(|line_end| (delimiter, line_end)))
+    {
+        let text = rows.join(line_end).replace(',', delimiter);
+        let sep = format!("sep={delimiter}{line_end}{text}");
+        for bytes in [
+            text.clone().into_bytes(),
+            format!("\u{feff}{text}").into_bytes(),
+            utf16(&text, u16::to_le_bytes),
+            utf16(&text, u16::to_be_bytes),
+            sep.clone().into_bytes(),
+            utf16(&sep, u16::to_le_bytes),
+        ] {
+            let read = super::support::read(&bytes).expect("a roster");
+            let wants: Vec<_> = ["a@x.co", "b@x.co"]
+                .map(|email| Email::parse(email).expect("an email"))
+                .map(|email| read.users[&email].want.clone())
+                .into();
+            assert_eq!(wants, want, "{delimiter:?} {line_end:?} {bytes:?}");
+            assert_eq!((read.rows, read.notes.len()), (2, 0));
+        }
+    }
+}
+
+#[test]
+fn a_mark_in_the_file_wins_over_the_encoding_set() {
+    let windows = SourceSettings {
+        encoding: Encoding::Windows1252,
+        ..settings()
+    };
+    let utf16: Vec<u8> = "\u{feff}email,display_name\na@x.co,Zoë\n"
+        .encode_utf16()
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    for bytes in [
+        "\u{feff}email,display_name\na@x.co,Zoë\n".as_bytes(),
+        &utf16,
+    ] {
+        let shown = show(&read_with(bytes, windows.clone(), schema()));
+        assert_eq!(shown, "users.csv:2: a@x.co upsert \"Zoë\"\n");
+    }
+}
+
+#[test]
+fn a_delimiter_that_is_set_is_not_found_out() {
+    let set = |delimiter| SourceSettings {
+        delimiter: Some(delimiter),
+        ..settings()
+    };
+    let read = |text: &str, delimiter| show(&read_with(text, set(delimiter), schema()));
+    assert_snapshot!(read("email;tier\na@x.co;a,b\n", b';'), @r#"users.csv:2: a@x.co upsert "-" tier='a,b'"#);
+    assert_snapshot!(read("email;tier\na@x.co;gold\n", b','), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+    // It is set for all files, so it goes before what one of them says.
+    assert_snapshot!(read("sep=;\nemail,tier\na@x.co,a;b\n", b','), @r#"users.csv:3: a@x.co upsert "-" tier='a;b'"#);
+}
+
+#[test]
+fn what_is_no_text_is_named() {
+    assert_snapshot!(account(b"PK\x03\x04\x14\0\x06\0rest"), @"error: users.csv: this is a workbook (.xlsx, .ods) or a zip archive, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest"), @"error: users.csv: this is an Excel workbook (.xls, or one with a password), whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"<?xml version=\"1.0\"?><Workbook>"), @"error: users.csv: this is a web page or XML, which some programs call .xls, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"%PDF-1.7"), @"error: users.csv: this is a PDF, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"email\na@x.co\n\0\0\0"), @"error: users.csv:3: here is a NUL byte, so this is no text file, or UTF-16 without its mark; save it as 'CSV UTF-8'");
+    assert_snapshot!(account(b"e\0m\0a\0i\0l\0"), @"error: users.csv:1: here is a NUL byte, so this is no text file, or UTF-16 without its mark; save it as 'CSV UTF-8'");
+    assert_snapshot!(account(b"\xff\xfeemail\n"), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+}
+
+#[test]
+fn a_row_over_one_mebibyte_rejects_the_file() {
+    let row = "x".repeat(1 << 20);
+    assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,{row}\n")), @"error: users.csv:3: the row that starts here is longer than 1 MiB; check that this is the roster and that its rows are lines");
+    assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,\"\n{row}\n")), @r#"error: users.csv:3: the row that starts here is longer than 1 MiB, and the quote that opens on line 3, in cell 2, is still open; write the closing quote; a quote inside a quoted cell is written twice ("")"#);
+    assert_snapshot!(account(format!("email,{row}\n")), @"error: users.csv:1: the row that starts here is longer than 1 MiB; check that this is the roster and that its rows are lines");
+}
+
+#[test]
+fn a_file_over_the_limit_is_not_read() {
+    let mut folder = Folder::new();
+    folder.settings.max_bytes = 20;
+    let path = folder.write("users.csv", "email,tier\na@x.co,gold\n");
+    assert_snapshot!(folder.show_at(&path), @"error: users.csv: it is larger than 20 B; check that this is the roster, or raise source.max_bytes");
+    let path = folder.write("users.csv", "email,tier\na@x.co,x\n");
+    assert_snapshot!(folder.show_at(&path), @r#"users.csv:2: a@x.co upsert "-" tier='x'"#);
+}
+
+#[test]
+fn a_file_of_nothing_but_problems_is_rejected() {
+    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: the roster has more than 100000 problems in its rows, this file's from here on; check that this is the roster and how it was exported");
+}

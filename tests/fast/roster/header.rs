@@ -1,0 +1,129 @@
+//! The header: whatever it leaves open rejects the file.
+
+use super::support::{account, account_unknown, read};
+use insta::assert_snapshot;
+
+#[test]
+fn the_delimiter_is_the_one_that_finds_the_email_column() {
+    for text in [
+        "email,tier\na@x.co,gold\n",
+        "email;tier\na@x.co;gold\n",
+        "email\ttier\na@x.co\tgold\n",
+        "\u{feff}sep=;\r\nemail;tier\r\na@x.co;gold\r\n",
+        "\"SEP=;\"\nemail;tier\na@x.co;gold\n",
+        "sep=|\nemail|tier\na@x.co|gold\n",
+        "sep=\t\nemail\ttier\na@x.co\tgold\n",
+        "\n\"tier\";\"Email\"\r\"gold\";a@x.co",
+        "email\na@x.co",
+    ] {
+        let read = read(text).expect(text);
+        assert_eq!(read.users.len(), 1, "{text}");
+        assert!(read.bad_rows.is_empty(), "{text}");
+    }
+    assert_snapshot!(account("sep=;\nemail;tier\n\nann;gold\nok@x.co;\n"), @r#"
+    users.csv:5: ok@x.co upsert "-" tier=none
+    unnamed: 1
+    bad: users.csv:4:1 (email): 'ann': an email has the form local@domain, with one @; write the one address of this row's user
+    "#);
+}
+
+#[test]
+fn the_email_column_must_be_there() {
+    assert_snapshot!(account("op,mail,tier\nupsert,a@x.co,gold\n"), @"error: users.csv:1: there is no column 'email' among the 3 cells of the first row (did you mean cell 2?); name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+    assert_snapshot!(account("op|email|tier\nupsert|a@x.co|gold\n"), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+    assert_snapshot!(account("upsert,a@x.co,Ann\nupsert,b@x.co,Bob\n"), @"error: users.csv:1: the first row is no header: its cell 2 is an address; write the columns' names above it: op,email,display_name and the attributes");
+}
+
+/// A rejected file's problems are logged, and no log holds values.
+#[test]
+fn what_rejects_a_file_tells_no_cell() {
+    let long = "s3cret,".repeat(1 << 18);
+    let bad = "s3cret\n".repeat(100_001);
+    for text in [
+        "s3cret,north,gold\n",
+        "upsert,boss.s3cret@x.co,s3cret\n",
+        "s3cret\n",
+        "op|s3cret|tier\n",
+        "s3cret-mail,tier\n",
+        "email,tier\n\"s3cret,gold\n",
+        "email,tier\n\"s3cret\"s3cret,gold\n",
+        "email,tier\ns3cret\0,gold\n",
+        "email,\ns3cret,s3cret\n",
+        &format!("email,tier\n{long}\n"),
+        &format!("email\n{bad}"),
+    ] {
+        let error = super::support::read(text)
+            .expect_err("is rejected")
+            .to_string();
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn no_file_without_rows_is_a_roster() {
+    assert_snapshot!(account(""), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and a row for each user");
+    assert_snapshot!(account("\u{feff}\r\n\n,,,\n"), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and a row for each user");
+    assert_snapshot!(account("email,tier\n"), @"error: users.csv: the file has a header and no rows; write a row for each user; a roster without any is taken for a mistake");
+    assert_snapshot!(account("email,tier\n,\n\n"), @"error: users.csv: the file has a header and no rows; write a row for each user; a roster without any is taken for a mistake");
+}
+
+#[test]
+fn unknown_and_system_attributes_are_refused() {
+    assert_snapshot!(account(
+        "email,teir,region,omni_user_email,colour,display name\na@x.co,,,,,\n"
+    ), @r"
+    error: users.csv:1:2 (teir): Omni has no user attribute 'teir' (did you mean 'tier'?); correct the name, remove the column, or define the attribute in Omni first
+    users.csv:1:3 (region): Omni has no user attribute 'region': it is spelt 'Region'; write it with the same capital and small letters
+    users.csv:1:4 (omni_user_email): Omni itself sets 'omni_user_email', nobody else can; remove the column
+    users.csv:1:5 (colour): Omni has no user attribute 'colour'; correct the name, remove the column, or define the attribute in Omni first
+    users.csv:1:6 (display name): Omni has no user attribute 'display name' (did you mean 'display_name'?); correct the name, remove the column, or define the attribute in Omni first
+    ");
+    assert_snapshot!(account_unknown(
+        "email,anything,omni_user_id,Display Name,e-mail\na@x.co,,,,\n"
+    ), @r"
+    error: users.csv:1:3 (omni_user_id): Omni itself sets 'omni_user_id', nobody else can; remove the column
+    users.csv:1:4 (Display Name): the column 'Display Name' looks like 'display_name' misspelt; write 'display_name'
+    users.csv:1:5 (e-mail): the column 'e-mail' looks like 'email' misspelt; write 'email'
+    ");
+}
+
+#[test]
+fn a_doubled_header_is_refused() {
+    assert_snapshot!(account(
+        "email,tier,EMAIL, tier ,Op,op\na@x.co,,,,,\n"
+    ), @r"
+    error: users.csv:1:3 (EMAIL): the column 'EMAIL' is there twice, as columns 1 and 3; keep one of them
+    users.csv:1:4 (tier): the column 'tier' is there twice, as columns 2 and 4; keep one of them
+    users.csv:1:6 (op): the column 'op' is there twice, as columns 5 and 6; keep one of them
+    ");
+    assert_snapshot!(account_unknown("email,a,A,a\na@x.co,,,\n"), @"error: users.csv:1:4 (a): the column 'a' is there twice, as columns 2 and 4; keep one of them");
+}
+
+#[test]
+fn a_blank_header_is_ignored_over_blank_cells_only() {
+    assert_snapshot!(account("email,,tier,\na@x.co,,gold, \n"), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
+    assert_snapshot!(account("email,,tier\na@x.co,,gold\nb@x.co,what,gold\n"), @"error: users.csv:3:2 (no header): this cell is not blank and its column has no header; name the column in the header, or empty it");
+}
+
+#[test]
+fn many_wrong_columns_are_counted() {
+    let header: String = (0..999).map(|at| format!(",c{at}")).collect();
+    let shown = account(format!("email{header}\n"));
+    assert_eq!(shown.lines().count(), 21);
+    assert!(shown.ends_with(
+        "users.csv:1: 979 more columns are wrong; check that this is the roster's header"
+    ));
+}
+
+#[test]
+fn a_roster_has_a_thousand_columns_and_no_more() {
+    let named = |count: usize| (1..count).map(|at| format!(",c{at}")).collect::<String>();
+    let row = |count: usize| format!("a@x.co{}", ",".repeat(count - 1));
+    let most = format!("email{}\n{}\n", named(1_000), row(1_000));
+    assert!(account_unknown(most).starts_with("users.csv:2: a@x.co upsert"));
+    let more = format!("email{}\n{}\n", named(1_001), row(1_001));
+    assert_snapshot!(account_unknown(more), @"error: users.csv:1: the header has 1001 columns, and a roster has at most 1000; check that this is the roster's header");
+    // A spreadsheet's empty columns are none.
+    let blank = ",".repeat(16_000);
+    assert_snapshot!(account(format!("email,tier{blank}\na@x.co,gold{blank}\n")), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
+}

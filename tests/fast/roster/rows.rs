@@ -1,0 +1,311 @@
+//! Rows: ops, emails, names, lengths, repeats.
+
+use super::support::{Folder, account};
+use insta::assert_snapshot;
+
+#[test]
+fn the_original_scripts_file_is_read_as_it_reads_it() {
+    assert_snapshot!(account(
+        "op,email,display_name,Region,tier,seats\n\
+         upsert,ann@x.co,Ann,\"[north,south,east]\",gold,7\n\
+         delete,bob@x.co,,,,\n"
+    ), @r#"
+    users.csv:2: ann@x.co upsert "Ann" Region=['north', 'south', 'east'] seats='7' tier='gold'
+    users.csv:3: bob@x.co delete
+    "#);
+}
+
+#[test]
+fn columns_stand_in_any_order_and_ours_ignore_case() {
+    assert_snapshot!(account(
+        "tier, Display_Name ,EMAIL, seats ,Op\n gold , Ann ,Ann@X.co,7,UPSERT\n"
+    ), @r#"users.csv:2: Ann@X.co upsert "Ann" seats='7' tier='gold'"#);
+}
+
+#[test]
+fn without_an_op_column_every_row_is_an_upsert() {
+    assert_snapshot!(account("email,display_name\nann@x.co,Ann\nbob@x.co, \n"), @r#"
+    users.csv:2: ann@x.co upsert "Ann"
+    users.csv:3: bob@x.co upsert "-"
+    "#);
+}
+
+#[test]
+fn ops_are_known_in_any_case_and_nothing_else_is_one() {
+    assert_snapshot!(account(
+        "op,email\n\
+         UpSert,a@x.co\n\
+         Delete,b@x.co\n\
+         DEACTIVATE,c@x.co\n\
+         delet,d@x.co\n\
+         ,e@x.co\n\
+         remove all,f@x.co\n\
+         qqq,\n"
+    ), @r#"
+    users.csv:2: a@x.co upsert "-"
+    users.csv:3: b@x.co delete
+    users.csv:4: c@x.co deactivate
+    frozen: d@x.co (users.csv:5)
+    frozen: e@x.co (users.csv:6)
+    frozen: f@x.co (users.csv:7)
+    unnamed: 1
+    bad: users.csv:5:1 (op): there is no op 'delet' (did you mean 'delete'?); write upsert, delete or deactivate
+    bad: users.csv:6:1 (op): the op is blank; write upsert, delete or deactivate
+    bad: users.csv:7:1 (op): there is no op 'remove all'; write upsert, delete or deactivate
+    bad: users.csv:8:1 (op): there is no op 'qqq'; write upsert, delete or deactivate
+    bad: users.csv:8:2 (email): the email is blank; write the one address of this row's user
+    "#);
+}
+
+#[test]
+fn an_email_that_cannot_be_read_is_anybodys() {
+    assert_snapshot!(account(
+        "email,display_name\n\
+         ,Blank\n\
+         ann,No at\n\
+         a@x.co b@x.co,Two\n\
+         a@x.co;b@x.co,Two\n\
+         a@b@c,Two ats\n\
+         \"a\r\nb@x.co\",Broken\n\
+         ok@x.co,Fine\n"
+    ), @r#"
+    users.csv:9: ok@x.co upsert "Fine"
+    unnamed: 6
+    bad: users.csv:2:1 (email): the email is blank; write the one address of this row's user
+    bad: users.csv:3:1 (email): 'ann': an email has the form local@domain, with one @; write the one address of this row's user
+    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email has no blanks, control characters or marks of direction inside; write a row for each of these addresses
+    bad: users.csv:5:1 (email): 'a@x.co;b@x.co': an email has the form local@domain, with one @; write a row for each of these addresses
+    bad: users.csv:6:1 (email): 'a@b@c': an email has the form local@domain, with one @; write the one address of this row's user
+    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email has no blanks, control characters or marks of direction inside; there is a character inside that nobody sees: type the address again
+    "#);
+    let long = format!("email,tier\n{}@x.co,gold\nok@x.co,\n", "x".repeat(320));
+    assert_snapshot!(account(long), @r#"
+    users.csv:3: ok@x.co upsert "-" tier=none
+    unnamed: 1
+    bad: users.csv:2:1 (email): 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…': an email has at most 320 characters; write the one address of this row's user
+    "#);
+}
+
+#[test]
+fn who_goes_needs_an_address_and_nothing_else() {
+    assert_snapshot!(account(
+        "op,email,display_name,Region,seats\n\
+         delete,a@x.co,,north,many\n\
+         deactivate,b@x.co,,[,x\n"
+    ), @r"
+    users.csv:2: a@x.co delete
+    users.csv:3: b@x.co deactivate
+    ");
+}
+
+#[test]
+fn a_row_of_another_length_freezes_everybody_in_it_and_may_be_anybodys() {
+    assert_snapshot!(account(
+        "op,email,display_name,tier\n\
+         upsert,a@x.co,Ann\n\
+         upsert,b@x.co,Bob, Jr.,gold\n\
+         boss@x.co,c@x.co\n\
+         upsert,d@x.co,Dan,gold,\n\
+         upsert\n\
+         upsert,ok@x.co,Fine,gold\n"
+    ), @r#"
+    users.csv:7: ok@x.co upsert "Fine" tier='gold'
+    frozen: a@x.co (users.csv:2)
+    frozen: b@x.co (users.csv:3)
+    frozen: boss@x.co (users.csv:4)
+    frozen: c@x.co (users.csv:4)
+    frozen: d@x.co (users.csv:5)
+    unnamed: 5
+    bad: users.csv:2: this row has 3 cells and the header 4: it is too short; write every cell, blank ones too; a missing cell is never taken for a blank one
+    bad: users.csv:3: this row has 5 cells and the header 4: it is too long; put cells that have the delimiter in them in quotes, or remove what is too much
+    bad: users.csv:4: this row has 2 cells and the header 4: it is too short; write every cell, blank ones too; a missing cell is never taken for a blank one
+    bad: users.csv:5: this row has 5 cells and the header 4: it is too long; put cells that have the delimiter in them in quotes, or remove what is too much
+    bad: users.csv:6: this row has 1 cell and the header 4: it is too short; write every cell, blank ones too; a missing cell is never taken for a blank one
+    "#);
+}
+
+#[test]
+fn blank_rows_are_skipped_whatever_their_length() {
+    let read = super::support::read(
+        "\n,,,\n email,tier\n\r\n,\n , ,,,,\nann@x.co,gold\n\u{a0},\u{200b}\n\n",
+    );
+    let read = read.expect("a row");
+    assert_eq!(
+        (read.rows, read.users.len(), read.bad_rows.len()),
+        (1, 1, 0)
+    );
+    assert_eq!(read.users.values().next().expect("one").place.line, 7);
+}
+
+#[test]
+fn every_problem_of_a_row_is_told() {
+    assert_snapshot!(account(
+        "op,email,Region,seats,codes\n\
+         upsert,ann,north,\"1,5\",\"[1,x]\"\n\
+         nope,bob,,,\n\
+         upsert,ok@x.co,,,\n"
+    ), @r#"
+    users.csv:4: ok@x.co upsert "-" Region=none codes=none seats=none
+    unnamed: 2
+    bad: users.csv:2:2 (email): 'ann': an email has the form local@domain, with one @; write the one address of this row's user
+    bad: users.csv:2:3 (Region): this attribute holds a list, and 'north' is none; write '[north]'
+    bad: users.csv:2:4 (seats): this attribute is a number, and '1,5' is no decimal number; write the decimal mark as a point (1.5), and no mark between thousands
+    bad: users.csv:2:5 (codes): this attribute is a number, and 'x' is no decimal number; write the bare number with digits and a decimal point, or leave the cell blank for none
+    bad: users.csv:3:1 (op): there is no op 'nope'; write upsert, delete or deactivate
+    bad: users.csv:3:2 (email): 'bob': an email has the form local@domain, with one @; write the one address of this row's user
+    "#);
+}
+
+#[test]
+fn rows_that_say_the_same_are_one_with_a_note() {
+    assert_snapshot!(account(
+        "email,display_name,seats,Region\n\
+         ann@x.co,Ann,7,\"[a,b]\"\n\
+         ANN@x.co , Ann,7.0,\"[b, a]\"\n\
+         ann@x.co,Ann,07,\"[\"\"a\"\",\"\"b\"\"]\"\n"
+    ), @r#"
+    users.csv:2: ann@x.co upsert "Ann" Region=['a', 'b'] seats='7'
+    note: users.csv:3: this row says the same of 'ann@x.co' as users.csv:2; one of the two rows can go
+    note: users.csv:4: this row says the same of 'ann@x.co' as users.csv:2; one of the two rows can go
+    "#);
+}
+
+#[test]
+fn what_is_repeated_is_told_up_to_a_number() {
+    let rows = "ann@x.co,Ann\nbob@x.co,Bob\n".repeat(601);
+    let read = super::support::read(format!("email,display_name\n{rows}")).expect("two users");
+    assert_eq!((read.users.len(), read.notes.len()), (2, 1_001));
+    assert_snapshot!(read.notes[1_000], @"users.csv: 200 more rows, here or in other files, are repeated or not followed; write one row for each user");
+    let differ: String = (0..=100_000).map(|at| format!("ann@x.co,{at}\n")).collect();
+    assert_snapshot!(account(format!("email,display_name\n{differ}ok@x.co,\n")), @"error: users.csv:2: the roster has more than 100000 problems in its rows, such as rows that differ about one user, here; check that this is the roster and how it was exported");
+}
+
+#[test]
+fn rows_that_differ_are_all_bad() {
+    assert_snapshot!(account(
+        "op,email,tier\n\
+         upsert,ann@x.co,gold\n\
+         upsert,ann@x.co,gold\n\
+         delete,Ann@x.co,\n\
+         upsert,bob@x.co,gold\n\
+         upsert,bob@x.co,silver\n\
+         upsert,ok@x.co,gold\n"
+    ), @r#"
+    users.csv:7: ok@x.co upsert "-" tier='gold'
+    frozen: ann@x.co (users.csv:2)
+    frozen: bob@x.co (users.csv:5)
+    bad: users.csv:2: this row says something else of 'ann@x.co' than users.csv:4; keep only the row that is right; until then this user is left alone
+    bad: users.csv:3: this row says something else of 'ann@x.co' than users.csv:4; keep only the row that is right; until then this user is left alone
+    bad: users.csv:4: this row says something else of 'ann@x.co' than users.csv:2; keep only the row that is right; until then this user is left alone
+    bad: users.csv:5: this row says something else of 'bob@x.co' than users.csv:6; keep only the row that is right; until then this user is left alone
+    bad: users.csv:6: this row says something else of 'bob@x.co' than users.csv:5; keep only the row that is right; until then this user is left alone
+    "#);
+}
+
+#[test]
+fn a_bad_row_wins_over_every_good_one_of_its_user() {
+    assert_snapshot!(account(
+        "op,email,seats\n\
+         delete,ann@x.co,\n\
+         upsert,ann@x.co,many\n\
+         upsert,ok@x.co,1\n"
+    ), @r#"
+    users.csv:4: ok@x.co upsert "-" seats='1'
+    frozen: ann@x.co (users.csv:3)
+    bad: users.csv:3:3 (seats): this attribute is a number, and 'many' is no decimal number; write the bare number with digits and a decimal point, or leave the cell blank for none
+    note: users.csv:2: this row is not followed: 'ann@x.co' is left alone because of users.csv:3; correct that row
+    "#);
+}
+
+#[test]
+fn files_that_differ_freeze_their_user_and_files_that_agree_are_one() {
+    let folder = Folder::new();
+    folder.write(
+        "a.csv",
+        "email,tier\nann@x.co,gold\nbob@x.co,gold\nall@x.co,gold\n",
+    );
+    folder.write("b.csv", "email,tier\nann@x.co,silver\nbob@x.co,gold\n");
+    folder.write("c.csv", "op,email\ndelete,all@x.co\n");
+    assert_snapshot!(folder.show(), @r#"
+    a.csv:3: bob@x.co upsert "-" tier='gold'
+    frozen: ann@x.co (a.csv:2)
+    frozen: all@x.co (a.csv:4)
+    bad: a.csv:2: this row says something else of 'ann@x.co' than b.csv:2; keep only the row that is right; until then this user is left alone
+    bad: a.csv:4: this row says something else of 'all@x.co' than c.csv:2; keep only the row that is right; until then this user is left alone
+    bad: b.csv:2: this row says something else of 'ann@x.co' than a.csv:2; keep only the row that is right; until then this user is left alone
+    bad: c.csv:2: this row says something else of 'all@x.co' than a.csv:4; keep only the row that is right; until then this user is left alone
+    note: b.csv:3: this row says the same of 'bob@x.co' as a.csv:3; one of the two rows can go
+    "#);
+}
+
+#[test]
+fn a_bad_row_freezes_its_user_in_every_file() {
+    let folder = Folder::new();
+    folder.write("a.csv", "email,seats\nann@x.co,7\nbob@x.co,1\n");
+    folder.write("b.csv", "email,seats\nann@x.co,many\n");
+    assert_snapshot!(folder.show(), @r#"
+    a.csv:3: bob@x.co upsert "-" seats='1'
+    frozen: ann@x.co (b.csv:2)
+    bad: b.csv:2:2 (seats): this attribute is a number, and 'many' is no decimal number; write the bare number with digits and a decimal point, or leave the cell blank for none
+    note: a.csv:2: this row is not followed: 'ann@x.co' is left alone because of b.csv:2; correct that row
+    "#);
+}
+
+#[test]
+fn rows_swallowed_by_two_stray_quotes_are_not_gone() {
+    assert_snapshot!(account(
+        "email,display_name\n\
+         ann@x.co,\"Ann\n\
+         bob@x.co,\"\n\
+         eve@x.co,Eve\n"
+    ), @r#"
+    users.csv:4: eve@x.co upsert "Eve"
+    frozen: ann@x.co (users.csv:2)
+    frozen: bob@x.co (users.csv:2)
+    unnamed: 1
+    bad: users.csv:2:2 (display_name): this cell has whole rows in it, so a quote is missing or too many; close the quote where the cell ends; a quote inside it is written twice ("")
+    "#);
+    assert_snapshot!(account("email,display_name\nann@x.co,\"Ann\r\nof the North\"\n"), @r#"users.csv:2: ann@x.co upsert "Ann\r\nof the North""#);
+}
+
+/// Where the row's cells are, and where in them the quotes, makes no difference.
+#[test]
+fn rows_swallowed_in_any_cell_are_not_gone() {
+    for text in [
+        // The address is further left in the cell's first line than in a row.
+        "op,display_name,email,tier\nupsert,\"Ann,ann@x.co,gold\nupsert,Bob\",bob@x.co,gold\n",
+        "op,display_name,email,tier\nupsert,\"Ann,ann@x.co,gold\nupsert,eve,eve@x.co,\nupsert,Bob\",bob@x.co,gold\n",
+        // A delimiter in quotes, written twice, comes before it.
+        "display_name,email,tier\n\"Lee, Ann\",bob@x.co,\"gold\n\"\"Lee, Ann\"\",ann@x.co,gold\nEve,eve@x.co,\"\n",
+        "display_name,email,tier\nBob,bob@x.co,\"gold\n\"\"Lee, Ann\"\",ann@x.co,\"\n",
+        "email,display_name,tier\nbob@x.co,Bob,\"gold\nann@x.co,\"\"Lee, Ann\"\",\"\n",
+        // Two rows short of a cell.
+        "op,email,display_name,tier\nupsert,bob@x.co,\"Bob,gold\nupsert,ann@x.co\nupsert,eve@x.co,Eve\",gold\n",
+    ] {
+        let read = super::support::read(text).expect(text);
+        let ann = omni_user_sync::model::Email::parse("ann@x.co").expect("valid");
+        assert!(read.frozen.contains_key(&ann), "{text}");
+        assert_eq!((read.users.len(), read.unnamed), (0, 1), "{text}");
+    }
+}
+
+#[test]
+fn text_over_several_lines_is_a_cell_like_any_other() {
+    for text in [
+        // A lone address, one in a sentence, and too few delimiters for a row.
+        "email,display_name\nann@x.co,\"Ann\nann@x.co\"\n",
+        "email,display_name\nann@x.co,\"bob@x.co, Bob's friend,\nof the North\"\n",
+        "op,email,display_name,tier\nupsert,ann@x.co,\"write to bob@x.co, now, or\nnever\",gold\n",
+        "op,email,display_name,tier\nupsert,ann@x.co,\"Ann\nann@home, x, y, z\nLee\",gold\n",
+        "op,email,display_name,tier\nupsert,ann@x.co,\"Ann\nLee, bob, boss@x.co\nx\",gold\n",
+        "display_name,email,tier\n\"Ann,\nann@x.co\",ann@x.co,gold\n",
+    ] {
+        let read = super::support::read(text).expect(text);
+        assert_eq!(
+            (read.users.len(), read.bad_rows.len()),
+            (1, 0),
+            "{text}: {:?}",
+            read.bad_rows
+        );
+    }
+}

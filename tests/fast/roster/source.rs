@@ -1,0 +1,269 @@
+//! Which files are the roster.
+
+use super::support::Folder;
+use crate::support::logged::Logged;
+use insta::assert_snapshot;
+use omni_user_sync::roster::{fingerprint, stamp};
+use omni_user_sync::settings::Select;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
+
+const GOOD: &str = "email,tier\na@x.co,gold\n";
+
+fn set_age(path: &std::path::Path, seconds: u64) {
+    let time = SystemTime::now() - Duration::from_secs(seconds);
+    File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_modified(time))
+        .expect("a file of ours");
+}
+
+#[test]
+fn nothing_there_says_so() {
+    let folder = Folder::new();
+    assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: there is no such file or folder; put the roster there, or correct source.path");
+    assert_snapshot!(folder.show(), @"error: DIR: there is no *.csv in this folder; put the roster there, saved as 'CSV UTF-8' (a workbook such as .xlsx is not read)");
+    fs::create_dir(folder.path().join("users.csv")).expect("a folder");
+    assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: this is an empty folder, not a CSV file; container runtimes make one where the file to be mounted was missing: put the file there and mount it again");
+    assert_snapshot!(folder.show(), @"error: users.csv: this is a folder; put the CSV file itself there");
+}
+
+#[test]
+fn all_csv_files_count_and_nothing_else() {
+    let folder = Folder::new();
+    folder.write("a.csv", "email\na@x.co\n");
+    folder.write("B.CSV", "email\nb@x.co\n");
+    for other in [
+        "~$a.csv",
+        ".a.csv",
+        "a.csv.tmp",
+        "a.csv.part",
+        "a.csv.crdownload",
+        "a.xlsx",
+        "csv",
+    ] {
+        folder.write(other, "email\nno@x.co\n");
+    }
+    fs::create_dir(folder.path().join("reports")).expect("a folder");
+    assert_snapshot!(folder.show(), @r#"
+    B.CSV:2: b@x.co upsert "-"
+    a.csv:2: a@x.co upsert "-"
+    "#);
+    let names: Vec<_> = folder
+        .read()
+        .expect("two")
+        .files
+        .into_iter()
+        .map(|f| f.name)
+        .collect();
+    assert_eq!(names, ["B.CSV".into(), "a.csv".into()]);
+}
+
+#[test]
+fn what_is_not_counted_is_told_at_debug() {
+    let folder = Folder::new();
+    folder.write("a.csv", GOOD);
+    for other in [
+        "~$a.csv",
+        ".a.csv",
+        ".~lock.a.csv#",
+        "a.csv.tmp",
+        "b.TMP",
+        "a.csv.part",
+        "a.csv.crdownload",
+    ] {
+        folder.write(other, GOOD);
+    }
+    for other in ["reports", "old"] {
+        fs::create_dir(folder.path().join(other)).expect("a folder");
+        folder.write(&format!("{other}/b.csv"), "email\nno@x.co\n");
+    }
+    let logged = Logged::default();
+    let listening = logged.listen_at(Level::DEBUG);
+    let shown = folder.show();
+    drop(listening);
+    assert_snapshot!(shown, @r#"a.csv:2: a@x.co upsert "-" tier='gold'"#);
+    let logged = logged.text();
+    let mut lines: Vec<_> = logged.lines().map(str::trim).collect();
+    lines.sort_unstable();
+    assert_snapshot!(lines.join("\n"), @r"
+    DEBUG not part of the roster: a hidden file file=.a.csv
+    DEBUG not part of the roster: a hidden file file=.~lock.a.csv#
+    DEBUG not part of the roster: a spreadsheet's lock file file=~$a.csv
+    DEBUG not part of the roster: its name does not end in .csv file=a.csv.crdownload
+    DEBUG not part of the roster: its name does not end in .csv file=a.csv.part
+    DEBUG not part of the roster: its name does not end in .csv file=a.csv.tmp
+    DEBUG not part of the roster: its name does not end in .csv file=b.TMP
+    DEBUG not part of the roster: its name does not end in .csv file=old
+    DEBUG not part of the roster: its name does not end in .csv file=reports
+    ");
+}
+
+#[test]
+fn columns_may_differ_from_file_to_file() {
+    let folder = Folder::new();
+    folder.write("a.csv", "tier;email\ngold;a@x.co\n");
+    folder.write(
+        "b.csv",
+        "EMAIL,Region,display_name,op\nb@x.co,[n],Bea,upsert\nc@x.co,,,delete\n",
+    );
+    assert_snapshot!(folder.show(), @r#"
+    a.csv:2: a@x.co upsert "-" tier='gold'
+    b.csv:2: b@x.co upsert "Bea" Region=['n']
+    b.csv:3: c@x.co delete
+    "#);
+}
+
+#[test]
+fn the_newest_is_by_time_then_name() {
+    let mut folder = Folder::new();
+    folder.settings.select = Select::Newest;
+    let (a, b) = (
+        folder.write("a.csv", "email\na@x.co\n"),
+        folder.write("b.csv", "email\nb@x.co\n"),
+    );
+    set_age(&a, 10);
+    set_age(&b, 60);
+    assert_snapshot!(folder.show(), @r#"a.csv:2: a@x.co upsert "-""#);
+    let time = fs::metadata(&a).and_then(|a| a.modified()).expect("a time");
+    let set = |file: File| file.set_modified(time);
+    File::options()
+        .write(true)
+        .open(&b)
+        .and_then(set)
+        .expect("a file of ours");
+    assert_snapshot!(folder.show(), @r#"b.csv:2: b@x.co upsert "-""#);
+}
+
+#[test]
+fn a_refused_newest_is_not_passed_over() {
+    let mut folder = Folder::new();
+    folder.settings.select = Select::Newest;
+    folder.write("a.csv", GOOD);
+    symlink("nowhere.csv", folder.path().join("b.csv")).expect("a link");
+    assert_snapshot!(folder.show(), @"error: b.csv: it has vanished, or is a link that leads nowhere; put it back, or remove the link");
+}
+
+#[test]
+fn what_is_no_file_of_the_folder_is_refused() {
+    let folder = Folder::new();
+    let elsewhere = Folder::new();
+    let target = elsewhere.write("secret.csv", GOOD);
+    folder.write("good.csv", GOOD);
+    fs::create_dir(folder.path().join("dir.csv")).expect("a folder");
+    symlink("/dev/zero", folder.path().join("device.csv")).expect("a link");
+    symlink(&target, folder.path().join("out.csv")).expect("a link");
+    symlink("nowhere.csv", folder.path().join("dangling.csv")).expect("a link");
+    assert_snapshot!(folder.show(), @r#"
+    good.csv:2: a@x.co upsert "-" tier='gold'
+    bad: dangling.csv: it has vanished, or is a link that leads nowhere; put it back, or remove the link
+    bad: device.csv: this link leads out of the folder; put the file itself there, or set source.path to where it is
+    bad: dir.csv: this is a folder; put the CSV file itself there
+    bad: out.csv: this link leads out of the folder; put the file itself there, or set source.path to where it is
+    "#);
+}
+
+#[test]
+fn what_can_not_be_read_in_a_folder_is_refused_and_the_rest_is_read() {
+    let folder = Folder::new();
+    folder.write("good.csv", GOOD);
+    let pipe = folder.path().join("pipe.csv");
+    let made = rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU);
+    made.expect("a pipe");
+    symlink("pipe.csv", folder.path().join("to_pipe.csv")).expect("a link");
+    symlink("loop.csv", folder.path().join("loop.csv")).expect("a link");
+    assert_snapshot!(folder.show(), @r#"
+    good.csv:2: a@x.co upsert "-" tier='gold'
+    bad: loop.csv: it can't be read: Too many levels of symbolic links (os error 40); see to it that it can be read by this program's user
+    bad: pipe.csv: this is a pipe or a device, not a file; save the roster to a file first
+    bad: to_pipe.csv: this is a pipe or a device, not a file; save the roster to a file first
+    "#);
+    let read = folder.read().expect("one good file");
+    assert!(read.removals_allowed().is_err());
+    // A poll looks and does not hang either.
+    stamp(&folder.settings, folder.path()).expect("a roster");
+    fingerprint(&folder.settings, folder.path()).expect("a roster");
+}
+
+#[test]
+fn a_pipe_does_not_hang() {
+    let folder = Folder::new();
+    let path = folder.path().join("users.csv");
+    let made = rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU);
+    made.expect("a pipe");
+    assert_snapshot!(folder.show_at(&path), @"error: users.csv: this is a pipe or a device, not a file; save the roster to a file first");
+    assert_snapshot!(folder.show_at("/dev/null".as_ref()), @"error: null: this is a pipe or a device, not a file; save the roster to a file first");
+}
+
+#[test]
+fn links_within_the_folder_are_followed_as_config_maps_have_them() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path().join("..2026_01")).expect("a folder");
+    folder.write("..2026_01/users.csv", GOOD);
+    symlink("..2026_01", folder.path().join("..data")).expect("a link");
+    symlink("..data/users.csv", folder.path().join("users.csv")).expect("a link");
+    assert_snapshot!(folder.show(), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
+    let before = stamp(&folder.settings, folder.path()).expect("a roster");
+    let content = fingerprint(&folder.settings, folder.path()).expect("a roster");
+
+    fs::create_dir(folder.path().join("..2026_02")).expect("a folder");
+    folder.write("..2026_02/users.csv", GOOD);
+    symlink("..2026_02", folder.path().join("..new")).expect("a link");
+    fs::rename(folder.path().join("..new"), folder.path().join("..data")).expect("a swap");
+    assert_ne!(
+        stamp(&folder.settings, folder.path()).expect("a roster"),
+        before
+    );
+    assert_eq!(
+        fingerprint(&folder.settings, folder.path()).expect("a roster"),
+        content
+    );
+}
+
+#[test]
+fn names_that_no_one_can_read_are_harmless() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    folder.write("good.csv", "email\nok@x.co\n");
+    let name = std::ffi::OsStr::from_bytes(b"a\xff\n\x1b[2J.csv");
+    fs::write(folder.path().join(name), "nothing").expect("a file");
+    assert_snapshot!(folder.show(), @r#"
+    good.csv:2: ok@x.co upsert "-"
+    bad: a�\n\u{1b}[2J.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab
+    "#);
+}
+
+#[test]
+fn the_fingerprint_is_of_content_and_the_stamp_of_the_file() {
+    let folder = Folder::new();
+    let path = folder.write("users.csv", GOOD);
+    let look = || {
+        let (settings, path) = (&folder.settings, folder.path());
+        let content = fingerprint(settings, path).expect("a roster");
+        (stamp(settings, path).expect("a roster"), content)
+    };
+    let (stamp, content) = look();
+    assert_eq!(folder.read().expect("a roster").fingerprint, content);
+    set_age(&path, 3600);
+    assert_ne!(look().0, stamp);
+    assert_eq!(look().1, content);
+    folder.write("users.csv", "email,tier\nb@x.co,gold\n");
+    assert_ne!(look().1, content);
+}
+
+#[test]
+fn read_and_fingerprint_agree_on_rejected_files_too() {
+    let mut folder = Folder::new();
+    folder.write("good.csv", GOOD);
+    folder.write("quote.csv", format!("email\n\"{}", "x".repeat(3 << 20)));
+    folder.write("book.csv", b"PK\x03\x04");
+    folder.write("bytes.csv", b"email\n\xff rest");
+    folder.settings.max_bytes = 4 << 20;
+    folder.write("large.csv", vec![b'x'; 5 << 20]);
+    let read = folder.read().expect("one good file");
+    assert_eq!(read.rejected.len(), 4);
+    let content = fingerprint(&folder.settings, folder.path()).expect("a roster");
+    assert_eq!(read.fingerprint, content);
+}

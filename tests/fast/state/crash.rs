@@ -1,0 +1,159 @@
+//! Killed at any moment, the journal has each change that was sent, and claims none that was not done.
+
+use super::support::{State, at, change, email, id, intent, open, removed, start};
+use omni_user_sync::model::{ChangeOutcome, Operation, RunRef, RunState};
+use omni_user_sync::state::StateLock;
+use std::io::{BufRead, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+#[tokio::test]
+async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
+    let state = State::new();
+    let journal = state.open();
+    let run = journal.begin(start(0)).await.expect("written");
+    for (operation, name) in [
+        (Operation::Delete, "ann"),
+        (Operation::Deactivate, "bob"),
+        (Operation::Create, "cid"),
+    ] {
+        journal
+            .intend(run, &intent(operation, name, 1))
+            .await
+            .expect("written");
+    }
+    drop(journal);
+    let journal = state.open();
+    let unknown = journal.unknown().await.expect("read");
+    assert_eq!(unknown.len(), 3);
+    assert!(unknown.iter().all(|change| change.settled.is_none()));
+    assert_eq!(
+        removed(&journal, 2).await,
+        (2, 1),
+        "the guard counts what may have happened; who was deactivated is still there"
+    );
+    for change in &unknown {
+        let was_done = change.intent.operation != Operation::Delete;
+        journal
+            .resolve(change.id, was_done, at(3))
+            .await
+            .expect("written");
+    }
+    assert_eq!(journal.unknown().await.expect("read"), []);
+    assert_eq!(removed(&journal, 4).await, (1, 0));
+    let told = journal.changes(run).await.expect("read");
+    let outcomes: Vec<_> = told
+        .iter()
+        .map(|change| change.settled.as_ref().map(|settled| settled.outcome))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            Some(ChangeOutcome::Failed),
+            Some(ChangeOutcome::AppliedChange),
+            Some(ChangeOutcome::AppliedChange)
+        ]
+    );
+    let memory = journal.memory(at(4)).await.expect("read");
+    assert!(memory.deactivated.contains(&id("bob")));
+    assert!(memory.managed.contains(&email("cid")), "we made them");
+}
+
+#[tokio::test]
+async fn what_has_returned_is_in_the_files() {
+    let state = State::new();
+    let journal = state.open();
+    let run = journal.begin(start(0)).await.expect("written");
+    for name in ["ann", "bob"] {
+        journal
+            .intend(run, &intent(Operation::Delete, name, 1))
+            .await
+            .expect("written");
+        let copy = State::new();
+        std::fs::create_dir(copy.dir()).expect("ours");
+        for file in ["journal.db", "journal.db-wal"] {
+            std::fs::copy(state.file(file), copy.file(file)).expect("ours");
+        }
+        let unknown = copy.open().unknown().await.expect("read");
+        assert_eq!(
+            unknown.last().expect("it is there").intent.email,
+            email(name)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_is_finished_before_the_files_are_closed() {
+    let state = State::new();
+    let journal = state.open();
+    let run = journal.begin(start(0)).await.expect("written");
+    for name in ["ann", "bob", "cid"] {
+        let intent = intent(Operation::Delete, name, 1);
+        // Asked once, and then dropped.
+        let write = tokio::time::timeout(Duration::ZERO, journal.intend(run, &intent));
+        drop(write.await);
+    }
+    drop(journal);
+    assert_eq!(state.open().unknown().await.expect("read").len(), 3);
+}
+
+/// What the test below starts in a process of its own, and kills.
+#[tokio::test]
+#[ignore = "not a test by itself"]
+async fn victim() {
+    let Some(dir) = std::env::var_os("JOURNAL_VICTIM") else {
+        return;
+    };
+    let journal = open(dir.as_ref());
+    let run = journal.begin(start(0)).await.expect("written");
+    change(
+        &journal,
+        run,
+        &intent(Operation::Delete, "ann", 1),
+        ChangeOutcome::AppliedChange,
+    )
+    .await;
+    journal
+        .intend(run, &intent(Operation::Delete, "bob", 2))
+        .await
+        .expect("written");
+    // A line that the parent waits for.
+    writeln!(std::io::stderr(), "at work").expect("the parent reads");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_of_a_change_it_remembers_and_lets_go() {
+    let state = State::new();
+    let mut victim = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "state::crash::victim", "--ignored", "--nocapture"])
+        .env("JOURNAL_VICTIM", state.dir())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let stderr = victim.stderr.take().expect("it is piped");
+    let mut lines = std::io::BufReader::new(stderr).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line == "at work")));
+    let error = StateLock::acquire(&state.dir(), "run").expect_err("the other has it");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("`apply` (pid {}", victim.id())),
+        "{error}"
+    );
+    victim.kill().expect("ours");
+    victim.wait().expect("ours");
+
+    let journal = state.open();
+    let run = journal
+        .run(RunRef::Latest)
+        .await
+        .expect("read")
+        .expect("there is one");
+    assert_eq!(run.state, RunState::Interrupted);
+    let unknown = journal.unknown().await.expect("read");
+    assert_eq!(unknown.len(), 1);
+    assert_eq!(unknown[0].intent.email, email("bob"));
+    assert_eq!(removed(&journal, 5).await, (2, 2));
+}

@@ -1,0 +1,12 @@
+//! What is remembered, through the public surface: nothing that happened is forgotten, and nothing
+//! is claimed that did not.
+
+mod approvals;
+mod changes;
+mod crash;
+mod lock;
+mod queries;
+mod model;
+mod opening;
+mod roster;
+mod support;

@@ -1,0 +1,190 @@
+//! Whatever happens in whatever order, with restarts in between: approvals and counts are those of
+//! a small model.
+
+use super::support::{State, at, held, id, intent, settled, start};
+use omni_user_sync::model::{ChangeId, ChangeIntent, ChangeOutcome, Operation, RunRef, UserId};
+use omni_user_sync::state::StateDb;
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+
+const NAMES: [&str; 4] = ["ann", "bob", "cid", "dan"];
+const HOUR: i64 = 3600;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Intend(usize, Operation, bool),
+    Settle(usize, ChangeOutcome),
+    Resolve(usize, bool),
+    /// Holds the users of these bits, and approves them.
+    Approve(u8, Operation),
+    Wait(i64),
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let operation = || {
+        prop::sample::select(vec![
+            Operation::Delete,
+            Operation::Deactivate,
+            Operation::Update,
+        ])
+    };
+    let outcome = prop::sample::select(ChangeOutcome::ALL.to_vec());
+    prop_oneof![
+        4 => (0..NAMES.len(), operation(), any::<bool>()).prop_map(|(user, operation, approved)| Step::Intend(user, operation, approved)),
+        4 => (any::<usize>(), outcome).prop_map(|(change, outcome)| Step::Settle(change, outcome)),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(change, done)| Step::Resolve(change, done)),
+        2 => (1u8..16, operation()).prop_map(|(users, operation)| Step::Approve(users, operation)),
+        2 => (1i64..20).prop_map(Step::Wait),
+        1 => Just(Step::Restart),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    now: i64,
+    open: Vec<(ChangeId, ChangeIntent)>,
+    /// When it was known to be done, and what.
+    done: Vec<(i64, ChangeIntent)>,
+    /// Until when; one that is used up is taken out.
+    approvals: HashMap<(UserId, Operation), i64>,
+}
+
+impl Model {
+    fn take(&mut self, number: usize) -> Option<(ChangeId, ChangeIntent)> {
+        let at = number.checked_rem(self.open.len())?;
+        Some(self.open.remove(at))
+    }
+
+    fn done(&mut self, intent: ChangeIntent) {
+        let user = intent.user_id.clone().expect("none of them is made");
+        self.approvals.remove(&(user, intent.operation));
+        self.done.push((self.now, intent));
+    }
+
+    fn approved(&self) -> HashSet<(UserId, Operation)> {
+        let good = self
+            .approvals
+            .iter()
+            .filter(|(_, until)| **until > self.now);
+        good.map(|(what, _)| what.clone()).collect()
+    }
+
+    /// Without an approval; or those who are gone, with and without.
+    fn removed(&self, gone: bool) -> usize {
+        let open = self
+            .open
+            .iter()
+            .map(|(_, intent)| (intent.intended, intent));
+        let done = self.done.iter().map(|(when, intent)| (at(*when), intent));
+        let since = at(self.now - 24 * HOUR);
+        let counts = |when, intent: &ChangeIntent| {
+            let is_counted = match gone {
+                true => intent.operation == Operation::Delete,
+                false => intent.operation.is_removal() && !intent.approved,
+            };
+            when > since && is_counted
+        };
+        let users = open
+            .chain(done)
+            .filter(|(when, intent)| counts(*when, intent))
+            .map(|(_, intent)| intent.user_id.clone());
+        users.collect::<HashSet<_>>().len()
+    }
+}
+
+async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>, state: &State) {
+    if matches!(step, Step::Restart) {
+        journal.take();
+        *journal = Some(state.open());
+        return;
+    }
+    let journal = journal.as_ref().expect("it is open");
+    match step {
+        Step::Restart => {}
+        Step::Wait(hours) => model.now += hours * HOUR,
+        Step::Intend(user, operation, approved) => {
+            let run = journal.begin(start(model.now)).await.expect("written");
+            let intent = ChangeIntent {
+                approved,
+                ..intent(operation, NAMES[user], model.now)
+            };
+            let id = journal.intend(run, &intent).await.expect("written");
+            model.open.push((id, intent));
+        }
+        Step::Settle(number, outcome) => {
+            let Some((id, intent)) = model.take(number) else {
+                return;
+            };
+            journal
+                .settle(id, &settled(outcome, model.now))
+                .await
+                .expect("written");
+            if outcome == ChangeOutcome::AppliedChange {
+                model.done(intent);
+            }
+        }
+        Step::Resolve(number, was_done) => {
+            let Some((id, intent)) = model.take(number) else {
+                return;
+            };
+            journal
+                .resolve(id, was_done, at(model.now))
+                .await
+                .expect("written");
+            if was_done {
+                model.done(intent);
+            }
+        }
+        Step::Approve(bits, operation) => {
+            let names: Vec<_> = NAMES
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| bits & (1 << number) != 0)
+                .map(|(_, name)| *name)
+                .collect();
+            let run = journal.begin(start(model.now)).await.expect("written");
+            journal
+                .hold(run, &[held("rule", operation, &names)])
+                .await
+                .expect("written");
+            let beside = state.approve();
+            beside
+                .approve(RunRef::Number(run), "root", at(model.now), false)
+                .await
+                .expect("written");
+            let until = model.now + 24 * HOUR;
+            model
+                .approvals
+                .extend(names.iter().map(|name| ((id(name), operation), until)));
+        }
+    }
+}
+
+async fn follow(steps: Vec<Step>) {
+    let state = State::new();
+    let mut journal = Some(state.open());
+    let mut model = Model::default();
+    for step in steps {
+        take_step(step, &mut model, &mut journal, &state).await;
+        let open = journal.as_ref().expect("it is open");
+        let memory = open.memory(at(model.now)).await.expect("read");
+        assert_eq!(memory.approved, model.approved());
+        assert_eq!(memory.removed_lately, model.removed(false));
+        assert_eq!(memory.removed_base, model.removed(true));
+        let unknown = open.unknown().await.expect("read");
+        assert_eq!(unknown.len(), model.open.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn approvals_and_counts_are_those_of_the_model(steps in prop::collection::vec(step(), 1..40)) {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime")
+            .block_on(follow(steps));
+    }
+}

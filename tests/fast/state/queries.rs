@@ -1,0 +1,142 @@
+//! Looking: what pages ask for, a part at a time.
+
+use super::support::{State, at, change, email, end, held, id, intent, start};
+use omni_user_sync::model::{ChangeOutcome, Counts, Operation, Quarantined, RunEnd, RunNumber};
+use omni_user_sync::state::{ChangeFilter, StateDb};
+
+async fn ended(journal: &StateDb, seconds: i64, end: RunEnd) -> RunNumber {
+    let run = journal.begin(start(seconds)).await.expect("it begins");
+    journal.finish(run, &end).await.expect("it ends");
+    run
+}
+
+#[tokio::test]
+async fn runs_are_told_from_one_on() {
+    let state = State::new();
+    let journal = state.open();
+    for second in 0..5 {
+        ended(&journal, second, end(second)).await;
+    }
+    let numbers = async |before, limit| {
+        let runs = journal.runs_before(RunNumber(before), limit).await;
+        let runs = runs.expect("they are read");
+        runs.iter().map(|run| run.number.0).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(6, 2).await, [5, 4]);
+    assert_eq!(numbers(4, 9).await, [3, 2, 1]);
+    assert_eq!(numbers(1, 9).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn changes_are_found_by_what_is_asked_for() {
+    let state = State::new();
+    let journal = state.open();
+    let run = journal.begin(start(0)).await.expect("it begins");
+    for (operation, name, outcome) in [
+        (Operation::Delete, "Ann", ChangeOutcome::AppliedChange),
+        (Operation::Update, "ben", ChangeOutcome::Failed),
+        (Operation::Update, "annb", ChangeOutcome::AppliedChange),
+    ] {
+        change(&journal, run, &intent(operation, name, 1), outcome).await;
+    }
+    let open = intent(Operation::Create, "cat", 2);
+    journal.intend(run, &open).await.expect("it is written");
+    let other = journal.begin(start(9)).await.expect("it begins");
+    change(
+        &journal,
+        other,
+        &intent(Operation::Delete, "ann", 9),
+        ChangeOutcome::AppliedChange,
+    )
+    .await;
+
+    let find = async |filter: ChangeFilter, skip, limit| {
+        let page = journal.find_changes(run, filter, skip, limit).await;
+        let page = page.expect("they are read");
+        let emails = page.changes.iter().map(|one| one.intent.email.to_string());
+        (page.total, emails.collect::<Vec<_>>().join(" "))
+    };
+    let all = ChangeFilter::default();
+    let found = |total, emails: &str| (total, emails.to_owned());
+    let everybody = "Ann@x.co ben@x.co annb@x.co cat@x.co";
+    assert_eq!(find(all.clone(), 0, 9).await, found(4, everybody));
+    assert_eq!(
+        find(all.clone(), 1, 2).await,
+        found(4, "ben@x.co annb@x.co")
+    );
+    assert_eq!(find(all.clone(), 9, 2).await, found(4, ""));
+    let text = |text: &str| ChangeFilter {
+        text: text.into(),
+        ..all.clone()
+    };
+    assert_eq!(
+        find(text(" ANN"), 0, 9).await,
+        found(2, "Ann@x.co annb@x.co")
+    );
+    assert_eq!(find(text("%"), 0, 9).await, found(0, ""));
+    let operation = ChangeFilter {
+        operation: Some(Operation::Update),
+        ..text("b")
+    };
+    assert_eq!(find(operation, 0, 1).await, found(2, "ben@x.co"));
+    let outcome = |outcome| ChangeFilter {
+        outcome: Some(outcome),
+        ..all.clone()
+    };
+    assert_eq!(find(outcome(None), 0, 9).await, found(1, "cat@x.co"));
+    assert_eq!(
+        find(outcome(Some(ChangeOutcome::Failed)), 0, 9).await,
+        found(1, "ben@x.co")
+    );
+}
+
+#[tokio::test]
+async fn who_is_tried_again_first_is_told_first() {
+    let state = State::new();
+    let journal = state.open();
+    for (name, until) in [("late", 90), ("soon", 20), ("over", 10)] {
+        let quarantined = Quarantined {
+            until: at(until),
+            failures: 1,
+            mark: [0; 32],
+            reason: "no".into(),
+        };
+        let put = journal.quarantine_put(&email(name), &quarantined).await;
+        put.expect("it is written");
+    }
+    let (count, some) = journal.quarantined(at(10), 1).await.expect("it is read");
+    assert_eq!((count, some.len()), (2, 1));
+    assert_eq!(some[0].0, email("soon"));
+}
+
+/// What was held is told after a run that could not be done, and no longer after one that held nothing.
+#[tokio::test]
+async fn a_run_without_a_plan_leaves_what_was_held() {
+    let state = State::new();
+    let journal = state.open();
+    assert_eq!(journal.last_held().await.expect("it is read"), None);
+    let planned = |seconds| RunEnd {
+        needed: Some(Counts::new([1, 0, 0, 0])),
+        ..end(seconds)
+    };
+    let run = journal.begin(start(0)).await.expect("it begins");
+    let held = held("max_removals", Operation::Delete, &["ann"]);
+    journal.hold(run, &[held]).await.expect("it is written");
+    journal.finish(run, &planned(1)).await.expect("it ends");
+    ended(&journal, 2, end(2)).await;
+    let last = journal
+        .last_held()
+        .await
+        .expect("it is read")
+        .expect("a plan");
+    assert_eq!((last.run, last.count()), (run, 1));
+    assert!(last.of(&id("ann"), Operation::Delete).is_some());
+    assert!(last.of(&id("ann"), Operation::Update).is_none());
+    let next = ended(&journal, 3, planned(3)).await;
+    let last = journal
+        .last_held()
+        .await
+        .expect("it is read")
+        .expect("a plan");
+    assert_eq!((last.run, last.count()), (next, 0));
+}

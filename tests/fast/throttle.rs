@@ -1,0 +1,386 @@
+//! The throttle keeps Omni's limit whichever way Omni counts, and loses no time. All under paused
+//! time: no clock is waited for.
+
+
+use omni_user_sync::omni::{OmniError, RateLimiter};
+use omni_user_sync::settings::{ApiKeys, KeySource};
+use crate::support::paused::paused;
+use proptest::prelude::*;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn keys(text: &str) -> ApiKeys {
+    KeySource::from_text(text).read().expect("keys")
+}
+
+fn throttle(per_minute: u32, max_in_flight: usize, of: &str) -> RateLimiter {
+    let throttle = RateLimiter::new(per_minute, max_in_flight);
+    throttle.use_keys(&keys(of));
+    throttle
+}
+
+/// A server's count of what arrived with one key, by one of the three kinds of window.
+enum Limiter {
+    Sliding(Vec<Duration>),
+    Fixed {
+        offset: Duration,
+        window: Option<u64>,
+        count: usize,
+    },
+    Bucket {
+        level: f64,
+        at: Duration,
+    },
+}
+
+impl Limiter {
+    fn admits(&mut self, now: Duration, limit: usize) -> bool {
+        match self {
+            Self::Sliding(arrivals) => {
+                arrivals.retain(|arrival| *arrival + MINUTE > now);
+                let admits = arrivals.len() < limit;
+                if admits {
+                    arrivals.push(now);
+                }
+                admits
+            }
+            Self::Fixed {
+                offset,
+                window,
+                count,
+            } => {
+                let this = (now + *offset).as_secs() / 60;
+                if *window != Some(this) {
+                    (*window, *count) = (Some(this), 0);
+                }
+                *count += 1;
+                *count <= limit
+            }
+            Self::Bucket { level, at } => {
+                let refill = (now - *at).as_secs_f64() * limit as f64 / 60.0;
+                (*level, *at) = ((*level + refill).min(limit as f64), now);
+                // A hair of tolerance for what floating point loses.
+                let admits = *level > 1.0 - 1e-6;
+                if admits {
+                    *level -= 1.0;
+                }
+                admits
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Send {
+    before: u64,
+    to_server: u64,
+    back: u64,
+    lost: bool,
+}
+
+fn sends() -> impl Strategy<Value = Vec<Send>> {
+    let times = (
+        0u64..20_000,
+        0u64..40_000,
+        0u64..40_000,
+        prop::bool::weighted(0.1),
+    );
+    let one = times.prop_map(|(before, to_server, back, lost)| Send {
+        before: if before < 15_000 { 0 } else { before },
+        to_server: if to_server < 30_000 {
+            to_server % 200
+        } else {
+            to_server
+        },
+        back: if back < 30_000 { back % 200 } else { back },
+        lost,
+    });
+    prop::collection::vec(one, 1..120)
+}
+
+/// Sends everything through the throttle; returns when each arrived at the server, and whether it
+/// was admitted.
+async fn drive(
+    throttle: RateLimiter,
+    limit: usize,
+    mut limiter: Limiter,
+    sends: Vec<Send>,
+) -> Vec<(Duration, bool)> {
+    let start = Instant::now();
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for send in sends {
+        let (throttle, arrivals) = (throttle.clone(), arrivals.clone());
+        tasks.spawn(async move {
+            sleep(Duration::from_millis(send.before)).await;
+            // A lost answer is tried again, through the throttle as everything.
+            for _ in 0..=usize::from(send.lost) {
+                let slot = throttle
+                    .slot(&CancellationToken::new())
+                    .await
+                    .expect("a slot");
+                sleep(Duration::from_millis(send.to_server)).await;
+                arrivals
+                    .lock()
+                    .expect("no panic holds it")
+                    .push(start.elapsed());
+                sleep(Duration::from_millis(send.back)).await;
+                drop(slot);
+            }
+        });
+    }
+    while let Some(end) = tasks.join_next().await {
+        end.expect("no task panics");
+    }
+    let mut arrivals = arrivals.lock().expect("no panic holds it").clone();
+    arrivals.sort();
+    arrivals
+        .into_iter()
+        .map(|at| (at, limiter.admits(at, limit)))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn is_never_over_the_limit_under_any_kind_of_window(
+        limit in 1u32..25,
+        max_in_flight in 1usize..6,
+        operation in 0u8..3,
+        offset in 0u64..60,
+        sends in sends(),
+    ) {
+        let limiter = match operation {
+            0 => Limiter::Sliding(Vec::new()),
+            1 => Limiter::Fixed { offset: Duration::from_secs(offset), window: None, count: 0 },
+            _ => Limiter::Bucket { level: f64::from(limit), at: Duration::ZERO },
+        };
+        let arrivals =
+            paused(drive(throttle(limit, max_in_flight, "key"), limit as usize, limiter, sends));
+        for (number, (at, admitted)) in arrivals.iter().enumerate() {
+            prop_assert!(admitted, "request {number} at {at:?} was refused");
+            let within = arrivals[number..].iter().take_while(|(other, _)| *other < *at + MINUTE);
+            prop_assert!(within.count() <= limit as usize, "too many in the minute from {at:?}");
+        }
+    }
+
+    #[test]
+    fn says_how_long_it_takes_and_takes_no_longer(limit in 1u32..70, keys in 1usize..4, requests in 0usize..400) {
+        let names: Vec<_> = (0..keys).map(|number| format!("key{number}")).collect();
+        let (estimate, took) = paused(async move {
+            let throttle = throttle(limit, 4, &names.join("\n"));
+            let (estimate, start) = (throttle.estimate(requests), Instant::now());
+            for _ in 0..requests {
+                drop(throttle.slot(&CancellationToken::new()).await.expect("a slot"));
+            }
+            (estimate, start.elapsed())
+        });
+        let rounds = requests.saturating_sub(1) / (limit as usize * keys);
+        prop_assert_eq!(estimate, MINUTE * u32::try_from(rounds).expect("few"));
+        // A timer's tick is a millisecond.
+        prop_assert!(took <= estimate + Duration::from_millis(1), "{took:?} > {estimate:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_is_part_of_how_long_it_takes() {
+    let (throttle, stop) = (throttle(1, 4, "key"), CancellationToken::new());
+    let slot = throttle.slot(&stop).await.expect("free");
+    assert_eq!(throttle.estimate(1), MINUTE);
+    drop(slot);
+    assert_eq!(throttle.estimate(1), MINUTE);
+}
+
+/// So many are not gone through one by one.
+#[tokio::test(start_paused = true)]
+async fn says_how_long_a_very_large_organisation_takes() {
+    let said = throttle(600, 4, "key").estimate(250_000);
+    let minutes = said.as_secs() / 60;
+    assert!((410..=417).contains(&minutes), "250,000 at 600: {minutes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn spends_the_whole_budget_at_once_and_waits_for_the_answer_not_the_sending() {
+    let (throttle, stop) = (throttle(2, 4, "key"), CancellationToken::new());
+    let start = Instant::now();
+    let first = throttle.slot(&stop).await.expect("free");
+    let second = throttle.slot(&stop).await.expect("free");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    sleep(Duration::from_secs(7)).await;
+    drop(first);
+    drop(second);
+    let third = throttle.slot(&stop).await.expect("free after a minute");
+    let waited = start.elapsed();
+    assert!(
+        waited >= Duration::from_secs(67) && waited < Duration::from_secs(68),
+        "{waited:?}"
+    );
+    drop(third);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_makes_the_whole_key_wait_and_is_capped() {
+    let (throttle, stop) = (throttle(60, 4, "key"), CancellationToken::new());
+    let slot = throttle.slot(&stop).await.expect("free");
+    assert_eq!(
+        slot.refused(Some(Duration::from_secs(3244))),
+        Some(Duration::from_secs(120))
+    );
+    drop(slot);
+    let start = Instant::now();
+    drop(throttle.slot(&stop).await.expect("free after the pause"));
+    assert_eq!(start.elapsed().as_secs(), 120);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_refused_again_and_again_is_set_aside_and_the_others_go_on() {
+    let (throttle, stop) = (throttle(600, 1, "one\ntwo"), CancellationToken::new());
+    let mut pauses = 0;
+    while throttle.usable_keys() == 2 {
+        let slot = throttle.slot(&stop).await.expect("a key is left");
+        if slot.key_number() == 1 {
+            pauses += usize::from(slot.refused(None).is_some());
+        } else {
+            slot.accepted();
+        }
+    }
+    assert_eq!(pauses, 9);
+    assert_eq!(
+        throttle
+            .slot(&stop)
+            .await
+            .expect("the other key")
+            .key_number(),
+        2
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_between_refusals_begins_their_count_anew() {
+    let (throttle, stop) = (throttle(600, 1, "key"), CancellationToken::new());
+    for _ in 0..3 {
+        for _ in 0..9 {
+            let slot = throttle.slot(&stop).await.expect("it is not set aside");
+            assert!(slot.refused(None).is_some());
+        }
+        throttle.slot(&stop).await.expect("free").accepted();
+    }
+    let slot = throttle.slot(&stop).await.expect("free");
+    let first = slot.refused(None);
+    assert_eq!(first, Some(Duration::from_secs(2)), "as after the first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_under_way_when_a_pause_began_counts_once() {
+    for retry_after in [None, Some(Duration::ZERO)] {
+        let (throttle, stop) = (throttle(600, 20, "key"), CancellationToken::new());
+        let mut slots = Vec::new();
+        for _ in 0..20 {
+            slots.push(throttle.slot(&stop).await.expect("free"));
+        }
+        assert!(
+            slots.iter().all(|slot| slot.refused(retry_after).is_some()),
+            "one burst is one refusal"
+        );
+        assert_eq!(throttle.usable_keys(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_nothing_is_believed_once() {
+    let (throttle, stop) = (throttle(600, 4, "key"), CancellationToken::new());
+    let start = Instant::now();
+    for _ in 0..5 {
+        let slot = throttle.slot(&stop).await.expect("free");
+        assert!(slot.refused(Some(Duration::ZERO)).is_some());
+    }
+    drop(throttle.slot(&stop).await.expect("free"));
+    let waited = start.elapsed().as_secs();
+    assert_eq!(waited, 4 + 8 + 16 + 32);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_waits_goes_on_waiting_in_the_next_run() {
+    let (throttle, stop) = (throttle(600, 4, "key"), CancellationToken::new());
+    let start = Instant::now();
+    let slot = throttle.slot(&stop).await.expect("free");
+    assert!(slot.refused(Some(Duration::from_secs(100))).is_some());
+    drop(slot);
+    sleep(Duration::from_secs(70)).await;
+    throttle.use_keys(&keys("key"));
+    drop(throttle.slot(&stop).await.expect("free after the pause"));
+    assert_eq!(start.elapsed().as_secs(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_keys_share_the_work_each_at_its_own_limit() {
+    let (throttle, stop) = (throttle(60, 4, "one\ntwo"), CancellationToken::new());
+    let start = Instant::now();
+    for _ in 0..120 {
+        drop(throttle.slot(&stop).await.expect("free"));
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    drop(throttle.slot(&stop).await.expect("free after a minute"));
+    assert!(start.elapsed() >= MINUTE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_with_a_key_counts_in_the_next_run_too() {
+    let (throttle, stop) = (throttle(3, 4, "one"), CancellationToken::new());
+    for _ in 0..3 {
+        drop(throttle.slot(&stop).await.expect("free"));
+    }
+    throttle.use_keys(&keys("two\none"));
+    let start = Instant::now();
+    for _ in 0..3 {
+        drop(throttle.slot(&stop).await.expect("the new key is free"));
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    throttle.use_keys(&keys("one"));
+    drop(throttle.slot(&stop).await.expect("free after a minute"));
+    assert!(start.elapsed() >= MINUTE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_the_wait_and_takes_nothing() {
+    let (throttle, stop) = (throttle(1, 4, "key"), CancellationToken::new());
+    drop(throttle.slot(&stop).await.expect("free"));
+    let waits = tokio::spawn({
+        let (throttle, stop) = (throttle.clone(), stop.clone());
+        async move { throttle.slot(&stop).await.map(drop) }
+    });
+    sleep(Duration::from_secs(5)).await;
+    stop.cancel();
+    assert!(matches!(
+        waits.await.expect("no panic"),
+        Err(OmniError::Stopped)
+    ));
+    let start = Instant::now();
+    drop(
+        throttle
+            .slot(&CancellationToken::new())
+            .await
+            .expect("free"),
+    );
+    assert!(
+        start.elapsed() <= Duration::from_secs(56),
+        "the wait left nothing behind"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_named_by_its_place_among_the_keys_of_the_run() {
+    let (throttle, stop) = (throttle(1, 4, "one"), CancellationToken::new());
+    drop(throttle.slot(&stop).await.expect("free"));
+    throttle.use_keys(&keys("two\none"));
+    let slot = throttle.slot(&stop).await.expect("the new key is free");
+    assert_eq!(slot.key_number(), 1);
+    // Free again a minute after its answer, under its new number.
+    let slot = throttle.slot(&stop).await.expect("the old key");
+    assert_eq!(slot.key_number(), 2);
+}

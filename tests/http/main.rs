@@ -1,0 +1,31 @@
+//! What is said over HTTP: the real client against the stand-in for Omni, the server and its clients, a webhook.
+
+#[cfg(feature = "sandbox")]
+mod folder;
+#[cfg(feature = "sandbox")]
+mod limits;
+#[cfg(feature = "sandbox")]
+mod lost_responses;
+mod notify;
+#[cfg(feature = "sandbox")]
+mod omni;
+#[cfg(feature = "sandbox")]
+mod progress;
+#[cfg(feature = "sandbox")]
+mod quarantine;
+#[cfg(feature = "sandbox")]
+mod reports;
+#[cfg(feature = "sandbox")]
+mod request_budget;
+#[cfg(feature = "sandbox")]
+mod roster_replacement;
+#[cfg(feature = "sandbox")]
+mod run;
+#[cfg(feature = "sandbox")]
+mod safety;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod serve;
+mod shared_rate_limit;
+#[path = "../support/mod.rs"]
+mod support;

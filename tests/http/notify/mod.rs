@@ -1,0 +1,105 @@
+//! What a webhook is told of runs, and that no webhook does harm.
+
+mod messages;
+mod webhook;
+
+use omni_user_sync::model::{
+    ChangeOutcome, Email, Fingerprint, Location, Operation, Problem, ProblemKind, RunNumber,
+    Trigger,
+};
+use omni_user_sync::omni::{Failure, OmniError};
+use omni_user_sync::plan::HeldSummary;
+use omni_user_sync::roster::SourceError;
+use omni_user_sync::run::{AppliedChange, Completion, RosterSummary, RunError, RunOutcome};
+use std::time::Duration;
+
+/// A run that ended well. Whoever is in it must not be in a message.
+fn run(number: u64) -> RunOutcome {
+    RunOutcome {
+        number: Some(RunNumber(number)),
+        trigger: Trigger::Schedule,
+        started: "2026-03-10T12:00:00Z".parse().expect("a time"),
+        took: Duration::from_secs(90),
+        requests: 7,
+        roster: Some(RosterSummary {
+            rows: 40,
+            fingerprint: Fingerprint([1; 32]),
+            bad_rows: vec![problem("/srv/secret/users.csv", 7)],
+            rejected: Vec::new(),
+        }),
+        users: Some(41),
+        drift: None,
+        held: Vec::new(),
+        blocked: Vec::new(),
+        quarantined: 0,
+        applied: vec![AppliedChange {
+            email: Email::parse("ann@x.co").expect("an email"),
+            operation: Operation::Update,
+            outcome: ChangeOutcome::Failed,
+            detail: "s3cret".into(),
+            refused: false,
+        }],
+        warnings: vec!["ann@x.co has s3cret".into()],
+        end: Completion::Complete,
+    }
+}
+
+fn problem(file: &str, line: u64) -> Problem {
+    Problem {
+        place: Location {
+            file: file.into(),
+            line,
+            column: None,
+        },
+        kind: ProblemKind::File,
+        what: "the department 's3cret' is none".into(),
+        remedy: "ask ann@x.co".into(),
+        email: None,
+    }
+}
+
+fn failed(number: u64, error: impl Into<RunError>) -> RunOutcome {
+    RunOutcome {
+        roster: None,
+        end: Completion::Failed(error.into()),
+        ..run(number)
+    }
+}
+
+fn away(number: u64) -> RunOutcome {
+    let failure = Failure::Unreadable("s3cret".into());
+    failed(
+        number,
+        OmniError::Unavailable {
+            attempts: 5,
+            failure,
+        },
+    )
+}
+
+fn denied(number: u64) -> RunOutcome {
+    let detail = "the key s3cret of ann@x.co".into();
+    failed(number, OmniError::Unauthorized { detail })
+}
+
+fn unusable(number: u64, problems: Vec<Problem>) -> RunOutcome {
+    failed(number, SourceError::Rejected(problems))
+}
+
+fn holding(number: u64, count: usize) -> RunOutcome {
+    RunOutcome {
+        held: vec![HeldSummary {
+            rule: "max_removals",
+            count,
+            why: "ann@x.co and others".into(),
+        }],
+        ..run(number)
+    }
+}
+
+fn stopped(number: u64) -> RunOutcome {
+    RunOutcome {
+        end: Completion::Stopped,
+        ..run(number)
+    }
+}

@@ -1,0 +1,309 @@
+//! The way to a webhook, over real HTTP. Time is paused: a wait is over at once where nothing else is
+//! left to do, and the server is on the same thread.
+
+use crate::support::logged::Logged;
+use super::{away, denied, holding, run};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use omni_user_sync::metrics::Metrics;
+use omni_user_sync::notify::{NotificationSender, Notifier};
+use omni_user_sync::run::RunOutcome;
+use omni_user_sync::settings::{KeySource, RawSettings, Settings};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+/// Longer than any message may take.
+const LONG: Duration = Duration::from_secs(300);
+
+/// What the webhook does with a message.
+#[derive(Clone, Copy)]
+enum Act {
+    Takes,
+    Says(u16),
+    Wants(u16, &'static str),
+    Redirects,
+    Hangs,
+    FloodsForEver,
+}
+
+#[derive(Clone)]
+struct Receiver {
+    acts: Arc<Mutex<VecDeque<Act>>>,
+    received: mpsc::UnboundedSender<(Value, Instant)>,
+}
+
+async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
+    assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+    let message = serde_json::from_slice(&body).expect("JSON");
+    let _ = receiver.received.send((message, Instant::now()));
+    let act = receiver.acts.lock().expect("no panic").pop_front();
+    let status = |code| StatusCode::from_u16(code).expect("a status");
+    match act.unwrap_or(Act::Takes) {
+        Act::Takes => "ok".into_response(),
+        Act::Says(code) => (status(code), "s3cret").into_response(),
+        Act::Wants(code, wait) => (status(code), [(header::RETRY_AFTER, wait)]).into_response(),
+        Act::Redirects => (
+            StatusCode::FOUND,
+            [(header::LOCATION, "/s3cret-elsewhere")],
+            "s3cret",
+        )
+            .into_response(),
+        Act::Hangs => std::future::pending().await,
+        Act::FloodsForEver => {
+            let flood =
+                stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![0; 65536])));
+            Body::from_stream(flood).into_response()
+        }
+    }
+}
+
+/// A webhook, and a daemon's notifier that tells it.
+struct World {
+    received: mpsc::UnboundedReceiver<(Value, Instant)>,
+    notices: NotificationSender,
+    metrics: Metrics,
+    settings: Settings,
+    folder: TempDir,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl World {
+    async fn new<const N: usize>(acts: [Act; N]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let (sender, received) = mpsc::unbounded_channel();
+        let receiver = Receiver {
+            acts: Arc::new(Mutex::new(acts.into())),
+            received: sender,
+        };
+        let router = Router::new().fallback(receive).with_state(receiver);
+        tokio::spawn(async { axum::serve(listener, router).await });
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("webhook");
+        std::fs::write(&file, format!("http://{address}/s3cret\n")).expect("written");
+        let mut raw = RawSettings::default();
+        raw.omni.base_url = "https://acme.omniapp.co".into();
+        raw.state.dir = folder.path().display().to_string();
+        raw.notify.webhook_url_file = file.display().to_string();
+        let settings = Settings::check(raw, KeySource::default()).expect("valid");
+        let (metrics, stop) = (Metrics::new(), CancellationToken::new());
+        let (notices, task) = start(&settings, &metrics, &stop);
+        Self {
+            received,
+            notices,
+            metrics,
+            settings,
+            folder,
+            stop,
+            task,
+        }
+    }
+
+    fn tell(&self, run: &RunOutcome) {
+        self.notices.tell(run);
+    }
+
+    /// The event of the next message that the webhook is sent, taken or not.
+    async fn event(&mut self) -> String {
+        let (message, _) = self.received.recv().await.expect("the server is there");
+        message["event"].as_str().expect("a word").to_owned()
+    }
+
+    async fn is_quiet(&mut self) -> bool {
+        timeout(LONG, self.received.recv()).await.is_err()
+    }
+
+    /// Waits until so many messages came to this end.
+    async fn ended(&self, outcome: &str, count: u64) {
+        let counter = self.metrics.notifications.with_label_values(&[outcome]);
+        let counting = async {
+            while counter.get() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let done = timeout(2 * LONG, counting).await;
+        assert!(done.is_ok(), "{outcome}: {}", self.metrics.render());
+    }
+
+    async fn restart(&mut self) {
+        self.stop.cancel();
+        (&mut self.task).await.expect("no panic");
+        self.stop = CancellationToken::new();
+        (self.notices, self.task) = start(&self.settings, &self.metrics, &self.stop);
+    }
+}
+
+fn start(
+    settings: &Settings,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> (NotificationSender, JoinHandle<()>) {
+    let file = settings.webhook.clone().expect("it is set");
+    let (notices, notifier) = Notifier::new(file, settings, metrics.clone()).expect("it is made");
+    (notices, tokio::spawn(notifier.run(stop.clone())))
+}
+
+#[tokio::test(start_paused = true)]
+async fn tells_what_chats_show_and_what_machines_read() {
+    let mut world = World::new([]).await;
+    world.tell(&holding(3, 12));
+    let (message, _) = world.received.recv().await.expect("a message");
+    let text = message["text"].as_str().expect("a text");
+    assert!(
+        text.starts_with("omni-user-sync (acme.omniapp.co): run 3 holds 12"),
+        "{text}"
+    );
+    assert_eq!(message["run"], 3);
+    assert_eq!(message["troubles"][0]["rule"], "max_removals");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_tells_nothing_again_and_knows_what_is_over() {
+    let mut world = World::new([]).await;
+    world.tell(&away(1));
+    assert_eq!(world.event().await, "failed");
+    world.ended("delivered", 1).await;
+    for number in 2..5 {
+        world.restart().await;
+        world.tell(&away(number));
+        assert!(world.is_quiet().await, "it was told");
+    }
+    world.restart().await;
+    world.tell(&run(5));
+    assert_eq!(world.event().await, "recovered");
+    world.ended("delivered", 2).await;
+    world.restart().await;
+    world.tell(&run(6));
+    assert!(world.is_quiet().await, "all is well");
+    std::fs::write(world.folder.path().join("notified.json"), "{").expect("written");
+    world.restart().await;
+    world.tell(&away(7));
+    assert_eq!(
+        world.event().await,
+        "failed",
+        "what can't be read was not told"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_pass_is_tried_again_with_longer_waits() {
+    let acts = [
+        Act::Says(500),
+        Act::Wants(429, "30"),
+        Act::Hangs,
+        Act::Takes,
+    ];
+    let mut world = World::new(acts).await;
+    world.tell(&away(1));
+    let mut times = Vec::new();
+    for _ in acts {
+        let (_, at) = world.received.recv().await.expect("another try");
+        times.push(at);
+    }
+    let waits: Vec<_> = times
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_secs())
+        .collect();
+    assert_eq!(waits, [1, 30, 10 + 16]);
+    world.ended("delivered", 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_delivered_is_told_by_the_next_run() {
+    let mut world = World::new([Act::Says(503); 5]).await;
+    world.tell(&away(1));
+    world.ended("failed", 1).await;
+    for _ in 0..5 {
+        world.event().await;
+    }
+    world.tell(&away(2));
+    assert_eq!(world.event().await, "failed");
+    world.ended("delivered", 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_no_and_a_redirect_are_asked_once() {
+    for act in [Act::Says(404), Act::Says(400), Act::Redirects] {
+        let mut world = World::new([act]).await;
+        world.tell(&away(1));
+        world.event().await;
+        world.ended("failed", 1).await;
+        assert!(world.is_quiet().await, "neither again nor elsewhere");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_fails_again_and_again_has_neither_answer_nor_address_logged() {
+    let logged = Logged::default();
+    let _listening = logged.listen_at(Level::TRACE);
+    for act in [Act::Says(500), Act::Redirects] {
+        let mut world = World::new([act; 5]).await;
+        world.tell(&away(1));
+        world.event().await;
+        world.ended("failed", 1).await;
+        let metrics = world.metrics.render();
+        assert!(!metrics.contains("s3cret"), "{metrics}");
+    }
+    let text = logged.text();
+    assert!(
+        text.contains("HTTP 500") && text.contains("HTTP 302"),
+        "{text}"
+    );
+    assert!(text.contains("TRACE"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_end_is_not_read() {
+    let mut world = World::new([Act::FloodsForEver]).await;
+    world.tell(&away(1));
+    world.event().await;
+    world.ended("delivered", 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_hangs_holds_up_neither_runs_nor_the_end() {
+    let mut world = World::new([Act::Hangs; 1000]).await;
+    world.tell(&away(0));
+    world.event().await;
+    let before = Instant::now();
+    for number in 0..100 {
+        world.tell(&if number % 2 == 0 {
+            denied(number)
+        } else {
+            away(number)
+        });
+    }
+    let dropped = world.metrics.notifications.with_label_values(&["dropped"]);
+    assert_eq!(dropped.get(), 100 - 32, "the queue is bounded");
+    world.stop.cancel();
+    (&mut world.task).await.expect("no panic");
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_not_there_yet_is_read_once_it_is() {
+    let mut world = World::new([]).await;
+    let file = world.folder.path().join("webhook");
+    let address = std::fs::read(&file).expect("it is there");
+    std::fs::remove_file(&file).expect("removed");
+    world.tell(&away(1));
+    world.ended("failed", 1).await;
+    std::fs::write(&file, address).expect("written");
+    world.tell(&away(2));
+    assert_eq!(world.event().await, "failed");
+}

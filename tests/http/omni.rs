@@ -1,0 +1,561 @@
+//! The client against a stand-in that misbehaves. Time is paused, so that back-off takes none.
+use crate::support::logged::Logged;
+use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
+use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
+use omni_user_sync::model::{AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value, ValueType};
+use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
+use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use crate::support::{ATTRIBUTES, World};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+fn client(world: &World) -> Arc<Client> {
+    let settings = world.settings();
+    let client =
+        Client::new(&settings.omni, &settings.state.dir, world.metrics.clone()).expect("a client");
+    client.begin(&settings.omni.keys.read().expect("keys"));
+    client
+}
+
+fn reader(world: &World) -> Reader {
+    client(world).reader(&CancellationToken::new())
+}
+
+fn writer(world: &World) -> Writer {
+    client(world).writer(&CancellationToken::new())
+}
+
+fn email(text: &str) -> Email {
+    Email::parse(text).expect("an email")
+}
+
+fn spec(name: &str) -> UserSpec {
+    UserSpec {
+        display_name: Some(name.into()),
+        attributes: Attributes::default(),
+    }
+}
+
+fn times(times: usize, what: What) -> Fault {
+    Fault {
+        times,
+        ..Fault::next(what)
+    }
+}
+
+fn status(code: u16, retry_after: Option<u64>) -> What {
+    What::Status {
+        code,
+        retry_after,
+        body: None,
+    }
+}
+
+fn says(code: u16, body: &str) -> What {
+    What::Status {
+        code,
+        retry_after: None,
+        body: Some(body.into()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_are_tried_again_after_everything_that_may_pass() {
+    for what in [
+        status(500, None),
+        status(503, Some(7)),
+        status(408, None),
+        What::Html { code: 200 },
+        What::Html { code: 502 },
+        What::CutJson,
+        What::Reset,
+    ] {
+        let world = World::with(Options {
+            users: 3,
+            ..Options::default()
+        })
+        .await;
+        world.org().fault(times(5, what.clone()));
+        let observed = list(&reader(&world)).await;
+        assert_eq!(observed.expect("the sixth works").count(), 3, "{what:?}");
+        assert_eq!(world.org().requests().len(), 6, "{what:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_pass_is_an_error_that_shows_what_came() {
+    for (what, says) in [
+        (status(500, None), "it answered 500 Internal Server Error"),
+        (What::Html { code: 200 }, "HTML instead of JSON"),
+        (What::Html { code: 200 }, "it begins with \"<"),
+        (What::CutJson, "connection lost"),
+        (What::Reset, "connection lost"),
+    ] {
+        let world = World::new().await;
+        world.org().fault(times(6, what.clone()));
+        let error = list(&reader(&world)).await.expect_err("it never works");
+        assert!(
+            matches!(error, OmniError::Unavailable { attempts: 6, .. }),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains(says), "{what:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_get_better_is_not_tried_again() {
+    for (what, says) in [
+        (status(401, None), "omni.api_key_file"),
+        (status(403, None), "403"),
+        (
+            What::Redirect {
+                to: "http://127.0.0.1:1/elsewhere".into(),
+            },
+            "redirect",
+        ),
+        (status(418, None), "418"),
+    ] {
+        let world = World::new().await;
+        world.org().fault(times(9, what.clone()));
+        let error = list(&reader(&world)).await.expect_err("refused");
+        assert!(error.to_string().contains(says), "{what:?}: {error}");
+        assert!(!error.to_string().contains("sandbox-key"), "{error}");
+        assert_eq!(world.org().requests().len(), 1, "{what:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_failures_in_a_row_end_the_run() {
+    let world = World::new().await;
+    world.org().fault(times(99, What::Reset));
+    let reader = reader(&world);
+    let mut last = String::new();
+    for _ in 0..5 {
+        let error = list(&reader).await.expect_err("it never works");
+        last = error.to_string();
+    }
+    assert!(last.contains("20 failures in a row"), "{last}");
+    assert!(last.contains("connection lost"), "{last}");
+    assert_eq!(
+        world.org().requests().len(),
+        20,
+        "nothing is sent after that"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_the_last_failure_may_have_been_done() {
+    let world = World::new().await;
+    world.org().fault(times(18, What::Reset));
+    world.org().fault(times(2, What::LostReply));
+    let writer = writer(&world);
+    for _ in 0..3 {
+        list(writer.reader()).await.expect_err("it never works");
+    }
+    for name in ["ann", "bob"] {
+        let address = email(&format!("{name}@x.co"));
+        let made = writer.create(&address, &spec(name)).await;
+        let error = made.expect_err("no answer");
+        assert!(
+            matches!(error, OmniError::OutcomeUnknown(_)),
+            "{name}: {error:?}"
+        );
+    }
+    let made = writer.create(&email("cem@x.co"), &spec("Cem")).await;
+    let error = made.expect_err("nothing more is sent");
+    let OmniError::CircuitOpen { in_a_row: 20, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(error.to_string().contains("connection lost"), "{error}");
+    assert_eq!(world.org().users().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_waits_as_told_and_is_never_dropped() {
+    let world = World::new().await;
+    world.org().fault(times(3, status(429, Some(20))));
+    let start = Instant::now();
+    list(&reader(&world)).await.expect("the fourth works");
+    let waited = start.elapsed();
+    assert!(
+        waited >= Duration::from_secs(60) && waited < Duration::from_secs(70),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_that_does_not_end_ends_the_run() {
+    let world = World::new().await;
+    world.org().fault(times(99, status(429, None)));
+    let error = list(&reader(&world)).await.expect_err("it never works");
+    assert!(matches!(error, OmniError::Throttled), "{error:?}");
+    assert_eq!(world.org().requests().len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_nothing_does_not_use_up_all_tries() {
+    let world = World::new().await;
+    world.org().fault(times(5, status(429, Some(0))));
+    let start = Instant::now();
+    list(&reader(&world)).await.expect("the sixth works");
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_secs(60), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
+    for (code, asked, seconds) in [(503, 30, 30), (500, 7, 7), (408, 45, 45), (502, 3244, 120)] {
+        let world = World::new().await;
+        world.org().fault(Fault::next(status(code, Some(asked))));
+        let (writer, start) = (writer(&world), Instant::now());
+        let made = writer.create(&email("ann@x.co"), &spec("Ann")).await;
+        assert!(
+            matches!(made, Err(OmniError::OutcomeUnknown(_))),
+            "{made:?}"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "it is told at once"
+        );
+        list(writer.reader()).await.expect("it works");
+        let waited = start.elapsed().as_secs();
+        assert!((seconds..seconds + 2).contains(&waited), "{code}: {waited}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_echoed_is_not_told() {
+    let cut = "x".repeat(190) + "sandbox-key";
+    let long = "x".repeat(390) + "sandbox-key";
+    for (code, body) in [
+        (401, r#"{"detail": "Invalid token: Bearer sandbox-key"}"#),
+        (400, r#"{"message": "sandbox-key, sandbox\u002Dkey"}"#),
+        (
+            400,
+            r#"{"headers": {"authorization": "Bearer sandbox\u002dkey"}}"#,
+        ),
+        (404, "/log-in?token=sandbox%2Dkey"),
+        (
+            500,
+            r#"{"error": "Bearer sandbox-key is not \"sandbox-key\""}"#,
+        ),
+        (502, "<html><p>Bearer sandbox-key</html>"),
+        (200, "<html><p>Bearer sandbox-key</html>"),
+        (200, r#"{"totalResults": "sandbox-key", "Resources": []}"#),
+        (200, &cut),
+        (500, &long),
+    ] {
+        let world = World::new().await;
+        world.org().fault(times(6, says(code, body)));
+        let error = list(&reader(&world)).await.expect_err("it never works");
+        let told = format!("{error} {error:?}");
+        assert!(!told.contains("sandbox"), "{code} {body}: {told}");
+        assert!(!told.contains("2dkey"), "{code} {body}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_put_clears_under_both_readings_of_it() {
+    for put in [PutMode::Replace, PutMode::Merge] {
+        let world = World::with(Options {
+            put,
+            ..Options::default()
+        })
+        .await
+        .set("omni.update_method", "put");
+        world.user(
+            "ann@x.co",
+            "Ann",
+            json!({ "region": ["n"], "tier": "gold", "department": "Sales" }),
+        );
+        world.org().set_active("ann@x.co", false);
+        let writer = writer(&world);
+        let edit = Edit {
+            display_name: Some("Ann B".into()),
+            attributes: vec![
+                (AttributeName::new("region"), None),
+                (AttributeName::new("quota"), None),
+                (AttributeName::new("tier"), Value::one("silver")),
+            ],
+            ..Edit::default()
+        };
+        let user = world.org().user("ann@x.co").expect("there");
+        let id = UserId::parse(user["id"].as_str().expect("a text")).expect("an id");
+        let definitions = writer.reader().definitions().await;
+        let Ok(Definitions::ObservationCache(schema)) = definitions else {
+            panic!("{definitions:?}");
+        };
+        writer.update(&id, &edit, &schema).await.expect("it works");
+        let user = world.org().user("ann@x.co").expect("there");
+        assert_eq!(
+            user[ATTRIBUTES],
+            json!({ "tier": "silver", "department": "Sales" }),
+            "{put:?}"
+        );
+        assert_eq!(
+            (&user["displayName"], &user["active"]),
+            (&json!("Ann B"), &json!(false)),
+            "{put:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_put_without_definitions_is_not_sent_and_ends_the_run() {
+    let world = World::new().await.set("omni.update_method", "put");
+    let id = UserId::parse("1").expect("an id");
+    let edit = Edit::default();
+    let error = writer(&world)
+        .update(&id, &edit, &Schema::unknown())
+        .await
+        .expect_err("it can't be done");
+    assert!(error.ends_run(), "{error:?}");
+    assert!(!error.to_string().contains("403"), "{error}");
+    assert!(error.to_string().contains("omni.update_method"), "{error}");
+    assert!(world.org().requests().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_ends_the_run_on_a_read_and_is_one_users_on_a_write() {
+    let world = World::new().await;
+    let writer = writer(&world);
+    world.org().fault(Fault {
+        when: When {
+            method: Some("POST".into()),
+            ..When::default()
+        },
+        ..Fault::next(status(403, None))
+    });
+    let made = writer.create(&email("ann@x.co"), &spec("Ann")).await;
+    assert!(!made.expect_err("refused").ends_run());
+    world.org().fault(Fault::next(status(403, None)));
+    let found = writer.reader().find(&email("ann@x.co")).await;
+    assert!(found.expect_err("refused").ends_run());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
+    let world = World::with(Options {
+        users: 3,
+        keys: vec!["sandbox-key".into(), "another".into()],
+        ..Options::default()
+    })
+    .await
+    .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
+    world.org().fault(times(1, status(403, None)));
+    let reader = reader(&world);
+    assert_eq!(list(&reader).await.expect("the other key").count(), 3);
+    list(&reader).await.expect("the other key");
+    let keys = world.org().requests().into_iter().map(|sent| sent.key);
+    assert_eq!(keys.collect::<Vec<_>>(), [None, Some(1), Some(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
+    let world = World::new()
+        .await
+        .with_variable("OMNI_API_KEY", "revoked\nsandbox-key");
+    let logged = Logged::default();
+    let _listening = logged.listen();
+    let client = client(&world);
+    let reader = client.reader(&CancellationToken::new());
+    let all = futures_util::future::join_all((0..4).map(|_| reader.page(1))).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    let text = logged.text();
+    assert_eq!(text.matches("is set aside").count(), 1, "{text}");
+    assert!(
+        text.contains("WARN") && text.contains("key=1 status=401 left=1"),
+        "{text}"
+    );
+    assert!(!text.contains("revoked"), "{text}");
+    assert_eq!(world.metrics.keys_set_aside.get(), 1);
+
+    client.begin(&world.settings().omni.keys.read().expect("keys"));
+    assert_eq!(world.metrics.keys_set_aside.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
+    let world = World::with(Options {
+        keys: vec!["sandbox-key".into(), "another".into()],
+        ..Options::default()
+    })
+    .await
+    .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
+    let logged = Logged::default();
+    let _listening = logged.listen();
+    // One more than both can take nine times, and one of them ten times.
+    world.org().fault(times(19, status(429, Some(0))));
+    let page = reader(&world).page(1).await;
+    assert!(page.is_ok(), "{page:?}");
+    let text = logged.text();
+    assert_eq!(text.matches("is set aside").count(), 1, "{text}");
+    assert!(text.contains("status=429 left=1"), "{text}");
+    assert_eq!(world.metrics.keys_set_aside.get(), 1);
+}
+
+#[tokio::test]
+async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
+    let world = World::new().await;
+    world.user(r#"a"b\c+d&e=f@x.co"#, "Odd", json!({}));
+    world.user("ann@x.co", "Ann", json!({}));
+    let reader = reader(&world);
+    let odd = find(&reader, r#"A"B\c+d&e=f@x.co"#).await;
+    assert!(matches!(odd, Found::One(_)), "{odd:?}");
+    assert!(matches!(find(&reader, "ANN@x.co").await, Found::One(_)));
+    assert!(matches!(find(&reader, "nobody@x.co").await, Found::Nobody));
+    world.user("Ann@x.co", "Ann too", json!({}));
+    assert!(matches!(find(&reader, "ann@x.co").await, Found::Several(2)));
+}
+
+async fn find(reader: &Reader, text: &str) -> Found {
+    reader.find(&email(text)).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn an_answer_with_strangers_or_too_few_is_unclear() {
+    let world = World::with(Options {
+        users: 3,
+        filter: Filter::Ignored,
+        ..Options::default()
+    })
+    .await;
+    let reader = reader(&world);
+    for asked in ["user0002@example.com", "ann@x.co"] {
+        let found = find(&reader, asked).await;
+        assert!(
+            matches!(found, Found::UnreliableLookup),
+            "{asked}: {found:?}"
+        );
+    }
+    for body in [
+        r#"{"totalResults": 1}"#,
+        r#"{"totalResults": 2, "Resources": [{"id": "1", "userName": "ann@x.co"}]}"#,
+        r#"{"totalResults": 1, "Resources": [{"id": "../1", "userName": "ann@x.co"}]}"#,
+    ] {
+        world.org().fault(Fault::next(says(200, body)));
+        let found = find(&reader, "ann@x.co").await;
+        assert!(
+            matches!(found, Found::UnreliableLookup),
+            "{body}: {found:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_up_by_id() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({ "tier": "gold" }));
+    world.user("bob@x.co", "Bob", json!({}));
+    let id = |email: &str| {
+        let user = world.org().user(email).expect("there");
+        UserId::parse(user["id"].as_str().expect("a text")).expect("an id")
+    };
+    let (ann, bob, reader) = (id("ann@x.co"), id("bob@x.co"), reader(&world));
+    let found = reader.get(&ann).await.expect("an answer").expect("Ann");
+    assert_eq!((found.email, found.id), (email("ann@x.co"), ann.clone()));
+    world.org().remove_user("bob@x.co");
+    assert!(reader.get(&bob).await.expect("an answer").is_none());
+
+    let stranger = format!(r#"{{"id": "{bob}", "userName": "bob@x.co"}}"#);
+    let nameless = format!(r#"{{"id": "{ann}", "userName": "ann"}}"#);
+    for body in ["{}", &stranger, &nameless] {
+        world.org().fault(times(6, says(200, body)));
+        let error = reader.get(&ann).await.expect_err("not Ann");
+        let OmniError::Unavailable { .. } = &error else {
+            panic!("{body}: {error:?}");
+        };
+    }
+    world.org().fault(Fault::next(status(403, None)));
+    let error = reader.get(&ann).await.expect_err("refused");
+    assert!(error.ends_run(), "{error:?}");
+}
+
+#[tokio::test]
+async fn pages_by_what_came_back() {
+    for page_size in [1, 3, 7, 100] {
+        let world = World::with(Options {
+            users: 21,
+            page_size,
+            ..Options::default()
+        })
+        .await;
+        let observed = list(&reader(&world)).await.expect("a listing");
+        assert_eq!(
+            (observed.count(), observed.doubt()),
+            (21, None),
+            "{page_size}"
+        );
+        assert_eq!(world.org().requests().len(), 21_usize.div_ceil(page_size));
+    }
+}
+
+#[tokio::test]
+async fn definitions_that_may_not_be_read_are_no_error() {
+    let world = World::with(Options {
+        definitions: false,
+        ..Options::default()
+    })
+    .await;
+    let definitions = reader(&world).definitions().await.expect("an answer");
+    assert!(matches!(definitions, Definitions::Refused(code) if code == 403));
+}
+
+#[tokio::test]
+async fn a_ca_file_that_is_none_is_told_with_its_path() {
+    let world = World::new().await;
+    let file = world.folder.path().join("ca.pem");
+    let world = world.set("omni.ca_file", file.to_str().expect("text"));
+    let problem = || {
+        let (settings, metrics) = (world.settings(), world.metrics.clone());
+        let made = Client::new(&settings.omni, &settings.state.dir, metrics);
+        made.expect_err("no certificate").to_string()
+    };
+    let missing = problem();
+    assert!(
+        missing.contains("ca.pem") && missing.contains("No such file"),
+        "{missing}"
+    );
+    for (text, says) in [
+        ("", "no certificate found; expected PEM"),
+        (
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            "omni.ca_file",
+        ),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let said = problem();
+        assert!(said.contains(says) && said.contains("ca.pem"), "{said}");
+    }
+}
+
+/// What is not known of one attribute keeps nobody from the others.
+#[tokio::test]
+async fn a_definition_without_a_type_is_one_of_a_text() {
+    let world = World::new().await;
+    let records = json!({ "records": [
+        { "name": "odd", "type": null },
+        { "name": "seats", "type": "Number", "multiple_values": false },
+    ] });
+    world.org().fault(times(
+        1,
+        What::Status {
+            code: 200,
+            retry_after: None,
+            body: Some(records.to_string()),
+        },
+    ));
+    let definitions = reader(&world).definitions().await.expect("they are read");
+    let schema = definitions.into_schema();
+    for (name, operation) in [("odd", ValueType::String), ("seats", ValueType::Number)] {
+        let definition = schema.get(&AttributeName::new(name)).expect("is known");
+        assert_eq!(
+            (definition.value_type, definition.multiple),
+            (operation, false),
+            "{name}"
+        );
+    }
+}

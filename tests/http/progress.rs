@@ -1,0 +1,47 @@
+//! What a long run tells while it works.
+use omni_user_sync::sandbox::Options;
+use std::time::Duration;
+use crate::support::logged::Logged;
+use crate::support::{World, assert_converged};
+
+/// The lines that hold a text.
+fn lines_with(log: &Logged, text: &str) -> Vec<String> {
+    let log = log.text();
+    let lines = log.lines().filter(|line| line.contains(text));
+    lines.map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
+    let options = Options {
+        users: 1_000,
+        requests_per_minute: 10,
+        ..Options::default()
+    };
+    let world = World::with(options).await;
+    let rows = (1..26).map(|number| format!("user{number:04}@example.com,Name {number}\n"));
+    world.roster(&format!("email,display_name\n{}", rows.collect::<String>()));
+    let log = Logged::default();
+    let started = tokio::time::Instant::now();
+    let outcome = {
+        let _logging = log.listen();
+        world.run().await
+    };
+    assert_converged(&outcome);
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(180), "{took:?}");
+    let reading = lines_with(&log, "reading Omni");
+    assert!(reading[0].contains("requests_left="), "{reading:?}");
+    let [said, progress @ ..] = &lines_with(&log, "changing Omni")[..] else {
+        panic!("nothing was said");
+    };
+    assert!(said.contains("changes=25 requests=25 seconds="), "{said}");
+    assert!(progress[0].contains("ended="), "{progress:?}");
+    let told = reading.len() + 1 + progress.len();
+    assert!(
+        lines_with(&log, "run{number=1}:").len() >= told,
+        "{reading:?}"
+    );
+    // Paused time runs on while the journal is written, too, when nothing is told.
+    assert!(told as u64 * 2 >= took.as_secs() / 10, "{told} in {took:?}");
+}

@@ -1,0 +1,234 @@
+//! Row reports: what became of each row, beside the roster.
+use chrono::{TimeDelta, Utc};
+use omni_user_sync::model::Trigger;
+use omni_user_sync::report::{Report, Reports};
+use omni_user_sync::run::Stop;
+use omni_user_sync::sandbox::{Fault, Options, What, When};
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+use crate::support::{World, assert_converged};
+
+#[tokio::test]
+async fn each_row_has_its_answer_and_no_cell_is_a_formula() {
+    let world = World::new()
+        .await
+        .set("policy.protect", "boss@x.co")
+        .set("policy.max_clears", "0");
+    for email in [
+        "boss@x.co",
+        "old@x.co",
+        "same@x.co",
+        "late@x.co",
+        "bad@x.co",
+    ] {
+        world.user(email, "N", json!({ "department": "d" }));
+    }
+    world.roster(
+        "op,email,display_name,department\nupsert,=new@x.co,New,d\nupsert,same@x.co,N,d\n\
+         delete,old@x.co,,\ndelete,boss@x.co,,\nupsert,late@x.co,N,\nupsrt,bad@x.co,N,d\n",
+    );
+    let run = world.run().await;
+    assert_eq!(run.result().as_str(), "held");
+    let reports = world.reports();
+    assert_eq!(reports.len(), 1);
+    assert!(
+        reports[0].0.starts_with("users-") && reports[0].0.ends_with("-held.csv"),
+        "{reports:?}"
+    );
+    let text = reports[0].1.trim_start_matches('\u{feff}');
+    let rows: Vec<_> = text.lines().collect();
+    let begin = [
+        "file,line,email,op,outcome,detail",
+        "users.csv,2,'=new@x.co,upsert,created",
+        "users.csv,3,same@x.co,upsert,unchanged",
+        "users.csv,4,old@x.co,delete,removed",
+        "users.csv,5,boss@x.co,delete,protected",
+        "users.csv,6,late@x.co,upsert,held",
+        "users.csv,7,bad@x.co,,frozen",
+    ];
+    for (row, begin) in rows.iter().zip(begin) {
+        assert!(row.starts_with(begin), "{row}");
+    }
+    assert_eq!(rows.len(), begin.len());
+
+    world.run().await;
+    assert_eq!(
+        world.reports().len(),
+        1,
+        "the same roster is reported on once"
+    );
+    world.roster("email,nonsense\na@x.co,x\n");
+    world.run().await;
+    let reports = world.reports();
+    assert!(
+        reports
+            .iter()
+            .any(|(name, _)| name.ends_with("-rejected.csv")),
+        "{reports:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_over_a_minute_tells_what_it_has_done_so_far() {
+    let world = World::with(Options {
+        requests_per_minute: 6,
+        ..Options::default()
+    })
+    .await;
+    let rows: String = (0..12)
+        .map(|number| format!("u{number}@x.co,U\n"))
+        .collect();
+    world.roster(&format!("email,display_name\n{rows}"));
+    let stop = Stop::default();
+    let reconciler = world.reconciler();
+    let run = reconciler.run(Trigger::Schedule, None, &stop);
+    let mut run = std::pin::pin!(run);
+    let mut interim = Vec::new();
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut run => break outcome,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {
+                interim.extend(world.reports().into_iter().map(|(_, text)| text));
+            }
+        }
+    };
+    assert_converged(&outcome);
+    let half_done = |text: &String| text.contains("created") && text.contains("not done yet");
+    assert!(interim.iter().any(half_done), "{interim:?}");
+    let last = world.reports();
+    assert!(
+        last.len() == 1 && !last[0].1.contains("not done yet"),
+        "{last:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_folder_that_can_not_be_written_is_a_warning() {
+    let world = World::new()
+        .await
+        .set("source.reports", "users.csv/reports");
+    world.roster("email,display_name\na@x.co,A\n");
+    let run = world.run().await;
+    assert_eq!(run.result().as_str(), "converged");
+    assert!(
+        run.warnings
+            .iter()
+            .any(|warning| warning.contains("source.reports")),
+        "{run:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_roster_whose_run_failed_is_reported_on_again() {
+    let world = World::new().await;
+    world.roster("email,display_name\na@x.co,A\n");
+    let when = When {
+        method: Some("POST".into()),
+        ..When::default()
+    };
+    let what = What::Status {
+        code: 401,
+        retry_after: None,
+        body: None,
+    };
+    let times = 1;
+    world.org().fault(Fault { when, what, times });
+    assert!(!world.run().await.is_success());
+    assert!(
+        world.reports()[0].1.contains("failed"),
+        "{:?}",
+        world.reports()
+    );
+    assert_converged(&world.run().await);
+    let reports = world.reports();
+    assert!(
+        reports.iter().any(|(_, text)| text.contains("created")),
+        "{reports:?}"
+    );
+}
+
+/// A name has no slash in it; what else may lead elsewhere is a name like any other.
+#[test]
+fn whatever_a_roster_is_called_its_reports_stay_in_their_folder() {
+    for name in [
+        "..csv",
+        "...csv",
+        "..%2f..%2fx.csv",
+        "..\\..\\x.csv",
+        "-rf.csv",
+        ".csv",
+        "a\nb\u{1b}.csv",
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = folder.path().join("home");
+        std::fs::create_dir(&home).expect("made");
+        std::fs::write(home.join(name), "").expect("written");
+        let reports = Reports::new(&home.join(name), Path::new("reports"));
+        let written = reports.write(&Report::new(Vec::new()), Utc::now());
+        let written = written.expect("written");
+        assert_eq!(written.parent(), Some(&*home.join("reports")), "{name:?}");
+        let there = |path: &Path| std::fs::read_dir(path).expect("a folder").count();
+        let all = [folder.path(), &home, &home.join("reports")].map(there);
+        assert_eq!(all, [1, 2, 1], "{name:?}");
+    }
+}
+
+#[test]
+fn the_newest_fifty_reports_stay_and_nothing_else_is_touched() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let roster = folder.path().join("users.csv");
+    std::fs::write(&roster, "").expect("written");
+    let reports = Reports::new(&roster, Path::new("reports"));
+    let own = folder.path().join("reports").join("users-my-own-ok.csv");
+    std::fs::create_dir(folder.path().join("reports")).expect("a folder");
+    std::fs::write(&own, "mine").expect("written");
+    let report = Report::new(Vec::new());
+    let start = Utc::now();
+    for minute in 0..60 {
+        reports
+            .write(&report, start + TimeDelta::minutes(minute))
+            .expect("written");
+    }
+    let names = std::fs::read_dir(folder.path().join("reports")).expect("there");
+    let mut names: Vec<_> = names
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 51);
+    let oldest = (start + TimeDelta::minutes(10))
+        .format("users-%Y%m%dT%H%M")
+        .to_string();
+    assert!(names[0].starts_with(&oldest), "{} {oldest}", names[0]);
+    assert_eq!(std::fs::read_to_string(own).expect("there"), "mine");
+}
+
+/// A share that is unmounted while a run is under way: an empty folder in its place would be taken for it.
+#[tokio::test]
+async fn a_report_makes_no_folder_for_the_roster() {
+    let world = World::new().await;
+    let folder = world.folder.path().join("share");
+    let path = folder.join("users.csv");
+    std::fs::create_dir(&folder).expect("made");
+    std::fs::write(&path, "email,display_name\na@x.co,A\n").expect("written");
+    let world = world.set("source.path", path.to_str().expect("text"));
+    let away = world.folder.path().join("away");
+    let share = folder.clone();
+    world.org().before(3, move |_| {
+        std::fs::rename(share, away).expect("ours");
+    });
+    let run = world.run().await;
+    assert_eq!(world.writes(), ["POST /api/scim/v2/Users"], "{run:?}");
+    assert!(!folder.exists());
+    let told = run
+        .warnings
+        .iter()
+        .any(|warning| warning.contains("share/reports"));
+    assert!(told, "{:?}", run.warnings);
+}

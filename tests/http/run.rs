@@ -1,0 +1,436 @@
+//! Whole runs: the real client against the stand-in, over HTTP.
+use omni_user_sync::run::{Completion, RunEvent, Stop};
+use omni_user_sync::model::{ChangeOutcome, Trigger};
+use omni_user_sync::sandbox::{ClearMode, Fault, Options, PatchAnswer, What, When};
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+use crate::support::{World, assert_converged, on, told};
+
+#[tokio::test]
+async fn converges_and_then_has_nothing_to_do() {
+    let world = World::new().await;
+    world.user(
+        "ann@x.co",
+        "Ann",
+        json!({ "region": ["north"], "department": "sales" }),
+    );
+    world.user("bob@x.co", "Bob", json!({}));
+    world.user("stranger@x.co", "Stranger", json!({ "tier": "gold" }));
+    world.roster(
+        "op,email,display_name,region,cost_center\n\
+         upsert,ANN@x.co,Ann Lee,\"[south, north]\",7.50\n\
+         delete,bob@x.co,,,\n\
+         upsert,eve@x.co,Eve,[east],\n\
+         delete,gone@x.co,,,\n",
+    );
+    let outcome = world.run().await;
+    assert_converged(&outcome);
+    assert_eq!(
+        told(&outcome),
+        [
+            "create eve@x.co done",
+            "delete bob@x.co done",
+            "update ANN@x.co done"
+        ]
+    );
+    assert_eq!(
+        world.attribute("ann@x.co", "region"),
+        json!(["south", "north"])
+    );
+    assert_eq!(world.attribute("ann@x.co", "cost_center"), json!("7.50"));
+    assert_eq!(
+        world.attribute("ann@x.co", "department"),
+        json!("sales"),
+        "it has no column"
+    );
+    assert_eq!(world.attribute("stranger@x.co", "tier"), json!("gold"));
+    assert!(world.org().user("bob@x.co").is_none());
+    assert_eq!(outcome.requests, 2 + 3);
+
+    let writes = world.writes().len();
+    let again = world.run().await;
+    assert_converged(&again);
+    assert_eq!(
+        (
+            again.pending().expect("a plan").total(),
+            world.writes().len()
+        ),
+        (0, writes)
+    );
+    assert_eq!(again.requests, 2);
+}
+
+#[tokio::test]
+async fn sends_removals_then_updates_then_creations_and_only_what_changes() {
+    let world = World::new().await;
+    world.user("u@x.co", "U", json!({ "region": ["a"], "department": "x" }));
+    world.user("d@x.co", "D", json!({}));
+    world.roster(
+        "op,email,display_name,region,department\n\
+         upsert,c@x.co,C,,\nupsert,u@x.co,U,[a],y\ndelete,d@x.co,,,\n",
+    );
+    let outcome = world.run().await;
+    assert_converged(&outcome);
+    let methods: Vec<_> = world
+        .org()
+        .writes()
+        .into_iter()
+        .map(|write| write.method)
+        .collect();
+    assert_eq!(methods, ["DELETE", "PATCH", "POST"]);
+    assert_eq!(
+        world.bodies()[0]["Operations"],
+        json!([{ "op": "replace", "value": { support::ATTRIBUTES: { "department": "y" } } }])
+    );
+}
+
+#[tokio::test]
+async fn attributes_without_a_column_survive_every_way_of_updating() {
+    for (method, answer) in [
+        ("patch", PatchAnswer::User),
+        ("patch", PatchAnswer::Empty),
+        ("put", PatchAnswer::User),
+    ] {
+        let world = World::with(Options {
+            patch_answer: answer,
+            ..Options::default()
+        })
+        .await;
+        let world = world.set("omni.update_method", method);
+        world.user(
+            "ann@x.co",
+            "Ann",
+            json!({ "region": ["n"], "department": " spaced ", "cost_center": "9007199254740993.10" }),
+        );
+        world.org().set_active("ann@x.co", false);
+        let groups = json!([{ "display": "Analysts", "value": "g1" }]);
+        world.org().add_user(json!({
+            "userName": "bob@x.co", "displayName": "Bob", "groups": groups,
+            "urn:omni:params:1.0:UserAttribute": { "region": ["n"] },
+        }));
+        world.roster("email,region\nann@x.co,[s]\nbob@x.co,[s]\n");
+        let outcome = world.run().await;
+        assert_converged(&outcome);
+        assert_eq!(world.attribute("ann@x.co", "region"), json!(["s"]));
+        assert_eq!(
+            world.attribute("ann@x.co", "department"),
+            json!(" spaced "),
+            "{method}"
+        );
+        assert_eq!(
+            world.attribute("ann@x.co", "cost_center"),
+            json!("9007199254740993.10")
+        );
+        assert_eq!(
+            world.org().user("ann@x.co").expect("there")["active"],
+            json!(false)
+        );
+        assert_eq!(
+            world.org().user("ann@x.co").expect("there")["displayName"],
+            json!("Ann")
+        );
+        let bob = world.org().user("bob@x.co").expect("there");
+        assert_eq!(world.attribute("bob@x.co", "region"), json!(["s"]));
+        assert_eq!(bob["groups"], groups, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn clearing_converges_whether_the_value_goes_or_its_default_comes() {
+    for clear in [ClearMode::Null, ClearMode::Default] {
+        let world = World::with(Options {
+            clear,
+            ..Options::default()
+        })
+        .await;
+        world.user(
+            "ann@x.co",
+            "Ann",
+            json!({ "tier": "gold", "region": ["n"] }),
+        );
+        world.roster("email,tier,region\nann@x.co,,\n");
+        assert_converged(&world.run().await);
+        assert_eq!(world.attribute("ann@x.co", "region"), json!(null));
+        let again = world.run().await;
+        assert_eq!(again.pending().expect("a plan").total(), 0, "{clear:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_omni_accepts_and_does_not_keep_is_told() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({ "tier": "gold" }));
+    world.roster("email,department,tier\nann@x.co,sales,silver\n");
+    let unchanged = world.org().user("ann@x.co").expect("there").to_string();
+    let answer = What::Status {
+        code: 200,
+        retry_after: None,
+        body: Some(unchanged),
+    };
+    world.org().fault(on("PATCH", answer));
+    let outcome = world.run().await;
+    assert_eq!(told(&outcome), ["update ann@x.co not_kept"]);
+    assert!(
+        outcome.changes[0].detail.ends_with("department, tier"),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.result().as_str(), "partial");
+}
+
+#[tokio::test]
+async fn a_change_that_omni_claims_to_keep_and_does_not_is_seen_by_the_next_run() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.org().fault(on("PATCH", What::IgnoreWrite));
+    world.roster("email,department\nann@x.co,sales\n");
+    assert_eq!(told(&world.run().await), ["update ann@x.co done"]);
+    assert_eq!(world.run().await.drift.expect("a plan").total(), 1);
+}
+
+#[tokio::test]
+async fn a_listing_that_breaks_off_or_lies_prunes_nobody() {
+    let unavailable = What::Status {
+        code: 503,
+        retry_after: Some(0),
+        body: None,
+    };
+    for (what, page, times) in [
+        (unavailable, "startIndex=4", 99),
+        (What::SkipUser, "startIndex=7", 99),
+        (What::TotalOff(3), "startIndex=1", 99),
+        (What::TotalOff(-3), "startIndex=", 99),
+        (What::TotalOff(3), "startIndex=", 99),
+        (What::RepeatUser, "startIndex=4", 99),
+    ] {
+        let options = Options {
+            users: 7,
+            page_size: 3,
+            ..Options::default()
+        };
+        let world = World::with(options)
+            .await
+            .set("policy.prune", "all")
+            .set("policy.max_removals", "100%");
+        world.roster("email,display_name\nuser0001@example.com,\n");
+        let query = Some(page.to_owned());
+        let when = When {
+            query,
+            ..When::default()
+        };
+        world.org().fault(Fault {
+            when,
+            times,
+            ..Fault::next(what.clone())
+        });
+        let outcome = world.run().await;
+        assert_eq!(world.org().users().len(), 7, "{what:?}: {outcome:#?}");
+        assert_ne!(
+            outcome.result().as_str(),
+            "converged",
+            "{what:?}: it says so"
+        );
+    }
+}
+
+#[tokio::test]
+async fn prunes_those_whom_a_whole_roster_and_a_whole_listing_do_not_name() {
+    let options = Options {
+        users: 7,
+        page_size: 3,
+        ..Options::default()
+    };
+    let world = World::with(options)
+        .await
+        .set("policy.prune", "all")
+        .set("policy.max_removals", "100%")
+        .set("policy.protect", "user0007@*");
+    world.roster("email,display_name\nuser0001@example.com,\nUSER0002@example.com,\n");
+    let outcome = world.run().await;
+    assert_eq!(outcome.count(ChangeOutcome::AppliedChange), 4, "{outcome:#?}");
+    let left: Vec<_> = world
+        .org()
+        .users()
+        .iter()
+        .map(|user| user["userName"].clone())
+        .collect();
+    assert_eq!(
+        left,
+        [
+            json!("user0001@example.com"),
+            json!("user0002@example.com"),
+            json!("user0007@example.com")
+        ]
+    );
+    assert!(
+        outcome
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("protected")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_held_kind_holds_itself_whole_and_the_rest_goes_on() {
+    let world = World::with(Options {
+        users: 20,
+        ..Options::default()
+    })
+    .await
+    .set("policy.max_removals", "2");
+    world.roster(
+        "op,email,display_name\ndelete,user0001@example.com,\ndelete,user0002@example.com,\n\
+         delete,user0003@example.com,\nupsert,new@x.co,New\n",
+    );
+    let outcome = world.run().await;
+    assert_eq!(outcome.result().as_str(), "held");
+    assert_eq!(outcome.held()[0].count, 3);
+    assert_eq!(told(&outcome), ["create new@x.co done"]);
+    assert_eq!(world.org().users().len(), 21);
+}
+
+#[tokio::test]
+async fn two_users_behind_one_email_are_not_touched() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.user("ANN@x.co", "Ann too", json!({}));
+    world.roster("op,email,display_name\nupsert,ann@x.co,New\n");
+    let outcome = world.run().await;
+    assert_eq!(told(&outcome), ["update ann@x.co failed"]);
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn deactivates_and_leaves_others_inactive_users_so() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.user("b@x.co", "B", json!({}));
+    world.org().set_active("b@x.co", false);
+    world
+        .roster("op,email,display_name\ndeactivate,a@x.co,\nupsert,b@x.co,B\ndeactivate,c@x.co,\n");
+    let outcome = world.run().await;
+    assert_converged(&outcome);
+    let active = |email: &str| world.org().user(email).expect("there")["active"].clone();
+    assert_eq!(
+        (active("a@x.co"), active("b@x.co")),
+        (json!(false), json!(false))
+    );
+    assert!(
+        outcome
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("inactive")),
+        "{outcome:?}"
+    );
+    assert_eq!(world.run().await.drift.expect("a plan").total(), 0);
+
+    let world = world.set("policy.reactivate", "true");
+    assert_converged(&world.run().await);
+    assert_eq!(
+        world.org().user("b@x.co").expect("there")["active"],
+        json!(true)
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_sends_nothing_but_gets() {
+    let world = World::with(Options {
+        users: 50,
+        ..Options::default()
+    })
+    .await;
+    world.roster("op,email,display_name\ndelete,user0001@example.com,\nupsert,new@x.co,N\n");
+    world.plan().await.expect("a plan");
+    let planning = world.set("policy.mode", "plan");
+    let outcome = planning.run().await;
+    assert!(
+        matches!(outcome.completion, Completion::DryRun)
+            && outcome.pending().expect("a plan").total() == 2
+    );
+    assert_eq!(planning.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn stops_between_two_changes() {
+    let world = World::new().await.set("omni.max_in_flight", "1");
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\nc@x.co,C\n");
+    let (reconciler, stop) = (world.reconciler(), Stop::default());
+    let target = world.target();
+    let mut run = reconciler
+        .begin(Trigger::Command, &target)
+        .await
+        .expect("begins");
+    let prepared = reconciler
+        .prepare(&mut run, &target, &stop)
+        .await
+        .expect("a plan");
+    reconciler
+        .carry_out(&mut run, &prepared, &stop, |_| stop.now.cancel())
+        .await;
+    let outcome = reconciler.finish(run, Some(&prepared)).await;
+    assert!(
+        matches!(outcome.completion, Completion::Stopped),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        (
+            outcome.count(ChangeOutcome::AppliedChange),
+            outcome.count(ChangeOutcome::Skipped)
+        ),
+        (1, 2)
+    );
+    assert_eq!(world.org().users().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_found_is_heard_before_what_was_done() {
+    let world = World::new().await;
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\nno email,Bad\n");
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&events);
+    let reconciler = world.reconciler().with_observer(move |what| {
+        let what = match what {
+            RunEvent::Found(run) => {
+                let roster = run.roster().expect("it was read");
+                let bad = roster.bad_rows.len();
+                format!(
+                    "{} needed, {bad} bad",
+                    run.pending().expect("a plan").total()
+                )
+            }
+            RunEvent::Change(applied) => {
+                format!(
+                    "{} {}",
+                    applied.operation,
+                    applied.outcome.result().as_str()
+                )
+            }
+        };
+        heard.lock().expect("no panic").push(what);
+    });
+    let outcome = reconciler
+        .run(Trigger::Command, None, &Stop::default())
+        .await;
+    assert_eq!(outcome.result().as_str(), "partial");
+    let events = events.lock().expect("no panic");
+    assert_eq!(*events, ["2 needed, 1 bad", "create done", "create done"]);
+}
+
+#[tokio::test]
+async fn without_definitions_it_checks_less_and_says_so() {
+    let world = World::with(Options {
+        definitions: false,
+        ..Options::default()
+    })
+    .await;
+    world.user("ann@x.co", "Ann", json!({ "department": "x" }));
+    world.roster("email,department\nann@x.co,y\n");
+    let outcome = world.run().await;
+    assert_converged(&outcome);
+    assert!(
+        outcome.warnings[0].contains("definitions (403"),
+        "{:?}",
+        outcome.warnings
+    );
+    assert_eq!(world.attribute("ann@x.co", "department"), json!("y"));
+}

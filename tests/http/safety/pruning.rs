@@ -1,0 +1,236 @@
+//! Who is removed because the roster does not name them, and when nobody is.
+
+use super::{approve, deleting, held, user};
+use crate::support::{World, assert_converged, told};
+use omni_user_sync::model::{ChangeOutcome, Email, RunRef};
+use omni_user_sync::run::Completion;
+use omni_user_sync::sandbox::Options;
+use serde_json::json;
+use std::path::PathBuf;
+
+#[tokio::test]
+async fn prunes_whom_a_roster_once_named_and_nobody_else() {
+    let world = World::with(Options {
+        users: 9,
+        ..Options::default()
+    })
+    .await
+    .set("policy.prune", "managed");
+    world.roster(&format!(
+        "email,display_name\n{},\nnew@x.co,New\n{},\n",
+        user(1),
+        user(2)
+    ));
+    assert_converged(&world.run().await);
+    world.roster(&format!("email,display_name\n{},\n{},\n", user(2), user(3)));
+    let second = world.run().await;
+    assert_eq!(
+        told(&second),
+        [
+            format!("delete {} done", "new@x.co"),
+            format!("delete {} done", user(1))
+        ]
+    );
+    assert_eq!(world.org().users().len(), 8, "the others were never ours");
+}
+
+#[tokio::test]
+async fn waits_for_the_grace_before_it_prunes() {
+    let world = World::new()
+        .await
+        .set("policy.prune", "managed")
+        .set("policy.prune_grace", "1h");
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\na@x.co,A\n");
+    for _ in 0..2 {
+        assert_eq!(world.run().await.drift.expect("a plan").total(), 0);
+    }
+    let state = world
+        .journal()
+        .user(&Email::parse("b@x.co").expect("an email"))
+        .await
+        .expect("read");
+    assert!(state.managed.expect("ours").missing_since.is_some());
+    let world = world.set("policy.prune_grace", "0s");
+    assert_eq!(told(&world.run().await), ["delete b@x.co done"]);
+}
+
+#[tokio::test]
+async fn a_roster_that_lost_most_of_its_rows_prunes_nobody_until_someone_says_so() {
+    let world = World::new()
+        .await
+        .set("policy.prune", "managed")
+        .set("policy.max_removals", "100%");
+    let rows: String = (0..10)
+        .map(|number| format!("u{number}@x.co,U\n"))
+        .collect();
+    world.roster(&format!("email,display_name\n{rows}"));
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\nu0@x.co,U\nu1@x.co,New\n");
+    for _ in 0..2 {
+        let run = world.run().await;
+        assert_eq!((held(&run), run.result().as_str()), (8, "held"), "{run:?}");
+    }
+    assert_eq!(
+        world.org().user("u1@x.co").expect("there")["displayName"],
+        json!("New")
+    );
+    approve(&world, RunRef::Latest).await;
+    assert_converged(&world.run().await);
+    assert_eq!(world.org().users().len(), 2);
+}
+
+#[tokio::test]
+async fn half_a_roster_is_held_after_the_grace_too() {
+    let world = World::new()
+        .await
+        .set("policy.prune", "managed")
+        .set("policy.prune_grace", "1ms")
+        .set("policy.max_removals", "100%");
+    let rows: String = (0..10)
+        .map(|number| format!("u{number}@x.co,U\n"))
+        .collect();
+    world.roster(&format!("email,display_name\n{rows}"));
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\nu0@x.co,U\n");
+    assert_eq!(held(&world.run().await), 0, "the grace begins");
+    assert_eq!(held(&world.run().await), 9);
+    assert_eq!(world.org().users().len(), 10);
+}
+
+#[tokio::test]
+async fn nothing_that_can_not_be_read_removes_anybody() {
+    let bad: [(&str, &[u8]); 12] = [
+        ("empty", b""),
+        ("only a header", b"email,display_name\n"),
+        ("no header", b"upsert,user0001@example.com,A\n"),
+        ("no email", b"op,mail\nupsert,a@x.co\n"),
+        ("doubled header", b"email,email\nuser0001@example.com,\n"),
+        (
+            "unknown column",
+            b"email,nonsense\nuser0001@example.com,x\n",
+        ),
+        (
+            "unclosed quote",
+            b"email,display_name\nuser0001@example.com,\"A\n",
+        ),
+        ("workbook", b"PK\x03\x04"),
+        ("binary", b"\x7fELF\0\0"),
+        ("bytes", b"email,display_name\nuser0001@example.com,\xff\n"),
+        ("no upsert", b"op,email\ndeactivate,gone@x.co\n"),
+        (
+            "nobody's row",
+            b"email,display_name\nuser0001@example.com,\nnot an email,B\n",
+        ),
+    ];
+    for (name, text) in bad {
+        let world = World::with(Options {
+            users: 9,
+            ..Options::default()
+        })
+        .await
+        .set("policy.prune", "all")
+        .set("policy.max_removals", "100%");
+        std::fs::write(world.roster_path(), text).expect("written");
+        let run = world.run().await;
+        assert_eq!(world.org().users().len(), 9, "{name}: {run:?}");
+        assert_ne!(run.result().as_str(), "converged", "{name}");
+    }
+}
+
+/// Nine users, and a folder for the files of the roster.
+async fn with_folder() -> (World, PathBuf) {
+    let options = Options {
+        users: 9,
+        ..Options::default()
+    };
+    let world = World::with(options).await;
+    let folder = world.folder.path().join("rosters");
+    std::fs::create_dir(&folder).expect("a folder");
+    let world = world.set("source.path", &folder.display().to_string());
+    (world, folder)
+}
+
+#[tokio::test]
+async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
+    let (world, folder) = with_folder().await;
+    let world = world
+        .set("policy.prune", "all")
+        .set("policy.max_removals", "100%");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
+    write(
+        "a.csv",
+        &format!(
+            "op,email,display_name\nupsert,{},New\ndelete,{},\n",
+            user(1),
+            user(2)
+        ),
+    );
+    write("b.csv", "email,nonsense\nx@x.co,y\n");
+    let run = world.run().await;
+    assert_eq!(told(&run), [format!("update {} done", user(1))]);
+    assert_eq!(world.org().users().len(), 9);
+    assert_eq!(run.blocked().len(), 2, "{run:?}");
+    write("b.csv", &format!("email,display_name\n{},\n", user(3)));
+    assert_eq!(world.run().await.count(ChangeOutcome::AppliedChange), 7);
+}
+
+#[tokio::test]
+async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
+    let (world, folder) = with_folder().await;
+    let world = world.set("source.select", "newest");
+    let write = |name: &str, text: &str, days: u64| {
+        std::fs::write(folder.join(name), text).expect("written");
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+        let file = std::fs::File::options()
+            .write(true)
+            .open(folder.join(name))
+            .expect("there");
+        file.set_modified(time).expect("set");
+    };
+    write("old.csv", &deleting([1]), 2);
+    write("new.csv", &deleting([2]), 1);
+    assert_eq!(
+        told(&world.run().await),
+        [format!("delete {} done", user(2))]
+    );
+    std::fs::remove_file(folder.join("new.csv")).expect("removed");
+    let run = world.run().await;
+    assert_eq!(
+        (run.result().as_str(), world.org().users().len()),
+        ("failed", 8),
+        "{run:?}"
+    );
+    write("newer.csv", &deleting([3]), 0);
+    assert_eq!(
+        told(&world.run().await),
+        [format!("delete {} done", user(3))]
+    );
+}
+
+/// As out of an archive: of files of one time the last by name is the newest.
+#[tokio::test]
+async fn of_files_of_one_time_the_one_before_by_name_is_not_the_roster_again() {
+    let (world, folder) = with_folder().await;
+    let world = world.set("source.select", "newest");
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_000);
+    for (name, number) in [("2026-01.csv", 1), ("2026-02.csv", 2)] {
+        std::fs::write(folder.join(name), deleting([number])).expect("written");
+        let file = std::fs::File::options().write(true).open(folder.join(name));
+        file.expect("there").set_modified(time).expect("set");
+    }
+    let deleted = [format!("delete {} done", user(2))];
+    assert_eq!(told(&world.run().await), deleted);
+    std::fs::remove_file(folder.join("2026-02.csv")).expect("removed");
+    let run = world.run().await;
+    assert_eq!(run.result().as_str(), "failed", "{run:?}");
+    let Completion::Failed(error) = &run.completion else {
+        panic!("{run:?}");
+    };
+    let error = error.to_string();
+    assert!(
+        error.starts_with("2026-01.csv: it is older than 2026-02.csv"),
+        "{error}"
+    );
+}

@@ -1,0 +1,248 @@
+//! `/sandbox/…`, for tests in other processes.
+
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use omni_user_sync::sandbox::{Fault, Options, What};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{ATTRIBUTES, Answer, Lab, USERS, answer};
+
+async fn lab() -> Lab {
+    Lab::with(Options {
+        admin: true,
+        users: 1,
+        ..Options::default()
+    })
+    .await
+}
+
+/// Without a key.
+async fn admin(lab: &Lab, method: Method, path: &str, body: Value) -> Answer {
+    let request = lab.bare(method, &format!("/sandbox/{path}"));
+    answer(if body.is_null() {
+        request
+    } else {
+        request.json(&body)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_state_can_be_read_and_edited() {
+    let lab = lab().await;
+    let user = json!({"userName": "a+b@c.co", ATTRIBUTES: {"department": "Sales", "tier": "x"}});
+    let made = admin(&lab, Method::POST, "users", user).await;
+    assert_eq!(made.status, 201);
+    let edit = json!({"active": false, "attributes": {"department": null, "region": ["north"]}});
+    assert_eq!(
+        admin(&lab, Method::PATCH, "users/A%2Bb@c.co", edit.clone())
+            .await
+            .status,
+        204
+    );
+    let state = admin(&lab, Method::GET, "state", Value::Null).await.body;
+    let user = &state["users"][1];
+    assert_eq!(
+        (&user["id"], &user["active"]),
+        (&made.body["id"], &json!(false))
+    );
+    assert_eq!(user[ATTRIBUTES], json!({"region": ["north"], "tier": "x"}));
+    assert_eq!(state["definitions"], json!(lab.org().definitions()));
+    assert_eq!(state["unexpected"], json!([]));
+
+    let one = "users/user0001@example.com";
+    assert_eq!(
+        admin(&lab, Method::DELETE, one, Value::Null).await.status,
+        204
+    );
+    assert_eq!(
+        admin(&lab, Method::DELETE, one, Value::Null).await.status,
+        404
+    );
+    assert_eq!(admin(&lab, Method::PATCH, one, edit).await.status, 404);
+    assert_eq!(
+        admin(&lab, Method::POST, "users", json!({"displayName": "A"}))
+            .await
+            .status,
+        400
+    );
+    assert_eq!(lab.org().users().len(), 1);
+    assert!(lab.org().requests().is_empty(), "none of this is logged");
+}
+
+#[tokio::test]
+async fn the_log_can_be_read_and_cleared() {
+    let lab = lab().await;
+    lab.get(USERS).await;
+    let log = admin(&lab, Method::GET, "requests", Value::Null).await.body;
+    assert_eq!(log.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&log[0]["path"], &log[0]["status"], &log[0]["key"]),
+        (&json!(USERS), &json!(200), &json!(0))
+    );
+    assert!(!log.to_string().contains("sandbox-key"));
+    assert_eq!(
+        admin(&lab, Method::DELETE, "requests", Value::Null)
+            .await
+            .status,
+        204
+    );
+    assert!(lab.org().requests().is_empty());
+}
+
+#[tokio::test]
+async fn faults_come_as_json() {
+    let lab = lab().await;
+    for (fault, status) in [
+        (
+            json!({"what": {"status": {"code": 503, "retry_after": 2}}, "times": 1}),
+            503,
+        ),
+        (
+            json!({"what": {"html": {"code": 502}}, "when": {"method": "GET"}}),
+            502,
+        ),
+        (json!({"what": {"hang": 1}}), 200),
+        (json!({"what": {"late": 1}}), 200),
+        (json!({"what": {"slow_body": 1}}), 200),
+        (json!({"what": {"total_off": -1}}), 200),
+        (json!({"what": "skip_user"}), 200),
+        (json!({"what": {"redirect": {"to": "/"}}}), 307),
+    ] {
+        assert_eq!(
+            admin(&lab, Method::POST, "faults", fault.clone())
+                .await
+                .status,
+            204,
+            "{fault}"
+        );
+        assert_eq!(lab.get(USERS).await.status, status, "{fault}");
+        assert!(
+            lab.org().requests().last().unwrap().fault.is_some(),
+            "{fault}"
+        );
+    }
+    for name in [
+        "reset",
+        "lost_reply",
+        "cut_json",
+        "ignore_write",
+        "no_retry_after",
+        "repeat_user",
+    ] {
+        let fault = json!({"what": name, "when": {"from": 1}});
+        assert_eq!(
+            admin(&lab, Method::POST, "faults", fault).await.status,
+            204,
+            "{name}"
+        );
+    }
+    assert_eq!(
+        admin(&lab, Method::DELETE, "faults", Value::Null)
+            .await
+            .status,
+        204
+    );
+    assert_eq!(lab.get(USERS).await.status, 200);
+    for wrong in [json!({"what": "fire"}), json!({"what": "reset", "time": 2})] {
+        assert_eq!(
+            admin(&lab, Method::POST, "faults", wrong.clone())
+                .await
+                .status,
+            422,
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_process_is_signalled_at_its_request() {
+    for when in ["before", "after"] {
+        let lab = lab().await;
+        let mut sleeper = Sleeper::start();
+        let signal =
+            json!({"pid": sleeper.0.id(), "signal": "TERM", "at_request": 2, "when": when});
+        assert_eq!(
+            admin(&lab, Method::POST, "signal", signal).await.status,
+            204
+        );
+        lab.get(USERS).await;
+        assert!(
+            sleeper.0.try_wait().unwrap().is_none(),
+            "{when}: one request too early"
+        );
+
+        // The signal comes before the answer, which is held back for ever here.
+        lab.org()
+            .fault(Fault::next(What::Late(Duration::from_secs(3600))));
+        let request = lab.request(Method::GET, USERS);
+        let waiting = tokio::spawn(async move { request.send().await });
+        let end = loop {
+            match sleeper.0.try_wait().unwrap() {
+                Some(end) => break end,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        assert!(!end.success(), "{when}: it slept to its end");
+        assert!(!waiting.is_finished(), "{when}");
+        waiting.abort();
+    }
+}
+
+/// A process of our own that is never left behind.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        Self(Command::new("sleep").arg("60").spawn().unwrap())
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn groups_of_processes_are_not_signalled() {
+    let lab = lab().await;
+    for pid in [0, -1] {
+        let signal = json!({"pid": pid, "signal": "TERM", "at_request": 1, "when": "before"});
+        assert_eq!(
+            admin(&lab, Method::POST, "signal", signal).await.status,
+            400,
+            "{pid}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn signals_are_for_loopback_only() {
+    let listen = "0.0.0.0:0".parse().unwrap();
+    let lab = Lab::with(Options {
+        admin: true,
+        listen,
+        ..Options::default()
+    })
+    .await;
+    let url = |path| {
+        format!(
+            "http://127.0.0.1:{}/sandbox/{path}",
+            lab.sandbox.address().port()
+        )
+    };
+    assert_eq!(answer(lab.http.get(url("state"))).await.status, 200);
+    let signal = json!({"pid": 1, "signal": "TERM", "at_request": 1, "when": "before"});
+    answer(
+        lab.http
+            .post(url("signal"))
+            .bearer_auth("sandbox-key")
+            .json(&signal),
+    )
+    .await
+    .refused(404, "signal");
+}

@@ -1,0 +1,522 @@
+//! Several processes on one key: what one has sent counts for all, through the state folder. A
+//! process is a throttle, or a client, of its own; a killed one says nothing of its slots. All but the
+//! last test are under paused time: no clock is waited for.
+
+use crate::support::logged::Logged;
+use omni_user_sync::omni::{Slot, RateLimiter};
+use omni_user_sync::settings::{ApiKeys, KeySource};
+use crate::support::paused::paused;
+use proptest::prelude::*;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// What waking late by chance, and with_observer answers in grains, may cost.
+const SLACK: Duration = Duration::from_millis(50);
+
+fn keys(text: &str) -> ApiKeys {
+    KeySource::from_text(text).read().expect("keys")
+}
+
+/// A process.
+fn throttle_of(per_minute: u32, max_in_flight: usize, dir: &Path, of: &str) -> RateLimiter {
+    let throttle = RateLimiter::shared(per_minute, max_in_flight, TIMEOUT, dir);
+    throttle.use_keys(&keys(of));
+    throttle
+}
+
+fn throttle(per_minute: u32, dir: &Path) -> RateLimiter {
+    throttle_of(per_minute, 4, dir, "hunter2")
+}
+
+async fn slot(throttle: &RateLimiter) -> Slot {
+    let stop = CancellationToken::new();
+    throttle.slot(&stop).await.expect("a slot")
+}
+
+/// Sends so many, each answered at once.
+async fn send(throttle: &RateLimiter, requests: usize) {
+    for _ in 0..requests {
+        drop(slot(throttle).await);
+    }
+}
+
+/// Until all that was answered is written down: time does not go on by itself before that.
+async fn written() {
+    sleep(Duration::from_millis(1)).await;
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn file(dir: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(dir).expect("a folder").flatten();
+    let mut slots =
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("slots-"));
+    slots.next().expect("a file of slots").path()
+}
+
+#[derive(Clone, Debug)]
+struct Send {
+    before: u64,
+    to_server: u64,
+    back: u64,
+}
+
+/// The requests of one process, which may be killed with the last of them under way.
+#[derive(Clone, Debug)]
+struct Life {
+    sends: Vec<Send>,
+    killed: bool,
+}
+
+fn lives() -> impl Strategy<Value = Vec<Life>> {
+    let quick = |most: u64| prop_oneof![4 => 0u64..200, 1 => 0u64..most];
+    let send =
+        (quick(20_000), quick(15_000), quick(15_000)).prop_map(|(before, to_server, back)| Send {
+            before,
+            to_server,
+            back,
+        });
+    let sends = prop::collection::vec(send, 1..25);
+    let life = (sends, any::<bool>()).prop_map(|(sends, killed)| Life { sends, killed });
+    prop::collection::vec(life, 1..5)
+}
+
+type Arrivals = Arc<Mutex<Vec<Instant>>>;
+
+fn arrive(arrivals: &Arrivals) {
+    arrivals.lock().expect("no panic").push(Instant::now());
+}
+
+/// One process after the other, each started anew when the one before has ended.
+async fn live(limit: u32, dir: PathBuf, lives: Vec<Life>, arrivals: Arrivals) {
+    for Life { sends, killed } in lives {
+        let throttle = throttle(limit, &dir);
+        let count = sends.len();
+        for (number, send) in sends.into_iter().enumerate() {
+            sleep(Duration::from_millis(send.before)).await;
+            let slot = slot(&throttle).await;
+            let to_server = sleep(Duration::from_millis(send.to_server));
+            if killed && number + 1 == count {
+                // What was sent arrives all the same, and nobody says that it was answered.
+                std::mem::forget(slot);
+                let arrivals = arrivals.clone();
+                tokio::spawn(async move {
+                    to_server.await;
+                    arrive(&arrivals);
+                });
+                break;
+            }
+            to_server.await;
+            arrive(&arrivals);
+            sleep(Duration::from_millis(send.back)).await;
+        }
+    }
+}
+
+/// The most that arrived in any minute.
+fn most_in_a_minute(arrivals: &Arrivals) -> usize {
+    let mut arrivals = arrivals.lock().expect("no panic").clone();
+    arrivals.sort();
+    let within = |(number, first): (usize, &Instant)| {
+        let later = arrivals[number..].iter();
+        later.take_while(|other| **other < *first + MINUTE).count()
+    };
+    arrivals.iter().enumerate().map(within).max().unwrap_or(0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn never_over_the_limit_side_by_side_restarted_and_killed(
+        limit in 1u32..12,
+        processes in prop::collection::vec(lives(), 1..4),
+    ) {
+        let dir = folder();
+        let arrivals = Arrivals::default();
+        paused(async {
+            let mut all = JoinSet::new();
+            for lives in processes {
+                all.spawn(live(limit, dir.path().to_owned(), lives, arrivals.clone()));
+            }
+            while let Some(end) = all.join_next().await {
+                end.expect("no panic");
+            }
+            // For what was killed last.
+            sleep(MINUTE).await;
+        });
+        let most = most_in_a_minute(&arrivals);
+        prop_assert!(most <= limit as usize, "{most} of {limit}");
+    }
+
+    #[test]
+    fn says_how_long_it_takes_after_what_others_have_sent(
+        limit in 1u32..70,
+        keys in 1usize..4,
+        max_in_flight in 1usize..6,
+        answer_takes in 0u64..4_000,
+        before in prop::collection::vec((0usize..40, 0u64..30_000), 0..4),
+        requests in 0usize..300,
+    ) {
+        let dir = folder();
+        let names: Vec<_> = (0..keys).map(|number| format!("key{number}")).collect();
+        let new = || throttle_of(limit, max_in_flight, dir.path(), &names.join("\n"));
+        let answer_takes = Duration::from_millis(answer_takes);
+        let (estimate, took) = paused(async {
+            for (requests, pause) in before {
+                send(&new(), requests).await;
+                sleep(Duration::from_millis(pause)).await;
+            }
+            let throttle = new();
+            // As a run reads before it writes.
+            let first = slot(&throttle).await;
+            sleep(answer_takes).await;
+            drop(first);
+            let (estimate, start) = (throttle.estimate(requests), Instant::now());
+            let mut all = JoinSet::new();
+            for _ in 0..requests {
+                let throttle = throttle.clone();
+                all.spawn(async move {
+                    let slot = slot(&throttle).await;
+                    sleep(answer_takes).await;
+                    drop(slot);
+                });
+            }
+            while let Some(end) = all.join_next().await {
+                end.expect("no panic");
+            }
+            (estimate, start.elapsed())
+        });
+        let off = took.abs_diff(estimate);
+        prop_assert!(off <= estimate.mul_f64(0.05) + SLACK, "said {estimate:?}, took {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_goes_on_where_the_one_before_was() {
+    let (dir, start) = (folder(), Instant::now());
+    for restart in 0..5u32 {
+        send(&throttle(7, dir.path()), 3).await;
+        let minutes = (3 * (restart + 1) - 1) / 7;
+        let (least, waited) = (MINUTE * minutes, start.elapsed());
+        assert!(
+            waited >= least && waited < least + SLACK,
+            "{restart}: {waited:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_had_under_way_counts_until_it_can_not_arrive() {
+    let (dir, start) = (folder(), Instant::now());
+    std::mem::forget(slot(&throttle(1, dir.path())).await);
+    send(&throttle(1, dir.path()), 1).await;
+    let waited = start.elapsed();
+    let least = MINUTE + TIMEOUT;
+    assert!(
+        waited >= least && waited < least + Duration::from_secs(3),
+        "{waited:?}"
+    );
+}
+
+/// As when a run is told to stop: the slot may be in the file by then, and nothing is sent with it.
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_nobody_waits_for_any_more_is_given_back() {
+    for _ in 0..100 {
+        let (dir, start) = (folder(), Instant::now());
+        let throttle = throttle(1, dir.path());
+        let is_waiting = tokio::select! {
+            biased;
+            _ = slot(&throttle) => false,
+            () = std::future::ready(()) => true,
+        };
+        // Now and then the disk is faster than that.
+        if is_waiting {
+            let sent = tokio::time::timeout(MINUTE, send(&throttle, 1)).await;
+            sent.expect("the slot is free");
+            assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+            return;
+        }
+    }
+    panic!("nobody ever had to wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_send_all_they_can_none_starves() {
+    let dir = folder();
+    let sent = Arc::new(Mutex::new([0usize; 2]));
+    let mut all = JoinSet::new();
+    for number in 0..2 {
+        let (throttle, sent) = (throttle(10, dir.path()), sent.clone());
+        all.spawn(async move {
+            loop {
+                let slot = slot(&throttle).await;
+                sleep(Duration::from_millis(500)).await;
+                drop(slot);
+                sent.lock().expect("no panic")[number] += 1;
+            }
+        });
+    }
+    sleep(30 * MINUTE).await;
+    all.shutdown().await;
+    let [one, other] = *sent.lock().expect("no panic");
+    assert!(
+        one.min(other) >= 30 && one + other >= 280,
+        "{one} and {other}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_keys_have_a_file_and_a_limit_each() {
+    let (dir, start) = (folder(), Instant::now());
+    let new = || throttle_of(3, 4, dir.path(), "one\ntwo");
+    send(&throttle_of(3, 4, dir.path(), "two"), 2).await;
+    send(&new(), 3).await;
+    send(&new(), 1).await;
+    assert!(start.elapsed() < SLACK);
+    send(&new(), 1).await;
+    assert!(start.elapsed() >= MINUTE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_makes_the_key_wait_in_every_process() {
+    let (dir, start) = (folder(), Instant::now());
+    let daemon = throttle(60, dir.path());
+    let refused = slot(&daemon).await;
+    assert!(refused.refused(Some(Duration::from_secs(100))).is_some());
+    drop(refused);
+    sleep(Duration::from_secs(1)).await;
+    let plan = throttle(60, dir.path());
+    plan.catch_up();
+    let said = plan.estimate(1);
+    send(&plan, 1).await;
+    let waited = start.elapsed();
+    assert!(
+        waited >= Duration::from_secs(100) && waited < Duration::from_secs(101),
+        "{waited:?}"
+    );
+    assert_eq!(said.as_secs(), 99);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_elsewhere_is_found_by_the_first_request_too() {
+    let (dir, start) = (folder(), Instant::now());
+    let refused = slot(&throttle(60, dir.path())).await;
+    assert!(refused.refused(Some(Duration::from_secs(100))).is_some());
+    drop(refused);
+    written().await;
+    send(&throttle(60, dir.path()), 1).await;
+    assert_eq!(start.elapsed().as_secs(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_others_have_used_up_the_limit_is_told_once_in_a_run() {
+    const TOLD: &str = "other processes with this state folder have used up";
+    let (dir, log) = (folder(), Logged::default());
+    let _guard = log.listen();
+    let (ours, other) = (throttle(4, dir.path()), throttle(4, dir.path()));
+    // With half of the limit, or more, it is our own doing.
+    for own in [3, 2] {
+        send(&other, 4 - own).await;
+        send(&ours, own).await;
+        written().await;
+        send(&ours, 1).await;
+        assert_eq!(log.text().matches(TOLD).count(), 0, "{own} of 4 were ours");
+        sleep(2 * MINUTE).await;
+    }
+    // Nor is a 429 to be waited for.
+    let refused = slot(&ours).await;
+    assert!(refused.refused(Some(Duration::from_secs(100))).is_some());
+    drop(refused);
+    sleep(Duration::from_secs(70)).await;
+    send(&ours, 1).await;
+    assert_eq!(log.text().matches(TOLD).count(), 0);
+    sleep(2 * MINUTE).await;
+    for times in [1, 1, 2] {
+        if times == 2 {
+            ours.use_keys(&keys("hunter2"));
+        }
+        send(&other, 4).await;
+        written().await;
+        send(&ours, 1).await;
+        assert_eq!(log.text().matches(TOLD).count(), times);
+        sleep(2 * MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_can_not_be_read_costs_one_minute_once() {
+    let dir = folder();
+    for broken in [&b"{}"[..], &[0; 4096], &vec![b'x'; 3 << 20]] {
+        send(&throttle(5, dir.path()), 1).await;
+        written().await;
+        std::fs::write(file(dir.path()), broken).expect("ours");
+        for minutes in [1, 0] {
+            let start = Instant::now();
+            send(&throttle(5, dir.path()), 2).await;
+            let waited = start.elapsed();
+            assert!(
+                waited >= MINUTE * minutes && waited < MINUTE * minutes + SLACK,
+                "{waited:?}"
+            );
+        }
+        sleep(MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_to_the_file_one_process_keeps_its_limit() {
+    let (dir, start) = (folder(), Instant::now());
+    let throttle = throttle(4, dir.path());
+    for number in 0..8 {
+        send(&throttle, 1).await;
+        match number % 3 {
+            0 => std::fs::remove_file(file(dir.path())).expect("ours"),
+            1 => std::fs::write(file(dir.path()), "").expect("ours"),
+            _ => {}
+        }
+    }
+    let waited = start.elapsed();
+    assert!(waited >= MINUTE && waited < MINUTE + SLACK, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_folder_it_counts_alone() {
+    let dir = folder();
+    let no_folder = dir.path().join("file");
+    std::fs::write(&no_folder, "").expect("ours");
+    let (throttle, start) = (throttle(3, &no_folder), Instant::now());
+    assert_eq!(throttle.estimate(4), MINUTE);
+    send(&throttle, 3).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    send(&throttle, 1).await;
+    assert!(start.elapsed() >= MINUTE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_ours_alone_and_holds_no_key() {
+    let dir = folder();
+    send(&throttle(3, &dir.path().join("made")), 1).await;
+    let file = file(&dir.path().join("made"));
+    let mode = file.metadata().expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = std::fs::read_to_string(&file).expect("text");
+    let shown = format!("{} {text}", file.display());
+    let hash = blake3::hash(b"hunter2").to_hex();
+    assert!(
+        !shown.contains("hunter2") && !shown.contains(&hash[..8]),
+        "{shown}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stays_small_at_any_limit() {
+    let dir = folder();
+    let throttle = throttle(10_000, dir.path());
+    for _ in 0..100 {
+        send(&throttle, 20).await;
+        sleep(Duration::from_micros(700)).await;
+    }
+    let length = file(dir.path()).metadata().expect("there").len();
+    assert!(length < 4096, "{length}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_file_is_read_to_its_end() {
+    let dir = folder();
+    let busy = throttle(1_000, dir.path());
+    for _ in 0..200 {
+        send(&busy, 1).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+    let length = file(dir.path()).metadata().expect("there").len();
+    assert!(length > 4096, "{length}");
+    let start = Instant::now();
+    send(&throttle(1_000, dir.path()), 1).await;
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+}
+
+#[cfg(feature = "sandbox")]
+mod with_omni {
+    use crate::support::{World, assert_converged};
+    use omni_user_sync::sandbox::Options;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    const ROSTER: &str = "email,display_name\nann@x.co,Ann\nbob@x.co,Bob\neve@x.co,Eve\n";
+
+    fn strict(requests_per_minute: u32) -> Options {
+        Options {
+            requests_per_minute,
+            ..Options::default()
+        }
+    }
+
+    // The world itself checks, as it goes, that nothing was over the limit.
+    #[tokio::test(start_paused = true)]
+    async fn two_applies_a_plan_and_five_restarts_stay_below_the_limit() {
+        let world = World::with(strict(4)).await;
+        world.roster(ROSTER);
+        assert_converged(&world.apply().await);
+        assert_converged(&world.apply().await);
+        assert!(
+            world
+                .plan()
+                .await
+                .expect("a plan")
+                .verdict
+                .passed()
+                .is_empty()
+        );
+        for number in 0..5 {
+            world.roster(&format!("{ROSTER}new{number}@x.co,New\n"));
+            assert_converged(&world.run().await);
+        }
+        assert!(world.org().requests().len() >= 20);
+        assert!(world.org().too_many().is_empty());
+    }
+
+    /// The program itself, so that there are other processes indeed. The last would have to wait for
+    /// a minute, says so, and is not waited for.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_command_beside_waits_and_says_so() {
+        let world = World::with(strict(6)).await;
+        world.roster(ROSTER);
+        let mut sent = 0;
+        for _ in 0..2 {
+            let ended = crate::support::command(&world, &["check"]).await;
+            assert_eq!(ended.code, 0, "{}", ended.err);
+            assert!(!ended.err.contains("waiting"), "{}", ended.err);
+            sent += 2;
+        }
+        assert_eq!(world.org().requests().len(), sent);
+        let mut apply = Command::new(assert_cmd::cargo::cargo_bin!("omni-user-sync"))
+            .env_clear()
+            .envs(world.variables())
+            .args(["apply", "--yes"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let errors = BufReader::new(apply.stderr.take().expect("piped"));
+        let said = tokio::task::spawn_blocking(move || {
+            let mut lines = errors.lines().map_while(Result::ok);
+            lines.find(|line| line.contains("have used up the request limit"))
+        });
+        let said = said.await.expect("no panic");
+        apply.kill().expect("it is there");
+        apply.wait().expect("it is there");
+        assert!(said.is_some(), "it ended without waiting");
+        assert_eq!(world.org().requests().len(), 6);
+    }
+}

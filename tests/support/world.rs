@@ -1,0 +1,295 @@
+//! A world for tests: a stand-in for Omni, a folder with a roster, and settings that join them. Each
+//! test says only what is special about its own.
+
+use omni_user_sync::state::{Access, StateDb, StateLock};
+use omni_user_sync::metrics::Metrics;
+use omni_user_sync::run::{AppliedChange, Prepared, Reconciler, RunError, RunOutcome, Stop, Target};
+use omni_user_sync::model::{ChangeOutcome, Trigger};
+use omni_user_sync::sandbox::{Fault, Options, Org, Request, Sandbox, What, When};
+use omni_user_sync::settings::{self, Environment, Settings};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
+
+pub struct World {
+    pub sandbox: Sandbox,
+    pub folder: TempDir,
+    pub metrics: Metrics,
+    variables: BTreeMap<String, String>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// A world whose stand-in is special. Its limit is high unless said, so that no test waits.
+    pub async fn with(options: Options) -> Self {
+        let limit = match options.requests_per_minute {
+            60 => 10_000,
+            said => said,
+        };
+        Self::as_told(Options {
+            requests_per_minute: limit,
+            ..options
+        })
+        .await
+    }
+
+    /// A world whose stand-in has just this limit, and which uses all of it.
+    pub async fn as_told(options: Options) -> Self {
+        let limit = options.requests_per_minute;
+        let sandbox = Sandbox::start(options).await.expect("the stand-in starts");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let variables = [
+            ("OMNI_BASE_URL", sandbox.url()),
+            ("OMNI_API_KEY", "sandbox-key".to_owned()),
+            (
+                "OMNI_USER_SYNC__OMNI__REQUESTS_PER_MINUTE",
+                limit.to_string(),
+            ),
+            ("OMNI_USER_SYNC__SOURCE__PATH", path("users.csv")),
+            ("OMNI_USER_SYNC__SOURCE__SETTLE", "0s".to_owned()),
+            ("OMNI_USER_SYNC__STATE__DIR", path("state")),
+        ];
+        // What the program itself does counts for coverage too, where that is measured.
+        let coverage = std::env::var("LLVM_PROFILE_FILE").ok();
+        let coverage = coverage.map(|file| ("LLVM_PROFILE_FILE", file));
+        let variables = variables
+            .into_iter()
+            .chain(coverage)
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Self {
+            sandbox,
+            folder,
+            metrics: Metrics::new(),
+            variables,
+        }
+    }
+
+    /// Sets `section.key`.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        let name = format!("OMNI_USER_SYNC__{}", key.to_uppercase().replace('.', "__"));
+        self.variables.insert(name, value.into());
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// Takes an environment variable away.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    pub fn org(&self) -> &Org {
+        self.sandbox.org()
+    }
+
+    pub fn roster_path(&self) -> PathBuf {
+        self.folder.path().join("users.csv")
+    }
+
+    pub fn roster(&self, text: &str) {
+        std::fs::write(self.roster_path(), text).expect("the roster is written");
+    }
+
+    /// Adds a user with these attributes.
+    pub fn user(&self, email: &str, name: &str, attributes: Value) {
+        self.org()
+            .add_user(json!({ "userName": email, "displayName": name, ATTRIBUTES: attributes }));
+    }
+
+    /// An attribute of a user as Omni has it; null where it has none.
+    pub fn attribute(&self, email: &str, name: &str) -> Value {
+        let user = self
+            .org()
+            .user(email)
+            .unwrap_or_else(|| panic!("there is no {email}"));
+        user[ATTRIBUTES][name].clone()
+    }
+
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    pub fn settings(&self) -> Settings {
+        let environment: Environment = self.variables.clone().into_iter().collect();
+        settings::load(None, &environment).expect("the settings are fine")
+    }
+
+    /// A reconciler of a process of its own: it has the lock and the journal until it is dropped.
+    pub fn reconciler(&self) -> Reconciler {
+        let settings = self.settings();
+        let lock = StateLock::acquire(&settings.state.dir, "test").expect("nobody else has it");
+        let journal = StateDb::open(&self.sandbox.url(), Access::Write(lock)).expect("a journal");
+        Reconciler::new(Arc::new(settings), self.metrics.clone(), journal).expect("a reconciler")
+    }
+
+    /// The journal, beside whoever writes it.
+    pub fn journal(&self) -> StateDb {
+        let dir = self.settings().state.dir;
+        StateDb::open(&self.sandbox.url(), Access::Read(&dir)).expect("a journal")
+    }
+
+    pub fn target(&self) -> Target {
+        Target {
+            path: self.roster_path(),
+            is_source: true,
+            known: None,
+        }
+    }
+
+    pub async fn plan(&self) -> Result<Prepared, RunError> {
+        let settings = Arc::new(self.settings());
+        let reconciler = Reconciler::new(settings, self.metrics.clone(), self.journal());
+        reconciler?
+            .plan(&self.target(), &CancellationToken::new())
+            .await
+    }
+
+    /// One run, as the daemon does it.
+    pub async fn run(&self) -> RunOutcome {
+        self.reconciler()
+            .run(Trigger::Schedule, None, &Stop::default())
+            .await
+    }
+
+    /// One run, as `apply` does it.
+    pub async fn apply(&self) -> RunOutcome {
+        self.reconciler()
+            .run(Trigger::Command, None, &Stop::default())
+            .await
+    }
+
+    /// The row reports, by name.
+    pub fn reports(&self) -> Vec<(String, String)> {
+        let Ok(entries) = std::fs::read_dir(self.folder.path().join("reports")) else {
+            return Vec::new();
+        };
+        let mut reports: Vec<_> = entries
+            .map(|entry| {
+                let entry = entry.expect("an entry");
+                let text = std::fs::read_to_string(entry.path()).expect("a report");
+                (entry.file_name().into_string().expect("a name"), text)
+            })
+            .collect();
+        reports.sort();
+        reports
+    }
+
+    /// `METHOD path` of each write, in order.
+    pub fn writes(&self) -> Vec<String> {
+        self.org()
+            .writes()
+            .iter()
+            .map(|write| format!("{} {}", write.method, write.path))
+            .collect()
+    }
+
+    /// How many writes of each method there were.
+    pub fn write_counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for write in self.org().writes() {
+            *counts.entry(write.method).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The writes whose bodies matter.
+    pub fn bodies(&self) -> Vec<Value> {
+        self.org()
+            .writes()
+            .into_iter()
+            .filter_map(|write: Request| write.body)
+            .collect()
+    }
+
+    /// What must hold after every test: we sent nothing that a correct client never sends.
+    pub fn assert_well_behaved(&self) {
+        assert_eq!(self.org().unexpected(), Vec::<String>::new());
+        let too_many = self.org().too_many();
+        assert!(too_many.is_empty(), "over the limit: {too_many:?}");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_well_behaved();
+        }
+    }
+}
+
+/// A fault of the next request of this method.
+pub fn on(method: &str, what: What) -> Fault {
+    let when = When {
+        method: Some(method.into()),
+        ..When::default()
+    };
+    Fault {
+        when,
+        ..Fault::next(what)
+    }
+}
+
+/// `kind email outcome` of each change, sorted.
+pub fn told(outcome: &RunOutcome) -> Vec<String> {
+    let tell = |one: &AppliedChange| format!("{} {} {}", one.kind, one.email, one.outcome.as_str());
+    let mut told: Vec<_> = outcome.applied.iter().map(tell).collect();
+    told.sort();
+    told
+}
+
+/// That all went well.
+pub fn assert_converged(outcome: &RunOutcome) {
+    let failed: Vec<_> = outcome
+        .applied
+        .iter()
+        .filter(|one| one.outcome != ChangeOutcome::Done)
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(outcome.as_str(), "converged", "{outcome:#?}");
+}
+
+/// A command that ended.
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs the program in a world's environment and nothing else of this process's.
+pub async fn command(world: &World, arguments: &[&str]) -> Ended {
+    let mut command = assert_cmd::Command::cargo_bin("omni-user-sync").expect("the program");
+    command
+        .env_clear()
+        .envs(world.variables())
+        .args(arguments)
+        .current_dir(world.folder.path());
+    let std::process::Output {
+        status,
+        stdout,
+        stderr,
+    } = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .expect("no panic")
+        .expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ended {
+        code: status.code().expect("no signal"),
+        out: text(stdout),
+        err: text(stderr),
+    }
+}
