@@ -113,7 +113,7 @@ pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
         let rejected = metrics.roster_problems.with_label_values(&["file"]);
         // One that is not there at all is one that can't be used.
         rejected.set(gauge(cause.problems().len().max(1)));
-        if cause.is_away() {
+        if cause.is_unavailable() {
             metrics.source_is_up(false);
         }
     }
@@ -367,7 +367,7 @@ mod tests {
                 line,
                 column: None,
             },
-            what: "wrong".into(),
+            message: "wrong".into(),
             remedy: "correct it".into(),
             email: None,
         });
@@ -390,7 +390,7 @@ mod tests {
                 line: 7,
                 column: Some((3, "seats".into())),
             },
-            what: "'s3cret' is no decimal number".into(),
+            message: "'s3cret' is no decimal number".into(),
             remedy: "not s3cret".into(),
             email: None,
         });

@@ -61,7 +61,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
             "column": 2,
             "column_name": "region",
             "email": "ann@x.co",
-            "what": "this attribute holds a list, and 'north' is none",
+            "message": "this attribute holds a list, and 'north' is none",
             "remedy": "write '[north]'"
           },
           {
@@ -71,7 +71,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
             "column": 1,
             "column_name": "email",
             "email": null,
-            "what": "'bob': an email has the form local@domain, with one @",
+            "message": "'bob': an email has the form local@domain, with one @",
             "remedy": "write the one address of this row's user"
           }
         ],
@@ -83,7 +83,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
             "column": null,
             "column_name": null,
             "email": "b@x.co",
-            "what": "this row says the same of 'b@x.co' as users.csv:3",
+            "message": "this row says the same of 'b@x.co' as users.csv:3",
             "remedy": "one of the two rows can go"
           }
         ],

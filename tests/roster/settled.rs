@@ -2,12 +2,12 @@
 
 use crate::support::Folder;
 use omni_user_sync::model::{Desired, Fingerprint};
-use omni_user_sync::roster::{SourceError, fingerprint, read_settled, unless_stopped};
+use omni_user_sync::roster::{SourceError, fingerprint, read_stable, unless_stopped};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 async fn read(folder: &Folder, known: Option<Fingerprint>) -> Result<Desired, SourceError> {
-    read_settled(&folder.settings, folder.path(), true, &folder.schema, known).await
+    read_stable(&folder.settings, folder.path(), true, &folder.schema, known).await
 }
 
 /// Fails where anything waits for longer than the test would like.
