@@ -355,13 +355,10 @@ mod tests {
             source: gone,
         };
         let log = logged(&run(Completion::Failed(source.into())));
-        assert!(
-            log.contains("/srv/users.csv: it can't be looked at"),
-            "{log}"
-        );
+        assert!(log.contains("/srv/users.csv: can't be read"), "{log}");
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
-            operation: ProblemKind::File,
+            kind: ProblemKind::File,
             place: Location {
                 file: "users.csv".into(),
                 line,
@@ -384,7 +381,7 @@ mod tests {
         let mut run = run(Completion::Complete);
         let roster = run.roster.as_mut().expect("a roster");
         roster.bad_rows.push(Problem {
-            operation: ProblemKind::Number,
+            kind: ProblemKind::Number,
             place: Location {
                 file: "users.csv".into(),
                 line: 7,

@@ -1,4 +1,4 @@
-//! Notes on what may be meant otherwise than it is written. They reject nothing and tell no value.
+//! Lints: notes on valid values that are probably not intended. They contain no values.
 
 use crate::support::{account, account_unknown, read_with, schema, settings};
 use insta::assert_snapshot;
@@ -35,7 +35,7 @@ fn lists_with_other_marks() {
 }
 
 #[test]
-fn lists_without_brackets_where_nothing_is_known() {
+fn lists_without_brackets_in_unknown_attributes() {
     assert_snapshot!(only_notes(&account_unknown(column("Region", &["[a,b]", "a;b", "c|d", "e"]))), @"note: users.csv:3:2 (Region): contains ; or | without brackets, while other cells in this column are lists (2 cells in this column); write lists as [a,b]");
     assert_eq!(
         only_notes(&account_unknown(column("Region", &["a;b", "c"]))),
@@ -44,11 +44,11 @@ fn lists_without_brackets_where_nothing_is_known() {
 }
 
 #[test]
-fn what_spreadsheets_make_of_numbers_in_text() {
+fn numbers_that_a_spreadsheet_changed() {
     assert_snapshot!(notes(&column("tier", &["1.2E+05", "gold", "4,5E+11"])), @"note: users.csv:2:2 (tier): looks like a long number that a spreadsheet shortened (2 cells in this column); format the column as text and enter all digits again");
     assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "2024-05-01", "4", "5"])), @"note: users.csv:5:2 (tier): looks like a date that a spreadsheet made of a number, since the other values in this column are numbers; format the column as text and enter the value again");
     assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "4", "1,5"])), @"note: users.csv:6:2 (tier): has a decimal comma, while the other numbers in this column have none; write a decimal point (1.5)");
-    // Among other texts they are what they are.
+    // In a column of mixed texts they are probably intended.
     assert_eq!(
         notes(&column("tier", &["2024-05-01", "2024-06-01", "1,5", "x"])),
         ""
@@ -56,7 +56,7 @@ fn what_spreadsheets_make_of_numbers_in_text() {
 }
 
 #[test]
-fn zeros_that_seem_lost() {
+fn lost_leading_zeros() {
     assert_snapshot!(notes(&column("tier", &["00123", "00456", "789"])), @"note: users.csv:4:2 (tier): shorter than the other numbers in this column; a spreadsheet may have dropped leading zeros; if zeros are missing, format the column as text and enter the numbers again");
     let mut codes = vec!["28001"; 12];
     codes[5] = "8001";
@@ -64,12 +64,12 @@ fn zeros_that_seem_lost() {
     assert_eq!(notes(&column("tier", &["1", "12", "123", "1234"])), "");
     codes[6] = "unknown";
     assert_eq!(notes(&column("tier", &codes)), "");
-    // To a number zeros say nothing.
+    // Leading zeros of a number attribute have no meaning.
     assert_eq!(notes(&column("seats", &["00123", "00456", "789"])), "");
 }
 
 #[test]
-fn characters_that_nobody_sees() {
+fn invisible_characters() {
     assert_snapshot!(notes("email,display_name,tier\na@x.co,An\u{200b}n,go\u{a0}ld\nb@x.co,Bob\u{a0},x\u{a0}y\n"), @r"
     note: users.csv:2:2 (display_name): contains an invisible character, such as a no-break space; type the text again if it was copied from a web page or a document
     note: users.csv:2:3 (tier): contains an invisible character, such as a no-break space (2 cells in this column); type the text again if it was copied from a web page or a document
@@ -94,9 +94,9 @@ fn a_column_of_blanks() {
             .notes
             .is_empty()
     );
-    // Of one user it is no news.
+    // A single user is too few.
     assert_eq!(notes("email,tier\na@x.co,\n"), "");
-    // Who goes has no values.
+    // Rows that delete have no values.
     assert_eq!(
         notes("op,email,tier\ndelete,a@x.co,\ndelete,b@x.co,\ndelete,c@x.co,\nupsert,d@x.co,\n"),
         ""
@@ -104,7 +104,7 @@ fn a_column_of_blanks() {
 }
 
 #[test]
-fn doubts_are_few_and_tell_no_value() {
+fn lints_are_limited_and_contain_no_value() {
     let header: String = (0..300).map(|at| format!(",c{at}")).collect();
     let rows: String = (0..50)
         .map(|at| format!("u{at}@x.co{}\n", ",s3cret\u{a0}s3cret".repeat(300)))
@@ -124,7 +124,7 @@ fn doubts_are_few_and_tell_no_value() {
 }
 
 #[test]
-fn bad_cells_say_what_was_probably_meant() {
+fn bad_cells_suggest_a_remedy() {
     assert_snapshot!(account(
         "email,Region,seats\n\
          Ann Lee <ann@x.co>,,\n\

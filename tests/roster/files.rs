@@ -1,4 +1,4 @@
-//! Whole files: quotes, bytes, sizes, kinds.
+//! Whole files: quotes, encodings, sizes, formats.
 
 use crate::support::{Folder, account, read_with, schema, settings, show};
 use insta::assert_snapshot;
@@ -6,7 +6,7 @@ use omni_user_sync::model::{AttributeName, DesiredUser, Email, UserSpec, Value};
 use omni_user_sync::settings::{Encoding, SourceSettings};
 
 #[test]
-fn a_stray_quote_rejects_the_file_and_names_both_ends() {
+fn a_stray_quote_rejects_the_file() {
     assert_snapshot!(account("email,tier\na@x.co,\"gold\nb@x.co,gold\n"), @r#"error: users.csv:2: the quote opened in cell 2 is never closed; add the closing quote; inside a quoted cell, write each quote twice ("")"#);
     assert_snapshot!(account("email,tier\na@x.co,\"gold\nb@x.co,\"gold\"\n"), @r#"error: users.csv:2: the quote opened in cell 2 closes only on line 3, with text right after it: a closing quote is missing in lines 2 to 3; add the closing quote; inside a quoted cell, write each quote twice ("")"#);
     assert_snapshot!(account("email,tier\na@x.co,\"gold\"en\n"), @r#"error: users.csv:2: cell 2 has text after its closing quote; quote the whole cell, and write each quote inside it twice ("")"#);
@@ -44,14 +44,14 @@ fn text_is_utf8_or_says_what_it_is() {
     assert_snapshot!(show(&read_with(b"email,display_name\nz@x.co,Zo\x81\n", windows, schema())), @r#"error: users.csv:2: contains a byte that is not defined in windows-1252; save the file as 'CSV UTF-8' and set source.encoding = "auto""#);
 }
 
-/// There is no second line, so nothing is wrong on it.
+/// Without a line break there is no second line.
 #[test]
 fn bytes_right_after_excels_line_are_on_it() {
     assert_snapshot!(account(b"sep=;\xff\n"), @r#"error: users.csv:1: not valid UTF-8; save the file as 'CSV UTF-8', or set source.encoding = "windows-1252" if an older spreadsheet program saved it"#);
     assert_snapshot!(account(b"sep=;\n\xff\n"), @r#"error: users.csv:2: not valid UTF-8; save the file as 'CSV UTF-8', or set source.encoding = "windows-1252" if an older spreadsheet program saved it"#);
 }
 
-/// In whatever way it is written, it is the same roster.
+/// The same roster in all encodings, delimiters and line breaks.
 #[test]
 fn every_encoding_delimiter_and_line_end_together() {
     let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
@@ -101,7 +101,7 @@ fn every_encoding_delimiter_and_line_end_together() {
 }
 
 #[test]
-fn a_mark_in_the_file_wins_over_the_encoding_set() {
+fn a_byte_order_mark_overrides_the_encoding() {
     let windows = SourceSettings {
         encoding: Encoding::Windows1252,
         ..settings()
@@ -120,7 +120,7 @@ fn a_mark_in_the_file_wins_over_the_encoding_set() {
 }
 
 #[test]
-fn a_delimiter_that_is_set_is_not_found_out() {
+fn a_configured_delimiter_is_not_detected() {
     let set = |delimiter| SourceSettings {
         delimiter: Some(delimiter),
         ..settings()
@@ -128,12 +128,12 @@ fn a_delimiter_that_is_set_is_not_found_out() {
     let read = |text: &str, delimiter| show(&read_with(text, set(delimiter), schema()));
     assert_snapshot!(read("email;tier\na@x.co;a,b\n", b';'), @r#"users.csv:2: a@x.co upsert "-" tier='a,b'"#);
     assert_snapshot!(read("email;tier\na@x.co;gold\n", b','), @"error: users.csv:1: there is no column 'email': the first row is a single cell; name the column of addresses 'email', and separate the columns with commas, semicolons or tabs");
-    // It is set for all files, so it goes before what one of them says.
+    // The setting applies to all files, so it takes precedence over the line in a file.
     assert_snapshot!(read("sep=;\nemail,tier\na@x.co,a;b\n", b','), @r#"users.csv:3: a@x.co upsert "-" tier='a;b'"#);
 }
 
 #[test]
-fn what_is_no_text_is_named() {
+fn other_file_formats_are_named() {
     assert_snapshot!(account(b"PK\x03\x04\x14\0\x06\0rest"), @"error: users.csv: this is a workbook (.xlsx, .ods) or a zip archive, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
     assert_snapshot!(account(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest"), @"error: users.csv: this is an Excel workbook (.xls, or one with a password), not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
     assert_snapshot!(account(b"<?xml version=\"1.0\"?><Workbook>"), @"error: users.csv: this is a web page or XML, which some programs save as .xls, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");

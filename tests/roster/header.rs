@@ -1,10 +1,10 @@
-//! The header: whatever it leaves open rejects the file.
+//! The header: an unclear header rejects the file.
 
 use crate::support::{account, account_unknown, read};
 use insta::assert_snapshot;
 
 #[test]
-fn the_delimiter_is_the_one_that_finds_the_email_column() {
+fn the_delimiter_gives_an_email_column() {
     for text in [
         "email,tier\na@x.co,gold\n",
         "email;tier\na@x.co;gold\n",
@@ -34,7 +34,7 @@ fn the_email_column_must_be_there() {
     assert_snapshot!(account("upsert,a@x.co,Ann\nupsert,b@x.co,Bob\n"), @"error: users.csv:1: the first row is not a header: cell 2 is an email address; add a header above it: op,email,display_name and the attributes");
 }
 
-/// A rejected file's problems are logged, and no log holds values.
+/// Problems of a rejected file are logged, and logs contain no values.
 #[test]
 fn what_rejects_a_file_tells_no_cell() {
     let long = "s3cret,".repeat(1 << 18);
@@ -100,7 +100,7 @@ fn a_doubled_header_is_refused() {
 }
 
 #[test]
-fn a_blank_header_is_ignored_over_blank_cells_only() {
+fn a_blank_header_needs_blank_cells() {
     assert_snapshot!(account("email,,tier,\na@x.co,,gold, \n"), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
     assert_snapshot!(account("email,,tier\na@x.co,,gold\nb@x.co,what,gold\n"), @"error: users.csv:3:2 (no header): this cell is not blank and its column has no header; name the column in the header, or clear the cell");
 }
@@ -116,14 +116,14 @@ fn many_wrong_columns_are_counted() {
 }
 
 #[test]
-fn a_roster_has_a_thousand_columns_and_no_more() {
+fn a_roster_has_at_most_a_thousand_columns() {
     let named = |count: usize| (1..count).map(|at| format!(",c{at}")).collect::<String>();
     let row = |count: usize| format!("a@x.co{}", ",".repeat(count - 1));
     let most = format!("email{}\n{}\n", named(1_000), row(1_000));
     assert!(account_unknown(most).starts_with("users.csv:2: a@x.co upsert"));
     let more = format!("email{}\n{}\n", named(1_001), row(1_001));
     assert_snapshot!(account_unknown(more), @"error: users.csv:1: the header has 1001 columns; the limit is 1000; check that this is the roster's header");
-    // A spreadsheet's empty columns are none.
+    // Empty columns of a spreadsheet don't count.
     let blank = ",".repeat(16_000);
     assert_snapshot!(account(format!("email,tier{blank}\na@x.co,gold{blank}\n")), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
 }

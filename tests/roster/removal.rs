@@ -1,4 +1,4 @@
-//! When nobody is removed.
+//! Problems that switch off removals.
 
 use crate::support::{Folder, read, schema, settings, show};
 use insta::assert_snapshot;
@@ -12,7 +12,7 @@ fn a_whole_roster_may_remove_and_prune() {
 }
 
 #[test]
-fn a_rejected_file_among_several_removes_nobody_and_the_rest_goes_on() {
+fn a_rejected_file_switches_off_removals() {
     let folder = Folder::new();
     folder.write("a.csv", "op,email\nupsert,a@x.co\ndelete,b@x.co\n");
     folder.write("b.csv", "email\n\"c@x.co\n");
@@ -31,7 +31,7 @@ fn a_rejected_file_among_several_removes_nobody_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_folder_of_rejected_files_is_an_error_with_all_problems() {
+fn rejected_files_are_all_reported() {
     let folder = Folder::new();
     folder.write("b.csv", "email\n");
     folder.write("a.csv", "email,x,y\n");

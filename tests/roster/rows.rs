@@ -4,7 +4,7 @@ use crate::support::{Folder, account};
 use insta::assert_snapshot;
 
 #[test]
-fn the_original_scripts_file_is_read_as_it_reads_it() {
+fn omnis_own_script_file_is_read() {
     assert_snapshot!(account(
         "op,email,display_name,Region,tier,seats\n\
          upsert,ann@x.co,Ann,\"[north,south,east]\",gold,7\n\
@@ -16,14 +16,14 @@ fn the_original_scripts_file_is_read_as_it_reads_it() {
 }
 
 #[test]
-fn columns_stand_in_any_order_and_ours_ignore_case() {
+fn columns_have_any_order_and_case() {
     assert_snapshot!(account(
         "tier, Display_Name ,EMAIL, seats ,Op\n gold , Ann ,Ann@X.co,7,UPSERT\n"
     ), @r#"users.csv:2: Ann@X.co upsert "Ann" seats='7' tier='gold'"#);
 }
 
 #[test]
-fn without_an_op_column_every_row_is_an_upsert() {
+fn every_row_upserts_without_an_op_column() {
     assert_snapshot!(account("email,display_name\nann@x.co,Ann\nbob@x.co, \n"), @r#"
     users.csv:2: ann@x.co upsert "Ann"
     users.csv:3: bob@x.co upsert "-"
@@ -31,7 +31,7 @@ fn without_an_op_column_every_row_is_an_upsert() {
 }
 
 #[test]
-fn ops_are_known_in_any_case_and_nothing_else_is_one() {
+fn ops_ignore_case() {
     assert_snapshot!(account(
         "op,email\n\
          UpSert,a@x.co\n\
@@ -99,7 +99,7 @@ fn who_goes_needs_an_address_and_nothing_else() {
 }
 
 #[test]
-fn a_row_of_another_length_freezes_everybody_in_it_and_may_be_anybodys() {
+fn a_row_of_wrong_length_freezes_all_addresses() {
     assert_snapshot!(account(
         "op,email,display_name,tier\n\
          upsert,a@x.co,Ann\n\
@@ -157,7 +157,7 @@ fn every_problem_of_a_row_is_told() {
 }
 
 #[test]
-fn rows_that_say_the_same_are_one_with_a_note() {
+fn equal_rows_are_one_with_a_note() {
     assert_snapshot!(account(
         "email,display_name,seats,Region\n\
          ann@x.co,Ann,7,\"[a,b]\"\n\
@@ -171,7 +171,7 @@ fn rows_that_say_the_same_are_one_with_a_note() {
 }
 
 #[test]
-fn what_is_repeated_is_told_up_to_a_number() {
+fn duplicate_rows_are_listed_up_to_a_limit() {
     let rows = "ann@x.co,Ann\nbob@x.co,Bob\n".repeat(601);
     let read = crate::support::read(format!("email,display_name\n{rows}")).expect("two users");
     assert_eq!((read.users.len(), read.notes.len()), (2, 1_001));
@@ -203,7 +203,7 @@ fn rows_that_differ_are_all_bad() {
 }
 
 #[test]
-fn a_bad_row_wins_over_every_good_one_of_its_user() {
+fn a_bad_row_overrides_valid_rows() {
     assert_snapshot!(account(
         "op,email,seats\n\
          delete,ann@x.co,\n\
@@ -218,7 +218,7 @@ fn a_bad_row_wins_over_every_good_one_of_its_user() {
 }
 
 #[test]
-fn files_that_differ_freeze_their_user_and_files_that_agree_are_one() {
+fn conflicting_files_freeze_their_user() {
     let folder = Folder::new();
     folder.write(
         "a.csv",
@@ -239,7 +239,7 @@ fn files_that_differ_freeze_their_user_and_files_that_agree_are_one() {
 }
 
 #[test]
-fn a_bad_row_freezes_its_user_in_every_file() {
+fn a_bad_row_freezes_its_user_everywhere() {
     let folder = Folder::new();
     folder.write("a.csv", "email,seats\nann@x.co,7\nbob@x.co,1\n");
     folder.write("b.csv", "email,seats\nann@x.co,many\n");
@@ -252,7 +252,7 @@ fn a_bad_row_freezes_its_user_in_every_file() {
 }
 
 #[test]
-fn rows_swallowed_by_two_stray_quotes_are_not_gone() {
+fn rows_swallowed_by_quotes_are_frozen() {
     assert_snapshot!(account(
         "email,display_name\n\
          ann@x.co,\"Ann\n\
@@ -268,7 +268,7 @@ fn rows_swallowed_by_two_stray_quotes_are_not_gone() {
     assert_snapshot!(account("email,display_name\nann@x.co,\"Ann\r\nof the North\"\n"), @r#"users.csv:2: ann@x.co upsert "Ann\r\nof the North""#);
 }
 
-/// Where the row's cells are, and where in them the quotes, makes no difference.
+/// The order of the columns and the positions of the quotes make no difference.
 #[test]
 fn rows_swallowed_in_any_cell_are_not_gone() {
     for text in [
@@ -290,7 +290,7 @@ fn rows_swallowed_in_any_cell_are_not_gone() {
 }
 
 #[test]
-fn text_over_several_lines_is_a_cell_like_any_other() {
+fn cells_may_have_several_lines() {
     for text in [
         // A lone address, one in a sentence, and too few delimiters for a row.
         "email,display_name\nann@x.co,\"Ann\nann@x.co\"\n",

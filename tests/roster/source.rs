@@ -151,7 +151,7 @@ fn a_refused_newest_is_not_passed_over() {
 }
 
 #[test]
-fn what_is_no_file_of_the_folder_is_refused() {
+fn other_files_in_the_folder_are_refused() {
     let folder = Folder::new();
     let elsewhere = Folder::new();
     let target = elsewhere.write("secret.csv", GOOD);
@@ -170,7 +170,7 @@ fn what_is_no_file_of_the_folder_is_refused() {
 }
 
 #[test]
-fn what_can_not_be_read_in_a_folder_is_refused_and_the_rest_is_read() {
+fn unreadable_files_are_refused_others_read() {
     let folder = Folder::new();
     folder.write("good.csv", GOOD);
     let pipe = folder.path().join("pipe.csv");
@@ -186,7 +186,7 @@ fn what_can_not_be_read_in_a_folder_is_refused_and_the_rest_is_read() {
     "#);
     let read = folder.read().expect("one good file");
     assert!(read.removals_allowed().is_err());
-    // A poll looks and does not hang either.
+    // A poll does not hang either.
     stamp(&folder.settings, folder.path()).expect("a roster");
     fingerprint(&folder.settings, folder.path()).expect("a roster");
 }
@@ -202,7 +202,7 @@ fn a_pipe_does_not_hang() {
 }
 
 #[test]
-fn links_within_the_folder_are_followed_as_config_maps_have_them() {
+fn links_within_the_folder_are_followed() {
     let folder = Folder::new();
     fs::create_dir(folder.path().join("..2026_01")).expect("a folder");
     folder.write("..2026_01/users.csv", GOOD);
@@ -240,7 +240,7 @@ fn names_that_no_one_can_read_are_harmless() {
 }
 
 #[test]
-fn the_fingerprint_is_of_content_and_the_stamp_of_the_file() {
+fn the_stamp_changes_without_the_content() {
     let folder = Folder::new();
     let path = folder.write("users.csv", GOOD);
     let look = || {

@@ -22,7 +22,7 @@ fn a_blank_cell_clears_or_keeps() {
 }
 
 #[test]
-fn cells_and_items_are_trimmed_and_json_keeps_commas() {
+fn cells_and_items_are_trimmed() {
     assert_snapshot!(account(
         "email,tier,Region\n\
          a@x.co,\u{a0}gold\t,\"[ a , b ]\"\n\
