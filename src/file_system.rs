@@ -1,18 +1,18 @@
-//! Which file systems are shared with other machines: they tell of no changes, and their locks and
-//! shared memory can't be relied on.
+//! File systems that are shared with other machines. They send no events for changes, and their locks
+//! and shared memory are not reliable.
 
 use std::path::Path;
 
-/// The file system that a path is on, or will be on, if another machine, or the other side of the
-/// mount, can write to it too. It sends no events then, nor an error: it is silent.
+/// The name of the file system of a path, existing or not, if it is shared: another machine, or the
+/// other side of the mount, can write to it, which causes no events and no error.
 pub(crate) fn shared(path: &Path) -> Option<&'static str> {
-    let there = |path: &Path| match path.as_os_str().is_empty() {
+    let statfs = |path: &Path| match path.as_os_str().is_empty() {
         true => rustix::fs::statfs("."),
         false => rustix::fs::statfs(path),
     };
-    let about = path.ancestors().find_map(|path| there(path).ok())?;
-    // The magic numbers are 32 bits wide; the field's width and sign differ from platform to platform.
-    name(about.f_type as u32)
+    let stat = path.ancestors().find_map(|path| statfs(path).ok())?;
+    // Magic numbers have 32 bits; the width and the sign of the field depend on the platform.
+    name(stat.f_type as u32)
 }
 
 fn name(magic: u32) -> Option<&'static str> {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_the_shared_ones() {
+    fn recognises_shared_file_systems() {
         let table = [
             (0x6969, Some("NFS")),
             (0x517B, Some("SMB")),
@@ -43,23 +43,23 @@ mod tests {
             (0x0102_1997, Some("9P")),
             (0x00C3_6400, Some("Ceph")),
             (0x5346_414F, Some("AFS")), // OpenAFS
-            (0x6B41_4653, Some("AFS")), // the kernel's own
+            (0x6B41_4653, Some("AFS")), // the Linux kernel
             (0x794C_7630, None),        // overlay
             (0xEF53, None),             // ext4
             (0x0102_1994, None),        // tmpfs
             (0x9123_683E, None),        // btrfs
             (0x5846_5342, None),        // XFS
         ];
-        for (magic, known) in table {
-            assert_eq!(name(magic), known, "{magic:#x}");
+        for (magic, expected) in table {
+            assert_eq!(name(magic), expected, "{magic:#x}");
         }
     }
 
     #[test]
-    fn looks_at_what_is_there_of_a_path() {
-        let there = std::env::temp_dir();
-        let missing = there.join("no/such/folder");
-        assert_eq!(shared(&missing), shared(&there));
+    fn uses_the_existing_part_of_a_path() {
+        let existing = std::env::temp_dir();
+        let missing = existing.join("no/such/folder");
+        assert_eq!(shared(&missing), shared(&existing));
         assert_eq!(shared(Path::new("missing.csv")), shared(Path::new(".")));
     }
 }

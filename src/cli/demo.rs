@@ -3,7 +3,7 @@
 use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::omni::{self, Client};
-use crate::roster::export::{self, Dialect};
+use crate::roster::export::{self, ExportFormat};
 use crate::sandbox::{Options, Sandbox};
 use crate::settings::{KeySource, RawSettings, Settings};
 use crate::util::http;
@@ -85,7 +85,7 @@ async fn sample_roster(settings: &Settings) -> anyhow::Result<String> {
     let exported = export::export(
         observed.users().map(AsRef::as_ref),
         &schema,
-        Dialect::default(),
+        ExportFormat::default(),
     );
     edit(&exported.csv)
 }

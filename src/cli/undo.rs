@@ -10,7 +10,7 @@ use crate::model::{
     Operation, RunRecord, Schema, UserMatch, Value,
 };
 use crate::omni::{self, Client};
-use crate::roster::export::{self, Line};
+use crate::roster::export::{self, ExportRow};
 use crate::run::RunError;
 use crate::settings::{BlankCells, Settings, SourceSettings};
 use std::collections::BTreeSet;
@@ -64,7 +64,7 @@ fn undo(
     let columns: BTreeSet<_> = done.iter().flat_map(|change| attributes(change)).collect();
     let columns: Vec<_> = columns
         .into_iter()
-        .filter(|name| export::is_ours(name, schema))
+        .filter(|name| export::is_settable(name, schema))
         .cloned()
         .collect();
     let mut notes: Vec<_> = changes
@@ -86,7 +86,7 @@ fn undo(
         }
         if line
             .as_ref()
-            .is_some_and(|line| !export::can_be_read_again(line, &columns, schema))
+            .is_some_and(|line| !export::row_round_trips(line, &columns, schema))
         {
             (line, note) = (
                 None,
@@ -129,7 +129,7 @@ fn take_back(
     columns: &[AttributeName],
     observed: &Observed,
     schema: &Schema,
-) -> (Option<Line>, Option<String>) {
+) -> (Option<ExportRow>, Option<String>) {
     let intent = &change.intent;
     let user = match observed.get(&intent.email) {
         Some(UserMatch::Several(_)) => {
@@ -141,7 +141,7 @@ fn take_back(
         Some(UserMatch::One(user)) => Some(user.as_ref()),
         None => None,
     };
-    let row = |op: &'static str| Line {
+    let row = |op: &'static str| ExportRow {
         op,
         email: intent.email.clone(),
         display_name: cell(change, &Field::DisplayName, user, schema),
@@ -155,7 +155,9 @@ fn take_back(
         return (None, Some("was made again since; left out".into()));
     }
     match (intent.operation, user) {
-        (Operation::Create, Some(_)) => (Some(Line::removal(&intent.email, columns.len())), None),
+        (Operation::Create, Some(_)) => {
+            (Some(ExportRow::removal(&intent.email, columns.len())), None)
+        }
         (Operation::Create, None) => (None, Some("is gone already".into())),
         (Operation::Delete, None) if before(change, &Field::Active).is_some() => (
             None,
@@ -224,7 +226,7 @@ fn is_left(one: &FieldChange, now: Option<&Value>, schema: &Schema) -> bool {
 /// What a row leaves as it is, though the run changed it, and why.
 fn left<'a>(
     change: &'a ChangeRecord,
-    line: &'a Line,
+    line: &'a ExportRow,
     columns: &'a [AttributeName],
     observed: &'a Observed,
     source: &'a SourceSettings,
@@ -252,7 +254,11 @@ fn left<'a>(
 }
 
 /// The cell of a field, where the row has one.
-fn said<'a>(field: &Field, line: &'a Line, columns: &[AttributeName]) -> Option<&'a Option<Value>> {
+fn said<'a>(
+    field: &Field,
+    line: &'a ExportRow,
+    columns: &[AttributeName],
+) -> Option<&'a Option<Value>> {
     match field {
         Field::DisplayName => Some(&line.display_name),
         Field::Attribute(name) => {

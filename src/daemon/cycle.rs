@@ -164,7 +164,7 @@ impl<R: Runner> RunLoop<R> {
                     known = now.or(known);
                 }
                 () = pulse.tick() => {
-                    if inputs.wake.is_wanted(Trigger::Approval) && !stop.for_next.is_cancelled() {
+                    if inputs.wake.is_requested(Trigger::Approval) && !stop.for_next.is_cancelled() {
                         info!("something was approved: the run under way ends for the next");
                         stop.for_next.cancel();
                     }

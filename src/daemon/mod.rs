@@ -35,7 +35,7 @@ use crate::settings::{
 };
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
-use crate::trigger::watch::{SourceLook, SourceState, Watcher};
+use crate::trigger::watch::{RosterProbe, SourceState, Watcher};
 use crate::trigger::{Wake, schedule};
 use parts::TaskGroup;
 use record::Findings;
@@ -114,10 +114,10 @@ async fn start(
     let tell = move |condition| {
         told.roster(condition);
         match condition {
-            SourceState::Still => looks.source_is_up(true),
+            SourceState::Stable => looks.source_is_up(true),
             // Not to be read yet, and not gone either.
-            SourceState::Moving => {}
-            SourceState::Away | SourceState::Silent => looks.source_is_up(false),
+            SourceState::Changing => {}
+            SourceState::Unavailable | SourceState::Unresponsive => looks.source_is_up(false),
         }
     };
     let inputs = Inputs {
@@ -227,7 +227,7 @@ fn start_watch(
     let wake_first = settings.schedule.run_on_start;
     if let (Some(watcher), Some(look)) = (
         Watcher::new(source, wake_first, wake.clone(), publish),
-        SourceLook::new(source),
+        RosterProbe::new(source),
     ) {
         let watching = watcher.with_observer(tell).run(look, stop.clone());
         parts.start("the watch", async { Ok(watching.await?) });

@@ -113,7 +113,7 @@ pub(super) fn count(metrics: &Metrics, run: &RunOutcome) {
         let rejected = metrics.roster_problems.with_label_values(&["file"]);
         // One that is not there at all is one that can't be used.
         rejected.set(gauge(cause.problems().len().max(1)));
-        if cause.is_away() {
+        if cause.is_unavailable() {
             metrics.source_is_up(false);
         }
     }
@@ -355,19 +355,16 @@ mod tests {
             source: gone,
         };
         let log = logged(&run(Completion::Failed(source.into())));
-        assert!(
-            log.contains("/srv/users.csv: it can't be looked at"),
-            "{log}"
-        );
+        assert!(log.contains("/srv/users.csv: can't be read"), "{log}");
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
-            operation: ProblemKind::File,
+            kind: ProblemKind::File,
             place: Location {
                 file: "users.csv".into(),
                 line,
                 column: None,
             },
-            what: "wrong".into(),
+            message: "wrong".into(),
             remedy: "correct it".into(),
             email: None,
         });
@@ -384,13 +381,13 @@ mod tests {
         let mut run = run(Completion::Complete);
         let roster = run.roster.as_mut().expect("a roster");
         roster.bad_rows.push(Problem {
-            operation: ProblemKind::Number,
+            kind: ProblemKind::Number,
             place: Location {
                 file: "users.csv".into(),
                 line: 7,
                 column: Some((3, "seats".into())),
             },
-            what: "'s3cret' is no decimal number".into(),
+            message: "'s3cret' is no decimal number".into(),
             remedy: "not s3cret".into(),
             email: None,
         });

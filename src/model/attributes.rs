@@ -1,4 +1,4 @@
-//! What a user's attributes hold, by name.
+//! The attributes of a user, by name.
 
 use super::{AttributeName, Value};
 use foldhash::fast::RandomState;
@@ -8,8 +8,8 @@ use std::iter::Zip;
 use std::slice;
 use std::sync::Arc;
 
-/// Something of each of a user's attributes, sorted by name, each name once. The names are shared among
-/// those who have the same attributes: there are millions of users, and few sets of names.
+/// A map of a user's attributes, sorted by name, with unique names. Users with the same attributes
+/// share the names, since there are millions of users and few sets of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes<T> {
     names: Arc<Vec<AttributeName>>,
@@ -18,7 +18,7 @@ pub struct Attributes<T> {
 }
 
 impl<T> Attributes<T> {
-    /// Values of names that are sorted and known already.
+    /// The values of names that are already sorted.
     pub(crate) fn of(names: Arc<Vec<AttributeName>>, values: Vec<T>) -> Self {
         debug_assert_eq!(names.len(), values.len());
         debug_assert!(names.is_sorted_by(|a, b| a < b));
@@ -26,19 +26,19 @@ impl<T> Attributes<T> {
         Self { names, values }
     }
 
-    /// Every name with what stands under it, in the order of the names.
+    /// All names with their values, in the order of the names.
     pub fn iter(&self) -> Pairs<'_, T> {
         self.names.iter().zip(&self.values)
     }
 
-    /// What stands under a name.
+    /// The value of a name.
     #[must_use]
     pub fn get(&self, name: &AttributeName) -> Option<&T> {
         let at = self.names.binary_search(name).ok()?;
         Some(&self.values[at])
     }
 
-    /// What stands under several names, which are sorted.
+    /// The values of several names, which must be sorted.
     pub fn get_all<'a>(
         &'a self,
         names: impl IntoIterator<Item = &'a AttributeName>,
@@ -56,20 +56,20 @@ impl<T> Attributes<T> {
         })
     }
 
-    /// How many there are.
+    /// The number of attributes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no attributes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 }
 
-/// Names, each with what stands under it.
+/// Names with their values.
 pub type Pairs<'a, T> = Zip<slice::Iter<'a, AttributeName>, slice::Iter<'a, T>>;
 
 impl<'a, T> IntoIterator for &'a Attributes<T> {
@@ -90,7 +90,7 @@ impl<T> Default for Attributes<T> {
     }
 }
 
-/// Sorts; of several under one name the first is kept.
+/// Sorts by name. If a name is repeated, the first value is kept.
 impl<T> FromIterator<(AttributeName, T)> for Attributes<T> {
     fn from_iter<I: IntoIterator<Item = (AttributeName, T)>>(pairs: I) -> Self {
         let mut pairs: Vec<_> = pairs.into_iter().collect();
@@ -101,8 +101,8 @@ impl<T> FromIterator<(AttributeName, T)> for Attributes<T> {
     }
 }
 
-/// Names and values that were met before, so that users who have the same share them. There is an
-/// end to it: what always differs, such as numbers of employees, is not worth looking up.
+/// Shares equal names and values between users. The number of stored values is limited, since values
+/// that always differ, such as employee numbers, are not worth looking up.
 #[derive(Clone, Debug, Default)]
 pub struct Interner {
     names: HashSet<AttributeName, RandomState>,
@@ -111,46 +111,46 @@ pub struct Interner {
 }
 
 impl Interner {
-    const MOST_NAMES: usize = 4_096;
-    const MOST_SETS: usize = 4_096;
-    const MOST_VALUES: usize = 65_536;
+    const MAX_NAMES: usize = 4_096;
+    const MAX_SETS: usize = 4_096;
+    const MAX_VALUES: usize = 65_536;
 
-    /// The same attributes, shared with those who have the same names or values.
+    /// The same attributes, with names and values shared with earlier users.
     #[must_use]
     pub fn share(&mut self, attributes: Attributes<Value>) -> Attributes<Value> {
         let Attributes { names, mut values } = attributes;
         for value in &mut values {
-            known(&mut self.values, value, Self::MOST_VALUES);
+            intern(&mut self.values, value, Self::MAX_VALUES);
         }
         let names = self.names(names);
         Attributes { names, values }
     }
 
-    /// The same names.
+    /// The same names, shared with earlier users.
     pub(crate) fn names(&mut self, mut names: Arc<Vec<AttributeName>>) -> Arc<Vec<AttributeName>> {
         if let Some(same) = self.sets.get(&names) {
             return same.clone();
         }
-        // A new set of names, most of which are known.
+        // A new set of names, most of which are already stored.
         for name in Arc::make_mut(&mut names) {
-            known(&mut self.names, name, Self::MOST_NAMES);
+            intern(&mut self.names, name, Self::MAX_NAMES);
         }
-        if self.sets.len() < Self::MOST_SETS {
+        if self.sets.len() < Self::MAX_SETS {
             self.sets.insert(names.clone());
         }
         names
     }
 }
 
-/// Takes the one of `all` that is the same, or adds it.
-fn known<T: Clone + Eq + std::hash::Hash>(
+/// Replaces `one` by its equal in `all`, or adds it.
+fn intern<T: Clone + Eq + std::hash::Hash>(
     all: &mut HashSet<T, RandomState>,
     one: &mut T,
-    most: usize,
+    max: usize,
 ) {
     if let Some(same) = all.get(one) {
         *one = same.clone();
-    } else if all.len() < most {
+    } else if all.len() < max {
         all.insert(one.clone());
     }
 }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn are_sorted_and_have_each_name_once() {
+    fn are_sorted_with_unique_names() {
         let some = attributes(&[("c", "1"), ("a", "2"), ("c", "3")]);
         let shown: Vec<_> = some
             .iter()
@@ -190,27 +190,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_is_the_same() {
-        let mut known = Interner::default();
-        let one = known.share(attributes(&[("a", "north"), ("b", "1")]));
-        let other = known.share(attributes(&[("a", "north"), ("b", "2")]));
+    fn shared_attributes_are_equal() {
+        let mut interner = Interner::default();
+        let one = interner.share(attributes(&[("a", "north"), ("b", "1")]));
+        let other = interner.share(attributes(&[("a", "north"), ("b", "2")]));
         assert_eq!(other, attributes(&[("a", "north"), ("b", "2")]));
         assert!(Arc::ptr_eq(&one.names, &other.names));
         assert!(std::ptr::eq(one.values[0].texts(), other.values[0].texts()));
-        let apart = known.share(attributes(&[("b", "2")]));
+        let apart = interner.share(attributes(&[("b", "2")]));
         assert_eq!(
             apart.names[0].as_str().as_ptr(),
             one.names[1].as_str().as_ptr()
         );
-        for number in 0..Interner::MOST_VALUES + 10 {
+        for number in 0..Interner::MAX_VALUES + 10 {
             let text = number.to_string();
-            let some = known.share(attributes(&[("a", &text), (&text, "x")]));
+            let some = interner.share(attributes(&[("a", &text), (&text, "x")]));
             assert_eq!(some, attributes(&[("a", &text), (&text, "x")]));
         }
-        assert_eq!(known.values.len(), Interner::MOST_VALUES);
-        assert_eq!(known.sets.len(), Interner::MOST_SETS);
-        assert_eq!(known.names.len(), Interner::MOST_NAMES);
-        let last = known.share(attributes(&[("b", "2"), ("z", "1")]));
+        assert_eq!(interner.values.len(), Interner::MAX_VALUES);
+        assert_eq!(interner.sets.len(), Interner::MAX_SETS);
+        assert_eq!(interner.names.len(), Interner::MAX_NAMES);
+        let last = interner.share(attributes(&[("b", "2"), ("z", "1")]));
         assert_eq!(
             last.names[0].as_str().as_ptr(),
             one.names[1].as_str().as_ptr()

@@ -1,14 +1,14 @@
-//! Exact decimal numbers, for comparing.
+//! Exact decimal numbers, for comparison.
 
 /// A decimal number in canonical form, so that equal numbers are equal texts: no sign for zero, no
-/// leading zeros, no trailing zeros in the fraction. Never through floating point, whatever the
-/// number of digits.
+/// leading zeros, no trailing zeros in the fraction. It has any number of digits and never goes through
+/// floating point.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Decimal(Box<str>);
 
 impl Decimal {
-    /// Reads `7`, `-7.50`, `+.5`, `5.`. Nothing else is a decimal number here: no exponent (a
-    /// spreadsheet that writes `1.2E+05` has dropped digits), no thousands marks, no comma.
+    /// Parses `7`, `-7.50`, `+.5` and `5.`. Exponents are rejected, since a spreadsheet that writes
+    /// `1.2E+05` has dropped digits, and so are thousands separators and decimal commas.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, digits) = match text.as_bytes().first()? {
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn has_one_form_per_number() {
+    fn equal_numbers_have_one_form() {
         for (text, want) in [
             ("7", "7"),
             ("7.0", "7"),

@@ -1,4 +1,4 @@
-//! One e-mail address, compared without case.
+//! Email addresses, compared without case.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -6,46 +6,46 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// One e-mail address as it was written. Equality, order and hash ignore case, since Omni's
-/// treatment of case is not published and two memberships that differ only in it must not be made.
+/// An email address as written. Equality, order and hash ignore case: Omni does not document how it
+/// treats case, and two users whose addresses differ only in case must not be created.
 #[derive(Clone)]
 pub struct Email(Arc<str>);
 
-/// Why a text is no e-mail address. `Display` is a whole clause for a person.
+/// The reason why a text is not an email address. `Display` is a clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmailError {
-    /// Nothing there.
+    /// The text is blank.
     #[error("the email is blank")]
     Blank,
-    /// A blank, a control character or a mark of direction inside.
-    #[error("an email has no blanks, control characters or marks of direction inside")]
-    Blanks,
-    /// Not exactly one `@` with something on both sides.
+    /// The text contains a blank, a control character or a direction mark.
+    #[error("an email can't contain spaces, control characters or direction marks")]
+    InvalidCharacter,
+    /// The text does not have exactly one `@` between two parts.
     #[error("an email has the form local@domain, with one @")]
-    Form,
-    /// Longer than an address can be.
+    InvalidForm,
+    /// The text is longer than an address can be.
     #[error("an email has at most {} characters", Email::MAX)]
-    Long,
+    TooLong,
 }
 
 impl Email {
-    /// The most characters an address can have (RFC 3696: 64 + 1 + 255).
+    /// The maximum number of characters of an address (RFC 3696: 64 + 1 + 255).
     pub const MAX: usize = 320;
 
-    /// Reads an address; edge blanks are no part of it.
+    /// Parses an address, without leading and trailing blanks.
     ///
     /// # Errors
-    /// Says what keeps the text from being one address.
+    /// Fails if the text is not exactly one address.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text = super::trim(text);
         if text.is_empty() {
             return Err(EmailError::Blank);
         }
         if text.len() > Self::MAX && text.chars().count() > Self::MAX {
-            return Err(EmailError::Long);
+            return Err(EmailError::TooLong);
         }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) && text.chars().any(is_unseen) {
-            return Err(EmailError::Blanks);
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) && text.chars().any(is_invisible) {
+            return Err(EmailError::InvalidCharacter);
         }
         match text.split_once('@') {
             Some((local, domain))
@@ -53,37 +53,37 @@ impl Email {
             {
                 Ok(Self(text.into()))
             }
-            _ => Err(EmailError::Form),
+            _ => Err(EmailError::InvalidForm),
         }
     }
 
-    /// Takes what was an address when it was stored, whatever rule has come since.
+    /// An address from the state database, which may be older than the present rules.
     pub(crate) fn stored(text: &str) -> Result<Self, EmailError> {
         match Self::parse(text) {
-            Err(EmailError::Blanks | EmailError::Long) => Ok(Self(text.into())),
+            Err(EmailError::InvalidCharacter | EmailError::TooLong) => Ok(Self(text.into())),
             read => read,
         }
     }
 
-    /// The address as it was written.
+    /// The address as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The address in lower case: equal addresses have the same.
+    /// The address in lower case, which is the same for equal addresses.
     #[must_use]
     pub fn folded(&self) -> Cow<'_, str> {
         fold(&self.0)
     }
 }
 
-/// What nobody sees in an address, and what shows it as another one.
-fn is_unseen(c: char) -> bool {
+/// Whether a character is invisible in an address, or makes it look like another one.
+fn is_invisible(c: char) -> bool {
     super::is_control_or_bidi(c) || super::is_blank(c)
 }
 
-/// A text in lower case as addresses are compared: letter by letter, and a sigma at a word's end as any other.
+/// A text in lower case, as addresses are compared: letter by letter, with a final sigma like any sigma.
 #[must_use]
 pub fn fold(text: &str) -> Cow<'_, str> {
     let is_small = |byte: u8| byte.is_ascii() & !byte.is_ascii_uppercase();
@@ -153,23 +153,23 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn takes_one_address_and_nothing_else() {
+    fn parses_exactly_one_address() {
         for (text, want) in [
             ("ann@x.co", Ok("ann@x.co")),
             ("  Ann@x.co\u{a0}", Ok("Ann@x.co")),
             ("é+a@ü.co", Ok("é+a@ü.co")),
             ("", Err(EmailError::Blank)),
             (" \t", Err(EmailError::Blank)),
-            ("ann", Err(EmailError::Form)),
-            ("@x.co", Err(EmailError::Form)),
-            ("ann@", Err(EmailError::Form)),
-            ("a@b@c", Err(EmailError::Form)),
-            ("a b@x.co", Err(EmailError::Blanks)),
-            ("a\u{a0}b@x.co", Err(EmailError::Blanks)),
-            ("a\0b@x.co", Err(EmailError::Blanks)),
+            ("ann", Err(EmailError::InvalidForm)),
+            ("@x.co", Err(EmailError::InvalidForm)),
+            ("ann@", Err(EmailError::InvalidForm)),
+            ("a@b@c", Err(EmailError::InvalidForm)),
+            ("a b@x.co", Err(EmailError::InvalidCharacter)),
+            ("a\u{a0}b@x.co", Err(EmailError::InvalidCharacter)),
+            ("a\0b@x.co", Err(EmailError::InvalidCharacter)),
             ("\u{feff}ann@x.co\u{200b}", Ok("ann@x.co")),
-            ("a\u{200b}b@x.co", Err(EmailError::Blanks)),
-            ("a\u{202e}oc.x@b", Err(EmailError::Blanks)),
+            ("a\u{200b}b@x.co", Err(EmailError::InvalidCharacter)),
+            ("a\u{202e}oc.x@b", Err(EmailError::InvalidCharacter)),
         ] {
             let got = Email::parse(text);
             assert_eq!(
@@ -178,17 +178,17 @@ mod tests {
                 "{text:?}"
             );
         }
-        let stored = Email::stored("\u{202a}ann@x.co").expect("it was one");
+        let stored = Email::stored("\u{202a}ann@x.co").expect("a stored address");
         assert_eq!(stored.as_str(), "\u{202a}ann@x.co");
         assert!(Email::parse(&format!("{}@x.co", "é".repeat(315))).is_ok());
         assert_eq!(
             Email::parse(&format!("{}@x.co", "é".repeat(316))),
-            Err(EmailError::Long)
+            Err(EmailError::TooLong)
         );
     }
 
     #[test]
-    fn ignores_case_in_equality_order_and_hash() {
+    fn equality_order_and_hash_ignore_case() {
         let emails: Vec<_> = ["Ann@X.co", "ann@x.CO", "ÉVE@x.co", "éve@x.co"]
             .iter()
             .map(|text| Email::parse(text).expect("valid"))
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_addresses_fold_to_the_same() {
+    fn equal_addresses_fold_to_the_same_text() {
         for (one, other) in [
             ("\u{1c5}ana@x.hr", "\u{1c6}ana@x.hr"), // a title-case letter and its small one
             ("\u{1c4}ANA@x.hr", "\u{1c5}ana@x.hr"),

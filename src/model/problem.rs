@@ -1,18 +1,18 @@
-//! Problems of a roster: what kinds there are, and where they are.
+//! Problems of a roster: their kinds and locations.
 
 use super::Email;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where something stands in the roster.
+/// A location in the roster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
-    /// The file's name as a person would say it.
+    /// The name of the file.
     pub file: Arc<str>,
-    /// The line, from 1; 0 for the file as a whole.
+    /// The line, from 1; 0 for the whole file.
     pub line: u64,
-    /// The cell's number in its row, from 1, and its column's header, where one cell is meant.
+    /// The number of the cell in its row, from 1, and the header of its column; `None` for a whole row.
     pub column: Option<(usize, Arc<str>)>,
 }
 
@@ -29,23 +29,23 @@ impl fmt::Display for Location {
     }
 }
 
-/// Something in the roster that is wrong, and what to do about it.
+/// A problem in the roster, and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind of thing it is.
+    /// The kind.
     pub kind: ProblemKind,
-    /// Where it stands.
+    /// The location.
     pub place: Location,
-    /// What is wrong, as a clause for a person.
-    pub what: String,
-    /// What to do, as a clause for a person.
+    /// What is wrong, as a clause.
+    pub message: String,
+    /// What to do, as a clause.
     pub remedy: String,
-    /// Whose row it is, where that could be read.
+    /// The user of the row, if the email can be read.
     pub email: Option<Email>,
 }
 
 impl Problem {
-    /// The same, said of a user's row.
+    /// Adds the user of the row.
     pub(crate) fn of(self, email: &Email) -> Self {
         Self {
             email: Some(email.clone()),
@@ -53,7 +53,7 @@ impl Problem {
         }
     }
 
-    /// The order of the roster.
+    /// The order by location.
     pub(crate) fn in_order(&self, other: &Self) -> Ordering {
         fn key(place: &Location) -> (&str, u64, Option<usize>) {
             (
@@ -68,68 +68,67 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.place, self.what, self.remedy)
+        write!(f, "{}: {}; {}", self.place, self.message, self.remedy)
     }
 }
 
-/// What kind of thing a problem is: what is alike is shown together, and machines go by it. None
-/// tells a value.
+/// The kind of a problem. Problems of one kind are shown together. Names and titles contain no values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProblemKind {
-    /// A file that is not there, can't be read, or is too large.
+    /// A file that is missing, unreadable or too large.
     File,
-    /// A workbook instead of a CSV.
+    /// A workbook instead of a CSV file.
     Workbook,
-    /// Bytes that are no text in the expected encoding.
+    /// Bytes that are not text in the expected encoding.
     Encoding,
     /// A file without rows.
     Empty,
-    /// More of something than a roster has.
-    TooMuch,
-    /// A quote that is missing or too many.
+    /// More rows, values or problems than a roster may have.
+    LimitExceeded,
+    /// A missing or misplaced quote.
     Quote,
-    /// A column that can't be.
+    /// An unknown, duplicate or missing column.
     Column,
-    /// A row of another length than the header.
+    /// A row with more or fewer cells than the header.
     RowLength,
-    /// A cell with whole rows in it.
+    /// A cell that contains whole rows.
     SwallowedRows,
-    /// Rows of one user that say different things.
-    RowsDiffer,
-    /// No op, or an unknown one.
+    /// Rows of one user that conflict.
+    ConflictingRows,
+    /// A blank or unknown op.
     Op,
-    /// No address, or not one.
+    /// A cell that is not one email address.
     Email,
-    /// A user to be made who has no name.
-    NoName,
-    /// A list where there is one value, the other way round, or one that is written wrong.
+    /// A user to create without a display name.
+    MissingName,
+    /// A list for a single value, a single value for a list, or an invalid list.
     List,
-    /// No decimal number where there must be one.
+    /// A cell that is not a decimal number.
     Number,
-    /// A note: a row that stands twice.
-    RowRepeated,
-    /// A note: a row of a user that is left alone.
-    RowNotFollowed,
-    /// A note: a column without a value in it.
+    /// A note: a row that repeats another row.
+    DuplicateRow,
+    /// A note: a row of a frozen user.
+    SkippedRow,
+    /// A lint: a column in which every cell is blank.
     BlankColumn,
-    /// A note: a list with marks in it that may be meant to separate or to enclose.
-    DoubtfulList,
-    /// A note: a value that a spreadsheet may have made of another one.
-    Mangled,
-    /// A note: a number that may have lost the zeros before it.
-    LostZeros,
-    /// A note: a character that nobody sees.
-    Invisible,
+    /// A lint: a list with other separators or quotes than a list has.
+    SuspiciousList,
+    /// A lint: a value that a spreadsheet may have reformatted.
+    Reformatted,
+    /// A lint: a number that may have lost its leading zeros.
+    LeadingZeros,
+    /// A lint: an invisible character.
+    InvisibleCharacter,
 }
 
 impl ProblemKind {
-    /// Its name for machines: fixed.
+    /// The name in JSON, which does not change.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.names().0
     }
 
-    /// What several of it are called.
+    /// The title of several problems of this kind.
     #[must_use]
     pub fn title(self) -> &'static str {
         self.names().1
@@ -137,31 +136,28 @@ impl ProblemKind {
 
     fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::File => ("file", "files that can't be used"),
+            Self::File => ("file", "unusable files"),
             Self::Workbook => ("workbook", "workbooks instead of CSV files"),
-            Self::Encoding => ("encoding", "files that are not the text that was expected"),
+            Self::Encoding => ("encoding", "files with an unexpected encoding"),
             Self::Empty => ("empty", "files without rows"),
-            Self::TooMuch => ("too_much", "more than a roster has"),
-            Self::Quote => ("quote", "quotes that are missing or too many"),
-            Self::Column => ("column", "columns that can't be"),
-            Self::RowLength => ("row_length", "rows of another length than the header"),
-            Self::SwallowedRows => ("swallowed_rows", "cells with whole rows in them"),
-            Self::RowsDiffer => ("rows_differ", "rows that differ about one user"),
-            Self::Op => ("op", "unknown or blank ops"),
-            Self::Email => ("email", "cells that are not one address"),
-            Self::NoName => ("no_name", "users to be made who have no name"),
-            Self::List => (
-                "list",
-                "cells that are not written as their attribute is defined",
-            ),
-            Self::Number => ("number", "cells that are no decimal number"),
-            Self::RowRepeated => ("row_repeated", "rows that stand there twice"),
-            Self::RowNotFollowed => ("row_not_followed", "rows that are not followed"),
-            Self::BlankColumn => ("blank_column", "columns with nothing in them"),
-            Self::DoubtfulList => ("doubtful_list", "lists that may be meant otherwise"),
-            Self::Mangled => ("mangled", "values that a spreadsheet may have changed"),
-            Self::LostZeros => ("lost_zeros", "zeros that may be lost"),
-            Self::Invisible => ("invisible", "characters that nobody sees"),
+            Self::LimitExceeded => ("limit_exceeded", "exceeded limits"),
+            Self::Quote => ("quote", "missing or misplaced quotes"),
+            Self::Column => ("column", "invalid columns"),
+            Self::RowLength => ("row_length", "rows with the wrong number of cells"),
+            Self::SwallowedRows => ("swallowed_rows", "cells that contain whole rows"),
+            Self::ConflictingRows => ("conflicting_rows", "conflicting rows for one user"),
+            Self::Op => ("op", "blank or unknown ops"),
+            Self::Email => ("email", "invalid email addresses"),
+            Self::MissingName => ("missing_name", "new users without a display name"),
+            Self::List => ("list", "cells that don't match the attribute's definition"),
+            Self::Number => ("number", "invalid numbers"),
+            Self::DuplicateRow => ("duplicate_row", "duplicate rows"),
+            Self::SkippedRow => ("skipped_row", "skipped rows"),
+            Self::BlankColumn => ("blank_column", "blank columns"),
+            Self::SuspiciousList => ("suspicious_list", "lists that may be written wrong"),
+            Self::Reformatted => ("reformatted", "values that a spreadsheet may have changed"),
+            Self::LeadingZeros => ("leading_zeros", "numbers that may have lost leading zeros"),
+            Self::InvisibleCharacter => ("invisible_character", "invisible characters"),
         }
     }
 }

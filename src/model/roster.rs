@@ -5,55 +5,55 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What a row wants of its user.
+/// The desired state of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DesiredUser {
-    /// There, with these values.
+    /// Exists, with these values.
     Upsert(UserSpec),
-    /// Gone, by what `policy.removal` says.
+    /// Removed, as `policy.removal` says.
     Delete,
     /// Inactive, whatever `policy.removal` says.
     Deactivate,
 }
 
-/// A user that the roster names, and where.
+/// A user in the roster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What is wanted.
+    /// The desired state.
     pub want: DesiredUser,
-    /// The row that says so.
+    /// The row that states it.
     pub place: Location,
 }
 
-/// The roster, read.
+/// The desired state of all users.
 #[derive(Clone, Debug)]
 pub struct Desired {
-    /// What is wanted, by user. None of them is frozen.
+    /// The desired state by user. Frozen users are not included.
     pub users: ByEmail<Entry>,
-    /// Users that no write may touch in this run, and where the roster says why: their row is bad,
-    /// or two rows differ.
+    /// Users that are not changed in this run, because their row is bad or their rows conflict, with the
+    /// location of that row.
     pub frozen: ByEmail<Location>,
-    /// Everything wrong in rows: one row may have several, and each froze its user.
+    /// All problems of rows. A row may have several, and its user is frozen.
     pub bad_rows: Vec<Problem>,
-    /// How many bad rows have an email that can't be read: they may be anybody's, so pruning is off.
+    /// The number of bad rows without a readable email. They may belong to any user, so pruning is off.
     pub unnamed: u64,
-    /// Files that were rejected, vanished or could not be read, where others could: no removals.
-    /// None of these tells an attribute value, so that they can be logged.
+    /// Problems of files that were rejected, vanished or could not be read, while others could. They
+    /// switch off removals. They contain no attribute values, so that they can be logged.
     pub rejected: Vec<Problem>,
-    /// What a person should know though nothing is wrong, such as a row that stands twice.
+    /// Lints and other notes, such as a duplicate row.
     pub notes: Vec<Problem>,
-    /// Data rows read, bad ones included, all-blank ones not.
+    /// The number of rows, with bad rows and without blank ones.
     pub rows: u64,
-    /// The files that were read and accepted, by name.
+    /// The accepted files, by name.
     pub files: Vec<FileRead>,
-    /// What was read.
+    /// The fingerprint of the content.
     pub fingerprint: Fingerprint,
-    /// Whether this is the roster of `source.path`; another one never prunes.
+    /// Whether this is the roster of `source.path`. Another roster never prunes.
     pub is_source: bool,
 }
 
 impl Desired {
-    /// All bad rows and files, in the order of the roster.
+    /// All problems of rows and files, by location.
     #[must_use]
     pub fn problems(&self) -> Vec<&Problem> {
         let mut all: Vec<_> = self.rejected.iter().chain(&self.bad_rows).collect();
@@ -61,8 +61,8 @@ impl Desired {
         all
     }
 
-    /// The same with no rows but those of one user, and one more that upserts: whether there is such a row tells
-    /// what the roster's silence means.
+    /// Keeps only the rows of one user, and one more upsert: whether there is an upsert decides if a
+    /// missing user is pruned.
     #[must_use]
     pub(crate) fn about(mut self, email: &Email) -> Self {
         let mut upserts = 0;
@@ -74,10 +74,10 @@ impl Desired {
         self
     }
 
-    /// Whether this roster may remove anybody, by `op` or by pruning.
+    /// Whether this roster may remove users, by `op` or by pruning.
     ///
     /// # Errors
-    /// A sentence why not.
+    /// The reason why not, as a sentence.
     pub fn removals_allowed(&self) -> Result<(), String> {
         let Some(first) = self.rejected.first() else {
             return Ok(());
@@ -87,15 +87,15 @@ impl Desired {
             more => format!(" and {more} more"),
         };
         Err(format!(
-            "A file of the roster was not read ({}{more}), so nobody is removed.",
+            "A file of the roster could not be read ({}{more}), so no user is removed.",
             first.place
         ))
     }
 
-    /// Whether users that this roster does not name may be removed.
+    /// Whether users that are not in this roster may be removed.
     ///
     /// # Errors
-    /// A sentence why not.
+    /// The reason why not, as a sentence.
     pub fn pruning_allowed(&self) -> Result<(), String> {
         self.removals_allowed()?;
         let upserts = || {
@@ -104,7 +104,7 @@ impl Desired {
                 .any(|entry| matches!(entry.want, DesiredUser::Upsert(_)))
         };
         if !self.is_source {
-            Err("This is not the roster of source.path, so nobody is pruned.".into())
+            Err("This is not the roster of source.path, so no user is pruned.".into())
         } else if self.unnamed > 0 {
             let (rows, have) = if self.unnamed == 1 {
                 ("row", "has")
@@ -112,35 +112,35 @@ impl Desired {
                 ("rows", "have")
             };
             Err(format!(
-                "{} {rows} of the roster {have} no email that can be read and may be anybody's, so nobody is pruned.",
+                "{} {rows} of the roster {have} no readable email and may belong to any user, so no user is pruned.",
                 self.unnamed
             ))
         } else if !upserts() {
-            Err("The roster has no row that upserts a user, so nobody is pruned.".into())
+            Err("The roster has no row that upserts a user, so no user is pruned.".into())
         } else {
             Ok(())
         }
     }
 }
 
-/// A file that was read, for with_observer a newer roster from an older one.
+/// An accepted file, to compare the age of rosters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRead {
-    /// Its name, as in [`Location::file`](crate::model::Location::file).
+    /// The name, as in [`Location::file`](crate::model::Location::file).
     pub name: Arc<str>,
-    /// When it was last written to, as the file system says.
+    /// The modification time.
     pub modified: SystemTime,
 }
 
 impl FileRead {
-    /// Whether another one goes before it in the order in which the newest is chosen: by time, then name.
+    /// Whether another file is newer, by time, then name.
     #[must_use]
     pub fn is_older_than(&self, other: &Self) -> bool {
         (self.modified, &self.name) < (other.modified, &other.name)
     }
 }
 
-/// What the roster's bytes are: equal for equal content under equal names.
+/// A digest of the roster's files, equal for equal names and content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 

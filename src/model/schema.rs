@@ -1,9 +1,9 @@
-//! Omni's attribute definitions, and what they say about values.
+//! Omni's attribute definitions, and the comparison of values by them.
 
 use super::{AttributeName, Decimal, Text, Texts, Value};
 use std::collections::BTreeMap;
 
-/// What an attribute's values are.
+/// The type of an attribute's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueType {
     /// Text, compared exactly.
@@ -15,26 +15,26 @@ pub enum ValueType {
 /// One attribute as Omni defines it (`GET /api/v1/user-attributes`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
-    /// The reference used as a CSV column.
+    /// The reference, which is the header of the CSV column.
     pub name: AttributeName,
-    /// What its values are.
+    /// The type of its values.
     pub value_type: ValueType,
     /// Whether it holds a list.
     pub multiple: bool,
-    /// Whether Omni alone sets it.
+    /// Whether only Omni can set it.
     pub system: bool,
-    /// What applies where a user has no value of their own.
+    /// The value that applies to users without a value.
     pub default: Option<Value>,
 }
 
-/// All definitions of the organisation, or the knowledge that they can't be had.
+/// All definitions of the organisation, or the fact that they are not available.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
     definitions: Option<BTreeMap<AttributeName, Definition>>,
 }
 
 impl Schema {
-    /// The definitions as Omni gave them.
+    /// The definitions from Omni.
     #[must_use]
     pub fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
         let by_name = definitions
@@ -46,32 +46,32 @@ impl Schema {
         }
     }
 
-    /// No definitions to be had (403, 404, offline): attributes can't be checked, and values are
+    /// A schema without definitions (403, 404, offline): attributes can't be checked, and values are
     /// compared as texts.
     #[must_use]
     pub fn unknown() -> Self {
         Self::default()
     }
 
-    /// Whether there are definitions to check against.
+    /// Whether the definitions are available.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.definitions.is_some()
     }
 
-    /// The definition of an attribute. `None` where there is none, or none can be had.
+    /// The definition of an attribute; `None` if there is none, or definitions are not available.
     #[must_use]
     pub fn get(&self, name: &AttributeName) -> Option<&Definition> {
         self.definitions.as_ref()?.get(name)
     }
 
-    /// All definitions by name; none where they can't be had.
+    /// All definitions by name; empty if they are not available.
     pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
         self.definitions.iter().flat_map(BTreeMap::values)
     }
 
-    /// Whether two values of an attribute are the same: no value equals no value, numbers are
-    /// exact decimals, lists are sets, and text is exact.
+    /// Whether two values of an attribute are equal: numbers as exact decimals, lists as sets, texts
+    /// exactly. No value equals no value.
     #[must_use]
     pub fn same(&self, name: &AttributeName, a: Option<&Value>, b: Option<&Value>) -> bool {
         match (a, b) {
@@ -82,21 +82,20 @@ impl Schema {
         }
     }
 
-    /// Whether an attribute holds what was asked for: the same value, or, where it was to be
-    /// cleared, the default that Omni falls back to.
+    /// Whether an attribute has the desired value, or, if it is to be cleared, its default.
     #[must_use]
     pub fn converged(
         &self,
         name: &AttributeName,
-        wanted: Option<&Value>,
-        have: Option<&Value>,
+        desired: Option<&Value>,
+        observed: Option<&Value>,
     ) -> bool {
-        let fallback = || {
+        let default = || {
             self.get(name)
                 .and_then(|definition| definition.default.as_ref())
         };
-        self.same(name, wanted, have)
-            || (wanted.is_none() && have.is_some() && self.same(name, fallback(), have))
+        self.same(name, desired, observed)
+            || (desired.is_none() && observed.is_some() && self.same(name, default(), observed))
     }
 
     fn same_texts(&self, name: &AttributeName, a: &Texts, b: &Texts) -> bool {
@@ -115,7 +114,7 @@ impl Schema {
     }
 }
 
-/// Equal for equal numbers; what is no number stands for itself.
+/// A key that is equal for equal numbers; the text itself if it is not a number.
 fn number_key(text: &str) -> Result<Decimal, &str> {
     Decimal::parse(text).ok_or(text)
 }
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_compared_as_numbers_and_text_as_text() {
+    fn numbers_and_texts_are_compared_by_type() {
         assert!(same("n", Value::one("7"), Value::one("7.0")));
         assert!(!same(
             "n",
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_sets_and_no_list_is_a_single_value() {
+    fn lists_are_compared_as_sets() {
         assert!(same("s", Value::many(["a", "b"]), Value::many(["b", "a"])));
         assert!(!same("s", Value::many(["a", "b"]), Value::many(["a", "c"])));
         assert!(!same("s", Value::many(["a"]), Value::one("a")));
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_value_that_falls_back_to_its_default_has_converged() {
+    fn a_cleared_value_converges_to_its_default() {
         let tier = definition("tier", ValueType::String, Value::one("standard"));
         let (name, schema) = (tier.name.clone(), Schema::new([tier]));
         let standard = Value::one("standard");

@@ -1,22 +1,22 @@
-//! Texts of users: short ones in place, trimmed, and shown so that a terminal obeys nothing in them.
+//! Texts of users: their storage, trimming and escaping.
 
 use super::Email;
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use std::fmt::{self, Write};
 
-/// A text of a user. Short ones lie in place and copies of long ones are shared: an organisation
-/// has millions of them.
+/// A text of a user. Short texts are stored inline and copies of long ones are shared, since an
+/// organisation has millions of texts.
 pub type Text = smol_str::SmolStr;
 
-/// Something of each user, in the order in which it came. Each map hashes with a seed of its own,
-/// so that no roster can be made to collide.
+/// A map by user, in insertion order. Each map has its own hash seed, so that a roster can't be
+/// crafted to cause collisions.
 pub type ByEmail<T> = IndexMap<Email, T, RandomState>;
 
-/// A text without blanks at its edges.
+/// The text without leading and trailing blanks.
 #[must_use]
 pub fn trim(text: &str) -> &str {
-    // Nearly all texts are trimmed already, and the edges of most tell so by one byte.
+    // Fast path: nearly all texts are trimmed already and start and end with ASCII.
     match text.as_bytes() {
         [] => text,
         [one] if one.is_ascii_graphic() => text,
@@ -25,14 +25,14 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
-/// White space of any kind, and the marks that no one sees: zero-width space and joiners, word
-/// joiner, byte order mark.
+/// Whether a character is white space, or invisible: zero-width space and joiners, word joiner, byte
+/// order mark.
 #[must_use]
 pub fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
-/// A text of somebody else's as a person reads it: with nothing in it that a terminal would obey.
+/// A text from outside for display, with control characters escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 
@@ -48,13 +48,13 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether a terminal or a page does something at a character, instead of showing it.
+/// Whether a character acts on a terminal or a page instead of being shown.
 #[must_use]
 pub fn is_control_or_bidi(c: char) -> bool {
     c.is_control() || is_direction_mark(c)
 }
 
-/// Marks that make a terminal or a page show a line in another order than it was written.
+/// Whether a character changes the direction in which a line is shown.
 fn is_direction_mark(c: char) -> bool {
     matches!(
         c,

@@ -1,47 +1,46 @@
-//! A value of a user attribute.
+//! Values of user attributes.
 
 use super::{Escaped, Text, trim};
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// What an attribute holds. Copies are shared: an organisation has millions of values, and few that
-/// differ.
+/// The value of an attribute. Copies are shared, since an organisation has millions of values and few
+/// different ones.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Value(Arc<Texts>);
 
-/// One text, or a list of them. Never empty: "no value" is `Option::None`. Numbers are texts too (Omni
-/// returns them so, for precision); whether two texts are the same number is for
-/// [`Schema::same`](super::Schema::same) to say.
+/// One text, or a list of texts. Never empty: "no value" is `Option::None`. Numbers are texts too, as
+/// Omni returns them for precision. [`Schema::same`](super::Schema::same) compares them as numbers.
 #[derive(Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(untagged)]
 pub enum Texts {
     /// A single value: trimmed, not empty.
     One(Text),
-    /// A list: each item trimmed, none empty, none twice, at least one; in the order written.
+    /// A list of at least one item, in the order written; items are trimmed, unique and not empty.
     Many(Box<[Text]>),
 }
 
 impl Value {
-    /// A single value; blank is no value.
+    /// A single value; `None` if it is blank.
     #[must_use]
     pub fn one(text: &str) -> Option<Self> {
         let text = trim(text);
         (!text.is_empty()).then(|| Self(Arc::new(Texts::One(text.into()))))
     }
 
-    /// A list; blank items don't count, repeated ones count once, and an empty list is no value.
+    /// A list without blank and repeated items; `None` if it is empty.
     #[must_use]
     pub fn many<I: AsRef<str>>(items: impl IntoIterator<Item = I>) -> Option<Self> {
-        let mut kept = Kept::default();
+        let mut unique = UniqueItems::default();
         for item in items {
             let item = trim(item.as_ref());
             if !item.is_empty() {
-                kept.add(item.into());
+                unique.add(item.into());
             }
         }
-        let items = kept.items;
+        let items = unique.items;
         (!items.is_empty()).then(|| Self(Arc::new(Texts::Many(items.into()))))
     }
 
@@ -68,13 +67,13 @@ impl Value {
         }
     }
 
-    /// One text or several.
+    /// The text or the list.
     #[must_use]
     pub fn texts(&self) -> &Texts {
         &self.0
     }
 
-    /// The texts it holds.
+    /// All texts.
     #[must_use]
     pub fn items(&self) -> &[Text] {
         match self.texts() {
@@ -84,19 +83,19 @@ impl Value {
     }
 }
 
-/// Items, each once.
+/// Collects unique items.
 #[derive(Default)]
-struct Kept {
+struct UniqueItems {
     items: Vec<Text>,
-    /// The items once there are many: few are found faster by looking at all of them.
+    /// The items, once there are many. A few are searched faster one by one.
     seen: HashSet<Text>,
 }
 
-impl Kept {
-    const FEW: usize = 16;
+impl UniqueItems {
+    const MAX_LINEAR: usize = 16;
 
     fn add(&mut self, item: Text) {
-        if self.items.len() < Self::FEW {
+        if self.items.len() < Self::MAX_LINEAR {
             if !self.items.contains(&item) {
                 self.items.push(item);
             }
@@ -111,8 +110,8 @@ impl Kept {
     }
 }
 
-/// As a person reads it in a plan: `'north'`, `['north', 'south']`. Control characters are escaped,
-/// so that no value can break out of its line.
+/// Formats a value for people: `'north'`, `['north', 'south']`. Control characters are escaped, so that
+/// a value stays on its line.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.texts() {
@@ -138,14 +137,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_is_no_value() {
+    fn empty_values_are_none() {
         assert_eq!(Value::one(" \t\u{a0}"), None);
         assert_eq!(Value::many([" ", ""]), None);
         assert_eq!(Value::many(Vec::<&str>::new()), None);
     }
 
     #[test]
-    fn trims_and_keeps_each_item_once_in_order() {
+    fn items_are_trimmed_unique_and_in_order() {
         let value = Value::many([" south", "north ", "south"]).expect("two items");
         assert_eq!(value.to_string(), "['south', 'north']");
         assert_eq!(Value::one(" a b ").expect("text").to_string(), "'a b'");
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_control_characters_as_escapes() {
+    fn control_characters_are_escaped() {
         let value = Value::one("a\u{1b}[2Jb\u{202e}c").expect("text");
         assert_eq!(value.to_string(), "'a\\u{1b}[2Jb\\u{202e}c'");
     }

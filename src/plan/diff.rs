@@ -410,9 +410,9 @@ fn lost_files(desired: &Desired, memory: &Memory) -> Vec<Arc<str>> {
 
 fn nameless(email: &Email, entry: &Entry) -> Problem {
     Problem {
-        kind: ProblemKind::NoName,
+        kind: ProblemKind::MissingName,
         place: entry.place.clone(),
-        what: "the user is not in Omni and the row has no display_name".into(),
+        message: "the user is not in Omni and the row has no display_name".into(),
         remedy: "add a display_name, so that the user can be created".into(),
         email: Some(email.clone()),
     }

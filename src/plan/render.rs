@@ -244,7 +244,7 @@ impl<'a> From<&'a Problem> for ProblemDoc<'a> {
             line: problem.place.line,
             column: column.map(|(number, _)| *number),
             column_name: column.map(|(_, name)| &**name),
-            message: &problem.what,
+            message: &problem.message,
             remedy: &problem.remedy,
         }
     }

@@ -1,24 +1,26 @@
-//! How much memory a roster may take. A row of few bytes takes hundreds in memory, and so does a
-//! blank cell or an item of a list: a file within `source.max_bytes` could fill the machine.
+//! Limits of the memory that a roster may take.
+//!
+//! A row of a few bytes takes hundreds of bytes in memory, and so does a blank cell or an item of a
+//! list: a file within `source.max_bytes` could exhaust the machine.
 
-use super::words::Issue;
+use super::text::Issue;
 use crate::model::{DesiredUser, ProblemKind};
 
-/// The most columns with a name that a file may have.
+/// The maximum number of named columns of a file.
 pub(super) const MAX_COLUMNS: usize = 1_000;
-/// A roster with more problems is no roster with mistakes, it is something else.
+/// A file with more problems is probably not a roster.
 pub(super) const MAX_PROBLEMS: usize = 100_000;
-/// So many notes are told one by one; the rest is counted.
+/// The maximum number of notes that are listed. The others are counted.
 pub(super) const MAX_NOTES: usize = 1_000;
 
 const MAX_ROWS: usize = 5_000_000;
 const MAX_VALUES: usize = 20_000_000;
 
-/// What the files of a roster may have together.
+/// What is left of the limits, which apply to all files of a roster together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     pub(super) rows: usize,
-    /// Attributes of all rows; each item of a list counts.
+    /// Attributes of all rows. Each item of a list counts.
     pub(super) values: usize,
     pub(super) problems: usize,
 }
@@ -30,18 +32,18 @@ impl Budget {
         problems: MAX_PROBLEMS,
     };
 
-    /// Takes a row, be it good or bad.
-    pub(super) fn row(&mut self) -> Result<(), Issue> {
-        take(&mut self.rows, 1).ok_or_else(|| too_many(MAX_ROWS, "rows"))
+    /// Takes one row, valid or bad.
+    pub(super) fn take_row(&mut self) -> Result<(), Issue> {
+        take(&mut self.rows, 1).ok_or_else(|| exceeded(MAX_ROWS, "rows"))
     }
 
-    /// Takes what a row wants.
-    pub(super) fn want(&mut self, want: &DesiredUser) -> Result<(), Issue> {
-        take(&mut self.values, values(want)).ok_or_else(|| too_many(MAX_VALUES, "attribute values"))
+    /// Takes the values of a row.
+    pub(super) fn take_values(&mut self, want: &DesiredUser) -> Result<(), Issue> {
+        take(&mut self.values, values(want)).ok_or_else(|| exceeded(MAX_VALUES, "attribute values"))
     }
 
-    /// Takes problems; `None` when there are too many.
-    pub(super) fn problems(&mut self, count: usize) -> Option<()> {
+    /// Takes problems; `None` if there are too many.
+    pub(super) fn take_problems(&mut self, count: usize) -> Option<()> {
         take(&mut self.problems, count)
     }
 }
@@ -63,10 +65,10 @@ fn values(want: &DesiredUser) -> usize {
     }
 }
 
-fn too_many(most: usize, what: &str) -> Issue {
+fn exceeded(limit: usize, of: &str) -> Issue {
     Issue::new(
-        format!("up to here the roster has more than {most} {what}"),
-        "check that this is the roster and how it was exported",
+        format!("the roster exceeds the limit of {limit} {of} here"),
+        "check that this file is the roster and how it was exported",
     )
-    .kind(ProblemKind::TooMuch)
+    .kind(ProblemKind::LimitExceeded)
 }

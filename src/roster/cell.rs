@@ -1,13 +1,13 @@
-//! An attribute cell → the value it asks for, checked against the attribute's definition.
+//! An attribute cell → its value, checked against the attribute's definition.
 
-use super::doubts::looks_like_date;
-use super::words::{Issue, shown};
+use super::number_shape::looks_like_date;
+use super::text::{Issue, quoted};
 use crate::model::{Decimal, Definition, ProblemKind, Value, ValueType, trim};
 use foldhash::fast::RandomState;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 
-/// What Omni's definition says about an attribute's values.
+/// The shape of an attribute's values by Omni's definition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) multiple: bool,
@@ -23,56 +23,55 @@ impl Shape {
     }
 }
 
-/// Reads the cells of one column. In most columns the same few texts come again and again: each is read
-/// once, and all rows that have it share its value.
+/// Reads the cells of one column. Most columns repeat a few texts: each text is read once, and all
+/// its rows share the value.
 #[derive(Debug)]
-pub(super) struct Cells {
+pub(super) struct CellReader {
     shape: Option<Shape>,
-    /// What was read; `None` once there is too much of it, since the column's cells differ.
-    known: Option<HashMap<Box<str>, Option<Value>, RandomState>>,
-    /// So many are kept at most.
-    most: usize,
+    /// The values read so far; `None` once the column has too many different texts.
+    cache: Option<HashMap<Box<str>, Option<Value>, RandomState>>,
+    max_cached: usize,
 }
 
-impl Cells {
-    /// Of all columns of a file.
-    const MOST: usize = 65_536;
-    /// Longer ones are not kept.
-    const LONGEST: usize = 256;
+impl CellReader {
+    /// The maximum number of cached values of a file, over all columns.
+    const MAX_CACHED: usize = 65_536;
+    /// Longer cells are not cached.
+    const MAX_LENGTH: usize = 256;
 
-    /// For one of so many columns.
+    /// `columns` is the number of attribute columns, which share the cache.
     pub(super) fn new(shape: Option<Shape>, columns: usize) -> Self {
         Self {
             shape,
-            known: Some(HashMap::default()),
-            most: Self::MOST / columns,
+            cache: Some(HashMap::default()),
+            max_cached: Self::MAX_CACHED / columns,
         }
     }
 
     /// Reads a cell, as [`value`] does.
     pub(super) fn value(&mut self, cell: &str) -> Result<Option<Value>, Issue> {
-        if let Some(value) = self.known.as_ref().and_then(|known| known.get(cell)) {
+        if let Some(value) = self.cache.as_ref().and_then(|cache| cache.get(cell)) {
             return Ok(value.clone());
         }
         let value = value(cell, self.shape)?;
-        self.keep(cell, value.as_ref());
+        self.cache(cell, value.as_ref());
         Ok(value)
     }
 
-    fn keep(&mut self, cell: &str, value: Option<&Value>) {
-        let Some(known) = &mut self.known else {
+    fn cache(&mut self, cell: &str, value: Option<&Value>) {
+        let Some(cache) = &mut self.cache else {
             return;
         };
-        if known.len() == self.most {
-            self.known = None;
-        } else if cell.len() <= Self::LONGEST {
-            known.insert(cell.into(), value.cloned());
+        if cache.len() == self.max_cached {
+            self.cache = None;
+        } else if cell.len() <= Self::MAX_LENGTH {
+            cache.insert(cell.into(), value.cloned());
         }
     }
 }
 
-/// Reads a cell; `None` is "no value". Without a shape nothing is known of the attribute, and a
-/// list is what is written as one.
+/// Reads a cell; `None` is "no value". Without a shape the attribute is not known, and a cell in
+/// brackets is a list.
 pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Issue> {
     let cell = trim(cell);
     if cell.is_empty() {
@@ -83,7 +82,7 @@ pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, I
     } else {
         single(cell, shape)
     };
-    let value = value.map_err(|flaw| flaw.kind(ProblemKind::List))?;
+    let value = value.map_err(|issue| issue.kind(ProblemKind::List))?;
     if shape.is_some_and(|shape| shape.number) {
         value
             .iter()
@@ -96,14 +95,14 @@ pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, I
 fn single(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Issue> {
     if shape.is_some_and(|shape| shape.multiple) {
         return Err(Issue::new(
-            format!("this attribute holds a list, and {} is none", shown(cell)),
-            format!("write {}", shown(&as_list(cell))),
+            format!("expected a list, found {}", quoted(cell)),
+            format!("write {}", quoted(&as_list(cell))),
         ));
     }
     Ok(Value::one(cell))
 }
 
-/// The list that a cell without brackets probably means.
+/// The list that a cell without brackets is probably meant to be.
 fn as_list(cell: &str) -> String {
     let mark = [';', '|', ',']
         .into_iter()
@@ -120,23 +119,20 @@ fn as_list(cell: &str) -> String {
 }
 
 fn list(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Issue> {
-    // First, since half a list is what a delimiter inside an unquoted one leaves behind.
+    // Checked first: an unquoted list that contains the delimiter is split into such halves.
     let Some(inner) = cell
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
     else {
         return Err(Issue::new(
-            format!("{} begins a list that does not end", shown(cell)),
-            "write [a,b], and put the cell in quotes where the delimiter is in it",
+            format!("the list {} has no closing bracket", quoted(cell)),
+            "write [a,b], and quote the cell if it contains the delimiter",
         ));
     };
     if shape.is_some_and(|shape| !shape.multiple) {
         return Err(Issue::new(
-            format!(
-                "this attribute holds one value, and {} is a list",
-                shown(cell)
-            ),
-            "write the value without brackets, or leave the cell blank for none",
+            format!("expected a single value, found the list {}", quoted(cell)),
+            "write the value without brackets, or leave the cell blank for no value",
         ));
     }
     if trim(inner).is_empty() {
@@ -150,12 +146,15 @@ fn list(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Issue> {
     plain_items(cell, inner)
 }
 
-/// `[a, b]`, as the original script reads it: the commas separate.
+/// `[a, b]`, separated by commas, as Omni's own script reads it.
 fn plain_items(cell: &str, inner: &str) -> Result<Option<Value>, Issue> {
     if trim(inner).starts_with('"') {
         return Err(Issue::new(
-            format!("{} begins as a JSON array and is none", shown(cell)),
-            r#"write ["a","b"], in a CSV file with each quote twice"#,
+            format!(
+                "{} starts like a JSON array and is not valid JSON",
+                quoted(cell)
+            ),
+            r#"write ["a","b"]; in a CSV file, write each quote twice"#,
         ));
     }
     let items: Vec<_> = inner.split(',').map(trim).collect();
@@ -164,8 +163,8 @@ fn plain_items(cell: &str, inner: &str) -> Result<Option<Value>, Issue> {
         .any(|item| item.starts_with('[') || item.ends_with(']'))
     {
         return Err(Issue::new(
-            format!("{} has brackets inside", shown(cell)),
-            r#"a list can't hold lists; items with brackets or commas are written as ["a,b","[c]"]"#,
+            format!("the list {} contains brackets", quoted(cell)),
+            r#"lists can't be nested; write items that contain brackets or commas as ["a,b","[c]"]"#,
         ));
     }
     items_value(cell, &items)
@@ -174,8 +173,8 @@ fn plain_items(cell: &str, inner: &str) -> Result<Option<Value>, Issue> {
 fn items_value<I: AsRef<str>>(cell: &str, items: &[I]) -> Result<Option<Value>, Issue> {
     if items.iter().any(|item| trim(item.as_ref()).is_empty()) {
         return Err(Issue::new(
-            format!("{} has a blank item", shown(cell)),
-            "remove the comma that is too many, or write the missing item",
+            format!("the list {} has a blank item", quoted(cell)),
+            "remove the extra comma, or write the missing item",
         ));
     }
     Ok(Value::many(items))
@@ -199,16 +198,13 @@ fn number(text: &str) -> Result<(), Issue> {
         return Ok(());
     }
     Err(Issue::new(
-        format!(
-            "this attribute is a number, and {} is no decimal number",
-            shown(text)
-        ),
+        format!("expected a decimal number, found {}", quoted(text)),
         number_remedy(text),
     )
     .kind(ProblemKind::Number))
 }
 
-/// What spreadsheets make of numbers, and how to undo it.
+/// The remedy for what a spreadsheet probably did to a number.
 fn number_remedy(text: &str) -> &'static str {
     let only = |marks: &str| {
         text.chars()
@@ -216,17 +212,17 @@ fn number_remedy(text: &str) -> &'static str {
     };
     let count = |marks: &[char]| text.matches(marks).count();
     if text.parse::<f64>().is_ok_and(f64::is_finite) {
-        "the spreadsheet has shortened the number: format the column as text and enter all digits again"
+        "the spreadsheet shortened the number; format the column as text and enter all digits again"
     } else if only("-+,") && count(&[',']) == 1 {
-        "write the decimal mark as a point (1.5), and no mark between thousands"
+        "write a decimal point (1.5) and no thousands separator"
     } else if looks_like_date(text)
         || (only("-./:T Z") && count(&['-', '.', '/', ':']) >= 1 && !text.starts_with('-'))
     {
-        "the spreadsheet has made a date of it: format the column as text and enter the number again"
+        "the spreadsheet turned the number into a date; format the column as text and enter it again"
     } else if only("-+.,' \u{a0}\u{202f}") {
-        "write the number without marks between thousands, and the decimal mark as a point"
+        "write the number with a decimal point and without thousands separators"
     } else {
-        "write the bare number with digits and a decimal point, or leave the cell blank for none"
+        "write only digits and a decimal point, or leave the cell blank for no value"
     }
 }
 
@@ -245,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_lists_as_people_and_programs_write_them() {
+    fn reads_plain_and_json_lists() {
         for (cell, want) in [
             ("[a,b]", many(&["a", "b"])),
             (" [ a b , c ] ", many(&["a b", "c"])),
@@ -267,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_at_no_list_that_is_broken() {
+    fn rejects_broken_lists() {
         for cell in [
             "[a",
             "[",
@@ -285,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn says_how_to_write_what_is_meant() {
+    fn suggests_the_intended_list() {
         for (cell, list) in [
             ("a", "[a]"),
             ("a, b", "[a,b]"),
@@ -300,57 +296,57 @@ mod tests {
             (";", "[]"),
         ] {
             assert_eq!(as_list(cell), list, "{cell}");
-            let flaw = value(cell, MANY).expect_err(cell);
-            assert_eq!(flaw.remedy, format!("write '{list}'"), "{cell}");
+            let issue = value(cell, MANY).expect_err(cell);
+            assert_eq!(issue.remedy, format!("write '{list}'"), "{cell}");
         }
     }
 
     #[test]
-    fn knows_what_spreadsheets_make_of_numbers() {
-        for (text, says) in [
-            ("1,5", "decimal mark"),
-            ("1,234.50", "between thousands"),
-            ("1 000", "between thousands"),
+    fn recognises_numbers_that_a_spreadsheet_changed() {
+        for (text, expected) in [
+            ("1,5", "a decimal point (1.5)"),
+            ("1,234.50", "without thousands"),
+            ("1 000", "without thousands"),
             ("1.2E+05", "shortened"),
             ("2024-01-05", "a date"),
             ("5.1.2024", "a date"),
             ("1/2", "a date"),
             ("5-Jan", "a date"),
             ("05.Jan.24", "a date"),
-            ("12%", "bare number"),
-            ("NaN", "bare number"),
-            ("inf", "bare number"),
+            ("12%", "only digits"),
+            ("NaN", "only digits"),
+            ("inf", "only digits"),
         ] {
-            let flaw = number(text).expect_err(text);
-            assert!(flaw.remedy.contains(says), "{text}: {}", flaw.remedy);
+            let issue = number(text).expect_err(text);
+            assert!(issue.remedy.contains(expected), "{text}: {}", issue.remedy);
         }
         assert_eq!(number("-1234567890123456789012.5"), Ok(()));
     }
 
     #[test]
-    fn a_cell_that_was_read_before_is_read_alike() {
-        let mut cells = Cells::new(MANY, Cells::MOST / 3);
+    fn cached_cells_read_the_same() {
+        let mut cells = CellReader::new(MANY, CellReader::MAX_CACHED / 3);
         let texts = ["[a]", "a", "", "[b]", " ", "[c]", "[d]", "[e]"];
         for text in texts.iter().cycle().take(3 * texts.len()) {
             assert_eq!(cells.value(text), value(text, MANY), "{text}");
         }
-        assert!(cells.known.is_none(), "too many that differ");
+        assert!(cells.cache.is_none(), "too many different texts");
 
-        let mut cells = Cells::new(MANY, 1);
-        let long = format!("[{}]", "a".repeat(Cells::LONGEST));
+        let mut cells = CellReader::new(MANY, 1);
+        let long = format!("[{}]", "a".repeat(CellReader::MAX_LENGTH));
         for text in ["[a]", &long, "b", "[a]"] {
             assert_eq!(cells.value(text), value(text, MANY), "{text}");
         }
-        let known = cells.known.expect("few that differ");
+        let cache = cells.cache.expect("few different texts");
         assert!(
-            known.keys().eq(["[a]"].map(Box::from).iter()),
-            "neither long nor bad"
+            cache.keys().eq(["[a]"].map(Box::from).iter()),
+            "no long or invalid cells"
         );
     }
 
     proptest! {
         #[test]
-        fn any_texts_come_back_from_a_json_array(items in prop::collection::vec("\\PC{1,20}", 1..5)) {
+        fn json_arrays_keep_any_text(items in prop::collection::vec("\\PC{1,20}", 1..5)) {
             prop_assume!(items.iter().all(|item| !trim(item).is_empty()));
             let cell = serde_json::to_string(&items).expect("texts are JSON");
             prop_assert_eq!(value(&cell, MANY), Ok(Value::many(&items)));

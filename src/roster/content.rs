@@ -1,31 +1,30 @@
-//! The bytes of a file: read once, hashed on the way, and known to be whole.
+//! The bytes of one file: read once, hashed on the way, and checked for completeness.
 
-use super::csv::unreadable;
 use super::decode;
-use super::source::{Candidate, too_large};
-use super::words::Issue;
+use super::files::{Candidate, too_large, unreadable};
+use super::text::Issue;
 use crate::model::{Fingerprint, Problem};
 use std::fs::File;
 use std::io::{self, Read};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What became of reading one file.
+/// The result of reading one file.
 pub(super) struct FileReading<T> {
-    /// What its bytes are; where it could not be read, why.
+    /// The digest of its bytes, or of the error.
     pub(super) digest: blake3::Hash,
     pub(super) modified: SystemTime,
-    pub(super) content: Result<T, Issues>,
-    /// It stood still meanwhile.
-    pub(super) still: bool,
+    pub(super) content: Result<T, FileError>,
+    /// Whether the file did not change while it was read.
+    pub(super) is_unchanged: bool,
 }
 
-/// What is wrong with a file: in itself, or in its content.
-pub(super) enum Issues {
+/// The reason why a file is rejected.
+pub(super) enum FileError {
     File(Issue),
     Content(Vec<Problem>),
 }
 
-/// Reads a file once: `parse` gets its bytes and how many there should be, and whatever it leaves is read
+/// Reads a file once. `parse` gets its bytes and its size. The bytes that it does not read are read
 /// for the digest.
 pub(super) fn read_file<T>(
     file: &Candidate,
@@ -34,45 +33,45 @@ pub(super) fn read_file<T>(
 ) -> FileReading<T> {
     let (opened, stat) = match file.open(max_bytes) {
         Ok(opened) => opened,
-        Err(flaw) => return FileReading::refused(flaw),
+        Err(issue) => return FileReading::refused(issue),
     };
-    let mut bytes = Hashed::new(opened, max_bytes);
+    let mut bytes = HashedFile::new(opened, max_bytes);
     let parsed = match bytes.peek() {
-        Some(flaw) => Err(Issues::File(flaw)),
-        None => parse(&mut bytes, stat.size()).map_err(Issues::Content),
+        Some(issue) => Err(FileError::File(issue)),
+        None => parse(&mut bytes, stat.size()).map_err(FileError::Content),
     };
     let whole = bytes.finish();
     let unchanged = file.check_unchanged(stat);
     FileReading {
         digest: bytes.hasher.finalize(),
         modified: stat.modified(),
-        still: unchanged.is_ok(),
-        content: whole.and(unchanged).map_err(Issues::File).and(parsed),
+        is_unchanged: unchanged.is_ok(),
+        content: whole.and(unchanged).map_err(FileError::File).and(parsed),
     }
 }
 
 impl<T> FileReading<T> {
-    fn refused(flaw: Issue) -> Self {
+    fn refused(issue: Issue) -> Self {
         Self {
-            digest: blake3::hash(flaw.what.as_bytes()),
+            digest: blake3::hash(issue.message.as_bytes()),
             modified: UNIX_EPOCH,
-            content: Err(Issues::File(flaw)),
-            still: true,
+            content: Err(FileError::File(issue)),
+            is_unchanged: true,
         }
     }
 }
 
-/// Hashes what is read, and reads no more than a file may have.
-struct Hashed {
+/// Hashes the bytes that are read, and stops at the maximum size.
+struct HashedFile {
     file: io::Take<File>,
     hasher: blake3::Hasher,
-    /// The first bytes, which were looked at.
+    /// The first bytes, which were already examined.
     first: io::Cursor<Vec<u8>>,
     failure: Option<Issue>,
     max_bytes: u64,
 }
 
-impl Hashed {
+impl HashedFile {
     fn new(file: File, max_bytes: u64) -> Self {
         Self {
             file: file.take(max_bytes.saturating_add(1)),
@@ -83,34 +82,34 @@ impl Hashed {
         }
     }
 
-    /// Looks at the first bytes: a workbook is none of the parser's business.
+    /// Examines the first bytes, so that a workbook is not parsed.
     fn peek(&mut self) -> Option<Issue> {
         let mut first = Vec::new();
-        // A failure is kept, and met again by `finish`.
+        // An error is kept for `finish`.
         let _ = self.by_ref().take(8).read_to_end(&mut first);
-        let flaw = decode::workbook(&first);
+        let issue = decode::workbook(&first);
         self.first = io::Cursor::new(first);
-        flaw
+        issue
     }
 
-    /// Reads what is left; says whether all of the file was read.
+    /// Reads the rest, and checks that the whole file was read.
     fn finish(&mut self) -> Result<(), Issue> {
         if self.failure.is_none() {
             let _ = io::copy(self, &mut io::sink());
         }
         match self.failure.take() {
-            Some(flaw) => Err(flaw),
+            Some(issue) => Err(issue),
             None if self.file.limit() == 0 => Err(too_large(self.max_bytes)),
             None => Ok(()),
         }
     }
 }
 
-impl Read for Hashed {
+impl Read for HashedFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let known = self.first.read(buffer)?;
-        if known > 0 {
-            return Ok(known);
+        let examined = self.first.read(buffer)?;
+        if examined > 0 {
+            return Ok(examined);
         }
         let read = self.file.read(buffer).inspect_err(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
@@ -122,7 +121,7 @@ impl Read for Hashed {
     }
 }
 
-/// Brings the files' digests together.
+/// Combines the digests of the files.
 #[derive(Default)]
 pub(super) struct Fingerprinter(blake3::Hasher);
 
@@ -141,47 +140,52 @@ impl Fingerprinter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::find;
+    use super::super::files::find;
     use super::*;
     use crate::settings::{KeySource, RawSettings, Settings};
     use std::path::Path;
 
-    /// Reads a file, and does something to it meanwhile.
-    fn read_while(meddle: impl FnOnce(&Path)) -> FileReading<()> {
+    /// Reads a file, and changes it meanwhile.
+    fn read_while(change: impl FnOnce(&Path)) -> FileReading<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("users.csv");
-        std::fs::write(&path, "email\na@x.co\n").expect("a file of ours");
+        std::fs::write(&path, "email\na@x.co\n").expect("the file is writable");
         let all = Settings::check(RawSettings::default(), KeySource::default());
         let settings = all.expect("the defaults are valid").source;
         let found = find(&settings, &path).expect("a file");
         read_file(&found.files[0], 100, |_, _| {
-            meddle(&path);
+            change(&path);
             Ok(())
         })
     }
 
-    fn what<T>(reading: FileReading<T>) -> Option<String> {
+    fn message<T>(reading: FileReading<T>) -> Option<String> {
         match reading.content {
-            Err(Issues::File(flaw)) => Some(flaw.what),
+            Err(FileError::File(issue)) => Some(issue.message),
             _ => None,
         }
     }
 
     #[test]
-    fn a_file_that_changes_meanwhile_is_not_taken() {
-        let append = |path: &Path| std::fs::write(path, "email\na@x.co\nb@x.co\n").expect("ours");
-        let replace = |path: &Path| {
-            std::fs::write(path.with_extension("new"), "email\na@x.co\n").expect("ours");
-            std::fs::rename(path.with_extension("new"), path).expect("ours");
+    fn a_file_that_changes_while_read_is_rejected() {
+        let append = |path: &Path| {
+            std::fs::write(path, "email\na@x.co\nb@x.co\n").expect("the folder is writable")
         };
-        let grow = |path: &Path| std::fs::write(path, "x".repeat(200)).expect("ours");
-        let remove = |path: &Path| std::fs::remove_file(path).expect("ours");
-        assert!(read_while(|_| ()).still);
-        assert!(!read_while(append).still);
-        assert!(!read_while(replace).still);
-        let says = |reading, text: &str| what(reading).is_some_and(|what| what.contains(text));
-        assert!(says(read_while(replace), "changed while it was read"));
-        assert!(says(read_while(grow), "larger than 100 B"));
-        assert!(says(read_while(remove), "vanished"));
+        let replace = |path: &Path| {
+            std::fs::write(path.with_extension("new"), "email\na@x.co\n")
+                .expect("the folder is writable");
+            std::fs::rename(path.with_extension("new"), path).expect("the folder is writable");
+        };
+        let grow =
+            |path: &Path| std::fs::write(path, "x".repeat(200)).expect("the folder is writable");
+        let remove = |path: &Path| std::fs::remove_file(path).expect("the folder is writable");
+        assert!(read_while(|_| ()).is_unchanged);
+        assert!(!read_while(append).is_unchanged);
+        assert!(!read_while(replace).is_unchanged);
+        let fails_with =
+            |reading, text: &str| message(reading).is_some_and(|message| message.contains(text));
+        assert!(fails_with(read_while(replace), "changed while it was read"));
+        assert!(fails_with(read_while(grow), "larger than 100 B"));
+        assert!(fails_with(read_while(remove), "vanished"));
     }
 }

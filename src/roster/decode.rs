@@ -1,16 +1,34 @@
-//! Bytes → text: checked UTF-8, as a stream in bounded memory. Nothing is replaced or guessed: what
-//! is no text in the expected encoding is an error.
+//! Bytes → text: validated UTF-8, as a stream in bounded memory.
+//!
+//! Nothing is replaced or guessed: bytes that are not text in the expected encoding are an error.
 
-use super::words::Issue;
+use super::files::unreadable;
+use super::text::Issue;
 use crate::model::ProblemKind;
 use crate::settings::Encoding;
 use encoding_rs::{DecoderResult, UTF_8, WINDOWS_1252};
-use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 
 const BUFFER: usize = 64 * 1024;
 
-/// Why bytes are no text. [`super::lines::Lines`] adds the line.
+/// The reason why the text ends early.
+#[derive(Debug)]
+pub(super) enum DecodeError {
+    Read(io::Error),
+    Invalid(Undecodable),
+}
+
+impl DecodeError {
+    pub(super) fn issue(&self) -> Issue {
+        match self {
+            Self::Read(error) => unreadable(error),
+            Self::Invalid(invalid) => invalid.issue(),
+        }
+    }
+}
+
+/// The reason why bytes are not text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Undecodable {
     Utf8,
@@ -20,152 +38,113 @@ pub(super) enum Undecodable {
 }
 
 impl Undecodable {
-    pub(super) fn flaw(self) -> Issue {
-        let what = match self {
-            Self::Utf8 => "here are bytes that are not UTF-8 text",
-            Self::Utf16 => {
-                "here are bytes that are not UTF-16 text, though the file begins as such"
+    fn issue(self) -> Issue {
+        let message = match self {
+            Self::Utf8 => "not valid UTF-8",
+            Self::Utf16 => "not valid UTF-16, although the file has a UTF-16 byte order mark",
+            Self::Windows1252 => "contains a byte that is not defined in windows-1252",
+            Self::Nul => {
+                "contains a NUL byte: this is a binary file, or UTF-16 without a byte order mark"
             }
-            Self::Windows1252 => "here are bytes that do not exist in windows-1252",
-            Self::Nul => "here is a NUL byte, so this is no text file, or UTF-16 without its mark",
         };
         let remedy = match self {
             Self::Utf8 => {
-                "save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set \
-                 source.encoding = \"windows-1252\""
+                "save the file as 'CSV UTF-8', or set source.encoding = \"windows-1252\" if an older \
+                 spreadsheet program saved it"
             }
-            Self::Windows1252 => "save it as 'CSV UTF-8' and set source.encoding = \"auto\"",
-            Self::Utf16 | Self::Nul => "save it as 'CSV UTF-8'",
+            Self::Windows1252 => "save the file as 'CSV UTF-8' and set source.encoding = \"auto\"",
+            Self::Utf16 | Self::Nul => "save the file as 'CSV UTF-8'",
         };
-        Issue::new(what, remedy).kind(ProblemKind::Encoding)
+        Issue::new(message, remedy).kind(ProblemKind::Encoding)
     }
 }
 
-impl fmt::Display for Undecodable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.flaw().what)
-    }
-}
-
-impl std::error::Error for Undecodable {}
-
-impl From<Undecodable> for io::Error {
-    fn from(flaw: Undecodable) -> Self {
-        Self::new(io::ErrorKind::InvalidData, flaw)
-    }
-}
-
-/// Recognises what is no CSV by its first bytes, whatever its name says.
+/// Recognises workbooks and other files that are not CSV by their first bytes, whatever their name.
 pub(super) fn workbook(first: &[u8]) -> Option<Issue> {
-    let begins = |marks: &[&[u8]]| marks.iter().any(|mark| first.starts_with(mark));
-    let kind = if begins(&[b"PK\x03\x04"]) {
+    let starts_with = |marks: &[&[u8]]| marks.iter().any(|mark| first.starts_with(mark));
+    let format = if starts_with(&[b"PK\x03\x04"]) {
         "a workbook (.xlsx, .ods) or a zip archive"
-    } else if begins(&[&[0xd0, 0xcf, 0x11, 0xe0]]) {
+    } else if starts_with(&[&[0xd0, 0xcf, 0x11, 0xe0]]) {
         "an Excel workbook (.xls, or one with a password)"
-    } else if begins(&[b"<?xml", b"<html", b"<!DOCT", b"<table"]) {
-        "a web page or XML, which some programs call .xls"
-    } else if begins(&[b"%PDF"]) {
+    } else if starts_with(&[b"<?xml", b"<html", b"<!DOCT", b"<table"]) {
+        "a web page or XML, which some programs save as .xls"
+    } else if starts_with(&[b"%PDF"]) {
         "a PDF"
     } else {
         return None;
     };
-    Some(Issue::new(
-        format!("this is {kind}, whatever its name says"),
-        "open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough",
-    )
-    .kind(ProblemKind::Workbook))
+    let message = format!("this is {format}, not a CSV file");
+    let remedy = "open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the \
+                  file is not enough";
+    Some(Issue::new(message, remedy).kind(ProblemKind::Workbook))
 }
 
-/// A reader of the text that bytes stand for. An error comes after all the text before it.
+/// Decodes bytes to text. All text before an error is returned before the error.
 pub(super) struct Decoder<R> {
     bytes: R,
     decoder: encoding_rs::Decoder,
-    raw: Window,
-    text: Window,
-    /// All bytes are read.
-    last: bool,
-    end: Option<End>,
-}
-
-/// How the text ends, once that is known.
-#[derive(Clone, Copy)]
-enum End {
-    Whole,
-    Broken(Undecodable),
-}
-
-/// A buffer and the part of it that is still to be used.
-struct Window {
     buffer: Box<[u8]>,
-    at: usize,
-    end: usize,
-}
-
-impl Window {
-    fn new() -> Self {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self {
-            buffer,
-            at: 0,
-            end: 0,
-        }
-    }
-
-    fn unused(&self) -> &[u8] {
-        &self.buffer[self.at..self.end]
-    }
-
-    fn set(&mut self, end: usize) {
-        (self.at, self.end) = (0, end);
-    }
+    /// The part of the buffer that is not decoded yet.
+    pending: Range<usize>,
+    /// Whether all bytes are read.
+    at_end: bool,
+    /// How the text ends, once it is known.
+    end: Option<Result<(), Undecodable>>,
 }
 
 impl<R: Read> Decoder<R> {
-    /// A byte order mark wins over the setting: it is in the file itself.
+    /// A byte order mark takes precedence over the setting, since it is part of the file.
     pub(super) fn new(bytes: R, encoding: Encoding) -> Self {
-        let fallback = match encoding {
+        let default = match encoding {
             Encoding::Auto => UTF_8,
             Encoding::Windows1252 => WINDOWS_1252,
         };
         Self {
             bytes,
-            decoder: fallback.new_decoder(),
-            raw: Window::new(),
-            text: Window::new(),
-            last: false,
+            decoder: default.new_decoder(),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            pending: 0..0,
+            at_end: false,
             end: None,
         }
     }
 
-    /// Decodes the next piece. Afterwards there is text, or `end` is set.
-    fn refill(&mut self) -> io::Result<()> {
-        while self.text.unused().is_empty() && self.end.is_none() {
-            if self.raw.unused().is_empty() && !self.last {
-                let read = read_some(&mut self.bytes, &mut self.raw.buffer)?;
-                self.raw.set(read);
-                self.last = read == 0;
+    /// Reads the next part of the text, whole characters only; 0 bytes at its end. `text` must have
+    /// room for a few characters.
+    pub(super) fn read(&mut self, text: &mut [u8]) -> Result<usize, DecodeError> {
+        loop {
+            if let Some(end) = self.end {
+                return end.map(|()| 0).map_err(DecodeError::Invalid);
             }
-            self.decode();
+            if self.pending.is_empty() && !self.at_end {
+                let read = read_some(&mut self.bytes, &mut self.buffer);
+                self.pending = 0..read.map_err(DecodeError::Read)?;
+                self.at_end = self.pending.is_empty();
+            }
+            let written = self.decode(text);
+            if written > 0 {
+                return Ok(written);
+            }
         }
-        Ok(())
     }
 
-    fn decode(&mut self) {
-        let raw = &self.raw.buffer[self.raw.at..self.raw.end];
+    /// Decodes what is pending, and returns the number of bytes written.
+    fn decode(&mut self, text: &mut [u8]) -> usize {
+        let bytes = &self.buffer[self.pending.clone()];
         let (result, read, written) =
             self.decoder
-                .decode_to_utf8_without_replacement(raw, &mut self.text.buffer, self.last);
-        self.raw.at += read;
-        self.text.set(written);
+                .decode_to_utf8_without_replacement(bytes, text, self.at_end);
+        self.pending.start += read;
         self.end = match result {
-            DecoderResult::InputEmpty if self.last => Some(End::Whole),
+            DecoderResult::InputEmpty if self.at_end => Some(Ok(())),
             DecoderResult::InputEmpty | DecoderResult::OutputFull => None,
-            DecoderResult::Malformed(..) => Some(End::Broken(self.malformed())),
+            DecoderResult::Malformed(..) => Some(Err(self.malformed())),
         };
-        if let Some((at, flaw)) = self.no_text() {
-            self.text.set(at);
-            self.end = Some(End::Broken(flaw));
+        if let Some((at, invalid)) = self.find_control(&text[..written]) {
+            self.end = Some(Err(invalid));
+            return at;
         }
+        written
     }
 
     fn malformed(&self) -> Undecodable {
@@ -176,36 +155,19 @@ impl<R: Read> Decoder<R> {
         }
     }
 
-    /// The first thing that decoded and is no text all the same.
-    fn no_text(&self) -> Option<(usize, Undecodable)> {
-        let text = self.text.unused();
+    /// Finds the first character that can be decoded and is not text.
+    fn find_control(&self, text: &[u8]) -> Option<(usize, Undecodable)> {
         if let Some(at) = memchr::memchr(0, text) {
             return Some((at, Undecodable::Nul));
         }
         if self.decoder.encoding() != WINDOWS_1252 {
             return None;
         }
-        // The five bytes that windows-1252 leaves open decode to the control characters of the
-        // same number.
-        let open = |pair: &[u8]| matches!(pair, [0xc2, 0x81 | 0x8d | 0x8f | 0x90 | 0x9d]);
-        let at = text.windows(2).position(open)?;
+        // The five bytes that windows-1252 does not define decode to the control characters with the
+        // same numbers.
+        let is_undefined = |pair: &[u8]| matches!(pair, [0xc2, 0x81 | 0x8d | 0x8f | 0x90 | 0x9d]);
+        let at = text.windows(2).position(is_undefined)?;
         Some((at, Undecodable::Windows1252))
-    }
-}
-
-impl<R: Read> Read for Decoder<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.refill()?;
-        let text = self.text.unused();
-        if text.is_empty()
-            && let Some(End::Broken(flaw)) = self.end
-        {
-            return Err(flaw.into());
-        }
-        let taken = text.len().min(buffer.len());
-        buffer[..taken].copy_from_slice(&text[..taken]);
-        self.text.at += taken;
-        Ok(taken)
     }
 }
 
@@ -223,7 +185,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Gives bytes in pieces of `step`, so that characters are cut in two.
+    /// Reads bytes in pieces of `.1`, so that characters are split.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {
@@ -236,10 +198,17 @@ mod tests {
     }
 
     fn decode(bytes: &[u8], encoding: Encoding, step: usize) -> (String, Option<Undecodable>) {
-        let mut text = Vec::new();
-        let result = Decoder::new(Pieces(bytes, step), encoding).read_to_end(&mut text);
-        let flaw = result.err().map(|error| error.downcast().expect("ours"));
-        (String::from_utf8(text).expect("UTF-8"), flaw)
+        let mut decoder = Decoder::new(Pieces(bytes, step), encoding);
+        let (mut text, mut buffer) = (Vec::new(), [0; 16]);
+        let invalid = loop {
+            match decoder.read(&mut buffer) {
+                Ok(0) => break None,
+                Ok(read) => text.extend_from_slice(&buffer[..read]),
+                Err(DecodeError::Invalid(invalid)) => break Some(invalid),
+                Err(DecodeError::Read(error)) => panic!("{error}"),
+            }
+        };
+        (String::from_utf8(text).expect("UTF-8"), invalid)
     }
 
     fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
@@ -250,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_no_text_after_all_text_before_it() {
+    fn an_error_comes_after_all_text_before_it() {
         use Encoding::{Auto, Windows1252};
         let cases: [(&[u8], Encoding, &str, Option<Undecodable>); 9] = [
             (b"", Auto, "", None),
@@ -263,11 +232,11 @@ mod tests {
             (b"\xef\xbb\xbf\xc3\xa9", Windows1252, "é", None),
             (b"a\x81", Windows1252, "a", Some(Undecodable::Windows1252)),
         ];
-        for (bytes, encoding, text, flaw) in cases {
+        for (bytes, encoding, text, invalid) in cases {
             for step in [1, 2, 3, BUFFER] {
                 assert_eq!(
                     decode(bytes, encoding, step),
-                    (text.into(), flaw),
+                    (text.into(), invalid),
                     "{bytes:?}"
                 );
             }
@@ -276,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_mark_leads_to_the_same_text(text in "[a-zé€😀,\"\r\n]{0,200}", step in 1usize..9) {
+        fn every_byte_order_mark_gives_the_same_text(text in "[a-zé€😀,\"\r\n]{0,200}", step in 1usize..9) {
             let marked = [b"\xef\xbb\xbf", text.as_bytes()].concat();
             for bytes in [
                 text.as_bytes().to_vec(),

@@ -1,39 +1,39 @@
-//! Why there is no roster.
+//! The reasons why there is no roster.
 
 use crate::model::Problem;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why there is no roster. `Display` says where and what to do, for each file on a line.
+/// The reason why there is no roster. `Display` names the path and the remedy, one line per file.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Nothing is there.
-    #[error("{}: there is no such file or folder; put the roster there, or correct source.path", .path.display())]
+    /// There is no file or folder.
+    #[error("{}: no such file or folder; put the roster there, or correct source.path", .path.display())]
     NotFound {
-        /// What was looked for.
+        /// The path of the roster.
         path: PathBuf,
     },
-    /// The file or folder can't be looked at.
-    #[error("{}: it can't be looked at; see to it that it can be read by this program's user", .path.display())]
+    /// The file or folder can't be accessed.
+    #[error("{}: can't be read; give the service user read permission", .path.display())]
     Unreadable {
-        /// What was looked at.
+        /// The path of the roster.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A folder without a CSV file.
+    /// The folder has no CSV file.
     #[error(
-        "{}: there is no *.csv in this folder; put the roster there, saved as 'CSV UTF-8' (a workbook such as .xlsx is not read)",
+        "{}: this folder contains no *.csv; put the roster there, saved as 'CSV UTF-8' (workbooks such as .xlsx are not read)",
         .path.display()
     )]
     NoFiles {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder that is named like a CSV file, without one in it.
+    /// The folder is named like a CSV file and is empty.
     #[error(
-        "{}: this is an empty folder, not a CSV file; container runtimes make one where the file to be mounted was missing: put the file there and mount it again",
+        "{}: this is an empty folder, not a CSV file; container runtimes create one if the file to mount is missing: create the file and mount it again",
         .path.display()
     )]
     FolderForFile {
@@ -41,37 +41,37 @@ pub enum SourceError {
         path: PathBuf,
     },
     /// Every file was rejected.
-    #[error("{}", Listed(.0))]
+    #[error("{}", ProblemLines(.0))]
     Rejected(Vec<Problem>),
-    /// The roster did not come to rest.
-    #[error("{}: it keeps changing; try again when whatever writes it has finished", .path.display())]
+    /// The roster did not become stable.
+    #[error("{}: the file keeps changing; try again when it is completely written", .path.display())]
     StillChanging {
-        /// The roster.
+        /// The path of the roster.
         path: PathBuf,
     },
-    /// The file system does not answer.
-    #[error("{}: its file system does not answer; look at the mount or the share that it is on", .path.display())]
-    Silent {
-        /// The roster.
+    /// The file system does not respond.
+    #[error("{}: the file system does not respond; check the mount or the share", .path.display())]
+    Unresponsive {
+        /// The path of the roster.
         path: PathBuf,
     },
     /// The newest file of the folder is older than the one last accepted.
     #[error(
-        "{newest}: it is older than {accepted}, which was the roster until now and is gone; put a newer file there, or `touch` this one if it is meant"
+        "{newest}: older than {accepted}, the last accepted roster, which is gone; put a newer file there, or `touch` this one to accept it"
     )]
     Older {
-        /// The newest that is there.
+        /// The newest file of the folder.
         newest: std::sync::Arc<str>,
-        /// The one last accepted.
+        /// The file that was last accepted.
         accepted: std::sync::Arc<str>,
     },
-    /// The program is ending.
-    #[error("the program ended before the roster was read")]
+    /// The program is stopping.
+    #[error("the program stopped before the roster was read")]
     Stopped,
 }
 
 impl SourceError {
-    /// The files' problems, where that is what it is.
+    /// The problems of the rejected files, if that is the reason.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         match self {
@@ -80,16 +80,16 @@ impl SourceError {
         }
     }
 
-    /// Whether there is nothing to be read, as when a share is not mounted.
+    /// Whether there is nothing to read, for example because a share is not mounted.
     #[must_use]
-    pub fn is_away(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         matches!(
             self,
             Self::NotFound { .. }
                 | Self::Unreadable { .. }
                 | Self::NoFiles { .. }
                 | Self::FolderForFile { .. }
-                | Self::Silent { .. }
+                | Self::Unresponsive { .. }
         )
     }
 
@@ -102,9 +102,10 @@ impl SourceError {
     }
 }
 
-struct Listed<'a>(&'a [Problem]);
+/// Problems, one per line.
+struct ProblemLines<'a>(&'a [Problem]);
 
-impl fmt::Display for Listed<'_> {
+impl fmt::Display for ProblemLines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, problem) in self.0.iter().enumerate() {
             f.write_str(if at == 0 { "" } else { "\n" })?;

@@ -1,37 +1,40 @@
-//! Users → a roster that says what they are: read again, it asks for nothing.
+//! Users → a roster that states them as they are, so that planning with it yields no change.
 
 use super::cell::{self, Shape};
 use crate::model::{AttributeName, Email, ObservedUser, Schema, Texts, Value};
 use crate::settings::{Encoding, SourceSettings};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A roster that was written.
+/// An exported roster.
 #[derive(Debug)]
 pub struct Exported {
-    /// The CSV.
+    /// The text of the CSV file.
     pub csv: String,
-    /// How many users are in it.
+    /// The number of users.
     pub users: usize,
-    /// What could not be written, and so is not in it, in plain words.
+    /// A sentence for each attribute that can't be exported.
     pub left_out: Vec<String>,
 }
 
 /// Writes users as a roster, sorted by email.
 ///
-/// An attribute has a column where somebody has a value: a column is a claim on everybody's, and a
-/// blank cell clears. An attribute with a value that no cell can say is left out whole, for the same
-/// reason. Inactive users are written as `deactivate`, so that the roster wakes nobody.
+/// An attribute has a column only if a user has a value: a column applies to all users, and a blank
+/// cell clears. For the same reason, an attribute is left out if one of its values can't be written
+/// as a cell. Inactive users are written as `deactivate`, so that the roster activates no user.
 #[must_use]
 pub fn export<'a>(
     users: impl IntoIterator<Item = &'a ObservedUser>,
     schema: &Schema,
-    dialect: Dialect,
+    format: ExportFormat,
 ) -> Exported {
     let mut users: Vec<_> = users.into_iter().collect();
     users.sort_by(|a, b| a.email.cmp(&b.email));
     let (columns, left_out) = columns(&users, schema);
-    let lines: Vec<_> = users.iter().map(|user| Line::of(user, &columns)).collect();
-    let csv = write(&columns, &lines, dialect);
+    let rows: Vec<_> = users
+        .iter()
+        .map(|user| ExportRow::of(user, &columns))
+        .collect();
+    let csv = write(&columns, &rows, format);
     Exported {
         csv,
         users: users.len(),
@@ -39,48 +42,48 @@ pub fn export<'a>(
     }
 }
 
-/// How a roster is written, so that the settings read it again.
+/// The format of an exported roster, which must match the settings that read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dialect {
+pub struct ExportFormat {
     delimiter: u8,
-    /// Whether it begins with the mark of UTF-8, since it would be taken for another encoding.
-    mark: bool,
+    /// Whether it starts with a byte order mark, if it would be read in another encoding otherwise.
+    byte_order_mark: bool,
 }
 
-impl Default for Dialect {
-    /// What is read under every setting that finds out by itself.
+impl Default for ExportFormat {
+    /// The format that is detected with the default settings.
     fn default() -> Self {
         Self {
             delimiter: b',',
-            mark: false,
+            byte_order_mark: false,
         }
     }
 }
 
-impl From<&SourceSettings> for Dialect {
+impl From<&SourceSettings> for ExportFormat {
     fn from(settings: &SourceSettings) -> Self {
         Self {
             delimiter: settings.delimiter.unwrap_or(b','),
-            mark: settings.encoding != Encoding::Auto,
+            byte_order_mark: settings.encoding != Encoding::Auto,
         }
     }
 }
 
 /// One row of a roster.
 #[derive(Clone, Debug)]
-pub struct Line {
-    /// What it asks for.
+pub struct ExportRow {
+    /// The op.
     pub op: &'static str,
-    /// Whose it is.
+    /// The email of the user.
     pub email: Email,
-    /// The name to show.
+    /// The display name; `None` for a blank cell.
     pub display_name: Option<Value>,
     /// A value for each column.
     pub values: Vec<Option<Value>>,
 }
 
-impl Line {
-    /// A user as they are.
+impl ExportRow {
+    /// The row that states a user unchanged.
     fn of(user: &ObservedUser, columns: &[AttributeName]) -> Self {
         Self {
             op: if user.active { "upsert" } else { "deactivate" },
@@ -93,7 +96,7 @@ impl Line {
         }
     }
 
-    /// That a user is to go.
+    /// The row that deletes a user.
     #[must_use]
     pub fn removal(email: &Email, columns: usize) -> Self {
         Self {
@@ -107,15 +110,19 @@ impl Line {
 
 /// Writes rows as a roster with these attributes.
 #[must_use]
-pub fn write(columns: &[AttributeName], lines: &[Line], dialect: Dialect) -> String {
-    let mark = if dialect.mark { "\u{feff}" } else { "" };
+pub fn write(columns: &[AttributeName], rows: &[ExportRow], format: ExportFormat) -> String {
+    let mark = if format.byte_order_mark {
+        "\u{feff}"
+    } else {
+        ""
+    };
     let mut writer = csv::WriterBuilder::new()
-        .delimiter(dialect.delimiter)
+        .delimiter(format.delimiter)
         .from_writer(Vec::from(mark));
     let mut record = |cells: Vec<String>| {
         writer
             .write_record(cells)
-            .expect("a Vec takes every write, and all rows are of one length");
+            .expect("writing to memory succeeds, and all rows have the same length");
     };
     let header = ["op", "email", "display_name"].into_iter();
     record(
@@ -124,30 +131,30 @@ pub fn write(columns: &[AttributeName], lines: &[Line], dialect: Dialect) -> Str
             .map(Into::into)
             .collect(),
     );
-    for Line {
+    for ExportRow {
         op,
         email,
         display_name,
         values,
-    } in lines
+    } in rows
     {
         let cell = |value: &Option<Value>| value.as_ref().map(text).unwrap_or_default();
         let row = [(*op).to_owned(), email.to_string(), cell(display_name)];
         record(row.into_iter().chain(values.iter().map(cell)).collect());
     }
-    let bytes = writer.into_inner().expect("a Vec takes every write");
-    String::from_utf8(bytes).expect("texts between commas are a text")
+    let bytes = writer.into_inner().expect("writing to memory succeeds");
+    String::from_utf8(bytes).expect("the cells are valid UTF-8")
 }
 
-/// The attributes that get a column, and those that can't have one.
+/// The attributes that get a column, and a sentence for each attribute that can't have one.
 fn columns(users: &[&ObservedUser], schema: &Schema) -> (Vec<AttributeName>, Vec<String>) {
     let mut columns = BTreeSet::new();
     let mut left_out = BTreeMap::new();
     for user in users {
         for (name, value) in &user.attributes {
-            if is_ours(name, schema) {
+            if is_settable(name, schema) {
                 columns.insert(name);
-                if !can_be_said(name, value, schema) {
+                if !round_trips(name, value, schema) {
                     left_out.entry(name).or_insert(&user.email);
                 }
             }
@@ -158,15 +165,15 @@ fn columns(users: &[&ObservedUser], schema: &Schema) -> (Vec<AttributeName>, Vec
         .filter(|name| !left_out.contains_key(name))
         .cloned()
         .collect();
-    let said = left_out.iter().map(|(name, email)| {
-        format!("no column for {name}: the value that {email} has can't be written in a cell")
+    let sentences = left_out.iter().map(|(name, email)| {
+        format!("no column for {name}: the value of {email} can't be written as a cell")
     });
-    (kept, said.collect())
+    (kept, sentences.collect())
 }
 
 /// Whether a roster may have a column for an attribute.
 #[must_use]
-pub fn is_ours(name: &AttributeName, schema: &Schema) -> bool {
+pub fn is_settable(name: &AttributeName, schema: &Schema) -> bool {
     if schema.is_known() {
         schema
             .get(name)
@@ -176,33 +183,33 @@ pub fn is_ours(name: &AttributeName, schema: &Schema) -> bool {
     }
 }
 
-/// Whether every cell of a row, read again, is its value.
+/// Whether every cell of a row is read again as the same value.
 #[must_use]
-pub fn can_be_read_again(line: &Line, columns: &[AttributeName], schema: &Schema) -> bool {
-    let values = columns.iter().zip(&line.values);
+pub fn row_round_trips(row: &ExportRow, columns: &[AttributeName], schema: &Schema) -> bool {
+    let values = columns.iter().zip(&row.values);
     values
         .filter_map(|(name, value)| Some((name, value.as_ref()?)))
-        .all(|(name, value)| can_be_said(name, value, schema))
+        .all(|(name, value)| round_trips(name, value, schema))
 }
 
-/// Whether the cell of a value, read again, is that value.
-fn can_be_said(name: &AttributeName, value: &Value, schema: &Schema) -> bool {
+/// Whether the cell of a value is read again as the same value.
+fn round_trips(name: &AttributeName, value: &Value, schema: &Schema) -> bool {
     let shape = schema.get(name).map(Shape::of);
     cell::value(&text(value), shape).is_ok_and(|read| schema.same(name, read.as_ref(), Some(value)))
 }
 
-/// A value as a cell says it.
+/// The cell of a value.
 fn text(value: &Value) -> String {
     match value.texts() {
         Texts::One(text) => text.to_string(),
         Texts::Many(items) if items.iter().all(|item| is_plain(item)) => {
             format!("[{}]", items.join(","))
         }
-        Texts::Many(items) => serde_json::to_string(items).expect("texts are JSON"),
+        Texts::Many(items) => serde_json::to_string(items).expect("texts serialize to JSON"),
     }
 }
 
-/// Whether an item says itself between commas, with nothing to be mistaken for.
+/// Whether an item can be written between commas without quotes.
 fn is_plain(item: &str) -> bool {
     !item.contains(|c: char| c.is_control() || [',', '"', '[', ']', '\\'].contains(&c))
 }

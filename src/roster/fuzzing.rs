@@ -1,10 +1,10 @@
-//! What must hold of a roster of any bytes.
+//! Properties of the roster reader that must hold for all bytes.
 
 use super::budget::{MAX_NOTES, MAX_PROBLEMS};
 use super::cell::{self, Shape};
-use super::export::{self, Dialect, Line};
+use super::export::{self, ExportFormat, ExportRow};
 use super::{SourceError, read};
-use crate::fuzzing::{SECRET, assert_harmless};
+use crate::fuzzing::checks::{SECRET, assert_harmless};
 use crate::model::{
     AttributeName, Decimal, Definition, Desired, DesiredUser, Email, Location, Problem,
     ProblemKind, Schema, Texts, Value, ValueType, trim,
@@ -14,25 +14,25 @@ use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
-/// Between two files of a roster.
+/// Separates two files of a roster.
 const SEPARATOR: u8 = 0x1e;
-/// Bits of the first byte; [`settings`] has more.
+/// Bits of the first byte. [`settings`] uses the others.
 const AGAIN: u8 = 0x20;
 const TWO_FILES: u8 = 0x40;
 const NO_DEFINITIONS: u8 = 0x80;
 
-/// A roster: the first byte says how it is read, the others are its bytes.
+/// Checks a roster. The first byte selects the settings, the others are the content.
 pub fn roster(data: &[u8]) {
     let Some((&how, bytes)) = data.split_first() else {
         return;
     };
-    let world = World::new(how, bytes);
+    let world = RosterFolder::new(how, bytes);
     let outcome = world.read();
     if how & AGAIN != 0 {
-        assert_eq!(told(&outcome), told(&world.read()), "it is read anew");
+        assert_eq!(summary(&outcome), summary(&world.read()), "deterministic");
     }
     match outcome {
-        Ok(desired) if how & AGAIN != 0 => world.check_written_again(&desired),
+        Ok(desired) if how & AGAIN != 0 => world.check_round_trip(&desired),
         Ok(desired) => world.check(&desired),
         Err(error) => {
             assert!(!error.problems().is_empty());
@@ -41,8 +41,8 @@ pub fn roster(data: &[u8]) {
     }
 }
 
-/// What was read, as text; the order of maps says nothing.
-fn told(outcome: &Result<Desired, SourceError>) -> String {
+/// The outcome as text, independent of the order of maps.
+fn summary(outcome: &Result<Desired, SourceError>) -> String {
     match outcome {
         Ok(desired) => {
             let mut users: Vec<_> = desired.users.iter().collect();
@@ -57,15 +57,15 @@ fn told(outcome: &Result<Desired, SourceError>) -> String {
     }
 }
 
-/// A folder with the roster in it, and how it is read.
-struct World {
+/// A folder with a roster, and the settings to read it.
+struct RosterFolder {
     folder: tempfile::TempDir,
     files: Vec<(String, Vec<u8>)>,
     settings: SourceSettings,
     schema: Schema,
 }
 
-impl World {
+impl RosterFolder {
     fn new(how: u8, bytes: &[u8]) -> Self {
         let files = match how & TWO_FILES {
             0 => vec![bytes],
@@ -76,9 +76,9 @@ impl World {
             .zip(files)
             .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
             .collect();
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, bytes) in &files {
-            fs::write(folder.path().join(name), bytes).expect("a file in it");
+            fs::write(folder.path().join(name), bytes).expect("the folder is writable");
         }
         let schema = match how & NO_DEFINITIONS {
             0 => schema(),
@@ -103,7 +103,7 @@ impl World {
             assert_harmless(&problem.to_string());
         }
         for note in &desired.notes {
-            assert!(!tells(note), "{note}");
+            assert!(!has_secret(note), "{note}");
         }
         assert!(
             desired
@@ -123,24 +123,24 @@ impl World {
         desired
             .frozen
             .values()
-            .for_each(|why| self.check_place(why));
+            .for_each(|reason| self.check_place(reason));
         self.check_rows(desired);
     }
 
-    /// Rejected files tell no values: their problems are logged. A header is no value.
+    /// Problems of rejected files are logged, so they contain no values. A header is not a value.
     fn check_rejected(&self, rejected: &[Problem]) {
         for problem in rejected {
             self.check_place(&problem.place);
             assert_harmless(&problem.to_string());
-            assert!(!tells(problem), "{problem}");
+            assert!(!has_secret(problem), "{problem}");
         }
     }
 
-    /// No place lies outside its file: there are no more lines than bytes that may end one, and no
-    /// more cells than bytes that may separate them.
+    /// No location is outside its file: there are no more lines than line breaks, and no more cells
+    /// than bytes.
     fn check_place(&self, place: &Location) {
         let file = self.files.iter().find(|(name, _)| **name == *place.file);
-        let bytes = &file.expect("a file of ours").1;
+        let bytes = &file.expect("a known file").1;
         let ends = bytes.iter().filter(|b| matches!(b, b'\n' | b'\r')).count();
         assert!(place.line <= ends as u64 + 1, "{place}");
         if let Some((number, _)) = &place.column {
@@ -163,17 +163,17 @@ impl World {
         }
     }
 
-    /// Every row is told of: it is followed, or bad, or there is a note about it.
+    /// Every row is accounted for: it is used, or bad, or there is a note about it.
     fn check_rows(&self, desired: &Desired) {
         if desired.notes.len() >= MAX_NOTES {
             return;
         }
-        let followed = desired.users.values().map(|entry| &entry.place);
-        // That one stands at the header.
+        let used = desired.users.values().map(|entry| &entry.place);
+        // This note is at the header.
         let in_row = |note: &&Problem| note.kind != ProblemKind::BlankColumn;
         let notes = desired.notes.iter().filter(in_row);
         let problems = desired.bad_rows.iter().chain(notes);
-        let rows: HashSet<_> = followed
+        let rows: HashSet<_> = used
             .chain(problems.map(|problem| &problem.place))
             .filter(|place| place.line > 0)
             .map(|place| (&place.file, place.line))
@@ -181,8 +181,8 @@ impl World {
         assert_eq!(rows.len() as u64, desired.rows);
     }
 
-    /// What is written as `export` writes it is read as what it was.
-    fn check_written_again(&self, desired: &Desired) {
+    /// An exported roster is read as the same users.
+    fn check_round_trip(&self, desired: &Desired) {
         let mut specs = desired
             .users
             .values()
@@ -199,27 +199,27 @@ impl World {
         let users: Vec<_> = desired
             .users
             .iter()
-            .filter_map(|(email, entry)| Some((email, line(email, &entry.want, &columns)?)))
-            .filter(|(_, line)| export::can_be_read_again(line, &columns, &self.schema))
+            .filter_map(|(email, entry)| Some((email, export_row(email, &entry.want, &columns)?)))
+            .filter(|(_, row)| export::row_round_trips(row, &columns, &self.schema))
             .collect();
         if users.is_empty() {
             return;
         }
-        let lines: Vec<_> = users.iter().map(|(_, line)| line.clone()).collect();
-        let again = World {
+        let rows: Vec<_> = users.iter().map(|(_, row)| row.clone()).collect();
+        let again = RosterFolder {
             settings: settings(0),
             schema: self.schema.clone(),
-            ..World::new(
+            ..RosterFolder::new(
                 0,
-                export::write(&columns, &lines, Dialect::default()).as_bytes(),
+                export::write(&columns, &rows, ExportFormat::default()).as_bytes(),
             )
         };
         let read = again.read().expect("a roster");
         for (email, _) in users {
             match read.users.get(email) {
                 Some(entry) => self.assert_same(&desired.users[email].want, &entry.want),
-                // A text over several lines may read like rows that a quote has swallowed, where
-                // the delimiter is another one.
+                // With another delimiter, a text of several lines may look like rows that a quote
+                // swallowed.
                 None => assert!(
                     read.frozen.contains_key(email) && read.unnamed > 0,
                     "{email}"
@@ -243,13 +243,13 @@ impl World {
     }
 }
 
-/// A user's row; `None` where it would not have all columns.
-fn line(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> Option<Line> {
-    let blank = Line::removal(email, columns.len());
+/// A user's row; `None` if it does not have all columns.
+fn export_row(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> Option<ExportRow> {
+    let blank = ExportRow::removal(email, columns.len());
     let spec = match want {
         DesiredUser::Delete => return Some(blank),
         DesiredUser::Deactivate => {
-            return Some(Line {
+            return Some(ExportRow {
                 op: "deactivate",
                 ..blank
             });
@@ -257,7 +257,7 @@ fn line(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> Option<
         DesiredUser::Upsert(spec) => spec,
     };
     let names = spec.attributes.iter().map(|(name, _)| name);
-    names.eq(columns).then(|| Line {
+    names.eq(columns).then(|| ExportRow {
         op: "upsert",
         display_name: spec.display_name.as_deref().and_then(Value::one),
         values: spec
@@ -269,11 +269,11 @@ fn line(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> Option<
     })
 }
 
-/// Whether a problem tells a value. What stands in a column's name is none.
-fn tells(problem: &Problem) -> bool {
+/// Whether a problem contains a value. A column's name is not a value.
+fn has_secret(problem: &Problem) -> bool {
     let is_name = |(_, name): &(usize, std::sync::Arc<str>)| name.contains(SECRET);
     let in_name = problem.place.column.as_ref().is_some_and(is_name);
-    // Emails may be told.
+    // Emails are allowed.
     let email = problem
         .email
         .as_ref()
@@ -281,7 +281,7 @@ fn tells(problem: &Problem) -> bool {
     !in_name && !email && problem.to_string().contains(SECRET)
 }
 
-/// An attribute cell: the first byte says what its definition is.
+/// Checks an attribute cell. The first byte selects its definition.
 pub fn cell(data: &[u8]) {
     let Some((&how, text)) = data.split_first() else {
         return;
@@ -297,10 +297,10 @@ pub fn cell(data: &[u8]) {
     let outcome = cell::value(text, definition.map(Shape::of));
     assert_eq!(outcome, cell::value(text, definition.map(Shape::of)));
     match outcome {
-        Err(flaw) => {
-            assert_harmless(&flaw.what);
-            assert_harmless(&flaw.remedy);
-            assert!(!trim(text).is_empty(), "a blank cell is no value");
+        Err(issue) => {
+            assert_harmless(&issue.message);
+            assert_harmless(&issue.remedy);
+            assert!(!trim(text).is_empty(), "a blank cell is valid");
         }
         Ok(value) => {
             check_value(value.as_ref(), definition);
@@ -321,10 +321,10 @@ fn between_brackets(text: &str) -> Option<&str> {
     text.strip_prefix('[')?.strip_suffix(']')
 }
 
-/// The items by two simple rules of their own, where they apply.
+/// Compares with two simple independent rules, if they apply.
 fn check_items(text: &str, value: Option<&Value>) {
     let text = trim(text);
-    let want = if !text.starts_with('[') {
+    let expected = if !text.starts_with('[') {
         Value::one(text)
     } else if let Ok(items) = serde_json::from_str::<Vec<String>>(text) {
         Value::many(items)
@@ -333,10 +333,10 @@ fn check_items(text: &str, value: Option<&Value>) {
     } else {
         return;
     };
-    assert_eq!(value, want.as_ref(), "{text:?}");
+    assert_eq!(value, expected.as_ref(), "{text:?}");
 }
 
-/// That a value is in its one form, and of its attribute's kind.
+/// Checks that a value is in canonical form and matches its definition.
 fn check_value(value: Option<&Value>, definition: Option<&Definition>) {
     let Some(value) = value else { return };
     let items = value.items();
@@ -381,7 +381,7 @@ fn settings(how: u8) -> SourceSettings {
     }
 }
 
-/// One attribute of each kind, and one of Omni's own.
+/// One attribute of each type, and a system attribute.
 fn schema() -> Schema {
     use ValueType::{Number, String};
     let definition = |name, value_type, multiple, system| Definition {

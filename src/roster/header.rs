@@ -1,33 +1,34 @@
-//! The header row: which column is what. A header that leaves anything open rejects the file, since
-//! every row would be read by it.
+//! The header row: the meaning of each column. An unclear header rejects the file, since it applies
+//! to every row.
 
 use super::budget::MAX_COLUMNS;
 use super::cell::Shape;
-use super::words::{Issue, did_you_mean, label, nearest, shown};
+use super::text::{Issue, did_you_mean, quoted, truncated};
 use crate::model::{AttributeName, Email, Location, Problem, ProblemKind, Schema, trim};
+use crate::util::text::nearest;
 use ::csv::StringRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 const OWN: [&str; 3] = ["op", "email", "display_name"];
-/// Omni's own attributes begin so; all that can be known without the definitions.
-const SYSTEM: &str = "omni_user_";
-/// So many problems of one header are listed; the rest is counted.
-const LISTED: usize = 20;
+/// The prefix of system attributes, by which they are recognised without definitions.
+const SYSTEM_PREFIX: &str = "omni_user_";
+/// The maximum number of listed problems of one header. The others are counted.
+const MAX_LISTED: usize = 20;
 
-/// What each column is.
+/// The meaning of each column.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// What the columns are called in messages.
+    /// The names of the columns in messages.
     pub(super) labels: Vec<Arc<str>>,
     pub(super) op: Option<usize>,
     pub(super) email: usize,
     pub(super) display_name: Option<usize>,
-    /// Sorted by name, so that every row's attributes are.
+    /// Sorted by name, so that the attributes of every row are sorted.
     pub(super) attributes: Vec<AttributeColumn>,
-    /// What they are called, for all rows to share.
+    /// The names of the attributes, shared by all rows.
     pub(super) names: Arc<Vec<AttributeName>>,
-    /// Columns without a header.
+    /// The columns without a header.
     pub(super) blank: Vec<usize>,
 }
 
@@ -35,11 +36,11 @@ pub(super) struct Columns {
 pub(super) struct AttributeColumn {
     pub(super) at: usize,
     pub(super) name: AttributeName,
-    /// What the definition says, where there is one.
+    /// The shape of its values, if there is a definition.
     pub(super) shape: Option<Shape>,
 }
 
-/// Whether a header row has the one column that it needs.
+/// Whether a header row has the only required column.
 pub(super) fn has_email(header: &StringRecord) -> bool {
     header
         .iter()
@@ -60,40 +61,40 @@ impl Columns {
                 too_many(named).kind(ProblemKind::Column).at(place.clone()),
             ]);
         }
-        let mut reading = Reading::new(schema);
+        let mut reader = HeaderReader::new(schema);
         for (at, name) in names.iter().enumerate() {
-            if let Err(flaw) = reading.column(at, name) {
-                reading.flaws.push((at, flaw));
+            if let Err(issue) = reader.column(at, name) {
+                reader.issues.push((at, issue));
             }
         }
-        reading.finish(&names, place)
+        reader.finish(&names, place)
     }
 
-    /// The first cell of a row under no header that has something in it.
-    pub(super) fn stray(&self, row: &StringRecord) -> Option<usize> {
+    /// Finds the first cell of a row that is not blank and has no header.
+    pub(super) fn find_unnamed(&self, row: &StringRecord) -> Option<usize> {
         let filled = |at: &&usize| row.get(**at).is_some_and(|cell| !trim(cell).is_empty());
         self.blank.iter().find(filled).copied()
     }
 }
 
-/// A header, read so far.
-struct Reading<'a> {
+/// Reads a header column by column.
+struct HeaderReader<'a> {
     schema: &'a Schema,
-    /// Where each name stood first: our own in lower case.
+    /// The first column of each name. The names of [`OWN`] columns are in lower case.
     seen: HashMap<String, usize>,
     attributes: Vec<AttributeColumn>,
     blank: Vec<usize>,
-    flaws: Vec<(usize, Issue)>,
+    issues: Vec<(usize, Issue)>,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> HeaderReader<'a> {
     fn new(schema: &'a Schema) -> Self {
         Self {
             schema,
             seen: HashMap::new(),
             attributes: Vec::new(),
             blank: Vec::new(),
-            flaws: Vec::new(),
+            issues: Vec::new(),
         }
     }
 
@@ -110,8 +111,8 @@ impl<'a> Reading<'a> {
         if first != at {
             return Err(Issue::new(
                 format!(
-                    "the column {} is there twice, as columns {} and {}",
-                    shown(name),
+                    "the column {} appears twice, as columns {} and {}",
+                    quoted(name),
                     first + 1,
                     at + 1
                 ),
@@ -134,9 +135,9 @@ impl<'a> Reading<'a> {
                 no_email(names).kind(ProblemKind::Column).at(place.clone()),
             ]);
         };
-        let labels: Vec<Arc<str>> = names.iter().map(|name| label(name).into()).collect();
-        if !self.flaws.is_empty() {
-            return Err(problems(self.flaws, &labels, place));
+        let labels: Vec<Arc<str>> = names.iter().map(|name| truncated(name).into()).collect();
+        if !self.issues.is_empty() {
+            return Err(problems(self.issues, &labels, place));
         }
         self.attributes.sort_by(|a, b| a.name.cmp(&b.name));
         let names = self.attributes.iter().map(|column| column.name.clone());
@@ -152,48 +153,48 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn problems(flaws: Vec<(usize, Issue)>, labels: &[Arc<str>], place: &Location) -> Vec<Problem> {
-    let more = flaws.len().saturating_sub(LISTED);
-    let mut problems: Vec<_> = flaws
+fn problems(issues: Vec<(usize, Issue)>, labels: &[Arc<str>], place: &Location) -> Vec<Problem> {
+    let more = issues.len().saturating_sub(MAX_LISTED);
+    let mut problems: Vec<_> = issues
         .into_iter()
-        .take(LISTED)
-        .map(|(at, flaw)| {
+        .take(MAX_LISTED)
+        .map(|(at, issue)| {
             let column = Some((at + 1, labels[at].clone()));
-            flaw.kind(ProblemKind::Column).at(Location {
+            issue.kind(ProblemKind::Column).at(Location {
                 column,
                 ..place.clone()
             })
         })
         .collect();
     if more > 0 {
-        let flaw = Issue::new(
-            format!("{more} more columns are wrong"),
+        let issue = Issue::new(
+            format!("{more} more columns have errors"),
             "check that this is the roster's header",
         );
-        problems.push(flaw.kind(ProblemKind::Column).at(place.clone()));
+        problems.push(issue.kind(ProblemKind::Column).at(place.clone()));
     }
     problems
 }
 
 fn too_many(named: usize) -> Issue {
     Issue::new(
-        format!("the header has {named} columns, and a roster has at most {MAX_COLUMNS}"),
+        format!("the header has {named} columns; the limit is {MAX_COLUMNS}"),
         "check that this is the roster's header",
     )
 }
 
-/// Names no cell: without the email column nothing says that this is a header, and the cells of a
-/// first row that is none are values.
+/// The message contains no cell: without an email column the first row may be data, and a log must
+/// not contain values.
 fn no_email(names: &[&str]) -> Issue {
     let number = |is: &dyn Fn(&str) -> bool| Some(names.iter().position(|name| is(name))? + 1);
     if let Some(cell) = number(&|name| Email::parse(name).is_ok()) {
         return Issue::new(
-            format!("the first row is no header: its cell {cell} is an address"),
-            "write the columns' names above it: op,email,display_name and the attributes",
+            format!("the first row is not a header: cell {cell} is an email address"),
+            "add a header above it: op,email,display_name and the attributes",
         );
     }
-    let what = match names.len() {
-        1 => "there is no column 'email': the first row is one cell".to_owned(),
+    let message = match names.len() {
+        1 => "there is no column 'email': the first row is a single cell".to_owned(),
         count => {
             let meant = number(&|name| nearest(name, ["email"]).is_some())
                 .map(|cell| format!(" (did you mean cell {cell}?)"));
@@ -202,25 +203,28 @@ fn no_email(names: &[&str]) -> Issue {
         }
     };
     Issue::new(
-        what,
-        "name the column of addresses 'email', and separate the columns by comma, semicolon or tab",
+        message,
+        "name the column of addresses 'email', and separate the columns with commas, semicolons or tabs",
     )
 }
 
-/// Whether an attribute may be set, and what its values are.
+/// The shape of an attribute's values, if there is a definition. An error if it can't be set.
 fn attribute(name: &AttributeName, schema: &Schema) -> Result<Option<Shape>, Issue> {
     match schema.get(name) {
         Some(definition) if definition.system => Err(system(name)),
         Some(definition) => Ok(Some(Shape::of(definition))),
         None if schema.is_known() => Err(unknown(name, schema)),
-        None if name.as_str().starts_with(SYSTEM) => Err(system(name)),
-        None => own_misspelt(name).map_or(Ok(None), Err),
+        None if name.as_str().starts_with(SYSTEM_PREFIX) => Err(system(name)),
+        None => misspelled_own(name).map_or(Ok(None), Err),
     }
 }
 
 fn system(name: &AttributeName) -> Issue {
     Issue::new(
-        format!("Omni itself sets {}, nobody else can", shown(name.as_str())),
+        format!(
+            "{} is set by Omni and can't be changed",
+            quoted(name.as_str())
+        ),
         "remove the column",
     )
 }
@@ -235,27 +239,27 @@ fn unknown(name: &AttributeName, schema: &Schema) -> Issue {
     if let Some(same) = settable().find(|one| one.to_lowercase() == name.as_str().to_lowercase()) {
         return Issue::new(
             format!(
-                "Omni has no user attribute {}: it is spelt {}",
-                shown(name.as_str()),
-                shown(same)
+                "Omni has no user attribute {}, but it has {}",
+                quoted(name.as_str()),
+                quoted(same)
             ),
-            "write it with the same capital and small letters",
+            "use the same letter case",
         );
     }
-    let meant = nearest(name.as_str(), settable().chain(OWN));
+    let suggestion = nearest(name.as_str(), settable().chain(OWN));
     Issue::new(
         format!(
             "Omni has no user attribute {}{}",
-            shown(name.as_str()),
-            did_you_mean(meant)
+            quoted(name.as_str()),
+            did_you_mean(suggestion)
         ),
         "correct the name, remove the column, or define the attribute in Omni first",
     )
 }
 
-/// Without definitions any name may be an attribute's, but not one of ours in another spelling:
-/// a roster with `E-mail` beside `email` or a misread `Display Name` is not as it was meant.
-fn own_misspelt(name: &AttributeName) -> Option<Issue> {
+/// Without definitions any name may be an attribute, except another spelling of an [`OWN`] column:
+/// `E-mail` beside `email`, or `Display Name`, is a mistake.
+fn misspelled_own(name: &AttributeName) -> Option<Issue> {
     let bare = |text: &str| -> String {
         text.chars()
             .filter(|c| c.is_alphanumeric())
@@ -267,10 +271,10 @@ fn own_misspelt(name: &AttributeName) -> Option<Issue> {
         .find(|own| bare(own) == bare(name.as_str()))?;
     Some(Issue::new(
         format!(
-            "the column {} looks like {} misspelt",
-            shown(name.as_str()),
-            shown(own)
+            "the column {} looks like a misspelling of {}",
+            quoted(name.as_str()),
+            quoted(own)
         ),
-        format!("write {}", shown(own)),
+        format!("write {}", quoted(own)),
     ))
 }

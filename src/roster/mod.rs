@@ -1,140 +1,146 @@
-//! The desired state: what the roster says, and every problem in it.
+//! The desired state: what the roster states, and all of its problems.
 //!
 //! ```text
-//! source (which files) → content (whole, hashed) → decode (bytes → text) → lines (quotes, line
-//!   numbers) → csv (text → rows: header, row, cell) → merge (rows of all files → Desired)
+//! files (which files) → content (bytes, hashed) → decode (bytes → text) → records (csv crate, with the
+//!   scanner's line numbers) → parse (header, row, cell, lints) → merge (rows of all files → Desired)
 //! ```
 //!
-//! The rules of the room (what a roster may say: the README's "The roster"):
+//! Rules (for the format see "The roster" in the README):
 //!
-//! - Every problem is kept, with file, line, column and remedy; none stops at the first.
-//! - A bad row freezes its user; a bad file switches off removals; nothing is guessed.
-//! - [`Desired`] is unique by construction: one entry per user, and none for a frozen one.
+//! - All problems are reported, each with file, line, column and remedy.
+//! - A bad row freezes its user. A bad file switches off removals. Nothing is guessed.
+//! - [`Desired`] is unique by construction: it has one entry per user, and none for a frozen user.
 
 mod budget;
 mod cell;
 mod content;
-mod csv;
 mod decode;
-mod doubts;
+mod entries;
 mod error;
-mod excerpt;
 pub mod export;
+mod files;
+mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod header;
-mod lines;
+mod lints;
 mod merge;
+mod number_shape;
+mod parse;
+mod records;
 mod row;
-mod settle;
-mod source;
-mod words;
+mod scanner;
+mod snippet;
+mod stable;
+mod text;
 
 pub use error::SourceError;
-pub use excerpt::{Excerpt, excerpts};
-pub(crate) use settle::blocking;
-pub use settle::{read_settled, unless_stopped};
-pub use source::Stamp;
+pub use files::SourceStamp;
+pub use snippet::{ProblemSnippet, snippets};
+pub(crate) use stable::{ReadTime, Stability, StabilityDetector, blocking};
+pub use stable::{read_stable, unless_stopped};
 
 use crate::file_system;
 use crate::model::{Desired, FileRead, Fingerprint, Location, Problem, Schema};
 use crate::settings::SourceSettings;
 use budget::Budget;
-use content::{FileReading, Fingerprinter, Issues};
-use source::Candidate;
+use content::{FileError, FileReading, Fingerprinter};
+use files::Candidate;
+use merge::ReadMeta;
+use parse::ParsedFile;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Reads the roster at `path`, each file once. Blocks, for as long as the file system does.
+/// Reads the roster at `path`, each file once. Blocks as long as the file system does.
 ///
 /// # Errors
-/// When there is no roster, or all of its files are rejected.
+/// Fails if there is no roster, or all of its files are rejected.
 pub fn read(
     settings: &SourceSettings,
     path: &Path,
     is_source: bool,
     schema: &Schema,
 ) -> Result<Desired, SourceError> {
-    reading(settings, path, is_source, schema)?.outcome
+    read_source(settings, path, is_source, schema)?.outcome
 }
 
-/// What the file system says of the roster at `path`, without reading it. Blocks.
+/// The stamp of the roster at `path`, which needs no reading. Blocks.
 ///
 /// # Errors
-/// When there is no roster.
-pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<Stamp, SourceError> {
-    Ok(source::find(settings, path)?.stamp())
+/// Fails if there is no roster.
+pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<SourceStamp, SourceError> {
+    Ok(files::find(settings, path)?.stamp())
 }
 
-/// What the bytes of the roster at `path` are: what [`read`] would give. Blocks.
+/// The fingerprint of the roster at `path`, as [`read`] would return it. Blocks.
 ///
 /// # Errors
-/// When there is no roster.
+/// Fails if there is no roster.
 pub fn fingerprint(settings: &SourceSettings, path: &Path) -> Result<Fingerprint, SourceError> {
     let mut fingerprint = Fingerprinter::default();
-    for file in source::find(settings, path)?.files {
-        let look = content::read_file(&file, settings.max_bytes, |_, _| Ok(()));
-        fingerprint.add(&file, look.digest);
+    for file in files::find(settings, path)?.files {
+        let reading = content::read_file(&file, settings.max_bytes, |_, _| Ok(()));
+        fingerprint.add(&file, reading.digest);
     }
     Ok(fingerprint.finish())
 }
 
-/// One look at the roster, and whether it can be relied on.
-struct Reading {
+/// The result of reading the roster once.
+struct SourceReading {
     fingerprint: Fingerprint,
-    /// No file changed while it was read.
-    still: bool,
-    /// The last time that anything was done to the files; of a share it is not known, since it goes by the other
-    /// machine's clock.
+    /// Whether no file changed while it was read.
+    is_unchanged: bool,
+    /// The time of the last change of the files. Unknown on a share, where times are another
+    /// machine's.
     touched: Option<SystemTime>,
     outcome: Result<Desired, SourceError>,
 }
 
-fn reading(
+fn read_source(
     settings: &SourceSettings,
     path: &Path,
     is_source: bool,
     schema: &Schema,
-) -> Result<Reading, SourceError> {
-    let found = source::find(settings, path)?;
+) -> Result<SourceReading, SourceError> {
+    let found = files::find(settings, path)?;
     let touched = match file_system::shared(path) {
         None => found.touched(),
         Some(_) => None,
     };
     let mut fingerprint = Fingerprinter::default();
-    let (mut sheets, mut files, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut still, mut budget) = (true, Budget::WHOLE);
+    let (mut parsed, mut files, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut is_unchanged, mut budget) = (true, Budget::WHOLE);
     for file in &found.files {
-        let look = read_file(file, settings, schema, budget);
-        fingerprint.add(file, look.digest);
-        still &= look.still;
-        match look.content {
-            Ok(sheet) => {
-                budget = sheet.budget;
-                sheets.push(sheet);
+        let reading = read_file(file, settings, schema, budget);
+        fingerprint.add(file, reading.digest);
+        is_unchanged &= reading.is_unchanged;
+        match reading.content {
+            Ok(content) => {
+                budget = content.budget;
+                parsed.push(content);
                 files.push(FileRead {
                     name: file.name.clone(),
-                    modified: look.modified,
+                    modified: reading.modified,
                 });
             }
-            Err(flaws) => rejected.extend(flaws.of(file)),
+            Err(error) => rejected.extend(error.problems(file)),
         }
     }
     let fingerprint = fingerprint.finish();
-    let about = merge::About {
+    let meta = ReadMeta {
         rejected,
         files,
         fingerprint,
         is_source,
     };
-    let outcome = if sheets.is_empty() {
-        Err(SourceError::Rejected(about.rejected))
+    let outcome = if parsed.is_empty() {
+        Err(SourceError::Rejected(meta.rejected))
     } else {
-        merge::merge(sheets, about, schema).map_err(SourceError::Rejected)
+        merge::merge(parsed, meta, schema).map_err(SourceError::Rejected)
     };
-    Ok(Reading {
+    Ok(SourceReading {
         fingerprint,
-        still,
+        is_unchanged,
         touched,
         outcome,
     })
@@ -145,24 +151,23 @@ fn read_file(
     settings: &SourceSettings,
     schema: &Schema,
     budget: Budget,
-) -> FileReading<csv::ParsedFile> {
+) -> FileReading<ParsedFile> {
     content::read_file(file, settings.max_bytes, |bytes, size| {
-        let text = decode::Decoder::new(bytes, settings.encoding);
-        csv::parse(text, size, &file.name, settings, schema, budget)
+        parse::parse(bytes, size, &file.name, settings, schema, budget)
     })
 }
 
-impl Issues {
-    fn of(self, file: &Candidate) -> Vec<Problem> {
+impl FileError {
+    fn problems(self, file: &Candidate) -> Vec<Problem> {
         match self {
             Self::Content(problems) => problems,
-            Self::File(flaw) => {
+            Self::File(issue) => {
                 let place = Location {
                     file: file.name.clone(),
                     line: 0,
                     column: None,
                 };
-                vec![flaw.at(place)]
+                vec![issue.at(place)]
             }
         }
     }

@@ -322,7 +322,7 @@ impl Observation<'_> {
             stable_fingerprint,
         } = self.target;
         let source = &self.settings.source;
-        let reading = roster::read_settled(source, path, *is_source, schema, *stable_fingerprint);
+        let reading = roster::read_stable(source, path, *is_source, schema, *stable_fingerprint);
         Ok(roster::unless_stopped(self.reader.stop(), reading).await?)
     }
 

@@ -160,7 +160,7 @@ fn row_outcomes<'a>(prepared: &'a Prepared, applied: &'a [AppliedChange]) -> Row
     }
     for problem in &assessment.problems {
         if let Some(email) = &problem.email {
-            let detail = format!("{}; {}", problem.what, problem.remedy);
+            let detail = format!("{}; {}", problem.message, problem.remedy);
             outcomes.insert(email, (RowOutcome::Frozen, detail));
         }
     }
@@ -254,7 +254,7 @@ fn detail(problem: &Problem) -> String {
     format!(
         "{}{}; {}",
         column.unwrap_or_default(),
-        problem.what,
+        problem.message,
         problem.remedy
     )
 }

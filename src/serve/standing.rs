@@ -118,18 +118,18 @@ fn unwritten(facts: &Facts, written: Option<&RunEnd>) -> Option<String> {
 fn of_roster(condition: SourceState, since: DateTime<Utc>) -> Option<Standing> {
     let since = since.format("%H:%M:%S UTC");
     Some(match condition {
-        SourceState::Still => return None,
-        SourceState::Moving => is(
+        SourceState::Stable => return None,
+        SourceState::Changing => is(
             Severity::Busy,
             format!(
                 "The roster is being written since {since}; a run follows when it stands still."
             ),
         ),
-        SourceState::Away => is(
+        SourceState::Unavailable => is(
             Severity::Bad,
             format!("The roster can't be read since {since}; Omni stays as it is until it can."),
         ),
-        SourceState::Silent => is(
+        SourceState::Unresponsive => is(
             Severity::Bad,
             format!(
                 "The roster's file system does not answer since {since}; Omni stays as it is until it does."

@@ -225,10 +225,10 @@ impl Status {
 /// Why nothing comes of the roster just now.
 fn trouble(roster: SourceState) -> Option<&'static str> {
     match roster {
-        SourceState::Still => None,
-        SourceState::Moving => Some("waiting for the roster to stand still"),
-        SourceState::Away => Some("the roster can't be read"),
-        SourceState::Silent => Some("the roster's file system does not answer"),
+        SourceState::Stable => None,
+        SourceState::Changing => Some("waiting for the roster to stand still"),
+        SourceState::Unavailable => Some("the roster can't be read"),
+        SourceState::Unresponsive => Some("the roster's file system does not answer"),
     }
 }
 
@@ -243,7 +243,9 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
         }
         RunError::Keys(_) => "the API keys can't be read",
         RunError::Source(SourceError::StillChanging { .. }) => "the roster keeps changing",
-        RunError::Source(SourceError::Silent { .. }) => "the roster's file system does not answer",
+        RunError::Source(SourceError::Unresponsive { .. }) => {
+            "the roster's file system does not answer"
+        }
         RunError::Source(_) => "the roster can't be read",
         RunError::Omni(OmniError::Unauthorized { .. } | OmniError::NoKeyLeft) => {
             "Omni does not accept the API key"

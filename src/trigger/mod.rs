@@ -1,11 +1,10 @@
-//! What wakes the loop: due times ([`schedule`]) and changes of the roster ([`watch`]).
+//! Triggers: due times ([`schedule`]) and changes of the roster ([`watch`]). Both only wake the loop.
 //!
-//! The rules of the room:
-//!
-//! - A trigger carries no data. It wakes the loop with a reason, which is for the log and the
-//!   metrics; what there is to do, the run finds out itself.
-//! - Wakes coalesce: ten while a run is under way make one more run.
-//! - Nothing here waits for the source on an async thread: a mount can hang.
+//! - A wake carries its reason and no data. The run itself finds out what to do. Beside its wakes, the
+//!   watcher publishes the fingerprint of the stable roster, so that the loop can skip a roster that it
+//!   has read, stop a run whose roster has changed, and read a stable roster without waiting.
+//! - Wakes coalesce: ten during a run cause one more run.
+//! - No access to the source runs on an async thread, since a mount can hang.
 
 pub mod schedule;
 mod wake;

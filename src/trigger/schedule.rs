@@ -1,9 +1,9 @@
 //! Due times.
 //!
-//! tokio-cron-scheduler gives a plain heartbeat in UTC and no more: it freezes a zone's offset when
-//! a job is made, and so fires an hour off once the clocks change. What is due is decided here, at
-//! each beat, from the time since the last check. Its beat follows the wall clock too and falls
-//! silent when that is set back, so a timer steps in for it.
+//! tokio-cron-scheduler is used only as a tick each second in UTC: it fixes the offset of a time zone
+//! when a job is created, and would be an hour off after a change to or from daylight saving time. At
+//! each tick, due times since the last check are computed here. The ticks follow the wall clock and
+//! stop when it is set back, so a timer replaces missing ticks.
 
 use super::Wake;
 use crate::model::Trigger;
@@ -14,72 +14,72 @@ use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
-/// How long the heartbeat may be silent before a check is made without it.
-const SILENCE: Duration = Duration::from_secs(5);
+/// The time without a tick after which a check is made anyway.
+const MAX_TICK_GAP: Duration = Duration::from_secs(5);
 
-/// A clock that is set back by less than this is waited for: what fired does not fire again.
-const SMALL_STEP: TimeDelta = TimeDelta::minutes(1);
+/// If the clock is set back by less than this, checks wait for it, so that no time is due twice.
+const MAX_WAITED_STEP: TimeDelta = TimeDelta::minutes(1);
 
-/// The heartbeat could not be started.
+/// The ticks could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("the scheduler can't be started")]
+#[error("can't start the scheduler")]
 pub struct ScheduleError(#[from] JobSchedulerError);
 
-/// Wakes the loop at each due time, until it is told to stop.
+/// Wakes the loop at each due time, until `stop` is cancelled.
 ///
 /// # Errors
-/// When the heartbeat can't be started.
+/// Fails if the ticks can't be started.
 pub async fn run(
     times: Schedule,
     wake: Wake,
     stop: CancellationToken,
 ) -> Result<(), ScheduleError> {
-    let (mut heart, mut beats) = heartbeat().await?;
-    let mut due = Due::since(times, Utc::now());
-    while next_check(&mut beats, &stop).await {
+    let (mut scheduler, mut ticks) = start_ticks().await?;
+    let mut due = DueCheck::since(times, Utc::now());
+    while next_check(&mut ticks, &stop).await {
         if due.check(Utc::now()) {
             wake.wake(Trigger::Schedule);
         }
     }
-    Ok(heart.shutdown().await?)
+    Ok(scheduler.shutdown().await?)
 }
 
-async fn heartbeat() -> Result<(JobScheduler, mpsc::Receiver<()>), JobSchedulerError> {
-    let (beat, beats) = mpsc::channel(1);
-    let heart = JobScheduler::new().await?;
+async fn start_ticks() -> Result<(JobScheduler, mpsc::Receiver<()>), JobSchedulerError> {
+    let (tick, ticks) = mpsc::channel(1);
+    let scheduler = JobScheduler::new().await?;
     let each_second = Job::new("* * * * * *", move |_, _| {
-        // Full: a check is on its way already.
-        let _ = beat.try_send(());
+        // If the channel is full, a check is pending already.
+        let _ = tick.try_send(());
     })?;
-    heart.add(each_second).await?;
-    heart.start().await?;
-    Ok((heart, beats))
+    scheduler.add(each_second).await?;
+    scheduler.start().await?;
+    Ok((scheduler, ticks))
 }
 
-/// Waits for the next check; false when there is none, as it is told to stop.
-async fn next_check(beats: &mut mpsc::Receiver<()>, stop: &CancellationToken) -> bool {
+/// Waits for the next check. Returns false if `stop` is cancelled.
+async fn next_check(ticks: &mut mpsc::Receiver<()>, stop: &CancellationToken) -> bool {
     tokio::select! {
         () = stop.cancelled() => false,
-        Some(()) = beats.recv() => true,
-        () = tokio::time::sleep(SILENCE) => true,
+        Some(()) = ticks.recv() => true,
+        () = tokio::time::sleep(MAX_TICK_GAP) => true,
     }
 }
 
-/// Finds out what is due, from one check to the next.
-struct Due {
+/// Computes whether a time is due, from one check to the next.
+struct DueCheck {
     times: Schedule,
     checked: DateTime<Utc>,
 }
 
-impl Due {
+impl DueCheck {
     fn since(times: Schedule, checked: DateTime<Utc>) -> Self {
         Self { times, checked }
     }
 
-    /// Whether a time has come since the last check. However many have: they are one.
+    /// Whether at least one time was due since the last check.
     fn check(&mut self, now: DateTime<Utc>) -> bool {
         let set_back = self.checked - now;
-        if TimeDelta::zero() < set_back && set_back < SMALL_STEP {
+        if TimeDelta::zero() < set_back && set_back < MAX_WAITED_STEP {
             return false;
         }
         let from = std::mem::replace(&mut self.checked, now);
@@ -96,10 +96,10 @@ mod tests {
         format!("2026-03-10T{clock}Z").parse().expect("a time")
     }
 
-    /// Which of these checks, the first of them the start, find a quarter of an hour due.
+    /// The checks at which a quarter of an hour is due. The first time is the start.
     fn fired<'a>(checks: &[&'a str]) -> Vec<&'a str> {
         let times = Schedule::parse("0 */15 * * * *", Tz::UTC).expect("valid");
-        let mut due = Due::since(times, time(checks[0]));
+        let mut due = DueCheck::since(times, time(checks[0]));
         let later = checks[1..].iter();
         later
             .filter(|clock| due.check(time(clock)))
@@ -116,23 +116,23 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_the_start_itself_is_not_due() {
+    fn the_start_time_itself_is_not_due() {
         assert!(fired(&["12:15:00", "12:15:01"]).is_empty());
     }
 
     #[test]
-    fn times_that_were_slept_through_are_one() {
+    fn missed_times_are_due_once() {
         assert_eq!(fired(&["08:00:01", "17:59:00", "17:59:01"]), ["17:59:00"]);
     }
 
     #[test]
-    fn a_clock_set_back_a_little_fires_nothing_twice() {
+    fn a_small_step_back_fires_no_time_twice() {
         let checks = ["12:14:59", "12:15:00", "12:14:58", "12:14:59", "12:15:01"];
         assert_eq!(fired(&checks), ["12:15:00"]);
     }
 
     #[test]
-    fn a_clock_set_back_far_neither_storms_nor_falls_silent() {
+    fn a_large_step_back_fires_no_storm() {
         let checks = [
             "12:14:59", "12:15:00", "03:00:00", "03:00:01", "03:14:59", "03:15:00", "03:15:01",
         ];
@@ -140,18 +140,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_heart_beats() {
-        let (mut heart, mut beats) = heartbeat().await.expect("starts");
-        assert_eq!(beats.recv().await, Some(()));
-        heart.shutdown().await.expect("stops");
+    async fn ticks_arrive() {
+        let (mut scheduler, mut ticks) = start_ticks().await.expect("starts");
+        assert_eq!(ticks.recv().await, Some(()));
+        scheduler.shutdown().await.expect("stops");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_heart_is_not_waited_for() {
-        let (_silent, mut beats) = mpsc::channel(1);
+    async fn a_check_needs_no_tick() {
+        let (_silent, mut ticks) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        assert!(next_check(&mut beats, &stop).await);
+        assert!(next_check(&mut ticks, &stop).await);
         stop.cancel();
-        assert!(!next_check(&mut beats, &stop).await);
+        assert!(!next_check(&mut ticks, &stop).await);
     }
 }

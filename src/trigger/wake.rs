@@ -1,4 +1,4 @@
-//! The bell that the loop waits at.
+//! Waking the loop.
 
 use crate::model::Trigger;
 use crate::util::sync::lock;
@@ -6,30 +6,30 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-/// Wakes the loop. Clones ring the same bell.
+/// Wakes the loop. All clones wake the same loop.
 #[derive(Clone, Debug, Default)]
-pub struct Wake(Arc<Bell>);
+pub struct Wake(Arc<WakeState>);
 
 #[derive(Debug, Default)]
-struct Bell {
+struct WakeState {
     reasons: Mutex<BTreeSet<Trigger>>,
-    rung: Notify,
+    changed: Notify,
 }
 
 impl Wake {
-    /// Asks for a run. Asking again before it starts changes nothing.
+    /// Requests a run. Further requests for the same reason are ignored until it starts.
     pub fn wake(&self, reason: Trigger) {
         self.reasons().insert(reason);
-        self.0.rung.notify_one();
+        self.0.changed.notify_one();
     }
 
-    /// Whether someone asks for a run for this reason.
+    /// Whether a run is requested for this reason.
     #[must_use]
-    pub fn is_wanted(&self, reason: Trigger) -> bool {
+    pub fn is_requested(&self, reason: Trigger) -> bool {
         self.reasons().contains(&reason)
     }
 
-    /// Waits until someone asks, and takes every reason that has come together by then.
+    /// Waits for a request, and takes all reasons.
     ///
     /// Cancel-safe: the reasons are taken in the same poll that returns them.
     pub async fn wait(&self) -> BTreeSet<Trigger> {
@@ -38,12 +38,12 @@ impl Wake {
             if !reasons.is_empty() {
                 return reasons;
             }
-            self.0.rung.notified().await;
+            self.0.changed.notified().await;
         }
     }
 
     fn reasons(&self) -> MutexGuard<'_, BTreeSet<Trigger>> {
-        // A set of reasons is whole after every step, so a panic elsewhere spoils nothing.
+        // The set is valid after every operation, so a panic elsewhere does no harm.
         lock(&self.0.reasons)
     }
 }
@@ -64,14 +64,14 @@ mod tests {
         let both = BTreeSet::from([Trigger::Schedule, Trigger::File]);
         assert_eq!(wake.wait().await, both);
         let more = timeout(Duration::from_secs(3600), wake.wait()).await;
-        assert!(more.is_err(), "nothing is left");
+        assert!(more.is_err(), "no reason is left");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_given_up_loses_no_wake() {
+    async fn a_cancelled_wait_loses_no_wake() {
         let wake = Wake::default();
-        let given_up = timeout(Duration::from_secs(1), wake.wait()).await;
-        assert!(given_up.is_err());
+        let cancelled = timeout(Duration::from_secs(1), wake.wait()).await;
+        assert!(cancelled.is_err());
         wake.wake(Trigger::Signal);
         assert_eq!(wake.wait().await, BTreeSet::from([Trigger::Signal]));
     }

@@ -1,4 +1,4 @@
-//! Numbers and durations as a person reads them.
+//! Texts for people: numbers, durations, suggestions.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -22,9 +22,49 @@ pub(crate) fn about(duration: Duration) -> String {
     }
 }
 
+/// Longer names are no misspellings, and comparing them takes time.
+const MAX_COMPARED: usize = 100;
+
+/// The candidate most similar to `name`, ignoring case, if one is similar enough to suggest it.
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    nearest_by(candidates, |candidate| similarity(name, candidate))
+}
+
+/// The candidate with the highest similarity, if that is high enough to suggest it.
+pub(crate) fn nearest_by<'a>(
+    candidates: impl IntoIterator<Item = &'a str>,
+    similarity: impl Fn(&str) -> f64,
+) -> Option<&'a str> {
+    let candidates = candidates.into_iter();
+    candidates
+        .map(|candidate| (candidate, similarity(candidate)))
+        .filter(|(_, similarity)| *similarity > 0.75)
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(candidate, _)| candidate)
+}
+
+/// The similarity of two names, ignoring case, from 0 to 1.
+pub(crate) fn similarity(a: &str, b: &str) -> f64 {
+    if a.len() > MAX_COMPARED || b.len() > MAX_COMPARED {
+        return 0.0;
+    }
+    strsim::jaro_winkler(&a.to_lowercase(), &b.to_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_the_nearest_name() {
+        let ops = ["upsert", "delete", "deactivate"];
+        assert_eq!(nearest("Delet", ops), Some("delete"));
+        assert_eq!(nearest("qqq", ops), None);
+        assert_eq!(nearest(&"delete".repeat(1000), ops), None);
+    }
 
     #[test]
     fn only_one_is_singular() {

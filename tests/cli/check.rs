@@ -55,36 +55,36 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "checked_against_definitions": true,
         "problems": [
           {
-            "operation": "list",
+            "kind": "list",
             "file": "users.csv",
             "line": 2,
             "column": 2,
             "column_name": "region",
             "email": "ann@x.co",
-            "what": "this attribute holds a list, and 'north' is none",
+            "message": "expected a list, found 'north'",
             "remedy": "write '[north]'"
           },
           {
-            "operation": "email",
+            "kind": "email",
             "file": "users.csv",
             "line": 5,
             "column": 1,
             "column_name": "email",
             "email": null,
-            "what": "'bob': an email has the form local@domain, with one @",
-            "remedy": "write the one address of this row's user"
+            "message": "'bob': an email has the form local@domain, with one @",
+            "remedy": "write one email address"
           }
         ],
         "notes": [
           {
-            "operation": "row_repeated",
+            "kind": "duplicate_row",
             "file": "users.csv",
             "line": 4,
             "column": null,
             "column_name": null,
             "email": "b@x.co",
-            "what": "this row says the same of 'b@x.co' as users.csv:3",
-            "remedy": "one of the two rows can go"
+            "message": "repeats users.csv:3 for 'b@x.co'",
+            "remedy": "remove one of the two rows"
           }
         ],
         "error": null
@@ -111,7 +111,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "checked_against_definitions": false,
         "problems": [],
         "notes": [],
-        "error": "gone.csv: there is no such file or folder; put the roster there, or correct source.path"
+        "error": "gone.csv: no such file or folder; put the roster there, or correct source.path"
       },
       "omni": null,
       "machine": {
@@ -135,7 +135,7 @@ async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
             "missing",
             None,
             1,
-            &["users.csv", "there is no such file", "put the roster there"],
+            &["users.csv", "no such file", "put the roster there"],
         ),
         ("empty", Some(b""), 1, &["users.csv"]),
         (

@@ -9,7 +9,7 @@ use omni_user_sync::model::{
     ValueType,
 };
 use omni_user_sync::plan::{Plan, Verdict, evaluate};
-use omni_user_sync::roster::export::Dialect;
+use omni_user_sync::roster::export::ExportFormat;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 
@@ -382,7 +382,7 @@ proptest! {
         case.desired.rejected.push(omni_user_sync::model::Problem {
             kind: omni_user_sync::model::ProblemKind::File,
             place: Location { file: "b.csv".into(), line: 0, column: None },
-            what: "it vanished".into(),
+            message: "it vanished".into(),
             remedy: "put it back".into(),
             email: None,
         });
@@ -482,7 +482,7 @@ proptest! {
     ) {
         policy.reactivate = true;
         let schema = if known { schema() } else { Schema::unknown() };
-        let exported = omni_user_sync::roster::export::export(&users, &schema, Dialect::default());
+        let exported = omni_user_sync::roster::export::export(&users, &schema, ExportFormat::default());
         let file = tempfile::NamedTempFile::with_suffix(".csv").expect("a file");
         std::fs::write(file.path(), &exported.csv).expect("written");
         let source = settings().source;

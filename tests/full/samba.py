@@ -208,7 +208,7 @@ class Samba(support.Case):
         self.until_users(daemon, sandbox, "b@x.co", "c@x.co")
         daemon.until("it is told to be there", lambda: self.up() == 1)
         # A run may have read it before the watch is sure of it.
-        back = "the roster is back"
+        back = "roster available again"
         daemon.until("its return is told", lambda: back in daemon.out() + daemon.err())
         self.terminate(daemon)
 

@@ -10,7 +10,7 @@ use omni_user_sync::run::{Completion, Reconciler, RunOutcome, Stop};
 use omni_user_sync::model::Trigger;
 use omni_user_sync::settings::SourceSettings;
 use omni_user_sync::trigger::Wake;
-use omni_user_sync::trigger::watch::{SourceLook, SourceState, Watcher};
+use omni_user_sync::trigger::watch::{RosterProbe, SourceState, Watcher};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::{self, File, FileTimes};
@@ -140,7 +140,7 @@ impl Rig {
             .expect("is wanted")
             .with_observer(move |now| *lock(&condition) = Some(now))
             .run(
-                SourceLook::new(&self.source).expect("has a path"),
+                RosterProbe::new(&self.source).expect("has a path"),
                 self.stop.clone(),
             );
         let runner = Counting {
@@ -356,7 +356,7 @@ async fn a_file_that_grows() {
                 file.write_all(piece).expect("written");
                 longest = longest.max(last.elapsed());
                 last = Instant::now();
-                let is_moving = || *lock(&rig.condition) == Some(SourceState::Moving);
+                let is_moving = || *lock(&rig.condition) == Some(SourceState::Changing);
                 rig.until("is told to be written", is_moving).await;
                 // Waits for nothing to happen: it is the writer's pace.
                 sleep(SETTLE / 4).await;
@@ -450,7 +450,7 @@ async fn a_share_that_goes_away_and_comes_back() {
             let folder = path.parent().expect("has one");
             let away = folder.with_extension("away");
             fs::rename(folder, &away).expect("renamed");
-            let is_away = || *lock(&rig.condition) == Some(SourceState::Away);
+            let is_away = || *lock(&rig.condition) == Some(SourceState::Unavailable);
             rig.until("is told to be away", is_away).await;
             fs::write(away.join("users.csv"), content).expect("written");
             fs::rename(&away, folder).expect("renamed");

@@ -31,7 +31,7 @@ struct ProblemDoc<'a> {
     column: Option<usize>,
     column_name: Option<&'a str>,
     email: Option<&'a str>,
-    what: &'a str,
+    message: &'a str,
     remedy: &'a str,
 }
 
@@ -48,7 +48,7 @@ impl<'a> From<&'a Problem> for ProblemDoc<'a> {
         let Problem {
             kind,
             place,
-            what,
+            message,
             remedy,
             email,
         } = problem;
@@ -60,7 +60,7 @@ impl<'a> From<&'a Problem> for ProblemDoc<'a> {
             column: column.map(|(number, _)| *number),
             column_name: column.map(|(_, name)| &**name),
             email: email.as_ref().map(|email| email.as_str()),
-            what,
+            message,
             remedy,
         }
     }

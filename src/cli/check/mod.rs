@@ -45,7 +45,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     if let Some(Err(RunError::Settings(error))) = omni {
         return Err(error.into());
     }
-    let roster = roster::read_settled(
+    let roster = roster::read_stable(
         &settings.source,
         &target.path,
         target.is_source,

@@ -2,7 +2,7 @@
 //! cell, and no more than can be read.
 
 use crate::model::{Problem, ProblemKind};
-use crate::roster::{Excerpt, excerpts};
+use crate::roster::{ProblemSnippet, snippets};
 use crate::settings::SourceSettings;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(super) fn report(
     let alike = alike(problems);
     let texts: Vec<_> = alike
         .iter()
-        .map(|alike| excerpts(settings, path, &alike.shown))
+        .map(|alike| snippets(settings, path, &alike.shown))
         .collect();
     let groups = alike.iter().zip(&texts);
     let groups: Vec<_> = groups
@@ -76,7 +76,7 @@ fn alike<'a>(problems: &[&'a Problem]) -> Vec<Alike<'a>> {
 }
 
 impl Alike<'_> {
-    fn group<'t>(&'t self, level: Level<'t>, texts: &'t [Option<Excerpt>]) -> Group<'t> {
+    fn group<'t>(&'t self, level: Level<'t>, texts: &'t [Option<ProblemSnippet>]) -> Group<'t> {
         let remedy = self.one_remedy();
         let mut group = Group::with_title(level.primary_title(self.title()));
         for (problem, text) in self.shown.iter().zip(texts) {
@@ -97,7 +97,7 @@ impl Alike<'_> {
     fn title(&self) -> String {
         let (kind, count, shown) = (self.kind.title(), self.count, self.shown.len());
         match self.shown[..] {
-            [one] if count == 1 => one.what.clone(),
+            [one] if count == 1 => one.message.clone(),
             _ if shown < count => format!("{kind}: {count}, of which the first {shown} are here"),
             _ => format!("{kind}: {count}"),
         }
@@ -109,8 +109,8 @@ impl Alike<'_> {
         match (self.count, column) {
             (1, Some((number, name))) => format!("cell {number}, {name}"),
             (1, None) => String::new(),
-            _ if with_remedy => format!("{}; {}", problem.what, problem.remedy),
-            _ => problem.what.clone(),
+            _ if with_remedy => format!("{}; {}", problem.message, problem.remedy),
+            _ => problem.message.clone(),
         }
     }
 
@@ -124,7 +124,7 @@ impl Alike<'_> {
 
 fn snippet<'t>(
     problem: &'t Problem,
-    excerpt: &'t Excerpt,
+    excerpt: &'t ProblemSnippet,
     label: String,
 ) -> Snippet<'t, annotate_snippets::Annotation<'t>> {
     let mark = AnnotationKind::Primary.span(excerpt.mark.clone());
@@ -194,15 +194,15 @@ mod tests {
     #[test]
     fn one_problem_is_its_own_title() {
         assert_snapshot!(shown("op,email,seats\nupsert,a@x.co,\"1,5\"\ndelet,b@x.co,\n"), @r#"
-        error: this attribute is a number, and '1,5' is no decimal number
+        error: expected a decimal number, found '1,5'
          --> users.csv:2:15
           |
         2 | upsert,a@x.co,"1,5"
           |               ^^^^^ cell 3, seats
           |
-          = help: write the decimal mark as a point (1.5), and no mark between thousands
+          = help: write a decimal point (1.5) and no thousands separator
 
-        error: there is no op 'delet' (did you mean 'delete'?)
+        error: unknown op 'delet' (did you mean 'delete'?)
          --> users.csv:3:1
           |
         3 | delet,b@x.co,
@@ -220,29 +220,29 @@ mod tests {
              b@x.co;7;south\n\
              c@x.co;\"2,5\";\n"
         ), @r#"
-        error: cells that are no decimal number: 2
+        error: invalid numbers: 2
          --> users.csv:2:8
           |
         2 | a@x.co;1,5;north
-          |        ^^^ this attribute is a number, and '1,5' is no decimal number
+          |        ^^^ expected a decimal number, found '1,5'
           |
          ::: users.csv:4:8
           |
         4 | c@x.co;"2,5";
-          |        ^^^^^ this attribute is a number, and '2,5' is no decimal number
+          |        ^^^^^ expected a decimal number, found '2,5'
           |
-          = help: write the decimal mark as a point (1.5), and no mark between thousands
+          = help: write a decimal point (1.5) and no thousands separator
 
-        error: cells that are not written as their attribute is defined: 2
+        error: cells that don't match the attribute's definition: 2
          --> users.csv:2:12
           |
         2 | a@x.co;1,5;north
-          |            ^^^^^ this attribute holds a list, and 'north' is none; write '[north]'
+          |            ^^^^^ expected a list, found 'north'; write '[north]'
           |
          ::: users.csv:3:10
           |
         3 | b@x.co;7;south
-          |          ^^^^^ this attribute holds a list, and 'south' is none; write '[south]'
+          |          ^^^^^ expected a list, found 'south'; write '[south]'
         "#);
     }
 
@@ -251,21 +251,21 @@ mod tests {
         assert_snapshot!(shown("email,tier\n"), @r"
         error: the file has a header and no rows
         --> users.csv
-         = help: write a row for each user; a roster without any is taken for a mistake
+         = help: write one row per user; a roster without rows is taken for a mistake
         ");
         assert_snapshot!(shown(b"PK\x03\x04"), @r"
-        error: this is a workbook (.xlsx, .ods) or a zip archive, whatever its name says
+        error: this is a workbook (.xlsx, .ods) or a zip archive, not a CSV file
         --> users.csv
-         = help: open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough
+         = help: open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough
         ");
         assert_snapshot!(shown(b"email,tier\r\na@x.co,gold\r\nz@x.co,Zo\xeb\r\n"), @r#"
-        error: here are bytes that are not UTF-8 text
+        error: not valid UTF-8
          --> users.csv:3:10
           |
         3 | z@x.co,Zo
           |          ^
           |
-          = help: save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252"
+          = help: save the file as 'CSV UTF-8', or set source.encoding = "windows-1252" if an older spreadsheet program saved it
         "#);
     }
 
@@ -278,11 +278,11 @@ mod tests {
             .filter(|line| line.starts_with("error"))
             .collect();
         assert_snapshot!(titles.join("\n"), @r"
-        error: cells that are no decimal number: 1000, of which the first 48 are here
+        error: invalid numbers: 1000, of which the first 48 are here
         error: 'ann': an email has the form local@domain, with one @
-        error: this row has 1 cell and the header 2: it is too short
+        error: too short: this row has 1 cell, the header has 2
         ");
-        assert_eq!(shown.matches("is no decimal number").count(), 48);
+        assert_eq!(shown.matches("expected a decimal number").count(), 48);
         assert!(shown.ends_with("\n… and 952 more; `--json` tells them all\n"));
     }
 
@@ -290,43 +290,43 @@ mod tests {
     fn no_line_is_too_long_and_nothing_in_it_is_obeyed() {
         let long = "x".repeat(500);
         assert_snapshot!(shown(format!("email,tier,seats\na@x.co,{long},\u{1b}[2J,{long}\nann\u{202e}é😀 b,\u{a0},7\n")), @r"
-        error: this row has 4 cells and the header 3: it is too long
+        error: too long: this row has 4 cells, the header has 3
          --> users.csv:2:1
           |
         2 | a@x.co,xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
           | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           |
-          = help: put cells that have the delimiter in them in quotes, or remove what is too much
+          = help: quote the cells that contain the delimiter, or remove the extra cells
 
-        error: 'ann\u{202e}é😀 b': an email has no blanks, control characters or marks of direction inside
+        error: 'ann\u{202e}é😀 b': an email can't contain spaces, control characters or direction marks
          --> users.csv:3:1
           |
         3 | ann\u{202e}é😀 b,\u{a0},7
           | ^^^^^^^^^^^^^^^^ cell 1, email
           |
-          = help: there is a character inside that nobody sees: type the address again
+          = help: it contains an invisible character; type the address again
         ");
         assert_snapshot!(shown(format!("tier,seats,email\n{long},many,a@x.co\n")), @r"
-        error: this attribute is a number, and 'many' is no decimal number
+        error: expected a decimal number, found 'many'
          --> users.csv:2:32
           |
         2 | …xxxxxxxxxxxxxxxxxxxxxxxxxxxxx,many,a@x.co
           |                                ^^^^ cell 2, seats
           |
-          = help: write the bare number with digits and a decimal point, or leave the cell blank for none
+          = help: write only digits and a decimal point, or leave the cell blank for no value
         ");
     }
 
     #[test]
     fn a_cell_over_several_lines_is_shown_where_it_begins() {
         assert_snapshot!(shown("tier\temail\tseats\r\n\"a\r\nb\"\ta@x.co\t\"x\ry\"\r\n"), @r#"
-        error: this attribute is a number, and 'x\ry' is no decimal number
+        error: expected a decimal number, found 'x\ry'
          --> users.csv:3:11
           |
         3 | b"    a@x.co    "x
           |                 ^^ cell 3, seats
           |
-          = help: write the bare number with digits and a decimal point, or leave the cell blank for none
+          = help: write only digits and a decimal point, or leave the cell blank for no value
         "#);
     }
 }

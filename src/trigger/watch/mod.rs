@@ -1,30 +1,30 @@
 //! Changes of the roster.
 //!
 //! ```text
-//! hints (events) ─┐
-//! poll ───────────┴─► look (stamp, then content) ─► settle (two equal readings) ─► publish, wake
+//! fs_events ─┐
+//! poll ──────┴─► prober (stamp, then content) ─► changes (stable for source.settle) ─► publish, wake
 //! ```
 //!
-//! Events are only hints: they name other files, come while a writer still writes, and on a network
-//! mount never come. The truth is what two looks, `source.settle` apart, find alike, and every look
-//! between them. A poll goes beside the events always: every `source.poll_interval`, and where events
-//! can be relied on and a roster is there, every six of those, at least a minute.
+//! Events are only hints: they name other files, come during a write, and never come on a network
+//! mount. A change counts if the first and the last probe of `source.settle`, and every probe between
+//! them, find the same content. The source is also polled: every `source.poll_interval`, or, if events
+//! work and there is a roster, every six intervals, at least a minute.
 
-mod condition;
-mod eye;
-mod hints;
-mod settle;
+mod changes;
+mod fs_events;
+mod prober;
+mod source_state;
 
-pub use condition::SourceState;
+pub use source_state::SourceState;
 
 use super::Wake;
 use crate::model::{Fingerprint, Trigger};
-use crate::roster::{self, Stamp};
+use crate::roster::{self, ReadTime, SourceStamp};
 use crate::settings::{SourceSettings, Watch};
-use condition::StateReporter;
-use eye::{Probe, Prober};
-use hints::FsEvents;
-use settle::{News, Settle, Span, Step};
+use changes::{ChangeTracker, NextStep, StableChange};
+use fs_events::FsEvents;
+use prober::{ProbeResult, Prober};
+use source_state::StateReporter;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,50 +34,47 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// The least time from a look to the next that a hint asks for, so that a busy folder does not make
-/// look upon look. Reading a large roster again and again while it is written costs more: such looks
-/// take a third of the time at most.
-const REST: Duration = Duration::from_millis(25);
+/// The minimum pause before a probe that an event causes, so that a busy folder does not cause
+/// continuous probes. Reading a large roster repeatedly while it is written costs more, so the pause
+/// is at least twice as long as the last probe.
+const MIN_PAUSE: Duration = Duration::from_millis(25);
 
-/// A file system that does not answer for so long is told to hang.
-const HANGS: Duration = Duration::from_secs(60);
+/// The time after which the file system counts as unresponsive.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// So long after that it is asked anew: what was mounted there may have been given up.
-const GIVEN_UP: Duration = Duration::from_secs(600);
+/// The further time after which a probe is abandoned. A new probe may use a new mount.
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The least time between two polls where events can be relied on.
-const SLOW: Duration = Duration::from_secs(60);
+/// The minimum time between two polls if events work.
+const MIN_SLOW_POLL: Duration = Duration::from_secs(60);
 
-/// Why the source can't be read.
-pub type Unreadable = Box<dyn Error + Send + Sync>;
+/// The reason why the source can't be read.
+pub type ProbeError = Box<dyn Error + Send + Sync>;
 
-/// How the source is looked at. It may block. A clone looks from another thread when one hangs.
-pub trait Look: Clone + Send + Sync + 'static {
-    /// How the source looks from outside: sizes, times, inodes.
-    type Stamp: Clone + PartialEq + Send + Sync + 'static;
-
-    /// The stamp, cheaply.
+/// Probes a source. Calls may block. A clone is used on another thread if a call hangs.
+pub trait SourceProbe: Clone + Send + Sync + 'static {
+    /// The stamp of the source, without reading it.
     ///
     /// # Errors
-    /// When there is nothing, or it can't be looked at.
-    fn stamp(&mut self) -> Result<Self::Stamp, Unreadable>;
+    /// Fails if there is no source, or it can't be accessed.
+    fn stamp(&mut self) -> Result<SourceStamp, ProbeError>;
 
-    /// The content, read whole.
+    /// The fingerprint of the source, which is read.
     ///
     /// # Errors
-    /// When it can't be read.
-    fn fingerprint(&mut self) -> Result<Fingerprint, Unreadable>;
+    /// Fails if the source can't be read.
+    fn fingerprint(&mut self) -> Result<Fingerprint, ProbeError>;
 }
 
-/// Looks at the roster of the settings.
+/// Probes the roster of the settings.
 #[derive(Clone, Debug)]
-pub struct SourceLook {
+pub struct RosterProbe {
     settings: SourceSettings,
     path: PathBuf,
 }
 
-impl SourceLook {
-    /// Looks at the roster; `None` where the settings name none.
+impl RosterProbe {
+    /// A probe of `source.path`; `None` if it is not set.
     #[must_use]
     pub fn new(settings: &SourceSettings) -> Option<Self> {
         Some(Self {
@@ -87,25 +84,23 @@ impl SourceLook {
     }
 }
 
-impl Look for SourceLook {
-    type Stamp = Stamp;
-
-    fn stamp(&mut self) -> Result<Stamp, Unreadable> {
+impl SourceProbe for RosterProbe {
+    fn stamp(&mut self) -> Result<SourceStamp, ProbeError> {
         Ok(roster::stamp(&self.settings, &self.path)?)
     }
 
-    fn fingerprint(&mut self) -> Result<Fingerprint, Unreadable> {
+    fn fingerprint(&mut self) -> Result<Fingerprint, ProbeError> {
         Ok(roster::fingerprint(&self.settings, &self.path)?)
     }
 }
 
-/// Why no change is noticed any more.
+/// The reason why the watch has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The thread that looks can't be started.
-    #[error("the thread that watches the roster can't be started")]
+    /// The thread can't be started.
+    #[error("can't start the thread that watches the roster")]
     Thread(#[source] std::io::Error),
-    /// It has ended: a look panicked.
+    /// The thread has ended, since a probe panicked.
     #[error("the thread that watches the roster has ended")]
     Ended,
 }
@@ -113,32 +108,32 @@ pub enum WatchError {
 /// Watches the source.
 #[derive(Debug)]
 pub struct Watcher {
-    /// What is watched.
+    /// The path of the source.
     pub path: PathBuf,
-    /// By which means.
+    /// The method.
     pub watch: Watch,
-    /// How often it is looked at without a hint.
+    /// The interval of the polls.
     pub poll_interval: Duration,
-    /// How long it must stand still.
+    /// The time for which the source must be stable.
     pub settle: Duration,
-    /// Whether the first content found wakes the loop too. With a run at the start it must: the
-    /// roster may have changed since that run read it. The loop skips what was read already.
+    /// Whether the first content wakes the loop too. This is needed after a run at the start, since
+    /// the roster may have changed since that run read it. The loop skips a roster that it has read.
     pub wake_first: bool,
-    /// Who is woken.
+    /// Wakes the loop.
     pub wake: Wake,
-    /// Where the content that stands still is published; `None` while there is none.
-    pub still: watch::Sender<Option<Fingerprint>>,
-    teller: StateReporter,
+    /// Publishes the fingerprint of the stable source; `None` while it is not readable.
+    pub stable_fingerprint: watch::Sender<Option<Fingerprint>>,
+    reporter: StateReporter,
 }
 
 impl Watcher {
-    /// A watcher as the settings want it; `None` where they want none.
+    /// A watcher with these settings; `None` if there is no roster to watch.
     #[must_use]
     pub fn new(
         source: &SourceSettings,
         wake_first: bool,
         wake: Wake,
-        still: watch::Sender<Option<Fingerprint>>,
+        stable_fingerprint: watch::Sender<Option<Fingerprint>>,
     ) -> Option<Self> {
         let path = source.path.clone()?;
         (source.watch != Watch::Off).then_some(Self {
@@ -148,111 +143,121 @@ impl Watcher {
             settle: source.settle,
             wake_first,
             wake,
-            still,
-            teller: StateReporter::new(|_| ()),
+            stable_fingerprint,
+            reporter: StateReporter::new(|_| ()),
         })
     }
 
-    /// Tells how the source is, whenever that changes.
+    /// Reports the state of the source whenever it changes.
     #[must_use]
-    pub fn with_observer(self, tell: impl Fn(SourceState) + Send + Sync + 'static) -> Self {
+    pub fn with_observer(self, observer: impl Fn(SourceState) + Send + Sync + 'static) -> Self {
         Self {
-            teller: StateReporter::new(tell),
+            reporter: StateReporter::new(observer),
             ..self
         }
     }
 
-    /// Watches until it is told to stop. A source that is missing or can't be read is no error:
-    /// it is waited for.
+    /// Watches until `stop` is cancelled. A source that is missing or unreadable is not an error: the
+    /// watch goes on.
     ///
     /// # Errors
-    /// When the thread that looks can't be started, or has ended.
-    pub async fn run<L: Look>(self, look: L, stop: CancellationToken) -> Result<(), WatchError> {
-        let ended = stop.run_until_cancelled(self.watch(look)).await;
+    /// Fails if the thread can't be started, or has ended.
+    pub async fn run(
+        self,
+        source: impl SourceProbe,
+        stop: CancellationToken,
+    ) -> Result<(), WatchError> {
+        let ended = stop.run_until_cancelled(self.watch(source)).await;
         ended.map_or(Ok(()), |never| match never? {})
     }
 
-    async fn watch<L: Look>(mut self, look: L) -> Result<std::convert::Infallible, WatchError> {
-        let bell = Arc::new(Notify::new());
+    async fn watch(
+        mut self,
+        source: impl SourceProbe,
+    ) -> Result<std::convert::Infallible, WatchError> {
+        let event = Arc::new(Notify::new());
         let (path, watch) = (self.path.clone(), self.watch);
-        let open = || {
-            let hints = FsEvents::new(&path, watch, Arc::clone(&bell));
-            Prober::open(look.clone(), hints)
+        let start_prober = || {
+            let events = FsEvents::new(&path, watch, Arc::clone(&event));
+            Prober::start(source.clone(), events)
         };
-        let (mut eye, mut settle) = (open()?, Settle::new(self.settle));
+        let mut prober = start_prober()?;
+        let mut changes = ChangeTracker::new(self.settle);
         loop {
-            let Some(sight) = self.look(&mut eye, settle.known()).await? else {
-                eye = open()?;
+            let Some(probe) = self.probe(&mut prober, changes.stable_stamp()).await? else {
+                prober = start_prober()?;
                 continue;
             };
-            let Probe {
+            let ProbeResult {
                 state,
-                span,
-                events,
-            } = sight;
-            let step = settle.take(state, span);
-            let condition = settle.condition();
-            if let Some(condition) = condition {
-                self.teller.tell(condition);
+                time,
+                has_events,
+            } = probe;
+            let step = changes.take(state, time);
+            let source_state = changes.source_state();
+            if let Some(state) = source_state {
+                self.reporter.report(state);
             }
-            // What is mounted over an empty folder makes no event in it.
-            let events = events && condition == Some(SourceState::Still);
+            // A mount over an empty folder causes no event in it.
+            let has_events = has_events && source_state == Some(SourceState::Stable);
             let next = match step {
-                Step::Confirm(due) => due,
-                Step::Wait => self.next_poll(events),
-                Step::Announce(news) => {
-                    self.announce(news);
-                    self.next_poll(events)
+                NextStep::Confirm(due) => due,
+                NextStep::Wait => self.next_poll(has_events),
+                NextStep::Announce(change) => {
+                    self.announce(change);
+                    self.next_poll(has_events)
                 }
             };
-            pause(&bell, span, next).await;
+            pause(&event, time, next).await;
         }
     }
 
-    /// Looks once; `None` when there is no answer, and none is to be expected.
-    async fn look<S: PartialEq + Send + 'static>(
+    /// Probes once; `None` if the probe is abandoned.
+    async fn probe(
         &mut self,
-        eye: &mut Prober<S>,
-        known: Option<S>,
-    ) -> Result<Option<Probe<S>>, WatchError> {
-        let mut look = std::pin::pin!(eye.look(known));
-        if let Ok(sight) = timeout(HANGS, &mut look).await {
-            return sight.map(Some);
+        prober: &mut Prober,
+        stable_stamp: Option<SourceStamp>,
+    ) -> Result<Option<ProbeResult>, WatchError> {
+        let mut probe = std::pin::pin!(prober.probe(stable_stamp));
+        if let Ok(result) = timeout(PROBE_TIMEOUT, &mut probe).await {
+            return result.map(Some);
         }
-        self.teller.tell(SourceState::Silent);
-        timeout(GIVEN_UP, look).await.ok().transpose()
+        self.reporter.report(SourceState::Unresponsive);
+        timeout(ABANDON_TIMEOUT, probe).await.ok().transpose()
     }
 
-    fn next_poll(&self, events: bool) -> Instant {
-        let poll = if events {
-            (self.poll_interval * 6).max(SLOW)
+    fn next_poll(&self, has_events: bool) -> Instant {
+        let interval = if has_events {
+            (self.poll_interval * 6).max(MIN_SLOW_POLL)
         } else {
             self.poll_interval
         };
-        Instant::now() + poll
+        Instant::now() + interval
     }
 
-    fn announce(&self, news: News) {
-        let wakes = !news.first || (self.wake_first && news.now.is_ok());
-        match &news.now {
-            Ok(content) if news.was_unreadable => info!(%content, "the roster is back"),
-            Ok(content) if news.first => info!(%content, "the roster is there"),
-            Ok(content) => info!(%content, "the roster has changed"),
-            Err(why) => warn!(error = why, "the roster can't be read"),
+    fn announce(&self, change: StableChange) {
+        let wakes = !change.is_first || (self.wake_first && change.now.is_ok());
+        match &change.now {
+            Ok(fingerprint) if change.was_unreadable => {
+                info!(%fingerprint, "roster available again");
+            }
+            Ok(fingerprint) if change.is_first => info!(%fingerprint, "roster found"),
+            Ok(fingerprint) => info!(%fingerprint, "roster changed"),
+            Err(error) => warn!(error, "roster can't be read"),
         }
-        let now = news.now.ok();
-        self.still
-            .send_if_modified(|still| std::mem::replace(still, now) != now);
+        let now = change.now.ok();
+        self.stable_fingerprint
+            .send_if_modified(|fingerprint| std::mem::replace(fingerprint, now) != now);
         if wakes {
             self.wake.wake(Trigger::File);
         }
     }
 }
 
-/// Waits for a hint, or for a time. A hint right after a look is let rest.
-async fn pause(bell: &Notify, last: Span, until: Instant) {
-    if timeout_at(until, bell.notified()).await.is_ok() {
-        let rest = REST.max((last.ended - last.began) * 2);
-        tokio::time::sleep_until(last.ended + rest).await;
+/// Waits for an event or a time. After an event, waits until the minimum pause since the last probe.
+async fn pause(event: &Notify, last: ReadTime, until: Instant) {
+    if timeout_at(until, event.notified()).await.is_ok() {
+        let pause = MIN_PAUSE.max((last.end - last.start) * 2);
+        tokio::time::sleep_until(last.end + pause).await;
     }
 }

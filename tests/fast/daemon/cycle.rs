@@ -331,14 +331,14 @@ fn the_sentence_says_what_is_wrong_with_the_roster() {
         })
     };
     let table = [
-        (SourceState::Still, None),
+        (SourceState::Stable, None),
         (
-            SourceState::Moving,
+            SourceState::Changing,
             Some("waiting for the roster to stand still"),
         ),
-        (SourceState::Away, Some("the roster can't be read")),
+        (SourceState::Unavailable, Some("the roster can't be read")),
         (
-            SourceState::Silent,
+            SourceState::Unresponsive,
             Some("the roster's file system does not answer"),
         ),
     ];

@@ -1,10 +1,10 @@
 //! The watcher, on real folders: every change arrives exactly once, and nothing half-written does.
 
 use omni_user_sync::model::{Fingerprint, Trigger};
-use omni_user_sync::roster;
+use omni_user_sync::roster::{self, SourceStamp};
 use omni_user_sync::settings::{KeySource, RawSettings, Settings, SourceSettings, Watch};
 use omni_user_sync::trigger::Wake;
-use omni_user_sync::trigger::watch::{Look, SourceLook, SourceState, Unreadable, Watcher};
+use omni_user_sync::trigger::watch::{ProbeError, RosterProbe, SourceProbe, SourceState, Watcher};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -60,7 +60,7 @@ impl Rig {
 
     async fn settling(path: &Path, watch: &str, settle: Duration) -> Self {
         let settings = settings(path, watch, settle);
-        let look = SourceLook::new(&settings).expect("has a path");
+        let look = RosterProbe::new(&settings).expect("has a path");
         let mut rig = Self::started(settings, false, look);
         timeout(GENEROUS, rig.still.changed())
             .await
@@ -72,7 +72,7 @@ impl Rig {
         rig
     }
 
-    fn started(settings: SourceSettings, wake_first: bool, look: impl Look) -> Self {
+    fn started(settings: SourceSettings, wake_first: bool, look: impl SourceProbe) -> Self {
         let (publish, still) = watch::channel(None);
         let (wake, stop) = (Wake::default(), CancellationToken::new());
         let watcher = Watcher::new(&settings, wake_first, wake.clone(), publish);
@@ -310,7 +310,7 @@ async fn a_roster_that_is_not_there_yet() {
     let root = tempfile::tempdir().expect("a folder");
     let path = root.path().join("users.csv");
     let settings = settings(&path, "native", SETTLE);
-    let look = SourceLook::new(&settings).expect("has a path");
+    let look = RosterProbe::new(&settings).expect("has a path");
     let mut rig = Rig::started(settings, true, look);
     assert!(rig.is_quiet().await, "a run at the start says so itself");
     fs::write(&path, OLD).expect("written");
@@ -331,7 +331,7 @@ async fn off_is_off() {
 async fn the_first_content_wakes_where_a_run_at_the_start_may_have_missed_it() {
     let (_folder, path) = roster();
     let settings = settings(&path, "native", SETTLE);
-    let look = SourceLook::new(&settings).expect("has a path");
+    let look = RosterProbe::new(&settings).expect("has a path");
     let mut rig = Rig::started(settings, true, look);
     rig.announced().await;
     rig.end().await;
@@ -341,14 +341,13 @@ async fn the_first_content_wakes_where_a_run_at_the_start_may_have_missed_it() {
 #[derive(Clone)]
 struct Hangs(Arc<Mutex<std::sync::mpsc::Receiver<()>>>);
 
-impl Look for Hangs {
-    type Stamp = ();
-
-    fn stamp(&mut self) -> Result<(), Unreadable> {
-        Ok(self.0.lock().expect("whole").recv()?)
+impl SourceProbe for Hangs {
+    fn stamp(&mut self) -> Result<SourceStamp, ProbeError> {
+        self.0.lock().expect("whole").recv()?;
+        Ok(SourceStamp::of(&[]))
     }
 
-    fn fingerprint(&mut self) -> Result<Fingerprint, Unreadable> {
+    fn fingerprint(&mut self) -> Result<Fingerprint, ProbeError> {
         Ok(Fingerprint([0; 32]))
     }
 }
@@ -368,16 +367,15 @@ async fn a_mount_that_hangs_does_not_hold_up_the_end() {
 #[derive(Clone)]
 struct HangsOnce(Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>);
 
-impl Look for HangsOnce {
-    type Stamp = ();
-
-    fn stamp(&mut self) -> Result<(), Unreadable> {
+impl SourceProbe for HangsOnce {
+    fn stamp(&mut self) -> Result<SourceStamp, ProbeError> {
         let hangs = self.0.lock().expect("whole").take();
         // An error is the end of the test.
-        hangs.map_or(Ok(()), |never| Ok(never.recv()?))
+        hangs.map_or(Ok(()), |never| never.recv())?;
+        Ok(SourceStamp::of(&[]))
     }
 
-    fn fingerprint(&mut self) -> Result<Fingerprint, Unreadable> {
+    fn fingerprint(&mut self) -> Result<Fingerprint, ProbeError> {
         Ok(Fingerprint([0; 32]))
     }
 }
@@ -399,13 +397,13 @@ async fn a_mount_that_hangs_is_told_and_given_up_for_the_one_after_it() {
     let look = HangsOnce(Arc::new(Mutex::new(Some(hangs))));
     let task = tokio::spawn(watcher.run(look, stop.clone()));
     let mut all = Vec::new();
-    while all.last() != Some(&SourceState::Still) {
+    while all.last() != Some(&SourceState::Stable) {
         tokio::time::advance(Duration::from_secs(1)).await;
         // Time for the thread that looks.
         std::thread::sleep(Duration::from_millis(1));
         all.extend(std::iter::from_fn(|| told.try_recv().ok()));
     }
-    assert_eq!(all[0], SourceState::Silent, "{all:?}");
+    assert_eq!(all[0], SourceState::Unresponsive, "{all:?}");
     still.changed().await.expect("the watcher runs");
     stop.cancel();
     let ended = task.await.expect("does not panic");

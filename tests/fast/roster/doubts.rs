@@ -1,4 +1,4 @@
-//! Notes on what may be meant otherwise than it is written. They reject nothing and tell no value.
+//! Lints: notes on valid values that are probably not intended. They contain no values.
 
 use super::support::{account, account_unknown, read_with, schema, settings};
 use insta::assert_snapshot;
@@ -29,14 +29,14 @@ fn column(name: &str, cells: &[&str]) -> String {
 
 #[test]
 fn lists_with_other_marks() {
-    assert_snapshot!(notes(&column("Region", &["[a;b]", "[a|b]", "[a,b;c]", "[\"a;b\"]", "[a]"])), @"note: users.csv:2:2 (Region): this list is one item with ; or | in it (2 times in this column); separate items by commas: [a,b]");
-    assert_snapshot!(notes(&column("Region", &["['a','b']", "[“a”,“b”]", "['']", "[it's]"])), @r#"note: users.csv:2:2 (Region): the quotes in this list are part of its items (3 times in this column); write [a,b], or ["a","b"] with straight double quotes, in a CSV file each twice"#);
+    assert_snapshot!(notes(&column("Region", &["[a;b]", "[a|b]", "[a,b;c]", "[\"a;b\"]", "[a]"])), @"note: users.csv:2:2 (Region): this list is a single item that contains ; or | (2 cells in this column); separate items with commas: [a,b]");
+    assert_snapshot!(notes(&column("Region", &["['a','b']", "[“a”,“b”]", "['']", "[it's]"])), @r#"note: users.csv:2:2 (Region): the quotes in this list are part of its items (3 cells in this column); write [a,b], or ["a","b"] with straight double quotes; in a CSV file, write each quote twice"#);
     assert_eq!(notes(&column("tier", &["a;b", "a|b", "'a'"])), "");
 }
 
 #[test]
-fn lists_without_brackets_where_nothing_is_known() {
-    assert_snapshot!(only_notes(&account_unknown(column("Region", &["[a,b]", "a;b", "c|d", "e"]))), @"note: users.csv:3:2 (Region): there are ; or | here, and no brackets, though others of this column are lists (2 times in this column); write lists as [a,b]");
+fn lists_without_brackets_in_unknown_attributes() {
+    assert_snapshot!(only_notes(&account_unknown(column("Region", &["[a,b]", "a;b", "c|d", "e"]))), @"note: users.csv:3:2 (Region): contains ; or | without brackets, while other cells in this column are lists (2 cells in this column); write lists as [a,b]");
     assert_eq!(
         only_notes(&account_unknown(column("Region", &["a;b", "c"]))),
         ""
@@ -44,11 +44,11 @@ fn lists_without_brackets_where_nothing_is_known() {
 }
 
 #[test]
-fn what_spreadsheets_make_of_numbers_in_text() {
-    assert_snapshot!(notes(&column("tier", &["1.2E+05", "gold", "4,5E+11"])), @"note: users.csv:2:2 (tier): this looks like a long number that a spreadsheet has shortened (2 times in this column); format the column as text and enter all digits again");
-    assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "2024-05-01", "4", "5"])), @"note: users.csv:5:2 (tier): this looks like a date that a spreadsheet has made, since the others of this column are numbers; format the column as text and enter it again");
-    assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "4", "1,5"])), @"note: users.csv:6:2 (tier): this has a decimal comma, though the others of this column are numbers without one; write the decimal mark as a point (1.5)");
-    // Among other texts they are what they are.
+fn numbers_that_a_spreadsheet_changed() {
+    assert_snapshot!(notes(&column("tier", &["1.2E+05", "gold", "4,5E+11"])), @"note: users.csv:2:2 (tier): looks like a long number that a spreadsheet shortened (2 cells in this column); format the column as text and enter all digits again");
+    assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "2024-05-01", "4", "5"])), @"note: users.csv:5:2 (tier): looks like a date that a spreadsheet made of a number, since the other values in this column are numbers; format the column as text and enter the value again");
+    assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "4", "1,5"])), @"note: users.csv:6:2 (tier): has a decimal comma, while the other numbers in this column have none; write a decimal point (1.5)");
+    // In a column of mixed texts they are probably intended.
     assert_eq!(
         notes(&column("tier", &["2024-05-01", "2024-06-01", "1,5", "x"])),
         ""
@@ -56,23 +56,23 @@ fn what_spreadsheets_make_of_numbers_in_text() {
 }
 
 #[test]
-fn zeros_that_seem_lost() {
-    assert_snapshot!(notes(&column("tier", &["00123", "00456", "789"])), @"note: users.csv:4:2 (tier): this number is shorter than the others of its column: a spreadsheet drops zeros before a number; where there were some, format the column as text and enter them again");
+fn lost_leading_zeros() {
+    assert_snapshot!(notes(&column("tier", &["00123", "00456", "789"])), @"note: users.csv:4:2 (tier): shorter than the other numbers in this column; a spreadsheet may have dropped leading zeros; if zeros are missing, format the column as text and enter the numbers again");
     let mut codes = vec!["28001"; 12];
     codes[5] = "8001";
-    assert_snapshot!(notes(&column("tier", &codes)), @"note: users.csv:7:2 (tier): this number is shorter than the others of its column: a spreadsheet drops zeros before a number; where there were some, format the column as text and enter them again");
+    assert_snapshot!(notes(&column("tier", &codes)), @"note: users.csv:7:2 (tier): shorter than the other numbers in this column; a spreadsheet may have dropped leading zeros; if zeros are missing, format the column as text and enter the numbers again");
     assert_eq!(notes(&column("tier", &["1", "12", "123", "1234"])), "");
     codes[6] = "unknown";
     assert_eq!(notes(&column("tier", &codes)), "");
-    // To a number zeros say nothing.
+    // Leading zeros of a number attribute have no meaning.
     assert_eq!(notes(&column("seats", &["00123", "00456", "789"])), "");
 }
 
 #[test]
-fn characters_that_nobody_sees() {
+fn invisible_characters() {
     assert_snapshot!(notes("email,display_name,tier\na@x.co,An\u{200b}n,go\u{a0}ld\nb@x.co,Bob\u{a0},x\u{a0}y\n"), @r"
-    note: users.csv:2:2 (display_name): there is a character inside that nobody sees, such as a no-break space; type the text again, if it came from a web page or a document
-    note: users.csv:2:3 (tier): there is a character inside that nobody sees, such as a no-break space (2 times in this column); type the text again, if it came from a web page or a document
+    note: users.csv:2:2 (display_name): contains an invisible character, such as a no-break space; type the text again if it was copied from a web page or a document
+    note: users.csv:2:3 (tier): contains an invisible character, such as a no-break space (2 cells in this column); type the text again if it was copied from a web page or a document
     ");
     assert_eq!(
         notes("email,display_name\na@x.co,\u{a0}Ann\u{200b}\nb@x.co,👩\u{200d}💻 Zoë\n"),
@@ -83,7 +83,7 @@ fn characters_that_nobody_sees() {
 #[test]
 fn a_column_of_blanks() {
     let text = "email,tier,Region\na@x.co,,[a]\nb@x.co, ,\nc@x.co,\u{a0},\n";
-    assert_snapshot!(notes(text), @"note: users.csv:1:2 (tier): every cell of this column is blank, which clears the attribute of all 3 users here; fill it, or remove the column: what has no column is never touched");
+    assert_snapshot!(notes(text), @"note: users.csv:1:2 (tier): every cell in this column is blank, which clears the attribute of all 3 users in this file; fill in the column or remove it; an attribute without a column is never changed");
     let keep = SourceSettings {
         blank_cells: BlankCells::Keep,
         ..settings()
@@ -94,9 +94,9 @@ fn a_column_of_blanks() {
             .notes
             .is_empty()
     );
-    // Of one user it is no news.
+    // A single user is too few.
     assert_eq!(notes("email,tier\na@x.co,\n"), "");
-    // Who goes has no values.
+    // Rows that delete have no values.
     assert_eq!(
         notes("op,email,tier\ndelete,a@x.co,\ndelete,b@x.co,\ndelete,c@x.co,\nupsert,d@x.co,\n"),
         ""
@@ -104,7 +104,7 @@ fn a_column_of_blanks() {
 }
 
 #[test]
-fn doubts_are_few_and_tell_no_value() {
+fn lints_are_limited_and_contain_no_value() {
     let header: String = (0..300).map(|at| format!(",c{at}")).collect();
     let rows: String = (0..50)
         .map(|at| format!("u{at}@x.co{}\n", ",s3cret\u{a0}s3cret".repeat(300)))
@@ -124,7 +124,7 @@ fn doubts_are_few_and_tell_no_value() {
 }
 
 #[test]
-fn bad_cells_say_what_was_probably_meant() {
+fn bad_cells_suggest_a_remedy() {
     assert_snapshot!(account(
         "email,Region,seats\n\
          Ann Lee <ann@x.co>,,\n\
@@ -138,12 +138,12 @@ fn bad_cells_say_what_was_probably_meant() {
     frozen: d@x.co (users.csv:5)
     frozen: e@x.co (users.csv:6)
     unnamed: 3
-    bad: users.csv:2:1 (email): 'Ann Lee <ann@x.co>': an email has no blanks, control characters or marks of direction inside; write the bare address: 'ann@x.co'
-    bad: users.csv:3:1 (email): 'a@x.co; b@x.co': an email has no blanks, control characters or marks of direction inside; write a row for each of these addresses
-    bad: users.csv:4:1 (email): 'c\u{200b}c@x.co': an email has no blanks, control characters or marks of direction inside; there is a character inside that nobody sees: type the address again
-    bad: users.csv:5:2 (Region): this attribute holds a list, and 'a;b' is none; write '[a,b]'
-    bad: users.csv:5:3 (seats): this attribute is a number, and '5-Jan' is no decimal number; the spreadsheet has made a date of it: format the column as text and enter the number again
-    bad: users.csv:6:2 (Region): this attribute holds a list, and 'a, b' is none; write '[a,b]'
-    bad: users.csv:6:3 (seats): this attribute is a number, and '1.234,5' is no decimal number; write the number without marks between thousands, and the decimal mark as a point
+    bad: users.csv:2:1 (email): 'Ann Lee <ann@x.co>': an email can't contain spaces, control characters or direction marks; write only the address: 'ann@x.co'
+    bad: users.csv:3:1 (email): 'a@x.co; b@x.co': an email can't contain spaces, control characters or direction marks; write one row per address
+    bad: users.csv:4:1 (email): 'c\u{200b}c@x.co': an email can't contain spaces, control characters or direction marks; it contains an invisible character; type the address again
+    bad: users.csv:5:2 (Region): expected a list, found 'a;b'; write '[a,b]'
+    bad: users.csv:5:3 (seats): expected a decimal number, found '5-Jan'; the spreadsheet turned the number into a date; format the column as text and enter it again
+    bad: users.csv:6:2 (Region): expected a list, found 'a, b'; write '[a,b]'
+    bad: users.csv:6:3 (seats): expected a decimal number, found '1.234,5'; write the number with a decimal point and without thousands separators
     "#);
 }

@@ -1,4 +1,4 @@
-//! Whole files: quotes, bytes, sizes, kinds.
+//! Whole files: quotes, encodings, sizes, formats.
 
 use super::support::{Folder, account, read_with, schema, settings, show};
 use insta::assert_snapshot;
@@ -6,11 +6,11 @@ use omni_user_sync::model::{AttributeName, DesiredUser, Email, UserSpec, Value};
 use omni_user_sync::settings::{Encoding, SourceSettings};
 
 #[test]
-fn a_stray_quote_rejects_the_file_and_names_both_ends() {
-    assert_snapshot!(account("email,tier\na@x.co,\"gold\nb@x.co,gold\n"), @r#"error: users.csv:2: the quote that opens here, in cell 2, is never closed; write the closing quote; a quote inside a quoted cell is written twice ("")"#);
-    assert_snapshot!(account("email,tier\na@x.co,\"gold\nb@x.co,\"gold\"\n"), @r#"error: users.csv:2: the quote that opens here, in cell 2, ends only on line 3, with text right after it: a closing quote is missing in lines 2 to 3; write the closing quote; a quote inside a quoted cell is written twice ("")"#);
-    assert_snapshot!(account("email,tier\na@x.co,\"gold\"en\n"), @r#"error: users.csv:2: cell 2 has text right after its closing quote; put the whole cell in quotes and write a quote inside it twice ("")"#);
-    assert_snapshot!(account("\"email,tier\na@x.co,gold\n"), @r#"error: users.csv:1: the quote that opens here, in cell 1, is never closed; write the closing quote; a quote inside a quoted cell is written twice ("")"#);
+fn a_stray_quote_rejects_the_file() {
+    assert_snapshot!(account("email,tier\na@x.co,\"gold\nb@x.co,gold\n"), @r#"error: users.csv:2: the quote opened in cell 2 is never closed; add the closing quote; inside a quoted cell, write each quote twice ("")"#);
+    assert_snapshot!(account("email,tier\na@x.co,\"gold\nb@x.co,\"gold\"\n"), @r#"error: users.csv:2: the quote opened in cell 2 closes only on line 3, with text right after it: a closing quote is missing in lines 2 to 3; add the closing quote; inside a quoted cell, write each quote twice ("")"#);
+    assert_snapshot!(account("email,tier\na@x.co,\"gold\"en\n"), @r#"error: users.csv:2: cell 2 has text after its closing quote; quote the whole cell, and write each quote inside it twice ("")"#);
+    assert_snapshot!(account("\"email,tier\na@x.co,gold\n"), @r#"error: users.csv:1: the quote opened in cell 1 is never closed; add the closing quote; inside a quoted cell, write each quote twice ("")"#);
 }
 
 #[test]
@@ -35,23 +35,23 @@ fn text_is_utf8_or_says_what_it_is() {
         .collect();
     assert_snapshot!(account(utf16), @r#"users.csv:2: a@x.co upsert "Zoë""#);
     assert_snapshot!(account("\u{feff}email;display_name\na@x.co;Zoë\n"), @r#"users.csv:2: a@x.co upsert "Zoë""#);
-    assert_snapshot!(account(b"email,display_name\na@x.co,Ann\nz@x.co,Zo\xeb\n"), @r#"error: users.csv:3: here are bytes that are not UTF-8 text; save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252""#);
+    assert_snapshot!(account(b"email,display_name\na@x.co,Ann\nz@x.co,Zo\xeb\n"), @r#"error: users.csv:3: not valid UTF-8; save the file as 'CSV UTF-8', or set source.encoding = "windows-1252" if an older spreadsheet program saved it"#);
     let windows = SourceSettings {
         encoding: Encoding::Windows1252,
         ..settings()
     };
     assert_snapshot!(show(&read_with(b"email,display_name\nz@x.co,Zo\xeb\n", windows.clone(), schema())), @r#"users.csv:2: z@x.co upsert "Zoë""#);
-    assert_snapshot!(show(&read_with(b"email,display_name\nz@x.co,Zo\x81\n", windows, schema())), @r#"error: users.csv:2: here are bytes that do not exist in windows-1252; save it as 'CSV UTF-8' and set source.encoding = "auto""#);
+    assert_snapshot!(show(&read_with(b"email,display_name\nz@x.co,Zo\x81\n", windows, schema())), @r#"error: users.csv:2: contains a byte that is not defined in windows-1252; save the file as 'CSV UTF-8' and set source.encoding = "auto""#);
 }
 
-/// There is no second line, so nothing is wrong on it.
+/// Without a line break there is no second line.
 #[test]
 fn bytes_right_after_excels_line_are_on_it() {
-    assert_snapshot!(account(b"sep=;\xff\n"), @r#"error: users.csv:1: here are bytes that are not UTF-8 text; save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252""#);
-    assert_snapshot!(account(b"sep=;\n\xff\n"), @r#"error: users.csv:2: here are bytes that are not UTF-8 text; save it as 'CSV UTF-8', or, if an older spreadsheet saved it, set source.encoding = "windows-1252""#);
+    assert_snapshot!(account(b"sep=;\xff\n"), @r#"error: users.csv:1: not valid UTF-8; save the file as 'CSV UTF-8', or set source.encoding = "windows-1252" if an older spreadsheet program saved it"#);
+    assert_snapshot!(account(b"sep=;\n\xff\n"), @r#"error: users.csv:2: not valid UTF-8; save the file as 'CSV UTF-8', or set source.encoding = "windows-1252" if an older spreadsheet program saved it"#);
 }
 
-/// In whatever way it is written, it is the same roster.
+/// The same roster in all encodings, delimiters and line breaks.
 #[test]
 fn every_encoding_delimiter_and_line_end_together() {
     let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
@@ -101,7 +101,7 @@ fn every_encoding_delimiter_and_line_end_together() {
 }
 
 #[test]
-fn a_mark_in_the_file_wins_over_the_encoding_set() {
+fn a_byte_order_mark_overrides_the_encoding() {
     let windows = SourceSettings {
         encoding: Encoding::Windows1252,
         ..settings()
@@ -120,35 +120,35 @@ fn a_mark_in_the_file_wins_over_the_encoding_set() {
 }
 
 #[test]
-fn a_delimiter_that_is_set_is_not_found_out() {
+fn a_configured_delimiter_is_not_detected() {
     let set = |delimiter| SourceSettings {
         delimiter: Some(delimiter),
         ..settings()
     };
     let read = |text: &str, delimiter| show(&read_with(text, set(delimiter), schema()));
     assert_snapshot!(read("email;tier\na@x.co;a,b\n", b';'), @r#"users.csv:2: a@x.co upsert "-" tier='a,b'"#);
-    assert_snapshot!(read("email;tier\na@x.co;gold\n", b','), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
-    // It is set for all files, so it goes before what one of them says.
+    assert_snapshot!(read("email;tier\na@x.co;gold\n", b','), @"error: users.csv:1: there is no column 'email': the first row is a single cell; name the column of addresses 'email', and separate the columns with commas, semicolons or tabs");
+    // The setting applies to all files, so it takes precedence over the line in a file.
     assert_snapshot!(read("sep=;\nemail,tier\na@x.co,a;b\n", b','), @r#"users.csv:3: a@x.co upsert "-" tier='a;b'"#);
 }
 
 #[test]
-fn what_is_no_text_is_named() {
-    assert_snapshot!(account(b"PK\x03\x04\x14\0\x06\0rest"), @"error: users.csv: this is a workbook (.xlsx, .ods) or a zip archive, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
-    assert_snapshot!(account(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest"), @"error: users.csv: this is an Excel workbook (.xls, or one with a password), whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
-    assert_snapshot!(account(b"<?xml version=\"1.0\"?><Workbook>"), @"error: users.csv: this is a web page or XML, which some programs call .xls, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
-    assert_snapshot!(account(b"%PDF-1.7"), @"error: users.csv: this is a PDF, whatever its name says; open it in the spreadsheet and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
-    assert_snapshot!(account(b"email\na@x.co\n\0\0\0"), @"error: users.csv:3: here is a NUL byte, so this is no text file, or UTF-16 without its mark; save it as 'CSV UTF-8'");
-    assert_snapshot!(account(b"e\0m\0a\0i\0l\0"), @"error: users.csv:1: here is a NUL byte, so this is no text file, or UTF-16 without its mark; save it as 'CSV UTF-8'");
-    assert_snapshot!(account(b"\xff\xfeemail\n"), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
+fn other_file_formats_are_named() {
+    assert_snapshot!(account(b"PK\x03\x04\x14\0\x06\0rest"), @"error: users.csv: this is a workbook (.xlsx, .ods) or a zip archive, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest"), @"error: users.csv: this is an Excel workbook (.xls, or one with a password), not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"<?xml version=\"1.0\"?><Workbook>"), @"error: users.csv: this is a web page or XML, which some programs save as .xls, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"%PDF-1.7"), @"error: users.csv: this is a PDF, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    assert_snapshot!(account(b"email\na@x.co\n\0\0\0"), @"error: users.csv:3: contains a NUL byte: this is a binary file, or UTF-16 without a byte order mark; save the file as 'CSV UTF-8'");
+    assert_snapshot!(account(b"e\0m\0a\0i\0l\0"), @"error: users.csv:1: contains a NUL byte: this is a binary file, or UTF-16 without a byte order mark; save the file as 'CSV UTF-8'");
+    assert_snapshot!(account(b"\xff\xfeemail\n"), @"error: users.csv:1: there is no column 'email': the first row is a single cell; name the column of addresses 'email', and separate the columns with commas, semicolons or tabs");
 }
 
 #[test]
 fn a_row_over_one_mebibyte_rejects_the_file() {
     let row = "x".repeat(1 << 20);
-    assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,{row}\n")), @"error: users.csv:3: the row that starts here is longer than 1 MiB; check that this is the roster and that its rows are lines");
-    assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,\"\n{row}\n")), @r#"error: users.csv:3: the row that starts here is longer than 1 MiB, and the quote that opens on line 3, in cell 2, is still open; write the closing quote; a quote inside a quoted cell is written twice ("")"#);
-    assert_snapshot!(account(format!("email,{row}\n")), @"error: users.csv:1: the row that starts here is longer than 1 MiB; check that this is the roster and that its rows are lines");
+    assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,{row}\n")), @"error: users.csv:3: the row that starts here is longer than 1 MiB; check that this file is the roster and that each row is a line");
+    assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,\"\n{row}\n")), @r#"error: users.csv:3: the row that starts here is longer than 1 MiB, and the quote opened on line 3, in cell 2, is still open; add the closing quote; inside a quoted cell, write each quote twice ("")"#);
+    assert_snapshot!(account(format!("email,{row}\n")), @"error: users.csv:1: the row that starts here is longer than 1 MiB; check that this file is the roster and that each row is a line");
 }
 
 #[test]
@@ -156,12 +156,12 @@ fn a_file_over_the_limit_is_not_read() {
     let mut folder = Folder::new();
     folder.settings.max_bytes = 20;
     let path = folder.write("users.csv", "email,tier\na@x.co,gold\n");
-    assert_snapshot!(folder.show_at(&path), @"error: users.csv: it is larger than 20 B; check that this is the roster, or raise source.max_bytes");
+    assert_snapshot!(folder.show_at(&path), @"error: users.csv: larger than 20 B; check that this file is the roster, or raise source.max_bytes");
     let path = folder.write("users.csv", "email,tier\na@x.co,x\n");
     assert_snapshot!(folder.show_at(&path), @r#"users.csv:2: a@x.co upsert "-" tier='x'"#);
 }
 
 #[test]
 fn a_file_of_nothing_but_problems_is_rejected() {
-    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: the roster has more than 100000 problems in its rows, this file's from here on; check that this is the roster and how it was exported");
+    assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: the roster has more than 100000 problems in its rows, in this file from here on; check that this file is the roster and how it was exported");
 }

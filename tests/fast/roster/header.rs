@@ -1,10 +1,10 @@
-//! The header: whatever it leaves open rejects the file.
+//! The header: an unclear header rejects the file.
 
 use super::support::{account, account_unknown, read};
 use insta::assert_snapshot;
 
 #[test]
-fn the_delimiter_is_the_one_that_finds_the_email_column() {
+fn the_delimiter_gives_an_email_column() {
     for text in [
         "email,tier\na@x.co,gold\n",
         "email;tier\na@x.co;gold\n",
@@ -23,18 +23,18 @@ fn the_delimiter_is_the_one_that_finds_the_email_column() {
     assert_snapshot!(account("sep=;\nemail;tier\n\nann;gold\nok@x.co;\n"), @r#"
     users.csv:5: ok@x.co upsert "-" tier=none
     unnamed: 1
-    bad: users.csv:4:1 (email): 'ann': an email has the form local@domain, with one @; write the one address of this row's user
+    bad: users.csv:4:1 (email): 'ann': an email has the form local@domain, with one @; write one email address
     "#);
 }
 
 #[test]
 fn the_email_column_must_be_there() {
-    assert_snapshot!(account("op,mail,tier\nupsert,a@x.co,gold\n"), @"error: users.csv:1: there is no column 'email' among the 3 cells of the first row (did you mean cell 2?); name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
-    assert_snapshot!(account("op|email|tier\nupsert|a@x.co|gold\n"), @"error: users.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab");
-    assert_snapshot!(account("upsert,a@x.co,Ann\nupsert,b@x.co,Bob\n"), @"error: users.csv:1: the first row is no header: its cell 2 is an address; write the columns' names above it: op,email,display_name and the attributes");
+    assert_snapshot!(account("op,mail,tier\nupsert,a@x.co,gold\n"), @"error: users.csv:1: there is no column 'email' among the 3 cells of the first row (did you mean cell 2?); name the column of addresses 'email', and separate the columns with commas, semicolons or tabs");
+    assert_snapshot!(account("op|email|tier\nupsert|a@x.co|gold\n"), @"error: users.csv:1: there is no column 'email': the first row is a single cell; name the column of addresses 'email', and separate the columns with commas, semicolons or tabs");
+    assert_snapshot!(account("upsert,a@x.co,Ann\nupsert,b@x.co,Bob\n"), @"error: users.csv:1: the first row is not a header: cell 2 is an email address; add a header above it: op,email,display_name and the attributes");
 }
 
-/// A rejected file's problems are logged, and no log holds values.
+/// Problems of a rejected file are logged, and logs contain no values.
 #[test]
 fn what_rejects_a_file_tells_no_cell() {
     let long = "s3cret,".repeat(1 << 18);
@@ -61,10 +61,10 @@ fn what_rejects_a_file_tells_no_cell() {
 
 #[test]
 fn no_file_without_rows_is_a_roster() {
-    assert_snapshot!(account(""), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and a row for each user");
-    assert_snapshot!(account("\u{feff}\r\n\n,,,\n"), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and a row for each user");
-    assert_snapshot!(account("email,tier\n"), @"error: users.csv: the file has a header and no rows; write a row for each user; a roster without any is taken for a mistake");
-    assert_snapshot!(account("email,tier\n,\n\n"), @"error: users.csv: the file has a header and no rows; write a row for each user; a roster without any is taken for a mistake");
+    assert_snapshot!(account(""), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and one row per user");
+    assert_snapshot!(account("\u{feff}\r\n\n,,,\n"), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and one row per user");
+    assert_snapshot!(account("email,tier\n"), @"error: users.csv: the file has a header and no rows; write one row per user; a roster without rows is taken for a mistake");
+    assert_snapshot!(account("email,tier\n,\n\n"), @"error: users.csv: the file has a header and no rows; write one row per user; a roster without rows is taken for a mistake");
 }
 
 #[test]
@@ -73,17 +73,17 @@ fn unknown_and_system_attributes_are_refused() {
         "email,teir,region,omni_user_email,colour,display name\na@x.co,,,,,\n"
     ), @r"
     error: users.csv:1:2 (teir): Omni has no user attribute 'teir' (did you mean 'tier'?); correct the name, remove the column, or define the attribute in Omni first
-    users.csv:1:3 (region): Omni has no user attribute 'region': it is spelt 'Region'; write it with the same capital and small letters
-    users.csv:1:4 (omni_user_email): Omni itself sets 'omni_user_email', nobody else can; remove the column
+    users.csv:1:3 (region): Omni has no user attribute 'region', but it has 'Region'; use the same letter case
+    users.csv:1:4 (omni_user_email): 'omni_user_email' is set by Omni and can't be changed; remove the column
     users.csv:1:5 (colour): Omni has no user attribute 'colour'; correct the name, remove the column, or define the attribute in Omni first
     users.csv:1:6 (display name): Omni has no user attribute 'display name' (did you mean 'display_name'?); correct the name, remove the column, or define the attribute in Omni first
     ");
     assert_snapshot!(account_unknown(
         "email,anything,omni_user_id,Display Name,e-mail\na@x.co,,,,\n"
     ), @r"
-    error: users.csv:1:3 (omni_user_id): Omni itself sets 'omni_user_id', nobody else can; remove the column
-    users.csv:1:4 (Display Name): the column 'Display Name' looks like 'display_name' misspelt; write 'display_name'
-    users.csv:1:5 (e-mail): the column 'e-mail' looks like 'email' misspelt; write 'email'
+    error: users.csv:1:3 (omni_user_id): 'omni_user_id' is set by Omni and can't be changed; remove the column
+    users.csv:1:4 (Display Name): the column 'Display Name' looks like a misspelling of 'display_name'; write 'display_name'
+    users.csv:1:5 (e-mail): the column 'e-mail' looks like a misspelling of 'email'; write 'email'
     ");
 }
 
@@ -92,17 +92,17 @@ fn a_doubled_header_is_refused() {
     assert_snapshot!(account(
         "email,tier,EMAIL, tier ,Op,op\na@x.co,,,,,\n"
     ), @r"
-    error: users.csv:1:3 (EMAIL): the column 'EMAIL' is there twice, as columns 1 and 3; keep one of them
-    users.csv:1:4 (tier): the column 'tier' is there twice, as columns 2 and 4; keep one of them
-    users.csv:1:6 (op): the column 'op' is there twice, as columns 5 and 6; keep one of them
+    error: users.csv:1:3 (EMAIL): the column 'EMAIL' appears twice, as columns 1 and 3; keep one of them
+    users.csv:1:4 (tier): the column 'tier' appears twice, as columns 2 and 4; keep one of them
+    users.csv:1:6 (op): the column 'op' appears twice, as columns 5 and 6; keep one of them
     ");
-    assert_snapshot!(account_unknown("email,a,A,a\na@x.co,,,\n"), @"error: users.csv:1:4 (a): the column 'a' is there twice, as columns 2 and 4; keep one of them");
+    assert_snapshot!(account_unknown("email,a,A,a\na@x.co,,,\n"), @"error: users.csv:1:4 (a): the column 'a' appears twice, as columns 2 and 4; keep one of them");
 }
 
 #[test]
-fn a_blank_header_is_ignored_over_blank_cells_only() {
+fn a_blank_header_needs_blank_cells() {
     assert_snapshot!(account("email,,tier,\na@x.co,,gold, \n"), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
-    assert_snapshot!(account("email,,tier\na@x.co,,gold\nb@x.co,what,gold\n"), @"error: users.csv:3:2 (no header): this cell is not blank and its column has no header; name the column in the header, or empty it");
+    assert_snapshot!(account("email,,tier\na@x.co,,gold\nb@x.co,what,gold\n"), @"error: users.csv:3:2 (no header): this cell is not blank and its column has no header; name the column in the header, or clear the cell");
 }
 
 #[test]
@@ -111,19 +111,19 @@ fn many_wrong_columns_are_counted() {
     let shown = account(format!("email{header}\n"));
     assert_eq!(shown.lines().count(), 21);
     assert!(shown.ends_with(
-        "users.csv:1: 979 more columns are wrong; check that this is the roster's header"
+        "users.csv:1: 979 more columns have errors; check that this is the roster's header"
     ));
 }
 
 #[test]
-fn a_roster_has_a_thousand_columns_and_no_more() {
+fn a_roster_has_at_most_a_thousand_columns() {
     let named = |count: usize| (1..count).map(|at| format!(",c{at}")).collect::<String>();
     let row = |count: usize| format!("a@x.co{}", ",".repeat(count - 1));
     let most = format!("email{}\n{}\n", named(1_000), row(1_000));
     assert!(account_unknown(most).starts_with("users.csv:2: a@x.co upsert"));
     let more = format!("email{}\n{}\n", named(1_001), row(1_001));
-    assert_snapshot!(account_unknown(more), @"error: users.csv:1: the header has 1001 columns, and a roster has at most 1000; check that this is the roster's header");
-    // A spreadsheet's empty columns are none.
+    assert_snapshot!(account_unknown(more), @"error: users.csv:1: the header has 1001 columns; the limit is 1000; check that this is the roster's header");
+    // Empty columns of a spreadsheet don't count.
     let blank = ",".repeat(16_000);
     assert_snapshot!(account(format!("email,tier{blank}\na@x.co,gold{blank}\n")), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
 }

@@ -1,5 +1,5 @@
-//! Reading a roster, through the public surface: every rule of the README's "The roster", and
-//! the exact words that a person gets to read.
+//! Reading a roster through the public API: every rule of "The roster" in the README, and the exact
+//! messages.
 
 mod doubts;
 mod files;

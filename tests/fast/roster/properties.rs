@@ -1,4 +1,4 @@
-//! What holds for any roster.
+//! Properties of all rosters.
 
 use super::support::{Folder, read_with, settings};
 use omni_user_sync::model::DesiredUser;
@@ -55,19 +55,19 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = unknown(&bytes);
     }
 
     #[test]
-    fn no_text_that_is_nearly_a_roster_makes_it_panic(
+    fn text_like_a_roster_never_panics(
         text in "(op,|sep=;\n)?email(,a|;b|\t)?(\r\n|\r|\n)([\\[\\]a@,;\"\r\n\u{feff} é]{0,30}(\r\n|\r|\n)?){0,6}"
     ) {
         let _ = unknown(&text);
     }
 
     #[test]
-    fn nobody_who_is_frozen_is_among_the_users(
+    fn frozen_users_are_not_desired(
         rows in prop::collection::vec(("(upsert|delete|deactivate|x)", "[ab]@x", "(,[12])?,[12x]{0,1}"), 1..12)
     ) {
         let folder = Folder::new();
@@ -89,8 +89,8 @@ proptest! {
     }
 }
 
-/// A sparse file: it takes no room on the disk, and its NULs end the reading at once; what is left
-/// is only hashed, in bounded memory.
+/// A sparse file takes no space on the disk. Its NUL bytes end the parsing at once, and the rest is
+/// only hashed, in bounded memory.
 #[test]
 fn a_huge_file_of_nothing_is_rejected() {
     let mut folder = Folder::new();

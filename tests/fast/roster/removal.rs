@@ -1,4 +1,4 @@
-//! When nobody is removed.
+//! Problems that switch off removals.
 
 use super::support::{Folder, read, schema, settings, show};
 use insta::assert_snapshot;
@@ -12,7 +12,7 @@ fn a_whole_roster_may_remove_and_prune() {
 }
 
 #[test]
-fn a_rejected_file_among_several_removes_nobody_and_the_rest_goes_on() {
+fn a_rejected_file_switches_off_removals() {
     let folder = Folder::new();
     folder.write("a.csv", "op,email\nupsert,a@x.co\ndelete,b@x.co\n");
     folder.write("b.csv", "email\n\"c@x.co\n");
@@ -21,24 +21,24 @@ fn a_rejected_file_among_several_removes_nobody_and_the_rest_goes_on() {
     assert_snapshot!(folder.show(), @r#"
     a.csv:2: a@x.co upsert "-"
     a.csv:3: b@x.co delete
-    bad: b.csv:2: the quote that opens here, in cell 1, is never closed; write the closing quote; a quote inside a quoted cell is written twice ("")
-    bad: c.csv: the file is empty; write a header (op,email,display_name and the attributes) and a row for each user
+    bad: b.csv:2: the quote opened in cell 1 is never closed; add the closing quote; inside a quoted cell, write each quote twice ("")
+    bad: c.csv: the file is empty; write a header (op,email,display_name and the attributes) and one row per user
     bad: d.csv:1:3 (x): Omni has no user attribute 'x'; correct the name, remove the column, or define the attribute in Omni first
     "#);
     let read = folder.read().expect("one good file");
-    assert_snapshot!(read.removals_allowed().expect_err("rejected"), @"A file of the roster was not read (b.csv:2 and 2 more), so nobody is removed.");
+    assert_snapshot!(read.removals_allowed().expect_err("rejected"), @"A file of the roster could not be read (b.csv:2 and 2 more), so no user is removed.");
     assert_eq!(read.pruning_allowed(), read.removals_allowed());
 }
 
 #[test]
-fn a_folder_of_rejected_files_is_an_error_with_all_problems() {
+fn rejected_files_are_all_reported() {
     let folder = Folder::new();
     folder.write("b.csv", "email\n");
     folder.write("a.csv", "email,x,y\n");
     assert_snapshot!(folder.show(), @r"
     error: a.csv:1:2 (x): Omni has no user attribute 'x'; correct the name, remove the column, or define the attribute in Omni first
     a.csv:1:3 (y): Omni has no user attribute 'y'; correct the name, remove the column, or define the attribute in Omni first
-    b.csv: the file has a header and no rows; write a row for each user; a roster without any is taken for a mistake
+    b.csv: the file has a header and no rows; write one row per user; a roster without rows is taken for a mistake
     ");
 }
 
@@ -46,9 +46,9 @@ fn a_folder_of_rejected_files_is_an_error_with_all_problems() {
 fn an_unreadable_email_switches_off_pruning_only() {
     let one = read("email\na@x.co\nb\n").expect("a row");
     assert_eq!(one.removals_allowed(), Ok(()));
-    assert_snapshot!(one.pruning_allowed().expect_err("unnamed"), @"1 row of the roster has no email that can be read and may be anybody's, so nobody is pruned.");
+    assert_snapshot!(one.pruning_allowed().expect_err("unnamed"), @"1 row of the roster has no readable email and may belong to any user, so no user is pruned.");
     let two = read("email\na@x.co\nb\nc\n").expect("a row");
-    assert_snapshot!(two.pruning_allowed().expect_err("unnamed"), @"2 rows of the roster have no email that can be read and may be anybody's, so nobody is pruned.");
+    assert_snapshot!(two.pruning_allowed().expect_err("unnamed"), @"2 rows of the roster have no readable email and may belong to any user, so no user is pruned.");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_roster_without_an_upsert_prunes_nobody() {
     let read = super::support::read("op,email\ndelete,a@x.co\nupsert,b@x.co\ndelete,b@x.co\n");
     let read = read.expect("rows");
     assert_eq!(read.removals_allowed(), Ok(()));
-    assert_snapshot!(read.pruning_allowed().expect_err("no upsert"), @"The roster has no row that upserts a user, so nobody is pruned.");
+    assert_snapshot!(read.pruning_allowed().expect_err("no upsert"), @"The roster has no row that upserts a user, so no user is pruned.");
 }
 
 #[test]
@@ -68,5 +68,5 @@ fn a_roster_named_beside_the_settings_prunes_nobody() {
     let read = roster::read(&settings(), &path, false, &schema());
     assert_snapshot!(show(&read), @r#"users.csv:2: a@x.co upsert "-""#);
     let refused = read.expect("a roster").pruning_allowed();
-    assert_snapshot!(refused.expect_err("not the source"), @"This is not the roster of source.path, so nobody is pruned.");
+    assert_snapshot!(refused.expect_err("not the source"), @"This is not the roster of source.path, so no user is pruned.");
 }

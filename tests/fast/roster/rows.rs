@@ -4,7 +4,7 @@ use super::support::{Folder, account};
 use insta::assert_snapshot;
 
 #[test]
-fn the_original_scripts_file_is_read_as_it_reads_it() {
+fn omnis_own_script_file_is_read() {
     assert_snapshot!(account(
         "op,email,display_name,Region,tier,seats\n\
          upsert,ann@x.co,Ann,\"[north,south,east]\",gold,7\n\
@@ -16,14 +16,14 @@ fn the_original_scripts_file_is_read_as_it_reads_it() {
 }
 
 #[test]
-fn columns_stand_in_any_order_and_ours_ignore_case() {
+fn columns_have_any_order_and_case() {
     assert_snapshot!(account(
         "tier, Display_Name ,EMAIL, seats ,Op\n gold , Ann ,Ann@X.co,7,UPSERT\n"
     ), @r#"users.csv:2: Ann@X.co upsert "Ann" seats='7' tier='gold'"#);
 }
 
 #[test]
-fn without_an_op_column_every_row_is_an_upsert() {
+fn every_row_upserts_without_an_op_column() {
     assert_snapshot!(account("email,display_name\nann@x.co,Ann\nbob@x.co, \n"), @r#"
     users.csv:2: ann@x.co upsert "Ann"
     users.csv:3: bob@x.co upsert "-"
@@ -31,7 +31,7 @@ fn without_an_op_column_every_row_is_an_upsert() {
 }
 
 #[test]
-fn ops_are_known_in_any_case_and_nothing_else_is_one() {
+fn ops_ignore_case() {
     assert_snapshot!(account(
         "op,email\n\
          UpSert,a@x.co\n\
@@ -49,11 +49,11 @@ fn ops_are_known_in_any_case_and_nothing_else_is_one() {
     frozen: e@x.co (users.csv:6)
     frozen: f@x.co (users.csv:7)
     unnamed: 1
-    bad: users.csv:5:1 (op): there is no op 'delet' (did you mean 'delete'?); write upsert, delete or deactivate
+    bad: users.csv:5:1 (op): unknown op 'delet' (did you mean 'delete'?); write upsert, delete or deactivate
     bad: users.csv:6:1 (op): the op is blank; write upsert, delete or deactivate
-    bad: users.csv:7:1 (op): there is no op 'remove all'; write upsert, delete or deactivate
-    bad: users.csv:8:1 (op): there is no op 'qqq'; write upsert, delete or deactivate
-    bad: users.csv:8:2 (email): the email is blank; write the one address of this row's user
+    bad: users.csv:7:1 (op): unknown op 'remove all'; write upsert, delete or deactivate
+    bad: users.csv:8:1 (op): unknown op 'qqq'; write upsert, delete or deactivate
+    bad: users.csv:8:2 (email): the email is blank; write one email address
     "#);
 }
 
@@ -71,18 +71,18 @@ fn an_email_that_cannot_be_read_is_anybodys() {
     ), @r#"
     users.csv:9: ok@x.co upsert "Fine"
     unnamed: 6
-    bad: users.csv:2:1 (email): the email is blank; write the one address of this row's user
-    bad: users.csv:3:1 (email): 'ann': an email has the form local@domain, with one @; write the one address of this row's user
-    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email has no blanks, control characters or marks of direction inside; write a row for each of these addresses
-    bad: users.csv:5:1 (email): 'a@x.co;b@x.co': an email has the form local@domain, with one @; write a row for each of these addresses
-    bad: users.csv:6:1 (email): 'a@b@c': an email has the form local@domain, with one @; write the one address of this row's user
-    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email has no blanks, control characters or marks of direction inside; there is a character inside that nobody sees: type the address again
+    bad: users.csv:2:1 (email): the email is blank; write one email address
+    bad: users.csv:3:1 (email): 'ann': an email has the form local@domain, with one @; write one email address
+    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email can't contain spaces, control characters or direction marks; write one row per address
+    bad: users.csv:5:1 (email): 'a@x.co;b@x.co': an email has the form local@domain, with one @; write one row per address
+    bad: users.csv:6:1 (email): 'a@b@c': an email has the form local@domain, with one @; write one email address
+    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email can't contain spaces, control characters or direction marks; it contains an invisible character; type the address again
     "#);
     let long = format!("email,tier\n{}@x.co,gold\nok@x.co,\n", "x".repeat(320));
     assert_snapshot!(account(long), @r#"
     users.csv:3: ok@x.co upsert "-" tier=none
     unnamed: 1
-    bad: users.csv:2:1 (email): 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…': an email has at most 320 characters; write the one address of this row's user
+    bad: users.csv:2:1 (email): 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…': an email has at most 320 characters; write one email address
     "#);
 }
 
@@ -99,7 +99,7 @@ fn who_goes_needs_an_address_and_nothing_else() {
 }
 
 #[test]
-fn a_row_of_another_length_freezes_everybody_in_it_and_may_be_anybodys() {
+fn a_row_of_wrong_length_freezes_all_addresses() {
     assert_snapshot!(account(
         "op,email,display_name,tier\n\
          upsert,a@x.co,Ann\n\
@@ -116,11 +116,11 @@ fn a_row_of_another_length_freezes_everybody_in_it_and_may_be_anybodys() {
     frozen: c@x.co (users.csv:4)
     frozen: d@x.co (users.csv:5)
     unnamed: 5
-    bad: users.csv:2: this row has 3 cells and the header 4: it is too short; write every cell, blank ones too; a missing cell is never taken for a blank one
-    bad: users.csv:3: this row has 5 cells and the header 4: it is too long; put cells that have the delimiter in them in quotes, or remove what is too much
-    bad: users.csv:4: this row has 2 cells and the header 4: it is too short; write every cell, blank ones too; a missing cell is never taken for a blank one
-    bad: users.csv:5: this row has 5 cells and the header 4: it is too long; put cells that have the delimiter in them in quotes, or remove what is too much
-    bad: users.csv:6: this row has 1 cell and the header 4: it is too short; write every cell, blank ones too; a missing cell is never taken for a blank one
+    bad: users.csv:2: too short: this row has 3 cells, the header has 4; write every cell, also blank ones; a missing cell is never taken for a blank one
+    bad: users.csv:3: too long: this row has 5 cells, the header has 4; quote the cells that contain the delimiter, or remove the extra cells
+    bad: users.csv:4: too short: this row has 2 cells, the header has 4; write every cell, also blank ones; a missing cell is never taken for a blank one
+    bad: users.csv:5: too long: this row has 5 cells, the header has 4; quote the cells that contain the delimiter, or remove the extra cells
+    bad: users.csv:6: too short: this row has 1 cell, the header has 4; write every cell, also blank ones; a missing cell is never taken for a blank one
     "#);
 }
 
@@ -147,17 +147,17 @@ fn every_problem_of_a_row_is_told() {
     ), @r#"
     users.csv:4: ok@x.co upsert "-" Region=none codes=none seats=none
     unnamed: 2
-    bad: users.csv:2:2 (email): 'ann': an email has the form local@domain, with one @; write the one address of this row's user
-    bad: users.csv:2:3 (Region): this attribute holds a list, and 'north' is none; write '[north]'
-    bad: users.csv:2:4 (seats): this attribute is a number, and '1,5' is no decimal number; write the decimal mark as a point (1.5), and no mark between thousands
-    bad: users.csv:2:5 (codes): this attribute is a number, and 'x' is no decimal number; write the bare number with digits and a decimal point, or leave the cell blank for none
-    bad: users.csv:3:1 (op): there is no op 'nope'; write upsert, delete or deactivate
-    bad: users.csv:3:2 (email): 'bob': an email has the form local@domain, with one @; write the one address of this row's user
+    bad: users.csv:2:2 (email): 'ann': an email has the form local@domain, with one @; write one email address
+    bad: users.csv:2:3 (Region): expected a list, found 'north'; write '[north]'
+    bad: users.csv:2:4 (seats): expected a decimal number, found '1,5'; write a decimal point (1.5) and no thousands separator
+    bad: users.csv:2:5 (codes): expected a decimal number, found 'x'; write only digits and a decimal point, or leave the cell blank for no value
+    bad: users.csv:3:1 (op): unknown op 'nope'; write upsert, delete or deactivate
+    bad: users.csv:3:2 (email): 'bob': an email has the form local@domain, with one @; write one email address
     "#);
 }
 
 #[test]
-fn rows_that_say_the_same_are_one_with_a_note() {
+fn equal_rows_are_one_with_a_note() {
     assert_snapshot!(account(
         "email,display_name,seats,Region\n\
          ann@x.co,Ann,7,\"[a,b]\"\n\
@@ -165,19 +165,19 @@ fn rows_that_say_the_same_are_one_with_a_note() {
          ann@x.co,Ann,07,\"[\"\"a\"\",\"\"b\"\"]\"\n"
     ), @r#"
     users.csv:2: ann@x.co upsert "Ann" Region=['a', 'b'] seats='7'
-    note: users.csv:3: this row says the same of 'ann@x.co' as users.csv:2; one of the two rows can go
-    note: users.csv:4: this row says the same of 'ann@x.co' as users.csv:2; one of the two rows can go
+    note: users.csv:3: repeats users.csv:2 for 'ann@x.co'; remove one of the two rows
+    note: users.csv:4: repeats users.csv:2 for 'ann@x.co'; remove one of the two rows
     "#);
 }
 
 #[test]
-fn what_is_repeated_is_told_up_to_a_number() {
+fn duplicate_rows_are_listed_up_to_a_limit() {
     let rows = "ann@x.co,Ann\nbob@x.co,Bob\n".repeat(601);
     let read = super::support::read(format!("email,display_name\n{rows}")).expect("two users");
     assert_eq!((read.users.len(), read.notes.len()), (2, 1_001));
-    assert_snapshot!(read.notes[1_000], @"users.csv: 200 more rows, here or in other files, are repeated or not followed; write one row for each user");
+    assert_snapshot!(read.notes[1_000], @"users.csv: 200 more rows, in this file or others, are repeated or skipped; write one row per user");
     let differ: String = (0..=100_000).map(|at| format!("ann@x.co,{at}\n")).collect();
-    assert_snapshot!(account(format!("email,display_name\n{differ}ok@x.co,\n")), @"error: users.csv:2: the roster has more than 100000 problems in its rows, such as rows that differ about one user, here; check that this is the roster and how it was exported");
+    assert_snapshot!(account(format!("email,display_name\n{differ}ok@x.co,\n")), @"error: users.csv:2: the roster has more than 100000 problems in its rows, such as the conflicting rows of this user; check that this file is the roster and how it was exported");
 }
 
 #[test]
@@ -194,16 +194,16 @@ fn rows_that_differ_are_all_bad() {
     users.csv:7: ok@x.co upsert "-" tier='gold'
     frozen: ann@x.co (users.csv:2)
     frozen: bob@x.co (users.csv:5)
-    bad: users.csv:2: this row says something else of 'ann@x.co' than users.csv:4; keep only the row that is right; until then this user is left alone
-    bad: users.csv:3: this row says something else of 'ann@x.co' than users.csv:4; keep only the row that is right; until then this user is left alone
-    bad: users.csv:4: this row says something else of 'ann@x.co' than users.csv:2; keep only the row that is right; until then this user is left alone
-    bad: users.csv:5: this row says something else of 'bob@x.co' than users.csv:6; keep only the row that is right; until then this user is left alone
-    bad: users.csv:6: this row says something else of 'bob@x.co' than users.csv:5; keep only the row that is right; until then this user is left alone
+    bad: users.csv:2: conflicts with users.csv:4 for 'ann@x.co'; keep only the correct row; until then this user is frozen
+    bad: users.csv:3: conflicts with users.csv:4 for 'ann@x.co'; keep only the correct row; until then this user is frozen
+    bad: users.csv:4: conflicts with users.csv:2 for 'ann@x.co'; keep only the correct row; until then this user is frozen
+    bad: users.csv:5: conflicts with users.csv:6 for 'bob@x.co'; keep only the correct row; until then this user is frozen
+    bad: users.csv:6: conflicts with users.csv:5 for 'bob@x.co'; keep only the correct row; until then this user is frozen
     "#);
 }
 
 #[test]
-fn a_bad_row_wins_over_every_good_one_of_its_user() {
+fn a_bad_row_overrides_valid_rows() {
     assert_snapshot!(account(
         "op,email,seats\n\
          delete,ann@x.co,\n\
@@ -212,13 +212,13 @@ fn a_bad_row_wins_over_every_good_one_of_its_user() {
     ), @r#"
     users.csv:4: ok@x.co upsert "-" seats='1'
     frozen: ann@x.co (users.csv:3)
-    bad: users.csv:3:3 (seats): this attribute is a number, and 'many' is no decimal number; write the bare number with digits and a decimal point, or leave the cell blank for none
-    note: users.csv:2: this row is not followed: 'ann@x.co' is left alone because of users.csv:3; correct that row
+    bad: users.csv:3:3 (seats): expected a decimal number, found 'many'; write only digits and a decimal point, or leave the cell blank for no value
+    note: users.csv:2: this row is skipped: 'ann@x.co' is frozen because of users.csv:3; correct that row
     "#);
 }
 
 #[test]
-fn files_that_differ_freeze_their_user_and_files_that_agree_are_one() {
+fn conflicting_files_freeze_their_user() {
     let folder = Folder::new();
     folder.write(
         "a.csv",
@@ -230,29 +230,29 @@ fn files_that_differ_freeze_their_user_and_files_that_agree_are_one() {
     a.csv:3: bob@x.co upsert "-" tier='gold'
     frozen: ann@x.co (a.csv:2)
     frozen: all@x.co (a.csv:4)
-    bad: a.csv:2: this row says something else of 'ann@x.co' than b.csv:2; keep only the row that is right; until then this user is left alone
-    bad: a.csv:4: this row says something else of 'all@x.co' than c.csv:2; keep only the row that is right; until then this user is left alone
-    bad: b.csv:2: this row says something else of 'ann@x.co' than a.csv:2; keep only the row that is right; until then this user is left alone
-    bad: c.csv:2: this row says something else of 'all@x.co' than a.csv:4; keep only the row that is right; until then this user is left alone
-    note: b.csv:3: this row says the same of 'bob@x.co' as a.csv:3; one of the two rows can go
+    bad: a.csv:2: conflicts with b.csv:2 for 'ann@x.co'; keep only the correct row; until then this user is frozen
+    bad: a.csv:4: conflicts with c.csv:2 for 'all@x.co'; keep only the correct row; until then this user is frozen
+    bad: b.csv:2: conflicts with a.csv:2 for 'ann@x.co'; keep only the correct row; until then this user is frozen
+    bad: c.csv:2: conflicts with a.csv:4 for 'all@x.co'; keep only the correct row; until then this user is frozen
+    note: b.csv:3: repeats a.csv:3 for 'bob@x.co'; remove one of the two rows
     "#);
 }
 
 #[test]
-fn a_bad_row_freezes_its_user_in_every_file() {
+fn a_bad_row_freezes_its_user_everywhere() {
     let folder = Folder::new();
     folder.write("a.csv", "email,seats\nann@x.co,7\nbob@x.co,1\n");
     folder.write("b.csv", "email,seats\nann@x.co,many\n");
     assert_snapshot!(folder.show(), @r#"
     a.csv:3: bob@x.co upsert "-" seats='1'
     frozen: ann@x.co (b.csv:2)
-    bad: b.csv:2:2 (seats): this attribute is a number, and 'many' is no decimal number; write the bare number with digits and a decimal point, or leave the cell blank for none
-    note: a.csv:2: this row is not followed: 'ann@x.co' is left alone because of b.csv:2; correct that row
+    bad: b.csv:2:2 (seats): expected a decimal number, found 'many'; write only digits and a decimal point, or leave the cell blank for no value
+    note: a.csv:2: this row is skipped: 'ann@x.co' is frozen because of b.csv:2; correct that row
     "#);
 }
 
 #[test]
-fn rows_swallowed_by_two_stray_quotes_are_not_gone() {
+fn rows_swallowed_by_quotes_are_frozen() {
     assert_snapshot!(account(
         "email,display_name\n\
          ann@x.co,\"Ann\n\
@@ -263,12 +263,12 @@ fn rows_swallowed_by_two_stray_quotes_are_not_gone() {
     frozen: ann@x.co (users.csv:2)
     frozen: bob@x.co (users.csv:2)
     unnamed: 1
-    bad: users.csv:2:2 (display_name): this cell has whole rows in it, so a quote is missing or too many; close the quote where the cell ends; a quote inside it is written twice ("")
+    bad: users.csv:2:2 (display_name): this cell contains whole rows, so a quote is missing or misplaced; close the quote where the cell ends; inside a quoted cell, write each quote twice ("")
     "#);
     assert_snapshot!(account("email,display_name\nann@x.co,\"Ann\r\nof the North\"\n"), @r#"users.csv:2: ann@x.co upsert "Ann\r\nof the North""#);
 }
 
-/// Where the row's cells are, and where in them the quotes, makes no difference.
+/// The order of the columns and the positions of the quotes make no difference.
 #[test]
 fn rows_swallowed_in_any_cell_are_not_gone() {
     for text in [
@@ -290,7 +290,7 @@ fn rows_swallowed_in_any_cell_are_not_gone() {
 }
 
 #[test]
-fn text_over_several_lines_is_a_cell_like_any_other() {
+fn cells_may_have_several_lines() {
     for text in [
         // A lone address, one in a sentence, and too few delimiters for a row.
         "email,display_name\nann@x.co,\"Ann\nann@x.co\"\n",

@@ -1,16 +1,16 @@
-//! A roster is taken only when it stands still.
+//! A roster is read only when it is stable.
 
 use super::support::Folder;
 use omni_user_sync::model::{Desired, Fingerprint};
-use omni_user_sync::roster::{SourceError, fingerprint, read_settled, unless_stopped};
+use omni_user_sync::roster::{SourceError, fingerprint, read_stable, unless_stopped};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 async fn read(folder: &Folder, known: Option<Fingerprint>) -> Result<Desired, SourceError> {
-    read_settled(&folder.settings, folder.path(), true, &folder.schema, known).await
+    read_stable(&folder.settings, folder.path(), true, &folder.schema, known).await
 }
 
-/// Fails where anything waits for longer than the test would like.
+/// Fails if the work waits.
 async fn at_once<T>(work: impl Future<Output = T>) -> T {
     let patience = Duration::from_secs(20);
     tokio::time::timeout(patience, work)
@@ -19,7 +19,7 @@ async fn at_once<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn known_content_is_taken_at_once() {
+async fn stable_content_is_read_at_once() {
     let mut folder = Folder::new();
     folder.settings.settle = Duration::from_secs(3600);
     folder.write("users.csv", "email\na@x.co\n");
@@ -29,7 +29,7 @@ async fn known_content_is_taken_at_once() {
 }
 
 #[tokio::test]
-async fn without_known_content_a_fresh_file_is_waited_for_and_a_rested_one_is_not() {
+async fn a_recently_changed_file_is_waited_for() {
     let mut folder = Folder::new();
     folder.write("users.csv", "email\na@x.co\n");
     folder.settings.settle = Duration::ZERO;
@@ -51,7 +51,7 @@ async fn without_known_content_a_fresh_file_is_waited_for_and_a_rested_one_is_no
 }
 
 #[tokio::test]
-async fn other_content_than_the_known_one_is_taken_when_two_looks_agree() {
+async fn unknown_content_needs_two_equal_readings() {
     let mut folder = Folder::new();
     folder.settings.settle = Duration::from_millis(1);
     folder.write("users.csv", "email\na@x.co\n");
@@ -62,7 +62,7 @@ async fn other_content_than_the_known_one_is_taken_when_two_looks_agree() {
 }
 
 #[tokio::test]
-async fn a_half_written_file_is_not_complained_of_before_it_stands_still() {
+async fn a_changing_file_is_not_reported() {
     let mut folder = Folder::new();
     folder.settings.settle = Duration::from_secs(3600);
     folder.write("users.csv", "email\n\"a@x");

@@ -23,11 +23,11 @@ fn set_age(path: &std::path::Path, seconds: u64) {
 #[test]
 fn nothing_there_says_so() {
     let folder = Folder::new();
-    assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: there is no such file or folder; put the roster there, or correct source.path");
-    assert_snapshot!(folder.show(), @"error: DIR: there is no *.csv in this folder; put the roster there, saved as 'CSV UTF-8' (a workbook such as .xlsx is not read)");
+    assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: no such file or folder; put the roster there, or correct source.path");
+    assert_snapshot!(folder.show(), @"error: DIR: this folder contains no *.csv; put the roster there, saved as 'CSV UTF-8' (workbooks such as .xlsx are not read)");
     fs::create_dir(folder.path().join("users.csv")).expect("a folder");
-    assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: this is an empty folder, not a CSV file; container runtimes make one where the file to be mounted was missing: put the file there and mount it again");
-    assert_snapshot!(folder.show(), @"error: users.csv: this is a folder; put the CSV file itself there");
+    assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: this is an empty folder, not a CSV file; container runtimes create one if the file to mount is missing: create the file and mount it again");
+    assert_snapshot!(folder.show(), @"error: users.csv: this is a folder; put the CSV file itself here");
 }
 
 #[test]
@@ -88,17 +88,17 @@ fn what_is_not_counted_is_told_at_debug() {
     let logged = logged.text();
     let mut lines: Vec<_> = logged.lines().map(str::trim).collect();
     lines.sort_unstable();
-    assert_snapshot!(lines.join("\n"), @r"
-    DEBUG not part of the roster: a hidden file file=.a.csv
-    DEBUG not part of the roster: a hidden file file=.~lock.a.csv#
-    DEBUG not part of the roster: a spreadsheet's lock file file=~$a.csv
-    DEBUG not part of the roster: its name does not end in .csv file=a.csv.crdownload
-    DEBUG not part of the roster: its name does not end in .csv file=a.csv.part
-    DEBUG not part of the roster: its name does not end in .csv file=a.csv.tmp
-    DEBUG not part of the roster: its name does not end in .csv file=b.TMP
-    DEBUG not part of the roster: its name does not end in .csv file=old
-    DEBUG not part of the roster: its name does not end in .csv file=reports
-    ");
+    assert_snapshot!(lines.join("\n"), @r#"
+    DEBUG file is not part of the roster file=.a.csv reason="hidden file"
+    DEBUG file is not part of the roster file=.~lock.a.csv# reason="hidden file"
+    DEBUG file is not part of the roster file=a.csv.crdownload reason="not a .csv file"
+    DEBUG file is not part of the roster file=a.csv.part reason="not a .csv file"
+    DEBUG file is not part of the roster file=a.csv.tmp reason="not a .csv file"
+    DEBUG file is not part of the roster file=b.TMP reason="not a .csv file"
+    DEBUG file is not part of the roster file=old reason="not a .csv file"
+    DEBUG file is not part of the roster file=reports reason="not a .csv file"
+    DEBUG file is not part of the roster file=~$a.csv reason="lock file of a spreadsheet program"
+    "#);
 }
 
 #[test]
@@ -143,11 +143,11 @@ fn a_refused_newest_is_not_passed_over() {
     folder.settings.select = Select::Newest;
     folder.write("a.csv", GOOD);
     symlink("nowhere.csv", folder.path().join("b.csv")).expect("a link");
-    assert_snapshot!(folder.show(), @"error: b.csv: it has vanished, or is a link that leads nowhere; put it back, or remove the link");
+    assert_snapshot!(folder.show(), @"error: b.csv: the file has vanished, or is a broken link; restore the file, or remove the link");
 }
 
 #[test]
-fn what_is_no_file_of_the_folder_is_refused() {
+fn other_files_in_the_folder_are_refused() {
     let folder = Folder::new();
     let elsewhere = Folder::new();
     let target = elsewhere.write("secret.csv", GOOD);
@@ -158,15 +158,15 @@ fn what_is_no_file_of_the_folder_is_refused() {
     symlink("nowhere.csv", folder.path().join("dangling.csv")).expect("a link");
     assert_snapshot!(folder.show(), @r#"
     good.csv:2: a@x.co upsert "-" tier='gold'
-    bad: dangling.csv: it has vanished, or is a link that leads nowhere; put it back, or remove the link
-    bad: device.csv: this link leads out of the folder; put the file itself there, or set source.path to where it is
-    bad: dir.csv: this is a folder; put the CSV file itself there
-    bad: out.csv: this link leads out of the folder; put the file itself there, or set source.path to where it is
+    bad: dangling.csv: the file has vanished, or is a broken link; restore the file, or remove the link
+    bad: device.csv: this link points outside the folder; put the file itself in the folder, or set source.path to its location
+    bad: dir.csv: this is a folder; put the CSV file itself here
+    bad: out.csv: this link points outside the folder; put the file itself in the folder, or set source.path to its location
     "#);
 }
 
 #[test]
-fn what_can_not_be_read_in_a_folder_is_refused_and_the_rest_is_read() {
+fn unreadable_files_are_refused_others_read() {
     let folder = Folder::new();
     folder.write("good.csv", GOOD);
     let pipe = folder.path().join("pipe.csv");
@@ -176,13 +176,13 @@ fn what_can_not_be_read_in_a_folder_is_refused_and_the_rest_is_read() {
     symlink("loop.csv", folder.path().join("loop.csv")).expect("a link");
     assert_snapshot!(folder.show(), @r#"
     good.csv:2: a@x.co upsert "-" tier='gold'
-    bad: loop.csv: it can't be read: Too many levels of symbolic links (os error 40); see to it that it can be read by this program's user
-    bad: pipe.csv: this is a pipe or a device, not a file; save the roster to a file first
-    bad: to_pipe.csv: this is a pipe or a device, not a file; save the roster to a file first
+    bad: loop.csv: can't be read: Too many levels of symbolic links (os error 40); give the service user read permission
+    bad: pipe.csv: this is a pipe or a device, not a file; save the roster to a file
+    bad: to_pipe.csv: this is a pipe or a device, not a file; save the roster to a file
     "#);
     let read = folder.read().expect("one good file");
     assert!(read.removals_allowed().is_err());
-    // A poll looks and does not hang either.
+    // A poll does not hang either.
     stamp(&folder.settings, folder.path()).expect("a roster");
     fingerprint(&folder.settings, folder.path()).expect("a roster");
 }
@@ -193,12 +193,12 @@ fn a_pipe_does_not_hang() {
     let path = folder.path().join("users.csv");
     let made = rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU);
     made.expect("a pipe");
-    assert_snapshot!(folder.show_at(&path), @"error: users.csv: this is a pipe or a device, not a file; save the roster to a file first");
-    assert_snapshot!(folder.show_at("/dev/null".as_ref()), @"error: null: this is a pipe or a device, not a file; save the roster to a file first");
+    assert_snapshot!(folder.show_at(&path), @"error: users.csv: this is a pipe or a device, not a file; save the roster to a file");
+    assert_snapshot!(folder.show_at("/dev/null".as_ref()), @"error: null: this is a pipe or a device, not a file; save the roster to a file");
 }
 
 #[test]
-fn links_within_the_folder_are_followed_as_config_maps_have_them() {
+fn links_within_the_folder_are_followed() {
     let folder = Folder::new();
     fs::create_dir(folder.path().join("..2026_01")).expect("a folder");
     folder.write("..2026_01/users.csv", GOOD);
@@ -231,12 +231,12 @@ fn names_that_no_one_can_read_are_harmless() {
     fs::write(folder.path().join(name), "nothing").expect("a file");
     assert_snapshot!(folder.show(), @r#"
     good.csv:2: ok@x.co upsert "-"
-    bad: a�\n\u{1b}[2J.csv:1: there is no column 'email': the first row is one cell; name the column of addresses 'email', and separate the columns by comma, semicolon or tab
+    bad: a�\n\u{1b}[2J.csv:1: there is no column 'email': the first row is a single cell; name the column of addresses 'email', and separate the columns with commas, semicolons or tabs
     "#);
 }
 
 #[test]
-fn the_fingerprint_is_of_content_and_the_stamp_of_the_file() {
+fn the_stamp_changes_without_the_content() {
     let folder = Folder::new();
     let path = folder.write("users.csv", GOOD);
     let look = || {

@@ -1,4 +1,4 @@
-//! One small language for rosters: texts go in, a readable account of what was read comes out.
+//! Fixtures for rosters: text in, a readable summary of the result out.
 
 use omni_user_sync::model::{
     AttributeName, ByEmail, Definition, Desired, DesiredUser, Location, Schema, Value, ValueType,
@@ -27,7 +27,7 @@ pub(crate) fn settings() -> SourceSettings {
     }
 }
 
-/// An organisation with one attribute of each kind, and one of Omni's own.
+/// A schema with one attribute of each type, and a system attribute.
 pub(crate) fn schema() -> Schema {
     use ValueType::{Number, String};
     let definition = |name, value_type, multiple, system| Definition {
@@ -80,7 +80,7 @@ impl Folder {
         roster::read(&self.settings, path, true, &self.schema)
     }
 
-    /// What is read of the whole folder, as text.
+    /// The summary of the whole folder.
     pub(crate) fn show(&self) -> String {
         self.show_at(self.path())
     }
@@ -91,7 +91,7 @@ impl Folder {
     }
 }
 
-/// What is read of one file `users.csv`.
+/// Reads a file `users.csv`.
 pub(crate) fn read(bytes: impl AsRef<[u8]>) -> Result<Desired, SourceError> {
     read_with(bytes, settings(), schema())
 }
@@ -109,12 +109,12 @@ pub(crate) fn read_with(
     folder.read_at(&folder.write("users.csv", bytes))
 }
 
-/// The account of one file `users.csv`.
+/// The summary of a file `users.csv`.
 pub(crate) fn account(bytes: impl AsRef<[u8]>) -> String {
     show(&read(bytes))
 }
 
-/// The account of one file where no definitions can be had.
+/// The summary of a file, without definitions.
 pub(crate) fn account_unknown(bytes: impl AsRef<[u8]>) -> String {
     show(&read_with(bytes, settings(), Schema::unknown()))
 }
@@ -146,7 +146,7 @@ fn show_desired(desired: &Desired) -> String {
     text
 }
 
-/// By place, then address.
+/// Sorts by location, then address.
 fn sorted<T>(map: &ByEmail<T>, place: impl Fn(&T) -> &Location) -> Vec<(String, String, &T)> {
     let mut all: Vec<_> = map
         .iter()

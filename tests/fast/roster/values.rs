@@ -22,7 +22,7 @@ fn a_blank_cell_clears_or_keeps() {
 }
 
 #[test]
-fn cells_and_items_are_trimmed_and_json_keeps_commas() {
+fn cells_and_items_are_trimmed() {
     assert_snapshot!(account(
         "email,tier,Region\n\
          a@x.co,\u{a0}gold\t,\"[ a , b ]\"\n\
@@ -52,14 +52,14 @@ fn one_value_and_many_are_not_mixed_up() {
     frozen: d@x.co (users.csv:5)
     frozen: e@x.co (users.csv:6)
     frozen: f@x.co (users.csv:7)
-    bad: users.csv:2:3 (Region): this attribute holds a list, and 'north' is none; write '[north]'
-    bad: users.csv:3:2 (tier): this attribute holds one value, and '[gold]' is a list; write the value without brackets, or leave the cell blank for none
-    bad: users.csv:4:2 (tier): '[gold' begins a list that does not end; write [a,b], and put the cell in quotes where the delimiter is in it
-    bad: users.csv:4:3 (Region): '[north' begins a list that does not end; write [a,b], and put the cell in quotes where the delimiter is in it
-    bad: users.csv:5:2 (tier): this attribute holds one value, and '[]' is a list; write the value without brackets, or leave the cell blank for none
-    bad: users.csv:5:3 (Region): '[a,,b]' has a blank item; remove the comma that is too many, or write the missing item
-    bad: users.csv:6:3 (Region): '["a"b]' begins as a JSON array and is none; write ["a","b"], in a CSV file with each quote twice
-    bad: users.csv:7:3 (Region): '[[a],[b]]' has brackets inside; a list can't hold lists; items with brackets or commas are written as ["a,b","[c]"]
+    bad: users.csv:2:3 (Region): expected a list, found 'north'; write '[north]'
+    bad: users.csv:3:2 (tier): expected a single value, found the list '[gold]'; write the value without brackets, or leave the cell blank for no value
+    bad: users.csv:4:2 (tier): the list '[gold' has no closing bracket; write [a,b], and quote the cell if it contains the delimiter
+    bad: users.csv:4:3 (Region): the list '[north' has no closing bracket; write [a,b], and quote the cell if it contains the delimiter
+    bad: users.csv:5:2 (tier): expected a single value, found the list '[]'; write the value without brackets, or leave the cell blank for no value
+    bad: users.csv:5:3 (Region): the list '[a,,b]' has a blank item; remove the extra comma, or write the missing item
+    bad: users.csv:6:3 (Region): '["a"b]' starts like a JSON array and is not valid JSON; write ["a","b"]; in a CSV file, write each quote twice
+    bad: users.csv:7:3 (Region): the list '[[a],[b]]' contains brackets; lists can't be nested; write items that contain brackets or commas as ["a,b","[c]"]
     "#);
 }
 
@@ -84,13 +84,13 @@ fn numbers_are_decimal_numbers() {
     frozen: f@x.co (users.csv:7)
     frozen: g@x.co (users.csv:8)
     frozen: h@x.co (users.csv:9)
-    bad: users.csv:3:2 (seats): this attribute is a number, and '1,5' is no decimal number; write the decimal mark as a point (1.5), and no mark between thousands
-    bad: users.csv:4:2 (seats): this attribute is a number, and '1.2E+05' is no decimal number; the spreadsheet has shortened the number: format the column as text and enter all digits again
-    bad: users.csv:5:2 (seats): this attribute is a number, and '2024-01-05' is no decimal number; the spreadsheet has made a date of it: format the column as text and enter the number again
-    bad: users.csv:6:2 (seats): this attribute is a number, and '1 000' is no decimal number; write the number without marks between thousands, and the decimal mark as a point
-    bad: users.csv:7:2 (seats): this attribute is a number, and 'many' is no decimal number; write the bare number with digits and a decimal point, or leave the cell blank for none
-    bad: users.csv:8:3 (codes): this attribute is a number, and 'x' is no decimal number; write the bare number with digits and a decimal point, or leave the cell blank for none
-    bad: users.csv:9:3 (codes): this attribute is a number, and '1E9' is no decimal number; the spreadsheet has shortened the number: format the column as text and enter all digits again
+    bad: users.csv:3:2 (seats): expected a decimal number, found '1,5'; write a decimal point (1.5) and no thousands separator
+    bad: users.csv:4:2 (seats): expected a decimal number, found '1.2E+05'; the spreadsheet shortened the number; format the column as text and enter all digits again
+    bad: users.csv:5:2 (seats): expected a decimal number, found '2024-01-05'; the spreadsheet turned the number into a date; format the column as text and enter it again
+    bad: users.csv:6:2 (seats): expected a decimal number, found '1 000'; write the number with a decimal point and without thousands separators
+    bad: users.csv:7:2 (seats): expected a decimal number, found 'many'; write only digits and a decimal point, or leave the cell blank for no value
+    bad: users.csv:8:3 (codes): expected a decimal number, found 'x'; write only digits and a decimal point, or leave the cell blank for no value
+    bad: users.csv:9:3 (codes): expected a decimal number, found '1E9'; the spreadsheet shortened the number; format the column as text and enter all digits again
     "#);
 }
 
@@ -102,6 +102,6 @@ fn without_definitions_brackets_make_the_list() {
     users.csv:2: a@x.co upsert "-" seats='1E5' whatever=['a', 'b']
     users.csv:3: b@x.co upsert "-" seats=['7'] whatever='a'
     frozen: c@x.co (users.csv:4)
-    bad: users.csv:4:2 (whatever): '[a' begins a list that does not end; write [a,b], and put the cell in quotes where the delimiter is in it
+    bad: users.csv:4:2 (whatever): the list '[a' has no closing bracket; write [a,b], and quote the cell if it contains the delimiter
     "#);
 }

@@ -112,7 +112,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
     let rejected = Problem {
         kind: omni_user_sync::model::ProblemKind::File,
         place: place.clone(),
-        what: "it vanished".into(),
+        message: "it vanished".into(),
         remedy: "put it back".into(),
         email: None,
     };

@@ -52,7 +52,7 @@ fn problem(file: &str, line: u64) -> Problem {
             column: None,
         },
         kind: ProblemKind::File,
-        what: "the department 's3cret' is none".into(),
+        message: "the department 's3cret' is none".into(),
         remedy: "ask ann@x.co".into(),
         email: None,
     }

@@ -230,7 +230,7 @@ async fn of_files_of_one_time_the_one_before_by_name_is_not_the_roster_again() {
     };
     let error = error.to_string();
     assert!(
-        error.starts_with("2026-01.csv: it is older than 2026-02.csv"),
+        error.starts_with("2026-01.csv: older than 2026-02.csv"),
         "{error}"
     );
 }

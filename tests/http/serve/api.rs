@@ -100,7 +100,7 @@ async fn status() {
             "file": "users.csv",
             "line": 22,
             "remedy": "write upsert, delete or deactivate",
-            "what": "there is no op '<script>alert(\"x\")</script>&''"
+            "message": "there is no op '<script>alert(\"x\")</script>&''"
           }
         ],
         "read": "…",

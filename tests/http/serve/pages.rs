@@ -165,24 +165,28 @@ async fn that_all_is_well_is_said_only_of_a_daemon_that_is_ready_and_has_its_ros
     says("good", "Omni is as the roster says.").await;
     for (condition, state, sentence) in [
         (
-            SourceState::Moving,
+            SourceState::Changing,
             "busy",
             "The roster is being written since ",
         ),
-        (SourceState::Away, "bad", "The roster can't be read since "),
         (
-            SourceState::Silent,
+            SourceState::Unavailable,
+            "bad",
+            "The roster can't be read since ",
+        ),
+        (
+            SourceState::Unresponsive,
             "bad",
             "The roster's file system does not answer since ",
         ),
-        (SourceState::Still, "good", "Omni is as the roster says."),
+        (SourceState::Stable, "good", "Omni is as the roster says."),
     ] {
         served.status.roster(condition);
         says(state, sentence).await;
     }
     // What somebody has to do stays said.
     happened(&served).await;
-    served.status.roster(SourceState::Moving);
+    served.status.roster(SourceState::Changing);
     says(
         "warn",
         "6 changes are held and wait for somebody to approve.",

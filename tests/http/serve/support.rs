@@ -395,7 +395,7 @@ pub(crate) fn problem(user: Option<&str>) -> Problem {
             line: 22,
             column: Some((1, "op".into())),
         },
-        what: format!("there is no op '{HOSTILE}'"),
+        message: format!("there is no op '{HOSTILE}'"),
         remedy: "write upsert, delete or deactivate".into(),
         email: user.map(email),
     }

@@ -1,12 +1,11 @@
-//! Which files are the roster, and whether they are whole.
+//! The files of the roster, and whether they are complete.
 //!
-//! A file that is not a plain file of bearable size is refused before it is opened, since opening a
-//! FIFO hangs and reading a device never ends. What is refused, vanishes or changes while it is read
-//! is reported as that file's problem and never skipped: its users are not gone.
+//! A file that is not a regular file, or is too large, is refused before it is opened: opening a FIFO
+//! hangs, and reading a device never ends. A file that is refused, vanishes or changes while it is
+//! read is reported as a problem and never skipped, since its users are not gone.
 
 use super::SourceError;
-use super::csv::unreadable;
-use super::words::{Issue, shown_name};
+use super::text::{Issue, visible_name};
 use crate::settings::{Select, SourceSettings};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
@@ -16,24 +15,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What the file system says of the roster without its being read: a cheap hint that something
-/// changed, for pollers. Names, sizes, times and inodes of all its files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp(Vec<(OsString, Option<Stat>)>);
-
-/// The identity and state of a file, as far as the file system tells.
+/// A digest of the roster's file names, sizes, times and inodes. It changes with the files and needs
+/// no reading, so that polling is cheap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
+pub struct SourceStamp([u8; 32]);
+
+impl SourceStamp {
+    /// The stamp of a source that is described by these bytes.
+    #[must_use]
+    pub fn of(description: &[u8]) -> Self {
+        Self(*blake3::hash(description).as_bytes())
+    }
+}
+
+/// The identity and state of a file, as the file system reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileStat {
     len: u64,
-    modified: Time,
-    changed: Time,
+    modified: UnixTime,
+    changed: UnixTime,
     inode: (u64, u64),
 }
 
-/// Seconds and nanoseconds since 1970; ordered as time is.
-type Time = (i64, i64);
+/// Seconds and nanoseconds since 1970.
+type UnixTime = (i64, i64);
 
-impl Stat {
+impl FileStat {
     fn of(metadata: &Metadata) -> Self {
         Self {
             len: metadata.len(),
@@ -51,13 +58,13 @@ impl Stat {
         system_time(self.modified)
     }
 
-    /// The last time that anything was done to it: a rename or a copied time changes only `ctime`.
+    /// The time of the last change. A rename, or a copied modification time, changes only `ctime`.
     fn touched(&self) -> SystemTime {
         system_time(self.modified.max(self.changed))
     }
 }
 
-fn system_time((seconds, nanoseconds): Time) -> SystemTime {
+fn system_time((seconds, nanoseconds): UnixTime) -> SystemTime {
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 {
         UNIX_EPOCH.checked_sub(whole)
@@ -74,31 +81,28 @@ pub(super) struct Candidate {
     pub(super) name: Arc<str>,
     pub(super) file_name: OsString,
     path: PathBuf,
-    /// `None` where the file system says nothing.
-    stat: Option<Stat>,
+    /// `None` if the file system reports an error.
+    stat: Option<FileStat>,
     refused: Option<Issue>,
 }
 
 /// The files of the roster, by name.
 pub(super) struct Candidates {
     pub(super) files: Vec<Candidate>,
-    /// When the folder's list of names last changed.
+    /// The time of the last change of the folder.
     folder: Option<SystemTime>,
 }
 
 impl Candidates {
-    /// The last time that anything was done to any of them.
+    /// The time of the last change of any file or of the folder.
     pub(super) fn touched(&self) -> Option<SystemTime> {
         let files = self.files.iter().filter_map(|file| file.stat);
         files.map(|stat| stat.touched()).chain(self.folder).max()
     }
 
-    pub(super) fn stamp(self) -> Stamp {
-        let stamps = self
-            .files
-            .into_iter()
-            .map(|file| (file.file_name, file.stat));
-        Stamp(stamps.collect())
+    pub(super) fn stamp(&self) -> SourceStamp {
+        let files = self.files.iter().map(|file| (&file.file_name, file.stat));
+        SourceStamp::of(format!("{:?}", files.collect::<Vec<_>>()).as_bytes())
     }
 }
 
@@ -128,7 +132,7 @@ pub(super) fn find(settings: &SourceSettings, path: &Path) -> Result<Candidates,
     }
     Ok(Candidates {
         files,
-        folder: Some(Stat::of(&metadata).touched()),
+        folder: Some(FileStat::of(&metadata).touched()),
     })
 }
 
@@ -141,8 +145,8 @@ fn no_files(path: &Path) -> SourceError {
     }
 }
 
-/// The newest by time, then name. One whose time is unknown may be the newest: better to refuse it
-/// than to go back to an older roster without a word.
+/// The newest file by time, then name. A file whose time is unknown may be the newest, so it is
+/// chosen: its problem is reported, while an older roster would be used silently.
 fn newest(files: Vec<Candidate>) -> Vec<Candidate> {
     let time = |file: &Candidate| file.stat.map(|stat| stat.modified);
     let age = |file: &Candidate| (time(file).is_none(), time(file), file.file_name.clone());
@@ -153,8 +157,8 @@ fn list(folder: &Path, max_bytes: u64) -> io::Result<Vec<Candidate>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        if let Some(why) = ignored(&name) {
-            tracing::debug!(file = %shown_name(&name), "not part of the roster: {why}");
+        if let Some(reason) = ignored(&name) {
+            tracing::debug!(file = %visible_name(&name), reason, "file is not part of the roster");
             continue;
         }
         files.push(Candidate::in_folder(folder, &name, max_bytes));
@@ -165,11 +169,11 @@ fn list(folder: &Path, max_bytes: u64) -> io::Result<Vec<Candidate>> {
 fn ignored(name: &OsStr) -> Option<&'static str> {
     let bytes = name.as_encoded_bytes();
     if bytes.starts_with(b".") {
-        Some("a hidden file")
+        Some("hidden file")
     } else if bytes.starts_with(b"~$") {
-        Some("a spreadsheet's lock file")
+        Some("lock file of a spreadsheet program")
     } else if !is_csv(name) {
-        Some("its name does not end in .csv")
+        Some("not a .csv file")
     } else {
         None
     }
@@ -183,15 +187,15 @@ fn is_csv(name: &OsStr) -> bool {
 impl Candidate {
     fn new(name: &OsStr, path: PathBuf, metadata: &Metadata, max_bytes: u64) -> Self {
         Self {
-            name: shown_name(name).into(),
+            name: visible_name(name).into(),
             file_name: name.to_owned(),
             path,
-            stat: Some(Stat::of(metadata)),
+            stat: Some(FileStat::of(metadata)),
             refused: refusal(metadata, max_bytes),
         }
     }
 
-    /// One look at the file, and more only at a link: on a share each may take a round trip.
+    /// Makes one system call per file, and more only for links: on a share each may be a round trip.
     fn in_folder(folder: &Path, name: &OsStr, max_bytes: u64) -> Self {
         let path = folder.join(name);
         match fs::symlink_metadata(&path) {
@@ -203,17 +207,17 @@ impl Candidate {
         }
     }
 
-    /// Follows a link, as a ConfigMap's files are, but not out of the folder.
+    /// Follows a link inside the folder, such as the files of a ConfigMap, but not out of it.
     fn behind_link(folder: &Path, path: PathBuf, name: &OsStr, max_bytes: u64) -> Self {
-        let looked = path
+        let target = path
             .canonicalize()
             .and_then(|real| Ok((folder.canonicalize()?, fs::metadata(&real)?, real)));
-        match looked {
+        match target {
             Ok((home, metadata, real)) if real.starts_with(&home) => {
                 Self::new(name, real, &metadata, max_bytes)
             }
             Ok((_, metadata, _)) => Self {
-                refused: Some(leads_out()),
+                refused: Some(outside_folder()),
                 ..Self::new(name, path, &metadata, max_bytes)
             },
             Err(error) => Self::missing(name, path, &error),
@@ -222,7 +226,7 @@ impl Candidate {
 
     fn missing(name: &OsStr, path: PathBuf, error: &io::Error) -> Self {
         Self {
-            name: shown_name(name).into(),
+            name: visible_name(name).into(),
             file_name: name.to_owned(),
             path,
             stat: None,
@@ -230,11 +234,11 @@ impl Candidate {
         }
     }
 
-    pub(super) fn open(&self, max_bytes: u64) -> Result<(File, Stat), Issue> {
-        if let Some(flaw) = &self.refused {
-            return Err(flaw.clone());
+    pub(super) fn open(&self, max_bytes: u64) -> Result<(File, FileStat), Issue> {
+        if let Some(issue) = &self.refused {
+            return Err(issue.clone());
         }
-        // What was looked at may have been replaced since; without this flag a FIFO would hang.
+        // The file may have been replaced since. Without this flag, opening a FIFO would hang.
         let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
         let opened = File::options()
             .read(true)
@@ -242,18 +246,18 @@ impl Candidate {
             .open(&self.path);
         let file = opened.map_err(|error| gone_or_unreadable(&error))?;
         let metadata = file.metadata().map_err(|error| unreadable(&error))?;
-        refusal(&metadata, max_bytes).map_or(Ok((file, Stat::of(&metadata))), Err)
+        refusal(&metadata, max_bytes).map_or(Ok((file, FileStat::of(&metadata))), Err)
     }
 
-    /// Whether the path still leads to the file that was read, unchanged.
-    pub(super) fn check_unchanged(&self, before: Stat) -> Result<(), Issue> {
+    /// Checks that the path still leads to the file that was read, and that it is unchanged.
+    pub(super) fn check_unchanged(&self, before: FileStat) -> Result<(), Issue> {
         let now = fs::metadata(&self.path).map_err(|error| gone_or_unreadable(&error))?;
-        if Stat::of(&now) == before {
+        if FileStat::of(&now) == before {
             return Ok(());
         }
         Err(Issue::new(
-            "it was changed while it was read",
-            "write it under another name and rename it when it is whole",
+            "changed while it was read",
+            "write it under another name and rename it when it is complete",
         ))
     }
 }
@@ -262,13 +266,13 @@ fn refusal(metadata: &Metadata, max_bytes: u64) -> Option<Issue> {
     if metadata.is_dir() {
         return Some(Issue::new(
             "this is a folder",
-            "put the CSV file itself there",
+            "put the CSV file itself here",
         ));
     }
     if !metadata.is_file() {
         return Some(Issue::new(
             "this is a pipe or a device, not a file",
-            "save the roster to a file first",
+            "save the roster to a file",
         ));
     }
     (metadata.len() > max_bytes).then(|| too_large(max_bytes))
@@ -276,23 +280,31 @@ fn refusal(metadata: &Metadata, max_bytes: u64) -> Option<Issue> {
 
 pub(super) fn too_large(max_bytes: u64) -> Issue {
     Issue::new(
-        format!("it is larger than {}", bytesize::ByteSize(max_bytes)),
-        "check that this is the roster, or raise source.max_bytes",
+        format!("larger than {}", bytesize::ByteSize(max_bytes)),
+        "check that this file is the roster, or raise source.max_bytes",
     )
 }
 
-fn leads_out() -> Issue {
+fn outside_folder() -> Issue {
     Issue::new(
-        "this link leads out of the folder",
-        "put the file itself there, or set source.path to where it is",
+        "this link points outside the folder",
+        "put the file itself in the folder, or set source.path to its location",
+    )
+}
+
+/// An error of the operating system.
+pub(super) fn unreadable(error: &io::Error) -> Issue {
+    Issue::new(
+        format!("can't be read: {error}"),
+        "give the service user read permission",
     )
 }
 
 fn gone_or_unreadable(error: &io::Error) -> Issue {
     if error.kind() == io::ErrorKind::NotFound {
         Issue::new(
-            "it has vanished, or is a link that leads nowhere",
-            "put it back, or remove the link",
+            "the file has vanished, or is a broken link",
+            "restore the file, or remove the link",
         )
     } else {
         unreadable(error)

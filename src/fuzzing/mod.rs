@@ -1,22 +1,14 @@
-//! What must hold for any bytes that come in from outside: entry points for the fuzzers in `fuzz/`.
-//! Each panics where something does not hold. The tests below run them on the seeds and on what
-//! proptest makes up, so that `cargo test` covers them too.
+//! The entry points of the fuzz targets in `fuzz/`, for all bytes that come from outside.
+//!
+//! Each panics if a property does not hold. The tests below run them on the seeds and on generated
+//! input, so that `cargo test` covers them too.
+
+pub(crate) mod checks;
 
 pub use crate::omni::fuzzing::scim;
 pub use crate::roster::fuzzing::{cell, roster};
 pub use crate::settings::fuzzing::settings;
-
-/// Stands for a value that no log may tell.
-pub(crate) const SECRET: &str = "s3cret";
-
-/// That a text can be shown in a terminal as one line.
-pub(crate) fn assert_harmless(text: &str) {
-    let obeyed = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    assert!(!text.contains(obeyed), "{text:?}");
-}
+pub(crate) use checks::{SECRET, assert_harmless};
 
 #[cfg(test)]
 mod tests {
@@ -24,7 +16,7 @@ mod tests {
     use proptest::prelude::*;
     use std::path::Path;
 
-    /// Runs a target on each of its seeds.
+    /// Runs a target on all of its seeds.
     fn seeds(target: fn(&[u8]), name: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fuzz/seeds")
@@ -47,9 +39,9 @@ mod tests {
         seeds(settings, "settings");
     }
 
-    /// A text made of these pieces.
-    fn made_of(pieces: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
-        prop::collection::vec(prop::sample::select(pieces), 0..most)
+    /// Generates a text of these pieces.
+    fn made_of(pieces: &'static [&'static str], max: usize) -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(pieces), 0..max)
             .prop_map(|pieces| pieces.concat())
     }
 

@@ -1,0 +1,392 @@
+//! Lints: notes on values that are valid and probably not intended.
+//!
+//! A lint rejects no row. There is one note per kind and column, at the first such cell, with the
+//! number of cells. A note contains no value, since notes are logged.
+//!
+//! Every cell of a roster is checked, so most cells are dismissed by their first byte.
+
+use super::header::{AttributeColumn, Columns};
+use super::number_shape::NumberShape;
+use super::text::Issue;
+use crate::model::{Location, Problem, ProblemKind, trim};
+use crate::settings::BlankCells;
+use ::csv::StringRecord;
+use std::sync::Arc;
+
+/// The maximum number of lints per file.
+const MAX_LINTS: usize = 100;
+/// The minimum number of rows for the lint on a blank column, which is common with fewer users.
+const MIN_ROWS: u64 = 3;
+/// The number of digits up to which a number may have lost its leading zeros.
+const MAX_DIGITS: usize = 16;
+/// Usual cells must outnumber unusual ones by this factor.
+const MAJORITY: u64 = 4;
+
+/// The cells of one column with the same lint.
+#[derive(Clone, Copy, Debug, Default)]
+struct Occurrences {
+    count: u64,
+    /// The line of the first one.
+    line: u64,
+}
+
+impl Occurrences {
+    fn add(&mut self, line: u64) {
+        if self.count == 0 {
+            self.line = line;
+        }
+        self.count += 1;
+    }
+}
+
+/// Collects the lints of a file while its rows are read.
+#[derive(Debug)]
+pub(super) struct Lints {
+    upserts: u64,
+    attributes: Vec<ColumnLints>,
+    /// Cells with invisible characters, for each column.
+    invisible: Vec<Occurrences>,
+}
+
+/// The lints of an attribute column.
+#[derive(Debug)]
+struct ColumnLints {
+    at: usize,
+    list: bool,
+    text: bool,
+    unknown: bool,
+    filled: u64,
+    bracketed: u64,
+    /// Lists with a wrong separator, and such separators without brackets.
+    separators: Occurrences,
+    bare_separators: Occurrences,
+    /// Lists with quotes that are part of their items.
+    quotes: Occurrences,
+    shortened: Occurrences,
+    dates: Occurrences,
+    commas: Occurrences,
+    decimals: u64,
+    /// Whole numbers by their number of digits, and how many of them have leading zeros.
+    widths: [Occurrences; MAX_DIGITS + 1],
+    zeros: u64,
+}
+
+impl Lints {
+    pub(super) fn new(columns: &Columns) -> Self {
+        Self {
+            upserts: 0,
+            attributes: columns.attributes.iter().map(ColumnLints::new).collect(),
+            invisible: vec![Occurrences::default(); columns.labels.len()],
+        }
+    }
+
+    /// Checks a row that upserts a user.
+    pub(super) fn row(&mut self, cells: &StringRecord, line: u64) {
+        self.upserts += 1;
+        for column in &mut self.attributes {
+            column.cell(&cells[column.at], line);
+        }
+        // Every invisible character starts with one of these bytes.
+        if memchr::memchr3(0xc2, 0xe2, 0xef, cells.as_slice().as_bytes()).is_some() {
+            for (invisible, cell) in self.invisible.iter_mut().zip(cells) {
+                if has_invisible(trim(cell)) {
+                    invisible.add(line);
+                }
+            }
+        }
+    }
+
+    /// The notes of a file with its header at `header`.
+    pub(super) fn finish(
+        &self,
+        columns: &Columns,
+        header: &Location,
+        blank_cells: BlankCells,
+    ) -> Vec<Problem> {
+        let mut notes = NoteList {
+            labels: &columns.labels,
+            header,
+            notes: Vec::new(),
+        };
+        let clears = blank_cells == BlankCells::Clear && self.upserts >= MIN_ROWS;
+        for column in self
+            .attributes
+            .iter()
+            .filter(|one| clears && one.filled == 0)
+        {
+            notes.blank_column(column.at, self.upserts);
+        }
+        for column in &self.attributes {
+            column.finish(&mut notes);
+        }
+        for (at, invisible) in self.invisible.iter().enumerate() {
+            notes.cells(at, *invisible, &INVISIBLE);
+        }
+        notes.notes.truncate(MAX_LINTS);
+        notes.notes
+    }
+}
+
+impl ColumnLints {
+    fn new(column: &AttributeColumn) -> Self {
+        let shape = column.shape;
+        Self {
+            at: column.at,
+            list: shape.is_none_or(|shape| shape.multiple),
+            text: shape.is_none_or(|shape| !shape.multiple && !shape.number),
+            unknown: shape.is_none(),
+            filled: 0,
+            bracketed: 0,
+            separators: Occurrences::default(),
+            bare_separators: Occurrences::default(),
+            quotes: Occurrences::default(),
+            shortened: Occurrences::default(),
+            dates: Occurrences::default(),
+            commas: Occurrences::default(),
+            decimals: 0,
+            widths: [Occurrences::default(); MAX_DIGITS + 1],
+            zeros: 0,
+        }
+    }
+
+    fn cell(&mut self, cell: &str, line: u64) {
+        let cell = trim_if_needed(cell);
+        let Some(first) = cell.as_bytes().first() else {
+            return;
+        };
+        self.filled += 1;
+        match first {
+            b'[' => self.bracketed(cell, line),
+            b'0'..=b'9' | b'+' | b'-' if self.text => self.number(cell, line),
+            _ if self.unknown && has_separator(cell) => self.bare_separators.add(line),
+            _ => {}
+        }
+    }
+
+    fn bracketed(&mut self, cell: &str, line: u64) {
+        self.bracketed += 1;
+        let inner = cell
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let Some(inner) = inner.map(trim).filter(|_| self.list) else {
+            return;
+        };
+        if inner.starts_with('"') {
+            return;
+        }
+        if has_separator(inner) && !inner.contains(',') {
+            self.separators.add(line);
+        }
+        if inner.starts_with(QUOTES) && inner.ends_with(QUOTES) {
+            self.quotes.add(line);
+        }
+    }
+
+    fn number(&mut self, cell: &str, line: u64) {
+        match NumberShape::of(cell) {
+            NumberShape::Whole => {
+                self.widths[cell.len().min(MAX_DIGITS)].add(line);
+                self.zeros += u64::from(cell.len() > 1 && cell.starts_with('0'));
+            }
+            NumberShape::Decimal => self.decimals += 1,
+            NumberShape::DecimalComma => self.commas.add(line),
+            NumberShape::Shortened => self.shortened.add(line),
+            NumberShape::Date => self.dates.add(line),
+            NumberShape::Text => {}
+        }
+    }
+
+    fn finish(&self, notes: &mut NoteList<'_>) {
+        notes.cells(self.at, self.separators, &SEPARATORS);
+        notes.cells(self.at, self.quotes, &LIST_QUOTES);
+        if self.bracketed > 0 {
+            notes.cells(self.at, self.bare_separators, &NO_BRACKETS);
+        }
+        notes.cells(self.at, self.shortened, &SHORTENED);
+        let whole: u64 = self.widths.iter().map(|width| width.count).sum();
+        let numbers = whole + self.decimals;
+        // In a column of mixed texts they are probably intended.
+        for (cells, lint) in [(self.dates, &DATE), (self.commas, &COMMA)] {
+            if numbers >= MAJORITY * cells.count {
+                notes.cells(self.at, cells, lint);
+            }
+        }
+        if whole == self.filled {
+            notes.cells(self.at, self.lost_zeros(whole), &ZEROS);
+        }
+    }
+
+    /// The numbers that are shorter than nearly all others in a column of whole numbers, or shorter
+    /// than those with leading zeros.
+    fn lost_zeros(&self, whole: u64) -> Occurrences {
+        let widest = self
+            .widths
+            .iter()
+            .rposition(|width| width.count > 0)
+            .unwrap_or(0);
+        let long = self.widths[widest].count;
+        let short = whole - long;
+        let others_have_zeros = self.zeros > 0 && long >= short;
+        let nearly_all_long = widest >= 4 && long >= 10 && long >= MAJORITY * short;
+        if widest == MAX_DIGITS || short == 0 || !(others_have_zeros || nearly_all_long) {
+            return Occurrences::default();
+        }
+        let shorter = self.widths[..widest].iter().filter(|width| width.count > 0);
+        Occurrences {
+            count: short,
+            line: shorter.map(|width| width.line).min().unwrap_or(0),
+        }
+    }
+}
+
+/// Trims a cell if its first or last byte requires it. Most cells need no trimming.
+fn trim_if_needed(cell: &str) -> &str {
+    let plain = |byte: Option<&u8>| byte.is_some_and(|byte| (b'!'..=b'~').contains(byte));
+    let bytes = cell.as_bytes();
+    if plain(bytes.first()) && plain(bytes.last()) {
+        cell
+    } else {
+        trim(cell)
+    }
+}
+
+fn has_separator(text: &str) -> bool {
+    memchr::memchr2(b';', b'|', text.as_bytes()).is_some()
+}
+
+/// Quotes that a list does not treat as quotes.
+const QUOTES: [char; 9] = ['\'', '‘', '’', '‚', '“', '”', '„', '«', '»'];
+
+/// Whether a text contains an invisible character that is probably not intended. Joiners join
+/// emoji and the letters of some scripts, and are not intended after ASCII characters.
+fn has_invisible(text: &str) -> bool {
+    if text.is_ascii() {
+        return false;
+    }
+    let mut before = ' ';
+    text.chars().any(|c| {
+        let is_unintended = match c {
+            '\u{a0}'
+            | '\u{ad}'
+            | '\u{200b}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202f}'
+            | '\u{2060}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}' => true,
+            '\u{200c}' | '\u{200d}' => before.is_ascii(),
+            _ => false,
+        };
+        before = c;
+        is_unintended
+    })
+}
+
+/// A lint on a cell and others in its column.
+struct Lint {
+    kind: ProblemKind,
+    message: &'static str,
+    remedy: &'static str,
+}
+
+const SEPARATORS: Lint = Lint {
+    kind: ProblemKind::SuspiciousList,
+    message: "this list is a single item that contains ; or |",
+    remedy: "separate items with commas: [a,b]",
+};
+const NO_BRACKETS: Lint = Lint {
+    kind: ProblemKind::SuspiciousList,
+    message: "contains ; or | without brackets, while other cells in this column are lists",
+    remedy: "write lists as [a,b]",
+};
+const LIST_QUOTES: Lint = Lint {
+    kind: ProblemKind::SuspiciousList,
+    message: "the quotes in this list are part of its items",
+    remedy: r#"write [a,b], or ["a","b"] with straight double quotes; in a CSV file, write each quote twice"#,
+};
+const SHORTENED: Lint = Lint {
+    kind: ProblemKind::Reformatted,
+    message: "looks like a long number that a spreadsheet shortened",
+    remedy: "format the column as text and enter all digits again",
+};
+const DATE: Lint = Lint {
+    kind: ProblemKind::Reformatted,
+    message: "looks like a date that a spreadsheet made of a number, since the other values in this column are numbers",
+    remedy: "format the column as text and enter the value again",
+};
+const COMMA: Lint = Lint {
+    kind: ProblemKind::Reformatted,
+    message: "has a decimal comma, while the other numbers in this column have none",
+    remedy: "write a decimal point (1.5)",
+};
+const ZEROS: Lint = Lint {
+    kind: ProblemKind::LeadingZeros,
+    message: "shorter than the other numbers in this column; a spreadsheet may have dropped leading zeros",
+    remedy: "if zeros are missing, format the column as text and enter the numbers again",
+};
+const INVISIBLE: Lint = Lint {
+    kind: ProblemKind::InvisibleCharacter,
+    message: "contains an invisible character, such as a no-break space",
+    remedy: "type the text again if it was copied from a web page or a document",
+};
+
+/// Collects notes.
+struct NoteList<'a> {
+    labels: &'a [Arc<str>],
+    header: &'a Location,
+    notes: Vec<Problem>,
+}
+
+impl NoteList<'_> {
+    fn cells(&mut self, at: usize, cells: Occurrences, lint: &Lint) {
+        let message = match cells.count {
+            0 => return,
+            1 => lint.message.to_owned(),
+            count => format!("{} ({count} cells in this column)", lint.message),
+        };
+        let issue = Issue::new(message, lint.remedy).kind(lint.kind);
+        self.note(issue, cells.line, at);
+    }
+
+    fn blank_column(&mut self, at: usize, rows: u64) {
+        let issue = Issue::new(
+            format!(
+                "every cell in this column is blank, which clears the attribute of all {rows} users in this file"
+            ),
+            "fill in the column or remove it; an attribute without a column is never changed",
+        )
+        .kind(ProblemKind::BlankColumn);
+        self.note(issue, self.header.line, at);
+    }
+
+    fn note(&mut self, issue: Issue, line: u64, at: usize) {
+        let place = Location {
+            line,
+            column: Some((at + 1, self.labels[at].clone())),
+            ..self.header.clone()
+        };
+        self.notes.push(issue.at(place));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joiners_are_allowed_where_they_join() {
+        for text in ["👩\u{200d}💻", "می\u{200c}خواهم", "né", "“a”"] {
+            assert!(!has_invisible(text), "{text}");
+        }
+        for text in [
+            "a\u{200b}b",
+            "a\u{a0}b",
+            "a\u{200d}b",
+            "a\u{feff}b",
+            "\u{200f}אb",
+        ] {
+            assert!(has_invisible(text), "{text:?}");
+        }
+    }
+}

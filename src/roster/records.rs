@@ -1,0 +1,320 @@
+//! The bytes of a file → its records, each with its line number.
+
+use super::decode::{DecodeError, Decoder};
+use super::format::{CsvFormat, csv_reader};
+use super::scanner::{MAX_RECORD, ScanError, ScanEvent, Scanner};
+use super::text::Issue;
+use crate::model::trim;
+use crate::settings::Encoding;
+use ::csv::{Reader, StringRecord};
+use std::collections::VecDeque;
+use std::io::{self, Read};
+
+pub(super) const BUFFER: usize = 64 * 1024;
+
+/// The text of a file. Its first part can be examined before it is read.
+pub(super) struct FileText<R> {
+    /// At least as long as the longest header.
+    head: Vec<u8>,
+    /// The number of bytes of the head that are read.
+    at: usize,
+    /// The error that ends the head.
+    failure: Option<DecodeError>,
+    decoder: Decoder<R>,
+}
+
+impl<R: Read> FileText<R> {
+    pub(super) fn new(bytes: R, encoding: Encoding) -> Self {
+        let mut decoder = Decoder::new(bytes, encoding);
+        let (mut head, mut failure) = (Vec::new(), None);
+        let mut buffer = vec![0; BUFFER];
+        while head.len() as u64 <= MAX_RECORD && failure.is_none() {
+            match decoder.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => head.extend_from_slice(&buffer[..read]),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Self {
+            head,
+            at: 0,
+            failure,
+            decoder,
+        }
+    }
+
+    /// The first part of the text.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Skips the bytes that are not part of the CSV.
+    pub(super) fn skip_to_header(&mut self, format: &CsvFormat) {
+        self.at = format.skip;
+    }
+
+    /// Estimates the number of lines in `bytes` bytes from the first part.
+    pub(super) fn lines_in(&self, bytes: u64) -> usize {
+        let lines = memchr::memchr_iter(b'\n', &self.head).count() as u64;
+        let all = lines.saturating_mul(bytes) / (self.head.len() as u64).max(1);
+        usize::try_from(all).unwrap_or(usize::MAX)
+    }
+
+    /// Reads the next part of the text; 0 bytes at its end.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, DecodeError> {
+        let rest = &self.head[self.at..];
+        if rest.is_empty() {
+            let failure = self.failure.take();
+            return failure.map_or_else(|| self.decoder.read(buffer), Err);
+        }
+        let read = rest.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&rest[..read]);
+        self.at += read;
+        Ok(read)
+    }
+}
+
+/// Reads the records of a file.
+pub(super) struct Records<R> {
+    reader: Reader<ScannedText<R>>,
+    record: StringRecord,
+}
+
+impl<R: Read> Records<R> {
+    pub(super) fn new(text: FileText<R>, format: &CsvFormat) -> Self {
+        Self::with_buffer(text, format, BUFFER)
+    }
+
+    fn with_buffer(mut text: FileText<R>, format: &CsvFormat, buffer: usize) -> Self {
+        text.skip_to_header(format);
+        let text = ScannedText {
+            text,
+            scanner: Scanner::new(format.delimiter, format.line),
+            starts: VecDeque::new(),
+            error: None,
+        };
+        Self {
+            reader: csv_reader(text, format.delimiter, buffer),
+            record: StringRecord::new(),
+        }
+    }
+
+    /// Reads the next record that has a cell that is not blank, and the line on which it starts.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, &StringRecord)>, ScanError> {
+        while let Some(line) = self.advance()? {
+            if !self.record.iter().all(|cell| trim(cell).is_empty()) {
+                return Ok(Some((line, &self.record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the next record, and returns its line.
+    fn advance(&mut self) -> Result<Option<u64>, ScanError> {
+        let read = self.reader.read_record(&mut self.record);
+        let text = self.reader.get_mut();
+        match read {
+            Ok(true) => Ok(Some(text.next_record())),
+            Ok(false) => Ok(None),
+            Err(error) => Err(text.error.take().unwrap_or_else(|| text.unexpected(&error))),
+        }
+    }
+}
+
+/// Passes a text to the csv crate, and scans it on the way.
+struct ScannedText<R> {
+    text: FileText<R>,
+    scanner: Scanner,
+    /// The lines on which the records start that are scanned and not read yet.
+    starts: VecDeque<u64>,
+    /// The error that ended the text. The csv crate itself only gets a placeholder.
+    error: Option<ScanError>,
+}
+
+impl<R: Read> ScannedText<R> {
+    /// The line of the next record. Call it once per record.
+    fn next_record(&mut self) -> u64 {
+        let line = self.starts.pop_front();
+        debug_assert!(line.is_some(), "the scanner missed a record");
+        line.unwrap_or(self.scanner.line())
+    }
+
+    fn read_text(&mut self, buffer: &mut [u8]) -> Result<usize, ScanError> {
+        let read = self.text.read(buffer).map_err(|error| ScanError {
+            line: self.scanner.line(),
+            issue: error.issue(),
+        })?;
+        let starts = &mut self.starts;
+        self.scanner.scan(&buffer[..read], &mut |event| {
+            if let ScanEvent::Record { line } = event {
+                starts.push_back(line);
+            }
+        });
+        if read == 0 {
+            self.scanner.finish();
+        }
+        self.scanner.take_error().map_or(Ok(read), Err)
+    }
+
+    /// An error of the csv crate itself, which valid UTF-8 and records of any length never cause.
+    fn unexpected(&self, error: &::csv::Error) -> ScanError {
+        ScanError {
+            line: self.scanner.line(),
+            issue: Issue::new(
+                format!("can't be parsed as CSV: {error}"),
+                "save the file again as 'CSV UTF-8'",
+            ),
+        }
+    }
+}
+
+impl<R: Read> Read for ScannedText<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_text(buffer).map_err(|error| {
+            self.error = Some(error);
+            io::ErrorKind::InvalidData.into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads each record with its line, and the error that ends the text.
+    fn read(text: &str, delimiter: u8) -> (Vec<(u64, StringRecord)>, Option<ScanError>) {
+        let format = CsvFormat {
+            delimiter,
+            skip: 0,
+            line: 1,
+        };
+        let text = FileText::new(text.as_bytes(), Encoding::Auto);
+        let mut reader = Records::with_buffer(text, &format, 7);
+        let mut records = Vec::new();
+        loop {
+            match reader.advance() {
+                Ok(Some(line)) => records.push((line, reader.record.clone())),
+                Ok(None) => return (records, None),
+                Err(error) => return (records, Some(error)),
+            }
+        }
+    }
+
+    /// The line of a byte by an independent rule: a line ends after LF, and after CR without LF.
+    fn line_at(text: &str, offset: usize) -> u64 {
+        let bytes = text.as_bytes();
+        let ends = (0..offset).filter(|&at| {
+            bytes[at] == b'\n' || (bytes[at] == b'\r' && bytes.get(at + 1) != Some(&b'\n'))
+        });
+        1 + ends.count() as u64
+    }
+
+    /// The lines of all records by the csv crate's byte offsets.
+    fn starts(text: &str, delimiter: u8) -> Vec<(u64, StringRecord)> {
+        let mut reader = csv_reader(text.as_bytes(), delimiter, 7);
+        let mut records = Vec::new();
+        let mut record = StringRecord::new();
+        while reader.read_record(&mut record).expect("text") {
+            let from = record.position().expect("a record was read").byte() as usize;
+            let blank = text[from..]
+                .bytes()
+                .take_while(|b| matches!(b, b'\r' | b'\n'));
+            records.push((line_at(text, from + blank.count()), record.clone()));
+        }
+        records
+    }
+
+    #[test]
+    fn counts_every_kind_of_line() {
+        let lines = |text| {
+            read(text, b',')
+                .0
+                .iter()
+                .map(|record| record.0)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lines("a\nb\r\nc\rd"), [1, 2, 3, 4]);
+        assert_eq!(lines("\r\n\n\ra\r\n\r\nb"), [4, 6]);
+        assert_eq!(lines("\"1\r\n2\r3\n4\"\r\nb"), [1, 5]);
+    }
+
+    #[test]
+    fn reports_both_lines_of_a_stray_quote() {
+        for (text, line, expected) in [
+            ("a,b\n1,\"x\n2,y\n", 2, "in cell 2 is never closed"),
+            ("a,b\n1,\"x\n2,\"y\"\n", 2, "closes only on line 3"),
+            ("a\n\"x\"y\n", 2, "after its closing quote"),
+            ("a\n\"x\" \"\n", 2, "after its closing quote"),
+            ("a\r\n\"", 2, "in cell 1 is never closed"),
+        ] {
+            let error = read(text, b',').1.expect(text);
+            assert_eq!(error.line, line, "{text}");
+            assert!(
+                error.issue.message.contains(expected),
+                "{text}: {}",
+                error.issue.message
+            );
+        }
+    }
+
+    #[test]
+    fn accepts_blanks_after_quotes_and_quotes_in_text() {
+        for text in [
+            "\"a\" ,b\n",
+            "\"a\"\t\n",
+            "a\"b,c\"\n",
+            " \"a\n",
+            "\"a\"\"b\"\r\n",
+        ] {
+            assert_eq!(read(text, b','), (starts(text, b','), None), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_row_has_at_most_one_mebibyte() {
+        let row = |size: usize| format!("a,b\n{}\nc\n", "x".repeat(size));
+        let max = MAX_RECORD as usize;
+        assert_eq!(read(&row(max), b',').1, None);
+        let error = read(&row(max + 1), b',').1.expect("too long");
+        assert_eq!(
+            (error.line, &*error.issue.message),
+            (2, "the row that starts here is longer than 1 MiB")
+        );
+        let open = format!("a\nb,\"{}", "x\n".repeat(max));
+        let error = read(&open, b',').1.expect("too long");
+        assert!(
+            error
+                .issue
+                .message
+                .ends_with("and the quote opened on line 2, in cell 2, is still open")
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn agrees_with_csv(text in "[ab ,;\t\"\"\r\n]{0,40}", delimiter in prop::sample::select(&b",;\t"[..])) {
+            let (records, error) = read(&text, delimiter);
+            let expected = starts(&text, delimiter);
+            match error {
+                None => prop_assert_eq!(records, expected),
+                // The records before the error are the same.
+                Some(_) => prop_assert_eq!(&records, &expected[..records.len()]),
+            }
+        }
+
+        #[test]
+        fn reads_back_whatever_the_csv_writer_quotes(rows in prop::collection::vec(prop::collection::vec("[ab ,\"\r\n]{0,6}", 1..4), 0..6)) {
+            let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+            for row in &rows {
+                writer.write_record(row).expect("in memory");
+            }
+            let text = String::from_utf8(writer.into_inner().expect("in memory")).expect("text");
+            let (records, error) = read(&text, b',');
+            prop_assert_eq!(error, None);
+            let back: Vec<Vec<&str>> = records.iter().map(|(_, record)| record.iter().collect()).collect();
+            prop_assert_eq!(back, rows);
+        }
+    }
+}
