@@ -9,7 +9,7 @@ use logged::Logged;
 use omni_user_sync::model::{
     AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value, ValueType,
 };
-use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
+use omni_user_sync::omni::{Client, Definitions, Edit, Lookup, OmniError, Reader, Writer, list};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
 use serde_json::json;
 use std::sync::Arc;
@@ -94,9 +94,9 @@ async fn reads_are_tried_again_after_everything_that_may_pass() {
 #[tokio::test(start_paused = true)]
 async fn what_does_not_pass_is_an_error_that_shows_what_came() {
     for (what, says) in [
-        (status(500, None), "it answered 500 Internal Server Error"),
+        (status(500, None), "HTTP 500 Internal Server Error"),
         (What::Html { code: 200 }, "HTML instead of JSON"),
-        (What::Html { code: 200 }, "it begins with \"<"),
+        (What::Html { code: 200 }, "it starts with \"<"),
         (What::CutJson, "connection lost"),
         (What::Reset, "connection lost"),
     ] {
@@ -371,9 +371,13 @@ async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
     let all = futures_util::future::join_all((0..4).map(|_| reader.page(1))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
     let text = logged.text();
-    assert_eq!(text.matches("is set aside").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("is disabled for this run").count(),
+        1,
+        "{text}"
+    );
     assert!(
-        text.contains("WARN") && text.contains("key=1 status=401 left=1"),
+        text.contains("WARN") && text.contains("key=1 status=401 remaining=1"),
         "{text}"
     );
     assert!(!text.contains("revoked"), "{text}");
@@ -398,8 +402,12 @@ async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
     let page = reader(&world).page(1).await;
     assert!(page.is_ok(), "{page:?}");
     let text = logged.text();
-    assert_eq!(text.matches("is set aside").count(), 1, "{text}");
-    assert!(text.contains("status=429 left=1"), "{text}");
+    assert_eq!(
+        text.matches("is disabled for this run").count(),
+        1,
+        "{text}"
+    );
+    assert!(text.contains("status=429 remaining=1"), "{text}");
     assert_eq!(world.metrics.keys_set_aside.get(), 1);
 }
 
@@ -410,14 +418,20 @@ async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
     world.user("ann@x.co", "Ann", json!({}));
     let reader = reader(&world);
     let odd = find(&reader, r#"A"B\c+d&e=f@x.co"#).await;
-    assert!(matches!(odd, Found::One(_)), "{odd:?}");
-    assert!(matches!(find(&reader, "ANN@x.co").await, Found::One(_)));
-    assert!(matches!(find(&reader, "nobody@x.co").await, Found::Nobody));
+    assert!(matches!(odd, Lookup::One(_)), "{odd:?}");
+    assert!(matches!(find(&reader, "ANN@x.co").await, Lookup::One(_)));
+    assert!(matches!(
+        find(&reader, "nobody@x.co").await,
+        Lookup::NotFound
+    ));
     world.user("Ann@x.co", "Ann too", json!({}));
-    assert!(matches!(find(&reader, "ann@x.co").await, Found::Several(2)));
+    assert!(matches!(
+        find(&reader, "ann@x.co").await,
+        Lookup::Several(2)
+    ));
 }
 
-async fn find(reader: &Reader, text: &str) -> Found {
+async fn find(reader: &Reader, text: &str) -> Lookup {
     reader.find(&email(text)).await.expect("an answer")
 }
 
@@ -432,10 +446,7 @@ async fn an_answer_with_strangers_or_too_few_is_unclear() {
     let reader = reader(&world);
     for asked in ["user0002@example.com", "ann@x.co"] {
         let found = find(&reader, asked).await;
-        assert!(
-            matches!(found, Found::UnreliableLookup),
-            "{asked}: {found:?}"
-        );
+        assert!(matches!(found, Lookup::Unreliable), "{asked}: {found:?}");
     }
     for body in [
         r#"{"totalResults": 1}"#,
@@ -444,10 +455,7 @@ async fn an_answer_with_strangers_or_too_few_is_unclear() {
     ] {
         world.org().fault(Fault::next(says(200, body)));
         let found = find(&reader, "ann@x.co").await;
-        assert!(
-            matches!(found, Found::UnreliableLookup),
-            "{body}: {found:?}"
-        );
+        assert!(matches!(found, Lookup::Unreliable), "{body}: {found:?}");
     }
 }
 
