@@ -95,9 +95,9 @@ impl World {
         let file = folder.path().join("webhook");
         std::fs::write(&file, format!("http://{address}/s3cret\n")).expect("written");
         let mut raw = RawSettings::default();
-        raw.omni.base_url = "https://acme.omniapp.co".into();
-        raw.state.dir = folder.path().display().to_string();
-        raw.notify.webhook_url_file = file.display().to_string();
+        raw.set("omni.base_url", "https://acme.omniapp.co");
+        raw.set("state.dir", folder.path().display());
+        raw.set("notify.webhook_url_file", file.display());
         let settings = Settings::check(raw, KeySource::default()).expect("valid");
         let (metrics, stop) = (Metrics::new(), CancellationToken::new());
         let (notices, task) = start(&settings, &metrics, &stop);
