@@ -19,10 +19,10 @@ mod webhook;
 
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
-pub use keys::{ApiKeys, DOUBLED_KEY, KeyError, KeySource};
+pub use keys::{AMBIGUOUS_KEY, ApiKeys, KeyError, KeySource};
 pub use load::{Environment, SettingsFile, load};
 pub use raw::RawSettings;
-pub use secret::{SecretError, SecretFile, keep_from_cores};
+pub use secret::{SecretError, SecretFile, disable_core_dumps};
 pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
 
 use crate::model::Policy;
