@@ -1,4 +1,4 @@
-//! The client against a stand-in that misbehaves. Time is paused, so that back-off takes none.
+//! The client against a mock server with faults. Time is paused, so that back-off takes none.
 #![cfg(feature = "sandbox")]
 
 #[path = "support/logged.rs"]
@@ -69,7 +69,7 @@ fn says(code: u16, body: &str) -> What {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_are_tried_again_after_everything_that_may_pass() {
+async fn reads_are_retried_after_temporary_failures() {
     for what in [
         status(500, None),
         status(503, Some(7)),
@@ -92,7 +92,7 @@ async fn reads_are_tried_again_after_everything_that_may_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_pass_is_an_error_that_shows_what_came() {
+async fn a_permanent_failure_shows_the_response() {
     for (what, says) in [
         (status(500, None), "HTTP 500 Internal Server Error"),
         (What::Html { code: 200 }, "HTML instead of JSON"),
@@ -112,7 +112,7 @@ async fn what_does_not_pass_is_an_error_that_shows_what_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_get_better_is_not_tried_again() {
+async fn final_errors_are_not_retried() {
     for (what, says) in [
         (status(401, None), "omni.api_key_file"),
         (status(403, None), "403"),
@@ -153,7 +153,7 @@ async fn twenty_failures_in_a_row_end_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_is_the_last_failure_may_have_been_done() {
+async fn a_write_as_last_failure_has_unknown_outcome() {
     let world = World::new().await;
     world.org().fault(times(18, What::Reset));
     world.org().fault(times(2, What::LostReply));
@@ -180,7 +180,7 @@ async fn a_write_that_is_the_last_failure_may_have_been_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_waits_as_told_and_is_never_dropped() {
+async fn a_429_is_retried_after_the_pause() {
     let world = World::new().await;
     world.org().fault(times(3, status(429, Some(20))));
     let start = Instant::now();
@@ -193,7 +193,7 @@ async fn a_429_waits_as_told_and_is_never_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_that_does_not_end_ends_the_run() {
+async fn repeated_429_end_the_run() {
     let world = World::new().await;
     world.org().fault(times(99, status(429, None)));
     let error = list(&reader(&world)).await.expect_err("it never works");
@@ -202,7 +202,7 @@ async fn a_429_that_does_not_end_ends_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_does_not_use_up_all_tries() {
+async fn a_zero_retry_after_does_not_exhaust_attempts() {
     let world = World::new().await;
     world.org().fault(times(5, status(429, Some(0))));
     let start = Instant::now();
@@ -212,7 +212,7 @@ async fn a_retry_after_of_nothing_does_not_use_up_all_tries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
+async fn a_failure_with_retry_after_pauses_the_key() {
     for (code, asked, seconds) in [(503, 30, 30), (500, 7, 7), (408, 45, 45), (502, 3244, 120)] {
         let world = World::new().await;
         world.org().fault(Fault::next(status(code, Some(asked))));
@@ -233,7 +233,7 @@ async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_echoed_is_not_told() {
+async fn an_echoed_key_is_redacted() {
     let cut = "x".repeat(190) + "sandbox-key";
     let long = "x".repeat(390) + "sandbox-key";
     for (code, body) in [
@@ -264,7 +264,7 @@ async fn a_key_that_is_echoed_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_put_clears_under_both_readings_of_it() {
+async fn a_put_clears_whether_merging_or_replacing() {
     for put in [PutMode::Replace, PutMode::Merge] {
         let world = World::with(Options {
             put,
@@ -310,7 +310,7 @@ async fn a_put_clears_under_both_readings_of_it() {
 }
 
 #[tokio::test]
-async fn a_put_without_definitions_is_not_sent_and_ends_the_run() {
+async fn a_put_without_definitions_ends_the_run() {
     let world = World::new().await.set("omni.update_method", "put");
     let id = UserId::parse("1").expect("an id");
     let edit = Edit::default();
@@ -325,7 +325,7 @@ async fn a_put_without_definitions_is_not_sent_and_ends_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_403_ends_the_run_on_a_read_and_is_one_users_on_a_write() {
+async fn only_a_403_on_reads_ends_the_run() {
     let world = World::new().await;
     let writer = writer(&world);
     world.org().fault(Fault {
@@ -343,7 +343,7 @@ async fn a_403_ends_the_run_on_a_read_and_is_one_users_on_a_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
+async fn a_403_on_a_read_disables_the_key() {
     let world = World::with(Options {
         users: 3,
         keys: vec!["sandbox-key".into(), "another".into()],
@@ -360,7 +360,7 @@ async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
+async fn a_disabled_key_is_reported_once_per_run() {
     let world = World::new()
         .await
         .with_variable("OMNI_API_KEY", "revoked\nsandbox-key");
@@ -388,7 +388,7 @@ async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
+async fn a_key_with_repeated_429_is_disabled() {
     let world = World::with(Options {
         keys: vec!["sandbox-key".into(), "another".into()],
         ..Options::default()
@@ -397,7 +397,7 @@ async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
     .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
     let logged = Logged::default();
     let _listening = logged.listen();
-    // One more than both can take nine times, and one of them ten times.
+    // One more than both keys can have nine times, and one of them ten times.
     world.org().fault(times(19, status(429, Some(0))));
     let page = reader(&world).page(1).await;
     assert!(page.is_ok(), "{page:?}");
@@ -412,7 +412,7 @@ async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
 }
 
 #[tokio::test]
-async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
+async fn look_up_by_email_accepts_only_matches() {
     let world = World::new().await;
     world.user(r#"a"b\c+d&e=f@x.co"#, "Odd", json!({}));
     world.user("ann@x.co", "Ann", json!({}));
@@ -436,7 +436,7 @@ async fn find(reader: &Reader, text: &str) -> Lookup {
 }
 
 #[tokio::test]
-async fn an_answer_with_strangers_or_too_few_is_unclear() {
+async fn a_look_up_with_other_users_is_unreliable() {
     let world = World::with(Options {
         users: 3,
         filter: Filter::Ignored,
@@ -489,7 +489,7 @@ async fn looks_up_by_id() {
 }
 
 #[tokio::test]
-async fn pages_by_what_came_back() {
+async fn paging_follows_the_received_pages() {
     for page_size in [1, 3, 7, 100] {
         let world = World::with(Options {
             users: 21,
@@ -508,7 +508,7 @@ async fn pages_by_what_came_back() {
 }
 
 #[tokio::test]
-async fn definitions_that_may_not_be_read_are_no_error() {
+async fn unavailable_definitions_are_not_an_error() {
     let world = World::with(Options {
         definitions: false,
         ..Options::default()
@@ -519,7 +519,7 @@ async fn definitions_that_may_not_be_read_are_no_error() {
 }
 
 #[tokio::test]
-async fn a_ca_file_that_is_none_is_told_with_its_path() {
+async fn an_invalid_ca_file_is_named() {
     let world = World::new().await;
     let file = world.folder.path().join("ca.pem");
     let world = world.set("omni.ca_file", file.to_str().expect("text"));
@@ -546,9 +546,9 @@ async fn a_ca_file_that_is_none_is_told_with_its_path() {
     }
 }
 
-/// What is not known of one attribute keeps nobody from the others.
+/// One incomplete definition does not affect the others.
 #[tokio::test]
-async fn a_definition_without_a_type_is_one_of_a_text() {
+async fn a_definition_without_type_is_a_string() {
     let world = World::new().await;
     let records = json!({ "records": [
         { "name": "odd", "type": null },

@@ -2,8 +2,8 @@
 
 use super::UserPage;
 use super::wire::{ATTRIBUTES, parse_definitions, parse_user, put_body};
-use crate::model::{AttributeName, Field, FieldChange, ObservedUser, Schema, UserId, Value, trim};
 use crate::fuzzing::assert_harmless;
+use crate::model::{AttributeName, Field, FieldChange, ObservedUser, Schema, UserId, Value, trim};
 use serde_json::Value as Json;
 use std::collections::HashSet;
 
