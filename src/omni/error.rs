@@ -84,8 +84,8 @@ pub enum OmniError {
     UnreliableLookup,
     /// A list of users beyond the supported size, or without end.
     #[error(
-        "Omni's list of users exceeds the limit of 2000000 users: {users} users on {pages} pages, and \
-         more of {total} in total; check omni.base_url"
+        "Omni's list of users exceeds the supported size (2000000 users): {users} users on {pages} pages \
+         so far, of {total} in total; check omni.base_url"
     )]
     ListTooLong { total: u64, pages: u64, users: u64 },
     /// Two or more users have one email.
