@@ -245,6 +245,14 @@ fn a_value_of_another_type_is_shown_with_its_place() {
 }
 
 #[test]
+fn a_section_may_be_empty_but_not_a_value() {
+    assert!(from_file("[omni]\n[log]\n").is_ok());
+    let message = message(from_file("omni = \"hunter2\"\n"));
+    let expected = "omni: expected a section, found a value";
+    assert!(message.ends_with(expected), "{message}");
+}
+
+#[test]
 fn a_url_that_may_hold_a_key_is_not_shown() {
     for url in [
         "hunter2",

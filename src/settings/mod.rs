@@ -39,7 +39,7 @@ pub enum SettingsError {
     #[error("{}{key}: expected {expected}, found {found}", prefix(.place.as_deref()))]
     Value {
         place: Option<String>,
-        key: &'static str,
+        key: String,
         expected: String,
         found: String,
     },

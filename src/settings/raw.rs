@@ -117,26 +117,35 @@ impl RawSettings {
 
     /// An error for each key that is not a setting.
     pub(super) fn unknown(&self) -> Vec<SettingsError> {
-        let sections = self.defaults.keys().filter_map(|key| key.split('.').next());
-        let mut known: BTreeSet<&str> = sections.collect();
-        known.extend(self.defaults.keys().map(String::as_str));
-        let written = self.layers.iter().flat_map(|layer| {
-            let keys = layer.values.keys();
-            keys.map(|key| (layer.place.of(key), key))
-        });
-        let unknown = written.filter(|(_, key)| !self.defaults.contains_key(*key));
-        let unknown = unknown.map(|(place, key)| SettingsError::Unknown {
-            place,
-            key: key.clone(),
-            nearest: nearest(key, &known),
-        });
-        unknown.collect()
+        let sections = self.keys().filter_map(|key| key.split('.').next());
+        let sections: BTreeSet<&str> = sections.collect();
+        let mut errors = Vec::new();
+        for layer in &self.layers {
+            for (key, value) in &layer.values {
+                let (place, is_section) = (layer.place.of(key), sections.contains(&**key));
+                match value.kind {
+                    _ if self.defaults.contains_key(key) => {}
+                    ValueKind::Table(_) if is_section => {}
+                    _ if is_section => errors.push(SettingsError::Value {
+                        place,
+                        key: key.clone(),
+                        expected: "a section".into(),
+                        found: "a value".into(),
+                    }),
+                    _ => errors.push(SettingsError::Unknown {
+                        place,
+                        key: key.clone(),
+                        nearest: nearest(key, self.keys().chain(sections.iter().copied())),
+                    }),
+                }
+            }
+        }
+        errors
     }
 
-    /// The keys of all settings.
-    #[cfg(test)]
-    pub(super) fn keys(&self) -> BTreeSet<String> {
-        self.defaults.keys().cloned().collect()
+    /// The keys of all settings, sorted.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.defaults.keys().map(String::as_str)
     }
 }
 
@@ -152,7 +161,7 @@ where
                 let keys = keys.into_iter();
                 values.extend(keys.map(|(key, value)| (format!("{section}.{key}"), value)));
             }
-            // No section, or one without keys, is reported by its own name if it is unknown.
+            // An empty section, or a value outside of a section.
             _ => {
                 values.insert(section, value);
             }
@@ -181,14 +190,13 @@ fn without_excerpt(error: &ConfigError) -> String {
 }
 
 /// The known key most like this one, as a whole or in its last part in any section.
-fn nearest(key: &str, known: &BTreeSet<&str>) -> Option<String> {
+fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let likeness = |candidate: &str| {
         let whole = strsim::jaro_winkler(key, candidate);
         whole.max(strsim::jaro_winkler(&last(key), &last(candidate)))
     };
-    let best = known
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.75).then(|| (*best).to_owned())
+    let likely = known.filter(|candidate| likeness(candidate) > 0.75);
+    let best = likely.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.map(ToOwned::to_owned)
 }

@@ -223,7 +223,11 @@ async fn a_listing_without_end_is_given_up() {
             "{name}: {}",
             ended.err
         );
-        assert!(ended.err.contains("exceeds the supported size"), "{name}: {}", ended.err);
+        assert!(
+            ended.err.contains("exceeds the supported size"),
+            "{name}: {}",
+            ended.err
+        );
         assert!(
             ended.memory < 2 * MOST_MEMORY,
             "{name}: {} MiB",
