@@ -1,4 +1,4 @@
-//! Signals, and an end that waits for nothing that hangs.
+//! Signals, and a shutdown that does not wait for hung calls.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,10 +7,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// How soon a second signal is no second one: nobody is that quick.
-const ECHO: Duration = Duration::from_millis(20);
+/// A repeat of the same signal within this time is ignored: `timeout` and some shells send a signal to
+/// both the process and its group.
+const REPEAT: Duration = Duration::from_millis(20);
 
-/// The signals that the daemon answers to.
+/// The signals that the daemon handles.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -19,10 +20,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over the signals: from here on they end nothing by themselves.
+    /// Installs the handlers; from now on the signals no longer end the process.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// If the operating system refuses.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -31,37 +32,36 @@ impl Signals {
         })
     }
 
-    /// Cancels `stop` at the first SIGTERM or SIGINT and returns at the second. Calls `hung_up` at
-    /// each SIGHUP. The same one right on its heels is no second one: `timeout` and some shells
-    /// tell both the process and its group.
-    pub async fn follow(&mut self, stop: &CancellationToken, mut hung_up: impl FnMut()) {
-        let mut told = None;
+    /// Cancels `stop` at the first SIGTERM or SIGINT and returns at the second. Calls `on_hangup` at
+    /// each SIGHUP.
+    pub async fn follow(&mut self, stop: &CancellationToken, mut on_hangup: impl FnMut()) {
+        let mut first = None;
         loop {
-            // Cancel-safe, all three: a signal that comes while another is taken is kept.
+            // All three are cancel-safe: a signal that arrives while another is handled is kept.
             let name = tokio::select! {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.hang_up.recv() => {
-                    hung_up();
+                    on_hangup();
                     continue;
                 }
             };
-            match told {
-                None => told = Some((name, Instant::now())),
-                Some((first, at)) if first == name && at.elapsed() < ECHO => continue,
+            match first {
+                None => first = Some((name, Instant::now())),
+                Some((signal, at)) if signal == name && at.elapsed() < REPEAT => continue,
                 Some(_) => return,
             }
-            info!(signal = name, "stopping; the same again ends at once");
+            info!(signal = name, "stopping; a second signal ends at once");
             stop.cancel();
         }
     }
 }
 
-/// Runs a command on a runtime of its own, and does not wait for blocking calls that are still
-/// under way when it has ended: reading a roster on a mount that hangs must not hold up the end.
+/// Runs a command on its own runtime. At its end, blocking calls are abandoned, so that a roster on a
+/// hung mount does not block the shutdown.
 ///
 /// # Errors
-/// When the runtime can't be built.
+/// If the runtime can't be created.
 pub fn block_on<F: Future>(command: F) -> std::io::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -77,7 +77,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn a_blocking_call_does_not_hold_up_the_end() {
+    fn a_blocking_call_does_not_delay_shutdown() {
         let (end, never_sent) = std::sync::mpsc::channel::<()>();
         let started = Instant::now();
         let output = block_on(async {
@@ -86,7 +86,7 @@ mod tests {
                 .await
                 .is_err()
         });
-        assert!(output.expect("a runtime can be built"));
+        assert!(output.expect("a runtime can be created"));
         assert!(started.elapsed() < Duration::from_secs(30));
         drop(end);
     }

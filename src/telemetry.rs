@@ -1,8 +1,8 @@
-//! The log: to standard error, as lines for people or as JSON with stable names (README: What it
-//! tells). What is logged within a run has its number, from the span around it.
+//! The log, on standard error: text for people, or JSON with stable field names. Events within a run
+//! have the run's number, from the surrounding span.
 //!
-//! No header of a request is logged anywhere in this crate. The crates below, which know headers
-//! and bodies, are kept at warnings unless the filter names them.
+//! This crate never logs request headers. Dependencies that see headers and bodies log only warnings,
+//! unless the filter names them.
 
 use crate::settings::{LogFormat, LogSettings};
 use tracing_subscriber::EnvFilter;
@@ -10,8 +10,8 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Crates whose log helps nobody here, and might tell what it must not.
-const BELOW: [&str; 11] = [
+/// Dependencies whose log is of no use here and might contain secrets.
+const QUIET: [&str; 11] = [
     "axum",
     "h2",
     "hyper",
@@ -25,11 +25,11 @@ const BELOW: [&str; 11] = [
     "tower",
 ];
 
-/// A filter that is none.
+/// An invalid filter.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{place} = {filter:?}: {problem}; write a level such as \"info\", or \
-     \"omni_user_sync=debug,warn\""
+    "{place}: expected a level such as \"info\", or \"omni_user_sync=debug,warn\", found {filter:?} \
+     ({problem})"
 )]
 pub struct FilterError {
     place: &'static str,
@@ -37,17 +37,17 @@ pub struct FilterError {
     problem: String,
 }
 
-/// Sets up the log of the process; `flag` is what `--log` said, and goes before `log.filter`. A
+/// Sets up the log of the process. `flag` is the value of `--log`, which overrides `log.filter`. A
 /// process that has a log already keeps it.
 ///
 /// # Errors
-/// When one of the two is none, also where the other goes before it.
+/// If either filter is invalid, even if it is overridden.
 pub fn init(settings: &LogSettings, flag: Option<&str>) -> Result<(), FilterError> {
-    let set = filter("log.filter", &settings.filter)?;
-    let filter = flag.map_or(Ok(set), |text| filter("--log", text))?;
-    // By the same rules as what commands print: NO_COLOR, CLICOLOR, CLICOLOR_FORCE, a terminal.
+    let setting = filter("log.filter", &settings.filter)?;
+    let filter = flag.map_or(Ok(setting), |text| filter("--log", text))?;
+    // The same rules as for the output of commands: NO_COLOR, CLICOLOR, CLICOLOR_FORCE, a terminal.
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    // Failing is having one already.
+    // Fails only if a subscriber is already set.
     let _ = subscriber(settings.format, filter, colours, std::io::stderr).try_init();
     Ok(())
 }
@@ -78,27 +78,27 @@ where
 }
 
 fn filter(place: &'static str, text: &str) -> Result<EnvFilter, FilterError> {
-    let wrong = |problem: String| FilterError {
+    let error = |problem: String| FilterError {
         place,
         filter: text.to_owned(),
         problem,
     };
-    if let Some(word) = text.split(',').map(str::trim).find(|word| no_filter(word)) {
-        return Err(wrong(format!("{word:?} is no level")));
+    if let Some(word) = text.split(',').map(str::trim).find(|word| is_invalid(word)) {
+        return Err(error(format!("{word:?} is not a level")));
     }
-    let quiet = BELOW.iter().filter(|name| !names(text, name));
-    // It warns of each folder that a ConfigMap's swap has taken away.
+    let quiet = QUIET.iter().filter(|name| !names(text, name));
+    // It warns about each folder that is replaced when a ConfigMap changes.
     let level = |name: &str| if name == "notify" { "error" } else { "warn" };
     let quiet = quiet.map(|name| format!("{name}={}", level(name)));
     let all: Vec<_> = quiet.chain([text.to_owned()]).collect();
     EnvFilter::builder()
         .parse(all.join(","))
-        .map_err(|error| wrong(error.to_string()))
+        .map_err(|invalid| error(invalid.to_string()))
 }
 
-/// A bare word would be taken as the name of a crate: a level with a slip of the pen would silence
-/// the whole log.
-fn no_filter(word: &str) -> bool {
+/// Whether a directive is a bare word that is not a level. `EnvFilter` takes it as the name of a crate,
+/// so that a misspelled level would silence the whole log.
+fn is_invalid(word: &str) -> bool {
     let is_level = !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     !word.contains(['=', '[']) && !is_level
 }
@@ -117,7 +117,7 @@ mod tests {
     use crate::util::sync::lock;
     use std::sync::{Arc, Mutex};
 
-    /// What is logged by `event` under a filter.
+    /// The log of `event` under a filter.
     fn logged(format: LogFormat, text: &str, event: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Kept(Arc<Mutex<Vec<u8>>>);
@@ -141,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn json_has_stable_names() {
+    fn json_field_names_are_stable() {
         let text = logged(LogFormat::Json, "info", || {
             let span = tracing::error_span!("run", number = 12);
             span.in_scope(|| {
                 tracing::info!(target: "omni_user_sync::daemon", requests = 3, "run ended");
             });
         });
-        let line: serde_json::Value = serde_json::from_str(&text).expect("one object a line");
+        let line: serde_json::Value = serde_json::from_str(&text).expect("one object per line");
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["message"], "run ended");
         assert_eq!(line["requests"], 3);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn crates_below_are_quiet_unless_named() {
+    fn dependencies_are_quiet_unless_named() {
         let event = || {
             tracing::trace!(target: "hyper::proto", "a header");
             tracing::trace!(target: "omni_user_sync::omni", "ours");
@@ -177,10 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_pen_is_no_filter() {
+    fn a_misspelled_level_is_refused() {
         for text in ["inof", "info,omni_user_sync", "omni_user_sync=lots", ""] {
             let error = filter("log.filter", text).expect_err(text);
-            assert!(error.to_string().starts_with("log.filter = "), "{error}");
+            assert!(error.to_string().starts_with("log.filter: "), "{error}");
         }
         for text in [
             "info",

@@ -57,20 +57,20 @@ pub(super) async fn run(log: Option<&str>) -> anyhow::Result<Exit> {
 
 fn settings(url: &str, roster: &Path, folder: &Path, keys: KeySource) -> anyhow::Result<Settings> {
     let mut raw = RawSettings::default();
-    raw.omni.base_url = url.into();
+    raw.set("omni.base_url", url);
     // As everywhere, a little below what the key is allowed.
-    raw.omni.requests_per_minute = REQUESTS_PER_MINUTE * 9 / 10;
-    raw.source.path = roster.display().to_string();
-    raw.source.poll_interval = "1s".into();
-    raw.source.settle = "500ms".into();
-    raw.state.dir = folder.join("state").display().to_string();
-    raw.serve.listen = free_address()?;
+    raw.set("omni.requests_per_minute", REQUESTS_PER_MINUTE * 9 / 10);
+    raw.set("source.path", roster.display());
+    raw.set("source.poll_interval", "1s");
+    raw.set("source.settle", "500ms");
+    raw.set("state.dir", folder.join("state").display());
+    raw.set("serve.listen", free_address()?);
     Ok(Settings::check(raw, keys)?)
 }
 
 /// The daemon's usual address, or any other where that is taken.
 fn free_address() -> anyhow::Result<String> {
-    let usual = TcpListener::bind(RawSettings::default().serve.listen);
+    let usual = TcpListener::bind("127.0.0.1:8080");
     let listener = usual.or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
     Ok(listener.local_addr()?.to_string())
 }

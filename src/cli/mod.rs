@@ -193,7 +193,7 @@ fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
 /// Starts the log, before which no secret was read.
 fn logged(settings: Settings, filter: Option<&str>) -> anyhow::Result<Settings> {
     telemetry::init(&settings.log, filter)?;
-    if let Err(error) = settings::keep_from_cores() {
+    if let Err(error) = settings::disable_core_dumps() {
         warn!(%error, "should this crash, its core may hold the API key");
     }
     Ok(settings)

@@ -31,7 +31,7 @@ use crate::notify::{NotificationSender, Notifier};
 use crate::run::{Observer, Reconciler, RunEvent};
 use crate::serve::{Probes, Server, ServerConfig, token_warnings};
 use crate::settings::{
-    DOUBLED_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
+    AMBIGUOUS_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
 };
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
@@ -80,8 +80,8 @@ async fn start(
 ) -> anyhow::Result<TaskGroup> {
     settings.source.path()?;
     warn_if_idle(&settings);
-    if settings.omni.keys.is_doubled() {
-        warn!("{DOUBLED_KEY}");
+    if settings.omni.keys.is_ambiguous() {
+        warn!("{AMBIGUOUS_KEY}");
     }
     let metrics = Metrics::new();
     let status = Status::new(settings.schedule.times.clone());

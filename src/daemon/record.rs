@@ -200,7 +200,7 @@ pub(super) fn log(run: &RunOutcome) {
 /// holds those.
 fn for_log(cause: &RunError) -> String {
     match cause {
-        RunError::Omni(error) => error.without_detail(),
+        RunError::Omni(error) => error.redacted(),
         RunError::Source(SourceError::Rejected(problems)) => rejected_for_log(problems),
         other => error_chain(other),
     }

@@ -1,6 +1,7 @@
 //! The settings of `[policy]`.
 
 use super::{Email, fold};
+use serde::Deserialize;
 use std::time::Duration;
 
 /// The settings of `[policy]`.
@@ -29,7 +30,8 @@ pub struct Policy {
 }
 
 /// `policy.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Changes are applied.
     Apply,
@@ -38,7 +40,8 @@ pub enum Mode {
 }
 
 /// `policy.prune`: whether users that the roster does not name are removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Prune {
     /// Never.
     Never,
@@ -49,7 +52,8 @@ pub enum Prune {
 }
 
 /// `policy.removal`: how users are removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Removal {
     /// `DELETE` revokes the membership.
     Delete,

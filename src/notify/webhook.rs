@@ -260,7 +260,7 @@ mod tests {
             ("http://127.0.0.1:9/s3cret", "connection failed"),
             ("https://127.0.0.1:9/s3cret", "connection failed"),
             ("s3cret", "notify.webhook_url_file"),
-            ("http://s3cret.example/s3cret", "in clear"),
+            ("http://s3cret.example/s3cret", "unencrypted"),
         ] {
             std::fs::write(&path, address).expect("writable");
             let error = webhook.post(&message).await.expect_err(address);

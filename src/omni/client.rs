@@ -1,16 +1,15 @@
-//! The client: one exchange at a time, and what its answer means.
+//! The client: one exchange at a time, and the meaning of its response.
 
-use super::Reader;
-use super::error::{Failure, OmniError};
+use super::error::{AttemptError, Failure, OmniError};
+use super::exchange::{ApiRequest, ApiResponse};
+use super::failure_breaker::FailureBreaker;
 use super::limiter::{RateLimiter, Slot};
-use super::streak::FailureBreaker;
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
-use crate::util::http::{client_builder, read_certificates, retry_after};
+use crate::util::http::{client_builder, describe_failure, read_certificates};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
-use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,72 +17,39 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The most bytes an answer may have: 100 users take some 100 KB.
-const MAX_BODY: usize = 32 * 1024 * 1024;
-
-/// A connection to one organisation, for reading. It lasts as long as the process, because the rate limiter's window does.
-/// Only a [`WriteClient`](super::WriteClient) can write.
+/// A connection to one organisation, for reading. It lasts as long as the process, so that the rate
+/// limiter keeps its window. Only a [`WriteClient`](super::WriteClient) can write.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     base: BaseUrl,
     update_method: UpdateMethod,
-    throttle: RateLimiter,
+    limiter: RateLimiter,
     metrics: Metrics,
     failures: FailureBreaker,
     max_in_flight: usize,
     sent: AtomicU64,
-    /// Whether the server's filter finds an email that is asked for in another case, once that is known.
+    /// Whether the server's email filter ignores case, once known.
     pub(super) filter_ignores_case: OnceLock<bool>,
 }
 
-/// An answer, whatever it says.
-struct Answer {
-    status: StatusCode,
-    retry_after: Option<Duration>,
-    body: Vec<u8>,
-}
-
-/// What came of one attempt: nothing that can be read, or an error that is final.
-pub(super) enum Trouble {
-    Failed(Failure),
-    Final(OmniError),
-}
-
-impl From<OmniError> for Trouble {
-    fn from(error: OmniError) -> Self {
-        Self::Final(error)
-    }
-}
-
 impl Client {
-    /// A client for the organisation that the settings name. It keeps each key's limit together with
-    /// every other process that uses this state folder.
+    /// A client for the organisation in the settings. The limit of each key is shared with every other
+    /// process that uses this state folder.
     ///
     /// # Errors
-    /// When `omni.base_url` is not set, or the HTTP client can't be made (a CA that can't be read).
+    /// If `omni.base_url` is not set, or `omni.ca_file` can't be read.
     pub fn new(
         settings: &OmniSettings,
         state_dir: &Path,
         metrics: Metrics,
     ) -> Result<Arc<Self>, ClientError> {
         let base = settings.base_url()?.clone();
-        let mut http = client_builder(settings.timeout, base.is_loopback())
-            .connect_timeout(settings.timeout.min(Duration::from_secs(10)));
-        for certificate in extra_certificates(settings)? {
-            http = http.add_root_certificate(certificate);
-        }
-        let http = http.build().map_err(|error| {
-            OmniError::Setup(format!(
-                "the HTTP client can't be made: {}",
-                Failure::of(&error)
-            ))
-        })?;
         Ok(Arc::new(Self {
-            http,
+            http: http_client(settings, &base)?,
             base,
             update_method: settings.update_method,
-            throttle: RateLimiter::shared(
+            limiter: RateLimiter::shared(
                 settings.requests_per_minute,
                 settings.max_in_flight,
                 settings.timeout,
@@ -97,69 +63,64 @@ impl Client {
         }))
     }
 
-    /// Starts a run with these keys: failures and keys that were set aside are forgotten, what was
-    /// sent is not.
+    /// Starts a run with these keys: failures and disabled keys are forgotten, sent requests still
+    /// count.
     pub fn begin(&self, keys: &ApiKeys) {
-        self.throttle.use_keys(keys);
-        self.count_keys();
-        self.failures.end();
+        self.limiter.use_keys(keys);
+        self.count_disabled_keys();
+        self.failures.reset();
     }
 
-    /// The capability to read, until `stop` is cancelled.
+    /// The time that this many requests would take from now on, with what other processes have just
+    /// sent. Reads a small file.
     #[must_use]
-    pub fn reader(self: &Arc<Self>, stop: &CancellationToken) -> Reader {
-        Reader::new(self.clone(), stop.clone())
-    }
-
-    /// How long so many requests would take from now on, with what others have just sent. Reads a small file.
-    #[must_use]
-    pub fn estimate_anew(&self, requests: usize) -> Duration {
-        self.throttle.catch_up();
+    pub fn refresh_and_estimate(&self, requests: usize) -> Duration {
+        self.limiter.catch_up();
         self.estimate(requests)
     }
 
-    /// How long so many requests would take from now on, by what is known.
+    /// The time that this many requests would take from now on, by what is known.
     #[must_use]
     pub fn estimate(&self, requests: usize) -> Duration {
-        self.throttle.estimate(requests)
+        self.limiter.estimate(requests)
     }
 
-    /// How many requests may be under way at once.
+    /// The limit of requests in flight.
     pub(super) fn max_in_flight(&self) -> usize {
         self.max_in_flight
     }
 
-    /// Requests sent so far.
+    /// The number of requests sent so far.
     #[must_use]
     pub fn requests_sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    fn count_keys(&self) {
-        let count = self.throttle.disabled_keys();
+    fn count_disabled_keys(&self) {
+        let count = self.limiter.disabled_keys();
         let gauge = &self.metrics.keys_set_aside;
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// The address of an endpoint.
+    /// The URL of an endpoint.
     pub(super) fn endpoint(&self, segments: &[&str]) -> Url {
         self.base.endpoint(segments)
     }
 
-    /// How updates are to be sent.
+    /// The method of updates.
     pub(super) fn update_method(&self) -> UpdateMethod {
         self.update_method
     }
 
-    /// Sends a request once, and reads its answer.
+    /// Sends a request once, and parses its response.
     pub(super) async fn exchange<T>(
         &self,
-        request: &Request,
+        request: &ApiRequest,
         stop: &CancellationToken,
         parse: impl Fn(&[u8]) -> serde_json::Result<T>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, AttemptError> {
         let result = self.attempt(request, stop, parse).await;
-        if let Err(Trouble::Failed(failure)) = &result {
+        if let Err(AttemptError::Failed(failure)) = &result {
             self.failures.add(failure);
         }
         result
@@ -167,106 +128,109 @@ impl Client {
 
     async fn attempt<T>(
         &self,
-        request: &Request,
+        request: &ApiRequest,
         stop: &CancellationToken,
         parse: impl Fn(&[u8]) -> serde_json::Result<T>,
-    ) -> Result<T, Trouble> {
-        let answer = self.answer(request, stop).await?;
-        if !answer.status.is_success() {
-            self.failures.end();
-            return Err(Trouble::Final(self.error_of(request, &answer)));
+    ) -> Result<T, AttemptError> {
+        let response = self.response(request, stop).await?;
+        if !response.status.is_success() {
+            self.failures.reset();
+            return Err(AttemptError::Final(self.error_of(request, &response)));
         }
-        let value = parse(&answer.body)
-            .map_err(|error| Trouble::Failed(self.unreadable(&answer.body, &error)))?;
-        self.failures.end();
+        let value = parse(&response.body)
+            .map_err(|error| AttemptError::Failed(self.unreadable(&response.body, &error)))?;
+        self.failures.reset();
         Ok(value)
     }
 
-    /// One request, with as many turns as 429 and refused keys make it take.
-    async fn answer(&self, request: &Request, stop: &CancellationToken) -> Result<Answer, Trouble> {
+    /// Sends a request until a key is neither rate limited nor rejected.
+    async fn response(
+        &self,
+        request: &ApiRequest,
+        stop: &CancellationToken,
+    ) -> Result<ApiResponse, AttemptError> {
         loop {
-            let slot = self.turn(stop).await?;
-            let answer = self.send(request, &slot).await?;
-            match answer.status {
-                StatusCode::TOO_MANY_REQUESTS => self.refused(&slot, answer.retry_after)?,
+            let slot = self.acquire_slot(stop).await?;
+            let response = self.send(request, &slot).await?;
+            match response.status {
+                StatusCode::TOO_MANY_REQUESTS => {
+                    self.handle_rate_limit(&slot, response.retry_after)?;
+                }
                 status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
-                    pause(&slot, &answer);
-                    let detail = self.throttle.redactor().detail_of(&answer.body);
-                    return Err(Trouble::Failed(Failure::Status(status, detail)));
+                    pause(&slot, &response);
+                    let detail = self.limiter.redactor().detail_of(&response.body);
+                    return Err(AttemptError::Failed(Failure::Status(status, detail)));
                 }
                 _ => {
                     slot.accepted();
-                    if !self.turns_key_away(&answer, request, &slot)? {
-                        return Ok(answer);
+                    if !self.handle_auth_failure(&response, request, &slot)? {
+                        return Ok(response);
                     }
                 }
             }
         }
     }
 
-    /// The right to send one request. After too many failures in a row there is none; others may
-    /// have failed while this one waited.
-    async fn turn(&self, stop: &CancellationToken) -> Result<Slot, OmniError> {
+    /// Waits for the right to send one request. Checks the breaker again after the wait, since other
+    /// requests may have failed meanwhile.
+    async fn acquire_slot(&self, stop: &CancellationToken) -> Result<Slot, OmniError> {
         self.failures.check()?;
         let waiting = Instant::now();
-        let slot = self.throttle.slot(stop).await?;
+        let slot = self.limiter.slot(stop).await?;
         self.metrics.waited(waiting.elapsed());
         self.failures.check()?;
         Ok(slot)
     }
 
-    /// 401, or 403 on a read: with several keys, this one is set aside and another one tried.
-    fn turns_key_away(
+    /// Disables the key after 401, or 403 on a read. Returns whether to try again with another key.
+    fn handle_auth_failure(
         &self,
-        answer: &Answer,
-        request: &Request,
+        response: &ApiResponse,
+        request: &ApiRequest,
         slot: &Slot,
     ) -> Result<bool, OmniError> {
-        let refused = match answer.status {
+        let rejected = match response.status {
             StatusCode::UNAUTHORIZED => true,
-            StatusCode::FORBIDDEN => request.is_read() && !request.may_be_forbidden,
+            StatusCode::FORBIDDEN => request.is_read() && !request.optional,
             _ => false,
         };
-        if !refused {
+        if !rejected {
             return Ok(false);
         }
-        let left = slot.disable_key();
-        self.count_keys();
-        if left == 0 {
-            return Err(self.error_of(request, answer));
+        let remaining = slot.disable_key();
+        self.count_disabled_keys();
+        if remaining == 0 {
+            return Err(self.error_of(request, response));
         }
-        tell_aside(
-            slot,
-            answer.status,
-            left,
-            "Omni does not accept one of the API keys: it is set aside for this run",
-        );
+        let message = "Omni rejected an API key; the key is disabled for this run";
+        warn_disabled(slot, response.status, remaining, message);
         Ok(true)
     }
 
-    /// 429: the key waits, or is set aside where that does not end.
-    fn refused(&self, slot: &Slot, retry_after: Option<Duration>) -> Result<(), OmniError> {
+    /// Pauses the key after 429, or disables it after too many.
+    fn handle_rate_limit(
+        &self,
+        slot: &Slot,
+        retry_after: Option<Duration>,
+    ) -> Result<(), OmniError> {
+        let status = StatusCode::TOO_MANY_REQUESTS;
         if let Some(pause) = slot.refused(retry_after) {
-            tell_pause(slot, StatusCode::TOO_MANY_REQUESTS, pause, retry_after);
+            warn_pause(slot, status, pause, retry_after);
             return Ok(());
         }
-        self.count_keys();
-        let left = self.throttle.usable_keys();
-        if left == 0 {
+        self.count_disabled_keys();
+        let remaining = self.limiter.usable_keys();
+        if remaining == 0 {
             return Err(OmniError::Throttled);
         }
-        tell_aside(
-            slot,
-            StatusCode::TOO_MANY_REQUESTS,
-            left,
-            "Omni keeps answering 429 to one of the API keys: it is set aside for this run",
-        );
+        let message = "Omni keeps responding 429 to an API key; the key is disabled for this run";
+        warn_disabled(slot, status, remaining, message);
         Ok(())
     }
 
-    fn error_of(&self, request: &Request, answer: &Answer) -> OmniError {
-        let detail = self.throttle.redactor().detail_of(&answer.body);
-        match answer.status {
+    fn error_of(&self, request: &ApiRequest, response: &ApiResponse) -> OmniError {
+        let detail = self.limiter.redactor().detail_of(&response.body);
+        match response.status {
             StatusCode::UNAUTHORIZED => OmniError::Unauthorized { detail },
             StatusCode::FORBIDDEN if request.is_read() => OmniError::Forbidden { detail },
             StatusCode::FORBIDDEN => OmniError::WriteForbidden { detail },
@@ -277,21 +241,20 @@ impl Client {
         }
     }
 
-    /// Tells an answer of the wrong kind: HTML from a proxy, JSON that was cut off. What serde says of
-    /// it may repeat what is in it.
+    /// Describes a body of the wrong kind, such as HTML from a proxy or truncated JSON. The parser's
+    /// message may quote the body, so it is redacted too.
     fn unreadable(&self, body: &[u8], error: &serde_json::Error) -> Failure {
-        let redactor = self.throttle.redactor();
-        let kind = if body.trim_ascii_start().starts_with(b"<") {
-            "it answered with HTML instead of JSON (a proxy or a log-in page?)".to_owned()
+        let redactor = self.limiter.redactor();
+        let problem = if body.trim_ascii_start().starts_with(b"<") {
+            "HTML instead of JSON (a proxy or a login page?)".to_owned()
         } else {
-            let why = redactor.line(&error.to_string());
-            format!("its answer can't be read ({why})")
+            redactor.line(&error.to_string())
         };
-        let begins = redactor.first_bytes(body);
-        Failure::Unreadable(format!("{kind}; it begins with {begins}"))
+        let start = redactor.first_bytes(body);
+        Failure::Unreadable(format!("{problem}; it starts with {start}"))
     }
 
-    async fn send(&self, request: &Request, slot: &Slot) -> Result<Answer, Trouble> {
+    async fn send(&self, request: &ApiRequest, slot: &Slot) -> Result<ApiResponse, AttemptError> {
         let started = Instant::now();
         self.sent.fetch_add(1, Ordering::Relaxed);
         let mut builder = self
@@ -304,152 +267,83 @@ impl Client {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
         }
-        let reply = match builder.send().await {
-            Ok(response) => receive(response).await,
+        let result = match builder.send().await {
+            Ok(response) => ApiResponse::receive(response).await,
             Err(error) => Err(Failure::of(&error)),
         };
-        let status = match &reply {
-            Ok(answer) => answer.status.as_str(),
+        let status = match &result {
+            Ok(response) => response.status.as_str(),
             Err(_) => "error",
         };
         self.metrics
             .request(request.method.as_str(), status, started.elapsed());
         tracing::debug!(method = %request.method, path = request.url.path(), status, "request");
-        reply.map_err(Trouble::Failed)
+        result.map_err(AttemptError::Failed)
     }
 }
 
-/// A failure that says `Retry-After`: the key waits.
-fn pause(slot: &Slot, answer: &Answer) {
-    if let Some(asked) = answer.retry_after.filter(|asked| !asked.is_zero()) {
-        tell_pause(slot, answer.status, slot.pause(asked), Some(asked));
+/// Pauses the key if a failure has a `Retry-After`.
+fn pause(slot: &Slot, response: &ApiResponse) {
+    if let Some(asked) = response.retry_after.filter(|asked| !asked.is_zero()) {
+        warn_pause(slot, response.status, slot.pause(asked), Some(asked));
     }
 }
 
-/// A key is set aside, and others go on. Its number is its place among the keys.
-fn tell_aside(slot: &Slot, status: StatusCode, left: usize, what: &str) {
+fn warn_disabled(slot: &Slot, status: StatusCode, remaining: usize, message: &str) {
     if slot.take_disabled_notice() {
         let (key, status) = (slot.key_number(), status.as_u16());
-        tracing::warn!(key, status, left, "{what}");
+        tracing::warn!(key, status, remaining, "{message}");
     }
 }
 
-fn tell_pause(slot: &Slot, status: StatusCode, pause: Duration, asked: Option<Duration>) {
+fn warn_pause(slot: &Slot, status: StatusCode, pause: Duration, asked: Option<Duration>) {
     let (key, status, seconds) = (slot.key_number(), status.as_u16(), pause.as_secs());
-    match asked.filter(|asked| *asked > pause) {
-        Some(asked) => tracing::warn!(
-            key,
-            status,
-            seconds,
-            asked_seconds = asked.as_secs(),
-            "Omni wants fewer requests: the key waits, shorter than Retry-After asks"
-        ),
-        None => tracing::warn!(
-            key,
-            status,
-            seconds,
-            "Omni wants fewer requests: the key waits"
-        ),
-    }
+    // Present only if the pause is shorter than Retry-After asks.
+    let asked_seconds = asked.filter(|asked| *asked > pause);
+    let asked_seconds = asked_seconds.map(|asked| asked.as_secs());
+    tracing::warn!(
+        key,
+        status,
+        seconds,
+        asked_seconds,
+        "Omni asks for fewer requests; the key is paused"
+    );
 }
 
-/// Why a client can't be made.
+/// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The settings don't say where Omni is.
+    /// The settings have no `omni.base_url`.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The HTTP client can't be made.
+    /// The HTTP client can't be created.
     #[error(transparent)]
     Omni(#[from] OmniError),
 }
 
-fn extra_certificates(settings: &OmniSettings) -> Result<Vec<reqwest::Certificate>, OmniError> {
-    let Some(path) = &settings.ca_file else {
-        return Ok(Vec::new());
-    };
-    read_certificates(path)
-        .map_err(|problem| OmniError::Setup(format!("omni.ca_file {}: {problem}", path.display())))
+fn http_client(settings: &OmniSettings, base: &BaseUrl) -> Result<reqwest::Client, OmniError> {
+    let mut builder = client_builder(settings.timeout, base.is_loopback())
+        .connect_timeout(settings.timeout.min(Duration::from_secs(10)));
+    if let Some(path) = &settings.ca_file {
+        let certificates = read_certificates(path).map_err(|problem| {
+            OmniError::Setup(format!("omni.ca_file {}: {problem}", path.display()))
+        })?;
+        for certificate in certificates {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().map_err(|error| {
+        let cause = describe_failure(&error);
+        OmniError::Setup(format!("the HTTP client can't be created: {cause}"))
+    })
 }
 
 fn bearer(slot: &Slot) -> Result<HeaderValue, OmniError> {
     let text =
         secrecy::zeroize::Zeroizing::new(format!("Bearer {}", slot.secret().expose_secret()));
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| OmniError::Setup("an API key has a character that no header takes".into()))?;
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        OmniError::Setup("an API key has a character that is not valid in an HTTP header".into())
+    })?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-pub(super) struct Request {
-    method: Method,
-    url: Url,
-    body: Option<Vec<u8>>,
-    /// Whether 403 says something about the endpoint rather than the key.
-    may_be_forbidden: bool,
-}
-
-impl Request {
-    pub(super) fn get(url: Url) -> Self {
-        Self::bare(Method::GET, url)
-    }
-
-    /// One whose 403 says nothing about the key.
-    pub(super) fn get_if_allowed(url: Url) -> Self {
-        Self {
-            may_be_forbidden: true,
-            ..Self::get(url)
-        }
-    }
-
-    fn is_read(&self) -> bool {
-        self.method == Method::GET
-    }
-
-    pub(super) fn bare(method: Method, url: Url) -> Self {
-        Self {
-            method,
-            url,
-            body: None,
-            may_be_forbidden: false,
-        }
-    }
-
-    pub(super) fn with_body(method: Method, url: Url, body: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(body).expect("maps of texts, numbers and lists are JSON");
-        Self {
-            method,
-            url,
-            body: Some(body),
-            may_be_forbidden: false,
-        }
-    }
-}
-
-async fn receive(mut response: Response) -> Result<Answer, Failure> {
-    let status = response.status();
-    let retry_after = retry_after(response.headers());
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                let what = format!("an answer of over {} MiB", MAX_BODY >> 20);
-                return Err(Failure::Unreadable(what));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) if status.is_success() => return Err(Failure::of(&error)),
-            // What the code says is enough where it says no. A piece of a body tells nothing more,
-            // and might end within a key.
-            Err(_) => {
-                body.clear();
-                break;
-            }
-        }
-    }
-    Ok(Answer {
-        status,
-        retry_after,
-        body,
-    })
 }

@@ -1,139 +1,112 @@
-//! What can go wrong with Omni, told apart by type: whom it concerns, and what may be tried again.
+//! The errors of Omni, by type: what they concern, and what may be retried.
 
 use crate::util::http::describe_failure;
 use reqwest::StatusCode;
 use std::fmt;
 
-/// Why a request did not do what it was for.
+/// Why a request did not succeed. A `detail` is what Omni said, and may be empty.
 #[derive(Clone, Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields of the variants are named")]
 pub enum OmniError {
     /// 401, from every key.
     #[error(
-        "Omni does not accept the API key (401): {detail}; look at omni.api_key_file or \
-         OMNI_API_KEY, and at omni.base_url: a key belongs to one organisation"
+        "Omni rejected the API key (401){}; check omni.api_key_file or OMNI_API_KEY, and \
+         omni.base_url, since a key belongs to one organisation",
+        Suffix(detail)
     )]
-    Unauthorized {
-        /// What Omni said.
-        detail: String,
-    },
-    /// 403 on a read, from every key: who is there can't be known.
+    Unauthorized { detail: String },
+    /// 403 on a read, from every key: the users are unknown.
     #[error(
-        "Omni says that the key may not read this (403): {detail}; it takes an organisation API key \
-         with rights on users"
+        "the API key has no permission to read this (403){}; use an organisation API key with \
+         rights on users",
+        Suffix(detail)
     )]
-    Forbidden {
-        /// What Omni said.
-        detail: String,
-    },
-    /// 403 on a write: this user may not be changed so.
+    Forbidden { detail: String },
+    /// 403 on a write: this change of this user is not permitted.
     #[error(
-        "Omni says that the key may not do this (403): {detail}; if it says so of every user, it \
-         takes an organisation API key with rights on users"
+        "the API key has no permission for this change (403){}; if this happens for every user, use \
+         an organisation API key with rights on users",
+        Suffix(detail)
     )]
-    WriteForbidden {
-        /// What Omni said.
-        detail: String,
-    },
+    WriteForbidden { detail: String },
     /// 404.
-    #[error("Omni does not know this (404): {detail}")]
-    NotFound {
-        /// What Omni said.
-        detail: String,
-    },
+    #[error("not found in Omni (404){}", Suffix(detail))]
+    NotFound { detail: String },
     /// 409.
-    #[error("Omni says that this exists already (409): {detail}")]
-    Conflict {
-        /// What Omni said.
-        detail: String,
-    },
-    /// Another answer in the 400s.
-    #[error("Omni refuses this ({status}): {detail}")]
-    Refused {
-        /// The answer's code.
-        status: StatusCode,
-        /// What Omni said.
-        detail: String,
-    },
-    /// An answer in the 300s. None is followed: the key would go along.
+    #[error("already exists in Omni (409){}", Suffix(detail))]
+    Conflict { detail: String },
+    /// Another status in the 400s.
+    #[error("Omni rejected the request ({status}){}", Suffix(detail))]
+    Refused { status: StatusCode, detail: String },
+    /// A status in the 300s. Redirects are not followed, since the key would be sent along.
     #[error(
-        "Omni answered with a redirect ({status}), and none is followed, since the key would go \
-         along; look at omni.base_url"
+        "Omni responded with a redirect ({status}); redirects are not followed, since the key would \
+         be sent along; check omni.base_url"
     )]
-    Redirected {
-        /// The answer's code.
-        status: StatusCode,
-    },
-    /// A read that was tried often enough.
-    #[error("Omni can't be reached: {failure} (tried {attempts} times)")]
-    Unavailable {
-        /// How often it was tried.
-        attempts: u32,
-        /// What happened last.
-        failure: Failure,
-    },
-    /// A write whose outcome is unknown: it may have been done or not. Look before sending it again.
-    #[error("the answer was lost: {0}")]
+    Redirected { status: StatusCode },
+    /// A read that failed in every attempt.
+    #[error("Omni can't be reached: {failure} ({attempts} attempts)")]
+    Unavailable { attempts: u32, failure: Failure },
+    /// A write whose response was lost, so that it may have been applied or not. Look up the user
+    /// before sending it again.
+    #[error("the response was lost: {0}")]
     OutcomeUnknown(Failure),
-    /// So many failures in a row that nothing more is sent in this run.
+    /// After too many failures in a row, the run sends nothing more.
     #[error("Omni can't be reached: {in_a_row} failures in a row, the last: {failure}")]
-    CircuitOpen {
-        /// How many.
-        in_a_row: u32,
-        /// What happened last.
-        failure: Failure,
-    },
-    /// 429, again and again.
+    CircuitOpen { in_a_row: u32, failure: Failure },
+    /// 429, again and again, from every key.
     #[error(
-        "Omni keeps answering that there are too many requests (429), though this program stays \
-         below omni.requests_per_minute: something else uses the same key; give this one a key of \
-         its own, or lower the setting"
+        "Omni keeps responding 429 (too many requests) although this program stays below \
+         omni.requests_per_minute, so another program uses the same key: give this one its own key, \
+         or lower the setting"
     )]
     Throttled,
-    /// Every key was set aside.
-    #[error("no API key is left that Omni accepts")]
+    /// Every key is disabled.
+    #[error("every API key is disabled for this run")]
     NoKeyLeft,
-    /// Told to stop while waiting for a turn: nothing was sent.
-    #[error("stopped before it was sent")]
+    /// Stopped while waiting for a slot: nothing was sent.
+    #[error("stopped before the request was sent")]
     Stopped,
-    /// The HTTP client can't be made.
+    /// The HTTP client can't be created.
     #[error("{0}")]
     Setup(String),
-    /// The settings ask for a way of updating that this key does not allow. Nothing was sent.
+    /// The settings ask for `PUT`, which this key does not allow. Nothing was sent.
     #[error(
-        "omni.update_method = \"put\" takes Omni's attribute definitions, which this key may not \
-         read: without them system attributes can't be told apart; use \"patch\", or a key that may \
-         read them"
+        "omni.update_method = \"put\" needs Omni's attribute definitions, which this key can't read: \
+         without them system attributes can't be excluded; use \"patch\", or a key that can read them"
     )]
     PutWithoutDefinitions,
-    /// A look-up by email showed what can't be relied on: see [`Found::UnreliableLookup`](super::Found).
+    /// A look-up by email with an unreliable result: see [`Lookup::Unreliable`](super::Lookup).
     #[error(
-        "Omni's look-up by email can't be relied on here, so who has this email is not known; the \
-         next run lists everybody"
+        "Omni's look-up by email gave an unreliable result, so it is unknown which user has this \
+         email; the next run lists all users"
     )]
     UnreliableLookup,
-    /// A listing that is longer than any organisation's that this is made for, or without end.
+    /// A list of users beyond the supported size, or without end.
     #[error(
-        "Omni's list of users does not end within what can be read (2000000 users): after {users} on {pages} \
-         pages there are still more, of {total} in all; look at omni.base_url"
+        "Omni's list of users exceeds the supported size (2000000 users): {users} users on {pages} pages \
+         so far, of {total} in total; check omni.base_url"
     )]
-    ListTooLong {
-        /// Users whom Omni says there are.
-        total: u64,
-        /// Pages that were read.
-        pages: u64,
-        /// Users who stood on them.
-        users: u64,
-    },
-    /// Two or more users answer to one email.
-    #[error("{count} users in Omni answer to this email; none of them is touched")]
-    Ambiguous {
-        /// How many.
-        count: usize,
-    },
+    ListTooLong { total: u64, pages: u64, users: u64 },
+    /// Two or more users have one email.
+    #[error("{count} users in Omni have this email; they are left unchanged")]
+    Ambiguous { count: usize },
+}
+
+/// `: detail`, or nothing.
+struct Suffix<'a>(&'a str);
+
+impl fmt::Display for Suffix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            detail => write!(f, ": {detail}"),
+        }
+    }
 }
 
 impl OmniError {
-    /// Whether it concerns the whole run, not one user: nothing more is to be sent.
+    /// Whether the error concerns the whole run, so that nothing more is sent.
     #[must_use]
     pub fn ends_run(&self) -> bool {
         match self {
@@ -157,10 +130,8 @@ impl OmniError {
             | Self::Ambiguous { .. } => false,
         }
     }
-}
 
-impl OmniError {
-    /// Whether Omni itself said no to this one change, so that it will again.
+    /// Whether Omni rejected this one change, so that it will reject it again.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(
@@ -173,34 +144,23 @@ impl OmniError {
         )
     }
 
-    /// The same without what Omni said of it, which may repeat attribute values: for the log. Each
-    /// kind is named, so that a new one can't be forgotten.
+    /// The message without what Omni said, which may contain attribute values: for the log. Every
+    /// variant is listed, so that a new one is not forgotten.
     #[must_use]
-    pub fn without_detail(&self) -> String {
-        match self {
-            Self::Unauthorized { detail: _ } => "Omni does not accept the API key (401)".into(),
-            Self::Forbidden { detail: _ } => {
-                "Omni says that the key may not read this (403)".into()
-            }
-            Self::WriteForbidden { detail: _ } => {
-                "Omni says that the key may not do this (403)".into()
-            }
-            Self::NotFound { detail: _ } => "Omni does not know this (404)".into(),
-            Self::Conflict { detail: _ } => "Omni says that this exists already (409)".into(),
-            Self::Refused { status, detail: _ } => format!("Omni refuses this ({status})"),
-            Self::Unavailable { attempts, failure } => format!(
-                "Omni can't be reached: {} (tried {attempts} times)",
-                failure.without_detail()
-            ),
-            Self::OutcomeUnknown(failure) => {
-                format!("the answer was lost: {}", failure.without_detail())
-            }
-            Self::CircuitOpen { in_a_row, failure } => format!(
-                "Omni can't be reached: {in_a_row} failures in a row, the last: {}",
-                failure.without_detail()
-            ),
-            // These are told in words of our own.
-            Self::Redirected { status: _ }
+    pub fn redacted(&self) -> String {
+        let mut error = self.clone();
+        match &mut error {
+            Self::Unauthorized { detail }
+            | Self::Forbidden { detail }
+            | Self::WriteForbidden { detail }
+            | Self::NotFound { detail }
+            | Self::Conflict { detail }
+            | Self::Refused { detail, .. } => detail.clear(),
+            Self::Unavailable { failure, .. }
+            | Self::OutcomeUnknown(failure)
+            | Self::CircuitOpen { failure, .. } => *failure = failure.redacted(),
+            // Their texts are this program's own.
+            Self::Redirected { .. }
             | Self::Throttled
             | Self::NoKeyLeft
             | Self::Stopped
@@ -208,54 +168,66 @@ impl OmniError {
             | Self::PutWithoutDefinitions
             | Self::UnreliableLookup
             | Self::ListTooLong { .. }
-            | Self::Ambiguous { count: _ } => self.to_string(),
+            | Self::Ambiguous { .. } => {}
         }
+        error.to_string()
     }
 }
 
-/// One attempt that got no answer that can be read. Says nothing about whether it was done.
+/// Why one attempt did not succeed: a failure that may pass, or a final error.
+#[derive(Debug)]
+pub(super) enum AttemptError {
+    Failed(Failure),
+    Final(OmniError),
+}
+
+impl From<OmniError> for AttemptError {
+    fn from(error: OmniError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// One attempt without a usable response. The request may have had an effect.
 #[derive(Clone, Debug)]
 pub enum Failure {
-    /// The connection could not be made, or broke.
+    /// The connection failed or was lost: what the network or TLS reports.
     Connection(String),
-    /// No answer in time.
+    /// No response in time.
     TimedOut,
-    /// An answer in the 500s.
+    /// A status in the 500s, and what Omni said.
     Status(StatusCode, String),
-    /// A 2xx whose body is not what it should be.
+    /// A 2xx with an invalid body, and an excerpt.
     Unreadable(String),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connection(what) => f.write_str(what),
-            Self::TimedOut => f.write_str("no answer in time (omni.timeout)"),
-            Self::Status(status, detail) => write!(f, "it answered {status}: {detail}"),
-            Self::Unreadable(what) => f.write_str(what),
+            Self::Connection(cause) => f.write_str(cause),
+            Self::TimedOut => f.write_str("no response in time (omni.timeout)"),
+            Self::Status(status, detail) => write!(f, "HTTP {status}{}", Suffix(detail)),
+            Self::Unreadable(detail) => write!(f, "the response can't be read{}", Suffix(detail)),
         }
     }
 }
 
 impl Failure {
-    /// The same without what the answer said, which may repeat attribute values.
+    /// The same without what the response said, which may contain attribute values.
     #[must_use]
-    pub fn without_detail(&self) -> String {
+    pub fn redacted(&self) -> Self {
         match self {
-            // The first is what the network or TLS says, never what was in an answer.
-            Self::Connection(_) | Self::TimedOut => self.to_string(),
-            Self::Status(status, _) => format!("it answered {status}"),
-            Self::Unreadable(_) => "its answer can't be read".into(),
+            Self::Connection(_) | Self::TimedOut => self.clone(),
+            Self::Status(status, _) => Self::Status(*status, String::new()),
+            Self::Unreadable(_) => Self::Unreadable(String::new()),
         }
     }
 
-    /// Tells what a broken exchange was, without its address (which may be long) and with the
-    /// innermost reason, which is the one that helps.
     pub(super) fn of(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
-            return Self::TimedOut;
+            Self::TimedOut
+        } else {
+            Self::Connection(describe_failure(error))
         }
-        Self::Connection(describe_failure(error))
     }
 }
 
@@ -264,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_its_detail_an_error_holds_nothing_that_omni_said() {
+    fn redacted_errors_hold_nothing_that_omni_said() {
         let said = || "department 'Sales'".to_owned();
         let (status, attempts, in_a_row) = (StatusCode::IM_A_TEAPOT, 6, 20);
         let failures = || [Failure::Status(status, said()), Failure::Unreadable(said())];
@@ -284,7 +256,7 @@ mod tests {
         errors.extend(failures().map(|failure| OmniError::CircuitOpen { in_a_row, failure }));
         for error in errors {
             assert!(error.to_string().contains("Sales"), "{error}");
-            let logged = error.without_detail();
+            let logged = error.redacted();
             assert!(!logged.contains("Sales") && !logged.is_empty(), "{logged}");
         }
     }

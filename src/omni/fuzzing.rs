@@ -1,13 +1,13 @@
-//! What must hold of any answer's body.
+//! What must hold for any response body.
 
+use super::UserPage;
 use super::wire::{ATTRIBUTES, parse_definitions, parse_user, put_body};
-use super::{Edit, Page};
 use crate::fuzzing::assert_harmless;
-use crate::model::{AttributeName, ObservedUser, Schema, UserId, Value, trim};
+use crate::model::{AttributeName, Field, FieldChange, ObservedUser, Schema, UserId, Value, trim};
 use serde_json::Value as Json;
 use std::collections::HashSet;
 
-/// An answer's body: the first byte says what was asked for.
+/// A response body; the first byte selects the request.
 pub fn scim(data: &[u8]) {
     let Some((&how, body)) = data.split_first() else {
         return;
@@ -20,12 +20,12 @@ pub fn scim(data: &[u8]) {
 }
 
 fn page(body: &[u8]) {
-    let outcome = Page::parse(body);
-    let told = |outcome: &serde_json::Result<Page>| format!("{outcome:?}");
-    assert_eq!(told(&outcome), told(&Page::parse(body)));
+    let outcome = UserPage::parse(body);
+    let debug = |outcome: &serde_json::Result<UserPage>| format!("{outcome:?}");
+    assert_eq!(debug(&outcome), debug(&UserPage::parse(body)));
     let Ok(page) = outcome else { return };
     page.users.iter().for_each(check_user);
-    // Nobody is lost on the way: by a reader of another kind.
+    // No user is lost, compared with a generic JSON parser.
     if let Ok(Json::Object(json)) = serde_json::from_slice(body) {
         let listed = json.get("Resources").and_then(Json::as_array);
         assert_eq!(page.len(), listed.map_or(0, Vec::len));
@@ -38,17 +38,16 @@ fn user(body: &[u8]) {
         return;
     };
     check_user(&user);
-    let name = AttributeName::new("tier");
-    let edit = Edit {
-        active: Some(false),
-        attributes: vec![(name, Value::one("gold"))],
-        ..Edit::default()
-    };
-    // A list is no user that a server would send, though serde takes one for a struct.
+    let tier = Field::Attribute(AttributeName::new("tier"));
+    let fields = [
+        FieldChange::active(true, false),
+        FieldChange::new(tier, None, Value::one("gold")),
+    ];
+    // Serde accepts a list for a struct, but no server sends one.
     if !body.trim_ascii_start().starts_with(b"{") {
         return;
     }
-    let Ok(put) = put_body(body, &edit, &Schema::new([])) else {
+    let Ok(put) = put_body(body, &fields, &Schema::new([])) else {
         return;
     };
     let put = serde_json::to_vec(&put).expect("it is JSON");
@@ -59,7 +58,7 @@ fn user(body: &[u8]) {
     assert_eq!(after[ATTRIBUTES]["tier"], "gold");
     for (name, value) in before[ATTRIBUTES].as_object().into_iter().flatten() {
         if name != "tier" && !value.is_null() {
-            assert_eq!(after[ATTRIBUTES][name], *value, "what is not edited stays");
+            assert_eq!(after[ATTRIBUTES][name], *value, "other attributes stay");
         }
     }
 }

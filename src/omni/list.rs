@@ -1,99 +1,98 @@
 //! The listing: all users, page by page.
 //!
-//! It goes by what came back, never by what was asked for. Paging by offset can skip or repeat users
-//! while others come and go, so repeats are dropped by id, and what does not add up is said. A list that
-//! goes on beyond what any organisation has is given up.
+//! Pages are counted by what a response has, not by what was requested. Paging by offset can skip or
+//! repeat users while others are added or removed, so repeats are dropped by id, and a list that does
+//! not add up is marked as doubtful. A list beyond the size of any real organisation is an error.
 
-use super::{OmniError, Page, Reader};
+use super::{OmniError, Reader, UserPage};
 use crate::model::{Observed, UserId};
 use futures_util::stream::{self, StreamExt};
 use std::collections::HashSet;
 
-/// The most users that are listed: twice as many as this program is made for. Who has more is told so
-/// at the first page, which is all that is read then.
-const MOST_USERS: u64 = 2_000_000;
+/// The limit of users: twice the size that this program supports. A larger organisation gets an error
+/// after the first page.
+const MAX_USERS: u64 = 2_000_000;
 
-/// The most pages that are read. Omni's have 100 users.
-const MOST_PAGES: u64 = 20_000;
+/// The limit of pages. Omni's have 100 users.
+const MAX_PAGES: u64 = 20_000;
 
-/// The most bytes that all pages together may have: so many, and so many for each user.
-const MOST_BYTES: u64 = 256 << 20;
-const MOST_BYTES_EACH: u64 = 32 << 10;
+/// The size limit of all pages together: a fixed part, and a part per user.
+const MAX_BYTES: u64 = 256 << 20;
+const MAX_BYTES_PER_USER: u64 = 32 << 10;
 
-/// How many users may come while all are listed, besides as many again as there were: who come faster
-/// than they are read never end.
-const MOST_NEW: u64 = 1000;
+/// A listing may grow by its initial total and this many users, since a list that grows faster than it
+/// is read never ends.
+const MAX_NEW_USERS: u64 = 1000;
 
 /// Lists all users.
 ///
 /// # Errors
-/// When a page can't be had: what was listed before is then of no use.
+/// If a page can't be read: a partial list is of no use.
 pub async fn list(reader: &Reader) -> Result<Observed, OmniError> {
     list_from(reader, reader.page(1).await?).await
 }
 
-/// Lists all users, the first page of whom is there already. While pages are as long as the first
-/// one, it is known where the next ones begin, and several are asked for at once.
+/// Lists all users after a given first page. While pages are as long as the first one, the offsets of
+/// the next ones are known, and several are requested at once.
 ///
 /// # Errors
 /// As [`list`].
-pub async fn list_from(reader: &Reader, first: Page) -> Result<Observed, OmniError> {
+pub async fn list_from(reader: &Reader, first: UserPage) -> Result<Observed, OmniError> {
     let (length, total) = (first.len() as u64, first.total);
-    let mut tally = Tally::of(total);
-    let mut more = tally.take(first)?;
+    let mut listing = Listing::new(total);
+    let mut more = listing.take(first)?;
     if more {
         let starts = (1 + length..=total).step_by(usize::try_from(length).unwrap_or(usize::MAX));
         let mut pages = stream::iter(starts)
             .map(|start| reader.page(start))
-            .buffered(reader.at_once());
+            .buffered(reader.concurrency());
         while let Some(page) = pages.next().await {
             let page = page?;
-            let is_whole = page.len() as u64 == length;
-            more = tally.take(page)?;
-            if !more || !is_whole {
+            let is_full = page.len() as u64 == length;
+            more = listing.take(page)?;
+            if !more || !is_full {
                 break;
             }
         }
     }
-    // A page that was shorter than the first one, or users who have come meanwhile.
+    // After a shorter page, or for users added during the listing.
     while more {
-        more = tally.take(reader.page(tally.received + 1).await?)?;
+        more = listing.take(reader.page(listing.received + 1).await?)?;
     }
-    Ok(tally.finish())
+    Ok(listing.finish())
 }
 
 #[derive(Default)]
-struct Tally {
+struct Listing {
     observed: Observed,
     ids: HashSet<UserId>,
     others: HashSet<String>,
     received: u64,
     total: u64,
+    /// Why users may be missing.
     doubt: Option<String>,
     pages: u64,
     bytes: u64,
-    most_users: u64,
+    max_users: u64,
 }
 
-impl Tally {
-    /// That of a list whose first page says how many users there are.
-    fn of(total: u64) -> Self {
+impl Listing {
+    /// A listing of this many users, according to its first page.
+    fn new(total: u64) -> Self {
         Self {
-            most_users: (2 * total.min(MOST_USERS) + MOST_NEW).min(MOST_USERS),
+            max_users: (2 * total.min(MAX_USERS) + MAX_NEW_USERS).min(MAX_USERS),
             ..Self::default()
         }
     }
 
-    /// Takes a page; says whether there is another one.
-    ///
-    /// # Errors
-    /// When there is, and it has been too many already.
-    fn take(&mut self, page: Page) -> Result<bool, OmniError> {
+    /// Adds a page. Returns whether there is another one, which is an error past the limits.
+    fn take(&mut self, page: UserPage) -> Result<bool, OmniError> {
         let known = self.ids.len() + self.others.len();
         let (length, total) = (page.len() as u64, page.total);
-        // Who comes stands at the end, and is read there. Who goes makes others move up, out of sight.
+        // New users are at the end, and are read there. A removed user moves others to pages that
+        // were read already.
         if total < self.total {
-            self.doubt("users went while they were listed");
+            self.doubt("users were removed during the listing");
         }
         self.total = total;
         self.received += length;
@@ -109,9 +108,9 @@ impl Tally {
         if (new as u64) < length {
             self.doubt("a user was listed twice");
         }
-        // A page with nobody new on it brings us no nearer to the end, whatever the total says.
+        // A page without new users means the end, whatever the total says.
         let more = new > 0 && self.received < total;
-        if more && self.is_too_much() {
+        if more && self.exceeds_limits() {
             let (pages, users) = (self.pages, self.received);
             return Err(OmniError::ListTooLong {
                 total,
@@ -122,15 +121,15 @@ impl Tally {
         Ok(more)
     }
 
-    fn is_too_much(&self) -> bool {
-        self.pages >= MOST_PAGES
-            || self.total > MOST_USERS
-            || self.received >= self.most_users
-            || self.bytes >= MOST_BYTES + MOST_BYTES_EACH * self.received
+    fn exceeds_limits(&self) -> bool {
+        self.pages >= MAX_PAGES
+            || self.total > MAX_USERS
+            || self.received >= self.max_users
+            || self.bytes >= MAX_BYTES + MAX_BYTES_PER_USER * self.received
     }
 
-    fn doubt(&mut self, why: &str) {
-        self.doubt.get_or_insert_with(|| why.to_owned());
+    fn doubt(&mut self, reason: &str) {
+        self.doubt.get_or_insert_with(|| reason.to_owned());
     }
 
     fn finish(mut self) -> Observed {
@@ -138,7 +137,7 @@ impl Tally {
         if self.total != listed {
             let total = self.total;
             self.doubt(&format!(
-                "{listed} users were listed, and Omni says that there are {total}"
+                "{listed} users were listed, but Omni counts {total}"
             ));
         }
         self.observed.add_others(self.others.len());

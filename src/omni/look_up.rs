@@ -1,68 +1,68 @@
-//! Looking users up one by one, where that takes fewer requests than listing them all.
+//! Look-ups of single users, where they take fewer requests than a listing.
 
-use super::{Found, OmniError, Reader};
+use super::{Lookup, OmniError, Reader};
 use crate::model::{Email, Observed, ObservedUser};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-/// Looks one user up, and nobody else.
+/// Looks up one user.
 ///
 /// # Errors
-/// When the answer can't be had, or can't be relied on.
+/// If the request fails, or its result is unreliable.
 pub async fn look_up(reader: &Reader, email: &Email) -> Result<Observed, OmniError> {
     let mut observed = Observed::default();
     look_up_into(reader, vec![email.clone()], &mut observed).await?;
     Ok(observed)
 }
 
-/// Looks users up, several at once, and takes what is found into an observation.
+/// Looks up users concurrently, and adds the results to an observation.
 ///
 /// # Errors
-/// When an answer can't be had, or can't be relied on.
+/// If a request fails, or its result is unreliable.
 pub async fn look_up_into(
     reader: &Reader,
     emails: Vec<Email>,
     observed: &mut Observed,
 ) -> Result<(), OmniError> {
-    let looks = emails.into_iter().map(|email| async move {
-        let now = reader.find(&email).await?.sighting()?;
-        Ok::<_, OmniError>((email, now))
+    let lookups = emails.into_iter().map(|email| async move {
+        let user = reader.find(&email).await?.into_match()?;
+        Ok::<_, OmniError>((email, user))
     });
-    let mut found = stream::iter(looks).buffer_unordered(reader.at_once());
-    while let Some((email, now)) = found.try_next().await? {
-        observed.found(&email, now);
+    let mut results = stream::iter(lookups).buffer_unordered(reader.concurrency());
+    while let Some((email, user)) = results.try_next().await? {
+        observed.found(&email, user);
     }
     Ok(())
 }
 
-/// Whether Omni's filter finds a user whose email is asked for in another case. That is not published;
-/// where it does not, nobody found is no proof that nobody is there. One request, the first time.
+/// Whether Omni's email filter ignores case, tested with a known user. Omni does not document it. If
+/// it does not, an empty result is no proof that the user does not exist. Sends one request, once per
+/// process.
 ///
 /// # Errors
-/// When the answer can't be had.
+/// If the request fails.
 pub async fn filter_ignores_case(reader: &Reader, known: &ObservedUser) -> Result<bool, OmniError> {
     if let Some(ignores) = reader.client.filter_ignores_case.get() {
         return Ok(*ignores);
     }
-    let Some(other) = in_other_case(&known.email) else {
+    let Some(swapped) = swap_case(&known.email) else {
         return Ok(false);
     };
-    let ignores = match reader.find(&other).await? {
-        Found::One(user) => user.id == known.id,
-        Found::Nobody | Found::Several(_) | Found::UnreliableLookup => false,
+    let ignores = match reader.find(&swapped).await? {
+        Lookup::One(user) => user.id == known.id,
+        Lookup::NotFound | Lookup::Several(_) | Lookup::Unreliable => false,
     };
     Ok(*reader.client.filter_ignores_case.get_or_init(|| ignores))
 }
 
-/// The same address with small letters for capitals and capitals for small ones; `None` where it has
-/// no letter that has another case.
-fn in_other_case(email: &Email) -> Option<Email> {
-    let turn = |c: char| match c {
+/// The address with the case of each ASCII letter swapped; `None` if it has no such letter.
+fn swap_case(email: &Email) -> Option<Email> {
+    let swap = |c: char| match c {
         'a'..='z' => c.to_ascii_uppercase(),
         'A'..='Z' => c.to_ascii_lowercase(),
         other => other,
     };
-    let turned: String = email.as_str().chars().map(turn).collect();
-    (turned != email.as_str())
-        .then(|| Email::parse(&turned).ok())
+    let swapped: String = email.as_str().chars().map(swap).collect();
+    (swapped != email.as_str())
+        .then(|| Email::parse(&swapped).ok())
         .flatten()
 }

@@ -1,33 +1,33 @@
 //! Omni over HTTP.
 //!
-//! The rules of the room (what is known of the API, what is not, and what each answer leads to:
-//! `docs/omni.md`):
+//! Rules of this room (`docs/omni.md` has what is known of the API, and the meaning of each response):
 //!
-//! - Reading and writing are two capabilities: a [`Reader`] can only send `GET`, so that a dry run
-//!   can't write by mistake.
-//! - Every request takes a [`RateLimiter`] slot, retries included. 429 makes the whole key wait.
-//! - Reads are tried again here. A write is sent once: what to do when its answer was lost takes
-//!   a look at the user, and a decision, which is [`reconcile`](crate::run)'s.
-//! - Nothing is followed, nothing is unbounded, and no key leaves its header.
+//! - Reading and writing are two capabilities: a [`Reader`] sends only `GET`, so that a dry run can't
+//!   write by mistake.
+//! - Every request takes a [`RateLimiter`] slot, retries included. A 429 pauses the whole key.
+//! - Reads are retried here. A write is sent once: after a lost response, [`run`](crate::run) looks up
+//!   the user and decides.
+//! - Redirects are not followed, every response has a size limit, and no key leaves its header.
 
 mod client;
 mod error;
+mod exchange;
+mod failure_breaker;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod limiter;
 mod list;
 mod look_up;
-mod read;
+mod reader;
 mod redact;
-mod streak;
 mod wire;
-mod write;
+mod writer;
 
 pub use client::{Client, ClientError};
 pub use error::{Failure, OmniError};
 pub use limiter::{RateLimiter, Slot};
 pub use list::{list, list_from};
 pub use look_up::{filter_ignores_case, look_up, look_up_into};
-pub use read::{Definitions, Found, Reader};
-pub use wire::Page;
-pub use write::{WriteClient, Writer};
+pub use reader::{Definitions, Lookup, Reader};
+pub use wire::UserPage;
+pub use writer::{WriteClient, Writer};

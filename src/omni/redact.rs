@@ -1,19 +1,19 @@
-//! What is told of an answer's body: one short line without a key in it. A server or a proxy may
-//! send back the header that it was sent.
+//! Excerpts of response bodies: one short line without keys. A server or a proxy may echo the header
+//! that it received.
 
 use crate::model::is_control_or_bidi;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 
-/// What stands where a key stood.
+/// The replacement of a key.
 const REDACTED: &str = "[API key]";
-/// The most characters that are told.
-const MOST: usize = 200;
-/// Of a body with more bytes nothing is told: to look for keys in it takes long, and to read it as JSON
-/// many times its size.
-const LONGEST: usize = 64 << 10;
+/// The length limit of an excerpt, in characters.
+const MAX_CHARS: usize = 200;
+/// The size limit of a body to quote, in bytes: searching it for keys takes long, and parsing it as
+/// JSON takes many times its size.
+const MAX_BODY: usize = 64 << 10;
 
-/// Knows the keys, so that they can be taken out.
+/// Removes these keys from texts.
 #[derive(Debug)]
 pub(super) struct Redactor(Vec<Arc<SecretString>>);
 
@@ -22,10 +22,10 @@ impl Redactor {
         Self(keys)
     }
 
-    /// What a body says: the `detail` of a SCIM error, the `message` of another one, else its first
-    /// bytes.
+    /// The message in an error's body: the `detail` of a SCIM error, the `message` or `error` of
+    /// another one, else its first bytes. Empty for an empty body.
     pub(super) fn detail_of(&self, body: &[u8]) -> String {
-        if body.len() > LONGEST {
+        if body.len() > MAX_BODY {
             return size_of(body);
         }
         let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
@@ -33,27 +33,27 @@ impl Redactor {
         let text = ["detail", "message", "error"].into_iter().find_map(field);
         match text {
             Some(text) => self.line(&text),
-            None if body.is_empty() => "(no more said)".into(),
+            None if body.is_empty() => String::new(),
             None => self.first_bytes(body),
         }
     }
 
-    /// The first bytes of a body that is not what it should be.
+    /// The first bytes of an invalid body.
     pub(super) fn first_bytes(&self, body: &[u8]) -> String {
         match body {
             [] => "(empty)".into(),
-            _ if body.len() > LONGEST => size_of(body),
+            _ if body.len() > MAX_BODY => size_of(body),
             _ => format!("{:?}", self.line(&String::from_utf8_lossy(body))),
         }
     }
 
-    /// A text on one line, without keys and what a terminal would obey. It is cut last, so that no piece of
-    /// a key is left at the end.
+    /// A text on one line, without keys and control characters. It is truncated last, so that no part
+    /// of a key remains at the end.
     pub(super) fn line(&self, text: &str) -> String {
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let line: String = line.chars().filter(|c| !is_control_or_bidi(*c)).collect();
         let line = self.redact(&line);
-        match line.char_indices().nth(MOST) {
+        match line.char_indices().nth(MAX_CHARS) {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
         }
@@ -78,34 +78,30 @@ impl Redactor {
         kept
     }
 
-    /// How many bytes of the text's beginning are a key; of several keys the longest.
+    /// The length of the longest key that the text starts with, in bytes.
     fn key_at(&self, text: &str) -> Option<usize> {
         self.0
             .iter()
-            .filter_map(|key| spelled(key.expose_secret(), text))
+            .filter_map(|key| match_key(key.expose_secret(), text))
             .max()
     }
 }
 
 fn size_of(body: &[u8]) -> String {
-    format!(
-        "(an answer of {} KiB, too long to be told)",
-        body.len() >> 10
-    )
+    format!("({} KiB, too long to quote)", body.len() >> 10)
 }
 
-/// How many bytes of the text's beginning spell the key: as it is, else with some of it escaped.
-fn spelled(key: &str, text: &str) -> Option<usize> {
+/// The length of the key at the start of the text, in bytes: verbatim, or partly escaped.
+fn match_key(key: &str, text: &str) -> Option<usize> {
     if text.starts_with(key) {
         return Some(key.len());
     }
-    key.chars().try_fold(0, |at, letter| {
-        Some(at + spelled_letter(letter, &text[at..])?)
-    })
+    key.chars()
+        .try_fold(0, |at, letter| Some(at + match_char(letter, &text[at..])?))
 }
 
-/// The same for one letter: escaped as in JSON (`\u002f`, `\/`) or an address (`%2f`), or as it is.
-fn spelled_letter(letter: char, text: &str) -> Option<usize> {
+/// The same for one character: escaped as in JSON (`\u002f`, `\/`) or a URL (`%2f`), or verbatim.
+fn match_char(letter: char, text: &str) -> Option<usize> {
     let numbered = |escape: &str, digits: usize| {
         let number = text.strip_prefix(escape)?.get(..digits)?;
         let same = u32::from_str_radix(number, 16).ok()? == u32::from(letter);
@@ -131,9 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn takes_out_every_key_however_it_is_written() {
+    fn keys_are_removed_in_any_spelling() {
         let redactor = redactor(&["a/b+c\"d", "a/b", "omni_1"]);
-        for (text, told) in [
+        for (text, redacted) in [
             ("Bearer a/b+c\"d.", "Bearer [API key]."),
             (r#"a\/b+c\"d"#, "[API key]"),
             (r"\u0061\u002F\u0062", "[API key]"),
@@ -144,33 +140,33 @@ mod tests {
             (r"\u0061\/b", "[API key]"),
             ("omni\u{0}_1\n", "[API key]"),
         ] {
-            assert_eq!(redactor.line(text), told, "{text}");
+            assert_eq!(redactor.line(text), redacted, "{text}");
         }
     }
 
     #[test]
-    fn cuts_what_is_long_but_no_key() {
-        let text = "x".repeat(MOST - 2) + "omni_1 and more";
-        let told = redactor(&["omni_1"]).line(&text);
-        assert_eq!(told, "x".repeat(MOST - 2) + "[A…");
+    fn truncation_leaves_no_part_of_a_key() {
+        let text = "x".repeat(MAX_CHARS - 2) + "omni_1 and more";
+        let line = redactor(&["omni_1"]).line(&text);
+        assert_eq!(line, "x".repeat(MAX_CHARS - 2) + "[A…");
     }
 
     #[test]
-    fn tells_what_a_body_says() {
+    fn finds_the_message_of_a_body() {
         let redactor = redactor(&[]);
-        for (body, told) in [
+        for (body, message) in [
             (r#"{"detail":"one","message":"two"}"#, "one"),
             (r#"{"message":" two\nlines "}"#, "two lines"),
             (r#"{"detail":7,"error":"three"}"#, "three"),
             ("<p>\n no JSON", r#""<p> no JSON""#),
-            ("", "(no more said)"),
+            ("", ""),
         ] {
-            assert_eq!(redactor.detail_of(body.as_bytes()), told);
+            assert_eq!(redactor.detail_of(body.as_bytes()), message);
         }
         assert_eq!(redactor.first_bytes(b""), "(empty)");
-        let long = "[0,".repeat(LONGEST);
-        let told = "(an answer of 192 KiB, too long to be told)";
-        assert_eq!(redactor.detail_of(long.as_bytes()), told);
-        assert_eq!(redactor.first_bytes(long.as_bytes()), told);
+        let long = "[0,".repeat(MAX_BODY);
+        let size = "(192 KiB, too long to quote)";
+        assert_eq!(redactor.detail_of(long.as_bytes()), size);
+        assert_eq!(redactor.first_bytes(long.as_bytes()), size);
     }
 }

@@ -1,4 +1,4 @@
-//! Omni's SCIM JSON, both ways. Private to the room: the rest of the crate sees users, not JSON.
+//! Omni's SCIM JSON, read and written. Private to this room: the rest of the crate sees users, not JSON.
 
 use crate::model::{
     AttributeName, Definition, Email, Field, FieldChange, ObservedUser, Schema, Text, Texts,
@@ -13,7 +13,7 @@ pub(super) const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
-/// Attributes as they came, numbers with every digit.
+/// Attributes as received, numbers with every digit.
 type RawAttributes<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// One page of the list.
@@ -38,24 +38,24 @@ struct UserDoc<'a> {
     attributes: Option<RawAttributes<'a>>,
 }
 
-/// What one page of the list holds.
+/// One page of the list of users.
 #[derive(Debug)]
-pub struct Page {
-    /// The users on it whose `userName` is an email and whose id can be used.
+pub struct UserPage {
+    /// The users with a usable id and an email as `userName`.
     pub users: Vec<ObservedUser>,
-    /// The ids of the others.
+    /// The ids of all others.
     pub others: Vec<String>,
-    /// How many users there are in all, says Omni.
+    /// The number of users in the organisation, according to Omni.
     pub total: u64,
-    /// How many bytes it had.
+    /// The size of the response in bytes.
     pub(super) bytes: usize,
 }
 
-impl Page {
-    /// Reads the body of one page; each is read as it comes, so that no two are in memory as text.
+impl UserPage {
+    /// Parses the body of one page.
     ///
     /// # Errors
-    /// When it is no page.
+    /// If the body is not a page.
     pub fn parse(body: &[u8]) -> serde_json::Result<Self> {
         let doc: PageDoc<'_> = serde_json::from_slice(body)?;
         let mut page = Self {
@@ -74,41 +74,41 @@ impl Page {
         Ok(page)
     }
 
-    /// Whether it shows as many users as there are, and each of them has this email.
+    /// Whether the page is complete and every user on it has this email.
     pub(super) fn shows_all_of(&self, email: &Email) -> bool {
         self.others.is_empty()
             && self.total == self.len() as u64
             && self.users.iter().all(|user| user.email == *email)
     }
 
-    /// How many users stand on it.
+    /// The number of users on the page.
     #[must_use]
     pub fn len(&self) -> usize {
         self.users.len() + self.others.len()
     }
 
-    /// Whether nobody stands on it.
+    /// Whether there are no users on the page.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// A user in an answer to a write; `None` where it is not one that we can use.
+/// The user in the response to a write; `None` without a usable id and email.
 pub(super) fn parse_user(body: &[u8]) -> serde_json::Result<Option<ObservedUser>> {
     serde_json::from_slice::<UserDoc<'_>>(body).map(UserDoc::read)
 }
 
-/// One user in an answer to a read by id: it must be that one.
+/// The user in the response to a read by id, which must have that id.
 pub(super) fn parse_user_with(id: &UserId, body: &[u8]) -> serde_json::Result<ObservedUser> {
     let same = |user: &ObservedUser| user.id.as_str().eq_ignore_ascii_case(id.as_str());
-    let unusable = || serde::de::Error::custom("it does not show the user that was asked for");
+    let unusable = || serde::de::Error::custom("the response has a different user");
     parse_user(body)?.filter(same).ok_or_else(unusable)
 }
 
 impl UserDoc<'_> {
     fn read(self) -> Option<ObservedUser> {
-        // Two names may differ in nothing but blanks at their edges.
+        // Names that differ only in surrounding blanks become the same.
         let attributes = self
             .attributes
             .unwrap_or_default()
@@ -134,7 +134,7 @@ fn read_value(raw: &RawValue) -> Option<Value> {
     Value::one(&read_text(raw)?)
 }
 
-/// A string as it is; a number with the digits that were sent; anything else as it is written.
+/// A string as it is; anything else as written, numbers with every digit.
 fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
     match text.as_bytes().first()? {
@@ -183,7 +183,7 @@ pub(super) fn parse_definitions(body: &[u8]) -> serde_json::Result<Schema> {
     })))
 }
 
-/// A value as it is sent: strings and arrays of strings, numbers too, as the original script does;
+/// A value to send: a string or an array of strings, for numbers too, as in the original script;
 /// `null` clears.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -220,7 +220,7 @@ pub(super) struct CreateDoc<'a> {
 }
 
 impl<'a> CreateDoc<'a> {
-    /// A new user has no values, so that nothing is to be cleared.
+    /// The body for a new user, without values to clear.
     pub(super) fn new(email: &'a Email, spec: &'a UserSpec) -> Self {
         let given = spec.attributes.iter().filter(|(_, value)| value.is_some());
         Self {
@@ -233,17 +233,17 @@ impl<'a> CreateDoc<'a> {
     }
 }
 
-/// The body of a `PATCH`: one `replace` without a path, which the server merges. This is the form
-/// that Omni's own CLI moved to after a dotted path did not work.
+/// The body of a `PATCH`: one `replace` without a path, which the server merges. Omni's own CLI moved
+/// to this form after a dotted path did not work.
 #[derive(Serialize)]
 pub(super) struct PatchDoc<'a> {
     schemas: [&'static str; 1],
     #[serde(rename = "Operations")]
-    operations: [Operation<'a>; 1],
+    operations: [PatchOperation<'a>; 1],
 }
 
 #[derive(Serialize)]
-struct Operation<'a> {
+struct PatchOperation<'a> {
     op: &'static str,
     value: EditDoc<'a>,
 }
@@ -275,7 +275,7 @@ impl<'a> PatchDoc<'a> {
         }
         Self {
             schemas: [PATCH_OP],
-            operations: [Operation {
+            operations: [PatchOperation {
                 op: "replace",
                 value,
             }],
@@ -283,9 +283,9 @@ impl<'a> PatchDoc<'a> {
     }
 }
 
-/// The body of a `PUT`: the whole user as it was just read, with an edit brought in. What is not
-/// edited goes back to the letter, and system attributes, which Omni alone sets, are left out. What
-/// is cleared is sent as `null`: a `PUT` that replaces would do without, one that merges would not.
+/// The body of a `PUT`: the whole user as just read, with an edit applied. Other values are sent back
+/// exactly as read, without the system attributes, which only Omni sets. Cleared attributes are sent
+/// as `null`: a `PUT` that merges needs it, one that replaces does not mind.
 pub(super) fn put_body(
     read: &[u8],
     fields: &[FieldChange],
@@ -303,7 +303,7 @@ pub(super) fn put_body(
     };
     attributes.retain(|name, raw| !is_system(name) && raw.get() != "null");
     let patch = PatchDoc::new(fields);
-    let [Operation { value: edit, .. }] = &patch.operations;
+    let [PatchOperation { value: edit, .. }] = &patch.operations;
     for (name, value) in &edit.attributes {
         attributes.insert((*name).to_owned(), raw(value)?);
     }
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_user_as_bare_as_it_can_be() {
+    fn optional_fields_of_a_user_may_be_absent() {
         let user = user(r#"{"id":"1-a","userName":"ann@x.co","groups":[{"more":{}}]}"#);
         assert!(user.active && user.attributes.is_empty() && user.display_name.is_empty());
         let null = parse_user(
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_every_digit_and_drops_what_is_no_value() {
+    fn numbers_keep_digits_and_empty_values_are_dropped() {
         let user = user(
             r#"{"id":"1","userName":"a@x.co","urn:omni:params:1.0:UserAttribute":
             {"big":9007199254740993.10,"text":" a\nb ","list":["x",2.50,null,""],"none":null,
@@ -368,8 +368,8 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_leads_elsewhere_or_a_name_that_is_no_email_is_nobody_we_touch() {
-        let page = Page::parse(
+    fn users_without_usable_id_or_email_are_set_apart() {
+        let page = UserPage::parse(
             br#"{"totalResults":3,"Resources":[{"id":"../Groups","userName":"a@x.co"},
             {"id":"2","userName":"service account"},{"id":"3","userName":"c@x.co"}]}"#,
         )
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_put_sends_the_whole_user_back() {
+    fn a_put_sends_the_whole_user() {
         let schema = Schema::new([Definition {
             name: AttributeName::new("omni_user_id"),
             value_type: ValueType::String,

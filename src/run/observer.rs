@@ -231,7 +231,7 @@ impl Observer {
         let requests = passed.iter().map(requests_for).sum();
         Cost {
             requests,
-            time: self.client.estimate_anew(requests),
+            time: self.client.refresh_and_estimate(requests),
         }
     }
 

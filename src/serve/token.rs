@@ -112,7 +112,7 @@ pub fn token_warnings(file: &SecretFile) -> Vec<String> {
              ones: `head -c 24 /dev/urandom | base64`"
         )
     });
-    let is_open = file.is_open_to_all().then(|| {
+    let is_open = file.is_world_readable().then(|| {
         "serve.admin_token_file: every user of this machine may read the file; `chmod o-r` it"
             .to_owned()
     });

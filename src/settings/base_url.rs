@@ -1,49 +1,52 @@
-//! The address of an organisation.
+//! The URL of an organisation.
 
 use crate::util::http::is_loopback;
 use reqwest::Url;
 use std::fmt;
 
-/// The address of an organisation: `https`, or `http` on loopback, with the endings that people
-/// paste (`/api`, `/api/v1`, …) stripped.
+/// The URL of an organisation: `https`, or `http` on loopback, without the path suffixes that people
+/// often paste (`/api`, `/api/v1`, …).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
-/// The endings that are no part of the organisation's address.
-const ENDINGS: [&str; 4] = ["/api/scim/v2", "/api/unstable", "/api/v1", "/api"];
+/// The path suffixes that are not part of an organisation's URL.
+const SUFFIXES: [&str; 4] = ["/api/scim/v2", "/api/unstable", "/api/v1", "/api"];
+
+/// What a URL looks like.
+const EXAMPLE: &str = "a URL such as https://acme.omniapp.co";
 
 impl BaseUrl {
-    /// Reads an address.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// Says what is wrong with it, as a clause for a person. Never repeats a password in it.
+    /// Says what is expected; never quotes the text, which may contain a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut url = Url::parse(text.trim()).map_err(|error| {
-            format!("no address ({error}); write one such as https://acme.omniapp.co")
-        })?;
+        let mut url = Url::parse(text.trim()).map_err(|error| format!("{EXAMPLE} ({error})"))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("an address holds no user or password; the key has a file".into());
+            return Err(
+                "a URL without user and password (the key belongs in omni.api_key_file)".into(),
+            );
         }
         match url.scheme() {
             "https" => {}
             "http" if is_loopback(&url) => {}
             "http" => {
                 return Err(
-                    "the key would travel in clear; write https://, http:// is for \
-                            loopback alone"
+                    "an https:// URL (http:// would send the key unencrypted, and is allowed \
+                            only on loopback)"
                         .into(),
                 );
             }
-            other => return Err(format!("{other}:// can't be used; write https://")),
+            _ => return Err("an https:// URL".into()),
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err("there is no host in it; write one such as https://acme.omniapp.co".into());
+            return Err(EXAMPLE.into());
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("an address ends before any ? or #".into());
+            return Err("a URL without ? and #".into());
         }
         let path = url.path().trim_end_matches('/');
-        let path = ENDINGS
+        let path = SUFFIXES
             .iter()
             .find_map(|end| path.strip_suffix(end))
             .unwrap_or(path);
@@ -52,24 +55,24 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
-    /// The address of an endpoint: `segments` are escaped as path segments.
+    /// The URL of an endpoint; `segments` are escaped as path segments.
     #[must_use]
     pub fn endpoint(&self, segments: &[&str]) -> Url {
         let mut url = self.0.clone();
         url.path_segments_mut()
-            .expect("an http address always has a path")
+            .expect("an http URL always has a path")
             .pop_if_empty()
             .extend(segments);
         url
     }
 
-    /// The organisation's name as far as the address tells it: the host.
+    /// The host, which names the organisation.
     #[must_use]
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// Whether it is this machine's own.
+    /// Whether the host is this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strips_what_people_paste() {
+    fn pasted_path_suffixes_are_removed() {
         for (text, want) in [
             ("https://acme.omniapp.co", "https://acme.omniapp.co"),
             (" https://acme.omniapp.co/ ", "https://acme.omniapp.co"),
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_would_leak_or_mislead() {
+    fn insecure_and_unclear_urls_are_refused() {
         for text in [
             "",
             "acme.omniapp.co",
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_segments() {
+    fn path_segments_are_escaped() {
         let url = BaseUrl::parse("https://acme.omniapp.co").expect("valid");
         let endpoint = url.endpoint(&["api", "Users", "../x"]);
         assert_eq!(

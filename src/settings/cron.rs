@@ -1,11 +1,11 @@
-//! When runs are due.
+//! The schedule of runs.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-/// The times at which runs are due: a cron line with seconds, in a time zone.
+/// The times of scheduled runs: a cron expression with seconds, in a time zone.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     cron: Cron,
@@ -13,15 +13,15 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Reads a cron line (`sec min hour day month weekday`).
+    /// Parses a cron expression (`sec min hour day month weekday`).
     ///
     /// # Errors
-    /// Says what is wrong, as a clause for a person; a line that never fires is wrong too.
+    /// Says what is expected. An expression that never fires is an error.
     pub fn parse(line: &str, zone: Tz) -> Result<Self, String> {
-        let form = "write six fields: sec min hour day month weekday";
-        // To the parser that is no minute at all, and the next time is looked for through millennia.
+        let form = "six fields (sec min hour day month weekday)";
+        // The parser accepts it as an empty set, and searches millennia for the next time.
         if has_empty_item(line) {
-            return Err(format!("a list has an empty item; {form}"));
+            return Err(format!("{form} without empty list items"));
         }
         let parser = CronParser::builder()
             .seconds(Seconds::Required)
@@ -29,15 +29,15 @@ impl Schedule {
             .build();
         let cron = parser
             .parse(line)
-            .map_err(|error| format!("{error}; {form}"))?;
+            .map_err(|error| format!("{form} ({error})"))?;
         let schedule = Self { cron, zone };
         match schedule.next_after(Utc::now()) {
             Some(_) => Ok(schedule),
-            None => Err("this never comes; look at its day and month".into()),
+            None => Err("a time that exists (the day and month never occur)".into()),
         }
     }
 
-    /// The next due time after `now`.
+    /// The next scheduled time after `now`.
     #[must_use]
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let local = now.with_timezone(&self.zone);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_local_time_across_the_change_of_clocks() {
+    fn local_time_is_kept_across_daylight_saving() {
         let line = "0 0 18 * * *";
         let madrid = chrono_tz::Europe::Madrid;
         assert_eq!(
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_cron_line_or_never_comes() {
+    fn invalid_and_impossible_schedules_are_refused() {
         for line in [
             "",
             "* * * * *",

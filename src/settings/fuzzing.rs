@@ -1,4 +1,4 @@
-//! What must hold of any settings file.
+//! Properties of any settings file.
 
 use super::{Environment, Settings, SettingsError, load};
 use crate::fuzzing::SECRET;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A settings file.
 pub fn settings(data: &[u8]) {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), data).expect("a file of ours");
+    std::fs::write(file.path(), data).expect("writable");
     let none = Environment::default();
     let outcome = load(Some(file.path()), &none);
     let again = load(Some(file.path()), &none);
@@ -16,7 +16,6 @@ pub fn settings(data: &[u8]) {
             assert_eq!(format!("{settings:?}"), format!("{again:?}"));
             check(&settings);
         }
-        // Which of several errors is told is not said.
         (Err(error), Err(_)) => check_error(&error),
         (one, other) => panic!("{one:?} and {other:?}"),
     }
@@ -44,8 +43,8 @@ fn check(settings: &Settings) {
     }
 }
 
-/// Every error says something, and one about the file's form tells none of its values: somebody may
-/// have put a key there.
+/// Every error has a message, and a syntax error contains no value of the file, which may be a key
+/// pasted by mistake.
 fn check_error(error: &SettingsError) {
     let text = error.to_string();
     assert!(!text.trim().is_empty());

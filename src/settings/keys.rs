@@ -1,49 +1,49 @@
-//! API keys: read anew for each run, never shown.
+//! API keys: read for each run, never shown.
 
-use super::secret::{is_open_to_all, read_bounded};
+use super::secret::{is_world_readable, read_bounded, shown_path};
 use crate::util::blocking;
 use secrecy::SecretString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// The most bytes a file of keys may have.
+/// The size limit of a key file, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// The time limit for reading the file.
 const READ_LIMIT: Duration = Duration::from_secs(60);
 
-/// What to say where [`KeySource::is_doubled`].
-pub const DOUBLED_KEY: &str =
-    "OMNI_API_KEY is set and goes before omni.api_key_file, which is not read: unset one of them";
+/// The warning for [`KeySource::is_ambiguous`].
+pub const AMBIGUOUS_KEY: &str =
+    "OMNI_API_KEY overrides omni.api_key_file, which is not read; unset one of them";
 
 /// At least one key, in the order written, each once.
 #[derive(Clone, Debug)]
 pub struct ApiKeys(Vec<SecretString>);
 
 impl ApiKeys {
-    /// The keys.
+    /// All keys.
     #[must_use]
     pub fn as_slice(&self) -> &[SecretString] {
         &self.0
     }
 
-    /// Each key alone, for looking at one after the other.
+    /// Each key alone.
     pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
         self.0.iter().map(|key| Self(vec![key.clone()]))
     }
 }
 
-/// Where the keys come from. `OMNI_API_KEY` goes before `omni.api_key_file`, as the environment
-/// goes before the settings file.
+/// The source of the keys. `OMNI_API_KEY` overrides `omni.api_key_file`, as the environment overrides
+/// the settings file.
 #[derive(Clone, Debug, Default)]
 pub struct KeySource {
-    /// What `OMNI_API_KEY` said.
+    /// `OMNI_API_KEY`.
     pub(super) variable: Option<SecretString>,
     /// `omni.api_key_file`.
     pub(super) file: Option<PathBuf>,
 }
 
-/// Why there are no keys. Never holds one.
+/// Why the keys can't be read. Never contains a key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Neither the variable nor the file is set.
@@ -52,23 +52,25 @@ pub enum KeyError {
     /// The file can't be read.
     #[error("omni.api_key_file {file}: {problem}")]
     File {
-        /// The file, if that is what the setting names.
+        /// The path, if it is one.
         file: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// What is there is no key.
-    #[error("{place}: line {line} is no API key: a key has no blanks and only ASCII characters")]
+    /// A line is not a key.
+    #[error(
+        "{place}: line {line} is not an API key: a key has only ASCII characters and no blanks"
+    )]
     Malformed {
-        /// Where it stands.
+        /// The variable or the file.
         place: String,
-        /// Which line.
+        /// The line.
         line: usize,
     },
 }
 
 impl KeySource {
-    /// The keys from a text, one a line, as a test or a sandbox has them.
+    /// The keys from a text, one per line, for tests and the sandbox.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         Self {
@@ -77,17 +79,17 @@ impl KeySource {
         }
     }
 
-    /// Whether both places are set, so that one of them is passed over.
+    /// Whether both sources are set, so that the file is ignored.
     #[must_use]
-    pub fn is_doubled(&self) -> bool {
+    pub fn is_ambiguous(&self) -> bool {
         self.variable.is_some() && self.file.is_some()
     }
 
-    /// Whether every user of the machine may read the file, where a file is what is read.
+    /// Whether every user of the machine can read the file, if a file is the source.
     #[must_use]
-    pub fn is_open_to_all(&self) -> bool {
+    pub fn is_world_readable(&self) -> bool {
         let file = self.file.as_ref().filter(|_| self.variable.is_none());
-        file.is_some_and(|path| is_open_to_all(path))
+        file.is_some_and(|path| is_world_readable(path))
     }
 
     /// Reads the keys without blocking the caller, since the file may be on a mounted file system that
@@ -99,7 +101,7 @@ impl KeySource {
         let source = self.clone();
         let read = blocking::run(READ_LIMIT, move || source.read()).await;
         read.unwrap_or_else(|error| {
-            let file = self.file.as_deref().map(shown).unwrap_or_default();
+            let file = self.file.as_deref().map(shown_path).unwrap_or_default();
             let problem = error.to_string();
             Err(KeyError::File { file, problem })
         })
@@ -115,26 +117,15 @@ impl KeySource {
             return parse(text.expose_secret(), "OMNI_API_KEY");
         }
         let path = self.file.as_ref().ok_or(KeyError::Missing)?;
-        let wrong = |problem: String| KeyError::File {
-            file: shown(path),
+        let error = |problem: String| KeyError::File {
+            file: shown_path(path),
             problem,
         };
-        let text = read_bounded(path, MAX_BYTES, "one key per line").map_err(wrong)?;
+        let text = read_bounded(path, MAX_BYTES).map_err(error)?;
         if text.trim().is_empty() {
-            return Err(wrong("it is empty; it holds one key per line".into()));
+            return Err(error("the file is empty; expected one key per line".into()));
         }
         parse(&text, &format!("omni.api_key_file {}", path.display()))
-    }
-}
-
-/// The path, if it or its folder is there. Otherwise it may well be the key itself, put into the wrong
-/// setting, and keys hold slashes too.
-pub(super) fn shown(path: &Path) -> String {
-    let folder = path.parent().filter(|folder| folder.parent().is_some());
-    if path.exists() || folder.is_some_and(Path::is_dir) {
-        path.display().to_string()
-    } else {
-        "(not shown, since it may be a key: write the path of a file that holds it)".into()
     }
 }
 
@@ -162,6 +153,7 @@ fn parse(text: &str, place: &str) -> Result<ApiKeys, KeyError> {
 mod tests {
     use super::*;
     use secrecy::ExposeSecret;
+    use std::path::Path;
 
     fn keys(text: &str) -> Result<Vec<String>, KeyError> {
         let keys = KeySource::from_text(text).read()?;
@@ -173,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_one_key_a_line_each_once() {
+    fn duplicate_keys_are_dropped() {
         assert_eq!(
             keys("\u{feff}one\r\n\n two \none\n").expect("keys"),
             ["one", "two"]
@@ -181,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_line_and_never_the_key() {
+    fn an_invalid_key_is_not_shown() {
         let error = keys("fine\nhunter 2\n")
             .expect_err("blank inside")
             .to_string();
@@ -201,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_no_path_that_may_be_a_key() {
+    fn a_path_that_may_be_a_key_is_not_shown() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let missing = folder.path().join("key");
         let display = missing.display().to_string();

@@ -1,77 +1,74 @@
-//! Settings: TOML file, then environment, then flags, checked once into types that can't be wrong.
+//! Settings: TOML file, then environment, then flags, checked once into types that can't be invalid.
 //!
-//! [`load`] merges the sources into [`raw::RawSettings`] (plain texts and numbers, unknown keys
-//! refused) and turns that into [`Settings`]. Secrets never pass through here: a setting names the
-//! file that holds one, and `keys` reads it when it is needed, past the config crate, whose errors
-//! print values.
+//! [`load`] reads the sources into [`RawSettings`], over the defaults of `config/example.toml`, and
+//! checks them into [`Settings`]. All errors are reported at once. Secrets never pass through here: a
+//! setting names the file with a secret, which is read when it is needed, without the config crate,
+//! whose errors print values.
 
 mod base_url;
+mod check;
 mod cron;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod keys;
 mod load;
-mod parse;
 mod raw;
 mod secret;
+mod values;
 mod webhook;
 
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
-pub use keys::{ApiKeys, DOUBLED_KEY, KeyError, KeySource};
+pub use keys::{AMBIGUOUS_KEY, ApiKeys, KeyError, KeySource};
 pub use load::{Environment, SettingsFile, load};
 pub use raw::RawSettings;
-pub use secret::{SecretError, SecretFile, keep_from_cores};
+pub use secret::{SecretError, SecretFile, disable_core_dumps};
 pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
 
 use crate::model::Policy;
+use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is wrong with the settings: which one, what it says, what it may be.
+/// An error in the settings. `place` is the file or environment variable, and `key` is `section.key`.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields of the variants are named")]
 pub enum SettingsError {
-    /// A setting's value is not one of those it may have.
-    #[error("{key} = {value:?}: {problem}")]
+    /// An invalid value.
+    #[error("{}{key}: expected {expected}, found {found}", prefix(.place.as_deref()))]
     Value {
-        /// The setting, as `section.key`.
-        key: &'static str,
-        /// What it says.
-        value: String,
-        /// What is wrong with that, and what it may be.
-        problem: String,
+        place: Option<String>,
+        key: String,
+        expected: String,
+        found: String,
     },
-    /// A setting that a command needs is not there.
+    /// A command needs a setting that is not set.
     #[error(
-        "{key} is not set: write it in the settings file, or set the environment variable {variable}"
+        "{key} is not set; set it in the settings file or in the environment variable {variable}"
     )]
     Missing {
-        /// The setting, as `section.key`.
         key: &'static str,
-        /// The variable that sets it too.
         variable: &'static str,
     },
-    /// There is no such setting.
-    #[error("{place}: there is no setting {key}{}", near(.nearest.as_deref()))]
+    /// An unknown key.
+    #[error("{}there is no setting {key}{}", prefix(.place.as_deref()), hint(.nearest.as_deref()))]
     Unknown {
-        /// The file or the variable that names it.
-        place: String,
-        /// The key, as `section.key`.
+        place: Option<String>,
         key: String,
-        /// The known one that is most like it.
+        /// The most similar known key.
         nearest: Option<String>,
     },
-    /// The settings file can't be read or is no TOML, or a value has the wrong type.
+    /// The settings file can't be read or is not TOML.
     #[error("{0}")]
     Unreadable(String),
-    /// Several of these.
-    #[error("{}", Listed(.0))]
+    /// Several errors, one per line.
+    #[error("{}", lines(.0))]
     Several(Vec<SettingsError>),
 }
 
 impl SettingsError {
-    /// What holds all of these, if there is any.
+    /// One error for all of these, if there are any.
     fn all(mut errors: Vec<Self>) -> Option<Self> {
         match errors.len() {
             0 | 1 => errors.pop(),
@@ -80,17 +77,16 @@ impl SettingsError {
     }
 }
 
-/// One a line.
-struct Listed<'a>(&'a [SettingsError]);
-
-impl std::fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
-    }
+fn lines(errors: &[SettingsError]) -> String {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
-fn near(nearest: Option<&str>) -> String {
+fn prefix(place: Option<&str>) -> String {
+    place.map(|place| format!("{place}: ")).unwrap_or_default()
+}
+
+fn hint(nearest: Option<&str>) -> String {
     nearest
         .map(|key| format!("; did you mean {key}?"))
         .unwrap_or_default()
@@ -99,53 +95,53 @@ fn near(nearest: Option<&str>) -> String {
 /// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How to reach Omni.
+    /// `[omni]`.
     pub omni: OmniSettings,
-    /// Where the roster is and how to read it.
+    /// `[source]`.
     pub source: SourceSettings,
-    /// When runs start by themselves.
+    /// `[schedule]`.
     pub schedule: ScheduleSettings,
-    /// What may be done.
+    /// `[policy]`.
     pub policy: Policy,
-    /// How old a kept observation may be for a file event.
+    /// The maximum age of the observation cache for a run after a change of the roster.
     pub max_age: Duration,
-    /// Where the state is kept, and for how long.
+    /// `[state]`.
     pub state: StateSettings,
-    /// What is served.
+    /// `[serve]`.
     pub serve: ServeSettings,
-    /// The webhook that hears of what goes wrong; `None` for none.
+    /// The webhook for notifications; `None` for none.
     pub webhook: Option<WebhookFile>,
-    /// How long a stop may take.
+    /// The time limit for a shutdown.
     pub grace: Duration,
-    /// How the log is written.
+    /// `[log]`.
     pub log: LogSettings,
-    /// The file that they were read from, if there is one.
+    /// The settings file, if there is one.
     pub file: Option<SettingsFile>,
 }
 
-/// `[omni]`: how to reach Omni.
+/// `[omni]`: the connection to Omni.
 #[derive(Clone, Debug)]
 pub struct OmniSettings {
     base_url: Option<BaseUrl>,
-    /// Where the API keys come from.
+    /// The source of the API keys.
     pub keys: KeySource,
-    /// Requests a minute and key.
+    /// The limit of requests per minute and key.
     pub requests_per_minute: u32,
-    /// Requests under way at once.
+    /// The limit of requests in flight.
     pub max_in_flight: usize,
-    /// How long one request may take.
+    /// The time limit for one request.
     pub timeout: Duration,
-    /// How updates are sent.
+    /// The method of updates.
     pub update_method: UpdateMethod,
-    /// An extra certificate authority (PEM).
+    /// A file with additional certificate authorities (PEM).
     pub ca_file: Option<PathBuf>,
 }
 
 impl OmniSettings {
-    /// The organisation's address.
+    /// The URL of the organisation.
     ///
     /// # Errors
-    /// When it is not set.
+    /// [`SettingsError::Missing`].
     pub fn base_url(&self) -> Result<&BaseUrl, SettingsError> {
         let missing = SettingsError::Missing {
             key: "omni.base_url",
@@ -155,45 +151,46 @@ impl OmniSettings {
     }
 }
 
-/// How an update is sent (`omni.update_method`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The method of updates (`omni.update_method`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum UpdateMethod {
-    /// `PATCH` with only what changes.
+    /// `PATCH` with only the changes.
     Patch,
-    /// `PUT` of the whole user, read right before.
+    /// `PUT` of the whole user, which is read right before.
     Put,
 }
 
-/// `[source]`: where the roster is and how to read it.
+/// `[source]`: the roster.
 #[derive(Clone, Debug)]
 pub struct SourceSettings {
     /// A CSV file, or a folder of them.
     pub path: Option<PathBuf>,
-    /// Which files of a folder count.
+    /// Which files of a folder are used.
     pub select: Select,
-    /// How changes are noticed.
+    /// How changes are detected.
     pub watch: Watch,
-    /// How often a polled source is looked at.
+    /// The interval of polling.
     pub poll_interval: Duration,
-    /// How long a file must stand still before it counts as whole.
+    /// How long a file must be unchanged before it is read.
     pub settle: Duration,
-    /// What a blank attribute cell means.
+    /// The meaning of a blank attribute cell.
     pub blank_cells: BlankCells,
-    /// What the bytes are.
+    /// The encoding of the files.
     pub encoding: Encoding,
-    /// What separates cells; `None`: found out from the header.
+    /// The separator of cells; `None` to detect it from the header.
     pub delimiter: Option<u8>,
-    /// The most bytes a file may have.
+    /// The size limit of a file, in bytes.
     pub max_bytes: u64,
     /// The folder for row reports, relative to the roster's; `None` for none.
     pub reports: Option<PathBuf>,
 }
 
 impl SourceSettings {
-    /// The roster's path.
+    /// The path of the roster.
     ///
     /// # Errors
-    /// When it is not set.
+    /// [`SettingsError::Missing`].
     pub fn path(&self) -> Result<&std::path::Path, SettingsError> {
         let missing = SettingsError::Missing {
             key: "source.path",
@@ -203,89 +200,95 @@ impl SourceSettings {
     }
 }
 
-/// Which files of a folder count (`source.select`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which files of a folder are used (`source.select`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Select {
-    /// All of them together.
+    /// All files together.
     All,
-    /// The newest, by time, then name.
+    /// The newest file, by time, then by name.
     Newest,
 }
 
-/// How changes of the roster are noticed (`source.watch`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How changes of the roster are detected (`source.watch`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Watch {
-    /// By events where the file system has them, else by polling.
+    /// By events if the file system supports them, else by polling.
     Auto,
-    /// By events, with a slow poll beside.
+    /// By events, and by polling at a low rate.
     Native,
     /// By polling.
     Poll,
-    /// Not at all.
+    /// Changes are not detected.
     Off,
 }
 
-/// What a blank attribute cell means (`source.blank_cells`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The meaning of a blank attribute cell (`source.blank_cells`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BlankCells {
     /// The attribute is cleared.
     Clear,
-    /// The attribute stays as it is.
+    /// The attribute is left unchanged.
     Keep,
 }
 
-/// What the roster's bytes are (`source.encoding`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The encoding of the roster (`source.encoding`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Encoding {
-    /// By its byte order mark, else strict UTF-8.
+    /// According to the byte order mark, else strict UTF-8.
     Auto,
-    /// Windows-1252, as older spreadsheets save.
+    /// Windows-1252, as saved by older spreadsheet programs.
+    #[serde(rename = "windows-1252")]
     Windows1252,
 }
 
-/// `[schedule]`: when runs start by themselves.
+/// `[schedule]`: scheduled runs.
 #[derive(Clone, Debug)]
 pub struct ScheduleSettings {
-    /// The times; `None` for none.
+    /// The schedule; `None` for none.
     pub times: Option<Schedule>,
-    /// Whether the start of the daemon starts a run.
+    /// Whether the daemon starts with a run.
     pub run_on_start: bool,
 }
 
-/// `[state]`: where the state is kept, and for how long.
+/// `[state]`: the state folder.
 #[derive(Clone, Debug)]
 pub struct StateSettings {
     /// The folder.
     pub dir: PathBuf,
-    /// How long runs and changes are kept.
+    /// How long the history is kept.
     pub retain: Duration,
 }
 
-/// `[serve]`: what is served.
+/// `[serve]`: the HTTP server.
 #[derive(Clone, Debug)]
 pub struct ServeSettings {
     /// The address; `None` for no server.
     pub listen: Option<SocketAddr>,
-    /// Further `Host` names that are accepted.
+    /// Additional names that are accepted as `Host`.
     pub hosts: Vec<String>,
-    /// The file that holds the admin token.
+    /// The file with the admin token.
     pub admin_token: Option<SecretFile>,
 }
 
-/// `[log]`: how the log is written.
+/// `[log]`: the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// As lines for people, or as JSON.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// A filter as of `tracing`: `info`, `omni_user_sync=debug,warn`.
+    /// A `tracing` filter: `info`, `omni_user_sync=debug,warn`.
     pub filter: String,
 }
 
-/// How a log line looks (`log.format`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The format of log lines (`log.format`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
-    /// A line for people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

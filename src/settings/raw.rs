@@ -1,168 +1,202 @@
-//! The settings as they are written: texts and numbers, with their defaults.
+//! The settings as written: layers of `section.key` → value, of which the last one wins.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use super::SettingsError;
+use config::{ConfigError, FileFormat, Map, Value, ValueKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-macro_rules! sections {
-    ($($(#[$doc:meta])* $name:ident { $($key:ident: $kind:ty = $default:expr,)* })*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Clone, Debug, Serialize, Deserialize)]
-            #[serde(deny_unknown_fields, default)]
-            #[allow(missing_docs)]
-            pub struct $name { $(pub $key: $kind,)* }
+/// The defaults: the shipped example has every setting.
+const DEFAULTS: &str = include_str!("../../config/example.toml");
+const PREFIX: &str = "OMNI_USER_SYNC";
 
-            impl Default for $name {
-                fn default() -> Self {
-                    Self { $($key: $default.into(),)* }
+/// The settings as written, before they are checked. The default has only the defaults.
+#[derive(Clone, Debug)]
+pub struct RawSettings {
+    defaults: BTreeMap<String, Value>,
+    layers: Vec<Layer>,
+}
+
+/// The settings of one source.
+#[derive(Clone, Debug)]
+struct Layer {
+    place: Place,
+    values: BTreeMap<String, Value>,
+}
+
+/// Where a setting is written.
+#[derive(Clone, Debug)]
+enum Place {
+    Code,
+    /// A file, or a variable without this program's prefix.
+    Named(String),
+    /// The variables with this program's prefix.
+    Environment,
+}
+
+impl Place {
+    /// The file or the variable, for messages.
+    fn of(&self, key: &str) -> Option<String> {
+        match self {
+            Self::Code => None,
+            Self::Named(name) => Some(name.clone()),
+            Self::Environment => Some(variable(key)),
+        }
+    }
+}
+
+/// The environment variable of a setting.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}__{}", key.to_uppercase().replace('.', "__"))
+}
+
+impl Default for RawSettings {
+    fn default() -> Self {
+        let defaults = config::File::from_str(DEFAULTS, FileFormat::Toml);
+        Self {
+            defaults: read(defaults).expect("the shipped example is valid"),
+            layers: Vec::new(),
+        }
+    }
+}
+
+impl RawSettings {
+    /// Sets `section.key`, over all layers so far. Lists are separated by commas.
+    pub fn set(&mut self, key: &str, value: impl ToString) {
+        let values = [(key.to_owned(), value.to_string().into())].into();
+        self.push(Place::Code, values);
+    }
+
+    /// Sets `section.key` from an environment variable.
+    pub(super) fn set_from(&mut self, variable: &str, key: &str, value: &str) {
+        let values = [(key.to_owned(), value.into())].into();
+        self.push(Place::Named(variable.into()), values);
+    }
+
+    /// Adds a settings file.
+    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), SettingsError> {
+        let place = path.display().to_string();
+        let unreadable = |problem| SettingsError::Unreadable(format!("{place}: {problem}"));
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let values = read(config::File::from_str(&text, FileFormat::Toml));
+        let values = values.map_err(|error| unreadable(without_excerpt(&error)))?;
+        self.push(Place::Named(place.clone()), values);
+        Ok(())
+    }
+
+    /// Adds the variables with this program's prefix.
+    pub(super) fn add_environment(
+        &mut self,
+        variables: Map<String, String>,
+    ) -> Result<(), SettingsError> {
+        let source = config::Environment::with_prefix(PREFIX)
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(variables));
+        let values = read(source);
+        let values = values.map_err(|error| SettingsError::Unreadable(without_excerpt(&error)))?;
+        self.push(Place::Environment, values);
+        Ok(())
+    }
+
+    fn push(&mut self, place: Place, values: BTreeMap<String, Value>) {
+        self.layers.push(Layer { place, values });
+    }
+
+    /// The last value of a setting, and the file or variable that it is from.
+    pub(super) fn find(&self, key: &str) -> (Option<String>, &Value) {
+        let mut layers = self.layers.iter().rev();
+        let found = layers.find_map(|layer| Some((layer.place.of(key), layer.values.get(key)?)));
+        found.unwrap_or_else(|| (None, self.default_of(key)))
+    }
+
+    /// The default of a setting.
+    pub(super) fn default_of(&self, key: &str) -> &Value {
+        let default = self.defaults.get(key);
+        default.expect("the shipped example has every setting")
+    }
+
+    /// An error for each key that is not a setting.
+    pub(super) fn unknown(&self) -> Vec<SettingsError> {
+        let sections = self.keys().filter_map(|key| key.split('.').next());
+        let sections: BTreeSet<&str> = sections.collect();
+        let mut errors = Vec::new();
+        for layer in &self.layers {
+            for (key, value) in &layer.values {
+                let (place, is_section) = (layer.place.of(key), sections.contains(&**key));
+                match value.kind {
+                    _ if self.defaults.contains_key(key) => {}
+                    ValueKind::Table(_) if is_section => {}
+                    _ if is_section => errors.push(SettingsError::Value {
+                        place,
+                        key: key.clone(),
+                        expected: "a section".into(),
+                        found: "a value".into(),
+                    }),
+                    _ => errors.push(SettingsError::Unknown {
+                        place,
+                        key: key.clone(),
+                        nearest: nearest(key, self.keys().chain(sections.iter().copied())),
+                    }),
                 }
             }
-        )*
-    };
-}
-
-/// Everything that can be set, as it is written.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct RawSettings {
-    pub omni: Omni,
-    pub source: Source,
-    pub schedule: Schedule,
-    pub policy: Policy,
-    pub observe: Observe,
-    pub state: State,
-    pub serve: Serve,
-    pub notify: Notify,
-    pub shutdown: Shutdown,
-    pub log: Log,
-}
-
-sections! {
-    /// `[omni]`
-    Omni {
-        base_url: String = "",
-        api_key_file: String = "",
-        requests_per_minute: u32 = 55u32,
-        max_in_flight: u32 = 4u32,
-        timeout: String = "30s",
-        update_method: String = "patch",
-        ca_file: String = "",
-    }
-    /// `[source]`
-    Source {
-        path: String = "",
-        select: String = "all",
-        watch: String = "auto",
-        poll_interval: String = "10s",
-        settle: String = "2s",
-        blank_cells: String = "clear",
-        encoding: String = "auto",
-        delimiter: String = "auto",
-        max_bytes: Quantity = "1GiB",
-        reports: String = "reports",
-    }
-    /// `[schedule]`
-    Schedule {
-        cron: String = "0 */15 * * * *",
-        timezone: String = "UTC",
-        run_on_start: bool = true,
-    }
-    /// `[policy]`
-    Policy {
-        mode: String = "apply",
-        prune: String = "never",
-        prune_grace: String = "0s",
-        removal: String = "delete",
-        reactivate: bool = false,
-        protect: List = List::default(),
-        max_removals: Quantity = "10%",
-        max_removals_floor: u64 = 5u64,
-        max_clears: Quantity = "10%",
-        max_updates: Quantity = "",
-    }
-    /// `[observe]`
-    Observe {
-        max_age: String = "15m",
-    }
-    /// `[state]`
-    State {
-        dir: String = "/var/lib/omni-user-sync",
-        retain: String = "90d",
-    }
-    /// `[serve]`
-    Serve {
-        listen: String = "127.0.0.1:8080",
-        hosts: List = List::default(),
-        admin_token_file: String = "",
-    }
-    /// `[notify]`
-    Notify {
-        webhook_url_file: String = "",
-    }
-    /// `[shutdown]`
-    Shutdown {
-        grace: String = "10s",
-    }
-    /// `[log]`
-    Log {
-        format: String = "text",
-        filter: String = "info",
-    }
-}
-
-/// A text such as `10%` or `1GiB`, or a bare number.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Quantity(pub String);
-
-impl From<&str> for Quantity {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl<'de> Deserialize<'de> for Quantity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a text or a whole number")]
-        enum Written {
-            Number(u64),
-            Text(String),
         }
-        Ok(Self(match Written::deserialize(deserializer)? {
-            Written::Number(number) => number.to_string(),
-            Written::Text(text) => text,
-        }))
+        errors
+    }
+
+    /// The keys of all settings, sorted.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.defaults.keys().map(String::as_str)
     }
 }
 
-/// A list of texts; in the environment, separated by commas.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(transparent)]
-pub struct List(pub Vec<String>);
-
-impl<'de> Deserialize<'de> for List {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a list of texts")]
-        enum Written {
-            List(Vec<String>),
-            Text(String),
-        }
-        Ok(Self(match Written::deserialize(deserializer)? {
-            Written::List(list) => list,
-            // An array in the environment would be taken for items that match nothing.
-            Written::Text(text) if text.trim_start().starts_with('[') => {
-                let said =
-                    "as a text, a list is written without brackets and quotes, with commas: a,b";
-                return Err(serde::de::Error::custom(said));
+fn read<S>(source: S) -> Result<BTreeMap<String, Value>, ConfigError>
+where
+    S: config::Source + Send + Sync + 'static,
+{
+    let read = config::Config::builder().add_source(source).build()?;
+    let mut values = BTreeMap::new();
+    for (section, value) in table(read.cache) {
+        match value.kind {
+            ValueKind::Table(keys) if !keys.is_empty() => {
+                let keys = keys.into_iter();
+                values.extend(keys.map(|(key, value)| (format!("{section}.{key}"), value)));
             }
-            Written::Text(text) => text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(Into::into)
-                .collect(),
-        }))
+            // An empty section, or a value outside of a section.
+            _ => {
+                values.insert(section, value);
+            }
+        }
     }
+    Ok(values)
+}
+
+fn table(value: Value) -> Map<String, Value> {
+    match value.kind {
+        ValueKind::Table(table) => table,
+        _ => Map::new(),
+    }
+}
+
+/// The error without the excerpt of the file that TOML errors have: it may contain a key, pasted by
+/// mistake.
+fn without_excerpt(error: &ConfigError) -> String {
+    let text = error.to_string();
+    let kept: Vec<_> = text
+        .lines()
+        .filter(|line| !line.contains(" |"))
+        .map(str::trim)
+        .collect();
+    kept.join(" ").trim().to_owned()
+}
+
+/// The known key most like this one, as a whole or in its last part in any section.
+fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let likeness = |candidate: &str| {
+        let whole = strsim::jaro_winkler(key, candidate);
+        whole.max(strsim::jaro_winkler(&last(key), &last(candidate)))
+    };
+    let likely = known.filter(|candidate| likeness(candidate) > 0.75);
+    let best = likely.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.map(ToOwned::to_owned)
 }

@@ -1,6 +1,5 @@
-//! A secret in a file of its own: read anew each time, so that it can be exchanged, and never shown.
+//! Secrets in files: read each time they are needed, so that they can be replaced, and never shown.
 
-use super::keys::shown;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
@@ -8,19 +7,17 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The most bytes such a file may have.
+/// The size limit of such a file, in bytes.
 const MAX_BYTES: u64 = 4096;
-/// What is in it, for a person.
-const HOLDS: &str = "one line";
 
-/// A file that holds one secret, on one line.
+/// A file with one secret, on one line.
 #[derive(Clone, Debug)]
 pub struct SecretFile {
     setting: &'static str,
     path: PathBuf,
 }
 
-/// Why there is no secret. Never holds one.
+/// Why a secret can't be read. Never contains the secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting} {file}: {problem}")]
 pub struct SecretError {
@@ -29,77 +26,82 @@ pub struct SecretError {
     problem: String,
 }
 
-/// Sees to it that a crash leaves no core, which would hold the secrets of this process, and that no
-/// other program of the same user looks into its memory.
+/// Disables core dumps, which would contain the secrets of this process, and access to its memory by
+/// other programs of the same user.
 ///
 /// # Errors
-/// Where the system does not let it.
-pub fn keep_from_cores() -> std::io::Result<()> {
+/// If the operating system refuses.
+pub fn disable_core_dumps() -> std::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Into::into)
 }
 
 impl SecretFile {
-    /// The file that a setting names.
+    /// The file that is named by a setting.
     #[must_use]
     pub fn new(setting: &'static str, path: PathBuf) -> Self {
         Self { setting, path }
     }
 
-    /// Reads the secret as it is now. Blocks.
+    /// Reads the secret. Blocks.
     ///
     /// # Errors
-    /// When there is none, or what is there is none.
+    /// If the file can't be read or is not one line of ASCII without blanks.
     pub fn read(&self) -> Result<SecretString, SecretError> {
-        let text = read_bounded(&self.path, MAX_BYTES, HOLDS).map_err(|error| self.wrong(error))?;
+        let text = read_bounded(&self.path, MAX_BYTES).map_err(|error| self.error(error))?;
         let secret = text.trim_start_matches('\u{feff}').trim();
         if secret.is_empty() {
-            Err(self.wrong("it is empty; it holds one line"))
+            Err(self.error("the file is empty; expected one line"))
         } else if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Err(self.wrong("it holds one line without blanks, of ASCII characters"))
+            Err(self.error("expected one line of ASCII characters without blanks"))
         } else {
             Ok(secret.into())
         }
     }
 
-    /// Whether every user of the machine may read it. It still works so, since some ways to mount a
-    /// secret give it these rights.
+    /// Whether every user of the machine can read the file. That is only a warning, since some ways to
+    /// mount a secret set such permissions.
     #[must_use]
-    pub fn is_open_to_all(&self) -> bool {
-        is_open_to_all(&self.path)
+    pub fn is_world_readable(&self) -> bool {
+        is_world_readable(&self.path)
     }
 
-    fn wrong(&self, problem: impl ToString) -> SecretError {
+    fn error(&self, problem: impl ToString) -> SecretError {
         SecretError {
             setting: self.setting,
-            file: shown(&self.path),
+            file: shown_path(&self.path),
             problem: problem.to_string(),
         }
     }
 }
 
-/// Reads a file of secrets, if it is no longer than such a file is; `holds` says what is in one. Blocks.
-///
-/// # Errors
-/// Says what is wrong, without the path and without anything that is in it.
-pub(super) fn read_bounded(
-    path: &Path,
-    most: u64,
-    holds: &str,
-) -> Result<Zeroizing<String>, String> {
+/// The path, if it or its folder exists. Otherwise it may be the key itself, put into the wrong setting;
+/// keys contain slashes too.
+pub(super) fn shown_path(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| folder.parent().is_some());
+    if path.exists() || folder.is_some_and(Path::is_dir) {
+        path.display().to_string()
+    } else {
+        "(not shown, since it may be a key; set the path of a file that contains the key)".into()
+    }
+}
+
+/// Reads a file of secrets up to a size limit. The error contains neither the path nor the content.
+/// Blocks.
+pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Zeroizing<String>, String> {
     let mut text = Zeroizing::new(String::new());
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(most + 1)
+    file.take(max + 1)
         .read_to_string(&mut text)
         .map_err(|error| error.to_string())?;
-    if text.len() as u64 > most {
-        return Err(format!("over {most} bytes; it holds {holds}"));
+    if text.len() as u64 > max {
+        return Err(format!("the file is larger than {max} bytes"));
     }
     Ok(text)
 }
 
-/// Whether every user of the machine may read a file that is there.
-pub(super) fn is_open_to_all(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
+/// Whether every user of the machine can read a file.
+pub(super) fn is_world_readable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
 
 #[cfg(test)]
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_is_read_anew_each_time() {
+    fn a_replaced_secret_is_read() {
         let (folder, secret) = file("\u{feff}hunter2\r\n");
         let read = || secret.read().expect("a secret").expose_secret().to_owned();
         assert_eq!(read(), "hunter2");
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_named_by_its_setting_and_not_shown() {
+    fn an_invalid_secret_is_not_shown() {
         for text in ["", " \n", "hunter 2", "hunter\n2", &"hunter2".repeat(1000)] {
             let error = file(text).1.read().expect_err("none").to_string();
             assert!(error.starts_with("serve.admin_token_file "), "{error}");
@@ -137,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn knows_whether_all_may_read_it() {
+    fn world_readable_files_are_detected() {
         let (folder, secret) = file("hunter2");
         for (mode, open) in [(0o600, false), (0o640, false), (0o644, true)] {
             let path = folder.path().join("token");
             fs::set_permissions(path, Permissions::from_mode(mode)).expect("set");
-            assert_eq!(secret.is_open_to_all(), open, "{mode:o}");
+            assert_eq!(secret.is_world_readable(), open, "{mode:o}");
         }
     }
 }

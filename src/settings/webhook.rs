@@ -1,4 +1,4 @@
-//! The address of a webhook: whoever knows it may write there, so it is a secret.
+//! The URL of a webhook. It is a secret, since anyone who knows it can post there.
 
 use super::secret::{SecretError, SecretFile};
 use crate::util::http::is_loopback;
@@ -9,23 +9,23 @@ use std::path::PathBuf;
 
 const SETTING: &str = "notify.webhook_url_file";
 
-/// The file that holds the address (`notify.webhook_url_file`). It is read anew for each message.
+/// The file with the URL (`notify.webhook_url_file`). It is read for each message.
 #[derive(Clone, Debug)]
 pub struct WebhookFile(SecretFile);
 
-/// An address that may be sent to: `https`, or `http` on loopback.
+/// A webhook's URL: `https`, or `http` on loopback.
 #[derive(Clone)]
 pub struct WebhookUrl(Url);
 
-/// Why there is no address. Never holds one.
+/// Why the URL can't be read. Never contains it.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     /// The file can't be read.
     #[error(transparent)]
     File(#[from] SecretError),
-    /// What is in it can't be sent to.
-    #[error("{SETTING}: what is in it {0}")]
-    Address(&'static str),
+    /// The content is not a usable URL.
+    #[error("{SETTING}: expected {0}")]
+    Url(&'static str),
 }
 
 impl WebhookFile {
@@ -35,44 +35,43 @@ impl WebhookFile {
         Self(SecretFile::new(SETTING, path))
     }
 
-    /// The file, as one that holds a secret.
+    /// The file as a secret.
     #[must_use]
     pub fn secret(&self) -> &SecretFile {
         &self.0
     }
 
-    /// Reads the address as it is now. Blocks.
+    /// Reads the URL. Blocks.
     ///
     /// # Errors
-    /// When there is none, or what is there can't be sent to.
+    /// If the file can't be read, or has no usable URL.
     pub fn read(&self) -> Result<WebhookUrl, WebhookError> {
-        WebhookUrl::parse(self.0.read()?.expose_secret()).map_err(WebhookError::Address)
+        WebhookUrl::parse(self.0.read()?.expose_secret()).map_err(WebhookError::Url)
     }
 }
 
 impl WebhookUrl {
-    /// Reads an address.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// Says what is wrong with it, without repeating any of it.
+    /// Says what is expected, without quoting the text.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let url = Url::parse(text)
-            .map_err(|_| "is no address; write the one that the chat gave, https://…")?;
+        let url = Url::parse(text).map_err(|_| "the URL from the chat's settings, https://…")?;
         match url.scheme() {
             "https" => Ok(Self(url)),
             "http" if is_loopback(&url) => Ok(Self(url)),
-            "http" => Err("would travel in clear; write https://, http:// is for loopback alone"),
-            _ => Err("is no address of a webhook; write https://…"),
+            "http" => Err("an https:// URL (http:// is unencrypted, and allowed only on loopback)"),
+            _ => Err("an https:// URL"),
         }
     }
 
-    /// The address itself: for sending, never for with_observer.
+    /// The URL itself: for sending, never for display.
     #[must_use]
     pub fn expose(&self) -> &Url {
         &self.0
     }
 
-    /// Whether it is this machine's own.
+    /// Whether the host is this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
@@ -90,14 +89,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn https_or_loopback() {
-        for fine in [
+    fn https_or_loopback_only() {
+        for valid in [
             "https://hooks.example.com/services/T0/B0/s3cret",
             "http://127.0.0.1:9/s3cret",
             "http://localhost/s3cret",
         ] {
-            let url = WebhookUrl::parse(fine).expect(fine);
-            assert_eq!(url.expose().as_str(), fine);
+            let url = WebhookUrl::parse(valid).expect(valid);
+            assert_eq!(url.expose().as_str(), valid);
             assert!(!format!("{url:?}").contains("s3cret"));
         }
         for wrong in [
@@ -106,7 +105,7 @@ mod tests {
             "ftp://127.0.0.1/s3cret",
             "file:///s3cret",
         ] {
-            let error = WebhookError::Address(WebhookUrl::parse(wrong).expect_err(wrong));
+            let error = WebhookError::Url(WebhookUrl::parse(wrong).expect_err(wrong));
             let said = format!("{error} {error:?}");
             assert!(error.to_string().starts_with(SETTING), "{error}");
             assert!(

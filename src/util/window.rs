@@ -1,4 +1,4 @@
-//! A sliding window: which events of the last so many seconds count towards a limit.
+//! A sliding window: the events of the last seconds that count towards a limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -263,7 +263,11 @@ async fn check_looks_at_the_machine() {
     let (key, hook, token) = (path("key"), path("hook"), path("token"));
     let world = world.set("omni.api_key_file", &key);
     let ended = run(&world, &["check"]).await;
-    assert!(ended.err.contains("OMNI_API_KEY is set"), "{}", ended.err);
+    assert!(
+        ended.err.contains("OMNI_API_KEY overrides"),
+        "{}",
+        ended.err
+    );
     let world = world.without("OMNI_API_KEY");
     let ended = run(&world, &["check"]).await;
     assert_eq!(ended.code, 0, "a warning: {}{}", ended.out, ended.err);

@@ -27,7 +27,7 @@ async fn a_wrong_key_an_unreachable_host_and_plain_http_are_told_without_the_key
             "OMNI_USER_SYNC__POLICY__PROTECT",
             "[\"a@b.co\"]",
             64,
-            "a list is written without brackets",
+            "a list without brackets",
         ),
     ] {
         let world = &World::new().await.with_variable(variable, value);

@@ -1,7 +1,9 @@
-//! Settings: where they come from, what they default to, and what a wrong one says.
+//! Settings: sources, defaults and errors.
 
 use omni_user_sync::model::{Limit, Mode, Prune};
-use omni_user_sync::settings::{Environment, RawSettings, Settings, SettingsError, Watch, load};
+use omni_user_sync::settings::{
+    Environment, KeySource, RawSettings, Settings, SettingsError, Watch, load,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,24 +22,20 @@ fn message(result: Result<Settings, SettingsError>) -> String {
 }
 
 #[test]
-fn the_example_has_every_setting_and_its_default() {
-    let text = std::fs::read_to_string("config/example.toml").expect("the example");
-    let example = config::Config::builder()
-        .add_source(config::File::from_str(&text, config::FileFormat::Toml))
-        .build()
-        .and_then(config::Config::try_deserialize::<serde_json::Value>)
-        .expect("the example is TOML");
-    let defaults = serde_json::to_value(RawSettings::default()).expect("plain values");
-    assert_eq!(example, defaults);
-    load(
-        Some(Path::new("config/example.toml")),
-        &Environment::default(),
-    )
-    .expect("it loads");
+fn the_example_has_every_default() {
+    let example = Path::new("config/example.toml");
+    let settings = load(Some(example), &Environment::default()).expect("valid");
+    let settings = Settings {
+        file: None,
+        ..settings
+    };
+    let defaults = Settings::check(RawSettings::default(), KeySource::default());
+    let defaults = defaults.expect("valid");
+    assert_eq!(format!("{settings:?}"), format!("{defaults:?}"));
 }
 
 #[test]
-fn every_setting_of_the_example_says_why_it_is_there() {
+fn every_setting_of_the_example_is_explained() {
     let text = std::fs::read_to_string("config/example.toml").expect("the example");
     let lines: Vec<_> = text.lines().collect();
     for pair in lines.windows(2) {
@@ -48,7 +46,7 @@ fn every_setting_of_the_example_says_why_it_is_there() {
 }
 
 #[test]
-fn the_environment_goes_before_the_file() {
+fn the_environment_overrides_the_file() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "[omni]\nbase_url = \"https://a.omniapp.co\"\nmax_in_flight = 2\n[policy]\nprotect = [\"a@x.co\"]\nmax_removals = 3\n").expect("written");
     let variables: Environment = [
@@ -78,12 +76,12 @@ fn the_environment_goes_before_the_file() {
     assert!(settings.policy.protect.covers(&email("any@Y.co")));
     assert!(
         !settings.policy.protect.covers(&email("a@x.co")),
-        "the list is replaced whole"
+        "the list is replaced as a whole"
     );
 }
 
 #[test]
-fn our_variable_goes_before_the_sdks() {
+fn our_variable_overrides_that_of_the_sdk() {
     let settings = with(&[
         ("OMNI_BASE_URL", "https://sdk.omniapp.co"),
         ("OMNI_USER_SYNC__OMNI__BASE_URL", "https://ours.omniapp.co"),
@@ -96,7 +94,7 @@ fn our_variable_goes_before_the_sdks() {
 }
 
 #[test]
-fn the_defaults_are_those_that_people_rely_on() {
+fn defaults_are_as_documented() {
     let settings = with(&[]).expect("the defaults are fine");
     assert!(settings.omni.base_url().is_err() && settings.source.path().is_err());
     assert_eq!(settings.omni.requests_per_minute, 55);
@@ -114,7 +112,7 @@ fn the_defaults_are_those_that_people_rely_on() {
 }
 
 #[test]
-fn an_unknown_key_is_an_error_with_the_nearest_known_one() {
+fn an_unknown_key_suggests_the_nearest_one() {
     for (text, says) in [
         (
             "[omni]\nbase_ulr = \"x\"",
@@ -153,7 +151,7 @@ fn an_unknown_key_is_an_error_with_the_nearest_known_one() {
 }
 
 #[test]
-fn a_wrong_value_names_its_setting_and_what_it_may_be() {
+fn an_invalid_value_names_what_is_expected() {
     let cases = [
         (
             "OMNI__BASE_URL",
@@ -165,7 +163,7 @@ fn a_wrong_value_names_its_setting_and_what_it_may_be() {
             "OMNI__UPDATE_METHOD",
             "post",
             "omni.update_method",
-            "write \"patch\" or \"put\"",
+            "expected \"patch\" or \"put\", found \"post\"",
         ),
         (
             "OMNI__MAX_IN_FLIGHT",
@@ -177,7 +175,7 @@ fn a_wrong_value_names_its_setting_and_what_it_may_be() {
             "OMNI__MAX_IN_FLIGHT",
             "many",
             "omni.max_in_flight",
-            "integer",
+            "expected a whole number",
         ),
         ("OMNI__TIMEOUT", "0s", "omni.timeout", "above zero"),
         ("SOURCE__SETTLE", "soon", "source.settle", "\"30s\""),
@@ -195,7 +193,7 @@ fn a_wrong_value_names_its_setting_and_what_it_may_be() {
             "POLICY__MAX_REMOVALS",
             "10.5%",
             "policy.max_removals",
-            "whole percentage",
+            "expected a percentage (\"10%\") or a whole number",
         ),
         (
             "POLICY__MAX_CLEARS",
@@ -207,13 +205,13 @@ fn a_wrong_value_names_its_setting_and_what_it_may_be() {
             "POLICY__MAX_REMOVALS",
             "",
             "policy.max_removals",
-            "whole percentage",
+            "expected a percentage (\"10%\") or a whole number",
         ),
         (
             "POLICY__PROTECT",
             "admin",
             "policy.protect",
-            "whole address",
+            "expected an email, or a pattern",
         ),
         ("SERVE__LISTEN", "8080", "serve.listen", "127.0.0.1:8080"),
     ];
@@ -227,14 +225,58 @@ fn a_wrong_value_names_its_setting_and_what_it_may_be() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_names_the_line_and_shows_nothing_of_it() {
+fn a_value_of_another_type_is_shown_with_its_place() {
+    let message = message(from_file(
+        "[policy]\nmax_removals = 0.1\nprotect = 5\nreactivate = \"maybe\"\n[omni]\ntimeout = [1]\n",
+    ));
+    for says in [
+        "policy.max_removals: expected a percentage (\"10%\") or a whole number, found 0.1",
+        "policy.protect: expected a list, found 5",
+        "policy.reactivate: expected true or false, found \"maybe\"",
+        "omni.timeout: expected a single value, found a list or a table",
+    ] {
+        let mut lines = message.lines();
+        assert!(lines.any(|line| line.ends_with(says)), "{says}: {message}");
+    }
+    assert!(
+        message.lines().all(|line| line.starts_with('/')),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_section_may_be_empty_but_not_a_value() {
+    assert!(from_file("[omni]\n[log]\n").is_ok());
+    let message = message(from_file("omni = \"hunter2\"\n"));
+    let expected = "omni: expected a section, found a value";
+    assert!(message.ends_with(expected), "{message}");
+}
+
+#[test]
+fn a_url_that_may_hold_a_key_is_not_shown() {
+    for url in [
+        "hunter2",
+        "https://hunter2@acme.co",
+        "https://acme.co/?key=hunter2",
+    ] {
+        let message = message(with(&[("OMNI_BASE_URL", url)]));
+        assert!(
+            message.starts_with("OMNI_BASE_URL: omni.base_url: expected "),
+            "{message}"
+        );
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn invalid_toml_names_the_line_only() {
     let message = message(from_file("[omni]\napi_key = hunter2\n"));
     assert!(message.contains("line 2"), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
 }
 
 #[test]
-fn a_settings_file_that_was_named_and_is_not_there_is_an_error() {
+fn a_missing_settings_file_is_an_error() {
     let missing = Path::new("no/such/file.toml");
     let message = message(load(Some(missing), &Environment::default()));
     assert!(message.contains("no/such/file.toml"), "{message}");
@@ -255,7 +297,7 @@ fn hosts_are_names_as_a_browser_sends_them() {
 }
 
 #[test]
-fn reports_can_not_lie_among_the_rosters() {
+fn reports_are_refused_among_the_rosters() {
     for reports in [".", "./", "/srv/rosters"] {
         let settings = with(&[
             ("OMNI_USER_SYNC__SOURCE__PATH", "/srv/rosters/"),
@@ -266,7 +308,7 @@ fn reports_can_not_lie_among_the_rosters() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let text = message(from_file(
         "[omni]\ntimeout = \"0s\"\nupdate_method = \"post\"\nmax_in_flight = 0\n\
          [source]\nwatch = \"sometimes\"\nsettle = \"soon\"\n[schedule]\ncron = \"x\"\ntimezone = \"y\"\n\
@@ -287,7 +329,7 @@ fn all_that_is_wrong_is_told_at_once() {
         "log.format",
     ] {
         assert_eq!(
-            text.matches(&format!("{key} = ")).count(),
+            text.matches(&format!("{key}: expected ")).count(),
             1,
             "{key}: {text}"
         );
@@ -301,7 +343,7 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn a_settings_file_that_was_written_since_is_noticed_once() {
+fn a_changed_settings_file_is_noticed_once() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "[log]\nformat = \"json\"\n").expect("written");
     let settings = load(Some(file.path()), &Environment::default()).expect("fine");

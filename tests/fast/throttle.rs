@@ -1,5 +1,5 @@
-//! The throttle keeps Omni's limit whichever way Omni counts, and loses no time. All under paused
-//! time: no clock is waited for.
+//! The rate limiter keeps Omni's limit however Omni counts, and loses no time. All tests run under
+//! paused time.
 
 
 use omni_user_sync::omni::{OmniError, RateLimiter};
@@ -23,7 +23,7 @@ fn throttle(per_minute: u32, max_in_flight: usize, of: &str) -> RateLimiter {
     throttle
 }
 
-/// A server's count of what arrived with one key, by one of the three kinds of window.
+/// A server's count of the arrivals with one key, in one of the three kinds of window.
 enum Limiter {
     Sliding(Vec<Duration>),
     Fixed {
@@ -63,7 +63,7 @@ impl Limiter {
             Self::Bucket { level, at } => {
                 let refill = (now - *at).as_secs_f64() * limit as f64 / 60.0;
                 (*level, *at) = ((*level + refill).min(limit as f64), now);
-                // A hair of tolerance for what floating point loses.
+                // A small tolerance for rounding errors.
                 let admits = *level > 1.0 - 1e-6;
                 if admits {
                     *level -= 1.0;
@@ -102,8 +102,8 @@ fn sends() -> impl Strategy<Value = Vec<Send>> {
     prop::collection::vec(one, 1..120)
 }
 
-/// Sends everything through the throttle; returns when each arrived at the server, and whether it
-/// was admitted.
+/// Sends everything through the limiter. Returns the time of each arrival at the server, and whether
+/// it was admitted.
 async fn drive(
     throttle: RateLimiter,
     limit: usize,
@@ -117,7 +117,7 @@ async fn drive(
         let (throttle, arrivals) = (throttle.clone(), arrivals.clone());
         tasks.spawn(async move {
             sleep(Duration::from_millis(send.before)).await;
-            // A lost answer is tried again, through the throttle as everything.
+            // A lost response is retried, through the limiter like everything.
             for _ in 0..=usize::from(send.lost) {
                 let slot = throttle
                     .slot(&CancellationToken::new())
@@ -148,7 +148,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn is_never_over_the_limit_under_any_kind_of_window(
+    fn never_exceeds_the_limit_under_any_window(
         limit in 1u32..25,
         max_in_flight in 1usize..6,
         operation in 0u8..3,
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn says_how_long_it_takes_and_takes_no_longer(limit in 1u32..70, keys in 1usize..4, requests in 0usize..400) {
+    fn estimates_are_upper_bounds(limit in 1u32..70, keys in 1usize..4, requests in 0usize..400) {
         let names: Vec<_> = (0..keys).map(|number| format!("key{number}")).collect();
         let (estimate, took) = paused(async move {
             let throttle = throttle(limit, 4, &names.join("\n"));
@@ -182,13 +182,13 @@ proptest! {
         });
         let rounds = requests.saturating_sub(1) / (limit as usize * keys);
         prop_assert_eq!(estimate, MINUTE * u32::try_from(rounds).expect("few"));
-        // A timer's tick is a millisecond.
+        // Timers have a resolution of a millisecond.
         prop_assert!(took <= estimate + Duration::from_millis(1), "{took:?} > {estimate:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_under_way_is_part_of_how_long_it_takes() {
+async fn requests_in_flight_are_part_of_estimates() {
     let (throttle, stop) = (throttle(1, 4, "key"), CancellationToken::new());
     let slot = throttle.slot(&stop).await.expect("free");
     assert_eq!(throttle.estimate(1), MINUTE);
@@ -196,16 +196,16 @@ async fn what_is_under_way_is_part_of_how_long_it_takes() {
     assert_eq!(throttle.estimate(1), MINUTE);
 }
 
-/// So many are not gone through one by one.
+/// This many requests are not simulated one by one.
 #[tokio::test(start_paused = true)]
-async fn says_how_long_a_very_large_organisation_takes() {
+async fn very_large_estimates_are_extrapolated() {
     let said = throttle(600, 4, "key").estimate(250_000);
     let minutes = said.as_secs() / 60;
     assert!((410..=417).contains(&minutes), "250,000 at 600: {minutes}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn spends_the_whole_budget_at_once_and_waits_for_the_answer_not_the_sending() {
+async fn slots_are_free_a_minute_after_the_response() {
     let (throttle, stop) = (throttle(2, 4, "key"), CancellationToken::new());
     let start = Instant::now();
     let first = throttle.slot(&stop).await.expect("free");
@@ -224,7 +224,7 @@ async fn spends_the_whole_budget_at_once_and_waits_for_the_answer_not_the_sendin
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_makes_the_whole_key_wait_and_is_capped() {
+async fn a_429_pauses_the_key_up_to_a_maximum() {
     let (throttle, stop) = (throttle(60, 4, "key"), CancellationToken::new());
     let slot = throttle.slot(&stop).await.expect("free");
     assert_eq!(
@@ -238,7 +238,7 @@ async fn a_429_makes_the_whole_key_wait_and_is_capped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_refused_again_and_again_is_set_aside_and_the_others_go_on() {
+async fn a_key_with_repeated_429_is_disabled() {
     let (throttle, stop) = (throttle(600, 1, "one\ntwo"), CancellationToken::new());
     let mut pauses = 0;
     while throttle.usable_keys() == 2 {
@@ -261,11 +261,11 @@ async fn a_key_that_is_refused_again_and_again_is_set_aside_and_the_others_go_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_between_refusals_begins_their_count_anew() {
+async fn another_response_resets_the_refusal_count() {
     let (throttle, stop) = (throttle(600, 1, "key"), CancellationToken::new());
     for _ in 0..3 {
         for _ in 0..9 {
-            let slot = throttle.slot(&stop).await.expect("it is not set aside");
+            let slot = throttle.slot(&stop).await.expect("it is enabled");
             assert!(slot.refused(None).is_some());
         }
         throttle.slot(&stop).await.expect("free").accepted();
@@ -276,7 +276,7 @@ async fn an_answer_between_refusals_begins_their_count_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_under_way_when_a_pause_began_counts_once() {
+async fn concurrent_refusals_count_once() {
     for retry_after in [None, Some(Duration::ZERO)] {
         let (throttle, stop) = (throttle(600, 20, "key"), CancellationToken::new());
         let mut slots = Vec::new();
@@ -292,7 +292,7 @@ async fn what_was_under_way_when_a_pause_began_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_is_believed_once() {
+async fn a_zero_retry_after_is_used_once() {
     let (throttle, stop) = (throttle(600, 4, "key"), CancellationToken::new());
     let start = Instant::now();
     for _ in 0..5 {
@@ -305,7 +305,7 @@ async fn a_retry_after_of_nothing_is_believed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_waits_goes_on_waiting_in_the_next_run() {
+async fn a_pause_continues_in_the_next_run() {
     let (throttle, stop) = (throttle(600, 4, "key"), CancellationToken::new());
     let start = Instant::now();
     let slot = throttle.slot(&stop).await.expect("free");
@@ -318,7 +318,7 @@ async fn a_key_that_waits_goes_on_waiting_in_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_keys_share_the_work_each_at_its_own_limit() {
+async fn each_key_has_its_own_limit() {
     let (throttle, stop) = (throttle(60, 4, "one\ntwo"), CancellationToken::new());
     let start = Instant::now();
     for _ in 0..120 {
@@ -330,7 +330,7 @@ async fn several_keys_share_the_work_each_at_its_own_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_sent_with_a_key_counts_in_the_next_run_too() {
+async fn sent_requests_count_in_the_next_run() {
     let (throttle, stop) = (throttle(3, 4, "one"), CancellationToken::new());
     for _ in 0..3 {
         drop(throttle.slot(&stop).await.expect("free"));
@@ -347,7 +347,7 @@ async fn what_was_sent_with_a_key_counts_in_the_next_run_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_the_wait_and_takes_nothing() {
+async fn a_stop_ends_the_wait_without_a_slot() {
     let (throttle, stop) = (throttle(1, 4, "key"), CancellationToken::new());
     drop(throttle.slot(&stop).await.expect("free"));
     let waits = tokio::spawn({
@@ -374,13 +374,13 @@ async fn a_stop_ends_the_wait_and_takes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_is_named_by_its_place_among_the_keys_of_the_run() {
+async fn keys_are_numbered_by_position() {
     let (throttle, stop) = (throttle(1, 4, "one"), CancellationToken::new());
     drop(throttle.slot(&stop).await.expect("free"));
     throttle.use_keys(&keys("two\none"));
     let slot = throttle.slot(&stop).await.expect("the new key is free");
     assert_eq!(slot.key_number(), 1);
-    // Free again a minute after its answer, under its new number.
+    // Free a minute after the response, under its new number.
     let slot = throttle.slot(&stop).await.expect("the old key");
     assert_eq!(slot.key_number(), 2);
 }

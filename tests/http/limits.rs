@@ -1,12 +1,13 @@
-//! The limits of the policy: what is said of what they hold, and what a run may do that has not been
-//! before them.
+//! The safety limits: the messages for held changes, and changes that a run finds only while applying.
+
+
 use omni_user_sync::sandbox::{Fault, What};
 use serde_json::json;
 use std::fmt::Write;
 use crate::support::{World, told};
 
-/// A run that takes somebody who is there for somebody to be made.
-async fn overlooking(max_updates: Option<&str>) -> (World, Vec<String>) {
+/// A run whose listing misses an existing user, so that it plans to create that user.
+async fn missed_by_the_listing(max_updates: Option<&str>) -> (World, Vec<String>) {
     let mut world = World::new().await;
     if let Some(limit) = max_updates {
         world = world.set("policy.max_updates", limit);
@@ -19,18 +20,18 @@ async fn overlooking(max_updates: Option<&str>) -> (World, Vec<String>) {
 }
 
 #[tokio::test]
-async fn who_turns_out_to_exist_is_not_updated_where_updates_are_counted() {
-    let (world, first) = overlooking(Some("1")).await;
+async fn an_unexpected_update_respects_max_updates() {
+    let (world, first) = missed_by_the_listing(Some("1")).await;
     assert_eq!(first, ["create a@x.co failed"]);
     assert_eq!(world.write_counts().get("PATCH"), None);
-    // It was not before the guard; the next run's is.
+    // The guard did not see this update; the next run plans it.
     assert_eq!(told(&world.run().await), ["update a@x.co done"]);
 
-    let (_, free) = overlooking(None).await;
+    let (_, free) = missed_by_the_listing(None).await;
     assert_eq!(free, ["update a@x.co done"]);
 }
 
-/// Why the guard holds what a roster of 20 users asks for.
+/// The guard's reason for holding the changes of a roster with 20 users.
 async fn why(world: World, header: &str, row: &str) -> String {
     let mut roster = format!("{header}\n");
     for number in 0..20 {
@@ -49,7 +50,7 @@ async fn why(world: World, header: &str, row: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_held_says_how_many_would_what_and_by_which_limit() {
+async fn held_changes_name_their_limit() {
     let removals = why(World::new().await, "op,email", "delete,USER").await;
     assert_eq!(
         removals,

@@ -1,9 +1,11 @@
-//! The client against a stand-in that misbehaves. Time is paused, so that back-off takes none.
+//! The client against a mock server with faults. Time is paused, so that back-off takes none.
+
+
 use crate::support::logged::Logged;
-use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
-use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
-use omni_user_sync::model::{AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value, ValueType};
-use omni_user_sync::omni::{Client, Definitions, Edit, Found, OmniError, Reader, Writer, list};
+use omni_user_sync::model::{
+    AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value, ValueType,
+};
+use omni_user_sync::omni::{Client, Definitions, Lookup, OmniError, Reader, WriteClient, Writer, list};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
 use serde_json::json;
 use std::sync::Arc;
@@ -63,7 +65,7 @@ fn says(code: u16, body: &str) -> What {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_are_tried_again_after_everything_that_may_pass() {
+async fn reads_are_retried_after_temporary_failures() {
     for what in [
         status(500, None),
         status(503, Some(7)),
@@ -86,11 +88,11 @@ async fn reads_are_tried_again_after_everything_that_may_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_pass_is_an_error_that_shows_what_came() {
+async fn a_permanent_failure_shows_the_response() {
     for (what, says) in [
-        (status(500, None), "it answered 500 Internal Server Error"),
+        (status(500, None), "HTTP 500 Internal Server Error"),
         (What::Html { code: 200 }, "HTML instead of JSON"),
-        (What::Html { code: 200 }, "it begins with \"<"),
+        (What::Html { code: 200 }, "it starts with \"<"),
         (What::CutJson, "connection lost"),
         (What::Reset, "connection lost"),
     ] {
@@ -106,7 +108,7 @@ async fn what_does_not_pass_is_an_error_that_shows_what_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_get_better_is_not_tried_again() {
+async fn final_errors_are_not_retried() {
     for (what, says) in [
         (status(401, None), "omni.api_key_file"),
         (status(403, None), "403"),
@@ -147,7 +149,7 @@ async fn twenty_failures_in_a_row_end_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_is_the_last_failure_may_have_been_done() {
+async fn a_write_as_last_failure_has_unknown_outcome() {
     let world = World::new().await;
     world.org().fault(times(18, What::Reset));
     world.org().fault(times(2, What::LostReply));
@@ -174,7 +176,7 @@ async fn a_write_that_is_the_last_failure_may_have_been_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_waits_as_told_and_is_never_dropped() {
+async fn a_429_is_retried_after_the_pause() {
     let world = World::new().await;
     world.org().fault(times(3, status(429, Some(20))));
     let start = Instant::now();
@@ -187,7 +189,7 @@ async fn a_429_waits_as_told_and_is_never_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_that_does_not_end_ends_the_run() {
+async fn repeated_429_end_the_run() {
     let world = World::new().await;
     world.org().fault(times(99, status(429, None)));
     let error = list(&reader(&world)).await.expect_err("it never works");
@@ -196,7 +198,7 @@ async fn a_429_that_does_not_end_ends_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_does_not_use_up_all_tries() {
+async fn a_zero_retry_after_does_not_exhaust_attempts() {
     let world = World::new().await;
     world.org().fault(times(5, status(429, Some(0))));
     let start = Instant::now();
@@ -206,7 +208,7 @@ async fn a_retry_after_of_nothing_does_not_use_up_all_tries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
+async fn a_failure_with_retry_after_pauses_the_key() {
     for (code, asked, seconds) in [(503, 30, 30), (500, 7, 7), (408, 45, 45), (502, 3244, 120)] {
         let world = World::new().await;
         world.org().fault(Fault::next(status(code, Some(asked))));
@@ -227,7 +229,7 @@ async fn a_failure_that_asks_for_a_pause_gets_it_for_the_whole_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_echoed_is_not_told() {
+async fn an_echoed_key_is_redacted() {
     let cut = "x".repeat(190) + "sandbox-key";
     let long = "x".repeat(390) + "sandbox-key";
     for (code, body) in [
@@ -258,7 +260,7 @@ async fn a_key_that_is_echoed_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_put_clears_under_both_readings_of_it() {
+async fn a_put_clears_whether_merging_or_replacing() {
     for put in [PutMode::Replace, PutMode::Merge] {
         let world = World::with(Options {
             put,
@@ -304,7 +306,7 @@ async fn a_put_clears_under_both_readings_of_it() {
 }
 
 #[tokio::test]
-async fn a_put_without_definitions_is_not_sent_and_ends_the_run() {
+async fn a_put_without_definitions_ends_the_run() {
     let world = World::new().await.set("omni.update_method", "put");
     let id = UserId::parse("1").expect("an id");
     let edit = Edit::default();
@@ -319,7 +321,7 @@ async fn a_put_without_definitions_is_not_sent_and_ends_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_403_ends_the_run_on_a_read_and_is_one_users_on_a_write() {
+async fn only_a_403_on_reads_ends_the_run() {
     let world = World::new().await;
     let writer = writer(&world);
     world.org().fault(Fault {
@@ -337,7 +339,7 @@ async fn a_403_ends_the_run_on_a_read_and_is_one_users_on_a_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
+async fn a_403_on_a_read_disables_the_key() {
     let world = World::with(Options {
         users: 3,
         keys: vec!["sandbox-key".into(), "another".into()],
@@ -354,7 +356,7 @@ async fn a_403_on_a_read_sets_one_of_several_keys_aside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
+async fn a_disabled_key_is_reported_once_per_run() {
     let world = World::new()
         .await
         .with_variable("OMNI_API_KEY", "revoked\nsandbox-key");
@@ -365,9 +367,13 @@ async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
     let all = futures_util::future::join_all((0..4).map(|_| reader.page(1))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
     let text = logged.text();
-    assert_eq!(text.matches("is set aside").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("is disabled for this run").count(),
+        1,
+        "{text}"
+    );
     assert!(
-        text.contains("WARN") && text.contains("key=1 status=401 left=1"),
+        text.contains("WARN") && text.contains("key=1 status=401 remaining=1"),
         "{text}"
     );
     assert!(!text.contains("revoked"), "{text}");
@@ -378,7 +384,7 @@ async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
+async fn a_key_with_repeated_429_is_disabled() {
     let world = World::with(Options {
         keys: vec!["sandbox-key".into(), "another".into()],
         ..Options::default()
@@ -387,36 +393,46 @@ async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
     .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
     let logged = Logged::default();
     let _listening = logged.listen();
-    // One more than both can take nine times, and one of them ten times.
+    // One more than both keys can have nine times, and one of them ten times.
     world.org().fault(times(19, status(429, Some(0))));
     let page = reader(&world).page(1).await;
     assert!(page.is_ok(), "{page:?}");
     let text = logged.text();
-    assert_eq!(text.matches("is set aside").count(), 1, "{text}");
-    assert!(text.contains("status=429 left=1"), "{text}");
+    assert_eq!(
+        text.matches("is disabled for this run").count(),
+        1,
+        "{text}"
+    );
+    assert!(text.contains("status=429 remaining=1"), "{text}");
     assert_eq!(world.metrics.keys_set_aside.get(), 1);
 }
 
 #[tokio::test]
-async fn looks_up_by_email_whatever_is_in_it_and_believes_only_what_matches() {
+async fn look_up_by_email_accepts_only_matches() {
     let world = World::new().await;
     world.user(r#"a"b\c+d&e=f@x.co"#, "Odd", json!({}));
     world.user("ann@x.co", "Ann", json!({}));
     let reader = reader(&world);
     let odd = find(&reader, r#"A"B\c+d&e=f@x.co"#).await;
-    assert!(matches!(odd, Found::One(_)), "{odd:?}");
-    assert!(matches!(find(&reader, "ANN@x.co").await, Found::One(_)));
-    assert!(matches!(find(&reader, "nobody@x.co").await, Found::Nobody));
+    assert!(matches!(odd, Lookup::One(_)), "{odd:?}");
+    assert!(matches!(find(&reader, "ANN@x.co").await, Lookup::One(_)));
+    assert!(matches!(
+        find(&reader, "nobody@x.co").await,
+        Lookup::NotFound
+    ));
     world.user("Ann@x.co", "Ann too", json!({}));
-    assert!(matches!(find(&reader, "ann@x.co").await, Found::Several(2)));
+    assert!(matches!(
+        find(&reader, "ann@x.co").await,
+        Lookup::Several(2)
+    ));
 }
 
-async fn find(reader: &Reader, text: &str) -> Found {
+async fn find(reader: &Reader, text: &str) -> Lookup {
     reader.find(&email(text)).await.expect("an answer")
 }
 
 #[tokio::test]
-async fn an_answer_with_strangers_or_too_few_is_unclear() {
+async fn a_look_up_with_other_users_is_unreliable() {
     let world = World::with(Options {
         users: 3,
         filter: Filter::Ignored,
@@ -426,10 +442,7 @@ async fn an_answer_with_strangers_or_too_few_is_unclear() {
     let reader = reader(&world);
     for asked in ["user0002@example.com", "ann@x.co"] {
         let found = find(&reader, asked).await;
-        assert!(
-            matches!(found, Found::UnreliableLookup),
-            "{asked}: {found:?}"
-        );
+        assert!(matches!(found, Lookup::Unreliable), "{asked}: {found:?}");
     }
     for body in [
         r#"{"totalResults": 1}"#,
@@ -438,10 +451,7 @@ async fn an_answer_with_strangers_or_too_few_is_unclear() {
     ] {
         world.org().fault(Fault::next(says(200, body)));
         let found = find(&reader, "ann@x.co").await;
-        assert!(
-            matches!(found, Found::UnreliableLookup),
-            "{body}: {found:?}"
-        );
+        assert!(matches!(found, Lookup::Unreliable), "{body}: {found:?}");
     }
 }
 
@@ -475,7 +485,7 @@ async fn looks_up_by_id() {
 }
 
 #[tokio::test]
-async fn pages_by_what_came_back() {
+async fn paging_follows_the_received_pages() {
     for page_size in [1, 3, 7, 100] {
         let world = World::with(Options {
             users: 21,
@@ -494,7 +504,7 @@ async fn pages_by_what_came_back() {
 }
 
 #[tokio::test]
-async fn definitions_that_may_not_be_read_are_no_error() {
+async fn unavailable_definitions_are_not_an_error() {
     let world = World::with(Options {
         definitions: false,
         ..Options::default()
@@ -505,7 +515,7 @@ async fn definitions_that_may_not_be_read_are_no_error() {
 }
 
 #[tokio::test]
-async fn a_ca_file_that_is_none_is_told_with_its_path() {
+async fn an_invalid_ca_file_is_named() {
     let world = World::new().await;
     let file = world.folder.path().join("ca.pem");
     let world = world.set("omni.ca_file", file.to_str().expect("text"));
@@ -532,9 +542,9 @@ async fn a_ca_file_that_is_none_is_told_with_its_path() {
     }
 }
 
-/// What is not known of one attribute keeps nobody from the others.
+/// One incomplete definition does not affect the others.
 #[tokio::test]
-async fn a_definition_without_a_type_is_one_of_a_text() {
+async fn a_definition_without_type_is_a_string() {
     let world = World::new().await;
     let records = json!({ "records": [
         { "name": "odd", "type": null },

@@ -2,7 +2,7 @@
 
 use crate::file_system;
 use crate::serve::token_warnings;
-use crate::settings::{DOUBLED_KEY, Settings};
+use crate::settings::{AMBIGUOUS_KEY, Settings};
 use rustix::fs::{Access, access};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -49,10 +49,10 @@ fn secrets(settings: &Settings, host: &mut Host) {
     let all_may_read = |setting: &str| {
         format!("{setting}: every user of this machine may read the file; `chmod 600` it")
     };
-    if settings.omni.keys.is_doubled() {
-        host.warnings.push(DOUBLED_KEY.into());
+    if settings.omni.keys.is_ambiguous() {
+        host.warnings.push(AMBIGUOUS_KEY.into());
     }
-    if settings.omni.keys.is_open_to_all() {
+    if settings.omni.keys.is_world_readable() {
         host.warnings.push(all_may_read("omni.api_key_file"));
     }
     if let Some(token) = &settings.serve.admin_token {
@@ -62,7 +62,7 @@ fn secrets(settings: &Settings, host: &mut Host) {
         if let Err(error) = webhook.read() {
             host.problems.push(error.to_string());
         }
-        if webhook.secret().is_open_to_all() {
+        if webhook.secret().is_world_readable() {
             host.warnings.push(all_may_read("notify.webhook_url_file"));
         }
     }

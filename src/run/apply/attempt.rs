@@ -95,7 +95,7 @@ impl Attempt {
                     | OmniError::Ambiguous { .. }
             );
         Self {
-            logged: error.without_detail(),
+            logged: error.redacted(),
             cause: match error.is_refusal() {
                 true => Cause::Refused,
                 false => Cause::Other,
@@ -109,7 +109,7 @@ impl Attempt {
     pub(super) fn unknown(error: &OmniError) -> Self {
         let text = |error: &str| format!("unknown whether the change was applied: {error}");
         Self {
-            logged: text(&error.without_detail()),
+            logged: text(&error.redacted()),
             known: false,
             ..Self::new(ChangeOutcome::Failed, text(&error.to_string())).with(Effect::Uncertain)
         }

@@ -139,7 +139,7 @@ impl Worker<'_> {
     /// Looks a user up by email. If that finds no user, but Omni's filter may depend on letter case or not all users were
     /// seen, all users are listed, once per run.
     async fn find(&self, email: &Email) -> Result<Option<Box<ObservedUser>>, OmniError> {
-        let mut now = self.reader().find(email).await?.sighting()?;
+        let mut now = self.reader().find(email).await?.into_match()?;
         if now.is_none() && self.may_be_overlooked() {
             let everybody = self.everybody().await?;
             now = everybody.get(email).cloned();

@@ -5,7 +5,7 @@ use super::{EndedChange, Work};
 use crate::model::{
     Action, Change, ChangeOutcome, FieldChange, Observed, ObservedUser, Operation, Schema,
 };
-use crate::omni::{Failure, Found, OmniError, Reader};
+use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
 use crate::run::RunError;
 use crate::run::observe::Effect;
@@ -133,10 +133,10 @@ impl<'a> Worker<'a> {
         let now = match change.user_id() {
             Some(id) => reader.get(id).await,
             None => match reader.find(&change.email).await {
-                Ok(Found::One(user)) => Ok(Some(*user)),
-                Ok(Found::Nobody) => Ok(None),
+                Ok(Lookup::One(user)) => Ok(Some(*user)),
+                Ok(Lookup::NotFound) => Ok(None),
                 // This does not show what Omni kept.
-                Ok(Found::Several(_) | Found::UnreliableLookup) => return attempt,
+                Ok(Lookup::Several(_) | Lookup::Unreliable) => return attempt,
                 Err(error) => Err(error),
             },
         };
@@ -184,7 +184,7 @@ impl<'a> Worker<'a> {
             };
             losses += 1;
             tracing::info!(
-                user = %change.email, operation = %change.operation(), failure = failure.without_detail(),
+                user = %change.email, operation = %change.operation(), failure = %failure.redacted(),
                 "the answer to a change was lost; looking the user up"
             );
             match self.look_up_after_loss(change, losses).await {
@@ -241,7 +241,7 @@ impl<'a> Worker<'a> {
         };
         let text = |error: &str| format!("{answer}, and the look-up failed: {error}");
         let attempt = Attempt {
-            logged: text(&error.without_detail()),
+            logged: text(&error.redacted()),
             detail: text(&error.to_string()),
             effect: Some(Effect::Uncertain),
             known: !sent_before,
@@ -311,10 +311,10 @@ impl<'a> Worker<'a> {
         let found = match change.user_id() {
             Some(id) => reader.get(id).await?,
             None => match reader.find(&change.email).await? {
-                Found::One(user) => Some(*user),
-                Found::Several(count) => return Err(OmniError::Ambiguous { count }),
+                Lookup::One(user) => Some(*user),
+                Lookup::Several(count) => return Err(OmniError::Ambiguous { count }),
                 // If the user exists after all, the next attempt gets a 409.
-                Found::Nobody | Found::UnreliableLookup => None,
+                Lookup::NotFound | Lookup::Unreliable => None,
             },
         };
         Ok(match (&change.action, found) {

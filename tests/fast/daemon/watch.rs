@@ -34,11 +34,12 @@ const NEW: &str = "email,display_name\na@b.co,Ann\nc@d.co,Cid\n";
 
 fn settings(path: &Path, watch: &str, settle: Duration) -> SourceSettings {
     let mut raw = RawSettings::default();
-    raw.source.path = path.to_str().expect("text").into();
-    raw.source.watch = watch.into();
-    raw.source.settle = format!("{}ms", settle.as_millis());
+    raw.set("source.path", path.display());
+    raw.set("source.watch", watch);
+    raw.set("source.settle", format!("{}ms", settle.as_millis()));
     // Where events are expected, the poll must not be what noticed.
-    raw.source.poll_interval = if watch == "poll" { "50ms" } else { "1h" }.into();
+    let poll_interval = if watch == "poll" { "50ms" } else { "1h" };
+    raw.set("source.poll_interval", poll_interval);
     let checked = Settings::check(raw, KeySource::default());
     checked.expect("valid").source
 }

@@ -18,11 +18,14 @@ const GENEROUS: Duration = Duration::from_secs(30);
 
 fn settings(listen: SocketAddr, state: &TempDir) -> Settings {
     let mut raw = RawSettings::default();
-    raw.omni.base_url = "http://127.0.0.1:9".into();
-    raw.source.path = "/no/such/users.csv".into();
-    raw.serve.listen = listen.to_string();
-    raw.state.dir = state.path().display().to_string();
-    raw.notify.webhook_url_file = state.path().join("webhook").display().to_string();
+    raw.set("omni.base_url", "http://127.0.0.1:9");
+    raw.set("source.path", "/no/such/users.csv");
+    raw.set("serve.listen", listen);
+    raw.set("state.dir", state.path().display());
+    raw.set(
+        "notify.webhook_url_file",
+        state.path().join("webhook").display(),
+    );
     Settings::check(raw, KeySource::default()).expect("valid")
 }
 

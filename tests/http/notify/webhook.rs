@@ -1,5 +1,5 @@
-//! The way to a webhook, over real HTTP. Time is paused: a wait is over at once where nothing else is
-//! left to do, and the server is on the same thread.
+//! Delivery to a webhook, over real HTTP. Time is paused: a delay ends at once if nothing else is left to
+//! do, and the server runs on the same thread.
 
 use crate::support::logged::Logged;
 use super::{away, denied, holding, run};
@@ -25,10 +25,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-/// Longer than any message may take.
+/// Longer than any delivery takes.
 const LONG: Duration = Duration::from_secs(300);
 
-/// What the webhook does with a message.
+/// The webhook's reaction to a message.
 #[derive(Clone, Copy)]
 enum Act {
     Takes,
@@ -70,7 +70,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     }
 }
 
-/// A webhook, and a daemon's notifier that tells it.
+/// A webhook, and a daemon's notifier.
 struct World {
     received: mpsc::UnboundedReceiver<(Value, Instant)>,
     notices: NotificationSender,
@@ -96,9 +96,9 @@ impl World {
         let file = folder.path().join("webhook");
         std::fs::write(&file, format!("http://{address}/s3cret\n")).expect("written");
         let mut raw = RawSettings::default();
-        raw.omni.base_url = "https://acme.omniapp.co".into();
-        raw.state.dir = folder.path().display().to_string();
-        raw.notify.webhook_url_file = file.display().to_string();
+        raw.set("omni.base_url", "https://acme.omniapp.co");
+        raw.set("state.dir", folder.path().display());
+        raw.set("notify.webhook_url_file", file.display());
         let settings = Settings::check(raw, KeySource::default()).expect("valid");
         let (metrics, stop) = (Metrics::new(), CancellationToken::new());
         let (notices, task) = start(&settings, &metrics, &stop);
@@ -117,7 +117,7 @@ impl World {
         self.notices.tell(run);
     }
 
-    /// The event of the next message that the webhook is sent, taken or not.
+    /// The event of the next message to the webhook, accepted or not.
     async fn event(&mut self) -> String {
         let (message, _) = self.received.recv().await.expect("the server is there");
         message["event"].as_str().expect("a word").to_owned()
@@ -127,7 +127,7 @@ impl World {
         timeout(LONG, self.received.recv()).await.is_err()
     }
 
-    /// Waits until so many messages came to this end.
+    /// Waits until this many messages have this outcome.
     async fn ended(&self, outcome: &str, count: u64) {
         let counter = self.metrics.notifications.with_label_values(&[outcome]);
         let counting = async {
@@ -158,7 +158,7 @@ fn start(
 }
 
 #[tokio::test(start_paused = true)]
-async fn tells_what_chats_show_and_what_machines_read() {
+async fn a_message_has_text_and_fields() {
     let mut world = World::new([]).await;
     world.tell(&holding(3, 12));
     let (message, _) = world.received.recv().await.expect("a message");
@@ -172,7 +172,7 @@ async fn tells_what_chats_show_and_what_machines_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_tells_nothing_again_and_knows_what_is_over() {
+async fn a_restart_repeats_no_message() {
     let mut world = World::new([]).await;
     world.tell(&away(1));
     assert_eq!(world.event().await, "failed");
@@ -200,7 +200,7 @@ async fn a_restart_tells_nothing_again_and_knows_what_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_pass_is_tried_again_with_longer_waits() {
+async fn temporary_failures_are_retried_with_delays() {
     let acts = [
         Act::Says(500),
         Act::Wants(429, "30"),
@@ -223,7 +223,7 @@ async fn what_may_pass_is_tried_again_with_longer_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_delivered_is_told_by_the_next_run() {
+async fn the_next_run_delivers_a_failed_message() {
     let mut world = World::new([Act::Says(503); 5]).await;
     world.tell(&away(1));
     world.ended("failed", 1).await;
@@ -236,7 +236,7 @@ async fn what_could_not_be_delivered_is_told_by_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_no_and_a_redirect_are_asked_once() {
+async fn rejections_and_redirects_are_not_retried() {
     for act in [Act::Says(404), Act::Says(400), Act::Redirects] {
         let mut world = World::new([act]).await;
         world.tell(&away(1));
@@ -247,7 +247,7 @@ async fn a_plain_no_and_a_redirect_are_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_webhook_that_fails_again_and_again_has_neither_answer_nor_address_logged() {
+async fn the_log_has_neither_url_nor_response() {
     let logged = Logged::default();
     let _listening = logged.listen_at(Level::TRACE);
     for act in [Act::Says(500), Act::Redirects] {
@@ -268,7 +268,7 @@ async fn a_webhook_that_fails_again_and_again_has_neither_answer_nor_address_log
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_end_is_not_read() {
+async fn an_endless_response_is_not_read() {
     let mut world = World::new([Act::FloodsForEver]).await;
     world.tell(&away(1));
     world.event().await;
@@ -276,7 +276,7 @@ async fn an_answer_without_end_is_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_webhook_that_hangs_holds_up_neither_runs_nor_the_end() {
+async fn a_hung_webhook_delays_neither_runs_nor_shutdown() {
     let mut world = World::new([Act::Hangs; 1000]).await;
     world.tell(&away(0));
     world.event().await;
@@ -296,7 +296,7 @@ async fn a_webhook_that_hangs_holds_up_neither_runs_nor_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_not_there_yet_is_read_once_it_is() {
+async fn a_missing_file_is_read_later() {
     let mut world = World::new([]).await;
     let file = world.folder.path().join("webhook");
     let address = std::fs::read(&file).expect("it is there");

@@ -131,7 +131,7 @@ impl Books<'_> {
             .writes()
             .filter(|write| is_of(&change.intent, write))
             .any(was_lost);
-        let is_unanswered = is_lost || detail.contains("the answer was lost");
+        let is_unanswered = is_lost || detail.contains("the response was lost");
         writes.any(was_done) || is_unanswered && by_others
     }
 }

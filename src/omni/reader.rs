@@ -1,19 +1,20 @@
-//! The capability to read: what can be asked, and trying again.
+//! The capability to read, with retries.
 
-use super::client::{Client, Request, Trouble};
-use super::error::OmniError;
-use super::wire::{self, Page};
+use super::client::Client;
+use super::error::{AttemptError, OmniError};
+use super::exchange::ApiRequest;
+use super::wire::{self, UserPage};
 use crate::model::{Email, ObservedUser, Schema, UserId, UserMatch};
 use crate::util::backoff::Backoff;
-use reqwest::StatusCode;
+use reqwest::{StatusCode, Url};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often a read is tried, the first time included.
-const ATTEMPTS: u32 = 6;
-/// How many users are asked for at once: Omni's default. More may not be honoured.
-const PAGE: &str = "100";
+/// Attempts per read, including the first.
+const MAX_ATTEMPTS: u32 = 6;
+/// Users per page: Omni's default. A larger page may not be honored.
+const PAGE_SIZE: &str = "100";
 
 /// The delays between attempts.
 const BACKOFF: Backoff = Backoff {
@@ -23,46 +24,46 @@ const BACKOFF: Backoff = Backoff {
     jitter: (0.5, 1.0),
 };
 
-/// What [`Reader::find`] found for an email.
+/// The result of [`Reader::find`].
 #[derive(Clone, Debug)]
-pub enum Found {
-    /// Nobody whose email is spelt so; it may be spelt in another case.
-    Nobody,
+pub enum Lookup {
+    /// No user with this spelling of the email; another letter case is possible.
+    NotFound,
     /// One user.
     One(Box<ObservedUser>),
-    /// Several users, none of whom may be touched.
+    /// Several users, which must not be changed.
     Several(usize),
-    /// The answer can't be relied on: it shows somebody who was not asked for, or fewer users than it
-    /// counts. Never to be taken for nobody.
-    UnreliableLookup,
+    /// The response shows a user with another email, or fewer users than it counts. Never treat this
+    /// as [`Lookup::NotFound`].
+    Unreliable,
 }
 
-impl Found {
-    /// What the email stands for now; `None` where nobody has it.
+impl Lookup {
+    /// The match for the email; `None` if no user has it.
     ///
     /// # Errors
-    /// Where the answer can't be relied on.
-    pub fn sighting(self) -> Result<Option<UserMatch>, OmniError> {
+    /// [`OmniError::UnreliableLookup`].
+    pub fn into_match(self) -> Result<Option<UserMatch>, OmniError> {
         match self {
             Self::One(user) => Ok(Some(UserMatch::One(Arc::new(*user)))),
             Self::Several(count) => Ok(Some(UserMatch::Several(count))),
-            Self::Nobody => Ok(None),
-            Self::UnreliableLookup => Err(OmniError::UnreliableLookup),
+            Self::NotFound => Ok(None),
+            Self::Unreliable => Err(OmniError::UnreliableLookup),
         }
     }
 }
 
-/// What [`Reader::definitions`] found.
+/// The result of [`Reader::definitions`].
 #[derive(Clone, Debug)]
 pub enum Definitions {
     /// The organisation's definitions.
     Known(Schema),
-    /// They can't be had: this key may not read them, or this Omni has no such endpoint.
+    /// Not available: no permission for this key, or no such endpoint.
     Refused(StatusCode),
 }
 
 impl Definitions {
-    /// What they say, or that they can't be had.
+    /// The definitions, or an unknown schema.
     #[must_use]
     pub fn into_schema(self) -> Schema {
         match self {
@@ -79,41 +80,47 @@ pub struct Reader {
     pub(super) stop: CancellationToken,
 }
 
-impl Reader {
-    pub(super) fn new(client: Arc<Client>, stop: CancellationToken) -> Self {
-        Self { client, stop }
+impl Client {
+    /// The capability to read, until `stop` is cancelled.
+    #[must_use]
+    pub fn reader(self: &Arc<Self>, stop: &CancellationToken) -> Reader {
+        Reader {
+            client: self.clone(),
+            stop: stop.clone(),
+        }
     }
+}
 
-    /// How many questions are worth asking at once.
-    pub(super) fn at_once(&self) -> usize {
+impl Reader {
+    /// The number of requests worth sending concurrently.
+    pub(super) fn concurrency(&self) -> usize {
         self.client.max_in_flight()
     }
 
-    /// What ends its reading.
+    /// The token that stops this reader.
     #[must_use]
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// One page of the list, from the user with this number (from 1).
+    /// One page of the list that starts at this user, counted from 1.
     ///
     /// # Errors
-    /// After the last try, or at once where trying again can't help.
-    pub async fn page(&self, start: u64) -> Result<Page, OmniError> {
-        let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
+    /// After the last attempt, or at once if a retry can't help.
+    pub async fn page(&self, start: u64) -> Result<UserPage, OmniError> {
+        let mut url = self.users_url();
         url.query_pairs_mut()
-            .append_pair("count", PAGE)
+            .append_pair("count", PAGE_SIZE)
             .append_pair("startIndex", &start.to_string());
-        self.read(Request::get(url), Page::parse).await
+        self.read(ApiRequest::get(url), UserPage::parse).await
     }
 
-    /// One user by id; `None` where nobody has it.
+    /// One user by id; `None` if there is no such user.
     ///
     /// # Errors
     /// As [`Reader::page`].
     pub async fn get(&self, id: &UserId) -> Result<Option<ObservedUser>, OmniError> {
-        let path = ["api", "scim", "v2", "Users", id.as_str()];
-        let request = Request::get(self.client.endpoint(&path));
+        let request = ApiRequest::get(self.user_url(id));
         let user = self.read(request, |body| wire::parse_user_with(id, body));
         match user.await {
             Ok(user) => Ok(Some(user)),
@@ -122,41 +129,39 @@ impl Reader {
         }
     }
 
-    /// Looks one user up by email. Whether Omni's filter minds case is not known, so [`Found::Nobody`]
-    /// is for where a wrong one does no harm; what is known by id is asked for by id.
+    /// Looks up one user by email. It is unknown whether Omni's filter ignores case, so use this only
+    /// where a wrong [`Lookup::NotFound`] does no harm, and read users with a known id by id.
     ///
     /// # Errors
     /// As [`Reader::page`].
-    pub async fn find(&self, email: &Email) -> Result<Found, OmniError> {
+    pub async fn find(&self, email: &Email) -> Result<Lookup, OmniError> {
         let mut page = self.filtered(email.as_str()).await?;
         if !page.shows_all_of(email) {
-            return Ok(Found::UnreliableLookup);
+            return Ok(Lookup::Unreliable);
         }
         Ok(match page.users.len() {
-            0 => Found::Nobody,
-            1 => Found::One(Box::new(page.users.remove(0))),
-            several => Found::Several(several),
+            0 => Lookup::NotFound,
+            1 => Lookup::One(Box::new(page.users.remove(0))),
+            count => Lookup::Several(count),
         })
     }
 
-    async fn filtered(&self, email: &str) -> Result<Page, OmniError> {
+    async fn filtered(&self, email: &str) -> Result<UserPage, OmniError> {
         let quoted = serde_json::to_string(email).expect("a text is JSON");
-        let mut url = self.client.endpoint(&["api", "scim", "v2", "Users"]);
+        let mut url = self.users_url();
         url.query_pairs_mut()
             .append_pair("filter", &format!("userName eq {quoted}"));
-        self.read(Request::get(url), Page::parse).await
+        self.read(ApiRequest::get(url), UserPage::parse).await
     }
 
     /// The organisation's attribute definitions.
     ///
     /// # Errors
-    /// As [`Reader::page`]; 403 and 404 are no error.
+    /// As [`Reader::page`]; 403 and 404 are not errors.
     pub async fn definitions(&self) -> Result<Definitions, OmniError> {
         let url = self.client.endpoint(&["api", "v1", "user-attributes"]);
-        match self
-            .read(Request::get_if_allowed(url), wire::parse_definitions)
-            .await
-        {
+        let request = ApiRequest::get_optional(url);
+        match self.read(request, wire::parse_definitions).await {
             Ok(schema) => Ok(Definitions::Known(schema)),
             Err(OmniError::Forbidden { .. }) => Ok(Definitions::Refused(StatusCode::FORBIDDEN)),
             Err(OmniError::NotFound { .. }) => Ok(Definitions::Refused(StatusCode::NOT_FOUND)),
@@ -164,30 +169,36 @@ impl Reader {
         }
     }
 
+    pub(super) fn users_url(&self) -> Url {
+        self.client.endpoint(&["api", "scim", "v2", "Users"])
+    }
+
+    pub(super) fn user_url(&self, id: &UserId) -> Url {
+        let path = ["api", "scim", "v2", "Users", id.as_str()];
+        self.client.endpoint(&path)
+    }
+
     pub(super) async fn read<T>(
         &self,
-        request: Request,
+        request: ApiRequest,
         parse: impl Fn(&[u8]) -> serde_json::Result<T>,
     ) -> Result<T, OmniError> {
         let mut failures = 0;
         loop {
             let failure = match self.client.exchange(&request, &self.stop, &parse).await {
                 Ok(value) => return Ok(value),
-                Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Failed(failure)) => failure,
+                Err(AttemptError::Final(error)) => return Err(error),
+                Err(AttemptError::Failed(failure)) => failure,
             };
             failures += 1;
-            if failures >= ATTEMPTS {
+            if failures >= MAX_ATTEMPTS {
                 return Err(OmniError::Unavailable {
                     attempts: failures,
                     failure,
                 });
             }
-            tracing::info!(
-                failure = failure.without_detail(),
-                failures,
-                "a read failed; it is tried again"
-            );
+            let failure = failure.redacted();
+            tracing::info!(%failure, failures, "a read failed; retrying");
             self.back_off(failures).await?;
         }
     }

@@ -1,0 +1,239 @@
+//! From [`RawSettings`] to [`Settings`]: reads every setting, and collects every error.
+
+use super::keys::KeySource;
+use super::values::{
+    Parsed, address, boolean, bytes, delimiter, duration, email_pattern, host, limit, number,
+    one_of, optional, path, positive, positive_duration, text, time_zone,
+};
+use super::{
+    BaseUrl, LogSettings, OmniSettings, RawSettings, Schedule, ScheduleSettings, SecretFile,
+    ServeSettings, Settings, SettingsError, SourceSettings, StateSettings, WebhookFile,
+};
+use crate::model::{Policy, Protect};
+use config::{Value, ValueKind};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+impl Settings {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// Names every setting that is unknown or invalid.
+    pub fn check(raw: RawSettings, keys: KeySource) -> Result<Self, SettingsError> {
+        let mut reader = SettingsReader::new(raw);
+        let settings = reader.settings(keys);
+        debug_assert!(reader.raw.keys().eq(reader.read), "each setting is read");
+        SettingsError::all(reader.errors).map_or(Ok(settings), Err)
+    }
+}
+
+impl RawSettings {
+    /// A setting that names a file.
+    pub(super) fn path(&self, key: &str) -> Option<PathBuf> {
+        let (_, value) = self.find(key);
+        scalar(value).and_then(|text| path(&text).ok()?)
+    }
+}
+
+/// Reads settings by their keys. An invalid one is noted, and replaced by its default.
+struct SettingsReader {
+    raw: RawSettings,
+    errors: Vec<SettingsError>,
+    /// The keys that were read, to check that none is forgotten.
+    read: BTreeSet<&'static str>,
+}
+
+impl SettingsReader {
+    fn new(raw: RawSettings) -> Self {
+        Self {
+            errors: raw.unknown(),
+            raw,
+            read: BTreeSet::new(),
+        }
+    }
+
+    fn get<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Parsed<T>) -> T {
+        let value = self.find(key);
+        let parsed = match scalar(&value) {
+            Some(text) => parse(&text),
+            None => Err("a single value".into()),
+        };
+        parsed.unwrap_or_else(|expected| {
+            self.invalid(key, expected, &value);
+            let default = scalar(self.raw.default_of(key)).and_then(|text| parse(&text).ok());
+            default.expect("the default is valid")
+        })
+    }
+
+    /// A list, or a text with commas. Invalid items are noted and left out.
+    fn list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Parsed<T>) -> Vec<T> {
+        let value = self.find(key);
+        let items = match &value.kind {
+            ValueKind::Array(items) => items.clone(),
+            // Its brackets and quotes would become part of the items.
+            ValueKind::String(text) if text.trim_start().starts_with('[') => {
+                let expected = "a list without brackets and quotes, separated by commas: a,b";
+                self.invalid(key, expected.into(), &value);
+                return Vec::new();
+            }
+            ValueKind::String(text) => {
+                let items = text.split(',').map(str::trim);
+                items
+                    .filter(|item| !item.is_empty())
+                    .map(Value::from)
+                    .collect()
+            }
+            _ => {
+                self.invalid(key, "a list".into(), &value);
+                return Vec::new();
+            }
+        };
+        let mut parsed = Vec::new();
+        for item in items {
+            let text = scalar(&item).ok_or_else(|| "a text".to_owned());
+            match text.and_then(|text| parse(&text)) {
+                Ok(item) => parsed.push(item),
+                Err(expected) => self.invalid(key, expected, &item),
+            }
+        }
+        parsed
+    }
+
+    fn find(&mut self, key: &'static str) -> Value {
+        self.read.insert(key);
+        self.raw.find(key).1.clone()
+    }
+
+    fn invalid(&mut self, key: &'static str, expected: String, value: &Value) {
+        let found = match scalar(value) {
+            Some(text) if key == "omni.base_url" && may_hold_secret(&text) => {
+                "a value that is not shown, since it may contain a key".into()
+            }
+            Some(text) if matches!(value.kind, ValueKind::String(_)) => format!("{text:?}"),
+            Some(text) => text,
+            None => "a list or a table".into(),
+        };
+        self.errors.push(SettingsError::Value {
+            place: self.raw.find(key).0,
+            key: key.into(),
+            expected,
+            found,
+        });
+    }
+
+    fn settings(&mut self, keys: KeySource) -> Settings {
+        Settings {
+            file: None,
+            omni: self.omni(keys),
+            source: self.source(),
+            schedule: self.schedule(),
+            policy: self.policy(),
+            max_age: self.get("observe.max_age", duration),
+            state: StateSettings {
+                dir: self.get("state.dir", text).into(),
+                retain: self.get("state.retain", duration),
+            },
+            serve: ServeSettings {
+                listen: self.get("serve.listen", optional(address)),
+                hosts: self.list("serve.hosts", host),
+                admin_token: self
+                    .get("serve.admin_token_file", path)
+                    .map(|path| SecretFile::new("serve.admin_token_file", path)),
+            },
+            webhook: self
+                .get("notify.webhook_url_file", path)
+                .map(WebhookFile::new),
+            grace: self.get("shutdown.grace", duration),
+            log: LogSettings {
+                format: self.get("log.format", one_of),
+                filter: self.get("log.filter", text),
+            },
+        }
+    }
+
+    fn omni(&mut self, keys: KeySource) -> OmniSettings {
+        // The caller reads it, as one of the sources of `keys`.
+        let _ = self.get("omni.api_key_file", path);
+        OmniSettings {
+            base_url: self.get("omni.base_url", optional(BaseUrl::parse)),
+            keys,
+            requests_per_minute: self.get("omni.requests_per_minute", positive),
+            max_in_flight: self.get("omni.max_in_flight", positive),
+            timeout: self.get("omni.timeout", positive_duration),
+            update_method: self.get("omni.update_method", one_of),
+            ca_file: self.get("omni.ca_file", path),
+        }
+    }
+
+    fn source(&mut self) -> SourceSettings {
+        let source = SourceSettings {
+            path: self.get("source.path", path),
+            select: self.get("source.select", one_of),
+            watch: self.get("source.watch", one_of),
+            poll_interval: self.get("source.poll_interval", positive_duration),
+            settle: self.get("source.settle", duration),
+            blank_cells: self.get("source.blank_cells", one_of),
+            encoding: self.get("source.encoding", one_of),
+            delimiter: self.get("source.delimiter", delimiter),
+            max_bytes: self.get("source.max_bytes", bytes),
+            reports: self.get("source.reports", path),
+        };
+        if reports_are_rosters(&source) {
+            let expected =
+                "a folder other than the roster's, where reports would be read as rosters";
+            let value = self.find("source.reports");
+            self.invalid("source.reports", expected.into(), &value);
+        }
+        source
+    }
+
+    fn schedule(&mut self) -> ScheduleSettings {
+        let zone = self.get("schedule.timezone", time_zone);
+        let cron = optional(|line: &str| Schedule::parse(line, zone));
+        ScheduleSettings {
+            times: self.get("schedule.cron", cron),
+            run_on_start: self.get("schedule.run_on_start", boolean),
+        }
+    }
+
+    fn policy(&mut self) -> Policy {
+        Policy {
+            mode: self.get("policy.mode", one_of),
+            prune: self.get("policy.prune", one_of),
+            prune_grace: self.get("policy.prune_grace", duration),
+            removal: self.get("policy.removal", one_of),
+            reactivate: self.get("policy.reactivate", boolean),
+            protect: Protect::new(&self.list("policy.protect", email_pattern)),
+            max_removals: self.get("policy.max_removals", limit),
+            max_removals_floor: self.get("policy.max_removals_floor", number),
+            max_clears: self.get("policy.max_clears", limit),
+            max_updates: self.get("policy.max_updates", optional(limit)),
+        }
+    }
+}
+
+/// The text of a single value.
+fn scalar(value: &Value) -> Option<String> {
+    match &value.kind {
+        ValueKind::Array(_) | ValueKind::Table(_) | ValueKind::Nil => None,
+        // `10.0`, which is not a whole number.
+        ValueKind::Float(number) => Some(format!("{number:?}")),
+        single => Some(single.to_string()),
+    }
+}
+
+/// Whether an invalid URL may contain a key: a URL with a user or a query, or a text that is not a URL,
+/// and so may be a key in the wrong setting.
+fn may_hold_secret(url: &str) -> bool {
+    !url.contains("://") || url.contains(['@', '?', '#'])
+}
+
+fn reports_are_rosters(source: &SourceSettings) -> bool {
+    let (Some(path), Some(reports)) = (&source.path, &source.reports) else {
+        return false;
+    };
+    let is_file = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    !is_file && path.join(reports).components().eq(path.components())
+}

@@ -1,0 +1,151 @@
+//! Single values, from text. Each error says what is expected, without the value.
+
+use crate::model::Limit;
+use serde::de::value::StrDeserializer;
+use serde::{Deserialize, de};
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// A text, as it is.
+pub(super) fn text(text: &str) -> Parsed<String> {
+    Ok(text.into())
+}
+
+/// A path; blank for none.
+pub(super) fn path(text: &str) -> Parsed<Option<PathBuf>> {
+    Ok((!text.trim().is_empty()).then(|| text.into()))
+}
+
+/// Another kind of value; blank for none.
+pub(super) fn optional<T>(parse: impl Fn(&str) -> Parsed<T>) -> impl Fn(&str) -> Parsed<Option<T>> {
+    move |text| match text.trim() {
+        "" => Ok(None),
+        text => parse(text).map(Some),
+    }
+}
+
+/// A word of an enum, in any letter case.
+pub(super) fn one_of<T: for<'a> Deserialize<'a>>(text: &str) -> Parsed<T> {
+    let word = text.trim().to_ascii_lowercase();
+    let deserializer: StrDeserializer<'_, Expected> = StrDeserializer::new(&word);
+    T::deserialize(deserializer).map_err(|Expected(expected)| expected)
+}
+
+/// What is expected, taken from serde's error.
+#[derive(Debug)]
+struct Expected(String);
+
+impl de::Error for Expected {
+    fn custom<M: Display>(message: M) -> Self {
+        Self(message.to_string())
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        let words: Vec<_> = expected.iter().map(|word| format!("{word:?}")).collect();
+        Self(words.join(" or "))
+    }
+}
+
+impl std::error::Error for Expected {}
+
+impl Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub(super) fn boolean(text: &str) -> Parsed<bool> {
+    match &*text.trim().to_ascii_lowercase() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err("true or false".into()),
+    }
+}
+
+pub(super) fn number<T: FromStr>(text: &str) -> Parsed<T> {
+    let number = text.trim().parse();
+    number.map_err(|_| "a whole number".into())
+}
+
+pub(super) fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Parsed<T> {
+    let number = number(text).ok().filter(|number| *number >= T::from(1));
+    number.ok_or_else(|| "a whole number, 1 or more".into())
+}
+
+pub(super) fn duration(text: &str) -> Parsed<Duration> {
+    humantime::parse_duration(text.trim())
+        .map_err(|_| r#"a duration such as "30s", "15m" or "90d""#.into())
+}
+
+pub(super) fn positive_duration(text: &str) -> Parsed<Duration> {
+    match duration(text)? {
+        Duration::ZERO => Err(r#"a duration above zero, such as "30s""#.into()),
+        duration => Ok(duration),
+    }
+}
+
+pub(super) fn bytes(text: &str) -> Parsed<u64> {
+    let size = text.trim().parse::<bytesize::ByteSize>();
+    size.map(|size| size.as_u64())
+        .map_err(|_| r#"a size such as "1GiB""#.into())
+}
+
+pub(super) fn delimiter(text: &str) -> Parsed<Option<u8>> {
+    match text {
+        "auto" => Ok(None),
+        "," => Ok(Some(b',')),
+        ";" => Ok(Some(b';')),
+        "\t" | "tab" => Ok(Some(b'\t')),
+        _ => Err(r#""auto", ",", ";" or "tab""#.into()),
+    }
+}
+
+pub(super) fn limit(text: &str) -> Parsed<Limit> {
+    let expected = || r#"a percentage ("10%") or a whole number"#.to_owned();
+    let parse = |digits: &str| digits.trim().parse().map_err(|_| expected());
+    match text.trim().strip_suffix('%') {
+        Some(percent) => match parse(percent)? {
+            percent @ 0..=100 => Ok(Limit::Percent(percent)),
+            _ => Err("a percentage of 100% or less (100% holds nothing)".into()),
+        },
+        None => parse(text).map(Limit::Count),
+    }
+}
+
+/// A pattern for emails. One that matches no email would protect no user.
+pub(super) fn email_pattern(text: &str) -> Parsed<String> {
+    if text.contains(['@', '*', '?']) {
+        Ok(text.into())
+    } else {
+        Err("an email, or a pattern with * or ? that can match one".into())
+    }
+}
+
+pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
+    let address = text.trim().parse();
+    address.map_err(|_| "an address and a port, such as 127.0.0.1:8080".into())
+}
+
+/// A host name as browsers send it. Any other text would never match.
+pub(super) fn host(text: &str) -> Parsed<String> {
+    let host = text.trim();
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if host.is_empty() || !host.chars().all(is_valid) {
+        return Err(
+            "a host name such as sync.example.com or sync.example.com:8443, without scheme, path or \
+             pattern"
+                .into(),
+        );
+    }
+    Ok(host.to_ascii_lowercase())
+}
+
+pub(super) fn time_zone(text: &str) -> Parsed<chrono_tz::Tz> {
+    let zone = text.trim().parse();
+    zone.map_err(|_| "the name of a time zone, such as UTC or Europe/Madrid".into())
+}
