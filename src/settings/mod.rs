@@ -5,6 +5,7 @@
 //! file that holds one, and `keys` reads it when it is needed, past the config crate, whose errors
 //! print values.
 
+mod admin_token;
 mod base_url;
 mod cron;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -16,6 +17,7 @@ mod raw;
 mod secret;
 mod webhook;
 
+pub use admin_token::admin_token_warnings;
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
 pub use keys::{ApiKeys, DOUBLED_KEY, KeyError, KeySource};
