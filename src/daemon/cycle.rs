@@ -196,7 +196,7 @@ impl<R: Runner> RunLoop<R> {
         record::count(&self.metrics, run);
         self.metrics.run_in_progress.set(0);
         self.say_next(wait);
-        self.notices.tell(run);
+        self.notices.send(run);
         self.pulse.run_ended(run, wait);
     }
 

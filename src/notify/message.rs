@@ -89,14 +89,18 @@ fn sentence(alert: &Alert, run: &RunSummary, name: &str) -> String {
             let history = run.run.map_or_else(String::new, |number| {
                 format!(" and `omni-user-sync history {number}`")
             });
-            format!("{name} failed: {reason}. It will be retried. For details, see the log{history}.")
+            format!(
+                "{name} failed: {reason}. It will be retried. For details, see the log{history}."
+            )
         }
         Alert::Rejected { files, all } => {
             let files: Vec<_> = files.iter().map(|file| format!("`{file}`")).collect();
             let files = files.join(", ");
             let rejected = match all {
                 true => format!("{name} rejected the roster and made no changes: {files}."),
-                false => format!("{name} rejected files of the roster and removed no users: {files}."),
+                false => {
+                    format!("{name} rejected files of the roster and removed no users: {files}.")
+                }
             };
             format!("{rejected} For details, run `omni-user-sync check`.")
         }
@@ -107,7 +111,7 @@ fn sentence(alert: &Alert, run: &RunSummary, name: &str) -> String {
                      `omni-user-sync approve {number}`."
                 )
             });
-            let changes = plural(*count as u64, "change");
+            let changes = plural(*count, "change");
             format!("{name} holds {changes} by policy.{rule}.{commands}")
         }
         Alert::Blocked => format!(

@@ -42,7 +42,7 @@ pub(super) fn approve_error(error: &ApproveError, format: Format) -> ErrorRespon
         ApproveError::Unknown => StatusCode::NOT_FOUND,
         ApproveError::Expired { .. } => StatusCode::GONE,
         ApproveError::NothingHeld { .. } | ApproveError::Done { .. } => StatusCode::CONFLICT,
-        ApproveError::StateDb(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ApproveError::State(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     ErrorResponse::new(format, status, format!("Not approved: {error}."))
 }

@@ -71,7 +71,9 @@ impl Connections {
         stop: &CancellationToken,
     ) {
         if self.open.len() >= MAX_CONNECTIONS
-            && let Some(open) = self.oldest_idle().and_then(|number| self.open.remove(&number))
+            && let Some(open) = self
+                .oldest_idle()
+                .and_then(|number| self.open.remove(&number))
         {
             open.task.abort();
         }

@@ -67,7 +67,9 @@ impl ChangeParams {
     pub(super) fn link(&self, run: u64, skip: usize) -> String {
         let values = [&self.operation, &self.outcome, &self.text];
         let [operation, outcome, text] = values.map(|value| url_encode(value));
-        format!("/runs/{run}?operation={operation}&outcome={outcome}&text={text}&skip={skip}#changes")
+        format!(
+            "/runs/{run}?operation={operation}&outcome={outcome}&text={text}&skip={skip}#changes"
+        )
     }
 }
 

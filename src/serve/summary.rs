@@ -92,7 +92,9 @@ pub(super) fn summary(overview: &Overview) -> Summary {
     }
     if let Some((trigger, since)) = facts.running {
         let (since, trigger) = (since.format("%H:%M:%S UTC"), trigger.as_str());
-        return Summary::busy(format!("Run in progress since {since} (trigger: {trigger})."));
+        return Summary::busy(format!(
+            "Run in progress since {since} (trigger: {trigger})."
+        ));
     }
     let history = match history {
         Ok(history) => history,

@@ -149,7 +149,10 @@ impl Status {
     fn describe_runs(&self, facts: &Facts, now: DateTime<Utc>) -> String {
         if let Some((trigger, since)) = facts.running {
             let since = clock(since);
-            return format!("Run in progress since {since} (trigger: {})", trigger.as_str());
+            return format!(
+                "Run in progress since {since} (trigger: {})",
+                trigger.as_str()
+            );
         }
         let last = match facts.last {
             Some(last) => format!("Last run {} at {}", last.result, clock(last.ended)),
@@ -252,7 +255,9 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
         RunError::Omni(OmniError::Unavailable { .. } | OmniError::CircuitOpen { .. }) => {
             "Omni can't be reached"
         }
-        RunError::Omni(OmniError::Throttled) => "Omni keeps responding with 429 (too many requests)",
+        RunError::Omni(OmniError::Throttled) => {
+            "Omni keeps responding with 429 (too many requests)"
+        }
         RunError::Omni(_) => "Omni sent an unexpected response",
         RunError::State(_) => "the state database can't be used",
     })

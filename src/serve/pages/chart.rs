@@ -170,9 +170,15 @@ mod tests {
         assert_eq!((old.number, old.x, new.number, new.x), (8, 480, 9, 490));
         assert_eq!((chart.max_changes, &*chart.max_duration), (10, "8.0 s"));
         let segment = |class, y, height| Segment { class, y, height };
-        assert_eq!(new.changes, [segment("applied", 50, 50), segment("held", 0, 50)]);
+        assert_eq!(
+            new.changes,
+            [segment("applied", 50, 50), segment("held", 0, 50)]
+        );
         assert_eq!(old.changes, [segment("failed", 90, 10)]);
-        assert_eq!((new.duration_bar.height, old.duration_bar.height), (50, 100));
+        assert_eq!(
+            (new.duration_bar.height, old.duration_bar.height),
+            (50, 100)
+        );
     }
 
     #[test]

@@ -57,7 +57,6 @@ impl Frame {
 #[derive(Debug)]
 struct HeldCard {
     run: u64,
-    count: usize,
     changes: String,
     rules: Vec<RuleCard>,
     approved: Option<ApprovalCard>,
@@ -100,8 +99,7 @@ impl HeldCard {
         let count: usize = held.iter().map(|record| record.users.len()).sum();
         (count > 0).then(|| Self {
             run: run.0,
-            count,
-            changes: plural(count as u64, "change"),
+            changes: plural(count, "change"),
             rules: held.iter().map(RuleCard::new).collect(),
             approved: approval.map(|approval| ApprovalCard::new(approval, now)),
         })
@@ -127,7 +125,7 @@ impl RuleCard {
 
 /// The query parameter that names the notice to show after an action.
 #[derive(Deserialize)]
-struct NoticeParams {
+pub(super) struct NoticeParams {
     notice: Option<String>,
 }
 

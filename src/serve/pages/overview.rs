@@ -158,7 +158,7 @@ fn roster(overview: &Overview) -> Option<RosterCard> {
     let roster = roster.filter(|roster| roster.count > 0)?;
     let at = Timestamp::new(roster.at, overview.now);
     Some(RosterCard {
-        count: plural(roster.count as u64, "problem"),
+        count: plural(roster.count, "problem"),
         caption: format!("As read {}", at.relative),
         problems: roster.problems.iter().take(MAX_PROBLEMS).cloned().collect(),
         more: roster.count - roster.problems.len().min(MAX_PROBLEMS),

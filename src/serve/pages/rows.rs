@@ -1,8 +1,6 @@
 //! The contents of lists and tables on pages, formatted so that templates only place them.
 
-use crate::model::{
-    Change, ChangeRecord, Email, FieldChange, RunEnd, RunRecord, RunState, Value,
-};
+use crate::model::{Change, ChangeRecord, Email, FieldChange, RunEnd, RunRecord, RunState, Value};
 use crate::serve::response::url_encode;
 use crate::serve::summary::Severity;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -208,8 +206,7 @@ mod tests {
     #[test]
     fn timestamps_are_relative_to_now() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).expect("a time");
-        let relative =
-            |seconds| Timestamp::new(now - TimeDelta::seconds(seconds), now).relative;
+        let relative = |seconds| Timestamp::new(now - TimeDelta::seconds(seconds), now).relative;
         assert_eq!(relative(5), "5 s ago");
         assert_eq!(relative(125), "2 min ago");
         assert_eq!(relative(-7200), "in 2 h");

@@ -68,9 +68,8 @@ pub(in crate::serve) async fn run(
         .ok_or_else(|| not_found("Invalid run: expected a number or `latest`."))?;
     let query = params.query(PAGE_SIZE).map_err(bad_request)?;
     let view = state.run(run, query).await.map_err(state_error)?;
-    let view = view.ok_or_else(|| {
-        not_found("This run does not exist, or was removed after state.retain.")
-    })?;
+    let view = view
+        .ok_or_else(|| not_found("This run does not exist, or was removed after state.retain."))?;
     let frame = Frame::new("runs", &state, &principal, &uri);
     Ok(render(&page(frame, &view, &params)))
 }
@@ -81,7 +80,9 @@ fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
     let (skip, shown, total) = (params.skip, view.page.changes.len(), view.page.total);
     let read = end.and_then(|end| {
         let rows = end.rows.map(|rows| plural(rows, "row"));
-        let users = end.users.map(|users| format!("{} in Omni", plural(users, "user")));
+        let users = end
+            .users
+            .map(|users| format!("{} in Omni", plural(users, "user")));
         let parts: Vec<_> = rows.into_iter().chain(users).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     });
@@ -109,7 +110,7 @@ fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
 
 fn caption(skip: usize, shown: usize, total: usize) -> String {
     match shown == total {
-        true => format!("{}, in the order sent", plural(total as u64, "change")),
+        true => format!("{}, in the order sent", plural(total, "change")),
         false => format!("Changes {} to {} of {total}", skip + 1, skip + shown),
     }
 }

@@ -107,11 +107,7 @@ pub(in crate::serve) async fn user(
     })
 }
 
-fn page(
-    frame: Frame,
-    view: UserView,
-    current: Option<Result<CurrentState, String>>,
-) -> Response {
+fn page(frame: Frame, view: UserView, current: Option<Result<CurrentState, String>>) -> Response {
     let now = Utc::now();
     let managed = view.state.managed.as_ref();
     let missing = managed.and_then(|managed| managed.missing_since);
