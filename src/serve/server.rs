@@ -107,8 +107,7 @@ impl Server {
                 accepted = self.listener.accept(), if connections.has_room() => match accepted {
                     Ok((stream, peer)) => connections.add(stream, peer, &self.router, &stop),
                     Err(error) => {
-                        let error: &dyn std::error::Error = &error;
-                        warn!(error, "can't accept a connection");
+                        log_accept_error(&error);
                         stop.run_until_cancelled(tokio::time::sleep(ACCEPT_RETRY_DELAY)).await;
                     }
                 }
@@ -117,4 +116,9 @@ impl Server {
         drop(self.listener);
         while connections.join_next().await.is_some() {}
     }
+}
+
+fn log_accept_error(error: &std::io::Error) {
+    let error: &dyn std::error::Error = error;
+    warn!(error, "can't accept a connection");
 }
