@@ -4,12 +4,12 @@
 #[path = "../tests/fast/state/support.rs"]
 mod support;
 
-use support::{State, at, email, end, intent, omni, roster, settled, start, upsert};
 use futures_util::future::join_all;
 use omni_user_sync::model::{ChangeOutcome, Desired, Observed, Operation, RunNumber, RunRef};
 use omni_user_sync::state::{RosterRecord, StateDb};
 use std::io::Write;
 use std::time::Instant;
+use support::{State, at, email, end, intent, omni, roster, settled, start, upsert};
 
 async fn timed<T>(what: &str, work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
@@ -44,7 +44,7 @@ async fn changes(journal: &StateDb, run: RunNumber, count: usize) {
         let intent = intent(Operation::Update, &format!("user{number}"), 1);
         let change = journal.intend(run, &intent).await.expect("written");
         journal
-            .settle(change, &settled(ChangeOutcome::AppliedChange, 2))
+            .settle(change, &settled(ChangeOutcome::Applied, 2))
             .await
             .expect("written");
     };

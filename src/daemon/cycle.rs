@@ -196,7 +196,7 @@ impl<R: Runner> RunLoop<R> {
         record::count(&self.metrics, run);
         self.metrics.run_in_progress.set(0);
         self.say_next(wait);
-        self.notices.tell(run);
+        self.notices.send(run);
         self.pulse.run_ended(run, wait);
     }
 
@@ -250,7 +250,7 @@ impl Heartbeat {
     }
 
     fn ready(&mut self) {
-        self.systemd.ready(&self.status.sentence(Utc::now()));
+        self.systemd.ready(&self.status.status_line(Utc::now()));
     }
 
     fn run_starts(&mut self, trigger: Trigger) {
@@ -264,6 +264,6 @@ impl Heartbeat {
     }
 
     fn tell(&mut self) {
-        self.systemd.status(self.status.sentence(Utc::now()));
+        self.systemd.status(self.status.status_line(Utc::now()));
     }
 }

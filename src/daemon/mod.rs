@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::{NotificationSender, Notifier};
 use crate::run::{Observer, Reconciler, RunEvent};
-use crate::serve::{Probes, Server, ServerConfig, token_warnings};
+use crate::serve::{Probes, Server, ServerConfig};
 use crate::settings::{
     AMBIGUOUS_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
 };
@@ -169,7 +169,9 @@ async fn start_server(
     let server = Server::bind(address, site).await?;
     info!(address = %server.address(), "serving pages, the API, metrics and probes");
     let stop = stop.clone();
-    parts.start("the server", async { Ok(server.run_apart(stop).await?) });
+    parts.start("the server", async {
+        Ok(server.run_on_thread(stop).await?)
+    });
     Ok(())
 }
 
@@ -194,7 +196,10 @@ fn start_notifier(
 
 /// A token that can't be used is told at the start, and not first to whoever is to approve something.
 fn warn_of_token(token: Option<&SecretFile>) {
-    for warning in token.map(token_warnings).unwrap_or_default() {
+    for warning in token
+        .map(crate::settings::admin_token_warnings)
+        .unwrap_or_default()
+    {
         warn!("{warning}");
     }
 }

@@ -1,120 +1,122 @@
-//! From what was told and what is new to what is to be told: a function of values.
+//! Builds messages: a pure function of the alerts sent before and of the run.
 
-use super::news::{RunSummary, Trouble};
+use super::run_summary::{Alert, RunSummary};
 use crate::util::text::plural;
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
-/// What a message is about: the worst of what it tells.
+/// The event that a message reports: its most severe alert, or a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A run failed.
     Failed,
     /// Files of the roster are rejected.
     Rejected,
-    /// Changes are held.
-    HeldRule,
-    /// A run succeeded after one that had failed.
+    /// Changes are held, or removals blocked.
+    Held,
+    /// A run succeeded after a failure.
     Recovered,
 }
 
 impl Event {
-    /// The word for machines.
+    /// The word for programs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Failed => "failed",
             Self::Rejected => "rejected",
-            Self::HeldRule => "held",
+            Self::Held => "held",
             Self::Recovered => "recovered",
         }
     }
 
-    fn of(trouble: &Trouble) -> Self {
-        match trouble {
-            Trouble::Failed { .. } => Self::Failed,
-            Trouble::Rejected { .. } => Self::Rejected,
-            Trouble::HeldRule { .. } | Trouble::Blocked => Self::HeldRule,
+    fn of(alert: &Alert) -> Self {
+        match alert {
+            Alert::Failed { .. } => Self::Failed,
+            Alert::Rejected { .. } => Self::Rejected,
+            Alert::Held { .. } | Alert::Blocked => Self::Held,
         }
     }
 }
 
-/// What is to be told.
+/// A message to a webhook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// What it is about.
+    /// The event.
     pub event: Event,
-    /// What people read.
+    /// The text for people.
     pub text: String,
-    /// The same for machines.
+    /// The same for programs.
     pub fields: Value,
 }
 
-/// What is to be told of a run, where that is something new: a trouble that was not told yet, or the
-/// first success after a failure that was.
+/// The message about a run, if there is anything new: an alert that was not sent before, or the first
+/// success after a failure that was.
 #[must_use]
-pub fn message(told: &[Trouble], news: &RunSummary, organisation: &str) -> Option<Message> {
-    let troubles = &news.troubles;
-    let recovered =
-        told.iter().any(Trouble::is_failure) && !troubles.iter().any(Trouble::is_failure);
-    let is_new = troubles.iter().any(|trouble| !told.contains(trouble));
+pub fn message(notified: &[Alert], run: &RunSummary, organisation: &str) -> Option<Message> {
+    let alerts = &run.alerts;
+    let recovered = notified.iter().any(Alert::is_failure) && !alerts.iter().any(Alert::is_failure);
+    let is_new = alerts.iter().any(|alert| !notified.contains(alert));
     if !recovered && !is_new {
         return None;
     }
-    let event = troubles.first().map_or(Event::Recovered, Event::of);
-    let run = match news.run {
+    let event = alerts.first().map_or(Event::Recovered, Event::of);
+    let name = match run.run {
         Some(number) => format!("run {number}"),
         None => "a run".into(),
     };
-    let again = recovered.then(|| format!("{run} succeeded again."));
-    let said = troubles.iter().map(|trouble| sentence(trouble, news, &run));
-    let text: Vec<_> = again.into_iter().chain(said).collect();
+    let recovery = recovered.then(|| format!("{name} succeeded again."));
+    let sentences = alerts.iter().map(|alert| sentence(alert, run, &name));
+    let text: Vec<_> = recovery.into_iter().chain(sentences).collect();
     Some(Message {
         event,
         text: format!("omni-user-sync ({organisation}): {}", text.join("\n")),
         fields: json!({
             "event": event.as_str(),
             "organisation": organisation,
-            "run": news.run.map(|number| number.0),
-            "ended": news.ended.to_rfc3339_opts(SecondsFormat::Secs, true),
-            "outcome": news.outcome,
+            "run": run.run.map(|number| number.0),
+            "ended": run.ended.to_rfc3339_opts(SecondsFormat::Secs, true),
+            "result": run.result,
             "recovered": recovered,
-            "troubles": troubles,
+            "alerts": alerts,
         }),
     })
 }
 
-fn sentence(trouble: &Trouble, news: &RunSummary, run: &str) -> String {
-    let more = news
-        .run
-        .map(|number| format!(" and `omni-user-sync history {number}`"));
-    let more = more.unwrap_or_default();
-    match trouble {
-        Trouble::Failed { why } => format!(
-            "{run} failed: {why}. It is tried again by itself; the log{more} will tell more."
-        ),
-        Trouble::Rejected { files, whole } => {
+fn sentence(alert: &Alert, run: &RunSummary, name: &str) -> String {
+    match alert {
+        Alert::Failed { reason } => {
+            let history = run.run.map_or_else(String::new, |number| {
+                format!(" and `omni-user-sync history {number}`")
+            });
+            format!(
+                "{name} failed: {reason}. It will be retried. For details, see the log{history}."
+            )
+        }
+        Alert::Rejected { files, all } => {
             let files: Vec<_> = files.iter().map(|file| format!("`{file}`")).collect();
             let files = files.join(", ");
-            let what = match whole {
-                true => format!("{run} can't use the roster, so nothing was changed: {files}."),
-                false => format!("{run} left out files of the roster and removed nobody: {files}."),
+            let rejected = match all {
+                true => format!("{name} rejected the roster and made no changes: {files}."),
+                false => {
+                    format!("{name} rejected files of the roster and removed no users: {files}.")
+                }
             };
-            format!("{what} `omni-user-sync check` says what is wrong.")
+            format!("{rejected} For details, run `omni-user-sync check`.")
         }
-        Trouble::HeldRule { rule, count } => {
-            let approve = news.run.map_or_else(String::new, |number| {
+        Alert::Held { rule, count } => {
+            let commands = run.run.map_or_else(String::new, |number| {
                 format!(
-                    " `omni-user-sync history {number}` says of whom, and `omni-user-sync approve \
-                     {number}` lets them through."
+                    " To list them, run `omni-user-sync history {number}`; to approve them, run \
+                     `omni-user-sync approve {number}`."
                 )
             });
             let changes = plural(*count, "change");
-            format!("{run} holds {changes} by policy.{rule}.{approve}")
+            format!("{name} holds {changes} by policy.{rule}.{commands}")
         }
-        Trouble::Blocked => format!(
-            "{run} left out removals, since not all of the roster or of Omni could be read; the \
-             log says why."
+        Alert::Blocked => format!(
+            "{name} blocked removals, because the roster or Omni could not be read completely. For \
+             details, see the log."
         ),
     }
 }

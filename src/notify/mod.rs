@@ -1,129 +1,127 @@
-//! What becomes of a run for those who do not look: a message to a webhook.
+//! Notifications: messages about runs to a webhook.
 //!
 //! ```text
-//! RunOutcome ─► RunSummary ─► queue ─► message(told, news) ─► Webhook
-//!                                   ▲ told                 │
-//!                                   └──────── delivered ◄──┘
+//! RunOutcome ─► RunSummary ─► queue ─► message(notified, run) ─► Webhook
+//!                                        ▲ NotifiedState          │
+//!                                        └────────── delivered ◄──┘
 //! ```
 //!
-//! The rules of the room:
+//! The rules of this module:
 //!
-//! - **No run waits for it, and no end.** The queue is bounded, and what does not fit is dropped and
-//!   counted; a message under way is given up when the program ends.
-//! - **Once per state**: a trouble that was told is not told again until it was over or is another
-//!   one. What was told outlasts a restart; what could not be delivered was not told.
-//! - **It names nobody**: no email, no value, no key, and of a path the file's name alone.
-//! - The address is a secret: it stands in no log and no error.
+//! - **Runs and shutdown never wait.** The queue is bounded; runs beyond that are dropped and counted.
+//!   A delivery in progress is aborted at shutdown.
+//! - **One message per state.** An alert is sent once, until it changes or ends. The state is kept across
+//!   restarts. An alert that could not be delivered is sent again.
+//! - **No personal data**: no email, value or key, and only the file name of a path.
+//! - The address of the webhook is a secret: it is in no log and no error.
 
 mod message;
-mod news;
-mod told;
+mod run_summary;
+mod state;
 mod webhook;
 
 pub use message::{Event, Message, message};
-pub use news::{RunSummary, Trouble};
+pub use run_summary::{Alert, RunSummary};
 
 use crate::metrics::Metrics;
 use crate::run::RunOutcome;
 use crate::settings::{Settings, SettingsError, WebhookFile};
+use state::NotifiedState;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use told::NotifiedState;
 use tracing::{info, warn};
 use webhook::Webhook;
 
-/// Runs that may wait to be told of. While a webhook hangs, runs that fail come with back-off.
-const MOST_WAITING: usize = 32;
+/// Runs in the queue. While a webhook hangs, failing runs are retried with back-off, so there are few.
+const MAX_QUEUED: usize = 32;
 
-/// Takes what became of runs. Clones take for the same webhook; the default takes for none.
+/// Hands runs to the [`Notifier`]. Clones share it; the default has no webhook.
 #[derive(Clone, Debug, Default)]
 pub struct NotificationSender(Option<(mpsc::Sender<RunSummary>, Metrics)>);
 
 impl NotificationSender {
-    /// Hands in a run that has ended. Never waits.
-    pub fn tell(&self, run: &RunOutcome) {
-        let (Some((queue, metrics)), Some(news)) = (&self.0, RunSummary::of(run)) else {
+    /// Queues a run that has ended. Never waits.
+    pub fn send(&self, run: &RunOutcome) {
+        let (Some((queue, metrics)), Some(summary)) = (&self.0, RunSummary::of(run)) else {
             return;
         };
-        if queue.try_send(news).is_err() {
+        if queue.try_send(summary).is_err() {
             metrics.notifications.with_label_values(&["dropped"]).inc();
-            warn!("too many messages wait for the webhook: this run is not told there");
+            warn!("the notification queue is full; this run is not reported to the webhook");
         }
     }
 }
 
-/// Tells a webhook of runs.
+/// Sends messages about runs to a webhook.
 #[derive(Debug)]
 pub struct Notifier {
     queue: mpsc::Receiver<RunSummary>,
     webhook: Webhook,
     organisation: Arc<str>,
-    told: NotifiedState,
+    notified: NotifiedState,
     metrics: Metrics,
 }
 
 impl Notifier {
-    /// A notifier for the webhook of this file, and what to hand runs in by.
+    /// A notifier for the webhook in this file, and the sender for its queue.
     ///
     /// # Errors
-    /// When `omni.base_url` is not set: a message says whose it is.
+    /// If `omni.base_url` is not set, because messages name the organisation.
     pub fn new(
         file: WebhookFile,
         settings: &Settings,
         metrics: Metrics,
     ) -> Result<(NotificationSender, Self), SettingsError> {
-        // NotifiedState now, and not only when something has gone wrong. It is read anew for each message.
+        // Warns now, rather than at the first failure. The file is read again for each message.
         if let Err(error) = file.read() {
-            warn!(%error, "the webhook can't be told anything");
+            warn!(%error, "notifications can't be sent");
         }
-        let (sender, queue) = mpsc::channel(MOST_WAITING);
+        let (sender, queue) = mpsc::channel(MAX_QUEUED);
         let notifier = Self {
             queue,
             webhook: Webhook::new(file, settings.omni.ca_file.clone()),
             organisation: settings.omni.base_url()?.host().into(),
-            told: NotifiedState::load(&settings.state.dir),
+            notified: NotifiedState::load(&settings.state.dir),
             metrics: metrics.clone(),
         };
         Ok((NotificationSender(Some((sender, metrics))), notifier))
     }
 
-    /// Tells until it is told to stop; a message under way is given up then, and told after the
-    /// restart.
+    /// Runs until `stop`. A message in progress is then aborted, and sent again after the restart.
     pub async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.tell_all() => stop.cancelled().await,
+            () = self.notify_all() => stop.cancelled().await,
         }
     }
 
-    async fn tell_all(&mut self) {
-        while let Some(news) = self.queue.recv().await {
-            self.tell(news).await;
+    async fn notify_all(&mut self) {
+        while let Some(run) = self.queue.recv().await {
+            self.notify(run).await;
         }
     }
 
-    async fn tell(&mut self, news: RunSummary) {
-        if let Some(message) = message(self.told.troubles(), &news, &self.organisation) {
+    async fn notify(&mut self, run: RunSummary) {
+        if let Some(message) = message(self.notified.alerts(), &run, &self.organisation) {
             let event = message.event.as_str();
             let delivered = self.webhook.send(&message).await;
-            let outcome = if delivered.is_ok() {
-                "delivered"
-            } else {
-                "failed"
+            let outcome = match delivered {
+                Ok(_) => "delivered",
+                Err(_) => "failed",
             };
             self.metrics
                 .notifications
                 .with_label_values(&[outcome])
                 .inc();
             match delivered {
-                Ok(()) => info!(event, "the webhook was told"),
+                Ok(()) => info!(event, "notification sent"),
                 Err(error) => {
-                    warn!(event, %error, "the webhook could not be told; the next run tries again");
+                    warn!(event, %error, "can't send a notification; the next run tries again");
                     return;
                 }
             }
         }
-        self.told.set(news.troubles).await;
+        self.notified.set(run.alerts).await;
     }
 }

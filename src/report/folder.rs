@@ -1,37 +1,37 @@
-//! The folder that reports lie in.
+//! The folder of the reports.
 
-use super::rows::{Report, Row};
+use super::rows::{ReportRow, ReportStatus, RowReport};
 use chrono::{DateTime, Utc};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// So many reports stay.
-const KEPT: usize = 50;
+/// Reports that are kept.
+const MAX_REPORTS: usize = 50;
 
-/// A folder for the reports of one roster.
+/// The folder for the reports of one roster.
 #[derive(Clone, Debug)]
-pub struct Reports {
+pub struct ReportFolder {
     reports: PathBuf,
     roster: PathBuf,
     stem: String,
 }
 
-/// Why a report was not written.
+/// A report can't be written.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the row report can't be written to {} (source.reports): {source}; see to it that this program's \
-     user may write there, or set source.reports = \"\"",
+    "can't write the row report to {} (source.reports): {source}; give the service user write \
+     permission, or set source.reports = \"\"",
     .folder.display()
 )]
-pub struct ReportsError {
+pub struct ReportError {
     folder: PathBuf,
     source: io::Error,
 }
 
-impl Reports {
-    /// The reports of the roster at a path: `reports` is relative to the roster's folder, which is
-    /// the roster itself where that is one.
+impl ReportFolder {
+    /// The folder for the roster at a path. `reports` is relative to the folder of the roster, or to
+    /// the roster itself if it is a folder.
     #[must_use]
     pub fn new(roster: &Path, reports: &Path) -> Self {
         let stem = roster.file_stem().unwrap_or_default().to_string_lossy();
@@ -46,48 +46,53 @@ impl Reports {
         }
     }
 
-    /// Where they lie now: a roster's folder may come and go.
-    fn folder(&self) -> PathBuf {
+    /// The path of the folder. It is determined for each report, because a folder of rosters may be
+    /// replaced by a file.
+    fn path(&self) -> PathBuf {
         let parent = || self.roster.parent().unwrap_or(&self.roster);
-        let home = if self.roster.is_dir() {
+        let base = if self.roster.is_dir() {
             &self.roster
         } else {
             parent()
         };
-        home.join(&self.reports)
+        base.join(&self.reports)
     }
 
-    /// Writes a report, whole, and removes the oldest beyond the newest 50. One of the same run that
-    /// was written before goes. Blocks.
+    /// Writes a report, and removes an earlier report of the same run and all but the newest 50
+    /// reports. Blocks.
     ///
     /// # Errors
-    /// When the folder can't be written.
-    pub fn write(&self, report: &Report, started: DateTime<Utc>) -> Result<PathBuf, ReportsError> {
-        let folder = self.folder();
+    /// If the folder is not writable.
+    pub fn write(
+        &self,
+        report: &RowReport,
+        started: DateTime<Utc>,
+    ) -> Result<PathBuf, ReportError> {
+        let folder = self.path();
         self.try_write(&folder, report, started)
-            .map_err(|source| ReportsError { folder, source })
+            .map_err(|source| ReportError { folder, source })
     }
 
-    /// That the folder does not answer.
-    pub(super) fn hangs(&self) -> ReportsError {
-        let source = io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
-        // Not asked of the folder: it is the one that hangs.
-        ReportsError {
+    /// The error for a folder that does not respond.
+    pub(super) fn unresponsive(&self) -> ReportError {
+        // The configured path: `path()` would access the file system that hangs.
+        ReportError {
             folder: self.reports.clone(),
-            source,
+            source: io::Error::new(io::ErrorKind::TimedOut, "the file system is unresponsive"),
         }
     }
 
     fn try_write(
         &self,
         folder: &Path,
-        report: &Report,
+        report: &RowReport,
         started: DateTime<Utc>,
     ) -> io::Result<PathBuf> {
-        // Not what it lies in: the roster's own folder may be away, and must not come back empty.
+        // Does not create parent folders: if the roster's folder is unavailable, an empty one must not
+        // take its place.
         match std::fs::create_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
+            created => created?,
         }
         let run = format!("{}-{}-", self.stem, started.format("%Y%m%dT%H%M%S%3fZ"));
         let path = folder.join(format!("{run}{}.csv", report.status.as_str()));
@@ -97,21 +102,21 @@ impl Reports {
             .tempfile_in(folder)?;
         write_csv(file.as_file_mut(), &report.rows)?;
         if let Ok(roster) = std::fs::metadata(&self.roster) {
-            // Whoever may read the roster may read what became of it.
+            // Users who can read the roster can read the report.
             let mode = roster.permissions().mode() & 0o666;
             file.as_file()
                 .set_permissions(PermissionsExt::from_mode(mode))?;
         }
         file.as_file().sync_all()?;
         file.persist(&path)?;
-        self.tidy(folder, &run, &path)?;
+        self.remove_old(folder, &run, &path)?;
         Ok(path)
     }
 
-    /// Removes what this run wrote before, and the oldest beyond those that stay. Only files that
-    /// are named as ours are.
-    fn tidy(&self, folder: &Path, run: &str, written: &Path) -> io::Result<()> {
-        let mut ours: Vec<PathBuf> = Vec::new();
+    /// Removes earlier reports of this run, and the oldest reports beyond the limit. Other files are
+    /// left unchanged.
+    fn remove_old(&self, folder: &Path, run: &str, written: &Path) -> io::Result<()> {
+        let mut reports: Vec<PathBuf> = Vec::new();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
             let name = path
@@ -120,17 +125,17 @@ impl Reports {
                 .unwrap_or_default();
             if name.starts_with(run) && path != written {
                 std::fs::remove_file(&path)?;
-            } else if self.is_ours(name) {
-                ours.push(path);
+            } else if self.is_report(name) {
+                reports.push(path);
             }
         }
-        // The time in the name sorts them.
-        ours.sort();
-        let oldest = ours.len().saturating_sub(KEPT);
-        ours[..oldest].iter().try_for_each(std::fs::remove_file)
+        // The names contain the time.
+        reports.sort();
+        let excess = reports.len().saturating_sub(MAX_REPORTS);
+        reports[..excess].iter().try_for_each(std::fs::remove_file)
     }
 
-    fn is_ours(&self, name: &str) -> bool {
+    fn is_report(&self, name: &str) -> bool {
         let inner = name
             .strip_prefix(&self.stem)
             .and_then(|rest| rest.strip_prefix('-'));
@@ -142,17 +147,17 @@ impl Reports {
                     && time
                         .bytes()
                         .all(|byte| byte.is_ascii_digit() || byte == b'T')
-                    && ["ok", "problems", "held", "rejected"].contains(&status)
+                    && ReportStatus::ALL.iter().any(|it| it.as_str() == status)
             })
     }
 }
 
-fn write_csv(file: &mut std::fs::File, rows: &[Row]) -> io::Result<()> {
-    // A spreadsheet takes what has no mark for its own old encoding.
+fn write_csv(file: &mut std::fs::File, rows: &[ReportRow]) -> io::Result<()> {
+    // Without a byte order mark, spreadsheets assume a legacy encoding.
     file.write_all("\u{feff}".as_bytes())?;
     let mut writer = csv::Writer::from_writer(io::BufWriter::new(file));
     writer.write_record(["file", "line", "email", "op", "outcome", "detail"])?;
-    for Row {
+    for ReportRow {
         file,
         line,
         email,
@@ -167,14 +172,13 @@ fn write_csv(file: &mut std::fs::File, rows: &[Row]) -> io::Result<()> {
             line.to_string()
         };
         let cells: [&str; 6] = [file, &line, email, op, outcome.as_str(), detail];
-        writer.write_record(cells.map(harmless))?;
+        writer.write_record(cells.map(neutralize))?;
     }
     writer.flush()
 }
 
-/// A cell that no spreadsheet runs: one that begins like a formula gets an apostrophe in front, which
-/// spreadsheets take for "this is text".
-fn harmless(cell: &str) -> String {
+/// Prefixes a cell that looks like a formula with an apostrophe, so that spreadsheets treat it as text.
+fn neutralize(cell: &str) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         format!("'{cell}")
     } else {

@@ -1,18 +1,18 @@
-//! Row reports: what became of each row, for whoever dropped the file. What that is,
-//! [`reconcile`](crate::run) says; here it becomes a file.
+//! Row reports: the outcome of each row, for the person who provides the roster.
+//! [`run`](crate::run) determines the outcomes; this module writes the file.
 //!
-//! The rules of the room:
+//! The rules of this module:
 //!
-//! - A report is written whole and renamed: nobody ever sees half of one.
-//! - It tells everything of its rows, values included; it is as readable as the roster itself.
-//! - A cell that a spreadsheet would run as a formula is neutralised: a roster is anybody's text.
-//! - Each content of the roster is reported on once, and a run of over a minute each minute.
-//! - A folder that can't be written, or that hangs, is a warning, never a failed run.
+//! - A report is written to a temporary file and renamed, so readers never see a partial one.
+//! - A report contains values and has the file permissions of the roster.
+//! - A cell that a spreadsheet would run as a formula is neutralised, because the roster is untrusted.
+//! - Each content of the roster is reported once. A run of over a minute writes interim reports.
+//! - A folder that is not writable or that hangs causes a warning, and never fails a run.
 
 mod folder;
 mod reporter;
 mod rows;
 
-pub use folder::{Reports, ReportsError};
+pub use folder::{ReportError, ReportFolder};
 pub use reporter::Reporter;
-pub use rows::{Report, Row, Status};
+pub use rows::{ReportRow, ReportStatus, RowReport};

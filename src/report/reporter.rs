@@ -1,59 +1,60 @@
-//! When a report is written, and that nothing waits for a folder that hangs.
+//! Decides when to write a report. A folder that hangs never blocks a run.
 
-use super::{Report, Reports, ReportsError};
+use super::{ReportError, ReportFolder, RowReport};
 use crate::settings::SourceSettings;
 use crate::util::sync::lock;
 use chrono::{DateTime, Utc};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long a run's end waits for the folder.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit for writing a report.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reports on the rosters of `source.path`, each content once.
+/// Reports on the rosters of `source.path`, once for each content.
 #[derive(Debug)]
 pub struct Reporter {
-    reports: Option<Reports>,
-    /// What was reported last.
+    folder: Option<ReportFolder>,
+    /// The name of the content that was reported last.
     last: Mutex<Option<String>>,
-    /// One write at a time; once the last of a run is written, no interim one comes after it.
-    writing: Arc<Mutex<Option<DateTime<Utc>>>>,
+    /// Held while a report is written. Contains the start of the last run with a final report: no
+    /// interim report of this run is written after that.
+    finished: Arc<Mutex<Option<DateTime<Utc>>>>,
 }
 
 impl Reporter {
-    /// A reporter, which writes nothing where `source.reports` or `source.path` is empty.
+    /// A reporter. It writes nothing if `source.reports` or `source.path` is empty.
     #[must_use]
     pub fn new(settings: &SourceSettings) -> Self {
-        let folder = settings.path.as_deref().zip(settings.reports.as_deref());
+        let paths = settings.path.as_deref().zip(settings.reports.as_deref());
         Self {
-            reports: folder.map(|(roster, reports)| Reports::new(roster, reports)),
+            folder: paths.map(|(roster, reports)| ReportFolder::new(roster, reports)),
             last: Mutex::default(),
-            writing: Arc::default(),
+            finished: Arc::default(),
         }
     }
 
-    /// Whether it writes at all.
+    /// Whether reports are enabled.
     #[must_use]
     pub fn writes(&self) -> bool {
-        self.reports.is_some()
+        self.folder.is_some()
     }
 
-    /// Writes the report of a run that has ended, unless the last one was of the same `name`: runs
-    /// over the same content say nothing new. `before` is the name of what an earlier process
-    /// reported; what is not final is told again.
+    /// Writes the report of a run that has ended, unless the content `name` was reported already.
+    /// `before` is the name that an earlier process reported. A report that is not final is written
+    /// again by the next run.
     ///
     /// # Errors
-    /// When the folder can't be written, or does not answer.
+    /// If the folder is not writable or does not respond.
     pub async fn write_last(
         &self,
-        build: impl FnOnce() -> Report + Send + 'static,
+        build: impl FnOnce() -> RowReport + Send + 'static,
         name: String,
         before: Option<String>,
         started: DateTime<Utc>,
         is_final: bool,
-    ) -> Result<(), ReportsError> {
-        let told = lock(&self.last).clone().or(before);
-        if told.as_ref() == Some(&name) {
+    ) -> Result<(), ReportError> {
+        let last = lock(&self.last).clone().or(before);
+        if last.as_ref() == Some(&name) {
             return Ok(());
         }
         self.write(build, started, true).await?;
@@ -63,47 +64,48 @@ impl Reporter {
         Ok(())
     }
 
-    /// Writes what a run under way has done so far.
+    /// Writes a report on a run in progress.
     ///
     /// # Errors
-    /// When the folder can't be written, or does not answer.
+    /// If the folder is not writable or does not respond.
     pub async fn interim(
         &self,
-        build: impl FnOnce() -> Report + Send + 'static,
+        build: impl FnOnce() -> RowReport + Send + 'static,
         started: DateTime<Utc>,
-    ) -> Result<(), ReportsError> {
+    ) -> Result<(), ReportError> {
         self.write(build, started, false).await
     }
 
-    /// Builds and writes on a thread that may hang, and waits only so long.
+    /// Builds and writes a report on a blocking thread, which may hang.
     async fn write(
         &self,
-        build: impl FnOnce() -> Report + Send + 'static,
+        build: impl FnOnce() -> RowReport + Send + 'static,
         started: DateTime<Utc>,
         is_last: bool,
-    ) -> Result<(), ReportsError> {
-        let Some(reports) = self.reports.clone() else {
+    ) -> Result<(), ReportError> {
+        let Some(folder) = self.folder.clone() else {
             return Ok(());
         };
-        let (folder, writing) = (reports.clone(), self.writing.clone());
+        let (writer, finished) = (folder.clone(), self.finished.clone());
         let work = tokio::task::spawn_blocking(move || {
-            // An interim one that finds another still at it is not needed: one that hangs is enough.
-            let mut ended = match writing.try_lock() {
-                Ok(ended) => ended,
+            // An interim report is skipped while another report is being written, so that at most one
+            // of them hangs.
+            let mut finished = match finished.try_lock() {
+                Ok(finished) => finished,
                 Err(_) if !is_last => return Ok(()),
-                Err(_) => lock(&writing),
+                Err(_) => lock(&finished),
             };
-            if *ended == Some(started) {
+            if *finished == Some(started) {
                 return Ok(());
             }
             if is_last {
-                *ended = Some(started);
+                *finished = Some(started);
             }
-            reports.write(&build(), started).map(drop)
+            writer.write(&build(), started).map(drop)
         });
-        match tokio::time::timeout(PATIENCE, work).await {
+        match tokio::time::timeout(TIMEOUT, work).await {
             Ok(Ok(written)) => written,
-            Ok(Err(_)) | Err(_) => Err(folder.hangs()),
+            Ok(Err(_)) | Err(_) => Err(folder.unresponsive()),
         }
     }
 }

@@ -1,23 +1,26 @@
-//! What a report says.
+//! The contents of a report.
 
 use crate::model::RowOutcome;
 use std::sync::Arc;
 
-/// What a whole report says, for its name.
+/// The overall status of a report, which is part of its file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Status {
-    /// Every row is as it should be.
+pub enum ReportStatus {
+    /// No row needs attention.
     Ok,
-    /// Some rows are bad, or users failed.
+    /// Rows are invalid, or changes failed.
     Problems,
-    /// Something is held.
+    /// Changes are held.
     Held,
     /// The roster, or a file of it, was rejected.
     Rejected,
 }
 
-impl Status {
-    /// The word in a report's name.
+impl ReportStatus {
+    /// All of them.
+    pub(super) const ALL: [Self; 4] = [Self::Ok, Self::Problems, Self::Held, Self::Rejected];
+
+    /// The word in the file name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,73 +30,74 @@ impl Status {
             Self::Rejected => "rejected",
         }
     }
+
+    fn of(row: &ReportRow) -> Self {
+        match row.outcome {
+            RowOutcome::Held => Self::Held,
+            RowOutcome::Failed
+            | RowOutcome::Frozen
+            | RowOutcome::Quarantined
+            | RowOutcome::Rejected => Self::Problems,
+            RowOutcome::Created
+            | RowOutcome::Updated
+            | RowOutcome::Removed
+            | RowOutcome::Deactivated
+            | RowOutcome::Unchanged
+            | RowOutcome::Protected => Self::Ok,
+        }
+    }
 }
 
-/// What became of one row.
+/// A row with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The file that it stands in; empty for users whom the roster does not name.
+pub struct ReportRow {
+    /// The file; empty for users who are not in the roster.
     pub file: Arc<str>,
-    /// Its line; 0 for none.
+    /// The line; 0 for none.
     pub line: u64,
-    /// Whose it is, if that could be read.
+    /// The user's email, if it could be read.
     pub email: String,
-    /// What it asks for.
+    /// The `op` of the row.
     pub op: &'static str,
-    /// What became of it, in one word.
+    /// The outcome.
     pub outcome: RowOutcome,
-    /// More, in plain words.
+    /// Details, or an empty text.
     pub detail: String,
 }
 
-/// What became of every row.
+/// A row report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The lines, in the order of the roster; users whom it does not name come last.
-    pub rows: Vec<Row>,
-    /// What they say together.
-    pub status: Status,
+pub struct RowReport {
+    /// The rows, in the order of the roster; users who are not in the roster come last.
+    pub rows: Vec<ReportRow>,
+    /// The overall status.
+    pub status: ReportStatus,
 }
 
-impl Report {
-    /// A report of these lines.
+impl RowReport {
+    /// A report with these rows.
     #[must_use]
-    pub fn new(rows: Vec<Row>) -> Self {
-        let status = rows.iter().map(status).max().unwrap_or(Status::Ok);
+    pub fn new(rows: Vec<ReportRow>) -> Self {
+        let status = rows.iter().map(ReportStatus::of).max();
+        let status = status.unwrap_or(ReportStatus::Ok);
         Self { rows, status }
     }
 
-    /// The same, of a run under way.
+    /// Marks a report as one on a run in progress.
     #[must_use]
     pub fn unfinished(self) -> Self {
         Self {
-            status: self.status.max(Status::Problems),
+            status: self.status.max(ReportStatus::Problems),
             ..self
         }
     }
 
-    /// The same, of a roster that was rejected, or a file of which was.
+    /// Marks a report as one on a roster of which all or some files were rejected.
     #[must_use]
     pub fn rejected(self) -> Self {
         Self {
-            status: Status::Rejected,
+            status: ReportStatus::Rejected,
             ..self
         }
-    }
-}
-
-fn status(row: &Row) -> Status {
-    match row.outcome {
-        RowOutcome::Held => Status::Held,
-        RowOutcome::Failed
-        | RowOutcome::Frozen
-        | RowOutcome::Quarantined
-        | RowOutcome::Rejected => Status::Problems,
-        RowOutcome::Created
-        | RowOutcome::Updated
-        | RowOutcome::Removed
-        | RowOutcome::Deactivated
-        | RowOutcome::Unchanged
-        | RowOutcome::Protected => Status::Ok,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Applied, Completion, Prepared, Reconciler, Run, RunOutcome, row_report};
 use crate::model::{ChangeOutcome, Fingerprint, RunEnd, RunResult, RunState};
-use crate::report::ReportsError;
+use crate::report::ReportError;
 use crate::state::StateError;
 use chrono::Utc;
 use std::collections::HashSet;
@@ -41,7 +41,7 @@ impl Reconciler {
         &self,
         prepared: Option<&Arc<Prepared>>,
         outcome: &RunOutcome,
-    ) -> Result<(), ReportsError> {
+    ) -> Result<(), ReportError> {
         let Some((report, name)) = row_report::report_on(prepared, outcome) else {
             return Ok(());
         };

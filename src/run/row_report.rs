@@ -6,7 +6,7 @@ use crate::model::{
     Change, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location, Operation,
     Problem, RowOutcome,
 };
-use crate::report::{Report, Reporter, Row};
+use crate::report::{ReportRow, Reporter, RowReport};
 use crate::roster::SourceError;
 use crate::util::sync::lock;
 use chrono::{DateTime, Utc};
@@ -19,7 +19,7 @@ use std::time::Duration;
 const INTERIM: Duration = Duration::from_secs(60);
 
 /// Builds a report. This runs on a thread of its own, because a roster may have a million rows.
-type Build = Box<dyn FnOnce() -> Report + Send>;
+type Build = Box<dyn FnOnce() -> RowReport + Send>;
 
 /// The report on a run over the roster of `source.path`, and a name for what it reports on, so that runs over the same
 /// content don't repeat it. `None` if there is nothing to report.
@@ -47,7 +47,7 @@ pub(super) fn name(content: Fingerprint) -> String {
     content.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reports on a run under way.
+/// ReportFolder on a run under way.
 pub(super) struct Interim<'a> {
     reporter: &'a Reporter,
     prepared: &'a Arc<Prepared>,
@@ -97,7 +97,7 @@ impl<'a> Interim<'a> {
 }
 
 /// The report on a roster that was read, with the changes tried so far.
-fn report(prepared: &Prepared, changes: &[AppliedChange]) -> Report {
+fn report(prepared: &Prepared, changes: &[AppliedChange]) -> RowReport {
     let outcomes = row_outcomes(prepared, changes);
     let desired = &prepared.desired;
     let mut rows = Vec::new();
@@ -105,13 +105,13 @@ fn report(prepared: &Prepared, changes: &[AppliedChange]) -> Report {
         let outcome = outcomes.get(email).cloned();
         let (outcome, detail) = outcome.unwrap_or((RowOutcome::Unchanged, String::new()));
         let row = row(Some(email), Some(&entry.place), op(entry), outcome);
-        rows.push(Row { detail, ..row });
+        rows.push(ReportRow { detail, ..row });
     }
     rows.extend(bad_rows(desired));
     rows.extend(desired.rejected.iter().map(rejected));
     rows.sort_by(|a, b| (&a.file, a.line, &a.email).cmp(&(&b.file, b.line, &b.email)));
     rows.extend(unnamed(desired, &outcomes));
-    let report = Report::new(rows);
+    let report = RowReport::new(rows);
     if desired.rejected.is_empty() {
         report
     } else {
@@ -120,8 +120,8 @@ fn report(prepared: &Prepared, changes: &[AppliedChange]) -> Report {
 }
 
 /// The report on a roster that could not be used at all.
-fn rejection(error: &SourceError) -> Report {
-    Report::new(error.problems().iter().map(rejected).collect()).rejected()
+fn rejection(error: &SourceError) -> RowReport {
+    RowReport::new(error.problems().iter().map(rejected).collect()).rejected()
 }
 
 /// The outcome of each user, with details.
@@ -182,7 +182,7 @@ fn row_outcome(applied: &AppliedChange) -> RowOutcome {
     }
 }
 
-fn bad_rows(desired: &Desired) -> impl Iterator<Item = Row> + '_ {
+fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
     desired.bad_rows.iter().map(|problem| {
         let email = problem.email.as_ref();
         let outcome = match email {
@@ -190,27 +190,27 @@ fn bad_rows(desired: &Desired) -> impl Iterator<Item = Row> + '_ {
             None => RowOutcome::Rejected,
         };
         let row = row(email, Some(&problem.place), "", outcome);
-        Row {
+        ReportRow {
             detail: detail(problem),
             ..row
         }
     })
 }
 
-fn rejected(problem: &Problem) -> Row {
+fn rejected(problem: &Problem) -> ReportRow {
     let row = row(None, Some(&problem.place), "", RowOutcome::Rejected);
-    Row {
+    ReportRow {
         detail: detail(problem),
         ..row
     }
 }
 
 /// Users that are not in the roster and have an outcome, such as pruned users.
-fn unnamed(desired: &Desired, outcomes: &RowOutcomes<'_>) -> Vec<Row> {
+fn unnamed(desired: &Desired, outcomes: &RowOutcomes<'_>) -> Vec<ReportRow> {
     let mut rows: Vec<_> = outcomes
         .iter()
         .filter(|(email, _)| !desired.users.contains_key(**email))
-        .map(|(email, (outcome, detail))| Row {
+        .map(|(email, (outcome, detail))| ReportRow {
             detail: detail.clone(),
             ..row(Some(email), None, "(not in the roster)", *outcome)
         })
@@ -224,8 +224,8 @@ fn row(
     location: Option<&Location>,
     op: &'static str,
     outcome: RowOutcome,
-) -> Row {
-    Row {
+) -> ReportRow {
+    ReportRow {
         file: location
             .map(|location| location.file.clone())
             .unwrap_or_default(),

@@ -1,11 +1,13 @@
-//! What the pages tell and do, for machines: `docs/api.md` describes it. Fields are only ever added.
+//! The JSON API: the same data and actions as the pages. `docs/api.md` describes it. Fields are only
+//! ever added.
 
+use super::actions::approve_error;
 use super::auth::Principal;
-use super::look::{HistoryView, Overview, UserLook};
-use super::pages::{Asked, named, run_ref, told};
-use super::refusal::{Form, Refusal};
-use super::site::AppState;
-use super::standing::{self, ended};
+use super::params::{ChangeParams, parse_run_number, parse_run_ref};
+use super::queries::{HistoryView, Overview, UserView, run_end};
+use super::response::{ErrorResponse, Format};
+use super::state::AppState;
+use super::summary::{summary, user_summaries};
 use crate::model::{Email, HeldRecord, HeldUser, RunNumber};
 use crate::plan::render::ProblemDoc;
 use crate::state::render::{change_doc, held_doc, run_doc};
@@ -19,34 +21,39 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// So many runs are told when no number is asked for, and at most; and so many changes of one.
-const RUNS: usize = 50;
-const MOST_RUNS: usize = 500;
-const MOST_CHANGES: usize = 1000;
+/// The default and the maximum number of runs in a response, and the maximum number of changes.
+const DEFAULT_RUNS: usize = 50;
+const MAX_RUNS: usize = 500;
+const MAX_CHANGES: usize = 1000;
 
-fn refused(status: StatusCode, said: impl Into<String>) -> Response {
-    Refusal::new(Form::Api, status, said).answer()
+type ApiResult = Result<Response, ErrorResponse>;
+
+fn bad_request(message: impl Into<String>) -> ErrorResponse {
+    ErrorResponse::new(Format::Json, StatusCode::BAD_REQUEST, message)
 }
 
-fn unreadable(error: &str) -> Response {
-    let said = format!("What is remembered can't be read: {error}.");
-    refused(StatusCode::SERVICE_UNAVAILABLE, said)
+fn state_error(error: String) -> ErrorResponse {
+    ErrorResponse::state_error(Format::Json, &error)
 }
 
-pub(super) async fn status(State(shared): State<Arc<AppState>>) -> Response {
-    Json(status_doc(&shared.overview().await)).into_response()
+fn parse_email(text: &str) -> Result<Email, ErrorResponse> {
+    Email::parse(text).map_err(|error| bad_request(format!("{error}.")))
 }
 
-fn status_doc(look: &Overview) -> Value {
+pub(super) async fn status(State(state): State<Arc<AppState>>) -> Json<Value> {
+    Json(status_doc(&state.overview().await))
+}
+
+fn status_doc(overview: &Overview) -> Value {
+    let summary = summary(overview);
     let Overview {
-        standing,
         facts,
         next_due,
         not_ready,
         findings,
-        books,
+        history,
         now,
-    } = look;
+    } = overview;
     let running = facts
         .running
         .map(|(trigger, since)| json!({ "trigger": trigger.as_str(), "since": since }));
@@ -62,10 +69,10 @@ fn status_doc(look: &Overview) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "started": facts.started,
         "now": now,
-        "state": standing.tone.as_str(),
-        "sentence": standing.sentence,
+        "state": summary.severity.as_str(),
+        "summary": summary.text,
         "ready": not_ready.is_none(),
-        "not_ready_because": not_ready,
+        "not_ready_reason": not_ready,
         "running": running,
         "next_due": next_due,
         "retry": facts.retry,
@@ -74,25 +81,20 @@ fn status_doc(look: &Overview) -> Value {
         "blocked": findings.blocked,
         "warnings": findings.warnings,
     });
-    match books {
-        Ok(books) => tell_books(&mut doc, books, look),
-        Err(error) => doc["journal_error"] = json!(error),
+    match history {
+        Ok(history) => add_history(&mut doc, history, overview),
+        Err(error) => doc["state_error"] = json!(error),
     }
     doc
 }
 
-fn tell_books(doc: &mut Value, books: &HistoryView, look: &Overview) {
-    let mut ends = books.runs.iter().filter_map(ended);
-    doc["last_run"] = json!(
-        books
-            .runs
-            .iter()
-            .find(|run| ended(run).is_some())
-            .map(run_doc)
-    );
+fn add_history(doc: &mut Value, history: &HistoryView, overview: &Overview) {
+    let mut finished = history.runs.iter().filter(|run| run_end(run).is_some());
+    let mut ends = history.runs.iter().filter_map(run_end);
+    doc["last_run"] = json!(finished.next().map(run_doc));
     doc["pending"] = json!(ends.find_map(|end| end.pending));
-    let approved = books.good_approval(look.now);
-    doc["held"] = match books.held.as_ref().filter(|held| held.count() > 0) {
+    let approved = history.valid_approval(overview.now);
+    doc["held"] = match history.held.as_ref().filter(|held| held.count() > 0) {
         None => Value::Null,
         Some(held) => json!({
             "run": held.run.0,
@@ -101,110 +103,96 @@ fn tell_books(doc: &mut Value, books: &HistoryView, look: &Overview) {
             "approved": approved.map(|(by, at)| json!({ "by": by, "at": at })),
         }),
     };
-    let (count, some) = &books.quarantined;
+    let (count, some) = &history.quarantined;
     let users = some.iter().map(
         |(email, one)| json!({ "email": email.as_str(), "until": one.until, "reason": one.reason }),
     );
     doc["quarantined"] = json!({ "count": count, "users": users.collect::<Vec<_>>() });
 }
 
-/// A rule that holds, without whom: `/runs/{id}` names them.
+/// A rule that holds changes, without their users: `/runs/{id}` lists these.
 fn rule_doc(held: &HeldRecord) -> Value {
-    json!({ "rule": held.rule, "why": held.reason, "count": held.users.len() })
+    json!({ "rule": held.rule, "reason": held.reason, "count": held.users.len() })
 }
 
 #[derive(Deserialize)]
-pub(super) struct Which {
+pub(super) struct RunsParams {
     before: Option<u64>,
     limit: Option<usize>,
 }
 
 pub(super) async fn runs(
-    State(shared): State<Arc<AppState>>,
-    Query(Which { before, limit }): Query<Which>,
-) -> Response {
-    let limit = limit.unwrap_or(RUNS).min(MOST_RUNS);
-    match shared.runs(before.map(RunNumber), limit).await {
-        Ok(runs) => {
-            let is_full = runs.len() == limit;
-            let next = runs.last().filter(|_| is_full).map(|run| run.number.0);
-            let runs: Vec<_> = runs.iter().map(run_doc).collect();
-            Json(json!({ "runs": runs, "next_before": next })).into_response()
-        }
-        Err(error) => unreadable(&error),
-    }
+    State(state): State<Arc<AppState>>,
+    Query(RunsParams { before, limit }): Query<RunsParams>,
+) -> ApiResult {
+    let limit = limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
+    let runs = state.runs(before.map(RunNumber), limit).await;
+    let runs = runs.map_err(state_error)?;
+    let is_full = runs.len() == limit;
+    let next = runs.last().filter(|_| is_full).map(|run| run.number.0);
+    let runs: Vec<_> = runs.iter().map(run_doc).collect();
+    Ok(Json(json!({ "runs": runs, "next_before": next })).into_response())
 }
 
 pub(super) async fn run(
-    State(shared): State<Arc<AppState>>,
-    Path(name): Path<String>,
-    Query(asked): Query<Asked>,
-) -> Response {
-    let Some(run) = run_ref(&name) else {
-        let said = "A run is named by its number, or `latest`.";
-        return refused(StatusCode::BAD_REQUEST, said);
-    };
-    let wanted = match asked.wanted(MOST_CHANGES) {
-        Ok(wanted) => wanted,
-        Err(said) => return refused(StatusCode::BAD_REQUEST, said),
-    };
-    let look = match shared.run(run, wanted).await {
-        Ok(Some(look)) => look,
-        Ok(None) => return refused(StatusCode::NOT_FOUND, "There is no such run."),
-        Err(error) => return unreadable(&error),
-    };
-    let mut doc = run_doc(&look.run);
-    doc["changes_total"] = look.page.total.into();
-    doc["changes"] = look.page.changes.iter().map(change_doc).collect();
-    doc["held"] = look.held.iter().map(held_doc).collect();
-    let approvals = look.approvals.iter();
+    State(state): State<Arc<AppState>>,
+    Path(run): Path<String>,
+    Query(params): Query<ChangeParams>,
+) -> ApiResult {
+    let run = parse_run_ref(&run)
+        .ok_or_else(|| bad_request("Invalid run: expected a number or `latest`."))?;
+    let query = params.query(MAX_CHANGES).map_err(bad_request)?;
+    let view = state.run(run, query).await.map_err(state_error)?;
+    let view = view.ok_or_else(|| {
+        ErrorResponse::new(
+            Format::Json,
+            StatusCode::NOT_FOUND,
+            "This run does not exist.",
+        )
+    })?;
+    let mut doc = run_doc(&view.run);
+    doc["changes_total"] = view.page.total.into();
+    doc["changes"] = view.page.changes.iter().map(change_doc).collect();
+    doc["held"] = view.held.iter().map(held_doc).collect();
+    let approvals = view.approvals.iter();
     doc["approvals"] = approvals
         .map(|(by, at)| json!({ "by": by, "at": at }))
         .collect();
-    Json(doc).into_response()
+    Ok(Json(doc).into_response())
 }
 
 pub(super) async fn user(
-    State(shared): State<Arc<AppState>>,
+    State(state): State<Arc<AppState>>,
     Path(email): Path<String>,
-) -> Response {
-    let email = match Email::parse(&email) {
-        Ok(email) => email,
-        Err(error) => return refused(StatusCode::BAD_REQUEST, format!("{error}.")),
-    };
-    match shared.user(email).await {
-        Ok(look) => Json(user_doc(&look)).into_response(),
-        Err(error) => unreadable(&error),
-    }
+) -> ApiResult {
+    let view = state.user(parse_email(&email)?).await;
+    Ok(Json(user_doc(&view.map_err(state_error)?)).into_response())
 }
 
 pub(super) async fn explain(
-    State(shared): State<Arc<AppState>>,
+    State(state): State<Arc<AppState>>,
     Path(email): Path<String>,
-) -> Response {
-    let email = match Email::parse(&email) {
-        Ok(email) => email,
-        Err(error) => return refused(StatusCode::BAD_REQUEST, format!("{error}.")),
-    };
-    match shared.explain(&email).await {
-        Ok(explanation) => Json(explanation.doc()).into_response(),
-        Err(why) => why.refusal(Form::Api).answer(),
-    }
+) -> ApiResult {
+    let email = parse_email(&email)?;
+    let explainer = &state.config.explainer;
+    let explanation = state.explain_limiter.explain(explainer, &email).await;
+    let explanation = explanation.map_err(|error| error.response(Format::Json))?;
+    Ok(Json(explanation.doc()).into_response())
 }
 
-fn user_doc(look: &UserLook) -> Value {
+fn user_doc(user: &UserView) -> Value {
     let now = Utc::now();
-    let managed = look.state.managed.as_ref();
-    let deactivated = look.state.deactivated.iter();
-    let quarantined = look
+    let managed = user.state.managed.as_ref();
+    let deactivated = user.state.deactivated.iter();
+    let quarantined = user
         .state
         .quarantined
         .as_ref()
         .filter(|one| one.until > now);
-    let standing = standing::of_user(look, now);
+    let summaries = user_summaries(user, now);
     json!({
-        "email": look.email.as_str(),
-        "standing": standing.iter().map(|one| &one.sentence).collect::<Vec<_>>(),
+        "email": user.email.as_str(),
+        "summary": summaries.iter().map(|one| &one.text).collect::<Vec<_>>(),
         "managed": managed.map(|managed| json!({
             "since": managed.since,
             "missing_since": managed.missing_since,
@@ -217,74 +205,67 @@ fn user_doc(look: &UserLook) -> Value {
             "failures": one.failures,
             "reason": one.reason,
         })),
-        "held": look.held_by().map(|(held, operation)| json!({
-            "run": look.held_in().run.0,
+        "held": user.held().map(|(run, held, operation)| json!({
+            "run": run.0,
             "rule": held.rule,
-            "why": held.reason,
+            "reason": held.reason,
             "operation": operation.as_str(),
         })),
-        "protected": look.is_protected,
-        "problems_complete": look.doubt.is_none(),
-        "problems": look.problems.iter().map(ProblemDoc::from).collect::<Vec<_>>(),
-        "changes": look.changes.iter().map(change_doc).collect::<Vec<_>>(),
+        "protected": user.is_protected,
+        "problems_complete": user.incompleteness.is_none(),
+        "problems": user.problems.iter().map(ProblemDoc::from).collect::<Vec<_>>(),
+        "changes": user.changes.iter().map(change_doc).collect::<Vec<_>>(),
     })
 }
 
 pub(super) async fn reconcile(
-    State(shared): State<Arc<AppState>>,
-    Extension(visitor): Extension<Principal>,
+    State(state): State<Arc<AppState>>,
+    Extension(principal): Extension<Principal>,
 ) -> Response {
-    let running = shared.site.probes.status.facts().running.is_some();
-    shared.reconcile(&visitor);
-    let doc = json!({ "requested": true, "after_the_one_under_way": running });
+    let is_running = state.config.probes.status.facts().running.is_some();
+    state.request_run(&principal);
+    let doc = json!({ "requested": true, "after_current_run": is_running });
     (StatusCode::ACCEPTED, Json(doc)).into_response()
 }
 
-/// A word that isn't known may be a misspelt `dry`, which must not approve.
+/// Rejects unknown parameters: one may be a misspelt `dry`, which must not approve.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Dry {
+pub(super) struct ApproveParams {
     #[serde(default)]
     dry: bool,
 }
 
 pub(super) async fn approve(
-    State(shared): State<Arc<AppState>>,
-    Extension(visitor): Extension<Principal>,
-    Path(name): Path<String>,
-    Query(Dry { dry }): Query<Dry>,
+    State(state): State<Arc<AppState>>,
+    Extension(principal): Extension<Principal>,
+    Path(run): Path<String>,
+    Query(ApproveParams { dry }): Query<ApproveParams>,
     body: Bytes,
-) -> Response {
-    // Whoever sends one means something by it that would not be done.
+) -> ApiResult {
+    // A body would be ignored, which is not what its sender expects.
     if !body.is_empty() {
-        let said = "An approval takes no body; `?dry=true` only says what would be approved.";
-        return refused(StatusCode::BAD_REQUEST, said);
+        return Err(bad_request(
+            "An approval takes no body. For a dry run, use `?dry=true`.",
+        ));
     }
-    let Some(run) = named(&name) else {
-        let said = "A run to approve is named by its number.";
-        return refused(StatusCode::BAD_REQUEST, said);
+    let run = parse_run_number(&run)
+        .ok_or_else(|| bad_request("Invalid run: an approval needs the number of a run."))?;
+    let approval = state.approve(run, &principal, dry).await;
+    let approval = approval.map_err(|error| approve_error(&error, Format::Json))?;
+    let user = |user: &HeldUser| {
+        json!({
+            "operation": user.operation.as_str(),
+            "email": user.email.as_str(),
+            "id": user.user_id.as_str(),
+        })
     };
-    match shared.approve(run, &visitor, dry).await {
-        Ok(approval) => {
-            let user = |user: &HeldUser| {
-                json!({
-                    "kind": user.operation.as_str(),
-                    "email": user.email.as_str(),
-                    "id": user.user_id.as_str(),
-                })
-            };
-            Json(json!({
-                "run": approval.run.0,
-                "approved": !dry,
-                "by": approval.by,
-                "expires": approval.expires,
-                "users": approval.users.iter().map(user).collect::<Vec<_>>(),
-            }))
-            .into_response()
-        }
-        Err(error) => {
-            let (status, said) = told(&error);
-            refused(status, said)
-        }
-    }
+    Ok(Json(json!({
+        "run": approval.run.0,
+        "approved": !dry,
+        "by": approval.by,
+        "expires": approval.expires,
+        "users": approval.users.iter().map(user).collect::<Vec<_>>(),
+    }))
+    .into_response())
 }

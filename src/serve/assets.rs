@@ -1,5 +1,5 @@
-//! What pages load: a style sheet, a script, a picture. Files of their own, so that no page needs an
-//! inline one and the Content-Security-Policy can refuse them.
+//! Assets of the pages: a style sheet, a script and an icon. They are separate files, so that the
+//! Content-Security-Policy can forbid inline ones.
 
 use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -21,22 +21,22 @@ const FILES: [(&str, &str, &str); 3] = [
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 
-/// What says whether a browser has this version: it asks each time, and is mostly answered that it has.
+/// ETags. Browsers revalidate an asset on each use and usually get 304.
 static TAGS: LazyLock<[String; 3]> = LazyLock::new(|| {
     FILES.map(|(.., text)| format!("\"{}\"", blake3::hash(text.as_bytes()).to_hex()))
 });
 
 pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
     let mut files = FILES.iter().zip(TAGS.iter());
-    let Some(((_, kind, text), tag)) = files.find(|((file, ..), _)| *file == name) else {
+    let Some(((_, content_type, text), tag)) = files.find(|((file, ..), _)| *file == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let about = [(CACHE_CONTROL, "no-cache"), (ETAG, tag.as_str())];
+    let caching = [(CACHE_CONTROL, "no-cache"), (ETAG, tag.as_str())];
     if headers
         .get(IF_NONE_MATCH)
         .is_some_and(|known| known.as_bytes() == tag.as_bytes())
     {
-        return (StatusCode::NOT_MODIFIED, about).into_response();
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    (about, [(CONTENT_TYPE, *kind)], *text).into_response()
+    (caching, [(CONTENT_TYPE, *content_type)], *text).into_response()
 }

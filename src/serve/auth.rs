@@ -1,44 +1,43 @@
-//! Who may do what.
+//! Permissions.
 //!
-//! | | from this machine itself | from elsewhere |
+//! | | from this machine | from elsewhere |
 //! | --- | --- | --- |
 //! | probes, metrics | open | open |
-//! | pages and what the API tells | open | the admin token |
+//! | pages and reads of the API | open | the admin token |
 //! | actions | the admin token | the admin token |
 //!
-//! *From this machine itself* means: the server listens on loopback, and the request has come by a loopback
-//! name and through nobody else. The token comes with a request (`Authorization: Bearer`), or once
-//! with the log-in form, which opens a session. It is read anew, once a second at most, so that it can
-//! be exchanged; that ends the sessions that it opened.
+//! *From this machine* means: the server listens on a loopback address, and the request names a
+//! loopback host and came through no proxy. The token comes with the request (`Authorization: Bearer`)
+//! or once with the login form, which opens a session. The token file is read again when needed, at
+//! most once a second, so that the token can be replaced; that ends the sessions of the old token.
 
-use super::guard::{self, RequestOrigin};
-use super::refusal::{Form, Refusal};
-use super::site::AppState;
+use super::origin::{self, RequestOrigin};
+use super::response::{ErrorResponse, Format, redirect_to_login};
+use super::state::AppState;
 use super::token::Token;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
 
-/// What to say where there is no token.
-const SET_A_TOKEN: &str = "Actions take a token, and none is set: write a long random line into a \
-    file that only this program's user can read, and name the file in serve.admin_token_file.";
+const NO_TOKEN: &str = "No admin token is configured, and actions require one. Write a long random line \
+    to a file that only the service user can read, and set serve.admin_token_file to its path.";
 
-/// Whoever asks, as far as that is known.
+/// The client of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Principal {
-    pub(super) visit: RequestOrigin,
-    /// Whether they have shown the token.
+    pub(super) origin: RequestOrigin,
+    /// Whether the client has presented the admin token.
     pub(super) is_admin: bool,
-    /// Whether they have a session that they may end.
+    /// Whether the client has a session that it can end.
     pub(super) has_session: bool,
-    /// Whether the pages are open to them without the token.
+    /// Whether the client may read pages.
     pub(super) may_read: bool,
 }
 
@@ -47,24 +46,28 @@ impl AppState {
         self.admin_token.now(&self.sessions).await
     }
 
-    /// Compares a token that somebody gives with the right one. Who has guessed too often causes no
-    /// read of the file.
-    pub(super) async fn check(&self, visit: &RequestOrigin, given: &str) -> Result<(), Denied> {
-        let may = self.attempts.may_guess(visit.guesser());
-        may.map_err(Denied::TooOften)?;
-        let right = match self.token().await {
-            Token::NotSet => return Err(Denied::NotSet),
-            Token::Unreadable => return Err(Denied::Unreadable),
-            Token::Is(right) => right,
+    /// Checks a token. After too many wrong tokens from one source, it no longer reads the token file.
+    pub(super) async fn check_token(
+        &self,
+        origin: &RequestOrigin,
+        given: &str,
+    ) -> Result<(), AuthError> {
+        let source = origin.login_source();
+        let allowed = self.login_attempts.check(source);
+        allowed.map_err(AuthError::TooManyAttempts)?;
+        let expected = match self.token().await {
+            Token::NotSet => return Err(AuthError::NoToken),
+            Token::Unreadable => return Err(AuthError::UnreadableToken),
+            Token::Is(expected) => expected,
         };
         let given = self.sessions.hash(given);
-        match self.attempts.compare(visit.guesser(), given, right) {
+        match self.login_attempts.compare(source, given, expected) {
             Ok(true) => Ok(()),
             Ok(false) => {
-                warn!(peer = %visit.guesser().address, "a wrong admin token was given");
-                Err(Denied::Wrong)
+                warn!(peer = %source.address, "wrong admin token");
+                Err(AuthError::WrongToken)
             }
-            Err(wait) => Err(Denied::TooOften(wait)),
+            Err(wait) => Err(AuthError::TooManyAttempts(wait)),
         }
     }
 
@@ -78,7 +81,7 @@ impl AppState {
         }
     }
 
-    /// The session's id that a browser sends.
+    /// The session ID in the cookies of a request.
     pub(super) fn session_id<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let cookies = headers.get_all(COOKIE).iter();
         let pairs = cookies
@@ -91,126 +94,130 @@ impl AppState {
     }
 }
 
-/// Why somebody is not let through.
+/// Why access is denied.
 #[derive(Debug)]
-pub(super) enum Denied {
-    NotSet,
-    Unreadable,
-    Missing,
-    Wrong,
-    TooOften(Duration),
+pub(super) enum AuthError {
+    NoToken,
+    UnreadableToken,
+    MissingToken,
+    WrongToken,
+    TooManyAttempts(Duration),
 }
 
-impl Denied {
-    pub(super) fn refusal(self, form: Form) -> Refusal {
-        let (status, said) = match &self {
-            Self::NotSet => (StatusCode::FORBIDDEN, SET_A_TOKEN),
-            Self::Unreadable => (
+impl AuthError {
+    pub(super) fn response(&self, format: Format) -> ErrorResponse {
+        let (status, message) = match self {
+            Self::NoToken => (StatusCode::FORBIDDEN, NO_TOKEN),
+            Self::UnreadableToken => (
                 StatusCode::FORBIDDEN,
-                "The file of serve.admin_token_file can't be read; the log says why.",
+                "The file in serve.admin_token_file can't be read; see the log.",
             ),
-            Self::Missing => (
+            Self::MissingToken => (
                 StatusCode::UNAUTHORIZED,
-                "This takes the admin token: log in, or send it as `Authorization: Bearer …`.",
+                "The admin token is required: log in, or send it as `Authorization: Bearer …`.",
             ),
-            Self::Wrong => (StatusCode::UNAUTHORIZED, "This is not the admin token."),
-            Self::TooOften(_) => (
+            Self::WrongToken => (StatusCode::UNAUTHORIZED, "Wrong admin token."),
+            Self::TooManyAttempts(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too many wrong tokens came from this address, or from this machine; try again in a minute.",
+                "Too many wrong tokens from this address or from this machine. Try again in a minute.",
             ),
         };
-        let refusal = Refusal::new(form, status, said);
+        let response = ErrorResponse::new(format, status, message);
         match self {
-            Self::TooOften(wait) => refusal.retry_after(wait),
-            _ => refusal,
+            Self::TooManyAttempts(wait) => response.retry_after(*wait),
+            _ => response,
         }
     }
 }
 
-/// Finds out who asks; refuses whom the [`guard`] refuses, and who gives a wrong token.
+/// Identifies the client. Rejects requests that [`origin`] refuses, and wrong tokens.
 pub(super) async fn identify(
-    State(shared): State<Arc<AppState>>,
+    State(state): State<Arc<AppState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
     let (mut head, body) = request.into_parts();
-    match visitor(&shared, peer, &head).await {
-        Ok(visitor) => {
-            head.extensions.insert(visitor);
+    match principal(&state, peer, &head).await {
+        Ok(principal) => {
+            head.extensions.insert(principal);
             next.run(Request::from_parts(head, body)).await
         }
-        Err(refusal) => refusal.answer(),
+        Err(error) => error.into_response(),
     }
 }
 
-async fn visitor(shared: &AppState, peer: SocketAddr, head: &Parts) -> Result<Principal, Refusal> {
-    let form = Form::of(head.uri.path());
-    let visit = guard::let_in(head, peer.ip().to_canonical(), &shared.site.hosts)
-        .map_err(|(status, said)| Refusal::new(form, status, said))?;
-    let has_token = match bearer(&head.headers) {
+async fn principal(
+    state: &AppState,
+    peer: SocketAddr,
+    head: &Parts,
+) -> Result<Principal, ErrorResponse> {
+    let format = Format::of(head.uri.path());
+    let origin = origin::check(head, peer.ip().to_canonical(), &state.config.hosts)
+        .map_err(|error| ErrorResponse::new(format, error.status, error.message))?;
+    let has_token = match bearer_token(&head.headers) {
         None => false,
         Some(given) => {
-            let checked = shared.check(&visit, given).await;
-            checked.map_err(|denied| denied.refusal(form))?;
+            let checked = state.check_token(&origin, given).await;
+            checked.map_err(|error| error.response(format))?;
             true
         }
     };
-    let has_session = shared.has_session(&head.headers).await;
+    let has_session = state.has_session(&head.headers).await;
     let is_admin = has_token || has_session;
     Ok(Principal {
         is_admin,
         has_session,
-        may_read: is_admin || (shared.is_local && visit.is_local),
-        visit,
+        may_read: is_admin || (state.is_local && origin.is_local),
+        origin,
     })
 }
 
-/// Lets those through who may read.
-pub(super) async fn reads(
-    State(shared): State<Arc<AppState>>,
+/// Requires the permission to read.
+pub(super) async fn require_read(
+    State(state): State<Arc<AppState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let may = |visitor: &Principal| visitor.may_read;
-    let_through(&shared, request, next, may).await
+    require(&state, request, next, |principal| principal.may_read).await
 }
 
-/// Lets those through who may act.
-pub(super) async fn acts(
-    State(shared): State<Arc<AppState>>,
+/// Requires the admin token.
+pub(super) async fn require_admin(
+    State(state): State<Arc<AppState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let may = |visitor: &Principal| visitor.is_admin;
-    let_through(&shared, request, next, may).await
+    require(&state, request, next, |principal| principal.is_admin).await
 }
 
-async fn let_through(
-    shared: &AppState,
+async fn require(
+    state: &AppState,
     request: Request,
     next: Next,
-    may: impl Fn(&Principal) -> bool,
+    is_allowed: impl Fn(&Principal) -> bool,
 ) -> Response {
-    if request.extensions().get::<Principal>().is_some_and(may) {
+    let principal = request.extensions().get::<Principal>();
+    if principal.is_some_and(is_allowed) {
         return next.run(request).await;
     }
-    let form = Form::of(request.uri().path());
-    match shared.token().await {
-        Token::NotSet => Denied::NotSet.refusal(form).answer(),
-        Token::Unreadable => Denied::Unreadable.refusal(form).answer(),
-        Token::Is(_) if form == Form::Page => {
+    let format = Format::of(request.uri().path());
+    let error = match state.token().await {
+        Token::NotSet => AuthError::NoToken,
+        Token::Unreadable => AuthError::UnreadableToken,
+        Token::Is(_) if format == Format::Html => {
             let back = match request.uri().path_and_query() {
-                Some(wanted) if request.method().is_safe() => wanted.as_str(),
+                Some(path) if request.method().is_safe() => path.as_str(),
                 _ => "/",
             };
-            Refusal::log_in(back)
+            return redirect_to_login(back);
         }
-        Token::Is(_) => Denied::Missing.refusal(form).answer(),
-    }
+        Token::Is(_) => AuthError::MissingToken,
+    };
+    error.response(format).into_response()
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

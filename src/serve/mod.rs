@@ -1,43 +1,43 @@
-//! What is served over HTTP: probes and metrics for machines, pages and an API for people.
+//! The HTTP server: probes and metrics for machines, an API, and pages for people.
 //!
 //! ```text
-//! Server (bounded connections) ─► router ─┬─ probes: any Host, nobody named
-//!                                         └─ guard (Host, Origin) ─► auth (who may) ─┬─ pages ─┐
-//!                                                                                    └─ api ───┴─► look
+//! Server (bounded connections) ─► router ─┬─ probes: any Host, no personal data
+//!                                         └─ origin (Host, Origin) ─► auth (permissions) ─┬─ pages ─┐
+//!                                                                                         └─ api ───┴─► queries ─► summary
 //! ```
 //!
-//! The rules of the room:
+//! The rules of this module:
 //!
-//! - It reads: the daemon's status, and the journal by a reader of its own, so that nobody who looks
-//!   holds up a run. What it can do is two things: wake the loop, and write an approval.
-//! - Looking asks nothing of Omni, unless somebody presses for it; then it has a reader of its own, and is
-//!   bounded: see `asking`.
-//! - The probes answer whoever connects and name nobody. All else is for those who may know: see
-//!   `auth` and `guard`. An action always takes the admin token.
-//! - Whoever connects is bounded: how many, how long, how large a head and a body, how many look
-//!   into the journal at once. A half-sent request makes way for a whole one.
-//! - Pages work without the script, and every text in them is escaped by its template.
-//! - What a page tells, the API tells too: both are made from what `look` finds.
+//! - The server reads: the daemon's status, and the state database over its own connection, so that
+//!   page views never delay a run. It has two actions: wake the run loop, and record an approval.
+//! - Page views send no requests to Omni, except `explain`, which uses its own reader and is
+//!   rate-limited.
+//! - Probes answer any client and contain no personal data. Everything else requires permission: see
+//!   `auth` and `origin`. Actions always require the admin token.
+//! - Clients are bounded: the number and lifetime of connections, the size of heads and bodies, and
+//!   the number of concurrent database queries. An incomplete request gives way to a complete one.
+//! - Pages work without JavaScript, and templates escape every text.
+//! - Pages and the API show the same data: both come from `queries` and `summary`.
 
+mod actions;
 mod api;
-mod asking;
 mod assets;
 mod auth;
-mod chart;
-mod guard;
-mod look;
+mod connections;
+mod explain;
+mod origin;
 mod pages;
+mod params;
 mod probes;
-mod refusal;
+mod queries;
+mod response;
 mod router;
-mod rows;
 mod server;
 mod session;
-mod site;
-mod standing;
+mod state;
+mod summary;
 mod token;
 
 pub use probes::Probes;
 pub use server::{ServeError, Server};
-pub use site::ServerConfig;
-pub use token::token_warnings;
+pub use state::ServerConfig;

@@ -12,17 +12,16 @@ use axum::routing::get;
 /// The text format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4";
 
-/// What the probes tell from.
+/// The data of the probes.
 #[derive(Clone, Debug)]
 pub struct Probes {
-    /// How the daemon is.
+    /// The status of the daemon.
     pub status: Status,
-    /// What was counted.
+    /// Its metrics.
     pub metrics: Metrics,
 }
 
 impl Probes {
-    /// The routes.
     pub(super) fn router(self) -> Router {
         Router::new()
             .route("/metrics", get(metrics))
@@ -40,7 +39,7 @@ async fn healthz(State(probes): State<Probes>) -> Response {
     if probes.status.is_alive() {
         "alive\n".into_response()
     } else {
-        let reason = "the loop does not beat any more\n";
+        let reason = "the run loop is stuck\n";
         (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
     }
 }

@@ -1,8 +1,8 @@
-//! Which path leads where, and through whose hands.
+//! Routes, and the middleware around them.
 
-use super::refusal::{Form, Refusal};
-use super::server::{Answering, HEAD_TIME};
-use super::site::{AppState, ServerConfig};
+use super::connections::{ActiveRequests, READ_TIMEOUT};
+use super::response::{ErrorResponse, Format};
+use super::state::{AppState, ServerConfig};
 use super::{api, assets, auth, pages};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,20 +10,20 @@ use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The log-in form is the largest body.
-const MOST_BODY_BYTES: usize = 16 * 1024;
+/// The login form is the largest body.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// How long an answer may take, with the body that it waits for.
-const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// The time limit for a response, including the body of its request.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Nothing but what this server itself serves, and nothing inline; in nobody's frame. With no referrer
-/// at all a browser would send no origin with a form either.
+/// Pages load only what this server serves, have nothing inline, and can't be framed. The referrer
+/// policy is not `no-referrer`, because browsers would then omit the origin of forms too.
 const HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
@@ -38,35 +38,35 @@ const HEADERS: [(&str, &str); 7] = [
     ("cache-control", "no-store"),
 ];
 
-/// All routes of a server that listens there.
-pub(super) fn router(site: ServerConfig, address: SocketAddr) -> Router {
-    let probes = site.probes.clone();
-    let shared = Arc::new(AppState::new(site, address));
-    let reads = from_fn_with_state(Arc::clone(&shared), auth::reads);
-    let acts = from_fn_with_state(Arc::clone(&shared), auth::acts);
-    let identify = from_fn_with_state(Arc::clone(&shared), auth::identify);
+/// All routes of a server that listens on `address`.
+pub(super) fn router(config: ServerConfig, address: SocketAddr) -> Router {
+    let probes = config.probes.clone();
+    let state = Arc::new(AppState::new(config, address));
+    let require_read = from_fn_with_state(Arc::clone(&state), auth::require_read);
+    let require_admin = from_fn_with_state(Arc::clone(&state), auth::require_admin);
+    let identify = from_fn_with_state(Arc::clone(&state), auth::identify);
     let guarded = Router::new()
-        .merge(reading().route_layer(reads))
-        .merge(acting().route_layer(acts))
-        .merge(open())
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(not_so)
-        .layer(from_fn(in_form))
+        .merge(read_routes().route_layer(require_read))
+        .merge(action_routes().route_layer(require_admin))
+        .merge(public_routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(format_errors))
         .layer(identify)
-        .with_state(shared);
+        .with_state(state);
     guarded
         .merge(probes.router())
-        .layer(from_fn(whole))
-        .layer(from_fn(in_time))
-        .layer(from_fn(with_headers))
+        .layer(from_fn(read_whole_request))
+        .layer(from_fn(limit_time))
+        .layer(from_fn(add_headers))
 }
 
-fn reading() -> Router<Arc<AppState>> {
+fn read_routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/", get(pages::overview))
         .route("/runs", get(pages::runs))
         .route("/runs/{run}", get(pages::run))
-        .route("/users", get(pages::find))
+        .route("/users", get(pages::find_user))
         .route("/users/{email}", get(pages::user).post(pages::user))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/runs", get(api::runs))
@@ -75,7 +75,7 @@ fn reading() -> Router<Arc<AppState>> {
         .route("/api/v1/users/{email}/explain", post(api::explain))
 }
 
-fn acting() -> Router<Arc<AppState>> {
+fn action_routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/reconcile", post(pages::reconcile))
         .route("/runs/{run}/approve", post(pages::approve))
@@ -83,87 +83,95 @@ fn acting() -> Router<Arc<AppState>> {
         .route("/api/v1/runs/{run}/approve", post(api::approve))
 }
 
-/// What is needed to become somebody who may.
-fn open() -> Router<Arc<AppState>> {
+/// The routes that a client needs to log in.
+fn public_routes() -> Router<Arc<AppState>> {
     Router::new()
-        .route("/login", get(pages::form).post(pages::log_in))
+        .route("/login", get(pages::login_form).post(pages::log_in))
         .route("/logout", post(pages::log_out))
         .route("/assets/{file}", get(assets::asset))
 }
 
-async fn nothing_here(uri: Uri) -> Response {
-    let said = "This server has no such page.";
-    Refusal::new(Form::of(uri.path()), StatusCode::NOT_FOUND, said).answer()
+async fn not_found(uri: Uri) -> ErrorResponse {
+    let message = "This path does not exist.";
+    ErrorResponse::new(Format::of(uri.path()), StatusCode::NOT_FOUND, message)
 }
 
-async fn not_so(uri: Uri) -> Response {
-    let said = "This page can't be asked for in this way (see the method).";
-    Refusal::new(Form::of(uri.path()), StatusCode::METHOD_NOT_ALLOWED, said).answer()
+async fn method_not_allowed(uri: Uri) -> ErrorResponse {
+    let message = "This path does not support the method of the request.";
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    ErrorResponse::new(Format::of(uri.path()), status, message)
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    let form = Form::of(request.uri().path());
-    match tokio::time::timeout(ANSWER_TIME, next.run(request)).await {
-        Ok(answer) => answer,
+async fn limit_time(request: Request, next: Next) -> Response {
+    let format = Format::of(request.uri().path());
+    match tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
         Err(_) => {
-            let said = "The answer took too long; try again.";
-            Refusal::new(form, StatusCode::SERVICE_UNAVAILABLE, said).answer()
+            let message = "The response took too long. Try again.";
+            ErrorResponse::new(format, StatusCode::SERVICE_UNAVAILABLE, message).into_response()
         }
     }
 }
 
-/// What the framework refuses in a plain text (a query or a path that can't be read) is told in the form
-/// of all other refusals.
-async fn in_form(request: Request, next: Next) -> Response {
-    let form = Form::of(request.uri().path());
-    let answer = next.run(request).await;
-    let kind = answer.headers().get(CONTENT_TYPE);
-    let is_plain = kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
-    let status = answer.status();
+/// Gives the plain-text errors of the framework (for a query or path that can't be parsed) the format
+/// of all other errors.
+async fn format_errors(request: Request, next: Next) -> Response {
+    let format = Format::of(request.uri().path());
+    let response = next.run(request).await;
+    let content_type = response.headers().get(CONTENT_TYPE);
+    let is_plain = content_type.is_none_or(|it| it.as_bytes().starts_with(b"text/plain"));
+    let status = response.status();
     if !is_plain || !(status.is_client_error() || status.is_server_error()) {
-        return answer;
+        return response;
     }
-    let said = to_bytes(answer.into_body(), MOST_BODY_BYTES).await;
-    let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
-    let said = match said.trim().trim_end_matches('.') {
-        "" => status.canonical_reason().unwrap_or("This can't be done"),
-        said => said,
+    let body = to_bytes(response.into_body(), MAX_BODY_BYTES).await;
+    let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+    let message = match body.trim().trim_end_matches('.') {
+        "" => status.canonical_reason().unwrap_or("The request failed"),
+        message => message,
     };
-    Refusal::new(form, status, format!("{said}.")).answer()
+    ErrorResponse::new(format, status, format!("{message}.")).into_response()
 }
 
-/// Waits for the whole request before it counts as being answered: who sends slowly makes way for others.
-async fn whole(request: Request, next: Next) -> Response {
+/// Reads the whole body before the request counts as active, so that slow clients give way to others.
+async fn read_whole_request(request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
-    let refused =
-        |status, said: &str| Refusal::new(Form::of(head.uri.path()), status, said).answer();
-    let body = match tokio::time::timeout(HEAD_TIME, to_bytes(body, MOST_BODY_BYTES)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) if is_broken(&error) => {
-            return refused(StatusCode::BAD_REQUEST, "The body can't be read.");
-        }
-        Ok(Err(_)) => return refused(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
-        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "The body took too long."),
+    let failed = |status, message: &str| {
+        ErrorResponse::new(Format::of(head.uri.path()), status, message).into_response()
     };
-    let answering = head.extensions.get::<Answering>().cloned();
-    let _counted = answering.as_ref().map(Answering::begin);
+    let body = match tokio::time::timeout(READ_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) if is_connection_error(&error) => {
+            return failed(StatusCode::BAD_REQUEST, "The request body can't be read.");
+        }
+        Ok(Err(_)) => {
+            let message = "The request body is too large.";
+            return failed(StatusCode::PAYLOAD_TOO_LARGE, message);
+        }
+        Err(_) => {
+            let message = "The request body took too long to arrive.";
+            return failed(StatusCode::REQUEST_TIMEOUT, message);
+        }
+    };
+    let active = head.extensions.get::<ActiveRequests>().cloned();
+    let _guard = active.as_ref().map(ActiveRequests::begin);
     next.run(Request::from_parts(head, Body::from(body))).await
 }
 
-/// Whether the connection is at fault, not the body's length.
-fn is_broken(error: &axum::Error) -> bool {
+/// Whether the connection failed, rather than the length limit of the body.
+fn is_connection_error(error: &axum::Error) -> bool {
     let mut chain = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
     chain.any(|error| error.is::<hyper::Error>())
 }
 
-async fn with_headers(request: Request, next: Next) -> Response {
-    let mut answer = next.run(request).await;
-    let headers = answer.headers_mut();
+async fn add_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
     for (name, value) in HEADERS {
         let name = HeaderName::from_static(name);
         if name != CACHE_CONTROL || !headers.contains_key(&name) {
             headers.insert(name, HeaderValue::from_static(value));
         }
     }
-    answer
+    response
 }

@@ -1,4 +1,4 @@
-//! Who is logged in, and who guesses.
+//! Sessions, and a limit for failed logins.
 
 use crate::util::sync::lock;
 use crate::util::window::SlidingWindow;
@@ -10,25 +10,25 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long somebody stays logged in.
-pub(super) const SESSION_TIME: Duration = Duration::from_secs(8 * 3600);
+/// The lifetime of a session.
+pub(super) const SESSION_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 
-/// Who is logged in at once; the one who came first goes.
-const MOST_SESSIONS: usize = 64;
+/// Open sessions; beyond that, the oldest one is closed.
+const MAX_SESSIONS: usize = 64;
 
-/// Wrong tokens that one address may give in [`GUESS_TIME`].
-const MOST_GUESSES: usize = 5;
-const GUESS_TIME: Duration = Duration::from_secs(60);
+/// Wrong tokens per address and [`ATTEMPT_WINDOW`].
+const MAX_ATTEMPTS: usize = 5;
+const ATTEMPT_WINDOW: Duration = Duration::from_secs(60);
 
-/// Wrong tokens in [`GUESS_TIME`] from all who connect from this machine, whatever addresses they tell: one
-/// that guesses here can tell another each time.
-const MOST_LOCAL_GUESSES: usize = 30;
+/// Wrong tokens per [`ATTEMPT_WINDOW`] from all clients on this machine together, because they can send
+/// any address in a proxy header.
+const MAX_LOCAL_ATTEMPTS: usize = 30;
 
-/// Addresses that are remembered for their guesses; the one that began first is forgotten.
-const MOST_GUESSERS: usize = 1024;
+/// Addresses that are tracked; beyond that, the one with the oldest attempt is dropped.
+const MAX_ADDRESSES: usize = 1024;
 
-/// The open sessions, in memory: a restart ends them. What is kept of an id and of a token is a hash, by
-/// a key of this process.
+/// The open sessions. They are kept in memory, so a restart closes them. Session IDs and tokens are
+/// stored as hashes, with a key of this process.
 #[derive(Debug)]
 pub(super) struct Sessions {
     key: [u8; 32],
@@ -38,7 +38,7 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Session {
     expires: Instant,
-    /// The token that opened it: when it is exchanged, the session is over.
+    /// The token at login; the session ends when the token is replaced.
     token: blake3::Hash,
 }
 
@@ -50,145 +50,142 @@ impl Sessions {
         }
     }
 
-    /// A hash of a secret. Two of them are compared in constant time.
+    /// The hash of a secret. Hashes are compared in constant time.
     pub(super) fn hash(&self, secret: &str) -> blake3::Hash {
         blake3::keyed_hash(&self.key, secret.as_bytes())
     }
 
-    /// Opens a session; gives its id.
+    /// Opens a session and returns its ID.
     pub(super) fn open(&self, token: blake3::Hash) -> String {
         let id = blake3::Hash::from(random()).to_hex().to_string();
         let now = Instant::now();
         let mut open = lock(&self.open);
         open.retain(|_, session| session.expires > now);
-        if open.len() >= MOST_SESSIONS {
-            let first = open.iter().min_by_key(|(_, session)| session.expires);
-            if let Some(first) = first.map(|(id, _)| *id) {
-                open.remove(&first);
+        if open.len() >= MAX_SESSIONS {
+            let oldest = open.iter().min_by_key(|(_, session)| session.expires);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                open.remove(&oldest);
             }
         }
-        let expires = now + SESSION_TIME;
+        let expires = now + SESSION_LIFETIME;
         open.insert(self.hash(&id), Session { expires, token });
         id
     }
 
-    /// Whether a session is open, under the token that is good now.
+    /// Whether a session is open, given the current token.
     pub(super) fn is_open(&self, id: &str, token: blake3::Hash) -> bool {
         let (mut open, id) = (lock(&self.open), self.hash(id));
-        let is_good =
+        let is_valid =
             |session: &Session| session.expires > Instant::now() && session.token == token;
-        let is_open = open.get(&id).is_some_and(is_good);
+        let is_open = open.get(&id).is_some_and(is_valid);
         if !is_open {
-            // For good, also where the token that opened it comes back.
+            // The session stays closed even if its token is restored.
             open.remove(&id);
         }
         is_open
     }
 
-    /// Closes a session, if it is open.
+    /// Closes a session if it is open.
     pub(super) fn close(&self, id: &str) {
         lock(&self.open).remove(&self.hash(id));
     }
 }
 
-/// Whoever gives a token.
+/// The source of a login attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoginSource {
-    /// By which they are counted.
+    /// The address that attempts are counted by.
     pub(super) address: IpAddr,
-    /// Whether they connect from this machine: then the address is what a proxy, or anybody here, says.
+    /// Whether the connection comes from this machine. Then `address` is from a proxy header, which any
+    /// local client can send.
     pub(super) is_local: bool,
 }
 
-/// The wrong tokens of the last minute.
-#[derive(Debug, Default)]
-pub(super) struct Attempts(Mutex<Guesses>);
+/// The failed logins of the last minute.
+#[derive(Debug)]
+pub(super) struct LoginAttempts(Mutex<FailedLogins>);
 
 #[derive(Debug)]
-struct Guesses {
+struct FailedLogins {
     by_address: HashMap<IpAddr, SlidingWindow>,
     local: SlidingWindow,
 }
 
-impl Default for Guesses {
-    fn default() -> Self {
-        Self {
+impl LoginAttempts {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(FailedLogins {
             by_address: HashMap::new(),
-            local: SlidingWindow::new(GUESS_TIME),
-        }
-    }
-}
-
-impl Attempts {
-    /// Whether somebody may give a token now; if not, how long they have to wait.
-    pub(super) fn may_guess(&self, who: LoginSource) -> Result<(), Duration> {
-        lock(&self.0).let_guess(who, Instant::now())
+            local: SlidingWindow::new(ATTEMPT_WINDOW),
+        }))
     }
 
-    /// Says whether a token is right, unless whoever gives it has guessed too often: then it says how long
-    /// to wait. Both under one lock, so that guesses at the same time all count.
+    /// Checks whether a source may log in; otherwise returns the time to wait.
+    pub(super) fn check(&self, source: LoginSource) -> Result<(), Duration> {
+        lock(&self.0).check(source, Instant::now())
+    }
+
+    /// Compares a token with the expected one, or returns the time to wait. The check and the count
+    /// share a lock, so concurrent attempts are all counted.
     pub(super) fn compare(
         &self,
-        who: LoginSource,
+        source: LoginSource,
         given: blake3::Hash,
-        right: blake3::Hash,
+        expected: blake3::Hash,
     ) -> Result<bool, Duration> {
         let now = Instant::now();
-        let mut guesses = lock(&self.0);
-        guesses.let_guess(who, now)?;
-        let is_right = given == right;
-        if !is_right {
-            guesses.add(who, now);
+        let mut failed = lock(&self.0);
+        failed.check(source, now)?;
+        let is_correct = given == expected;
+        if !is_correct {
+            failed.record(source, now);
         }
-        Ok(is_right)
+        Ok(is_correct)
     }
 }
 
-impl Guesses {
-    /// Forgets the guesses of long ago; says how long somebody who has guessed too often has to wait.
-    fn let_guess(&mut self, who: LoginSource, now: Instant) -> Result<(), Duration> {
+impl FailedLogins {
+    fn check(&mut self, source: LoginSource, now: Instant) -> Result<(), Duration> {
         self.local.expire(now);
-        self.by_address.retain(|_, guesses| {
-            guesses.expire(now);
-            !guesses.is_empty()
+        self.by_address.retain(|_, attempts| {
+            attempts.expire(now);
+            !attempts.is_empty()
         });
-        let own = self.by_address.get(&network(who.address));
-        let own = own.and_then(|guesses| guesses.wait(MOST_GUESSES, now));
-        let local = self.local.wait(MOST_LOCAL_GUESSES, now);
-        match own.max(local.filter(|_| who.is_local)) {
+        let own = self.by_address.get(&network(source.address));
+        let own = own.and_then(|attempts| attempts.wait(MAX_ATTEMPTS, now));
+        let local = self.local.wait(MAX_LOCAL_ATTEMPTS, now);
+        match own.max(local.filter(|_| source.is_local)) {
             Some(wait) => Err(wait),
             None => Ok(()),
         }
     }
 
-    fn add(&mut self, who: LoginSource, now: Instant) {
-        let address = network(who.address);
-        make_room(&mut self.by_address, address);
-        let empty = || SlidingWindow::new(GUESS_TIME);
-        self.by_address
-            .entry(address)
-            .or_insert_with(empty)
-            .record(now);
-        if who.is_local {
+    fn record(&mut self, source: LoginSource, now: Instant) {
+        let address = network(source.address);
+        self.make_room(address);
+        let empty = || SlidingWindow::new(ATTEMPT_WINDOW);
+        let attempts = self.by_address.entry(address).or_insert_with(empty);
+        attempts.record(now);
+        if source.is_local {
             self.local.record(now);
+        }
+    }
+
+    /// Drops the address with the oldest attempt if there is no room for another one.
+    fn make_room(&mut self, address: IpAddr) {
+        if self.by_address.len() < MAX_ADDRESSES || self.by_address.contains_key(&address) {
+            return;
+        }
+        let addresses = self.by_address.iter();
+        let oldest = addresses.min_by_key(|(_, attempts)| attempts.oldest());
+        if let Some(oldest) = oldest.map(|(address, _)| *address) {
+            self.by_address.remove(&oldest);
         }
     }
 }
 
-/// Forgets who began first, so that many who guess lock out nobody else.
-fn make_room(all: &mut HashMap<IpAddr, SlidingWindow>, peer: IpAddr) {
-    if all.len() < MOST_GUESSERS || all.contains_key(&peer) {
-        return;
-    }
-    let first = all.iter().min_by_key(|(_, guesses)| guesses.oldest());
-    if let Some(first) = first.map(|(peer, _)| *peer) {
-        all.remove(&first);
-    }
-}
-
-/// Whoever has one IPv6 address has 2⁶⁴ of them.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
+/// The /64 network of an IPv6 address, because a client usually controls all of its addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
         IpAddr::V6(address) => {
             let prefix = address.to_bits() & !u128::from(u64::MAX);
             IpAddr::V6(prefix.into())
@@ -204,7 +201,7 @@ fn random() -> [u8; 32] {
         match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
             Ok(more) => filled += more,
             Err(Errno::INTR) => {}
-            Err(error) => panic!("every Linux that is still kept up has getrandom: {error}"),
+            Err(error) => panic!("getrandom failed: {error}"),
         }
     }
     bytes
@@ -227,44 +224,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_ends_by_time_by_log_out_and_with_its_token() {
+    async fn sessions_end_by_time_logout_and_token() {
         let sessions = Sessions::new();
         let (old, new) = (sessions.hash("old"), sessions.hash("new"));
         let id = sessions.open(old);
         assert_eq!(id.len(), 64);
         assert!(sessions.is_open(&id, old));
-        assert!(!sessions.is_open(&id, new), "the token was exchanged");
+        assert!(!sessions.is_open(&id, new), "the token was replaced");
         assert!(
             !sessions.is_open(&id, old),
-            "also where the old one is back"
+            "even if the old token is restored"
         );
         let id = sessions.open(old);
         assert!(!sessions.is_open("", old) && !sessions.is_open(&id[1..], old));
         let second = sessions.open(old);
         sessions.close(&id);
         assert!(!sessions.is_open(&id, old) && sessions.is_open(&second, old));
-        advance(SESSION_TIME).await;
+        advance(SESSION_LIFETIME).await;
         assert!(!sessions.is_open(&second, old));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_are_kept_than_fit() {
+    async fn number_of_sessions_is_bounded() {
         let sessions = Sessions::new();
         let token = sessions.hash("token");
         let first = sessions.open(token);
-        for _ in 0..MOST_SESSIONS {
+        for _ in 0..MAX_SESSIONS {
             advance(Duration::from_secs(1)).await;
             sessions.open(token);
         }
         assert!(!sessions.is_open(&first, token));
-        assert_eq!(lock(&sessions.open).len(), MOST_SESSIONS);
+        assert_eq!(lock(&sessions.open).len(), MAX_SESSIONS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn five_guesses_a_minute() {
+    async fn address_has_five_attempts_a_minute() {
         let sessions = Sessions::new();
         let (right, wrong) = (sessions.hash("right"), sessions.hash("wrong"));
-        let attempts = Attempts::default();
+        let attempts = LoginAttempts::new();
         for _ in 0..5 {
             assert_eq!(attempts.compare(peer(1), wrong, right), Ok(false));
             advance(Duration::from_secs(10)).await;
@@ -282,10 +279,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn addresses_of_one_network_guess_together() {
+    async fn ipv6_network_shares_attempts() {
         let sessions = Sessions::new();
         let (right, wrong) = (sessions.hash("right"), sessions.hash("wrong"));
-        let attempts = Attempts::default();
+        let attempts = LoginAttempts::new();
         let address = |last: u16| from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
         for last in 0..5 {
             assert_eq!(attempts.compare(address(last), wrong, right), Ok(false));
@@ -294,40 +291,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whatever_addresses_are_told_here_they_guess_together_too() {
+    async fn local_clients_share_attempts() {
         let sessions = Sessions::new();
         let (right, wrong) = (sessions.hash("right"), sessions.hash("wrong"));
-        let attempts = Attempts::default();
-        let told = |last: u8| LoginSource {
+        let attempts = LoginAttempts::new();
+        let local = |last: u8| LoginSource {
             is_local: true,
             ..peer(last)
         };
         for last in 0..30 {
-            assert_eq!(attempts.compare(told(last), wrong, right), Ok(false));
+            assert_eq!(attempts.compare(local(last), wrong, right), Ok(false));
             advance(Duration::from_secs(1)).await;
         }
         let wait = Duration::from_secs(30);
-        assert_eq!(attempts.may_guess(told(99)), Err(wait));
-        assert_eq!(attempts.compare(told(99), right, right), Err(wait));
+        assert_eq!(attempts.check(local(99)), Err(wait));
+        assert_eq!(attempts.compare(local(99), right, right), Err(wait));
         assert_eq!(attempts.compare(peer(99), right, right), Ok(true));
         advance(wait).await;
-        assert_eq!(attempts.compare(told(99), right, right), Ok(true));
-        assert_eq!(attempts.compare(told(99), wrong, right), Ok(false));
+        assert_eq!(attempts.compare(local(99), right, right), Ok(true));
+        assert_eq!(attempts.compare(local(99), wrong, right), Ok(false));
         assert!(
-            attempts.may_guess(told(99)).is_err(),
-            "29 are left of the first"
+            attempts.check(local(99)).is_err(),
+            "29 of the first attempts still count"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn guessers_take_no_more_memory_than_fits() {
+    async fn number_of_tracked_addresses_is_bounded() {
         let sessions = Sessions::new();
         let (right, wrong) = (sessions.hash("right"), sessions.hash("wrong"));
-        let attempts = Attempts::default();
+        let attempts = LoginAttempts::new();
         for number in 0..4096_u32 {
             let _ = attempts.compare(from(number.to_be_bytes()), wrong, right);
         }
-        assert_eq!(lock(&attempts.0).by_address.len(), MOST_GUESSERS);
+        assert_eq!(lock(&attempts.0).by_address.len(), MAX_ADDRESSES);
         assert_eq!(attempts.compare(peer(1), right, right), Ok(true));
     }
 }

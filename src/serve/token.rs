@@ -1,4 +1,4 @@
-//! The admin token: the line that stands in its file now.
+//! The current admin token.
 
 use super::session::Sessions;
 use crate::settings::SecretFile;
@@ -8,13 +8,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// So long counts what was read: the file is read once, however many ask meanwhile.
-const FRESH: Duration = Duration::from_secs(1);
+/// The lifetime of a cached token, so that many requests cause one read of the file.
+const CACHE_TIME: Duration = Duration::from_secs(1);
 
-/// A token below this length could be found by trying.
-const SHORT: usize = 16;
-
-/// The token as it is now.
+/// The current token.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Token {
     NotSet,
@@ -22,17 +19,17 @@ pub(super) enum Token {
     Is(blake3::Hash),
 }
 
-/// Where the token stands, and what was last read there.
+/// Reads the admin token from its file, with a cache.
 #[derive(Debug)]
 pub(super) struct AdminToken {
     file: Option<SecretFile>,
-    kept: Mutex<Option<Kept>>,
+    cache: Mutex<Option<CachedToken>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedToken {
     since: Instant,
-    /// The token's hash, or what is wrong with the file.
+    /// The hash of the token, or why the file can't be read.
     read: Result<blake3::Hash, String>,
 }
 
@@ -40,7 +37,7 @@ impl AdminToken {
     pub(super) fn new(file: Option<SecretFile>) -> Self {
         Self {
             file,
-            kept: Mutex::default(),
+            cache: Mutex::default(),
         }
     }
 
@@ -48,25 +45,25 @@ impl AdminToken {
         self.file.is_some()
     }
 
-    /// The token, a second old at most.
+    /// The token, at most [`CACHE_TIME`] old.
     pub(super) async fn now(&self, sessions: &Sessions) -> Token {
         let Some(file) = &self.file else {
             return Token::NotSet;
         };
-        let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.since.elapsed() < FRESH) {
-            return kept.token();
+        let mut cache = self.cache.lock().await;
+        if let Some(cached) = cache.as_ref().filter(|it| it.since.elapsed() < CACHE_TIME) {
+            return cached.token();
         }
-        let new = Kept {
+        let new = CachedToken {
             since: Instant::now(),
             read: read(file.clone(), sessions).await,
         };
-        new.tell(kept.as_ref());
-        kept.insert(new).token()
+        new.log_change(cache.as_ref());
+        cache.insert(new).token()
     }
 }
 
-impl Kept {
+impl CachedToken {
     fn token(&self) -> Token {
         match self.read {
             Ok(hash) => Token::Is(hash),
@@ -74,14 +71,14 @@ impl Kept {
         }
     }
 
-    /// Says what is wrong with the file when it becomes so, and not to each who asks.
-    fn tell(&self, before: Option<&Self>) {
+    /// Logs an error once, and not for every request.
+    fn log_change(&self, before: Option<&Self>) {
         let before = before.and_then(|before| before.read.as_ref().err());
         match (before, &self.read) {
             (Some(before), Err(error)) if before == error => {}
             (_, Err(error)) => warn!(
                 error,
-                "the admin token can't be read: nobody is let in by it"
+                "can't read the admin token; requests with a token are refused"
             ),
             (Some(_), Ok(_)) => info!("the admin token can be read again"),
             (None, Ok(_)) => {}
@@ -89,34 +86,13 @@ impl Kept {
     }
 }
 
-/// Reads it off the async threads: a file system can hang.
+/// Reads the file on a blocking thread, because a file system can hang.
 async fn read(file: SecretFile, sessions: &Sessions) -> Result<blake3::Hash, String> {
     let read = tokio::task::spawn_blocking(move || file.read()).await;
-    // Only the end of the program cancels it.
+    // The task is cancelled only when the program ends.
     let token = read.map_err(|error| error.to_string())?;
     let token = token.map_err(|error| error.to_string())?;
     Ok(sessions.hash(token.expose_secret()))
-}
-
-/// What a person should know of the file before somebody is to act. Blocks.
-#[must_use]
-pub fn token_warnings(file: &SecretFile) -> Vec<String> {
-    let token = match file.read() {
-        Ok(token) => token,
-        Err(error) => return vec![format!("{error}; nobody can act over HTTP")],
-    };
-    let length = token.expose_secret().len();
-    let is_short = (length < SHORT).then(|| {
-        format!(
-            "serve.admin_token_file: the token has {length} characters, and could be guessed; take 32 random \
-             ones: `head -c 24 /dev/urandom | base64`"
-        )
-    });
-    let is_open = file.is_world_readable().then(|| {
-        "serve.admin_token_file: every user of this machine may read the file; `chmod o-r` it"
-            .to_owned()
-    });
-    is_short.into_iter().chain(is_open).collect()
 }
 
 #[cfg(test)]
@@ -125,7 +101,7 @@ mod tests {
     use tokio::time::advance;
 
     #[tokio::test(start_paused = true)]
-    async fn the_file_is_read_once_a_second() {
+    async fn reads_the_file_once_a_second() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("token");
         let write = |text: &str| std::fs::write(&path, text).expect("written");
@@ -139,15 +115,15 @@ mod tests {
         assert!(is("first").await);
         write("second");
         assert!(is("first").await);
-        advance(FRESH).await;
+        advance(CACHE_TIME).await;
         assert!(is("second").await);
         std::fs::remove_file(&path).expect("removed");
         assert!(is("second").await);
-        advance(FRESH).await;
+        advance(CACHE_TIME).await;
         assert!(is("").await);
         write("third");
-        assert!(is("").await, "what is wrong is not looked for more often");
-        advance(FRESH).await;
+        assert!(is("").await, "errors are cached too");
+        advance(CACHE_TIME).await;
         assert!(is("third").await);
     }
 }

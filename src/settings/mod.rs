@@ -5,6 +5,7 @@
 //! setting names the file with a secret, which is read when it is needed, without the config crate,
 //! whose errors print values.
 
+mod admin_token;
 mod base_url;
 mod check;
 mod cron;
@@ -17,6 +18,7 @@ mod secret;
 mod values;
 mod webhook;
 
+pub use admin_token::admin_token_warnings;
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
 pub use keys::{AMBIGUOUS_KEY, ApiKeys, KeyError, KeySource};

@@ -1,59 +1,59 @@
-//! What the last runs found wrong, row by row: for those who may know whom it is about.
+//! Problems and warnings of the last runs. They contain personal data, unlike the rest of the status.
 
 use crate::model::{Email, Problem};
 use crate::roster::SourceError;
 use crate::run::{Completion, RunError, RunOutcome};
 use chrono::{DateTime, Utc};
 
-/// The most problems that are kept, and the most warnings; the rest is counted. The row report has all.
-const MOST: usize = 1000;
+/// Problems that are kept, and warnings; the others are only counted. The row report has all of them.
+const MAX_KEPT: usize = 1000;
 
-/// What the last runs found. What a run did not get to see stays as the run before found it; after a
-/// restart nothing is known until the next run.
+/// The findings of the last runs. Where a run has no finding because it failed early, the finding of
+/// an earlier run stays. Empty after a restart, until the next run.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    /// The roster as it was last looked at.
+    /// The roster, as last read.
     pub roster: Option<RosterFindings>,
-    /// Why what the roster asks for was not planned.
+    /// Why removals are blocked.
     pub blocked: Vec<String>,
-    /// What a person should know though nothing is wrong.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 
-/// What is wrong with the roster.
+/// The problems of a roster.
 #[derive(Clone, Debug)]
 pub struct RosterFindings {
-    /// When it was looked at.
+    /// When the roster was read.
     pub at: DateTime<Utc>,
-    /// Data rows; `None` where every file was rejected.
+    /// The number of data rows; `None` if all files were rejected.
     pub rows: Option<u64>,
-    /// Rejected files first, then bad rows: the first of them.
+    /// The first problems: rejected files, then invalid rows.
     pub problems: Vec<Problem>,
-    /// How many problems there are in all.
+    /// The total number of problems.
     pub count: usize,
 }
 
-/// Why a user of whom no problem is known may have one all the same.
+/// Why the known problems of a user may be incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incompleteness {
-    /// No run has read the roster since the start.
+    /// No run has read the roster since the daemon started.
     NotRead,
-    /// There are so many problems, and fewer are kept.
+    /// The roster has this number of problems, which is more than are kept.
     NotKept(usize),
-    /// So many problems are not known to be of anybody: a rejected file, an address that can't be read.
+    /// This number of problems can't be attributed to a user: rejected files, unreadable addresses.
     Unnamed(usize),
 }
 
 impl Findings {
-    /// What is known to be wrong with a user's rows.
+    /// The known problems in the rows of a user.
     pub fn problems_of(&self, email: &Email) -> impl Iterator<Item = &Problem> {
         let kept = self.roster.iter().flat_map(|roster| &roster.problems);
         kept.filter(move |problem| problem.email.as_ref() == Some(email))
     }
 
-    /// Why that may not be all.
+    /// Why [`problems_of`](Self::problems_of) may be incomplete.
     #[must_use]
-    pub fn doubt(&self) -> Option<Incompleteness> {
+    pub fn incompleteness(&self) -> Option<Incompleteness> {
         let Some(RosterFindings {
             problems, count, ..
         }) = &self.roster
@@ -67,27 +67,28 @@ impl Findings {
         (unnamed > 0).then_some(Incompleteness::Unnamed(unnamed))
     }
 
-    /// What is known once this run has ended too.
+    /// The findings after another run.
     pub(super) fn after(&self, run: &RunOutcome, now: DateTime<Utc>) -> Self {
         let mut new = self.clone();
         if let Some(roster) = run.roster() {
             let problems = roster.rejected.iter().chain(&roster.bad_rows);
             let count = roster.rejected.len() + roster.bad_rows.len();
-            new.roster = Some(found(problems, count, Some(roster.rows), now));
-            new.blocked = some(run.blocked());
-            new.warnings = some(&run.warnings);
+            new.roster = Some(roster_findings(problems, count, Some(roster.rows), now));
+            new.blocked = first_and_last(run.blocked());
+            new.warnings = first_and_last(&run.warnings);
         }
         if let Completion::Failed(RunError::Source(error @ SourceError::Rejected(_))) =
             &run.completion
         {
             let problems = error.problems();
-            new.roster = Some(found(problems.iter(), problems.len(), None, now));
+            let findings = roster_findings(problems.iter(), problems.len(), None, now);
+            new.roster = Some(findings);
         }
         new
     }
 }
 
-fn found<'a>(
+fn roster_findings<'a>(
     problems: impl Iterator<Item = &'a Problem>,
     count: usize,
     rows: Option<u64>,
@@ -96,18 +97,19 @@ fn found<'a>(
     RosterFindings {
         at,
         rows,
-        problems: problems.take(MOST).cloned().collect(),
+        problems: problems.take(MAX_KEPT).cloned().collect(),
         count,
     }
 }
 
-/// From both ends, as the log does it: what concerns the whole run stands before and after what
-/// concerns single rows.
-fn some(texts: &[String]) -> Vec<String> {
-    let half = MOST / 2;
-    let left_out = half..texts.len().saturating_sub(half).max(half);
-    let kept = texts.iter().enumerate();
-    kept.filter(|(at, _)| !left_out.contains(at))
+/// Keeps the first and the last texts, like the log: warnings about the whole run come before and
+/// after those about single rows.
+fn first_and_last(texts: &[String]) -> Vec<String> {
+    let half = MAX_KEPT / 2;
+    let omitted = half..texts.len().saturating_sub(half).max(half);
+    let texts = texts.iter().enumerate();
+    texts
+        .filter(|(at, _)| !omitted.contains(at))
         .map(|(_, text)| text.clone())
         .collect()
 }

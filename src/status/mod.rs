@@ -1,10 +1,10 @@
-//! How the daemon is: the loop writes it, and the server reads it.
+//! The status of the daemon: the run loop writes it, and the server reads it.
 //!
-//! The rules of the room:
+//! The rules of this module:
 //!
-//! - Whoever asks is answered at once, whatever the loop is doing.
-//! - What the probes tell names nobody, and shows no path and no address: they tell it to whoever
-//!   connects. Only the [`Findings`] name rows; they are for the pages.
+//! - Reads never wait for the run loop.
+//! - The probes are open to any client, so the status contains no personal data, paths or addresses.
+//!   Only the [`Findings`] do; they are for pages and the API.
 
 mod findings;
 mod readiness;
@@ -23,38 +23,38 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A loop that has not beaten for so long is stuck: it beats each second.
-const STUCK: Duration = Duration::from_secs(15);
+/// The run loop sends a heartbeat each second. Without one for this long, it is stuck.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How the daemon is. Clones tell of the same daemon; only the loop writes.
+/// The status of the daemon. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Status(Arc<Shared>);
+pub struct Status(Arc<StatusInner>);
 
 #[derive(Debug)]
-struct Shared {
-    times: Option<Schedule>,
+struct StatusInner {
+    schedule: Option<Schedule>,
     facts: RwLock<Facts>,
     findings: RwLock<Arc<Findings>>,
 }
 
-/// What is known of the daemon at one moment.
+/// The status at one moment.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// When it was started.
+    /// When the daemon started.
     pub started: DateTime<Utc>,
-    /// What started the run under way, and when.
+    /// The trigger and the start of the run in progress.
     pub running: Option<(Trigger, DateTime<Utc>)>,
-    /// The run that ended last.
+    /// The last finished run.
     pub last: Option<LastRun>,
-    /// When a run first read a roster and was answered with a listing.
+    /// When a run first read the roster and fetched the users of Omni.
     pub first_observed: Option<DateTime<Utc>>,
-    /// When the last run that succeeded ended.
+    /// The end of the last successful run.
     pub last_success: Option<DateTime<Utc>>,
-    /// When a run that failed is tried again.
+    /// When a failed run is retried.
     pub retry: Option<DateTime<Utc>>,
-    /// How the roster is, as the watcher sees it, and since when.
+    /// The state of the roster according to the watcher, and since when.
     pub roster: Option<(SourceState, DateTime<Utc>)>,
-    beat: Instant,
+    heartbeat: Instant,
 }
 
 impl Facts {
@@ -67,61 +67,61 @@ impl Facts {
             last_success: None,
             retry: None,
             roster: None,
-            beat: Instant::now(),
+            heartbeat: Instant::now(),
         }
     }
 
-    /// Whether the loop itself is alive.
+    /// Whether the run loop is alive.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.beat.elapsed() < STUCK
+        self.heartbeat.elapsed() < HEARTBEAT_TIMEOUT
     }
 }
 
-/// A run, in short. It names nobody.
+/// A finished run, without personal data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastRun {
-    /// What started it.
+    /// The trigger.
     pub trigger: Trigger,
-    /// The word for how it ended.
-    pub outcome: &'static str,
+    /// The word for the result.
+    pub result: &'static str,
     /// When it ended.
     pub ended: DateTime<Utc>,
-    /// Why it failed, if it did; without a path or an address.
+    /// Why it failed, without paths and addresses.
     pub failure: Option<&'static str>,
 }
 
 impl Status {
     /// The status of a daemon that starts now.
     #[must_use]
-    pub fn new(times: Option<Schedule>) -> Self {
+    pub fn new(schedule: Option<Schedule>) -> Self {
         let facts = RwLock::new(Facts::at_start(Utc::now()));
-        Self(Arc::new(Shared {
-            times,
+        Self(Arc::new(StatusInner {
+            schedule,
             facts,
             findings: RwLock::default(),
         }))
     }
 
-    /// What is known now.
+    /// The current facts.
     #[must_use]
     pub fn facts(&self) -> Facts {
         self.read().clone()
     }
 
-    /// What the last runs found wrong. It names rows and users.
+    /// The findings of the last runs. They contain personal data.
     #[must_use]
     pub fn findings(&self) -> Arc<Findings> {
         Arc::clone(&sync::read(&self.0.findings))
     }
 
-    /// When the next run is due by the schedule.
+    /// When the schedule is due next.
     #[must_use]
     pub fn next_due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.0.times.as_ref()?.next_after(now)
+        self.0.schedule.as_ref()?.next_after(now)
     }
 
-    /// Whether the loop itself is alive.
+    /// Whether the run loop is alive.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.read().is_alive()
@@ -130,51 +130,52 @@ impl Status {
     /// Whether the daemon does its work.
     ///
     /// # Errors
-    /// Says why not, as a clause for a person that names nobody.
+    /// If not, with a clause that says why, without personal data.
     pub fn readiness(&self, now: DateTime<Utc>) -> Result<(), String> {
-        readiness::of(&self.read(), self.0.times.as_ref(), now)
+        readiness::check(&self.read(), self.0.schedule.as_ref(), now)
     }
 
-    /// The state in a sentence, for the service manager: the runs, and what is wrong with the roster.
+    /// The status line for the service manager: the last and next run, and the state of the roster.
     #[must_use]
-    pub fn sentence(&self, now: DateTime<Utc>) -> String {
+    pub fn status_line(&self, now: DateTime<Utc>) -> String {
         let facts = self.facts();
-        let roster = facts.roster.and_then(|(condition, since)| {
-            Some(format!("; {} since {}", trouble(condition)?, clock(since)))
+        let roster = facts.roster.and_then(|(state, since)| {
+            let state = describe_roster(state)?;
+            Some(format!("; {state} since {}", clock(since)))
         });
-        self.about_runs(&facts, now) + &roster.unwrap_or_default()
+        self.describe_runs(&facts, now) + &roster.unwrap_or_default()
     }
 
-    fn about_runs(&self, facts: &Facts, now: DateTime<Utc>) -> String {
+    fn describe_runs(&self, facts: &Facts, now: DateTime<Utc>) -> String {
         if let Some((trigger, since)) = facts.running {
+            let since = clock(since);
             return format!(
-                "Run under way since {} ({})",
-                clock(since),
+                "Run in progress since {since} (trigger: {})",
                 trigger.as_str()
             );
         }
         let last = match facts.last {
-            Some(last) => format!("Last run {} at {}", last.outcome, clock(last.ended)),
+            Some(last) => format!("Last run {} at {}", last.result, clock(last.ended)),
             None => "No run yet".into(),
         };
         match (facts.retry, self.next_due(now)) {
-            (Some(at), _) => format!("{last}, tried again at {}", clock(at)),
+            (Some(at), _) => format!("{last}, retry at {}", clock(at)),
             (None, Some(at)) => format!("{last}, next due at {}", clock(at)),
             (None, None) => format!("{last}, waiting for a change"),
         }
     }
 
-    /// The loop is alive.
+    /// Records a heartbeat of the run loop.
     pub fn beat(&self) {
-        self.write(|facts| facts.beat = Instant::now());
+        self.write(|facts| facts.heartbeat = Instant::now());
     }
 
-    /// The watcher sees the roster in another condition.
-    pub fn roster(&self, condition: SourceState) {
-        self.write(|facts| facts.roster = Some((condition, Utc::now())));
+    /// Records a new state of the roster.
+    pub fn roster(&self, state: SourceState) {
+        self.write(|facts| facts.roster = Some((state, Utc::now())));
     }
 
-    /// A run begins.
+    /// Records the start of a run.
     pub fn run_starts(&self, trigger: Trigger) {
         self.write(|facts| {
             facts.running = Some((trigger, Utc::now()));
@@ -182,14 +183,15 @@ impl Status {
         });
     }
 
-    /// A roster was read and a listing answered: from the first on, the daemon is ready.
+    /// Records that a run has read the roster and fetched the users of Omni. The first time makes the
+    /// daemon ready.
     pub fn observed(&self) {
         self.write(|facts| {
             facts.first_observed.get_or_insert_with(Utc::now);
         });
     }
 
-    /// Takes a run that has ended, and when it is tried again if it failed.
+    /// Records the end of a run, and the wait until its retry.
     pub fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
         if run.roster().is_some() && run.users().is_some() {
             self.observed();
@@ -199,7 +201,7 @@ impl Status {
         *sync::write(&self.0.findings) = findings;
         let last = LastRun {
             trigger: run.trigger,
-            outcome: run.result().as_str(),
+            result: run.result().as_str(),
             ended: now,
             failure: failure(run),
         };
@@ -222,45 +224,48 @@ impl Status {
     }
 }
 
-/// Why nothing comes of the roster just now.
-fn trouble(roster: SourceState) -> Option<&'static str> {
-    match roster {
+/// Describes the roster; `None` if it is stable.
+fn describe_roster(state: SourceState) -> Option<&'static str> {
+    match state {
         SourceState::Stable => None,
-        SourceState::Changing => Some("waiting for the roster to stand still"),
-        SourceState::Unavailable => Some("the roster can't be read"),
-        SourceState::Unresponsive => Some("the roster's file system does not answer"),
+        SourceState::Changing => Some("the roster is changing"),
+        SourceState::Unavailable => Some("the roster is unavailable"),
+        SourceState::Unresponsive => Some("the roster's file system is unresponsive"),
     }
 }
 
-/// What failed, in words of our own: an error's text may hold paths, addresses and what Omni said.
+/// Why a run failed, in fixed words. The text of the error may contain paths, addresses and responses
+/// of Omni.
 pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
     let Completion::Failed(error) = &run.completion else {
         return None;
     };
     Some(match error {
         RunError::Settings(_) | RunError::Omni(OmniError::PutWithoutDefinitions) => {
-            "a setting is missing or wrong"
+            "a setting is missing or invalid"
         }
         RunError::Keys(_) => "the API keys can't be read",
         RunError::Source(SourceError::StillChanging { .. }) => "the roster keeps changing",
         RunError::Source(SourceError::Unresponsive { .. }) => {
-            "the roster's file system does not answer"
+            "the roster's file system is unresponsive"
         }
         RunError::Source(_) => "the roster can't be read",
         RunError::Omni(OmniError::Unauthorized { .. } | OmniError::NoKeyLeft) => {
-            "Omni does not accept the API key"
+            "Omni rejects the API key"
         }
-        RunError::Omni(OmniError::Forbidden { .. }) => "Omni denies the API key the right",
+        RunError::Omni(OmniError::Forbidden { .. }) => "the API key lacks a permission in Omni",
         RunError::Omni(OmniError::Unavailable { .. } | OmniError::CircuitOpen { .. }) => {
             "Omni can't be reached"
         }
-        RunError::Omni(OmniError::Throttled) => "Omni answers that there are too many requests",
-        RunError::Omni(_) => "Omni does not answer as it should",
-        RunError::State(_) => "the journal can't be used",
+        RunError::Omni(OmniError::Throttled) => {
+            "Omni keeps responding with 429 (too many requests)"
+        }
+        RunError::Omni(_) => "Omni sent an unexpected response",
+        RunError::State(_) => "the state database can't be used",
     })
 }
 
-/// A time, as people and machines read it.
+/// A time, in RFC 3339.
 fn clock(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -1,46 +1,46 @@
-//! Whether the daemon does its work (README: "What it tells").
+//! Whether the daemon does its work (`/readyz`).
 
 use super::{Facts, clock};
 use crate::settings::Schedule;
 use chrono::{DateTime, Utc};
 
-/// Due times that may pass without a success; past the last of them, the daemon is not ready.
-const DUE_TIMES: usize = 3;
+/// Due times that may pass without a success. After the last of them, the daemon is not ready.
+const MAX_MISSED: usize = 3;
 
-/// Ready from the first roster that was read and listing that was answered, until the third due
-/// time without a success has passed. Without due times there is nothing to be late for.
-pub(super) fn of(
+/// Ready after the first roster and the first list of users, until the third due time without a
+/// success has passed. Without a schedule, no run can be late.
+pub(super) fn check(
     facts: &Facts,
-    times: Option<&Schedule>,
+    schedule: Option<&Schedule>,
     now: DateTime<Utc>,
 ) -> Result<(), String> {
     let Some(observed) = facts.first_observed else {
-        let reason = "no run has read the roster and listed Omni's users yet".to_owned();
-        return Err(reason + &why(facts));
+        let reason = "no run has read the roster and listed the users in Omni yet".to_owned();
+        return Err(reason + &details(facts));
     };
     let success = facts.last_success.unwrap_or(observed);
-    match third_due(times, success) {
-        Some(late) if now > late => {
+    match deadline(schedule, success) {
+        Some(deadline) if now > deadline => {
             let reason = format!("no run has succeeded since {}", clock(success));
-            Err(reason + &why(facts))
+            Err(reason + &details(facts))
         }
         _ => Ok(()),
     }
 }
 
-fn third_due(times: Option<&Schedule>, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let times = times?;
-    (0..DUE_TIMES).try_fold(since, |last, _| times.next_after(last))
+fn deadline(schedule: Option<&Schedule>, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let schedule = schedule?;
+    (0..MAX_MISSED).try_fold(since, |last, _| schedule.next_after(last))
 }
 
-fn why(facts: &Facts) -> String {
+fn details(facts: &Facts) -> String {
     let last = facts.last.map(|last| match last.failure {
         Some(failure) => format!(": {failure}"),
-        None => format!(": the last run ended as {}", last.outcome),
+        None => format!(" (result of the last run: {})", last.result),
     });
     let running = facts
         .running
-        .map(|(_, since)| format!("; a run is under way since {}", clock(since)));
+        .map(|(_, since)| format!("; a run has been in progress since {}", clock(since)));
     last.into_iter().chain(running).collect()
 }
 
@@ -69,7 +69,7 @@ mod tests {
         facts.last_success = success.map(time);
         facts.last = failure.map(|failure| LastRun {
             trigger: Trigger::Schedule,
-            outcome: "failed",
+            result: "failed",
             ended: time("12:00"),
             failure: Some(failure),
         });
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn is_earned_and_lost() {
+    fn readiness_follows_runs_and_due_times() {
         let all = [
             // observed, success, now, ready
             (None, None, "11:00", false),
@@ -91,34 +91,34 @@ mod tests {
         ];
         for (observed, success, now, ready) in all {
             let facts = facts(observed, success, None);
-            let verdict = of(&facts, Some(&quarters()), time(now));
+            let verdict = check(&facts, Some(&quarters()), time(now));
             assert_eq!(verdict.is_ok(), ready, "{observed:?} {success:?} {now}");
         }
     }
 
     #[test]
-    fn without_due_times_nothing_is_late() {
+    fn without_a_schedule_no_run_is_late() {
         let facts = facts(Some("12:01"), Some("12:01"), None);
-        assert_eq!(of(&facts, None, time("23:59")), Ok(()));
+        assert_eq!(check(&facts, None, time("23:59")), Ok(()));
     }
 
     #[test]
-    fn says_why_not() {
+    fn reason_is_given() {
         let late = facts(
             Some("09:00"),
             Some("09:00"),
             Some("the roster can't be read"),
         );
         assert_eq!(
-            of(&late, Some(&quarters()), time("12:01")),
+            check(&late, Some(&quarters()), time("12:01")),
             Err("no run has succeeded since 2026-03-10T09:00:00Z: the roster can't be read".into())
         );
         let mut young = facts(None, None, None);
         young.running = Some((Trigger::Start, time("11:00")));
         assert_eq!(
-            of(&young, None, time("11:01")),
+            check(&young, None, time("11:01")),
             Err(
-                "no run has read the roster and listed Omni's users yet; a run is under way since \
+                "no run has read the roster and listed the users in Omni yet; a run has been in progress since \
                  2026-03-10T11:00:00Z"
                     .into()
             )

@@ -2,6 +2,7 @@
 //! dark. It needs Debian's `chromium` and `chromium-driver`: `bash .ci/full browser` installs and runs it.
 //! With `SCREENSHOTS=folder` it leaves pictures of what it saw.
 
+use crate::support::World;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use omni_user_sync::sandbox::Options;
@@ -13,7 +14,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
-use crate::support::World;
 
 /// More than any of this should take.
 const GENEROUS: Duration = Duration::from_secs(60);

@@ -1,12 +1,12 @@
 //! The commands that look back, approve and take back, as a shell sees them.
-use omni_user_sync::state::StateLock;
+use crate::support::{World, command};
 use omni_user_sync::sandbox::Options;
+use omni_user_sync::state::StateLock;
 use omni_user_sync::state::StateLock;
 use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use crate::support::{World, command};
 
 async fn held() -> World {
     let world = World::with(Options {

@@ -2,6 +2,7 @@
 //! random, before they are carried out or after. `KILLS=200 cargo test --test kill` for a campaign.
 #![allow(clippy::print_stdout)] // the seed, for running the same again
 
+use crate::support::World;
 use chrono::Utc;
 use omni_user_sync::model::{ChangeOutcome, ChangeRecord, Operation, RunNumber, RunRef};
 use omni_user_sync::sandbox::{Options, Request};
@@ -10,7 +11,6 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::{Child, Command, Stdio};
-use crate::support::World;
 
 const USERS: usize = 24;
 
@@ -93,7 +93,7 @@ fn assert_true(changes: &[ChangeRecord], writes: &[Request]) {
         let is_done = change
             .settled
             .as_ref()
-            .is_some_and(|settled| settled.outcome == ChangeOutcome::AppliedChange);
+            .is_some_and(|settled| settled.outcome == ChangeOutcome::Applied);
         let seen = writes.iter().any(|write| is_of(change, write));
         assert!(!is_done || seen, "never happened: {change:?}");
     }

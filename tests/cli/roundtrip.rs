@@ -2,10 +2,10 @@
 //! a roster by reader, planner and client to what the stand-in holds; and `export` writes what reads
 //! the same again.
 
+use crate::support::{World, assert_converged, command};
 use omni_user_sync::model::trim;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use crate::support::{World, assert_converged, command};
 
 /// What one user is given.
 #[derive(Clone, Debug)]

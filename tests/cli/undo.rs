@@ -1,6 +1,6 @@
 //! `export` and `history --undo`: rosters that are written for `plan` and `apply` to read again.
-use serde_json::json;
 use crate::support::{World, command};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn undo_takes_back_what_the_run_did_and_nothing_else() {

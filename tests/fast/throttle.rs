@@ -1,10 +1,9 @@
 //! The rate limiter keeps Omni's limit however Omni counts, and loses no time. All tests run under
 //! paused time.
 
-
+use crate::support::paused::paused;
 use omni_user_sync::omni::{OmniError, RateLimiter};
 use omni_user_sync::settings::{ApiKeys, KeySource};
-use crate::support::paused::paused;
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,11 +1,11 @@
 //! A folder of rosters from one run to the next: files come, go and are renamed.
+use crate::support::{World, assert_converged, told};
 use chrono::Utc;
 use omni_user_sync::model::RunRef;
 use omni_user_sync::run::RunOutcome;
 use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 use std::fs;
-use crate::support::{World, assert_converged, told};
 
 /// A folder with two files, whose users were made by a first run.
 async fn two_files() -> World {

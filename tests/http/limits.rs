@@ -1,10 +1,9 @@
 //! The safety limits: the messages for held changes, and changes that a run finds only while applying.
 
-
+use crate::support::{World, told};
 use omni_user_sync::sandbox::{Fault, What};
 use serde_json::json;
 use std::fmt::Write;
-use crate::support::{World, told};
 
 /// A run whose listing misses an existing user, so that it plans to create that user.
 async fn missed_by_the_listing(max_updates: Option<&str>) -> (World, Vec<String>) {

@@ -1,9 +1,9 @@
 //! One run, whose answers are lost or say no: the real client against the stand-in.
-use omni_user_sync::run::Completion;
+use crate::support::{World, assert_converged, on, told};
 use omni_user_sync::model::ChangeOutcome;
+use omni_user_sync::run::Completion;
 use omni_user_sync::sandbox::{Fault, Filter, Options, What, When};
 use serde_json::json;
-use crate::support::{World, assert_converged, on, told};
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_looked_up_and_nobody_is_made_twice() {
@@ -147,7 +147,7 @@ async fn a_refused_change_is_that_users_alone() {
             1,
             "{code}: {outcome:#?}"
         );
-        assert_eq!(outcome.count(ChangeOutcome::AppliedChange), 2, "{code}");
+        assert_eq!(outcome.count(ChangeOutcome::Applied), 2, "{code}");
         assert!(outcome.is_success());
         for email in ["a@x.co", "b@x.co", "c@x.co"] {
             world.org().remove_user(email);

@@ -1,16 +1,17 @@
 //! The client against a mock server with faults. Time is paused, so that back-off takes none.
 
-
 use crate::support::logged::Logged;
+use crate::support::{ATTRIBUTES, World};
 use omni_user_sync::model::{
     AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value, ValueType,
 };
-use omni_user_sync::omni::{Client, Definitions, Lookup, OmniError, Reader, WriteClient, Writer, list};
+use omni_user_sync::omni::{
+    Client, Definitions, Lookup, OmniError, Reader, WriteClient, Writer, list,
+};
 use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use crate::support::{ATTRIBUTES, World};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,8 @@
 //! What a long run tells while it works.
-use omni_user_sync::sandbox::Options;
-use std::time::Duration;
 use crate::support::logged::Logged;
 use crate::support::{World, assert_converged};
+use omni_user_sync::sandbox::Options;
+use std::time::Duration;
 
 /// The lines that hold a text.
 fn lines_with(log: &Logged, text: &str) -> Vec<String> {

@@ -1,10 +1,10 @@
 //! How long a change that was refused is left alone, and what ends that.
+use crate::support::{World, told};
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{Memory, Quarantined};
 use omni_user_sync::plan::{Plan, evaluate};
 use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::json;
-use crate::support::{World, told};
 
 /// One user whose name is to change, and an Omni that refuses all such changes.
 async fn refusing() -> World {

@@ -1,4 +1,5 @@
 //! Row reports: what became of each row, beside the roster.
+use crate::support::{World, assert_converged};
 use chrono::{TimeDelta, Utc};
 use omni_user_sync::model::Trigger;
 use omni_user_sync::report::{Report, Reports};
@@ -7,7 +8,6 @@ use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
-use crate::support::{World, assert_converged};
 
 #[tokio::test]
 async fn each_row_has_its_answer_and_no_cell_is_a_formula() {

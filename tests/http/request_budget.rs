@@ -1,4 +1,5 @@
 //! How many requests a run takes: the real client against the stand-in, which counts them.
+use crate::support::{World, assert_converged, told};
 use chrono::Utc;
 use omni_user_sync::daemon::{Inputs, RunLoop, Status};
 use omni_user_sync::model::{ChangeOutcome, Fingerprint, RunRef, RunState, Trigger};
@@ -9,7 +10,6 @@ use serde_json::json;
 use std::fmt::Write;
 use std::ops::Range;
 use std::time::Duration;
-use crate::support::{World, assert_converged, told};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -375,7 +375,7 @@ async fn a_superseded_run_uses_what_it_reads_and_makes_a_change() {
     assert_eq!(requests(&world), (3, 1), "definitions, listing, one change");
     for made in [2, 3] {
         let next = reconciler.run(Trigger::File, None, &superseded()).await;
-        assert_eq!(next.count(ChangeOutcome::AppliedChange), 1, "{next:?}");
+        assert_eq!(next.count(ChangeOutcome::Applied), 1, "{next:?}");
         assert_eq!(world.org().users().len(), made);
         assert_eq!(requests(&world), (1, 1));
     }

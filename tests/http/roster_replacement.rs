@@ -3,11 +3,12 @@
 //! --nocapture` for a campaign; it prints what it counted.
 #![allow(clippy::print_stdout)] // the figures
 
-use omni_user_sync::daemon::{RunLoop, Inputs, Runner, Status};
-use omni_user_sync::roster;
+use crate::support::World;
+use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::model::Fingerprint;
-use omni_user_sync::run::{Completion, Reconciler, RunOutcome, Stop};
 use omni_user_sync::model::Trigger;
+use omni_user_sync::roster;
+use omni_user_sync::run::{Completion, Reconciler, RunOutcome, Stop};
 use omni_user_sync::settings::SourceSettings;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::trigger::watch::{RosterProbe, SourceState, Watcher};
@@ -19,7 +20,6 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
-use crate::support::World;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};

@@ -1,10 +1,10 @@
 //! Whole runs: the real client against the stand-in, over HTTP.
-use omni_user_sync::run::{Completion, RunEvent, Stop};
+use crate::support::{World, assert_converged, on, told};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
+use omni_user_sync::run::{Completion, RunEvent, Stop};
 use omni_user_sync::sandbox::{ClearMode, Fault, Options, PatchAnswer, What, When};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
-use crate::support::{World, assert_converged, on, told};
 
 #[tokio::test]
 async fn converges_and_then_has_nothing_to_do() {
@@ -246,7 +246,7 @@ async fn prunes_those_whom_a_whole_roster_and_a_whole_listing_do_not_name() {
         .set("policy.protect", "user0007@*");
     world.roster("email,display_name\nuser0001@example.com,\nUSER0002@example.com,\n");
     let outcome = world.run().await;
-    assert_eq!(outcome.count(ChangeOutcome::AppliedChange), 4, "{outcome:#?}");
+    assert_eq!(outcome.count(ChangeOutcome::Applied), 4, "{outcome:#?}");
     let left: Vec<_> = world
         .org()
         .users()
@@ -374,7 +374,7 @@ async fn stops_between_two_changes() {
     );
     assert_eq!(
         (
-            outcome.count(ChangeOutcome::AppliedChange),
+            outcome.count(ChangeOutcome::Applied),
             outcome.count(ChangeOutcome::Skipped)
         ),
         (1, 2)

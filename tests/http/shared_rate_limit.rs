@@ -3,9 +3,9 @@
 //! paused time.
 
 use crate::support::logged::Logged;
-use omni_user_sync::omni::{Slot, RateLimiter};
-use omni_user_sync::settings::{ApiKeys, KeySource};
 use crate::support::paused::paused;
+use omni_user_sync::omni::{RateLimiter, Slot};
+use omni_user_sync::settings::{ApiKeys, KeySource};
 use proptest::prelude::*;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

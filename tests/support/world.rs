@@ -1,12 +1,14 @@
 //! A world for tests: a stand-in for Omni, a folder with a roster, and settings that join them. Each
 //! test says only what is special about its own.
 
-use omni_user_sync::state::{Access, StateDb, StateLock};
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::run::{AppliedChange, Prepared, Reconciler, RunError, RunOutcome, Stop, Target};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
+use omni_user_sync::run::{
+    AppliedChange, Prepared, Reconciler, RunError, RunOutcome, Stop, Target,
+};
 use omni_user_sync::sandbox::{Fault, Options, Org, Request, Sandbox, What, When};
 use omni_user_sync::settings::{self, Environment, Settings};
+use omni_user_sync::state::{Access, StateDb, StateLock};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

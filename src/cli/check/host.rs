@@ -1,7 +1,7 @@
 //! What the machine has to offer: the state folder, the reports' folder, and who may read secrets.
 
 use crate::file_system;
-use crate::serve::token_warnings;
+use crate::settings::admin_token_warnings;
 use crate::settings::{AMBIGUOUS_KEY, Settings};
 use rustix::fs::{Access, access};
 use serde::Serialize;
@@ -56,7 +56,7 @@ fn secrets(settings: &Settings, host: &mut Host) {
         host.warnings.push(all_may_read("omni.api_key_file"));
     }
     if let Some(token) = &settings.serve.admin_token {
-        host.warnings.extend(token_warnings(token));
+        host.warnings.extend(admin_token_warnings(token));
     }
     if let Some(webhook) = &settings.webhook {
         if let Err(error) = webhook.read() {

@@ -1,69 +1,69 @@
-// Keeps a page fresh. The page is whole without it: every word is made by the server.
+// Refreshes a page. Pages also work without this script; the server renders all content.
 "use strict";
 (() => {
   const regions = () => document.querySelectorAll("[data-live]");
   if (regions().length === 0) return;
-  // What was said of an action is said once, and not again when the page is loaded anew.
+  // Show the notice after an action once, and not again when the page is reloaded.
   const address = new URL(location.href);
-  if (address.searchParams.has("said")) {
-    address.searchParams.delete("said");
+  if (address.searchParams.has("notice")) {
+    address.searchParams.delete("notice");
     history.replaceState(null, "", address);
   }
-  const sentence = () => document.querySelector("#state")?.textContent ?? "";
+  const summary = () => document.querySelector("#state")?.textContent ?? "";
   const approval = (region) => region.querySelector('form[action$="/approve"]');
-  // What a press would approve must not change under the pointer.
-  const outdate = (form) => {
-    const said = document.createElement("p");
-    said.setAttribute("role", "status");
-    said.textContent = "This page is out of date: load it anew to see what is held now.";
-    form.querySelector("button")?.replaceWith(said);
+  // An approval form must not change under the pointer.
+  const invalidate = (form) => {
+    const status = document.createElement("p");
+    status.setAttribute("role", "status");
+    status.textContent = "This page is out of date. Reload it to see the changes that are held now.";
+    form.querySelector("button")?.replaceWith(status);
   };
   const replace = (fresh) => {
-    const before = sentence();
+    const before = summary();
     for (const old of regions()) {
       const next = fresh.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
-      const [mine, theirs] = [approval(old), next && approval(next)];
-      if (mine && theirs && mine.getAttribute("action") !== theirs.getAttribute("action")) {
-        outdate(mine);
+      const [current, updated] = [approval(old), next && approval(next)];
+      if (current && updated && current.getAttribute("action") !== updated.getAttribute("action")) {
+        invalidate(current);
         continue;
       }
-      // What somebody is about to press or has opened stays as it is.
+      // Keep a region that has the focus or an open table.
       const busy = old.contains(document.activeElement) || old.querySelector("details[open]");
       if (next && !busy && next.innerHTML !== old.innerHTML) {
         old.replaceChildren(...document.adoptNode(next).childNodes);
       }
     }
-    // For those who hear the page: only how it stands, and only when that is new.
-    if (sentence() !== before) document.querySelector("#announce").textContent = sentence();
+    // For screen readers: announce only the summary, and only if it has changed.
+    if (summary() !== before) document.querySelector("#announce").textContent = summary();
   };
-  // Once may be a server that starts anew; more often, what stands here may be long over.
-  let lastAnswer = new Date();
+  // One failure may be a restart of the server. After more failures, the page may be out of date.
+  let lastResponse = new Date();
   let failures = 0;
-  const answered = (isAnswer) => {
-    if (isAnswer) lastAnswer = new Date();
-    failures = isAnswer ? 0 : failures + 1;
+  const recordResponse = (succeeded) => {
+    if (succeeded) lastResponse = new Date();
+    failures = succeeded ? 0 : failures + 1;
     const [isStale, stale] = [failures >= 2, document.querySelector("#stale")];
     if (stale.hidden !== isStale) return;
     stale.hidden = !isStale;
-    const since = lastAnswer.toISOString().slice(11, 19);
-    stale.textContent = isStale ? `No answer since ${since}; what stands here may be old.` : "";
+    const since = lastResponse.toISOString().slice(11, 19);
+    stale.textContent = isStale ? `No response since ${since} UTC. This page may be out of date.` : "";
     document.body.classList.toggle("stale", isStale);
   };
   const refresh = async () => {
     const signal = AbortSignal.timeout(10000);
-    const answer = await fetch(location.href, { redirect: "error", cache: "no-store", signal });
-    // Also where the session has ended: that leads to the log-in.
-    if (!answer.ok) throw new Error(`${answer.status}`);
-    return new DOMParser().parseFromString(await answer.text(), "text/html");
+    const response = await fetch(location.href, { redirect: "error", cache: "no-store", signal });
+    // An expired session redirects to the login form, which is also an error here.
+    if (!response.ok) throw new Error(`${response.status}`);
+    return new DOMParser().parseFromString(await response.text(), "text/html");
   };
-  const look = async () => {
+  const poll = async () => {
     const isBusy = document.querySelector(".hero.busy, h1 .badge.busy") !== null;
     if (!document.hidden) {
       const fresh = await refresh().catch(() => null);
-      answered(fresh !== null);
+      recordResponse(fresh !== null);
       if (fresh !== null) replace(fresh);
     }
-    setTimeout(look, isBusy ? 1000 : 5000);
+    setTimeout(poll, isBusy ? 1000 : 5000);
   };
-  setTimeout(look, 1000);
+  setTimeout(poll, 1000);
 })();

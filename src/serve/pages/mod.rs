@@ -1,91 +1,95 @@
-//! Pages for people. They are whole without the script, which only keeps them fresh.
+//! HTML pages. They work without JavaScript; the script only refreshes them.
 
-mod log_in;
+mod chart;
+mod login;
 mod overview;
+mod rows;
 mod run;
 mod user;
 
-pub(super) use log_in::{form, log_in, log_out};
+pub(super) use login::{log_in, log_out, login_form};
 pub(super) use overview::{overview, reconcile, runs};
-pub(super) use run::{Asked, approve, named, run, run_ref, told};
-pub(super) use user::{find, user};
+pub(super) use run::{approve, run};
+pub(super) use user::{find_user, user};
 
 use super::auth::Principal;
-use super::refusal::{Form, Refusal};
-use super::rows::{Person, When, encoded};
-use super::site::AppState;
+use super::response::{ErrorResponse, Format, url_encode};
+use super::state::AppState;
 use crate::model::{HeldRecord, RunNumber};
 use crate::state::APPROVAL_VALID;
 use crate::util::text::plural;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use rows::{Timestamp, UserLink};
+use serde::Deserialize;
 
-/// So many held users of one rule are named.
-const NAMED: usize = 200;
+/// Held users that are listed for each rule.
+const MAX_HELD_USERS: usize = 200;
 
-/// What stands round a page.
+type PageResult = Result<Response, ErrorResponse>;
+
+/// The data of the page header.
 #[derive(Debug)]
-pub(super) struct Frame {
-    here: &'static str,
+struct Frame {
+    current: &'static str,
     is_admin: bool,
     has_session: bool,
     can_log_in: bool,
-    /// This page, as a part of an address.
-    address: String,
+    /// The URL of this page, encoded for use in another URL.
+    url: String,
 }
 
 impl Frame {
-    fn new(here: &'static str, shared: &AppState, visitor: &Principal, uri: &Uri) -> Self {
-        let address = uri.path_and_query().map_or("/", |address| address.as_str());
+    fn new(current: &'static str, state: &AppState, principal: &Principal, uri: &Uri) -> Self {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Self {
-            here,
-            is_admin: visitor.is_admin,
-            has_session: visitor.has_session,
-            can_log_in: shared.admin_token.is_set(),
-            address: encoded(address),
+            current,
+            is_admin: principal.is_admin,
+            has_session: principal.has_session,
+            can_log_in: state.admin_token.is_set(),
+            url: url_encode(path),
         }
     }
 }
 
-/// What is held, and what somebody can do about it.
+/// Held changes, and the form to approve them.
 #[derive(Debug)]
 struct HeldCard {
     run: u64,
-    count: usize,
-    approves: String,
+    changes: String,
     rules: Vec<RuleCard>,
-    approved: Option<Approved>,
+    approved: Option<ApprovalCard>,
 }
 
 #[derive(Debug)]
 struct RuleCard {
     rule: String,
-    why: String,
-    people: Vec<Person>,
+    reason: String,
+    users: Vec<UserLink>,
     more: usize,
 }
 
-/// Who approved, when, and until when it is good.
+/// An approval, and the end of its validity.
 #[derive(Debug)]
-struct Approved {
+struct ApprovalCard {
     by: String,
-    at: When,
-    until: When,
+    at: Timestamp,
+    until: Timestamp,
 }
 
-impl Approved {
+impl ApprovalCard {
     fn new((by, at): &(String, DateTime<Utc>), now: DateTime<Utc>) -> Self {
         Self {
             by: by.clone(),
-            at: When::new(*at, now),
-            until: When::new(*at + APPROVAL_VALID, now),
+            at: Timestamp::new(*at, now),
+            until: Timestamp::new(*at + APPROVAL_VALID, now),
         }
     }
 }
 
 impl HeldCard {
-    /// `None` where nothing is held.
+    /// `None` if no change is held.
     fn new(
         run: RunNumber,
         held: &[HeldRecord],
@@ -95,10 +99,9 @@ impl HeldCard {
         let count: usize = held.iter().map(|record| record.users.len()).sum();
         (count > 0).then(|| Self {
             run: run.0,
-            count,
-            approves: plural(count, "change"),
+            changes: plural(count, "change"),
             rules: held.iter().map(RuleCard::new).collect(),
-            approved: approval.map(|approval| Approved::new(approval, now)),
+            approved: approval.map(|approval| ApprovalCard::new(approval, now)),
         })
     }
 }
@@ -107,34 +110,42 @@ impl RuleCard {
     fn new(held: &HeldRecord) -> Self {
         let mut users: Vec<_> = held.users.iter().collect();
         users.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
-        let people = users.iter().take(NAMED).map(|user| Person {
-            email: user.email.as_str().into(),
-            link: encoded(user.email.as_str()),
-            what: user.operation.as_str().into(),
-        });
+        let users = users
+            .iter()
+            .take(MAX_HELD_USERS)
+            .map(|user| UserLink::new(&user.email, user.operation.as_str()));
         Self {
             rule: held.rule.as_str().into(),
-            why: held.reason.clone(),
-            people: people.collect(),
-            more: held.users.len().saturating_sub(NAMED),
+            reason: held.reason.clone(),
+            users: users.collect(),
+            more: held.users.len().saturating_sub(MAX_HELD_USERS),
         }
     }
 }
 
-/// What is said once, after an action.
-fn said(word: Option<&str>) -> Option<&'static str> {
+/// The query parameter that names the notice to show after an action.
+#[derive(Deserialize)]
+pub(super) struct NoticeParams {
+    notice: Option<String>,
+}
+
+/// The notice for a word in the query.
+fn notice(word: Option<&str>) -> Option<&'static str> {
     match word? {
-        "asked" => Some("A run is asked for; it starts at once, or after the one under way."),
-        "approved" => Some("Approved. The next run acts on it, within seconds."),
+        "run_requested" => Some("Run requested. It starts now, or after the current run."),
+        "approved" => Some("Approved. A run that applies the changes starts within seconds."),
         _ => None,
     }
 }
 
-fn unreadable(error: String) -> Response {
-    let said = format!("What is remembered can't be read: {error}.");
-    Refusal::new(Form::Page, StatusCode::SERVICE_UNAVAILABLE, said).answer()
+fn state_error(error: String) -> ErrorResponse {
+    ErrorResponse::state_error(Format::Html, &error)
 }
 
-fn not_found(said: &str) -> Response {
-    Refusal::new(Form::Page, StatusCode::NOT_FOUND, said).answer()
+fn bad_request(message: impl Into<String>) -> ErrorResponse {
+    ErrorResponse::new(Format::Html, StatusCode::BAD_REQUEST, message)
+}
+
+fn not_found(message: &str) -> ErrorResponse {
+    ErrorResponse::new(Format::Html, StatusCode::NOT_FOUND, message)
 }

@@ -1,14 +1,15 @@
-//! How everything is, and the runs.
+//! The overview, and the list of runs.
 
-use super::{Frame, HeldCard, said, unreadable};
-use crate::model::{Problem, RunNumber, Trigger};
+use super::chart::Chart;
+use super::rows::{RunRow, Timestamp, UserLink};
+use super::{Frame, HeldCard, NoticeParams, PageResult, notice, state_error};
+use crate::model::{Problem, RunNumber};
+use crate::plan::render::counted;
 use crate::serve::auth::Principal;
-use crate::serve::chart::Chart;
-use crate::serve::look::{HistoryView, Overview, PICTURED};
-use crate::serve::refusal::{render, see_other};
-use crate::serve::rows::{Person, RunRow, When, encoded};
-use crate::serve::site::AppState;
-use crate::serve::standing::{Severity, ended};
+use crate::serve::queries::{CHART_RUNS, HistoryView, Overview, run_end};
+use crate::serve::response::{redirect, render};
+use crate::serve::state::AppState;
+use crate::serve::summary::{Severity, Summary, summary};
 use crate::util::text::plural;
 use askama::Template;
 use axum::Extension;
@@ -18,39 +19,37 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::sync::Arc;
-use tracing::info;
 
-/// So many of the last runs are listed, and so many of the roster's problems.
-const LISTED: usize = 10;
-const PROBLEMS: usize = 50;
+/// Runs in the table, and roster problems or warnings in each list.
+const MAX_ROWS: usize = 10;
+const MAX_PROBLEMS: usize = 50;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
-struct Page {
+struct OverviewPage {
     frame: Frame,
-    said: Option<&'static str>,
-    tone: Severity,
-    sentence: String,
+    notice: Option<&'static str>,
+    summary: Summary,
     last: Option<RunRow>,
-    next: Option<When>,
+    next: Option<Timestamp>,
     is_watched: bool,
-    retry: Option<When>,
+    retry: Option<Timestamp>,
     not_ready: Option<String>,
     tiles: Vec<Tile>,
     held: Option<HeldCard>,
     roster: Option<RosterCard>,
-    notes: Vec<String>,
-    journal_error: Option<String>,
+    warnings: Vec<String>,
+    state_error: Option<String>,
     chart: Chart,
     runs: Vec<RunRow>,
-    quarantined: Vec<Person>,
+    quarantined: Vec<UserLink>,
 }
 
 struct Tile {
     name: &'static str,
     number: String,
     note: String,
-    tone: Severity,
+    severity: Severity,
 }
 
 struct RosterCard {
@@ -60,151 +59,137 @@ struct RosterCard {
     more: usize,
 }
 
-#[derive(Deserialize)]
-pub(in crate::serve) struct Said {
-    said: Option<String>,
-}
-
 pub(in crate::serve) async fn overview(
-    State(shared): State<Arc<AppState>>,
-    Extension(visitor): Extension<Principal>,
-    Query(query): Query<Said>,
+    State(state): State<Arc<AppState>>,
+    Extension(principal): Extension<Principal>,
+    Query(params): Query<NoticeParams>,
     uri: Uri,
 ) -> Response {
-    let look = shared.overview().await;
-    let now = look.now;
-    let books = look.books.as_ref().ok();
-    let runs = books.map_or(&[][..], |books| &books.runs);
-    let all = runs.iter().map(|run| RunRow::new(run, now));
-    let last = runs.iter().find(|run| ended(run).is_some());
-    render(&Page {
-        frame: Frame::new("overview", &shared, &visitor, &uri),
-        said: said(query.said.as_deref()),
-        tone: look.standing.tone,
-        sentence: look.standing.sentence.clone(),
+    let overview = state.overview().await;
+    let (now, runs) = (overview.now, overview.runs());
+    let history = overview.history.as_ref().ok();
+    let last = runs.iter().find(|run| run_end(run).is_some());
+    let rows = runs.iter().take(MAX_ROWS).map(|run| RunRow::new(run, now));
+    render(&OverviewPage {
+        frame: Frame::new("overview", &state, &principal, &uri),
+        notice: notice(params.notice.as_deref()),
+        summary: summary(&overview),
         last: last.map(|run| RunRow::new(run, now)),
-        next: look.next_due.map(|at| When::new(at, now)),
-        is_watched: shared.site.is_watched,
-        retry: look.facts.retry.map(|at| When::new(at, now)),
-        not_ready: look.not_ready.clone(),
-        tiles: tiles(&look),
-        held: books.and_then(|books| held(books, now)),
-        roster: roster(&look),
-        notes: notes(&look),
-        journal_error: look.books.as_ref().err().cloned(),
+        next: overview.next_due.map(|at| Timestamp::new(at, now)),
+        is_watched: state.config.is_watched,
+        retry: overview.facts.retry.map(|at| Timestamp::new(at, now)),
+        not_ready: overview.not_ready.clone(),
+        tiles: tiles(&overview),
+        held: history.and_then(|history| held(history, now)),
+        roster: roster(&overview),
+        warnings: warnings(&overview),
+        state_error: overview.history.as_ref().err().cloned(),
         chart: Chart::new(runs),
-        runs: all.take(LISTED).collect(),
-        quarantined: books.map_or_else(Vec::new, |books| quarantined(books, now)),
+        runs: rows.collect(),
+        quarantined: history.map_or_else(Vec::new, |history| quarantined(history, now)),
     })
 }
 
-fn held(books: &HistoryView, now: DateTime<Utc>) -> Option<HeldCard> {
-    let held = books.held.as_ref()?;
-    HeldCard::new(held.run, &held.held, books.good_approval(now), now)
+fn held(history: &HistoryView, now: DateTime<Utc>) -> Option<HeldCard> {
+    let held = history.held.as_ref()?;
+    HeldCard::new(held.run, &held.held, history.valid_approval(now), now)
 }
 
-fn tiles(look: &Overview) -> Vec<Tile> {
-    let books = look.books.as_ref().ok();
-    let runs = books.map_or(&[][..], |books| &books.runs);
-    let planned = runs.iter().filter_map(ended).find_map(|end| end.pending);
-    let users = runs.iter().filter_map(ended).find_map(|end| end.users);
-    let held = books.and_then(|books| books.held.as_ref());
-    let count = |number: Option<usize>| number.map_or_else(|| "–".into(), |n| n.to_string());
-    let tile = |name, number: Option<usize>, note: String, loud| Tile {
+fn tiles(overview: &Overview) -> Vec<Tile> {
+    let history = overview.history.as_ref().ok();
+    let ends = || overview.runs().iter().filter_map(run_end);
+    let tile = |name, number: Option<usize>, note: String, severity| Tile {
         name,
-        number: count(number),
+        number: number.map_or_else(|| "–".into(), |number| number.to_string()),
         note,
-        tone: match number {
-            Some(1..) => loud,
-            _ => Severity::Plain,
+        severity: match number {
+            Some(1..) => severity,
+            _ => Severity::Idle,
         },
     };
-    let drift = planned.map(|needed| needed.total());
-    let drift_note = planned.map_or_else(String::new, |needed| match needed.total() {
-        0 => "changes needed by the last run".into(),
-        _ => format!(
-            "as the last run found: {}",
-            crate::plan::render::counted(&needed)
-        ),
-    });
-    let roster = look.findings.roster.as_ref();
-    let rows = roster.and_then(|roster| roster.rows);
-    let rows_note = rows.map_or_else(String::new, |rows| format!("in {rows} rows"));
-    let waits = books.map_or("", |books| match books.good_approval(look.now) {
+    let pending = ends().find_map(|end| end.pending);
+    let pending_note = match pending {
+        None => String::new(),
+        Some(counts) if counts.total() == 0 => "changes in the last run".into(),
+        Some(counts) => format!("in the last run: {}", counted(&counts)),
+    };
+    let held = history.and_then(|history| history.held.as_ref());
+    let held_note = history.map_or("", |history| match history.valid_approval(overview.now) {
         Some(_) => "approved",
         None => "waiting for approval",
     });
-    let quarantined = books.map(|books| books.quarantined.0);
+    let quarantined = history.map(|history| history.quarantined.0);
+    let roster = overview.findings.roster.as_ref();
+    let rows = roster.and_then(|roster| roster.rows);
+    let rows_note = rows.map_or_else(String::new, |rows| format!("in {}", plural(rows, "row")));
+    let users = ends().find_map(|end| end.users);
     let users = users.and_then(|users| usize::try_from(users).ok());
     vec![
-        tile("Needed", drift, drift_note, Severity::Plain),
+        tile(
+            "Pending",
+            pending.map(|counts| counts.total()),
+            pending_note,
+            Severity::Idle,
+        ),
         tile(
             "Held",
             held.map(|held| held.count()),
-            waits.into(),
-            Severity::Warn,
+            held_note.into(),
+            Severity::Warning,
         ),
         tile(
             "In quarantine",
             quarantined,
-            "tried again later".into(),
-            Severity::Warn,
+            "retried later".into(),
+            Severity::Warning,
         ),
         tile(
             "Roster problems",
             roster.map(|roster| roster.count),
             rows_note,
-            Severity::Bad,
+            Severity::Error,
         ),
-        tile("Users", users, "in Omni".into(), Severity::Plain),
+        tile("Users", users, "in Omni".into(), Severity::Idle),
     ]
 }
 
-fn roster(look: &Overview) -> Option<RosterCard> {
-    let roster = look
-        .findings
-        .roster
-        .as_ref()
-        .filter(|roster| roster.count > 0)?;
-    let at = When::new(roster.at, look.now);
+fn roster(overview: &Overview) -> Option<RosterCard> {
+    let roster = overview.findings.roster.as_ref();
+    let roster = roster.filter(|roster| roster.count > 0)?;
+    let at = Timestamp::new(roster.at, overview.now);
     Some(RosterCard {
         count: plural(roster.count, "problem"),
-        caption: format!("As it was read {}", at.ago),
-        problems: roster.problems.iter().take(PROBLEMS).cloned().collect(),
-        more: roster.count - roster.problems.len().min(PROBLEMS),
+        caption: format!("As read {}", at.relative),
+        problems: roster.problems.iter().take(MAX_PROBLEMS).cloned().collect(),
+        more: roster.count - roster.problems.len().min(MAX_PROBLEMS),
     })
 }
 
-/// What is blocked and what a person should know, up to a number.
-fn notes(look: &Overview) -> Vec<String> {
-    let findings = &look.findings;
+/// Blocked removals and warnings, up to a limit.
+fn warnings(overview: &Overview) -> Vec<String> {
+    let findings = &overview.findings;
     let all = findings.blocked.iter().chain(&findings.warnings);
-    let mut notes: Vec<_> = all.take(PROBLEMS).cloned().collect();
-    let more = findings.blocked.len() + findings.warnings.len() - notes.len();
+    let mut warnings: Vec<_> = all.take(MAX_PROBLEMS).cloned().collect();
+    let more = findings.blocked.len() + findings.warnings.len() - warnings.len();
     if more > 0 {
-        notes.push(format!("and {more} more"));
+        warnings.push(format!("and {more} more"));
     }
-    notes
+    warnings
 }
 
-fn quarantined(books: &HistoryView, now: DateTime<Utc>) -> Vec<Person> {
-    let (count, some) = &books.quarantined;
-    let people = some.iter().map(|(email, one)| Person {
-        email: email.as_str().into(),
-        link: encoded(email.as_str()),
-        what: format!(
-            "tried again {}: {}",
-            When::new(one.until, now).ago,
-            one.reason
-        ),
+fn quarantined(history: &HistoryView, now: DateTime<Utc>) -> Vec<UserLink> {
+    let (count, some) = &history.quarantined;
+    let users = some.iter().map(|(email, one)| {
+        let until = Timestamp::new(one.until, now).relative;
+        UserLink::new(email, format!("retried {until}: {}", one.reason))
     });
-    let mut people: Vec<_> = people.collect();
+    let mut users: Vec<_> = users.collect();
     if let Some(more) = count.checked_sub(some.len()).filter(|more| *more > 0)
-        && let Some(last) = people.last_mut()
+        && let Some(last) = users.last_mut()
     {
-        last.what.push_str(&format!(" (and {more} more users)"));
+        last.note.push_str(&format!(" (and {more} more users)"));
     }
-    people
+    users
 }
 
 #[derive(Template)]
@@ -218,44 +203,33 @@ struct RunsPage {
 }
 
 #[derive(Deserialize)]
-pub(in crate::serve) struct Before {
+pub(in crate::serve) struct RunsPageParams {
     before: Option<u64>,
 }
 
 pub(in crate::serve) async fn runs(
-    State(shared): State<Arc<AppState>>,
-    Extension(visitor): Extension<Principal>,
-    Query(Before { before }): Query<Before>,
+    State(state): State<Arc<AppState>>,
+    Extension(principal): Extension<Principal>,
+    Query(RunsPageParams { before }): Query<RunsPageParams>,
     uri: Uri,
-) -> Response {
-    let runs = match shared.runs(before.map(RunNumber), PICTURED).await {
-        Ok(runs) => runs,
-        Err(error) => return unreadable(error),
-    };
+) -> PageResult {
+    let runs = state.runs(before.map(RunNumber), CHART_RUNS).await;
+    let runs = runs.map_err(state_error)?;
     let now = Utc::now();
-    let is_full = runs.len() == PICTURED;
-    render(&RunsPage {
-        frame: Frame::new("runs", &shared, &visitor, &uri),
+    let is_full = runs.len() == CHART_RUNS;
+    Ok(render(&RunsPage {
+        frame: Frame::new("runs", &state, &principal, &uri),
         chart: Chart::new(&runs),
         before: runs.last().filter(|_| is_full).map(|run| run.number.0),
         runs: runs.iter().map(|run| RunRow::new(run, now)).collect(),
         is_later_page: before.is_some(),
-    })
+    }))
 }
 
-/// Asks for a run.
 pub(in crate::serve) async fn reconcile(
-    State(shared): State<Arc<AppState>>,
-    Extension(visitor): Extension<Principal>,
+    State(state): State<Arc<AppState>>,
+    Extension(principal): Extension<Principal>,
 ) -> Response {
-    shared.reconcile(&visitor);
-    see_other("/?said=asked")
-}
-
-impl AppState {
-    /// Asks for a run: Omni is read anew for it.
-    pub(in crate::serve) fn reconcile(&self, visitor: &Principal) {
-        info!(by = visitor.visit.who(), "a run is asked for");
-        self.site.wake.wake(Trigger::Request);
-    }
+    state.request_run(&principal);
+    redirect("/?notice=run_requested")
 }

@@ -1,19 +1,19 @@
-//! A user, as far as the journal and the last run know them; and, where somebody presses for it, as the roster
-//! and Omni have them now.
+//! The page of a user, from the state database and the last run; on demand also the current state in
+//! the roster and in Omni.
 
-use super::{Frame, unreadable};
-use crate::model::{Email, ObservedUser, Problem};
+use super::rows::{ChangeRow, FieldRow, Timestamp};
+use super::{Frame, PageResult, bad_request, state_error};
+use crate::model::{Email, EmailError, ObservedUser, Problem};
 use crate::run::{Explanation, Next};
 use crate::serve::auth::Principal;
-use crate::serve::look::UserLook;
-use crate::serve::refusal::{Form, Refusal, render, see_other};
-use crate::serve::rows::{ChangeRow, FieldRow, When, encoded};
-use crate::serve::site::AppState;
-use crate::serve::standing::{self, Severity, Standing};
+use crate::serve::queries::UserView;
+use crate::serve::response::{ErrorResponse, Format, redirect, render, url_encode};
+use crate::serve::state::AppState;
+use crate::serve::summary::{Severity, Summary, user_summaries};
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -21,124 +21,118 @@ use std::sync::Arc;
 
 #[derive(Template)]
 #[template(path = "user.html")]
-struct Page {
+struct UserPage {
     frame: Frame,
     email: String,
-    link: String,
-    /// What was found just now, or why nothing was; `None` where nobody asked.
-    now: Option<Result<Now, String>>,
+    /// The email, encoded for use in a URL.
+    path: String,
+    /// The current state or an error; `None` if it was not requested.
+    current: Option<Result<CurrentState, String>>,
     /// The email as arguments for a shell.
-    email_words: String,
-    standing: Vec<Standing>,
-    managed: Option<When>,
-    missing: Option<When>,
-    deactivated: Vec<Deactivated>,
+    shell_arguments: String,
+    summaries: Vec<Summary>,
+    managed: Option<Timestamp>,
+    missing: Option<Timestamp>,
+    deactivated: Vec<DeactivatedUser>,
     problems: Vec<Problem>,
     changes: Vec<ChangeRow>,
 }
 
-struct Deactivated {
+struct DeactivatedUser {
     id: String,
-    at: When,
+    at: Timestamp,
 }
 
-/// What roster and Omni say of a user now, and what a run would do.
-struct Now {
-    clock: String,
-    tone: Severity,
-    next: String,
+/// The current state of a user in the roster and in Omni, and what a run would do.
+struct CurrentState {
+    at: String,
+    next: Summary,
     fields: Vec<FieldRow>,
     roster: Vec<String>,
-    omni: Option<InOmni>,
+    omni: Option<OmniUser>,
 }
 
 /// A user in Omni.
-struct InOmni {
+struct OmniUser {
     name: String,
     state: &'static str,
     id: String,
-    values: Vec<(String, String)>,
+    attributes: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
-pub(in crate::serve) struct Sought {
+pub(in crate::serve) struct FindParams {
     #[serde(default)]
     email: String,
 }
 
-/// Where the search form leads to.
-pub(in crate::serve) async fn find(Query(sought): Query<Sought>) -> Response {
-    match Email::parse(&sought.email) {
-        Ok(email) => see_other(&format!("/users/{}", encoded(email.as_str()))),
-        Err(error) => no_email(&error),
-    }
+/// Handles the search form.
+pub(in crate::serve) async fn find_user(Query(params): Query<FindParams>) -> PageResult {
+    let email = Email::parse(&params.email).map_err(|error| invalid_email(&error))?;
+    Ok(redirect(&format!("/users/{}", url_encode(email.as_str()))))
 }
 
-fn no_email(error: &crate::model::EmailError) -> Response {
-    let said = format!("A user is found by their whole email, and {error}.");
-    Refusal::new(Form::Page, StatusCode::BAD_REQUEST, said).answer()
+fn invalid_email(error: &EmailError) -> ErrorResponse {
+    bad_request(format!(
+        "Users are found by their complete email address: {error}."
+    ))
 }
 
-/// A user; where somebody presses for it (`POST`), with what the roster and Omni say now.
+/// Shows a user. A `POST` also shows the current state in the roster and in Omni.
 pub(in crate::serve) async fn user(
-    State(shared): State<Arc<AppState>>,
-    Extension(visitor): Extension<Principal>,
+    State(state): State<Arc<AppState>>,
+    Extension(principal): Extension<Principal>,
     Path(email): Path<String>,
     method: Method,
     uri: Uri,
-) -> Response {
-    let email = match Email::parse(&email) {
-        Ok(email) => email,
-        Err(error) => return no_email(&error),
-    };
+) -> PageResult {
+    let email = Email::parse(&email).map_err(|error| invalid_email(&error))?;
+    let explainer = &state.config.explainer;
     let explained = match method {
-        Method::POST => Some(shared.explain(&email).await),
+        Method::POST => Some(state.explain_limiter.explain(explainer, &email).await),
         _ => None,
     };
-    let look = match shared.user(email).await {
-        Ok(look) => look,
-        Err(error) => return unreadable(error),
-    };
-    let frame = Frame::new("user", &shared, &visitor, &uri);
-    match explained {
-        Some(Err(why)) => {
-            let whole = render(&page(frame, look, Some(Err(why.sentence()))));
-            why.refusal(Form::Page).told_in(whole)
+    let view = state.user(email).await.map_err(state_error)?;
+    let frame = Frame::new("user", &state, &principal, &uri);
+    Ok(match explained {
+        None => page(frame, view, None),
+        Some(Ok(explanation)) => {
+            let current = CurrentState::new(&explanation, Utc::now());
+            page(frame, view, Some(Ok(current)))
         }
-        Some(Ok(found)) => {
-            let now = Now::new(&found, Utc::now());
-            render(&page(frame, look, Some(Ok(now))))
+        Some(Err(error)) => {
+            let page = page(frame, view, Some(Err(error.message())));
+            error.response(Format::Html).apply_to(page)
         }
-        None => render(&page(frame, look, None)),
-    }
+    })
 }
 
-fn page(frame: Frame, look: UserLook, found: Option<Result<Now, String>>) -> Page {
+fn page(frame: Frame, view: UserView, current: Option<Result<CurrentState, String>>) -> Response {
     let now = Utc::now();
-    let managed = look.state.managed.as_ref();
-    let deactivated = look.state.deactivated.iter().map(|(id, at)| Deactivated {
+    let managed = view.state.managed.as_ref();
+    let missing = managed.and_then(|managed| managed.missing_since);
+    let deactivated = view.state.deactivated.iter();
+    let deactivated = deactivated.map(|(id, at)| DeactivatedUser {
         id: id.as_str().into(),
-        at: When::new(*at, now),
+        at: Timestamp::new(*at, now),
     });
-    let changes = look.changes.iter().map(|one| ChangeRow::new(one, now));
-    Page {
+    let changes = view.changes.iter().map(|one| ChangeRow::new(one, now));
+    render(&UserPage {
         frame,
-        email: look.email.as_str().into(),
-        link: encoded(look.email.as_str()),
-        now: found,
-        email_words: shell_words(look.email.as_str()),
-        standing: standing::of_user(&look, now),
-        managed: managed.map(|managed| When::new(managed.since, now)),
-        missing: managed
-            .and_then(|managed| managed.missing_since)
-            .map(|at| When::new(at, now)),
+        email: view.email.as_str().into(),
+        path: url_encode(view.email.as_str()),
+        current,
+        shell_arguments: shell_arguments(view.email.as_str()),
+        summaries: user_summaries(&view, now),
+        managed: managed.map(|managed| Timestamp::new(managed.since, now)),
+        missing: missing.map(|at| Timestamp::new(at, now)),
         deactivated: deactivated.collect(),
         changes: changes.collect(),
-        problems: look.problems,
-    }
+        problems: view.problems,
+    })
 }
 
-impl Now {
+impl CurrentState {
     fn new(explanation: &Explanation, now: DateTime<Utc>) -> Self {
         let Explanation {
             email: _,
@@ -146,57 +140,63 @@ impl Now {
             user,
             next,
         } = explanation;
-        let (tone, said) = match next {
-            Next::Change(change) => (
-                Severity::Busy,
-                format!("A run would {} them.", change.operation()),
-            ),
-            Next::Limited(change) => {
-                let operation = change.operation();
-                let said = format!(
-                    "A run would {operation} them, unless the guard holds that, which counts everybody's."
-                );
-                (Severity::Busy, said)
-            }
-            Next::Held(why, change) => {
-                let operation = change.operation();
-                let said = format!("A run would {operation} them, were it not held: {why}.");
-                (Severity::Warn, said)
-            }
-            Next::Nothing(Some(why)) => {
-                let why = why.trim_end_matches('.');
-                (Severity::Plain, format!("A run would do nothing: {why}."))
-            }
-            Next::Nothing(None) => (Severity::Good, "A run has nothing to do with them.".into()),
-        };
         Self {
-            clock: When::new(now, now).clock,
-            tone,
-            next: said,
-            fields: next.change().map(FieldRow::all_of).unwrap_or_default(),
+            at: Timestamp::new(now, now).clock,
+            next: next_summary(next),
+            fields: next.change().map(FieldRow::of_pending).unwrap_or_default(),
             roster: roster.clone(),
-            omni: user.as_deref().map(InOmni::new),
+            omni: user.as_deref().map(OmniUser::new),
         }
     }
 }
 
-impl InOmni {
+/// Says what a run would do.
+fn next_summary(next: &Next) -> Summary {
+    let (severity, text) = match next {
+        Next::Change(change) => {
+            let text = format!("A run would {} this user.", change.operation());
+            (Severity::Busy, text)
+        }
+        Next::Limited(change) => {
+            let text = format!(
+                "A run would {} this user, unless a safety limit holds the change. Safety limits count the \
+                 changes of all users.",
+                change.operation()
+            );
+            (Severity::Busy, text)
+        }
+        Next::Held(reason, change) => {
+            let text = format!(
+                "A run would {} this user, but the change is {reason}.",
+                change.operation()
+            );
+            (Severity::Warning, text)
+        }
+        Next::Nothing(Some(reason)) => {
+            let text = format!("No change: {}.", reason.trim_end_matches('.'));
+            (Severity::Idle, text)
+        }
+        Next::Nothing(None) => (Severity::Ok, "In sync: no change needed.".into()),
+    };
+    Summary::new(severity, text)
+}
+
+impl OmniUser {
     fn new(user: &ObservedUser) -> Self {
-        let values = user.attributes.iter();
+        let attributes = user.attributes.iter();
         Self {
             name: user.display_name.to_string(),
             state: if user.active { "active" } else { "inactive" },
             id: user.id.as_str().into(),
-            values: values
+            attributes: attributes
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
         }
     }
 }
 
-/// An email as it stands in a command that is there to be copied: it may hold `$(…)`, and may begin as an
-/// option does.
-fn shell_words(email: &str) -> String {
+/// Quotes an email for a command to copy: it may contain `$(…)`, and may start like an option.
+fn shell_arguments(email: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+@-".contains(&byte);
     let word = match email.bytes().all(is_plain) {
         true => email.into(),
@@ -210,18 +210,18 @@ fn shell_words(email: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::shell_words;
+    use super::shell_arguments;
 
     #[test]
-    fn a_shell_takes_an_email_as_it_is() {
-        for (email, words) in [
+    fn emails_are_quoted_for_a_shell() {
+        for (email, arguments) in [
             ("a.b+c-d_e@x.co", "a.b+c-d_e@x.co"),
             ("$(id)@x.co", "'$(id)@x.co'"),
             ("o'hara@x.co", r"'o'\''hara@x.co'"),
             ("-odd@x.co", "-- -odd@x.co"),
             ("--json=$x@x.co", "-- '--json=$x@x.co'"),
         ] {
-            assert_eq!(shell_words(email), words);
+            assert_eq!(shell_arguments(email), arguments);
         }
     }
 }

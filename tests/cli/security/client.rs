@@ -1,8 +1,8 @@
 //! A client that means harm to the server, or to somebody's browser. Who may do what is in `tests/serve`.
 
 use super::canaries::TOKEN;
-use crate::support::World;
 use super::world::{Daemon, webhook, world};
+use crate::support::World;
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 

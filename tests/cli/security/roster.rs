@@ -2,8 +2,8 @@
 //! is written because of it.
 
 use super::child::Location;
-use crate::support::World;
 use super::world::run;
+use crate::support::World;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

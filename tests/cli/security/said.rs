@@ -3,8 +3,8 @@
 
 use super::canaries::{EMAIL, KEY, NAME, SECRETS, Told, VALUE};
 use super::secrets::{echo, left_behind, says};
-use crate::support::World;
 use super::world::{Daemon, EVERYTHING, heard, webhook, webhook_that_says, world};
+use crate::support::World;
 use futures_util::future::join_all;
 use omni_user_sync::sandbox::{Fault, Request, What, When};
 

@@ -2,8 +2,8 @@
 //! values in no log, metric, probe or webhook; emails in no metric, probe or webhook.
 
 use super::canaries::{EMAIL, HOOK, KEY, NAME, SECRETS, TOKEN, Told, VALUE};
-use crate::support::World;
 use super::world::{Daemon, EVERYTHING, heard, run, webhook, world, write};
+use crate::support::World;
 use omni_user_sync::sandbox::{Fault, What, When};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;

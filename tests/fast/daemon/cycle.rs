@@ -307,7 +307,7 @@ async fn readiness_is_earned_and_tells_no_secret() {
         failed.ends_with(": a setting is missing or wrong"),
         "{failed}"
     );
-    assert!(rig.status.sentence(now).contains("Last run failed"));
+    assert!(rig.status.status_line(now).contains("Last run failed"));
     assert!(rig.metrics.next_run.get() > 0.0, "when it is tried again");
     rig.run().await;
     sleep(Duration::from_secs(1)).await;
@@ -320,7 +320,7 @@ fn the_sentence_says_what_is_wrong_with_the_roster() {
     let (status, now) = (Status::new(None), chrono::Utc::now());
     let says = |condition| {
         status.roster(condition);
-        let sentence = status.sentence(now);
+        let sentence = status.status_line(now);
         let about = sentence.split_once("; ").map(|(_, about)| about.to_owned());
         about.map(|about| {
             about

@@ -73,7 +73,7 @@ async fn each_user_passes_once() {
         &journal,
         run,
         &intent(Operation::Deactivate, "ann", 3),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     let unknown = journal
@@ -97,7 +97,7 @@ async fn each_user_passes_once() {
         &journal,
         run,
         &intent(Operation::Delete, "bob", 6),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     assert!(approved(&journal, 7).await.is_empty());
@@ -119,7 +119,7 @@ async fn who_passed_is_not_approved_again_with_the_rest() {
     assert_eq!(approve(1).await, 2);
     let run = journal.begin(start(2)).await.expect("written");
     let ann = intent(Operation::Delete, "ann", 3);
-    change(&journal, run, &ann, ChangeOutcome::AppliedChange).await;
+    change(&journal, run, &ann, ChangeOutcome::Applied).await;
     assert_eq!(approve(4).await, 1);
     assert_eq!(
         approved(&journal, 5).await,

@@ -148,12 +148,12 @@ async fn removals_count_for_24_hours() {
     let run = journal.begin(start(0)).await.expect("written");
     let day = 24 * 3600;
     for (operation, name, outcome) in [
-        (Operation::Delete, "ann", ChangeOutcome::AppliedChange),
-        (Operation::Deactivate, "bob", ChangeOutcome::AppliedChange),
+        (Operation::Delete, "ann", ChangeOutcome::Applied),
+        (Operation::Deactivate, "bob", ChangeOutcome::Applied),
         (Operation::Delete, "cid", ChangeOutcome::Failed),
         (Operation::Delete, "dan", ChangeOutcome::Skipped),
         (Operation::Deactivate, "eve", ChangeOutcome::NotKept),
-        (Operation::Update, "fay", ChangeOutcome::AppliedChange),
+        (Operation::Update, "fay", ChangeOutcome::Applied),
     ] {
         change(&journal, run, &intent(operation, name, 0), outcome).await;
     }
@@ -161,9 +161,9 @@ async fn removals_count_for_24_hours() {
         approved: true,
         ..intent(Operation::Delete, "gus", 0)
     };
-    change(&journal, run, &approved, ChangeOutcome::AppliedChange).await;
+    change(&journal, run, &approved, ChangeOutcome::Applied).await;
     let again = intent(Operation::Delete, "bob", 0);
-    change(&journal, run, &again, ChangeOutcome::AppliedChange).await;
+    change(&journal, run, &again, ChangeOutcome::Applied).await;
     assert_eq!(removed(&journal, 10).await, (2, 3), "each user once");
     assert_eq!(removed(&journal, day).await, (2, 3));
     assert_eq!(removed(&journal, day + 1).await, (0, 0));
@@ -188,7 +188,7 @@ async fn whom_we_make_is_ours_but_for_another_roster() {
             &journal,
             run,
             &intent(Operation::Create, name, 1),
-            ChangeOutcome::AppliedChange,
+            ChangeOutcome::Applied,
         )
         .await;
     }
@@ -206,7 +206,7 @@ async fn whom_we_make_is_ours_but_for_another_roster() {
         &journal,
         run,
         &intent(Operation::Delete, "Ann", 4),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     assert!(
@@ -229,7 +229,7 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
         &journal,
         run,
         &intent(Operation::Deactivate, "ann", 1),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     change(
@@ -249,7 +249,7 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
         ..intent(Operation::Update, "ann", 2)
     };
     let attribute = update(Field::Attribute(AttributeName::new("active")));
-    change(&journal, run, &attribute, ChangeOutcome::AppliedChange).await;
+    change(&journal, run, &attribute, ChangeOutcome::Applied).await;
     assert_eq!(
         deactivated().await.len(),
         1,
@@ -259,7 +259,7 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
         &journal,
         run,
         &update(Field::Active),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     assert!(deactivated().await.is_empty());
@@ -275,7 +275,7 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
         &journal,
         old,
         &intent(Operation::Create, "ann", 1),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     let unknown = journal.begin(start(2)).await.expect("written");
@@ -287,7 +287,7 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
         &journal,
         unknown,
         &intent(Operation::Delete, "cid", 3),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     let young = journal.begin(start(90 * day)).await.expect("written");
@@ -295,7 +295,7 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
         &journal,
         young,
         &intent(Operation::Delete, "dan", 90 * day),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
 

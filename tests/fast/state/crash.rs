@@ -50,8 +50,8 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
         outcomes,
         [
             Some(ChangeOutcome::Failed),
-            Some(ChangeOutcome::AppliedChange),
-            Some(ChangeOutcome::AppliedChange)
+            Some(ChangeOutcome::Applied),
+            Some(ChangeOutcome::Applied)
         ]
     );
     let memory = journal.memory(at(4)).await.expect("read");
@@ -110,7 +110,7 @@ async fn victim() {
         &journal,
         run,
         &intent(Operation::Delete, "ann", 1),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     journal
@@ -126,7 +126,12 @@ async fn victim() {
 async fn killed_in_the_middle_of_a_change_it_remembers_and_lets_go() {
     let state = State::new();
     let mut victim = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "state::crash::victim", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "state::crash::victim",
+            "--ignored",
+            "--nocapture",
+        ])
         .env("JOURNAL_VICTIM", state.dir())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

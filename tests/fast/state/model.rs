@@ -120,7 +120,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 .settle(id, &settled(outcome, model.now))
                 .await
                 .expect("written");
-            if outcome == ChangeOutcome::AppliedChange {
+            if outcome == ChangeOutcome::Applied {
                 model.done(intent);
             }
         }

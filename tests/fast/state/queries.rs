@@ -33,9 +33,9 @@ async fn changes_are_found_by_what_is_asked_for() {
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("it begins");
     for (operation, name, outcome) in [
-        (Operation::Delete, "Ann", ChangeOutcome::AppliedChange),
+        (Operation::Delete, "Ann", ChangeOutcome::Applied),
         (Operation::Update, "ben", ChangeOutcome::Failed),
-        (Operation::Update, "annb", ChangeOutcome::AppliedChange),
+        (Operation::Update, "annb", ChangeOutcome::Applied),
     ] {
         change(&journal, run, &intent(operation, name, 1), outcome).await;
     }
@@ -46,7 +46,7 @@ async fn changes_are_found_by_what_is_asked_for() {
         &journal,
         other,
         &intent(Operation::Delete, "ann", 9),
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
 

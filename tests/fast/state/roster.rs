@@ -253,7 +253,7 @@ async fn who_is_active_again_or_another_is_no_longer_deactivated_by_us() {
             &journal,
             run,
             &intent(Operation::Deactivate, name, 1),
-            ChangeOutcome::AppliedChange,
+            ChangeOutcome::Applied,
         )
         .await;
     }

@@ -1,8 +1,8 @@
 //! Delivery to a webhook, over real HTTP. Time is paused: a delay ends at once if nothing else is left to
 //! do, and the server runs on the same thread.
 
-use crate::support::logged::Logged;
 use super::{away, denied, holding, run};
+use crate::support::logged::Logged;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;

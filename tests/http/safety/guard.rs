@@ -80,7 +80,7 @@ async fn an_approval_outlasts_a_run_that_was_cut_short() {
     });
     let cut = world.run().await;
     assert!(
-        !cut.is_success() && cut.count(ChangeOutcome::AppliedChange) > 0,
+        !cut.is_success() && cut.count(ChangeOutcome::Applied) > 0,
         "{cut:?}"
     );
     assert_converged(&world.run().await);

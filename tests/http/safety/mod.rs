@@ -5,13 +5,13 @@ mod kept;
 mod pruning;
 mod record;
 
+use crate::support::World;
 use chrono::Utc;
 use omni_user_sync::model::RunRef;
 use omni_user_sync::run::RunOutcome;
 use omni_user_sync::sandbox::{Fault, Options, What, When};
 use omni_user_sync::state::{Access, StateDb};
 use std::fmt::Write;
-use crate::support::World;
 
 async fn hundred() -> World {
     World::with(Options {

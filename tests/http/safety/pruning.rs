@@ -173,7 +173,7 @@ async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
     assert_eq!(world.org().users().len(), 9);
     assert_eq!(run.blocked().len(), 2, "{run:?}");
     write("b.csv", &format!("email,display_name\n{},\n", user(3)));
-    assert_eq!(world.run().await.count(ChangeOutcome::AppliedChange), 7);
+    assert_eq!(world.run().await.count(ChangeOutcome::Applied), 7);
 }
 
 #[tokio::test]

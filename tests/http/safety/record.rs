@@ -38,7 +38,7 @@ async fn the_journal_tells_what_happened_and_never_what_did_not() {
     let changes = journal.changes(RunNumber(1)).await.expect("read");
     assert_eq!(
         changes[0].settled.as_ref().map(|settled| settled.outcome),
-        Some(ChangeOutcome::AppliedChange)
+        Some(ChangeOutcome::Applied)
     );
     let runs = journal.runs(9).await.expect("read");
     let words: Vec<_> = runs
@@ -86,7 +86,7 @@ async fn a_user_who_turns_out_to_exist_is_in_the_journal_as_updated() {
         told,
         [
             ("create", Some(ChangeOutcome::Failed)),
-            ("update", Some(ChangeOutcome::AppliedChange))
+            ("update", Some(ChangeOutcome::Applied))
         ]
     );
 }

@@ -1,15 +1,17 @@
-//! The API's documents, whole: fields may come, and none may go or change.
+//! The documents of the API. Fields may be added, but not removed or changed.
 
-use super::support::{Served, TOKEN, begin, change, happened, outcome_with, problem, served};
+use super::support::{
+    TOKEN, TestServer, add_history, begin, change, outcome_with, problem, test_server,
+};
 use insta::assert_snapshot;
 use omni_user_sync::model::{ChangeOutcome, Operation};
 use serde_json::Value;
 
-const FINE: &str = "Nothing stands in the way of what the roster says of them.";
+const NO_PROBLEMS: &str = "No known problems.";
 
-/// A document without what is another one each time.
-async fn told(served: &Served, path: &str, volatile: &[&str]) -> String {
-    let answer = served.get(path).await;
+/// A document with its volatile values replaced.
+async fn document(server: &TestServer, path: &str, volatile: &[&str]) -> String {
+    let answer = server.get(path).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -23,8 +25,8 @@ async fn told(served: &Served, path: &str, volatile: &[&str]) -> String {
 
 #[tokio::test]
 async fn status() {
-    let served = served().await;
-    happened(&served).await;
+    let server = test_server().await;
+    add_history(&server).await;
     let volatile = [
         "/started",
         "/now",
@@ -33,41 +35,36 @@ async fn status() {
         "/last_success",
         "/quarantined/users/0/until",
     ];
-    assert_snapshot!(told(&served, "/api/v1/status", &volatile).await, @r#"
+    assert_snapshot!(document(&server, "/api/v1/status", &volatile).await, @r#"
     {
-      "drift": {
-        "create": 1,
-        "deactivate": 0,
-        "delete": 6,
-        "update": 1
-      },
+      "blocked": [],
       "held": {
         "approved": null,
         "count": 6,
         "rules": [
           {
             "count": 6,
-            "rule": "max_removals",
-            "why": "6 of 20 users would be removed"
+            "reason": "6 of 20 users would be removed",
+            "rule": "max_removals"
           }
         ],
         "run": 2
       },
       "last_run": {
+        "applied": 0,
         "bad_rows": 1,
         "detail": "",
-        "done": 0,
         "ended": "2027-01-15T08:01:03Z",
         "failed": 0,
         "held_changes": 6,
-        "needed": {
+        "pending": {
           "create": 1,
           "deactivate": 0,
           "delete": 6,
           "update": 1
         },
-        "outcome": "held",
         "requests": 7,
+        "result": "held",
         "roster": null,
         "rows": 20,
         "run": 2,
@@ -77,8 +74,14 @@ async fn status() {
       },
       "last_success": "…",
       "next_due": null,
-      "not_ready_because": null,
+      "not_ready_reason": null,
       "now": "…",
+      "pending": {
+        "create": 1,
+        "deactivate": 0,
+        "delete": 6,
+        "update": 1
+      },
       "quarantined": {
         "count": 1,
         "users": [
@@ -99,30 +102,29 @@ async fn status() {
             "column_name": "op",
             "file": "users.csv",
             "line": 22,
-            "remedy": "write upsert, delete or deactivate",
-            "message": "there is no op '<script>alert(\"x\")</script>&''"
+            "message": "there is no op '<script>alert(\"x\")</script>&''",
+            "remedy": "write upsert, delete or deactivate"
           }
         ],
         "read": "…",
         "rows": 20
       },
       "running": null,
-      "sentence": "6 changes are held and wait for somebody to approve.",
       "started": "…",
-      "state": "warn",
+      "state": "warning",
+      "summary": "6 changes are held and waiting for approval.",
       "version": "…",
       "warnings": [
-        "a row stands twice"
-      ],
-      "blocked": []
+        "a row occurs twice"
+      ]
     }
     "#);
 }
 
 #[tokio::test]
-async fn every_refusal_is_an_error_with_a_sentence() {
-    let served = served().await;
-    happened(&served).await;
+async fn every_error_is_a_sentence() {
+    let server = test_server().await;
+    add_history(&server).await;
     let long = "x".repeat(20 * 1024);
     for (request, body, code) in [
         ("GET /api/v1/runs?limit=many", "", 400),
@@ -148,40 +150,40 @@ async fn every_refusal_is_an_error_with_a_sentence() {
         ("POST /api/v1/reconcile", &long, 413),
     ] {
         let headers = ["Host: localhost", &format!("Authorization: Bearer {TOKEN}")];
-        let answer = served.ask(request, &headers, body).await;
+        let answer = server.ask(request, &headers, body).await;
         assert_eq!(answer.status, code, "{request}: {answer:?}");
         let doc = answer.json();
         let said = doc["error"].as_str().expect("a sentence");
         assert!(said.len() > 10 && said.ends_with('.'), "{request}: {said}");
     }
-    let page = served.get("/runs?before=x").await;
+    let page = server.get("/runs?before=x").await;
     assert_eq!(page.status, 400);
     assert!(page.body.contains("<main id=\"main\""), "{}", page.body);
 }
 
 #[tokio::test]
 async fn runs() {
-    let served = served().await;
-    happened(&served).await;
-    assert_snapshot!(told(&served, "/api/v1/runs?limit=1", &[]).await, @r#"
+    let server = test_server().await;
+    add_history(&server).await;
+    assert_snapshot!(document(&server, "/api/v1/runs?limit=1", &[]).await, @r#"
     {
       "next_before": 2,
       "runs": [
         {
+          "applied": 0,
           "bad_rows": 1,
           "detail": "",
-          "done": 0,
           "ended": "2027-01-15T08:01:03Z",
           "failed": 0,
           "held_changes": 6,
-          "needed": {
+          "pending": {
             "create": 1,
             "deactivate": 0,
             "delete": 6,
             "update": 1
           },
-          "outcome": "held",
           "requests": 7,
+          "result": "held",
           "roster": null,
           "rows": 20,
           "run": 2,
@@ -192,7 +194,7 @@ async fn runs() {
       ]
     }
     "#);
-    let rest = served.get("/api/v1/runs?before=2").await.json();
+    let rest = server.get("/api/v1/runs?before=2").await.json();
     assert_eq!(
         (&rest["runs"][0]["run"], &rest["next_before"]),
         (&1.into(), &Value::Null)
@@ -201,10 +203,11 @@ async fn runs() {
 
 #[tokio::test]
 async fn one_run() {
-    let served = served().await;
-    happened(&served).await;
-    assert_snapshot!(told(&served, "/api/v1/runs/1?limit=1", &[]).await, @r#"
+    let server = test_server().await;
+    add_history(&server).await;
+    assert_snapshot!(document(&server, "/api/v1/runs/1?limit=1", &[]).await, @r#"
     {
+      "applied": 1,
       "approvals": [],
       "bad_rows": 1,
       "changes": [
@@ -215,32 +218,31 @@ async fn one_run() {
           "email": "<b>@x.co",
           "fields": [
             {
+              "field": "display_name",
               "from": null,
-              "name": "display_name",
               "to": "<script>alert(\"x\")</script>&'"
             }
           ],
           "id": null,
           "operation": "create",
-          "outcome": "done",
+          "outcome": "applied",
           "run": 1
         }
       ],
       "changes_total": 2,
       "detail": "",
-      "done": 1,
       "ended": "2027-01-15T08:00:02Z",
       "failed": 1,
       "held": [],
       "held_changes": 0,
-      "needed": {
+      "pending": {
         "create": 1,
         "deactivate": 0,
         "delete": 0,
         "update": 1
       },
-      "outcome": "partial",
       "requests": 7,
+      "result": "partial",
       "roster": null,
       "rows": 20,
       "run": 1,
@@ -249,7 +251,7 @@ async fn one_run() {
       "users": 21
     }
     "#);
-    let latest = served
+    let latest = server
         .get("/api/v1/runs/latest?operation=delete")
         .await
         .json();
@@ -258,16 +260,16 @@ async fn one_run() {
         (&2.into(), &0.into())
     );
     assert_eq!(latest["held"][0]["users"].as_array().map(Vec::len), Some(6));
-    assert_eq!(served.get("/api/v1/runs/1?outcome=odd").await.status, 400);
-    assert_eq!(served.get("/api/v1/runs/9").await.status, 404);
+    assert_eq!(server.get("/api/v1/runs/1?outcome=odd").await.status, 400);
+    assert_eq!(server.get("/api/v1/runs/9").await.status, 404);
 }
 
 #[tokio::test]
 async fn one_user() {
-    let served = served().await;
-    happened(&served).await;
-    let volatile = ["/quarantined/until", "/standing/0"];
-    assert_snapshot!(told(&served, "/api/v1/users/ann@x.co", &volatile).await, @r#"
+    let server = test_server().await;
+    add_history(&server).await;
+    let volatile = ["/quarantined/until", "/summary/0"];
+    assert_snapshot!(document(&server, "/api/v1/users/ann@x.co", &volatile).await, @r#"
     {
       "changes": [
         {
@@ -294,64 +296,72 @@ async fn one_user() {
         "reason": "Omni says no",
         "until": "…"
       },
-      "standing": [
+      "summary": [
         "…"
       ]
     }
     "#);
-    let held = served.get("/api/v1/users/a@x.co").await.json();
+    let held = server.get("/api/v1/users/a@x.co").await.json();
     assert_eq!(
         (&held["held"]["run"], &held["held"]["operation"]),
         (&2.into(), &"delete".into())
     );
-    let boss = served.get("/api/v1/users/boss@x.co").await.json();
+    let boss = server.get("/api/v1/users/boss@x.co").await.json();
     assert_eq!(boss["protected"], true, "{boss}");
-    assert_eq!(served.get("/api/v1/users/ann").await.status, 400);
+    assert_eq!(server.get("/api/v1/users/ann").await.status, 400);
 }
 
 #[tokio::test]
-async fn a_user_of_whom_not_all_is_known_is_not_called_fine() {
-    let served = served().await;
-    let told = async |said: &str| {
-        let doc = served.get("/api/v1/users/ann@x.co").await.json();
-        let is_complete = said == FINE || said.starts_with("As far as");
+async fn incomplete_problems_are_not_ok() {
+    let server = test_server().await;
+    let expect = async |text: &str| {
+        let doc = server.get("/api/v1/users/ann@x.co").await.json();
+        let is_complete = text == NO_PROBLEMS || text.starts_with("Not in the roster");
         assert_eq!(doc["problems_complete"], is_complete, "{doc}");
         assert!(
-            doc["standing"][0]
+            doc["summary"][0]
                 .as_str()
-                .is_some_and(|is| is.starts_with(said)),
+                .is_some_and(|is| is.starts_with(text)),
             "{doc}"
         );
-        let page = served.get("/users/ann@x.co").await.body;
-        assert!(page.contains(said), "{page}");
+        let page = server.get("/users/ann@x.co").await.body;
+        assert!(page.contains(text), "{page}");
     };
-    told("No run has read the roster since the start").await;
-    served.status.run_ended(&outcome_with(Vec::new()), None);
-    told("As far as the last run that read roster and Omni tells, no row asks for them").await;
-    let run = begin(&served.journal, 0).await;
-    let done = (Operation::Create, ChangeOutcome::AppliedChange);
-    change(&served.journal, run, done.0, "ann@x.co", Vec::new(), done.1).await;
-    told(FINE).await;
+    expect("No run has read the roster since the daemon started").await;
+    server.status.run_ended(&outcome_with(Vec::new()), None);
+    expect("Not in the roster, as of the last run that read the roster and Omni").await;
+    let run = begin(&server.db, 0).await;
+    let created = (Operation::Create, ChangeOutcome::Applied);
+    change(
+        &server.db,
+        run,
+        created.0,
+        "ann@x.co",
+        Vec::new(),
+        created.1,
+    )
+    .await;
+    expect(NO_PROBLEMS).await;
     let of = |number: usize| problem(Some(&format!("u{number}@x.co")));
-    served
+    server
         .status
         .run_ended(&outcome_with((0..1000).map(of).collect()), None);
-    told(FINE).await;
-    served
+    expect(NO_PROBLEMS).await;
+    server
         .status
         .run_ended(&outcome_with((0..1001).map(of).collect()), None);
-    told("The roster has 1001 problems, more than are kept here").await;
-    served
+    expect("The roster has 1001 problems, more than are kept").await;
+    server
         .status
         .run_ended(&outcome_with(vec![problem(None)]), None);
-    told("A problem of the roster names nobody and may concern them.").await;
-    served.status.run_ended(
+    expect("1 roster problem has no readable email and may concern this user.").await;
+    server.status.run_ended(
         &outcome_with(vec![problem(None), problem(Some("ann@x.co"))]),
         None,
     );
-    let doc = served.get("/api/v1/users/ann@x.co").await.json();
+    let doc = server.get("/api/v1/users/ann@x.co").await.json();
     assert_eq!(
-        doc["standing"][0],
-        "The roster's row is bad, so nothing is written to them."
+        doc["summary"][0],
+        "The row in the roster is invalid, so this user is not changed."
     );
 }

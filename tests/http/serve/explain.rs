@@ -1,43 +1,43 @@
-//! Looking at a user as they are now: what roster and Omni say, for two requests and not too often.
+//! The current state of a user in the roster and in Omni, and its rate limit.
 
-use super::support::{Served, TOKEN, Wanted, happened, served, serving};
+use super::support::{ServerOptions, TOKEN, TestServer, add_history, server_with, test_server};
 use insta::assert_snapshot;
 use omni_user_sync::sandbox::{Options, Sandbox};
 use serde_json::json;
 
 const ANN: &str = "/api/v1/users/ann@x.co/explain";
 
-/// A server beside a stand-in that has Ann.
-async fn beside_omni() -> (Sandbox, Served) {
+/// A server, and a mock Omni with one user.
+async fn server_with_omni() -> (Sandbox, TestServer) {
     let sandbox = Sandbox::start(Options::default()).await.expect("starts");
     sandbox.org().add_user(json!({
         "userName": "ann@x.co",
         "displayName": "<Ann>",
         "urn:omni:params:1.0:UserAttribute": { "region": ["north"], "department": "sales" },
     }));
-    let served = serving(Wanted {
+    let server = server_with(ServerOptions {
         omni: sandbox.url(),
-        ..Wanted::default()
+        ..ServerOptions::default()
     })
     .await;
-    (sandbox, served)
+    (sandbox, server)
 }
 
-fn roster(served: &Served, text: &str) {
-    std::fs::write(served.folder.path().join("users.csv"), text).expect("written");
+fn roster(server: &TestServer, text: &str) {
+    std::fs::write(server.folder.path().join("users.csv"), text).expect("written");
 }
 
-/// Asks as somebody on this machine, without the token.
-async fn ask(served: &Served, path: &str) -> super::support::Answer {
+/// Sends a request from this machine, without the token.
+async fn ask(server: &TestServer, path: &str) -> super::support::Answer {
     let post = format!("POST {path}");
-    served.ask(&post, &["Host: localhost"], "").await
+    server.ask(&post, &["Host: localhost"], "").await
 }
 
 #[tokio::test]
-async fn a_user_is_told_as_explain_tells_them() {
-    let (sandbox, served) = beside_omni().await;
-    roster(&served, "email,display_name,region\nann@x.co,Ann,[south]\n");
-    let mut doc = ask(&served, ANN).await.json();
+async fn user_is_explained_like_by_the_command() {
+    let (sandbox, server) = server_with_omni().await;
+    roster(&server, "email,display_name,region\nann@x.co,Ann,[south]\n");
+    let mut doc = ask(&server, ANN).await.json();
     for id in ["/omni/id", "/change/id"] {
         *doc.pointer_mut(id).expect("an id") = "…".into();
     }
@@ -47,15 +47,15 @@ async fn a_user_is_told_as_explain_tells_them() {
         "email": "ann@x.co",
         "fields": [
           {
+            "field": "display_name",
             "from": "<Ann>",
-            "name": "display_name",
             "to": "Ann"
           },
           {
+            "field": "region",
             "from": [
               "north"
             ],
-            "name": "region",
             "to": [
               "south"
             ]
@@ -63,11 +63,11 @@ async fn a_user_is_told_as_explain_tells_them() {
         ],
         "file": "users.csv",
         "id": "…",
-        "operation": "update",
-        "line": 2
+        "line": 2,
+        "operation": "update"
       },
       "email": "ann@x.co",
-      "next": "a run would\n~ update     ann@x.co  (users.csv:2)\n    display_name: '<Ann>' => 'Ann'\n    region: ['north'] => ['south']",
+      "next": "a run would apply\n~ update     ann@x.co  (users.csv:2)\n    display_name: '<Ann>' => 'Ann'\n    region: ['north'] => ['south']",
       "omni": {
         "active": true,
         "attributes": {
@@ -87,84 +87,84 @@ async fn a_user_is_told_as_explain_tells_them() {
     "#);
     assert_eq!(sandbox.org().requests().len(), 2);
 
-    let page = ask(&served, "/users/ann@x.co").await;
+    let page = ask(&server, "/users/ann@x.co").await;
     assert_eq!(page.status, 200);
     for part in [
-        "A run would update them.",
+        "A run would update this user.",
         "users.csv:2",
         "&#60;Ann&#62;, active",
         "<dt><code>department</code></dt><dd>&#39;sales&#39;</dd>",
         "<code>region</code>: <del>[&#39;north&#39;]</del> → <ins>[&#39;south&#39;]</ins>",
-        "Look again",
+        "Check again",
     ] {
         assert!(page.body.contains(part), "{part}\n{}", page.body);
     }
-    let count = served.get("/metrics").await.body;
+    let count = server.get("/metrics").await.body;
     let line = r#"omni_user_sync_requests_total{method="GET",status="200"} 4"#;
     assert!(count.contains(line), "{count}");
     assert_eq!(sandbox.org().writes().len(), 0);
 }
 
 #[tokio::test]
-async fn what_a_run_would_do_is_said_in_a_sentence() {
-    let (_sandbox, served) = beside_omni().await;
-    for (rows, tone, said) in [
+async fn next_change_is_summarised() {
+    let (_sandbox, server) = server_with_omni().await;
+    for (rows, severity, text) in [
         (
             "upsert,ann@x.co,<Ann>,[north]",
-            "good",
-            "A run has nothing to do with them.",
+            "ok",
+            "In sync: no change needed.",
         ),
         (
             "upsert,bob@x.co,Bob,",
-            "plain",
-            "A run would do nothing: policy.prune leaves them.",
+            "idle",
+            "No change: policy.prune does not cover the user.",
         ),
         (
             "delete,ann@x.co,,",
             "busy",
-            "A run would delete them, unless the guard holds that",
+            "A run would delete this user, unless a safety limit holds the change.",
         ),
         (
             "upsrt,ann@x.co,Ann,",
-            "plain",
-            "A run would do nothing: frozen, because of users.csv:2",
+            "idle",
+            "No change: frozen because of users.csv:2",
         ),
     ] {
-        roster(&served, &format!("op,email,display_name,region\n{rows}\n"));
-        let page = ask(&served, "/users/ann@x.co").await.body;
-        let next = format!("<li class=\"{tone}\" id=\"next\" role=\"status\">{said}");
+        roster(&server, &format!("op,email,display_name,region\n{rows}\n"));
+        let page = ask(&server, "/users/ann@x.co").await.body;
+        let next = format!("<li class=\"{severity}\" id=\"next\" role=\"status\">{text}");
         assert!(page.contains(&next), "{next}\n{page}");
     }
-    roster(&served, "email,department\nann@x.co,sales\n");
-    let page = ask(&served, "/users/nobody@x.co").await.body;
-    assert!(page.contains("does not name them"), "{page}");
+    roster(&server, "email,department\nann@x.co,sales\n");
+    let page = ask(&server, "/users/nobody@x.co").await.body;
+    assert!(page.contains("no row for this user"), "{page}");
     assert!(
-        page.contains("nobody has this email, or several have"),
+        page.contains("no user with this email, or several"),
         "{page}"
     );
 }
 
 #[tokio::test]
-async fn nothing_is_asked_of_omni_unless_somebody_presses_for_it() {
-    let (sandbox, served) = beside_omni().await;
-    roster(&served, "email\nann@x.co\n");
-    happened(&served).await;
+async fn page_views_send_no_requests_to_omni() {
+    let (sandbox, server) = server_with_omni().await;
+    roster(&server, "email\nann@x.co\n");
+    add_history(&server).await;
     for path in ["/", "/users/ann@x.co", "/api/v1/users/ann@x.co"] {
-        assert_eq!(served.get(path).await.status, 200);
+        assert_eq!(server.get(path).await.status, 200);
     }
-    assert_eq!(served.get(ANN).await.status, 405);
+    assert_eq!(server.get(ANN).await.status, 405);
     assert_eq!(sandbox.org().requests().len(), 0);
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_when_to_come_back() {
-    let (sandbox, served) = beside_omni().await;
-    roster(&served, "email\nann@x.co\n");
+async fn lookups_are_rate_limited() {
+    let (sandbox, server) = server_with_omni().await;
+    roster(&server, "email\nann@x.co\n");
     for _ in 0..6 {
-        assert_eq!(ask(&served, ANN).await.status, 200);
+        assert_eq!(ask(&server, ANN).await.status, 200);
     }
     for path in [ANN, "/users/ann@x.co"] {
-        let refused = ask(&served, path).await;
+        let refused = ask(&server, path).await;
         assert_eq!(refused.status, 429, "{refused:?}");
         let wait: u64 = refused
             .header("retry-after")
@@ -173,7 +173,7 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
             .expect("seconds");
         assert!((1..=60).contains(&wait), "{wait}");
         assert!(
-            refused.body.contains("6 users a minute at most"),
+            refused.body.contains("At most 6 users a minute"),
             "{}",
             refused.body
         );
@@ -182,49 +182,49 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn why_it_can_not_be_told_is_said() {
-    let (_sandbox, served) = beside_omni().await;
-    let away = ask(&served, ANN).await;
+async fn failed_lookup_gives_the_reason() {
+    let (_sandbox, server) = server_with_omni().await;
+    let away = ask(&server, ANN).await;
     assert_eq!(away.status, 503);
     let said = away.json()["error"]
         .as_str()
         .expect("a sentence")
         .to_owned();
     assert!(
-        said.starts_with("It can't be told: ") && said.contains("users.csv"),
+        said.starts_with("Check failed: ") && said.contains("users.csv"),
         "{said}"
     );
-    let page = ask(&served, "/users/ann@x.co").await;
+    let page = ask(&server, "/users/ann@x.co").await;
     assert_eq!(page.status, 503);
     assert!(
-        page.body.contains("role=\"alert\">It can&#39;t be told: "),
+        page.body.contains("role=\"alert\">Check failed: "),
         "{}",
         page.body
     );
     assert!(
-        page.body.contains("Last changes"),
+        page.body.contains("Recent changes"),
         "the rest is there: {}",
         page.body
     );
-    let wrong = ask(&served, "/api/v1/users/ann/explain").await;
+    let wrong = ask(&server, "/api/v1/users/ann/explain").await;
     assert_eq!(wrong.status, 400);
 }
 
-/// It reads, so that it is open to whom the pages are open.
+/// A lookup only reads, so it needs the permission to read.
 #[tokio::test]
-async fn who_may_read_may_look() {
-    let served = served().await;
+async fn lookup_requires_permission_to_read() {
+    let server = test_server().await;
     let through = "X-Forwarded-For: 192.0.2.1";
     let bearer = format!("Authorization: Bearer {TOKEN}");
     let asked = async |path: &str, headers: &[&str]| {
         let headers = [&["Host: localhost"], headers].concat();
-        served
+        server
             .ask(&format!("POST {path}"), &headers, "")
             .await
             .status
     };
     for path in [ANN, "/users/ann@x.co"] {
-        // There is no roster: whoever is let in hears of that.
+        // There is no roster, so an accepted request fails with 503.
         assert_eq!(asked(path, &[]).await, 503, "{path}");
         assert_eq!(asked(path, &[through, &bearer]).await, 503, "{path}");
         assert_eq!(

@@ -2,9 +2,9 @@
 
 mod actions;
 mod api;
+mod auth;
 #[cfg(feature = "sandbox")]
 mod explain;
 mod pages;
 mod sockets;
 mod support;
-mod who;

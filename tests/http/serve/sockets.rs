@@ -1,6 +1,6 @@
-//! The sockets: whoever connects is bounded.
+//! Limits on connections and requests.
 
-use super::support::{GENEROUS, Wanted, served, serving};
+use super::support::{GENEROUS, ServerOptions, server_with, test_server};
 use omni_user_sync::serve::Server;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,15 +9,15 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn probes_answer_to_any_name() {
-    let served = served().await;
+async fn probes_accept_any_host() {
+    let server = test_server().await;
     let probe = async |path: &str| {
         let headers = [
             "Host: some.other.name",
             "Origin: https://other.example",
             "Via: 1.1 a",
         ];
-        served.ask(&format!("GET {path}"), &headers, "").await
+        server.ask(&format!("GET {path}"), &headers, "").await
     };
     let metrics = probe("/metrics").await;
     assert_eq!(metrics.status, 200, "{metrics:?}");
@@ -36,19 +36,19 @@ async fn probes_answer_to_any_name() {
         ready.body.contains("no run has read the roster"),
         "{ready:?}"
     );
-    let post = served.ask("POST /metrics", &["Host: a"], "").await;
+    let post = server.ask("POST /metrics", &["Host: a"], "").await;
     assert_eq!(post.status, 405, "{post:?}");
 }
 
 #[tokio::test]
-async fn refuses_a_head_without_end() {
-    let served = served().await;
+async fn endless_head_is_refused() {
+    let server = test_server().await;
     let head = format!(
         "GET /healthz HTTP/1.1\r\nHost: a\r\nX: {}",
         "x".repeat(64 * 1024)
     );
-    let mut stream = TcpStream::connect(served.address).await.expect("connects");
-    // The server may close before it has read all.
+    let mut stream = TcpStream::connect(server.address).await.expect("connects");
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(head.as_bytes()).await;
     let mut answer = Vec::new();
     let read = timeout(GENEROUS, stream.read_to_end(&mut answer));
@@ -61,50 +61,52 @@ async fn refuses_a_head_without_end() {
 }
 
 #[tokio::test]
-async fn half_sent_heads_keep_nobody_out_and_do_not_hold_the_end() {
-    let served = served().await;
+async fn incomplete_heads_block_neither_clients_nor_shutdown() {
+    let server = test_server().await;
     let mut slow = Vec::new();
     for _ in 0..300 {
-        let mut stream = TcpStream::connect(served.address).await.expect("connects");
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
         stream.write_all(b"GET /hea").await.expect("is sent");
         slow.push(stream);
     }
-    assert_eq!(served.get("/healthz").await.status, 200);
-    let ready = served.get("/readyz").await;
+    assert_eq!(server.get("/healthz").await.status, 200);
+    let ready = server.get("/readyz").await;
     assert_eq!(ready.status, 503);
-    served.stop.cancel();
-    // Sooner than the time of a head is up.
-    let ended = timeout(Duration::from_secs(3), served.task).await;
+    server.stop.cancel();
+    // Before the time limit of a head.
+    let ended = timeout(Duration::from_secs(3), server.task).await;
     ended.expect("ends in time").expect("does not panic");
     drop(slow);
 }
 
 #[tokio::test]
-async fn half_sent_bodies_keep_nobody_out() {
-    let served = served().await;
+async fn incomplete_bodies_block_no_clients() {
+    let server = test_server().await;
     let mut slow = Vec::new();
     for _ in 0..300 {
-        let mut stream = TcpStream::connect(served.address).await.expect("connects");
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
         let head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
         stream.write_all(head).await.expect("is sent");
         slow.push(stream);
     }
-    let soon = timeout(Duration::from_secs(4), served.get("/healthz")).await;
-    assert_eq!(soon.expect("before the bodies' time is up").status, 200);
+    let soon = timeout(Duration::from_secs(4), server.get("/healthz")).await;
+    assert_eq!(
+        soon.expect("before the time limit of the bodies").status,
+        200
+    );
     drop(slow);
 }
 
-/// Sends a part of a request and no more; what is answered until the connection is closed, and how long that
-/// took.
+/// Sends part of a request. Returns the response, and the time until the connection was closed.
 async fn unfinished(part: &str) -> (String, Duration) {
-    let served = served().await;
+    let server = test_server().await;
     let began = Instant::now();
-    let answer = served.say(part).await;
+    let answer = server.say(part).await;
     (answer, began.elapsed())
 }
 
 #[tokio::test]
-async fn a_head_and_a_body_that_do_not_come_to_an_end_have_their_time() {
+async fn incomplete_heads_and_bodies_time_out() {
     let head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\ntok";
     let (of_head, of_body) = tokio::join!(unfinished("GET /hea"), unfinished(head));
     assert!(
@@ -112,56 +114,64 @@ async fn a_head_and_a_body_that_do_not_come_to_an_end_have_their_time() {
         "{of_head:?}"
     );
     assert!(of_body.0.starts_with("HTTP/1.1 408"), "{of_body:?}");
-    assert!(of_body.0.contains("The body took too long."), "{of_body:?}");
+    assert!(
+        of_body
+            .0
+            .contains("The request body took too long to arrive."),
+        "{of_body:?}"
+    );
     for (_, took) in [of_head, of_body] {
-        // Five seconds, and what a busy machine takes; the life of a connection is a minute.
+        // The time limit, with room for a busy machine; the lifetime of a connection is a minute.
         let expected = Duration::from_millis(4900)..GENEROUS;
         assert!(expected.contains(&took), "{took:?}");
     }
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named_by_its_setting() {
-    let served = served().await;
-    let error = Server::bind(served.address, served.site.clone())
+async fn address_in_use_names_the_setting() {
+    let server = test_server().await;
+    let error = Server::bind(server.address, server.config.clone())
         .await
         .expect_err("is taken");
-    let expected = format!("serve.listen = \"{}\": can't listen there", served.address);
+    let expected = format!(
+        "serve.listen = \"{}\": can't listen on this address",
+        server.address
+    );
     assert_eq!(error.to_string(), expected);
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused() {
-    let served = served().await;
-    let answer = served.log_in(&"x".repeat(64 * 1024), &[]).await;
+async fn large_body_is_refused() {
+    let server = test_server().await;
+    let answer = server.log_in(&"x".repeat(64 * 1024), &[]).await;
     assert_eq!(answer.status, 413, "{answer:?}");
 }
 
-/// A thread's name, and how far it steps back, of its `stat` in `/proc`.
+/// The name and the nice value of a thread, from its `stat` in `/proc`.
 fn name_and_nice(stat: &str) -> Option<(String, i32)> {
     let (before, after) = stat.rsplit_once(") ")?;
     let name = before.split_once('(')?.1.to_owned();
-    // The 19th value of all, of which the first two are the id and the name.
+    // Field 19; the first two are the id and the name.
     Some((name, after.split(' ').nth(16)?.parse().ok()?))
 }
 
 #[tokio::test]
-async fn the_thread_that_serves_comes_after_all_others() {
-    let served = serving(Wanted {
-        is_apart: true,
-        ..Wanted::default()
+async fn server_thread_has_low_priority() {
+    let server = server_with(ServerOptions {
+        on_thread: true,
+        ..ServerOptions::default()
     })
     .await;
-    assert_eq!(served.get("/healthz").await.status, 200);
+    assert_eq!(server.get("/healthz").await.status, 200);
     let read = |path: PathBuf| name_and_nice(&std::fs::read_to_string(path).ok()?);
     let (_, own) = read("/proc/thread-self/stat".into()).expect("is there");
     let tasks = std::fs::read_dir("/proc/self/task").expect("is there");
-    // One may end meanwhile.
+    // A thread may end meanwhile.
     let threads = tasks.filter_map(|task| read(task.ok()?.path().join("stat")));
     let servers: Vec<_> = threads.filter(|(name, _)| name == "server").collect();
-    // As far as there is room, where the tests themselves step back.
+    // The tests may run with a nice value themselves; the maximum is 19.
     assert_eq!(servers, [("server".to_owned(), (own + 10).min(19))]);
-    served.stop.cancel();
-    let ended = timeout(GENEROUS, served.task).await;
+    server.stop.cancel();
+    let ended = timeout(GENEROUS, server.task).await;
     ended.expect("ends in time").expect("does not panic");
 }

@@ -1,14 +1,14 @@
-//! A server with a journal in which something has happened, and HTTP by hand.
+//! A test server with history in its state database, and a plain HTTP client.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{
-    ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldChange, Fingerprint, HeldRecord,
-    HeldUser, Location, Operation, Problem, ProblemKind, Protect, Quarantined, RunEnd, RunNumber,
-    RunStart, Settled, Trigger, UserId, Value,
+    ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldChange, Fingerprint, GuardRule,
+    HeldRecord, HeldUser, Location, Operation, OwnershipUpdate, Problem, ProblemKind, Protect,
+    Quarantined, RunEnd, RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
 };
 use omni_user_sync::plan::HeldSummary;
-use omni_user_sync::run::{Completion, Reconciler, RosterSummary, RunOutcome};
+use omni_user_sync::run::{Applied, Completion, Observer, PlanSummary, RosterSummary, RunOutcome};
 use omni_user_sync::serve::{Probes, Server, ServerConfig};
 use omni_user_sync::settings::{self, Environment, SecretFile, Settings};
 use omni_user_sync::state::{Access, StateDb, StateLock};
@@ -25,90 +25,90 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// More than any of this should take.
+/// A generous time limit.
 pub(crate) const GENEROUS: Duration = Duration::from_secs(30);
 
 pub(crate) const TOKEN: &str = "hunter2-hunter2-hunter2";
 
-/// What would run if it were not escaped.
+/// A value that would run as a script if it were not escaped.
 pub(crate) const HOSTILE: &str = "<script>alert(\"x\")</script>&'";
 
-/// What a server is to be.
-pub(crate) struct Wanted {
+/// The configuration of a test server.
+pub(crate) struct ServerOptions {
     pub(crate) listen: &'static str,
     pub(crate) hosts: Vec<String>,
     pub(crate) token: Option<&'static str>,
-    /// Whether it serves on a thread of its own, as the daemon has it.
-    pub(crate) is_apart: bool,
+    /// Whether the server runs on its own thread, as in the daemon.
+    pub(crate) on_thread: bool,
     pub(crate) is_watched: bool,
-    /// Where Omni is.
+    /// The URL of Omni.
     pub(crate) omni: String,
 }
 
-impl Default for Wanted {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:0",
             hosts: Vec::new(),
             token: Some(TOKEN),
-            is_apart: false,
+            on_thread: false,
             is_watched: true,
             omni: "https://acme.omniapp.co".into(),
         }
     }
 }
 
-pub(crate) struct Served {
+pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<()>,
-    pub(crate) journal: StateDb,
+    pub(crate) db: StateDb,
     pub(crate) status: Status,
     pub(crate) wake: Wake,
-    pub(crate) site: ServerConfig,
+    pub(crate) config: ServerConfig,
     pub(crate) folder: TempDir,
 }
 
-/// A server as most have it.
-pub(crate) async fn served() -> Served {
-    serving(Wanted::default()).await
+/// A server with the default configuration.
+pub(crate) async fn test_server() -> TestServer {
+    server_with(ServerOptions::default()).await
 }
 
-pub(crate) async fn serving(wanted: Wanted) -> Served {
+pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("state");
-    let lock = StateLock::acquire(&dir, "test").expect("nobody else has it");
-    let settings = settings(&wanted.omni, folder.path());
+    let lock = StateLock::acquire(&dir, "test").expect("a lock");
+    let settings = settings(&options.omni, folder.path());
     let org = settings.omni.base_url().expect("is set").to_string();
-    let journal = StateDb::open(&org, Access::Write(lock)).expect("a journal");
+    let db = StateDb::open(&org, Access::Write(lock)).expect("a database");
     let reader = StateDb::open(&org, Access::Read(&dir)).expect("a reader");
     let (status, wake) = (Status::new(None), Wake::default());
     let token_path = folder.path().join("token");
-    if let Some(token) = wanted.token {
+    if let Some(token) = options.token {
         std::fs::write(&token_path, token).expect("written");
     }
     let secret = |_| SecretFile::new("serve.admin_token_file", token_path.clone());
     let metrics = Metrics::new();
-    let explainer = Reconciler::new(Arc::new(settings), metrics.beside_runs(), reader.clone());
-    let site = ServerConfig {
+    let explainer = Observer::new(Arc::new(settings), metrics.beside_runs(), reader.clone());
+    let config = ServerConfig {
         probes: Probes {
             status: status.clone(),
             metrics,
         },
         reader,
-        writer: journal.clone(),
-        explainer: Arc::new(explainer.expect("a reconciler")),
+        writer: db.clone(),
+        explainer: Arc::new(explainer.expect("an observer")),
         wake: wake.clone(),
-        hosts: wanted.hosts,
-        admin_token: wanted.token.map(secret),
-        is_watched: wanted.is_watched,
+        hosts: options.hosts,
+        admin_token: options.token.map(secret),
+        is_watched: options.is_watched,
         protect: Protect::new(&["boss@*"]),
     };
-    let listen = wanted.listen.parse().expect("an address");
-    let server = Server::bind(listen, site.clone())
+    let listen = options.listen.parse().expect("an address");
+    let server = Server::bind(listen, config.clone())
         .await
         .expect("a free port");
-    // As the loop does, however long a test takes.
+    // The heartbeat of the run loop.
     let alive = status.clone();
     tokio::spawn(async move {
         loop {
@@ -117,21 +117,21 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
         }
     });
     let (address, stop) = (server.address(), CancellationToken::new());
-    let told = stop.clone();
+    let stopped = stop.clone();
     let task = tokio::spawn(async move {
-        match wanted.is_apart {
-            true => server.run_apart(told).await.expect("a thread"),
-            false => server.run(told).await,
+        match options.on_thread {
+            true => server.run_on_thread(stopped).await.expect("a thread"),
+            false => server.run(stopped).await,
         }
     });
-    Served {
+    TestServer {
         address,
         task,
         stop,
-        journal,
+        db,
         status,
         wake,
-        site,
+        config,
         folder,
     }
 }
@@ -151,7 +151,7 @@ fn settings(omni: &str, folder: &Path) -> Settings {
     settings::load(None, &environment).expect("the settings are fine")
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -181,19 +181,19 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// The cookie that it sets, as a browser sends it back.
+    /// The cookie of the response, as a browser sends it back.
     pub(crate) fn cookie(&self) -> String {
         let cookie = self.header("set-cookie").expect("a cookie");
         cookie.split(';').next().expect("a pair").to_owned()
     }
 }
 
-impl Served {
+impl TestServer {
     pub(crate) fn token_path(&self) -> PathBuf {
         self.folder.path().join("token")
     }
 
-    /// Sends bytes, and returns all that is answered until the connection is closed.
+    /// Sends bytes, and returns all bytes that the server sends until it closes the connection.
     pub(crate) async fn say(&self, bytes: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.address.port()))
             .await
@@ -205,7 +205,7 @@ impl Served {
         answer
     }
 
-    /// A request with just these headers.
+    /// Sends a request with exactly these headers.
     pub(crate) async fn ask(&self, request: &str, headers: &[&str], body: &str) -> Answer {
         let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let length = body.len();
@@ -217,20 +217,20 @@ impl Served {
         Answer::read(&text)
     }
 
-    /// As a browser on this machine asks.
+    /// Sends a request like a browser on this machine.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path}"), &["Host: localhost"], "")
             .await
     }
 
-    /// With the token.
+    /// Sends a request with the admin token.
     pub(crate) async fn post(&self, path: &str) -> Answer {
         let bearer = format!("Authorization: Bearer {TOKEN}");
         self.ask(&format!("POST {path}"), &["Host: localhost", &bearer], "")
             .await
     }
 
-    /// Fills in the log-in form.
+    /// Submits the login form.
     pub(crate) async fn log_in(&self, token: &str, headers: &[&str]) -> Answer {
         let form = "Content-Type: application/x-www-form-urlencoded";
         let headers = [&["Host: localhost", form], headers].concat();
@@ -239,7 +239,7 @@ impl Served {
     }
 }
 
-/// Asks until it is so.
+/// Waits until a condition holds.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let asking = async {
         while !is_so().await {
@@ -258,29 +258,25 @@ pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("a time")
 }
 
-/// Six users who were to be removed.
-pub(crate) const GOING: [&str; 6] = ["a@x.co", "b@x.co", "c@x.co", "d@x.co", "e@x.co", "f@x.co"];
+/// Six users whose removal is held.
+pub(crate) const REMOVED: [&str; 6] = ["a@x.co", "b@x.co", "c@x.co", "d@x.co", "e@x.co", "f@x.co"];
 
-/// Two runs: one that made and changed somebody, and one that held six removals.
-pub(crate) async fn happened(served: &Served) {
-    let journal = &served.journal;
-    let first = begin(journal, 0).await;
-    let name = FieldChange {
-        field: Field::DisplayName,
-        from: None,
-        to: Value::one(HOSTILE),
-    };
+/// Adds two runs: one that created a user and failed to update another, and one that held six removals.
+pub(crate) async fn add_history(server: &TestServer) {
+    let db = &server.db;
+    let first = begin(db, 0).await;
+    let name = FieldChange::new(Field::DisplayName, None, Value::one(HOSTILE));
     change(
-        journal,
+        db,
         first,
         Operation::Create,
         "<b>@x.co",
         vec![name],
-        ChangeOutcome::AppliedChange,
+        ChangeOutcome::Applied,
     )
     .await;
     change(
-        journal,
+        db,
         first,
         Operation::Update,
         "ann@x.co",
@@ -288,31 +284,29 @@ pub(crate) async fn happened(served: &Served) {
         ChangeOutcome::Failed,
     )
     .await;
-    finish(journal, first, end(2, "partial", [1, 1, 0])).await;
-    let second = begin(journal, 60).await;
-    let users = GOING.map(|user| HeldUser {
+    finish(db, first, end(2, RunResult::Partial, [1, 1, 0])).await;
+    let second = begin(db, 60).await;
+    let users = REMOVED.map(|user| HeldUser {
         user_id: id(user),
         operation: Operation::Delete,
         email: email(user),
     });
     let held = HeldRecord {
-        rule: "max_removals".into(),
-        why: "6 of 20 users would be removed".into(),
+        rule: GuardRule::MaxRemovals,
+        reason: "6 of 20 users would be removed".into(),
         users: users.to_vec(),
     };
-    journal.hold(second, &[held]).await.expect("written");
-    finish(journal, second, end(63, "held", [0, 0, 6])).await;
+    db.hold(second, &[held]).await.expect("written");
+    finish(db, second, end(63, RunResult::Held, [0, 0, 6])).await;
     let quarantined = Quarantined {
         until: Utc::now() + TimeDelta::hours(1),
         failures: 2,
-        mark: [0; 32],
+        fingerprint: [0; 32],
         reason: "Omni says no".into(),
     };
-    let put = journal
-        .quarantine_put(&email("ann@x.co"), &quarantined)
-        .await;
+    let put = db.quarantine_put(&email("ann@x.co"), &quarantined).await;
     put.expect("written");
-    served.status.run_ended(&outcome(), None);
+    server.status.run_ended(&outcome(), None);
 }
 
 fn id(user: &str) -> UserId {
@@ -320,21 +314,21 @@ fn id(user: &str) -> UserId {
     UserId::parse(&format!("id-{plain}")).expect("an id")
 }
 
-pub(crate) async fn begin(journal: &StateDb, seconds: i64) -> RunNumber {
+pub(crate) async fn begin(db: &StateDb, seconds: i64) -> RunNumber {
     let start = RunStart {
         trigger: Trigger::Schedule,
         started: at(seconds),
         is_source: true,
     };
-    journal.begin(start).await.expect("written")
+    db.begin(start).await.expect("written")
 }
 
-pub(crate) async fn finish(journal: &StateDb, run: RunNumber, end: RunEnd) {
-    journal.finish(run, &end).await.expect("written");
+pub(crate) async fn finish(db: &StateDb, run: RunNumber, end: RunEnd) {
+    db.finish(run, &end).await.expect("written");
 }
 
 pub(crate) async fn change(
-    journal: &StateDb,
+    db: &StateDb,
     run: RunNumber,
     operation: Operation,
     user: &str,
@@ -349,8 +343,8 @@ pub(crate) async fn change(
         fields,
         approved: false,
     };
-    let change = journal.intend(run, &intent).await.expect("written");
-    let detail = if outcome == ChangeOutcome::AppliedChange {
+    let change = db.intend(run, &intent).await.expect("written");
+    let detail = if outcome == ChangeOutcome::Applied {
         ""
     } else {
         "Omni says no"
@@ -360,19 +354,21 @@ pub(crate) async fn change(
         outcome,
         detail: detail.into(),
     };
-    journal.settle(change, &settled).await.expect("written");
+    db.settle(change, &settled, None, OwnershipUpdate::default())
+        .await
+        .expect("written");
 }
 
-pub(crate) fn end(seconds: i64, outcome: &str, [done, failed, held]: [u64; 3]) -> RunEnd {
+pub(crate) fn end(seconds: i64, result: RunResult, [applied, failed, held]: [u64; 3]) -> RunEnd {
     let removals = usize::try_from(held).expect("small");
     RunEnd {
         ended: at(seconds),
-        outcome: outcome.into(),
+        result,
         fingerprint: None,
         rows: Some(20),
         users: Some(21),
-        needed: Some(Counts::new([removals, 0, 1, 1])),
-        done,
+        pending: Some(Counts::new([removals, 0, 1, 1])),
+        applied,
         failed,
         held,
         bad_rows: 1,
@@ -381,12 +377,12 @@ pub(crate) fn end(seconds: i64, outcome: &str, [done, failed, held]: [u64; 3]) -
     }
 }
 
-/// What the last run told.
+/// The outcome of the last run.
 fn outcome() -> RunOutcome {
     outcome_with(vec![problem(Some("bad@x.co"))])
 }
 
-/// A row's problem, whose email could be read or not.
+/// A problem of a row, with or without a readable email.
 pub(crate) fn problem(user: Option<&str>) -> Problem {
     Problem {
         kind: ProblemKind::Op,
@@ -401,31 +397,33 @@ pub(crate) fn problem(user: Option<&str>) -> Problem {
     }
 }
 
-/// A run that read a roster with these problems.
+/// The outcome of a run that read a roster with these problems.
 pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
-    RunOutcome {
-        number: Some(RunNumber(2)),
-        trigger: Trigger::Schedule,
-        started: at(60),
-        took: Duration::from_secs(3),
-        requests: 7,
-        roster: Some(RosterSummary {
+    let plan = PlanSummary {
+        roster: RosterSummary {
             rows: 20,
             fingerprint: Fingerprint([1; 32]),
             bad_rows,
             rejected: Vec::new(),
-        }),
-        users: Some(21),
-        drift: None,
+        },
+        users: 21,
+        pending: Counts::default(),
         held: vec![HeldSummary {
-            rule: "max_removals",
+            rule: GuardRule::MaxRemovals,
             count: 6,
-            why: "too many".into(),
+            reason: "too many".into(),
         }],
         blocked: Vec::new(),
         quarantined: 0,
-        applied: Vec::new(),
-        warnings: vec!["a row stands twice".into()],
-        end: Completion::Complete,
-    }
+        ambiguous: Vec::new(),
+        warnings: vec!["a row occurs twice".into()],
+    };
+    RunOutcome::new(
+        Some(RunNumber(2)),
+        Trigger::Schedule,
+        at(60),
+        7,
+        Some(plan),
+        Applied::nothing(Completion::Complete),
+    )
 }

@@ -1,6 +1,6 @@
 //! How all has to be once nothing goes wrong any more.
 
-use super::roster::{COLUMNS, Op, Row, Sheet, DesiredUser, is_as_wanted};
+use super::roster::{COLUMNS, DesiredUser, Op, Row, Sheet, is_as_wanted};
 use super::story::BOSS;
 use super::witness::{ATTRIBUTES, Witness, email_of, whose};
 use serde_json::{Value, json};

@@ -2,9 +2,9 @@
 
 use super::play::{Tale, Window};
 use super::witness::{email_of, whose};
-use omni_user_sync::model::{ChangeIntent, ChangeRecord};
 use omni_user_sync::model::Field;
-use omni_user_sync::model::{Operation, ChangeOutcome};
+use omni_user_sync::model::{ChangeIntent, ChangeRecord};
+use omni_user_sync::model::{ChangeOutcome, Operation};
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -87,7 +87,7 @@ impl Books<'_> {
             let Some(settled) = &change.settled else {
                 continue;
             };
-            if settled.outcome == ChangeOutcome::AppliedChange
+            if settled.outcome == ChangeOutcome::Applied
                 && !self.has_happened(change, &settled.detail)
             {
                 wrong.push(format!(

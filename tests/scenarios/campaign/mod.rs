@@ -7,11 +7,11 @@
 #![allow(clippy::print_stdout)] // the seeds and figures
 #![allow(unreachable_pub)] // nothing is reached from outside a test
 
-mod history_checks;
 mod ending;
-mod regressions;
+mod history_checks;
 mod limits;
 mod play;
+mod regressions;
 mod roster;
 mod story;
 mod twice;

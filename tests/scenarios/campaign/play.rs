@@ -2,8 +2,8 @@
 
 use super::roster::{File, Sheet};
 use super::story::{Outside, Round, Run, SPARE, Story, Trouble, Wrong};
-use crate::support::World;
 use super::witness;
+use crate::support::World;
 use chrono::Utc;
 use omni_user_sync::model::{Operation, RunNumber, RunRef, Trigger};
 use omni_user_sync::run::{Completion, Reconciler, RunOutcome, Stop};

@@ -3,7 +3,7 @@
 
 use super::history_checks;
 use super::play::{Tale, Window};
-use super::roster::{COLUMNS, Op, Row, Sheet, DesiredUser, is_as_wanted, is_none};
+use super::roster::{COLUMNS, DesiredUser, Op, Row, Sheet, is_as_wanted, is_none};
 use super::story::{BOSS, Policy};
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};

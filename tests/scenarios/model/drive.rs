@@ -387,7 +387,7 @@ impl Driver {
                 let is_done = change
                     .settled
                     .as_ref()
-                    .is_some_and(|one| one.outcome == ChangeOutcome::AppliedChange);
+                    .is_some_and(|one| one.outcome == ChangeOutcome::Applied);
                 if is_done && self.settled.insert(change.id) {
                     let id = change.intent.user_id.as_ref().map(|id| id.as_str());
                     let approved = change.intent.approved;

@@ -7,8 +7,8 @@
 #![allow(unreachable_pub)] // nothing is reached from outside a test
 
 mod drive;
-mod regressions;
 mod reference;
+mod regressions;
 
 use crate::clock;
 use drive::{Driver, File, Outside, Step};

@@ -1,6 +1,8 @@
-//! Who may do what, rule by rule.
+//! Permissions, origins and sessions.
 
-use super::support::{GOING, Served, TOKEN, Wanted, happened, served, serving, until};
+use super::support::{
+    REMOVED, ServerOptions, TOKEN, TestServer, add_history, server_with, test_server, until,
+};
 
 const LOCAL: &str = "Host: 127.0.0.1:8080";
 const PAGES: [&str; 5] = [
@@ -10,7 +12,7 @@ const PAGES: [&str; 5] = [
     "/users?email=a@x.co",
     "/users/a@x.co",
 ];
-const TELLS: [&str; 4] = [
+const READS: [&str; 4] = [
     "/api/v1/status",
     "/api/v1/runs",
     "/api/v1/runs/1",
@@ -27,22 +29,22 @@ fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 
-async fn status(served: &Served, request: &str, headers: &[&str]) -> u16 {
-    served.ask(request, headers, "").await.status
+async fn status(server: &TestServer, request: &str, headers: &[&str]) -> u16 {
+    server.ask(request, headers, "").await.status
 }
 
-/// What each of these is answered with: pages, what the API tells, page actions, API actions.
-async fn answers(served: &Served, headers: &[&str]) -> [Vec<u16>; 3] {
+/// The status codes of pages, of reads of the API, and of actions.
+async fn answers(server: &TestServer, headers: &[&str]) -> [Vec<u16>; 3] {
     let mut all = [Vec::new(), Vec::new(), Vec::new()];
-    for (operation, method, paths) in [
+    for (group, method, paths) in [
         (0, "GET", &PAGES[..]),
-        (1, "GET", &TELLS),
+        (1, "GET", &READS),
         (2, "POST", &ACTIONS),
     ] {
         for path in paths {
-            let code = status(served, &format!("{method} {path}"), headers).await;
-            if !all[operation].contains(&code) {
-                all[operation].push(code);
+            let code = status(server, &format!("{method} {path}"), headers).await;
+            if !all[group].contains(&code) {
+                all[group].push(code);
             }
         }
     }
@@ -50,13 +52,13 @@ async fn answers(served: &Served, headers: &[&str]) -> [Vec<u16>; 3] {
 }
 
 #[tokio::test]
-async fn reads_are_open_to_this_machine_alone() {
-    let served = serving(Wanted {
+async fn reads_are_open_to_this_machine_only() {
+    let server = server_with(ServerOptions {
         hosts: vec!["sync.example.com".into()],
-        ..Wanted::default()
+        ..ServerOptions::default()
     })
     .await;
-    happened(&served).await;
+    add_history(&server).await;
     for name in [
         "127.0.0.1",
         "127.9.9.9:1",
@@ -64,7 +66,7 @@ async fn reads_are_open_to_this_machine_alone() {
         "LOCALHOST",
         "[::1]:8080",
     ] {
-        let pages = answers(&served, &[&format!("Host: {name}")]).await;
+        let pages = answers(&server, &[&format!("Host: {name}")]).await;
         assert_eq!(pages, [vec![200, 303], vec![200], vec![303, 401]], "{name}");
     }
     for through in [
@@ -75,39 +77,39 @@ async fn reads_are_open_to_this_machine_alone() {
         "Via: 1.1 proxy",
         "X-Real-IP: 192.0.2.1",
     ] {
-        let pages = answers(&served, &[LOCAL, through]).await;
+        let pages = answers(&server, &[LOCAL, through]).await;
         assert_eq!(pages, [vec![303], vec![401], vec![303, 401]], "{through}");
-        let known = answers(&served, &[LOCAL, through, &bearer(TOKEN)]).await;
+        let known = answers(&server, &[LOCAL, through, &bearer(TOKEN)]).await;
         assert_eq!(known[..2], [vec![200, 303], vec![200]], "{through}");
     }
-    // Whoever knows this name may be anywhere.
-    let named = answers(&served, &["Host: sync.example.com"]).await;
+    // Clients of this name can be anywhere.
+    let named = answers(&server, &["Host: sync.example.com"]).await;
     assert_eq!(named, [vec![303], vec![401], vec![303, 401]]);
-    let known = answers(&served, &["Host: Sync.Example.com:443", &bearer(TOKEN)]).await;
+    let known = answers(&server, &["Host: Sync.Example.com:443", &bearer(TOKEN)]).await;
     assert_eq!(known[..2], [vec![200, 303], vec![200]]);
-    let old = served
+    let old = server
         .say("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
         .await;
-    assert!(old.starts_with("HTTP/1.0 303"), "a proxy of old: {old}");
+    assert!(old.starts_with("HTTP/1.0 303"), "an old proxy: {old}");
 }
 
 #[tokio::test]
-async fn nothing_is_open_where_others_can_connect() {
-    let served = serving(Wanted {
+async fn public_address_requires_token_for_reads() {
+    let server = server_with(ServerOptions {
         listen: "0.0.0.0:0",
-        ..Wanted::default()
+        ..ServerOptions::default()
     })
     .await;
-    happened(&served).await;
+    add_history(&server).await;
     assert_eq!(
-        answers(&served, &[LOCAL]).await,
+        answers(&server, &[LOCAL]).await,
         [vec![303], vec![401], vec![303, 401]]
     );
-    let known = answers(&served, &[LOCAL, &bearer(TOKEN)]).await;
+    let known = answers(&server, &[LOCAL, &bearer(TOKEN)]).await;
     assert_eq!(known, [vec![200, 303], vec![200], vec![303, 202, 200]]);
     for open in ["/metrics", "/healthz", "/login", "/assets/style.css"] {
         assert_eq!(
-            status(&served, &format!("GET {open}"), &[LOCAL]).await,
+            status(&server, &format!("GET {open}"), &[LOCAL]).await,
             200,
             "{open}"
         );
@@ -115,29 +117,29 @@ async fn nothing_is_open_where_others_can_connect() {
 }
 
 #[tokio::test]
-async fn without_a_token_actions_are_refused_with_what_to_set() {
-    let served = serving(Wanted {
+async fn without_token_actions_name_the_setting() {
+    let server = server_with(ServerOptions {
         token: None,
-        ..Wanted::default()
+        ..ServerOptions::default()
     })
     .await;
-    happened(&served).await;
+    add_history(&server).await;
     assert_eq!(
-        answers(&served, &[LOCAL]).await,
+        answers(&server, &[LOCAL]).await,
         [vec![200, 303], vec![200], vec![403]]
     );
     for path in ACTIONS {
-        let answer = served.post(path).await;
+        let answer = server.post(path).await;
         assert_eq!(answer.status, 403, "{path}");
         assert!(answer.body.contains("serve.admin_token_file"), "{answer:?}");
     }
-    assert_eq!(served.get("/login").await.status, 403);
-    let approved = served.journal.approval_mark().await.expect("is read");
+    assert_eq!(server.get("/login").await.status, 403);
+    let approved = server.db.approval_mark().await.expect("is read");
     assert_eq!(approved, 0);
-    let elsewhere = serving(Wanted {
+    let elsewhere = server_with(ServerOptions {
         listen: "0.0.0.0:0",
         token: None,
-        ..Wanted::default()
+        ..ServerOptions::default()
     })
     .await;
     assert_eq!(
@@ -147,13 +149,13 @@ async fn without_a_token_actions_are_refused_with_what_to_set() {
 }
 
 #[tokio::test]
-async fn strangers_names_and_pages_are_refused() {
-    let served = serving(Wanted {
+async fn foreign_hosts_and_origins_are_refused() {
+    let server = server_with(ServerOptions {
         hosts: vec!["sync.example.com".into(), "other.example:8443".into()],
-        ..Wanted::default()
+        ..ServerOptions::default()
     })
     .await;
-    happened(&served).await;
+    add_history(&server).await;
     let own = bearer(TOKEN);
     for (headers, code) in [
         (vec!["Host: evil.example"], 421),
@@ -187,21 +189,21 @@ async fn strangers_names_and_pages_are_refused() {
             vec!["Host: localhost:80", "Origin: https://sync.example.com"],
             200,
         ),
-        // A proxy on another port that leaves it out of Host: the browser says that the page is the same.
+        // A proxy on another port that omits it from Host; the browser says that the origin is the same.
         (
             vec![
                 "Host: sync.example.com",
                 "Origin: https://sync.example.com:8443",
-                "Sec-Fetch-ServerConfig: same-origin",
+                "Sec-Fetch-Site: same-origin",
             ],
             200,
         ),
-        // Something else on another port of the name, which is sent the same cookies.
+        // Another server on another port of the name, which receives the same cookies.
         (
             vec![
                 "Host: sync.example.com",
                 "Origin: https://sync.example.com:3000",
-                "Sec-Fetch-ServerConfig: same-site",
+                "Sec-Fetch-Site: same-site",
             ],
             403,
         ),
@@ -216,22 +218,19 @@ async fn strangers_names_and_pages_are_refused() {
             vec![
                 "Host: localhost",
                 "Origin: https://evil.example:8443",
-                "Sec-Fetch-ServerConfig: same-origin",
+                "Sec-Fetch-Site: same-origin",
             ],
             403,
         ),
-        (
-            vec!["Host: localhost", "Sec-Fetch-ServerConfig: cross-site"],
-            200,
-        ),
+        (vec!["Host: localhost", "Sec-Fetch-Site: cross-site"], 200),
     ] {
         let headers = [&headers[..], &[&own]].concat();
         for path in ["/", "/api/v1/status"] {
-            let found = status(&served, &format!("GET {path}"), &headers).await;
+            let found = status(&server, &format!("GET {path}"), &headers).await;
             assert_eq!(found, code, "{path} {headers:?}");
         }
-        let posted = status(&served, "POST /api/v1/reconcile", &headers).await;
-        let crosses = headers.contains(&"Sec-Fetch-ServerConfig: cross-site");
+        let posted = status(&server, "POST /api/v1/reconcile", &headers).await;
+        let crosses = headers.contains(&"Sec-Fetch-Site: cross-site");
         let expected = if crosses {
             403
         } else if code == 200 {
@@ -241,21 +240,21 @@ async fn strangers_names_and_pages_are_refused() {
         };
         assert_eq!(posted, expected, "{headers:?}");
     }
-    let absolute = served
+    let absolute = server
         .ask("GET http://evil.example/", &["Host: localhost"], "")
         .await;
     assert_eq!(absolute.status, 400, "{absolute:?}");
 }
 
 #[tokio::test]
-async fn a_log_in_opens_a_session_and_a_log_out_ends_it() {
-    let served = served().await;
-    happened(&served).await;
-    let wrong = served.log_in("guess", &[]).await;
+async fn login_opens_and_logout_ends_a_session() {
+    let server = test_server().await;
+    add_history(&server).await;
+    let wrong = server.log_in("guess", &[]).await;
     assert_eq!(wrong.status, 401);
-    assert!(wrong.body.contains("not the admin token"), "{wrong:?}");
+    assert!(wrong.body.contains("Wrong admin token."), "{wrong:?}");
     assert!(wrong.header("set-cookie").is_none());
-    let right = served.log_in(TOKEN, &["Origin: http://localhost"]).await;
+    let right = server.log_in(TOKEN, &["Origin: http://localhost"]).await;
     assert_eq!(
         (right.status, right.header("location")),
         (303, Some("/runs/2"))
@@ -266,21 +265,21 @@ async fn a_log_in_opens_a_session_and_a_log_out_ends_it() {
     }
     assert!(!cookie.contains("secure"), "{cookie}");
     let cookie = format!("Cookie: a=b; {}", right.cookie());
-    let page = served.ask("GET /", &["Host: localhost", &cookie], "").await;
+    let page = server.ask("GET /", &["Host: localhost", &cookie], "").await;
     assert!(
         page.body.contains("Run now") && page.body.contains("Log out"),
         "{page:?}"
     );
     let acts = async || {
         status(
-            &served,
+            &server,
             "POST /api/v1/reconcile",
             &["Host: localhost", &cookie],
         )
         .await
     };
     assert_eq!(acts().await, 202);
-    let out = served
+    let out = server
         .ask("POST /logout", &["Host: localhost", &cookie], "")
         .await;
     assert_eq!(out.status, 303);
@@ -292,12 +291,12 @@ async fn a_log_in_opens_a_session_and_a_log_out_ends_it() {
 }
 
 #[tokio::test]
-async fn two_daemons_on_a_host_keep_their_sessions() {
-    let (one, other) = (served().await, served().await);
-    // As a browser keeps them: by name and host, whatever the port.
+async fn daemons_on_one_host_have_separate_sessions() {
+    let (one, other) = (test_server().await, test_server().await);
+    // Browsers store cookies by name and host, without the port.
     let mut cookies = std::collections::BTreeMap::new();
-    for served in [&one, &other] {
-        let cookie = served.log_in(TOKEN, &[]).await.cookie();
+    for server in [&one, &other] {
+        let cookie = server.log_in(TOKEN, &[]).await.cookie();
         let (name, id) = cookie.split_once('=').expect("a pair");
         cookies.insert(name.to_owned(), id.to_owned());
     }
@@ -306,9 +305,9 @@ async fn two_daemons_on_a_host_keep_their_sessions() {
         .map(|(name, id)| format!("{name}={id}"))
         .collect();
     let sent = format!("Cookie: {}", pairs.join("; "));
-    for served in [&one, &other] {
+    for server in [&one, &other] {
         let acted = status(
-            served,
+            server,
             "POST /api/v1/reconcile",
             &["Host: localhost", &sent],
         )
@@ -318,13 +317,13 @@ async fn two_daemons_on_a_host_keep_their_sessions() {
 }
 
 #[tokio::test]
-async fn a_session_got_by_https_is_sent_by_nothing_else() {
-    let served = serving(Wanted {
+async fn session_cookie_over_https_is_secure() {
+    let server = server_with(ServerOptions {
         hosts: vec!["sync.example.com".into()],
-        ..Wanted::default()
+        ..ServerOptions::default()
     })
     .await;
-    let right = served
+    let right = server
         .log_in(TOKEN, &["Origin: https://sync.example.com"])
         .await;
     assert!(
@@ -335,45 +334,45 @@ async fn a_session_got_by_https_is_sent_by_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_exchanged_token_ends_what_the_old_one_opened() {
-    let served = served().await;
-    let cookie = format!("Cookie: {}", served.log_in(TOKEN, &[]).await.cookie());
+async fn replaced_token_ends_old_sessions() {
+    let server = test_server().await;
+    let cookie = format!("Cookie: {}", server.log_in(TOKEN, &[]).await.cookie());
     let acts = async |header: &str| {
         status(
-            &served,
+            &server,
             "POST /api/v1/reconcile",
             &["Host: localhost", header],
         )
         .await
     };
     assert_eq!(acts(&cookie).await, 202);
-    std::fs::write(served.token_path(), "another-token\n").expect("written");
+    std::fs::write(server.token_path(), "another-token\n").expect("written");
     until("the session ends", async || acts(&cookie).await == 401).await;
     assert_eq!(acts(&bearer(TOKEN)).await, 401);
     assert_eq!(acts(&bearer("another-token")).await, 202);
-    std::fs::remove_file(served.token_path()).expect("removed");
+    std::fs::remove_file(server.token_path()).expect("removed");
     let new = bearer("another-token");
     until("it is gone", async || acts(&new).await == 403).await;
-    let gone = served.post("/api/v1/reconcile").await;
+    let gone = server.post("/api/v1/reconcile").await;
     assert!(gone.body.contains("can't be read"), "{gone:?}");
     assert!(
         !gone
             .body
-            .contains(served.folder.path().to_str().expect("text")),
+            .contains(server.folder.path().to_str().expect("text")),
         "{gone:?}"
     );
 }
 
 #[tokio::test]
-async fn five_wrong_tokens_a_minute() {
-    let served = served().await;
-    let cookie = format!("Cookie: {}", served.log_in(TOKEN, &[]).await.cookie());
+async fn five_wrong_tokens_a_minute_per_address() {
+    let server = test_server().await;
+    let cookie = format!("Cookie: {}", server.log_in(TOKEN, &[]).await.cookie());
     for guess in 0..5 {
         let code = match guess % 2 {
-            0 => served.log_in("guess", &[]).await.status,
+            0 => server.log_in("guess", &[]).await.status,
             _ => {
                 status(
-                    &served,
+                    &server,
                     "GET /api/v1/status",
                     &["Host: localhost", &bearer("guess")],
                 )
@@ -382,34 +381,34 @@ async fn five_wrong_tokens_a_minute() {
         };
         assert_eq!(code, 401);
     }
-    let sixth = served.log_in(TOKEN, &[]).await;
+    let sixth = server.log_in(TOKEN, &[]).await;
     assert_eq!(sixth.status, 429, "even the right one");
     assert!(sixth.header("retry-after").is_some());
-    assert_eq!(served.post("/api/v1/reconcile").await.status, 429);
-    let proxied = served.log_in(TOKEN, &["X-Forwarded-For: 192.0.2.7"]).await;
-    assert_eq!(proxied.status, 303, "somebody else behind a proxy");
+    assert_eq!(server.post("/api/v1/reconcile").await.status, 429);
+    let proxied = server.log_in(TOKEN, &["X-Forwarded-For: 192.0.2.7"]).await;
+    assert_eq!(proxied.status, 303, "another client behind a proxy");
     let acts = status(
-        &served,
+        &server,
         "POST /api/v1/reconcile",
         &["Host: localhost", &cookie],
     )
     .await;
-    assert_eq!(acts, 202, "who is logged in stays so");
-    assert_eq!(served.get("/").await.status, 200);
+    assert_eq!(acts, 202, "existing sessions stay open");
+    assert_eq!(server.get("/").await.status, 200);
 }
 
-/// Whoever is on the machine can say each time that they ask for somebody else.
+/// Clients on this machine can send a different address in each request.
 #[tokio::test]
-async fn thirty_wrong_tokens_a_minute_from_this_machine_whatever_it_says() {
-    let served = served().await;
+async fn thirty_wrong_tokens_a_minute_from_this_machine() {
+    let server = test_server().await;
     let mut codes = std::collections::BTreeMap::new();
     for guess in 0..100 {
         let said = format!("X-Forwarded-For: 192.0.2.{guess}");
-        let code = served.log_in("guess", &[&said]).await.status;
+        let code = server.log_in("guess", &[&said]).await.status;
         *codes.entry(code).or_insert(0) += 1;
     }
     assert_eq!(codes, [(401, 30), (429, 70)].into());
-    let right = served
+    let right = server
         .log_in(TOKEN, &["X-Forwarded-For: 192.0.2.200"])
         .await;
     assert_eq!(right.status, 429, "even the right one");
@@ -417,36 +416,36 @@ async fn thirty_wrong_tokens_a_minute_from_this_machine_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn who_guesses_too_often_causes_no_read_of_the_token() {
-    let served = served().await;
+async fn rate_limited_logins_do_not_read_the_token() {
+    let server = test_server().await;
     for _ in 0..5 {
-        assert_eq!(served.log_in("guess", &[]).await.status, 401);
+        assert_eq!(server.log_in("guess", &[]).await.status, 401);
     }
-    std::fs::remove_file(served.token_path()).expect("removed");
+    std::fs::remove_file(server.token_path()).expect("removed");
     let gone = async || {
-        let other = served.log_in(TOKEN, &["X-Forwarded-For: 192.0.2.7"]).await;
+        let other = server.log_in(TOKEN, &["X-Forwarded-For: 192.0.2.7"]).await;
         other.status == 403
     };
-    until("others are told that it is gone", gone).await;
-    assert_eq!(served.log_in(TOKEN, &[]).await.status, 429);
+    until("other addresses get the read error", gone).await;
+    assert_eq!(server.log_in(TOKEN, &[]).await.status, 429);
 }
 
 #[tokio::test]
-async fn the_token_is_in_no_answer() {
-    let served = served().await;
-    happened(&served).await;
+async fn no_response_contains_the_token() {
+    let server = test_server().await;
+    add_history(&server).await;
     let bearer = bearer(TOKEN);
-    let form = served.log_in(TOKEN, &[]).await;
+    let form = server.log_in(TOKEN, &[]).await;
     assert!(!format!("{form:?}").contains("hunter2"));
     let cookie = format!("Cookie: {}", form.cookie());
     for path in PAGES
         .iter()
-        .chain(&TELLS)
+        .chain(&READS)
         .chain(&["/login", "/metrics", "/readyz", "/nothing"])
     {
         for header in [&bearer, &cookie] {
             let request = format!("GET {path}");
-            let answer = served.ask(&request, &["Host: localhost", header], "").await;
+            let answer = server.ask(&request, &["Host: localhost", header], "").await;
             assert!(!format!("{answer:?}").contains("hunter2"), "{path}");
         }
     }
@@ -454,11 +453,11 @@ async fn the_token_is_in_no_answer() {
 
 #[tokio::test]
 async fn probes_and_metrics_name_nobody() {
-    let served = served().await;
-    happened(&served).await;
+    let server = test_server().await;
+    add_history(&server).await;
     for path in ["/metrics", "/healthz", "/readyz"] {
-        let text = format!("{:?}", served.get(path).await);
-        for user in GOING.iter().chain(&["ann@x.co", "bad@x.co", "users.csv"]) {
+        let text = format!("{:?}", server.get(path).await);
+        for user in REMOVED.iter().chain(&["ann@x.co", "bad@x.co", "users.csv"]) {
             assert!(!text.contains(user), "{path}: {text}");
         }
     }

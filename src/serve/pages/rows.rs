@@ -1,33 +1,34 @@
-//! What stands in a page's tables: every word ready, so that a template only places it.
+//! The contents of lists and tables on pages, formatted so that templates only place them.
 
-use super::standing::Severity;
-use crate::model::{Change, ChangeRecord, FieldChange, RunEnd, RunRecord, RunState, Value};
+use crate::model::{Change, ChangeRecord, Email, FieldChange, RunEnd, RunRecord, RunState, Value};
+use crate::serve::response::url_encode;
+use crate::serve::summary::Severity;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-/// A moment, as machines and people read it.
+/// A time, absolute and relative to now.
 #[derive(Debug)]
-pub(super) struct When {
+pub(super) struct Timestamp {
     pub(super) iso: String,
     pub(super) clock: String,
-    pub(super) ago: String,
+    pub(super) relative: String,
 }
 
-impl When {
+impl Timestamp {
     pub(super) fn new(at: DateTime<Utc>, now: DateTime<Utc>) -> Self {
         Self {
             iso: at.to_rfc3339_opts(SecondsFormat::Secs, true),
             clock: at.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
-            ago: match now - at {
-                past if past >= TimeDelta::zero() => format!("{} ago", rough(past)),
-                future => format!("in {}", rough(-future)),
+            relative: match now - at {
+                past if past >= TimeDelta::zero() => format!("{} ago", rough_duration(past)),
+                future => format!("in {}", rough_duration(-future)),
             },
         }
     }
 }
 
 /// `5 s`, `3 min`, `2 h`, `4 days`.
-fn rough(span: TimeDelta) -> String {
-    match span.num_seconds() {
+fn rough_duration(duration: TimeDelta) -> String {
+    match duration.num_seconds() {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min", seconds / 60),
         seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
@@ -35,10 +36,10 @@ fn rough(span: TimeDelta) -> String {
     }
 }
 
-/// How long something took: `40 ms`, `1.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
-pub(super) fn took(span: TimeDelta) -> String {
-    let millis = span.num_milliseconds().max(0);
-    // Rounded once, to what is shown.
+/// `40 ms`, `1.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+pub(super) fn format_duration(duration: TimeDelta) -> String {
+    let millis = duration.num_milliseconds().max(0);
+    // Rounded once, to the precision that is shown.
     match (millis, (millis + 500) / 1000) {
         (0..950, _) => format!("{millis} ms"),
         (0..9950, _) => format!("{}.{} s", (millis + 50) / 1000, (millis + 50) / 100 % 10),
@@ -48,70 +49,63 @@ pub(super) fn took(span: TimeDelta) -> String {
     }
 }
 
-/// A text as a part of an address.
-pub(super) fn encoded(text: &str) -> String {
-    let Ok(encoded) = askama::filters::urlencode_strict(text);
-    encoded.to_string()
-}
-
-/// A run in a list.
+/// A run in a table.
 #[derive(Debug)]
 pub(super) struct RunRow {
     pub(super) number: u64,
-    pub(super) started: When,
+    pub(super) started: Timestamp,
     pub(super) trigger: &'static str,
-    pub(super) outcome: String,
-    pub(super) tone: Severity,
-    pub(super) took: String,
-    pub(super) end: Option<Box<RunEnd>>,
+    pub(super) result: &'static str,
+    pub(super) severity: Severity,
+    /// Empty until the run has finished.
+    pub(super) duration: String,
+    end: Option<Box<RunEnd>>,
 }
 
 impl RunRow {
     pub(super) fn new(run: &RunRecord, now: DateTime<Utc>) -> Self {
-        let outcome = run.state.as_str().to_owned();
+        let result = run.state.as_str();
         let end = match &run.state {
             RunState::Ended(end) => Some(end.clone()),
             RunState::Open | RunState::Interrupted => None,
         };
+        let duration = end.as_ref().map(|end| end.ended - run.start.started);
         Self {
             number: run.number.0,
-            started: When::new(run.start.started, now),
+            started: Timestamp::new(run.start.started, now),
             trigger: run.start.trigger.as_str(),
-            tone: Severity::of(&outcome),
-            outcome,
-            took: end
-                .as_ref()
-                .map_or_else(String::new, |end| took(end.ended - run.start.started)),
+            severity: Severity::of(result),
+            result,
+            duration: duration.map_or_else(String::new, format_duration),
             end,
         }
     }
 
-    /// The counts of the run's end, with their names and the class of their column.
+    /// The counts of a finished run: the name, the count and the CSS class of each.
     pub(super) fn counts(&self) -> [(&'static str, String, &'static str); 5] {
         let count = |of: fn(&RunEnd) -> u64| {
             let end = self.end.as_deref();
             end.map_or_else(|| "–".to_owned(), |end| of(end).to_string())
         };
         [
-            ("Done", count(|end| end.applied), "number"),
+            ("Applied", count(|end| end.applied), "number"),
             ("Failed", count(|end| end.failed), "number"),
             ("Held", count(|end| end.held), "number"),
-            ("Bad rows", count(|end| end.bad_rows), "number wide"),
+            ("Invalid rows", count(|end| end.bad_rows), "number wide"),
             ("Requests", count(|end| end.requests), "number wide"),
         ]
     }
 }
 
-/// A change in a list.
+/// A change in a table.
 #[derive(Debug)]
 pub(super) struct ChangeRow {
     pub(super) run: u64,
-    pub(super) at: When,
+    pub(super) at: Timestamp,
     pub(super) operation: &'static str,
-    pub(super) email: String,
-    pub(super) link: String,
+    pub(super) user: UserLink,
     pub(super) outcome: &'static str,
-    pub(super) tone: Severity,
+    pub(super) severity: Severity,
     pub(super) detail: String,
     pub(super) approved: bool,
     pub(super) fields: Vec<FieldRow>,
@@ -123,25 +117,25 @@ pub(super) struct FieldRow {
     pub(super) name: String,
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
-    /// What applies once it is cleared; told of what is still to come.
-    pub(super) falls_back_to: Option<String>,
+    /// The default that applies once the field is cleared; known only for pending changes.
+    pub(super) default: Option<String>,
 }
 
 impl ChangeRow {
     pub(super) fn new(change: &ChangeRecord, now: DateTime<Utc>) -> Self {
-        let (outcome, detail) = match &change.settled {
-            None => ("unknown", "what became of it is not known yet"),
-            Some(settled) => (settled.outcome.as_str(), settled.detail.as_str()),
+        let outcome = change.outcome_word();
+        let detail = match &change.settled {
+            None => "the outcome is not known yet",
+            Some(settled) => settled.detail.as_str(),
         };
         let intent = &change.intent;
         Self {
             run: change.run.0,
-            at: When::new(intent.intended, now),
+            at: Timestamp::new(intent.intended, now),
             operation: intent.operation.as_str(),
-            email: intent.email.as_str().into(),
-            link: encoded(intent.email.as_str()),
+            user: UserLink::new(&intent.email, ""),
             outcome,
-            tone: Severity::of(outcome),
+            severity: Severity::of(outcome),
             detail: detail.into(),
             approved: intent.approved,
             fields: intent.fields.iter().map(FieldRow::new).collect(),
@@ -150,28 +144,39 @@ impl ChangeRow {
 }
 
 impl FieldRow {
-    pub(super) fn new(record: &FieldChange) -> Self {
-        let shown = |value: &Option<Value>| value.as_ref().map(Value::to_string);
+    fn new(change: &FieldChange) -> Self {
+        let text = |value: &Option<Value>| value.as_ref().map(Value::to_string);
         Self {
-            name: record.field.name().into(),
-            from: shown(&record.from),
-            to: shown(&record.to),
-            falls_back_to: shown(&record.default),
+            name: change.field.name().into(),
+            from: text(&change.from),
+            to: text(&change.to),
+            default: text(&change.default),
         }
     }
 
-    /// The fields of a change that is still to come.
-    pub(super) fn all_of(change: &Change) -> Vec<Self> {
+    /// The fields of a pending change.
+    pub(super) fn of_pending(change: &Change) -> Vec<Self> {
         change.fields().iter().map(Self::new).collect()
     }
 }
 
-/// Somebody, and where more is told of them.
+/// A link to the page of a user, with a note.
 #[derive(Debug)]
-pub(super) struct Person {
+pub(super) struct UserLink {
     pub(super) email: String,
-    pub(super) link: String,
-    pub(super) what: String,
+    /// The email, encoded for use in a URL.
+    pub(super) path: String,
+    pub(super) note: String,
+}
+
+impl UserLink {
+    pub(super) fn new(email: &Email, note: impl Into<String>) -> Self {
+        Self {
+            email: email.as_str().into(),
+            path: url_encode(email.as_str()),
+            note: note.into(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -179,8 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_as_people_say_them() {
-        let told = |millis| took(TimeDelta::milliseconds(millis));
+    fn durations_are_rounded_once() {
         for (millis, text) in [
             (-5, "0 ms"),
             (449, "449 ms"),
@@ -194,22 +198,18 @@ mod tests {
             (200_000, "3 min 20 s"),
             (7_500_000, "2 h 5 min"),
         ] {
-            assert_eq!(told(millis), text, "{millis}");
+            let duration = TimeDelta::milliseconds(millis);
+            assert_eq!(format_duration(duration), text, "{millis}");
         }
     }
 
     #[test]
-    fn moments_are_told_from_now() {
+    fn timestamps_are_relative_to_now() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).expect("a time");
-        let ago = |seconds| When::new(now - TimeDelta::seconds(seconds), now).ago;
-        assert_eq!(ago(5), "5 s ago");
-        assert_eq!(ago(125), "2 min ago");
-        assert_eq!(ago(-7200), "in 2 h");
-        assert_eq!(ago(300_000), "3 days ago");
-    }
-
-    #[test]
-    fn texts_are_encoded_for_addresses() {
-        assert_eq!(encoded("a/b+c@x.co"), "a%2Fb%2Bc%40x.co");
+        let relative = |seconds| Timestamp::new(now - TimeDelta::seconds(seconds), now).relative;
+        assert_eq!(relative(5), "5 s ago");
+        assert_eq!(relative(125), "2 min ago");
+        assert_eq!(relative(-7200), "in 2 h");
+        assert_eq!(relative(300_000), "3 days ago");
     }
 }

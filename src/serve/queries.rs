@@ -1,0 +1,237 @@
+//! The data that pages and the API show, each read at one moment.
+
+use super::state::AppState;
+use crate::model::{
+    ChangeRecord, Email, HeldRecord, Operation, Problem, Quarantined, RunEnd, RunNumber, RunRecord,
+    RunRef, RunState,
+};
+use crate::state::{
+    APPROVAL_VALID, ChangeFilter, ChangePage, HeldIn, StateDb, StateError, UserState,
+};
+use crate::status::{Facts, Findings, Incompleteness};
+use crate::util::error_chain::error_chain;
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+
+/// Runs in the charts.
+pub(super) const CHART_RUNS: usize = 50;
+/// Users in quarantine that are listed.
+const MAX_QUARANTINED: usize = 50;
+/// Recent changes of a user that are listed.
+const MAX_USER_CHANGES: usize = 20;
+
+/// The overall state.
+#[derive(Debug)]
+pub(super) struct Overview {
+    pub(super) now: DateTime<Utc>,
+    pub(super) facts: Facts,
+    pub(super) next_due: Option<DateTime<Utc>>,
+    pub(super) not_ready: Option<String>,
+    pub(super) findings: Arc<Findings>,
+    /// From the state database, or why it can't be read.
+    pub(super) history: Result<HistoryView, String>,
+}
+
+impl Overview {
+    /// The last runs, newest first; empty if the state database can't be read.
+    pub(super) fn runs(&self) -> &[RunRecord] {
+        self.history.as_ref().map_or(&[], |history| &history.runs)
+    }
+}
+
+/// The history, as far as the overview shows it.
+#[derive(Debug)]
+pub(super) struct HistoryView {
+    /// The last runs, newest first.
+    pub(super) runs: Vec<RunRecord>,
+    /// The held changes of the last run that made a plan.
+    pub(super) held: Option<HeldIn>,
+    /// The approvals of these changes: by whom and when.
+    pub(super) approvals: Vec<(String, DateTime<Utc>)>,
+    /// The number of users in quarantine, and the first of them.
+    pub(super) quarantined: (usize, Vec<(Email, Quarantined)>),
+}
+
+impl HistoryView {
+    /// The approval of the held changes that is still valid.
+    pub(super) fn valid_approval(&self, now: DateTime<Utc>) -> Option<&(String, DateTime<Utc>)> {
+        valid_approval(&self.approvals, now)
+    }
+}
+
+fn valid_approval(
+    approvals: &[(String, DateTime<Utc>)],
+    now: DateTime<Utc>,
+) -> Option<&(String, DateTime<Utc>)> {
+    approvals.iter().find(|(_, at)| *at + APPROVAL_VALID > now)
+}
+
+/// The end of a run; `None` if it has not finished.
+pub(super) fn run_end(run: &RunRecord) -> Option<&RunEnd> {
+    match &run.state {
+        RunState::Ended(end) => Some(end),
+        RunState::Open | RunState::Interrupted => None,
+    }
+}
+
+/// One run.
+#[derive(Debug)]
+pub(super) struct RunView {
+    pub(super) run: RunRecord,
+    pub(super) page: ChangePage,
+    pub(super) held: Vec<HeldRecord>,
+    pub(super) approvals: Vec<(String, DateTime<Utc>)>,
+}
+
+impl RunView {
+    pub(super) fn valid_approval(&self, now: DateTime<Utc>) -> Option<&(String, DateTime<Utc>)> {
+        valid_approval(&self.approvals, now)
+    }
+}
+
+/// Selects changes of a run.
+#[derive(Clone, Debug)]
+pub(super) struct ChangeQuery {
+    pub(super) filter: ChangeFilter,
+    pub(super) skip: usize,
+    pub(super) limit: usize,
+}
+
+/// One user.
+#[derive(Debug)]
+pub(super) struct UserView {
+    pub(super) email: Email,
+    pub(super) state: UserState,
+    pub(super) problems: Vec<Problem>,
+    /// Why `problems` may be incomplete.
+    pub(super) incompleteness: Option<Incompleteness>,
+    /// Whether `policy.protect` covers the user.
+    pub(super) is_protected: bool,
+    held: Option<HeldIn>,
+    pub(super) changes: Vec<ChangeRecord>,
+}
+
+impl UserView {
+    /// Whether the state database has an entry for the user: managed, deactivated, in quarantine, or
+    /// changed before.
+    pub(super) fn is_known(&self) -> bool {
+        let UserState {
+            managed,
+            deactivated,
+            quarantined,
+        } = &self.state;
+        let has_state = managed.is_some() || !deactivated.is_empty() || quarantined.is_some();
+        has_state || !self.changes.is_empty()
+    }
+
+    /// The held operation on the user, with its run and rule.
+    pub(super) fn held(&self) -> Option<(RunNumber, &HeldRecord, Operation)> {
+        let held = self.held.as_ref()?;
+        held.held.iter().find_map(|record| {
+            let user = record.users.iter().find(|user| user.email == self.email)?;
+            Some((held.run, record, user.operation))
+        })
+    }
+}
+
+impl AppState {
+    /// The overall state. The daemon's own status is available even if the state database is not.
+    pub(super) async fn overview(&self) -> Overview {
+        let now = Utc::now();
+        let status = &self.config.probes.status;
+        let (facts, findings) = (status.facts(), status.findings());
+        let history = self.query(async |db| history(db, now).await).await;
+        Overview {
+            now,
+            next_due: status.next_due(now),
+            not_ready: status.readiness(now).err(),
+            facts,
+            findings,
+            history,
+        }
+    }
+
+    /// The last runs, or the runs before a run, newest first.
+    pub(super) async fn runs(
+        &self,
+        before: Option<RunNumber>,
+        limit: usize,
+    ) -> Result<Vec<RunRecord>, String> {
+        self.query(async |db| match before {
+            None => db.runs(limit).await,
+            Some(before) => db.runs_before(before, limit).await,
+        })
+        .await
+    }
+
+    /// One run with a page of its changes; `None` if it does not exist.
+    pub(super) async fn run(
+        &self,
+        run: RunRef,
+        changes: ChangeQuery,
+    ) -> Result<Option<RunView>, String> {
+        self.query(async |db| {
+            let Some(run) = db.run(run).await? else {
+                return Ok(None);
+            };
+            let ChangeQuery {
+                filter,
+                skip,
+                limit,
+            } = changes;
+            let page = db.find_changes(run.number, filter, skip, limit).await?;
+            Ok(Some(RunView {
+                page,
+                held: db.held(run.number).await?,
+                approvals: db.approvals_of(run.number).await?,
+                run,
+            }))
+        })
+        .await
+    }
+
+    /// One user, from the state database and the last run.
+    pub(super) async fn user(&self, email: Email) -> Result<UserView, String> {
+        let findings = self.config.probes.status.findings();
+        let problems = findings.problems_of(&email).cloned().collect();
+        let is_protected = self.config.protect.covers(&email);
+        self.query(async |db| {
+            Ok(UserView {
+                state: db.user(&email).await?,
+                held: db.last_held().await?,
+                changes: db.changes_of(&email, MAX_USER_CHANGES).await?,
+                problems,
+                incompleteness: findings.incompleteness(),
+                is_protected,
+                email,
+            })
+        })
+        .await
+    }
+
+    /// Queries the state database, once a permit is free.
+    async fn query<T>(
+        &self,
+        query: impl AsyncFnOnce(&StateDb) -> Result<T, StateError>,
+    ) -> Result<T, String> {
+        // Fails only if the semaphore is closed, which never happens.
+        let _permit = self.query_permits.acquire().await;
+        query(&self.config.reader)
+            .await
+            .map_err(|error| error_chain(&error))
+    }
+}
+
+async fn history(db: &StateDb, now: DateTime<Utc>) -> Result<HistoryView, StateError> {
+    let held = db.last_held().await?;
+    let approvals = match &held {
+        Some(held) => db.approvals_of(held.run).await?,
+        None => Vec::new(),
+    };
+    Ok(HistoryView {
+        runs: db.runs(CHART_RUNS).await?,
+        quarantined: db.quarantined(now, MAX_QUARANTINED).await?,
+        held,
+        approvals,
+    })
+}
