@@ -380,10 +380,10 @@ async fn a_key_that_is_set_aside_is_told_once_and_counted_until_the_next_run() {
         "{text}"
     );
     assert!(!text.contains("revoked"), "{text}");
-    assert_eq!(world.metrics.keys_set_aside.get(), 1);
+    assert_eq!(world.metrics.keys_disabled.get(), 1);
 
     client.begin(&world.settings().omni.keys.read().expect("keys"));
-    assert_eq!(world.metrics.keys_set_aside.get(), 0);
+    assert_eq!(world.metrics.keys_disabled.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -403,7 +403,7 @@ async fn a_key_that_keeps_answering_429_is_set_aside_and_the_other_goes_on() {
     let text = logged.text();
     assert_eq!(text.matches("is set aside").count(), 1, "{text}");
     assert!(text.contains("status=429 left=1"), "{text}");
-    assert_eq!(world.metrics.keys_set_aside.get(), 1);
+    assert_eq!(world.metrics.keys_disabled.get(), 1);
 }
 
 #[tokio::test]

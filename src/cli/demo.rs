@@ -139,7 +139,7 @@ async fn has_converged(http: &reqwest::Client, address: &str) -> bool {
         return false;
     };
     let metrics = answer.text().await.unwrap_or_default();
-    let converged = r#"omni_user_sync_runs_total{outcome="converged""#;
+    let converged = r#"omni_user_sync_runs_total{result="converged""#;
     // Each is there from the start, and counts from 0.
     metrics
         .lines()

@@ -151,7 +151,7 @@ impl Client {
 
     fn count_keys(&self) {
         let count = self.throttle.keys_set_aside();
-        let gauge = &self.metrics.keys_set_aside;
+        let gauge = &self.metrics.keys_disabled;
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 

@@ -115,7 +115,7 @@ impl Rig {
         };
         let inputs = Inputs {
             wake: wake.clone(),
-            still: receiver,
+            stable: receiver,
             stop: stop.clone(),
         };
         let cycle = RunLoop::new(runner, inputs, status.clone(), metrics.clone());
@@ -235,7 +235,7 @@ async fn a_new_roster_supersedes_the_run_under_way() {
     assert!(
         rig.metrics
             .render()
-            .contains(r#"outcome="stopped",trigger="schedule"} 1"#)
+            .contains(r#"result="stopped",trigger="schedule"} 1"#)
     );
     rig.end().await;
 }
@@ -253,7 +253,7 @@ async fn the_first_content_found_supersedes_nothing() {
     assert!(
         rig.metrics
             .render()
-            .contains(r#"outcome="converged",trigger="start"} 1"#)
+            .contains(r#"result="converged",trigger="start"} 1"#)
     );
     rig.end().await;
 }
@@ -269,7 +269,7 @@ async fn a_stop_ends_a_run_and_starts_no_other() {
     assert!(
         rig.metrics
             .render()
-            .contains(r#"outcome="stopped",trigger="start"} 1"#)
+            .contains(r#"result="stopped",trigger="start"} 1"#)
     );
     rig.task.await.expect("the loop does not panic");
 }

@@ -94,7 +94,7 @@ async fn stays_tells_and_ends() {
     eventually(
         address,
         "/metrics",
-        r#"runs_total{outcome="failed",trigger="start"} 1"#,
+        r#"runs_total{result="failed",trigger="start"} 1"#,
     )
     .await;
 
@@ -114,7 +114,7 @@ async fn stays_tells_and_ends() {
     eventually(
         address,
         "/metrics",
-        r#"runs_total{outcome="failed",trigger="signal"} 1"#,
+        r#"runs_total{result="failed",trigger="signal"} 1"#,
     )
     .await;
 

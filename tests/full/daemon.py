@@ -82,7 +82,7 @@ class Daemon(support.Case):
     def until_converged(self, daemon, **labels):
         """Ready comes before: as soon as the first roster was read and Omni has answered."""
         self.until_ready(daemon)
-        runs = lambda: self.metric("runs_total", outcome="converged", **labels)
+        runs = lambda: self.metric("runs_total", result="converged", **labels)
         daemon.until("a run has converged", lambda: runs() == 1)
 
     def terminate(self, daemon):
@@ -118,7 +118,7 @@ class Daemon(support.Case):
         with open(os.path.join(self.folder, "users.csv"), "a", encoding="utf-8") as roster:
             roster.write("upsert,cid@example.com,Cid,\n")
         daemon.until("the added row is there", lambda: "cid@example.com" in sandbox.users())
-        converged = {"outcome": "converged"}
+        converged = {"result": "converged"}
         by_file = {"trigger": "file", **converged}
         daemon.until("both are counted", lambda: self.metric("runs_total", **by_file) == 2)
 
@@ -129,10 +129,10 @@ class Daemon(support.Case):
         by_signal = {"trigger": "signal", **converged}
         daemon.until("it is counted", lambda: self.metric("runs_total", **by_signal) == 1)
 
-        done = {"outcome": "done"}
+        applied = {"outcome": "applied"}
         changes = {
-            kind: self.metric("changes_total", kind=kind, **done)
-            for kind in ("create", "update", "delete")
+            operation: self.metric("changes_total", operation=operation, **applied)
+            for operation in ("create", "update", "delete")
         }
         self.assertEqual(changes, {"create": 3, "update": 1, "delete": 1})
         self.assertEqual(self.metric("users"), 4)

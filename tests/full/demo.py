@@ -8,7 +8,7 @@ import support
 
 EDIT = re.compile(r"^ *edit +(\S+users\.csv)$", re.MULTILINE)
 LOOK = re.compile(r"(http://127\.0\.0\.1:\d+)/metrics")
-DONE = {"outcome": "done"}
+APPLIED = {"outcome": "applied"}
 
 
 class Demo(support.Case):
@@ -42,19 +42,19 @@ class Demo(support.Case):
         with open(roster, encoding="utf-8") as file:
             lines = file.read().splitlines()
         deleted = sum(line.startswith("delete,") for line in lines)
-        created = self.metric("changes_total", kind="create", **DONE)
+        created = self.metric("changes_total", operation="create", **APPLIED)
         self.assertGreater(created, 0)
-        self.assertGreater(self.metric("changes_total", kind="update", **DONE), 0)
-        self.assertEqual(self.metric("changes_total", kind="delete", **DONE), deleted)
-        self.assertEqual(self.metric("runs_total", trigger="start", outcome="converged"), 1)
+        self.assertGreater(self.metric("changes_total", operation="update", **APPLIED), 0)
+        self.assertEqual(self.metric("changes_total", operation="delete", **APPLIED), deleted)
+        self.assertEqual(self.metric("runs_total", trigger="start", result="converged"), 1)
 
         columns = lines[0].count(",")
         new = "upsert,zoe@example.com,Zoe" + "," * (columns - 2)
         with open(roster, "w", encoding="utf-8") as file:
             file.write("\n".join([*lines, new]) + "\n")
-        more = lambda: self.metric("changes_total", kind="create", **DONE) == created + 1
+        more = lambda: self.metric("changes_total", operation="create", **APPLIED) == created + 1
         demo.until("the new row is carried out", more)
-        ended = lambda: self.metric("runs_total", trigger="file", outcome="converged") == 1
+        ended = lambda: self.metric("runs_total", trigger="file", result="converged") == 1
         demo.until("that run has converged", ended)
         self.interrupt(demo)
 

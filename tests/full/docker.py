@@ -218,7 +218,7 @@ class Docker(support.Case):
         The first run may fail: the network that Omni is in is added to a container that runs already.
         """
         # When the last one did outlasts a restart; what is counted does not.
-        runs = lambda trigger: self.metric(daemon, "runs_total", trigger=trigger, outcome="converged")
+        runs = lambda trigger: self.metric(daemon, "runs_total", trigger=trigger, result="converged")
         success = lambda: any(map(runs, ("start", "retry", "schedule", "file")))
         daemon.until("a run has converged", success)
 
@@ -304,7 +304,7 @@ class Docker(support.Case):
         self.converged(daemon)
         docker("network", "disconnect", self.inside, daemon.name)
         (self.roster / "users.csv").write_text(rows("ann@example.com", "bob@example.com"))
-        failed = lambda: self.metric(daemon, "runs_total", trigger="schedule", outcome="failed")
+        failed = lambda: self.metric(daemon, "runs_total", trigger="schedule", result="failed")
         daemon.until("a run has failed", failed, 180.0)
         self.assertEqual(self.fetch(daemon, "/healthz")[0], 200)
         self.assertNotIn("bob@example.com", omni.users())
@@ -351,8 +351,8 @@ class Docker(support.Case):
         metric = lambda *names, **labels: support.sample(
             support.fetch(f"http://{address}/metrics")[1], *names, **labels
         )
-        daemon.until("it has planned", lambda: metric(PREFIX + "drift", kind="create") == 1)
-        self.assertEqual(metric(PREFIX + "applies"), 0)
+        daemon.until("it has planned", lambda: metric(PREFIX + "pending_changes", operation="create") == 1)
+        self.assertEqual(metric(PREFIX + "dry_run"), 1)
         self.assertEqual(omni.writes(), [])
         history = documented("docker exec omni-user-sync").replace(" omni-user-sync", f" {name}", 1)
         daemon.until("a run is remembered", lambda: "planned" in tool("bash", "-euc", history))
@@ -428,7 +428,7 @@ class Compose(support.Case):
         up = lambda: self.asked("omni_user_sync_last_success_timestamp_seconds > 0")
         support.eventually("Prometheus knows of a success", up, 120.0)
         # Each row of the roster differs from what the stand-in starts with.
-        done = self.asked('sum(omni_user_sync_changes_total{outcome="done"})')
+        done = self.asked('sum(omni_user_sync_changes_total{outcome="applied"})')
         self.assertEqual(done, self.asked("omni_user_sync_roster_rows"))
         self.assertEqual(done, ["5"])
         daemon = f"http://127.0.0.1:{self.env['OMNI_USER_SYNC_PORT']}"
@@ -440,7 +440,7 @@ class Compose(support.Case):
 
         # "Edit …/users.csv and see it come."
         row = documented("delete,user0010@")
-        done = 'omni_user_sync_changes_total{kind="%s", outcome="done"} > 0'
+        done = 'omni_user_sync_changes_total{operation="%s", outcome="applied"} > 0'
         before = {kind: int(self.asked(done % kind)[0]) for kind in ("create", "delete")}
         self.edit(row.replace("delete,user0010@example.com,", "upsert,new@example.com,New"))
         self.until("the new row has come", done % "create", str(before["create"] + 1))

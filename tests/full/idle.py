@@ -49,7 +49,7 @@ class Idle(support.Case):
             status, text = support.fetch(f"http://{address}/metrics")
             return support.sample(text, "omni_user_sync_" + name, **labels) if status else 0.0
 
-        converged = {"trigger": "start", "outcome": "converged"}
+        converged = {"trigger": "start", "result": "converged"}
         daemon.until("its first run has ended", lambda: sample("runs_total", **converged) == 1)
         self.assertEqual(sample("roster_rows"), USERS)
         self.assertEqual(sample("users"), USERS)

@@ -88,7 +88,7 @@ pub(crate) async fn serving(wanted: Wanted) -> Served {
     }
     let secret = |_| SecretFile::new("serve.admin_token_file", token_path.clone());
     let metrics = Metrics::new();
-    let explainer = Reconciler::new(Arc::new(settings), metrics.beside_runs(), reader.clone());
+    let explainer = Reconciler::new(Arc::new(settings), metrics.outside_runs(), reader.clone());
     let site = ServerConfig {
         probes: Probes {
             status: status.clone(),
