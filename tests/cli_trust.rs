@@ -134,11 +134,11 @@ async fn the_journal_of_another_organisation_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn history_and_explain_tell_what_was_and_what_would_be() {
     let world = held().await;
-    assert_eq!(command(&world, &["history"]).await.out, "no run yet\n");
+    assert_eq!(command(&world, &["history"]).await.out, "no runs yet\n");
     command(&world, &["apply", "--yes"]).await;
     let list = command(&world, &["history"]).await.out;
     assert!(
-        list.contains("command") && list.contains("1 done, 2 held"),
+        list.contains("command") && list.contains("1 applied, 2 held"),
         "{list}"
     );
     let one = command(&world, &["history", "latest"]).await.out;
@@ -254,7 +254,7 @@ async fn a_state_folder_that_can_only_be_read_is_read() {
     };
     let before = files();
     for (reader, says) in [
-        (&["history"][..], "1 done, 2 held"),
+        (&["history"][..], "1 applied, 2 held"),
         (&["explain", "new@x.co"], "create     new@x.co: done"),
         (&["plan"], "user0001@example.com"),
     ] {

@@ -37,7 +37,7 @@ async fn undo_takes_back_what_the_run_did_and_nothing_else() {
     let undo = command(&world, &["history", "latest", "--undo"]).await;
     assert_eq!(undo.code, 0, "{}", undo.err);
     assert!(
-        undo.err.contains("gone@x.co: comes back with a new id"),
+        undo.err.contains("gone@x.co: is recreated with a new id"),
         "{}",
         undo.err
     );
@@ -79,8 +79,8 @@ async fn undo_leaves_what_others_did_since_and_says_so() {
         "op,email,display_name,department,tier\nupsert,ann@x.co,Ann,by others,gold\n"
     );
     for note in [
-        "ann@x.co: department was changed since; it is left as it is",
-        "made@x.co: was made again since; left out",
+        "ann@x.co: department was changed since; left unchanged",
+        "made@x.co: was recreated since; skipped",
     ] {
         assert!(undo.err.contains(note), "{}", undo.err);
     }
@@ -99,7 +99,7 @@ async fn undo_says_what_a_blank_cell_does_not_clear() {
     world.roster("email,department\nann@x.co,new\n");
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
     let undo = command(&world, &["history", "latest", "--undo"]).await;
-    let note = "ann@x.co: department was empty, and a blank cell leaves it as it is";
+    let note = "ann@x.co: department was empty, and a blank cell does not clear it";
     assert!(undo.err.contains(note), "{}", undo.err);
 }
 

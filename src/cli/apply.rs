@@ -15,9 +15,9 @@ use tracing::Instrument;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The roster, a file or a folder [default: source.path]
+    /// Roster, a file or folder [default: source.path]
     csv: Option<PathBuf>,
-    /// Doesn't ask before it writes
+    /// Skip the confirmation prompt
     #[arg(long, short)]
     yes: bool,
 }
@@ -27,62 +27,63 @@ pub(super) async fn run(
     arguments: Arguments,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let applied = one_run(settings, arguments, stop);
-    applied.instrument(run::span(None)).await
+    let run = apply(settings, arguments, stop);
+    run.instrument(run::span(None)).await
 }
 
-async fn one_run(
+async fn apply(
     settings: Settings,
     arguments: Arguments,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
     let max_age = settings.max_age;
-    let journal = super::journal_to_write(&settings, "apply")?;
-    let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
+    let state = super::writable_state(&settings, "apply")?;
+    let reconciler = Reconciler::new(settings.into(), Metrics::new(), state)?;
     let stop = Stop::when(&stop);
     let mut run = reconciler.begin(Trigger::Command, &target).await?;
     let prepared = match reconciler.prepare(&mut run, &target, &stop).await {
         Ok(prepared) => prepared,
-        Err(error) => return Ok(abandoned(reconciler.abandon(run, error.into()).await)),
+        Err(error) => return Ok(ended(&reconciler.abandon(run, error.into()).await)),
     };
     plan::show(&prepared, reconciler.cost(&prepared));
-    if !may_go_on(&prepared, arguments.yes, max_age, &stop.now).await {
+    if !confirm(&prepared, arguments.yes, max_age, &stop.now).await {
         if stop.now.is_cancelled() {
             reconciler.abandon(run, Completion::Stopped).await;
         } else {
             reconciler.decline(run).await?;
         }
-        out::note("nothing was changed");
+        out::note("no changes were made");
         return Ok(Exit::Failed);
     }
     if let Err(error) = reconciler.accept(&prepared).await {
-        return Ok(abandoned(reconciler.abandon(run, error.into()).await));
+        return Ok(ended(&reconciler.abandon(run, error.into()).await));
     }
-    let progress = Progress::new(prepared.verdict.passed().len());
+    let progress = ChangeProgress::new(prepared.verdict.passed().len());
     reconciler
-        .carry_out(&mut run, &prepared, &stop, |applied| progress.tell(applied))
+        .carry_out(&mut run, &prepared, &stop, |applied| {
+            progress.advance(applied)
+        })
         .await;
     progress.finish();
     let outcome = reconciler.finish(run, Some(&prepared)).await;
-    // What was known before was told before.
+    // The plan has printed the earlier warnings.
     outcome
         .warnings
         .iter()
         .skip(prepared.warnings.len())
         .for_each(|warning| out::warning(warning));
-    summarise(&outcome);
-    Ok(Exit::of_run(&outcome))
+    Ok(ended(&outcome))
 }
 
-fn abandoned(outcome: RunOutcome) -> Exit {
-    summarise(&outcome);
-    Exit::of_run(&outcome)
+fn ended(outcome: &RunOutcome) -> Exit {
+    print_summary(outcome);
+    Exit::of_run(outcome)
 }
 
-/// Asks, where somebody can be asked and there is something to ask about. What was seen is no longer
-/// good for writing when the answer takes too long, and a stop is a no.
-async fn may_go_on(
+/// Prompts if there are changes and a terminal. A late answer and a stop count as no: after
+/// `max_age` the observation is too old to write from.
+async fn confirm(
     prepared: &Prepared,
     yes: bool,
     max_age: Duration,
@@ -91,23 +92,23 @@ async fn may_go_on(
     if yes || prepared.verdict.passed().is_empty() || !out::can_ask() {
         return !stop.is_cancelled();
     }
-    let answer = tokio::task::spawn_blocking(|| out::ask("Carry this out?"));
+    let answer = tokio::task::spawn_blocking(|| out::ask("Apply these changes?"));
     tokio::select! {
         answer = answer => answer.unwrap_or(false) && !stop.is_cancelled(),
         () = stop.cancelled() => false,
         () = tokio::time::sleep(max_age) => {
-            out::problem("\nno answer for too long: Omni may have changed; run apply again");
+            out::problem("\nno answer in time, the plan may be outdated; run `apply` again");
             false
         }
     }
 }
 
-/// A bar with the time left where there is a terminal, plain lines elsewhere.
-struct Progress {
+/// A progress bar with the time left on a terminal, one line per change elsewhere.
+struct ChangeProgress {
     bar: Option<ProgressBar>,
 }
 
-impl Progress {
+impl ChangeProgress {
     fn new(changes: usize) -> Self {
         let shown = changes > 0 && std::io::stderr().is_terminal();
         let style = "{bar:30} {pos}/{len} changes, {eta} left {msg}";
@@ -119,7 +120,7 @@ impl Progress {
         }
     }
 
-    fn tell(&self, applied: &AppliedChange) {
+    fn advance(&self, applied: &AppliedChange) {
         match &self.bar {
             Some(bar) => {
                 if applied.outcome != ChangeOutcome::Done {
@@ -153,61 +154,50 @@ fn line(applied: &AppliedChange) -> String {
         format!(" ({detail})")
     };
     match outcome {
-        ChangeOutcome::Done => format!("{kind} {email}: done{detail}"),
+        ChangeOutcome::Done => format!("{kind} {email}: applied{detail}"),
         ChangeOutcome::NotKept => format!("{kind} {email}: not kept{detail}"),
         ChangeOutcome::Failed => format!("{kind} {email}: failed{detail}"),
-        ChangeOutcome::Unsent => format!("{kind} {email}: not sent{detail}"),
+        ChangeOutcome::Unsent => format!("{kind} {email}: skipped{detail}"),
     }
 }
 
-fn summarise(outcome: &RunOutcome) {
+fn print_summary(outcome: &RunOutcome) {
     match &outcome.end {
         Completion::Failed(error) => out::problem(&format!("error: {error}")),
-        Completion::Stopped => out::problem("the run was stopped; the next one goes on from here"),
+        Completion::Stopped => out::problem("run stopped; the next run continues"),
         Completion::Complete | Completion::PlanOnly => {}
     }
     let counts = [
-        (outcome.count(ChangeOutcome::Done), "done"),
+        (outcome.count(ChangeOutcome::Done), "applied"),
         (outcome.count(ChangeOutcome::NotKept), "not kept"),
         (outcome.count(ChangeOutcome::Failed), "failed"),
-        (outcome.count(ChangeOutcome::Unsent), "not sent"),
+        (outcome.count(ChangeOutcome::Unsent), "skipped"),
         (outcome.held.iter().map(|held| held.count).sum(), "held"),
     ];
-    let mut said: Vec<_> = counts
+    let mut parts: Vec<_> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .map(|(count, outcome)| format!("{count} {outcome}"))
         .collect();
-    let problems = outcome
-        .roster
-        .as_ref()
-        .map_or(0, |roster| roster.bad_rows.len());
-    if problems > 0 {
-        said.push(plural(problems, "row problem"));
-    }
-    let rejected = outcome
-        .roster
-        .as_ref()
-        .map_or(0, |roster| roster.rejected.len());
-    if rejected > 0 {
-        said.push(format!(
-            "{} rejected, and nobody removed for that",
-            plural(rejected, "file")
-        ));
-    }
-    let said = if said.is_empty() {
-        match outcome.end {
-            Completion::Failed(_) => "nothing was changed".to_owned(),
-            Completion::Complete | Completion::PlanOnly | Completion::Stopped => {
-                "nothing to do".to_owned()
-            }
+    if let Some(roster) = &outcome.roster {
+        if !roster.bad_rows.is_empty() {
+            parts.push(plural(roster.bad_rows.len(), "row problem"));
         }
-    } else {
-        said.join(", ")
+        if !roster.rejected.is_empty() {
+            let files = plural(roster.rejected.len(), "file");
+            parts.push(format!("{files} rejected, so no users were removed"));
+        }
+    }
+    let summary = match (parts.is_empty(), &outcome.end) {
+        (false, _) => parts.join(", "),
+        (true, Completion::Failed(_)) => "no changes were made".to_owned(),
+        (true, Completion::Complete | Completion::PlanOnly | Completion::Stopped) => {
+            "nothing to do".to_owned()
+        }
     };
     let requests = plural(
         usize::try_from(outcome.requests).unwrap_or(usize::MAX),
         "request",
     );
-    out::note(&format!("{said}; {requests} in {}", about(outcome.took)));
+    out::note(&format!("{summary}; {requests} in {}", about(outcome.took)));
 }

@@ -1,42 +1,42 @@
-//! How a process ends.
+//! Exit codes.
 
 use crate::model::ChangeOutcome;
 use crate::run::{Completion, Prepared, RunError, RunOutcome};
 use std::process::{ExitCode, Termination};
 
-/// An exit code. People script against these numbers. Where several apply, the highest of
-/// 64 > 1 > 4 > 3 > 2 > 0, which is the order of the variants here.
+/// An exit code. Scripts depend on these numbers. If several apply, the highest of
+/// 64 > 1 > 4 > 3 > 2 > 0 is used, which is the order of the variants here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// Fine: converged, or nothing to do.
+    /// Converged, or nothing to do.
     Ok,
     /// There are changes (`plan`).
     Changes,
-    /// Some rows are bad, or users failed.
+    /// Some rows are invalid, or some changes failed.
     Partial,
-    /// Something is held.
-    HeldRule,
-    /// It could not be done.
+    /// Changes are held.
+    Held,
+    /// The command failed.
     Failed,
-    /// Wrong usage or settings.
+    /// Invalid usage or settings.
     Usage,
 }
 
 impl Exit {
-    /// The number.
+    /// The numeric code.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
             Self::Changes => 2,
             Self::Partial => 3,
-            Self::HeldRule => 4,
+            Self::Held => 4,
             Self::Failed => 1,
             Self::Usage => 64,
         }
     }
 
-    /// How a run ended.
+    /// The exit code of a run.
     #[must_use]
     pub fn of_run(outcome: &RunOutcome) -> Self {
         let roster = outcome.roster.as_ref();
@@ -58,7 +58,7 @@ impl Exit {
             ),
             (
                 !outcome.held.is_empty() || !outcome.withheld.is_empty(),
-                Self::HeldRule,
+                Self::Held,
             ),
             (
                 roster.is_some_and(|roster| !roster.bad_rows.is_empty()),
@@ -75,7 +75,7 @@ impl Exit {
         ])
     }
 
-    /// What a plan says.
+    /// The exit code of a plan.
     #[must_use]
     pub fn of_plan(prepared: &Prepared) -> Self {
         let Prepared {
@@ -92,7 +92,7 @@ impl Exit {
             (!desired.rejected.is_empty(), Self::Failed),
             (
                 !verdict.held().is_empty() || !withheld.is_empty(),
-                Self::HeldRule,
+                Self::Held,
             ),
             (bad_rows, Self::Partial),
             (!verdict.passed().is_empty(), Self::Changes),
@@ -123,7 +123,7 @@ mod tests {
         let order = [
             Exit::Usage,
             Exit::Failed,
-            Exit::HeldRule,
+            Exit::Held,
             Exit::Partial,
             Exit::Changes,
             Exit::Ok,
@@ -131,8 +131,8 @@ mod tests {
         assert_eq!(order.map(Exit::code), [64, 1, 4, 3, 2, 0]);
         assert!(order.is_sorted_by(|a, b| a > b));
         assert_eq!(
-            highest([(true, Exit::Partial), (true, Exit::HeldRule)]),
-            Exit::HeldRule
+            highest([(true, Exit::Partial), (true, Exit::Held)]),
+            Exit::Held
         );
         assert_eq!(highest([(false, Exit::Failed)]), Exit::Ok);
     }

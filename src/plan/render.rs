@@ -293,10 +293,12 @@ enum ValueDoc<'a> {
 /// Something wrong in the roster, for machines.
 #[derive(Debug, Serialize)]
 pub struct ProblemDoc<'a> {
+    kind: &'static str,
     file: &'a str,
     line: u64,
     column: Option<usize>,
     column_name: Option<&'a str>,
+    email: Option<&'a str>,
     what: &'a str,
     remedy: &'a str,
 }
@@ -305,10 +307,12 @@ impl<'a> From<&'a crate::model::Problem> for ProblemDoc<'a> {
     fn from(problem: &'a crate::model::Problem) -> Self {
         let column = problem.place.column.as_ref();
         Self {
+            kind: problem.kind.as_str(),
             file: &problem.place.file,
             line: problem.place.line,
             column: column.map(|(number, _)| *number),
             column_name: column.map(|(_, name)| &**name),
+            email: problem.email.as_ref().map(|email| email.as_str()),
             what: &problem.what,
             remedy: &problem.remedy,
         }

@@ -75,7 +75,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
             "remedy": "write the one address of this row's user"
           }
         ],
-        "notes": [
+        "lints": [
           {
             "kind": "row_repeated",
             "file": "users.csv",
@@ -95,7 +95,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "attributes": 8,
         "error": null
       },
-      "machine": {
+      "host": {
         "problems": [],
         "warnings": []
       }
@@ -110,11 +110,11 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "rows": null,
         "checked_against_definitions": false,
         "problems": [],
-        "notes": [],
+        "lints": [],
         "error": "gone.csv: there is no such file or folder; put the roster there, or correct source.path"
       },
       "omni": null,
-      "machine": {
+      "host": {
         "problems": [],
         "warnings": []
       }
@@ -294,11 +294,11 @@ async fn check_looks_at_the_machine() {
     let ended = run(&world, &["check", "--json"]).await;
     assert_eq!(ended.code, 1, "{}", ended.out);
     let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
-    let problems = doc["machine"]["problems"].to_string();
+    let problems = doc["host"]["problems"].to_string();
     assert!(
         problems.contains("state.dir") && problems.contains("notify.webhook"),
         "{doc}"
     );
-    let warnings = doc["machine"]["warnings"].to_string();
+    let warnings = doc["host"]["warnings"].to_string();
     assert!(warnings.contains("source.reports"), "{doc}");
 }

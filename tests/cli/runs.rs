@@ -51,10 +51,10 @@ async fn apply_converges_and_a_second_one_finds_nothing() {
     // How long it took is the machine's affair.
     let (done, _time) = ended.err.rsplit_once(" in ").expect("says how long");
     insta::assert_snapshot!(done, @r"
-    delete bob@x.co: done
-    update ann@x.co: done
-    create eve@x.co: done
-    3 done; 5 requests
+    delete bob@x.co: applied
+    update ann@x.co: applied
+    create eve@x.co: applied
+    3 applied; 5 requests
     ");
     assert_eq!(world.writes().len(), 3);
     world.org().clear_requests();

@@ -253,7 +253,7 @@ class Reader:
     def is_ready(self, does, process):
         if does == "run":
             return support.fetch(f"http://{self.serve}/readyz")[0] == 200
-        said = {"sandbox": "listens on", "demo": "Omni is as the roster says"}
+        said = {"sandbox": "listening on", "demo": "Omni is in sync with the roster"}
         return said[does] in process.out()
 
     def end(self, *times):
