@@ -28,13 +28,13 @@ async fn answers_instead_of_the_real_one() {
             status(503, Some(7), None),
             503,
             ("retry-after", Some("7")),
-            "a fault of the sandbox",
+            "injected fault",
         ),
         (
             status(429, None, None),
             429,
             ("retry-after", None),
-            "a fault of the sandbox",
+            "injected fault",
         ),
         (
             status(200, None, Some("{\"a\"")),

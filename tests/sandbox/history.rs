@@ -59,6 +59,6 @@ async fn somebody_acts_right_before_a_chosen_request() {
     let total = async || lab.get(USERS).await.body["totalResults"].clone();
     assert_eq!((total().await, total().await), (json!(1), json!(0)));
     org.before(3, |org| drop(org.add_user(json!({ "userName": "a@x.co" }))));
-    org.clear_acts();
+    org.clear_actions();
     assert_eq!(total().await, json!(0));
 }
