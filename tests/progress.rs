@@ -1,5 +1,5 @@
-//! What a long run tells while it works. Alone in its program: whether a line is logged is decided once
-//! for all threads.
+//! Progress of a long run in the log. It needs its own process: whether a line is logged is decided once for
+//! all threads.
 #![cfg(feature = "sandbox")]
 
 mod support;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{World, assert_converged};
 
-/// What is logged on this thread from now on.
+/// The log of this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -42,7 +42,7 @@ impl Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
+async fn a_long_run_logs_its_progress() {
     let options = Options {
         users: 1_000,
         requests_per_minute: 10,
@@ -72,6 +72,6 @@ async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
         log.lines_with("run{number=1}:").len() >= told,
         "{reading:?}"
     );
-    // Paused time runs on while the journal is written, too, when nothing is told.
+    // Paused time also advances while the state database is written, when nothing is logged.
     assert!(told as u64 * 2 >= took.as_secs() / 10, "{told} in {took:?}");
 }

@@ -1,4 +1,4 @@
-//! `export` and `history --undo`: rosters that are written for `plan` and `apply` to read again.
+//! `export` and `history --undo` write rosters that `plan` and `apply` can read.
 #![cfg(feature = "sandbox")]
 
 mod support;
@@ -7,7 +7,7 @@ use serde_json::json;
 use support::{World, command};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn undo_takes_back_what_the_run_did_and_nothing_else() {
+async fn undo_restores_only_what_the_run_changed() {
     let world = World::new()
         .await
         .set("policy.max_removals", "100%")
@@ -29,7 +29,7 @@ async fn undo_takes_back_what_the_run_did_and_nothing_else() {
          deactivate,off@x.co,,,\nupsert,made@x.co,Made,m,\nupsert,same@x.co,Same,s,\n",
     );
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
-    // What others did since stays.
+    // Later changes by others are kept.
     world
         .org()
         .set_attribute("ann@x.co", "tier", json!("silver"));
@@ -55,9 +55,9 @@ async fn undo_takes_back_what_the_run_did_and_nothing_else() {
     assert!(world.org().user("made@x.co").is_none());
 }
 
-/// One who was made anew by somebody else under the same email, and a value that somebody else has changed since.
+/// A user who was recreated by others with the same email, and a value that others changed since.
 #[tokio::test(flavor = "multi_thread")]
-async fn undo_leaves_what_others_did_since_and_says_so() {
+async fn undo_keeps_later_changes_by_others() {
     let world = World::new().await;
     world.user(
         "ann@x.co",
@@ -93,7 +93,7 @@ async fn undo_leaves_what_others_did_since_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn undo_says_what_a_blank_cell_does_not_clear() {
+async fn undo_reports_cells_that_clear_nothing() {
     let world = World::new().await.set("source.blank_cells", "keep");
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("email,department\nann@x.co,new\n");
@@ -104,7 +104,7 @@ async fn undo_says_what_a_blank_cell_does_not_clear() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_read_again_under_every_setting() {
+async fn exports_are_readable_with_every_setting() {
     for (delimiter, encoding) in [
         ("auto", "auto"),
         (";", "auto"),

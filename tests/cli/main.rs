@@ -1,4 +1,4 @@
-//! The commands as a shell sees them: output, exit code, and what they did to Omni.
+//! The commands as a shell sees them: output, exit code, and effect on Omni.
 #![cfg(feature = "sandbox")]
 
 mod check;
