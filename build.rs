@@ -1,7 +1,10 @@
-//! Finds out which commit a release is of: `OMNI_USER_SYNC_COMMIT` says so, else git does, where this
-//! is a checkout; a tarball has none. Nothing of when or where it is built goes in, so that the same
-//! commit makes the same program. Other builds are of no commit: each one would compile all anew.
-#![allow(clippy::print_stdout, reason = "so is cargo told")]
+//! Sets the version and, for release builds, the commit: from `OMNI_USER_SYNC_COMMIT`, or from git in
+//! a checkout. A tarball has no commit. Time and place of the build are not included, so that builds are
+//! reproducible. Debug builds have no commit, because each new commit would recompile everything.
+#![allow(
+    clippy::print_stdout,
+    reason = "this is how build scripts talk to cargo"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -9,10 +12,10 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=OMNI_USER_SYNC_COMMIT");
-    let said = variable("OMNI_USER_SYNC_COMMIT");
+    let given = variable("OMNI_USER_SYNC_COMMIT");
     let is_release = variable("PROFILE").is_some_and(|profile| profile == "release");
-    let commit = said
-        .or_else(|| is_release.then(of_checkout).flatten())
+    let commit = given
+        .or_else(|| is_release.then(checked_out_commit).flatten())
         .filter(|commit| commit.chars().all(|c| c.is_ascii_alphanumeric()));
     let commit = commit.unwrap_or_default();
     let number = variable("CARGO_PKG_VERSION").unwrap_or_default();
@@ -20,7 +23,7 @@ fn main() {
         "" => number,
         commit => format!("{number} ({commit})"),
     };
-    println!("cargo::rustc-env=OMNI_USER_SYNC_BUILT_OF={commit}");
+    println!("cargo::rustc-env=OMNI_USER_SYNC_BUILD_COMMIT={commit}");
     println!("cargo::rustc-env=OMNI_USER_SYNC_VERSION={version}");
 }
 
@@ -29,14 +32,15 @@ fn variable(name: &str) -> Option<String> {
     (!text.trim().is_empty()).then(|| text.trim().to_owned())
 }
 
-/// The commit that is checked out here: not in a folder above, into which a tarball was unpacked.
-fn of_checkout() -> Option<String> {
+/// The commit that is checked out here. A repository in a parent folder, into which a tarball was
+/// unpacked, does not count.
+fn checked_out_commit() -> Option<String> {
     let here = Path::new(&variable("CARGO_MANIFEST_DIR")?).canonicalize();
     let top = Path::new(&git(&["rev-parse", "--show-toplevel"])?).canonicalize();
     if here.ok()? != top.ok()? {
         return None;
     }
-    // One line for each time that something else is checked out.
+    // This log gets a line with each checkout and commit.
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
     if Path::new(&log).exists() {
         println!("cargo::rerun-if-changed={log}");

@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# What .ci/run and .ci/full share; to be sourced. It stops at the first failure, and says at which.
+# Shared by .ci/run, .ci/full and .ci/images; to be sourced. Stops at the first failure and reports it.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# Programs that cargo has installed, such as cargo-deny.
+# For programs installed by cargo, such as cargo-deny.
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 export CARGO_TERM_COLOR=never
 
-# .ci/full goes on counting where .ci/run has come to.
+# .ci/full continues the clock of .ci/run.
 SECONDS=${CI_SECONDS:-0}
 section_name=""
 trap finish EXIT
 
-# Says what comes now, and how long all before it has taken.
+# Prints the name of a section and the time elapsed.
 section() {
     section_name="$1"
     printf '\n=== [%4d s] %s\n' "$SECONDS" "$1"
@@ -30,7 +30,7 @@ fail() {
     exit 1
 }
 
-# Installs Debian packages; only where one is missing. A server among them is not started.
+# Installs missing Debian packages, without starting servers.
 debian() {
     local package missing=() policy=/usr/sbin/policy-rc.d made=
     for package in "$@"; do

@@ -1,10 +1,10 @@
-//! The process: a runtime, and the command line on it.
+//! Starts the runtime and runs the command line on it.
 
 use omni_user_sync::cli::{self, Exit};
 use omni_user_sync::shutdown;
 
 fn main() -> Exit {
     shutdown::block_on(cli::main()).unwrap_or_else(|error| {
-        cli::tell(&anyhow::Error::new(error).context("the runtime can't be started"))
+        cli::report_error(&anyhow::Error::new(error).context("can't start the runtime"))
     })
 }

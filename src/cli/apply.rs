@@ -17,9 +17,9 @@ use tracing::Instrument;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The roster, a file or a folder [default: source.path]
+    /// Roster, a file or folder [default: source.path]
     csv: Option<PathBuf>,
-    /// Doesn't ask before it writes
+    /// Skip the confirmation prompt
     #[arg(long, short)]
     yes: bool,
 }
@@ -29,31 +29,27 @@ pub(super) async fn run(
     arguments: Arguments,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let applied = one_run(settings, arguments, stop);
-    applied.instrument(run::span(None)).await
+    let run = apply(settings, arguments, stop);
+    run.instrument(run::span(None)).await
 }
 
-async fn one_run(
+async fn apply(
     settings: Settings,
     arguments: Arguments,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
     let max_age = settings.max_age;
-    let journal = super::journal_to_write(&settings, "apply")?;
-    let reconciler = Reconciler::new(settings.into(), Metrics::new(), journal)?;
+    let state = super::writable_state(&settings, "apply")?;
+    let reconciler = Reconciler::new(settings.into(), Metrics::new(), state)?;
     let stop = Stop::when(&stop);
     let mut run = reconciler.begin(Trigger::Command, target).await?;
     let prepared = match reconciler.prepare(&mut run, &stop).await {
         Ok(prepared) => prepared,
-        Err(error) => {
-            return Ok(ended(
-                reconciler.finish(run, None, Applied::nothing(error)).await,
-            ));
-        }
+        Err(error) => return Ok(ended(&reconciler.finish(run, None, Applied::nothing(error)).await)),
     };
     plan::show(reconciler.observer().view(&prepared));
-    if !may_go_on(&prepared, arguments.yes, max_age, &stop.now).await {
+    if !confirm(&prepared, arguments.yes, max_age, &stop.now).await {
         let completion = match stop.now.is_cancelled() {
             true => Completion::Stopped,
             false => Completion::Declined,
@@ -64,38 +60,35 @@ async fn one_run(
         if let Completion::Failed(error) = outcome.completion {
             return Err(error.into());
         }
-        out::note("nothing was changed");
+        out::note("no changes were made");
         return Ok(Exit::Failed);
     }
     if let Err(error) = reconciler.accept(&prepared).await {
-        return Ok(ended(
-            reconciler.finish(run, None, Applied::nothing(error)).await,
-        ));
+        return Ok(ended(&reconciler.finish(run, None, Applied::nothing(error)).await));
     }
-    let progress = Progress::new(prepared.assessment.verdict.passed().len());
+    let progress = ChangeProgress::new(prepared.assessment.verdict.passed().len());
     let (applied, _) = reconciler
-        .apply(&run, &prepared, &stop, |applied| progress.tell(applied))
+        .apply(&run, &prepared, &stop, |applied| progress.advance(applied))
         .await;
     progress.finish();
     let outcome = reconciler.finish(run, Some(&prepared), applied).await;
-    // What was known before was told before.
+    // The plan has printed the earlier warnings.
     outcome
         .warnings
         .iter()
         .skip(prepared.assessment.warnings.len())
         .for_each(|warning| out::warning(warning));
-    summarise(&outcome);
-    Ok(Exit::of_run(&outcome))
+    Ok(ended(&outcome))
 }
 
-fn ended(outcome: RunOutcome) -> Exit {
-    summarise(&outcome);
-    Exit::of_run(&outcome)
+fn ended(outcome: &RunOutcome) -> Exit {
+    print_summary(outcome);
+    Exit::of_run(outcome)
 }
 
-/// Asks, where somebody can be asked and there is something to ask about. What was seen is no longer
-/// good for writing when the answer takes too long, and a stop is a no.
-async fn may_go_on(
+/// Prompts if there are changes and a terminal. A late answer and a stop count as no: after
+/// `max_age` the observation is too old to write from.
+async fn confirm(
     prepared: &Prepared,
     yes: bool,
     max_age: Duration,
@@ -104,23 +97,23 @@ async fn may_go_on(
     if yes || prepared.assessment.verdict.passed().is_empty() || !out::can_ask() {
         return !stop.is_cancelled();
     }
-    let answer = tokio::task::spawn_blocking(|| out::ask("Carry this out?"));
+    let answer = tokio::task::spawn_blocking(|| out::ask("Apply these changes?"));
     tokio::select! {
         answer = answer => answer.unwrap_or(false) && !stop.is_cancelled(),
         () = stop.cancelled() => false,
         () = tokio::time::sleep(max_age) => {
-            out::problem("\nno answer for too long: Omni may have changed; run apply again");
+            out::problem("\nno answer in time, the plan may be outdated; run `apply` again");
             false
         }
     }
 }
 
-/// A bar with the time left where there is a terminal, plain lines elsewhere.
-struct Progress {
+/// A progress bar with the time left on a terminal, one line per change elsewhere.
+struct ChangeProgress {
     bar: Option<ProgressBar>,
 }
 
-impl Progress {
+impl ChangeProgress {
     fn new(changes: usize) -> Self {
         let shown = changes > 0 && std::io::stderr().is_terminal();
         let style = "{bar:30} {pos}/{len} changes, {eta} left {msg}";
@@ -132,7 +125,7 @@ impl Progress {
         }
     }
 
-    fn tell(&self, applied: &AppliedChange) {
+    fn advance(&self, applied: &AppliedChange) {
         match &self.bar {
             Some(bar) => {
                 if applied.outcome != ChangeOutcome::Applied {
@@ -166,56 +159,45 @@ fn line(applied: &AppliedChange) -> String {
         format!(" ({detail})")
     };
     match outcome {
-        ChangeOutcome::Applied => format!("{operation} {email}: done{detail}"),
+        ChangeOutcome::Applied => format!("{operation} {email}: applied{detail}"),
         ChangeOutcome::NotKept => format!("{operation} {email}: not kept{detail}"),
         ChangeOutcome::Failed => format!("{operation} {email}: failed{detail}"),
-        ChangeOutcome::Skipped => format!("{operation} {email}: not sent{detail}"),
+        ChangeOutcome::Skipped => format!("{operation} {email}: skipped{detail}"),
     }
 }
 
-fn summarise(outcome: &RunOutcome) {
+fn print_summary(outcome: &RunOutcome) {
     match &outcome.completion {
         Completion::Failed(error) => out::problem(&format!("error: {error}")),
-        Completion::Stopped => out::problem("the run was stopped; the next one goes on from here"),
+        Completion::Stopped => out::problem("run stopped; the next run continues"),
         Completion::Complete | Completion::DryRun | Completion::Declined => {}
     }
     let counts = [
-        (outcome.count(ChangeOutcome::Applied), "done"),
+        (outcome.count(ChangeOutcome::Applied), "applied"),
         (outcome.count(ChangeOutcome::NotKept), "not kept"),
         (outcome.count(ChangeOutcome::Failed), "failed"),
-        (outcome.count(ChangeOutcome::Skipped), "not sent"),
+        (outcome.count(ChangeOutcome::Skipped), "skipped"),
         (outcome.held_count(), "held"),
     ];
-    let mut said: Vec<_> = counts
+    let mut parts: Vec<_> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .map(|(count, outcome)| format!("{count} {outcome}"))
         .collect();
-    let problems = outcome.roster().map_or(0, |roster| roster.bad_rows.len());
-    if problems > 0 {
-        said.push(plural(problems, "row problem"));
-    }
-    let rejected = outcome.roster().map_or(0, |roster| roster.rejected.len());
-    if rejected > 0 {
-        said.push(format!(
-            "{} rejected, and nobody removed for that",
-            plural(rejected, "file")
-        ));
-    }
-    let said = if said.is_empty() {
-        match outcome.completion {
-            Completion::Failed(_) => "nothing was changed".to_owned(),
-            Completion::Complete
-            | Completion::DryRun
-            | Completion::Declined
-            | Completion::Stopped => "nothing to do".to_owned(),
+    if let Some(roster) = outcome.roster() {
+        if !roster.bad_rows.is_empty() {
+            parts.push(plural(roster.bad_rows.len(), "row problem"));
         }
-    } else {
-        said.join(", ")
+        if !roster.rejected.is_empty() {
+            let files = plural(roster.rejected.len(), "file");
+            parts.push(format!("{files} rejected, so no users were removed"));
+        }
+    }
+    let summary = match (parts.is_empty(), &outcome.completion) {
+        (false, _) => parts.join(", "),
+        (true, Completion::Failed(_)) => "no changes were made".to_owned(),
+        (true, _) => "nothing to do".to_owned(),
     };
     let requests = plural(outcome.requests, "request");
-    out::note(&format!(
-        "{said}; {requests} in {}",
-        about(outcome.duration)
-    ));
+    out::note(&format!("{summary}; {requests} in {}", about(outcome.duration)));
 }

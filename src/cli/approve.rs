@@ -1,4 +1,4 @@
-//! `approve`: lets what a run held through, once.
+//! `approve`: approves the changes that a run held.
 
 use super::{Exit, out};
 use crate::model::{Mode, RunNumber, RunRef};
@@ -10,14 +10,14 @@ use std::str::FromStr;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The run that held it: its number, or `latest`
+    /// Run that held the changes: its number, or `latest`
     run: RunName,
-    /// Only says what would be approved
+    /// List the changes without approving them
     #[arg(long)]
     dry: bool,
 }
 
-/// How a person names a run.
+/// A run on the command line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunName(pub(super) RunRef);
 
@@ -28,60 +28,56 @@ impl FromStr for RunName {
         match text.parse() {
             Ok(number) => Ok(Self(RunRef::Number(RunNumber(number)))),
             Err(_) if text.eq_ignore_ascii_case("latest") => Ok(Self(RunRef::Latest)),
-            Err(_) => Err("write a run's number, or `latest`".into()),
+            Err(_) => Err("expected a run number or `latest`".into()),
         }
     }
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let base_url = settings.omni.base_url()?.to_string();
-    let journal = StateDb::open(&base_url, Access::Approve(&settings.state.dir))?;
+    let state = StateDb::open(&base_url, Access::Approve(&settings.state.dir))?;
     let run = match arguments.run.0 {
-        // One that is under way, or could not be done, does not say what is held now; and what was held before
-        // the last one that does may be of a roster that was wrong.
-        RunRef::Latest => match journal.last_held().await? {
+        // The last run with a plan: a running or failed run does not say what is held now, and changes
+        // that an earlier run held may come from a roster that was wrong.
+        RunRef::Latest => match state.last_held().await? {
             Some(last) => RunRef::Number(last.run),
             None => RunRef::Latest,
         },
         numbered @ RunRef::Number(_) => numbered,
     };
-    let approval = journal
-        .approve(run, &who(), Utc::now(), arguments.dry)
+    let approval = state
+        .approve(run, &approver(), Utc::now(), arguments.dry)
         .await?;
     let mut users = approval.users.clone();
     users.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
     for user in users {
-        out::result(&format!(
-            "{} {}
-",
-            user.operation, user.email
-        ));
+        out::result(&format!("{} {}\n", user.operation, user.email));
     }
     let changes = plural(approval.users.len(), "change");
     let run = approval.run;
     if arguments.dry {
         out::note(&format!(
-            "{changes} of run {run} would be approved; nothing was"
+            "Dry run: {changes} of run {run} would be approved."
         ));
     } else {
         let until = approval.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
-        let then = match settings.policy.mode {
+        let next = match settings.policy.mode {
             Mode::Apply => {
-                "a running daemon acts on it within 5 s, else run `omni-user-sync apply`"
+                "A running daemon applies them within 5 s; otherwise run `omni-user-sync apply`."
             }
             Mode::Plan => {
-                "nothing is done now, since policy.mode is \"plan\"; once it is \"apply\", they go through"
+                "policy.mode is \"plan\" (dry run), so they are applied only after you change it to \"apply\"."
             }
         };
         out::note(&format!(
-            "{changes} of run {run} approved, each once, until {until}; {then}"
+            "{changes} of run {run} approved once, until {until}. {next}"
         ));
     }
     Ok(Exit::Ok)
 }
 
-/// Who approves, for the record: whoever used sudo, else the user.
-fn who() -> String {
+/// The approver for the history: the user behind sudo, else the user.
+fn approver() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok());

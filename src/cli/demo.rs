@@ -1,8 +1,6 @@
-//! `demo`: the main job on an embedded stand-in for Omni, in a folder that goes with it.
+//! `demo`: runs the daemon on an embedded mock server, in a temporary folder.
 
-use super::{Exit, out};
-use crate::metrics::Metrics;
-use crate::omni::{self, Client};
+use super::{Exit, organisation, out};
 use crate::roster::export::{self, ExportFormat};
 use crate::sandbox::{Options, Sandbox};
 use crate::settings::{KeySource, RawSettings, Settings};
@@ -12,7 +10,6 @@ use anyhow::Context;
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 const USERS: usize = 200;
 const REQUESTS_PER_MINUTE: u32 = 600;
@@ -26,7 +23,7 @@ pub(super) async fn run(log: Option<&str>) -> anyhow::Result<Exit> {
     let keys = KeySource::from_text(&options.keys.join("\n"));
     let sandbox = Sandbox::start(options)
         .await
-        .context("the stand-in for Omni can't listen")?;
+        .context("can't start the mock server")?;
     let folder = tempfile::Builder::new()
         .prefix("omni-user-sync-demo-")
         .tempdir()?;
@@ -41,24 +38,22 @@ pub(super) async fn run(log: Option<&str>) -> anyhow::Result<Exit> {
         .map(|listen| format!("http://{listen}"))
         .unwrap_or_default();
     out::note(&format!(
-        "demo: a stand-in for Omni with {USERS} users, and a roster that differs"
+        "demo: a mock Omni server with {USERS} users, and a roster with changes for some of them"
     ));
     tokio::select! {
         ended = daemon::run(settings) => ended?,
         never = guide(&address, &roster) => match never {},
     }
     sandbox.stop().await;
-    folder
-        .close()
-        .context("the demo's folder can't be removed")?;
-    out::note("demo: ended, and nothing is left of it");
+    folder.close().context("can't remove the demo's folder")?;
+    out::note("demo: stopped, all its files are removed");
     Ok(Exit::Ok)
 }
 
 fn settings(url: &str, roster: &Path, folder: &Path, keys: KeySource) -> anyhow::Result<Settings> {
     let mut raw = RawSettings::default();
     raw.set("omni.base_url", url);
-    // As everywhere, a little below what the key is allowed.
+    // Slightly below the limit of the key, like the default settings.
     raw.set("omni.requests_per_minute", REQUESTS_PER_MINUTE * 9 / 10);
     raw.set("source.path", roster.display());
     raw.set("source.poll_interval", "1s");
@@ -68,23 +63,19 @@ fn settings(url: &str, roster: &Path, folder: &Path, keys: KeySource) -> anyhow:
     Ok(Settings::check(raw, keys)?)
 }
 
-/// The daemon's usual address, or any other where that is taken.
+/// The daemon's default address, or a free port if that is in use.
 fn free_address() -> anyhow::Result<String> {
-    let usual = TcpListener::bind("127.0.0.1:8080");
-    let listener = usual.or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
+    let default = TcpListener::bind("127.0.0.1:8080");
+    let listener = default.or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
     Ok(listener.local_addr()?.to_string())
 }
 
-/// The users as they are, with a few rows changed, a few to be deleted and a few new.
+/// The current users, with some of them changed, some deleted, and some new ones.
 async fn sample_roster(settings: &Settings) -> anyhow::Result<String> {
-    let client = Client::new(&settings.omni, &settings.state.dir, Metrics::new())?;
-    client.begin(&settings.omni.keys.read()?);
-    let reader = client.reader(&CancellationToken::new());
-    let schema = reader.definitions().await?.into_schema();
-    let observed = omni::list(&reader).await?;
+    let (definitions, observed) = organisation::fetch(settings).await?;
     let exported = export::export(
         observed.users().map(AsRef::as_ref),
-        &schema,
+        &definitions.into_schema(),
         ExportFormat::default(),
     );
     edit(&exported.csv)
@@ -116,16 +107,16 @@ fn edit(csv: &str) -> anyhow::Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// Waits until a run has converged, tells what to do next, and never ends.
+/// Waits until a run has converged, prints the next steps, and never returns.
 async fn guide(address: &str, roster: &Path) -> std::convert::Infallible {
     let http = http::client_builder(Duration::from_secs(5), true).build();
     while let Ok(http) = &http {
         if has_converged(http, address).await {
             out::result(&format!(
-                "\nOmni is as the roster says. Now\n  \
-                   edit    {}\n          (save it, and see the daemon send just what changed)\n  \
-                   look at {address}/ (the status page), {address}/metrics and {address}/readyz\n  \
-                   press   Ctrl-C to end; nothing stays behind\n\n",
+                "\nOmni is in sync with the roster. Next steps:\n  \
+                   edit    {}\n          (save it, and the daemon applies just the difference)\n  \
+                   open    {address}/ (status page), {address}/metrics or {address}/readyz\n  \
+                   stop    with Ctrl-C, which removes all files of the demo\n\n",
                 roster.display()
             ));
             break;
@@ -140,8 +131,8 @@ async fn has_converged(http: &reqwest::Client, address: &str) -> bool {
         return false;
     };
     let metrics = answer.text().await.unwrap_or_default();
-    let converged = r#"omni_user_sync_runs_total{outcome="converged""#;
-    // Each is there from the start, and counts from 0.
+    let converged = r#"omni_user_sync_runs_total{result="converged""#;
+    // The counter of each trigger exists from the start, with value 0.
     metrics
         .lines()
         .any(|line| line.starts_with(converged) && !line.ends_with(" 0"))

@@ -1,30 +1,30 @@
-//! How a process ends.
+//! Exit codes.
 
 use crate::model::ChangeOutcome;
 use crate::plan::Assessment;
 use crate::run::{Completion, Prepared, RunError, RunOutcome};
 use std::process::{ExitCode, Termination};
 
-/// An exit code. People script against these numbers. Where several apply, the highest of
-/// 64 > 1 > 4 > 3 > 2 > 0, which is the order of the variants here.
+/// An exit code. Scripts depend on these numbers. If several apply, the highest of
+/// 64 > 1 > 4 > 3 > 2 > 0 is used, which is the order of the variants here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// Fine: converged, or nothing to do.
+    /// Converged, or nothing to do.
     Ok,
     /// There are changes (`plan`).
     Changes,
-    /// Some rows are bad, or users failed.
+    /// Some rows are invalid, or some changes failed.
     Partial,
-    /// Something is held.
+    /// Changes are held.
     Held,
-    /// It could not be done.
+    /// The command failed.
     Failed,
-    /// Wrong usage or settings.
+    /// Invalid usage or settings.
     Usage,
 }
 
 impl Exit {
-    /// The number.
+    /// The numeric code.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -37,7 +37,7 @@ impl Exit {
         }
     }
 
-    /// How a run ended.
+    /// The exit code of a run.
     #[must_use]
     pub fn of_run(outcome: &RunOutcome) -> Self {
         let roster = outcome.roster();
@@ -79,7 +79,7 @@ impl Exit {
         ])
     }
 
-    /// What a plan says.
+    /// The exit code of a plan.
     #[must_use]
     pub fn of_plan(prepared: &Prepared) -> Self {
         let desired = &prepared.desired;

@@ -1,4 +1,4 @@
-//! `explain`: all about one user.
+//! `explain`: explains one user.
 
 use super::{Exit, history, out};
 use crate::metrics::Metrics;
@@ -12,27 +12,30 @@ use serde_json::json;
 use std::fmt::Write;
 use tokio_util::sync::CancellationToken;
 
-/// So many of a user's last changes are told.
-const LAST: usize = 10;
+/// The number of changes shown.
+const MAX_CHANGES: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The user's address; one that begins with `-` goes after `--`
+    /// Email of the user; write `--` before an email that begins with `-`
     #[arg(value_parser = Email::parse)]
     email: Email,
-    /// Prints it as JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
-    let journal = super::journal_to_read(&settings)?;
-    let observer = Observer::new(settings.into(), Metrics::new(), journal)?;
+    let state = super::readable_state(&settings)?;
+    let observer = Observer::new(settings.into(), Metrics::new(), state)?;
     let explanation = observer
         .explain(&arguments.email, &CancellationToken::new())
         .await?;
     let managed = observer.state().user(&arguments.email).await?.managed;
-    let last = observer.state().changes_of(&arguments.email, LAST).await?;
+    let last = observer
+        .state()
+        .changes_of(&arguments.email, MAX_CHANGES)
+        .await?;
     if arguments.json {
         let mut doc = explanation.doc();
         doc["managed"] = json!(managed.is_some());
@@ -57,13 +60,13 @@ fn text(
     } = explanation;
     let mut text = format!("{email}\n");
     match roster.is_empty() {
-        true => writeln!(text, "roster: does not name them")?,
+        true => writeln!(text, "roster: no row")?,
         false => roster
             .iter()
             .try_for_each(|line| writeln!(text, "roster: {line}"))?,
     }
     match user {
-        None => writeln!(text, "omni: nobody of this email, or several")?,
+        None => writeln!(text, "omni: no user with this email, or several")?,
         Some(user) => {
             let active = if user.active { "active" } else { "inactive" };
             let name = Escaped(&user.display_name);
@@ -74,7 +77,7 @@ fn text(
         }
     }
     if let Some(managed) = managed {
-        writeln!(text, "journal: {}", since(managed))?;
+        writeln!(text, "state: {}", since(managed))?;
     }
     writeln!(text, "next: {next}")?;
     let none = if last.is_empty() { ": none" } else { "" };

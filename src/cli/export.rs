@@ -1,43 +1,34 @@
-//! `export`: the organisation as a roster that `plan` finds nothing to do for.
+//! `export`: writes the organisation as a roster, for which `plan` finds nothing to do.
 
-use super::{Exit, out};
-use crate::metrics::Metrics;
+use super::{Exit, organisation, out};
 use crate::model::Schema;
-use crate::omni::{self, Client, Definitions};
+use crate::omni::Definitions;
 use crate::roster::export::{self, Exported};
-use crate::run::RunError;
 use crate::settings::Settings;
 use anyhow::Context;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The file to write, or `-`; nobody else may read it [default: standard output]
+    /// File to write, with mode 600, or `-` [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
-    let client =
-        Client::new(&settings.omni, &settings.state.dir, Metrics::new()).map_err(RunError::from)?;
-    client.begin(&settings.omni.keys.read()?);
-    let reader = client.reader(&CancellationToken::new());
-    let schema = match reader.definitions().await.map_err(RunError::from)? {
+    let (definitions, observed) = organisation::fetch(&settings).await?;
+    let schema = match definitions {
         Definitions::Known(schema) => schema,
         Definitions::Refused(status) => {
             out::warning(&format!(
-                "Omni does not show its attribute definitions ({status})"
+                "this key can't read the attribute definitions (Omni answered {status})"
             ));
             Schema::unknown()
         }
     };
-    let observed = omni::list(&reader).await.map_err(RunError::from)?;
     if let Some(doubt) = observed.doubt() {
-        out::warning(&format!(
-            "the listing does not add up, so someone may be missing: {doubt}"
-        ));
+        out::warning(&format!("the list of users may be incomplete: {doubt}"));
     }
     let Exported {
         csv,
@@ -48,17 +39,17 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         &schema,
         (&settings.source).into(),
     );
-    left_out.iter().for_each(|why| out::warning(why));
+    left_out.iter().for_each(|reason| out::warning(reason));
     if users < observed.count() {
         let missing = observed.count() - users;
         out::warning(&format!(
-            "{missing} users are left out: their userName is no email, or several share it"
+            "{missing} users are not exported: their userName is not an email, or several users share it"
         ));
     }
     match arguments.output.filter(|path| path.as_os_str() != "-") {
         Some(path) => {
-            write_whole(&path, &csv)
-                .with_context(|| format!("{} can't be written", path.display()))?;
+            write_atomically(&path, &csv)
+                .with_context(|| format!("can't write {}", path.display()))?;
             out::note(&format!("{users} users written to {}", path.display()));
         }
         None => out::result(&csv),
@@ -66,11 +57,11 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     Ok(Exit::Ok)
 }
 
-/// Writes beside the file and renames, so that a watcher of the folder never sees half of it. A link
-/// is followed, and what is no file (a device, a pipe) is written to as it is.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a temporary file and renames it, so that a watcher of the folder never sees a partial file.
+/// Links are followed. A device or pipe is written directly.
+fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return std::fs::write(path, text);
     }
     let folder = path

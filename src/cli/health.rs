@@ -1,4 +1,4 @@
-//! `health`: asks the daemon's `/readyz`, for container checks.
+//! `health`: requests the daemon's `/readyz`, for container health checks.
 
 use super::{Exit, out};
 use crate::settings::{Settings, SettingsError};
@@ -9,16 +9,16 @@ use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The daemon's address [default: http://<serve.listen>]
+    /// URL of the daemon [default: http://<serve.listen>]
     #[arg(value_parser = url)]
     url: Option<String>,
 }
 
-/// What can be asked over HTTP.
+/// Accepts HTTP URLs only.
 fn url(text: &str) -> Result<String, String> {
     match reqwest::Url::parse(text) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => Ok(text.into()),
-        _ => Err("write an address such as http://127.0.0.1:8080".into()),
+        _ => Err("expected a URL such as http://127.0.0.1:8080".into()),
     }
 }
 
@@ -28,12 +28,9 @@ pub(super) async fn run(
 ) -> anyhow::Result<Exit> {
     let base = match arguments.url {
         Some(url) => url,
-        None => address(
-            load()?
-                .serve
-                .listen
-                .context("serve.listen is \"\": no server to ask")?,
-        ),
+        None => address(load()?.serve.listen.context(
+            "serve.listen is \"\", so the daemon has no server; set serve.listen or give a URL",
+        )?),
     };
     let base = base.trim_end_matches('/');
     let url = if base.ends_with("/readyz") {
@@ -43,7 +40,7 @@ pub(super) async fn run(
     };
     let http = http::client_builder(Duration::from_secs(5), true)
         .build()
-        .context("the HTTP client can't be made")?;
+        .context("can't create the HTTP client")?;
     let answer = http
         .get(&url)
         .send()
@@ -58,14 +55,15 @@ pub(super) async fn run(
     })
 }
 
-/// Where to ask a server that listens so: one that listens everywhere is asked on loopback.
+/// The URL of a server with this listen address. A server that listens on all addresses is requested
+/// on loopback.
 fn address(listen: SocketAddr) -> String {
-    let mut asked = listen;
+    let mut address = listen;
     if listen.ip().is_unspecified() {
         match listen {
-            SocketAddr::V4(_) => asked.set_ip(std::net::Ipv4Addr::LOCALHOST.into()),
-            SocketAddr::V6(_) => asked.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
+            SocketAddr::V4(_) => address.set_ip(std::net::Ipv4Addr::LOCALHOST.into()),
+            SocketAddr::V6(_) => address.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
         }
     }
-    format!("http://{asked}")
+    format!("http://{address}")
 }

@@ -1,17 +1,18 @@
 //! The command line: arguments, one file per command, exit codes.
 //!
-//! The rules of the room:
+//! Rules of this module:
 //!
-//! - What a command is for goes to standard output; what is said about it goes to standard error.
-//! - Every end has an exit code ([`Exit`]), the highest of all that apply.
-//! - Errors are told once, here, with their whole chain and never as a Debug dump.
+//! - Results go to standard output; messages go to standard error.
+//! - Every command ends with an exit code ([`Exit`]), the highest of those that apply.
+//! - Errors are printed once, here, with their chain of causes and never as a Debug dump.
 //!
 //! To add a command: a file with `pub(super) async fn run(…) -> anyhow::Result<Exit>`, a variant in
-//! `Command`, an arm in `dispatch`, a test in `tests/cli/`, a line in the README.
+//! `Command`, an arm in `dispatch`, a test, and a line in the documentation.
 
 mod apply;
 mod approve;
 mod check;
+mod completions;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod exit;
@@ -19,13 +20,13 @@ mod explain;
 mod export;
 mod health;
 mod history;
-mod manual;
+mod man;
+mod organisation;
 mod out;
 mod plan;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
-mod undo;
 
 pub use exit::Exit;
 
@@ -39,17 +40,17 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Keeps the users of an Omni organisation and their attributes as a CSV says.
+/// Sync users and user attributes in an Omni organisation from a CSV file.
 #[derive(Debug, Parser)]
 #[command(name = "omni-user-sync", version = crate::version::VERSION, arg_required_else_help = true, propagate_version = true)]
 struct Arguments {
-    /// The settings file [default: $OMNI_USER_SYNC_CONFIG, else
-    /// /etc/omni-user-sync/config.toml if it is there]
+    /// Settings file [default: $OMNI_USER_SYNC_CONFIG, else /etc/omni-user-sync/config.toml if it
+    /// exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// What is logged, such as `debug` or `omni_user_sync=debug,warn` [default: log.filter for the
-    /// daemon, `warn` for the other commands]
+    /// Log filter, such as `debug` or `omni_user_sync=debug,warn` [default: log.filter for the
+    /// daemon, `warn` for other commands]
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
 
@@ -59,80 +60,79 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the daemon: it watches the roster and keeps Omni as it says
+    /// Run the daemon, which watches the roster and keeps Omni in sync with it
     #[command(
-        after_help = "Examples:\n  omni-user-sync --config /etc/omni-user-sync/config.toml run\n  omni-user-sync run --plan-only        # only watches and tells"
+        after_help = "Examples:\n  omni-user-sync --config /etc/omni-user-sync/config.toml run\n  omni-user-sync run --plan-only        # dry run: reports changes, applies none"
     )]
     Run(run::Arguments),
-    /// Does one run now
+    /// Run once now
     #[command(
-        after_help = "Examples:\n  omni-user-sync apply users.csv        # shows the plan, asks, and carries it out\n  omni-user-sync apply --yes            # source.path, without a question"
+        after_help = "Examples:\n  omni-user-sync apply users.csv        # shows the plan, asks, and applies it\n  omni-user-sync apply --yes            # uses source.path, without a prompt"
     )]
     Apply(apply::Arguments),
-    /// Shows what a run would change, how many requests it takes and how long; writes nothing
+    /// Show what a run would change, and how many requests and how long it takes; writes nothing
     #[command(
         after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .counts"
     )]
     Plan(plan::Arguments),
-    /// Looks at settings, roster, connection and rights; writes nothing
+    /// Check settings, roster, host, connection and permissions; writes nothing
     #[command(after_help = "Examples:
   omni-user-sync check users.csv
-  omni-user-sync check --offline        # without asking Omni
+  omni-user-sync check --offline        # without a connection to Omni
 
-Places: above a line, `users.csv:2:8` is the line and the character in it, as the line is shown. In
-JSON (`column`), the log and other commands, `users.csv:2:3 (seats)` is the line and the cell.")]
+Positions: above an excerpt, `users.csv:2:8` is line 2, character 8. In JSON (`column`), in the log and
+in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
     Check(check::Arguments),
-    /// Writes the organisation's users as a roster
+    /// Write the organisation's users as a roster
     #[command(after_help = "Examples:\n  omni-user-sync export -o users.csv")]
     Export(export::Arguments),
-    /// Tells all about one user: where the roster names them, what Omni has, what would be done, and
-    /// what was
+    /// Explain one user: roster rows, state in Omni, next change, last changes
     #[command(after_help = "Examples:\n  omni-user-sync explain ann@example.com")]
     Explain(explain::Arguments),
-    /// Lists the runs, or tells of one with its changes
+    /// List the runs, or show one run with its changes
     #[command(
-        after_help = "Examples:\n  omni-user-sync history                # the last 50 runs\n  omni-user-sync history latest         # the last one, change by change\n  omni-user-sync history 12 --undo > undo.csv"
+        after_help = "Examples:\n  omni-user-sync history                # the last 50 runs\n  omni-user-sync history latest         # the last run with its changes\n  omni-user-sync history 12 --undo > undo.csv"
     )]
     History(history::Arguments),
-    /// Lets what a run held through, once
+    /// Approve the changes a run held
     #[command(
-        after_help = "Examples:\n  omni-user-sync approve latest --dry   # whom it would let through\n  omni-user-sync approve 12"
+        after_help = "Examples:\n  omni-user-sync approve latest --dry   # lists the changes without approving them\n  omni-user-sync approve 12"
     )]
     Approve(approve::Arguments),
-    /// Asks a running daemon whether it is ready
+    /// Ask a running daemon whether it is ready
     #[command(
         after_help = "Examples:\n  omni-user-sync health                 # asks serve.listen\n  omni-user-sync health http://127.0.0.1:8080"
     )]
     Health(health::Arguments),
-    /// Serves a stand-in for Omni, to try things on
+    /// Run a mock Omni server for tests and experiments
     #[cfg(feature = "sandbox")]
     #[command(
         after_help = "Examples:\n  omni-user-sync sandbox --users 200\n  OMNI_BASE_URL=http://127.0.0.1:<port> OMNI_API_KEY=sandbox-key omni-user-sync check users.csv"
     )]
     Sandbox(sandbox::Arguments),
-    /// Shows the main job on an embedded stand-in for Omni; Ctrl-C ends it
+    /// Run the daemon on an embedded mock Omni server with sample data; Ctrl-C stops it
     #[cfg(feature = "sandbox")]
     #[command(after_help = "Examples:\n  omni-user-sync demo")]
     Demo,
-    /// Prints what a shell loads to complete commands
+    /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  omni-user-sync completions bash > /etc/bash_completion.d/omni-user-sync"
     )]
-    Completions(manual::Arguments),
-    /// Prints the manual, for `man`
+    Completions(completions::Arguments),
+    /// Print the man page
     #[command(
         after_help = "Examples:\n  omni-user-sync man > omni-user-sync.1 && man ./omni-user-sync.1"
     )]
     Man,
 }
 
-/// Runs the command that the process's arguments name. At the first SIGTERM or SIGINT it stops
-/// where that is safe; the second ends it at once.
+/// Runs the command given by the process's arguments. The first SIGTERM or SIGINT stops it at a safe
+/// point; the second ends it immediately.
 pub async fn main() -> Exit {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(help) => {
-            // Help and version are no errors; a broken pipe while printing them is none either.
+            // Help and version are not errors, and neither is a broken pipe while printing them.
             let _ = help.print();
             return if help.use_stderr() {
                 Exit::Usage
@@ -143,8 +143,8 @@ pub async fn main() -> Exit {
     };
     let exit = dispatch(arguments)
         .await
-        .unwrap_or_else(|error| tell(&error));
-    if out::was_cut_off() {
+        .unwrap_or_else(|error| report_error(&error));
+    if out::is_incomplete() {
         exit.max(Exit::Failed)
     } else {
         exit
@@ -169,8 +169,8 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Health(arguments) => health::run(load, arguments).await,
         #[cfg(feature = "sandbox")]
         Command::Sandbox(arguments) => until_stopped(|stop| sandbox::run(arguments, stop)).await,
-        Command::Completions(arguments) => manual::completions(Arguments::command(), &arguments),
-        Command::Man => manual::man(&Arguments::command()),
+        Command::Completions(arguments) => completions::run(Arguments::command(), &arguments),
+        Command::Man => man::run(&Arguments::command()),
         Command::Apply(arguments) => {
             let settings = quiet(load()?, log)?;
             until_stopped(|stop| apply::run(settings, arguments, stop)).await
@@ -184,23 +184,22 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
     }
 }
 
-/// Commands that tell what they do themselves log only what is wrong.
+/// Commands print their own progress, so they log only warnings and errors.
 fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
     let own = format!("warn,{}=off", crate::run::CHANGES);
     logged(settings, Some(log.unwrap_or(&own)))
 }
 
-/// Starts the log, before which no secret was read.
+/// Starts logging. No secret has been read before.
 fn logged(settings: Settings, filter: Option<&str>) -> anyhow::Result<Settings> {
     telemetry::init(&settings.log, filter)?;
     if let Err(error) = settings::disable_core_dumps() {
-        warn!(%error, "should this crash, its core may hold the API key");
+        warn!(%error, "can't disable core dumps; a crash may write the API key to disk");
     }
     Ok(settings)
 }
 
-/// Runs a command that stops where that is safe at the first SIGTERM or SIGINT, and at once at the
-/// second.
+/// Runs a command that the first SIGTERM or SIGINT stops at a safe point, and the second immediately.
 async fn until_stopped<F>(command: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<Exit>
 where
     F: Future<Output = anyhow::Result<Exit>>,
@@ -213,9 +212,9 @@ where
     }
 }
 
-/// Tells an error, once, with its chain. Wrong settings have an exit code of their own.
+/// Prints an error with its chain of causes. Invalid settings have their own exit code.
 #[must_use]
-pub fn tell(error: &anyhow::Error) -> Exit {
+pub fn report_error(error: &anyhow::Error) -> Exit {
     out::problem(&format!("error: {error:#}"));
     let is_settings = error.chain().any(|cause| {
         cause.is::<SettingsError>()
@@ -233,27 +232,27 @@ pub fn tell(error: &anyhow::Error) -> Exit {
     }
 }
 
-/// The journal, open to write: nobody else may be running.
-fn journal_to_write(settings: &Settings, what: &str) -> anyhow::Result<StateDb> {
+/// The state database, opened for writing. Fails if another process writes.
+fn writable_state(settings: &Settings, command: &str) -> anyhow::Result<StateDb> {
     let base_url = settings.omni.base_url()?.to_string();
-    let lock = StateLock::acquire(&settings.state.dir, what)?;
+    let lock = StateLock::acquire(&settings.state.dir, command)?;
     Ok(StateDb::open(&base_url, Access::Write(lock))?)
 }
 
-/// The journal, open to read, beside whoever writes it.
-fn journal_to_read(settings: &Settings) -> anyhow::Result<StateDb> {
+/// The state database, opened for reading. Another process may write at the same time.
+fn readable_state(settings: &Settings) -> anyhow::Result<StateDb> {
     let base_url = settings.omni.base_url()?.to_string();
     Ok(StateDb::open(&base_url, Access::Read(&settings.state.dir))?)
 }
 
-/// The roster that a command is about: the one it names, else `source.path`.
-fn target(settings: &Settings, named: Option<PathBuf>) -> Result<Target, SettingsError> {
+/// The roster of a command: its argument, or `source.path`.
+fn target(settings: &Settings, argument: Option<PathBuf>) -> Result<Target, SettingsError> {
     let is_same = |path: &PathBuf| {
-        let whole = |path: &std::path::Path| std::fs::canonicalize(path).ok();
-        let source = settings.source.path.as_deref().and_then(whole);
-        source.is_some() && source == whole(path)
+        let canonical = |path: &std::path::Path| std::fs::canonicalize(path).ok();
+        let source = settings.source.path.as_deref().and_then(canonical);
+        source.is_some() && source == canonical(path)
     };
-    match named {
+    match argument {
         Some(path) => Ok(Target {
             is_source: is_same(&path),
             path,

@@ -1,41 +1,41 @@
-//! Where commands print. A reader that went away (`| head`) is no error.
+//! Output of the commands. A closed pipe (`| head`) is not an error.
 
 use std::io::{BufRead, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether something could not be printed. A reader that has read enough is no such thing.
-static CUT_OFF: AtomicBool = AtomicBool::new(false);
+/// Whether some output could not be written. A closed pipe does not count.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
 
-/// Prints what the command is for, to standard output.
+/// Prints a result to standard output.
 pub(super) fn result(text: &str) {
     let mut out = anstream::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            CUT_OFF.store(true, Ordering::Relaxed);
-            problem(&format!("error: standard output can't be written: {error}"));
+            INCOMPLETE.store(true, Ordering::Relaxed);
+            problem(&format!("error: can't write to standard output: {error}"));
         }
         Ok(()) | Err(_) => {}
     }
 }
 
-/// Whether what a command is for is not all there: half a roster is a wrong one.
-pub(super) fn was_cut_off() -> bool {
-    CUT_OFF.load(Ordering::Relaxed)
+/// Whether the result is incomplete: half a roster is a wrong roster.
+pub(super) fn is_incomplete() -> bool {
+    INCOMPLETE.load(Ordering::Relaxed)
 }
 
-/// Says something about it, a line to standard error.
+/// Prints a message line to standard error.
 pub(super) fn note(line: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{line}");
 }
 
-/// Says what is wrong, a line to standard error, in red where colours are shown.
+/// Prints a line about a problem to standard error, in red if colours are supported.
 pub(super) fn problem(line: &str) {
     let red = anstyle::AnsiColor::Red.on_default();
     let _ = writeln!(anstream::stderr().lock(), "{red}{line}{red:#}");
 }
 
-/// Says what to look at, a line to standard error, in yellow where colours are shown.
+/// Prints a warning to standard error, in yellow if colours are supported.
 pub(super) fn warning(line: &str) {
     let yellow = anstyle::AnsiColor::Yellow.on_default();
     let _ = writeln!(
@@ -44,18 +44,19 @@ pub(super) fn warning(line: &str) {
     );
 }
 
-/// Says what has lines and colours of its own, to standard error.
+/// Prints text that is already formatted to standard error.
 pub(super) fn diagnostics(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Whether a person sits there who can be asked. What is said may go elsewhere: the question goes to them.
+/// Whether a prompt is possible: standard input is a terminal. Standard error may be redirected; the
+/// prompt then goes to the controlling terminal.
 pub(super) fn can_ask() -> bool {
-    std::io::stdin().is_terminal() && asked_on().is_some()
+    std::io::stdin().is_terminal() && prompt_output().is_some()
 }
 
-/// Where the person at standard input reads.
-fn asked_on() -> Option<Box<dyn Write>> {
+/// The terminal for prompts.
+fn prompt_output() -> Option<Box<dyn Write>> {
     if std::io::stderr().is_terminal() {
         return Some(Box::new(anstream::stderr()));
     }
@@ -63,9 +64,9 @@ fn asked_on() -> Option<Box<dyn Write>> {
     Some(Box::new(terminal.ok()?))
 }
 
-/// Asks; anything but a clear yes is a no.
+/// Prompts for yes or no; the default is no.
 pub(super) fn ask(question: &str) -> bool {
-    let Some(mut terminal) = asked_on() else {
+    let Some(mut terminal) = prompt_output() else {
         return false;
     };
     let _ = write!(terminal, "{question} [y/N] ").and_then(|()| terminal.flush());

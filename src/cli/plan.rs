@@ -1,4 +1,4 @@
-//! `plan`: what a run would change. It has no writer.
+//! `plan`: shows what a run would change. It has no writer.
 
 use super::{Exit, out};
 use crate::metrics::Metrics;
@@ -11,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The roster, a file or a folder [default: source.path]
+    /// Roster, a file or folder [default: source.path]
     csv: Option<PathBuf>,
-    /// Prints the plan as JSON
+    /// Print the plan as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
-    let journal = super::journal_to_read(&settings)?;
-    let observer = Observer::new(settings.into(), Metrics::new(), journal)?;
+    let state = super::readable_state(&settings)?;
+    let observer = Observer::new(settings.into(), Metrics::new(), state)?;
     let planned = observer.plan(&target, &CancellationToken::new()).await;
     let prepared = planned.inspect_err(|error| {
         if arguments.json {
@@ -37,7 +37,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     Ok(Exit::of_plan(&prepared))
 }
 
-/// Why there is no plan, for machines.
+/// The JSON document if there is no plan.
 fn failure_doc(error: &RunError) -> serde_json::Value {
     let problems = match error {
         RunError::Source(error) => error.problems(),
@@ -47,19 +47,20 @@ fn failure_doc(error: &RunError) -> serde_json::Value {
     json!({ "error": error.to_string(), "problems": problems })
 }
 
-/// The plan on standard output, and what is wrong or worth knowing on standard error.
+/// Prints the plan to standard output, and problems and warnings to standard error.
 pub(super) fn show(view: PlanView<'_>) {
     let PlanView {
         desired,
         assessment,
         ..
     } = view;
-    for problem in desired.problems().into_iter().chain(&assessment.problems) {
+    let problems = desired.problems().into_iter();
+    for problem in problems.chain(&assessment.problems) {
         out::problem(&problem.to_string());
     }
     for email in &assessment.ambiguous {
         out::problem(&format!(
-            "{email}: several users in Omni answer to this email; none is touched"
+            "{email}: several users in Omni have this email; all are skipped"
         ));
     }
     for warning in &assessment.warnings {

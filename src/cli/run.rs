@@ -6,7 +6,7 @@ use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Only watches and tells, whatever policy.mode says
+    /// Dry run: report changes and apply none, regardless of policy.mode
     #[arg(long)]
     plan_only: bool,
 }

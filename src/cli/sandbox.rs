@@ -1,4 +1,4 @@
-//! `sandbox`: a stand-in for Omni.
+//! `sandbox`: runs the mock server.
 
 use super::{Exit, out};
 use crate::sandbox::{Limiter, Options, Sandbox};
@@ -8,19 +8,19 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// How many users there are at the start
+    /// Number of users at the start
     #[arg(long, default_value_t = 0, value_name = "N")]
     users: usize,
-    /// How many requests a minute each key may send
+    /// Rate limit of each key
     #[arg(long, default_value_t = 60, value_name = "N")]
     requests_per_minute: u32,
-    /// How they are counted: sliding, fixed or bucket
+    /// Type of the rate limit: sliding, fixed or bucket
     #[arg(long, default_value_t = Limiter::Sliding)]
     limiter: Limiter,
-    /// Serves an admin side too, under /sandbox/: state, request log, faults, signals
+    /// Also serve an admin API under /sandbox/: state, request log, faults, signals
     #[arg(long)]
     admin: bool,
 }
@@ -46,8 +46,8 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         .await
         .with_context(|| format!("--listen {listen}"))?;
     out::result(&format!(
-        "a stand-in for Omni listens on {url}\n\
-         try it: OMNI_BASE_URL={url} OMNI_API_KEY={key} omni-user-sync plan users.csv\n",
+        "mock Omni server listening on {url}\n\
+         try: OMNI_BASE_URL={url} OMNI_API_KEY={key} omni-user-sync plan users.csv\n",
         url = sandbox.url()
     ));
     stop.cancelled().await;

@@ -1,4 +1,4 @@
-//! `approve` is another process: what it writes is looked for.
+//! Watches for approvals. `approve` runs in another process, so the state database is polled.
 
 use crate::model::Trigger;
 use crate::state::StateDb;
@@ -8,27 +8,27 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How often: an approval is acted on within 5 s, and the look is one row.
-const EVERY: Duration = Duration::from_secs(2);
+/// The daemon must act on an approval within 5 s. A poll reads a single row.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Wakes the loop when something has been approved since, until `stop` is cancelled.
-pub(super) async fn watch(journal: StateDb, wake: Wake, stop: CancellationToken) {
-    let mut ticks = interval(EVERY);
+/// Wakes the loop after each approval, until `stop` is cancelled.
+pub(super) async fn watch(state: StateDb, wake: Wake, stop: CancellationToken) {
+    let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known = None;
+    let mut last = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match journal.approval_mark().await {
-            Ok(mark) if known.is_some_and(|known| known != mark) => {
-                info!("something was approved");
+        match state.approval_mark().await {
+            Ok(mark) if last.is_some_and(|last| last != mark) => {
+                info!("changes were approved");
                 wake.wake(Trigger::Approval);
-                known = Some(mark);
+                last = Some(mark);
             }
-            Ok(mark) => known = Some(mark),
-            Err(error) => warn!(%error, "whether something was approved can't be seen"),
+            Ok(mark) => last = Some(mark),
+            Err(error) => warn!(%error, "approvals can't be read"),
         }
     }
 }

@@ -1,78 +1,79 @@
-//! The daemon: the loop, what wakes it, what serves it, and its end.
+//! The daemon: the run loop, its triggers, the HTTP server, and shutdown.
 //!
 //! ```text
-//! schedule, watch, SIGHUP, start ─► wake ─► loop (one run at a time) ─► status, metrics, log
-//!                                            ▲ stop                      └─► server, systemd
+//! schedule, watcher, SIGHUP, start ─► wake ─► loop (one run at a time) ─► status, metrics, log
+//!                                               ▲ stop                     └─► server, systemd
 //! ```
 //!
-//! The rules of the room:
+//! Rules of this module:
 //!
-//! - It keeps running: a roster that is missing, a wrong key, Omni away are failed runs, told by
-//!   `/readyz` and the metrics, and tried again with back-off. Only what no waiting can mend, such
-//!   as an address that is taken, ends the start.
-//! - A run is never dropped in the middle. It is told to stop, and stops between two changes: at
-//!   the end of the daemon, and when a new roster supersedes the one it works on.
-//! - The heartbeat is the loop's own: `/healthz` and the watchdog tell of the loop and of nothing
-//!   beside it.
-//! - Every task is a named part; a part that ends early ends the daemon.
+//! - The daemon keeps running. A missing roster, a wrong key or an unavailable Omni fail a run; the
+//!   daemon reports it by `/readyz` and the metrics, and retries with back-off. Only errors that a
+//!   retry can't fix, such as an address in use, end the start.
+//! - A run is never aborted. It stops between two changes, at shutdown and when a new roster
+//!   supersedes it.
+//! - The heartbeat comes from the loop itself: `/healthz` and the watchdog report on the loop and on
+//!   nothing else.
+//! - Every task has a name, and a task that exits early ends the daemon.
 
 mod approvals;
-mod cycle;
-mod parts;
-mod record;
+mod run_log;
+mod run_loop;
+mod run_metrics;
 mod systemd;
+mod tasks;
 
 pub use crate::status::{Facts, LastRun, Status};
-pub use cycle::{Inputs, RunLoop, Runner};
+pub use run_loop::{Inputs, RunLoop, Runner};
 
 use crate::metrics::Metrics;
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::{NotificationSender, Notifier};
 use crate::run::{Observer, Reconciler, RunEvent};
 use crate::serve::{Probes, Server, ServerConfig};
-use crate::settings::{
+use crate::settings::{admin_token_warnings, 
     AMBIGUOUS_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
 };
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
 use crate::trigger::watch::{RosterProbe, SourceState, Watcher};
 use crate::trigger::{Wake, schedule};
-use parts::TaskGroup;
-use record::Findings;
+use run_metrics::RunMetrics;
 use std::sync::Arc;
+use tasks::TaskGroup;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Runs the daemon to its end. With `policy.mode = "plan"` it only watches and tells.
+/// Runs the daemon until it is stopped. In dry-run mode it reports changes and applies none.
 ///
 /// # Errors
-/// When it can't start, when a part of it fails, or when a second signal ends it at once.
+/// If the start or a task fails, or if a second signal ends the process immediately.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let (stop, wake) = (CancellationToken::new(), Wake::default());
     let (grace, mut file) = (settings.grace, settings.file.clone());
-    let parts = start(Arc::new(settings), &wake, &stop).await?;
+    let tasks = start(Arc::new(settings), &wake, &stop).await?;
     tokio::select! {
-        ended = parts.run(&stop, grace) => ended,
+        ended = tasks.run(&stop, grace) => ended,
         () = signals.follow(&stop, || hang_up(&wake, file.as_mut())) => {
-            anyhow::bail!("told to stop twice: ended at once")
+            anyhow::bail!("second signal: exiting immediately")
         }
     }
 }
 
-/// SIGHUP starts a run. Whoever sends it after having edited the settings expects more than that.
+/// SIGHUP starts a run. It does not reload the settings, which its sender may expect.
 fn hang_up(wake: &Wake, file: Option<&mut SettingsFile>) {
     wake.wake(Trigger::Signal);
     if let Some(file) = file
         && file.has_changed()
     {
         let file = file.path().display();
-        warn!(%file, "the settings have changed since the start: they count after a restart");
+        warn!(%file, "the settings file has changed; restart the daemon to apply it");
     }
 }
 
-/// Wires the parts together and starts them.
+/// Connects and starts the tasks.
 async fn start(
     settings: Arc<Settings>,
     wake: &Wake,
@@ -87,20 +88,20 @@ async fn start(
     let status = Status::new(settings.schedule.times.clone());
     let base_url = settings.omni.base_url()?.to_string();
     let lock = StateLock::acquire(&settings.state.dir, "run")?;
-    let journal = StateDb::open(&base_url, Access::Write(lock))?;
+    let state = StateDb::open(&base_url, Access::Write(lock))?;
     let mode = settings.policy.mode;
-    let findings = Findings::after_restart(metrics.clone(), &journal, mode).await;
+    let run_metrics = RunMetrics::restore(metrics.clone(), &state, mode).await;
     let observed = status.clone();
-    let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), journal.clone())?
-        .with_observer(move |heard| {
-            if matches!(heard, RunEvent::Planned(..)) {
+    let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), state.clone())?
+        .with_observer(move |event| {
+            if matches!(event, RunEvent::Planned(..)) {
                 observed.observed();
             }
-            findings.hear(heard);
+            run_metrics.on_event(event);
         });
-    let mut parts = TaskGroup::default();
-    let approvals = approvals::watch(journal.clone(), wake.clone(), stop.clone());
-    parts.start("the watch for approvals", async {
+    let mut tasks = TaskGroup::default();
+    let approvals = approvals::watch(state.clone(), wake.clone(), stop.clone());
+    tasks.start("approval watch", async {
         approvals.await;
         Ok(())
     });
@@ -108,37 +109,28 @@ async fn start(
         status: status.clone(),
         metrics: metrics.clone(),
     };
-    start_server(&mut parts, &settings, probes, journal, wake, stop).await?;
-    start_schedule(&mut parts, &settings.schedule, wake, stop);
-    let (told, looks) = (status.clone(), metrics.clone());
-    let tell = move |condition| {
-        told.roster(condition);
-        match condition {
-            SourceState::Stable => looks.source_is_up(true),
-            // Not to be read yet, and not gone either.
-            SourceState::Changing => {}
-            SourceState::Unavailable | SourceState::Unresponsive => looks.source_is_up(false),
-        }
-    };
+    start_server(&mut tasks, &settings, probes, state, wake, stop).await?;
+    start_schedule(&mut tasks, &settings.schedule, wake, stop);
+    let report_source = report_source(status.clone(), metrics.clone());
     let inputs = Inputs {
         wake: wake.clone(),
-        still: start_watch(&mut parts, &settings, wake, stop, tell),
+        stable: start_watcher(&mut tasks, &settings, wake, stop, report_source),
         stop: stop.clone(),
     };
-    let notices = start_notifier(&mut parts, &settings, &metrics, stop)?;
-    let cycle = RunLoop::new(reconciler, inputs, status, metrics).noticed_by(notices);
-    parts.start("the loop", async {
-        cycle.run().await;
+    let notifier = start_notifier(&mut tasks, &settings, &metrics, stop)?;
+    let run_loop = RunLoop::new(reconciler, inputs, status, metrics).with_notifier(notifier);
+    tasks.start("run loop", async {
+        run_loop.run().await;
         Ok(())
     });
-    Ok(parts)
+    Ok(tasks)
 }
 
 async fn start_server(
-    parts: &mut TaskGroup,
+    tasks: &mut TaskGroup,
     settings: &Arc<Settings>,
     probes: Probes,
-    journal: StateDb,
+    state: StateDb,
     wake: &Wake,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -150,15 +142,15 @@ async fn start_server(
     let Some(address) = *listen else {
         return Ok(());
     };
-    warn_of_token(admin_token.as_ref());
+    warn_about_token(admin_token.as_ref());
     let base_url = settings.omni.base_url()?.to_string();
     let reader = StateDb::open(&base_url, Access::Read(&settings.state.dir))?;
-    let asking = probes.metrics.beside_runs();
-    let explainer = Observer::new(Arc::clone(settings), asking, reader.clone())?;
-    let site = ServerConfig {
+    let outside_runs = probes.metrics.outside_runs();
+    let explainer = Observer::new(Arc::clone(settings), outside_runs, reader.clone())?;
+    let config = ServerConfig {
         probes,
         reader,
-        writer: journal,
+        writer: state,
         explainer: Arc::new(explainer),
         wake: wake.clone(),
         hosts: hosts.clone(),
@@ -166,18 +158,16 @@ async fn start_server(
         is_watched: settings.source.watch != Watch::Off,
         protect: settings.policy.protect.clone(),
     };
-    let server = Server::bind(address, site).await?;
-    info!(address = %server.address(), "serving pages, the API, metrics and probes");
+    let server = Server::bind(address, config).await?;
+    info!(address = %server.address(), "serving the status page, API, metrics and health checks");
     let stop = stop.clone();
-    parts.start("the server", async {
-        Ok(server.run_on_thread(stop).await?)
-    });
+    tasks.start("server", async { Ok(server.run_on_thread(stop).await?) });
     Ok(())
 }
 
-/// Starts to tell a webhook, if one is set, and says where runs are handed in.
+/// Starts the webhook notifier, if one is configured.
 fn start_notifier(
-    parts: &mut TaskGroup,
+    tasks: &mut TaskGroup,
     settings: &Settings,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -185,27 +175,24 @@ fn start_notifier(
     let Some(file) = settings.webhook.clone() else {
         return Ok(NotificationSender::default());
     };
-    let (notices, notifier) = Notifier::new(file, settings, metrics.clone())?;
+    let (sender, notifier) = Notifier::new(file, settings, metrics.clone())?;
     let stop = stop.clone();
-    parts.start("the notifier", async {
+    tasks.start("notifier", async {
         notifier.run(stop).await;
         Ok(())
     });
-    Ok(notices)
+    Ok(sender)
 }
 
-/// A token that can't be used is told at the start, and not first to whoever is to approve something.
-fn warn_of_token(token: Option<&SecretFile>) {
-    for warning in token
-        .map(crate::settings::admin_token_warnings)
-        .unwrap_or_default()
-    {
+/// Reports an unusable admin token at the start, and not when an approval first needs it.
+fn warn_about_token(token: Option<&SecretFile>) {
+    for warning in token.map(admin_token_warnings).unwrap_or_default() {
         warn!("{warning}");
     }
 }
 
 fn start_schedule(
-    parts: &mut TaskGroup,
+    tasks: &mut TaskGroup,
     settings: &ScheduleSettings,
     wake: &Wake,
     stop: &CancellationToken,
@@ -214,40 +201,53 @@ fn start_schedule(
         wake.wake(Trigger::Start);
     }
     if let Some(times) = settings.times.clone() {
-        let due = schedule::run(times, wake.clone(), stop.clone());
-        parts.start("the schedule", async { Ok(due.await?) });
+        let schedule = schedule::run(times, wake.clone(), stop.clone());
+        tasks.start("schedule", async { Ok(schedule.await?) });
     }
 }
 
-/// Starts the watcher, if one is wanted, and says where it publishes what stands still.
-fn start_watch(
-    parts: &mut TaskGroup,
+/// Starts the watcher, if it is enabled. It publishes the stable content of the roster.
+fn start_watcher(
+    tasks: &mut TaskGroup,
     settings: &Settings,
     wake: &Wake,
     stop: &CancellationToken,
-    tell: impl Fn(SourceState) + Send + Sync + 'static,
+    report: impl Fn(SourceState) + Send + Sync + 'static,
 ) -> watch::Receiver<Option<Fingerprint>> {
-    let (publish, still) = watch::channel(None);
+    let (publish, stable) = watch::channel(None);
     let source = &settings.source;
     let wake_first = settings.schedule.run_on_start;
     if let (Some(watcher), Some(look)) = (
         Watcher::new(source, wake_first, wake.clone(), publish),
         RosterProbe::new(source),
     ) {
-        let watching = watcher.with_observer(tell).run(look, stop.clone());
-        parts.start("the watch", async { Ok(watching.await?) });
+        let watching = watcher.with_observer(report).run(look, stop.clone());
+        tasks.start("watcher", async { Ok(watching.await?) });
     }
-    still
+    stable
 }
 
-/// A daemon that nothing starts may be wanted, for SIGHUP; more likely it is a mistake.
+/// Reports the state of the roster to the status and the metrics.
+fn report_source(status: Status, metrics: Metrics) -> impl Fn(SourceState) + Send + Sync {
+    move |state| {
+        status.roster(state);
+        match state {
+            SourceState::Stable => metrics.set_source_up(true),
+            // Neither readable yet nor unavailable.
+            SourceState::Changing => {}
+            SourceState::Unavailable | SourceState::Unresponsive => metrics.set_source_up(false),
+        }
+    }
+}
+
+/// Warns if only SIGHUP can start a run, which is rarely intended.
 fn warn_if_idle(settings: &Settings) {
     let schedule = &settings.schedule;
     let watched = settings.source.watch != Watch::Off;
     if schedule.times.is_none() && !schedule.run_on_start && !watched {
         warn!(
-            "nothing starts a run but SIGHUP: schedule.cron is empty, schedule.run_on_start is \
-             false, and source.watch is off"
+            "only SIGHUP starts a run: schedule.cron is empty, schedule.run_on_start is false, and \
+             source.watch is off"
         );
     }
 }

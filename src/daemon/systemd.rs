@@ -1,90 +1,90 @@
-//! What systemd is told, where it asked: ready, alive, stopping, and the state in a sentence.
+//! Notifications for systemd: ready, watchdog, stopping, and a status line.
 
 use sd_notify::NotifyState;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-/// How often the loop beats, unless the watchdog wants it more often.
-const BEAT: Duration = Duration::from_secs(1);
+/// The heartbeat interval, unless the watchdog requires a shorter one.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// The service manager, if there is one. Telling none is no error.
+/// The service manager. Without one, notifications do nothing.
 #[derive(Debug)]
 pub(super) struct Systemd {
-    /// How often to say that the loop is alive: at half the time that systemd grants.
-    alive_every: Option<Duration>,
-    said_alive: Option<Instant>,
+    /// The interval of watchdog notifications: half the timeout that systemd sets.
+    watchdog_interval: Option<Duration>,
+    last_watchdog: Option<Instant>,
     status: String,
     failed: bool,
 }
 
 impl Systemd {
-    /// Finds out from the environment what is wanted.
+    /// Reads the watchdog timeout from the environment.
     pub(super) fn from_environment() -> Self {
         Self::new(sd_notify::watchdog_enabled())
     }
 
     fn new(watchdog: Option<Duration>) -> Self {
         Self {
-            alive_every: watchdog.map(|time| time / 2),
-            said_alive: None,
+            watchdog_interval: watchdog.map(|time| time / 2),
+            last_watchdog: None,
             status: String::new(),
             failed: false,
         }
     }
 
-    /// How often [`Systemd::beat`] is to be called.
-    pub(super) fn beat_every(&self) -> Duration {
-        let wanted = self.alive_every.filter(|every| !every.is_zero());
-        wanted.map_or(BEAT, |every| every.min(BEAT))
+    /// The interval at which [`Systemd::beat`] must be called.
+    pub(super) fn interval(&self) -> Duration {
+        let interval = self.watchdog_interval.filter(|every| !every.is_zero());
+        interval.map_or(HEARTBEAT, |every| every.min(HEARTBEAT))
     }
 
-    /// The loop runs. A missing roster or an Omni that is away must not keep this back: systemd
-    /// would end a daemon that only waits.
+    /// Reports that the loop runs. This must not depend on the roster or on Omni: systemd would kill a
+    /// daemon that waits for them.
     pub(super) fn ready(&mut self, status: &str) {
-        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        self.notify(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// How the daemon is now; told where it has changed.
+    /// Reports the status line if it has changed.
     pub(super) fn status(&mut self, status: String) {
         if self.status != status {
-            self.tell(&[NotifyState::Status(&status)]);
+            self.notify(&[NotifyState::Status(&status)]);
             self.status = status;
         }
     }
 
-    /// The end has begun.
+    /// Reports that the shutdown has begun.
     pub(super) fn stopping(&mut self) {
-        self.tell(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
+        self.notify(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
     }
 
-    /// The loop is alive.
+    /// Reports that the loop is alive.
     pub(super) fn beat(&mut self) {
-        if self.is_time(Instant::now()) {
-            self.tell(&[NotifyState::Watchdog]);
+        if self.is_due(Instant::now()) {
+            self.notify(&[NotifyState::Watchdog]);
         }
     }
 
-    /// Whether to say that the loop is alive now. A beat early is better than a beat late.
-    fn is_time(&mut self, now: Instant) -> bool {
-        let Some(every) = self.alive_every else {
+    /// Whether a watchdog notification is due: one heartbeat early is better than one late.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let Some(every) = self.watchdog_interval else {
             return false;
         };
         let due = self
-            .said_alive
-            .is_none_or(|said| now + self.beat_every() > said + every);
+            .last_watchdog
+            .is_none_or(|last| now + self.interval() > last + every);
         if due {
-            self.said_alive = Some(now);
+            self.last_watchdog = Some(now);
         }
         due
     }
 
-    fn tell(&mut self, state: &[NotifyState<'_>]) {
+    fn notify(&mut self, state: &[NotifyState<'_>]) {
         if let Err(error) = sd_notify::notify(state)
             && !std::mem::replace(&mut self.failed, true)
         {
             let error: &dyn std::error::Error = &error;
-            warn!(error, "systemd can't be told how the daemon is");
+            warn!(error, "can't notify systemd");
         }
     }
 }
@@ -93,23 +93,23 @@ impl Systemd {
 mod tests {
     use super::*;
 
-    /// At which of the beats in a minute it is said that the loop is alive.
-    fn said(watchdog: Option<Duration>) -> Vec<u32> {
+    /// The heartbeats of a minute that notify the watchdog.
+    fn notified(watchdog: Option<Duration>) -> Vec<u32> {
         let mut systemd = Systemd::new(watchdog);
-        let (start, every) = (Instant::now(), systemd.beat_every());
+        let (start, every) = (Instant::now(), systemd.interval());
         let beats = 0..60;
         beats
-            .filter(|beat| systemd.is_time(start + every * *beat))
+            .filter(|beat| systemd.is_due(start + every * *beat))
             .collect()
     }
 
     #[test]
-    fn says_that_it_is_alive_in_time() {
-        assert!(said(None).is_empty());
-        assert_eq!(said(Some(Duration::from_secs(30)))[..3], [0, 15, 30]);
+    fn notifies_the_watchdog_in_time() {
+        assert!(notified(None).is_empty());
+        assert_eq!(notified(Some(Duration::from_secs(30)))[..3], [0, 15, 30]);
         let often = Systemd::new(Some(Duration::from_millis(500)));
-        assert_eq!(often.beat_every(), Duration::from_millis(250));
-        assert_eq!(said(Some(Duration::from_millis(500))).len(), 60);
-        assert_eq!(Systemd::new(Some(Duration::ZERO)).beat_every(), BEAT);
+        assert_eq!(often.interval(), Duration::from_millis(250));
+        assert_eq!(notified(Some(Duration::from_millis(500))).len(), 60);
+        assert_eq!(Systemd::new(Some(Duration::ZERO)).interval(), HEARTBEAT);
     }
 }

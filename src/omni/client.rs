@@ -98,7 +98,7 @@ impl Client {
 
     fn count_disabled_keys(&self) {
         let count = self.limiter.disabled_keys();
-        let gauge = &self.metrics.keys_set_aside;
+        let gauge = &self.metrics.keys_disabled;
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 

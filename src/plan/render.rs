@@ -228,10 +228,12 @@ pub(crate) struct ChangeDoc<'a> {
 /// A problem in the roster, for programs.
 #[derive(Debug, Serialize)]
 pub struct ProblemDoc<'a> {
+    kind: &'static str,
     file: &'a str,
     line: u64,
     column: Option<usize>,
     column_name: Option<&'a str>,
+    email: Option<&'a Email>,
     message: &'a str,
     remedy: &'a str,
 }
@@ -240,10 +242,12 @@ impl<'a> From<&'a Problem> for ProblemDoc<'a> {
     fn from(problem: &'a Problem) -> Self {
         let column = problem.place.column.as_ref();
         Self {
+            kind: problem.kind.as_str(),
             file: &problem.place.file,
             line: problem.place.line,
             column: column.map(|(number, _)| *number),
             column_name: column.map(|(_, name)| &**name),
+            email: problem.email.as_ref(),
             message: &problem.message,
             remedy: &problem.remedy,
         }

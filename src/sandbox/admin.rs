@@ -1,17 +1,17 @@
-//! `/sandbox/…`: what tests in other processes do to the organisation.
+//! `/sandbox/…`: the admin API, for tests in other processes.
 //!
 //! | request | |
 //! | --- | --- |
-//! | `GET /sandbox/state` | users, definitions, and what came unexpected |
+//! | `GET /sandbox/state` | users, definitions and unexpected requests |
 //! | `GET`, `DELETE /sandbox/requests` | the log |
-//! | `POST /sandbox/users` | makes a user, past the rules |
-//! | `PATCH /sandbox/users/{email}` | `{"active": …, "attributes": {…}}`, past the rules |
-//! | `DELETE /sandbox/users/{email}` | |
-//! | `POST`, `DELETE /sandbox/faults` | adds a [`Fault`]; forgets all |
-//! | `POST /sandbox/signal` | a [`PlannedSignal`] |
+//! | `POST /sandbox/users` | creates a user, bypassing the rules |
+//! | `PATCH /sandbox/users/{email}` | changes `{"active": …, "attributes": {…}}`, bypassing the rules |
+//! | `DELETE /sandbox/users/{email}` | deletes a user |
+//! | `POST`, `DELETE /sandbox/faults` | adds a [`Fault`]; clears all |
+//! | `POST /sandbox/signal` | schedules a [`PlannedSignal`] |
 //!
-//! It asks for no key, and is neither logged nor limited. Signals are for loopback only: whoever
-//! reaches a port must not be able to end our processes.
+//! It needs no key, and is neither logged nor rate limited. Signals are available on loopback only, so
+//! that remote clients can't kill processes.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What goes back: answers and refusals.
+//! Answers and rejections.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub(super) struct Reply {
 pub(super) enum Content {
     Empty,
     Json(Value),
-    /// Sent as it is; its type is among the headers.
+    /// Sent unchanged; its type is in the headers.
     Text(String),
 }
 
@@ -43,7 +43,7 @@ impl Reply {
             .with_body(Content::Text(body))
     }
 
-    /// An error as SCIM wants it (RFC 7644, 3.12): the status is a string there.
+    /// A SCIM error (RFC 7644, 3.12), with the status as a string.
     pub(super) fn error(status: u16, detail: &str) -> Self {
         let body =
             json!({"schemas": [ERROR_SCHEMA], "status": status.to_string(), "detail": detail});
@@ -61,19 +61,19 @@ impl Reply {
     }
 }
 
-/// Why a request is not carried out.
+/// Why a request is rejected.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) detail: String,
-    /// A correct client never sends such a request, whatever the roster says.
+    /// Whether only an incorrect client sends such a request.
     pub(super) misuse: bool,
-    /// The methods that there are instead, as a 405 has to say.
+    /// The allowed methods, for a 405.
     allow: Option<&'static str>,
 }
 
 impl Refusal {
-    /// Refused, as can happen to a correct client too.
+    /// A rejection that a correct client can get.
     pub(super) fn new(status: u16, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -83,7 +83,7 @@ impl Refusal {
         }
     }
 
-    /// Refused, and noted as something that no correct client sends.
+    /// A rejection of a request that a correct client never sends.
     pub(super) fn misuse(status: u16, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -93,11 +93,14 @@ impl Refusal {
         }
     }
 
-    /// Refused, since there are only these methods.
-    pub(super) fn not_among(method: &str, methods: &'static str) -> Self {
+    /// A rejection of a method.
+    pub(super) fn method_not_allowed(method: &str, methods: &'static str) -> Self {
         Self {
             allow: Some(methods),
-            ..Self::misuse(405, format!("{method} is not among {methods}"))
+            ..Self::misuse(
+                405,
+                format!("method {method} is not allowed; allowed are {methods}"),
+            )
         }
     }
 

@@ -1,4 +1,4 @@
-//! Attribute definitions, and which values they take.
+//! Attribute definitions, and validation of attribute values.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::answer::Refusal;
 use super::json::{Given, Object};
 
-/// Where a user's attributes stand in its JSON.
+/// The field of a user that contains the attributes.
 pub(super) const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 
-/// What a request sets and (`None`) clears.
+/// The attributes that a request sets or clears (`None`).
 pub(super) type Changes = BTreeMap<String, Option<Value>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Definition {
     multiple: bool,
     system: bool,
     default_value: Value,
-    /// As the endpoint tells it.
+    /// The definition as returned by the endpoint.
     record: Value,
 }
 
@@ -54,40 +54,40 @@ impl Definition {
         }
     }
 
-    /// The value to keep, or `None` if this clears the attribute.
+    /// The value to store, or `None` if the attribute is cleared.
     fn check(&self, given: Given) -> Result<Option<Value>, String> {
         match (given, self.multiple) {
             (Given::Null, _) => Ok(None),
-            (Given::Other, _) => Err("takes neither a boolean nor an object".to_owned()),
+            (Given::Other, _) => Err("can't be a boolean or an object".to_owned()),
             (Given::List(items), true) if items.is_empty() => Ok(None),
             (Given::List(items), true) => items
                 .into_iter()
                 .map(|item| self.scalar(item))
                 .collect::<Result<_, _>>()
                 .map(Some),
-            (Given::List(_), false) => Err("takes one value, not a list".to_owned()),
-            (_, true) => Err("takes a list, not one value".to_owned()),
+            (Given::List(_), false) => Err("must be one value, not a list".to_owned()),
+            (_, true) => Err("must be a list, not one value".to_owned()),
             (one, false) => self.scalar(one).map(Some),
         }
     }
 
-    /// Numbers are kept as text, which is how they are given back.
+    /// Numbers are stored and returned as text.
     fn scalar(&self, given: Given) -> Result<Value, String> {
         match (self.kind, given) {
             (Kind::String, Given::Text(text)) => Ok(Value::String(text)),
-            (Kind::String, _) => Err("takes text".to_owned()),
+            (Kind::String, _) => Err("must be text".to_owned()),
             (Kind::Number, Given::Text(text) | Given::Number(text)) if is_decimal(&text) => {
                 Ok(Value::String(text))
             }
             (Kind::Number, Given::Text(text) | Given::Number(text)) => {
-                Err(format!("takes a decimal number, not `{text}`"))
+                Err(format!("must be a decimal number, not `{text}`"))
             }
-            (Kind::Number, _) => Err("takes a decimal number".to_owned()),
+            (Kind::Number, _) => Err("must be a decimal number".to_owned()),
         }
     }
 }
 
-/// Digits, with a sign and a fraction if need be; no exponent, no blanks.
+/// Digits with an optional minus sign and fraction; no exponent, no blanks.
 fn is_decimal(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
@@ -95,14 +95,14 @@ fn is_decimal(text: &str) -> bool {
     digits(whole) && digits(fraction)
 }
 
-/// The definitions of an organisation, in the order they were made.
+/// The definitions of an organisation, in order of creation.
 #[derive(Debug)]
 pub(super) struct Definitions(Vec<(String, Definition)>);
 
 impl Definitions {
-    /// A handful to try things with, and the ones that Omni always has.
-    pub(super) fn usual() -> Self {
-        let mut usual = Self(Vec::new());
+    /// A few examples and the system attributes of Omni.
+    pub(super) fn example() -> Self {
+        let mut definitions = Self(Vec::new());
         for definition in [
             json!({"name": "omni_user_email", "label": "User Email", "system": true}),
             json!({"name": "omni_user_id", "label": "User ID", "system": true}),
@@ -114,12 +114,12 @@ impl Definitions {
             json!({"name": "quota", "label": "Quota", "type": "Number", "multiple_values": true}),
             json!({"name": "tier", "label": "Tier", "default_value": "standard"}),
         ] {
-            usual.define(&definition);
+            definitions.define(&definition);
         }
-        usual
+        definitions
     }
 
-    /// Adds a definition, or replaces the one of that name. What is not given gets a default.
+    /// Adds or replaces a definition. Missing fields get defaults.
     pub(super) fn define(&mut self, given: &Value) {
         let name = given["name"].as_str().unwrap_or_default();
         let at = self.0.iter().position(|(known, _)| known == name);
@@ -141,7 +141,7 @@ impl Definitions {
             .collect()
     }
 
-    /// The values that a user without its own has.
+    /// The default values.
     pub(super) fn defaults(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0
             .iter()
@@ -149,7 +149,7 @@ impl Definitions {
             .filter(|(_, value)| !value.is_null())
     }
 
-    /// Checks an attribute object.
+    /// Validates an attribute object.
     pub(super) fn check(&self, given: &RawValue) -> Result<Changes, Refusal> {
         let object = Object::parse(given.get())
             .map_err(|error| Refusal::misuse(400, format!("`{ATTRIBUTES}`: {error}")))?;
@@ -165,7 +165,7 @@ impl Definitions {
             return Err(refuse("is not defined".to_owned()));
         };
         if definition.system {
-            return Err(refuse("belongs to the system and can't be set".to_owned()));
+            return Err(refuse("is a system attribute and can't be set".to_owned()));
         }
         let given = Given::read(raw).map_err(|error| refuse(error.to_string()))?;
         definition.check(given).map_err(refuse)

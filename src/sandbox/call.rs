@@ -1,4 +1,4 @@
-//! A request once it is wholly here.
+//! A request that was read completely.
 
 use axum::body::Body;
 use axum::extract::Query;
@@ -10,19 +10,19 @@ use serde_json::Value;
 use super::answer::Refusal;
 use super::json::Object;
 
-/// Longest body that is read.
+/// Maximum length of a body.
 const BODY_BYTES: usize = 1024 * 1024;
 
-// No `Debug`: it holds a key.
+// No `Debug`: it contains a key.
 pub(super) struct Call {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: String,
-    /// The query's names and values, decoded.
+    /// The decoded names and values of the query.
     pub(super) parameters: Vec<(String, String)>,
     pub(super) authorization: Option<String>,
     content_type: Option<String>,
-    /// `None` when it was too long.
+    /// `None` if it was too long.
     body: Option<Vec<u8>>,
 }
 
@@ -41,13 +41,13 @@ impl Call {
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
-            // Pairs of text can be read from any query.
+            // Any query parses as pairs of text.
             parameters: parameters.unwrap_or_default(),
             body: read(body).await,
         }
     }
 
-    /// What a parameter is set to; of several settings the first.
+    /// The first value of a parameter.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters
             .iter()
@@ -59,19 +59,19 @@ impl Call {
         self.method != "GET"
     }
 
-    /// The body as a log can keep it: JSON, else its text.
+    /// The body for the log: JSON, else text.
     pub(super) fn logged_body(&self) -> Option<Value> {
         let bytes = self.body.as_deref().filter(|bytes| !bytes.is_empty())?;
         let text = || Value::String(String::from_utf8_lossy(bytes).into_owned());
         Some(serde_json::from_slice(bytes).unwrap_or_else(|_| text()))
     }
 
-    /// The body as the JSON object that a write must carry.
+    /// The body of a write, which must be a JSON object.
     pub(super) fn object(&self) -> Result<Object, Refusal> {
         let Some(bytes) = &self.body else {
             return Err(Refusal::misuse(
                 413,
-                format!("a body may have {BODY_BYTES} bytes"),
+                format!("the body is longer than {BODY_BYTES} bytes"),
             ));
         };
         let kind = self.content_type.as_deref().unwrap_or_default();
@@ -93,8 +93,8 @@ impl Call {
     }
 }
 
-/// Reads all of a body but keeps none that is too long. It is still read to its end: a connection
-/// closed under the client's hands would hide the 413 from it.
+/// Reads a body and drops it if it is too long. It is still read to its end: if the connection closed
+/// earlier, the client would not see the 413.
 async fn read(body: Body) -> Option<Vec<u8>> {
     let mut stream = body.into_data_stream();
     let mut kept = Vec::new();

@@ -1,4 +1,4 @@
-//! What can go wrong between a client and Omni, made to happen.
+//! Fault injection.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::call::Call;
 use super::rules;
 use super::world::World;
 
-/// Something that goes wrong with the next requests that it fits. A request meets one fault: the
-/// first in the queue that fits it.
+/// A fault for the next matching requests. A request gets one fault: the first in the queue that
+/// matches.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Which requests it fits.
+    /// The requests that match.
     #[serde(default)]
     pub when: When,
-    /// What happens to them.
+    /// The effect.
     pub what: What,
-    /// To how many.
+    /// The number of requests.
     #[serde(default = "once")]
     pub times: usize,
 }
@@ -30,7 +30,7 @@ fn once() -> usize {
 }
 
 impl Fault {
-    /// A fault of the next request, whichever it is.
+    /// A fault for the next request.
     #[must_use]
     pub fn next(what: What) -> Self {
         Self {
@@ -41,67 +41,67 @@ impl Fault {
     }
 }
 
-/// Which requests a fault fits: those for which each thing that is set holds.
+/// The conditions for a match. All that are set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct When {
     /// `GET`, `POST`, …
     pub method: Option<String>,
-    /// What the path begins with.
+    /// Prefix of the path.
     pub path: Option<String>,
-    /// What the query holds somewhere, as it was sent.
+    /// Substring of the query, as sent.
     pub query: Option<String>,
-    /// The number of the first request that it may be.
+    /// Number of the first request that may match.
     pub from: Option<u64>,
 }
 
-/// What goes wrong. In JSON `"reset"`, `{"hang": 200}` (milliseconds),
+/// The effect of a fault. In JSON `"reset"`, `{"hang": 200}` (milliseconds),
 /// `{"status": {"code": 503, "retry_after": 2}}` and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
-    /// Answered with this, and nothing done.
+    /// This answer; the request has no effect.
     Status {
-        /// The status.
+        /// Status.
         code: u16,
-        /// Seconds for `Retry-After`; without it the header is left out.
+        /// Seconds for `Retry-After`; the header is optional.
         #[serde(default)]
         retry_after: Option<u64>,
-        /// The whole body; without it a SCIM error.
+        /// Body; a SCIM error by default.
         #[serde(default)]
         body: Option<String>,
     },
-    /// A page for people, as proxies send them, and nothing done.
+    /// An HTML page, as proxies send it; the request has no effect.
     Html {
-        /// The status.
+        /// Status.
         code: u16,
     },
-    /// Sent elsewhere, and nothing done.
+    /// A redirect; the request has no effect.
     Redirect {
         /// The `Location`.
         to: String,
     },
-    /// The connection breaks before anything is done or said.
+    /// The connection breaks; the request has no effect.
     Reset,
-    /// Carried out, and the connection breaks before anything is said.
+    /// The request is executed, and the connection breaks before the answer.
     LostReply,
-    /// Carried out, and the connection breaks in the middle of the body.
+    /// The request is executed, and the connection breaks in the middle of the body.
     CutJson,
-    /// Nothing for so long; then it goes on as usual. A client that leaves meanwhile has done nothing.
+    /// The request is executed after a delay; not at all if the client disconnects before.
     Hang(#[serde(deserialize_with = "milliseconds")] Duration),
-    /// Carried out at once, and answered so much later.
+    /// The request is executed immediately, and answered after a delay.
     Late(#[serde(deserialize_with = "milliseconds")] Duration),
-    /// The head at once, the body bit by bit over so long.
+    /// The headers are sent immediately, and the body in pieces over this time.
     SlowBody(#[serde(deserialize_with = "milliseconds")] Duration),
-    /// A write is answered as if it had worked, and nothing is kept.
+    /// A write gets a successful answer and has no effect.
     IgnoreWrite,
-    /// If the rate limit refuses it, `Retry-After` is missing.
+    /// A 429 has no `Retry-After`.
     NoRetryAfter,
-    /// A page of the listing leaves its first user out.
+    /// A page of the user list lacks its first user.
     SkipUser,
-    /// A page of the listing begins with the last user of the page before, and is longer by that.
+    /// A page of the user list repeats the last user of the previous page as an additional first one.
     RepeatUser,
-    /// A page of the listing tells so many users more than there are (fewer, below 0).
+    /// A page of the user list has a wrong total, by this number.
     TotalOff(i64),
 }
 
@@ -110,7 +110,7 @@ fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 }
 
 impl When {
-    fn fits(&self, call: &Call, number: u64) -> bool {
+    fn matches(&self, call: &Call, number: u64) -> bool {
         let Self {
             method,
             path,
@@ -131,8 +131,8 @@ impl When {
 }
 
 impl What {
-    /// Faults that only mean something for some requests wait for one of those.
-    fn concerns(&self, call: &Call) -> bool {
+    /// Whether the fault applies to this type of request.
+    fn applies_to(&self, call: &Call) -> bool {
         match self {
             Self::IgnoreWrite => call.is_write(),
             Self::RepeatUser => rules::is_listing(call) && call.parameter("startIndex").is_some(),
@@ -141,8 +141,8 @@ impl What {
         }
     }
 
-    /// The answer of a fault that keeps a request from being carried out. For [`What::Reset`] it
-    /// is never sent.
+    /// The answer of a fault that prevents the execution of the request. For [`What::Reset`] it is never
+    /// sent.
     pub(super) fn instead(&self) -> Option<Reply> {
         match self {
             Self::Status {
@@ -152,7 +152,7 @@ impl What {
             } => {
                 let reply = match body {
                     Some(body) => Reply::text(*code, "application/json", body.clone()),
-                    None => Reply::error(*code, "a fault of the sandbox"),
+                    None => Reply::error(*code, "injected fault"),
                 };
                 let seconds = retry_after.map(|seconds| seconds.to_string());
                 Some(
@@ -162,7 +162,7 @@ impl What {
                 )
             }
             Self::Html { code } => {
-                let page = "<!doctype html><title>Sandbox</title><p>A page for people.</p>";
+                let page = "<!doctype html><title>Sandbox</title><p>An HTML page.</p>";
                 Some(Reply::text(
                     *code,
                     "text/html; charset=utf-8",
@@ -175,7 +175,7 @@ impl What {
         }
     }
 
-    /// Falsifies the answer to a request that was carried out.
+    /// Changes the answer to a request that was executed.
     pub(super) fn falsify(&self, world: &World, reply: &mut Reply) {
         let Content::Json(page) = &mut reply.body else {
             return;
@@ -199,7 +199,7 @@ impl What {
         }
     }
 
-    /// What the log calls it.
+    /// The name in the request log.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Status { code, .. } => format!("status {code}"),
@@ -227,7 +227,7 @@ fn edit_users(page: &mut Value, edit: impl FnOnce(&mut Vec<Value>)) {
     }
 }
 
-/// The faults that are still to come.
+/// The queue of faults.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);
 
@@ -240,11 +240,12 @@ impl Faults {
         self.0.clear();
     }
 
-    /// The fault that this request meets.
+    /// The fault for a request.
     pub(super) fn take(&mut self, call: &Call, number: u64) -> Option<What> {
-        let fits = |fault: &Fault| fault.when.fits(call, number) && fault.what.concerns(call);
+        let matches =
+            |fault: &Fault| fault.when.matches(call, number) && fault.what.applies_to(call);
         self.0.retain(|fault| fault.times > 0);
-        let fault = self.0.iter_mut().find(|fault| fits(fault))?;
+        let fault = self.0.iter_mut().find(|fault| matches(fault))?;
         fault.times -= 1;
         Some(fault.what.clone())
     }

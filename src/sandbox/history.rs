@@ -1,4 +1,4 @@
-//! Every change of a user, for whoever wants to know afterwards who did what.
+//! The history of all changes of users.
 
 use serde_json::Value;
 
@@ -8,24 +8,24 @@ use super::world::{Change, World};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Changed {
-    /// The number of the request that made it; `None` where a test did.
+    /// Number of the request; `None` for a change by a test.
     pub request: Option<u64>,
-    /// The user before; `None` where there was none.
+    /// The user before; `None` for a creation.
     pub before: Option<Value>,
-    /// The user since; `None` where they were removed.
+    /// The user after; `None` for a removal.
     pub after: Option<Value>,
 }
 
 #[derive(Debug)]
 pub(super) struct History {
-    is_kept: bool,
+    enabled: bool,
     changes: Vec<Changed>,
 }
 
 impl History {
-    pub(super) fn new(is_kept: bool) -> Self {
+    pub(super) fn new(enabled: bool) -> Self {
         Self {
-            is_kept,
+            enabled,
             changes: Vec::new(),
         }
     }
@@ -34,10 +34,10 @@ impl History {
         &self.changes
     }
 
-    /// Makes a change, and keeps what it was.
-    pub(super) fn watch(&mut self, request: Option<u64>, world: &mut World, change: Change) {
-        if !self.is_kept {
-            return world.make(change);
+    /// Applies a change and records it.
+    pub(super) fn apply(&mut self, request: Option<u64>, world: &mut World, change: Change) {
+        if !self.enabled {
+            return world.apply(change);
         }
         let id = match &change {
             Change::Insert(user) | Change::Replace(user) => user.id,
@@ -45,7 +45,7 @@ impl History {
         };
         let show = |world: &World| world.users.get(id).map(|user| world.show(user));
         let before = show(world);
-        world.make(change);
+        world.apply(change);
         self.changes.push(Changed {
             request,
             before,

@@ -1,5 +1,5 @@
-//! Bodies, read strictly: a name may not come twice, and a number keeps the text it was sent as,
-//! which `serde_json::Value` would lose (`7.10`, or more digits than a float holds).
+//! Strict parsing of bodies: a name must not occur twice, and a number keeps its text as sent, which
+//! `serde_json::Value` would lose (`7.10`, or more digits than a float has).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,15 +8,15 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A JSON object whose values are still text.
+/// A JSON object with unparsed values.
 #[derive(Debug)]
 pub(super) struct Object(BTreeMap<String, Box<RawValue>>);
 
 impl Object {
     /// # Errors
-    /// When the text is no JSON object, or has a name twice.
+    /// If the text is not a JSON object or contains a name twice.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        // The whole text once, so that nothing broken hides in a field that nobody reads.
+        // Parse the whole text once, so that invalid JSON in an unused field is found.
         serde_json::from_str::<Value>(text).map_err(|error| error.to_string())?;
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
@@ -55,7 +55,7 @@ impl<'de> Visitor<'de> for Fields {
         let mut fields = BTreeMap::new();
         while let Some((name, raw)) = map.next_entry::<String, Box<RawValue>>()? {
             if fields.contains_key(&name) {
-                return Err(M::Error::custom(format_args!("`{name}` comes twice")));
+                return Err(M::Error::custom(format_args!("`{name}` occurs twice")));
             }
             fields.insert(name, raw);
         }
@@ -63,15 +63,15 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// A value as it was given for an attribute.
+/// The value of an attribute in a request.
 #[derive(Debug)]
 pub(super) enum Given {
     Null,
     Text(String),
-    /// The digits as they were sent.
+    /// The digits as sent.
     Number(String),
     List(Vec<Given>),
-    /// A boolean or an object: nothing that an attribute can be.
+    /// A boolean or an object, which no attribute can be.
     Other,
 }
 

@@ -1,7 +1,7 @@
-//! The rate limit of one key, counted in each of the three ways that "60 per minute" can mean.
+//! The rate limit of a key, with each of the three possible meanings of "60 per minute".
 //!
-//! The strictest reading: a request that is refused counts as well. A bucket has nothing left to
-//! take for it, so there only those that pass count.
+//! Under the strictest reading, rejected requests count too. A bucket has no tokens left for them, so
+//! only accepted requests count there.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,12 +13,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How requests per minute are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Limiter {
-    /// In no 60 seconds more than the limit.
+    /// At most the limit in any 60 seconds.
     #[default]
     Sliding,
-    /// In no minute, counted from the start of the stand-in, more than the limit.
+    /// At most the limit in each minute since the start of the server.
     Fixed,
-    /// A bucket that holds the limit and refills evenly within a minute.
+    /// A token bucket with the limit as capacity that refills evenly within a minute.
     Bucket,
 }
 
@@ -32,9 +32,9 @@ impl fmt::Display for Limiter {
     }
 }
 
-/// A limiter's name that there is not.
+/// An unknown limiter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no limiter is called `{0}`: there are sliding, fixed and bucket")]
+#[error("unknown limiter `{0}`; expected sliding, fixed or bucket")]
 pub struct UnknownLimiter(String);
 
 impl FromStr for Limiter {
@@ -48,10 +48,10 @@ impl FromStr for Limiter {
     }
 }
 
-/// What one key has used. Times are those since the start of the stand-in.
+/// The usage of one key. Times are relative to the start of the server.
 #[derive(Debug)]
 pub(super) enum Meter {
-    /// The latest arrivals, never more than the limit: older ones can't matter.
+    /// The latest requests, at most the limit: older ones have no effect.
     Sliding {
         limit: usize,
         arrivals: VecDeque<Duration>,
@@ -83,10 +83,10 @@ impl Meter {
         }
     }
 
-    /// Counts a request that arrives `now`.
+    /// Counts a request at time `now`.
     ///
     /// # Errors
-    /// When it is one too many: how long until the next one would pass.
+    /// If the limit is exceeded: the time until the next request can pass.
     pub(super) fn admit(&mut self, now: Duration) -> Result<(), Duration> {
         match self {
             Self::Sliding { limit, arrivals } => slide(*limit, arrivals, now),
@@ -130,8 +130,8 @@ fn slide(limit: usize, arrivals: &mut VecDeque<Duration>, now: Duration) -> Resu
     }
 }
 
-/// A token bucket in whole numbers: its level counts nanoseconds times requests per minute, so
-/// that nothing is lost to rounding.
+/// A token bucket in integers: its level is nanoseconds times requests per minute, so that rounding
+/// loses nothing.
 #[derive(Debug)]
 pub(super) struct Bucket {
     per_minute: u128,
@@ -139,7 +139,7 @@ pub(super) struct Bucket {
     filled_at: Duration,
 }
 
-/// What one request takes.
+/// The cost of one request.
 const REQUEST: u128 = MINUTE.as_nanos();
 
 impl Bucket {

@@ -9,12 +9,12 @@ use super::user::User;
 use super::world::World;
 
 const LIST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
-/// As Omni documents it.
+/// As documented by Omni.
 const DEFAULT_COUNT: usize = 100;
 
-/// The part of a list that a request asks for.
+/// The requested part of a list.
 struct Window {
-    /// From 1, as SCIM counts.
+    /// Starts at 1, as in SCIM.
     start: usize,
     count: usize,
 }
@@ -28,19 +28,19 @@ impl Window {
     }
 }
 
-/// A whole number; one below 0 counts as 0 (RFC 7644, 3.4.2.4).
+/// An integer; a negative one counts as 0 (RFC 7644, 3.4.2.4).
 fn number(call: &Call, name: &str) -> Result<Option<usize>, Refusal> {
     let read = |text: &str| match text.parse::<i64>() {
         Ok(number) => Ok(usize::try_from(number).unwrap_or(0)),
         Err(_) => Err(Refusal::misuse(
             400,
-            format!("`{name}` is no whole number: {text:?}"),
+            format!("`{name}` is not an integer: {text:?}"),
         )),
     };
     call.parameter(name).map(read).transpose()
 }
 
-/// Users in the order they were made, all of them or those of one email.
+/// Users in order of creation: all, or those with one email.
 pub(super) fn users(world: &World, call: &Call) -> Result<Reply, Refusal> {
     let mut window = Window::of(call)?;
     window.count = window.count.min(world.page_size);
@@ -59,12 +59,12 @@ pub(super) fn users(world: &World, call: &Call) -> Result<Reply, Refusal> {
     Ok(page_of(world, &window, found.len(), page))
 }
 
-/// The one filter that Omni documents: `userName eq "…"`, its value a JSON string.
+/// The only filter that Omni documents: `userName eq "…"`, with a JSON string.
 fn wanted_email(filter: &str) -> Result<String, Refusal> {
     filter
         .strip_prefix("userName eq ")
         .and_then(|value| serde_json::from_str(value).ok())
-        .ok_or_else(|| Refusal::misuse(400, format!("not a filter of this server: {filter}")))
+        .ok_or_else(|| Refusal::misuse(400, format!("unsupported filter: {filter}")))
 }
 
 fn page_of<'w>(
@@ -91,7 +91,7 @@ fn page(total: usize, start: usize, resources: Vec<Value>) -> Reply {
     Reply::json(200, body)
 }
 
-/// There are no groups here.
+/// Always empty: the mock server has no groups.
 pub(super) fn no_groups(call: &Call) -> Result<Reply, Refusal> {
     Ok(page(0, Window::of(call)?.start, Vec::new()))
 }

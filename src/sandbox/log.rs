@@ -1,33 +1,33 @@
-//! What was asked, and how it was answered.
+//! The request log.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::call::Call;
 
-/// A request that reached the stand-in. Requests to `/sandbox/…` are not among them.
+/// A request to the mock server, except requests to `/sandbox/…`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Request {
-    /// From 1; goes on counting when the log is cleared.
+    /// Starts at 1 and continues after the log is cleared.
     pub number: u64,
-    /// Milliseconds from the start of the stand-in to the arrival.
+    /// Arrival, in milliseconds since the start of the server.
     pub at_ms: u64,
-    /// Which of [`Options::keys`](super::Options) it came with; never the key itself.
+    /// Index of the key in [`Options::keys`](super::Options); never the key itself.
     pub key: Option<usize>,
     /// `GET`, `POST`, …
     pub method: String,
     /// As sent, without the query.
     pub path: String,
-    /// As sent; empty when there was none.
+    /// As sent; may be empty.
     pub query: String,
-    /// What was answered; 0 when there was no answer, or none yet.
+    /// Status of the answer; 0 if there is none (yet).
     pub status: u16,
-    /// Its body; what is no JSON is a string here.
+    /// Body; a string if it is not JSON.
     pub body: Option<Value>,
-    /// The fault that it met.
+    /// Injected fault.
     pub fault: Option<String>,
-    /// Refused by the rate limit.
+    /// Whether the rate limit rejected it.
     pub over_limit: bool,
 }
 
@@ -56,12 +56,12 @@ impl Log {
         self.count
     }
 
-    /// The number that the next request will have.
+    /// The number of the next request.
     pub(super) fn next_number(&self) -> u64 {
         self.count + 1
     }
 
-    /// Adds to an entry what is known by now; nothing if the log was cleared meanwhile.
+    /// Updates an entry, unless the log was cleared meanwhile.
     pub(super) fn amend(&mut self, number: u64, change: impl FnOnce(&mut Request)) {
         if let Ok(at) = self
             .entries

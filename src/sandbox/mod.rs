@@ -1,20 +1,19 @@
-//! A strict stand-in for Omni's user API. It is a witness, not a friend.
+//! A strict mock server of Omni's user API.
 //!
-//! - It refuses whatever Omni would refuse, each rule in its strictest reading: what passes here
-//!   passes at Omni under every reading of its documents.
-//! - It knows nothing of our client. It is built from `serde_json`, strings and std, so that a
-//!   mistake of the client can't be mirrored in it.
-//! - It remembers: every request ([`Org::requests`]), and apart from those whatever a correct
-//!   client never sends ([`Org::unexpected`]). It never records a key, only its place in the list.
-//! - The rules (`rules.rs`) only read: they give an answer and at most one change, and the change
-//!   is made in one place ([`Org`]). So a refused request has changed nothing, and a fault can
-//!   answer without doing or do without answering.
-//! - The lock is held between two awaits, never over one.
+//! - It rejects every request that Omni may reject, under the strictest reading of each rule: a request
+//!   that passes here passes at Omni under every reading of its documentation.
+//! - It does not use our client's types. It is built from `serde_json`, strings and std, so that it
+//!   can't repeat a mistake of the client.
+//! - It records every request ([`Org::requests`]), and separately every request that a correct client
+//!   never sends ([`Org::unexpected`]). It never records a key, only its index.
+//! - The rules (`rules.rs`) only read: they return an answer and at most one change, which [`Org`]
+//!   applies. So a rejected request changes nothing, and a fault can answer without applying the change,
+//!   or apply it without answering.
+//! - The lock is never held across an await.
 //!
-//! The way of a request, and so the order of refusals:
-//! `faults → key → rate limit → rules → what the fault does to the answer`.
+//! The order of processing, and so of rejections:
+//! `faults → key → rate limit → rules → effect of the fault on the answer`.
 
-mod acts;
 mod admin;
 mod answer;
 mod attributes;
@@ -28,6 +27,7 @@ mod log;
 mod options;
 mod org;
 mod rules;
+mod scheduled;
 mod seed;
 mod server;
 mod signals;
@@ -50,7 +50,7 @@ pub use log::Request;
 pub use options::{ClearMode, Filter, Options, PatchAnswer, PutMode};
 pub use org::Org;
 
-/// A running stand-in. It stops when dropped.
+/// A running mock server. It stops when dropped.
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
@@ -60,10 +60,10 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Binds the address and starts answering.
+    /// Binds the address and starts serving.
     ///
     /// # Errors
-    /// When the address can't be bound, or the options allow no request, no key or no user on a page.
+    /// If the address can't be bound, or the options have no keys, a rate limit of 0 or a page size of 0.
     pub async fn start(options: Options) -> io::Result<Self> {
         options.check()?;
         let listener = TcpListener::bind(options.listen).await?;
@@ -74,7 +74,7 @@ impl Sandbox {
         let until = stop.clone();
         let server = tokio::spawn(async move {
             tokio::select! {
-                // Ending `serve` closes the listener and every idle connection; those at work
+                // Dropping `serve` closes the listener and all idle connections. Active connections
                 // watch the same token.
                 () = until.cancelled() => {}
                 _ = axum::serve(listener, router).into_future() => {}
@@ -89,31 +89,31 @@ impl Sandbox {
         })
     }
 
-    /// `http://127.0.0.1:PORT`, as a client's base URL.
+    /// The base URL for clients: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The address that it listens on.
+    /// The listen address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What the stand-in holds and remembers; clone it freely.
+    /// The organisation and the recorded requests. Clones are cheap.
     #[must_use]
     pub fn org(&self) -> &Org {
         &self.org
     }
 
-    /// Closes the listener and every connection. Requests under way get no answer.
+    /// Closes the listener and all connections. Requests in progress get no answer.
     pub async fn stop(self) {
         let Self {
             server, stopping, ..
         } = self;
         drop(stopping);
-        // An error would only say that the server panicked, which its connections have shown.
+        // An error only means that the server panicked, which its clients have noticed.
         let _ = server.await;
     }
 }

@@ -1,4 +1,4 @@
-//! What a stand-in can be told to be.
+//! Options of the mock server.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,36 +6,36 @@ use std::time::Duration;
 
 use super::limiter::Limiter;
 
-/// How the stand-in behaves. The defaults are Omni's published ones in their strictest reading.
+/// The behaviour of the mock server. The defaults are the strictest reading of Omni's documentation.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one.
+    /// Listen address; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// How many made-up users the organisation starts with.
+    /// Number of sample users at the start.
     pub users: usize,
-    /// Requests per key and minute.
+    /// Rate limit of each key.
     pub requests_per_minute: u32,
-    /// How that minute is counted.
+    /// Type of the rate limit.
     pub limiter: Limiter,
-    /// The API keys that are valid. At least one.
+    /// Valid API keys, at least one.
     pub keys: Vec<String>,
-    /// Whether `/sandbox/…` answers. It needs no key: anyone who reaches it may change the state.
+    /// Whether to serve `/sandbox/…`. It needs no key: any client can change the state.
     pub admin: bool,
-    /// Most users that a page holds, whatever `count` asks for.
+    /// Maximum number of users on a page, regardless of `count`.
     pub page_size: usize,
-    /// What becomes of a cleared attribute.
+    /// Representation of a cleared attribute.
     pub clear: ClearMode,
-    /// What a `PATCH` is answered with.
+    /// Answer to a `PATCH`.
     pub patch_answer: PatchAnswer,
-    /// What becomes of what a `PUT` leaves out.
+    /// Effect of a `PUT` on missing fields.
     pub put: PutMode,
-    /// Whom `userName eq "…"` finds.
+    /// Matching of `userName eq "…"`.
     pub filter: Filter,
-    /// Whether attribute definitions may be read; if not, their endpoint answers 403.
+    /// Whether attribute definitions are readable; if not, their endpoint answers 403.
     pub definitions: bool,
-    /// How long the server takes for each request.
+    /// Delay of each request.
     pub latency: Duration,
-    /// Whether [`Org::history`](super::Org::history) is kept: it takes memory with each change.
+    /// Whether to record [`Org::history`](super::Org::history), which takes memory with each change.
     pub history: bool,
 }
 
@@ -62,58 +62,59 @@ impl Default for Options {
 
 impl Options {
     pub(super) fn check(&self) -> io::Result<()> {
-        let wrong = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what.to_owned()));
+        let invalid =
+            |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text.to_owned()));
         if self.requests_per_minute == 0 {
-            return wrong("a rate limit of 0 would refuse every request");
+            return invalid("the rate limit must be at least 1");
         }
         if self.keys.is_empty() {
-            return wrong("without a key every request would be refused");
+            return invalid("at least one key is required");
         }
         if self.page_size == 0 {
-            return wrong("a page must hold at least one user");
+            return invalid("the page size must be at least 1");
         }
         Ok(())
     }
 }
 
-/// What becomes of an attribute that was cleared or never set.
+/// Representation of an attribute that was cleared or never set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClearMode {
-    /// It is missing from the user.
+    /// It is missing in the user.
     #[default]
     Null,
-    /// It shows the `default_value` of its definition, if there is one.
+    /// It has the `default_value` of its definition, if any.
     Default,
 }
 
-/// What a `PATCH` that worked is answered with. SCIM allows both.
+/// Answer to a successful `PATCH`. SCIM allows both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PatchAnswer {
     /// 200 with the user.
     #[default]
     User,
-    /// 204 with nothing.
+    /// 204 without a body.
     Empty,
 }
 
-/// What becomes of what a `PUT` leaves out. Omni's documents have said both (`docs/omni.md`).
+/// Effect of a `PUT` on missing fields. Omni's documentation has stated both (`docs/omni.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PutMode {
-    /// It is as if it had never been set.
+    /// They are cleared.
     #[default]
     Replace,
-    /// It stays.
+    /// They are kept.
     Merge,
 }
 
-/// Whom `userName eq "…"` finds. SCIM says that `userName` has no case; not every server keeps to it.
+/// Matching of `userName eq "…"`. In SCIM `userName` ignores case, but not all servers comply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Filter {
-    /// Whoever has this email in any case.
+    /// Ignores case.
     #[default]
     AnyCase,
-    /// Whoever has it as it is written.
+    /// Respects case.
     ExactCase,
-    /// Everybody: the filter is passed over.
+    /// Matches all users: the filter is ignored.
     Ignored,
 }

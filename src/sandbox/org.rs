@@ -1,4 +1,4 @@
-//! The organisation as tests see it, and the one place where a request changes it.
+//! The organisation: the interface for tests, and the only place that applies changes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::acts::Acts;
 use super::answer::{Refusal, Reply};
 use super::attributes::ATTRIBUTES;
 use super::call::Call;
@@ -16,16 +15,20 @@ use super::limiter::Meter;
 use super::log::{Log, Request};
 use super::options::Options;
 use super::rules;
+use super::scheduled::Scheduled;
 use super::signals::{Moment, PlannedSignal, Signals};
 use super::user::{Id, User};
 use super::world::{Change, World};
 
-/// What a stand-in holds and remembers. Clones are handles to the same organisation.
+/// The state of the mock server. Clones are handles to the same organisation.
 ///
-/// What tests do through it bypasses the rules: it is what others do in Omni's own pages, or what
-/// went wrong there.
+/// Changes by tests bypass the rules. They represent changes that others make in Omni, and errors of
+/// Omni.
 #[derive(Debug, Clone)]
 pub struct Org(Arc<Mutex<State>>);
+
+/// A test's action on the organisation.
+type Action = Box<dyn FnOnce(&Org) + Send>;
 
 #[derive(Debug)]
 struct State {
@@ -34,7 +37,7 @@ struct State {
     faults: Faults,
     log: Log,
     signals: Signals,
-    acts: Acts,
+    actions: Scheduled<Action>,
     history: History,
     started: Instant,
 }
@@ -45,7 +48,7 @@ struct Key {
     meter: Meter,
 }
 
-// By hand, so that no key ends up in a log by way of `{:?}`.
+// Manual, so that `{:?}` never prints a key.
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Key")
@@ -54,13 +57,13 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// What is known of a request once it has passed, or not, what stands before the rules.
+/// A request after fault injection, key check and rate limit.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) number: u64,
     pub(super) fault: Option<What>,
-    /// The answer, if the rules have no say any more.
-    pub(super) settled: Option<Reply>,
+    /// The answer, if the request is not executed.
+    pub(super) early_reply: Option<Reply>,
 }
 
 impl Org {
@@ -76,13 +79,13 @@ impl Org {
             faults: Faults::default(),
             log: Log::default(),
             signals: Signals::default(),
-            acts: Acts::default(),
+            actions: Scheduled::default(),
             history: History::new(options.history),
             started: Instant::now(),
         })))
     }
 
-    /// All users, in the order they were made.
+    /// All users, in order of creation.
     #[must_use]
     pub fn users(&self) -> Vec<Value> {
         let state = self.lock();
@@ -94,7 +97,7 @@ impl Org {
             .collect()
     }
 
-    /// The user with this email in any case; the oldest if there are several.
+    /// The user with this email, ignoring case; the oldest if there are several.
     #[must_use]
     pub fn user(&self, email: &str) -> Option<Value> {
         let state = self.lock();
@@ -106,9 +109,9 @@ impl Org {
             .map(|user| state.world.show(user))
     }
 
-    /// Makes a user and tells its id. `userName` is needed; `displayName` (the email), `active`
-    /// (true) and `id` (the next one; also for what is no UUID) have defaults; attributes and
-    /// further fields are kept as given.
+    /// Creates a user and returns the id. `userName` is required. The defaults are the email for
+    /// `displayName`, true for `active`, and the next id for `id` (also if it is not a UUID). Attributes
+    /// and other fields are stored as given.
     pub fn add_user(&self, user: Value) -> String {
         let mut state = self.lock();
         let user = from_json(state.world.users.next_id(), user);
@@ -117,10 +120,10 @@ impl Org {
         id
     }
 
-    /// Sets an attribute of a user to just this; `null` clears it.
+    /// Sets an attribute of a user; `null` clears it.
     ///
     /// # Panics
-    /// When there is no such user.
+    /// If there is no such user.
     #[track_caller]
     pub fn set_attribute(&self, email: &str, name: &str, value: Value) {
         let changes = [(
@@ -134,27 +137,27 @@ impl Org {
     /// Activates or deactivates a user.
     ///
     /// # Panics
-    /// When there is no such user.
+    /// If there is no such user.
     #[track_caller]
     pub fn set_active(&self, email: &str, active: bool) {
         let found = self.edit(email, |user| user.active = active);
         assert!(found, "the sandbox has no user {email}");
     }
 
-    /// Gives a user another name to show.
+    /// Changes the display name of a user.
     ///
     /// # Panics
-    /// When there is no such user.
+    /// If there is no such user.
     #[track_caller]
     pub fn set_display_name(&self, email: &str, name: &str) {
         let found = self.edit(email, |user| name.clone_into(&mut user.display_name));
         assert!(found, "the sandbox has no user {email}");
     }
 
-    /// Gives a user another email, as no request can.
+    /// Changes the email of a user, which no request can.
     ///
     /// # Panics
-    /// When there is no such user.
+    /// If there is no such user.
     #[track_caller]
     pub fn set_email(&self, email: &str, new: &str) {
         let found = self.edit(email, |user| new.clone_into(&mut user.user_name));
@@ -164,19 +167,19 @@ impl Org {
     /// Removes a user.
     ///
     /// # Panics
-    /// When there is no such user.
+    /// If there is no such user.
     #[track_caller]
     pub fn remove_user(&self, email: &str) {
         assert!(self.remove(email), "the sandbox has no user {email}");
     }
 
-    /// Adds an attribute definition, or replaces the one of that `name`. Left out: `type` is
-    /// `String`, `multiple_values` and `system` are false, the rest is null or made up.
+    /// Adds or replaces an attribute definition. By default `type` is `String`, `multiple_values` and
+    /// `system` are false, and other fields are null or generated.
     pub fn define(&self, definition: Value) {
         self.lock().world.definitions.define(&definition);
     }
 
-    /// The attribute definitions, as the endpoint tells them.
+    /// The attribute definitions, as returned by the endpoint.
     #[must_use]
     pub fn definitions(&self) -> Vec<Value> {
         self.lock().world.definitions.records()
@@ -188,59 +191,59 @@ impl Org {
         self.requests_where(|_| true)
     }
 
-    /// Those of them that are not `GET`.
+    /// The requests that are not `GET`.
     #[must_use]
     pub fn writes(&self) -> Vec<Request> {
         self.requests_where(|request| request.method != "GET")
     }
 
-    /// Those of them that the rate limit refused.
+    /// The requests that the rate limit rejected.
     #[must_use]
     pub fn too_many(&self) -> Vec<Request> {
         self.requests_where(|request| request.over_limit)
     }
 
-    /// Whatever came that a correct client never sends: unknown fields and parameters, no key, no
-    /// JSON, a `path` in a `PATCH`, … Clearing the requests does not forget these.
+    /// Requests that a correct client never sends: with unknown fields or parameters, without a key,
+    /// with invalid JSON, with a `path` in a `PATCH`, … Clearing the requests keeps these.
     #[must_use]
     pub fn unexpected(&self) -> Vec<String> {
         self.lock().log.unexpected().to_vec()
     }
 
-    /// Forgets the requests. Their numbers go on.
+    /// Clears the requests. Their numbering continues.
     pub fn clear_requests(&self) {
         self.lock().log.clear();
     }
 
-    /// Puts a fault at the end of the queue.
+    /// Adds a fault to the end of the queue.
     pub fn fault(&self, fault: Fault) {
         self.lock().faults.add(fault);
     }
 
-    /// Forgets the faults that are still to come.
+    /// Clears the queue of faults.
     pub fn clear_faults(&self) {
         self.lock().faults.clear();
     }
 
-    /// Does something right before the request with this number is taken in, as somebody else does it
-    /// while a client is at work. Its number is the one it has in [`Org::requests`].
-    pub fn before(&self, number: u64, act: impl FnOnce(&Self) + Send + 'static) {
-        self.lock().acts.plan(number, Box::new(act));
+    /// Schedules an action right before the request with this number (see [`Org::requests`]), such as a
+    /// concurrent change by another client.
+    pub fn before(&self, number: u64, action: impl FnOnce(&Self) + Send + 'static) {
+        self.lock().actions.add(number, Box::new(action));
     }
 
-    /// Forgets what was still to be done before a request.
-    pub fn clear_acts(&self) {
-        self.lock().acts.clear();
+    /// Clears the scheduled actions.
+    pub fn clear_actions(&self) {
+        self.lock().actions.clear();
     }
 
-    /// Every change of a user, in the order in which they came about, whoever made it: a request that
-    /// was answered or not, or a test. Empty unless [`Options::history`] asks for it.
+    /// All changes of users in order, by requests (answered or not) and by tests. Empty unless
+    /// [`Options::history`] is set.
     #[must_use]
     pub fn history(&self) -> Vec<Changed> {
         self.lock().history.all().to_vec()
     }
 
-    /// From now on this key is answered 401.
+    /// Revokes a key: its requests get 401.
     pub fn revoke_key(&self, secret: &str) {
         for key in self
             .lock()
@@ -262,7 +265,7 @@ impl Org {
             .collect()
     }
 
-    /// Whether there was such a user.
+    /// Returns whether the user exists.
     pub(super) fn edit(&self, email: &str, edit: impl FnOnce(&mut User)) -> bool {
         let mut state = self.lock();
         let Some(mut user) = state.world.users.named(email).next().cloned() else {
@@ -273,7 +276,7 @@ impl Org {
         true
     }
 
-    /// Whether there was such a user.
+    /// Returns whether the user exists.
     pub(super) fn remove(&self, email: &str) -> bool {
         let mut state = self.lock();
         let id = state.world.users.named(email).next().map(|user| user.id);
@@ -282,26 +285,26 @@ impl Org {
     }
 
     pub(super) fn plan_signal(&self, signal: PlannedSignal) {
-        self.lock().signals.plan(signal);
+        self.lock().signals.add(signal);
     }
 
     pub(super) fn send_signals(&self, number: u64, moment: Moment) {
         self.lock().signals.send_due(number, moment);
     }
 
-    /// Does what waits for the next request. It may do anything, so the lock is not held.
-    pub(super) fn act(&self) {
+    /// Runs the actions due before the next request, without the lock, since they may take it.
+    pub(super) fn run_due_actions(&self) {
         let due = {
             let mut state = self.lock();
             let next = state.log.next_number();
-            state.acts.due(next)
+            state.actions.take_due(next)
         };
-        for act in due {
-            act(self);
+        for action in due {
+            action(self);
         }
     }
 
-    /// Takes a request in: log, fault, key, rate limit.
+    /// Accepts a request: log, fault, key, rate limit.
     pub(super) fn arrive(&self, call: &Call) -> Arrival {
         let mut state = self.lock();
         let now = state.started.elapsed();
@@ -313,23 +316,23 @@ impl Org {
             .log
             .amend(number, |entry| entry.fault = fault.as_ref().map(What::name));
         let instead = fault.as_ref().and_then(What::instead);
-        let settled = instead.or_else(|| state.admit(call, number, now, fault.as_ref()).err());
+        let early_reply = instead.or_else(|| state.admit(call, number, now, fault.as_ref()).err());
         Arrival {
             number,
             fault,
-            settled,
+            early_reply,
         }
     }
 
-    /// Carries out a request that nothing kept from it, and changes what it changes.
-    pub(super) fn carry_out(&self, call: &Call, number: u64, fault: Option<&What>) -> Reply {
+    /// Executes a request and applies its change.
+    pub(super) fn execute(&self, call: &Call, number: u64, fault: Option<&What>) -> Reply {
         let mut state = self.lock();
         for name in rules::stray_parameters(call) {
             state
                 .log
                 .note_unexpected(number, call, &format!("unknown parameter `{name}`"));
         }
-        let done = match rules::act(&state.world, call) {
+        let done = match rules::evaluate(&state.world, call) {
             Ok(done) => done,
             Err(refusal) => return state.refuse(call, number, &refusal),
         };
@@ -349,20 +352,20 @@ impl Org {
         self.lock().log.amend(number, |entry| entry.status = status);
     }
 
-    /// A panic elsewhere leaves nothing half done here, so a poisoned lock is as good as any.
+    /// A panic can't leave the state inconsistent, so a poisoned lock is still usable.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// The one place where a user changes, by a request or not.
+    /// The only place where a user changes, by a request or a test.
     fn change(&mut self, request: Option<u64>, change: Change) {
         let Self { world, history, .. } = self;
-        history.watch(request, world, change);
+        history.apply(request, world, change);
     }
 
-    /// Key, then rate limit.
+    /// Checks the key, then the rate limit.
     fn admit(
         &mut self,
         call: &Call,
@@ -371,22 +374,22 @@ impl State {
         fault: Option<&What>,
     ) -> Result<(), Reply> {
         let Some(header) = &call.authorization else {
-            let refusal = Refusal::misuse(401, "there is no Authorization header");
+            let refusal = Refusal::misuse(401, "missing Authorization header");
             return Err(self.refuse(call, number, &refusal));
         };
         let secret = header.strip_prefix("Bearer ");
         let known = secret.and_then(|secret| self.keys.iter().position(|key| key.secret == secret));
         let Some(index) = known else {
-            return Err(Reply::error(401, "this key is not known"));
+            return Err(Reply::error(401, "unknown key"));
         };
         self.log.amend(number, |entry| entry.key = Some(index));
         let key = &mut self.keys[index];
         if key.revoked {
-            return Err(Reply::error(401, "this key was revoked"));
+            return Err(Reply::error(401, "revoked key"));
         }
         key.meter.admit(now).map_err(|wait| {
             self.log.amend(number, |entry| entry.over_limit = true);
-            let reply = Reply::error(429, "more requests in a minute than this key may send");
+            let reply = Reply::error(429, "rate limit of this key exceeded");
             if fault == Some(&What::NoRetryAfter) {
                 return reply;
             }
@@ -402,7 +405,7 @@ impl State {
     }
 }
 
-/// Rounded up: a client that waits for so long is let in.
+/// Rounded up, so that a client that waits this long can pass.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

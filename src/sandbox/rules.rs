@@ -1,5 +1,5 @@
-//! Which request does what. Nothing here changes anything: a request yields an answer and at most
-//! one [`Change`], or a refusal.
+//! The rules of the API. They change nothing: a request yields an answer and at most one [`Change`], or
+//! a rejection.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::user::{Id, User};
 use super::world::{Change, World};
 use super::{list, write};
 
-/// A request that is in order.
+/// The result of a valid request.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) reply: Reply,
@@ -35,7 +35,7 @@ enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Omni's documents write `Users`, its Python SDK sends `users`; both work there.
+    /// Omni's documentation uses `Users`, its Python SDK `users`; Omni accepts both.
     fn of(path: &'a str) -> Option<Self> {
         if path == "/api/v1/user-attributes" {
             return Some(Self::Definitions);
@@ -61,12 +61,12 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Carries a request out as far as that goes without changing anything.
-pub(super) fn act(world: &World, call: &Call) -> Result<Done, Refusal> {
+/// Evaluates a request without changing anything.
+pub(super) fn evaluate(world: &World, call: &Call) -> Result<Done, Refusal> {
     let Some(route) = Route::of(&call.path) else {
         return Err(Refusal::misuse(
             404,
-            format!("there is nothing at {}", call.path),
+            format!("no endpoint at {}", call.path),
         ));
     };
     match (route, call.method.as_str()) {
@@ -87,11 +87,11 @@ pub(super) fn act(world: &World, call: &Call) -> Result<Done, Refusal> {
         }
         (Route::Groups, "GET") => list::no_groups(call).map(Done::reading),
         (Route::Definitions, "GET") => definitions(world).map(Done::reading),
-        (route, method) => Err(Refusal::not_among(method, route.methods())),
+        (route, method) => Err(Refusal::method_not_allowed(method, route.methods())),
     }
 }
 
-/// Parameters that Omni does not know. It ignores them, so a client that sends one is mistaken.
+/// Unknown parameters. Omni ignores them, so a client that sends one is incorrect.
 pub(super) fn stray_parameters(call: &Call) -> impl Iterator<Item = &str> {
     let known: &[&str] = match (Route::of(&call.path), call.method.as_str()) {
         (Some(Route::Users), "GET") => &["count", "startIndex", "filter"],
@@ -104,7 +104,7 @@ pub(super) fn stray_parameters(call: &Call) -> impl Iterator<Item = &str> {
         .filter(move |name| !known.contains(name))
 }
 
-/// Whether this asks for a page of all users, rather than for one of them.
+/// Whether this requests a page of all users, rather than a single one.
 pub(super) fn is_listing(call: &Call) -> bool {
     let users = matches!(Route::of(&call.path), Some(Route::Users));
     users && call.method == "GET" && call.parameter("filter").is_none()
@@ -113,14 +113,14 @@ pub(super) fn is_listing(call: &Call) -> bool {
 fn find<'w>(world: &'w World, id: &str) -> Result<&'w User, Refusal> {
     Id::parse(id)
         .and_then(|id| world.users.get(id))
-        .ok_or_else(|| Refusal::new(404, format!("there is no user {id}")))
+        .ok_or_else(|| Refusal::new(404, format!("no user with id {id}")))
 }
 
 fn create(world: &World, call: &Call) -> Result<Done, Refusal> {
     let user = write::created(world, &call.object()?)?;
     let taken = world.users.named(&user.user_name).next().is_some();
     if taken {
-        let detail = format!("a user with the email {} exists already", user.user_name);
+        let detail = format!("a user with the email {} already exists", user.user_name);
         return Err(Refusal::new(409, detail));
     }
     let reply = Reply::json(201, world.show(&user));
@@ -155,7 +155,7 @@ fn definitions(world: &World) -> Result<Reply, Refusal> {
     if !world.definitions_open {
         return Err(Refusal::new(
             403,
-            "this key may not read attribute definitions",
+            "this key can't read attribute definitions",
         ));
     }
     Ok(Reply::json(

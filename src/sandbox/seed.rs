@@ -1,4 +1,4 @@
-//! Made-up users, the same ones every time.
+//! Sample users, the same ones every time.
 
 use chrono::{DateTime, TimeDelta};
 use serde_json::{Value, json};
@@ -21,10 +21,10 @@ const REGIONS: [&[&str]; 5] = [
     &["west", "east"],
 ];
 const DEPARTMENTS: [&str; 4] = ["Sales", "Finance", "Support", "Engineering"];
-/// The day the first of them was made: 2024-01-01. One more every minute.
+/// The creation time of the first user: 2024-01-01. The others follow every minute.
 const FIRST_DAY: i64 = 1_704_067_200;
 
-/// Fills an empty organisation with `user0001@example.com` and so on.
+/// Fills an empty organisation with `user0001@example.com`, `user0002@example.com`, ….
 pub(super) fn fill(store: &mut Store, users: usize) {
     for n in 0..users {
         let email = format!("user{:04}@example.com", n + 1);
@@ -46,8 +46,8 @@ pub(super) fn fill(store: &mut Store, users: usize) {
     }
 }
 
-/// Different strides, so that users differ and each attribute is missing from some; `null` is
-/// "has none".
+/// The values use different strides, so that users differ and each attribute is missing for some
+/// (`null`).
 fn attributes(n: usize) -> [(&'static str, Value); 5] {
     let regions = REGIONS[n % REGIONS.len()];
     [

@@ -1,4 +1,4 @@
-//! HTTP: from a request to the rules and back, and what faults do to a connection.
+//! The HTTP server, and the effects of faults on connections.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use super::options::Options;
 use super::org::Org;
 use super::signals::Moment;
 
-/// In how many bits a slow body comes.
-const SLOW_BITS: usize = 10;
+/// The number of pieces of a slow body.
+const SLOW_PIECES: usize = 10;
 
 #[derive(Debug, Clone)]
 struct Server {
@@ -29,7 +29,7 @@ struct Server {
     stop: CancellationToken,
 }
 
-/// All of Omni behind one handler, so that no path or method gets an answer that is not ours.
+/// One handler for all of Omni, so that axum never answers a path or method itself.
 pub(super) fn router(
     options: &Options,
     address: SocketAddr,
@@ -62,7 +62,7 @@ async fn exchange(server: Server, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let call = Call::read(parts, body).await;
     let Server { org, latency, .. } = server;
-    org.act();
+    org.run_due_actions();
     let arrival = org.arrive(&call);
     let number = arrival.number;
     wait(latency).await;
@@ -72,8 +72,8 @@ async fn exchange(server: Server, request: Request) -> Response {
     org.send_signals(number, Moment::Before);
     let fault = arrival.fault.as_ref();
     let reply = arrival
-        .settled
-        .unwrap_or_else(|| org.carry_out(&call, number, fault));
+        .early_reply
+        .unwrap_or_else(|| org.execute(&call, number, fault));
     org.send_signals(number, Moment::After);
     if let Some(What::Late(pause)) = fault {
         wait(*pause).await;
@@ -87,7 +87,7 @@ async fn exchange(server: Server, request: Request) -> Response {
     }
 }
 
-/// `sleep` rounds up to a millisecond, also from nothing.
+/// `sleep` rounds up to a millisecond, even from zero.
 async fn wait(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
@@ -127,17 +127,17 @@ fn respond(reply: Reply, fault: Option<&What>) -> Response {
 
 type Chunk = Result<Vec<u8>, BrokenOff>;
 
-/// Why a connection is given up in the middle of an answer.
+/// Closes the connection in the middle of an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("a fault of the sandbox")]
+#[error("injected fault")]
 struct BrokenOff;
 
-/// An answer that fails before its head has left: the connection closes without a word.
+/// An answer that fails before its headers are sent: the connection closes.
 fn broken() -> Response {
     Response::new(Body::from_stream(stream::iter([Chunk::Err(BrokenOff)])))
 }
 
-/// Half of a body. The pause lets that half leave before the connection breaks.
+/// Half of a body. The pause allows this half to be sent before the connection breaks.
 fn cut(mut body: Vec<u8>) -> impl Stream<Item = Chunk> {
     body.truncate(body.len() / 2);
     stream::iter([Ok(body)]).chain(stream::once(async {
@@ -147,13 +147,13 @@ fn cut(mut body: Vec<u8>) -> impl Stream<Item = Chunk> {
 }
 
 fn slowly(body: Vec<u8>, over: Duration) -> impl Stream<Item = Chunk> {
-    let bits: Vec<Vec<u8>> = body
-        .chunks(body.len().div_ceil(SLOW_BITS).max(1))
+    let pieces: Vec<Vec<u8>> = body
+        .chunks(body.len().div_ceil(SLOW_PIECES).max(1))
         .map(<[u8]>::to_vec)
         .collect();
-    let pause = over / u32::try_from(bits.len().max(1)).unwrap_or(u32::MAX);
-    stream::iter(bits).then(move |bit| async move {
+    let pause = over / u32::try_from(pieces.len().max(1)).unwrap_or(u32::MAX);
+    stream::iter(pieces).then(move |piece| async move {
         tokio::time::sleep(pause).await;
-        Ok(bit)
+        Ok(piece)
     })
 }

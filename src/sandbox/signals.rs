@@ -1,16 +1,16 @@
-//! Signals to other processes at a chosen request, so that a client can be killed right before or
-//! right after a write is done.
+//! Signals to other processes at a chosen request, to kill a client right before or after a write is
+//! executed.
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
-/// A signal that waits for its request.
+/// A signal scheduled for a request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlannedSignal {
     pid: i32,
     signal: Name,
-    /// The absolute number of the request, as in the log.
+    /// The number of the request in the log.
     at_request: u64,
     when: Moment,
 }
@@ -25,18 +25,18 @@ enum Name {
     Stop,
 }
 
-/// When it is sent.
+/// The time of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Moment {
-    /// Before the request is carried out.
+    /// Before the request is executed.
     Before,
-    /// Once it is carried out, before it is answered.
+    /// After the request is executed, before the answer.
     After,
 }
 
 impl PlannedSignal {
-    /// Whether it names one process. 0 and below would be whole groups of them.
+    /// Whether the pid is a single process. Values up to 0 are process groups.
     pub(super) fn is_for_one_process(&self) -> bool {
         self.pid > 0
     }
@@ -51,7 +51,7 @@ impl PlannedSignal {
         };
         let sent = Pid::from_raw(self.pid).map(|pid| kill_process(pid, signal));
         if let Some(Err(error)) = sent {
-            tracing::warn!(pid = self.pid, %error, "the sandbox could not send a signal");
+            tracing::warn!(pid = self.pid, %error, "can't send the scheduled signal");
         }
     }
 }
@@ -60,11 +60,11 @@ impl PlannedSignal {
 pub(super) struct Signals(Vec<PlannedSignal>);
 
 impl Signals {
-    pub(super) fn plan(&mut self, signal: PlannedSignal) {
+    pub(super) fn add(&mut self, signal: PlannedSignal) {
         self.0.push(signal);
     }
 
-    /// Sends those whose moment this is; each once.
+    /// Sends each due signal once.
     pub(super) fn send_due(&mut self, number: u64, moment: Moment) {
         let due = |signal: &mut PlannedSignal| signal.at_request == number && signal.when == moment;
         for signal in self.0.extract_if(.., due) {

@@ -1,11 +1,11 @@
-//! The users, in the order they were made, and found by id and by email without a search.
-//! Pages of a million users cost no more than pages of a hundred, with and without removals.
+//! The users in order of creation, with an index by id and by email. A page of a million users costs
+//! no more than a page of a hundred, with and without removals.
 
 use std::collections::HashMap;
 
 use super::user::{Id, User, fold};
 
-/// A user's number in the order of creation. Never used again.
+/// The position of a user in order of creation. Never reused.
 pub(super) type Seq = u64;
 
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(super) struct Store {
     users: HashMap<Seq, User>,
     order: Order,
     by_id: HashMap<Id, Seq>,
-    /// Several only when a test made them so: the rules don't let two share an email.
+    /// Several only if a test created them: the rules reject a duplicate email.
     by_email: HashMap<String, Vec<Seq>>,
     made: Seq,
 }
@@ -23,12 +23,12 @@ impl Store {
         self.users.len()
     }
 
-    /// The id that the next user gets.
+    /// The id of the next user.
     pub(super) fn next_id(&self) -> Id {
         Id::nth(self.made + 1)
     }
 
-    /// Gives the next id away without a user.
+    /// Skips an id.
     pub(super) fn skip_id(&mut self) {
         self.made += 1;
     }
@@ -45,7 +45,7 @@ impl Store {
         self.users.insert(seq, user);
     }
 
-    /// Puts a user in the place of its former self: same id, same email but for its case.
+    /// Replaces a user. The id is the same, and so is the email, except for its case.
     pub(super) fn replace(&mut self, user: User) {
         if let Some(place) = self
             .by_id
@@ -77,7 +77,7 @@ impl Store {
         self.users.get(self.by_id.get(&id)?)
     }
 
-    /// The users with this email in any case.
+    /// The users with this email, ignoring case.
     pub(super) fn named(&self, email: &str) -> impl Iterator<Item = &User> {
         let seqs = self
             .by_email
@@ -86,7 +86,7 @@ impl Store {
         seqs.iter().filter_map(|seq| self.users.get(seq))
     }
 
-    /// The users after the first `skip`.
+    /// The users after the first `skip` users.
     pub(super) fn after(&self, skip: usize) -> impl Iterator<Item = &User> {
         self.order
             .after(skip)
@@ -94,12 +94,12 @@ impl Store {
     }
 }
 
-/// Sequence numbers in ascending order, in blocks, so that the nth is found by stepping over whole
-/// blocks and a removal moves one block's rest only.
+/// Sequence numbers in ascending order, in blocks: the nth is found by skipping whole blocks, and a
+/// removal moves entries of one block only.
 #[derive(Debug, Default)]
 struct Order(Vec<Vec<Seq>>);
 
-/// For a million users about as many blocks as a block has entries.
+/// With a million users there are about as many blocks as entries in a block.
 const BLOCK: usize = 1024;
 
 impl Order {

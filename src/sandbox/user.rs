@@ -1,4 +1,4 @@
-//! A user as Omni keeps and shows it.
+//! A user as stored and returned by Omni.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use super::attributes::{ATTRIBUTES, Changes, Definitions};
 use super::options::ClearMode;
 
 const USER_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
-/// The longest email that is taken.
-const EMAIL_CHARS: usize = 320;
+/// The maximum length of an email.
+const MAX_EMAIL_CHARS: usize = 320;
 
 #[derive(Debug, Clone)]
 pub(super) struct User {
@@ -21,7 +21,7 @@ pub(super) struct User {
     pub(super) attributes: BTreeMap<String, Value>,
     pub(super) created: DateTime<Utc>,
     pub(super) modified: DateTime<Utc>,
-    /// What a test gave beyond these (groups, fields that Omni may add one day); shown as given.
+    /// Other fields from a test (groups, future fields of Omni), returned as given.
     pub(super) extra: Map<String, Value>,
 }
 
@@ -71,7 +71,7 @@ impl User {
         });
         if let Value::Object(fields) = &mut user {
             let shown = self.shown_attributes(definitions, clear);
-            // Left out when there is nothing in it: clients must cope with that.
+            // Missing if empty: clients must accept that.
             if !shown.is_empty() {
                 fields.insert(ATTRIBUTES.to_owned(), Value::Object(shown));
             }
@@ -98,17 +98,17 @@ impl User {
     }
 }
 
-/// An email as it is compared: case makes no difference.
+/// The email for comparisons, which ignore case.
 pub(super) fn fold(email: &str) -> String {
     email.to_lowercase()
 }
 
-/// Whether Omni would take this for an email.
+/// Whether Omni accepts this as an email.
 pub(super) fn is_email(text: &str) -> bool {
     let clean = !text.chars().any(|c| c.is_whitespace() || c.is_control());
     let parts: Vec<&str> = text.split('@').collect();
     clean
-        && text.chars().count() <= EMAIL_CHARS
+        && text.chars().count() <= MAX_EMAIL_CHARS
         && parts.len() == 2
         && parts.iter().all(|part| !part.is_empty())
 }
@@ -118,15 +118,15 @@ pub(super) fn is_email(text: &str) -> bool {
 pub(super) struct Id(u128);
 
 impl Id {
-    /// The id of the nth user ever made. Ids differ, and don't sort by age, as real ones don't.
+    /// The id of the nth user. Ids are unique and, like real ones, not sorted by creation.
     pub(super) fn nth(n: u64) -> Self {
         let scattered = u128::from(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        // Version 4, and the variant bits that go with it; the lower end keeps them apart.
+        // Version 4 with its variant bits; the lower bits make the id unique.
         let high = (scattered & !0xF000) | 0x4000;
         Self((high << 64) | (0x8000 << 48) | u128::from(n & 0xFFFF_FFFF_FFFF))
     }
 
-    /// Reads the usual form, 8-4-4-4-12 hexadecimal digits.
+    /// Parses the usual form, 8-4-4-4-12 hexadecimal digits.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let lengths = text.split('-').map(str::len);
         let hex = text

@@ -1,4 +1,4 @@
-//! What the organisation holds, and how it chose to behave.
+//! The data of the organisation and its configured behaviour.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub(super) struct World {
     clear: ClearMode,
 }
 
-/// The one thing that a request changes.
+/// The change of a request.
 #[derive(Debug)]
 pub(super) enum Change {
     Insert(Box<User>),
@@ -34,7 +34,7 @@ impl World {
         seed::fill(&mut users, options.users);
         Self {
             users,
-            definitions: Definitions::usual(),
+            definitions: Definitions::example(),
             definitions_open: options.definitions,
             page_size: options.page_size,
             patch_answer: options.patch_answer,
@@ -48,7 +48,7 @@ impl World {
         user.to_json(&self.definitions, self.clear)
     }
 
-    pub(super) fn make(&mut self, change: Change) {
+    pub(super) fn apply(&mut self, change: Change) {
         match change {
             Change::Insert(user) => self.users.insert(*user),
             Change::Replace(user) => self.users.replace(*user),
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// Leaves a change undone that the client is told of. The id that was told is used up.
+    /// Skips a change although the client gets a successful answer. The id of a creation is used up.
     pub(super) fn ignore(&mut self, change: &Change) {
         if let Change::Insert(_) = change {
             self.users.skip_id();

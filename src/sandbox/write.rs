@@ -1,5 +1,5 @@
-//! What a body makes of a user. Each function gives the user as it would be, or says what is
-//! wrong with the body; so a body works as a whole or not at all.
+//! Applies the body of a write to a user. Each function returns the new user or a rejection, so a body
+//! is applied as a whole or not at all.
 
 use chrono::Utc;
 use serde::de::DeserializeOwned;
@@ -16,7 +16,7 @@ const PATCH_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 
 const CREATE_FIELDS: &[&str] = &["schemas", "userName", "displayName", ATTRIBUTES];
-/// With what a client has that sends the whole user back.
+/// Includes the fields that a client sends if it returns the whole user.
 const REPLACE_FIELDS: &[&str] = &[
     "schemas",
     "id",
@@ -33,14 +33,14 @@ const PATCH_FIELDS: &[&str] = &["schemas", "Operations"];
 const OPERATION_FIELDS: &[&str] = &["op", "path", "value"];
 const VALUE_FIELDS: &[&str] = &["userName", "displayName", "active", ATTRIBUTES];
 
-/// The user that a `POST` makes.
+/// The user after a `POST`.
 pub(super) fn created(world: &World, body: &Object) -> Result<User, Refusal> {
     only(body, CREATE_FIELDS)?;
     let user_name: String = required(body, "userName")?;
     if !is_email(&user_name) {
         return Err(Refusal::new(
             400,
-            format!("`userName` is no email: {user_name:?}"),
+            format!("`userName` is not an email: {user_name:?}"),
         ));
     }
     let Some(display_name) = display_name(body)? else {
@@ -51,7 +51,7 @@ pub(super) fn created(world: &World, body: &Object) -> Result<User, Refusal> {
     Ok(user)
 }
 
-/// The user after a `PUT`: what the body leaves out is as if it had never been set, or stays.
+/// The user after a `PUT`. Missing fields are cleared or kept, by [`PutMode`].
 pub(super) fn replaced(world: &World, present: &User, body: &Object) -> Result<User, Refusal> {
     only(body, REPLACE_FIELDS)?;
     if body.get("userName").is_none() {
@@ -60,7 +60,7 @@ pub(super) fn replaced(world: &World, present: &User, body: &Object) -> Result<U
     keeps_name(present, body)?;
     let id: Option<String> = optional(body, "id")?;
     if id.is_some_and(|id| id != present.id.to_string()) {
-        return Err(Refusal::misuse(400, "`id` is not the one in the path"));
+        return Err(Refusal::misuse(400, "`id` differs from the id in the path"));
     }
     let mut user = present.clone();
     if world.put == PutMode::Replace {
@@ -79,7 +79,7 @@ pub(super) fn replaced(world: &World, present: &User, body: &Object) -> Result<U
     Ok(user)
 }
 
-/// The user after a `PATCH`: what the operations don't name stays.
+/// The user after a `PATCH`. Other fields are kept.
 pub(super) fn patched(world: &World, present: &User, body: &Object) -> Result<User, Refusal> {
     only(body, PATCH_FIELDS)?;
     let schemas: Vec<String> = required(body, "schemas")?;
@@ -104,16 +104,13 @@ pub(super) fn patched(world: &World, present: &User, body: &Object) -> Result<Us
 fn operate(world: &World, user: &mut User, operation: &Object) -> Result<(), Refusal> {
     only(operation, OPERATION_FIELDS)?;
     if operation.get("path").is_some() {
-        return Err(Refusal::misuse(
-            400,
-            "`path` is not supported, dotted ones least of all",
-        ));
+        return Err(Refusal::misuse(400, "`path` is not supported"));
     }
     let op: String = required(operation, "op")?;
     if !["add", "Add", "replace", "Replace"].contains(&op.as_str()) {
         return Err(Refusal::misuse(
             400,
-            format!("`op` {op:?} can't be done without a `path`"),
+            format!("`op` {op:?} is not supported without a `path`"),
         ));
     }
     let value: Object = required(operation, "value")?;
@@ -129,7 +126,7 @@ fn operate(world: &World, user: &mut User, operation: &Object) -> Result<(), Ref
     Ok(())
 }
 
-/// An email can't be changed, but it may be said again.
+/// An email can't be changed, but it may be repeated.
 fn keeps_name(user: &User, body: &Object) -> Result<(), Refusal> {
     let name: Option<String> = optional(body, "userName")?;
     if name.is_some_and(|name| !user.is_called(&name)) {
@@ -169,7 +166,7 @@ fn missing(name: &str) -> Refusal {
     Refusal::misuse(400, format!("`{name}` is missing"))
 }
 
-/// A field that may be left out, but not be `null` or of another type.
+/// An optional field, which must not be `null` or of another type.
 fn optional<T: DeserializeOwned>(body: &Object, name: &str) -> Result<Option<T>, Refusal> {
     let read = |raw: &RawValue| {
         serde_json::from_str(raw.get())

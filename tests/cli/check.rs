@@ -1,11 +1,11 @@
-//! What is found wrong with roster and machine, and `export`.
+//! `check` and `export`.
 
 use super::example;
 use crate::support::{World, command as run};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_finds_it_fine_and_export_is_a_roster_with_nothing_to_do() {
+async fn check_passes_and_an_export_plans_nothing() {
     let world = example().await;
     world.user(
         "o'neil+\"x\"@x.co",
@@ -38,9 +38,9 @@ async fn check_finds_it_fine_and_export_is_a_roster_with_nothing_to_do() {
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
-/// The README documents this shape: fields are added, none is renamed or taken away.
+/// The README documents this shape: fields are only added.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_check_tells_machines_keeps_its_shape() {
+async fn check_json_keeps_its_shape() {
     let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("email,region\nann@x.co,north\nb@x.co,[a]\nb@x.co,[a]\nbob,\n");
@@ -75,7 +75,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
             "remedy": "write one email address"
           }
         ],
-        "notes": [
+        "lints": [
           {
             "kind": "duplicate_row",
             "file": "users.csv",
@@ -95,7 +95,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "attributes": 8,
         "error": null
       },
-      "machine": {
+      "host": {
         "problems": [],
         "warnings": []
       }
@@ -110,11 +110,11 @@ async fn what_check_tells_machines_keeps_its_shape() {
         "rows": null,
         "checked_against_definitions": false,
         "problems": [],
-        "notes": [],
-        "error": "gone.csv: no such file or folder; put the roster there, or correct source.path"
+        "lints": [],
+        "error": "gone.csv: there is no such file or folder; put the roster there, or correct source.path"
       },
       "omni": null,
-      "machine": {
+      "host": {
         "problems": [],
         "warnings": []
       }
@@ -123,7 +123,7 @@ async fn what_check_tells_machines_keeps_its_shape() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
+async fn invalid_input_is_reported_with_place_and_remedy() {
     type Case = (
         &'static str,
         Option<&'static [u8]>,
@@ -232,7 +232,7 @@ async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
                     ended.out, ended.err
                 );
                 for word in *says {
-                    // `check` shows the cell itself, in its line.
+                    // `check` shows an excerpt with the cell.
                     let place = word.match_indices(':').nth(1).map(|(at, _)| &word[..at]);
                     let word = place.filter(|_| command[0] == "check").unwrap_or(word);
                     assert!(
@@ -253,7 +253,7 @@ async fn bad_input_is_told_with_its_place_and_remedy_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_looks_at_the_machine() {
+async fn check_checks_the_host() {
     use std::os::unix::fs::PermissionsExt;
     let world = example().await;
     let path = |name: &str| world.folder.path().join(name).display().to_string();
@@ -289,7 +289,7 @@ async fn check_looks_at_the_machine() {
     }
     assert!(!ended.err.contains("hunter2"), "{}", ended.err);
 
-    // A file stands where folders should.
+    // A file where a folder is expected.
     let dir = format!("{key}/state");
     let world = world
         .set("state.dir", &dir)
@@ -298,11 +298,11 @@ async fn check_looks_at_the_machine() {
     let ended = run(&world, &["check", "--json"]).await;
     assert_eq!(ended.code, 1, "{}", ended.out);
     let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
-    let problems = doc["machine"]["problems"].to_string();
+    let problems = doc["host"]["problems"].to_string();
     assert!(
         problems.contains("state.dir") && problems.contains("notify.webhook"),
         "{doc}"
     );
-    let warnings = doc["machine"]["warnings"].to_string();
+    let warnings = doc["host"]["warnings"].to_string();
     assert!(warnings.contains("source.reports"), "{doc}");
 }

@@ -1,5 +1,8 @@
-//! The commands that look back, approve and take back, as a shell sees them.
-use crate::support::{World, command};
+//! `history`, `explain`, `approve` and `export`, as a shell sees them.
+#![cfg(feature = "sandbox")]
+
+mod support;
+
 use omni_user_sync::sandbox::Options;
 use omni_user_sync::state::StateLock;
 use omni_user_sync::state::StateLock;
@@ -27,7 +30,7 @@ fn json(text: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_says_how_to_approve_it_and_approving_lets_it_through() {
+async fn held_changes_are_applied_after_approval() {
     let world = held().await;
     let ended = command(&world, &["apply", "--yes"]).await;
     assert_eq!(ended.code, 4, "{}", ended.err);
@@ -68,7 +71,7 @@ async fn what_is_held_says_how_to_approve_it_and_approving_lets_it_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_writer_is_told_who_the_first_is_and_readers_are_let_in() {
+async fn a_second_writer_is_refused() {
     let world = held().await;
     let lock = StateLock::acquire(&world.settings().state.dir, "run").expect("free");
     let ended = command(&world, &["apply", "--yes"]).await;
@@ -88,12 +91,12 @@ async fn a_second_writer_is_told_who_the_first_is_and_readers_are_let_in() {
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
-/// What an earlier, wrong roster was held for must not pass because a later one is fine.
+/// Changes held for an earlier, wrong roster must not be approved after a later run with a correct one.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_latest_run_to_approve_is_the_last_that_came_to_a_plan() {
+async fn approve_latest_uses_the_last_plan() {
     let world = held().await;
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 4);
-    // A run that can't be done says nothing of what is held.
+    // A failed run has no plan, so it holds nothing.
     let missing = world.folder.path().join("missing.csv");
     let missing = missing.to_str().expect("text");
     assert_eq!(command(&world, &["apply", missing]).await.code, 1);
@@ -111,7 +114,7 @@ async fn the_latest_run_to_approve_is_the_last_that_came_to_a_plan() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_journal_of_another_organisation_is_refused() {
+async fn state_of_another_organisation_is_refused() {
     let world = held().await;
     command(&world, &["apply", "--yes"]).await;
     let other = World::new().await;
@@ -129,13 +132,13 @@ async fn the_journal_of_another_organisation_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_and_explain_tell_what_was_and_what_would_be() {
+async fn history_and_explain_show_past_and_next() {
     let world = held().await;
-    assert_eq!(command(&world, &["history"]).await.out, "no run yet\n");
+    assert_eq!(command(&world, &["history"]).await.out, "no runs yet\n");
     command(&world, &["apply", "--yes"]).await;
     let list = command(&world, &["history"]).await.out;
     assert!(
-        list.contains("command") && list.contains("1 done, 2 held"),
+        list.contains("command") && list.contains("1 applied, 2 held"),
         "{list}"
     );
     let one = command(&world, &["history", "latest"]).await.out;
@@ -185,7 +188,7 @@ async fn history_and_explain_tell_what_was_and_what_would_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn explain_takes_an_approval_for_what_the_guard_takes_it_for() {
+async fn explain_and_guard_agree_on_approvals() {
     let world = World::new().await;
     let world = world
         .set("policy.max_updates", "1")
@@ -212,14 +215,14 @@ async fn explain_takes_an_approval_for_what_the_guard_takes_it_for() {
     world.roster("email,department\na@x.co,y\nb@x.co,y\n");
     held("max_updates").await;
     approved().await;
-    // That they may be updated does not say that they may lose a value.
+    // An approved update does not approve clearing a value.
     world.roster("email,department\na@x.co,\nb@x.co,\n");
     held("max_clears").await;
     approved().await;
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
 }
 
-/// Runs the program as somebody who may only read in the world's folder, whoever runs the tests.
+/// Runs the program as a user with read-only access to the folder, even if the tests run as root.
 async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
     let program = world.folder.path().join("program");
     std::fs::copy(assert_cmd::cargo::cargo_bin("omni-user-sync"), &program).expect("copied");
@@ -240,7 +243,7 @@ async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_folder_that_can_only_be_read_is_read() {
+async fn a_read_only_state_folder_is_readable() {
     let world = held().await;
     command(&world, &["apply", "--yes"]).await;
     let state = world.settings().state.dir;
@@ -251,7 +254,7 @@ async fn a_state_folder_that_can_only_be_read_is_read() {
     };
     let before = files();
     for (reader, says) in [
-        (&["history"][..], "1 done, 2 held"),
+        (&["history"][..], "1 applied, 2 held"),
         (&["explain", "new@x.co"], "create     new@x.co: done"),
         (&["plan"], "user0001@example.com"),
     ] {
@@ -263,7 +266,7 @@ async fn a_state_folder_that_can_only_be_read_is_read() {
     std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("ours");
 }
 
-/// Waits for something to become so, with patience and without guessing how long it takes.
+/// Waits until a condition holds, for up to a minute.
 async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let waiting = async {
         while !is_so() {
@@ -274,7 +277,7 @@ async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     assert!(waited.is_ok(), "{what}");
 }
 
-/// A daemon that is ended with the test, however that ends.
+/// A daemon that is killed at the end of the test.
 struct Daemon(std::process::Child);
 
 impl Daemon {
@@ -298,7 +301,7 @@ impl Drop for Daemon {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_daemon_acts_on_an_approval_and_keeps_others_from_writing() {
+async fn a_running_daemon_acts_on_an_approval() {
     let world = held()
         .await
         .set("serve.listen", "")
@@ -317,7 +320,7 @@ async fn a_running_daemon_acts_on_an_approval_and_keeps_others_from_writing() {
     assert_eq!(world.org().users().len(), 4);
     let mut approved = command(&world, &["approve", "latest"]).await;
     while approved.code != 0 {
-        // The run may not have come to its end yet.
+        // The run may not have ended yet.
         approved = command(&world, &["approve", "latest"]).await;
     }
     eventually("it removes whom it was told to", || {
@@ -328,7 +331,7 @@ async fn a_running_daemon_acts_on_an_approval_and_keeps_others_from_writing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_whole_or_an_error_and_harms_no_other_file() {
+async fn an_export_is_complete_or_fails() {
     let world = World::with(Options {
         users: 3,
         ..Options::default()

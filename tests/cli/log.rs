@@ -1,4 +1,4 @@
-//! The log: its stable names, and colours.
+//! The log: its stable field names, and colours.
 
 use super::example;
 use crate::support::{World, command as run};
@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// What every line has.
+/// The fields of every line.
 const OF_ALL: [&str; 5] = ["timestamp", "level", "target", "message", "span"];
 
-/// The names that the README says stay, of the lines with a message: those in code in its row's last cell.
+/// The documented fields of a message: the code in the last cell of its row in the README.
 fn stable_names(message: &str) -> BTreeSet<String> {
     let readme = include_str!("../../README.md");
     let begins = format!("| `{message}`");
@@ -22,7 +22,7 @@ fn stable_names(message: &str) -> BTreeSet<String> {
     names.chain(OF_ALL).map(str::to_owned).collect()
 }
 
-/// A daemon that is ended with the test, however that ends.
+/// A daemon that is killed at the end of the test.
 struct Daemon(Child);
 
 impl Drop for Daemon {
@@ -32,7 +32,7 @@ impl Drop for Daemon {
     }
 }
 
-/// What a daemon logs until its first run has ended, that line included.
+/// The log of a daemon up to the end of its first run.
 async fn logged(world: World) -> Vec<Value> {
     let world = world
         .set("serve.listen", "")
@@ -51,7 +51,7 @@ async fn logged(world: World) -> Vec<Value> {
     let ended = async {
         loop {
             let text = std::fs::read_to_string(log.path()).expect("is read");
-            // The last line may be half of one.
+            // The last line may be incomplete.
             let lines = text
                 .split_inclusive('\n')
                 .filter(|line| line.ends_with('\n'));
@@ -70,7 +70,7 @@ async fn logged(world: World) -> Vec<Value> {
     ended.unwrap_or_else(|_| panic!("{:?}", std::fs::read_to_string(log.path())))
 }
 
-/// The names in each line with a message.
+/// The fields of each line with this message.
 fn names(lines: &[Value], message: &str) -> Vec<BTreeSet<String>> {
     let lines = lines.iter().filter(|line| line["message"] == message);
     let names = lines.map(|line| {
@@ -84,7 +84,7 @@ fn names(lines: &[Value], message: &str) -> Vec<BTreeSet<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_names_that_the_readme_says_stay_are_those_of_the_log() {
+async fn log_fields_match_the_readme() {
     let world = example().await;
     let refused = What::Status {
         code: 400,
@@ -125,12 +125,12 @@ async fn the_names_that_the_readme_says_stay_are_those_of_the_log() {
     assert!(failed.is_subset(&all), "{failed:?}");
 }
 
-/// In the log, and where `plan` says what is wrong; the plan itself has none.
+/// In the log and in the problems of `plan`; the plan itself has no colours.
 #[tokio::test(flavor = "multi_thread")]
-async fn colours_are_shown_where_they_are_wanted() {
+async fn colours_follow_the_terminal_and_settings() {
     const ESCAPE: char = '\u{1b}';
     for (variables, is_coloured) in [
-        (&[][..], false), // it is no terminal
+        (&[][..], false), // not a terminal
         (&["CLICOLOR_FORCE"], true),
         (&["NO_COLOR"], false),
         (&["CLICOLOR_FORCE", "NO_COLOR"], false),

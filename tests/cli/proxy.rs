@@ -1,11 +1,11 @@
-//! The way out: the usual variables name a proxy, and nothing on this machine is ever asked through one.
+//! Proxies: the usual variables are respected, and loopback addresses are never proxied.
 
 use crate::support::{World, command as run};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A proxy that lets nobody through and remembers what it was asked.
+/// A proxy that rejects and records all requests.
 struct Proxy {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -28,20 +28,20 @@ impl Proxy {
                 }
                 let head = String::from_utf8_lossy(&head).into_owned();
                 kept.lock().expect("whole").push(head);
-                // Whoever asked may have left.
+                // The client may have disconnected.
                 let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").await;
             }
         });
         Self { url, asked }
     }
 
-    /// The heads of all that it was asked since the last time.
+    /// The heads of all requests since the last call.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().expect("whole"))
     }
 }
 
-/// What a proxy is asked while a plan is made for an organisation that nobody can reach.
+/// The requests to the proxy during a plan for an unreachable organisation.
 async fn asked_for_a_plan(variable: &str, not_for: &str) -> Vec<String> {
     let proxy = Proxy::start().await;
     let world = World::new().await;
@@ -57,8 +57,8 @@ async fn asked_for_a_plan(variable: &str, not_for: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_is_used_as_its_variables_say_and_never_sees_the_key() {
-    // All at once: each tries several times before it gives up.
+async fn a_proxy_never_sees_the_key() {
+    // In parallel, because each retries several times.
     let (all, one, small, left_out) = tokio::join!(
         asked_for_a_plan("ALL_PROXY", ""),
         asked_for_a_plan("HTTPS_PROXY", "example.com"),
@@ -76,7 +76,7 @@ async fn a_proxy_is_used_as_its_variables_say_and_never_sees_the_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_on_this_machine_is_asked_through_a_proxy() {
+async fn loopback_is_never_proxied() {
     let proxy = Proxy::start().await;
     let mut world = World::new().await;
     world.roster("email,display_name\nann@x.co,Ann\n");

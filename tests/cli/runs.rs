@@ -1,4 +1,4 @@
-//! `plan` and `apply`: what they show, what they do, and how they end.
+//! `plan` and `apply`: output, effect and exit code.
 
 use super::example;
 use crate::support::{World, command as run};
@@ -44,17 +44,17 @@ async fn plan_shows_a_diff_and_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn apply_converges_and_a_second_one_finds_nothing() {
+async fn apply_converges() {
     let world = example().await;
     let ended = run(&world, &["apply", "--yes"]).await;
     assert_eq!(ended.code, 0, "{}", ended.err);
-    // How long it took is the machine's affair.
+    // The duration varies.
     let (done, _time) = ended.err.rsplit_once(" in ").expect("says how long");
     insta::assert_snapshot!(done, @r"
-    delete bob@x.co: done
-    update ann@x.co: done
-    create eve@x.co: done
-    3 done; 5 requests
+    delete bob@x.co: applied
+    update ann@x.co: applied
+    create eve@x.co: applied
+    3 applied; 5 requests
     ");
     assert_eq!(world.writes().len(), 3);
     world.org().clear_requests();
@@ -66,7 +66,7 @@ async fn apply_converges_and_a_second_one_finds_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn held_and_failed_changes_have_their_exit_codes_and_the_rest_is_done() {
+async fn held_and_failed_changes_have_exit_codes() {
     let world = World::with(Options {
         users: 3,
         ..Options::default()
@@ -111,7 +111,7 @@ async fn held_and_failed_changes_have_their_exit_codes_and_the_rest_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_roster_than_the_source_never_prunes() {
+async fn only_the_source_prunes() {
     let world = World::with(Options {
         users: 3,
         ..Options::default()
@@ -134,7 +134,7 @@ async fn another_roster_than_the_source_never_prunes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_original_example_takes_no_more_requests_than_it_must() {
+async fn the_sdk_example_needs_few_requests() {
     let world = World::new().await.set("policy.max_removals", "100%");
     let mut roster = "op,email,display_name,region,department\n".to_owned();
     for number in 0..30 {
@@ -164,7 +164,7 @@ async fn the_original_example_takes_no_more_requests_than_it_must() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_for_machines_says_why_there_is_none() {
+async fn plan_json_contains_the_error() {
     let world = World::new().await;
     world.roster("email,nonsense\nann@x.co,1\n");
     let ended = run(&world, &["plan", "--json"]).await;

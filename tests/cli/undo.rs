@@ -1,9 +1,12 @@
-//! `export` and `history --undo`: rosters that are written for `plan` and `apply` to read again.
-use crate::support::{World, command};
+//! `export` and `history --undo` write rosters that `plan` and `apply` can read.
+#![cfg(feature = "sandbox")]
+
+mod support;
+
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn undo_takes_back_what_the_run_did_and_nothing_else() {
+async fn undo_restores_only_what_the_run_changed() {
     let world = World::new()
         .await
         .set("policy.max_removals", "100%")
@@ -25,7 +28,7 @@ async fn undo_takes_back_what_the_run_did_and_nothing_else() {
          deactivate,off@x.co,,,\nupsert,made@x.co,Made,m,\nupsert,same@x.co,Same,s,\n",
     );
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
-    // What others did since stays.
+    // Later changes by others are kept.
     world
         .org()
         .set_attribute("ann@x.co", "tier", json!("silver"));
@@ -33,7 +36,7 @@ async fn undo_takes_back_what_the_run_did_and_nothing_else() {
     let undo = command(&world, &["history", "latest", "--undo"]).await;
     assert_eq!(undo.code, 0, "{}", undo.err);
     assert!(
-        undo.err.contains("gone@x.co: comes back with a new id"),
+        undo.err.contains("gone@x.co: is recreated with a new id"),
         "{}",
         undo.err
     );
@@ -51,9 +54,9 @@ async fn undo_takes_back_what_the_run_did_and_nothing_else() {
     assert!(world.org().user("made@x.co").is_none());
 }
 
-/// One who was made anew by somebody else under the same email, and a value that somebody else has changed since.
+/// A user who was recreated by others with the same email, and a value that others changed since.
 #[tokio::test(flavor = "multi_thread")]
-async fn undo_leaves_what_others_did_since_and_says_so() {
+async fn undo_keeps_later_changes_by_others() {
     let world = World::new().await;
     world.user(
         "ann@x.co",
@@ -75,8 +78,8 @@ async fn undo_leaves_what_others_did_since_and_says_so() {
         "op,email,display_name,department,tier\nupsert,ann@x.co,Ann,by others,gold\n"
     );
     for note in [
-        "ann@x.co: department was changed since; it is left as it is",
-        "made@x.co: was made again since; left out",
+        "ann@x.co: department was changed since; left unchanged",
+        "made@x.co: was recreated since; skipped",
     ] {
         assert!(undo.err.contains(note), "{}", undo.err);
     }
@@ -89,18 +92,18 @@ async fn undo_leaves_what_others_did_since_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn undo_says_what_a_blank_cell_does_not_clear() {
+async fn undo_reports_cells_that_clear_nothing() {
     let world = World::new().await.set("source.blank_cells", "keep");
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("email,department\nann@x.co,new\n");
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
     let undo = command(&world, &["history", "latest", "--undo"]).await;
-    let note = "ann@x.co: department was empty, and a blank cell leaves it as it is";
+    let note = "ann@x.co: department was empty, and a blank cell does not clear it";
     assert!(undo.err.contains(note), "{}", undo.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_read_again_under_every_setting() {
+async fn exports_are_readable_with_every_setting() {
     for (delimiter, encoding) in [
         ("auto", "auto"),
         (";", "auto"),

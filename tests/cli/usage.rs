@@ -1,9 +1,9 @@
-//! Wrong settings, wrong usage, and help.
+//! Invalid settings, invalid usage, and help.
 
 use crate::support::{World, command as run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_an_unreachable_host_and_plain_http_are_told_without_the_key() {
+async fn connection_errors_do_not_show_the_key() {
     let roster = "email,display_name\nann@x.co,Ann\n";
     for (variable, value, code, says) in [
         ("OMNI_API_KEY", "hunter2", 1, "401"),
@@ -21,7 +21,7 @@ async fn a_wrong_key_an_unreachable_host_and_plain_http_are_told_without_the_key
             64,
             "no setting omni.nonsense",
         ),
-        // Also where `--log` or a command's own filter goes before it.
+        // Even if `--log` or the command's own filter takes precedence.
         ("OMNI_USER_SYNC__LOG__FILTER", "a=b=c", 64, "log.filter"),
         (
             "OMNI_USER_SYNC__POLICY__PROTECT",
@@ -32,7 +32,7 @@ async fn a_wrong_key_an_unreachable_host_and_plain_http_are_told_without_the_key
     ] {
         let world = &World::new().await.with_variable(variable, value);
         world.roster(roster);
-        // All at once: each tries several times before it gives up.
+        // In parallel, because each retries several times.
         let commands = ["apply", "plan", "check", "export"];
         let ends = commands.map(|command| async move { (command, run(world, &[command]).await) });
         for (command, ended) in futures_util::future::join_all(ends).await {
@@ -53,7 +53,7 @@ async fn a_wrong_key_an_unreachable_host_and_plain_http_are_told_without_the_key
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_key_and_wrong_usage_have_their_exit_codes() {
+async fn invalid_usage_has_its_exit_code() {
     let world = World::new().await.without("OMNI_API_KEY");
     world.roster("email\nann@x.co\n");
     let ended = run(&world, &["plan"]).await;
@@ -82,7 +82,7 @@ async fn no_key_and_wrong_usage_have_their_exit_codes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_command_has_an_example_a_chapter_and_completions() {
+async fn each_command_has_examples_and_a_manual() {
     let world = World::new().await;
     let manual = run(&world, &["man"]).await;
     assert_eq!(manual.code, 0, "{}", manual.err);

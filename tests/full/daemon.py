@@ -1,4 +1,4 @@
-"""The release binary as a daemon: what starts a run, what it serves, and how it ends."""
+"""The release binary as a daemon: triggers, HTTP server and shutdown."""
 
 import os
 import pathlib
@@ -11,9 +11,9 @@ import support
 
 ROSTER = "op,email,display_name,region\n"
 PREFIX = "omni_user_sync_"
-# What shutdown.grace is here, and what the process may need beyond it.
+# The value of shutdown.grace, and the additional time that the process may need.
 GRACE = 20.0
-# Seconds that systemd waits for a sign of life.
+# The watchdog timeout in seconds.
 WATCHDOG = 6.0
 
 
@@ -23,7 +23,7 @@ def rows(*emails, region="north"):
 
 
 class Manager:
-    """systemd's side of the notify protocol: a datagram socket."""
+    """The service manager's side of the notify protocol: a datagram socket."""
 
     def __init__(self, folder):
         self.path = os.path.join(folder, "notify")
@@ -80,9 +80,9 @@ class Daemon(support.Case):
         daemon.until("it is ready", lambda: self.health() == 0)
 
     def until_converged(self, daemon, **labels):
-        """Ready comes before: as soon as the first roster was read and Omni has answered."""
+        """Waits for more than readiness, which is true after the first read of roster and Omni."""
         self.until_ready(daemon)
-        runs = lambda: self.metric("runs_total", outcome="converged", **labels)
+        runs = lambda: self.metric("runs_total", result="converged", **labels)
         daemon.until("a run has converged", lambda: runs() == 1)
 
     def terminate(self, daemon):
@@ -92,7 +92,7 @@ class Daemon(support.Case):
         self.assertLess(time.monotonic() - began, GRACE, daemon.told())
 
     def read(self, path):
-        """A file's text; nothing where a thread has ended meanwhile."""
+        """The text of a file; empty if its thread has ended meanwhile."""
         try:
             return path.read_text()
         except OSError:
@@ -102,7 +102,7 @@ class Daemon(support.Case):
         user = sandbox.users().get(email, {})
         return user.get(support.ATTRIBUTES, {}).get("region")
 
-    def test_converges_at_start_on_a_change_and_on_a_signal(self):
+    def test_converges_at_start_after_changes_and_signals(self):
         sandbox = self.sandbox(per_minute=10_000)
         sandbox.add("gone@example.com", "Gone")
         sandbox.add("other@example.com", "Other", {"region": ["east"], "tier": "gold"})
@@ -114,25 +114,25 @@ class Daemon(support.Case):
         self.assertEqual(self.health(f"http://{self.address}"), 0)
 
         self.write("users.csv", rows("ann@example.com", "bob@example.com"))
-        daemon.until("the new row is there", lambda: "bob@example.com" in sandbox.users())
+        daemon.until("the new row is applied", lambda: "bob@example.com" in sandbox.users())
         with open(os.path.join(self.folder, "users.csv"), "a", encoding="utf-8") as roster:
             roster.write("upsert,cid@example.com,Cid,\n")
-        daemon.until("the added row is there", lambda: "cid@example.com" in sandbox.users())
-        converged = {"outcome": "converged"}
+        daemon.until("the added row is applied", lambda: "cid@example.com" in sandbox.users())
+        converged = {"result": "converged"}
         by_file = {"trigger": "file", **converged}
         daemon.until("both are counted", lambda: self.metric("runs_total", **by_file) == 2)
 
         sandbox.edit("ann@example.com", {"region": ["south"]})
         daemon.signal(signal.SIGHUP)
-        mended = lambda: self.region(sandbox, "ann@example.com") == ["north"]
-        daemon.until("the strange value is mended", mended)
+        restored = lambda: self.region(sandbox, "ann@example.com") == ["north"]
+        daemon.until("the value is restored", restored)
         by_signal = {"trigger": "signal", **converged}
         daemon.until("it is counted", lambda: self.metric("runs_total", **by_signal) == 1)
 
-        done = {"outcome": "done"}
+        applied = {"outcome": "applied"}
         changes = {
-            kind: self.metric("changes_total", kind=kind, **done)
-            for kind in ("create", "update", "delete")
+            operation: self.metric("changes_total", operation=operation, **applied)
+            for operation in ("create", "update", "delete")
         }
         self.assertEqual(changes, {"create": 3, "update": 1, "delete": 1})
         self.assertEqual(self.metric("users"), 4)
@@ -142,7 +142,7 @@ class Daemon(support.Case):
         self.assertEqual(alive, 200)
         tasks = pathlib.Path(f"/proc/{daemon.process.pid}/task").glob("*/stat")
         threads = "".join(self.read(task) for task in tasks)
-        # As far as there is room, where the tests themselves step back.
+        # Limited by the maximum if the tests themselves run with a nice value.
         expected = min(os.nice(0) + support.SERVER_NICE, 19)
         self.assertEqual(support.nice(threads, "server"), [expected])
         self.terminate(daemon)
@@ -152,53 +152,53 @@ class Daemon(support.Case):
         self.assertEqual(sandbox.unexpected(), [])
         self.assertNotIn(support.KEY, daemon.told())
 
-    def test_waits_for_a_roster_that_is_not_there_and_for_omni(self):
+    def test_waits_for_roster_and_omni(self):
         sandbox = self.sandbox(per_minute=10_000)
         daemon = self.daemon(sandbox)
         url = f"http://{self.address}/readyz"
         says = lambda: support.fetch(url)
-        daemon.until("it says what is missing", lambda: "can't be read" in says()[1])
+        daemon.until("it reports what is missing", lambda: "can't be read" in says()[1])
         self.assertEqual(says()[0], 503)
         self.assertEqual(self.health(), 1)
         self.write("users.csv", rows("ann@example.com"))
         self.until_ready(daemon)
-        daemon.until("the row is there", lambda: "ann@example.com" in sandbox.users())
+        daemon.until("the row is applied", lambda: "ann@example.com" in sandbox.users())
         self.terminate(daemon)
 
     def hang(self, **more):
-        """A daemon whose first write gets no answer."""
+        """Starts a daemon whose first write gets no answer."""
         sandbox = self.sandbox(per_minute=10_000)
         sandbox.fault({"hang": 300_000}, method="POST")
         self.write("users.csv", rows("ann@example.com", "bob@example.com"))
         daemon = self.daemon(sandbox, omni__timeout="300s", omni__max_in_flight=1, **more)
-        daemon.until("a write is under way", sandbox.writes)
+        daemon.until("a write is in progress", sandbox.writes)
         return sandbox, daemon
 
     def stopping(self):
-        """A daemon that was told to stop, and waits for a write."""
+        """Starts a daemon that is stopping and waits for a write."""
         _, daemon = self.hang(shutdown__grace="300s")
         daemon.signal(signal.SIGTERM)
         daemon.until("it is stopping", lambda: "stopping" in daemon.told())
-        self.assertTrue(daemon.runs(), "it waits for the write under way")
+        self.assertTrue(daemon.runs(), "it waits for the write in progress")
         return daemon
 
-    def test_a_second_signal_ends_it_at_once(self):
+    def test_a_second_signal_ends_it_immediately(self):
         daemon = self.stopping()
         daemon.signal(signal.SIGINT)
         self.assertEqual(daemon.wait(10.0), 1, daemon.told())
 
-    def test_the_same_signal_again_ends_it(self):
+    def test_a_repeated_signal_ends_it(self):
         daemon = self.stopping()
 
         def ended():
-            # One right on the heels of the first is taken for its echo.
+            # An immediate repeat is ignored as the same signal.
             daemon.signal(signal.SIGTERM)
             return not daemon.runs()
 
         support.eventually("it ends", ended, 10.0)
         self.assertEqual(daemon.wait(), 1, daemon.told())
 
-    def test_a_write_that_hangs_holds_the_end_no_longer_than_the_grace(self):
+    def test_a_hung_write_delays_shutdown_by_the_grace(self):
         sandbox, daemon = self.hang(shutdown__grace="2s")
         began = time.monotonic()
         daemon.signal(signal.SIGTERM)
@@ -206,9 +206,9 @@ class Daemon(support.Case):
         took = time.monotonic() - began
         self.assertGreater(took, 1.5, daemon.told())
         self.assertLess(took, 15.0, daemon.told())
-        self.assertEqual(len(sandbox.writes()), 1, "nothing is begun after the signal")
+        self.assertEqual(len(sandbox.writes()), 1, "no write starts after the signal")
 
-    def test_tells_systemd_ready_status_alive_and_stopping(self):
+    def test_notifies_systemd(self):
         manager = Manager(self.folder)
         self.addCleanup(manager.close)
         sandbox = self.sandbox(per_minute=10_000)
@@ -223,7 +223,7 @@ class Daemon(support.Case):
         self.assertTrue(statuses and all(len(line) > len("STATUS=") for line in statuses))
         beats = alive()
         gaps = [after - before for before, after in zip(beats, beats[1:])]
-        self.assertLess(max(gaps), WATCHDOG, "systemd would have ended it")
+        self.assertLess(max(gaps), WATCHDOG, "systemd would have killed it")
         self.assertNotIn("STOPPING=1", manager.lines())
         self.terminate(daemon)
         support.eventually("STOPPING=1", lambda: "STOPPING=1" in manager.lines())

@@ -1,5 +1,5 @@
-"""What `deploy/` holds, by the tools that read it: all that can be known without a cluster, a service
-manager or Grafana. What runs is tested in docker.py and prometheus.py."""
+"""Checks the files in `deploy/` with the tools that read them, without a cluster, a service manager or
+Grafana. docker.py and prometheus.py test running programs."""
 
 import json
 import pathlib
@@ -19,7 +19,7 @@ HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
 
 
 def checked(*arguments, cwd=support.ROOT, **more):
-    """Runs a tool that must agree, and returns what it said."""
+    """Runs a tool that must succeed, and returns its output."""
     done = subprocess.run(
         arguments, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **more
     )
@@ -39,14 +39,14 @@ def rules():
 
 
 class Files(support.Case):
-    def test_all_yaml_is_clean(self):
+    def test_yaml_is_clean(self):
         files = [path for end in ("yml", "yaml") for path in DEPLOY.rglob(f"*.{end}")]
         self.assertGreater(len(files), 8)
         config = "{extends: default, rules: {document-start: disable, line-length: {max: 130}, "
         config += "braces: {max-spaces-inside: 0}, comments: {min-spaces-from-content: 1}}}"
         checked(sys.executable, "-m", "yamllint", "--strict", "-d", config, *files)
 
-    def test_compose_reads_its_file(self):
+    def test_compose_accepts_its_file(self):
         said = checked("docker-compose", "-f", "deploy/compose.yaml", "config")
         services = yaml.safe_load(said)["services"]
         self.assertEqual(set(services), {"sandbox", "daemon", "prometheus", "grafana"})
@@ -56,7 +56,7 @@ class Files(support.Case):
                 if source.startswith("/"):
                     self.assertTrue(pathlib.Path(source).exists(), source)
 
-    def test_shipped_settings_are_settings(self):
+    def test_shipped_settings_are_valid(self):
         for file in ("deploy/docker/config.toml", "deploy/kubernetes/config.toml"):
             text = (support.ROOT / file).read_text().replace("<org>", "acme")
             config = self.write("config.toml", text)
@@ -72,7 +72,7 @@ class Files(support.Case):
 
 
 class Prometheus(support.Case):
-    def test_promtool_agrees(self):
+    def test_promtool_accepts_config_and_rules(self):
         folder = DEPLOY / "prometheus"
         checked("promtool", "check", "config", "prometheus.yml", cwd=folder)
         checked("promtool", "test", "rules", "rules.test.yml", cwd=folder)
@@ -82,9 +82,9 @@ class Prometheus(support.Case):
         for rule in rules():
             if "alert" in rule:
                 fires = rf"alertname: {rule['alert']}\n +exp_alerts"
-                self.assertRegex(tested, fires, f"{rule['alert']} is never seen to fire")
+                self.assertRegex(tested, fires, f"{rule['alert']} has no test in which it fires")
 
-    def test_queries_of_the_dashboard_are_queries(self):
+    def test_dashboard_queries_are_valid(self):
         targets = [one["expr"] for panel in dashboard()["panels"] for one in panel["targets"]]
         recorded = [
             {"record": f"panel:{at}", "expr": expr.replace("$__rate_interval", "1m")}
@@ -93,7 +93,7 @@ class Prometheus(support.Case):
         file = self.write("panels.yml", json.dumps({"groups": [{"name": "all", "rules": recorded}]}))
         checked("promtool", "check", "rules", file)
 
-    def test_each_metric_asked_for_exists(self):
+    def test_queried_metrics_exist(self):
         sandbox = self.sandbox(per_minute=10_000)
         self.write("users.csv", "op,email,display_name\nupsert,ann@example.com,Ann\n")
         address = support.free_address()
@@ -105,17 +105,17 @@ class Prometheus(support.Case):
         known = set(re.findall(r"^# TYPE (\S+)", metrics(), re.MULTILINE))
         asked = METRIC.findall(json.dumps(dashboard()))
         for rule in rules():
-            # What a rule records is named with colons.
+            # The names of recorded series contain colons.
             asked += METRIC.findall(re.sub(r"omni_user_sync:\S+", "", rule["expr"]))
         asked = {name if name in known else HISTOGRAM.sub("", name) for name in asked}
         self.assertGreater(len(asked), 8)
         self.assertEqual(asked - known, set())
 
 
-    def test_the_job_for_kubernetes_is_a_job(self):
+    def test_the_kubernetes_job_is_valid(self):
         (block,) = re.findall(r"```yaml\n(.*?)```", (DEPLOY / "kubernetes/README.md").read_text(), re.S)
         (job,) = yaml.safe_load(block)
-        # Debian's Prometheus is made without it.
+        # Debian's Prometheus is built without it.
         self.assertEqual(job.pop("kubernetes_sd_configs")[0]["role"], "pod")
         config = json.dumps({"scrape_configs": [job]})
         checked("promtool", "check", "config", self.write("prometheus.yml", config))
@@ -128,17 +128,17 @@ class Systemd(support.Case):
         for name in self.UNITS:
             yield DEPLOY / "systemd" / name
 
-    def test_little_is_exposed(self):
+    def test_units_are_hardened(self):
         for unit in self.units():
             checked("systemd-analyze", "security", "--offline=yes", "--threshold=20", unit)
 
-    def test_each_line_is_understood(self):
+    def test_units_have_no_warnings(self):
         for unit in self.units():
             installed = unit.read_text().replace("/usr/local/bin/omni-user-sync", support.PROGRAM)
             said = checked("systemd-analyze", "verify", self.write(unit.name, installed))
-            self.assertEqual(said, "", "systemd warns of nothing")
+            self.assertEqual(said, "", "systemd has no warnings")
 
-    def test_the_two_units_differ_only_by_the_organisation(self):
+    def test_units_differ_only_by_the_organisation(self):
         plain, template = (
             [line for line in unit.read_text().splitlines() if not line.startswith("#")]
             for unit in self.units()
@@ -159,7 +159,7 @@ class Systemd(support.Case):
             expected.append(line)
         self.assertEqual(template, expected)
 
-    def test_makes_the_user_and_the_folders(self):
+    def test_creates_the_user_and_folders(self):
         root = pathlib.Path(self.folder)
         for kind in ("sysusers", "tmpfiles"):
             (root / f"etc/{kind}.d").mkdir(parents=True)
@@ -172,14 +172,14 @@ class Systemd(support.Case):
 
 class Kubernetes(support.Case):
     def manifests(self):
-        """What `kubectl apply -k` would send, by kind."""
+        """The manifests of `kubectl apply -k`, by kind."""
         folder = pathlib.Path(self.folder) / "kubernetes"
         shutil.copytree(DEPLOY / "kubernetes", folder, dirs_exist_ok=True)
         (folder / "api-key").write_text("key\n")
         built = checked("kubectl", "kustomize", folder)
         return {one["kind"]: one for one in yaml.safe_load_all(built)}, built
 
-    def test_is_what_kubernetes_takes(self):
+    def test_manifests_are_valid(self):
         manifests, _ = self.manifests()
         for one in manifests.values():
             kubernetes_validate.validate(one, "1.37", strict=True)
@@ -190,7 +190,7 @@ class Kubernetes(support.Case):
             wrong["spec"]["replica"] = wrong["spec"].pop("replicas")
             kubernetes_validate.validate(wrong, "1.37", strict=True)
 
-    def test_the_key_must_be_written_first(self):
+    def test_the_key_is_not_shipped(self):
         shipped = {path.name for path in (DEPLOY / "kubernetes").iterdir()}
         self.assertIn("api-key", (DEPLOY / "kubernetes/.gitignore").read_text().split())
         tracked = checked("git", "ls-files", "deploy/kubernetes").split()
@@ -201,7 +201,7 @@ class Kubernetes(support.Case):
         manifests, built = self.manifests()
         deployment = manifests["Deployment"]["spec"]
         self.assertEqual((deployment["replicas"], deployment["strategy"]), (1, {"type": "Recreate"}))
-        # A first listing takes its time: some 5,500 users a minute.
+        # A first listing is slow: about 5,500 users per minute.
         self.assertGreaterEqual(deployment["progressDeadlineSeconds"], 3600)
         pod = deployment["template"]["spec"]
         self.assertIs(pod["automountServiceAccountToken"], False)

@@ -1,8 +1,8 @@
-"""The image as it is shipped, in containers: confined, healthy, converging, cut off and mended, stopped.
+"""The image in containers: confinement, health, convergence, network failures, shutdown.
 
-The daemon speaks plain http on loopback only, and the stand-in for Omni is another container; so TLS
-stands before it, by a certificate authority of our own. Whatever a test starts ends with it. What deploy/README.md
-says of `docker run` and of Compose is taken from there.
+The daemon uses plain http on loopback only, and the mock server is another container. So it runs behind TLS,
+with a certificate authority of the test. Everything that a test starts is stopped at its end. The commands for
+`docker run` and Compose are read from deploy/README.md.
 """
 
 import json
@@ -25,7 +25,7 @@ PROMETHEUS = "omni-user-sync-ci/prometheus"
 PREFIX = "omni_user_sync_"
 USER = 65532
 GRACE = 10.0
-# The largest that the daemon's image may be; it lies on some 20 MB of system.
+# The maximum size of the daemon's image, including about 20 MB of the base image.
 MOST_BYTES = 60_000_000
 HEAD = "op,email,display_name,region\n"
 
@@ -55,7 +55,7 @@ def docker(*arguments):
 
 
 def documented(begin):
-    """What deploy/README.md says that begins so, in a block of commands or within a sentence: once."""
+    """The only command in deploy/README.md with this beginning, in a block or within a sentence."""
     text = (support.ROOT / "deploy/README.md").read_text()
     blocks = [one for one in readme.blocks(text) if not isinstance(one, str)]
     said = ["\n".join(one.lines) for one in blocks if one.kind == "sh"]
@@ -66,7 +66,7 @@ def documented(begin):
 
 
 class Container:
-    """A container that runs beside the test."""
+    """A container that runs in parallel to the test."""
 
     def __init__(self, *arguments, image, command=()):
         self.name = f"full-{uuid.uuid4().hex[:12]}"
@@ -85,7 +85,7 @@ class Container:
         return f"{done.stdout}{done.stderr}"
 
     def until(self, what, condition, seconds=support.GENEROUS):
-        """As `eventually`; what it said goes with the error."""
+        """Like `eventually`, with the output in the error."""
         try:
             return support.eventually(what, condition, seconds)
         except AssertionError as error:
@@ -98,7 +98,7 @@ class Container:
         return self.inspect()["State"]["Health"]["Status"]
 
     def status(self):
-        """What the kernel says of its first process."""
+        """The kernel's status of its first process."""
         pid = self.inspect()["State"]["Pid"]
         lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
         return dict(line.split(":\t", 1) for line in lines)
@@ -110,9 +110,9 @@ class Container:
 
 
 class Omni(Container, support.Sandbox):
-    """The stand-in for Omni in a container, with its admin side, for us alone, on the bridge."""
+    """The mock server in a container, with its admin API, on the bridge network."""
 
-    # As a Sandbox it is asked by `url`; how it is started and ended is a container's business.
+    # Requests go to `url` as in Sandbox; start and stop are those of Container.
     def __init__(self, network, *more):
         command = ("sandbox", "--listen", "0.0.0.0:8787", "--admin", "--requests-per-minute", "10000")
         arguments = ("--network", network, "--network-alias", "omni.test", *more)
@@ -123,7 +123,7 @@ class Omni(Container, support.Sandbox):
         Container.start(self)
         self.url = f"http://{self.address(self.network)}:8787"
         listens = lambda: support.fetch(f"{self.url}/sandbox/state")[0] == 200
-        Container.until(self, "the stand-in listens", listens)
+        Container.until(self, "the mock server listens", listens)
 
     told = Container.told
     until = Container.until
@@ -133,7 +133,7 @@ class Omni(Container, support.Sandbox):
 class Docker(support.Case):
     def setUp(self):
         super().setUp()
-        # The container's user reads what is written here.
+        # The container's user can read these files.
         self.addCleanup(os.umask, os.umask(0o022))
         os.chmod(self.folder, 0o755)
         self.roster = pathlib.Path(self.folder) / "roster"
@@ -153,7 +153,7 @@ class Docker(support.Case):
         return name
 
     def certificates(self):
-        """A certificate authority, and what it says of omni.test."""
+        """Creates a certificate authority and a certificate for omni.test."""
         make = lambda *arguments: tool("openssl", *arguments, folder=self.tls)
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
         make("req", "-x509", *curve, "-subj", "/CN=ours", "-keyout", "ca.key", "-out", "ca.pem")
@@ -167,7 +167,7 @@ class Docker(support.Case):
         )
 
     def omni(self):
-        """The stand-in, behind TLS, in a network of its own."""
+        """Starts the mock server behind TLS in its own network."""
         self.inside = self.network()
         self.certificates()
         omni = self.begin(Omni(self.inside))
@@ -176,7 +176,7 @@ class Docker(support.Case):
         return omni
 
     def daemon(self, **settings):
-        """The daemon, confined, in a network with us, and then in Omni's."""
+        """Starts the confined daemon in a network with the test, then adds it to the network of Omni."""
         self.outside = self.network()
         arguments = ["--network", self.outside, "--read-only", "--cap-drop", "ALL"]
         arguments += ["--security-opt", "no-new-privileges", "--health-interval", "1s"]
@@ -213,27 +213,27 @@ class Docker(support.Case):
         daemon.until("it is healthy", lambda: daemon.health() == "healthy")
 
     def converged(self, daemon):
-        """Healthy comes before: as soon as the first roster was read and Omni has answered.
+        """Waits for more than health, which is true after the first read of roster and Omni.
 
-        The first run may fail: the network that Omni is in is added to a container that runs already.
+        The first run may fail: the network of Omni is added to the running container.
         """
-        # When the last one did outlasts a restart; what is counted does not.
-        runs = lambda trigger: self.metric(daemon, "runs_total", trigger=trigger, outcome="converged")
+        # The time of the last success survives a restart; counters do not.
+        runs = lambda trigger: self.metric(daemon, "runs_total", trigger=trigger, result="converged")
         success = lambda: any(map(runs, ("start", "retry", "schedule", "file")))
         daemon.until("a run has converged", success)
 
     def there(self, daemon, omni, email):
         daemon.until(f"{email} is there", lambda: email in omni.users())
 
-    def test_is_what_it_says(self):
+    def test_matches_its_description(self):
         (image,) = json.loads(docker("image", "inspect", IMAGE))
         config = image["Config"]
         self.assertEqual(config["User"], f"{USER}:{USER}")
         self.assertEqual(config["Entrypoint"], ["/usr/local/bin/omni-user-sync"])
-        # In nanoseconds. A first listing takes its time: some 5,500 users a minute.
+        # In nanoseconds. A first listing is slow: about 5,500 users per minute.
         self.assertGreaterEqual(config["Healthcheck"]["StartPeriod"], 3600 * 10**9)
         labels = config["Labels"]
-        # Such as: omni-user-sync 0.1.0 (0123456789ab)
+        # For example: omni-user-sync 0.1.0 (0123456789ab)
         _, version, commit = docker("run", "--rm", IMAGE, "--version").split()
         self.assertEqual(labels["org.opencontainers.image.version"], version)
         self.assertEqual(f"({labels['org.opencontainers.image.revision']})", commit)
@@ -242,9 +242,9 @@ class Docker(support.Case):
         demo = subprocess.run(
             ["docker", "run", "--rm", IMAGE, "demo"], capture_output=True, text=True, check=False
         )
-        self.assertEqual(demo.returncode, 64, "the sandbox is not in it")
+        self.assertEqual(demo.returncode, 64, "the image has no sandbox")
 
-    def test_converges_confined_and_stops_when_told(self):
+    def test_converges_confined_and_stops(self):
         omni = self.omni()
         omni.add("gone@example.com", "Gone")
         (self.roster / "users.csv").write_text(rows("ann@example.com") + "delete,gone@example.com,,\n")
@@ -264,7 +264,7 @@ class Docker(support.Case):
         self.assertLess(time.monotonic() - began, GRACE, daemon.told())
         self.assertNotIn(support.KEY, daemon.told())
 
-        # What it remembers outlasts it.
+        # The state survives the container.
         writes = len(omni.writes())
         docker("start", daemon.name)
         self.converged(daemon)
@@ -274,7 +274,7 @@ class Docker(support.Case):
         self.assertEqual(omni.unexpected(), [])
 
     def swap(self, revision, text):
-        """Changes the roster as Kubernetes changes a ConfigMap's: a link to a folder is exchanged."""
+        """Changes the roster like a ConfigMap in Kubernetes, by replacing a link to a folder."""
         folder = self.roster / f"..{revision}"
         folder.mkdir()
         (folder / "users.csv").write_text(text)
@@ -285,7 +285,7 @@ class Docker(support.Case):
         if not link.is_symlink():
             link.symlink_to("..data/users.csv")
 
-    def test_sees_a_config_map_change(self):
+    def test_detects_a_config_map_change(self):
         omni = self.omni()
         self.swap("1", rows("ann@example.com"))
         daemon = self.daemon()
@@ -296,7 +296,7 @@ class Docker(support.Case):
             self.swap(revision, rows("ann@example.com", email))
             self.there(daemon, omni, email)
 
-    def test_outlasts_a_network_that_is_cut(self):
+    def test_survives_a_network_failure(self):
         omni = self.omni()
         (self.roster / "users.csv").write_text(rows("ann@example.com"))
         often = {"schedule__cron": "*/5 * * * * *", "omni__timeout": "2s", "observe__max_age": "0s"}
@@ -304,7 +304,7 @@ class Docker(support.Case):
         self.converged(daemon)
         docker("network", "disconnect", self.inside, daemon.name)
         (self.roster / "users.csv").write_text(rows("ann@example.com", "bob@example.com"))
-        failed = lambda: self.metric(daemon, "runs_total", trigger="schedule", outcome="failed")
+        failed = lambda: self.metric(daemon, "runs_total", trigger="schedule", result="failed")
         daemon.until("a run has failed", failed, 180.0)
         self.assertEqual(self.fetch(daemon, "/healthz")[0], 200)
         self.assertNotIn("bob@example.com", omni.users())
@@ -326,7 +326,7 @@ class Docker(support.Case):
 
         name, address = f"full-{uuid.uuid4().hex[:12]}", support.free_address()
         command = documented("docker run --detach")
-        # Where Omni is here, and what it is trusted by; for a test that waits for less.
+        # The address and certificate of the mock server, and a shorter schedule.
         here = f"--network {self.inside} --volume {self.tls}/ca.pem:/ca.pem:ro --health-interval 1s "
         here += "--env OMNI_USER_SYNC__OMNI__CA_FILE=/ca.pem"
         for old, new in (
@@ -351,27 +351,27 @@ class Docker(support.Case):
         metric = lambda *names, **labels: support.sample(
             support.fetch(f"http://{address}/metrics")[1], *names, **labels
         )
-        daemon.until("it has planned", lambda: metric(PREFIX + "drift", kind="create") == 1)
-        self.assertEqual(metric(PREFIX + "applies"), 0)
+        daemon.until("it has planned", lambda: metric(PREFIX + "pending_changes", operation="create") == 1)
+        self.assertEqual(metric(PREFIX + "dry_run"), 1)
         self.assertEqual(omni.writes(), [])
         history = documented("docker exec omni-user-sync").replace(" omni-user-sync", f" {name}", 1)
-        daemon.until("a run is remembered", lambda: "planned" in tool("bash", "-euc", history))
+        daemon.until("a run is recorded", lambda: "planned" in tool("bash", "-euc", history))
 
-        # A key that is exchanged as a roster is: beside it first, then into its place.
+        # Replace the key atomically, by a temporary file and a rename.
         beside = folder / "secrets/api-key.new"
         beside.write_text("another\n")
         beside.rename(folder / "secrets/api-key")
         refused = {"method": "GET", "status": "401"}
         docker("kill", "--signal", "HUP", name)
-        daemon.until("the new key is read", lambda: metric(PREFIX + "requests_total", **refused))
+        daemon.until("the new key is used", lambda: metric(PREFIX + "requests_total", **refused))
 
 
 class Compose(support.Case):
-    """`deploy/compose.yaml` as deploy/README.md says, but for Grafana, whose image has no stand-in."""
+    """`deploy/compose.yaml` as in deploy/README.md, without Grafana, whose image has no replacement."""
 
     def setUp(self):
         super().setUp()
-        # The container's user reads what lies here.
+        # The container's user can read these files.
         os.chmod(self.folder, 0o755)
         shutil.copytree(support.ROOT / "deploy", pathlib.Path(self.folder) / "deploy")
         self.project = f"full{uuid.uuid4().hex[:12]}"
@@ -384,16 +384,16 @@ class Compose(support.Case):
         self.addCleanup(self.type, documented("docker compose -f deploy/compose.yaml down"))
 
     def type(self, command):
-        """Types a command, with the images that are there."""
+        """Runs a command with the local images."""
         command = command.replace("docker compose", f"docker-compose --project-name {self.project}")
-        # A terminal is what nobody has here.
+        # The test has no terminal.
         command = command.replace(" exec ", " exec -T ")
         images = "--detach --no-build sandbox daemon prometheus"
         command = command.replace('"$(git rev-parse --short=12 HEAD)"', "").replace("--build", images)
         return tool("bash", "-euc", command, folder=self.folder, env=self.env)
 
     def left(self):
-        """What there is of it."""
+        """The remaining containers, networks and volumes."""
         ours = ("--quiet", "--filter", f"label=com.docker.compose.project={self.project}")
         return [docker(*kind, *ours) for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls"))]
 
@@ -413,7 +413,7 @@ class Compose(support.Case):
         beside.write_text(roster.read_text() + "".join(f"{line}\n" for line in lines))
         beside.rename(roster)
 
-    def test_shows_the_whole_picture(self):
+    def test_compose_runs_everything(self):
         self.type(documented("REVISION="))
         try:
             self.look()
@@ -422,13 +422,13 @@ class Compose(support.Case):
             raise AssertionError(f"{error}\n{logs}") from None
         self.assertTrue(all(self.left()))
         self.type(documented("docker compose -f deploy/compose.yaml down"))
-        self.assertFalse(any(self.left()), "it leaves something behind")
+        self.assertFalse(any(self.left()), "something remains")
 
     def look(self):
         up = lambda: self.asked("omni_user_sync_last_success_timestamp_seconds > 0")
         support.eventually("Prometheus knows of a success", up, 120.0)
-        # Each row of the roster differs from what the stand-in starts with.
-        done = self.asked('sum(omni_user_sync_changes_total{outcome="done"})')
+        # Each row of the roster differs from the initial data of the mock server.
+        done = self.asked('sum(omni_user_sync_changes_total{outcome="applied"})')
         self.assertEqual(done, self.asked("omni_user_sync_roster_rows"))
         self.assertEqual(done, ["5"])
         daemon = f"http://127.0.0.1:{self.env['OMNI_USER_SYNC_PORT']}"
@@ -440,20 +440,20 @@ class Compose(support.Case):
 
         # "Edit …/users.csv and see it come."
         row = documented("delete,user0010@")
-        done = 'omni_user_sync_changes_total{kind="%s", outcome="done"} > 0'
+        done = 'omni_user_sync_changes_total{operation="%s", outcome="applied"} > 0'
         before = {kind: int(self.asked(done % kind)[0]) for kind in ("create", "delete")}
         self.edit(row.replace("delete,user0010@example.com,", "upsert,new@example.com,New"))
-        self.until("the new row has come", done % "create", str(before["create"] + 1))
+        self.until("the new row is applied", done % "create", str(before["create"] + 1))
 
         # "Add six rows such as … and see an alert."
         self.edit(*(row.replace("0010", f"00{number}") for number in range(10, 16)))
         firing = 'ALERTS{alertname="OmniUserSyncHeld", alertstate="firing"}'
-        self.until("they are held, and that is told", firing, "1")
-        self.until("how many", "omni_user_sync_held_changes > 0", "6")
+        self.until("they are held, and the alert fires", firing, "1")
+        self.until("number of held changes", "omni_user_sync_held_changes > 0", "6")
         self.type(documented("docker compose -f deploy/compose.yaml exec"))
-        self.until("they are let through", "omni_user_sync_held_changes > 0")
-        self.until("they are gone", done % "delete", str(before["delete"] + 6))
-        self.until("the alert is over", firing)
+        self.until("they are approved", "omni_user_sync_held_changes > 0")
+        self.until("they are removed", done % "delete", str(before["delete"] + 6))
+        self.until("the alert is resolved", firing)
 
 
 if __name__ == "__main__":

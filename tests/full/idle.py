@@ -1,4 +1,4 @@
-"""What a daemon costs that has nothing to do: ten thousand rows, ten thousand users, polling."""
+"""The resource usage of an idle daemon with 10,000 rows, 10,000 users and polling."""
 
 import os
 import pathlib
@@ -7,21 +7,21 @@ import time
 import support
 
 USERS = 10_000
-# Seconds that are measured, and what may be used meanwhile: percent of a core, and MB at the end.
+# Seconds of measurement, and the limits: percent of a core, and MB at the end.
 MEASURED = 60.0
 CPU = 0.5
 RESIDENT = 40.0
 
 
 def cpu_seconds(pid):
-    """What a process has used so far, threads included."""
+    """The CPU time of a process with its threads."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     # Fields 14 and 15 of the whole line.
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid):
-    """In MB, as the kernel counts it now."""
+    """The resident memory in MB."""
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -49,11 +49,11 @@ class Idle(support.Case):
             status, text = support.fetch(f"http://{address}/metrics")
             return support.sample(text, "omni_user_sync_" + name, **labels) if status else 0.0
 
-        converged = {"trigger": "start", "outcome": "converged"}
+        converged = {"trigger": "start", "result": "converged"}
         daemon.until("its first run has ended", lambda: sample("runs_total", **converged) == 1)
         self.assertEqual(sample("roster_rows"), USERS)
         self.assertEqual(sample("users"), USERS)
-        daemon.until("the watcher has seen it", lambda: "roster found" in daemon.told())
+        daemon.until("the watcher has read the roster", lambda: "the roster is there" in daemon.told())
         requests = len(sandbox.requests())
         before, began = cpu_seconds(daemon.pid), time.monotonic()
         while (took := time.monotonic() - began) < MEASURED:

@@ -1,4 +1,4 @@
-"""A gigabyte without a line's end: refused with its place, in little memory and little time."""
+"""A line of one gigabyte is rejected with its position, with little memory and time."""
 
 import os
 import re
@@ -7,10 +7,10 @@ import time
 
 import support
 
-# Below source.max_bytes, so that the length of the record is what is wrong.
+# Below source.max_bytes, so that the length of the record is the problem.
 SIZE = 1_000_000_000
-MOST_KIB = 100_000
-MOST_SECONDS = 30.0
+MAX_KIB = 100_000
+MAX_SECONDS = 30.0
 
 STARTS = {
     "a cell": (b"op,email,display_name\nupsert,ann@example.com,", 2),
@@ -30,8 +30,8 @@ class LongLine(support.Case):
                 file.write(block)
 
     def measure(self, arguments, env):
-        """Exit code, standard error, seconds and the most memory, in KiB: at least what this process
-        has, since the kernel counts from before the program is loaded."""
+        """Exit code, standard error, seconds and peak memory in KiB. The memory is at least that of this
+        process, because the kernel starts counting before the program is loaded."""
         err_path = os.path.join(self.folder, "err")
         began = time.monotonic()
         with open(err_path, "wb") as err:
@@ -47,11 +47,11 @@ class LongLine(support.Case):
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - began
         with open(err_path, encoding="utf-8") as err:
-            # What is said must not be long either.
+            # The message must be short too.
             said = err.read(100_000)
         return process.returncode, said, seconds, usage.ru_maxrss
 
-    def test_is_refused_with_its_place_in_little_memory(self):
+    def test_is_rejected_with_little_memory(self):
         sandbox = self.sandbox()
         sandbox.add("ann@example.com", "Ann")
         env = support.settings(sandbox, self.folder)
@@ -66,9 +66,9 @@ class LongLine(support.Case):
                     self.assertEqual(code, 1, said)
                     self.assertRegex(said, re.compile(rf"users\.csv:{line}\b"))
                     self.assertLess(len(said), 2_000)
-                    self.assertLess(kib, MOST_KIB, measured)
-                    self.assertLess(seconds, MOST_SECONDS, measured)
-            # The next start writes over this one.
+                    self.assertLess(kib, MAX_KIB, measured)
+                    self.assertLess(seconds, MAX_SECONDS, measured)
+            # The next start overwrites this one.
             with open(self.path, "r+b") as file:
                 file.write(b"x" * len(start))
         self.assertEqual(sandbox.writes(), [])

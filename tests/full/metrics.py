@@ -1,4 +1,4 @@
-"""What Prometheus says of the metrics that the daemon serves, and of the alerts that we propose."""
+"""promtool checks the metrics that the daemon serves and the queries that docs/metrics.md suggests."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def promtool(arguments, text, folder):
 
 
 class Metrics(support.Case):
-    def test_prometheus_finds_nothing_to_improve(self):
+    def test_promtool_accepts_the_metrics(self):
         sandbox = self.sandbox(per_minute=10_000, users=3)
         self.write("users.csv", "email,display_name\nann@example.com,Ann\nno email,Bad\n")
         address = support.free_address()
@@ -31,7 +31,7 @@ class Metrics(support.Case):
             support.Process([support.PROGRAM, "run"], self.folder, env, "the daemon")
         )
         metrics = lambda: support.fetch(f"http://{address}/metrics")[1]
-        ended = {"trigger": "start", "outcome": "partial"}
+        ended = {"trigger": "start", "result": "partial"}
         name = "omni_user_sync_runs_total"
         daemon.until("a run", lambda: support.sample(metrics(), name, **ended) == 1)
         text = metrics()
@@ -39,9 +39,9 @@ class Metrics(support.Case):
         self.assertEqual((checked.returncode, checked.stderr), (0, ""), text)
         served = set(re.findall(r"^# TYPE (\S+)", text, re.M))
         named = set(re.findall(r"^\| `((?:omni_user_sync|process)_\w+)`", TABLE.read_text(), re.M))
-        self.assertEqual(served, named, "after a run each metric is there")
+        self.assertEqual(served, named, "all metrics are exported after a run")
 
-    def test_the_proposed_alerts_are_promql(self):
+    def test_suggested_queries_are_valid(self):
         (block,) = re.findall(r"^```promql\n(.*?)^```", TABLE.read_text(), re.M | re.S)
         lines = [line for line in block.splitlines() if not line.startswith("#")]
         alerts = re.sub(r"\n +", " ", "\n".join(lines)).splitlines()

@@ -1,5 +1,5 @@
-"""A real Prometheus scrapes the daemon: the shipped rules fire and resolve, and each panel of the
-shipped dashboard has something to show. Only the times in the rules are shortened."""
+"""A real Prometheus scrapes the daemon: the shipped rules fire and resolve, and every panel of the
+shipped dashboard shows data. Only the durations in the rules are shortened."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ def rows(*emails, op="upsert"):
 
 
 class Prometheus(support.Process):
-    """Prometheus with the shipped rules and scrape settings, in seconds instead of minutes."""
+    """Prometheus with the shipped rules and scrape settings, with seconds instead of minutes."""
 
     def __init__(self, folder, target):
         home = pathlib.Path(folder) / "prometheus"
@@ -87,7 +87,7 @@ class Alerts(support.Case):
         success = "omni_user_sync_last_success_timestamp_seconds > 0"
         self.prometheus.until("it knows of a success", lambda: self.prometheus.query(success))
 
-    def test_a_refused_key_and_no_success_are_told_and_taken_back(self):
+    def test_rejected_key_alerts_fire_and_resolve(self):
         self.write("users.csv", HEAD + rows("ann@example.com"))
         self.begin()
         self.until_scraped()
@@ -99,14 +99,14 @@ class Alerts(support.Case):
         self.prometheus.until_resolved("OmniUserSyncNoSuccess")
         self.prometheus.until_resolved("OmniUserSyncUnauthorized")
 
-    def test_held_removals_are_told_until_they_are_approved(self):
+    def test_held_removals_alert_until_approved(self):
         self.write("users.csv", HEAD + rows(*PEOPLE))
         self.begin()
         self.until_scraped()
         self.write("users.csv", HEAD + rows(*PEOPLE[:10]) + rows(*PEOPLE[10:], op="delete"))
         self.prometheus.until_firing("OmniUserSyncHeld")
         held = self.prometheus.query("omni_user_sync_held_changes > 0")
-        self.assertEqual([one["metric"]["kind"] for one in held], ["removals"])
+        self.assertEqual([one["metric"]["operation"] for one in held], ["removals"])
         self.assertEqual([one["metric"]["organisation"] for one in held], ["example"])
         self.assertEqual(len(self.omni.users()), len(PEOPLE))
         approved = support.run(["approve", "latest"], self.folder, self.env)
@@ -114,7 +114,7 @@ class Alerts(support.Case):
         self.daemon.until("they are gone", lambda: len(self.omni.users()) == 10)
         self.prometheus.until_resolved("OmniUserSyncHeld")
 
-    def test_bad_rows_refused_changes_and_an_end_are_told(self):
+    def test_problems_failed_changes_and_shutdown_alert(self):
         self.write("users.csv", HEAD + rows("ann@example.com") + "upsrt,bob@example.com,Bob,\n")
         self.begin()
         refuse = {"what": {"status": {"code": 422}}, "when": {"method": "POST"}, "times": 1_000}
@@ -130,7 +130,7 @@ class Alerts(support.Case):
         self.daemon = self.launch()
         self.prometheus.until_resolved("OmniUserSyncDown")
 
-    def test_a_roster_that_is_gone_is_told_until_it_is_back(self):
+    def test_missing_roster_alerts_until_it_returns(self):
         roster = self.write("users.csv", HEAD + rows("ann@example.com"))
         self.begin()
         self.until_scraped()
@@ -139,7 +139,7 @@ class Alerts(support.Case):
         self.write("users.csv", HEAD + rows("ann@example.com"))
         self.prometheus.until_resolved("OmniUserSyncSourceDown")
 
-    def test_each_panel_of_the_dashboard_has_something_to_show(self):
+    def test_every_dashboard_panel_shows_data(self):
         self.write("users.csv", HEAD + rows(*PEOPLE))
         self.begin()
         expressions = [one["expr"] for panel in dashboard()["panels"] for one in panel["targets"]]

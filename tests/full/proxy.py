@@ -1,4 +1,4 @@
-"""The page from elsewhere: nginx as `deploy/README.md` sets it up, and as it warns of."""
+"""The status page behind nginx, with the configuration in `deploy/README.md` and with the mistakes it warns of."""
 
 import os
 import pathlib
@@ -37,7 +37,7 @@ class Proxy(support.Case):
         subprocess.run(make.split(), cwd=self.folder, capture_output=True, check=True)
 
     def nginx(self, server):
-        """Starts it with this server; its own files lie in the test's folder."""
+        """Starts nginx with this server and its files in the folder of the test."""
         self.port = support.free_address().rpartition(":")[2]
         for old, new in (
             ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
@@ -56,7 +56,7 @@ class Proxy(support.Case):
         nginx.until("it listens", lambda: self.ask("/healthz")[0] == 200)
 
     def ask(self, path, *more):
-        """The status, and what was answered with its head, as from another machine."""
+        """The status and the answer with its headers, as seen by another host."""
         at = f"{NAME}:{self.port}"
         curl = ["curl", "--silent", "--include", "--noproxy", "*", "--cacert", f"{self.folder}/sync.pem"]
         curl += ["--resolve", f"{at}:127.0.0.1", *more, f"https://{at}{path}"]
@@ -64,7 +64,7 @@ class Proxy(support.Case):
         found = re.match(r"HTTP/\S+ (\d+)", told)
         return int(found[1]) if found else 0, told
 
-    def test_strangers_log_in_and_act(self):
+    def test_remote_users_log_in_and_act(self):
         self.nginx(example())
         self.assertEqual(self.ask("/")[0], 303, "strangers are sent to the log-in")
         self.assertEqual(self.ask("/api/v1/status")[0], 401)
@@ -81,12 +81,12 @@ class Proxy(support.Case):
         foreign = ("--header", "Origin: https://evil.example")
         self.assertEqual(self.ask("/reconcile", *session, *foreign, "--request", "POST")[0], 403)
 
-    def test_the_readme_warns_of_what_is_so(self):
+    def test_the_warning_in_the_readme_is_true(self):
         lines = example().splitlines(keepends=True)
         self.nginx("".join(line for line in lines if "proxy_set_header" not in line))
         self.assertEqual(self.ask("/")[0], 200, "and the look that it asks for finds it")
 
-    def test_either_header_is_enough(self):
+    def test_one_of_the_headers_is_enough(self):
         for header in ("Host", "X-Forwarded-For"):
             lines = example().splitlines(keepends=True)
             self.nginx("".join(line for line in lines if f"proxy_set_header {header} " not in line))

@@ -1,16 +1,16 @@
 """Runs every command of the README's ```sh blocks, in order, in a copy of the repository.
 
-- `omni-user-sync` is the release binary, and Omni is the stand-in: `https://<org>.omniapp.co` and
-  `<key>` are replaced by its address and key, the usual ports by free ones. Cargo builds where CI
-  has built already.
-- A ```toml block is saved as `config.toml`, with a key file and a roster that are there.
-- An exported roster is edited: it gets one row more, which must be in Omni at the end.
-- What runs until it is told to end (`run`, `sandbox`, `demo`) is waited for until it is ready, and
-  must end well: a demo at once, a daemon with its section (`##`), a sandbox with the README.
-- Variables and the working folder last from one command to the next, across blocks.
+- `omni-user-sync` is the release binary, and Omni is the mock server: `https://<org>.omniapp.co` and
+  `<key>` are replaced by its address and key, and the default ports by free ones. Cargo uses the build
+  folder of CI.
+- A ```toml block is saved as `config.toml`, with an existing key file and roster.
+- An exported roster gets one more row, which must be in Omni at the end.
+- Programs that run until they are stopped (`run`, `sandbox`, `demo`) must become ready and stop with
+  exit code 0: a demo immediately, a daemon at the end of its section (`##`), a sandbox at the end.
+- Variables and the working folder are kept between commands, across blocks.
 - Blocks that begin with ```sh no-run are not run; only docker, systemctl and sudo may be in them.
-- A command that is not known here, a placeholder that is not replaced, and an exit code other than
-  0 (for `plan` also 2: there are changes) are failures.
+- Unknown commands, remaining placeholders, and exit codes other than 0 (and 2 for `plan`: there are
+  changes) are failures.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ SHORT = {"apply", "plan", "check", "export", "health", "explain", "history", "ap
 SHORT |= {"completions", "man", "help"}
 TOOLS = {"cat", "cd", "chmod", "cp", "curl", "echo", "export", "grep", "head", "kill", "ls"}
 TOOLS |= {"base64", "mkdir", "mv", "printf", "rm", "sed", "test", "umask", "unset"}
-# CI has run these when it comes here, or runs this from them.
+# CI has run these already, or runs this from them.
 BY_CI = {"cargo test", "cargo build --release", "bash .ci/run", "bash .ci/full"}
 NEEDS_A_HOST = {"docker", "systemctl", "sudo"}
 SECONDS = 600
@@ -79,7 +79,7 @@ def blocks(text):
 
 
 def commands(lines, line):
-    """Commands with their line numbers; continued lines and here-documents belong together."""
+    """Commands with their line numbers; continued lines and here-documents are joined."""
     found, rest = [], list(enumerate(lines, line + 1))
     while rest:
         number, text = rest.pop(0)
@@ -98,7 +98,7 @@ def commands(lines, line):
 
 def programs(command):
     """The words of each program that a command starts, without assignments and redirections."""
-    # A here-document's text is no command.
+    # The text of a here-document is not a command.
     text = command.splitlines()[0] if "<<" in command else command.replace("\\\n", " ")
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
@@ -118,7 +118,7 @@ def programs(command):
 
 
 def subcommand(words):
-    """What omni-user-sync is to do; None for another program, "" for what is not known."""
+    """The command of omni-user-sync; None for another program, "" if unknown."""
     if words[:2] == ["cargo", "run"] and "--" in words:
         words = [NAME, *words[words.index("--") + 1 :]]
     if words[0] != NAME:
@@ -130,13 +130,13 @@ def subcommand(words):
 
 
 class Reader:
-    """Somebody who types what the README says."""
+    """A user who types the commands of the README."""
 
     def __init__(self, folder, sandbox):
         self.folder, self.sandbox = folder, sandbox
         self.clone = os.path.join(folder, "clone")
         self.state = os.path.join(folder, "variables")
-        self.serve, self.stand_in = support.free_address(), support.free_address()
+        self.serve, self.mock_server = support.free_address(), support.free_address()
         self.running, self.passed, self.failed = [], 0, 0
         binaries = os.path.join(folder, "bin")
         os.mkdir(binaries)
@@ -148,7 +148,7 @@ class Reader:
         pathlib.Path(self.clone, "users.csv").write_text(ROSTER)
         pathlib.Path(self.state).write_text(f"cd {shlex.quote(self.clone)}\n")
         self.env = support.environment(
-            # So that no settings of the machine's are found, but its toolchain is.
+            # So that the settings of the host are not found, but its toolchain is.
             HOME=folder,
             CARGO_HOME=os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo")),
             RUSTUP_HOME=os.environ.get("RUSTUP_HOME", os.path.expanduser("~/.rustup")),
@@ -156,24 +156,24 @@ class Reader:
             CARGO_TARGET_DIR=str(support.ROOT / "target"),
             OMNI_USER_SYNC__SERVE__LISTEN=self.serve,
             OMNI_USER_SYNC__STATE__DIR=os.path.join(folder, "state"),
-            # All commands share one limit, and nobody here reads as slowly as a person does.
+            # All commands share one limit, and the test runs them faster than a person.
             OMNI_USER_SYNC__OMNI__REQUESTS_PER_MINUTE="9000",
         )
         installed = os.path.join(folder, "installed/bin")
         self.env["PATH"] = os.pathsep.join([installed, binaries, self.env["PATH"]])
 
     def typed(self, command):
-        """A command with our addresses in it."""
+        """A command with the addresses of the test."""
         manifest = support.ROOT / "Cargo.toml"
         command = re.sub(r"\bcargo run ", f"cargo run --manifest-path {manifest} ", command)
         command = re.sub(r"--path \.(?=\s|$)", f"--path {support.ROOT}", command)
         command = command.replace("https://<org>.omniapp.co", self.sandbox.url)
         command = command.replace("<key>", support.KEY)
         command = re.sub(r"(127\.0\.0\.1|localhost):8080\b", self.serve, command)
-        return re.sub(r"(127\.0\.0\.1|localhost):8787\b", self.stand_in, command)
+        return re.sub(r"(127\.0\.0\.1|localhost):8787\b", self.mock_server, command)
 
     def script(self, command):
-        """Shell that goes on where the last command ended."""
+        """A script that continues with the state of the last command."""
         return f"set -euo pipefail\n. {shlex.quote(self.state)}\n{command}\n"
 
     def read(self, number, command):
@@ -191,7 +191,7 @@ class Reader:
         if command in BY_CI:
             return
         placeholder = re.search(r"<[a-z][a-z _-]*>", command.splitlines()[0])
-        assert not placeholder, f"nothing is put in the place of {placeholder[0]}"
+        assert not placeholder, f"placeholder {placeholder[0]} is not replaced"
         started = programs(command)
         for words in started:
             is_install = words[:2] == ["cargo", "install"] and "--path" in words
@@ -199,13 +199,13 @@ class Reader:
             assert known, f"`{' '.join(words)}` is not known to tests/full/readme.py"
         does = [subcommand(words) for words in started]
         if set(does) & set(LONG):
-            assert len(started) == 1, "what runs on stands alone in its line"
+            assert len(started) == 1, "a long-running program must be alone on its line"
             self.begin(does[0], command.removesuffix("&"), started[0])
         else:
             self.finish(does, command)
 
     def finish(self, does, command):
-        """Runs a command to its end, and keeps variables and folder."""
+        """Runs a command and keeps its variables and working folder."""
         keep = f"{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {shlex.quote(self.state)}"
         script = self.script(f"trap {shlex.quote(keep)} EXIT\n{command}")
         ended = subprocess.run(
@@ -224,7 +224,7 @@ class Reader:
             self.edit()
 
     def edit(self):
-        """Does to the roster what a spreadsheet would."""
+        """Edits the roster like a spreadsheet would."""
         path = pathlib.Path(self.clone, "users.csv")
         header, *lines = path.read_text().splitlines()
         cells = {"op": "upsert", "email": EDIT, "display_name": "Zoe"}
@@ -242,7 +242,7 @@ class Reader:
 
     def begin(self, does, command, words):
         if does == "sandbox" and "--listen" not in words:
-            command += f" --listen {self.stand_in}"
+            command += f" --listen {self.mock_server}"
         script = self.script(f"exec env {command}")
         process = support.Process(["bash", "-c", script], self.folder, self.env, command)
         self.running.append((does, process))
@@ -253,11 +253,11 @@ class Reader:
     def is_ready(self, does, process):
         if does == "run":
             return support.fetch(f"http://{self.serve}/readyz")[0] == 200
-        said = {"sandbox": "listens on", "demo": "Omni is as the roster says"}
+        said = {"sandbox": "listening on", "demo": "Omni is in sync with the roster"}
         return said[does] in process.out()
 
     def end(self, *times):
-        """Ends what is to end at one of these times."""
+        """Stops the programs that end at one of these times."""
         due = [one for one in self.running if LONG[one[0]] in times]
         self.running = [one for one in self.running if one not in due]
         for does, process in due:
@@ -269,7 +269,7 @@ class Reader:
                 process.end()
 
     def turn_over(self, *times):
-        """A section or the README ends."""
+        """Handles the end of a section or of the README."""
         try:
             self.end(*times)
         except AssertionError as error:

@@ -1,4 +1,4 @@
-"""A roster on a real share: Samba on loopback, mounted over FUSE, written to from the server's side."""
+"""A roster on a network share: Samba on loopback, mounted with FUSE, written on the server."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ import time
 import support
 
 PREFIX = "omni_user_sync_"
-# Far more than an end that waits for nothing takes.
+# An upper bound for a shutdown without waiting.
 GRACE = 60.0
 HEADER = "op,email,display_name\n"
 SHARE = """\
@@ -50,7 +50,7 @@ def is_mounted(path):
 
 
 class Group(support.Process):
-    """A process whose children end with it."""
+    """A process whose children are killed with it."""
 
     def __init__(self, arguments, folder, env, name):
         super().__init__(arguments, folder, env, name, start_new_session=True)
@@ -101,8 +101,7 @@ class Samba(support.Case):
         self.server.until("it answers", answers)
 
     def connect(self):
-        """Mounts the share. FUSE remembers nothing of it for more than a tenth of a second, and tells
-        soon when the server is away."""
+        """Mounts the share. FUSE caches nothing for more than 100 ms, and soon reports an unavailable server."""
         remote = f":smb,host=127.0.0.1,port={self.port},user=nobody:roster"
         arguments = ["rclone", "mount", remote, str(self.mount)]
         arguments += ["--config", os.path.join(self.folder, "rclone", "none.conf")]
@@ -110,7 +109,7 @@ class Samba(support.Case):
         arguments += ["--low-level-retries", "1"]
         env = support.environment(XDG_CACHE_HOME=os.path.join(self.folder, "rclone"))
         self.client = self.start(Group(arguments, self.folder, env, "rclone"))
-        # Before the process is ended: the kernel takes the mount down, whatever hangs.
+        # Before the process is killed: the kernel removes the mount even if it hangs.
         self.addCleanup(self.unmount)
         self.client.until("the share is mounted", lambda: is_mounted(self.mount))
 
@@ -121,7 +120,7 @@ class Samba(support.Case):
                 subprocess.run([*command, self.mount], check=False)
 
     def put(self, text):
-        """Writes the roster as somebody on the server does: beside it, then into its place."""
+        """Replaces the roster on the server, by a temporary file and a rename."""
         aside = self.share / "users.csv.tmp"
         aside.write_text(text)
         aside.rename(self.share / "users.csv")
@@ -150,7 +149,7 @@ class Samba(support.Case):
         daemon.until(f"there are {emails}", lambda: set(sandbox.users()) == set(emails))
 
     def converged(self, text, *emails):
-        """A daemon that has brought a first roster to its end."""
+        """Starts a daemon and waits until its first run has converged."""
         sandbox = self.sandbox(per_minute=10_000)
         self.put(text)
         daemon = self.daemon(sandbox)
@@ -164,13 +163,13 @@ class Samba(support.Case):
         self.assertEqual(daemon.wait(), 0, daemon.told())
         return time.monotonic() - began
 
-    def test_polls_and_sees_what_the_server_s_side_writes(self):
+    def test_detects_writes_on_the_server(self):
         sandbox, daemon = self.converged(rows("a@x.co"), "a@x.co")
         said = daemon.out() + daemon.err()
         self.assertIn("by polling: it is on FUSE", said)
         self.put(rows("a@x.co", "b@x.co"))
         self.until_users(daemon, sandbox, "a@x.co", "b@x.co")
-        # In place, in two pieces, with a pause below `settle` in between.
+        # In place, in two parts, with a pause shorter than `settle`.
         with open(self.share / "users.csv", "w", encoding="utf-8") as roster:
             roster.write(rows("a@x.co", "b@x.co"))
             roster.flush()
@@ -195,7 +194,7 @@ class Samba(support.Case):
         self.until_users(daemon, sandbox, "a@x.co", "b@x.co", "c@x.co")
         self.terminate(daemon)
 
-    def test_a_server_that_goes_away_removes_nobody_and_its_return_is_seen(self):
+    def test_an_unavailable_server_removes_no_users(self):
         sandbox, daemon = self.converged(rows("a@x.co", "b@x.co"), "a@x.co", "b@x.co")
         self.server.all(signal.SIGKILL)
         self.server.wait()
@@ -207,12 +206,12 @@ class Samba(support.Case):
         self.serve()
         self.until_users(daemon, sandbox, "b@x.co", "c@x.co")
         daemon.until("it is told to be there", lambda: self.up() == 1)
-        # A run may have read it before the watch is sure of it.
-        back = "roster available again"
+        # A run may have read it before the watcher reports it.
+        back = "the roster is back"
         daemon.until("its return is told", lambda: back in daemon.out() + daemon.err())
         self.terminate(daemon)
 
-    def test_a_mount_that_is_gone_is_an_empty_folder_and_removes_nobody(self):
+    def test_an_unmounted_share_removes_no_users(self):
         sandbox = self.sandbox(per_minute=10_000)
         self.put(rows("a@x.co"))
         daemon = self.daemon(sandbox, source__path=self.mount)
@@ -226,20 +225,20 @@ class Samba(support.Case):
         self.until_users(daemon, sandbox, "a@x.co", "b@x.co")
         self.terminate(daemon)
 
-    def test_a_mount_that_hangs_holds_up_neither_server_nor_end(self):
+    def test_a_hung_mount_blocks_nothing(self):
         sandbox, daemon = self.converged(rows("a@x.co"), "a@x.co")
-        # What is asked of the mount from here on is not answered.
+        # From now on the mount does not answer.
         self.client.all(signal.SIGSTOP)
         before = len(sandbox.requests())
         daemon.signal(signal.SIGHUP)
         for path in ("healthz", "readyz", "metrics") * 10:
             status, _ = support.fetch(f"http://{self.address}/{path}")
             self.assertEqual(status, 200)
-        # Of Omni at most the definitions: where the system still knows how the file was, they come first.
+        # At most the definitions are requested, which happens first if the system has cached the file's metadata.
         self.assertLessEqual(len(sandbox.requests()), before + 1, "a run waits for the roster")
         self.assertLess(self.terminate(daemon), GRACE / 2, daemon.told())
 
-    def test_a_daemon_that_starts_on_a_mount_that_hangs_goes_on_with_it(self):
+    def test_a_daemon_survives_a_hung_mount(self):
         sandbox = self.sandbox(per_minute=10_000)
         self.put(rows("a@x.co"))
         self.client.all(signal.SIGSTOP)

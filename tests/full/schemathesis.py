@@ -1,13 +1,12 @@
-"""The stand-in against Omni's published OpenAPI document (`omni-openapi-users.json` beside this file, the part that
-concerns users), by schemathesis: requests made up from the document, one by one and in sequences in which a later one
-asks for what an earlier one made, and every answer held against it.
+"""Checks the mock server against Omni's published OpenAPI document (the users part, in `omni-openapi-users.json`)
+with schemathesis: it generates requests from the document, single ones and sequences in which a request uses the
+results of earlier ones, and checks every answer.
 
-The stand-in is deliberately stricter than the document, and answers more codes than it names; so these checks are left
-out, and everything else is checked:
+The mock server is deliberately stricter than the document and uses more status codes. So these checks are skipped:
 
-- `positive_data_acceptance`: the document lets any text be an email, any field stand in a body and any number be an
-  index. The stand-in refuses what it does not know: what passes there passes at Omni under every reading.
-- `status_code_conformance`: the document does not name each refusal (404, 405, 409, 429) at each path.
+- `positive_data_acceptance`: the document allows any text as an email, any field in a body and any number as an index.
+  The mock server rejects unknown fields: a request that passes there passes at Omni under every reading.
+- `status_code_conformance`: the document does not list every rejection (404, 405, 409, 429) of every path.
 """
 
 import pathlib
@@ -17,17 +16,17 @@ import sys
 import support
 
 DOCUMENT = pathlib.Path(__file__).with_name("omni-openapi-users.json")
-LEFT_OUT = "positive_data_acceptance,status_code_conformance"
-# What the stand-in does not have, or answers with nobody.
+SKIPPED = "positive_data_acceptance,status_code_conformance"
+# Endpoints that the mock server does not have, or that are always empty.
 PATHS = "Groups|model-roles"
 
 
 class Schemathesis(support.Case):
     def check(self, sandbox, *arguments):
-        # By its program: this file has the name of its package.
+        # Runs the program, because this file has the name of its package.
         program = pathlib.Path(sys.executable).with_name("schemathesis")
         command = [str(program), "run", str(DOCUMENT), "--url", sandbox.url, "--no-color", "--seed", "1"]
-        command += ["--exclude-path-regex", PATHS, "--exclude-checks", LEFT_OUT, "--max-examples", "50"]
+        command += ["--exclude-path-regex", PATHS, "--exclude-checks", SKIPPED, "--max-examples", "50"]
         command += ["--header", f"Authorization: Bearer {support.KEY}", *arguments]
         ended = subprocess.run(
             command,
@@ -42,13 +41,13 @@ class Schemathesis(support.Case):
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
         return ended.stdout
 
-    def test_the_stand_in_answers_as_the_document_says(self):
+    def test_answers_match_the_document(self):
         sandbox = self.sandbox(users=5, per_minute=1_000_000)
         said = self.check(sandbox, "--phases", "examples,coverage,fuzzing,stateful")
         self.assertIn("Tested: 7", said)
-        # The document has no links between its operations; these are inferred from what it calls things.
+        # The document has no links between its operations; schemathesis infers them from names.
         self.assertRegex(said, r"API Links: +[1-9]\d* covered")
-        # It has been asked for, not only refused.
+        # Some requests were executed, not only rejected.
         codes = {request["status"] for request in sandbox.requests()}
         self.assertLessEqual({200, 201, 204, 400, 401, 404}, codes)
         self.assertLess(max(codes), 500)

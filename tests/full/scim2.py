@@ -1,13 +1,13 @@
-"""A SCIM server that is not ours: the program against `scim2-server` (RFC 7643 and 7644), with Omni's
-extension as a schema, and `scim2-client` to look into it.
+"""Runs the program against an independent SCIM server: `scim2-server` (RFC 7643 and 7644), with Omni's extension
+as a schema. `scim2-client` reads the results.
 
-The server is unmodified. A shim in front of it gives it Omni's paths and the attribute definitions, which are no
-part of SCIM, and counts requests. Where it differs from Omni, or from our own stand-in:
+The server is unmodified. A shim adds Omni's paths and the attribute definitions, which are not part of SCIM, and
+counts requests. Differences from Omni or from the mock server:
 
 - users are listed in the order of their ids, not of their creation;
-- a `PATCH` is answered with 204 where nothing more is asked for, and 200 otherwise;
-- values are typed by the schema: what Omni shows as a string is one here too;
-- extension attributes that have no value are left out, and the extension itself where it has none.
+- the answer to a `PATCH` is 204, or 200 if the client requests attributes;
+- values have the types of the schema: strings are strings here too;
+- extension attributes without a value are missing, and so is an empty extension.
 """
 
 import collections
@@ -55,7 +55,7 @@ def extension():
 
 
 def provider():
-    """A service with users who have the extension."""
+    """A service whose users have the extension."""
     schemas = {**load_default_schemas(), support.ATTRIBUTES: extension()}
     types = load_default_resource_types()
     user = types["User"].model_dump()
@@ -75,7 +75,7 @@ class Threading(ThreadingMixIn, wsgiref.simple_server.WSGIServer):
 
 
 class Server:
-    """The server, with Omni's paths. What is asked for by HTTP is counted."""
+    """The server with Omni's paths. It counts HTTP requests."""
 
     def __init__(self):
         self.provider = provider()
@@ -139,7 +139,7 @@ class Scim2(support.Case):
         self.client.create(self.user.model_validate(body))
 
     def users(self):
-        """Name, activity and attributes by email, as the server's own client sees them."""
+        """Name, active flag and attributes by email, read by the server's own client."""
         found = self.client.query(self.user)
         users = {}
         for user in found.resources:
@@ -155,10 +155,10 @@ class Scim2(support.Case):
         self.assertEqual(ended.returncode, code, ended.stdout + ended.stderr)
         return ended
 
-    def test_a_roster_is_applied_by_patch_and_nothing_else_is_touched(self):
+    def test_patch_changes_nothing_else(self):
         self.applied("patch")
 
-    def test_a_roster_is_applied_by_put_and_nothing_else_is_touched(self):
+    def test_put_changes_nothing_else(self):
         self.applied("put")
 
     def applied(self, method):
@@ -214,8 +214,8 @@ class Scim2(support.Case):
         for number in range(count):
             self.add(f"more{number}@example.com", f"More {number}", {"region": [f"r{number}", "all"]})
 
-    def test_of_many_users_few_are_looked_up(self):
-        # Seven pages: four look-ups, one of which finds out about letters' case, are fewer than the six after the first.
+    def test_looks_up_few_of_many_users(self):
+        # Seven pages: four look-ups, including one for the case of emails, are fewer than the six remaining pages.
         self.add_many(630)
         before = self.users()
         self.write(
@@ -243,17 +243,17 @@ class Scim2(support.Case):
         self.server.requests.clear()
         self.run_program("plan", code=0)
 
-    def test_an_export_asks_for_nothing(self):
+    def test_an_export_plans_nothing(self):
         self.add_many(230)
         self.run_program("export", "-o", "users.csv")
         self.run_program("plan", code=0)
         self.assertEqual(self.server.writes(), [])
 
-    def test_a_wrong_key_is_told(self):
+    def test_a_wrong_key_is_reported(self):
         env = support.settings(self.server, self.folder)
         self.write("users.csv", "email\nold0@example.com\n")
         ended = support.run(["plan"], self.folder, {**env, "OMNI_API_KEY": "wrong-key"})
-        # Definitions are the shim's, which looks at no key.
+        # The definitions come from the shim, which checks no key.
         self.assertEqual(ended.returncode, 1, ended.stderr)
         self.assertIn("401", ended.stderr)
         self.assertNotIn("wrong-key", ended.stderr)

@@ -1,7 +1,7 @@
-"""Omni's own Python SDK, unmodified, against the program: what both leave behind, and what it costs.
+"""Compares the program with Omni's unmodified Python SDK: the resulting users, and the requests.
 
-`script` is what the SDK's example does with a roster: for each row two requests and a wait of two
-seconds, which is left out here. Both start from the same organisation.
+`script` does the same as the SDK's example: two requests for each row, here without its wait of two seconds.
+Both start from the same organisation.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ import support
 
 VERSION = "0.1.11"
 HEADER = "op,email,display_name,region,department,cost_center,quota,tier\n"
-# The script looks each row's user up, and writes: always for an upsert, and for a deletion where
-# there is somebody to delete.
+# The script looks up the user of each row, and writes for each upsert and for each deletion of an existing
+# user.
 FIRST, SECOND = 80, 70
 
 
 def script(url, roster):
-    """The calls of the original script."""
+    """Makes the calls of the original script."""
     api = OmniAPI(api_key=support.KEY, base_url=url)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -35,7 +35,7 @@ def script(url, roster):
 
 
 def left_behind(sandbox):
-    """Every user as it is compared: no value is no value, however it is written."""
+    """The users for comparison, without empty values."""
     users = {}
     for email, user in sandbox.users().items():
         values = user.get(support.ATTRIBUTES, {})
@@ -84,12 +84,12 @@ class Sdk(support.Case):
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
         return ended
 
-    def test_it_is_the_published_one(self):
+    def test_uses_the_published_sdk(self):
         self.assertEqual(importlib.metadata.version("omni_python_sdk"), VERSION)
 
-    def test_both_leave_the_same_users_and_ours_takes_fewer_requests(self):
+    def test_same_result_with_fewer_requests(self):
         example = Example()
-        # Without its waits the script would be over any limit; ours keeps the usual one.
+        # Without its waits the script would exceed any limit; the program respects the default limit.
         theirs = self.world(example, per_minute=10_000)
         ours = self.world(example)
         self.assertEqual(left_behind(theirs), left_behind(ours))
@@ -122,7 +122,7 @@ class Sdk(support.Case):
             self.assertEqual(refused, [])
         print(f"\nrequests: the script {FIRST}, then {SECOND}; ours {first}, then {second}")
 
-    def test_what_has_no_column_is_erased_by_the_script_and_kept_by_ours(self):
+    def test_attributes_without_columns_are_kept(self):
         email = "ann@example.com"
         roster = f"op,email,display_name,region\nupsert,{email},Ann Lee,[south]\n"
         before = {"region": ["north"], "tier": "gold", "cost_center": "7"}
@@ -138,7 +138,7 @@ class Sdk(support.Case):
         self.assertEqual(ends["script"], ("Ann Lee", True, {"region": ["south"]}))
         self.assertEqual(ends["ours"], ("Ann Lee", False, {**before, "region": ["south"]}))
 
-    def test_a_refusal_ends_the_script_and_costs_ours_one_try(self):
+    def test_a_rejection_stops_only_the_script(self):
         example = Example()
         once = {"status": {"code": 500}}
         theirs, ours = self.world(example, per_minute=10_000), self.world(example)

@@ -1,8 +1,8 @@
-"""What the tests of the full tier share: the stand-in as a process, the program, and waiting.
+"""Shared code of the full tests: the mock server as a process, the program, and waiting.
 
-Each file beside this one is a program: it runs its tests and ends with `N passed, N failed`. A test
-that is skipped has failed. Nothing here sleeps for a fixed time: it polls until a condition holds,
-with time-outs far above what it should take.
+Each other file in this folder is a program that runs its tests and prints `N passed, N failed`. A skipped
+test counts as failed. Nothing sleeps for a fixed time: tests poll until a condition holds, with generous
+time-outs.
 """
 
 import json
@@ -26,17 +26,17 @@ PROGRAM = os.environ.get("OMNI_USER_SYNC_PROGRAM") or str(
 )
 ATTRIBUTES = "urn:omni:params:1.0:UserAttribute"
 KEY = "sandbox-key"
-# More seconds than anything here should take, also on a busy machine.
+# An upper bound in seconds for every step, even on a busy machine.
 GENEROUS = 60.0
-# How far the thread named `server` steps back: `NICE` in src/serve/server.rs.
+# The nice value of the thread named `server`: `NICE` in src/serve/server.rs.
 SERVER_NICE = 10
 
-# A proxy has no part in this.
+# Never use a proxy.
 _http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def eventually(what, condition, seconds=GENEROUS):
-    """Asks until the answer is true, and returns it."""
+    """Polls until the answer is true, and returns it."""
     end = time.monotonic() + seconds
     while True:
         answer = condition()
@@ -48,7 +48,7 @@ def eventually(what, condition, seconds=GENEROUS):
 
 
 def fetch(url, method="GET", body=None):
-    """The status and the text of an answer; (0, "") where none comes."""
+    """The status and the text of an answer; (0, "") without an answer."""
     data = None if body is None else json.dumps(body).encode()
     headers = {} if body is None else {"Content-Type": "application/json"}
     request = urllib.request.Request(url, data=data, method=method, headers=headers)
@@ -62,26 +62,26 @@ def fetch(url, method="GET", body=None):
 
 
 def nice(stats, name):
-    """How far the threads of a name step back, of /proc/<pid>/task/<tid>/stat's lines."""
+    """The nice values of threads with a name, from the lines of /proc/<pid>/task/<tid>/stat."""
     lines = [line.split("(", 1)[1].rsplit(") ", 1) for line in stats.splitlines()]
-    # The 19th value of all, of which the first two are the id and the name.
+    # The 19th value of all; the first two are the id and the name.
     return [int(rest.split()[16]) for found, rest in lines if found == name]
 
 
 def free_address():
-    """An address on loopback that nobody listens on."""
+    """A free address on loopback."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return "127.0.0.1:%d" % taken.getsockname()[1]
 
 
 class Process:
-    """A program that runs beside the test. Its two outputs go to files, so that it never waits for
-    a reader."""
+    """A program that runs in parallel to the test. Its output goes to files, so that it never waits for a
+    reader."""
 
     def __init__(self, arguments, folder, env=None, name="process", **more):
         self.name = name
-        # Not in `folder`: a program may look at all that is there.
+        # Not in `folder`, which the program may read.
         self.outputs = tempfile.mkdtemp(prefix="full-out-")
         self.out_path = os.path.join(self.outputs, "out")
         self.err_path = os.path.join(self.outputs, "err")
@@ -113,12 +113,12 @@ class Process:
         return self.process.poll() is None
 
     def until(self, what, condition, seconds=GENEROUS):
-        """As `eventually`, but a process that has ended is an error at once."""
+        """Like `eventually`, but fails immediately if the process has exited."""
 
         def still():
             answer = condition()
             if not answer and not self.runs():
-                # It may have done it right before its end.
+                # The condition may have become true right before the exit.
                 answer = condition()
                 if not answer:
                     code = self.process.returncode
@@ -134,14 +134,14 @@ class Process:
         self.process.send_signal(number)
 
     def wait(self, seconds=GENEROUS):
-        """The exit code; below 0 for the signal that ended it."""
+        """The exit code; negative for the signal that killed the process."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"did not end within {seconds:.0f} s\n{self.told()}") from None
 
     def end(self):
-        """For the end of a test, whatever became of it."""
+        """Cleans up at the end of a test."""
         if self.runs():
             self.process.kill()
             self.process.wait()
@@ -149,7 +149,7 @@ class Process:
 
 
 class Sandbox(Process):
-    """The stand-in for Omni, with its admin side."""
+    """The mock server with its admin API."""
 
     def __init__(self, folder, users=0, per_minute=None):
         arguments = [PROGRAM, "sandbox", "--admin", "--listen", "127.0.0.1:0"]
@@ -157,7 +157,7 @@ class Sandbox(Process):
         if per_minute is not None:
             arguments += ["--requests-per-minute", str(per_minute)]
         super().__init__(arguments, folder, environment(), "the sandbox")
-        line = self.until("it says where it listens", lambda: self.out().partition("\n")[1])
+        line = self.until("it prints its address", lambda: self.out().partition("\n")[1])
         assert line
         self.url = self.out().split("\n")[0].rsplit(" ", 1)[1]
 
@@ -199,14 +199,14 @@ class Sandbox(Process):
 
 
 def environment(**more):
-    """A clean environment: none of the caller's settings reaches the program."""
+    """A clean environment without settings of the caller."""
     kept = ("PATH", "HOME", "TMPDIR", "LANG", "SSL_CERT_FILE")
     env = {name: os.environ[name] for name in kept if name in os.environ}
     return {**env, **more}
 
 
 def settings(sandbox, folder, **more):
-    """The environment that joins a sandbox and `users.csv` in a folder."""
+    """The environment for a mock server and `users.csv` in a folder."""
     ours = {
         "OMNI_BASE_URL": sandbox.url,
         "OMNI_API_KEY": KEY,
@@ -236,9 +236,9 @@ def run(arguments, folder, env, seconds=GENEROUS):
 
 
 def sample(metrics, name, **labels):
-    """A metric's value in the text format, 0 where it has none yet."""
+    """The value of a metric in the text format; 0 if it has none yet."""
     wanted = set(labels.items())
-    # Read by Prometheus' own library, which refuses what is out of its format.
+    # Parsed by Prometheus' own library, which rejects invalid formats.
     from prometheus_client.parser import text_string_to_metric_families
 
     for family in text_string_to_metric_families(metrics):
@@ -249,7 +249,7 @@ def sample(metrics, name, **labels):
 
 
 class Case(unittest.TestCase):
-    """A test with a folder of its own; what it starts ends with it."""
+    """A test with its own folder. Everything it starts is stopped at its end."""
 
     maxDiff = None
 
@@ -265,7 +265,7 @@ class Case(unittest.TestCase):
         return self.start(Sandbox(self.folder, **options))
 
     def write(self, name, text):
-        """Writes a file whole: beside it first, then into its place."""
+        """Writes a file atomically, by a temporary file and a rename."""
         path = pathlib.Path(self.folder) / name
         beside = path.with_name("." + path.name + ".new")
         beside.write_text(text)
@@ -290,7 +290,7 @@ def main():
     suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
     result = runner.run(suite)
     failed = suite.countTestCases() - result.passed
-    # What unittest has found broken before a test, such as a set-up, counts too.
+    # Errors outside of tests, such as in a set-up, count too.
     failed = max(failed, len(result.failures) + len(result.errors))
     print(f"{result.passed} passed, {failed} failed", flush=True)
     sys.exit(0 if failed == 0 and result.passed > 0 else 1)

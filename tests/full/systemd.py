@@ -1,5 +1,5 @@
-"""The units as `deploy/systemd/README.md` installs them, under a real systemd (in a container): the
-hardening leaves the daemon all that it needs, and the key reaches nobody else."""
+"""The units as installed by `deploy/systemd/README.md`, with a real systemd in a container: the daemon works
+despite the hardening, and no other user can read the key."""
 
 import json
 import pathlib
@@ -11,25 +11,25 @@ from docker import Container
 
 IMAGE = "omni-user-sync-ci/systemd"
 README = support.ROOT / "deploy/systemd/README.md"
-# What a service manager needs, and the daemon must not get.
+# Capabilities that a service manager needs and the daemon must not have.
 CAPABILITIES = "SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_NICE SYS_PTRACE SETPCAP MKNOD DAC_READ_SEARCH SYSLOG".split()
 URL = "http://127.0.0.1:8787"
 
 
 def blocks(kind):
-    """The code of the README, block by block."""
+    """The code blocks of the README."""
     return re.findall(rf"^```{kind}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 
 
 class Machine(Container):
-    """A machine with systemd, and nothing of ours."""
+    """A host with systemd and without our files."""
 
     def __init__(self, folder):
         self.folder = folder
         arguments = [f"--cap-add={one}" for one in CAPABILITIES]
         arguments += [f"--security-opt={one}=unconfined" for one in ("seccomp", "systempaths", "apparmor")]
         arguments += ["--tmpfs=/run", "--tmpfs=/tmp"]
-        # Disks of their own: the engine may keep containers on FUSE, which is no place for a journal.
+        # Separate volumes: the engine may keep containers on FUSE, which does not suit a state database.
         arguments += ["--volume=/var/lib/omni-user-sync", "--volume=/srv"]
         arguments += [f"--volume={support.ROOT}/deploy:/src/deploy:ro", f"--volume={folder}:/given:ro"]
         arguments += [f"--volume={support.PROGRAM}:/src/target/release/omni-user-sync:ro"]
@@ -41,7 +41,7 @@ class Machine(Container):
         self.until("systemd is up", up)
 
     def try_run(self, script):
-        """Runs commands as root, where a checkout would be."""
+        """Runs commands as root, in the folder of a checkout."""
         done = subprocess.run(
             ["docker", "exec", "--interactive", "--workdir", "/src", self.name, "bash", "-ec", script],
             stdin=subprocess.DEVNULL,
@@ -67,7 +67,7 @@ class Machine(Container):
             raise AssertionError(f"{error}\n{self.journal()}{self.told()}") from None
 
     def put(self, path, text):
-        """Writes a file as an editor would: its mode and owner stay."""
+        """Writes a file like an editor: mode and owner are kept."""
         (self.folder / "text").write_text(text)
         self.run(f"cat /given/text >{path}")
 
@@ -90,19 +90,19 @@ class Systemd(support.Case):
         return blocks("toml")[0].replace("https://<org>.omniapp.co", URL).replace('mode = "plan"', "")
 
     def key(self, machine, name):
-        """As the README makes it, but for the editor."""
+        """Creates the key file as in the README, without the editor."""
         make = blocks("sh")[1].splitlines()[0]
         machine.run(make.replace("/api-key", f"/{name}"))
         machine.put(f"/etc/omni-user-sync/{name}", f"{support.KEY}\n")
 
     def users(self, machine):
-        """Who is in Omni, as the stand-in's export says."""
+        """The users in Omni, from an export."""
         out = machine.run(
             f"OMNI_BASE_URL={URL} OMNI_API_KEY={support.KEY} omni-user-sync --log error export"
         )
         return {line.split(",")[1] for line in out.splitlines()[1:]}
 
-    def test_runs_as_the_readme_installs_it(self):
+    def test_runs_as_installed_by_the_readme(self):
         machine = self.machine()
         self.key(machine, "api-key")
         machine.put("/etc/omni-user-sync/config.toml", self.settings())
@@ -116,14 +116,14 @@ class Systemd(support.Case):
         self.assertEqual(self.users(machine), {"ann@example.com"})
 
         self.confined(machine)
-        # What it writes: its state, and the reports that the roster's people may read.
+        # Its output: the state, and the reports, which the owners of the roster can read.
         reports = machine.run("stat --format='%U %G %a' /srv/omni-user-sync/reports/*.csv").split()
         self.assertEqual(reports[:2], ["omni-user-sync", "omni-user-sync"])
         state = machine.run("stat --format='%U %a' /var/lib/omni-user-sync").split()
         self.assertEqual(state, ["omni-user-sync", "700"])
 
         machine.put("/srv/omni-user-sync/users.csv", f"{roster}bob@example.com,Bob\n")
-        machine.until("a change is seen", lambda: "bob@example.com" in self.users(machine))
+        machine.until("a change is applied", lambda: "bob@example.com" in self.users(machine))
         machine.run("systemctl kill --signal=HUP omni-user-sync")
         history = "runuser -u omni-user-sync -- omni-user-sync history --json"
         by_signal = lambda: [one for one in json.loads(machine.run(history)) if one["trigger"] == "signal"]
@@ -135,12 +135,12 @@ class Systemd(support.Case):
         self.assertNotIn(support.KEY, machine.run("journalctl --no-pager --unit omni-user-sync"))
 
     def converged(self, machine, config):
-        """Whether the first run has. Ready comes before: with the first roster and answer of Omni."""
+        """Whether the first run has converged, which is later than readiness."""
         history = f"runuser -u omni-user-sync -- omni-user-sync --config {config} history --json"
         return any(one["outcome"] == "converged" for one in json.loads(machine.run(history)))
 
     def reconcile(self, machine, token):
-        """The status of an answer to "Run now"."""
+        """The status of a "Run now" request."""
         ask = "POST /api/v1/reconcile HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n"
         ask += f"Authorization: Bearer {token}\\r\\n\\r\\n"
         said = machine.run(f"exec 3<>/dev/tcp/127.0.0.1/8080; printf '{ask}' >&3; head -n 1 <&3")
@@ -167,11 +167,11 @@ class Systemd(support.Case):
         for kind in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
             self.assertEqual(int(status[kind], 16), 0, kind)
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
-        # No filter of system calls keeps the thread that serves from stepping back.
+        # The system call filter allows the server thread to set its nice value.
         threads = machine.run(f"cat /proc/{pid}/task/*/stat 2>/dev/null || true")
         self.assertEqual(support.nice(threads, "server"), [support.SERVER_NICE])
         self.assertNotIn(support.KEY, machine.run(f"tr '\\0' '\\n' </proc/{pid}/environ"))
-        # Neither another program of the same user nor the daemon's own group gets at the key.
+        # Neither another program of the same user nor the daemon's group can read the key.
         code, _, _ = machine.try_run("runuser -u omni-user-sync -- cat /etc/omni-user-sync/api-key")
         self.assertNotEqual(code, 0)
 
@@ -194,7 +194,7 @@ class Systemd(support.Case):
             machine.run(f"test -f /var/lib/omni-user-sync/{name}/journal.db")
         self.assertEqual(self.users(machine), {"acme@example.com", "blue@example.com"})
 
-    def test_wrong_settings_are_not_tried_for_ever(self):
+    def test_invalid_settings_are_not_retried(self):
         machine = self.machine()
         self.key(machine, "api-key")
         machine.put("/etc/omni-user-sync/config.toml", self.settings() + "\n[omnni]\nx = 1\n")

@@ -378,10 +378,10 @@ async fn a_disabled_key_is_reported_once_per_run() {
         "{text}"
     );
     assert!(!text.contains("revoked"), "{text}");
-    assert_eq!(world.metrics.keys_set_aside.get(), 1);
+    assert_eq!(world.metrics.keys_disabled.get(), 1);
 
     client.begin(&world.settings().omni.keys.read().expect("keys"));
-    assert_eq!(world.metrics.keys_set_aside.get(), 0);
+    assert_eq!(world.metrics.keys_disabled.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -439,7 +439,7 @@ async fn a_roster_that_is_replaced_all_the_time_converges() {
     let (wake, stop) = (Wake::default(), CancellationToken::new());
     let inputs = Inputs {
         wake: wake.clone(),
-        still,
+        stable: still,
         stop: stop.clone(),
     };
     let cycle = RunLoop::new(

@@ -130,7 +130,7 @@ impl Rig {
         let (publish, still) = watch::channel(None);
         let inputs = Inputs {
             wake: Wake::default(),
-            still,
+            stable: still,
             stop: self.stop.clone(),
         };
         inputs.wake.wake(Trigger::Start);

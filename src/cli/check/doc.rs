@@ -1,9 +1,8 @@
-//! What `check --json` prints. Its shape is documented in the README: fields are added, and none is
-//! renamed or taken away.
+//! The JSON document of `check --json`. Its shape is documented and stable: fields are only added.
 
-use super::Found;
+use super::Checked;
 use super::host::Host;
-use crate::model::Problem;
+use crate::plan::render::ProblemDoc;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -11,7 +10,7 @@ pub(super) struct CheckDoc<'a> {
     ok: bool,
     roster: RosterDoc<'a>,
     omni: Option<OmniDoc<'a>>,
-    machine: &'a Host,
+    host: &'a Host,
 }
 
 #[derive(Serialize)]
@@ -19,20 +18,8 @@ struct RosterDoc<'a> {
     rows: Option<u64>,
     checked_against_definitions: bool,
     problems: Vec<ProblemDoc<'a>>,
-    notes: Vec<ProblemDoc<'a>>,
+    lints: Vec<ProblemDoc<'a>>,
     error: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ProblemDoc<'a> {
-    kind: &'static str,
-    file: &'a str,
-    line: u64,
-    column: Option<usize>,
-    column_name: Option<&'a str>,
-    email: Option<&'a str>,
-    message: &'a str,
-    remedy: &'a str,
 }
 
 #[derive(Serialize)]
@@ -43,49 +30,29 @@ struct OmniDoc<'a> {
     error: Option<String>,
 }
 
-impl<'a> From<&'a Problem> for ProblemDoc<'a> {
-    fn from(problem: &'a Problem) -> Self {
-        let Problem {
-            kind,
-            place,
-            message,
-            remedy,
-            email,
-        } = problem;
-        let column = place.column.as_ref();
-        Self {
-            kind: kind.as_str(),
-            file: &place.file,
-            line: place.line,
-            column: column.map(|(number, _)| *number),
-            column_name: column.map(|(_, name)| &**name),
-            email: email.as_ref().map(|email| email.as_str()),
-            message,
-            remedy,
-        }
-    }
-}
-
 impl<'a> CheckDoc<'a> {
-    pub(super) fn new(found: &'a Found<'_>) -> Self {
-        let roster = found.roster.as_ref();
-        let seen = found.omni.as_ref().and_then(|omni| omni.as_ref().ok());
+    pub(super) fn new(checked: &'a Checked<'_>) -> Self {
+        let roster = checked.roster.as_ref();
+        let omni = checked.connection.as_ref().map(|connection| {
+            let ok = connection.as_ref().ok();
+            OmniDoc {
+                base_url: ok.map(|ok| ok.base_url.as_str()),
+                users: ok.map(|ok| ok.users),
+                attributes: ok.and_then(|ok| ok.attributes),
+                error: connection.as_ref().err().map(ToString::to_string),
+            }
+        });
         Self {
-            ok: found.is_fine(),
+            ok: checked.is_ok(),
             roster: RosterDoc {
                 rows: roster.ok().map(|desired| desired.rows),
-                checked_against_definitions: found.checked,
-                problems: found.problems().into_iter().map(Into::into).collect(),
-                notes: found.notes().iter().map(Into::into).collect(),
+                checked_against_definitions: checked.with_definitions,
+                problems: checked.problems().into_iter().map(Into::into).collect(),
+                lints: checked.lints().iter().map(Into::into).collect(),
                 error: roster.err().map(ToString::to_string),
             },
-            omni: found.omni.as_ref().map(|omni| OmniDoc {
-                base_url: seen.map(|seen| seen.base_url.as_str()),
-                users: seen.map(|seen| seen.users),
-                attributes: seen.and_then(|seen| seen.attributes),
-                error: omni.as_ref().err().map(ToString::to_string),
-            }),
-            machine: &found.host,
+            omni,
+            host: &checked.host,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `check`: settings, roster, connection, rights. It reads only.
+//! `check`: checks settings, roster, host, connection and permissions. It only reads.
 
 mod doc;
 mod host;
@@ -20,31 +20,28 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The roster, a file or a folder [default: source.path]
+    /// Roster, a file or folder [default: source.path]
     csv: Option<PathBuf>,
-    /// Doesn't ask Omni: column names and types can't be checked then
+    /// Skip checks against Omni, including those of column names and types
     #[arg(long)]
     offline: bool,
-    /// Prints what was found as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
-    let omni = match arguments.offline {
-        true => None,
-        false => Some(look_at_omni(&settings).await),
+    let (schema, connection) = if arguments.offline {
+        (Schema::unknown(), None)
+    } else {
+        match connect(&settings).await {
+            Ok((schema, connection)) => (schema, Some(Ok(connection))),
+            // Invalid settings are not a result of the check: they have their own exit code.
+            Err(RunError::Settings(error)) => return Err(error.into()),
+            Err(error) => (Schema::unknown(), Some(Err(error))),
+        }
     };
-    let (schema, omni) = match omni {
-        Some(Ok((schema, seen))) => (schema, Some(Ok(seen))),
-        Some(Err(error)) => (Schema::unknown(), Some(Err(error))),
-        None => (Schema::unknown(), None),
-    };
-    // A wrong setting is not something that was found: it has an exit code of its own.
-    if let Some(Err(RunError::Settings(error))) = omni {
-        return Err(error.into());
-    }
     let roster = roster::read_stable(
         &settings.source,
         &target.path,
@@ -53,33 +50,33 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         None,
     )
     .await;
-    let found = Found {
+    let checked = Checked {
         roster: &roster,
-        omni: &omni,
-        checked: schema.is_known(),
-        host: host::look(&settings),
+        connection: &connection,
+        with_definitions: schema.is_known(),
+        host: host::check(&settings),
     };
     if arguments.json {
-        out::result(&(serde_json::to_string_pretty(&CheckDoc::new(&found))? + "\n"));
+        out::result(&(serde_json::to_string_pretty(&CheckDoc::new(&checked))? + "\n"));
     } else {
-        found.show(&settings.source, &target.path);
+        checked.show(&settings.source, &target.path);
     }
-    Ok(if found.is_fine() {
+    Ok(if checked.is_ok() {
         Exit::Ok
     } else {
         Exit::Failed
     })
 }
 
-/// What Omni says, with each key.
-struct Seen {
+/// A connection that works, with all keys.
+struct Connection {
     base_url: String,
     keys: usize,
     users: u64,
     attributes: Option<usize>,
 }
 
-async fn look_at_omni(settings: &Settings) -> Result<(Schema, Seen), RunError> {
+async fn connect(settings: &Settings) -> Result<(Schema, Connection), RunError> {
     let base_url = settings.omni.base_url()?.to_string();
     let keys = settings.omni.keys.read()?;
     let client = Client::new(&settings.omni, &settings.state.dir, Metrics::new())?;
@@ -89,32 +86,28 @@ async fn look_at_omni(settings: &Settings) -> Result<(Schema, Seen), RunError> {
         client.begin(&key);
         users = reader.page(1).await?.total;
     }
-    let definitions = reader.definitions().await?.into_schema();
-    let attributes = definitions
-        .is_known()
-        .then(|| definitions.definitions().count());
-    Ok((
-        definitions,
-        Seen {
-            base_url,
-            keys: keys.as_slice().len(),
-            users,
-            attributes,
-        },
-    ))
+    let schema = reader.definitions().await?.into_schema();
+    let attributes = schema.is_known().then(|| schema.definitions().count());
+    let connection = Connection {
+        base_url,
+        keys: keys.as_slice().len(),
+        users,
+        attributes,
+    };
+    Ok((schema, connection))
 }
 
-struct Found<'a> {
+/// The results of the check.
+struct Checked<'a> {
     roster: &'a Result<Desired, SourceError>,
-    /// `None` where Omni was not asked.
-    omni: &'a Option<Result<Seen, RunError>>,
+    /// `None` if Omni was not contacted.
+    connection: &'a Option<Result<Connection, RunError>>,
     /// Whether columns and types were checked.
-    checked: bool,
-    /// What the machine has to offer.
+    with_definitions: bool,
     host: Host,
 }
 
-impl Found<'_> {
+impl Checked<'_> {
     fn problems(&self) -> Vec<&Problem> {
         match self.roster {
             Ok(desired) => desired.problems(),
@@ -122,40 +115,43 @@ impl Found<'_> {
         }
     }
 
-    fn is_fine(&self) -> bool {
+    fn is_ok(&self) -> bool {
         self.roster.is_ok()
             && self.problems().is_empty()
             && self.host.problems.is_empty()
-            && !matches!(self.omni, Some(Err(_)))
+            && !matches!(self.connection, Some(Err(_)))
     }
 
-    fn notes(&self) -> &[Problem] {
+    fn lints(&self) -> &[Problem] {
         self.roster.as_ref().map_or(&[], |desired| &desired.notes)
     }
 
     fn show(&self, settings: &SourceSettings, path: &Path) {
-        out::result("settings    fine\n");
+        out::result("settings:   OK\n");
         self.show_host();
-        self.show_omni();
-        let (problems, notes) = (self.problems(), self.notes());
+        self.show_connection();
+        let (problems, lints) = (self.problems(), self.lints());
         out::result(&match self.roster {
             Ok(desired) => {
-                let rows = plural(desired.rows, "row");
-                let said = plural(problems.len(), "problem");
-                match notes.len() {
-                    0 => format!("roster      {rows}, {said}\n"),
-                    count => format!("roster      {rows}, {said}, {}\n", plural(count, "note")),
+                let rows = plural(usize::try_from(desired.rows).unwrap_or(usize::MAX), "row");
+                let problems = plural(problems.len(), "problem");
+                match lints.len() {
+                    0 => format!("roster:     {rows}, {problems}\n"),
+                    count => format!(
+                        "roster:     {rows}, {problems}, {}\n",
+                        plural(count, "lint")
+                    ),
                 }
             }
-            Err(_) => "roster      can't be used\n".to_owned(),
+            Err(_) => "roster:     failed\n".to_owned(),
         });
         if let Err(error) = self.roster
             && problems.is_empty()
         {
             out::problem(&error.to_string());
         }
-        let notes: Vec<_> = notes.iter().collect();
-        for (level, problems) in [(Level::WARNING, notes), (Level::ERROR, problems)] {
+        let lints: Vec<_> = lints.iter().collect();
+        for (level, problems) in [(Level::WARNING, lints), (Level::ERROR, problems)] {
             let renderer = Renderer::styled();
             if let Some(report) = show::report(level, &problems, settings, path, &renderer) {
                 out::diagnostics(&report);
@@ -165,44 +161,42 @@ impl Found<'_> {
 
     fn show_host(&self) {
         let Host { problems, warnings } = &self.host;
-        let said = match problems.len() {
-            0 => "fine".into(),
+        let result = match problems.len() {
+            0 => "OK".into(),
             count => plural(count, "problem"),
         };
-        out::result(&format!("machine     {said}\n"));
+        out::result(&format!("host:       {result}\n"));
         problems.iter().for_each(|problem| out::problem(problem));
         warnings.iter().for_each(|warning| out::warning(warning));
     }
 
-    fn show_omni(&self) {
-        match self.omni {
-            None => out::result("omni        not asked (--offline)\n"),
+    fn show_connection(&self) {
+        match self.connection {
+            None => out::result("connection: not checked (--offline)\n"),
             Some(Err(error)) => {
-                out::result("omni        can't be used\n");
+                out::result("connection: failed\n");
                 out::problem(&error.to_string());
             }
-            Some(Ok(seen)) => {
-                let Seen {
+            Some(Ok(connection)) => {
+                let Connection {
                     base_url,
                     keys,
                     users,
                     attributes,
-                } = seen;
+                } = connection;
                 let keys = plural(*keys, "key");
                 out::result(&format!(
-                    "omni        {base_url} answers: {keys}, {users} users; that the key may write \
-                     is only seen when it does\n"
+                    "connection: OK ({base_url}, {keys}, {users} users; write permission can't be \
+                     checked without writing)\n"
                 ));
                 match attributes {
-                    Some(count) => out::result(&format!("attributes  {count} defined\n")),
-                    None => {
-                        out::warning("Omni does not show its attribute definitions to this key")
-                    }
+                    Some(count) => out::result(&format!("attributes: {count} defined\n")),
+                    None => out::warning("this key can't read the attribute definitions of Omni"),
                 }
             }
         }
-        if !self.checked {
-            out::warning("columns and types were not checked against Omni's definitions");
+        if !self.with_definitions {
+            out::warning("columns and types were not checked against the attribute definitions");
         }
     }
 }

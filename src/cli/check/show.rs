@@ -1,5 +1,5 @@
-//! Problems as a person wants them: what is alike together, each with its line and a mark under the
-//! cell, and no more than can be read.
+//! Shows problems as text: grouped by kind, each with its line and a mark under the cell, and limited
+//! in number.
 
 use crate::model::{Problem, ProblemKind};
 use crate::roster::{ProblemSnippet, snippets};
@@ -7,17 +7,17 @@ use crate::settings::SourceSettings;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use std::path::Path;
 
-/// The most problems that are shown.
-const SHOWN: usize = 50;
+/// The maximum number of problems shown.
+const MAX_SHOWN: usize = 50;
 
-/// Problems of one kind: all of them are counted, and the first are shown.
-struct Alike<'a> {
+/// Problems of one kind: all are counted, the first are shown.
+struct KindGroup<'a> {
     kind: ProblemKind,
     count: usize,
     shown: Vec<&'a Problem>,
 }
 
-/// Shows problems, or notes; `None` where there are none.
+/// A report on problems or lints; `None` if there are none.
 pub(super) fn report(
     level: Level<'static>,
     problems: &[&Problem],
@@ -25,41 +25,41 @@ pub(super) fn report(
     path: &Path,
     renderer: &Renderer,
 ) -> Option<String> {
-    let alike = alike(problems);
-    let texts: Vec<_> = alike
+    let kinds = group_by_kind(problems);
+    let texts: Vec<_> = kinds
         .iter()
-        .map(|alike| snippets(settings, path, &alike.shown))
+        .map(|kind| snippets(settings, path, &kind.shown))
         .collect();
-    let groups = alike.iter().zip(&texts);
+    let groups = kinds.iter().zip(&texts);
     let groups: Vec<_> = groups
-        .map(|(alike, texts)| renderer.render(&[alike.group(level.clone(), texts)]))
+        .map(|(kind, texts)| renderer.render(&[kind.group(level.clone(), texts)]))
         .collect();
-    let shown: usize = alike.iter().map(|alike| alike.shown.len()).sum();
+    let shown: usize = kinds.iter().map(|kind| kind.shown.len()).sum();
     let mut text = (shown > 0).then(|| groups.join("\n\n") + "\n")?;
     if shown < problems.len() {
         text += &format!(
-            "… and {} more; `--json` tells them all\n",
+            "… and {} more; `--json` lists all\n",
             problems.len() - shown
         );
     }
     Some(text)
 }
 
-/// Brings those of one kind together, in the order in which the kinds first appear. Each kind gets
-/// its share of what is shown, so that a thousand of one do not hide the only one of another.
-fn alike<'a>(problems: &[&'a Problem]) -> Vec<Alike<'a>> {
+/// Groups problems by kind, in the order of first appearance. Each kind gets its share of the shown
+/// problems, so that a thousand of one kind do not hide a single one of another.
+fn group_by_kind<'a>(problems: &[&'a Problem]) -> Vec<KindGroup<'a>> {
     let mut all: Vec<(ProblemKind, Vec<&Problem>)> = Vec::new();
     for problem in problems {
         match all.iter_mut().find(|(kind, _)| *kind == problem.kind) {
-            Some((_, alike)) => alike.push(problem),
+            Some((_, others)) => others.push(problem),
             None => all.push((problem.kind, vec![problem])),
         }
     }
     let mut shares = vec![0; all.len()];
-    let mut left = SHOWN.min(problems.len());
+    let mut left = MAX_SHOWN.min(problems.len());
     while left > 0 {
-        for (share, (_, alike)) in shares.iter_mut().zip(&all) {
-            if left > 0 && *share < alike.len() {
+        for (share, (_, problems)) in shares.iter_mut().zip(&all) {
+            if left > 0 && *share < problems.len() {
                 *share += 1;
                 left -= 1;
             }
@@ -70,12 +70,12 @@ fn alike<'a>(problems: &[&'a Problem]) -> Vec<Alike<'a>> {
         .map(|((kind, mut shown), share)| {
             let count = shown.len();
             shown.truncate(share);
-            Alike { kind, count, shown }
+            KindGroup { kind, count, shown }
         })
         .collect()
 }
 
-impl Alike<'_> {
+impl KindGroup<'_> {
     fn group<'t>(&'t self, level: Level<'t>, texts: &'t [Option<ProblemSnippet>]) -> Group<'t> {
         let remedy = self.one_remedy();
         let mut group = Group::with_title(level.primary_title(self.title()));
@@ -93,17 +93,17 @@ impl Alike<'_> {
         }
     }
 
-    /// What is wrong where that is one thing, else what they all are.
+    /// The message of a single problem, else the kind and the number.
     fn title(&self) -> String {
         let (kind, count, shown) = (self.kind.title(), self.count, self.shown.len());
         match self.shown[..] {
             [one] if count == 1 => one.message.clone(),
-            _ if shown < count => format!("{kind}: {count}, of which the first {shown} are here"),
+            _ if shown < count => format!("{kind}: {count}, the first {shown} shown"),
             _ => format!("{kind}: {count}"),
         }
     }
 
-    /// What stands under the mark: only what the title does not say.
+    /// The label under the mark: only what the title does not contain.
     fn label(&self, problem: &Problem, with_remedy: bool) -> String {
         let column = problem.place.column.as_ref();
         match (self.count, column) {
@@ -114,7 +114,7 @@ impl Alike<'_> {
         }
     }
 
-    /// What to do, where that is the same for all.
+    /// The remedy, if it is the same for all.
     fn one_remedy(&self) -> Option<&str> {
         let (first, others) = self.shown.split_first()?;
         let same = others.iter().all(|problem| problem.remedy == first.remedy);
@@ -174,25 +174,25 @@ mod tests {
         ])
     }
 
-    /// What is shown of one file `users.csv`.
+    /// The report on a file `users.csv`.
     fn shown(bytes: impl AsRef<[u8]>) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("users.csv");
         std::fs::write(&path, bytes).expect("a file");
         let source = settings().source;
         let read = roster::read(&source, &path, true, &schema());
-        let (problems, notes): (Vec<_>, Vec<_>) = match &read {
+        let (problems, lints): (Vec<_>, Vec<_>) = match &read {
             Ok(desired) => (desired.problems(), desired.notes.iter().collect()),
             Err(error) => (error.problems().iter().collect(), Vec::new()),
         };
         let report = |level, problems: &[&Problem]| {
             report(level, problems, &source, &path, &Renderer::plain()).unwrap_or_default()
         };
-        report(Level::WARNING, &notes) + &report(Level::ERROR, &problems)
+        report(Level::WARNING, &lints) + &report(Level::ERROR, &problems)
     }
 
     #[test]
-    fn one_problem_is_its_own_title() {
+    fn a_single_problem_is_its_title() {
         assert_snapshot!(shown("op,email,seats\nupsert,a@x.co,\"1,5\"\ndelet,b@x.co,\n"), @r#"
         error: expected a decimal number, found '1,5'
          --> users.csv:2:15
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_of_one_kind_stand_together() {
+    fn groups_problems_by_kind() {
         assert_snapshot!(shown(
             "email;seats;Region\n\
              a@x.co;1,5;north\n\
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_in_a_line_is_told_without_one() {
+    fn shows_problems_without_a_line() {
         assert_snapshot!(shown("email,tier\n"), @r"
         error: the file has a header and no rows
         --> users.csv
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_among_what_is_shown() {
+    fn shows_every_kind() {
         let many = "a@x.co,many\n".repeat(1_000);
         let shown = shown(format!("email,seats\n{many}ann,7\nok@x.co\n"));
         let titles: Vec<_> = shown
@@ -278,16 +278,16 @@ mod tests {
             .filter(|line| line.starts_with("error"))
             .collect();
         assert_snapshot!(titles.join("\n"), @r"
-        error: invalid numbers: 1000, of which the first 48 are here
+        error: cells that are no decimal number: 1000, the first 48 shown
         error: 'ann': an email has the form local@domain, with one @
         error: too short: this row has 1 cell, the header has 2
         ");
-        assert_eq!(shown.matches("expected a decimal number").count(), 48);
-        assert!(shown.ends_with("\n… and 952 more; `--json` tells them all\n"));
+        assert_eq!(shown.matches("is no decimal number").count(), 48);
+        assert!(shown.ends_with("\n… and 952 more; `--json` lists all\n"));
     }
 
     #[test]
-    fn no_line_is_too_long_and_nothing_in_it_is_obeyed() {
+    fn shortens_and_escapes_lines() {
         let long = "x".repeat(500);
         assert_snapshot!(shown(format!("email,tier,seats\na@x.co,{long},\u{1b}[2J,{long}\nann\u{202e}é😀 b,\u{a0},7\n")), @r"
         error: too long: this row has 4 cells, the header has 3
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_over_several_lines_is_shown_where_it_begins() {
+    fn shows_the_start_of_multiline_cells() {
         assert_snapshot!(shown("tier\temail\tseats\r\n\"a\r\nb\"\ta@x.co\t\"x\ry\"\r\n"), @r#"
         error: expected a decimal number, found 'x\ry'
          --> users.csv:3:11

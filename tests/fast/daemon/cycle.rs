@@ -1,4 +1,4 @@
-//! The loop, under paused time, with a runner that does what a script says.
+//! The run loop under paused time, with a scripted runner.
 
 use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::metrics::Metrics;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What a scripted run does: how long it takes, what it reads, and how it ends.
+/// A scripted run: its duration, the roster it reads, and its result.
 #[derive(Clone, Copy)]
 struct Act {
     takes: Duration,
@@ -39,7 +39,7 @@ const LONG: Act = Act {
     ..QUICK
 };
 
-/// Does what the script says, and then quick runs for ever; tells of each start.
+/// Executes the script, then quick runs, and reports each start.
 struct Scripted {
     script: VecDeque<Act>,
     started: mpsc::UnboundedSender<(Trigger, Option<Fingerprint>, Instant)>,
@@ -92,7 +92,7 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
     }
 }
 
-/// A loop that goes round, and all that reaches into it.
+/// A running loop with its inputs and outputs.
 struct Rig {
     wake: Wake,
     still: watch::Sender<Option<Fingerprint>>,
@@ -115,7 +115,7 @@ impl Rig {
         };
         let inputs = Inputs {
             wake: wake.clone(),
-            still: receiver,
+            stable: receiver,
             stop: stop.clone(),
         };
         let cycle = RunLoop::new(runner, inputs, status.clone(), metrics.clone());
@@ -152,7 +152,7 @@ impl Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wakes_during_a_run_make_one_more() {
+async fn wakes_during_a_run_cause_one_run() {
     let mut rig = Rig::new([LONG]);
     rig.wake.wake(Trigger::Start);
     assert_eq!(rig.run().await.0, Trigger::Start);
@@ -166,7 +166,7 @@ async fn wakes_during_a_run_make_one_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_tried_again_with_back_off_until_a_success() {
+async fn failures_are_retried_with_back_off() {
     let mut rig = Rig::new([FAILS; 7]);
     rig.wake.wake(Trigger::Start);
     let (_, mut last) = rig.run().await;
@@ -184,7 +184,7 @@ async fn a_failure_is_tried_again_with_back_off_until_a_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wake_goes_before_a_retry_and_a_success_resets_it() {
+async fn a_success_cancels_the_retry() {
     let mut rig = Rig::new([FAILS, FAILS, QUICK, FAILS]);
     rig.wake.wake(Trigger::Start);
     rig.run().await;
@@ -204,7 +204,7 @@ async fn a_wake_goes_before_a_retry_and_a_success_resets_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_content_that_was_read_already_starts_no_run() {
+async fn known_content_starts_no_run() {
     let mut rig = Rig::new([QUICK]);
     rig.wake.wake(Trigger::Start);
     rig.run().await;
@@ -222,7 +222,7 @@ async fn a_content_that_was_read_already_starts_no_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_roster_supersedes_the_run_under_way() {
+async fn a_new_roster_supersedes_the_current_run() {
     let mut rig = Rig::new([QUICK, LONG]);
     rig.publish(1);
     rig.run().await;
@@ -235,13 +235,13 @@ async fn a_new_roster_supersedes_the_run_under_way() {
     assert!(
         rig.metrics
             .render()
-            .contains(r#"outcome="stopped",trigger="schedule"} 1"#)
+            .contains(r#"result="stopped",trigger="schedule"} 1"#)
     );
     rig.end().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_content_found_supersedes_nothing() {
+async fn the_first_content_supersedes_nothing() {
     let mut rig = Rig::new([LONG]);
     rig.wake.wake(Trigger::Start);
     rig.run().await;
@@ -253,13 +253,13 @@ async fn the_first_content_found_supersedes_nothing() {
     assert!(
         rig.metrics
             .render()
-            .contains(r#"outcome="converged",trigger="start"} 1"#)
+            .contains(r#"result="converged",trigger="start"} 1"#)
     );
     rig.end().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_a_run_and_starts_no_other() {
+async fn a_stop_ends_the_run() {
     let mut rig = Rig::new([LONG]);
     rig.wake.wake(Trigger::Start);
     rig.run().await;
@@ -269,13 +269,13 @@ async fn a_stop_ends_a_run_and_starts_no_other() {
     assert!(
         rig.metrics
             .render()
-            .contains(r#"outcome="stopped",trigger="start"} 1"#)
+            .contains(r#"result="stopped",trigger="start"} 1"#)
     );
     rig.task.await.expect("the loop does not panic");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_heart_beats_while_a_run_is_under_way() {
+async fn the_heartbeat_continues_during_a_run() {
     let mut rig = Rig::new([LONG]);
     rig.wake.wake(Trigger::Start);
     rig.run().await;
@@ -291,7 +291,7 @@ async fn the_heart_beats_while_a_run_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_is_earned_and_tells_no_secret() {
+async fn readiness_needs_a_success_and_hides_secrets() {
     let mut rig = Rig::new([FAILS]);
     let now = chrono::Utc::now();
     let before = rig.status.readiness(now).expect_err("nothing ran yet");
@@ -316,7 +316,7 @@ async fn readiness_is_earned_and_tells_no_secret() {
 }
 
 #[test]
-fn the_sentence_says_what_is_wrong_with_the_roster() {
+fn the_status_line_reports_roster_problems() {
     let (status, now) = (Status::new(None), chrono::Utc::now());
     let says = |condition| {
         status.roster(condition);

@@ -1,4 +1,4 @@
-//! The daemon, part by part, through its public surface.
+//! The daemon through its public interface.
 
 mod cycle;
 mod watch;

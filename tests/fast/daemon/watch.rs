@@ -1,4 +1,4 @@
-//! The watcher, on real folders: every change arrives exactly once, and nothing half-written does.
+//! The watcher on real folders: it reports every change exactly once, and no partial writes.
 
 use omni_user_sync::model::{Fingerprint, Trigger};
 use omni_user_sync::roster::{self, SourceStamp};
@@ -17,16 +17,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long a roster must stand still here.
+/// The time after which a roster counts as stable.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Long enough for the halves of a write to come within it on a busy machine.
+/// Long enough for both parts of a write on a busy machine.
 const LONG_SETTLE: Duration = Duration::from_secs(2);
 
-/// More than any change should take to be noticed.
+/// An upper bound for the detection of a change.
 const GENEROUS: Duration = Duration::from_secs(30);
 
-/// So long after an announcement, another one for the same change would have come.
+/// A second report of the same change would arrive within this time.
 const QUIET: Duration = Duration::from_millis(600);
 
 const OLD: &str = "email,display_name\na@b.co,Ann\n";
@@ -44,7 +44,7 @@ fn settings(path: &Path, watch: &str, settle: Duration) -> SourceSettings {
     checked.expect("valid").source
 }
 
-/// A watcher at work.
+/// A running watcher.
 struct Rig {
     settings: SourceSettings,
     wake: Wake,
@@ -92,7 +92,7 @@ impl Rig {
         roster::fingerprint(&self.settings, path).ok()
     }
 
-    /// Waits for a wake; it must be the only one, and the content that is there now.
+    /// Waits for exactly one wake, with the current content.
     async fn announced(&mut self) {
         let reasons = timeout(GENEROUS, self.wake.wait()).await;
         let reasons = reasons.expect("is noticed in time");
@@ -113,7 +113,7 @@ impl Rig {
     }
 }
 
-/// A folder with a roster in it.
+/// A folder with a roster.
 fn roster() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("users.csv");
@@ -121,12 +121,12 @@ fn roster() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// By events and by polling, side by side.
+/// Runs a test with events and with polling at the same time.
 async fn both(test: impl AsyncFn(&'static str)) {
     tokio::join!(test("native"), test("poll"));
 }
 
-/// A change of a roster, by either means.
+/// Runs a test of one change in both ways.
 async fn each_way(change: impl AsyncFn(&Path, &mut Rig)) {
     both(async |watch| {
         let (_folder, path) = roster();
@@ -151,7 +151,7 @@ async fn an_atomic_rename() {
 }
 
 #[tokio::test]
-async fn a_write_in_two_halves() {
+async fn a_write_in_two_parts() {
     both(async |watch| {
         let (_folder, path) = roster();
         let mut rig = Rig::settling(&path, watch, LONG_SETTLE).await;
@@ -159,7 +159,7 @@ async fn a_write_in_two_halves() {
         let (first, second) = NEW.split_at(NEW.len() / 2);
         file.write_all(first.as_bytes()).expect("written");
         file.sync_all().expect("is there");
-        // Waits for nothing to happen: it is a writer that takes its time.
+        // A slow writer.
         sleep(LONG_SETTLE / 10).await;
         file.write_all(second.as_bytes()).expect("written");
         drop(file);
@@ -170,7 +170,7 @@ async fn a_write_in_two_halves() {
 }
 
 #[tokio::test]
-async fn a_file_made_anew() {
+async fn a_recreated_file() {
     each_way(async |path, rig| {
         fs::remove_file(path).expect("removed");
         fs::write(path, NEW).expect("written");
@@ -180,7 +180,7 @@ async fn a_file_made_anew() {
 }
 
 #[tokio::test]
-async fn a_file_that_goes_and_comes_back() {
+async fn a_file_that_disappears_and_returns() {
     each_way(async |path, rig| {
         fs::remove_file(path).expect("removed");
         rig.announced().await;
@@ -220,7 +220,7 @@ async fn a_touch_is_no_change() {
     .await;
 }
 
-/// As kubelet does: the CSV is a link into `..data`, which is a link that is replaced.
+/// As kubelet does it: the CSV is a link into `..data`, and that link is replaced.
 #[tokio::test]
 async fn a_config_map_swap() {
     both(async |watch| {
@@ -246,7 +246,7 @@ async fn a_config_map_swap() {
 }
 
 #[tokio::test]
-async fn a_parent_folder_that_is_replaced() {
+async fn a_replaced_parent_folder() {
     both(async |watch| {
         let root = tempfile::tempdir().expect("a folder");
         let (folder, other) = (root.path().join("a"), root.path().join("b"));
@@ -259,10 +259,10 @@ async fn a_parent_folder_that_is_replaced() {
         fs::rename(&folder, root.path().join("c")).expect("renamed");
         fs::rename(&other, &folder).expect("renamed");
         rig.announced().await;
-        // The new folder is the one that is watched from here on.
+        // The new folder is watched from now on.
         fs::write(&path, OLD).expect("written");
         rig.announced().await;
-        // Removed and made again: it may well get the same inode.
+        // A recreated folder may get the same inode.
         fs::remove_dir_all(&folder).expect("removed");
         fs::create_dir(&folder).expect("made");
         fs::write(&path, NEW).expect("written");
@@ -307,7 +307,7 @@ async fn a_file_behind_a_link() {
 }
 
 #[tokio::test]
-async fn a_roster_that_is_not_there_yet() {
+async fn a_roster_that_does_not_exist_yet() {
     let root = tempfile::tempdir().expect("a folder");
     let path = root.path().join("users.csv");
     let settings = settings(&path, "native", SETTLE);
@@ -329,7 +329,7 @@ async fn off_is_off() {
 }
 
 #[tokio::test]
-async fn the_first_content_wakes_where_a_run_at_the_start_may_have_missed_it() {
+async fn the_first_content_wakes_after_a_start_run() {
     let (_folder, path) = roster();
     let settings = settings(&path, "native", SETTLE);
     let look = RosterProbe::new(&settings).expect("has a path");
@@ -338,7 +338,7 @@ async fn the_first_content_wakes_where_a_run_at_the_start_may_have_missed_it() {
     rig.end().await;
 }
 
-/// A mount that hangs.
+/// A hung mount.
 #[derive(Clone)]
 struct Hangs(Arc<Mutex<std::sync::mpsc::Receiver<()>>>);
 
@@ -354,7 +354,7 @@ impl SourceProbe for Hangs {
 }
 
 #[tokio::test]
-async fn a_mount_that_hangs_does_not_hold_up_the_end() {
+async fn a_hung_mount_does_not_block_shutdown() {
     let (_folder, path) = roster();
     let (never, hangs) = std::sync::mpsc::channel();
     let look = Hangs(Arc::new(Mutex::new(hangs)));
@@ -364,7 +364,7 @@ async fn a_mount_that_hangs_does_not_hold_up_the_end() {
     drop(never);
 }
 
-/// The first look hangs for ever, as on a mount that was given up; later ones do not.
+/// The first probe hangs forever, as on a lost mount; later probes do not.
 #[derive(Clone)]
 struct HangsOnce(Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>);
 
@@ -381,9 +381,9 @@ impl SourceProbe for HangsOnce {
     }
 }
 
-/// The clock is turned by hand: a live blocking task keeps it from going on by itself.
+/// Time is advanced manually: a blocking task prevents automatic advancing.
 #[tokio::test(start_paused = true)]
-async fn a_mount_that_hangs_is_told_and_given_up_for_the_one_after_it() {
+async fn a_hung_mount_is_reported_and_replaced() {
     let (end, held) = std::sync::mpsc::channel::<()>();
     let clock = tokio::task::spawn_blocking(move || held.recv());
     let (_folder, path) = roster();
@@ -400,7 +400,7 @@ async fn a_mount_that_hangs_is_told_and_given_up_for_the_one_after_it() {
     let mut all = Vec::new();
     while all.last() != Some(&SourceState::Stable) {
         tokio::time::advance(Duration::from_secs(1)).await;
-        // Time for the thread that looks.
+        // Gives the probing thread time.
         std::thread::sleep(Duration::from_millis(1));
         all.extend(std::iter::from_fn(|| told.try_recv().ok()));
     }

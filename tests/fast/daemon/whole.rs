@@ -1,5 +1,5 @@
-//! The daemon as a whole, without a roster, without keys and without Omni: it stays, says what is
-//! wrong, and ends when it is told to.
+//! The whole daemon without a roster, keys or Omni: it keeps running, reports the problem, and stops on a
+//! signal.
 
 use omni_user_sync::daemon;
 use omni_user_sync::settings::{KeySource, RawSettings, Settings};
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// More than any of this should take.
+/// An upper bound for each step.
 const GENEROUS: Duration = Duration::from_secs(30);
 
 fn settings(listen: SocketAddr, state: &TempDir) -> Settings {
@@ -43,7 +43,7 @@ async fn get(address: SocketAddr, path: &str) -> Option<String> {
     Some(answer)
 }
 
-/// Asks until the answer holds a text.
+/// Requests until the answer contains a text.
 async fn eventually(address: SocketAddr, path: &str, text: &str) {
     let asking = async {
         while !get(address, path)
@@ -61,7 +61,7 @@ async fn eventually(address: SocketAddr, path: &str, text: &str) {
     );
 }
 
-/// A webhook that takes one message: where it is, and what it is sent.
+/// A webhook for one message: its URL, and the request it gets.
 async fn webhook() -> (String, tokio::task::JoinHandle<String>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
     let listener = listener.expect("a free port");
@@ -69,7 +69,7 @@ async fn webhook() -> (String, tokio::task::JoinHandle<String>) {
     let receive = async move {
         let (mut stream, _) = listener.accept().await.expect("somebody connects");
         let (mut said, mut bytes) = (String::new(), [0; 4096]);
-        // The body ends with the only brace at the end of what is sent.
+        // The request ends with the closing brace of the body.
         while !said.ends_with('}') {
             let count = stream.read(&mut bytes).await.expect("is sent");
             said.push_str(std::str::from_utf8(&bytes[..count]).expect("is text"));
@@ -81,9 +81,9 @@ async fn webhook() -> (String, tokio::task::JoinHandle<String>) {
     (format!("http://{address}/hook"), tokio::spawn(receive))
 }
 
-/// One test, since signals are the process's.
+/// A single test, because signals concern the whole process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stays_tells_and_ends() {
+async fn survives_failures_and_stops_on_signals() {
     let address = free_address();
     let (state, other) = (
         TempDir::new().expect("a folder"),
@@ -97,7 +97,7 @@ async fn stays_tells_and_ends() {
     eventually(
         address,
         "/metrics",
-        r#"runs_total{outcome="failed",trigger="start"} 1"#,
+        r#"runs_total{result="failed",trigger="start"} 1"#,
     )
     .await;
 
@@ -117,7 +117,7 @@ async fn stays_tells_and_ends() {
     eventually(
         address,
         "/metrics",
-        r#"runs_total{outcome="failed",trigger="signal"} 1"#,
+        r#"runs_total{result="failed",trigger="signal"} 1"#,
     )
     .await;
 

@@ -1,4 +1,4 @@
-//! `/sandbox/…`, for tests in other processes.
+//! The admin API `/sandbox/…`.
 
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn lab() -> Lab {
     .await
 }
 
-/// Without a key.
+/// Sends a request without a key.
 async fn admin(lab: &Lab, method: Method, path: &str, body: Value) -> Answer {
     let request = lab.bare(method, &format!("/sandbox/{path}"));
     answer(if body.is_null() {
@@ -93,7 +93,7 @@ async fn the_log_can_be_read_and_cleared() {
 }
 
 #[tokio::test]
-async fn faults_come_as_json() {
+async fn faults_are_read_from_json() {
     let lab = lab().await;
     for (fault, status) in [
         (
@@ -158,7 +158,7 @@ async fn faults_come_as_json() {
 }
 
 #[tokio::test]
-async fn a_process_is_signalled_at_its_request() {
+async fn signals_are_sent_at_the_chosen_request() {
     for when in ["before", "after"] {
         let lab = lab().await;
         let mut sleeper = Sleeper::start();
@@ -174,7 +174,7 @@ async fn a_process_is_signalled_at_its_request() {
             "{when}: one request too early"
         );
 
-        // The signal comes before the answer, which is held back for ever here.
+        // The signal is sent before the answer, which never comes here.
         lab.org()
             .fault(Fault::next(What::Late(Duration::from_secs(3600))));
         let request = lab.request(Method::GET, USERS);
@@ -191,7 +191,7 @@ async fn a_process_is_signalled_at_its_request() {
     }
 }
 
-/// A process of our own that is never left behind.
+/// A child process that is killed on drop.
 struct Sleeper(Child);
 
 impl Sleeper {
@@ -208,7 +208,7 @@ impl Drop for Sleeper {
 }
 
 #[tokio::test]
-async fn groups_of_processes_are_not_signalled() {
+async fn process_groups_are_not_signalled() {
     let lab = lab().await;
     for pid in [0, -1] {
         let signal = json!({"pid": pid, "signal": "TERM", "at_request": 1, "when": "before"});
@@ -221,7 +221,7 @@ async fn groups_of_processes_are_not_signalled() {
 }
 
 #[tokio::test]
-async fn signals_are_for_loopback_only() {
+async fn signals_need_loopback() {
     let listen = "0.0.0.0:0".parse().unwrap();
     let lab = Lab::with(Options {
         admin: true,

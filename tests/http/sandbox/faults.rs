@@ -1,4 +1,4 @@
-//! What goes wrong on purpose.
+//! Fault injection.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn ann() -> Value {
 }
 
 #[tokio::test]
-async fn answers_instead_of_the_real_one() {
+async fn injected_answers() {
     let lab = Lab::new().await;
     let status = |code, retry_after, body: Option<&str>| What::Status {
         code,
@@ -28,13 +28,13 @@ async fn answers_instead_of_the_real_one() {
             status(503, Some(7), None),
             503,
             ("retry-after", Some("7")),
-            "a fault of the sandbox",
+            "injected fault",
         ),
         (
             status(429, None, None),
             429,
             ("retry-after", None),
-            "a fault of the sandbox",
+            "injected fault",
         ),
         (
             status(200, None, Some("{\"a\"")),
@@ -78,7 +78,7 @@ async fn answers_instead_of_the_real_one() {
 }
 
 #[tokio::test]
-async fn connections_that_break() {
+async fn broken_connections() {
     let lab = Lab::new().await;
     for (what, done) in [(What::Reset, false), (What::LostReply, true)] {
         for warm in [false, true] {
@@ -107,7 +107,7 @@ async fn connections_that_break() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off() {
+async fn truncated_bodies() {
     let lab = Lab::new().await;
     lab.org().fault(Fault::next(What::CutJson));
     let mut response = lab
@@ -142,7 +142,7 @@ async fn a_body_that_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_client_that_will_not_wait() {
+async fn clients_that_disconnect() {
     let lab = Lab::new().await;
     for (what, done) in [(What::Hang(LONG), false), (What::Late(LONG), true)] {
         lab.org().fault(Fault::next(what.clone()));
@@ -159,7 +159,7 @@ async fn a_client_that_will_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_take_their_time() {
+async fn slow_answers() {
     let options = Options {
         latency: Duration::from_millis(20),
         ..Options::default()
@@ -182,14 +182,14 @@ async fn answers_that_take_their_time() {
             (200, &json!(0)),
             "{what:?}"
         );
-        // Timers have a grain of a millisecond; a slow body sets ten of them.
+        // Timers have a resolution of a millisecond, and a slow body uses ten of them.
         let late = start.elapsed().as_millis().abs_diff(time);
         assert!(late <= 12, "{what:?} was {late} ms off");
     }
 }
 
 #[tokio::test]
-async fn writes_that_are_not_kept() {
+async fn ignored_writes() {
     let lab = Lab::new().await;
     let id = lab.user("a@b.co", json!({"department": "Sales"}));
     let before = lab.org().users();
@@ -218,7 +218,7 @@ async fn writes_that_are_not_kept() {
 }
 
 #[tokio::test]
-async fn pages_that_lie() {
+async fn wrong_pages() {
     let lab = Lab::with(Options {
         users: 5,
         page_size: 2,
@@ -234,7 +234,7 @@ async fn pages_that_lie() {
         (What::TotalOff(-9), &[3, 4], 0),
     ] {
         lab.org().fault(Fault::next(what.clone()));
-        // These wait for a page: neither a look-up nor a write is one.
+        // These faults apply to pages only, not to look-ups or writes.
         lab.get(&format!(
             "{USERS}?filter=userName+eq+%22user0001@example.com%22"
         ))
@@ -259,7 +259,7 @@ async fn pages_that_lie() {
 }
 
 #[tokio::test]
-async fn faults_wait_for_the_requests_that_they_fit() {
+async fn faults_wait_for_matching_requests() {
     let lab = Lab::new().await;
     let what = What::Status {
         code: 500,
@@ -294,7 +294,7 @@ async fn faults_wait_for_the_requests_that_they_fit() {
 }
 
 #[tokio::test]
-async fn a_fault_comes_before_the_key_and_the_limit() {
+async fn faults_precede_key_and_limit() {
     let options = Options {
         requests_per_minute: 1,
         ..Options::default()
@@ -321,7 +321,7 @@ async fn a_fault_comes_before_the_key_and_the_limit() {
 }
 
 #[tokio::test]
-async fn stopping_breaks_off_what_is_under_way() {
+async fn stopping_aborts_requests() {
     let lab = Lab::new().await;
     lab.org().fault(Fault::next(What::Hang(LONG)));
     let (url, org) = (lab.sandbox.url(), lab.org().clone());
@@ -337,11 +337,11 @@ async fn stopping_breaks_off_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn dropping_stops_it_too() {
+async fn dropping_stops_the_server() {
     let Lab { sandbox, http } = Lab::new().await;
     let url = sandbox.url();
     drop(sandbox);
-    // It takes the server a turn or two to notice.
+    // The server needs a moment to notice.
     while !matches!(http.get(&url).send().await, Err(error) if error.is_connect()) {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! What others do between two requests, and who did what.
+//! Scheduled actions and the history of changes.
 
 use super::{Lab, Method, USERS, json};
 use omni_user_sync::sandbox::{Changed, Fault, Options, What};
@@ -24,7 +24,7 @@ fn told(change: &Changed) -> (Option<u64>, Value, Value) {
 }
 
 #[tokio::test]
-async fn each_change_is_told_with_the_request_that_made_it() {
+async fn changes_are_recorded_with_their_request() {
     let lab = lab().await;
     let org = lab.sandbox.org();
     org.set_display_name("user0001@example.com", "Other");
@@ -52,13 +52,13 @@ async fn each_change_is_told_with_the_request_that_made_it() {
 }
 
 #[tokio::test]
-async fn somebody_acts_right_before_a_chosen_request() {
+async fn actions_run_before_a_chosen_request() {
     let lab = lab().await;
     let org = lab.sandbox.org();
     org.before(2, |org| org.remove_user("user0001@example.com"));
     let total = async || lab.get(USERS).await.body["totalResults"].clone();
     assert_eq!((total().await, total().await), (json!(1), json!(0)));
     org.before(3, |org| drop(org.add_user(json!({ "userName": "a@x.co" }))));
-    org.clear_acts();
+    org.clear_actions();
     assert_eq!(total().await, json!(0));
 }

@@ -1,4 +1,4 @@
-//! The rate limit, in each way it can be counted. Time stands still but for `advance`.
+//! The types of the rate limit, under paused time.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Lab, USERS, answer};
 
-/// After so many milliseconds, a request is let in (`None`) or told to wait so many seconds.
+/// Milliseconds before a request, and its result: accepted (`None`) or the seconds to wait.
 type Step = (u64, Option<&'static str>);
 
 async fn play(limiter: Limiter, steps: &[Step]) {
@@ -49,7 +49,7 @@ async fn sliding() {
         (0, None),
         (20_000, None),
         (10_000, None),
-        // Refused ones count too: now those at 20, 30 and 30 s are the latest three.
+        // Rejected requests count too: now those at 20, 30 and 30 s are the latest three.
         (0, Some("50")),
         (29_999, Some("31")),
         (1, Some("30")),
@@ -96,7 +96,7 @@ async fn bucket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_key_has_its_own_budget_and_every_answer_costs() {
+async fn each_key_has_its_own_budget() {
     let keys = vec!["sandbox-key".into(), "other".into()];
     let options = Options {
         requests_per_minute: 3,

@@ -13,7 +13,7 @@ async fn ask(lab: &Lab, parameters: &[(&str, &str)]) -> Answer {
     lab.get(&format!("{USERS}?{}", pairs.join("&"))).await
 }
 
-/// Each byte as `%XX`.
+/// Encodes each byte as `%XX`.
 fn encode(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
@@ -25,7 +25,7 @@ async fn page(lab: &Lab, parameters: &[(&str, &str)]) -> Value {
 }
 
 #[tokio::test]
-async fn a_page_is_the_part_that_was_asked_for() {
+async fn a_page_is_the_requested_part() {
     let lab = Lab::with_users(250).await;
     for (count, start, first, shown, told) in [
         (None, None, Some(1), 100, 1),
@@ -60,7 +60,7 @@ async fn a_page_is_the_part_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn pages_follow_the_order_of_creation_over_removals() {
+async fn pages_keep_the_order_of_creation() {
     let options = Options {
         users: 9,
         page_size: 2,
@@ -111,7 +111,7 @@ async fn look_up_by_email() {
 }
 
 #[tokio::test]
-async fn namesakes_are_all_found() {
+async fn duplicate_emails_are_all_found() {
     let lab = Lab::new().await;
     let ids = [lab.user("a@b.co", json!({})), lab.user("A@B.co", json!({}))];
     let page = page(&lab, &[("filter", r#"userName eq "a@b.co""#)]).await;
@@ -127,7 +127,7 @@ async fn namesakes_are_all_found() {
 }
 
 #[tokio::test]
-async fn a_look_up_may_mind_case_or_be_passed_over() {
+async fn look_ups_may_respect_case() {
     for (filter, exact, other_case) in [
         (Filter::AnyCase, 1, 1),
         (Filter::ExactCase, 1, 0),
@@ -153,7 +153,7 @@ async fn a_look_up_may_mind_case_or_be_passed_over() {
 }
 
 #[tokio::test]
-async fn queries_that_are_refused_or_noted() {
+async fn unexpected_queries() {
     let lab = Lab::with_users(1).await;
     for (name, value) in [
         ("filter", ""),

@@ -1,4 +1,4 @@
-//! The stand-in for Omni, over real HTTP: each of its rules, limits and faults.
+//! The mock server over HTTP: its rules, limits and faults.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -19,7 +19,7 @@ const USERS: &str = "/api/scim/v2/Users";
 const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
-/// A sandbox and someone who talks to it.
+/// A mock server and a client.
 struct Lab {
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -32,7 +32,7 @@ struct Answer {
 }
 
 impl Lab {
-    /// Without a rate limit to speak of.
+    /// With a very high rate limit.
     async fn new() -> Self {
         Self::with(Options {
             requests_per_minute: u32::MAX,
@@ -107,7 +107,7 @@ impl Lab {
             .await
     }
 
-    /// One user, made past the rules.
+    /// Creates a user, bypassing the rules.
     fn user(&self, email: &str, attributes: Value) -> String {
         self.org()
             .add_user(json!({"userName": email, "displayName": "A", ATTRIBUTES: attributes}))
@@ -135,7 +135,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Asserts that this is an error as SCIM wants it, with this status.
+    /// Asserts a SCIM error with this status.
     #[track_caller]
     fn refused(&self, status: u16, case: &str) {
         assert_eq!(self.status, status, "{case}: {}", self.body);
@@ -146,7 +146,7 @@ impl Answer {
     }
 }
 
-/// `user0001@example.com` and so on, from a page.
+/// The emails of a page.
 fn emails(page: &Value) -> Vec<&str> {
     let users = page["Resources"].as_array().unwrap();
     users

@@ -1,4 +1,4 @@
-//! Keys, paths, definitions, and what the log keeps.
+//! Keys, paths, definitions and the request log.
 
 use omni_user_sync::sandbox::{ClearMode, Options, Sandbox};
 use reqwest::Method;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{ATTRIBUTES, Lab, USERS, answer};
 
 #[tokio::test]
-async fn only_a_valid_key_is_let_in() {
+async fn only_valid_keys_are_accepted() {
     let options = Options {
         keys: vec!["one".into(), "two".into()],
         ..Options::default()
@@ -52,7 +52,7 @@ async fn only_a_valid_key_is_let_in() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_and_what_can_not_be_done_is_405() {
+async fn unknown_paths_and_methods() {
     let lab = Lab::with_users(1).await;
     let id = lab.org().users()[0]["id"].as_str().unwrap().to_owned();
     for path in [
@@ -121,7 +121,7 @@ async fn one_user() {
 }
 
 #[tokio::test]
-async fn attributes_without_a_value_are_missing_or_show_their_default() {
+async fn attributes_without_a_value() {
     for (clear, attributes) in [
         (ClearMode::Null, json!(null)),
         (ClearMode::Default, json!({"tier": "standard"})),
@@ -186,7 +186,7 @@ async fn definitions() {
 }
 
 #[tokio::test]
-async fn the_log_keeps_what_was_sent() {
+async fn the_log_contains_requests() {
     let lab = Lab::new().await;
     let body = json!({"userName": "a@b.co", "displayName": "A"});
     lab.get(&format!("{USERS}?count=5")).await;
@@ -218,7 +218,7 @@ async fn the_log_keeps_what_was_sent() {
 }
 
 #[tokio::test]
-async fn senseless_options_are_refused() {
+async fn invalid_options_are_rejected() {
     for options in [
         Options {
             requests_per_minute: 0,
@@ -239,7 +239,7 @@ async fn senseless_options_are_refused() {
 }
 
 #[tokio::test]
-async fn made_up_users_are_the_same_every_time() {
+async fn sample_users_are_deterministic() {
     let (one, two) = (Lab::with_users(120).await, Lab::with_users(120).await);
     let users = one.org().users();
     assert_eq!(users, two.org().users());

@@ -1,4 +1,4 @@
-//! What the rules make of a `POST`, `PUT`, `PATCH` and `DELETE`.
+//! `POST`, `PUT`, `PATCH` and `DELETE`.
 
 use std::collections::HashSet;
 
@@ -34,7 +34,7 @@ async fn create() {
 }
 
 #[tokio::test]
-async fn create_refuses() {
+async fn create_rejects() {
     let lab = Lab::new().await;
     for (body, misuse) in [
         (json!({"displayName": "A"}), true),
@@ -129,7 +129,7 @@ async fn attribute_values() {
     assert_eq!(lab.org().unexpected(), [""; 0]);
 }
 
-/// As text, because a `Value` would not keep the digits.
+/// Text, because a `Value` would lose digits.
 async fn patch_text(lab: &Lab, id: &str, name: &str, value: &str) -> (u16, Value) {
     let body = format!(
         r#"{{"schemas":["{PATCH_OP}"],"Operations":[{{"op":"replace","value":
@@ -183,7 +183,7 @@ async fn patch_merges() {
 }
 
 #[tokio::test]
-async fn patch_refuses_and_then_changes_nothing() {
+async fn rejected_patches_change_nothing() {
     let lab = Lab::new().await;
     let id = lab.user("a@b.co", json!({"department": "Sales"}));
     let before = lab.org().users();
@@ -300,7 +300,7 @@ async fn put_replaces_everything() {
 }
 
 #[tokio::test]
-async fn a_user_made_again_has_a_new_id() {
+async fn a_recreated_user_has_a_new_id() {
     let lab = Lab::new().await;
     let mut ids = HashSet::new();
     for _ in 0..3 {
@@ -356,9 +356,9 @@ async fn bodies_are_read_strictly() {
     }
 }
 
-/// Nobody reads these fields, or not so deep: broken ones are refused all the same.
+/// These fields are unused, but invalid JSON in them is rejected.
 #[tokio::test]
-async fn nothing_broken_hides_in_a_body() {
+async fn invalid_json_in_unused_fields_is_rejected() {
     let lab = Lab::new().await;
     let id = lab.user("a@b.co", json!({}));
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -375,7 +375,7 @@ async fn nothing_broken_hides_in_a_body() {
 }
 
 #[tokio::test]
-async fn a_body_has_at_most_a_mebibyte() {
+async fn bodies_are_limited_to_a_mebibyte() {
     const MIB: usize = 1024 * 1024;
     let lab = Lab::new().await;
     let frame = json!({"userName": "a@b.co", "displayName": ""})
@@ -391,8 +391,8 @@ async fn a_body_has_at_most_a_mebibyte() {
     assert_eq!(lab.org().unexpected().len(), 2);
 }
 
-/// What `omni_python_sdk` 0.1.11 sends for an upsert and a delete: lower-case `users`, blanks as
-/// `+`, a Content-Type with each request.
+/// The requests of `omni_python_sdk` 0.1.11 for an upsert and a delete: lower-case `users`, blanks as
+/// `+`, and a Content-Type with each request.
 #[tokio::test]
 async fn the_python_sdk_works() {
     let lab = Lab::new().await;

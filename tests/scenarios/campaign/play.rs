@@ -251,7 +251,7 @@ impl Player<'_> {
                 Some(outcome)
             }
         };
-        self.org().clear_acts();
+        self.org().clear_actions();
         let outcome = match outcome {
             Some(Err(_elapsed)) => {
                 self.complain("a run did not end");
@@ -331,7 +331,7 @@ impl Player<'_> {
     /// All is well again: it converges.
     async fn settle(&mut self) {
         self.org().clear_faults();
-        self.org().clear_acts();
+        self.org().clear_actions();
         self.rotate_keys();
         self.reconciler = None;
         let run = Run {

@@ -325,7 +325,7 @@ impl Driver {
             () = killed.cancelled() => None,
             outcome = reconciler.run(trigger, None, &stop) => Some(outcome),
         };
-        self.world.org().clear_acts();
+        self.world.org().clear_actions();
         if outcome.is_none() {
             self.stop();
             // What was on its way arrives.

@@ -1,7 +1,7 @@
-//! The loop: wait for a wake, run, record, and try again what failed.
+//! The run loop: waits for a trigger, runs, records the result, and retries failed runs.
 
-use super::record;
 use super::systemd::Systemd;
+use super::{run_log, run_metrics};
 use crate::metrics::{Metrics, seconds};
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::NotificationSender;
@@ -26,10 +26,9 @@ const RETRY: Backoff = Backoff {
     jitter: (0.8, 1.2),
 };
 
-/// What carries out a run.
+/// Executes runs.
 pub trait Runner: Send {
-    /// One run. It ends between two changes once it is told to stop; the loop never drops it before
-    /// its end.
+    /// Executes one run. After a stop it ends between two changes; the loop never drops it.
     fn run(
         &mut self,
         trigger: Trigger,
@@ -49,123 +48,123 @@ impl Runner for Reconciler {
     }
 }
 
-/// What the loop listens to.
+/// The inputs of the loop.
 #[derive(Debug)]
 pub struct Inputs {
-    /// Who wants a run.
+    /// Requests for a run.
     pub wake: Wake,
-    /// The content of the roster that stands still now, if the watcher knows one.
-    pub still: watch::Receiver<Option<Fingerprint>>,
-    /// When to end.
+    /// The current stable content of the roster, if the watcher knows it.
+    pub stable: watch::Receiver<Option<Fingerprint>>,
+    /// Ends the loop.
     pub stop: CancellationToken,
 }
 
-/// The loop. One run at a time, and a beat each second, during runs too.
+/// The loop. It executes one run at a time and sends a heartbeat every second, also during runs.
 #[derive(Debug)]
 pub struct RunLoop<R> {
     runner: R,
     inputs: Inputs,
-    pulse: Heartbeat,
+    heartbeat: Heartbeat,
     metrics: Metrics,
-    notices: NotificationSender,
-    /// Failed runs in a row.
+    notifier: NotificationSender,
+    /// The number of failed runs in a row.
     failures: u32,
     retry: Option<Instant>,
-    /// The content that the last run read, if nothing about it is left to do before the retry.
-    read: Option<Fingerprint>,
+    /// The content that the last run read, unless the run was stopped.
+    last_read: Option<Fingerprint>,
 }
 
 impl<R: Runner> RunLoop<R> {
-    /// A loop that has not begun.
+    /// A loop that has not started.
     pub fn new(runner: R, inputs: Inputs, status: Status, metrics: Metrics) -> Self {
-        record::initialise(&metrics);
+        run_metrics::initialise(&metrics);
         Self {
             runner,
             inputs,
-            pulse: Heartbeat::new(status, Systemd::from_environment()),
+            heartbeat: Heartbeat::new(status, Systemd::from_environment()),
             metrics,
-            notices: NotificationSender::default(),
+            notifier: NotificationSender::default(),
             failures: 0,
             retry: None,
-            read: None,
+            last_read: None,
         }
     }
 
-    /// Hands each run that has ended to whoever tells of it.
+    /// Sends each run that has ended to a notifier.
     #[must_use]
-    pub fn noticed_by(self, notices: NotificationSender) -> Self {
-        Self { notices, ..self }
+    pub fn with_notifier(self, notifier: NotificationSender) -> Self {
+        Self { notifier, ..self }
     }
 
-    /// Goes round until it is told to stop; a run under way comes to its end.
+    /// Runs until the stop; a run in progress ends first.
     pub async fn run(mut self) {
-        self.pulse.ready();
-        self.say_next(None);
+        self.heartbeat.ready();
+        self.publish_next_run(None);
         while let Some(trigger) = self.next().await {
             self.metrics.run_in_progress.set(1);
-            let outcome = self.carry_out(trigger).await;
+            let outcome = self.execute(trigger).await;
             self.record(&outcome);
         }
-        self.pulse.systemd.stopping();
+        self.heartbeat.systemd.stopping();
     }
 
-    /// Waits for a reason to run; `None` at the end.
+    /// Waits for the next trigger; `None` after the stop.
     async fn next(&mut self) -> Option<Trigger> {
         loop {
-            // Cancel-safe, every one: no wake is taken that is not returned here.
+            // All arms are cancel-safe: a wake is only taken to be returned here.
             tokio::select! {
                 biased;
                 () = self.inputs.stop.cancelled() => return None,
-                reasons = self.inputs.wake.wait() => {
-                    if let Some(trigger) = self.worth(&reasons) {
+                triggers = self.inputs.wake.wait() => {
+                    if let Some(trigger) = self.should_run(&triggers) {
                         return Some(trigger);
                     }
                 }
                 () = at(self.retry) => return Some(Trigger::Retry),
-                () = self.pulse.tick() => {}
+                () = self.heartbeat.tick() => {}
             }
         }
     }
 
-    /// The reason to tell, of those that have come together. A change of the roster is none if the
-    /// last run has read it already: a due time came before the watcher was sure of it.
-    fn worth(&self, reasons: &BTreeSet<Trigger>) -> Option<Trigger> {
-        let known = *self.inputs.still.borrow();
-        let only_file = reasons.iter().all(|reason| *reason == Trigger::File);
-        if only_file && known.is_some() && known == self.read {
-            debug!("the last run has read this roster already");
+    /// The most important of the pending triggers. `None` if the roster is the only trigger and the
+    /// last run has read this content already, because it started before the watcher reported it.
+    fn should_run(&self, triggers: &BTreeSet<Trigger>) -> Option<Trigger> {
+        let stable = *self.inputs.stable.borrow();
+        let only_file = triggers.iter().all(|trigger| *trigger == Trigger::File);
+        if only_file && stable.is_some() && stable == self.last_read {
+            debug!("the last run has already read this roster");
             return None;
         }
-        reasons.first().copied()
+        triggers.first().copied()
     }
 
-    /// One run, to its end. The run is pinned outside of the select: no other arm drops it.
-    async fn carry_out(&mut self, trigger: Trigger) -> RunOutcome {
+    /// Executes one run. The run is pinned outside of the select, so that no other arm drops it.
+    async fn execute(&mut self, trigger: Trigger) -> RunOutcome {
         let Self {
             runner,
             inputs,
-            pulse,
+            heartbeat,
             ..
         } = self;
         let stop = Stop::when(&inputs.stop);
-        let mut known = *inputs.still.borrow_and_update();
-        pulse.run_starts(trigger);
+        let mut known = *inputs.stable.borrow_and_update();
+        heartbeat.run_starts(trigger);
         let mut run = std::pin::pin!(runner.run(trigger, known, &stop));
         loop {
             tokio::select! {
                 outcome = &mut run => return outcome,
-                // Both cancel-safe: a change or a tick that is not taken now is taken next time.
-                Ok(()) = inputs.still.changed() => {
-                    let now = *inputs.still.borrow_and_update();
+                // Both arms are cancel-safe: a change or tick that is not taken now is taken later.
+                Ok(()) = inputs.stable.changed() => {
+                    let now = *inputs.stable.borrow_and_update();
                     if supersedes(known, now) {
-                        info!("the roster has changed: the run under way ends for the next");
+                        info!("the roster has changed; stopping the current run for a new one");
                         stop.for_next.cancel();
                     }
                     known = now.or(known);
                 }
-                () = pulse.tick() => {
+                () = heartbeat.tick() => {
                     if inputs.wake.is_requested(Trigger::Approval) && !stop.for_next.is_cancelled() {
-                        info!("something was approved: the run under way ends for the next");
+                        info!("changes were approved; stopping the current run for a new one");
                         stop.for_next.cancel();
                     }
                 }
@@ -174,7 +173,7 @@ impl<R: Runner> RunLoop<R> {
     }
 
     fn record(&mut self, run: &RunOutcome) {
-        let wait = match run.completion {
+        let delay = match run.completion {
             Completion::Failed(_) => {
                 self.failures += 1;
                 Some(RETRY.delay(self.failures))
@@ -187,30 +186,29 @@ impl<R: Runner> RunLoop<R> {
                 None
             }
         };
-        self.retry = wait.map(|wait| Instant::now() + wait);
-        let roster = run
-            .roster()
+        self.retry = delay.map(|delay| Instant::now() + delay);
+        let roster = run.roster()
             .filter(|_| !matches!(run.completion, Completion::Stopped));
-        self.read = roster.map(|roster| roster.fingerprint);
-        run::span(run.number).in_scope(|| record::log(run));
-        record::count(&self.metrics, run);
+        self.last_read = roster.map(|roster| roster.fingerprint);
+        run::span(run.number).in_scope(|| run_log::log(run));
+        run_metrics::record_result(&self.metrics, run);
         self.metrics.run_in_progress.set(0);
-        self.say_next(wait);
-        self.notices.send(run);
-        self.pulse.run_ended(run, wait);
+        self.publish_next_run(delay);
+        self.notifier.send(run);
+        self.heartbeat.run_ended(run, delay);
     }
 
-    /// Says when the next run starts by itself: by the schedule, or as another try.
-    fn say_next(&self, retry: Option<Duration>) {
+    /// Publishes the time of the next automatic run: by schedule, or the retry.
+    fn publish_next_run(&self, retry: Option<Duration>) {
         let now = Utc::now();
-        let due = self.pulse.status.next_due(now);
-        let next = retry.map(|wait| now + wait).into_iter().chain(due).min();
+        let due = self.heartbeat.status.next_due(now);
+        let next = retry.map(|delay| now + delay).into_iter().chain(due).min();
         self.metrics.next_run.set(next.map_or(0.0, seconds));
     }
 }
 
-/// Whether a run over one content is to end for another. The first content found, and a return
-/// after an absence, end nothing: the run under way may well have read just that.
+/// Whether new content must stop the current run. The first content, and a roster that returns
+/// unchanged after it was unavailable, do not: the run has probably read that content.
 fn supersedes(known: Option<Fingerprint>, now: Option<Fingerprint>) -> bool {
     known.is_some() && now.is_some() && known != now
 }
@@ -222,7 +220,7 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// Tells everyone that the loop is alive, and how it is.
+/// Reports the health and state of the loop to `/healthz` and systemd.
 #[derive(Debug)]
 struct Heartbeat {
     status: Status,
@@ -232,7 +230,7 @@ struct Heartbeat {
 
 impl Heartbeat {
     fn new(status: Status, systemd: Systemd) -> Self {
-        let mut ticks = tokio::time::interval(systemd.beat_every());
+        let mut ticks = tokio::time::interval(systemd.interval());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             status,
@@ -241,12 +239,12 @@ impl Heartbeat {
         }
     }
 
-    /// Waits for the next beat, and beats. Cancel-safe: nothing waits after the tick.
+    /// Waits for the next tick and sends a heartbeat. Cancel-safe: nothing waits after the tick.
     async fn tick(&mut self) {
         self.ticks.tick().await;
         self.status.beat();
         self.systemd.beat();
-        self.tell();
+        self.report();
     }
 
     fn ready(&mut self) {
@@ -255,15 +253,15 @@ impl Heartbeat {
 
     fn run_starts(&mut self, trigger: Trigger) {
         self.status.run_starts(trigger);
-        self.tell();
+        self.report();
     }
 
     fn run_ended(&mut self, run: &RunOutcome, retry: Option<Duration>) {
         self.status.run_ended(run, retry);
-        self.tell();
+        self.report();
     }
 
-    fn tell(&mut self) {
+    fn report(&mut self) {
         self.systemd.status(self.status.status_line(Utc::now()));
     }
 }

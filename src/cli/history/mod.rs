@@ -1,7 +1,9 @@
-//! `history`: the runs; one run with its changes; a roster that takes one back.
+//! `history`: lists runs, shows one run with its changes, or writes a roster that undoes it.
+
+mod undo;
 
 use super::approve::RunName;
-use super::{Exit, out, undo};
+use super::{Exit, out};
 use crate::model::{ChangeRecord, FieldChange, HeldRecord, RunRecord, RunState, Value};
 use crate::settings::Settings;
 use crate::state::StateDb;
@@ -12,41 +14,41 @@ use chrono::SecondsFormat;
 use serde_json::json;
 use std::fmt::Write;
 
-/// So many runs are listed.
-const LISTED: usize = 50;
+/// The number of runs listed.
+const MAX_RUNS: usize = 50;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// One run: its number, or `latest` [default: a list of the last 50]
+    /// Run to show: its number, or `latest` [default: list the last 50 runs]
     run: Option<RunName>,
-    /// Prints it as JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Writes a roster that takes that run's changes back, with what it can't on standard error
+    /// Write a roster that undoes the changes of the run; standard error lists those it can't undo
     #[arg(long, requires = "run", conflicts_with = "json")]
     undo: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
-    let journal = super::journal_to_read(&settings)?;
+    let state = super::readable_state(&settings)?;
     let Some(name) = arguments.run else {
-        let runs = journal.runs(LISTED).await?;
+        let runs = state.runs(MAX_RUNS).await?;
         if runs.is_empty() {
             let dir = settings.state.dir.display();
-            out::note(&format!("nothing is remembered in {dir} (state.dir)"));
+            out::note(&format!("no runs recorded in {dir} (state.dir)"));
         }
         out::result(&list(&runs, arguments.json));
         return Ok(Exit::Ok);
     };
-    let run = journal
+    let run = state
         .run(name.0)
         .await?
-        .context("there is no such run; `history` lists them")?;
-    let changes = journal.changes(run.number).await?;
+        .context("no such run; `omni-user-sync history` lists the runs")?;
+    let changes = state.changes(run.number).await?;
     if arguments.undo {
         return undo::run(&settings, &run, &changes).await;
     }
-    out::result(&one(&journal, &run, &changes, arguments.json).await?);
+    out::result(&one(&state, &run, &changes, arguments.json).await?);
     Ok(Exit::Ok)
 }
 
@@ -55,36 +57,37 @@ fn list(runs: &[RunRecord], as_json: bool) -> String {
         return pretty(&runs.iter().map(run_doc).collect());
     }
     if runs.is_empty() {
-        return "no run yet\n".into();
+        return "no runs yet\n".into();
     }
     runs.iter().map(line).collect()
 }
 
-/// `   12  2026-11-23T15:00:00Z  schedule  converged   3 done, 5 requests`
+/// `   12  2026-11-23T15:00:00Z  schedule  converged   3 applied, 5 requests`
 fn line(run: &RunRecord) -> String {
     let started = run.start.started.to_rfc3339_opts(SecondsFormat::Secs, true);
-    let (outcome, rest) = match &run.state {
+    let (result, details) = match &run.state {
         RunState::Open => ("running", String::new()),
         RunState::Interrupted => ("interrupted", String::new()),
         RunState::Ended(end) => {
             let counts = [
-                (end.applied, "done"),
+                (end.applied, "applied"),
                 (end.failed, "failed"),
                 (end.held, "held"),
                 (end.bad_rows, "bad rows"),
             ];
             let counts = counts.iter().filter(|(count, _)| *count > 0);
-            let mut said: Vec<_> = counts
-                .map(|(count, what)| format!("{count} {what}"))
+            let mut details: Vec<_> = counts
+                .map(|(count, outcome)| format!("{count} {outcome}"))
                 .collect();
-            said.push(plural(end.requests, "request"));
-            said.extend(end.detail.lines().next().map(ToOwned::to_owned));
-            (end.result.as_str(), said.join(", "))
+            let requests = usize::try_from(end.requests).unwrap_or(usize::MAX);
+            details.push(plural(requests, "request"));
+            details.extend(end.detail.lines().next().map(ToOwned::to_owned));
+            (end.result.as_str(), details.join(", "))
         }
     };
     let trigger = run.start.trigger.as_str();
     format!(
-        "{:>6}  {started}  {trigger:<9} {outcome:<11} {rest}\n",
+        "{:>6}  {started}  {trigger:<9} {result:<11} {details}\n",
         run.number.0
     )
     .trim_end()
@@ -93,17 +96,17 @@ fn line(run: &RunRecord) -> String {
 }
 
 async fn one(
-    journal: &StateDb,
+    state: &StateDb,
     run: &RunRecord,
     changes: &[ChangeRecord],
     as_json: bool,
 ) -> anyhow::Result<String> {
-    let held = journal.held(run.number).await?;
+    let held = state.held(run.number).await?;
     if as_json {
         let mut doc = run_doc(run);
         doc["changes"] = changes.iter().map(change_doc).collect();
         doc["held"] = held.iter().map(held_doc).collect();
-        let approvals = journal.approvals_of(run.number).await?;
+        let approvals = state.approvals_of(run.number).await?;
         doc["approvals"] = approvals
             .iter()
             .map(|(by, at)| json!({ "by": by, "at": at }))
@@ -119,7 +122,7 @@ async fn one(
     for change in changes {
         text.push_str(&change_text(change));
     }
-    for (by, at) in journal.approvals_of(run.number).await? {
+    for (by, at) in state.approvals_of(run.number).await? {
         let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
         writeln!(text, "approved by {by} at {at}")?;
     }
@@ -137,12 +140,12 @@ async fn one(
     Ok(text)
 }
 
-/// A change with its fields, old => new, and what became of it.
+/// A change with its outcome and its fields, old => new.
 pub(super) fn change_text(change: &ChangeRecord) -> String {
     let intent = &change.intent;
     let at = intent.intended.to_rfc3339_opts(SecondsFormat::Secs, true);
     let (outcome, detail) = match &change.settled {
-        None => ("unknown", "what became of it is not known yet"),
+        None => ("unknown", "outcome not known yet"),
         Some(settled) => (settled.outcome.as_str(), settled.detail.as_str()),
     };
     let detail = if detail.is_empty() {

@@ -1,48 +1,33 @@
-//! `history RUN --undo`: a roster that takes a run's changes back.
+//! `history RUN --undo`: writes a roster that undoes the changes of a run.
 //!
-//! Every cell is filled from an observation made now, and changed only where that run changed it and where it is
-//! still as that run left it: what others did since stays.
+//! Every cell has the current value in Omni. It gets the value from before the run only if the run changed
+//! it and it has not changed since, so that later changes by others are kept.
 
-use super::{Exit, out};
-use crate::metrics::Metrics;
+use crate::cli::{Exit, organisation, out};
 use crate::model::{
     AttributeName, ChangeOutcome, ChangeRecord, Field, FieldChange, Observed, ObservedUser,
     Operation, RunRecord, Schema, UserMatch, Value,
 };
-use crate::omni::{self, Client};
 use crate::roster::export::{self, ExportRow};
-use crate::run::RunError;
 use crate::settings::{BlankCells, Settings, SourceSettings};
 use std::collections::BTreeSet;
-use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(
     settings: &Settings,
     run: &RunRecord,
     changes: &[ChangeRecord],
 ) -> anyhow::Result<Exit> {
-    let client =
-        Client::new(&settings.omni, &settings.state.dir, Metrics::new()).map_err(RunError::from)?;
-    client.begin(&settings.omni.keys.read()?);
-    let reader = client.reader(&CancellationToken::new());
-    let schema = reader
-        .definitions()
-        .await
-        .map_err(RunError::from)?
-        .into_schema();
-    let observed = omni::list(&reader).await.map_err(RunError::from)?;
+    let (definitions, observed) = organisation::fetch(settings).await?;
+    let schema = definitions.into_schema();
     let Undo { csv, rows, notes } = undo(changes, &observed, &schema, &settings.source);
     notes.iter().for_each(|note| out::warning(note));
     if rows == 0 {
-        out::note(&format!(
-            "run {} did nothing that can be taken back",
-            run.number
-        ));
+        out::note(&format!("run {} has no changes to undo", run.number));
         return Ok(Exit::Ok);
     }
     out::result(&csv);
     out::note(&format!(
-        "a roster that takes run {} back; look at it with `plan` first",
+        "roster that undoes run {}; review it with `plan` first",
         run.number
     ));
     Ok(Exit::Ok)
@@ -60,8 +45,11 @@ fn undo(
     schema: &Schema,
     source: &SourceSettings,
 ) -> Undo {
-    let done: Vec<_> = changes.iter().filter(|change| is_done(change)).collect();
-    let columns: BTreeSet<_> = done.iter().flat_map(|change| attributes(change)).collect();
+    let applied: Vec<_> = changes.iter().filter(|change| is_applied(change)).collect();
+    let columns: BTreeSet<_> = applied
+        .iter()
+        .flat_map(|change| attributes(change))
+        .collect();
     let columns: Vec<_> = columns
         .into_iter()
         .filter(|name| export::is_settable(name, schema))
@@ -72,16 +60,16 @@ fn undo(
         .filter(|change| change.settled.is_none())
         .map(|change| {
             format!(
-                "{}: what became of its change is not known; it is left out",
+                "{}: the outcome of its change is unknown; skipped",
                 change.intent.email
             )
         })
         .collect();
     let mut lines = Vec::new();
-    for change in done {
-        let (mut line, mut note) = take_back(change, &columns, observed, schema);
+    for change in applied {
+        let (mut line, mut note) = undo_change(change, &columns, observed, schema);
         if let Some(line) = &line {
-            let kept = left(change, line, &columns, observed, source);
+            let kept = unchanged_fields(change, line, &columns, observed, source);
             notes.extend(kept.map(|note| format!("{}: {note}", change.intent.email)));
         }
         if line
@@ -90,7 +78,7 @@ fn undo(
         {
             (line, note) = (
                 None,
-                Some("has a value that no cell can say; left out".to_owned()),
+                Some("has a value that a CSV cell can't represent; skipped".to_owned()),
             );
         }
         lines.extend(line);
@@ -103,7 +91,7 @@ fn undo(
     }
 }
 
-fn is_done(change: &ChangeRecord) -> bool {
+fn is_applied(change: &ChangeRecord) -> bool {
     change
         .settled
         .as_ref()
@@ -111,7 +99,7 @@ fn is_done(change: &ChangeRecord) -> bool {
 }
 
 fn attributes(change: &ChangeRecord) -> impl Iterator<Item = &AttributeName> {
-    // A user who was made goes: nothing of them needs a column.
+    // A created user is deleted, which needs no columns.
     let fields = change
         .intent
         .fields
@@ -123,8 +111,8 @@ fn attributes(change: &ChangeRecord) -> impl Iterator<Item = &AttributeName> {
     })
 }
 
-/// The row that takes one change back, and what it can't bring back.
-fn take_back(
+/// The row that undoes one change, and a note on what it can't restore.
+fn undo_change(
     change: &ChangeRecord,
     columns: &[AttributeName],
     observed: &Observed,
@@ -133,10 +121,7 @@ fn take_back(
     let intent = &change.intent;
     let user = match observed.get(&intent.email) {
         Some(UserMatch::Several(_)) => {
-            return (
-                None,
-                Some("several users answer to this email; left out".into()),
-            );
+            return (None, Some("several users have this email; skipped".into()));
         }
         Some(UserMatch::One(user)) => Some(user.as_ref()),
         None => None,
@@ -152,22 +137,20 @@ fn take_back(
     };
     let is_other = |user: &ObservedUser| intent.user_id.as_ref().is_some_and(|id| *id != user.id);
     if intent.operation != Operation::Delete && user.is_some_and(is_other) {
-        return (None, Some("was made again since; left out".into()));
+        return (None, Some("was recreated since; skipped".into()));
     }
     match (intent.operation, user) {
-        (Operation::Create, Some(_)) => {
-            (Some(ExportRow::removal(&intent.email, columns.len())), None)
-        }
-        (Operation::Create, None) => (None, Some("is gone already".into())),
+        (Operation::Create, Some(_)) => (Some(ExportRow::removal(&intent.email, columns.len())), None),
+        (Operation::Create, None) => (None, Some("is already removed".into())),
         (Operation::Delete, None) if before(change, &Field::Active).is_some() => (
             None,
-            Some("was inactive, and would come back active; left out".into()),
+            Some("was inactive and would be recreated as active; skipped".into()),
         ),
         (Operation::Delete, None) => (
             Some(row("upsert")),
-            Some("comes back with a new id, without groups, roles and content".into()),
+            Some("is recreated with a new id, without groups, roles and content".into()),
         ),
-        (Operation::Delete, Some(_)) => (None, Some("was made again already; left out".into())),
+        (Operation::Delete, Some(_)) => (None, Some("was already recreated; skipped".into())),
         (Operation::Deactivate, Some(_)) => (Some(row("upsert")), None),
         (Operation::Update, Some(_)) => {
             let was_inactive = before(change, &Field::Active).is_some();
@@ -177,22 +160,22 @@ fn take_back(
             )
         }
         (Operation::Deactivate | Operation::Update, None) => {
-            (None, Some("is no longer in Omni; left out".into()))
+            (None, Some("is no longer in Omni; skipped".into()))
         }
     }
 }
 
-/// What a field was before the change, where the change is of it.
+/// The value of a field before the change, if the change contains the field.
 fn before<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a Option<Value>> {
-    of(change, field).map(|one| &one.from)
+    field_of(change, field).map(|one| &one.from)
 }
 
-fn of<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a FieldChange> {
+fn field_of<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a FieldChange> {
     change.intent.fields.iter().find(|one| one.field == *field)
 }
 
-/// What a user has in a field that a roster has a cell for.
-fn present(user: &ObservedUser, field: &Field) -> Option<Value> {
+/// The current value of a field that has a cell in a roster.
+fn current(user: &ObservedUser, field: &Field) -> Option<Value> {
     match field {
         Field::DisplayName => Value::one(&user.display_name),
         Field::Attribute(name) => user.attributes.get(name).cloned(),
@@ -200,31 +183,31 @@ fn present(user: &ObservedUser, field: &Field) -> Option<Value> {
     }
 }
 
-/// What a cell is to say: what was there before, or what is there now where others have changed it since, or
-/// the run did not.
+/// The value of a cell: the one before the change, or the current one if the run did not change the field
+/// or others have changed it since.
 fn cell(
     change: &ChangeRecord,
     field: &Field,
     user: Option<&ObservedUser>,
     schema: &Schema,
 ) -> Option<Value> {
-    let now = user.and_then(|user| present(user, field));
-    match of(change, field) {
-        Some(one) if user.is_none() || is_left(one, now.as_ref(), schema) => one.from.clone(),
+    let now = user.and_then(|user| current(user, field));
+    match field_of(change, field) {
+        Some(one) if user.is_none() || is_unchanged(one, now.as_ref(), schema) => one.from.clone(),
         _ => now,
     }
 }
 
-/// Whether a field is still as the change left it.
-fn is_left(one: &FieldChange, now: Option<&Value>, schema: &Schema) -> bool {
+/// Whether a field still has the value that the change set.
+fn is_unchanged(one: &FieldChange, now: Option<&Value>, schema: &Schema) -> bool {
     match &one.field {
         Field::Attribute(name) => schema.converged(name, one.to.as_ref(), now),
         Field::DisplayName | Field::Active => one.to.as_ref() == now,
     }
 }
 
-/// What a row leaves as it is, though the run changed it, and why.
-fn left<'a>(
+/// The fields that the run changed and the row does not restore, with the reason.
+fn unchanged_fields<'a>(
     change: &'a ChangeRecord,
     line: &'a ExportRow,
     columns: &'a [AttributeName],
@@ -237,15 +220,15 @@ fn left<'a>(
     };
     let fields = user.into_iter().flat_map(move |user| {
         let fields = change.intent.fields.iter();
-        fields.filter_map(move |one| Some((one, said(&one.field, line, columns)?, user)))
+        fields.filter_map(move |one| Some((one, cell_of(&one.field, line, columns)?, user)))
     });
     fields.filter_map(move |(one, cell, user)| {
-        let (name, now) = (one.field.name(), present(user, &one.field));
+        let (name, now) = (one.field.name(), current(user, &one.field));
         if *cell != one.from {
-            Some(format!("{name} was changed since; it is left as it is"))
+            Some(format!("{name} was changed since; left unchanged"))
         } else if cell.is_none() && now.is_some() && source.blank_cells == BlankCells::Keep {
             Some(format!(
-                "{name} was empty, and a blank cell leaves it as it is (source.blank_cells = \"keep\")"
+                "{name} was empty, and a blank cell does not clear it (source.blank_cells = \"keep\")"
             ))
         } else {
             None
@@ -253,8 +236,8 @@ fn left<'a>(
     })
 }
 
-/// The cell of a field, where the row has one.
-fn said<'a>(
+/// The cell of a field, if the row has one.
+fn cell_of<'a>(
     field: &Field,
     line: &'a ExportRow,
     columns: &[AttributeName],

@@ -1,0 +1,22 @@
+//! Reads the organisation for commands that need its current state.
+
+use crate::metrics::Metrics;
+use crate::model::Observed;
+use crate::omni::{self, Client, Definitions, Reader};
+use crate::run::RunError;
+use crate::settings::Settings;
+use tokio_util::sync::CancellationToken;
+
+/// A reader with all configured keys.
+pub(super) fn reader(settings: &Settings) -> Result<Reader, RunError> {
+    let client = Client::new(&settings.omni, &settings.state.dir, Metrics::new())?;
+    client.begin(&settings.omni.keys.read()?);
+    Ok(client.reader(&CancellationToken::new()))
+}
+
+/// The attribute definitions and all users.
+pub(super) async fn fetch(settings: &Settings) -> Result<(Definitions, Observed), RunError> {
+    let reader = reader(settings)?;
+    let definitions = reader.definitions().await?;
+    Ok((definitions, omni::list(&reader).await?))
+}

@@ -1,0 +1,231 @@
+//! Logs a run when it has ended: one summary line, then its problems and warnings.
+
+use crate::model::{ChangeOutcome, Problem};
+use crate::roster::SourceError;
+use crate::run::{Completion, RunError, RunOutcome};
+use tracing::{error, info, warn};
+
+/// The maximum number of lines of one type; the others are counted.
+const MAX_LINES: usize = 20;
+
+/// Logs a run, at a level that depends on its result.
+pub(super) fn log(run: &RunOutcome) {
+    macro_rules! line {
+        ($log:ident $(, $more:ident = $value:expr)*) => {
+            $log!(
+                result = run.result().as_str(),
+                trigger = run.trigger.as_str(),
+                rows = run.roster().map(|roster| roster.rows),
+                bad_rows = run.roster().map(|roster| roster.bad_rows.len()),
+                rejected_files = run.roster().map(|roster| roster.rejected.len()),
+                users = run.users(),
+                pending = run.pending().map(|pending| pending.total()),
+                applied = run.count(ChangeOutcome::Applied),
+                failed = run.count(ChangeOutcome::Failed) + run.count(ChangeOutcome::NotKept),
+                skipped = run.count(ChangeOutcome::Skipped),
+                held = run.held_count(),
+                requests = run.requests,
+                seconds = (run.duration.as_secs_f64() * 1000.0).round() / 1000.0,
+                $($more = $value,)*
+                "run ended"
+            )
+        };
+    }
+    match &run.completion {
+        Completion::Failed(cause) => line!(error, error = for_log(cause)),
+        _ if matches!(run.result().as_str(), "held" | "partial") => line!(warn),
+        _ => line!(info),
+    }
+    log_problems(run);
+    for held in run.held() {
+        warn!(rule = held.rule.as_str(), count = held.count, "held: {}", held.reason);
+    }
+    for reason in run.blocked() {
+        warn!("{reason}");
+    }
+    log_warnings(&run.warnings);
+}
+
+/// Why a run failed, without the text of Omni's answer: it may repeat attribute values, which must
+/// not be logged.
+fn for_log(cause: &RunError) -> String {
+    match cause {
+        RunError::Omni(error) => error.redacted(),
+        RunError::Source(SourceError::Rejected(problems)) => rejected_for_log(problems),
+        other => with_sources(other),
+    }
+}
+
+/// The problems of rejected files. They contain no values.
+fn rejected_for_log(problems: &[Problem]) -> String {
+    let shown = problems.iter().take(MAX_LINES).map(Problem::to_string);
+    let more = problems.len().saturating_sub(MAX_LINES);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    shown.chain(more).collect::<Vec<_>>().join("\n")
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = chain.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// Logs the first and the last warnings: those about the whole run come before and after those about
+/// single rows.
+fn log_warnings(warnings: &[String]) {
+    let half = MAX_LINES / 2;
+    let skipped = half..warnings.len().saturating_sub(half).max(half);
+    for (at, warning) in warnings.iter().enumerate() {
+        if !skipped.contains(&at) {
+            warn!("{warning}");
+        }
+    }
+    if !skipped.is_empty() {
+        warn!(more = skipped.len(), "more warnings");
+    }
+}
+
+/// Logs rejected files with their problem, and invalid rows with their place only: the problem of a
+/// row may repeat attribute values, which must not be logged. (A roster that is rejected as a whole is
+/// the error of the run.)
+fn log_problems(run: &RunOutcome) {
+    let Some(roster) = run.roster() else { return };
+    for problem in roster.rejected.iter().take(MAX_LINES) {
+        warn!("roster file rejected: {problem}");
+    }
+    for problem in roster.bad_rows.iter().take(MAX_LINES) {
+        warn!(place = %problem.place, kind = problem.kind.as_str(), "invalid row; for details run `omni-user-sync check`");
+    }
+    let more = [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MAX_LINES));
+    if more != [0, 0] {
+        warn!(
+            more = more.iter().sum::<usize>(),
+            "more problems in the roster"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run_metrics::tests::run;
+    use super::*;
+    use crate::model::{Location, ProblemKind};
+    use crate::omni::{Failure, OmniError};
+
+    /// The log of a run.
+    fn logged(run: &RunOutcome) -> String {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let writer = std::sync::Arc::new(file.reopen().expect("it opens"));
+        let log = tracing_subscriber::fmt()
+            .with_writer(writer)
+            .with_ansi(false);
+        tracing::subscriber::with_default(log.finish(), || super::log(run));
+        std::fs::read_to_string(file.path()).expect("a log is text")
+    }
+
+    #[test]
+    fn answers_of_omni_are_not_logged() {
+        let (status, said) = (reqwest::StatusCode::BAD_GATEWAY, || "s3cret".to_owned());
+        let failure = || Failure::Status(status, said());
+        for error in [
+            OmniError::Unauthorized { detail: said() },
+            OmniError::Forbidden { detail: said() },
+            OmniError::Refused {
+                status,
+                detail: said(),
+            },
+            OmniError::Unavailable {
+                attempts: 5,
+                failure: failure(),
+            },
+            OmniError::Unavailable {
+                attempts: 5,
+                failure: Failure::Unreadable(said()),
+            },
+            OmniError::CircuitOpen {
+                in_a_row: 20,
+                failure: failure(),
+            },
+            OmniError::OutcomeUnknown(failure()),
+        ] {
+            let kind = format!("{error:?}");
+            let log = logged(&run(Completion::Failed(error.into())));
+            assert!(log.contains("ERROR") && log.contains("run ended"), "{log}");
+            assert!(!log.contains("s3cret"), "{kind}: {log}");
+        }
+    }
+
+    #[test]
+    fn a_failed_run_logs_its_cause() {
+        let gone = std::io::Error::other("the disk is gone");
+        let source = SourceError::Unreadable {
+            path: "/srv/users.csv".into(),
+            source: gone,
+        };
+        let log = logged(&run(Completion::Failed(source.into())));
+        assert!(
+            log.contains("/srv/users.csv: it can't be looked at"),
+            "{log}"
+        );
+        assert!(log.contains("the disk is gone"), "{log}");
+        let problems = (1..=50).map(|line| Problem {
+            kind: ProblemKind::File,
+            place: Location {
+                file: "users.csv".into(),
+                line,
+                column: None,
+            },
+            what: "wrong".into(),
+            remedy: "correct it".into(),
+            email: None,
+        });
+        let log = logged(&run(Completion::Failed(
+            SourceError::Rejected(problems.collect()).into(),
+        )));
+        assert!(log.contains("users.csv:20: wrong"), "{log}");
+        assert!(!log.contains("users.csv:21: wrong"), "{log}");
+        assert!(log.contains("and 30 more"), "{log}");
+    }
+
+    #[test]
+    fn invalid_rows_are_logged_without_values() {
+        let mut run = run(Completion::Complete);
+        let roster = run.roster.as_mut().expect("a roster");
+        roster.bad_rows.push(Problem {
+            kind: ProblemKind::Number,
+            place: Location {
+                file: "users.csv".into(),
+                line: 7,
+                column: Some((3, "seats".into())),
+            },
+            what: "'s3cret' is no decimal number".into(),
+            remedy: "not s3cret".into(),
+            email: None,
+        });
+        let log = logged(&run);
+        assert!(log.contains("users.csv:7:3 (seats)"), "{log}");
+        assert!(log.contains(r#"kind="number""#), "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+
+    #[test]
+    fn warnings_are_limited() {
+        let with = |count: usize| {
+            let warnings = (0..count)
+                .map(|number| format!("warning {number}."))
+                .collect();
+            logged(&RunOutcome {
+                warnings,
+                ..run(Completion::Complete)
+            })
+        };
+        let few = with(MAX_LINES);
+        assert_eq!(few.matches("warning ").count(), MAX_LINES, "{few}");
+        assert!(!few.contains("more warnings"), "{few}");
+        let many = with(100_000);
+        assert_eq!(many.matches("warning ").count(), MAX_LINES, "{many}");
+        for shown in ["warning 0.", "warning 99999.", "more warnings more=99980"] {
+            assert!(many.contains(shown), "{many}");
+        }
+    }
+}
