@@ -16,6 +16,18 @@ pub struct Location {
     pub column: Option<(usize, Arc<str>)>,
 }
 
+impl Location {
+    /// A line of a file; 0 for the whole file.
+    #[must_use]
+    pub(crate) fn line(file: &Arc<str>, line: u64) -> Self {
+        Self {
+            file: file.clone(),
+            line,
+            column: None,
+        }
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;

@@ -2,7 +2,7 @@
 
 use super::UserPage;
 use super::wire::{ATTRIBUTES, parse_definitions, parse_user, put_body};
-use crate::fuzzing::assert_harmless;
+use crate::fuzzing::checks::assert_harmless;
 use crate::model::{AttributeName, Field, FieldChange, ObservedUser, Schema, UserId, Value, trim};
 use serde_json::Value as Json;
 use std::collections::HashSet;

@@ -118,22 +118,20 @@ impl Desired {
         let more = dropped + self.notes.len().saturating_sub(MAX_NOTES);
         self.notes.truncate(MAX_NOTES);
         if let (1.., Some(last)) = (more, self.notes.last()) {
-            let file = last.place.file.clone();
-            self.notes.push(more_notes(more, file));
+            let more = more_notes(more, &last.place.file);
+            self.notes.push(more);
         }
     }
 }
 
-fn more_notes(more: usize, file: Arc<str>) -> Problem {
+fn more_notes(more: usize, file: &Arc<str>) -> Problem {
     let issue = Issue::new(
         format!("{more} more rows, in this file or others, are repeated or skipped"),
         "write one row per user",
     );
-    issue.kind(ProblemKind::DuplicateRow).at(Location {
-        file,
-        line: 0,
-        column: None,
-    })
+    issue
+        .kind(ProblemKind::DuplicateRow)
+        .at(Location::line(file, 0))
 }
 
 fn too_many(first: &Entry) -> Problem {

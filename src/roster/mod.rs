@@ -161,14 +161,7 @@ impl FileError {
     fn problems(self, file: &Candidate) -> Vec<Problem> {
         match self {
             Self::Content(problems) => problems,
-            Self::File(issue) => {
-                let place = Location {
-                    file: file.name.clone(),
-                    line: 0,
-                    column: None,
-                };
-                vec![issue.at(place)]
-            }
+            Self::File(issue) => vec![issue.at(Location::line(&file.name, 0))],
         }
     }
 }

@@ -44,12 +44,12 @@ pub(super) fn parse(
     let format = CsvFormat::detect(text.head(), settings.delimiter);
     let row_estimate = text.lines_in(size).min(budget.rows);
     let mut records = Records::new(text, &format);
-    let failed = |error: ScanError| vec![error.issue.at(line_of(file, error.line))];
+    let failed = |error: ScanError| vec![error.issue.at(Location::line(file, error.line))];
 
     let Some((line, record)) = records.next().map_err(failed)? else {
-        return Err(vec![empty().at(line_of(file, 0))]);
+        return Err(vec![empty().at(Location::line(file, 0))]);
     };
-    let header = line_of(file, line);
+    let header = Location::line(file, line);
     let columns = Columns::new(record, &header, schema)?;
     let mut rows = RowReader::new(&columns, file, format.delimiter, settings.blank_cells);
     let mut lints = Lints::new(&columns);
@@ -61,7 +61,7 @@ pub(super) fn parse(
         Ok(parsed)
     })?;
     if parsed.count == 0 {
-        return Err(vec![no_rows().at(line_of(file, 0))]);
+        return Err(vec![no_rows().at(Location::line(file, 0))]);
     }
     parsed.entries = entries;
     parsed.notes = lints.finish(&columns, &header, settings.blank_cells);
@@ -82,14 +82,6 @@ fn no_rows() -> Issue {
         "write one row per user; a roster without rows is taken for a mistake",
     )
     .kind(ProblemKind::Empty)
-}
-
-fn line_of(file: &Arc<str>, line: u64) -> Location {
-    Location {
-        file: file.clone(),
-        line,
-        column: None,
-    }
 }
 
 impl ParsedFile {
@@ -121,11 +113,11 @@ impl ParsedFile {
         {
             let place = Location {
                 column: Some((at + 1, "no header".into())),
-                ..line_of(&self.file, line)
+                ..Location::line(&self.file, line)
             };
             return Err(vec![no_header().at(place)]);
         }
-        let over_budget = |issue: Issue| vec![issue.at(line_of(&self.file, line))];
+        let over_budget = |issue: Issue| vec![issue.at(Location::line(&self.file, line))];
         self.budget.take_row().map_err(over_budget)?;
         match rows.read(record, line) {
             Ok(row) => {
@@ -134,7 +126,7 @@ impl ParsedFile {
                 if matches!(want, DesiredUser::Upsert(_)) {
                     lints.row(record, line);
                 }
-                let place = line_of(&self.file, line);
+                let place = Location::line(&self.file, line);
                 valid.push(email, Entry { want, place });
                 Ok(())
             }
@@ -143,7 +135,7 @@ impl ParsedFile {
     }
 
     fn take_bad(&mut self, bad: BadRow, line: u64) -> Result<(), Vec<Problem>> {
-        let place = line_of(&self.file, line);
+        let place = Location::line(&self.file, line);
         let count = bad.problems.len().max(bad.frozen.len());
         self.bad.extend(bad.problems);
         if self.budget.take_problems(count).is_none() {
@@ -168,7 +160,7 @@ impl ParsedFile {
         vec![
             issue
                 .kind(ProblemKind::LimitExceeded)
-                .at(line_of(&self.file, first)),
+                .at(Location::line(&self.file, first)),
         ]
     }
 }

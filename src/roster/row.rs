@@ -203,7 +203,11 @@ impl<'a> RowReader<'a> {
         let message = format!("{reason}: this row has {cells_found}, the header has {expected}");
         let issue = Issue::new(message, remedy);
         BadRow {
-            problems: vec![issue.kind(ProblemKind::RowLength).at(self.place(line))],
+            problems: vec![
+                issue
+                    .kind(ProblemKind::RowLength)
+                    .at(Location::line(self.file, line)),
+            ],
             frozen: cells.iter().flat_map(|cell| self.addresses(cell)).collect(),
             unnamed: true,
         }
@@ -270,19 +274,11 @@ impl<'a> RowReader<'a> {
             .filter_map(|part| Email::parse(unquoted(part)).ok())
     }
 
-    fn place(&self, line: u64) -> Location {
-        Location {
-            file: self.file.clone(),
-            line,
-            column: None,
-        }
-    }
-
     fn problem(&self, line: u64, at: usize, issue: Issue) -> Problem {
         let column = Some((at + 1, self.columns.labels[at].clone()));
         issue.at(Location {
             column,
-            ..self.place(line)
+            ..Location::line(self.file, line)
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Properties of any settings file.
 
 use super::{Environment, Settings, SettingsError, load};
-use crate::fuzzing::SECRET;
+use crate::fuzzing::checks::SECRET;
 use std::time::Duration;
 
 /// A settings file.

@@ -1,6 +1,7 @@
 //! The settings as written: layers of `section.key` → value, of which the last one wins.
 
 use super::SettingsError;
+use crate::util::text::{nearest_by, similarity};
 use config::{ConfigError, FileFormat, Map, Value, ValueKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -192,11 +193,8 @@ fn without_excerpt(error: &ConfigError) -> String {
 /// The known key most like this one, as a whole or in its last part in any section.
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let likeness = |candidate: &str| {
-        let whole = strsim::jaro_winkler(key, candidate);
-        whole.max(strsim::jaro_winkler(&last(key), &last(candidate)))
-    };
-    let likely = known.filter(|candidate| likeness(candidate) > 0.75);
-    let best = likely.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let best = nearest_by(known, |candidate| {
+        similarity(key, candidate).max(similarity(&last(key), &last(candidate)))
+    });
     best.map(ToOwned::to_owned)
 }

@@ -1,7 +1,7 @@
 //! Properties of all rosters.
 
 use super::support::{Folder, read_with, settings};
-use omni_user_sync::model::DesiredUser;
+use omni_user_sync::model::{DesiredUser, Email, Schema, Value, trim};
 use omni_user_sync::settings::SourceSettings;
 use proptest::prelude::*;
 use std::fs::File;

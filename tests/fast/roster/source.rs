@@ -8,6 +8,7 @@ use omni_user_sync::settings::Select;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
+use tracing::Level;
 
 const GOOD: &str = "email,tier\na@x.co,gold\n";
 
