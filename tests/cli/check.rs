@@ -283,7 +283,10 @@ async fn check_checks_the_host() {
     let world = world.set("serve.admin_token_file", &token);
     let ended = run(&world, &["check"]).await;
     assert_eq!(ended.code, 0, "warnings: {}{}", ended.out, ended.err);
-    for said in ["the token has 7 characters", "every user of this machine"] {
+    for said in [
+        "the token has only 7 characters",
+        "every user of this machine",
+    ] {
         let said = format!("serve.admin_token_file: {said}");
         assert!(ended.err.contains(&said), "{}", ended.err);
     }

@@ -106,7 +106,7 @@ async fn log_fields_match_the_readme() {
         assert_eq!(names, stable_names("change"));
     }
     let outcomes = lines.iter().filter_map(|line| line["outcome"].as_str());
-    assert!(outcomes.clone().any(|one| one == "done"), "{lines:#?}");
+    assert!(outcomes.clone().any(|one| one == "applied"), "{lines:#?}");
     assert!(outcomes.clone().any(|one| one == "failed"), "{lines:#?}");
     let change = lines.iter().find(|line| line["message"] == "change");
     let change = change.expect("one is there");

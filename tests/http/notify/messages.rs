@@ -1,19 +1,19 @@
 //! What is told, as a function of values.
 
-use super::{away, denied, holding, problem, run, stopped, unusable};
-use omni_user_sync::notify::{Message, RunSummary, Trouble, message};
+use super::{away, denied, holding, plan as planned, problem, run, stopped, unusable};
+use omni_user_sync::notify::{Alert, Message, RunSummary, message};
 use omni_user_sync::run::RunOutcome;
 
 /// What is told of these runs, one after the other, each being delivered.
 fn told(runs: &[RunOutcome]) -> Vec<Message> {
-    let mut known: Vec<Trouble> = Vec::new();
+    let mut known: Vec<Alert> = Vec::new();
     let mut messages = Vec::new();
     for run in runs {
         let Some(news) = RunSummary::of(run) else {
             continue;
         };
         messages.extend(message(&known, &news, "acme.omniapp.co"));
-        known = news.troubles;
+        known = news.alerts;
     }
     for message in &messages {
         let all = format!("{message:?}");
@@ -36,11 +36,13 @@ fn events(runs: &[RunOutcome]) -> Vec<&'static str> {
 #[test]
 fn tells_what_to_do_in_words() {
     let rejected = |number| RunOutcome {
-        roster: run(0).roster.map(|mut roster| {
-            roster.rejected = vec![problem("/srv/secret/b.csv", 3), problem("c.csv", 0)];
-            roster
+        plan: Some({
+            let mut plan = planned();
+            let files = [("/srv/secret/b.csv", 3), ("c.csv", 0)];
+            plan.roster.rejected = files.map(|(file, line)| problem(file, line)).into();
+            plan.blocked = vec!["ann@x.co".into()];
+            plan
         }),
-        blocked: vec!["ann@x.co".into()],
         ..run(number)
     };
     let nameless = RunOutcome {

@@ -114,7 +114,7 @@ impl World {
     }
 
     fn tell(&self, run: &RunOutcome) {
-        self.notices.tell(run);
+        self.notices.send(run);
     }
 
     /// The event of the next message to the webhook, accepted or not.
