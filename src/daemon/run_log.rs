@@ -38,7 +38,12 @@ pub(super) fn log(run: &RunOutcome) {
     }
     log_problems(run);
     for held in run.held() {
-        warn!(rule = held.rule.as_str(), count = held.count, "held: {}", held.reason);
+        warn!(
+            rule = held.rule.as_str(),
+            count = held.count,
+            "held: {}",
+            held.reason
+        );
     }
     for reason in run.blocked() {
         warn!("{reason}");

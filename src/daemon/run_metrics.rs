@@ -4,8 +4,8 @@ use crate::metrics::{Metrics, seconds};
 use crate::model::{ChangeOutcome, Fingerprint, GuardRule, Mode, Operation, RunResult, Trigger};
 use crate::run::{AppliedChange, Completion, PlanSummary, RunError, RunEvent, RunOutcome};
 use crate::state::{StateDb, StateError};
-use chrono::{DateTime, Utc};
 use crate::util::sync::lock;
+use chrono::{DateTime, Utc};
 use std::sync::Mutex;
 use tracing::warn;
 

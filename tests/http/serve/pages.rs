@@ -180,7 +180,11 @@ async fn ok_requires_readiness_and_an_available_roster() {
             "error",
             "The roster's file system has been unresponsive since ",
         ),
-        (SourceState::Stable, "ok", "Omni is in sync with the roster."),
+        (
+            SourceState::Stable,
+            "ok",
+            "Omni is in sync with the roster.",
+        ),
     ] {
         server.status.roster(condition);
         says(state, sentence).await;
