@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  trigger           roster
-//!  schedule ─┐       files → decode → records → rows ► Desired ─┐
-//!  watch ────┼─► run ─ observe (list | look up | cache) ► Observed ─┼─► plan ─► guard ─► apply ─► limiter ─► Omni
-//!  serve ────┘         state ► Memory ──────────────────────────────┘                     └► RunOutcome ─► state, report, metrics, log, notify, page
+//!  schedule ─┐       files → decode → records → rows ───────► Desired ──┐
+//!  watch ────┼─► run ─ observe (list | look up | cache) ────► Observed ─┼─► plan ─► guard ─► apply ─► limiter ─► Omni
+//!  serve ────┘         state ───────────────────────────────► Memory ───┘                      └► RunOutcome ─►
+//!                                                           state, report, metrics, log, notify, page
 //! ```
 //!
 //! Data flows one way. A room uses the rooms below it and never those above. From the bottom:

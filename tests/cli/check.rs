@@ -38,7 +38,7 @@ async fn check_passes_and_an_export_plans_nothing() {
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
-/// The README documents this shape: fields are only added.
+/// docs/roster.md documents this shape: fields are only added.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_json_keeps_its_shape() {
     let world = World::new().await;

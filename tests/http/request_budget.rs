@@ -508,7 +508,11 @@ async fn an_approval_is_of_an_id_and_of_nobody_who_comes_after_them() {
     let outcome = reconciler.run(Trigger::Approval, None, &stop).await;
     assert_eq!(told(&outcome), ["delete ann@x.co failed"]);
     assert!(world.org().user("ann@x.co").is_some());
-    assert_eq!(on_schedule(&reconciler).await.result().as_str(), "held", "by itself");
+    assert_eq!(
+        on_schedule(&reconciler).await.result().as_str(),
+        "held",
+        "by itself"
+    );
 }
 
 #[tokio::test]
