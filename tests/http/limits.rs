@@ -49,17 +49,14 @@ async fn held_changes_name_their_limit() {
     let removals = why(World::new().await, "op,email", "delete,USER").await;
     assert_eq!(
         removals,
-        "20 of 20 users would be removed, more than policy.max_removals = \"10%\""
+        "20 removals exceed the limit of 5 (max_removals = 10% of 20 users)"
     );
     let clears = why(World::new().await, "email,department", "USER,").await;
     assert_eq!(
         clears,
-        "20 of 20 users would lose a value, more than policy.max_clears = \"10%\""
+        "20 updates that clear a value exceed the limit of 5 (max_clears = 10% of 20 users)"
     );
     let world = World::new().await.set("policy.max_updates", "5");
     let updates = why(world, "email,display_name", "USER,New").await;
-    assert_eq!(
-        updates,
-        "20 of 20 users would be updated, more than policy.max_updates = 5"
-    );
+    assert_eq!(updates, "20 updates exceed the limit of 5 (max_updates)");
 }

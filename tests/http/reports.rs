@@ -94,11 +94,11 @@ async fn a_run_of_over_a_minute_tells_what_it_has_done_so_far() {
         }
     };
     assert_converged(&outcome);
-    let half_done = |text: &String| text.contains("created") && text.contains("not done yet");
+    let half_done = |text: &String| text.contains("created") && text.contains("pending: create");
     assert!(interim.iter().any(half_done), "{interim:?}");
     let last = world.reports();
     assert!(
-        last.len() == 1 && !last[0].1.contains("not done yet"),
+        last.len() == 1 && !last[0].1.contains("pending: create"),
         "{last:?}"
     );
 }

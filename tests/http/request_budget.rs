@@ -253,7 +253,7 @@ async fn nobody_is_pruned_by_an_id_that_has_become_somebody_elses() {
     world.roster("email,display_name\nann@x.co,Ann\n");
     let outcome = on_file(&reconciler).await;
     assert!(
-        outcome.changes[0].detail.contains("made them again"),
+        outcome.changes[0].detail.contains("created again since"),
         "{outcome:?}"
     );
     assert!(world.org().user("bob@x.co").is_some());

@@ -401,7 +401,10 @@ async fn what_was_found_is_heard_before_what_was_done() {
         .await;
     assert_eq!(outcome.result().as_str(), "partial");
     let events = events.lock().expect("no panic");
-    assert_eq!(*events, ["2 needed, 1 bad", "create done", "create done"]);
+    assert_eq!(
+        *events,
+        ["2 pending, 1 bad", "create applied", "create applied"]
+    );
 }
 
 #[tokio::test]

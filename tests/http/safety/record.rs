@@ -61,7 +61,7 @@ async fn a_likely_rename_is_pointed_out() {
         plan.assessment
             .warnings
             .iter()
-            .any(|warning| warning.contains("under the same name")),
+            .any(|warning| warning.contains("with the same display name")),
         "{plan:?}"
     );
 }
@@ -160,7 +160,7 @@ async fn a_roster_that_was_declined_makes_nobody_managed_and_what_it_held_can_be
 async fn nothing_is_sent_whose_intent_can_not_be_written() {
     let world = World::new().await;
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
-    let journal = world.settings().state.dir.join("journal.db");
+    let journal = world.settings().state.dir.join("state.db");
     world.org().before(2, move |_| {
         let raw = rusqlite::Connection::open(&journal).expect("ours");
         let full = "CREATE TRIGGER no_room BEFORE INSERT ON changes
