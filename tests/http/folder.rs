@@ -139,7 +139,7 @@ async fn where_nobody_is_pruned_a_file_that_is_gone_keeps_rows_from_removing_for
     let run = world.run().await;
     assert_eq!(told(&run), ["update c@x.co applied"], "the rest goes on");
     assert!(says(&run.warnings, GONE), "{:?}", run.warnings);
-    let [blocked] = &run.blocked()[..] else {
+    let [blocked] = run.blocked() else {
         panic!("{:?}", run.blocked());
     };
     assert!(
@@ -209,7 +209,7 @@ async fn a_file_that_is_gone_while_nobody_may_be_pruned_is_held_later() {
     write(&world, "sales.csv", &format!("{sales}nobody,N\n"));
     let run = world.run().await;
     assert_eq!((held(&run), told(&run)), (vec![], vec![]));
-    assert!(says(&run.blocked(), "no readable email"), "{run:?}");
+    assert!(says(run.blocked(), "no readable email"), "{run:?}");
     write(&world, "sales.csv", sales);
     let run = world.run().await;
     assert_eq!((held(&run), told(&run)), (vec![("prune", 1)], vec![]));
@@ -239,7 +239,7 @@ async fn a_file_that_is_rejected_is_there() {
     let run = world.run().await;
     assert!(!says(&run.warnings, GONE), "{:?}", run.warnings);
     assert!(
-        says(&run.blocked(), "A file of the roster could not be read"),
+        says(run.blocked(), "A file of the roster could not be read"),
         "{run:?}"
     );
 }
