@@ -80,7 +80,7 @@ async fn sends_removals_then_updates_then_creations_and_only_what_changes() {
     assert_eq!(methods, ["DELETE", "PATCH", "POST"]);
     assert_eq!(
         world.bodies()[0]["Operations"],
-        json!([{ "op": "replace", "value": { support::ATTRIBUTES: { "department": "y" } } }])
+        json!([{ "op": "replace", "value": { crate::support::ATTRIBUTES: { "department": "y" } } }])
     );
 }
 
