@@ -1,5 +1,5 @@
 //! Killed at any moment, it converges after the restart: `apply` is killed at requests chosen at
-//! random, before they are carried out or after. `KILLS=200 cargo test --test kill` for a campaign.
+//! random, before they are carried out or after. `KILLS=200 cargo test --test cli kill::` for a campaign.
 #![allow(clippy::print_stdout)] // the seed, for running the same again
 
 use crate::support::World;

@@ -1,4 +1,4 @@
-//! A client that means harm to the server, or to somebody's browser. Who may do what is in `tests/serve`.
+//! A client that means harm to the server, or to somebody's browser. Who may do what is in `tests/http/serve`.
 
 use super::canaries::TOKEN;
 use super::world::{Daemon, webhook, world};

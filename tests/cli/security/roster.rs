@@ -1,4 +1,4 @@
-//! A roster that means harm. What reading makes of it is in `tests/roster`; here is what it costs, and what
+//! A roster that means harm. What reading makes of it is in `tests/fast/roster`; here is what it costs, and what
 //! is written because of it.
 
 use super::child::Location;

@@ -1,8 +1,8 @@
 //! Random stories of rosters, people and things that go wrong, played by the program's own parts over
 //! HTTP against the mock server; what must hold is told from the mock server's record alone.
 //!
-//! `CAMPAIGN=2000 cargo test --test campaign -- --nocapture` plays so many, and says of which seeds;
-//! `CAMPAIGN_SEED=7 cargo test --test campaign -- --nocapture` plays one and shows it. A story that
+//! `CAMPAIGN=2000 cargo test --test scenarios campaign:: -- --nocapture` plays so many, and says of which seeds;
+//! `CAMPAIGN_SEED=7 cargo test --test scenarios campaign:: -- --nocapture` plays one and shows it. A story that
 //! fails is told again in its smallest form that still does.
 #![allow(clippy::print_stdout)] // the seeds and figures
 #![allow(unreachable_pub)] // nothing is reached from outside a test

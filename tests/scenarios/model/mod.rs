@@ -1,8 +1,8 @@
 //! A model of the world: random sequences of what people do to the roster and in Omni, of runs, kills,
 //! restarts and approvals, held against a small reference that says what must be in Omni then.
 //!
-//! `MODEL=3000 cargo test --test model` takes so many sequences, `MODEL_SEED=7` others. One that fails is
-//! told in its smallest form, which becomes a test in `found.rs`: a seed means something else once a
+//! `MODEL=3000 cargo test --test scenarios model::` takes so many sequences, `MODEL_SEED=7` others. One that fails is
+//! told in its smallest form, which becomes a test in `regressions.rs`: a seed means something else once a
 //! strategy changes.
 #![allow(unreachable_pub)] // nothing is reached from outside a test
 
