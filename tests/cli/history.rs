@@ -218,7 +218,13 @@ async fn explain_and_guard_agree_on_approvals() {
 /// Runs the program as a user with read-only access to the folder, even if the tests run as root.
 async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
     let program = world.folder.path().join("program");
-    std::fs::copy(assert_cmd::cargo::cargo_bin("omni-user-sync"), &program).expect("copied");
+    // Copied by another process: a child that another test starts meanwhile would inherit this one's open
+    // file, and a program that somebody has open for writing can't be run.
+    let copied = std::process::Command::new("cp")
+        .arg(assert_cmd::cargo::cargo_bin("omni-user-sync"))
+        .arg(&program)
+        .status();
+    assert!(copied.expect("cp runs").success());
     for (path, mode) in [
         (world.folder.path().to_owned(), 0o755),
         (world.settings().state.dir, 0o555),
