@@ -53,7 +53,9 @@ async fn span(journal: &StateDb, round: usize) -> Duration {
     loop {
         let runs = journal.runs(100).await.expect("they are read");
         let spans = runs.iter().rev().filter_map(|run| match &run.state {
-            RunState::Ended(end) if end.done == USERS as u64 => Some(end.ended - run.start.started),
+            RunState::Ended(end) if end.applied == USERS as u64 => {
+                Some(end.ended - run.start.started)
+            }
             _ => None,
         });
         if let Some(span) = spans.into_iter().nth(round) {

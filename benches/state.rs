@@ -6,10 +6,12 @@ mod support;
 
 use futures_util::future::join_all;
 use omni_user_sync::model::{ChangeOutcome, Desired, Observed, Operation, RunNumber, RunRef};
-use omni_user_sync::state::{RosterRecord, StateDb};
+use omni_user_sync::state::StateDb;
 use std::io::Write;
 use std::time::Instant;
-use support::{State, at, email, end, intent, omni, roster, settled, start, upsert};
+use support::{
+    State, at, email, end, intent, omni, record_roster, roster, settle, settled, start, upsert,
+};
 
 async fn timed<T>(what: &str, work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
@@ -30,23 +32,15 @@ fn large(names: &[String]) -> (Desired, Observed) {
 }
 
 async fn note(journal: &StateDb, (desired, observed): &(Desired, Observed)) {
-    let note = RosterRecord {
-        now: at(0),
-        desired,
-        observed,
-        is_accepted: true,
-    };
-    journal.record_roster(note).await.expect("written");
+    record_roster(journal, 0, desired, observed, true).await;
 }
 
 async fn changes(journal: &StateDb, run: RunNumber, count: usize) {
     let one = async |number: usize| {
         let intent = intent(Operation::Update, &format!("user{number}"), 1);
         let change = journal.intend(run, &intent).await.expect("written");
-        journal
-            .settle(change, &settled(ChangeOutcome::Applied, 2))
-            .await
-            .expect("written");
+        let settled = settled(ChangeOutcome::Applied, 2);
+        settle(journal, run, change, &intent, &settled).await;
     };
     join_all((0..count).map(one)).await;
 }

@@ -23,7 +23,8 @@
 //! | [`report`] | row reports |
 //! | [`run`] | one run: observe, plan, apply, finish |
 //! | [`trigger`] | schedule and file watcher |
-//! | [`status`], [`notify`] | what others learn about runs |
+//! | [`status`] | the state of the daemon, for probes and pages |
+//! | [`notify`] | webhook notifications |
 //! | [`serve`] | HTTP server: probes, metrics, pages, API |
 //! | [`daemon`] | the run loop and its tasks |
 //! | [`cli`] | the commands |

@@ -3,6 +3,7 @@
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::model::{ChangeOutcome, Trigger};
+use crate::plan::render::how_to_approve;
 use crate::run::{
     self, Applied, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop,
 };
@@ -209,4 +210,7 @@ fn print_summary(outcome: &RunOutcome) {
         "{summary}; {requests} in {}",
         about(outcome.duration)
     ));
+    if let Some(run) = outcome.number.filter(|_| outcome.held_count() > 0) {
+        out::note(&how_to_approve(run));
+    }
 }

@@ -1,6 +1,8 @@
 //! Logs a run when it has ended: one summary line, then its problems and warnings.
 
-use crate::model::{ChangeOutcome, Problem};
+use crate::model::{ChangeOutcome, Problem, RunResult};
+use crate::plan::HeldSummary;
+use crate::plan::render::how_to_approve;
 use crate::roster::SourceError;
 use crate::run::{Completion, RunError, RunOutcome};
 use tracing::{error, info, warn};
@@ -33,17 +35,19 @@ pub(super) fn log(run: &RunOutcome) {
     }
     match &run.completion {
         Completion::Failed(cause) => line!(error, error = for_log(cause)),
-        _ if matches!(run.result().as_str(), "held" | "partial") => line!(warn),
+        _ if matches!(run.result(), RunResult::Held | RunResult::Partial) => line!(warn),
         _ => line!(info),
     }
     log_problems(run);
-    for held in run.held() {
-        warn!(
-            rule = held.rule.as_str(),
-            count = held.count,
-            "held: {}",
-            held.reason
-        );
+    let approve = run.number.map(|run| format!("; {}", how_to_approve(run)));
+    let approve = approve.unwrap_or_default();
+    for HeldSummary {
+        rule,
+        count,
+        reason,
+    } in run.held()
+    {
+        warn!(rule = rule.as_str(), count, "held: {reason}{approve}");
     }
     for reason in run.blocked() {
         warn!("{reason}");
@@ -168,10 +172,7 @@ mod tests {
             source: gone,
         };
         let log = logged(&run(Completion::Failed(source.into())));
-        assert!(
-            log.contains("/srv/users.csv: it can't be looked at"),
-            "{log}"
-        );
+        assert!(log.contains("/srv/users.csv: can't be read"), "{log}");
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
             kind: ProblemKind::File,
@@ -180,7 +181,7 @@ mod tests {
                 line,
                 column: None,
             },
-            what: "wrong".into(),
+            message: "wrong".into(),
             remedy: "correct it".into(),
             email: None,
         });
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn invalid_rows_are_logged_without_values() {
         let mut run = run(Completion::Complete);
-        let roster = run.roster.as_mut().expect("a roster");
+        let roster = &mut run.plan.as_mut().expect("a plan").roster;
         roster.bad_rows.push(Problem {
             kind: ProblemKind::Number,
             place: Location {
@@ -203,7 +204,7 @@ mod tests {
                 line: 7,
                 column: Some((3, "seats".into())),
             },
-            what: "'s3cret' is no decimal number".into(),
+            message: "'s3cret' is no decimal number".into(),
             remedy: "not s3cret".into(),
             email: None,
         });

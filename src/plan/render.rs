@@ -2,7 +2,7 @@
 
 use super::{Assessment, Blocked, HeldChanges};
 use crate::model::{
-    Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, Value,
+    Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, RunNumber, Value,
 };
 use crate::util::text::{about, plural};
 use serde::Serialize;
@@ -132,6 +132,14 @@ pub fn counted(counts: &Counts) -> String {
     } else {
         parts.join(", ")
     }
+}
+
+/// The commands that review and approve what a run holds.
+#[must_use]
+pub fn how_to_approve(run: RunNumber) -> String {
+    format!(
+        "review with `omni-user-sync history {run}`, approve with `omni-user-sync approve {run}`"
+    )
 }
 
 /// One change, as a plan shows it.

@@ -382,7 +382,7 @@ impl Reconciler {
         let sending = stop.now.child_token();
         let one_has_ended = CancellationToken::new();
         let recorder = ChangeRecorder::new(self.state(), run.number, prepared);
-        let interim = Interim::new(&self.reporter, prepared, run.started);
+        let interim = Interim::new(&self.reporter, run.number, prepared, run.started);
         let progress = Progress::new(self.client.client());
         let changes = prepared.assessment.verdict.passed().len();
         log_cost(changes, self.observer.cost(prepared), &progress);

@@ -96,7 +96,7 @@ impl KeySource {
     /// hangs.
     ///
     /// # Errors
-    /// As [`KeySource::read`], and if the file can't be read within [`READ_LIMIT`].
+    /// As [`KeySource::read`], and if the file can't be read within 60 seconds.
     pub async fn load(&self) -> Result<ApiKeys, KeyError> {
         let source = self.clone();
         let read = blocking::run(READ_LIMIT, move || source.read()).await;

@@ -485,7 +485,7 @@ async fn pictured(world: &World) -> Vec<[u64; 4]> {
     use omni_user_sync::model::RunState;
     let runs = world.journal().runs(50).await.expect("they are read");
     let ended = runs.iter().rev().filter_map(|run| match &run.state {
-        RunState::Ended(end) => Some([run.number.0, end.done, end.failed, end.held]),
+        RunState::Ended(end) => Some([run.number.0, end.applied, end.failed, end.held]),
         RunState::Open | RunState::Interrupted => None,
     });
     ended.collect()

@@ -111,7 +111,7 @@ async fn check_json_keeps_its_shape() {
         "checked_against_definitions": false,
         "problems": [],
         "lints": [],
-        "error": "gone.csv: there is no such file or folder; put the roster there, or correct source.path"
+        "error": "gone.csv: no such file or folder; put the roster there, or correct source.path"
       },
       "omni": null,
       "host": {
@@ -283,7 +283,10 @@ async fn check_checks_the_host() {
     let world = world.set("serve.admin_token_file", &token);
     let ended = run(&world, &["check"]).await;
     assert_eq!(ended.code, 0, "warnings: {}{}", ended.out, ended.err);
-    for said in ["the token has 7 characters", "every user of this machine"] {
+    for said in [
+        "the token has only 7 characters",
+        "every user of this machine",
+    ] {
         let said = format!("serve.admin_token_file: {said}");
         assert!(ended.err.contains(&said), "{}", ended.err);
     }

@@ -16,7 +16,9 @@ fn stable_names(message: &str) -> BTreeSet<String> {
     let page = include_str!("../../docs/operation.md");
     let begins = format!("| `{message}`");
     let row = page.lines().find(|line| line.starts_with(&begins));
-    let cells = row.expect("a row of docs/operation.md").trim_end_matches('|');
+    let cells = row
+        .expect("a row of docs/operation.md")
+        .trim_end_matches('|');
     let (_, names) = cells.rsplit_once("| ").expect("cells");
     let names = names.split('`').skip(1).step_by(2);
     names.chain(OF_ALL).map(str::to_owned).collect()
@@ -106,7 +108,7 @@ async fn log_fields_match_the_documentation() {
         assert_eq!(names, stable_names("change"));
     }
     let outcomes = lines.iter().filter_map(|line| line["outcome"].as_str());
-    assert!(outcomes.clone().any(|one| one == "done"), "{lines:#?}");
+    assert!(outcomes.clone().any(|one| one == "applied"), "{lines:#?}");
     assert!(outcomes.clone().any(|one| one == "failed"), "{lines:#?}");
     let change = lines.iter().find(|line| line["message"] == "change");
     let change = change.expect("one is there");

@@ -170,11 +170,11 @@ async fn assert_unchanged(world: &World) {
         plan.desired.problems()
     );
     assert!(
-        plan.verdict.passed().is_empty(),
+        plan.assessment.verdict.passed().is_empty(),
         "{:?}",
-        plan.verdict.passed()
+        plan.assessment.verdict.passed()
     );
-    assert!(plan.verdict.held().is_empty());
+    assert!(plan.assessment.verdict.held().is_empty());
 }
 
 proptest! {

@@ -15,7 +15,7 @@ async fn plan_shows_a_diff_and_writes_nothing() {
     ~ update     ann@x.co  (users.csv:2)
         display_name: 'Ann' => 'Ann Lee'
         region: ['north'] => ['north', 'south']
-        tier: 'gold' => (none), which falls back to the default 'standard'
+        tier: 'gold' => (none) (the default 'standard' applies)
     + create     eve@x.co  (users.csv:5)
         display_name: 'Eve'
         region: ['east']

@@ -30,9 +30,9 @@ async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
     assert_converged(&outcome);
     let took = started.elapsed();
     assert!(took >= Duration::from_secs(180), "{took:?}");
-    let reading = lines_with(&log, "reading Omni");
+    let reading = lines_with(&log, "fetching users");
     assert!(reading[0].contains("requests_left="), "{reading:?}");
-    let [said, progress @ ..] = &lines_with(&log, "changing Omni")[..] else {
+    let [said, progress @ ..] = &lines_with(&log, "applying changes")[..] else {
         panic!("nothing was said");
     };
     assert!(said.contains("changes=25 requests=25 seconds="), "{said}");

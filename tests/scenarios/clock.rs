@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What a real millisecond is taken for.
 const STEP: Duration = Duration::from_millis(50);
 
-pub fn hurried<F: Future>(test: F) -> F::Output {
+pub(crate) fn hurried<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)

@@ -278,11 +278,11 @@ mod tests {
             .filter(|line| line.starts_with("error"))
             .collect();
         assert_snapshot!(titles.join("\n"), @r"
-        error: cells that are no decimal number: 1000, the first 48 shown
+        error: invalid numbers: 1000, the first 48 shown
         error: 'ann': an email has the form local@domain, with one @
         error: too short: this row has 1 cell, the header has 2
         ");
-        assert_eq!(shown.matches("is no decimal number").count(), 48);
+        assert_eq!(shown.matches("expected a decimal number").count(), 48);
         assert!(shown.ends_with("\n… and 952 more; `--json` lists all\n"));
     }
 

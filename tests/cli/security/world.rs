@@ -148,7 +148,9 @@ impl Daemon {
 
     fn told_address(&self) -> Option<String> {
         let log = std::fs::read_to_string(self.log.path()).expect("is read");
-        let line = log.lines().find(|line| line.contains("serving pages"))?;
+        let line = log
+            .lines()
+            .find(|line| line.contains("serving the status page"))?;
         let (_, port) = line.split_once("127.0.0.1:")?;
         let port = port.split(|c: char| !c.is_ascii_digit()).next()?;
         Some(format!("127.0.0.1:{port}"))

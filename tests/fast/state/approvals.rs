@@ -1,7 +1,9 @@
 //! What is held, and what a person approves of it: these users, each once, for a day.
 
-use super::support::{State, at, change, email, end, held, hours, id, intent, start};
-use omni_user_sync::model::{ChangeOutcome, Operation, RunNumber, RunRef, UserId};
+use super::support::{
+    State, at, change, email, end, held, hours, id, intent, settle, settled, start,
+};
+use omni_user_sync::model::{ChangeOutcome, GuardRule, Operation, RunNumber, RunRef, UserId};
 use omni_user_sync::state::{ApproveError, StateDb};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,7 +15,7 @@ async fn approved(journal: &StateDb, seconds: i64) -> HashSet<(UserId, Operation
 /// A run in which the removal of these is held.
 async fn holding(journal: &StateDb, seconds: i64, names: &[&str]) -> RunNumber {
     let run = journal.begin(start(seconds)).await.expect("written");
-    let held = [held("max_removals", Operation::Delete, names)];
+    let held = [held(GuardRule::MaxRemovals, Operation::Delete, names)];
     journal.hold(run, &held).await.expect("written");
     journal.finish(run, &end(seconds)).await.expect("written");
     run
@@ -25,8 +27,8 @@ async fn an_approval_is_of_these_users_and_kinds_for_a_day() {
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
     let rules = [
-        held("max_clears", Operation::Update, &["ann"]),
-        held("max_removals", Operation::Delete, &["ann", "bob"]),
+        held(GuardRule::MaxClears, Operation::Update, &["ann"]),
+        held(GuardRule::MaxRemovals, Operation::Delete, &["ann", "bob"]),
     ];
     journal.hold(run, &rules).await.expect("written");
     assert_eq!(journal.held(run).await.expect("read"), rules);
@@ -85,10 +87,9 @@ async fn each_user_passes_once() {
         2,
         "none of that was what was approved"
     );
-    journal
-        .resolve(unknown, true, at(5))
-        .await
-        .expect("written");
+    let found = settled(ChangeOutcome::Applied, 5);
+    let deletion = intent(Operation::Delete, "ann", 4);
+    settle(&journal, run, unknown, &deletion, &found).await;
     assert_eq!(
         approved(&journal, 6).await,
         [(id("bob"), Operation::Delete)].into()
@@ -185,9 +186,7 @@ async fn what_can_t_be_approved_is_told() {
         let said = refused(RunRef::Latest, dry).await;
         assert_eq!(
             said,
-            format!(
-                "nothing is held in run {second}; the last run that holds something is {first}"
-            )
+            format!("run {second} holds nothing; the latest run that holds changes is {first}")
         );
         let said = refused(RunRef::Number(RunNumber(3)), dry).await;
         assert!(said.contains("no such run"), "{said}");
@@ -213,7 +212,7 @@ async fn what_is_held_again_and_again_is_stored_once() {
     }
     let run = holding(&journal, 3, &["ann"]).await;
     assert_eq!(journal.held(run).await.expect("read")[0].users.len(), 1);
-    let raw = rusqlite::Connection::open(state.file("journal.db")).expect("ours");
+    let raw = rusqlite::Connection::open(state.file("state.db")).expect("ours");
     let stored = || {
         raw.query_row("SELECT count(*) FROM held_users", [], |row| {
             row.get::<_, i64>(0)

@@ -1,9 +1,11 @@
 //! Runs and changes: nothing that was sent is missing, and nothing is claimed that did not happen.
 
-use super::support::{State, at, change, email, end, hours, id, intent, removed, settled, start};
+use super::support::{
+    State, at, change, email, end, hours, id, intent, removed, settle, settled, start,
+};
 use omni_user_sync::model::{
     AttributeName, ChangeIntent, ChangeOutcome, Counts, Field, FieldChange, Fingerprint, Operation,
-    RunEnd, RunNumber, RunRef, RunState, Value,
+    OwnershipUpdate, RunEnd, RunNumber, RunRef, RunResult, RunState, Value,
 };
 use std::time::Duration;
 
@@ -15,12 +17,12 @@ async fn a_run_is_told_as_it_was() {
     let open = journal.run(RunRef::Latest).await.expect("read");
     assert_eq!(open.expect("there is one").state, RunState::Open);
     let end = RunEnd {
-        outcome: "held".into(),
+        result: RunResult::Held,
         fingerprint: Some(Fingerprint([9; 32])),
         rows: Some(40),
         users: Some(41),
-        needed: Some(Counts::new([1, 2, 3, 4])),
-        done: 5,
+        pending: Some(Counts::new([1, 2, 3, 4])),
+        applied: 5,
         failed: 1,
         held: 3,
         bad_rows: 2,
@@ -90,7 +92,7 @@ async fn a_change_is_told_as_it_was() {
     let journal = state.open();
     let run = journal.begin(start(0)).await.expect("written");
     let attribute = |name| Field::Attribute(AttributeName::new(name));
-    let field = |field, from, to| FieldChange { field, from, to };
+    let field = FieldChange::new;
     let intent = ChangeIntent {
         fields: vec![
             field(
@@ -107,11 +109,9 @@ async fn a_change_is_told_as_it_was() {
     };
     let id = journal.intend(run, &intent).await.expect("written");
     let ending = settled(ChangeOutcome::NotKept, 2);
-    journal.settle(id, &ending).await.expect("written");
-    journal
-        .settle(id, &ending)
-        .await
-        .expect_err("it is settled");
+    settle(&journal, run, id, &intent, &ending).await;
+    let again = journal.settle(id, &ending, None, OwnershipUpdate::default());
+    again.await.expect_err("it is settled");
     let told = journal.changes(run).await.expect("read");
     assert_eq!(told.len(), 1);
     assert_eq!(
@@ -239,13 +239,9 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
         ChangeOutcome::Failed,
     )
     .await;
-    assert_eq!(deactivated().await, [id("ann")].into());
+    assert_eq!(deactivated().await, [(id("ann"), email("ann"))].into());
     let update = |field| ChangeIntent {
-        fields: vec![FieldChange {
-            field,
-            from: None,
-            to: Value::one("true"),
-        }],
+        fields: vec![FieldChange::new(field, None, Value::one("true"))],
         ..intent(Operation::Update, "ann", 2)
     };
     let attribute = update(Field::Attribute(AttributeName::new("active")));

@@ -1,6 +1,6 @@
 //! Killed at any moment, the journal has each change that was sent, and claims none that was not done.
 
-use super::support::{State, at, change, email, id, intent, open, removed, start};
+use super::support::{State, at, change, email, id, intent, open, removed, settle, settled, start};
 use omni_user_sync::model::{ChangeOutcome, Operation, RunRef, RunState};
 use omni_user_sync::state::StateLock;
 use std::io::{BufRead, Write};
@@ -33,11 +33,12 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
         "the guard counts what may have happened; who was deactivated is still there"
     );
     for change in &unknown {
-        let was_done = change.intent.operation != Operation::Delete;
-        journal
-            .resolve(change.id, was_done, at(3))
-            .await
-            .expect("written");
+        let outcome = match change.intent.operation {
+            Operation::Delete => ChangeOutcome::Failed,
+            _ => ChangeOutcome::Applied,
+        };
+        let settled = settled(outcome, 3);
+        settle(&journal, run, change.id, &change.intent, &settled).await;
     }
     assert_eq!(journal.unknown().await.expect("read"), []);
     assert_eq!(removed(&journal, 4).await, (1, 0));
@@ -55,7 +56,7 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
         ]
     );
     let memory = journal.memory(at(4)).await.expect("read");
-    assert!(memory.deactivated.contains(&id("bob")));
+    assert!(memory.deactivated.contains_key(&id("bob")));
     assert!(memory.managed.contains(&email("cid")), "we made them");
 }
 
@@ -71,7 +72,7 @@ async fn what_has_returned_is_in_the_files() {
             .expect("written");
         let copy = State::new();
         std::fs::create_dir(copy.dir()).expect("ours");
-        for file in ["journal.db", "journal.db-wal"] {
+        for file in ["state.db", "state.db-wal"] {
             std::fs::copy(state.file(file), copy.file(file)).expect("ours");
         }
         let unknown = copy.open().unknown().await.expect("read");

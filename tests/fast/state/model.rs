@@ -1,8 +1,10 @@
 //! Whatever happens in whatever order, with restarts in between: approvals and counts are those of
 //! a small model.
 
-use super::support::{State, at, held, id, intent, settled, start};
-use omni_user_sync::model::{ChangeId, ChangeIntent, ChangeOutcome, Operation, RunRef, UserId};
+use super::support::{State, at, held, id, intent, settle, settled, start};
+use omni_user_sync::model::{
+    ChangeId, ChangeIntent, ChangeOutcome, GuardRule, Operation, RunNumber, RunRef, UserId,
+};
 use omni_user_sync::state::StateDb;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -43,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     now: i64,
-    open: Vec<(ChangeId, ChangeIntent)>,
+    open: Vec<(RunNumber, ChangeId, ChangeIntent)>,
     /// When it was known to be done, and what.
     done: Vec<(i64, ChangeIntent)>,
     /// Until when; one that is used up is taken out.
@@ -51,7 +53,7 @@ struct Model {
 }
 
 impl Model {
-    fn take(&mut self, number: usize) -> Option<(ChangeId, ChangeIntent)> {
+    fn take(&mut self, number: usize) -> Option<(RunNumber, ChangeId, ChangeIntent)> {
         let at = number.checked_rem(self.open.len())?;
         Some(self.open.remove(at))
     }
@@ -75,7 +77,7 @@ impl Model {
         let open = self
             .open
             .iter()
-            .map(|(_, intent)| (intent.intended, intent));
+            .map(|(.., intent)| (intent.intended, intent));
         let done = self.done.iter().map(|(when, intent)| (at(*when), intent));
         let since = at(self.now - 24 * HOUR);
         let counts = |when, intent: &ChangeIntent| {
@@ -110,28 +112,28 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 ..intent(operation, NAMES[user], model.now)
             };
             let id = journal.intend(run, &intent).await.expect("written");
-            model.open.push((id, intent));
+            model.open.push((run, id, intent));
         }
         Step::Settle(number, outcome) => {
-            let Some((id, intent)) = model.take(number) else {
+            let Some((run, id, intent)) = model.take(number) else {
                 return;
             };
-            journal
-                .settle(id, &settled(outcome, model.now))
-                .await
-                .expect("written");
+            let settled = settled(outcome, model.now);
+            settle(journal, run, id, &intent, &settled).await;
             if outcome == ChangeOutcome::Applied {
                 model.done(intent);
             }
         }
         Step::Resolve(number, was_done) => {
-            let Some((id, intent)) = model.take(number) else {
+            let Some((run, id, intent)) = model.take(number) else {
                 return;
             };
-            journal
-                .resolve(id, was_done, at(model.now))
-                .await
-                .expect("written");
+            let outcome = match was_done {
+                true => ChangeOutcome::Applied,
+                false => ChangeOutcome::Failed,
+            };
+            let settled = settled(outcome, model.now);
+            settle(journal, run, id, &intent, &settled).await;
             if was_done {
                 model.done(intent);
             }
@@ -145,7 +147,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 .collect();
             let run = journal.begin(start(model.now)).await.expect("written");
             journal
-                .hold(run, &[held("rule", operation, &names)])
+                .hold(run, &[held(GuardRule::MaxRemovals, operation, &names)])
                 .await
                 .expect("written");
             let beside = state.approve();

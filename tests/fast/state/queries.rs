@@ -1,7 +1,9 @@
 //! Looking: what pages ask for, a part at a time.
 
 use super::support::{State, at, change, email, end, held, id, intent, start};
-use omni_user_sync::model::{ChangeOutcome, Counts, Operation, Quarantined, RunEnd, RunNumber};
+use omni_user_sync::model::{
+    ChangeOutcome, Counts, GuardRule, Operation, Quarantined, RunEnd, RunNumber,
+};
 use omni_user_sync::state::{ChangeFilter, StateDb};
 
 async fn ended(journal: &StateDb, seconds: i64, end: RunEnd) -> RunNumber {
@@ -98,7 +100,7 @@ async fn who_is_tried_again_first_is_told_first() {
         let quarantined = Quarantined {
             until: at(until),
             failures: 1,
-            mark: [0; 32],
+            fingerprint: [0; 32],
             reason: "no".into(),
         };
         let put = journal.quarantine_put(&email(name), &quarantined).await;
@@ -116,11 +118,11 @@ async fn a_run_without_a_plan_leaves_what_was_held() {
     let journal = state.open();
     assert_eq!(journal.last_held().await.expect("it is read"), None);
     let planned = |seconds| RunEnd {
-        needed: Some(Counts::new([1, 0, 0, 0])),
+        pending: Some(Counts::new([1, 0, 0, 0])),
         ..end(seconds)
     };
     let run = journal.begin(start(0)).await.expect("it begins");
-    let held = held("max_removals", Operation::Delete, &["ann"]);
+    let held = held(GuardRule::MaxRemovals, Operation::Delete, &["ann"]);
     journal.hold(run, &[held]).await.expect("it is written");
     journal.finish(run, &planned(1)).await.expect("it ends");
     ended(&journal, 2, end(2)).await;

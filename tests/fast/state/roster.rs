@@ -1,21 +1,17 @@
 //! Who is ours, since when they are missing, and which roster was accepted.
 
-use super::support::{State, at, change, email, id, intent, omni, roster, start, upsert};
-use omni_user_sync::model::{
-    ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory, Observed,
-    Operation, Problem, Quarantined,
+use super::support::{
+    State, at, change, email, id, intent, omni, record_roster, roster, start, upsert,
 };
-use omni_user_sync::state::{RosterRecord, StateDb};
+use omni_user_sync::model::{
+    AcceptedRoster, ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory,
+    Observed, Operation, Problem, Quarantined,
+};
+use omni_user_sync::state::StateDb;
 use std::time::{Duration, SystemTime};
 
-async fn note(journal: &StateDb, seconds: i64, desired: &Desired, observed: &Observed) {
-    let note = RosterRecord {
-        now: at(seconds),
-        desired,
-        observed,
-        is_accepted: true,
-    };
-    journal.record_roster(note).await.expect("written");
+async fn note(state: &StateDb, seconds: i64, desired: &Desired, observed: &Observed) {
+    record_roster(state, seconds, desired, observed, true).await;
 }
 
 async fn memory(journal: &StateDb) -> Memory {
@@ -139,13 +135,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
         note(&journal, 2, desired, &everybody).await;
         assert_eq!(managed(&journal).await, ["ann", "bob"], "{number}");
     }
-    let unaccepted = RosterRecord {
-        now: at(3),
-        desired: &without_bob,
-        observed: &everybody,
-        is_accepted: false,
-    };
-    journal.record_roster(unaccepted).await.expect("written");
+    record_roster(&journal, 3, &without_bob, &everybody, false).await;
     assert_eq!(
         managed(&journal).await,
         ["ann", "bob 3"],
@@ -153,12 +143,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
     );
 
     let nobody = omni(&[]);
-    let not_whole = RosterRecord {
-        observed: &Observed::of_some([], 2),
-        is_accepted: true,
-        ..unaccepted
-    };
-    journal.record_roster(not_whole).await.expect("written");
+    note(&journal, 3, &without_bob, &Observed::of_some([], 2)).await;
     assert_eq!(
         managed(&journal).await,
         ["ann", "bob 3"],
@@ -207,7 +192,7 @@ async fn another_roster_makes_nobody_ours_and_is_not_accepted() {
     };
     note(&journal, 1, &other, &omni(&["ann"])).await;
     assert!(managed(&journal).await.is_empty());
-    assert_eq!(memory(&journal).await.last_rows, None);
+    assert_eq!(memory(&journal).await.last_accepted, None);
 }
 
 #[tokio::test]
@@ -229,18 +214,15 @@ async fn the_last_accepted_roster_is_remembered() {
         fingerprint: Fingerprint([8; 32]),
         ..first.clone()
     };
-    let not_accepted = RosterRecord {
-        now: at(2),
-        desired: &second,
-        observed: &omni(&["ann"]),
-        is_accepted: false,
-    };
-    journal.record_roster(not_accepted).await.expect("written");
+    record_roster(&journal, 2, &second, &omni(&["ann"]), false).await;
     drop(journal);
     let memory = memory(&state.open()).await;
-    assert_eq!(memory.last_rows, Some(40));
-    assert_eq!(memory.last_fingerprint, Some(Fingerprint([7; 32])));
-    assert_eq!(memory.last_files, first.files);
+    let accepted = AcceptedRoster {
+        fingerprint: Fingerprint([7; 32]),
+        rows: 40,
+        files: first.files,
+    };
+    assert_eq!(memory.last_accepted, Some(accepted));
 }
 
 #[tokio::test]
@@ -267,7 +249,10 @@ async fn who_is_active_again_or_another_is_no_longer_deactivated_by_us() {
         }
     }
     note(&journal, 2, &roster(&[]), &Observed::new(users, 0)).await;
-    assert_eq!(memory(&journal).await.deactivated, [id("bob")].into());
+    assert_eq!(
+        memory(&journal).await.deactivated,
+        [(id("bob"), email("bob"))].into()
+    );
 }
 
 #[tokio::test]
@@ -277,7 +262,7 @@ async fn quarantine_is_put_changed_and_cleared() {
     let quarantined = |failures| Quarantined {
         until: at(3600),
         failures,
-        mark: [3; 32],
+        fingerprint: [3; 32],
         reason: "Omni refused it".into(),
     };
     for failures in [1, 2] {

@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
-    Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry,
-    Fingerprint, HeldRecord, HeldUser, Location, Observed, ObservedUser, Operation, RunEnd,
-    RunNumber, RunStart, Settled, Trigger, UserId, UserSpec,
+    AcceptedRoster, Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired,
+    DesiredUser, Email, Entry, Fingerprint, GuardRule, HeldRecord, HeldUser, Location, Observed,
+    ObservedUser, Operation, RunEnd, RunNumber, RunRef, RunResult, RunStart, Settled, Trigger,
+    UserId, UserSpec,
 };
+use omni_user_sync::plan::ownership::{by_change, by_roster};
 use omni_user_sync::state::{Access, StateDb, StateLock};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -74,12 +76,12 @@ pub(crate) fn start(seconds: i64) -> RunStart {
 pub(crate) fn end(seconds: i64) -> RunEnd {
     RunEnd {
         ended: at(seconds),
-        outcome: "converged".into(),
+        result: RunResult::Converged,
         fingerprint: None,
         rows: None,
         users: None,
-        needed: None,
-        done: 0,
+        pending: None,
+        applied: 0,
         failed: 0,
         held: 0,
         bad_rows: 0,
@@ -120,22 +122,70 @@ pub(crate) async fn change(
         outcome,
         detail: String::new(),
     };
-    journal
-        .settle(change, &settled)
-        .await
-        .expect("it is written");
+    settle(journal, run, change, intent, &settled).await;
     change
 }
 
-pub(crate) fn held(rule: &str, operation: Operation, names: &[&str]) -> HeldRecord {
+/// Records a roster as a run does.
+pub(crate) async fn record_roster(
+    state: &StateDb,
+    seconds: i64,
+    desired: &Desired,
+    observed: &Observed,
+    is_accepted: bool,
+) {
+    let ownership = by_roster(
+        desired,
+        observed,
+        &state.memory(at(seconds)).await.expect("readable"),
+    );
+    let is_accepted = is_accepted && desired.is_source && desired.rejected.is_empty();
+    let accepted = is_accepted.then(|| AcceptedRoster {
+        fingerprint: desired.fingerprint,
+        rows: desired.rows,
+        files: desired.files.clone(),
+    });
+    let recorded = state.record_roster(ownership, accepted, at(seconds)).await;
+    recorded.expect("written");
+}
+
+/// Records an outcome with what it does to the ownership of users, as a run does.
+pub(crate) async fn settle(
+    state: &StateDb,
+    run: RunNumber,
+    change: ChangeId,
+    intent: &ChangeIntent,
+    settled: &Settled,
+) {
+    settle_creation(state, run, change, intent, settled, None).await;
+}
+
+/// The same with the id of a created user.
+pub(crate) async fn settle_creation(
+    state: &StateDb,
+    run: RunNumber,
+    change: ChangeId,
+    intent: &ChangeIntent,
+    settled: &Settled,
+    created: Option<&UserId>,
+) {
+    let run = state.run(RunRef::Number(run)).await.expect("readable");
+    let is_source = run.expect("a run").start.is_source;
+    let user_id = intent.user_id.as_ref().or(created);
+    let ownership = by_change(intent, user_id, settled.outcome, is_source);
+    let written = state.settle(change, settled, created, ownership).await;
+    written.expect("it is written");
+}
+
+pub(crate) fn held(rule: GuardRule, operation: Operation, names: &[&str]) -> HeldRecord {
     let user = |name: &&str| HeldUser {
         user_id: id(name),
         operation,
         email: email(name),
     };
     HeldRecord {
-        rule: rule.into(),
-        why: "too many".into(),
+        rule,
+        reason: "too many".into(),
         users: names.iter().map(user).collect(),
     }
 }

@@ -171,12 +171,12 @@ async fn ok_requires_readiness_and_an_available_roster() {
             "The roster has been changing since ",
         ),
         (
-            SourceState::Away,
+            SourceState::Unavailable,
             "error",
             "The roster has been unavailable since ",
         ),
         (
-            SourceState::Silent,
+            SourceState::Unresponsive,
             "error",
             "The roster's file system has been unresponsive since ",
         ),
@@ -191,7 +191,7 @@ async fn ok_requires_readiness_and_an_available_roster() {
     }
     // Held changes have priority over a changing roster.
     add_history(&server).await;
-    server.status.roster(SourceState::Moving);
+    server.status.roster(SourceState::Changing);
     says("warning", "6 changes are held and waiting for approval.").await;
 }
 

@@ -89,7 +89,7 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
     }
     let secret = |_| SecretFile::new("serve.admin_token_file", token_path.clone());
     let metrics = Metrics::new();
-    let explainer = Observer::new(Arc::new(settings), metrics.beside_runs(), reader.clone());
+    let explainer = Observer::new(Arc::new(settings), metrics.outside_runs(), reader.clone());
     let config = ServerConfig {
         probes: Probes {
             status: status.clone(),

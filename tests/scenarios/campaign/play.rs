@@ -309,13 +309,18 @@ impl Player<'_> {
         let reconciler = self.reconciler.get_or_insert_with(|| world.reconciler());
         let run = RunRef::Number(number);
         match reconciler
-            .journal()
+            .observer()
+            .state()
             .approve(run, "test", Utc::now(), false)
             .await
         {
             Ok(approval) => {
                 let before = self.next_request();
-                let rules: BTreeSet<_> = outcome.held().iter().map(|held| held.rule).collect();
+                let rules: BTreeSet<_> = outcome
+                    .held()
+                    .iter()
+                    .map(|held| held.rule.as_str())
+                    .collect();
                 let users = approval.users.into_iter().map(|user| Approved {
                     id: user.user_id.as_str().to_owned(),
                     operation: user.operation,
@@ -360,8 +365,8 @@ impl Player<'_> {
         let first = self.next_request();
         match self.tale.world.plan().await {
             Ok(plan) => {
-                let protected = plan.verdict.protected().len();
-                let left: Vec<_> = plan.verdict.all().collect();
+                let protected = plan.assessment.verdict.protected().len();
+                let left: Vec<_> = plan.assessment.verdict.all().collect();
                 if left.len() > protected {
                     self.complain(format!("after a clean run it still plans {left:#?}"));
                 }

@@ -416,10 +416,10 @@ impl Driver {
         };
         let needs = self.memory.needs(&users(self.world.org()), &self.rows);
         assert_eq!(
-            plan.drift.total(),
+            plan.assessment.pending.total(),
             needs.len(),
             "{needs:?} {:?}",
-            plan.verdict
+            plan.assessment.verdict
         );
     }
 
