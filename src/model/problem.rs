@@ -48,7 +48,7 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// The location.
     pub place: Location,
-    /// What is wrong, as a clause.
+    /// The problem, as a clause.
     pub message: String,
     /// What to do, as a clause.
     pub remedy: String,

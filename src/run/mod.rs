@@ -42,7 +42,7 @@ use crate::report::Reporter;
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::util::sync::lock;
-use apply::{Work, apply};
+use apply::{ApplyContext, apply};
 use chrono::{DateTime, Utc};
 use observer::Snapshot;
 use progress::Progress;
@@ -401,7 +401,7 @@ impl Reconciler {
             sending.cancel();
             std::future::pending().await
         };
-        let work = Work {
+        let work = ApplyContext {
             writer: self.client.writer(&sending),
             prepared,
             recorder: &recorder,

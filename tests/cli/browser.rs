@@ -319,7 +319,7 @@ return [...document.querySelectorAll("body *")]
   .filter((pale) => pale);
 "#;
 
-/// A roster over the stand-in's users, of whom some go and one row is bad.
+/// A roster over the mock server's users, of whom some go and one row is bad.
 fn roster(going: usize) -> String {
     let mut text = "op,email,display_name,region\n".to_owned();
     for number in 1..=30 {
@@ -376,7 +376,7 @@ async fn walk(driver: u16, window: Window) {
         .await;
     browser.check("overview").await;
 
-    // The picture says what the journal says.
+    // The picture says what the state database says.
     let bars = browser
         .script(
             "return [...document.querySelectorAll('.bar[data-run]')]
@@ -483,7 +483,7 @@ async fn walk(driver: u16, window: Window) {
 /// `[run, done, failed, held]` of each run that has ended.
 async fn pictured(world: &World) -> Vec<[u64; 4]> {
     use omni_user_sync::model::RunState;
-    let runs = world.journal().runs(50).await.expect("they are read");
+    let runs = world.state_db().runs(50).await.expect("they are read");
     let ended = runs.iter().rev().filter_map(|run| match &run.state {
         RunState::Ended(end) => Some([run.number.0, end.applied, end.failed, end.held]),
         RunState::Open | RunState::Interrupted => None,

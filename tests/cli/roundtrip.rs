@@ -1,5 +1,5 @@
 //! Whatever text a CSV can carry arrives in Omni as it is, apart from the trimming: from the bytes of
-//! a roster by reader, planner and client to what the stand-in holds; and `export` writes what reads
+//! a roster by reader, planner and client to what the mock server holds; and `export` writes what reads
 //! the same again.
 
 use crate::support::{World, assert_converged, command};

@@ -53,8 +53,8 @@ fn says(texts: &[String], text: &str) -> bool {
 
 async fn approve(world: &World) {
     let dir = world.settings().state.dir;
-    let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
-    let approved = journal.approve(RunRef::Latest, "ann", Utc::now(), false);
+    let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
+    let approved = db.approve(RunRef::Latest, "ann", Utc::now(), false);
     approved.await.expect("approved");
 }
 

@@ -1,4 +1,4 @@
-//! One run, whose answers are lost or say no: the real client against the stand-in.
+//! One run, whose answers are lost or say no: the real client against the mock server.
 use crate::support::{World, assert_converged, on, told};
 use omni_user_sync::model::ChangeOutcome;
 use omni_user_sync::run::Completion;

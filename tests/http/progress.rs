@@ -42,6 +42,6 @@ async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
         lines_with(&log, "run{number=1}:").len() >= told,
         "{reading:?}"
     );
-    // Paused time runs on while the journal is written, too, when nothing is told.
+    // Paused time runs on while the state database is written, too, when nothing is told.
     assert!(told as u64 * 2 >= took.as_secs() / 10, "{told} in {took:?}");
 }

@@ -26,7 +26,7 @@ async fn refusing() -> World {
 }
 
 async fn memory(world: &World, now: DateTime<Utc>) -> Memory {
-    world.journal().memory(now).await.expect("read")
+    world.state_db().memory(now).await.expect("read")
 }
 
 /// Of the only one who is in it.

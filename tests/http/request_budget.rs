@@ -1,4 +1,4 @@
-//! How many requests a run takes: the real client against the stand-in, which counts them.
+//! How many requests a run takes: the real client against the mock server, which counts them.
 use crate::support::{World, assert_converged, told};
 use chrono::Utc;
 use omni_user_sync::daemon::{Inputs, RunLoop, Status};
@@ -23,7 +23,7 @@ async fn on_schedule(reconciler: &Reconciler) -> RunOutcome {
     reconciler.run(Trigger::Schedule, None, &stop).await
 }
 
-/// Rows for the stand-in's made-up users with these numbers, as they are but for the names, which are
+/// Rows for the mock server's made-up users with these numbers, as they are but for the names, which are
 /// told by `name`.
 fn rows(numbers: Range<usize>, name: impl Fn(usize) -> String) -> String {
     numbers.fold(String::new(), |mut rows, number| {
@@ -478,7 +478,7 @@ async fn a_roster_that_is_replaced_all_the_time_converges() {
     stop.cancel();
     going_round.await.expect("no panic");
     assert!(round > 2, "it was replaced under way");
-    let runs = world.journal().runs(1000).await.expect("runs");
+    let runs = world.state_db().runs(1000).await.expect("runs");
     for run in &runs[1..] {
         let RunState::Ended(end) = &run.state else {
             panic!("{run:?}");
@@ -499,8 +499,8 @@ async fn an_approval_is_of_an_id_and_of_nobody_who_comes_after_them() {
     world.roster("op,email,display_name\ndelete,ann@x.co,\n");
     let reconciler = world.reconciler();
     assert_eq!(on_schedule(&reconciler).await.result().as_str(), "held");
-    let journal = reconciler.observer().state();
-    let approved = journal.approve(RunRef::Latest, "somebody", Utc::now(), false);
+    let db = reconciler.observer().state();
+    let approved = db.approve(RunRef::Latest, "somebody", Utc::now(), false);
     approved.await.expect("it is held");
     world.org().remove_user("ann@x.co");
     world.user("ann@x.co", "Another Ann", json!({}));

@@ -1,4 +1,4 @@
-//! Whole runs: the real client against the stand-in, over HTTP.
+//! Whole runs: the real client against the mock server, over HTTP.
 use crate::support::{World, assert_converged, on, told};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Completion, RunEvent, Stop};

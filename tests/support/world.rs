@@ -1,4 +1,4 @@
-//! A world for tests: a stand-in for Omni, a folder with a roster, and settings that join them. Each
+//! A world for tests: a mock server, a folder with a roster, and settings that join them. Each
 //! test says only what is special about its own.
 
 use omni_user_sync::metrics::Metrics;
@@ -30,7 +30,7 @@ impl World {
         Self::with(Options::default()).await
     }
 
-    /// A world whose stand-in is special. Its limit is high unless said, so that no test waits.
+    /// A world whose mock server is special. Its limit is high unless said, so that no test waits.
     pub async fn with(options: Options) -> Self {
         let limit = match options.requests_per_minute {
             60 => 10_000,
@@ -43,10 +43,12 @@ impl World {
         .await
     }
 
-    /// A world whose stand-in has just this limit, and which uses all of it.
+    /// A world whose mock server has just this limit, and which uses all of it.
     pub async fn as_told(options: Options) -> Self {
         let limit = options.requests_per_minute;
-        let sandbox = Sandbox::start(options).await.expect("the stand-in starts");
+        let sandbox = Sandbox::start(options)
+            .await
+            .expect("the mock server starts");
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         let variables = [
@@ -141,7 +143,7 @@ impl World {
     }
 
     /// The state database, for reading beside the writer.
-    pub fn journal(&self) -> StateDb {
+    pub fn state_db(&self) -> StateDb {
         let dir = self.settings().state.dir;
         StateDb::open(&self.sandbox.url(), Access::Read(&dir)).expect("a state database")
     }
@@ -156,7 +158,7 @@ impl World {
 
     pub async fn plan(&self) -> Result<Prepared, RunError> {
         let settings = Arc::new(self.settings());
-        let observer = Observer::new(settings, self.metrics.clone(), self.journal());
+        let observer = Observer::new(settings, self.metrics.clone(), self.state_db());
         observer?
             .plan(&self.target(), &CancellationToken::new())
             .await

@@ -95,23 +95,23 @@ impl Model {
     }
 }
 
-async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>, state: &State) {
+async fn take_step(step: Step, model: &mut Model, db: &mut Option<StateDb>, state: &State) {
     if matches!(step, Step::Restart) {
-        journal.take();
-        *journal = Some(state.open());
+        db.take();
+        *db = Some(state.open());
         return;
     }
-    let journal = journal.as_ref().expect("it is open");
+    let db = db.as_ref().expect("it is open");
     match step {
         Step::Restart => {}
         Step::Wait(hours) => model.now += hours * HOUR,
         Step::Intend(user, operation, approved) => {
-            let run = journal.begin(start(model.now)).await.expect("written");
+            let run = db.begin(start(model.now)).await.expect("written");
             let intent = ChangeIntent {
                 approved,
                 ..intent(operation, NAMES[user], model.now)
             };
-            let id = journal.intend(run, &intent).await.expect("written");
+            let id = db.intend(run, &intent).await.expect("written");
             model.open.push((run, id, intent));
         }
         Step::Settle(number, outcome) => {
@@ -119,7 +119,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 return;
             };
             let settled = settled(outcome, model.now);
-            settle(journal, run, id, &intent, &settled).await;
+            settle(db, run, id, &intent, &settled).await;
             if outcome == ChangeOutcome::Applied {
                 model.done(intent);
             }
@@ -133,7 +133,7 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 false => ChangeOutcome::Failed,
             };
             let settled = settled(outcome, model.now);
-            settle(journal, run, id, &intent, &settled).await;
+            settle(db, run, id, &intent, &settled).await;
             if was_done {
                 model.done(intent);
             }
@@ -145,9 +145,8 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 .filter(|(number, _)| bits & (1 << number) != 0)
                 .map(|(_, name)| *name)
                 .collect();
-            let run = journal.begin(start(model.now)).await.expect("written");
-            journal
-                .hold(run, &[held(GuardRule::MaxRemovals, operation, &names)])
+            let run = db.begin(start(model.now)).await.expect("written");
+            db.hold(run, &[held(GuardRule::MaxRemovals, operation, &names)])
                 .await
                 .expect("written");
             let beside = state.approve();
@@ -165,11 +164,11 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
 
 async fn follow(steps: Vec<Step>) {
     let state = State::new();
-    let mut journal = Some(state.open());
+    let mut db = Some(state.open());
     let mut model = Model::default();
     for step in steps {
-        take_step(step, &mut model, &mut journal, &state).await;
-        let open = journal.as_ref().expect("it is open");
+        take_step(step, &mut model, &mut db, &state).await;
+        let open = db.as_ref().expect("it is open");
         let memory = open.memory(at(model.now)).await.expect("read");
         assert_eq!(memory.approved, model.approved());
         assert_eq!(memory.removed_lately, model.removed(false));

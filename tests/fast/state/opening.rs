@@ -1,4 +1,4 @@
-//! Only a whole journal, of this organisation, that this program understands, is opened.
+//! Only a whole state database, of this organisation, that this program understands, is opened.
 
 use super::support::{ORG, State, at, email, end, id, intent, open, start};
 use chrono::DateTime;
@@ -28,12 +28,12 @@ fn refusals(state: &State, org: &str) -> Vec<String> {
     .to_vec()
 }
 
-/// A journal with a run in it, closed.
+/// A state database with a run in it, closed.
 async fn with_a_run() -> State {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("it is written");
-    journal.finish(run, &end(1)).await.expect("it is written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("it is written");
+    db.finish(run, &end(1)).await.expect("it is written");
     state
 }
 
@@ -50,8 +50,8 @@ async fn files_are_for_nobody_else() {
     let state = with_a_run().await;
     let loose = fs::Permissions::from_mode(0o644);
     fs::set_permissions(state.file("state.db"), loose).expect("ours");
-    let journal = state.open();
-    journal.begin(start(2)).await.expect("it is written");
+    let db = state.open();
+    db.begin(start(2)).await.expect("it is written");
     for name in ["state.db", "state.db-wal", "state.db-shm"] {
         let about = fs::metadata(state.file(name)).expect("it is there");
         assert_eq!(about.permissions().mode() & 0o777, 0o600, "{name}");
@@ -61,9 +61,9 @@ async fn files_are_for_nobody_else() {
 #[tokio::test]
 async fn readers_and_approvers_make_nothing() {
     let state = State::new();
-    for journal in [state.read(), state.approve()] {
-        assert_eq!(journal.runs(10).await.expect("it is read"), []);
-        assert_eq!(journal.run(RunRef::Latest).await.expect("it is read"), None);
+    for db in [state.read(), state.approve()] {
+        assert_eq!(db.runs(10).await.expect("it is read"), []);
+        assert_eq!(db.run(RunRef::Latest).await.expect("it is read"), None);
     }
     assert!(!state.dir().exists());
 }
@@ -182,7 +182,7 @@ async fn a_folder_in_its_place_is_refused() {
 #[tokio::test]
 async fn what_is_deleted_is_gone_from_the_files() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let ann = email("ann");
     let why = Quarantined {
         until: at(0),
@@ -195,10 +195,10 @@ async fn what_is_deleted_is_gone_from_the_files() {
         let mut bytes = files.map(|file| fs::read(file.path()).expect("ours"));
         bytes.any(|bytes| bytes.windows(8).any(|window| window == b"sesame-7"))
     };
-    journal.quarantine_put(&ann, &why).await.expect("written");
+    db.quarantine_put(&ann, &why).await.expect("written");
     assert!(holds_it());
-    journal.quarantine_clear([&ann]).await.expect("written");
-    drop(journal);
+    db.quarantine_clear([&ann]).await.expect("written");
+    drop(db);
     assert!(!holds_it());
 }
 

@@ -1,4 +1,4 @@
-//! A state folder, and short words for what stands in a journal.
+//! A state folder, and short words for what stands in a state database.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
@@ -111,18 +111,18 @@ pub(crate) fn settled(outcome: ChangeOutcome, seconds: i64) -> Settled {
 
 /// A change that comes to this end within a second.
 pub(crate) async fn change(
-    journal: &StateDb,
+    db: &StateDb,
     run: RunNumber,
     intent: &ChangeIntent,
     outcome: ChangeOutcome,
 ) -> ChangeId {
-    let change = journal.intend(run, intent).await.expect("it is written");
+    let change = db.intend(run, intent).await.expect("it is written");
     let settled = Settled {
         at: intent.intended + TimeDelta::seconds(1),
         outcome,
         detail: String::new(),
     };
-    settle(journal, run, change, intent, &settled).await;
+    settle(db, run, change, intent, &settled).await;
     change
 }
 
@@ -236,7 +236,7 @@ pub(crate) fn omni(names: &[&str]) -> Observed {
 }
 
 /// How many users were removed in the last 24 hours: without approval, and in all.
-pub(crate) async fn removed(journal: &StateDb, seconds: i64) -> (usize, usize) {
-    let memory = journal.memory(at(seconds)).await.expect("it is read");
+pub(crate) async fn removed(db: &StateDb, seconds: i64) -> (usize, usize) {
+    let memory = db.memory(at(seconds)).await.expect("it is read");
     (memory.removed_lately, memory.removed_base)
 }

@@ -27,7 +27,7 @@ async fn many_small_runs_are_no_way_around_the_guard() {
         why.contains("8 removals (plus 8 in the last 24 h) exceed the limit of 10"),
         "{why}"
     );
-    // Two more are within 10%, and those that the journal knows are not counted twice.
+    // Two more are within 10%, and those that the state database knows are not counted twice.
     world.roster(&deleting(9..=10));
     assert_converged(&world.run().await);
     assert_eq!(world.org().users().len(), 90);
@@ -55,7 +55,7 @@ async fn an_approval_lets_exactly_the_shown_users_through_once() {
     world.user(&user(2), "Back", json!({}));
     world.roster(&deleting([1, 2, 29, 30, 31, 32, 33]));
     assert_eq!(held(&world.run().await), 7);
-    let changes = world.journal().changes(RunNumber(3)).await.expect("read");
+    let changes = world.state_db().changes(RunNumber(3)).await.expect("read");
     assert!(
         changes.iter().all(|change| change.intent.approved),
         "it says who was approved"

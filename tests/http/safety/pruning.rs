@@ -47,7 +47,7 @@ async fn waits_for_the_grace_before_it_prunes() {
         assert_eq!(world.run().await.pending().expect("a plan").total(), 0);
     }
     let state = world
-        .journal()
+        .state_db()
         .user(&Email::parse("b@x.co").expect("an email"))
         .await
         .expect("read");

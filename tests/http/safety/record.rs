@@ -1,4 +1,4 @@
-//! What the journal and a run's outcome tell.
+//! What the state database and a run's outcome tell.
 
 use super::{on, status};
 use crate::support::{World, told};
@@ -30,17 +30,17 @@ async fn the_journal_tells_what_happened_and_never_what_did_not() {
     world.roster("email,display_name,department\nlost@x.co,,new\nrefused@x.co,New,\n");
     let cut = world.run().await;
     assert!(!cut.is_success(), "{cut:?}");
-    let changes = world.journal().changes(RunNumber(1)).await.expect("read");
+    let changes = world.state_db().changes(RunNumber(1)).await.expect("read");
     assert_eq!(changes[0].settled, None, "what became of it is not known");
 
     assert_eq!(told(&world.run().await), ["update refused@x.co applied"]);
-    let journal = world.journal();
-    let changes = journal.changes(RunNumber(1)).await.expect("read");
+    let db = world.state_db();
+    let changes = db.changes(RunNumber(1)).await.expect("read");
     assert_eq!(
         changes[0].settled.as_ref().map(|settled| settled.outcome),
         Some(ChangeOutcome::Applied)
     );
-    let runs = journal.runs(9).await.expect("read");
+    let runs = db.runs(9).await.expect("read");
     let words: Vec<_> = runs
         .iter()
         .map(|run| match &run.state {
@@ -73,7 +73,7 @@ async fn a_user_who_turns_out_to_exist_is_in_the_journal_as_updated() {
     world.org().fault(Fault::next(What::SkipUser));
     world.roster("email,display_name\na@x.co,New\n");
     assert_eq!(told(&world.run().await), ["update a@x.co applied"]);
-    let changes = world.journal().changes(RunNumber(1)).await.expect("read");
+    let changes = world.state_db().changes(RunNumber(1)).await.expect("read");
     let told: Vec<_> = changes
         .iter()
         .map(|change| {
@@ -155,14 +155,14 @@ async fn a_roster_that_was_declined_makes_nobody_managed_and_what_it_held_can_be
     assert_eq!(held.expect("a run").count(), 1, "its number was told");
 }
 
-/// What the journal does not take must not be sent: after a kill nobody would know of it.
+/// What the state database does not take must not be sent: after a kill nobody would know of it.
 #[tokio::test]
 async fn nothing_is_sent_whose_intent_can_not_be_written() {
     let world = World::new().await;
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
-    let journal = world.settings().state.dir.join("state.db");
+    let db = world.settings().state.dir.join("state.db");
     world.org().before(2, move |_| {
-        let raw = rusqlite::Connection::open(&journal).expect("ours");
+        let raw = rusqlite::Connection::open(&db).expect("ours");
         let full = "CREATE TRIGGER no_room BEFORE INSERT ON changes
                     BEGIN SELECT RAISE(FAIL, 'the disk is full'); END";
         raw.execute_batch(full).expect("made");

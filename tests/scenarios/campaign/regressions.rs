@@ -9,10 +9,8 @@ use serde_json::json;
 
 async fn approve(world: &World) {
     let dir = world.settings().state.dir;
-    let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a journal");
-    let approved = journal
-        .approve(RunRef::Latest, "ann", Utc::now(), false)
-        .await;
+    let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a state database");
+    let approved = db.approve(RunRef::Latest, "ann", Utc::now(), false).await;
     approved.expect("something is held");
 }
 
