@@ -137,7 +137,7 @@ class Systemd(support.Case):
     def converged(self, machine, config):
         """Whether the first run has converged, which is later than readiness."""
         history = f"runuser -u omni-user-sync -- omni-user-sync --config {config} history --json"
-        return any(one["outcome"] == "converged" for one in json.loads(machine.run(history)))
+        return any(one["result"] == "converged" for one in json.loads(machine.run(history)))
 
     def reconcile(self, machine, token):
         """The status of a "Run now" request."""
