@@ -94,7 +94,7 @@ fn log_warnings(warnings: &[String]) {
     }
 }
 
-/// Logs rejected files with their problem, and invalid rows with their place only: the problem of a
+/// Logs rejected files with their problem, and invalid rows with their location only: the problem of a
 /// row may repeat attribute values, which must not be logged. (A roster that is rejected as a whole is
 /// the error of the run.)
 fn log_problems(run: &RunOutcome) {
@@ -103,7 +103,7 @@ fn log_problems(run: &RunOutcome) {
         warn!("roster file rejected: {problem}");
     }
     for problem in roster.bad_rows.iter().take(MAX_LINES) {
-        warn!(place = %problem.place, kind = problem.kind.as_str(), "invalid row; for details run `omni-user-sync check`");
+        warn!(location = %problem.location, kind = problem.kind.as_str(), "invalid row; for details run `omni-user-sync check`");
     }
     let more = [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MAX_LINES));
     if more != [0, 0] {
@@ -176,7 +176,7 @@ mod tests {
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
             kind: ProblemKind::File,
-            place: Location {
+            location: Location {
                 file: "users.csv".into(),
                 line,
                 column: None,
@@ -199,7 +199,7 @@ mod tests {
         let roster = &mut run.plan.as_mut().expect("a plan").roster;
         roster.bad_rows.push(Problem {
             kind: ProblemKind::Number,
-            place: Location {
+            location: Location {
                 file: "users.csv".into(),
                 line: 7,
                 column: Some((3, "seats".into())),

@@ -248,11 +248,11 @@ pub struct ProblemDoc<'a> {
 
 impl<'a> From<&'a Problem> for ProblemDoc<'a> {
     fn from(problem: &'a Problem) -> Self {
-        let column = problem.place.column.as_ref();
+        let column = problem.location.column.as_ref();
         Self {
             kind: problem.kind.as_str(),
-            file: &problem.place.file,
-            line: problem.place.line,
+            file: &problem.location.file,
+            line: problem.location.line,
             column: column.map(|(number, _)| *number),
             column_name: column.map(|(_, name)| &**name),
             email: problem.email.as_ref(),

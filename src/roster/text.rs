@@ -26,10 +26,10 @@ impl Issue {
         Self { kind, ..self }
     }
 
-    pub(super) fn at(self, place: Location) -> Problem {
+    pub(super) fn at(self, location: Location) -> Problem {
         Problem {
             kind: self.kind,
-            place,
+            location,
             message: self.message,
             remedy: self.remedy,
             email: None,

@@ -32,8 +32,8 @@ pub use recorder::ChangeRecorder;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    AcceptedRoster, Change, ChangeOutcome, Desired, Fingerprint, HeldRecord, HeldUser, Memory,
-    Mode, Policy, RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
+    Change, ChangeOutcome, Desired, Fingerprint, HeldRecord, HeldUser, Memory, Mode, Policy,
+    RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
@@ -357,14 +357,8 @@ impl Reconciler {
         } = prepared;
         let policy = &self.settings().policy;
         let verdict = &assessment.verdict;
-        let is_accepted = desired.is_source
-            && desired.rejected.is_empty()
-            && !verdict.roster_is_suspect(desired.rows, memory, policy);
-        let accepted = is_accepted.then(|| AcceptedRoster {
-            fingerprint: desired.fingerprint,
-            rows: desired.rows,
-            files: desired.files.clone(),
-        });
+        let is_suspect = verdict.roster_is_suspect(desired.rows, memory, policy);
+        let accepted = ownership::accepted(desired, is_suspect);
         let ownership = ownership::by_roster(desired, &cache.observed, memory);
         let recorded = self.state().record_roster(ownership, accepted, Utc::now());
         Ok(recorded.await?)

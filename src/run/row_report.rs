@@ -111,7 +111,7 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
     for (email, entry) in &desired.users {
         let outcome = outcomes.get(email).cloned();
         let (outcome, detail) = outcome.unwrap_or((RowOutcome::Unchanged, String::new()));
-        let row = row(Some(email), Some(&entry.place), op(entry), outcome);
+        let row = row(Some(email), Some(&entry.location), op(entry), outcome);
         rows.push(ReportRow { detail, ..row });
     }
     rows.extend(bad_rows(desired));
@@ -202,7 +202,7 @@ fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
             Some(_) => RowOutcome::Frozen,
             None => RowOutcome::Rejected,
         };
-        let row = row(email, Some(&problem.place), "", outcome);
+        let row = row(email, Some(&problem.location), "", outcome);
         ReportRow {
             detail: detail(problem),
             ..row
@@ -211,7 +211,7 @@ fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
 }
 
 fn rejected(problem: &Problem) -> ReportRow {
-    let row = row(None, Some(&problem.place), "", RowOutcome::Rejected);
+    let row = row(None, Some(&problem.location), "", RowOutcome::Rejected);
     ReportRow {
         detail: detail(problem),
         ..row
@@ -260,7 +260,7 @@ fn op(entry: &Entry) -> &'static str {
 
 fn detail(problem: &Problem) -> String {
     let column = problem
-        .place
+        .location
         .column
         .as_ref()
         .map(|(number, name)| format!("cell {number} ({name}): "));

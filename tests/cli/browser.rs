@@ -400,9 +400,9 @@ async fn walk(driver: u16, window: Window) {
     // The problem, and its user.
     browser.goto("/").await;
     browser.find("#roster").await;
-    let place = "return document.querySelector('#roster tbody th').textContent";
-    let place = browser.script(place).await;
-    assert_eq!(place, "users.csv:31", "{}", window.name);
+    let location = "return document.querySelector('#roster tbody th').textContent";
+    let location = browser.script(location).await;
+    assert_eq!(location, "users.csv:31", "{}", window.name);
     let input = browser.find("#find").await;
     input
         .send_keys("user0030@example.com\u{e007}")

@@ -233,8 +233,8 @@ async fn invalid_input_is_reported_with_place_and_remedy() {
                 );
                 for word in *says {
                     // `check` shows an excerpt with the cell.
-                    let place = word.match_indices(':').nth(1).map(|(at, _)| &word[..at]);
-                    let word = place.filter(|_| command[0] == "check").unwrap_or(word);
+                    let location = word.match_indices(':').nth(1).map(|(at, _)| &word[..at]);
+                    let word = location.filter(|_| command[0] == "check").unwrap_or(word);
                     assert!(
                         ended.err.contains(word),
                         "{name}: {command:?} says no {word:?}: {}",

@@ -162,14 +162,14 @@ fn picked(bits: u8) -> HashSet<Email> {
 fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
     let (mut users, mut frozen) = (ByEmail::default(), ByEmail::default());
     for (number, row) in rows.into_iter().enumerate() {
-        let place = Location {
+        let location = Location {
             file: "users.csv".into(),
             line: number as u64 + 2,
             column: None,
         };
         match row {
-            Some(Some(want)) => drop(users.insert(shouted(number), Entry { want, place })),
-            Some(None) => drop(frozen.insert(shouted(number), place)),
+            Some(Some(want)) => drop(users.insert(shouted(number), Entry { want, location })),
+            Some(None) => drop(frozen.insert(shouted(number), location)),
             None => {}
         }
     }
@@ -385,7 +385,7 @@ proptest! {
     fn a_file_that_was_not_read_removes_nobody(mut case in case()) {
         case.desired.rejected.push(omni_user_sync::model::Problem {
             kind: omni_user_sync::model::ProblemKind::File,
-            place: Location { file: "b.csv".into(), line: 0, column: None },
+            location: Location { file: "b.csv".into(), line: 0, column: None },
             message: "it vanished".into(),
             remedy: "put it back".into(),
             email: None,

@@ -77,7 +77,10 @@ fn rows_that_several_cores_share_are_all_in_the_plan() {
     );
     assert!(plan.changes.is_sorted_by_key(|change| &change.email));
     assert_eq!(plan.problems.len(), EACH);
-    assert!(plan.problems.is_sorted_by_key(|problem| problem.place.line));
+    assert!(
+        plan.problems
+            .is_sorted_by_key(|problem| problem.location.line)
+    );
     assert_eq!(plan.ambiguous.len(), EACH);
     assert!(plan.ambiguous.is_sorted());
     assert_eq!(plan.left_inactive.len(), EACH);

@@ -11,7 +11,7 @@ use omni_user_sync::state::StateDb;
 use std::time::{Duration, SystemTime};
 
 async fn note(state: &StateDb, seconds: i64, desired: &Desired, observed: &Observed) {
-    record_roster(state, seconds, desired, observed, true).await;
+    record_roster(state, seconds, desired, observed, false).await;
 }
 
 async fn memory(db: &StateDb) -> Memory {
@@ -90,14 +90,14 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
     )
     .await;
     let without_bob = roster(&[("ann", upsert())]);
-    let place = Location {
+    let location = Location {
         file: "b.csv".into(),
         line: 0,
         column: None,
     };
     let rejected = Problem {
         kind: omni_user_sync::model::ProblemKind::File,
-        place: place.clone(),
+        location: location.clone(),
         message: "it vanished".into(),
         remedy: "put it back".into(),
         email: None,
@@ -116,7 +116,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
             ..without_bob.clone()
         },
         Desired {
-            frozen: [(email("bob"), place)].into_iter().collect(),
+            frozen: [(email("bob"), location)].into_iter().collect(),
             ..without_bob.clone()
         },
         roster(&[("ann", DesiredUser::Delete)]),
@@ -125,7 +125,7 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
         note(&db, 2, desired, &everybody).await;
         assert_eq!(managed(&db).await, ["ann", "bob"], "{number}");
     }
-    record_roster(&db, 3, &without_bob, &everybody, false).await;
+    record_roster(&db, 3, &without_bob, &everybody, true).await;
     assert_eq!(
         managed(&db).await,
         ["ann", "bob 3"],
@@ -159,9 +159,9 @@ async fn a_bad_row_ends_an_absence() {
     .await;
     let without_bob = roster(&[("ann", upsert())]);
     note(&db, 2, &without_bob, &everybody).await;
-    let place = without_bob.users[&email("ann")].place.clone();
+    let location = without_bob.users[&email("ann")].location.clone();
     let frozen = Desired {
-        frozen: [(email("bob"), place)].into_iter().collect(),
+        frozen: [(email("bob"), location)].into_iter().collect(),
         ..without_bob
     };
     note(&db, 3, &frozen, &everybody).await;
@@ -200,7 +200,7 @@ async fn the_last_accepted_roster_is_remembered() {
         fingerprint: Fingerprint([8; 32]),
         ..first.clone()
     };
-    record_roster(&db, 2, &second, &omni(&["ann"]), false).await;
+    record_roster(&db, 2, &second, &omni(&["ann"]), true).await;
     drop(db);
     let memory = memory(&state.open()).await;
     let accepted = AcceptedRoster {

@@ -2,12 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
-    AcceptedRoster, Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired,
-    DesiredUser, Email, Entry, Fingerprint, GuardRule, HeldRecord, HeldUser, Location, Observed,
-    ObservedUser, Operation, RunEnd, RunNumber, RunRef, RunResult, RunStart, Settled, Trigger,
-    UserId, UserSpec,
+    Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry,
+    Fingerprint, GuardRule, HeldRecord, HeldUser, Location, Observed, ObservedUser, Operation,
+    RunEnd, RunNumber, RunRef, RunResult, RunStart, Settled, Trigger, UserId, UserSpec,
 };
-use omni_user_sync::plan::ownership::{by_change, by_roster};
+use omni_user_sync::plan::ownership::{accepted, by_change, by_roster};
 use omni_user_sync::state::{Access, StateDb, StateLock};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -132,19 +131,14 @@ pub(crate) async fn record_roster(
     seconds: i64,
     desired: &Desired,
     observed: &Observed,
-    is_accepted: bool,
+    is_suspect: bool,
 ) {
     let ownership = by_roster(
         desired,
         observed,
         &state.memory(at(seconds)).await.expect("readable"),
     );
-    let is_accepted = is_accepted && desired.is_source && desired.rejected.is_empty();
-    let accepted = is_accepted.then(|| AcceptedRoster {
-        fingerprint: desired.fingerprint,
-        rows: desired.rows,
-        files: desired.files.clone(),
-    });
+    let accepted = accepted(desired, is_suspect);
     let recorded = state.record_roster(ownership, accepted, at(seconds)).await;
     recorded.expect("written");
 }
@@ -199,14 +193,14 @@ pub(crate) fn upsert() -> DesiredUser {
 
 /// A roster of `source.path` that wants this.
 pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
-    let place = Location {
+    let location = Location {
         file: "users.csv".into(),
         line: 2,
         column: None,
     };
     let entry = |(name, want): &(&str, DesiredUser)| {
-        let (want, place) = (want.clone(), place.clone());
-        (email(name), Entry { want, place })
+        let (want, location) = (want.clone(), location.clone());
+        (email(name), Entry { want, location })
     };
     let users: ByEmail<_> = rows.iter().map(entry).collect();
     Desired {

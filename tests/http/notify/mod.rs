@@ -56,7 +56,7 @@ fn plan() -> PlanSummary {
 
 fn problem(file: &str, line: u64) -> Problem {
     Problem {
-        place: Location {
+        location: Location {
             file: file.into(),
             line,
             column: None,

@@ -218,8 +218,8 @@ async fn every_page_has_a_stale_notice() {
     add_history(&server).await;
     for path in PAGES {
         let page = server.get(path).await.body;
-        let place = "<p class=\"notice error\" role=\"alert\" id=\"stale\" hidden></p>";
-        assert_eq!(page.matches(place).count(), 1, "{path}");
+        let location = "<p class=\"notice error\" role=\"alert\" id=\"stale\" hidden></p>";
+        assert_eq!(page.matches(location).count(), 1, "{path}");
     }
 }
 

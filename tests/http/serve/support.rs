@@ -386,7 +386,7 @@ fn outcome() -> RunOutcome {
 pub(crate) fn problem(user: Option<&str>) -> Problem {
     Problem {
         kind: ProblemKind::Op,
-        place: Location {
+        location: Location {
             file: "users.csv".into(),
             line: 22,
             column: Some((1, "op".into())),
