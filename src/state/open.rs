@@ -79,7 +79,8 @@ fn existing_path_in(dir: &Path) -> Result<PathBuf, StateError> {
     })
 }
 
-/// Renames the file of version 0.1. The main file comes last, so that a kill in between is made up for by the next call.
+/// Renames the file of version 0.1. The main file comes last and the folder is synced before it, so that the next call
+/// finishes after a kill or a power failure, and the log always belongs to the file.
 fn rename_old_file(dir: &Path) -> io::Result<()> {
     let (path, old) = (dir.join(FILE), dir.join(OLD_FILE));
     if path.try_exists()? || !old.try_exists()? {
@@ -88,7 +89,7 @@ fn rename_old_file(dir: &Path) -> io::Result<()> {
     for ending in ["-wal", "-shm", ""] {
         match fs::rename(with_ending(&old, ending), with_ending(&path, ending)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+            _ => File::open(dir)?.sync_all()?,
         }
     }
     tracing::info!("the state database was renamed from {OLD_FILE} to {FILE}");

@@ -211,14 +211,21 @@ async fn a_making_that_was_cut_off_is_begun_again() {
     assert!(!state.file("state.db.new").exists());
 }
 
-/// A database of version 1 under its old name is renamed and migrated, with the present words.
+/// A database of version 1 under its old name is renamed with its write-ahead log, which holds all the rows here, and
+/// migrated, with the present words.
 #[tokio::test]
 async fn a_database_of_version_1_is_migrated() {
     let state = State::new();
     fs::create_dir(state.dir()).expect("ours");
-    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let raw = Connection::open(elsewhere.path().join("journal.db")).expect("ours");
+    raw.pragma_update(None, "journal_mode", "WAL")
+        .expect("ours");
     raw.execute_batch(include_str!("version_1.sql"))
         .expect("ours");
+    for name in ["journal.db", "journal.db-wal"] {
+        fs::copy(elsewhere.path().join(name), state.file(name)).expect("ours");
+    }
     drop(raw);
     let error = StateDb::open(ORG, Access::Read(&state.dir())).expect_err("it is old");
     assert!(matches!(error, StateError::Older { .. }), "{error}");
