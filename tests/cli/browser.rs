@@ -368,11 +368,11 @@ async fn walk(driver: u16, window: Window) {
     // The page, and without being loaded anew what becomes of a new roster.
     browser.goto("/").await;
     browser
-        .shows("All but 1 bad row is as the roster says.")
+        .shows("In sync except for 1 invalid row.")
         .await;
     world.roster(&roster(10));
     browser
-        .shows("10 changes are held and wait for somebody to approve.")
+        .shows("10 changes are held and waiting for approval.")
         .await;
     browser.check("overview").await;
 
@@ -380,20 +380,20 @@ async fn walk(driver: u16, window: Window) {
     let bars = browser
         .script(
             "return [...document.querySelectorAll('.bar[data-run]')]
-                .map((bar) => ['run', 'done', 'failed', 'held'].map((name) => +bar.dataset[name]))",
+                .map((bar) => ['run', 'applied', 'failed', 'held'].map((name) => +bar.dataset[name]))",
         )
         .await;
     assert_eq!(bars, json!(pictured(&world).await), "{}", window.name);
 
     // A run.
     browser
-        .click("#picture > .scroll tbody tr:first-child a")
+        .click("#runs > .scroll tbody tr:first-child a")
         .await;
-    browser.shows("Nothing was sent.").await;
+    browser.shows("No changes were sent.").await;
     browser.check("run").await;
     browser.goto("/runs/1?operation=update&text=user0029").await;
     browser
-        .shows("1 change, in the order in which they were sent")
+        .shows("1 change, in the order sent")
         .await;
     browser.check("filtered").await;
 
@@ -409,12 +409,12 @@ async fn walk(driver: u16, window: Window) {
         .await
         .expect("keys");
     browser
-        .shows("The roster's row is bad, so nothing is written to them.")
+        .shows("The row in the roster is invalid, so this user is not changed.")
         .await;
     browser.check("user").await;
     browser.click("#ask").await;
     browser
-        .shows("A run would do nothing: frozen, because of users.csv:31")
+        .shows("No change: frozen because of users.csv:31")
         .await;
     browser.shows("users.csv:31:1 (op)").await;
     browser.check("user-now").await;
@@ -428,7 +428,7 @@ async fn walk(driver: u16, window: Window) {
         .send_keys("a guess\u{e007}")
         .await
         .expect("keys");
-    browser.shows("This is not the admin token.").await;
+    browser.shows("Wrong admin token.").await;
     browser.check("log-in").await;
     let token = browser.find("#token").await;
     token
@@ -444,7 +444,7 @@ async fn walk(driver: u16, window: Window) {
     let mended = roster(10).replace("upsrt", "upsert");
     world.roster(&mended);
     browser.goto("/").await;
-    browser.shows("Omni is as the roster says.").await;
+    browser.shows("Omni is in sync with the roster.").await;
     assert_eq!(
         world.write_counts().get("DELETE"),
         Some(&10),
@@ -453,7 +453,7 @@ async fn walk(driver: u16, window: Window) {
     );
     browser.check("converged").await;
     browser.click(".hero button").await;
-    browser.shows("A run is asked for").await;
+    browser.shows("Run requested.").await;
     browser.goto("/runs").await;
     browser
         .until(
@@ -475,12 +475,12 @@ async fn walk(driver: u16, window: Window) {
 
     // An open page says so when nobody answers it any more.
     drop(daemon);
-    browser.shows("what stands here may be old").await;
+    browser.shows("This page may be out of date.").await;
     browser.check("no-answer").await;
     browser.client.close().await.expect("it closes");
 }
 
-/// `[run, done, failed, held]` of each run that has ended.
+/// `[run, applied, failed, held]` of each run that has ended.
 async fn pictured(world: &World) -> Vec<[u64; 4]> {
     use omni_user_sync::model::RunState;
     let runs = world.state_db().runs(50).await.expect("they are read");
@@ -538,7 +538,7 @@ async fn walk_by_keyboard(driver: u16) {
     let browser = Browser::open(driver, window, &base).await;
     browser.goto("/").await;
     browser
-        .shows("10 changes are held and wait for somebody to approve.")
+        .shows("10 changes are held and waiting for approval.")
         .await;
     browser.enter_by_keyboard("#approve-log-in").await;
     browser.find("#token").await;
@@ -548,10 +548,10 @@ async fn walk_by_keyboard(driver: u16) {
     browser.shows("Approved by web from 127.0.0.1").await;
     browser.goto("/").await;
     browser.enter_by_keyboard(".hero form button").await;
-    browser.shows("A run is asked for").await;
+    browser.shows("Run requested.").await;
     browser.goto("/users/user0029@example.com").await;
     browser.enter_by_keyboard("#ask").await;
-    browser.shows("A run has nothing to do with them.").await;
+    browser.shows("In sync: no change needed.").await;
     let gone = async {
         while world.write_counts().get("DELETE") != Some(&10) {
             tokio::time::sleep(Duration::from_millis(50)).await;
