@@ -36,7 +36,7 @@ struct Promise {
     limit: u32,
     /// Seconds at most, where the limit is not what they depend on.
     seconds: Option<f64>,
-    /// What the original script sends: a look-up for each row, and a write where it finds something to
+    /// What the original script sends: a lookup for each row, and a write where it finds something to
     /// write to. An upsert it always writes.
     script: u64,
 }

@@ -8,17 +8,17 @@
 //!                                                           state, report, metrics, log, notify, page
 //! ```
 //!
-//! Data flows one way. A room uses the rooms below it and never those above. From the bottom:
+//! Data flows one way. A module uses the modules below it and never those above. From the bottom:
 //!
-//! | room | holds |
+//! | module | holds |
 //! | --- | --- |
-//! | [`model`] | plain values of all rooms |
+//! | [`model`] | plain values of all modules |
 //! | `util` | small helpers |
 //! | [`settings`] | settings and secrets |
 //! | [`roster`] | roster files, from bytes to the desired state |
 //! | [`metrics`] | Prometheus metrics |
 //! | [`omni`] | the client, with the rate limiter |
-//! | [`plan`] | differences, ownership, safety limits: functions of values |
+//! | [`plan`] | differences, ownership, safety limits: pure functions |
 //! | [`state`] | the state database |
 //! | [`report`] | row reports |
 //! | [`run`] | one run: observe, plan, apply, finish |
@@ -29,8 +29,8 @@
 //! | [`daemon`] | the run loop and its tasks |
 //! | [`cli`] | the commands |
 //!
-//! The header of each room holds its rules. `sandbox` is apart: a mock server for Omni that knows none of our types, so
-//! that an error in them can't be mirrored there.
+//! The header of each module holds its rules. `sandbox` is separate: a mock server for Omni that
+//! shares no types with the client, so that it can't repeat the client's bugs.
 //!
 //! These rules always hold:
 //!
@@ -38,8 +38,8 @@
 //! - Users and attributes that the roster does not name are left unchanged.
 //! - The verdict of the guard can't be skipped, and a dry run can't write.
 //! - After a kill at any moment, the next start converges.
-//! - In no 60 seconds are more requests sent per key than allowed, retries, restarts and commands beside the daemon
-//!   included.
+//! - No 60-second window has more requests per key than the limit allows, including retries, restarts and commands run
+//!   alongside the daemon.
 //!
 //! `docs/architecture.md` says why it is built this way.
 

@@ -158,7 +158,7 @@ fn line(applied: &AppliedChange) -> String {
         operation,
         outcome,
         detail,
-        refused: _,
+        rejected: _,
     } = applied;
     let detail = if detail.is_empty() {
         String::new()

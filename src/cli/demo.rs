@@ -127,10 +127,10 @@ async fn guide(address: &str, roster: &Path) -> std::convert::Infallible {
 }
 
 async fn has_converged(http: &reqwest::Client, address: &str) -> bool {
-    let Ok(answer) = http.get(format!("{address}/metrics")).send().await else {
+    let Ok(response) = http.get(format!("{address}/metrics")).send().await else {
         return false;
     };
-    let metrics = answer.text().await.unwrap_or_default();
+    let metrics = response.text().await.unwrap_or_default();
     let converged = r#"omni_user_sync_runs_total{result="converged""#;
     // The counter of each trigger exists from the start, with value 0.
     metrics

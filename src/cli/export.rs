@@ -20,9 +20,9 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let (definitions, observed) = organisation::fetch(&settings).await?;
     let schema = match definitions {
         Definitions::Known(schema) => schema,
-        Definitions::Refused(status) => {
+        Definitions::Rejected(status) => {
             out::warning(&format!(
-                "this key can't read the attribute definitions (Omni answered {status})"
+                "this key can't read the attribute definitions (Omni responded with {status})"
             ));
             Schema::unknown()
         }

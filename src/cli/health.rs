@@ -41,12 +41,12 @@ pub(super) async fn run(
     let http = http::client_builder(Duration::from_secs(5), true)
         .build()
         .context("can't create the HTTP client")?;
-    let answer = http
+    let response = http
         .get(&url)
         .send()
         .await
-        .with_context(|| format!("no answer from {url}"))?;
-    let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
+        .with_context(|| format!("no response from {url}"))?;
+    let (status, body) = (response.status(), response.text().await.unwrap_or_default());
     out::result(&format!("{}\n", body.trim_end()));
     Ok(if status.is_success() {
         Exit::Ok

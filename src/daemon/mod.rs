@@ -8,8 +8,8 @@
 //! Rules of this module:
 //!
 //! - The daemon keeps running. A missing roster, a wrong key or an unavailable Omni fail a run; the
-//!   daemon reports it by `/readyz` and the metrics, and retries with back-off. Only errors that a
-//!   retry can't fix, such as an address in use, end the start.
+//!   daemon reports it through `/readyz` and the metrics, and retries with back-off. Startup fails
+//!   only on errors that a retry can't fix, such as an address in use.
 //! - A run is never aborted. It stops between two changes, at shutdown and when a new roster
 //!   supersedes it.
 //! - The heartbeat comes from the loop itself: `/healthz` and the watchdog report on the loop and on

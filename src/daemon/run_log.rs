@@ -55,7 +55,7 @@ pub(super) fn log(run: &RunOutcome) {
     log_warnings(&run.warnings);
 }
 
-/// Why a run failed, without the text of Omni's answer: it may repeat attribute values, which must
+/// Why a run failed, without the text of Omni's response: it may repeat attribute values, which must
 /// not be logged.
 fn for_log(cause: &RunError) -> String {
     match cause {
@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_omni_are_not_logged() {
+    fn responses_of_omni_are_not_logged() {
         let (status, said) = (reqwest::StatusCode::BAD_GATEWAY, || "s3cret".to_owned());
         let failure = || Failure::Status(status, said());
         for error in [
             OmniError::Unauthorized { detail: said() },
             OmniError::Forbidden { detail: said() },
-            OmniError::Refused {
+            OmniError::Rejected {
                 status,
                 detail: said(),
             },

@@ -173,7 +173,7 @@ pub(super) mod tests {
             operation,
             outcome,
             detail: String::new(),
-            refused: false,
+            rejected: false,
         };
         RunOutcome {
             number: None,

@@ -71,11 +71,11 @@ impl Serialize for Counts {
 word_enum! {
     /// The outcome of one change.
     pub enum ChangeOutcome {
-        /// Omni accepted the change, and its answer shows what was sent.
+        /// Omni accepted the change, and its response shows what was sent.
         Applied = "applied",
         /// Omni accepted the change and did not keep it.
         NotKept = "not_kept",
-        /// Omni refused the change, it could not be sent, or the email is ambiguous.
+        /// Omni rejected the change, it could not be sent, or the email is ambiguous.
         Failed = "failed",
         /// The run ended before the change was sent.
         Skipped = "skipped",

@@ -1,6 +1,6 @@
 //! Exact decimal numbers, for comparison.
 
-/// A decimal number in canonical form, so that equal numbers are equal texts: no sign for zero, no
+/// A decimal number in canonical form, so that equal numbers are equal strings: no sign for zero, no
 /// leading zeros, no trailing zeros in the fraction. It has any number of digits and never goes through
 /// floating point.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -17,7 +17,7 @@ pub enum EmailError {
     /// The text is blank.
     #[error("the email is blank")]
     Blank,
-    /// The text contains a blank, a control character or a direction mark.
+    /// The text contains whitespace, a control character or a direction mark.
     #[error("an email can't contain spaces, control characters or direction marks")]
     InvalidCharacter,
     /// The text does not have exactly one `@` between two parts.
@@ -32,7 +32,7 @@ impl Email {
     /// The maximum number of characters of an address (RFC 3696: 64 + 1 + 255).
     pub const MAX: usize = 320;
 
-    /// Parses an address, without leading and trailing blanks.
+    /// Parses an address, without leading and trailing whitespace.
     ///
     /// # Errors
     /// Fails if the text is not exactly one address.

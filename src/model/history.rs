@@ -50,7 +50,7 @@ pub struct RunEnd {
 /// The state of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// The run is under way, or was killed and no other run has started since.
+    /// The run is in progress, or was killed and no other run has started since.
     Open,
     /// The run was killed.
     Interrupted,
@@ -128,7 +128,7 @@ pub struct ChangeRecord {
     pub run: RunNumber,
     /// The change as it was about to be sent.
     pub intent: ChangeIntent,
-    /// The outcome; `None` if it is unknown, because the change is under way, the program was killed, or the answer was
+    /// The outcome; `None` if it is unknown, because the change is in progress, the program was killed, or the response was
     /// lost.
     pub settled: Option<Settled>,
 }

@@ -1,7 +1,7 @@
-//! The plain values of all rooms: serde at most, no I/O, no clock.
+//! The plain values of all modules: serde at most, no I/O, no clock.
 //!
 //! Everything is parsed once, at the edge where it comes in (a cell, a page of Omni's list), and every
-//! room can rely on it from then on.
+//! module can rely on it from then on.
 
 mod attributes;
 mod change;

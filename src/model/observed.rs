@@ -27,7 +27,7 @@ pub struct Observed {
 enum Extent {
     #[default]
     Everybody,
-    /// All users, unless this doubt is right.
+    /// All users, or not all of them for this reason.
     Doubtful(String),
     /// The users that were looked up.
     Some,
@@ -125,7 +125,7 @@ impl Observed {
         }
     }
 
-    /// Brings in the result of a look-up, in place of the earlier result for this email.
+    /// Replaces the earlier result for this email with the result of a lookup.
     pub fn found(&mut self, email: &Email, now: Option<UserMatch>) {
         let size = |found: Option<&UserMatch>| match found {
             None => 0,
@@ -143,7 +143,7 @@ impl Observed {
         }
     }
 
-    /// Brings in a user that was created or changed.
+    /// Inserts or replaces a user that was created or changed.
     pub fn put(&mut self, user: ObservedUser) {
         let email = user.email.clone();
         let user = UserMatch::One(Arc::new(user));

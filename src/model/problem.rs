@@ -117,9 +117,9 @@ pub enum ProblemKind {
     List,
     /// A cell that is not a decimal number.
     Number,
-    /// A note: a row that repeats another row.
+    /// A lint: a row that repeats another row.
     DuplicateRow,
-    /// A note: a row of a frozen user.
+    /// A lint: a row of a frozen user.
     SkippedRow,
     /// A lint: a column in which every cell is blank.
     BlankColumn,

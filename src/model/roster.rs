@@ -35,14 +35,14 @@ pub struct Desired {
     pub frozen: ByEmail<Location>,
     /// All problems of rows. A row may have several, and its user is frozen.
     pub bad_rows: Vec<Problem>,
-    /// The number of bad rows without a readable email. They may belong to any user, so pruning is off.
+    /// The number of invalid rows without a readable email. They may belong to any user, so pruning is off.
     pub unnamed: u64,
     /// Problems of files that were rejected, vanished or could not be read, while others could. They
     /// switch off removals. They contain no attribute values, so that they can be logged.
     pub rejected: Vec<Problem>,
-    /// Lints and other notes, such as a duplicate row.
-    pub notes: Vec<Problem>,
-    /// The number of rows, with bad rows and without blank ones.
+    /// Lints.
+    pub lints: Vec<Problem>,
+    /// The number of rows, with invalid rows and without blank ones.
     pub rows: u64,
     /// The accepted files, by name.
     pub files: Vec<FileRead>,

@@ -1,4 +1,4 @@
-//! Enums whose variants are words of the program's output.
+//! Enums whose variants have a fixed word in the program's output.
 
 /// Declares an enum that gives each variant one fixed word. Logs, metrics, JSON documents and the state
 /// database use this word, so it is written only here.

@@ -214,7 +214,7 @@ impl Client {
         retry_after: Option<Duration>,
     ) -> Result<(), OmniError> {
         let status = StatusCode::TOO_MANY_REQUESTS;
-        if let Some(pause) = slot.refused(retry_after) {
+        if let Some(pause) = slot.throttled(retry_after) {
             warn_pause(slot, status, pause, retry_after);
             return Ok(());
         }
@@ -237,7 +237,7 @@ impl Client {
             StatusCode::NOT_FOUND => OmniError::NotFound { detail },
             StatusCode::CONFLICT => OmniError::Conflict { detail },
             status if status.is_redirection() => OmniError::Redirected { status },
-            status => OmniError::Refused { status, detail },
+            status => OmniError::Rejected { status, detail },
         }
     }
 

@@ -11,21 +11,21 @@ pub enum OmniError {
     /// 401, from every key.
     #[error(
         "Omni rejected the API key (401){}; check omni.api_key_file or OMNI_API_KEY, and \
-         omni.base_url, since a key belongs to one organisation",
+         omni.base_url: a key is valid for one organisation only",
         Suffix(detail)
     )]
     Unauthorized { detail: String },
     /// 403 on a read, from every key: the users are unknown.
     #[error(
         "the API key has no permission to read this (403){}; use an organisation API key with \
-         rights on users",
+         permission to manage users",
         Suffix(detail)
     )]
     Forbidden { detail: String },
     /// 403 on a write: this change of this user is not permitted.
     #[error(
         "the API key has no permission for this change (403){}; if this happens for every user, use \
-         an organisation API key with rights on users",
+         an organisation API key with permission to manage users",
         Suffix(detail)
     )]
     WriteForbidden { detail: String },
@@ -37,7 +37,7 @@ pub enum OmniError {
     Conflict { detail: String },
     /// Another status in the 400s.
     #[error("Omni rejected the request ({status}){}", Suffix(detail))]
-    Refused { status: StatusCode, detail: String },
+    Rejected { status: StatusCode, detail: String },
     /// A status in the 300s. Redirects are not followed, since the key would be sent along.
     #[error(
         "Omni responded with a redirect ({status}); redirects are not followed, since the key would \
@@ -52,7 +52,7 @@ pub enum OmniError {
     #[error("the response was lost: {0}")]
     OutcomeUnknown(Failure),
     /// After too many failures in a row, the run sends nothing more.
-    #[error("Omni can't be reached: {in_a_row} failures in a row, the last: {failure}")]
+    #[error("Omni can't be reached: {in_a_row} consecutive failures; last failure: {failure}")]
     CircuitOpen { in_a_row: u32, failure: Failure },
     /// 429, again and again, from every key.
     #[error(
@@ -76,9 +76,9 @@ pub enum OmniError {
          without them system attributes can't be excluded; use \"patch\", or a key that can read them"
     )]
     PutWithoutDefinitions,
-    /// A look-up by email with an unreliable result: see [`Lookup::Unreliable`](super::Lookup).
+    /// A lookup by email with an unreliable result: see [`Lookup::Unreliable`](super::Lookup).
     #[error(
-        "Omni's look-up by email gave an unreliable result, so it is unknown which user has this \
+        "Omni's lookup by email gave an unreliable result, so it is unknown which user has this \
          email; the next run lists all users"
     )]
     UnreliableLookup,
@@ -123,7 +123,7 @@ impl OmniError {
             Self::WriteForbidden { .. }
             | Self::NotFound { .. }
             | Self::Conflict { .. }
-            | Self::Refused { .. }
+            | Self::Rejected { .. }
             | Self::Unavailable { .. }
             | Self::OutcomeUnknown(_)
             | Self::UnreliableLookup
@@ -133,13 +133,13 @@ impl OmniError {
 
     /// Whether Omni rejected this one change, so that it will reject it again.
     #[must_use]
-    pub fn is_refusal(&self) -> bool {
+    pub fn is_rejection(&self) -> bool {
         matches!(
             self,
             Self::WriteForbidden { .. }
                 | Self::NotFound { .. }
                 | Self::Conflict { .. }
-                | Self::Refused { .. }
+                | Self::Rejected { .. }
                 | Self::Ambiguous { .. }
         )
     }
@@ -155,7 +155,7 @@ impl OmniError {
             | Self::WriteForbidden { detail }
             | Self::NotFound { detail }
             | Self::Conflict { detail }
-            | Self::Refused { detail, .. } => detail.clear(),
+            | Self::Rejected { detail, .. } => detail.clear(),
             Self::Unavailable { failure, .. }
             | Self::OutcomeUnknown(failure)
             | Self::CircuitOpen { failure, .. } => *failure = failure.redacted(),
@@ -246,7 +246,7 @@ mod tests {
             OmniError::WriteForbidden { detail: said() },
             OmniError::NotFound { detail: said() },
             OmniError::Conflict { detail: said() },
-            OmniError::Refused {
+            OmniError::Rejected {
                 status,
                 detail: said(),
             },

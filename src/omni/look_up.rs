@@ -1,4 +1,4 @@
-//! Look-ups of single users, where they take fewer requests than a listing.
+//! Lookups of single users, where they take fewer requests than a listing.
 
 use super::{Lookup, OmniError, Reader};
 use crate::model::{Email, Observed, ObservedUser};

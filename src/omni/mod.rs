@@ -1,6 +1,6 @@
 //! Omni over HTTP.
 //!
-//! Rules of this room (`docs/omni.md` has what is known of the API, and the meaning of each response):
+//! Rules of this module (`docs/omni.md` has what is known of the API, and the meaning of each response):
 //!
 //! - Reading and writing are two capabilities: a [`Reader`] sends only `GET`, so that a dry run can't
 //!   write by mistake.

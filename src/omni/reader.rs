@@ -59,7 +59,7 @@ pub enum Definitions {
     /// The organisation's definitions.
     Known(Schema),
     /// Not available: no permission for this key, or no such endpoint.
-    Refused(StatusCode),
+    Rejected(StatusCode),
 }
 
 impl Definitions {
@@ -68,7 +68,7 @@ impl Definitions {
     pub fn into_schema(self) -> Schema {
         match self {
             Self::Known(schema) => schema,
-            Self::Refused(_) => Schema::unknown(),
+            Self::Rejected(_) => Schema::unknown(),
         }
     }
 }
@@ -163,8 +163,8 @@ impl Reader {
         let request = ApiRequest::get_optional(url);
         match self.read(request, wire::parse_definitions).await {
             Ok(schema) => Ok(Definitions::Known(schema)),
-            Err(OmniError::Forbidden { .. }) => Ok(Definitions::Refused(StatusCode::FORBIDDEN)),
-            Err(OmniError::NotFound { .. }) => Ok(Definitions::Refused(StatusCode::NOT_FOUND)),
+            Err(OmniError::Forbidden { .. }) => Ok(Definitions::Rejected(StatusCode::FORBIDDEN)),
+            Err(OmniError::NotFound { .. }) => Ok(Definitions::Rejected(StatusCode::NOT_FOUND)),
             Err(error) => Err(error),
         }
     }

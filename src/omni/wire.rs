@@ -1,4 +1,4 @@
-//! Omni's SCIM JSON, read and written. Private to this room: the rest of the crate sees users, not JSON.
+//! Omni's SCIM JSON, read and written. Private to this module: the rest of the crate sees users, not JSON.
 
 use crate::model::{
     AttributeName, Definition, Email, Field, FieldChange, ObservedUser, Schema, Text, Texts,

@@ -71,7 +71,7 @@ impl Assessment {
         let renames = plan.rename_warnings();
         let has_renames = !renames.is_empty();
         let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
-        warnings.extend(desired.notes.iter().map(ToString::to_string));
+        warnings.extend(desired.lints.iter().map(ToString::to_string));
         warnings.extend(listing_warning(observed));
         warnings.extend(inactive_warning(&plan.left_inactive));
         warnings.extend(renames);

@@ -1,5 +1,5 @@
-//! The planner: compares the desired state with the observed state. It knows what earlier runs left and what the
-//! policy allows, and leaves the question of how much is too much to the guard.
+//! The planner: compares the desired state with the observed state. It uses the
+//! state from earlier runs and the policy, and leaves the safety limits to the guard.
 
 use super::{ownership, quarantine};
 use crate::model::{
@@ -15,7 +15,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
-/// Fewer rows are not worth a thread.
+/// The minimum number of rows per thread.
 const MIN_SHARE: usize = 10_000;
 /// Rows that are looked up before the first of them is compared, so that memory accesses overlap.
 const BATCH: usize = 64;

@@ -90,7 +90,7 @@ impl Verdict {
         &self.quarantined
     }
 
-    /// Whether the roster lost most of its rows, or files whose users would be missed, and its pruning has not
+    /// Whether the roster lost most of its rows, or files that name managed users, and its pruning has not
     /// been approved. Such a roster is not accepted.
     #[must_use]
     pub fn roster_is_suspect(&self, rows: u64, memory: &Memory, policy: &Policy) -> bool {

@@ -1,11 +1,11 @@
-//! Plans and safety limits: functions of values, without I/O, log or clock. The room imports neither the database nor
+//! Plans and safety limits: pure functions, without I/O, log or clock. The module imports neither the database nor
 //! the client.
 //!
 //! ```text
 //! Desired + Observed + Schema + Memory + Policy → Plan → guard → Verdict
 //! ```
 //!
-//! - [`Plan::new`] compares; it does not decide how much is too much.
+//! - [`Plan::new`] compares; it enforces no limits.
 //! - Only the guard ([`evaluate`]) makes a [`Verdict`], and only a verdict can be applied.
 //! - Which users are managed is decided in [`ownership`] alone.
 

@@ -1,5 +1,5 @@
-//! Ownership: decides which users are managed. Managed are users that we created, and users that an accepted roster of
-//! `source.path` once upserted. Nothing else decides this; the state database stores the result.
+//! Ownership: decides which users are managed. A user is managed if this program created it, or if an accepted roster of
+//! `source.path` has upserted it. Only this module decides; the state database stores the result.
 
 use super::quarantine;
 use crate::model::{
@@ -14,8 +14,8 @@ pub(crate) fn is_managed(change: &Change, memory: &Memory) -> bool {
     memory.managed.contains(&change.email) || quarantine::removal_was_not_kept(change, memory)
 }
 
-/// What a roster and an observation change: users that the roster upserts become managed, users that it no longer
-/// names are missing from now on, and users that are gone as the roster asks are forgotten.
+/// The ownership changes that follow from a roster and an observation: users that the roster upserts become managed,
+/// users that it no longer names are missing from now on, and users that were removed as it asks are no longer tracked.
 #[must_use]
 pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> OwnershipUpdate {
     let mut update = OwnershipUpdate::default();
@@ -34,7 +34,7 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
                 (&mut update.forgotten, true)
             }
             Some(_) => (&mut update.found, was_missing),
-            // A bad row names its user, whatever it asks for.
+            // A invalid row names its user, whatever it asks for.
             None if desired.frozen.contains_key(email) => (&mut update.found, was_missing),
             // The part that was not read may name the user.
             None if desired.pruning_allowed().is_err() => continue,

@@ -1,5 +1,5 @@
-//! Quarantine: changes that are not sent again in every run, because Omni refused them, accepted and did not keep them,
-//! or did not answer any attempt in two runs.
+//! Quarantine: changes that are not sent again in every run, because Omni rejected them, accepted and did not keep them,
+//! or did not respond to any attempt in two runs.
 //!
 //! A change is identified by a fingerprint of what the roster asks for and what Omni has. If either changes, the
 //! fingerprint changes and the quarantine ends. The fingerprint of an applied change is kept for one run: if the same
@@ -46,10 +46,10 @@ fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
 /// Why a change was not applied, as far as it matters for the next attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Omni refused the change, and will again.
-    Refused,
-    /// Omni answered no attempt, and answered the look-ups after them. This can be an outage of writes, or this change
-    /// alone; then it must not hold up the others in each run.
+    /// Omni rejected the change, and will again.
+    Rejected,
+    /// Omni responded to no attempt, but to the lookups after them. Either all writes fail, or only this change does; then
+    /// it must not delay the other changes in every run.
     Unanswered,
     /// Anything else. The next run may succeed.
     #[default]
@@ -66,7 +66,7 @@ pub(crate) fn after(
     let before = known(change, memory).map_or(0, |known| known.failures);
     let (failures, forgiven) = match (settled.outcome, cause) {
         (ChangeOutcome::Applied, _) => (0, 0),
-        (ChangeOutcome::Failed, Cause::Refused) | (ChangeOutcome::NotKept, _) => (before + 1, 0),
+        (ChangeOutcome::Failed, Cause::Rejected) | (ChangeOutcome::NotKept, _) => (before + 1, 0),
         (ChangeOutcome::Failed, Cause::Unanswered) => (before + 1, 1),
         (ChangeOutcome::Failed, Cause::Other) | (ChangeOutcome::Skipped, _) => return None,
     };

@@ -1,4 +1,5 @@
-//! Recovery: finds out from an observation whether a change was applied whose answer was lost when the program ended.
+//! Recovery: determines from an observation whether a change was applied if its response was lost when the program
+//! ended.
 
 use crate::model::{
     ChangeRecord, Field, Observed, ObservedUser, Operation, Schema, UserId, UserMatch, Value,

@@ -10,8 +10,8 @@ use crate::model::{DesiredUser, ProblemKind};
 pub(super) const MAX_COLUMNS: usize = 1_000;
 /// A file with more problems is probably not a roster.
 pub(super) const MAX_PROBLEMS: usize = 100_000;
-/// The maximum number of notes that are listed. The others are counted.
-pub(super) const MAX_NOTES: usize = 1_000;
+/// The maximum number of lints that are listed. The others are counted.
+pub(super) const MAX_LISTED_LINTS: usize = 1_000;
 
 const MAX_ROWS: usize = 5_000_000;
 const MAX_VALUES: usize = 20_000_000;

@@ -23,8 +23,8 @@ impl Shape {
     }
 }
 
-/// Reads the cells of one column. Most columns repeat a few texts: each text is read once, and all
-/// its rows share the value.
+/// Reads the cells of one column. Most columns repeat a few strings: each is read once, and all its
+/// rows share the value.
 #[derive(Debug)]
 pub(super) struct CellReader {
     shape: Option<Shape>,

@@ -33,7 +33,7 @@ pub(super) fn read_file<T>(
 ) -> FileReading<T> {
     let (opened, stat) = match file.open(max_bytes) {
         Ok(opened) => opened,
-        Err(issue) => return FileReading::refused(issue),
+        Err(issue) => return FileReading::rejected(issue),
     };
     let mut bytes = HashedFile::new(opened, max_bytes);
     let parsed = match bytes.peek() {
@@ -51,7 +51,7 @@ pub(super) fn read_file<T>(
 }
 
 impl<T> FileReading<T> {
-    fn refused(issue: Issue) -> Self {
+    fn rejected(issue: Issue) -> Self {
         Self {
             digest: blake3::hash(issue.message.as_bytes()),
             modified: UNIX_EPOCH,

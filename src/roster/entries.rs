@@ -15,7 +15,7 @@ pub(super) struct Entries {
     pub(super) repeated: BTreeMap<Email, Vec<Entry>>,
 }
 
-/// Sends rows to another thread, in batches that make the cost of sending negligible.
+/// Sends rows to another thread, in batches, because sending each row would cost too much.
 pub(super) struct RowSender {
     batch: Vec<(Email, Entry)>,
     to: SyncSender<Vec<(Email, Entry)>>,

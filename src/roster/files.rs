@@ -1,8 +1,8 @@
 //! The files of the roster, and whether they are complete.
 //!
-//! A file that is not a regular file, or is too large, is refused before it is opened: opening a FIFO
-//! hangs, and reading a device never ends. A file that is refused, vanishes or changes while it is
-//! read is reported as a problem and never skipped, since its users are not gone.
+//! A file that is not a regular file, or is too large, is rejected before it is opened: opening a FIFO
+//! hangs, and reading a device never ends. A file that is rejected, vanishes or changes while
+//! it is read is reported as a problem and never skipped, so that its users do not count as missing.
 
 use super::SourceError;
 use super::text::{Issue, visible_name};
@@ -83,7 +83,7 @@ pub(super) struct Candidate {
     path: PathBuf,
     /// `None` if the file system reports an error.
     stat: Option<FileStat>,
-    refused: Option<Issue>,
+    rejected: Option<Issue>,
 }
 
 /// The files of the roster, by name.
@@ -191,7 +191,7 @@ impl Candidate {
             file_name: name.to_owned(),
             path,
             stat: Some(FileStat::of(metadata)),
-            refused: refusal(metadata, max_bytes),
+            rejected: rejection(metadata, max_bytes),
         }
     }
 
@@ -217,7 +217,7 @@ impl Candidate {
                 Self::new(name, real, &metadata, max_bytes)
             }
             Ok((_, metadata, _)) => Self {
-                refused: Some(outside_folder()),
+                rejected: Some(outside_folder()),
                 ..Self::new(name, path, &metadata, max_bytes)
             },
             Err(error) => Self::missing(name, path, &error),
@@ -230,12 +230,12 @@ impl Candidate {
             file_name: name.to_owned(),
             path,
             stat: None,
-            refused: Some(gone_or_unreadable(error)),
+            rejected: Some(gone_or_unreadable(error)),
         }
     }
 
     pub(super) fn open(&self, max_bytes: u64) -> Result<(File, FileStat), Issue> {
-        if let Some(issue) = &self.refused {
+        if let Some(issue) = &self.rejected {
             return Err(issue.clone());
         }
         // The file may have been replaced since. Without this flag, opening a FIFO would hang.
@@ -246,7 +246,7 @@ impl Candidate {
             .open(&self.path);
         let file = opened.map_err(|error| gone_or_unreadable(&error))?;
         let metadata = file.metadata().map_err(|error| unreadable(&error))?;
-        refusal(&metadata, max_bytes).map_or(Ok((file, FileStat::of(&metadata))), Err)
+        rejection(&metadata, max_bytes).map_or(Ok((file, FileStat::of(&metadata))), Err)
     }
 
     /// Checks that the path still leads to the file that was read, and that it is unchanged.
@@ -262,7 +262,7 @@ impl Candidate {
     }
 }
 
-fn refusal(metadata: &Metadata, max_bytes: u64) -> Option<Issue> {
+fn rejection(metadata: &Metadata, max_bytes: u64) -> Option<Issue> {
     if metadata.is_dir() {
         return Some(Issue::new(
             "this is a folder",

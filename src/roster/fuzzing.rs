@@ -1,6 +1,6 @@
 //! Properties of the roster reader that must hold for all bytes.
 
-use super::budget::{MAX_NOTES, MAX_PROBLEMS};
+use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};
 use super::cell::{self, Shape};
 use super::export::{self, ExportFormat, ExportRow};
 use super::{SourceError, read};
@@ -49,7 +49,7 @@ fn summary(outcome: &Result<Desired, SourceError>) -> String {
             users.sort_by_key(|(email, _)| *email);
             let mut frozen: Vec<_> = desired.frozen.iter().collect();
             frozen.sort_by_key(|(email, _)| *email);
-            let problems = (&desired.bad_rows, &desired.rejected, &desired.notes);
+            let problems = (&desired.bad_rows, &desired.rejected, &desired.lints);
             let counts = (desired.unnamed, desired.rows, desired.fingerprint);
             format!("{users:?} {frozen:?} {problems:?} {counts:?}")
         }
@@ -98,12 +98,12 @@ impl RosterFolder {
 
     fn check(&self, desired: &Desired) {
         self.check_rejected(&desired.rejected);
-        for problem in desired.bad_rows.iter().chain(&desired.notes) {
+        for problem in desired.bad_rows.iter().chain(&desired.lints) {
             self.check_location(&problem.location);
             assert_harmless(&problem.to_string());
         }
-        for note in &desired.notes {
-            assert!(!has_secret(note), "{note}");
+        for lint in &desired.lints {
+            assert!(!has_secret(lint), "{lint}");
         }
         assert!(
             desired
@@ -165,14 +165,14 @@ impl RosterFolder {
 
     /// Every row is accounted for: it is used, or bad, or there is a note about it.
     fn check_rows(&self, desired: &Desired) {
-        if desired.notes.len() >= MAX_NOTES {
+        if desired.lints.len() >= MAX_LISTED_LINTS {
             return;
         }
         let used = desired.users.values().map(|entry| &entry.location);
-        // This note is at the header.
-        let in_row = |note: &&Problem| note.kind != ProblemKind::BlankColumn;
-        let notes = desired.notes.iter().filter(in_row);
-        let problems = desired.bad_rows.iter().chain(notes);
+        // This lint is at the header.
+        let in_row = |lint: &&Problem| lint.kind != ProblemKind::BlankColumn;
+        let lints = desired.lints.iter().filter(in_row);
+        let problems = desired.bad_rows.iter().chain(lints);
         let rows: HashSet<_> = used
             .chain(problems.map(|problem| &problem.location))
             .filter(|location| location.line > 0)

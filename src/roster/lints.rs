@@ -1,7 +1,7 @@
-//! Lints: notes on values that are valid and probably not intended.
+//! Lints: valid values that are probably not intended.
 //!
-//! A lint rejects no row. There is one note per kind and column, at the first such cell, with the
-//! number of cells. A note contains no value, since notes are logged.
+//! A lint rejects no row. There is one lint per kind and column, at the first such cell, with the
+//! number of cells. A lint contains no value, since lints are logged.
 //!
 //! Every cell of a roster is checked, so most cells are dismissed by their first byte.
 
@@ -96,17 +96,17 @@ impl Lints {
         }
     }
 
-    /// The notes of a file with its header at `header`.
+    /// The lints of a file with its header at `header`.
     pub(super) fn finish(
         &self,
         columns: &Columns,
         header: &Location,
         blank_cells: BlankCells,
     ) -> Vec<Problem> {
-        let mut notes = NoteList {
+        let mut list = LintList {
             labels: &columns.labels,
             header,
-            notes: Vec::new(),
+            lints: Vec::new(),
         };
         let clears = blank_cells == BlankCells::Clear && self.upserts >= MIN_ROWS;
         for column in self
@@ -114,16 +114,16 @@ impl Lints {
             .iter()
             .filter(|one| clears && one.filled == 0)
         {
-            notes.blank_column(column.at, self.upserts);
+            list.blank_column(column.at, self.upserts);
         }
         for column in &self.attributes {
-            column.finish(&mut notes);
+            column.finish(&mut list);
         }
         for (at, invisible) in self.invisible.iter().enumerate() {
-            notes.cells(at, *invisible, &INVISIBLE);
+            list.cells(at, *invisible, &INVISIBLE);
         }
-        notes.notes.truncate(MAX_LINTS);
-        notes.notes
+        list.lints.truncate(MAX_LINTS);
+        list.lints
     }
 }
 
@@ -196,23 +196,23 @@ impl ColumnLints {
         }
     }
 
-    fn finish(&self, notes: &mut NoteList<'_>) {
-        notes.cells(self.at, self.separators, &SEPARATORS);
-        notes.cells(self.at, self.quotes, &LIST_QUOTES);
+    fn finish(&self, list: &mut LintList<'_>) {
+        list.cells(self.at, self.separators, &SEPARATORS);
+        list.cells(self.at, self.quotes, &LIST_QUOTES);
         if self.bracketed > 0 {
-            notes.cells(self.at, self.bare_separators, &NO_BRACKETS);
+            list.cells(self.at, self.bare_separators, &NO_BRACKETS);
         }
-        notes.cells(self.at, self.shortened, &SHORTENED);
+        list.cells(self.at, self.shortened, &SHORTENED);
         let whole: u64 = self.widths.iter().map(|width| width.count).sum();
         let numbers = whole + self.decimals;
         // In a column of mixed texts they are probably intended.
         for (cells, lint) in [(self.dates, &DATE), (self.commas, &COMMA)] {
             if numbers >= MAJORITY * cells.count {
-                notes.cells(self.at, cells, lint);
+                list.cells(self.at, cells, lint);
             }
         }
         if whole == self.filled {
-            notes.cells(self.at, self.lost_zeros(whole), &ZEROS);
+            list.cells(self.at, self.lost_zeros(whole), &ZEROS);
         }
     }
 
@@ -331,14 +331,14 @@ const INVISIBLE: Lint = Lint {
     remedy: "type the text again if it was copied from a web page or a document",
 };
 
-/// Collects notes.
-struct NoteList<'a> {
+/// Collects list.
+struct LintList<'a> {
     labels: &'a [Arc<str>],
     header: &'a Location,
-    notes: Vec<Problem>,
+    lints: Vec<Problem>,
 }
 
-impl NoteList<'_> {
+impl LintList<'_> {
     fn cells(&mut self, at: usize, cells: Occurrences, lint: &Lint) {
         let message = match cells.count {
             0 => return,
@@ -346,7 +346,7 @@ impl NoteList<'_> {
             count => format!("{} ({count} cells in this column)", lint.message),
         };
         let issue = Issue::new(message, lint.remedy).kind(lint.kind);
-        self.note(issue, cells.line, at);
+        self.add(issue, cells.line, at);
     }
 
     fn blank_column(&mut self, at: usize, rows: u64) {
@@ -357,16 +357,16 @@ impl NoteList<'_> {
             "fill in the column or remove it; an attribute without a column is never changed",
         )
         .kind(ProblemKind::BlankColumn);
-        self.note(issue, self.header.line, at);
+        self.add(issue, self.header.line, at);
     }
 
-    fn note(&mut self, issue: Issue, line: u64, at: usize) {
+    fn add(&mut self, issue: Issue, line: u64, at: usize) {
         let location = Location {
             line,
             column: Some((at + 1, self.labels[at].clone())),
             ..self.header.clone()
         };
-        self.notes.push(issue.at(location));
+        self.lints.push(issue.at(location));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rows of all files → one entry per user. If the rows of a user conflict, it is unknown which
 //! one is right, so all of them are bad and the user is frozen.
 
-use super::budget::{MAX_NOTES, MAX_PROBLEMS};
+use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};
 use super::entries::Entries;
 use super::parse::ParsedFile;
 use super::text::{Issue, quoted};
@@ -31,7 +31,7 @@ pub(super) fn merge(
         bad_rows: Vec::new(),
         unnamed: 0,
         rejected: meta.rejected,
-        notes: Vec::new(),
+        lints: Vec::new(),
         rows: 0,
         files: meta.files,
         fingerprint: meta.fingerprint,
@@ -43,16 +43,16 @@ pub(super) fn merge(
         desired.rows += file.count;
         desired.unnamed += file.unnamed;
         desired.bad_rows.extend(file.bad);
-        desired.notes.extend(file.notes);
+        desired.lints.extend(file.lints);
         for (email, location) in file.frozen {
             desired.frozen.entry(email).or_insert(location);
         }
     }
     desired.users = entries.first;
-    let mut dropped_notes = 0;
+    let mut dropped_lints = 0;
     for (email, others) in entries.repeated {
         match desired.merge_repeated(email, others, schema) {
-            Ok(dropped) => dropped_notes += dropped,
+            Ok(dropped) => dropped_lints += dropped,
             Err(too_many) => {
                 desired.rejected.push(too_many);
                 return Err(desired.rejected);
@@ -61,13 +61,13 @@ pub(super) fn merge(
     }
     desired.drop_frozen();
     desired.bad_rows.sort_by(Problem::in_order);
-    desired.finish_notes(dropped_notes);
+    desired.finish_lints(dropped_lints);
     Ok(desired)
 }
 
 impl Desired {
-    /// Merges the rows of one user: equal rows become one with a note, otherwise all of them are bad.
-    /// Returns the number of notes that are dropped because of the limit.
+    /// Merges the rows of one user: equal rows become one with a lint, otherwise all of them are
+    /// invalid. Returns the number of lints that are dropped because of the limit.
     fn merge_repeated(
         &mut self,
         email: Email,
@@ -79,9 +79,11 @@ impl Desired {
         };
         let is_like_first = |other: &Entry| same(&first.want, &other.want, schema);
         let Some(different) = others.iter().find(|other| !is_like_first(other)) else {
-            let kept = others.len().min(MAX_NOTES.saturating_sub(self.notes.len()));
+            let kept = others
+                .len()
+                .min(MAX_LISTED_LINTS.saturating_sub(self.lints.len()));
             let duplicate = |other: &Entry| duplicate(&email, other, first);
-            self.notes.extend(others[..kept].iter().map(duplicate));
+            self.lints.extend(others[..kept].iter().map(duplicate));
             return Ok(others.len() - kept);
         };
         if self.bad_rows.len() + others.len() >= MAX_PROBLEMS {
@@ -107,19 +109,19 @@ impl Desired {
             if let Some(entry) = self.users.swap_remove(email)
                 && entry.location != *reason
             {
-                self.notes.push(skipped(email, entry.location, reason));
+                self.lints.push(skipped(email, entry.location, reason));
             }
         }
     }
 
-    /// Keeps the first notes, and adds the number of the others.
-    fn finish_notes(&mut self, dropped: usize) {
-        self.notes.sort_by(Problem::in_order);
-        let more = dropped + self.notes.len().saturating_sub(MAX_NOTES);
-        self.notes.truncate(MAX_NOTES);
-        if let (1.., Some(last)) = (more, self.notes.last()) {
+    /// Keeps the first lints, and adds the number of the others.
+    fn finish_lints(&mut self, dropped: usize) {
+        self.lints.sort_by(Problem::in_order);
+        let more = dropped + self.lints.len().saturating_sub(MAX_LISTED_LINTS);
+        self.lints.truncate(MAX_LISTED_LINTS);
+        if let (1.., Some(last)) = (more, self.lints.last()) {
             let more = more_notes(more, &last.location.file);
-            self.notes.push(more);
+            self.lints.push(more);
         }
     }
 }

@@ -21,9 +21,9 @@ pub(super) struct ParsedFile {
     pub(super) file: Arc<str>,
     pub(super) entries: Entries,
     pub(super) bad: Vec<Problem>,
-    pub(super) notes: Vec<Problem>,
+    pub(super) lints: Vec<Problem>,
     pub(super) frozen: Vec<(Email, Location)>,
-    /// The number of bad rows without a readable email.
+    /// The number of invalid rows without a readable email.
     pub(super) unnamed: u64,
     /// The number of rows that are not blank, including bad ones.
     pub(super) count: u64,
@@ -64,7 +64,7 @@ pub(super) fn parse(
         return Err(vec![no_rows().at(Location::line(file, 0))]);
     }
     parsed.entries = entries;
-    parsed.notes = lints.finish(&columns, &header, settings.blank_cells);
+    parsed.lints = lints.finish(&columns, &header, settings.blank_cells);
     Ok(parsed)
 }
 
@@ -90,7 +90,7 @@ impl ParsedFile {
             file,
             entries: Entries::default(),
             bad: Vec::new(),
-            notes: Vec::new(),
+            lints: Vec::new(),
             frozen: Vec::new(),
             unnamed: 0,
             count: 0,

@@ -1,5 +1,5 @@
-//! The text that problems refer to, read again from the roster to show it to a person. Nothing is
-//! decided by it, and it is never logged.
+//! The text that problems refer to, read again from the roster. It is only for display, and is
+//! never logged.
 
 use super::files;
 use super::format::CsvFormat;

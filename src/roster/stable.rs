@@ -33,8 +33,8 @@ impl ReadTime {
     }
 }
 
-/// Decides when a source is stable: all readings within a period are equal, and the first one ends
-/// before the period and the last one starts after it.
+/// Decides when a source is stable: all readings over at least `settle` are equal, measured from the end
+/// of the first one to the start of the last one.
 #[derive(Debug)]
 pub(crate) struct StabilityDetector<T> {
     settle: Duration,

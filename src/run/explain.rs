@@ -123,7 +123,7 @@ fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
         .bad_rows
         .iter()
         .chain(&prepared.assessment.problems)
-        .chain(&desired.notes)
+        .chain(&desired.lints)
         .filter(|problem| problem.email.as_ref() == Some(email));
     entry
         .map(|entry| entry.location.to_string())

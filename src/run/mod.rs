@@ -4,10 +4,10 @@
 //! begin → observe → plan → guard → apply → finish
 //! ```
 //!
-//! The rules of the room:
+//! The rules of the module:
 //!
-//! - What only reads is in [`Observer`], which has no way to a writer. [`Reconciler`] adds the writer.
-//! - Nothing is sent that is not recorded in the state database first ([`ChangeRecorder`]).
+//! - Read-only code is in [`Observer`], which has no access to a writer. [`Reconciler`] adds it.
+//! - Every change is recorded in the state database before it is sent ([`ChangeRecorder`]).
 //! - An error of one user never stops the changes of others.
 //! - [`RunOptions`] say what a run may do; the trigger is only for the log.
 
@@ -90,7 +90,7 @@ pub struct Reconciler {
     cache: Mutex<Option<ObservationCache>>,
 }
 
-/// An event of a run under way.
+/// An event of a run in progress.
 #[derive(Clone, Copy, Debug)]
 pub enum RunEvent<'a> {
     /// The run that started at this time has planned.
@@ -118,7 +118,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// A stop that only the end of the program asks for.
+    /// A stop that only a shutdown of the program triggers.
     #[must_use]
     pub fn when(now: &CancellationToken) -> Self {
         Self {
@@ -307,7 +307,7 @@ impl Reconciler {
                 quarantined.until = quarantined.until.min(memory.now);
             }
         }
-        self.observer.refuse_older(&snapshot.desired, &memory)?;
+        self.observer.reject_older(&snapshot.desired, &memory)?;
         let policy = &self.settings().policy;
         Ok(Prepared::new(snapshot, memory, policy))
     }

@@ -1,8 +1,8 @@
-//! Observes the users in Omni by the cheapest way that shows enough: the observation of the run before, one look-up per
-//! user in the roster, or the whole list.
+//! Observes the users in Omni in the cheapest sufficient way: the cached observation of the previous run, one lookup
+//! per user in the roster, or the whole list.
 //!
-//! One request tells the number of users, and so which way takes fewer requests. Look-ups say nothing about other users,
-//! so pruning needs the list.
+//! One request returns the number of users, which shows whether lookups or the list take fewer requests. Lookups don't
+//! cover other users, so pruning needs the list.
 
 use crate::model::{
     Desired, DesiredUser, Email, Observed, ObservedUser, Schema, UserId, UserMatch,
@@ -224,7 +224,7 @@ impl<'a> ObserveRequest<'a> {
         named.map(|(email, _)| email).collect()
     }
 
-    /// Looks up the users that the roster names, if that takes fewer requests than the rest of the list and the look-up
+    /// Looks up the users that the roster names, if that takes fewer requests than the rest of the list and the lookup
     /// is reliable.
     async fn look_up(self, first: &UserListPage) -> Result<Option<Observed>, OmniError> {
         let named = self.desired.users.len();
@@ -246,7 +246,7 @@ impl<'a> ObserveRequest<'a> {
         }
     }
 
-    /// Lists all users; a second time if the list does not add up and that matters.
+    /// Lists all users; a second time if the list is inconsistent and pruning depends on it.
     async fn list(self, first: UserListPage) -> Result<Observed, OmniError> {
         (self.expect)(pages_left(&first));
         let observed = omni::list_from(self.reader, first).await?;
@@ -266,7 +266,7 @@ fn pages_left(first: &UserListPage) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX)
 }
 
-/// Looks up a user by id if the id is known, because a look-up by email may depend on letter case.
+/// Looks up a user by id if the id is known, because a lookup by email may depend on letter case.
 async fn look_up_now(
     reader: &Reader,
     id: Option<&UserId>,

@@ -152,7 +152,7 @@ impl Observer {
 
     async fn assess(&self, snapshot: Snapshot, policy: &Policy) -> Result<Prepared, RunError> {
         let memory = self.state.memory(Utc::now()).await?;
-        self.refuse_older(&snapshot.desired, &memory)?;
+        self.reject_older(&snapshot.desired, &memory)?;
         Ok(Prepared::new(snapshot, memory, policy))
     }
 
@@ -165,9 +165,9 @@ impl Observer {
         }
     }
 
-    /// Refuses a folder whose newest file is older than the last accepted one: if the newest file is removed, the one
+    /// Rejects a folder whose newest file is older than the last accepted one: if the newest file is removed, the one
     /// before it does not become the roster again.
-    pub(super) fn refuse_older(
+    pub(super) fn reject_older(
         &self,
         desired: &Desired,
         memory: &Memory,
@@ -207,8 +207,8 @@ impl Observer {
         }
     }
 
-    /// Reads the keys once the roster is known to exist: what can be found out without a request costs none. Both run off
-    /// the async threads, because a mount can hang; the error then names the one that hangs.
+    /// Reads the keys once the roster is known to exist, so that a missing roster is reported without a request. Both run
+    /// on a blocking thread, because a mount can hang; the error names the path that hangs.
     async fn keys(&self, target: &Target) -> Result<ApiKeys, RunError> {
         let (settings, path) = (self.settings.clone(), target.path.clone());
         let exists = move || roster::stamp(&settings.source, &path).map(drop);
@@ -254,7 +254,7 @@ fn without_limits(policy: &Policy) -> Policy {
     }
 }
 
-/// One observation under way.
+/// One observation in progress.
 struct Observation<'a> {
     reader: Reader,
     settings: &'a Settings,

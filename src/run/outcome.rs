@@ -24,8 +24,8 @@ pub struct AppliedChange {
     pub outcome: ChangeOutcome,
     /// Details, or an empty text.
     pub detail: String,
-    /// Whether Omni refused the change, and will again.
-    pub refused: bool,
+    /// Whether Omni rejected the change, and will again.
+    pub rejected: bool,
 }
 
 impl AppliedChange {
@@ -36,7 +36,7 @@ impl AppliedChange {
             operation: Operation::Update,
             outcome: ChangeOutcome::Failed,
             detail: "several users in Omni have this email; none of them is changed".into(),
-            refused: false,
+            rejected: false,
         }
     }
 }

@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The interval of interim reports on a run under way.
+/// The interval of interim reports during a run.
 const INTERIM: Duration = Duration::from_secs(60);
 
 /// Builds a report. This runs on a thread of its own, because a roster may have a million rows.
@@ -50,7 +50,7 @@ pub(super) fn name(content: Fingerprint) -> String {
     content.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// ReportFolder on a run under way.
+/// Writes interim reports while a run is in progress.
 pub(super) struct Interim<'a> {
     reporter: &'a Reporter,
     run: RunNumber,
@@ -166,7 +166,7 @@ fn row_outcomes<'a>(
         let detail = || (RowOutcome::Held, blocked.reason.clone());
         outcomes.extend(blocked.emails.iter().map(|email| (email, detail())));
     }
-    // In a run under way, these are not tried yet.
+    // In a run in progress, these are not tried yet.
     for change in verdict.passed() {
         let detail = format!("pending: {}", change.operation());
         outcomes.insert(&change.email, (RowOutcome::Unchanged, detail));

@@ -130,7 +130,7 @@ impl AuthError {
     }
 }
 
-/// Identifies the client. Rejects requests that [`origin`] refuses, and wrong tokens.
+/// Identifies the client. Rejects requests that [`origin`] rejects, and wrong tokens.
 pub(super) async fn identify(
     State(state): State<Arc<AppState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

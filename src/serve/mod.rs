@@ -14,8 +14,9 @@
 //!   rate-limited.
 //! - Probes answer any client and contain no personal data. Everything else requires permission: see
 //!   `auth` and `origin`. Actions always require the admin token.
-//! - Clients are bounded: the number and lifetime of connections, the size of heads and bodies, and
-//!   the number of concurrent database queries. An incomplete request gives way to a complete one.
+//! - Client resources are bounded: the number and lifetime of connections, the size of headers and
+//!   bodies, and the number of concurrent database queries. If all connections are in use, the oldest
+//!   one with an incomplete request is closed.
 //! - Pages work without JavaScript, and templates escape every text.
 //! - Pages and the API show the same data: both come from `queries` and `summary`.
 

@@ -2,11 +2,10 @@
 //! this server through a browser.
 //!
 //! - **`Host`** must be a loopback name or listed in `serve.hosts`. This prevents DNS rebinding: a
-//!   foreign name that resolves to this machine is refused.
+//!   foreign name that resolves to this machine is rejected.
 //! - **`Origin`**, if the browser sends it, must be the origin of this server. A proxy on another port
-//!   may omit the port from `Host`; then the browser itself must say that the origin is the same
-//!   (`Sec-Fetch-Site`).
-//! - A request that came through a proxy, judged by its headers, never counts as local.
+//!   may omit the port from `Host`; then `Sec-Fetch-Site` must be `same-origin`.
+//! - A request with the headers of a proxy never counts as local.
 
 use super::session::LoginSource;
 use axum::http::header::{FORWARDED, HOST, ORIGIN, VIA};
@@ -48,7 +47,7 @@ impl RequestOrigin {
     }
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug)]
 pub(super) struct OriginError {
     pub(super) status: StatusCode,
@@ -163,7 +162,7 @@ fn check_origin(
 fn cross_site() -> OriginError {
     OriginError {
         status: StatusCode::FORBIDDEN,
-        message: "Refused: the request comes from a page of another site.".to_owned(),
+        message: "Rejected: the request comes from a page of another site.".to_owned(),
     }
 }
 

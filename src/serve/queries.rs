@@ -46,7 +46,7 @@ pub(super) struct HistoryView {
     pub(super) runs: Vec<RunRecord>,
     /// The held changes of the last run that made a plan.
     pub(super) held: Option<HeldIn>,
-    /// The approvals of these changes: by whom and when.
+    /// The approver and the time of each approval of these changes.
     pub(super) approvals: Vec<(String, DateTime<Utc>)>,
     /// The number of users in quarantine, and the first of them.
     pub(super) quarantined: (usize, Vec<(Email, Quarantined)>),

@@ -78,7 +78,7 @@ impl CachedToken {
             (Some(before), Err(error)) if before == error => {}
             (_, Err(error)) => warn!(
                 error,
-                "can't read the admin token; requests with a token are refused"
+                "can't read the admin token; requests with a token are rejected"
             ),
             (Some(_), Ok(_)) => info!("the admin token can be read again"),
             (None, Ok(_)) => {}

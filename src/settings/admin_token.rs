@@ -11,7 +11,7 @@ const MIN_LENGTH: usize = 16;
 pub fn admin_token_warnings(file: &SecretFile) -> Vec<String> {
     let token = match file.read() {
         Ok(token) => token,
-        Err(error) => return vec![format!("{error}; actions over HTTP are refused")],
+        Err(error) => return vec![format!("{error}; actions over HTTP are rejected")],
     };
     let length = token.expose_secret().len();
     let is_short = (length < MIN_LENGTH).then(|| {

@@ -65,7 +65,7 @@ impl SettingsReader {
         })
     }
 
-    /// A list, or a text with commas. Invalid items are noted and left out.
+    /// A list, or a string with commas. Invalid items are reported and left out.
     fn list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Parsed<T>) -> Vec<T> {
         let value = self.find(key);
         let items = match &value.kind {

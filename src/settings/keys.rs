@@ -59,7 +59,7 @@ pub enum KeyError {
     },
     /// A line is not a key.
     #[error(
-        "{location}: line {line} is not an API key: a key has only ASCII characters and no blanks"
+        "{location}: line {line} is not an API key: a key has only ASCII characters and no whitespace"
     )]
     Malformed {
         /// The variable or the file.

@@ -63,7 +63,7 @@ impl StateDb {
     }
 
     /// The changes whose outcome is unknown, in the order in which they were sent. Must be called before a run sends
-    /// anything, because a change under way is one of them.
+    /// anything, because a change in progress is one of them.
     ///
     /// # Errors
     /// Fails if the state database can't be read.

@@ -50,7 +50,7 @@ pub enum StateError {
     },
     /// The database is damaged.
     #[error(
-        "{}: this state database is damaged ({problem}); restore a copy, or move the files state.db* away to start over; managed users and recent removals are then forgotten, so check `plan` first",
+        "{}: this state database is damaged ({problem}); restore a copy, or move the files state.db* away to start over; this discards the record of managed users and recent removals, so check `plan` first",
         .path.display()
     )]
     Damaged {
@@ -61,7 +61,7 @@ pub enum StateError {
     },
     /// The database is on a file system that is shared with other machines.
     #[error(
-        "{}: this is on {file_system}, where locks are unreliable and databases get damaged; set state.dir to a folder on a local disk or volume",
+        "{}: the state database is on {file_system}, where locks are unreliable and databases get damaged; set state.dir to a folder on a local disk or volume",
         .path.display()
     )]
     Shared {
@@ -89,7 +89,7 @@ pub enum StateError {
         source: Arc<rusqlite::Error>,
     },
     /// The database thread has ended.
-    #[error("{}: the state database has stopped; see the log and restart the program", .path.display())]
+    #[error("{}: the state database thread has stopped; see the log and restart the program", .path.display())]
     Stopped {
         /// The file.
         path: PathBuf,

@@ -62,8 +62,8 @@ pub enum ApproveError {
         /// The run.
         run: RunNumber,
     },
-    /// The run holds nothing.
-    #[error("run {run} holds nothing{}", .last.map_or_else(String::new, |last| format!("; the latest run that holds changes is {last}")))]
+    /// The run has no held changes.
+    #[error("run {run} has no held changes{}", .last.map_or_else(String::new, |last| format!("; the latest run that has any is {last}")))]
     NothingHeld {
         /// The run.
         run: RunNumber,
@@ -71,9 +71,7 @@ pub enum ApproveError {
         last: Option<RunNumber>,
     },
     /// All held changes were approved and applied.
-    #[error(
-        "the changes that run {run} held were approved and applied; nothing is left to approve"
-    )]
+    #[error("all held changes of run {run} have already been approved and applied")]
     Done {
         /// The run.
         run: RunNumber,

@@ -23,7 +23,7 @@ pub struct StateLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds the lock.
-    #[error("the state folder {} is in use by {holder}; wait for it to end, or stop it", .dir.display())]
+    #[error("the state folder {} is in use by {holder}; wait for it to exit, or stop it", .dir.display())]
     InUse {
         /// The folder.
         dir: PathBuf,

@@ -38,8 +38,9 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
     })
 }
 
-/// The number of users that were or may have been removed lately: without approval, and deleted in all. A user that was
-/// removed twice, because an answer was lost, counts once. A time in the future counts: the clock was set back.
+/// The number of users that were or may have been removed in the last 24 hours: without approval, and deleted with or
+/// without approval. A user that was removed twice because a response was lost counts once. A time in the future counts
+/// too, in case the clock was set back.
 fn removed(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<(usize, usize)> {
     db.prepare_cached(
         "SELECT count(DISTINCT CASE WHEN approved = 0 THEN coalesce(user_id, email_key) END),

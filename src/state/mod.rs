@@ -4,18 +4,18 @@
 //! StateLock ─► StateDb::open ─► memory ─► (a run: begin, record_roster, hold, intend, settle, finish)
 //! ```
 //!
-//! The rules of the room:
+//! The rules of the module:
 //!
-//! - **It never claims what did not happen.** A change is recorded before it is sent ([`StateDb::intend`]), and its
+//! - **Only confirmed changes count as applied.** A change is recorded before it is sent ([`StateDb::intend`]), and its
 //!   outcome once it is known ([`StateDb::settle`]). If the program is killed in between, the outcome is unknown until a
 //!   later observation shows it; until then the guard counts the change, and no approval is used up.
-//! - **One writer.** Only the holder of the [`StateLock`] can open the database for runs. `approve` writes beside a
-//!   daemon, and any process may read beside it.
-//! - **It never starts over by itself.** A database that is damaged, belongs to another organisation, or is newer than
-//!   the program is refused, because an empty one would forget safety limits and ownership.
+//! - **One writer.** Only the holder of the [`StateLock`] can open the database for runs. `approve` writes while a
+//!   daemon runs, and any process may read.
+//! - **The database is never replaced automatically.** A database that is damaged, belongs to another organisation, or is
+//!   newer than the program is rejected, because an empty one would lose ownership and the count of recent removals.
 //! - One thread owns the database. A write that has returned is on disk.
 //! - Times come from the caller; only the lock reads the clock.
-//! - Arguments and results are values. No SQL leaves the room. Each method fails if the database can't be read or
+//! - Arguments and results are values. No SQL leaves the module. Each method fails if the database can't be read or
 //!   written.
 
 mod accepted;

@@ -27,9 +27,9 @@ pub enum Access<'a> {
     /// For runs. The database is created if it is missing and migrated if it is old. The state folder stays locked while the
     /// database is open.
     Write(StateLock),
-    /// For approvals, beside a daemon that writes.
+    /// For approvals, while a daemon writes.
     Approve(&'a Path),
-    /// For reading, beside a daemon that writes.
+    /// For reading, while a daemon writes.
     Read(&'a Path),
 }
 
@@ -69,7 +69,7 @@ fn path_in(dir: &Path) -> Result<PathBuf, StateError> {
     }
 }
 
-/// The file for reading: under its old name if no run has renamed it yet. Its old version is refused then.
+/// The file for reading: under its old name if no run has renamed it yet. Then it is rejected as too old.
 fn existing_path_in(dir: &Path) -> Result<PathBuf, StateError> {
     let (path, old) = (path_in(dir)?, dir.join(OLD_FILE));
     Ok(if !path.exists() && old.exists() {
@@ -80,7 +80,7 @@ fn existing_path_in(dir: &Path) -> Result<PathBuf, StateError> {
 }
 
 /// Renames the file of version 0.1. The main file comes last and the folder is synced before it, so that the next call
-/// finishes after a kill or a power failure, and the log always belongs to the file.
+/// completes an interrupted rename, and the write-ahead log always matches the file.
 fn rename_old_file(dir: &Path) -> io::Result<()> {
     let (path, old) = (dir.join(FILE), dir.join(OLD_FILE));
     if path.try_exists()? || !old.try_exists()? {
@@ -143,7 +143,7 @@ fn empty(base_url: &str) -> rusqlite::Result<Connection> {
 }
 
 /// Whether the file exists. It appears complete, so an empty file is damaged. So is a file of which only the write-ahead
-/// log is left: SQLite would apply the log to whatever file took its place.
+/// log is left: SQLite would apply the log to any file that replaces it.
 fn is_there(path: &Path) -> Result<bool, StateError> {
     let unusable = |error| StateError::unusable(path, error);
     match fs::metadata(path) {
@@ -176,7 +176,7 @@ fn create(path: &Path, base_url: &str) -> Result<(), StateError> {
     put(&new, path).map_err(unusable)
 }
 
-/// Creates an empty file with mode 0600, in place of one that a killed process left behind.
+/// Creates an empty file with mode 0600, replacing one that a killed process left behind.
 fn create_file(new: &Path) -> io::Result<()> {
     for ending in ["", "-wal", "-shm", "-journal"] {
         match fs::remove_file(with_ending(new, ending)) {
@@ -206,7 +206,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StateError> {
     connect_as(path, path, flags)
 }
 
-/// A reader creates files beside the database, unless the daemon has done so. In a folder without write permission, such
+/// A reader creates files next to the database, unless the daemon has done so. In a folder without write permission, such
 /// as a read-only volume, a database that no process has open is copied into memory. Later writes of a daemon are not
 /// seen then, which does no harm.
 fn connect_to_read(path: &Path) -> Result<Connection, StateError> {

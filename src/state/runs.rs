@@ -69,7 +69,7 @@ fn begin(db: &Connection, start: RunStart) -> rusqlite::Result<RunNumber> {
     .query_row((trigger, Time(started), is_source), |row| row.get(0))
 }
 
-/// Marks runs that have not ended as interrupted. The caller knows that no run is under way.
+/// Marks runs that have not ended as interrupted. The caller knows that no run is in progress.
 pub(super) fn interrupt(db: &Connection) -> rusqlite::Result<()> {
     db.execute(
         "UPDATE runs SET interrupted = 1 WHERE ended IS NULL AND interrupted = 0",

@@ -12,7 +12,7 @@ impl StateDb {
         self.read(last_success).await
     }
 
-    /// The content that was last read of `source.path`, and when the first known run began that read the same content.
+    /// The content that was last read from `source.path`, and the start of the first recorded run that read it.
     pub async fn last_read(&self) -> Result<Option<(Fingerprint, DateTime<Utc>)>, StateError> {
         self.read(last_read).await
     }

@@ -32,8 +32,8 @@ struct Job {
     work: Work,
 }
 
-/// Does its part in a transaction, or receives the error if there is none. Returns how to answer once it is known whether
-/// the transaction was committed.
+/// Runs one job in a transaction, or receives the error if the transaction could not start. Returns a function that replies
+/// to the caller after the commit or rollback.
 type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, StateError>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Result<(), StateError>)>;
 
@@ -107,7 +107,7 @@ impl StateDb {
     }
 }
 
-/// Does one of several jobs of a transaction. If it fails, its part is rolled back.
+/// Runs one of several jobs of a transaction in a savepoint: if it fails, only this job is rolled back.
 fn alone<T>(
     transaction: &mut Transaction<'_>,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,

@@ -1,10 +1,10 @@
 //! Triggers: due times ([`schedule`]) and changes of the roster ([`watch`]). Both only wake the loop.
 //!
-//! - A wake carries its reason and no data. The run itself finds out what to do. Beside its wakes, the
-//!   watcher publishes the fingerprint of the stable roster, so that the loop can skip a roster that it
+//! - A wake carries its reason and no data. The run determines what to do. The watcher also
+//!   publishes the fingerprint of the stable roster, so that the loop can skip a roster that it
 //!   has read, stop a run whose roster has changed, and read a stable roster without waiting.
 //! - Wakes coalesce: ten during a run cause one more run.
-//! - No access to the source runs on an async thread, since a mount can hang.
+//! - The source is never accessed on an async thread, since a mount can hang.
 
 pub mod schedule;
 mod wake;

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BlockingError {
     /// It takes longer than the limit. Its thread goes on.
-    #[error("no answer within {} s", .0.as_secs())]
+    #[error("timed out after {} s", .0.as_secs())]
     TimedOut(Duration),
     /// The runtime is shutting down.
     #[error("the program is shutting down")]

@@ -1,4 +1,4 @@
-//! Helpers that several rooms share. Nothing here knows the domain.
+//! Helpers that several modules share. They don't depend on the domain.
 
 pub(crate) mod backoff;
 pub(crate) mod blocking;

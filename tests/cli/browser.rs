@@ -367,9 +367,7 @@ async fn walk(driver: u16, window: Window) {
 
     // The page, and without being loaded anew what becomes of a new roster.
     browser.goto("/").await;
-    browser
-        .shows("In sync except for 1 invalid row.")
-        .await;
+    browser.shows("In sync except for 1 invalid row.").await;
     world.roster(&roster(10));
     browser
         .shows("10 changes are held and waiting for approval.")
@@ -392,9 +390,7 @@ async fn walk(driver: u16, window: Window) {
     browser.shows("No changes were sent.").await;
     browser.check("run").await;
     browser.goto("/runs/1?operation=update&text=user0029").await;
-    browser
-        .shows("1 change, in the order sent")
-        .await;
+    browser.shows("1 change, in the order sent").await;
     browser.check("filtered").await;
 
     // The problem, and its user.

@@ -103,7 +103,7 @@ async fn approve_latest_uses_the_last_plan() {
     let refused = command(&world, &["approve", "latest"]).await;
     assert_eq!((refused.code, refused.out.as_str()), (1, ""));
     assert!(
-        refused.err.contains("run 3 holds nothing") && refused.err.contains("is 1"),
+        refused.err.contains("run 3 has no held changes") && refused.err.contains("is 1"),
         "{}",
         refused.err
     );

@@ -1,10 +1,10 @@
-//! Checks the documents: the tests and settings that they name, and the order of the rooms.
+//! Checks the documents: the tests and settings that they name, and the order of the modules.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms from the bottom, as in `src/lib.rs` and `docs/architecture.md`.
-const ROOMS: [&str; 16] = [
+/// The modules from the bottom, as in `src/lib.rs` and `docs/architecture.md`.
+const MODULES: [&str; 16] = [
     "model", "util", "settings", "roster", "metrics", "omni", "plan", "state", "report", "run",
     "trigger", "status", "notify", "serve", "daemon", "cli",
 ];
@@ -37,10 +37,10 @@ fn text(path: &str) -> String {
     fs::read_to_string(root().join(path)).expect(path)
 }
 
-/// The Rust files of a room: a folder, or one file.
-fn files(room: &str) -> Vec<PathBuf> {
-    let mut folders = vec![root().join("src").join(room)];
-    let mut files = vec![root().join(format!("src/{room}.rs"))];
+/// The Rust files of a module: a folder, or one file.
+fn files(module: &str) -> Vec<PathBuf> {
+    let mut folders = vec![root().join("src").join(module)];
+    let mut files = vec![root().join(format!("src/{module}.rs"))];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(folder) else {
             continue;
@@ -58,7 +58,7 @@ fn files(room: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The rooms that a file names in its code.
+/// The modules that a file names in its code.
 fn named(path: &Path) -> Vec<&'static str> {
     let text = fs::read_to_string(path).expect("a file of ours");
     let code = text
@@ -66,35 +66,35 @@ fn named(path: &Path) -> Vec<&'static str> {
         .filter(|line| !line.trim_start().starts_with("//"));
     let code: Vec<_> = code.collect();
     let code = code.join("\n");
-    let names = |room: &&str| {
-        let path = format!("crate::{room}");
+    let names = |module: &&str| {
+        let path = format!("crate::{module}");
         code.match_indices(&path).any(|(at, _)| {
             let next = code[at + path.len()..].chars().next();
             !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
         })
     };
-    ROOMS.into_iter().filter(names).collect()
+    MODULES.into_iter().filter(names).collect()
 }
 
 #[test]
-fn no_room_uses_one_above_it() {
-    for (position, room) in ROOMS.iter().enumerate() {
-        let files = files(room);
-        assert!(!files.is_empty(), "{room} is a room");
+fn no_module_uses_one_above_it() {
+    for (position, module) in MODULES.iter().enumerate() {
+        let files = files(module);
+        assert!(!files.is_empty(), "{module} is a module");
         for file in files {
             let above: Vec<_> = named(&file)
                 .into_iter()
-                .filter(|other| ROOMS[position + 1..].contains(other))
+                .filter(|other| MODULES[position + 1..].contains(other))
                 .collect();
             assert!(above.is_empty(), "{} uses {above:?}", file.display());
         }
     }
 }
 
-/// The rooms in the first column of a table: `` | `a`, [`b`] | … | ``.
-fn rooms_of_table<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+/// The modules in the first column of a table: `` | `a`, [`b`] | … | ``.
+fn modules_of_table<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     lines
-        .skip_while(|line| !line.starts_with("| room |"))
+        .skip_while(|line| !line.starts_with("| module |"))
         .skip(2)
         .map_while(|line| line.strip_prefix("| ")?.split_once(" | "))
         .flat_map(|(first, _)| first.split('`').skip(1).step_by(2))
@@ -102,11 +102,11 @@ fn rooms_of_table<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 }
 
 #[test]
-fn rooms_are_listed_in_their_order() {
+fn modules_are_listed_in_their_order() {
     let (lib, architecture) = (text("src/lib.rs"), text("docs/architecture.md"));
-    assert_eq!(rooms_of_table(architecture.lines()), ROOMS);
+    assert_eq!(modules_of_table(architecture.lines()), MODULES);
     let header = lib.lines().filter_map(|line| line.strip_prefix("//! "));
-    assert_eq!(rooms_of_table(header), ROOMS);
+    assert_eq!(modules_of_table(header), MODULES);
 }
 
 /// The lines between the first line `begin` and the next line `end`.
@@ -123,10 +123,13 @@ fn the_data_flow_is_the_same_everywhere() {
     assert!(picture.len() > 3, "{picture:?}");
     assert_eq!(picture, block(architecture.lines(), "```", "```"));
     let all = picture.join("\n").to_lowercase();
-    for room in ROOMS {
-        // These rooms are around every run or below all of them, so they are no step of it.
-        let is_step = !["cli", "daemon", "status", "settings", "util", "model"].contains(&room);
-        assert!(!is_step || all.contains(room), "{room} is in the picture");
+    for module in MODULES {
+        // These modules are around every run or below all of them, so they are no step of it.
+        let is_step = !["cli", "daemon", "status", "settings", "util", "model"].contains(&module);
+        assert!(
+            !is_step || all.contains(module),
+            "{module} is in the picture"
+        );
     }
 }
 

@@ -180,7 +180,7 @@ fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
         bad_rows: Vec::new(),
         unnamed: 0,
         rejected: Vec::new(),
-        notes: Vec::new(),
+        lints: Vec::new(),
         files: Vec::new(),
         fingerprint: Fingerprint([0; 32]),
         is_source,

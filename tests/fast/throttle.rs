@@ -227,7 +227,7 @@ async fn a_429_pauses_the_key_up_to_a_maximum() {
     let (throttle, stop) = (throttle(60, 4, "key"), CancellationToken::new());
     let slot = throttle.slot(&stop).await.expect("free");
     assert_eq!(
-        slot.refused(Some(Duration::from_secs(3244))),
+        slot.throttled(Some(Duration::from_secs(3244))),
         Some(Duration::from_secs(120))
     );
     drop(slot);
@@ -243,7 +243,7 @@ async fn a_key_with_repeated_429_is_disabled() {
     while throttle.usable_keys() == 2 {
         let slot = throttle.slot(&stop).await.expect("a key is left");
         if slot.key_number() == 1 {
-            pauses += usize::from(slot.refused(None).is_some());
+            pauses += usize::from(slot.throttled(None).is_some());
         } else {
             slot.accepted();
         }
@@ -265,12 +265,12 @@ async fn another_response_resets_the_refusal_count() {
     for _ in 0..3 {
         for _ in 0..9 {
             let slot = throttle.slot(&stop).await.expect("it is enabled");
-            assert!(slot.refused(None).is_some());
+            assert!(slot.throttled(None).is_some());
         }
         throttle.slot(&stop).await.expect("free").accepted();
     }
     let slot = throttle.slot(&stop).await.expect("free");
-    let first = slot.refused(None);
+    let first = slot.throttled(None);
     assert_eq!(first, Some(Duration::from_secs(2)), "as after the first");
 }
 
@@ -283,7 +283,9 @@ async fn concurrent_refusals_count_once() {
             slots.push(throttle.slot(&stop).await.expect("free"));
         }
         assert!(
-            slots.iter().all(|slot| slot.refused(retry_after).is_some()),
+            slots
+                .iter()
+                .all(|slot| slot.throttled(retry_after).is_some()),
             "one burst is one refusal"
         );
         assert_eq!(throttle.usable_keys(), 1);
@@ -296,7 +298,7 @@ async fn a_zero_retry_after_is_used_once() {
     let start = Instant::now();
     for _ in 0..5 {
         let slot = throttle.slot(&stop).await.expect("free");
-        assert!(slot.refused(Some(Duration::ZERO)).is_some());
+        assert!(slot.throttled(Some(Duration::ZERO)).is_some());
     }
     drop(throttle.slot(&stop).await.expect("free"));
     let waited = start.elapsed().as_secs();
@@ -308,7 +310,7 @@ async fn a_pause_continues_in_the_next_run() {
     let (throttle, stop) = (throttle(600, 4, "key"), CancellationToken::new());
     let start = Instant::now();
     let slot = throttle.slot(&stop).await.expect("free");
-    assert!(slot.refused(Some(Duration::from_secs(100))).is_some());
+    assert!(slot.throttled(Some(Duration::from_secs(100))).is_some());
     drop(slot);
     sleep(Duration::from_secs(70)).await;
     throttle.use_keys(&keys("key"));

@@ -520,7 +520,7 @@ async fn unavailable_definitions_are_not_an_error() {
     })
     .await;
     let definitions = reader(&world).definitions().await.expect("an answer");
-    assert!(matches!(definitions, Definitions::Refused(code) if code == 403));
+    assert!(matches!(definitions, Definitions::Rejected(code) if code == 403));
 }
 
 #[tokio::test]

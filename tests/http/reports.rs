@@ -209,7 +209,7 @@ fn the_newest_fifty_reports_stay_and_nothing_else_is_touched() {
     assert_eq!(std::fs::read_to_string(own).expect("there"), "mine");
 }
 
-/// A share that is unmounted while a run is under way: an empty folder in its place would be taken for it.
+/// A share that is unmounted while a run is in progress: an empty folder in its place would be taken for it.
 #[tokio::test]
 async fn a_report_makes_no_folder_for_the_roster() {
     let world = World::new().await;

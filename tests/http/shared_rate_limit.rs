@@ -292,9 +292,13 @@ async fn each_key_has_its_own_file_and_limit() {
 async fn a_429_pauses_the_key_in_every_process() {
     let (dir, start) = (folder(), Instant::now());
     let daemon = throttle(60, dir.path());
-    let refused = slot(&daemon).await;
-    assert!(refused.refused(Some(Duration::from_secs(100))).is_some());
-    drop(refused);
+    let throttled = slot(&daemon).await;
+    assert!(
+        throttled
+            .throttled(Some(Duration::from_secs(100)))
+            .is_some()
+    );
+    drop(throttled);
     sleep(Duration::from_secs(1)).await;
     let plan = throttle(60, dir.path());
     plan.catch_up();
@@ -311,9 +315,13 @@ async fn a_429_pauses_the_key_in_every_process() {
 #[tokio::test(start_paused = true)]
 async fn the_first_request_sees_a_429_elsewhere() {
     let (dir, start) = (folder(), Instant::now());
-    let refused = slot(&throttle(60, dir.path())).await;
-    assert!(refused.refused(Some(Duration::from_secs(100))).is_some());
-    drop(refused);
+    let throttled = slot(&throttle(60, dir.path())).await;
+    assert!(
+        throttled
+            .throttled(Some(Duration::from_secs(100)))
+            .is_some()
+    );
+    drop(throttled);
     written().await;
     send(&throttle(60, dir.path()), 1).await;
     assert_eq!(start.elapsed().as_secs(), 100);
@@ -335,9 +343,13 @@ async fn a_limit_used_up_by_others_is_reported_once() {
         sleep(2 * MINUTE).await;
     }
     // A pause after a 429 is not reported either.
-    let refused = slot(&ours).await;
-    assert!(refused.refused(Some(Duration::from_secs(100))).is_some());
-    drop(refused);
+    let throttled = slot(&ours).await;
+    assert!(
+        throttled
+            .throttled(Some(Duration::from_secs(100)))
+            .is_some()
+    );
+    drop(throttled);
     sleep(Duration::from_secs(70)).await;
     send(&ours, 1).await;
     assert_eq!(log.text().matches(TOLD).count(), 0);

@@ -3,7 +3,7 @@
 //!
 //! A paused clock jumps to the next timer whenever nothing is ready, and an answer on its way through
 //! the kernel does not count as ready: each request would time out at once. A blocking task holds the
-//! jump back, so one is always under way.
+//! jump back, so one is always in progress.
 
 use std::convert::Infallible;
 use std::time::Duration;

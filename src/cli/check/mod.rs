@@ -123,7 +123,7 @@ impl Checked<'_> {
     }
 
     fn lints(&self) -> &[Problem] {
-        self.roster.as_ref().map_or(&[], |desired| &desired.notes)
+        self.roster.as_ref().map_or(&[], |desired| &desired.lints)
     }
 
     fn show(&self, settings: &SourceSettings, path: &Path) {

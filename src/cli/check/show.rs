@@ -184,7 +184,7 @@ mod tests {
         let source = settings().source;
         let read = roster::read(&source, &path, true, &schema());
         let (problems, lints): (Vec<_>, Vec<_>) = match &read {
-            Ok(desired) => (desired.problems(), desired.notes.iter().collect()),
+            Ok(desired) => (desired.problems(), desired.lints.iter().collect()),
             Err(error) => (error.problems().iter().collect(), Vec::new()),
         };
         let report = |level, problems: &[&Problem]| {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// After this many 429 in a row a key is disabled for the run.
-const MAX_REFUSALS: u32 = 10;
+const MAX_THROTTLED_IN_A_ROW: u32 = 10;
 /// The number of recent responses from which the usual response time is taken.
 const RECENT: usize = 9;
 /// The number of requests that an estimate simulates one by one; it extrapolates the rest.
@@ -55,7 +55,7 @@ pub(super) struct Key {
     others: BTreeMap<Sender, RequestWindow>,
     paused_until: Option<Instant>,
     /// 429 responses since the last other response.
-    refusals: u32,
+    throttled_in_a_row: u32,
     /// The number of 429 that counted. A slot taken before the last one is from an earlier round.
     pub(super) round: u64,
     /// Not used in this run any more.
@@ -107,7 +107,7 @@ impl KeyPool {
                     key.disabled = false;
                     key.disabled_reported = false;
                     key.number = at + 1;
-                    key.refusals = 0;
+                    key.throttled_in_a_row = 0;
                 }
                 None => {
                     self.ids += 1;
@@ -150,7 +150,7 @@ impl KeyPool {
     }
 
     /// Whether to report that other processes use more of the limit than this one: true once per run.
-    /// Paused keys don't count: they wait because of a 429, which is reported already.
+    /// Keys paused by a 429 don't count, since the 429 is reported separately.
     pub(super) fn take_others_notice(&mut self) -> bool {
         let open = || self.usable().filter(|key| key.paused_until.is_none());
         let others: usize = open().map(Key::count_of_others).sum();
@@ -245,7 +245,7 @@ impl Key {
             own: RequestWindow::default(),
             others: BTreeMap::new(),
             paused_until: None,
-            refusals: 0,
+            throttled_in_a_row: 0,
             round: 0,
             disabled: false,
             disabled_reported: false,
@@ -304,28 +304,28 @@ impl Key {
 
     /// Records a response other than 429.
     pub(super) fn accepted(&mut self) {
-        self.refusals = 0;
+        self.throttled_in_a_row = 0;
     }
 
     /// Records a 429 for a slot taken in `round`. Returns the pause, or `None` if the key has been
-    /// refused too often and is now disabled.
-    pub(super) fn refused(
+    /// throttled too often and is now disabled.
+    pub(super) fn throttled(
         &mut self,
         round: u64,
         retry_after: Option<Duration>,
     ) -> Option<Duration> {
-        // Requests in flight at the first 429 are refused too, and say nothing new.
+        // Requests in flight at the first 429 get one too, which is no new information.
         if round == self.round {
-            self.refusals += 1;
+            self.throttled_in_a_row += 1;
             self.round += 1;
         }
-        if self.refusals >= MAX_REFUSALS {
+        if self.throttled_in_a_row >= MAX_THROTTLED_IN_A_ROW {
             self.disabled = true;
             return None;
         }
-        let growing = Duration::from_secs(1 << self.refusals.min(6));
+        let growing = Duration::from_secs(1 << self.throttled_in_a_row.min(6));
         let pause = match retry_after {
-            Some(asked) if self.refusals > 1 => asked.max(growing),
+            Some(asked) if self.throttled_in_a_row > 1 => asked.max(growing),
             Some(asked) => asked,
             None => growing,
         };

@@ -1,26 +1,26 @@
 //! The rate limiter: never more requests than allowed, by a sliding window per key.
 //!
-//! A token bucket refilled at 60 per minute lets 119 requests through in one minute. A window of what
-//! was sent does not: it may spend the whole budget at once, and never exceeds it in any 60 seconds.
+//! A token bucket refilled at 60 per minute lets 119 requests through in one minute. A sliding
+//! window does not: it allows a burst of the whole limit, and never more than that in any 60 seconds.
 //!
 //! The server counts arrivals, and a request arrives somewhere between its sending and its response.
 //! So a slot is taken when the request is sent, and becomes free 60 s after the **response**. This is
 //! correct for every kind of window on the server: sliding, fixed or bucket.
 //!
 //! The limit belongs to a key, not to a process. So slots are reserved in the state folder, where a
-//! command beside the daemon, or the daemon after a restart, finds what was sent:
+//! command run alongside the daemon, or the daemon after a restart, finds what was sent:
 //!
 //! ```text
 //! slot ─► shared ─┬─► key_pool (which key, when, how long) ─► window (one process, one key)
 //!                 └─► slot_folder (one locked file per key) ─► slot_file (its text) ─► clock
 //! ```
 //!
-//! - A slot is in its key's file before its request is sent, as in flight until the request can't
-//!   arrive any more; after the response, the file has the time of the response. If the process is
+//! - A slot is written to its key's file before its request is sent, as in flight until the latest
+//!   time the request can arrive. After the response, the time of the response replaces it. If the process is
 //!   killed in between, the slot counts for `omni.timeout` plus one minute.
 //! - A file is locked while it is read and written: well under 1 ms per slot, and the same per
 //!   response. It is never synced. Both happen off the async threads, since a disk can hang; after
-//!   [`FOLDER_LIMIT`] without an answer the process stops using the folder and counts alone.
+//!   [`FOLDER_LIMIT`] without a result the process stops using the folder and counts alone.
 //! - Processes that wait for a slot wake a few milliseconds late, at random, so that none of them is
 //!   always first.
 //! - A 429 pauses the key in every process. Disabling a key affects only the process that does it.
@@ -73,8 +73,8 @@ struct Counter {
     changed: Notify,
 }
 
-/// The right to send one request with one key. Drop it after the response, or when there will be
-/// none.
+/// A permit to send one request with one key. Drop it after the response, or when the request has
+/// failed.
 #[derive(Debug)]
 pub struct Slot {
     taken: Taken,
@@ -306,12 +306,12 @@ impl Slot {
         self.taken.with_key(Key::accepted);
     }
 
-    /// Reports a 429: the key pauses for `retry_after`, or for a growing time without one. A value
-    /// that is too short is used only once. Returns the pause, or `None` if the key has been refused
-    /// too often and is now disabled.
-    pub fn refused(&self, retry_after: Option<Duration>) -> Option<Duration> {
-        let refused = |key: &mut Key| key.refused(self.round, retry_after);
-        self.taken.with_key(refused).flatten()
+    /// Reports a 429: the key pauses for `retry_after`, or with exponential back-off if there is
+    /// none, or if the last one proved too short. Returns the pause, or `None` if the key has had too
+    /// many 429s and is now disabled.
+    pub fn throttled(&self, retry_after: Option<Duration>) -> Option<Duration> {
+        let throttled = |key: &mut Key| key.throttled(self.round, retry_after);
+        self.taken.with_key(throttled).flatten()
     }
 
     /// Reports another response that asks for a pause: the key pauses. Returns the pause.

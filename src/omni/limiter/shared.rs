@@ -1,9 +1,9 @@
 //! The shared limit: joins the key pool of this process with the files of the state folder.
 //!
-//! The file and this process's own window are merged, and neither is taken as complete: requests of
-//! this process count whatever happens to the file, and without a usable file the process counts
+//! The file and this process's own window are merged, and neither is assumed to be complete: this
+//! process's requests count even if the file is lost, and without a usable file the process counts
 //! alone, with a warning. A file that exists and can't be read counts as a full minute of requests
-//! sent just now, and is rewritten: that costs one minute, once, and never exceeds the limit.
+//! sent just now, and is rewritten: that delays requests by at most a minute, and never exceeds the limit.
 
 use super::clock::{Clock, wall};
 use super::key_pool::{Key, KeyId, KeyPool, NextSlot};
@@ -86,7 +86,7 @@ impl SharedLimiter {
             if let Some(arrives_by) = taken.flatten() {
                 return Ok(Reservation { key, arrives_by });
             }
-            // The file says that the key has no room. The pool knows that now, so the next round
+            // By the file, the key has no free slot. The pool has been updated, so the next round
             // finds another key, or none.
         }
     }

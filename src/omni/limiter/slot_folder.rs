@@ -25,7 +25,7 @@ pub(super) struct SlotFolder(PathBuf);
 /// What to do with a file that another process has locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WhenLocked {
-    /// Wait for about a second. Locks are held for microseconds.
+    /// Wait for up to a second. A lock is normally held for microseconds.
     Wait,
     /// Skip the file.
     Skip,

@@ -87,7 +87,7 @@ impl Attempt {
     }
 
     pub(super) fn failed(error: &OmniError) -> Self {
-        let leaves_user_as_is = error.is_refusal()
+        let leaves_user_as_is = error.is_rejection()
             && !matches!(
                 error,
                 OmniError::NotFound { .. }
@@ -96,8 +96,8 @@ impl Attempt {
             );
         Self {
             logged: error.redacted(),
-            cause: match error.is_refusal() {
-                true => Cause::Refused,
+            cause: match error.is_rejection() {
+                true => Cause::Rejected,
                 false => Cause::Other,
             },
             effect: (!leaves_user_as_is).then_some(Effect::Uncertain),
@@ -105,7 +105,7 @@ impl Attempt {
         }
     }
 
-    /// The answer was lost, and the look-up after it failed.
+    /// The answer was lost, and the lookup after it failed.
     pub(super) fn unknown(error: &OmniError) -> Self {
         let text = |error: &str| format!("unknown whether the change was applied: {error}");
         Self {
@@ -122,7 +122,7 @@ impl Attempt {
             operation: change.operation(),
             outcome: self.outcome,
             detail: self.detail,
-            refused: self.cause == Cause::Refused,
+            rejected: self.cause == Cause::Rejected,
         };
         log(&applied, &self.logged);
         EndedChange {

@@ -72,7 +72,7 @@ impl Worker<'_> {
             true => Attempt::applied(is(user)),
             false => self.recorded(&update).await,
         };
-        // If the update was refused or not sent, the user is as observed.
+        // If the update was rejected or not sent, the user is as observed.
         attempt.effect.get_or_insert_with(|| is(user));
         let left = match (clears.is_empty(), user.active) {
             (false, _) => Some("the next run clears some of their values"),
@@ -101,7 +101,7 @@ impl Worker<'_> {
                 FollowUp::Update(user, "they existed already"),
             ),
             None => Attempt {
-                cause: Cause::Refused,
+                cause: Cause::Rejected,
                 ..Attempt::new(
                     ChangeOutcome::Failed,
                     "Omni says that the user exists (409), but shows no user with this email; ask Omni's \

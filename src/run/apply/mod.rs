@@ -1,15 +1,15 @@
 //! Sends the changes that passed the guard.
 //!
-//! - **Order**: removals, then updates, then creations, each with `omni.max_in_flight` at once. If a run is cut short, the
-//!   access that had to go is gone, and no new access was given.
-//! - **Errors don't stop other changes.** Only what concerns all of them (a refused key, too many failures in a row) ends
+//! - **Order**: removals, then updates, then creations, each with `omni.max_in_flight` at once. So if a run
+//!   is interrupted, access has been revoked before any was granted.
+//! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row) ends
 //!   the run; changes that were not sent by then are skipped.
 //! - **A run stops between two changes**, never within one.
-//! - **A write whose answer was lost is looked up before it is sent again**, because it may have been applied.
+//! - **A write whose response was lost is looked up before it is sent again**, because it may have been applied.
 //! - **Stale observations are corrected in the same run**: a user that exists already is updated, a user that was created
-//!   again is found by email. Values are cleared only as the guard has seen.
-//! - **Nothing is sent that is not recorded**, and the outcome is recorded once it is known. What stays unknown is found
-//!   out by the next run.
+//!   again is found by email. Only clears that the guard has evaluated are sent.
+//! - **Every change is recorded before it is sent**, and its outcome once it is known. The next run resolves unknown
+//!   outcomes.
 
 mod attempt;
 mod follow_up;

@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 /// How often a write is sent at most if each answer is lost.
 const MAX_ATTEMPTS: u32 = 6;
 
-/// This many unanswered changes in a row end the run, because the cause is not a single user. Look-ups that are answered
+/// This many unanswered changes in a row end the run, because the cause is not a single user. Lookups that are answered
 /// in between say nothing about the next write.
 const MAX_UNANSWERED: u32 = 20;
 
@@ -34,7 +34,7 @@ pub(super) struct Worker<'a> {
     end: OnceLock<RunError>,
 }
 
-/// What to do after the look-up of a user whose write got no answer.
+/// What to do after the lookup of a user whose write got no answer.
 enum AfterLoss {
     Settled(Attempt),
     SendAgain,
@@ -227,7 +227,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The result of a look-up after Omni answered a change. If the look-up failed, the change was sent all the same. If it
+    /// The result of a lookup after Omni answered a change. If the lookup failed, the change was sent all the same. If it
     /// was `sent_before`, the outcome of the earlier attempt stays unknown.
     fn looked_up(
         &self,
@@ -299,7 +299,7 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Looks up a user whose write got no answer: by id if there is one, because a look-up by email may depend on letter
+    /// Looks up a user whose write got no answer: by id if there is one, because a lookup by email may depend on letter
     /// case.
     async fn look_up_after_loss(
         &self,

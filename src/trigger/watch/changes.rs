@@ -167,7 +167,7 @@ mod tests {
             Self { tracker, now }
         }
 
-        /// A tracker for which content 1 with stamp 1 is stable.
+        /// A tracker whose stable content is 1, with stamp 1.
         fn stable() -> Self {
             let mut rig = Self::new();
             assert!(rig.changes(content(1, 1)));
@@ -188,7 +188,7 @@ mod tests {
             self.after(Duration::ZERO, state) == NextStep::Confirm(self.now + SETTLE)
         }
 
-        /// Probes when a change at the last probe may be stable.
+        /// Probes once `SETTLE` has passed since the last probe.
         fn due(&mut self, state: Option<ProbedState>) -> NextStep {
             self.after(SETTLE, state)
         }

@@ -95,7 +95,7 @@ fn every_encoding_delimiter_and_line_end_together() {
                 .map(|email| read.users[&email].want.clone())
                 .into();
             assert_eq!(wants, want, "{delimiter:?} {line_end:?} {bytes:?}");
-            assert_eq!((read.rows, read.notes.len()), (2, 0));
+            assert_eq!((read.rows, read.lints.len()), (2, 0));
         }
     }
 }

@@ -91,7 +91,7 @@ fn a_column_of_blanks() {
     assert!(
         read_with(text, keep, schema())
             .expect("rows")
-            .notes
+            .lints
             .is_empty()
     );
     // A single user is too few.
@@ -114,7 +114,7 @@ fn lints_are_limited_and_contain_no_value() {
         settings(),
         Schema::unknown(),
     );
-    let notes = read.expect("rows").notes;
+    let notes = read.expect("rows").lints;
     assert_eq!(notes.len(), 100);
     assert!(
         notes

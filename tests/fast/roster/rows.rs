@@ -174,8 +174,8 @@ fn equal_rows_are_one_with_a_note() {
 fn duplicate_rows_are_listed_up_to_a_limit() {
     let rows = "ann@x.co,Ann\nbob@x.co,Bob\n".repeat(601);
     let read = super::support::read(format!("email,display_name\n{rows}")).expect("two users");
-    assert_eq!((read.users.len(), read.notes.len()), (2, 1_001));
-    assert_snapshot!(read.notes[1_000], @"users.csv: 200 more rows, in this file or others, are repeated or skipped; write one row per user");
+    assert_eq!((read.users.len(), read.lints.len()), (2, 1_001));
+    assert_snapshot!(read.lints[1_000], @"users.csv: 200 more rows, in this file or others, are repeated or skipped; write one row per user");
     let differ: String = (0..=100_000).map(|at| format!("ann@x.co,{at}\n")).collect();
     assert_snapshot!(account(format!("email,display_name\n{differ}ok@x.co,\n")), @"error: users.csv:2: the roster has more than 100000 problems in its rows, such as the conflicting rows of this user; check that this file is the roster and how it was exported");
 }

@@ -140,7 +140,7 @@ fn show_desired(desired: &Desired) -> String {
     for problem in desired.problems() {
         let _ = writeln!(text, "bad: {problem}");
     }
-    for note in &desired.notes {
+    for note in &desired.lints {
         let _ = writeln!(text, "note: {note}");
     }
     text

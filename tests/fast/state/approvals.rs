@@ -185,7 +185,7 @@ async fn what_can_t_be_approved_is_told() {
         let said = refused(RunRef::Latest, dry).await;
         assert_eq!(
             said,
-            format!("run {second} holds nothing; the latest run that holds changes is {first}")
+            format!("run {second} has no held changes; the latest run that has any is {first}")
         );
         let said = refused(RunRef::Number(RunNumber(3)), dry).await;
         assert!(said.contains("no such run"), "{said}");

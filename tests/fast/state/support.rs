@@ -210,7 +210,7 @@ pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
         bad_rows: Vec::new(),
         unnamed: 0,
         rejected: Vec::new(),
-        notes: Vec::new(),
+        lints: Vec::new(),
         files: Vec::new(),
         fingerprint: Fingerprint([7; 32]),
         is_source: true,

@@ -29,7 +29,7 @@ fn run(number: u64) -> RunOutcome {
             operation: Operation::Update,
             outcome: ChangeOutcome::Failed,
             detail: "s3cret".into(),
-            refused: false,
+            rejected: false,
         }],
         warnings: vec!["ann@x.co has s3cret".into()],
         completion: Completion::Complete,

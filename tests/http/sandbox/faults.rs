@@ -234,7 +234,7 @@ async fn wrong_pages() {
         (What::TotalOff(-9), &[3, 4], 0),
     ] {
         lab.org().fault(Fault::next(what.clone()));
-        // These faults apply to pages only, not to look-ups or writes.
+        // These faults apply to pages only, not to lookups or writes.
         lab.get(&format!(
             "{USERS}?filter=userName+eq+%22user0001@example.com%22"
         ))

@@ -1,4 +1,4 @@
-//! Pages and look-ups.
+//! Pages and lookups.
 
 use omni_user_sync::sandbox::{Filter, Options};
 use serde_json::{Value, json};

@@ -101,7 +101,7 @@ async fn failed_approval_gives_the_reason() {
         (
             "1",
             409,
-            "run 1 holds nothing; the latest run that holds changes is 2",
+            "run 1 has no held changes; the latest run that has any is 2",
         ),
         ("9", 404, "no such run"),
         ("latest", 400, "needs the number of a run"),
@@ -115,7 +115,7 @@ async fn failed_approval_gives_the_reason() {
     }
     let page = server.post("/runs/1/approve").await;
     assert_eq!(page.status, 409);
-    assert!(page.body.contains("run 1 holds nothing"), "{page:?}");
+    assert!(page.body.contains("run 1 has no held changes"), "{page:?}");
     let done = server.post("/runs/2/approve").await;
     assert_eq!(done.header("location"), Some("/runs/2?notice=approved"));
 }

@@ -349,7 +349,7 @@ impl Driver {
         assert_eq!(now, expected, "{ruling:?} {outcome:?}");
     }
 
-    /// Changes that were under way when the program was killed: the next run's look tells of them.
+    /// Changes that were in progress when the program was killed: the next run's look tells of them.
     async fn find_out(&mut self, now: &Users) {
         if !self.is_readable() {
             return;
