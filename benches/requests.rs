@@ -1,4 +1,4 @@
-//! How many requests and seconds a run takes: the real client against the stand-in, over HTTP.
+//! How many requests and seconds a run takes: the real client against the mock server, over HTTP.
 //! `cargo bench --bench requests`; what was measured stands in `benches/README.md`.
 //!
 //! It fails where a promise is broken: a request over the limit, more requests than promised, a second
@@ -256,7 +256,7 @@ async fn on(trigger: Trigger, reconciler: &Reconciler) -> RunOutcome {
     reconciler.run(trigger, None, &Stop::default()).await
 }
 
-/// Rows for the stand-in's made-up users with these numbers.
+/// Rows for the mock server's made-up users with these numbers.
 fn rows(numbers: Range<usize>, name: impl Fn(usize) -> String) -> String {
     numbers.fold(String::new(), |mut rows, number| {
         let name = name(number);

@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout)] // its output is the table
 
 use omni_user_sync::model::{AttributeName, Definition, Memory, Observed, Schema, ValueType};
-use omni_user_sync::omni::UserPage;
+use omni_user_sync::omni::UserListPage;
 use omni_user_sync::plan::Plan;
 use omni_user_sync::roster;
 use omni_user_sync::settings::{KeySource, RawSettings, Settings};
@@ -191,7 +191,7 @@ impl World {
         let users = std::iter::from_fn(|| {
             body.clear();
             let read = pages.read_until(b'\n', &mut body).expect("it can be read");
-            (read > 0).then(|| UserPage::parse(&body).expect("a page").users)
+            (read > 0).then(|| UserListPage::parse(&body).expect("a page").users)
         });
         Observed::new(users.flatten(), 0)
     }

@@ -26,7 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 const ROUNDS: usize = 5;
-/// So many users change in each run; the stand-in takes its time for each.
+/// So many users change in each run; the mock server takes its time for each.
 const USERS: usize = 1000;
 const LATENCY: Duration = Duration::from_millis(40);
 const SLOW: usize = 1000;
@@ -48,12 +48,14 @@ fn drop_roster(world: &World, round: usize) {
 }
 
 /// How long the run took that changed everybody for the so many-th time.
-async fn span(journal: &StateDb, round: usize) -> Duration {
+async fn span(db: &StateDb, round: usize) -> Duration {
     let since = Instant::now();
     loop {
-        let runs = journal.runs(100).await.expect("they are read");
+        let runs = db.runs(100).await.expect("they are read");
         let spans = runs.iter().rev().filter_map(|run| match &run.state {
-            RunState::Ended(end) if end.done == USERS as u64 => Some(end.ended - run.start.started),
+            RunState::Ended(end) if end.applied == USERS as u64 => {
+                Some(end.ended - run.start.started)
+            }
             _ => None,
         });
         if let Some(span) = spans.into_iter().nth(round) {
@@ -253,9 +255,9 @@ async fn main() {
     while TcpStream::connect(address).await.is_err() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let journal = world.journal();
+    let db = world.state_db();
     let mut run = 0;
-    span(&journal, run).await;
+    span(&db, run).await;
     let mut ratios = Vec::new();
     println!(
         "| a run alone | beside a crowd | ratio | questions answered | within | slowest answer |"
@@ -264,10 +266,10 @@ async fn main() {
     for _ in 0..ROUNDS {
         run += 1;
         drop_roster(&world, run);
-        let quiet = span(&journal, run).await;
+        let quiet = span(&db, run).await;
         run += 1;
         drop_roster(&world, run);
-        let (crowded, asked) = crowded(address, span(&journal, run)).await;
+        let (crowded, asked) = crowded(address, span(&db, run)).await;
         let ratio = crowded.as_secs_f64() / quiet.as_secs_f64();
         println!("| {quiet:.2?} | {crowded:.2?} | {ratio:.3} | {asked} |");
         ratios.push(ratio);

@@ -6,10 +6,12 @@ mod support;
 
 use futures_util::future::join_all;
 use omni_user_sync::model::{ChangeOutcome, Desired, Observed, Operation, RunNumber, RunRef};
-use omni_user_sync::state::{RosterRecord, StateDb};
+use omni_user_sync::state::StateDb;
 use std::io::Write;
 use std::time::Instant;
-use support::{State, at, email, end, intent, omni, roster, settled, start, upsert};
+use support::{
+    State, at, email, end, intent, omni, record_roster, roster, settle, settled, start, upsert,
+};
 
 async fn timed<T>(what: &str, work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
@@ -29,24 +31,16 @@ fn large(names: &[String]) -> (Desired, Observed) {
     (roster(&rows), omni(&names))
 }
 
-async fn note(journal: &StateDb, (desired, observed): &(Desired, Observed)) {
-    let note = RosterRecord {
-        now: at(0),
-        desired,
-        observed,
-        is_accepted: true,
-    };
-    journal.record_roster(note).await.expect("written");
+async fn note(db: &StateDb, (desired, observed): &(Desired, Observed)) {
+    record_roster(db, 0, desired, observed, true).await;
 }
 
-async fn changes(journal: &StateDb, run: RunNumber, count: usize) {
+async fn changes(db: &StateDb, run: RunNumber, count: usize) {
     let one = async |number: usize| {
         let intent = intent(Operation::Update, &format!("user{number}"), 1);
-        let change = journal.intend(run, &intent).await.expect("written");
-        journal
-            .settle(change, &settled(ChangeOutcome::Applied, 2))
-            .await
-            .expect("written");
+        let change = db.intend(run, &intent).await.expect("written");
+        let settled = settled(ChangeOutcome::Applied, 2);
+        settle(db, run, change, &intent, &settled).await;
     };
     join_all((0..count).map(one)).await;
 }
@@ -55,62 +49,55 @@ async fn changes(journal: &StateDb, run: RunNumber, count: usize) {
 async fn main() {
     for users in [100_000, 1_000_000] {
         let state = State::new();
-        let journal = state.open();
+        let db = state.open();
         let world = large(&names(users));
         writeln!(std::io::stderr(), "{users} managed users").expect("somebody reads");
-        timed("first roster", note(&journal, &world)).await;
-        timed("same roster again", note(&journal, &world)).await;
-        timed("memory", journal.memory(at(1))).await.expect("read");
+        timed("first roster", note(&db, &world)).await;
+        timed("same roster again", note(&db, &world)).await;
+        timed("memory", db.memory(at(1))).await.expect("read");
         let ann = email("user77");
-        timed("one user", journal.user(&ann)).await.expect("read");
-        drop(journal);
+        timed("one user", db.user(&ann)).await.expect("read");
+        drop(db);
         timed("opening for runs", async { state.open() }).await;
         timed("opening to read", async { state.read() }).await;
     }
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let fill = async {
         for round in 0..1000 {
-            let run = journal.begin(start(round)).await.expect("written");
-            changes(&journal, run, 100).await;
-            journal.finish(run, &end(round)).await.expect("written");
+            let run = db.begin(start(round)).await.expect("written");
+            changes(&db, run, 100).await;
+            db.finish(run, &end(round)).await.expect("written");
         }
     };
     timed("1,000 runs of 100 changes, written", fill).await;
-    let last = journal
-        .run(RunRef::Latest)
-        .await
-        .expect("read")
-        .expect("one");
+    let last = db.run(RunRef::Latest).await.expect("read").expect("one");
     timed(
         "55 changes at once, both writes",
-        changes(&journal, last.number, 55),
+        changes(&db, last.number, 55),
     )
     .await;
     let one_by_one = async {
         for _ in 0..55 {
-            changes(&journal, last.number, 1).await;
+            changes(&db, last.number, 1).await;
         }
     };
     timed("55 changes one by one, both writes", one_by_one).await;
-    timed("1,000 runs, read", journal.runs(1000))
+    timed("1,000 runs, read", db.runs(1000))
         .await
         .expect("read");
-    timed("a run's changes", journal.changes(last.number))
+    timed("a run's changes", db.changes(last.number))
         .await
         .expect("read");
-    timed(
-        "a user's changes",
-        journal.changes_of(&email("user7"), 1000),
-    )
-    .await
-    .expect("read");
-    timed("unknown", journal.unknown()).await.expect("read");
-    timed("memory", journal.memory(at(1))).await.expect("read");
+    timed("a user's changes", db.changes_of(&email("user7"), 1000))
+        .await
+        .expect("read");
+    timed("unknown", db.unknown()).await.expect("read");
+    timed("memory", db.memory(at(1))).await.expect("read");
     let later = at(0) + chrono::TimeDelta::days(90);
     timed(
         "pruning it all",
-        journal.prune_old(later, std::time::Duration::ZERO),
+        db.prune_old(later, std::time::Duration::ZERO),
     )
     .await
     .expect("written");

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  trigger           roster
-//!  schedule ─┐       files → decode → records → rows ► Desired ─┐
-//!  watch ────┼─► run ─ observe (list | look up | cache) ► Observed ─┼─► plan ─► guard ─► apply ─► limiter ─► Omni
-//!  serve ────┘         state ► Memory ──────────────────────────────┘                     └► RunOutcome ─► state, report, metrics, log, notify, page
+//!  schedule ─┐       files → decode → records → rows ───────► Desired ──┐
+//!  watch ────┼─► run ─ observe (list | look up | cache) ────► Observed ─┼─► plan ─► guard ─► apply ─► limiter ─► Omni
+//!  serve ────┘         state ───────────────────────────────► Memory ───┘                      └► RunOutcome ─►
+//!                                                           state, report, metrics, log, notify, page
 //! ```
 //!
 //! Data flows one way. A room uses the rooms below it and never those above. From the bottom:
@@ -22,7 +23,8 @@
 //! | [`report`] | row reports |
 //! | [`run`] | one run: observe, plan, apply, finish |
 //! | [`trigger`] | schedule and file watcher |
-//! | [`status`], [`notify`] | what others learn about runs |
+//! | [`status`] | the state of the daemon, for probes and pages |
+//! | [`notify`] | webhook notifications |
 //! | [`serve`] | HTTP server: probes, metrics, pages, API |
 //! | [`daemon`] | the run loop and its tasks |
 //! | [`cli`] | the commands |

@@ -28,11 +28,11 @@ const QUIET: [&str; 11] = [
 /// An invalid filter.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{place}: expected a level such as \"info\", or \"omni_user_sync=debug,warn\", found {filter:?} \
+    "{location}: expected a level such as \"info\", or \"omni_user_sync=debug,warn\", found {filter:?} \
      ({problem})"
 )]
 pub struct FilterError {
-    place: &'static str,
+    location: &'static str,
     filter: String,
     problem: String,
 }
@@ -77,9 +77,9 @@ where
     }
 }
 
-fn filter(place: &'static str, text: &str) -> Result<EnvFilter, FilterError> {
+fn filter(location: &'static str, text: &str) -> Result<EnvFilter, FilterError> {
     let error = |problem: String| FilterError {
-        place,
+        location,
         filter: text.to_owned(),
         problem,
     };

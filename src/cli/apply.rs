@@ -3,6 +3,7 @@
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::model::{ChangeOutcome, Trigger};
+use crate::plan::render::how_to_approve;
 use crate::run::{
     self, Applied, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop,
 };
@@ -46,7 +47,11 @@ async fn apply(
     let mut run = reconciler.begin(Trigger::Command, target).await?;
     let prepared = match reconciler.prepare(&mut run, &stop).await {
         Ok(prepared) => prepared,
-        Err(error) => return Ok(ended(&reconciler.finish(run, None, Applied::nothing(error)).await)),
+        Err(error) => {
+            return Ok(ended(
+                &reconciler.finish(run, None, Applied::nothing(error)).await,
+            ));
+        }
     };
     plan::show(reconciler.observer().view(&prepared));
     if !confirm(&prepared, arguments.yes, max_age, &stop.now).await {
@@ -64,7 +69,9 @@ async fn apply(
         return Ok(Exit::Failed);
     }
     if let Err(error) = reconciler.accept(&prepared).await {
-        return Ok(ended(&reconciler.finish(run, None, Applied::nothing(error)).await));
+        return Ok(ended(
+            &reconciler.finish(run, None, Applied::nothing(error)).await,
+        ));
     }
     let progress = ChangeProgress::new(prepared.assessment.verdict.passed().len());
     let (applied, _) = reconciler
@@ -199,5 +206,11 @@ fn print_summary(outcome: &RunOutcome) {
         (true, _) => "nothing to do".to_owned(),
     };
     let requests = plural(outcome.requests, "request");
-    out::note(&format!("{summary}; {requests} in {}", about(outcome.duration)));
+    out::note(&format!(
+        "{summary}; {requests} in {}",
+        about(outcome.duration)
+    ));
+    if let Some(run) = outcome.number.filter(|_| outcome.held_count() > 0) {
+        out::note(&how_to_approve(run));
+    }
 }

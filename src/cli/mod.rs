@@ -72,7 +72,7 @@ enum Command {
     Apply(apply::Arguments),
     /// Show what a run would change, and how many requests and how long it takes; writes nothing
     #[command(
-        after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .counts"
+        after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .pending"
     )]
     Plan(plan::Arguments),
     /// Check settings, roster, host, connection and permissions; writes nothing

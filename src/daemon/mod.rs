@@ -31,8 +31,9 @@ use crate::model::{Fingerprint, Trigger};
 use crate::notify::{NotificationSender, Notifier};
 use crate::run::{Observer, Reconciler, RunEvent};
 use crate::serve::{Probes, Server, ServerConfig};
-use crate::settings::{admin_token_warnings, 
+use crate::settings::{
     AMBIGUOUS_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
+    admin_token_warnings,
 };
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};

@@ -1,6 +1,8 @@
 //! Logs a run when it has ended: one summary line, then its problems and warnings.
 
-use crate::model::{ChangeOutcome, Problem};
+use crate::model::{ChangeOutcome, Problem, RunResult};
+use crate::plan::HeldSummary;
+use crate::plan::render::how_to_approve;
 use crate::roster::SourceError;
 use crate::run::{Completion, RunError, RunOutcome};
 use tracing::{error, info, warn};
@@ -33,12 +35,19 @@ pub(super) fn log(run: &RunOutcome) {
     }
     match &run.completion {
         Completion::Failed(cause) => line!(error, error = for_log(cause)),
-        _ if matches!(run.result().as_str(), "held" | "partial") => line!(warn),
+        _ if matches!(run.result(), RunResult::Held | RunResult::Partial) => line!(warn),
         _ => line!(info),
     }
     log_problems(run);
-    for held in run.held() {
-        warn!(rule = held.rule.as_str(), count = held.count, "held: {}", held.reason);
+    let approve = run.number.map(|run| format!("; {}", how_to_approve(run)));
+    let approve = approve.unwrap_or_default();
+    for HeldSummary {
+        rule,
+        count,
+        reason,
+    } in run.held()
+    {
+        warn!(rule = rule.as_str(), count, "held: {reason}{approve}");
     }
     for reason in run.blocked() {
         warn!("{reason}");
@@ -85,7 +94,7 @@ fn log_warnings(warnings: &[String]) {
     }
 }
 
-/// Logs rejected files with their problem, and invalid rows with their place only: the problem of a
+/// Logs rejected files with their problem, and invalid rows with their location only: the problem of a
 /// row may repeat attribute values, which must not be logged. (A roster that is rejected as a whole is
 /// the error of the run.)
 fn log_problems(run: &RunOutcome) {
@@ -94,7 +103,7 @@ fn log_problems(run: &RunOutcome) {
         warn!("roster file rejected: {problem}");
     }
     for problem in roster.bad_rows.iter().take(MAX_LINES) {
-        warn!(place = %problem.place, kind = problem.kind.as_str(), "invalid row; for details run `omni-user-sync check`");
+        warn!(location = %problem.location, kind = problem.kind.as_str(), "invalid row; for details run `omni-user-sync check`");
     }
     let more = [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MAX_LINES));
     if more != [0, 0] {
@@ -163,19 +172,16 @@ mod tests {
             source: gone,
         };
         let log = logged(&run(Completion::Failed(source.into())));
-        assert!(
-            log.contains("/srv/users.csv: it can't be looked at"),
-            "{log}"
-        );
+        assert!(log.contains("/srv/users.csv: can't be read"), "{log}");
         assert!(log.contains("the disk is gone"), "{log}");
         let problems = (1..=50).map(|line| Problem {
             kind: ProblemKind::File,
-            place: Location {
+            location: Location {
                 file: "users.csv".into(),
                 line,
                 column: None,
             },
-            what: "wrong".into(),
+            message: "wrong".into(),
             remedy: "correct it".into(),
             email: None,
         });
@@ -190,15 +196,15 @@ mod tests {
     #[test]
     fn invalid_rows_are_logged_without_values() {
         let mut run = run(Completion::Complete);
-        let roster = run.roster.as_mut().expect("a roster");
+        let roster = &mut run.plan.as_mut().expect("a plan").roster;
         roster.bad_rows.push(Problem {
             kind: ProblemKind::Number,
-            place: Location {
+            location: Location {
                 file: "users.csv".into(),
                 line: 7,
                 column: Some((3, "seats".into())),
             },
-            what: "'s3cret' is no decimal number".into(),
+            message: "'s3cret' is no decimal number".into(),
             remedy: "not s3cret".into(),
             email: None,
         });

@@ -187,7 +187,8 @@ impl<R: Runner> RunLoop<R> {
             }
         };
         self.retry = delay.map(|delay| Instant::now() + delay);
-        let roster = run.roster()
+        let roster = run
+            .roster()
             .filter(|_| !matches!(run.completion, Completion::Stopped));
         self.last_read = roster.map(|roster| roster.fingerprint);
         run::span(run.number).in_scope(|| run_log::log(run));

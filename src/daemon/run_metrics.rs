@@ -4,8 +4,8 @@ use crate::metrics::{Metrics, seconds};
 use crate::model::{ChangeOutcome, Fingerprint, GuardRule, Mode, Operation, RunResult, Trigger};
 use crate::run::{AppliedChange, Completion, PlanSummary, RunError, RunEvent, RunOutcome};
 use crate::state::{StateDb, StateError};
-use chrono::{DateTime, Utc};
 use crate::util::sync::lock;
+use chrono::{DateTime, Utc};
 use std::sync::Mutex;
 use tracing::warn;
 
@@ -22,7 +22,11 @@ const HELD: [(GuardRule, &str); 4] = [
 pub(super) fn initialise(metrics: &Metrics) {
     let triggers = Trigger::ALL.iter().filter(|it| **it != Trigger::Command);
     for trigger in triggers {
-        for result in RunResult::ALL {
+        // Only a command can be declined.
+        for result in RunResult::ALL
+            .into_iter()
+            .filter(|it| *it != RunResult::Declined)
+        {
             let labels = [trigger.as_str(), result.as_str()];
             metrics.runs.with_label_values(&labels);
         }
@@ -156,17 +160,17 @@ fn gauge(count: impl TryInto<i64>) -> i64 {
 pub(super) mod tests {
     use super::*;
     use crate::model::{Counts, Email, RunEnd, RunStart};
-    use crate::plan::HeldRule;
-    use crate::run::{Roster, RunError};
+    use crate::plan::HeldSummary;
+    use crate::run::{RosterSummary, RunError};
     use crate::settings::SettingsError;
     use crate::state::{Access, StateLock};
     use std::time::Duration;
 
     /// A run that ended as given.
-    pub(in crate::daemon) fn run(end: Completion) -> RunOutcome {
-        let applied = |kind, outcome| AppliedChange {
+    pub(in crate::daemon) fn run(completion: Completion) -> RunOutcome {
+        let applied = |operation, outcome| AppliedChange {
             email: Email::parse("a@b.co").expect("an email"),
-            kind,
+            operation,
             outcome,
             detail: String::new(),
             refused: false,
@@ -175,33 +179,38 @@ pub(super) mod tests {
             number: None,
             trigger: Trigger::File,
             started: "2026-03-10T12:00:00Z".parse().expect("a time"),
-            took: Duration::from_millis(1500),
+            duration: Duration::from_millis(1500),
             requests: 7,
-            roster: Some(Roster {
-                rows: 40,
-                fingerprint: Fingerprint([1; 32]),
-                bad_rows: Vec::new(),
-                rejected: Vec::new(),
-            }),
-            users: Some(41),
-            drift: Some(Counts::of([
-                Operation::Delete,
-                Operation::Create,
-                Operation::Create,
-            ])),
-            held: vec![HeldRule {
-                rule: "max_removals",
-                count: 1,
-                why: "too many".into(),
-            }],
-            withheld: Vec::new(),
-            quarantined: 0,
-            applied: vec![
+            plan: Some(plan()),
+            changes: vec![
                 applied(Operation::Create, ChangeOutcome::Applied),
                 applied(Operation::Create, ChangeOutcome::Skipped),
             ],
             warnings: Vec::new(),
-            end,
+            completion,
+        }
+    }
+
+    /// A plan with one held removal.
+    fn plan() -> PlanSummary {
+        PlanSummary {
+            roster: RosterSummary {
+                rows: 40,
+                fingerprint: Fingerprint([1; 32]),
+                bad_rows: Vec::new(),
+                rejected: Vec::new(),
+            },
+            users: 41,
+            pending: Counts::of([Operation::Delete, Operation::Create, Operation::Create]),
+            held: vec![HeldSummary {
+                rule: GuardRule::MaxRemovals,
+                count: 1,
+                reason: "too many".into(),
+            }],
+            blocked: Vec::new(),
+            quarantined: 0,
+            ambiguous: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -217,17 +226,8 @@ pub(super) mod tests {
     async fn record(metrics: &Metrics, run: &RunOutcome) {
         let (_folder, state) = state_db();
         let run_metrics = RunMetrics::restore(metrics.clone(), &state, Mode::Apply).await;
-        run_metrics.on_event(RunEvent::Found(&RunOutcome {
-            number: None,
-            applied: Vec::new(),
-            roster: run.roster.clone(),
-            held: run.held().clone(),
-            withheld: Vec::new(),
-            quarantined: 0,
-            warnings: Vec::new(),
-            end: Completion::Complete,
-            ..*run
-        }));
+        let plan = run.plan.as_ref().expect("a plan");
+        run_metrics.on_event(RunEvent::Planned(run.started, plan));
         for one in &run.changes {
             run_metrics.on_event(RunEvent::Change(one));
         }
@@ -243,7 +243,7 @@ pub(super) mod tests {
             r#"runs_total{result="held",trigger="file"} 1"#,
             "run_duration_seconds_sum 1.5",
             "last_success_timestamp_seconds 1773144001.5",
-            r#"changes_total{operation="create",outcome="done"} 1"#,
+            r#"changes_total{operation="create",outcome="applied"} 1"#,
             r#"pending_changes{operation="delete"} 1"#,
             r#"pending_changes{operation="create"} 2"#,
             r#"held_changes{operation="removals"} 1"#,
@@ -277,11 +277,13 @@ pub(super) mod tests {
                 .contains(&format!("omni_user_sync_{line}\n"))
         };
         let run = run(Completion::Complete);
-        run_metrics.on_event(RunEvent::Found(&run));
+        let plan = run.plan.as_ref().expect("a plan");
+        run_metrics.on_event(RunEvent::Planned(run.started, plan));
+        run_metrics.on_event(RunEvent::Change(&run.changes[0]));
         for line in [
             r#"pending_changes{operation="create"} 2"#,
             r#"held_changes{operation="removals"} 1"#,
-            r#"changes_total{operation="create",outcome="done"} 1"#,
+            r#"changes_total{operation="create",outcome="applied"} 1"#,
             "users 41",
             "dry_run 1",
             "last_success_timestamp_seconds 0",
@@ -290,7 +292,9 @@ pub(super) mod tests {
         }
         run_metrics.on_event(RunEvent::Change(&run.changes[0]));
         record_result(&metrics, &run);
-        assert!(has(r#"changes_total{operation="create",outcome="done"} 2"#));
+        assert!(has(
+            r#"changes_total{operation="create",outcome="applied"} 2"#
+        ));
     }
 
     #[tokio::test]
@@ -298,12 +302,12 @@ pub(super) mod tests {
         let metrics = Metrics::new();
         let (_folder, state) = state_db();
         let run_metrics = RunMetrics::restore(metrics.clone(), &state, Mode::Apply).await;
-        let mut next = run(Completion::Complete);
+        let mut plan = plan();
+        let mut started = run(Completion::Complete).started;
         let mut since = |byte: u8, minutes: i64| {
-            next.started += chrono::TimeDelta::minutes(minutes);
-            let roster = next.roster.as_mut().expect("a roster");
-            roster.fingerprint = Fingerprint([byte; 32]);
-            run_metrics.on_event(RunEvent::Found(&next));
+            started += chrono::TimeDelta::minutes(minutes);
+            plan.roster.fingerprint = Fingerprint([byte; 32]);
+            run_metrics.on_event(RunEvent::Planned(started, &plan));
             metrics.roster_changed.get()
         };
         let first = since(1, 0);
@@ -317,13 +321,13 @@ pub(super) mod tests {
         let (folder, state) = state_db();
         let outcome = run(Completion::Complete);
         let at = |minutes| outcome.started + chrono::TimeDelta::minutes(minutes);
-        for (minutes, word, byte, is_source) in [
-            (0, "converged", Some(1), true),
-            (15, "held", Some(2), true),
-            (30, "partial", Some(2), true),
-            (45, "converged", Some(3), false),
-            (60, "failed", None, true),
-            (75, "stopped", Some(2), true),
+        for (minutes, result, byte, is_source) in [
+            (0, RunResult::Converged, Some(1), true),
+            (15, RunResult::Held, Some(2), true),
+            (30, RunResult::Partial, Some(2), true),
+            (45, RunResult::Converged, Some(3), false),
+            (60, RunResult::Failed, None, true),
+            (75, RunResult::Stopped, Some(2), true),
         ] {
             let start = RunStart {
                 trigger: Trigger::Schedule,
@@ -333,12 +337,12 @@ pub(super) mod tests {
             let number = state.begin(start).await.expect("begins");
             let end = RunEnd {
                 ended: at(minutes + 1),
-                outcome: word.into(),
+                result,
                 fingerprint: byte.map(|byte| Fingerprint([byte; 32])),
                 rows: None,
                 users: None,
-                needed: None,
-                done: 0,
+                pending: None,
+                applied: 0,
                 failed: 0,
                 held: 0,
                 bad_rows: 0,
@@ -351,9 +355,9 @@ pub(super) mod tests {
         let run_metrics = RunMetrics::restore(metrics.clone(), &state, Mode::Apply).await;
         assert_eq!(metrics.last_success.get(), seconds(at(31)));
         assert_eq!(metrics.roster_changed.get(), seconds(at(15)));
-        let mut same = run(Completion::Complete);
-        same.roster.as_mut().expect("a roster").fingerprint = Fingerprint([2; 32]);
-        run_metrics.on_event(RunEvent::Found(&same));
+        let mut same = plan();
+        same.roster.fingerprint = Fingerprint([2; 32]);
+        run_metrics.on_event(RunEvent::Planned(outcome.started, &same));
         assert_eq!(metrics.roster_changed.get(), seconds(at(15)));
         drop(folder);
     }
@@ -380,16 +384,11 @@ pub(super) mod tests {
         ];
         for end in ends {
             let held = run(end);
-            assert!(RunOutcome::WORDS.contains(&held.as_str()));
-            assert_eq!(
-                RunOutcome::SUCCESSES.contains(&held.as_str()),
-                held.is_success()
-            );
             record_result(&metrics, &held);
         }
         let converged = RunOutcome {
-            held: Vec::new(),
-            applied: Vec::new(),
+            plan: None,
+            changes: Vec::new(),
             ..run(Completion::Complete)
         };
         record_result(&metrics, &converged);
@@ -402,9 +401,7 @@ pub(super) mod tests {
         record(&metrics, &run(Completion::Complete)).await;
         let cause = SettingsError::Unreadable("gone".into());
         let failed = RunOutcome {
-            drift: None,
-            users: None,
-            roster: None,
+            plan: None,
             ..run(Completion::Failed(RunError::Settings(cause)))
         };
         record_result(&metrics, &failed);

@@ -69,7 +69,7 @@ impl Serialize for Counts {
 }
 
 word_enum! {
-    /// What became of one change.
+    /// The outcome of one change.
     pub enum ChangeOutcome {
         /// Omni accepted the change, and its answer shows what was sent.
         Applied = "applied",

@@ -47,8 +47,8 @@ pub struct Problem {
     /// The kind.
     pub kind: ProblemKind,
     /// The location.
-    pub place: Location,
-    /// What is wrong, as a clause.
+    pub location: Location,
+    /// The problem, as a clause.
     pub message: String,
     /// What to do, as a clause.
     pub remedy: String,
@@ -67,20 +67,20 @@ impl Problem {
 
     /// The order by location.
     pub(crate) fn in_order(&self, other: &Self) -> Ordering {
-        fn key(place: &Location) -> (&str, u64, Option<usize>) {
+        fn key(location: &Location) -> (&str, u64, Option<usize>) {
             (
-                &place.file,
-                place.line,
-                place.column.as_ref().map(|column| column.0),
+                &location.file,
+                location.line,
+                location.column.as_ref().map(|column| column.0),
             )
         }
-        key(&self.place).cmp(&key(&other.place))
+        key(&self.location).cmp(&key(&other.location))
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.place, self.message, self.remedy)
+        write!(f, "{}: {}; {}", self.location, self.message, self.remedy)
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Entry {
     /// The desired state.
     pub want: DesiredUser,
     /// The row that states it.
-    pub place: Location,
+    pub location: Location,
 }
 
 /// The desired state of all users.
@@ -88,7 +88,7 @@ impl Desired {
         };
         Err(format!(
             "A file of the roster could not be read ({}{more}), so no user is removed.",
-            first.place
+            first.location
         ))
     }
 

@@ -111,7 +111,7 @@ fn rejected(problems: &[Problem], all: bool) -> Alert {
 /// The file name and the line. Markup and mentions are removed, so that a file name can't inject them
 /// into a chat.
 fn location(problem: &Problem) -> String {
-    let path = &problem.place.file;
+    let path = &problem.location.file;
     let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
     let plain = |c: char| match c {
         '.' | '-' | ' ' => c,
@@ -119,7 +119,7 @@ fn location(problem: &Problem) -> String {
         _ => '_',
     };
     let name: String = name.chars().take(MAX_NAME_CHARS).map(plain).collect();
-    match problem.place.line {
+    match problem.location.line {
         0 => name,
         line => format!("{name}:{line}"),
     }

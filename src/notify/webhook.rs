@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn each_receiver_gets_its_format() {
         let message = Message {
-            event: super::super::Event::HeldRule,
+            event: super::super::Event::Held,
             text: "held".into(),
             fields: json!({ "event": "held" }),
         };
@@ -252,7 +252,7 @@ mod tests {
         let path = folder.path().join("hook");
         let webhook = Webhook::new(WebhookFile::new(path.clone()), None);
         let message = Message {
-            event: super::super::Event::HeldRule,
+            event: super::super::Event::Held,
             text: "held".into(),
             fields: json!({}),
         };

@@ -1,6 +1,6 @@
 //! What must hold for any response body.
 
-use super::UserPage;
+use super::UserListPage;
 use super::wire::{ATTRIBUTES, parse_definitions, parse_user, put_body};
 use crate::fuzzing::checks::assert_harmless;
 use crate::model::{AttributeName, Field, FieldChange, ObservedUser, Schema, UserId, Value, trim};
@@ -20,9 +20,9 @@ pub fn scim(data: &[u8]) {
 }
 
 fn page(body: &[u8]) {
-    let outcome = UserPage::parse(body);
-    let debug = |outcome: &serde_json::Result<UserPage>| format!("{outcome:?}");
-    assert_eq!(debug(&outcome), debug(&UserPage::parse(body)));
+    let outcome = UserListPage::parse(body);
+    let debug = |outcome: &serde_json::Result<UserListPage>| format!("{outcome:?}");
+    assert_eq!(debug(&outcome), debug(&UserListPage::parse(body)));
     let Ok(page) = outcome else { return };
     page.users.iter().for_each(check_user);
     // No user is lost, compared with a generic JSON parser.

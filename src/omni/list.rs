@@ -4,7 +4,7 @@
 //! repeat users while others are added or removed, so repeats are dropped by id, and a list that does
 //! not add up is marked as doubtful. A list beyond the size of any real organisation is an error.
 
-use super::{OmniError, Reader, UserPage};
+use super::{OmniError, Reader, UserListPage};
 use crate::model::{Observed, UserId};
 use futures_util::stream::{self, StreamExt};
 use std::collections::HashSet;
@@ -37,7 +37,7 @@ pub async fn list(reader: &Reader) -> Result<Observed, OmniError> {
 ///
 /// # Errors
 /// As [`list`].
-pub async fn list_from(reader: &Reader, first: UserPage) -> Result<Observed, OmniError> {
+pub async fn list_from(reader: &Reader, first: UserListPage) -> Result<Observed, OmniError> {
     let (length, total) = (first.len() as u64, first.total);
     let mut listing = Listing::new(total);
     let mut more = listing.take(first)?;
@@ -86,7 +86,7 @@ impl Listing {
     }
 
     /// Adds a page. Returns whether there is another one, which is an error past the limits.
-    fn take(&mut self, page: UserPage) -> Result<bool, OmniError> {
+    fn take(&mut self, page: UserListPage) -> Result<bool, OmniError> {
         let known = self.ids.len() + self.others.len();
         let (length, total) = (page.len() as u64, page.total);
         // New users are at the end, and are read there. A removed user moves others to pages that

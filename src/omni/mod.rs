@@ -29,5 +29,5 @@ pub use limiter::{RateLimiter, Slot};
 pub use list::{list, list_from};
 pub use look_up::{filter_ignores_case, look_up, look_up_into};
 pub use reader::{Definitions, Lookup, Reader};
-pub use wire::UserPage;
+pub use wire::UserListPage;
 pub use writer::{WriteClient, Writer};

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::error::{AttemptError, OmniError};
 use super::exchange::ApiRequest;
-use super::wire::{self, UserPage};
+use super::wire::{self, UserListPage};
 use crate::model::{Email, ObservedUser, Schema, UserId, UserMatch};
 use crate::util::backoff::Backoff;
 use reqwest::{StatusCode, Url};
@@ -107,12 +107,12 @@ impl Reader {
     ///
     /// # Errors
     /// After the last attempt, or at once if a retry can't help.
-    pub async fn page(&self, start: u64) -> Result<UserPage, OmniError> {
+    pub async fn page(&self, start: u64) -> Result<UserListPage, OmniError> {
         let mut url = self.users_url();
         url.query_pairs_mut()
             .append_pair("count", PAGE_SIZE)
             .append_pair("startIndex", &start.to_string());
-        self.read(ApiRequest::get(url), UserPage::parse).await
+        self.read(ApiRequest::get(url), UserListPage::parse).await
     }
 
     /// One user by id; `None` if there is no such user.
@@ -146,12 +146,12 @@ impl Reader {
         })
     }
 
-    async fn filtered(&self, email: &str) -> Result<UserPage, OmniError> {
+    async fn filtered(&self, email: &str) -> Result<UserListPage, OmniError> {
         let quoted = serde_json::to_string(email).expect("a text is JSON");
         let mut url = self.users_url();
         url.query_pairs_mut()
             .append_pair("filter", &format!("userName eq {quoted}"));
-        self.read(ApiRequest::get(url), UserPage::parse).await
+        self.read(ApiRequest::get(url), UserListPage::parse).await
     }
 
     /// The organisation's attribute definitions.

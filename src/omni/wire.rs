@@ -40,7 +40,7 @@ struct UserDoc<'a> {
 
 /// One page of the list of users.
 #[derive(Debug)]
-pub struct UserPage {
+pub struct UserListPage {
     /// The users with a usable id and an email as `userName`.
     pub users: Vec<ObservedUser>,
     /// The ids of all others.
@@ -51,7 +51,7 @@ pub struct UserPage {
     pub(super) bytes: usize,
 }
 
-impl UserPage {
+impl UserListPage {
     /// Parses the body of one page.
     ///
     /// # Errors
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn users_without_usable_id_or_email_are_set_apart() {
-        let page = UserPage::parse(
+        let page = UserListPage::parse(
             br#"{"totalResults":3,"Resources":[{"id":"../Groups","userName":"a@x.co"},
             {"id":"2","userName":"service account"},{"id":"3","userName":"c@x.co"}]}"#,
         )

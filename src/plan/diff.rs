@@ -180,8 +180,9 @@ impl Plan {
                 .cmp(&b.operation())
                 .then_with(|| a.email.cmp(&b.email))
         });
-        self.problems
-            .sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
+        self.problems.sort_by(|a, b| {
+            (&a.location.file, a.location.line).cmp(&(&b.location.file, b.location.line))
+        });
         self.ambiguous.sort();
         self.left_inactive.sort();
     }
@@ -287,7 +288,7 @@ impl Planner<'_> {
         };
         match action {
             Some(action) => {
-                let (email, location) = (email.clone(), Some(entry.place.clone()));
+                let (email, location) = (email.clone(), Some(entry.location.clone()));
                 plan.changes.push(Change {
                     email,
                     action,
@@ -397,7 +398,10 @@ fn lost_files(desired: &Desired, memory: &Memory) -> Vec<Arc<str>> {
         return Vec::new();
     }
     let read = desired.files.iter().map(|file| &file.name);
-    let rejected = desired.rejected.iter().map(|problem| &problem.place.file);
+    let rejected = desired
+        .rejected
+        .iter()
+        .map(|problem| &problem.location.file);
     let present: HashSet<_> = read.chain(rejected).collect();
     let before = memory.last_files().iter().map(|file| &file.name);
     let gone = before.filter(|name| !present.contains(name));
@@ -411,7 +415,7 @@ fn lost_files(desired: &Desired, memory: &Memory) -> Vec<Arc<str>> {
 fn nameless(email: &Email, entry: &Entry) -> Problem {
     Problem {
         kind: ProblemKind::MissingName,
-        place: entry.place.clone(),
+        location: entry.location.clone(),
         message: "the user is not in Omni and the row has no display_name".into(),
         remedy: "add a display_name, so that the user can be created".into(),
         email: Some(email.clone()),

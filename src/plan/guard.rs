@@ -217,7 +217,7 @@ impl Guard<'_> {
         let limit = self.describe(GuardRule::MaxRemovals, limit, base);
         verdict.hold(
             GuardRule::MaxRemovals,
-            format!("{removals}{lately} exceed {limit}"),
+            format!("{removals}{lately} {} {limit}", exceed(planned)),
         );
     }
 
@@ -229,10 +229,11 @@ impl Guard<'_> {
         }
         let mut updates = plural(planned, "update");
         if rule == GuardRule::MaxClears {
-            updates.push_str(" that clear a value");
+            let clear = if planned == 1 { "clears" } else { "clear" };
+            updates.push_str(&format!(" that {clear} a value"));
         }
         let limit = self.describe(rule, limit, self.users);
-        verdict.hold(rule, format!("{updates} exceed {limit}"));
+        verdict.hold(rule, format!("{updates} {} {limit}", exceed(planned)));
     }
 
     /// Whether no change counts for a limit, or all that do are approved.
@@ -271,6 +272,10 @@ impl Guard<'_> {
             Limit::Count(_) => format!("the limit of {allowed} ({rule})"),
         }
     }
+}
+
+fn exceed(count: usize) -> &'static str {
+    if count == 1 { "exceeds" } else { "exceed" }
 }
 
 /// Whether an approval exempts a change from a limit. Clearing values needs an approval of its own.

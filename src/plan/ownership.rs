@@ -3,8 +3,8 @@
 
 use super::quarantine;
 use crate::model::{
-    Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Field, Memory, Observed,
-    Operation, OwnershipUpdate, UserId, UserMatch,
+    AcceptedRoster, Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Field,
+    Memory, Observed, Operation, OwnershipUpdate, UserId, UserMatch,
 };
 
 /// Whether a user whose pruning is planned is managed. A user is no longer recorded as managed once Omni confirmed
@@ -50,6 +50,18 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
     });
     update.managed = new.map(|(email, _)| email.clone()).collect();
     update
+}
+
+/// The roster that later ones are compared with, if this one may take that part: it comes from `source.path`, all its
+/// files were read, and it has not lost so many rows that its pruning needs approval (`is_suspect`).
+#[must_use]
+pub fn accepted(desired: &Desired, is_suspect: bool) -> Option<AcceptedRoster> {
+    let is_accepted = desired.is_source && desired.rejected.is_empty() && !is_suspect;
+    is_accepted.then(|| AcceptedRoster {
+        fingerprint: desired.fingerprint,
+        rows: desired.rows,
+        files: desired.files.clone(),
+    })
 }
 
 /// What a change does once its outcome is known. `user_id` is the user's id, also that of a created user.

@@ -2,7 +2,7 @@
 
 use super::{Assessment, Blocked, HeldChanges};
 use crate::model::{
-    Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, Value,
+    Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, RunNumber, Value,
 };
 use crate::util::text::{about, plural};
 use serde::Serialize;
@@ -134,6 +134,14 @@ pub fn counted(counts: &Counts) -> String {
     }
 }
 
+/// The commands that review and approve what a run holds.
+#[must_use]
+pub fn how_to_approve(run: RunNumber) -> String {
+    format!(
+        "review with `omni-user-sync history {run}`, approve with `omni-user-sync approve {run}`"
+    )
+}
+
 /// One change, as a plan shows it.
 #[must_use]
 pub fn change_text(change: &Change) -> String {
@@ -240,11 +248,11 @@ pub struct ProblemDoc<'a> {
 
 impl<'a> From<&'a Problem> for ProblemDoc<'a> {
     fn from(problem: &'a Problem) -> Self {
-        let column = problem.place.column.as_ref();
+        let column = problem.location.column.as_ref();
         Self {
             kind: problem.kind.as_str(),
-            file: &problem.place.file,
-            line: problem.place.line,
+            file: &problem.location.file,
+            line: problem.location.line,
             column: column.map(|(number, _)| *number),
             column_name: column.map(|(_, name)| &**name),
             email: problem.email.as_ref(),

@@ -99,7 +99,7 @@ impl RosterFolder {
     fn check(&self, desired: &Desired) {
         self.check_rejected(&desired.rejected);
         for problem in desired.bad_rows.iter().chain(&desired.notes) {
-            self.check_place(&problem.place);
+            self.check_location(&problem.location);
             assert_harmless(&problem.to_string());
         }
         for note in &desired.notes {
@@ -117,20 +117,20 @@ impl RosterFolder {
         }
         for (email, entry) in &desired.users {
             assert!(!desired.frozen.contains_key(email), "{email}");
-            self.check_place(&entry.place);
+            self.check_location(&entry.location);
             self.check_want(&entry.want);
         }
         desired
             .frozen
             .values()
-            .for_each(|reason| self.check_place(reason));
+            .for_each(|reason| self.check_location(reason));
         self.check_rows(desired);
     }
 
     /// Problems of rejected files are logged, so they contain no values. A header is not a value.
     fn check_rejected(&self, rejected: &[Problem]) {
         for problem in rejected {
-            self.check_place(&problem.place);
+            self.check_location(&problem.location);
             assert_harmless(&problem.to_string());
             assert!(!has_secret(problem), "{problem}");
         }
@@ -138,13 +138,13 @@ impl RosterFolder {
 
     /// No location is outside its file: there are no more lines than line breaks, and no more cells
     /// than bytes.
-    fn check_place(&self, place: &Location) {
-        let file = self.files.iter().find(|(name, _)| **name == *place.file);
+    fn check_location(&self, location: &Location) {
+        let file = self.files.iter().find(|(name, _)| **name == *location.file);
         let bytes = &file.expect("a known file").1;
         let ends = bytes.iter().filter(|b| matches!(b, b'\n' | b'\r')).count();
-        assert!(place.line <= ends as u64 + 1, "{place}");
-        if let Some((number, _)) = &place.column {
-            assert!((1..=bytes.len() + 1).contains(number), "{place}");
+        assert!(location.line <= ends as u64 + 1, "{location}");
+        if let Some((number, _)) = &location.column {
+            assert!((1..=bytes.len() + 1).contains(number), "{location}");
         }
     }
 
@@ -168,15 +168,15 @@ impl RosterFolder {
         if desired.notes.len() >= MAX_NOTES {
             return;
         }
-        let used = desired.users.values().map(|entry| &entry.place);
+        let used = desired.users.values().map(|entry| &entry.location);
         // This note is at the header.
         let in_row = |note: &&Problem| note.kind != ProblemKind::BlankColumn;
         let notes = desired.notes.iter().filter(in_row);
         let problems = desired.bad_rows.iter().chain(notes);
         let rows: HashSet<_> = used
-            .chain(problems.map(|problem| &problem.place))
-            .filter(|place| place.line > 0)
-            .map(|place| (&place.file, place.line))
+            .chain(problems.map(|problem| &problem.location))
+            .filter(|location| location.line > 0)
+            .map(|location| (&location.file, location.line))
             .collect();
         assert_eq!(rows.len() as u64, desired.rows);
     }
@@ -272,7 +272,7 @@ fn export_row(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> O
 /// Whether a problem contains a value. A column's name is not a value.
 fn has_secret(problem: &Problem) -> bool {
     let is_name = |(_, name): &(usize, std::sync::Arc<str>)| name.contains(SECRET);
-    let in_name = problem.place.column.as_ref().is_some_and(is_name);
+    let in_name = problem.location.column.as_ref().is_some_and(is_name);
     // Emails are allowed.
     let email = problem
         .email

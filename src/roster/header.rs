@@ -48,17 +48,19 @@ pub(super) fn has_email(header: &StringRecord) -> bool {
 }
 
 impl Columns {
-    /// Reads the header row, which starts at `place`.
+    /// Reads the header row, which starts at `location`.
     pub(super) fn new(
         header: &StringRecord,
-        place: &Location,
+        location: &Location,
         schema: &Schema,
     ) -> Result<Self, Vec<Problem>> {
         let names: Vec<&str> = header.iter().map(trim).collect();
         let named = names.iter().filter(|name| !name.is_empty()).count();
         if named > MAX_COLUMNS {
             return Err(vec![
-                too_many(named).kind(ProblemKind::Column).at(place.clone()),
+                too_many(named)
+                    .kind(ProblemKind::Column)
+                    .at(location.clone()),
             ]);
         }
         let mut reader = HeaderReader::new(schema);
@@ -67,7 +69,7 @@ impl Columns {
                 reader.issues.push((at, issue));
             }
         }
-        reader.finish(&names, place)
+        reader.finish(&names, location)
     }
 
     /// Finds the first cell of a row that is not blank and has no header.
@@ -127,17 +129,19 @@ impl<'a> HeaderReader<'a> {
         Ok(())
     }
 
-    fn finish(mut self, names: &[&str], place: &Location) -> Result<Columns, Vec<Problem>> {
+    fn finish(mut self, names: &[&str], location: &Location) -> Result<Columns, Vec<Problem>> {
         let own = |name: &str| self.seen.get(name).copied();
         let (op, email, display_name) = (own("op"), own("email"), own("display_name"));
         let Some(email) = email else {
             return Err(vec![
-                no_email(names).kind(ProblemKind::Column).at(place.clone()),
+                no_email(names)
+                    .kind(ProblemKind::Column)
+                    .at(location.clone()),
             ]);
         };
         let labels: Vec<Arc<str>> = names.iter().map(|name| truncated(name).into()).collect();
         if !self.issues.is_empty() {
-            return Err(problems(self.issues, &labels, place));
+            return Err(problems(self.issues, &labels, location));
         }
         self.attributes.sort_by(|a, b| a.name.cmp(&b.name));
         let names = self.attributes.iter().map(|column| column.name.clone());
@@ -153,7 +157,7 @@ impl<'a> HeaderReader<'a> {
     }
 }
 
-fn problems(issues: Vec<(usize, Issue)>, labels: &[Arc<str>], place: &Location) -> Vec<Problem> {
+fn problems(issues: Vec<(usize, Issue)>, labels: &[Arc<str>], location: &Location) -> Vec<Problem> {
     let more = issues.len().saturating_sub(MAX_LISTED);
     let mut problems: Vec<_> = issues
         .into_iter()
@@ -162,7 +166,7 @@ fn problems(issues: Vec<(usize, Issue)>, labels: &[Arc<str>], place: &Location) 
             let column = Some((at + 1, labels[at].clone()));
             issue.kind(ProblemKind::Column).at(Location {
                 column,
-                ..place.clone()
+                ..location.clone()
             })
         })
         .collect();
@@ -171,7 +175,7 @@ fn problems(issues: Vec<(usize, Issue)>, labels: &[Arc<str>], place: &Location) 
             format!("{more} more columns have errors"),
             "check that this is the roster's header",
         );
-        problems.push(issue.kind(ProblemKind::Column).at(place.clone()));
+        problems.push(issue.kind(ProblemKind::Column).at(location.clone()));
     }
     problems
 }

@@ -361,12 +361,12 @@ impl NoteList<'_> {
     }
 
     fn note(&mut self, issue: Issue, line: u64, at: usize) {
-        let place = Location {
+        let location = Location {
             line,
             column: Some((at + 1, self.labels[at].clone())),
             ..self.header.clone()
         };
-        self.notes.push(issue.at(place));
+        self.notes.push(issue.at(location));
     }
 }
 

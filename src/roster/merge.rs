@@ -44,8 +44,8 @@ pub(super) fn merge(
         desired.unnamed += file.unnamed;
         desired.bad_rows.extend(file.bad);
         desired.notes.extend(file.notes);
-        for (email, place) in file.frozen {
-            desired.frozen.entry(email).or_insert(place);
+        for (email, location) in file.frozen {
+            desired.frozen.entry(email).or_insert(location);
         }
     }
     desired.users = entries.first;
@@ -96,8 +96,8 @@ impl Desired {
             };
             self.bad_rows.push(conflict(&email, other, against));
         }
-        let place = first.place.clone();
-        self.frozen.entry(email).or_insert(place);
+        let location = first.location.clone();
+        self.frozen.entry(email).or_insert(location);
         Ok(0)
     }
 
@@ -105,9 +105,9 @@ impl Desired {
     fn drop_frozen(&mut self) {
         for (email, reason) in &self.frozen {
             if let Some(entry) = self.users.swap_remove(email)
-                && entry.place != *reason
+                && entry.location != *reason
             {
-                self.notes.push(skipped(email, entry.place, reason));
+                self.notes.push(skipped(email, entry.location, reason));
             }
         }
     }
@@ -118,7 +118,7 @@ impl Desired {
         let more = dropped + self.notes.len().saturating_sub(MAX_NOTES);
         self.notes.truncate(MAX_NOTES);
         if let (1.., Some(last)) = (more, self.notes.last()) {
-            let more = more_notes(more, &last.place.file);
+            let more = more_notes(more, &last.location.file);
             self.notes.push(more);
         }
     }
@@ -143,17 +143,17 @@ fn too_many(first: &Entry) -> Problem {
     );
     issue
         .kind(ProblemKind::LimitExceeded)
-        .at(first.place.clone())
+        .at(first.location.clone())
 }
 
 fn duplicate(email: &Email, other: &Entry, first: &Entry) -> Problem {
     let issue = Issue::new(
-        format!("repeats {} for {}", first.place, quoted(email.as_str())),
+        format!("repeats {} for {}", first.location, quoted(email.as_str())),
         "remove one of the two rows",
     );
     issue
         .kind(ProblemKind::DuplicateRow)
-        .at(other.place.clone())
+        .at(other.location.clone())
         .of(email)
 }
 
@@ -161,18 +161,18 @@ fn conflict(email: &Email, one: &Entry, other: &Entry) -> Problem {
     let issue = Issue::new(
         format!(
             "conflicts with {} for {}",
-            other.place,
+            other.location,
             quoted(email.as_str())
         ),
         "keep only the correct row; until then this user is frozen",
     );
     issue
         .kind(ProblemKind::ConflictingRows)
-        .at(one.place.clone())
+        .at(one.location.clone())
         .of(email)
 }
 
-fn skipped(email: &Email, place: Location, reason: &Location) -> Problem {
+fn skipped(email: &Email, location: Location, reason: &Location) -> Problem {
     let issue = Issue::new(
         format!(
             "this row is skipped: {} is frozen because of {reason}",
@@ -180,7 +180,7 @@ fn skipped(email: &Email, place: Location, reason: &Location) -> Problem {
         ),
         "correct that row",
     );
-    issue.kind(ProblemKind::SkippedRow).at(place).of(email)
+    issue.kind(ProblemKind::SkippedRow).at(location).of(email)
 }
 
 fn same(a: &DesiredUser, b: &DesiredUser, schema: &Schema) -> bool {

@@ -5,7 +5,7 @@
 //!   scanner's line numbers) → parse (header, row, cell, lints) → merge (rows of all files → Desired)
 //! ```
 //!
-//! Rules (for the format see "The roster" in the README):
+//! Rules (for the format see docs/roster.md):
 //!
 //! - All problems are reported, each with file, line, column and remedy.
 //! - A bad row freezes its user. A bad file switches off removals. Nothing is guessed.

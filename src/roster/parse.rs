@@ -111,11 +111,11 @@ impl ParsedFile {
         if record.len() == rows.columns.labels.len()
             && let Some(at) = rows.columns.find_unnamed(record)
         {
-            let place = Location {
+            let location = Location {
                 column: Some((at + 1, "no header".into())),
                 ..Location::line(&self.file, line)
             };
-            return Err(vec![no_header().at(place)]);
+            return Err(vec![no_header().at(location)]);
         }
         let over_budget = |issue: Issue| vec![issue.at(Location::line(&self.file, line))];
         self.budget.take_row().map_err(over_budget)?;
@@ -126,8 +126,8 @@ impl ParsedFile {
                 if matches!(want, DesiredUser::Upsert(_)) {
                     lints.row(record, line);
                 }
-                let place = Location::line(&self.file, line);
-                valid.push(email, Entry { want, place });
+                let location = Location::line(&self.file, line);
+                valid.push(email, Entry { want, location });
                 Ok(())
             }
             Err(bad) => self.take_bad(bad, line),
@@ -135,14 +135,17 @@ impl ParsedFile {
     }
 
     fn take_bad(&mut self, bad: BadRow, line: u64) -> Result<(), Vec<Problem>> {
-        let place = Location::line(&self.file, line);
+        let location = Location::line(&self.file, line);
         let count = bad.problems.len().max(bad.frozen.len());
         self.bad.extend(bad.problems);
         if self.budget.take_problems(count).is_none() {
             return Err(self.too_many_problems());
         }
-        self.frozen
-            .extend(bad.frozen.into_iter().map(|email| (email, place.clone())));
+        self.frozen.extend(
+            bad.frozen
+                .into_iter()
+                .map(|email| (email, location.clone())),
+        );
         self.unnamed += u64::from(bad.unnamed);
         Ok(())
     }
@@ -150,7 +153,7 @@ impl ParsedFile {
     /// Points to the first problem without its message: problems of a rejected file are logged, and a
     /// log must not contain values.
     fn too_many_problems(&self) -> Vec<Problem> {
-        let first = self.bad.first().map_or(0, |problem| problem.place.line);
+        let first = self.bad.first().map_or(0, |problem| problem.location.line);
         let issue = Issue::new(
             format!(
                 "the roster has more than {MAX_PROBLEMS} problems in its rows, in this file from here on"

@@ -86,9 +86,12 @@ impl<'a> SnippetFinder<'a> {
     fn new(file: &str, problems: &[&'a Problem]) -> Self {
         let mut wanted: HashMap<u64, Vec<_>> = HashMap::new();
         for (index, problem) in problems.iter().copied().enumerate() {
-            let place = &problem.place;
-            if *place.file == *file && place.line > 0 {
-                wanted.entry(place.line).or_default().push((index, problem));
+            let location = &problem.location;
+            if *location.file == *file && location.line > 0 {
+                wanted
+                    .entry(location.line)
+                    .or_default()
+                    .push((index, problem));
             }
         }
         Self {
@@ -127,7 +130,7 @@ impl<'a> SnippetFinder<'a> {
     fn take(&mut self, event: ScanEvent) {
         match event {
             ScanEvent::Record { line } => {
-                let is_cell = |(_, problem): &mut (_, &Problem)| problem.place.column.is_some();
+                let is_cell = |(_, problem): &mut (_, &Problem)| problem.location.column.is_some();
                 let wanted = self.wanted.get_mut(&line);
                 self.cells = wanted.map_or(Vec::new(), |all| all.extract_if(.., is_cell).collect());
                 self.cell = 0;
@@ -135,7 +138,7 @@ impl<'a> SnippetFinder<'a> {
             ScanEvent::CellStart { offset } => {
                 self.cell += 1;
                 let is_here = |(_, problem): &mut (_, &Problem)| {
-                    let column = problem.place.column.as_ref();
+                    let column = problem.location.column.as_ref();
                     column.is_some_and(|(number, _)| *number == self.cell)
                 };
                 let marks = self.cells.extract_if(.., is_here).map(|(index, _)| Mark {

@@ -5,7 +5,7 @@ use crate::model::{Location, Problem, ProblemKind};
 /// The maximum number of characters of a cell in a message.
 const MAX_SHOWN: usize = 60;
 
-/// A problem without its location: what is wrong and what to do.
+/// A problem without its location: cause and remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Issue {
     pub(super) kind: ProblemKind,
@@ -26,10 +26,10 @@ impl Issue {
         Self { kind, ..self }
     }
 
-    pub(super) fn at(self, place: Location) -> Problem {
+    pub(super) fn at(self, location: Location) -> Problem {
         Problem {
             kind: self.kind,
-            place,
+            location,
             message: self.message,
             remedy: self.remedy,
             email: None,

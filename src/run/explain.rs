@@ -126,7 +126,7 @@ fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
         .chain(&desired.notes)
         .filter(|problem| problem.email.as_ref() == Some(email));
     entry
-        .map(|entry| entry.place.to_string())
+        .map(|entry| entry.location.to_string())
         .into_iter()
         .chain(problems.map(ToString::to_string))
         .collect()

@@ -32,8 +32,8 @@ pub use recorder::ChangeRecorder;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    AcceptedRoster, Change, ChangeOutcome, Desired, Fingerprint, HeldRecord, HeldUser, Memory,
-    Mode, Policy, RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
+    Change, ChangeOutcome, Desired, Fingerprint, HeldRecord, HeldUser, Memory, Mode, Policy,
+    RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
@@ -42,7 +42,7 @@ use crate::report::Reporter;
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::util::sync::lock;
-use apply::{Work, apply};
+use apply::{ApplyContext, apply};
 use chrono::{DateTime, Utc};
 use observer::Snapshot;
 use progress::Progress;
@@ -357,14 +357,8 @@ impl Reconciler {
         } = prepared;
         let policy = &self.settings().policy;
         let verdict = &assessment.verdict;
-        let is_accepted = desired.is_source
-            && desired.rejected.is_empty()
-            && !verdict.roster_is_suspect(desired.rows, memory, policy);
-        let accepted = is_accepted.then(|| AcceptedRoster {
-            fingerprint: desired.fingerprint,
-            rows: desired.rows,
-            files: desired.files.clone(),
-        });
+        let is_suspect = verdict.roster_is_suspect(desired.rows, memory, policy);
+        let accepted = ownership::accepted(desired, is_suspect);
         let ownership = ownership::by_roster(desired, &cache.observed, memory);
         let recorded = self.state().record_roster(ownership, accepted, Utc::now());
         Ok(recorded.await?)
@@ -382,7 +376,7 @@ impl Reconciler {
         let sending = stop.now.child_token();
         let one_has_ended = CancellationToken::new();
         let recorder = ChangeRecorder::new(self.state(), run.number, prepared);
-        let interim = Interim::new(&self.reporter, prepared, run.started);
+        let interim = Interim::new(&self.reporter, run.number, prepared, run.started);
         let progress = Progress::new(self.client.client());
         let changes = prepared.assessment.verdict.passed().len();
         log_cost(changes, self.observer.cost(prepared), &progress);
@@ -401,7 +395,7 @@ impl Reconciler {
             sending.cancel();
             std::future::pending().await
         };
-        let work = Work {
+        let work = ApplyContext {
             writer: self.client.writer(&sending),
             prepared,
             recorder: &recorder,

@@ -7,7 +7,7 @@
 use crate::model::{
     Desired, DesiredUser, Email, Observed, ObservedUser, Schema, UserId, UserMatch,
 };
-use crate::omni::{self, OmniError, Reader, UserPage};
+use crate::omni::{self, OmniError, Reader, UserListPage};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -226,7 +226,7 @@ impl<'a> ObserveRequest<'a> {
 
     /// Looks up the users that the roster names, if that takes fewer requests than the rest of the list and the look-up
     /// is reliable.
-    async fn look_up(self, first: &UserPage) -> Result<Option<Observed>, OmniError> {
+    async fn look_up(self, first: &UserListPage) -> Result<Option<Observed>, OmniError> {
         let named = self.desired.users.len();
         let takes_fewer = named + 1 < pages_left(first);
         let Some(known_user) = first.users.first().filter(|_| takes_fewer) else {
@@ -247,7 +247,7 @@ impl<'a> ObserveRequest<'a> {
     }
 
     /// Lists all users; a second time if the list does not add up and that matters.
-    async fn list(self, first: UserPage) -> Result<Observed, OmniError> {
+    async fn list(self, first: UserListPage) -> Result<Observed, OmniError> {
         (self.expect)(pages_left(&first));
         let observed = omni::list_from(self.reader, first).await?;
         let Some(doubt) = observed.doubt().filter(|_| self.everybody) else {
@@ -260,7 +260,7 @@ impl<'a> ObserveRequest<'a> {
 }
 
 /// The number of pages after the first one.
-fn pages_left(first: &UserPage) -> usize {
+fn pages_left(first: &UserListPage) -> usize {
     let length = first.len().max(1) as u64;
     let left = first.total.saturating_sub(length).div_ceil(length);
     usize::try_from(left).unwrap_or(usize::MAX)

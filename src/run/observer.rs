@@ -207,15 +207,13 @@ impl Observer {
         }
     }
 
-    /// Reads the keys once the roster is known to exist: what can be found out without a request costs none. Runs off
-    /// the async threads, because a mount can hang.
+    /// Reads the keys once the roster is known to exist: what can be found out without a request costs none. Both run off
+    /// the async threads, because a mount can hang; the error then names the one that hangs.
     async fn keys(&self, target: &Target) -> Result<ApiKeys, RunError> {
         let (settings, path) = (self.settings.clone(), target.path.clone());
-        let read = roster::blocking(&target.path, move || {
-            roster::stamp(&settings.source, &path)?;
-            Ok(settings.omni.keys.read()?)
-        });
-        read.await
+        let exists = move || roster::stamp(&settings.source, &path).map(drop);
+        roster::blocking(&target.path, exists).await?;
+        Ok(self.settings.omni.keys.load().await?)
     }
 
     /// What it takes to send the changes that passed, from now on.

@@ -4,8 +4,9 @@ use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
 use crate::model::{
     Change, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location, Operation,
-    Problem, RowOutcome,
+    Problem, RowOutcome, RunNumber,
 };
+use crate::plan::render::how_to_approve;
 use crate::report::{ReportRow, Reporter, RowReport};
 use crate::roster::SourceError;
 use crate::util::sync::lock;
@@ -32,7 +33,9 @@ pub(super) fn report_on(
         (Some(prepared), _) if prepared.desired.is_source => {
             let name = name(prepared.desired.fingerprint);
             let (prepared, changes) = (prepared.clone(), outcome.changes.clone());
-            Some((Box::new(move || report(&prepared, &changes)), name))
+            let run = outcome.number;
+            let build = move || report(run, &prepared, &changes);
+            Some((Box::new(build), name))
         }
         (None, Completion::Failed(RunError::Source(error))) if !error.problems().is_empty() => {
             let report = rejection(error);
@@ -50,6 +53,7 @@ pub(super) fn name(content: Fingerprint) -> String {
 /// ReportFolder on a run under way.
 pub(super) struct Interim<'a> {
     reporter: &'a Reporter,
+    run: RunNumber,
     prepared: &'a Arc<Prepared>,
     started: DateTime<Utc>,
     changes: Mutex<Vec<AppliedChange>>,
@@ -58,11 +62,13 @@ pub(super) struct Interim<'a> {
 impl<'a> Interim<'a> {
     pub(super) fn new(
         reporter: &'a Reporter,
+        run: RunNumber,
         prepared: &'a Arc<Prepared>,
         started: DateTime<Utc>,
     ) -> Self {
         Self {
             reporter,
+            run,
             prepared,
             started,
             changes: Mutex::default(),
@@ -88,7 +94,8 @@ impl<'a> Interim<'a> {
         loop {
             tokio::time::sleep(INTERIM).await;
             let (prepared, changes) = (self.prepared.clone(), lock(&self.changes).clone());
-            let build = move || report(&prepared, &changes).unfinished();
+            let run = Some(self.run);
+            let build = move || report(run, &prepared, &changes).unfinished();
             if let Err(error) = self.reporter.interim(build, self.started).await {
                 tracing::warn!("{error}");
             }
@@ -97,14 +104,14 @@ impl<'a> Interim<'a> {
 }
 
 /// The report on a roster that was read, with the changes tried so far.
-fn report(prepared: &Prepared, changes: &[AppliedChange]) -> RowReport {
-    let outcomes = row_outcomes(prepared, changes);
+fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]) -> RowReport {
+    let outcomes = row_outcomes(run, prepared, changes);
     let desired = &prepared.desired;
     let mut rows = Vec::new();
     for (email, entry) in &desired.users {
         let outcome = outcomes.get(email).cloned();
         let (outcome, detail) = outcome.unwrap_or((RowOutcome::Unchanged, String::new()));
-        let row = row(Some(email), Some(&entry.place), op(entry), outcome);
+        let row = row(Some(email), Some(&entry.location), op(entry), outcome);
         rows.push(ReportRow { detail, ..row });
     }
     rows.extend(bad_rows(desired));
@@ -127,7 +134,11 @@ fn rejection(error: &SourceError) -> RowReport {
 /// The outcome of each user, with details.
 type RowOutcomes<'a> = HashMap<&'a Email, (RowOutcome, String)>;
 
-fn row_outcomes<'a>(prepared: &'a Prepared, applied: &'a [AppliedChange]) -> RowOutcomes<'a> {
+fn row_outcomes<'a>(
+    run: Option<RunNumber>,
+    prepared: &'a Prepared,
+    applied: &'a [AppliedChange],
+) -> RowOutcomes<'a> {
     let assessment = &prepared.assessment;
     let verdict = &assessment.verdict;
     let mut outcomes = HashMap::new();
@@ -135,8 +146,10 @@ fn row_outcomes<'a>(prepared: &'a Prepared, applied: &'a [AppliedChange]) -> Row
         let emails = changes.iter().map(|change| &change.email);
         outcomes.extend(emails.map(|email| (email, (outcome, detail.to_owned()))));
     };
+    let approve = run.map(|run| format!("; {}", how_to_approve(run)));
+    let approve = approve.unwrap_or_default();
     for held in verdict.held() {
-        let detail = format!("held by policy.{}: {}", held.rule, held.reason);
+        let detail = format!("held by policy.{}: {}{approve}", held.rule, held.reason);
         all(&held.changes, RowOutcome::Held, &detail);
     }
     all(
@@ -189,7 +202,7 @@ fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
             Some(_) => RowOutcome::Frozen,
             None => RowOutcome::Rejected,
         };
-        let row = row(email, Some(&problem.place), "", outcome);
+        let row = row(email, Some(&problem.location), "", outcome);
         ReportRow {
             detail: detail(problem),
             ..row
@@ -198,7 +211,7 @@ fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
 }
 
 fn rejected(problem: &Problem) -> ReportRow {
-    let row = row(None, Some(&problem.place), "", RowOutcome::Rejected);
+    let row = row(None, Some(&problem.location), "", RowOutcome::Rejected);
     ReportRow {
         detail: detail(problem),
         ..row
@@ -247,7 +260,7 @@ fn op(entry: &Entry) -> &'static str {
 
 fn detail(problem: &Problem) -> String {
     let column = problem
-        .place
+        .location
         .column
         .as_ref()
         .map(|(number, name)| format!("cell {number} ({name}): "));

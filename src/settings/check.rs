@@ -114,7 +114,7 @@ impl SettingsReader {
             None => "a list or a table".into(),
         };
         self.errors.push(SettingsError::Value {
-            place: self.raw.find(key).0,
+            location: self.raw.find(key).0,
             key: key.into(),
             expected,
             found,

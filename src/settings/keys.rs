@@ -59,11 +59,11 @@ pub enum KeyError {
     },
     /// A line is not a key.
     #[error(
-        "{place}: line {line} is not an API key: a key has only ASCII characters and no blanks"
+        "{location}: line {line} is not an API key: a key has only ASCII characters and no blanks"
     )]
     Malformed {
         /// The variable or the file.
-        place: String,
+        location: String,
         /// The line.
         line: usize,
     },
@@ -96,7 +96,7 @@ impl KeySource {
     /// hangs.
     ///
     /// # Errors
-    /// As [`KeySource::read`], and if the file can't be read within [`READ_LIMIT`].
+    /// As [`KeySource::read`], and if the file can't be read within 60 seconds.
     pub async fn load(&self) -> Result<ApiKeys, KeyError> {
         let source = self.clone();
         let read = blocking::run(READ_LIMIT, move || source.read()).await;
@@ -129,13 +129,13 @@ impl KeySource {
     }
 }
 
-fn parse(text: &str, place: &str) -> Result<ApiKeys, KeyError> {
+fn parse(text: &str, location: &str) -> Result<ApiKeys, KeyError> {
     let mut keys: Vec<&str> = Vec::new();
     for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let key = line.trim();
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(KeyError::Malformed {
-                place: place.into(),
+                location: location.into(),
                 line: at + 1,
             });
         }

@@ -33,14 +33,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// An error in the settings. `place` is the file or environment variable, and `key` is `section.key`.
+/// An error in the settings. `location` is the file or environment variable, and `key` is `section.key`.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields of the variants are named")]
 pub enum SettingsError {
     /// An invalid value.
-    #[error("{}{key}: expected {expected}, found {found}", prefix(.place.as_deref()))]
+    #[error("{}{key}: expected {expected}, found {found}", prefix(.location.as_deref()))]
     Value {
-        place: Option<String>,
+        location: Option<String>,
         key: String,
         expected: String,
         found: String,
@@ -54,9 +54,9 @@ pub enum SettingsError {
         variable: &'static str,
     },
     /// An unknown key.
-    #[error("{}there is no setting {key}{}", prefix(.place.as_deref()), hint(.nearest.as_deref()))]
+    #[error("{}there is no setting {key}{}", prefix(.location.as_deref()), hint(.nearest.as_deref()))]
     Unknown {
-        place: Option<String>,
+        location: Option<String>,
         key: String,
         /// The most similar known key.
         nearest: Option<String>,
@@ -84,8 +84,10 @@ fn lines(errors: &[SettingsError]) -> String {
     lines.join("\n")
 }
 
-fn prefix(place: Option<&str>) -> String {
-    place.map(|place| format!("{place}: ")).unwrap_or_default()
+fn prefix(location: Option<&str>) -> String {
+    location
+        .map(|location| format!("{location}: "))
+        .unwrap_or_default()
 }
 
 fn hint(nearest: Option<&str>) -> String {

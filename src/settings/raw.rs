@@ -20,7 +20,7 @@ pub struct RawSettings {
 /// The settings of one source.
 #[derive(Clone, Debug)]
 struct Layer {
-    place: Place,
+    location: Place,
     values: BTreeMap<String, Value>,
 }
 
@@ -75,12 +75,12 @@ impl RawSettings {
 
     /// Adds a settings file.
     pub(super) fn add_file(&mut self, path: &Path) -> Result<(), SettingsError> {
-        let place = path.display().to_string();
-        let unreadable = |problem| SettingsError::Unreadable(format!("{place}: {problem}"));
+        let location = path.display().to_string();
+        let unreadable = |problem| SettingsError::Unreadable(format!("{location}: {problem}"));
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
         let values = read(config::File::from_str(&text, FileFormat::Toml));
         let values = values.map_err(|error| unreadable(without_excerpt(&error)))?;
-        self.push(Place::Named(place.clone()), values);
+        self.push(Place::Named(location.clone()), values);
         Ok(())
     }
 
@@ -99,14 +99,14 @@ impl RawSettings {
         Ok(())
     }
 
-    fn push(&mut self, place: Place, values: BTreeMap<String, Value>) {
-        self.layers.push(Layer { place, values });
+    fn push(&mut self, location: Place, values: BTreeMap<String, Value>) {
+        self.layers.push(Layer { location, values });
     }
 
     /// The last value of a setting, and the file or variable that it is from.
     pub(super) fn find(&self, key: &str) -> (Option<String>, &Value) {
         let mut layers = self.layers.iter().rev();
-        let found = layers.find_map(|layer| Some((layer.place.of(key), layer.values.get(key)?)));
+        let found = layers.find_map(|layer| Some((layer.location.of(key), layer.values.get(key)?)));
         found.unwrap_or_else(|| (None, self.default_of(key)))
     }
 
@@ -123,18 +123,18 @@ impl RawSettings {
         let mut errors = Vec::new();
         for layer in &self.layers {
             for (key, value) in &layer.values {
-                let (place, is_section) = (layer.place.of(key), sections.contains(&**key));
+                let (location, is_section) = (layer.location.of(key), sections.contains(&**key));
                 match value.kind {
                     _ if self.defaults.contains_key(key) => {}
                     ValueKind::Table(_) if is_section => {}
                     _ if is_section => errors.push(SettingsError::Value {
-                        place,
+                        location,
                         key: key.clone(),
                         expected: "a section".into(),
                         found: "a value".into(),
                     }),
                     _ => errors.push(SettingsError::Unknown {
-                        place,
+                        location,
                         key: key.clone(),
                         nearest: nearest(key, self.keys().chain(sections.iter().copied())),
                     }),

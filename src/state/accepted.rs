@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension};
 impl StateDb {
     /// Records what a roster changes in the ownership of users, and the roster itself if it is accepted. Writes only
     /// differences.
-
     pub async fn record_roster(
         &self,
         ownership: OwnershipUpdate,

@@ -1,67 +1,67 @@
-//! Why the journal can't be used.
+//! Why the state database can't be used.
 
 use rusqlite::ErrorCode;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why the journal can't be used. `Display` says where and what to do. Cheap to clone: one commit
-/// that fails is the failure of all who wrote in it.
+/// Why the state database can't be used. `Display` says where and what to do. Cheap to clone, because all writers of a
+/// failed commit get the error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StateError {
-    /// It belongs to another organisation.
+    /// The database belongs to another organisation.
     #[error(
-        "{}: this journal belongs to {bound}, and omni.base_url is {asked}; correct omni.base_url, or give each organisation a state.dir of its own",
+        "{}: this state database belongs to {bound}, but omni.base_url is {asked}; correct omni.base_url, or give each organisation its own state.dir",
         .path.display()
     )]
     OtherOrganisation {
         /// The file.
         path: PathBuf,
-        /// Whose it is.
+        /// The organisation of the database.
         bound: String,
-        /// What the settings say.
+        /// The organisation in the settings.
         asked: String,
     },
-    /// A newer program wrote it.
+    /// A newer version of the program wrote the database.
     #[error(
-        "{}: this journal is of version {version}, and this program knows versions up to {known}; use the newer program that wrote it, or put back the copy from before",
+        "{}: this state database has version {version}, but this program supports versions up to {known}; use the newer program that wrote it, or restore an older copy",
         .path.display()
     )]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the database.
         version: i64,
-        /// The newest that we know.
+        /// The newest supported version.
         known: i64,
     },
-    /// An older program wrote it, and only `run` and `apply` may change that.
+    /// An older version of the program wrote the database. Only `run` and `apply` migrate it.
     #[error(
-        "{}: this journal is of version {version} and has to be brought up to {known} first; `run` and `apply` do so when they start",
+        "{}: this state database has version {version} and must be migrated to {known} first; `run` and `apply` do this when they start",
         .path.display()
     )]
     Older {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the database.
         version: i64,
-        /// The newest that we know.
+        /// The newest supported version.
         known: i64,
     },
-    /// It is damaged.
+    /// The database is damaged.
     #[error(
-        "{}: this journal is damaged ({problem}); put back a copy of it, or move the files journal.db* away to begin anew: who is managed and what was removed lately is then forgotten, so look at `plan` before anything else",
+        "{}: this state database is damaged ({problem}); restore a copy, or move the files state.db* away to start over; managed users and recent removals are then forgotten, so check `plan` first",
         .path.display()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The damage.
         problem: String,
     },
-    /// It is on a file system that is shared with other machines.
+    /// The database is on a file system that is shared with other machines.
     #[error(
-        "{}: this is on {file_system}, where locks can't be relied on and journals get damaged; give state.dir a folder on a local disk or volume",
+        "{}: this is on {file_system}, where locks are unreliable and databases get damaged; set state.dir to a folder on a local disk or volume",
         .path.display()
     )]
     Shared {
@@ -70,26 +70,26 @@ pub enum StateError {
         /// The file system.
         file_system: &'static str,
     },
-    /// The file system says no.
-    #[error("{}: the journal can't be opened; see to it that this program's user can read and write it", .path.display())]
+    /// The file can't be opened.
+    #[error("{}: the state database can't be opened; give the service user read and write permission", .path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// SQLite says no.
-    #[error("{}: the journal can't be used; {remedy}", .path.display())]
+    /// SQLite reports an error.
+    #[error("{}: the state database can't be used; {remedy}", .path.display())]
     Failed {
         /// The file.
         path: PathBuf,
         /// What to do.
         remedy: &'static str,
-        /// What SQLite says.
+        /// SQLite's error.
         source: Arc<rusqlite::Error>,
     },
-    /// Its thread is gone.
-    #[error("{}: the journal has stopped; the log says why, and a restart helps", .path.display())]
+    /// The database thread has ended.
+    #[error("{}: the state database has stopped; see the log and restart the program", .path.display())]
     Stopped {
         /// The file.
         path: PathBuf,
@@ -103,20 +103,18 @@ impl StateError {
         }
         let path = path.to_owned();
         let remedy = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => "its disk is full: make room",
+            Some(ErrorCode::DiskFull) => "the disk is full: free some space",
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                "another program keeps it locked: see which one, and try again"
+                "another program has locked it: find out which, and try again"
             }
             Some(
                 ErrorCode::ReadOnly
                 | ErrorCode::CannotOpen
                 | ErrorCode::PermissionDenied
                 | ErrorCode::AuthorizationForStatementDenied,
-            ) => "see to it that this program's user can write to it and its folder",
-            Some(ErrorCode::SystemIoFailure) => {
-                "see to its disk: the system log says what is wrong"
-            }
-            _ => "this is a fault of the program: tell its makers",
+            ) => "give the service user write permission for the file and its folder",
+            Some(ErrorCode::SystemIoFailure) => "check the disk: the system log has the details",
+            _ => "this is a bug; please report it",
         };
         Self::Failed {
             path,
@@ -140,7 +138,7 @@ impl StateError {
     }
 }
 
-/// Whether the file is not as we wrote it: its pages, or what stands in a column.
+/// Whether the file was altered: its pages, or the content of a column.
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{
         FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows,

@@ -1,4 +1,4 @@
-//! Opening a journal: only a whole one, of this organisation, that this program understands.
+//! Opens the state database, if it is undamaged, belongs to this organisation, and has a known version.
 
 use super::{StateDb, StateError, StateLock, runs, schema};
 use crate::file_system;
@@ -12,45 +12,48 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long to wait for another process that is writing: longer than the longest write, the first
-/// roster of a large organisation.
+/// How long to wait for another process that is writing. Longer than the longest write, the first roster of a large
+/// organisation.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a journal is opened for.
+const FILE: &str = "state.db";
+
+/// The name in version 0.1.
+const OLD_FILE: &str = "journal.db";
+
+/// What the state database is opened for.
 #[derive(Debug)]
 pub enum Access<'a> {
-    /// For runs. The journal is made where there is none and brought up to date where it is old; the
-    /// state folder stays locked for as long as the journal is open.
+    /// For runs. The database is created if it is missing and migrated if it is old. The state folder stays locked while the
+    /// database is open.
     Write(StateLock),
-    /// For approving in the journal of this folder, beside a daemon that writes in it.
+    /// For approvals, beside a daemon that writes.
     Approve(&'a Path),
-    /// For looking at the journal of this folder, beside a daemon that writes in it.
+    /// For reading, beside a daemon that writes.
     Read(&'a Path),
 }
 
 impl StateDb {
-    /// Opens the journal of an organisation. Blocks for as long as the disk does.
+    /// Opens the state database of an organisation. Blocks as long as the disk does.
     ///
-    /// Nothing is ever begun anew over what is there. Where there is no journal, one that is opened
-    /// for approving or reading is empty, and nothing is made.
-    ///
-    /// # Errors
-    /// Says what is wrong with it, and what to do.
+    /// An existing file is never replaced. If there is none, a database opened for approvals or reading is empty, and no
+    /// file is created.
     pub fn open(base_url: &str, access: Access<'_>) -> Result<Self, StateError> {
         match access {
             Access::Write(lock) => {
                 let path = path_in(lock.dir())?;
+                rename_old_file(lock.dir()).map_err(|error| StateError::unusable(&path, error))?;
                 let connection = open_to_write(&path, base_url)?;
                 Self::start(path, connection, lock)
             }
             Access::Approve(dir) => {
-                let path = path_in(dir)?;
+                let path = existing_path_in(dir)?;
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
                 let connection = open_beside(&path, base_url, |path| connect(path, flags))?;
                 Self::start(path, connection, ())
             }
             Access::Read(dir) => {
-                let path = path_in(dir)?;
+                let path = existing_path_in(dir)?;
                 let connection = open_beside(&path, base_url, connect_to_read)?;
                 Self::start(path, connection, ())
             }
@@ -59,11 +62,38 @@ impl StateDb {
 }
 
 fn path_in(dir: &Path) -> Result<PathBuf, StateError> {
-    let path = dir.join("journal.db");
+    let path = dir.join(FILE);
     match file_system::shared(dir) {
         Some(file_system) => Err(StateError::Shared { path, file_system }),
         None => Ok(path),
     }
+}
+
+/// The file for reading: under its old name if no run has renamed it yet. Its old version is refused then.
+fn existing_path_in(dir: &Path) -> Result<PathBuf, StateError> {
+    let (path, old) = (path_in(dir)?, dir.join(OLD_FILE));
+    Ok(if !path.exists() && old.exists() {
+        old
+    } else {
+        path
+    })
+}
+
+/// Renames the file of version 0.1. The main file comes last and the folder is synced before it, so that the next call
+/// finishes after a kill or a power failure, and the log always belongs to the file.
+fn rename_old_file(dir: &Path) -> io::Result<()> {
+    let (path, old) = (dir.join(FILE), dir.join(OLD_FILE));
+    if path.try_exists()? || !old.try_exists()? {
+        return Ok(());
+    }
+    for ending in ["-wal", "-shm", ""] {
+        match fs::rename(with_ending(&old, ending), with_ending(&path, ending)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => File::open(dir)?.sync_all()?,
+        }
+    }
+    tracing::info!("the state database was renamed from {OLD_FILE} to {FILE}");
+    Ok(())
 }
 
 fn open_to_write(path: &Path, base_url: &str) -> Result<Connection, StateError> {
@@ -71,8 +101,8 @@ fn open_to_write(path: &Path, base_url: &str) -> Result<Connection, StateError> 
         create(path, base_url)?;
     }
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    check_bond(path, &connection, base_url)?;
-    check_whole(path, &connection)?;
+    check_organisation(path, &connection, base_url)?;
+    check_integrity(path, &connection)?;
     restrict(path).map_err(|error| StateError::unusable(path, error))?;
     prepare_to_write(&mut connection).map_err(|error| StateError::new(path, error))?;
     Ok(connection)
@@ -92,7 +122,7 @@ fn open_beside(
         return empty(base_url).map_err(|error| StateError::new(path, error));
     }
     let connection = connect(path)?;
-    let version = check_bond(path, &connection, base_url)?;
+    let version = check_organisation(path, &connection, base_url)?;
     let known = schema::newest(schema::STEPS);
     if version < known {
         let path = path.to_owned();
@@ -105,15 +135,15 @@ fn open_beside(
     Ok(connection)
 }
 
-/// A journal in which nothing is remembered.
+/// An empty database.
 fn empty(base_url: &str) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_in_memory()?;
     schema::create(&mut connection, base_url)?;
     Ok(connection)
 }
 
-/// Whether there is a journal. A journal appears whole, so that an empty file is a damaged one, and
-/// so is one of which only the log is left: SQLite would pour that into whatever took its place.
+/// Whether the file exists. It appears complete, so an empty file is damaged. So is a file of which only the write-ahead
+/// log is left: SQLite would apply the log to whatever file took its place.
 fn is_there(path: &Path) -> Result<bool, StateError> {
     let unusable = |error| StateError::unusable(path, error);
     match fs::metadata(path) {
@@ -122,7 +152,7 @@ fn is_there(path: &Path) -> Result<bool, StateError> {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if with_ending(path, "-wal").try_exists().map_err(unusable)? {
-                let problem = "journal.db-wal is there, and journal.db is not";
+                let problem = "state.db-wal exists, and state.db does not";
                 return Err(StateError::damaged(path, problem));
             }
             Ok(false)
@@ -137,17 +167,17 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes a journal beside its place and then puts it there, so that it is whole or not there.
+/// Creates the file under another name and renames it, so that it appears complete.
 fn create(path: &Path, base_url: &str) -> Result<(), StateError> {
     let unusable = |error| StateError::unusable(path, error);
     let new = with_ending(path, ".new");
-    make_file(&new).map_err(unusable)?;
+    create_file(&new).map_err(unusable)?;
     fill(&new, base_url).map_err(|error| StateError::new(path, error))?;
     put(&new, path).map_err(unusable)
 }
 
-/// An empty file that nobody else may read, in place of one that a killed process left behind.
-fn make_file(new: &Path) -> io::Result<()> {
+/// Creates an empty file with mode 0600, in place of one that a killed process left behind.
+fn create_file(new: &Path) -> io::Result<()> {
     for ending in ["", "-wal", "-shm", "-journal"] {
         match fs::remove_file(with_ending(new, ending)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -176,9 +206,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StateError> {
     connect_as(path, path, flags)
 }
 
-/// Who reads a journal makes files beside it, unless the daemon has made them. In a folder that can't be
-/// written to, such as a volume that is mounted to read, a journal that nobody has open is copied into memory
-/// at once: what a daemon that starts meanwhile writes is not seen then, and harms nothing.
+/// A reader creates files beside the database, unless the daemon has done so. In a folder without write permission, such
+/// as a read-only volume, a database that no process has open is copied into memory. Later writes of a daemon are not
+/// seen then, which does no harm.
 fn connect_to_read(path: &Path) -> Result<Connection, StateError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -187,7 +217,7 @@ fn connect_to_read(path: &Path) -> Result<Connection, StateError> {
         return connect(path, flags);
     }
     let flags = flags | OpenFlags::SQLITE_OPEN_URI;
-    let file = connect_as(path, Path::new(&as_it_lies(path)), flags)?;
+    let file = connect_as(path, Path::new(&immutable_address(path)), flags)?;
     let copied = || {
         let mut copy = Connection::open_in_memory()?;
         Backup::new(&file, &mut copy)?.step(-1)?;
@@ -196,8 +226,8 @@ fn connect_to_read(path: &Path) -> Result<Connection, StateError> {
     copied().map_err(|error| StateError::new(path, error))
 }
 
-/// The address by which SQLite reads a file that nobody changes.
-fn as_it_lies(path: &Path) -> String {
+/// The address by which SQLite reads a file that does not change.
+fn immutable_address(path: &Path) -> String {
     let mut address = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
         match byte {
@@ -217,12 +247,12 @@ fn connect_as(path: &Path, name: &Path, flags: OpenFlags) -> Result<Connection, 
         for (name, value) in [
             ("synchronous", "FULL"),
             ("foreign_keys", "ON"),
-            // What is deleted is gone from the file, and sorting leaves no file behind.
+            // Deleted data is overwritten, and sorting leaves no file behind.
             ("secure_delete", "ON"),
             ("temp_store", "MEMORY"),
-            // The first roster of a large organisation makes a large log, which need not stay so.
+            // The log of the first roster of a large organisation must not stay large.
             ("journal_size_limit", "16777216"),
-            // A damaged file may hold anything: its triggers and views are not to be trusted.
+            // A damaged file may hold anything; its triggers and views are not trusted.
             ("trusted_schema", "OFF"),
             ("cell_size_check", "ON"),
         ] {
@@ -233,11 +263,15 @@ fn connect_as(path: &Path, name: &Path, flags: OpenFlags) -> Result<Connection, 
     connect().map_err(|error| StateError::new(path, error))
 }
 
-/// Whether this is a journal of ours, and of this organisation; gives its version.
-fn check_bond(path: &Path, connection: &Connection, base_url: &str) -> Result<i64, StateError> {
+/// Checks that this is a state database of this organisation. Returns its version.
+fn check_organisation(
+    path: &Path,
+    connection: &Connection,
+    base_url: &str,
+) -> Result<i64, StateError> {
     let failed = |error| StateError::new(path, error);
     if schema::application_id(connection).map_err(failed)? != schema::APPLICATION_ID {
-        let problem = "it is a database, and not one of this program";
+        let problem = "it is a database of another program";
         return Err(StateError::damaged(path, problem));
     }
     let version = schema::version(connection).map_err(failed)?;
@@ -263,8 +297,8 @@ fn check_bond(path: &Path, connection: &Connection, base_url: &str) -> Result<i6
     })
 }
 
-/// Reads every page once. A damaged journal could say that somebody is ours to remove.
-fn check_whole(path: &Path, connection: &Connection) -> Result<(), StateError> {
+/// Reads every page once. A damaged database could name users as managed that are not.
+fn check_integrity(path: &Path, connection: &Connection) -> Result<(), StateError> {
     let said: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|error| StateError::new(path, error))?;
@@ -274,7 +308,7 @@ fn check_whole(path: &Path, connection: &Connection) -> Result<(), StateError> {
     }
 }
 
-/// Takes the rights of others, whatever they were given.
+/// Sets mode 0600, whatever the mode was.
 fn restrict(path: &Path) -> io::Result<()> {
     for ending in ["", "-wal", "-shm"] {
         let path = with_ending(path, ending);

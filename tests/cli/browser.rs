@@ -319,7 +319,7 @@ return [...document.querySelectorAll("body *")]
   .filter((pale) => pale);
 "#;
 
-/// A roster over the stand-in's users, of whom some go and one row is bad.
+/// A roster over the mock server's users, of whom some go and one row is bad.
 fn roster(going: usize) -> String {
     let mut text = "op,email,display_name,region\n".to_owned();
     for number in 1..=30 {
@@ -376,7 +376,7 @@ async fn walk(driver: u16, window: Window) {
         .await;
     browser.check("overview").await;
 
-    // The picture says what the journal says.
+    // The picture says what the state database says.
     let bars = browser
         .script(
             "return [...document.querySelectorAll('.bar[data-run]')]
@@ -400,9 +400,9 @@ async fn walk(driver: u16, window: Window) {
     // The problem, and its user.
     browser.goto("/").await;
     browser.find("#roster").await;
-    let place = "return document.querySelector('#roster tbody th').textContent";
-    let place = browser.script(place).await;
-    assert_eq!(place, "users.csv:31", "{}", window.name);
+    let location = "return document.querySelector('#roster tbody th').textContent";
+    let location = browser.script(location).await;
+    assert_eq!(location, "users.csv:31", "{}", window.name);
     let input = browser.find("#find").await;
     input
         .send_keys("user0030@example.com\u{e007}")
@@ -483,9 +483,9 @@ async fn walk(driver: u16, window: Window) {
 /// `[run, done, failed, held]` of each run that has ended.
 async fn pictured(world: &World) -> Vec<[u64; 4]> {
     use omni_user_sync::model::RunState;
-    let runs = world.journal().runs(50).await.expect("they are read");
+    let runs = world.state_db().runs(50).await.expect("they are read");
     let ended = runs.iter().rev().filter_map(|run| match &run.state {
-        RunState::Ended(end) => Some([run.number.0, end.done, end.failed, end.held]),
+        RunState::Ended(end) => Some([run.number.0, end.applied, end.failed, end.held]),
         RunState::Open | RunState::Interrupted => None,
     });
     ended.collect()

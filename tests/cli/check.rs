@@ -38,7 +38,7 @@ async fn check_passes_and_an_export_plans_nothing() {
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
-/// The README documents this shape: fields are only added.
+/// docs/roster.md documents this shape: fields are only added.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_json_keeps_its_shape() {
     let world = World::new().await;
@@ -111,7 +111,7 @@ async fn check_json_keeps_its_shape() {
         "checked_against_definitions": false,
         "problems": [],
         "lints": [],
-        "error": "gone.csv: there is no such file or folder; put the roster there, or correct source.path"
+        "error": "gone.csv: no such file or folder; put the roster there, or correct source.path"
       },
       "omni": null,
       "host": {
@@ -233,8 +233,8 @@ async fn invalid_input_is_reported_with_place_and_remedy() {
                 );
                 for word in *says {
                     // `check` shows an excerpt with the cell.
-                    let place = word.match_indices(':').nth(1).map(|(at, _)| &word[..at]);
-                    let word = place.filter(|_| command[0] == "check").unwrap_or(word);
+                    let location = word.match_indices(':').nth(1).map(|(at, _)| &word[..at]);
+                    let word = location.filter(|_| command[0] == "check").unwrap_or(word);
                     assert!(
                         ended.err.contains(word),
                         "{name}: {command:?} says no {word:?}: {}",
@@ -283,7 +283,10 @@ async fn check_checks_the_host() {
     let world = world.set("serve.admin_token_file", &token);
     let ended = run(&world, &["check"]).await;
     assert_eq!(ended.code, 0, "warnings: {}{}", ended.out, ended.err);
-    for said in ["the token has 7 characters", "every user of this machine"] {
+    for said in [
+        "the token has only 7 characters",
+        "every user of this machine",
+    ] {
         let said = format!("serve.admin_token_file: {said}");
         assert!(ended.err.contains(&said), "{}", ended.err);
     }

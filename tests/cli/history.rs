@@ -1,10 +1,6 @@
 //! `history`, `explain`, `approve` and `export`, as a shell sees them.
-#![cfg(feature = "sandbox")]
-
-mod support;
-
+use crate::support::{World, command};
 use omni_user_sync::sandbox::Options;
-use omni_user_sync::state::StateLock;
 use omni_user_sync::state::StateLock;
 use serde_json::{Value, json};
 use std::fs::Permissions;
@@ -35,9 +31,9 @@ async fn held_changes_are_applied_after_approval() {
     let ended = command(&world, &["apply", "--yes"]).await;
     assert_eq!(ended.code, 4, "{}", ended.err);
     assert!(
-        ended.out.contains("omni-user-sync approve 1"),
+        ended.err.contains("omni-user-sync approve 1"),
         "{}",
-        ended.out
+        ended.err
     );
 
     let dry = command(&world, &["approve", "latest", "--dry"]).await;
@@ -107,7 +103,7 @@ async fn approve_latest_uses_the_last_plan() {
     let refused = command(&world, &["approve", "latest"]).await;
     assert_eq!((refused.code, refused.out.as_str()), (1, ""));
     assert!(
-        refused.err.contains("nothing is held in run 3") && refused.err.contains("is 1"),
+        refused.err.contains("run 3 holds nothing") && refused.err.contains("is 1"),
         "{}",
         refused.err
     );
@@ -143,7 +139,7 @@ async fn history_and_explain_show_past_and_next() {
     );
     let one = command(&world, &["history", "latest"]).await.out;
     for says in [
-        "create     new@x.co: done",
+        "create     new@x.co: applied",
         "display_name: (none) => 'New'",
         "held by policy.max_removals (2)",
     ] {
@@ -151,7 +147,7 @@ async fn history_and_explain_show_past_and_next() {
     }
     let doc = json(&command(&world, &["history", "1", "--json"]).await.out);
     assert_eq!(
-        (&doc["outcome"], &doc["changes"][0]["operation"]),
+        (&doc["result"], &doc["changes"][0]["operation"]),
         (&json!("held"), &json!("create"))
     );
 
@@ -159,7 +155,7 @@ async fn history_and_explain_show_past_and_next() {
     assert_eq!(explained.code, 0, "{}", explained.err);
     for says in [
         "roster: users.csv:2",
-        "next: held: run 1 held it by policy.max_removals",
+        "next: held by policy.max_removals (run 1)",
         "last changes: none",
     ] {
         assert!(explained.out.contains(says), "{}", explained.out);
@@ -168,7 +164,7 @@ async fn history_and_explain_show_past_and_next() {
     for says in [
         "managed since",
         "next: nothing to do",
-        "create     new@x.co: done",
+        "create     new@x.co: applied",
     ] {
         assert!(explained.contains(says), "{explained}");
     }
@@ -201,10 +197,7 @@ async fn explain_and_guard_agree_on_approvals() {
         let ended = command(&world, &["apply", "--yes"]).await;
         assert_eq!(ended.code, 4, "{}", ended.err);
         let next = next().await;
-        assert!(
-            next.contains(&format!("held it by policy.{rule}")),
-            "{next}"
-        );
+        assert!(next.contains(&format!("held by policy.{rule}")), "{next}");
     };
     let approved = async || {
         let approved = command(&world, &["approve", "latest"]).await;
@@ -235,7 +228,7 @@ async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
     for (path, mode) in [
         (world.folder.path().to_owned(), 0o755),
         (world.settings().state.dir, 0o555),
-        (world.settings().state.dir.join("journal.db"), 0o444),
+        (world.settings().state.dir.join("state.db"), 0o444),
     ] {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
     }
@@ -261,7 +254,7 @@ async fn a_read_only_state_folder_is_readable() {
     let before = files();
     for (reader, says) in [
         (&["history"][..], "1 applied, 2 held"),
-        (&["explain", "new@x.co"], "create     new@x.co: done"),
+        (&["explain", "new@x.co"], "create     new@x.co: applied"),
         (&["plan"], "user0001@example.com"),
     ] {
         let ended = as_a_guest(&world, reader).await;

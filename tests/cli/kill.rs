@@ -60,8 +60,8 @@ fn users(world: &World) -> Vec<(String, String)> {
 
 /// The changes of the runs after this one, and the number of the last run.
 async fn changes_since(world: &World, before: u64) -> (Vec<ChangeRecord>, u64) {
-    let journal = world.journal();
-    let last = journal
+    let db = world.state_db();
+    let last = db
         .runs(1)
         .await
         .expect("read")
@@ -69,12 +69,12 @@ async fn changes_since(world: &World, before: u64) -> (Vec<ChangeRecord>, u64) {
         .map_or(0, |run| run.number.0);
     let mut all = Vec::new();
     for run in before + 1..=last {
-        all.extend(journal.changes(RunNumber(run)).await.expect("read"));
+        all.extend(db.changes(RunNumber(run)).await.expect("read"));
     }
     (all, last)
 }
 
-/// Each write that the stand-in saw has its intent, and what the journal calls done was seen: both
+/// Each write that the mock server saw has its intent, and what the state database calls done was seen: both
 /// counted, round by round.
 fn assert_true(changes: &[ChangeRecord], writes: &[Request]) {
     for write in writes {
@@ -103,7 +103,7 @@ fn is_same(a: &Request, b: &Request) -> bool {
     (&a.method, &a.path, &a.body) == (&b.method, &b.path, &b.body)
 }
 
-/// Whether a change in the journal is of this write.
+/// Whether a change in the state database is of this write.
 fn is_of(change: &ChangeRecord, write: &Request) -> bool {
     let intent = &change.intent;
     let is_path = || {
@@ -153,7 +153,7 @@ async fn killed_at_any_request_it_converges_after_the_restart() {
             .json(&order)
             .send()
             .await
-            .expect("the stand-in hears");
+            .expect("the mock server hears");
         assert!(told.status().is_success(), "{told:?}");
         match wait(child).await {
             Some(code) => assert_eq!(code, 0, "round {round}: it was not killed, so it converged"),
@@ -186,7 +186,7 @@ async fn apply_and_kill(world: &World, at: usize, when: &str) {
     let order = json!({ "pid": child.id(), "signal": "KILL", "at_request": at, "when": when });
     let url = format!("{}/sandbox/signal", world.sandbox.url());
     let told = reqwest::Client::new().post(url).json(&order).send().await;
-    assert!(told.expect("the stand-in hears").status().is_success());
+    assert!(told.expect("the mock server hears").status().is_success());
     assert_eq!(wait(child).await, None, "it was killed");
 }
 
@@ -205,10 +205,8 @@ async fn an_approval_outlasts_a_kill_and_lets_nobody_else_through() {
         world.roster(&format!("op,email\n{rows}"));
         assert_eq!(wait(apply(&world)).await, Some(4), "held");
         let dir = world.settings().state.dir;
-        let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
-        let approval = journal
-            .approve(RunRef::Latest, "ann", Utc::now(), false)
-            .await;
+        let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
+        let approval = db.approve(RunRef::Latest, "ann", Utc::now(), false).await;
         assert_eq!(approval.expect("approved").users.len(), 20);
         apply_and_kill(&world, 12, when).await;
         assert!(world.org().users().len() > 80, "it was killed midway");

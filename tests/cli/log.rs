@@ -11,12 +11,14 @@ use std::time::Duration;
 /// The fields of every line.
 const OF_ALL: [&str; 5] = ["timestamp", "level", "target", "message", "span"];
 
-/// The documented fields of a message: the code in the last cell of its row in the README.
+/// The documented fields of a message: the code in the last cell of its row in docs/operation.md.
 fn stable_names(message: &str) -> BTreeSet<String> {
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/operation.md");
     let begins = format!("| `{message}`");
-    let row = readme.lines().find(|line| line.starts_with(&begins));
-    let cells = row.expect("a row in the README").trim_end_matches('|');
+    let row = page.lines().find(|line| line.starts_with(&begins));
+    let cells = row
+        .expect("a row of docs/operation.md")
+        .trim_end_matches('|');
     let (_, names) = cells.rsplit_once("| ").expect("cells");
     let names = names.split('`').skip(1).step_by(2);
     names.chain(OF_ALL).map(str::to_owned).collect()
@@ -84,7 +86,7 @@ fn names(lines: &[Value], message: &str) -> Vec<BTreeSet<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_fields_match_the_readme() {
+async fn log_fields_match_the_documentation() {
     let world = example().await;
     let refused = What::Status {
         code: 400,
@@ -106,7 +108,7 @@ async fn log_fields_match_the_readme() {
         assert_eq!(names, stable_names("change"));
     }
     let outcomes = lines.iter().filter_map(|line| line["outcome"].as_str());
-    assert!(outcomes.clone().any(|one| one == "done"), "{lines:#?}");
+    assert!(outcomes.clone().any(|one| one == "applied"), "{lines:#?}");
     assert!(outcomes.clone().any(|one| one == "failed"), "{lines:#?}");
     let change = lines.iter().find(|line| line["message"] == "change");
     let change = change.expect("one is there");

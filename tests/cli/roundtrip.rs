@@ -1,5 +1,5 @@
 //! Whatever text a CSV can carry arrives in Omni as it is, apart from the trimming: from the bytes of
-//! a roster by reader, planner and client to what the stand-in holds; and `export` writes what reads
+//! a roster by reader, planner and client to what the mock server holds; and `export` writes what reads
 //! the same again.
 
 use crate::support::{World, assert_converged, command};
@@ -170,11 +170,11 @@ async fn assert_unchanged(world: &World) {
         plan.desired.problems()
     );
     assert!(
-        plan.verdict.passed().is_empty(),
+        plan.assessment.verdict.passed().is_empty(),
         "{:?}",
-        plan.verdict.passed()
+        plan.assessment.verdict.passed()
     );
-    assert!(plan.verdict.held().is_empty());
+    assert!(plan.assessment.verdict.held().is_empty());
 }
 
 proptest! {

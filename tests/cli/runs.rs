@@ -15,7 +15,7 @@ async fn plan_shows_a_diff_and_writes_nothing() {
     ~ update     ann@x.co  (users.csv:2)
         display_name: 'Ann' => 'Ann Lee'
         region: ['north'] => ['north', 'south']
-        tier: 'gold' => (none), which falls back to the default 'standard'
+        tier: 'gold' => (none) (the default 'standard' applies)
     + create     eve@x.co  (users.csv:5)
         display_name: 'Eve'
         region: ['east']
@@ -30,7 +30,7 @@ async fn plan_shows_a_diff_and_writes_nothing() {
     assert_eq!(ended.code, 2);
     let plan: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
     assert_eq!(
-        plan["counts"],
+        plan["pending"],
         json!({ "delete": 1, "deactivate": 0, "update": 1, "create": 1 })
     );
     assert_eq!(

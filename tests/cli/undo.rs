@@ -1,8 +1,5 @@
 //! `export` and `history --undo` write rosters that `plan` and `apply` can read.
-#![cfg(feature = "sandbox")]
-
-mod support;
-
+use crate::support::{World, command};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,24 +1,32 @@
-//! The documents say what is so: which test guards what, and that no room uses one above it.
+//! Checks the documents: the tests and settings that they name, and the order of the rooms.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms from the top, as `src/lib.rs` and `docs/architecture.md` have them.
-const ROOMS: [&str; 14] = [
-    "cli",
-    "daemon",
-    "notify",
-    "serve",
-    "status",
-    "trigger",
-    "reconcile",
-    "report",
-    "journal",
-    "omni",
-    "metrics",
-    "desired",
-    "settings",
-    "user",
+/// The rooms from the bottom, as in `src/lib.rs` and `docs/architecture.md`.
+const ROOMS: [&str; 16] = [
+    "model", "util", "settings", "roster", "metrics", "omni", "plan", "state", "report", "run",
+    "trigger", "status", "notify", "serve", "daemon", "cli",
+];
+
+/// The documents whose links are checked.
+const DOCUMENTS: [&str; 16] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "benches/README.md",
+    "deploy/README.md",
+    "deploy/kubernetes/README.md",
+    "deploy/systemd/README.md",
+    "docs/api.md",
+    "docs/architecture.md",
+    "docs/metrics.md",
+    "docs/omni.md",
+    "docs/operation.md",
+    "docs/roster.md",
+    "docs/safety.md",
+    "docs/settings.md",
 ];
 
 fn root() -> &'static Path {
@@ -70,56 +78,55 @@ fn named(path: &Path) -> Vec<&'static str> {
 
 #[test]
 fn no_room_uses_one_above_it() {
-    for (place, room) in ROOMS.iter().enumerate() {
+    for (position, room) in ROOMS.iter().enumerate() {
         let files = files(room);
         assert!(!files.is_empty(), "{room} is a room");
         for file in files {
             let above: Vec<_> = named(&file)
                 .into_iter()
-                .filter(|other| ROOMS[..place].contains(other))
+                .filter(|other| ROOMS[position + 1..].contains(other))
                 .collect();
             assert!(above.is_empty(), "{} uses {above:?}", file.display());
         }
     }
 }
 
-#[test]
-fn the_rooms_stand_in_their_order_where_they_are_listed() {
-    let architecture = text("docs/architecture.md");
-    let rows: Vec<_> = architecture
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
-        .map(|(room, _)| room)
-        .collect();
-    assert_eq!(rows, ROOMS);
-    let lib = text("src/lib.rs");
-    let (_, list) = lib.split_once("From the top: ").expect("the list");
-    let (list, _) = list.split_once(". Each room").expect("its end");
-    let list: Vec<_> = list
-        .split('`')
-        .filter(|part| part.chars().all(char::is_alphabetic) && !part.is_empty())
-        .collect();
-    assert_eq!(list, ROOMS);
+/// The rooms in the first column of a table: `` | `a`, [`b`] | … | ``.
+fn rooms_of_table<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    lines
+        .skip_while(|line| !line.starts_with("| room |"))
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .flat_map(|(first, _)| first.split('`').skip(1).step_by(2))
+        .collect()
 }
 
-/// What stands between the first line that is `begin` and the next that is `end`.
+#[test]
+fn rooms_are_listed_in_their_order() {
+    let (lib, architecture) = (text("src/lib.rs"), text("docs/architecture.md"));
+    assert_eq!(rooms_of_table(architecture.lines()), ROOMS);
+    let header = lib.lines().filter_map(|line| line.strip_prefix("//! "));
+    assert_eq!(rooms_of_table(header), ROOMS);
+}
+
+/// The lines between the first line `begin` and the next line `end`.
 fn block<'a>(lines: impl Iterator<Item = &'a str>, begin: &str, end: &str) -> Vec<&'a str> {
     let lines = lines.skip_while(|line| *line != begin).skip(1);
     lines.take_while(|line| *line != end).collect()
 }
 
 #[test]
-fn the_data_flow_is_drawn_alike_wherever_it_is_drawn() {
+fn the_data_flow_is_the_same_everywhere() {
     let (lib, architecture) = (text("src/lib.rs"), text("docs/architecture.md"));
     let header = lib.lines().filter_map(|line| line.strip_prefix("//! "));
-    let drawn = block(header, "```text", "```");
-    assert!(drawn.len() > 3, "{drawn:?}");
-    assert_eq!(drawn, block(architecture.lines(), "```", "```"));
-    let all = drawn.join("\n");
+    let picture = block(header, "```text", "```");
+    assert!(picture.len() > 3, "{picture:?}");
+    assert_eq!(picture, block(architecture.lines(), "```", "```"));
+    let all = picture.join("\n").to_lowercase();
     for room in ROOMS {
-        // What is around every run, and what is under all rooms, is no step of it.
-        let is_step = !["cli", "daemon", "status", "settings", "user"].contains(&room);
-        assert!(!is_step || all.contains(room), "{room} is in the drawing");
+        // These rooms are around every run or below all of them, so they are no step of it.
+        let is_step = !["cli", "daemon", "status", "settings", "util", "model"].contains(&room);
+        assert!(!is_step || all.contains(room), "{room} is in the picture");
     }
 }
 
@@ -143,21 +150,118 @@ fn tests_named(document: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_test_that_a_document_names_is_there() {
-    for (document, least) in [("docs/architecture.md", 20)] {
+fn every_named_test_exists() {
+    for (document, minimum) in [("docs/architecture.md", 20)] {
         let named = tests_named(&text(document));
-        assert!(named.len() >= least, "{document}: {} tests", named.len());
+        assert!(named.len() >= minimum, "{document}: {} tests", named.len());
         for (file, test) in named {
-            let there = text(&file).contains(&format!("fn {test}("));
-            assert!(there, "{document} names {test}, which {file} does not have");
+            let exists = text(&file).contains(&format!("fn {test}("));
+            assert!(
+                exists,
+                "{document} names {test}, which {file} does not have"
+            );
         }
     }
 }
 
-/// Somebody who follows the README in a clone has keys and names of people in it.
+/// SECURITY.md names tests by their file: `` `http/safety/guard` `` is `tests/http/safety/guard.rs`.
 #[test]
-fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
-    let readers = text("README.md") + &text("deploy/README.md");
+fn every_named_test_file_exists() {
+    let security = text("SECURITY.md");
+    let words = security.split('`').skip(1).step_by(2);
+    let is_test = |word: &&str| {
+        ["fast/", "http/", "cli/"]
+            .iter()
+            .any(|one| word.starts_with(one))
+    };
+    let named: Vec<_> = words.filter(is_test).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        let path = root().join(format!("tests/{name}.rs"));
+        assert!(path.exists(), "SECURITY.md: tests/{name}.rs");
+    }
+}
+
+/// docs/settings.md lists the settings of the example, in its order and with its defaults.
+#[test]
+fn settings_are_listed_with_their_defaults() {
+    let (example, page) = (text("config/example.toml"), text("docs/settings.md"));
+    let mut section = "";
+    let mut expected = Vec::new();
+    for line in example.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, default)) = line.split_once(" = ")
+            && !key.starts_with('#')
+        {
+            expected.push(format!("| `{section}.{key}` | `{default}` | "));
+        }
+    }
+    assert!(expected.len() > 30, "{expected:?}");
+    let rows: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    assert_eq!(rows.len(), expected.len());
+    for (row, begin) in rows.iter().zip(&expected) {
+        assert!(row.starts_with(begin), "{row} does not begin with {begin}");
+    }
+}
+
+/// A file or an anchor of this repository that a document links to.
+fn links(document: &str) -> Vec<String> {
+    let targets = document.split("](").skip(1);
+    targets
+        .filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
+        .filter(|target| !target.contains("://"))
+        .collect()
+}
+
+/// The anchor that GitHub gives to a heading.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter_map(|char| match char {
+        ' ' | '-' => Some('-'),
+        char if char.is_alphanumeric() || char == '_' => Some(char),
+        _ => None,
+    });
+    kept.collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut count = 0;
+    for path in DOCUMENTS {
+        let folder = Path::new(path).parent().expect("a folder");
+        for link in links(&text(path)) {
+            count += 1;
+            let (file, fragment) = link.split_once('#').unwrap_or((&link, ""));
+            let target = match file {
+                "" => PathBuf::from(path),
+                file => folder.join(file),
+            };
+            assert!(root().join(&target).exists(), "{path}: {link}");
+            if !fragment.is_empty() {
+                let target = text(target.to_str().expect("UTF-8"));
+                let mut headings = target.lines().filter(|line| line.starts_with('#'));
+                let exists = headings.any(|heading| anchor(heading) == fragment);
+                assert!(exists, "{path}: {link} has no such heading");
+            }
+        }
+    }
+    assert!(count > 50, "{count}");
+}
+
+/// Following the README in a clone puts keys and personal data there.
+#[test]
+fn files_of_a_reader_are_ignored() {
+    let pages = [
+        "README.md",
+        "deploy/README.md",
+        "docs/operation.md",
+        "docs/roster.md",
+    ];
+    let readers = pages.map(text).concat();
     let (git, docker) = (text(".gitignore"), text(".dockerignore"));
     for (name, pattern) in [
         ("> api-key", "api-key"),
@@ -166,9 +270,11 @@ fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
         ("-o users.csv", "*.csv"),
         ("$PWD/roster", "roster"),
         ("$PWD/secrets", "secrets"),
-        ("in `reports/`", "reports"),
+        ("to `reports/`", "reports"),
+        ("> completion.bash", "completion.bash"),
+        ("> omni-user-sync.1", "omni-user-sync.1"),
     ] {
-        assert!(readers.contains(name), "{name}: nobody is told to write it");
+        assert!(readers.contains(name), "{name}: no document writes it");
         let rooted = format!("/{pattern}");
         let is_git = |line: &str| line.trim_end_matches('/') == rooted;
         assert!(git.lines().any(is_git), ".gitignore: {rooted}");
@@ -180,27 +286,27 @@ fn what_a_reader_writes_into_a_clone_is_neither_committed_nor_built_in() {
 }
 
 #[test]
-fn the_image_is_labelled_with_the_version_that_is_in_it() {
+fn the_image_has_the_version_as_label() {
     let label = concat!("\nARG VERSION=", env!("CARGO_PKG_VERSION"), "\n");
     assert!(text("Dockerfile").contains(label), "Dockerfile: {label}");
 }
 
-/// An image of nobody-knows-what can't be compared with the source.
+/// Without its commit, an image can't be compared with the source.
 #[test]
-fn an_image_that_is_built_as_documented_tells_its_commit() {
+fn documented_image_builds_set_the_commit() {
     let mut commands = 0;
     for path in [
         "Dockerfile",
         "deploy/README.md",
         "deploy/kubernetes/README.md",
     ] {
-        // A command that goes on in the next line is one; so is one in a comment.
+        // Continued lines are one command; commands in comments count too.
         let text = text(path).replace("\\\n", " ");
         for line in text.lines().filter(|line| line.contains("docker build ")) {
             commands += 1;
             let is_sandbox = line.contains("--target sandbox");
-            let tells = line.contains("--build-arg REVISION=\"$(git rev-parse");
-            assert!(is_sandbox || tells, "{path}: {line}");
+            let sets_commit = line.contains("--build-arg REVISION=\"$(git rev-parse");
+            assert!(is_sandbox || sets_commit, "{path}: {line}");
         }
     }
     assert!(commands > 3, "{commands}");

@@ -1,4 +1,4 @@
-//! What takes neither the program nor the stand-in for Omni: values, files, the state database, and waits under
+//! What takes neither the program nor the mock server: values, files, the state database, and waits under
 //! paused time.
 
 mod daemon;

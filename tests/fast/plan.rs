@@ -4,7 +4,7 @@
 use chrono::Utc;
 use omni_user_sync::model::{
     Action, AttributeName, Attributes, ByEmail, Change, Definition, Desired, DesiredUser, Email,
-    Entry, FieldChange, Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser,
+    Entry, Field, FieldChange, Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser,
     Operation, Policy, Protect, Prune, Removal, Schema, Text, UserId, UserMatch, UserSpec, Value,
     ValueType,
 };
@@ -134,7 +134,10 @@ fn case() -> impl Strategy<Value = Case> {
                 policy,
                 memory: Memory {
                     managed: picked(managed),
-                    deactivated: picked(deactivated).iter().map(id_of).collect(),
+                    deactivated: picked(deactivated)
+                        .into_iter()
+                        .map(|email| (id_of(&email), email))
+                        .collect(),
                     ..Memory::empty(Utc::now())
                 },
             },
@@ -159,14 +162,14 @@ fn picked(bits: u8) -> HashSet<Email> {
 fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
     let (mut users, mut frozen) = (ByEmail::default(), ByEmail::default());
     for (number, row) in rows.into_iter().enumerate() {
-        let place = Location {
+        let location = Location {
             file: "users.csv".into(),
             line: number as u64 + 2,
             column: None,
         };
         match row {
-            Some(Some(want)) => drop(users.insert(shouted(number), Entry { want, place })),
-            Some(None) => drop(frozen.insert(shouted(number), place)),
+            Some(Some(want)) => drop(users.insert(shouted(number), Entry { want, location })),
+            Some(None) => drop(frozen.insert(shouted(number), location)),
             None => {}
         }
     }
@@ -280,11 +283,12 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
     users.into_values().collect()
 }
 
-fn set(user: &mut ObservedUser, field: &FieldChange, to_default: bool) {
+fn set(user: &mut ObservedUser, change: &FieldChange, to_default: bool) {
+    let FieldChange { field, to, .. } = change;
     match field {
-        FieldChange::DisplayName { to, .. } => user.display_name = to.clone(),
-        FieldChange::Reactivate => user.active = true,
-        FieldChange::Attribute { name, to, .. } => {
+        Field::DisplayName => user.display_name = to.as_ref().expect("a name").first().clone(),
+        Field::Active => user.active = true,
+        Field::Attribute(name) => {
             let others = user.attributes.iter().filter(|(have, _)| *have != name);
             let others = others.map(|(name, value)| (name.clone(), value.clone()));
             let default = || schema().get(name).and_then(|one| one.default.clone());
@@ -351,13 +355,13 @@ proptest! {
                 }
                 (Action::Update(_, fields), Some(DesiredUser::Upsert(spec))) => {
                     for field in fields {
-                        let named = match field {
-                            FieldChange::DisplayName { .. } => spec.display_name.is_some(),
-                            FieldChange::Reactivate => {
+                        let named = match &field.field {
+                            Field::DisplayName => spec.display_name.is_some(),
+                            Field::Active => {
                                 case.policy.reactivate
-                                    || case.memory.deactivated.contains(&id_of(&change.email))
+                                    || case.memory.deactivated.contains_key(&id_of(&change.email))
                             }
-                            FieldChange::Attribute { name, .. } => {
+                            Field::Attribute(name) => {
                                 spec.attributes.iter().any(|(have, _)| have == name)
                             }
                         };
@@ -381,7 +385,7 @@ proptest! {
     fn a_file_that_was_not_read_removes_nobody(mut case in case()) {
         case.desired.rejected.push(omni_user_sync::model::Problem {
             kind: omni_user_sync::model::ProblemKind::File,
-            place: Location { file: "b.csv".into(), line: 0, column: None },
+            location: Location { file: "b.csv".into(), line: 0, column: None },
             message: "it vanished".into(),
             remedy: "put it back".into(),
             email: None,
@@ -398,7 +402,7 @@ proptest! {
             case.desired.unnamed = 1;
         }
         let plan = Plan::new(&case.desired, &observed, &schema(), &case.memory, &case.policy);
-        prop_assert!(plan.changes.iter().all(|change| change.place.is_some()));
+        prop_assert!(plan.changes.iter().all(|change| !change.is_pruning()));
     }
 
     #[test]
@@ -497,7 +501,7 @@ proptest! {
 }
 
 fn parts(verdict: &Verdict) -> Vec<Change> {
-    let held = verdict.held().iter().flat_map(|(_, changes)| changes);
+    let held = verdict.held().iter().flat_map(|held| &held.changes);
     verdict
         .passed()
         .iter()
@@ -579,6 +583,6 @@ fn delete(number: usize) -> Change {
     Change {
         email: email(number),
         action: Action::Delete(user.into()),
-        place: None,
+        location: None,
     }
 }

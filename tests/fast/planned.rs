@@ -3,8 +3,8 @@
 
 use chrono::Utc;
 use omni_user_sync::model::{
-    Action, Attributes, Change, Desired, Email, Memory, Observed, ObservedUser, Operation, Prune,
-    Schema, UserId,
+    AcceptedRoster, Action, Attributes, Change, Desired, Email, Fingerprint, GuardRule, Memory,
+    Observed, ObservedUser, Operation, Prune, Schema, UserId,
 };
 use omni_user_sync::plan::{Blocked, Plan, evaluate};
 use omni_user_sync::roster;
@@ -77,7 +77,10 @@ fn rows_that_several_cores_share_are_all_in_the_plan() {
     );
     assert!(plan.changes.is_sorted_by_key(|change| &change.email));
     assert_eq!(plan.problems.len(), EACH);
-    assert!(plan.problems.is_sorted_by_key(|problem| problem.place.line));
+    assert!(
+        plan.problems
+            .is_sorted_by_key(|problem| problem.location.line)
+    );
     assert_eq!(plan.ambiguous.len(), EACH);
     assert!(plan.ambiguous.is_sorted());
     assert_eq!(plan.left_inactive.len(), EACH);
@@ -104,7 +107,7 @@ fn a_roster_that_is_not_the_source_is_silent_on_whom_it_does_not_name() {
 #[test]
 fn what_is_withheld_is_told_in_the_right_number() {
     let blocked = |emails: &[&str]| Blocked {
-        why: "why".into(),
+        reason: "why".into(),
         emails: emails.iter().copied().map(email).collect(),
     };
     let one = blocked(&["a@x.co"]).to_string();
@@ -120,26 +123,30 @@ fn files_that_are_gone_are_told_by_name() {
             lost_files: names.iter().map(|name| (*name).into()).collect(),
             ..Plan::default()
         };
-        plan.lost()
+        plan.lost_files_clause()
     };
     assert_eq!(lost(&[]), None);
-    let one = "a.csv is gone, which was part of the roster before";
+    let one = "a.csv is missing (it was part of the last accepted roster)";
     assert_eq!(lost(&["a.csv"]).as_deref(), Some(one));
-    let two = "a.csv, b.csv are gone, which were part of the roster before";
+    let two = "a.csv, b.csv are missing (they were part of the last accepted roster)";
     assert_eq!(lost(&["a.csv", "b.csv"]).as_deref(), Some(two));
 }
 
 #[test]
 fn a_roster_has_shrunk_with_less_than_half_its_rows_and_not_with_half() {
     let memory = Memory {
-        last_rows: Some(20),
+        last_accepted: Some(AcceptedRoster {
+            fingerprint: Fingerprint([0; 32]),
+            rows: 20,
+            files: Vec::new(),
+        }),
         ..Memory::empty(Utc::now())
     };
     for (rows, is_held) in [(9, true), (10, false), (11, false), (17, false)] {
         let change = Change {
             email: email("a@x.co"),
             action: Action::Delete(user("a@x.co", true).into()),
-            place: None,
+            location: None,
         };
         let plan = Plan {
             changes: vec![change],
@@ -147,7 +154,7 @@ fn a_roster_has_shrunk_with_less_than_half_its_rows_and_not_with_half() {
         };
         let verdict = evaluate(plan, 100, rows, &memory, &settings().policy);
         assert_eq!(verdict.passed().is_empty(), is_held, "{rows} of 20 rows");
-        let rules: Vec<_> = verdict.held().iter().map(|(held, _)| held.rule).collect();
-        assert_eq!(rules == ["prune"], is_held, "{rows} of 20 rows");
+        let rules: Vec<_> = verdict.held().iter().map(|held| held.rule).collect();
+        assert_eq!(rules == [GuardRule::Prune], is_held, "{rows} of 20 rows");
     }
 }

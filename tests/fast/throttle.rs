@@ -150,11 +150,11 @@ proptest! {
     fn never_exceeds_the_limit_under_any_window(
         limit in 1u32..25,
         max_in_flight in 1usize..6,
-        operation in 0u8..3,
+        kind in 0u8..3,
         offset in 0u64..60,
         sends in sends(),
     ) {
-        let limiter = match operation {
+        let limiter = match kind {
             0 => Limiter::Sliding(Vec::new()),
             1 => Limiter::Fixed { offset: Duration::from_secs(offset), window: None, count: 0 },
             _ => Limiter::Bucket { level: f64::from(limit), at: Duration::ZERO },

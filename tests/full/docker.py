@@ -355,7 +355,7 @@ class Docker(support.Case):
         self.assertEqual(metric(PREFIX + "dry_run"), 1)
         self.assertEqual(omni.writes(), [])
         history = documented("docker exec omni-user-sync").replace(" omni-user-sync", f" {name}", 1)
-        daemon.until("a run is recorded", lambda: "planned" in tool("bash", "-euc", history))
+        daemon.until("a run is recorded", lambda: "dry_run" in tool("bash", "-euc", history))
 
         # Replace the key atomically, by a temporary file and a rename.
         beside = folder / "secrets/api-key.new"
@@ -438,14 +438,14 @@ class Compose(support.Case):
         status = tool("curl", "-sSf", "-H", f"Authorization: Bearer {token}", f"{daemon}/api/v1/status")
         self.assertIs(json.loads(status)["ready"], True)
 
-        # "Edit …/users.csv and see it come."
+        # "Edit `deploy/compose/users.csv`, and the daemon applies the change."
         row = documented("delete,user0010@")
         done = 'omni_user_sync_changes_total{operation="%s", outcome="applied"} > 0'
         before = {kind: int(self.asked(done % kind)[0]) for kind in ("create", "delete")}
         self.edit(row.replace("delete,user0010@example.com,", "upsert,new@example.com,New"))
         self.until("the new row is applied", done % "create", str(before["create"] + 1))
 
-        # "Add six rows such as … and see an alert."
+        # "Add six rows such as …, and an alert fires."
         self.edit(*(row.replace("0010", f"00{number}") for number in range(10, 16)))
         firing = 'ALERTS{alertname="OmniUserSyncHeld", alertstate="firing"}'
         self.until("they are held, and the alert fires", firing, "1")

@@ -53,7 +53,7 @@ class Idle(support.Case):
         daemon.until("its first run has ended", lambda: sample("runs_total", **converged) == 1)
         self.assertEqual(sample("roster_rows"), USERS)
         self.assertEqual(sample("users"), USERS)
-        daemon.until("the watcher has read the roster", lambda: "the roster is there" in daemon.told())
+        daemon.until("the watcher has read the roster", lambda: "roster found" in daemon.told())
         requests = len(sandbox.requests())
         before, began = cpu_seconds(daemon.pid), time.monotonic()
         while (took := time.monotonic() - began) < MEASURED:

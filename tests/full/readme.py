@@ -1,10 +1,13 @@
-"""Runs every command of the README's ```sh blocks, in order, in a copy of the repository.
+"""Runs every command in the ```sh blocks of the README and the pages in `docs/`, in order, in a copy of the
+repository.
 
 - `omni-user-sync` is the release binary, and Omni is the mock server: `https://<org>.omniapp.co` and
   `<key>` are replaced by its address and key, and the default ports by free ones. Cargo uses the build
   folder of CI.
-- A ```toml block is saved as `config.toml`, with an existing key file and roster.
+- The README's ```toml block is saved as `config.toml`, with an existing key file and roster. Those of
+  other pages are appended to it.
 - An exported roster gets one more row, which must be in Omni at the end.
+- For a `curl` to the daemon without a running daemon, one is started.
 - Programs that run until they are stopped (`run`, `sandbox`, `demo`) must become ready and stop with
   exit code 0: a demo immediately, a daemon at the end of its section (`##`), a sandbox at the end.
 - Variables and the working folder are kept between commands, across blocks.
@@ -27,6 +30,9 @@ import tempfile
 import support
 
 NAME = "omni-user-sync"
+# In the order of reading. Later pages use the settings and files of earlier ones.
+DOCUMENTS = ["README.md", "docs/roster.md", "docs/safety.md", "docs/settings.md", "docs/operation.md"]
+DOCUMENTS += ["docs/api.md", "docs/metrics.md", "docs/omni.md", "docs/architecture.md"]
 LONG = {"run": "## ", "sandbox": None, "demo": ""}
 SHORT = {"apply", "plan", "check", "export", "health", "explain", "history", "approve"}
 SHORT |= {"completions", "man", "help"}
@@ -58,8 +64,8 @@ class Block:
         return commands(self.lines, self.line)
 
 
-def blocks(text):
-    """The headings (as text), ```sh and ```toml blocks of a README, in order."""
+def blocks(text, path="README.md"):
+    """The headings (as text), ```sh and ```toml blocks of a document, in order."""
     found, block = [], None
     for number, line in enumerate(text.splitlines(), 1):
         fence = re.fullmatch(r"\s*```(.*)", line)
@@ -72,7 +78,7 @@ def blocks(text):
         elif fence:
             block = Block(number, fence[1].strip(), [])
             if block.kind not in KINDS and re.match(r"(sh|bash|shell|console)\b", block.kind):
-                raise SystemExit(f"README.md:{number}: ```{block.kind}: is it one of {KINDS}?")
+                raise SystemExit(f"{path}:{number}: ```{block.kind}: is it one of {KINDS}?")
         elif line.startswith("## "):
             found.append(line)
     return found
@@ -130,7 +136,7 @@ def subcommand(words):
 
 
 class Reader:
-    """A user who types the commands of the README."""
+    """A user who types the commands of the documents."""
 
     def __init__(self, folder, sandbox):
         self.folder, self.sandbox = folder, sandbox
@@ -176,8 +182,8 @@ class Reader:
         """A script that continues with the state of the last command."""
         return f"set -euo pipefail\n. {shlex.quote(self.state)}\n{command}\n"
 
-    def read(self, number, command):
-        where = f"README.md:{number}: {command.splitlines()[0]}"
+    def read(self, path, number, command):
+        where = f"{path}:{number}: {command.splitlines()[0]}"
         try:
             self.carry_out(self.typed(command))
         except (AssertionError, subprocess.TimeoutExpired) as error:
@@ -198,6 +204,9 @@ class Reader:
             known = words[0] in TOOLS or subcommand(words) or is_install
             assert known, f"`{' '.join(words)}` is not known to tests/full/readme.py"
         does = [subcommand(words) for words in started]
+        is_running = any(one[0] == "run" for one in self.running)
+        if started[0][0] == "curl" and self.serve in command and not is_running:
+            self.begin("run", f"{NAME} run", [NAME, "run"])
         if set(does) & set(LONG):
             assert len(started) == 1, "a long-running program must be alone on its line"
             self.begin(does[0], command.removesuffix("&"), started[0])
@@ -231,8 +240,12 @@ class Reader:
         new = ",".join(cells.get(column, "") for column in header.split(","))
         path.write_text("\n".join([header, *lines, new]) + "\n")
 
-    def save_settings(self, lines):
+    def save_settings(self, path, lines):
         text = self.typed("\n".join(lines))
+        if path != "README.md":
+            with open(os.path.join(self.clone, "config.toml"), "a", encoding="utf-8") as file:
+                file.write(f"\n{text}\n")
+            return
         key = os.path.join(self.clone, "key")
         pathlib.Path(key).write_text(support.KEY + "\n")
         os.chmod(key, 0o600)
@@ -269,7 +282,7 @@ class Reader:
                 process.end()
 
     def turn_over(self, *times):
-        """Handles the end of a section or of the README."""
+        """Handles the end of a section or of the last document."""
         try:
             self.end(*times)
         except AssertionError as error:
@@ -277,27 +290,32 @@ class Reader:
             print(f"FAILED: {error}", flush=True)
 
 
+def read(reader, path):
+    """Reads one document."""
+    for one in blocks((support.ROOT / path).read_text(), path):
+        if isinstance(one, str):
+            reader.turn_over("## ")
+        elif one.kind == "toml":
+            reader.save_settings(path, one.lines)
+        elif one.kind == "sh":
+            for number, command in one.commands():
+                reader.read(path, number, command)
+        else:
+            for number, command in one.commands():
+                words = [words[0] for words in programs(command)]
+                if not set(words) <= NEEDS_A_HOST:
+                    reader.failed += 1
+                    print(f"{path}:{number}: {command} ... FAILED: could be run")
+    reader.turn_over("## ")
+
+
 def main():
-    readme = (support.ROOT / "README.md").read_text()
-    found = blocks(readme)
     folder = tempfile.mkdtemp(prefix="full-readme-")
     sandbox = support.Sandbox(folder, users=100, per_minute=10_000)
     reader = Reader(folder, sandbox)
     try:
-        for one in found:
-            if isinstance(one, str):
-                reader.turn_over("## ")
-            elif one.kind == "toml":
-                reader.save_settings(one.lines)
-            elif one.kind == "sh":
-                for number, command in one.commands():
-                    reader.read(number, command)
-            else:
-                for number, command in one.commands():
-                    words = [words[0] for words in programs(command)]
-                    if not set(words) <= NEEDS_A_HOST:
-                        reader.failed += 1
-                        print(f"README.md:{number}: {command} ... FAILED: could be run")
+        for path in DOCUMENTS:
+            read(reader, path)
         reader.turn_over("## ", None)
         for what, wrong in (
             ("Omni got what no client sends", sandbox.unexpected()),

@@ -154,7 +154,7 @@ class Samba(support.Case):
         self.put(text)
         daemon = self.daemon(sandbox)
         self.until_users(daemon, sandbox, *emails)
-        daemon.until("it is told to be there", lambda: self.up() == 1)
+        daemon.until("the roster is reported available", lambda: self.up() == 1)
         return sandbox, daemon
 
     def terminate(self, daemon):
@@ -166,7 +166,7 @@ class Samba(support.Case):
     def test_detects_writes_on_the_server(self):
         sandbox, daemon = self.converged(rows("a@x.co"), "a@x.co")
         said = daemon.out() + daemon.err()
-        self.assertIn("by polling: it is on FUSE", said)
+        self.assertIn('file_system="FUSE"', said)
         self.put(rows("a@x.co", "b@x.co"))
         self.until_users(daemon, sandbox, "a@x.co", "b@x.co")
         # In place, in two parts, with a pause shorter than `settle`.
@@ -198,17 +198,17 @@ class Samba(support.Case):
         sandbox, daemon = self.converged(rows("a@x.co", "b@x.co"), "a@x.co", "b@x.co")
         self.server.all(signal.SIGKILL)
         self.server.wait()
-        daemon.until("it is told to be away", lambda: self.up() == 0)
+        daemon.until("the roster is reported unavailable", lambda: self.up() == 0)
         self.assertEqual(set(sandbox.users()), {"a@x.co", "b@x.co"})
         alive, _ = support.fetch(f"http://{self.address}/healthz")
         self.assertEqual(alive, 200)
         self.put(rows("b@x.co", "c@x.co"))
         self.serve()
         self.until_users(daemon, sandbox, "b@x.co", "c@x.co")
-        daemon.until("it is told to be there", lambda: self.up() == 1)
+        daemon.until("the roster is reported available", lambda: self.up() == 1)
         # A run may have read it before the watcher reports it.
-        back = "the roster is back"
-        daemon.until("its return is told", lambda: back in daemon.out() + daemon.err())
+        back = "roster available again"
+        daemon.until("its return is logged", lambda: back in daemon.out() + daemon.err())
         self.terminate(daemon)
 
     def test_an_unmounted_share_removes_no_users(self):
@@ -217,7 +217,7 @@ class Samba(support.Case):
         daemon = self.daemon(sandbox, source__path=self.mount)
         self.until_users(daemon, sandbox, "a@x.co")
         self.unmount()
-        daemon.until("it is told to be away", lambda: self.up() == 0)
+        daemon.until("the roster is reported unavailable", lambda: self.up() == 0)
         self.assertEqual(set(sandbox.users()), {"a@x.co"})
         self.put(rows("a@x.co", "b@x.co"))
         self.client.end()

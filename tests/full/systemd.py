@@ -137,7 +137,7 @@ class Systemd(support.Case):
     def converged(self, machine, config):
         """Whether the first run has converged, which is later than readiness."""
         history = f"runuser -u omni-user-sync -- omni-user-sync --config {config} history --json"
-        return any(one["outcome"] == "converged" for one in json.loads(machine.run(history)))
+        return any(one["result"] == "converged" for one in json.loads(machine.run(history)))
 
     def reconcile(self, machine, token):
         """The status of a "Run now" request."""
@@ -191,7 +191,7 @@ class Systemd(support.Case):
             config = f"/etc/omni-user-sync/{name}.toml"
             machine.until(f"{name} is ready", lambda: machine.ready(config))
             machine.until(f"{name} has converged", lambda: self.converged(machine, config))
-            machine.run(f"test -f /var/lib/omni-user-sync/{name}/journal.db")
+            machine.run(f"test -f /var/lib/omni-user-sync/{name}/state.db")
         self.assertEqual(self.users(machine), {"acme@example.com", "blue@example.com"})
 
     def test_invalid_settings_are_not_retried(self):

@@ -1,4 +1,4 @@
-//! One run, whose answers are lost or say no: the real client against the stand-in.
+//! One run, whose answers are lost or say no: the real client against the mock server.
 use crate::support::{World, assert_converged, on, told};
 use omni_user_sync::model::ChangeOutcome;
 use omni_user_sync::run::Completion;
@@ -117,7 +117,9 @@ async fn a_conflict_becomes_an_update_that_clears_nothing() {
     let outcome = world.run().await;
     assert_eq!(told(&outcome), ["update ann@x.co failed"]);
     assert!(
-        outcome.changes[0].detail.contains("left to the next run"),
+        outcome.changes[0]
+            .detail
+            .contains("the next run clears some of their values"),
         "{outcome:?}"
     );
     assert_eq!(world.attribute("ann@x.co", "department"), json!("y"));
@@ -182,7 +184,9 @@ async fn what_was_refused_was_sent_also_where_the_look_at_it_fails() {
     };
     assert_eq!(create.outcome, ChangeOutcome::Failed, "{create:?}");
     assert!(
-        create.detail.starts_with("they exist already (409), and"),
+        create
+            .detail
+            .starts_with("the user exists already (409), and"),
         "{create:?}"
     );
     assert!(

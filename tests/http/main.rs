@@ -1,4 +1,4 @@
-//! What is said over HTTP: the real client against the stand-in for Omni, the server and its clients, a webhook.
+//! What is said over HTTP: the real client against the mock server, the server and its clients, a webhook.
 
 #[cfg(feature = "sandbox")]
 mod folder;

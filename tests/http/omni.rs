@@ -3,7 +3,8 @@
 use crate::support::logged::Logged;
 use crate::support::{ATTRIBUTES, World};
 use omni_user_sync::model::{
-    AttributeName, Attributes, Email, Schema, UserId, UserSpec, Value, ValueType,
+    AttributeName, Attributes, Email, Field, FieldChange, Schema, UserId, UserSpec, Value,
+    ValueType,
 };
 use omni_user_sync::omni::{
     Client, Definitions, Lookup, OmniError, Reader, WriteClient, Writer, list,
@@ -28,7 +29,13 @@ fn reader(world: &World) -> Reader {
 }
 
 fn writer(world: &World) -> Writer {
-    client(world).writer(&CancellationToken::new())
+    let settings = world.settings();
+    let metrics = world.metrics.clone();
+    let client = WriteClient::new(&settings.omni, &settings.state.dir, metrics);
+    let client = client.expect("a client");
+    let keys = settings.omni.keys.read().expect("keys");
+    client.client().begin(&keys);
+    client.writer(&CancellationToken::new())
 }
 
 fn email(text: &str) -> Email {
@@ -276,22 +283,24 @@ async fn a_put_clears_whether_merging_or_replacing() {
         );
         world.org().set_active("ann@x.co", false);
         let writer = writer(&world);
-        let edit = Edit {
-            display_name: Some("Ann B".into()),
-            attributes: vec![
-                (AttributeName::new("region"), None),
-                (AttributeName::new("quota"), None),
-                (AttributeName::new("tier"), Value::one("silver")),
-            ],
-            ..Edit::default()
-        };
+        let attribute =
+            |name: &str, to| FieldChange::new(Field::Attribute(AttributeName::new(name)), None, to);
+        let fields = [
+            FieldChange::display_name("Ann", "Ann B"),
+            attribute("region", None),
+            attribute("quota", None),
+            attribute("tier", Value::one("silver")),
+        ];
         let user = world.org().user("ann@x.co").expect("there");
         let id = UserId::parse(user["id"].as_str().expect("a text")).expect("an id");
         let definitions = writer.reader().definitions().await;
-        let Ok(Definitions::ObservationCache(schema)) = definitions else {
+        let Ok(Definitions::Known(schema)) = definitions else {
             panic!("{definitions:?}");
         };
-        writer.update(&id, &edit, &schema).await.expect("it works");
+        writer
+            .update(&id, &fields, &schema)
+            .await
+            .expect("it works");
         let user = world.org().user("ann@x.co").expect("there");
         assert_eq!(
             user[ATTRIBUTES],
@@ -310,9 +319,8 @@ async fn a_put_clears_whether_merging_or_replacing() {
 async fn a_put_without_definitions_ends_the_run() {
     let world = World::new().await.set("omni.update_method", "put");
     let id = UserId::parse("1").expect("an id");
-    let edit = Edit::default();
     let error = writer(&world)
-        .update(&id, &edit, &Schema::unknown())
+        .update(&id, &[], &Schema::unknown())
         .await
         .expect_err("it can't be done");
     assert!(error.ends_run(), "{error:?}");
@@ -405,7 +413,7 @@ async fn a_key_with_repeated_429_is_disabled() {
         "{text}"
     );
     assert!(text.contains("status=429 remaining=1"), "{text}");
-    assert_eq!(world.metrics.keys_set_aside.get(), 1);
+    assert_eq!(world.metrics.keys_disabled.get(), 1);
 }
 
 #[tokio::test]

@@ -30,9 +30,9 @@ async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
     assert_converged(&outcome);
     let took = started.elapsed();
     assert!(took >= Duration::from_secs(180), "{took:?}");
-    let reading = lines_with(&log, "reading Omni");
+    let reading = lines_with(&log, "fetching users");
     assert!(reading[0].contains("requests_left="), "{reading:?}");
-    let [said, progress @ ..] = &lines_with(&log, "changing Omni")[..] else {
+    let [said, progress @ ..] = &lines_with(&log, "applying changes")[..] else {
         panic!("nothing was said");
     };
     assert!(said.contains("changes=25 requests=25 seconds="), "{said}");
@@ -42,6 +42,6 @@ async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
         lines_with(&log, "run{number=1}:").len() >= told,
         "{reading:?}"
     );
-    // Paused time runs on while the journal is written, too, when nothing is told.
+    // Paused time runs on while the state database is written, too, when nothing is told.
     assert!(told as u64 * 2 >= took.as_secs() / 10, "{told} in {took:?}");
 }

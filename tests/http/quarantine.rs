@@ -26,7 +26,7 @@ async fn refusing() -> World {
 }
 
 async fn memory(world: &World, now: DateTime<Utc>) -> Memory {
-    world.journal().memory(now).await.expect("read")
+    world.state_db().memory(now).await.expect("read")
 }
 
 /// Of the only one who is in it.
@@ -66,7 +66,7 @@ async fn what_is_not_kept_waits_longer_each_time_too() {
         what: What::IgnoreWrite,
         times: 99,
     });
-    assert_eq!(told(&world.apply().await), ["update a@x.co done"]);
+    assert_eq!(told(&world.apply().await), ["update a@x.co applied"]);
     assert_eq!(quarantined(&world).await.failures, 0, "Omni says so");
     for failures in 1..4 {
         assert_eq!(told(&world.apply().await), ["update a@x.co not_kept"]);
@@ -79,7 +79,14 @@ async fn it_is_over_at_the_moment_it_says_and_not_before() {
     let world = refusing().await;
     world.run().await;
     let until = quarantined(&world).await.until;
-    let change = world.plan().await.expect("a plan").verdict.quarantined()[0].clone();
+    let change = world
+        .plan()
+        .await
+        .expect("a plan")
+        .assessment
+        .verdict
+        .quarantined()[0]
+        .clone();
     for (now, is_held) in [
         (until - TimeDelta::milliseconds(1), true),
         (until, false),
@@ -102,7 +109,14 @@ async fn a_clock_that_was_put_back_makes_nobody_wait_for_longer() {
     let world = refusing().await;
     world.run().await;
     let until = quarantined(&world).await.until;
-    let change = world.plan().await.expect("a plan").verdict.quarantined()[0].clone();
+    let change = world
+        .plan()
+        .await
+        .expect("a plan")
+        .assessment
+        .verdict
+        .quarantined()[0]
+        .clone();
     let is_held = async |now| {
         let plan = Plan {
             changes: vec![change.clone()],
@@ -115,7 +129,7 @@ async fn a_clock_that_was_put_back_makes_nobody_wait_for_longer() {
     assert!(is_held(until - TimeDelta::hours(24)).await);
     assert!(!is_held(until - TimeDelta::days(365)).await);
     world.org().clear_faults();
-    assert_eq!(told(&world.apply().await), ["update a@x.co done"]);
+    assert_eq!(told(&world.apply().await), ["update a@x.co applied"]);
     assert!(
         !is_held(Utc::now() - TimeDelta::hours(2)).await,
         "it was done"
@@ -140,7 +154,7 @@ async fn a_failure_that_refuses_nothing_is_tried_again_by_the_next_run() {
     world.org().fault(Fault { when, what, times });
     assert_eq!(told(&world.run().await), ["update a@x.co failed"]);
     world.org().clear_faults();
-    assert_eq!(told(&world.run().await), ["update a@x.co done"]);
+    assert_eq!(told(&world.run().await), ["update a@x.co applied"]);
 }
 
 /// Omni is not as the roster says while somebody is left alone.

@@ -2,7 +2,7 @@
 use crate::support::{World, assert_converged};
 use chrono::{TimeDelta, Utc};
 use omni_user_sync::model::Trigger;
-use omni_user_sync::report::{Report, Reports};
+use omni_user_sync::report::{ReportFolder, RowReport};
 use omni_user_sync::run::Stop;
 use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::json;
@@ -94,11 +94,11 @@ async fn a_run_of_over_a_minute_tells_what_it_has_done_so_far() {
         }
     };
     assert_converged(&outcome);
-    let half_done = |text: &String| text.contains("created") && text.contains("not done yet");
+    let half_done = |text: &String| text.contains("created") && text.contains("pending: create");
     assert!(interim.iter().any(half_done), "{interim:?}");
     let last = world.reports();
     assert!(
-        last.len() == 1 && !last[0].1.contains("not done yet"),
+        last.len() == 1 && !last[0].1.contains("pending: create"),
         "{last:?}"
     );
 }
@@ -164,8 +164,8 @@ fn whatever_a_roster_is_called_its_reports_stay_in_their_folder() {
         let home = folder.path().join("home");
         std::fs::create_dir(&home).expect("made");
         std::fs::write(home.join(name), "").expect("written");
-        let reports = Reports::new(&home.join(name), Path::new("reports"));
-        let written = reports.write(&Report::new(Vec::new()), Utc::now());
+        let reports = ReportFolder::new(&home.join(name), Path::new("reports"));
+        let written = reports.write(&RowReport::new(Vec::new()), Utc::now());
         let written = written.expect("written");
         assert_eq!(written.parent(), Some(&*home.join("reports")), "{name:?}");
         let there = |path: &Path| std::fs::read_dir(path).expect("a folder").count();
@@ -179,11 +179,11 @@ fn the_newest_fifty_reports_stay_and_nothing_else_is_touched() {
     let folder = tempfile::tempdir().expect("a folder");
     let roster = folder.path().join("users.csv");
     std::fs::write(&roster, "").expect("written");
-    let reports = Reports::new(&roster, Path::new("reports"));
+    let reports = ReportFolder::new(&roster, Path::new("reports"));
     let own = folder.path().join("reports").join("users-my-own-ok.csv");
     std::fs::create_dir(folder.path().join("reports")).expect("a folder");
     std::fs::write(&own, "mine").expect("written");
-    let report = Report::new(Vec::new());
+    let report = RowReport::new(Vec::new());
     let start = Utc::now();
     for minute in 0..60 {
         reports

@@ -1,4 +1,4 @@
-//! Every way of changing a roster, by the daemon's own parts against the stand-in: no run sees a
+//! Every way of changing a roster, by the daemon's own parts against the mock server: no run sees a
 //! half-written roster, and each change arrives exactly once. `WAYS=50 cargo test --test http
 //! roster_replacement:: -- --nocapture` for a campaign; it prints what it counted.
 #![allow(clippy::print_stdout)] // the figures

@@ -1,4 +1,4 @@
-//! Whole runs: the real client against the stand-in, over HTTP.
+//! Whole runs: the real client against the mock server, over HTTP.
 use crate::support::{World, assert_converged, on, told};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Completion, RunEvent, Stop};
@@ -28,9 +28,9 @@ async fn converges_and_then_has_nothing_to_do() {
     assert_eq!(
         told(&outcome),
         [
-            "create eve@x.co done",
-            "delete bob@x.co done",
-            "update ANN@x.co done"
+            "create eve@x.co applied",
+            "delete bob@x.co applied",
+            "update ANN@x.co applied"
         ]
     );
     assert_eq!(
@@ -183,8 +183,8 @@ async fn a_change_that_omni_claims_to_keep_and_does_not_is_seen_by_the_next_run(
     world.user("ann@x.co", "Ann", json!({}));
     world.org().fault(on("PATCH", What::IgnoreWrite));
     world.roster("email,department\nann@x.co,sales\n");
-    assert_eq!(told(&world.run().await), ["update ann@x.co done"]);
-    assert_eq!(world.run().await.drift.expect("a plan").total(), 1);
+    assert_eq!(told(&world.run().await), ["update ann@x.co applied"]);
+    assert_eq!(world.run().await.pending().expect("a plan").total(), 1);
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn a_held_kind_holds_itself_whole_and_the_rest_goes_on() {
     let outcome = world.run().await;
     assert_eq!(outcome.result().as_str(), "held");
     assert_eq!(outcome.held()[0].count, 3);
-    assert_eq!(told(&outcome), ["create new@x.co done"]);
+    assert_eq!(told(&outcome), ["create new@x.co applied"]);
     assert_eq!(world.org().users().len(), 21);
 }
 
@@ -322,7 +322,7 @@ async fn deactivates_and_leaves_others_inactive_users_so() {
             .any(|warning| warning.contains("inactive")),
         "{outcome:?}"
     );
-    assert_eq!(world.run().await.drift.expect("a plan").total(), 0);
+    assert_eq!(world.run().await.pending().expect("a plan").total(), 0);
 
     let world = world.set("policy.reactivate", "true");
     assert_converged(&world.run().await);
@@ -355,19 +355,15 @@ async fn stops_between_two_changes() {
     let world = World::new().await.set("omni.max_in_flight", "1");
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\nc@x.co,C\n");
     let (reconciler, stop) = (world.reconciler(), Stop::default());
-    let target = world.target();
     let mut run = reconciler
-        .begin(Trigger::Command, &target)
+        .begin(Trigger::Command, world.target())
         .await
         .expect("begins");
-    let prepared = reconciler
-        .prepare(&mut run, &target, &stop)
-        .await
-        .expect("a plan");
-    reconciler
-        .carry_out(&mut run, &prepared, &stop, |_| stop.now.cancel())
+    let prepared = reconciler.prepare(&mut run, &stop).await.expect("a plan");
+    let (applied, _) = reconciler
+        .apply(&run, &prepared, &stop, |_| stop.now.cancel())
         .await;
-    let outcome = reconciler.finish(run, Some(&prepared)).await;
+    let outcome = reconciler.finish(run, Some(&prepared), applied).await;
     assert!(
         matches!(outcome.completion, Completion::Stopped),
         "{outcome:?}"
@@ -390,20 +386,12 @@ async fn what_was_found_is_heard_before_what_was_done() {
     let heard = Arc::clone(&events);
     let reconciler = world.reconciler().with_observer(move |what| {
         let what = match what {
-            RunEvent::Found(run) => {
-                let roster = run.roster().expect("it was read");
-                let bad = roster.bad_rows.len();
-                format!(
-                    "{} needed, {bad} bad",
-                    run.pending().expect("a plan").total()
-                )
+            RunEvent::Planned(_, plan) => {
+                let bad = plan.roster.bad_rows.len();
+                format!("{} pending, {bad} bad", plan.pending.total())
             }
             RunEvent::Change(applied) => {
-                format!(
-                    "{} {}",
-                    applied.operation,
-                    applied.outcome.result().as_str()
-                )
+                format!("{} {}", applied.operation, applied.outcome.as_str())
             }
         };
         heard.lock().expect("no panic").push(what);
@@ -413,7 +401,10 @@ async fn what_was_found_is_heard_before_what_was_done() {
         .await;
     assert_eq!(outcome.result().as_str(), "partial");
     let events = events.lock().expect("no panic");
-    assert_eq!(*events, ["2 needed, 1 bad", "create done", "create done"]);
+    assert_eq!(
+        *events,
+        ["2 pending, 1 bad", "create applied", "create applied"]
+    );
 }
 
 #[tokio::test]

@@ -476,6 +476,7 @@ mod with_omni {
                 .plan()
                 .await
                 .expect("a plan")
+                .assessment
                 .verdict
                 .passed()
                 .is_empty()

@@ -1,4 +1,4 @@
-//! Whatever comes in whatever order: random scenarios against the stand-in for Omni, under time that hurries.
+//! Whatever comes in whatever order: random scenarios against the mock server, under time that hurries.
 
 mod campaign;
 mod clock;

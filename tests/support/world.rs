@@ -1,10 +1,10 @@
-//! A world for tests: a stand-in for Omni, a folder with a roster, and settings that join them. Each
+//! A world for tests: a mock server, a folder with a roster, and settings that join them. Each
 //! test says only what is special about its own.
 
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{
-    AppliedChange, Prepared, Reconciler, RunError, RunOutcome, Stop, Target,
+    AppliedChange, Observer, Prepared, Reconciler, RunError, RunOutcome, Stop, Target,
 };
 use omni_user_sync::sandbox::{Fault, Options, Org, Request, Sandbox, What, When};
 use omni_user_sync::settings::{self, Environment, Settings};
@@ -30,7 +30,7 @@ impl World {
         Self::with(Options::default()).await
     }
 
-    /// A world whose stand-in is special. Its limit is high unless said, so that no test waits.
+    /// A world whose mock server is special. Its limit is high unless said, so that no test waits.
     pub async fn with(options: Options) -> Self {
         let limit = match options.requests_per_minute {
             60 => 10_000,
@@ -43,10 +43,12 @@ impl World {
         .await
     }
 
-    /// A world whose stand-in has just this limit, and which uses all of it.
+    /// A world whose mock server has just this limit, and which uses all of it.
     pub async fn as_told(options: Options) -> Self {
         let limit = options.requests_per_minute;
-        let sandbox = Sandbox::start(options).await.expect("the stand-in starts");
+        let sandbox = Sandbox::start(options)
+            .await
+            .expect("the mock server starts");
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         let variables = [
@@ -131,32 +133,33 @@ impl World {
         settings::load(None, &environment).expect("the settings are fine")
     }
 
-    /// A reconciler of a process of its own: it has the lock and the journal until it is dropped.
+    /// A reconciler with the state lock, like a process of its own.
     pub fn reconciler(&self) -> Reconciler {
         let settings = self.settings();
         let lock = StateLock::acquire(&settings.state.dir, "test").expect("nobody else has it");
-        let journal = StateDb::open(&self.sandbox.url(), Access::Write(lock)).expect("a journal");
-        Reconciler::new(Arc::new(settings), self.metrics.clone(), journal).expect("a reconciler")
+        let state =
+            StateDb::open(&self.sandbox.url(), Access::Write(lock)).expect("a state database");
+        Reconciler::new(Arc::new(settings), self.metrics.clone(), state).expect("a reconciler")
     }
 
-    /// The journal, beside whoever writes it.
-    pub fn journal(&self) -> StateDb {
+    /// The state database, for reading beside the writer.
+    pub fn state_db(&self) -> StateDb {
         let dir = self.settings().state.dir;
-        StateDb::open(&self.sandbox.url(), Access::Read(&dir)).expect("a journal")
+        StateDb::open(&self.sandbox.url(), Access::Read(&dir)).expect("a state database")
     }
 
     pub fn target(&self) -> Target {
         Target {
             path: self.roster_path(),
             is_source: true,
-            known: None,
+            stable_fingerprint: None,
         }
     }
 
     pub async fn plan(&self) -> Result<Prepared, RunError> {
         let settings = Arc::new(self.settings());
-        let reconciler = Reconciler::new(settings, self.metrics.clone(), self.journal());
-        reconciler?
+        let observer = Observer::new(settings, self.metrics.clone(), self.state_db());
+        observer?
             .plan(&self.target(), &CancellationToken::new())
             .await
     }
@@ -248,8 +251,9 @@ pub fn on(method: &str, what: What) -> Fault {
 
 /// `kind email outcome` of each change, sorted.
 pub fn told(outcome: &RunOutcome) -> Vec<String> {
-    let tell = |one: &AppliedChange| format!("{} {} {}", one.kind, one.email, one.outcome.as_str());
-    let mut told: Vec<_> = outcome.applied.iter().map(tell).collect();
+    let tell =
+        |one: &AppliedChange| format!("{} {} {}", one.operation, one.email, one.outcome.as_str());
+    let mut told: Vec<_> = outcome.changes.iter().map(tell).collect();
     told.sort();
     told
 }
@@ -257,12 +261,12 @@ pub fn told(outcome: &RunOutcome) -> Vec<String> {
 /// That all went well.
 pub fn assert_converged(outcome: &RunOutcome) {
     let failed: Vec<_> = outcome
-        .applied
+        .changes
         .iter()
-        .filter(|one| one.outcome != ChangeOutcome::Done)
+        .filter(|one| one.outcome != ChangeOutcome::Applied)
         .collect();
     assert!(failed.is_empty(), "{failed:#?}");
-    assert_eq!(outcome.as_str(), "converged", "{outcome:#?}");
+    assert_eq!(outcome.result().as_str(), "converged", "{outcome:#?}");
 }
 
 /// A command that ended.

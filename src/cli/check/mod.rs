@@ -69,14 +69,14 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
 }
 
 /// A connection that works, with all keys.
-struct Connection {
+struct ConnectionCheck {
     base_url: String,
     keys: usize,
     users: u64,
     attributes: Option<usize>,
 }
 
-async fn connect(settings: &Settings) -> Result<(Schema, Connection), RunError> {
+async fn connect(settings: &Settings) -> Result<(Schema, ConnectionCheck), RunError> {
     let base_url = settings.omni.base_url()?.to_string();
     let keys = settings.omni.keys.read()?;
     let client = Client::new(&settings.omni, &settings.state.dir, Metrics::new())?;
@@ -88,7 +88,7 @@ async fn connect(settings: &Settings) -> Result<(Schema, Connection), RunError> 
     }
     let schema = reader.definitions().await?.into_schema();
     let attributes = schema.is_known().then(|| schema.definitions().count());
-    let connection = Connection {
+    let connection = ConnectionCheck {
         base_url,
         keys: keys.as_slice().len(),
         users,
@@ -101,7 +101,7 @@ async fn connect(settings: &Settings) -> Result<(Schema, Connection), RunError> 
 struct Checked<'a> {
     roster: &'a Result<Desired, SourceError>,
     /// `None` if Omni was not contacted.
-    connection: &'a Option<Result<Connection, RunError>>,
+    connection: &'a Option<Result<ConnectionCheck, RunError>>,
     /// Whether columns and types were checked.
     with_definitions: bool,
     host: Host,
@@ -178,7 +178,7 @@ impl Checked<'_> {
                 out::problem(&error.to_string());
             }
             Some(Ok(connection)) => {
-                let Connection {
+                let ConnectionCheck {
                     base_url,
                     keys,
                     users,

@@ -84,7 +84,9 @@ impl KindGroup<'_> {
             group = match text {
                 Some(excerpt) => group.element(snippet(problem, excerpt, label)),
                 None if self.count == 1 => group.element(origin(problem)),
-                None => group.element(Level::NOTE.message(format!("{}: {label}", problem.place))),
+                None => {
+                    group.element(Level::NOTE.message(format!("{}: {label}", problem.location)))
+                }
             };
         }
         match remedy {
@@ -105,7 +107,7 @@ impl KindGroup<'_> {
 
     /// The label under the mark: only what the title does not contain.
     fn label(&self, problem: &Problem, with_remedy: bool) -> String {
-        let column = problem.place.column.as_ref();
+        let column = problem.location.column.as_ref();
         match (self.count, column) {
             (1, Some((number, name))) => format!("cell {number}, {name}"),
             (1, None) => String::new(),
@@ -130,7 +132,7 @@ fn snippet<'t>(
     let mark = AnnotationKind::Primary.span(excerpt.mark.clone());
     Snippet::source(&*excerpt.text)
         .line_start(usize::try_from(excerpt.line).unwrap_or(usize::MAX))
-        .path(&*problem.place.file)
+        .path(&*problem.location.file)
         .annotation(if label.is_empty() {
             mark
         } else {
@@ -139,8 +141,8 @@ fn snippet<'t>(
 }
 
 fn origin(problem: &Problem) -> Origin<'_> {
-    let origin = Origin::path(&*problem.place.file);
-    match usize::try_from(problem.place.line) {
+    let origin = Origin::path(&*problem.location.file);
+    match usize::try_from(problem.location.line) {
         Ok(line @ 1..) => origin.line(line),
         _ => origin,
     }
@@ -278,11 +280,11 @@ mod tests {
             .filter(|line| line.starts_with("error"))
             .collect();
         assert_snapshot!(titles.join("\n"), @r"
-        error: cells that are no decimal number: 1000, the first 48 shown
+        error: invalid numbers: 1000, the first 48 shown
         error: 'ann': an email has the form local@domain, with one @
         error: too short: this row has 1 cell, the header has 2
         ");
-        assert_eq!(shown.matches("is no decimal number").count(), 48);
+        assert_eq!(shown.matches("expected a decimal number").count(), 48);
         assert!(shown.ends_with("\n… and 952 more; `--json` lists all\n"));
     }
 

@@ -140,7 +140,9 @@ fn undo_change(
         return (None, Some("was recreated since; skipped".into()));
     }
     match (intent.operation, user) {
-        (Operation::Create, Some(_)) => (Some(ExportRow::removal(&intent.email, columns.len())), None),
+        (Operation::Create, Some(_)) => {
+            (Some(ExportRow::removal(&intent.email, columns.len())), None)
+        }
         (Operation::Create, None) => (None, Some("is already removed".into())),
         (Operation::Delete, None) if before(change, &Field::Active).is_some() => (
             None,

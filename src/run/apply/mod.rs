@@ -28,7 +28,7 @@ pub use attempt::CHANGES;
 
 /// What is to be sent, and by what means.
 #[derive(Debug)]
-pub(super) struct Work<'a> {
+pub(super) struct ApplyContext<'a> {
     pub(super) writer: Writer,
     pub(super) prepared: &'a Prepared,
     pub(super) recorder: &'a ChangeRecorder<'a>,
@@ -45,7 +45,7 @@ struct EndedChange {
 
 /// Sends the changes. `on_change` is called for each change as it ends.
 pub(super) async fn apply(
-    work: &Work<'_>,
+    work: &ApplyContext<'_>,
     on_change: impl FnMut(&AppliedChange) + Send,
 ) -> (Applied, Vec<(Change, Effect)>) {
     let worker = Worker::new(work);

@@ -1,7 +1,7 @@
 //! One change, from its record to its outcome.
 
 use super::attempt::Attempt;
-use super::{EndedChange, Work};
+use super::{ApplyContext, EndedChange};
 use crate::model::{
     Action, Change, ChangeOutcome, FieldChange, Observed, ObservedUser, Operation, Schema,
 };
@@ -25,7 +25,7 @@ const MAX_UNANSWERED: u32 = 20;
 const CURRENT: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker<'a> {
-    pub(super) work: &'a Work<'a>,
+    pub(super) work: &'a ApplyContext<'a>,
     /// All users, once they were needed.
     pub(super) everybody: OnceCell<Observed>,
     /// The number of unanswered changes in a row.
@@ -41,7 +41,7 @@ enum AfterLoss {
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(work: &'a Work<'a>) -> Self {
+    pub(super) fn new(work: &'a ApplyContext<'a>) -> Self {
         Self {
             work,
             everybody: OnceCell::new(),

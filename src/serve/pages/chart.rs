@@ -131,7 +131,7 @@ fn segment(class: &'static str, value: u64, max: u64, base: u32) -> Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{RunEnd, RunNumber, RunStart, RunState, Trigger};
+    use crate::model::{RunEnd, RunNumber, RunResult, RunStart, RunState, Trigger};
     use chrono::{DateTime, Utc};
 
     fn run(number: u64, changes: [u64; 3], seconds: i64) -> RunRecord {
@@ -146,12 +146,12 @@ mod tests {
             },
             state: RunState::Ended(Box::new(RunEnd {
                 ended: started + TimeDelta::seconds(seconds),
-                outcome: "held".into(),
+                result: RunResult::Held,
                 fingerprint: None,
                 rows: None,
                 users: None,
-                needed: None,
-                done,
+                pending: None,
+                applied: done,
                 failed,
                 held,
                 bad_rows: 0,

@@ -20,14 +20,14 @@ pub(crate) const EMAIL: &str = "emailcanary";
 
 /// A place where something is told, and the bytes that are there.
 pub(crate) struct Told {
-    place: String,
+    location: String,
     bytes: Vec<u8>,
 }
 
 impl Told {
-    pub(crate) fn new(place: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        let (place, bytes) = (place.into(), bytes.into());
-        Self { place, bytes }
+    pub(crate) fn new(location: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        let (location, bytes) = (location.into(), bytes.into());
+        Self { location, bytes }
     }
 
     /// Every file below a folder.
@@ -46,8 +46,8 @@ impl Told {
         found
     }
 
-    pub(crate) fn is_at(&self, place: &str) -> bool {
-        self.place == place
+    pub(crate) fn is_at(&self, location: &str) -> bool {
+        self.location == location
     }
 
     pub(crate) fn text(&self) -> String {
@@ -68,7 +68,7 @@ impl Told {
             };
             let around = text.get(at.saturating_sub(300)..).unwrap_or(&text);
             let around: String = around.chars().take(600).collect();
-            panic!("{} tells {word}: …{around}…", self.place);
+            panic!("{} tells {word}: …{around}…", self.location);
         }
     }
 }

@@ -43,12 +43,15 @@ async fn a_log_in_leads_nowhere_else() {
             .to_lowercase();
         assert!(answer.starts_with("http/1.1 303"), "{next}: {answer}");
         let head = answer.split("\r\n\r\n").next().unwrap_or_default();
-        let place = head
+        let location = head
             .lines()
             .find_map(|line| line.strip_prefix("location: "));
-        let place = place.expect("a place");
-        let is_own = place.starts_with('/') && !place.starts_with("//");
-        assert!(is_own && !place.contains(['\\', '\t']), "{next}: {place}");
+        let location = location.expect("a place");
+        let is_own = location.starts_with('/') && !location.starts_with("//");
+        assert!(
+            is_own && !location.contains(['\\', '\t']),
+            "{next}: {location}"
+        );
         assert!(
             !head.lines().any(|line| line.starts_with("x-evil")),
             "{head}"

@@ -177,8 +177,8 @@ async fn what_is_no_answer_is_an_error_in_bounded_time_and_memory() {
         .into_iter()
         .map(|(name, act, says)| async move {
             let server = Server::start(act).await;
-            let place = Location::new(&server.url(), ROSTER);
-            assert_clear(name, &place.run(&["export"]).await, says);
+            let location = Location::new(&server.url(), ROSTER);
+            assert_clear(name, &location.run(&["export"]).await, says);
             for head in server.heads() {
                 assert!(!head.contains("accept-encoding"), "{name}: {head}");
             }
@@ -215,8 +215,9 @@ async fn a_listing_without_end_is_given_up() {
     ];
     let cases = cases.into_iter().map(|(name, act)| async move {
         let server = Server::start(act).await;
-        let place = Location::new(&server.url(), ROSTER).set("OMNI_USER_SYNC__OMNI__TIMEOUT", "1m");
-        let ended = place.run(&["export"]).await;
+        let location =
+            Location::new(&server.url(), ROSTER).set("OMNI_USER_SYNC__OMNI__TIMEOUT", "1m");
+        let ended = location.run(&["export"]).await;
         assert_eq!(
             (ended.code, ended.out.len()),
             (1, 0),
@@ -272,8 +273,8 @@ async fn follow(id: &'static str) {
         _ => Reply::of("409 Conflict", "application/json", "{}"),
     });
     let server = server.await;
-    let place = Location::new(&server.url(), ROSTER);
-    let ended = place.run(&["apply", "--yes"]).await;
+    let location = Location::new(&server.url(), ROSTER);
+    let ended = location.run(&["apply", "--yes"]).await;
     assert!(!ended.err.contains("panicked"), "{}", ended.err);
     for head in server.heads() {
         let line = head.lines().next().unwrap_or_default().to_owned();
@@ -298,9 +299,9 @@ async fn the_key_follows_no_redirect() {
             let answer =
                 format!("HTTP/1.1 {status}\r\nLocation: {to}/x\r\nContent-Length: 0\r\n\r\n");
             let server = Server::start(move |_: &str| Reply::Bytes(answer.clone().into())).await;
-            let place = Location::new(&server.url(), ROSTER);
+            let location = Location::new(&server.url(), ROSTER);
             for command in [&["apply", "--yes"][..], &["check"], &["export"]] {
-                let ended = place.run(command).await;
+                let ended = location.run(command).await;
                 let said = ended.said();
                 assert!(said.contains("redirects are not followed"), "{said}");
                 assert_eq!(ended.code, 1);
@@ -354,7 +355,7 @@ async fn nothing_that_omni_or_a_roster_says_is_obeyed_by_a_terminal() {
     );
     let server = Server::start(move |asked: &str| obeyed(asked, email, &attribute)).await;
     for format in ["text", "json"] {
-        let place =
+        let location =
             Location::new(&server.url(), &roster).set("OMNI_USER_SYNC__LOG__FORMAT", format);
         for command in [
             &["plan"][..],
@@ -366,7 +367,7 @@ async fn nothing_that_omni_or_a_roster_says_is_obeyed_by_a_terminal() {
             &["plan", "--json"],
             &["check", "--json"],
         ] {
-            let said = place.run(command).await.said();
+            let said = location.run(command).await.said();
             assert!(command[0] != "explain" || said.contains("31m"), "{said}");
             for line in said.lines() {
                 let obeyed = line.chars().any(|c| is_obeyed(line, c));

@@ -46,12 +46,12 @@ async fn no_roster_exhausts_memory_or_floods_the_screen() {
         ("blanks", "email\n".to_owned() + &"\n".repeat(10 << 20)),
         ("NULs", "email\n".to_owned() + &"\0\n".repeat(1 << 20)),
     ] {
-        let place = Location::new("http://127.0.0.1:9", roster);
+        let location = Location::new("http://127.0.0.1:9", roster);
         for command in [
             &["check", "--offline"][..],
             &["check", "--offline", "--json"],
         ] {
-            let ended = place.run(command).await;
+            let ended = location.run(command).await;
             assert_eq!(ended.code, 1, "{name}: {}", ended.err);
             assert!(ended.memory < MOST_MEMORY, "{name}: {} MiB", ended.memory);
             if command.len() == 2 {

@@ -257,7 +257,7 @@ async fn no_mistake_in_a_file_of_secrets_is_told_with_what_is_in_it() {
         }
         let daemon = Daemon::start(&world, EVERYTHING).await;
         daemon
-            .until("GET /metrics", "", "runs_total{outcome=\"")
+            .until("GET /metrics", "", "runs_total{result=\"")
             .await;
         let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
         let page = daemon.ask("GET /", &bearer, "").await;

@@ -104,9 +104,9 @@ async fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>, answer: &[u8]) {
 /// The program, run to its end with arguments; what it said, and its code.
 pub(crate) async fn run(world: &World, arguments: &[&str]) -> (Told, i32) {
     let ended = crate::support::command(world, arguments).await;
-    let place = format!("{arguments:?} ({})", ended.code);
-    let place: String = place.chars().filter(|c| !c.is_control()).collect();
-    (Told::new(place, ended.out + &ended.err), ended.code)
+    let location = format!("{arguments:?} ({})", ended.code);
+    let location: String = location.chars().filter(|c| !c.is_control()).collect();
+    (Told::new(location, ended.out + &ended.err), ended.code)
 }
 
 /// A daemon that is ended with the test, however that ends. What it says goes to a file.
@@ -148,7 +148,9 @@ impl Daemon {
 
     fn told_address(&self) -> Option<String> {
         let log = std::fs::read_to_string(self.log.path()).expect("is read");
-        let line = log.lines().find(|line| line.contains("serving pages"))?;
+        let line = log
+            .lines()
+            .find(|line| line.contains("serving the status page"))?;
         let (_, port) = line.split_once("127.0.0.1:")?;
         let port = port.split(|c: char| !c.is_ascii_digit()).next()?;
         Some(format!("127.0.0.1:{port}"))

@@ -2,8 +2,8 @@
 
 use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::model::{Fingerprint, Trigger};
-use omni_user_sync::run::{Completion, RosterSummary, RunError, RunOutcome, Stop};
+use omni_user_sync::model::{Counts, Fingerprint, Trigger};
+use omni_user_sync::run::{Completion, PlanSummary, RosterSummary, RunError, RunOutcome, Stop};
 use omni_user_sync::settings::SettingsError;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::trigger::watch::SourceState;
@@ -69,22 +69,26 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
         number: None,
         trigger,
         started: chrono::Utc::now(),
-        took: act.takes,
+        duration: act.takes,
         requests: 0,
-        roster: act.reads.map(|byte| RosterSummary {
-            rows: 1,
-            fingerprint: Fingerprint([byte; 32]),
-            bad_rows: Vec::new(),
-            rejected: Vec::new(),
+        plan: act.reads.map(|byte| PlanSummary {
+            roster: RosterSummary {
+                rows: 1,
+                fingerprint: Fingerprint([byte; 32]),
+                bad_rows: Vec::new(),
+                rejected: Vec::new(),
+            },
+            users: 1,
+            pending: Counts::default(),
+            held: Vec::new(),
+            blocked: Vec::new(),
+            quarantined: 0,
+            ambiguous: Vec::new(),
+            warnings: Vec::new(),
         }),
-        users: act.reads.map(|_| 1),
-        drift: None,
-        held: Vec::new(),
-        blocked: Vec::new(),
-        quarantined: 0,
-        applied: Vec::new(),
+        changes: Vec::new(),
         warnings: Vec::new(),
-        end: match (stopped, act.fails) {
+        completion: match (stopped, act.fails) {
             (true, _) => Completion::Stopped,
             (false, true) => Completion::Failed(failure()),
             (false, false) => Completion::Complete,
@@ -297,14 +301,14 @@ async fn readiness_needs_a_success_and_hides_secrets() {
     let before = rig.status.readiness(now).expect_err("nothing ran yet");
     assert_eq!(
         before,
-        "no run has read the roster and listed Omni's users yet"
+        "no run has read the roster and listed the users in Omni yet"
     );
     rig.wake.wake(Trigger::Start);
     rig.run().await;
     sleep(Duration::from_secs(1)).await;
     let failed = rig.status.readiness(now).expect_err("it failed");
     assert!(
-        failed.ends_with(": a setting is missing or wrong"),
+        failed.ends_with(": a setting is missing or invalid"),
         "{failed}"
     );
     assert!(rig.status.status_line(now).contains("Last run failed"));
@@ -332,14 +336,11 @@ fn the_status_line_reports_roster_problems() {
     };
     let table = [
         (SourceState::Stable, None),
-        (
-            SourceState::Changing,
-            Some("waiting for the roster to stand still"),
-        ),
-        (SourceState::Unavailable, Some("the roster can't be read")),
+        (SourceState::Changing, Some("the roster is changing")),
+        (SourceState::Unavailable, Some("the roster is unavailable")),
         (
             SourceState::Unresponsive,
-            Some("the roster's file system does not answer"),
+            Some("the roster's file system is unresponsive"),
         ),
     ];
     for (condition, expected) in table {

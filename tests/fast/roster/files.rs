@@ -18,9 +18,9 @@ fn lines_are_counted_as_an_editor_counts_them() {
     for end in ["\n", "\r\n", "\r"] {
         let text = ["email,tier", "", "\"a@x.co\",\"x", "y\"", "ann,", ""].join(end);
         let read = super::support::read(text).expect("a row");
-        assert_eq!(read.bad_rows[0].place.line, 5, "{end:?}");
+        assert_eq!(read.bad_rows[0].location.line, 5, "{end:?}");
         assert_eq!(
-            read.users.values().next().expect("one").place.line,
+            read.users.values().next().expect("one").location.line,
             3,
             "{end:?}"
         );

@@ -1,4 +1,4 @@
-//! Reading a roster through the public API: every rule of "The roster" in the README, and the exact
+//! Reading a roster through the public API: every rule of docs/roster.md, and the exact
 //! messages.
 
 mod files;

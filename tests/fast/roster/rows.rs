@@ -134,7 +134,7 @@ fn blank_rows_are_skipped_whatever_their_length() {
         (read.rows, read.users.len(), read.bad_rows.len()),
         (1, 1, 0)
     );
-    assert_eq!(read.users.values().next().expect("one").place.line, 7);
+    assert_eq!(read.users.values().next().expect("one").location.line, 7);
 }
 
 #[test]

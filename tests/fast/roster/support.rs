@@ -128,11 +128,11 @@ pub(crate) fn show(read: &Result<Desired, SourceError>) -> String {
 
 fn show_desired(desired: &Desired) -> String {
     let mut text = String::new();
-    for (place, email, entry) in sorted(&desired.users, |entry| &entry.place) {
-        let _ = writeln!(text, "{place}: {email} {}", show_want(&entry.want));
+    for (location, email, entry) in sorted(&desired.users, |entry| &entry.location) {
+        let _ = writeln!(text, "{location}: {email} {}", show_want(&entry.want));
     }
-    for (place, email, _) in sorted(&desired.frozen, |place| place) {
-        let _ = writeln!(text, "frozen: {email} ({place})");
+    for (location, email, _) in sorted(&desired.frozen, |location| location) {
+        let _ = writeln!(text, "frozen: {email} ({location})");
     }
     if desired.unnamed > 0 {
         let _ = writeln!(text, "unnamed: {}", desired.unnamed);
@@ -147,10 +147,10 @@ fn show_desired(desired: &Desired) -> String {
 }
 
 /// Sorts by location, then address.
-fn sorted<T>(map: &ByEmail<T>, place: impl Fn(&T) -> &Location) -> Vec<(String, String, &T)> {
+fn sorted<T>(map: &ByEmail<T>, location: impl Fn(&T) -> &Location) -> Vec<(String, String, &T)> {
     let mut all: Vec<_> = map
         .iter()
-        .map(|(email, value)| (place(value).to_string(), email.to_string(), value))
+        .map(|(email, value)| (location(value).to_string(), email.to_string(), value))
         .collect();
     all.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
     all

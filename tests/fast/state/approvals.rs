@@ -1,36 +1,38 @@
 //! What is held, and what a person approves of it: these users, each once, for a day.
 
-use super::support::{State, at, change, email, end, held, hours, id, intent, start};
-use omni_user_sync::model::{ChangeOutcome, Operation, RunNumber, RunRef, UserId};
+use super::support::{
+    State, at, change, email, end, held, hours, id, intent, settle, settled, start,
+};
+use omni_user_sync::model::{ChangeOutcome, GuardRule, Operation, RunNumber, RunRef, UserId};
 use omni_user_sync::state::{ApproveError, StateDb};
 use std::collections::HashSet;
 use std::time::Duration;
 
-async fn approved(journal: &StateDb, seconds: i64) -> HashSet<(UserId, Operation)> {
-    journal.approvals(at(seconds)).await.expect("read")
+async fn approved(db: &StateDb, seconds: i64) -> HashSet<(UserId, Operation)> {
+    db.approvals(at(seconds)).await.expect("read")
 }
 
 /// A run in which the removal of these is held.
-async fn holding(journal: &StateDb, seconds: i64, names: &[&str]) -> RunNumber {
-    let run = journal.begin(start(seconds)).await.expect("written");
-    let held = [held("max_removals", Operation::Delete, names)];
-    journal.hold(run, &held).await.expect("written");
-    journal.finish(run, &end(seconds)).await.expect("written");
+async fn holding(db: &StateDb, seconds: i64, names: &[&str]) -> RunNumber {
+    let run = db.begin(start(seconds)).await.expect("written");
+    let held = [held(GuardRule::MaxRemovals, Operation::Delete, names)];
+    db.hold(run, &held).await.expect("written");
+    db.finish(run, &end(seconds)).await.expect("written");
     run
 }
 
 #[tokio::test]
 async fn an_approval_is_of_these_users_and_kinds_for_a_day() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
     let rules = [
-        held("max_clears", Operation::Update, &["ann"]),
-        held("max_removals", Operation::Delete, &["ann", "bob"]),
+        held(GuardRule::MaxClears, Operation::Update, &["ann"]),
+        held(GuardRule::MaxRemovals, Operation::Delete, &["ann", "bob"]),
     ];
-    journal.hold(run, &rules).await.expect("written");
-    assert_eq!(journal.held(run).await.expect("read"), rules);
-    let approval = journal
+    db.hold(run, &rules).await.expect("written");
+    assert_eq!(db.held(run).await.expect("read"), rules);
+    let approval = db
         .approve(RunRef::Latest, "root", at(10), false)
         .await
         .expect("written");
@@ -42,87 +44,85 @@ async fn an_approval_is_of_these_users_and_kinds_for_a_day() {
         (id("ann"), Operation::Delete),
         (id("bob"), Operation::Delete),
     ];
-    assert_eq!(approved(&journal, 11).await, all.into());
-    let memory = journal.memory(at(11)).await.expect("read");
+    assert_eq!(approved(&db, 11).await, all.into());
+    let memory = db.memory(at(11)).await.expect("read");
     assert_eq!(memory.approved.len(), 3);
     let day = 24 * 3600;
-    assert_eq!(approved(&journal, 10 + day - 1).await.len(), 3);
-    assert!(approved(&journal, 10 + day).await.is_empty());
+    assert_eq!(approved(&db, 10 + day - 1).await.len(), 3);
+    assert!(approved(&db, 10 + day).await.is_empty());
 }
 
 #[tokio::test]
 async fn each_user_passes_once() {
     let state = State::new();
-    let journal = state.open();
-    holding(&journal, 0, &["ann", "bob"]).await;
+    let db = state.open();
+    holding(&db, 0, &["ann", "bob"]).await;
     for _ in 0..2 {
-        journal
-            .approve(RunRef::Latest, "root", at(1), false)
+        db.approve(RunRef::Latest, "root", at(1), false)
             .await
             .expect("written");
     }
-    let run = journal.begin(start(2)).await.expect("written");
+    let run = db.begin(start(2)).await.expect("written");
     for outcome in [
         ChangeOutcome::Failed,
         ChangeOutcome::NotKept,
         ChangeOutcome::Skipped,
     ] {
-        change(&journal, run, &intent(Operation::Delete, "ann", 3), outcome).await;
+        change(&db, run, &intent(Operation::Delete, "ann", 3), outcome).await;
     }
     change(
-        &journal,
+        &db,
         run,
         &intent(Operation::Deactivate, "ann", 3),
         ChangeOutcome::Applied,
     )
     .await;
-    let unknown = journal
+    let unknown = db
         .intend(run, &intent(Operation::Delete, "ann", 4))
         .await
         .expect("written");
     assert_eq!(
-        approved(&journal, 5).await.len(),
+        approved(&db, 5).await.len(),
         2,
         "none of that was what was approved"
     );
-    journal
-        .resolve(unknown, true, at(5))
-        .await
-        .expect("written");
+    let found = settled(ChangeOutcome::Applied, 5);
+    let deletion = intent(Operation::Delete, "ann", 4);
+    settle(&db, run, unknown, &deletion, &found).await;
     assert_eq!(
-        approved(&journal, 6).await,
+        approved(&db, 6).await,
         [(id("bob"), Operation::Delete)].into()
     );
     change(
-        &journal,
+        &db,
         run,
         &intent(Operation::Delete, "bob", 6),
         ChangeOutcome::Applied,
     )
     .await;
-    assert!(approved(&journal, 7).await.is_empty());
-    let again = journal.approve(RunRef::Number(RunNumber(1)), "root", at(8), false);
+    assert!(approved(&db, 7).await.is_empty());
+    let again = db.approve(RunRef::Number(RunNumber(1)), "root", at(8), false);
     let again = again.await;
     assert!(matches!(again, Err(ApproveError::Done { .. })), "{again:?}");
-    assert!(approved(&journal, 9).await.is_empty(), "each once");
+    assert!(approved(&db, 9).await.is_empty(), "each once");
 }
 
 #[tokio::test]
 async fn who_passed_is_not_approved_again_with_the_rest() {
     let state = State::new();
-    let journal = state.open();
-    let held = holding(&journal, 0, &["ann", "bob"]).await;
+    let db = state.open();
+    let held = holding(&db, 0, &["ann", "bob"]).await;
     let approve = async |seconds| {
-        let approval = journal.approve(RunRef::Number(held), "root", at(seconds), false);
+        let approval = db.approve(RunRef::Number(held), "root", at(seconds), false);
         approval.await.expect("somebody is left").users.len()
     };
     assert_eq!(approve(1).await, 2);
-    let run = journal.begin(start(2)).await.expect("written");
+    let run = db.begin(start(2)).await.expect("written");
     let ann = intent(Operation::Delete, "ann", 3);
-    change(&journal, run, &ann, ChangeOutcome::Applied).await;
+    change(&db, run, &ann, ChangeOutcome::Applied).await;
     assert_eq!(approve(4).await, 1);
     assert_eq!(
-        approved(&journal, 5).await,
+        approved(&db, 5).await,
         [(id("bob"), Operation::Delete)].into()
     );
 }
@@ -130,15 +130,15 @@ async fn who_passed_is_not_approved_again_with_the_rest() {
 #[tokio::test]
 async fn a_dry_approval_approves_nothing() {
     let state = State::new();
-    let journal = state.open();
-    holding(&journal, 0, &["ann"]).await;
-    let dry = journal
+    let db = state.open();
+    holding(&db, 0, &["ann"]).await;
+    let dry = db
         .approve(RunRef::Latest, "root", at(1), true)
         .await
         .expect("read");
     assert_eq!(dry.users[0].email, email("ann"));
-    assert!(approved(&journal, 2).await.is_empty());
-    assert_eq!(journal.approval_mark().await.expect("read"), 0);
+    assert!(approved(&db, 2).await.is_empty());
+    assert_eq!(db.approval_mark().await.expect("read"), 0);
 }
 
 #[tokio::test]
@@ -174,54 +174,50 @@ async fn what_can_t_be_approved_is_told() {
         .approve(RunRef::Latest, "root", at(1), false)
         .await;
     assert!(matches!(error, Err(ApproveError::Unknown)), "{error:?}");
-    let journal = state.open();
-    let first = holding(&journal, 0, &["ann"]).await;
-    let second = journal.begin(start(2)).await.expect("written");
+    let db = state.open();
+    let first = holding(&db, 0, &["ann"]).await;
+    let second = db.begin(start(2)).await.expect("written");
     let refused = async |run, dry| {
-        let error = journal.approve(run, "root", at(3), dry).await;
+        let error = db.approve(run, "root", at(3), dry).await;
         error.expect_err("there is nothing to approve").to_string()
     };
     for dry in [true, false] {
         let said = refused(RunRef::Latest, dry).await;
         assert_eq!(
             said,
-            format!(
-                "nothing is held in run {second}; the last run that holds something is {first}"
-            )
+            format!("run {second} holds nothing; the latest run that holds changes is {first}")
         );
         let said = refused(RunRef::Number(RunNumber(3)), dry).await;
         assert!(said.contains("no such run"), "{said}");
         let said = refused(RunRef::Number(RunNumber(0)), dry).await;
         assert!(said.contains("no such run"), "{said}");
     }
-    journal
-        .prune_old(at(0) + hours(48), Duration::ZERO)
+    db.prune_old(at(0) + hours(48), Duration::ZERO)
         .await
         .expect("written");
     let said = refused(RunRef::Number(first), false).await;
     assert!(said.contains("older than state.retain"), "{said}");
-    assert_eq!(journal.approval_mark().await.expect("read"), 0);
+    assert_eq!(db.approval_mark().await.expect("read"), 0);
 }
 
 #[tokio::test]
 async fn what_is_held_again_and_again_is_stored_once() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     for round in 0..3 {
-        let run = holding(&journal, round, &["ann", "bob"]).await;
-        assert_eq!(journal.held(run).await.expect("read")[0].users.len(), 2);
+        let run = holding(&db, round, &["ann", "bob"]).await;
+        assert_eq!(db.held(run).await.expect("read")[0].users.len(), 2);
     }
-    let run = holding(&journal, 3, &["ann"]).await;
-    assert_eq!(journal.held(run).await.expect("read")[0].users.len(), 1);
-    let raw = rusqlite::Connection::open(state.file("journal.db")).expect("ours");
+    let run = holding(&db, 3, &["ann"]).await;
+    assert_eq!(db.held(run).await.expect("read")[0].users.len(), 1);
+    let raw = rusqlite::Connection::open(state.file("state.db")).expect("ours");
     let stored = || {
         raw.query_row("SELECT count(*) FROM held_users", [], |row| {
             row.get::<_, i64>(0)
         })
     };
     assert_eq!(stored(), Ok(3));
-    journal
-        .prune_old(at(0) + hours(48), Duration::ZERO)
+    db.prune_old(at(0) + hours(48), Duration::ZERO)
         .await
         .expect("written");
     assert_eq!(stored(), Ok(0));

@@ -1,26 +1,28 @@
 //! Runs and changes: nothing that was sent is missing, and nothing is claimed that did not happen.
 
-use super::support::{State, at, change, email, end, hours, id, intent, removed, settled, start};
+use super::support::{
+    State, at, change, email, end, hours, id, intent, removed, settle, settled, start,
+};
 use omni_user_sync::model::{
     AttributeName, ChangeIntent, ChangeOutcome, Counts, Field, FieldChange, Fingerprint, Operation,
-    RunEnd, RunNumber, RunRef, RunState, Value,
+    OwnershipUpdate, RunEnd, RunNumber, RunRef, RunResult, RunState, Value,
 };
 use std::time::Duration;
 
 #[tokio::test]
 async fn a_run_is_told_as_it_was() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
-    let open = journal.run(RunRef::Latest).await.expect("read");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
+    let open = db.run(RunRef::Latest).await.expect("read");
     assert_eq!(open.expect("there is one").state, RunState::Open);
     let end = RunEnd {
-        outcome: "held".into(),
+        result: RunResult::Held,
         fingerprint: Some(Fingerprint([9; 32])),
         rows: Some(40),
         users: Some(41),
-        needed: Some(Counts::new([1, 2, 3, 4])),
-        done: 5,
+        pending: Some(Counts::new([1, 2, 3, 4])),
+        applied: 5,
         failed: 1,
         held: 3,
         bad_rows: 2,
@@ -28,9 +30,9 @@ async fn a_run_is_told_as_it_was() {
         detail: "Omni was away".into(),
         ..end(9)
     };
-    journal.finish(run, &end).await.expect("written");
-    journal.finish(run, &end).await.expect_err("it has ended");
-    let told = journal.run(RunRef::Number(run)).await.expect("read");
+    db.finish(run, &end).await.expect("written");
+    db.finish(run, &end).await.expect_err("it has ended");
+    let told = db.run(RunRef::Number(run)).await.expect("read");
     let told = told.expect("there is one");
     assert_eq!(
         (told.start, told.state),
@@ -43,37 +45,34 @@ async fn numbers_ascend_and_are_never_given_twice() {
     let state = State::new();
     let mut last = RunNumber(0);
     for round in 0..3 {
-        let journal = state.open();
-        let run = journal.begin(start(round)).await.expect("written");
-        journal.finish(run, &end(round)).await.expect("written");
+        let db = state.open();
+        let run = db.begin(start(round)).await.expect("written");
+        db.finish(run, &end(round)).await.expect("written");
         assert!(run > last);
         last = run;
         let later = at(round) + hours(24 * 100);
-        journal
-            .prune_old(later, Duration::ZERO)
-            .await
-            .expect("written");
-        assert_eq!(journal.runs(10).await.expect("read"), []);
+        db.prune_old(later, Duration::ZERO).await.expect("written");
+        assert_eq!(db.runs(10).await.expect("read"), []);
     }
 }
 
 #[tokio::test]
 async fn a_run_without_an_end_is_interrupted_by_the_next() {
     let state = State::new();
-    let journal = state.open();
-    let first = journal.begin(start(0)).await.expect("written");
-    let second = journal.begin(start(1)).await.expect("written");
+    let db = state.open();
+    let first = db.begin(start(0)).await.expect("written");
+    let second = db.begin(start(1)).await.expect("written");
     let states = |runs: Vec<omni_user_sync::model::RunRecord>| {
         runs.into_iter()
             .map(|run| (run.number, run.state))
             .collect::<Vec<_>>()
     };
-    let told = states(journal.runs(10).await.expect("read"));
+    let told = states(db.runs(10).await.expect("read"));
     assert_eq!(
         told,
         [(second, RunState::Open), (first, RunState::Interrupted)]
     );
-    drop(journal);
+    drop(db);
     let told = states(state.read().runs(1).await.expect("read"));
     assert_eq!(
         told,
@@ -87,10 +86,10 @@ async fn a_run_without_an_end_is_interrupted_by_the_next() {
 #[tokio::test]
 async fn a_change_is_told_as_it_was() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
     let attribute = |name| Field::Attribute(AttributeName::new(name));
-    let field = |field, from, to| FieldChange { field, from, to };
+    let field = FieldChange::new;
     let intent = ChangeIntent {
         fields: vec![
             field(
@@ -105,47 +104,39 @@ async fn a_change_is_told_as_it_was() {
         approved: true,
         ..intent(Operation::Update, "Ann", 1)
     };
-    let id = journal.intend(run, &intent).await.expect("written");
+    let id = db.intend(run, &intent).await.expect("written");
     let ending = settled(ChangeOutcome::NotKept, 2);
-    journal.settle(id, &ending).await.expect("written");
-    journal
-        .settle(id, &ending)
-        .await
-        .expect_err("it is settled");
-    let told = journal.changes(run).await.expect("read");
+    settle(&db, run, id, &intent, &ending).await;
+    let again = db.settle(id, &ending, None, OwnershipUpdate::default());
+    again.await.expect_err("it is settled");
+    let told = db.changes(run).await.expect("read");
     assert_eq!(told.len(), 1);
     assert_eq!(
         (&told[0].intent, &told[0].settled),
         (&intent, &Some(ending))
     );
-    let of_ann = journal.changes_of(&email("aNN"), 10).await.expect("read");
+    let of_ann = db.changes_of(&email("aNN"), 10).await.expect("read");
     assert_eq!(of_ann, told);
-    assert_eq!(
-        journal.changes_of(&email("bob"), 10).await.expect("read"),
-        []
-    );
+    assert_eq!(db.changes_of(&email("bob"), 10).await.expect("read"), []);
 }
 
 #[tokio::test]
 async fn a_change_of_no_run_is_not_written() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
     let intent = intent(Operation::Delete, "ann", 1);
-    let (bad, good) = tokio::join!(
-        journal.intend(RunNumber(99), &intent),
-        journal.intend(run, &intent)
-    );
+    let (bad, good) = tokio::join!(db.intend(RunNumber(99), &intent), db.intend(run, &intent));
     bad.expect_err("there is no such run");
     good.expect("one that fails takes no other with it");
-    assert_eq!(journal.unknown().await.expect("read").len(), 1);
+    assert_eq!(db.unknown().await.expect("read").len(), 1);
 }
 
 #[tokio::test]
 async fn removals_count_for_24_hours() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
     let day = 24 * 3600;
     for (operation, name, outcome) in [
         (Operation::Delete, "ann", ChangeOutcome::Applied),
@@ -155,144 +146,122 @@ async fn removals_count_for_24_hours() {
         (Operation::Deactivate, "eve", ChangeOutcome::NotKept),
         (Operation::Update, "fay", ChangeOutcome::Applied),
     ] {
-        change(&journal, run, &intent(operation, name, 0), outcome).await;
+        change(&db, run, &intent(operation, name, 0), outcome).await;
     }
     let approved = ChangeIntent {
         approved: true,
         ..intent(Operation::Delete, "gus", 0)
     };
-    change(&journal, run, &approved, ChangeOutcome::Applied).await;
+    change(&db, run, &approved, ChangeOutcome::Applied).await;
     let again = intent(Operation::Delete, "bob", 0);
-    change(&journal, run, &again, ChangeOutcome::Applied).await;
-    assert_eq!(removed(&journal, 10).await, (2, 3), "each user once");
-    assert_eq!(removed(&journal, day).await, (2, 3));
-    assert_eq!(removed(&journal, day + 1).await, (0, 0));
-    assert_eq!(
-        removed(&journal, -day).await,
-        (2, 3),
-        "the clock was put back"
-    );
+    change(&db, run, &again, ChangeOutcome::Applied).await;
+    assert_eq!(removed(&db, 10).await, (2, 3), "each user once");
+    assert_eq!(removed(&db, day).await, (2, 3));
+    assert_eq!(removed(&db, day + 1).await, (0, 0));
+    assert_eq!(removed(&db, -day).await, (2, 3), "the clock was put back");
 }
 
 #[tokio::test]
 async fn whom_we_make_is_ours_but_for_another_roster() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     for (name, is_source) in [("ann", true), ("bob", false)] {
         let start = omni_user_sync::model::RunStart {
             is_source,
             ..start(0)
         };
-        let run = journal.begin(start).await.expect("written");
+        let run = db.begin(start).await.expect("written");
         change(
-            &journal,
+            &db,
             run,
             &intent(Operation::Create, name, 1),
             ChangeOutcome::Applied,
         )
         .await;
     }
-    let run = journal.begin(start(2)).await.expect("written");
+    let run = db.begin(start(2)).await.expect("written");
     change(
-        &journal,
+        &db,
         run,
         &intent(Operation::Create, "cid", 3),
         ChangeOutcome::Failed,
     )
     .await;
-    let managed = journal.memory(at(9)).await.expect("read").managed;
+    let managed = db.memory(at(9)).await.expect("read").managed;
     assert_eq!(managed, [email("ann")].into());
     change(
-        &journal,
+        &db,
         run,
         &intent(Operation::Delete, "Ann", 4),
         ChangeOutcome::Applied,
     )
     .await;
-    assert!(
-        journal
-            .memory(at(9))
-            .await
-            .expect("read")
-            .managed
-            .is_empty()
-    );
+    assert!(db.memory(at(9)).await.expect("read").managed.is_empty());
 }
 
 #[tokio::test]
 async fn whom_we_deactivated_is_known_until_they_are_active_again() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
-    let deactivated = async || journal.memory(at(9)).await.expect("read").deactivated;
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
+    let deactivated = async || db.memory(at(9)).await.expect("read").deactivated;
     change(
-        &journal,
+        &db,
         run,
         &intent(Operation::Deactivate, "ann", 1),
         ChangeOutcome::Applied,
     )
     .await;
     change(
-        &journal,
+        &db,
         run,
         &intent(Operation::Deactivate, "bob", 1),
         ChangeOutcome::Failed,
     )
     .await;
-    assert_eq!(deactivated().await, [id("ann")].into());
+    assert_eq!(deactivated().await, [(id("ann"), email("ann"))].into());
     let update = |field| ChangeIntent {
-        fields: vec![FieldChange {
-            field,
-            from: None,
-            to: Value::one("true"),
-        }],
+        fields: vec![FieldChange::new(field, None, Value::one("true"))],
         ..intent(Operation::Update, "ann", 2)
     };
     let attribute = update(Field::Attribute(AttributeName::new("active")));
-    change(&journal, run, &attribute, ChangeOutcome::Applied).await;
+    change(&db, run, &attribute, ChangeOutcome::Applied).await;
     assert_eq!(
         deactivated().await.len(),
         1,
         "an attribute of that name is another thing"
     );
-    change(
-        &journal,
-        run,
-        &update(Field::Active),
-        ChangeOutcome::Applied,
-    )
-    .await;
+    change(&db, run, &update(Field::Active), ChangeOutcome::Applied).await;
     assert!(deactivated().await.is_empty());
 }
 
 #[tokio::test]
 async fn pruning_forgets_what_is_old_and_never_what_counts() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let day = 24 * 3600;
-    let old = journal.begin(start(0)).await.expect("written");
+    let old = db.begin(start(0)).await.expect("written");
     change(
-        &journal,
+        &db,
         old,
         &intent(Operation::Create, "ann", 1),
         ChangeOutcome::Applied,
     )
     .await;
-    let unknown = journal.begin(start(2)).await.expect("written");
-    journal
-        .intend(unknown, &intent(Operation::Delete, "bob", 3))
+    let unknown = db.begin(start(2)).await.expect("written");
+    db.intend(unknown, &intent(Operation::Delete, "bob", 3))
         .await
         .expect("written");
     change(
-        &journal,
+        &db,
         unknown,
         &intent(Operation::Delete, "cid", 3),
         ChangeOutcome::Applied,
     )
     .await;
-    let young = journal.begin(start(90 * day)).await.expect("written");
+    let young = db.begin(start(90 * day)).await.expect("written");
     change(
-        &journal,
+        &db,
         young,
         &intent(Operation::Delete, "dan", 90 * day),
         ChangeOutcome::Applied,
@@ -300,11 +269,10 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
     .await;
 
     let now = at(90 * day + 3600);
-    journal
-        .prune_old(now, Duration::from_secs(60))
+    db.prune_old(now, Duration::from_secs(60))
         .await
         .expect("written");
-    let left: Vec<_> = journal
+    let left: Vec<_> = db
         .runs(10)
         .await
         .expect("read")
@@ -312,9 +280,9 @@ async fn pruning_forgets_what_is_old_and_never_what_counts() {
         .map(|run| run.number)
         .collect();
     assert_eq!(left, [young, unknown]);
-    assert_eq!(journal.changes(unknown).await.expect("read").len(), 1);
-    assert_eq!(journal.unknown().await.expect("read").len(), 1);
-    let memory = journal.memory(now).await.expect("read");
+    assert_eq!(db.changes(unknown).await.expect("read").len(), 1);
+    assert_eq!(db.unknown().await.expect("read").len(), 1);
+    let memory = db.memory(now).await.expect("read");
     assert_eq!(
         memory.removed_lately, 1,
         "the guard looks back a day, however short retain is"

@@ -1,6 +1,6 @@
-//! Killed at any moment, the journal has each change that was sent, and claims none that was not done.
+//! Killed at any moment, the state database has each change that was sent, and claims none that was not done.
 
-use super::support::{State, at, change, email, id, intent, open, removed, start};
+use super::support::{State, at, change, email, id, intent, open, removed, settle, settled, start};
 use omni_user_sync::model::{ChangeOutcome, Operation, RunRef, RunState};
 use omni_user_sync::state::StateLock;
 use std::io::{BufRead, Write};
@@ -10,38 +10,38 @@ use std::time::Duration;
 #[tokio::test]
 async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
     for (operation, name) in [
         (Operation::Delete, "ann"),
         (Operation::Deactivate, "bob"),
         (Operation::Create, "cid"),
     ] {
-        journal
-            .intend(run, &intent(operation, name, 1))
+        db.intend(run, &intent(operation, name, 1))
             .await
             .expect("written");
     }
-    drop(journal);
-    let journal = state.open();
-    let unknown = journal.unknown().await.expect("read");
+    drop(db);
+    let db = state.open();
+    let unknown = db.unknown().await.expect("read");
     assert_eq!(unknown.len(), 3);
     assert!(unknown.iter().all(|change| change.settled.is_none()));
     assert_eq!(
-        removed(&journal, 2).await,
+        removed(&db, 2).await,
         (2, 1),
         "the guard counts what may have happened; who was deactivated is still there"
     );
     for change in &unknown {
-        let was_done = change.intent.operation != Operation::Delete;
-        journal
-            .resolve(change.id, was_done, at(3))
-            .await
-            .expect("written");
+        let outcome = match change.intent.operation {
+            Operation::Delete => ChangeOutcome::Failed,
+            _ => ChangeOutcome::Applied,
+        };
+        let settled = settled(outcome, 3);
+        settle(&db, run, change.id, &change.intent, &settled).await;
     }
-    assert_eq!(journal.unknown().await.expect("read"), []);
-    assert_eq!(removed(&journal, 4).await, (1, 0));
-    let told = journal.changes(run).await.expect("read");
+    assert_eq!(db.unknown().await.expect("read"), []);
+    assert_eq!(removed(&db, 4).await, (1, 0));
+    let told = db.changes(run).await.expect("read");
     let outcomes: Vec<_> = told
         .iter()
         .map(|change| change.settled.as_ref().map(|settled| settled.outcome))
@@ -54,24 +54,23 @@ async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
             Some(ChangeOutcome::Applied)
         ]
     );
-    let memory = journal.memory(at(4)).await.expect("read");
-    assert!(memory.deactivated.contains(&id("bob")));
+    let memory = db.memory(at(4)).await.expect("read");
+    assert!(memory.deactivated.contains_key(&id("bob")));
     assert!(memory.managed.contains(&email("cid")), "we made them");
 }
 
 #[tokio::test]
 async fn what_has_returned_is_in_the_files() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
     for name in ["ann", "bob"] {
-        journal
-            .intend(run, &intent(Operation::Delete, name, 1))
+        db.intend(run, &intent(Operation::Delete, name, 1))
             .await
             .expect("written");
         let copy = State::new();
         std::fs::create_dir(copy.dir()).expect("ours");
-        for file in ["journal.db", "journal.db-wal"] {
+        for file in ["state.db", "state.db-wal"] {
             std::fs::copy(state.file(file), copy.file(file)).expect("ours");
         }
         let unknown = copy.open().unknown().await.expect("read");
@@ -85,15 +84,15 @@ async fn what_has_returned_is_in_the_files() {
 #[tokio::test]
 async fn a_write_that_nobody_waits_for_is_finished_before_the_files_are_closed() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
     for name in ["ann", "bob", "cid"] {
         let intent = intent(Operation::Delete, name, 1);
         // Asked once, and then dropped.
-        let write = tokio::time::timeout(Duration::ZERO, journal.intend(run, &intent));
+        let write = tokio::time::timeout(Duration::ZERO, db.intend(run, &intent));
         drop(write.await);
     }
-    drop(journal);
+    drop(db);
     assert_eq!(state.open().unknown().await.expect("read").len(), 3);
 }
 
@@ -104,17 +103,16 @@ async fn victim() {
     let Some(dir) = std::env::var_os("JOURNAL_VICTIM") else {
         return;
     };
-    let journal = open(dir.as_ref());
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = open(dir.as_ref());
+    let run = db.begin(start(0)).await.expect("written");
     change(
-        &journal,
+        &db,
         run,
         &intent(Operation::Delete, "ann", 1),
         ChangeOutcome::Applied,
     )
     .await;
-    journal
-        .intend(run, &intent(Operation::Delete, "bob", 2))
+    db.intend(run, &intent(Operation::Delete, "bob", 2))
         .await
         .expect("written");
     // A line that the parent waits for.
@@ -150,15 +148,15 @@ async fn killed_in_the_middle_of_a_change_it_remembers_and_lets_go() {
     victim.kill().expect("ours");
     victim.wait().expect("ours");
 
-    let journal = state.open();
-    let run = journal
+    let db = state.open();
+    let run = db
         .run(RunRef::Latest)
         .await
         .expect("read")
         .expect("there is one");
     assert_eq!(run.state, RunState::Interrupted);
-    let unknown = journal.unknown().await.expect("read");
+    let unknown = db.unknown().await.expect("read");
     assert_eq!(unknown.len(), 1);
     assert_eq!(unknown[0].intent.email, email("bob"));
-    assert_eq!(removed(&journal, 5).await, (2, 2));
+    assert_eq!(removed(&db, 5).await, (2, 2));
 }

@@ -53,7 +53,7 @@ fn a_folder_that_is_none_is_told() {
     let said = error.to_string();
     assert!(matches!(error, LockError::Unusable { .. }));
     assert!(
-        said.contains("state.dir is a folder on a local disk"),
+        said.contains("set state.dir to a folder on a local disk"),
         "{said}"
     );
 }

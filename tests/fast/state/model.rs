@@ -1,8 +1,10 @@
 //! Whatever happens in whatever order, with restarts in between: approvals and counts are those of
 //! a small model.
 
-use super::support::{State, at, held, id, intent, settled, start};
-use omni_user_sync::model::{ChangeId, ChangeIntent, ChangeOutcome, Operation, RunRef, UserId};
+use super::support::{State, at, held, id, intent, settle, settled, start};
+use omni_user_sync::model::{
+    ChangeId, ChangeIntent, ChangeOutcome, GuardRule, Operation, RunNumber, RunRef, UserId,
+};
 use omni_user_sync::state::StateDb;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -43,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     now: i64,
-    open: Vec<(ChangeId, ChangeIntent)>,
+    open: Vec<(RunNumber, ChangeId, ChangeIntent)>,
     /// When it was known to be done, and what.
     done: Vec<(i64, ChangeIntent)>,
     /// Until when; one that is used up is taken out.
@@ -51,7 +53,7 @@ struct Model {
 }
 
 impl Model {
-    fn take(&mut self, number: usize) -> Option<(ChangeId, ChangeIntent)> {
+    fn take(&mut self, number: usize) -> Option<(RunNumber, ChangeId, ChangeIntent)> {
         let at = number.checked_rem(self.open.len())?;
         Some(self.open.remove(at))
     }
@@ -75,7 +77,7 @@ impl Model {
         let open = self
             .open
             .iter()
-            .map(|(_, intent)| (intent.intended, intent));
+            .map(|(.., intent)| (intent.intended, intent));
         let done = self.done.iter().map(|(when, intent)| (at(*when), intent));
         let since = at(self.now - 24 * HOUR);
         let counts = |when, intent: &ChangeIntent| {
@@ -93,45 +95,45 @@ impl Model {
     }
 }
 
-async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>, state: &State) {
+async fn take_step(step: Step, model: &mut Model, db: &mut Option<StateDb>, state: &State) {
     if matches!(step, Step::Restart) {
-        journal.take();
-        *journal = Some(state.open());
+        db.take();
+        *db = Some(state.open());
         return;
     }
-    let journal = journal.as_ref().expect("it is open");
+    let db = db.as_ref().expect("it is open");
     match step {
         Step::Restart => {}
         Step::Wait(hours) => model.now += hours * HOUR,
         Step::Intend(user, operation, approved) => {
-            let run = journal.begin(start(model.now)).await.expect("written");
+            let run = db.begin(start(model.now)).await.expect("written");
             let intent = ChangeIntent {
                 approved,
                 ..intent(operation, NAMES[user], model.now)
             };
-            let id = journal.intend(run, &intent).await.expect("written");
-            model.open.push((id, intent));
+            let id = db.intend(run, &intent).await.expect("written");
+            model.open.push((run, id, intent));
         }
         Step::Settle(number, outcome) => {
-            let Some((id, intent)) = model.take(number) else {
+            let Some((run, id, intent)) = model.take(number) else {
                 return;
             };
-            journal
-                .settle(id, &settled(outcome, model.now))
-                .await
-                .expect("written");
+            let settled = settled(outcome, model.now);
+            settle(db, run, id, &intent, &settled).await;
             if outcome == ChangeOutcome::Applied {
                 model.done(intent);
             }
         }
         Step::Resolve(number, was_done) => {
-            let Some((id, intent)) = model.take(number) else {
+            let Some((run, id, intent)) = model.take(number) else {
                 return;
             };
-            journal
-                .resolve(id, was_done, at(model.now))
-                .await
-                .expect("written");
+            let outcome = match was_done {
+                true => ChangeOutcome::Applied,
+                false => ChangeOutcome::Failed,
+            };
+            let settled = settled(outcome, model.now);
+            settle(db, run, id, &intent, &settled).await;
             if was_done {
                 model.done(intent);
             }
@@ -143,9 +145,8 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
                 .filter(|(number, _)| bits & (1 << number) != 0)
                 .map(|(_, name)| *name)
                 .collect();
-            let run = journal.begin(start(model.now)).await.expect("written");
-            journal
-                .hold(run, &[held("rule", operation, &names)])
+            let run = db.begin(start(model.now)).await.expect("written");
+            db.hold(run, &[held(GuardRule::MaxRemovals, operation, &names)])
                 .await
                 .expect("written");
             let beside = state.approve();
@@ -163,11 +164,11 @@ async fn take_step(step: Step, model: &mut Model, journal: &mut Option<StateDb>,
 
 async fn follow(steps: Vec<Step>) {
     let state = State::new();
-    let mut journal = Some(state.open());
+    let mut db = Some(state.open());
     let mut model = Model::default();
     for step in steps {
-        take_step(step, &mut model, &mut journal, &state).await;
-        let open = journal.as_ref().expect("it is open");
+        take_step(step, &mut model, &mut db, &state).await;
+        let open = db.as_ref().expect("it is open");
         let memory = open.memory(at(model.now)).await.expect("read");
         assert_eq!(memory.approved, model.approved());
         assert_eq!(memory.removed_lately, model.removed(false));

@@ -1,7 +1,11 @@
-//! Only a whole journal, of this organisation, that this program understands, is opened.
+//! Only a whole state database, of this organisation, that this program understands, is opened.
 
-use super::support::{ORG, State, at, email, end, intent, open, start};
-use omni_user_sync::model::{Operation, Quarantined, RunRef, RunState};
+use super::support::{ORG, State, at, email, end, id, intent, open, start};
+use chrono::DateTime;
+use omni_user_sync::model::{
+    AttributeName, Counts, Field, FieldChange, GuardRule, Operation, Quarantined, RunNumber,
+    RunRef, RunState, Value,
+};
 use omni_user_sync::state::{Access, StateDb, StateError, StateLock};
 use rusqlite::Connection;
 use std::fs;
@@ -24,12 +28,12 @@ fn refusals(state: &State, org: &str) -> Vec<String> {
     .to_vec()
 }
 
-/// A journal with a run in it, closed.
+/// A state database with a run in it, closed.
 async fn with_a_run() -> State {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("it is written");
-    journal.finish(run, &end(1)).await.expect("it is written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("it is written");
+    db.finish(run, &end(1)).await.expect("it is written");
     state
 }
 
@@ -45,10 +49,10 @@ async fn what_was_written_is_there_after_a_restart() {
 async fn files_are_for_nobody_else() {
     let state = with_a_run().await;
     let loose = fs::Permissions::from_mode(0o644);
-    fs::set_permissions(state.file("journal.db"), loose).expect("ours");
-    let journal = state.open();
-    journal.begin(start(2)).await.expect("it is written");
-    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+    fs::set_permissions(state.file("state.db"), loose).expect("ours");
+    let db = state.open();
+    db.begin(start(2)).await.expect("it is written");
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
         let about = fs::metadata(state.file(name)).expect("it is there");
         assert_eq!(about.permissions().mode() & 0o777, 0o600, "{name}");
     }
@@ -57,9 +61,9 @@ async fn files_are_for_nobody_else() {
 #[tokio::test]
 async fn readers_and_approvers_make_nothing() {
     let state = State::new();
-    for journal in [state.read(), state.approve()] {
-        assert_eq!(journal.runs(10).await.expect("it is read"), []);
-        assert_eq!(journal.run(RunRef::Latest).await.expect("it is read"), None);
+    for db in [state.read(), state.approve()] {
+        assert_eq!(db.runs(10).await.expect("it is read"), []);
+        assert_eq!(db.run(RunRef::Latest).await.expect("it is read"), None);
     }
     assert!(!state.dir().exists());
 }
@@ -75,7 +79,12 @@ async fn a_reader_sees_what_is_written_beside_it_and_writes_nothing() {
     let seen = reader.changes(run).await.expect("it is read");
     assert_eq!(seen[0].intent, change);
     let error = reader.begin(start(2)).await.expect_err("it may only read");
-    assert!(error.to_string().contains("can write to it"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("give the service user write permission"),
+        "{error}"
+    );
     assert_eq!(reader.runs(10).await.expect("it is read").len(), 1);
 }
 
@@ -85,7 +94,7 @@ async fn another_organisation_is_refused() {
     for said in refusals(&state, "https://other.omniapp.co") {
         assert!(said.contains(&format!("belongs to {ORG}")), "{said}");
         assert!(said.contains("is https://other.omniapp.co;"), "{said}");
-        assert!(said.contains("state.dir of its own"), "{said}");
+        assert!(said.contains("its own state.dir"), "{said}");
     }
     assert_eq!(state.open().runs(10).await.expect("it is read").len(), 1);
 }
@@ -93,18 +102,18 @@ async fn another_organisation_is_refused() {
 #[tokio::test]
 async fn a_newer_one_is_refused_and_left_as_it_is() {
     let state = with_a_run().await;
-    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    let raw = Connection::open(state.file("state.db")).expect("ours");
     raw.pragma_update(None, "user_version", 99).expect("ours");
     drop(raw);
     for said in refusals(&state, ORG) {
-        assert!(said.contains("of version 99"), "{said}");
+        assert!(said.contains("has version 99"), "{said}");
     }
 }
 
 #[tokio::test]
 async fn an_older_one_is_for_runs_to_bring_up_to_date() {
     let state = with_a_run().await;
-    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    let raw = Connection::open(state.file("state.db")).expect("ours");
     raw.pragma_update(None, "user_version", 0).expect("ours");
     drop(raw);
     let error = StateDb::open(ORG, Access::Read(&state.dir())).expect_err("it is old");
@@ -113,7 +122,7 @@ async fn an_older_one_is_for_runs_to_bring_up_to_date() {
 
 #[tokio::test]
 async fn damage_is_refused_and_nothing_begins_anew() {
-    let whole = fs::read(with_a_run().await.file("journal.db")).expect("ours");
+    let whole = fs::read(with_a_run().await.file("state.db")).expect("ours");
     let mut page = whole.clone();
     page[4096..8192].fill(0xAA);
     let cases = [
@@ -126,13 +135,13 @@ async fn damage_is_refused_and_nothing_begins_anew() {
     for (what, bytes) in cases {
         let state = State::new();
         fs::create_dir(state.dir()).expect("ours");
-        fs::write(state.file("journal.db"), &bytes).expect("ours");
+        fs::write(state.file("state.db"), &bytes).expect("ours");
         let error = try_open(&state, ORG).expect_err(what);
         assert!(
             matches!(error, StateError::Damaged { .. }),
             "{what}: {error}"
         );
-        let left = fs::read(state.file("journal.db")).expect("ours");
+        let left = fs::read(state.file("state.db")).expect("ours");
         assert!(left == bytes, "{what}: it is left as it is");
     }
 }
@@ -140,10 +149,10 @@ async fn damage_is_refused_and_nothing_begins_anew() {
 #[tokio::test]
 async fn a_log_without_its_journal_is_refused() {
     let state = with_a_run().await;
-    fs::rename(state.file("journal.db"), state.file("journal.db-wal")).expect("ours");
+    fs::rename(state.file("state.db"), state.file("state.db-wal")).expect("ours");
     for said in refusals(&state, ORG) {
         assert!(
-            said.contains("journal.db-wal is there, and journal.db is not"),
+            said.contains("state.db-wal exists, and state.db does not"),
             "{said}"
         );
     }
@@ -153,18 +162,18 @@ async fn a_log_without_its_journal_is_refused() {
 async fn another_program_s_database_is_refused() {
     let state = State::new();
     fs::create_dir(state.dir()).expect("ours");
-    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    let raw = Connection::open(state.file("state.db")).expect("ours");
     raw.execute_batch("CREATE TABLE runs (a)").expect("ours");
     drop(raw);
     for said in refusals(&state, ORG) {
-        assert!(said.contains("not one of this program"), "{said}");
+        assert!(said.contains("a database of another program"), "{said}");
     }
 }
 
 #[tokio::test]
 async fn a_folder_in_its_place_is_refused() {
     let state = State::new();
-    fs::create_dir_all(state.file("journal.db")).expect("ours");
+    fs::create_dir_all(state.file("state.db")).expect("ours");
     for said in refusals(&state, ORG) {
         assert!(said.contains("it is not a file"), "{said}");
     }
@@ -173,12 +182,12 @@ async fn a_folder_in_its_place_is_refused() {
 #[tokio::test]
 async fn what_is_deleted_is_gone_from_the_files() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let ann = email("ann");
     let why = Quarantined {
         until: at(0),
         failures: 1,
-        mark: [0; 32],
+        fingerprint: [0; 32],
         reason: "sesame-7".into(),
     };
     let holds_it = || {
@@ -186,10 +195,10 @@ async fn what_is_deleted_is_gone_from_the_files() {
         let mut bytes = files.map(|file| fs::read(file.path()).expect("ours"));
         bytes.any(|bytes| bytes.windows(8).any(|window| window == b"sesame-7"))
     };
-    journal.quarantine_put(&ann, &why).await.expect("written");
+    db.quarantine_put(&ann, &why).await.expect("written");
     assert!(holds_it());
-    journal.quarantine_clear([&ann]).await.expect("written");
-    drop(journal);
+    db.quarantine_clear([&ann]).await.expect("written");
+    drop(db);
     assert!(!holds_it());
 }
 
@@ -197,26 +206,66 @@ async fn what_is_deleted_is_gone_from_the_files() {
 async fn a_making_that_was_cut_off_is_begun_again() {
     let state = State::new();
     fs::create_dir(state.dir()).expect("ours");
-    fs::write(state.file("journal.db.new"), "half of one").expect("ours");
+    fs::write(state.file("state.db.new"), "half of one").expect("ours");
     assert_eq!(state.open().runs(1).await.expect("it is read"), []);
-    assert!(!state.file("journal.db.new").exists());
+    assert!(!state.file("state.db.new").exists());
 }
 
-/// The journal as version 1 wrote it: whatever comes later must read it.
+/// A database of version 1 under its old name is renamed with its write-ahead log, which holds all the rows here, and
+/// migrated, with the present words.
 #[tokio::test]
-async fn a_journal_of_version_1_is_understood() {
+async fn a_database_of_version_1_is_migrated() {
     let state = State::new();
     fs::create_dir(state.dir()).expect("ours");
-    let raw = Connection::open(state.file("journal.db")).expect("ours");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let raw = Connection::open(elsewhere.path().join("journal.db")).expect("ours");
+    raw.pragma_update(None, "journal_mode", "WAL")
+        .expect("ours");
     raw.execute_batch(include_str!("version_1.sql"))
         .expect("ours");
+    for name in ["journal.db", "journal.db-wal"] {
+        fs::copy(elsewhere.path().join(name), state.file(name)).expect("ours");
+    }
     drop(raw);
-    let journal = open(&state.dir());
-    let run = journal.run(RunRef::Latest).await.expect("it is read");
-    let run = run.expect("there is one");
-    assert_eq!(run.number.0, 7);
-    let changes = journal.changes(run.number).await.expect("it is read");
-    assert_eq!(changes.len(), 1);
-    let ann = journal.user(&email("ann")).await.expect("it is read");
+    let error = StateDb::open(ORG, Access::Read(&state.dir())).expect_err("it is old");
+    assert!(matches!(error, StateError::Older { .. }), "{error}");
+    let db = open(&state.dir());
+    assert!(state.file("state.db").exists() && !state.file("journal.db").exists());
+    let runs = db.runs(10).await.expect("it is read");
+    let results: Vec<_> = runs
+        .iter()
+        .map(|run| (run.number.0, run.state.as_str()))
+        .collect();
+    assert_eq!(results, [(8, "dry_run"), (7, "converged")]);
+    let RunState::Ended(end) = &runs[0].state else {
+        panic!("it ended");
+    };
+    assert_eq!(end.pending, Some(Counts::new([1, 2, 3, 4])));
+    let changes = db.changes(RunNumber(7)).await.expect("it is read");
+    let outcomes: Vec<_> = changes.iter().map(|change| change.outcome_word()).collect();
+    assert_eq!(outcomes, ["applied", "skipped"]);
+    let attribute = |name| Field::Attribute(AttributeName::new(name));
+    let fields = [
+        FieldChange::new(
+            attribute("region"),
+            Value::one("n"),
+            Value::many(["s", "e"]),
+        ),
+        FieldChange::new(Field::DisplayName, None, Value::one("Ann")),
+        FieldChange::active(false, true),
+        FieldChange::new(attribute("active"), Value::one("x"), None),
+    ];
+    assert_eq!(changes[0].intent.fields, fields);
+    let ann = db.user(&email("ann")).await.expect("it is read");
     assert!(ann.managed.is_some());
+    let cid = db.user(&email("cid")).await.expect("it is read");
+    assert_eq!(cid.quarantined.expect("in quarantine").reason, "refused");
+    let held = db.held(RunNumber(8)).await.expect("it is read");
+    assert_eq!(
+        (held[0].rule, held[0].reason.as_str()),
+        (GuardRule::MaxRemovals, "too many")
+    );
+    let now = DateTime::from_timestamp_millis(1_800_000_005_000).expect("a time");
+    let approved = db.approvals(now).await.expect("it is read");
+    assert_eq!(approved, [(id("bob"), Operation::Delete)].into());
 }

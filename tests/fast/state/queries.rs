@@ -1,24 +1,26 @@
 //! Looking: what pages ask for, a part at a time.
 
 use super::support::{State, at, change, email, end, held, id, intent, start};
-use omni_user_sync::model::{ChangeOutcome, Counts, Operation, Quarantined, RunEnd, RunNumber};
+use omni_user_sync::model::{
+    ChangeOutcome, Counts, GuardRule, Operation, Quarantined, RunEnd, RunNumber,
+};
 use omni_user_sync::state::{ChangeFilter, StateDb};
 
-async fn ended(journal: &StateDb, seconds: i64, end: RunEnd) -> RunNumber {
-    let run = journal.begin(start(seconds)).await.expect("it begins");
-    journal.finish(run, &end).await.expect("it ends");
+async fn ended(db: &StateDb, seconds: i64, end: RunEnd) -> RunNumber {
+    let run = db.begin(start(seconds)).await.expect("it begins");
+    db.finish(run, &end).await.expect("it ends");
     run
 }
 
 #[tokio::test]
 async fn runs_are_told_from_one_on() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     for second in 0..5 {
-        ended(&journal, second, end(second)).await;
+        ended(&db, second, end(second)).await;
     }
     let numbers = async |before, limit| {
-        let runs = journal.runs_before(RunNumber(before), limit).await;
+        let runs = db.runs_before(RunNumber(before), limit).await;
         let runs = runs.expect("they are read");
         runs.iter().map(|run| run.number.0).collect::<Vec<_>>()
     };
@@ -30,20 +32,20 @@ async fn runs_are_told_from_one_on() {
 #[tokio::test]
 async fn changes_are_found_by_what_is_asked_for() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("it begins");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("it begins");
     for (operation, name, outcome) in [
         (Operation::Delete, "Ann", ChangeOutcome::Applied),
         (Operation::Update, "ben", ChangeOutcome::Failed),
         (Operation::Update, "annb", ChangeOutcome::Applied),
     ] {
-        change(&journal, run, &intent(operation, name, 1), outcome).await;
+        change(&db, run, &intent(operation, name, 1), outcome).await;
     }
     let open = intent(Operation::Create, "cat", 2);
-    journal.intend(run, &open).await.expect("it is written");
-    let other = journal.begin(start(9)).await.expect("it begins");
+    db.intend(run, &open).await.expect("it is written");
+    let other = db.begin(start(9)).await.expect("it begins");
     change(
-        &journal,
+        &db,
         other,
         &intent(Operation::Delete, "ann", 9),
         ChangeOutcome::Applied,
@@ -51,7 +53,7 @@ async fn changes_are_found_by_what_is_asked_for() {
     .await;
 
     let find = async |filter: ChangeFilter, skip, limit| {
-        let page = journal.find_changes(run, filter, skip, limit).await;
+        let page = db.find_changes(run, filter, skip, limit).await;
         let page = page.expect("they are read");
         let emails = page.changes.iter().map(|one| one.intent.email.to_string());
         (page.total, emails.collect::<Vec<_>>().join(" "))
@@ -93,18 +95,18 @@ async fn changes_are_found_by_what_is_asked_for() {
 #[tokio::test]
 async fn who_is_tried_again_first_is_told_first() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     for (name, until) in [("late", 90), ("soon", 20), ("over", 10)] {
         let quarantined = Quarantined {
             until: at(until),
             failures: 1,
-            mark: [0; 32],
+            fingerprint: [0; 32],
             reason: "no".into(),
         };
-        let put = journal.quarantine_put(&email(name), &quarantined).await;
+        let put = db.quarantine_put(&email(name), &quarantined).await;
         put.expect("it is written");
     }
-    let (count, some) = journal.quarantined(at(10), 1).await.expect("it is read");
+    let (count, some) = db.quarantined(at(10), 1).await.expect("it is read");
     assert_eq!((count, some.len()), (2, 1));
     assert_eq!(some[0].0, email("soon"));
 }
@@ -113,30 +115,22 @@ async fn who_is_tried_again_first_is_told_first() {
 #[tokio::test]
 async fn a_run_without_a_plan_leaves_what_was_held() {
     let state = State::new();
-    let journal = state.open();
-    assert_eq!(journal.last_held().await.expect("it is read"), None);
+    let db = state.open();
+    assert_eq!(db.last_held().await.expect("it is read"), None);
     let planned = |seconds| RunEnd {
-        needed: Some(Counts::new([1, 0, 0, 0])),
+        pending: Some(Counts::new([1, 0, 0, 0])),
         ..end(seconds)
     };
-    let run = journal.begin(start(0)).await.expect("it begins");
-    let held = held("max_removals", Operation::Delete, &["ann"]);
-    journal.hold(run, &[held]).await.expect("it is written");
-    journal.finish(run, &planned(1)).await.expect("it ends");
-    ended(&journal, 2, end(2)).await;
-    let last = journal
-        .last_held()
-        .await
-        .expect("it is read")
-        .expect("a plan");
+    let run = db.begin(start(0)).await.expect("it begins");
+    let held = held(GuardRule::MaxRemovals, Operation::Delete, &["ann"]);
+    db.hold(run, &[held]).await.expect("it is written");
+    db.finish(run, &planned(1)).await.expect("it ends");
+    ended(&db, 2, end(2)).await;
+    let last = db.last_held().await.expect("it is read").expect("a plan");
     assert_eq!((last.run, last.count()), (run, 1));
     assert!(last.of(&id("ann"), Operation::Delete).is_some());
     assert!(last.of(&id("ann"), Operation::Update).is_none());
-    let next = ended(&journal, 3, planned(3)).await;
-    let last = journal
-        .last_held()
-        .await
-        .expect("it is read")
-        .expect("a plan");
+    let next = ended(&db, 3, planned(3)).await;
+    let last = db.last_held().await.expect("it is read").expect("a plan");
     assert_eq!((last.run, last.count()), (next, 0));
 }

@@ -1,30 +1,26 @@
 //! Who is ours, since when they are missing, and which roster was accepted.
 
-use super::support::{State, at, change, email, id, intent, omni, roster, start, upsert};
-use omni_user_sync::model::{
-    ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory, Observed,
-    Operation, Problem, Quarantined,
+use super::support::{
+    State, at, change, email, id, intent, omni, record_roster, roster, start, upsert,
 };
-use omni_user_sync::state::{RosterRecord, StateDb};
+use omni_user_sync::model::{
+    AcceptedRoster, ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory,
+    Observed, Operation, Problem, Quarantined,
+};
+use omni_user_sync::state::StateDb;
 use std::time::{Duration, SystemTime};
 
-async fn note(journal: &StateDb, seconds: i64, desired: &Desired, observed: &Observed) {
-    let note = RosterRecord {
-        now: at(seconds),
-        desired,
-        observed,
-        is_accepted: true,
-    };
-    journal.record_roster(note).await.expect("written");
+async fn note(state: &StateDb, seconds: i64, desired: &Desired, observed: &Observed) {
+    record_roster(state, seconds, desired, observed, false).await;
 }
 
-async fn memory(journal: &StateDb) -> Memory {
-    journal.memory(at(99)).await.expect("read")
+async fn memory(db: &StateDb) -> Memory {
+    db.memory(at(99)).await.expect("read")
 }
 
 /// `name` of each managed user, or `name since` where they are missing; sorted.
-async fn managed(journal: &StateDb) -> Vec<String> {
-    let memory = memory(journal).await;
+async fn managed(db: &StateDb) -> Vec<String> {
+    let memory = memory(db).await;
     let tell = |email: &omni_user_sync::model::Email| {
         let name = email.folded().replace("@x.co", "");
         match memory.missing_since.get(email) {
@@ -40,78 +36,68 @@ async fn managed(journal: &StateDb) -> Vec<String> {
 #[tokio::test]
 async fn whom_a_roster_upserts_is_ours_and_missing_from_when_it_no_longer_does() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let everybody = omni(&["ann", "bob", "cid"]);
     let both = roster(&[
         ("Ann", upsert()),
         ("bob", upsert()),
         ("cid", DesiredUser::Delete),
     ]);
-    note(&journal, 1, &both, &everybody).await;
+    note(&db, 1, &both, &everybody).await;
     assert_eq!(
-        managed(&journal).await,
+        managed(&db).await,
         ["ann", "bob"],
         "cid was named to be removed"
     );
     let without = roster(&[("ann", upsert())]);
-    note(&journal, 2, &without, &everybody).await;
-    note(&journal, 3, &without, &everybody).await;
-    assert_eq!(
-        managed(&journal).await,
-        ["ann", "bob 2"],
-        "since the first time"
-    );
-    note(&journal, 4, &both, &everybody).await;
-    assert_eq!(managed(&journal).await, ["ann", "bob"]);
-    let bob = journal.user(&email("BOB")).await.expect("read").managed;
+    note(&db, 2, &without, &everybody).await;
+    note(&db, 3, &without, &everybody).await;
+    assert_eq!(managed(&db).await, ["ann", "bob 2"], "since the first time");
+    note(&db, 4, &both, &everybody).await;
+    assert_eq!(managed(&db).await, ["ann", "bob"]);
+    let bob = db.user(&email("BOB")).await.expect("read").managed;
     assert_eq!(bob.expect("ours").since, at(1));
 }
 
 #[tokio::test]
 async fn who_is_gone_from_both_or_as_asked_is_forgotten() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let rows = ["ann", "bob", "cid", "dan"].map(|name| (name, upsert()));
-    note(
-        &journal,
-        1,
-        &roster(&rows),
-        &omni(&["ann", "bob", "cid", "dan"]),
-    )
-    .await;
+    note(&db, 1, &roster(&rows), &omni(&["ann", "bob", "cid", "dan"])).await;
     let later = roster(&[
         ("ann", upsert()),
         ("cid", DesiredUser::Delete),
         ("dan", DesiredUser::Deactivate),
     ]);
-    note(&journal, 2, &later, &omni(&["cid", "-dan"])).await;
+    note(&db, 2, &later, &omni(&["cid", "-dan"])).await;
     // ann is named and will be made; cid and dan are still there.
-    assert_eq!(managed(&journal).await, ["ann", "cid", "dan"]);
-    note(&journal, 3, &later, &omni(&[])).await;
-    assert_eq!(managed(&journal).await, ["ann"]);
+    assert_eq!(managed(&db).await, ["ann", "cid", "dan"]);
+    note(&db, 3, &later, &omni(&[])).await;
+    assert_eq!(managed(&db).await, ["ann"]);
 }
 
 #[tokio::test]
 async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let everybody = omni(&["ann", "bob"]);
     note(
-        &journal,
+        &db,
         1,
         &roster(&[("ann", upsert()), ("bob", upsert())]),
         &everybody,
     )
     .await;
     let without_bob = roster(&[("ann", upsert())]);
-    let place = Location {
+    let location = Location {
         file: "b.csv".into(),
         line: 0,
         column: None,
     };
     let rejected = Problem {
         kind: omni_user_sync::model::ProblemKind::File,
-        place: place.clone(),
+        location: location.clone(),
         message: "it vanished".into(),
         remedy: "put it back".into(),
         email: None,
@@ -130,90 +116,75 @@ async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
             ..without_bob.clone()
         },
         Desired {
-            frozen: [(email("bob"), place)].into_iter().collect(),
+            frozen: [(email("bob"), location)].into_iter().collect(),
             ..without_bob.clone()
         },
         roster(&[("ann", DesiredUser::Delete)]),
     ];
     for (number, desired) in doubtful.iter().enumerate() {
-        note(&journal, 2, desired, &everybody).await;
-        assert_eq!(managed(&journal).await, ["ann", "bob"], "{number}");
+        note(&db, 2, desired, &everybody).await;
+        assert_eq!(managed(&db).await, ["ann", "bob"], "{number}");
     }
-    let unaccepted = RosterRecord {
-        now: at(3),
-        desired: &without_bob,
-        observed: &everybody,
-        is_accepted: false,
-    };
-    journal.record_roster(unaccepted).await.expect("written");
+    record_roster(&db, 3, &without_bob, &everybody, true).await;
     assert_eq!(
-        managed(&journal).await,
+        managed(&db).await,
         ["ann", "bob 3"],
         "the grace begins, though the roster is not taken for what it was yet"
     );
 
     let nobody = omni(&[]);
-    let not_whole = RosterRecord {
-        observed: &Observed::of_some([], 2),
-        is_accepted: true,
-        ..unaccepted
-    };
-    journal.record_roster(not_whole).await.expect("written");
-    assert_eq!(
-        managed(&journal).await,
-        ["ann", "bob 3"],
-        "not seen is not gone"
-    );
+    note(&db, 3, &without_bob, &Observed::of_some([], 2)).await;
+    assert_eq!(managed(&db).await, ["ann", "bob 3"], "not seen is not gone");
     note(
-        &journal,
+        &db,
         4,
         &without_bob,
         &nobody.with_doubt("it broke off".into()),
     )
     .await;
-    assert_eq!(managed(&journal).await, ["ann", "bob 3"]);
+    assert_eq!(managed(&db).await, ["ann", "bob 3"]);
 }
 
 #[tokio::test]
 async fn a_bad_row_ends_an_absence() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let everybody = omni(&["ann", "bob"]);
     note(
-        &journal,
+        &db,
         1,
         &roster(&[("ann", upsert()), ("bob", upsert())]),
         &everybody,
     )
     .await;
     let without_bob = roster(&[("ann", upsert())]);
-    note(&journal, 2, &without_bob, &everybody).await;
-    let place = without_bob.users[&email("ann")].place.clone();
+    note(&db, 2, &without_bob, &everybody).await;
+    let location = without_bob.users[&email("ann")].location.clone();
     let frozen = Desired {
-        frozen: [(email("bob"), place)].into_iter().collect(),
+        frozen: [(email("bob"), location)].into_iter().collect(),
         ..without_bob
     };
-    note(&journal, 3, &frozen, &everybody).await;
-    assert_eq!(managed(&journal).await, ["ann", "bob"]);
+    note(&db, 3, &frozen, &everybody).await;
+    assert_eq!(managed(&db).await, ["ann", "bob"]);
 }
 
 #[tokio::test]
 async fn another_roster_makes_nobody_ours_and_is_not_accepted() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let other = Desired {
         is_source: false,
         ..roster(&[("ann", upsert())])
     };
-    note(&journal, 1, &other, &omni(&["ann"])).await;
-    assert!(managed(&journal).await.is_empty());
-    assert_eq!(memory(&journal).await.last_rows, None);
+    note(&db, 1, &other, &omni(&["ann"])).await;
+    assert!(managed(&db).await.is_empty());
+    assert_eq!(memory(&db).await.last_accepted, None);
 }
 
 #[tokio::test]
 async fn the_last_accepted_roster_is_remembered() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let file = |name: &str, nanos| FileRead {
         name: name.into(),
         modified: SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos),
@@ -223,34 +194,31 @@ async fn the_last_accepted_roster_is_remembered() {
         rows: 40,
         ..roster(&[("ann", upsert())])
     };
-    note(&journal, 1, &first, &omni(&["ann"])).await;
+    note(&db, 1, &first, &omni(&["ann"])).await;
     let second = Desired {
         rows: 3,
         fingerprint: Fingerprint([8; 32]),
         ..first.clone()
     };
-    let not_accepted = RosterRecord {
-        now: at(2),
-        desired: &second,
-        observed: &omni(&["ann"]),
-        is_accepted: false,
-    };
-    journal.record_roster(not_accepted).await.expect("written");
-    drop(journal);
+    record_roster(&db, 2, &second, &omni(&["ann"]), true).await;
+    drop(db);
     let memory = memory(&state.open()).await;
-    assert_eq!(memory.last_rows, Some(40));
-    assert_eq!(memory.last_fingerprint, Some(Fingerprint([7; 32])));
-    assert_eq!(memory.last_files, first.files);
+    let accepted = AcceptedRoster {
+        fingerprint: Fingerprint([7; 32]),
+        rows: 40,
+        files: first.files,
+    };
+    assert_eq!(memory.last_accepted, Some(accepted));
 }
 
 #[tokio::test]
 async fn who_is_active_again_or_another_is_no_longer_deactivated_by_us() {
     let state = State::new();
-    let journal = state.open();
-    let run = journal.begin(start(0)).await.expect("written");
+    let db = state.open();
+    let run = db.begin(start(0)).await.expect("written");
     for name in ["ann", "bob", "cid", "dan"] {
         change(
-            &journal,
+            &db,
             run,
             &intent(Operation::Deactivate, name, 1),
             ChangeOutcome::Applied,
@@ -266,37 +234,36 @@ async fn who_is_active_again_or_another_is_no_longer_deactivated_by_us() {
             user.id = id("cid-made-again");
         }
     }
-    note(&journal, 2, &roster(&[]), &Observed::new(users, 0)).await;
-    assert_eq!(memory(&journal).await.deactivated, [id("bob")].into());
+    note(&db, 2, &roster(&[]), &Observed::new(users, 0)).await;
+    assert_eq!(
+        memory(&db).await.deactivated,
+        [(id("bob"), email("bob"))].into()
+    );
 }
 
 #[tokio::test]
 async fn quarantine_is_put_changed_and_cleared() {
     let state = State::new();
-    let journal = state.open();
+    let db = state.open();
     let quarantined = |failures| Quarantined {
         until: at(3600),
         failures,
-        mark: [3; 32],
+        fingerprint: [3; 32],
         reason: "Omni refused it".into(),
     };
     for failures in [1, 2] {
         let (ann, why) = (email("Ann"), quarantined(failures));
-        journal.quarantine_put(&ann, &why).await.expect("written");
+        db.quarantine_put(&ann, &why).await.expect("written");
     }
     assert_eq!(
-        memory(&journal).await.quarantined,
+        memory(&db).await.quarantined,
         [(email("ann"), quarantined(2))].into()
     );
-    let ann = journal.user(&email("ann")).await.expect("read");
+    let ann = db.user(&email("ann")).await.expect("read");
     assert_eq!(ann.quarantined, Some(quarantined(2)));
-    journal
-        .quarantine_clear([&email("aNN")])
-        .await
-        .expect("written");
-    journal
-        .quarantine_clear([&email("bob")])
+    db.quarantine_clear([&email("aNN")]).await.expect("written");
+    db.quarantine_clear([&email("bob")])
         .await
         .expect("nothing to do");
-    assert!(memory(&journal).await.quarantined.is_empty());
+    assert!(memory(&db).await.quarantined.is_empty());
 }

@@ -1,11 +1,12 @@
-//! A state folder, and short words for what stands in a journal.
+//! A state folder, and short words for what stands in a state database.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
     Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry,
-    Fingerprint, HeldRecord, HeldUser, Location, Observed, ObservedUser, Operation, RunEnd,
-    RunNumber, RunStart, Settled, Trigger, UserId, UserSpec,
+    Fingerprint, GuardRule, HeldRecord, HeldUser, Location, Observed, ObservedUser, Operation,
+    RunEnd, RunNumber, RunRef, RunResult, RunStart, Settled, Trigger, UserId, UserSpec,
 };
+use omni_user_sync::plan::ownership::{accepted, by_change, by_roster};
 use omni_user_sync::state::{Access, StateDb, StateLock};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -74,12 +75,12 @@ pub(crate) fn start(seconds: i64) -> RunStart {
 pub(crate) fn end(seconds: i64) -> RunEnd {
     RunEnd {
         ended: at(seconds),
-        outcome: "converged".into(),
+        result: RunResult::Converged,
         fingerprint: None,
         rows: None,
         users: None,
-        needed: None,
-        done: 0,
+        pending: None,
+        applied: 0,
         failed: 0,
         held: 0,
         bad_rows: 0,
@@ -109,33 +110,76 @@ pub(crate) fn settled(outcome: ChangeOutcome, seconds: i64) -> Settled {
 
 /// A change that comes to this end within a second.
 pub(crate) async fn change(
-    journal: &StateDb,
+    db: &StateDb,
     run: RunNumber,
     intent: &ChangeIntent,
     outcome: ChangeOutcome,
 ) -> ChangeId {
-    let change = journal.intend(run, intent).await.expect("it is written");
+    let change = db.intend(run, intent).await.expect("it is written");
     let settled = Settled {
         at: intent.intended + TimeDelta::seconds(1),
         outcome,
         detail: String::new(),
     };
-    journal
-        .settle(change, &settled)
-        .await
-        .expect("it is written");
+    settle(db, run, change, intent, &settled).await;
     change
 }
 
-pub(crate) fn held(rule: &str, operation: Operation, names: &[&str]) -> HeldRecord {
+/// Records a roster as a run does.
+pub(crate) async fn record_roster(
+    state: &StateDb,
+    seconds: i64,
+    desired: &Desired,
+    observed: &Observed,
+    is_suspect: bool,
+) {
+    let ownership = by_roster(
+        desired,
+        observed,
+        &state.memory(at(seconds)).await.expect("readable"),
+    );
+    let accepted = accepted(desired, is_suspect);
+    let recorded = state.record_roster(ownership, accepted, at(seconds)).await;
+    recorded.expect("written");
+}
+
+/// Records an outcome with what it does to the ownership of users, as a run does.
+pub(crate) async fn settle(
+    state: &StateDb,
+    run: RunNumber,
+    change: ChangeId,
+    intent: &ChangeIntent,
+    settled: &Settled,
+) {
+    settle_creation(state, run, change, intent, settled, None).await;
+}
+
+/// The same with the id of a created user.
+pub(crate) async fn settle_creation(
+    state: &StateDb,
+    run: RunNumber,
+    change: ChangeId,
+    intent: &ChangeIntent,
+    settled: &Settled,
+    created: Option<&UserId>,
+) {
+    let run = state.run(RunRef::Number(run)).await.expect("readable");
+    let is_source = run.expect("a run").start.is_source;
+    let user_id = intent.user_id.as_ref().or(created);
+    let ownership = by_change(intent, user_id, settled.outcome, is_source);
+    let written = state.settle(change, settled, created, ownership).await;
+    written.expect("it is written");
+}
+
+pub(crate) fn held(rule: GuardRule, operation: Operation, names: &[&str]) -> HeldRecord {
     let user = |name: &&str| HeldUser {
         user_id: id(name),
         operation,
         email: email(name),
     };
     HeldRecord {
-        rule: rule.into(),
-        why: "too many".into(),
+        rule,
+        reason: "too many".into(),
         users: names.iter().map(user).collect(),
     }
 }
@@ -149,14 +193,14 @@ pub(crate) fn upsert() -> DesiredUser {
 
 /// A roster of `source.path` that wants this.
 pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
-    let place = Location {
+    let location = Location {
         file: "users.csv".into(),
         line: 2,
         column: None,
     };
     let entry = |(name, want): &(&str, DesiredUser)| {
-        let (want, place) = (want.clone(), place.clone());
-        (email(name), Entry { want, place })
+        let (want, location) = (want.clone(), location.clone());
+        (email(name), Entry { want, location })
     };
     let users: ByEmail<_> = rows.iter().map(entry).collect();
     Desired {
@@ -186,7 +230,7 @@ pub(crate) fn omni(names: &[&str]) -> Observed {
 }
 
 /// How many users were removed in the last 24 hours: without approval, and in all.
-pub(crate) async fn removed(journal: &StateDb, seconds: i64) -> (usize, usize) {
-    let memory = journal.memory(at(seconds)).await.expect("it is read");
+pub(crate) async fn removed(db: &StateDb, seconds: i64) -> (usize, usize) {
+    let memory = db.memory(at(seconds)).await.expect("it is read");
     (memory.removed_lately, memory.removed_base)
 }

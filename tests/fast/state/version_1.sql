@@ -128,7 +128,16 @@ INSERT INTO runs (number, trigger, is_source, started, ended, outcome, done, fai
     VALUES (7, 'file', 1, 1800000000000, 1800000001000, 'converged', 1, 0, 0, 0, 3, '');
 INSERT INTO changes (run, intended, email_key, email, user_id, kind, fields, approved, settled, outcome, detail)
     VALUES (7, 1800000000500, 'ann@x.co', 'Ann@x.co', 'id-ann', 'update',
-        '[{"field":{"attribute":"region"},"from":"n","to":["s","e"]}]', 0, 1800000000900, 'done', '');
+        '[{"field":{"attribute":"region"},"from":"n","to":["s","e"]},{"field":"display_name","from":null,"to":"Ann"},{"field":"active","from":"false","to":"true"},{"field":{"attribute":"active"},"from":"x","to":null}]', 0, 1800000000900, 'done', ''),
+        (7, 1800000000600, 'bob@x.co', 'bob@x.co', 'id-bob', 'delete', '[]', 0, 1800000000900, 'unsent', '');
+INSERT INTO runs (number, trigger, is_source, started, ended, outcome, need_delete, need_deactivate, need_update, need_create, done, failed, held, bad_rows, requests, detail)
+    VALUES (8, 'schedule', 1, 1800000002000, 1800000003000, 'planned', 1, 2, 3, 4, 0, 0, 1, 0, 3, '');
+INSERT INTO held_sets VALUES (1, X'00');
+INSERT INTO held_users VALUES (1, 'id-bob', 'delete', 'bob@x.co');
+INSERT INTO held VALUES (8, 'max_removals', 'too many', 1);
+INSERT INTO approvals VALUES (1, 8, 'root', 1800000004000, 1800090000000);
+INSERT INTO approved_users VALUES (1, 'id-bob', 'delete', 'bob@x.co', NULL);
+INSERT INTO quarantine VALUES ('cid@x.co', 'cid@x.co', 1800000009000, 1, zeroblob(32), 'refused');
 INSERT INTO managed VALUES ('ann@x.co', 'Ann@x.co', 1800000000000, NULL);
 PRAGMA application_id = 0x4F55534A;
 PRAGMA user_version = 1;

@@ -1,19 +1,19 @@
 //! What is told, as a function of values.
 
-use super::{away, denied, holding, problem, run, stopped, unusable};
-use omni_user_sync::notify::{Message, RunSummary, Trouble, message};
+use super::{away, denied, holding, plan as planned, problem, run, stopped, unusable};
+use omni_user_sync::notify::{Alert, Message, RunSummary, message};
 use omni_user_sync::run::RunOutcome;
 
 /// What is told of these runs, one after the other, each being delivered.
 fn told(runs: &[RunOutcome]) -> Vec<Message> {
-    let mut known: Vec<Trouble> = Vec::new();
+    let mut known: Vec<Alert> = Vec::new();
     let mut messages = Vec::new();
     for run in runs {
         let Some(news) = RunSummary::of(run) else {
             continue;
         };
         messages.extend(message(&known, &news, "acme.omniapp.co"));
-        known = news.troubles;
+        known = news.alerts;
     }
     for message in &messages {
         let all = format!("{message:?}");
@@ -36,11 +36,13 @@ fn events(runs: &[RunOutcome]) -> Vec<&'static str> {
 #[test]
 fn tells_what_to_do_in_words() {
     let rejected = |number| RunOutcome {
-        roster: run(0).roster.map(|mut roster| {
-            roster.rejected = vec![problem("/srv/secret/b.csv", 3), problem("c.csv", 0)];
-            roster
+        plan: Some({
+            let mut plan = planned();
+            let files = [("/srv/secret/b.csv", 3), ("c.csv", 0)];
+            plan.roster.rejected = files.map(|(file, line)| problem(file, line)).into();
+            plan.blocked = vec!["ann@x.co".into()];
+            plan
         }),
-        blocked: vec!["ann@x.co".into()],
         ..run(number)
     };
     let nameless = RunOutcome {
@@ -57,14 +59,14 @@ fn tells_what_to_do_in_words() {
         run(6),
     ];
     insta::assert_snapshot!(texts(&runs), @r"
-    omni-user-sync (acme.omniapp.co): run 1 failed: Omni can't be reached. It is tried again by itself; the log and `omni-user-sync history 1` will tell more.
-    omni-user-sync (acme.omniapp.co): run 2 can't use the roster, so nothing was changed: `users.csv:3`. `omni-user-sync check` says what is wrong.
+    omni-user-sync (acme.omniapp.co): run 1 failed: Omni can't be reached. It will be retried. For details, see the log and `omni-user-sync history 1`.
+    omni-user-sync (acme.omniapp.co): run 2 rejected the roster and made no changes: `users.csv:3`. For details, run `omni-user-sync check`.
     omni-user-sync (acme.omniapp.co): run 3 succeeded again.
-    run 3 holds 12 changes by policy.max_removals. `omni-user-sync history 3` says of whom, and `omni-user-sync approve 3` lets them through.
-    omni-user-sync (acme.omniapp.co): run 4 left out files of the roster and removed nobody: `b.csv:3`, `c.csv`. `omni-user-sync check` says what is wrong.
-    run 4 left out removals, since not all of the roster or of Omni could be read; the log says why.
+    run 3 holds 12 changes by policy.max_removals. To list them, run `omni-user-sync history 3`; to approve them, run `omni-user-sync approve 3`.
+    omni-user-sync (acme.omniapp.co): run 4 rejected files of the roster and removed no users: `b.csv:3`, `c.csv`. For details, run `omni-user-sync check`.
+    run 4 blocked removals, because the roster or Omni could not be read completely. For details, see the log.
     omni-user-sync (acme.omniapp.co): run 5 succeeded again.
-    omni-user-sync (acme.omniapp.co): a run failed: Omni does not accept the API key. It is tried again by itself; the log will tell more.
+    omni-user-sync (acme.omniapp.co): a run failed: Omni rejects the API key. It will be retried. For details, see the log.
     omni-user-sync (acme.omniapp.co): run 6 succeeded again.
     ");
 }
@@ -74,19 +76,19 @@ fn machines_are_told_the_same() {
     let told = told(&[holding(3, 12)]);
     insta::assert_snapshot!(format!("{:#}", told[0].fields), @r#"
     {
+      "alerts": [
+        {
+          "count": 12,
+          "kind": "held",
+          "rule": "max_removals"
+        }
+      ],
       "ended": "2026-03-10T12:01:30Z",
       "event": "held",
       "organisation": "acme.omniapp.co",
-      "outcome": "held",
       "recovered": false,
-      "run": 3,
-      "troubles": [
-        {
-          "count": 12,
-          "operation": "held",
-          "rule": "max_removals"
-        }
-      ]
+      "result": "held",
+      "run": 3
     }
     "#);
 }

@@ -4,13 +4,15 @@ mod messages;
 mod webhook;
 
 use omni_user_sync::model::{
-    ChangeOutcome, Email, Fingerprint, Location, Operation, Problem, ProblemKind, RunNumber,
-    Trigger,
+    ChangeOutcome, Counts, Email, Fingerprint, GuardRule, Location, Operation, Problem,
+    ProblemKind, RunNumber, Trigger,
 };
 use omni_user_sync::omni::{Failure, OmniError};
 use omni_user_sync::plan::HeldSummary;
 use omni_user_sync::roster::SourceError;
-use omni_user_sync::run::{AppliedChange, Completion, RosterSummary, RunError, RunOutcome};
+use omni_user_sync::run::{
+    AppliedChange, Completion, PlanSummary, RosterSummary, RunError, RunOutcome,
+};
 use std::time::Duration;
 
 /// A run that ended well. Whoever is in it must not be in a message.
@@ -19,20 +21,10 @@ fn run(number: u64) -> RunOutcome {
         number: Some(RunNumber(number)),
         trigger: Trigger::Schedule,
         started: "2026-03-10T12:00:00Z".parse().expect("a time"),
-        took: Duration::from_secs(90),
+        duration: Duration::from_secs(90),
         requests: 7,
-        roster: Some(RosterSummary {
-            rows: 40,
-            fingerprint: Fingerprint([1; 32]),
-            bad_rows: vec![problem("/srv/secret/users.csv", 7)],
-            rejected: Vec::new(),
-        }),
-        users: Some(41),
-        drift: None,
-        held: Vec::new(),
-        blocked: Vec::new(),
-        quarantined: 0,
-        applied: vec![AppliedChange {
+        plan: Some(plan()),
+        changes: vec![AppliedChange {
             email: Email::parse("ann@x.co").expect("an email"),
             operation: Operation::Update,
             outcome: ChangeOutcome::Failed,
@@ -40,13 +32,31 @@ fn run(number: u64) -> RunOutcome {
             refused: false,
         }],
         warnings: vec!["ann@x.co has s3cret".into()],
-        end: Completion::Complete,
+        completion: Completion::Complete,
+    }
+}
+
+fn plan() -> PlanSummary {
+    PlanSummary {
+        roster: RosterSummary {
+            rows: 40,
+            fingerprint: Fingerprint([1; 32]),
+            bad_rows: vec![problem("/srv/secret/users.csv", 7)],
+            rejected: Vec::new(),
+        },
+        users: 41,
+        pending: Counts::default(),
+        held: Vec::new(),
+        blocked: Vec::new(),
+        quarantined: 0,
+        ambiguous: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 
 fn problem(file: &str, line: u64) -> Problem {
     Problem {
-        place: Location {
+        location: Location {
             file: file.into(),
             line,
             column: None,
@@ -60,8 +70,8 @@ fn problem(file: &str, line: u64) -> Problem {
 
 fn failed(number: u64, error: impl Into<RunError>) -> RunOutcome {
     RunOutcome {
-        roster: None,
-        end: Completion::Failed(error.into()),
+        plan: None,
+        completion: Completion::Failed(error.into()),
         ..run(number)
     }
 }
@@ -88,18 +98,21 @@ fn unusable(number: u64, problems: Vec<Problem>) -> RunOutcome {
 
 fn holding(number: u64, count: usize) -> RunOutcome {
     RunOutcome {
-        held: vec![HeldSummary {
-            rule: "max_removals",
-            count,
-            why: "ann@x.co and others".into(),
-        }],
+        plan: Some(PlanSummary {
+            held: vec![HeldSummary {
+                rule: GuardRule::MaxRemovals,
+                count,
+                reason: "ann@x.co and others".into(),
+            }],
+            ..plan()
+        }),
         ..run(number)
     }
 }
 
 fn stopped(number: u64) -> RunOutcome {
     RunOutcome {
-        end: Completion::Stopped,
+        completion: Completion::Stopped,
         ..run(number)
     }
 }

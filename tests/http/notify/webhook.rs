@@ -114,7 +114,7 @@ impl World {
     }
 
     fn tell(&self, run: &RunOutcome) {
-        self.notices.tell(run);
+        self.notices.send(run);
     }
 
     /// The event of the next message to the webhook, accepted or not.
@@ -168,7 +168,7 @@ async fn a_message_has_text_and_fields() {
         "{text}"
     );
     assert_eq!(message["run"], 3);
-    assert_eq!(message["troubles"][0]["rule"], "max_removals");
+    assert_eq!(message["alerts"][0]["rule"], "max_removals");
 }
 
 #[tokio::test(start_paused = true)]

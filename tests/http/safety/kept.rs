@@ -15,7 +15,7 @@ async fn a_refused_change_waits_and_its_quarantine_ends_when_something_changes()
     let world = world.set("omni.max_in_flight", "1");
     assert_eq!(
         told(&world.run().await),
-        ["update a@x.co failed", "update b@x.co done"]
+        ["update a@x.co failed", "update b@x.co applied"]
     );
     let writes = world.writes().len();
     let second = world.run().await;
@@ -30,7 +30,7 @@ async fn a_refused_change_waits_and_its_quarantine_ends_when_something_changes()
     assert_eq!(world.metrics.quarantined_users.get(), 1);
     // Another wish is another change.
     world.roster("email,display_name\na@x.co,Newer\nb@x.co,New\n");
-    assert_eq!(told(&world.run().await), ["update a@x.co done"]);
+    assert_eq!(told(&world.run().await), ["update a@x.co applied"]);
     // Out of it is who is seen to need nothing any more.
     world.run().await;
     assert_eq!(world.metrics.quarantined_users.get(), 0);
@@ -43,7 +43,7 @@ async fn a_command_tries_what_is_in_quarantine() {
     world.org().fault(on("PATCH", status(400), 1));
     world.roster("email,display_name\na@x.co,New\n");
     assert_eq!(told(&world.run().await), ["update a@x.co failed"]);
-    assert_eq!(told(&world.apply().await), ["update a@x.co done"]);
+    assert_eq!(told(&world.apply().await), ["update a@x.co applied"]);
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn what_omni_accepts_and_does_not_keep_is_told_and_not_sent_every_run() {
     world.roster("email,department\na@x.co,sales\n");
     assert_eq!(
         told(&world.run().await),
-        ["update a@x.co done"],
+        ["update a@x.co applied"],
         "Omni says so"
     );
     assert_eq!(
@@ -90,7 +90,7 @@ async fn a_deletion_that_is_not_kept_is_told() {
     world.roster("op,email\ndelete,a@x.co\n");
     assert_eq!(
         told(&world.run().await),
-        ["delete a@x.co done"],
+        ["delete a@x.co applied"],
         "Omni says so"
     );
     assert_eq!(told(&world.run().await), ["delete a@x.co not_kept"]);
@@ -107,7 +107,7 @@ async fn reactivates_whom_we_deactivated_and_nobody_else() {
     assert_converged(&world.run().await);
     world.org().set_active("theirs@x.co", false);
     world.roster("op,email\nupsert,ours@x.co\nupsert,theirs@x.co\n");
-    assert_eq!(told(&world.run().await), ["update ours@x.co done"]);
+    assert_eq!(told(&world.run().await), ["update ours@x.co applied"]);
     let active = |email: &str| world.org().user(email).expect("there")["active"].clone();
     assert_eq!(
         (active("ours@x.co"), active("theirs@x.co")),

@@ -1,5 +1,5 @@
 //! What holds over time: a memory, a guard over 24 hours, approvals, ownership, quarantine. Each
-//! `World::run` is a process of its own: it opens the journal anew.
+//! `World::run` is a process of its own: it opens the state database anew.
 mod guard;
 mod kept;
 mod pruning;
@@ -25,7 +25,7 @@ fn user(number: usize) -> String {
     format!("user{number:04}@example.com")
 }
 
-/// A roster that deletes these users of the stand-in's.
+/// A roster that deletes these users of the mock server's.
 fn deleting(numbers: impl IntoIterator<Item = usize>) -> String {
     numbers
         .into_iter()
@@ -37,9 +37,8 @@ fn deleting(numbers: impl IntoIterator<Item = usize>) -> String {
 
 async fn approve(world: &World, run: RunRef) -> usize {
     let dir = world.settings().state.dir;
-    let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a journal");
-    journal
-        .approve(run, "ann", Utc::now(), false)
+    let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a state database");
+    db.approve(run, "ann", Utc::now(), false)
         .await
         .expect("approved")
         .users

@@ -27,8 +27,8 @@ async fn prunes_whom_a_roster_once_named_and_nobody_else() {
     assert_eq!(
         told(&second),
         [
-            format!("delete {} done", "new@x.co"),
-            format!("delete {} done", user(1))
+            format!("delete {} applied", "new@x.co"),
+            format!("delete {} applied", user(1))
         ]
     );
     assert_eq!(world.org().users().len(), 8, "the others were never ours");
@@ -44,16 +44,16 @@ async fn waits_for_the_grace_before_it_prunes() {
     assert_converged(&world.run().await);
     world.roster("email,display_name\na@x.co,A\n");
     for _ in 0..2 {
-        assert_eq!(world.run().await.drift.expect("a plan").total(), 0);
+        assert_eq!(world.run().await.pending().expect("a plan").total(), 0);
     }
     let state = world
-        .journal()
+        .state_db()
         .user(&Email::parse("b@x.co").expect("an email"))
         .await
         .expect("read");
     assert!(state.managed.expect("ours").missing_since.is_some());
     let world = world.set("policy.prune_grace", "0s");
-    assert_eq!(told(&world.run().await), ["delete b@x.co done"]);
+    assert_eq!(told(&world.run().await), ["delete b@x.co applied"]);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
     );
     write("b.csv", "email,nonsense\nx@x.co,y\n");
     let run = world.run().await;
-    assert_eq!(told(&run), [format!("update {} done", user(1))]);
+    assert_eq!(told(&run), [format!("update {} applied", user(1))]);
     assert_eq!(world.org().users().len(), 9);
     assert_eq!(run.blocked().len(), 2, "{run:?}");
     write("b.csv", &format!("email,display_name\n{},\n", user(3)));
@@ -193,7 +193,7 @@ async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
     write("new.csv", &deleting([2]), 1);
     assert_eq!(
         told(&world.run().await),
-        [format!("delete {} done", user(2))]
+        [format!("delete {} applied", user(2))]
     );
     std::fs::remove_file(folder.join("new.csv")).expect("removed");
     let run = world.run().await;
@@ -205,7 +205,7 @@ async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
     write("newer.csv", &deleting([3]), 0);
     assert_eq!(
         told(&world.run().await),
-        [format!("delete {} done", user(3))]
+        [format!("delete {} applied", user(3))]
     );
 }
 
@@ -220,7 +220,7 @@ async fn of_files_of_one_time_the_one_before_by_name_is_not_the_roster_again() {
         let file = std::fs::File::options().write(true).open(folder.join(name));
         file.expect("there").set_modified(time).expect("set");
     }
-    let deleted = [format!("delete {} done", user(2))];
+    let deleted = [format!("delete {} applied", user(2))];
     assert_eq!(told(&world.run().await), deleted);
     std::fs::remove_file(folder.join("2026-02.csv")).expect("removed");
     let run = world.run().await;

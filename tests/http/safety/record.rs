@@ -1,10 +1,10 @@
-//! What the journal and a run's outcome tell.
+//! What the state database and a run's outcome tell.
 
 use super::{on, status};
 use crate::support::{World, told};
 use chrono::Utc;
 use omni_user_sync::model::{ChangeOutcome, RunNumber, RunState, Trigger};
-use omni_user_sync::run::Stop;
+use omni_user_sync::run::{Applied, Completion, Stop};
 use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::json;
 
@@ -30,21 +30,21 @@ async fn the_journal_tells_what_happened_and_never_what_did_not() {
     world.roster("email,display_name,department\nlost@x.co,,new\nrefused@x.co,New,\n");
     let cut = world.run().await;
     assert!(!cut.is_success(), "{cut:?}");
-    let changes = world.journal().changes(RunNumber(1)).await.expect("read");
+    let changes = world.state_db().changes(RunNumber(1)).await.expect("read");
     assert_eq!(changes[0].settled, None, "what became of it is not known");
 
-    assert_eq!(told(&world.run().await), ["update refused@x.co done"]);
-    let journal = world.journal();
-    let changes = journal.changes(RunNumber(1)).await.expect("read");
+    assert_eq!(told(&world.run().await), ["update refused@x.co applied"]);
+    let db = world.state_db();
+    let changes = db.changes(RunNumber(1)).await.expect("read");
     assert_eq!(
         changes[0].settled.as_ref().map(|settled| settled.outcome),
         Some(ChangeOutcome::Applied)
     );
-    let runs = journal.runs(9).await.expect("read");
+    let runs = db.runs(9).await.expect("read");
     let words: Vec<_> = runs
         .iter()
         .map(|run| match &run.state {
-            RunState::Ended(end) => end.outcome.result().as_str(),
+            RunState::Ended(end) => end.result.as_str(),
             RunState::Open | RunState::Interrupted => "not ended",
         })
         .collect();
@@ -58,9 +58,10 @@ async fn a_likely_rename_is_pointed_out() {
     world.roster("op,email,display_name\ndelete,old@x.co,\nupsert,new@x.co,Ann Lee\n");
     let plan = world.plan().await.expect("a plan");
     assert!(
-        plan.warnings
+        plan.assessment
+            .warnings
             .iter()
-            .any(|warning| warning.contains("under the same name")),
+            .any(|warning| warning.contains("with the same display name")),
         "{plan:?}"
     );
 }
@@ -71,13 +72,13 @@ async fn a_user_who_turns_out_to_exist_is_in_the_journal_as_updated() {
     world.user("a@x.co", "Old", json!({}));
     world.org().fault(Fault::next(What::SkipUser));
     world.roster("email,display_name\na@x.co,New\n");
-    assert_eq!(told(&world.run().await), ["update a@x.co done"]);
-    let changes = world.journal().changes(RunNumber(1)).await.expect("read");
+    assert_eq!(told(&world.run().await), ["update a@x.co applied"]);
+    let changes = world.state_db().changes(RunNumber(1)).await.expect("read");
     let told: Vec<_> = changes
         .iter()
         .map(|change| {
             (
-                change.intent.kind.as_str(),
+                change.intent.operation.as_str(),
                 change.settled.as_ref().map(|one| one.outcome),
             )
         })
@@ -96,21 +97,22 @@ async fn a_run_that_was_declined_is_called_so() {
     let world = World::new().await;
     world.roster("email,display_name\na@x.co,A\n");
     let reconciler = world.reconciler();
-    let target = world.target();
-    let begun = reconciler.begin(Trigger::Command, &target).await;
+    let begun = reconciler.begin(Trigger::Command, world.target()).await;
     let mut run = begun.expect("it begins");
     let stop = Stop::default();
-    let prepared = reconciler.prepare(&mut run, &target, &stop).await;
-    assert_eq!(prepared.expect("a plan").verdict.passed().len(), 1);
-    reconciler.decline(run).await.expect("written");
-    let runs = reconciler.journal().runs(1).await.expect("read");
+    let prepared = reconciler.prepare(&mut run, &stop).await;
+    assert_eq!(
+        prepared.expect("a plan").assessment.verdict.passed().len(),
+        1
+    );
+    reconciler
+        .finish(run, None, Applied::nothing(Completion::Declined))
+        .await;
+    let runs = reconciler.observer().state().runs(1).await.expect("read");
     let RunState::Ended(end) = &runs[0].state else {
         panic!("{runs:?}");
     };
-    assert_eq!(
-        (end.outcome.result().as_str(), end.users),
-        ("declined", Some(0))
-    );
+    assert_eq!((end.result.as_str(), end.users), ("declined", Some(0)));
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
@@ -124,28 +126,43 @@ async fn a_roster_that_was_declined_makes_nobody_managed_and_what_it_held_can_be
     }
     world.roster("op,email\nupsert,other@x.co\ndelete,own@x.co\n");
     let reconciler = world.reconciler();
-    let target = world.target();
-    let begun = reconciler.begin(Trigger::Command, &target).await;
+    let begun = reconciler.begin(Trigger::Command, world.target()).await;
     let mut run = begun.expect("it begins");
     let stop = Stop::default();
-    let prepared = reconciler.prepare(&mut run, &target, &stop);
-    assert_eq!(prepared.await.expect("a plan").verdict.held().len(), 1);
-    reconciler.decline(run).await.expect("written");
-    let memory = reconciler.journal().memory(Utc::now()).await;
+    let prepared = reconciler.prepare(&mut run, &stop);
+    assert_eq!(
+        prepared
+            .await
+            .expect("a plan")
+            .assessment
+            .verdict
+            .held()
+            .len(),
+        1
+    );
+    reconciler
+        .finish(run, None, Applied::nothing(Completion::Declined))
+        .await;
+    let memory = reconciler.observer().state().memory(Utc::now()).await;
     let memory = memory.expect("read");
-    assert!(memory.managed.is_empty() && memory.last_rows.is_none());
-    let held = reconciler.journal().last_held().await.expect("read");
+    assert!(memory.managed.is_empty() && memory.last_accepted.is_none());
+    let held = reconciler
+        .observer()
+        .state()
+        .last_held()
+        .await
+        .expect("read");
     assert_eq!(held.expect("a run").count(), 1, "its number was told");
 }
 
-/// What the journal does not take must not be sent: after a kill nobody would know of it.
+/// What the state database does not take must not be sent: after a kill nobody would know of it.
 #[tokio::test]
 async fn nothing_is_sent_whose_intent_can_not_be_written() {
     let world = World::new().await;
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
-    let journal = world.settings().state.dir.join("journal.db");
+    let db = world.settings().state.dir.join("state.db");
     world.org().before(2, move |_| {
-        let raw = rusqlite::Connection::open(&journal).expect("ours");
+        let raw = rusqlite::Connection::open(&db).expect("ours");
         let full = "CREATE TRIGGER no_room BEFORE INSERT ON changes
                     BEGIN SELECT RAISE(FAIL, 'the disk is full'); END";
         raw.execute_batch(full).expect("made");

@@ -100,7 +100,9 @@ async fn status() {
           {
             "column": 1,
             "column_name": "op",
+            "email": "bad@x.co",
             "file": "users.csv",
+            "kind": "op",
             "line": 22,
             "message": "there is no op '<script>alert(\"x\")</script>&''",
             "remedy": "write upsert, delete or deactivate"

@@ -171,23 +171,27 @@ async fn ok_requires_readiness_and_an_available_roster() {
             "The roster has been changing since ",
         ),
         (
-            SourceState::Away,
+            SourceState::Unavailable,
             "error",
             "The roster has been unavailable since ",
         ),
         (
-            SourceState::Silent,
+            SourceState::Unresponsive,
             "error",
             "The roster's file system has been unresponsive since ",
         ),
-        (SourceState::Stable, "ok", "Omni is in sync with the roster."),
+        (
+            SourceState::Stable,
+            "ok",
+            "Omni is in sync with the roster.",
+        ),
     ] {
         server.status.roster(condition);
         says(state, sentence).await;
     }
     // Held changes have priority over a changing roster.
     add_history(&server).await;
-    server.status.roster(SourceState::Moving);
+    server.status.roster(SourceState::Changing);
     says("warning", "6 changes are held and waiting for approval.").await;
 }
 
@@ -214,8 +218,8 @@ async fn every_page_has_a_stale_notice() {
     add_history(&server).await;
     for path in PAGES {
         let page = server.get(path).await.body;
-        let place = "<p class=\"notice error\" role=\"alert\" id=\"stale\" hidden></p>";
-        assert_eq!(page.matches(place).count(), 1, "{path}");
+        let location = "<p class=\"notice error\" role=\"alert\" id=\"stale\" hidden></p>";
+        assert_eq!(page.matches(location).count(), 1, "{path}");
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
     }
     let secret = |_| SecretFile::new("serve.admin_token_file", token_path.clone());
     let metrics = Metrics::new();
-    let explainer = Observer::new(Arc::new(settings), metrics.beside_runs(), reader.clone());
+    let explainer = Observer::new(Arc::new(settings), metrics.outside_runs(), reader.clone());
     let config = ServerConfig {
         probes: Probes {
             status: status.clone(),
@@ -386,7 +386,7 @@ fn outcome() -> RunOutcome {
 pub(crate) fn problem(user: Option<&str>) -> Problem {
     Problem {
         kind: ProblemKind::Op,
-        place: Location {
+        location: Location {
             file: "users.csv".into(),
             line: 22,
             column: Some((1, "op".into())),

@@ -1,4 +1,4 @@
-//! What the journal says, held against what the stand-in saw.
+//! What the state database says, held against what the mock server saw.
 
 use super::play::{Tale, Window};
 use super::witness::{email_of, whose};
@@ -11,16 +11,16 @@ use std::collections::BTreeSet;
 
 const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 
-/// Says what is wrong in the journal.
+/// Says what is wrong in the state database.
 pub async fn audit(tale: &Tale<'_>, requests: &[Request], history: &[Changed]) -> Vec<String> {
-    let journal = tale.world.journal();
+    let db = tale.world.state_db();
     let mut wrong = Vec::new();
     for window in &tale.windows {
         let changes = match window.number {
-            Some(number) => journal
+            Some(number) => db
                 .changes(number)
                 .await
-                .expect("the journal can be read"),
+                .expect("the state database can be read"),
             None => Vec::new(),
         };
         let history_checks = Books {
@@ -33,7 +33,7 @@ pub async fn audit(tale: &Tale<'_>, requests: &[Request], history: &[Changed]) -
         history_checks.each_write_has_its_intent(&mut wrong);
         history_checks.what_is_done_has_happened(&mut wrong);
     }
-    let unknown = journal.unknown().await.expect("the journal can be read");
+    let unknown = db.unknown().await.expect("the state database can be read");
     let unknown = unknown
         .iter()
         .filter(|change| !has_twins(history, change.intent.email.as_str()));

@@ -1,5 +1,5 @@
 //! Random stories of rosters, people and things that go wrong, played by the program's own parts over
-//! HTTP against the stand-in; what must hold is told from the stand-in's record alone.
+//! HTTP against the mock server; what must hold is told from the mock server's record alone.
 //!
 //! `CAMPAIGN=2000 cargo test --test scenarios campaign:: -- --nocapture` plays so many, and says of which seeds;
 //! `CAMPAIGN_SEED=7 cargo test --test scenarios campaign:: -- --nocapture` plays one and shows it. A story that

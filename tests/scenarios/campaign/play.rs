@@ -1,4 +1,4 @@
-//! Plays a story: the program's own parts over HTTP against the stand-in, and who else is about.
+//! Plays a story: the program's own parts over HTTP against the mock server, and who else is about.
 
 use super::roster::{File, Sheet};
 use super::story::{Outside, Round, Run, SPARE, Story, Trouble, Wrong};
@@ -227,7 +227,7 @@ impl Player<'_> {
         }
     }
 
-    /// `plan`, beside whoever else has the journal.
+    /// `plan`, beside whoever else has the state database.
     async fn look(&mut self) {
         let first = self.next_request();
         // It may meet a fault, as any run.
@@ -278,10 +278,10 @@ impl Player<'_> {
         let runs = self
             .tale
             .world
-            .journal()
+            .state_db()
             .runs(1)
             .await
-            .expect("the journal can be read");
+            .expect("the state database can be read");
         let last = runs.first()?.number;
         let is_known = self
             .tale
@@ -309,13 +309,18 @@ impl Player<'_> {
         let reconciler = self.reconciler.get_or_insert_with(|| world.reconciler());
         let run = RunRef::Number(number);
         match reconciler
-            .journal()
+            .observer()
+            .state()
             .approve(run, "test", Utc::now(), false)
             .await
         {
             Ok(approval) => {
                 let before = self.next_request();
-                let rules: BTreeSet<_> = outcome.held().iter().map(|held| held.rule).collect();
+                let rules: BTreeSet<_> = outcome
+                    .held()
+                    .iter()
+                    .map(|held| held.rule.as_str())
+                    .collect();
                 let users = approval.users.into_iter().map(|user| Approved {
                     id: user.user_id.as_str().to_owned(),
                     operation: user.operation,
@@ -360,8 +365,8 @@ impl Player<'_> {
         let first = self.next_request();
         match self.tale.world.plan().await {
             Ok(plan) => {
-                let protected = plan.verdict.protected().len();
-                let left: Vec<_> = plan.verdict.all().collect();
+                let protected = plan.assessment.verdict.protected().len();
+                let left: Vec<_> = plan.assessment.verdict.all().collect();
                 if left.len() > protected {
                     self.complain(format!("after a clean run it still plans {left:#?}"));
                 }
@@ -450,11 +455,11 @@ fn act(org: &Org, outside: &Outside) {
     }
 }
 
-/// The wall clock is found to be elsewhere: what the journal remembers is so much later or earlier. The
+/// The wall clock is found to be elsewhere: what the state database remembers is so much later or earlier. The
 /// throttle minds it no more than the time of year, since within a boot it goes by the kernel's clock.
 fn shift(world: &World, by_ms: i64) {
-    let path = world.journal().path().to_owned();
-    let db = rusqlite::Connection::open(path).expect("the journal opens");
+    let path = world.state_db().path().to_owned();
+    let db = rusqlite::Connection::open(path).expect("the state database opens");
     for (table, columns) in [
         ("runs", &["started", "ended"][..]),
         ("changes", &["intended", "settled"]),

@@ -9,10 +9,8 @@ use serde_json::json;
 
 async fn approve(world: &World) {
     let dir = world.settings().state.dir;
-    let journal = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a journal");
-    let approved = journal
-        .approve(RunRef::Latest, "ann", Utc::now(), false)
-        .await;
+    let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a state database");
+    let approved = db.approve(RunRef::Latest, "ann", Utc::now(), false).await;
     approved.expect("something is held");
 }
 
@@ -24,7 +22,7 @@ async fn approved_updates_go_through_also_where_one_of_them_clears() {
     }
     world.roster("email,department\na@x.co,\nb@x.co,y\nc@x.co,y\n");
     let outcome = world.run().await;
-    assert_eq!(outcome.held()[0].rule, "max_updates");
+    assert_eq!(outcome.held()[0].rule.as_str(), "max_updates");
     approve(&world).await;
     assert_converged(&world.run().await);
     assert_eq!(world.write_counts()["PATCH"], 3);
@@ -41,12 +39,12 @@ async fn a_pruning_that_omni_does_not_keep_is_told() {
         when: When::default(),
         times: 99,
     });
-    let omni_says_so = ["delete b@x.co done"];
+    let omni_says_so = ["delete b@x.co applied"];
     assert_eq!(told(&world.run().await), omni_says_so);
     assert_eq!(told(&world.run().await), ["delete b@x.co not_kept"]);
     assert_eq!(told(&world.run().await), [""; 0], "in quarantine");
     world.org().clear_faults();
-    assert_eq!(told(&world.apply().await), ["delete b@x.co done"]);
+    assert_eq!(told(&world.apply().await), ["delete b@x.co applied"]);
     assert_eq!(world.org().users().len(), 1);
 }
 
@@ -75,7 +73,7 @@ async fn who_a_row_deleted_in_vain_is_not_pruned_once_the_row_is_gone() {
     world.org().fault(Fault { when, what, times });
     assert_eq!(
         told(&world.run().await),
-        ["create a@x.co done", "delete b@x.co done"]
+        ["create a@x.co applied", "delete b@x.co applied"]
     );
     world.roster("op,email,display_name\nupsert,a@x.co,A\n");
     assert_converged(&world.run().await);
@@ -104,7 +102,7 @@ async fn a_refused_removal_makes_nobody_ours() {
     world.user("b@x.co", "B", json!({}));
     world.roster("email,display_name\na@x.co,A\n");
     world.org().fault(always("DELETE", FORBIDDEN));
-    let refused = ["create a@x.co done", "delete b@x.co failed"];
+    let refused = ["create a@x.co applied", "delete b@x.co failed"];
     assert_eq!(told(&world.run().await), refused);
     world.org().clear_faults();
     let world = world.set("policy.prune", "managed");

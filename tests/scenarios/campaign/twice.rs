@@ -60,13 +60,13 @@ impl Witness<'_> {
     /// Whether they were removed after one request had made them and before another's change, or where
     /// it made none, before any later one.
     fn was_removed(&self, email: &str, between: &Range<u64>) -> bool {
-        let place = |is_it: &dyn Fn(u64) -> bool| {
+        let location = |is_it: &dyn Fn(u64) -> bool| {
             let of = |number: Option<u64>| number.is_some_and(is_it);
             self.history.iter().position(|change| of(change.request))
         };
-        let from = place(&|number| number == between.start).unwrap_or(0);
-        let to = place(&|number| number == between.end)
-            .or_else(|| place(&|number| number > between.end))
+        let from = location(&|number| number == between.start).unwrap_or(0);
+        let to = location(&|number| number == between.end)
+            .or_else(|| location(&|number| number > between.end))
             .unwrap_or(self.history.len());
         let mut since = self.history[from..to.max(from)].iter();
         since.any(|change| change.after.is_none() && email_of(whose(change)) == email)

@@ -1,4 +1,4 @@
-//! What must hold whatever goes wrong, told from the stand-in's own record of who changed what, with
+//! What must hold whatever goes wrong, told from the mock server's own record of who changed what, with
 //! no planner of ours.
 
 use super::history_checks;

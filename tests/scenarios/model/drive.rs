@@ -374,15 +374,15 @@ impl Driver {
         }
     }
 
-    /// Takes in what the journal says was done: that it tells the truth is the campaign's business.
+    /// Takes in what the state database says was done: that it tells the truth is the campaign's business.
     async fn take_in(&mut self) {
-        let journal = self.world.journal();
-        let runs = journal.runs(1000).await.expect("the journal can be read");
+        let db = self.world.state_db();
+        let runs = db.runs(1000).await.expect("the state database can be read");
         for run in runs.iter().rev() {
-            let changes = journal
+            let changes = db
                 .changes(run.number)
                 .await
-                .expect("the journal can be read");
+                .expect("the state database can be read");
             for change in changes {
                 let is_done = change
                     .settled
@@ -400,8 +400,8 @@ impl Driver {
 
     /// The changes of which it is not known what became.
     async fn unknown(&self) -> Vec<ChangeRecord> {
-        let unknown = self.world.journal().unknown().await;
-        unknown.expect("the journal can be read")
+        let unknown = self.world.state_db().unknown().await;
+        unknown.expect("the state database can be read")
     }
 
     /// A dry run says what is needed, and writes nothing.
@@ -416,22 +416,19 @@ impl Driver {
         };
         let needs = self.memory.needs(&users(self.world.org()), &self.rows);
         assert_eq!(
-            plan.drift.total(),
+            plan.assessment.pending.total(),
             needs.len(),
             "{needs:?} {:?}",
-            plan.verdict
+            plan.assessment.verdict
         );
     }
 
     async fn approve(&mut self) {
         let dir = self.world.settings().state.dir;
-        let Ok(journal) = StateDb::open(&self.world.sandbox.url(), Access::Approve(&dir)) else {
+        let Ok(db) = StateDb::open(&self.world.sandbox.url(), Access::Approve(&dir)) else {
             return;
         };
-        if let Ok(approval) = journal
-            .approve(RunRef::Latest, "test", Utc::now(), false)
-            .await
-        {
+        if let Ok(approval) = db.approve(RunRef::Latest, "test", Utc::now(), false).await {
             let users = approval.users.into_iter();
             let of = users.map(|user| {
                 (
