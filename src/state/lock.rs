@@ -15,7 +15,7 @@ const MAX_NOTE: u64 = 256;
 #[derive(Debug)]
 pub struct StateLock {
     /// Holds the lock while it is open.
-    _file: File,
+    file: File,
     dir: PathBuf,
 }
 
@@ -80,7 +80,7 @@ impl StateLock {
         }
         write_holder(&mut file, what).map_err(unusable)?;
         Ok(Self {
-            _file: file,
+            file,
             dir: dir.to_owned(),
         })
     }
@@ -89,6 +89,14 @@ impl StateLock {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+/// Unlocks at once: closing the file is not enough while a child that is just being started has it too.
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // Where it fails, closing the file unlocks.
+        let _ = self.file.unlock();
     }
 }
 

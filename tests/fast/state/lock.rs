@@ -57,3 +57,20 @@ fn a_folder_that_is_none_is_told() {
         "{said}"
     );
 }
+
+/// A child has the open files of its parent until its program begins.
+#[test]
+fn a_starting_child_keeps_no_lock() {
+    let state = State::new();
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| {
+            for _ in 0..100 {
+                let child = std::process::Command::new("true").status();
+                assert!(child.expect("it runs").success());
+            }
+        });
+        while !starting.is_finished() {
+            drop(StateLock::acquire(&state.dir(), "apply").expect("nobody else has it"));
+        }
+    });
+}
