@@ -42,7 +42,7 @@ impl StateDb {
         match access {
             Access::Write(lock) => {
                 let path = path_in(lock.dir())?;
-                rename_old_file(lock.dir()).map_err(|error| StateError::unusable(&path, error))?;
+                rename_old_file(lock.dir(), base_url)?;
                 let connection = open_to_write(&path, base_url)?;
                 Self::start(path, connection, lock)
             }
@@ -72,26 +72,34 @@ fn path_in(dir: &Path) -> Result<PathBuf, StateError> {
 /// The file for reading: under its old name if no run has renamed it yet. Then it is rejected as too old.
 fn existing_path_in(dir: &Path) -> Result<PathBuf, StateError> {
     let (path, old) = (path_in(dir)?, dir.join(OLD_FILE));
-    Ok(if !path.exists() && old.exists() {
+    Ok(if !is_there(&path)? && is_there(&old)? {
         old
     } else {
         path
     })
 }
 
-/// Renames the file of version 0.1. The main file comes last and the folder is synced before it, so that the next call
-/// completes an interrupted rename, and the write-ahead log always matches the file.
-fn rename_old_file(dir: &Path) -> io::Result<()> {
+/// Renames the file of version 0.1, once it is known to be undamaged and this organisation's. Its write-ahead log is
+/// merged into it first, so that there is only one file to rename.
+fn rename_old_file(dir: &Path, base_url: &str) -> Result<(), StateError> {
     let (path, old) = (dir.join(FILE), dir.join(OLD_FILE));
-    if path.try_exists()? || !old.try_exists()? {
+    if is_there(&path)? {
+        if old.exists() {
+            tracing::warn!("{OLD_FILE} is ignored, because {FILE} exists; remove it");
+        }
         return Ok(());
     }
-    for ending in ["-wal", "-shm", ""] {
-        match fs::rename(with_ending(&old, ending), with_ending(&path, ending)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => File::open(dir)?.sync_all()?,
-        }
+    if !is_there(&old)? {
+        return Ok(());
     }
+    let connection = connect(&old, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    check_organisation(&old, &connection, base_url)?;
+    check_integrity(&old, &connection)?;
+    let failed = |error| StateError::new(&old, error);
+    let merged = connection.pragma_update(None, "journal_mode", "DELETE");
+    merged.map_err(failed)?;
+    connection.close().map_err(|(_, error)| failed(error))?;
+    put(&old, &path).map_err(|error| StateError::unusable(&old, error))?;
     tracing::info!("the state database was renamed from {OLD_FILE} to {FILE}");
     Ok(())
 }
@@ -109,6 +117,7 @@ fn open_to_write(path: &Path, base_url: &str) -> Result<Connection, StateError> 
 }
 
 fn prepare_to_write(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
     schema::migrate(connection, schema::STEPS)?;
     runs::interrupt(connection)
 }
@@ -152,7 +161,7 @@ fn is_there(path: &Path) -> Result<bool, StateError> {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if with_ending(path, "-wal").try_exists().map_err(unusable)? {
-                let problem = "state.db-wal exists, and state.db does not";
+                let problem = "the file is missing, and its -wal file exists";
                 return Err(StateError::damaged(path, problem));
             }
             Ok(false)

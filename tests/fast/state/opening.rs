@@ -147,15 +147,25 @@ async fn damage_is_refused_and_nothing_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_log_without_its_journal_is_refused() {
-    let state = with_a_run().await;
-    fs::rename(state.file("state.db"), state.file("state.db-wal")).expect("ours");
-    for said in refusals(&state, ORG) {
-        assert!(
-            said.contains("state.db-wal exists, and state.db does not"),
-            "{said}"
-        );
+async fn a_log_without_its_database_is_rejected() {
+    for log in ["state.db-wal", "journal.db-wal"] {
+        let state = with_a_run().await;
+        fs::rename(state.file("state.db"), state.file(log)).expect("ours");
+        for said in refusals(&state, ORG) {
+            let problem = "the file is missing, and its -wal file exists";
+            assert!(said.contains(problem), "{said}");
+        }
     }
+}
+
+#[tokio::test]
+async fn another_organisations_old_database_keeps_its_name() {
+    let state = with_a_run().await;
+    fs::rename(state.file("state.db"), state.file("journal.db")).expect("ours");
+    for said in refusals(&state, "https://other.omniapp.co") {
+        assert!(said.contains("other.omniapp.co"), "{said}");
+    }
+    assert!(state.file("journal.db").exists() && !state.file("state.db").exists());
 }
 
 #[tokio::test]
