@@ -259,7 +259,7 @@ async fn changes_in_a_row_without_an_answer_end_the_run() {
         panic!("{run:#?}");
     };
     assert!(
-        error.to_string().contains("20 failures in a row"),
+        error.to_string().contains("20 consecutive failures"),
         "{error}"
     );
     assert_eq!(run.count(ChangeOutcome::Failed), 20, "{run:#?}");

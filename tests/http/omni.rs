@@ -147,7 +147,7 @@ async fn twenty_failures_in_a_row_end_the_run() {
         let error = list(&reader).await.expect_err("it never works");
         last = error.to_string();
     }
-    assert!(last.contains("20 failures in a row"), "{last}");
+    assert!(last.contains("20 consecutive failures"), "{last}");
     assert!(last.contains("connection lost"), "{last}");
     assert_eq!(
         world.org().requests().len(),
