@@ -141,8 +141,7 @@ pub struct Run {
 }
 
 impl Reconciler {
-    /// A reconciler for the organisation that the settings name. With a state database that is open for reading it can
-    /// only plan.
+    /// A reconciler for the organisation that the settings name.
     ///
     /// # Errors
     /// Fails if the settings name no organisation, or the HTTP client can't be built.
