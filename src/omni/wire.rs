@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn users_without_usable_id_or_email_are_set_apart() {
+    fn users_without_id_or_email_are_separated() {
         let page = UserListPage::parse(
             br#"{"totalResults":3,"Resources":[{"id":"../Groups","userName":"a@x.co"},
             {"id":"2","userName":"service account"},{"id":"3","userName":"c@x.co"}]}"#,

@@ -328,7 +328,7 @@ impl Reconciler {
             let settled = Settled {
                 at: Utc::now(),
                 outcome,
-                detail: format!("the answer was lost; a later run found the change {found}"),
+                detail: format!("the response was lost; a later run found the change {found}"),
             };
             let run = self.state().run(RunRef::Number(change.run)).await?;
             let is_source = run.is_some_and(|run| run.start.is_source);

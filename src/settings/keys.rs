@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_may_be_a_key_is_not_shown() {
+    fn a_possible_key_in_a_path_is_hidden() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let missing = folder.path().join("key");
         let display = missing.display().to_string();

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_database_takes_the_steps_it_lacks_and_no_other() {
+    fn an_older_database_takes_only_the_missing_steps() {
         let mut connection = first();
         let before = version(&connection).expect("a version");
         let steps = [STEPS, &[LATER]].concat();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_leaves_all_as_it_was() {
+    fn a_failed_step_is_rolled_back() {
         let mut connection = first();
         let before = version(&connection);
         let steps = [STEPS, &[LATER, "no SQL"]].concat();

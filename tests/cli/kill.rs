@@ -121,7 +121,7 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_request_it_converges_after_the_restart() {
+async fn converges_after_a_kill_at_any_request() {
     let kills: usize = std::env::var("KILLS").map_or(12, |kills| kills.parse().expect("a number"));
     let seed = std::env::var("SEED").map_or_else(
         |_| fastrand::u64(..),
@@ -191,7 +191,7 @@ async fn apply_and_kill(world: &World, at: usize, when: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_approval_outlasts_a_kill_and_lets_nobody_else_through() {
+async fn an_approval_survives_a_kill() {
     for when in ["before", "after"] {
         let world = World::with(Options {
             users: 100,

@@ -311,7 +311,7 @@ proptest! {
     }
 
     #[test]
-    fn every_upsert_that_can_be_is_what_the_roster_says(case in case()) {
+    fn applied_upserts_match_the_roster(case in case()) {
         let after = observe(&carry_out(&case.observed, &case.plan().changes, false));
         for (email, entry) in &case.desired.users {
             let user = match after.get(email) {
@@ -394,7 +394,7 @@ proptest! {
     }
 
     #[test]
-    fn a_row_that_may_be_anybodys_or_a_doubtful_listing_prunes_nobody(mut case in case(), doubt in any::<bool>()) {
+    fn unnamed_rows_and_inconsistent_listings_block_pruning(mut case in case(), doubt in any::<bool>()) {
         let mut observed = observe(&case.observed);
         if doubt {
             observed = observed.with_doubt("someone was listed twice".into());

@@ -53,7 +53,7 @@ fn user(address: &str, active: bool) -> ObservedUser {
 
 /// More rows than one thread takes, of every kind that a plan counts or names.
 #[test]
-fn rows_that_several_cores_share_are_all_in_the_plan() {
+fn parallel_comparison_covers_all_rows() {
     const EACH: usize = 5_000;
     let mut csv = "op,email,display_name\n".to_owned();
     let mut users = Vec::new();
@@ -90,7 +90,7 @@ fn rows_that_several_cores_share_are_all_in_the_plan() {
 }
 
 #[test]
-fn a_roster_that_is_not_the_source_is_silent_on_whom_it_does_not_name() {
+fn another_roster_reports_no_missing_users() {
     let mut desired = desired("op,email,display_name\nupsert,a@x.co,Ann\n");
     let observed = Observed::new([user("a@x.co", true), user("b@x.co", true)], 0);
     let memory = Memory::empty(Utc::now());
@@ -105,7 +105,7 @@ fn a_roster_that_is_not_the_source_is_silent_on_whom_it_does_not_name() {
 }
 
 #[test]
-fn what_is_withheld_is_told_in_the_right_number() {
+fn blocked_removals_use_singular_and_plural() {
     let blocked = |emails: &[&str]| Blocked {
         reason: "why".into(),
         emails: emails.iter().copied().map(email).collect(),
@@ -133,7 +133,7 @@ fn files_that_are_gone_are_told_by_name() {
 }
 
 #[test]
-fn a_roster_has_shrunk_with_less_than_half_its_rows_and_not_with_half() {
+fn a_roster_shrank_below_half_its_rows() {
     let memory = Memory {
         last_accepted: Some(AcceptedRoster {
             fingerprint: Fingerprint([0; 32]),

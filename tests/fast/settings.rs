@@ -225,7 +225,7 @@ fn an_invalid_value_names_what_is_expected() {
 }
 
 #[test]
-fn a_value_of_another_type_is_shown_with_its_place() {
+fn a_value_of_the_wrong_type_is_located() {
     let message = message(from_file(
         "[policy]\nmax_removals = 0.1\nprotect = 5\nreactivate = \"maybe\"\n[omni]\ntimeout = [1]\n",
     ));
@@ -245,7 +245,7 @@ fn a_value_of_another_type_is_shown_with_its_place() {
 }
 
 #[test]
-fn a_section_may_be_empty_but_not_a_value() {
+fn empty_sections_are_valid_and_empty_values_not() {
     assert!(from_file("[omni]\n[log]\n").is_ok());
     let message = message(from_file("omni = \"hunter2\"\n"));
     let expected = "omni: expected a section, found a value";
@@ -253,7 +253,7 @@ fn a_section_may_be_empty_but_not_a_value() {
 }
 
 #[test]
-fn a_url_that_may_hold_a_key_is_not_shown() {
+fn a_possible_key_in_a_url_is_hidden() {
     for url in [
         "hunter2",
         "https://hunter2@acme.co",

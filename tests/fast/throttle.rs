@@ -223,7 +223,7 @@ async fn slots_are_free_a_minute_after_the_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_pauses_the_key_up_to_a_maximum() {
+async fn a_429_pauses_the_key_with_a_maximum() {
     let (throttle, stop) = (throttle(60, 4, "key"), CancellationToken::new());
     let slot = throttle.slot(&stop).await.expect("free");
     assert_eq!(

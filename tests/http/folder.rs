@@ -61,7 +61,7 @@ async fn approve(world: &World) {
 const GONE: &str = "support.csv is missing (it was part of the last accepted roster)";
 
 #[tokio::test]
-async fn the_users_of_a_file_that_is_gone_stay_until_somebody_says_so() {
+async fn users_of_a_missing_file_stay_until_approved() {
     let world = two_files().await;
     take_away(&world, "support.csv");
     write(&world, "sales.csv", "a@x.co,New\nb@x.co,B\nc@x.co,C\n");
@@ -108,7 +108,7 @@ async fn a_file_that_comes_back_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_file_under_another_name_is_the_same_file() {
+async fn a_renamed_file_is_the_same_file() {
     let world = two_files().await;
     for day in ["23", "24"] {
         fs::remove_file(world.folder.path().join("rosters/sales.csv")).unwrap_or_default();
@@ -130,7 +130,7 @@ async fn a_file_under_another_name_is_the_same_file() {
 /// As where each day's file is put beside the others and taken away when it is done: in the run that misses
 /// it nobody is removed, by a row either; the next takes the roster as it is.
 #[tokio::test]
-async fn where_nobody_is_pruned_a_file_that_is_gone_keeps_rows_from_removing_for_one_run() {
+async fn a_missing_file_blocks_removals_without_pruning() {
     let world = two_files().await.set("policy.prune", "never");
     take_away(&world, "support.csv");
     let path = world.folder.path().join("rosters/sales.csv");
@@ -157,7 +157,7 @@ async fn where_nobody_is_pruned_a_file_that_is_gone_keeps_rows_from_removing_for
 
 /// Whom pruning spares for long, or for ever, keeps no row from removing for longer than that run.
 #[tokio::test]
-async fn a_file_that_is_gone_keeps_rows_from_removing_for_one_run_whatever_pruning_waits_for() {
+async fn a_missing_file_blocks_removals_during_the_grace() {
     for prune in ["managed", "all"] {
         let world = two_files()
             .await
@@ -189,7 +189,7 @@ async fn a_file_that_is_gone_keeps_rows_from_removing_for_one_run_whatever_pruni
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_for_longer_than_the_grace_is_held_all_the_same() {
+async fn a_missing_file_is_held_after_the_grace() {
     let world = two_files().await.set("policy.prune_grace", "1ms");
     take_away(&world, "support.csv");
     let run = world.run().await;
@@ -202,7 +202,7 @@ async fn a_file_that_is_gone_for_longer_than_the_grace_is_held_all_the_same() {
 
 /// What could not be read in the run in which it went must not make it forgotten.
 #[tokio::test]
-async fn a_file_that_is_gone_while_nobody_may_be_pruned_is_held_later() {
+async fn a_missing_file_is_held_once_pruning_resumes() {
     let world = two_files().await;
     take_away(&world, "support.csv");
     let sales = "a@x.co,A\nb@x.co,B\nc@x.co,C\n";
@@ -216,7 +216,7 @@ async fn a_file_that_is_gone_while_nobody_may_be_pruned_is_held_later() {
 }
 
 #[tokio::test]
-async fn a_file_whose_users_others_name_is_not_missed() {
+async fn a_missing_file_without_own_users_is_ignored() {
     let world = two_files().await;
     take_away(&world, "support.csv");
     write(

@@ -6,7 +6,7 @@ use omni_user_sync::sandbox::{Fault, Filter, Options, What, When};
 use serde_json::json;
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_looked_up_and_nobody_is_made_twice() {
+async fn a_lost_response_creates_no_user_twice() {
     for what in [What::LostReply, What::CutJson, What::Reset] {
         let world = World::new().await;
         world.user("u@x.co", "U", json!({}));
@@ -28,7 +28,7 @@ async fn a_lost_answer_is_looked_up_and_nobody_is_made_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_whose_answer_was_lost_is_done_only_once_it_is() {
+async fn a_removal_with_lost_response_is_verified() {
     // The roster spells the address in another case, and this Omni's filter minds it.
     let filter = Filter::ExactCase;
     let world = World::with(Options {
@@ -71,7 +71,7 @@ async fn a_removal_whose_answer_was_lost_is_done_only_once_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_failure_that_ends_a_run_does_not_call_a_write_unsent() {
+async fn the_last_failed_write_is_not_reported_unsent() {
     let world = World::with(Options {
         users: 30,
         ..Options::default()
@@ -159,7 +159,7 @@ async fn a_refused_change_is_that_users_alone() {
 }
 
 #[tokio::test]
-async fn what_was_refused_was_sent_also_where_the_look_at_it_fails() {
+async fn a_rejected_change_counts_as_sent() {
     let world = World::new().await;
     world.user("a@x.co", "A", json!({}));
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
@@ -195,7 +195,7 @@ async fn what_was_refused_was_sent_also_where_the_look_at_it_fails() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_ends_the_run_and_says_what_was_not_sent() {
+async fn a_revoked_key_ends_the_run() {
     let world = World::new().await.set("omni.max_in_flight", "1");
     for email in ["a@x.co", "b@x.co", "c@x.co"] {
         world.user(email, "Old", json!({}));
@@ -219,7 +219,7 @@ async fn a_revoked_key_ends_the_run_and_says_what_was_not_sent() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_is_set_aside_and_the_others_do_the_work() {
+async fn a_rejected_key_is_disabled_and_others_continue() {
     let keys = vec!["one".to_owned(), "two".to_owned()];
     let mut world = World::with(Options {
         keys,
@@ -238,7 +238,7 @@ async fn a_key_that_is_refused_is_set_aside_and_the_others_do_the_work() {
 
 /// An outage of writes alone: that looks are answered between them is no comfort.
 #[tokio::test(start_paused = true)]
-async fn changes_in_a_row_without_an_answer_end_the_run() {
+async fn consecutive_lost_responses_end_the_run() {
     let world = World::with(Options {
         users: 40,
         ..Options::default()
@@ -269,7 +269,7 @@ async fn changes_in_a_row_without_an_answer_end_the_run() {
 
 /// Omni answers everything but this one change: in the second run it is known for that, and keeps nobody back.
 #[tokio::test(start_paused = true)]
-async fn a_change_without_an_answer_in_two_runs_is_left_alone_for_a_while() {
+async fn two_runs_without_response_quarantine_a_change() {
     let world = World::new().await;
     world.user("a@x.co", "A", json!({}));
     world.roster("email,display_name\na@x.co,New\n");

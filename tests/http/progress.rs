@@ -12,7 +12,7 @@ fn lines_with(log: &Logged, text: &str) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_run_tells_how_long_it_takes_and_how_far_it_is() {
+async fn a_long_run_reports_estimate_and_progress() {
     let options = Options {
         users: 1_000,
         requests_per_minute: 10,

@@ -37,7 +37,7 @@ async fn quarantined(world: &World) -> Quarantined {
 }
 
 #[tokio::test]
-async fn it_lasts_an_hour_then_four_and_then_a_day_each_time() {
+async fn quarantine_lasts_one_then_four_then_24_hours() {
     let world = refusing().await;
     for (failures, hours) in [(1, 1), (2, 4), (3, 24), (4, 24)] {
         let wait = TimeDelta::hours(hours);
@@ -55,7 +55,7 @@ async fn it_lasts_an_hour_then_four_and_then_a_day_each_time() {
 }
 
 #[tokio::test]
-async fn what_is_not_kept_waits_longer_each_time_too() {
+async fn changes_not_kept_wait_longer_each_time() {
     let world = refusing().await;
     world.org().clear_faults();
     world.org().fault(Fault {
@@ -75,7 +75,7 @@ async fn what_is_not_kept_waits_longer_each_time_too() {
 }
 
 #[tokio::test]
-async fn it_is_over_at_the_moment_it_says_and_not_before() {
+async fn quarantine_ends_at_the_stated_time() {
     let world = refusing().await;
     world.run().await;
     let until = quarantined(&world).await.until;
@@ -105,7 +105,7 @@ async fn it_is_over_at_the_moment_it_says_and_not_before() {
 
 /// A clock that ran ahead when a change failed, or was done, and is right again.
 #[tokio::test]
-async fn a_clock_that_was_put_back_makes_nobody_wait_for_longer() {
+async fn a_clock_set_back_does_not_extend_quarantine() {
     let world = refusing().await;
     world.run().await;
     let until = quarantined(&world).await.until;
@@ -138,7 +138,7 @@ async fn a_clock_that_was_put_back_makes_nobody_wait_for_longer() {
 
 /// Paused, since what may pass is tried several times first.
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_refuses_nothing_is_tried_again_by_the_next_run() {
+async fn the_next_run_retries_temporary_failures() {
     let world = refusing().await;
     world.org().clear_faults();
     let when = When {
@@ -159,7 +159,7 @@ async fn a_failure_that_refuses_nothing_is_tried_again_by_the_next_run() {
 
 /// Omni is not as the roster says while somebody is left alone.
 #[tokio::test]
-async fn a_run_that_leaves_somebody_alone_has_not_converged() {
+async fn a_run_with_quarantined_users_is_partial() {
     let world = refusing().await;
     for failed in [vec!["update a@x.co failed".to_owned()], vec![]] {
         let run = world.run().await;

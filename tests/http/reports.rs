@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 #[tokio::test]
-async fn each_row_has_its_answer_and_no_cell_is_a_formula() {
+async fn each_row_is_reported_without_formulas() {
     let world = World::new()
         .await
         .set("policy.protect", "boss@x.co")
@@ -70,7 +70,7 @@ async fn each_row_has_its_answer_and_no_cell_is_a_formula() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_of_over_a_minute_tells_what_it_has_done_so_far() {
+async fn a_long_run_writes_interim_reports() {
     let world = World::with(Options {
         requests_per_minute: 6,
         ..Options::default()
@@ -104,7 +104,7 @@ async fn a_run_of_over_a_minute_tells_what_it_has_done_so_far() {
 }
 
 #[tokio::test]
-async fn a_folder_that_can_not_be_written_is_a_warning() {
+async fn an_unwritable_report_folder_is_a_warning() {
     let world = World::new()
         .await
         .set("source.reports", "users.csv/reports");
@@ -120,7 +120,7 @@ async fn a_folder_that_can_not_be_written_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_roster_whose_run_failed_is_reported_on_again() {
+async fn a_roster_is_reported_again_after_a_failure() {
     let world = World::new().await;
     world.roster("email,display_name\na@x.co,A\n");
     let when = When {
@@ -150,7 +150,7 @@ async fn a_roster_whose_run_failed_is_reported_on_again() {
 
 /// A name has no slash in it; what else may lead elsewhere is a name like any other.
 #[test]
-fn whatever_a_roster_is_called_its_reports_stay_in_their_folder() {
+fn report_paths_stay_inside_the_folder() {
     for name in [
         "..csv",
         "...csv",
@@ -175,7 +175,7 @@ fn whatever_a_roster_is_called_its_reports_stay_in_their_folder() {
 }
 
 #[test]
-fn the_newest_fifty_reports_stay_and_nothing_else_is_touched() {
+fn only_reports_beyond_the_newest_fifty_are_deleted() {
     let folder = tempfile::tempdir().expect("a folder");
     let roster = folder.path().join("users.csv");
     std::fs::write(&roster, "").expect("written");

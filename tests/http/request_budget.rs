@@ -56,7 +56,7 @@ async fn org_of(users: usize) -> World {
 }
 
 #[tokio::test]
-async fn a_whole_listing_takes_its_pages_and_the_definitions() {
+async fn a_listing_costs_its_pages_and_the_definitions() {
     let world = org_of(1000).await.set("policy.prune", "managed");
     world.roster(&roster(&rows(1..1001, |number| format!("Name {number}"))));
     let reconciler = world.reconciler();
@@ -136,7 +136,7 @@ async fn empty_answers_leave_as_much_behind() {
 }
 
 #[tokio::test]
-async fn few_rows_in_a_large_organisation_are_looked_up() {
+async fn few_rows_in_a_large_organisation_use_lookups() {
     let world = org_of(2_000).await;
     world.roster(&roster(&rows(1..11, |number| format!("Name {number}"))));
     let plan = world.plan().await.expect("a plan");
@@ -160,7 +160,7 @@ async fn few_rows_in_a_large_organisation_are_looked_up() {
 }
 
 #[tokio::test]
-async fn a_filter_that_minds_case_or_is_ignored_proves_nothing() {
+async fn an_unreliable_filter_falls_back_to_the_list() {
     for filter in [Filter::ExactCase, Filter::Ignored] {
         let options = Options {
             users: 2_000,
@@ -241,7 +241,7 @@ async fn what_was_kept_and_is_stale_is_mended() {
 }
 
 #[tokio::test]
-async fn nobody_is_pruned_by_an_id_that_has_become_somebody_elses() {
+async fn a_reassigned_id_is_not_pruned() {
     let world = World::new().await.set("policy.prune", "all");
     world.user("ann@x.co", "Ann", json!({}));
     world.user("bob@x.co", "Bob", json!({}));
@@ -260,7 +260,7 @@ async fn nobody_is_pruned_by_an_id_that_has_become_somebody_elses() {
 }
 
 #[tokio::test]
-async fn a_removal_of_somebody_who_came_meanwhile_is_not_called_done() {
+async fn removing_a_recreated_user_is_not_reported_applied() {
     let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("op,email,display_name\nupsert,ann@x.co,Ann\n");
@@ -275,7 +275,7 @@ async fn a_removal_of_somebody_who_came_meanwhile_is_not_called_done() {
 }
 
 #[tokio::test]
-async fn kept_definitions_reject_no_roster_that_those_of_now_allow() {
+async fn stale_definitions_reject_no_valid_roster() {
     let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("email,display_name\nann@x.co,Ann\n");
@@ -293,7 +293,7 @@ async fn kept_definitions_reject_no_roster_that_those_of_now_allow() {
 
 /// Somebody changed an address in Omni and in the roster: by what was seen before, one goes and another comes.
 #[tokio::test]
-async fn who_has_another_address_by_now_is_not_removed_by_the_old_one() {
+async fn an_old_email_removes_no_renamed_user() {
     let world = World::new().await.set("policy.prune", "managed");
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("email,display_name\nann@x.co,Ann\n");
@@ -312,7 +312,7 @@ async fn who_has_another_address_by_now_is_not_removed_by_the_old_one() {
 }
 
 #[tokio::test]
-async fn who_may_be_other_than_known_is_looked_at_again() {
+async fn possibly_changed_users_are_read_again() {
     let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({}));
     world.user("bob@x.co", "Bob", json!({}));
@@ -360,7 +360,7 @@ async fn what_is_too_old_is_read_anew() {
 }
 
 #[tokio::test]
-async fn a_superseded_run_uses_what_it_reads_and_makes_a_change() {
+async fn a_superseded_run_makes_progress() {
     let world = World::new().await.set("omni.max_in_flight", "1");
     let reconciler = world.reconciler();
     let superseded = || {
@@ -384,7 +384,7 @@ async fn a_superseded_run_uses_what_it_reads_and_makes_a_change() {
 }
 
 #[tokio::test]
-async fn a_superseded_run_whose_changes_are_all_refused_ends_too() {
+async fn a_superseded_run_with_only_rejections_ends() {
     let world = World::new().await.set("omni.max_in_flight", "1");
     world.roster(&roster(&rows(1..40, |number| format!("User {number}"))));
     let refused = What::Status {
@@ -404,7 +404,7 @@ async fn a_superseded_run_whose_changes_are_all_refused_ends_too() {
 }
 
 #[tokio::test]
-async fn a_listing_that_changed_under_way_is_read_once_more() {
+async fn a_listing_that_changes_is_read_again() {
     let skipped = |times| Fault {
         when: When {
             query: Some("startIndex=101".into()),
@@ -433,7 +433,7 @@ async fn a_listing_that_changed_under_way_is_read_once_more() {
 
 /// A loop with the real runner: its roster is replaced again and again while it works.
 #[tokio::test]
-async fn a_roster_that_is_replaced_all_the_time_converges() {
+async fn a_constantly_replaced_roster_converges() {
     const USERS: usize = 20;
     let options = Options {
         latency: Duration::from_millis(5),
@@ -493,7 +493,7 @@ async fn a_roster_that_is_replaced_all_the_time_converges() {
 }
 
 #[tokio::test]
-async fn an_approval_is_of_an_id_and_of_nobody_who_comes_after_them() {
+async fn an_approval_does_not_cover_a_recreated_user() {
     let world = World::new().await.set("policy.max_removals", "0%");
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("op,email,display_name\ndelete,ann@x.co,\n");
@@ -516,7 +516,7 @@ async fn an_approval_is_of_an_id_and_of_nobody_who_comes_after_them() {
 }
 
 #[tokio::test]
-async fn what_is_kept_says_nothing_of_whether_omni_kept_it() {
+async fn the_cache_does_not_prove_what_omni_kept() {
     let options = Options {
         patch_answer: PatchAnswer::Empty,
         ..Options::default()

@@ -325,7 +325,7 @@ async fn a_write_in_place() {
 
 /// The same size and the same time: only the content tells.
 #[tokio::test]
-async fn a_write_in_place_that_puts_the_time_back() {
+async fn a_write_in_place_with_restored_time() {
     each(
         "time put back",
         plain,

@@ -61,7 +61,7 @@ async fn converges_and_then_has_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn sends_removals_then_updates_then_creations_and_only_what_changes() {
+async fn sends_removals_then_updates_then_creations() {
     let world = World::new().await;
     world.user("u@x.co", "U", json!({ "region": ["a"], "department": "x" }));
     world.user("d@x.co", "D", json!({}));
@@ -85,7 +85,7 @@ async fn sends_removals_then_updates_then_creations_and_only_what_changes() {
 }
 
 #[tokio::test]
-async fn attributes_without_a_column_survive_every_way_of_updating() {
+async fn attributes_without_a_column_survive_every_update_method() {
     for (method, answer) in [
         ("patch", PatchAnswer::User),
         ("patch", PatchAnswer::Empty),
@@ -136,7 +136,7 @@ async fn attributes_without_a_column_survive_every_way_of_updating() {
 }
 
 #[tokio::test]
-async fn clearing_converges_whether_the_value_goes_or_its_default_comes() {
+async fn clearing_converges_with_and_without_a_default() {
     for clear in [ClearMode::Null, ClearMode::Default] {
         let world = World::with(Options {
             clear,
@@ -157,7 +157,7 @@ async fn clearing_converges_whether_the_value_goes_or_its_default_comes() {
 }
 
 #[tokio::test]
-async fn a_change_that_omni_accepts_and_does_not_keep_is_told() {
+async fn a_change_not_kept_is_reported() {
     let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({ "tier": "gold" }));
     world.roster("email,department,tier\nann@x.co,sales,silver\n");
@@ -178,7 +178,7 @@ async fn a_change_that_omni_accepts_and_does_not_keep_is_told() {
 }
 
 #[tokio::test]
-async fn a_change_that_omni_claims_to_keep_and_does_not_is_seen_by_the_next_run() {
+async fn a_change_falsely_confirmed_is_found_next_run() {
     let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({}));
     world.org().fault(on("PATCH", What::IgnoreWrite));
@@ -188,7 +188,7 @@ async fn a_change_that_omni_claims_to_keep_and_does_not_is_seen_by_the_next_run(
 }
 
 #[tokio::test]
-async fn a_listing_that_breaks_off_or_lies_prunes_nobody() {
+async fn an_incomplete_listing_prunes_no_users() {
     let unavailable = What::Status {
         code: 503,
         retry_after: Some(0),
@@ -233,7 +233,7 @@ async fn a_listing_that_breaks_off_or_lies_prunes_nobody() {
 }
 
 #[tokio::test]
-async fn prunes_those_whom_a_whole_roster_and_a_whole_listing_do_not_name() {
+async fn prunes_users_missing_from_a_complete_roster() {
     let options = Options {
         users: 7,
         page_size: 3,
@@ -271,7 +271,7 @@ async fn prunes_those_whom_a_whole_roster_and_a_whole_listing_do_not_name() {
 }
 
 #[tokio::test]
-async fn a_held_kind_holds_itself_whole_and_the_rest_goes_on() {
+async fn held_changes_do_not_hold_other_operations() {
     let world = World::with(Options {
         users: 20,
         ..Options::default()
@@ -379,7 +379,7 @@ async fn stops_between_two_changes() {
 }
 
 #[tokio::test]
-async fn what_was_found_is_heard_before_what_was_done() {
+async fn the_plan_is_reported_before_changes() {
     let world = World::new().await;
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\nno email,Bad\n");
     let events = Arc::new(Mutex::new(Vec::new()));

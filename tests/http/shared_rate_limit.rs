@@ -328,7 +328,7 @@ async fn the_first_request_sees_a_429_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_used_up_by_others_is_reported_once() {
+async fn a_limit_used_by_others_is_reported_once() {
     const TOLD: &str = "other processes with this state folder have used up";
     let (dir, log) = (folder(), Logged::default());
     let _guard = log.listen();

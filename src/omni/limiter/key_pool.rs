@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_key_is_kept_while_its_requests_count() {
+    fn keeps_a_removed_key_while_its_requests_count() {
         let now = Instant::now();
         let mut pool = KeyPool::new(60, 4, Duration::ZERO);
         pool.use_keys(&keys("old"), now);

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_clock_does_not_matter_within_a_boot() {
+    fn wall_clock_is_ignored_within_a_boot() {
         let start = Instant::now();
         let clock = clock("b", 500 * NANOS, start);
         let file = SlotFile {

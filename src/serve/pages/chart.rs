@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_run_is_right_and_maximum_is_full_height() {
+    fn newest_run_is_on_the_right() {
         let chart = Chart::new(&[run(9, [5, 0, 5], 4), run(8, [0, 1, 0], 8)]);
         let [old, new] = &chart.bars[..] else {
             panic!("{chart:?}")

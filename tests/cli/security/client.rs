@@ -104,7 +104,7 @@ async fn no_path_leads_out_of_the_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_request_is_refused_and_the_server_goes_on() {
+async fn malformed_requests_do_not_stop_the_server() {
     let (_world, daemon) = served().await;
     let head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n";
     let hostile: Vec<Vec<u8>> = vec![
@@ -149,7 +149,7 @@ async fn what_is_no_request_is_refused_and_the_server_goes_on() {
 
 /// A proxy and a server that take two lengths in two ways make two requests of one.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_lengths_the_chunks_count_and_nothing_after_them_is_answered() {
+async fn chunked_encoding_overrides_content_length() {
     let (_world, daemon) = served().await;
     let second = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let all = format!("Content-Length: {}\r\n", "0\r\n\r\n".len() + second.len());

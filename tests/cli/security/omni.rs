@@ -172,7 +172,7 @@ fn assert_clear(name: &str, ended: &Ended, says: &str) {
 
 /// All at once, since each is tried again with waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_answer_is_an_error_in_bounded_time_and_memory() {
+async fn invalid_responses_fail_in_bounded_time_and_memory() {
     let cases = no_answers()
         .into_iter()
         .map(|(name, act, says)| async move {
@@ -346,7 +346,7 @@ fn obeyed(asked: &str, email: &str, attribute: &str) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_omni_or_a_roster_says_is_obeyed_by_a_terminal() {
+async fn output_contains_no_terminal_escapes() {
     let email = "an\u{202e}n\u{2066}\u{200f}@x.co";
     let attribute = format!("department{OBEYED}x");
     let roster = format!(

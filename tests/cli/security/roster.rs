@@ -95,7 +95,7 @@ fn paths(folder: &Path, own: &[&str]) -> BTreeSet<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_name_of_a_file_is_obeyed_or_writes_elsewhere() {
+async fn hostile_file_names_have_no_effect() {
     let world = World::new().await;
     let drop = world.folder.path().join("drop");
     std::fs::create_dir(&drop).expect("made");
@@ -163,7 +163,7 @@ async fn no_name_of_a_file_is_obeyed_or_writes_elsewhere() {
 
 /// A spreadsheet runs what begins like a formula.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_cell_of_a_row_report_begins_like_a_formula() {
+async fn row_reports_contain_no_formulas() {
     let world = World::new().await;
     world.user("@sum(1)@x.co".trim_start_matches('@'), "Gone", json!({}));
     world.roster(

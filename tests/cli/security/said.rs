@@ -111,7 +111,7 @@ async fn met(world: &World, name: &str, when: When, what: What) {
 
 /// All of one kind of request at once, since some are tried again with waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_omni_says_in_refusing_is_in_no_log_metric_probe_or_webhook() {
+async fn error_details_of_omni_are_not_published() {
     for (request, when) in requests() {
         let cases = answers().into_iter().map(|(answer, what)| {
             let (name, when) = (format!("{request}, {answer}"), when.clone());
@@ -122,7 +122,7 @@ async fn what_omni_says_in_refusing_is_in_no_log_metric_probe_or_webhook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_webhook_says_and_its_address_are_told_nowhere() {
+async fn webhook_address_and_responses_are_not_published() {
     let body = format!("saidcanary {VALUE} {EMAIL}@x.co");
     let answer = |head: &str| {
         let length = body.len();

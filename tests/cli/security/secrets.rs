@@ -86,7 +86,7 @@ pub(crate) fn left_behind(folder: &Path) -> Vec<Told> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_command_tells_a_secret_whatever_fails() {
+async fn failing_commands_print_no_secrets() {
     for format in ["text", "json"] {
         let world = world().await.set("log.format", format);
         let _hook = webhook(&world).await;
@@ -135,7 +135,7 @@ async fn no_failure_tells_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_tells_no_secret_and_logs_no_value() {
+async fn a_daemon_logs_no_secrets_and_no_values() {
     for format in ["text", "json"] {
         let world = world().await.set("log.format", format);
         let sent = webhook(&world).await;
@@ -246,7 +246,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_mistake_in_a_file_of_secrets_is_told_with_what_is_in_it() {
+async fn errors_in_secret_files_do_not_quote_them() {
     for (file, text) in mistakes() {
         let world = world().await;
         write(&world, "hook", &format!("http://127.0.0.1:9/{HOOK}"));
@@ -272,7 +272,7 @@ async fn no_mistake_in_a_file_of_secrets_is_told_with_what_is_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_mistake_in_the_settings_is_told_with_a_secret() {
+async fn errors_in_settings_do_not_quote_secrets() {
     let toml = |text: &str| text.replace("KEY", KEY);
     let texts = [
         "KEY",

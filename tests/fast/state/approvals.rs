@@ -22,7 +22,7 @@ async fn holding(db: &StateDb, seconds: i64, names: &[&str]) -> RunNumber {
 }
 
 #[tokio::test]
-async fn an_approval_is_of_these_users_and_kinds_for_a_day() {
+async fn an_approval_covers_its_changes_for_a_day() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");
@@ -108,7 +108,7 @@ async fn each_user_passes_once() {
 }
 
 #[tokio::test]
-async fn who_passed_is_not_approved_again_with_the_rest() {
+async fn applied_changes_are_not_approved_again() {
     let state = State::new();
     let db = state.open();
     let held = holding(&db, 0, &["ann", "bob"]).await;
@@ -201,7 +201,7 @@ async fn what_can_t_be_approved_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_held_again_and_again_is_stored_once() {
+async fn repeatedly_held_changes_are_stored_once() {
     let state = State::new();
     let db = state.open();
     for round in 0..3 {

@@ -57,7 +57,7 @@ async fn numbers_ascend_and_are_never_given_twice() {
 }
 
 #[tokio::test]
-async fn a_run_without_an_end_is_interrupted_by_the_next() {
+async fn an_unfinished_run_counts_as_interrupted() {
     let state = State::new();
     let db = state.open();
     let first = db.begin(start(0)).await.expect("written");
@@ -162,7 +162,7 @@ async fn removals_count_for_24_hours() {
 }
 
 #[tokio::test]
-async fn whom_we_make_is_ours_but_for_another_roster() {
+async fn created_users_are_managed_except_by_another_roster() {
     let state = State::new();
     let db = state.open();
     for (name, is_source) in [("ann", true), ("bob", false)] {
@@ -200,7 +200,7 @@ async fn whom_we_make_is_ours_but_for_another_roster() {
 }
 
 #[tokio::test]
-async fn whom_we_deactivated_is_known_until_they_are_active_again() {
+async fn deactivated_users_are_recorded_until_reactivated() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");
@@ -236,7 +236,7 @@ async fn whom_we_deactivated_is_known_until_they_are_active_again() {
 }
 
 #[tokio::test]
-async fn pruning_forgets_what_is_old_and_never_what_counts() {
+async fn old_history_is_deleted_and_ownership_kept() {
     let state = State::new();
     let db = state.open();
     let day = 24 * 3600;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[tokio::test]
-async fn what_was_sent_and_not_settled_is_unknown_until_a_later_look() {
+async fn unsettled_changes_are_unknown_until_observed() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");
@@ -82,7 +82,7 @@ async fn what_has_returned_is_in_the_files() {
 }
 
 #[tokio::test]
-async fn a_write_that_nobody_waits_for_is_finished_before_the_files_are_closed() {
+async fn pending_writes_finish_before_closing() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");
@@ -121,7 +121,7 @@ async fn victim() {
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_of_a_change_it_remembers_and_lets_go() {
+async fn a_killed_process_keeps_changes_and_releases_locks() {
     let state = State::new();
     let mut victim = Command::new(std::env::current_exe().expect("this program"))
         .args([

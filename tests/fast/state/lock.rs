@@ -11,7 +11,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn only_one_has_a_state_folder_at_a_time() {
+fn a_state_folder_has_one_holder() {
     let state = State::new();
     let held = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
     let error = StateLock::acquire(&state.dir(), "apply").expect_err("it is held");
@@ -34,7 +34,7 @@ fn folder_and_lock_are_for_nobody_else() {
 }
 
 #[test]
-fn a_holder_that_left_no_note_is_still_a_holder() {
+fn an_unnamed_holder_still_holds_the_lock() {
     let state = State::new();
     let _held = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
     std::fs::write(state.file("lock"), "").expect("ours");

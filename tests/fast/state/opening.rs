@@ -38,7 +38,7 @@ async fn with_a_run() -> State {
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_after_a_restart() {
+async fn writes_survive_a_restart() {
     let state = with_a_run().await;
     let runs = state.open().runs(10).await.expect("it is read");
     assert_eq!(runs.len(), 1);
@@ -46,7 +46,7 @@ async fn what_was_written_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn files_are_for_nobody_else() {
+async fn files_are_private() {
     let state = with_a_run().await;
     let loose = fs::Permissions::from_mode(0o644);
     fs::set_permissions(state.file("state.db"), loose).expect("ours");
@@ -59,7 +59,7 @@ async fn files_are_for_nobody_else() {
 }
 
 #[tokio::test]
-async fn readers_and_approvers_make_nothing() {
+async fn readers_and_approvers_create_no_files() {
     let state = State::new();
     for db in [state.read(), state.approve()] {
         assert_eq!(db.runs(10).await.expect("it is read"), []);
@@ -69,7 +69,7 @@ async fn readers_and_approvers_make_nothing() {
 }
 
 #[tokio::test]
-async fn a_reader_sees_what_is_written_beside_it_and_writes_nothing() {
+async fn a_reader_sees_new_writes_and_writes_nothing() {
     let state = State::new();
     let writer = state.open();
     let reader = state.read();
@@ -100,7 +100,7 @@ async fn another_organisation_is_refused() {
 }
 
 #[tokio::test]
-async fn a_newer_one_is_refused_and_left_as_it_is() {
+async fn a_newer_database_is_rejected_and_unchanged() {
     let state = with_a_run().await;
     let raw = Connection::open(state.file("state.db")).expect("ours");
     raw.pragma_update(None, "user_version", 99).expect("ours");
@@ -111,7 +111,7 @@ async fn a_newer_one_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_older_one_is_for_runs_to_bring_up_to_date() {
+async fn only_runs_migrate_an_older_database() {
     let state = with_a_run().await;
     let raw = Connection::open(state.file("state.db")).expect("ours");
     raw.pragma_update(None, "user_version", 0).expect("ours");
@@ -121,7 +121,7 @@ async fn an_older_one_is_for_runs_to_bring_up_to_date() {
 }
 
 #[tokio::test]
-async fn damage_is_refused_and_nothing_begins_anew() {
+async fn a_damaged_database_is_rejected_and_unchanged() {
     let whole = fs::read(with_a_run().await.file("state.db")).expect("ours");
     let mut page = whole.clone();
     page[4096..8192].fill(0xAA);
@@ -169,7 +169,7 @@ async fn another_organisations_old_database_keeps_its_name() {
 }
 
 #[tokio::test]
-async fn another_program_s_database_is_refused() {
+async fn another_programs_database_is_rejected() {
     let state = State::new();
     fs::create_dir(state.dir()).expect("ours");
     let raw = Connection::open(state.file("state.db")).expect("ours");
@@ -181,7 +181,7 @@ async fn another_program_s_database_is_refused() {
 }
 
 #[tokio::test]
-async fn a_folder_in_its_place_is_refused() {
+async fn a_folder_instead_of_the_file_is_rejected() {
     let state = State::new();
     fs::create_dir_all(state.file("state.db")).expect("ours");
     for said in refusals(&state, ORG) {
@@ -190,7 +190,7 @@ async fn a_folder_in_its_place_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_is_gone_from_the_files() {
+async fn deleted_data_is_overwritten_in_the_files() {
     let state = State::new();
     let db = state.open();
     let ann = email("ann");
@@ -213,7 +213,7 @@ async fn what_is_deleted_is_gone_from_the_files() {
 }
 
 #[tokio::test]
-async fn a_making_that_was_cut_off_is_begun_again() {
+async fn an_interrupted_creation_is_repeated() {
     let state = State::new();
     fs::create_dir(state.dir()).expect("ours");
     fs::write(state.file("state.db.new"), "half of one").expect("ours");

@@ -13,7 +13,7 @@ async fn ended(db: &StateDb, seconds: i64, end: RunEnd) -> RunNumber {
 }
 
 #[tokio::test]
-async fn runs_are_told_from_one_on() {
+async fn runs_are_listed_from_a_number_on() {
     let state = State::new();
     let db = state.open();
     for second in 0..5 {
@@ -30,7 +30,7 @@ async fn runs_are_told_from_one_on() {
 }
 
 #[tokio::test]
-async fn changes_are_found_by_what_is_asked_for() {
+async fn changes_are_found_by_filter() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("it begins");
@@ -93,7 +93,7 @@ async fn changes_are_found_by_what_is_asked_for() {
 }
 
 #[tokio::test]
-async fn who_is_tried_again_first_is_told_first() {
+async fn quarantined_users_are_ordered_by_retry_time() {
     let state = State::new();
     let db = state.open();
     for (name, until) in [("late", 90), ("soon", 20), ("over", 10)] {
@@ -113,7 +113,7 @@ async fn who_is_tried_again_first_is_told_first() {
 
 /// What was held is told after a run that could not be done, and no longer after one that held nothing.
 #[tokio::test]
-async fn a_run_without_a_plan_leaves_what_was_held() {
+async fn a_run_without_a_plan_keeps_held_changes() {
     let state = State::new();
     let db = state.open();
     assert_eq!(db.last_held().await.expect("it is read"), None);

@@ -34,7 +34,7 @@ async fn managed(db: &StateDb) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn whom_a_roster_upserts_is_ours_and_missing_from_when_it_no_longer_does() {
+async fn upserted_users_are_managed_and_later_missing() {
     let state = State::new();
     let db = state.open();
     let everybody = omni(&["ann", "bob", "cid"]);
@@ -60,7 +60,7 @@ async fn whom_a_roster_upserts_is_ours_and_missing_from_when_it_no_longer_does()
 }
 
 #[tokio::test]
-async fn who_is_gone_from_both_or_as_asked_is_forgotten() {
+async fn removed_users_are_no_longer_tracked() {
     let state = State::new();
     let db = state.open();
     let rows = ["ann", "bob", "cid", "dan"].map(|name| (name, upsert()));
@@ -78,7 +78,7 @@ async fn who_is_gone_from_both_or_as_asked_is_forgotten() {
 }
 
 #[tokio::test]
-async fn what_was_not_read_or_seen_makes_nobody_missing_or_gone() {
+async fn incomplete_input_makes_no_user_missing() {
     let state = State::new();
     let db = state.open();
     let everybody = omni(&["ann", "bob"]);
@@ -169,7 +169,7 @@ async fn a_bad_row_ends_an_absence() {
 }
 
 #[tokio::test]
-async fn another_roster_makes_nobody_ours_and_is_not_accepted() {
+async fn another_roster_changes_no_ownership() {
     let state = State::new();
     let db = state.open();
     let other = Desired {
@@ -212,7 +212,7 @@ async fn the_last_accepted_roster_is_remembered() {
 }
 
 #[tokio::test]
-async fn who_is_active_again_or_another_is_no_longer_deactivated_by_us() {
+async fn reactivated_or_recreated_users_are_not_deactivated() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");
@@ -242,7 +242,7 @@ async fn who_is_active_again_or_another_is_no_longer_deactivated_by_us() {
 }
 
 #[tokio::test]
-async fn quarantine_is_put_changed_and_cleared() {
+async fn quarantine_is_set_changed_and_cleared() {
     let state = State::new();
     let db = state.open();
     let quarantined = |failures| Quarantined {

@@ -137,7 +137,7 @@ fn a_success_that_holds_something_is_one_message() {
 }
 
 #[test]
-fn whoever_names_a_file_does_not_write_to_the_chat() {
+fn file_names_are_escaped_in_chat_messages() {
     let name = format!(
         "in/<!channel> @here [x](https:x) `rm` ann@x.co {}.csv",
         "x".repeat(500)

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::fmt::Write;
 
 #[tokio::test]
-async fn many_small_runs_are_no_way_around_the_guard() {
+async fn many_small_runs_do_not_bypass_the_guard() {
     let world = hundred().await;
     world.roster(&deleting(1..=8));
     assert_converged(&world.run().await);
@@ -34,7 +34,7 @@ async fn many_small_runs_are_no_way_around_the_guard() {
 }
 
 #[tokio::test]
-async fn an_approval_lets_exactly_the_shown_users_through_once() {
+async fn an_approval_covers_the_shown_users_once() {
     let world = hundred().await;
     world.roster(&deleting(1..=20));
     let first = world.run().await;
@@ -63,7 +63,7 @@ async fn an_approval_lets_exactly_the_shown_users_through_once() {
 }
 
 #[tokio::test]
-async fn an_approval_outlasts_a_run_that_was_cut_short() {
+async fn an_approval_survives_an_interrupted_run() {
     let world = hundred().await.set("omni.max_in_flight", "1");
     world.roster(&deleting(1..=20));
     assert_eq!(held(&world.run().await), 20);

@@ -6,7 +6,7 @@ use omni_user_sync::sandbox::What;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_refused_change_waits_and_its_quarantine_ends_when_something_changes() {
+async fn quarantine_ends_when_the_change_differs() {
     let world = World::new().await;
     world.user("a@x.co", "A", json!({}));
     world.user("b@x.co", "B", json!({}));
@@ -47,7 +47,7 @@ async fn a_command_tries_what_is_in_quarantine() {
 }
 
 #[tokio::test]
-async fn what_omni_accepts_and_does_not_keep_is_told_and_not_sent_every_run() {
+async fn a_change_not_kept_is_quarantined() {
     let world = World::new().await;
     world.user("a@x.co", "A", json!({}));
     world.org().fault(on("PATCH", What::IgnoreWrite, 99));
@@ -69,7 +69,7 @@ async fn what_omni_accepts_and_does_not_keep_is_told_and_not_sent_every_run() {
 }
 
 #[tokio::test]
-async fn a_value_that_someone_takes_back_is_set_again_at_once() {
+async fn a_reverted_value_is_set_again_at_once() {
     let world = World::new().await;
     world.user("a@x.co", "A", json!({ "department": "old" }));
     world.roster("email,department\na@x.co,sales\n");

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 #[tokio::test]
-async fn prunes_whom_a_roster_once_named_and_nobody_else() {
+async fn prunes_only_managed_users() {
     let world = World::with(Options {
         users: 9,
         ..Options::default()
@@ -57,7 +57,7 @@ async fn waits_for_the_grace_before_it_prunes() {
 }
 
 #[tokio::test]
-async fn a_roster_that_lost_most_of_its_rows_prunes_nobody_until_someone_says_so() {
+async fn a_shrunken_roster_prunes_only_after_approval() {
     let world = World::new()
         .await
         .set("policy.prune", "managed")
@@ -82,7 +82,7 @@ async fn a_roster_that_lost_most_of_its_rows_prunes_nobody_until_someone_says_so
 }
 
 #[tokio::test]
-async fn half_a_roster_is_held_after_the_grace_too() {
+async fn half_a_roster_is_held_after_the_grace() {
     let world = World::new()
         .await
         .set("policy.prune", "managed")
@@ -153,7 +153,7 @@ async fn with_folder() -> (World, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
+async fn a_rejected_file_blocks_only_removals() {
     let (world, folder) = with_folder().await;
     let world = world
         .set("policy.prune", "all")
@@ -177,7 +177,7 @@ async fn a_bad_file_among_several_removes_nobody_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
+async fn an_older_file_does_not_replace_the_newest() {
     let (world, folder) = with_folder().await;
     let world = world.set("source.select", "newest");
     let write = |name: &str, text: &str, days: u64| {
@@ -211,7 +211,7 @@ async fn the_newest_file_gone_its_predecessor_is_not_the_roster_again() {
 
 /// As out of an archive: of files of one time the last by name is the newest.
 #[tokio::test]
-async fn of_files_of_one_time_the_one_before_by_name_is_not_the_roster_again() {
+async fn an_earlier_name_does_not_replace_the_newest() {
     let (world, folder) = with_folder().await;
     let world = world.set("source.select", "newest");
     let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_000);

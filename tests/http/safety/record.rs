@@ -9,7 +9,7 @@ use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::json;
 
 #[tokio::test]
-async fn the_journal_tells_what_happened_and_never_what_did_not() {
+async fn history_records_only_what_happened() {
     let world = World::new().await;
     world.user("lost@x.co", "L", json!({ "department": "old" }));
     world.user("refused@x.co", "R", json!({}));
@@ -67,7 +67,7 @@ async fn a_likely_rename_is_pointed_out() {
 }
 
 #[tokio::test]
-async fn a_user_who_turns_out_to_exist_is_in_the_journal_as_updated() {
+async fn an_existing_user_is_recorded_as_updated() {
     let world = World::new().await;
     world.user("a@x.co", "Old", json!({}));
     world.org().fault(Fault::next(What::SkipUser));
@@ -119,7 +119,7 @@ async fn a_run_that_was_declined_is_called_so() {
 /// Somebody looks at a wrong roster and says no: whom it named is nobody of ours for that, to be missed and
 /// pruned later.
 #[tokio::test]
-async fn a_roster_that_was_declined_makes_nobody_managed_and_what_it_held_can_be_approved() {
+async fn a_declined_roster_changes_no_ownership() {
     let world = World::new().await.set("policy.max_removals", "0");
     for name in ["own", "other"] {
         world.user(&format!("{name}@x.co"), name, json!({}));
@@ -157,7 +157,7 @@ async fn a_roster_that_was_declined_makes_nobody_managed_and_what_it_held_can_be
 
 /// What the state database does not take must not be sent: after a kill nobody would know of it.
 #[tokio::test]
-async fn nothing_is_sent_whose_intent_can_not_be_written() {
+async fn unrecorded_changes_are_not_sent() {
     let world = World::new().await;
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
     let db = world.settings().state.dir.join("state.db");

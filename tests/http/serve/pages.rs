@@ -196,7 +196,7 @@ async fn ok_requires_readiness_and_an_available_roster() {
 }
 
 #[tokio::test]
-async fn next_run_is_shown_only_if_something_starts_it() {
+async fn next_run_is_shown_only_if_scheduled() {
     for (is_watched, next) in [(true, "when the roster changes"), (false, "none: ")] {
         let server = server_with(ServerOptions {
             is_watched,

@@ -100,7 +100,7 @@ impl Books<'_> {
 
     fn has_happened(&self, change: &ChangeRecord, detail: &str) -> bool {
         // DELETE 404 by an id that was just observed: done (docs/omni.md).
-        if detail.contains("was gone already") {
+        if detail.contains("was already gone") {
             return true;
         }
         let mut writes = self.writes().filter(|write| is_of(&change.intent, write));

@@ -67,7 +67,7 @@ fn shrunk(mut story: Story, mut wrong: Vec<String>) -> (Story, Vec<String>) {
 }
 
 #[test]
-fn whatever_goes_wrong_it_converges_and_nobody_is_harmed() {
+fn every_scenario_converges_without_harm() {
     let (first, count) = match variable("CAMPAIGN_SEED") {
         Some(seed) => (seed, 1),
         None => (

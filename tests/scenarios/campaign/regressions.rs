@@ -15,7 +15,7 @@ async fn approve(world: &World) {
 }
 
 #[tokio::test]
-async fn approved_updates_go_through_also_where_one_of_them_clears() {
+async fn approved_updates_with_clears_are_applied() {
     let world = World::new().await.set("policy.max_updates", "1");
     for name in ["a", "b", "c"] {
         world.user(&format!("{name}@x.co"), name, json!({ "department": "x" }));
@@ -29,7 +29,7 @@ async fn approved_updates_go_through_also_where_one_of_them_clears() {
 }
 
 #[tokio::test]
-async fn a_pruning_that_omni_does_not_keep_is_told() {
+async fn a_pruning_not_kept_is_reported() {
     let world = World::new().await.set("policy.prune", "managed");
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
     assert_converged(&world.run().await);
@@ -49,7 +49,7 @@ async fn a_pruning_that_omni_does_not_keep_is_told() {
 }
 
 #[tokio::test]
-async fn who_is_made_again_after_a_pruning_is_somebody_else_s() {
+async fn a_user_recreated_after_pruning_is_not_managed() {
     let world = World::new().await.set("policy.prune", "managed");
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
     assert_converged(&world.run().await);
@@ -61,7 +61,7 @@ async fn who_is_made_again_after_a_pruning_is_somebody_else_s() {
 }
 
 #[tokio::test]
-async fn who_a_row_deleted_in_vain_is_not_pruned_once_the_row_is_gone() {
+async fn a_failed_delete_row_does_not_cause_pruning() {
     let world = World::new().await.set("policy.prune", "managed");
     world.user("b@x.co", "B", json!({}));
     world.roster("op,email,display_name\nupsert,a@x.co,A\ndelete,b@x.co,\n");

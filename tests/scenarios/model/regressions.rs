@@ -6,7 +6,7 @@ use super::reference::{Limit, Policy, Prune, Row};
 use omni_user_sync::model::Trigger;
 
 #[test]
-fn who_goes_and_comes_again_after_a_kill_is_as_the_reference_says() {
+fn recreation_after_a_kill_matches_the_reference() {
     let policy = Policy {
         prune: Prune::Managed,
         deactivates: false,
