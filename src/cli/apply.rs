@@ -193,7 +193,7 @@ fn print_summary(outcome: &RunOutcome) {
         .collect();
     if let Some(roster) = outcome.roster() {
         if !roster.bad_rows.is_empty() {
-            parts.push(plural(roster.bad_rows.len(), "row problem"));
+            parts.push(plural(roster.bad_rows.len(), "problem") + " in rows");
         }
         if !roster.rejected.is_empty() {
             let files = plural(roster.rejected.len(), "file");

@@ -63,7 +63,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         let until = approval.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
         let next = match settings.policy.mode {
             Mode::Apply => {
-                "A running daemon applies them within 5 s; otherwise run `omni-user-sync apply`."
+                "A running daemon applies them within 5 s; without a daemon, run `omni-user-sync apply` again with the same roster."
             }
             Mode::Plan => {
                 "policy.mode is \"plan\" (dry run), so they are applied only after you change it to \"apply\"."

@@ -70,12 +70,12 @@ enum Command {
         after_help = "Examples:\n  omni-user-sync apply users.csv        # shows the plan, asks, and applies it\n  omni-user-sync apply --yes            # uses source.path, without a prompt"
     )]
     Apply(apply::Arguments),
-    /// Show what a run would change, and how many requests and how long it takes; writes nothing
+    /// Show what a run would change, and how many requests and how long it takes; changes nothing in Omni
     #[command(
         after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .pending"
     )]
     Plan(plan::Arguments),
-    /// Check settings, roster, host, connection and permissions; writes nothing
+    /// Check settings, roster, host, connection and permissions; changes nothing in Omni
     #[command(after_help = "Examples:
   omni-user-sync check users.csv
   omni-user-sync check --offline        # without a connection to Omni

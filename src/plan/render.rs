@@ -83,8 +83,9 @@ fn write_summary(out: &mut String, view: PlanView<'_>) -> fmt::Result {
     let held: usize = verdict.held().iter().map(|held| held.changes.len()).sum();
     writeln!(
         out,
-        "{} rows, {users} users in Omni: {}, {} unchanged",
-        desired.rows,
+        "{}, {} in Omni: {}, {} unchanged",
+        plural(desired.rows, "row"),
+        plural(users, "user"),
         counted(&passed),
         assessment.unchanged
     )?;

@@ -58,7 +58,7 @@ impl ObservationSource {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Listed => "list",
-            Self::LookedUp => "look-up",
+            Self::LookedUp => "lookup",
             Self::Cache => "cache",
         }
     }

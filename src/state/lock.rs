@@ -23,7 +23,7 @@ pub struct StateLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds the lock.
-    #[error("the state folder {} is in use by {holder}; wait for it to exit, or stop it", .dir.display())]
+    #[error("the state folder {} is in use by {holder}; wait for a command to end, or stop the daemon (to start a run at once, use `Run now` or SIGHUP)", .dir.display())]
     InUse {
         /// The folder.
         dir: PathBuf,

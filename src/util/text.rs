@@ -10,11 +10,11 @@ pub(crate) fn plural<N: Display + PartialEq + From<u8>>(count: N, noun: &str) ->
     format!("{count} {noun}{ending}")
 }
 
-/// A rough duration: `a moment`, `about 3m 20s`.
+/// A rough duration: `less than 2s`, `about 3m 20s`.
 #[must_use]
 pub(crate) fn about(duration: Duration) -> String {
     match duration.as_secs() {
-        0..=1 => "a moment".into(),
+        0..=1 => "less than 2s".into(),
         seconds => format!(
             "about {}",
             humantime::format_duration(Duration::from_secs(seconds))
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn durations_are_whole_seconds() {
-        assert_eq!(about(Duration::from_millis(1999)), "a moment");
+        assert_eq!(about(Duration::from_millis(1999)), "less than 2s");
         assert_eq!(about(Duration::from_millis(200_900)), "about 3m 20s");
     }
 }

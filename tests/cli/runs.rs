@@ -22,7 +22,7 @@ async fn plan_shows_a_diff_and_writes_nothing() {
         tier: 'gold'
 
     4 rows, 3 users in Omni: 1 to delete, 1 to update, 1 to create, 1 unchanged
-    to send: 3 requests, a moment
+    to send: 3 requests, less than 2s
     ");
     assert_eq!(world.writes(), Vec::<String>::new());
 

@@ -215,7 +215,7 @@ class Scim2(support.Case):
             self.add(f"more{number}@example.com", f"More {number}", {"region": [f"r{number}", "all"]})
 
     def test_looks_up_few_of_many_users(self):
-        # Seven pages: four look-ups, including one for the case of emails, are fewer than the six remaining pages.
+        # Seven pages: four lookups, including one for the case of emails, are fewer than the six remaining pages.
         self.add_many(630)
         before = self.users()
         self.write(

@@ -73,7 +73,7 @@ fn line(run: &RunRecord) -> String {
                 (end.applied, "applied"),
                 (end.failed, "failed"),
                 (end.held, "held"),
-                (end.bad_rows, "bad rows"),
+                (end.bad_rows, "invalid rows"),
             ];
             let counts = counts.iter().filter(|(count, _)| *count > 0);
             let mut details: Vec<_> = counts

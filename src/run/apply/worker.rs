@@ -185,7 +185,7 @@ impl<'a> Worker<'a> {
             losses += 1;
             tracing::info!(
                 user = %change.email, operation = %change.operation(), failure = %failure.redacted(),
-                "the answer to a change was lost; looking the user up"
+                "the response to a change was lost; looking the user up"
             );
             match self.look_up_after_loss(change, losses).await {
                 Ok(AfterLoss::Settled(attempt)) => return attempt,
@@ -239,7 +239,7 @@ impl<'a> Worker<'a> {
             Ok(attempt) => return attempt,
             Err(error) => error,
         };
-        let text = |error: &str| format!("{answer}, and the look-up failed: {error}");
+        let text = |error: &str| format!("{answer}, and the lookup failed: {error}");
         let attempt = Attempt {
             logged: text(&error.redacted()),
             detail: text(&error.to_string()),

@@ -23,7 +23,7 @@ fn requests() -> Vec<(&'static str, When)> {
         ("list", when("GET", USERS, Some("startIndex="))),
         ("creation", when("POST", USERS, None)),
         // Somebody is looked up once the answer to their creation was lost.
-        ("look-up", when("GET", USERS, Some("filter="))),
+        ("lookup", when("GET", USERS, Some("filter="))),
     ]
 }
 
@@ -70,7 +70,7 @@ async fn met(world: &World, name: &str, when: When, what: What) {
             ..When::default()
         },
     );
-    if name.starts_with("look-up") {
+    if name.starts_with("lookup") {
         let what = What::LostReply;
         world.org().fault(Fault {
             when: post,
