@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_wins() {
+    fn the_highest_exit_code_is_used() {
         let order = [
             Exit::Usage,
             Exit::Failed,

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn are_sorted_with_unique_names() {
+    fn attributes_are_sorted_with_unique_names() {
         let some = attributes(&[("c", "1"), ("a", "2"), ("c", "3")]);
         let shown: Vec<_> = some
             .iter()

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_numbers_have_one_form() {
+    fn equal_numbers_have_the_same_form() {
         for (text, want) in [
             ("7", "7"),
             ("7.0", "7"),
@@ -66,7 +66,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn zeros_at_the_edges_change_nothing(whole in "[0-9]{0,30}", fraction in "[0-9]{0,30}", left in 0usize..5, right in 0usize..5) {
+        fn leading_and_trailing_zeros_are_ignored(whole in "[0-9]{0,30}", fraction in "[0-9]{0,30}", left in 0usize..5, right in 0usize..5) {
             let plain = format!("{whole}.{fraction}");
             let padded = format!("{}{plain}{}", "0".repeat(left), "0".repeat(right));
             prop_assume!(!whole.is_empty() || !fraction.is_empty());

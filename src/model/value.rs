@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn items_are_trimmed_unique_and_in_order() {
+    fn list_items_are_trimmed_unique_and_ordered() {
         let value = Value::many([" south", "north ", "south"]).expect("two items");
         assert_eq!(value.to_string(), "['south', 'north']");
         assert_eq!(Value::one(" a b ").expect("text").to_string(), "'a b'");

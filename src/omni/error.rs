@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redacted_errors_hold_nothing_that_omni_said() {
+    fn redacted_errors_contain_no_response_text() {
         let said = || "department 'Sales'".to_owned();
         let (status, attempts, in_a_row) = (StatusCode::IM_A_TEAPOT, 6, 20);
         let failures = || [Failure::Status(status, said()), Failure::Unreadable(said())];

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn truncation_leaves_no_part_of_a_key() {
+    fn truncated_text_contains_no_partial_key() {
         let text = "x".repeat(MAX_CHARS - 2) + "omni_1 and more";
         let line = redactor(&["omni_1"]).line(&text);
         assert_eq!(line, "x".repeat(MAX_CHARS - 2) + "[A…");

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_comes_after_all_text_before_it() {
+    fn text_before_a_decoding_error_is_returned() {
         use Encoding::{Auto, Windows1252};
         let cases: [(&[u8], Encoding, &str, Option<Undecodable>); 9] = [
             (b"", Auto, "", None),
@@ -245,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_order_mark_gives_the_same_text(text in "[a-zé€😀,\"\r\n]{0,200}", step in 1usize..9) {
+        fn byte_order_marks_do_not_change_the_text(text in "[a-zé€😀,\"\r\n]{0,200}", step in 1usize..9) {
             let marked = [b"\xef\xbb\xbf", text.as_bytes()].concat();
             for bytes in [
                 text.as_bytes().to_vec(),

@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joiners_are_allowed_where_they_join() {
+    fn joiners_are_allowed_between_joined_characters() {
         for text in ["👩\u{200d}💻", "می\u{200c}خواهم", "né", "“a”"] {
             assert!(!has_invisible(text), "{text}");
         }

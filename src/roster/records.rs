@@ -294,7 +294,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
         #[test]
-        fn agrees_with_csv(text in "[ab ,;\t\"\"\r\n]{0,40}", delimiter in prop::sample::select(&b",;\t"[..])) {
+        fn parsing_matches_the_csv_crate(text in "[ab ,;\t\"\"\r\n]{0,40}", delimiter in prop::sample::select(&b",;\t"[..])) {
             let (records, error) = read(&text, delimiter);
             let expected = starts(&text, delimiter);
             match error {
@@ -305,7 +305,7 @@ mod tests {
         }
 
         #[test]
-        fn reads_back_whatever_the_csv_writer_quotes(rows in prop::collection::vec(prop::collection::vec("[ab ,\"\r\n]{0,6}", 1..4), 0..6)) {
+        fn reads_output_of_the_csv_writer(rows in prop::collection::vec(prop::collection::vec("[ab ,\"\r\n]{0,6}", 1..4), 0..6)) {
             let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
             for row in &rows {
                 writer.write_record(row).expect("in memory");

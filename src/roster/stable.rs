@@ -202,7 +202,7 @@ mod tests {
     use tokio::time::advance;
 
     #[tokio::test(start_paused = true)]
-    async fn a_read_that_hangs_is_abandoned() {
+    async fn a_hung_read_is_abandoned() {
         let (end, ended) = mpsc::channel::<()>();
         let hanging = move || {
             let _ = ended.recv();

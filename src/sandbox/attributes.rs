@@ -177,7 +177,7 @@ mod tests {
     use super::is_decimal;
 
     #[test]
-    fn decimal_numbers() {
+    fn validates_decimal_numbers() {
         for good in [
             "0",
             "7",

@@ -140,7 +140,7 @@ mod tests {
     use super::{BLOCK, Order, Seq};
 
     #[test]
-    fn the_order_is_that_of_a_plain_list() {
+    fn order_matches_a_plain_list() {
         let mut order = Order::default();
         let mut plain: Vec<Seq> = (1..=3 * BLOCK as Seq + 7).collect();
         plain.iter().for_each(|&seq| order.push(seq));

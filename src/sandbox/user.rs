@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_uuids_and_come_back() {
+    fn ids_are_uuids_and_round_trip() {
         for n in [1, 2, 3, 1_000_000] {
             let text = Id::nth(n).to_string();
             assert_eq!(

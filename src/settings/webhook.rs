@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn https_or_loopback_only() {
+    fn webhooks_require_https_or_loopback() {
         for valid in [
             "https://hooks.example.com/services/T0/B0/s3cret",
             "http://127.0.0.1:9/s3cret",

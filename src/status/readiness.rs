@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn reason_is_given() {
+    fn reports_why_it_is_not_ready() {
         let late = facts(
             Some("09:00"),
             Some("09:00"),

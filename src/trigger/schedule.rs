@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_step_back_fires_no_storm() {
+    fn a_large_step_back_fires_each_time_once() {
         let checks = [
             "12:14:59", "12:15:00", "03:00:00", "03:00:01", "03:14:59", "03:15:00", "03:15:01",
         ];
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ticks_arrive() {
+    async fn the_scheduler_sends_ticks() {
         let (mut scheduler, mut ticks) = start_ticks().await.expect("starts");
         assert_eq!(ticks.recv().await, Some(()));
         scheduler.shutdown().await.expect("stops");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_check_needs_no_tick() {
+    async fn checks_continue_without_ticks() {
         let (_silent, mut ticks) = mpsc::channel(1);
         let stop = CancellationToken::new();
         assert!(next_check(&mut ticks, &stop).await);

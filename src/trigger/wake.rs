@@ -55,7 +55,7 @@ mod tests {
     use tokio::time::timeout;
 
     #[tokio::test(start_paused = true)]
-    async fn ten_wakes_are_one() {
+    async fn repeated_wakes_are_merged() {
         let wake = Wake::default();
         for _ in 0..10 {
             wake.wake(Trigger::File);

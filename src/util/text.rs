@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_is_singular() {
+    fn only_a_count_of_one_is_singular() {
         assert_eq!(plural(0_usize, "row"), "0 rows");
         assert_eq!(plural(1_u64, "row"), "1 row");
         assert_eq!(plural(2_u32, "row"), "2 rows");

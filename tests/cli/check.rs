@@ -253,7 +253,7 @@ async fn invalid_input_is_reported_with_place_and_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_checks_the_host() {
+async fn check_validates_the_host() {
     use std::os::unix::fs::PermissionsExt;
     let world = example().await;
     let path = |name: &str| world.folder.path().join(name).display().to_string();

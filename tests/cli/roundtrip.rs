@@ -186,7 +186,7 @@ proptest! {
     })]
 
     #[test]
-    fn any_text_arrives_as_it_is(
+    fn any_text_reaches_omni_unchanged(
         users in prop::collection::vec(given(), 60),
         delimiter in prop::sample::select(&b",;\t"[..]),
         ending in prop::sample::select(vec![csv::Terminator::CRLF, csv::Terminator::Any(b'\n'), csv::Terminator::Any(b'\r')]),

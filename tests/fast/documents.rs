@@ -77,7 +77,7 @@ fn named(path: &Path) -> Vec<&'static str> {
 }
 
 #[test]
-fn no_module_uses_one_above_it() {
+fn modules_use_only_lower_modules() {
     for (position, module) in MODULES.iter().enumerate() {
         let files = files(module);
         assert!(!files.is_empty(), "{module} is a module");
@@ -232,7 +232,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn links_between_documents_lead_somewhere() {
+fn links_between_documents_are_valid() {
     let mut count = 0;
     for path in DOCUMENTS {
         let folder = Path::new(path).parent().expect("a folder");
@@ -257,7 +257,7 @@ fn links_between_documents_lead_somewhere() {
 
 /// Following the README in a clone puts keys and personal data there.
 #[test]
-fn files_of_a_reader_are_ignored() {
+fn files_created_by_readers_are_ignored() {
     let pages = [
         "README.md",
         "deploy/README.md",

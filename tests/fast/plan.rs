@@ -305,7 +305,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn carried_out_it_converges(case in case(), to_default in any::<bool>()) {
+    fn an_applied_plan_converges(case in case(), to_default in any::<bool>()) {
         let after = carry_out(&case.observed, &case.plan().changes, to_default);
         prop_assert_eq!(case.plan_for(&after).changes, vec![]);
     }
@@ -338,7 +338,7 @@ proptest! {
     }
 
     #[test]
-    fn strangers_and_unnamed_attributes_are_untouched(case in case()) {
+    fn unmanaged_users_and_unnamed_attributes_are_unchanged(case in case()) {
         for change in case.plan().changes {
             let row = case.desired.users.get(&change.email);
             let owned = match case.policy.prune {
@@ -382,7 +382,7 @@ proptest! {
     }
 
     #[test]
-    fn a_file_that_was_not_read_removes_nobody(mut case in case()) {
+    fn a_rejected_file_removes_no_users(mut case in case()) {
         case.desired.rejected.push(omni_user_sync::model::Problem {
             kind: omni_user_sync::model::ProblemKind::File,
             location: Location { file: "b.csv".into(), line: 0, column: None },
@@ -406,7 +406,7 @@ proptest! {
     }
 
     #[test]
-    fn the_guard_holds_whole_kinds_and_loses_nothing(case in case(), lately in 0usize..4) {
+    fn the_guard_holds_whole_kinds_of_changes(case in case(), lately in 0usize..4) {
         let memory = Memory { removed_lately: lately, removed_base: lately, ..case.memory.clone() };
         let plan = case.plan();
         let verdict = evaluate(plan.clone(), case.observed.len(), case.desired.rows, &memory, &case.policy);
@@ -479,7 +479,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn an_export_read_again_asks_for_nothing(
+    fn an_exported_roster_plans_no_changes(
         users in (0..4usize).map(wild_user).collect::<Vec<_>>(),
         known in any::<bool>(),
         mut policy in policy(),
@@ -522,7 +522,7 @@ fn trips(limit: Limit, floor: u64, count: usize, base: usize) -> bool {
 }
 
 #[test]
-fn ten_percent_is_ten_percent() {
+fn removal_limit_is_exactly_ten_percent() {
     for (removals, users, lately, held) in [
         (10, 100, 0, false),
         (11, 100, 0, true),

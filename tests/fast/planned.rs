@@ -117,7 +117,7 @@ fn blocked_removals_use_singular_and_plural() {
 }
 
 #[test]
-fn files_that_are_gone_are_told_by_name() {
+fn missing_files_are_listed_by_name() {
     let lost = |names: &[&str]| {
         let plan = Plan {
             lost_files: names.iter().map(|name| (*name).into()).collect(),

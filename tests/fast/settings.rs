@@ -81,7 +81,7 @@ fn the_environment_overrides_the_file() {
 }
 
 #[test]
-fn our_variable_overrides_that_of_the_sdk() {
+fn our_variable_overrides_the_sdk_variable() {
     let settings = with(&[
         ("OMNI_BASE_URL", "https://sdk.omniapp.co"),
         ("OMNI_USER_SYNC__OMNI__BASE_URL", "https://ours.omniapp.co"),
@@ -283,7 +283,7 @@ fn a_missing_settings_file_is_an_error() {
 }
 
 #[test]
-fn hosts_are_names_as_a_browser_sends_them() {
+fn hosts_are_names_with_optional_ports() {
     let hosts = |text| {
         let settings = with(&[("OMNI_USER_SYNC__SERVE__HOSTS", text)]);
         settings.map(|settings| settings.serve.hosts)
@@ -297,7 +297,7 @@ fn hosts_are_names_as_a_browser_sends_them() {
 }
 
 #[test]
-fn reports_are_refused_among_the_rosters() {
+fn reports_in_the_roster_folder_are_rejected() {
     for reports in [".", "./", "/srv/rosters"] {
         let settings = with(&[
             ("OMNI_USER_SYNC__SOURCE__PATH", "/srv/rosters/"),

@@ -75,7 +75,7 @@ mod tests {
 
     /// Other processes have other origins, and share only these clocks.
     #[test]
-    fn follows_the_kernel_and_the_wall_clock() {
+    fn stamps_match_the_system_clocks() {
         let slack = nanos(Duration::from_millis(200));
         let clock = Clock::of_process();
         let before = kernel();

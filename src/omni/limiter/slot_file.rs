@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn another_boot_goes_by_the_wall_clock() {
+    fn wall_clock_is_used_after_a_reboot() {
         let start = Instant::now();
         let file = file(&[start + 30 * SECOND], &[(start - 20 * SECOND, 2)]);
         let text = file.write(&clock("old", 9_000 * NANOS, start), start, 1_000 * NANOS);

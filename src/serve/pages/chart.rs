@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn small_segments_are_visible_and_none_overflow() {
+    fn small_segments_are_visible_without_overflow() {
         let chart = Chart::new(&[run(2, [1, 1, 1_000_000], 0), run(1, [0, 0, 0], 0)]);
         let tall = &chart.bars[1].changes;
         assert_eq!(tall.iter().map(|segment| segment.height).sum::<u32>(), 100);

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stable_stamp_needs_no_reading() {
+    fn an_unchanged_stamp_skips_reading() {
         let mut rig = Rig::stable();
         assert_eq!(rig.tracker.stable_stamp(), Some(SourceStamp::of(&[1])));
         assert_eq!(rig.due(None), NextStep::Wait);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_in_between_keeps_the_time() {
+    fn an_early_probe_keeps_the_due_time() {
         let mut rig = Rig::stable();
         assert!(rig.changes(content(2, 2)));
         let due = rig.now + SETTLE;
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_time_alone_is_not_announced() {
+    fn a_new_modification_time_is_not_announced() {
         let mut rig = Rig::stable();
         assert!(rig.changes(content(2, 1)));
         assert_eq!(rig.due(content(2, 1)), NextStep::Wait);

@@ -19,7 +19,7 @@ fn token() -> String {
 
 /// Where a log-in leads, for what stands in the address of its page.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_in_leads_nowhere_else() {
+async fn login_never_redirects_to_another_site() {
     let (_world, daemon) = served().await;
     for next in [
         "https%3A%2F%2Fevil.example%2F",
@@ -65,7 +65,7 @@ async fn a_log_in_leads_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_path_leads_out_of_the_pages() {
+async fn paths_cannot_escape_the_pages() {
     let (world, daemon) = served().await;
     for path in [
         "/api/v1/users/../../reconcile",

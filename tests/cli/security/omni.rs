@@ -188,7 +188,7 @@ async fn invalid_responses_fail_in_bounded_time_and_memory() {
 
 /// Pages of a listing that does not end, or does not say the truth.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listing_without_end_is_given_up() {
+async fn an_endless_listing_is_abandoned() {
     let one_more = || {
         let next = AtomicU64::new(1);
         move |total: u64| {
@@ -240,7 +240,7 @@ async fn a_listing_without_end_is_given_up() {
 
 /// Ids that lead elsewhere, and what is asked for because of them.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_id_leads_a_request_elsewhere() {
+async fn hostile_ids_do_not_change_request_paths() {
     let ids = [
         "../Groups/1",
         "..%2fGroups",
@@ -292,7 +292,7 @@ async fn follow(id: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_key_follows_no_redirect() {
+async fn the_key_is_not_sent_to_redirects() {
     let elsewhere = Server::start(always(|| Reply::json("{}"))).await;
     for status in ["301 M", "302 F", "303 S", "307 T", "308 P"] {
         for to in [elsewhere.url(), format!("//{}", elsewhere.address)] {

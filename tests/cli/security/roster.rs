@@ -19,7 +19,7 @@ fn bad_rows() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_roster_exhausts_memory_or_floods_the_screen() {
+async fn hostile_rosters_have_bounded_memory_and_output() {
     let cells = |count: usize| "x,".repeat(count) + "x\n";
     for (name, roster) in [
         (

@@ -108,7 +108,7 @@ async fn failing_commands_print_no_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_failure_tells_a_secret() {
+async fn failed_requests_reveal_no_secret() {
     for (name, what) in failures() {
         for (method, command) in [
             ("GET", &["plan", "--json"][..]),
@@ -341,7 +341,7 @@ async fn mistaken(world: &World, what: &str) {
 
 /// A core dump would hold the key.
 #[tokio::test]
-async fn a_crash_leaves_no_core() {
+async fn a_crash_writes_no_core_dump() {
     let all = Resource::Core;
     let most = getrlimit(all).maximum;
     let wide = Rlimit {
@@ -365,7 +365,7 @@ async fn a_crash_leaves_no_core() {
 
 /// Not even where the system asks nobody.
 #[test]
-fn a_crash_under_systemd_leaves_no_core() {
+fn systemd_units_disable_core_dumps() {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
     for unit in ["omni-user-sync.service", "omni-user-sync@.service"] {
         let text = std::fs::read_to_string(units.join(unit)).expect("is read");

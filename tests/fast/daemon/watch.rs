@@ -138,7 +138,7 @@ async fn each_way(change: impl AsyncFn(&Path, &mut Rig)) {
 }
 
 #[tokio::test]
-async fn an_atomic_rename() {
+async fn an_atomic_rename_is_noticed() {
     each_way(async |path, rig| {
         for content in [NEW, OLD, NEW] {
             let aside = path.with_extension("tmp");
@@ -151,7 +151,7 @@ async fn an_atomic_rename() {
 }
 
 #[tokio::test]
-async fn a_write_in_two_parts() {
+async fn a_write_in_two_parts_is_noticed_once() {
     both(async |watch| {
         let (_folder, path) = roster();
         let mut rig = Rig::settling(&path, watch, LONG_SETTLE).await;
@@ -170,7 +170,7 @@ async fn a_write_in_two_parts() {
 }
 
 #[tokio::test]
-async fn a_recreated_file() {
+async fn a_recreated_file_is_noticed() {
     each_way(async |path, rig| {
         fs::remove_file(path).expect("removed");
         fs::write(path, NEW).expect("written");
@@ -180,7 +180,7 @@ async fn a_recreated_file() {
 }
 
 #[tokio::test]
-async fn a_file_that_disappears_and_returns() {
+async fn a_disappearing_and_returning_file_is_noticed() {
     each_way(async |path, rig| {
         fs::remove_file(path).expect("removed");
         rig.announced().await;
@@ -192,7 +192,7 @@ async fn a_file_that_disappears_and_returns() {
 }
 
 #[tokio::test]
-async fn a_copy_with_an_older_time() {
+async fn a_copy_with_an_older_time_is_noticed() {
     each_way(async |path, rig| {
         let year_ago = SystemTime::now() - Duration::from_secs(365 * 86400);
         let aside = path.with_extension("tmp");
@@ -210,7 +210,7 @@ async fn a_copy_with_an_older_time() {
 }
 
 #[tokio::test]
-async fn a_touch_is_no_change() {
+async fn a_touch_is_not_a_change() {
     each_way(async |path, rig| {
         fs::write(path, OLD).expect("written");
         assert!(rig.is_quiet().await);
@@ -222,7 +222,7 @@ async fn a_touch_is_no_change() {
 
 /// As kubelet does it: the CSV is a link into `..data`, and that link is replaced.
 #[tokio::test]
-async fn a_config_map_swap() {
+async fn a_config_map_swap_is_noticed() {
     both(async |watch| {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
@@ -246,7 +246,7 @@ async fn a_config_map_swap() {
 }
 
 #[tokio::test]
-async fn a_replaced_parent_folder() {
+async fn a_replaced_parent_folder_is_noticed() {
     both(async |watch| {
         let root = tempfile::tempdir().expect("a folder");
         let (folder, other) = (root.path().join("a"), root.path().join("b"));
@@ -275,7 +275,7 @@ async fn a_replaced_parent_folder() {
 }
 
 #[tokio::test]
-async fn a_folder_of_rosters() {
+async fn changes_in_a_roster_folder_are_noticed() {
     both(async |watch| {
         let (folder, path) = roster();
         let mut rig = Rig::on(folder.path(), watch).await;
@@ -294,7 +294,7 @@ async fn a_folder_of_rosters() {
 }
 
 #[tokio::test]
-async fn a_file_behind_a_link() {
+async fn a_change_behind_a_link_is_noticed() {
     let (folder, real) = roster();
     let elsewhere = tempfile::tempdir().expect("a folder");
     let link = elsewhere.path().join("users.csv");
@@ -307,7 +307,7 @@ async fn a_file_behind_a_link() {
 }
 
 #[tokio::test]
-async fn a_roster_that_does_not_exist_yet() {
+async fn a_new_roster_is_noticed() {
     let root = tempfile::tempdir().expect("a folder");
     let path = root.path().join("users.csv");
     let settings = settings(&path, "native", SETTLE);
@@ -320,7 +320,7 @@ async fn a_roster_that_does_not_exist_yet() {
 }
 
 #[tokio::test]
-async fn off_is_off() {
+async fn watching_can_be_turned_off() {
     let (_folder, path) = roster();
     let settings = settings(&path, "off", SETTLE);
     assert_eq!(settings.watch, Watch::Off);

@@ -14,7 +14,7 @@ fn a_stray_quote_rejects_the_file() {
 }
 
 #[test]
-fn lines_are_counted_as_an_editor_counts_them() {
+fn line_numbers_match_those_of_an_editor() {
     for end in ["\n", "\r\n", "\r"] {
         let text = ["email,tier", "", "\"a@x.co\",\"x", "y\"", "ann,", ""].join(end);
         let read = super::support::read(text).expect("a row");
@@ -28,7 +28,7 @@ fn lines_are_counted_as_an_editor_counts_them() {
 }
 
 #[test]
-fn text_is_utf8_or_says_what_it_is() {
+fn encodings_are_detected_or_rejected() {
     let utf16: Vec<u8> = "\u{feff}email;display_name\na@x.co;Zoë\n"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
@@ -46,14 +46,14 @@ fn text_is_utf8_or_says_what_it_is() {
 
 /// Without a line break there is no second line.
 #[test]
-fn bytes_right_after_excels_line_are_on_it() {
+fn bytes_after_the_sep_prefix_are_line_one() {
     assert_snapshot!(account(b"sep=;\xff\n"), @r#"error: users.csv:1: not valid UTF-8; save the file as 'CSV UTF-8', or set source.encoding = "windows-1252" if an older spreadsheet program saved it"#);
     assert_snapshot!(account(b"sep=;\n\xff\n"), @r#"error: users.csv:2: not valid UTF-8; save the file as 'CSV UTF-8', or set source.encoding = "windows-1252" if an older spreadsheet program saved it"#);
 }
 
 /// The same roster in all encodings, delimiters and line breaks.
 #[test]
-fn every_encoding_delimiter_and_line_end_together() {
+fn encodings_delimiters_and_line_ends_combine_freely() {
     let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
         format!("\u{feff}{text}")
             .encode_utf16()
@@ -162,6 +162,6 @@ fn a_file_over_the_limit_is_not_read() {
 }
 
 #[test]
-fn a_file_of_nothing_but_problems_is_rejected() {
+fn a_file_with_too_many_problems_is_rejected() {
     assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: the roster has more than 100000 problems in its rows, in this file from here on; check that this file is the roster and how it was exported");
 }

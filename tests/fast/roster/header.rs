@@ -4,7 +4,7 @@ use super::support::{account, account_unknown, read};
 use insta::assert_snapshot;
 
 #[test]
-fn the_delimiter_gives_an_email_column() {
+fn the_delimiter_is_detected_from_the_header() {
     for text in [
         "email,tier\na@x.co,gold\n",
         "email;tier\na@x.co;gold\n",
@@ -28,7 +28,7 @@ fn the_delimiter_gives_an_email_column() {
 }
 
 #[test]
-fn the_email_column_must_be_there() {
+fn the_email_column_is_required() {
     assert_snapshot!(account("op,mail,tier\nupsert,a@x.co,gold\n"), @"error: users.csv:1: there is no column 'email' among the 3 cells of the first row (did you mean cell 2?); name the column of addresses 'email', and separate the columns with commas, semicolons or tabs");
     assert_snapshot!(account("op|email|tier\nupsert|a@x.co|gold\n"), @"error: users.csv:1: there is no column 'email': the first row is a single cell; name the column of addresses 'email', and separate the columns with commas, semicolons or tabs");
     assert_snapshot!(account("upsert,a@x.co,Ann\nupsert,b@x.co,Bob\n"), @"error: users.csv:1: the first row is not a header: cell 2 is an email address; add a header above it: op,email,display_name and the attributes");
@@ -36,7 +36,7 @@ fn the_email_column_must_be_there() {
 
 /// Problems of a rejected file are logged, and logs contain no values.
 #[test]
-fn what_rejects_a_file_tells_no_cell() {
+fn file_errors_contain_no_cell_values() {
     let long = "s3cret,".repeat(1 << 18);
     let bad = "s3cret\n".repeat(100_001);
     for text in [
@@ -60,7 +60,7 @@ fn what_rejects_a_file_tells_no_cell() {
 }
 
 #[test]
-fn no_file_without_rows_is_a_roster() {
+fn a_file_without_rows_is_rejected() {
     assert_snapshot!(account(""), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and one row per user");
     assert_snapshot!(account("\u{feff}\r\n\n,,,\n"), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and one row per user");
     assert_snapshot!(account("email,tier\n"), @"error: users.csv: the file has a header and no rows; write one row per user; a roster without rows is taken for a mistake");
@@ -88,7 +88,7 @@ fn unknown_and_system_attributes_are_refused() {
 }
 
 #[test]
-fn a_doubled_header_is_refused() {
+fn duplicate_headers_are_rejected() {
     assert_snapshot!(account(
         "email,tier,EMAIL, tier ,Op,op\na@x.co,,,,,\n"
     ), @r"

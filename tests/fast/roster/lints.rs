@@ -28,14 +28,14 @@ fn column(name: &str, cells: &[&str]) -> String {
 }
 
 #[test]
-fn lists_with_other_marks() {
+fn lists_with_wrong_separators_or_quotes_are_noted() {
     assert_snapshot!(notes(&column("Region", &["[a;b]", "[a|b]", "[a,b;c]", "[\"a;b\"]", "[a]"])), @"note: users.csv:2:2 (Region): this list is a single item that contains ; or | (2 cells in this column); separate items with commas: [a,b]");
     assert_snapshot!(notes(&column("Region", &["['a','b']", "[“a”,“b”]", "['']", "[it's]"])), @r#"note: users.csv:2:2 (Region): the quotes in this list are part of its items (3 cells in this column); write [a,b], or ["a","b"] with straight double quotes; in a CSV file, write each quote twice"#);
     assert_eq!(notes(&column("tier", &["a;b", "a|b", "'a'"])), "");
 }
 
 #[test]
-fn lists_without_brackets_in_unknown_attributes() {
+fn unbracketed_lists_in_unknown_attributes_are_noted() {
     assert_snapshot!(only_notes(&account_unknown(column("Region", &["[a,b]", "a;b", "c|d", "e"]))), @"note: users.csv:3:2 (Region): contains ; or | without brackets, while other cells in this column are lists (2 cells in this column); write lists as [a,b]");
     assert_eq!(
         only_notes(&account_unknown(column("Region", &["a;b", "c"]))),
@@ -44,7 +44,7 @@ fn lists_without_brackets_in_unknown_attributes() {
 }
 
 #[test]
-fn numbers_that_a_spreadsheet_changed() {
+fn numbers_changed_by_a_spreadsheet_are_noted() {
     assert_snapshot!(notes(&column("tier", &["1.2E+05", "gold", "4,5E+11"])), @"note: users.csv:2:2 (tier): looks like a long number that a spreadsheet shortened (2 cells in this column); format the column as text and enter all digits again");
     assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "2024-05-01", "4", "5"])), @"note: users.csv:5:2 (tier): looks like a date that a spreadsheet made of a number, since the other values in this column are numbers; format the column as text and enter the value again");
     assert_snapshot!(notes(&column("tier", &["1", "2.5", "3", "4", "1,5"])), @"note: users.csv:6:2 (tier): has a decimal comma, while the other numbers in this column have none; write a decimal point (1.5)");
@@ -56,7 +56,7 @@ fn numbers_that_a_spreadsheet_changed() {
 }
 
 #[test]
-fn lost_leading_zeros() {
+fn lost_leading_zeros_are_noted() {
     assert_snapshot!(notes(&column("tier", &["00123", "00456", "789"])), @"note: users.csv:4:2 (tier): shorter than the other numbers in this column; a spreadsheet may have dropped leading zeros; if zeros are missing, format the column as text and enter the numbers again");
     let mut codes = vec!["28001"; 12];
     codes[5] = "8001";
@@ -69,7 +69,7 @@ fn lost_leading_zeros() {
 }
 
 #[test]
-fn invisible_characters() {
+fn invisible_characters_are_noted() {
     assert_snapshot!(notes("email,display_name,tier\na@x.co,An\u{200b}n,go\u{a0}ld\nb@x.co,Bob\u{a0},x\u{a0}y\n"), @r"
     note: users.csv:2:2 (display_name): contains an invisible character, such as a no-break space; type the text again if it was copied from a web page or a document
     note: users.csv:2:3 (tier): contains an invisible character, such as a no-break space (2 cells in this column); type the text again if it was copied from a web page or a document
@@ -81,7 +81,7 @@ fn invisible_characters() {
 }
 
 #[test]
-fn a_column_of_blanks() {
+fn a_blank_column_is_noted() {
     let text = "email,tier,Region\na@x.co,,[a]\nb@x.co, ,\nc@x.co,\u{a0},\n";
     assert_snapshot!(notes(text), @"note: users.csv:1:2 (tier): every cell in this column is blank, which clears the attribute of all 3 users in this file; fill in the column or remove it; an attribute without a column is never changed");
     let keep = SourceSettings {

@@ -35,7 +35,7 @@ fn ending() -> impl Strategy<Value = csv::Terminator> {
 
 proptest! {
     #[test]
-    fn any_cells_come_back_apart_from_trimming(
+    fn any_cells_are_read_back_trimmed(
         // No `[`, which makes a list, and no `@`, which may make a swallowed row.
         rows in prop::collection::vec(prop::collection::vec("[a-zé€ ,;\t\"\r\n\\]=-]{0,12}", 2), 1..8),
         delimiter in prop::sample::select(b",;\t".to_vec()),
@@ -60,7 +60,7 @@ proptest! {
     }
 
     #[test]
-    fn text_like_a_roster_never_panics(
+    fn roster_like_text_never_panics(
         text in "(op,|sep=;\n)?email(,a|;b|\t)?(\r\n|\r|\n)([\\[\\]a@,;\"\r\n\u{feff} é]{0,30}(\r\n|\r|\n)?){0,6}"
     ) {
         let _ = unknown(&text);
@@ -92,7 +92,7 @@ proptest! {
 /// A sparse file takes no space on the disk. Its NUL bytes end the parsing at once, and the rest is
 /// only hashed, in bounded memory.
 #[test]
-fn a_huge_file_of_nothing_is_rejected() {
+fn a_huge_sparse_file_is_rejected() {
     let mut folder = Folder::new();
     folder.settings = SourceSettings {
         max_bytes: 1 << 40,

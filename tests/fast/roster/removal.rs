@@ -5,14 +5,14 @@ use insta::assert_snapshot;
 use omni_user_sync::roster;
 
 #[test]
-fn a_whole_roster_may_remove_and_prune() {
+fn a_complete_roster_allows_removals_and_pruning() {
     let read = read("op,email\nupsert,a@x.co\ndelete,b@x.co\nupsrt,c@x.co\n").expect("a roster");
     assert_eq!(read.removals_allowed(), Ok(()));
     assert_eq!(read.pruning_allowed(), Ok(()));
 }
 
 #[test]
-fn a_rejected_file_switches_off_removals() {
+fn a_rejected_file_disables_removals() {
     let folder = Folder::new();
     folder.write("a.csv", "op,email\nupsert,a@x.co\ndelete,b@x.co\n");
     folder.write("b.csv", "email\n\"c@x.co\n");
@@ -43,7 +43,7 @@ fn rejected_files_are_all_reported() {
 }
 
 #[test]
-fn an_unreadable_email_switches_off_pruning_only() {
+fn an_unreadable_email_disables_only_pruning() {
     let one = read("email\na@x.co\nb\n").expect("a row");
     assert_eq!(one.removals_allowed(), Ok(()));
     assert_snapshot!(one.pruning_allowed().expect_err("unnamed"), @"1 row of the roster has no readable email and may belong to any user, so no user is pruned.");
@@ -52,7 +52,7 @@ fn an_unreadable_email_switches_off_pruning_only() {
 }
 
 #[test]
-fn a_roster_without_an_upsert_prunes_nobody() {
+fn a_roster_without_upserts_prunes_no_users() {
     let read = read("op,email\ndelete,a@x.co\nupsert,b@x.co\nupsert,b@x.co\nupsrt,c@x.co\n");
     assert!(read.expect("rows").pruning_allowed().is_ok());
     let read = super::support::read("op,email\ndelete,a@x.co\nupsert,b@x.co\ndelete,b@x.co\n");
@@ -62,7 +62,7 @@ fn a_roster_without_an_upsert_prunes_nobody() {
 }
 
 #[test]
-fn a_roster_named_beside_the_settings_prunes_nobody() {
+fn a_roster_other_than_the_source_never_prunes() {
     let folder = Folder::new();
     let path = folder.write("users.csv", "email\na@x.co\n");
     let read = roster::read(&settings(), &path, false, &schema());

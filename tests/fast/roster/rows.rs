@@ -4,7 +4,7 @@ use super::support::{Folder, account};
 use insta::assert_snapshot;
 
 #[test]
-fn omnis_own_script_file_is_read() {
+fn the_file_of_omnis_script_is_read() {
     assert_snapshot!(account(
         "op,email,display_name,Region,tier,seats\n\
          upsert,ann@x.co,Ann,\"[north,south,east]\",gold,7\n\
@@ -58,7 +58,7 @@ fn ops_ignore_case() {
 }
 
 #[test]
-fn an_email_that_cannot_be_read_is_anybodys() {
+fn unreadable_emails_count_as_unnamed_rows() {
     assert_snapshot!(account(
         "email,display_name\n\
          ,Blank\n\
@@ -87,7 +87,7 @@ fn an_email_that_cannot_be_read_is_anybodys() {
 }
 
 #[test]
-fn who_goes_needs_an_address_and_nothing_else() {
+fn removal_rows_need_only_an_email() {
     assert_snapshot!(account(
         "op,email,display_name,Region,seats\n\
          delete,a@x.co,,north,many\n\
@@ -138,7 +138,7 @@ fn blank_rows_are_skipped_whatever_their_length() {
 }
 
 #[test]
-fn every_problem_of_a_row_is_told() {
+fn every_problem_of_a_row_is_reported() {
     assert_snapshot!(account(
         "op,email,Region,seats,codes\n\
          upsert,ann,north,\"1,5\",\"[1,x]\"\n\
@@ -157,7 +157,7 @@ fn every_problem_of_a_row_is_told() {
 }
 
 #[test]
-fn equal_rows_are_one_with_a_note() {
+fn equal_rows_are_merged_with_a_note() {
     assert_snapshot!(account(
         "email,display_name,seats,Region\n\
          ann@x.co,Ann,7,\"[a,b]\"\n\
@@ -181,7 +181,7 @@ fn duplicate_rows_are_listed_up_to_a_limit() {
 }
 
 #[test]
-fn rows_that_differ_are_all_bad() {
+fn conflicting_rows_are_all_bad() {
     assert_snapshot!(account(
         "op,email,tier\n\
          upsert,ann@x.co,gold\n\
@@ -270,7 +270,7 @@ fn rows_swallowed_by_quotes_are_frozen() {
 
 /// The order of the columns and the positions of the quotes make no difference.
 #[test]
-fn rows_swallowed_in_any_cell_are_not_gone() {
+fn rows_swallowed_in_any_cell_are_frozen() {
     for text in [
         // The address is further left in the cell's first line than in a row.
         "op,display_name,email,tier\nupsert,\"Ann,ann@x.co,gold\nupsert,Bob\",bob@x.co,gold\n",

@@ -22,7 +22,7 @@ fn set_age(path: &std::path::Path, seconds: u64) {
 }
 
 #[test]
-fn nothing_there_says_so() {
+fn a_missing_roster_is_explained() {
     let folder = Folder::new();
     assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: no such file or folder; put the roster there, or correct source.path");
     assert_snapshot!(folder.show(), @"error: DIR: this folder contains no *.csv; put the roster there, saved as 'CSV UTF-8' (workbooks such as .xlsx are not read)");
@@ -32,7 +32,7 @@ fn nothing_there_says_so() {
 }
 
 #[test]
-fn all_csv_files_count_and_nothing_else() {
+fn only_csv_files_are_read() {
     let folder = Folder::new();
     folder.write("a.csv", "email\na@x.co\n");
     folder.write("B.CSV", "email\nb@x.co\n");
@@ -63,7 +63,7 @@ fn all_csv_files_count_and_nothing_else() {
 }
 
 #[test]
-fn what_is_not_counted_is_told_at_debug() {
+fn ignored_files_are_logged_at_debug() {
     let folder = Folder::new();
     folder.write("a.csv", GOOD);
     for other in [
@@ -103,7 +103,7 @@ fn what_is_not_counted_is_told_at_debug() {
 }
 
 #[test]
-fn columns_may_differ_from_file_to_file() {
+fn columns_may_differ_between_files() {
     let folder = Folder::new();
     folder.write("a.csv", "tier;email\ngold;a@x.co\n");
     folder.write(
@@ -118,7 +118,7 @@ fn columns_may_differ_from_file_to_file() {
 }
 
 #[test]
-fn the_newest_is_by_time_then_name() {
+fn the_newest_file_is_by_time_then_name() {
     let mut folder = Folder::new();
     folder.settings.select = Select::Newest;
     let (a, b) = (
@@ -139,7 +139,7 @@ fn the_newest_is_by_time_then_name() {
 }
 
 #[test]
-fn a_refused_newest_is_not_passed_over() {
+fn a_rejected_newest_file_is_not_skipped() {
     let mut folder = Folder::new();
     folder.settings.select = Select::Newest;
     folder.write("a.csv", GOOD);
@@ -148,7 +148,7 @@ fn a_refused_newest_is_not_passed_over() {
 }
 
 #[test]
-fn other_files_in_the_folder_are_refused() {
+fn outside_and_broken_links_are_rejected() {
     let folder = Folder::new();
     let elsewhere = Folder::new();
     let target = elsewhere.write("secret.csv", GOOD);
@@ -167,7 +167,7 @@ fn other_files_in_the_folder_are_refused() {
 }
 
 #[test]
-fn unreadable_files_are_refused_others_read() {
+fn unreadable_files_do_not_reject_readable_ones() {
     let folder = Folder::new();
     folder.write("good.csv", GOOD);
     let pipe = folder.path().join("pipe.csv");
@@ -224,7 +224,7 @@ fn links_within_the_folder_are_followed() {
 }
 
 #[test]
-fn names_that_no_one_can_read_are_harmless() {
+fn undecodable_file_names_are_escaped() {
     use std::os::unix::ffi::OsStrExt;
     let folder = Folder::new();
     folder.write("good.csv", "email\nok@x.co\n");
@@ -255,7 +255,7 @@ fn the_stamp_changes_without_the_content() {
 }
 
 #[test]
-fn read_and_fingerprint_agree_on_rejected_files_too() {
+fn read_and_fingerprint_agree_on_rejected_files() {
     let mut folder = Folder::new();
     folder.write("good.csv", GOOD);
     folder.write("quote.csv", format!("email\n\"{}", "x".repeat(3 << 20)));

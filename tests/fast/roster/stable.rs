@@ -29,7 +29,7 @@ async fn stable_content_is_read_at_once() {
 }
 
 #[tokio::test]
-async fn a_recently_changed_file_is_waited_for() {
+async fn a_recently_changed_file_delays_reading() {
     let mut folder = Folder::new();
     folder.write("users.csv", "email\na@x.co\n");
     folder.settings.settle = Duration::ZERO;
@@ -80,7 +80,7 @@ async fn a_changing_file_is_not_reported() {
 }
 
 #[tokio::test]
-async fn no_roster_is_said_at_once() {
+async fn a_missing_roster_is_reported_at_once() {
     let mut folder = Folder::new();
     folder.settings.settle = Duration::from_secs(3600);
     let error = at_once(read(&folder, None))
@@ -90,7 +90,7 @@ async fn no_roster_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_the_waiting() {
+async fn a_stop_ends_the_wait() {
     let mut folder = Folder::new();
     folder.settings.settle = Duration::from_secs(3600);
     folder.write("users.csv", "email\na@x.co\n");

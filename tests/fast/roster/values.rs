@@ -36,7 +36,7 @@ fn cells_and_items_are_trimmed() {
 }
 
 #[test]
-fn one_value_and_many_are_not_mixed_up() {
+fn single_values_and_lists_are_not_interchangeable() {
     assert_snapshot!(account(
         "email,tier,Region\n\
          a@x.co,gold,north\n\
@@ -64,7 +64,7 @@ fn one_value_and_many_are_not_mixed_up() {
 }
 
 #[test]
-fn numbers_are_decimal_numbers() {
+fn number_attributes_accept_only_decimals() {
     assert_snapshot!(account(
         "email;seats;codes\n\
          a@x.co;12345678901234567890.5;[1,2.50]\n\
@@ -95,7 +95,7 @@ fn numbers_are_decimal_numbers() {
 }
 
 #[test]
-fn without_definitions_brackets_make_the_list() {
+fn brackets_make_lists_without_definitions() {
     assert_snapshot!(account_unknown(
         "email,whatever,seats\na@x.co,\"[a,b]\",1E5\nb@x.co,a,[7]\nc@x.co,[a,\n"
     ), @r#"

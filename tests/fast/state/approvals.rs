@@ -53,7 +53,7 @@ async fn an_approval_covers_its_changes_for_a_day() {
 }
 
 #[tokio::test]
-async fn each_user_passes_once() {
+async fn an_approval_is_used_once_per_user() {
     let state = State::new();
     let db = state.open();
     holding(&db, 0, &["ann", "bob"]).await;
@@ -142,7 +142,7 @@ async fn a_dry_approval_approves_nothing() {
 }
 
 #[tokio::test]
-async fn an_approval_from_beside_is_noticed() {
+async fn approvals_of_another_process_are_noticed() {
     let state = State::new();
     let daemon = state.open();
     holding(&daemon, 0, &["ann"]).await;
@@ -167,7 +167,7 @@ async fn an_approval_from_beside_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_can_t_be_approved_is_told() {
+async fn impossible_approvals_are_explained() {
     let state = State::new();
     let error = state
         .approve()

@@ -10,7 +10,7 @@ use omni_user_sync::model::{
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_run_is_told_as_it_was() {
+async fn a_run_is_read_as_recorded() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");
@@ -41,7 +41,7 @@ async fn a_run_is_told_as_it_was() {
 }
 
 #[tokio::test]
-async fn numbers_ascend_and_are_never_given_twice() {
+async fn run_numbers_ascend_and_are_never_reused() {
     let state = State::new();
     let mut last = RunNumber(0);
     for round in 0..3 {
@@ -84,7 +84,7 @@ async fn an_unfinished_run_counts_as_interrupted() {
 }
 
 #[tokio::test]
-async fn a_change_is_told_as_it_was() {
+async fn a_change_is_read_as_recorded() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");
@@ -121,7 +121,7 @@ async fn a_change_is_told_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_change_of_no_run_is_not_written() {
+async fn a_change_without_a_run_is_not_written() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");

@@ -60,7 +60,7 @@ async fn unsettled_changes_are_unknown_until_observed() {
 }
 
 #[tokio::test]
-async fn what_has_returned_is_in_the_files() {
+async fn completed_writes_are_in_the_files() {
     let state = State::new();
     let db = state.open();
     let run = db.begin(start(0)).await.expect("written");

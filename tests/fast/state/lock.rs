@@ -26,7 +26,7 @@ fn a_state_folder_has_one_holder() {
 }
 
 #[test]
-fn folder_and_lock_are_for_nobody_else() {
+fn folder_and_lock_are_private() {
     let state = State::new();
     drop(StateLock::acquire(&state.dir(), "run").expect("nobody has it"));
     assert_eq!(mode(&state.dir()), 0o700);
@@ -46,7 +46,7 @@ fn an_unnamed_holder_still_holds_the_lock() {
 }
 
 #[test]
-fn a_folder_that_is_none_is_told() {
+fn a_file_as_state_folder_is_rejected() {
     let state = State::new();
     std::fs::write(state.dir(), "").expect("ours");
     let error = StateLock::acquire(&state.dir(), "run").expect_err("it is a file");
@@ -60,7 +60,7 @@ fn a_folder_that_is_none_is_told() {
 
 /// A child has the open files of its parent until its program begins.
 #[test]
-fn a_starting_child_keeps_no_lock() {
+fn child_processes_do_not_keep_the_lock() {
     let state = State::new();
     std::thread::scope(|scope| {
         let starting = scope.spawn(|| {

@@ -182,7 +182,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn approvals_and_counts_are_those_of_the_model(steps in prop::collection::vec(step(), 1..40)) {
+    fn approvals_and_counts_match_the_model(steps in prop::collection::vec(step(), 1..40)) {
         tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime")

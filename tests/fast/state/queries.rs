@@ -13,7 +13,7 @@ async fn ended(db: &StateDb, seconds: i64, end: RunEnd) -> RunNumber {
 }
 
 #[tokio::test]
-async fn runs_are_listed_from_a_number_on() {
+async fn runs_are_listed_before_a_number() {
     let state = State::new();
     let db = state.open();
     for second in 0..5 {

@@ -146,7 +146,7 @@ async fn incomplete_input_makes_no_user_missing() {
 }
 
 #[tokio::test]
-async fn a_bad_row_ends_an_absence() {
+async fn a_bad_row_clears_the_missing_time() {
     let state = State::new();
     let db = state.open();
     let everybody = omni(&["ann", "bob"]);
