@@ -94,7 +94,7 @@ async fn users_of_a_missing_file_stay_until_approved() {
 }
 
 #[tokio::test]
-async fn a_file_that_comes_back_holds_nothing_up() {
+async fn a_returned_file_no_longer_blocks_removals() {
     let world = two_files().await;
     take_away(&world, "support.csv");
     assert_eq!(held(&world.run().await), [("prune", 1)]);
@@ -108,7 +108,7 @@ async fn a_file_that_comes_back_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_renamed_file_is_the_same_file() {
+async fn a_renamed_file_is_not_reported_missing() {
     let world = two_files().await;
     for day in ["23", "24"] {
         fs::remove_file(world.folder.path().join("rosters/sales.csv")).unwrap_or_default();
@@ -232,7 +232,7 @@ async fn a_missing_file_without_own_users_is_ignored() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_rejected_is_there() {
+async fn a_rejected_file_is_not_reported_missing() {
     let world = two_files().await;
     let path = world.folder.path().join("rosters/support.csv");
     fs::write(path, "email\n\"d@x.co").expect("written");

@@ -6,7 +6,7 @@ use omni_user_sync::sandbox::{Fault, Filter, Options, What, When};
 use serde_json::json;
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_response_creates_no_user_twice() {
+async fn a_lost_response_causes_no_second_creation() {
     for what in [What::LostReply, What::CutJson, What::Reset] {
         let world = World::new().await;
         world.user("u@x.co", "U", json!({}));
@@ -104,7 +104,7 @@ async fn the_last_failed_write_is_not_reported_unsent() {
 }
 
 #[tokio::test]
-async fn a_conflict_becomes_an_update_that_clears_nothing() {
+async fn an_update_after_a_conflict_clears_no_values() {
     let world = World::new().await;
     world.user(
         "ann@x.co",
@@ -128,7 +128,7 @@ async fn a_conflict_becomes_an_update_that_clears_nothing() {
 }
 
 #[tokio::test]
-async fn a_refused_change_is_that_users_alone() {
+async fn a_refused_change_does_not_affect_other_users() {
     let world = World::new().await;
     for email in ["a@x.co", "b@x.co", "c@x.co"] {
         world.user(email, "Old", json!({}));

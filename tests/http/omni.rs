@@ -157,7 +157,7 @@ async fn twenty_failures_in_a_row_end_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_as_last_failure_has_unknown_outcome() {
+async fn the_outcome_of_an_unanswered_write_is_unknown() {
     let world = World::new().await;
     world.org().fault(times(18, What::Reset));
     world.org().fault(times(2, What::LostReply));
@@ -268,7 +268,7 @@ async fn an_echoed_key_is_redacted() {
 }
 
 #[tokio::test]
-async fn a_put_clears_whether_merging_or_replacing() {
+async fn a_put_clears_values_in_both_modes() {
     for put in [PutMode::Replace, PutMode::Merge] {
         let world = World::with(Options {
             put,

@@ -211,7 +211,7 @@ fn only_reports_beyond_the_newest_fifty_are_deleted() {
 
 /// A share that is unmounted while a run is in progress: an empty folder in its place would be taken for it.
 #[tokio::test]
-async fn a_report_makes_no_folder_for_the_roster() {
+async fn a_report_does_not_recreate_a_missing_folder() {
     let world = World::new().await;
     let folder = world.folder.path().join("share");
     let path = folder.join("users.csv");

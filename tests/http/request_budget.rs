@@ -113,7 +113,7 @@ async fn changed_rows_cost_one_request_each() {
 }
 
 #[tokio::test]
-async fn empty_answers_leave_as_much_behind() {
+async fn empty_update_responses_still_fill_the_cache() {
     let options = Options {
         users: 3,
         patch_answer: PatchAnswer::Empty,
@@ -177,7 +177,7 @@ async fn an_unreliable_filter_falls_back_to_the_list() {
 }
 
 #[tokio::test]
-async fn pruning_takes_the_listing() {
+async fn pruning_reads_the_whole_listing() {
     let world = org_of(2_000).await.set("policy.prune", "all");
     world.roster(&roster(&rows(1..11, |number| format!("User {number}"))));
     let plan = world.plan().await.expect("a plan");
@@ -186,7 +186,7 @@ async fn pruning_takes_the_listing() {
 }
 
 #[tokio::test]
-async fn what_was_kept_and_is_stale_is_mended() {
+async fn stale_cached_users_are_corrected() {
     let world = World::new().await;
     for name in ["ann", "bob", "cid", "dan", "eve", "fay"] {
         world.user(&format!("{name}@x.co"), name, json!({ "department": "x" }));
@@ -348,7 +348,7 @@ fn on(method: &str, what: What, times: usize) -> Fault {
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_read_anew() {
+async fn an_expired_cache_is_not_used() {
     let world = World::new().await.set("observe.max_age", "0s");
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("email,display_name\nann@x.co,Ann\n");
@@ -516,7 +516,7 @@ async fn an_approval_does_not_cover_a_recreated_user() {
 }
 
 #[tokio::test]
-async fn the_cache_does_not_prove_what_omni_kept() {
+async fn the_cache_does_not_confirm_a_change() {
     let options = Options {
         patch_answer: PatchAnswer::Empty,
         ..Options::default()

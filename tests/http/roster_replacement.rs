@@ -284,7 +284,7 @@ fn rename_into(path: &Path, content: &str, times: FileTimes) {
 }
 
 #[tokio::test]
-async fn an_atomic_rename() {
+async fn follows_an_atomic_rename() {
     each(
         "rename",
         plain,
@@ -297,7 +297,7 @@ async fn an_atomic_rename() {
 }
 
 #[tokio::test]
-async fn a_copy_with_an_older_time() {
+async fn follows_a_copy_with_an_older_time() {
     let start = SystemTime::now();
     each(
         "older time",
@@ -312,7 +312,7 @@ async fn a_copy_with_an_older_time() {
 }
 
 #[tokio::test]
-async fn a_write_in_place() {
+async fn follows_a_write_in_place() {
     each(
         "in place",
         plain,
@@ -325,7 +325,7 @@ async fn a_write_in_place() {
 
 /// The same size and the same time: only the content tells.
 #[tokio::test]
-async fn a_write_in_place_with_restored_time() {
+async fn follows_a_write_with_restored_time() {
     each(
         "time put back",
         plain,
@@ -345,7 +345,7 @@ async fn a_write_in_place_with_restored_time() {
 
 /// A writer that takes its time, longer than the roster is to stand still.
 #[tokio::test]
-async fn a_file_that_grows() {
+async fn follows_a_file_that_grows() {
     each(
         "growing",
         plain,
@@ -368,7 +368,7 @@ async fn a_file_that_grows() {
 }
 
 #[tokio::test]
-async fn a_file_removed_and_made_anew() {
+async fn follows_a_removed_and_recreated_file() {
     each(
         "made anew",
         plain,
@@ -384,7 +384,7 @@ async fn a_file_removed_and_made_anew() {
 
 /// As kubelet does: the CSV is a link into `..data`, which is a link that is replaced.
 #[tokio::test]
-async fn a_config_map_swap() {
+async fn follows_a_config_map_swap() {
     let publish = |folder: &Path, content: &str| {
         let version = tempfile::Builder::new().prefix("..").tempdir_in(folder);
         let version = version.expect("made").keep();
@@ -421,7 +421,7 @@ fn nested(folder: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_replaced_parent_folder() {
+async fn follows_a_replaced_parent_folder() {
     each(
         "parent replaced",
         nested,
@@ -442,7 +442,7 @@ async fn a_replaced_parent_folder() {
 
 /// It is told that the share is away; nobody is removed meanwhile, and nothing is lost.
 #[tokio::test]
-async fn a_share_that_goes_away_and_comes_back() {
+async fn follows_a_temporarily_unavailable_share() {
     each(
         "share away",
         nested,

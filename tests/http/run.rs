@@ -178,7 +178,7 @@ async fn a_change_not_kept_is_reported() {
 }
 
 #[tokio::test]
-async fn a_change_falsely_confirmed_is_found_next_run() {
+async fn the_next_run_finds_a_falsely_confirmed_change() {
     let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({}));
     world.org().fault(on("PATCH", What::IgnoreWrite));
@@ -271,7 +271,7 @@ async fn prunes_users_missing_from_a_complete_roster() {
 }
 
 #[tokio::test]
-async fn held_changes_do_not_hold_other_operations() {
+async fn held_removals_do_not_block_other_changes() {
     let world = World::with(Options {
         users: 20,
         ..Options::default()
@@ -290,7 +290,7 @@ async fn held_changes_do_not_hold_other_operations() {
 }
 
 #[tokio::test]
-async fn two_users_behind_one_email_are_not_touched() {
+async fn users_sharing_an_email_are_not_changed() {
     let world = World::new().await;
     world.user("ann@x.co", "Ann", json!({}));
     world.user("ANN@x.co", "Ann too", json!({}));
@@ -301,7 +301,7 @@ async fn two_users_behind_one_email_are_not_touched() {
 }
 
 #[tokio::test]
-async fn deactivates_and_leaves_others_inactive_users_so() {
+async fn deactivates_users_and_keeps_inactive_users_inactive() {
     let world = World::new().await;
     world.user("a@x.co", "A", json!({}));
     world.user("b@x.co", "B", json!({}));
@@ -333,7 +333,7 @@ async fn deactivates_and_leaves_others_inactive_users_so() {
 }
 
 #[tokio::test]
-async fn a_dry_run_sends_nothing_but_gets() {
+async fn a_dry_run_sends_only_get_requests() {
     let world = World::with(Options {
         users: 50,
         ..Options::default()
@@ -408,7 +408,7 @@ async fn the_plan_is_reported_before_changes() {
 }
 
 #[tokio::test]
-async fn without_definitions_it_checks_less_and_says_so() {
+async fn missing_definitions_cause_only_a_warning() {
     let world = World::with(Options {
         definitions: false,
         ..Options::default()

@@ -138,7 +138,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn processes_never_exceed_the_limit_together(
+    fn processes_together_never_exceed_the_limit(
         limit in 1u32..12,
         processes in prop::collection::vec(lives(), 1..4),
     ) {
@@ -231,7 +231,7 @@ async fn requests_of_a_killed_process_count_until_expiry() {
 
 /// As when a run is stopped: the slot may be in the file by then, and is not used.
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_slot_is_given_back() {
+async fn a_cancelled_slot_is_released() {
     for _ in 0..100 {
         let (dir, start) = (folder(), Instant::now());
         let throttle = throttle(1, dir.path());
@@ -313,7 +313,7 @@ async fn a_429_pauses_the_key_in_every_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_request_sees_a_429_elsewhere() {
+async fn the_first_request_respects_another_processes_pause() {
     let (dir, start) = (folder(), Instant::now());
     let throttled = slot(&throttle(60, dir.path())).await;
     assert!(
@@ -369,7 +369,7 @@ async fn a_limit_used_by_others_is_reported_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_file_costs_one_minute_once() {
+async fn an_unreadable_file_pauses_requests_for_a_minute() {
     let dir = folder();
     for broken in [&b"{}"[..], &[0; 4096], &vec![b'x'; 3 << 20]] {
         send(&throttle(5, dir.path()), 1).await;
@@ -405,7 +405,7 @@ async fn a_damaged_file_never_exceeds_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_folder_a_process_counts_alone() {
+async fn a_process_without_a_folder_counts_alone() {
     let dir = folder();
     let no_folder = dir.path().join("file");
     std::fs::write(&no_folder, "").expect("ours");

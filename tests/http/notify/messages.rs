@@ -34,7 +34,7 @@ fn events(runs: &[RunOutcome]) -> Vec<&'static str> {
 }
 
 #[test]
-fn tells_what_to_do_in_words() {
+fn messages_say_what_to_do() {
     let rejected = |number| RunOutcome {
         plan: Some({
             let mut plan = planned();
@@ -72,7 +72,7 @@ fn tells_what_to_do_in_words() {
 }
 
 #[test]
-fn machines_are_told_the_same() {
+fn a_held_run_has_machine_readable_fields() {
     let told = told(&[holding(3, 12)]);
     insta::assert_snapshot!(format!("{:#}", told[0].fields), @r#"
     {
@@ -94,7 +94,7 @@ fn machines_are_told_the_same() {
 }
 
 #[test]
-fn each_state_is_told_once() {
+fn each_state_is_reported_once() {
     assert_eq!(events(&[run(1), run(2)]), [""; 0], "all is well");
     assert_eq!(events(&[away(1), away(2), away(3)]), ["failed"]);
     assert_eq!(
@@ -124,7 +124,7 @@ fn each_state_is_told_once() {
 }
 
 #[test]
-fn a_success_that_holds_something_is_one_message() {
+fn a_recovery_with_held_changes_sends_one_message() {
     let told = told(&[holding(1, 3), away(2), holding(3, 3)]);
     let last = told.last().expect("three messages");
     assert_eq!((told.len(), last.event.as_str()), (3, "held"));

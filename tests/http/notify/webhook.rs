@@ -247,7 +247,7 @@ async fn rejections_and_redirects_are_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_has_neither_url_nor_response() {
+async fn the_log_omits_the_url_and_response() {
     let logged = Logged::default();
     let _listening = logged.listen_at(Level::TRACE);
     for act in [Act::Says(500), Act::Redirects] {
@@ -276,7 +276,7 @@ async fn an_endless_response_is_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hung_webhook_delays_neither_runs_nor_shutdown() {
+async fn a_hung_webhook_delays_no_run_or_shutdown() {
     let mut world = World::new([Act::Hangs; 1000]).await;
     world.tell(&away(0));
     world.event().await;
@@ -296,7 +296,7 @@ async fn a_hung_webhook_delays_neither_runs_nor_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_file_is_read_later() {
+async fn a_missing_url_file_is_read_again_later() {
     let mut world = World::new([]).await;
     let file = world.folder.path().join("webhook");
     let address = std::fs::read(&file).expect("it is there");

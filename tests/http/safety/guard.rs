@@ -87,7 +87,7 @@ async fn an_approval_survives_an_interrupted_run() {
 }
 
 #[tokio::test]
-async fn an_emptied_column_holds_its_clears() {
+async fn clears_of_an_emptied_column_are_held() {
     let world = World::new().await;
     let mut roster = "email,display_name,department,region\n".to_owned();
     for number in 0..40 {
@@ -108,7 +108,7 @@ async fn an_emptied_column_holds_its_clears() {
 }
 
 #[tokio::test]
-async fn who_was_deactivated_counts_once() {
+async fn a_deactivated_user_counts_once() {
     let world = hundred().await.set("policy.removal", "deactivate");
     world.roster(&deleting(1..=10));
     assert_converged(&world.run().await);
@@ -118,7 +118,7 @@ async fn who_was_deactivated_counts_once() {
 }
 
 #[tokio::test]
-async fn an_approval_of_updates_is_none_of_clears() {
+async fn an_approval_of_updates_does_not_cover_clears() {
     let world = World::new().await.set("policy.max_updates", "5");
     let mut roster = "email,display_name,department\n".to_owned();
     for number in 0..20 {

@@ -37,7 +37,7 @@ async fn quarantine_ends_when_the_change_differs() {
 }
 
 #[tokio::test]
-async fn a_command_tries_what_is_in_quarantine() {
+async fn a_command_retries_quarantined_changes() {
     let world = World::new().await;
     world.user("a@x.co", "A", json!({}));
     world.org().fault(on("PATCH", status(400), 1));
@@ -83,7 +83,7 @@ async fn a_reverted_value_is_set_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_is_not_kept_is_told() {
+async fn a_deletion_not_kept_is_reported() {
     let world = World::new().await;
     world.user("a@x.co", "A", json!({}));
     world.org().fault(on("DELETE", What::IgnoreWrite, 99));
@@ -99,7 +99,7 @@ async fn a_deletion_that_is_not_kept_is_told() {
 }
 
 #[tokio::test]
-async fn reactivates_whom_we_deactivated_and_nobody_else() {
+async fn reactivates_only_users_it_deactivated() {
     let world = World::new().await;
     world.user("ours@x.co", "O", json!({}));
     world.user("theirs@x.co", "T", json!({}));

@@ -100,7 +100,7 @@ async fn half_a_roster_is_held_after_the_grace() {
 }
 
 #[tokio::test]
-async fn nothing_that_can_not_be_read_removes_anybody() {
+async fn an_invalid_roster_removes_no_users() {
     let bad: [(&str, &[u8]); 12] = [
         ("empty", b""),
         ("only a header", b"email,display_name\n"),

@@ -9,7 +9,7 @@ use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::json;
 
 #[tokio::test]
-async fn history_records_only_what_happened() {
+async fn history_records_only_confirmed_outcomes() {
     let world = World::new().await;
     world.user("lost@x.co", "L", json!({ "department": "old" }));
     world.user("refused@x.co", "R", json!({}));
@@ -52,7 +52,7 @@ async fn history_records_only_what_happened() {
 }
 
 #[tokio::test]
-async fn a_likely_rename_is_pointed_out() {
+async fn a_likely_rename_causes_a_warning() {
     let world = World::new().await;
     world.user("old@x.co", "Ann Lee", json!({}));
     world.roster("op,email,display_name\ndelete,old@x.co,\nupsert,new@x.co,Ann Lee\n");
@@ -93,7 +93,7 @@ async fn an_existing_user_is_recorded_as_updated() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_declined_is_called_so() {
+async fn a_declined_run_is_recorded_as_declined() {
     let world = World::new().await;
     world.roster("email,display_name\na@x.co,A\n");
     let reconciler = world.reconciler();
@@ -119,7 +119,7 @@ async fn a_run_that_was_declined_is_called_so() {
 /// Somebody looks at a wrong roster and says no: whom it named is nobody of ours for that, to be missed and
 /// pruned later.
 #[tokio::test]
-async fn a_declined_roster_changes_no_ownership() {
+async fn a_declined_roster_adds_no_managed_users() {
     let world = World::new().await.set("policy.max_removals", "0");
     for name in ["own", "other"] {
         world.user(&format!("{name}@x.co"), name, json!({}));

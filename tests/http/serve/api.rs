@@ -124,7 +124,7 @@ async fn status() {
 }
 
 #[tokio::test]
-async fn every_error_is_a_sentence() {
+async fn every_error_response_has_a_message() {
     let server = test_server().await;
     add_history(&server).await;
     let long = "x".repeat(20 * 1024);
@@ -314,7 +314,7 @@ async fn one_user() {
 }
 
 #[tokio::test]
-async fn incomplete_problems_are_not_ok() {
+async fn an_incomplete_problem_list_is_not_ok() {
     let server = test_server().await;
     let expect = async |text: &str| {
         let doc = server.get("/api/v1/users/ann@x.co").await.json();

@@ -117,7 +117,7 @@ async fn public_address_requires_token_for_reads() {
 }
 
 #[tokio::test]
-async fn without_token_actions_name_the_setting() {
+async fn actions_without_a_token_name_the_setting() {
     let server = server_with(ServerOptions {
         token: None,
         ..ServerOptions::default()
@@ -364,7 +364,7 @@ async fn replaced_token_ends_old_sessions() {
 }
 
 #[tokio::test]
-async fn five_wrong_tokens_a_minute_per_address() {
+async fn an_address_gets_five_wrong_tokens_a_minute() {
     let server = test_server().await;
     let cookie = format!("Cookie: {}", server.log_in(TOKEN, &[]).await.cookie());
     for guess in 0..5 {
@@ -399,7 +399,7 @@ async fn five_wrong_tokens_a_minute_per_address() {
 
 /// Clients on this machine can send a different address in each request.
 #[tokio::test]
-async fn thirty_wrong_tokens_a_minute_from_this_machine() {
+async fn this_machine_gets_thirty_wrong_tokens_a_minute() {
     let server = test_server().await;
     let mut codes = std::collections::BTreeMap::new();
     for guess in 0..100 {
@@ -452,7 +452,7 @@ async fn no_response_contains_the_token() {
 }
 
 #[tokio::test]
-async fn probes_and_metrics_name_nobody() {
+async fn probes_and_metrics_contain_no_user_data() {
     let server = test_server().await;
     add_history(&server).await;
     for path in ["/metrics", "/healthz", "/readyz"] {

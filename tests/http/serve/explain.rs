@@ -34,7 +34,7 @@ async fn ask(server: &TestServer, path: &str) -> super::support::Answer {
 }
 
 #[tokio::test]
-async fn user_is_explained_like_by_the_command() {
+async fn user_explanation_matches_the_command() {
     let (sandbox, server) = server_with_omni().await;
     roster(&server, "email,display_name,region\nann@x.co,Ann,[south]\n");
     let mut doc = ask(&server, ANN).await.json();

@@ -61,7 +61,7 @@ async fn endless_head_is_refused() {
 }
 
 #[tokio::test]
-async fn incomplete_heads_block_neither_clients_nor_shutdown() {
+async fn incomplete_heads_block_no_clients_or_shutdown() {
     let server = test_server().await;
     let mut slow = Vec::new();
     for _ in 0..300 {

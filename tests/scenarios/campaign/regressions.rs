@@ -97,7 +97,7 @@ const FORBIDDEN: What = What::Status {
 };
 
 #[tokio::test]
-async fn a_refused_removal_makes_nobody_ours() {
+async fn a_refused_removal_adds_no_managed_user() {
     let world = World::new().await.set("policy.prune", "all");
     world.user("b@x.co", "B", json!({}));
     world.roster("email,display_name\na@x.co,A\n");
@@ -111,7 +111,7 @@ async fn a_refused_removal_makes_nobody_ours() {
 }
 
 #[tokio::test]
-async fn a_refused_removal_shortens_no_later_grace() {
+async fn a_refused_removal_does_not_shorten_later_grace() {
     let world = World::new().await.set("policy.prune", "managed");
     let both = "email,display_name\na@x.co,A\nb@x.co,B\n";
     world.roster(both);

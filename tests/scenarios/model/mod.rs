@@ -135,7 +135,7 @@ fn lane(lane: u64) -> Result<(), String> {
 }
 
 #[test]
-fn the_world_is_as_the_reference_says() {
+fn every_run_matches_the_reference_model() {
     let lanes = std::thread::scope(|scope| {
         let started: Vec<_> = (0..LANES).map(|at| scope.spawn(move || lane(at))).collect();
         let ended = started
