@@ -34,7 +34,7 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
                 (&mut update.forgotten, true)
             }
             Some(_) => (&mut update.found, was_missing),
-            // A invalid row names its user, whatever it asks for.
+            // An invalid row names its user, whatever it asks for.
             None if desired.frozen.contains_key(email) => (&mut update.found, was_missing),
             // The part that was not read may name the user.
             None if desired.pruning_allowed().is_err() => continue,

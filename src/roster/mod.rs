@@ -8,7 +8,7 @@
 //! Rules (for the format see docs/roster.md):
 //!
 //! - All problems are reported, each with file, line, column and remedy.
-//! - A invalid row freezes its user. A invalid file switches off removals. Nothing is guessed.
+//! - An invalid row freezes its user. An invalid file switches off removals. Nothing is guessed.
 //! - [`Desired`] is unique by construction: it has one entry per user, and none for a frozen user.
 
 mod budget;

@@ -1,6 +1,6 @@
 //! A record → the desired state of its user, or all problems of the row.
 //!
-//! A invalid row freezes every user that it may belong to:
+//! An invalid row freezes every user that it may belong to:
 //!
 //! - A row of the right length freezes the address in its email cell. If that address can't be read,
 //!   the row may belong to any user: it counts as unnamed, which switches pruning off.
