@@ -13,6 +13,17 @@ pub enum UserMatch {
     Several(usize),
 }
 
+impl UserMatch {
+    /// The number of users.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Several(count) => *count,
+        }
+    }
+}
+
 /// The users in Omni: all of them, or those that were looked up.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -72,11 +83,8 @@ impl Observed {
         match self.users.entry(user.email.clone()) {
             Entry::Vacant(vacant) => drop(vacant.insert(UserMatch::One(Arc::new(user)))),
             Entry::Occupied(mut taken) => {
-                let before = match taken.get() {
-                    UserMatch::One(_) => 1,
-                    UserMatch::Several(count) => *count,
-                };
-                taken.insert(UserMatch::Several(before + 1));
+                let count = taken.get().count();
+                taken.insert(UserMatch::Several(count + 1));
             }
         }
     }
@@ -127,11 +135,7 @@ impl Observed {
 
     /// Replaces the earlier result for this email with the result of a lookup.
     pub fn found(&mut self, email: &Email, now: Option<UserMatch>) {
-        let size = |found: Option<&UserMatch>| match found {
-            None => 0,
-            Some(UserMatch::One(_)) => 1,
-            Some(UserMatch::Several(count)) => *count,
-        };
+        let size = |found: Option<&UserMatch>| found.map_or(0, UserMatch::count);
         // If only some users were looked up, all users are counted already.
         if self.extent != Extent::Some {
             let (before, after) = (size(self.users.get(email)), size(now.as_ref()));

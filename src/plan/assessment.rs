@@ -5,6 +5,7 @@ use crate::model::{
     Change, Counts, Desired, Email, GuardRule, Memory, Observed, Policy, Problem, Prune, Schema,
     UserMatch,
 };
+use crate::util::text::plural_are;
 
 /// A plan with the verdict on it.
 #[derive(Clone, Debug)]
@@ -97,13 +98,9 @@ impl Assessment {
 /// because not all users need to have been looked up.
 fn unnamed(desired: &Desired, observed: &Observed, plan: &Plan) -> usize {
     let named = desired.users.keys().chain(desired.frozen.keys());
-    let found = named.map(|email| match observed.get(email) {
-        None => 0,
-        Some(UserMatch::One(_)) => 1,
-        Some(UserMatch::Several(count)) => *count,
-    });
+    let found = named.filter_map(|email| observed.get(email));
     let pruned = plan.changes.iter().filter(|change| change.is_pruning());
-    let accounted_for = found.sum::<usize>() + pruned.count();
+    let accounted_for = found.map(UserMatch::count).sum::<usize>() + pruned.count();
     observed.count().saturating_sub(accounted_for)
 }
 
@@ -124,7 +121,7 @@ fn inactive_warning(emails: &[Email]) -> Option<String> {
     (!emails.is_empty()).then(|| {
         format!(
             "{} in the roster and inactive in Omni, and {} inactive (see policy.reactivate): {}",
-            users_are(emails.len()),
+            plural_are(emails.len(), "user"),
             if emails.len() == 1 { "stays" } else { "stay" },
             first_few(emails)
         )
@@ -153,7 +150,7 @@ fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
         (!emails.is_empty()).then(|| {
             format!(
                 "{} {reason}: {}",
-                users_are(emails.len()),
+                plural_are(emails.len(), "user"),
                 first_few(&emails)
             )
         })
@@ -167,14 +164,6 @@ fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
         "in quarantine after failed changes, and will be retried later",
     );
     protected.into_iter().chain(quarantined)
-}
-
-fn users_are(count: usize) -> String {
-    if count == 1 {
-        "1 user is".into()
-    } else {
-        format!("{count} users are")
-    }
 }
 
 /// The first few emails and the number of the others.

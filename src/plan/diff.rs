@@ -1,5 +1,5 @@
-//! The planner: compares the desired state with the observed state. It uses the
-//! state from earlier runs and the policy, and leaves the safety limits to the guard.
+//! The planner: compares the desired state with the observed state. It uses the state from earlier runs and the policy,
+//! and leaves the safety limits to the guard.
 
 use super::{ownership, quarantine};
 use crate::model::{
@@ -7,6 +7,7 @@ use crate::model::{
     Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, Schema, UserMatch,
     UserSpec,
 };
+use crate::util::text::plural_are;
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
@@ -54,12 +55,8 @@ pub struct Blocked {
 impl std::fmt::Display for Blocked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { reason, emails } = self;
-        let (noun, verb) = if emails.len() == 1 {
-            ("removal", "is")
-        } else {
-            ("removals", "are")
-        };
-        write!(f, "{} {noun} {verb} not planned: {reason}", emails.len())
+        let removals_are = plural_are(emails.len(), "removal");
+        write!(f, "{removals_are} not planned: {reason}")
     }
 }
 

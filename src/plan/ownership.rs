@@ -1,5 +1,5 @@
-//! Ownership: decides which users are managed. A user is managed if this program created it, or if a roster of `source.path` has
-//! upserted it. Only this module decides; the state database stores the result.
+//! Ownership: decides which users are managed. A user is managed if this program created it, or if a roster of
+//! `source.path` has upserted it. Only this module decides; the state database stores the result.
 
 use super::quarantine;
 use crate::model::{

@@ -5,6 +5,7 @@
 //! fingerprint changes and the quarantine ends. The fingerprint of an applied change is kept for one run: if the same
 //! change is planned again, Omni did not keep it or somebody reverted it, so it is sent once more and read back.
 
+use super::ownership;
 use crate::model::{Action, Attributes, Change, ChangeOutcome, Memory, Quarantined, Settled};
 use chrono::Duration;
 use serde::Serialize;
@@ -101,7 +102,7 @@ impl Origin {
     fn of(change: &Change, memory: &Memory) -> Self {
         if !change.is_pruning() {
             Self::Row
-        } else if memory.managed.contains(&change.email) || removal_was_not_kept(change, memory) {
+        } else if ownership::is_managed(change, memory) {
             Self::MissingManaged
         } else {
             Self::Missing

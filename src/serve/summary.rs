@@ -4,7 +4,7 @@ use super::queries::{HistoryView, Overview, UserView, run_end};
 use crate::model::{RunEnd, RunResult};
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::trigger::watch::SourceState;
-use crate::util::text::plural;
+use crate::util::text::{plural, plural_are};
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// The severity of a state.
@@ -195,12 +195,12 @@ fn of_held_run(
         let reason = findings.blocked.first();
         return Summary::warning(reason.map_or("Some removals are blocked.", String::as_str));
     }
-    let changes = plural(end.held, "change");
     if history.valid_approval(now).is_some() {
+        let changes = plural(end.held, "change");
         return Summary::busy(format!("{changes} approved. The next run applies them."));
     }
-    let is = if end.held == 1 { "is" } else { "are" };
-    Summary::warning(format!("{changes} {is} held and waiting for approval."))
+    let changes_are = plural_are(end.held, "change");
+    Summary::warning(format!("{changes_are} held and waiting for approval."))
 }
 
 /// The exceptions of a run that is otherwise in sync.

@@ -10,6 +10,13 @@ pub(crate) fn plural<N: Display + PartialEq + From<u8>>(count: N, noun: &str) ->
     format!("{count} {noun}{ending}")
 }
 
+/// `1 request is`, `2 requests are`.
+#[must_use]
+pub(crate) fn plural_are<N: Display + PartialEq + From<u8> + Copy>(count: N, noun: &str) -> String {
+    let verb = if count == N::from(1) { "is" } else { "are" };
+    format!("{} {verb}", plural(count, noun))
+}
+
 /// A rough duration: `less than 2s`, `about 3m 20s`.
 #[must_use]
 pub(crate) fn about(duration: Duration) -> String {
