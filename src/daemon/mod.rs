@@ -94,7 +94,7 @@ async fn start(
     let run_metrics = RunMetrics::restore(metrics.clone(), &state, mode).await;
     let observed = status.clone();
     let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), state.clone())?
-        .with_observer(move |event| {
+        .with_event_handler(move |event| {
             if matches!(event, RunEvent::Planned(..)) {
                 observed.observed();
             }

@@ -79,9 +79,7 @@ impl Reconciler {
         let Some(number) = outcome.number else {
             return Ok(());
         };
-        if let Some(prepared) = prepared.filter(|prepared| saw_everything(prepared))
-            && !matches!(outcome.completion, Completion::Declined)
-        {
+        if let Some(prepared) = prepared.filter(|prepared| saw_everything(prepared)) {
             self.end_quarantines(prepared).await?;
         }
         let (quarantined, _) = self.state().quarantined(Utc::now(), 0).await?;
@@ -103,7 +101,7 @@ impl Reconciler {
 }
 
 /// Whether a run saw all users and all rows, so that a user without a pending change is in sync. A cached observation
-/// takes Omni's answers at their word and does not show whether Omni kept what it accepted.
+/// takes Omni's responses at their word and does not show whether Omni kept what it accepted.
 fn saw_everything(prepared: &Prepared) -> bool {
     let Prepared {
         desired,

@@ -164,7 +164,10 @@ impl Reconciler {
 
     /// Calls a function for the events of each run.
     #[must_use]
-    pub fn with_observer(self, on_event: impl Fn(RunEvent<'_>) + Send + Sync + 'static) -> Self {
+    pub fn with_event_handler(
+        self,
+        on_event: impl Fn(RunEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             on_event: EventHandler(Box::new(on_event)),
             ..self
@@ -300,15 +303,11 @@ impl Reconciler {
     /// Resolves changes whose outcome is unknown, and plans.
     async fn assess(&self, run: &Run, snapshot: Snapshot) -> Result<Prepared, RunError> {
         self.resolve_unknown(&snapshot.cache).await?;
-        let mut memory = self.state().memory(Utc::now()).await?;
-        if run.options.ignore_quarantine {
-            for quarantined in memory.quarantined.values_mut() {
-                quarantined.until = quarantined.until.min(memory.now);
-            }
-        }
-        self.observer.reject_older(&snapshot.desired, &memory)?;
-        let policy = &self.settings().policy;
-        Ok(Prepared::new(snapshot, memory, policy))
+        let (policy, options) = (&self.settings().policy, run.options);
+        let assessed = self
+            .observer
+            .assess(snapshot, policy, options.ignore_quarantine);
+        assessed.await
     }
 
     async fn resolve_unknown(&self, cache: &ObservationCache) -> Result<(), RunError> {

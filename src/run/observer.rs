@@ -120,7 +120,7 @@ impl Observer {
     ) -> Result<Prepared, RunError> {
         let scope = self.scope(target, false);
         let snapshot = self.observe(target, scope, None, stop).await?;
-        self.assess(snapshot, &self.settings.policy).await
+        self.assess(snapshot, &self.settings.policy, false).await
     }
 
     /// Explains one user by the roster of `source.path`, with two requests. The guard counts the changes of all users,
@@ -138,7 +138,9 @@ impl Observer {
         let mut snapshot = self.observe(&target, scope, None, stop).await?;
         snapshot.desired = snapshot.desired.about(email);
         let policy = &self.settings.policy;
-        let prepared = self.assess(snapshot, &without_limits(policy)).await?;
+        let prepared = self
+            .assess(snapshot, &without_limits(policy), false)
+            .await?;
         let state = self.state.user(email).await?;
         let held = self.state.last_held().await?;
         Ok(Explanation::new(
@@ -150,8 +152,19 @@ impl Observer {
         ))
     }
 
-    async fn assess(&self, snapshot: Snapshot, policy: &Policy) -> Result<Prepared, RunError> {
-        let memory = self.state.memory(Utc::now()).await?;
+    /// Plans, with what earlier runs left behind.
+    pub(super) async fn assess(
+        &self,
+        snapshot: Snapshot,
+        policy: &Policy,
+        ignore_quarantine: bool,
+    ) -> Result<Prepared, RunError> {
+        let mut memory = self.state.memory(Utc::now()).await?;
+        if ignore_quarantine {
+            for quarantined in memory.quarantined.values_mut() {
+                quarantined.until = quarantined.until.min(memory.now);
+            }
+        }
         self.reject_older(&snapshot.desired, &memory)?;
         Ok(Prepared::new(snapshot, memory, policy))
     }
@@ -167,11 +180,7 @@ impl Observer {
 
     /// Rejects a folder whose newest file is older than the last accepted one: if the newest file is removed, the one
     /// before it does not become the roster again.
-    pub(super) fn reject_older(
-        &self,
-        desired: &Desired,
-        memory: &Memory,
-    ) -> Result<(), SourceError> {
+    fn reject_older(&self, desired: &Desired, memory: &Memory) -> Result<(), SourceError> {
         if self.settings.source.select != Select::Newest || !desired.is_source {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! The outcome of a run, from which the report, history, metrics, log, notifications and pages are made.
 
+use super::Prepared;
 use crate::model::{
     ChangeOutcome, Counts, Email, Fingerprint, Operation, Problem, RunNumber, RunResult, Trigger,
 };
@@ -10,8 +11,6 @@ use crate::settings::{KeyError, SettingsError};
 use crate::state::StateError;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
-
-use super::Prepared;
 
 /// A change with its outcome.
 #[derive(Clone, Debug)]
@@ -202,7 +201,7 @@ impl Applied {
 }
 
 impl RunOutcome {
-    /// The outcome of a run that starts and ends now.
+    /// The outcome of a run that ends now.
     #[must_use]
     pub fn new(
         number: Option<RunNumber>,

@@ -110,9 +110,8 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
     let mut rows = Vec::new();
     for (email, entry) in &desired.users {
         let outcome = outcomes.get(email).cloned();
-        let (outcome, detail) = outcome.unwrap_or((RowOutcome::Unchanged, String::new()));
-        let row = row(Some(email), Some(&entry.location), op(entry), outcome);
-        rows.push(ReportRow { detail, ..row });
+        let outcome = outcome.unwrap_or((RowOutcome::Unchanged, String::new()));
+        rows.push(row(Some(email), Some(&entry.location), op(entry), outcome));
     }
     rows.extend(bad_rows(desired));
     rows.extend(desired.rejected.iter().map(rejected));
@@ -173,8 +172,7 @@ fn row_outcomes<'a>(
     }
     for problem in &assessment.problems {
         if let Some(email) = &problem.email {
-            let detail = format!("{}; {}", problem.message, problem.remedy);
-            outcomes.insert(email, (RowOutcome::Frozen, detail));
+            outcomes.insert(email, (RowOutcome::Frozen, detail(problem)));
         }
     }
     for one in applied {
@@ -202,20 +200,18 @@ fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
             Some(_) => RowOutcome::Frozen,
             None => RowOutcome::Rejected,
         };
-        let row = row(email, Some(&problem.location), "", outcome);
-        ReportRow {
-            detail: detail(problem),
-            ..row
-        }
+        row(
+            email,
+            Some(&problem.location),
+            "",
+            (outcome, detail(problem)),
+        )
     })
 }
 
 fn rejected(problem: &Problem) -> ReportRow {
-    let row = row(None, Some(&problem.location), "", RowOutcome::Rejected);
-    ReportRow {
-        detail: detail(problem),
-        ..row
-    }
+    let outcome = (RowOutcome::Rejected, detail(problem));
+    row(None, Some(&problem.location), "", outcome)
 }
 
 /// Users that are not in the roster and have an outcome, such as pruned users.
@@ -223,10 +219,7 @@ fn unnamed(desired: &Desired, outcomes: &RowOutcomes<'_>) -> Vec<ReportRow> {
     let mut rows: Vec<_> = outcomes
         .iter()
         .filter(|(email, _)| !desired.users.contains_key(**email))
-        .map(|(email, (outcome, detail))| ReportRow {
-            detail: detail.clone(),
-            ..row(Some(email), None, "(not in the roster)", *outcome)
-        })
+        .map(|(email, outcome)| row(Some(email), None, "(not in the roster)", outcome.clone()))
         .collect();
     rows.sort_by(|a, b| a.email.cmp(&b.email));
     rows
@@ -236,7 +229,7 @@ fn row(
     email: Option<&Email>,
     location: Option<&Location>,
     op: &'static str,
-    outcome: RowOutcome,
+    (outcome, detail): (RowOutcome, String),
 ) -> ReportRow {
     ReportRow {
         file: location
@@ -246,7 +239,7 @@ fn row(
         email: email.map(ToString::to_string).unwrap_or_default(),
         op,
         outcome,
-        detail: String::new(),
+        detail,
     }
 }
 

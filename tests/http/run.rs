@@ -384,7 +384,7 @@ async fn the_plan_is_reported_before_changes() {
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\nno email,Bad\n");
     let events = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&events);
-    let reconciler = world.reconciler().with_observer(move |what| {
+    let reconciler = world.reconciler().with_event_handler(move |what| {
         let what = match what {
             RunEvent::Planned(_, plan) => {
                 let bad = plan.roster.bad_rows.len();

@@ -105,7 +105,7 @@ impl Attempt {
         }
     }
 
-    /// The answer was lost, and the lookup after it failed.
+    /// The response was lost, and the lookup after it failed.
     pub(super) fn unknown(error: &OmniError) -> Self {
         let text = |error: &str| format!("unknown whether the change was applied: {error}");
         Self {

@@ -160,7 +160,7 @@ impl Worker<'_> {
             .await
     }
 
-    /// Checks the answer to an update for drift: since Omni was read, a field that the roster states may have changed.
+    /// Checks the response to an update for drift: since Omni was read, a field that the roster states may have changed.
     pub(super) fn recheck_drift(&self, change: &Change, attempt: Attempt) -> Attempt {
         let (ChangeOutcome::Applied, Some(Effect::Is(now)), Action::Update(..), Some(spec), true) = (
             attempt.outcome,

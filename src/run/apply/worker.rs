@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// How often a write is sent at most if each answer is lost.
+/// How often a write is sent at most if each response is lost.
 const MAX_ATTEMPTS: u32 = 6;
 
 /// This many unanswered changes in a row end the run, because the cause is not a single user. Lookups that are answered
@@ -34,7 +34,7 @@ pub(super) struct Worker<'a> {
     end: OnceLock<RunError>,
 }
 
-/// What to do after the lookup of a user whose write got no answer.
+/// What to do after the lookup of a user whose write got no response.
 enum AfterLoss {
     Settled(Attempt),
     SendAgain,
@@ -200,7 +200,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Ends a change that was not applied and got no answer to any attempt.
+    /// Ends a change that was not applied and got no response to any attempt.
     fn give_up(&self, attempts: u32, failure: Failure) -> Attempt {
         let in_a_row = self.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
         if in_a_row >= MAX_UNANSWERED {
@@ -227,7 +227,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The result of a lookup after Omni answered a change. If the lookup failed, the change was sent all the same. If it
+    /// The result of a lookup after Omni responded to a change. If the lookup failed, the change was sent all the same. If it
     /// was `sent_before`, the outcome of the earlier attempt stays unknown.
     fn looked_up(
         &self,
@@ -294,12 +294,12 @@ impl<'a> Worker<'a> {
         let answer = self.work.writer.update(&user.id, fields, self.schema());
         Ok(match answer.await? {
             Some(now) => self.compare(fields, now),
-            // An empty answer shows nothing.
+            // An empty response shows nothing.
             None => Attempt::applied(Effect::Is(user.with(fields).into())),
         })
     }
 
-    /// Looks up a user whose write got no answer: by id if there is one, because a lookup by email may depend on letter
+    /// Looks up a user whose write got no response: by id if there is one, because a lookup by email may depend on letter
     /// case.
     async fn look_up_after_loss(
         &self,
