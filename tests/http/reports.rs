@@ -1,12 +1,15 @@
 //! Row reports: what became of each row, beside the roster.
+use crate::support::paused::HeldClock;
 use crate::support::{World, assert_converged};
 use chrono::{TimeDelta, Utc};
 use omni_user_sync::model::Trigger;
 use omni_user_sync::report::{ReportFolder, RowReport};
-use omni_user_sync::run::Stop;
+use omni_user_sync::run::{RunEvent, Stop};
 use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[tokio::test]
@@ -80,22 +83,27 @@ async fn a_long_run_writes_interim_reports() {
         .map(|number| format!("u{number}@x.co,U\n"))
         .collect();
     world.roster(&format!("email,display_name\n{rows}"));
-    let stop = Stop::default();
-    let reconciler = world.reconciler();
-    let run = reconciler.run(Trigger::Schedule, None, &stop);
-    let mut run = std::pin::pin!(run);
-    let mut interim = Vec::new();
-    let outcome = loop {
-        tokio::select! {
-            outcome = &mut run => break outcome,
-            () = tokio::time::sleep(Duration::from_secs(1)) => {
-                interim.extend(world.reports().into_iter().map(|(_, text)| text));
-            }
+    let changes = Arc::new(AtomicUsize::new(0));
+    let counter = changes.clone();
+    let reconciler = world.reconciler().with_event_handler(move |event| {
+        if let RunEvent::Change(_) = event {
+            counter.fetch_add(1, Ordering::SeqCst);
         }
+    });
+    let stop = Stop::default();
+    let run = reconciler.run(Trigger::Schedule, None, &stop);
+    let interim_report = async {
+        let clock = HeldClock::new();
+        // Two reads leave four of the six requests of a minute.
+        clock.until(|| changes.load(Ordering::SeqCst) == 4).await;
+        let half_done =
+            |text: &String| text.contains("created") && text.contains("pending: create");
+        let reported = || world.reports().iter().any(|(_, text)| half_done(text));
+        clock.advance(Duration::from_secs(61)).await;
+        clock.until(reported).await;
     };
+    let (outcome, ()) = tokio::join!(run, interim_report);
     assert_converged(&outcome);
-    let half_done = |text: &String| text.contains("created") && text.contains("pending: create");
-    assert!(interim.iter().any(half_done), "{interim:?}");
     let last = world.reports();
     assert!(
         last.len() == 1 && !last[0].1.contains("pending: create"),

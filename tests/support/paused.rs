@@ -1,4 +1,37 @@
-//! A test under paused time, where a property's cases each take a runtime of their own.
+//! Paused time.
+
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+/// Stops the paused clock until dropped, so that only the test advances it. Otherwise it also jumps to the next timer while
+/// a run waits for another thread, such as that of the state database.
+#[must_use]
+pub struct HeldClock {
+    /// Closes when this is dropped, which ends the blocking task.
+    _open: Sender<()>,
+}
+
+impl HeldClock {
+    pub fn new() -> Self {
+        let (open, closed) = channel();
+        // Paused time does not advance on its own while a blocking task runs.
+        drop(tokio::task::spawn_blocking(move || closed.recv().ok()));
+        Self { _open: open }
+    }
+
+    /// Waits until the condition holds, without advancing the clock.
+    pub async fn until(&self, condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub async fn advance(&self, time: Duration) {
+        tokio::time::advance(time).await;
+    }
+}
+
+/// A property test under paused time: each case takes a runtime of its own.
 
 pub fn paused<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
