@@ -1,5 +1,4 @@
 //! The commands as a shell sees them: output, exit code, and what they did to Omni.
-mod browser;
 mod check;
 mod history;
 mod kill;

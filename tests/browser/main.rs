@@ -1,8 +1,12 @@
 //! The status page in a real browser, as a person goes through it: wide and on a phone, in light and in
-//! dark. It needs Debian's `chromium` and `chromium-driver`: `bash .ci/full browser` installs and runs it.
+//! dark. It needs Debian's `chromium` and `chromium-driver`, and the release binary: `bash .ci/full browser` installs,
+//! builds and runs all of it.
 //! With `SCREENSHOTS=folder` it leaves pictures of what it saw.
 
-use crate::support::World;
+#[allow(dead_code)] // the tests of the program use the rest
+#[path = "../support/world.rs"]
+mod world;
+
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use omni_user_sync::sandbox::Options;
@@ -14,9 +18,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
+use world::World;
 
 /// More than any of this should take.
 const GENEROUS: Duration = Duration::from_secs(60);
+
+const PROGRAM: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../target/release/omni-user-sync"
+);
 
 const TOKEN: &str = "hunter2-hunter2-hunter2";
 
@@ -350,7 +360,7 @@ async fn daemon() -> (World, Program, String) {
         .set("source.poll_interval", "200ms");
     world.roster(&roster(0));
     let daemon = start(
-        Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
+        Command::new(PROGRAM)
             .arg("run")
             .env_clear()
             .envs(world.variables()),
@@ -365,7 +375,7 @@ async fn walk(driver: u16, window: Window) {
     let (world, daemon, base) = daemon().await;
     let browser = Browser::open(driver, window, &base).await;
 
-    // The page, and without being loaded anew what becomes of a new roster.
+    // The page shows the run of a new roster without a reload.
     browser.goto("/").await;
     browser.shows("In sync except for 1 invalid row.").await;
     world.roster(&roster(10));
@@ -559,7 +569,6 @@ async fn walk_by_keyboard(driver: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs chromium and chromedriver: bash .ci/full browser"]
 async fn the_status_page_in_a_browser() {
     let port = free_port();
     let _driver = start(Command::new("chromedriver").arg(format!("--port={port}")));
