@@ -32,7 +32,6 @@ impl HeldClock {
 }
 
 /// A property test under paused time: each case takes a runtime of its own.
-
 pub fn paused<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
