@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How long an observation counts as current.
+const CURRENT: Duration = Duration::from_secs(60);
+
 /// The number of users in a page, by Omni's default.
 const PAGE: usize = 100;
 
@@ -179,6 +182,7 @@ impl ObservationCache {
             Effect::Is(user) => {
                 if user.email != email {
                     self.observed.remove(&email);
+                    self.uncertain.insert(email, None);
                 }
                 self.observed.put(*user);
             }
@@ -202,6 +206,11 @@ impl ObservationCache {
     #[must_use]
     pub fn is_cached(&self) -> bool {
         self.is_cached
+    }
+
+    /// Whether Omni may have changed since the observation.
+    pub(super) fn may_be_stale(&self) -> bool {
+        self.is_cached || self.age() > CURRENT
     }
 
     /// The cache age.

@@ -229,10 +229,14 @@ impl Observer {
     #[must_use]
     pub fn cost(&self, prepared: &Prepared) -> Cost {
         let method = self.settings.omni.update_method;
+        let is_stale = prepared.cache.may_be_stale();
         let requests_for = |change: &Change| match change.operation() {
-            // A PUT reads the user first.
-            Operation::Update | Operation::Deactivate if method == UpdateMethod::Put => 2,
-            _ => 1,
+            // A PUT reads the user first, and so does a removal by a cached id.
+            Operation::Update if method == UpdateMethod::Put => 2,
+            Operation::Delete => 1 + usize::from(is_stale),
+            Operation::Deactivate if method == UpdateMethod::Put => 2 + usize::from(is_stale),
+            Operation::Deactivate => 1 + usize::from(is_stale),
+            Operation::Update | Operation::Create => 1,
         };
         let passed = prepared.assessment.verdict.passed();
         let requests = passed.iter().map(requests_for).sum();

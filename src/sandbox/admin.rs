@@ -5,7 +5,7 @@
 //! | `GET /sandbox/state` | users, definitions and unexpected requests |
 //! | `GET`, `DELETE /sandbox/requests` | the log |
 //! | `POST /sandbox/users` | creates a user, bypassing the rules |
-//! | `PATCH /sandbox/users/{email}` | changes `{"active": …, "attributes": {…}}`, bypassing the rules |
+//! | `PATCH /sandbox/users/{email}` | changes `{"userName": …, "active": …, "attributes": {…}}`, bypassing the rules |
 //! | `DELETE /sandbox/users/{email}` | deletes a user |
 //! | `POST`, `DELETE /sandbox/faults` | adds a [`Fault`]; clears all |
 //! | `POST /sandbox/signal` | schedules a [`PlannedSignal`] |
@@ -75,6 +75,8 @@ async fn add_user(State(org): State<Org>, Json(user): Json<Value>) -> (StatusCod
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Edit {
+    #[serde(rename = "userName")]
+    user_name: Option<String>,
     active: Option<bool>,
     attributes: Map<String, Value>,
 }
@@ -85,6 +87,9 @@ async fn edit_user(
     Json(edit): Json<Edit>,
 ) -> StatusCode {
     found(org.edit(&email, |user| {
+        if let Some(user_name) = edit.user_name {
+            user.user_name = user_name;
+        }
         user.active = edit.active.unwrap_or(user.active);
         let value = |value: Value| Some(value).filter(|value| !value.is_null());
         let changes = edit

@@ -45,14 +45,19 @@ impl Store {
         self.users.insert(seq, user);
     }
 
-    /// Replaces a user. The id is the same, and so is the email, except for its case.
+    /// Replaces a user with the same id.
     pub(super) fn replace(&mut self, user: User) {
-        if let Some(place) = self
-            .by_id
-            .get(&user.id)
-            .and_then(|seq| self.users.get_mut(seq))
-        {
-            *place = user;
+        let Some(&seq) = self.by_id.get(&user.id) else {
+            return;
+        };
+        let email = fold(&user.user_name);
+        let Some(before) = self.users.insert(seq, user) else {
+            return;
+        };
+        let former = fold(&before.user_name);
+        if former != email {
+            self.forget_email(&former, seq);
+            self.by_email.entry(email).or_default().push(seq);
         }
     }
 
@@ -64,11 +69,14 @@ impl Store {
         let Some(user) = self.users.remove(&seq) else {
             return;
         };
-        let email = fold(&user.user_name);
-        if let Some(namesakes) = self.by_email.get_mut(&email) {
+        self.forget_email(&fold(&user.user_name), seq);
+    }
+
+    fn forget_email(&mut self, email: &str, seq: Seq) {
+        if let Some(namesakes) = self.by_email.get_mut(email) {
             namesakes.retain(|&other| other != seq);
             if namesakes.is_empty() {
-                self.by_email.remove(&email);
+                self.by_email.remove(email);
             }
         }
     }

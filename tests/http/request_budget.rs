@@ -95,7 +95,11 @@ async fn changed_rows_cost_one_request_each() {
     assert_converged(&outcome);
     let counts = outcome.pending().expect("a plan");
     assert_eq!(counts.total(), 17, "{counts:?}");
-    assert_eq!(requests(&world), (17, 17));
+    assert_eq!(
+        requests(&world),
+        (22, 17),
+        "each deletion reads its user first"
+    );
     assert_eq!(outcome.users(), Some(1000), "its own writes are in it");
 
     assert_converged(&on_file(&reconciler).await);
@@ -110,6 +114,25 @@ async fn changed_rows_cost_one_request_each() {
         (11, 0),
         "the schedule brings the truth back"
     );
+}
+
+#[tokio::test]
+async fn five_of_each_change_cost_twenty_requests() {
+    let world = org_of(1000).await;
+    let name = |number| format!("Name {number}");
+    world.roster(&roster(&rows(1..1001, name)));
+    let reconciler = world.reconciler();
+    assert_converged(&on_schedule(&reconciler).await);
+    requests(&world);
+    let mut text = roster(&rows(11..1001, name));
+    text.push_str(&rows(6..11, |number| format!("Other {number}")));
+    for number in 1..=5 {
+        writeln!(text, "upsert,new{number}@example.com,New {number}").expect("a string grows");
+        writeln!(text, "delete,user{number:04}@example.com,").expect("a string grows");
+    }
+    world.roster(&text);
+    assert_converged(&on_file(&reconciler).await);
+    assert_eq!(requests(&world), (20, 15));
 }
 
 #[tokio::test]
@@ -128,7 +151,11 @@ async fn empty_update_responses_still_fill_the_cache() {
     assert_eq!(requests(&world), (0, 0));
     world.roster("email,display_name,department\nuser0001@example.com,B,\n");
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (1, 1));
+    assert_eq!(
+        requests(&world),
+        (2, 1),
+        "the address is compared all the same"
+    );
     assert_eq!(
         world.attribute("user0001@example.com", "department"),
         json!(null)
@@ -271,7 +298,7 @@ async fn removing_a_recreated_user_is_not_reported_applied() {
     world.roster("op,email,display_name\nupsert,ann@x.co,Ann\ndelete,bob@x.co,\n");
     let outcome = on_file(&reconciler).await;
     assert_eq!(told(&outcome), ["delete bob@x.co applied"]);
-    assert_eq!(requests(&world), (2, 1));
+    assert_eq!(requests(&world), (3, 1));
 }
 
 #[tokio::test]

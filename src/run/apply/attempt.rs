@@ -32,6 +32,8 @@ pub(super) enum FollowUp {
     Create,
     /// The user exists with another id and must be removed.
     Remove(Box<ObservedUser>),
+    /// This user was changed instead, and must get its former values back.
+    TakeBack(Box<ObservedUser>),
 }
 
 impl Attempt {
@@ -71,6 +73,27 @@ impl Attempt {
     pub(super) fn vanished() -> Self {
         let vanished = "the user is no longer in Omni; the next run handles this";
         Self::new(ChangeOutcome::Failed, vanished).with(Effect::Gone)
+    }
+
+    /// The user with the cached id has another address by now. Nothing was sent.
+    pub(super) fn moved(now: ObservedUser) -> Self {
+        let detail = format!(
+            "not sent: the address was changed in Omni to {}; the next run looks both up",
+            now.email
+        );
+        Self::new(ChangeOutcome::Failed, detail).with(Effect::Is(now.into()))
+    }
+
+    /// The user with the cached id was changed, and the response shows another address.
+    pub(super) fn misdirected(now: ObservedUser) -> Self {
+        let detail = format!(
+            "the address was changed in Omni to {}, so the update is taken back",
+            now.email
+        );
+        Self {
+            follow_up: Some(FollowUp::TakeBack(now.clone().into())),
+            ..Self::new(ChangeOutcome::Failed, detail).with(Effect::Is(now.into()))
+        }
     }
 
     /// The user to be removed is gone.

@@ -26,6 +26,7 @@ impl Worker<'_> {
                 attempt.effect.get_or_insert(Effect::Gone);
                 attempt.end(&create)
             }
+            (Some(FollowUp::TakeBack(user)), _) => self.take_back(change, &user).await.end(change),
             // An approval is for a user's id, not for a later user with the same email.
             (Some(FollowUp::Remove(user)), _) if self.work.recorder.is_approved(change) => {
                 let detail = "the user has another id by now; the next run plans again";

@@ -11,7 +11,6 @@ use crate::run::RunError;
 use crate::run::observe::Effect;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// How often a write is sent at most if each response is lost.
@@ -20,9 +19,6 @@ const MAX_ATTEMPTS: u32 = 6;
 /// This many unanswered changes in a row end the run, because the cause is not a single user. Lookups that are answered
 /// in between say nothing about the next write.
 const MAX_UNANSWERED: u32 = 20;
-
-/// How long an observation counts as current.
-const CURRENT: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker<'a> {
     pub(super) work: &'a ApplyContext<'a>,
@@ -73,8 +69,7 @@ impl<'a> Worker<'a> {
 
     /// Whether Omni may have changed since the observation.
     pub(super) fn may_be_stale(&self) -> bool {
-        let cache = &self.work.prepared.cache;
-        cache.is_cached() || cache.age() > CURRENT
+        self.work.prepared.cache.may_be_stale()
     }
 
     /// Whether a user may exist that was not seen.
@@ -175,11 +170,7 @@ impl<'a> Worker<'a> {
                 Ok(attempt) => return attempt,
                 Err(OmniError::OutcomeUnknown(failure)) => failure,
                 // An earlier attempt may still arrive.
-                Err(error) if losses > 0 && error.ends_run() => {
-                    let attempt = Attempt::unknown(&error);
-                    self.conclude(error);
-                    return attempt;
-                }
+                Err(error) if losses > 0 && error.ends_run() => return self.unresolved(error),
                 Err(error) => return self.conclude(error),
             };
             losses += 1;
@@ -191,13 +182,16 @@ impl<'a> Worker<'a> {
                 Ok(AfterLoss::Settled(attempt)) => return attempt,
                 Ok(AfterLoss::SendAgain) if losses < MAX_ATTEMPTS => {}
                 Ok(AfterLoss::SendAgain) => return self.give_up(losses, failure),
-                Err(error) => {
-                    let attempt = Attempt::unknown(&error);
-                    self.conclude(error);
-                    return attempt;
-                }
+                Err(error) => return self.unresolved(error),
             }
         }
+    }
+
+    /// Ends a change that may have been applied, and the run if the error concerns all changes.
+    fn unresolved(&self, error: OmniError) -> Attempt {
+        let attempt = Attempt::unknown(&error);
+        self.conclude(error);
+        attempt
     }
 
     /// Ends a change that was not applied and got no response to any attempt.
@@ -254,6 +248,10 @@ impl<'a> Worker<'a> {
     }
 
     async fn send(&self, change: &Change, sent_before: bool) -> Result<Attempt, OmniError> {
+        // After a lost response the user was just read.
+        if !sent_before && let Some(attempt) = self.recheck_removal(change).await? {
+            return Ok(attempt);
+        }
         let writer = &self.work.writer;
         let fields = expected(change);
         let sent = match &change.action {
@@ -274,13 +272,13 @@ impl<'a> Worker<'a> {
                 let found = self.on_conflict(&change.email).await;
                 Ok(self.looked_up(found, "the user exists already (409)", sent_before))
             }
+            (Err(OmniError::NotFound { .. }), Operation::Delete | Operation::Deactivate) => {
+                Ok(Attempt::gone())
+            }
             (Err(OmniError::NotFound { .. }), _) if self.may_be_stale() => {
                 let found = self.on_not_found(change).await;
                 let answer = "no user has the cached id (404)";
                 Ok(self.looked_up(found, answer, sent_before))
-            }
-            (Err(OmniError::NotFound { .. }), Operation::Delete | Operation::Deactivate) => {
-                Ok(Attempt::gone())
             }
             (sent, _) => sent.map(|attempt| self.recheck_drift(change, attempt)),
         }
@@ -292,10 +290,21 @@ impl<'a> Worker<'a> {
         fields: &[FieldChange],
     ) -> Result<Attempt, OmniError> {
         let answer = self.work.writer.update(&user.id, fields, self.schema());
-        Ok(match answer.await? {
-            Some(now) => self.compare(fields, now),
+        let now = match answer.await? {
+            Some(now) => now,
             // An empty response shows nothing.
-            None => Attempt::applied(Effect::Is(user.with(fields).into())),
+            None if !self.may_be_stale() => {
+                return Ok(Attempt::applied(Effect::Is(user.with(fields).into())));
+            }
+            None => match self.reader().get(&user.id).await {
+                Ok(Some(now)) => now,
+                Ok(None) => return Ok(Attempt::vanished()),
+                Err(error) => return Ok(self.unresolved(error)),
+            },
+        };
+        Ok(match now.email == user.email {
+            true => self.compare(fields, now),
+            false => Attempt::misdirected(now),
         })
     }
 
@@ -318,19 +327,35 @@ impl<'a> Worker<'a> {
             },
         };
         Ok(match (&change.action, found) {
-            (Action::Create(_), None) | (Action::Delete(_), Some(_)) => AfterLoss::SendAgain,
+            (Action::Create(_), None) => AfterLoss::SendAgain,
             (Action::Delete(_) | Action::Deactivate(_), None) => {
                 AfterLoss::Settled(Attempt::applied(Effect::Gone))
             }
             (Action::Update(..), None) => AfterLoss::Settled(Attempt::vanished()),
+            (Action::Deactivate(_) | Action::Update(..), Some(user))
+                if user.email != change.email && self.shows(change, &user) =>
+            {
+                AfterLoss::Settled(Attempt::misdirected(user))
+            }
+            (Action::Delete(_) | Action::Deactivate(_) | Action::Update(..), Some(user))
+                if user.email != change.email =>
+            {
+                AfterLoss::Settled(Attempt::moved(user))
+            }
+            (Action::Delete(_), Some(_)) => AfterLoss::SendAgain,
             (Action::Create(_) | Action::Deactivate(_) | Action::Update(..), Some(user)) => {
-                if self.not_kept(&expected(change), &user).is_empty() {
+                if self.shows(change, &user) {
                     AfterLoss::Settled(Attempt::applied(Effect::Is(user.into())))
                 } else {
                     AfterLoss::SendAgain
                 }
             }
         })
+    }
+
+    /// Whether a user is as a change makes it.
+    fn shows(&self, change: &Change, user: &ObservedUser) -> bool {
+        self.not_kept(&expected(change), user).is_empty()
     }
 
     /// Compares a user with the expected fields.

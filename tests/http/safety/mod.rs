@@ -1,6 +1,7 @@
 //! What holds over time: a memory, a guard over 24 hours, approvals, ownership, quarantine. Each
 //! `World::run` is a process of its own: it opens the state database anew.
 mod guard;
+mod identity;
 mod kept;
 mod pruning;
 mod record;

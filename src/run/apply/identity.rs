@@ -1,0 +1,53 @@
+//! Whether a user with a cached id still has the address that a change is about. Addresses can be changed in Omni, even
+//! swapped.
+
+use super::attempt::Attempt;
+use super::worker::Worker;
+use crate::model::{Action, Change, ChangeOutcome, FieldChange, ObservedUser};
+use crate::omni::OmniError;
+use crate::run::observe::Effect;
+
+impl Worker<'_> {
+    /// Reads the user of a removal if the id is cached. Returns how the change ends if it must not be sent.
+    pub(super) async fn recheck_removal(
+        &self,
+        change: &Change,
+    ) -> Result<Option<Attempt>, OmniError> {
+        let id = change.user_id().filter(|_| change.operation().is_removal());
+        let Some(id) = id.filter(|_| self.may_be_stale()) else {
+            return Ok(None);
+        };
+        Ok(match self.reader().get(id).await? {
+            None => Some(self.on_not_found(change).await?),
+            Some(now) if now.email != change.email => Some(Attempt::moved(now)),
+            Some(_) => None,
+        })
+    }
+
+    /// Writes the former values back to a user that got an update meant for another address, with a record of its own.
+    pub(super) async fn take_back(&self, change: &Change, user: &ObservedUser) -> Attempt {
+        let back = |one: FieldChange| FieldChange::new(one.field, one.to, one.from);
+        let fields: Vec<_> = change.fields().into_iter().map(back).collect();
+        let update = Change {
+            email: user.email.clone(),
+            action: Action::Update(user.clone().into(), fields),
+            location: None,
+        };
+        let attempt = self.recorded(&update).await;
+        let moved = format!("the address was changed in Omni to {}", user.email);
+        let was_applied = attempt.outcome == ChangeOutcome::Applied;
+        let text = |error: &str| match was_applied {
+            true => format!("{moved}; that user has the former values again"),
+            false => format!(
+                "{moved}; that user got this update, and the former values can't be written back: {error}"
+            ),
+        };
+        Attempt {
+            logged: text(&attempt.logged),
+            effect: attempt
+                .effect
+                .or_else(|| Some(Effect::Is(user.clone().into()))),
+            ..Attempt::new(ChangeOutcome::Failed, text(&attempt.detail))
+        }
+    }
+}
