@@ -1,6 +1,6 @@
 //! The observed state: the users in Omni.
 
-use super::{ByEmail, Email, Interner, ObservedUser};
+use super::{ByEmail, Email, Interner, ObservedUser, UserId};
 use indexmap::map::Entry;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub struct Observed {
     users: ByEmail<UserMatch>,
     interner: Interner,
     count: usize,
+    /// Entries of the list that can't be read, with their ids if these are usable.
+    unreadable: Vec<Option<UserId>>,
     extent: Extent,
 }
 
@@ -64,6 +66,19 @@ impl Observed {
     /// Counts users of a listing whose `userName` is not an email.
     pub(crate) fn add_others(&mut self, others: usize) {
         self.count += others;
+    }
+
+    /// Counts entries of a listing that can't be read, with their ids if these are usable. They are never changed.
+    pub(crate) fn add_unreadable(&mut self, ids: impl Iterator<Item = Option<UserId>>) {
+        self.unreadable.extend(ids);
+        self.unreadable.sort();
+        self.count += self.unreadable.len();
+    }
+
+    /// The entries of the list that can't be read, with their ids if these are usable. Each may be a user with any email.
+    #[must_use]
+    pub fn unreadable(&self) -> &[Option<UserId>] {
+        &self.unreadable
     }
 
     /// Some of the `count` users of an organisation. Nothing is known about the others.

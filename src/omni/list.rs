@@ -66,7 +66,8 @@ pub async fn list_from(reader: &Reader, first: UserListPage) -> Result<Observed,
 struct Listing {
     observed: Observed,
     ids: HashSet<UserId>,
-    others: HashSet<String>,
+    others: HashSet<UserId>,
+    unreadable: HashSet<String>,
     received: u64,
     total: u64,
     /// Why users may be missing.
@@ -87,7 +88,7 @@ impl Listing {
 
     /// Adds a page. Returns whether there is another one, which is an error past the limits.
     fn take(&mut self, page: UserListPage) -> Result<bool, OmniError> {
-        let known = self.ids.len() + self.others.len();
+        let known = self.listed();
         let (length, total) = (page.len() as u64, page.total);
         // New users are at the end, and are read there. A removed user moves others to pages that
         // were read already.
@@ -104,7 +105,8 @@ impl Listing {
             }
         }
         self.others.extend(page.others);
-        let new = self.ids.len() + self.others.len() - known;
+        self.unreadable.extend(page.unreadable);
+        let new = self.listed() - known;
         if (new as u64) < length {
             self.doubt("a user was listed twice");
         }
@@ -121,6 +123,11 @@ impl Listing {
         Ok(more)
     }
 
+    /// The number of different users so far.
+    fn listed(&self) -> usize {
+        self.ids.len() + self.others.len() + self.unreadable.len()
+    }
+
     fn exceeds_limits(&self) -> bool {
         self.pages >= MAX_PAGES
             || self.total > MAX_USERS
@@ -133,7 +140,7 @@ impl Listing {
     }
 
     fn finish(mut self) -> Observed {
-        let listed = (self.ids.len() + self.others.len()) as u64;
+        let listed = self.listed() as u64;
         if self.total != listed {
             let total = self.total;
             self.doubt(&format!(
@@ -141,6 +148,8 @@ impl Listing {
             ));
         }
         self.observed.add_others(self.others.len());
+        let ids = self.unreadable.iter().map(|id| UserId::parse(id));
+        self.observed.add_unreadable(ids);
         match self.doubt {
             Some(doubt) => self.observed.with_doubt(doubt),
             None => self.observed,

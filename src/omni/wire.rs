@@ -20,9 +20,16 @@ type RawAttributes<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 #[derive(Deserialize)]
 struct PageDoc<'a> {
     #[serde(rename = "Resources", borrow, default)]
-    resources: Vec<UserDoc<'a>>,
+    resources: Vec<&'a RawValue>,
     #[serde(rename = "totalResults")]
     total: u64,
+}
+
+/// The id of an entry that can't be read as a user.
+#[derive(Deserialize)]
+struct IdDoc<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -41,10 +48,12 @@ struct UserDoc<'a> {
 /// One page of the list of users.
 #[derive(Debug)]
 pub struct UserListPage {
-    /// The users with a usable id and an email as `userName`.
+    /// The users with an email as `userName`.
     pub users: Vec<ObservedUser>,
-    /// The ids of all others.
-    pub others: Vec<String>,
+    /// The ids of users with another `userName`.
+    pub others: Vec<UserId>,
+    /// The entries that can't be read, such as one without `userName`: their ids, or the entries themselves.
+    pub(super) unreadable: Vec<String>,
     /// The number of users in the organisation, according to Omni.
     pub total: u64,
     /// The size of the response in bytes.
@@ -61,22 +70,35 @@ impl UserListPage {
         let mut page = Self {
             users: Vec::new(),
             others: Vec::new(),
+            unreadable: Vec::new(),
             total: doc.total,
             bytes: body.len(),
         };
-        for user in doc.resources {
-            let id = user.id.clone();
-            match user.read() {
-                Some(user) => page.users.push(user),
-                None => page.others.push(id.into()),
+        doc.resources.into_iter().for_each(|entry| page.add(entry));
+        Ok(page)
+    }
+
+    /// Adds an entry. One that can't be read must not hide the others.
+    fn add(&mut self, entry: &RawValue) {
+        let user: Option<UserDoc<'_>> = serde_json::from_str(entry.get()).ok();
+        let user = user.filter(|user| !user.user_name.trim().is_empty());
+        match user.and_then(|user| Some((UserId::parse(&user.id)?, user))) {
+            Some((id, user)) => match user.read() {
+                Some(user) => self.users.push(user),
+                None => self.others.push(id),
+            },
+            None => {
+                let id: Option<IdDoc<'_>> = serde_json::from_str(entry.get()).ok();
+                let id = id.map_or(entry.get().into(), |doc| doc.id.into_owned());
+                self.unreadable.push(id);
             }
         }
-        Ok(page)
     }
 
     /// Whether the page is complete and every user on it has this email.
     pub(super) fn shows_all_of(&self, email: &Email) -> bool {
         self.others.is_empty()
+            && self.unreadable.is_empty()
             && self.total == self.len() as u64
             && self.users.iter().all(|user| user.email == *email)
     }
@@ -84,7 +106,7 @@ impl UserListPage {
     /// The number of users on the page.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.users.len() + self.others.len()
+        self.users.len() + self.others.len() + self.unreadable.len()
     }
 
     /// Whether there are no users on the page.
@@ -368,13 +390,40 @@ mod tests {
     }
 
     #[test]
-    fn users_without_id_or_email_are_separated() {
+    fn users_without_an_email_are_separated() {
         let page = UserListPage::parse(
-            br#"{"totalResults":3,"Resources":[{"id":"../Groups","userName":"a@x.co"},
-            {"id":"2","userName":"service account"},{"id":"3","userName":"c@x.co"}]}"#,
+            br#"{"totalResults":2,"Resources":[{"id":"2","userName":"service account"},
+            {"id":"3","userName":"c@x.co"}]}"#,
         )
         .expect("a page");
-        assert_eq!((page.users.len(), page.others.len(), page.len()), (1, 2, 3));
+        assert_eq!((page.users.len(), page.others.len(), page.len()), (1, 1, 2));
+    }
+
+    #[test]
+    fn unreadable_entries_hide_no_others() {
+        for entry in [
+            r#"{"id":"1"}"#,
+            r#"{"id":"1","userName":null}"#,
+            r#"{"id":"1","userName":" "}"#,
+            r#"{"id":"1","userName":["a@x.co"]}"#,
+            r#"{"id":"1","userName":"a@x.co","active":"True"}"#,
+            r#"{"id":"1","userName":"a@x.co","urn:omni:params:1.0:UserAttribute":[]}"#,
+            r#"{"id":"../Groups","userName":"a@x.co"}"#,
+            r#"{"id":1,"userName":"a@x.co"}"#,
+            r#"{"userName":"a@x.co"}"#,
+            "null",
+            "[]",
+            "7",
+        ] {
+            let body = format!(
+                r#"{{"totalResults":2,"Resources":[{entry},{{"id":"2","userName":"b@x.co"}}]}}"#
+            );
+            let page = UserListPage::parse(body.as_bytes()).expect("a page");
+            let counts = (page.users.len(), page.unreadable.len(), page.len());
+            assert_eq!(counts, (1, 1, 2), "{entry}");
+            let email = Email::parse("b@x.co").expect("an email");
+            assert!(!page.shows_all_of(&email), "{entry}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate};
 use crate::model::{
     Change, Counts, Desired, Email, GuardRule, Memory, Observed, Policy, Problem, Prune, Schema,
-    UserMatch,
+    UserId, UserMatch,
 };
 use crate::util::text::plural_are;
 
@@ -74,6 +74,7 @@ impl Assessment {
         let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
         warnings.extend(desired.lints.iter().map(ToString::to_string));
         warnings.extend(listing_warning(observed));
+        warnings.extend(unreadable_warning(observed));
         warnings.extend(inactive_warning(&plan.left_inactive));
         warnings.extend(renames);
         warnings.extend(lost_files_warning(&plan));
@@ -117,13 +118,27 @@ fn listing_warning(observed: &Observed) -> Option<String> {
     Some(format!("the listing does not add up: {doubt}"))
 }
 
+fn unreadable_warning(observed: &Observed) -> Option<String> {
+    let unreadable = observed.unreadable();
+    let ids = unreadable
+        .iter()
+        .map(|id| id.as_ref().map_or("none", UserId::as_str));
+    (!unreadable.is_empty()).then(|| {
+        format!(
+            "{} in Omni can't be read (no userName, or values of another type) and left unchanged; ids: {}",
+            plural_are(unreadable.len(), "user"),
+            first_few(ids)
+        )
+    })
+}
+
 fn inactive_warning(emails: &[Email]) -> Option<String> {
     (!emails.is_empty()).then(|| {
         format!(
             "{} in the roster and inactive in Omni, and {} inactive (see policy.reactivate): {}",
             plural_are(emails.len(), "user"),
             if emails.len() == 1 { "stays" } else { "stay" },
-            first_few(emails)
+            first_few(emails.iter().map(Email::as_str))
         )
     })
 }
@@ -146,12 +161,11 @@ fn grace_warning(policy: &Policy) -> Option<String> {
 
 fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
     let warning = |changes: &[Change], reason: &str| {
-        let emails: Vec<_> = changes.iter().map(|change| change.email.clone()).collect();
-        (!emails.is_empty()).then(|| {
+        (!changes.is_empty()).then(|| {
             format!(
                 "{} {reason}: {}",
-                plural_are(emails.len(), "user"),
-                first_few(&emails)
+                plural_are(changes.len(), "user"),
+                first_few(changes.iter().map(|change| change.email.as_str()))
             )
         })
     };
@@ -166,13 +180,13 @@ fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
     protected.into_iter().chain(quarantined)
 }
 
-/// The first few emails and the number of the others.
-fn first_few(emails: &[Email]) -> String {
+/// The first few of these texts and the number of the others.
+fn first_few<'a>(texts: impl ExactSizeIterator<Item = &'a str>) -> String {
     const MAX_SHOWN: usize = 5;
-    let shown: Vec<_> = emails.iter().take(MAX_SHOWN).map(Email::as_str).collect();
-    let mut text = shown.join(", ");
-    if emails.len() > MAX_SHOWN {
-        text.push_str(&format!(" and {} more", emails.len() - MAX_SHOWN));
+    let count = texts.len();
+    let mut text = texts.take(MAX_SHOWN).collect::<Vec<_>>().join(", ");
+    if count > MAX_SHOWN {
+        text.push_str(&format!(" and {} more", count - MAX_SHOWN));
     }
     text
 }

@@ -133,17 +133,20 @@ impl ObservationCache {
         let is_enough = self.observed.shows_everybody() || !request.everybody;
         let look_ups = self.open(request).len() + self.uncertain.len();
         let is_cheap = look_ups <= self.observed.count().div_ceil(PAGE);
-        if !is_enough || !is_cheap {
-            let schema_read_at = self.schema_read_at;
-            let (fresh, source) = Self::fresh(self.schema, request).await?;
-            let fresh = Self {
-                schema_read_at,
-                ..fresh
-            };
-            return Ok((fresh, source));
+        if is_enough && is_cheap {
+            match self.look_up_open(request).await {
+                // An entry that can't be read, or an unreliable filter: a listing shows more.
+                Err(OmniError::UnreliableLookup) => {}
+                looked_up => return looked_up.map(|()| (self, ObservationSource::Cache)),
+            }
         }
-        self.look_up_open(request).await?;
-        Ok((self, ObservationSource::Cache))
+        let schema_read_at = self.schema_read_at;
+        let (fresh, source) = Self::fresh(self.schema, request).await?;
+        let fresh = Self {
+            schema_read_at,
+            ..fresh
+        };
+        Ok((fresh, source))
     }
 
     /// The users to look up before planning: users to be removed that were not seen, and, if only some users were looked

@@ -164,6 +164,18 @@ impl Org {
         assert!(found, "the sandbox has no user {email}");
     }
 
+    /// Shows a field of a user in another form, as an error of Omni: `userName` null, `active` as text.
+    ///
+    /// # Panics
+    /// If there is no such user.
+    #[track_caller]
+    pub fn show_field(&self, email: &str, name: &str, value: Value) {
+        let found = self.edit(email, |user| {
+            drop(user.extra.insert(name.to_owned(), value))
+        });
+        assert!(found, "the sandbox has no user {email}");
+    }
+
     /// Removes a user.
     ///
     /// # Panics

@@ -425,3 +425,54 @@ async fn missing_definitions_cause_only_a_warning() {
     );
     assert_eq!(world.attribute("ann@x.co", "department"), json!("y"));
 }
+
+#[tokio::test]
+async fn one_unreadable_entry_ends_no_run() {
+    for (field, value) in [
+        ("userName", json!(null)),
+        ("active", json!("True")),
+        ("displayName", json!({})),
+        ("id", json!(7)),
+    ] {
+        let world = World::new()
+            .await
+            .set("policy.prune", "all")
+            .set("policy.max_removals", "100%");
+        for name in ["ann", "bob", "cid"] {
+            world.user(&format!("{name}@x.co"), name, json!({}));
+        }
+        world.org().show_field("bob@x.co", field, value);
+        world.roster("email,display_name\nann@x.co,Ann\nbob@x.co,Bob\n");
+        let reconciler = world.reconciler();
+        let run = reconciler
+            .run(Trigger::Schedule, None, &Stop::default())
+            .await;
+        assert_eq!(
+            told(&run),
+            [
+                "create bob@x.co failed",
+                "delete cid@x.co applied",
+                "update ann@x.co applied"
+            ],
+            "{field}"
+        );
+        let create = run
+            .changes
+            .iter()
+            .find(|one| one.email.as_str() == "bob@x.co");
+        let detail = &create.expect("there").detail;
+        assert!(detail.contains("can't be read (1)"), "{field}: {detail}");
+        let warnings = &run.plan.as_ref().expect("a plan").warnings;
+        assert!(
+            warnings.iter().any(|text| text.contains("can't be read")),
+            "{field}: {warnings:?}"
+        );
+        assert_eq!(run.users(), Some(3), "{field}");
+        // A row that names the user is looked up, and ends no run either.
+        world.roster("op,email,display_name\nupsert,ann@x.co,Ann\ndelete,bob@x.co,\n");
+        let run = reconciler.run(Trigger::File, None, &Stop::default()).await;
+        assert_eq!(told(&run), Vec::<String>::new(), "{field}");
+        assert_eq!(run.result().as_str(), "converged", "{field}: {run:?}");
+        assert_eq!(world.org().users().len(), 2, "{field}");
+    }
+}

@@ -96,20 +96,36 @@ impl Worker<'_> {
 
     /// Finds the user that has the email of a user to be created.
     pub(super) async fn on_conflict(&self, email: &Email) -> Result<Attempt, OmniError> {
-        Ok(match self.find(email).await? {
-            Some(user) => Attempt::stale(
+        let found = match self.find(email).await {
+            Err(OmniError::UnreliableLookup) if self.unreadable() > 0 => None,
+            found => found?,
+        };
+        if let Some(user) = found {
+            return Ok(Attempt::stale(
                 "the user exists already (409); the next run handles this",
                 FollowUp::Update(user, "they existed already"),
+            ));
+        }
+        let detail = match self.unreadable() {
+            0 => "Omni says that the user exists (409), but shows no user with this email; ask Omni's support who \
+                  has it"
+                .to_owned(),
+            count => format!(
+                "Omni says that the user exists (409); it is probably one of the users in Omni that can't be \
+                 read ({count})"
             ),
-            None => Attempt {
-                cause: Cause::Rejected,
-                ..Attempt::new(
-                    ChangeOutcome::Failed,
-                    "Omni says that the user exists (409), but shows no user with this email; ask Omni's \
-                     support who has it",
-                )
-            },
+        };
+        Ok(Attempt {
+            cause: Cause::Rejected,
+            ..Attempt::new(ChangeOutcome::Failed, detail)
         })
+    }
+
+    /// The number of entries in Omni's list that can't be read.
+    fn unreadable(&self) -> usize {
+        let listed = self.everybody.get();
+        let observed = listed.unwrap_or(&self.work.prepared.cache.observed);
+        observed.unreadable().len()
     }
 
     /// Decides what to do about a user that is gone by its cached id and may have been created again.
