@@ -64,6 +64,8 @@ where
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
+        // A log that can't be written must not end the daemon, as the report about it on standard error would.
+        .log_internal_errors(false)
         .with_ansi(colours);
     match format {
         LogFormat::Text => Box::new(log.with_target(false).finish()),

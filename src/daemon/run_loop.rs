@@ -70,6 +70,8 @@ pub struct RunLoop<R> {
     /// The number of failed runs in a row.
     failures: u32,
     retry: Option<Instant>,
+    /// Whether Omni refused the last run.
+    is_refused: bool,
     /// The content that the last run read, unless the run was stopped.
     last_read: Option<Fingerprint>,
 }
@@ -86,6 +88,7 @@ impl<R: Runner> RunLoop<R> {
             notifier: NotificationSender::default(),
             failures: 0,
             retry: None,
+            is_refused: false,
             last_read: None,
         }
     }
@@ -127,8 +130,13 @@ impl<R: Runner> RunLoop<R> {
     }
 
     /// The most important of the pending triggers. `None` if the roster is the only trigger and the
-    /// last run has read this content already, because it started before the watcher reported it.
+    /// last run has read this content already, because it started before the watcher reported it. `None` too if Omni
+    /// refused the last run and no person asks for another: the retry will do what the trigger asks for.
     fn should_run(&self, triggers: &BTreeSet<Trigger>) -> Option<Trigger> {
+        if self.is_refused && !triggers.iter().any(|trigger| trigger.is_personal()) {
+            debug!("Omni refused the last run; waiting for the retry");
+            return None;
+        }
         let stable = *self.inputs.stable.borrow();
         let only_file = triggers.iter().all(|trigger| *trigger == Trigger::File);
         if only_file && stable.is_some() && stable == self.last_read {
@@ -187,6 +195,8 @@ impl<R: Runner> RunLoop<R> {
             }
         };
         self.retry = delay.map(|delay| Instant::now() + delay);
+        self.is_refused =
+            matches!(&run.completion, Completion::Failed(error) if error.is_refusal());
         let roster = run
             .roster()
             .filter(|_| !matches!(run.completion, Completion::Stopped));

@@ -45,6 +45,17 @@ word_enum! {
     }
 }
 
+impl Trigger {
+    /// Whether a person asks for the run now.
+    #[must_use]
+    pub fn is_personal(self) -> bool {
+        match self {
+            Self::Command | Self::Signal | Self::Request | Self::Approval => true,
+            Self::Start | Self::Schedule | Self::Retry | Self::File => false,
+        }
+    }
+}
+
 /// How a run is done. The trigger is for logs and history only; it decides nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunOptions {

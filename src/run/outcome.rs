@@ -122,6 +122,20 @@ pub enum RunError {
     State(#[from] StateError),
 }
 
+impl RunError {
+    /// Whether Omni refused every key, so that another run ends the same way until a person does something.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let Self::Omni(error) = self else {
+            return false;
+        };
+        matches!(
+            error,
+            OmniError::Unauthorized { .. } | OmniError::Forbidden { .. } | OmniError::NoKeyLeft
+        )
+    }
+}
+
 impl From<ClientError> for RunError {
     fn from(error: ClientError) -> Self {
         match error {

@@ -1,9 +1,12 @@
 //! Open connections: their number, their lifetime, and the requests in progress on each.
 
+use super::response::{ErrorResponse, Format};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -22,6 +25,12 @@ use tracing::{debug, warn};
 
 /// Connections at the same time. Beyond that, the oldest connection without a complete request is closed.
 const MAX_CONNECTIONS: usize = 128;
+
+/// Connections beyond that, on which only probes are answered, so that slow requests can't make the daemon look dead.
+const PROBE_CONNECTIONS: usize = 16;
+
+/// The paths of probes.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// The time limit for the head of a request, and again for its body. Also the idle timeout.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,7 +62,8 @@ impl Connections {
     /// Whether another connection can be accepted. If all slots are in use, the oldest connection
     /// without a complete request gives way, so that slow clients can't block the server.
     pub(super) fn has_room(&self) -> bool {
-        self.open.len() < MAX_CONNECTIONS || self.oldest_idle().is_some()
+        let most = MAX_CONNECTIONS + PROBE_CONNECTIONS;
+        self.open.len() < most || self.oldest_idle().is_some()
     }
 
     fn oldest_idle(&self) -> Option<u64> {
@@ -82,6 +92,7 @@ impl Connections {
             peer,
             active: Arc::clone(&active),
             router: router.clone(),
+            is_for_probes: self.open.len() >= MAX_CONNECTIONS,
         };
         let task = self.tasks.spawn(connection.serve(stream, stop.clone()));
         self.accepted += 1;
@@ -114,6 +125,8 @@ struct Connection {
     peer: SocketAddr,
     active: Arc<AtomicUsize>,
     router: Router,
+    /// Whether it answers probes only.
+    is_for_probes: bool,
 }
 
 impl Connection {
@@ -139,6 +152,9 @@ impl Connection {
     }
 
     async fn respond(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        if self.is_for_probes && !PROBES.contains(&request.uri().path()) {
+            return Ok(all_in_use(request.uri().path()));
+        }
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(self.peer));
         extensions.insert(ActiveRequests(Arc::clone(&self.active)));
@@ -146,6 +162,16 @@ impl Connection {
             .call(request)
             .await
     }
+}
+
+/// Closes the connection too, since the next one may be for any request.
+fn all_in_use(path: &str) -> Response<Body> {
+    let message = "All connections are in use. Try again in a minute.";
+    let error = ErrorResponse::new(Format::of(path), StatusCode::SERVICE_UNAVAILABLE, message);
+    let mut response = error.into_response();
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
 fn log_end(ended: hyper::Result<()>) {

@@ -110,7 +110,18 @@ fn parse_host(head: &Parts) -> Result<Authority, OriginError> {
 
 fn parse_authority(value: &HeaderValue) -> Option<Authority> {
     let authority: Authority = value.to_str().ok()?.parse().ok()?;
-    (!authority.as_str().contains('@')).then_some(authority)
+    is_host_and_port(&authority).then_some(authority)
+}
+
+/// Whether an authority is a host and at most a port. The parser takes `[::1].evil` and `user@host` too.
+fn is_host_and_port(authority: &Authority) -> bool {
+    match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => true,
+        Some(rest) => rest
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit())),
+        None => false,
+    }
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -144,6 +155,9 @@ fn check_origin(
     let origin = origin.to_str().map_err(|_| cross_site())?;
     let (scheme, rest) = origin.split_once("://").ok_or_else(cross_site)?;
     let page: Authority = rest.parse().map_err(|_| cross_site())?;
+    if !is_host_and_port(&page) {
+        return Err(cross_site());
+    }
     // A proxy may have replaced Host. Then the name that the browser uses is in the settings.
     let is_named = hosts
         .iter()

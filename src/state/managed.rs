@@ -1,6 +1,6 @@
 //! Managed users, and users that we deactivated. Which users these are is decided in [`ownership`](crate::plan::ownership).
 
-use super::sql::Time;
+use super::sql::{Time, keyed_email};
 use super::{StateDb, StateError, quarantine};
 use crate::model::{Email, OwnershipUpdate, Quarantined, UserId};
 use chrono::{DateTime, Utc};
@@ -133,10 +133,10 @@ pub(super) fn all<C: FromIterator<(Email, Option<DateTime<Utc>>)>>(
     db: &Connection,
 ) -> rusqlite::Result<C> {
     let read = |row: &Row<'_>| {
-        let missing_since: Option<Time> = row.get(1)?;
-        Ok((row.get(0)?, missing_since.map(|time| time.0)))
+        let missing_since: Option<Time> = row.get("missing_since")?;
+        Ok((keyed_email(row)?, missing_since.map(|time| time.0)))
     };
-    db.prepare_cached("SELECT email, missing_since FROM managed")?
+    db.prepare_cached("SELECT email_key, email, missing_since FROM managed")?
         .query_map([], read)?
         .collect()
 }
@@ -166,7 +166,7 @@ fn remove_deactivated(db: &Connection, user_id: &UserId) -> rusqlite::Result<()>
 pub(super) fn all_deactivated<C: FromIterator<(UserId, Email)>>(
     db: &Connection,
 ) -> rusqlite::Result<C> {
-    db.prepare_cached("SELECT user_id, email FROM deactivated")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+    db.prepare_cached("SELECT user_id, email_key, email FROM deactivated")?
+        .query_map([], |row| Ok((row.get("user_id")?, keyed_email(row)?)))?
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Users in quarantine. How long a quarantine lasts is decided in [`plan`](crate::plan).
 
-use super::sql::{Count, Time};
+use super::sql::{Count, Time, keyed_email};
 use super::{StateDb, StateError};
 use crate::model::{Email, Quarantined};
 use chrono::{DateTime, Utc};
@@ -33,7 +33,7 @@ impl StateDb {
             let some = db
                 .prepare_cached(sql)?
                 .query_map((Time(now), Count(limit as u64)), |row| {
-                    Ok((row.get("email")?, read(row)?))
+                    Ok((keyed_email(row)?, read(row)?))
                 })?
                 .collect::<Result<_, _>>()?;
             Ok((usize::try_from(count.0).unwrap_or(usize::MAX), some))
@@ -92,7 +92,7 @@ pub(super) fn get(db: &Connection, email: &Email) -> rusqlite::Result<Option<Qua
 
 pub(super) fn all(db: &Connection) -> rusqlite::Result<HashMap<Email, Quarantined>> {
     db.prepare_cached("SELECT * FROM quarantine")?
-        .query_map([], |row| Ok((row.get("email")?, read(row)?)))?
+        .query_map([], |row| Ok((keyed_email(row)?, read(row)?)))?
         .collect()
 }
 

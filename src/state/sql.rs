@@ -2,10 +2,11 @@
 
 use crate::model::{
     ChangeId, ChangeOutcome, Email, Fingerprint, GuardRule, Operation, RunNumber, RunResult,
-    Trigger, UserId,
+    Trigger, UserId, fold,
 };
 use chrono::{DateTime, Utc};
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A time, as milliseconds.
@@ -121,6 +122,22 @@ impl FromSql for Email {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Self::stored(value.as_str()?).map_err(|_| unknown("an email"))
     }
+}
+
+/// The address of a row, which must match the key of the row: a flipped bit in it would name another person.
+pub(super) fn keyed_email(row: &Row<'_>) -> rusqlite::Result<Email> {
+    let (key, email): (String, Email) = (row.get("email_key")?, row.get("email")?);
+    // The key may have been folded by older rules.
+    if fold(&key) == email.folded() {
+        return Ok(email);
+    }
+    let at = row.as_ref().column_index("email")?;
+    let problem = "an address differs from its key".into();
+    Err(rusqlite::Error::FromSqlConversionFailure(
+        at,
+        Type::Text,
+        problem,
+    ))
 }
 
 impl ToSql for UserId {

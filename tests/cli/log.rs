@@ -127,6 +127,44 @@ async fn log_fields_match_the_documentation() {
     assert!(failed.is_subset(&all), "{failed:?}");
 }
 
+/// A closed pipe, and a full disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unwritable_log_does_not_end_the_daemon() {
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let full = || {
+        let mut options = std::fs::OpenOptions::new();
+        Stdio::from(options.write(true).open("/dev/full").expect("opens"))
+    };
+    for stderr in [closed(), full()] {
+        let world = example()
+            .await
+            .set("serve.listen", "")
+            .set("schedule.cron", "");
+        let child = Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
+            .arg("run")
+            .env_clear()
+            .envs(world.variables())
+            .current_dir(world.folder.path())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn();
+        let mut daemon = Daemon(child.expect("it runs"));
+        let applied = async {
+            while world.writes().len() < 3 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let applied = tokio::time::timeout(Duration::from_secs(60), applied).await;
+        assert!(applied.is_ok(), "it works");
+        let ended = daemon.0.try_wait().expect("its state");
+        assert_eq!(ended, None, "it goes on");
+    }
+}
+
 /// In the log and in the problems of `plan`; the plan itself has no colours.
 #[tokio::test(flavor = "multi_thread")]
 async fn colours_follow_the_terminal_and_settings() {

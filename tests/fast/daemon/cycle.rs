@@ -3,6 +3,7 @@
 use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{Counts, Fingerprint, Trigger};
+use omni_user_sync::omni::OmniError;
 use omni_user_sync::run::{Completion, PlanSummary, RosterSummary, RunError, RunOutcome, Stop};
 use omni_user_sync::settings::SettingsError;
 use omni_user_sync::trigger::Wake;
@@ -22,17 +23,24 @@ struct Act {
     takes: Duration,
     reads: Option<u8>,
     fails: bool,
+    /// Whether the failure is that Omni refuses the key.
+    is_refused: bool,
 }
 
 const QUICK: Act = Act {
     takes: Duration::ZERO,
     reads: Some(1),
     fails: false,
+    is_refused: false,
 };
 const FAILS: Act = Act {
     reads: None,
     fails: true,
     ..QUICK
+};
+const REFUSED: Act = Act {
+    is_refused: true,
+    ..FAILS
 };
 const LONG: Act = Act {
     takes: Duration::from_secs(600),
@@ -64,7 +72,13 @@ impl Runner for Scripted {
 }
 
 fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
-    let failure = || RunError::Settings(SettingsError::Unreadable("a secret path".into()));
+    let failure = || match act.is_refused {
+        false => RunError::Settings(SettingsError::Unreadable("a secret path".into())),
+        true => OmniError::Unauthorized {
+            detail: String::new(),
+        }
+        .into(),
+    };
     RunOutcome {
         number: None,
         trigger,
@@ -184,6 +198,37 @@ async fn failures_are_retried_with_back_off() {
     assert!(rig.is_quiet_for(HOUR).await, "the last one succeeded");
     assert_eq!(rig.metrics.run_in_progress.get(), 0);
     assert_eq!(rig.metrics.next_run.get(), 0.0, "nothing is due");
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_key_delays_all_but_personal_runs() {
+    let mut rig = Rig::new([REFUSED; 5]);
+    rig.wake.wake(Trigger::Start);
+    let (_, mut last) = rig.run().await;
+    for (round, planned) in [(1, 10.0), (2, 20.0)] {
+        let waking = rig.wake.clone();
+        let still = rig.still.clone();
+        let changes = tokio::spawn(async move {
+            for second in 1..=u8::MAX {
+                sleep(Duration::from_secs(1)).await;
+                still.send_replace(Some(Fingerprint([second; 32])));
+                waking.wake(Trigger::File);
+                waking.wake(Trigger::Schedule);
+            }
+        });
+        let (trigger, at) = rig.run().await;
+        changes.abort();
+        let waited = (at - last).as_secs_f64();
+        assert_eq!(trigger, Trigger::Retry, "{round}");
+        assert!((0.79..=1.21).contains(&(waited / planned)), "{waited} s");
+        last = at;
+    }
+    for personal in [Trigger::Signal, Trigger::Request] {
+        rig.wake.wake(personal);
+        let (trigger, at) = rig.run().await;
+        assert_eq!((trigger, at), (personal, last), "a person need not wait");
+    }
     rig.end().await;
 }
 

@@ -3,8 +3,8 @@
 use super::support::{ORG, State, at, email, end, id, intent, open, start};
 use chrono::DateTime;
 use omni_user_sync::model::{
-    AttributeName, Counts, Field, FieldChange, GuardRule, Operation, Quarantined, RunNumber,
-    RunRef, RunState, Value,
+    AttributeName, Counts, Field, FieldChange, GuardRule, Operation, OwnershipUpdate, Quarantined,
+    RunNumber, RunRef, RunState, Value,
 };
 use omni_user_sync::state::{Access, StateDb, StateError, StateLock};
 use rusqlite::Connection;
@@ -278,4 +278,39 @@ async fn a_database_of_version_1_is_migrated() {
     let now = DateTime::from_timestamp_millis(1_800_000_005_000).expect("a time");
     let approved = db.approvals(now).await.expect("it is read");
     assert_eq!(approved, [(id("bob"), Operation::Delete)].into());
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_an_address_is_damage() {
+    for table in ["managed", "quarantine", "deactivated"] {
+        let state = State::new();
+        let db = state.open();
+        let why = Quarantined {
+            until: at(0),
+            failures: 1,
+            fingerprint: [0; 32],
+            reason: String::new(),
+        };
+        let ann = email("ann");
+        db.quarantine_put(&ann, &why).await.expect("written");
+        let ownership = OwnershipUpdate {
+            managed: vec![ann.clone()],
+            deactivated: vec![(id("ann"), ann.clone())],
+            ..OwnershipUpdate::default()
+        };
+        db.record_roster(ownership, None, at(0))
+            .await
+            .expect("written");
+        db.memory(at(1)).await.expect("it is whole");
+        drop(db);
+        let raw = Connection::open(state.file("state.db")).expect("ours");
+        raw.execute_batch(&format!("UPDATE {table} SET email = 'cnn@x.co'"))
+            .expect("ours");
+        drop(raw);
+        let error = state.open().memory(at(1)).await.expect_err("damaged");
+        assert!(
+            matches!(error, StateError::Damaged { .. }),
+            "{table}: {error}"
+        );
+    }
 }
