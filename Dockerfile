@@ -38,7 +38,7 @@ FROM dependencies AS build
 COPY . .
 # The commit, for `--version` and the metrics.
 ARG REVISION=""
-RUN OMNI_USER_SYNC_COMMIT=${REVISION} cargo build --release --locked --no-default-features \
+RUN BUILD_COMMIT=${REVISION} cargo build --release --locked --no-default-features \
     && mkdir /state
 
 FROM ${RUNTIME_IMAGE} AS daemon

@@ -1,4 +1,4 @@
-//! Sets the version and, for release builds, the commit: from `OMNI_USER_SYNC_COMMIT`, or from git in
+//! Sets the version and, for release builds, the commit: from `BUILD_COMMIT`, or from git in
 //! a checkout. A tarball has no commit. Time and place of the build are not included, so that builds are
 //! reproducible. Debug builds have no commit, because each new commit would recompile everything.
 #![allow(
@@ -11,8 +11,8 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=OMNI_USER_SYNC_COMMIT");
-    let given = variable("OMNI_USER_SYNC_COMMIT");
+    println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
+    let given = variable("BUILD_COMMIT");
     let is_release = variable("PROFILE").is_some_and(|profile| profile == "release");
     let commit = given
         .or_else(|| is_release.then(checked_out_commit).flatten())
@@ -23,8 +23,8 @@ fn main() {
         "" => number,
         commit => format!("{number} ({commit})"),
     };
-    println!("cargo::rustc-env=OMNI_USER_SYNC_BUILD_COMMIT={commit}");
-    println!("cargo::rustc-env=OMNI_USER_SYNC_VERSION={version}");
+    println!("cargo::rustc-env=BUILT_COMMIT={commit}");
+    println!("cargo::rustc-env=BUILT_VERSION={version}");
 }
 
 fn variable(name: &str) -> Option<String> {

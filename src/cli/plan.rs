@@ -4,7 +4,7 @@ use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::plan::render::{self, PlanDoc, PlanView, ProblemDoc};
 use crate::run::{Observer, RunError};
-use crate::settings::Settings;
+use crate::settings::{EMPTY_PROTECT, Settings};
 use serde_json::json;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,9 @@ pub(super) struct Arguments {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
     let state = super::readable_state(&settings)?;
+    if settings.policy.protect.is_empty() {
+        out::warning(EMPTY_PROTECT);
+    }
     let observer = Observer::new(settings.into(), Metrics::new(), state)?;
     let planned = observer.plan(&target, &CancellationToken::new()).await;
     let prepared = planned.inspect_err(|error| {

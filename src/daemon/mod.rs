@@ -32,8 +32,8 @@ use crate::notify::{NotificationSender, Notifier};
 use crate::run::{Observer, Reconciler, RunEvent};
 use crate::serve::{Probes, Server, ServerConfig};
 use crate::settings::{
-    AMBIGUOUS_KEY, ScheduleSettings, SecretFile, ServeSettings, Settings, SettingsFile, Watch,
-    admin_token_warnings,
+    AMBIGUOUS_KEY, EMPTY_PROTECT, ScheduleSettings, SecretFile, ServeSettings, Settings,
+    SettingsFile, Watch, admin_token_warnings,
 };
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
@@ -84,6 +84,9 @@ async fn start(
     warn_if_idle(&settings);
     if settings.omni.keys.is_ambiguous() {
         warn!("{AMBIGUOUS_KEY}");
+    }
+    if settings.policy.protect.is_empty() {
+        warn!("{EMPTY_PROTECT}");
     }
     let metrics = Metrics::new();
     let status = Status::new(settings.schedule.times.clone());

@@ -1,6 +1,6 @@
 //! The settings of `[policy]`.
 
-use super::{Email, fold};
+use super::{Email, ObservedUser, fold};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub struct Policy {
     pub reactivate: bool,
     /// Users that are never removed or deactivated.
     pub protect: Protect,
+    /// Whether organisation admins count as protected.
+    pub protect_admins: bool,
     /// The limit for removals.
     pub max_removals: Limit,
     /// The number that always passes a limit in percent.
@@ -27,6 +29,14 @@ pub struct Policy {
     pub max_clears: Limit,
     /// The limit for updates.
     pub max_updates: Option<Limit>,
+}
+
+impl Policy {
+    /// Whether a user is never removed or deactivated. The only place that decides it.
+    #[must_use]
+    pub fn protects(&self, user: &ObservedUser) -> bool {
+        self.protect.covers(&user.email) || (self.protect_admins && user.is_org_admin())
+    }
 }
 
 /// `policy.mode`.
@@ -64,14 +74,47 @@ pub enum Removal {
 /// `policy.protect`: users that are never removed or deactivated, as addresses or globs with `*` and `?`, without letter
 /// case.
 #[derive(Clone, Debug, Default)]
-pub struct Protect(Vec<wildmatch::WildMatch>);
+pub struct Protect(Vec<Glob>);
+
+/// A pattern as written, and as it is compared.
+#[derive(Clone, Debug)]
+struct Glob {
+    written: String,
+    folded: wildmatch::WildMatch,
+}
 
 impl Protect {
     /// Takes globs.
     #[must_use]
     pub fn new<S: AsRef<str>>(globs: &[S]) -> Self {
-        let folded = |glob: &S| wildmatch::WildMatch::new(&fold(glob.as_ref().trim()));
-        Self(globs.iter().map(folded).collect())
+        let glob = |glob: &S| {
+            let written = glob.as_ref().trim();
+            Glob {
+                written: written.to_owned(),
+                folded: wildmatch::WildMatch::new(&fold(written)),
+            }
+        };
+        Self(globs.iter().map(glob).collect())
+    }
+
+    /// Whether there is no pattern.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The patterns that match none of these users, as written. They may be misspelled.
+    #[must_use]
+    pub fn unmatched<'a>(&self, users: impl Iterator<Item = &'a Email>) -> Vec<&str> {
+        let mut left: Vec<_> = self.0.iter().collect();
+        for email in users {
+            if left.is_empty() {
+                break;
+            }
+            let email = email.folded();
+            left.retain(|glob| !glob.folded.matches(&email));
+        }
+        left.into_iter().map(|glob| &*glob.written).collect()
     }
 
     /// Whether a user is protected.
@@ -79,7 +122,7 @@ impl Protect {
     pub fn covers(&self, email: &Email) -> bool {
         !self.0.is_empty() && {
             let folded = email.folded();
-            self.0.iter().any(|glob| glob.matches(&folded))
+            self.0.iter().any(|glob| glob.folded.matches(&folded))
         }
     }
 }

@@ -64,6 +64,9 @@ pub struct UserSpec {
     pub attributes: Attributes<Option<Value>>,
 }
 
+/// The system attribute of organisation admins.
+const ORG_ADMIN: &str = "omni_is_org_admin";
+
 /// A user as Omni shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedUser {
@@ -77,4 +80,13 @@ pub struct ObservedUser {
     pub active: bool,
     /// The attributes that have a value.
     pub attributes: Attributes<Value>,
+}
+
+impl ObservedUser {
+    /// Whether Omni shows the user as an admin of the organisation.
+    #[must_use]
+    pub fn is_org_admin(&self) -> bool {
+        let value = self.attributes.get(&AttributeName::new(ORG_ADMIN));
+        value.is_some_and(Value::is_true)
+    }
 }

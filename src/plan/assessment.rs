@@ -79,6 +79,7 @@ impl Assessment {
         warnings.extend(renames);
         warnings.extend(lost_files_warning(&plan));
         warnings.extend(grace_warning(policy));
+        warnings.extend(protect_warning(observed, policy));
         let verdict = evaluate(plan, observed.count(), desired.rows, memory, policy);
         warnings.extend(not_sent_warnings(&verdict));
         Self {
@@ -159,6 +160,19 @@ fn grace_warning(policy: &Policy) -> Option<String> {
     })
 }
 
+/// Names the patterns without a match if the observation has all users.
+fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
+    let unmatched = policy
+        .protect
+        .unmatched(observed.users().map(|user| &user.email));
+    (observed.shows_everybody() && !unmatched.is_empty()).then(|| {
+        format!(
+            "policy.protect: no user in Omni matches {}; correct or remove the pattern",
+            unmatched.join(", ")
+        )
+    })
+}
+
 fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
     let warning = |changes: &[Change], reason: &str| {
         (!changes.is_empty()).then(|| {
@@ -171,7 +185,7 @@ fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
     };
     let protected = warning(
         verdict.protected(),
-        "protected by policy.protect and not removed",
+        "protected by policy.protect or policy.protect_admins, and not removed",
     );
     let quarantined = warning(
         verdict.quarantined(),

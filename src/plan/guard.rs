@@ -8,7 +8,7 @@
 
 use super::diff::Plan;
 use super::quarantine;
-use crate::model::{Change, GuardRule, Limit, Memory, Operation, Policy, Prune};
+use crate::model::{Action, Change, GuardRule, Limit, Memory, Operation, Policy, Prune};
 use crate::util::text::plural;
 
 /// The changes of a plan that may be sent, and those that may not. Only [`evaluate`] makes one, and only a
@@ -146,8 +146,9 @@ pub fn evaluate(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &P
         updates_are_unlimited: policy.max_updates.is_none(),
         ..Verdict::default()
     };
-    verdict.protected = verdict
-        .take(|change| change.operation().is_removal() && policy.protect.covers(&change.email));
+    verdict.protected = verdict.take(|change| {
+        matches!(&change.action, Action::Delete(user) | Action::Deactivate(user) if policy.protects(user))
+    });
     verdict.quarantined = verdict.take(|change| quarantine::is_quarantined(change, memory));
     let guard = Guard {
         users,

@@ -163,7 +163,9 @@ fn next(
     }
     Next::Nothing(if let Some(change) = find(verdict.protected()) {
         let operation = change.operation();
-        Some(format!("policy.protect protects the user from {operation}"))
+        Some(format!(
+            "policy.protect or policy.protect_admins protects the user from {operation}"
+        ))
     } else if find(verdict.quarantined()).is_some() {
         Some(format!("in quarantine{}", until(state)))
     } else {

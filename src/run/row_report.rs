@@ -154,7 +154,7 @@ fn row_outcomes<'a>(
     all(
         verdict.protected(),
         RowOutcome::Protected,
-        "by policy.protect",
+        "by policy.protect or policy.protect_admins",
     );
     all(
         verdict.quarantined(),

@@ -204,6 +204,7 @@ impl SettingsReader {
             removal: self.get("policy.removal", one_of),
             reactivate: self.get("policy.reactivate", boolean),
             protect: Protect::new(&self.list("policy.protect", email_pattern)),
+            protect_admins: self.get("policy.protect_admins", boolean),
             max_removals: self.get("policy.max_removals", limit),
             max_removals_floor: self.get("policy.max_removals_floor", number),
             max_clears: self.get("policy.max_clears", limit),

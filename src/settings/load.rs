@@ -1,33 +1,43 @@
 //! Where the settings come from: a file and the environment.
 
 use super::keys::KeySource;
-use super::{RawSettings, Settings, SettingsError};
-use config::Map;
+use super::{RawSettings, Settings, SettingsError, raw};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The settings file that is used if it exists.
 const DEFAULT_FILE: &str = "/etc/omni-user-sync/config.toml";
 
-/// Environment variables, as values, so that a test needs none of the process.
+/// Environment variables, as values, so that a test needs none of the process. A value that is not UTF-8 is `None`.
 #[derive(Clone, Default)]
-pub struct Environment(Map<String, String>);
+pub struct Environment(BTreeMap<String, Option<String>>);
 
 impl Environment {
-    /// The variables of the process, except for those that are not UTF-8.
+    /// The variables of the process, except for those whose name is not UTF-8.
     #[must_use]
     pub fn of_process() -> Self {
-        let texts = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        Self(texts.collect())
+        let named = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok())));
+        Self(named.collect())
+    }
+
+    /// An error for each of this program's variables that is not text, and so would be ignored.
+    fn unreadable(&self) -> Vec<SettingsError> {
+        let ours = ["OMNI_BASE_URL", "OMNI_API_KEY"];
+        let is_ours = |name: &str| ours.contains(&name) || raw::has_prefix(name);
+        let broken = self
+            .0
+            .iter()
+            .filter(|(name, value)| value.is_none() && is_ours(name));
+        let error =
+            |(name, _)| SettingsError::Unreadable(format!("{name}: the value is not UTF-8"));
+        broken.map(error).collect()
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.trim().is_empty())
+        let value = self.0.get(name)?.as_deref();
+        value.filter(|value| !value.trim().is_empty())
     }
 }
 
@@ -36,7 +46,7 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
         let pairs = pairs.into_iter();
         Self(
             pairs
-                .map(|(name, value)| (name.into(), value.into()))
+                .map(|(name, value)| (name.into(), Some(value.into())))
                 .collect(),
         )
     }
@@ -58,7 +68,11 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, 
     if let Some(url) = environment.get("OMNI_BASE_URL") {
         raw.set_from("OMNI_BASE_URL", "omni.base_url", url);
     }
-    raw.add_environment(environment.0.clone())?;
+    if let Some(error) = SettingsError::all(environment.unreadable()) {
+        return Err(error);
+    }
+    let readable = environment.0.iter();
+    raw.add_environment(readable.filter_map(|(name, value)| Some((&**name, value.as_deref()?))));
     let keys = KeySource {
         variable: environment.get("OMNI_API_KEY").map(Into::into),
         file: raw.path("omni.api_key_file"),
@@ -70,7 +84,7 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, 
 fn settings_file(flag: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
     let default = Path::new(DEFAULT_FILE);
     flag.map(Path::to_path_buf)
-        .or_else(|| environment.get("OMNI_USER_SYNC_CONFIG").map(PathBuf::from))
+        .or_else(|| environment.get(raw::CONFIG_VARIABLE).map(PathBuf::from))
         .or_else(|| default.exists().then(|| default.to_path_buf()))
 }
 

@@ -33,6 +33,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The warning for an empty `policy.protect`.
+pub const EMPTY_PROTECT: &str =
+    "policy.protect is empty; list the accounts that must never be removed, starting with your own";
+
 /// An error in the settings. `location` is the file or environment variable, and `key` is `section.key`.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields of the variants are named")]
@@ -59,6 +63,13 @@ pub enum SettingsError {
         location: Option<String>,
         key: String,
         /// The most similar known key.
+        nearest: Option<String>,
+    },
+    /// An environment variable with this program's prefix that is not a setting.
+    #[error("{variable}: no setting has this environment variable; {}", variable_hint(.nearest.as_deref()))]
+    UnknownVariable {
+        variable: String,
+        /// The most similar variable of a setting.
         nearest: Option<String>,
     },
     /// The settings file can't be read or is not TOML.
@@ -94,6 +105,13 @@ fn hint(nearest: Option<&str>) -> String {
     nearest
         .map(|key| format!("; did you mean {key}?"))
         .unwrap_or_default()
+}
+
+fn variable_hint(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(name) => format!("did you mean {name}?"),
+        None => "the form is OMNI_USER_SYNC__SECTION__KEY, in capitals".into(),
+    }
 }
 
 /// All settings, checked.

@@ -9,12 +9,16 @@ use std::path::Path;
 /// The defaults: the shipped example has every setting.
 const DEFAULTS: &str = include_str!("../../config/example.toml");
 const PREFIX: &str = "OMNI_USER_SYNC";
+/// The variable that names the settings file.
+pub(super) const CONFIG_VARIABLE: &str = "OMNI_USER_SYNC_CONFIG";
 
 /// The settings as written, before they are checked. The default has only the defaults.
 #[derive(Clone, Debug)]
 pub struct RawSettings {
     defaults: BTreeMap<String, Value>,
     layers: Vec<Layer>,
+    /// Environment variables with this program's prefix that are no setting.
+    unknown_variables: Vec<String>,
 }
 
 /// The settings of one source.
@@ -50,12 +54,42 @@ fn variable(key: &str) -> String {
     format!("{PREFIX}__{}", key.to_uppercase().replace('.', "__"))
 }
 
+/// Whether a variable has this program's prefix, in any case.
+pub(super) fn has_prefix(name: &str) -> bool {
+    let prefix = name.get(..PREFIX.len());
+    prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
+}
+
+fn after_prefix(name: &str) -> &str {
+    name.get(PREFIX.len()..).unwrap_or_default()
+}
+
+fn last_part(name: &str) -> &str {
+    after_prefix(name).rsplit("__").next().unwrap_or_default()
+}
+
+/// A name without the separators, which are easily confused.
+fn letters(name: &str) -> String {
+    name.chars().filter(|c| *c != '_').collect()
+}
+
+/// Whether a variable is one that Kubernetes or Docker sets for a service or container of this name, as in
+/// `OMNI_USER_SYNC_SERVICE_HOST` and `OMNI_USER_SYNC_PORT_8080_TCP`.
+fn is_service_link(name: &str) -> bool {
+    let rest = after_prefix(name);
+    name.starts_with(PREFIX)
+        && rest.starts_with('_')
+        && !rest.starts_with("__")
+        && (rest.ends_with("_PORT") || rest.contains("_PORT_") || rest.contains("_SERVICE_"))
+}
+
 impl Default for RawSettings {
     fn default() -> Self {
         let defaults = config::File::from_str(DEFAULTS, FileFormat::Toml);
         Self {
             defaults: read(defaults).expect("the shipped example is valid"),
             layers: Vec::new(),
+            unknown_variables: Vec::new(),
         }
     }
 }
@@ -84,19 +118,25 @@ impl RawSettings {
         Ok(())
     }
 
-    /// Adds the variables with this program's prefix.
-    pub(super) fn add_environment(
+    /// Adds the variables with this program's prefix. One that is no setting is an error: its author believes that
+    /// it has an effect.
+    pub(super) fn add_environment<'a>(
         &mut self,
-        variables: Map<String, String>,
-    ) -> Result<(), SettingsError> {
-        let source = config::Environment::with_prefix(PREFIX)
-            .prefix_separator("__")
-            .separator("__")
-            .source(Some(variables));
-        let values = read(source);
-        let values = values.map_err(|error| SettingsError::Unreadable(without_excerpt(&error)))?;
+        variables: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
+        let keys: BTreeMap<_, _> = self
+            .keys()
+            .map(|key| (variable(key), key.to_owned()))
+            .collect();
+        let mut values = BTreeMap::new();
+        for (name, value) in variables.filter(|(name, _)| has_prefix(name)) {
+            if let Some(key) = keys.get(name) {
+                values.insert(key.clone(), value.into());
+            } else if name != CONFIG_VARIABLE && !is_service_link(name) {
+                self.unknown_variables.push(name.to_owned());
+            }
+        }
         self.push(Place::Environment, values);
-        Ok(())
     }
 
     fn push(&mut self, location: Place, values: BTreeMap<String, Value>) {
@@ -116,11 +156,12 @@ impl RawSettings {
         default.expect("the shipped example has every setting")
     }
 
-    /// An error for each key that is not a setting.
+    /// An error for each key and environment variable that is not a setting.
     pub(super) fn unknown(&self) -> Vec<SettingsError> {
         let sections = self.keys().filter_map(|key| key.split('.').next());
         let sections: BTreeSet<&str> = sections.collect();
-        let mut errors = Vec::new();
+        let variables = self.unknown_variables.iter();
+        let mut errors: Vec<_> = variables.map(|name| self.unknown_variable(name)).collect();
         for layer in &self.layers {
             for (key, value) in &layer.values {
                 let (location, is_section) = (layer.location.of(key), sections.contains(&**key));
@@ -142,6 +183,24 @@ impl RawSettings {
             }
         }
         errors
+    }
+
+    fn unknown_variable(&self, name: &str) -> SettingsError {
+        let variables: Vec<_> = self
+            .keys()
+            .map(variable)
+            .chain([CONFIG_VARIABLE.into()])
+            .collect();
+        let candidates = variables.iter().map(String::as_str);
+        let [whole, last] = [after_prefix(name), last_part(name)].map(letters);
+        let nearest = nearest_by(candidates, |candidate| {
+            let by_whole = similarity(&whole, &letters(after_prefix(candidate)));
+            by_whole.max(similarity(&last, &letters(last_part(candidate))))
+        });
+        SettingsError::UnknownVariable {
+            variable: name.to_owned(),
+            nearest: nearest.map(ToOwned::to_owned),
+        }
     }
 
     /// The keys of all settings, sorted.

@@ -117,13 +117,34 @@ pub(super) fn limit(text: &str) -> Parsed<Limit> {
     }
 }
 
-/// A pattern for emails. One that matches no email would protect no user.
+/// A pattern for emails. One that matches no email would protect no user. An apostrophe within it is part of a name.
 pub(super) fn email_pattern(text: &str) -> Parsed<String> {
-    if text.contains(['@', '*', '?']) {
-        Ok(text.into())
+    let pattern = text.trim();
+    let has = |characters: &[char]| pattern.contains(characters);
+    let is_quoted = pattern.starts_with(['\'', '`']) || pattern.ends_with(['\'', '`']);
+    let expected = if has(&['<', '>']) {
+        "an email or a pattern, without a name and angle brackets"
+    } else if has(&['"', '“', '”', '„', '‘', '’', '‚', '«', '»']) || is_quoted {
+        "an email or a pattern without quotes"
+    } else if has(&[',', ';']) || pattern.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        "one email or pattern per item of the list, without blanks, commas and semicolons"
+    } else if has(&['[', ']', '(', ')', ':', '\\']) {
+        "an email or a pattern, which has only the wildcards * and ? and no other brackets, colons or backslashes"
     } else {
-        Err("an email, or a pattern with * or ? that can match one".into())
-    }
+        return match pattern.split_once('@') {
+            None if has(&['*', '?']) => Ok(pattern.into()),
+            None => Err("an email, or a pattern with * or ? that can match one".into()),
+            Some((_, domain)) if domain.contains('@') => {
+                Err("an email or a pattern with one @".into())
+            }
+            Some(("", _)) => {
+                Err("something before the @, such as *@example.com for a whole domain".into())
+            }
+            Some((_, "")) => Err("a domain after the @".into()),
+            Some(_) => Ok(pattern.into()),
+        };
+    };
+    Err(expected.into())
 }
 
 pub(super) fn address(text: &str) -> Parsed<SocketAddr> {

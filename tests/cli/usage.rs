@@ -19,7 +19,7 @@ async fn connection_errors_do_not_show_the_key() {
             "OMNI_USER_SYNC__OMNI__NONSENSE",
             "1",
             64,
-            "no setting omni.nonsense",
+            "no setting has this environment variable",
         ),
         // Even if `--log` or the command's own filter takes precedence.
         ("OMNI_USER_SYNC__LOG__FILTER", "a=b=c", 64, "log.filter"),

@@ -212,6 +212,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 prune_grace: std::time::Duration::ZERO,
                 removal,
                 reactivate,
+                protect_admins: true,
                 protect: Protect::new(&protect),
                 max_removals: limits.0,
                 max_removals_floor: floor,

@@ -146,8 +146,114 @@ fn an_unknown_key_suggests_the_nearest_one() {
     let message = message(with(&[("OMNI_USER_SYNC__POLICY__PRUNES", "all")]));
     assert_eq!(
         message,
-        "OMNI_USER_SYNC__POLICY__PRUNES: there is no setting policy.prunes; did you mean policy.prune?"
+        "OMNI_USER_SYNC__POLICY__PRUNES: no setting has this environment variable; did you mean \
+         OMNI_USER_SYNC__POLICY__PRUNE?"
     );
+}
+
+#[test]
+fn variables_of_nearly_the_right_name_are_refused() {
+    for (name, nearest) in [
+        ("OMNI_USER_SYNC_POLICY_MODE", "OMNI_USER_SYNC__POLICY__MODE"),
+        (
+            "OMNI_USER_SYNC_POLICY__MODE",
+            "OMNI_USER_SYNC__POLICY__MODE",
+        ),
+        (
+            "OMNI_USER_SYNC__POLICY_MODE",
+            "OMNI_USER_SYNC__POLICY__MODE",
+        ),
+        ("OMNI_USER_SYNC_MODE", "OMNI_USER_SYNC__POLICY__MODE"),
+        (
+            "omni_user_sync__policy__mode",
+            "OMNI_USER_SYNC__POLICY__MODE",
+        ),
+        ("Omni_User_Sync_Policy_Mode", "OMNI_USER_SYNC__POLICY__MODE"),
+        ("OMNI_USER_SYNCPOLICYMODE", "OMNI_USER_SYNC__POLICY__MODE"),
+        ("OMNI_USER_SYNC__PROTECT", "OMNI_USER_SYNC__POLICY__PROTECT"),
+        ("OMNI_USER_SYNC_STATE_DIR", "OMNI_USER_SYNC__STATE__DIR"),
+        ("OMNI_USER_SYNC__CONFIG", "OMNI_USER_SYNC_CONFIG"),
+        ("OMNI_USER_SYNC_CONFG", "OMNI_USER_SYNC_CONFIG"),
+        ("omni_user_sync_config", "OMNI_USER_SYNC_CONFIG"),
+        (
+            "OMNI_USER_SYNC__SERVE__LISTEN_PORT",
+            "OMNI_USER_SYNC__SERVE__LISTEN",
+        ),
+    ] {
+        let message = message(with(&[(name, "dry-run")]));
+        assert!(message.starts_with(name), "{message}");
+        assert!(
+            message.ends_with(&format!("did you mean {nearest}?")),
+            "{message}"
+        );
+    }
+    let message = message(with(&[("OMNI_USER_SYNC_ZZZ", "1")]));
+    assert!(
+        message.contains("OMNI_USER_SYNC__SECTION__KEY"),
+        "{message}"
+    );
+}
+
+#[test]
+fn service_links_are_no_settings() {
+    let links = [
+        "OMNI_USER_SYNC_SERVICE_HOST",
+        "OMNI_USER_SYNC_SERVICE_PORT",
+        "OMNI_USER_SYNC_SERVICE_PORT_HTTP",
+        "OMNI_USER_SYNC_PORT",
+        "OMNI_USER_SYNC_PORT_8080_TCP",
+        "OMNI_USER_SYNC_PORT_8080_TCP_ADDR",
+        "OMNI_USER_SYNC_METRICS_SERVICE_HOST",
+        "OMNI_USER_SYNC_METRICS_PORT",
+    ];
+    let links: Vec<_> = links
+        .into_iter()
+        .map(|name| (name, "tcp://10.0.0.1:8080"))
+        .collect();
+    assert!(with(&links).is_ok());
+    assert!(with(&[("OMNI_USER_SYN", "x"), ("OMNI_USERS", "x")]).is_ok());
+}
+
+#[test]
+fn patterns_that_protect_no_user_are_refused() {
+    let protect = |pattern: &str| from_file(&format!("[policy]\nprotect = ['''{pattern}''']\n"));
+    for (pattern, remedy) in [
+        ("a@x.co b@x.co", "one email or pattern per item"),
+        ("a@x.co,b@x.co", "one email or pattern per item"),
+        ("a@x.co;b@x.co", "one email or pattern per item"),
+        ("a\u{a0}@x.co", "one email or pattern per item"),
+        ("\"a@x.co\"", "without quotes"),
+        ("'a@x.co", "without quotes"),
+        ("“a@x.co”", "without quotes"),
+        ("Ann <a@x.co>", "without a name and angle brackets"),
+        ("<a@x.co>", "without a name and angle brackets"),
+        ("mailto:a@x.co", "colons"),
+        ("[ab]@x.co", "only the wildcards * and ?"),
+        ("a@b@x.co", "one @"),
+        ("@x.co", "such as *@example.com"),
+        ("a@", "a domain after the @"),
+        ("admin", "an email, or a pattern with * or ?"),
+    ] {
+        let message = message(protect(pattern));
+        assert!(
+            message.contains("policy.protect: expected "),
+            "{pattern}: {message}"
+        );
+        assert!(message.contains(remedy), "{pattern}: {message}");
+    }
+    for pattern in [
+        "*",
+        "o'neil@x.co",
+        " a+b@x.co ",
+        "*@x.co",
+        "admin*",
+        "?@x.co",
+        "é@ü.co",
+    ] {
+        assert!(protect(pattern).is_ok(), "{pattern}");
+    }
+    let separated = [("OMNI_USER_SYNC__POLICY__PROTECT", "a@x.co b@x.co")];
+    assert!(message(with(&separated)).contains("one email or pattern per item"));
 }
 
 #[test]

@@ -18,8 +18,8 @@ import uuid
 import readme
 import support
 
-IMAGE = os.environ.get("OMNI_USER_SYNC_IMAGE", "omni-user-sync")
-SANDBOX = os.environ.get("OMNI_USER_SYNC_SANDBOX_IMAGE", "omni-user-sync-sandbox")
+IMAGE = os.environ.get("TEST_IMAGE", "omni-user-sync")
+SANDBOX = os.environ.get("TEST_SANDBOX_IMAGE", "omni-user-sync-sandbox")
 STUNNEL = "omni-user-sync-ci/stunnel"
 PROMETHEUS = "omni-user-sync-ci/prometheus"
 PREFIX = "omni_user_sync_"
@@ -378,7 +378,7 @@ class Compose(support.Case):
         port = lambda: support.free_address().rpartition(":")[2]
         self.env = support.environment(
             PROMETHEUS_IMAGE=PROMETHEUS,
-            OMNI_USER_SYNC_PORT=port(),
+            STATUS_PORT=port(),
             PROMETHEUS_PORT=port(),
         )
         self.addCleanup(self.type, documented("docker compose -f deploy/compose.yaml down"))
@@ -431,7 +431,7 @@ class Compose(support.Case):
         done = self.asked('sum(omni_user_sync_changes_total{outcome="applied"})')
         self.assertEqual(done, self.asked("omni_user_sync_roster_rows"))
         self.assertEqual(done, ["5"])
-        daemon = f"http://127.0.0.1:{self.env['OMNI_USER_SYNC_PORT']}"
+        daemon = f"http://127.0.0.1:{self.env['STATUS_PORT']}"
         self.assertEqual(support.fetch(f"{daemon}/readyz")[0], 200)
         self.assertEqual(support.fetch(f"{daemon}/api/v1/status")[0], 401)
         token = (support.ROOT / "deploy/compose/admin-token").read_text().strip()

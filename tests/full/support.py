@@ -21,7 +21,7 @@ import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = os.environ.get("OMNI_USER_SYNC_PROGRAM") or str(
+PROGRAM = os.environ.get("TEST_PROGRAM") or str(
     ROOT / "target/release/omni-user-sync"
 )
 ATTRIBUTES = "urn:omni:params:1.0:UserAttribute"

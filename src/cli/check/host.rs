@@ -2,7 +2,7 @@
 
 use crate::file_system;
 use crate::settings::admin_token_warnings;
-use crate::settings::{AMBIGUOUS_KEY, Settings};
+use crate::settings::{AMBIGUOUS_KEY, EMPTY_PROTECT, Settings};
 use rustix::fs::{Access, access};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,9 @@ pub(super) fn check(settings: &Settings) -> Host {
         host.warnings.push(text);
     }
     secrets(settings, &mut host);
+    if settings.policy.protect.is_empty() {
+        host.warnings.push(EMPTY_PROTECT.into());
+    }
     host
 }
 
