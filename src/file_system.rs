@@ -1,7 +1,25 @@
 //! File systems that are shared with other machines. They send no events for changes, and their locks
 //! and shared memory are not reliable.
 
+use crate::model::RosterPlace;
+use procfs::process::Process;
 use std::path::Path;
+
+/// Where a path lies; `None` if the system does not say. Blocks as long as the file system does.
+pub(crate) fn place(path: &Path) -> Option<RosterPlace> {
+    let real = path.canonicalize().ok()?;
+    let mounts = Process::myself().ok()?.mountinfo().ok()?;
+    // Of several mounts at one place, the last one is visible.
+    let mount = mounts
+        .into_iter()
+        .filter(|mount| real.starts_with(&mount.mount_point))
+        .max_by_key(|mount| mount.mount_point.components().count())?;
+    Some(RosterPlace {
+        mount_point: mount.mount_point,
+        kind: mount.fs_type,
+        is_share: shared(&real).is_some(),
+    })
+}
 
 /// The name of the file system of a path, existing or not, if it is shared: another machine, or the
 /// other side of the mount, can write to it, which causes no events and no error.
@@ -53,6 +71,15 @@ mod tests {
         for (magic, expected) in table {
             assert_eq!(name(magic), expected, "{magic:#x}");
         }
+    }
+
+    #[test]
+    fn finds_the_mount_of_a_path() {
+        let place = |path: &str| place(Path::new(path)).expect("Linux");
+        assert_eq!(place("/").mount_point, Path::new("/"));
+        assert_eq!(place("/proc/self/status").kind, "proc");
+        assert!(!place("/proc/self/status").is_share);
+        assert_eq!(super::place(Path::new("/no/such/folder")), None);
     }
 
     #[test]

@@ -48,6 +48,13 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let approval = state
         .approve(run, &approver(), Utc::now(), arguments.dry)
         .await?;
+    if let Some(place) = &approval.place {
+        out::note(&match arguments.dry {
+            true => format!("Dry run: the roster on {place} would be accepted."),
+            false => format!("The roster on {place} is accepted from now on."),
+        });
+        return Ok(Exit::Ok);
+    }
     let mut users = approval.users.clone();
     users.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
     for user in users {

@@ -10,6 +10,7 @@ mod email;
 mod history;
 mod memory;
 mod observed;
+mod place;
 mod policy;
 mod problem;
 mod roster;
@@ -30,6 +31,7 @@ pub use history::{
 };
 pub use memory::{AcceptedRoster, Memory, OwnershipUpdate, Quarantined};
 pub use observed::{Observed, UserMatch};
+pub use place::RosterPlace;
 pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};
 pub use roster::{Desired, DesiredUser, Entry, FileRead, Fingerprint};

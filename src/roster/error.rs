@@ -1,6 +1,6 @@
 //! The reasons why there is no roster.
 
-use crate::model::Problem;
+use crate::model::{Problem, RosterPlace, RunNumber};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,21 @@ pub enum SourceError {
         /// The file that was last accepted.
         accepted: std::sync::Arc<str>,
     },
+    /// The roster lies on another file system than the last accepted one, probably below the mount point.
+    #[error(
+        "source_moved: {}: lies on {now} and was on {before}, so it may be an old copy; mount the file system again{}",
+        .path.display(), accept_with(*.run)
+    )]
+    Moved {
+        /// The path of the roster.
+        path: PathBuf,
+        /// Where it was.
+        before: Box<RosterPlace>,
+        /// Where it is.
+        now: Box<RosterPlace>,
+        /// The run that found it, which can be approved.
+        run: Option<RunNumber>,
+    },
     /// The program is stopping.
     #[error("the program stopped before the roster was read")]
     Stopped,
@@ -100,6 +115,11 @@ impl SourceError {
             _ => Self::Unreadable { path, source },
         }
     }
+}
+
+fn accept_with(run: Option<RunNumber>) -> String {
+    let accept = |run| format!(", or accept this place with `omni-user-sync approve {run}`");
+    run.map_or_else(String::new, accept)
 }
 
 /// Problems, one per line.

@@ -17,6 +17,7 @@ mod finish;
 mod observe;
 mod observer;
 mod outcome;
+mod place;
 mod progress;
 mod recorder;
 mod row_report;
@@ -28,6 +29,7 @@ pub use observer::{Observer, Target};
 pub use outcome::{
     Applied, AppliedChange, Completion, PlanSummary, RosterSummary, RunError, RunOutcome,
 };
+pub use place::check_place;
 pub use recorder::ChangeRecorder;
 
 use crate::metrics::Metrics;
@@ -263,7 +265,10 @@ impl Reconciler {
     /// # Errors
     /// Fails if the keys, the roster, Omni or the state database can't be read.
     pub async fn prepare(&self, run: &mut Run, stop: &Stop) -> Result<Arc<Prepared>, RunError> {
+        // Once before requests are spent, and once for what was read.
+        self.check_place(run).await?;
         let prepared = self.observe_and_plan(run, stop).await?;
+        self.check_place(run).await?;
         let plan = PlanSummary::from(&prepared);
         (self.on_event.0)(RunEvent::Planned(run.started, &plan));
         run.plan = Some(plan);

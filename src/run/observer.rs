@@ -3,6 +3,7 @@
 
 use super::explain::Explanation;
 use super::observe::{ObservationCache, ObservationSource, ObserveRequest};
+use super::place::check_place;
 use super::progress::Progress;
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
@@ -118,6 +119,7 @@ impl Observer {
         target: &Target,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
+        self.check_place(target).await?;
         let scope = self.scope(target, false);
         let snapshot = self.observe(target, scope, None, stop).await?;
         self.assess(snapshot, &self.settings.policy, false).await
@@ -134,6 +136,7 @@ impl Observer {
         stop: &CancellationToken,
     ) -> Result<Explanation, RunError> {
         let target = Target::source(&self.settings, None)?;
+        self.check_place(&target).await?;
         let scope = Scope::One(email);
         let mut snapshot = self.observe(&target, scope, None, stop).await?;
         snapshot.desired = snapshot.desired.about(email);
@@ -150,6 +153,13 @@ impl Observer {
             held.as_ref(),
             policy,
         ))
+    }
+
+    async fn check_place(&self, target: &Target) -> Result<(), RunError> {
+        match target.is_source {
+            true => check_place(&self.state, &target.path, None).await.map(drop),
+            false => Ok(()),
+        }
     }
 
     /// Plans, with what earlier runs left behind.

@@ -266,6 +266,7 @@ pub(super) async fn approve(
         "by": approval.by,
         "expires": approval.expires,
         "users": approval.users.iter().map(user).collect::<Vec<_>>(),
+        "place": approval.place.map(|place| place.to_string()),
     }))
     .into_response())
 }

@@ -2,8 +2,10 @@
 
 use super::runs::find;
 use super::sql::Time;
-use super::{StateDb, StateError};
-use crate::model::{GuardRule, HeldRecord, HeldUser, Operation, RunNumber, RunRef, UserId};
+use super::{StateDb, StateError, places};
+use crate::model::{
+    GuardRule, HeldRecord, HeldUser, Operation, RosterPlace, RunNumber, RunRef, UserId,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{BTreeSet, HashSet};
@@ -46,6 +48,8 @@ pub struct Approval {
     pub expires: DateTime<Utc>,
     /// The approved changes; each passes once.
     pub users: Vec<HeldUser>,
+    /// The accepted place of the roster, if that is what the run refused.
+    pub place: Option<RosterPlace>,
 }
 
 /// Why an approval is not possible.
@@ -151,13 +155,16 @@ impl StateDb {
 
     /// A number that changes with each approval, by any process.
     pub async fn approval_mark(&self) -> Result<i64, StateError> {
-        self.read(|db| Ok(last_number(db, "approvals")?.unwrap_or(0)))
-            .await
+        self.read(|db| {
+            let changes = last_number(db, "approvals")?.unwrap_or(0);
+            Ok(changes + places::approval_mark(db)?)
+        })
+        .await
     }
 }
 
 /// The last number that a table has given, even if its row was deleted.
-fn last_number(db: &Connection, table: &str) -> rusqlite::Result<Option<i64>> {
+pub(super) fn last_number(db: &Connection, table: &str) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?1")?
         .query_row([table], |row| row.get(0))
         .optional()
@@ -249,6 +256,18 @@ fn approve(
     let Some(number) = find(db, run)? else {
         return Ok(Err(missing(db, run)?));
     };
+    if let Some(place) = places::refused(db, number)? {
+        if !dry {
+            places::accept(db, number, &by, now)?;
+        }
+        return Ok(Ok(Approval {
+            run: number,
+            by,
+            expires: now + APPROVAL_VALID,
+            users: Vec::new(),
+            place: Some(place),
+        }));
+    }
     let held = held(db, number)?.into_iter().flat_map(|one| one.users);
     let mut users: BTreeSet<HeldUser> = held.collect();
     if users.is_empty() {
@@ -267,6 +286,7 @@ fn approve(
         by,
         expires: now + APPROVAL_VALID,
         users: users.into_iter().collect(),
+        place: None,
     };
     if !dry {
         store(db, &approval, now)?;
@@ -300,6 +320,7 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
         by,
         expires,
         users,
+        place: _,
     } = approval;
     let id: i64 = db.query_row(
         "INSERT INTO approvals (run, approved_by, approved, expires) VALUES (?1, ?2, ?3, ?4)

@@ -26,6 +26,7 @@ mod lock;
 mod managed;
 mod memory;
 mod open;
+mod places;
 mod prune;
 mod quarantine;
 pub mod render;

@@ -89,6 +89,8 @@ pub struct LastRun {
     pub ended: DateTime<Utc>,
     /// Why it failed, without paths and addresses.
     pub failure: Option<&'static str>,
+    /// Whether it failed for a reason that does not pass by itself.
+    pub needs_attention: bool,
 }
 
 impl Status {
@@ -204,6 +206,7 @@ impl Status {
             result: run.result().as_str(),
             ended: now,
             failure: failure(run),
+            needs_attention: needs_attention(run),
         };
         self.write(|facts| {
             facts.running = None;
@@ -234,6 +237,13 @@ fn describe_roster(state: SourceState) -> Option<&'static str> {
     }
 }
 
+fn needs_attention(run: &RunOutcome) -> bool {
+    let Completion::Failed(error) = &run.completion else {
+        return false;
+    };
+    matches!(error, RunError::Source(SourceError::Moved { .. }))
+}
+
 /// Why a run failed, in fixed words. The text of the error may contain paths, addresses and responses
 /// of Omni.
 pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
@@ -248,6 +258,9 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
         RunError::Source(SourceError::StillChanging { .. }) => "the roster keeps changing",
         RunError::Source(SourceError::Unresponsive { .. }) => {
             "the roster's file system is unresponsive"
+        }
+        RunError::Source(SourceError::Moved { .. }) => {
+            "the roster lies on another file system (source_moved)"
         }
         RunError::Source(_) => "the roster can't be read",
         RunError::Omni(OmniError::Unauthorized { .. } | OmniError::NoKeyLeft) => {

@@ -14,6 +14,9 @@ pub(super) fn check(
     schedule: Option<&Schedule>,
     now: DateTime<Utc>,
 ) -> Result<(), String> {
+    if let Some(failure) = facts.last.filter(|last| last.needs_attention) {
+        return Err(failure.failure.unwrap_or(failure.result).to_owned());
+    }
     let Some(observed) = facts.first_observed else {
         let reason = "no run has read the roster and listed the users in Omni yet".to_owned();
         return Err(reason + &details(facts));
@@ -72,6 +75,7 @@ mod tests {
             result: "failed",
             ended: time("12:00"),
             failure: Some(failure),
+            needs_attention: false,
         });
         facts
     }
@@ -94,6 +98,15 @@ mod tests {
             let verdict = check(&facts, Some(&quarters()), time(now));
             assert_eq!(verdict.is_ok(), ready, "{observed:?} {success:?} {now}");
         }
+    }
+
+    #[test]
+    fn a_failure_that_needs_attention_is_not_ready() {
+        let mut moved = facts(Some("12:01"), Some("12:01"), Some("the roster has moved"));
+        assert!(check(&moved, None, time("12:02")).is_ok());
+        moved.last.as_mut().expect("set").needs_attention = true;
+        let reason = check(&moved, None, time("12:02"));
+        assert_eq!(reason, Err("the roster has moved".to_owned()));
     }
 
     #[test]

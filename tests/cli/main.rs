@@ -3,6 +3,7 @@ mod check;
 mod history;
 mod kill;
 mod log;
+mod place;
 mod proxy;
 mod roundtrip;
 mod runs;

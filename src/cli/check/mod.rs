@@ -9,8 +9,9 @@ use crate::metrics::Metrics;
 use crate::model::{Desired, Problem, Schema};
 use crate::omni::Client;
 use crate::roster::{self, SourceError};
-use crate::run::RunError;
+use crate::run::{RunError, check_place};
 use crate::settings::{Settings, SourceSettings};
+use crate::state::{Access, StateDb};
 use crate::util::text::plural;
 use annotate_snippets::{Level, Renderer};
 use doc::CheckDoc;
@@ -50,11 +51,15 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         None,
     )
     .await;
+    let mut host = host::check(&settings);
+    if target.is_source {
+        host.problems.extend(moved(&settings, &target.path).await);
+    }
     let checked = Checked {
         roster: &roster,
         connection: &connection,
         with_definitions: schema.is_known(),
-        host: host::check(&settings),
+        host,
     };
     if arguments.json {
         out::result(&(serde_json::to_string_pretty(&CheckDoc::new(&checked))? + "\n"));
@@ -66,6 +71,16 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     } else {
         Exit::Failed
     })
+}
+
+/// The problem of a roster that lies on another file system than the last accepted one.
+async fn moved(settings: &Settings, path: &Path) -> Option<String> {
+    let base_url = settings.omni.base_url().ok()?.to_string();
+    let state = StateDb::open(&base_url, Access::Read(&settings.state.dir)).ok()?;
+    match check_place(&state, path, None).await {
+        Err(error @ RunError::Source(SourceError::Moved { .. })) => Some(error.to_string()),
+        _ => None,
+    }
 }
 
 /// A connection that works, with all keys.
