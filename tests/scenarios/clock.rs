@@ -1,5 +1,5 @@
-//! Time that hurries: paused, and pushed on by a fixed step in each real millisecond, so that pauses
-//! and back-off of minutes take a second, while what goes over real sockets has its time.
+//! Accelerated time: paused, and advanced by a fixed step in each real millisecond, so that pauses and back-off of
+//! minutes take a second, while real sockets get enough time.
 //!
 //! A paused clock jumps to the next timer whenever nothing is ready, and an answer on its way through
 //! the kernel does not count as ready: each request would time out at once. A blocking task holds the
@@ -8,7 +8,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// What a real millisecond is taken for.
+/// The step for each real millisecond.
 const STEP: Duration = Duration::from_millis(50);
 
 pub(crate) fn hurried<F: Future>(test: F) -> F::Output {

@@ -1,82 +1,78 @@
-//! What must hold whatever goes wrong, told from the mock server's own record of who changed what, with
-//! no planner of ours.
+//! The oracle: what must hold in every scenario, checked against the mock server's own record of changes, without
+//! the planner.
 
-use super::history_checks;
-use super::play::{Tale, Window};
-use super::roster::{COLUMNS, DesiredUser, Op, Row, Sheet, is_as_wanted, is_none};
-use super::story::{BOSS, Policy};
+use crate::history_checks;
+use crate::record::{Record, Window};
+use crate::roster::{COLUMNS, Op, Roster, Row, Wanted, is_as_wanted, is_blank};
+use crate::scenario::{PROTECTED, ScenarioPolicy};
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashSet};
 
-pub const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
+pub(crate) const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 
-/// Says what is wrong in a tale.
-pub async fn testify(tale: &Tale<'_>) -> Vec<String> {
-    let org = tale.world.org();
-    let mut witness = Witness {
-        tale,
-        policy: &tale.story.policy,
+/// Returns what is wrong in a record.
+pub(crate) async fn check(record: &Record<'_>) -> Vec<String> {
+    let org = record.world.org();
+    let mut invariants = Invariants {
+        record,
+        policy: &record.scenario.policy,
         requests: org.requests(),
         history: org.history(),
-        wrong: tale.wrong.clone(),
+        wrong: record.wrong.clone(),
     };
-    witness.the_stand_in_is_content();
-    witness.who_may_not_write_did_not();
-    witness.each_change_was_wanted();
-    witness.few_were_removed();
-    witness.few_were_changed_at_once();
-    witness.nobody_was_made_twice();
-    witness.all_is_as_wanted();
-    let Witness {
+    invariants.no_request_is_unexpected();
+    invariants.only_permitted_runs_wrote();
+    invariants.every_change_is_wanted();
+    invariants.removals_stay_within_limits();
+    invariants.updates_stay_within_limits();
+    invariants.no_user_is_created_twice();
+    invariants.every_row_is_applied();
+    let Invariants {
         requests,
         history,
         mut wrong,
         ..
-    } = witness;
-    wrong.extend(history_checks::audit(tale, &requests, &history).await);
+    } = invariants;
+    wrong.extend(history_checks::audit(record, &requests, &history).await);
     wrong
 }
 
-pub struct Witness<'a> {
-    pub tale: &'a Tale<'a>,
-    pub policy: &'a Policy,
-    pub requests: Vec<Request>,
-    pub history: Vec<Changed>,
-    pub wrong: Vec<String>,
+pub(crate) struct Invariants<'a> {
+    pub(crate) record: &'a Record<'a>,
+    pub(crate) policy: &'a ScenarioPolicy,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) history: Vec<Changed>,
+    pub(crate) wrong: Vec<String>,
 }
 
-pub fn email_of(user: &Value) -> String {
+pub(crate) fn email_of(user: &Value) -> String {
     user["userName"].as_str().unwrap_or_default().to_lowercase()
 }
 
-/// Whom a change is of.
-pub fn whose(change: &Changed) -> &Value {
+/// The user of a change.
+pub(crate) fn whose(change: &Changed) -> &Value {
     let user = change.before.as_ref().or(change.after.as_ref());
     user.expect("a change has a user before or after")
 }
 
-/// The attributes that have a value: an empty list and none are the same.
+/// The attributes that have a value. An empty list is no value.
 fn values(user: &Value) -> Vec<(&String, &Value)> {
     let all = user[ATTRIBUTES].as_object().into_iter().flatten();
-    all.filter(|(_, value)| !is_none(value)).collect()
+    all.filter(|(_, value)| !is_blank(value)).collect()
 }
 
-impl Witness<'_> {
-    pub fn window_of(&self, number: u64) -> Option<&Window> {
-        let windows = self.tale.windows.iter();
+impl Invariants<'_> {
+    pub(crate) fn window_of(&self, number: u64) -> Option<&Window> {
+        let windows = self.record.windows.iter();
         windows
             .into_iter()
             .find(|window| (window.first..=window.last).contains(&number))
     }
 
-    pub fn sheet_of(&self, window: &Window) -> Option<&Sheet> {
-        self.tale.story.rounds[window.round].file.sheet()
-    }
-
-    /// It got nothing that a correct client never sends, and from no key more than its limit.
-    fn the_stand_in_is_content(&mut self) {
-        for what in self.tale.world.org().unexpected() {
+    /// Nothing that a correct client never sends, and from no key more than its limit.
+    fn no_request_is_unexpected(&mut self) {
+        for what in self.record.world.org().unexpected() {
             self.wrong.push(format!("not to be sent: {what}"));
         }
         let over = self.requests.iter().filter(|request| request.over_limit);
@@ -87,8 +83,8 @@ impl Witness<'_> {
         }
     }
 
-    /// A dry run, and one whose roster can't be read.
-    fn who_may_not_write_did_not(&mut self) {
+    /// A dry run and a run with an unreadable roster write nothing.
+    fn only_permitted_runs_wrote(&mut self) {
         let writes = self
             .requests
             .iter()
@@ -100,8 +96,8 @@ impl Witness<'_> {
                 Some(window) if window.is_dry => {
                     wrong.push(format!("a dry run has written: {write:?}"));
                 }
-                Some(window) if self.sheet_of(window).is_none() => {
-                    wrong.push(format!("written by a roster that can't be read: {write:?}"));
+                Some(window) if window.roster.is_none() => {
+                    wrong.push(format!("written with an unreadable roster: {write:?}"));
                 }
                 Some(_) => {}
             }
@@ -109,7 +105,7 @@ impl Witness<'_> {
         self.wrong.extend(wrong);
     }
 
-    fn each_change_was_wanted(&mut self) {
+    fn every_change_is_wanted(&mut self) {
         let mut wrong = Vec::new();
         for (at, change) in self.history.iter().enumerate() {
             let Some(number) = change.request else {
@@ -118,10 +114,10 @@ impl Witness<'_> {
             let Some(window) = self.window_of(number) else {
                 continue;
             };
-            let Some(sheet) = self.sheet_of(window) else {
+            let Some(roster) = window.roster.as_ref() else {
                 continue;
             };
-            if let Err(why) = self.is_wanted(at, change, window, sheet) {
+            if let Err(why) = self.is_wanted(at, change, window, roster) {
                 wrong.push(format!("{why}: request {number} in {window:?}: {change:?}"));
             }
         }
@@ -133,26 +129,26 @@ impl Witness<'_> {
         at: usize,
         change: &Changed,
         window: &Window,
-        sheet: &Sheet,
+        roster: &Roster,
     ) -> Result<(), &'static str> {
         let email = email_of(whose(change));
-        // One of two whom a listing left out can't be known to be there.
+        // A second user that a listing omitted is not known.
         if self.twins_before(at, &email)
-            && !self.last_listing_lacks_somebody(window, change.request)
-            && !self.somebody_went_before_writing(window)
+            && !self.last_listing_is_wrong(window, change.request)
+            && !self.a_user_vanished_before_writing(window)
         {
             return Err("one of several users with one email was changed");
         }
-        let want = sheet.want(&email);
-        if matches!(want, DesiredUser::Frozen) {
-            return Err("a bad row names them");
+        let want = roster.want(&email);
+        if matches!(want, Wanted::Frozen) {
+            return Err("an invalid row names the user");
         }
         match (&change.before, &change.after) {
-            (None, Some(after)) => self.may_be_made(want, sheet, after),
+            (None, Some(after)) => self.may_be_made(want, roster, after),
             (Some(_), None) if self.policy.deactivates => Err("deleted, and not deactivated"),
-            (Some(before), None) => self.may_be_removed(at, before, want, window, sheet),
+            (Some(before), None) => self.may_be_removed(at, before, want, window, roster),
             (Some(before), Some(after)) => {
-                self.may_be_changed(at, before, after, want, window, sheet)
+                self.may_be_changed(at, before, after, want, window, roster)
             }
             (None, None) => Err("nothing"),
         }
@@ -160,26 +156,26 @@ impl Witness<'_> {
 
     fn may_be_made(
         &self,
-        want: DesiredUser<'_>,
-        sheet: &Sheet,
+        want: Wanted<'_>,
+        roster: &Roster,
         after: &Value,
     ) -> Result<(), &'static str> {
-        let DesiredUser::Row(row @ Row { op: Op::Upsert, .. }) = want else {
-            return Err("made though no row upserts them");
+        let Wanted::Row(row @ Row { op: Op::Upsert, .. }) = want else {
+            return Err("created without an upsert row");
         };
         if after["displayName"] != json!(row.name) || after["active"] != json!(true) {
-            return Err("made otherwise than told");
+            return Err("created with other values than the row");
         }
-        self.attributes(&json!({}), after, row, sheet)
+        self.attributes(&json!({}), after, row, roster)
     }
 
-    /// Whether attributes that differ are as a row wants them.
+    /// Whether changed attributes have the values of the row.
     fn attributes(
         &self,
         before: &Value,
         after: &Value,
         row: &Row,
-        sheet: &Sheet,
+        roster: &Roster,
     ) -> Result<(), &'static str> {
         let names: BTreeSet<_> = [before, after]
             .into_iter()
@@ -192,10 +188,10 @@ impl Witness<'_> {
             .collect();
         for name in names {
             let (from, to) = (&before[ATTRIBUTES][name], &after[ATTRIBUTES][name]);
-            if from == to || is_none(from) && is_none(to) {
+            if from == to || is_blank(from) && is_blank(to) {
                 continue;
             }
-            let column = sheet
+            let column = roster
                 .columns
                 .iter()
                 .copied()
@@ -205,10 +201,10 @@ impl Witness<'_> {
             };
             let cell = &row.cells[column];
             if cell.trim().is_empty() && self.policy.keeps_blanks {
-                return Err("a blank cell changed what it was to leave");
+                return Err("a blank cell changed a value to keep");
             }
             if !is_as_wanted(column, cell, to, false) {
-                return Err("an attribute became something else than its cell");
+                return Err("an attribute differs from its cell");
             }
         }
         Ok(())
@@ -218,49 +214,49 @@ impl Witness<'_> {
         &self,
         at: usize,
         user: &Value,
-        want: DesiredUser<'_>,
+        want: Wanted<'_>,
         window: &Window,
-        sheet: &Sheet,
+        roster: &Roster,
     ) -> Result<(), &'static str> {
         let email = email_of(user);
-        if email == BOSS {
+        if email == PROTECTED {
             return Err("protected, and removed");
         }
         match want {
-            DesiredUser::Row(Row { op: Op::Delete, .. }) => return Ok(()),
-            DesiredUser::Row(Row {
+            Wanted::Row(Row { op: Op::Delete, .. }) => return Ok(()),
+            Wanted::Row(Row {
                 op: Op::Deactivate, ..
             }) if self.policy.deactivates => return Ok(()),
-            DesiredUser::Row(_) | DesiredUser::Frozen => {
-                return Err("removed though a row says otherwise");
+            Wanted::Row(_) | Wanted::Frozen => {
+                return Err("removed against its row");
             }
-            DesiredUser::Nothing => {}
+            Wanted::Nothing => {}
         }
-        if !sheet.may_prune() {
+        if !roster.may_prune() {
             return Err("pruned by a roster that may not prune");
         }
-        if self.last_listing_lacks_somebody(window, self.history[at].request) {
+        if self.last_listing_is_wrong(window, self.history[at].request) {
             return Err("pruned after a listing that does not add up");
         }
         match self.policy.prune {
             "all" => Ok(()),
-            "managed" if self.was_ever_ours(&email, window) => Ok(()),
+            "managed" if self.was_ever_managed(&email, window) => Ok(()),
             _ => Err("pruned against policy.prune"),
         }
     }
 
-    /// Whether a roster has ever upserted them, this one included.
-    fn was_ever_ours(&self, email: &str, until: &Window) -> bool {
-        let rounds = &self.tale.story.rounds[..=until.round];
-        let sheets = rounds.iter().filter_map(|round| round.file.sheet());
-        sheets
-            .into_iter()
-            .any(|sheet| sheet.upserts().any(|other| other == email))
+    /// Whether a roster has upserted the user, this one included.
+    fn was_ever_managed(&self, email: &str, until: &Window) -> bool {
+        let runs = self.record.windows.iter();
+        runs.take_while(|window| window.first <= until.first)
+            .filter(|window| !window.is_dry)
+            .filter_map(|window| window.roster.as_ref())
+            .any(|roster| roster.upserts().any(|other| other == email))
     }
 
-    /// Whether the last listing before a request left somebody out, or told somebody twice. Totals that
-    /// are too high or too low alone can't be told from a true one while pages are read, and hide nobody.
-    fn last_listing_lacks_somebody(&self, window: &Window, before: Option<u64>) -> bool {
+    /// Whether the last listing before a request omitted or repeated a user. A wrong total alone looks like a true one
+    /// while pages are read, and hides no user.
+    fn last_listing_is_wrong(&self, window: &Window, before: Option<u64>) -> bool {
         let before = before.unwrap_or(u64::MAX);
         let is_page = |request: &&Request| {
             (window.first..before).contains(&request.number)
@@ -275,15 +271,15 @@ impl Witness<'_> {
             .iter()
             .any(|page| match page.fault.as_deref() {
                 Some("skipped user") => page.status == 200,
-                // Before the first page there is nobody to be told again.
+                // The first page has nothing to repeat.
                 Some("repeated user") => page.status == 200 && !is_first(page),
                 _ => false,
             })
     }
 
-    /// Whether somebody else removed a user between the last write before a run and its first one: who
-    /// stood behind moved up, perhaps from a page that was to be read to one that had been.
-    fn somebody_went_before_writing(&self, window: &Window) -> bool {
+    /// Whether others removed a user between the last write before a run and its first one. Later users then move up,
+    /// perhaps from a page not yet read to one already read.
+    fn a_user_vanished_before_writing(&self, window: &Window) -> bool {
         let written = |change: &Changed| change.request;
         let before = |change: &Changed| written(change).is_some_and(|at| at < window.first);
         let since = self.history.iter().rposition(before).map_or(0, |at| at + 1);
@@ -298,9 +294,9 @@ impl Witness<'_> {
         at: usize,
         before: &Value,
         after: &Value,
-        want: DesiredUser<'_>,
+        want: Wanted<'_>,
         window: &Window,
-        sheet: &Sheet,
+        roster: &Roster,
     ) -> Result<(), &'static str> {
         let known = ["displayName", "active", "meta", ATTRIBUTES];
         let without_known = |user: &Value| {
@@ -312,46 +308,46 @@ impl Witness<'_> {
             user
         };
         if without_known(before) != without_known(after) {
-            return Err("something changed that nobody names");
+            return Err("a field changed that the roster does not name");
         }
         if before["active"] == json!(true) && after["active"] == json!(false) {
             if before["displayName"] != after["displayName"] || values(before) != values(after) {
                 return Err("deactivated, and changed besides");
             }
             return match want {
-                DesiredUser::Row(Row {
+                Wanted::Row(Row {
                     op: Op::Deactivate, ..
-                }) if email_of(before) != BOSS => Ok(()),
+                }) if email_of(before) != PROTECTED => Ok(()),
                 _ if self.policy.deactivates => {
-                    self.may_be_removed(at, before, want, window, sheet)
+                    self.may_be_removed(at, before, want, window, roster)
                 }
-                _ => Err("deactivated though no row does so"),
+                _ => Err("deactivated without a row"),
             };
         }
         if before["displayName"] == after["displayName"]
             && before["active"] == after["active"]
             && values(before) == values(after)
         {
-            // Sent a second time, since the first answer was lost: nothing came of it.
+            // Sent again after a lost response, without effect.
             return Ok(());
         }
-        let DesiredUser::Row(row @ Row { op: Op::Upsert, .. }) = want else {
-            return Err("changed though no row upserts them");
+        let Wanted::Row(row @ Row { op: Op::Upsert, .. }) = want else {
+            return Err("changed without an upsert row");
         };
         if before["active"] != after["active"]
             && !self.policy.reactivates
             && !self.we_deactivated(at, before)
         {
-            return Err("reactivated though somebody else had deactivated them");
+            return Err("reactivated though others had deactivated the user");
         }
         let name = &after["displayName"];
         if before["displayName"] != *name && (row.name.is_empty() || *name != json!(row.name)) {
-            return Err("renamed otherwise than told");
+            return Err("renamed to another name than the row");
         }
-        self.attributes(before, after, row, sheet)
+        self.attributes(before, after, row, roster)
     }
 
-    /// Whether a request of ours asked to deactivate this user before, kept by Omni or not.
+    /// Whether a request of ours asked to deactivate this user before, whether Omni kept it or not.
     fn we_deactivated(&self, at: usize, user: &Value) -> bool {
         let before = self.history[at].request.unwrap_or(u64::MAX);
         let id = user["id"].as_str().unwrap_or_default();
@@ -362,7 +358,7 @@ impl Witness<'_> {
         earlier.into_iter().any(|request| deactivates(request, id))
     }
 
-    /// Whether somebody shared this email before a change.
+    /// Whether several users had this email before a change.
     fn twins_before(&self, at: usize, email: &str) -> bool {
         let mut ids = HashSet::new();
         for change in self.history[..at]
@@ -380,7 +376,7 @@ impl Witness<'_> {
 }
 
 /// Whether a request asks to deactivate a user.
-pub fn deactivates(request: &Request, id: &str) -> bool {
+pub(crate) fn deactivates(request: &Request, id: &str) -> bool {
     let body = request.body.as_ref();
     request.path.ends_with(id)
         && body.is_some_and(|body| {

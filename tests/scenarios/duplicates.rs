@@ -1,12 +1,12 @@
-//! Nobody is made twice, and nobody is asked for again before we looked.
+//! No user is created twice.
 
-use super::witness::{Witness, email_of, whose};
+use crate::invariants::{Invariants, email_of, whose};
 use omni_user_sync::sandbox::Request;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Whether a request was answered with what it asked for.
+/// Whether a request got the answer that it asked for.
 fn was_answered(request: &Request) -> bool {
     let is_none = |fault: &str| {
         ["html", "cut json", "lost reply", "reset"]
@@ -16,18 +16,18 @@ fn was_answered(request: &Request) -> bool {
     request.status == 200 && !request.fault.as_deref().is_some_and(is_none)
 }
 
-/// Whether an answer tells if somebody is there: it was asked for them, or for everybody.
-fn tells_of(request: &Request, email: &str) -> bool {
+/// Whether an answer shows whether a user exists: a lookup of the user, or a page of the list.
+fn shows(request: &Request, email: &str) -> bool {
     let query = request.query.replace("%40", "@").to_lowercase();
     let is_theirs = query.contains("filter=") && query.contains(&format!("%22{email}%22"));
     let is_page = query.contains("startindex=") && !query.contains("filter=");
     request.method == "GET" && (is_theirs || is_page) && was_answered(request)
 }
 
-impl Witness<'_> {
-    /// Whom a request of ours has made is not made again, in that run or any later one, before an
-    /// answer told that they may be gone, or they were removed.
-    pub fn nobody_was_made_twice(&mut self) {
+impl Invariants<'_> {
+    /// A user that a request of ours created is not created again, in any run, before an answer showed that it may be
+    /// gone, or it was removed.
+    pub(crate) fn no_user_is_created_twice(&mut self) {
         let mut made: HashMap<String, u64> = HashMap::new();
         let mut wrong = Vec::new();
         for request in &self.requests {
@@ -38,8 +38,8 @@ impl Witness<'_> {
             let email = request.body.as_ref().and_then(name).unwrap_or_default();
             if let Some(before) = made.get(&email) {
                 let between = *before..request.number;
-                if !self.was_looked_for(&email, &between) && !self.was_removed(&email, &between) {
-                    wrong.push(format!("made again without a look: {request:?}"));
+                if !self.was_looked_up(&email, &between) && !self.was_removed(&email, &between) {
+                    wrong.push(format!("created again without a lookup: {request:?}"));
                 }
             }
             let is_it = |number: Option<u64>| number == Some(request.number);
@@ -48,17 +48,17 @@ impl Witness<'_> {
             }
         }
         self.wrong.extend(wrong);
-        self.nobody_is_there_twice();
+        self.no_email_has_two_users();
     }
 
-    fn was_looked_for(&self, email: &str, between: &Range<u64>) -> bool {
+    fn was_looked_up(&self, email: &str, between: &Range<u64>) -> bool {
         let within = |request: &&Request| between.contains(&request.number);
         let mut looks = self.requests.iter().filter(within);
-        looks.any(|request| tells_of(request, email))
+        looks.any(|request| shows(request, email))
     }
 
-    /// Whether they were removed after one request had made them and before another's change, or where
-    /// it made none, before any later one.
+    /// Whether the user was removed between the creation by one request and the change by another one; if that changed
+    /// nothing, before any later change.
     fn was_removed(&self, email: &str, between: &Range<u64>) -> bool {
         let location = |is_it: &dyn Fn(u64) -> bool| {
             let of = |number: Option<u64>| number.is_some_and(is_it);
@@ -72,9 +72,9 @@ impl Witness<'_> {
         since.any(|change| change.after.is_none() && email_of(whose(change)) == email)
     }
 
-    fn nobody_is_there_twice(&mut self) {
+    fn no_email_has_two_users(&mut self) {
         let mut there = HashMap::new();
-        for user in self.tale.world.org().users() {
+        for user in self.record.world.org().users() {
             *there.entry(email_of(&user)).or_insert(0) += 1;
         }
         for (email, count) in there.iter().filter(|(_, count)| **count > 1) {
@@ -83,7 +83,7 @@ impl Witness<'_> {
                 .iter()
                 .filter(|change| change.before.is_none() && change.request.is_some());
             if ours.any(|change| email_of(whose(change)) == **email) {
-                self.wrong.push(format!("{email} is there {count} times"));
+                self.wrong.push(format!("{email} exists {count} times"));
             }
         }
     }

@@ -1,8 +1,12 @@
-//! What the stories have found, each in its smallest form.
+//! Defects that scenarios found, each in its smallest form.
 
+use crate::check;
+use crate::limits::Allowance;
+use crate::roster::{Op, Roster, Row};
+use crate::scenario::{Kind, Outside, Scenario, Step, Trouble};
 use crate::support::{World, assert_converged, told};
 use chrono::Utc;
-use omni_user_sync::model::RunRef;
+use omni_user_sync::model::{RunRef, Trigger};
 use omni_user_sync::sandbox::{Fault, What, When};
 use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
@@ -129,4 +133,38 @@ async fn a_refused_removal_does_not_shorten_later_grace() {
     let world = world.set("policy.prune_grace", "1h");
     assert_eq!(told(&world.apply().await), [""; 0]);
     assert_eq!(world.org().users().len(), 2);
+}
+
+#[test]
+fn recreation_after_a_kill_matches_the_reference() {
+    let mut scenario = Scenario::new(Kind::NoFaults, 0);
+    scenario.policy.prune = "managed";
+    scenario.policy.deactivates = false;
+    scenario.policy.limits.removals = Allowance::Count(0);
+    scenario.users.clear();
+    let row = |at: usize| Row {
+        op: if at == 2 { Op::Delete } else { Op::Upsert },
+        email: format!("u{at}@x.co"),
+        name: if at == 4 { "" } else { "Ada" }.to_owned(),
+        cells: ["Sales", "7", "[east]", "gold"].map(str::to_owned),
+        flaw: None,
+        is_upper_case: false,
+    };
+    let roster = |rows: Vec<Row>| {
+        let columns = vec![0];
+        Step::Roster(Roster { columns, rows })
+    };
+    let last = "u8@x.co".to_owned();
+    scenario.steps = vec![
+        roster((0..9).map(row).collect()),
+        Step::Trouble(8, Trouble::Killed),
+        Step::Run(Trigger::Schedule),
+        roster((0..3).map(row).collect()),
+        Step::Outside(Outside::Remove(last.clone())),
+        Step::Run(Trigger::File),
+        Step::Outside(Outside::Recreate(last)),
+        Step::Run(Trigger::Schedule),
+    ];
+    let (_, wrong) = check(&scenario, false);
+    assert_eq!(wrong, [""; 0]);
 }

@@ -1,10 +1,10 @@
-//! How much is too much: the limits of a story, and whether what was done kept to them. Only an approval
-//! excuses, of that user and kind, and before the run.
+//! Safety limits: those of a scenario, and whether the changes stay within them. Only an approval of the same user and
+//! operation before the run exempts a change.
 
-use super::play::{Approved, Window};
-use super::roster::is_none;
-use super::story::Wrong;
-use super::witness::{ATTRIBUTES, Witness, deactivates, whose};
+use crate::invariants::{ATTRIBUTES, Invariants, deactivates, whose};
+use crate::record::{Approved, Window};
+use crate::roster::is_blank;
+use crate::scenario::Trouble;
 use fastrand::Rng;
 use omni_user_sync::model::Operation;
 use omni_user_sync::sandbox::{Changed, Request, What};
@@ -12,42 +12,51 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, Debug)]
-pub enum Limit {
+pub(crate) enum Allowance {
     Count(usize),
     Percent(usize),
 }
 
 /// The limits of `policy`.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub removals: Limit,
-    pub clears: Limit,
-    pub updates: Option<Limit>,
-    pub floor: usize,
+pub(crate) struct Limits {
+    pub(crate) removals: Allowance,
+    pub(crate) clears: Allowance,
+    pub(crate) updates: Option<Allowance>,
+    pub(crate) floor: usize,
 }
 
 impl Limits {
-    pub fn new(random: &mut Rng) -> Self {
-        // Out of 100: so many are plain counts below `most`, so many are tight; the others let all through.
+    pub(crate) fn new(random: &mut Rng) -> Self {
+        // Percentages of plain counts below `most` and of tight limits; the others allow everything.
         let mut limit = |counts: u32, tight: u32, percent, most| match random.u32(..100) {
-            at if at < counts => Limit::Count(random.usize(..most)),
-            at if at < counts + tight => Limit::Percent(percent),
-            _ => Limit::Percent(100),
+            at if at < counts => Allowance::Count(random.usize(..most)),
+            at if at < counts + tight => Allowance::Percent(percent),
+            _ => Allowance::Percent(100),
         };
         let (removals, clears) = (limit(25, 25, 10, 4), limit(20, 25, 10, 3));
         let updates = limit(12, 15, 30, 5);
         Self {
             removals,
             clears,
-            updates: Some(updates).filter(|limit| !matches!(limit, Limit::Percent(100))),
+            updates: Some(updates).filter(|limit| !matches!(limit, Allowance::Percent(100))),
             floor: [5, 5, 5, 1, 0][random.usize(..5)],
         }
     }
 
-    pub fn settings(&self) -> [(&'static str, String); 4] {
-        let text = |limit: Limit| match limit {
-            Limit::Count(most) => most.to_string(),
-            Limit::Percent(percent) => format!("{percent}%"),
+    /// The same without limits of updates and clears.
+    pub(crate) fn of_removals(self) -> Self {
+        Self {
+            clears: Allowance::Percent(100),
+            updates: None,
+            ..self
+        }
+    }
+
+    pub(crate) fn settings(&self) -> [(&'static str, String); 4] {
+        let text = |limit: Allowance| match limit {
+            Allowance::Count(most) => most.to_string(),
+            Allowance::Percent(percent) => format!("{percent}%"),
         };
         [
             ("policy.max_removals", text(self.removals)),
@@ -60,11 +69,11 @@ impl Limits {
         ]
     }
 
-    /// How many changes a limit lets through where there are so many users.
-    fn lets(&self, limit: Limit, users: usize) -> usize {
+    /// The number of changes that a limit allows.
+    pub(crate) fn allows(&self, limit: Allowance, users: usize) -> usize {
         match limit {
-            Limit::Count(most) => most,
-            Limit::Percent(percent) => (percent * users / 100).max(self.floor),
+            Allowance::Count(most) => most,
+            Allowance::Percent(percent) => (percent * users / 100).max(self.floor),
         }
     }
 }
@@ -74,16 +83,16 @@ fn id_of(request: &Request) -> &str {
     request.path.rsplit('/').next().unwrap_or_default()
 }
 
-/// Whether a change took a value away that somebody had.
+/// Whether a change cleared a value.
 fn clears(change: &Changed) -> bool {
     let (Some(before), Some(after)) = (&change.before, &change.after) else {
         return false;
     };
     let mut had = before[ATTRIBUTES].as_object().into_iter().flatten();
-    had.any(|(name, value)| !is_none(value) && is_none(&after[ATTRIBUTES][name]))
+    had.any(|(name, value)| !is_blank(value) && is_blank(&after[ATTRIBUTES][name]))
 }
 
-/// Whether a change removed somebody, or deactivated somebody who was active.
+/// Whether a change removed a user, or deactivated an active one.
 fn removes(change: &Changed) -> bool {
     let is_active = |user: &Value| user["active"] == json!(true);
     match (&change.before, &change.after) {
@@ -92,9 +101,9 @@ fn removes(change: &Changed) -> bool {
     }
 }
 
-impl Witness<'_> {
+impl Invariants<'_> {
     /// Removals are counted over all runs, which are within 24 hours.
-    pub fn few_were_removed(&mut self) {
+    pub(crate) fn removals_stay_within_limits(&mut self) {
         let limits = self.policy.limits;
         let ours = self.history.iter().filter(|change| {
             change
@@ -105,10 +114,10 @@ impl Witness<'_> {
             .filter_map(|change| whose(change)["id"].as_str())
             .collect();
         let users = self.most_users(u64::MAX, true);
-        let most = limits.lets(limits.removals, users);
+        let most = limits.allows(limits.removals, users);
         if ids.len() > most {
             self.wrong.push(format!(
-                "{} of {users} removed without approval, and the guard lets {most}: {limits:?}",
+                "{} of {users} removed without approval, and the limit is {most}: {limits:?}",
                 ids.len()
             ));
         }
@@ -121,10 +130,10 @@ impl Witness<'_> {
     }
 
     /// Clears and updates are counted within a run: below the limit, or each of them approved.
-    pub fn few_were_changed_at_once(&mut self) {
+    pub(crate) fn updates_stay_within_limits(&mut self) {
         let limits = self.policy.limits;
         let mut wrong = Vec::new();
-        for window in &self.tale.windows {
+        for window in &self.record.windows {
             let is_within = |number: &u64| (window.first..=window.last).contains(number);
             let cleared = self.history.iter().filter(|change| {
                 let within = change.request.as_ref().is_some_and(is_within);
@@ -147,12 +156,12 @@ impl Witness<'_> {
             for (what, ids, limit) in both {
                 let Some(limit) = limit else { continue };
                 let users = self.most_users(window.last, false);
-                let most = limits.lets(limit, users);
+                let most = limits.allows(limit, users);
                 if ids.len() <= most || ids.iter().all(|id| self.may_change(id, what, window)) {
                     continue;
                 }
                 wrong.push(format!(
-                    "{} of {users} {what} in one run, and the guard lets {most}: {limits:?} {window:?}",
+                    "{} of {users} {what} in one run, and the limit is {most}: {limits:?} {window:?}",
                     ids.len()
                 ));
             }
@@ -160,7 +169,7 @@ impl Witness<'_> {
         self.wrong.extend(wrong);
     }
 
-    /// Whether an update was approved before a run; that it clears takes an approval of that.
+    /// Whether an update was approved before a run. Clearing takes an approval of clears.
     fn may_change(&self, id: &str, what: &str, window: &Window) -> bool {
         self.approvals_before(window.first).any(|approved| {
             let is_it = approved.id == id && approved.operation == Operation::Update;
@@ -169,12 +178,12 @@ impl Witness<'_> {
     }
 
     fn approvals_before(&self, number: u64) -> impl Iterator<Item = &Approved> {
-        let all = self.tale.approved.iter();
+        let all = self.record.approved.iter();
         all.filter(move |approved| approved.before <= number)
     }
 
-    /// The most users whom anybody could have counted until a request: who was there at one time, with
-    /// those whom we had asked to delete by then if `removed` says so, and what listings told too many.
+    /// The largest number of users that a run could have counted until a request: users at one time, with those
+    /// deleted by then if `removed`, and the surplus of wrong listings.
     fn most_users(&self, until: u64, removed: bool) -> usize {
         let deleted_before = |number: u64| {
             let is_delete =
@@ -186,7 +195,7 @@ impl Witness<'_> {
             .history
             .iter()
             .rposition(|change| change.request.is_some_and(|number| number <= until));
-        // Before our first change, and after our last one, everything that others did.
+        // With all changes by others before our first and after our last change.
         let next = last.map_or(0, |last| last + 1);
         let rest = self.history[next..].iter();
         let others = rest.take_while(|change| change.request.is_none()).count();
@@ -203,21 +212,23 @@ impl Witness<'_> {
             };
             most = most.max(users + deleted);
         }
-        most + self.told_too_many()
+        most + self.listing_surplus()
     }
 
-    /// By how many a listing may have told too many.
-    fn told_too_many(&self) -> usize {
-        let rounds = self.tale.story.rounds.iter();
-        let troubles = rounds.flat_map(|round| &round.troubles);
-        let too_many = troubles.map(|trouble| match &trouble.what {
-            Wrong::Fault { what, .. } => match what {
-                What::TotalOff(by) => usize::try_from(*by).unwrap_or(0),
-                What::RepeatUser => 1,
+    /// The largest surplus of a wrong listing.
+    fn listing_surplus(&self) -> usize {
+        let too_many = self
+            .record
+            .scenario
+            .troubles()
+            .map(|trouble| match trouble {
+                Trouble::Fault { what, .. } => match what {
+                    What::TotalOff(by) => usize::try_from(*by).unwrap_or(0),
+                    What::RepeatUser => 1,
+                    _ => 0,
+                },
                 _ => 0,
-            },
-            _ => 0,
-        });
+            });
         too_many.max().unwrap_or(0)
     }
 }

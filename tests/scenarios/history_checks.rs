@@ -1,21 +1,21 @@
-//! What the state database says, held against what the mock server saw.
+//! Compares the state database with the mock server's record.
 
-use super::play::{Tale, Window};
-use super::witness::{email_of, whose};
-use omni_user_sync::model::Field;
-use omni_user_sync::model::{ChangeIntent, ChangeRecord};
-use omni_user_sync::model::{ChangeOutcome, Operation};
+use crate::invariants::{ATTRIBUTES, email_of, whose};
+use crate::record::{Record, Window};
+use omni_user_sync::model::{ChangeIntent, ChangeOutcome, ChangeRecord, Field, Operation};
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
-
-/// Says what is wrong in the state database.
-pub async fn audit(tale: &Tale<'_>, requests: &[Request], history: &[Changed]) -> Vec<String> {
-    let db = tale.world.state_db();
+/// Returns what is wrong in the state database.
+pub(crate) async fn audit(
+    record: &Record<'_>,
+    requests: &[Request],
+    history: &[Changed],
+) -> Vec<String> {
+    let db = record.world.state_db();
     let mut wrong = Vec::new();
-    for window in &tale.windows {
+    for window in &record.windows {
         let changes = match window.number {
             Some(number) => db
                 .changes(number)
@@ -23,25 +23,25 @@ pub async fn audit(tale: &Tale<'_>, requests: &[Request], history: &[Changed]) -
                 .expect("the state database can be read"),
             None => Vec::new(),
         };
-        let history_checks = Books {
+        let run = RunHistory {
             window,
             changes,
             requests,
             history,
-            at_first: tale.story.users.len(),
+            at_first: record.scenario.users.len(),
         };
-        history_checks.each_write_has_its_intent(&mut wrong);
-        history_checks.what_is_done_has_happened(&mut wrong);
+        run.every_write_has_its_intent(&mut wrong);
+        run.applied_changes_happened(&mut wrong);
     }
     let unknown = db.unknown().await.expect("the state database can be read");
     let unknown = unknown
         .iter()
         .filter(|change| !has_twins(history, change.intent.email.as_str()));
-    wrong.extend(unknown.map(|change| format!("never found out: {change:?}")));
+    wrong.extend(unknown.map(|change| format!("the outcome stays unknown: {change:?}")));
     wrong
 }
 
-/// Of several users with one email none is looked at, so what became of a change is not found out.
+/// Users that share an email are not read, so the outcome of a change stays unknown.
 fn has_twins(history: &[Changed], email: &str) -> bool {
     let of = history
         .iter()
@@ -53,16 +53,16 @@ fn has_twins(history: &[Changed], email: &str) -> bool {
         > 1
 }
 
-struct Books<'a> {
+struct RunHistory<'a> {
     window: &'a Window,
     changes: Vec<ChangeRecord>,
     requests: &'a [Request],
     history: &'a [Changed],
-    /// How many users there were at first: as many changes made them.
+    /// The number of users at the start, which is the number of changes that added them.
     at_first: usize,
 }
 
-impl Books<'_> {
+impl RunHistory<'_> {
     fn writes(&self) -> impl Iterator<Item = &Request> {
         self.requests.iter().filter(|request| {
             request.method != "GET"
@@ -70,19 +70,19 @@ impl Books<'_> {
         })
     }
 
-    fn each_write_has_its_intent(&self, wrong: &mut Vec<String>) {
+    fn every_write_has_its_intent(&self, wrong: &mut Vec<String>) {
         for write in self.writes() {
             if !self
                 .changes
                 .iter()
                 .any(|change| is_of(&change.intent, write))
             {
-                wrong.push(format!("without an intent: {write:?} in {:?}", self.window));
+                wrong.push(format!("no intent for {write:?} in {:?}", self.window));
             }
         }
     }
 
-    fn what_is_done_has_happened(&self, wrong: &mut Vec<String>) {
+    fn applied_changes_happened(&self, wrong: &mut Vec<String>) {
         for change in &self.changes {
             let Some(settled) = &change.settled else {
                 continue;
@@ -91,7 +91,7 @@ impl Books<'_> {
                 && !self.has_happened(change, &settled.detail)
             {
                 wrong.push(format!(
-                    "done, and it never happened: {change:?} in {:?}",
+                    "applied, and it never happened: {change:?} in {:?}",
                     self.window
                 ));
             }
@@ -104,7 +104,7 @@ impl Books<'_> {
             return true;
         }
         let mut writes = self.writes().filter(|write| is_of(&change.intent, write));
-        // Answered as done is as much as anybody can know; that it was not kept, the next run sees.
+        // A success answer counts; the next run sees whether the change was kept.
         let was_done = |write: &Request| {
             (200..300).contains(&write.status)
                 && !write
@@ -116,9 +116,8 @@ impl Books<'_> {
                     .iter()
                     .any(|done| done.request == Some(write.number))
         };
-        // What got no answer is looked up, and that shows no difference between our change, somebody
-        // else's that came to the same, and a user to be made who was there all the time and whom a
-        // listing that did not add up had left out.
+        // After a lost response the user is looked up. That can't distinguish our change from an equal one by
+        // others, or from a user that an inconsistent listing had omitted.
         let email = change.intent.email.as_str().to_lowercase();
         let is_create = change.intent.operation == Operation::Create;
         let by_others = self.history.iter().enumerate().any(|(at, done)| {
@@ -136,7 +135,7 @@ impl Books<'_> {
     }
 }
 
-/// Whether an intent is of a write: the same user and the same fields.
+/// Whether an intent is about a write: the same user and the same fields.
 fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
     let empty = Value::Null;
     let body = write.body.as_ref().unwrap_or(&empty);
@@ -146,19 +145,19 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
         Operation::Create => {
             write.method == "POST"
                 && body["userName"] == json!(intent.email.as_str())
-                && fields(body) == meant(intent)
+                && fields(body) == intended(intent)
         }
         Operation::Delete => write.method == "DELETE" && is_path,
         Operation::Update | Operation::Deactivate if write.method == "PUT" => is_path,
         Operation::Update | Operation::Deactivate => {
             write.method == "PATCH"
                 && is_path
-                && fields(&body["Operations"][0]["value"]) == meant(intent)
+                && fields(&body["Operations"][0]["value"]) == intended(intent)
         }
     }
 }
 
-/// The fields that a body names and gives a value, or takes it.
+/// The fields that a body sets or clears.
 fn fields(value: &Value) -> BTreeSet<String> {
     let top = ["displayName", "active"]
         .into_iter()
@@ -170,7 +169,7 @@ fn fields(value: &Value) -> BTreeSet<String> {
     top.map(str::to_owned).chain(attributes.cloned()).collect()
 }
 
-fn meant(intent: &ChangeIntent) -> BTreeSet<String> {
+fn intended(intent: &ChangeIntent) -> BTreeSet<String> {
     let name = |field: &Field| match field {
         Field::DisplayName => "displayName".to_owned(),
         Field::Active => "active".to_owned(),

@@ -1,99 +1,104 @@
-//! Rosters as they are meant, their text, and whether a user is as a row wants them: told without any
-//! of the program's own types.
+//! Rosters, their text, and whether a user matches a row, without any of the program's types.
 
+use crate::invariants::ATTRIBUTES;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// The attributes that a roster may have columns of.
-pub const COLUMNS: [&str; 4] = ["department", "cost_center", "region", "tier"];
-pub const NUMBER: usize = 1;
-pub const LIST: usize = 2;
+pub(crate) const COLUMNS: [&str; 4] = ["department", "cost_center", "region", "tier"];
+pub(crate) const NUMBER: usize = 1;
+pub(crate) const LIST: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Upsert,
     Delete,
     Deactivate,
 }
 
-/// What is wrong with a row.
+/// An error in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub(crate) enum Flaw {
     Op,
     Number,
     Short,
-    /// Who it is about can't be read.
+    /// The email is unreadable.
     Email,
-    /// It stands there twice, and says different things.
+    /// There are two rows that contradict each other.
     Doubled,
 }
 
 #[derive(Clone, Debug)]
-pub struct Row {
-    pub op: Op,
-    pub email: String,
+pub(crate) struct Row {
+    pub(crate) op: Op,
+    pub(crate) email: String,
     /// Blank leaves the present one.
-    pub name: String,
-    /// One for each of [`COLUMNS`], whether the sheet has that column or not.
-    pub cells: [String; 4],
-    pub flaw: Option<Flaw>,
-    /// Whether the address is written in capitals.
-    pub loud: bool,
+    pub(crate) name: String,
+    /// One for each of [`COLUMNS`], whether the roster has that column or not.
+    pub(crate) cells: [String; 4],
+    pub(crate) flaw: Option<Flaw>,
+    /// Whether the email is in capitals.
+    pub(crate) is_upper_case: bool,
 }
 
-#[derive(Clone, Debug)]
-pub struct Sheet {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Roster {
     /// Of [`COLUMNS`].
-    pub columns: Vec<usize>,
-    pub rows: Vec<Row>,
+    pub(crate) columns: Vec<usize>,
+    pub(crate) rows: Vec<Row>,
 }
 
-#[derive(Clone, Debug)]
-pub enum File {
-    Sheet(Sheet),
+/// The state of the file. Only a whole one is readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileState {
+    Whole,
     Gone,
     Empty,
     Header,
-    /// With a column that Omni does not know.
-    Column(Sheet),
-    /// A quote that is not closed.
-    Quote(Sheet),
+    UnknownColumn,
+    OpenQuote,
 }
 
-/// What a roster says of somebody.
+/// What a roster states about a user.
 #[derive(Clone, Copy, Debug)]
-pub enum DesiredUser<'a> {
+pub(crate) enum Wanted<'a> {
     Nothing,
-    /// A bad row names them.
+    /// An invalid row names the user.
     Frozen,
     Row(&'a Row),
 }
 
-impl File {
-    /// The sheet, if the file can be read.
-    pub fn sheet(&self) -> Option<&Sheet> {
-        match self {
-            Self::Sheet(sheet) if !sheet.rows.is_empty() => Some(sheet),
-            _ => None,
-        }
-    }
-
-    /// The text of the file; `None` where there is none.
-    pub fn text(&self) -> Option<String> {
-        let text = match self {
-            Self::Sheet(sheet) => sheet.text(""),
-            Self::Gone => return None,
-            Self::Empty => String::new(),
-            Self::Header => "op,email,display_name\n".to_owned(),
-            Self::Column(sheet) => sheet.text(",shoe_size"),
-            Self::Quote(sheet) => sheet.text("") + "upsert,\"quoted@x.co,Quoted\n",
+impl Roster {
+    /// The text of the file; `None` if there is no file.
+    pub(crate) fn file(&self, state: FileState) -> Option<String> {
+        let text = match state {
+            FileState::Whole => self.text(""),
+            FileState::Gone => return None,
+            FileState::Empty => String::new(),
+            FileState::Header => "op,email,display_name\n".to_owned(),
+            FileState::UnknownColumn => self.text(",shoe_size"),
+            FileState::OpenQuote => self.text("") + "upsert,\"quoted@x.co,Quoted\n",
         };
         Some(text)
     }
-}
 
-impl Sheet {
+    /// The number of data rows.
+    pub(crate) fn row_count(&self) -> usize {
+        let lines = |row: &Row| 1 + usize::from(row.flaw == Some(Flaw::Doubled));
+        self.rows.iter().map(lines).sum()
+    }
+
+    /// Whether a user has the name and the attributes of a row.
+    pub(crate) fn matches(&self, row: &Row, user: &Value, keeps_blanks: bool) -> bool {
+        let name = row.name.trim();
+        (name.is_empty() || user["displayName"] == name)
+            && self.columns.iter().all(|&at| {
+                let value = &user[ATTRIBUTES][COLUMNS[at]];
+                is_as_wanted(at, &row.cells[at], value, keeps_blanks)
+            })
+    }
+
     fn text(&self, more: &str) -> String {
         let names: String = self
             .columns
@@ -113,7 +118,7 @@ impl Sheet {
             Op::Delete => "delete",
             Op::Deactivate => "deactivate",
         };
-        let email = match (row.flaw, row.loud) {
+        let email = match (row.flaw, row.is_upper_case) {
             (Some(Flaw::Email), _) => row.email.replace('@', " at "),
             (_, true) => row.email.to_uppercase(),
             (_, false) => row.email.clone(),
@@ -149,24 +154,24 @@ impl Sheet {
         .expect("a String takes every write");
     }
 
-    pub fn want(&self, email: &str) -> DesiredUser<'_> {
+    pub(crate) fn want(&self, email: &str) -> Wanted<'_> {
         let named = |row: &&Row| row.flaw != Some(Flaw::Email) && row.email == email;
         match self.rows.iter().find(named) {
-            None => DesiredUser::Nothing,
-            Some(Row { flaw: Some(_), .. }) => DesiredUser::Frozen,
-            Some(row) => DesiredUser::Row(row),
+            None => Wanted::Nothing,
+            Some(Row { flaw: Some(_), .. }) => Wanted::Frozen,
+            Some(row) => Wanted::Row(row),
         }
     }
 
-    /// Whether its silence may remove anybody. Of a row that is too short it can't be told which of its
-    /// cells are missing, so that it may be anybody's, and an unreadable email switches off pruning.
-    pub fn may_prune(&self) -> bool {
+    /// Whether it may remove users that it does not name. An unreadable email and a row that is too short, which may
+    /// be about any user, block pruning.
+    pub(crate) fn may_prune(&self) -> bool {
         let is_unreadable = |row: &Row| matches!(row.flaw, Some(Flaw::Email | Flaw::Short));
         let upserts = |row: &Row| row.flaw.is_none() && row.op == Op::Upsert;
         !self.rows.iter().any(is_unreadable) && self.rows.iter().any(upserts)
     }
 
-    pub fn upserts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn upserts(&self) -> impl Iterator<Item = &str> {
         let upserts = |row: &&Row| row.flaw.is_none() && row.op == Op::Upsert;
         self.rows
             .iter()
@@ -175,23 +180,26 @@ impl Sheet {
     }
 }
 
+/// The value that one reading shows for `tier` after it was cleared. No scenario sets it.
+const DEFAULT_TIER: &str = "standard";
+
 /// Whether this is "no value".
-pub fn is_none(value: &Value) -> bool {
+pub(crate) fn is_blank(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::String(text) => text.trim().is_empty(),
+        Value::String(text) => text.trim().is_empty() || text == DEFAULT_TIER,
         Value::Array(items) => items.is_empty(),
         _ => false,
     }
 }
 
-/// Whether an attribute is as a cell wants it.
-pub fn is_as_wanted(column: usize, cell: &str, value: &Value, keeps_blanks: bool) -> bool {
+/// Whether an attribute has the value of a cell.
+pub(crate) fn is_as_wanted(column: usize, cell: &str, value: &Value, keeps_blanks: bool) -> bool {
     let cell = cell.trim();
     if cell.is_empty() {
-        return keeps_blanks || is_none(value);
+        return keeps_blanks || is_blank(value);
     }
-    if is_none(value) {
+    if is_blank(value) {
         return cell == "[]";
     }
     match column {

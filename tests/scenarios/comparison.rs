@@ -1,0 +1,382 @@
+//! Compares each run of a scenario without faults with the reference.
+
+use crate::invariants::{email_of, whose};
+use crate::reference::{Need, Reference, Ruling, Users, differences, id_of, is_active};
+use crate::roster::{Op, Roster, Row};
+use crate::scenario::Scenario;
+use crate::support::World;
+use chrono::Utc;
+use omni_user_sync::model::{
+    ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Field, HeldUser, Operation, Trigger,
+};
+use omni_user_sync::plan::Assessment;
+use omni_user_sync::run::{RunError, RunOutcome};
+use omni_user_sync::sandbox::{Changed, Filter};
+use serde_json::Value;
+use std::collections::{BTreeSet, HashSet};
+
+/// The cached observation of the program, for a run that the file watcher triggers.
+enum Cache {
+    Nothing,
+    Seen {
+        users: Users,
+        /// Emails that are known to have no user.
+        absent: BTreeSet<String>,
+    },
+    /// The program may know more than the reference. The next run observes afresh.
+    Unclear,
+}
+
+/// What is known before a run.
+struct Begun {
+    before: Users,
+    seen: Users,
+    absent: BTreeSet<String>,
+    /// The length of the mock server's history.
+    history: usize,
+}
+
+pub(crate) struct Comparison {
+    reference: Reference,
+    page_size: usize,
+    ignores_filter: bool,
+    keeps_blanks: bool,
+    cache: Cache,
+    begun: Option<Begun>,
+    settled: HashSet<ChangeId>,
+    compared: usize,
+}
+
+fn users(world: &World) -> Users {
+    let users = world.org().users().into_iter();
+    users.map(|user| (email_of(&user), user)).collect()
+}
+
+fn need_of(change: &ChangeRecord) -> Need {
+    match change.intent.operation {
+        Operation::Delete => Need::Delete,
+        Operation::Deactivate => Need::Deactivate,
+        Operation::Update => Need::Update {
+            reactivate: change
+                .intent
+                .fields
+                .iter()
+                .any(|one| one.field == Field::Active),
+        },
+        Operation::Create => Need::Create,
+    }
+}
+
+impl Comparison {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        Self {
+            reference: Reference::new(scenario.policy.clone()),
+            page_size: scenario.options.page_size,
+            ignores_filter: scenario.options.filter == Filter::Ignored,
+            keeps_blanks: scenario.policy.keeps_blanks,
+            cache: Cache::Nothing,
+            begun: None,
+            settled: HashSet::new(),
+            compared: 0,
+        }
+    }
+
+    /// The number of runs that were compared user by user.
+    pub(crate) fn compared(&self) -> usize {
+        self.compared
+    }
+
+    pub(crate) fn approve(&mut self, users: &[HeldUser]) {
+        let of = |user: &HeldUser| {
+            let is_delete = user.operation == Operation::Delete;
+            (user.user_id.as_str().to_owned(), is_delete)
+        };
+        self.reference.approved.extend(users.iter().map(of));
+    }
+
+    /// Takes note of what a run will see. Returns its trigger, which is another one if it must observe afresh.
+    pub(crate) async fn begin(
+        &mut self,
+        world: &World,
+        trigger: Trigger,
+        roster: Option<&Roster>,
+        has_process: bool,
+    ) -> Trigger {
+        let before = users(world);
+        let is_cached = trigger == Trigger::File && has_process;
+        let (trigger, seen, absent) = match roster {
+            Some(roster) => {
+                self.find_out(world, &before).await;
+                self.see(trigger, &before, roster, is_cached)
+            }
+            None => {
+                self.cache = Cache::Nothing;
+                (trigger, before.clone(), BTreeSet::new())
+            }
+        };
+        self.begun = Some(Begun {
+            before,
+            seen,
+            absent,
+            history: world.org().history().len(),
+        });
+        trigger
+    }
+
+    /// What a run sees, and the emails that it then knows to be absent. A run that the file watcher triggers uses the
+    /// cache and looks up users to be removed that the cache does not show, unless a list takes fewer requests.
+    fn see(
+        &mut self,
+        trigger: Trigger,
+        now: &Users,
+        roster: &Roster,
+        is_cached: bool,
+    ) -> (Trigger, Users, BTreeSet<String>) {
+        let named: Vec<_> = roster
+            .rows
+            .iter()
+            .filter(|row| row.flaw.is_none())
+            .collect();
+        let is_absent = |row: &&&Row| !now.contains_key(&row.email);
+        let absent_now = || named.iter().filter(is_absent).map(|row| row.email.clone());
+        let fresh = |trigger| (trigger, now.clone(), absent_now().collect());
+        match std::mem::replace(&mut self.cache, Cache::Nothing) {
+            Cache::Seen {
+                mut users,
+                mut absent,
+            } if is_cached => {
+                let is_open = |row: &&&Row| {
+                    row.op != Op::Upsert
+                        && !users.contains_key(&row.email)
+                        && !absent.contains(&row.email)
+                };
+                let open = named.iter().filter(is_open).map(|row| row.email.clone());
+                let open: Vec<_> = open.collect();
+                // A lookup where Omni ignores the filter fails the run; the next one lists.
+                if self.ignores_filter && !open.is_empty() {
+                    return fresh(Trigger::Schedule);
+                }
+                if open.len() > users.len().div_ceil(100) {
+                    return fresh(trigger);
+                }
+                for email in open {
+                    match now.get(&email) {
+                        Some(user) => drop(users.insert(email, user.clone())),
+                        None => drop(absent.insert(email)),
+                    }
+                }
+                (trigger, users, absent)
+            }
+            Cache::Unclear if is_cached => fresh(Trigger::Schedule),
+            Cache::Nothing | Cache::Seen { .. } | Cache::Unclear => fresh(trigger),
+        }
+    }
+
+    /// Compares a run with the reference. `outcome` is `None` if it was killed.
+    pub(crate) async fn end(
+        &mut self,
+        world: &World,
+        roster: Option<&Roster>,
+        outcome: Option<&RunOutcome>,
+    ) -> Result<(), String> {
+        let begun = self.begun.take().expect("it has begun");
+        let ours = world.org().history().split_off(begun.history);
+        let Some(roster) = roster else {
+            self.take_in(world).await;
+            return match ours.is_empty() {
+                true => Ok(()),
+                false => Err(format!("without a roster: {ours:?}")),
+            };
+        };
+        let Begun { before, seen, .. } = &begun;
+        let ruling = self.reference.rule(seen, roster);
+        let is_fresh = seen == before;
+        match outcome {
+            Some(outcome) if is_fresh => {
+                self.compare(world, &begun, roster, &ruling, outcome)?;
+            }
+            _ => {
+                let now = self.reference.rule(before, roster);
+                only_touches(&ours, &[ruling.clone(), now])?;
+                if is_fresh {
+                    in_order(&ours, &ruling)?;
+                }
+            }
+        }
+        let noted = self.reference.clone().noting(seen, roster, &ruling);
+        // After a kill before the first write only the state database knows whether the roster was recorded.
+        if outcome.is_some() || !ours.is_empty() || is_recorded(world, &noted).await {
+            self.reference = noted;
+        }
+        self.take_in(world).await;
+        if outcome.is_some() {
+            self.keep(world, roster, begun, &ruling);
+        }
+        Ok(())
+    }
+
+    /// Keeps what the program has in its cache after a run.
+    fn keep(&mut self, world: &World, roster: &Roster, begun: Begun, ruling: &Ruling) {
+        let users = users(world);
+        // The program may have looked up the users of a short roster, and not have listed all.
+        let may_look_up = roster.rows.len() + 1 < begun.before.len().div_ceil(self.page_size);
+        if begun.seen != begun.before || may_look_up {
+            self.cache = Cache::Unclear;
+            return;
+        }
+        let mut absent = begun.absent;
+        absent.retain(|email| !users.contains_key(email));
+        let is_deleted = |(_, need): &(&String, &Need)| **need == Need::Delete;
+        let deleted = ruling.passed.iter().filter(is_deleted);
+        absent.extend(deleted.map(|(email, _)| email.clone()));
+        self.cache = Cache::Seen { users, absent };
+    }
+
+    /// With a fresh observation the result is known exactly.
+    fn compare(
+        &mut self,
+        world: &World,
+        begun: &Begun,
+        roster: &Roster,
+        ruling: &Ruling,
+        outcome: &RunOutcome,
+    ) -> Result<(), String> {
+        self.compared += 1;
+        let held: usize = outcome.held().iter().map(|held| held.count).sum();
+        if held != ruling.held {
+            return Err(format!("{held} held: {ruling:?} {outcome:?}"));
+        }
+        let now = users(world);
+        let wrong = differences(&begun.before, &now, roster, ruling, self.keeps_blanks);
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(format!("{wrong:#?} {ruling:?} {outcome:?}")),
+        }
+    }
+
+    /// A dry run shows what is pending, and writes nothing.
+    pub(crate) async fn plan(
+        &self,
+        world: &World,
+        roster: Option<&Roster>,
+        plan: &Result<Assessment, RunError>,
+    ) -> Result<(), String> {
+        let (roster, plan) = match (roster, plan) {
+            (Some(roster), Ok(plan)) => (roster, plan),
+            (None, Err(_)) => return Ok(()),
+            _ => return Err(format!("{roster:?} gives {plan:?}")),
+        };
+        if !unknown(world).await.is_empty() {
+            return Ok(());
+        }
+        let needs = self.reference.needs(&users(world), roster);
+        match plan.pending.total() == needs.len() {
+            true => Ok(()),
+            false => Err(format!("{needs:?} {:?}", plan.verdict)),
+        }
+    }
+
+    /// Finds out what became of changes in progress at a kill, as the next run does.
+    async fn find_out(&mut self, world: &World, now: &Users) {
+        for change in unknown(world).await {
+            let id = change.intent.user_id.as_ref().map(|id| id.as_str());
+            let user = now.values().find(|user| id == Some(id_of(user)));
+            let need = need_of(&change);
+            let is_applied = match need {
+                Need::Delete => user.is_none(),
+                Need::Deactivate => user.is_none_or(|user| !is_active(user)),
+                Need::Update { reactivate } => reactivate && user.is_some_and(is_active),
+                Need::Create => false,
+            };
+            if is_applied {
+                self.applied(&change, need);
+            }
+        }
+    }
+
+    /// Takes in the changes that the state database has as applied. That it is right is checked by `history_checks`.
+    async fn take_in(&mut self, world: &World) {
+        let db = world.state_db();
+        let runs = db.runs(1000).await.expect("the state database can be read");
+        for run in runs.iter().rev() {
+            let changes = db.changes(run.number).await;
+            for change in changes.expect("the state database can be read") {
+                let settled = change.settled.as_ref();
+                if settled.is_some_and(|one| one.outcome == ChangeOutcome::Applied) {
+                    self.applied(&change, need_of(&change));
+                }
+            }
+        }
+    }
+
+    fn applied(&mut self, change: &ChangeRecord, need: Need) {
+        if self.settled.insert(change.id) {
+            let ChangeIntent {
+                email,
+                user_id,
+                approved,
+                ..
+            } = &change.intent;
+            let id = user_id.as_ref().map(|id| id.as_str());
+            self.reference.applied(email.as_str(), id, need, *approved);
+        }
+    }
+}
+
+/// Whether the state database has the managed users and the rows that the reference remembers.
+async fn is_recorded(world: &World, reference: &Reference) -> bool {
+    let memory = world.state_db().memory(Utc::now()).await;
+    let memory = memory.expect("the state database can be read");
+    let managed = memory
+        .managed
+        .iter()
+        .map(|email| email.as_str().to_lowercase());
+    let rows = memory
+        .last_rows()
+        .and_then(|rows| usize::try_from(rows).ok());
+    reference.remembers(&managed.collect(), rows)
+}
+
+/// The changes with an unknown outcome.
+async fn unknown(world: &World) -> Vec<ChangeRecord> {
+    let unknown = world.state_db().unknown().await;
+    unknown.expect("the state database can be read")
+}
+
+/// Whether only users were changed that one of the rulings passes, and in that way.
+fn only_touches(ours: &[Changed], rulings: &[Ruling]) -> Result<(), String> {
+    for change in ours {
+        let is_inactive = |user: &Option<Value>| user.as_ref().is_some_and(|user| !is_active(user));
+        let (was, is) = (is_inactive(&change.before), is_inactive(&change.after));
+        let fits = |need: &Need| match need {
+            Need::Delete => change.after.is_none(),
+            Need::Deactivate => change.after.is_some() && is,
+            // A user that exists is updated instead of created, and the other way round.
+            Need::Update { .. } | Need::Create => change.after.is_some() && (was || !is),
+        };
+        let email = email_of(whose(change));
+        let passes = |ruling: &Ruling| ruling.passed.get(&email).is_some_and(fits);
+        if !rulings.iter().any(passes) {
+            return Err(format!(
+                "{email} must not be changed: {change:?} {rulings:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether each phase was complete before a change of a later one.
+fn in_order(ours: &[Changed], ruling: &Ruling) -> Result<(), String> {
+    let need = |change: &Changed| ruling.passed.get(&email_of(whose(change))).copied();
+    let phases = ours.iter().filter_map(need).map(Need::phase);
+    let latest = phases.max().unwrap_or(0);
+    let mut earlier = ruling
+        .passed
+        .iter()
+        .filter(|(_, need)| need.phase() < latest);
+    let is_changed = |email: &str| ours.iter().any(|change| email_of(whose(change)) == email);
+    match earlier.find(|(email, _)| !is_changed(email)) {
+        None => Ok(()),
+        Some((email, need)) => Err(format!("{email} ({need:?}) comes before: {ours:?}")),
+    }
+}

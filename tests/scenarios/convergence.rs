@@ -1,0 +1,122 @@
+//! The result after the last trouble.
+
+use crate::invariants::{Invariants, email_of, whose};
+use crate::roster::{Op, Roster, Row, Wanted};
+use crate::scenario::PROTECTED;
+use serde_json::{Value, json};
+
+impl Invariants<'_> {
+    /// In the end each row is applied, and unnamed users are pruned as `policy.prune` states.
+    pub(crate) fn every_row_is_applied(&mut self) {
+        let Some(window) = self.record.windows.last() else {
+            return;
+        };
+        let Some(roster) = window.roster.as_ref() else {
+            return;
+        };
+        let users = self.record.world.org().users();
+        let mut wrong = Vec::new();
+        for row in &roster.rows {
+            let there: Vec<_> = users
+                .iter()
+                .filter(|user| email_of(user) == row.email)
+                .collect();
+            let is_fine = match (row.flaw, &there[..]) {
+                (Some(_), _) => true,
+                (None, [_, _, ..]) => true,
+                (None, []) => row.op != Op::Upsert || row.name.trim().is_empty(),
+                (None, [user]) => self.is_as_row(user, row, roster),
+            };
+            if !is_fine {
+                wrong.push(format!(
+                    "in the end not as the row states: {row:?}: {there:?}"
+                ));
+            }
+        }
+        for user in &users {
+            if let Some(why) = self.should_be_gone(user, roster, &users) {
+                wrong.push(format!("{why}: {user:?}"));
+            }
+        }
+        self.wrong.extend(wrong);
+    }
+
+    fn is_as_row(&self, user: &Value, row: &Row, roster: &Roster) -> bool {
+        let is_active = user["active"] == json!(true);
+        match row.op {
+            Op::Delete | Op::Deactivate if row.email == PROTECTED => true,
+            Op::Delete => self.policy.deactivates && !is_active,
+            Op::Deactivate => !is_active,
+            Op::Upsert => {
+                roster.matches(row, user, self.policy.keeps_blanks)
+                    && (is_active || !self.policy.reactivates)
+            }
+        }
+    }
+
+    /// The reason why a user should have been removed.
+    fn should_be_gone(
+        &self,
+        user: &Value,
+        roster: &Roster,
+        users: &[Value],
+    ) -> Option<&'static str> {
+        let email = email_of(user);
+        let twins = users
+            .iter()
+            .filter(|other| email_of(other) == email)
+            .count()
+            > 1;
+        let is_gone = self.policy.deactivates && user["active"] == json!(false);
+        let is_named = !matches!(roster.want(&email), Wanted::Nothing);
+        if email == PROTECTED || twins || is_gone || is_named || !roster.may_prune() {
+            return None;
+        }
+        match self.policy.prune {
+            "all" => Some("not pruned"),
+            "managed" if self.is_surely_ours(&email, user["id"].as_str().unwrap_or_default()) => {
+                Some("managed, and not pruned")
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a run with a plan saw a roster that upserts the user, and the user was not removed since. A user that is
+    /// in neither is forgotten.
+    fn is_surely_ours(&self, email: &str, id: &str) -> bool {
+        let named = self.record.windows.iter().rev().find(|window| {
+            window.planned
+                && !window.is_dry
+                && window
+                    .roster
+                    .as_ref()
+                    .is_some_and(|roster| roster.upserts().any(|one| one == email))
+        });
+        let Some(named) = named else { return false };
+        // A user whose removal by a row Omni confirmed is not managed any more, even if Omni did not keep it.
+        let in_vain = self.requests.iter().any(|request| {
+            request.number >= named.first
+                && request.method == "DELETE"
+                && request.status == 204
+                && request.path.ends_with(id)
+                && self.row_deletes(email, request.number)
+        });
+        // For changes by others only their order is known.
+        let removed = self.history.iter().any(|change| {
+            change.after.is_none()
+                && email_of(whose(change)) == email
+                && change.request.is_none_or(|number| number >= named.first)
+        });
+        !removed && !in_vain
+    }
+
+    /// Whether the roster of a request's run deletes a user.
+    fn row_deletes(&self, email: &str, request: u64) -> bool {
+        let roster = self
+            .window_of(request)
+            .and_then(|window| window.roster.as_ref());
+        roster.is_some_and(
+            |roster| matches!(roster.want(email), Wanted::Row(row) if row.op == Op::Delete),
+        )
+    }
+}

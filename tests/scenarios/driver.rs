@@ -1,0 +1,399 @@
+//! Plays a scenario: the program's own parts over HTTP against the mock server, and outside changes.
+
+use crate::comparison::Comparison;
+use crate::invariants;
+use crate::record::{Approved, Record, Totals, Window, show};
+use crate::roster::{FileState, Roster};
+use crate::scenario::{Kind, Outside, SPARE_KEY, Scenario, Step, Trouble};
+use crate::support::World;
+use chrono::Utc;
+use omni_user_sync::model::{RunNumber, RunRef, Trigger};
+use omni_user_sync::plan::Assessment;
+use omni_user_sync::run::{Completion, Reconciler, RunError, RunOutcome, Stop};
+use omni_user_sync::sandbox::{Fault, Options, Org, When};
+use omni_user_sync::state::{Access, StateDb};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// More than any run takes: 120 s for each of a few 429s, a minute each for a few hundred requests.
+const MAX_RUN_TIME: Duration = Duration::from_secs(4 * 3600);
+/// The number of runs needed after the last trouble: each of the four rules that hold takes an approval and another
+/// run.
+const MAX_LAST_RUNS: usize = 5;
+
+struct Driver<'a> {
+    record: Record<'a>,
+    reconciler: Option<Reconciler>,
+    roster: Roster,
+    file: FileState,
+    /// By the number of the request.
+    troubles: Vec<(u64, Trouble)>,
+    /// Until the first difference.
+    comparison: Option<Comparison>,
+}
+
+/// Plays a scenario and returns what was wrong.
+pub(crate) async fn play(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<String>) {
+    let world = world(scenario).await;
+    for user in &scenario.users {
+        world.org().add_user(user.clone());
+    }
+    let mut driver = Driver {
+        record: Record {
+            scenario,
+            world: &world,
+            windows: Vec::new(),
+            approved: Vec::new(),
+            last_results: Vec::new(),
+            wrong: Vec::new(),
+        },
+        reconciler: None,
+        roster: Roster::default(),
+        file: FileState::Whole,
+        troubles: Vec::new(),
+        comparison: (scenario.kind == Kind::NoFaults).then(|| Comparison::new(scenario)),
+    };
+    for step in &scenario.steps {
+        driver.take(step).await;
+    }
+    driver.settle().await;
+    let compared = driver.comparison.as_ref().map_or(0, Comparison::compared);
+    let Driver { record, .. } = driver;
+    let wrong = invariants::check(&record).await;
+    if is_shown {
+        show(&record);
+    }
+    (Totals::of(&record, compared), wrong)
+}
+
+async fn world(scenario: &Scenario) -> World {
+    let mut keys = scenario.options.keys.clone();
+    keys.push(SPARE_KEY.to_owned());
+    let options = scenario.options.clone();
+    let world = World::as_told(Options { keys, ..options }).await;
+    let keys = world.folder.path().join("keys");
+    std::fs::write(&keys, scenario.options.keys.join("\n")).expect("the keys are written");
+    let world = world
+        .without("OMNI_API_KEY")
+        .set("omni.api_key_file", &keys.display().to_string());
+    let settings = scenario.settings().into_iter();
+    settings.fold(world, |world, (key, value)| world.set(key, &value))
+}
+
+impl<'a> Driver<'a> {
+    fn org(&self) -> &'a Org {
+        self.record.world.org()
+    }
+
+    fn next_request(&self) -> u64 {
+        self.org().requests().len() as u64 + 1
+    }
+
+    fn complain(&mut self, what: impl Into<String>) {
+        self.record.wrong.push(what.into());
+    }
+
+    /// The roster, if the file is readable.
+    fn readable(&self) -> Option<&Roster> {
+        let is_readable = self.file == FileState::Whole && !self.roster.rows.is_empty();
+        is_readable.then_some(&self.roster)
+    }
+
+    async fn take(&mut self, step: &Step) {
+        match step {
+            Step::Roster(roster) => self.roster = roster.clone(),
+            Step::File(file) => self.file = *file,
+            Step::Outside(outside) => act(self.org(), outside),
+            Step::Trouble(at, trouble) => self.expect_trouble(*at, trouble),
+            Step::Run(trigger) => drop(self.run(*trigger).await),
+            Step::Plan => drop(self.plan().await),
+            Step::Restart => self.reconciler = None,
+            Step::Approve => drop(self.approve().await),
+            Step::ClockJump(minutes) => {
+                self.reconciler = None;
+                shift(self.record.world, minutes * 60_000);
+            }
+        }
+        match self.roster.file(self.file) {
+            Some(text) => self.record.world.roster(&text),
+            // There may be none yet.
+            None => drop(std::fs::remove_file(self.record.world.roster_path())),
+        }
+    }
+
+    fn expect_trouble(&mut self, at: u64, trouble: &Trouble) {
+        let number = self.next_request() - 1 + at;
+        match trouble {
+            Trouble::Fault { what, when, times } => {
+                let from = Some(number);
+                let when = When {
+                    from,
+                    ..when.clone()
+                };
+                let (what, times) = (what.clone(), *times);
+                self.org().fault(Fault { when, what, times });
+            }
+            _ => self.troubles.push((number, trouble.clone())),
+        }
+    }
+
+    /// A plan, beside the process that has the state lock. It may meet a fault, as any run.
+    async fn plan(&mut self) -> Result<Assessment, RunError> {
+        let (first, roster) = (self.next_request(), self.readable().cloned());
+        let planned = self.record.world.plan().await;
+        self.close(first, roster.clone(), None, true, planned.is_ok());
+        let plan = planned.map(|plan| plan.assessment);
+        if let Some(comparison) = &self.comparison {
+            let world = self.record.world;
+            let compared = comparison.plan(world, roster.as_ref(), &plan).await;
+            self.end_comparison_on(compared);
+        }
+        plan
+    }
+
+    /// One run, with what happens at its requests. `None` if it was killed.
+    async fn run(&mut self, trigger: Trigger) -> Option<RunOutcome> {
+        let (first, roster, world) = (
+            self.next_request(),
+            self.readable().cloned(),
+            self.record.world,
+        );
+        let mut trigger = trigger;
+        if let Some(comparison) = &mut self.comparison {
+            let has_cache = self.reconciler.is_some();
+            trigger = comparison
+                .begin(world, trigger, roster.as_ref(), has_cache)
+                .await;
+        }
+        let outcome = self.run_alone(trigger, first).await;
+        if outcome.is_none() {
+            self.reconciler = None;
+            // Requests on their way arrive.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        if let Some(comparison) = &mut self.comparison {
+            let compared = comparison
+                .end(world, roster.as_ref(), outcome.as_ref())
+                .await;
+            self.end_comparison_on(compared);
+        }
+        let number = self.last_run().await;
+        let planned = outcome
+            .as_ref()
+            .is_some_and(|outcome| outcome.pending().is_some());
+        self.close(first, roster, number, false, planned);
+        outcome
+    }
+
+    fn end_comparison_on(&mut self, compared: Result<(), String>) {
+        if let Err(difference) = compared {
+            self.comparison = None;
+            self.complain(format!("differs from the reference: {difference}"));
+        }
+    }
+
+    async fn run_alone(&mut self, trigger: Trigger, first: u64) -> Option<RunOutcome> {
+        let (stop, killed) = (Stop::default(), CancellationToken::new());
+        for (at, trouble) in self.troubles.iter().filter(|(at, _)| *at >= first) {
+            schedule(self.org(), *at, trouble, &stop, &killed);
+        }
+        let world = self.record.world;
+        let reconciler = self.reconciler.get_or_insert_with(|| world.reconciler());
+        let run = reconciler.run(trigger, None, &stop);
+        let outcome = tokio::select! {
+            biased;
+            () = killed.cancelled() => None,
+            outcome = tokio::time::timeout(MAX_RUN_TIME, run) => Some(outcome),
+        };
+        self.org().clear_actions();
+        if let Some(Err(_elapsed)) = &outcome {
+            self.complain("a run did not end");
+        }
+        outcome?.ok()
+    }
+
+    /// The number of the run that has just been, if it has one.
+    async fn last_run(&self) -> Option<RunNumber> {
+        let runs = self.record.world.state_db().runs(1).await;
+        let last = runs
+            .expect("the state database can be read")
+            .first()?
+            .number;
+        let mut known = self.record.windows.iter();
+        (!known.any(|window| window.number == Some(last))).then_some(last)
+    }
+
+    fn close(
+        &mut self,
+        first: u64,
+        roster: Option<Roster>,
+        number: Option<RunNumber>,
+        is_dry: bool,
+        planned: bool,
+    ) {
+        let last = self.next_request() - 1;
+        self.record.windows.push(Window {
+            first,
+            last,
+            roster,
+            number,
+            is_dry,
+            planned,
+        });
+    }
+
+    /// Approves what the last run held, as `approve` does. Returns whether there was anything.
+    async fn approve(&mut self) -> bool {
+        let world = self.record.world;
+        let dir = world.settings().state.dir;
+        // Before the first run there is no state database.
+        let Ok(db) = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)) else {
+            return false;
+        };
+        let Ok(approval) = db.approve(RunRef::Latest, "test", Utc::now(), false).await else {
+            return false;
+        };
+        let held = db.held(approval.run).await;
+        let held = held.expect("the state database can be read");
+        let rules: BTreeSet<_> = held.iter().map(|held| held.rule.as_str()).collect();
+        if let Some(comparison) = &mut self.comparison {
+            comparison.approve(&approval.users);
+        }
+        let before = self.next_request();
+        let users = approval.users.into_iter().map(|user| Approved {
+            id: user.user_id.as_str().to_owned(),
+            operation: user.operation,
+            rules: rules.clone(),
+            before,
+        });
+        self.record.approved.extend(users);
+        true
+    }
+
+    /// Without faults, with a readable roster and with approvals, it converges.
+    async fn settle(&mut self) {
+        self.org().clear_faults();
+        self.troubles.clear();
+        self.rotate_keys();
+        self.take(&Step::File(FileState::Whole)).await;
+        self.take(&Step::Restart).await;
+        for _ in 0..MAX_LAST_RUNS {
+            let Some(outcome) = self.run(Trigger::Command).await else {
+                return;
+            };
+            let result = outcome.result().as_str().to_owned();
+            self.record.last_results.push(result);
+            if !matches!(outcome.completion, Completion::Complete) {
+                return self.complain(format!("without faults: {:?}", outcome.completion));
+            }
+            // A roster that may not prune is reported in each run.
+            if !outcome.blocked().is_empty() && self.roster.may_prune() {
+                self.complain(format!("without faults: {:?}", outcome.blocked()));
+            }
+            if outcome.held().is_empty() {
+                break;
+            }
+            if !self.approve().await {
+                return self.complain("what is held can't be approved");
+            }
+        }
+        self.reconciler = None;
+        match self.plan().await {
+            Ok(plan) => {
+                let protected = plan.verdict.protected().len();
+                let left: Vec<_> = plan.verdict.all().collect();
+                if left.len() > protected {
+                    self.complain(format!("after a clean run it still plans {left:#?}"));
+                }
+            }
+            Err(error) => self.complain(format!("without faults, no plan: {error}")),
+        }
+    }
+
+    /// Removes revoked keys, and adds a new one if none is left.
+    fn rotate_keys(&self) {
+        let scenario = self.record.scenario;
+        let is_revoked = |at: usize| {
+            let mut troubles = scenario.troubles();
+            troubles.any(|trouble| matches!(trouble, Trouble::KeyRevoked(key) if *key == at))
+        };
+        let keys = scenario.options.keys.iter().enumerate();
+        let valid = keys.filter(|(at, _)| !is_revoked(*at));
+        let mut valid: Vec<_> = valid.map(|(_, key)| key.as_str()).collect();
+        if valid.is_empty() {
+            valid.push(SPARE_KEY);
+        }
+        let path = self.record.world.folder.path().join("keys");
+        std::fs::write(path, valid.join("\n")).expect("the keys are written");
+    }
+}
+
+/// Schedules what happens right before a request.
+fn schedule(org: &Org, at: u64, trouble: &Trouble, stop: &Stop, killed: &CancellationToken) {
+    let cancel = |token: &CancellationToken| {
+        let token = token.clone();
+        org.before(at, move |_| token.cancel());
+    };
+    match trouble.clone() {
+        Trouble::Fault { .. } => {}
+        Trouble::Outside(outside) => org.before(at, move |org| act(org, &outside)),
+        Trouble::KeyRevoked(key) => {
+            org.before(at, move |org| org.revoke_key(&format!("key-{key}")))
+        }
+        Trouble::Pause(time) => {
+            org.before(at, move |_| drop(tokio::spawn(tokio::time::advance(time))))
+        }
+        Trouble::Killed => cancel(killed),
+        Trouble::Stopped => cancel(&stop.now),
+        Trouble::Superseded => cancel(&stop.for_next),
+    }
+}
+
+fn act(org: &Org, outside: &Outside) {
+    let is_there = |email: &str| org.user(email).is_some();
+    match outside {
+        Outside::Attribute(email, name, value) if is_there(email) => {
+            org.set_attribute(email, name, value.clone());
+        }
+        Outside::Name(email, name) if is_there(email) => org.set_display_name(email, name),
+        Outside::Active(email, active) if is_there(email) => org.set_active(email, *active),
+        Outside::Remove(email) if is_there(email) => org.remove_user(email),
+        Outside::Recreate(email) => {
+            if is_there(email) {
+                org.remove_user(email);
+            }
+            if !is_there(email) {
+                org.add_user(serde_json::json!({ "userName": email, "displayName": "Theirs" }));
+            }
+        }
+        Outside::Add(email) if !is_there(email) => {
+            org.add_user(serde_json::json!({ "userName": email, "displayName": "New" }));
+        }
+        _ => {}
+    }
+}
+
+/// Moves the wall clock: all times in the state database become later or earlier. The limiter uses the kernel's clock
+/// instead.
+fn shift(world: &World, by_ms: i64) {
+    let path = world.state_db().path().to_owned();
+    if !path.exists() {
+        return;
+    }
+    let db = rusqlite::Connection::open(path).expect("the state database opens");
+    for (table, columns) in [
+        ("runs", &["started", "ended"][..]),
+        ("changes", &["intended", "settled"]),
+        ("managed", &["since", "missing_since"]),
+        ("deactivated", &["since"]),
+        ("roster", &["accepted"]),
+        ("approvals", &["approved", "expires"]),
+        ("quarantine", &["until"]),
+    ] {
+        for column in columns {
+            let sql = format!("UPDATE {table} SET {column} = {column} + ?1");
+            db.execute(&sql, [by_ms]).expect("times are numbers");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The readings of Omni's documentation that the mock server offers: each scenario draws its own.
+
+use crate::scenario::{chance, pick};
+use fastrand::Rng;
+use omni_user_sync::sandbox::{ClearMode, Filter, Limiter, Options, PatchAnswer, PutMode};
+
+/// Draws one of each disputed reading. Every invariant holds under every combination.
+pub(crate) fn draw_options(random: &mut Rng) -> Options {
+    let keys = random.usize(1..=3);
+    Options {
+        requests_per_minute: if chance(random, 20) { 60 } else { 10_000 },
+        limiter: *pick(random, &[Limiter::Sliding, Limiter::Fixed, Limiter::Bucket]),
+        keys: (0..keys).map(|key| format!("key-{key}")).collect(),
+        page_size: *pick(random, &[3, 5, 8, 100]),
+        clear: *pick(random, &[ClearMode::Null, ClearMode::Default]),
+        patch_answer: *pick(random, &[PatchAnswer::User, PatchAnswer::Empty]),
+        put: *pick(random, &[PutMode::Replace, PutMode::Merge]),
+        filter: *pick(
+            random,
+            &[
+                Filter::AnyCase,
+                Filter::AnyCase,
+                Filter::ExactCase,
+                Filter::Ignored,
+            ],
+        ),
+        history: true,
+        ..Options::default()
+    }
+}

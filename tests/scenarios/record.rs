@@ -1,0 +1,118 @@
+//! What happened in a scenario, for the invariants.
+
+use crate::roster::Roster;
+use crate::scenario::Scenario;
+use crate::support::World;
+use omni_user_sync::model::{Operation, RunNumber};
+use omni_user_sync::sandbox::Request;
+use std::collections::BTreeSet;
+
+/// One run, as the numbers of its requests.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// The roster, if the file was readable.
+    pub(crate) roster: Option<Roster>,
+    pub(crate) number: Option<RunNumber>,
+    pub(crate) is_dry: bool,
+    /// Whether it came to a plan, if it came to its end.
+    pub(crate) planned: bool,
+}
+
+/// A change that a person approved.
+#[derive(Debug)]
+pub(crate) struct Approved {
+    pub(crate) id: String,
+    pub(crate) operation: Operation,
+    /// The rules that had held changes in that run.
+    pub(crate) rules: BTreeSet<&'static str>,
+    /// The first request that may have used it.
+    pub(crate) before: u64,
+}
+
+/// Everything that happened, for the invariants.
+pub(crate) struct Record<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) world: &'a World,
+    pub(crate) windows: Vec<Window>,
+    pub(crate) approved: Vec<Approved>,
+    /// The results of the runs after the last trouble.
+    pub(crate) last_results: Vec<String>,
+    pub(crate) wrong: Vec<String>,
+}
+
+/// Totals over all scenarios.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    runs: usize,
+    requests: usize,
+    faults: usize,
+    changes: usize,
+    outside: usize,
+    compared: usize,
+    approved: usize,
+}
+
+impl Totals {
+    pub(crate) fn of(record: &Record<'_>, compared: usize) -> Self {
+        let requests = record.world.org().requests();
+        let history = record.world.org().history();
+        let ours = history.iter().filter(|change| change.request.is_some());
+        let changes = ours.count();
+        let faults = requests.iter().filter(|request| request.fault.is_some());
+        Self {
+            runs: record.windows.len(),
+            requests: requests.len(),
+            faults: faults.count(),
+            changes,
+            outside: history.len() - changes - record.scenario.users.len(),
+            compared,
+            approved: record.approved.len(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.requests += other.requests;
+        self.faults += other.faults;
+        self.changes += other.changes;
+        self.outside += other.outside;
+        self.compared += other.compared;
+        self.approved += other.approved;
+    }
+}
+
+/// Prints each request.
+pub(crate) fn show(record: &Record<'_>) {
+    let history = record.world.org().history();
+    for request in record.world.org().requests() {
+        for window in record
+            .windows
+            .iter()
+            .filter(|window| window.first == request.number)
+        {
+            println!("{window:?}");
+        }
+        let Request {
+            number,
+            at_ms,
+            key,
+            method,
+            path,
+            query,
+            status,
+            body,
+            fault,
+            ..
+        } = &request;
+        let changed = history.iter().any(|change| change.request == Some(*number));
+        let body = body.as_ref().map(ToString::to_string).unwrap_or_default();
+        println!(
+            "  {number} {at_ms} {key:?} {method} {path}?{query} {body} -> {status} {} {}",
+            fault.as_deref().unwrap_or_default(),
+            if changed { "(changed)" } else { "" }
+        );
+    }
+    println!("{:?}", record.last_results);
+}

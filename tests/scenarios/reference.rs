@@ -1,0 +1,266 @@
+//! A small reference of what the documents promise: what is pending for each user, what the guard holds, and the
+//! users in Omni after a run. It uses none of the program's types.
+
+use crate::roster::{Op, Roster, Row, Wanted};
+use crate::scenario::{PROTECTED, ScenarioPolicy};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// By email.
+pub(crate) type Users = BTreeMap<String, Value>;
+
+/// What is pending for a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Delete,
+    Deactivate,
+    /// As the row states; whether from inactive to active too.
+    Update {
+        reactivate: bool,
+    },
+    Create,
+}
+
+impl Need {
+    pub(crate) fn is_removal(self) -> bool {
+        matches!(self, Self::Delete | Self::Deactivate)
+    }
+
+    /// The order of operations: removals, updates, creations.
+    pub(crate) fn phase(self) -> usize {
+        match self {
+            Self::Delete | Self::Deactivate => 0,
+            Self::Update { .. } => 1,
+            Self::Create => 2,
+        }
+    }
+}
+
+/// The pending changes after the safety limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    pub(crate) passed: BTreeMap<String, Need>,
+    pub(crate) held: usize,
+    /// Whether the roster is not accepted.
+    pub(crate) roster_is_suspect: bool,
+}
+
+/// What is remembered from run to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference {
+    policy: ScenarioPolicy,
+    managed: BTreeSet<String>,
+    /// By id, as the following ones.
+    deactivated: BTreeSet<String>,
+    /// Removed within 24 hours, without approval.
+    removed: BTreeSet<String>,
+    /// Removed within 24 hours, and no longer in Omni.
+    deleted: BTreeSet<String>,
+    /// Approved removals, and whether each is a deletion.
+    pub(crate) approved: BTreeSet<(String, bool)>,
+    last_rows: Option<usize>,
+}
+
+pub(crate) fn id_of(user: &Value) -> &str {
+    user["id"].as_str().unwrap_or_default()
+}
+
+pub(crate) fn is_active(user: &Value) -> bool {
+    user["active"] == json!(true)
+}
+
+impl Reference {
+    pub(crate) fn new(policy: ScenarioPolicy) -> Self {
+        Self {
+            policy,
+            managed: BTreeSet::new(),
+            deactivated: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            approved: BTreeSet::new(),
+            last_rows: None,
+        }
+    }
+
+    /// What the rows ask for, and what pruning does.
+    pub(crate) fn needs(&self, users: &Users, roster: &Roster) -> BTreeMap<String, Need> {
+        let by_rows = roster.rows.iter().filter_map(|row| {
+            let need = self.need(users.get(&row.email), roster, row)?;
+            Some((row.email.clone(), need))
+        });
+        let mut needs: BTreeMap<_, _> = by_rows.collect();
+        let is_unnamed = |email: &str| matches!(roster.want(email), Wanted::Nothing);
+        let unnamed = users.iter().filter(|(email, _)| is_unnamed(email));
+        for (email, user) in unnamed.filter(|_| roster.may_prune()) {
+            let is_pruned = match self.policy.prune {
+                "managed" => self.managed.contains(email),
+                prune => prune == "all",
+            };
+            if let Some(need) = self.removal(user).filter(|_| is_pruned) {
+                needs.insert(email.clone(), need);
+            }
+        }
+        needs
+    }
+
+    fn need(&self, user: Option<&Value>, roster: &Roster, row: &Row) -> Option<Need> {
+        if row.flaw.is_some() {
+            return None;
+        }
+        match (row.op, user) {
+            (Op::Delete | Op::Deactivate, None) => None,
+            (Op::Upsert, None) => (!row.name.trim().is_empty()).then_some(Need::Create),
+            (Op::Upsert, Some(user)) => {
+                let reactivate = !is_active(user)
+                    && (self.policy.reactivates || self.deactivated.contains(id_of(user)));
+                let differs = !roster.matches(row, user, self.policy.keeps_blanks);
+                (differs || reactivate).then_some(Need::Update { reactivate })
+            }
+            (Op::Delete, Some(user)) => self.removal(user),
+            (Op::Deactivate, Some(user)) => is_active(user).then_some(Need::Deactivate),
+        }
+    }
+
+    fn removal(&self, user: &Value) -> Option<Need> {
+        match self.policy.deactivates {
+            false => Some(Need::Delete),
+            true => is_active(user).then_some(Need::Deactivate),
+        }
+    }
+
+    /// Applies the safety limits.
+    pub(crate) fn rule(&self, users: &Users, roster: &Roster) -> Ruling {
+        let mut passed = self.needs(users, roster);
+        passed.retain(|email, need| email != PROTECTED || !need.is_removal());
+        let mut ruling = Ruling {
+            passed,
+            ..Ruling::default()
+        };
+        let is_pruned = |email: &str| matches!(roster.want(email), Wanted::Nothing);
+        let has_shrunk = self
+            .last_rows
+            .is_some_and(|before| roster.row_count() * 2 < before);
+        if has_shrunk {
+            self.hold(&mut ruling, users, &|email, _| is_pruned(email));
+        }
+        let removals = ruling.passed.values().filter(|need| need.is_removal());
+        let sum = removals.count() + self.removed.len();
+        let limits = self.policy.limits;
+        if sum > limits.allows(limits.removals, users.len() + self.deleted.len()) {
+            self.hold(&mut ruling, users, &|_, need| need.is_removal());
+        }
+        let prunes = ruling.passed.keys().any(|email| is_pruned(email));
+        ruling.roster_is_suspect = has_shrunk && self.policy.prune != "never" && !prunes;
+        ruling
+    }
+
+    /// Holds all changes that a limit counts, unless each of them is approved.
+    fn hold(&self, ruling: &mut Ruling, users: &Users, counts: &dyn Fn(&str, Need) -> bool) {
+        let is_approved = |email: &str, need: Need| {
+            let id = users.get(email).map(id_of).unwrap_or_default();
+            let approval = (id.to_owned(), need == Need::Delete);
+            self.approved.contains(&approval)
+        };
+        let mut counted = ruling.passed.iter();
+        if counted.all(|(email, need)| !counts(email, *need) || is_approved(email, *need)) {
+            return;
+        }
+        let before = ruling.passed.len();
+        ruling.passed.retain(|email, need| !counts(email, *need));
+        ruling.held += before - ruling.passed.len();
+    }
+
+    /// Remembers a roster that was read.
+    pub(crate) fn noting(mut self, users: &Users, roster: &Roster, ruling: &Ruling) -> Self {
+        self.managed.retain(|email| match roster.want(email) {
+            Wanted::Row(Row {
+                op: Op::Delete | Op::Deactivate,
+                ..
+            }) => users.contains_key(email),
+            Wanted::Row(_) | Wanted::Frozen => true,
+            Wanted::Nothing => users.contains_key(email) || !roster.may_prune(),
+        });
+        self.managed.extend(roster.upserts().map(str::to_owned));
+        self.deactivated.retain(|id| {
+            users
+                .values()
+                .any(|user| id_of(user) == id && !is_active(user))
+        });
+        if !ruling.roster_is_suspect {
+            self.last_rows = Some(roster.row_count());
+        }
+        self
+    }
+
+    /// Whether these are the managed users and the rows of the last accepted roster.
+    pub(crate) fn remembers(&self, managed: &BTreeSet<String>, rows: Option<usize>) -> bool {
+        self.managed == *managed && self.last_rows == rows
+    }
+
+    /// Remembers a change that was applied.
+    pub(crate) fn applied(&mut self, email: &str, id: Option<&str>, need: Need, approved: bool) {
+        let Some(id) = id.map(str::to_owned) else {
+            return;
+        };
+        if need.is_removal() {
+            self.approved.remove(&(id.clone(), need == Need::Delete));
+            if !approved {
+                self.removed.insert(id.clone());
+            }
+        }
+        match need {
+            Need::Delete => {
+                self.managed.remove(email);
+                self.deactivated.remove(&id);
+                self.deleted.insert(id);
+            }
+            Need::Deactivate => drop(self.deactivated.insert(id)),
+            Need::Update { reactivate: true } => drop(self.deactivated.remove(&id)),
+            Need::Update { .. } | Need::Create => {}
+        }
+    }
+}
+
+/// What differs from the users in Omni that a ruling results in. That nothing else of a changed user differs is checked
+/// by the invariants.
+pub(crate) fn differences(
+    before: &Users,
+    now: &Users,
+    roster: &Roster,
+    ruling: &Ruling,
+    keeps_blanks: bool,
+) -> Vec<String> {
+    let emails: BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let is_expected = |email: &str| {
+        let need = ruling.passed.get(email);
+        let row = match roster.want(email) {
+            Wanted::Row(row) => Some(row),
+            Wanted::Frozen | Wanted::Nothing => None,
+        };
+        let matches = |user| row.is_some_and(|row| roster.matches(row, user, keeps_blanks));
+        match (need, before.get(email), now.get(email)) {
+            (None, was, is) => was == is,
+            (Some(Need::Delete), _, is) => is.is_none(),
+            (Some(Need::Deactivate), Some(was), Some(is)) => {
+                id_of(was) == id_of(is) && !is_active(is)
+            }
+            (Some(Need::Update { reactivate }), Some(was), Some(is)) => {
+                let is_active_now = is_active(was) || *reactivate;
+                id_of(was) == id_of(is) && is_active(is) == is_active_now && matches(is)
+            }
+            (Some(Need::Create), None, Some(is)) => is_active(is) && matches(is),
+            _ => false,
+        }
+    };
+    let differ = emails.into_iter().filter(|email| !is_expected(email));
+    let text = |email: &String| {
+        let (need, was, is) = (ruling.passed.get(email), before.get(email), now.get(email));
+        format!("{email}: {need:?}: {was:?} became {is:?}")
+    };
+    // A creation that did not happen has no user before or after.
+    let missing = ruling
+        .passed
+        .keys()
+        .filter(|email| ruling.passed[*email] == Need::Create && !now.contains_key(*email));
+    differ.chain(missing).map(text).collect()
+}

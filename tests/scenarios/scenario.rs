@@ -1,0 +1,462 @@
+//! Random scenarios: the users in Omni, and a sequence of steps. The same seed gives the same scenario.
+
+use crate::invariants::ATTRIBUTES;
+use crate::limits::Limits;
+use crate::readings::draw_options;
+use crate::roster::{COLUMNS, FileState, Flaw, LIST, NUMBER, Op, Roster, Row};
+use fastrand::Rng;
+use omni_user_sync::model::Trigger;
+use omni_user_sync::sandbox::{Options, What, When};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A user that the settings protect.
+pub(crate) const PROTECTED: &str = "boss@x.co";
+/// A key that is only used once the others are revoked.
+pub(crate) const SPARE_KEY: &str = "spare-key";
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) kind: Kind,
+    pub(crate) options: Options,
+    pub(crate) policy: ScenarioPolicy,
+    pub(crate) max_in_flight: usize,
+    pub(crate) users: Vec<Value>,
+    pub(crate) steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Anything may go wrong.
+    Faults,
+    /// Nothing goes wrong but kills, so that the reference knows the result of each run.
+    NoFaults,
+}
+
+/// The settings that decide which users may be changed, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct ScenarioPolicy {
+    pub(crate) prune: &'static str,
+    pub(crate) deactivates: bool,
+    pub(crate) reactivates: bool,
+    pub(crate) keeps_blanks: bool,
+    pub(crate) puts: bool,
+    pub(crate) limits: Limits,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Roster(Roster),
+    File(FileState),
+    Outside(Outside),
+    /// At the request with this number from here, counted from 1.
+    Trouble(u64, Trouble),
+    Run(Trigger),
+    Plan,
+    Restart,
+    /// Approves what the last run held.
+    Approve,
+    /// The wall clock jumps by this number of minutes.
+    ClockJump(i64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Trouble {
+    Fault {
+        what: What,
+        when: When,
+        times: usize,
+    },
+    Outside(Outside),
+    KeyRevoked(usize),
+    /// The machine was suspended.
+    Pause(Duration),
+    Killed,
+    Stopped,
+    Superseded,
+}
+
+/// A change that others make in Omni.
+#[derive(Clone, Debug)]
+pub(crate) enum Outside {
+    Attribute(String, &'static str, Value),
+    Name(String, String),
+    Active(String, bool),
+    Remove(String),
+    Recreate(String),
+    Add(String),
+}
+
+const NAMES: [&str; 6] = ["Ada", "Boris", "Chidi", "Dana", "Emre", "Zoë, Dr."];
+
+pub(crate) fn pick<'a, T>(random: &mut Rng, of: &'a [T]) -> &'a T {
+    &of[random.usize(..of.len())]
+}
+
+pub(crate) fn chance(random: &mut Rng, percent: u32) -> bool {
+    random.u32(..100) < percent
+}
+
+impl Scenario {
+    pub(crate) fn new(kind: Kind, seed: u64) -> Self {
+        let random = &mut Rng::with_seed(seed);
+        let emails = emails(random);
+        let mut scenario = Self {
+            kind,
+            policy: policy(random, kind),
+            options: draw_options(random),
+            max_in_flight: *pick(random, &[1, 2, 4, 8]),
+            users: users(random, kind, &emails),
+            steps: Vec::new(),
+        };
+        let mut roster = roster(random, &emails);
+        scenario.steps.push(Step::Roster(roster.clone()));
+        let count = match kind {
+            Kind::Faults => random.usize(6..24),
+            Kind::NoFaults => random.usize(8..40),
+        };
+        for _ in 0..count {
+            let step = step(random, &scenario, &mut roster, &emails);
+            scenario.steps.push(step);
+        }
+        scenario
+    }
+
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let policy = &self.policy;
+        let word = |yes: bool, a: &str, b: &str| if yes { a } else { b }.to_owned();
+        let limit = self.options.requests_per_minute;
+        let mut settings = vec![
+            ("policy.prune", policy.prune.to_owned()),
+            (
+                "policy.removal",
+                word(policy.deactivates, "deactivate", "delete"),
+            ),
+            ("policy.reactivate", policy.reactivates.to_string()),
+            (
+                "source.blank_cells",
+                word(policy.keeps_blanks, "keep", "clear"),
+            ),
+            ("omni.update_method", word(policy.puts, "put", "patch")),
+            ("policy.protect", PROTECTED.to_owned()),
+            ("omni.max_in_flight", self.max_in_flight.to_string()),
+            ("omni.requests_per_minute", limit.to_string()),
+            ("source.reports", String::new()),
+        ];
+        settings.extend(policy.limits.settings());
+        settings
+    }
+
+    pub(crate) fn troubles(&self) -> impl Iterator<Item = &Trouble> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Trouble(_, trouble) => Some(trouble),
+            _ => None,
+        })
+    }
+
+    /// The same scenario with one thing less, in each way.
+    pub(crate) fn smaller(&self) -> Vec<Self> {
+        let mut all = Vec::new();
+        for at in (1..self.steps.len()).rev() {
+            let mut less = self.clone();
+            less.steps.remove(at);
+            all.push(less);
+        }
+        for at in 0..self.steps.len() {
+            let Step::Roster(roster) = &self.steps[at] else {
+                continue;
+            };
+            for row in (0..roster.rows.len())
+                .rev()
+                .filter(|_| roster.rows.len() > 1)
+            {
+                let mut fewer = roster.clone();
+                fewer.rows.remove(row);
+                let mut less = self.clone();
+                less.steps[at] = Step::Roster(fewer);
+                all.push(less);
+            }
+        }
+        for user in 0..self.users.len() {
+            let mut less = self.clone();
+            less.users.remove(user);
+            all.push(less);
+        }
+        all
+    }
+}
+
+fn policy(random: &mut Rng, kind: Kind) -> ScenarioPolicy {
+    let prune = *pick(random, &["never", "managed", "managed", "all"]);
+    ScenarioPolicy {
+        prune,
+        deactivates: chance(random, 35),
+        reactivates: chance(random, 40),
+        keeps_blanks: chance(random, 30),
+        puts: chance(random, 15),
+        limits: match kind {
+            Kind::Faults => Limits::new(random),
+            Kind::NoFaults => Limits::new(random).of_removals(),
+        },
+    }
+}
+
+fn emails(random: &mut Rng) -> Vec<String> {
+    let mut emails: Vec<_> = (0..random.usize(4..=16))
+        .map(|n| format!("u{n:02}@x.co"))
+        .collect();
+    emails.push(PROTECTED.to_owned());
+    emails
+}
+
+fn value(random: &mut Rng, column: usize) -> Value {
+    match column {
+        NUMBER => json!(pick(random, &["7", "7.0", "12.50", "-3"])),
+        LIST => pick(
+            random,
+            &[json!(["north", "south"]), json!(["east"]), json!([])],
+        )
+        .clone(),
+        _ => json!(pick(random, &["Sales", "Finance", "R&D, Labs", "gold"])),
+    }
+}
+
+fn users(random: &mut Rng, kind: Kind, emails: &[String]) -> Vec<Value> {
+    let strangers = (0..random.usize(0..6)).map(|n| format!("stranger{n}@y.co"));
+    let all: Vec<_> = emails.iter().cloned().chain(strangers).collect();
+    let mut users = Vec::new();
+    for email in all {
+        if !chance(random, 70) {
+            continue;
+        }
+        let attributes: serde_json::Map<_, _> = COLUMNS
+            .iter()
+            .enumerate()
+            .filter(|_| random.bool())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|(at, name)| ((*name).to_owned(), value(random, at)))
+            .collect();
+        users.push(user(random, &email, attributes));
+        // The reference knows one user for each email.
+        if kind == Kind::Faults && chance(random, 2) {
+            users.push(user(random, &email.to_uppercase(), serde_json::Map::new()));
+        }
+    }
+    users
+}
+
+fn user(random: &mut Rng, email: &str, attributes: serde_json::Map<String, Value>) -> Value {
+    json!({
+        "userName": email,
+        "displayName": pick(random, &NAMES),
+        "active": !chance(random, 8),
+        "groups": [{ "display": "Analysts", "value": "g1" }],
+        ATTRIBUTES: attributes,
+    })
+}
+
+fn row(random: &mut Rng, email: &str, columns: &[usize], flawed: bool) -> Row {
+    let op = *pick(
+        random,
+        &[
+            Op::Upsert,
+            Op::Upsert,
+            Op::Upsert,
+            Op::Upsert,
+            Op::Upsert,
+            Op::Delete,
+            Op::Deactivate,
+        ],
+    );
+    let mut flaw = (flawed && chance(random, 12)).then(|| {
+        *pick(
+            random,
+            &[
+                Flaw::Op,
+                Flaw::Number,
+                Flaw::Short,
+                Flaw::Email,
+                Flaw::Doubled,
+            ],
+        )
+    });
+    if flaw == Some(Flaw::Number) && (op != Op::Upsert || !columns.contains(&NUMBER)) {
+        flaw = Some(Flaw::Op);
+    }
+    let text = |random: &mut Rng| pick(random, &["Sales", "Finance", "gold", "", " "]).to_string();
+    Row {
+        op,
+        email: email.to_owned(),
+        name: pick(random, &["Ada", "Boris", "Chidi", "Dana", ""]).to_string(),
+        cells: [
+            text(random),
+            pick(random, &["7", "7.0", "12.5", "", "0"]).to_string(),
+            pick(
+                random,
+                &["[north,south]", "[south, north]", "[west]", "[]", ""],
+            )
+            .to_string(),
+            text(random),
+        ],
+        flaw,
+        is_upper_case: chance(random, 8),
+    }
+}
+
+fn roster(random: &mut Rng, emails: &[String]) -> Roster {
+    let columns: Vec<_> = (0..COLUMNS.len()).filter(|_| chance(random, 55)).collect();
+    let mut rows = Vec::new();
+    for email in emails {
+        if chance(random, 75) {
+            rows.push(row(random, email, &columns, false));
+        }
+    }
+    if rows.is_empty() {
+        rows.push(row(random, &emails[0], &columns, false));
+    }
+    Roster { columns, rows }
+}
+
+/// Another roster with the same columns: some rows change, come, go, or become invalid.
+fn edit(random: &mut Rng, roster: &mut Roster, emails: &[String]) {
+    let (changes, comes) = *pick(random, &[(5, 5), (30, 20)]);
+    let leaves = *pick(random, &[1, 2, 8, 8, 8, 8, 60]);
+    let flawed = chance(random, 30);
+    let mut rows = Vec::new();
+    for email in emails {
+        let before = roster.rows.iter().find(|row| row.email == *email);
+        match before {
+            Some(_) if chance(random, leaves) => {}
+            Some(row) if row.flaw.is_none() && !chance(random, changes) => rows.push(row.clone()),
+            None if !chance(random, comes) => {}
+            _ => rows.push(row(random, email, &roster.columns, flawed)),
+        }
+    }
+    if rows.is_empty() {
+        rows.push(row(random, &emails[0], &roster.columns, false));
+    }
+    roster.rows = rows;
+}
+
+fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[String]) -> Step {
+    let weights = match scenario.kind {
+        Kind::Faults => 165,
+        Kind::NoFaults => 95,
+    };
+    match random.u32(..weights) {
+        0..30 => Step::Run(*pick(
+            random,
+            &[
+                Trigger::Schedule,
+                Trigger::Schedule,
+                Trigger::File,
+                Trigger::File,
+                Trigger::Command,
+            ],
+        )),
+        30..54 => {
+            edit(random, roster, emails);
+            Step::Roster(roster.clone())
+        }
+        54..60 => Step::File(*pick(
+            random,
+            &[
+                FileState::Whole,
+                FileState::Whole,
+                FileState::Whole,
+                FileState::Gone,
+                FileState::Empty,
+                FileState::Header,
+                FileState::UnknownColumn,
+                FileState::OpenQuote,
+            ],
+        )),
+        60..72 => Step::Outside(outside(random, emails, &scenario.policy)),
+        72..75 => Step::Plan,
+        75..80 => Step::Restart,
+        80..86 => Step::Approve,
+        86..95 => Step::Trouble(random.u64(2..14), Trouble::Killed),
+        95..98 => Step::ClockJump(random.i64(-120..=120)),
+        _ => {
+            let at = random.u64(1..=30).min(random.u64(1..=20));
+            Step::Trouble(at, trouble(random, scenario, emails))
+        }
+    }
+}
+
+fn trouble(random: &mut Rng, scenario: &Scenario, emails: &[String]) -> Trouble {
+    match random.u32(..96) {
+        0..60 => fault(random),
+        60..88 => Trouble::Outside(outside(random, emails, &scenario.policy)),
+        88..91 => Trouble::KeyRevoked(random.usize(..scenario.options.keys.len())),
+        91..93 => Trouble::Pause(Duration::from_secs(random.u64(1..600))),
+        93..94 => Trouble::Stopped,
+        _ => Trouble::Superseded,
+    }
+}
+
+/// A fault that may hit any request.
+fn fault(random: &mut Rng) -> Trouble {
+    let long = Duration::from_secs(*pick(random, &[1, 20, 45]));
+    let retry_after = *pick(random, &[None, None, Some(0), Some(1), Some(7)]);
+    let status = |code| What::Status {
+        code,
+        retry_after,
+        body: None,
+    };
+    let any = [
+        status(429),
+        status(*pick(random, &[500, 502, 503, 504, 408])),
+        What::Html {
+            code: *pick(random, &[200, 502, 403]),
+        },
+        What::Redirect {
+            to: "https://elsewhere.example/".to_owned(),
+        },
+        What::Reset,
+        What::LostReply,
+        What::CutJson,
+        What::Hang(long),
+        What::Late(long),
+        What::SlowBody(long),
+        What::IgnoreWrite,
+        What::SkipUser,
+        What::RepeatUser,
+        What::TotalOff(random.i64(-3..=3)),
+    ];
+    let writes = ["POST", "PATCH", "PUT", "DELETE"];
+    let method = random.bool().then(|| pick(random, &writes).to_string());
+    let refused = What::Status {
+        code: *pick(random, &[400, 403, 409, 422]),
+        retry_after: None,
+        body: None,
+    };
+    let (what, method) = match method {
+        Some(method) if chance(random, 25) => (refused, Some(method)),
+        method => (pick(random, &any).clone(), method),
+    };
+    Trouble::Fault {
+        what,
+        when: When {
+            method,
+            ..When::default()
+        },
+        times: *pick(random, &[1, 1, 1, 2, 3, 6, 25]),
+    }
+}
+
+fn outside(random: &mut Rng, emails: &[String], policy: &ScenarioPolicy) -> Outside {
+    let email = pick(random, emails).clone();
+    let column = random.usize(..COLUMNS.len());
+    // A PUT sends the user as read right before: it reverts changes made in between, which is why
+    // updates are PATCHes by default (docs/omni.md).
+    match random.u32(if policy.puts { 60 } else { 0 }..100) {
+        0..35 => Outside::Attribute(email, COLUMNS[column], value(random, column)),
+        35..45 => Outside::Name(email, (*pick(random, &NAMES)).to_owned()),
+        45..60 => Outside::Active(email, random.bool()),
+        60..75 => Outside::Remove(email),
+        75..90 => Outside::Recreate(email),
+        _ => Outside::Add(format!("new{}@y.co", random.u32(..9))),
+    }
+}
