@@ -37,6 +37,6 @@ pub use problem::{Location, Problem, ProblemKind};
 pub use roster::{Desired, DesiredUser, Entry, FileRead, Fingerprint};
 pub use run::{GuardRule, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger};
 pub use schema::{Definition, Schema, ValueType};
-pub use text::{ByEmail, Escaped, Text, is_blank, is_control_or_bidi, trim};
+pub use text::{ByEmail, Escaped, Text, is_blank, is_control_or_bidi, is_word_for_nothing, trim};
 pub use user::{AttributeName, ObservedUser, UserId, UserSpec};
 pub use value::{Texts, Value};

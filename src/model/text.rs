@@ -32,6 +32,43 @@ pub fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
+/// What databases, programs and spreadsheets write for "no value", in lower case.
+const WORDS_FOR_NOTHING: [&str; 21] = [
+    "null",
+    "(null)",
+    "<null>",
+    "\\n",
+    "nil",
+    "none",
+    "nan",
+    "n/a",
+    "undefined",
+    "-",
+    "--",
+    "–",
+    "—",
+    "#n/a",
+    "#nv",
+    "#null!",
+    "#ref!",
+    "#value!",
+    "#name?",
+    "#num!",
+    "#div/0!",
+];
+
+/// Whether a value is a word for "no value", such as `NULL`, `N/A` or `-`. In a roster it is probably not
+/// intended.
+#[must_use]
+pub fn is_word_for_nothing(text: &str) -> bool {
+    const MAX_LENGTH: usize = 9;
+    let text = trim(text);
+    text.len() <= MAX_LENGTH
+        && WORDS_FOR_NOTHING
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(text))
+}
+
 /// A text from outside for display, with control characters escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
@@ -60,4 +97,24 @@ fn is_direction_mark(c: char) -> bool {
         c,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognises_words_for_nothing() {
+        for word in [
+            "NULL", "N/A", "#N/A", "None", "nan", "-", " null ", "—", "#NV",
+        ] {
+            assert!(is_word_for_nothing(word), "{word}");
+        }
+        for word in WORDS_FOR_NOTHING {
+            assert!(is_word_for_nothing(word), "{word} is too long");
+        }
+        for value in ["", "0", "Nancy", "n/ab", "nullable", "a-b"] {
+            assert!(!is_word_for_nothing(value), "{value}");
+        }
+    }
 }
