@@ -18,7 +18,7 @@ const MAX_CHANGES: usize = 10;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Email of the user; write `--` before an email that begins with `-`
-    #[arg(value_parser = Email::parse)]
+    #[arg(value_parser = Email::known)]
     email: Email,
     /// Print JSON
     #[arg(long)]

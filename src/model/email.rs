@@ -1,10 +1,12 @@
 //! Email addresses, compared without case.
 
+use email_address::{EmailAddress, Options};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use unicode_normalization::char::is_combining_mark;
 
 /// An email address as written. Equality, order and hash ignore case: Omni does not document how it
 /// treats case, and two users whose addresses differ only in case must not be created.
@@ -17,34 +19,72 @@ pub enum EmailError {
     /// The text is blank.
     #[error("the email is blank")]
     Blank,
-    /// The text contains whitespace, a control character or a direction mark.
-    #[error("an email can't contain spaces, control characters or direction marks")]
+    /// The text contains whitespace or a character that is not shown.
+    #[error("an email can't contain spaces, control characters or invisible characters")]
     InvalidCharacter,
+    /// The text contains a character that is shown like an ASCII character and is another one.
+    #[error(
+        "an email can't contain a character that only looks like an ASCII one (U+212A, U+037E, U+1FEF)"
+    )]
+    LookAlike,
     /// The text does not have exactly one `@` between two parts.
     #[error("an email has the form local@domain, with one @")]
     InvalidForm,
+    /// The domain has no dot.
+    #[error("the domain of an email has a dot")]
+    NoDot,
+    /// The text has the parts of an address and other characters.
+    #[error("not exactly one email address (RFC 5321)")]
+    Malformed,
     /// The text is longer than an address can be.
-    #[error("an email has at most {} characters", Email::MAX)]
+    #[error("an email has at most {} bytes", Email::MAX)]
     TooLong,
 }
 
 impl Email {
-    /// The maximum number of characters of an address (RFC 3696: 64 + 1 + 255).
-    pub const MAX: usize = 320;
+    /// The maximum number of bytes of an address (RFC 5321).
+    pub const MAX: usize = 254;
+    /// The maximum number of characters of an address that exists.
+    const MAX_KNOWN: usize = 320;
 
-    /// Parses an address, without leading and trailing whitespace.
+    /// Parses an address by the rule for new users, without leading and trailing whitespace. Its letters
+    /// are composed (NFC).
     ///
     /// # Errors
     /// Fails if the text is not exactly one address.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text = super::trim(text);
+        let known = Self::known(text)?;
+        if text.is_ascii() {
+            check_form(text)?;
+            return Ok(known);
+        }
+        if text.chars().any(super::is_invisible) {
+            return Err(EmailError::InvalidCharacter);
+        }
+        if text.chars().any(is_look_alike) {
+            return Err(EmailError::LookAlike);
+        }
+        let composed = super::nfc(text);
+        check_form(&composed)?;
+        Ok(Self(composed.into()))
+    }
+
+    /// Takes an address that exists, in Omni or in the state database. It may break the rule for new
+    /// users, and is kept letter for letter.
+    ///
+    /// # Errors
+    /// Fails if the text does not have the form of an address, or can't be shown safely.
+    pub fn known(text: &str) -> Result<Self, EmailError> {
+        let text = super::trim(text);
         if text.is_empty() {
             return Err(EmailError::Blank);
         }
-        if text.len() > Self::MAX && text.chars().count() > Self::MAX {
+        if text.len() > Self::MAX_KNOWN && text.chars().count() > Self::MAX_KNOWN {
             return Err(EmailError::TooLong);
         }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) && text.chars().any(is_invisible) {
+        let is_unsafe = |c| super::is_control_or_bidi(c) || super::is_blank(c);
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) && text.chars().any(is_unsafe) {
             return Err(EmailError::InvalidCharacter);
         }
         match text.split_once('@') {
@@ -59,7 +99,7 @@ impl Email {
 
     /// An address from the state database, which may be older than the present rules.
     pub(crate) fn stored(text: &str) -> Result<Self, EmailError> {
-        match Self::parse(text) {
+        match Self::known(text) {
             Err(EmailError::InvalidCharacter | EmailError::TooLong) => Ok(Self(text.into())),
             read => read,
         }
@@ -78,29 +118,75 @@ impl Email {
     }
 }
 
-/// Whether a character is invisible in an address, or makes it look like another one.
-fn is_invisible(c: char) -> bool {
-    super::is_control_or_bidi(c) || super::is_blank(c)
+/// Checks an address with one `@`, without invisible characters, by RFC 5321. Characters that junk around
+/// an address leaves at its edges, and encoded ones, are refused although the RFC allows them.
+fn check_form(address: &str) -> Result<(), EmailError> {
+    const RULE: Options = Options {
+        minimum_sub_domains: 2,
+        allow_domain_literal: false,
+        allow_display_text: false,
+        allow_long_local_parts: false,
+    };
+    let (local, domain) = address.split_once('@').ok_or(EmailError::InvalidForm)?;
+    if address.len() > Email::MAX {
+        return Err(EmailError::TooLong);
+    }
+    if !domain.contains('.') {
+        return Err(EmailError::NoDot);
+    }
+    let is_letter = |c: char| c.is_ascii() || c.is_alphanumeric() || is_combining_mark(c);
+    let is_plain = !local.starts_with(['"', '\'', '`'])
+        && !local.ends_with(['\'', '`'])
+        && !has_encoded(local)
+        && address.chars().all(is_letter);
+    match EmailAddress::parse_with_options(address, RULE) {
+        Ok(_) if is_plain => Ok(()),
+        _ => Err(EmailError::Malformed),
+    }
 }
 
-/// A text in lower case, as addresses are compared: letter by letter, with a final sigma like any sigma.
+/// Whether a text contains an encoded blank, quote, colon, bracket or `@`, as links do.
+fn has_encoded(text: &str) -> bool {
+    const ENCODED: [&str; 7] = ["20", "22", "27", "3a", "3c", "3e", "40"];
+    let mut codes = text.split('%').skip(1);
+    codes.any(|rest| {
+        let code = rest.get(..2).unwrap_or_default();
+        ENCODED.iter().any(|one| one.eq_ignore_ascii_case(code))
+    })
+}
+
+/// Whether a character is not ASCII and its composed form (NFC) is.
+fn is_look_alike(c: char) -> bool {
+    matches!(c, '\u{37e}' | '\u{1fef}' | '\u{212a}')
+}
+
+/// A text in lower case and with composed letters, as addresses are compared: letter by letter, with a
+/// final sigma like any sigma. A character that is not ASCII never equals an ASCII one.
 #[must_use]
 pub fn fold(text: &str) -> Cow<'_, str> {
     let is_small = |byte: u8| byte.is_ascii() & !byte.is_ascii_uppercase();
     if text.bytes().fold(true, |all, byte| all & is_small(byte)) {
-        Cow::Borrowed(text)
-    } else if text.is_ascii() {
-        Cow::Owned(text.to_ascii_lowercase())
-    } else if small(text).eq(text.chars()) {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(small(text).collect())
+        return Cow::Borrowed(text);
+    }
+    if text.is_ascii() {
+        return Cow::Owned(text.to_ascii_lowercase());
+    }
+    match text.chars().any(is_look_alike) {
+        true => Cow::Owned(small(text)),
+        false => Cow::Owned(small(&super::nfc(text))),
     }
 }
 
-fn small(text: &str) -> impl Iterator<Item = char> + '_ {
-    let one = |c| if c == 'ς' { 'σ' } else { c };
-    text.chars().flat_map(char::to_lowercase).map(one)
+fn small(text: &str) -> String {
+    let mut small = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            'ς' => small.push('σ'),
+            _ if !c.is_ascii() && c.to_lowercase().any(|one| one.is_ascii()) => small.push(c),
+            _ => small.extend(c.to_lowercase()),
+        }
+    }
+    small
 }
 
 impl PartialEq for Email {
@@ -168,6 +254,26 @@ mod tests {
             ("a\u{a0}b@x.co", Err(EmailError::InvalidCharacter)),
             ("a\0b@x.co", Err(EmailError::InvalidCharacter)),
             ("\u{feff}ann@x.co\u{200b}", Ok("ann@x.co")),
+            ("ann@localhost", Err(EmailError::NoDot)),
+            ("jose\u{301}@x.co", Ok("josé@x.co")),
+            ("\u{212a}im@x.co", Err(EmailError::LookAlike)),
+            ("a\u{ad}b@x.co", Err(EmailError::InvalidCharacter)),
+            ("a\u{fffd}b@x.co", Err(EmailError::InvalidCharacter)),
+            ("o'brien+a_b-c@x.co", Ok("o'brien+a_b-c@x.co")),
+            ("$A12345@x.co", Ok("$A12345@x.co")),
+            ("mailto:ann@x.co", Err(EmailError::Malformed)),
+            ("mailto%3Aann@x.co", Err(EmailError::Malformed)),
+            ("<ann@x.co>", Err(EmailError::Malformed)),
+            ("ann@x..co", Err(EmailError::Malformed)),
+            ("ann@x.co.", Err(EmailError::Malformed)),
+            ("ann@x.co,", Err(EmailError::Malformed)),
+            (".ann@x.co", Err(EmailError::Malformed)),
+            ("a..b@x.co", Err(EmailError::Malformed)),
+            ("'ann@x.co", Err(EmailError::Malformed)),
+            ("“ann@x.co", Err(EmailError::Malformed)),
+            ("\"ann\"@x.co", Err(EmailError::Malformed)),
+            ("ann@[127.0.0.1]", Err(EmailError::Malformed)),
+            ("ann(work)@x.co", Err(EmailError::Malformed)),
             ("a\u{200b}b@x.co", Err(EmailError::InvalidCharacter)),
             ("a\u{202e}oc.x@b", Err(EmailError::InvalidCharacter)),
         ] {
@@ -180,11 +286,16 @@ mod tests {
         }
         let stored = Email::stored("\u{202a}ann@x.co").expect("a stored address");
         assert_eq!(stored.as_str(), "\u{202a}ann@x.co");
-        assert!(Email::parse(&format!("{}@x.co", "é".repeat(315))).is_ok());
+        let domain = vec!["a".repeat(61); 4].join(".");
+        let long = |local| Email::parse(&format!("{}@{domain}", "a".repeat(local)));
+        assert_eq!(long(6).expect("the maximum").as_str().len(), Email::MAX);
+        assert_eq!(long(7), Err(EmailError::TooLong));
         assert_eq!(
-            Email::parse(&format!("{}@x.co", "é".repeat(316))),
-            Err(EmailError::TooLong)
+            Email::known("<ann@localhost>").expect("known").as_str(),
+            "<ann@localhost>"
         );
+        assert!(Email::known(&format!("{}@x.co", "é".repeat(315))).is_ok());
+        assert!(Email::known(&format!("{}@x.co", "é".repeat(316))).is_err());
     }
 
     #[test]
@@ -208,9 +319,17 @@ mod tests {
             ("\u{1c4}ANA@x.hr", "\u{1c5}ana@x.hr"),
             ("ΝΙΚΟΣ@x.gr", "νικοσ@x.gr"),
             ("ΝΙΚΟΣ@x.gr", "νικος@x.gr"),
+            ("jose\u{301}@x.co", "JOSÉ@x.co"),
         ] {
-            let [a, b] = [one, other].map(|text| Email::parse(text).expect("valid"));
+            let [a, b] = [one, other].map(|text| Email::known(text).expect("valid"));
             assert_eq!((&a, a.folded()), (&b, b.folded()));
+        }
+        for (one, other) in [
+            ("\u{212a}im@x.co", "kim@x.co"),
+            ("\u{130}da@x.co", "ida@x.co"),
+        ] {
+            let [a, b] = [one, other].map(|text| Email::known(text).expect("valid"));
+            assert_ne!(a, b);
         }
         assert!(matches!(fold("ann@x.co"), Cow::Borrowed(_)));
     }

@@ -52,6 +52,13 @@ impl Memory {
         }
     }
 
+    /// Whether a managed user has this email, letter for letter.
+    #[must_use]
+    pub fn manages_exactly(&self, email: &Email) -> bool {
+        let managed = self.managed.get(email);
+        managed.is_some_and(|managed| managed.as_str() == email.as_str())
+    }
+
     /// The number of rows of the last accepted roster.
     #[must_use]
     pub fn last_rows(&self) -> Option<u64> {

@@ -34,9 +34,12 @@ pub use observed::{Observed, UserMatch};
 pub use place::RosterPlace;
 pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};
-pub use roster::{Desired, DesiredUser, Entry, FileRead, Fingerprint};
+pub use roster::{Desired, DesiredUser, DoubtfulRow, Entry, FileRead, Fingerprint};
 pub use run::{GuardRule, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger};
 pub use schema::{Definition, Schema, ValueType};
-pub use text::{ByEmail, Escaped, Text, is_blank, is_control_or_bidi, is_word_for_nothing, trim};
+pub use text::{
+    ByEmail, Escaped, Text, is_blank, is_control_or_bidi, is_invisible, is_word_for_nothing, nfc,
+    same_text, trim,
+};
 pub use user::{AttributeName, ObservedUser, UserId, UserSpec};
 pub use value::{Texts, Value};

@@ -119,6 +119,16 @@ impl Observed {
         self.users.get(email)
     }
 
+    /// Whether a user has this email, letter for letter.
+    #[must_use]
+    pub fn has_exactly(&self, email: &Email) -> bool {
+        match self.get(email) {
+            Some(UserMatch::One(user)) => user.email.as_str() == email.as_str(),
+            Some(UserMatch::Several(_)) => true,
+            None => false,
+        }
+    }
+
     /// The users whose email is unambiguous, in no order.
     pub fn users(&self) -> impl Iterator<Item = &Arc<ObservedUser>> {
         self.users.values().filter_map(|found| match found {

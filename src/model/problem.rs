@@ -89,7 +89,7 @@ impl fmt::Display for Problem {
 pub enum ProblemKind {
     /// A file that is missing, unreadable or too large.
     File,
-    /// A workbook instead of a CSV file.
+    /// A workbook, or another file that is not CSV.
     Workbook,
     /// Bytes that are not text in the expected encoding.
     Encoding,
@@ -131,6 +131,24 @@ pub enum ProblemKind {
     LeadingZeros,
     /// A lint: an invisible character.
     InvisibleCharacter,
+    /// A lint: a word for "no value".
+    WordForNothing,
+    /// A lint: text that was decoded in the wrong encoding.
+    DecodedTwice,
+    /// A lint: a character that was lost in an encoding.
+    LostCharacter,
+    /// A lint: an HTML entity.
+    HtmlEntity,
+    /// A lint: a line break in a cell.
+    LineBreak,
+    /// A lint: letters and accents apart.
+    Decomposed,
+    /// A lint: `TRUE` where Omni has `true`.
+    Boolean,
+    /// A lint: values that differ from Omni's in letter case alone.
+    LetterCase,
+    /// A lint: a new domain that is nearly one that many users have.
+    NewDomain,
 }
 
 impl ProblemKind {
@@ -149,7 +167,7 @@ impl ProblemKind {
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::File => ("file", "unusable files"),
-            Self::Workbook => ("workbook", "workbooks instead of CSV files"),
+            Self::Workbook => ("workbook", "files that are not CSV"),
             Self::Encoding => ("encoding", "files with an unexpected encoding"),
             Self::Empty => ("empty", "files without rows"),
             Self::LimitExceeded => ("limit_exceeded", "exceeded limits"),
@@ -170,6 +188,15 @@ impl ProblemKind {
             Self::Reformatted => ("reformatted", "values that a spreadsheet may have changed"),
             Self::LeadingZeros => ("leading_zeros", "numbers that may have lost leading zeros"),
             Self::InvisibleCharacter => ("invisible_character", "invisible characters"),
+            Self::WordForNothing => ("word_for_nothing", "words for 'no value'"),
+            Self::DecodedTwice => ("decoded_twice", "texts in the wrong encoding"),
+            Self::LostCharacter => ("lost_character", "characters lost in an encoding"),
+            Self::HtmlEntity => ("html_entity", "HTML entities"),
+            Self::LineBreak => ("line_break", "line breaks in cells"),
+            Self::Decomposed => ("decomposed", "decomposed letters"),
+            Self::Boolean => ("boolean", "booleans that a spreadsheet may have changed"),
+            Self::LetterCase => ("letter_case", "changes of letter case alone"),
+            Self::NewDomain => ("new_domain", "new domains that may be misspelt"),
         }
     }
 }

@@ -25,11 +25,27 @@ pub struct Entry {
     pub location: Location,
 }
 
+/// A valid row, apart from an address that breaks the rule for new users. It counts if a user has exactly
+/// this address, which the roster can't know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoubtfulRow {
+    /// The address, letter for letter.
+    pub email: Email,
+    /// The row.
+    pub entry: Entry,
+    /// The problem, if no user has the address.
+    pub problem: Problem,
+    /// The addresses that are probably meant.
+    pub meant: Vec<Email>,
+}
+
 /// The desired state of all users.
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// The desired state by user. Frozen users are not included.
     pub users: ByEmail<Entry>,
+    /// Rows that count only if a user has exactly their address.
+    pub doubtful: Vec<DoubtfulRow>,
     /// Users that are not changed in this run, because their row is bad or their rows conflict, with the
     /// location of that row.
     pub frozen: ByEmail<Location>,
@@ -56,9 +72,23 @@ impl Desired {
     /// All problems of rows and files, by location.
     #[must_use]
     pub fn problems(&self) -> Vec<&Problem> {
-        let mut all: Vec<_> = self.rejected.iter().chain(&self.bad_rows).collect();
+        let doubtful = self.doubtful.iter().map(|row| &row.problem);
+        let known = self.rejected.iter().chain(&self.bad_rows);
+        let mut all: Vec<_> = known.chain(doubtful).collect();
         all.sort_by(|a, b| a.in_order(b));
         all
+    }
+
+    /// The users that valid and doubtful rows name, with the state that these ask for.
+    pub fn named(&self) -> impl Iterator<Item = (&Email, &DesiredUser)> {
+        let doubtful = self
+            .doubtful
+            .iter()
+            .map(|row| (&row.email, &row.entry.want));
+        let users = self.users.iter();
+        users
+            .map(|(email, entry)| (email, &entry.want))
+            .chain(doubtful)
     }
 
     /// Keeps only the rows of one user, and one more upsert: whether there is an upsert decides if a
@@ -103,17 +133,17 @@ impl Desired {
                 .values()
                 .any(|entry| matches!(entry.want, DesiredUser::Upsert(_)))
         };
+        let unnamed = self.unnamed + self.doubtful.len() as u64;
         if !self.is_source {
             Err("This is not the roster of source.path, so no user is pruned.".into())
-        } else if self.unnamed > 0 {
-            let (rows, have) = if self.unnamed == 1 {
+        } else if unnamed > 0 {
+            let (rows, have) = if unnamed == 1 {
                 ("row", "has")
             } else {
                 ("rows", "have")
             };
             Err(format!(
-                "{} {rows} of the roster {have} no readable email and may belong to any user, so no user is pruned.",
-                self.unnamed
+                "{unnamed} {rows} of the roster {have} no readable email and may belong to any user, so no user is pruned."
             ))
         } else if !upserts() {
             Err("The roster has no row that upserts a user, so no user is pruned.".into())

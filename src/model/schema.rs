@@ -1,6 +1,6 @@
 //! Omni's attribute definitions, and the comparison of values by them.
 
-use super::{AttributeName, Decimal, Text, Texts, Value};
+use super::{AttributeName, Decimal, Text, Texts, Value, nfc, same_text};
 use std::collections::BTreeMap;
 
 /// The type of an attribute's values.
@@ -71,7 +71,7 @@ impl Schema {
     }
 
     /// Whether two values of an attribute are equal: numbers as exact decimals, lists as sets, texts
-    /// exactly. No value equals no value.
+    /// exactly but for the composition of letters. No value equals no value.
     #[must_use]
     pub fn same(&self, name: &AttributeName, a: Option<&Value>, b: Option<&Value>) -> bool {
         match (a, b) {
@@ -101,7 +101,7 @@ impl Schema {
     fn same_texts(&self, name: &AttributeName, a: &Texts, b: &Texts) -> bool {
         match (a, b) {
             (Texts::One(a), Texts::One(b)) => {
-                self.is_number(name) && number_key(a) == number_key(b)
+                same_text(a, b) || (self.is_number(name) && number_key(a) == number_key(b))
             }
             (Texts::Many(a), Texts::Many(b)) => same_set(a, b, self.is_number(name)),
             _ => false,
@@ -130,7 +130,10 @@ fn same_set(a: &[Text], b: &[Text], numbers: bool) -> bool {
         };
         keys(a) == keys(b)
     } else {
-        a.iter().collect::<HashSet<_>>() == b.iter().collect::<HashSet<_>>()
+        let set = |items: &'_ [Text]| -> HashSet<_> {
+            items.iter().map(|item| nfc(item).into_owned()).collect()
+        };
+        set(a) == set(b)
     }
 }
 
@@ -180,6 +183,18 @@ mod tests {
         assert!(!same("s", Value::many(["a"]), Value::one("a")));
         assert!(same("s", None, None));
         assert!(!same("s", None, Value::one("a")));
+    }
+
+    #[test]
+    fn composed_and_decomposed_letters_are_equal() {
+        let [composed, decomposed] = ["Jos\u{e9}", "Jose\u{301}"];
+        assert!(same("s", Value::one(composed), Value::one(decomposed)));
+        assert!(same(
+            "s",
+            Value::many([composed, "a"]),
+            Value::many(["a", decomposed])
+        ));
+        assert!(!same("s", Value::one("Jose"), Value::one(decomposed)));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::Email;
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
+use std::borrow::Cow;
 use std::fmt::{self, Write};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// A text of a user. Short texts are stored inline and copies of long ones are shared, since an
 /// organisation has millions of texts.
@@ -30,6 +32,22 @@ pub fn trim(text: &str) -> &str {
 #[must_use]
 pub fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+}
+
+/// The text with composed letters (NFC), the form in which texts are sent.
+#[must_use]
+pub fn nfc(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || is_nfc(text) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.nfc().collect())
+    }
+}
+
+/// Whether two texts are equal, whether their letters are composed or decomposed.
+#[must_use]
+pub fn same_text(a: &str, b: &str) -> bool {
+    a == b || (!(a.is_ascii() && b.is_ascii()) && nfc(a) == nfc(b))
 }
 
 /// What databases, programs and spreadsheets write for "no value", in lower case.
@@ -89,6 +107,21 @@ impl fmt::Display for Escaped<'_> {
 #[must_use]
 pub fn is_control_or_bidi(c: char) -> bool {
     c.is_control() || is_direction_mark(c)
+}
+
+/// Whether a character is not shown, in any script: Unicode's default ignorable characters, and the
+/// replacement of an undecodable byte.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
+    is_control_or_bidi(c)
+        || is_blank(c)
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}'
+                | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffd}' | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// Whether a character changes the direction in which a line is shown.

@@ -63,6 +63,6 @@ fn swap_case(email: &Email) -> Option<Email> {
     };
     let swapped: String = email.as_str().chars().map(swap).collect();
     (swapped != email.as_str())
-        .then(|| Email::parse(&swapped).ok())
+        .then(|| Email::known(&swapped).ok())
         .flatten()
 }

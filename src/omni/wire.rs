@@ -139,7 +139,7 @@ impl UserDoc<'_> {
             .collect();
         Some(ObservedUser {
             id: UserId::parse(&self.id)?,
-            email: Email::parse(&self.user_name).ok()?,
+            email: Email::known(&self.user_name).ok()?,
             display_name: crate::model::trim(&self.display_name.unwrap_or_default()).into(),
             active: self.active.unwrap_or(true),
             attributes,

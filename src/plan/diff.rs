@@ -5,7 +5,7 @@ use super::{ownership, quarantine};
 use crate::model::{
     Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, Memory,
     Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, Schema, UserMatch,
-    UserSpec,
+    UserSpec, same_text,
 };
 use crate::util::text::plural_are;
 use chrono::{DateTime, Utc};
@@ -199,7 +199,7 @@ pub(crate) fn differences(
     let mut fields = Vec::new();
     if let Some(to) = display_name
         .as_ref()
-        .filter(|to| ***to != *user.display_name)
+        .filter(|to| !same_text(to, &user.display_name))
     {
         fields.push(FieldChange::display_name(&user.display_name, to));
     }

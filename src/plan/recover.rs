@@ -3,6 +3,7 @@
 
 use crate::model::{
     ChangeRecord, Field, Observed, ObservedUser, Operation, Schema, UserId, UserMatch, Value,
+    same_text, trim,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -63,7 +64,10 @@ impl ObservedUser {
     /// Whether a field of this user has this value.
     pub(crate) fn shows(&self, field: &Field, value: Option<&Value>, schema: &Schema) -> bool {
         match field {
-            Field::DisplayName => value == Value::one(&self.display_name).as_ref(),
+            Field::DisplayName => {
+                let name = value.map_or("", |value| value.first());
+                same_text(name, trim(&self.display_name))
+            }
             Field::Active => value.is_some_and(Value::is_true) == self.active,
             Field::Attribute(name) => schema.converged(name, value, self.attributes.get(name)),
         }

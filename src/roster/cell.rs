@@ -2,7 +2,7 @@
 
 use super::number_shape::looks_like_date;
 use super::text::{Issue, quoted};
-use crate::model::{Decimal, Definition, ProblemKind, Value, ValueType, trim};
+use crate::model::{Decimal, Definition, ProblemKind, Value, ValueType, nfc, trim};
 use foldhash::fast::RandomState;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -73,7 +73,7 @@ impl CellReader {
 /// Reads a cell; `None` is "no value". Without a shape the attribute is not known, and a cell in
 /// brackets is a list.
 pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Issue> {
-    let cell = trim(cell);
+    let cell = &*nfc(trim(cell));
     if cell.is_empty() {
         return Ok(None);
     }
@@ -177,7 +177,7 @@ fn items_value<I: AsRef<str>>(cell: &str, items: &[I]) -> Result<Option<Value>, 
             "remove the extra comma, or write the missing item",
         ));
     }
-    Ok(Value::many(items))
+    Ok(Value::many(items.iter().map(|item| nfc(item.as_ref()))))
 }
 
 /// The items of a JSON array of texts and numbers; numbers keep their digits.
@@ -349,7 +349,8 @@ mod tests {
         fn json_arrays_keep_any_text(items in prop::collection::vec("\\PC{1,20}", 1..5)) {
             prop_assume!(items.iter().all(|item| !trim(item).is_empty()));
             let cell = serde_json::to_string(&items).expect("texts are JSON");
-            prop_assert_eq!(value(&cell, MANY), Ok(Value::many(&items)));
+            let composed = items.iter().map(|item| nfc(item));
+            prop_assert_eq!(value(&cell, MANY), Ok(Value::many(composed)));
         }
     }
 }

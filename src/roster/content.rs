@@ -82,12 +82,12 @@ impl HashedFile {
         }
     }
 
-    /// Examines the first bytes, so that a workbook is not parsed.
+    /// Examines the first bytes, so that a file of another format is not parsed.
     fn peek(&mut self) -> Option<Issue> {
         let mut first = Vec::new();
         // An error is kept for `finish`.
-        let _ = self.by_ref().take(8).read_to_end(&mut first);
-        let issue = decode::workbook(&first);
+        let _ = self.by_ref().take(decode::MAGIC).read_to_end(&mut first);
+        let issue = decode::other_format(&first);
         self.first = io::Cursor::new(first);
         issue
     }

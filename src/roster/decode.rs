@@ -59,23 +59,51 @@ impl Undecodable {
     }
 }
 
+/// The number of bytes by which [`other_format`] recognises a file.
+pub(super) const MAGIC: u64 = 64;
+
+const SAVE_AS_CSV: &str = "open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the \
+                           file is not enough";
+const UNPACK: &str = "decompress it first; compressed files are not read";
+const EXPORT_AGAIN: &str = "open it in a text editor: it may be an error or login page of the system that \
+                            exports the roster; correct that and export again";
+
 /// Recognises workbooks and other files that are not CSV by their first bytes, whatever their name.
-pub(super) fn workbook(first: &[u8]) -> Option<Issue> {
+pub(super) fn other_format(first: &[u8]) -> Option<Issue> {
+    let bytes = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
+    let text = bytes.trim_ascii_start().to_ascii_lowercase();
     let starts_with = |marks: &[&[u8]]| marks.iter().any(|mark| first.starts_with(mark));
-    let format = if starts_with(&[b"PK\x03\x04"]) {
-        "a workbook (.xlsx, .ods) or a zip archive"
+    let says = |marks: &[&str]| marks.iter().any(|mark| text.starts_with(mark.as_bytes()));
+    let (format, remedy) = if starts_with(&[b"PK\x03\x04"]) {
+        ("a workbook (.xlsx, .ods) or a zip archive", SAVE_AS_CSV)
     } else if starts_with(&[&[0xd0, 0xcf, 0x11, 0xe0]]) {
-        "an Excel workbook (.xls, or one with a password)"
-    } else if starts_with(&[b"<?xml", b"<html", b"<!DOCT", b"<table"]) {
-        "a web page or XML, which some programs save as .xls"
+        (
+            "an Excel workbook (.xls, or one with a password)",
+            SAVE_AS_CSV,
+        )
+    } else if says(&["<?xml", "<table"]) {
+        (
+            "a web page or XML, which some programs save as .xls",
+            SAVE_AS_CSV,
+        )
+    } else if says(&["<"]) {
+        ("a web page", EXPORT_AGAIN)
+    } else if says(&["{", "[{", "[]", "[\n", "[\r", "[ "]) {
+        ("JSON", EXPORT_AGAIN)
     } else if starts_with(&[b"%PDF"]) {
-        "a PDF"
+        ("a PDF", SAVE_AS_CSV)
+    } else if starts_with(&[
+        b"\x1f\x8b",
+        b"BZh",
+        b"\xfd7zXZ",
+        b"\x28\xb5\x2f\xfd",
+        b"7z\xbc\xaf",
+    ]) {
+        ("a compressed file (gzip or similar)", UNPACK)
     } else {
         return None;
     };
     let message = format!("this is {format}, not a CSV file");
-    let remedy = "open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the \
-                  file is not enough";
     Some(Issue::new(message, remedy).kind(ProblemKind::Workbook))
 }
 

@@ -49,7 +49,12 @@ fn summary(outcome: &Result<Desired, SourceError>) -> String {
             users.sort_by_key(|(email, _)| *email);
             let mut frozen: Vec<_> = desired.frozen.iter().collect();
             frozen.sort_by_key(|(email, _)| *email);
-            let problems = (&desired.bad_rows, &desired.rejected, &desired.lints);
+            let problems = (
+                &desired.bad_rows,
+                &desired.doubtful,
+                &desired.rejected,
+                &desired.lints,
+            );
             let counts = (desired.unnamed, desired.rows, desired.fingerprint);
             format!("{users:?} {frozen:?} {problems:?} {counts:?}")
         }
@@ -98,7 +103,9 @@ impl RosterFolder {
 
     fn check(&self, desired: &Desired) {
         self.check_rejected(&desired.rejected);
-        for problem in desired.bad_rows.iter().chain(&desired.lints) {
+        let doubtful = desired.doubtful.iter().map(|row| &row.problem);
+        let bad_rows = desired.bad_rows.iter().chain(doubtful);
+        for problem in bad_rows.chain(&desired.lints) {
             self.check_location(&problem.location);
             assert_harmless(&problem.to_string());
         }
@@ -172,7 +179,8 @@ impl RosterFolder {
         // This lint is at the header.
         let in_row = |lint: &&Problem| lint.kind != ProblemKind::BlankColumn;
         let lints = desired.lints.iter().filter(in_row);
-        let problems = desired.bad_rows.iter().chain(lints);
+        let doubtful = desired.doubtful.iter().map(|row| &row.problem);
+        let problems = desired.bad_rows.iter().chain(doubtful).chain(lints);
         let rows: HashSet<_> = used
             .chain(problems.map(|problem| &problem.location))
             .filter(|location| location.line > 0)

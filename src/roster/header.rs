@@ -105,6 +105,9 @@ impl<'a> HeaderReader<'a> {
             self.blank.push(at);
             return Ok(());
         }
+        if name.starts_with('"') {
+            return Err(quoted_after_blank(name));
+        }
         let own = OWN.into_iter().find(|own| own.eq_ignore_ascii_case(name));
         let first = *self
             .seen
@@ -197,6 +200,15 @@ fn no_email(names: &[&str]) -> Issue {
             "add a header above it: op,email,display_name and the attributes",
         );
     }
+    let is_quoted = |name: &str| name.trim_matches('"').eq_ignore_ascii_case("email");
+    if let Some(cell) = number(&is_quoted) {
+        return Issue::new(
+            format!(
+                "there is no column 'email': cell {cell} has a blank before its quote, which makes the quotes part of the name"
+            ),
+            "remove the blanks between delimiters and quotes, in all rows",
+        );
+    }
     let message = match names.len() {
         1 => "there is no column 'email': the first row is a single cell".to_owned(),
         count => {
@@ -209,6 +221,16 @@ fn no_email(names: &[&str]) -> Issue {
     Issue::new(
         message,
         "name the column of addresses 'email', and separate the columns with commas, semicolons or tabs",
+    )
+}
+
+fn quoted_after_blank(name: &str) -> Issue {
+    Issue::new(
+        format!(
+            "the name {} contains its quotes, since a blank comes before them",
+            quoted(name)
+        ),
+        "remove the blanks between delimiters and quotes, in all rows",
     )
 }
 

@@ -8,6 +8,7 @@
 use super::header::{AttributeColumn, Columns};
 use super::number_shape::NumberShape;
 use super::text::Issue;
+use super::text_lints::{self, TEXT_LINTS};
 use crate::model::{Location, Problem, ProblemKind, trim};
 use crate::settings::BlankCells;
 use ::csv::StringRecord;
@@ -24,14 +25,14 @@ const MAJORITY: u64 = 4;
 
 /// The cells of one column with the same lint.
 #[derive(Clone, Copy, Debug, Default)]
-struct Occurrences {
+pub(super) struct Occurrences {
     count: u64,
     /// The line of the first one.
     line: u64,
 }
 
 impl Occurrences {
-    fn add(&mut self, line: u64) {
+    pub(super) fn add(&mut self, line: u64) {
         if self.count == 0 {
             self.line = line;
         }
@@ -44,8 +45,10 @@ impl Occurrences {
 pub(super) struct Lints {
     upserts: u64,
     attributes: Vec<ColumnLints>,
-    /// Cells with invisible characters, for each column.
-    invisible: Vec<Occurrences>,
+    /// Lints on texts, for each column.
+    texts: Vec<[Occurrences; text_lints::COUNT]>,
+    /// The columns whose texts are checked: all but `op` and `email`.
+    text_columns: Vec<usize>,
 }
 
 /// The lints of an attribute column.
@@ -66,6 +69,8 @@ struct ColumnLints {
     dates: Occurrences,
     commas: Occurrences,
     decimals: u64,
+    /// Decimals that end in `.0`.
+    point_zero: Occurrences,
     /// Whole numbers by their number of digits, and how many of them have leading zeros.
     widths: [Occurrences; MAX_DIGITS + 1],
     zeros: u64,
@@ -73,10 +78,13 @@ struct ColumnLints {
 
 impl Lints {
     pub(super) fn new(columns: &Columns) -> Self {
+        let attributes = columns.attributes.iter().map(|column| column.at);
+        let text_columns = attributes.chain(columns.display_name);
         Self {
             upserts: 0,
             attributes: columns.attributes.iter().map(ColumnLints::new).collect(),
-            invisible: vec![Occurrences::default(); columns.labels.len()],
+            texts: vec![Default::default(); columns.labels.len()],
+            text_columns: text_columns.collect(),
         }
     }
 
@@ -86,12 +94,9 @@ impl Lints {
         for column in &mut self.attributes {
             column.cell(&cells[column.at], line);
         }
-        // Every invisible character starts with one of these bytes.
-        if memchr::memchr3(0xc2, 0xe2, 0xef, cells.as_slice().as_bytes()).is_some() {
-            for (invisible, cell) in self.invisible.iter_mut().zip(cells) {
-                if has_invisible(trim(cell)) {
-                    invisible.add(line);
-                }
+        for &at in &self.text_columns {
+            if text_lints::may_apply(&cells[at]) {
+                text_lints::check(&cells[at], &mut self.texts[at], line);
             }
         }
     }
@@ -119,8 +124,10 @@ impl Lints {
         for column in &self.attributes {
             column.finish(&mut list);
         }
-        for (at, invisible) in self.invisible.iter().enumerate() {
-            list.cells(at, *invisible, &INVISIBLE);
+        for (at, texts) in self.texts.iter().enumerate() {
+            for (one, cells) in TEXT_LINTS.iter().zip(texts) {
+                list.cells(at, *cells, &one.lint);
+            }
         }
         list.lints.truncate(MAX_LINTS);
         list.lints
@@ -144,6 +151,7 @@ impl ColumnLints {
             dates: Occurrences::default(),
             commas: Occurrences::default(),
             decimals: 0,
+            point_zero: Occurrences::default(),
             widths: [Occurrences::default(); MAX_DIGITS + 1],
             zeros: 0,
         }
@@ -188,7 +196,12 @@ impl ColumnLints {
                 self.widths[cell.len().min(MAX_DIGITS)].add(line);
                 self.zeros += u64::from(cell.len() > 1 && cell.starts_with('0'));
             }
-            NumberShape::Decimal => self.decimals += 1,
+            NumberShape::Decimal => {
+                self.decimals += 1;
+                if cell.ends_with(".0") {
+                    self.point_zero.add(line);
+                }
+            }
             NumberShape::DecimalComma => self.commas.add(line),
             NumberShape::Shortened => self.shortened.add(line),
             NumberShape::Date => self.dates.add(line),
@@ -210,6 +223,9 @@ impl ColumnLints {
             if numbers >= MAJORITY * cells.count {
                 list.cells(self.at, cells, lint);
             }
+        }
+        if self.point_zero.count == self.decimals && numbers == self.filled {
+            list.cells(self.at, self.point_zero, &POINT_ZERO);
         }
         if whole == self.filled {
             list.cells(self.at, self.lost_zeros(whole), &ZEROS);
@@ -257,37 +273,11 @@ fn has_separator(text: &str) -> bool {
 /// Quotes that a list does not treat as quotes.
 const QUOTES: [char; 9] = ['\'', '‘', '’', '‚', '“', '”', '„', '«', '»'];
 
-/// Whether a text contains an invisible character that is probably not intended. Joiners join
-/// emoji and the letters of some scripts, and are not intended after ASCII characters.
-fn has_invisible(text: &str) -> bool {
-    if text.is_ascii() {
-        return false;
-    }
-    let mut before = ' ';
-    text.chars().any(|c| {
-        let is_unintended = match c {
-            '\u{a0}'
-            | '\u{ad}'
-            | '\u{200b}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{202a}'..='\u{202f}'
-            | '\u{2060}'
-            | '\u{2066}'..='\u{2069}'
-            | '\u{feff}' => true,
-            '\u{200c}' | '\u{200d}' => before.is_ascii(),
-            _ => false,
-        };
-        before = c;
-        is_unintended
-    })
-}
-
 /// A lint on a cell and others in its column.
-struct Lint {
-    kind: ProblemKind,
-    message: &'static str,
-    remedy: &'static str,
+pub(super) struct Lint {
+    pub(super) kind: ProblemKind,
+    pub(super) message: &'static str,
+    pub(super) remedy: &'static str,
 }
 
 const SEPARATORS: Lint = Lint {
@@ -325,12 +315,13 @@ const ZEROS: Lint = Lint {
     message: "shorter than the other numbers in this column; a spreadsheet may have dropped leading zeros",
     remedy: "if zeros are missing, format the column as text and enter the numbers again",
 };
-const INVISIBLE: Lint = Lint {
-    kind: ProblemKind::InvisibleCharacter,
-    message: "contains an invisible character, such as a no-break space",
-    remedy: "type the text again if it was copied from a web page or a document",
+const POINT_ZERO: Lint = Lint {
+    kind: ProblemKind::Reformatted,
+    message: "ends in .0, as programs write whole numbers that they read as decimals",
+    remedy: "write the number as before (1001), and read the column as text wherever it is imported",
 };
 
+/// Collects lints.
 /// Collects list.
 struct LintList<'a> {
     labels: &'a [Arc<str>],
@@ -367,26 +358,5 @@ impl LintList<'_> {
             ..self.header.clone()
         };
         self.lints.push(issue.at(location));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn joiners_are_allowed_between_joined_characters() {
-        for text in ["👩\u{200d}💻", "می\u{200c}خواهم", "né", "“a”"] {
-            assert!(!has_invisible(text), "{text}");
-        }
-        for text in [
-            "a\u{200b}b",
-            "a\u{a0}b",
-            "a\u{200d}b",
-            "a\u{feff}b",
-            "\u{200f}אb",
-        ] {
-            assert!(has_invisible(text), "{text:?}");
-        }
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn merge(
 ) -> Result<Desired, Vec<Problem>> {
     let mut desired = Desired {
         users: ByEmail::default(),
+        doubtful: Vec::new(),
         frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,
@@ -43,6 +44,7 @@ pub(super) fn merge(
         desired.rows += file.count;
         desired.unnamed += file.unnamed;
         desired.bad_rows.extend(file.bad);
+        desired.doubtful.extend(file.doubtful);
         desired.lints.extend(file.lints);
         for (email, location) in file.frozen {
             desired.frozen.entry(email).or_insert(location);
@@ -66,6 +68,31 @@ pub(super) fn merge(
 }
 
 impl Desired {
+    /// Decides on the doubtful rows: a row counts if `is_known` says that a user has exactly its address,
+    /// and is bad otherwise.
+    pub fn settle_doubtful(&mut self, schema: &Schema, is_known: impl Fn(&Email) -> bool) {
+        if self.doubtful.is_empty() {
+            return;
+        }
+        for row in std::mem::take(&mut self.doubtful) {
+            if !is_known(&row.email) {
+                let location = &row.entry.location;
+                for email in row.meant {
+                    self.frozen.entry(email).or_insert(location.clone());
+                }
+                self.bad_rows.push(row.problem);
+                self.unnamed += 1;
+            } else if !self.users.contains_key(&row.email) {
+                self.users.insert(row.email, row.entry);
+            } else if let Err(too_many) = self.merge_repeated(row.email, vec![row.entry], schema) {
+                self.bad_rows.push(too_many);
+            }
+        }
+        self.drop_frozen();
+        self.bad_rows.sort_by(Problem::in_order);
+        self.lints.sort_by(Problem::in_order);
+    }
+
     /// Merges the rows of one user: equal rows become one with a lint, otherwise all of them are
     /// invalid. Returns the number of lints that are dropped because of the limit.
     fn merge_repeated(

@@ -11,6 +11,7 @@
 //! - An invalid row freezes its user. An invalid file switches off removals. Nothing is guessed.
 //! - [`Desired`] is unique by construction: it has one entry per user, and none for a frozen user.
 
+mod address;
 mod budget;
 mod cell;
 mod content;
@@ -33,6 +34,7 @@ mod scanner;
 mod snippet;
 mod stable;
 mod text;
+mod text_lints;
 
 pub use error::SourceError;
 pub use files::SourceStamp;

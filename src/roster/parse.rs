@@ -6,10 +6,12 @@ use super::format::CsvFormat;
 use super::header::Columns;
 use super::lints::Lints;
 use super::records::{FileText, Records};
-use super::row::{BadRow, RowReader, ValidRow};
+use super::row::{BadRow, Doubt, RowReader, ValidRow};
 use super::scanner::ScanError;
 use super::text::Issue;
-use crate::model::{DesiredUser, Email, Entry, Location, Problem, ProblemKind, Schema};
+use crate::model::{
+    DesiredUser, DoubtfulRow, Email, Entry, Location, Problem, ProblemKind, Schema,
+};
 use crate::settings::SourceSettings;
 use ::csv::StringRecord;
 use std::io::Read;
@@ -21,6 +23,7 @@ pub(super) struct ParsedFile {
     pub(super) file: Arc<str>,
     pub(super) entries: Entries,
     pub(super) bad: Vec<Problem>,
+    pub(super) doubtful: Vec<DoubtfulRow>,
     pub(super) lints: Vec<Problem>,
     pub(super) frozen: Vec<(Email, Location)>,
     /// The number of invalid rows without a readable email.
@@ -90,6 +93,7 @@ impl ParsedFile {
             file,
             entries: Entries::default(),
             bad: Vec::new(),
+            doubtful: Vec::new(),
             lints: Vec::new(),
             frozen: Vec::new(),
             unnamed: 0,
@@ -122,15 +126,38 @@ impl ParsedFile {
         match rows.read(record, line) {
             Ok(row) => {
                 self.budget.take_values(&row.want).map_err(over_budget)?;
-                let ValidRow { email, want } = row;
+                let ValidRow { email, want, doubt } = row;
                 if matches!(want, DesiredUser::Upsert(_)) {
                     lints.row(record, line);
                 }
                 let location = Location::line(&self.file, line);
-                valid.push(email, Entry { want, location });
+                let entry = Entry { want, location };
+                match doubt {
+                    None => valid.push(email, entry),
+                    Some(doubt) => self.take_doubtful(email, entry, doubt)?,
+                }
                 Ok(())
             }
             Err(bad) => self.take_bad(bad, line),
+        }
+    }
+
+    fn take_doubtful(
+        &mut self,
+        email: Email,
+        entry: Entry,
+        Doubt { problem, meant }: Doubt,
+    ) -> Result<(), Vec<Problem>> {
+        let count = meant.len().max(1);
+        self.doubtful.push(DoubtfulRow {
+            email,
+            entry,
+            problem,
+            meant,
+        });
+        match self.budget.take_problems(count) {
+            Some(()) => Ok(()),
+            None => Err(self.too_many_problems()),
         }
     }
 
@@ -153,7 +180,9 @@ impl ParsedFile {
     /// Points to the first problem without its message: problems of a rejected file are logged, and a
     /// log must not contain values.
     fn too_many_problems(&self) -> Vec<Problem> {
-        let first = self.bad.first().map_or(0, |problem| problem.location.line);
+        let doubtful = self.doubtful.iter().map(|row| &row.problem);
+        let problems = self.bad.iter().chain(doubtful);
+        let first = problems.map(|problem| problem.location.line).min();
         let issue = Issue::new(
             format!(
                 "the roster has more than {MAX_PROBLEMS} problems in its rows, in this file from here on"
@@ -163,7 +192,7 @@ impl ParsedFile {
         vec![
             issue
                 .kind(ProblemKind::LimitExceeded)
-                .at(Location::line(&self.file, first)),
+                .at(Location::line(&self.file, first.unwrap_or(0))),
         ]
     }
 }

@@ -3,17 +3,21 @@
 //! An invalid row freezes every user that it may belong to:
 //!
 //! - A row of the right length freezes the address in its email cell. If that address can't be read,
-//!   the row may belong to any user: it counts as unnamed, which switches pruning off.
+//!   the row may belong to any user: it counts as unnamed, which switches pruning off, and freezes the
+//!   addresses that are probably meant.
+//! - A row whose only problem is an address that breaks the rule for new users is doubtful: it counts
+//!   if a user has exactly this address.
 //! - In a row of a different length, cells may be shifted: the address under `email` may be the
 //!   manager's. So every address in the row is frozen, and the row still counts as unnamed.
 //! - The same applies to a cell of several lines that looks like rows swallowed by a stray quote.
 
+use super::address;
 use super::cell::CellReader;
 use super::header::Columns;
 use super::text::{Issue, did_you_mean, quoted};
 use crate::model::{
     AttributeName, Attributes, DesiredUser, Email, Interner, Location, Problem, ProblemKind,
-    UserSpec, Value, is_blank, is_control_or_bidi, trim,
+    UserSpec, Value, nfc, trim,
 };
 use crate::settings::BlankCells;
 use crate::util::text::{nearest, plural};
@@ -25,6 +29,16 @@ use std::sync::Arc;
 pub(super) struct ValidRow {
     pub(super) email: Email,
     pub(super) want: DesiredUser,
+    /// Why the address may be wrong.
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// The problem of an address that breaks the rule for new users, and the addresses that are probably
+/// meant.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    pub(super) problem: Problem,
+    pub(super) meant: Vec<Email>,
 }
 
 /// A row with problems.
@@ -88,35 +102,40 @@ impl<'a> RowReader<'a> {
             return Err(self.wrong_length(cells, line));
         }
         let mut bad = BadRow::default();
-        let email = self.email(cells, line, &mut bad);
+        let (email, doubt) = self.email(cells, line);
         let want = self.want(cells, line, &mut bad);
         self.check_swallowed(cells, line, &mut bad);
         match (email, want) {
-            (Some(email), Some(want)) if bad.problems.is_empty() => Ok(ValidRow { email, want }),
+            (Some(email), Some(want)) if bad.problems.is_empty() => {
+                Ok(ValidRow { email, want, doubt })
+            }
             (email, _) => {
-                bad.unnamed |= email.is_none();
+                let is_readable = doubt.is_none();
+                if let Some(Doubt { problem, meant }) = doubt {
+                    bad.problems.insert(0, problem);
+                    bad.frozen.extend(meant);
+                    bad.unnamed = true;
+                }
+                let named = email.as_ref().filter(|_| is_readable);
                 bad.problems
                     .iter_mut()
-                    .for_each(|problem| problem.email.clone_from(&email));
+                    .for_each(|problem| problem.email = named.cloned());
                 bad.frozen.extend(email);
                 Err(bad)
             }
         }
     }
 
-    fn email(&self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Email> {
+    /// The address of a row, if it has the form of one, and why it may be wrong.
+    fn email(&self, cells: &StringRecord, line: u64) -> (Option<Email>, Option<Doubt>) {
         let at = self.columns.email;
         match Email::parse(&cells[at]) {
-            Ok(email) => Some(email),
+            Ok(email) => (Some(email), None),
             Err(error) => {
-                let message = match trim(&cells[at]) {
-                    "" => error.to_string(),
-                    text => format!("{}: {error}", quoted(text)),
-                };
-                let remedy = email_remedy(&cells[at]);
-                let issue = Issue::new(message, remedy).kind(ProblemKind::Email);
-                bad.problems.push(self.problem(line, at, issue));
-                None
+                let (issue, meant) = address::problem(&cells[at], error);
+                let problem = self.problem(line, at, issue);
+                let doubt = Doubt { problem, meant };
+                (Email::known(&cells[at]).ok(), Some(doubt))
             }
         }
     }
@@ -141,7 +160,9 @@ impl<'a> RowReader<'a> {
         let display_name = self.columns.display_name.map(|at| trim(&cells[at]));
         let attributes = self.attributes(cells, line, bad)?;
         Some(DesiredUser::Upsert(UserSpec {
-            display_name: display_name.filter(|name| !name.is_empty()).map(Into::into),
+            display_name: display_name
+                .filter(|name| !name.is_empty())
+                .map(|name| nfc(name).into()),
             attributes,
         }))
     }
@@ -192,6 +213,12 @@ impl<'a> RowReader<'a> {
             (
                 "too short",
                 "write every cell, also blank ones; a missing cell is never taken for a blank one",
+            )
+        } else if cells.iter().any(address::is_quoted_after_blank) {
+            (
+                "too long",
+                "remove the blanks before the quotes, which make the quotes part of the cell, so that \
+                 delimiters within them split it",
             )
         } else {
             (
@@ -270,8 +297,12 @@ impl<'a> RowReader<'a> {
     /// All addresses in a text of several cells or lines.
     fn addresses<'t>(&self, text: &'t str) -> impl Iterator<Item = Email> + use<'t> {
         let delimiter = char::from(self.delimiter);
-        text.split([delimiter, '\n', '\r'])
-            .filter_map(|part| Email::parse(unquoted(part)).ok())
+        text.split([delimiter, '\n', '\r']).flat_map(|part| {
+            let known = Email::known(unquoted(part)).ok();
+            let mut meant = address::meant(part);
+            meant.retain(|email| Some(email) != known.as_ref());
+            known.into_iter().chain(meant)
+        })
     }
 
     fn problem(&self, line: u64, at: usize, issue: Issue) -> Problem {
@@ -288,35 +319,9 @@ fn is_kept(cell: &str, blank_cells: BlankCells) -> bool {
     blank_cells == BlankCells::Keep && trim(cell).is_empty()
 }
 
-/// The remedy for a cell that is not one address.
-fn email_remedy(cell: &str) -> String {
-    let inside = |open: char, close: char| Some(cell.split_once(open)?.1.split_once(close)?.0);
-    let addresses = cell.split([',', ';', '|', '/', '<', '>', ' ', '\n', '\r']);
-    let mut addresses = addresses.filter_map(|part| Email::parse(part).ok());
-    match (addresses.next(), addresses.next()) {
-        (Some(_), Some(_)) => "write one row per address".into(),
-        (Some(one), None) if inside('<', '>').is_some() => {
-            format!("write only the address: {}", quoted(one.as_str()))
-        }
-        _ if trim(cell)
-            .chars()
-            .any(|c| c != ' ' && (is_blank(c) || is_control_or_bidi(c))) =>
-        {
-            "it contains an invisible character; type the address again".into()
-        }
-        _ => "write one email address".into(),
-    }
-}
-
-/// Whether a part of a line is an address with a dot in its domain.
+/// Whether a part of a line is an address.
 fn is_address(piece: &str) -> bool {
-    let is_label =
-        |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
-    let email = Email::parse(unquoted(piece)).ok();
-    let domain = email
-        .as_ref()
-        .and_then(|email| email.as_str().split_once('@'));
-    domain.is_some_and(|(_, domain)| domain.contains('.') && domain.split('.').all(is_label))
+    Email::parse(unquoted(piece)).is_ok()
 }
 
 /// A part of a line without surrounding blanks and quotes.

@@ -68,7 +68,10 @@ pub struct Prepared {
 
 impl Prepared {
     fn new(snapshot: Snapshot, memory: Memory, policy: &Policy) -> Self {
-        let Snapshot { desired, cache } = snapshot;
+        let Snapshot { mut desired, cache } = snapshot;
+        desired.settle_doubtful(&cache.schema, |email| {
+            cache.observed.has_exactly(email) || memory.manages_exactly(email)
+        });
         let assessment = Assessment::new(&desired, &cache.observed, &cache.schema, &memory, policy);
         Self {
             desired,

@@ -231,15 +231,15 @@ impl ObservationCache {
 impl<'a> ObserveRequest<'a> {
     /// The emails of matching rows.
     fn named(self, matches: impl Fn(&Email, &DesiredUser) -> bool) -> Vec<&'a Email> {
-        let named = self.desired.users.iter();
-        let named = named.filter(|(email, entry)| matches(email, &entry.want));
+        let named = self.desired.named();
+        let named = named.filter(|(email, want)| matches(email, want));
         named.map(|(email, _)| email).collect()
     }
 
     /// Looks up the users that the roster names, if that takes fewer requests than the rest of the list and the lookup
     /// is reliable.
     async fn look_up(self, first: &UserListPage) -> Result<Option<Observed>, OmniError> {
-        let named = self.desired.users.len();
+        let named = self.desired.named().count();
         let takes_fewer = named + 1 < pages_left(first);
         let Some(known_user) = first.users.first().filter(|_| takes_fewer) else {
             return Ok(None);
@@ -250,7 +250,7 @@ impl<'a> ObserveRequest<'a> {
         (self.expect)(named);
         let total = usize::try_from(first.total).unwrap_or(usize::MAX);
         let mut observed = Observed::of_some([], total);
-        let emails = self.desired.users.keys().cloned().collect();
+        let emails = self.named(|_, _| true).into_iter().cloned().collect();
         match omni::look_up_into(self.reader, emails, &mut observed).await {
             Ok(()) => Ok(Some(observed)),
             Err(OmniError::UnreliableLookup) => Ok(None),

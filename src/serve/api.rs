@@ -37,7 +37,7 @@ fn state_error(error: String) -> ErrorResponse {
 }
 
 fn parse_email(text: &str) -> Result<Email, ErrorResponse> {
-    Email::parse(text).map_err(|error| bad_request(format!("{error}.")))
+    Email::known(text).map_err(|error| bad_request(format!("{error}.")))
 }
 
 pub(super) async fn status(State(state): State<Arc<AppState>>) -> Json<Value> {

@@ -1,6 +1,6 @@
 //! API keys: read for each run, never shown.
 
-use super::secret::{is_world_readable, read_bounded, shown_path};
+use super::secret::{is_quoted, is_world_readable, read_bounded, shown_path};
 use crate::util::blocking;
 use secrecy::SecretString;
 use std::path::PathBuf;
@@ -66,6 +66,16 @@ pub enum KeyError {
         location: String,
         /// The line.
         line: usize,
+    },
+    /// A line contains more than the key.
+    #[error("{location}: line {line} has {extra}; write only the key")]
+    Extra {
+        /// The variable or the file.
+        location: String,
+        /// The line.
+        line: usize,
+        /// What the line contains besides the key.
+        extra: &'static str,
     },
 }
 
@@ -133,6 +143,13 @@ fn parse(text: &str, location: &str) -> Result<ApiKeys, KeyError> {
     let mut keys: Vec<&str> = Vec::new();
     for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let key = line.trim();
+        if let Some(extra) = extra(key) {
+            return Err(KeyError::Extra {
+                location: location.into(),
+                line: at + 1,
+                extra,
+            });
+        }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(KeyError::Malformed {
                 location: location.into(),
@@ -147,6 +164,16 @@ fn parse(text: &str, location: &str) -> Result<ApiKeys, KeyError> {
         return Err(KeyError::Missing);
     }
     Ok(ApiKeys(keys.into_iter().map(Into::into).collect()))
+}
+
+/// What a line contains besides a key, as other tools write it.
+fn extra(line: &str) -> Option<&'static str> {
+    if is_quoted(line) {
+        return Some("quotes around the key");
+    }
+    let name = line.strip_prefix("export ").unwrap_or(line);
+    let (name, _) = name.split_once('=')?;
+    (name.trim() == "OMNI_API_KEY").then_some("the name of a variable before the key")
 }
 
 #[cfg(test)]
@@ -181,6 +208,28 @@ mod tests {
         assert!(!error.contains("hunter"), "{error}");
         assert!(matches!(keys("\n"), Err(KeyError::Missing)));
         assert!(!format!("{:?}", KeySource::from_text("hunter2")).contains("hunter2"));
+    }
+
+    #[test]
+    fn quotes_and_names_around_a_key_are_errors() {
+        for (text, extra) in [
+            (
+                "\"hunter2\"",
+                "line 1 has quotes around the key; write only the key",
+            ),
+            ("one\n'hunter2'", "line 2 has quotes"),
+            ("“hunter2”", "line 1 has quotes"),
+            ("OMNI_API_KEY=hunter2", "line 1 has the name of a variable"),
+            (
+                "export OMNI_API_KEY=hunter2",
+                "line 1 has the name of a variable",
+            ),
+        ] {
+            let error = keys(text).expect_err(text).to_string();
+            assert!(error.contains(extra), "{text}: {error}");
+            assert!(!error.contains("hunter"), "{error}");
+        }
+        assert!(keys("a='b'").is_ok());
     }
 
     fn failure(path: &Path) -> String {

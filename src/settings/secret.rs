@@ -51,6 +51,8 @@ impl SecretFile {
         let secret = text.trim_start_matches('\u{feff}').trim();
         if secret.is_empty() {
             Err(self.error("the file is empty; expected one line"))
+        } else if is_quoted(secret) {
+            Err(self.error("the secret has quotes around it; write only the secret"))
         } else if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             Err(self.error("expected one line of ASCII characters without blanks"))
         } else {
@@ -72,6 +74,17 @@ impl SecretFile {
             problem: problem.to_string(),
         }
     }
+}
+
+/// Whether a text has quotes around it, as in a settings file.
+pub(super) fn is_quoted(text: &str) -> bool {
+    const QUOTES: [(char, char); 5] =
+        [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’')];
+    let mut quotes = QUOTES.iter();
+    quotes.any(|(open, close)| {
+        let inner = text.strip_prefix(*open);
+        inner.is_some_and(|inner| inner.ends_with(*close))
+    })
 }
 
 /// The path, if it or its folder exists. Otherwise it may be the key itself, put into the wrong setting;

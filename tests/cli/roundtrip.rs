@@ -3,7 +3,7 @@
 //! the same again.
 
 use crate::support::{World, assert_converged, command};
-use omni_user_sync::model::trim;
+use omni_user_sync::model::{nfc, trim};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -113,8 +113,17 @@ fn roster(users: &[Given], delimiter: u8, ending: csv::Terminator) -> Vec<u8> {
     writer.into_inner().expect("in memory")
 }
 
-/// What Omni is to hold: a blank text is no value, and of equal items one counts.
+/// What Omni is to hold: texts with composed letters; a blank text is no value, and of equal items one counts.
 fn held(user: &Given) -> [Value; 3] {
+    let user = &Given {
+        name: nfc(trim(&user.name)).into(),
+        department: nfc(trim(&user.department)).into(),
+        regions: user
+            .regions
+            .iter()
+            .map(|item| nfc(trim(item)).into())
+            .collect(),
+    };
     let department = match trim(&user.department) {
         "" => Value::Null,
         text => json!(text),

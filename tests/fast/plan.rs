@@ -176,6 +176,7 @@ fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
     Desired {
         rows: (users.len() + frozen.len()) as u64,
         users,
+        doubtful: Vec::new(),
         frozen,
         bad_rows: Vec::new(),
         unnamed: 0,

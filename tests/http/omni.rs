@@ -39,7 +39,7 @@ fn writer(world: &World) -> Writer {
 }
 
 fn email(text: &str) -> Email {
-    Email::parse(text).expect("an email")
+    Email::known(text).expect("an email")
 }
 
 fn spec(name: &str) -> UserSpec {

@@ -300,7 +300,7 @@ mod tests {
           |
           = help: quote the cells that contain the delimiter, or remove the extra cells
 
-        error: 'ann\u{202e}é😀 b': an email can't contain spaces, control characters or direction marks
+        error: 'ann\u{202e}é😀 b': an email can't contain spaces, control characters or invisible characters
          --> users.csv:3:1
           |
         3 | ann\u{202e}é😀 b,\u{a0},7

@@ -68,7 +68,7 @@ pub(in crate::serve) struct FindParams {
 
 /// Handles the search form.
 pub(in crate::serve) async fn find_user(Query(params): Query<FindParams>) -> PageResult {
-    let email = Email::parse(&params.email).map_err(|error| invalid_email(&error))?;
+    let email = Email::known(&params.email).map_err(|error| invalid_email(&error))?;
     Ok(redirect(&format!("/users/{}", url_encode(email.as_str()))))
 }
 
@@ -86,7 +86,7 @@ pub(in crate::serve) async fn user(
     method: Method,
     uri: Uri,
 ) -> PageResult {
-    let email = Email::parse(&email).map_err(|error| invalid_email(&error))?;
+    let email = Email::known(&email).map_err(|error| invalid_email(&error))?;
     let explainer = &state.config.explainer;
     let explained = match method {
         Method::POST => Some(state.explain_limiter.explain(explainer, &email).await),

@@ -137,6 +137,13 @@ fn other_file_formats_are_named() {
     assert_snapshot!(account(b"PK\x03\x04\x14\0\x06\0rest"), @"error: users.csv: this is a workbook (.xlsx, .ods) or a zip archive, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
     assert_snapshot!(account(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest"), @"error: users.csv: this is an Excel workbook (.xls, or one with a password), not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
     assert_snapshot!(account(b"<?xml version=\"1.0\"?><Workbook>"), @"error: users.csv: this is a web page or XML, which some programs save as .xls, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
+    insta::allow_duplicates! { for packed in [&b"\x1f\x8b\x08\0"[..], b"BZh91AY", b"\x28\xb5\x2f\xfd\0"] {
+        assert_snapshot!(account(packed), @"error: users.csv: this is a compressed file (gzip or similar), not a CSV file; decompress it first; compressed files are not read");
+    } }
+    insta::allow_duplicates! { for json in ["{\"error\":\"expired\"}", "\u{feff}\n [{\"email\":1}]"] {
+        assert_snapshot!(account(json), @"error: users.csv: this is JSON, not a CSV file; open it in a text editor: it may be an error or login page of the system that exports the roster; correct that and export again");
+    } }
+    assert_snapshot!(account("\n<!doctype html><title>Log in</title>"), @"error: users.csv: this is a web page, not a CSV file; open it in a text editor: it may be an error or login page of the system that exports the roster; correct that and export again");
     assert_snapshot!(account(b"%PDF-1.7"), @"error: users.csv: this is a PDF, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
     assert_snapshot!(account(b"email\na@x.co\n\0\0\0"), @"error: users.csv:3: contains a NUL byte: this is a binary file, or UTF-16 without a byte order mark; save the file as 'CSV UTF-8'");
     assert_snapshot!(account(b"e\0m\0a\0i\0l\0"), @"error: users.csv:1: contains a NUL byte: this is a binary file, or UTF-16 without a byte order mark; save the file as 'CSV UTF-8'");

@@ -127,3 +127,14 @@ fn a_roster_has_at_most_a_thousand_columns() {
     let blank = ",".repeat(16_000);
     assert_snapshot!(account(format!("email,tier{blank}\na@x.co,gold{blank}\n")), @r#"users.csv:2: a@x.co upsert "-" tier='gold'"#);
 }
+
+#[test]
+fn blanks_before_quotes_are_explained() {
+    assert_snapshot!(account("op, \"email\"\nupsert, \"a@x.co\"\n"), @"error: users.csv:1: there is no column 'email': cell 2 has a blank before its quote, which makes the quotes part of the name; remove the blanks between delimiters and quotes, in all rows");
+    assert_snapshot!(account("email, \"tier\"\na@x.co, \"gold\"\n"), @r#"error: users.csv:1:2 ("tier"): the name '"tier"' contains its quotes, since a blank comes before them; remove the blanks between delimiters and quotes, in all rows"#);
+    assert_snapshot!(account("email,tier\na@x.co, \"gold, or more\"\n"), @"
+    frozen: a@x.co (users.csv:2)
+    unnamed: 1
+    bad: users.csv:2: too long: this row has 3 cells, the header has 2; remove the blanks before the quotes, which make the quotes part of the cell, so that delimiters within them split it
+    ");
+}

@@ -3,6 +3,7 @@
 
 mod files;
 mod header;
+mod junk;
 mod lints;
 mod properties;
 mod removal;

@@ -68,7 +68,7 @@ proptest! {
 
     #[test]
     fn frozen_users_are_not_desired(
-        rows in prop::collection::vec(("(upsert|delete|deactivate|x)", "[ab]@x", "(,[12])?,[12x]{0,1}"), 1..12)
+        rows in prop::collection::vec(("(upsert|delete|deactivate|x)", "[ab]@x[.]co", "(,[12])?,[12x]{0,1}"), 1..12)
     ) {
         let folder = Folder::new();
         let mut files = ["op,email,seats\n".to_owned(), "op,email,seats\n".to_owned()];

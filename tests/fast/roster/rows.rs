@@ -70,19 +70,22 @@ fn unreadable_emails_count_as_unnamed_rows() {
          ok@x.co,Fine\n"
     ), @r#"
     users.csv:9: ok@x.co upsert "Fine"
+    frozen: a@x.co (users.csv:4)
+    frozen: b@x.co (users.csv:4)
+    frozen: ab@x.co (users.csv:7)
     unnamed: 6
     bad: users.csv:2:1 (email): the email is blank; write one email address
     bad: users.csv:3:1 (email): 'ann': an email has the form local@domain, with one @; write one email address
-    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email can't contain spaces, control characters or direction marks; write one row per address
-    bad: users.csv:5:1 (email): 'a@x.co;b@x.co': an email has the form local@domain, with one @; write one row per address
+    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email can't contain spaces, control characters or invisible characters; write one row per address; frozen until then: 'a@x.co', 'b@x.co'
+    bad: users.csv:5:1 (email): 'a@x.co;b@x.co': an email has the form local@domain, with one @; write one row per address; frozen until then: 'a@x.co', 'b@x.co'
     bad: users.csv:6:1 (email): 'a@b@c': an email has the form local@domain, with one @; write one email address
-    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email can't contain spaces, control characters or direction marks; it contains an invisible character; type the address again
+    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email can't contain spaces, control characters or invisible characters; it contains an invisible character; type the address again; frozen until then: 'b@x.co', 'ab@x.co'
     "#);
     let long = format!("email,tier\n{}@x.co,gold\nok@x.co,\n", "x".repeat(320));
     assert_snapshot!(account(long), @r#"
     users.csv:3: ok@x.co upsert "-" tier=none
     unnamed: 1
-    bad: users.csv:2:1 (email): 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…': an email has at most 320 characters; write one email address
+    bad: users.csv:2:1 (email): 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…': an email has at most 254 bytes; write one email address
     "#);
 }
 
@@ -265,7 +268,10 @@ fn rows_swallowed_by_quotes_are_frozen() {
     unnamed: 1
     bad: users.csv:2:2 (display_name): this cell contains whole rows, so a quote is missing or misplaced; close the quote where the cell ends; inside a quoted cell, write each quote twice ("")
     "#);
-    assert_snapshot!(account("email,display_name\nann@x.co,\"Ann\r\nof the North\"\n"), @r#"users.csv:2: ann@x.co upsert "Ann\r\nof the North""#);
+    assert_snapshot!(account("email,display_name\nann@x.co,\"Ann\r\nof the North\"\n"), @r#"
+    users.csv:2: ann@x.co upsert "Ann\r\nof the North"
+    note: users.csv:2:2 (display_name): contains a line break; write the value on one line
+    "#);
 }
 
 /// The order of the columns and the positions of the quotes make no difference.

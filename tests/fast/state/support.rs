@@ -206,6 +206,7 @@ pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
     Desired {
         rows: users.len() as u64,
         users,
+        doubtful: Vec::new(),
         frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,

@@ -234,3 +234,50 @@ async fn an_earlier_name_does_not_replace_the_newest() {
         "{error}"
     );
 }
+
+/// As an identity provider exports it after a change of its template.
+#[tokio::test]
+async fn junk_around_addresses_removes_nobody() {
+    let world = World::new()
+        .await
+        .set("policy.prune", "managed")
+        .set("policy.max_removals", "100%");
+    let header = "op,email,display_name\n";
+    let rows = |junk: fn(usize, &str) -> String| -> String {
+        let row = |number| {
+            let email = junk(number, &format!("u{number}@example.com"));
+            format!("upsert,{email},U\n")
+        };
+        (0..65).map(row).collect()
+    };
+    world.roster(&(header.to_owned() + &rows(|_, email| email.to_owned())));
+    assert_converged(&world.run().await);
+    let users = world.org().users();
+    world.roster(
+        &(header.to_owned()
+            + &rows(|number, email| match number % 8 {
+                0 => format!("mailto:{email}"),
+                1 => format!("<{email}>"),
+                2 => format!("\"{email},\""),
+                3 => email.replace(".com", "..com"),
+                _ => email.to_owned(),
+            })),
+    );
+    let second = world.run().await;
+    assert!(told(&second).is_empty(), "{:?}", told(&second));
+    assert_eq!(world.org().users().len(), users.len());
+    let problems = &second.roster().expect("a roster").bad_rows;
+    assert_eq!(problems.len(), 33);
+    let leaver = format!(
+        "{header}delete,<u7@example.com>,\n{}",
+        rows(|_, email| email.to_owned())
+    );
+    world.roster(&leaver);
+    let third = world.run().await;
+    assert!(told(&third).is_empty(), "u7 is frozen: {:?}", told(&third));
+    assert!(
+        third.roster().expect("a roster").bad_rows[0]
+            .remedy
+            .contains("u7@example.com")
+    );
+}
