@@ -171,7 +171,7 @@ async fn ten_thousand() {
     let fifteen = Promise {
         scenario: "5 new, 5 changed, 5 removed, file event",
         bound: 15,
-        most: 15,
+        most: 20,
         ..ten
     };
     fifteen.check(&world, &on(Trigger::File, &reconciler).await);

@@ -2,7 +2,7 @@
 
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
-use crate::model::{ChangeOutcome, Trigger};
+use crate::model::{ChangeOutcome, RunOptions, Trigger};
 use crate::plan::render::how_to_approve;
 use crate::run::{
     self, Applied, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop,
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// Skip the confirmation prompt
     #[arg(long, short)]
     yes: bool,
+    /// Also retry changes in quarantine; implied on a terminal
+    #[arg(long)]
+    retry: bool,
 }
 
 pub(super) async fn run(
@@ -44,7 +47,11 @@ async fn apply(
     let state = super::writable_state(&settings, "apply")?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), state)?;
     let stop = Stop::when(&stop);
-    let mut run = reconciler.begin(Trigger::Command, target).await?;
+    let options = RunOptions {
+        ignore_quarantine: arguments.retry || out::can_ask(),
+        ..Trigger::Command.into()
+    };
+    let mut run = reconciler.begin(options, target).await?;
     let prepared = match reconciler.prepare(&mut run, &stop).await {
         Ok(prepared) => prepared,
         Err(error) => {

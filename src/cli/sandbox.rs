@@ -1,7 +1,7 @@
 //! `sandbox`: runs the mock server.
 
 use super::{Exit, out};
-use crate::sandbox::{Limiter, Options, Sandbox};
+use crate::sandbox::{BadKey, Limiter, Options, Sandbox};
 use anyhow::Context;
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,12 @@ pub(super) struct Arguments {
     /// Type of the rate limit: sliding, fixed or bucket
     #[arg(long, default_value_t = Limiter::Sliding)]
     limiter: Limiter,
+    /// A personal access token, which the SCIM API refuses; may be repeated
+    #[arg(long, value_name = "KEY")]
+    personal_key: Vec<String>,
+    /// Status of the answer to an unknown key: 401 or 403
+    #[arg(long, default_value_t = BadKey::Unauthorized, value_parser = bad_key)]
+    bad_key: BadKey,
     /// Also serve an admin API under /sandbox/: state, request log, faults, signals
     #[arg(long)]
     admin: bool,
@@ -31,6 +37,8 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         users,
         requests_per_minute,
         limiter,
+        personal_key,
+        bad_key,
         admin,
     } = arguments;
     let options = Options {
@@ -38,6 +46,8 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         users,
         requests_per_minute,
         limiter,
+        personal_keys: personal_key,
+        bad_key,
         admin,
         ..Options::default()
     };
@@ -53,4 +63,12 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
     stop.cancelled().await;
     sandbox.stop().await;
     Ok(Exit::Ok)
+}
+
+fn bad_key(text: &str) -> Result<BadKey, String> {
+    match text {
+        "401" => Ok(BadKey::Unauthorized),
+        "403" => Ok(BadKey::Forbidden),
+        _ => Err("expected 401 or 403".into()),
+    }
 }

@@ -17,6 +17,7 @@
 //! - Every task has a name, and a task that exits early ends the daemon.
 
 mod approvals;
+mod key_check;
 mod run_log;
 mod run_loop;
 mod run_metrics;
@@ -107,6 +108,11 @@ async fn start(
     let approvals = approvals::watch(state.clone(), wake.clone(), stop.clone());
     tasks.start("approval watch", async {
         approvals.await;
+        Ok(())
+    });
+    let key_check = key_check::run(Arc::clone(&settings), metrics.clone(), stop.clone());
+    tasks.start("key check", async {
+        key_check.await;
         Ok(())
     });
     let probes = Probes {

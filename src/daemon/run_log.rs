@@ -138,7 +138,7 @@ mod tests {
         let failure = || Failure::Status(status, said());
         for error in [
             OmniError::Unauthorized { detail: said() },
-            OmniError::Forbidden { detail: said() },
+            OmniError::Malformed { detail: said() },
             OmniError::Rejected {
                 status,
                 detail: said(),

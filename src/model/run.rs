@@ -72,7 +72,10 @@ impl From<Trigger> for RunOptions {
         Self {
             trigger,
             may_use_cache: matches!(trigger, Trigger::File | Trigger::Approval),
-            ignore_quarantine: trigger == Trigger::Command,
+            ignore_quarantine: matches!(
+                trigger,
+                Trigger::Command | Trigger::Request | Trigger::Signal
+            ),
         }
     }
 }

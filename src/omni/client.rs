@@ -1,9 +1,10 @@
 //! The client: one exchange at a time, and the meaning of its response.
 
-use super::error::{AttemptError, Failure, OmniError};
+use super::error::{AttemptError, Failure, ForbiddenCause, OmniError};
 use super::exchange::{ApiRequest, ApiResponse};
 use super::failure_breaker::FailureBreaker;
 use super::limiter::{RateLimiter, Slot};
+use super::redact::{HTML, is_html};
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
 use crate::util::http::{client_builder, describe_failure, read_certificates};
@@ -232,7 +233,10 @@ impl Client {
         let detail = self.limiter.redactor().detail_of(&response.body);
         match response.status {
             StatusCode::UNAUTHORIZED => OmniError::Unauthorized { detail },
-            StatusCode::FORBIDDEN if request.is_read() => OmniError::Forbidden { detail },
+            StatusCode::FORBIDDEN if request.is_read() => OmniError::Forbidden {
+                detail,
+                cause: ForbiddenCause::Unknown,
+            },
             StatusCode::FORBIDDEN => OmniError::WriteForbidden { detail },
             StatusCode::NOT_FOUND => OmniError::NotFound { detail },
             StatusCode::CONFLICT => OmniError::Conflict { detail },
@@ -245,8 +249,8 @@ impl Client {
     /// message may quote the body, so it is redacted too.
     fn unreadable(&self, body: &[u8], error: &serde_json::Error) -> Failure {
         let redactor = self.limiter.redactor();
-        let problem = if body.trim_ascii_start().starts_with(b"<") {
-            "HTML instead of JSON (a proxy or a login page?)".to_owned()
+        let problem = if is_html(body) {
+            HTML.to_owned()
         } else {
             redactor.line(&error.to_string())
         };

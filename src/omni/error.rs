@@ -16,12 +16,25 @@ pub enum OmniError {
     )]
     Unauthorized { detail: String },
     /// 403 on a read, from every key: the users are unknown.
+    #[error("Omni refuses the API key (403){}; {cause}", Suffix(detail))]
+    Forbidden {
+        detail: String,
+        cause: ForbiddenCause,
+    },
+    /// 400 on a read that is the same for every key and organisation.
     #[error(
-        "the API key has no permission to read this (403){}; use an organisation API key with \
-         permission to manage users",
+        "Omni rejected a request as malformed (400){}; check that the API key is whole and has no quotes or other \
+         characters around it, and omni.base_url",
         Suffix(detail)
     )]
-    Forbidden { detail: String },
+    Malformed { detail: String },
+    /// 404 on the list of users.
+    #[error(
+        "no users API at this address (404){}; check that omni.base_url is the organisation's address, \
+         https://<organisation>.omniapp.co",
+        Suffix(detail)
+    )]
+    WrongAddress { detail: String },
     /// 403 on a write: this change of this user is not permitted.
     #[error(
         "the API key has no permission for this change (403){}; if this happens for every user, use \
@@ -93,6 +106,38 @@ pub enum OmniError {
     Ambiguous { count: usize },
 }
 
+/// Why Omni refuses a key, as far as it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForbiddenCause {
+    /// Omni does not say.
+    Unknown,
+    /// Omni does not know the key.
+    InvalidKey,
+    /// The key belongs to a person.
+    PersonalToken,
+    /// An organisation key without the permission.
+    NoPermission,
+}
+
+impl fmt::Display for ForbiddenCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => {
+                "either the key is invalid, or it is a personal access token, which Omni's SCIM API refuses; use an \
+                 organisation API key of this organisation"
+            }
+            Self::InvalidKey => {
+                "Omni does not know the key: check omni.api_key_file or OMNI_API_KEY, and omni.base_url: a key is \
+                 valid for one organisation only"
+            }
+            Self::PersonalToken => {
+                "the key is a personal access token, which Omni's SCIM API refuses; use an organisation API key"
+            }
+            Self::NoPermission => "it is an organisation API key without permission to manage users",
+        })
+    }
+}
+
 /// `: detail`, or nothing.
 struct Suffix<'a>(&'a str);
 
@@ -112,6 +157,8 @@ impl OmniError {
         match self {
             Self::Unauthorized { .. }
             | Self::Forbidden { .. }
+            | Self::Malformed { .. }
+            | Self::WrongAddress { .. }
             | Self::CircuitOpen { .. }
             | Self::Throttled
             | Self::NoKeyLeft
@@ -151,7 +198,9 @@ impl OmniError {
         let mut error = self.clone();
         match &mut error {
             Self::Unauthorized { detail }
-            | Self::Forbidden { detail }
+            | Self::Forbidden { detail, .. }
+            | Self::Malformed { detail }
+            | Self::WrongAddress { detail }
             | Self::WriteForbidden { detail }
             | Self::NotFound { detail }
             | Self::Conflict { detail }
@@ -242,7 +291,12 @@ mod tests {
         let failures = || [Failure::Status(status, said()), Failure::Unreadable(said())];
         let mut errors = vec![
             OmniError::Unauthorized { detail: said() },
-            OmniError::Forbidden { detail: said() },
+            OmniError::Forbidden {
+                detail: said(),
+                cause: ForbiddenCause::Unknown,
+            },
+            OmniError::Malformed { detail: said() },
+            OmniError::WrongAddress { detail: said() },
             OmniError::WriteForbidden { detail: said() },
             OmniError::NotFound { detail: said() },
             OmniError::Conflict { detail: said() },

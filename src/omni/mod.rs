@@ -20,14 +20,16 @@ mod list;
 mod look_up;
 mod reader;
 mod redact;
+mod whoami;
 mod wire;
 mod writer;
 
 pub use client::{Client, ClientError};
-pub use error::{Failure, OmniError};
+pub use error::{Failure, ForbiddenCause, OmniError};
 pub use limiter::{RateLimiter, Slot};
 pub use list::{list, list_from};
 pub use look_up::{filter_ignores_case, look_up, look_up_into};
 pub use reader::{Definitions, Lookup, Reader};
+pub use whoami::{KeyIdentity, KeyScope, Whoami, diagnose};
 pub use wire::UserListPage;
 pub use writer::{WriteClient, Writer};

@@ -13,6 +13,14 @@ const MAX_CHARS: usize = 200;
 /// JSON takes many times its size.
 const MAX_BODY: usize = 64 << 10;
 
+/// What to say of a body that is a page.
+pub(super) const HTML: &str = "HTML instead of JSON (a proxy or a login page?)";
+
+/// Whether a body is a page for people.
+pub(super) fn is_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
 /// Removes these keys from texts.
 #[derive(Debug)]
 pub(super) struct Redactor(Vec<Arc<SecretString>>);
@@ -34,6 +42,7 @@ impl Redactor {
         match text {
             Some(text) => self.line(&text),
             None if body.is_empty() => String::new(),
+            None if is_html(body) => format!("{HTML}; it starts with {}", self.first_bytes(body)),
             None => self.first_bytes(body),
         }
     }
@@ -158,7 +167,11 @@ mod tests {
             (r#"{"detail":"one","message":"two"}"#, "one"),
             (r#"{"message":" two\nlines "}"#, "two lines"),
             (r#"{"detail":7,"error":"three"}"#, "three"),
-            ("<p>\n no JSON", r#""<p> no JSON""#),
+            ("no\n JSON", r#""no JSON""#),
+            (
+                "<p>\n no JSON",
+                r#"HTML instead of JSON (a proxy or a login page?); it starts with "<p> no JSON""#,
+            ),
             ("", ""),
         ] {
             assert_eq!(redactor.detail_of(body.as_bytes()), message);

@@ -6,6 +6,7 @@ use crate::model::{
     UserId, UserMatch,
 };
 use crate::util::text::plural_are;
+use chrono::SecondsFormat;
 
 /// A plan with the verdict on it.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ impl Assessment {
         warnings.extend(grace_warning(policy));
         warnings.extend(protect_warning(observed, policy));
         let verdict = evaluate(plan, observed.count(), desired.rows, memory, policy);
-        warnings.extend(not_sent_warnings(&verdict));
+        warnings.extend(not_sent_warnings(&verdict, memory));
         Self {
             verdict,
             pending,
@@ -173,7 +174,7 @@ fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
     })
 }
 
-fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
+fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item = String> {
     let warning = |changes: &[Change], reason: &str| {
         (!changes.is_empty()).then(|| {
             format!(
@@ -187,9 +188,18 @@ fn not_sent_warnings(verdict: &Verdict) -> impl Iterator<Item = String> {
         verdict.protected(),
         "protected by policy.protect or policy.protect_admins, and not removed",
     );
+    let entries = verdict.quarantined().iter();
+    let until = entries.filter_map(|change| Some(memory.quarantined.get(&change.email)?.until));
+    let until = until
+        .min()
+        .map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
     let quarantined = warning(
         verdict.quarantined(),
-        "in quarantine after failed changes, and will be retried later",
+        &format!(
+            "in quarantine after failed changes; the first is retried after {}, `apply --retry` and \"Run now\" \
+             retry at once",
+            until.unwrap_or_default()
+        ),
     );
     protected.into_iter().chain(quarantined)
 }

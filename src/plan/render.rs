@@ -61,7 +61,7 @@ fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
     for change in verdict.quarantined() {
         writeln!(
             out,
-            "  in quarantine, retried later (`apply` retries at once): {}",
+            "  in quarantine, retried later (`apply --retry` retries at once): {}",
             change.email
         )?;
     }

@@ -220,9 +220,15 @@ impl Observer {
             target,
             expect: &|more| progress.expect(more),
         };
-        tokio::select! {
+        let snapshot = tokio::select! {
             snapshot = observation.observe(scope, cached) => snapshot,
             never = progress.report_reading() => match never {},
+        };
+        match snapshot {
+            Err(RunError::Omni(error)) => Err(omni::diagnose(&observation.reader, &keys, error)
+                .await
+                .into()),
+            other => other,
         }
     }
 

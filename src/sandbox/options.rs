@@ -19,6 +19,12 @@ pub struct Options {
     pub limiter: Limiter,
     /// Valid API keys, at least one.
     pub keys: Vec<String>,
+    /// Valid personal access tokens. The SCIM API refuses them.
+    pub personal_keys: Vec<String>,
+    /// Answer to an unknown or revoked key.
+    pub bad_key: BadKey,
+    /// Whether `whoami` exists; an older Omni answers 404.
+    pub whoami: bool,
     /// Whether to serve `/sandbox/…`. It needs no key: any client can change the state.
     pub admin: bool,
     /// Maximum number of users on a page, regardless of `count`.
@@ -47,6 +53,9 @@ impl Default for Options {
             requests_per_minute: 60,
             limiter: Limiter::Sliding,
             keys: vec!["sandbox-key".to_owned()],
+            personal_keys: Vec::new(),
+            bad_key: BadKey::Unauthorized,
+            whoami: true,
             admin: false,
             page_size: 100,
             clear: ClearMode::Null,
@@ -85,6 +94,32 @@ pub enum ClearMode {
     Null,
     /// It has the `default_value` of its definition, if any.
     Default,
+}
+
+/// Answer to an unknown or revoked key. Both were seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BadKey {
+    /// 401.
+    #[default]
+    Unauthorized,
+    /// 403, which a key without permission gets as well.
+    Forbidden,
+}
+
+impl BadKey {
+    /// The status and the detail.
+    pub(super) fn answer(self) -> (u16, &'static str) {
+        match self {
+            Self::Unauthorized => (401, "Unauthorized: Missing or invalid API key"),
+            Self::Forbidden => (403, "Invalid bearer token"),
+        }
+    }
+}
+
+impl std::fmt::Display for BadKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.answer().0)
+    }
 }
 
 /// Answer to a successful `PATCH`. SCIM allows both.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::answer::{Refusal, Reply};
@@ -13,7 +13,7 @@ use super::faults::{Fault, Faults, What};
 use super::history::{Changed, History};
 use super::limiter::Meter;
 use super::log::{Log, Request};
-use super::options::Options;
+use super::options::{BadKey, Options};
 use super::rules;
 use super::scheduled::Scheduled;
 use super::signals::{Moment, PlannedSignal, Signals};
@@ -34,6 +34,7 @@ type Action = Box<dyn FnOnce(&Org) + Send>;
 struct State {
     world: World,
     keys: Vec<Key>,
+    bad_key: BadKey,
     faults: Faults,
     log: Log,
     signals: Signals,
@@ -44,6 +45,7 @@ struct State {
 
 struct Key {
     secret: String,
+    is_personal: bool,
     revoked: bool,
     meter: Meter,
 }
@@ -70,12 +72,15 @@ impl Org {
     pub(super) fn new(options: &Options) -> Self {
         let key = |secret: &String| Key {
             secret: secret.clone(),
+            is_personal: options.personal_keys.contains(secret),
             revoked: false,
             meter: Meter::new(options.limiter, options.requests_per_minute),
         };
+        let keys = options.keys.iter().chain(&options.personal_keys);
         Self(Arc::new(Mutex::new(State {
             world: World::new(options),
-            keys: options.keys.iter().map(key).collect(),
+            keys: keys.map(key).collect(),
+            bad_key: options.bad_key,
             faults: Faults::default(),
             log: Log::default(),
             signals: Signals::default(),
@@ -339,6 +344,9 @@ impl Org {
     /// Executes a request and applies its change.
     pub(super) fn execute(&self, call: &Call, number: u64, fault: Option<&What>) -> Reply {
         let mut state = self.lock();
+        if rules::is_whoami(call) {
+            return state.whoami(call);
+        }
         for name in rules::stray_parameters(call) {
             state
                 .log
@@ -389,15 +397,21 @@ impl State {
             let refusal = Refusal::misuse(401, "missing Authorization header");
             return Err(self.refuse(call, number, &refusal));
         };
-        let secret = header.strip_prefix("Bearer ");
-        let known = secret.and_then(|secret| self.keys.iter().position(|key| key.secret == secret));
-        let Some(index) = known else {
-            return Err(Reply::error(401, "unknown key"));
+        let (bad, detail) = self.bad_key.answer();
+        let Some(secret) = header.strip_prefix("Bearer ") else {
+            return Err(Reply::error(400, "malformed Authorization header"));
+        };
+        let Some(index) = self.keys.iter().position(|key| key.secret == secret) else {
+            return Err(Reply::error(bad, detail));
         };
         self.log.amend(number, |entry| entry.key = Some(index));
         let key = &mut self.keys[index];
         if key.revoked {
-            return Err(Reply::error(401, "revoked key"));
+            return Err(Reply::error(bad, detail));
+        }
+        if key.is_personal && rules::is_scim(call) {
+            let detail = "User-scoped API keys are not allowed to access the SCIM API";
+            return Err(Reply::error(403, detail));
         }
         key.meter.admit(now).map_err(|wait| {
             self.log.amend(number, |entry| entry.over_limit = true);
@@ -407,6 +421,35 @@ impl State {
             }
             reply.with("retry-after", whole_seconds(wait).to_string())
         })
+    }
+
+    /// The owner of the key: the first user.
+    fn whoami(&self, call: &Call) -> Reply {
+        let header = call.authorization.as_deref().unwrap_or_default();
+        let is_own = |key: &&Key| header.strip_prefix("Bearer ") == Some(&key.secret);
+        let is_personal = self
+            .keys
+            .iter()
+            .find(is_own)
+            .is_some_and(|key| key.is_personal);
+        if !self.world.whoami {
+            return Reply::error(404, "no such endpoint");
+        }
+        let id = self
+            .world
+            .users
+            .after(0)
+            .next()
+            .map(|user| user.id.to_string());
+        Reply::json(
+            200,
+            json!({
+                "keyScope": if is_personal { "user" } else { "organization" },
+                "orgRole": "ORG_ADMIN",
+                "rolesByModel": {},
+                "user": {"id": "00000000-0000-4000-8000-000000000000", "membershipId": id},
+            }),
+        )
     }
 
     fn refuse(&mut self, call: &Call, number: u64, refusal: &Refusal) -> Reply {

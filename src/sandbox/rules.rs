@@ -104,6 +104,16 @@ pub(super) fn stray_parameters(call: &Call) -> impl Iterator<Item = &str> {
         .filter(move |name| !known.contains(name))
 }
 
+/// Whether this is a request of the SCIM API.
+pub(super) fn is_scim(call: &Call) -> bool {
+    call.path.starts_with("/api/scim/")
+}
+
+/// Whether this asks about the key.
+pub(super) fn is_whoami(call: &Call) -> bool {
+    call.method == "GET" && call.path == "/api/v1/whoami"
+}
+
 /// Whether this requests a page of all users, rather than a single one.
 pub(super) fn is_listing(call: &Call) -> bool {
     let users = matches!(Route::of(&call.path), Some(Route::Users));

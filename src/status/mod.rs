@@ -263,10 +263,12 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
             "the roster lies on another file system (source_moved)"
         }
         RunError::Source(_) => "the roster can't be read",
-        RunError::Omni(OmniError::Unauthorized { .. } | OmniError::NoKeyLeft) => {
-            "Omni rejects the API key"
+        RunError::Omni(
+            OmniError::Unauthorized { .. } | OmniError::Forbidden { .. } | OmniError::NoKeyLeft,
+        ) => "Omni rejects the API key",
+        RunError::Omni(OmniError::Malformed { .. } | OmniError::WrongAddress { .. }) => {
+            "the API key or the address of Omni is wrong"
         }
-        RunError::Omni(OmniError::Forbidden { .. }) => "the API key lacks a permission in Omni",
         RunError::Omni(OmniError::Unavailable { .. } | OmniError::CircuitOpen { .. }) => {
             "Omni can't be reached"
         }

@@ -2,6 +2,7 @@
 
 use super::example;
 use crate::support::{World, command as run};
+use omni_user_sync::sandbox::Options;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,6 +93,13 @@ async fn check_json_keeps_its_shape() {
       "omni": {
         "base_url": "URL",
         "users": 1,
+        "keys": [
+          {
+            "scope": "organisation",
+            "organisation_admin": true,
+            "user": "ann@x.co"
+          }
+        ],
         "attributes": 8,
         "error": null
       },
@@ -310,4 +318,31 @@ async fn check_validates_the_host() {
     );
     let warnings = doc["host"]["warnings"].to_string();
     assert!(warnings.contains("source.reports"), "{doc}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_the_kind_of_each_key() {
+    let options = Options {
+        keys: vec!["sandbox-key".into(), "another".into()],
+        personal_keys: vec!["personal".into()],
+        ..Options::default()
+    };
+    let world = World::with(options)
+        .await
+        .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
+    world.user("ann@x.co", "Ann", json!({}));
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let line = "key 2:      organisation API key of ann@x.co (organisation admin)";
+    assert!(ended.out.contains(line), "{}", ended.out);
+    assert!(!ended.out.contains("another"), "{}", ended.out);
+    let world = world.with_variable("OMNI_API_KEY", "personal");
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 1, "{}", ended.out);
+    assert!(
+        ended.err.contains("is a personal access token"),
+        "{}",
+        ended.err
+    );
 }

@@ -1,7 +1,7 @@
 //! `plan` and `apply`: output, effect and exit code.
 
 use super::example;
-use crate::support::{World, command as run};
+use crate::support::{World, command as run, on};
 use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::json;
 
@@ -178,4 +178,28 @@ async fn plan_json_contains_the_error() {
     );
     assert_eq!(doc["problems"][0]["column"], 2, "{doc}");
     assert!(ended.err.contains("nonsense"), "people are told too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_retries_quarantined_changes_only_on_request() {
+    let world = World::new().await;
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let refused = What::Status {
+        code: 422,
+        retry_after: None,
+        body: None,
+    };
+    world.org().fault(on("POST", refused));
+    assert_eq!(run(&world, &["apply", "--yes"]).await.code, 3);
+    let ended = run(&world, &["apply", "--yes"]).await;
+    assert_eq!(ended.code, 3, "{}", ended.out);
+    assert!(
+        ended.err.contains("the first is retried after 20"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(world.writes().len(), 1, "it is in quarantine");
+    let ended = run(&world, &["apply", "--yes", "--retry"]).await;
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert!(world.org().user("ann@x.co").is_some());
 }

@@ -1,7 +1,7 @@
 //! One run, whose answers are lost or say no: the real client against the mock server.
 use crate::support::{World, assert_converged, on, told};
 use omni_user_sync::model::ChangeOutcome;
-use omni_user_sync::run::Completion;
+use omni_user_sync::run::{AppliedChange, Completion};
 use omni_user_sync::sandbox::{Fault, Filter, Options, What, When};
 use serde_json::json;
 
@@ -96,8 +96,11 @@ async fn the_last_failed_write_is_not_reported_unsent() {
     assert!(!outcome.is_success(), "{outcome:?}");
     let gone = 30 - world.org().users().len();
     let unsent = outcome.count(ChangeOutcome::Skipped);
+    // The pauses take so long that each removal reads its user first, and some of these reads fail.
+    let unread = |one: &&AppliedChange| one.detail.starts_with("Omni can't be reached");
+    let unread = outcome.changes.iter().filter(unread).count();
     assert_eq!(
-        unsent + gone,
+        unsent + unread + gone,
         30,
         "who is gone is not told as unsent: {outcome:#?}"
     );

@@ -3,13 +3,13 @@
 use crate::support::logged::Logged;
 use crate::support::{ATTRIBUTES, World};
 use omni_user_sync::model::{
-    AttributeName, Attributes, Email, Field, FieldChange, Schema, UserId, UserSpec, Value,
-    ValueType,
+    AttributeName, Attributes, ChangeOutcome, Email, Field, FieldChange, Schema, UserId, UserSpec,
+    Value, ValueType,
 };
 use omni_user_sync::omni::{
-    Client, Definitions, Lookup, OmniError, Reader, WriteClient, Writer, list,
+    Client, Definitions, KeyScope, Lookup, OmniError, Reader, Whoami, WriteClient, Writer, list,
 };
-use omni_user_sync::sandbox::{Fault, Filter, Options, PutMode, What, When};
+use omni_user_sync::sandbox::{BadKey, Fault, Filter, Options, PutMode, What, When};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -577,4 +577,112 @@ async fn a_definition_without_type_is_a_string() {
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn whoami_tells_kinds_of_keys_apart() {
+    for (key, whoami, known) in [
+        ("sandbox-key", true, Some(KeyScope::Organisation)),
+        ("personal", true, Some(KeyScope::Personal)),
+        ("sandbox-key", false, None),
+    ] {
+        let world = World::with(Options {
+            personal_keys: vec!["personal".into()],
+            whoami,
+            ..Options::default()
+        })
+        .await
+        .with_variable("OMNI_API_KEY", key);
+        let scope = match reader(&world).whoami().await.expect("an answer") {
+            Whoami::Known(identity) => Some(identity.scope),
+            Whoami::Unknown => None,
+            Whoami::Refused => panic!("{key} is valid"),
+        };
+        assert_eq!(scope, known, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_is_explained() {
+    for (key, bad_key, whoami, says) in [
+        (
+            "personal",
+            BadKey::Unauthorized,
+            true,
+            "the key is a personal access token",
+        ),
+        (
+            "personal",
+            BadKey::Unauthorized,
+            false,
+            "either the key is invalid, or it is a personal",
+        ),
+        (
+            "unknown",
+            BadKey::Forbidden,
+            true,
+            "Omni does not know the key",
+        ),
+        ("unknown", BadKey::Unauthorized, true, "omni.api_key_file"),
+    ] {
+        let world = World::with(Options {
+            personal_keys: vec!["personal".into()],
+            bad_key,
+            whoami,
+            ..Options::default()
+        })
+        .await
+        .with_variable("OMNI_API_KEY", key);
+        world.roster("email,display_name\nann@x.co,Ann\n");
+        let error = world.plan().await.expect_err("refused").to_string();
+        assert!(error.contains(says), "{key}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_address_or_header_is_explained() {
+    let html = What::Html { code: 404 };
+    for (what, says) in [
+        (status(400, None), "has no quotes"),
+        (
+            status(404, None),
+            "omni.base_url is the organisation's address",
+        ),
+        (html, "HTML instead of JSON"),
+    ] {
+        let world = World::new().await;
+        world.roster("email,display_name\nann@x.co,Ann\n");
+        let when = When {
+            path: Some("/api/scim".into()),
+            ..When::default()
+        };
+        world.org().fault(Fault {
+            when,
+            ..Fault::next(what)
+        });
+        let error = world.plan().await.expect_err("refused").to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+/// Omni may answer 403 to a key that it does not know: then no user is to blame, and none gets into quarantine.
+#[tokio::test]
+async fn a_key_revoked_during_a_run_ends_it() {
+    let world = World::with(Options {
+        bad_key: BadKey::Forbidden,
+        ..Options::default()
+    })
+    .await
+    .set("omni.max_in_flight", "1");
+    world.roster("email,display_name\nann@x.co,Ann\nbob@x.co,Bob\ncid@x.co,Cid\n");
+    world.org().before(4, |org| org.revoke_key("sandbox-key"));
+    let run = world.run().await;
+    assert_eq!(run.result().as_str(), "failed", "{run:?}");
+    assert_eq!(run.count(ChangeOutcome::Applied), 1);
+    assert_eq!(run.count(ChangeOutcome::Skipped), 2);
+    assert_eq!(
+        world.writes().len(),
+        2,
+        "one was refused, and no other sent"
+    );
 }

@@ -1,7 +1,9 @@
 //! The JSON document of `check --json`. Its shape is documented and stable: fields are only added.
 
-use super::Checked;
 use super::host::Host;
+use super::{Checked, KeyCheck};
+use crate::model::Email;
+use crate::omni::Whoami;
 use crate::plan::render::ProblemDoc;
 use serde::Serialize;
 
@@ -26,8 +28,32 @@ struct RosterDoc<'a> {
 struct OmniDoc<'a> {
     base_url: Option<&'a str>,
     users: Option<u64>,
+    keys: Vec<KeyDoc<'a>>,
     attributes: Option<usize>,
     error: Option<String>,
+}
+
+/// A key, in the order of the key file.
+#[derive(Serialize)]
+struct KeyDoc<'a> {
+    /// `organisation` or `personal`; null if Omni does not say.
+    scope: Option<&'static str>,
+    organisation_admin: Option<bool>,
+    user: Option<&'a str>,
+}
+
+impl<'a> From<&'a KeyCheck> for KeyDoc<'a> {
+    fn from(key: &'a KeyCheck) -> Self {
+        let identity = match &key.whoami {
+            Whoami::Known(identity) => Some(identity),
+            Whoami::Refused | Whoami::Unknown => None,
+        };
+        Self {
+            scope: identity.map(|identity| identity.scope.as_str()),
+            organisation_admin: identity.map(|identity| identity.is_admin),
+            user: key.email.as_ref().map(Email::as_str),
+        }
+    }
 }
 
 impl<'a> CheckDoc<'a> {
@@ -38,6 +64,11 @@ impl<'a> CheckDoc<'a> {
             OmniDoc {
                 base_url: ok.map(|ok| ok.base_url.as_str()),
                 users: ok.map(|ok| ok.users),
+                keys: ok
+                    .map_or(&[][..], |ok| &ok.keys)
+                    .iter()
+                    .map(Into::into)
+                    .collect(),
                 attributes: ok.and_then(|ok| ok.attributes),
                 error: connection.as_ref().err().map(ToString::to_string),
             }

@@ -6,8 +6,8 @@ mod show;
 
 use super::{Exit, out};
 use crate::metrics::Metrics;
-use crate::model::{Desired, Problem, Schema};
-use crate::omni::Client;
+use crate::model::{Desired, Email, Problem, Schema};
+use crate::omni::{Client, OmniError, Reader, Whoami, diagnose};
 use crate::roster::{self, SourceError};
 use crate::run::{RunError, check_place};
 use crate::settings::{Settings, SourceSettings};
@@ -86,9 +86,49 @@ async fn moved(settings: &Settings, path: &Path) -> Option<String> {
 /// A connection that works, with all keys.
 struct ConnectionCheck {
     base_url: String,
-    keys: usize,
+    keys: Vec<KeyCheck>,
     users: u64,
     attributes: Option<usize>,
+}
+
+/// What Omni says of one key.
+struct KeyCheck {
+    whoami: Whoami,
+    /// The email of the key's user, if it can be read.
+    email: Option<Email>,
+}
+
+impl KeyCheck {
+    /// Asks Omni about the key in use.
+    async fn of(reader: &Reader) -> Result<Self, OmniError> {
+        let whoami = reader.whoami().await?;
+        let mut email = None;
+        if let Whoami::Known(identity) = &whoami {
+            for id in &identity.user_ids {
+                if email.is_none() {
+                    let user = reader.get(id).await.ok().flatten();
+                    email = user.map(|user| user.email);
+                }
+            }
+        }
+        Ok(Self { whoami, email })
+    }
+
+    /// The kind of key and its user.
+    fn describe(&self) -> String {
+        let Whoami::Known(identity) = &self.whoami else {
+            return "unknown kind (this Omni does not say)".into();
+        };
+        let of = match &self.email {
+            Some(email) => format!(" of {email}"),
+            None => String::new(),
+        };
+        let role = match identity.is_admin {
+            true => "organisation admin",
+            false => "no organisation admin",
+        };
+        format!("{}{of} ({role})", identity.scope)
+    }
 }
 
 async fn connect(settings: &Settings) -> Result<(Schema, ConnectionCheck), RunError> {
@@ -96,16 +136,20 @@ async fn connect(settings: &Settings) -> Result<(Schema, ConnectionCheck), RunEr
     let keys = settings.omni.keys.read()?;
     let client = Client::new(&settings.omni, &settings.state.dir, Metrics::new())?;
     let reader = client.reader(&CancellationToken::new());
-    let mut users = 0;
+    let (mut users, mut checks) = (0, Vec::new());
     for key in keys.each() {
         client.begin(&key);
-        users = reader.page(1).await?.total;
+        users = match reader.page(1).await {
+            Ok(page) => page.total,
+            Err(error) => return Err(diagnose(&reader, &key, error).await.into()),
+        };
+        checks.push(KeyCheck::of(&reader).await?);
     }
     let schema = reader.definitions().await?.into_schema();
     let attributes = schema.is_known().then(|| schema.definitions().count());
     let connection = ConnectionCheck {
         base_url,
-        keys: keys.as_slice().len(),
+        keys: checks,
         users,
         attributes,
     };
@@ -199,11 +243,14 @@ impl Checked<'_> {
                     users,
                     attributes,
                 } = connection;
-                let keys = plural(*keys, "key");
+                let count = plural(keys.len(), "key");
                 out::result(&format!(
-                    "connection: OK ({base_url}, {keys}, {users} users; write permission can't be \
+                    "connection: OK ({base_url}, {count}, {users} users; write permission can't be \
                      checked without writing)\n"
                 ));
+                for (at, key) in keys.iter().enumerate() {
+                    out::result(&format!("key {}:      {}\n", at + 1, key.describe()));
+                }
                 match attributes {
                     Some(count) => out::result(&format!("attributes: {count} defined\n")),
                     None => out::warning("this key can't read the attribute definitions of Omni"),

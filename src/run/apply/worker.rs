@@ -24,6 +24,8 @@ pub(super) struct Worker<'a> {
     pub(super) work: &'a ApplyContext<'a>,
     /// All users, once they were needed.
     pub(super) everybody: OnceCell<Observed>,
+    /// Whether Omni was asked if a 403 on a write concerns the key.
+    key_checked: OnceCell<()>,
     /// The number of unanswered changes in a row.
     unanswered: AtomicU32,
     /// Why nothing more is sent.
@@ -41,6 +43,7 @@ impl<'a> Worker<'a> {
         Self {
             work,
             everybody: OnceCell::new(),
+            key_checked: OnceCell::new(),
             unanswered: AtomicU32::new(0),
             end: OnceLock::new(),
         }
@@ -280,8 +283,19 @@ impl<'a> Worker<'a> {
                 let answer = "no user has the cached id (404)";
                 Ok(self.looked_up(found, answer, sent_before))
             }
+            (Err(error @ OmniError::WriteForbidden { .. }), _) => {
+                self.check_key().await?;
+                Err(error)
+            }
             (sent, _) => sent.map(|attempt| self.recheck_drift(change, attempt)),
         }
+    }
+
+    /// Tells a key that is no longer valid from a single change that is not permitted: an invalid key can't read either,
+    /// which ends the run. Sends one request per run.
+    async fn check_key(&self) -> Result<(), OmniError> {
+        let read = || async { self.reader().page(1).await.map(drop) };
+        self.key_checked.get_or_try_init(read).await.map(drop)
     }
 
     async fn update(
