@@ -11,7 +11,7 @@ mod support;
 
 use omni_user_sync::model::Trigger;
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
-use omni_user_sync::sandbox::{Limiter, Options};
+use omni_user_sync::sandbox::{Burst, Limiter, Options};
 use serde_json::json;
 use std::fmt::Write;
 use std::ops::Range;
@@ -243,6 +243,40 @@ async fn creations() {
     assert_eq!(world.org().users().len(), 700);
 }
 
+/// A server with a lower limit than configured, over shorter periods, that does not say how long to wait.
+async fn lower_limit() {
+    let burst = Burst {
+        requests: 20,
+        span: Duration::from_secs(10),
+    };
+    let options = Options {
+        requests_per_minute: UNLIMITED,
+        burst: Some(burst),
+        retry_after: false,
+        ..Options::default()
+    };
+    let world = World::as_told(options)
+        .await
+        .set("omni.requests_per_minute", "600");
+    let mut roster = "op,email,display_name,region,department\n".to_owned();
+    add_new(&mut roster, 150);
+    world.roster(&roster);
+    let outcome = world.run().await;
+    assert_converged(&outcome);
+    let refused = world.org().too_many().len();
+    world.org().clear_requests();
+    let (requests, seconds) = (outcome.requests, outcome.duration.as_secs_f64());
+    // Twenty at once, and twenty more every ten seconds.
+    let optimum = 10.0 * (151_u64 / 20) as f64;
+    println!(
+        "| 150 creations, server 20 per 10 s, 600/min configured | 150 | 151 | 182 | {requests} | {seconds:.2} | \
+         {optimum:.0} | {:.3} | {refused} | 300, 300 s |",
+        seconds / optimum
+    );
+    assert!(refused <= 30, "{refused} refused");
+    assert!(seconds <= 2.0 * optimum, "{seconds:.1} s");
+}
+
 async fn org_of(users: usize) -> World {
     let options = Options {
         users,
@@ -289,4 +323,5 @@ async fn main() {
     few_of_many().await;
     two_keys().await;
     creations().await;
+    lower_limit().await;
 }

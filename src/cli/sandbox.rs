@@ -1,7 +1,7 @@
 //! `sandbox`: runs the mock server.
 
 use super::{Exit, out};
-use crate::sandbox::{BadKey, Limiter, Options, Sandbox};
+use crate::sandbox::{BadKey, Burst, Limiter, Options, Sandbox};
 use anyhow::Context;
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,12 @@ pub(super) struct Arguments {
     /// Type of the rate limit: sliding, fixed or bucket
     #[arg(long, default_value_t = Limiter::Sliding)]
     limiter: Limiter,
+    /// A second limit over a shorter time, such as 20/10: 20 requests in any 10 seconds
+    #[arg(long, value_name = "REQUESTS/SECONDS")]
+    burst: Option<Burst>,
+    /// Send no Retry-After with a 429
+    #[arg(long)]
+    no_retry_after: bool,
     /// A personal access token, which the SCIM API refuses; may be repeated
     #[arg(long, value_name = "KEY")]
     personal_key: Vec<String>,
@@ -37,6 +43,8 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         users,
         requests_per_minute,
         limiter,
+        burst,
+        no_retry_after,
         personal_key,
         bad_key,
         admin,
@@ -46,6 +54,8 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         users,
         requests_per_minute,
         limiter,
+        burst,
+        retry_after: !no_retry_after,
         personal_keys: personal_key,
         bad_key,
         admin,

@@ -305,11 +305,14 @@ fn warn_pause(slot: &Slot, status: StatusCode, pause: Duration, asked: Option<Du
     // Present only if the pause is shorter than Retry-After asks.
     let asked_seconds = asked.filter(|asked| *asked > pause);
     let asked_seconds = asked_seconds.map(|asked| asked.as_secs());
+    // Present only if it is lower than omni.requests_per_minute.
+    let per_minute = slot.pace();
     tracing::warn!(
         key,
         status,
         seconds,
         asked_seconds,
+        per_minute,
         "Omni asks for fewer requests; the key is paused"
     );
 }

@@ -48,12 +48,43 @@ impl FromStr for Limiter {
     }
 }
 
+/// At most this many requests in any such time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Burst {
+    /// The number of requests.
+    pub requests: usize,
+    /// The time.
+    pub span: Duration,
+}
+
+/// Not a limit of bursts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected REQUESTS/SECONDS, such as 20/10")]
+pub struct InvalidBurst;
+
+impl FromStr for Burst {
+    type Err = InvalidBurst;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (requests, seconds) = text.split_once('/').ok_or(InvalidBurst)?;
+        let requests = requests.parse().map_err(|_| InvalidBurst)?;
+        let seconds = seconds.parse().map_err(|_| InvalidBurst)?;
+        let is_valid = requests > 0 && seconds > 0;
+        is_valid.then_some(()).ok_or(InvalidBurst)?;
+        Ok(Self {
+            requests,
+            span: Duration::from_secs(seconds),
+        })
+    }
+}
+
 /// The usage of one key. Times are relative to the start of the server.
 #[derive(Debug)]
 pub(super) enum Meter {
     /// The latest requests, at most the limit: older ones have no effect.
     Sliding {
         limit: usize,
+        span: Duration,
         arrivals: VecDeque<Duration>,
     },
     Fixed {
@@ -69,10 +100,10 @@ impl Meter {
         match kind {
             Limiter::Sliding => {
                 let limit = usize::try_from(per_minute).unwrap_or(usize::MAX);
-                Self::Sliding {
-                    limit,
-                    arrivals: VecDeque::new(),
-                }
+                Self::burst(Burst {
+                    requests: limit,
+                    span: MINUTE,
+                })
             }
             Limiter::Fixed => Self::Fixed {
                 limit: per_minute.into(),
@@ -83,13 +114,26 @@ impl Meter {
         }
     }
 
+    /// A sliding limit over another time than a minute.
+    pub(super) fn burst(burst: Burst) -> Self {
+        Self::Sliding {
+            limit: burst.requests,
+            span: burst.span,
+            arrivals: VecDeque::new(),
+        }
+    }
+
     /// Counts a request at time `now`.
     ///
     /// # Errors
     /// If the limit is exceeded: the time until the next request can pass.
     pub(super) fn admit(&mut self, now: Duration) -> Result<(), Duration> {
         match self {
-            Self::Sliding { limit, arrivals } => slide(*limit, arrivals, now),
+            Self::Sliding {
+                limit,
+                span,
+                arrivals,
+            } => slide(*limit, *span, arrivals, now),
             Self::Fixed {
                 limit,
                 minute,
@@ -112,10 +156,15 @@ impl Meter {
     }
 }
 
-fn slide(limit: usize, arrivals: &mut VecDeque<Duration>, now: Duration) -> Result<(), Duration> {
+fn slide(
+    limit: usize,
+    span: Duration,
+    arrivals: &mut VecDeque<Duration>,
+    now: Duration,
+) -> Result<(), Duration> {
     while arrivals
         .front()
-        .is_some_and(|&arrival| now.saturating_sub(arrival) >= MINUTE)
+        .is_some_and(|&arrival| now.saturating_sub(arrival) >= span)
     {
         arrivals.pop_front();
     }
@@ -125,7 +174,7 @@ fn slide(limit: usize, arrivals: &mut VecDeque<Duration>, now: Duration) -> Resu
     }
     arrivals.push_back(now);
     match arrivals.front() {
-        Some(&oldest) if full => Err((oldest + MINUTE).saturating_sub(now)),
+        Some(&oldest) if full => Err((oldest + span).saturating_sub(now)),
         _ => Ok(()),
     }
 }

@@ -45,7 +45,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use faults::{Fault, What, When};
 pub use history::Changed;
-pub use limiter::{Limiter, UnknownLimiter};
+pub use limiter::{Burst, InvalidBurst, Limiter, UnknownLimiter};
 pub use log::Request;
 pub use options::{BadKey, ClearMode, Filter, Options, PatchAnswer, PutMode};
 pub use org::Org;

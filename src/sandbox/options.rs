@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::limiter::Limiter;
+use super::limiter::{Burst, Limiter};
 
 /// The behaviour of the mock server. The defaults are the strictest reading of Omni's documentation.
 #[derive(Debug, Clone)]
@@ -17,6 +17,10 @@ pub struct Options {
     pub requests_per_minute: u32,
     /// Type of the rate limit.
     pub limiter: Limiter,
+    /// A second limit of each key, over a shorter time.
+    pub burst: Option<Burst>,
+    /// Whether a 429 has `Retry-After`.
+    pub retry_after: bool,
     /// Valid API keys, at least one.
     pub keys: Vec<String>,
     /// Valid personal access tokens. The SCIM API refuses them.
@@ -52,6 +56,8 @@ impl Default for Options {
             users: 0,
             requests_per_minute: 60,
             limiter: Limiter::Sliding,
+            burst: None,
+            retry_after: true,
             keys: vec!["sandbox-key".to_owned()],
             personal_keys: Vec::new(),
             bad_key: BadKey::Unauthorized,

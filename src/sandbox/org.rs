@@ -35,6 +35,7 @@ struct State {
     world: World,
     keys: Vec<Key>,
     bad_key: BadKey,
+    retry_after: bool,
     faults: Faults,
     log: Log,
     signals: Signals,
@@ -47,7 +48,7 @@ struct Key {
     secret: String,
     is_personal: bool,
     revoked: bool,
-    meter: Meter,
+    meters: Vec<Meter>,
 }
 
 // Manual, so that `{:?}` never prints a key.
@@ -74,13 +75,16 @@ impl Org {
             secret: secret.clone(),
             is_personal: options.personal_keys.contains(secret),
             revoked: false,
-            meter: Meter::new(options.limiter, options.requests_per_minute),
+            meters: std::iter::once(Meter::new(options.limiter, options.requests_per_minute))
+                .chain(options.burst.map(Meter::burst))
+                .collect(),
         };
         let keys = options.keys.iter().chain(&options.personal_keys);
         Self(Arc::new(Mutex::new(State {
             world: World::new(options),
             keys: keys.map(key).collect(),
             bad_key: options.bad_key,
+            retry_after: options.retry_after,
             faults: Faults::default(),
             log: Log::default(),
             signals: Signals::default(),
@@ -413,14 +417,20 @@ impl State {
             let detail = "User-scoped API keys are not allowed to access the SCIM API";
             return Err(Reply::error(403, detail));
         }
-        key.meter.admit(now).map_err(|wait| {
-            self.log.amend(number, |entry| entry.over_limit = true);
-            let reply = Reply::error(429, "rate limit of this key exceeded");
-            if fault == Some(&What::NoRetryAfter) {
-                return reply;
-            }
-            reply.with("retry-after", whole_seconds(wait).to_string())
-        })
+        let waits = key
+            .meters
+            .iter_mut()
+            .filter_map(|meter| meter.admit(now).err());
+        // Each of them counts the request.
+        let Some(wait) = waits.fold(None, |longest, wait| longest.max(Some(wait))) else {
+            return Ok(());
+        };
+        self.log.amend(number, |entry| entry.over_limit = true);
+        let reply = Reply::error(429, "rate limit of this key exceeded");
+        if fault == Some(&What::NoRetryAfter) || !self.retry_after {
+            return Err(reply);
+        }
+        Err(reply.with("retry-after", whole_seconds(wait).to_string()))
     }
 
     /// The owner of the key: the first user.

@@ -5,6 +5,7 @@ use crate::support::paused::paused;
 use omni_user_sync::omni::{OmniError, RateLimiter};
 use omni_user_sync::settings::{ApiKeys, KeySource};
 use proptest::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -384,4 +385,98 @@ async fn keys_are_numbered_by_position() {
     // Free a minute after the response, under its new number.
     let slot = throttle.slot(&stop).await.expect("the old key");
     assert_eq!(slot.key_number(), 2);
+}
+
+/// Sends requests, four at a time, to a server with another limit over all keys, which sends no `Retry-After`. Rejected
+/// requests count or not. Returns how long it took, and the number of 429.
+async fn drive_against(
+    throttle: &RateLimiter,
+    requests: usize,
+    (limit, span): (usize, Duration),
+    rejected_count: bool,
+) -> (Duration, usize) {
+    let (start, stop) = (Instant::now(), CancellationToken::new());
+    let arrivals: Mutex<Vec<Instant>> = Mutex::default();
+    let (left, refused) = (AtomicUsize::new(requests), AtomicUsize::new(0));
+    let admits = || {
+        let mut arrivals = arrivals.lock().expect("no panic holds it");
+        arrivals.retain(|at| at.elapsed() < span);
+        let admits = arrivals.len() < limit;
+        if admits || rejected_count {
+            arrivals.push(Instant::now());
+        }
+        admits
+    };
+    let worker = || async {
+        while left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
+        {
+            loop {
+                let slot = throttle.slot(&stop).await.expect("a key is left");
+                sleep(Duration::from_millis(25)).await;
+                let is_admitted = admits();
+                sleep(Duration::from_millis(25)).await;
+                if is_admitted {
+                    slot.accepted();
+                    break;
+                }
+                refused.fetch_add(1, Ordering::Relaxed);
+                assert!(slot.throttled(None).is_some(), "it is not disabled");
+            }
+        }
+    };
+    tokio::join!(worker(), worker(), worker(), worker());
+    (start.elapsed(), refused.into_inner())
+}
+
+#[tokio::test(start_paused = true)]
+async fn adapts_to_a_lower_limit_over_shorter_periods() {
+    let server = (20, Duration::from_secs(10));
+    for of in ["key", "one\ntwo"] {
+        for rejected_count in [false, true] {
+            let throttle = throttle(600, 4, of);
+            let (took, refused) = drive_against(&throttle, 152, server, rejected_count).await;
+            let case = format!("{of:?} {rejected_count}: {took:?}, {refused} refused");
+            // 20 at once, and 20 more every ten seconds.
+            assert!(took <= 2 * Duration::from_secs(70), "{case}");
+            assert!(refused <= 30, "{case}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lower_pace_recovers_within_minutes() {
+    let (throttle, stop) = (throttle(60, 4, "key"), CancellationToken::new());
+    let slot = throttle.slot(&stop).await.expect("free");
+    assert!(slot.throttled(None).is_some());
+    assert_eq!(slot.pace(), Some(30));
+    drop(slot);
+    throttle.use_keys(&keys("key"));
+    let start = Instant::now();
+    for _ in 0..4 {
+        drop(throttle.slot(&stop).await.expect("free"));
+    }
+    let spread = start.elapsed().as_secs();
+    assert!(
+        (7..=8).contains(&spread),
+        "every two seconds, after the pause: {spread}"
+    );
+    sleep(5 * MINUTE).await;
+    let start = Instant::now();
+    for _ in 0..60 {
+        drop(throttle.slot(&stop).await.expect("free"));
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO, "at once again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_at_the_own_limit_keeps_the_pace() {
+    let (throttle, stop) = (throttle(2, 4, "key"), CancellationToken::new());
+    let _first = throttle.slot(&stop).await.expect("free");
+    let second = throttle.slot(&stop).await.expect("free");
+    assert!(second.throttled(None).is_some());
+    assert_eq!(second.pace(), None);
 }

@@ -313,6 +313,30 @@ async fn a_429_pauses_the_key_in_every_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lower_pace_lasts_across_restarts() {
+    let dir = folder();
+    let throttled = slot(&throttle(60, dir.path())).await;
+    assert!(throttled.throttled(None).is_some());
+    drop(throttled);
+    written().await;
+    // After the pause, and with nothing left in the window.
+    sleep(MINUTE).await;
+    let (next, start) = (throttle(60, dir.path()), Instant::now());
+    send(&next, 5).await;
+    let spread = start.elapsed().as_secs();
+    assert!(
+        (5..=8).contains(&spread),
+        "about every two seconds: {spread}"
+    );
+    assert!(
+        slot(&next)
+            .await
+            .pace()
+            .is_some_and(|pace| (36..40).contains(&pace))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_request_respects_another_processes_pause() {
     let (dir, start) = (folder(), Instant::now());
     let throttled = slot(&throttle(60, dir.path())).await;

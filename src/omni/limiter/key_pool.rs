@@ -2,6 +2,7 @@
 //! requests take. No files and no locks.
 
 use super::MAX_PAUSE;
+use super::pace::Pace;
 use super::slot_file::{Sender, SlotFile};
 use super::window::{RequestWindow, WINDOW};
 use crate::settings::ApiKeys;
@@ -54,6 +55,8 @@ pub(super) struct Key {
     /// The requests of other processes, as far as known.
     others: BTreeMap<Sender, RequestWindow>,
     paused_until: Option<Instant>,
+    /// A lower pace than configured, after a 429 below the limit.
+    pace: Option<Pace>,
     /// 429 responses since the last other response.
     throttled_in_a_row: u32,
     /// The number of 429 that counted. A slot taken before the last one is from an earlier round.
@@ -120,7 +123,12 @@ impl KeyPool {
 
     /// Drops requests that no longer count.
     pub(super) fn expire(&mut self, now: Instant) {
-        self.keys.iter_mut().for_each(|key| key.expire(now));
+        for key in &mut self.keys {
+            key.expire(now);
+            key.pace = key
+                .pace
+                .filter(|pace| pace.interval(self.per_minute, now).is_some());
+        }
     }
 
     pub(super) fn key(&mut self, id: KeyId) -> Option<&mut Key> {
@@ -139,7 +147,7 @@ impl KeyPool {
         let room = |key: &&Key| self.per_minute.saturating_sub(key.count());
         let free = self
             .usable()
-            .filter(|key| key.paused_until.is_none() && room(key) > 0);
+            .filter(|key| key.soonest(self.per_minute, now) <= now && room(key) > 0);
         if let Some(key) = free.max_by_key(|key| (room(key), Reverse(key.number))) {
             return NextSlot::Now(key.id);
         }
@@ -164,12 +172,62 @@ impl KeyPool {
     pub(super) fn take(&mut self, id: KeyId, now: Instant) -> Option<Instant> {
         let (per_minute, arrival_limit) = (self.per_minute, self.arrival_limit);
         let key = self.key(id)?;
-        if !key.is_usable() || key.paused_until.is_some() || key.count() >= per_minute {
+        let is_free = key.soonest(per_minute, now) <= now && key.count() < per_minute;
+        if !key.is_usable() || !is_free {
             return None;
         }
         let arrives_by = now + arrival_limit;
         key.own.send(arrives_by);
+        self.space(id, now);
         Some(arrives_by)
+    }
+
+    /// Lets the next request of a paced key, and of those that share its pace, wait.
+    fn space(&mut self, id: KeyId, now: Instant) {
+        let per_minute = self.per_minute;
+        let Some(pace) = self.key(id).and_then(|key| key.pace) else {
+            return;
+        };
+        let Some(interval) = pace.interval(per_minute, now) else {
+            return;
+        };
+        for key in &mut self.keys {
+            let is_own = key.id == id;
+            if let Some(other) = &mut key.pace
+                && (is_own || pace.shared && other.shared)
+            {
+                other.next = now + interval;
+            }
+        }
+    }
+
+    /// Halves the pace of a key that got 429 below its limit, if the request was sent since it was halved last. Keys that
+    /// get 429 together share a pace from then on.
+    pub(super) fn slow_down(&mut self, id: KeyId, arrives_by: Instant, now: Instant) {
+        let (per_minute, sent) = (self.per_minute, arrives_by - self.arrival_limit);
+        let Some(key) = self.key(id) else { return };
+        let is_known = key.pace.is_some_and(|pace| sent < pace.since);
+        if key.count() >= per_minute || is_known {
+            return;
+        }
+        let halved = Pace::halved(key.pace, per_minute, now);
+        let is_recent = |key: &Key| key.pace.is_some_and(|pace| pace.is_together(now));
+        let with_another = |key: &Key| key.id != id && is_recent(key);
+        let shared = halved.shared || self.keys.iter().any(with_another);
+        let halved = Pace { shared, ..halved };
+        for key in &mut self.keys {
+            let shares = shared && (is_recent(key) || key.pace.is_some_and(|pace| pace.shared));
+            if key.id == id || shares {
+                key.pace = Some(halved);
+            }
+        }
+    }
+
+    /// The requests per minute that a key keeps to, if these are fewer than configured.
+    pub(super) fn pace(&self, id: KeyId, now: Instant) -> Option<u64> {
+        let key = self.keys.iter().find(|key| key.id == id)?;
+        let interval = key.pace?.interval(self.per_minute, now)?;
+        u64::try_from(WINDOW.as_nanos() / interval.as_nanos().max(1)).ok()
     }
 
     /// Records the response to a slot's request, or that there will be none.
@@ -214,9 +272,13 @@ impl KeyPool {
     /// Simulates sending: each request waits for a slot and for one of the requests in flight.
     fn simulate(&self, requests: usize, now: Instant) -> Duration {
         let response_time = self.usual_response_time();
+        let shared = self
+            .usable()
+            .filter(|key| key.pace.is_some_and(|pace| pace.shared));
+        let sharing = u32::try_from(shared.count()).unwrap_or(u32::MAX);
         let mut slots: BinaryHeap<_> = self
             .usable()
-            .flat_map(|key| key.slots(self.per_minute, now))
+            .flat_map(|key| key.slots(self.per_minute, sharing, now))
             .map(Reverse)
             .collect();
         let workers = self.max_in_flight.clamp(1, requests.max(1));
@@ -245,6 +307,7 @@ impl Key {
             own: RequestWindow::default(),
             others: BTreeMap::new(),
             paused_until: None,
+            pace: None,
             throttled_in_a_row: 0,
             round: 0,
             disabled: false,
@@ -267,7 +330,16 @@ impl Key {
     }
 
     fn still_counts(&self) -> bool {
-        !self.own.is_empty() || self.paused_until.is_some()
+        !self.own.is_empty() || self.paused_until.is_some() || self.pace.is_some()
+    }
+
+    /// The earliest time at which the key's pause and pace allow a request.
+    fn soonest(&self, per_minute: usize, now: Instant) -> Instant {
+        let pace = self
+            .pace
+            .filter(|pace| pace.interval(per_minute, now).is_some());
+        let times = [self.paused_until, pace.map(|pace| pace.next)];
+        times.into_iter().flatten().fold(now, Instant::max)
     }
 
     pub(super) fn disable(&mut self) {
@@ -340,15 +412,23 @@ impl Key {
         windows.insert(self.sender, self.own.clone());
         SlotFile {
             paused_until: self.paused_until,
+            pace: self.pace,
             windows,
         }
     }
 
     /// Merges the content of the key's file, except for the requests of this process.
-    pub(super) fn merge(&mut self, file: SlotFile, now: Instant) {
+    pub(super) fn merge(&mut self, file: SlotFile, per_minute: usize, now: Instant) {
         self.others = file.windows;
         self.others.remove(&self.sender);
         self.paused_until = self.paused_until.max(file.paused_until);
+        self.pace = match (self.pace, file.pace) {
+            (Some(own), Some(other)) => Some(own.merged(other)),
+            (own, other) => own.or(other),
+        };
+        self.pace = self
+            .pace
+            .filter(|pace| pace.interval(per_minute, now).is_some());
         self.expire(now);
     }
 
@@ -367,11 +447,12 @@ impl Key {
     /// When the key has a free slot, if known. The end of this process's own requests in flight is
     /// known only after their responses; those of others are checked again when they could be free.
     fn free_at(&self, per_minute: usize, now: Instant) -> Option<Instant> {
+        let soonest = self.soonest(per_minute, now);
         let Some(over) = self.count().checked_sub(per_minute) else {
-            return self.paused_until;
+            return Some(soonest);
         };
         let free = self.expirations(now).into_iter().nth(over)?;
-        Some(free.max(self.paused_until.unwrap_or(now)))
+        Some(free.max(soonest))
     }
 
     /// The time at which each response stops counting, and the earliest time for other processes'
@@ -387,16 +468,33 @@ impl Key {
         times
     }
 
-    /// When each slot is free, if all requests in flight were answered now.
-    fn slots(&self, per_minute: usize, now: Instant) -> Vec<Instant> {
-        let soonest = self.paused_until.unwrap_or(now);
+    /// When each slot is free, if all requests in flight were answered now. Of keys that share a pace, each has its part.
+    fn slots(&self, per_minute: usize, sharing: u32, now: Instant) -> Vec<Instant> {
+        let soonest = self.soonest(per_minute, now);
         let mut times = self.expirations(now);
         times.extend(std::iter::repeat_n(now + WINDOW, self.own.open().len()));
         times.sort_unstable();
         let over = times.len().saturating_sub(per_minute);
         let room = per_minute.saturating_sub(times.len());
         let taken = times.into_iter().skip(over).map(|time| time.max(soonest));
-        std::iter::repeat_n(soonest, room).chain(taken).collect()
+        let slots = std::iter::repeat_n(soonest, room).chain(taken);
+        let Some((pace, interval)) = self
+            .pace
+            .and_then(|pace| Some((pace, pace.interval(per_minute, now)?)))
+        else {
+            return slots.collect();
+        };
+        let interval = if pace.shared {
+            interval * sharing
+        } else {
+            interval
+        };
+        let paced = std::iter::successors(Some(soonest), |time| Some(*time + interval));
+        let paced = paced.take_while(|time| *time < soonest + WINDOW);
+        slots
+            .zip(paced)
+            .map(|(slot, time)| slot.max(time))
+            .collect()
     }
 }
 

@@ -23,10 +23,12 @@
 //!   [`FOLDER_LIMIT`] without a result the process stops using the folder and counts alone.
 //! - Processes that wait for a slot wake a few milliseconds late, at random, so that none of them is
 //!   always first.
+//! - A 429 without `Retry-After` below the own limit halves the key's pace (`pace`), which the file keeps for later runs.
 //! - A 429 pauses the key in every process. Disabling a key affects only the process that does it.
 
 mod clock;
 mod key_pool;
+mod pace;
 mod shared;
 mod slot_file;
 mod slot_folder;
@@ -310,8 +312,26 @@ impl Slot {
     /// none, or if the last one proved too short. Returns the pause, or `None` if the key has had too
     /// many 429s and is now disabled.
     pub fn throttled(&self, retry_after: Option<Duration>) -> Option<Duration> {
+        let Taken {
+            counter,
+            key,
+            arrives_by,
+            ..
+        } = &self.taken;
+        let mut pool = counter.shared.pool();
+        if retry_after.is_none() {
+            pool.slow_down(*key, *arrives_by, Instant::now());
+        }
         let throttled = |key: &mut Key| key.throttled(self.round, retry_after);
-        self.taken.with_key(throttled).flatten()
+        pool.key(*key).and_then(throttled)
+    }
+
+    /// The requests per minute that the key keeps to, if these are fewer than configured.
+    #[must_use]
+    pub fn pace(&self) -> Option<u64> {
+        let counter = &self.taken.counter;
+        let pool = counter.shared.pool();
+        pool.pace(self.taken.key, Instant::now())
     }
 
     /// Reports another response that asks for a pause: the key pauses. Returns the pause.

@@ -158,7 +158,7 @@ fn merge(pool: &mut KeyPool, key: KeyId, text: &[u8], folder: &SlotFolder) -> Op
     key.expire(now);
     match Content::read(text, Clock::of_process(), now, wall()) {
         Content::New => {}
-        Content::Slots(file) => key.merge(file, now),
+        Content::Slots(file) => key.merge(file, per_minute, now),
         Content::Broken => {
             tracing::warn!(
                 folder = %folder.path().display(),

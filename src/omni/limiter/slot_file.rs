@@ -5,6 +5,7 @@
 //! boot <id, or ->
 //! written <kernel clock> <wall clock>        all times in nanoseconds
 //! paused <until>                             if the key is paused
+//! pace <interval> <since> <next> <shared>    if the key has a lower pace; shared is 0 or 1
 //! sender <random number>                     one process; its requests follow
 //! open <arrives by>                          one in flight
 //! done <answered> <how many>
@@ -13,6 +14,7 @@
 
 use super::MAX_PAUSE;
 use super::clock::Clock;
+use super::pace::Pace;
 use super::window::{RequestWindow, WINDOW};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -33,6 +35,7 @@ pub(super) type Sender = u64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SlotFile {
     pub(super) paused_until: Option<Instant>,
+    pub(super) pace: Option<Pace>,
     pub(super) windows: BTreeMap<Sender, RequestWindow>,
 }
 
@@ -76,6 +79,7 @@ impl SlotFile {
     ) -> std::fmt::Result {
         let Self {
             paused_until,
+            pace,
             windows,
         } = self;
         writeln!(text, "{TITLE}")?;
@@ -83,6 +87,11 @@ impl SlotFile {
         writeln!(text, "written {} {wall}", clock.stamp(now))?;
         if let Some(until) = paused_until {
             writeln!(text, "paused {}", clock.stamp(*until))?;
+        }
+        if let Some(pace) = pace {
+            let (since, next) = (clock.stamp(pace.since), clock.stamp(pace.next));
+            let (interval, shared) = (pace.interval.as_nanos(), u8::from(pace.shared));
+            writeln!(text, "pace {interval} {since} {next} {shared}")?;
         }
         for (sender, window) in windows.iter().filter(|(_, window)| !window.is_empty()) {
             writeln!(text, "sender {sender:016x}")?;
@@ -148,7 +157,7 @@ impl<'a> Parser<'a> {
     }
 
     fn entries(self, times: &Times<'_>) -> Option<SlotFile> {
-        let mut paused_until = None;
+        let (mut paused_until, mut pace) = (None, None);
         let mut windows: BTreeMap<Sender, (Vec<_>, Vec<_>)> = BTreeMap::new();
         let mut sender = None;
         for line in self.0 {
@@ -156,6 +165,7 @@ impl<'a> Parser<'a> {
             let window = sender.and_then(|sender| windows.get_mut(&sender));
             match (name, window) {
                 ("paused", None) => paused_until = times.at(value, MAX_PAUSE)?,
+                ("pace", None) => pace = Some(times.pace(value)?),
                 ("sender", _) => {
                     let number = Sender::from_str_radix(value, 16).ok()?;
                     windows.entry(number).or_default();
@@ -174,6 +184,7 @@ impl<'a> Parser<'a> {
         let window = |(sender, (open, done))| (sender, RequestWindow::of(open, done));
         Some(SlotFile {
             paused_until,
+            pace,
             windows: windows.into_iter().map(window).collect(),
         })
     }
@@ -199,6 +210,23 @@ impl Times<'_> {
         let instant = self.clock.instant(stamp).unwrap_or(latest);
         Some(Some(instant.min(latest)))
     }
+
+    /// The pace of a line; `None` if the text is invalid.
+    fn pace(&self, text: &str) -> Option<Pace> {
+        let mut parts = text.split(' ');
+        let mut part = || parts.next();
+        let interval = Duration::from_nanos(part()?.parse().ok()?);
+        let since = part()?.parse::<i128>().ok()?.checked_add(self.shift)?;
+        let next = self.at(part()?, MAX_PAUSE)?;
+        let shared = part()? == "1";
+        let is_valid = !interval.is_zero() && interval <= MAX_PAUSE && part().is_none();
+        is_valid.then(|| Pace {
+            interval,
+            since: self.clock.instant(since).unwrap_or(self.now).min(self.now),
+            next: next.unwrap_or(self.now),
+            shared,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +249,7 @@ mod tests {
         let window = RequestWindow::of(open.to_vec(), answered.to_vec());
         SlotFile {
             paused_until: None,
+            pace: None,
             windows: [(7, window)].into(),
         }
     }
@@ -236,8 +265,15 @@ mod tests {
     fn wall_clock_is_ignored_within_a_boot() {
         let start = Instant::now();
         let clock = clock("b", 500 * NANOS, start);
+        let pace = Pace {
+            interval: 2 * SECOND,
+            since: start - 300 * SECOND,
+            next: start + SECOND,
+            shared: true,
+        };
         let file = SlotFile {
             paused_until: Some(start + 3 * SECOND),
+            pace: Some(pace),
             ..file(&[start + 30 * SECOND], &[(start - SECOND, 2), (start, 1)])
         };
         let text = file.write(&clock, start, 1_000 * NANOS);

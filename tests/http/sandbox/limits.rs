@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omni_user_sync::sandbox::{Fault, Limiter, Options, What};
+use omni_user_sync::sandbox::{Burst, Fault, Limiter, Options, What};
 use reqwest::Method;
 use serde_json::json;
 
@@ -142,4 +142,22 @@ fn names() {
         error.contains("`leaky`") && error.contains("bucket"),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_bursts_without_retry_after() {
+    let options = Options {
+        burst: Some("2/10".parse().expect("two in ten seconds")),
+        retry_after: false,
+        ..Options::default()
+    };
+    let lab = Lab::with(options).await;
+    for (pause, status) in [(0, 200), (0, 200), (0, 429), (5, 429), (10, 200)] {
+        tokio::time::advance(Duration::from_secs(pause)).await;
+        let got = lab.get(USERS).await;
+        assert_eq!((got.status, got.header("retry-after")), (status, None));
+    }
+    for invalid in ["", "20", "20/", "0/10", "20/0", "a/b"] {
+        assert!(invalid.parse::<Burst>().is_err(), "{invalid}");
+    }
 }
