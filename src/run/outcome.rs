@@ -123,7 +123,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether Omni refused every key, so that another run ends the same way until a person does something.
+    /// Whether Omni refused every key or does not know the address, so that another run ends the same way until a person does something.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         let Self::Omni(error) = self else {
@@ -131,7 +131,11 @@ impl RunError {
         };
         matches!(
             error,
-            OmniError::Unauthorized { .. } | OmniError::Forbidden { .. } | OmniError::NoKeyLeft
+            OmniError::Unauthorized { .. }
+                | OmniError::Forbidden { .. }
+                | OmniError::Malformed { .. }
+                | OmniError::WrongAddress { .. }
+                | OmniError::NoKeyLeft
         )
     }
 }

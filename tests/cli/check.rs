@@ -126,7 +126,9 @@ async fn check_json_keeps_its_shape() {
       "omni": null,
       "host": {
         "problems": [],
-        "warnings": []
+        "warnings": [
+          "policy.protect is empty; list the accounts that must never be removed, starting with your own"
+        ]
       }
     }
     "#);
