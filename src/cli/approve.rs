@@ -15,6 +15,9 @@ pub(super) struct Arguments {
     /// List the changes without approving them
     #[arg(long)]
     dry: bool,
+    /// End the approval of changes that are not applied yet
+    #[arg(long, conflicts_with = "dry")]
+    revoke: bool,
 }
 
 /// A run on the command line.
@@ -45,6 +48,12 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         },
         numbered @ RunRef::Number(_) => numbered,
     };
+    if arguments.revoke {
+        let (run, revoked) = state.revoke(run, Utc::now()).await?;
+        let changes = plural(revoked, "change");
+        out::note(&format!("Approval of {changes} of run {run} revoked."));
+        return Ok(Exit::Ok);
+    }
     let approval = state
         .approve(run, &approver(), Utc::now(), arguments.dry)
         .await?;
@@ -55,12 +64,12 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         });
         return Ok(Exit::Ok);
     }
-    let mut users = approval.users.clone();
-    users.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
-    for user in users {
-        out::result(&format!("{} {}\n", user.operation, user.email));
+    let mut changes = approval.changes.clone();
+    changes.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
+    for change in changes {
+        out::result(&format!("{} {}\n", change.operation, change.email));
     }
-    let changes = plural(approval.users.len(), "change");
+    let changes = plural(approval.changes.len(), "change");
     let run = approval.run;
     if arguments.dry {
         out::note(&format!(

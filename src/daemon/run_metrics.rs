@@ -10,11 +10,12 @@ use std::sync::Mutex;
 use tracing::warn;
 
 /// The label of `held_changes` for each safety limit.
-const HELD: [(GuardRule, &str); 4] = [
+const HELD: [(GuardRule, &str); 5] = [
     (GuardRule::Prune, "pruning"),
     (GuardRule::MaxRemovals, "removals"),
     (GuardRule::MaxClears, "clears"),
     (GuardRule::MaxUpdates, "updates"),
+    (GuardRule::NewDomain, "new_domain"),
 ];
 
 /// Creates the counters of runs and changes: a counter that appears with its first event hides that

@@ -1,7 +1,10 @@
 //! Changes of users: operations, fields and outcomes.
 
 use super::word::word_enum;
-use super::{AttributeName, Email, Escaped, Location, ObservedUser, UserId, UserSpec, Value};
+use super::{
+    AttributeName, Email, Escaped, Location, ObservedUser, UserId, UserSpec, Value,
+    is_word_for_nothing,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -183,10 +186,13 @@ impl FieldChange {
         )
     }
 
-    /// Whether the change empties an attribute.
+    /// Whether the change empties a value, or replaces it with a word for nothing.
     #[must_use]
     pub fn is_clear(&self) -> bool {
-        matches!(self.field, Field::Attribute(_)) && self.from.is_some() && self.to.is_none()
+        let is_nothing = |value: &Value| value.items().iter().all(|text| is_word_for_nothing(text));
+        self.field != Field::Active
+            && self.from.is_some()
+            && self.to.as_ref().is_none_or(is_nothing)
     }
 }
 
@@ -247,7 +253,7 @@ impl Change {
         }
     }
 
-    /// Whether the change empties an attribute of a user who stays.
+    /// Whether the change clears a value of a user who stays.
     #[must_use]
     pub fn clears(&self) -> bool {
         matches!(&self.action, Action::Update(_, fields) if fields.iter().any(FieldChange::is_clear))

@@ -1,8 +1,8 @@
 //! History: runs, their changes, and the changes they held.
 
 use super::{
-    ChangeOutcome, Counts, Email, FieldChange, Fingerprint, GuardRule, Operation, RunNumber,
-    RunResult, Trigger, UserId,
+    ChangeOutcome, Counts, Email, FieldChange, Fingerprint, GuardRule, HeldChange, Operation,
+    RunNumber, RunResult, Trigger, UserId,
 };
 use chrono::{DateTime, Utc};
 use std::fmt;
@@ -108,6 +108,14 @@ pub struct ChangeIntent {
     pub approved: bool,
 }
 
+impl ChangeIntent {
+    /// Whether the change counts for the limit on cleared values.
+    #[must_use]
+    pub fn clears(&self) -> bool {
+        self.operation == Operation::Update && self.fields.iter().any(FieldChange::is_clear)
+    }
+}
+
 /// The outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
@@ -142,17 +150,6 @@ impl ChangeRecord {
     }
 }
 
-/// A held change.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HeldUser {
-    /// The user's id. An approval is for this id, not for a later user with the same email.
-    pub user_id: UserId,
-    /// The operation.
-    pub operation: Operation,
-    /// The user's email, for display.
-    pub email: Email,
-}
-
 /// The changes that one safety limit held in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldRecord {
@@ -160,14 +157,14 @@ pub struct HeldRecord {
     pub rule: GuardRule,
     /// The reason, as a clause.
     pub reason: String,
-    /// The changes, by user and operation.
-    pub users: Vec<HeldUser>,
+    /// The changes, by operation and email.
+    pub changes: Vec<HeldChange>,
 }
 
 impl HeldRecord {
     /// The reason why one of the changes is held, as a clause.
     #[must_use]
     pub fn text(&self, run: RunNumber) -> String {
-        format!("held by policy.{} (run {run}): {}", self.rule, self.reason)
+        format!("held by {} (run {run}): {}", self.rule.label(), self.reason)
     }
 }

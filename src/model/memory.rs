@@ -1,6 +1,6 @@
 //! What earlier runs left behind, as values.
 
-use super::{Email, FileRead, Fingerprint, Operation, UserId};
+use super::{Approvals, Email, FileRead, Fingerprint, UserId};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 
@@ -16,15 +16,12 @@ pub struct Memory {
     pub deactivated: HashMap<UserId, Email>,
     /// Managed users that are missing from the roster, and since when.
     pub missing_since: HashMap<Email, DateTime<Utc>>,
-    /// The number of users removed in the last 24 hours without approval. Removals with an unknown outcome count too.
-    pub removed_lately: usize,
-    /// The number of users deleted in the last 24 hours, with or without approval. They belong to the base of the
-    /// guard's percentage; deactivated users are still in Omni and are counted there.
-    pub removed_base: usize,
+    /// What was sent in the last 24 hours.
+    pub recent: RecentChanges,
+    /// The base of the removal limit at the last whole listing.
+    pub last_base: Option<usize>,
     /// Approved changes that are not applied yet.
-    pub approved: HashSet<(UserId, Operation)>,
-    /// Users for whom clearing values is approved.
-    pub approved_clears: HashSet<UserId>,
+    pub approved: Approvals,
     /// Quarantine entries, some of which may have expired.
     pub quarantined: HashMap<Email, Quarantined>,
     /// The content that the last finished run read, accepted or not.
@@ -42,10 +39,9 @@ impl Memory {
             managed: HashSet::new(),
             deactivated: HashMap::new(),
             missing_since: HashMap::new(),
-            removed_lately: 0,
-            removed_base: 0,
-            approved: HashSet::new(),
-            approved_clears: HashSet::new(),
+            recent: RecentChanges::default(),
+            last_base: None,
+            approved: Approvals::default(),
             quarantined: HashMap::new(),
             last_read: None,
             last_accepted: None,
@@ -72,6 +68,29 @@ impl Memory {
             .as_ref()
             .map_or(&[], |accepted| &accepted.files)
     }
+}
+
+/// The users whose changes were sent in the last 24 hours, whatever Omni answered. A change counts from its sending on,
+/// because an answer can be lost, or show the state from before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecentChanges {
+    /// Removed users.
+    pub removed: HashMap<UserId, RecentRemoval>,
+    /// Created users, unless Omni rejected the creation.
+    pub created: HashSet<Email>,
+    /// Users updated without approval.
+    pub updated: HashSet<UserId>,
+    /// Those of the updated users who lost a value.
+    pub cleared: HashSet<UserId>,
+}
+
+/// A removal of the last 24 hours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentRemoval {
+    /// The user's email.
+    pub email: Email,
+    /// Whether every removal of this user was approved.
+    pub approved: bool,
 }
 
 /// A roster with which later ones are compared.

@@ -3,6 +3,7 @@
 //! Everything is parsed once, at the edge where it comes in (a cell, a page of Omni's list), and every
 //! module can rely on it from then on.
 
+mod approval;
 mod attributes;
 mod change;
 mod decimal;
@@ -21,15 +22,18 @@ mod user;
 mod value;
 mod word;
 
+pub use approval::{Approvals, ApprovedChange, HeldChange};
 pub use attributes::{Attributes, Interner, Pairs};
 pub use change::{Action, Change, ChangeOutcome, Counts, Field, FieldChange, Operation};
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, fold};
 pub use history::{
-    ChangeId, ChangeIntent, ChangeRecord, HeldRecord, HeldUser, RunEnd, RunRecord, RunStart,
-    RunState, Settled,
+    ChangeId, ChangeIntent, ChangeRecord, HeldRecord, RunEnd, RunRecord, RunStart, RunState,
+    Settled,
 };
-pub use memory::{AcceptedRoster, Memory, OwnershipUpdate, Quarantined};
+pub use memory::{
+    AcceptedRoster, Memory, OwnershipUpdate, Quarantined, RecentChanges, RecentRemoval,
+};
 pub use observed::{Observed, UserMatch};
 pub use place::RosterPlace;
 pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};

@@ -23,12 +23,14 @@ pub struct Policy {
     pub protect_admins: bool,
     /// The limit for removals.
     pub max_removals: Limit,
-    /// The number that always passes a limit in percent.
+    /// The number of removals or clears that passes a limit in percent, for removals at most half of the users.
     pub max_removals_floor: u64,
     /// The limit for updates that clear a value.
     pub max_clears: Limit,
     /// The limit for updates.
     pub max_updates: Option<Limit>,
+    /// The number of updates that passes a limit in percent.
+    pub max_updates_floor: u64,
 }
 
 impl Policy {

@@ -112,7 +112,7 @@ impl RunResult {
 }
 
 word_enum! {
-    /// A safety limit, named after its setting in `[policy]`.
+    /// A rule that holds changes. All but `new_domain` are named after their setting in `[policy]`.
     pub enum GuardRule {
         /// `prune`: pruning by a roster that lost files or most of its rows.
         Prune = "prune",
@@ -122,6 +122,21 @@ word_enum! {
         MaxClears = "max_clears",
         /// `max_updates`.
         MaxUpdates = "max_updates",
+        /// Creations in a domain that is probably misspelt.
+        NewDomain = "new_domain",
+    }
+}
+
+impl GuardRule {
+    /// The rule in a sentence, after "held by".
+    #[must_use]
+    pub fn label(self) -> String {
+        match self {
+            Self::NewDomain => "the rule new_domain".into(),
+            Self::Prune | Self::MaxRemovals | Self::MaxClears | Self::MaxUpdates => {
+                format!("policy.{self}")
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Builds messages: a pure function of the alerts sent before and of the run.
 
 use super::run_summary::{Alert, RunSummary};
+use crate::model::GuardRule;
 use crate::util::text::plural;
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -112,7 +113,8 @@ fn sentence(alert: &Alert, run: &RunSummary, name: &str) -> String {
                 )
             });
             let changes = plural(*count, "change");
-            format!("{name} holds {changes} by policy.{rule}.{commands}")
+            let rule = GuardRule::parse(rule).map_or_else(|| rule.clone(), GuardRule::label);
+            format!("{name} holds {changes} by {rule}.{commands}")
         }
         Alert::Blocked => format!(
             "{name} blocked removals, because the roster or Omni could not be read completely. For \

@@ -2,11 +2,12 @@
 
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate};
 use crate::model::{
-    Change, Counts, Desired, Email, GuardRule, Memory, Observed, Policy, Problem, Prune, Schema,
-    UserId, UserMatch,
+    ApprovedChange, Change, Counts, Desired, Email, GuardRule, Memory, Observed, Policy, Problem,
+    Prune, Schema, UserId, UserMatch,
 };
 use crate::util::text::plural_are;
 use chrono::SecondsFormat;
+use std::collections::{HashMap, HashSet};
 
 /// A plan with the verdict on it.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ impl Assessment {
         warnings.extend(lost_files_warning(&plan));
         warnings.extend(grace_warning(policy));
         warnings.extend(protect_warning(observed, policy));
-        let verdict = evaluate(plan, observed.count(), desired.rows, memory, policy);
+        let verdict = evaluate(plan, observed, desired.rows, memory, policy);
         warnings.extend(not_sent_warnings(&verdict, memory));
         Self {
             verdict,
@@ -94,6 +95,28 @@ impl Assessment {
             blocked,
             warnings,
         }
+    }
+}
+
+impl Assessment {
+    /// The numbers of the approved changes that an accepted roster no longer asks for. A user who is frozen or whose
+    /// removal is blocked keeps the approval.
+    #[must_use]
+    pub fn no_longer_asked_for(&self, desired: &Desired, memory: &Memory) -> Vec<u64> {
+        if memory.approved.is_empty() {
+            return Vec::new();
+        }
+        let planned: HashMap<_, _> = self.verdict.all().map(|one| (&one.email, one)).collect();
+        let blocked: HashSet<_> = self.blocked.iter().flat_map(|one| &one.emails).collect();
+        let is_ended = |approved: &&ApprovedChange| {
+            let held = &approved.change;
+            let is_planned = planned.get(&held.email).is_some_and(|one| held.allows(one));
+            !is_planned
+                && !desired.frozen.contains_key(&held.email)
+                && !blocked.contains(&held.email)
+        };
+        let ended = memory.approved.iter().filter(is_ended);
+        ended.map(|approved| approved.number).collect()
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Plan {
     pub left_inactive: Vec<Email>,
     /// The number of users in the roster that need no change.
     pub unchanged: usize,
+    /// The number of users in Omni that the roster upserts.
+    pub upserted: usize,
     /// Removals that are not planned, with the reason.
     pub blocked: Vec<Blocked>,
     /// Files of the last accepted roster that are gone, if fewer have replaced them.
@@ -118,6 +120,7 @@ impl Plan {
             ambiguous,
             left_inactive,
             unchanged,
+            upserted,
             blocked,
             lost_files,
             deferred,
@@ -127,6 +130,7 @@ impl Plan {
         self.ambiguous.extend(ambiguous);
         self.left_inactive.extend(left_inactive);
         self.unchanged += unchanged;
+        self.upserted += upserted;
         self.blocked.extend(blocked);
         self.lost_files.extend(lost_files);
         self.deferred += deferred;
@@ -303,6 +307,7 @@ impl Planner<'_> {
         user: &Arc<ObservedUser>,
         plan: &mut Plan,
     ) -> Option<Action> {
+        plan.upserted += 1;
         let mut fields = differences(spec, user, self.schema);
         if !user.active {
             if self.policy.reactivate || self.memory.deactivated.contains_key(&user.id) {

@@ -1,15 +1,19 @@
 //! Safety limits: evaluates a plan and decides which changes may be sent. Only this file makes a [`Verdict`].
 //!
 //! - The arithmetic uses integers, so 10% of 50 is exactly 5.
+//! - Limits count distinct users over 24 hours ([`RecentChanges`](crate::model::RecentChanges)), so that many small runs
+//!   can't get around them.
 //! - If a limit is exceeded, all changes that count for it are held. Other changes go on.
-//! - An approval covers a set of users. Changes pass if all of them are approved; otherwise all of them are
-//!   held.
+//! - Approved changes pass and don't count.
 //! - Protected users and changes in quarantine are set apart before anything is counted.
 
 use super::diff::Plan;
-use super::quarantine;
-use crate::model::{Action, Change, GuardRule, Limit, Memory, Operation, Policy, Prune};
+use super::{domains, quarantine};
+use crate::model::{
+    Action, Change, GuardRule, Limit, Memory, Observed, Operation, Policy, Prune, UserId,
+};
 use crate::util::text::plural;
+use std::collections::HashSet;
 
 /// The changes of a plan that may be sent, and those that may not. Only [`evaluate`] makes one, and only a
 /// verdict can be applied. The default passes nothing, and no other code can add a change:
@@ -46,8 +50,8 @@ pub struct Verdict {
     held: Vec<HeldChanges>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
-    /// No limit counts updates, so one more needs no evaluation.
-    updates_are_unlimited: bool,
+    /// The number of further updates within the limits.
+    spare_updates: usize,
     /// Files that the roster lost. Their users may be missing for that reason alone.
     lost_files: Option<String>,
     /// Some users that the roster does not name are kept for now.
@@ -112,10 +116,9 @@ impl Verdict {
             .chain(&self.quarantined)
     }
 
-    /// Whether a user that turns out to exist may be updated instead of created. If a limit counts updates, it
-    /// has not counted this one.
-    pub(crate) fn updates_are_unlimited(&self) -> bool {
-        self.updates_are_unlimited
+    /// The number of users that may be updated beside the plan, because they turn out to exist or to differ.
+    pub(crate) fn spare_updates(&self) -> usize {
+        self.spare_updates
     }
 
     /// Takes matching changes out of those that passed so far.
@@ -126,8 +129,9 @@ impl Verdict {
         taken
     }
 
-    fn hold(&mut self, rule: GuardRule, reason: String) {
-        let changes = self.take(|change| counts_for(rule, change));
+    fn hold(&mut self, rule: GuardRule, reason: String, memory: &Memory) {
+        let changes =
+            self.take(|change| counts_for(rule, change) && !memory.approved.covers(change));
         self.held.push(HeldChanges {
             rule,
             reason,
@@ -136,14 +140,19 @@ impl Verdict {
     }
 }
 
-/// Evaluates a plan. `users` is the number of users in Omni, `rows` the number of data rows in the roster.
+/// Evaluates a plan. `rows` is the number of data rows in the roster.
 #[must_use]
-pub fn evaluate(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &Policy) -> Verdict {
+pub fn evaluate(
+    plan: Plan,
+    observed: &Observed,
+    rows: u64,
+    memory: &Memory,
+    policy: &Policy,
+) -> Verdict {
     let mut verdict = Verdict {
         lost_files: plan.lost_files_clause(),
         defers_pruning: plan.deferred > 0,
         passed: plan.changes,
-        updates_are_unlimited: policy.max_updates.is_none(),
         ..Verdict::default()
     };
     verdict.protected = verdict.take(|change| {
@@ -151,31 +160,103 @@ pub fn evaluate(plan: Plan, users: usize, rows: u64, memory: &Memory, policy: &P
     });
     verdict.quarantined = verdict.take(|change| quarantine::is_quarantined(change, memory));
     let guard = Guard {
-        users,
+        observed,
+        upserted: plan.upserted,
         policy,
         memory,
     };
     guard.pruning(&mut verdict, rows);
     guard.removals(&mut verdict);
-    guard.within_run(&mut verdict, GuardRule::MaxClears, Some(policy.max_clears));
-    guard.within_run(&mut verdict, GuardRule::MaxUpdates, policy.max_updates);
+    guard.clears(&mut verdict);
+    guard.updates(&mut verdict);
+    guard.new_domains(&mut verdict);
     verdict
 }
 
-/// Whether a safety limit counts a change.
+/// The base of the removal limit: users seen active that existed 24 hours ago, and those removed since. `None` if not
+/// all users were seen.
+#[must_use]
+pub fn removal_base(observed: &Observed, memory: &Memory) -> Option<usize> {
+    observed
+        .shows_everybody()
+        .then(|| seen_base(observed, memory))
+}
+
+fn seen_base(observed: &Observed, memory: &Memory) -> usize {
+    let recent = &memory.recent;
+    let active = observed
+        .users()
+        .filter(|user| user.active && !recent.created.contains(&user.email));
+    let back = seen_active(observed, memory);
+    let removed = recent
+        .removed
+        .iter()
+        .filter(|(id, removal)| !back.contains(id) && !recent.created.contains(&removal.email));
+    active.count() + removed.count()
+}
+
+/// The users among those removed in the last 24 hours who are seen active: these removals had no effect.
+fn seen_active<'a>(observed: &'a Observed, memory: &Memory) -> HashSet<&'a UserId> {
+    let removed = &memory.recent.removed;
+    if removed.is_empty() {
+        return HashSet::new();
+    }
+    let back = observed
+        .users()
+        .filter(|user| user.active && removed.contains_key(&user.id));
+    back.map(|user| &user.id).collect()
+}
+
+/// Whether a rule counts a change.
 fn counts_for(rule: GuardRule, change: &Change) -> bool {
     match rule {
         GuardRule::Prune => change.is_pruning(),
         GuardRule::MaxRemovals => change.operation().is_removal(),
         GuardRule::MaxClears => change.clears(),
         GuardRule::MaxUpdates => change.operation() == Operation::Update,
+        GuardRule::NewDomain => change.operation() == Operation::Create,
     }
 }
 
 struct Guard<'a> {
-    users: usize,
+    observed: &'a Observed,
+    /// The number of users in Omni that the roster upserts.
+    upserted: usize,
     policy: &'a Policy,
     memory: &'a Memory,
+}
+
+/// What a limit compares.
+struct Tally {
+    /// The users of planned changes that are not approved.
+    planned: usize,
+    /// The other users whose changes were sent in the last 24 hours.
+    lately: usize,
+    base: usize,
+    /// The largest sum that passes.
+    allowed: u128,
+}
+
+impl Tally {
+    fn is_exceeded(&self) -> bool {
+        self.planned > 0 && (self.planned + self.lately) as u128 > self.allowed
+    }
+
+    /// ` (plus 8 in the last 24 h)`, unless there are none.
+    fn lately(&self) -> String {
+        match self.lately {
+            0 => String::new(),
+            lately => format!(" (plus {lately} in the last 24 h)"),
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        if self.planned == 1 {
+            "exceeds"
+        } else {
+            "exceed"
+        }
+    }
 }
 
 impl Guard<'_> {
@@ -191,124 +272,163 @@ impl Guard<'_> {
         let Some(loss) = verdict.lost_files.clone().or_else(shrunk) else {
             return;
         };
-        if self.is_exempt(verdict, GuardRule::Prune) {
-            return;
+        let planned = self.counted(verdict, GuardRule::Prune).count();
+        if planned > 0 {
+            let users = plural(planned, "user");
+            let reason = format!("{loss}; pruning would remove {users}");
+            verdict.hold(GuardRule::Prune, reason, self.memory);
         }
-        let users = plural(count(verdict, GuardRule::Prune), "user");
-        let reason = format!("{loss}; pruning would remove {users}");
-        verdict.hold(GuardRule::Prune, reason);
     }
 
-    /// Removals are counted over 24 hours, so that several small runs can't get around the limit.
     fn removals(&self, verdict: &mut Verdict) {
-        let planned = count(verdict, GuardRule::MaxRemovals);
-        let lately = self.memory.removed_lately;
-        let base = self.users + self.memory.removed_base;
-        let limit = self.policy.max_removals;
-        if self.is_exempt(verdict, GuardRule::MaxRemovals)
-            || !self.is_exceeded(limit, planned + lately, base)
-        {
-            return;
-        }
-        let lately = match lately {
-            0 => String::new(),
-            _ => format!(" (plus {lately} in the last 24 h)"),
+        let (rule, limit) = (GuardRule::MaxRemovals, self.policy.max_removals);
+        let seen = || seen_base(self.observed, self.memory);
+        let base = match self.observed.shows_everybody() {
+            true => seen(),
+            false => self.memory.last_base.unwrap_or_else(seen),
         };
-        let removals = plural(planned, "removal");
-        let limit = self.describe(GuardRule::MaxRemovals, limit, base);
-        verdict.hold(
-            GuardRule::MaxRemovals,
-            format!("{removals}{lately} {} {limit}", exceed(planned)),
-        );
+        let back = seen_active(self.observed, self.memory);
+        let removed = &self.memory.recent.removed;
+        let lately = removed
+            .iter()
+            .filter(|(id, removal)| !removal.approved && !back.contains(id))
+            .map(|(id, _)| id);
+        let half = (base / 2).max(1) as u64;
+        let floor = self.policy.max_removals_floor.min(half);
+        let tally = self.tally(verdict, rule, lately, base, allowed(limit, floor, base));
+        if tally.is_exceeded() {
+            let removals = plural(tally.planned, "removal");
+            let limit = describe(rule, limit, &tally, "user");
+            let (lately, exceed) = (tally.lately(), tally.verb());
+            let reason = format!("{removals}{lately} {exceed} {limit}");
+            verdict.hold(rule, reason, self.memory);
+        }
     }
 
-    fn within_run(&self, verdict: &mut Verdict, rule: GuardRule, limit: Option<Limit>) {
-        let Some(limit) = limit else { return };
-        let planned = count(verdict, rule);
-        if self.is_exempt(verdict, rule) || !self.is_exceeded(limit, planned, self.users) {
+    fn clears(&self, verdict: &mut Verdict) {
+        let (rule, limit) = (GuardRule::MaxClears, self.policy.max_clears);
+        let allowed = allowed(limit, self.policy.max_removals_floor, self.upserted);
+        let lately = self.memory.recent.cleared.iter();
+        let tally = self.tally(verdict, rule, lately, self.upserted, allowed);
+        if tally.is_exceeded() {
+            let updates = plural(tally.planned, "update");
+            let clear = if tally.planned == 1 {
+                "clears"
+            } else {
+                "clear"
+            };
+            let limit = describe(rule, limit, &tally, "upserted user");
+            let (lately, exceed) = (tally.lately(), tally.verb());
+            let reason = format!("{updates} that {clear} a value{lately} {exceed} {limit}");
+            verdict.hold(rule, reason, self.memory);
+        }
+    }
+
+    fn updates(&self, verdict: &mut Verdict) {
+        let Some(limit) = self.policy.max_updates else {
+            verdict.spare_updates = usize::MAX;
+            return;
+        };
+        let rule = GuardRule::MaxUpdates;
+        let allowed = allowed(limit, self.policy.max_updates_floor, self.upserted);
+        let lately = self.memory.recent.updated.iter();
+        let tally = self.tally(verdict, rule, lately, self.upserted, allowed);
+        if tally.is_exceeded() {
+            let updates = plural(tally.planned, "update");
+            let limit = describe(rule, limit, &tally, "upserted user");
+            let (lately, exceed) = (tally.lately(), tally.verb());
+            let reason = format!("{updates}{lately} {exceed} {limit}");
+            verdict.hold(rule, reason, self.memory);
+        } else {
+            let spare = allowed.saturating_sub((tally.planned + tally.lately) as u128);
+            verdict.spare_updates = usize::try_from(spare).unwrap_or(usize::MAX);
+        }
+    }
+
+    /// Creations in a domain that is probably misspelt would give their users a second account.
+    fn new_domains(&self, verdict: &mut Verdict) {
+        let rule = GuardRule::NewDomain;
+        let created = self.counted(verdict, rule).map(|change| &change.email);
+        let misspelt = domains::misspelt(created, self.observed);
+        if misspelt.is_empty() {
             return;
         }
-        let mut updates = plural(planned, "update");
-        if rule == GuardRule::MaxClears {
-            let clear = if planned == 1 { "clears" } else { "clear" };
-            updates.push_str(&format!(" that {clear} a value"));
+        let reasons = misspelt.iter().map(|(domain, known)| {
+            format!("no user in Omni has the domain {domain}, which resembles {known}")
+        });
+        let reason = reasons.collect::<Vec<_>>().join("; ");
+        let memory = self.memory;
+        let changes = verdict.take(|change| {
+            counts_for(rule, change)
+                && misspelt.contains_key(domains::of(&change.email).as_ref())
+                && !memory.approved.covers(change)
+        });
+        verdict.held.push(HeldChanges {
+            rule,
+            reason,
+            changes,
+        });
+    }
+
+    /// The planned changes that a rule counts.
+    fn counted<'v>(
+        &self,
+        verdict: &'v Verdict,
+        rule: GuardRule,
+    ) -> impl Iterator<Item = &'v Change> {
+        let passed = verdict.passed.iter();
+        passed
+            .filter(move |change| counts_for(rule, change) && !self.memory.approved.covers(change))
+    }
+
+    fn tally<'m>(
+        &self,
+        verdict: &Verdict,
+        rule: GuardRule,
+        lately: impl Iterator<Item = &'m UserId>,
+        base: usize,
+        allowed: u128,
+    ) -> Tally {
+        let planned: HashSet<_> = self
+            .counted(verdict, rule)
+            .filter_map(Change::user_id)
+            .collect();
+        Tally {
+            planned: planned.len(),
+            lately: lately.filter(|id| !planned.contains(id)).count(),
+            base,
+            allowed,
         }
-        let limit = self.describe(rule, limit, self.users);
-        verdict.hold(rule, format!("{updates} {} {limit}", exceed(planned)));
     }
+}
 
-    /// Whether no change counts for a limit, or all that do are approved.
-    fn is_exempt(&self, verdict: &Verdict, rule: GuardRule) -> bool {
-        let mut counted = verdict
-            .passed
-            .iter()
-            .filter(|change| counts_for(rule, change));
-        counted.all(|change| is_approved_for(rule, change, self.memory))
-    }
-
-    fn is_exceeded(&self, limit: Limit, count: usize, base: usize) -> bool {
-        count as u128 > self.allowed(limit, base)
-    }
-
-    /// The largest number that a limit allows. A percentage above 0 allows at least the floor, so that small
-    /// organisations can work.
-    fn allowed(&self, limit: Limit, base: usize) -> u128 {
-        match limit {
-            Limit::Count(count) => count.into(),
-            Limit::Percent(0) => 0,
-            Limit::Percent(percent) => {
-                let share = u128::from(percent) * base as u128 / 100;
-                share.max(self.policy.max_removals_floor.into())
-            }
-        }
-    }
-
-    fn describe(&self, rule: GuardRule, limit: Limit, base: usize) -> String {
-        let allowed = self.allowed(limit, base);
-        match limit {
-            Limit::Percent(percent) => format!(
-                "the limit of {allowed} ({rule} = {percent}% of {})",
-                plural(base, "user")
-            ),
-            Limit::Count(_) => format!("the limit of {allowed} ({rule})"),
+/// The largest number that a limit allows. A percentage above 0 allows at least the floor, so that small organisations
+/// can work.
+fn allowed(limit: Limit, floor: u64, base: usize) -> u128 {
+    match limit {
+        Limit::Count(count) => count.into(),
+        Limit::Percent(0) => 0,
+        // No limit, even if the base lacks users who are new.
+        Limit::Percent(100..) => u128::MAX,
+        Limit::Percent(percent) => {
+            let share = u128::from(percent) * base as u128 / 100;
+            share.max(floor.into())
         }
     }
 }
 
-fn exceed(count: usize) -> &'static str {
-    if count == 1 { "exceeds" } else { "exceed" }
-}
-
-/// Whether an approval exempts a change from a limit. Clearing values needs an approval of its own.
-pub(crate) fn is_approved_for(rule: GuardRule, change: &Change, memory: &Memory) -> bool {
-    if rule == GuardRule::MaxClears {
-        is_approved(change, memory)
-    } else {
-        is_named(change, memory)
+fn describe(rule: GuardRule, limit: Limit, tally: &Tally, of: &str) -> String {
+    let Tally { base, allowed, .. } = tally;
+    match limit {
+        Limit::Percent(percent) => format!(
+            "the limit of {allowed} ({rule} = {percent}% of {})",
+            plural(*base, of)
+        ),
+        Limit::Count(_) => format!("the limit of {allowed} ({rule})"),
     }
-}
-
-/// Whether this operation on this user is approved.
-fn is_named(change: &Change, memory: &Memory) -> bool {
-    let id = change.user_id().cloned();
-    id.is_some_and(|id| memory.approved.contains(&(id, change.operation())))
-}
-
-/// Whether exactly this change is approved: the user, the operation, and clearing values if it does so.
-pub(crate) fn is_approved(change: &Change, memory: &Memory) -> bool {
-    let may_clear = || {
-        let id = change.user_id();
-        id.is_some_and(|id| memory.approved_clears.contains(id))
-    };
-    is_named(change, memory) && (!change.clears() || may_clear())
 }
 
 /// The number of rows of the last accepted roster, if this one has less than half of them.
 fn has_shrunk(rows: u64, memory: &Memory) -> Option<u64> {
     memory.last_rows().filter(|before| rows * 2 < *before)
-}
-
-fn count(verdict: &Verdict, rule: GuardRule) -> usize {
-    let passed = verdict.passed.iter();
-    passed.filter(|change| counts_for(rule, change)).count()
 }

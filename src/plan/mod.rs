@@ -11,6 +11,7 @@
 
 mod assessment;
 mod diff;
+mod domains;
 mod guard;
 pub mod ownership;
 pub(crate) mod quarantine;
@@ -20,5 +21,4 @@ pub mod render;
 pub use assessment::{Assessment, HeldSummary};
 pub(crate) use diff::differences;
 pub use diff::{Blocked, Plan};
-pub use guard::{HeldChanges, Verdict, evaluate};
-pub(crate) use guard::{is_approved, is_approved_for};
+pub use guard::{HeldChanges, Verdict, evaluate, removal_base};

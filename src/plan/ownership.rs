@@ -64,7 +64,9 @@ pub fn accepted(desired: &Desired, is_suspect: bool) -> Option<AcceptedRoster> {
     })
 }
 
-/// What a change does once its outcome is known. `user_id` is the user's id, also that of a created user.
+/// What a change does once its outcome is known. `user_id` is the user's id, also that of a created user. A deactivation
+/// that was sent counts whatever Omni answered, because an answer may show the state from before: if a later read shows the
+/// user active, [`by_roster`] takes it back.
 #[must_use]
 pub fn by_change(
     intent: &ChangeIntent,
@@ -73,10 +75,14 @@ pub fn by_change(
     is_source: bool,
 ) -> OwnershipUpdate {
     let mut update = OwnershipUpdate::default();
+    let email = || intent.email.clone();
     if outcome != ChangeOutcome::Applied {
+        let was_sent = outcome != ChangeOutcome::Skipped;
+        if let (Operation::Deactivate, true, Some(id)) = (intent.operation, was_sent, user_id) {
+            update.deactivated.push((id.clone(), email()));
+        }
         return update;
     }
-    let email = || intent.email.clone();
     match intent.operation {
         Operation::Create if is_source => update.managed.push(email()),
         Operation::Delete => update.forgotten.push(email()),

@@ -50,7 +50,12 @@ fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
             reason,
             changes,
         } = held;
-        writeln!(out, "\nheld by policy.{rule} ({}): {reason}", changes.len())?;
+        writeln!(
+            out,
+            "\nheld by {} ({}): {reason}",
+            rule.label(),
+            changes.len()
+        )?;
         for change in changes {
             write_change(out, change)?;
         }

@@ -4,7 +4,7 @@ use super::Prepared;
 use crate::model::{
     Change, DesiredUser, Email, Memory, ObservedUser, Operation, Policy, Problem, UserMatch,
 };
-use crate::plan::{is_approved, is_approved_for, render};
+use crate::plan::render;
 use crate::state::{HeldIn, UserState};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -157,7 +157,7 @@ fn next(
     for held in verdict.held() {
         if let Some(change) = find(&held.changes) {
             // The number of held changes is not known here.
-            let reason = format!("held by policy.{} (`plan` says why)", held.rule);
+            let reason = format!("held by {} (`plan` says why)", held.rule.label());
             return Next::Held(reason, change);
         }
     }
@@ -193,13 +193,13 @@ fn is_limited(change: &Change, prepared: &Prepared, policy: &Policy) -> bool {
     let is_counted = change.operation().is_removal()
         || change.clears()
         || (change.operation() == Operation::Update && policy.max_updates.is_some());
-    is_counted && !is_approved(change, &prepared.memory)
+    is_counted && !prepared.memory.approved.covers(change)
 }
 
 /// Which limit held this change in the last run, unless it is approved since.
 fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String> {
-    let record = held.of(change.user_id()?, change.operation())?;
-    (!is_approved_for(record.rule, change, memory)).then(|| record.text(held.run))
+    let record = held.of(&change.email, change.operation())?;
+    (!memory.approved.covers(change)).then(|| record.text(held.run))
 }
 
 /// Why a user in the roster stays inactive.

@@ -34,12 +34,12 @@ pub use recorder::ChangeRecorder;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    Change, ChangeOutcome, Desired, Fingerprint, HeldRecord, HeldUser, Memory, Mode, Policy,
+    Change, ChangeOutcome, Desired, Fingerprint, HeldChange, HeldRecord, Memory, Mode, Policy,
     RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
-use crate::plan::{Assessment, HeldChanges, ownership, recover};
+use crate::plan::{Assessment, HeldChanges, ownership, recover, removal_base};
 use crate::report::Reporter;
 use crate::settings::Settings;
 use crate::state::StateDb;
@@ -275,12 +275,24 @@ impl Reconciler {
         let plan = PlanSummary::from(&prepared);
         (self.on_event.0)(RunEvent::Planned(run.started, &plan));
         run.plan = Some(plan);
+        self.record_base(&prepared).await?;
         let held = prepared.assessment.verdict.held();
         if !held.is_empty() {
             let held: Vec<_> = held.iter().map(held_record).collect();
             self.state().hold(run.number, &held).await?;
         }
         Ok(Arc::new(prepared))
+    }
+
+    /// Remembers how many users a whole listing showed, for runs that see only some of them.
+    async fn record_base(&self, prepared: &Prepared) -> Result<(), RunError> {
+        let Prepared { cache, memory, .. } = prepared;
+        match removal_base(&cache.observed, memory) {
+            Some(base) if memory.last_base != Some(base) => {
+                Ok(self.state().record_base(base).await?)
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn observe_and_plan(&self, run: &Run, stop: &Stop) -> Result<Prepared, RunError> {
@@ -366,7 +378,12 @@ impl Reconciler {
         let is_suspect = verdict.roster_is_suspect(desired.rows, memory, policy);
         let accepted = ownership::accepted(desired, is_suspect);
         let ownership = ownership::by_roster(desired, &cache.observed, memory);
-        let recorded = self.state().record_roster(ownership, accepted, Utc::now());
+        let now = Utc::now();
+        if accepted.is_some() {
+            let ended = assessment.no_longer_asked_for(desired, memory);
+            self.state().end_approvals(ended, now).await?;
+        }
+        let recorded = self.state().record_roster(ownership, accepted, now);
         Ok(recorded.await?)
     }
 
@@ -467,17 +484,9 @@ fn log_cost(changes: usize, cost: Cost, progress: &Progress<'_>) {
 }
 
 fn held_record(held: &HeldChanges) -> HeldRecord {
-    let users = held.changes.iter().filter_map(|change| {
-        let (user_id, email) = (change.user_id()?.clone(), change.email.clone());
-        Some(HeldUser {
-            user_id,
-            operation: change.operation(),
-            email,
-        })
-    });
     HeldRecord {
         rule: held.rule,
         reason: held.reason.clone(),
-        users: users.collect(),
+        changes: held.changes.iter().map(HeldChange::from).collect(),
     }
 }

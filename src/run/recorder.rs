@@ -4,8 +4,8 @@ use super::Prepared;
 use crate::model::{
     Change, ChangeId, ChangeIntent, ChangeOutcome, Memory, RunNumber, Settled, UserId,
 };
+use crate::plan::ownership;
 use crate::plan::quarantine::{self, Cause};
-use crate::plan::{is_approved, ownership};
 use crate::state::{StateDb, StateError};
 use chrono::Utc;
 
@@ -36,7 +36,7 @@ impl<'a> ChangeRecorder<'a> {
 
     /// Whether exactly this change is approved.
     pub(super) fn is_approved(&self, change: &Change) -> bool {
-        is_approved(change, self.memory)
+        self.memory.approved.covers(change)
     }
 
     /// Records a change that is about to be sent. It is on disk once this returns.

@@ -148,7 +148,7 @@ fn row_outcomes<'a>(
     let approve = run.map(|run| format!("; {}", how_to_approve(run)));
     let approve = approve.unwrap_or_default();
     for held in verdict.held() {
-        let detail = format!("held by policy.{}: {}{approve}", held.rule, held.reason);
+        let detail = format!("held by {}: {}{approve}", held.rule.label(), held.reason);
         all(&held.changes, RowOutcome::Held, &detail);
     }
     all(

@@ -95,6 +95,8 @@ pub enum What {
     SlowBody(#[serde(deserialize_with = "milliseconds")] Duration),
     /// A write gets a successful answer and has no effect.
     IgnoreWrite,
+    /// A change of a user is executed, and the answer shows the user from before.
+    StaleAnswer,
     /// A 429 has no `Retry-After`.
     NoRetryAfter,
     /// A page of the user list lacks its first user.
@@ -134,7 +136,7 @@ impl What {
     /// Whether the fault applies to this type of request.
     fn applies_to(&self, call: &Call) -> bool {
         match self {
-            Self::IgnoreWrite => call.is_write(),
+            Self::IgnoreWrite | Self::StaleAnswer => call.is_write(),
             Self::RepeatUser => rules::is_listing(call) && call.parameter("startIndex").is_some(),
             Self::SkipUser | Self::TotalOff(_) => rules::is_listing(call),
             _ => true,
@@ -212,6 +214,7 @@ impl What {
             Self::Late(_) => "late".to_owned(),
             Self::SlowBody(_) => "slow body".to_owned(),
             Self::IgnoreWrite => "ignored write".to_owned(),
+            Self::StaleAnswer => "stale answer".to_owned(),
             Self::NoRetryAfter => "no retry-after".to_owned(),
             Self::SkipUser => "skipped user".to_owned(),
             Self::RepeatUser => "repeated user".to_owned(),

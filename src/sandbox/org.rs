@@ -360,12 +360,17 @@ impl Org {
             Ok(done) => done,
             Err(refusal) => return state.refuse(call, number, &refusal),
         };
+        let stale = done
+            .change
+            .as_ref()
+            .filter(|_| fault == Some(&What::StaleAnswer));
+        let stale = stale.and_then(|change| state.world.show_before(change));
         match done.change {
             Some(change) if fault == Some(&What::IgnoreWrite) => state.world.ignore(&change),
             Some(change) => state.change(Some(number), change),
             None => {}
         }
-        let mut reply = done.reply;
+        let mut reply = stale.map_or(done.reply, |user| Reply::json(200, user));
         if let Some(fault) = fault {
             fault.falsify(&state.world, &mut reply);
         }

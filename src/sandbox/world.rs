@@ -50,6 +50,14 @@ impl World {
         user.to_json(&self.definitions, self.clear)
     }
 
+    /// The user that a change replaces.
+    pub(super) fn show_before(&self, change: &Change) -> Option<Value> {
+        match change {
+            Change::Replace(user) => self.users.get(user.id).map(|before| self.show(before)),
+            Change::Insert(_) | Change::Remove(_) => None,
+        }
+    }
+
     pub(super) fn apply(&mut self, change: Change) {
         match change {
             Change::Insert(user) => self.users.insert(*user),

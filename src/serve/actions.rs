@@ -29,7 +29,7 @@ impl AppState {
         let writer = &self.config.writer;
         let approval = writer.approve(RunRef::Number(run), &by, now, dry).await?;
         if !dry {
-            info!(%run, by, changes = approval.users.len(), "approved");
+            info!(%run, by, changes = approval.changes.len(), "approved");
             self.config.wake.wake(Trigger::Approval);
         }
         Ok(approval)

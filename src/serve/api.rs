@@ -8,7 +8,7 @@ use super::queries::{HistoryView, Overview, UserView, run_end};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
-use crate::model::{Email, HeldRecord, HeldUser, RunNumber};
+use crate::model::{Email, HeldChange, HeldRecord, RunNumber, UserId};
 use crate::plan::render::ProblemDoc;
 use crate::state::render::{change_doc, held_doc, run_doc};
 use axum::body::Bytes;
@@ -112,7 +112,7 @@ fn add_history(doc: &mut Value, history: &HistoryView, overview: &Overview) {
 
 /// A rule that holds changes, without their users: `/runs/{id}` lists these.
 fn rule_doc(held: &HeldRecord) -> Value {
-    json!({ "rule": held.rule, "reason": held.reason, "count": held.users.len() })
+    json!({ "rule": held.rule, "reason": held.reason, "count": held.changes.len() })
 }
 
 #[derive(Deserialize)]
@@ -253,11 +253,11 @@ pub(super) async fn approve(
         .ok_or_else(|| bad_request("Invalid run: an approval needs the number of a run."))?;
     let approval = state.approve(run, &principal, dry).await;
     let approval = approval.map_err(|error| approve_error(&error, Format::Json))?;
-    let user = |user: &HeldUser| {
+    let user = |user: &HeldChange| {
         json!({
             "operation": user.operation.as_str(),
             "email": user.email.as_str(),
-            "id": user.user_id.as_str(),
+            "id": user.user_id.as_ref().map(UserId::as_str),
         })
     };
     Ok(Json(json!({
@@ -265,7 +265,7 @@ pub(super) async fn approve(
         "approved": !dry,
         "by": approval.by,
         "expires": approval.expires,
-        "users": approval.users.iter().map(user).collect::<Vec<_>>(),
+        "users": approval.changes.iter().map(user).collect::<Vec<_>>(),
         "place": approval.place.map(|place| place.to_string()),
     }))
     .into_response())

@@ -128,7 +128,8 @@ impl UserView {
     pub(super) fn held(&self) -> Option<(RunNumber, &HeldRecord, Operation)> {
         let held = self.held.as_ref()?;
         held.held.iter().find_map(|record| {
-            let user = record.users.iter().find(|user| user.email == self.email)?;
+            let mut changes = record.changes.iter();
+            let user = changes.find(|change| change.email == self.email)?;
             Some((held.run, record, user.operation))
         })
     }

@@ -209,6 +209,7 @@ impl SettingsReader {
             max_removals_floor: self.get("policy.max_removals_floor", number),
             max_clears: self.get("policy.max_clears", limit),
             max_updates: self.get("policy.max_updates", optional(limit)),
+            max_updates_floor: self.get("policy.max_updates_floor", number),
         }
     }
 }

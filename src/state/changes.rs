@@ -2,7 +2,7 @@
 
 use super::runs::only_one;
 use super::sql::{Count, Time};
-use super::{StateDb, StateError, managed};
+use super::{StateDb, StateError, approvals, managed};
 use crate::model::{
     ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, FieldChange, Operation,
     OwnershipUpdate, RunNumber, Settled, UserId, fold,
@@ -167,15 +167,17 @@ fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::R
         approved,
     } = intent;
     db.prepare_cached(
-        "INSERT INTO changes (run, intended, email_key, email, user_id, operation, fields, approved)
-         VALUES (:run, :intended, :email_key, :email, :user_id, :operation, :fields, :approved)
+        "INSERT INTO changes
+            (run, intended, email_key, email, user_id, operation, fields, approved, clears)
+         VALUES
+            (:run, :intended, :email_key, :email, :user_id, :operation, :fields, :approved, :clears)
          RETURNING id",
     )?
     .query_row(
         named_params! {
             ":run": run, ":intended": Time(*intended), ":email_key": email.folded(),
             ":email": email, ":user_id": user_id, ":operation": operation,
-            ":fields": to_json(fields), ":approved": approved,
+            ":fields": to_json(fields), ":approved": approved, ":clears": intent.clears(),
         },
         |row| row.get(0),
     )
@@ -202,28 +204,17 @@ fn settle(
     only_one(written)?;
     managed::store(db, ownership, *at)?;
     match outcome {
-        ChangeOutcome::Applied => use_approvals(db, id),
+        ChangeOutcome::Applied => approvals::use_up(db, id),
         ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped => Ok(()),
     }
 }
 
-/// Uses up the approvals of an applied change: each approved change passes once.
-fn use_approvals(db: &Connection, change: ChangeId) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "UPDATE approved_users SET used_by = ?1
-         WHERE used_by IS NULL
-            AND (user_id, operation) = (SELECT user_id, operation FROM changes WHERE id = ?1)",
-    )?
-    .execute([change])
-    .map(drop)
-}
-
 /// The fields of a change as stored JSON, which people can read too.
-fn to_json(fields: &[FieldChange]) -> String {
+pub(super) fn to_json(fields: &[FieldChange]) -> String {
     serde_json::to_string(fields).expect("texts and lists of texts are always JSON")
 }
 
-fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldChange>> {
+pub(super) fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldChange>> {
     serde_json::from_str(json.as_str()?)
         .map_err(|_| FromSqlError::Other("not the fields of a change".into()))
 }

@@ -1,10 +1,10 @@
 //! Loads what earlier runs left behind.
 
 use super::sql::{Count, Time};
-use super::{StateDb, StateError, accepted, held, managed, quarantine, startup};
-use crate::model::{ChangeOutcome, Email, Memory};
+use super::{StateDb, StateError, accepted, approvals, managed, quarantine, startup};
+use crate::model::{ChangeOutcome, Email, Memory, Operation, RecentChanges, RecentRemoval, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 /// How long removals count for the guard.
 pub(super) const GUARDED: TimeDelta = TimeDelta::hours(24);
@@ -14,6 +14,15 @@ impl StateDb {
     pub async fn memory(&self, now: DateTime<Utc>) -> Result<Memory, StateError> {
         self.read(move |db| memory(db, now)).await
     }
+
+    /// Remembers the base of the removal limit that a whole listing showed.
+    pub async fn record_base(&self, base: usize) -> Result<(), StateError> {
+        self.write(move |db| {
+            let sql = "INSERT OR REPLACE INTO listing (id, base) VALUES (1, ?1)";
+            db.execute(sql, [Count(base as u64)]).map(drop)
+        })
+        .await
+    }
 }
 
 fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
@@ -22,38 +31,61 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         .iter()
         .filter_map(|(email, since)| Some((email.clone(), (*since)?)));
     let missing_since = missing.collect();
-    let (removed_lately, removed_base) = removed(db, now)?;
     Ok(Memory {
         now,
         managed: managed.into_iter().map(|(email, _)| email).collect(),
         deactivated: managed::all_deactivated(db)?,
         missing_since,
-        removed_lately,
-        removed_base,
-        approved: held::approvals(db, now)?,
-        approved_clears: held::approved_clears(db, now)?,
+        recent: recent(db, now)?,
+        last_base: last_base(db)?,
+        approved: approvals::approvals(db, now)?,
         quarantined: quarantine::all(db)?,
         last_read: startup::last_content(db)?,
         last_accepted: accepted::load(db)?,
     })
 }
 
-/// The number of users that were or may have been removed in the last 24 hours: without approval, and deleted with or
-/// without approval. A user that was removed twice because a response was lost counts once. A time in the future counts
-/// too, in case the clock was set back.
-fn removed(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<(usize, usize)> {
-    db.prepare_cached(
-        "SELECT count(DISTINCT CASE WHEN approved = 0 THEN coalesce(user_id, email_key) END),
-                count(DISTINCT CASE WHEN operation = 'delete' THEN coalesce(user_id, email_key) END)
-         FROM changes
-         WHERE operation IN ('delete', 'deactivate') AND coalesce(settled, intended) > ?1
-            AND (settled IS NULL OR outcome = ?2)",
-    )?
-    .query_row((Time(now - GUARDED), ChangeOutcome::Applied), |row| {
-        let count = |at| {
-            row.get(at)
-                .map(|Count(count)| usize::try_from(count).unwrap_or(usize::MAX))
-        };
-        Ok((count(0)?, count(1)?))
-    })
+/// The changes that were sent in the last 24 hours. A time in the future counts too, in case the clock was set back.
+fn recent(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<RecentChanges> {
+    let mut recent = RecentChanges::default();
+    let mut query = db.prepare_cached(
+        "SELECT operation, user_id, email, outcome, approved, clears FROM changes
+         WHERE intended > ?1 AND (outcome IS NULL OR outcome <> ?2)",
+    )?;
+    let mut rows = query.query((Time(now - GUARDED), ChangeOutcome::Skipped))?;
+    while let Some(row) = rows.next()? {
+        let operation: Operation = row.get("operation")?;
+        let id: Option<UserId> = row.get("user_id")?;
+        let email: Email = row.get("email")?;
+        let approved: bool = row.get("approved")?;
+        match (operation, id) {
+            (Operation::Create, _) => {
+                let outcome: Option<ChangeOutcome> = row.get("outcome")?;
+                if outcome != Some(ChangeOutcome::Failed) {
+                    recent.created.insert(email);
+                }
+            }
+            (Operation::Delete | Operation::Deactivate, Some(id)) => {
+                let removal = RecentRemoval { email, approved };
+                let known = recent.removed.entry(id).or_insert(removal);
+                known.approved &= approved;
+            }
+            (Operation::Update, Some(id)) if !approved => {
+                if row.get("clears")? {
+                    recent.cleared.insert(id.clone());
+                }
+                recent.updated.insert(id);
+            }
+            (Operation::Delete | Operation::Deactivate | Operation::Update, _) => {}
+        }
+    }
+    Ok(recent)
+}
+
+/// The base of the removal limit at the last whole listing.
+fn last_base(db: &Connection) -> rusqlite::Result<Option<usize>> {
+    db.prepare_cached("SELECT base FROM listing")?
+        .query_row([], |row| row.get(0))
+        .optional()
+        .map(|base| base.map(|Count(base)| usize::try_from(base).unwrap_or(usize::MAX)))
 }

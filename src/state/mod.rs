@@ -19,6 +19,7 @@
 //!   written.
 
 mod accepted;
+mod approvals;
 mod changes;
 mod error;
 mod held;
@@ -36,9 +37,10 @@ mod sql;
 mod startup;
 mod thread;
 
+pub use approvals::{APPROVAL_VALID, Approval, ApproveError};
 pub use changes::{ChangeFilter, ChangePage};
 pub use error::StateError;
-pub use held::{APPROVAL_VALID, Approval, ApproveError, HeldIn};
+pub use held::HeldIn;
 pub use lock::{Holder, LockError, StateLock};
 pub use managed::{Managed, UserState};
 pub use open::Access;

@@ -1,6 +1,6 @@
 //! Where the roster lies, and the places that were refused.
 
-use super::held::last_number;
+use super::approvals::last_number;
 use super::sql::Time;
 use super::{StateDb, StateError};
 use crate::model::{RosterPlace, RunNumber};

@@ -2,7 +2,7 @@
 
 use super::memory::GUARDED;
 use super::sql::Time;
-use super::{StateDb, StateError, held, quarantine};
+use super::{StateDb, StateError, approvals, held, quarantine};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Connection;
 use std::time::Duration;
@@ -32,6 +32,7 @@ fn prune(db: &Connection, before: DateTime<Utc>) -> rusqlite::Result<()> {
             AND NOT EXISTS (SELECT 1 FROM changes WHERE run = runs.number)",
         [Time(before)],
     )?;
-    held::prune(db, before)?;
+    approvals::prune(db, before)?;
+    held::prune(db)?;
     quarantine::prune(db, before)
 }

@@ -1,6 +1,6 @@
 //! History as JSON documents for `history --json`, `explain --json` and the API. Fields are only ever added.
 
-use crate::model::{ChangeRecord, HeldRecord, RunRecord, RunState};
+use crate::model::{ChangeRecord, HeldRecord, RunRecord, RunState, UserId};
 use serde_json::json;
 
 /// A run.
@@ -48,8 +48,13 @@ pub fn change_doc(change: &ChangeRecord) -> serde_json::Value {
 /// The changes that one safety limit held.
 #[must_use]
 pub fn held_doc(held: &HeldRecord) -> serde_json::Value {
-    let users = held.users.iter().map(|user| {
-        json!({ "operation": user.operation, "email": user.email, "id": user.user_id.as_str() })
+    let users = held.changes.iter().map(|change| {
+        json!({
+            "operation": change.operation,
+            "email": change.email,
+            "id": change.user_id.as_ref().map(UserId::as_str),
+            "fields": change.fields,
+        })
     });
     json!({ "rule": held.rule, "reason": held.reason, "users": users.collect::<Vec<_>>() })
 }

@@ -135,6 +135,7 @@ async fn converges_after_a_kill_at_any_request() {
     })
     .await
     .set("policy.max_removals", "100%")
+    .set("policy.max_updates", "")
     .set("source.reports", "");
     let http = reqwest::Client::new();
     let (mut killed, mut round, mut last_run, mut writes) = (0, 0, 0, 0);
@@ -207,7 +208,7 @@ async fn an_approval_survives_a_kill() {
         let dir = world.settings().state.dir;
         let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
         let approval = db.approve(RunRef::Latest, "ann", Utc::now(), false).await;
-        assert_eq!(approval.expect("approved").users.len(), 20);
+        assert_eq!(approval.expect("approved").changes.len(), 20);
         apply_and_kill(&world, 12, when).await;
         assert!(world.org().users().len() > 80, "it was killed midway");
         assert_eq!(wait(apply(&world)).await, Some(0), "{when}");

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod documents;
+mod guard;
 mod plan;
 mod planned;
 mod roster;

@@ -152,7 +152,13 @@ fn a_roster_shrank_below_half_its_rows() {
             changes: vec![change],
             ..Plan::default()
         };
-        let verdict = evaluate(plan, 100, rows, &memory, &settings().policy);
+        let verdict = evaluate(
+            plan,
+            &Observed::default(),
+            rows,
+            &memory,
+            &settings().policy,
+        );
         assert_eq!(verdict.passed().is_empty(), is_held, "{rows} of 20 rows");
         let rules: Vec<_> = verdict.held().iter().map(|held| held.rule).collect();
         assert_eq!(rules == [GuardRule::Prune], is_held, "{rows} of 20 rows");

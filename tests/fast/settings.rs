@@ -103,7 +103,8 @@ fn defaults_are_as_documented() {
     assert_eq!(settings.policy.mode, Mode::Apply);
     assert_eq!(settings.policy.prune, Prune::Never);
     assert_eq!(settings.policy.max_removals, Limit::Percent(10));
-    assert_eq!(settings.policy.max_updates, None);
+    assert_eq!(settings.policy.max_updates, Some(Limit::Percent(50)));
+    assert_eq!(settings.policy.max_updates_floor, 20);
     assert_eq!(settings.state.retain, Duration::from_secs(90 * 24 * 3600));
     assert_eq!(
         settings.serve.listen.expect("served").to_string(),

@@ -14,6 +14,7 @@ async fn two_files() -> World {
     fs::create_dir(&folder).expect("made");
     let world = world
         .set("source.path", folder.to_str().expect("text"))
+        .set("policy.max_removals", "100%")
         .set("policy.prune", "managed");
     write(&world, "sales.csv", "a@x.co,A\nb@x.co,B\nc@x.co,C\n");
     write(&world, "support.csv", "d@x.co,D\n");

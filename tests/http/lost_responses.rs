@@ -38,7 +38,9 @@ async fn a_removal_with_lost_response_is_verified() {
     .await;
     world.user("Ann@x.co", "Ann", json!({}));
     world.user("Bob@x.co", "Bob", json!({}));
-    let world = world.set("omni.max_in_flight", "1");
+    let world = world
+        .set("omni.max_in_flight", "1")
+        .set("policy.max_removals", "100%");
     world.org().fault(Fault {
         times: 2,
         ..on(
@@ -250,6 +252,7 @@ async fn consecutive_lost_responses_end_the_run() {
     })
     .await
     .set("omni.max_in_flight", "1")
+    .set("policy.max_updates", "")
     .set("omni.requests_per_minute", "10000");
     world.org().fault(Fault {
         times: 999,

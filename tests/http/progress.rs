@@ -18,7 +18,7 @@ async fn a_long_run_reports_estimate_and_progress() {
         requests_per_minute: 10,
         ..Options::default()
     };
-    let world = World::with(options).await;
+    let world = World::with(options).await.set("policy.max_updates", "");
     let rows = (1..26).map(|number| format!("user{number:04}@example.com,Name {number}\n"));
     world.roster(&format!("email,display_name\n{}", rows.collect::<String>()));
     let log = Logged::default();

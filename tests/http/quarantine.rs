@@ -1,7 +1,7 @@
 //! How long a change that was refused is left alone, and what ends that.
 use crate::support::{World, told};
 use chrono::{DateTime, TimeDelta, Utc};
-use omni_user_sync::model::{Memory, Quarantined};
+use omni_user_sync::model::{Memory, Observed, Quarantined};
 use omni_user_sync::plan::{Plan, evaluate};
 use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::json;
@@ -97,7 +97,13 @@ async fn quarantine_ends_at_the_stated_time() {
             ..Plan::default()
         };
         let memory = memory(&world, now).await;
-        let verdict = evaluate(plan, 1, 1, &memory, &world.settings().policy);
+        let verdict = evaluate(
+            plan,
+            &Observed::default(),
+            1,
+            &memory,
+            &world.settings().policy,
+        );
         assert_eq!(verdict.quarantined().len(), usize::from(is_held), "{now}");
         assert_eq!(verdict.passed().is_empty(), is_held, "{now}");
     }
@@ -123,7 +129,13 @@ async fn a_clock_set_back_does_not_extend_quarantine() {
             ..Plan::default()
         };
         let memory = memory(&world, now).await;
-        let verdict = evaluate(plan, 1, 1, &memory, &world.settings().policy);
+        let verdict = evaluate(
+            plan,
+            &Observed::default(),
+            1,
+            &memory,
+            &world.settings().policy,
+        );
         !verdict.quarantined().is_empty()
     };
     assert!(is_held(until - TimeDelta::hours(24)).await);

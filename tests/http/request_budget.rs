@@ -52,6 +52,7 @@ async fn org_of(users: usize) -> World {
     World::with(options)
         .await
         .set("policy.max_removals", "100%")
+        .set("policy.max_updates", "")
         .set("omni.requests_per_minute", "100000")
 }
 

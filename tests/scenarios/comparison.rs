@@ -7,7 +7,7 @@ use crate::scenario::Scenario;
 use crate::support::World;
 use chrono::Utc;
 use omni_user_sync::model::{
-    ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Field, HeldUser, Operation, Trigger,
+    ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Field, HeldChange, Operation, Trigger,
 };
 use omni_user_sync::plan::Assessment;
 use omni_user_sync::run::{RunError, RunOutcome};
@@ -86,12 +86,15 @@ impl Comparison {
         self.compared
     }
 
-    pub(crate) fn approve(&mut self, users: &[HeldUser]) {
-        let of = |user: &HeldUser| {
-            let is_delete = user.operation == Operation::Delete;
-            (user.user_id.as_str().to_owned(), is_delete)
+    pub(crate) fn approve(&mut self, changes: &[HeldChange]) {
+        let of = |change: &HeldChange| {
+            let is_delete = change.operation == Operation::Delete;
+            let id = change.user_id.as_ref()?.as_str().to_owned();
+            change.operation.is_removal().then_some((id, is_delete))
         };
-        self.reference.approved.extend(users.iter().map(of));
+        self.reference
+            .approved
+            .extend(changes.iter().filter_map(of));
     }
 
     /// Takes note of what a run will see. Returns its trigger, which is another one if it must observe afresh.
@@ -302,6 +305,9 @@ impl Comparison {
             let changes = db.changes(run.number).await;
             for change in changes.expect("the state database can be read") {
                 let settled = change.settled.as_ref();
+                if settled.is_none_or(|one| one.outcome != ChangeOutcome::Skipped) {
+                    self.sent(&change.intent);
+                }
                 if settled.is_some_and(|one| one.outcome == ChangeOutcome::Applied) {
                     self.applied(&change, need_of(&change));
                 }
@@ -309,16 +315,18 @@ impl Comparison {
         }
     }
 
+    fn sent(&mut self, intent: &ChangeIntent) {
+        if let (true, Some(id)) = (intent.operation.is_removal(), &intent.user_id) {
+            let (email, id) = (intent.email.as_str(), id.as_str());
+            self.reference.sent_removal(email, id, intent.approved);
+        }
+    }
+
     fn applied(&mut self, change: &ChangeRecord, need: Need) {
         if self.settled.insert(change.id) {
-            let ChangeIntent {
-                email,
-                user_id,
-                approved,
-                ..
-            } = &change.intent;
+            let ChangeIntent { email, user_id, .. } = &change.intent;
             let id = user_id.as_ref().map(|id| id.as_str());
-            self.reference.applied(email.as_str(), id, need, *approved);
+            self.reference.applied(email.as_str(), id, need);
         }
     }
 }

@@ -12,7 +12,6 @@ use omni_user_sync::plan::Assessment;
 use omni_user_sync::run::{Completion, Reconciler, RunError, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Options, Org, When};
 use omni_user_sync::state::{Access, StateDb};
-use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -254,20 +253,18 @@ impl<'a> Driver<'a> {
         let Ok(approval) = db.approve(RunRef::Latest, "test", Utc::now(), false).await else {
             return false;
         };
-        let held = db.held(approval.run).await;
-        let held = held.expect("the state database can be read");
-        let rules: BTreeSet<_> = held.iter().map(|held| held.rule.as_str()).collect();
         if let Some(comparison) = &mut self.comparison {
-            comparison.approve(&approval.users);
+            comparison.approve(&approval.changes);
         }
         let before = self.next_request();
-        let users = approval.users.into_iter().map(|user| Approved {
-            id: user.user_id.as_str().to_owned(),
-            operation: user.operation,
-            rules: rules.clone(),
-            before,
+        let changes = approval.changes.into_iter().filter_map(|change| {
+            Some(Approved {
+                id: change.user_id?.as_str().to_owned(),
+                operation: change.operation,
+                before,
+            })
         });
-        self.record.approved.extend(users);
+        self.record.approved.extend(changes);
         true
     }
 

@@ -44,6 +44,17 @@ impl Limits {
         }
     }
 
+    /// The largest number of removals that the limit allows for a base.
+    pub(crate) fn allows_removals(&self, base: usize) -> usize {
+        match self.removals {
+            Allowance::Count(most) => most,
+            Allowance::Percent(100) => usize::MAX,
+            Allowance::Percent(percent) => {
+                (percent * base / 100).max(self.floor.min((base / 2).max(1)))
+            }
+        }
+    }
+
     /// The same without limits of updates and clears.
     pub(crate) fn of_removals(self) -> Self {
         Self {
@@ -53,7 +64,7 @@ impl Limits {
         }
     }
 
-    pub(crate) fn settings(&self) -> [(&'static str, String); 4] {
+    pub(crate) fn settings(&self) -> [(&'static str, String); 5] {
         let text = |limit: Allowance| match limit {
             Allowance::Count(most) => most.to_string(),
             Allowance::Percent(percent) => format!("{percent}%"),
@@ -66,6 +77,7 @@ impl Limits {
                 self.updates.map(text).unwrap_or_default(),
             ),
             ("policy.max_removals_floor", self.floor.to_string()),
+            ("policy.max_updates_floor", self.floor.to_string()),
         ]
     }
 
@@ -129,7 +141,7 @@ impl Invariants<'_> {
             .any(|approved| approved.id == id && approved.operation.is_removal())
     }
 
-    /// Clears and updates are counted within a run: below the limit, or each of them approved.
+    /// Clears and updates are counted within a run: those that are not approved are below the limit.
     pub(crate) fn updates_stay_within_limits(&mut self) {
         let limits = self.policy.limits;
         let mut wrong = Vec::new();
@@ -157,24 +169,22 @@ impl Invariants<'_> {
                 let Some(limit) = limit else { continue };
                 let users = self.most_users(window.last, false);
                 let most = limits.allows(limit, users);
-                if ids.len() <= most || ids.iter().all(|id| self.may_change(id, what, window)) {
-                    continue;
+                let is_counted = |id: &&&str| !self.may_change(id, window);
+                let unapproved = ids.iter().filter(is_counted).count();
+                if unapproved > most {
+                    wrong.push(format!(
+                        "{unapproved} of {users} {what} in one run, and the limit is {most}: {limits:?} {window:?}"
+                    ));
                 }
-                wrong.push(format!(
-                    "{} of {users} {what} in one run, and the limit is {most}: {limits:?} {window:?}",
-                    ids.len()
-                ));
             }
         }
         self.wrong.extend(wrong);
     }
 
-    /// Whether an update was approved before a run. Clearing takes an approval of clears.
-    fn may_change(&self, id: &str, what: &str, window: &Window) -> bool {
-        self.approvals_before(window.first).any(|approved| {
-            let is_it = approved.id == id && approved.operation == Operation::Update;
-            is_it && (what != "cleared" || approved.rules.contains("max_clears"))
-        })
+    /// Whether an update was approved before a run.
+    fn may_change(&self, id: &str, window: &Window) -> bool {
+        self.approvals_before(window.first)
+            .any(|approved| approved.id == id && approved.operation == Operation::Update)
     }
 
     fn approvals_before(&self, number: u64) -> impl Iterator<Item = &Approved> {

@@ -5,7 +5,6 @@ use crate::scenario::Scenario;
 use crate::support::World;
 use omni_user_sync::model::{Operation, RunNumber};
 use omni_user_sync::sandbox::Request;
-use std::collections::BTreeSet;
 
 /// One run, as the numbers of its requests.
 #[derive(Debug)]
@@ -25,8 +24,6 @@ pub(crate) struct Window {
 pub(crate) struct Approved {
     pub(crate) id: String,
     pub(crate) operation: Operation,
-    /// The rules that had held changes in that run.
-    pub(crate) rules: BTreeSet<&'static str>,
     /// The first request that may have used it.
     pub(crate) before: u64,
 }

@@ -52,10 +52,10 @@ pub(crate) struct Reference {
     managed: BTreeSet<String>,
     /// By id, as the following ones.
     deactivated: BTreeSet<String>,
-    /// Removed within 24 hours, without approval.
-    removed: BTreeSet<String>,
-    /// Removed within 24 hours, and no longer in Omni.
-    deleted: BTreeSet<String>,
+    /// Removals sent within 24 hours: the email, and whether all were approved.
+    removed: BTreeMap<String, (String, bool)>,
+    /// Emails of users created within 24 hours.
+    created: BTreeSet<String>,
     /// Approved removals, and whether each is a deletion.
     pub(crate) approved: BTreeSet<(String, bool)>,
     last_rows: Option<usize>,
@@ -75,8 +75,8 @@ impl Reference {
             policy,
             managed: BTreeSet::new(),
             deactivated: BTreeSet::new(),
-            removed: BTreeSet::new(),
-            deleted: BTreeSet::new(),
+            removed: BTreeMap::new(),
+            created: BTreeSet::new(),
             approved: BTreeSet::new(),
             last_rows: None,
         }
@@ -84,6 +84,14 @@ impl Reference {
 
     /// What the rows ask for, and what pruning does.
     pub(crate) fn needs(&self, users: &Users, roster: &Roster) -> BTreeMap<String, Need> {
+        let mut needs = self.asked_for(users, roster);
+        let is_named = |email: &str| !matches!(roster.want(email), Wanted::Nothing);
+        needs.retain(|email, _| is_named(email) || roster.may_prune());
+        needs
+    }
+
+    /// The same, whether or not the roster may prune.
+    fn asked_for(&self, users: &Users, roster: &Roster) -> BTreeMap<String, Need> {
         let by_rows = roster.rows.iter().filter_map(|row| {
             let need = self.need(users.get(&row.email), roster, row)?;
             Some((row.email.clone(), need))
@@ -91,7 +99,7 @@ impl Reference {
         let mut needs: BTreeMap<_, _> = by_rows.collect();
         let is_unnamed = |email: &str| matches!(roster.want(email), Wanted::Nothing);
         let unnamed = users.iter().filter(|(email, _)| is_unnamed(email));
-        for (email, user) in unnamed.filter(|_| roster.may_prune()) {
+        for (email, user) in unnamed {
             let is_pruned = match self.policy.prune {
                 "managed" => self.managed.contains(email),
                 prune => prune == "all",
@@ -143,10 +151,7 @@ impl Reference {
         if has_shrunk {
             self.hold(&mut ruling, users, &|email, _| is_pruned(email));
         }
-        let removals = ruling.passed.values().filter(|need| need.is_removal());
-        let sum = removals.count() + self.removed.len();
-        let limits = self.policy.limits;
-        if sum > limits.allows(limits.removals, users.len() + self.deleted.len()) {
+        if self.removes_too_many(users, &ruling.passed) {
             self.hold(&mut ruling, users, &|_, need| need.is_removal());
         }
         let prunes = ruling.passed.keys().any(|email| is_pruned(email));
@@ -154,20 +159,44 @@ impl Reference {
         ruling
     }
 
-    /// Holds all changes that a limit counts, unless each of them is approved.
+    fn is_approved(&self, users: &Users, email: &str, need: Need) -> bool {
+        let id = users.get(email).map(id_of).unwrap_or_default();
+        let approval = (id.to_owned(), need == Need::Delete);
+        need.is_removal() && self.approved.contains(&approval)
+    }
+
+    /// Holds all changes that a limit counts and that are not approved.
     fn hold(&self, ruling: &mut Ruling, users: &Users, counts: &dyn Fn(&str, Need) -> bool) {
-        let is_approved = |email: &str, need: Need| {
-            let id = users.get(email).map(id_of).unwrap_or_default();
-            let approval = (id.to_owned(), need == Need::Delete);
-            self.approved.contains(&approval)
-        };
-        let mut counted = ruling.passed.iter();
-        if counted.all(|(email, need)| !counts(email, *need) || is_approved(email, *need)) {
-            return;
-        }
         let before = ruling.passed.len();
-        ruling.passed.retain(|email, need| !counts(email, *need));
+        ruling
+            .passed
+            .retain(|email, need| !counts(email, *need) || self.is_approved(users, email, *need));
         ruling.held += before - ruling.passed.len();
+    }
+
+    /// Whether the removals without approval, planned and within 24 hours, exceed the limit.
+    fn removes_too_many(&self, users: &Users, passed: &BTreeMap<String, Need>) -> bool {
+        let is_back = |id: &str| {
+            users
+                .values()
+                .any(|user| id_of(user) == id && is_active(user))
+        };
+        let is_old = |email: &str| !self.created.contains(email);
+        let gone: Vec<_> = self.removed.iter().filter(|(id, _)| !is_back(id)).collect();
+        let old = users
+            .iter()
+            .filter(|(email, user)| is_active(user) && is_old(email))
+            .count();
+        let base = old + gone.iter().filter(|(_, (email, _))| is_old(email)).count();
+        let unapproved = gone.iter().filter(|(_, (_, approved))| !approved);
+        let mut removed: BTreeSet<&str> = unapproved.map(|(id, _)| id.as_str()).collect();
+        let planned = passed
+            .iter()
+            .filter(|(email, need)| need.is_removal() && !self.is_approved(users, email, **need));
+        let planned: Vec<_> = planned.map(|(email, _)| id_of(&users[email])).collect();
+        removed.extend(&planned);
+        let limits = self.policy.limits;
+        !planned.is_empty() && removed.len() > limits.allows_removals(base)
     }
 
     /// Remembers a roster that was read.
@@ -187,6 +216,16 @@ impl Reference {
                 .any(|user| id_of(user) == id && !is_active(user))
         });
         if !ruling.roster_is_suspect {
+            let asked_for = self.asked_for(users, roster);
+            let is_asked_for = |id: &str, deletes: bool| {
+                users.iter().any(|(email, user)| {
+                    let need = asked_for.get(email).filter(|need| need.is_removal());
+                    let is_it = need.is_some_and(|need| (*need == Need::Delete) == deletes);
+                    id_of(user) == id && (is_it || matches!(roster.want(email), Wanted::Frozen))
+                })
+            };
+            self.approved
+                .retain(|(id, deletes)| is_asked_for(id, *deletes));
             self.last_rows = Some(roster.row_count());
         }
         self
@@ -197,22 +236,27 @@ impl Reference {
         self.managed == *managed && self.last_rows == rows
     }
 
+    /// Remembers a removal that was sent, whatever its outcome.
+    pub(crate) fn sent_removal(&mut self, email: &str, id: &str, approved: bool) {
+        let removal = self.removed.entry(id.to_owned());
+        removal.or_insert((email.to_lowercase(), approved)).1 &= approved;
+    }
+
     /// Remembers a change that was applied.
-    pub(crate) fn applied(&mut self, email: &str, id: Option<&str>, need: Need, approved: bool) {
+    pub(crate) fn applied(&mut self, email: &str, id: Option<&str>, need: Need) {
+        if need == Need::Create {
+            self.created.insert(email.to_lowercase());
+        }
         let Some(id) = id.map(str::to_owned) else {
             return;
         };
         if need.is_removal() {
             self.approved.remove(&(id.clone(), need == Need::Delete));
-            if !approved {
-                self.removed.insert(id.clone());
-            }
         }
         match need {
             Need::Delete => {
                 self.managed.remove(email);
                 self.deactivated.remove(&id);
-                self.deleted.insert(id);
             }
             Need::Deactivate => drop(self.deactivated.insert(id)),
             Need::Update { reactivate: true } => drop(self.deactivated.remove(&id)),

@@ -129,12 +129,15 @@ async fn one(
     for HeldRecord {
         rule,
         reason,
-        users,
+        changes,
     } in &held
     {
-        writeln!(text, "held by policy.{rule} ({}): {reason}", users.len())?;
-        for user in users {
-            writeln!(text, "  {:<10} {}", user.operation.as_str(), user.email)?;
+        let (rule, count) = (rule.label(), changes.len());
+        writeln!(text, "held by {rule} ({count}): {reason}")?;
+        for change in changes {
+            let (operation, email) = (change.operation.as_str(), &change.email);
+            writeln!(text, "  {operation:<10} {email}")?;
+            text.push_str(&fields_text(&change.fields));
         }
     }
     Ok(text)
@@ -154,28 +157,25 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
         format!(" ({detail})")
     };
     let approved = if intent.approved { ", approved" } else { "" };
-    let mut text = format!(
+    let text = format!(
         "  {at}  {:<10} {}: {outcome}{approved}{detail}\n",
         intent.operation.as_str(),
         intent.email
     );
-    for FieldChange {
-        field, from, to, ..
-    } in &intent.fields
-    {
-        let shown = |value: &Option<Value>| {
-            value
-                .as_ref()
-                .map_or_else(|| "(none)".to_owned(), Value::to_string)
-        };
-        text.push_str(&format!(
-            "      {}: {} => {}\n",
-            field,
-            shown(from),
-            shown(to)
-        ));
-    }
-    text
+    text + &fields_text(&intent.fields)
+}
+
+/// Fields, old => new.
+fn fields_text(fields: &[FieldChange]) -> String {
+    let shown = |value: &Option<Value>| {
+        let text = value.as_ref().map(Value::to_string);
+        text.unwrap_or_else(|| "(none)".to_owned())
+    };
+    let line = |one: &FieldChange| {
+        let (field, from, to) = (&one.field, shown(&one.from), shown(&one.to));
+        format!("      {field}: {from} => {to}\n")
+    };
+    fields.iter().map(line).collect()
 }
 
 fn pretty(doc: &serde_json::Value) -> String {

@@ -69,6 +69,16 @@ impl Attempt {
         }
     }
 
+    /// The answer to a removal may show the state from before, so the user is looked up by the next run.
+    pub(super) fn distrust_unless_applied(self) -> Self {
+        match self.outcome {
+            ChangeOutcome::Applied => self,
+            ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped => {
+                self.with(Effect::Uncertain)
+            }
+        }
+    }
+
     /// The user to be updated is gone.
     pub(super) fn vanished() -> Self {
         let vanished = "the user is no longer in Omni; the next run handles this";

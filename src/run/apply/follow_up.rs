@@ -17,7 +17,7 @@ impl Worker<'_> {
     /// Does what is needed after an attempt, if anything is.
     pub(super) async fn follow_up(&self, change: &Change, mut attempt: Attempt) -> EndedChange {
         match (attempt.follow_up.take(), self.spec_of(change)) {
-            (Some(FollowUp::Update(user, reason)), Some(spec)) if self.updates_are_unlimited() => {
+            (Some(FollowUp::Update(user, reason)), Some(spec)) if self.may_update(change) => {
                 self.update_instead(change, spec, &user, reason).await
             }
             (Some(FollowUp::Create), Some(spec)) if spec.display_name.is_some() => {

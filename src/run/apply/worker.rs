@@ -10,7 +10,7 @@ use crate::plan::quarantine::Cause;
 use crate::run::RunError;
 use crate::run::observe::Effect;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use tokio::sync::OnceCell;
 
 /// How often a write is sent at most if each response is lost.
@@ -28,6 +28,8 @@ pub(super) struct Worker<'a> {
     key_checked: OnceCell<()>,
     /// The number of unanswered changes in a row.
     unanswered: AtomicU32,
+    /// The number of users that may still be updated beside the plan.
+    spare_updates: AtomicUsize,
     /// Why nothing more is sent.
     end: OnceLock<RunError>,
 }
@@ -45,6 +47,7 @@ impl<'a> Worker<'a> {
             everybody: OnceCell::new(),
             key_checked: OnceCell::new(),
             unanswered: AtomicU32::new(0),
+            spare_updates: work.prepared.assessment.verdict.spare_updates().into(),
             end: OnceLock::new(),
         }
     }
@@ -80,13 +83,14 @@ impl<'a> Worker<'a> {
         self.may_be_stale() || !self.work.prepared.cache.observed.shows_everybody()
     }
 
-    /// Whether a user that turns out to exist may be updated.
-    pub(super) fn updates_are_unlimited(&self) -> bool {
-        self.work
-            .prepared
-            .assessment
-            .verdict
-            .updates_are_unlimited()
+    /// Whether one more user may be updated, who turned out to exist or to differ. The limit counts distinct users.
+    pub(super) fn may_update(&self, change: &Change) -> bool {
+        let take = |spare: usize| spare.checked_sub(1);
+        change.operation() == Operation::Update
+            || self
+                .spare_updates
+                .try_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_ok()
     }
 
     /// Records a change, sends it, and records its outcome.
@@ -262,7 +266,11 @@ impl<'a> Worker<'a> {
                 let sent = writer.delete(&user.id).await;
                 sent.map(|()| Attempt::applied(Effect::Gone))
             }
-            Action::Deactivate(user) | Action::Update(user, _) => self.update(user, &fields).await,
+            Action::Update(user, _) => self.update(user, &fields).await,
+            Action::Deactivate(user) => {
+                let sent = self.update(user, &fields).await;
+                sent.map(Attempt::distrust_unless_applied)
+            }
             Action::Create(spec) => match writer.create(&change.email, spec).await {
                 Ok(Some(user)) => Ok(self.compare(&fields, user)),
                 // The id is unknown.

@@ -96,7 +96,7 @@ impl HeldCard {
         approval: Option<&(String, DateTime<Utc>)>,
         now: DateTime<Utc>,
     ) -> Option<Self> {
-        let count: usize = held.iter().map(|record| record.users.len()).sum();
+        let count: usize = held.iter().map(|record| record.changes.len()).sum();
         (count > 0).then(|| Self {
             run: run.0,
             changes: plural(count, "change"),
@@ -108,17 +108,17 @@ impl HeldCard {
 
 impl RuleCard {
     fn new(held: &HeldRecord) -> Self {
-        let mut users: Vec<_> = held.users.iter().collect();
+        let mut users: Vec<_> = held.changes.iter().collect();
         users.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
         let users = users
             .iter()
             .take(MAX_HELD_USERS)
             .map(|user| UserLink::new(&user.email, user.operation.as_str()));
         Self {
-            rule: held.rule.as_str().into(),
+            rule: held.rule.label(),
             reason: held.reason.clone(),
             users: users.collect(),
-            more: held.users.len().saturating_sub(MAX_HELD_USERS),
+            more: held.changes.len().saturating_sub(MAX_HELD_USERS),
         }
     }
 }

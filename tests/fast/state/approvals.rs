@@ -1,7 +1,7 @@
 //! What is held, and what a person approves of it: these users, each once, for a day.
 
 use super::support::{
-    State, at, change, email, end, held, hours, id, intent, settle, settled, start,
+    self, State, at, change, email, end, held, hours, id, intent, settle, settled, start,
 };
 use omni_user_sync::model::{ChangeOutcome, GuardRule, Operation, RunNumber, RunRef, UserId};
 use omni_user_sync::state::{ApproveError, StateDb};
@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 async fn approved(db: &StateDb, seconds: i64) -> HashSet<(UserId, Operation)> {
-    db.approvals(at(seconds)).await.expect("read")
+    support::approved(&db.approvals(at(seconds)).await.expect("read"))
 }
 
 /// A run in which the removal of these is held.
@@ -38,7 +38,7 @@ async fn an_approval_covers_its_changes_for_a_day() {
         .expect("written");
     assert_eq!((approval.run, approval.by.as_str()), (run, "root"));
     assert_eq!(approval.expires, at(10) + hours(24));
-    assert_eq!(approval.users.len(), 3);
+    assert_eq!(approval.changes.len(), 3);
     let all = [
         (id("ann"), Operation::Update),
         (id("ann"), Operation::Delete),
@@ -46,7 +46,7 @@ async fn an_approval_covers_its_changes_for_a_day() {
     ];
     assert_eq!(approved(&db, 11).await, all.into());
     let memory = db.memory(at(11)).await.expect("read");
-    assert_eq!(memory.approved.len(), 3);
+    assert_eq!(memory.approved.iter().count(), 3);
     let day = 24 * 3600;
     assert_eq!(approved(&db, 10 + day - 1).await.len(), 3);
     assert!(approved(&db, 10 + day).await.is_empty());
@@ -114,7 +114,7 @@ async fn applied_changes_are_not_approved_again() {
     let held = holding(&db, 0, &["ann", "bob"]).await;
     let approve = async |seconds| {
         let approval = db.approve(RunRef::Number(held), "root", at(seconds), false);
-        approval.await.expect("somebody is left").users.len()
+        approval.await.expect("somebody is left").changes.len()
     };
     assert_eq!(approve(1).await, 2);
     let run = db.begin(start(2)).await.expect("written");
@@ -136,7 +136,7 @@ async fn a_dry_approval_approves_nothing() {
         .approve(RunRef::Latest, "root", at(1), true)
         .await
         .expect("read");
-    assert_eq!(dry.users[0].email, email("ann"));
+    assert_eq!(dry.changes[0].email, email("ann"));
     assert!(approved(&db, 2).await.is_empty());
     assert_eq!(db.approval_mark().await.expect("read"), 0);
 }
@@ -206,13 +206,13 @@ async fn repeatedly_held_changes_are_stored_once() {
     let db = state.open();
     for round in 0..3 {
         let run = holding(&db, round, &["ann", "bob"]).await;
-        assert_eq!(db.held(run).await.expect("read")[0].users.len(), 2);
+        assert_eq!(db.held(run).await.expect("read")[0].changes.len(), 2);
     }
     let run = holding(&db, 3, &["ann"]).await;
-    assert_eq!(db.held(run).await.expect("read")[0].users.len(), 1);
+    assert_eq!(db.held(run).await.expect("read")[0].changes.len(), 1);
     let raw = rusqlite::Connection::open(state.file("state.db")).expect("ours");
     let stored = || {
-        raw.query_row("SELECT count(*) FROM held_users", [], |row| {
+        raw.query_row("SELECT count(*) FROM held_changes", [], |row| {
             row.get::<_, i64>(0)
         })
     };

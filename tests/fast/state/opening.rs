@@ -277,7 +277,8 @@ async fn a_database_of_version_1_is_migrated() {
     );
     let now = DateTime::from_timestamp_millis(1_800_000_005_000).expect("a time");
     let approved = db.approvals(now).await.expect("it is read");
-    assert_eq!(approved, [(id("bob"), Operation::Delete)].into());
+    assert!(approved.is_empty(), "fields were not shown: {approved:?}");
+    assert_eq!(held[0].changes[0].user_id, Some(id("bob")));
 }
 
 #[tokio::test]

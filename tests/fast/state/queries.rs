@@ -1,6 +1,6 @@
 //! Looking: what pages ask for, a part at a time.
 
-use super::support::{State, at, change, email, end, held, id, intent, start};
+use super::support::{State, at, change, email, end, held, intent, start};
 use omni_user_sync::model::{
     ChangeOutcome, Counts, GuardRule, Operation, Quarantined, RunEnd, RunNumber,
 };
@@ -128,8 +128,8 @@ async fn a_run_without_a_plan_keeps_held_changes() {
     ended(&db, 2, end(2)).await;
     let last = db.last_held().await.expect("it is read").expect("a plan");
     assert_eq!((last.run, last.count()), (run, 1));
-    assert!(last.of(&id("ann"), Operation::Delete).is_some());
-    assert!(last.of(&id("ann"), Operation::Update).is_none());
+    assert!(last.of(&email("ann"), Operation::Delete).is_some());
+    assert!(last.of(&email("ann"), Operation::Update).is_none());
     let next = ended(&db, 3, planned(3)).await;
     let last = db.last_held().await.expect("it is read").expect("a plan");
     assert_eq!((last.run, last.count()), (next, 0));

@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
-    Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry,
-    Fingerprint, GuardRule, HeldRecord, HeldUser, Location, Observed, ObservedUser, Operation,
-    RunEnd, RunNumber, RunRef, RunResult, RunStart, Settled, Trigger, UserId, UserSpec,
+    Approvals, ApprovedChange, Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired,
+    DesiredUser, Email, Entry, Fingerprint, GuardRule, HeldChange, HeldRecord, Location, Observed,
+    ObservedUser, Operation, RunEnd, RunNumber, RunRef, RunResult, RunStart, Settled, Trigger,
+    UserId, UserSpec,
 };
 use omni_user_sync::plan::ownership::{accepted, by_change, by_roster};
 use omni_user_sync::state::{Access, StateDb, StateLock};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -172,15 +174,16 @@ pub(crate) async fn settle_creation(
 }
 
 pub(crate) fn held(rule: GuardRule, operation: Operation, names: &[&str]) -> HeldRecord {
-    let user = |name: &&str| HeldUser {
-        user_id: id(name),
+    let user = |name: &&str| HeldChange {
+        user_id: Some(id(name)),
         operation,
         email: email(name),
+        fields: Vec::new(),
     };
     HeldRecord {
         rule,
         reason: "too many".into(),
-        users: names.iter().map(user).collect(),
+        changes: names.iter().map(user).collect(),
     }
 }
 
@@ -232,6 +235,23 @@ pub(crate) fn omni(names: &[&str]) -> Observed {
 
 /// How many users were removed in the last 24 hours: without approval, and in all.
 pub(crate) async fn removed(db: &StateDb, seconds: i64) -> (usize, usize) {
-    let memory = db.memory(at(seconds)).await.expect("it is read");
-    (memory.removed_lately, memory.removed_base)
+    let removed = db
+        .memory(at(seconds))
+        .await
+        .expect("it is read")
+        .recent
+        .removed;
+    let unapproved = removed.values().filter(|removal| !removal.approved);
+    (unapproved.count(), removed.len())
+}
+
+/// What is approved, by id and operation.
+pub(crate) fn approved(approvals: &Approvals) -> HashSet<(UserId, Operation)> {
+    let change = |one: &ApprovedChange| {
+        let HeldChange {
+            user_id, operation, ..
+        } = one.change.clone();
+        (user_id.expect("nobody is created"), operation)
+    };
+    approvals.iter().map(change).collect()
 }

@@ -1,9 +1,11 @@
 //! The guard, and what an approval lets past it.
 
-use super::{approve, deleting, held, hundred, status, user};
+use super::{approve, deleting, held, hundred, on, status, user};
 use crate::support::{World, assert_converged};
+use chrono::Utc;
 use omni_user_sync::model::{ChangeOutcome, RunNumber, RunRef};
-use omni_user_sync::sandbox::{Fault, When};
+use omni_user_sync::sandbox::{Fault, What, When};
+use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -41,21 +43,18 @@ async fn an_approval_covers_the_shown_users_once() {
     assert_eq!((held(&first), world.writes().len()), (20, 0));
     assert_eq!(approve(&world, RunRef::Latest).await, 20);
 
-    // With anyone else, all are held.
-    world.roster(&deleting(1..=21));
-    assert_eq!(held(&world.run().await), 21);
-    // Within the set, they pass, and don't count for what comes after.
-    world.roster(&deleting(2..=20));
-    assert_converged(&world.run().await);
-    assert_eq!(world.org().users().len(), 81);
+    // They pass and don't count; the others are held if they alone are too many.
+    world.roster(&deleting(1..=31));
+    let run = world.run().await;
+    assert_eq!((held(&run), world.org().users().len()), (11, 80));
     world.roster(&deleting(21..=28));
     assert_converged(&world.run().await);
 
     // Once: someone who came back under the same email is somebody else.
     world.user(&user(2), "Back", json!({}));
     world.roster(&deleting([1, 2, 29, 30, 31, 32, 33]));
-    assert_eq!(held(&world.run().await), 7);
-    let changes = world.state_db().changes(RunNumber(3)).await.expect("read");
+    assert_eq!(held(&world.run().await), 6);
+    let changes = world.state_db().changes(RunNumber(2)).await.expect("read");
     assert!(
         changes.iter().all(|change| change.intent.approved),
         "it says who was approved"
@@ -115,6 +114,113 @@ async fn a_deactivated_user_counts_once() {
     world.roster(&deleting(11..=11));
     let run = world.run().await;
     assert_eq!(held(&run), 1, "10 and 1 of 100 are more than 10%: {run:?}");
+}
+
+/// Each 200 shows the state from before, so that nothing seems to have happened.
+#[tokio::test]
+async fn removals_count_whatever_omni_answers() {
+    let world = hundred().await.set("policy.removal", "deactivate");
+    let stale = on("PATCH", What::StaleAnswer, 99);
+    world.org().fault(stale);
+    for round in 0..5 {
+        world.roster(&deleting(1..=10 * (round + 1)));
+        world.run().await;
+    }
+    let is_active = |user: &serde_json::Value| user["active"] == json!(true);
+    let left = world
+        .org()
+        .users()
+        .iter()
+        .filter(|user| is_active(user))
+        .count();
+    assert_eq!(left, 90);
+    world.org().clear_faults();
+
+    // They are remembered as ours, so an upsert gives them their access back.
+    world.roster(&deleting(1..=10).replace("delete", "upsert"));
+    assert_converged(&world.run().await);
+    assert!(world.org().users().iter().all(is_active));
+}
+
+#[tokio::test]
+async fn clears_count_over_many_runs() {
+    let world = World::new().await;
+    for number in 0..100 {
+        world.user(
+            &format!("u{number}@x.co"),
+            "U",
+            json!({ "department": "a" }),
+        );
+    }
+    for most in (10..=100).step_by(10) {
+        let rows = (0..100).map(|number| {
+            let department = if number < most { "" } else { "a" };
+            format!("u{number}@x.co,{department}\n")
+        });
+        world.roster(&format!("email,department\n{}", rows.collect::<String>()));
+        world.run().await;
+    }
+    let cleared = (0..100).filter(|number| {
+        let email = format!("u{number}@x.co");
+        world.attribute(&email, "department").is_null()
+    });
+    assert_eq!(cleared.count(), 10);
+}
+
+/// A spreadsheet rewrote a column of everybody.
+#[tokio::test]
+async fn updates_of_most_users_are_held() {
+    let world = World::new().await;
+    let mut roster = "email,department\n".to_owned();
+    for number in 0..40 {
+        let email = format!("u{number}@x.co");
+        world.user(&email, "U", json!({ "department": "true" }));
+        writeln!(roster, "{email},TRUE").expect("a String takes every write");
+    }
+    world.roster(&roster);
+    let run = world.run().await;
+    assert_eq!(
+        (held(&run), run.held()[0].rule.as_str()),
+        (40, "max_updates")
+    );
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_approval_ends_with_its_mistake() {
+    let world = hundred().await;
+    let wrong = deleting(1..=20);
+    world.roster(&wrong);
+    assert_eq!(held(&world.run().await), 20);
+    approve(&world, RunRef::Latest).await;
+    world.roster("op,email\nupsert,user0050@example.com\n");
+    assert_converged(&world.run().await);
+    world.roster(&wrong);
+    assert_eq!(held(&world.run().await), 20);
+
+    approve(&world, RunRef::Latest).await;
+    let dir = world.settings().state.dir;
+    let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a state database");
+    let revoked = db.revoke(RunRef::Latest, Utc::now()).await;
+    assert_eq!(revoked.expect("revoked").1, 20);
+    assert_eq!(held(&world.run().await), 20);
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn creations_in_a_misspelt_domain_are_held() {
+    let world = hundred().await;
+    let rows = (1..=9).map(|number| format!("user{number:04}@exmaple.com,U\n"));
+    world.roster(&format!("email,display_name\n{}", rows.collect::<String>()));
+    let run = world.run().await;
+    assert_eq!((held(&run), run.held()[0].rule.as_str()), (9, "new_domain"));
+    assert!(
+        run.held()[0].reason.contains("resembles example.com"),
+        "{run:?}"
+    );
+    assert_eq!(approve(&world, RunRef::Latest).await, 9);
+    assert_converged(&world.run().await);
+    assert_eq!(world.org().users().len(), 109);
 }
 
 #[tokio::test]

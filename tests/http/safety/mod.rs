@@ -42,7 +42,7 @@ async fn approve(world: &World, run: RunRef) -> usize {
     db.approve(run, "ann", Utc::now(), false)
         .await
         .expect("approved")
-        .users
+        .changes
         .len()
 }
 

@@ -67,7 +67,7 @@ async fn user_explanation_matches_the_command() {
         "operation": "update"
       },
       "email": "ann@x.co",
-      "next": "a run would apply\n~ update     ann@x.co  (users.csv:2)\n    display_name: '<Ann>' => 'Ann'\n    region: ['north'] => ['south']",
+      "next": "a run would apply, unless a safety limit holds it (`plan` counts the changes of all users)\n~ update     ann@x.co  (users.csv:2)\n    display_name: '<Ann>' => 'Ann'\n    region: ['north'] => ['south']",
       "omni": {
         "active": true,
         "attributes": {
@@ -90,7 +90,7 @@ async fn user_explanation_matches_the_command() {
     let page = ask(&server, "/users/ann@x.co").await;
     assert_eq!(page.status, 200);
     for part in [
-        "A run would update this user.",
+        "A run would update this user, unless a safety limit holds the change.",
         "users.csv:2",
         "&#60;Ann&#62;, active",
         "<dt><code>department</code></dt><dd>&#39;sales&#39;</dd>",

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{
     ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldChange, Fingerprint, GuardRule,
-    HeldRecord, HeldUser, Location, Operation, OwnershipUpdate, Problem, ProblemKind, Protect,
+    HeldChange, HeldRecord, Location, Operation, OwnershipUpdate, Problem, ProblemKind, Protect,
     Quarantined, RunEnd, RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
 };
 use omni_user_sync::plan::HeldSummary;
@@ -286,15 +286,16 @@ pub(crate) async fn add_history(server: &TestServer) {
     .await;
     finish(db, first, end(2, RunResult::Partial, [1, 1, 0])).await;
     let second = begin(db, 60).await;
-    let users = REMOVED.map(|user| HeldUser {
-        user_id: id(user),
+    let users = REMOVED.map(|user| HeldChange {
+        user_id: Some(id(user)),
         operation: Operation::Delete,
         email: email(user),
+        fields: Vec::new(),
     });
     let held = HeldRecord {
         rule: GuardRule::MaxRemovals,
         reason: "6 of 20 users would be removed".into(),
-        users: users.to_vec(),
+        changes: users.to_vec(),
     };
     db.hold(second, &[held]).await.expect("written");
     finish(db, second, end(63, RunResult::Held, [0, 0, 6])).await;

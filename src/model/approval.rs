@@ -1,0 +1,90 @@
+//! Held changes, and approvals of them.
+
+use super::{Change, Email, FieldChange, Operation, UserId};
+use std::collections::HashMap;
+
+/// A held change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldChange {
+    /// The user's id; `None` for a user to be created. An approval is for this id, not for a later user with the same
+    /// email.
+    pub user_id: Option<UserId>,
+    /// The operation.
+    pub operation: Operation,
+    /// The user's email.
+    pub email: Email,
+    /// The fields, as shown to whoever approves.
+    pub fields: Vec<FieldChange>,
+}
+
+impl From<&Change> for HeldChange {
+    fn from(change: &Change) -> Self {
+        Self {
+            user_id: change.user_id().cloned(),
+            operation: change.operation(),
+            email: change.email.clone(),
+            fields: change.fields(),
+        }
+    }
+}
+
+impl HeldChange {
+    /// Whether a planned change is this one, or sets a subset of its fields to the same values. A deletion sets none.
+    #[must_use]
+    pub fn allows(&self, change: &Change) -> bool {
+        self.operation == change.operation()
+            && self.email == change.email
+            && self.user_id.as_ref() == change.user_id()
+            && (self.operation == Operation::Delete
+                || change.fields().iter().all(|field| self.sets(field)))
+    }
+
+    fn sets(&self, planned: &FieldChange) -> bool {
+        let is_it = |shown: &FieldChange| shown.field == planned.field && shown.to == planned.to;
+        self.fields.iter().any(is_it)
+    }
+}
+
+/// An approved change that is still valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovedChange {
+    /// The number of the approval of this change, in the state database.
+    pub number: u64,
+    /// The change as it was shown.
+    pub change: HeldChange,
+}
+
+/// All approved changes that are still valid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Approvals(HashMap<Email, Vec<ApprovedChange>>);
+
+impl FromIterator<ApprovedChange> for Approvals {
+    fn from_iter<I: IntoIterator<Item = ApprovedChange>>(approved: I) -> Self {
+        let mut by_email: HashMap<_, Vec<_>> = HashMap::new();
+        for one in approved {
+            let email = one.change.email.clone();
+            by_email.entry(email).or_default().push(one);
+        }
+        Self(by_email)
+    }
+}
+
+impl Approvals {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &ApprovedChange> {
+        self.0.values().flatten()
+    }
+
+    /// Whether a planned change is approved.
+    #[must_use]
+    pub fn covers(&self, change: &Change) -> bool {
+        let of_user = self.0.get(&change.email);
+        of_user.is_some_and(|approved| approved.iter().any(|one| one.change.allows(change)))
+    }
+}

@@ -1,0 +1,290 @@
+//! Approvals of held changes.
+
+use super::held::{as_row, change, held};
+use super::runs::find;
+use super::sql::{Count, Time};
+use super::{StateDb, StateError, places};
+use crate::model::{
+    Approvals, ApprovedChange, ChangeId, Email, HeldChange, Operation, RosterPlace, RunNumber,
+    RunRef,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::{Connection, OptionalExtension, Row};
+use std::collections::HashSet;
+
+/// How long an approval is valid.
+pub const APPROVAL_VALID: TimeDelta = TimeDelta::hours(24);
+
+/// An approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// The run that held the changes.
+    pub run: RunNumber,
+    /// Who approved.
+    pub by: String,
+    /// When the approval expires.
+    pub expires: DateTime<Utc>,
+    /// The approved changes; each passes once.
+    pub changes: Vec<HeldChange>,
+    /// The accepted place of the roster, if that is what the run refused.
+    pub place: Option<RosterPlace>,
+}
+
+/// Why an approval is not possible.
+#[derive(Debug, thiserror::Error)]
+pub enum ApproveError {
+    /// The run does not exist.
+    #[error("no such run; `history` lists the runs")]
+    Unknown,
+    /// The run is no longer in history.
+    #[error(
+        "run {run} is older than state.retain and its held changes are deleted; approve a later run (`history` lists the runs)"
+    )]
+    Expired {
+        /// The run.
+        run: RunNumber,
+    },
+    /// The run has no held changes.
+    #[error("run {run} has no held changes{}", .last.map_or_else(String::new, |last| format!("; the latest run that has any is {last}")))]
+    NothingHeld {
+        /// The run.
+        run: RunNumber,
+        /// The latest run that holds changes.
+        last: Option<RunNumber>,
+    },
+    /// All held changes were approved and applied.
+    #[error("all held changes of run {run} have already been approved and applied")]
+    Done {
+        /// The run.
+        run: RunNumber,
+    },
+    /// The state database can't be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl StateDb {
+    /// Approves all changes that a run holds, each once, for [`APPROVAL_VALID`]. A dry run (`dry`) only returns them.
+    /// Fails if there is nothing to approve.
+    pub async fn approve(
+        &self,
+        run: RunRef,
+        by: &str,
+        now: DateTime<Utc>,
+        dry: bool,
+    ) -> Result<Approval, ApproveError> {
+        let by = by.to_owned();
+        let work = move |db: &Connection| approve(db, run, by, now, dry);
+        if dry {
+            self.read(work).await?
+        } else {
+            self.write(work).await?
+        }
+    }
+
+    /// Ends the approvals of a run that are not used up. Returns the run and the number of changes that are no longer
+    /// approved.
+    pub async fn revoke(
+        &self,
+        run: RunRef,
+        now: DateTime<Utc>,
+    ) -> Result<(RunNumber, usize), ApproveError> {
+        self.write(move |db| revoke(db, run, now)).await?
+    }
+
+    /// Ends the approvals of these changes.
+    pub async fn end_approvals(
+        &self,
+        numbers: Vec<u64>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StateError> {
+        self.write(move |db| {
+            let sql = "UPDATE approved_changes SET ended = ?2 WHERE number = ?1";
+            let mut end = db.prepare_cached(sql)?;
+            let mut end = |number: &u64| end.execute((Count(*number), Time(now))).map(drop);
+            numbers.iter().try_for_each(&mut end)
+        })
+        .await
+    }
+
+    /// The approved changes that are not applied yet.
+    pub async fn approvals(&self, now: DateTime<Utc>) -> Result<Approvals, StateError> {
+        self.read(move |db| approvals(db, now)).await
+    }
+
+    /// The approvals of a run, the latest first, expired ones too.
+    pub async fn approvals_of(
+        &self,
+        run: RunNumber,
+    ) -> Result<Vec<(String, DateTime<Utc>)>, StateError> {
+        self.read(move |db| {
+            let sql = "SELECT approved_by, approved FROM approvals WHERE run = ?1 ORDER BY id DESC";
+            db.prepare_cached(sql)?
+                .query_map([run], |row| Ok((row.get(0)?, row.get::<_, Time>(1)?.0)))?
+                .collect()
+        })
+        .await
+    }
+
+    /// A number that changes with each approval, by any process.
+    pub async fn approval_mark(&self) -> Result<i64, StateError> {
+        self.read(|db| {
+            let changes = last_number(db, "approvals")?.unwrap_or(0);
+            Ok(changes + places::approval_mark(db)?)
+        })
+        .await
+    }
+}
+
+/// The last number that a table has given, even if its row was deleted.
+pub(super) fn last_number(db: &Connection, table: &str) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?1")?
+        .query_row([table], |row| row.get(0))
+        .optional()
+}
+
+fn approve(
+    db: &Connection,
+    run: RunRef,
+    by: String,
+    now: DateTime<Utc>,
+    dry: bool,
+) -> rusqlite::Result<Result<Approval, ApproveError>> {
+    let Some(number) = find(db, run)? else {
+        return Ok(Err(missing(db, run)?));
+    };
+    if let Some(place) = places::refused(db, number)? {
+        if !dry {
+            places::accept(db, number, &by, now)?;
+        }
+        return Ok(Ok(Approval {
+            run: number,
+            by,
+            expires: now + APPROVAL_VALID,
+            changes: Vec::new(),
+            place: Some(place),
+        }));
+    }
+    let held = held(db, number)?.into_iter().flat_map(|one| one.changes);
+    let mut changes: Vec<HeldChange> = held.collect();
+    if changes.is_empty() {
+        let last = db.query_row("SELECT max(run) FROM held", [], |row| row.get(0))?;
+        return Ok(Err(ApproveError::NothingHeld { run: number, last }));
+    }
+    // Each approval passes once; the same user needs a new run that holds them again.
+    let done = done(db, number)?;
+    changes.retain(|held| !done.contains(&(held.operation, held.email.clone())));
+    if changes.is_empty() {
+        return Ok(Err(ApproveError::Done { run: number }));
+    }
+    let approval = Approval {
+        run: number,
+        by,
+        expires: now + APPROVAL_VALID,
+        changes,
+        place: None,
+    };
+    if !dry {
+        store(db, &approval, now)?;
+    }
+    Ok(Ok(approval))
+}
+
+/// The used-up approvals of a run.
+fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<HashSet<(Operation, Email)>> {
+    db.prepare_cached(
+        "SELECT operation, email FROM approvals
+         JOIN approved_changes ON approval = approvals.id
+         WHERE run = ?1 AND used_by IS NOT NULL",
+    )?
+    .query_map([run], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
+}
+
+fn revoke(
+    db: &Connection,
+    run: RunRef,
+    now: DateTime<Utc>,
+) -> rusqlite::Result<Result<(RunNumber, usize), ApproveError>> {
+    let Some(number) = find(db, run)? else {
+        return Ok(Err(missing(db, run)?));
+    };
+    let revoked = db.execute(
+        "UPDATE approved_changes SET ended = ?2
+         WHERE used_by IS NULL AND ended IS NULL
+            AND approval IN (SELECT id FROM approvals WHERE run = ?1 AND expires > ?2)",
+        (number, Time(now)),
+    )?;
+    Ok(Ok((number, revoked)))
+}
+
+/// Why a run does not exist.
+fn missing(db: &Connection, run: RunRef) -> rusqlite::Result<ApproveError> {
+    let last = last_number(db, "runs")?.and_then(|last| u64::try_from(last).ok());
+    Ok(match run {
+        RunRef::Number(run) if run.0 > 0 && Some(run.0) <= last => ApproveError::Expired { run },
+        _ => ApproveError::Unknown,
+    })
+}
+
+fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::Result<()> {
+    let Approval {
+        run,
+        by,
+        expires,
+        changes,
+        place: _,
+    } = approval;
+    let id: i64 = db.query_row(
+        "INSERT INTO approvals (run, approved_by, approved, expires) VALUES (?1, ?2, ?3, ?4)
+         RETURNING id",
+        (run, by, Time(now), Time(*expires)),
+        |row| row.get(0),
+    )?;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO approved_changes (approval, operation, email_key, email, user_id, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for change in changes {
+        let (operation, email, user_id, fields) = as_row(change);
+        insert.execute((id, operation, change.email.folded(), email, user_id, fields))?;
+    }
+    Ok(())
+}
+
+pub(super) fn approvals(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Approvals> {
+    let approved = |row: &Row<'_>| {
+        Ok(ApprovedChange {
+            number: row.get::<_, Count>("number")?.0,
+            change: change(row)?,
+        })
+    };
+    db.prepare_cached(
+        "SELECT number, operation, email, user_id, fields FROM approvals
+         JOIN approved_changes ON approval = approvals.id
+         WHERE expires > ?1 AND used_by IS NULL AND ended IS NULL",
+    )?
+    .query_map([Time(now)], approved)?
+    .collect()
+}
+
+/// Uses up the approvals of an applied change: each approved change passes once. An update that was not approved sets
+/// other fields.
+pub(super) fn use_up(db: &Connection, change: ChangeId) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE approved_changes SET used_by = ?1
+         WHERE used_by IS NULL AND ended IS NULL
+            AND (email_key, operation) =
+                (SELECT email_key, operation FROM changes
+                 WHERE id = ?1 AND (approved OR operation <> 'update'))
+            AND (user_id IS NULL OR user_id = (SELECT user_id FROM changes WHERE id = ?1))",
+    )?
+    .execute([change])
+    .map(drop)
+}
+
+/// Deletes expired approvals.
+pub(super) fn prune(db: &Connection, before: DateTime<Utc>) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM approvals WHERE expires <= ?1", [Time(before)])
+        .map(drop)
+}
