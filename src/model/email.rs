@@ -111,6 +111,12 @@ impl Email {
         &self.0
     }
 
+    /// A digest of the address, the same for equal addresses.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        *blake3::hash(self.folded().as_bytes()).as_bytes()
+    }
+
     /// The address in lower case, which is the same for equal addresses.
     #[must_use]
     pub fn folded(&self) -> Cow<'_, str> {

@@ -12,6 +12,8 @@ pub struct Memory {
     pub now: DateTime<Utc>,
     /// The managed users.
     pub managed: HashSet<Email>,
+    /// The digests of the emails of all users that we ever removed.
+    pub removed: HashSet<[u8; 32]>,
     /// Users that we deactivated, by id: a user that was deleted and created again is not one of them.
     pub deactivated: HashMap<UserId, Email>,
     /// Managed users that are missing from the roster, and since when.
@@ -37,6 +39,7 @@ impl Memory {
         Self {
             now,
             managed: HashSet::new(),
+            removed: HashSet::new(),
             deactivated: HashMap::new(),
             missing_since: HashMap::new(),
             recent: RecentChanges::default(),
@@ -46,6 +49,12 @@ impl Memory {
             last_read: None,
             last_accepted: None,
         }
+    }
+
+    /// Whether this program knew a user with this email.
+    #[must_use]
+    pub fn knew(&self, email: &Email) -> bool {
+        self.managed.contains(email) || self.removed.contains(&email.digest())
     }
 
     /// Whether a managed user has this email, letter for letter.

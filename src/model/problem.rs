@@ -111,6 +111,8 @@ pub enum ProblemKind {
     Op,
     /// A cell that is not one email address.
     Email,
+    /// A user to remove that is not in Omni, while one with nearly the same email is.
+    NotFound,
     /// A user to create without a display name.
     MissingName,
     /// A list for a single value, a single value for a list, or an invalid list.
@@ -178,6 +180,7 @@ impl ProblemKind {
             Self::ConflictingRows => ("conflicting_rows", "conflicting rows for one user"),
             Self::Op => ("op", "blank or unknown ops"),
             Self::Email => ("email", "invalid email addresses"),
+            Self::NotFound => ("not_found", "unknown users to be removed"),
             Self::MissingName => ("missing_name", "new users without a display name"),
             Self::List => ("list", "cells that don't match the attribute's definition"),
             Self::Number => ("number", "invalid numbers"),

@@ -153,6 +153,8 @@ word_enum! {
         Deactivated = "deactivated",
         /// Nothing to do, or not done yet.
         Unchanged = "unchanged",
+        /// The user to be removed is not in Omni, and this program never removed one with this email.
+        NotFound = "not_found",
         /// A safety limit holds the change.
         Held = "held",
         /// `policy.protect` covers the user.

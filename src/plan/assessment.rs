@@ -1,5 +1,7 @@
 //! A plan with the verdict on it: everything that a run would do, and everything that people should know about it.
 
+use super::lints;
+use super::not_found::{self, NotFound};
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate};
 use crate::model::{
     ApprovedChange, Change, Counts, Desired, Email, GuardRule, Memory, Observed, Policy, Problem,
@@ -27,6 +29,8 @@ pub struct Assessment {
     /// Whether a removal and a creation have the same display name. It may be one person, and Omni may show the new
     /// address by now.
     pub has_renames: bool,
+    /// Rows that ask for the removal of a user that neither Omni nor history knows.
+    pub not_found: Vec<NotFound>,
     /// Removals that are not planned, with the reason.
     pub blocked: Vec<Blocked>,
     /// Warnings.
@@ -65,7 +69,9 @@ impl Assessment {
         policy: &Policy,
     ) -> Self {
         let mut plan = Plan::new(desired, observed, schema, memory, policy);
-        let problems = std::mem::take(&mut plan.problems);
+        let mut problems = std::mem::take(&mut plan.problems);
+        let not_found = std::mem::take(&mut plan.not_found);
+        problems.extend(not_found::problems(&not_found));
         let ambiguous = std::mem::take(&mut plan.ambiguous);
         let blocked = std::mem::take(&mut plan.blocked);
         let unchanged = plan.unchanged;
@@ -75,9 +81,11 @@ impl Assessment {
         let has_renames = !renames.is_empty();
         let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
         warnings.extend(desired.lints.iter().map(ToString::to_string));
+        warnings.extend(lints::lints(&plan).iter().map(ToString::to_string));
         warnings.extend(listing_warning(observed));
         warnings.extend(unreadable_warning(observed));
         warnings.extend(inactive_warning(&plan.left_inactive));
+        warnings.extend(not_found::warning(&not_found));
         warnings.extend(renames);
         warnings.extend(lost_files_warning(&plan));
         warnings.extend(grace_warning(policy));
@@ -92,6 +100,7 @@ impl Assessment {
             unchanged,
             unnamed,
             has_renames,
+            not_found,
             blocked,
             warnings,
         }

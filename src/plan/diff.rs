@@ -1,11 +1,13 @@
 //! The planner: compares the desired state with the observed state. It uses the state from earlier runs and the policy,
 //! and leaves the safety limits to the guard.
 
+use super::lints::{PlanLints, is_respelled};
+use super::not_found::{self, NotFound};
 use super::{ownership, quarantine};
 use crate::model::{
-    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, Memory,
-    Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, Schema, UserMatch,
-    UserSpec, same_text,
+    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, Location,
+    Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, Schema,
+    UserMatch, UserSpec, same_text,
 };
 use crate::util::text::plural_are;
 use chrono::{DateTime, Utc};
@@ -36,6 +38,10 @@ pub struct Plan {
     pub unchanged: usize,
     /// The number of users in Omni that the roster upserts.
     pub upserted: usize,
+    /// Rows that ask for the removal of a user that neither Omni nor history knows.
+    pub not_found: Vec<NotFound>,
+    /// Values that equal Omni's and have other characters.
+    pub found: PlanLints,
     /// Removals that are not planned, with the reason.
     pub blocked: Vec<Blocked>,
     /// Files of the last accepted roster that are gone, if fewer have replaced them.
@@ -93,6 +99,7 @@ impl Plan {
             let emails = removals.map(|change| change.email).collect();
             plan.block(reason, emails);
         }
+        not_found::find_nearest(&mut plan, observed);
         planner.prune(desired, &mut plan);
         plan.sort();
         plan
@@ -121,10 +128,14 @@ impl Plan {
             left_inactive,
             unchanged,
             upserted,
+            not_found,
+            found,
             blocked,
             lost_files,
             deferred,
         } = other;
+        self.found.join(found);
+        self.not_found.extend(not_found);
         self.changes.extend(changes);
         self.problems.extend(problems);
         self.ambiguous.extend(ambiguous);
@@ -282,10 +293,22 @@ impl Planner<'_> {
                 Some(_) => Some(Action::Create(spec.clone())),
                 None => return plan.problems.push(nameless(email, entry)),
             },
-            (DesiredUser::Upsert(spec), Some(user)) => self.update(email, spec, user, plan),
+            (DesiredUser::Upsert(spec), Some(user)) => {
+                self.note_respelled(spec, user, &entry.location, plan);
+                self.update(email, spec, user, plan)
+            }
             (DesiredUser::Delete, Some(user)) => self.removal(user, self.policy.removal),
             (DesiredUser::Deactivate, Some(user)) => self.removal(user, Removal::Deactivate),
-            (DesiredUser::Delete | DesiredUser::Deactivate, None) => None,
+            (DesiredUser::Delete | DesiredUser::Deactivate, None) if self.memory.knew(email) => {
+                None
+            }
+            (DesiredUser::Delete | DesiredUser::Deactivate, None) => {
+                return plan.not_found.push(NotFound {
+                    email: email.clone(),
+                    location: entry.location.clone(),
+                    nearest: None,
+                });
+            }
         };
         match action {
             Some(action) => {
@@ -317,6 +340,32 @@ impl Planner<'_> {
             }
         }
         (!fields.is_empty()).then(|| Action::Update(user.clone(), fields))
+    }
+
+    /// Notes values that equal Omni's and have other characters.
+    fn note_respelled(
+        &self,
+        spec: &UserSpec,
+        user: &ObservedUser,
+        location: &Location,
+        plan: &mut Plan,
+    ) {
+        let name = spec.display_name.as_ref();
+        if name
+            .is_some_and(|name| *name != user.display_name && same_text(name, &user.display_name))
+        {
+            plan.found.respelled(&Field::DisplayName, location);
+        }
+        let names = spec.attributes.iter().map(|(name, _)| name);
+        for ((name, to), from) in spec.attributes.iter().zip(user.attributes.get_all(names)) {
+            if let (Some(to), Some(from)) = (to, from)
+                && to != from
+                && is_respelled(to, from)
+            {
+                plan.found
+                    .respelled(&Field::Attribute(name.clone()), location);
+            }
+        }
     }
 
     fn removal(&self, user: &Arc<ObservedUser>, removal: Removal) -> Option<Action> {

@@ -1,8 +1,9 @@
 //! Plans as text for people and as JSON for programs. The output is sorted, so equal plans give equal texts.
 
-use super::{Assessment, Blocked, HeldChanges};
+use super::{Assessment, Blocked, HeldChanges, NotFound};
 use crate::model::{
-    Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, RunNumber, Value,
+    Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, ProblemKind,
+    RunNumber, Value,
 };
 use crate::util::text::{about, plural};
 use serde::Serialize;
@@ -99,7 +100,15 @@ fn write_summary(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         (verdict.protected().len(), "protected"),
         (verdict.quarantined().len(), "in quarantine"),
         (desired.frozen.len(), "frozen by invalid rows"),
-        (assessment.problems.len(), "without a display name"),
+        (
+            assessment
+                .problems
+                .iter()
+                .filter(|one| one.kind == ProblemKind::MissingName)
+                .count(),
+            "without a display name",
+        ),
+        (assessment.not_found.len(), "to be removed and not found"),
         (assessment.ambiguous.len(), "ambiguous"),
         (assessment.unnamed, "not in the roster"),
     ];
@@ -210,6 +219,7 @@ pub struct PlanDoc<'a> {
     frozen: Vec<&'a Email>,
     ambiguous: &'a [Email],
     problems: Vec<ProblemDoc<'a>>,
+    not_found: Vec<NotFoundDoc<'a>>,
     blocked: &'a [Blocked],
     warnings: &'a [String],
     requests: usize,
@@ -222,6 +232,26 @@ struct HeldDoc<'a> {
     count: usize,
     reason: &'a str,
     changes: Vec<ChangeDoc<'a>>,
+}
+
+/// A row whose user to be removed is not in Omni.
+#[derive(Debug, Serialize)]
+struct NotFoundDoc<'a> {
+    email: &'a Email,
+    file: &'a str,
+    line: u64,
+    nearest: Option<&'a Email>,
+}
+
+impl<'a> From<&'a NotFound> for NotFoundDoc<'a> {
+    fn from(row: &'a NotFound) -> Self {
+        Self {
+            email: &row.email,
+            file: &row.location.file,
+            line: row.location.line,
+            nearest: row.nearest.as_ref(),
+        }
+    }
 }
 
 /// A change, for programs.
@@ -286,6 +316,7 @@ impl<'a> PlanDoc<'a> {
             unchanged,
             unnamed,
             has_renames: _,
+            not_found,
             blocked,
             warnings,
         } = assessment;
@@ -305,6 +336,7 @@ impl<'a> PlanDoc<'a> {
             frozen,
             ambiguous,
             problems: problems.map(ProblemDoc::from).collect(),
+            not_found: not_found.iter().map(NotFoundDoc::from).collect(),
             blocked,
             warnings,
             requests: cost.requests,

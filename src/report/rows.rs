@@ -43,6 +43,7 @@ impl ReportStatus {
             | RowOutcome::Removed
             | RowOutcome::Deactivated
             | RowOutcome::Unchanged
+            | RowOutcome::NotFound
             | RowOutcome::Protected => Self::Ok,
         }
     }
@@ -83,9 +84,9 @@ impl RowReport {
         Self { rows, status }
     }
 
-    /// Marks a report as one on a run in progress.
+    /// Marks a report as one with problems, such as one on a run in progress.
     #[must_use]
-    pub fn unfinished(self) -> Self {
+    pub fn with_problems(self) -> Self {
         Self {
             status: self.status.max(ReportStatus::Problems),
             ..self

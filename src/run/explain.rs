@@ -181,6 +181,8 @@ fn not_planned(email: &Email, prepared: &Prepared) -> Option<String> {
         Some("several users in Omni have this email".into())
     } else if let Some(location) = prepared.desired.frozen.get(email) {
         Some(format!("frozen because of {location}"))
+    } else if let Some(row) = assessment.not_found.iter().find(|row| row.email == *email) {
+        Some(row.detail())
     } else if assessment.problems.iter().any(is_theirs) {
         Some("the user can't be created (see the roster's problem above)".into())
     } else {

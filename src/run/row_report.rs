@@ -4,7 +4,7 @@ use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
 use crate::model::{
     Change, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location, Operation,
-    Problem, RowOutcome, RunNumber,
+    Problem, ProblemKind, RowOutcome, RunNumber,
 };
 use crate::plan::render::how_to_approve;
 use crate::report::{ReportRow, Reporter, RowReport};
@@ -95,7 +95,7 @@ impl<'a> Interim<'a> {
             tokio::time::sleep(INTERIM).await;
             let (prepared, changes) = (self.prepared.clone(), lock(&self.changes).clone());
             let run = Some(self.run);
-            let build = move || report(run, &prepared, &changes).unfinished();
+            let build = move || report(run, &prepared, &changes).with_problems();
             if let Err(error) = self.reporter.interim(build, self.started).await {
                 tracing::warn!("{error}");
             }
@@ -117,7 +117,15 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
     rows.extend(desired.rejected.iter().map(rejected));
     rows.sort_by(|a, b| (&a.file, a.line, &a.email).cmp(&(&b.file, b.line, &b.email)));
     rows.extend(unnamed(desired, &outcomes));
-    let report = RowReport::new(rows);
+    let mut report = RowReport::new(rows);
+    if prepared
+        .assessment
+        .not_found
+        .iter()
+        .any(|row| row.nearest.is_some())
+    {
+        report = report.with_problems();
+    }
     if desired.rejected.is_empty() {
         report
     } else {
@@ -170,7 +178,11 @@ fn row_outcomes<'a>(
         let detail = format!("pending: {}", change.operation());
         outcomes.insert(&change.email, (RowOutcome::Unchanged, detail));
     }
-    for problem in &assessment.problems {
+    for row in &assessment.not_found {
+        outcomes.insert(&row.email, (RowOutcome::NotFound, row.detail()));
+    }
+    let frozen = assessment.problems.iter();
+    for problem in frozen.filter(|problem| problem.kind != ProblemKind::NotFound) {
         if let Some(email) = &problem.email {
             outcomes.insert(email, (RowOutcome::Frozen, detail(problem)));
         }

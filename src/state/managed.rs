@@ -83,6 +83,12 @@ pub(super) fn store(
     managed
         .into_iter()
         .try_for_each(|email| add(db, email, now))?;
+    let removed = forgotten
+        .iter()
+        .chain(deactivated.iter().map(|(_, email)| email));
+    removed
+        .clone()
+        .try_for_each(|email| remember_removed(db, email))?;
     forgotten.iter().try_for_each(|email| remove(db, email))?;
     missing
         .iter()
@@ -111,6 +117,20 @@ fn remove(db: &Connection, email: &Email) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM managed WHERE email_key = ?1")?
         .execute([email.folded()])
         .map(drop)
+}
+
+/// Remembers for good that a user was removed, as a digest of the email.
+fn remember_removed(db: &Connection, email: &Email) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO removed (email_digest) VALUES (?1)")?
+        .execute([email.digest()])
+        .map(drop)
+}
+
+/// The digests of all users that were ever removed.
+pub(super) fn all_removed<C: FromIterator<[u8; 32]>>(db: &Connection) -> rusqlite::Result<C> {
+    db.prepare_cached("SELECT email_digest FROM removed")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 /// Records since when a user is missing. An earlier time is kept.

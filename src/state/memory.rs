@@ -34,6 +34,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
     Ok(Memory {
         now,
         managed: managed.into_iter().map(|(email, _)| email).collect(),
+        removed: managed::all_removed(db)?,
         deactivated: managed::all_deactivated(db)?,
         missing_since,
         recent: recent(db, now)?,

@@ -1,5 +1,6 @@
 //! The tables, by version.
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The steps from each version to the next. A released step is never altered.
@@ -8,6 +9,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// Marks a file as our state database (`OUSJ`).
@@ -48,11 +50,22 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::
 }
 
 fn take_steps(connection: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    add_email_digest(connection)?;
     let taken = usize::try_from(version(connection)?).unwrap_or(usize::MAX);
     for step in steps.iter().skip(taken) {
         connection.execute_batch(step)?;
     }
     connection.pragma_update(None, "user_version", newest(steps))
+}
+
+/// Adds the function `email_digest`, which turns a folded email into the digest of
+/// [`Email::digest`](crate::model::Email::digest).
+fn add_email_digest(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("email_digest", 1, flags, |context| {
+        let folded: String = context.get(0)?;
+        Ok(blake3::hash(folded.as_bytes()).as_bytes().to_vec())
+    })
 }
 
 #[cfg(test)]

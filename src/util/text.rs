@@ -61,6 +61,35 @@ pub(crate) fn similarity(a: &str, b: &str) -> f64 {
     strsim::jaro_winkler(&a.to_lowercase(), &b.to_lowercase())
 }
 
+/// Whether at most `edits` letters must be inserted, removed, replaced or swapped with their neighbour to turn one text
+/// into another.
+pub(crate) fn is_within_edits(a: &str, b: &str, edits: usize) -> bool {
+    a.len().abs_diff(b.len()) <= 4 * edits && within_edits(a, b, edits)
+}
+
+fn within_edits(a: &str, b: &str, edits: usize) -> bool {
+    let (mut a, mut b) = (a.chars(), b.chars());
+    loop {
+        let rest = (a.as_str(), b.as_str());
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (one, other) if one == other => {}
+            _ if edits == 0 => return false,
+            (one, other) => {
+                let is_swapped = || {
+                    let (mut a, mut b) = (a.clone(), b.clone());
+                    let swapped = one.is_some() && a.next() == other && b.next() == one;
+                    swapped && within_edits(a.as_str(), b.as_str(), edits - 1)
+                };
+                return within_edits(a.as_str(), b.as_str(), edits - 1)
+                    || within_edits(a.as_str(), rest.1, edits - 1)
+                    || within_edits(rest.0, b.as_str(), edits - 1)
+                    || is_swapped();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +100,31 @@ mod tests {
         assert_eq!(nearest("Delet", ops), Some("delete"));
         assert_eq!(nearest("qqq", ops), None);
         assert_eq!(nearest(&"delete".repeat(1000), ops), None);
+    }
+
+    #[test]
+    fn counts_edits_like_strsim() {
+        let texts = [
+            "",
+            "a",
+            "ab",
+            "ba",
+            "abc",
+            "acb",
+            "zoe@exmaple.com",
+            "zoe@example.com",
+            "zo@exmple.com",
+            "é",
+            "éa",
+        ];
+        for a in texts {
+            for b in texts {
+                for edits in 0..3 {
+                    let expected = strsim::osa_distance(a, b) <= edits;
+                    assert_eq!(is_within_edits(a, b, edits), expected, "{a} {b} {edits}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -51,6 +51,59 @@ fn user(address: &str, active: bool) -> ObservedUser {
     }
 }
 
+/// A leaver's row with a misspelt address must not look as if the leaver were gone.
+#[test]
+fn unknown_leavers_name_the_nearest_user() {
+    let csv = "op,email,display_name\nupsert,ann@x.co,Ann\ndelete,zoe@exmaple.com,\n\
+               deactivate,gone@x.co,\ndelete,ever@x.co,\n";
+    let users = ["ann@x.co", "zoe@example.com", "joe@example.com"].map(|one| user(one, true));
+    let observed = Observed::new(users, 0);
+    let mut memory = Memory::empty(Utc::now());
+    memory.removed.insert(email("EVER@x.co").digest());
+    let plan = Plan::new(
+        &desired(csv),
+        &observed,
+        &Schema::unknown(),
+        &memory,
+        &settings().policy,
+    );
+    let found: Vec<_> = plan
+        .not_found
+        .iter()
+        .map(|row| {
+            (
+                row.email.as_str(),
+                row.location.line,
+                row.nearest.as_ref().map(Email::as_str),
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("zoe@exmaple.com", 3, Some("zoe@example.com")),
+            ("gone@x.co", 4, None)
+        ]
+    );
+    assert_eq!((plan.unchanged, plan.changes.len()), (2, 0));
+}
+
+#[test]
+fn a_hundred_unknown_leavers_are_compared() {
+    let rows: String = (0..150)
+        .map(|number| format!("delete,u{number:03}@exmaple.com\n"))
+        .collect();
+    let users = (0..150)
+        .map(|number| user(&format!("u{number:03}@example.com"), true))
+        .collect();
+    let plan = plan(&format!("op,email\nupsert,u000@example.com\n{rows}"), users);
+    let near = |row: &&omni_user_sync::plan::NotFound| row.nearest.is_some();
+    assert_eq!(plan.not_found.len(), 150);
+    assert_eq!(plan.not_found.iter().filter(near).count(), 100);
+    let nearest = plan.not_found[7].nearest.as_ref().map(Email::as_str);
+    assert_eq!(nearest, Some("u007@example.com"));
+}
+
 /// More rows than one thread takes, of every kind that a plan counts or names.
 #[test]
 fn parallel_comparison_covers_all_rows() {
@@ -85,8 +138,9 @@ fn parallel_comparison_covers_all_rows() {
     assert!(plan.ambiguous.is_sorted());
     assert_eq!(plan.left_inactive.len(), EACH);
     assert!(plan.left_inactive.is_sorted());
-    // Those who are left inactive, and those who are gone already.
-    assert_eq!(plan.unchanged, 2 * EACH);
+    assert_eq!(plan.unchanged, EACH, "those who are left inactive");
+    assert_eq!(plan.not_found.len(), EACH);
+    assert!(plan.not_found.is_sorted_by_key(|row| row.location.line));
 }
 
 #[test]

@@ -345,7 +345,7 @@ async fn deactivates_users_and_keeps_inactive_users_inactive() {
     world.user("b@x.co", "B", json!({}));
     world.org().set_active("b@x.co", false);
     world
-        .roster("op,email,display_name\ndeactivate,a@x.co,\nupsert,b@x.co,B\ndeactivate,c@x.co,\n");
+        .roster("op,email,display_name\ndeactivate,a@x.co,\nupsert,b@x.co,B\ndeactivate,somebody.else@x.co,\n");
     let outcome = world.run().await;
     assert_converged(&outcome);
     let active = |email: &str| world.org().user(email).expect("there")["active"].clone();

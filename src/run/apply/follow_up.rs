@@ -106,6 +106,13 @@ impl Worker<'_> {
                 FollowUp::Update(user, "they existed already"),
             ));
         }
+        if self.was_created_lately(email).await {
+            return Ok(Attempt::new(
+                ChangeOutcome::Failed,
+                "Omni's list lags: this program created the user lately and Omni has it (409), but does not show \
+                 it yet; a later run looks it up again",
+            ));
+        }
         let detail = match self.unreadable() {
             0 => "Omni says that the user exists (409), but shows no user with this email; ask Omni's support who \
                   has it"
@@ -126,6 +133,12 @@ impl Worker<'_> {
         let listed = self.everybody.get();
         let observed = listed.unwrap_or(&self.work.prepared.cache.observed);
         observed.unreadable().len()
+    }
+
+    /// An unreadable state database ends the run elsewhere.
+    async fn was_created_lately(&self, email: &Email) -> bool {
+        let created = self.work.recorder.was_created_lately(email).await;
+        created.unwrap_or(false)
     }
 
     /// Decides what to do about a user that is gone by its cached id and may have been created again.

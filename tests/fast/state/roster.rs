@@ -33,6 +33,24 @@ async fn managed(db: &StateDb) -> Vec<String> {
     told
 }
 
+/// Whoever was removed stays known, also after the history is pruned.
+#[tokio::test]
+async fn removed_users_are_remembered_for_good() {
+    let state = State::new();
+    let db = state.open();
+    let knew = async |name: &str| memory(&db).await.knew(&email(name));
+    let both = roster(&[("ann", upsert()), ("bob", DesiredUser::Delete)]);
+    note(&db, 1, &both, &omni(&["ann", "bob"])).await;
+    assert!(
+        knew("ann").await && !knew("bob").await,
+        "bob was never ours and is there"
+    );
+    let leaver = roster(&[("ann", DesiredUser::Delete), ("bob", upsert())]);
+    note(&db, 2, &leaver, &omni(&["bob"])).await;
+    assert!(!memory(&db).await.managed.contains(&email("ann")));
+    assert!(knew("ANN").await, "gone, and once ours");
+}
+
 #[tokio::test]
 async fn upserted_users_are_managed_and_later_missing() {
     let state = State::new();

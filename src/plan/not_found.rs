@@ -1,0 +1,115 @@
+//! Rows that ask for the removal of a user that Omni does not have, and that this program never removed: the address
+//! may be misspelt, and its user may still be there.
+
+use super::diff::Plan;
+use crate::model::{Email, Location, Observed, Problem, ProblemKind};
+use crate::util::text::is_within_edits;
+use std::borrow::Cow;
+
+/// The maximum number of rows that are compared with all users.
+const MAX_COMPARED: usize = 100;
+/// The maximum number of edits between a misspelt address and the right one.
+const MAX_EDITS: usize = 2;
+/// The maximum number of such rows in a warning.
+const MAX_SHOWN: usize = 5;
+
+/// A row that asks for the removal of a user that Omni does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotFound {
+    /// The email.
+    pub email: Email,
+    /// The row.
+    pub location: Location,
+    /// The nearest email of a user in Omni, if one is near.
+    pub nearest: Option<Email>,
+}
+
+impl NotFound {
+    /// Why nothing was removed, as a clause.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match &self.nearest {
+            Some(nearest) => format!(
+                "Omni has no such user and this program never removed one; did you mean {nearest}?"
+            ),
+            None => "Omni has no such user and this program never removed one".into(),
+        }
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        let nearest = self.nearest.as_ref()?;
+        Some(Problem {
+            kind: ProblemKind::NotFound,
+            location: self.location.clone(),
+            message: "the user to be removed is not in Omni, and this program never removed one with this email".into(),
+            remedy: format!("write {nearest} if that user is meant, else remove the row"),
+            email: Some(self.email.clone()),
+        })
+    }
+}
+
+/// Finds the nearest users of the first rows.
+pub(super) fn find_nearest(plan: &mut Plan, observed: &Observed) {
+    let rows = &mut plan.not_found;
+    rows.sort_by(|a, b| {
+        let key = |row: &NotFound| (row.location.file.clone(), row.location.line);
+        key(a).cmp(&key(b))
+    });
+    if rows.is_empty() {
+        return;
+    }
+    let users: Vec<_> = observed
+        .users()
+        .map(|user| (letters(&user.email.folded()), &user.email))
+        .collect();
+    for row in rows.iter_mut().take(MAX_COMPARED) {
+        row.nearest = nearest(&row.email.folded(), &users);
+    }
+}
+
+fn nearest(wanted: &str, users: &[(u64, &Email)]) -> Option<Email> {
+    let mask = letters(wanted);
+    // One edit changes at most two letters of the set.
+    let similar = users
+        .iter()
+        .filter(|(letters, _)| (letters ^ mask).count_ones() as usize <= 2 * MAX_EDITS);
+    let folded: Vec<(Cow<'_, str>, &Email)> =
+        similar.map(|(_, email)| (email.folded(), *email)).collect();
+    (1..=MAX_EDITS).find_map(|edits| {
+        let near = folded
+            .iter()
+            .filter(|(folded, _)| is_within_edits(wanted, folded, edits));
+        near.map(|(_, email)| *email).min().cloned()
+    })
+}
+
+/// The set of characters of a text, as bits. Different characters may share a bit.
+fn letters(text: &str) -> u64 {
+    text.bytes().fold(0, |set, byte| set | 1 << (byte % 64))
+}
+
+/// The problems of rows with a near user.
+pub(super) fn problems(rows: &[NotFound]) -> impl Iterator<Item = Problem> + '_ {
+    rows.iter().filter_map(NotFound::problem)
+}
+
+/// A warning about the rows without a near user.
+pub(super) fn warning(rows: &[NotFound]) -> Option<String> {
+    let unknown: Vec<_> = rows.iter().filter(|row| row.nearest.is_none()).collect();
+    let shown = unknown.iter().take(MAX_SHOWN);
+    let mut names = shown
+        .map(|row| row.email.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
+    if unknown.len() > MAX_SHOWN {
+        names += &format!(" and {} more", unknown.len() - MAX_SHOWN);
+    }
+    let (count, ask) = match unknown.len() {
+        0 => return None,
+        1 => ("1 row".to_owned(), "asks"),
+        count => (format!("{count} rows"), "ask"),
+    };
+    Some(format!(
+        "{count} {ask} to remove users that Omni does not have and that this program never removed: {names}"
+    ))
+}
