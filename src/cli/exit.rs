@@ -87,18 +87,21 @@ impl Exit {
             verdict,
             problems,
             ambiguous,
+            unread,
             blocked,
             ..
         } = &prepared.assessment;
-        let bad_rows =
-            !desired.bad_rows.is_empty() || !problems.is_empty() || !ambiguous.is_empty();
+        let is_partial = !desired.bad_rows.is_empty()
+            || !problems.is_empty()
+            || !ambiguous.is_empty()
+            || !unread.is_empty();
         highest([
             (!desired.rejected.is_empty(), Self::Failed),
             (
                 !verdict.held().is_empty() || !blocked.is_empty(),
                 Self::Held,
             ),
-            (bad_rows, Self::Partial),
+            (is_partial, Self::Partial),
             (!verdict.passed().is_empty(), Self::Changes),
         ])
     }

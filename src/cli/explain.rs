@@ -68,10 +68,14 @@ fn text(
     match user {
         None => writeln!(text, "omni: no user with this email, or several")?,
         Some(user) => {
-            let active = if user.active { "active" } else { "inactive" };
             let name = Escaped(&user.display_name);
-            writeln!(text, "omni: '{name}', {active}, id {}", user.id)?;
-            for (name, value) in &user.attributes {
+            writeln!(
+                text,
+                "omni: '{name}', {}, id {}",
+                user.state_text(),
+                user.id
+            )?;
+            for (name, value) in user.values() {
                 writeln!(text, "    {name}: {value}")?;
             }
         }

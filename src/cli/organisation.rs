@@ -14,9 +14,11 @@ pub(super) fn reader(settings: &Settings) -> Result<Reader, RunError> {
     Ok(client.reader(&CancellationToken::new()))
 }
 
-/// The attribute definitions and all users.
+/// The attribute definitions and all users, with all fields.
 pub(super) async fn fetch(settings: &Settings) -> Result<(Definitions, Observed), RunError> {
     let reader = reader(settings)?;
     let definitions = reader.definitions().await?;
-    Ok((definitions, omni::list(&reader).await?))
+    let mut observed = omni::list(&reader).await?;
+    omni::read_incomplete(&reader, &mut observed).await?;
+    Ok((definitions, observed))
 }

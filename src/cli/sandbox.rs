@@ -1,7 +1,7 @@
 //! `sandbox`: runs the mock server.
 
 use super::{Exit, out};
-use crate::sandbox::{BadKey, Burst, Limiter, Options, Sandbox};
+use crate::sandbox::{BadKey, Burst, Limiter, Lists, Options, Sandbox};
 use anyhow::Context;
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,9 @@ pub(super) struct Arguments {
     /// Status of the answer to an unknown key: 401 or 403
     #[arg(long, default_value_t = BadKey::Unauthorized, value_parser = bad_key)]
     bad_key: BadKey,
+    /// Whether lists and filter results lack the attributes of users
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    lists_omit_attributes: bool,
     /// Also serve an admin API under /sandbox/: state, request log, faults, signals
     #[arg(long)]
     admin: bool,
@@ -47,6 +50,7 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         no_retry_after,
         personal_key,
         bad_key,
+        lists_omit_attributes,
         admin,
     } = arguments;
     let options = Options {
@@ -58,6 +62,10 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         retry_after: !no_retry_after,
         personal_keys: personal_key,
         bad_key,
+        lists: match lists_omit_attributes {
+            true => Lists::OmitAttributes,
+            false => Lists::Full,
+        },
         admin,
         ..Options::default()
     };

@@ -211,6 +211,7 @@ pub(super) mod tests {
             blocked: Vec::new(),
             quarantined: 0,
             ambiguous: Vec::new(),
+            unread: 0,
             warnings: Vec::new(),
         }
     }

@@ -285,8 +285,10 @@ impl ObservedUser {
     /// The fields that a deletion of this user takes.
     fn removed_fields(&self) -> Vec<FieldChange> {
         let name = FieldChange::new(Field::DisplayName, Value::one(&self.display_name), None);
-        let inactive = (!self.active).then(|| FieldChange::active(false, false));
-        let values = self.attributes.iter().map(|(name, value)| {
+        let inactive = self
+            .is_inactive()
+            .then(|| FieldChange::active(false, false));
+        let values = self.values().map(|(name, value)| {
             FieldChange::new(Field::Attribute(name.clone()), Some(value.clone()), None)
         });
         std::iter::once(name)
@@ -295,13 +297,12 @@ impl ObservedUser {
             .collect()
     }
 
-    /// The user after these changes.
+    /// The user after these changes, as far as it is known.
     #[must_use]
     pub fn with(&self, fields: &[FieldChange]) -> Self {
         let mut user = self.clone();
-        let mut attributes: std::collections::BTreeMap<_, _> = self
-            .attributes
-            .iter()
+        let known = self.values();
+        let mut attributes: std::collections::BTreeMap<_, _> = known
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         for FieldChange { field, to, .. } in fields {
@@ -312,14 +313,18 @@ impl ObservedUser {
                         .map(|name| name.first().clone())
                         .unwrap_or_default();
                 }
-                (Field::Active, to) => user.active = to.as_ref().is_some_and(Value::is_true),
+                (Field::Active, to) => user.active = to.as_ref().map(Value::is_true),
                 (Field::Attribute(name), Some(value)) => {
                     attributes.insert(name.clone(), value.clone());
                 }
                 (Field::Attribute(name), None) => drop(attributes.remove(name)),
             }
         }
-        user.attributes = attributes.into_iter().collect();
+        // The other attributes stay unknown if they are.
+        user.attributes = self
+            .attributes
+            .as_ref()
+            .map(|_| attributes.into_iter().collect());
         user
     }
 }

@@ -1,6 +1,6 @@
 //! The observed state: the users in Omni.
 
-use super::{ByEmail, Email, Interner, ObservedUser, UserId};
+use super::{Attributes, ByEmail, Email, Interner, ObservedUser, UserId};
 use indexmap::map::Entry;
 use std::sync::Arc;
 
@@ -14,6 +14,15 @@ pub enum UserMatch {
 }
 
 impl UserMatch {
+    /// A user whose attributes are absent where those of others are shown has none.
+    fn settle_attributes(&mut self) {
+        if let Self::One(user) = self
+            && user.attributes.is_none()
+        {
+            Arc::make_mut(user).attributes = Some(Attributes::default());
+        }
+    }
+
     /// The number of users.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -33,6 +42,8 @@ pub struct Observed {
     /// Entries of the list that can't be read, with their ids if these are usable.
     unreadable: Vec<Option<UserId>>,
     extent: Extent,
+    /// Whether a list has shown the attributes of any user.
+    shows_attributes: bool,
 }
 
 /// How much of Omni an observation shows.
@@ -94,13 +105,59 @@ impl Observed {
     }
 
     fn insert(&mut self, mut user: ObservedUser) {
-        user.attributes = self.interner.share(user.attributes);
+        self.shows_attributes |= user.attributes.is_some();
+        self.share(&mut user);
         match self.users.entry(user.email.clone()) {
             Entry::Vacant(vacant) => drop(vacant.insert(UserMatch::One(Arc::new(user)))),
             Entry::Occupied(mut taken) => {
                 let count = taken.get().count();
                 taken.insert(UserMatch::Several(count + 1));
             }
+        }
+    }
+
+    fn share(&mut self, user: &mut ObservedUser) {
+        let known = user.attributes.take();
+        user.attributes = known.map(|known| self.interner.share(known));
+    }
+
+    /// Whether a list has shown the attributes of any user.
+    #[must_use]
+    pub fn shows_attributes(&self) -> bool {
+        self.shows_attributes
+    }
+
+    /// Takes from a page of the list whether it shows attributes.
+    pub(crate) fn note_attributes(&mut self, users: &[ObservedUser]) {
+        self.shows_attributes |= users.iter().any(|user| user.attributes.is_some());
+    }
+
+    /// Takes fields that a list did not show from an earlier observation of the same users. `changed` receives those that
+    /// were changed in Omni since; they keep their former time.
+    pub(crate) fn complete_from(&mut self, earlier: &Self, mut changed: impl FnMut(&UserId)) {
+        for (email, found) in &mut self.users {
+            let (UserMatch::One(user), Some(UserMatch::One(before))) = (found, earlier.get(email))
+            else {
+                continue;
+            };
+            if user.is_read() || !before.is_read() || user.id != before.id {
+                continue;
+            }
+            let user = Arc::make_mut(user);
+            user.active = user.active.or(before.active);
+            user.attributes.clone_from(&before.attributes);
+            if user.modified.is_some() && user.modified != before.modified {
+                user.modified = before.modified;
+                changed(&user.id);
+            }
+        }
+    }
+
+    /// If the list shows attributes, users without them have none.
+    pub(crate) fn settle_attributes(&mut self) {
+        if self.shows_attributes {
+            let found = self.users.values_mut();
+            found.for_each(UserMatch::settle_attributes);
         }
     }
 
@@ -167,13 +224,32 @@ impl Observed {
             self.count = (self.count + after).saturating_sub(before);
         }
         match now {
-            Some(found) => drop(self.users.insert(email.clone(), found)),
+            Some(mut found) => {
+                if self.shows_attributes {
+                    found.settle_attributes();
+                }
+                self.users.insert(email.clone(), found);
+            }
             None => drop(self.users.swap_remove(email)),
         }
     }
 
+    /// Replaces a user by the result of a read by id. A user with another address by now is known by that one.
+    pub fn refresh(&mut self, user: &ObservedUser, now: Option<ObservedUser>) {
+        match now {
+            Some(now) => {
+                if now.email != user.email {
+                    self.remove(&user.email);
+                }
+                self.put(now);
+            }
+            None => self.remove(&user.email),
+        }
+    }
+
     /// Inserts or replaces a user that was created or changed.
-    pub fn put(&mut self, user: ObservedUser) {
+    pub fn put(&mut self, mut user: ObservedUser) {
+        self.share(&mut user);
         let email = user.email.clone();
         let user = UserMatch::One(Arc::new(user));
         if self.users.insert(email, user).is_none() {

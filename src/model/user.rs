@@ -1,6 +1,7 @@
 //! Users, as a roster states them and as Omni shows them.
 
 use super::{Attributes, Email, Escaped, Text, Value, trim};
+use chrono::{DateTime, Utc};
 use std::fmt;
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ pub struct UserSpec {
 /// The system attribute of organisation admins.
 const ORG_ADMIN: &str = "omni_is_org_admin";
 
-/// A user as Omni shows it.
+/// A user as far as Omni has shown it. Lists and the responses to writes may lack fields, which says nothing about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedUser {
     /// The id.
@@ -76,17 +77,60 @@ pub struct ObservedUser {
     pub email: Email,
     /// The display name; may be empty.
     pub display_name: Text,
-    /// Whether the user may log in.
-    pub active: bool,
-    /// The attributes that have a value.
-    pub attributes: Attributes<Value>,
+    /// Whether the user may log in; `None` if Omni has not shown it.
+    pub active: Option<bool>,
+    /// The attributes that have a value; `None` if Omni has not shown them.
+    pub attributes: Option<Attributes<Value>>,
+    /// When the user was last changed in Omni. If a later list shows another time, other fields may have changed.
+    pub modified: Option<DateTime<Utc>>,
 }
 
 impl ObservedUser {
-    /// Whether Omni shows the user as an admin of the organisation.
+    /// Whether all fields are known.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.active.is_some() && self.attributes.is_some()
+    }
+
+    /// Whether all fields are known that an update to this state needs.
+    #[must_use]
+    pub fn is_read_for(&self, spec: &UserSpec) -> bool {
+        self.active.is_some() && (self.attributes.is_some() || spec.attributes.is_empty())
+    }
+
+    /// Whether the user is known to be inactive.
+    #[must_use]
+    pub fn is_inactive(&self) -> bool {
+        self.active == Some(false)
+    }
+
+    /// `active`, `inactive` or `unknown`.
+    #[must_use]
+    pub fn state_text(&self) -> &'static str {
+        match self.active {
+            Some(true) => "active",
+            Some(false) => "inactive",
+            None => "unknown",
+        }
+    }
+
+    /// The known value of an attribute.
+    #[must_use]
+    pub fn value(&self, name: &AttributeName) -> Option<&Value> {
+        self.attributes.as_ref()?.get(name)
+    }
+
+    /// The known values.
+    pub fn values(&self) -> impl Iterator<Item = (&AttributeName, &Value)> {
+        self.attributes.iter().flatten()
+    }
+}
+
+impl ObservedUser {
+    /// Whether Omni has shown the user as an admin of the organisation.
     #[must_use]
     pub fn is_org_admin(&self) -> bool {
-        let value = self.attributes.get(&AttributeName::new(ORG_ADMIN));
+        let value = self.value(&AttributeName::new(ORG_ADMIN));
         value.is_some_and(Value::is_true)
     }
 }

@@ -1,9 +1,12 @@
 //! What must hold for any response body.
 
 use super::UserListPage;
-use super::wire::{ATTRIBUTES, parse_definitions, parse_user, put_body};
+use super::wire::{ATTRIBUTES, WriteAnswer, parse_definitions, put_body};
 use crate::fuzzing::checks::assert_harmless;
-use crate::model::{AttributeName, Field, FieldChange, ObservedUser, Schema, UserId, Value, trim};
+use crate::model::{
+    AttributeName, Attributes, Field, FieldChange, ObservedUser, Schema, UserId, UserSpec, Value,
+    trim,
+};
 use serde_json::Value as Json;
 use std::collections::HashSet;
 
@@ -34,10 +37,14 @@ fn page(body: &[u8]) {
 }
 
 fn user(body: &[u8]) {
-    let Ok(Some(user)) = parse_user(body) else {
+    let Ok(Some(answer)) = WriteAnswer::parse(body) else {
         return;
     };
-    check_user(&user);
+    let spec = UserSpec {
+        display_name: None,
+        attributes: Attributes::default(),
+    };
+    check_user(&answer.created(&spec));
     let tier = Field::Attribute(AttributeName::new("tier"));
     let fields = [
         FieldChange::active(true, false),
@@ -81,14 +88,14 @@ fn definitions(body: &[u8]) {
 fn check_user(user: &ObservedUser) {
     assert_eq!(UserId::parse(user.id.as_str()).as_ref(), Some(&user.id));
     assert_eq!(trim(&user.display_name), &*user.display_name);
-    let mut names = user.attributes.iter().map(|(name, _)| name);
+    let mut names = user.values().map(|(name, _)| name);
     assert!(
         names.by_ref().is_sorted_by(|a, b| a < b),
         "{:?}",
         user.attributes
     );
-    for (name, value) in &user.attributes {
-        assert_eq!(user.attributes.get(name), Some(value));
+    for (name, value) in user.values() {
+        assert_eq!(user.value(name), Some(value));
         check_value(value);
         assert_harmless(&value.to_string());
     }

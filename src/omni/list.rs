@@ -150,6 +150,7 @@ impl Listing {
         self.observed.add_others(self.others.len());
         let ids = self.unreadable.iter().map(|id| UserId::parse(id));
         self.observed.add_unreadable(ids);
+        self.observed.settle_attributes();
         match self.doubt {
             Some(doubt) => self.observed.with_doubt(doubt),
             None => self.observed,

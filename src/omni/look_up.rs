@@ -3,14 +3,16 @@
 use super::{Lookup, OmniError, Reader};
 use crate::model::{Email, Observed, ObservedUser};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use std::sync::Arc;
 
-/// Looks up one user.
+/// Looks up one user, with all fields.
 ///
 /// # Errors
 /// If the request fails, or its result is unreliable.
 pub async fn look_up(reader: &Reader, email: &Email) -> Result<Observed, OmniError> {
     let mut observed = Observed::default();
     look_up_into(reader, vec![email.clone()], &mut observed).await?;
+    read_incomplete(reader, &mut observed).await?;
     Ok(observed)
 }
 
@@ -32,6 +34,37 @@ pub async fn look_up_into(
         observed.found(&email, user);
     }
     Ok(())
+}
+
+/// Reads users by id, concurrently, and calls a function for each result as it comes: the user as known, and the user as
+/// read, which is `None` if no user has that id any more.
+///
+/// # Errors
+/// If a request fails. What was read before is not lost.
+pub async fn read_users(
+    reader: &Reader,
+    users: Vec<Arc<ObservedUser>>,
+    mut on_read: impl FnMut(&ObservedUser, Option<ObservedUser>),
+) -> Result<(), OmniError> {
+    let reads = users.into_iter().map(|user| async move {
+        let now = reader.get(&user.id).await?;
+        Ok::<_, OmniError>((user, now))
+    });
+    let mut results = stream::iter(reads).buffer_unordered(reader.concurrency());
+    while let Some((user, now)) = results.try_next().await? {
+        on_read(&user, now);
+    }
+    Ok(())
+}
+
+/// Reads the users by id that an observation does not show completely.
+///
+/// # Errors
+/// If a request fails.
+pub async fn read_incomplete(reader: &Reader, observed: &mut Observed) -> Result<(), OmniError> {
+    let users = observed.users().filter(|user| !user.is_read());
+    let users = users.cloned().collect();
+    read_users(reader, users, |user, now| observed.refresh(user, now)).await
 }
 
 /// Whether Omni's email filter ignores case, tested with a known user. Omni does not document it. If

@@ -4,10 +4,11 @@ use crate::model::{
     AttributeName, Definition, Email, Field, FieldChange, ObservedUser, Schema, Text, Texts,
     UserId, UserSpec, Value, ValueType,
 };
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 pub(super) const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
@@ -43,6 +44,14 @@ struct UserDoc<'a> {
     active: Option<bool>,
     #[serde(rename = "urn:omni:params:1.0:UserAttribute", borrow)]
     attributes: Option<RawAttributes<'a>>,
+    #[serde(borrow)]
+    meta: Option<MetaDoc<'a>>,
+}
+
+#[derive(Deserialize)]
+struct MetaDoc<'a> {
+    #[serde(rename = "lastModified", borrow)]
+    modified: Option<Cow<'a, str>>,
 }
 
 /// One page of the list of users.
@@ -116,34 +125,120 @@ impl UserListPage {
     }
 }
 
-/// The user in the response to a write; `None` without a usable id and email.
-pub(super) fn parse_user(body: &[u8]) -> serde_json::Result<Option<ObservedUser>> {
-    serde_json::from_slice::<UserDoc<'_>>(body).map(UserDoc::read)
-}
-
-/// The user in the response to a read by id, which must have that id.
+/// The user in the response to a read by id, which must have that id. Such a response is complete: what it lacks has no
+/// value, and a user is active unless it says otherwise.
 pub(super) fn parse_user_with(id: &UserId, body: &[u8]) -> serde_json::Result<ObservedUser> {
     let same = |user: &ObservedUser| user.id.as_str().eq_ignore_ascii_case(id.as_str());
     let unusable = || serde::de::Error::custom("the response has a different user");
-    parse_user(body)?.filter(same).ok_or_else(unusable)
+    let user = serde_json::from_slice::<UserDoc<'_>>(body)?.read();
+    let mut user = user.filter(same).ok_or_else(unusable)?;
+    user.active.get_or_insert(true);
+    user.attributes.get_or_insert_default();
+    Ok(user)
+}
+
+/// What the response to a write shows of a user. It may be partial.
+#[derive(Debug)]
+pub(super) struct WriteAnswer {
+    id: UserId,
+    email: Email,
+    display_name: Option<Text>,
+    active: Option<bool>,
+    /// `None` as a value says that the attribute has none.
+    attributes: Vec<(AttributeName, Option<Value>)>,
+    modified: Option<DateTime<Utc>>,
+}
+
+impl WriteAnswer {
+    /// Parses the body; `None` without a usable id and email.
+    pub(super) fn parse(body: &[u8]) -> serde_json::Result<Option<Self>> {
+        serde_json::from_slice(body).map(|doc: UserDoc<'_>| doc.answer())
+    }
+
+    /// The user after a creation.
+    pub(super) fn created(self, spec: &UserSpec) -> ObservedUser {
+        let given = spec.attributes.iter();
+        let given = given.filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        let expected = ObservedUser {
+            id: self.id.clone(),
+            email: self.email.clone(),
+            display_name: spec.display_name.clone().unwrap_or_default(),
+            active: Some(true),
+            attributes: Some(given.collect()),
+            modified: None,
+        };
+        self.over(expected)
+    }
+
+    /// The user after the write: what was sent, unless the response shows another value. `expected` is the user as known
+    /// before, with what was sent.
+    pub(super) fn over(self, expected: ObservedUser) -> ObservedUser {
+        let shown: HashSet<_> = self.attributes.iter().map(|(name, _)| name).collect();
+        let shows_all = expected.values().all(|(name, _)| shown.contains(name));
+        let attributes = expected.attributes.map(|known| {
+            let mut values: BTreeMap<_, _> = (&known)
+                .into_iter()
+                .map(|(name, value)| (name.clone(), Some(value.clone())))
+                .collect();
+            values.extend(self.attributes.iter().cloned());
+            let values = values.into_iter();
+            values
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect()
+        });
+        ObservedUser {
+            id: self.id,
+            email: self.email,
+            display_name: self.display_name.unwrap_or(expected.display_name),
+            active: self.active.or(expected.active),
+            attributes,
+            // What a partial response does not show may have changed as well.
+            modified: self.modified.filter(|_| shows_all),
+        }
+    }
 }
 
 impl UserDoc<'_> {
     fn read(self) -> Option<ObservedUser> {
         // Names that differ only in surrounding blanks become the same.
-        let attributes = self
-            .attributes
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(name, raw)| Some((AttributeName::new(&name), read_value(raw)?)))
-            .collect();
+        let attributes = self.attributes.as_ref().map(|shown| {
+            let values = shown.iter();
+            values
+                .filter_map(|(name, raw)| Some((AttributeName::new(name), read_value(raw)?)))
+                .collect()
+        });
         Some(ObservedUser {
             id: UserId::parse(&self.id)?,
             email: Email::known(&self.user_name).ok()?,
-            display_name: crate::model::trim(&self.display_name.unwrap_or_default()).into(),
-            active: self.active.unwrap_or(true),
+            display_name: self.display_name().unwrap_or_default(),
+            active: self.active,
             attributes,
+            modified: self.modified(),
         })
+    }
+
+    fn answer(self) -> Option<WriteAnswer> {
+        let shown = self.attributes.iter().flatten();
+        Some(WriteAnswer {
+            id: UserId::parse(&self.id)?,
+            email: Email::known(&self.user_name).ok()?,
+            display_name: self.display_name(),
+            active: self.active,
+            attributes: shown
+                .map(|(name, raw)| (AttributeName::new(name), read_value(raw)))
+                .collect(),
+            modified: self.modified(),
+        })
+    }
+
+    fn display_name(&self) -> Option<Text> {
+        let name = self.display_name.as_deref();
+        name.map(|name| crate::model::trim(name).into())
+    }
+
+    fn modified(&self) -> Option<DateTime<Utc>> {
+        let text = self.meta.as_ref()?.modified.as_deref()?;
+        Some(DateTime::parse_from_rfc3339(text).ok()?.to_utc())
     }
 }
 
@@ -353,17 +448,58 @@ mod tests {
     use super::*;
 
     fn user(json: &str) -> ObservedUser {
-        parse_user(json.as_bytes()).expect("JSON").expect("a user")
+        let doc: UserDoc<'_> = serde_json::from_str(json).expect("JSON");
+        doc.read().expect("a user")
+    }
+
+    /// The values of a user, as text.
+    fn shown(user: &ObservedUser) -> Vec<String> {
+        let values = user.values();
+        values
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     }
 
     #[test]
     fn optional_fields_of_a_user_may_be_absent() {
         let user = user(r#"{"id":"1-a","userName":"ann@x.co","groups":[{"more":{}}]}"#);
-        assert!(user.active && user.attributes.is_empty() && user.display_name.is_empty());
-        let null = parse_user(
-            br#"{"id":"1","userName":"a@x.co","displayName":null,"active":null,"urn:omni:params:1.0:UserAttribute":null}"#,
+        assert!(!user.is_read() && user.display_name.is_empty());
+        let null = r#"{"id":"1","userName":"a@x.co","displayName":null,"active":null,"meta":null,
+            "urn:omni:params:1.0:UserAttribute":null}"#;
+        assert_eq!(super::tests::user(null).attributes, None);
+        let id = UserId::parse("1").expect("an id");
+        let read = parse_user_with(&id, null.as_bytes()).expect("a user");
+        assert!(read.is_read() && !read.is_inactive() && shown(&read).is_empty());
+    }
+
+    #[test]
+    fn absent_fields_of_a_write_stay_as_known() {
+        let known = user(
+            r#"{"id":"1","userName":"a@x.co","displayName":"Ann","active":true,"urn:omni:params:1.0:UserAttribute":
+            {"region":"north","tier":"gold","team":"a"}}"#,
         );
-        assert!(null.expect("JSON").expect("a user").active);
+        let merged = |answer: &str| {
+            let answer = WriteAnswer::parse(answer.as_bytes()).expect("JSON");
+            answer.expect("a user").over(known.clone())
+        };
+        let bare = merged(
+            r#"{"id":"1","userName":"a@x.co","meta":{"lastModified":"2026-01-01T00:00:00Z"}}"#,
+        );
+        assert_eq!(bare, known, "and the time is not taken over");
+        let partial = merged(
+            r#"{"id":"1","userName":"b@x.co","active":false,"urn:omni:params:1.0:UserAttribute":
+            {"region":"south","tier":null}}"#,
+        );
+        assert_eq!(shown(&partial), ["region='south'", "team='a'"]);
+        assert!(partial.is_inactive() && partial.email.as_str() == "b@x.co");
+        let unread = ObservedUser {
+            attributes: None,
+            ..known.clone()
+        };
+        let answer =
+            br#"{"id":"1","userName":"a@x.co","urn:omni:params:1.0:UserAttribute":{"team":"b"}}"#;
+        let answer = WriteAnswer::parse(answer).expect("JSON").expect("a user");
+        assert_eq!(answer.over(unread).attributes, None);
     }
 
     #[test]
@@ -373,13 +509,8 @@ mod tests {
             {"big":9007199254740993.10,"text":" a\nb ","list":["x",2.50,null,""],"none":null,
              "blank":"  ","empty":[],"yes":true}}"#,
         );
-        let shown: Vec<_> = user
-            .attributes
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
         assert_eq!(
-            shown,
+            shown(&user),
             [
                 "big='9007199254740993.10'",
                 "list=['x', '2.50']",

@@ -4,7 +4,7 @@ use super::client::{Client, ClientError};
 use super::error::{AttemptError, OmniError};
 use super::exchange::ApiRequest;
 use super::reader::Reader;
-use super::wire::{self, CreateDoc, PatchDoc};
+use super::wire::{self, CreateDoc, PatchDoc, WriteAnswer};
 use crate::metrics::Metrics;
 use crate::model::{Email, FieldChange, ObservedUser, Schema, UserId, UserSpec};
 use crate::settings::{OmniSettings, UpdateMethod};
@@ -67,21 +67,22 @@ impl Writer {
     ) -> Result<Option<ObservedUser>, OmniError> {
         let (url, body) = (self.reader.users_url(), CreateDoc::new(email, spec));
         let request = ApiRequest::with_body(Method::POST, url, &body);
-        self.write(request).await
+        let answer = self.write(request).await?;
+        Ok(answer.map(|answer| answer.created(spec)))
     }
 
-    /// Changes these fields and nothing else. Returns the user from the response, if there is one.
+    /// Changes these fields of a user and nothing else. Returns the user after that, if the response shows one.
     ///
     /// # Errors
     /// [`OmniError::OutcomeUnknown`] if the response was lost; [`OmniError::PutWithoutDefinitions`], with
     /// nothing sent, if the settings ask for `PUT` and the schema is unknown.
     pub async fn update(
         &self,
-        id: &UserId,
+        user: &ObservedUser,
         fields: &[FieldChange],
         schema: &Schema,
     ) -> Result<Option<ObservedUser>, OmniError> {
-        let url = self.reader.user_url(id);
+        let url = self.reader.user_url(&user.id);
         let request = match self.reader.client.update_method() {
             UpdateMethod::Patch => {
                 ApiRequest::with_body(Method::PATCH, url, &PatchDoc::new(fields))
@@ -96,7 +97,8 @@ impl Writer {
                 ApiRequest::with_body(Method::PUT, url, &body)
             }
         };
-        self.write(request).await
+        let answer = self.write(request).await?;
+        Ok(answer.map(|answer| answer.over(user.with(fields))))
     }
 
     /// Deletes a user.
@@ -109,11 +111,11 @@ impl Writer {
     }
 
     /// Sends a write once. The response may be empty.
-    async fn write(&self, request: ApiRequest) -> Result<Option<ObservedUser>, OmniError> {
+    async fn write(&self, request: ApiRequest) -> Result<Option<WriteAnswer>, OmniError> {
         let Reader { client, stop } = &self.reader;
         let parse = |body: &[u8]| match body.trim_ascii() {
             [] => Ok(None),
-            body => wire::parse_user(body),
+            body => WriteAnswer::parse(body),
         };
         client
             .exchange(&request, stop, parse)

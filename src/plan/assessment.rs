@@ -22,6 +22,8 @@ pub struct Assessment {
     pub problems: Vec<Problem>,
     /// Emails that several users in Omni share.
     pub ambiguous: Vec<Email>,
+    /// Users in the roster whose fields Omni has not shown yet.
+    pub unread: Vec<Email>,
     /// The number of users in the roster that need no change.
     pub unchanged: usize,
     /// The number of users in Omni that the roster does not name and that no change is about.
@@ -73,6 +75,7 @@ impl Assessment {
         let not_found = std::mem::take(&mut plan.not_found);
         problems.extend(not_found::problems(&not_found));
         let ambiguous = std::mem::take(&mut plan.ambiguous);
+        let unread = std::mem::take(&mut plan.unread);
         let blocked = std::mem::take(&mut plan.blocked);
         let unchanged = plan.unchanged;
         let pending = Counts::of(plan.changes.iter().map(Change::operation));
@@ -84,6 +87,7 @@ impl Assessment {
         warnings.extend(lints::lints(&plan).iter().map(ToString::to_string));
         warnings.extend(listing_warning(observed));
         warnings.extend(unreadable_warning(observed));
+        warnings.extend(unread_warning(&unread));
         warnings.extend(inactive_warning(&plan.left_inactive));
         warnings.extend(not_found::warning(&not_found));
         warnings.extend(renames);
@@ -97,6 +101,7 @@ impl Assessment {
             pending,
             problems,
             ambiguous,
+            unread,
             unchanged,
             unnamed,
             has_renames,
@@ -162,6 +167,17 @@ fn unreadable_warning(observed: &Observed) -> Option<String> {
             "{} in Omni can't be read (no userName, or values of another type) and left unchanged; ids: {}",
             plural_are(unreadable.len(), "user"),
             first_few(ids)
+        )
+    })
+}
+
+fn unread_warning(unread: &[Email]) -> Option<String> {
+    (!unread.is_empty()).then(|| {
+        format!(
+            "{} unread: lists do not show all their fields, and they were not read one by one yet; the next run \
+             reads more: {}",
+            unread.len(),
+            first_few(unread.iter().map(Email::as_str))
         )
     })
 }

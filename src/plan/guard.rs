@@ -186,7 +186,7 @@ fn seen_base(observed: &Observed, memory: &Memory) -> usize {
     let recent = &memory.recent;
     let active = observed
         .users()
-        .filter(|user| user.active && !recent.created.contains(&user.email));
+        .filter(|user| user.active == Some(true) && !recent.created.contains(&user.email));
     let back = seen_active(observed, memory);
     let removed = recent
         .removed
@@ -203,7 +203,7 @@ fn seen_active<'a>(observed: &'a Observed, memory: &Memory) -> HashSet<&'a UserI
     }
     let back = observed
         .users()
-        .filter(|user| user.active && removed.contains_key(&user.id));
+        .filter(|user| user.active == Some(true) && removed.contains_key(&user.id));
     back.map(|user| &user.id).collect()
 }
 

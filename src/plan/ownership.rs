@@ -109,7 +109,7 @@ fn is_gone(email: &Email, observed: &Observed) -> bool {
 /// Whether a user that we deactivated may still be inactive.
 fn may_be_inactive(id: &UserId, email: &Email, observed: &Observed) -> bool {
     match observed.get(email) {
-        Some(UserMatch::One(user)) => user.id == *id && !user.active,
+        Some(UserMatch::One(user)) => user.id == *id && user.active != Some(true),
         Some(UserMatch::Several(_)) => true,
         None => !observed.shows_everybody(),
     }

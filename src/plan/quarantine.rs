@@ -128,7 +128,13 @@ fn fingerprint(change: &Change, origin: Origin) -> [u8; 32] {
     };
     let user = user.map(|user| {
         let (id, email, name) = (user.id.as_str(), user.email.as_str(), &user.display_name);
-        json!([id, email, name, user.active, pairs(&user.attributes)])
+        json!([
+            id,
+            email,
+            name,
+            user.active,
+            user.attributes.as_ref().map(pairs)
+        ])
     });
     let encoded = json!([origin, change.operation().as_str(), user, wanted]).to_string();
     *blake3::hash(encoded.as_bytes()).as_bytes()
@@ -152,11 +158,11 @@ mod tests {
             id: UserId::parse("id-1").expect("an id"),
             email: Email::parse("Ann@x.co").expect("an email"),
             display_name: "Ann".into(),
-            active: true,
+            active: Some(true),
             attributes: Value::one("north")
                 .map(|north| (AttributeName::new("region"), north))
-                .into_iter()
-                .collect(),
+                .map(|one| [one].into_iter().collect()),
+            modified: None,
         });
         let field = Field::Attribute(AttributeName::new("region"));
         let update = vec![FieldChange::new(

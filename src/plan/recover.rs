@@ -47,9 +47,12 @@ pub(crate) fn was_applied(
     if user.is_none() && may_be_hidden() {
         return None;
     }
+    if intent.operation != Operation::Delete && user.is_some_and(|user| !user.is_read()) {
+        return None;
+    }
     Some(match (intent.operation, user) {
         (Operation::Delete, user) => user.is_none(),
-        (Operation::Deactivate, user) => user.is_none_or(|user| !user.active),
+        (Operation::Deactivate, user) => user.is_none_or(ObservedUser::is_inactive),
         (Operation::Update | Operation::Create, None) => false,
         (Operation::Update | Operation::Create, Some(user)) => {
             let fields = &intent.fields;
@@ -61,15 +64,17 @@ pub(crate) fn was_applied(
 }
 
 impl ObservedUser {
-    /// Whether a field of this user has this value.
+    /// Whether a field of this user is known to have this value.
     pub(crate) fn shows(&self, field: &Field, value: Option<&Value>, schema: &Schema) -> bool {
         match field {
             Field::DisplayName => {
                 let name = value.map_or("", |value| value.first());
                 same_text(name, trim(&self.display_name))
             }
-            Field::Active => value.is_some_and(Value::is_true) == self.active,
-            Field::Attribute(name) => schema.converged(name, value, self.attributes.get(name)),
+            Field::Active => self.active.is_some() && value.map(Value::is_true) == self.active,
+            Field::Attribute(name) => {
+                self.attributes.is_some() && schema.converged(name, value, self.value(name))
+            }
         }
     }
 }

@@ -86,12 +86,16 @@ impl ExportRow {
     /// The row that states a user unchanged.
     fn of(user: &ObservedUser, columns: &[AttributeName]) -> Self {
         Self {
-            op: if user.active { "upsert" } else { "deactivate" },
+            op: if user.is_inactive() {
+                "deactivate"
+            } else {
+                "upsert"
+            },
             email: user.email.clone(),
             display_name: Value::one(&user.display_name),
             values: columns
                 .iter()
-                .map(|name| user.attributes.get(name).cloned())
+                .map(|name| user.value(name).cloned())
                 .collect(),
         }
     }
@@ -151,7 +155,7 @@ fn columns(users: &[&ObservedUser], schema: &Schema) -> (Vec<AttributeName>, Vec
     let mut columns = BTreeSet::new();
     let mut left_out = BTreeMap::new();
     for user in users {
-        for (name, value) in &user.attributes {
+        for (name, value) in user.values() {
             if is_settable(name, schema) {
                 columns.insert(name);
                 if !round_trips(name, value, schema) {

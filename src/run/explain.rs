@@ -103,8 +103,7 @@ impl Explanation {
 
 fn user_doc(user: &ObservedUser) -> Value {
     let values = user
-        .attributes
-        .iter()
+        .values()
         .map(|(name, value)| (name.as_str().to_owned(), json!(value)));
     json!({
         "id": user.id.as_str(),
@@ -179,6 +178,8 @@ fn not_planned(email: &Email, prepared: &Prepared) -> Option<String> {
     let is_theirs = |problem: &Problem| problem.email.as_ref() == Some(email);
     if assessment.ambiguous.contains(email) {
         Some("several users in Omni have this email".into())
+    } else if assessment.unread.contains(email) {
+        Some("the user's fields were not read yet".into())
     } else if let Some(location) = prepared.desired.frozen.get(email) {
         Some(format!("frozen because of {location}"))
     } else if let Some(row) = assessment.not_found.iter().find(|row| row.email == *email) {
@@ -208,7 +209,7 @@ fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String
 fn left_inactive(email: &Email, prepared: &Prepared) -> Option<String> {
     let want = &prepared.desired.users.get(email)?.want;
     match prepared.cache.observed.get(email)? {
-        UserMatch::One(user) if !user.active && matches!(want, DesiredUser::Upsert(_)) => {
+        UserMatch::One(user) if user.is_inactive() && matches!(want, DesiredUser::Upsert(_)) => {
             Some("the user is inactive in Omni and stays inactive (see policy.reactivate)".into())
         }
         UserMatch::One(_) | UserMatch::Several(_) => None,

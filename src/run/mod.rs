@@ -34,8 +34,8 @@ pub use recorder::ChangeRecorder;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    Change, ChangeOutcome, Desired, Fingerprint, HeldChange, HeldRecord, Memory, Mode, Policy,
-    RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
+    Action, Change, ChangeIntent, ChangeOutcome, Desired, Fingerprint, HeldChange, HeldRecord,
+    Memory, Mode, ObservedUser, Policy, RunNumber, RunOptions, RunRef, RunStart, Settled, Trigger,
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
@@ -46,7 +46,7 @@ use crate::state::StateDb;
 use crate::util::sync::lock;
 use apply::{ApplyContext, apply};
 use chrono::{DateTime, Utc};
-use observer::Snapshot;
+use observer::{CachedObservation, Snapshot};
 use progress::Progress;
 use row_report::Interim;
 use std::sync::{Arc, Mutex};
@@ -79,6 +79,18 @@ impl Prepared {
             memory,
             assessment,
         }
+    }
+}
+
+impl Prepared {
+    /// The users that would be removed and whose fields are not known.
+    fn unread_removals(&self) -> Vec<Arc<ObservedUser>> {
+        let passed = self.assessment.verdict.passed().iter();
+        let removed = passed.filter_map(|change| match &change.action {
+            Action::Delete(user) | Action::Deactivate(user) => Some(user),
+            Action::Update(..) | Action::Create(_) => None,
+        });
+        removed.filter(|user| !user.is_read()).cloned().collect()
     }
 }
 
@@ -309,32 +321,58 @@ impl Reconciler {
                 stable_fingerprint: None,
                 ..run.target.clone()
             };
-            snapshot = observe(&target, Some(snapshot.cache.cached())).await?;
+            let cached = CachedObservation {
+                cache: snapshot.cache.cached(),
+                is_usable: true,
+            };
+            snapshot = observe(&target, Some(cached)).await?;
         }
-        let prepared = self.assess(run, snapshot).await?;
+        let prepared = self.assess(run, snapshot, stop).await?;
         if prepared.assessment.has_renames && prepared.cache.is_cached() {
             tracing::info!("a user may have a new address; reading Omni again");
-            let snapshot = observe(&run.target, None).await?;
-            return self.assess(run, snapshot).await;
+            let cached = CachedObservation {
+                cache: prepared.cache,
+                is_usable: false,
+            };
+            let snapshot = observe(&run.target, Some(cached)).await?;
+            return self.assess(run, snapshot, stop).await;
         }
         Ok(prepared)
     }
 
     /// Resolves changes whose outcome is unknown, and plans.
-    async fn assess(&self, run: &Run, snapshot: Snapshot) -> Result<Prepared, RunError> {
-        self.resolve_unknown(&snapshot.cache).await?;
+    async fn assess(
+        &self,
+        run: &Run,
+        mut snapshot: Snapshot,
+        stop: &Stop,
+    ) -> Result<Prepared, RunError> {
+        self.resolve_unknown(&mut snapshot.cache, stop).await?;
         let (policy, options) = (&self.settings().policy, run.options);
         let assessed = self
             .observer
-            .assess(snapshot, policy, options.ignore_quarantine);
+            .assess(snapshot, policy, options.ignore_quarantine, &stop.now);
         assessed.await
     }
 
-    async fn resolve_unknown(&self, cache: &ObservationCache) -> Result<(), RunError> {
+    async fn resolve_unknown(
+        &self,
+        cache: &mut ObservationCache,
+        stop: &Stop,
+    ) -> Result<(), RunError> {
+        let unknown = self.state().unknown().await?;
+        let is_theirs = |user: &ObservedUser| {
+            let is_theirs = |intent: &ChangeIntent| match &intent.user_id {
+                Some(id) => *id == user.id,
+                None => intent.email == user.email,
+            };
+            unknown.iter().any(|change| is_theirs(&change.intent))
+        };
+        let read = self.observer.read_unread(cache, is_theirs, &stop.now);
+        read.await?;
         let ObservationCache {
             schema, observed, ..
         } = cache;
-        let unknown = self.state().unknown().await?;
         let by_id = recover::by_id(observed, &unknown);
         for change in &unknown {
             let Some(was_applied) = recover::was_applied(change, &by_id, observed, schema) else {
@@ -432,11 +470,12 @@ impl Reconciler {
         }
     }
 
-    /// The cached observation, if this run may use it.
-    fn cached(&self, options: RunOptions) -> Option<ObservationCache> {
-        let cached = lock(&self.cache).take();
+    /// The cached observation, and whether this run may use it instead of a new one.
+    fn cached(&self, options: RunOptions) -> Option<CachedObservation> {
+        let cache = lock(&self.cache).take()?;
         let max_age = self.settings().max_age;
-        cached.filter(|cache| options.may_use_cache && cache.is_younger_than(max_age))
+        let is_usable = options.may_use_cache && cache.is_younger_than(max_age);
+        Some(CachedObservation { cache, is_usable })
     }
 
     /// Keeps the observation for the next run, with the effects of this one. A report that is still being written holds

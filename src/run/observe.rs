@@ -5,9 +5,10 @@
 //! cover other users, so pruning needs the list.
 
 use crate::model::{
-    Desired, DesiredUser, Email, Observed, ObservedUser, Schema, UserId, UserMatch,
+    Desired, DesiredUser, Email, Entry, Observed, ObservedUser, Schema, UserId, UserMatch,
 };
 use crate::omni::{self, OmniError, Reader, UserListPage};
+use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,11 @@ const CURRENT: Duration = Duration::from_secs(60);
 
 /// The number of users in a page, by Omni's default.
 const PAGE: usize = 100;
+
+/// The part of the named users that each run reads by id where lists do not show attributes, with its limits.
+const VERIFIED_SHARE: usize = 100;
+const MIN_VERIFIED: usize = 10;
+const MAX_VERIFIED: usize = 100;
 
 /// What is known about Omni. Each run leaves it to the next one, with its own writes in it.
 #[derive(Clone, Debug)]
@@ -34,6 +40,8 @@ pub struct ObservationCache {
     absent: HashSet<Email>,
     /// Users whose present state is unknown, with their last id.
     uncertain: HashMap<Email, Option<UserId>>,
+    /// When users were last read by id, because lists do not show their attributes.
+    verified: HashMap<UserId, DateTime<Utc>>,
     /// Whether an earlier run left this.
     is_cached: bool,
 }
@@ -87,14 +95,16 @@ impl ObservationCache {
             schema_read_at: Instant::now(),
             absent: HashSet::new(),
             uncertain: HashMap::new(),
+            verified: HashMap::new(),
             is_cached: false,
         }
     }
 
-    /// Observes Omni without a cache.
+    /// Observes Omni afresh. Fields that lists do not show are taken from an earlier observation, or read by id.
     pub(super) async fn fresh(
         schema: Schema,
         request: ObserveRequest<'_>,
+        earlier: Option<&Self>,
     ) -> Result<(Self, ObservationSource), OmniError> {
         let mut cache = Self::new(schema, Observed::default());
         let first = request.reader.page(1).await?;
@@ -121,7 +131,82 @@ impl ObservationCache {
         }
         let absent = request.named(|email, _| cache.observed.get(email).is_none());
         cache.absent = absent.into_iter().cloned().collect();
+        let changed = earlier.map(|earlier| cache.adopt(earlier));
+        let due = cache.to_read(request, &changed.unwrap_or_default());
+        (request.expect)(due.len());
+        cache.read(request.reader, due).await?;
         Ok((cache, source))
+    }
+
+    /// Takes fields that the list did not show from an earlier observation. Returns the users that were changed in Omni
+    /// since they were read.
+    fn adopt(&mut self, earlier: &Self) -> HashSet<UserId> {
+        let mut changed = HashSet::new();
+        self.observed.complete_from(&earlier.observed, |id| {
+            changed.insert(id.clone());
+        });
+        let known = self.observed.users().map(|user| &user.id);
+        let known: HashSet<_> = known.collect();
+        let verified = earlier.verified.iter();
+        let verified = verified.filter(|(id, _)| known.contains(id));
+        self.verified = verified.map(|(id, at)| (id.clone(), *at)).collect();
+        changed
+    }
+
+    /// The users that the roster names and whose fields are to be read by id: the list does not show them, and they are
+    /// not known, were changed since, or are among those that were read the longest ago.
+    fn to_read(
+        &self,
+        request: ObserveRequest<'_>,
+        changed: &HashSet<UserId>,
+    ) -> Vec<Arc<ObservedUser>> {
+        let (mut due, mut rest) = (self.unread(request), Vec::new());
+        if self.observed.shows_attributes() {
+            return due;
+        }
+        for user in request.found(&self.observed) {
+            match changed.contains(&user.id) {
+                true => due.push(user.clone()),
+                false if user.attributes.is_some() => rest.push(user),
+                false => {}
+            }
+        }
+        rest.sort_by_cached_key(|user| self.verified.get(&user.id));
+        let slice = request.desired.users.len().div_ceil(VERIFIED_SHARE);
+        let slice = slice.clamp(MIN_VERIFIED, MAX_VERIFIED);
+        due.extend(rest.into_iter().take(slice).cloned());
+        due
+    }
+
+    /// The users whose rows rest on fields that are not known.
+    fn unread(&self, request: ObserveRequest<'_>) -> Vec<Arc<ObservedUser>> {
+        let is_due = |entry: &Entry, user: &ObservedUser| match &entry.want {
+            DesiredUser::Upsert(spec) => !user.is_read_for(spec),
+            // The history keeps the values of a removed user.
+            DesiredUser::Delete | DesiredUser::Deactivate => !user.is_read(),
+        };
+        let rows = request.desired.users.iter();
+        let due = rows.filter_map(|(email, entry)| match self.observed.get(email)? {
+            UserMatch::One(user) => is_due(entry, user).then(|| user.clone()),
+            UserMatch::Several(_) => None,
+        });
+        due.collect()
+    }
+
+    /// Reads users by id.
+    pub(super) async fn read(
+        &mut self,
+        reader: &Reader,
+        users: Vec<Arc<ObservedUser>>,
+    ) -> Result<(), OmniError> {
+        let Self {
+            observed, verified, ..
+        } = self;
+        omni::read_users(reader, users, |user, now| {
+            verified.insert(user.id.clone(), Utc::now());
+            observed.refresh(user, now);
+        })
+        .await
     }
 
     /// Reuses this observation and looks up only new rows. Observes afresh if that takes fewer requests, or if this
@@ -137,11 +222,18 @@ impl ObservationCache {
             match self.look_up_open(request).await {
                 // An entry that can't be read, or an unreliable filter: a listing shows more.
                 Err(OmniError::UnreliableLookup) => {}
-                looked_up => return looked_up.map(|()| (self, ObservationSource::Cache)),
+                looked_up => {
+                    looked_up?;
+                    let unread = self.unread(request);
+                    (request.expect)(unread.len());
+                    self.read(request.reader, unread).await?;
+                    return Ok((self, ObservationSource::Cache));
+                }
             }
         }
         let schema_read_at = self.schema_read_at;
-        let (fresh, source) = Self::fresh(self.schema, request).await?;
+        let schema = self.schema.clone();
+        let (fresh, source) = Self::fresh(schema, request, Some(&self)).await?;
         let fresh = Self {
             schema_read_at,
             ..fresh
@@ -236,6 +328,15 @@ impl<'a> ObserveRequest<'a> {
         named.map(|(email, _)| email).collect()
     }
 
+    /// The users that the roster names, as observed.
+    fn found(self, observed: &Observed) -> impl Iterator<Item = &Arc<ObservedUser>> {
+        let named = self.desired.users.keys();
+        named.filter_map(|email| match observed.get(email)? {
+            UserMatch::One(user) => Some(user),
+            UserMatch::Several(_) => None,
+        })
+    }
+
     /// Looks up the users that the roster names, if that takes fewer requests than the rest of the list and the lookup
     /// is reliable.
     async fn look_up(self, first: &UserListPage) -> Result<Option<Observed>, OmniError> {
@@ -250,6 +351,7 @@ impl<'a> ObserveRequest<'a> {
         (self.expect)(named);
         let total = usize::try_from(first.total).unwrap_or(usize::MAX);
         let mut observed = Observed::of_some([], total);
+        observed.note_attributes(&first.users);
         let emails = self.named(|_, _| true).into_iter().cloned().collect();
         match omni::look_up_into(self.reader, emails, &mut observed).await {
             Ok(()) => Ok(Some(observed)),

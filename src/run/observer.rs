@@ -8,9 +8,10 @@ use super::progress::Progress;
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
-    Change, Desired, Email, Fingerprint, Limit, Memory, Operation, Policy, Prune, Schema,
+    Change, Desired, Email, Fingerprint, Limit, Memory, ObservedUser, Operation, Policy, Prune,
+    Schema,
 };
-use crate::omni::{self, Client, Reader};
+use crate::omni::{self, Client, OmniError, Reader};
 use crate::plan::render::{Cost, PlanView};
 use crate::roster::{self, SourceError};
 use crate::settings::{ApiKeys, Select, Settings, SettingsError, UpdateMethod};
@@ -64,6 +65,13 @@ pub(super) enum Scope<'a> {
 pub(super) struct Snapshot {
     pub(super) desired: Desired,
     pub(super) cache: ObservationCache,
+}
+
+/// The observation of an earlier run.
+pub(super) struct CachedObservation {
+    pub(super) cache: ObservationCache,
+    /// Whether it may be used instead of a new one. If not, it only has the fields that lists do not show.
+    pub(super) is_usable: bool,
 }
 
 /// Reads and plans.
@@ -122,7 +130,8 @@ impl Observer {
         self.check_place(target).await?;
         let scope = self.scope(target, false);
         let snapshot = self.observe(target, scope, None, stop).await?;
-        self.assess(snapshot, &self.settings.policy, false).await
+        self.assess(snapshot, &self.settings.policy, false, stop)
+            .await
     }
 
     /// Explains one user by the roster of `source.path`, with two requests. The guard counts the changes of all users,
@@ -142,7 +151,7 @@ impl Observer {
         snapshot.desired = snapshot.desired.about(email);
         let policy = &self.settings.policy;
         let prepared = self
-            .assess(snapshot, &without_limits(policy), false)
+            .assess(snapshot, &without_limits(policy), false, stop)
             .await?;
         let state = self.state.user(email).await?;
         let held = self.state.last_held().await?;
@@ -162,21 +171,63 @@ impl Observer {
         }
     }
 
-    /// Plans, with what earlier runs left behind.
+    /// Plans, with what earlier runs left behind. Users to be removed whose fields are not known are read first: admins may
+    /// be protected, and the history keeps the values of removed users. So are users that the roster
+    /// does not name and that have a quarantine entry, which is about the removal of a user as it was.
     pub(super) async fn assess(
         &self,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         policy: &Policy,
         ignore_quarantine: bool,
+        stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
+        let memory = self.memory(ignore_quarantine).await?;
+        self.reject_older(&snapshot.desired, &memory)?;
+        let Snapshot { desired, cache } = &mut snapshot;
+        let is_quarantined_removal = |user: &ObservedUser| {
+            memory.quarantined.contains_key(&user.email) && !desired.users.contains_key(&user.email)
+        };
+        self.read_unread(cache, is_quarantined_removal, stop)
+            .await?;
+        let mut prepared = Prepared::new(snapshot, memory, policy);
+        loop {
+            let removed = prepared.unread_removals();
+            if removed.is_empty() {
+                return Ok(prepared);
+            }
+            let Prepared {
+                desired,
+                mut cache,
+                memory,
+                ..
+            } = prepared;
+            cache.read(&self.client.reader(stop), removed).await?;
+            // Other removals may pass the limits now.
+            prepared = Prepared::new(Snapshot { desired, cache }, memory, policy);
+        }
+    }
+
+    async fn memory(&self, ignore_quarantine: bool) -> Result<Memory, RunError> {
         let mut memory = self.state.memory(Utc::now()).await?;
         if ignore_quarantine {
             for quarantined in memory.quarantined.values_mut() {
                 quarantined.until = quarantined.until.min(memory.now);
             }
         }
-        self.reject_older(&snapshot.desired, &memory)?;
-        Ok(Prepared::new(snapshot, memory, policy))
+        Ok(memory)
+    }
+
+    /// Reads the users by id whose fields are not known and that are needed.
+    pub(super) async fn read_unread(
+        &self,
+        cache: &mut ObservationCache,
+        is_needed: impl Fn(&ObservedUser) -> bool,
+        stop: &CancellationToken,
+    ) -> Result<(), OmniError> {
+        let users = cache.observed.users();
+        let unread = users.filter(|user| !user.is_read() && is_needed(user));
+        let unread = unread.cloned().collect();
+        cache.read(&self.client.reader(stop), unread).await
     }
 
     /// All users must be seen if pruning is on, or if the outcome of earlier changes is unknown.
@@ -203,12 +254,12 @@ impl Observer {
         }
     }
 
-    /// Reads keys, definitions, roster and users. `cached` is the observation of an earlier run, if it may be used.
+    /// Reads keys, definitions, roster and users. `cached` is the observation of an earlier run.
     pub(super) async fn observe(
         &self,
         target: &Target,
         scope: Scope<'_>,
-        cached: Option<ObservationCache>,
+        cached: Option<CachedObservation>,
         stop: &CancellationToken,
     ) -> Result<Snapshot, RunError> {
         let keys = roster::unless_stopped(stop, self.keys(target)).await?;
@@ -296,14 +347,16 @@ impl Observation<'_> {
     async fn observe(
         &self,
         scope: Scope<'_>,
-        cached: Option<ObservationCache>,
+        cached: Option<CachedObservation>,
     ) -> Result<Snapshot, RunError> {
         let everybody = matches!(scope, Scope::Everybody);
-        if let Some(mut cached) = cached {
-            let desired = self.roster_by_cached(&mut cached.schema).await?;
-            let (cache, source) = cached.again(self.request(&desired, everybody)).await?;
-            return Ok(snapshot(desired, cache, source));
-        }
+        let earlier = match cached {
+            Some(CachedObservation {
+                cache,
+                is_usable: true,
+            }) => return self.observe_again(cache, everybody).await,
+            cached => cached.map(|cached| cached.cache),
+        };
         let schema = self.definitions().await?;
         let desired = self.roster(&schema).await?;
         let (cache, source) = match scope {
@@ -313,9 +366,20 @@ impl Observation<'_> {
                 (cache, ObservationSource::LookedUp)
             }
             Scope::Named | Scope::Everybody => {
-                ObservationCache::fresh(schema, self.request(&desired, everybody)).await?
+                let request = self.request(&desired, everybody);
+                ObservationCache::fresh(schema, request, earlier.as_ref()).await?
             }
         };
+        Ok(snapshot(desired, cache, source))
+    }
+
+    async fn observe_again(
+        &self,
+        mut cache: ObservationCache,
+        everybody: bool,
+    ) -> Result<Snapshot, RunError> {
+        let desired = self.roster_by_cached(&mut cache.schema).await?;
+        let (cache, source) = cache.again(self.request(&desired, everybody)).await?;
         Ok(snapshot(desired, cache, source))
     }
 

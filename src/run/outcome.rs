@@ -70,6 +70,8 @@ pub struct PlanSummary {
     pub quarantined: usize,
     /// Emails that several users in Omni share.
     pub ambiguous: Vec<Email>,
+    /// The number of users in the roster whose fields Omni has not shown yet.
+    pub unread: usize,
     /// Warnings.
     pub warnings: Vec<String>,
 }
@@ -97,6 +99,7 @@ impl From<&Prepared> for PlanSummary {
             blocked: assessment.blocked.iter().map(ToString::to_string).collect(),
             quarantined: verdict.quarantined().len(),
             ambiguous: assessment.ambiguous.clone(),
+            unread: assessment.unread.len(),
             warnings: assessment.warnings.clone(),
         }
     }
@@ -316,6 +319,7 @@ impl RunOutcome {
             |roster: &RosterSummary| !roster.bad_rows.is_empty() || !roster.rejected.is_empty();
         self.roster().is_some_and(has_problems)
             || self.quarantined() > 0
+            || self.plan.as_ref().is_some_and(|plan| plan.unread > 0)
             || self.count(ChangeOutcome::Applied) < self.changes.len()
     }
 

@@ -178,6 +178,10 @@ fn row_outcomes<'a>(
         let detail = format!("pending: {}", change.operation());
         outcomes.insert(&change.email, (RowOutcome::Unchanged, detail));
     }
+    for email in &assessment.unread {
+        let detail = "not read yet: the next run reads more users".to_owned();
+        outcomes.insert(email, (RowOutcome::Unchanged, detail));
+    }
     for row in &assessment.not_found {
         outcomes.insert(&row.email, (RowOutcome::NotFound, row.detail()));
     }

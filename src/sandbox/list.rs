@@ -75,7 +75,7 @@ fn page_of<'w>(
 ) -> Reply {
     let shown = users
         .take(window.count)
-        .map(|user| world.show(user))
+        .map(|user| world.show_listed(user))
         .collect();
     page(total, window.start, shown)
 }

@@ -35,6 +35,8 @@ pub struct Options {
     pub page_size: usize,
     /// Representation of a cleared attribute.
     pub clear: ClearMode,
+    /// What lists show of users.
+    pub lists: Lists,
     /// Answer to a `PATCH`.
     pub patch_answer: PatchAnswer,
     /// Effect of a `PUT` on missing fields.
@@ -65,6 +67,7 @@ impl Default for Options {
             admin: false,
             page_size: 100,
             clear: ClearMode::Null,
+            lists: Lists::Full,
             patch_answer: PatchAnswer::User,
             put: PutMode::Replace,
             filter: Filter::AnyCase,
@@ -128,12 +131,24 @@ impl std::fmt::Display for BadKey {
     }
 }
 
-/// Answer to a successful `PATCH`. SCIM allows both.
+/// What lists and filter results show of users. Answers to reads by id always show everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lists {
+    /// Everything.
+    #[default]
+    Full,
+    /// Everything except the attributes.
+    OmitAttributes,
+}
+
+/// Answer to a successful `PATCH`. SCIM allows all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PatchAnswer {
     /// 200 with the user.
     #[default]
     User,
+    /// 200 with the id and email of the user only.
+    Partial,
     /// 204 without a body.
     Empty,
 }

@@ -293,6 +293,7 @@ impl Org {
             return false;
         };
         edit(&mut user);
+        user.modified = chrono::Utc::now();
         state.change(None, Change::Replace(Box::new(user)));
         true
     }

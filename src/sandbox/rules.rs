@@ -153,6 +153,10 @@ fn patch(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
     let user = write::patched(world, find(world, id)?, &call.object()?)?;
     let reply = match world.patch_answer {
         PatchAnswer::User => Reply::json(200, world.show(&user)),
+        PatchAnswer::Partial => {
+            let shown = json!({ "id": user.id.to_string(), "userName": user.user_name });
+            Reply::json(200, shown)
+        }
         PatchAnswer::Empty => Reply::empty(204),
     };
     Ok(Done {

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::attributes::Definitions;
-use super::options::{ClearMode, Filter, Options, PatchAnswer, PutMode};
+use super::attributes::{ATTRIBUTES, Definitions};
+use super::options::{ClearMode, Filter, Lists, Options, PatchAnswer, PutMode};
 use super::seed;
 use super::store::Store;
 use super::user::{Id, User};
@@ -15,6 +15,7 @@ pub(super) struct World {
     pub(super) definitions_open: bool,
     pub(super) whoami: bool,
     pub(super) page_size: usize,
+    pub(super) lists: Lists,
     pub(super) patch_answer: PatchAnswer,
     pub(super) put: PutMode,
     pub(super) filter: Filter,
@@ -39,6 +40,7 @@ impl World {
             definitions_open: options.definitions,
             whoami: options.whoami,
             page_size: options.page_size,
+            lists: options.lists,
             patch_answer: options.patch_answer,
             put: options.put,
             filter: options.filter,
@@ -56,6 +58,15 @@ impl World {
             Change::Replace(user) => self.users.get(user.id).map(|before| self.show(before)),
             Change::Insert(_) | Change::Remove(_) => None,
         }
+    }
+
+    /// A user in a list.
+    pub(super) fn show_listed(&self, user: &User) -> Value {
+        let mut shown = self.show(user);
+        if let (Lists::OmitAttributes, Value::Object(fields)) = (self.lists, &mut shown) {
+            fields.remove(ATTRIBUTES);
+        }
+        shown
     }
 
     pub(super) fn apply(&mut self, change: Change) {

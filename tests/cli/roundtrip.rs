@@ -204,3 +204,19 @@ proptest! {
         runtime.block_on(arrives(&users, delimiter, ending));
     }
 }
+
+#[tokio::test]
+async fn export_reads_attributes_that_lists_omit() {
+    let options = omni_user_sync::sandbox::Options {
+        lists: omni_user_sync::sandbox::Lists::OmitAttributes,
+        ..Default::default()
+    };
+    let world = World::with(options).await;
+    world.user("ann@x.co", "Ann", json!({ "department": "Sales" }));
+    let exported = command(&world, &["export"]).await;
+    assert!(
+        exported.out.contains("ann@x.co,Ann,Sales"),
+        "{}",
+        exported.out
+    );
+}

@@ -33,8 +33,9 @@ fn user(number: usize, active: bool) -> ObservedUser {
         id: id(number),
         email: email(number),
         display_name: "Ann".into(),
-        active,
-        attributes: Attributes::default(),
+        active: Some(active),
+        attributes: Some(Attributes::default()),
+        modified: None,
     }
 }
 

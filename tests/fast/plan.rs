@@ -78,8 +78,9 @@ fn observed_user(number: usize) -> impl Strategy<Value = ObservedUser> {
             id,
             email: email(number),
             display_name,
-            active,
-            attributes,
+            active: Some(active),
+            attributes: Some(attributes),
+            modified: None,
         }
     })
 }
@@ -254,7 +255,7 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
         match &change.action {
             Action::Delete(_) => drop(users.remove(&change.email)),
             Action::Deactivate(_) => {
-                users.get_mut(&change.email).expect("they are there").active = false;
+                users.get_mut(&change.email).expect("they are there").active = Some(false);
             }
             Action::Update(_, fields) => {
                 let user = users.get_mut(&change.email).expect("they are there");
@@ -268,11 +269,13 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                         .display_name
                         .clone()
                         .expect("a user to be made has a name"),
-                    active: true,
+                    active: Some(true),
+                    modified: None,
                     attributes: spec
                         .attributes
                         .iter()
-                        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+                        .map(|(name, value)| Some((name.clone(), value.clone()?)))
+                        .filter(Option::is_some)
                         .collect(),
                 };
                 assert!(
@@ -289,16 +292,16 @@ fn set(user: &mut ObservedUser, change: &FieldChange, to_default: bool) {
     let FieldChange { field, to, .. } = change;
     match field {
         Field::DisplayName => user.display_name = to.as_ref().expect("a name").first().clone(),
-        Field::Active => user.active = true,
+        Field::Active => user.active = Some(true),
         Field::Attribute(name) => {
-            let others = user.attributes.iter().filter(|(have, _)| *have != name);
+            let others = user.values().filter(|(have, _)| *have != name);
             let others = others.map(|(name, value)| (name.clone(), value.clone()));
             let default = || schema().get(name).and_then(|one| one.default.clone());
             let value = to
                 .clone()
                 .or_else(|| if to_default { default() } else { None });
             let set = value.map(|value| (name.clone(), value));
-            user.attributes = others.chain(set).collect();
+            user.attributes = Some(others.chain(set).collect());
         }
     }
 }
@@ -326,14 +329,14 @@ proptest! {
                         prop_assert_eq!(name, &user.display_name);
                     }
                     for (name, value) in &spec.attributes {
-                        prop_assert!(schema().converged(name, value.as_ref(), user.attributes.get(name)));
+                        prop_assert!(schema().converged(name, value.as_ref(), user.value(name)));
                     }
                 }
                 (DesiredUser::Upsert(spec), None) => prop_assert!(spec.display_name.is_none()),
                 (DesiredUser::Delete, Some(user)) => {
-                    prop_assert!(case.policy.removal == Removal::Deactivate && !user.active);
+                    prop_assert!(case.policy.removal == Removal::Deactivate && user.is_inactive());
                 }
-                (DesiredUser::Deactivate, Some(user)) => prop_assert!(!user.active),
+                (DesiredUser::Deactivate, Some(user)) => prop_assert!(user.is_inactive()),
                 (_, None) => {}
             }
         }
@@ -433,10 +436,12 @@ fn wild_user(number: usize) -> impl Strategy<Value = ObservedUser> {
                 id: UserId::parse(&format!("id-{number}")).expect("an id"),
                 email: email(number),
                 display_name: omni_user_sync::model::trim(&name).into(),
-                active,
+                active: Some(active),
                 attributes: named
-                    .filter_map(|((name, ..), v)| Some((AttributeName::new(name), v?)))
+                    .map(|((name, ..), v)| Some((AttributeName::new(name), v?)))
+                    .filter(Option::is_some)
                     .collect(),
+                modified: None,
             }
         },
     )

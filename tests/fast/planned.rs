@@ -46,8 +46,9 @@ fn user(address: &str, active: bool) -> ObservedUser {
         id: UserId::parse(&address.replace(['@', '.'], "-")).expect("an id"),
         email: email(address),
         display_name: "Ann".into(),
-        active,
-        attributes: Attributes::default(),
+        active: Some(active),
+        attributes: Some(Attributes::default()),
+        modified: None,
     }
 }
 

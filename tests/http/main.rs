@@ -1,6 +1,8 @@
 //! What is said over HTTP: the real client against the mock server, the server and its clients, a webhook.
 
 #[cfg(feature = "sandbox")]
+mod absent;
+#[cfg(feature = "sandbox")]
 mod folder;
 #[cfg(feature = "sandbox")]
 mod limits;

@@ -3,8 +3,8 @@
 use crate::support::logged::Logged;
 use crate::support::{ATTRIBUTES, World};
 use omni_user_sync::model::{
-    AttributeName, Attributes, ChangeOutcome, Email, Field, FieldChange, Schema, UserId, UserSpec,
-    Value, ValueType,
+    AttributeName, Attributes, ChangeOutcome, Email, Field, FieldChange, ObservedUser, Schema,
+    UserId, UserSpec, Value, ValueType,
 };
 use omni_user_sync::omni::{
     Client, Definitions, KeyScope, Lookup, OmniError, Reader, Whoami, WriteClient, Writer, list,
@@ -292,13 +292,13 @@ async fn a_put_clears_values_in_both_modes() {
             attribute("tier", Value::one("silver")),
         ];
         let user = world.org().user("ann@x.co").expect("there");
-        let id = UserId::parse(user["id"].as_str().expect("a text")).expect("an id");
+        let known = known_user(user["id"].as_str().expect("a text"));
         let definitions = writer.reader().definitions().await;
         let Ok(Definitions::Known(schema)) = definitions else {
             panic!("{definitions:?}");
         };
         writer
-            .update(&id, &fields, &schema)
+            .update(&known, &fields, &schema)
             .await
             .expect("it works");
         let user = world.org().user("ann@x.co").expect("there");
@@ -315,12 +315,23 @@ async fn a_put_clears_values_in_both_modes() {
     }
 }
 
+/// A user of whom no field is known.
+fn known_user(id: &str) -> ObservedUser {
+    ObservedUser {
+        id: UserId::parse(id).expect("an id"),
+        email: Email::parse("ann@x.co").expect("an email"),
+        display_name: "Ann".into(),
+        active: None,
+        attributes: None,
+        modified: None,
+    }
+}
+
 #[tokio::test]
 async fn a_put_without_definitions_ends_the_run() {
     let world = World::new().await.set("omni.update_method", "put");
-    let id = UserId::parse("1").expect("an id");
     let error = writer(&world)
-        .update(&id, &[], &Schema::unknown())
+        .update(&known_user("1"), &[], &Schema::unknown())
         .await
         .expect_err("it can't be done");
     assert!(error.ends_run(), "{error:?}");

@@ -272,7 +272,7 @@ async fn stale_cached_users_are_corrected() {
 async fn a_reassigned_id_is_not_pruned() {
     let world = World::new().await.set("policy.prune", "all");
     world.user("ann@x.co", "Ann", json!({}));
-    world.user("bob@x.co", "Bob", json!({}));
+    world.user("bob@x.co", "Bob", json!({ "tier": "gold" }));
     world.roster("email,display_name\nann@x.co,Ann\nbob@x.co,Bob\n");
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
@@ -294,7 +294,7 @@ async fn removing_a_recreated_user_is_not_reported_applied() {
     world.roster("op,email,display_name\nupsert,ann@x.co,Ann\n");
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
-    world.user("bob@x.co", "Bob", json!({}));
+    world.user("bob@x.co", "Bob", json!({ "tier": "gold" }));
     requests(&world);
     world.roster("op,email,display_name\nupsert,ann@x.co,Ann\ndelete,bob@x.co,\n");
     let outcome = on_file(&reconciler).await;
@@ -305,7 +305,7 @@ async fn removing_a_recreated_user_is_not_reported_applied() {
 #[tokio::test]
 async fn stale_definitions_reject_no_valid_roster() {
     let world = World::new().await;
-    world.user("ann@x.co", "Ann", json!({}));
+    world.user("ann@x.co", "Ann", json!({ "tier": "gold" }));
     world.roster("email,display_name\nann@x.co,Ann\n");
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);

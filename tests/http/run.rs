@@ -170,8 +170,9 @@ async fn a_change_not_kept_is_reported() {
     world.org().fault(on("PATCH", answer));
     let outcome = world.run().await;
     assert_eq!(told(&outcome), ["update ann@x.co not_kept"]);
+    // What the response does not show, the department, counts as sent.
     assert!(
-        outcome.changes[0].detail.ends_with("department, tier"),
+        outcome.changes[0].detail.ends_with("did not keep: tier"),
         "{outcome:?}"
     );
     assert_eq!(outcome.result().as_str(), "partial");

@@ -180,7 +180,7 @@ fn field_of<'a>(change: &'a ChangeRecord, field: &Field) -> Option<&'a FieldChan
 fn current(user: &ObservedUser, field: &Field) -> Option<Value> {
     match field {
         Field::DisplayName => Value::one(&user.display_name),
-        Field::Attribute(name) => user.attributes.get(name).cloned(),
+        Field::Attribute(name) => user.value(name).cloned(),
         Field::Active => None,
     }
 }

@@ -75,10 +75,10 @@ impl Worker<'_> {
         };
         // If the update was rejected or not sent, the user is as observed.
         attempt.effect.get_or_insert_with(|| is(user));
-        let left = match (clears.is_empty(), user.active) {
+        let left = match (clears.is_empty(), user.is_inactive()) {
             (false, _) => Some("the next run clears some of their values"),
-            (true, false) => Some("they are inactive, which the next run handles"),
-            (true, true) => None,
+            (true, true) => Some("they are inactive, which the next run handles"),
+            (true, false) => None,
         };
         if attempt.outcome == ChangeOutcome::Applied {
             let effect = attempt.effect.take();
@@ -178,7 +178,10 @@ impl Worker<'_> {
             }
         }
         match now {
-            Some(UserMatch::One(user)) => Ok(Some(Arc::unwrap_or_clone(user).into())),
+            Some(UserMatch::One(user)) => {
+                let user = self.complete(Arc::unwrap_or_clone(user)).await?;
+                Ok(user.map(Box::new))
+            }
             Some(UserMatch::Several(count)) => Err(OmniError::Ambiguous { count }),
             None => Ok(None),
         }

@@ -93,6 +93,20 @@ impl<'a> Worker<'a> {
                 .is_ok()
     }
 
+    /// A looked-up user with all fields: reads the user by id if the lookup did not show all of them.
+    pub(super) async fn complete(
+        &self,
+        mut user: ObservedUser,
+    ) -> Result<Option<ObservedUser>, OmniError> {
+        if self.work.prepared.cache.observed.shows_attributes() {
+            user.attributes.get_or_insert_default();
+        }
+        match user.is_read() {
+            true => Ok(Some(user)),
+            false => self.reader().get(&user.id).await,
+        }
+    }
+
     /// Records a change, sends it, and records its outcome.
     pub(super) async fn recorded(&self, change: &Change) -> Attempt {
         let recorder = self.work.recorder;
@@ -135,7 +149,7 @@ impl<'a> Worker<'a> {
         let now = match change.user_id() {
             Some(id) => reader.get(id).await,
             None => match reader.find(&change.email).await {
-                Ok(Lookup::One(user)) => Ok(Some(*user)),
+                Ok(Lookup::One(user)) => self.complete(*user).await,
                 Ok(Lookup::NotFound) => Ok(None),
                 // This does not show what Omni kept.
                 Ok(Lookup::Several(_) | Lookup::Unreliable) => return attempt,
@@ -311,7 +325,7 @@ impl<'a> Worker<'a> {
         user: &ObservedUser,
         fields: &[FieldChange],
     ) -> Result<Attempt, OmniError> {
-        let answer = self.work.writer.update(&user.id, fields, self.schema());
+        let answer = self.work.writer.update(user, fields, self.schema());
         let now = match answer.await? {
             Some(now) => now,
             // An empty response shows nothing.
@@ -342,7 +356,7 @@ impl<'a> Worker<'a> {
         let found = match change.user_id() {
             Some(id) => reader.get(id).await?,
             None => match reader.find(&change.email).await? {
-                Lookup::One(user) => Some(*user),
+                Lookup::One(user) => self.complete(*user).await?,
                 Lookup::Several(count) => return Err(OmniError::Ambiguous { count }),
                 // If the user exists after all, the next attempt gets a 409.
                 Lookup::NotFound | Lookup::Unreliable => None,

@@ -183,12 +183,12 @@ fn next_summary(next: &Next) -> Summary {
 
 impl OmniUser {
     fn new(user: &ObservedUser) -> Self {
-        let attributes = user.attributes.iter();
         Self {
             name: user.display_name.to_string(),
-            state: if user.active { "active" } else { "inactive" },
+            state: user.state_text(),
             id: user.id.as_str().into(),
-            attributes: attributes
+            attributes: user
+                .values()
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
         }

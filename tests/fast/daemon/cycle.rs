@@ -98,6 +98,7 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
             blocked: Vec::new(),
             quarantined: 0,
             ambiguous: Vec::new(),
+            unread: 0,
             warnings: Vec::new(),
         }),
         changes: Vec::new(),

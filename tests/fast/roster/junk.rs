@@ -92,8 +92,9 @@ fn observed(emails: &[String]) -> Observed {
         id: UserId::parse(&format!("id-{number}")).expect("an id"),
         email: Email::known(email).expect("an email"),
         display_name: "Ann".into(),
-        active: true,
-        attributes: Attributes::default(),
+        active: Some(true),
+        attributes: Some(Attributes::default()),
+        modified: None,
     };
     Observed::new(emails.iter().enumerate().map(user), 0)
 }

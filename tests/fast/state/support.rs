@@ -227,8 +227,9 @@ pub(crate) fn omni(names: &[&str]) -> Observed {
         id: id(name.trim_start_matches('-')),
         email: email(name.trim_start_matches('-')),
         display_name: "".into(),
-        active: !name.starts_with('-'),
-        attributes: Attributes::default(),
+        active: Some(!name.starts_with('-')),
+        attributes: Some(Attributes::default()),
+        modified: None,
     };
     Observed::new(names.iter().map(user), 0)
 }

@@ -50,6 +50,7 @@ fn plan() -> PlanSummary {
         blocked: Vec::new(),
         quarantined: 0,
         ambiguous: Vec::new(),
+        unread: 0,
         warnings: Vec::new(),
     }
 }

@@ -417,6 +417,7 @@ pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
         blocked: Vec::new(),
         quarantined: 0,
         ambiguous: Vec::new(),
+        unread: 0,
         warnings: vec!["a row occurs twice".into()],
     };
     RunOutcome::new(

@@ -1,0 +1,120 @@
+//! Fields that Omni does not show in lists or in the responses to writes are not known, and nothing rests on them.
+use crate::support::{World, assert_converged, told};
+use omni_user_sync::model::Trigger;
+use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
+use omni_user_sync::sandbox::{Lists, Options, PatchAnswer};
+use serde_json::json;
+use std::fmt::Write;
+
+async fn on_schedule(reconciler: &Reconciler) -> RunOutcome {
+    let stop = Stop::default();
+    reconciler.run(Trigger::Schedule, None, &stop).await
+}
+
+async fn omitting(patch_answer: PatchAnswer, users: usize) -> World {
+    let options = Options {
+        lists: Lists::OmitAttributes,
+        patch_answer,
+        users,
+        ..Options::default()
+    };
+    World::with(options).await.set("policy.max_updates", "")
+}
+
+/// Requests since the last call, and how many of them are writes.
+fn requests(world: &World) -> (usize, usize) {
+    let counts = (world.org().requests().len(), world.org().writes().len());
+    world.org().clear_requests();
+    counts
+}
+
+fn roster(departments: impl Fn(usize) -> &'static str) -> String {
+    (1..=30).fold("email,department\n".to_owned(), |mut text, number| {
+        let department = departments(number);
+        writeln!(text, "user{number:04}@example.com,{department}").expect("a string grows");
+        text
+    })
+}
+
+#[tokio::test]
+async fn omitted_attributes_are_not_rewritten() {
+    for answer in [PatchAnswer::User, PatchAnswer::Partial, PatchAnswer::Empty] {
+        let world = omitting(answer, 100).await;
+        world.roster(&roster(|_| "Sales"));
+        let reconciler = world.reconciler();
+        assert_converged(&on_schedule(&reconciler).await);
+        let (all, writes) = requests(&world);
+        assert_eq!(all, 2 + 30 + writes, "{answer:?}: each user is read once");
+        assert_converged(&on_schedule(&reconciler).await);
+        // Only a full response shows when the user was changed.
+        let read = if answer == PatchAnswer::User { 10 } else { 30 };
+        let (all, writes) = requests(&world);
+        assert!(
+            all <= 2 + read && writes == 0,
+            "{answer:?}: {all}, {writes}"
+        );
+        assert_converged(&on_schedule(&reconciler).await);
+        assert_eq!(requests(&world), (2 + 10, 0), "{answer:?}: a slice");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_user_is_read_again() {
+    let world = omitting(PatchAnswer::User, 100).await;
+    world.roster(&roster(|_| "Sales"));
+    let reconciler = world.reconciler();
+    assert_converged(&on_schedule(&reconciler).await);
+    let stray = "user0030@example.com";
+    let changed = json!("Finance");
+    world.org().set_attribute(stray, "department", changed);
+    requests(&world);
+    let outcome = on_schedule(&reconciler).await;
+    assert_eq!(told(&outcome), [format!("update {stray} applied")]);
+    assert_eq!(world.attribute(stray, "department"), json!("Sales"));
+}
+
+#[tokio::test]
+async fn a_partial_response_keeps_known_values() {
+    let world = omitting(PatchAnswer::Partial, 1).await;
+    world.user(
+        "ann@x.co",
+        "Ann",
+        json!({ "department": "x", "tier": "gold" }),
+    );
+    let text = |tier: &str| format!("email,display_name,department,tier\nann@x.co,Ann,y,{tier}\n");
+    world.roster(&text("gold"));
+    let reconciler = world.reconciler();
+    assert_converged(&on_schedule(&reconciler).await);
+    world.roster(&text("silver"));
+    let stop = Stop::default();
+    assert_converged(&reconciler.run(Trigger::File, None, &stop).await);
+    let sent = world.bodies().pop().expect("an update");
+    let sent = &sent["Operations"][0]["value"];
+    assert_eq!(
+        *sent,
+        json!({ "urn:omni:params:1.0:UserAttribute": { "tier": "silver" } }),
+        "the department is as sent before"
+    );
+}
+
+#[tokio::test]
+async fn an_unread_admin_is_not_pruned() {
+    let world = omitting(PatchAnswer::User, 3)
+        .await
+        .set("policy.prune", "all");
+    let world = world.set("policy.max_removals", "100%");
+    world.user("boss@x.co", "Boss", json!({ "omni_is_org_admin": true }));
+    world.roster("email\nuser0001@example.com\nuser0002@example.com\n");
+    let outcome = world.run().await;
+    assert_eq!(told(&outcome), ["delete user0003@example.com applied"]);
+    assert!(world.org().user("boss@x.co").is_some());
+    let db = world.state_db();
+    let changes = db
+        .changes(outcome.number.expect("a run"))
+        .await
+        .expect("changes");
+    assert!(
+        changes[0].intent.fields.len() > 1,
+        "values are kept: {changes:?}"
+    );
+}
