@@ -94,6 +94,9 @@ async fn start(
     let base_url = settings.omni.base_url()?.to_string();
     let lock = StateLock::acquire(&settings.state.dir, "run")?;
     let state = StateDb::open(&base_url, Access::Write(lock))?;
+    if state.runs(1).await?.is_empty() {
+        status.state_is_new();
+    }
     let mode = settings.policy.mode;
     let run_metrics = RunMetrics::restore(metrics.clone(), &state, mode).await;
     let observed = status.clone();

@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Too many open files, which has no kind of its own.
+const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
+
 /// Why the state database can't be used. `Display` says where and what to do. Cheap to clone, because all writers of a
 /// failed commit get the error.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -59,6 +62,15 @@ pub enum StateError {
         /// The damage.
         problem: String,
     },
+    /// The files are no longer those that were opened.
+    #[error(
+        "{}: the state folder was removed, replaced or mounted anew while this program runs, so nothing more is written or sent; put it back, or restart the program to use what is there now",
+        .path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
     /// The database is on a file system that is shared with other machines.
     #[error(
         "{}: the state database is on {file_system}, where locks are unreliable and databases get damaged; set state.dir to a folder on a local disk or volume",
@@ -71,7 +83,7 @@ pub enum StateError {
         file_system: &'static str,
     },
     /// The file can't be opened.
-    #[error("{}: the state database can't be opened; give the service user read and write permission", .path.display())]
+    #[error("{}: the state database can't be opened; {}", .path.display(), remedy(.source))]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -112,7 +124,9 @@ impl StateError {
                 | ErrorCode::CannotOpen
                 | ErrorCode::PermissionDenied
                 | ErrorCode::AuthorizationForStatementDenied,
-            ) => "give the service user write permission for the file and its folder",
+            ) => {
+                "give the service user write permission for the file and its folder, and check that the disk has free inodes"
+            }
             Some(ErrorCode::SystemIoFailure) => "check the disk: the system log has the details",
             _ => "this is a bug; please report it",
         };
@@ -135,6 +149,19 @@ impl StateError {
             path: path.to_owned(),
             problem: problem.into(),
         }
+    }
+}
+
+/// What to do about an error of the system.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full or has no inodes left: free some space"
+        }
+        _ if error.raw_os_error() == Some(EMFILE) => {
+            "too many files are open: raise the limit (ulimit -n)"
+        }
+        _ => "give the service user read and write permission",
     }
 }
 

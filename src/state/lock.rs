@@ -7,6 +7,8 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+const FILE: &str = "lock";
+
 /// The size up to which the note about the holder is read.
 const MAX_NOTE: u64 = 256;
 
@@ -90,6 +92,11 @@ impl StateLock {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+
+    /// The file that is locked.
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.join(FILE)
+    }
 }
 
 /// Unlocks at once: closing the file is not enough while a child that is just being started has it too.
@@ -104,7 +111,7 @@ fn open(dir: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    let file = options.mode(0o600).open(dir.join("lock"))?;
+    let file = options.mode(0o600).open(dir.join(FILE))?;
     // The umask may have reduced the mode, and an older file may have another mode.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)

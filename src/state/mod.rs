@@ -11,6 +11,8 @@
 //!   later observation shows it; until then the guard counts the change, and no approval is used up.
 //! - **One writer.** Only the holder of the [`StateLock`] can open the database for runs. `approve` writes while a
 //!   daemon runs, and any process may read.
+//! - **The place must stay.** Once the folder, the lock or the file is another than the one that was opened, every write
+//!   fails.
 //! - **The database is never replaced automatically.** A database that is damaged, belongs to another organisation, or is
 //!   newer than the program is rejected, because an empty one would lose ownership and the count of recent removals.
 //! - One thread owns the database. A write that has returned is on disk.
@@ -27,6 +29,7 @@ mod lock;
 mod managed;
 mod memory;
 mod open;
+mod opened;
 mod places;
 mod prune;
 mod quarantine;

@@ -1,5 +1,6 @@
 //! Opens the state database, if it is undamaged, belongs to this organisation, and has a known version.
 
+use super::opened::OpenedFiles;
 use super::{StateDb, StateError, StateLock, runs, schema};
 use crate::file_system;
 use rusqlite::backup::Backup;
@@ -44,18 +45,23 @@ impl StateDb {
                 let path = path_in(lock.dir())?;
                 rename_old_file(lock.dir(), base_url)?;
                 let connection = open_to_write(&path, base_url)?;
-                Self::start(path, connection, lock)
+                let opened = OpenedFiles::of(&path, &[lock.dir(), &lock.path()])?;
+                Self::start(path, connection, opened, lock)
             }
             Access::Approve(dir) => {
                 let path = existing_path_in(dir)?;
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
                 let connection = open_beside(&path, base_url, |path| connect(path, flags))?;
-                Self::start(path, connection, ())
+                let is_there = is_there(&path)?;
+                let opened = is_there
+                    .then(|| OpenedFiles::of(&path, &[dir]))
+                    .transpose()?;
+                Self::start(path, connection, opened.unwrap_or_default(), ())
             }
             Access::Read(dir) => {
                 let path = existing_path_in(dir)?;
                 let connection = open_beside(&path, base_url, connect_to_read)?;
-                Self::start(path, connection, ())
+                Self::start(path, connection, OpenedFiles::default(), ())
             }
         }
     }
@@ -182,7 +188,10 @@ fn create(path: &Path, base_url: &str) -> Result<(), StateError> {
     let new = with_ending(path, ".new");
     create_file(&new).map_err(unusable)?;
     fill(&new, base_url).map_err(|error| StateError::new(path, error))?;
-    put(&new, path).map_err(unusable)
+    put(&new, path).map_err(unusable)?;
+    let path = path.display();
+    tracing::warn!(%path, "created a new state database: earlier removals are not known, so the safety limits start over");
+    Ok(())
 }
 
 /// Creates an empty file with mode 0600, replacing one that a killed process left behind.

@@ -1,6 +1,7 @@
 //! The thread that owns the database, and the handle to it.
 
 use super::StateError;
+use super::opened::OpenedFiles;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,10 +39,12 @@ type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, StateError>) -> Reply + 
 type Reply = Box<dyn FnOnce(Result<(), StateError>)>;
 
 impl StateDb {
-    /// Starts the thread that owns the database. `kept` lives as long as the thread.
+    /// Starts the thread that owns the database, which writes only while its files are those that were `opened`. `kept` lives as
+    /// long as the thread.
     pub(super) fn start<K: Send + 'static>(
         path: PathBuf,
         connection: Connection,
+        opened: OpenedFiles,
         kept: K,
     ) -> Result<Self, StateError> {
         let (jobs, waiting) = channel();
@@ -49,7 +52,7 @@ impl StateDb {
         let thread = std::thread::Builder::new()
             .name("state".into())
             .spawn(move || {
-                serve(&file, connection, &waiting);
+                serve(&file, &opened, connection, &waiting);
                 drop(kept);
             })
             .map_err(|error| StateError::unusable(&path, error))?;
@@ -133,7 +136,7 @@ impl Drop for Handle {
     }
 }
 
-fn serve(path: &Path, mut connection: Connection, jobs: &Receiver<Job>) {
+fn serve(path: &Path, opened: &OpenedFiles, mut connection: Connection, jobs: &Receiver<Job>) {
     while let Ok(job) = jobs.recv() {
         let (mut batch, mut next) = (vec![job], None);
         while batch[0].writes && batch.len() < MAX_BATCH && next.is_none() {
@@ -143,9 +146,9 @@ fn serve(path: &Path, mut connection: Connection, jobs: &Receiver<Job>) {
                 Err(_) => break,
             }
         }
-        run_batch(path, &mut connection, batch);
+        run_batch(path, opened, &mut connection, batch);
         if let Some(job) = next {
-            run_batch(path, &mut connection, vec![job]);
+            run_batch(path, opened, &mut connection, vec![job]);
         }
     }
     if let Err((_, error)) = connection.close() {
@@ -154,14 +157,15 @@ fn serve(path: &Path, mut connection: Connection, jobs: &Receiver<Job>) {
 }
 
 /// Runs all jobs in one transaction. Each is answered once it is durable.
-fn run_batch(path: &Path, connection: &mut Connection, batch: Vec<Job>) {
-    let behavior = if batch.iter().any(|job| job.writes) {
+fn run_batch(path: &Path, opened: &OpenedFiles, connection: &mut Connection, batch: Vec<Job>) {
+    let transaction = if batch.iter().any(|job| job.writes) {
         // No other process can commit between the reads and the writes of this transaction.
-        TransactionBehavior::Immediate
+        let same = opened.check(path);
+        same.and_then(|()| begin(path, connection, TransactionBehavior::Immediate))
     } else {
-        TransactionBehavior::Deferred
+        begin(path, connection, TransactionBehavior::Deferred)
     };
-    match connection.transaction_with_behavior(behavior) {
+    match transaction {
         Ok(mut transaction) => {
             let work = |job: Job| (job.work)(Ok(&mut transaction));
             let replies: Vec<Reply> = batch.into_iter().map(work).collect();
@@ -171,10 +175,18 @@ fn run_batch(path: &Path, connection: &mut Connection, batch: Vec<Job>) {
             replies.into_iter().for_each(|reply| reply(kept.clone()));
         }
         Err(error) => {
-            let error = StateError::new(path, error);
             for job in batch {
                 (job.work)(Err(error.clone()))(Ok(()));
             }
         }
     }
+}
+
+fn begin<'a>(
+    path: &Path,
+    connection: &'a mut Connection,
+    behavior: TransactionBehavior,
+) -> Result<Transaction<'a>, StateError> {
+    let transaction = connection.transaction_with_behavior(behavior);
+    transaction.map_err(|error| StateError::new(path, error))
 }

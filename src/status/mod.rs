@@ -16,6 +16,7 @@ use crate::omni::OmniError;
 use crate::roster::SourceError;
 use crate::run::{Completion, RunError, RunOutcome};
 use crate::settings::Schedule;
+use crate::state::StateError;
 use crate::trigger::watch::SourceState;
 use crate::util::sync;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -52,6 +53,8 @@ pub struct Facts {
     pub last_success: Option<DateTime<Utc>>,
     /// When a failed run is retried.
     pub retry: Option<DateTime<Utc>>,
+    /// Whether no run was recorded when the daemon started, so that the safety limits start over.
+    pub state_is_new: bool,
     /// The state of the roster according to the watcher, and since when.
     pub roster: Option<(SourceState, DateTime<Utc>)>,
     heartbeat: Instant,
@@ -66,6 +69,7 @@ impl Facts {
             first_observed: None,
             last_success: None,
             retry: None,
+            state_is_new: false,
             roster: None,
             heartbeat: Instant::now(),
         }
@@ -172,6 +176,11 @@ impl Status {
         self.write(|facts| facts.heartbeat = Instant::now());
     }
 
+    /// Records that no run was recorded when the daemon started.
+    pub fn state_is_new(&self) {
+        self.write(|facts| facts.state_is_new = true);
+    }
+
     /// Records a new state of the roster.
     pub fn roster(&self, state: SourceState) {
         self.write(|facts| facts.roster = Some((state, Utc::now())));
@@ -241,7 +250,10 @@ fn needs_attention(run: &RunOutcome) -> bool {
     let Completion::Failed(error) = &run.completion else {
         return false;
     };
-    matches!(error, RunError::Source(SourceError::Moved { .. }))
+    matches!(
+        error,
+        RunError::Source(SourceError::Moved { .. }) | RunError::State(StateError::Replaced { .. })
+    )
 }
 
 /// Why a run failed, in fixed words. The text of the error may contain paths, addresses and responses
@@ -276,6 +288,9 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
             "Omni keeps responding with 429 (too many requests)"
         }
         RunError::Omni(_) => "Omni sent an unexpected response",
+        RunError::State(StateError::Replaced { .. }) => {
+            "the state folder was removed or replaced while the daemon runs"
+        }
         RunError::State(_) => "the state database can't be used",
     })
 }

@@ -8,6 +8,7 @@ mod proxy;
 mod roundtrip;
 mod runs;
 mod security;
+mod state_folder;
 #[path = "../support/mod.rs"]
 mod support;
 mod undo;

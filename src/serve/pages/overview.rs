@@ -24,6 +24,10 @@ use std::sync::Arc;
 const MAX_ROWS: usize = 10;
 const MAX_PROBLEMS: usize = 50;
 
+/// The warning while the daemon runs that created the state database.
+const NEW_STATE: &str =
+    "The state database is new: earlier removals are not known, so the safety limits start over.";
+
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct OverviewPage {
@@ -170,7 +174,10 @@ fn warnings(overview: &Overview) -> Vec<String> {
     let findings = &overview.findings;
     let all = findings.blocked.iter().chain(&findings.warnings);
     let mut warnings: Vec<_> = all.take(MAX_PROBLEMS).cloned().collect();
-    let more = findings.blocked.len() + findings.warnings.len() - warnings.len();
+    if overview.facts.state_is_new {
+        warnings.insert(0, NEW_STATE.to_owned());
+    }
+    let more = (findings.blocked.len() + findings.warnings.len()).saturating_sub(MAX_PROBLEMS);
     if more > 0 {
         warnings.push(format!("and {more} more"));
     }

@@ -10,6 +10,7 @@ use omni_user_sync::state::{Access, StateDb, StateError, StateLock};
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 fn try_open(state: &State, org: &str) -> Result<StateDb, StateError> {
     let lock = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
@@ -313,5 +314,43 @@ async fn a_flipped_bit_in_an_address_is_damage() {
             matches!(error, StateError::Damaged { .. }),
             "{table}: {error}"
         );
+    }
+}
+
+/// Each stands for a folder or file that was removed, restored from a copy, or mounted over.
+#[tokio::test]
+async fn writes_stop_while_the_place_is_another() {
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir(to).expect("ours");
+        for entry in fs::read_dir(from).expect("ours").flatten() {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("ours");
+        }
+    };
+    for replaced in ["folder", "copy", "state.db", "lock"] {
+        let state = State::new();
+        let db = state.open();
+        let run = db.begin(start(0)).await.expect("it is written");
+        let (dir, away) = (state.dir(), state.dir().with_extension("away"));
+        match replaced {
+            "folder" => fs::rename(&dir, &away).expect("ours"),
+            "copy" => {
+                fs::rename(&dir, &away).expect("ours");
+                copy(&away, &dir);
+            }
+            file => {
+                fs::rename(dir.join(file), &away).expect("ours");
+                fs::copy(&away, dir.join(file)).expect("ours");
+            }
+        }
+        let change = intent(Operation::Delete, "Ann", 1);
+        let error = db.intend(run, &change).await.expect_err("it is another");
+        assert!(
+            matches!(error, StateError::Replaced { .. }),
+            "{replaced}: {error}"
+        );
+        if replaced == "folder" {
+            fs::rename(&away, &dir).expect("ours");
+            db.intend(run, &change).await.expect("it is back");
+        }
     }
 }
