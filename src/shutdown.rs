@@ -1,5 +1,6 @@
 //! Signals, and a shutdown that does not wait for hung calls.
 
+use rustix::process::{Resource, getrlimit};
 use std::future::Future;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,6 +11,9 @@ use tracing::info;
 /// A repeat of the same signal within this time is ignored: `timeout` and some shells send a signal to
 /// both the process and its group.
 const REPEAT: Duration = Duration::from_millis(20);
+
+/// With fewer open files, no command starts reliably.
+const MIN_OPEN_FILES: u64 = 32;
 
 /// The signals that the daemon handles.
 #[derive(Debug)]
@@ -63,12 +67,24 @@ impl Signals {
 /// # Errors
 /// If the runtime can't be created.
 pub fn block_on<F: Future>(command: F) -> std::io::Result<F::Output> {
+    check_open_files()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let output = runtime.block_on(command);
     runtime.shutdown_background();
     Ok(output)
+}
+
+/// Checks the limit of open files, since parts of the runtime panic where none is left.
+fn check_open_files() -> std::io::Result<()> {
+    let limit = getrlimit(Resource::Nofile).current;
+    match limit.filter(|limit| *limit < MIN_OPEN_FILES) {
+        None => Ok(()),
+        Some(limit) => Err(std::io::Error::other(format!(
+            "only {limit} open files are allowed; raise the limit (ulimit -n) to at least {MIN_OPEN_FILES}"
+        ))),
+    }
 }
 
 #[cfg(test)]

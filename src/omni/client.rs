@@ -7,7 +7,8 @@ use super::limiter::{RateLimiter, Slot};
 use super::redact::{HTML, is_html};
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
-use crate::util::http::{client_builder, describe_failure, read_certificates};
+use crate::util::error_chain::root_cause;
+use crate::util::http::{client_builder, proxy_problem, read_certificates};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
@@ -339,9 +340,19 @@ fn http_client(settings: &OmniSettings, base: &BaseUrl) -> Result<reqwest::Clien
             builder = builder.add_root_certificate(certificate);
         }
     }
+    let proxy = proxy_problem(|name| std::env::var(name).ok()).filter(|_| !base.is_loopback());
+    if let Some(problem) = proxy {
+        return Err(OmniError::Setup(problem));
+    }
     builder.build().map_err(|error| {
-        let cause = describe_failure(&error);
-        OmniError::Setup(format!("the HTTP client can't be created: {cause}"))
+        let cause = root_cause(&error);
+        OmniError::Setup(match &settings.ca_file {
+            Some(path) => format!(
+                "omni.ca_file {}: a certificate can't be used: {cause}",
+                path.display()
+            ),
+            None => format!("the HTTP client can't be created: {cause}"),
+        })
     })
 }
 

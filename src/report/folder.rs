@@ -2,9 +2,14 @@
 
 use super::rows::{ReportRow, ReportStatus, RowReport};
 use chrono::{DateTime, Utc};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// The byte order mark.
+const MARK: &str = "\u{feff}";
+const HEADER: [&str; 6] = ["file", "line", "email", "op", "outcome", "detail"];
 
 /// Reports that are kept.
 const MAX_REPORTS: usize = 50;
@@ -94,6 +99,10 @@ impl ReportFolder {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => created?,
         }
+        // A writer of the roster's folder could make this program write and remove files elsewhere.
+        if std::fs::symlink_metadata(folder)?.is_symlink() {
+            return Err(io::Error::other("it is a link; it must be a folder"));
+        }
         let run = format!("{}-{}-", self.stem, started.format("%Y%m%dT%H%M%S%3fZ"));
         let path = folder.join(format!("{run}{}.csv", report.status.as_str()));
         let mut file = tempfile::Builder::new()
@@ -113,8 +122,8 @@ impl ReportFolder {
         Ok(path)
     }
 
-    /// Removes earlier reports of this run, and the oldest reports beyond the limit. Other files are
-    /// left unchanged.
+    /// Removes earlier reports of this run, and the oldest reports beyond the limit. Files that are not reports by their
+    /// name and their first line are left unchanged.
     fn remove_old(&self, folder: &Path, run: &str, written: &Path) -> io::Result<()> {
         let mut reports: Vec<PathBuf> = Vec::new();
         for entry in std::fs::read_dir(folder)? {
@@ -123,9 +132,12 @@ impl ReportFolder {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
+            if !self.is_report(name) || !begins_as_report(&path) {
+                continue;
+            }
             if name.starts_with(run) && path != written {
                 std::fs::remove_file(&path)?;
-            } else if self.is_report(name) {
+            } else {
                 reports.push(path);
             }
         }
@@ -152,11 +164,23 @@ impl ReportFolder {
     }
 }
 
-fn write_csv(file: &mut std::fs::File, rows: &[ReportRow]) -> io::Result<()> {
+/// Whether a file begins as every report does.
+fn begins_as_report(path: &Path) -> bool {
+    let is_file = std::fs::symlink_metadata(path).is_ok_and(|about| about.is_file());
+    let expected = format!("{MARK}{}\n", HEADER.join(","));
+    let mut begin = vec![0; expected.len()];
+    let read = is_file
+        && File::open(path)
+            .and_then(|mut file| file.read_exact(&mut begin))
+            .is_ok();
+    read && begin == expected.as_bytes()
+}
+
+fn write_csv(file: &mut File, rows: &[ReportRow]) -> io::Result<()> {
     // Without a byte order mark, spreadsheets assume a legacy encoding.
-    file.write_all("\u{feff}".as_bytes())?;
+    file.write_all(MARK.as_bytes())?;
     let mut writer = csv::Writer::from_writer(io::BufWriter::new(file));
-    writer.write_record(["file", "line", "email", "op", "outcome", "detail"])?;
+    writer.write_record(HEADER)?;
     for ReportRow {
         file,
         line,

@@ -37,6 +37,11 @@ impl CsvFormat {
             line,
         }
     }
+
+    /// Whether the header in the first part of the text has an email column.
+    pub(super) fn has_email_column(&self, head: &[u8]) -> bool {
+        has_email(&first_record(&head[self.skip..], self.delimiter))
+    }
 }
 
 /// The csv crate's reader as it is used everywhere.

@@ -107,9 +107,13 @@ impl<'a> SnippetFinder<'a> {
     }
 
     /// Reads the text until all snippets are found. A text that ends in an error is used up to there,
-    /// since that error may be the problem.
+    /// since that error may be the problem. A text without an email column is not a roster but may be any file, by a
+    /// link, and is not shown.
     fn read(&mut self, mut text: FileText<impl Read>, delimiter: Option<u8>) {
         let format = CsvFormat::detect(text.head(), delimiter);
+        if !format.has_email_column(text.head()) {
+            return;
+        }
         text.skip_to_header(&format);
         let mut scanner = Scanner::new(format.delimiter, format.line);
         self.line = format.line;

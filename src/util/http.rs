@@ -37,11 +37,36 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 /// If the file can't be read or has no certificate; the message does not name the file.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<Certificate>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| {
+        let cause = root_cause(&error);
+        format!("not certificates in PEM format: {cause}; the file may be incomplete")
+    })?;
     if certificates.is_empty() {
         return Err("no certificate found; expected PEM".into());
     }
     Ok(certificates)
+}
+
+/// Why the proxy for HTTPS can't be used, if its address is broken: without a word, requests would be sent directly. The
+/// address is not shown, since it may have a password.
+#[must_use]
+pub(crate) fn proxy_problem(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let mut set = names.iter().filter_map(|name| {
+        let value = variable(name)?;
+        (!value.trim().is_empty()).then_some((name, value))
+    });
+    let (name, value) = set.next()?;
+    let address = if value.contains("://") {
+        value
+    } else {
+        format!("http://{value}")
+    };
+    let url = Url::parse(&address).ok();
+    let is_proxy = |url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host();
+    (!url.as_ref().is_some_and(is_proxy)).then(|| {
+        format!("{name}: expected the address of a proxy, such as http://proxy.example.com:3128")
+    })
 }
 
 /// The delay that a `Retry-After` header asks for, in seconds or as a date.
@@ -80,6 +105,38 @@ pub(crate) fn describe_failure(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn broken_proxy_addresses_are_named() {
+        let problem = |set: &'static str, value: &'static str| {
+            proxy_problem(|name| (name == set).then(|| value.to_owned()))
+        };
+        for broken in [
+            "http://[::1",
+            "ht!tp://x",
+            "::::",
+            "proxy:80 80",
+            "socks5://x:1",
+            "http://",
+        ] {
+            let said = problem("HTTPS_PROXY", broken).unwrap_or_default();
+            assert!(
+                said.starts_with("HTTPS_PROXY: expected "),
+                "{broken}: {said}"
+            );
+            assert!(problem("all_proxy", broken).is_some(), "{broken}");
+            assert_eq!(problem("NO_PROXY", broken), None);
+        }
+        for fine in [
+            "http://user:secret@proxy:3128",
+            "proxy:3128",
+            "https://proxy",
+            "10.0.0.1:80",
+            " ",
+        ] {
+            assert_eq!(problem("https_proxy", fine), None, "{fine}");
+        }
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

@@ -348,3 +348,83 @@ async fn check_names_the_kind_of_each_key() {
         ended.err
     );
 }
+
+/// A certificate file that was cut, and a proxy that would be ignored without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_files_and_addresses_are_named() {
+    let world = World::new().await;
+    world.roster("email\nann@x.co\n");
+    let begin = "-----BEGIN CERTIFICATE-----\nMIIDAzCCAeugAwIBAgIUY7\n";
+    let half = world.folder.path().join("half.pem").display().to_string();
+    let world = world.set("omni.ca_file", &half);
+    let end = "-----END CERTIFICATE-----\n";
+    for pem in [begin.to_owned(), begin.to_owned() + end] {
+        std::fs::write(&half, pem).expect("written");
+        let ended = run(&world, &["check"]).await;
+        assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+        let says = format!("omni.ca_file {half}: ");
+        assert!(ended.err.contains(&says), "{}", ended.err);
+        for unclear in ["builder error", "connection lost"] {
+            assert!(!ended.err.contains(unclear), "{}", ended.err);
+        }
+    }
+    let world = world
+        .set("omni.ca_file", "")
+        .with_variable("OMNI_BASE_URL", "https://acme.invalid")
+        .with_variable("HTTPS_PROXY", "http://hunter2@[::1");
+    let ended = run(&world, &["check"]).await;
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    assert!(
+        ended
+            .err
+            .contains("HTTPS_PROXY: expected the address of a proxy"),
+        "{}",
+        ended.err
+    );
+    assert!(!ended.err.contains("hunter2"), "{}", ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_limit_of_open_files_is_named() {
+    let world = World::new().await;
+    world.roster("email\nann@x.co\n");
+    for limit in [6, 16, 64] {
+        let script = format!("ulimit -n {limit}; exec \"$0\" check --offline");
+        let ended = std::process::Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_omni-user-sync")])
+            .env_clear()
+            .envs(world.variables())
+            .current_dir(world.folder.path())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{limit}: {said}");
+        let says = format!("only {limit} open files are allowed; raise the limit (ulimit -n)");
+        assert!(said.contains(&says), "{limit}: {said}");
+    }
+}
+
+/// Whoever may write the roster's folder must not see other files of the machine by a link.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_email_column_is_hidden() {
+    let world = World::new().await;
+    for text in [
+        "root:hunter2:0:0\nbin:x\n",
+        "root,hunter2\n\"hunter2",
+        "hunter2\u{0}\n",
+    ] {
+        let secret = world.folder.path().join("secret");
+        std::fs::write(&secret, text).expect("written");
+        let _ = std::fs::remove_file(world.roster_path());
+        std::os::unix::fs::symlink(&secret, world.roster_path()).expect("linked");
+        for arguments in [&["check"][..], &["check", "--json"], &["plan"], &["apply"]] {
+            let ended = run(&world, arguments).await;
+            assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+            let said = ended.out + &ended.err;
+            assert!(!said.contains("hunter2"), "{arguments:?}: {said}");
+        }
+    }
+    for (name, text) in world.reports() {
+        assert!(!text.contains("hunter2"), "{name}: {text}");
+    }
+}

@@ -217,6 +217,52 @@ fn only_reports_beyond_the_newest_fifty_are_deleted() {
     assert_eq!(std::fs::read_to_string(own).expect("there"), "mine");
 }
 
+#[test]
+fn a_linked_report_folder_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let roster = folder.path().join("users.csv");
+    std::fs::write(&roster, "").expect("written");
+    let link = folder.path().join("reports");
+    std::os::unix::fs::symlink(elsewhere.path(), link).expect("linked");
+    let reports = ReportFolder::new(&roster, Path::new("reports"));
+    let error = reports.write(&RowReport::new(Vec::new()), Utc::now());
+    let error = error.expect_err("it is a link").to_string();
+    assert!(error.contains("it is a link"), "{error}");
+    assert_eq!(
+        std::fs::read_dir(elsewhere.path()).expect("there").count(),
+        0
+    );
+}
+
+#[test]
+fn foreign_files_of_the_name_are_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let roster = folder.path().join("users.csv");
+    std::fs::write(&roster, "").expect("written");
+    let path = folder.path().join("reports");
+    std::fs::create_dir(&path).expect("a folder");
+    let start = Utc::now();
+    let name = |time: &str| format!("users-{time}-ok.csv");
+    let foreign = [
+        path.join(name("20200101T000000000Z")),
+        path.join(name(&start.format("%Y%m%dT%H%M%S%3fZ").to_string())),
+    ];
+    for file in &foreign {
+        std::fs::write(file, "file,line,email,op,outcome,detail\nmine").expect("written");
+    }
+    let reports = ReportFolder::new(&roster, Path::new("reports"));
+    let held = RowReport::new(Vec::new()).rejected();
+    for minute in 0..60 {
+        reports
+            .write(&held, start + TimeDelta::minutes(minute))
+            .expect("written");
+    }
+    for file in &foreign {
+        assert!(file.exists(), "{}", file.display());
+    }
+}
+
 /// A share that is unmounted while a run is in progress: an empty folder in its place would be taken for it.
 #[tokio::test]
 async fn a_report_does_not_recreate_a_missing_folder() {

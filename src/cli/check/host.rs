@@ -3,9 +3,17 @@
 use crate::file_system;
 use crate::settings::admin_token_warnings;
 use crate::settings::{AMBIGUOUS_KEY, EMPTY_PROTECT, Settings};
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statvfs};
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+
+/// Below this, the state database can't grow by a run.
+const MIN_FREE_BYTES: u64 = 1 << 20;
+/// The state database, its log and index, and slot files.
+const MIN_FREE_INODES: u64 = 8;
+/// The connections of the server, the state database, and requests.
+const MIN_OPEN_FILES: u64 = 256;
 
 /// The results. A problem prevents runs, a warning does not.
 #[derive(Debug, Default, Serialize)]
@@ -32,6 +40,8 @@ pub(super) fn check(settings: &Settings) -> Host {
         );
         host.problems.push(text);
     }
+    host.problems.extend(no_space(state));
+    host.problems.extend(few_open_files());
     if let Some(folder) = reports(settings)
         && let Err(reason) = is_writable(&folder)
     {
@@ -72,6 +82,36 @@ fn secrets(settings: &Settings, host: &mut Host) {
     }
 }
 
+/// Why the state folder can't grow.
+fn no_space(dir: &Path) -> Option<String> {
+    let stat = dir.ancestors().find_map(|dir| statvfs(dir).ok())?;
+    let bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+    // Some file systems count no inodes.
+    let inodes = (stat.f_files > 0).then_some(stat.f_favail);
+    let problem = exhausted(bytes, inodes)?;
+    Some(format!("state.dir {}: {problem}", dir.display()))
+}
+
+/// What a disk with this much free lacks.
+fn exhausted(bytes: u64, inodes: Option<u64>) -> Option<&'static str> {
+    if bytes < MIN_FREE_BYTES {
+        Some("the disk is full; free some space")
+    } else if inodes.is_some_and(|inodes| inodes < MIN_FREE_INODES) {
+        Some("the disk has no inodes left; remove files")
+    } else {
+        None
+    }
+}
+
+fn few_open_files() -> Option<String> {
+    let limit = getrlimit(Resource::Nofile).current?;
+    (limit < MIN_OPEN_FILES).then(|| {
+        format!(
+            "only {limit} open files are allowed; raise the limit (ulimit -n) to at least {MIN_OPEN_FILES}"
+        )
+    })
+}
+
 /// The folder for row reports, next to the roster.
 fn reports(settings: &Settings) -> Option<PathBuf> {
     let (source, folder) = (&settings.source.path, &settings.source.reports);
@@ -97,5 +137,19 @@ fn is_writable(folder: &Path) -> Result<(), &'static str> {
         Ok(()) => Ok(()),
         Err(_) if existing == folder => Err("this user can't write to it"),
         Err(_) => Err("missing, and this user can't create it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_a_problem() {
+        let says = |bytes, inodes| exhausted(bytes, inodes).unwrap_or_default();
+        assert!(says(0, Some(1000)).contains("the disk is full"));
+        assert!(says(1 << 30, Some(0)).contains("no inodes"));
+        assert_eq!(says(1 << 30, Some(1000)), "");
+        assert_eq!(says(1 << 30, None), "");
     }
 }
