@@ -50,6 +50,11 @@ async fn apply_converges() {
     assert_eq!(ended.code, 0, "{}", ended.err);
     // The duration varies.
     let (done, _time) = ended.err.rsplit_once(" in ").expect("says how long");
+    let (announced, done) = done.split_once('\n').expect("several lines");
+    assert!(
+        announced.contains("created a new state database"),
+        "{announced}"
+    );
     insta::assert_snapshot!(done, @r"
     delete bob@x.co: applied
     update ann@x.co: applied
