@@ -12,6 +12,8 @@ pub struct HeldClock {
 }
 
 impl HeldClock {
+    const LIMIT: Duration = Duration::from_secs(60);
+
     pub fn new() -> Self {
         let (open, closed) = channel();
         // Paused time does not advance on its own while a blocking task runs.
@@ -21,7 +23,10 @@ impl HeldClock {
 
     /// Waits until the condition holds, without advancing the clock.
     pub async fn until(&self, condition: impl Fn() -> bool) {
+        // Real time, because the clock stands still: a condition that never holds fails the test instead of hanging it.
+        let start = std::time::Instant::now();
         while !condition() {
+            assert!(start.elapsed() < Self::LIMIT, "the condition never held");
             tokio::task::yield_now().await;
         }
     }
