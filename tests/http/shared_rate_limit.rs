@@ -418,6 +418,7 @@ async fn a_damaged_file_never_exceeds_the_limit() {
     let throttle = throttle(4, dir.path());
     for number in 0..8 {
         send(&throttle, 1).await;
+        written().await;
         match number % 3 {
             0 => std::fs::remove_file(file(dir.path())).expect("ours"),
             1 => std::fs::write(file(dir.path()), "").expect("ours"),
