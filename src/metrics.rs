@@ -16,7 +16,7 @@ const PREFIX: &str = "omni_user_sync";
 /// The methods of requests to Omni.
 const METHODS: [&str; 5] = ["GET", "POST", "PATCH", "PUT", "DELETE"];
 
-/// The statuses that alerts use: rate limited, and no answer.
+/// The statuses that alerts use: rate limited, and no response.
 const FAILURES: [&str; 2] = ["429", "error"];
 
 /// All metrics with their registry. Clones share the same values.
@@ -130,7 +130,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a request. `status` is the code of the answer, or `error` if there was none.
+    /// Counts a request. `status` is the code of the response, or `error` if there was none.
     pub fn request(&self, method: &str, status: &str, duration: Duration) {
         self.requests.with_label_values(&[method, status]).inc();
         self.request_duration

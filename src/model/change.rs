@@ -13,7 +13,7 @@ word_enum! {
     pub enum Operation {
         /// Revokes the membership.
         Delete = "delete",
-        /// Keeps the user and takes the access.
+        /// Keeps the user and revokes their access.
         Deactivate = "deactivate",
         /// Changes fields.
         Update = "update",
@@ -114,7 +114,7 @@ impl Field {
     }
 }
 
-/// The name for people, without characters that a terminal obeys.
+/// The name for people, without characters that a terminal interprets.
 impl std::fmt::Display for Field {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         Escaped(self.name()).fmt(f)
@@ -212,7 +212,7 @@ pub struct Change {
 pub enum Action {
     /// Revokes the membership.
     Delete(Arc<ObservedUser>),
-    /// Keeps the user and takes the access.
+    /// Keeps the user and revokes their access.
     Deactivate(Arc<ObservedUser>),
     /// Changes fields.
     Update(Arc<ObservedUser>, Vec<FieldChange>),

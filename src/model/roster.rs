@@ -46,7 +46,7 @@ pub struct Desired {
     pub users: ByEmail<Entry>,
     /// Rows that count only if a user has exactly their address.
     pub doubtful: Vec<DoubtfulRow>,
-    /// Users that are not changed in this run, because their row is bad or their rows conflict, with the
+    /// Users that are not changed in this run, because their row is invalid or their rows conflict, with the
     /// location of that row.
     pub frozen: ByEmail<Location>,
     /// All problems of rows. A row may have several, and its user is frozen.

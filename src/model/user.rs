@@ -23,7 +23,7 @@ impl AttributeName {
     }
 }
 
-/// For people, without characters that a terminal obeys. [`AttributeName::as_str`] is the reference itself.
+/// For people, without characters that a terminal interprets. [`AttributeName::as_str`] is the reference itself.
 impl fmt::Display for AttributeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&Escaped(&self.0), f)

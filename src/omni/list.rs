@@ -27,7 +27,7 @@ const MAX_NEW_USERS: u64 = 1000;
 /// Lists all users.
 ///
 /// # Errors
-/// If a page can't be read: a partial list is of no use.
+/// If a page can't be read: a partial list is unusable.
 pub async fn list(reader: &Reader) -> Result<Observed, OmniError> {
     list_from(reader, reader.page(1).await?).await
 }

@@ -402,7 +402,7 @@ impl<'a> PatchDoc<'a> {
 
 /// The body of a `PUT`: the whole user as just read, with an edit applied. Other values are sent back
 /// exactly as read, without the system attributes, which only Omni sets. Cleared attributes are sent
-/// as `null`: a `PUT` that merges needs it, one that replaces does not mind.
+/// as `null`: a `PUT` that merges needs it, one that replaces ignores it.
 pub(super) fn put_body(
     read: &[u8],
     fields: &[FieldChange],

@@ -84,7 +84,11 @@ impl Assessment {
         let has_renames = !renames.is_empty();
         let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
         warnings.extend(desired.lints.iter().map(ToString::to_string));
-        warnings.extend(lints::lints(&plan).iter().map(ToString::to_string));
+        warnings.extend(
+            lints::lints(&plan.changes, &plan.found, plan.upserted)
+                .iter()
+                .map(ToString::to_string),
+        );
         warnings.extend(listing_warning(observed));
         warnings.extend(unreadable_warning(observed));
         warnings.extend(unread_warning(&unread));

@@ -3,7 +3,7 @@
 
 use super::lints::{PlanLints, is_respelled};
 use super::not_found::{self, NotFound};
-use super::{ownership, quarantine};
+use super::ownership;
 use crate::model::{
     Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, Location,
     Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, Schema,
@@ -101,7 +101,7 @@ impl Plan {
             let emails = removals.map(|change| change.email).collect();
             plan.block(reason, emails);
         }
-        not_found::find_nearest(&mut plan, observed);
+        not_found::find_nearest(&mut plan.not_found, observed);
         planner.prune(desired, &mut plan);
         plan.sort();
         plan
@@ -449,7 +449,7 @@ impl Planner<'_> {
         };
         grace.is_zero()
             || since().is_some_and(is_past)
-            || quarantine::removal_was_not_kept(change, self.memory)
+            || ownership::removal_was_not_kept(change, self.memory)
     }
 }
 

@@ -5,7 +5,7 @@
 //!   can't get around them.
 //! - If a limit is exceeded, all changes that count for it are held. Other changes go on.
 //! - Approved changes pass and don't count.
-//! - Protected users and changes in quarantine are set apart before anything is counted.
+//! - Protected users and changes in quarantine are excluded before anything is counted.
 
 use super::diff::Plan;
 use super::{domains, quarantine};

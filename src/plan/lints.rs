@@ -1,6 +1,5 @@
 //! Lints that compare with Omni: planned values that are probably not intended. They contain no values.
 
-use super::diff::Plan;
 use crate::model::{
     Action, Change, Field, FieldChange, Location, Problem, ProblemKind, Texts, Value, nfc,
 };
@@ -105,10 +104,10 @@ pub(super) fn is_respelled(a: &Value, b: &Value) -> bool {
     plain(a) != plain(b) && composed(a) == composed(b)
 }
 
-/// The lints on a plan.
-pub(super) fn lints(plan: &Plan) -> Vec<Problem> {
-    let mut found = plan.found.clone();
-    for change in &plan.changes {
+/// The lints on changes, and on values that are equal. `upserted` is the number of users in Omni that the roster upserts.
+pub(super) fn lints(changes: &[Change], equal: &PlanLints, upserted: usize) -> Vec<Problem> {
+    let mut found = equal.clone();
+    for change in changes {
         if let Action::Update(_, fields) = &change.action {
             fields
                 .iter()
@@ -117,7 +116,7 @@ pub(super) fn lints(plan: &Plan) -> Vec<Problem> {
     }
     let is_usual = |((kind, _), found): &(&(PlanLint, Field), &LintedRows)| {
         *kind != PlanLint::LetterCase
-            || (found.count >= MIN_CASE_CHANGES && 2 * found.count > plan.upserted)
+            || (found.count >= MIN_CASE_CHANGES && 2 * found.count > upserted)
     };
     let all = found.0.iter().filter(is_usual);
     all.map(|((kind, field), found)| problem(*kind, field, found))

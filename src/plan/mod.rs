@@ -12,6 +12,7 @@
 mod assessment;
 mod diff;
 mod domains;
+mod fingerprint;
 mod guard;
 mod lints;
 mod not_found;

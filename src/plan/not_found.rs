@@ -1,7 +1,6 @@
 //! Rows that ask for the removal of a user that Omni does not have, and that this program never removed: the address
 //! may be misspelt, and its user may still be there.
 
-use super::diff::Plan;
 use crate::model::{Email, Location, Observed, Problem, ProblemKind};
 use crate::util::text::is_within_edits;
 use std::borrow::Cow;
@@ -49,8 +48,7 @@ impl NotFound {
 }
 
 /// Finds the nearest users of the first rows.
-pub(super) fn find_nearest(plan: &mut Plan, observed: &Observed) {
-    let rows = &mut plan.not_found;
+pub(super) fn find_nearest(rows: &mut [NotFound], observed: &Observed) {
     rows.sort_by(|a, b| {
         let key = |row: &NotFound| (row.location.file.clone(), row.location.line);
         key(a).cmp(&key(b))

@@ -1,7 +1,7 @@
 //! Ownership: decides which users are managed. A user is managed if this program created it, or if a roster of
 //! `source.path` has upserted it. Only this module decides; the state database stores the result.
 
-use super::quarantine;
+use super::fingerprint::{Origin, fingerprint};
 use crate::model::{
     AcceptedRoster, Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Field,
     Memory, Observed, Operation, OwnershipUpdate, UserId, UserMatch,
@@ -11,7 +11,15 @@ use crate::model::{
 /// the removal; if the user is still there, the fingerprint of that removal shows it.
 #[must_use]
 pub(crate) fn is_managed(change: &Change, memory: &Memory) -> bool {
-    memory.managed.contains(&change.email) || quarantine::removal_was_not_kept(change, memory)
+    memory.managed.contains(&change.email) || removal_was_not_kept(change, memory)
+}
+
+/// Whether Omni confirmed the pruning of a managed user who is still there.
+pub(super) fn removal_was_not_kept(change: &Change, memory: &Memory) -> bool {
+    let known = memory.quarantined.get(&change.email);
+    !memory.managed.contains(&change.email)
+        && known
+            .is_some_and(|known| known.fingerprint == fingerprint(change, Origin::MissingManaged))
 }
 
 /// The ownership changes that follow from a roster and an observation: users that the roster upserts become managed,

@@ -39,7 +39,7 @@ pub(crate) fn was_applied(
             None => None,
         },
     };
-    // A user that was not looked up, or that shares an email, may exist all the same.
+    // A user that was not looked up, or that shares an email, may still exist.
     let may_be_hidden = || {
         !observed.shows_everybody()
             || matches!(observed.get(&intent.email), Some(UserMatch::Several(_)))

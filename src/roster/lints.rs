@@ -6,6 +6,7 @@
 //! Every cell of a roster is checked, so most cells are dismissed by their first byte.
 
 use super::header::{AttributeColumn, Columns};
+use super::lint::{Lint, Occurrences};
 use super::number_shape::NumberShape;
 use super::text::Issue;
 use super::text_lints::{self, TEXT_LINTS};
@@ -22,23 +23,6 @@ const MIN_ROWS: u64 = 3;
 const MAX_DIGITS: usize = 16;
 /// Usual cells must outnumber unusual ones by this factor.
 const MAJORITY: u64 = 4;
-
-/// The cells of one column with the same lint.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Occurrences {
-    count: u64,
-    /// The line of the first one.
-    line: u64,
-}
-
-impl Occurrences {
-    pub(super) fn add(&mut self, line: u64) {
-        if self.count == 0 {
-            self.line = line;
-        }
-        self.count += 1;
-    }
-}
 
 /// Collects the lints of a file while its rows are read.
 #[derive(Debug)]
@@ -272,13 +256,6 @@ fn has_separator(text: &str) -> bool {
 
 /// Quotes that a list does not treat as quotes.
 const QUOTES: [char; 9] = ['\'', '‘', '’', '‚', '“', '”', '„', '«', '»'];
-
-/// A lint on a cell and others in its column.
-pub(super) struct Lint {
-    pub(super) kind: ProblemKind,
-    pub(super) message: &'static str,
-    pub(super) remedy: &'static str,
-}
 
 const SEPARATORS: Lint = Lint {
     kind: ProblemKind::SuspiciousList,

@@ -24,6 +24,7 @@ mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod header;
+mod lint;
 mod lints;
 mod merge;
 mod number_shape;

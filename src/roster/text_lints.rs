@@ -1,7 +1,7 @@
 //! Lints on single texts: what databases, web pages and wrong encodings leave in a cell.
 
 use super::address::is_quoted_after_blank;
-use super::lints::{Lint, Occurrences};
+use super::lint::{Lint, Occurrences};
 use crate::model::{ProblemKind, is_word_for_nothing, nfc, trim};
 use encoding_rs::WINDOWS_1252;
 

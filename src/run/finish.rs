@@ -101,7 +101,7 @@ impl Reconciler {
 }
 
 /// Whether a run saw all users and all rows, so that a user without a pending change is in sync. A cached observation
-/// takes Omni's responses at their word and does not show whether Omni kept what it accepted.
+/// relies on Omni's responses and does not show whether Omni kept what it accepted.
 fn saw_everything(prepared: &Prepared) -> bool {
     let Prepared {
         desired,

@@ -94,7 +94,7 @@ impl Prepared {
     }
 }
 
-/// Carries out runs, one after the other, and keeps the observation from one to the next.
+/// Executes runs, one after the other, and keeps the observation from one to the next.
 #[derive(Debug)]
 pub struct Reconciler {
     observer: Observer,
@@ -124,7 +124,7 @@ impl std::fmt::Debug for EventHandler {
     }
 }
 
-/// How a run is told to end early.
+/// Ends a run early.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// The program ends: the run stops between two requests.

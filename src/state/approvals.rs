@@ -2,14 +2,14 @@
 
 use super::held::{as_row, change, held};
 use super::runs::find;
-use super::sql::{Count, Time};
+use super::sql::{Count, Time, last_number};
 use super::{StateDb, StateError, places};
 use crate::model::{
     Approvals, ApprovedChange, ChangeId, Email, HeldChange, Operation, RosterPlace, RunNumber,
     RunRef,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use std::collections::HashSet;
 
 /// How long an approval is valid.
@@ -134,13 +134,6 @@ impl StateDb {
         })
         .await
     }
-}
-
-/// The last number that a table has given, even if its row was deleted.
-pub(super) fn last_number(db: &Connection, table: &str) -> rusqlite::Result<Option<i64>> {
-    db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?1")?
-        .query_row([table], |row| row.get(0))
-        .optional()
 }
 
 fn approve(

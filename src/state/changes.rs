@@ -1,13 +1,12 @@
 //! The changes of runs and their outcomes.
 
 use super::runs::only_one;
-use super::sql::{Count, Time};
+use super::sql::{Count, Time, from_json, to_json};
 use super::{StateDb, StateError, approvals, managed};
 use crate::model::{
-    ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, FieldChange, Operation,
-    OwnershipUpdate, RunNumber, Settled, UserId, fold,
+    ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, Operation, OwnershipUpdate,
+    RunNumber, Settled, UserId, fold,
 };
-use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, Row, named_params};
 
 /// Selects changes of a run. The default selects all.
@@ -207,16 +206,6 @@ fn settle(
         ChangeOutcome::Applied => approvals::use_up(db, id),
         ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped => Ok(()),
     }
-}
-
-/// The fields of a change as stored JSON, which people can read too.
-pub(super) fn to_json(fields: &[FieldChange]) -> String {
-    serde_json::to_string(fields).expect("texts and lists of texts are always JSON")
-}
-
-pub(super) fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldChange>> {
-    serde_json::from_str(json.as_str()?)
-        .map_err(|_| FromSqlError::Other("not the fields of a change".into()))
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<ChangeRecord> {

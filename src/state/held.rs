@@ -1,6 +1,6 @@
 //! Held changes.
 
-use super::changes::{from_json, to_json};
+use super::sql::{from_json, to_json};
 use super::{StateDb, StateError};
 use crate::model::{Email, HeldChange, HeldRecord, Operation, RunNumber, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};

@@ -1,7 +1,6 @@
 //! Where the roster lies, and the places that were refused.
 
-use super::approvals::last_number;
-use super::sql::Time;
+use super::sql::{Time, last_number};
 use super::{StateDb, StateError};
 use crate::model::{RosterPlace, RunNumber};
 use chrono::{DateTime, Utc};

@@ -1,12 +1,13 @@
 //! Conversions between our types and SQLite's.
 
 use crate::model::{
-    ChangeId, ChangeOutcome, Email, Fingerprint, GuardRule, Operation, RunNumber, RunResult,
-    Trigger, UserId, fold,
+    ChangeId, ChangeOutcome, Email, FieldChange, Fingerprint, GuardRule, Operation, RunNumber,
+    RunResult, Trigger, UserId, fold,
 };
 use chrono::{DateTime, Utc};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
+use rusqlite::{Connection, OptionalExtension};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A time, as milliseconds.
@@ -162,4 +163,21 @@ impl FromSql for Fingerprint {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         <[u8; 32]>::column_result(value).map(Self)
     }
+}
+
+/// The fields of a change as stored JSON, which people can read too.
+pub(super) fn to_json(fields: &[FieldChange]) -> String {
+    serde_json::to_string(fields).expect("texts and lists of texts are always JSON")
+}
+
+pub(super) fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldChange>> {
+    serde_json::from_str(json.as_str()?)
+        .map_err(|_| FromSqlError::Other("not the fields of a change".into()))
+}
+
+/// The last number that a table has given, even if its row was deleted.
+pub(super) fn last_number(db: &Connection, table: &str) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?1")?
+        .query_row([table], |row| row.get(0))
+        .optional()
 }

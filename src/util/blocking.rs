@@ -7,7 +7,7 @@ use tokio::time::timeout;
 /// Why a blocking call has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BlockingError {
-    /// It takes longer than the limit. Its thread goes on.
+    /// It takes longer than the limit. Its thread continues.
     #[error("timed out after {} s", .0.as_secs())]
     TimedOut(Duration),
     /// The runtime is shutting down.
@@ -16,7 +16,7 @@ pub(crate) enum BlockingError {
 }
 
 /// Runs `work` on a blocking thread, since a call to a mounted file system can hang, and waits for it
-/// up to `limit`. A panic in `work` goes on in the caller.
+/// up to `limit`. A panic in `work` continues in the caller.
 ///
 /// # Errors
 /// If there is no result in time.

@@ -94,7 +94,7 @@ impl FsEvents {
         method
     }
 
-    /// Replaces all watches. If that fails, polling goes on, and the next probe tries again.
+    /// Replaces all watches. If that fails, polling continues, and the next probe tries again.
     fn watch(&mut self, folders: Vec<WatchedFolder>) {
         self.watches = None;
         match FolderWatches::new(folders, Arc::clone(&self.notify)) {

@@ -158,7 +158,7 @@ impl Watcher {
     }
 
     /// Watches until `stop` is cancelled. A source that is missing or unreadable is not an error: the
-    /// watch goes on.
+    /// watch continues.
     ///
     /// # Errors
     /// Fails if the thread can't be started, or has ended.
