@@ -357,7 +357,9 @@ async fn daemon() -> (World, Program, String) {
     let world = world
         .set("serve.listen", &format!("127.0.0.1:{port}"))
         .set("serve.admin_token_file", token.to_str().expect("text"))
-        .set("source.poll_interval", "200ms");
+        .set("source.poll_interval", "200ms")
+        // The first roster renames all users.
+        .set("policy.max_updates", "100%");
     world.roster(&roster(0));
     let daemon = start(
         Command::new(PROGRAM)
