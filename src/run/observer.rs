@@ -127,7 +127,7 @@ impl Observer {
         target: &Target,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        self.check_place(target).await?;
+        roster::unless_stopped(stop, self.check_place(target)).await?;
         let scope = self.scope(target, false);
         let snapshot = self.observe(target, scope, None, stop).await?;
         self.assess(snapshot, &self.settings.policy, false, stop)
@@ -145,7 +145,7 @@ impl Observer {
         stop: &CancellationToken,
     ) -> Result<Explanation, RunError> {
         let target = Target::source(&self.settings, None)?;
-        self.check_place(&target).await?;
+        roster::unless_stopped(stop, self.check_place(&target)).await?;
         let scope = Scope::One(email);
         let mut snapshot = self.observe(&target, scope, None, stop).await?;
         snapshot.desired = snapshot.desired.about(email);

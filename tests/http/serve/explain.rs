@@ -1,9 +1,15 @@
 //! The current state of a user in the roster and in Omni, and its rate limit.
 
-use super::support::{ServerOptions, TOKEN, TestServer, add_history, server_with, test_server};
+use super::support::{
+    GENEROUS, ServerOptions, TOKEN, TestServer, add_history, server_with, test_server,
+};
 use insta::assert_snapshot;
-use omni_user_sync::sandbox::{Options, Sandbox};
+use omni_user_sync::sandbox::{Fault, Options, Sandbox, What};
 use serde_json::json;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 const ANN: &str = "/api/v1/users/ann@x.co/explain";
 
@@ -235,4 +241,39 @@ async fn lookup_requires_permission_to_read() {
     }
     assert_eq!(asked(ANN, &[through]).await, 401);
     assert_eq!(asked("/users/ann@x.co", &[through]).await, 303);
+}
+
+#[tokio::test]
+async fn lookups_leave_connections_for_probes() {
+    let sandbox = Sandbox::start(Options::default()).await.expect("starts");
+    let hang = What::Hang(Duration::from_secs(60));
+    sandbox.org().fault(Fault {
+        times: usize::MAX,
+        ..Fault::next(hang)
+    });
+    let server = server_with(ServerOptions {
+        omni: sandbox.url(),
+        ..ServerOptions::default()
+    })
+    .await;
+    let roster = "email,display_name\nann@x.co,Ann\n";
+    std::fs::write(server.folder.path().join("users.csv"), roster).expect("written");
+    let mut lookups = Vec::new();
+    for _ in 0..140 {
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
+        let head = b"POST /api/v1/users/ann@x.co/explain HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(head).await.expect("is sent");
+        lookups.push(stream);
+    }
+    for _ in 0..10 {
+        let probe = timeout(Duration::from_secs(5), server.get("/healthz")).await;
+        assert_eq!(probe.expect("answers in time").status, 200);
+    }
+    // The look-ups beyond the limit were refused, not forgotten.
+    let mut answer = Vec::new();
+    let last = lookups.last_mut().expect("140 of them");
+    let read = timeout(GENEROUS, last.read_to_end(&mut answer));
+    read.await.expect("is closed in time").expect("is read");
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.contains("All connections are in use"), "{text}");
 }
