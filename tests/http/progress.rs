@@ -43,5 +43,5 @@ async fn a_long_run_reports_estimate_and_progress() {
         "{reading:?}"
     );
     // Paused time runs on while the state database is written, too, when nothing is told.
-    assert!(told as u64 * 2 >= took.as_secs() / 10, "{told} in {took:?}");
+    assert!(told as u64 * 4 >= took.as_secs() / 10, "{told} in {took:?}");
 }
