@@ -50,6 +50,8 @@ pub struct Verdict {
     held: Vec<HeldChanges>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
+    /// The base of the removal limit, if all users were seen.
+    removal_base: Option<usize>,
     /// The number of further updates within the limits.
     spare_updates: usize,
     /// Files that the roster lost. Their users may be missing for that reason alone.
@@ -116,6 +118,13 @@ impl Verdict {
             .chain(&self.quarantined)
     }
 
+    /// The base of the removal limit: users seen active that existed 24 hours ago, and those removed since. `None` if not
+    /// all users were seen.
+    #[must_use]
+    pub fn removal_base(&self) -> Option<usize> {
+        self.removal_base
+    }
+
     /// The number of users that may be updated beside the plan, because they turn out to exist or to differ.
     pub(crate) fn spare_updates(&self) -> usize {
         self.spare_updates
@@ -129,9 +138,20 @@ impl Verdict {
         taken
     }
 
+    /// Holds the changes that a rule counts.
     fn hold(&mut self, rule: GuardRule, reason: String, memory: &Memory) {
-        let changes =
-            self.take(|change| counts_for(rule, change) && !memory.approved.covers(change));
+        self.hold_some(rule, reason, memory, |_| true);
+    }
+
+    /// Holds those changes that a rule counts and that match.
+    fn hold_some(
+        &mut self,
+        rule: GuardRule,
+        reason: String,
+        memory: &Memory,
+        matches: impl Fn(&Change) -> bool,
+    ) {
+        let changes = self.take(|change| counts(rule, change, memory) && matches(change));
         self.held.push(HeldChanges {
             rule,
             reason,
@@ -173,21 +193,12 @@ pub fn evaluate(
     verdict
 }
 
-/// The base of the removal limit: users seen active that existed 24 hours ago, and those removed since. `None` if not
-/// all users were seen.
-#[must_use]
-pub fn removal_base(observed: &Observed, memory: &Memory) -> Option<usize> {
-    observed
-        .shows_everybody()
-        .then(|| seen_base(observed, memory))
-}
-
-fn seen_base(observed: &Observed, memory: &Memory) -> usize {
+/// Counts the users seen active that existed 24 hours ago, and those removed since, except for those who are `back`.
+fn seen_base(observed: &Observed, memory: &Memory, back: &HashSet<&UserId>) -> usize {
     let recent = &memory.recent;
     let active = observed
         .users()
         .filter(|user| user.active == Some(true) && !recent.created.contains(&user.email));
-    let back = seen_active(observed, memory);
     let removed = recent
         .removed
         .iter()
@@ -207,15 +218,16 @@ fn seen_active<'a>(observed: &'a Observed, memory: &Memory) -> HashSet<&'a UserI
     back.map(|user| &user.id).collect()
 }
 
-/// Whether a rule counts a change.
-fn counts_for(rule: GuardRule, change: &Change) -> bool {
-    match rule {
+/// Whether a rule counts a change. Approved changes don't count.
+fn counts(rule: GuardRule, change: &Change, memory: &Memory) -> bool {
+    let concerns = match rule {
         GuardRule::Prune => change.is_pruning(),
         GuardRule::MaxRemovals => change.operation().is_removal(),
         GuardRule::MaxClears => change.clears(),
         GuardRule::MaxUpdates => change.operation() == Operation::Update,
         GuardRule::NewDomain => change.operation() == Operation::Create,
-    }
+    };
+    concerns && !memory.approved.covers(change)
 }
 
 struct Guard<'a> {
@@ -282,12 +294,11 @@ impl Guard<'_> {
 
     fn removals(&self, verdict: &mut Verdict) {
         let (rule, limit) = (GuardRule::MaxRemovals, self.policy.max_removals);
-        let seen = || seen_base(self.observed, self.memory);
-        let base = match self.observed.shows_everybody() {
-            true => seen(),
-            false => self.memory.last_base.unwrap_or_else(seen),
-        };
         let back = seen_active(self.observed, self.memory);
+        let seen = || seen_base(self.observed, self.memory, &back);
+        verdict.removal_base = self.observed.shows_everybody().then(seen);
+        let known = verdict.removal_base.or(self.memory.last_base);
+        let base = known.unwrap_or_else(seen);
         let removed = &self.memory.recent.removed;
         let lately = removed
             .iter()
@@ -357,16 +368,8 @@ impl Guard<'_> {
             format!("no user in Omni has the domain {domain}, which resembles {known}")
         });
         let reason = reasons.collect::<Vec<_>>().join("; ");
-        let memory = self.memory;
-        let changes = verdict.take(|change| {
-            counts_for(rule, change)
-                && misspelt.contains_key(domains::of(&change.email).as_ref())
-                && !memory.approved.covers(change)
-        });
-        verdict.held.push(HeldChanges {
-            rule,
-            reason,
-            changes,
+        verdict.hold_some(rule, reason, self.memory, |change| {
+            misspelt.contains_key(domains::of(&change.email).as_ref())
         });
     }
 
@@ -377,8 +380,7 @@ impl Guard<'_> {
         rule: GuardRule,
     ) -> impl Iterator<Item = &'v Change> {
         let passed = verdict.passed.iter();
-        passed
-            .filter(move |change| counts_for(rule, change) && !self.memory.approved.covers(change))
+        passed.filter(move |change| counts(rule, change, self.memory))
     }
 
     fn tally<'m>(

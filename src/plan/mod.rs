@@ -24,6 +24,6 @@ pub mod render;
 pub use assessment::{Assessment, HeldSummary};
 pub(crate) use diff::differences;
 pub use diff::{Blocked, Plan};
-pub use guard::{HeldChanges, Verdict, evaluate, removal_base};
+pub use guard::{HeldChanges, Verdict, evaluate};
 pub use lints::PlanLints;
 pub use not_found::NotFound;

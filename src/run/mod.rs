@@ -39,7 +39,7 @@ use crate::model::{
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
-use crate::plan::{Assessment, HeldChanges, ownership, recover, removal_base};
+use crate::plan::{Assessment, HeldChanges, ownership, recover};
 use crate::report::Reporter;
 use crate::roster;
 use crate::settings::Settings;
@@ -299,8 +299,10 @@ impl Reconciler {
 
     /// Remembers how many users a whole listing showed, for runs that see only some of them.
     async fn record_base(&self, prepared: &Prepared) -> Result<(), RunError> {
-        let Prepared { cache, memory, .. } = prepared;
-        match removal_base(&cache.observed, memory) {
+        let Prepared {
+            memory, assessment, ..
+        } = prepared;
+        match assessment.verdict.removal_base() {
             Some(base) if memory.last_base != Some(base) => {
                 Ok(self.state().record_base(base).await?)
             }
