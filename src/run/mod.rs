@@ -41,7 +41,6 @@ use crate::omni::WriteClient;
 use crate::plan::render::Cost;
 use crate::plan::{Assessment, HeldChanges, ownership, recover};
 use crate::report::Reporter;
-use crate::roster;
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::util::sync::lock;
@@ -282,9 +281,9 @@ impl Reconciler {
     /// Fails if the keys, the roster, Omni or the state database can't be read.
     pub async fn prepare(&self, run: &mut Run, stop: &Stop) -> Result<Arc<Prepared>, RunError> {
         // Once before requests are spent, and once for what was read.
-        roster::unless_stopped(&stop.now, self.check_place(run)).await?;
+        self.check_place(run, &stop.now).await?;
         let prepared = self.observe_and_plan(run, stop).await?;
-        roster::unless_stopped(&stop.now, self.check_place(run)).await?;
+        self.check_place(run, &stop.now).await?;
         let plan = PlanSummary::from(&prepared);
         (self.on_event.0)(RunEvent::Planned(run.started, &plan));
         run.plan = Some(plan);

@@ -9,7 +9,7 @@ use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
     Change, Desired, Email, Fingerprint, Limit, Memory, ObservedUser, Operation, Policy, Prune,
-    Schema,
+    RosterPlace, RunNumber, Schema,
 };
 use crate::omni::{self, Client, OmniError, Reader};
 use crate::plan::render::{Cost, PlanView};
@@ -127,7 +127,7 @@ impl Observer {
         target: &Target,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        roster::unless_stopped(stop, self.check_place(target)).await?;
+        self.check_place(target, None, stop).await?;
         let scope = self.scope(target, false);
         let snapshot = self.observe(target, scope, None, stop).await?;
         self.assess(snapshot, &self.settings.policy, false, stop)
@@ -145,7 +145,7 @@ impl Observer {
         stop: &CancellationToken,
     ) -> Result<Explanation, RunError> {
         let target = Target::source(&self.settings, None)?;
-        roster::unless_stopped(stop, self.check_place(&target)).await?;
+        self.check_place(&target, None, stop).await?;
         let scope = Scope::One(email);
         let mut snapshot = self.observe(&target, scope, None, stop).await?;
         snapshot.desired = snapshot.desired.about(email);
@@ -164,10 +164,16 @@ impl Observer {
         ))
     }
 
-    async fn check_place(&self, target: &Target) -> Result<(), RunError> {
+    /// Checks where the roster of `source.path` lies. Returns its place if that is not remembered yet.
+    pub(super) async fn check_place(
+        &self,
+        target: &Target,
+        run: Option<RunNumber>,
+        stop: &CancellationToken,
+    ) -> Result<Option<RosterPlace>, RunError> {
         match target.is_source {
-            true => check_place(&self.state, &target.path, None).await.map(drop),
-            false => Ok(()),
+            true => check_place(&self.state, &target.path, run, stop).await,
+            false => Ok(None),
         }
     }
 

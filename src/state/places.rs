@@ -20,19 +20,10 @@ impl StateDb {
 
     /// Remembers where the roster of a path lies.
     pub async fn remember_place(&self, path: &Path, place: &RosterPlace) -> Result<(), StateError> {
-        let (path, place) = (bytes(path), place.clone());
+        let row = as_row(path, place);
         let sql = "INSERT OR REPLACE INTO roster_places (path, mount_point, kind, is_share)
                    VALUES (?1, ?2, ?3, ?4)";
-        self.write(move |db| {
-            let RosterPlace {
-                mount_point,
-                kind,
-                is_share,
-            } = place;
-            db.execute(sql, (path, bytes(&mount_point), kind, is_share))
-                .map(drop)
-        })
-        .await
+        self.write(move |db| db.execute(sql, row).map(drop)).await
     }
 
     /// Records that a run refused a roster because of its place.
@@ -42,17 +33,12 @@ impl StateDb {
         path: &Path,
         place: &RosterPlace,
     ) -> Result<(), StateError> {
-        let (path, place) = (bytes(path), place.clone());
+        let (path, mount_point, kind, is_share) = as_row(path, place);
         let sql = "INSERT OR REPLACE INTO refused_places (run, path, mount_point, kind, is_share)
                    VALUES (?1, ?2, ?3, ?4, ?5)";
         self.write(move |db| {
-            let RosterPlace {
-                mount_point,
-                kind,
-                is_share,
-            } = place;
-            db.execute(sql, (run, path, bytes(&mount_point), kind, is_share))
-                .map(drop)
+            let row = (run, path, mount_point, kind, is_share);
+            db.execute(sql, row).map(drop)
         })
         .await
     }
@@ -95,6 +81,16 @@ fn place(row: &Row<'_>) -> rusqlite::Result<RosterPlace> {
         kind: row.get("kind")?,
         is_share: row.get("is_share")?,
     })
+}
+
+/// The path of a roster and its place as stored.
+fn as_row(path: &Path, place: &RosterPlace) -> (Vec<u8>, Vec<u8>, String, bool) {
+    let RosterPlace {
+        mount_point,
+        kind,
+        is_share,
+    } = place;
+    (bytes(path), bytes(mount_point), kind.clone(), *is_share)
 }
 
 fn bytes(path: &Path) -> Vec<u8> {

@@ -77,7 +77,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
 async fn moved(settings: &Settings, path: &Path) -> Option<String> {
     let base_url = settings.omni.base_url().ok()?.to_string();
     let state = StateDb::open(&base_url, Access::Read(&settings.state.dir)).ok()?;
-    match check_place(&state, path, None).await {
+    match check_place(&state, path, None, &CancellationToken::new()).await {
         Err(error @ RunError::Source(SourceError::Moved { .. })) => Some(error.to_string()),
         _ => None,
     }
