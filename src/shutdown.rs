@@ -65,9 +65,12 @@ impl Signals {
 /// hung mount does not block the shutdown.
 ///
 /// # Errors
-/// If the runtime can't be created.
+/// If the runtime can't be created, or too few open files are allowed.
 pub fn block_on<F: Future>(command: F) -> std::io::Result<F::Output> {
-    check_open_files()?;
+    // Parts of the runtime panic where none is left.
+    if let Some(problem) = too_few_open_files(MIN_OPEN_FILES) {
+        return Err(std::io::Error::other(problem));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -76,15 +79,14 @@ pub fn block_on<F: Future>(command: F) -> std::io::Result<F::Output> {
     Ok(output)
 }
 
-/// Checks the limit of open files, since parts of the runtime panic where none is left.
-fn check_open_files() -> std::io::Result<()> {
-    let limit = getrlimit(Resource::Nofile).current;
-    match limit.filter(|limit| *limit < MIN_OPEN_FILES) {
-        None => Ok(()),
-        Some(limit) => Err(std::io::Error::other(format!(
-            "only {limit} open files are allowed; raise the limit (ulimit -n) to at least {MIN_OPEN_FILES}"
-        ))),
-    }
+/// The problem of a limit of open files below a minimum.
+pub(crate) fn too_few_open_files(minimum: u64) -> Option<String> {
+    let limit = getrlimit(Resource::Nofile).current?;
+    (limit < minimum).then(|| {
+        format!(
+            "only {limit} open files are allowed; raise the limit (ulimit -n) to at least {minimum}"
+        )
+    })
 }
 
 #[cfg(test)]

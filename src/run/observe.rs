@@ -164,7 +164,7 @@ impl ObservationCache {
         if self.observed.shows_attributes() {
             return due;
         }
-        for user in request.found(&self.observed) {
+        for (_, user) in request.found(&self.observed) {
             match changed.contains(&user.id) {
                 true => due.push(user.clone()),
                 false if user.attributes.is_some() => rest.push(user),
@@ -185,12 +185,9 @@ impl ObservationCache {
             // The history keeps the values of a removed user.
             DesiredUser::Delete | DesiredUser::Deactivate => !user.is_read(),
         };
-        let rows = request.desired.users.iter();
-        let due = rows.filter_map(|(email, entry)| match self.observed.get(email)? {
-            UserMatch::One(user) => is_due(entry, user).then(|| user.clone()),
-            UserMatch::Several(_) => None,
-        });
-        due.collect()
+        let found = request.found(&self.observed);
+        let due = found.filter(|(entry, user)| is_due(entry, user));
+        due.map(|(_, user)| user.clone()).collect()
     }
 
     /// Reads users by id.
@@ -328,11 +325,14 @@ impl<'a> ObserveRequest<'a> {
         named.map(|(email, _)| email).collect()
     }
 
-    /// The users that the roster names, as observed.
-    fn found(self, observed: &Observed) -> impl Iterator<Item = &Arc<ObservedUser>> {
-        let named = self.desired.users.keys();
-        named.filter_map(|email| match observed.get(email)? {
-            UserMatch::One(user) => Some(user),
+    /// The users that the roster names, as observed, with their rows.
+    fn found<'o>(
+        self,
+        observed: &'o Observed,
+    ) -> impl Iterator<Item = (&'a Entry, &'o Arc<ObservedUser>)> {
+        let rows = self.desired.users.iter();
+        rows.filter_map(|(email, entry)| match observed.get(email)? {
+            UserMatch::One(user) => Some((entry, user)),
             UserMatch::Several(_) => None,
         })
     }

@@ -62,7 +62,7 @@ pub(crate) fn similarity(a: &str, b: &str) -> f64 {
 }
 
 /// Whether at most `edits` letters must be inserted, removed, replaced or swapped with their neighbour to turn one text
-/// into another.
+/// into another. Unlike a distance, this ends at the first edit too many, because every user may be compared.
 pub(crate) fn is_within_edits(a: &str, b: &str, edits: usize) -> bool {
     a.len().abs_diff(b.len()) <= 4 * edits && within_edits(a, b, edits)
 }

@@ -3,8 +3,8 @@
 use crate::file_system;
 use crate::settings::admin_token_warnings;
 use crate::settings::{AMBIGUOUS_KEY, EMPTY_PROTECT, Settings};
+use crate::shutdown::too_few_open_files;
 use rustix::fs::{Access, access, statvfs};
-use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ pub(super) fn check(settings: &Settings) -> Host {
         host.problems.push(text);
     }
     host.problems.extend(no_space(state));
-    host.problems.extend(few_open_files());
+    host.problems.extend(too_few_open_files(MIN_OPEN_FILES));
     if let Some(folder) = reports(settings)
         && let Err(reason) = is_writable(&folder)
     {
@@ -101,15 +101,6 @@ fn exhausted(bytes: u64, inodes: Option<u64>) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-fn few_open_files() -> Option<String> {
-    let limit = getrlimit(Resource::Nofile).current?;
-    (limit < MIN_OPEN_FILES).then(|| {
-        format!(
-            "only {limit} open files are allowed; raise the limit (ulimit -n) to at least {MIN_OPEN_FILES}"
-        )
-    })
 }
 
 /// The folder for row reports, next to the roster.
