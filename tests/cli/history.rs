@@ -1,4 +1,5 @@
 //! `history`, `explain`, `approve` and `export`, as a shell sees them.
+use super::daemon::{Daemon, eventually};
 use crate::support::{World, command};
 use omni_user_sync::sandbox::Options;
 use omni_user_sync::state::StateLock;
@@ -263,40 +264,6 @@ async fn a_read_only_state_folder_is_readable() {
     }
     assert_eq!(files(), before, "and nothing is made");
     std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("ours");
-}
-
-/// Waits until a condition holds, for up to a minute.
-async fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await;
-    assert!(waited.is_ok(), "{what}");
-}
-
-/// A daemon that is killed at the end of the test.
-struct Daemon(std::process::Child);
-
-impl Daemon {
-    fn start(world: &World) -> Self {
-        let child = std::process::Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
-            .arg("run")
-            .env_clear()
-            .envs(world.variables())
-            .current_dir(world.folder.path())
-            .stderr(std::process::Stdio::null())
-            .spawn();
-        Self(child.expect("it runs"))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

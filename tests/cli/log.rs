@@ -1,11 +1,12 @@
 //! The log: its stable field names, and colours.
 
+use super::daemon::{Daemon, eventually};
 use super::example;
 use crate::support::{World, command as run};
 use omni_user_sync::sandbox::{Fault, What, When};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// The fields of every line.
@@ -24,16 +25,6 @@ fn stable_names(message: &str) -> BTreeSet<String> {
     names.chain(OF_ALL).map(str::to_owned).collect()
 }
 
-/// A daemon that is killed at the end of the test.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The log of a daemon up to the end of its first run.
 async fn logged(world: World) -> Vec<Value> {
     let world = world
@@ -41,15 +32,7 @@ async fn logged(world: World) -> Vec<Value> {
         .set("schedule.cron", "")
         .set("log.format", "json");
     let log = tempfile::NamedTempFile::new().expect("a file");
-    let child = Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
-        .arg("run")
-        .env_clear()
-        .envs(world.variables())
-        .current_dir(world.folder.path())
-        .stdout(Stdio::null())
-        .stderr(log.reopen().expect("opens"))
-        .spawn();
-    let _daemon = Daemon(child.expect("it runs"));
+    let _daemon = Daemon::logging_to(&world, log.reopen().expect("opens"));
     let ended = async {
         loop {
             let text = std::fs::read_to_string(log.path()).expect("is read");
@@ -144,24 +127,9 @@ async fn an_unwritable_log_does_not_end_the_daemon() {
             .await
             .set("serve.listen", "")
             .set("schedule.cron", "");
-        let child = Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
-            .arg("run")
-            .env_clear()
-            .envs(world.variables())
-            .current_dir(world.folder.path())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn();
-        let mut daemon = Daemon(child.expect("it runs"));
-        let applied = async {
-            while world.writes().len() < 3 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let applied = tokio::time::timeout(Duration::from_secs(60), applied).await;
-        assert!(applied.is_ok(), "it works");
-        let ended = daemon.0.try_wait().expect("its state");
-        assert_eq!(ended, None, "it goes on");
+        let mut daemon = Daemon::logging_to(&world, stderr);
+        eventually("it works", || world.writes().len() >= 3).await;
+        assert!(daemon.is_running(), "it goes on");
     }
 }
 

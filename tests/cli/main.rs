@@ -1,5 +1,6 @@
 //! The commands as a shell sees them: output, exit code, and what they did to Omni.
 mod check;
+mod daemon;
 mod history;
 mod kill;
 mod log;
