@@ -215,10 +215,12 @@ fn grace_warning(policy: &Policy) -> Option<String> {
 
 /// Names the patterns without a match if the observation has all users.
 fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
-    let unmatched = policy
-        .protect
-        .unmatched(observed.users().map(|user| &user.email));
-    (observed.shows_everybody() && !unmatched.is_empty()).then(|| {
+    if !observed.shows_everybody() {
+        return None;
+    }
+    let emails = observed.users().map(|user| &user.email);
+    let unmatched = policy.protect.unmatched(emails);
+    (!unmatched.is_empty()).then(|| {
         format!(
             "policy.protect: no user in Omni matches {}; correct or remove the pattern",
             unmatched.join(", ")

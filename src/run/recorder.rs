@@ -2,18 +2,12 @@
 
 use super::Prepared;
 use crate::model::{
-    Change, ChangeId, ChangeIntent, ChangeOutcome, Email, Memory, Operation, RunNumber, Settled,
-    UserId,
+    Change, ChangeId, ChangeIntent, ChangeOutcome, Memory, RunNumber, Settled, UserId,
 };
 use crate::plan::ownership;
 use crate::plan::quarantine::{self, Cause};
 use crate::state::{StateDb, StateError};
-use chrono::{TimeDelta, Utc};
-
-/// How long Omni's list may lag behind a creation.
-const LATELY: TimeDelta = TimeDelta::hours(24);
-/// The number of changes of a user that are searched for its creation.
-const MAX_SEARCHED: usize = 20;
+use chrono::Utc;
 
 /// Records the changes of one run.
 #[derive(Debug)]
@@ -90,19 +84,6 @@ impl<'a> ChangeRecorder<'a> {
         // Both at once, so that they share one commit.
         let settle = self.state.settle(id, &settled, created, ownership);
         tokio::try_join!(settle, put).map(drop)
-    }
-
-    /// Whether an earlier run lately created a user with this email, or may have.
-    pub(super) async fn was_created_lately(&self, email: &Email) -> Result<bool, StateError> {
-        let changes = self.state.changes_of(email, MAX_SEARCHED).await?;
-        let lately = Utc::now() - LATELY;
-        Ok(changes.into_iter().any(|change| {
-            let was_applied = |settled: &Settled| settled.outcome == ChangeOutcome::Applied;
-            change.intent.operation == Operation::Create
-                && change.intent.intended > lately
-                && change.settled.as_ref().is_none_or(was_applied)
-                && change.run != self.run
-        }))
     }
 
     /// Whether the same change was tried or applied before.

@@ -106,7 +106,7 @@ impl Worker<'_> {
                 FollowUp::Update(user, "they existed already"),
             ));
         }
-        if self.was_created_lately(email).await {
+        if self.work.prepared.memory.recent.created.contains(email) {
             return Ok(Attempt::new(
                 ChangeOutcome::Failed,
                 "Omni's list lags: this program created the user lately and Omni has it (409), but does not show \
@@ -133,12 +133,6 @@ impl Worker<'_> {
         let listed = self.everybody.get();
         let observed = listed.unwrap_or(&self.work.prepared.cache.observed);
         observed.unreadable().len()
-    }
-
-    /// An unreadable state database ends the run elsewhere.
-    async fn was_created_lately(&self, email: &Email) -> bool {
-        let created = self.work.recorder.was_created_lately(email).await;
-        created.unwrap_or(false)
     }
 
     /// Decides what to do about a user that is gone by its cached id and may have been created again.
