@@ -51,6 +51,8 @@ pub struct Plan {
     /// The number of users that the roster does not name and that are kept for now, because of
     /// `policy.prune_grace` or because pruning is off in this run.
     pub deferred: usize,
+    /// Whether the roster or the listing does not allow pruning, with or without missing users.
+    pub blocks_pruning: bool,
 }
 
 /// Removals that a plan leaves out for one reason.
@@ -136,6 +138,7 @@ impl Plan {
             blocked,
             lost_files,
             deferred,
+            blocks_pruning,
         } = other;
         self.found.join(found);
         self.not_found.extend(not_found);
@@ -149,6 +152,7 @@ impl Plan {
         self.blocked.extend(blocked);
         self.lost_files.extend(lost_files);
         self.deferred += deferred;
+        self.blocks_pruning |= blocks_pruning;
     }
 
     fn block(&mut self, reason: String, mut emails: Vec<Email>) {
@@ -410,6 +414,7 @@ impl Planner<'_> {
         match desired.pruning_allowed().err().or_else(doubt) {
             Some(reason) => {
                 plan.deferred += due.len();
+                plan.blocks_pruning = true;
                 let emails = due.into_iter().map(|change| change.email).collect();
                 plan.block(reason, emails);
             }

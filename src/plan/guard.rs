@@ -58,6 +58,8 @@ pub struct Verdict {
     lost_files: Option<String>,
     /// Some users that the roster does not name are kept for now.
     defers_pruning: bool,
+    /// The roster or the listing does not allow pruning.
+    blocks_pruning: bool,
 }
 
 /// The changes that one safety limit holds.
@@ -96,16 +98,22 @@ impl Verdict {
         &self.quarantined
     }
 
-    /// Whether the roster lost most of its rows, or files that name managed users, and its pruning has not
-    /// been approved. Such a roster is not accepted.
+    /// Whether the roster lost most of its rows, or files that name managed users, or is the first one of the state
+    /// database, and its pruning has not been approved. Such a roster is not accepted.
     #[must_use]
     pub fn roster_is_suspect(&self, rows: u64, memory: &Memory, policy: &Policy) -> bool {
         let prunes = |changes: &[Change]| changes.iter().any(Change::is_pruning);
         let is_held = self.held.iter().any(|held| held.rule == GuardRule::Prune);
+        if policy.prune == Prune::Never {
+            return false;
+        }
+        if memory.last_accepted.is_none() {
+            // Once accepted, it prunes without approval, so all its pruning must be known and approved.
+            return is_held || self.blocks_pruning;
+        }
         let may_be_missed = is_held || self.defers_pruning || prunes(&self.quarantined);
-        (has_shrunk(rows, memory).is_some() || (self.lost_files.is_some() && may_be_missed))
-            && policy.prune != Prune::Never
-            && !prunes(&self.passed)
+        let has_lost = self.lost_files.is_some() && may_be_missed;
+        (has_shrunk(rows, memory).is_some() || has_lost) && !prunes(&self.passed)
     }
 
     /// All changes of the plan.
@@ -172,6 +180,7 @@ pub fn evaluate(
     let mut verdict = Verdict {
         lost_files: plan.lost_files_clause(),
         defers_pruning: plan.deferred > 0,
+        blocks_pruning: plan.blocks_pruning,
         passed: plan.changes,
         ..Verdict::default()
     };
@@ -272,8 +281,13 @@ impl Tally {
 }
 
 impl Guard<'_> {
-    /// A roster that lost files, or more than half of its rows, is more likely broken than right.
+    /// A roster that lost files, or more than half of its rows, is more likely broken than right. The first roster of a
+    /// state database has no earlier one to be compared with.
     fn pruning(&self, verdict: &mut Verdict, rows: u64) {
+        let first = || {
+            let is_first = self.memory.last_accepted.is_none();
+            is_first.then(|| "this is the first roster of the state database".to_owned())
+        };
         let shrunk = || {
             let before = has_shrunk(rows, self.memory)?;
             let rows = plural(rows, "row");
@@ -281,13 +295,14 @@ impl Guard<'_> {
                 "the roster has {rows}, fewer than half of the {before} before"
             ))
         };
-        let Some(loss) = verdict.lost_files.clone().or_else(shrunk) else {
+        let cause = verdict.lost_files.clone().or_else(shrunk).or_else(first);
+        let Some(cause) = cause else {
             return;
         };
         let planned = self.counted(verdict, GuardRule::Prune).count();
         if planned > 0 {
             let users = plural(planned, "user");
-            let reason = format!("{loss}; pruning would remove {users}");
+            let reason = format!("{cause}; pruning would remove {users}");
             verdict.hold(GuardRule::Prune, reason, self.memory);
         }
     }

@@ -124,7 +124,9 @@ async fn only_the_source_prunes() {
     .await;
     let world = world
         .set("policy.prune", "all")
-        .set("policy.max_removals", "100%");
+        .set("policy.max_removals", "100%")
+        .with_history()
+        .await;
     let other = world.folder.path().join("other.csv");
     std::fs::write(&other, "email,display_name\nuser0001@example.com,New\n").expect("written");
     assert_eq!(run(&world, &["apply", "other.csv"]).await.code, 0);

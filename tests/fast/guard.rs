@@ -3,8 +3,8 @@
 use chrono::Utc;
 use omni_user_sync::model::{
     Action, ApprovedChange, AttributeName, Attributes, Change, Email, Field, FieldChange,
-    GuardRule, HeldChange, Limit, Memory, Observed, ObservedUser, Operation, Policy, Protect,
-    RecentRemoval, UserId, UserSpec, Value,
+    GuardRule, HeldChange, Limit, Location, Memory, Observed, ObservedUser, Operation, Policy,
+    Protect, RecentRemoval, UserId, UserSpec, Value,
 };
 use omni_user_sync::plan::{Plan, Verdict, evaluate};
 use omni_user_sync::settings::{self, Environment};
@@ -47,7 +47,11 @@ fn change(number: usize, action: Action) -> Change {
     Change {
         email: email(number),
         action,
-        location: None,
+        location: Some(Location {
+            file: "users.csv".into(),
+            line: 2,
+            column: None,
+        }),
     }
 }
 

@@ -102,7 +102,10 @@ async fn an_unread_admin_is_not_pruned() {
     let world = omitting(PatchAnswer::User, 3)
         .await
         .set("policy.prune", "all");
-    let world = world.set("policy.max_removals", "100%");
+    let world = world
+        .set("policy.max_removals", "100%")
+        .with_history()
+        .await;
     world.user("boss@x.co", "Boss", json!({ "omni_is_org_admin": true }));
     world.roster("email\nuser0001@example.com\nuser0002@example.com\n");
     let outcome = world.run().await;

@@ -244,7 +244,9 @@ async fn prunes_users_missing_from_a_complete_roster() {
         .await
         .set("policy.prune", "all")
         .set("policy.max_removals", "100%")
-        .set("policy.protect", "user0007@*");
+        .set("policy.protect", "user0007@*")
+        .with_history()
+        .await;
     world.roster("email,display_name\nuser0001@example.com,\nUSER0002@example.com,\n");
     let outcome = world.run().await;
     assert_eq!(outcome.count(ChangeOutcome::Applied), 4, "{outcome:#?}");
@@ -476,7 +478,9 @@ async fn one_unreadable_entry_ends_no_run() {
         let world = World::new()
             .await
             .set("policy.prune", "all")
-            .set("policy.max_removals", "100%");
+            .set("policy.max_removals", "100%")
+            .with_history()
+            .await;
         for name in ["ann", "bob", "cid"] {
             world.user(&format!("{name}@x.co"), name, json!({}));
         }

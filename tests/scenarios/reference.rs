@@ -148,14 +148,21 @@ impl Reference {
         let has_shrunk = self
             .last_rows
             .is_some_and(|before| roster.row_count() * 2 < before);
-        if has_shrunk {
+        let is_first = self.last_rows.is_none();
+        if has_shrunk || is_first {
             self.hold(&mut ruling, users, &|email, _| is_pruned(email));
         }
+        let is_approved_first = ruling.held == 0 && roster.may_prune();
         if self.removes_too_many(users, &ruling.passed) {
             self.hold(&mut ruling, users, &|_, need| need.is_removal());
         }
         let prunes = ruling.passed.keys().any(|email| is_pruned(email));
-        ruling.roster_is_suspect = has_shrunk && self.policy.prune != "never" && !prunes;
+        let is_suspect = if is_first {
+            !is_approved_first
+        } else {
+            has_shrunk && !prunes
+        };
+        ruling.roster_is_suspect = is_suspect && self.policy.prune != "never";
         ruling
     }
 

@@ -103,6 +103,7 @@ const FORBIDDEN: What = What::Status {
 #[tokio::test]
 async fn a_refused_removal_adds_no_managed_user() {
     let world = World::new().await.set("policy.prune", "all");
+    let world = world.with_history().await;
     world.user("b@x.co", "B", json!({}));
     world.roster("email,display_name\na@x.co,A\n");
     world.org().fault(always("DELETE", FORBIDDEN));

@@ -1,8 +1,9 @@
 //! A world for tests: a mock server, a folder with a roster, and settings that join them. Each
 //! test says only what is special about its own.
 
+use chrono::Utc;
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::model::{ChangeOutcome, Trigger};
+use omni_user_sync::model::{AcceptedRoster, ChangeOutcome, Fingerprint, OwnershipUpdate, Trigger};
 use omni_user_sync::run::{
     AppliedChange, Observer, Prepared, Reconciler, RunError, RunOutcome, Stop, Target,
 };
@@ -162,6 +163,21 @@ impl World {
         observer?
             .plan(&self.target(), &CancellationToken::new())
             .await
+    }
+
+    /// A world with a state that is not new, so that pruning needs no approval.
+    pub async fn with_history(self) -> Self {
+        let accepted = AcceptedRoster {
+            fingerprint: Fingerprint([0; 32]),
+            rows: 0,
+            files: Vec::new(),
+        };
+        let reconciler = self.reconciler();
+        let state = reconciler.observer().state();
+        let recorded = state.record_roster(OwnershipUpdate::default(), Some(accepted), Utc::now());
+        recorded.await.expect("written");
+        drop(reconciler);
+        self
     }
 
     /// One run, as the daemon does it.

@@ -56,6 +56,75 @@ async fn waits_for_the_grace_before_it_prunes() {
     assert_eq!(told(&world.run().await), ["delete b@x.co applied"]);
 }
 
+/// As after the loss of a state folder. A second roster counts as the first one as long as that was not accepted.
+#[tokio::test]
+async fn a_first_roster_prunes_only_after_approval() {
+    let options = Options {
+        users: 6,
+        ..Options::default()
+    };
+    let world = World::with(options)
+        .await
+        .set("policy.prune", "all")
+        .set("policy.max_removals", "100%");
+    let rows = |numbers: std::ops::RangeInclusive<usize>| -> String {
+        numbers
+            .map(|number| format!("{},\n", user(number)))
+            .collect()
+    };
+    world.roster(&format!("email,display_name\n{}new@x.co,N\n", rows(1..=4)));
+    let first = world.run().await;
+    assert_eq!((held(&first), first.result().as_str()), (2, "held"));
+    assert_eq!(told(&first), ["create new@x.co applied"]);
+    let reason = "this is the first roster of the state database; pruning would remove 2 users";
+    assert_eq!(first.held()[0].reason, reason);
+    assert_eq!(approve(&world, RunRef::Latest).await, 2);
+    world.roster(&format!("email,display_name\n{}", rows(1..=3)));
+    let second = world.run().await;
+    assert_eq!(told(&second).len(), 2, "those approved: {second:?}");
+    assert_eq!(held(&second), 2, "user 4 and the new one: {second:?}");
+    assert_eq!(held(&world.run().await), 2, "again");
+    approve(&world, RunRef::Latest).await;
+    assert_converged(&world.run().await);
+    world.roster(&format!("email,display_name\n{}", rows(1..=2)));
+    assert_converged(&world.run().await);
+    assert_eq!(world.org().users().len(), 2, "the state is no longer new");
+}
+
+/// A first roster that could not prune yet is not the baseline of one that can.
+#[tokio::test]
+async fn a_first_roster_without_upserts_approves_nothing() {
+    let options = Options {
+        users: 3,
+        ..Options::default()
+    };
+    let world = World::with(options)
+        .await
+        .set("policy.prune", "all")
+        .set("policy.max_removals", "100%");
+    world.roster("op,email\ndeactivate,gone@x.co\n");
+    assert_eq!(held(&world.run().await), 0);
+    world.roster(&format!("email,display_name\n{},\n", user(1)));
+    assert_eq!(held(&world.run().await), 2);
+}
+
+/// With a grace nobody is due in the first run, and a user who is not managed never is.
+#[tokio::test]
+async fn a_first_roster_with_a_grace_is_accepted() {
+    let options = Options {
+        users: 3,
+        ..Options::default()
+    };
+    let world = World::with(options)
+        .await
+        .set("policy.prune", "all")
+        .set("policy.prune_grace", "1ms");
+    world.roster(&format!("email,display_name\n{},\nnew@x.co,N\n", user(1)));
+    assert_converged(&world.run().await);
+    let memory = world.state_db().memory(chrono::Utc::now()).await;
+    assert!(memory.expect("read").last_accepted.is_some());
+}
+
 #[tokio::test]
 async fn a_shrunken_roster_prunes_only_after_approval() {
     let world = World::new()
@@ -157,7 +226,9 @@ async fn a_rejected_file_blocks_only_removals() {
     let (world, folder) = with_folder().await;
     let world = world
         .set("policy.prune", "all")
-        .set("policy.max_removals", "100%");
+        .set("policy.max_removals", "100%")
+        .with_history()
+        .await;
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
     write(
         "a.csv",
