@@ -33,6 +33,7 @@ mod opened;
 mod places;
 mod prune;
 mod quarantine;
+mod readings;
 pub mod render;
 mod runs;
 mod schema;

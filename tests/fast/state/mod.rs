@@ -8,5 +8,6 @@ mod lock;
 mod model;
 mod opening;
 mod queries;
+mod readings;
 mod roster;
 mod support;

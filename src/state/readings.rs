@@ -1,0 +1,103 @@
+//! What probes have learned, and the user that a probe has not deleted yet.
+
+use super::sql::Time;
+use super::{StateDb, StateError};
+use crate::model::{ProbeUser, Readings, UserId};
+use chrono::{DateTime, Utc};
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::{Map, Value};
+
+impl StateDb {
+    /// What probes have learned.
+    pub async fn readings(&self) -> Result<Readings, StateError> {
+        self.read(readings).await
+    }
+
+    /// Remembers what a probe has learned. Earlier readings that it could not confirm stay.
+    pub async fn record_readings(
+        &self,
+        learned: &Readings,
+        at: DateTime<Utc>,
+    ) -> Result<(), StateError> {
+        let fields = match serde_json::to_value(learned) {
+            Ok(Value::Object(fields)) => fields,
+            other => unreachable!("readings are a JSON object, not {other:?}"),
+        };
+        self.write(move |db| {
+            let sql = "INSERT OR REPLACE INTO readings (name, value, learned) VALUES (?1, ?2, ?3)";
+            let mut insert = db.prepare_cached(sql)?;
+            for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+                insert.execute((name, value.to_string(), Time(at)))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The user that a probe was about to create, or has created, and has not deleted.
+    pub async fn probe_user(&self) -> Result<Option<ProbeUser>, StateError> {
+        let sql = "SELECT email, display_name, user_id FROM probe_user";
+        self.read(move |db| {
+            let user = db.prepare_cached(sql)?.query_row([], |row| {
+                Ok(ProbeUser {
+                    email: row.get("email")?,
+                    display_name: row.get("display_name")?,
+                    id: row.get("user_id")?,
+                })
+            });
+            user.optional()
+        })
+        .await
+    }
+
+    /// Remembers a user before a probe creates it.
+    ///
+    /// # Errors
+    /// Also if another one is remembered.
+    pub async fn begin_probe(&self, user: &ProbeUser) -> Result<(), StateError> {
+        let ProbeUser {
+            email,
+            display_name,
+            id,
+        } = user.clone();
+        let sql =
+            "INSERT INTO probe_user (id, email, display_name, user_id) VALUES (1, ?1, ?2, ?3)";
+        self.write(move |db| db.execute(sql, (email, display_name, id)).map(drop))
+            .await
+    }
+
+    /// Remembers the id of the user that a probe has created.
+    pub async fn record_probe_id(&self, id: &UserId) -> Result<(), StateError> {
+        let id = id.clone();
+        self.write(move |db| {
+            db.execute("UPDATE probe_user SET user_id = ?1", [id])
+                .map(drop)
+        })
+        .await
+    }
+
+    /// Forgets the user of a probe.
+    pub async fn end_probe(&self) -> Result<(), StateError> {
+        self.write(|db| db.execute("DELETE FROM probe_user", []).map(drop))
+            .await
+    }
+}
+
+fn readings(db: &Connection) -> rusqlite::Result<Readings> {
+    let mut query = db.prepare_cached("SELECT name, value FROM readings")?;
+    let rows = query.query_map([], |row| {
+        Ok((row.get("name")?, json(row.get_ref("value")?)?))
+    })?;
+    let fields: Map<String, Value> = rows.collect::<rusqlite::Result<_>>()?;
+    serde_json::from_value(Value::Object(fields)).map_err(altered)
+}
+
+fn json(text: ValueRef<'_>) -> rusqlite::Result<Value> {
+    serde_json::from_str(text.as_str()?).map_err(altered)
+}
+
+/// A value that is no reading means that the file was altered.
+fn altered(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(1, Type::Text, error.into())
+}
