@@ -81,7 +81,7 @@ async fn apply(
         ));
     }
     let progress = ChangeProgress::new(prepared.assessment.verdict.passed().len());
-    let (applied, _) = reconciler
+    let (applied, effects) = reconciler
         .apply(&run, &prepared, &stop, |applied| progress.advance(applied))
         .await;
     progress.finish();
@@ -92,6 +92,7 @@ async fn apply(
         .iter()
         .skip(prepared.assessment.warnings.len())
         .for_each(|warning| out::warning(warning));
+    reconciler.keep(prepared, effects).await;
     Ok(ended(&outcome))
 }
 

@@ -2,8 +2,9 @@
 
 use super::{AttributeName, Value};
 use foldhash::fast::RandomState;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::iter::Zip;
 use std::slice;
 use std::sync::Arc;
@@ -87,6 +88,18 @@ impl<T> Default for Attributes<T> {
             names: Arc::default(),
             values: Box::default(),
         }
+    }
+}
+
+impl<T: Serialize> Serialize for Attributes<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Attributes<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(BTreeMap::deserialize(deserializer)?.into_iter().collect())
     }
 }
 

@@ -10,6 +10,7 @@ mod decimal;
 mod email;
 mod history;
 mod memory;
+mod observation;
 mod observed;
 mod place;
 mod policy;
@@ -35,7 +36,8 @@ pub use history::{
 pub use memory::{
     AcceptedRoster, Memory, OwnershipUpdate, Quarantined, RecentChanges, RecentRemoval,
 };
-pub use observed::{Observed, UserMatch};
+pub use observation::{KnownUser, ObservationHeader, ObservationUpdate, StoredObservation};
+pub use observed::{Observed, ObservedSummary, UserMatch};
 pub use place::RosterPlace;
 pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};

@@ -2,6 +2,7 @@
 
 use super::{Attributes, ByEmail, Email, Interner, ObservedUser, UserId};
 use indexmap::map::Entry;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The users in Omni that have an email.
@@ -46,8 +47,18 @@ pub struct Observed {
     shows_attributes: bool,
 }
 
+/// What an observation says apart from the users whose emails are known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedSummary {
+    count: usize,
+    unreadable: Vec<Option<UserId>>,
+    extent: Extent,
+    shows_attributes: bool,
+}
+
 /// How much of Omni an observation shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Extent {
     #[default]
     Everybody,
@@ -104,6 +115,48 @@ impl Observed {
         observed
     }
 
+    /// What the observation says apart from the users.
+    #[must_use]
+    pub fn summary(&self) -> ObservedSummary {
+        ObservedSummary {
+            count: self.count,
+            unreadable: self.unreadable.clone(),
+            extent: self.extent.clone(),
+            shows_attributes: self.shows_attributes,
+        }
+    }
+
+    /// An observation that was kept, still without its users.
+    #[must_use]
+    pub fn restored(summary: ObservedSummary) -> Self {
+        let ObservedSummary {
+            count,
+            unreadable,
+            extent,
+            shows_attributes,
+        } = summary;
+        Self {
+            count,
+            unreadable,
+            extent,
+            shows_attributes,
+            ..Self::default()
+        }
+    }
+
+    /// Adds users that were kept. They are counted already.
+    pub fn restore(&mut self, email: Email, mut found: UserMatch) {
+        if let UserMatch::One(user) = &mut found {
+            self.share(Arc::make_mut(user));
+        }
+        self.users.insert(email, found);
+    }
+
+    /// All emails with their users.
+    pub fn by_email(&self) -> impl Iterator<Item = (&Email, &UserMatch)> {
+        self.users.iter()
+    }
+
     fn insert(&mut self, mut user: ObservedUser) {
         self.shows_attributes |= user.attributes.is_some();
         self.share(&mut user);
@@ -132,11 +185,15 @@ impl Observed {
         self.shows_attributes |= users.iter().any(|user| user.attributes.is_some());
     }
 
-    /// Takes fields that a list did not show from an earlier observation of the same users. `changed` receives those that
+    /// Takes fields that a list did not show from what was known of the same users earlier. `changed` receives those that
     /// were changed in Omni since; they keep their former time.
-    pub(crate) fn complete_from(&mut self, earlier: &Self, mut changed: impl FnMut(&UserId)) {
+    pub(crate) fn complete_from<'a>(
+        &mut self,
+        earlier: impl Fn(&Email) -> Option<&'a UserMatch>,
+        mut changed: impl FnMut(&UserId),
+    ) {
         for (email, found) in &mut self.users {
-            let (UserMatch::One(user), Some(UserMatch::One(before))) = (found, earlier.get(email))
+            let (UserMatch::One(user), Some(UserMatch::One(before))) = (found, earlier(email))
             else {
                 continue;
             };

@@ -1,10 +1,12 @@
 //! Omni's attribute definitions, and the comparison of values by them.
 
 use super::{AttributeName, Decimal, Text, Texts, Value, nfc, same_text};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The type of an attribute's values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ValueType {
     /// Text, compared exactly.
     String,
@@ -13,7 +15,7 @@ pub enum ValueType {
 }
 
 /// One attribute as Omni defines it (`GET /api/v1/user-attributes`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     /// The reference, which is the header of the CSV column.
     pub name: AttributeName,
@@ -28,7 +30,8 @@ pub struct Definition {
 }
 
 /// All definitions of the organisation, or the fact that they are not available.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Schema {
     definitions: Option<BTreeMap<AttributeName, Definition>>,
 }

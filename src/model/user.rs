@@ -2,11 +2,13 @@
 
 use super::{Attributes, Email, Escaped, Text, Value, trim};
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// Omni's reference of a user attribute, as used in CSV headers. Letter case matters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct AttributeName(Arc<str>);
 
 impl AttributeName {
@@ -31,8 +33,23 @@ impl fmt::Display for AttributeName {
 }
 
 /// Omni's id of a user. A user that was removed and created again has a new id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct UserId(Arc<str>);
+
+impl From<UserId> for String {
+    fn from(id: UserId) -> Self {
+        id.0.as_ref().into()
+    }
+}
+
+impl TryFrom<String> for UserId {
+    type Error = &'static str;
+
+    fn try_from(id: String) -> Result<Self, Self::Error> {
+        Self::parse(&id).ok_or("not a user's id")
+    }
+}
 
 impl UserId {
     /// Takes an id as Omni sent it. Only characters that need no escaping in a path are allowed, so that a hostile id
@@ -69,7 +86,7 @@ pub struct UserSpec {
 const ORG_ADMIN: &str = "omni_is_org_admin";
 
 /// A user as far as Omni has shown it. Lists and the responses to writes may lack fields, which says nothing about them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedUser {
     /// The id.
     pub id: UserId,

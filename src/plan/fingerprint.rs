@@ -38,7 +38,8 @@ pub(super) fn fingerprint(change: &Change, origin: Origin) -> [u8; 32] {
             email,
             name,
             user.active,
-            user.attributes.as_ref().map(pairs)
+            // Not known yet is not another state.
+            user.attributes.as_ref().map(pairs).unwrap_or_default()
         ])
     });
     let encoded = json!([origin, change.operation().as_str(), user, wanted]).to_string();

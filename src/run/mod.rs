@@ -12,6 +12,7 @@
 //! - [`RunOptions`] say what a run may do; the trigger is only for the log.
 
 mod apply;
+mod cache;
 mod explain;
 mod finish;
 mod observe;
@@ -23,8 +24,8 @@ mod recorder;
 mod row_report;
 
 pub use apply::CHANGES;
+pub use cache::{Effect, ObservationCache};
 pub use explain::{Explanation, Next};
-pub use observe::{Effect, ObservationCache};
 pub use observer::{Observer, Target};
 pub use outcome::{
     Applied, AppliedChange, Completion, PlanSummary, RosterSummary, RunError, RunOutcome,
@@ -103,7 +104,7 @@ pub struct Reconciler {
     metrics: Metrics,
     reporter: Reporter,
     on_event: EventHandler,
-    /// The observation that the last run left.
+    /// The observation that the last run left. At the start, and after a run that failed, it is in the state database.
     cache: Mutex<Option<ObservationCache>>,
 }
 
@@ -243,7 +244,7 @@ impl Reconciler {
             Mode::Apply => self.apply(&run, &prepared, stop, |_| {}).await,
         };
         let outcome = self.finish(run, Some(&prepared), applied).await;
-        self.keep(prepared, effects);
+        self.keep(prepared, effects).await;
         outcome
     }
 
@@ -316,7 +317,8 @@ impl Reconciler {
             let observed = self.observer.observe(target, scope, cached, &stop.now);
             observed.await
         };
-        let mut snapshot = observe(&run.target, self.cached(run.options)).await?;
+        let cached = self.cached(run.options).await;
+        let mut snapshot = observe(&run.target, cached).await?;
         if stop.for_next.is_cancelled() {
             tracing::info!("the roster changed while Omni was read; reading the roster again");
             let target = Target {
@@ -473,16 +475,20 @@ impl Reconciler {
     }
 
     /// The cached observation, and whether this run may use it instead of a new one.
-    fn cached(&self, options: RunOptions) -> Option<CachedObservation> {
-        let cache = lock(&self.cache).take()?;
+    async fn cached(&self, options: RunOptions) -> Option<CachedObservation> {
+        let last = lock(&self.cache).take();
+        let cache = match last {
+            Some(cache) => cache,
+            None => self.observer.kept().await?,
+        };
         let max_age = self.settings().max_age;
         let is_usable = options.may_use_cache && cache.is_younger_than(max_age);
         Some(CachedObservation { cache, is_usable })
     }
 
-    /// Keeps the observation for the next run, with the effects of this one. A report that is still being written holds
+    /// Keeps the observation for later runs, with the effects of this one. A report that is still being written holds
     /// on to the old observation, so it is copied then.
-    fn keep(&self, prepared: Arc<Prepared>, effects: Vec<(Change, Effect)>) {
+    pub async fn keep(&self, prepared: Arc<Prepared>, effects: Vec<(Change, Effect)>) {
         let mut cache = match Arc::try_unwrap(prepared) {
             Ok(prepared) => prepared.cache,
             Err(shared) => shared.cache.clone(),
@@ -491,6 +497,7 @@ impl Reconciler {
             let id = change.user_id().cloned();
             cache.take_in(change.email, id, effect);
         }
+        cache.keep(self.state()).await;
         *lock(&self.cache) = Some(cache.cached());
     }
 }

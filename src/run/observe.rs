@@ -4,18 +4,17 @@
 //! One request returns the number of users, which shows whether lookups or the list take fewer requests. Lookups don't
 //! cover other users, so pruning needs the list.
 
+use super::cache::ObservationCache;
 use crate::model::{
     Desired, DesiredUser, Email, Entry, Observed, ObservedUser, Schema, UserId, UserMatch,
 };
 use crate::omni::{self, OmniError, Reader, UserListPage};
-use chrono::{DateTime, Utc};
-use std::collections::{HashMap, HashSet};
+use crate::state::StateDb;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
-/// How long an observation counts as current.
-const CURRENT: Duration = Duration::from_secs(60);
+/// The number of users that are read by id before what was read is kept.
+const KEPT_AT_ONCE: usize = 50;
 
 /// The number of users in a page, by Omni's default.
 const PAGE: usize = 100;
@@ -24,38 +23,6 @@ const PAGE: usize = 100;
 const VERIFIED_SHARE: usize = 100;
 const MIN_VERIFIED: usize = 10;
 const MAX_VERIFIED: usize = 100;
-
-/// What is known about Omni. Each run leaves it to the next one, with its own writes in it.
-#[derive(Clone, Debug)]
-pub struct ObservationCache {
-    /// The attribute definitions, or that Omni does not show them.
-    pub schema: Schema,
-    /// The users.
-    pub observed: Observed,
-    /// When the oldest part was observed.
-    observed_at: Instant,
-    /// When the definitions were read. A later observation may use them again.
-    schema_read_at: Instant,
-    /// Emails that were looked up and have no user.
-    absent: HashSet<Email>,
-    /// Users whose present state is unknown, with their last id.
-    uncertain: HashMap<Email, Option<UserId>>,
-    /// When users were last read by id, because lists do not show their attributes.
-    verified: HashMap<UserId, DateTime<Utc>>,
-    /// Whether an earlier run left this.
-    is_cached: bool,
-}
-
-/// What a write did to a user, as far as it is known.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// The user is like this now.
-    Is(Box<ObservedUser>),
-    /// The user is gone.
-    Gone,
-    /// The state of the user is unknown.
-    Uncertain,
-}
 
 /// Where an observation comes from, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,22 +51,11 @@ pub(super) struct ObserveRequest<'a> {
     pub(super) everybody: bool,
     /// Receives the number of requests still to come.
     pub(super) expect: &'a (dyn Fn(usize) + Sync),
+    /// Where what was read is kept; `None` if nothing may be written.
+    pub(super) keep_in: Option<&'a StateDb>,
 }
 
 impl ObservationCache {
-    pub(super) fn new(schema: Schema, observed: Observed) -> Self {
-        Self {
-            schema,
-            observed,
-            observed_at: Instant::now(),
-            schema_read_at: Instant::now(),
-            absent: HashSet::new(),
-            uncertain: HashMap::new(),
-            verified: HashMap::new(),
-            is_cached: false,
-        }
-    }
-
     /// Observes Omni afresh. Fields that lists do not show are taken from an earlier observation, or read by id.
     pub(super) async fn fresh(
         schema: Schema,
@@ -134,23 +90,8 @@ impl ObservationCache {
         let changed = earlier.map(|earlier| cache.adopt(earlier));
         let due = cache.to_read(request, &changed.unwrap_or_default());
         (request.expect)(due.len());
-        cache.read(request.reader, due).await?;
+        cache.read(request.reader, due, request.keep_in).await?;
         Ok((cache, source))
-    }
-
-    /// Takes fields that the list did not show from an earlier observation. Returns the users that were changed in Omni
-    /// since they were read.
-    fn adopt(&mut self, earlier: &Self) -> HashSet<UserId> {
-        let mut changed = HashSet::new();
-        self.observed.complete_from(&earlier.observed, |id| {
-            changed.insert(id.clone());
-        });
-        let known = self.observed.users().map(|user| &user.id);
-        let known: HashSet<_> = known.collect();
-        let verified = earlier.verified.iter();
-        let verified = verified.filter(|(id, _)| known.contains(id));
-        self.verified = verified.map(|(id, at)| (id.clone(), *at)).collect();
-        changed
     }
 
     /// The users that the roster names and whose fields are to be read by id: the list does not show them, and they are
@@ -190,20 +131,27 @@ impl ObservationCache {
         due.map(|(_, user)| user.clone()).collect()
     }
 
-    /// Reads users by id.
+    /// Reads users by id. If they are many, what was read is kept at once: a run that is interrupted loses little.
     pub(super) async fn read(
         &mut self,
         reader: &Reader,
         users: Vec<Arc<ObservedUser>>,
+        keep_in: Option<&StateDb>,
     ) -> Result<(), OmniError> {
-        let Self {
-            observed, verified, ..
-        } = self;
-        omni::read_users(reader, users, |user, now| {
-            verified.insert(user.id.clone(), Utc::now());
-            observed.refresh(user, now);
-        })
-        .await
+        let keep_in = keep_in.filter(|_| users.len() > KEPT_AT_ONCE);
+        if let Some(state) = keep_in {
+            self.keep(state).await;
+        }
+        for some in users.chunks(KEPT_AT_ONCE) {
+            let read =
+                omni::read_users(reader, some.to_vec(), |user, now| self.was_read(user, now));
+            let read = read.await;
+            if let Some(state) = keep_in {
+                self.keep(state).await;
+            }
+            read?;
+        }
+        Ok(())
     }
 
     /// Reuses this observation and looks up only new rows. Observes afresh if that takes fewer requests, or if this
@@ -223,18 +171,15 @@ impl ObservationCache {
                     looked_up?;
                     let unread = self.unread(request);
                     (request.expect)(unread.len());
-                    self.read(request.reader, unread).await?;
+                    self.read(request.reader, unread, request.keep_in).await?;
                     return Ok((self, ObservationSource::Cache));
                 }
             }
         }
         let schema_read_at = self.schema_read_at;
         let schema = self.schema.clone();
-        let (fresh, source) = Self::fresh(schema, request, Some(&self)).await?;
-        let fresh = Self {
-            schema_read_at,
-            ..fresh
-        };
+        let (mut fresh, source) = Self::fresh(schema, request, Some(&self)).await?;
+        fresh.schema_read_at = schema_read_at;
         Ok((fresh, source))
     }
 
@@ -258,62 +203,15 @@ impl ObservationCache {
         omni::look_up_into(reader, open.clone(), &mut self.observed).await?;
         for (email, id) in std::mem::take(&mut self.uncertain) {
             let now = look_up_now(reader, id.as_ref(), &email).await?;
+            self.found_out(&email);
             self.observed.found(&email, now);
         }
+        open.iter().for_each(|email| self.found_out(email));
         let absent = open
             .into_iter()
             .filter(|email| self.observed.get(email).is_none());
         self.absent.extend(absent);
         Ok(())
-    }
-
-    /// Brings the effect of a write in.
-    pub(super) fn take_in(&mut self, email: Email, id: Option<UserId>, effect: Effect) {
-        self.absent.remove(&email);
-        match effect {
-            Effect::Is(user) => {
-                if user.email != email {
-                    self.observed.remove(&email);
-                    self.uncertain.insert(email, None);
-                }
-                self.observed.put(*user);
-            }
-            Effect::Gone => {
-                self.observed.remove(&email);
-                self.absent.insert(email);
-            }
-            Effect::Uncertain => drop(self.uncertain.insert(email, id)),
-        }
-    }
-
-    /// Marks this observation as left by an earlier run.
-    pub(super) fn cached(self) -> Self {
-        Self {
-            is_cached: true,
-            ..self
-        }
-    }
-
-    /// Whether an earlier run left this observation, so that Omni may have changed since.
-    #[must_use]
-    pub fn is_cached(&self) -> bool {
-        self.is_cached
-    }
-
-    /// Whether Omni may have changed since the observation.
-    pub(super) fn may_be_stale(&self) -> bool {
-        self.is_cached || self.age() > CURRENT
-    }
-
-    /// The cache age.
-    #[must_use]
-    pub fn age(&self) -> Duration {
-        self.observed_at.elapsed()
-    }
-
-    /// Whether no part is older than this.
-    pub(super) fn is_younger_than(&self, age: Duration) -> bool {
-        self.age().max(self.schema_read_at.elapsed()) <= age
     }
 }
 

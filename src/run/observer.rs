@@ -1,8 +1,9 @@
 //! The read side of a run: reads the roster and Omni, and plans. It has no way to a writer, so `plan`, `explain` and the
 //! server can't change Omni.
 
+use super::cache::ObservationCache;
 use super::explain::Explanation;
-use super::observe::{ObservationCache, ObservationSource, ObserveRequest};
+use super::observe::{ObservationSource, ObserveRequest};
 use super::place::check_place;
 use super::progress::Progress;
 use super::{Prepared, RunError};
@@ -80,6 +81,8 @@ pub struct Observer {
     settings: Arc<Settings>,
     client: Arc<Client>,
     state: StateDb,
+    /// Whether what is read of Omni may be kept in the state database.
+    keeps: bool,
 }
 
 impl Observer {
@@ -93,9 +96,13 @@ impl Observer {
         state: StateDb,
     ) -> Result<Self, RunError> {
         let client = Client::new(&settings.omni, &settings.state.dir, metrics)?;
-        Ok(Self::with_client(settings, client, state))
+        Ok(Self {
+            keeps: false,
+            ..Self::with_client(settings, client, state)
+        })
     }
 
+    /// An observer that keeps what it reads.
     pub(super) fn with_client(
         settings: Arc<Settings>,
         client: Arc<Client>,
@@ -105,6 +112,23 @@ impl Observer {
             settings,
             client,
             state,
+            keeps: true,
+        }
+    }
+
+    /// The state database, if it may be written.
+    fn keep_in(&self) -> Option<&StateDb> {
+        self.keeps.then_some(&self.state)
+    }
+
+    /// The observation that earlier runs have kept. Without one, Omni is read as if for the first time.
+    pub(super) async fn kept(&self) -> Option<ObservationCache> {
+        match self.state.observation().await {
+            Ok(stored) => ObservationCache::restored(stored?, Utc::now()),
+            Err(error) => {
+                tracing::warn!(%error, "what earlier runs have read of Omni can't be used");
+                None
+            }
         }
     }
 
@@ -129,7 +153,11 @@ impl Observer {
     ) -> Result<Prepared, RunError> {
         self.check_place(target, None, stop).await?;
         let scope = self.scope(target, false);
-        let snapshot = self.observe(target, scope, None, stop).await?;
+        let cached = self.kept().await.map(|cache| CachedObservation {
+            cache,
+            is_usable: false,
+        });
+        let snapshot = self.observe(target, scope, cached, stop).await?;
         self.assess(snapshot, &self.settings.policy, false, stop)
             .await
     }
@@ -207,7 +235,8 @@ impl Observer {
                 memory,
                 ..
             } = prepared;
-            cache.read(&self.client.reader(stop), removed).await?;
+            let reader = self.client.reader(stop);
+            cache.read(&reader, removed, self.keep_in()).await?;
             // Other removals may pass the limits now.
             prepared = Prepared::new(Snapshot { desired, cache }, memory, policy);
         }
@@ -233,7 +262,8 @@ impl Observer {
         let users = cache.observed.users();
         let unread = users.filter(|user| !user.is_read() && is_needed(user));
         let unread = unread.cloned().collect();
-        cache.read(&self.client.reader(stop), unread).await
+        let reader = self.client.reader(stop);
+        cache.read(&reader, unread, self.keep_in()).await
     }
 
     /// All users must be seen if pruning is on, or if the outcome of earlier changes is unknown.
@@ -276,6 +306,7 @@ impl Observer {
             settings: &self.settings,
             target,
             expect: &|more| progress.expect(more),
+            keep_in: self.keep_in(),
         };
         let snapshot = tokio::select! {
             snapshot = observation.observe(scope, cached) => snapshot,
@@ -347,6 +378,7 @@ struct Observation<'a> {
     target: &'a Target,
     /// Receives the number of requests still to come.
     expect: &'a (dyn Fn(usize) + Sync),
+    keep_in: Option<&'a StateDb>,
 }
 
 impl Observation<'_> {
@@ -429,6 +461,7 @@ impl Observation<'_> {
             desired,
             everybody,
             expect: self.expect,
+            keep_in: self.keep_in,
         }
     }
 }

@@ -28,6 +28,7 @@ mod held;
 mod lock;
 mod managed;
 mod memory;
+mod observation;
 mod open;
 mod opened;
 mod places;

@@ -5,6 +5,8 @@ mod absent;
 #[cfg(feature = "sandbox")]
 mod folder;
 #[cfg(feature = "sandbox")]
+mod kept_observation;
+#[cfg(feature = "sandbox")]
 mod limits;
 #[cfg(feature = "sandbox")]
 mod lost_responses;

@@ -103,17 +103,16 @@ impl Comparison {
         world: &World,
         trigger: Trigger,
         roster: Option<&Roster>,
-        has_process: bool,
     ) -> Trigger {
         let before = users(world);
-        let is_cached = trigger == Trigger::File && has_process;
+        let is_cached = trigger == Trigger::File;
         let (trigger, seen, absent) = match roster {
             Some(roster) => {
                 self.find_out(world, &before).await;
                 self.see(trigger, &before, roster, is_cached)
             }
             None => {
-                self.cache = Cache::Nothing;
+                self.cache = Cache::Unclear;
                 (trigger, before.clone(), BTreeSet::new())
             }
         };
@@ -212,8 +211,9 @@ impl Comparison {
             self.reference = noted;
         }
         self.take_in(world).await;
-        if outcome.is_some() {
-            self.keep(world, roster, begun, &ruling);
+        match outcome {
+            Some(_) => self.keep(world, roster, begun, &ruling),
+            None => self.cache = Cache::Unclear,
         }
         Ok(())
     }

@@ -160,10 +160,7 @@ impl<'a> Driver<'a> {
         );
         let mut trigger = trigger;
         if let Some(comparison) = &mut self.comparison {
-            let has_cache = self.reconciler.is_some();
-            trigger = comparison
-                .begin(world, trigger, roster.as_ref(), has_cache)
-                .await;
+            trigger = comparison.begin(world, trigger, roster.as_ref()).await;
         }
         let outcome = self.run_alone(trigger, first).await;
         if outcome.is_none() {

@@ -5,7 +5,7 @@ use crate::model::{Change, ChangeOutcome, ObservedUser};
 use crate::omni::OmniError;
 use crate::plan::quarantine::Cause;
 use crate::run::AppliedChange;
-use crate::run::observe::Effect;
+use crate::run::cache::Effect;
 
 /// The end of one attempt.
 pub(super) struct Attempt {

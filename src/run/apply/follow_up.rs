@@ -10,7 +10,7 @@ use crate::model::{
 use crate::omni::{self, OmniError};
 use crate::plan::differences;
 use crate::plan::quarantine::Cause;
-use crate::run::observe::Effect;
+use crate::run::cache::Effect;
 use std::sync::Arc;
 
 impl Worker<'_> {

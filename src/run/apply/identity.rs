@@ -5,7 +5,7 @@ use super::attempt::Attempt;
 use super::worker::Worker;
 use crate::model::{Action, Change, ChangeOutcome, FieldChange, ObservedUser};
 use crate::omni::OmniError;
-use crate::run::observe::Effect;
+use crate::run::cache::Effect;
 
 impl Worker<'_> {
     /// Reads the user of a removal if the id is cached. Returns how the change ends if it must not be sent.

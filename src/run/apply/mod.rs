@@ -18,7 +18,7 @@ mod follow_up;
 mod identity;
 mod worker;
 
-use super::observe::Effect;
+use super::cache::Effect;
 use super::{Applied, AppliedChange, ChangeRecorder, Completion, Prepared};
 use crate::model::{Change, Operation};
 use crate::omni::Writer;

@@ -8,7 +8,7 @@ use crate::model::{
 use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
 use crate::run::RunError;
-use crate::run::observe::Effect;
+use crate::run::cache::Effect;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use tokio::sync::OnceCell;

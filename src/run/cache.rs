@@ -1,0 +1,255 @@
+//! What is known about Omni, and what each run adds to it. It outlasts restarts in the state database.
+
+use crate::model::{
+    Email, KnownUser, ObservationHeader, ObservationUpdate, Observed, ObservedUser, Schema,
+    StoredObservation, UserId, UserMatch,
+};
+use crate::state::StateDb;
+use chrono::{DateTime, Utc};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an observation counts as current.
+const CURRENT: Duration = Duration::from_secs(60);
+
+/// What is known about Omni. Each run leaves it to the next one, with its own writes in it.
+#[derive(Clone, Debug)]
+pub struct ObservationCache {
+    /// The attribute definitions, or that Omni does not show them.
+    pub schema: Schema,
+    /// The users.
+    pub observed: Observed,
+    /// When the oldest part was observed.
+    pub(super) observed_at: Instant,
+    /// When the definitions were read. A later observation may use them again.
+    pub(super) schema_read_at: Instant,
+    /// Emails that were looked up and have no user.
+    pub(super) absent: HashSet<Email>,
+    /// Users whose current state is unknown, with their last id.
+    pub(super) uncertain: HashMap<Email, Option<UserId>>,
+    /// When users were last read by id, because lists do not show their attributes.
+    pub(super) verified: HashMap<UserId, DateTime<Utc>>,
+    /// Whether an earlier run left this.
+    is_cached: bool,
+    /// What the state database does not have yet.
+    unsaved: Unsaved,
+}
+
+/// What the state database does not have yet.
+#[derive(Clone, Debug)]
+enum Unsaved {
+    /// The whole observation.
+    Everything,
+    /// What is known about these emails.
+    Some(HashSet<Email>),
+}
+
+/// What a write did to a user, as far as it is known.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// The user is like this now.
+    Is(Box<ObservedUser>),
+    /// The user is gone.
+    Gone,
+    /// The state of the user is unknown.
+    Uncertain,
+}
+
+impl ObservationCache {
+    /// An observation that was made just now.
+    pub(super) fn new(schema: Schema, observed: Observed) -> Self {
+        Self {
+            schema,
+            observed,
+            observed_at: Instant::now(),
+            schema_read_at: Instant::now(),
+            absent: HashSet::new(),
+            uncertain: HashMap::new(),
+            verified: HashMap::new(),
+            is_cached: false,
+            unsaved: Unsaved::Everything,
+        }
+    }
+
+    /// Takes fields that the list did not show from an earlier observation. Returns the users that were changed in Omni
+    /// since they were read.
+    pub(super) fn adopt(&mut self, earlier: &Self) -> HashSet<UserId> {
+        let mut changed = HashSet::new();
+        let certain = |email: &Email| match earlier.uncertain.contains_key(email) {
+            true => None,
+            false => earlier.observed.get(email),
+        };
+        self.observed.complete_from(certain, |id| {
+            changed.insert(id.clone());
+        });
+        let known = self.observed.users().map(|user| &user.id);
+        let known: HashSet<_> = known.collect();
+        let verified = earlier.verified.iter();
+        let verified = verified.filter(|(id, _)| known.contains(id));
+        self.verified = verified.map(|(id, at)| (id.clone(), *at)).collect();
+        changed
+    }
+
+    /// Brings the effect of a write in.
+    pub(super) fn take_in(&mut self, email: Email, id: Option<UserId>, effect: Effect) {
+        self.found_out(&email);
+        self.absent.remove(&email);
+        match effect {
+            Effect::Is(user) => {
+                if user.email != email {
+                    self.found_out(&user.email);
+                    self.observed.remove(&email);
+                    self.uncertain.insert(email, None);
+                }
+                self.observed.put(*user);
+            }
+            Effect::Gone => {
+                self.observed.remove(&email);
+                self.absent.insert(email);
+            }
+            Effect::Uncertain => drop(self.uncertain.insert(email, id)),
+        }
+    }
+
+    /// Takes in what a read by id showed: the user as known before, and as it is now.
+    pub(super) fn was_read(&mut self, user: &ObservedUser, now: Option<ObservedUser>) {
+        self.found_out(&user.email);
+        if let Some(now) = &now {
+            self.found_out(&now.email);
+        }
+        self.verified.insert(user.id.clone(), Utc::now());
+        self.observed.refresh(user, now);
+    }
+
+    /// What is known about an email is to be kept.
+    pub(super) fn found_out(&mut self, email: &Email) {
+        if let Unsaved::Some(emails) = &mut self.unsaved {
+            emails.insert(email.clone());
+        }
+    }
+
+    /// Keeps in the state database what it does not have yet. A failure is not one of the run: the next run sees less.
+    pub(super) async fn keep(&mut self, state: &StateDb) {
+        let Some(update) = self.update() else {
+            return;
+        };
+        if let Err(error) = state.keep_observation(update).await {
+            tracing::warn!(%error, "what was read of Omni can't be kept for later runs");
+            self.unsaved = Unsaved::Everything;
+        }
+    }
+
+    /// What the state database does not have yet.
+    fn update(&mut self) -> Option<ObservationUpdate> {
+        let unsaved = Unsaved::Some(HashSet::new());
+        let (users, is_whole) = match std::mem::replace(&mut self.unsaved, unsaved) {
+            Unsaved::Everything => {
+                let seen = self.observed.by_email().map(|(email, _)| email);
+                let unseen = self.absent.iter().chain(self.uncertain.keys());
+                let emails = seen.chain(unseen.filter(|email| self.observed.get(email).is_none()));
+                (emails.map(|email| self.with_email(email)).collect(), true)
+            }
+            Unsaved::Some(emails) if emails.is_empty() => return None,
+            Unsaved::Some(emails) => {
+                let emails = emails.iter();
+                (emails.map(|email| self.with_email(email)).collect(), false)
+            }
+        };
+        Some(ObservationUpdate {
+            header: self.header(),
+            users,
+            is_whole,
+        })
+    }
+
+    fn header(&self) -> ObservationHeader {
+        let now = Utc::now();
+        ObservationHeader {
+            observed: now - self.age(),
+            schema: self.schema.clone(),
+            schema_read: now - self.schema_read_at.elapsed(),
+            summary: self.observed.summary(),
+        }
+    }
+
+    fn with_email(&self, email: &Email) -> (Email, KnownUser) {
+        let known = match (self.uncertain.get(email), self.observed.get(email)) {
+            (Some(id), _) => KnownUser::Uncertain(id.clone()),
+            (None, Some(UserMatch::One(user))) => {
+                KnownUser::One(user.clone(), self.verified.get(&user.id).copied())
+            }
+            (None, Some(UserMatch::Several(count))) => KnownUser::Several(*count),
+            (None, None) if self.absent.contains(email) => KnownUser::Absent,
+            (None, None) => KnownUser::Uncertain(None),
+        };
+        (email.clone(), known)
+    }
+
+    /// The observation that earlier runs have kept; `None` if the clock was set back since.
+    pub(super) fn restored(stored: StoredObservation, now: DateTime<Utc>) -> Option<Self> {
+        let StoredObservation { header, users } = stored;
+        let instant = |time| {
+            let age = now.signed_duration_since(time).to_std().ok()?;
+            Instant::now().checked_sub(age)
+        };
+        let (observed_at, schema_read_at) =
+            (instant(header.observed)?, instant(header.schema_read)?);
+        let mut cache = Self {
+            observed_at,
+            schema_read_at,
+            is_cached: true,
+            unsaved: Unsaved::Some(HashSet::new()),
+            ..Self::new(header.schema, Observed::restored(header.summary))
+        };
+        for (email, known) in users {
+            match known {
+                KnownUser::Absent => drop(cache.absent.insert(email)),
+                KnownUser::One(user, verified) => {
+                    let verified = verified.map(|at| (user.id.clone(), at));
+                    cache.verified.extend(verified);
+                    cache.observed.restore(email, UserMatch::One(user));
+                }
+                KnownUser::Several(count) => {
+                    cache.observed.restore(email, UserMatch::Several(count));
+                }
+                KnownUser::Uncertain(id) => {
+                    cache.absent.remove(&email);
+                    cache.found_out(&email);
+                    cache.uncertain.insert(email, id);
+                }
+            }
+        }
+        Some(cache)
+    }
+
+    /// Marks this observation as left by an earlier run.
+    pub(super) fn cached(self) -> Self {
+        Self {
+            is_cached: true,
+            ..self
+        }
+    }
+
+    /// Whether an earlier run left this observation, so that Omni may have changed since.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.is_cached
+    }
+
+    /// Whether Omni may have changed since the observation.
+    pub(super) fn may_be_stale(&self) -> bool {
+        self.is_cached || self.age() > CURRENT
+    }
+
+    /// The cache age.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.observed_at.elapsed()
+    }
+
+    /// Whether no part is older than this.
+    pub(super) fn is_younger_than(&self, age: Duration) -> bool {
+        self.age().max(self.schema_read_at.elapsed()) <= age
+    }
+}

@@ -1,0 +1,198 @@
+//! What runs have observed in Omni.
+
+use super::sql::{Count, Time, keyed_email, last_number};
+use super::{StateDb, StateError};
+use crate::model::{
+    ChangeOutcome, Email, KnownUser, ObservationHeader, ObservationUpdate, ObservedUser,
+    StoredObservation, UserId,
+};
+use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+impl StateDb {
+    /// The observation that the last runs have kept; `None` if there is none.
+    pub async fn observation(&self) -> Result<Option<StoredObservation>, StateError> {
+        self.read(load).await
+    }
+
+    /// Keeps what a run has observed. Writes only differences.
+    pub async fn keep_observation(&self, update: ObservationUpdate) -> Result<(), StateError> {
+        self.write(move |db| {
+            if update.is_whole {
+                forget_others(db, &update.users)?;
+            }
+            let mut put = db.prepare_cached(PUT)?;
+            for (email, known) in &update.users {
+                put.execute(StoredUser::from(known).with(email))?;
+            }
+            put_header(db, &update.header)
+        })
+        .await
+    }
+}
+
+/// Writes a row if it differs.
+const PUT: &str = "INSERT INTO observed_users (email_key, email, users, user_id, user, verified)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+     ON CONFLICT (email_key) DO UPDATE SET
+        email = excluded.email, users = excluded.users, user_id = excluded.user_id,
+        user = excluded.user, verified = excluded.verified
+     WHERE (email, users, user_id, user, verified) IS NOT
+        (excluded.email, excluded.users, excluded.user_id, excluded.user, excluded.verified)";
+
+/// A known user as stored.
+struct StoredUser {
+    users: Option<u64>,
+    id: Option<UserId>,
+    user: Option<String>,
+    verified: Option<Time>,
+}
+
+impl From<&KnownUser> for StoredUser {
+    fn from(known: &KnownUser) -> Self {
+        let of = |users| Self {
+            users,
+            id: None,
+            user: None,
+            verified: None,
+        };
+        match known {
+            KnownUser::Absent => of(Some(0)),
+            KnownUser::One(user, verified) => Self {
+                id: Some(user.id.clone()),
+                user: Some(to_json(&**user)),
+                verified: verified.map(Time),
+                ..of(Some(1))
+            },
+            KnownUser::Several(users) => of(Some(*users as u64)),
+            KnownUser::Uncertain(id) => Self {
+                id: id.clone(),
+                ..of(None)
+            },
+        }
+    }
+}
+
+impl StoredUser {
+    fn with(self, email: &Email) -> impl rusqlite::Params {
+        let Self {
+            users,
+            id,
+            user,
+            verified,
+        } = self;
+        let key = email.folded().into_owned();
+        (key, email.clone(), users.map(Count), id, user, verified)
+    }
+}
+
+fn put_header(db: &Connection, header: &ObservationHeader) -> rusqlite::Result<()> {
+    let last_change = last_number(db, "changes")?.unwrap_or(0);
+    let (definitions, summary) = (to_json(&header.schema), to_json(&header.summary));
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO observation
+         (id, observed, definitions, definitions_read, summary, last_change)
+         VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((
+        Time(header.observed),
+        definitions,
+        Time(header.schema_read),
+        summary,
+        last_change,
+    ))
+    .map(drop)
+}
+
+/// Removes the rows of users that a whole observation does not have.
+fn forget_others(db: &Connection, users: &[(Email, KnownUser)]) -> rusqlite::Result<()> {
+    let observed: HashSet<_> = users.iter().map(|(email, _)| email.folded()).collect();
+    let mut query = db.prepare_cached("SELECT email_key FROM observed_users")?;
+    let keys = query.query_map([], |row| row.get::<_, String>(0))?;
+    let mut gone = Vec::new();
+    for key in keys {
+        let key = key?;
+        if !observed.contains(key.as_str()) {
+            gone.push(key);
+        }
+    }
+    let mut delete = db.prepare_cached("DELETE FROM observed_users WHERE email_key = ?1")?;
+    gone.iter()
+        .try_for_each(|key| delete.execute([key]).map(drop))
+}
+
+fn load(db: &Connection) -> rusqlite::Result<Option<StoredObservation>> {
+    let header = db.prepare_cached("SELECT * FROM observation")?;
+    let header = { header }.query_row([], header_of).optional()?;
+    let Some((header, last_change)) = header else {
+        return Ok(None);
+    };
+    let mut users = Vec::new();
+    let mut query = db.prepare_cached("SELECT * FROM observed_users")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let email = keyed_email(row)?;
+        let known = known_user(row, &email)?;
+        users.push((email, known));
+    }
+    // What became of these is in the history, but not how the users are now.
+    users.extend(changed_since(db, last_change)?);
+    Ok(Some(StoredObservation { header, users }))
+}
+
+fn header_of(row: &Row<'_>) -> rusqlite::Result<(ObservationHeader, i64)> {
+    let header = ObservationHeader {
+        observed: row.get::<_, Time>("observed")?.0,
+        schema: from_json(row, "definitions")?,
+        schema_read: row.get::<_, Time>("definitions_read")?.0,
+        summary: from_json(row, "summary")?,
+    };
+    Ok((header, row.get("last_change")?))
+}
+
+fn known_user(row: &Row<'_>, email: &Email) -> rusqlite::Result<KnownUser> {
+    let users: Option<Count> = row.get("users")?;
+    Ok(match users {
+        None => KnownUser::Uncertain(row.get("user_id")?),
+        Some(Count(0)) => KnownUser::Absent,
+        Some(Count(1)) => {
+            let user: ObservedUser = from_json(row, "user")?;
+            if user.email != *email {
+                return Ok(KnownUser::Uncertain(None));
+            }
+            let verified: Option<Time> = row.get("verified")?;
+            KnownUser::One(Arc::new(user), verified.map(|Time(at)| at))
+        }
+        Some(Count(users)) => KnownUser::Several(usize::try_from(users).unwrap_or(usize::MAX)),
+    })
+}
+
+/// The users whose changes may have been sent after a change.
+fn changed_since(db: &Connection, last_change: i64) -> rusqlite::Result<Vec<(Email, KnownUser)>> {
+    let sql = "SELECT email, email_key, user_id FROM changes
+               WHERE id > ?1 AND (outcome IS NULL OR outcome <> ?2) ORDER BY id";
+    db.prepare_cached(sql)?
+        .query_map((last_change, ChangeOutcome::Skipped), |row| {
+            Ok((keyed_email(row)?, KnownUser::Uncertain(row.get("user_id")?)))
+        })?
+        .collect()
+}
+
+fn to_json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("texts, numbers, lists and maps by text are always JSON")
+}
+
+fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let parse = |value: ValueRef<'_>| -> FromSqlResult<T> {
+        serde_json::from_str(value.as_str()?).map_err(|error| FromSqlError::Other(error.into()))
+    };
+    let value = row.get_ref(column)?;
+    parse(value).map_err(|error| {
+        let at = row.as_ref().column_index(column).unwrap_or(0);
+        rusqlite::Error::FromSqlConversionFailure(at, value.data_type(), error.into())
+    })
+}
