@@ -1,7 +1,7 @@
 //! `sandbox`: runs the mock server.
 
 use super::{Exit, out};
-use crate::sandbox::{BadKey, Burst, Limiter, Lists, Options, Sandbox};
+use crate::sandbox::{BadKey, Burst, LargerCount, Limiter, Lists, Options, Sandbox};
 use anyhow::Context;
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,12 @@ pub(super) struct Arguments {
     /// Status of the answer to an unknown key: 401 or 403
     #[arg(long, default_value_t = BadKey::Unauthorized, value_parser = bad_key)]
     bad_key: BadKey,
+    /// Maximum number of users on a page; a larger `count` gets this many
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    max_page: usize,
+    /// Answer 400 to a `count` above the maximum
+    #[arg(long)]
+    refuse_larger_count: bool,
     /// Whether lists and filter results lack the attributes of users
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     lists_omit_attributes: bool,
@@ -50,6 +56,8 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         no_retry_after,
         personal_key,
         bad_key,
+        max_page,
+        refuse_larger_count,
         lists_omit_attributes,
         admin,
     } = arguments;
@@ -62,6 +70,11 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         retry_after: !no_retry_after,
         personal_keys: personal_key,
         bad_key,
+        max_page,
+        larger_count: match refuse_larger_count {
+            true => LargerCount::Refused,
+            false => LargerCount::Capped,
+        },
         lists: match lists_omit_attributes {
             true => Lists::OmitAttributes,
             false => Lists::Full,

@@ -4,6 +4,7 @@ use super::error::{AttemptError, Failure, ForbiddenCause, OmniError};
 use super::exchange::{ApiRequest, ApiResponse};
 use super::failure_breaker::FailureBreaker;
 use super::limiter::{RateLimiter, Slot};
+use super::pages::PageSizes;
 use super::redact::{HTML, is_html};
 use crate::metrics::Metrics;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
@@ -31,6 +32,7 @@ pub struct Client {
     failures: FailureBreaker,
     max_in_flight: usize,
     sent: AtomicU64,
+    pub(super) page_sizes: PageSizes,
     /// Whether the server's email filter ignores case, once known.
     pub(super) filter_ignores_case: OnceLock<bool>,
 }
@@ -60,6 +62,7 @@ impl Client {
             metrics,
             failures: FailureBreaker::default(),
             sent: AtomicU64::new(0),
+            page_sizes: PageSizes::new(settings.page_size),
             max_in_flight: settings.max_in_flight,
             filter_ignores_case: OnceLock::new(),
         }))

@@ -6,7 +6,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::Serialize;
 use std::time::Duration;
 
-/// The size limit of a response: 100 users take about 100 KB.
+/// The size limit of a response: 1,000 users take about 1 MB.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// A request without its key.

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 /// after the first page.
 const MAX_USERS: u64 = 2_000_000;
 
-/// The limit of pages. Omni's have 100 users.
+/// The limit of pages, if they have 100 users, as by Omni's default.
 const MAX_PAGES: u64 = 20_000;
 
 /// The size limit of all pages together: a fixed part, and a part per user.
@@ -32,32 +32,16 @@ pub async fn list(reader: &Reader) -> Result<Observed, OmniError> {
     list_from(reader, reader.page(1).await?).await
 }
 
-/// Lists all users after a given first page. While pages are as long as the first one, the offsets of
-/// the next ones are known, and several are requested at once.
+/// Lists all users after a given first page.
 ///
 /// # Errors
 /// As [`list`].
 pub async fn list_from(reader: &Reader, first: UserListPage) -> Result<Observed, OmniError> {
-    let (length, total) = (first.len() as u64, first.total);
-    let mut listing = Listing::new(total);
-    let mut more = listing.take(first)?;
-    if more {
-        let starts = (1 + length..=total).step_by(usize::try_from(length).unwrap_or(usize::MAX));
-        let mut pages = stream::iter(starts)
-            .map(|start| reader.page(start))
-            .buffered(reader.concurrency());
-        while let Some(page) = pages.next().await {
-            let page = page?;
-            let is_full = page.len() as u64 == length;
-            more = listing.take(page)?;
-            if !more || !is_full {
-                break;
-            }
-        }
-    }
-    // After a shorter page, or for users added during the listing.
-    while more {
-        more = listing.take(reader.page(listing.received + 1).await?)?;
+    let mut listing = Listing::new(first.total);
+    let mut page = first;
+    while listing.take_with_following(reader, page).await? {
+        // After a shorter page, or for users added during the listing.
+        page = reader.page(listing.received + 1).await?;
     }
     Ok(listing.finish())
 }
@@ -84,6 +68,34 @@ impl Listing {
             max_users: (2 * total.min(MAX_USERS) + MAX_NEW_USERS).min(MAX_USERS),
             ..Self::default()
         }
+    }
+
+    /// Adds a page, and the following ones while they are as long: their offsets are known, so several are requested at
+    /// once. Returns whether there is another one.
+    async fn take_with_following(
+        &mut self,
+        reader: &Reader,
+        page: UserListPage,
+    ) -> Result<bool, OmniError> {
+        let (length, is_shortened) = (page.len(), reader.is_shortened(&page));
+        let mut more = self.take(page)?;
+        if !more || is_shortened {
+            return Ok(more);
+        }
+        let count = u32::try_from(length).unwrap_or(u32::MAX);
+        let starts = (self.received + 1..=self.total).step_by(length);
+        let mut pages = stream::iter(starts)
+            .map(|start| reader.page_of(start, count))
+            .buffered(reader.concurrency());
+        while more && let Some(page) = pages.next().await {
+            let page = page?;
+            let is_full = page.len() == length;
+            more = self.take(page)?;
+            if !is_full {
+                break;
+            }
+        }
+        Ok(more)
     }
 
     /// Adds a page. Returns whether there is another one, which is an error past the limits.

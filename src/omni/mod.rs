@@ -18,6 +18,7 @@ pub(crate) mod fuzzing;
 mod limiter;
 mod list;
 mod look_up;
+mod pages;
 mod reader;
 mod redact;
 mod whoami;

@@ -1,7 +1,7 @@
 //! The capability to read, with retries.
 
 use super::client::Client;
-use super::error::{AttemptError, OmniError};
+use super::error::{AttemptError, Failure, OmniError};
 use super::exchange::ApiRequest;
 use super::wire::{self, UserListPage};
 use crate::model::{Email, ObservedUser, Schema, UserId, UserMatch};
@@ -13,8 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Attempts per read, including the first.
 const MAX_ATTEMPTS: u32 = 6;
-/// Users per page: Omni's default. A larger page may not be honored.
-const PAGE_SIZE: &str = "100";
 
 /// The delays between attempts.
 const BACKOFF: Backoff = Backoff {
@@ -103,18 +101,6 @@ impl Reader {
         &self.stop
     }
 
-    /// One page of the list that starts at this user, counted from 1.
-    ///
-    /// # Errors
-    /// After the last attempt, or at once if a retry can't help.
-    pub async fn page(&self, start: u64) -> Result<UserListPage, OmniError> {
-        let mut url = self.users_url();
-        url.query_pairs_mut()
-            .append_pair("count", PAGE_SIZE)
-            .append_pair("startIndex", &start.to_string());
-        self.read(ApiRequest::get(url), UserListPage::parse).await
-    }
-
     /// One user by id; `None` if there is no such user.
     ///
     /// # Errors
@@ -185,22 +171,35 @@ impl Reader {
     ) -> Result<T, OmniError> {
         let mut failures = 0;
         loop {
-            let failure = match self.client.exchange(&request, &self.stop, &parse).await {
+            match self.client.exchange(&request, &self.stop, &parse).await {
                 Ok(value) => return Ok(value),
                 Err(AttemptError::Final(error)) => return Err(error),
-                Err(AttemptError::Failed(failure)) => failure,
-            };
-            failures += 1;
-            if failures >= MAX_ATTEMPTS {
-                return Err(OmniError::Unavailable {
-                    attempts: failures,
-                    failure,
-                });
+                Err(AttemptError::Failed(failure)) => {
+                    self.after_failure(&mut failures, failure).await?;
+                }
             }
-            let failure = failure.redacted();
-            tracing::info!(%failure, failures, "a read failed; retrying");
-            self.back_off(failures).await?;
         }
+    }
+
+    /// Counts a failed attempt, and waits before the next one.
+    ///
+    /// # Errors
+    /// After the last attempt, or when the run is stopped.
+    pub(super) async fn after_failure(
+        &self,
+        failures: &mut u32,
+        failure: Failure,
+    ) -> Result<(), OmniError> {
+        *failures += 1;
+        if *failures >= MAX_ATTEMPTS {
+            return Err(OmniError::Unavailable {
+                attempts: *failures,
+                failure,
+            });
+        }
+        let failure = failure.redacted();
+        tracing::info!(%failure, failures, "a read failed; retrying");
+        self.back_off(*failures).await
     }
 
     /// Waits before the next attempt, longer after each failure in a row.

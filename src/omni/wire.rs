@@ -67,6 +67,8 @@ pub struct UserListPage {
     pub total: u64,
     /// The size of the response in bytes.
     pub(super) bytes: usize,
+    /// The number of users that were asked for, once known.
+    pub(super) asked: u32,
 }
 
 impl UserListPage {
@@ -82,6 +84,7 @@ impl UserListPage {
             unreadable: Vec::new(),
             total: doc.total,
             bytes: body.len(),
+            asked: 0,
         };
         doc.resources.into_iter().for_each(|entry| page.add(entry));
         Ok(page)
@@ -116,6 +119,11 @@ impl UserListPage {
     #[must_use]
     pub fn len(&self) -> usize {
         self.users.len() + self.others.len() + self.unreadable.len()
+    }
+
+    /// Whether the list ends with this page, which starts at this user, counted from 1.
+    pub(super) fn is_last(&self, start: u64) -> bool {
+        start + self.len() as u64 > self.total
     }
 
     /// Whether there are no users on the page.

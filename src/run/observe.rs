@@ -16,9 +16,6 @@ use std::sync::Arc;
 /// The number of users that are read by id before what was read is kept.
 const KEPT_AT_ONCE: usize = 50;
 
-/// The number of users in a page, by Omni's default.
-const PAGE: usize = 100;
-
 /// The part of the named users that each run reads by id where lists do not show attributes, with its limits.
 const VERIFIED_SHARE: usize = 100;
 const MIN_VERIFIED: usize = 10;
@@ -162,7 +159,7 @@ impl ObservationCache {
     ) -> Result<(Self, ObservationSource), OmniError> {
         let is_enough = self.observed.shows_everybody() || !request.everybody;
         let look_ups = self.open(request).len() + self.uncertain.len();
-        let is_cheap = look_ups <= self.observed.count().div_ceil(PAGE);
+        let is_cheap = look_ups <= request.reader.pages(self.observed.count());
         if is_enough && is_cheap {
             match self.look_up_open(request).await {
                 // An entry that can't be read, or an unreliable filter: a listing shows more.
@@ -266,7 +263,7 @@ impl<'a> ObserveRequest<'a> {
             return Ok(observed);
         };
         tracing::info!("the listing does not add up: {doubt}; listing again");
-        (self.expect)(observed.count().div_ceil(PAGE));
+        (self.expect)(self.reader.pages(observed.count()));
         omni::list(self.reader).await
     }
 }

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::answer::{Refusal, Reply};
 use super::call::Call;
-use super::options::Filter;
+use super::options::{Filter, LargerCount};
 use super::user::User;
 use super::world::World;
 
 const LIST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 /// As documented by Omni.
-const DEFAULT_COUNT: usize = 100;
+pub(super) const DEFAULT_COUNT: usize = 100;
 
 /// The requested part of a list.
 struct Window {
@@ -24,6 +24,18 @@ impl Window {
         Ok(Self {
             start: number(call, "startIndex")?.unwrap_or(1).max(1),
             count: number(call, "count")?.unwrap_or(DEFAULT_COUNT),
+        })
+    }
+
+    fn limited(self, world: &World) -> Result<Self, Refusal> {
+        let max = world.max_page;
+        if self.count > max && world.larger_count == LargerCount::Refused {
+            let detail = format!("`count` must be at most {max}");
+            return Err(Refusal::new(400, detail));
+        }
+        Ok(Self {
+            count: self.count.min(max),
+            ..self
         })
     }
 }
@@ -42,8 +54,7 @@ fn number(call: &Call, name: &str) -> Result<Option<usize>, Refusal> {
 
 /// Users in order of creation: all, or those with one email.
 pub(super) fn users(world: &World, call: &Call) -> Result<Reply, Refusal> {
-    let mut window = Window::of(call)?;
-    window.count = window.count.min(world.page_size);
+    let window = Window::of(call)?.limited(world)?;
     let email = call.parameter("filter").map(wanted_email).transpose()?;
     let Some(email) = email.filter(|_| world.filter != Filter::Ignored) else {
         let page = world.users.after(window.start - 1);

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::limiter::{Burst, Limiter};
+use super::list::DEFAULT_COUNT;
 
 /// The behaviour of the mock server. The defaults are the strictest reading of Omni's documentation.
 #[derive(Debug, Clone)]
@@ -31,8 +32,11 @@ pub struct Options {
     pub whoami: bool,
     /// Whether to serve `/sandbox/…`. It needs no key: any client can change the state.
     pub admin: bool,
-    /// Maximum number of users on a page, regardless of `count`.
-    pub page_size: usize,
+    /// Maximum number of users on a page. To refuse a larger `count`, at least 100, which is the `count` of a request
+    /// without one.
+    pub max_page: usize,
+    /// Answer to a larger `count`.
+    pub larger_count: LargerCount,
     /// Representation of a cleared attribute.
     pub clear: ClearMode,
     /// What lists show of users.
@@ -65,7 +69,8 @@ impl Default for Options {
             bad_key: BadKey::Unauthorized,
             whoami: true,
             admin: false,
-            page_size: 100,
+            max_page: 100,
+            larger_count: LargerCount::Capped,
             clear: ClearMode::Null,
             lists: Lists::Full,
             patch_answer: PatchAnswer::User,
@@ -88,8 +93,11 @@ impl Options {
         if self.keys.is_empty() {
             return invalid("at least one key is required");
         }
-        if self.page_size == 0 {
+        if self.max_page == 0 {
             return invalid("the page size must be at least 1");
+        }
+        if self.max_page < DEFAULT_COUNT && self.larger_count == LargerCount::Refused {
+            return invalid("to refuse larger pages, the page size must be at least 100");
         }
         Ok(())
     }
@@ -129,6 +137,16 @@ impl std::fmt::Display for BadKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.answer().0)
     }
+}
+
+/// Answer to a `count` above the maximum. Omni's documentation names no maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LargerCount {
+    /// A page of the maximum length.
+    #[default]
+    Capped,
+    /// 400.
+    Refused,
 }
 
 /// What lists and filter results show of users. Answers to reads by id always show everything.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::attributes::{ATTRIBUTES, Definitions};
-use super::options::{ClearMode, Filter, Lists, Options, PatchAnswer, PutMode};
+use super::options::{ClearMode, Filter, LargerCount, Lists, Options, PatchAnswer, PutMode};
 use super::seed;
 use super::store::Store;
 use super::user::{Id, User};
@@ -14,7 +14,8 @@ pub(super) struct World {
     pub(super) definitions: Definitions,
     pub(super) definitions_open: bool,
     pub(super) whoami: bool,
-    pub(super) page_size: usize,
+    pub(super) max_page: usize,
+    pub(super) larger_count: LargerCount,
     pub(super) lists: Lists,
     pub(super) patch_answer: PatchAnswer,
     pub(super) put: PutMode,
@@ -39,7 +40,8 @@ impl World {
             definitions: Definitions::example(),
             definitions_open: options.definitions,
             whoami: options.whoami,
-            page_size: options.page_size,
+            max_page: options.max_page,
+            larger_count: options.larger_count,
             lists: options.lists,
             patch_answer: options.patch_answer,
             put: options.put,

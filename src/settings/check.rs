@@ -3,7 +3,7 @@
 use super::keys::KeySource;
 use super::values::{
     Parsed, address, boolean, bytes, delimiter, duration, email_pattern, host, limit, number,
-    one_of, optional, path, positive, positive_duration, text, time_zone,
+    one_of, optional, page_size, path, positive, positive_duration, text, time_zone,
 };
 use super::{
     BaseUrl, LogSettings, OmniSettings, RawSettings, Schedule, ScheduleSettings, SecretFile,
@@ -160,6 +160,7 @@ impl SettingsReader {
             requests_per_minute: self.get("omni.requests_per_minute", positive),
             max_in_flight: self.get("omni.max_in_flight", positive),
             timeout: self.get("omni.timeout", positive_duration),
+            page_size: self.get("omni.page_size", page_size),
             update_method: self.get("omni.update_method", one_of),
             ca_file: self.get("omni.ca_file", path),
         }

@@ -153,6 +153,8 @@ pub struct OmniSettings {
     pub max_in_flight: usize,
     /// The time limit for one request.
     pub timeout: Duration,
+    /// The number of users on a page of the list.
+    pub page_size: PageSize,
     /// The method of updates.
     pub update_method: UpdateMethod,
     /// A file with additional certificate authorities (PEM).
@@ -171,6 +173,15 @@ impl OmniSettings {
         };
         self.base_url.as_ref().ok_or(missing)
     }
+}
+
+/// The number of users on a page of the list (`omni.page_size`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageSize {
+    /// As many as Omni gives.
+    Auto,
+    /// At most this many.
+    Users(u32),
 }
 
 /// The method of updates (`omni.update_method`).

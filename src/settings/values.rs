@@ -1,5 +1,6 @@
 //! Single values, from text. Each error says what is expected, without the value.
 
+use super::PageSize;
 use crate::model::Limit;
 use serde::de::value::StrDeserializer;
 use serde::{Deserialize, de};
@@ -75,6 +76,16 @@ pub(super) fn number<T: FromStr>(text: &str) -> Parsed<T> {
 pub(super) fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Parsed<T> {
     let number = number(text).ok().filter(|number| *number >= T::from(1));
     number.ok_or_else(|| "a whole number, 1 or more".into())
+}
+
+pub(super) fn page_size(text: &str) -> Parsed<PageSize> {
+    match text.trim() {
+        "auto" => Ok(PageSize::Auto),
+        text => match positive(text) {
+            Ok(users) => Ok(PageSize::Users(users)),
+            Err(number) => Err(format!(r#""auto" or {number}"#)),
+        },
+    }
 }
 
 pub(super) fn duration(text: &str) -> Parsed<Duration> {

@@ -2,7 +2,7 @@
 
 use omni_user_sync::model::{Limit, Mode, Prune};
 use omni_user_sync::settings::{
-    Environment, KeySource, RawSettings, Settings, SettingsError, Watch, load,
+    Environment, KeySource, PageSize, RawSettings, Settings, SettingsError, Watch, load,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -98,6 +98,7 @@ fn defaults_are_as_documented() {
     let settings = with(&[]).expect("the defaults are fine");
     assert!(settings.omni.base_url().is_err() && settings.source.path().is_err());
     assert_eq!(settings.omni.requests_per_minute, 55);
+    assert_eq!(settings.omni.page_size, PageSize::Auto);
     assert_eq!(settings.source.watch, Watch::Auto);
     assert_eq!(settings.source.max_bytes, 1 << 30);
     assert_eq!(settings.policy.mode, Mode::Apply);
@@ -465,4 +466,17 @@ fn a_changed_settings_file_is_noticed_once() {
             .file
             .is_none_or(|file| file.path().exists())
     );
+}
+
+#[test]
+fn a_page_size_is_auto_or_a_number() {
+    let with = |value| with(&[("OMNI_USER_SYNC__OMNI__PAGE_SIZE", value)]);
+    let read = |value| with(value).expect("valid").omni.page_size;
+    assert_eq!(read("auto"), PageSize::Auto);
+    assert_eq!(read("250"), PageSize::Users(250));
+    for value in ["0", "-1", "many"] {
+        let message = message(with(value));
+        let says = r#"omni.page_size: expected "auto" or a whole number, 1 or more"#;
+        assert!(message.contains(says), "{message}");
+    }
 }

@@ -14,6 +14,8 @@ mod notify;
 #[cfg(feature = "sandbox")]
 mod omni;
 #[cfg(feature = "sandbox")]
+mod page_size;
+#[cfg(feature = "sandbox")]
 mod progress;
 #[cfg(feature = "sandbox")]
 mod quarantine;

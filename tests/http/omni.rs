@@ -505,25 +505,6 @@ async fn looks_up_by_id() {
 }
 
 #[tokio::test]
-async fn paging_follows_the_received_pages() {
-    for page_size in [1, 3, 7, 100] {
-        let world = World::with(Options {
-            users: 21,
-            page_size,
-            ..Options::default()
-        })
-        .await;
-        let observed = list(&reader(&world)).await.expect("a listing");
-        assert_eq!(
-            (observed.count(), observed.doubt()),
-            (21, None),
-            "{page_size}"
-        );
-        assert_eq!(world.org().requests().len(), 21_usize.div_ceil(page_size));
-    }
-}
-
-#[tokio::test]
 async fn unavailable_definitions_are_not_an_error() {
     let world = World::with(Options {
         definitions: false,
@@ -669,7 +650,7 @@ async fn a_wrong_address_or_header_is_explained() {
         };
         world.org().fault(Fault {
             when,
-            ..Fault::next(what)
+            ..times(2, what)
         });
         let error = world.plan().await.expect_err("refused").to_string();
         assert!(error.contains(says), "{error}");

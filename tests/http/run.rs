@@ -205,7 +205,7 @@ async fn an_incomplete_listing_prunes_no_users() {
     ] {
         let options = Options {
             users: 7,
-            page_size: 3,
+            max_page: 3,
             ..Options::default()
         };
         let world = World::with(options)
@@ -237,7 +237,7 @@ async fn an_incomplete_listing_prunes_no_users() {
 async fn prunes_users_missing_from_a_complete_roster() {
     let options = Options {
         users: 7,
-        page_size: 3,
+        max_page: 3,
         ..Options::default()
     };
     let world = World::with(options)

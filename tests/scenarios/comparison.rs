@@ -38,7 +38,7 @@ struct Begun {
 
 pub(crate) struct Comparison {
     reference: Reference,
-    page_size: usize,
+    max_page: usize,
     ignores_filter: bool,
     keeps_blanks: bool,
     cache: Cache,
@@ -71,7 +71,7 @@ impl Comparison {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         Self {
             reference: Reference::new(scenario.policy.clone()),
-            page_size: scenario.options.page_size,
+            max_page: scenario.options.max_page,
             ignores_filter: scenario.options.filter == Filter::Ignored,
             keeps_blanks: scenario.policy.keeps_blanks,
             cache: Cache::Nothing,
@@ -158,8 +158,13 @@ impl Comparison {
                 if self.ignores_filter && !open.is_empty() {
                     return fresh(Trigger::Schedule);
                 }
-                if open.len() > users.len().div_ceil(100) {
-                    return fresh(trigger);
+                // How long pages are, the program learns from pages in the middle of a list.
+                let pages = [100, self.max_page].map(|length| users.len().div_ceil(length));
+                let takes_fewer = pages.map(|pages| open.len() <= pages);
+                match takes_fewer {
+                    [true, true] => {}
+                    [false, false] => return fresh(trigger),
+                    _ => return fresh(Trigger::Schedule),
                 }
                 for email in open {
                     match now.get(&email) {
@@ -222,7 +227,7 @@ impl Comparison {
     fn keep(&mut self, world: &World, roster: &Roster, begun: Begun, ruling: &Ruling) {
         let users = users(world);
         // The program may have looked up the users of a short roster, and not have listed all.
-        let may_look_up = roster.rows.len() + 1 < begun.before.len().div_ceil(self.page_size);
+        let may_look_up = roster.rows.len() + 1 < begun.before.len().div_ceil(self.max_page);
         if begun.seen != begun.before || may_look_up {
             self.cache = Cache::Unclear;
             return;

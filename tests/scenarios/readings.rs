@@ -2,16 +2,28 @@
 
 use crate::scenario::{chance, pick};
 use fastrand::Rng;
-use omni_user_sync::sandbox::{ClearMode, Filter, Limiter, Options, PatchAnswer, PutMode};
+use omni_user_sync::sandbox::{
+    ClearMode, Filter, LargerCount, Limiter, Options, PatchAnswer, PutMode,
+};
 
 /// Draws one of each disputed reading. Every invariant holds under every combination.
 pub(crate) fn draw_options(random: &mut Rng) -> Options {
     let keys = random.usize(1..=3);
+    let pages = [
+        (3, LargerCount::Capped),
+        (5, LargerCount::Capped),
+        (8, LargerCount::Capped),
+        (100, LargerCount::Capped),
+        (100, LargerCount::Refused),
+        (1000, LargerCount::Capped),
+    ];
+    let (max_page, larger_count) = *pick(random, &pages);
     Options {
         requests_per_minute: if chance(random, 20) { 60 } else { 10_000 },
         limiter: *pick(random, &[Limiter::Sliding, Limiter::Fixed, Limiter::Bucket]),
         keys: (0..keys).map(|key| format!("key-{key}")).collect(),
-        page_size: *pick(random, &[3, 5, 8, 100]),
+        max_page,
+        larger_count,
         clear: *pick(random, &[ClearMode::Null, ClearMode::Default]),
         patch_answer: *pick(random, &[PatchAnswer::User, PatchAnswer::Empty]),
         put: *pick(random, &[PutMode::Replace, PutMode::Merge]),

@@ -221,7 +221,7 @@ async fn ignored_writes() {
 async fn wrong_pages() {
     let lab = Lab::with(Options {
         users: 5,
-        page_size: 2,
+        max_page: 2,
         ..Options::default()
     })
     .await;

@@ -1,6 +1,6 @@
 //! Pages and lookups.
 
-use omni_user_sync::sandbox::{Filter, Options};
+use omni_user_sync::sandbox::{Filter, LargerCount, Options};
 use serde_json::{Value, json};
 
 use super::{Answer, Lab, USERS, emails};
@@ -63,7 +63,7 @@ async fn a_page_is_the_requested_part() {
 async fn pages_keep_the_order_of_creation() {
     let options = Options {
         users: 9,
-        page_size: 2,
+        max_page: 2,
         ..Options::default()
     };
     let lab = Lab::with(options).await;
@@ -80,6 +80,26 @@ async fn pages_keep_the_order_of_creation() {
     let expected = [2, 3, 6, 7, 8].map(|n| format!("user000{n}@example.com"));
     assert_eq!(listed[..5], expected);
     assert_eq!(listed[5..], ["late@b.co"]);
+}
+
+#[tokio::test]
+async fn a_larger_count_is_capped_or_refused() {
+    for (larger_count, status) in [(LargerCount::Capped, 200), (LargerCount::Refused, 400)] {
+        let options = Options {
+            users: 300,
+            max_page: 200,
+            larger_count,
+            ..Options::default()
+        };
+        let lab = Lab::with(options).await;
+        assert_eq!(emails(&page(&lab, &[("count", "200")]).await).len(), 200);
+        let got = ask(&lab, &[("count", "201")]).await;
+        assert_eq!(got.status, status, "{larger_count:?}");
+        if status == 200 {
+            assert_eq!(emails(&got.body).len(), 200);
+        }
+        assert_eq!(lab.org().unexpected(), [""; 0]);
+    }
 }
 
 #[tokio::test]
@@ -135,7 +155,7 @@ async fn look_ups_may_respect_case() {
     ] {
         let lab = Lab::with(Options {
             users: 3,
-            page_size: 2,
+            max_page: 2,
             filter,
             ..Options::default()
         })

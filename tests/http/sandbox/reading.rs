@@ -1,6 +1,6 @@
 //! Keys, paths, definitions and the request log.
 
-use omni_user_sync::sandbox::{ClearMode, Options, Sandbox};
+use omni_user_sync::sandbox::{ClearMode, LargerCount, Options, Sandbox};
 use reqwest::Method;
 use serde_json::json;
 
@@ -229,7 +229,12 @@ async fn invalid_options_are_rejected() {
             ..Options::default()
         },
         Options {
-            page_size: 0,
+            max_page: 0,
+            ..Options::default()
+        },
+        Options {
+            max_page: 99,
+            larger_count: LargerCount::Refused,
             ..Options::default()
         },
     ] {
