@@ -335,6 +335,7 @@ pub(super) mod tests {
                 trigger: Trigger::Schedule,
                 started: at(minutes),
                 is_source,
+                max_gap: chrono::TimeDelta::hours(1),
             };
             let number = state.begin(start).await.expect("begins");
             let end = RunEnd {

@@ -4,7 +4,7 @@ use super::{
     ChangeOutcome, Counts, Email, FieldChange, Fingerprint, GuardRule, HeldChange, Operation,
     RunNumber, RunResult, Trigger, UserId,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
 
 /// The start of a run.
@@ -16,6 +16,8 @@ pub struct RunStart {
     pub started: DateTime<Utc>,
     /// Whether the roster is the one of `source.path`. Another roster makes no user managed.
     pub is_source: bool,
+    /// The longest gap between this run and the next one that counts for graces, the guard and retention.
+    pub max_gap: TimeDelta,
 }
 
 /// The end of a run.

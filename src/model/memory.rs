@@ -1,6 +1,6 @@
 //! What earlier runs left behind, as values.
 
-use super::{Approvals, Email, FileRead, Fingerprint, UserId};
+use super::{Approvals, ClockStep, Email, FileRead, Fingerprint, RunTime, UserId};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 
@@ -10,6 +10,10 @@ use std::collections::{HashMap, HashSet};
 pub struct Memory {
     /// The time of the run.
     pub now: DateTime<Utc>,
+    /// The same on the clock of recorded runs.
+    pub run_time: RunTime,
+    /// How far the wall clock is from the last run's, if that is worth a warning.
+    pub clock_step: Option<ClockStep>,
     /// The managed users.
     pub managed: HashSet<Email>,
     /// The digests of the emails of all users that we ever removed.
@@ -17,7 +21,7 @@ pub struct Memory {
     /// Users that we deactivated, by id: a user that was deleted and created again is not one of them.
     pub deactivated: HashMap<UserId, Email>,
     /// Managed users that are missing from the roster, and since when.
-    pub missing_since: HashMap<Email, DateTime<Utc>>,
+    pub missing_since: HashMap<Email, RunTime>,
     /// What was sent in the last 24 hours.
     pub recent: RecentChanges,
     /// The base of the removal limit at the last whole listing.
@@ -38,6 +42,8 @@ impl Memory {
     pub fn empty(now: DateTime<Utc>) -> Self {
         Self {
             now,
+            run_time: RunTime::first(now),
+            clock_step: None,
             managed: HashSet::new(),
             removed: HashSet::new(),
             deactivated: HashMap::new(),

@@ -18,6 +18,7 @@ mod problem;
 mod readings;
 mod roster;
 mod run;
+mod run_time;
 mod schema;
 mod text;
 mod user;
@@ -44,6 +45,7 @@ pub use problem::{Location, Problem, ProblemKind};
 pub use readings::{ClearForm, PatchForm, ProbeUser, Readings};
 pub use roster::{Desired, DesiredUser, DoubtfulRow, Entry, FileRead, Fingerprint};
 pub use run::{GuardRule, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger};
+pub use run_time::{ClockStep, RunClock, RunTime, max_gap};
 pub use schema::{Definition, Schema, ValueType};
 pub use text::{
     ByEmail, Escaped, Text, is_blank, is_control_or_bidi, is_invisible, is_word_for_nothing, nfc,

@@ -4,11 +4,11 @@ use super::lints;
 use super::not_found::{self, NotFound};
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate};
 use crate::model::{
-    ApprovedChange, Change, Counts, Desired, Email, GuardRule, Memory, Observed, Policy, Problem,
-    Prune, Schema, UserId, UserMatch,
+    ApprovedChange, Change, ClockStep, Counts, Desired, Email, GuardRule, Memory, Observed, Policy,
+    Problem, Prune, Schema, UserId, UserMatch,
 };
-use crate::util::text::plural_are;
-use chrono::SecondsFormat;
+use crate::util::text::{plural, plural_are};
+use chrono::{SecondsFormat, TimeDelta};
 use std::collections::{HashMap, HashSet};
 
 /// A plan with the verdict on it.
@@ -97,6 +97,7 @@ impl Assessment {
         warnings.extend(renames);
         warnings.extend(lost_files_warning(&plan));
         warnings.extend(grace_warning(policy));
+        warnings.extend(clock_warning(memory));
         warnings.extend(protect_warning(observed, policy));
         let verdict = evaluate(plan, observed, desired.rows, memory, policy);
         warnings.extend(not_sent_warnings(&verdict, memory));
@@ -202,6 +203,22 @@ fn lost_files_warning(plan: &Plan) -> Option<String> {
     Some(format!(
         "{lost}; users that no other file names now count as missing from the roster; restore the file \
          if this is not intended"
+    ))
+}
+
+fn clock_warning(memory: &Memory) -> Option<String> {
+    let ClockStep { last, gap, counts } = memory.clock_step?;
+    let last = last.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let side = if gap < TimeDelta::zero() {
+        "behind"
+    } else {
+        "ahead of"
+    };
+    Some(format!(
+        "the clock is {} {side} the start of the last run ({last}); the time for safety limits, \
+         policy.prune_grace and state.retain goes on by {}; check the clock of this machine",
+        plural(gap.abs().num_days(), "day"),
+        plural(counts.num_hours(), "hour"),
     ))
 }
 

@@ -6,11 +6,10 @@ use super::not_found::{self, NotFound};
 use super::ownership;
 use crate::model::{
     Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, Location,
-    Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, Schema,
+    Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, RunTime, Schema,
     UserMatch, UserSpec, same_text,
 };
 use crate::util::text::plural_are;
-use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::num::NonZero;
@@ -448,8 +447,8 @@ impl Planner<'_> {
     fn is_past_grace(&self, change: &Change) -> bool {
         let grace = self.policy.prune_grace;
         let since = || self.memory.missing_since.get(&change.email);
-        let is_past = |since: &DateTime<Utc>| {
-            let missing = (self.memory.now - *since).to_std();
+        let is_past = |since: &RunTime| {
+            let missing = self.memory.run_time.since(*since).to_std();
             missing.is_ok_and(|missing| missing >= grace)
         };
         grace.is_zero()

@@ -263,6 +263,7 @@ impl Reconciler {
             trigger: options.trigger,
             started,
             is_source: target.is_source,
+            max_gap: self.settings().schedule.max_gap_after(started),
         };
         let number = self.state().begin(start).await?;
         tracing::Span::current().record("number", number.0);

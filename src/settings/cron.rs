@@ -1,6 +1,8 @@
 //! The schedule of runs.
 
-use chrono::{DateTime, Utc};
+use super::ScheduleSettings;
+use crate::model::max_gap;
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -44,6 +46,22 @@ impl Schedule {
         let next = self.cron.find_next_occurrence(&local, false).ok()?;
         Some(next.with_timezone(&Utc))
     }
+
+    /// The interval after `now`: the longer one of the gaps to the next time and from that to the one after.
+    fn interval_after(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let next = self.next_after(now)?;
+        let second = self.next_after(next)?;
+        Some((next - now).max(second - next))
+    }
+}
+
+impl ScheduleSettings {
+    /// The longest gap that counts after a run that starts now.
+    #[must_use]
+    pub fn max_gap_after(&self, now: DateTime<Utc>) -> TimeDelta {
+        let times = self.times.as_ref();
+        max_gap(times.and_then(|times| times.interval_after(now)))
+    }
 }
 
 fn has_empty_item(line: &str) -> bool {
@@ -72,6 +90,27 @@ mod tests {
         assert_eq!(
             next(line, madrid, "2026-10-25T00:00:00Z"),
             "2026-10-25T17:00:00+00:00"
+        );
+    }
+
+    #[test]
+    fn a_weekend_counts_between_runs_on_weekdays() {
+        let times = Schedule::parse("0 0 8 * * MON-FRI", Tz::UTC).expect("valid");
+        let settings = ScheduleSettings {
+            times: Some(times),
+            run_on_start: true,
+        };
+        let hours = |now: &str| {
+            settings
+                .max_gap_after(now.parse().expect("a time"))
+                .num_hours()
+        };
+        assert_eq!(hours("2026-03-09T08:00:01Z"), 48, "from Monday to Tuesday");
+        assert_eq!(hours("2026-03-13T08:00:00Z"), 2 * 72, "over the weekend");
+        assert_eq!(
+            hours("2026-03-16T07:00:00Z"),
+            48,
+            "by hand, before the first"
         );
     }
 

@@ -1,8 +1,8 @@
 //! Managed users, and users that we deactivated. Which users these are is decided in [`ownership`](crate::plan::ownership).
 
 use super::sql::{Time, keyed_email};
-use super::{StateDb, StateError, quarantine};
-use crate::model::{Email, OwnershipUpdate, Quarantined, UserId};
+use super::{StateDb, StateError, quarantine, runs};
+use crate::model::{Email, OwnershipUpdate, Quarantined, RunTime, UserId};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -90,9 +90,12 @@ pub(super) fn store(
         .clone()
         .try_for_each(|email| remember_removed(db, email))?;
     forgotten.iter().try_for_each(|email| remove(db, email))?;
-    missing
-        .iter()
-        .try_for_each(|email| set_missing(db, email, now))?;
+    if !missing.is_empty() {
+        let run_time = runs::run_time(db, now)?;
+        missing
+            .iter()
+            .try_for_each(|email| set_missing(db, email, now, run_time))?;
+    }
     found
         .iter()
         .try_for_each(|email| clear_missing(db, email))?;
@@ -134,29 +137,34 @@ pub(super) fn all_removed<C: FromIterator<[u8; 32]>>(db: &Connection) -> rusqlit
 }
 
 /// Records since when a user is missing. An earlier time is kept.
-fn set_missing(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlite::Result<()> {
+fn set_missing(
+    db: &Connection,
+    email: &Email,
+    now: DateTime<Utc>,
+    run_time: RunTime,
+) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "UPDATE managed SET missing_since = ?2 WHERE email_key = ?1 AND missing_since IS NULL",
+        "UPDATE managed SET missing_since = ?2, missing_run_time = ?3
+         WHERE email_key = ?1 AND missing_since IS NULL",
     )?
-    .execute((email.folded(), Time(now)))
+    .execute((email.folded(), Time(now), run_time))
     .map(drop)
 }
 
 fn clear_missing(db: &Connection, email: &Email) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE managed SET missing_since = NULL WHERE email_key = ?1")?
-        .execute([email.folded()])
-        .map(drop)
+    db.prepare_cached(
+        "UPDATE managed SET missing_since = NULL, missing_run_time = NULL WHERE email_key = ?1",
+    )?
+    .execute([email.folded()])
+    .map(drop)
 }
 
-/// All managed users, and since when they are missing.
-pub(super) fn all<C: FromIterator<(Email, Option<DateTime<Utc>>)>>(
+/// All managed users, and since when they are missing by the clock of recorded runs.
+pub(super) fn all<C: FromIterator<(Email, Option<RunTime>)>>(
     db: &Connection,
 ) -> rusqlite::Result<C> {
-    let read = |row: &Row<'_>| {
-        let missing_since: Option<Time> = row.get("missing_since")?;
-        Ok((keyed_email(row)?, missing_since.map(|time| time.0)))
-    };
-    db.prepare_cached("SELECT email_key, email, missing_since FROM managed")?
+    let read = |row: &Row<'_>| Ok((keyed_email(row)?, row.get("missing_run_time")?));
+    db.prepare_cached("SELECT email_key, email, missing_run_time FROM managed")?
         .query_map([], read)?
         .collect()
 }

@@ -1,13 +1,29 @@
 //! Loads what earlier runs left behind.
 
-use super::sql::{Count, Time};
-use super::{StateDb, StateError, accepted, approvals, managed, quarantine, startup};
-use crate::model::{ChangeOutcome, Email, Memory, Operation, RecentChanges, RecentRemoval, UserId};
+use super::sql::Count;
+use super::{StateDb, StateError, accepted, approvals, managed, quarantine, runs, startup};
+use crate::model::{
+    ChangeOutcome, Email, Memory, Operation, RecentChanges, RecentRemoval, RunTime, UserId,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension};
 
 /// How long removals count for the guard.
 pub(super) const GUARDED: TimeDelta = TimeDelta::hours(24);
+
+/// The changes after ?1, where it is ?2 now. A change is as long after the start of its run as the wall clock says, and not
+/// later than the start of the next run; a clock that was set back says nothing.
+const RECENT: &str = "
+    WITH spans AS (
+        SELECT number, started, run_time, coalesce(lead(run_time) OVER (ORDER BY number), ?2) AS next
+        FROM runs WHERE number >= coalesce((SELECT max(number) FROM runs WHERE run_time <= ?1), 0)
+    )
+    SELECT operation, user_id, email, outcome, approved, clears
+    FROM spans JOIN changes ON changes.run = spans.number
+    WHERE (outcome IS NULL OR outcome <> ?3) AND ?1 < CASE
+        WHEN intended < started THEN next
+        ELSE min(run_time + intended - started, next)
+    END";
 
 impl StateDb {
     /// Loads what the planner and the guard need, from one consistent view.
@@ -26,6 +42,7 @@ impl StateDb {
 }
 
 fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
+    let run_time = runs::run_time(db, now)?;
     let managed: Vec<(Email, _)> = managed::all(db)?;
     let missing = managed
         .iter()
@@ -33,11 +50,13 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
     let missing_since = missing.collect();
     Ok(Memory {
         now,
+        run_time,
+        clock_step: runs::clock_step(db, now)?,
         managed: managed.into_iter().map(|(email, _)| email).collect(),
         removed: managed::all_removed(db)?,
         deactivated: managed::all_deactivated(db)?,
         missing_since,
-        recent: recent(db, now)?,
+        recent: recent(db, run_time)?,
         last_base: last_base(db)?,
         approved: approvals::approvals(db, now)?,
         quarantined: quarantine::all(db)?,
@@ -46,14 +65,11 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
     })
 }
 
-/// The changes that were sent in the last 24 hours. A time in the future counts too, in case the clock was set back.
-fn recent(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<RecentChanges> {
+/// The changes that were sent in the last 24 hours by the clock of recorded runs.
+fn recent(db: &Connection, now: RunTime) -> rusqlite::Result<RecentChanges> {
     let mut recent = RecentChanges::default();
-    let mut query = db.prepare_cached(
-        "SELECT operation, user_id, email, outcome, approved, clears FROM changes
-         WHERE intended > ?1 AND (outcome IS NULL OR outcome <> ?2)",
-    )?;
-    let mut rows = query.query((Time(now - GUARDED), ChangeOutcome::Skipped))?;
+    let mut query = db.prepare_cached(RECENT)?;
+    let mut rows = query.query((now.before(GUARDED), now, ChangeOutcome::Skipped))?;
     while let Some(row) = rows.next()? {
         let operation: Operation = row.get("operation")?;
         let id: Option<UserId> = row.get("user_id")?;

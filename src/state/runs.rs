@@ -1,8 +1,11 @@
 //! The runs.
 
-use super::sql::{Count, Time};
+use super::sql::{Count, Span, Time};
 use super::{StateDb, StateError};
-use crate::model::{Counts, Operation, RunEnd, RunNumber, RunRecord, RunRef, RunStart, RunState};
+use crate::model::{
+    ClockStep, Counts, Operation, RunClock, RunEnd, RunNumber, RunRecord, RunRef, RunStart,
+    RunState, RunTime,
+};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
@@ -62,11 +65,54 @@ fn begin(db: &Connection, start: RunStart) -> rusqlite::Result<RunNumber> {
         trigger,
         started,
         is_source,
+        max_gap,
     } = start;
+    let run_time = run_time(db, started)?;
     db.prepare_cached(
-        "INSERT INTO runs (trigger, started, is_source) VALUES (?1, ?2, ?3) RETURNING number",
+        "INSERT INTO runs (trigger, started, is_source, max_gap, run_time)
+         VALUES (?1, ?2, ?3, ?4, ?5) RETURNING number",
     )?
-    .query_row((trigger, Time(started), is_source), |row| row.get(0))
+    .query_row(
+        (trigger, Time(started), is_source, Span(max_gap), run_time),
+        |row| row.get(0),
+    )
+}
+
+/// The time on the clock of recorded runs.
+pub(super) fn run_time(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<RunTime> {
+    let last = clocks(db)?.into_iter().next();
+    Ok(last.map_or(RunTime::first(now), |(run, _)| run.at(now)))
+}
+
+/// How far the wall clock is from the last run's, or was at the start of a run that is in progress.
+pub(super) fn clock_step(
+    db: &Connection,
+    now: DateTime<Utc>,
+) -> rusqlite::Result<Option<ClockStep>> {
+    let mut clocks = clocks(db)?.into_iter();
+    let Some((last, is_open)) = clocks.next() else {
+        return Ok(None);
+    };
+    let before = clocks.next().filter(|_| is_open);
+    let at_start = || before?.0.step(last.started);
+    Ok(last.step(now).or_else(at_start))
+}
+
+/// The clocks of the last two runs, the latest first, and whether each has not ended.
+fn clocks(db: &Connection) -> rusqlite::Result<Vec<(RunClock, bool)>> {
+    db.prepare_cached(
+        "SELECT started, run_time, max_gap, ended IS NULL AND interrupted = 0 AS is_open FROM runs
+         ORDER BY number DESC LIMIT 2",
+    )?
+    .query_map([], |row| {
+        let clock = RunClock {
+            started: row.get::<_, Time>("started")?.0,
+            time: row.get("run_time")?,
+            max_gap: row.get::<_, Span>("max_gap")?.0,
+        };
+        Ok((clock, row.get("is_open")?))
+    })?
+    .collect()
 }
 
 /// Marks runs that have not ended as interrupted. The caller knows that no run is in progress.
@@ -144,6 +190,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
             trigger: row.get("trigger")?,
             started: row.get::<_, Time>("started")?.0,
             is_source: row.get("is_source")?,
+            max_gap: row.get::<_, Span>("max_gap")?.0,
         },
         state: match ended {
             Some(Time(ended)) => RunState::Ended(Box::new(read_end(row, ended)?)),

@@ -12,6 +12,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/5.sql"),
     include_str!("schema/6.sql"),
     include_str!("schema/7.sql"),
+    include_str!("schema/8.sql"),
 ];
 
 /// Marks a file as our state database (`OUSJ`).
@@ -81,7 +82,7 @@ mod tests {
         create(&mut connection, "https://a.example").expect("the tables");
         connection
             .execute(
-                "INSERT INTO managed VALUES ('a@x.co', 'A@x.co', 1, NULL)",
+                "INSERT INTO managed (email_key, email, since) VALUES ('a@x.co', 'A@x.co', 1)",
                 [],
             )
             .expect("a row");

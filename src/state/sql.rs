@@ -2,9 +2,9 @@
 
 use crate::model::{
     ChangeId, ChangeOutcome, Email, FieldChange, Fingerprint, GuardRule, Operation, RunNumber,
-    RunResult, Trigger, UserId, fold,
+    RunResult, RunTime, Trigger, UserId, fold,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
@@ -69,6 +69,35 @@ impl FromSql for Count {
         let count = value.as_i64()?;
         let count = u64::try_from(count).map_err(|_| FromSqlError::OutOfRange(count))?;
         Ok(Self(count))
+    }
+}
+
+impl ToSql for RunTime {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.millis().into())
+    }
+}
+
+impl FromSql for RunTime {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self::from_millis)
+    }
+}
+
+/// A length of time, as milliseconds.
+pub(super) struct Span(pub(super) TimeDelta);
+
+impl ToSql for Span {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.num_milliseconds().into())
+    }
+}
+
+impl FromSql for Span {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let millis = value.as_i64()?;
+        let span = TimeDelta::try_milliseconds(millis);
+        span.map(Self).ok_or(FromSqlError::OutOfRange(millis))
     }
 }
 

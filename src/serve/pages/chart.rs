@@ -143,6 +143,7 @@ mod tests {
                 trigger: Trigger::Schedule,
                 started,
                 is_source: true,
+                max_gap: TimeDelta::hours(1),
             },
             state: RunState::Ended(Box::new(RunEnd {
                 ended: started + TimeDelta::seconds(seconds),

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod changes;
+mod clock;
 mod crash;
 mod lock;
 mod model;

@@ -1,10 +1,10 @@
 //! Only a whole state database, of this organisation, that this program understands, is opened.
 
 use super::support::{ORG, State, at, email, end, id, intent, open, start};
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use omni_user_sync::model::{
     AttributeName, Counts, Field, FieldChange, GuardRule, Operation, OwnershipUpdate, Quarantined,
-    RunNumber, RunRef, RunState, Value,
+    RunNumber, RunRef, RunState, RunTime, Value,
 };
 use omni_user_sync::state::{Access, StateDb, StateError, StateLock};
 use rusqlite::Connection;
@@ -269,6 +269,11 @@ async fn a_database_of_version_1_is_migrated() {
     assert_eq!(changes[0].intent.fields, fields);
     let ann = db.user(&email("ann")).await.expect("it is read");
     assert!(ann.managed.is_some());
+    let last = RunTime::first(runs[0].start.started);
+    let memory = db.memory(runs[0].start.started).await.expect("it is read");
+    let missing = |name| last.since(memory.missing_since[&email(name)]);
+    assert!(memory.run_time == last && missing("dan") > TimeDelta::zero());
+    assert_eq!(missing("eve"), TimeDelta::zero(), "not in the future");
     let cid = db.user(&email("cid")).await.expect("it is read");
     assert_eq!(cid.quarantined.expect("in quarantine").reason, "refused");
     let held = db.held(RunNumber(8)).await.expect("it is read");

@@ -5,7 +5,7 @@ use super::support::{
 };
 use omni_user_sync::model::{
     AcceptedRoster, ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory,
-    Observed, Operation, Problem, Quarantined,
+    Observed, Operation, Problem, Quarantined, RunTime,
 };
 use omni_user_sync::state::StateDb;
 use std::time::{Duration, SystemTime};
@@ -24,7 +24,10 @@ async fn managed(db: &StateDb) -> Vec<String> {
     let tell = |email: &omni_user_sync::model::Email| {
         let name = email.folded().replace("@x.co", "");
         match memory.missing_since.get(email) {
-            Some(since) => format!("{name} {}", (*since - at(0)).num_seconds()),
+            Some(since) => format!(
+                "{name} {}",
+                since.since(RunTime::first(at(0))).num_seconds()
+            ),
             None => name,
         }
     };

@@ -71,6 +71,7 @@ pub(crate) fn start(seconds: i64) -> RunStart {
         trigger: Trigger::Schedule,
         started: at(seconds),
         is_source: true,
+        max_gap: TimeDelta::days(999),
     }
 }
 

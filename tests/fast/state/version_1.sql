@@ -139,5 +139,7 @@ INSERT INTO approvals VALUES (1, 8, 'root', 1800000004000, 1800090000000);
 INSERT INTO approved_users VALUES (1, 'id-bob', 'delete', 'bob@x.co', NULL);
 INSERT INTO quarantine VALUES ('cid@x.co', 'cid@x.co', 1800000009000, 1, zeroblob(32), 'refused');
 INSERT INTO managed VALUES ('ann@x.co', 'Ann@x.co', 1800000000000, NULL);
+INSERT INTO managed VALUES ('dan@x.co', 'dan@x.co', 1700000000000, 1800000000000);
+INSERT INTO managed VALUES ('eve@x.co', 'eve@x.co', 1700000000000, 1900000000000);
 PRAGMA application_id = 0x4F55534A;
 PRAGMA user_version = 1;

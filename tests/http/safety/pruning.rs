@@ -125,6 +125,32 @@ async fn a_first_roster_with_a_grace_is_accepted() {
     assert!(memory.expect("read").last_accepted.is_some());
 }
 
+/// As at the boot of a machine without a battery: a run in 2020, and the right time after it.
+#[tokio::test]
+async fn a_wrong_clock_does_not_end_the_grace() {
+    let world = World::new()
+        .await
+        .set("policy.prune", "managed")
+        .set("policy.prune_grace", "7d");
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\na@x.co,A\n");
+    world.run().await;
+    let raw = rusqlite::Connection::open(world.state_db().path()).expect("ours");
+    let in_2020 = "1577880000000";
+    raw.execute_batch(&format!(
+        "UPDATE runs SET started = {in_2020}, ended = {in_2020} WHERE number = 2;
+         UPDATE managed SET missing_since = {in_2020} WHERE missing_since IS NOT NULL"
+    ))
+    .expect("set");
+    let run = world.run().await;
+    assert!(told(&run).is_empty(), "{run:?}");
+    let is_named = |warning: &String| warning.contains("days ahead of the start of the last run");
+    assert!(run.warnings.iter().any(is_named), "{:?}", run.warnings);
+    let run = world.run().await;
+    assert!(!run.warnings.iter().any(is_named), "{:?}", run.warnings);
+}
+
 #[tokio::test]
 async fn a_shrunken_roster_prunes_only_after_approval() {
     let world = World::new()

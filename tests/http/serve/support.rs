@@ -320,6 +320,7 @@ pub(crate) async fn begin(db: &StateDb, seconds: i64) -> RunNumber {
         trigger: Trigger::Schedule,
         started: at(seconds),
         is_source: true,
+        max_gap: TimeDelta::hours(1),
     };
     db.begin(start).await.expect("written")
 }
