@@ -19,6 +19,6 @@ pub(super) async fn fetch(settings: &Settings) -> Result<(Definitions, Observed)
     let reader = reader(settings)?;
     let definitions = reader.definitions().await?;
     let mut observed = omni::list(&reader).await?;
-    omni::read_incomplete(&reader, &mut observed).await?;
+    omni::read_incomplete(&reader.in_background(), &mut observed).await?;
     Ok((definitions, observed))
 }

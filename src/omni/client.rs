@@ -3,7 +3,7 @@
 use super::error::{AttemptError, Failure, ForbiddenCause, OmniError};
 use super::exchange::{ApiRequest, ApiResponse};
 use super::failure_breaker::FailureBreaker;
-use super::limiter::{RateLimiter, Slot};
+use super::limiter::{Priority, RateLimiter, Slot};
 use super::pages::PageSizes;
 use super::redact::{HTML, is_html};
 use crate::metrics::Metrics;
@@ -79,15 +79,15 @@ impl Client {
     /// The time that this many requests would take from now on, with what other processes have just
     /// sent. Reads a small file.
     #[must_use]
-    pub fn refresh_and_estimate(&self, requests: usize) -> Duration {
+    pub fn refresh_and_estimate(&self, requests: usize, priority: Priority) -> Duration {
         self.limiter.catch_up();
-        self.estimate(requests)
+        self.estimate(requests, priority)
     }
 
     /// The time that this many requests would take from now on, by what is known.
     #[must_use]
-    pub fn estimate(&self, requests: usize) -> Duration {
-        self.limiter.estimate(requests)
+    pub fn estimate(&self, requests: usize, priority: Priority) -> Duration {
+        self.limiter.estimate(requests, priority)
     }
 
     /// The limit of requests in flight.
@@ -155,7 +155,7 @@ impl Client {
         stop: &CancellationToken,
     ) -> Result<ApiResponse, AttemptError> {
         loop {
-            let slot = self.acquire_slot(stop).await?;
+            let slot = self.acquire_slot(request.priority, stop).await?;
             let response = self.send(request, &slot).await?;
             match response.status {
                 StatusCode::TOO_MANY_REQUESTS => {
@@ -178,10 +178,14 @@ impl Client {
 
     /// Waits for the right to send one request. Checks the breaker again after the wait, since other
     /// requests may have failed meanwhile.
-    async fn acquire_slot(&self, stop: &CancellationToken) -> Result<Slot, OmniError> {
+    async fn acquire_slot(
+        &self,
+        priority: Priority,
+        stop: &CancellationToken,
+    ) -> Result<Slot, OmniError> {
         self.failures.check()?;
         let waiting = Instant::now();
-        let slot = self.limiter.slot(stop).await?;
+        let slot = self.limiter.slot(priority, stop).await?;
         self.metrics.waited(waiting.elapsed());
         self.failures.check()?;
         Ok(slot)

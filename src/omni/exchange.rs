@@ -1,6 +1,7 @@
 //! One request and its response, as bytes.
 
 use super::error::Failure;
+use super::limiter::Priority;
 use crate::util::http::retry_after;
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Serialize;
@@ -16,6 +17,7 @@ pub(super) struct ApiRequest {
     pub(super) body: Option<Vec<u8>>,
     /// Whether 403 is about the endpoint rather than the key.
     pub(super) optional: bool,
+    pub(super) priority: Priority,
 }
 
 impl ApiRequest {
@@ -37,7 +39,12 @@ impl ApiRequest {
             url,
             body: None,
             optional: false,
+            priority: Priority::Urgent,
         }
+    }
+
+    pub(super) fn with_priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
     }
 
     pub(super) fn with_body(method: Method, url: Url, body: &impl Serialize) -> Self {

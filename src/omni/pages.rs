@@ -6,6 +6,7 @@
 
 use super::error::{AttemptError, Failure, OmniError};
 use super::exchange::ApiRequest;
+use super::limiter::Priority;
 use super::reader::Reader;
 use super::wire::UserListPage;
 use crate::settings::PageSize;
@@ -151,7 +152,7 @@ impl Reader {
         url.query_pairs_mut()
             .append_pair("count", &count.to_string())
             .append_pair("startIndex", &start.to_string());
-        ApiRequest::get(url)
+        ApiRequest::get(url).with_priority(Priority::Background)
     }
 
     /// The number of requests that list this many users, by the length of the pages seen so far.

@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::error::{AttemptError, Failure, OmniError};
 use super::exchange::ApiRequest;
+use super::limiter::Priority;
 use super::wire::{self, UserListPage};
 use crate::model::{Email, ObservedUser, Schema, UserId, UserMatch};
 use crate::util::backoff::Backoff;
@@ -76,6 +77,8 @@ impl Definitions {
 pub struct Reader {
     pub(super) client: Arc<Client>,
     pub(super) stop: CancellationToken,
+    /// The priority of reads by id.
+    priority: Priority,
 }
 
 impl Client {
@@ -85,6 +88,7 @@ impl Client {
         Reader {
             client: self.clone(),
             stop: stop.clone(),
+            priority: Priority::Urgent,
         }
     }
 }
@@ -93,6 +97,15 @@ impl Reader {
     /// The number of requests worth sending concurrently.
     pub(super) fn concurrency(&self) -> usize {
         self.client.max_in_flight()
+    }
+
+    /// A reader whose reads by id wait for urgent requests.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self {
+            priority: Priority::Background,
+            ..self.clone()
+        }
     }
 
     /// The token that stops this reader.
@@ -106,7 +119,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::page`].
     pub async fn get(&self, id: &UserId) -> Result<Option<ObservedUser>, OmniError> {
-        let request = ApiRequest::get(self.user_url(id));
+        let request = ApiRequest::get(self.user_url(id)).with_priority(self.priority);
         let user = self.read(request, |body| wire::parse_user_with(id, body));
         match user.await {
             Ok(user) => Ok(Some(user)),

@@ -112,7 +112,7 @@ impl Writer {
 
     /// Sends a write once. The response may be empty.
     async fn write(&self, request: ApiRequest) -> Result<Option<WriteAnswer>, OmniError> {
-        let Reader { client, stop } = &self.reader;
+        let Reader { client, stop, .. } = &self.reader;
         let parse = |body: &[u8]| match body.trim_ascii() {
             [] => Ok(None),
             body => WriteAnswer::parse(body),

@@ -87,7 +87,9 @@ impl ObservationCache {
         let changed = earlier.map(|earlier| cache.adopt(earlier));
         let due = cache.to_read(request, &changed.unwrap_or_default());
         (request.expect)(due.len());
-        cache.read(request.reader, due, request.keep_in).await?;
+        cache
+            .read(&request.reader.in_background(), due, request.keep_in)
+            .await?;
         Ok((cache, source))
     }
 

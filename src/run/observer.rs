@@ -12,7 +12,7 @@ use crate::model::{
     Change, Desired, Email, Fingerprint, Limit, Memory, ObservedUser, Operation, Policy, Prune,
     RosterPlace, RunNumber, Schema,
 };
-use crate::omni::{self, Client, OmniError, Reader};
+use crate::omni::{self, Client, OmniError, Priority, Reader};
 use crate::plan::render::{Cost, PlanView};
 use crate::roster::{self, SourceError};
 use crate::settings::{ApiKeys, Select, Settings, SettingsError, UpdateMethod};
@@ -346,7 +346,7 @@ impl Observer {
         let requests = passed.iter().map(requests_for).sum();
         Cost {
             requests,
-            time: self.client.refresh_and_estimate(requests),
+            time: self.client.refresh_and_estimate(requests, Priority::Urgent),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Progress of a long run in the log, every ten seconds: minutes of silence look like a hang.
 
 use super::CHANGES;
-use crate::omni::Client;
+use crate::omni::{Client, Priority};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -40,18 +40,18 @@ impl<'a> Progress<'a> {
     }
 
     /// Requests sent, requests left, and the seconds that these take.
-    fn requests(&self) -> (u64, usize, u64) {
+    fn requests(&self, priority: Priority) -> (u64, usize, u64) {
         let sent = self.client.requests_sent();
         let at_end = self.requests_at_end.load(Ordering::Relaxed);
         let left = usize::try_from(at_end.saturating_sub(sent)).unwrap_or(usize::MAX);
-        let seconds = self.client.estimate(left).as_secs();
+        let seconds = self.client.estimate(left, priority).as_secs();
         (sent - self.requests_before, left, seconds)
     }
 
     pub(super) async fn report_reading(&self) -> Infallible {
         loop {
             tokio::time::sleep(INTERVAL).await;
-            let (requests, requests_left, seconds_left) = self.requests();
+            let (requests, requests_left, seconds_left) = self.requests(Priority::Background);
             tracing::info!(requests, requests_left, seconds_left, "fetching users");
         }
     }
@@ -59,7 +59,7 @@ impl<'a> Progress<'a> {
     pub(super) async fn report_changes(&self, of: usize) -> Infallible {
         loop {
             tokio::time::sleep(INTERVAL).await;
-            let (requests, requests_left, seconds_left) = self.requests();
+            let (requests, requests_left, seconds_left) = self.requests(Priority::Urgent);
             let ended = self.ended_changes.load(Ordering::Relaxed);
             tracing::info!(target: CHANGES, ended, of, requests, requests_left, seconds_left, "applying changes");
         }

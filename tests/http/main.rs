@@ -35,3 +35,5 @@ mod serve;
 mod shared_rate_limit;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "sandbox")]
+mod urgency;

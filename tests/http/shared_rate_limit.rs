@@ -4,7 +4,7 @@
 
 use crate::support::logged::Logged;
 use crate::support::paused::paused;
-use omni_user_sync::omni::{RateLimiter, Slot};
+use omni_user_sync::omni::{Priority, RateLimiter, Slot};
 use omni_user_sync::settings::{ApiKeys, KeySource};
 use proptest::prelude::*;
 use std::os::unix::fs::PermissionsExt;
@@ -38,7 +38,10 @@ fn throttle(per_minute: u32, dir: &Path) -> RateLimiter {
 
 async fn slot(throttle: &RateLimiter) -> Slot {
     let stop = CancellationToken::new();
-    throttle.slot(&stop).await.expect("a slot")
+    throttle
+        .slot(Priority::Urgent, &stop)
+        .await
+        .expect("a slot")
 }
 
 /// Sends requests with immediate responses.
@@ -182,7 +185,7 @@ proptest! {
             let first = slot(&throttle).await;
             sleep(answer_takes).await;
             drop(first);
-            let (estimate, start) = (throttle.estimate(requests), Instant::now());
+            let (estimate, start) = (throttle.estimate(requests, Priority::Urgent), Instant::now());
             let mut all = JoinSet::new();
             for _ in 0..requests {
                 let throttle = throttle.clone();
@@ -302,7 +305,7 @@ async fn a_429_pauses_the_key_in_every_process() {
     sleep(Duration::from_secs(1)).await;
     let plan = throttle(60, dir.path());
     plan.catch_up();
-    let said = plan.estimate(1);
+    let said = plan.estimate(1, Priority::Urgent);
     send(&plan, 1).await;
     let waited = start.elapsed();
     assert!(
@@ -435,7 +438,7 @@ async fn a_process_without_a_folder_counts_alone() {
     let no_folder = dir.path().join("file");
     std::fs::write(&no_folder, "").expect("ours");
     let (throttle, start) = (throttle(3, &no_folder), Instant::now());
-    assert_eq!(throttle.estimate(4), MINUTE);
+    assert_eq!(throttle.estimate(4, Priority::Urgent), MINUTE);
     send(&throttle, 3).await;
     assert_eq!(start.elapsed(), Duration::ZERO);
     send(&throttle, 1).await;
@@ -526,7 +529,7 @@ mod with_omni {
         assert!(world.org().too_many().is_empty());
     }
 
-    /// Runs the program itself, so that there are several processes. The last one would have to wait for
+    /// Runs the program itself, so that there are several processes. The list of the last one would have to wait for
     /// a minute; it reports that and is killed.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_concurrent_command_waits_and_reports_it() {
@@ -557,6 +560,6 @@ mod with_omni {
         apply.kill().expect("it is there");
         apply.wait().expect("it is there");
         assert!(said.is_some(), "it ended without waiting");
-        assert_eq!(world.org().requests().len(), 10);
+        assert_eq!(world.org().requests().len(), sent + 1, "the definitions");
     }
 }

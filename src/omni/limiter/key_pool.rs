@@ -3,6 +3,7 @@
 
 use super::MAX_PAUSE;
 use super::pace::Pace;
+use super::priority::Priority;
 use super::slot_file::{Sender, SlotFile};
 use super::window::{RequestWindow, WINDOW};
 use crate::settings::ApiKeys;
@@ -140,11 +141,12 @@ impl KeyPool {
     }
 
     /// The usable key with the most free slots, or when the next slot becomes free.
-    pub(super) fn next(&self, now: Instant) -> NextSlot {
+    pub(super) fn next(&self, priority: Priority, now: Instant) -> NextSlot {
         if self.usable().next().is_none() {
             return NextSlot::NoKey;
         }
-        let room = |key: &&Key| self.per_minute.saturating_sub(key.count());
+        let limit = priority.limit(self.per_minute);
+        let room = |key: &&Key| limit.saturating_sub(key.count());
         let free = self
             .usable()
             .filter(|key| key.soonest(self.per_minute, now) <= now && room(key) > 0);
@@ -153,7 +155,7 @@ impl KeyPool {
         }
         let times = self
             .usable()
-            .filter_map(|key| key.free_at(self.per_minute, now));
+            .filter_map(|key| key.free_at(self.per_minute, limit, now));
         times.min().map_or(NextSlot::AfterResponse, NextSlot::At)
     }
 
@@ -169,10 +171,11 @@ impl KeyPool {
     }
 
     /// Takes a slot of a key if one is free. Returns the latest possible arrival of its request.
-    pub(super) fn take(&mut self, id: KeyId, now: Instant) -> Option<Instant> {
+    pub(super) fn take(&mut self, id: KeyId, priority: Priority, now: Instant) -> Option<Instant> {
         let (per_minute, arrival_limit) = (self.per_minute, self.arrival_limit);
+        let limit = priority.limit(per_minute);
         let key = self.key(id)?;
-        let is_free = key.soonest(per_minute, now) <= now && key.count() < per_minute;
+        let is_free = key.soonest(per_minute, now) <= now && key.count() < limit;
         if !key.is_usable() || !is_free {
             return None;
         }
@@ -258,9 +261,9 @@ impl KeyPool {
     }
 
     /// The time from now until the response to the last of this many requests.
-    pub(super) fn estimate(&self, requests: usize, now: Instant) -> Duration {
+    pub(super) fn estimate(&self, requests: usize, priority: Priority, now: Instant) -> Duration {
         let simulated = requests.min(MAX_SIMULATED);
-        let time = self.simulate(simulated, now);
+        let time = self.simulate(simulated, priority, now);
         if simulated == requests {
             return time;
         }
@@ -270,7 +273,8 @@ impl KeyPool {
     }
 
     /// Simulates sending: each request waits for a slot and for one of the requests in flight.
-    fn simulate(&self, requests: usize, now: Instant) -> Duration {
+    fn simulate(&self, requests: usize, priority: Priority, now: Instant) -> Duration {
+        let limit = priority.limit(self.per_minute);
         let response_time = self.usual_response_time();
         let shared = self
             .usable()
@@ -278,7 +282,7 @@ impl KeyPool {
         let sharing = u32::try_from(shared.count()).unwrap_or(u32::MAX);
         let mut slots: BinaryHeap<_> = self
             .usable()
-            .flat_map(|key| key.slots(self.per_minute, sharing, now))
+            .flat_map(|key| key.slots(self.per_minute, limit, sharing, now))
             .map(Reverse)
             .collect();
         let workers = self.max_in_flight.clamp(1, requests.max(1));
@@ -446,9 +450,9 @@ impl Key {
 
     /// When the key has a free slot, if known. The end of this process's own requests in flight is
     /// known only after their responses; those of others are checked again when they could be free.
-    fn free_at(&self, per_minute: usize, now: Instant) -> Option<Instant> {
+    fn free_at(&self, per_minute: usize, limit: usize, now: Instant) -> Option<Instant> {
         let soonest = self.soonest(per_minute, now);
-        let Some(over) = self.count().checked_sub(per_minute) else {
+        let Some(over) = self.count().checked_sub(limit) else {
             return Some(soonest);
         };
         let free = self.expirations(now).into_iter().nth(over)?;
@@ -469,13 +473,13 @@ impl Key {
     }
 
     /// When each slot is free, if all requests in flight were answered now. Of keys that share a pace, each has its part.
-    fn slots(&self, per_minute: usize, sharing: u32, now: Instant) -> Vec<Instant> {
+    fn slots(&self, per_minute: usize, limit: usize, sharing: u32, now: Instant) -> Vec<Instant> {
         let soonest = self.soonest(per_minute, now);
         let mut times = self.expirations(now);
         times.extend(std::iter::repeat_n(now + WINDOW, self.own.open().len()));
         times.sort_unstable();
-        let over = times.len().saturating_sub(per_minute);
-        let room = per_minute.saturating_sub(times.len());
+        let over = times.len().saturating_sub(limit);
+        let room = limit.saturating_sub(times.len());
         let taken = times.into_iter().skip(over).map(|time| time.max(soonest));
         let slots = std::iter::repeat_n(soonest, room).chain(taken);
         let Some((pace, interval)) = self
@@ -527,7 +531,7 @@ mod tests {
         let mut pool = KeyPool::new(60, 4, Duration::ZERO);
         pool.use_keys(&keys("old"), now);
         let old = pool.keys.first().expect("a key").id;
-        let arrives_by = pool.take(old, now).expect("free");
+        let arrives_by = pool.take(old, Priority::Urgent, now).expect("free");
         pool.answered(old, arrives_by, now);
         for (after, is_kept) in [(59, true), (60, false)] {
             pool.use_keys(&keys("new"), now + Duration::from_secs(after));

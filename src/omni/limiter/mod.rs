@@ -23,16 +23,21 @@
 //!   [`FOLDER_LIMIT`] without a result the process stops using the folder and counts alone.
 //! - Processes that wait for a slot wake a few milliseconds late, at random, so that none of them is
 //!   always first.
+//! - An urgent request goes before background ones, which wait until none is urgent and leave a part of each key's slots
+//!   free ([`Priority`]). So a change waits for at most the requests in flight, however long a listing is.
 //! - A 429 without `Retry-After` below the own limit halves the key's pace (`pace`), which the file keeps for later runs.
 //! - A 429 pauses the key in every process. Disabling a key affects only the process that does it.
 
 mod clock;
 mod key_pool;
 mod pace;
+mod priority;
 mod shared;
 mod slot_file;
 mod slot_folder;
 mod window;
+
+pub use priority::Priority;
 
 use super::OmniError;
 use super::redact::Redactor;
@@ -43,6 +48,7 @@ use shared::{Reservation, SharedLimiter};
 use slot_folder::WhenLocked;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -62,8 +68,10 @@ const MAX_WAKE_DELAY: u64 = 20;
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
     counter: Arc<Counter>,
-    /// Held by the one task that waits for a slot: first come, first served.
-    queue: Arc<Semaphore>,
+    /// Held by the one urgent request that waits for a slot: first come, first served.
+    urgent: Arc<Semaphore>,
+    /// The same for background requests.
+    background: Arc<Semaphore>,
     in_flight: Arc<Semaphore>,
 }
 
@@ -71,9 +79,15 @@ pub struct RateLimiter {
 #[derive(Debug)]
 struct Counter {
     shared: SharedLimiter,
-    /// Wakes the waiting task when the time of a slot has become known, or keys have changed.
+    /// The number of urgent requests that wait.
+    urgent_waiting: AtomicUsize,
+    /// Wakes the waiting tasks when the time of a slot has become known, keys have changed, or an urgent request waits no
+    /// longer.
     changed: Notify,
 }
+
+/// An urgent request that waits while this exists.
+struct UrgentWait<'a>(&'a Counter);
 
 /// A permit to send one request with one key. Drop it after the response, or when the request has
 /// failed.
@@ -119,9 +133,11 @@ impl RateLimiter {
         Self {
             counter: Arc::new(Counter {
                 shared,
+                urgent_waiting: AtomicUsize::new(0),
                 changed: Notify::new(),
             }),
-            queue: Arc::new(Semaphore::new(1)),
+            urgent: Arc::new(Semaphore::new(1)),
+            background: Arc::new(Semaphore::new(1)),
             in_flight: Arc::new(Semaphore::new(max_in_flight)),
         }
     }
@@ -129,7 +145,7 @@ impl RateLimiter {
     /// Starts a run with these keys: all are enabled again, and requests sent before still count.
     pub fn use_keys(&self, keys: &ApiKeys) {
         self.counter.shared.pool().use_keys(keys, Instant::now());
-        self.counter.changed.notify_one();
+        self.counter.changed.notify_waiters();
     }
 
     /// The number of keys that can be used.
@@ -156,32 +172,51 @@ impl RateLimiter {
     /// # Errors
     /// [`OmniError::Stopped`] if `stop` is cancelled first, [`OmniError::NoKeyLeft`] if every key is
     /// disabled.
-    pub async fn slot(&self, stop: &CancellationToken) -> Result<Slot, OmniError> {
+    pub async fn slot(
+        &self,
+        priority: Priority,
+        stop: &CancellationToken,
+    ) -> Result<Slot, OmniError> {
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(OmniError::Stopped),
-            slot = self.wait_for_slot() => slot,
+            slot = self.wait_for_slot(priority) => slot,
         }
     }
 
-    async fn wait_for_slot(&self) -> Result<Slot, OmniError> {
+    async fn wait_for_slot(&self, priority: Priority) -> Result<Slot, OmniError> {
         let never_closed = "these semaphores are never closed";
-        let in_flight = self.in_flight.clone().acquire_owned();
-        let in_flight = in_flight.await.expect(never_closed);
-        let _queue = self.queue.acquire().await.expect(never_closed);
+        let is_urgent = priority == Priority::Urgent;
+        let _waiting = is_urgent.then(|| UrgentWait::new(&self.counter));
+        let queue = match priority {
+            Priority::Urgent => &self.urgent,
+            Priority::Background => &self.background,
+        };
+        let _first = queue.acquire().await.expect(never_closed);
         loop {
+            let in_flight = self.in_flight.clone().acquire_owned();
+            let in_flight = in_flight.await.expect(never_closed);
             let changed = self.counter.changed.notified();
-            match self.counter.take().await {
+            if !is_urgent && self.counter.urgent_waiting.load(Ordering::SeqCst) > 0 {
+                drop(in_flight);
+                changed.await;
+                continue;
+            }
+            match self.counter.take(priority).await {
                 Ok(taken) => return taken.into_slot(in_flight),
                 Err(NextSlot::NoKey) => return Err(OmniError::NoKeyLeft),
                 Err(NextSlot::At(time)) => {
+                    drop(in_flight);
                     self.counter.log_wait(time);
                     tokio::select! {
                         () = tokio::time::sleep_until(time + self.counter.wake_delay()) => {}
                         () = changed => {}
                     }
                 }
-                Err(NextSlot::AfterResponse | NextSlot::Now(_)) => changed.await,
+                Err(NextSlot::AfterResponse | NextSlot::Now(_)) => {
+                    drop(in_flight);
+                    changed.await;
+                }
             }
         }
     }
@@ -195,33 +230,33 @@ impl RateLimiter {
     /// The time until the last response if `requests` more were sent from now on, each took as long
     /// as recent ones, and other processes sent no more than is known.
     #[must_use]
-    pub fn estimate(&self, requests: usize) -> Duration {
+    pub fn estimate(&self, requests: usize, priority: Priority) -> Duration {
         let now = Instant::now();
         let mut pool = self.counter.shared.pool();
         pool.expire(now);
-        pool.estimate(requests, now)
+        pool.estimate(requests, priority, now)
     }
 }
 
 impl Counter {
     /// Takes a slot, or returns what to wait for. Cancel-safe: a slot that no caller receives is given
     /// back.
-    async fn take(self: &Arc<Self>) -> Result<Taken, NextSlot> {
+    async fn take(self: &Arc<Self>, priority: Priority) -> Result<Taken, NextSlot> {
         if self.shared.uses_folder() {
             let counter = self.clone();
-            let take = tokio::task::spawn_blocking(move || counter.take_blocking());
+            let take = tokio::task::spawn_blocking(move || counter.take_blocking(priority));
             match tokio::time::timeout(FOLDER_LIMIT, take).await {
                 Ok(Ok(taken)) => return taken,
                 Ok(Err(_panicked_or_shut_down)) => {}
                 Err(_elapsed) => self.shared.give_up(),
             }
         }
-        self.take_blocking()
+        self.take_blocking(priority)
     }
 
     /// Takes a slot. Blocks as long as the disk does.
-    fn take_blocking(self: &Arc<Self>) -> Result<Taken, NextSlot> {
-        let Reservation { key, arrives_by } = self.shared.take()?;
+    fn take_blocking(self: &Arc<Self>, priority: Priority) -> Result<Taken, NextSlot> {
+        let Reservation { key, arrives_by } = self.shared.take(priority)?;
         Ok(Taken {
             counter: self.clone(),
             key,
@@ -248,6 +283,20 @@ impl Counter {
                  (omni.requests_per_minute)"
             );
         }
+    }
+}
+
+impl<'a> UrgentWait<'a> {
+    fn new(counter: &'a Counter) -> Self {
+        counter.urgent_waiting.fetch_add(1, Ordering::SeqCst);
+        Self(counter)
+    }
+}
+
+impl Drop for UrgentWait<'_> {
+    fn drop(&mut self) {
+        self.0.urgent_waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -280,7 +329,7 @@ impl Drop for Taken {
         } else {
             counter.shared.pool().give_back(key, self.arrives_by);
         }
-        counter.changed.notify_one();
+        counter.changed.notify_waiters();
         // Not awaited. If it never runs, the slot counts for longer than necessary.
         if counter.shared.uses_folder()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()

@@ -7,6 +7,7 @@
 
 use super::clock::{Clock, wall};
 use super::key_pool::{Key, KeyId, KeyPool, NextSlot};
+use super::priority::Priority;
 use super::slot_file::Content;
 use super::slot_folder::{SlotFolder, WhenLocked};
 use crate::util::sync::lock;
@@ -67,7 +68,7 @@ impl SharedLimiter {
     }
 
     /// Takes a slot, or returns what to wait for.
-    pub(super) fn take(&self) -> Result<Reservation, NextSlot> {
+    pub(super) fn take(&self, priority: Priority) -> Result<Reservation, NextSlot> {
         if self.pool().usable().nth(1).is_some() {
             self.refresh(WhenLocked::Wait);
         }
@@ -76,12 +77,12 @@ impl SharedLimiter {
             let next = {
                 let mut pool = self.pool();
                 pool.expire(now);
-                pool.next(now)
+                pool.next(priority, now)
             };
             let NextSlot::Now(key) = next else {
                 return Err(next);
             };
-            let take = |pool: &mut KeyPool| pool.take(key, now);
+            let take = |pool: &mut KeyPool| pool.take(key, priority, now);
             let taken = self.with_locked_file(key, WhenLocked::Wait, true, take);
             if let Some(arrives_by) = taken.flatten() {
                 return Ok(Reservation { key, arrives_by });
@@ -225,7 +226,7 @@ mod tests {
             let (times, text) = logged(|| limiter.refresh(when_locked));
             assert_eq!(times, 1, "{when_locked:?}: {text}");
             let (times, text) = logged(|| {
-                let taken = (0..4).map(|_| limiter.take().is_ok());
+                let taken = (0..4).map(|_| limiter.take(Priority::Urgent).is_ok());
                 assert_eq!(taken.collect::<Vec<_>>(), [true, true, true, false]);
             });
             assert_eq!(times, 0, "again: {text}");
@@ -259,7 +260,7 @@ mod tests {
             limiter.give_up();
             limiter.give_up();
             assert!(!limiter.uses_folder());
-            assert!(limiter.take().is_ok());
+            assert!(limiter.take(Priority::Urgent).is_ok());
         });
         assert_eq!(times, 1, "{text}");
         assert!(text.contains("it is unresponsive"), "{text}");
