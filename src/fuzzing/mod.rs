@@ -113,8 +113,6 @@ mod tests {
     ];
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(512))]
-
         #[test]
         fn generated_rosters_pass(how in any::<u8>(), header in "(op,|)email(,display_name|)(,tier|)(,Region|)(\n|\r\n)", rest in made_of(ROSTER, 60)) {
             let text = format!("{header}{rest}");

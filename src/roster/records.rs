@@ -292,7 +292,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
         #[test]
         fn parsing_matches_the_csv_crate(text in "[ab ,;\t\"\"\r\n]{0,40}", delimiter in prop::sample::select(&b",;\t"[..])) {
             let (records, error) = read(&text, delimiter);

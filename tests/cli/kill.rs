@@ -123,7 +123,7 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn converges_after_a_kill_at_any_request() {
-    let kills: usize = std::env::var("KILLS").map_or(12, |kills| kills.parse().expect("a number"));
+    let kills: usize = std::env::var("KILLS").map_or(4, |kills| kills.parse().expect("a number"));
     let seed = std::env::var("SEED").map_or_else(
         |_| fastrand::u64(..),
         |seed| seed.parse().expect("a number"),

@@ -2,7 +2,7 @@
 //! a roster by reader, planner and client to what the mock server holds; and `export` writes what reads
 //! the same again.
 
-use crate::support::{World, assert_converged, command};
+use crate::support::{World, assert_converged, cases, command};
 use omni_user_sync::model::{nfc, trim};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -188,10 +188,9 @@ async fn assert_unchanged(world: &World) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 12,
         max_shrink_iters: 60,
         failure_persistence: None,
-        ..ProptestConfig::default()
+        ..cases(3)
     })]
 
     #[test]

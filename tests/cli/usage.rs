@@ -7,12 +7,6 @@ async fn connection_errors_do_not_show_the_key() {
     let roster = "email,display_name\nann@x.co,Ann\n";
     for (variable, value, code, says) in [
         ("OMNI_API_KEY", "hunter2", 1, "401"),
-        (
-            "OMNI_BASE_URL",
-            "http://127.0.0.1:9",
-            1,
-            "connection failed",
-        ),
         ("OMNI_BASE_URL", "http://acme.omniapp.co", 64, "https"),
         ("OMNI_BASE_URL", "", 64, "omni.base_url is not set"),
         (

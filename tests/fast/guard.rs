@@ -1,5 +1,6 @@
 //! The guard as a function of values: its arithmetic, written again on its own, and approvals.
 
+use crate::support::cases;
 use chrono::Utc;
 use omni_user_sync::model::{
     Action, ApprovedChange, AttributeName, Attributes, Change, Email, Field, FieldChange,
@@ -136,7 +137,7 @@ fn numbers(most: usize) -> impl Strategy<Value = BTreeSet<usize>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(cases(96))]
 
     /// Users 0 to 29 may be in Omni; those from 30 on were removed and are gone.
     #[test]

@@ -1,6 +1,7 @@
 //! The planner as a function of values: property tests over generated rosters,
 //! organisations and policies.
 
+use crate::support::cases;
 use chrono::Utc;
 use omni_user_sync::model::{
     Action, AttributeName, ByEmail, Change, Definition, Desired, DesiredUser, Email, Entry, Field,
@@ -307,8 +308,6 @@ fn set(user: &mut ObservedUser, change: &FieldChange, to_default: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn an_applied_plan_converges(case in case(), to_default in any::<bool>()) {
         let after = carry_out(&case.observed, &case.plan().changes, to_default);
@@ -448,7 +447,7 @@ fn wild_user(number: usize) -> impl Strategy<Value = ObservedUser> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn an_exported_roster_plans_no_changes(

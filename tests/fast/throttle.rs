@@ -1,6 +1,7 @@
 //! The rate limiter keeps Omni's limit however Omni counts, and loses no time. All tests run under
 //! paused time.
 
+use crate::support::cases;
 use crate::support::paused::paused;
 use omni_user_sync::omni::{OmniError, Priority, RateLimiter};
 use omni_user_sync::settings::{ApiKeys, KeySource};
@@ -151,7 +152,7 @@ async fn drive(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn never_exceeds_the_limit_under_any_window(

@@ -243,7 +243,7 @@ impl<F: AsyncFn(&Path, &str, &Rig) -> Duration> Change for F {}
 
 /// Changes a roster in one way, again and again, by events and by polling.
 async fn each(way: &str, lay: impl Fn(&Path) -> PathBuf, change: impl Change) {
-    let rounds: usize = std::env::var("WAYS").map_or(3, |ways| ways.parse().expect("a number"));
+    let rounds: usize = std::env::var("WAYS").map_or(2, |ways| ways.parse().expect("a number"));
     let on = async |watch| {
         let mut left = rounds;
         for _ in 0..10 {

@@ -1,4 +1,5 @@
 //! Whole runs: the real client against the mock server, over HTTP.
+use crate::support::paused::HeldClock;
 use crate::support::{World, assert_converged, on, told};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Completion, RunEvent, Stop};
@@ -188,8 +189,9 @@ async fn the_next_run_finds_a_falsely_confirmed_change() {
     assert_eq!(world.run().await.pending().expect("a plan").total(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_incomplete_listing_prunes_no_users() {
+    let clock = HeldClock::new();
     let unavailable = What::Status {
         code: 503,
         retry_after: Some(0),
@@ -223,7 +225,7 @@ async fn an_incomplete_listing_prunes_no_users() {
             times,
             ..Fault::next(what.clone())
         });
-        let outcome = world.run().await;
+        let outcome = clock.hasten(world.run()).await;
         assert_eq!(world.org().users().len(), 7, "{what:?}: {outcome:#?}");
         assert_ne!(
             outcome.result().as_str(),

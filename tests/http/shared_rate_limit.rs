@@ -2,6 +2,7 @@
 //! a client, of its own; a killed one does not release its slots. All tests but the last run under
 //! paused time.
 
+use crate::support::cases;
 use crate::support::logged::Logged;
 use crate::support::paused::paused;
 use omni_user_sync::omni::{Priority, RateLimiter, Slot};
@@ -138,7 +139,7 @@ fn max_in_a_minute(arrivals: &Arrivals) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn processes_together_never_exceed_the_limit(

@@ -128,5 +128,5 @@ fn every_scenario_converges_without_harm() {
 
 #[test]
 fn every_run_matches_the_reference_model() {
-    campaign("MODEL", Kind::NoFaults, 20);
+    campaign("MODEL", Kind::NoFaults, 12);
 }

@@ -12,6 +12,9 @@ use tokio::time::timeout;
 /// The longest that anything here may take before it is taken to hang.
 const HANGS: Duration = GENEROUS.saturating_mul(4);
 
+/// The API key in a [`Location`].
+pub(crate) const KEY: &str = "hostile-key";
+
 /// A command that ended.
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -41,7 +44,7 @@ impl Location {
         let path = |name: &str| folder.path().join(name).display().to_string();
         let variables = [
             ("OMNI_BASE_URL", url.to_owned()),
-            ("OMNI_API_KEY", "hostile-key".to_owned()),
+            ("OMNI_API_KEY", KEY.to_owned()),
             ("OMNI_USER_SYNC__OMNI__TIMEOUT", "3s".to_owned()),
             // So that nothing waits for its turn.
             (

@@ -8,10 +8,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What a request is answered with.
 pub(crate) enum Reply {
-    /// These bytes; then the connection is closed.
+    /// These bytes.
     Bytes(Vec<u8>),
+    /// Closes the connection.
+    Close,
     /// These bytes, and after them this piece, again and again, with this pause between.
-    ListTooLong(Vec<u8>, Vec<u8>, Duration),
+    Endless(Vec<u8>, Vec<u8>, Duration),
 }
 
 impl Reply {
@@ -76,7 +78,8 @@ async fn serve(
         // The client may leave at any time, and is right to.
         let sent = match reply {
             Reply::Bytes(bytes) => stream.write_all(&bytes).await,
-            Reply::ListTooLong(begin, piece, pause) => {
+            Reply::Close => return,
+            Reply::Endless(begin, piece, pause) => {
                 endless(&mut stream, &begin, &piece, pause).await
             }
         };

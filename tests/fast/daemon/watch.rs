@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ const LONG_SETTLE: Duration = Duration::from_secs(2);
 const GENEROUS: Duration = Duration::from_secs(30);
 
 /// A second report of the same change would arrive within this time.
-const QUIET: Duration = Duration::from_millis(600);
+const QUIET: Duration = Duration::from_millis(350);
 
 const OLD: &str = "email,display_name\na@b.co,Ann\n";
 const NEW: &str = "email,display_name\na@b.co,Ann\nc@d.co,Cid\n";
@@ -338,13 +338,17 @@ async fn the_first_content_wakes_after_a_start_run() {
     rig.end().await;
 }
 
-/// A hung mount.
+/// A hung mount, which says once that it was probed.
 #[derive(Clone)]
-struct Hangs(Arc<Mutex<std::sync::mpsc::Receiver<()>>>);
+struct Hangs {
+    is_probed: Arc<Notify>,
+    never: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+}
 
 impl SourceProbe for Hangs {
     fn stamp(&mut self) -> Result<SourceStamp, ProbeError> {
-        self.0.lock().expect("whole").recv()?;
+        self.is_probed.notify_one();
+        self.never.lock().expect("whole").recv()?;
         Ok(SourceStamp::of(&[]))
     }
 
@@ -357,9 +361,15 @@ impl SourceProbe for Hangs {
 async fn a_hung_mount_does_not_block_shutdown() {
     let (_folder, path) = roster();
     let (never, hangs) = std::sync::mpsc::channel();
-    let look = Hangs(Arc::new(Mutex::new(hangs)));
+    let is_probed = Arc::new(Notify::new());
+    let look = Hangs {
+        is_probed: is_probed.clone(),
+        never: Arc::new(Mutex::new(hangs)),
+    };
     let rig = Rig::started(settings(&path, "native", SETTLE), false, look);
-    sleep(SETTLE).await;
+    timeout(GENEROUS, is_probed.notified())
+        .await
+        .expect("is probed");
     timeout(GENEROUS, rig.end()).await.expect("ends in time");
     drop(never);
 }

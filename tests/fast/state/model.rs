@@ -2,6 +2,7 @@
 //! a small model.
 
 use super::support::{State, approved, at, held, id, intent, removed, settle, settled, start};
+use crate::support::cases;
 use omni_user_sync::model::{
     ChangeId, ChangeIntent, ChangeOutcome, GuardRule, Operation, RunNumber, RunRef, UserId,
 };
@@ -177,7 +178,7 @@ async fn follow(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(cases(10))]
 
     #[test]
     fn approvals_and_counts_match_the_model(steps in prop::collection::vec(step(), 1..40)) {
