@@ -1,8 +1,8 @@
 //! A plan with the verdict on it: everything that a run would do, and everything that people should know about it.
 
-use super::lints;
 use super::not_found::{self, NotFound};
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate};
+use super::{domains, lints};
 use crate::model::{
     ApprovedChange, Change, ClockStep, Counts, Desired, Email, GuardRule, Memory, Observed, Policy,
     Problem, Prune, Schema, UserId, UserMatch,
@@ -100,6 +100,8 @@ impl Assessment {
         warnings.extend(clock_warning(memory));
         warnings.extend(protect_warning(observed, policy));
         let verdict = evaluate(plan, observed, desired.rows, memory, policy);
+        let lints = domains::lints(verdict.passed(), observed, &memory.approved);
+        warnings.extend(lints.map(|lint| lint.to_string()));
         warnings.extend(not_sent_warnings(&verdict, memory));
         Self {
             verdict,

@@ -1,10 +1,11 @@
 //! Domains of new users that are probably misspelt: one wrong domain in a roster would give every user a second account.
 
-use crate::model::{Email, Observed};
+use crate::model::{Approvals, Change, Email, Observed, Operation, Problem, ProblemKind};
+use crate::util::text::plural;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-/// The minimum number of creations in a domain. Fewer are seen by whoever reads the plan.
+/// The number of creations in a domain from which on they are held. Fewer are a lint.
 const MIN_CREATED: usize = 5;
 /// The minimum number of users in Omni that make a domain the usual one.
 const MIN_KNOWN: usize = 10;
@@ -20,13 +21,27 @@ pub(super) fn of(email: &Email) -> Cow<'_, str> {
     }
 }
 
-/// The domains of created users that no user in Omni has, each with the similar domain that many have.
+/// A domain that no user in Omni has and that resembles one that many have.
+pub(super) struct Misspelt {
+    /// The similar domain.
+    pub(super) usual: String,
+    /// The number of created users.
+    created: usize,
+}
+
+impl Misspelt {
+    /// Whether so many users would be created that this needs an approval.
+    pub(super) fn is_held(&self) -> bool {
+        self.created >= MIN_CREATED
+    }
+}
+
+/// The domains of created users that are probably misspelt.
 pub(super) fn misspelt<'a>(
     created: impl Iterator<Item = &'a Email>,
     observed: &'a Observed,
-) -> BTreeMap<String, String> {
-    let mut new = count(created);
-    new.retain(|_, created| *created >= MIN_CREATED);
+) -> BTreeMap<String, Misspelt> {
+    let new = count(created);
     if new.is_empty() {
         return BTreeMap::new();
     }
@@ -39,10 +54,47 @@ pub(super) fn misspelt<'a>(
             .min()
             .map(|(_, domain)| domain.to_string())
     };
-    new.into_keys()
-        .filter(|domain| !present.contains_key(domain))
-        .filter_map(|domain| Some((domain.to_string(), usual(&domain)?)))
+    let is_new = |(domain, _): &(Cow<'_, str>, usize)| !present.contains_key(domain);
+    new.into_iter()
+        .filter(is_new)
+        .filter_map(|(domain, created)| {
+            let usual = usual(&domain)?;
+            Some((domain.into_owned(), Misspelt { usual, created }))
+        })
         .collect()
+}
+
+/// Lints on creations that are too few to be held.
+pub(super) fn lints(
+    passed: &[Change],
+    observed: &Observed,
+    approved: &Approvals,
+) -> impl Iterator<Item = Problem> {
+    let created = passed
+        .iter()
+        .filter(|change| change.operation() == Operation::Create && !approved.covers(change));
+    let misspelt = misspelt(created.clone().map(|change| &change.email), observed);
+    misspelt.into_iter().filter_map(move |(domain, found)| {
+        let Misspelt {
+            usual,
+            created: count,
+        } = found;
+        let first = created
+            .clone()
+            .filter(|change| of(&change.email) == domain)
+            .filter_map(|change| change.location.as_ref())
+            .min_by_key(|location| (location.file.clone(), location.line))?;
+        Some(Problem {
+            kind: ProblemKind::NewDomain,
+            location: first.clone(),
+            message: format!(
+                "{} would be created in {domain}, a domain that no user in Omni has",
+                plural(count, "user")
+            ),
+            remedy: format!("write {usual} if that is meant"),
+            email: None,
+        })
+    })
 }
 
 fn count<'a>(emails: impl Iterator<Item = &'a Email>) -> HashMap<Cow<'a, str>, usize> {

@@ -375,12 +375,14 @@ impl Guard<'_> {
     fn new_domains(&self, verdict: &mut Verdict) {
         let rule = GuardRule::NewDomain;
         let created = self.counted(verdict, rule).map(|change| &change.email);
-        let misspelt = domains::misspelt(created, self.observed);
+        let mut misspelt = domains::misspelt(created, self.observed);
+        misspelt.retain(|_, found| found.is_held());
         if misspelt.is_empty() {
             return;
         }
-        let reasons = misspelt.iter().map(|(domain, known)| {
-            format!("no user in Omni has the domain {domain}, which resembles {known}")
+        let reasons = misspelt.iter().map(|(domain, found)| {
+            let usual = &found.usual;
+            format!("no user in Omni has the domain {domain}, which resembles {usual}")
         });
         let reason = reasons.collect::<Vec<_>>().join("; ");
         verdict.hold_some(rule, reason, self.memory, |change| {

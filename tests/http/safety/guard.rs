@@ -223,6 +223,24 @@ async fn creations_in_a_misspelt_domain_are_held() {
     assert_eq!(world.org().users().len(), 109);
 }
 
+/// Four accounts too many are still four.
+#[tokio::test]
+async fn few_creations_in_a_misspelt_domain_are_a_lint() {
+    let world = hundred().await;
+    world.roster("email,display_name\nnew@other.org,N\nann@Exmaple.com,A\nbob@exmaple.com,B\n");
+    let run = world.run().await;
+    assert_converged(&run);
+    let lint = "users.csv:3: 2 users would be created in exmaple.com, a domain that no user in Omni has; \
+                write example.com if that is meant";
+    let lints = run
+        .warnings
+        .iter()
+        .filter(|warning| warning.contains("domain"));
+    assert_eq!(lints.collect::<Vec<_>>(), [lint]);
+    let again = world.run().await;
+    assert_eq!(again.warnings, Vec::<String>::new(), "they are there now");
+}
+
 #[tokio::test]
 async fn an_approval_of_updates_does_not_cover_clears() {
     let world = World::new().await.set("policy.max_updates", "5");
