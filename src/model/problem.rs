@@ -151,6 +151,10 @@ pub enum ProblemKind {
     LetterCase,
     /// A lint: a new domain that is nearly one that many users have.
     NewDomain,
+    /// A lint: a file that was replaced outside, while its mount shows the old one.
+    ReplacedFile,
+    /// A lint: a workbook in the folder of the roster.
+    PassedOver,
 }
 
 impl ProblemKind {
@@ -200,6 +204,8 @@ impl ProblemKind {
             Self::Boolean => ("boolean", "booleans that a spreadsheet may have changed"),
             Self::LetterCase => ("letter_case", "changes of letter case alone"),
             Self::NewDomain => ("new_domain", "new domains that may be misspelt"),
+            Self::ReplacedFile => ("replaced_file", "files that were replaced outside"),
+            Self::PassedOver => ("passed_over", "files that are not read"),
         }
     }
 }

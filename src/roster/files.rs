@@ -4,8 +4,9 @@
 //! hangs, and reading a device never ends. A file that is rejected, vanishes or changes while
 //! it is read is reported as a problem and never skipped, so that its users do not count as missing.
 
-use super::SourceError;
 use super::text::{Issue, visible_name};
+use super::{SourceError, file_lints};
+use crate::model::Problem;
 use crate::settings::{Select, SourceSettings};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
@@ -89,6 +90,8 @@ pub(super) struct Candidate {
 /// The files of the roster, by name.
 pub(super) struct Candidates {
     pub(super) files: Vec<Candidate>,
+    /// Lints on these files and on others in the folder.
+    pub(super) lints: Vec<Problem>,
     /// The time of the last change of the folder.
     folder: Option<SystemTime>,
 }
@@ -111,17 +114,15 @@ pub(super) fn find(settings: &SourceSettings, path: &Path) -> Result<Candidates,
     let metadata = fs::metadata(path).map_err(|error| SourceError::new(path, error))?;
     if !metadata.is_dir() {
         let name = path.file_name().unwrap_or(path.as_os_str());
+        let file = Candidate::new(name, path.to_owned(), &metadata, settings.max_bytes);
+        let replaced = file_lints::replaced(&file.name, path, &metadata);
         return Ok(Candidates {
-            files: vec![Candidate::new(
-                name,
-                path.to_owned(),
-                &metadata,
-                settings.max_bytes,
-            )],
+            files: vec![file],
+            lints: replaced.into_iter().collect(),
             folder: None,
         });
     }
-    let mut files =
+    let (mut files, lints) =
         list(path, settings.max_bytes).map_err(|error| SourceError::new(path, error))?;
     if files.is_empty() {
         return Err(no_files(path));
@@ -132,6 +133,7 @@ pub(super) fn find(settings: &SourceSettings, path: &Path) -> Result<Candidates,
     }
     Ok(Candidates {
         files,
+        lints,
         folder: Some(FileStat::of(&metadata).touched()),
     })
 }
@@ -153,17 +155,19 @@ fn newest(files: Vec<Candidate>) -> Vec<Candidate> {
     files.into_iter().max_by_key(age).into_iter().collect()
 }
 
-fn list(folder: &Path, max_bytes: u64) -> io::Result<Vec<Candidate>> {
-    let mut files = Vec::new();
+/// The CSV files of a folder, and lints on the other files.
+fn list(folder: &Path, max_bytes: u64) -> io::Result<(Vec<Candidate>, Vec<Problem>)> {
+    let (mut files, mut lints) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         if let Some(reason) = ignored(&name) {
             tracing::debug!(file = %visible_name(&name), reason, "file is not part of the roster");
+            lints.extend(file_lints::workbook(&name));
             continue;
         }
         files.push(Candidate::in_folder(folder, &name, max_bytes));
     }
-    Ok(files)
+    Ok((files, lints))
 }
 
 fn ignored(name: &OsStr) -> Option<&'static str> {

@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(super) struct ReadMeta {
     pub(super) rejected: Vec<Problem>,
     pub(super) files: Vec<FileRead>,
+    /// Lints on the files themselves.
+    pub(super) lints: Vec<Problem>,
     pub(super) fingerprint: Fingerprint,
     pub(super) is_source: bool,
 }
@@ -32,7 +34,7 @@ pub(super) fn merge(
         bad_rows: Vec::new(),
         unnamed: 0,
         rejected: meta.rejected,
-        lints: Vec::new(),
+        lints: meta.lints,
         rows: 0,
         files: meta.files,
         fingerprint: meta.fingerprint,

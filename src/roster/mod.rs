@@ -19,6 +19,7 @@ mod decode;
 mod entries;
 mod error;
 pub mod export;
+mod file_lints;
 mod files;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -133,6 +134,7 @@ fn read_source(
     let meta = ReadMeta {
         rejected,
         files,
+        lints: found.lints,
         fingerprint,
         is_source,
     };

@@ -172,3 +172,43 @@ fn a_file_over_the_limit_is_not_read() {
 fn a_file_with_too_many_problems_is_rejected() {
     assert_snapshot!(account(format!("email\n{}", "x\n".repeat(100_001))), @"error: users.csv:2: the roster has more than 100000 problems in its rows, in this file from here on; check that this file is the roster and how it was exported");
 }
+
+#[test]
+fn workbooks_in_a_folder_are_a_lint() {
+    let folder = Folder::new();
+    folder.write("users.csv", "email\na@x.co\n");
+    for name in [
+        "users.XLSX",
+        "old.ods",
+        "~$users.xlsx",
+        ".hidden.ods",
+        "notes.txt",
+    ] {
+        folder.write(name, "PK");
+    }
+    let read = folder.read().expect("a roster");
+    let lints: Vec<_> = read.lints.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lints,
+        ["old.ods", "users.XLSX"].map(|name| format!(
+            "{name}: this workbook is not read; save it as 'CSV UTF-8', or move it elsewhere"
+        ))
+    );
+}
+
+/// As a bind mount of one file shows it after a rename on the host.
+#[test]
+fn a_file_without_links_is_a_lint() {
+    let folder = Folder::new();
+    let path = folder.write("users.csv", "email\na@x.co\n");
+    let open = std::fs::File::open(&path).expect("there");
+    let mounted = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+    let lints = || {
+        let read = folder.read_at(std::path::Path::new(&mounted));
+        read.expect("a roster").lints
+    };
+    assert_eq!(lints(), []);
+    let other = folder.write("other.csv", "email\nb@x.co\n");
+    std::fs::rename(other, &path).expect("replaced");
+    assert!(lints()[0].message.contains("link count 0"), "{:?}", lints());
+}

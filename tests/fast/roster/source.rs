@@ -51,6 +51,7 @@ fn only_csv_files_are_read() {
     assert_snapshot!(folder.show(), @r#"
     B.CSV:2: b@x.co upsert "-"
     a.csv:2: a@x.co upsert "-"
+    note: a.xlsx: this workbook is not read; save it as 'CSV UTF-8', or move it elsewhere
     "#);
     let names: Vec<_> = folder
         .read()
