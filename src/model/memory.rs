@@ -1,6 +1,6 @@
 //! What earlier runs left behind, as values.
 
-use super::{Approvals, ClockStep, Email, FileRead, Fingerprint, RunTime, UserId};
+use super::{Approvals, ClockStep, Email, FileRead, Fingerprint, RunNumber, RunTime, UserId};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 
@@ -34,6 +34,8 @@ pub struct Memory {
     pub last_read: Option<Fingerprint>,
     /// The last accepted roster.
     pub last_accepted: Option<AcceptedRoster>,
+    /// The run that first saw each file of a folder of which only the newest is read.
+    pub seen_files: HashMap<FileRead, RunNumber>,
 }
 
 impl Memory {
@@ -54,6 +56,7 @@ impl Memory {
             quarantined: HashMap::new(),
             last_read: None,
             last_accepted: None,
+            seen_files: HashMap::new(),
         }
     }
 

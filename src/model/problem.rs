@@ -153,6 +153,10 @@ pub enum ProblemKind {
     NewDomain,
     /// A lint: a file that was replaced outside, while its mount shows the old one.
     ReplacedFile,
+    /// A lint: a file dated in the future.
+    FutureFile,
+    /// A file dated in the future because of which later files are not read.
+    ShadowedFiles,
     /// A lint: a workbook in the folder of the roster.
     PassedOver,
 }
@@ -205,6 +209,8 @@ impl ProblemKind {
             Self::LetterCase => ("letter_case", "changes of letter case alone"),
             Self::NewDomain => ("new_domain", "new domains that may be misspelt"),
             Self::ReplacedFile => ("replaced_file", "files that were replaced outside"),
+            Self::FutureFile => ("future_file", "files dated in the future"),
+            Self::ShadowedFiles => ("shadowed_files", "files that hide later ones"),
             Self::PassedOver => ("passed_over", "files that are not read"),
         }
     }

@@ -3,7 +3,7 @@
 use super::{ByEmail, Email, Location, Problem, UserSpec};
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The desired state of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct Desired {
     pub rows: u64,
     /// The accepted files, by name.
     pub files: Vec<FileRead>,
+    /// All CSV files of a folder of which only the newest is read.
+    pub folder: Vec<FileRead>,
     /// The fingerprint of the content.
     pub fingerprint: Fingerprint,
     /// Whether this is the roster of `source.path`. Another roster never prunes.
@@ -153,8 +155,11 @@ impl Desired {
     }
 }
 
-/// An accepted file, to compare the age of rosters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A clock that is ahead by less is usual.
+const MAX_AHEAD: Duration = Duration::from_mins(2);
+
+/// A file, to compare the age of rosters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileRead {
     /// The name, as in [`Location::file`](crate::model::Location::file).
     pub name: Arc<str>,
@@ -163,6 +168,12 @@ pub struct FileRead {
 }
 
 impl FileRead {
+    /// Whether the file is dated in the future.
+    #[must_use]
+    pub fn is_in_future(&self, now: SystemTime) -> bool {
+        self.modified > now + MAX_AHEAD
+    }
+
     /// Whether another file is newer, by time, then name.
     #[must_use]
     pub fn is_older_than(&self, other: &Self) -> bool {

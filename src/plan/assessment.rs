@@ -1,7 +1,7 @@
 //! A plan with the verdict on it: everything that a run would do, and everything that people should know about it.
 
 use super::not_found::{self, NotFound};
-use super::{Blocked, HeldChanges, Plan, Verdict, evaluate};
+use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, shadowed_files};
 use super::{domains, lints};
 use crate::model::{
     ApprovedChange, Change, ClockStep, Counts, Desired, Email, GuardRule, Memory, Observed, Policy,
@@ -74,6 +74,11 @@ impl Assessment {
         let mut problems = std::mem::take(&mut plan.problems);
         let not_found = std::mem::take(&mut plan.not_found);
         problems.extend(not_found::problems(&not_found));
+        problems.extend(shadowed_files(
+            desired,
+            &memory.seen_files,
+            memory.now.into(),
+        ));
         let ambiguous = std::mem::take(&mut plan.ambiguous);
         let unread = std::mem::take(&mut plan.unread);
         let blocked = std::mem::take(&mut plan.blocked);

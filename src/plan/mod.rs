@@ -20,6 +20,7 @@ pub mod ownership;
 pub(crate) mod quarantine;
 pub(crate) mod recover;
 pub mod render;
+mod shadowed;
 
 pub use assessment::{Assessment, HeldSummary};
 pub(crate) use diff::differences;
@@ -27,3 +28,5 @@ pub use diff::{Blocked, Plan};
 pub use guard::{HeldChanges, Verdict, evaluate};
 pub use lints::PlanLints;
 pub use not_found::NotFound;
+pub(crate) use shadowed::is_later;
+pub use shadowed::shadowed_files;

@@ -2,12 +2,14 @@
 
 use super::text::{Issue, visible_name};
 use crate::file_system;
-use crate::model::{Location, Problem, ProblemKind};
+use crate::model::{FileRead, Location, Problem, ProblemKind};
+use chrono::{DateTime, SecondsFormat, Utc};
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// The endings of workbooks, which people take for the roster.
 const WORKBOOKS: [&str; 5] = ["xlsx", "xlsm", "xlsb", "xls", "ods"];
@@ -46,6 +48,19 @@ pub(super) fn workbook(name: &OsStr) -> Option<Problem> {
             &visible_name(name).into(),
             "this workbook is not read",
             "save it as 'CSV UTF-8', or move it elsewhere",
+        )
+    })
+}
+
+/// A lint on a file dated in the future.
+pub(super) fn future(file: &FileRead, now: SystemTime) -> Option<Problem> {
+    file.is_in_future(now).then(|| {
+        let time = DateTime::<Utc>::from(file.modified).to_rfc3339_opts(SecondsFormat::Secs, true);
+        lint(
+            ProblemKind::FutureFile,
+            &file.name,
+            &format!("dated {time}, in the future"),
+            "give it its real date (`touch -d`), and correct the clock that dated it",
         )
     })
 }

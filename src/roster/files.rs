@@ -6,7 +6,7 @@
 
 use super::text::{Issue, visible_name};
 use super::{SourceError, file_lints};
-use crate::model::Problem;
+use crate::model::{FileRead, Problem};
 use crate::settings::{Select, SourceSettings};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
@@ -90,17 +90,22 @@ pub(super) struct Candidate {
 /// The files of the roster, by name.
 pub(super) struct Candidates {
     pub(super) files: Vec<Candidate>,
+    /// All CSV files of a folder of which only the newest is read.
+    pub(super) folder: Vec<FileRead>,
     /// Lints on these files and on others in the folder.
     pub(super) lints: Vec<Problem>,
     /// The time of the last change of the folder.
-    folder: Option<SystemTime>,
+    folder_touched: Option<SystemTime>,
 }
 
 impl Candidates {
     /// The time of the last change of any file or of the folder.
     pub(super) fn touched(&self) -> Option<SystemTime> {
         let files = self.files.iter().filter_map(|file| file.stat);
-        files.map(|stat| stat.touched()).chain(self.folder).max()
+        files
+            .map(|stat| stat.touched())
+            .chain(self.folder_touched)
+            .max()
     }
 
     pub(super) fn stamp(&self) -> SourceStamp {
@@ -116,25 +121,39 @@ pub(super) fn find(settings: &SourceSettings, path: &Path) -> Result<Candidates,
         let name = path.file_name().unwrap_or(path.as_os_str());
         let file = Candidate::new(name, path.to_owned(), &metadata, settings.max_bytes);
         let replaced = file_lints::replaced(&file.name, path, &metadata);
+        let future = file
+            .dated()
+            .and_then(|file| file_lints::future(&file, SystemTime::now()));
         return Ok(Candidates {
+            lints: replaced.into_iter().chain(future).collect(),
             files: vec![file],
-            lints: replaced.into_iter().collect(),
-            folder: None,
+            folder: Vec::new(),
+            folder_touched: None,
         });
     }
-    let (mut files, lints) =
+    let (mut files, mut lints) =
         list(path, settings.max_bytes).map_err(|error| SourceError::new(path, error))?;
     if files.is_empty() {
         return Err(no_files(path));
     }
     files.sort_by(|a, b| a.file_name.cmp(&b.file_name));
+    let dated: Vec<_> = files.iter().filter_map(Candidate::dated).collect();
+    let now = SystemTime::now();
+    lints.extend(
+        dated
+            .iter()
+            .filter_map(|file| file_lints::future(file, now)),
+    );
+    let mut folder = Vec::new();
     if settings.select == Select::Newest {
         files = newest(files);
+        folder = dated;
     }
     Ok(Candidates {
         files,
+        folder,
         lints,
-        folder: Some(FileStat::of(&metadata).touched()),
+        folder_touched: Some(FileStat::of(&metadata).touched()),
     })
 }
 
@@ -189,6 +208,14 @@ fn is_csv(name: &OsStr) -> bool {
 }
 
 impl Candidate {
+    /// The file with its time, if that is known.
+    fn dated(&self) -> Option<FileRead> {
+        Some(FileRead {
+            name: self.name.clone(),
+            modified: self.stat?.modified(),
+        })
+    }
+
     fn new(name: &OsStr, path: PathBuf, metadata: &Metadata, max_bytes: u64) -> Self {
         Self {
             name: visible_name(name).into(),

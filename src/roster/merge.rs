@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub(super) struct ReadMeta {
     pub(super) rejected: Vec<Problem>,
     pub(super) files: Vec<FileRead>,
+    pub(super) folder: Vec<FileRead>,
     /// Lints on the files themselves.
     pub(super) lints: Vec<Problem>,
     pub(super) fingerprint: Fingerprint,
@@ -37,6 +38,7 @@ pub(super) fn merge(
         lints: meta.lints,
         rows: 0,
         files: meta.files,
+        folder: meta.folder,
         fingerprint: meta.fingerprint,
         is_source: meta.is_source,
     };

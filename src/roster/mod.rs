@@ -134,6 +134,7 @@ fn read_source(
     let meta = ReadMeta {
         rejected,
         files,
+        folder: found.folder,
         lints: found.lints,
         fingerprint,
         is_source,

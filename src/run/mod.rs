@@ -290,6 +290,10 @@ impl Reconciler {
         (self.on_event.0)(RunEvent::Planned(run.started, &plan));
         run.plan = Some(plan);
         self.record_base(&prepared).await?;
+        if run.target.is_source && !prepared.desired.folder.is_empty() {
+            let files = prepared.desired.folder.clone();
+            self.state().record_files(run.number, files).await?;
+        }
         let held = prepared.assessment.verdict.held();
         if !held.is_empty() {
             let held: Vec<_> = held.iter().map(held_record).collect();

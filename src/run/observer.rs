@@ -13,6 +13,7 @@ use crate::model::{
     RosterPlace, RunNumber, Schema,
 };
 use crate::omni::{self, Client, OmniError, Priority, Reader};
+use crate::plan::is_later;
 use crate::plan::render::{Cost, PlanView};
 use crate::roster::{self, SourceError};
 use crate::settings::{ApiKeys, Select, Settings, SettingsError, UpdateMethod};
@@ -276,13 +277,18 @@ impl Observer {
     }
 
     /// Rejects a folder whose newest file is older than the last accepted one: if the newest file is removed, the one
-    /// before it does not become the roster again.
+    /// before it does not become the roster again. If that one was dated in the future, a file that arrived after it may be
+    /// older.
     fn reject_older(&self, desired: &Desired, memory: &Memory) -> Result<(), SourceError> {
         if self.settings.source.select != Select::Newest || !desired.is_source {
             return Ok(());
         }
         match (desired.files.first(), memory.last_files().first()) {
-            (Some(newest), Some(accepted)) if newest.is_older_than(accepted) => {
+            (Some(newest), Some(accepted))
+                if newest.is_older_than(accepted)
+                    && !(accepted.is_in_future(memory.now.into())
+                        && is_later(newest, accepted, &memory.seen_files)) =>
+            {
                 let (newest, accepted) = (newest.name.clone(), accepted.name.clone());
                 Err(SourceError::Older { newest, accepted })
             }

@@ -1,7 +1,9 @@
 //! Loads what earlier runs left behind.
 
 use super::sql::Count;
-use super::{StateDb, StateError, accepted, approvals, managed, quarantine, runs, startup};
+use super::{
+    StateDb, StateError, accepted, approvals, managed, quarantine, runs, seen_files, startup,
+};
 use crate::model::{
     ChangeOutcome, Email, Memory, Operation, RecentChanges, RecentRemoval, RunTime, UserId,
 };
@@ -62,6 +64,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         quarantined: quarantine::all(db)?,
         last_read: startup::last_content(db)?,
         last_accepted: accepted::load(db)?,
+        seen_files: seen_files::seen_files(db)?,
     })
 }
 

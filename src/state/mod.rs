@@ -38,6 +38,7 @@ mod readings;
 pub mod render;
 mod runs;
 mod schema;
+mod seen_files;
 mod sql;
 mod startup;
 mod thread;

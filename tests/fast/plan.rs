@@ -184,6 +184,7 @@ fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
         rejected: Vec::new(),
         lints: Vec::new(),
         files: Vec::new(),
+        folder: Vec::new(),
         fingerprint: Fingerprint([0; 32]),
         is_source,
     }

@@ -8,6 +8,7 @@ use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::model::{Desired, Email, Problem, Schema};
 use crate::omni::{Client, OmniError, Reader, Whoami, diagnose};
+use crate::plan::shadowed_files;
 use crate::roster::{self, SourceError};
 use crate::run::{RunError, check_place};
 use crate::settings::{Settings, SourceSettings};
@@ -17,6 +18,7 @@ use annotate_snippets::{Level, Renderer};
 use doc::CheckDoc;
 use host::Host;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +45,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
             Err(error) => (Schema::unknown(), Some(Err(error))),
         }
     };
-    let roster = roster::read_stable(
+    let mut roster = roster::read_stable(
         &settings.source,
         &target.path,
         target.is_source,
@@ -54,6 +56,10 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     let mut host = host::check(&settings);
     if target.is_source {
         host.problems.extend(moved(&settings, &target.path).await);
+        if let Ok(desired) = &mut roster {
+            let shadowed = shadowed(&settings, desired).await;
+            desired.bad_rows.extend(shadowed);
+        }
     }
     let checked = Checked {
         roster: &roster,
@@ -73,10 +79,20 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     })
 }
 
+fn open_state(settings: &Settings) -> Option<StateDb> {
+    let base_url = settings.omni.base_url().ok()?.to_string();
+    StateDb::open(&base_url, Access::Read(&settings.state.dir)).ok()
+}
+
+/// The problem of a file dated in the future that hides later ones.
+async fn shadowed(settings: &Settings, desired: &Desired) -> Option<Problem> {
+    let seen = open_state(settings)?.seen_files().await.ok()?;
+    shadowed_files(desired, &seen, SystemTime::now())
+}
+
 /// The problem of a roster that lies on another file system than the last accepted one.
 async fn moved(settings: &Settings, path: &Path) -> Option<String> {
-    let base_url = settings.omni.base_url().ok()?.to_string();
-    let state = StateDb::open(&base_url, Access::Read(&settings.state.dir)).ok()?;
+    let state = open_state(settings)?;
     match check_place(&state, path, None, &CancellationToken::new()).await {
         Err(error @ RunError::Source(SourceError::Moved { .. })) => Some(error.to_string()),
         _ => None,

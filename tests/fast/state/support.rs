@@ -217,6 +217,7 @@ pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
         rejected: Vec::new(),
         lints: Vec::new(),
         files: Vec::new(),
+        folder: Vec::new(),
         fingerprint: Fingerprint([7; 32]),
         is_source: true,
     }

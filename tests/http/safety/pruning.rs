@@ -3,10 +3,10 @@
 use super::{approve, deleting, held, user};
 use crate::support::{World, assert_converged, told};
 use omni_user_sync::model::{ChangeOutcome, Email, RunRef};
-use omni_user_sync::run::Completion;
+use omni_user_sync::run::{Completion, RunOutcome};
 use omni_user_sync::sandbox::Options;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[tokio::test]
 async fn prunes_only_managed_users() {
@@ -273,18 +273,22 @@ async fn a_rejected_file_blocks_only_removals() {
     assert_eq!(world.run().await.count(ChangeOutcome::Applied), 7);
 }
 
+/// Dates a file so many days ago.
+fn set_age(path: &Path, days: i64) {
+    let age = std::time::Duration::from_secs(days.unsigned_abs() * 86_400);
+    let now = std::time::SystemTime::now();
+    let time = if days < 0 { now + age } else { now - age };
+    let file = std::fs::File::options().write(true).open(path);
+    file.expect("there").set_modified(time).expect("set");
+}
+
 #[tokio::test]
 async fn an_older_file_does_not_replace_the_newest() {
     let (world, folder) = with_folder().await;
     let world = world.set("source.select", "newest");
-    let write = |name: &str, text: &str, days: u64| {
+    let write = |name: &str, text: &str, days: i64| {
         std::fs::write(folder.join(name), text).expect("written");
-        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
-        let file = std::fs::File::options()
-            .write(true)
-            .open(folder.join(name))
-            .expect("there");
-        file.set_modified(time).expect("set");
+        set_age(&folder.join(name), days);
     };
     write("old.csv", &deleting([1]), 2);
     write("new.csv", &deleting([2]), 1);
@@ -303,6 +307,69 @@ async fn an_older_file_does_not_replace_the_newest() {
     assert_eq!(
         told(&world.run().await),
         [format!("delete {} applied", user(3))]
+    );
+}
+
+/// As from a machine with a wrong clock. The time says what is newest, the order of arrival what was meant.
+#[tokio::test]
+async fn a_future_date_that_hides_later_files_is_a_problem() {
+    let (world, folder) = with_folder().await;
+    let world = world.set("source.select", "newest");
+    let write = |name: &str, text: &str, days: i64| {
+        std::fs::write(folder.join(name), text).expect("written");
+        set_age(&folder.join(name), days);
+    };
+    let problems = |run: &RunOutcome| -> Vec<String> {
+        let bad = run.roster().expect("a roster").bad_rows.iter();
+        bad.map(ToString::to_string).collect()
+    };
+    write("old.csv", &deleting([9]), 3);
+    write("future.csv", &format!("email\n{}\n", user(1)), -365);
+    let run = world.run().await;
+    assert_converged(&run);
+    assert!(run.warnings[0].starts_with("future.csv: dated "), "{run:?}");
+    write("today.csv", &deleting([2]), 0);
+    for _ in 0..2 {
+        let run = world.run().await;
+        assert_eq!(run.result().as_str(), "partial", "{run:?}");
+        let problem = "future.csv: dated in the future, so files that arrived later are not read: today.csv; \
+                       remove this file, or give it its real date (`touch -d`)";
+        assert_eq!(problems(&run), [problem]);
+    }
+    let plan = crate::support::command(&world, &["plan"]).await;
+    assert_eq!(plan.code, 3, "{}", plan.err);
+    let check = crate::support::command(&world, &["check"]).await;
+    assert_eq!(check.code, 1);
+    assert!(check.err.contains("today.csv"), "{}", check.err);
+    set_age(&folder.join("future.csv"), 2);
+    assert_eq!(
+        told(&world.run().await),
+        [format!("delete {} applied", user(2))]
+    );
+    std::fs::remove_file(folder.join("today.csv")).expect("removed");
+    let run = world.run().await;
+    assert_eq!(
+        run.result().as_str(),
+        "failed",
+        "never an older one: {run:?}"
+    );
+}
+
+#[tokio::test]
+async fn files_older_than_a_removed_future_date_are_refused() {
+    let (world, folder) = with_folder().await;
+    let world = world.set("source.select", "newest");
+    std::fs::write(folder.join("old.csv"), deleting([9])).expect("written");
+    std::fs::write(folder.join("future.csv"), deleting([1])).expect("written");
+    set_age(&folder.join("old.csv"), 3);
+    set_age(&folder.join("future.csv"), -365);
+    world.run().await;
+    std::fs::remove_file(folder.join("future.csv")).expect("removed");
+    assert_eq!(world.run().await.result().as_str(), "failed");
+    set_age(&folder.join("old.csv"), 0);
+    assert_eq!(
+        told(&world.run().await),
+        [format!("delete {} applied", user(9))]
     );
 }
 
