@@ -13,7 +13,7 @@ word_enum! {
     pub enum Operation {
         /// Revokes the membership.
         Delete = "delete",
-        /// Keeps the user and revokes their access.
+        /// Revokes the access, for good by Omni's newer documents.
         Deactivate = "deactivate",
         /// Changes fields.
         Update = "update",
@@ -257,6 +257,13 @@ impl Change {
     #[must_use]
     pub fn clears(&self) -> bool {
         matches!(&self.action, Action::Update(_, fields) if fields.iter().any(FieldChange::is_clear))
+    }
+
+    /// Whether the change makes an inactive user active.
+    #[must_use]
+    pub fn reactivates(&self) -> bool {
+        let is_active = |one: &FieldChange| one.field == Field::Active;
+        matches!(&self.action, Action::Update(_, fields) if fields.iter().any(is_active))
     }
 
     /// Whether the change follows from the roster not naming the user.

@@ -15,7 +15,7 @@ pub struct Policy {
     pub prune_grace: Duration,
     /// How users are removed.
     pub removal: Removal,
-    /// Whether an upsert activates users that another administrator deactivated.
+    /// Whether an upsert tries to activate users that another administrator deactivated.
     pub reactivate: bool,
     /// Users that are never removed or deactivated.
     pub protect: Protect,
@@ -69,7 +69,7 @@ pub enum Prune {
 pub enum Removal {
     /// `DELETE` revokes the membership.
     Delete,
-    /// `active: false` keeps the user without access.
+    /// `active: false` revokes the access, for good by Omni's newer documents.
     Deactivate,
 }
 

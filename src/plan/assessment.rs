@@ -4,8 +4,8 @@ use super::not_found::{self, NotFound};
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, shadowed_files};
 use super::{domains, lints};
 use crate::model::{
-    ApprovedChange, Change, ClockStep, Counts, Desired, Email, GuardRule, Memory, Observed, Policy,
-    Problem, Prune, Schema, UserId, UserMatch,
+    ApprovedChange, Change, ClockStep, Counts, Desired, Email, GuardRule, Memory, Observed,
+    Operation, Policy, Problem, Prune, Schema, UserId, UserMatch,
 };
 use crate::util::text::{plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
@@ -98,6 +98,7 @@ impl Assessment {
         warnings.extend(unreadable_warning(observed));
         warnings.extend(unread_warning(&unread));
         warnings.extend(inactive_warning(&plan.left_inactive));
+        warnings.extend(recreated_warning(&plan, memory));
         warnings.extend(not_found::warning(&not_found));
         warnings.extend(renames);
         warnings.extend(lost_files_warning(&plan));
@@ -197,10 +198,26 @@ fn unread_warning(unread: &[Email]) -> Option<String> {
 fn inactive_warning(emails: &[Email]) -> Option<String> {
     (!emails.is_empty()).then(|| {
         format!(
-            "{} in the roster and inactive in Omni, and {} inactive (see policy.reactivate): {}",
+            "{} in the roster and inactive in Omni, and {} inactive (see policy.reactivate; Omni may not allow it): {}",
             plural_are(emails.len(), "user"),
             if emails.len() == 1 { "stays" } else { "stay" },
             first_few(emails.iter().map(Email::as_str))
+        )
+    })
+}
+
+/// Names the users to be created whom this program removed or deactivated before. A deactivation is final by Omni's newer
+/// documents.
+fn recreated_warning(plan: &Plan, memory: &Memory) -> Option<String> {
+    let is_creation = |change: &&Change| change.operation() == Operation::Create;
+    let is_known = |change: &&Change| memory.removed.contains(&change.email.digest());
+    let creations = plan.changes.iter().filter(is_creation);
+    let recreated: Vec<_> = creations.filter(is_known).collect();
+    (!recreated.is_empty()).then(|| {
+        format!(
+            "Omni will create a new user: this program removed or deactivated the former one, whose groups, \
+             schedules and tokens do not come back: {}",
+            first_few(recreated.iter().map(|change| change.email.as_str()))
         )
     })
 }

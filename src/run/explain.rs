@@ -210,7 +210,7 @@ fn left_inactive(email: &Email, prepared: &Prepared) -> Option<String> {
     let want = &prepared.desired.users.get(email)?.want;
     match prepared.cache.observed.get(email)? {
         UserMatch::One(user) if user.is_inactive() && matches!(want, DesiredUser::Upsert(_)) => {
-            Some("the user is inactive in Omni and stays inactive (see policy.reactivate)".into())
+            Some("the user is inactive in Omni and stays inactive (see policy.reactivate; Omni may not allow it)".into())
         }
         UserMatch::One(_) | UserMatch::Several(_) => None,
     }

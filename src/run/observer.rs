@@ -342,11 +342,15 @@ impl Observer {
         let is_stale = prepared.cache.may_be_stale();
         let requests_for = |change: &Change| match change.operation() {
             // A PUT reads the user first, and so does a removal by a cached id.
-            Operation::Update if method == UpdateMethod::Put => 2,
+            // A reactivation is read back.
+            Operation::Update if method == UpdateMethod::Put => {
+                2 + usize::from(change.reactivates())
+            }
+            Operation::Update => 1 + usize::from(change.reactivates()),
             Operation::Delete => 1 + usize::from(is_stale),
             Operation::Deactivate if method == UpdateMethod::Put => 2 + usize::from(is_stale),
             Operation::Deactivate => 1 + usize::from(is_stale),
-            Operation::Update | Operation::Create => 1,
+            Operation::Create => 1,
         };
         let passed = prepared.assessment.verdict.passed();
         let requests = passed.iter().map(requests_for).sum();

@@ -153,7 +153,10 @@ fn undo_change(
             Some("is recreated with a new id, without groups, roles and content".into()),
         ),
         (Operation::Delete, Some(_)) => (None, Some("was already recreated; skipped".into())),
-        (Operation::Deactivate, Some(_)) => (Some(row("upsert")), None),
+        (Operation::Deactivate, Some(_)) => (
+            Some(row("upsert")),
+            Some("is activated again, which Omni may not allow".into()),
+        ),
         (Operation::Update, Some(_)) => {
             let was_inactive = before(change, &Field::Active).is_some();
             (
@@ -161,9 +164,11 @@ fn undo_change(
                 None,
             )
         }
-        (Operation::Deactivate | Operation::Update, None) => {
-            (None, Some("is no longer in Omni; skipped".into()))
-        }
+        (Operation::Deactivate, None) => (
+            None,
+            Some("is gone for good since it was deactivated; skipped".into()),
+        ),
+        (Operation::Update, None) => (None, Some("is no longer in Omni; skipped".into())),
     }
 }
 

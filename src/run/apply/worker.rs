@@ -139,10 +139,12 @@ impl<'a> Worker<'a> {
         attempt
     }
 
-    /// Reads the user back after a repeated change, because Omni may accept it and not keep it.
+    /// Reads the user back after a repeated change, because Omni may accept it and not keep it, and after a reactivation,
+    /// which is not possible by Omni's newer documents.
     async fn verified(&self, change: &Change) -> Attempt {
         let attempt = self.settle(change).await;
-        if attempt.outcome != ChangeOutcome::Applied || !self.work.recorder.is_repeat(change) {
+        let is_doubtful = change.reactivates() || self.work.recorder.is_repeat(change);
+        if attempt.outcome != ChangeOutcome::Applied || !is_doubtful {
             return attempt;
         }
         let reader = self.reader();

@@ -99,6 +99,41 @@ async fn a_deletion_not_kept_is_reported() {
 }
 
 #[tokio::test]
+async fn a_reactivation_not_kept_is_not_repeated() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.roster("op,email\ndeactivate,ann@x.co\n");
+    assert_converged(&world.run().await);
+    world.roster("op,email\nupsert,ann@x.co\n");
+    world.org().fault(on("PATCH", What::IgnoreWrite, 9));
+    world.org().clear_requests();
+    assert_eq!(told(&world.run().await), ["update ann@x.co not_kept"]);
+    assert_eq!(world.writes().len(), 1);
+    let again = world.run().await;
+    assert_eq!(again.result().as_str(), "partial", "{again:?}");
+    assert_eq!(world.writes().len(), 1, "it waits in quarantine");
+}
+
+#[tokio::test]
+async fn a_vanished_deactivated_user_counts_as_removed() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.user("anna@x.co", "Anna", json!({}));
+    world.roster("op,email,display_name\ndeactivate,ann@x.co,\n");
+    assert_converged(&world.run().await);
+    world.org().remove_user("ann@x.co");
+    let plan = world.plan().await.expect("a plan").assessment;
+    assert_eq!((plan.unchanged, plan.not_found.len()), (1, 0));
+    assert_converged(&world.run().await);
+    world.roster("op,email,display_name\nupsert,ann@x.co,Ann\n");
+    let run = world.run().await;
+    assert_eq!(told(&run), ["create ann@x.co applied"]);
+    let lint = "Omni will create a new user: ";
+    let is_lint = |warning: &String| warning.starts_with(lint) && warning.ends_with("ann@x.co");
+    assert!(run.warnings.iter().any(is_lint), "{:?}", run.warnings);
+}
+
+#[tokio::test]
 async fn reactivates_only_users_it_deactivated() {
     let world = World::new().await;
     world.user("ours@x.co", "O", json!({}));
