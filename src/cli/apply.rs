@@ -43,7 +43,7 @@ async fn apply(
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     let target = super::target(&settings, arguments.csv)?;
-    let max_age = settings.max_age;
+    let max_age = settings.observe.max_age;
     let state = super::writable_state(&settings, "apply")?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), state)?;
     let stop = Stop::when(&stop);

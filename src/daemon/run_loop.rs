@@ -3,7 +3,7 @@
 use super::systemd::Systemd;
 use super::{run_log, run_metrics};
 use crate::metrics::{Metrics, seconds};
-use crate::model::{Fingerprint, Trigger};
+use crate::model::{Fingerprint, RunOptions, Trigger};
 use crate::notify::NotificationSender;
 use crate::run::{self, Completion, Reconciler, RunOutcome, Stop};
 use crate::status::Status;
@@ -195,6 +195,11 @@ impl<R: Runner> RunLoop<R> {
             }
         };
         self.retry = delay.map(|delay| Instant::now() + delay);
+        let is_outdated = run.plan.as_ref().is_some_and(|plan| plan.is_outdated);
+        if is_outdated && RunOptions::from(run.trigger).may_use_cache {
+            debug!("the run looked up only the users to be changed; now all are read");
+            self.inputs.wake.wake(Trigger::Schedule);
+        }
         self.is_refused =
             matches!(&run.completion, Completion::Failed(error) if error.is_refusal());
         let roster = run

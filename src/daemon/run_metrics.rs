@@ -212,6 +212,7 @@ pub(super) mod tests {
             quarantined: 0,
             ambiguous: Vec::new(),
             unread: 0,
+            is_outdated: false,
             warnings: Vec::new(),
         }
     }

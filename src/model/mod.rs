@@ -37,7 +37,9 @@ pub use history::{
 pub use memory::{
     AcceptedRoster, Memory, OwnershipUpdate, Quarantined, RecentChanges, RecentRemoval,
 };
-pub use observation::{KnownUser, ObservationHeader, ObservationUpdate, StoredObservation};
+pub use observation::{
+    KnownUser, ObservationHeader, ObservationUpdate, PartialListing, StoredObservation,
+};
 pub use observed::{Observed, ObservedSummary, UserMatch};
 pub use place::RosterPlace;
 pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};

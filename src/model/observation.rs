@@ -9,8 +9,15 @@ use std::sync::Arc;
 pub enum KnownUser {
     /// No user has it.
     Absent,
-    /// One user, and when it was last read by id.
-    One(Arc<ObservedUser>, Option<DateTime<Utc>>),
+    /// One user.
+    One {
+        /// The user.
+        user: Arc<ObservedUser>,
+        /// When it was last seen, if that was after the observation as a whole.
+        seen: Option<DateTime<Utc>>,
+        /// When it was last read by id.
+        verified: Option<DateTime<Utc>>,
+    },
     /// Several users.
     Several(usize),
     /// The user must be looked up. The last known id.
@@ -28,6 +35,26 @@ pub struct ObservationHeader {
     pub schema_read: DateTime<Utc>,
     /// How much of Omni the users show.
     pub summary: ObservedSummary,
+    /// The listing that goes on in later runs.
+    pub listing: Option<PartialListing>,
+}
+
+/// A listing that takes several runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartialListing {
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// The user with which it goes on, counted from 1.
+    pub next: u64,
+}
+
+impl PartialListing {
+    /// Where the next part begins: one page before the end of this one, since users that were removed move the others.
+    #[must_use]
+    pub fn with_overlap(self, end: u64, page: u64) -> u64 {
+        let earlier = end.saturating_sub(page);
+        if earlier > self.next { earlier } else { end }
+    }
 }
 
 /// An observation as kept in the state database. Users whose changes were sent since are uncertain.

@@ -3,6 +3,7 @@
 use super::{Attributes, ByEmail, Email, Interner, ObservedUser, UserId};
 use indexmap::map::Entry;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The users in Omni that have an email.
@@ -210,6 +211,45 @@ impl Observed {
         }
     }
 
+    /// Takes in a part of a later list. `total` is the number of users in Omni. Returns the emails whose users may have
+    /// changed.
+    pub(crate) fn merge(&mut self, part: Self, total: usize) -> Vec<Email> {
+        let mut changed = Vec::new();
+        let found: HashMap<_, _> = part.users().map(|user| (&user.id, &user.email)).collect();
+        let moved = self.users().filter(|user| {
+            let now = found.get(&user.id);
+            now.is_some_and(|now| **now != user.email)
+        });
+        changed.extend(moved.map(|user| user.email.clone()));
+        for email in &changed {
+            self.users.swap_remove(email);
+        }
+        let is_known = |id: &Option<UserId>| id.as_ref().is_some_and(|id| found.contains_key(id));
+        self.unreadable.retain(|id| !is_known(id));
+        let new = part
+            .unreadable
+            .iter()
+            .filter(|id| !self.unreadable.contains(id));
+        let new: Vec<_> = new.cloned().collect();
+        self.unreadable.extend(new);
+        self.unreadable.sort();
+        for (email, mut found) in part.users {
+            if let UserMatch::One(user) = &mut found {
+                self.share(Arc::make_mut(user));
+            }
+            changed.push(email.clone());
+            self.users.insert(email, found);
+        }
+        self.count = total;
+        changed
+    }
+
+    /// If a list is known to show attributes, users without them have none.
+    pub(crate) fn settle_attributes_like(&mut self, other: &Self) {
+        self.shows_attributes |= other.shows_attributes;
+        self.settle_attributes();
+    }
+
     /// If the list shows attributes, users without them have none.
     pub(crate) fn settle_attributes(&mut self) {
         if self.shows_attributes {
@@ -293,14 +333,14 @@ impl Observed {
 
     /// Replaces a user by the result of a read by id. A user with another address by now is known by that one.
     pub fn refresh(&mut self, user: &ObservedUser, now: Option<ObservedUser>) {
-        match now {
-            Some(now) => {
-                if now.email != user.email {
-                    self.remove(&user.email);
-                }
-                self.put(now);
-            }
-            None => self.remove(&user.email),
+        let is_same = |now: &ObservedUser| now.email == user.email;
+        let known = self.get(&user.email);
+        let is_known = matches!(known, Some(UserMatch::One(known)) if known.id == user.id);
+        if is_known && !now.as_ref().is_some_and(is_same) {
+            self.remove(&user.email);
+        }
+        if let Some(now) = now {
+            self.put(now);
         }
     }
 

@@ -63,6 +63,8 @@ pub struct RunOptions {
     pub trigger: Trigger,
     /// Whether a cached observation may be used instead of reading Omni again.
     pub may_use_cache: bool,
+    /// Whether reading is limited by `observe.budget`, and stops for a new roster.
+    pub has_budget: bool,
     /// Whether changes in quarantine are tried as well.
     pub ignore_quarantine: bool,
 }
@@ -72,6 +74,10 @@ impl From<Trigger> for RunOptions {
         Self {
             trigger,
             may_use_cache: matches!(trigger, Trigger::File | Trigger::Approval),
+            has_budget: !matches!(
+                trigger,
+                Trigger::Command | Trigger::Request | Trigger::Signal
+            ),
             ignore_quarantine: matches!(
                 trigger,
                 Trigger::Command | Trigger::Request | Trigger::Signal

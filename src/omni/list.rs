@@ -37,13 +37,51 @@ pub async fn list(reader: &Reader) -> Result<Observed, OmniError> {
 /// # Errors
 /// As [`list`].
 pub async fn list_from(reader: &Reader, first: UserListPage) -> Result<Observed, OmniError> {
+    Ok(list_part(reader, first, 1, &|| true).await?.observed)
+}
+
+/// A part of the list.
+#[derive(Debug)]
+pub struct ListPart {
+    /// Its users. Only if it is the whole list, it can be doubtful.
+    pub observed: Observed,
+    /// The number of users in Omni.
+    pub total: u64,
+    /// The number of users on its first page.
+    pub page: u64,
+    /// The first user after it, counted from 1; `None` if it goes to the end.
+    pub next: Option<u64>,
+}
+
+/// Lists users after a given page that begins with this user, until the end, or until a page may not be requested.
+///
+/// # Errors
+/// As [`list`].
+pub async fn list_part(
+    reader: &Reader,
+    first: UserListPage,
+    start: u64,
+    may_request: &(dyn Fn() -> bool + Sync),
+) -> Result<ListPart, OmniError> {
     let mut listing = Listing::new(first.total);
+    listing.received = start - 1;
+    listing.page = first.len() as u64;
     let mut page = first;
-    while listing.take_with_following(reader, page).await? {
+    while listing
+        .take_with_following(reader, page, may_request)
+        .await?
+    {
+        let next = listing.received + 1;
+        if !may_request() {
+            return Ok(listing.part(Some(next)));
+        }
         // After a shorter page, or for users added during the listing.
-        page = reader.page(listing.received + 1).await?;
+        page = reader.page(next).await?;
     }
-    Ok(listing.finish())
+    Ok(match start {
+        1 => listing.whole(),
+        _ => listing.part(None),
+    })
 }
 
 #[derive(Default)]
@@ -52,6 +90,8 @@ struct Listing {
     ids: HashSet<UserId>,
     others: HashSet<UserId>,
     unreadable: HashSet<String>,
+    /// The number of users on the first page.
+    page: u64,
     received: u64,
     total: u64,
     /// Why users may be missing.
@@ -76,6 +116,7 @@ impl Listing {
         &mut self,
         reader: &Reader,
         page: UserListPage,
+        may_request: &(dyn Fn() -> bool + Sync),
     ) -> Result<bool, OmniError> {
         let (length, is_shortened) = (page.len(), reader.is_shortened(&page));
         let mut more = self.take(page)?;
@@ -84,7 +125,7 @@ impl Listing {
         }
         let count = u32::try_from(length).unwrap_or(u32::MAX);
         let starts = (self.received + 1..=self.total).step_by(length);
-        let mut pages = stream::iter(starts)
+        let mut pages = stream::iter(starts.take_while(|_| may_request()))
             .map(|start| reader.page_of(start, count))
             .buffered(reader.concurrency());
         while more && let Some(page) = pages.next().await {
@@ -151,14 +192,26 @@ impl Listing {
         self.doubt.get_or_insert_with(|| reason.to_owned());
     }
 
-    fn finish(mut self) -> Observed {
-        let listed = self.listed() as u64;
-        if self.total != listed {
-            let total = self.total;
+    fn part(self, next: Option<u64>) -> ListPart {
+        ListPart {
+            total: self.total,
+            page: self.page,
+            next,
+            observed: self.finish(),
+        }
+    }
+
+    fn whole(mut self) -> ListPart {
+        let (listed, total) = (self.listed() as u64, self.total);
+        if total != listed {
             self.doubt(&format!(
                 "{listed} users were listed, but Omni counts {total}"
             ));
         }
+        self.part(None)
+    }
+
+    fn finish(mut self) -> Observed {
         self.observed.add_others(self.others.len());
         let ids = self.unreadable.iter().map(|id| UserId::parse(id));
         self.observed.add_unreadable(ids);

@@ -28,7 +28,7 @@ mod writer;
 pub use client::{Client, ClientError};
 pub use error::{Failure, ForbiddenCause, OmniError};
 pub use limiter::{Priority, RateLimiter, Slot};
-pub use list::{list, list_from};
+pub use list::{ListPart, list, list_from, list_part};
 pub use look_up::{filter_ignores_case, look_up, look_up_into, read_incomplete, read_users};
 pub use reader::{Definitions, Lookup, Reader};
 pub use whoami::{KeyIdentity, KeyScope, Whoami, diagnose};

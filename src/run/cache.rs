@@ -1,12 +1,14 @@
 //! What is known about Omni, and what each run adds to it. It outlasts restarts in the state database.
 
 use crate::model::{
-    Email, KnownUser, ObservationHeader, ObservationUpdate, Observed, ObservedUser, Schema,
-    StoredObservation, UserId, UserMatch,
+    Email, KnownUser, ObservationHeader, ObservationUpdate, Observed, ObservedUser, PartialListing,
+    Schema, StoredObservation, UserId, UserMatch,
 };
+use crate::omni::ListPart;
 use crate::state::StateDb;
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,6 +32,10 @@ pub struct ObservationCache {
     pub(super) uncertain: HashMap<Email, Option<UserId>>,
     /// When users were last read by id, because lists do not show their attributes.
     pub(super) verified: HashMap<UserId, DateTime<Utc>>,
+    /// The listing that goes on in later runs.
+    pub(super) listing: Option<PartialListing>,
+    /// When users were last seen, if that was after the rest.
+    seen: HashMap<UserId, DateTime<Utc>>,
     /// Whether an earlier run left this.
     is_cached: bool,
     /// What the state database does not have yet.
@@ -67,22 +73,94 @@ impl ObservationCache {
             absent: HashSet::new(),
             uncertain: HashMap::new(),
             verified: HashMap::new(),
+            listing: None,
+            seen: HashMap::new(),
             is_cached: false,
             unsaved: Unsaved::Everything,
         }
+    }
+
+    /// Takes in a part of the list. Returns the users that were changed in Omni since they were read.
+    pub(super) fn merge(&mut self, part: ListPart) -> HashSet<UserId> {
+        let ListPart {
+            mut observed,
+            total,
+            ..
+        } = part;
+        observed.settle_attributes_like(&self.observed);
+        let mut changed = HashSet::new();
+        observed.complete_from(
+            |email| self.certain(email),
+            |id| {
+                changed.insert(id.clone());
+            },
+        );
+        let now = Utc::now();
+        let ids = observed.users().map(|user| (user.id.clone(), now));
+        self.seen.extend(ids);
+        let total = usize::try_from(total).unwrap_or(usize::MAX);
+        for email in self.observed.merge(observed, total) {
+            self.absent.remove(&email);
+            self.uncertain.remove(&email);
+            self.found_out(&email);
+        }
+        changed
+    }
+
+    /// The users that were known earlier and are not in this list.
+    pub(super) fn unlisted(&self, earlier: &Self) -> Vec<Arc<ObservedUser>> {
+        let listed: HashSet<_> = self.observed.users().map(|user| &user.id).collect();
+        let earlier = earlier.observed.users();
+        earlier
+            .filter(|user| !listed.contains(&user.id))
+            .cloned()
+            .collect()
+    }
+
+    /// The user is not known any more.
+    pub(super) fn forget(&mut self, user: &ObservedUser) {
+        self.found_out(&user.email);
+        self.observed.refresh(user, None);
+    }
+
+    /// The users that were not seen since a time.
+    pub(super) fn not_seen_since(&self, time: DateTime<Utc>) -> Vec<Arc<ObservedUser>> {
+        let is_late =
+            |user: &&Arc<ObservedUser>| self.seen.get(&user.id).is_none_or(|at| *at < time);
+        self.observed.users().filter(is_late).cloned().collect()
+    }
+
+    /// All users were seen since a time.
+    pub(super) fn seen_since(&mut self, time: DateTime<Utc>) {
+        let age = Utc::now().signed_duration_since(time).to_std();
+        let then = Instant::now().checked_sub(age.unwrap_or_default());
+        self.observed_at = then.unwrap_or(self.observed_at);
+    }
+
+    /// What is known about the users with an email, if no write may have changed it.
+    fn certain(&self, email: &Email) -> Option<&UserMatch> {
+        match self.uncertain.contains_key(email) {
+            true => None,
+            false => self.observed.get(email),
+        }
+    }
+
+    /// Takes in definitions that were read again.
+    pub(super) fn defined(&mut self, schema: Schema) {
+        self.schema = schema;
+        self.schema_read_at = Instant::now();
     }
 
     /// Takes fields that the list did not show from an earlier observation. Returns the users that were changed in Omni
     /// since they were read.
     pub(super) fn adopt(&mut self, earlier: &Self) -> HashSet<UserId> {
         let mut changed = HashSet::new();
-        let certain = |email: &Email| match earlier.uncertain.contains_key(email) {
-            true => None,
-            false => earlier.observed.get(email),
-        };
-        self.observed.complete_from(certain, |id| {
-            changed.insert(id.clone());
-        });
+        self.observed.complete_from(
+            |email| earlier.certain(email),
+            |id| {
+                changed.insert(id.clone());
+            },
+        );
         let known = self.observed.users().map(|user| &user.id);
         let known: HashSet<_> = known.collect();
         let verified = earlier.verified.iter();
@@ -102,6 +180,7 @@ impl ObservationCache {
                     self.observed.remove(&email);
                     self.uncertain.insert(email, None);
                 }
+                self.seen.insert(user.id.clone(), Utc::now());
                 self.observed.put(*user);
             }
             Effect::Gone => {
@@ -118,8 +197,17 @@ impl ObservationCache {
         if let Some(now) = &now {
             self.found_out(&now.email);
         }
-        self.verified.insert(user.id.clone(), Utc::now());
+        let at = Utc::now();
+        self.seen.insert(user.id.clone(), at);
+        self.verified.insert(user.id.clone(), at);
         self.observed.refresh(user, now);
+    }
+
+    /// What is known about the user with an email is too old to act on.
+    pub(super) fn doubt(&mut self, email: &Email, id: Option<&UserId>) {
+        self.found_out(email);
+        self.absent.remove(email);
+        self.uncertain.insert(email.clone(), id.cloned());
     }
 
     /// What is known about an email is to be kept.
@@ -170,6 +258,7 @@ impl ObservationCache {
             schema: self.schema.clone(),
             schema_read: now - self.schema_read_at.elapsed(),
             summary: self.observed.summary(),
+            listing: self.listing,
         }
     }
 
@@ -177,7 +266,12 @@ impl ObservationCache {
         let known = match (self.uncertain.get(email), self.observed.get(email)) {
             (Some(id), _) => KnownUser::Uncertain(id.clone()),
             (None, Some(UserMatch::One(user))) => {
-                KnownUser::One(user.clone(), self.verified.get(&user.id).copied())
+                let at = |times: &HashMap<_, _>| times.get(&user.id).copied();
+                KnownUser::One {
+                    user: user.clone(),
+                    seen: at(&self.seen),
+                    verified: at(&self.verified),
+                }
             }
             (None, Some(UserMatch::Several(count))) => KnownUser::Several(*count),
             (None, None) if self.absent.contains(email) => KnownUser::Absent,
@@ -198,6 +292,7 @@ impl ObservationCache {
         let mut cache = Self {
             observed_at,
             schema_read_at,
+            listing: header.listing,
             is_cached: true,
             unsaved: Unsaved::Some(HashSet::new()),
             ..Self::new(header.schema, Observed::restored(header.summary))
@@ -205,9 +300,14 @@ impl ObservationCache {
         for (email, known) in users {
             match known {
                 KnownUser::Absent => drop(cache.absent.insert(email)),
-                KnownUser::One(user, verified) => {
-                    let verified = verified.map(|at| (user.id.clone(), at));
-                    cache.verified.extend(verified);
+                KnownUser::One {
+                    user,
+                    seen,
+                    verified,
+                } => {
+                    let at = |at| (user.id.clone(), at);
+                    cache.seen.extend(seen.map(at));
+                    cache.verified.extend(verified.map(at));
                     cache.observed.restore(email, UserMatch::One(user));
                 }
                 KnownUser::Several(count) => {

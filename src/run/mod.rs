@@ -20,6 +20,7 @@ mod observer;
 mod outcome;
 mod place;
 mod progress;
+mod read_budget;
 mod recorder;
 mod row_report;
 
@@ -286,7 +287,10 @@ impl Reconciler {
         self.check_place(run, &stop.now).await?;
         let prepared = self.observe_and_plan(run, stop).await?;
         self.check_place(run, &stop.now).await?;
-        let plan = PlanSummary::from(&prepared);
+        let plan = PlanSummary {
+            is_outdated: self.is_outdated(&prepared.cache),
+            ..PlanSummary::from(&prepared)
+        };
         (self.on_event.0)(RunEvent::Planned(run.started, &plan));
         run.plan = Some(plan);
         self.record_base(&prepared).await?;
@@ -318,12 +322,14 @@ impl Reconciler {
     async fn observe_and_plan(&self, run: &Run, stop: &Stop) -> Result<Prepared, RunError> {
         let has_unknown = !self.state().unknown().await?.is_empty();
         let scope = self.observer.scope(&run.target, has_unknown);
-        let observe = async |target: &Target, cached| {
-            let observed = self.observer.observe(target, scope, cached, &stop.now);
+        let (now, never) = (&stop.now, CancellationToken::new());
+        let observe = async |target: &Target, cached, interrupt| {
+            let interrupt = run.options.has_budget.then_some(interrupt);
+            let observed = self.observer.observe(target, scope, cached, interrupt, now);
             observed.await
         };
         let cached = self.cached(run.options).await;
-        let mut snapshot = observe(&run.target, cached).await?;
+        let mut snapshot = observe(&run.target, cached, &stop.for_next).await?;
         if stop.for_next.is_cancelled() {
             tracing::info!("the roster changed while Omni was read; reading the roster again");
             let target = Target {
@@ -334,19 +340,47 @@ impl Reconciler {
                 cache: snapshot.cache.cached(),
                 is_usable: true,
             };
-            snapshot = observe(&target, Some(cached)).await?;
+            snapshot = observe(&target, Some(cached), &never).await?;
         }
         let prepared = self.assess(run, snapshot, stop).await?;
-        if prepared.assessment.has_renames && prepared.cache.is_cached() {
-            tracing::info!("a user may have a new address; reading Omni again");
-            let cached = CachedObservation {
-                cache: prepared.cache,
-                is_usable: false,
-            };
-            let snapshot = observe(&run.target, Some(cached)).await?;
-            return self.assess(run, snapshot, stop).await;
+        match self.in_doubt(prepared) {
+            Ok(prepared) => Ok(prepared),
+            Err(cached) => {
+                let snapshot = observe(&run.target, Some(*cached), &never).await?;
+                self.assess(run, snapshot, stop).await
+            }
         }
-        Ok(prepared)
+    }
+
+    /// What to observe again if a plan from a cached observation may be wrong: the users to be changed if the observation is
+    /// older than `observe.max_age`, else all users if one may have a new address.
+    fn in_doubt(&self, prepared: Prepared) -> Result<Prepared, Box<CachedObservation>> {
+        let is_outdated = self.is_outdated(&prepared.cache);
+        let has_changes = prepared.assessment.verdict.all().next().is_some();
+        let has_renames = prepared.assessment.has_renames && prepared.cache.is_cached();
+        if !(is_outdated && has_changes || has_renames) {
+            return Ok(prepared);
+        }
+        let Prepared {
+            mut cache,
+            assessment,
+            ..
+        } = prepared;
+        if is_outdated {
+            let changes = assessment.verdict.all();
+            changes.for_each(|change| cache.doubt(&change.email, change.user_id()));
+        } else {
+            tracing::info!("a user may have a new address; reading Omni again");
+        }
+        Err(Box::new(CachedObservation {
+            cache,
+            is_usable: is_outdated,
+        }))
+    }
+
+    /// Whether users must be looked up before they are changed.
+    fn is_outdated(&self, cache: &ObservationCache) -> bool {
+        cache.is_cached() && !cache.is_younger_than(self.settings().observe.max_age)
     }
 
     /// Resolves changes whose outcome is unknown, and plans.
@@ -486,8 +520,7 @@ impl Reconciler {
             Some(cache) => cache,
             None => self.observer.kept().await?,
         };
-        let max_age = self.settings().max_age;
-        let is_usable = options.may_use_cache && cache.is_younger_than(max_age);
+        let is_usable = options.may_use_cache && !self.settings().observe.max_age.is_zero();
         Some(CachedObservation { cache, is_usable })
     }
 

@@ -2,19 +2,26 @@
 //! per user in the roster, or the whole list.
 //!
 //! One request returns the number of users, which shows whether lookups or the list take fewer requests. Lookups don't
-//! cover other users, so pruning needs the list.
+//! cover other users, so pruning needs the list. A list that exceeds the budget, or that a new roster interrupts, is read
+//! in parts, over what earlier runs have read.
 
 use super::cache::ObservationCache;
+use super::read_budget::ReadBudget;
 use crate::model::{
-    Desired, DesiredUser, Email, Entry, Observed, ObservedUser, Schema, UserId, UserMatch,
+    Desired, DesiredUser, Email, Entry, Observed, ObservedUser, PartialListing, Schema, UserId,
+    UserMatch,
 };
-use crate::omni::{self, OmniError, Reader, UserListPage};
+use crate::omni::{self, ListPart, OmniError, Reader, UserListPage};
 use crate::state::StateDb;
+use chrono::Utc;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The number of users that are read by id before what was read is kept.
 const KEPT_AT_ONCE: usize = 50;
+
+/// The number of known users that the list lacks and that are read by id.
+const MAX_UNLISTED: usize = 20;
 
 /// The part of the named users that each run reads by id where lists do not show attributes, with its limits.
 const VERIFIED_SHARE: usize = 100;
@@ -27,6 +34,7 @@ pub(super) enum ObservationSource {
     Listed,
     LookedUp,
     Cache,
+    Part,
 }
 
 impl ObservationSource {
@@ -35,6 +43,7 @@ impl ObservationSource {
             Self::Listed => "list",
             Self::LookedUp => "lookup",
             Self::Cache => "cache",
+            Self::Part => "part of the list",
         }
     }
 }
@@ -50,6 +59,8 @@ pub(super) struct ObserveRequest<'a> {
     pub(super) expect: &'a (dyn Fn(usize) + Sync),
     /// Where what was read is kept; `None` if nothing may be written.
     pub(super) keep_in: Option<&'a StateDb>,
+    /// The requests that reading may take.
+    pub(super) budget: &'a ReadBudget,
 }
 
 impl ObservationCache {
@@ -57,10 +68,20 @@ impl ObservationCache {
     pub(super) async fn fresh(
         schema: Schema,
         request: ObserveRequest<'_>,
-        earlier: Option<&Self>,
+        earlier: Option<Self>,
     ) -> Result<(Self, ObservationSource), OmniError> {
+        let listing = earlier.as_ref().and_then(|earlier| earlier.listing);
+        let listing = listing.filter(|_| request.budget.is_limited());
+        let earlier = match (earlier, listing) {
+            (Some(earlier), Some(listing)) => {
+                return earlier.list_on(schema, request, listing).await;
+            }
+            (earlier, _) => earlier,
+        };
         let mut cache = Self::new(schema, Observed::default());
+        let started = Utc::now();
         let first = request.reader.page(1).await?;
+        request.budget.take();
         let looked_up = match request.everybody {
             true => None,
             false => request.look_up(&first).await?,
@@ -71,7 +92,17 @@ impl ObservationCache {
                 ObservationSource::LookedUp
             }
             None => {
-                cache.observed = request.list(first).await?;
+                let may_stop = earlier.as_ref().is_some_and(Self::shows_everybody);
+                let part = request.list(first, may_stop).await?;
+                match earlier {
+                    Some(earlier) if part.next.is_some() => {
+                        let listing = PartialListing { started, next: 1 };
+                        return earlier
+                            .take_part(cache.schema, request, listing, part)
+                            .await;
+                    }
+                    _ => cache.observed = part.observed,
+                }
                 ObservationSource::Listed
             }
         };
@@ -84,13 +115,83 @@ impl ObservationCache {
         }
         let absent = request.named(|email, _| cache.observed.get(email).is_none());
         cache.absent = absent.into_iter().cloned().collect();
-        let changed = earlier.map(|earlier| cache.adopt(earlier));
-        let due = cache.to_read(request, &changed.unwrap_or_default());
-        (request.expect)(due.len());
-        cache
-            .read(&request.reader.in_background(), due, request.keep_in)
-            .await?;
+        let mut changed = HashSet::new();
+        if let Some(earlier) = &earlier {
+            changed = cache.adopt(earlier);
+            let unlisted = cache.unlisted(earlier);
+            cache.read_unlisted(request, unlisted).await?;
+        }
+        let due = cache.to_read(request, &changed);
+        let reader = request.reader.in_background();
+        cache.read_for(request, &reader, due).await?;
         Ok((cache, source))
+    }
+
+    /// Whether this observation shows all users.
+    fn shows_everybody(&self) -> bool {
+        self.observed.shows_everybody()
+    }
+
+    /// Reads the next part of a listing.
+    async fn list_on(
+        mut self,
+        schema: Schema,
+        request: ObserveRequest<'_>,
+        listing: PartialListing,
+    ) -> Result<(Self, ObservationSource), OmniError> {
+        let ObserveRequest { reader, budget, .. } = request;
+        if !budget.take() {
+            self.defined(schema);
+            return Ok((self.cached(), ObservationSource::Cache));
+        }
+        let first = reader.page(listing.next).await?;
+        let part = omni::list_part(reader, first, listing.next, &|| budget.take()).await?;
+        self.take_part(schema, request, listing, part).await
+    }
+
+    /// Takes in a part of a listing.
+    async fn take_part(
+        mut self,
+        schema: Schema,
+        request: ObserveRequest<'_>,
+        listing: PartialListing,
+        part: ListPart,
+    ) -> Result<(Self, ObservationSource), OmniError> {
+        self.defined(schema);
+        self.listing = part.next.map(|end| PartialListing {
+            started: listing.started,
+            next: listing.with_overlap(end, part.page),
+        });
+        let changed = self.merge(part);
+        if self.listing.is_none() {
+            let unlisted = self.not_seen_since(listing.started);
+            self.read_unlisted(request, unlisted).await?;
+            self.seen_since(listing.started);
+        }
+        match self.look_up_open(request).await {
+            // The next whole listing shows more.
+            Err(OmniError::UnreliableLookup) => {}
+            looked_up => looked_up?,
+        }
+        let due = self.to_read(request, &changed);
+        let reader = request.reader.in_background();
+        self.read_for(request, &reader, due).await?;
+        Ok((self.cached(), ObservationSource::Part))
+    }
+
+    /// Known users that the list lacks: a list may lag behind, so they are read by id if they are few. Otherwise they are
+    /// not known any more.
+    async fn read_unlisted(
+        &mut self,
+        request: ObserveRequest<'_>,
+        unlisted: Vec<Arc<ObservedUser>>,
+    ) -> Result<(), OmniError> {
+        if unlisted.len() > MAX_UNLISTED {
+            unlisted.iter().for_each(|user| self.forget(user));
+            return Ok(());
+        }
+        (request.expect)(unlisted.len());
+        self.read(request.reader, unlisted, request.keep_in).await
     }
 
     /// The users that the roster names and whose fields are to be read by id: the list does not show them, and they are
@@ -137,14 +238,36 @@ impl ObservationCache {
         users: Vec<Arc<ObservedUser>>,
         keep_in: Option<&StateDb>,
     ) -> Result<(), OmniError> {
+        self.read_within(None, reader, users, keep_in).await
+    }
+
+    /// Reads users by id within the budget of a run. The others stay as known.
+    async fn read_for(
+        &mut self,
+        request: ObserveRequest<'_>,
+        reader: &Reader,
+        users: Vec<Arc<ObservedUser>>,
+    ) -> Result<(), OmniError> {
+        (request.expect)(users.len().min(request.budget.left()));
+        let read = self.read_within(Some(request.budget), reader, users, request.keep_in);
+        read.await
+    }
+
+    async fn read_within(
+        &mut self,
+        budget: Option<&ReadBudget>,
+        reader: &Reader,
+        users: Vec<Arc<ObservedUser>>,
+        keep_in: Option<&StateDb>,
+    ) -> Result<(), OmniError> {
         let keep_in = keep_in.filter(|_| users.len() > KEPT_AT_ONCE);
         if let Some(state) = keep_in {
             self.keep(state).await;
         }
         for some in users.chunks(KEPT_AT_ONCE) {
-            let read =
-                omni::read_users(reader, some.to_vec(), |user, now| self.was_read(user, now));
-            let read = read.await;
+            let may_read = |_: &&Arc<ObservedUser>| budget.is_none_or(ReadBudget::take);
+            let some = some.iter().take_while(may_read).cloned().collect();
+            let read = omni::read_users(reader, some, |user, now| self.was_read(user, now)).await;
             if let Some(state) = keep_in {
                 self.keep(state).await;
             }
@@ -169,15 +292,14 @@ impl ObservationCache {
                 looked_up => {
                     looked_up?;
                     let unread = self.unread(request);
-                    (request.expect)(unread.len());
-                    self.read(request.reader, unread, request.keep_in).await?;
+                    self.read_for(request, request.reader, unread).await?;
                     return Ok((self, ObservationSource::Cache));
                 }
             }
         }
         let schema_read_at = self.schema_read_at;
         let schema = self.schema.clone();
-        let (mut fresh, source) = Self::fresh(schema, request, Some(&self)).await?;
+        let (mut fresh, source) = Self::fresh(schema, request, Some(self)).await?;
         fresh.schema_read_at = schema_read_at;
         Ok((fresh, source))
     }
@@ -257,16 +379,25 @@ impl<'a> ObserveRequest<'a> {
         }
     }
 
-    /// Lists all users; a second time if the list is inconsistent and pruning depends on it.
-    async fn list(self, first: UserListPage) -> Result<Observed, OmniError> {
-        (self.expect)(pages_left(&first));
-        let observed = omni::list_from(self.reader, first).await?;
-        let Some(doubt) = observed.doubt().filter(|_| self.everybody) else {
-            return Ok(observed);
+    /// Lists all users; a second time if the list is inconsistent and pruning depends on it. A list that `may_stop` ends where
+    /// the budget does.
+    async fn list(self, first: UserListPage, may_stop: bool) -> Result<ListPart, OmniError> {
+        let Self { reader, budget, .. } = self;
+        let pages = pages_left(&first);
+        (self.expect)(if may_stop {
+            pages.min(budget.left())
+        } else {
+            pages
+        });
+        let may_request = || budget.take() || !may_stop;
+        let part = omni::list_part(reader, first, 1, &may_request).await?;
+        let doubt = part.observed.doubt();
+        let Some(doubt) = doubt.filter(|_| self.everybody && part.next.is_none()) else {
+            return Ok(part);
         };
         tracing::info!("the listing does not add up: {doubt}; listing again");
-        (self.expect)(self.reader.pages(observed.count()));
-        omni::list(self.reader).await
+        (self.expect)(reader.pages(part.observed.count()));
+        omni::list_part(reader, reader.page(1).await?, 1, &|| true).await
     }
 }
 

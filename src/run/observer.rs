@@ -6,6 +6,7 @@ use super::explain::Explanation;
 use super::observe::{ObservationSource, ObserveRequest};
 use super::place::check_place;
 use super::progress::Progress;
+use super::read_budget::ReadBudget;
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
@@ -158,7 +159,7 @@ impl Observer {
             cache,
             is_usable: false,
         });
-        let snapshot = self.observe(target, scope, cached, stop).await?;
+        let snapshot = self.observe(target, scope, cached, None, stop).await?;
         self.assess(snapshot, &self.settings.policy, false, stop)
             .await
     }
@@ -176,7 +177,7 @@ impl Observer {
         let target = Target::source(&self.settings, None)?;
         self.check_place(&target, None, stop).await?;
         let scope = Scope::One(email);
-        let mut snapshot = self.observe(&target, scope, None, stop).await?;
+        let mut snapshot = self.observe(&target, scope, None, None, stop).await?;
         snapshot.desired = snapshot.desired.about(email);
         let policy = &self.settings.policy;
         let prepared = self
@@ -296,16 +297,23 @@ impl Observer {
         }
     }
 
-    /// Reads keys, definitions, roster and users. `cached` is the observation of an earlier run.
+    /// Reads keys, definitions, roster and users. `cached` is the observation of an earlier run. With an `interrupt`,
+    /// reading stays within `observe.budget`, and ends when a new roster waits.
     pub(super) async fn observe(
         &self,
         target: &Target,
         scope: Scope<'_>,
         cached: Option<CachedObservation>,
+        interrupt: Option<&CancellationToken>,
         stop: &CancellationToken,
     ) -> Result<Snapshot, RunError> {
         let keys = roster::unless_stopped(stop, self.keys(target)).await?;
         self.client.begin(&keys);
+        let requests = |_| self.settings.read_budget(keys.as_slice().len(), Utc::now());
+        let budget = ReadBudget::new(
+            interrupt.map_or(usize::MAX, requests),
+            interrupt.cloned().unwrap_or_default(),
+        );
         let progress = Progress::new(&self.client);
         let observation = Observation {
             reader: self.client.reader(stop),
@@ -313,6 +321,7 @@ impl Observer {
             target,
             expect: &|more| progress.expect(more),
             keep_in: self.keep_in(),
+            budget: &budget,
         };
         let snapshot = tokio::select! {
             snapshot = observation.observe(scope, cached) => snapshot,
@@ -389,6 +398,7 @@ struct Observation<'a> {
     /// Receives the number of requests still to come.
     expect: &'a (dyn Fn(usize) + Sync),
     keep_in: Option<&'a StateDb>,
+    budget: &'a ReadBudget,
 }
 
 impl Observation<'_> {
@@ -415,7 +425,7 @@ impl Observation<'_> {
             }
             Scope::Named | Scope::Everybody => {
                 let request = self.request(&desired, everybody);
-                ObservationCache::fresh(schema, request, earlier.as_ref()).await?
+                ObservationCache::fresh(schema, request, earlier).await?
             }
         };
         Ok(snapshot(desired, cache, source))
@@ -426,6 +436,9 @@ impl Observation<'_> {
         mut cache: ObservationCache,
         everybody: bool,
     ) -> Result<Snapshot, RunError> {
+        if cache.schema_read_at.elapsed() > self.settings.observe.max_age {
+            cache.defined(self.definitions().await?);
+        }
         let desired = self.roster_by_cached(&mut cache.schema).await?;
         let (cache, source) = cache.again(self.request(&desired, everybody)).await?;
         Ok(snapshot(desired, cache, source))
@@ -472,6 +485,7 @@ impl Observation<'_> {
             everybody,
             expect: self.expect,
             keep_in: self.keep_in,
+            budget: self.budget,
         }
     }
 }

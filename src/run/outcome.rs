@@ -72,6 +72,8 @@ pub struct PlanSummary {
     pub ambiguous: Vec<Email>,
     /// The number of users in the roster whose fields Omni has not shown yet.
     pub unread: usize,
+    /// Whether other users than those to be changed were last seen longer ago than `observe.max_age`.
+    pub is_outdated: bool,
     /// Warnings.
     pub warnings: Vec<String>,
 }
@@ -100,6 +102,7 @@ impl From<&Prepared> for PlanSummary {
             quarantined: verdict.quarantined().len(),
             ambiguous: assessment.ambiguous.clone(),
             unread: assessment.unread.len(),
+            is_outdated: false,
             warnings: assessment.warnings.clone(),
         }
     }

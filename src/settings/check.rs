@@ -3,11 +3,11 @@
 use super::keys::KeySource;
 use super::values::{
     Parsed, address, boolean, bytes, delimiter, duration, email_pattern, host, limit, number,
-    one_of, optional, page_size, path, positive, positive_duration, text, time_zone,
+    one_of, optional, page_size, path, percentage, positive, positive_duration, text, time_zone,
 };
 use super::{
-    BaseUrl, LogSettings, OmniSettings, RawSettings, Schedule, ScheduleSettings, SecretFile,
-    ServeSettings, Settings, SettingsError, SourceSettings, StateSettings, WebhookFile,
+    BaseUrl, LogSettings, ObserveSettings, OmniSettings, RawSettings, Schedule, ScheduleSettings,
+    SecretFile, ServeSettings, Settings, SettingsError, SourceSettings, StateSettings, WebhookFile,
 };
 use crate::model::{Policy, Protect};
 use config::{Value, ValueKind};
@@ -128,7 +128,10 @@ impl SettingsReader {
             source: self.source(),
             schedule: self.schedule(),
             policy: self.policy(),
-            max_age: self.get("observe.max_age", duration),
+            observe: ObserveSettings {
+                max_age: self.get("observe.max_age", duration),
+                budget: self.get("observe.budget", percentage),
+            },
             state: StateSettings {
                 dir: self.get("state.dir", text).into(),
                 retain: self.get("state.retain", duration),

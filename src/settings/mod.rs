@@ -28,6 +28,7 @@ pub use secret::{SecretError, SecretFile, disable_core_dumps};
 pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
 
 use crate::model::Policy;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -125,8 +126,8 @@ pub struct Settings {
     pub schedule: ScheduleSettings,
     /// `[policy]`.
     pub policy: Policy,
-    /// The maximum age of the observation cache for a run after a change of the roster.
-    pub max_age: Duration,
+    /// `[observe]`.
+    pub observe: ObserveSettings,
     /// `[state]`.
     pub state: StateSettings,
     /// `[serve]`.
@@ -139,6 +140,23 @@ pub struct Settings {
     pub log: LogSettings,
     /// The settings file, if there is one.
     pub file: Option<SettingsFile>,
+}
+
+/// The time that reading may take without a schedule.
+const UNSCHEDULED: TimeDelta = TimeDelta::hours(24);
+
+impl Settings {
+    /// The number of requests that a scheduled run may spend on reading with this number of keys.
+    #[must_use]
+    pub fn read_budget(&self, keys: usize, now: DateTime<Utc>) -> usize {
+        let times = self.schedule.times.as_ref();
+        let next = times.and_then(|times| times.next_after(now));
+        let left = next.map_or(UNSCHEDULED, |next| next - now);
+        let millis = u128::try_from(left.num_milliseconds()).unwrap_or(0);
+        let per_minute = keys as u128 * u128::from(self.omni.requests_per_minute);
+        let requests = per_minute * millis * u128::from(self.observe.budget) / (60_000 * 100);
+        usize::try_from(requests).unwrap_or(usize::MAX)
+    }
 }
 
 /// `[omni]`: the connection to Omni.
@@ -285,6 +303,15 @@ pub struct ScheduleSettings {
     pub times: Option<Schedule>,
     /// Whether the daemon starts with a run.
     pub run_on_start: bool,
+}
+
+/// `[observe]`: how Omni is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ObserveSettings {
+    /// The maximum age of the observation cache for a run after a change of the roster.
+    pub max_age: Duration,
+    /// The percentage of the requests until the next scheduled run that such a run may spend on reading.
+    pub budget: u8,
 }
 
 /// `[state]`: the state folder.

@@ -116,6 +116,15 @@ pub(super) fn delimiter(text: &str) -> Parsed<Option<u8>> {
     }
 }
 
+/// A percentage above 0.
+pub(super) fn percentage(text: &str) -> Parsed<u8> {
+    let digits = text.trim().strip_suffix('%');
+    let percent = digits.and_then(|digits| digits.trim().parse().ok());
+    percent
+        .filter(|percent| (1..=100).contains(percent))
+        .ok_or_else(|| r#"a percentage from "1%" to "100%""#.into())
+}
+
 pub(super) fn limit(text: &str) -> Parsed<Limit> {
     let expected = || r#"a percentage ("10%") or a whole number"#.to_owned();
     let parse = |digits: &str| digits.trim().parse().map_err(|_| expected());

@@ -4,7 +4,7 @@ use super::sql::{Count, Time, keyed_email, last_number};
 use super::{StateDb, StateError};
 use crate::model::{
     ChangeOutcome, Email, KnownUser, ObservationHeader, ObservationUpdate, ObservedUser,
-    StoredObservation, UserId,
+    PartialListing, StoredObservation, UserId,
 };
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -36,19 +36,21 @@ impl StateDb {
 }
 
 /// Writes a row if it differs.
-const PUT: &str = "INSERT INTO observed_users (email_key, email, users, user_id, user, verified)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+const PUT: &str = "INSERT INTO observed_users
+        (email_key, email, users, user_id, user, seen, verified)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
      ON CONFLICT (email_key) DO UPDATE SET
         email = excluded.email, users = excluded.users, user_id = excluded.user_id,
-        user = excluded.user, verified = excluded.verified
-     WHERE (email, users, user_id, user, verified) IS NOT
-        (excluded.email, excluded.users, excluded.user_id, excluded.user, excluded.verified)";
+        user = excluded.user, seen = excluded.seen, verified = excluded.verified
+     WHERE (email, users, user_id, user, seen, verified) IS NOT
+        (excluded.email, excluded.users, excluded.user_id, excluded.user, excluded.seen, excluded.verified)";
 
 /// A known user as stored.
 struct StoredUser {
     users: Option<u64>,
     id: Option<UserId>,
     user: Option<String>,
+    seen: Option<Time>,
     verified: Option<Time>,
 }
 
@@ -58,13 +60,19 @@ impl From<&KnownUser> for StoredUser {
             users,
             id: None,
             user: None,
+            seen: None,
             verified: None,
         };
         match known {
             KnownUser::Absent => of(Some(0)),
-            KnownUser::One(user, verified) => Self {
+            KnownUser::One {
+                user,
+                seen,
+                verified,
+            } => Self {
                 id: Some(user.id.clone()),
                 user: Some(to_json(&**user)),
+                seen: seen.map(Time),
                 verified: verified.map(Time),
                 ..of(Some(1))
             },
@@ -83,10 +91,11 @@ impl StoredUser {
             users,
             id,
             user,
+            seen,
             verified,
         } = self;
-        let key = email.folded().into_owned();
-        (key, email.clone(), users.map(Count), id, user, verified)
+        let (key, email) = (email.folded().into_owned(), email.clone());
+        (key, email, users.map(Count), id, user, seen, verified)
     }
 }
 
@@ -95,14 +104,17 @@ fn put_header(db: &Connection, header: &ObservationHeader) -> rusqlite::Result<(
     let (definitions, summary) = (to_json(&header.schema), to_json(&header.summary));
     db.prepare_cached(
         "INSERT OR REPLACE INTO observation
-         (id, observed, definitions, definitions_read, summary, last_change)
-         VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+         (id, observed, definitions, definitions_read, summary, listing_started, listing_next,
+          last_change)
+         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute((
         Time(header.observed),
         definitions,
         Time(header.schema_read),
         summary,
+        header.listing.map(|listing| Time(listing.started)),
+        header.listing.map(|listing| Count(listing.next)),
         last_change,
     ))
     .map(drop)
@@ -150,8 +162,16 @@ fn header_of(row: &Row<'_>) -> rusqlite::Result<(ObservationHeader, i64)> {
         schema: from_json(row, "definitions")?,
         schema_read: row.get::<_, Time>("definitions_read")?.0,
         summary: from_json(row, "summary")?,
+        listing: listing_of(row)?,
     };
     Ok((header, row.get("last_change")?))
+}
+
+fn listing_of(row: &Row<'_>) -> rusqlite::Result<Option<PartialListing>> {
+    let started: Option<Time> = row.get("listing_started")?;
+    let next: Option<Count> = row.get("listing_next")?;
+    let both = started.zip(next);
+    Ok(both.map(|(Time(started), Count(next))| PartialListing { started, next }))
 }
 
 fn known_user(row: &Row<'_>, email: &Email) -> rusqlite::Result<KnownUser> {
@@ -164,8 +184,13 @@ fn known_user(row: &Row<'_>, email: &Email) -> rusqlite::Result<KnownUser> {
             if user.email != *email {
                 return Ok(KnownUser::Uncertain(None));
             }
-            let verified: Option<Time> = row.get("verified")?;
-            KnownUser::One(Arc::new(user), verified.map(|Time(at)| at))
+            let (seen, verified): (Option<Time>, Option<Time>) =
+                (row.get("seen")?, row.get("verified")?);
+            KnownUser::One {
+                user: Arc::new(user),
+                seen: seen.map(|Time(at)| at),
+                verified: verified.map(|Time(at)| at),
+            }
         }
         Some(Count(users)) => KnownUser::Several(usize::try_from(users).unwrap_or(usize::MAX)),
     })

@@ -93,6 +93,24 @@ fn our_variable_overrides_the_sdk_variable() {
     );
 }
 
+/// With 100,000 users, 100 per page, each user is seen within three runs.
+#[test]
+fn reading_takes_its_share_of_the_time_to_the_next_run() {
+    let budget = |variables: &[(&str, &str)], keys| {
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        with(variables).expect("fine").read_budget(keys, now)
+    };
+    assert_eq!(budget(&[], 1), 55 * 15 / 2);
+    assert_eq!(budget(&[], 2), 55 * 15);
+    let unscheduled = ("OMNI_USER_SYNC__SCHEDULE__CRON", "");
+    assert_eq!(budget(&[unscheduled], 1), 55 * 60 * 24 / 2);
+    let whole = ("OMNI_USER_SYNC__OBSERVE__BUDGET", "100%");
+    assert_eq!(budget(&[unscheduled, whole], 1), 55 * 60 * 24);
+    for wrong in ["0%", "101%", "50", "half"] {
+        assert!(with(&[("OMNI_USER_SYNC__OBSERVE__BUDGET", wrong)]).is_err());
+    }
+}
+
 #[test]
 fn defaults_are_as_documented() {
     let settings = with(&[]).expect("the defaults are fine");

@@ -1,10 +1,11 @@
 //! What a run has read of Omni is kept for later runs, also after a restart or a kill.
 use crate::support::{World, assert_converged, told};
-use omni_user_sync::model::Trigger;
+use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
-use omni_user_sync::sandbox::{Lists, Options};
+use omni_user_sync::sandbox::{Fault, Lists, Options, What, When};
 use rusqlite::Connection;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 async fn started_by(trigger: Trigger, reconciler: &Reconciler) -> RunOutcome {
@@ -124,6 +125,164 @@ async fn users_changed_by_a_killed_run_are_looked_up() {
     let outcome = started_by(Trigger::File, &world.reconciler()).await;
     assert_eq!(told(&outcome), [format!("update {email} applied")]);
     assert_eq!(requests(&world), (2 + 1, 1), "both are read by id");
+}
+
+/// Makes the kept observation older.
+fn age(world: &World, hours: i64) {
+    let db = Connection::open(world.state_db().path()).expect("the database");
+    let sql =
+        "UPDATE observation SET observed = observed - ?1, definitions_read = definitions_read - ?1";
+    assert_eq!(db.execute(sql, [hours * 3_600_000]), Ok(1));
+}
+
+/// The pages of the list that were requested since the last call, by their first user.
+fn pages(world: &World) -> Vec<usize> {
+    let requests = world.org().requests();
+    world.org().clear_requests();
+    let starts = requests.iter().filter_map(|request| {
+        let (_, start) = request.query.split_once("startIndex=")?;
+        Some(start.parse().expect("a number"))
+    });
+    starts.collect()
+}
+
+#[tokio::test]
+async fn a_changed_row_does_not_wait_for_a_listing() {
+    let world = org(300, Lists::Full).await.set("omni.page_size", "10");
+    world.roster(&roster(300, 0));
+    assert_converged(&world.run().await);
+    age(&world, 1);
+    let (drifted, unchanged) = ("user0001@example.com", "user0009@example.com");
+    for email in [drifted, unchanged] {
+        world
+            .org()
+            .set_attribute(email, "department", json!("Finance"));
+    }
+    world.roster(&roster(300, 5));
+    requests(&world);
+    let reconciler = world.reconciler();
+    let outcome = started_by(Trigger::File, &reconciler).await;
+    assert_converged(&outcome);
+    assert_eq!(
+        requests(&world),
+        (1 + 5 + 5, 5),
+        "definitions, users, changes"
+    );
+    assert_eq!(world.attribute(drifted, "department"), json!("Sales"));
+    let plan = outcome.plan.expect("a plan");
+    assert!(plan.is_outdated, "the daemon reads all users next");
+    let outcome = started_by(Trigger::Schedule, &reconciler).await;
+    assert_eq!(told(&outcome), [format!("update {unchanged} applied")]);
+    assert_eq!(requests(&world), (1 + 30 + 1, 1));
+    assert!(!outcome.plan.expect("a plan").is_outdated);
+}
+
+#[tokio::test]
+async fn a_listing_beyond_the_budget_takes_several_runs() {
+    let world = org(200, Lists::Full).await.set("omni.page_size", "5");
+    world.roster(&roster(200, 0));
+    assert_converged(&world.apply().await);
+    // At most 1 % of the requests of one second: 16.
+    let world = world.set("schedule.cron", "* * * * * *");
+    let world = world.set("observe.budget", "1%");
+    let (drifted, removed) = ("user0150@example.com", "user0003@example.com");
+    world
+        .org()
+        .set_attribute(drifted, "department", json!("Finance"));
+    world.org().remove_user(removed);
+    world.org().clear_requests();
+
+    let (mut begun, mut done) = (BTreeSet::new(), Vec::new());
+    for _ in 0..500 {
+        // Each run is one of a new process.
+        let outcome = world.run().await;
+        let pages = pages(&world);
+        assert!(pages.len() <= 17, "{pages:?}");
+        begun.extend(pages);
+        done.extend(told(&outcome));
+        if done.len() == 2 {
+            break;
+        }
+    }
+    let expected = [
+        format!("update {drifted} applied"),
+        format!("create {removed} applied"),
+    ];
+    assert_eq!(done, expected);
+    let all: BTreeSet<_> = (1..=196).step_by(5).collect();
+    assert!(begun.is_superset(&all), "{begun:?}");
+}
+
+#[tokio::test]
+async fn a_listing_makes_way_for_a_new_roster_and_goes_on() {
+    let world = org(300, Lists::Full).await.set("omni.page_size", "10");
+    world.roster(&roster(300, 0));
+    assert_converged(&world.run().await);
+    let drifted = "user0299@example.com";
+    world
+        .org()
+        .set_attribute(drifted, "department", json!("Finance"));
+    age(&world, 1);
+
+    let stop = Stop::default();
+    let (path, text) = (world.roster_path(), roster(300, 5));
+    let (interrupt, number) = (
+        stop.for_next.clone(),
+        world.org().requests().len() as u64 + 8,
+    );
+    world.org().clear_requests();
+    world.org().before(number, move |_| {
+        std::fs::write(path, text).expect("a new roster");
+        interrupt.cancel();
+    });
+    let reconciler = world.reconciler();
+    let outcome = reconciler.run(Trigger::Schedule, None, &stop).await;
+    assert!(outcome.count(ChangeOutcome::Applied) > 0, "{outcome:?}");
+    let first = pages(&world);
+    assert!(first.len() < 15, "{first:?}");
+
+    let rest: Vec<_> = [
+        started_by(Trigger::File, &reconciler).await,
+        started_by(Trigger::Schedule, &reconciler).await,
+    ]
+    .iter()
+    .flat_map(told)
+    .collect();
+    assert!(
+        rest.contains(&format!("update {drifted} applied")),
+        "{rest:?}"
+    );
+    let second = pages(&world);
+    assert_eq!(second.first(), first.iter().max(), "{first:?} {second:?}");
+    for number in 1..=5 {
+        let email = format!("user{number:04}@example.com");
+        let user = world.org().user(&email).expect("there");
+        assert_eq!(user["displayName"], json!(format!("Other {number}")));
+    }
+}
+
+#[tokio::test]
+async fn users_that_a_list_lacks_are_read_by_id() {
+    let world = org(30, Lists::Full).await.set("policy.prune", "managed");
+    world.roster(&roster(30, 0));
+    assert_converged(&world.run().await);
+    requests(&world);
+    world.org().fault(Fault {
+        when: When::default(),
+        what: What::SkipUser,
+        times: 1,
+    });
+    let outcome = world.run().await;
+    assert_eq!(
+        told(&outcome),
+        Vec::<String>::new(),
+        "no second user is created"
+    );
+    world.org().remove_user("user0007@example.com");
+    assert_eq!(
+        told(&world.run().await),
+        ["create user0007@example.com applied"],
+    );
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ CREATE TABLE observation (
     definitions      TEXT NOT NULL, -- JSON; null: Omni does not show them
     definitions_read INTEGER NOT NULL,
     summary          TEXT NOT NULL, -- JSON
+    listing_started  INTEGER, -- of a listing that takes several runs
+    listing_next     INTEGER, -- the user with which it goes on
     last_change      INTEGER NOT NULL -- later changes are not in the observation
 ) STRICT;
 
@@ -15,5 +17,6 @@ CREATE TABLE observed_users (
     users     INTEGER, -- with this email; NULL: to be looked up
     user_id   TEXT,
     user      TEXT, -- JSON of a single user
+    seen      INTEGER, -- if after the observation as a whole
     verified  INTEGER -- when it was last read by its id
 ) STRICT, WITHOUT ROWID;

@@ -25,6 +25,8 @@ struct Act {
     fails: bool,
     /// Whether the failure is that Omni refuses the key.
     is_refused: bool,
+    /// Whether only the users to be changed were seen lately.
+    is_outdated: bool,
 }
 
 const QUICK: Act = Act {
@@ -32,6 +34,7 @@ const QUICK: Act = Act {
     reads: Some(1),
     fails: false,
     is_refused: false,
+    is_outdated: false,
 };
 const FAILS: Act = Act {
     reads: None,
@@ -99,6 +102,7 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
             quarantined: 0,
             ambiguous: Vec::new(),
             unread: 0,
+            is_outdated: act.is_outdated,
             warnings: Vec::new(),
         }),
         changes: Vec::new(),
@@ -181,6 +185,23 @@ async fn wakes_during_a_run_cause_one_run() {
     }
     assert_eq!(rig.run().await.0, Trigger::Schedule);
     assert!(rig.is_quiet_for(HOUR).await);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_users_are_read_after_a_run_from_an_old_cache() {
+    let outdated = Act {
+        is_outdated: true,
+        ..QUICK
+    };
+    let mut rig = Rig::new([outdated; 2]);
+    rig.wake.wake(Trigger::File);
+    assert_eq!(rig.run().await.0, Trigger::File);
+    assert_eq!(rig.run().await.0, Trigger::Schedule);
+    assert!(
+        rig.is_quiet_for(HOUR).await,
+        "a listing may take several runs"
+    );
     rig.end().await;
 }
 

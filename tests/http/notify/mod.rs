@@ -51,6 +51,7 @@ fn plan() -> PlanSummary {
         quarantined: 0,
         ambiguous: Vec::new(),
         unread: 0,
+        is_outdated: false,
         warnings: Vec::new(),
     }
 }

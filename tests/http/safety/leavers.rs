@@ -2,6 +2,7 @@
 
 use crate::support::{World, assert_converged, told};
 use omni_user_sync::sandbox::{Fault, What, When};
+use rusqlite::Connection;
 use serde_json::json;
 
 #[tokio::test]
@@ -69,6 +70,9 @@ async fn a_conflict_after_a_creation_says_that_lists_lag() {
         what,
         times: 9,
     });
+    assert_eq!(told(&world.run().await), [""; 0], "she is read by her id");
+    let db = Connection::open(world.state_db().path()).expect("the state database");
+    assert_eq!(db.execute("DELETE FROM observation", []), Ok(1));
     let second = world.run().await;
     assert_eq!(told(&second), ["create ann@x.co failed"]);
     let detail = &second.changes[0].detail;

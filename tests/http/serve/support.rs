@@ -419,6 +419,7 @@ pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
         quarantined: 0,
         ambiguous: Vec::new(),
         unread: 0,
+        is_outdated: false,
         warnings: vec!["a row occurs twice".into()],
     };
     RunOutcome::new(
