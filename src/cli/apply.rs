@@ -92,7 +92,7 @@ async fn apply(
         .iter()
         .skip(prepared.assessment.warnings.len())
         .for_each(|warning| out::warning(warning));
-    reconciler.keep(prepared, effects).await;
+    reconciler.keep(prepared, effects, &outcome).await;
     Ok(ended(&outcome))
 }
 

@@ -69,6 +69,7 @@ impl Exit {
                 Self::Partial,
             ),
             (outcome.quarantined() > 0, Self::Partial),
+            (!outcome.unlisted.is_empty(), Self::Partial),
             (
                 outcome
                     .changes

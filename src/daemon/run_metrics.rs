@@ -188,6 +188,7 @@ pub(super) mod tests {
                 applied(Operation::Create, ChangeOutcome::Skipped),
             ],
             warnings: Vec::new(),
+            unlisted: Vec::new(),
             completion,
         }
     }

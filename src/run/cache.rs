@@ -169,6 +169,19 @@ impl ObservationCache {
         changed
     }
 
+    /// Whether this run listed all users.
+    pub(super) fn is_new_list(&self) -> bool {
+        let is_list = self.observed.shows_everybody() || self.observed.doubt().is_some();
+        is_list && !self.is_cached
+    }
+
+    /// The list has turned out not to show all users: whoever it lacks is to be looked up.
+    pub(super) fn distrust_list(&mut self, doubt: String) {
+        self.observed = std::mem::take(&mut self.observed).with_doubt(doubt);
+        self.absent.clear();
+        self.unsaved = Unsaved::Everything;
+    }
+
     /// Brings the effect of a write in.
     pub(super) fn take_in(&mut self, email: Email, id: Option<UserId>, effect: Effect) {
         self.found_out(&email);

@@ -23,6 +23,7 @@ mod progress;
 mod read_budget;
 mod recorder;
 mod row_report;
+mod unlisted;
 
 pub use apply::CHANGES;
 pub use cache::{Effect, ObservationCache};
@@ -245,7 +246,7 @@ impl Reconciler {
             Mode::Apply => self.apply(&run, &prepared, stop, |_| {}).await,
         };
         let outcome = self.finish(run, Some(&prepared), applied).await;
-        self.keep(prepared, effects).await;
+        self.keep(prepared, effects, &outcome).await;
         outcome
     }
 
@@ -526,7 +527,12 @@ impl Reconciler {
 
     /// Keeps the observation for later runs, with the effects of this one. A report that is still being written holds
     /// on to the old observation, so it is copied then.
-    pub async fn keep(&self, prepared: Arc<Prepared>, effects: Vec<(Change, Effect)>) {
+    pub async fn keep(
+        &self,
+        prepared: Arc<Prepared>,
+        effects: Vec<(Change, Effect)>,
+        outcome: &RunOutcome,
+    ) {
         let mut cache = match Arc::try_unwrap(prepared) {
             Ok(prepared) => prepared.cache,
             Err(shared) => shared.cache.clone(),
@@ -534,6 +540,9 @@ impl Reconciler {
         for (change, effect) in effects {
             let id = change.user_id().cloned();
             cache.take_in(change.email, id, effect);
+        }
+        if !outcome.unlisted.is_empty() {
+            cache.distrust_list("it does not show users that exist".into());
         }
         cache.keep(self.state()).await;
         *lock(&self.cache) = Some(cache.cached());

@@ -106,6 +106,9 @@ impl ObservationCache {
                 ObservationSource::Listed
             }
         };
+        if let Some(earlier) = &earlier {
+            cache.doubt_list(request, earlier).await?;
+        }
         if cache.observed.doubt().is_some() {
             match cache.look_up_open(request).await {
                 // The doubt remains.

@@ -9,6 +9,7 @@ use crate::plan::HeldSummary;
 use crate::roster::SourceError;
 use crate::settings::{KeyError, SettingsError};
 use crate::state::StateError;
+use crate::util::text::plural;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
@@ -200,6 +201,8 @@ pub struct RunOutcome {
     pub changes: Vec<AppliedChange>,
     /// Warnings.
     pub warnings: Vec<String>,
+    /// Users that exist and that the list of this run did not show.
+    pub unlisted: Vec<Email>,
     /// How far the run came.
     pub completion: Completion,
 }
@@ -209,6 +212,8 @@ pub struct RunOutcome {
 pub struct Applied {
     /// The changes that passed the guard, in the order in which they ended.
     pub changes: Vec<AppliedChange>,
+    /// Users that exist and that the list of this run did not show.
+    pub unlisted: Vec<Email>,
     /// How far the run came.
     pub completion: Completion,
 }
@@ -219,6 +224,7 @@ impl Applied {
     pub fn nothing(completion: impl Into<Completion>) -> Self {
         Self {
             changes: Vec::new(),
+            unlisted: Vec::new(),
             completion: completion.into(),
         }
     }
@@ -245,9 +251,13 @@ impl RunOutcome {
             started,
             duration: (Utc::now() - started).to_std().unwrap_or_default(),
             requests,
-            warnings: warnings.cloned().collect(),
+            warnings: warnings
+                .cloned()
+                .chain(unlisted_warning(&applied.unlisted))
+                .collect(),
             plan,
             changes,
+            unlisted: applied.unlisted,
             completion: applied.completion,
         }
     }
@@ -322,6 +332,7 @@ impl RunOutcome {
             |roster: &RosterSummary| !roster.bad_rows.is_empty() || !roster.rejected.is_empty();
         self.roster().is_some_and(has_problems)
             || self.quarantined() > 0
+            || !self.unlisted.is_empty()
             || self.plan.as_ref().is_some_and(|plan| plan.unread > 0)
             || self.count(ChangeOutcome::Applied) < self.changes.len()
     }
@@ -331,4 +342,13 @@ impl RunOutcome {
     pub fn is_success(&self) -> bool {
         self.result().is_success()
     }
+}
+
+fn unlisted_warning(unlisted: &[Email]) -> Option<String> {
+    let first = unlisted.first()?;
+    let users = plural(unlisted.len(), "existing user");
+    Some(format!(
+        "Omni's list does not show {users} (409 on creation), such as {first}: others may be missing from it \
+         too, so the next run looks up the users to be removed"
+    ))
 }

@@ -11,6 +11,7 @@ use crate::omni::{self, OmniError};
 use crate::plan::differences;
 use crate::plan::quarantine::Cause;
 use crate::run::cache::Effect;
+use crate::util::sync::lock;
 use std::sync::Arc;
 
 impl Worker<'_> {
@@ -101,6 +102,9 @@ impl Worker<'_> {
             found => found?,
         };
         if let Some(user) = found {
+            if self.work.prepared.cache.is_new_list() {
+                lock(&self.unlisted).push(email.clone());
+            }
             return Ok(Attempt::stale(
                 "the user exists already (409); the next run handles this",
                 FollowUp::Update(user, "they existed already"),

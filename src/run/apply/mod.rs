@@ -79,9 +79,10 @@ pub(super) async fn apply(
         futures_util::future::join_all(lanes).await;
     }
     let (changes, effects, _) = into_inner(ended);
-    let cut_short = worker.cut_short();
+    let (cut_short, unlisted) = worker.finish();
     let applied = Applied {
         changes,
+        unlisted,
         completion: cut_short.map_or(Completion::Complete, Completion::from),
     };
     (applied, effects)

@@ -3,14 +3,15 @@
 use super::attempt::Attempt;
 use super::{ApplyContext, EndedChange};
 use crate::model::{
-    Action, Change, ChangeOutcome, FieldChange, Observed, ObservedUser, Operation, Schema,
+    Action, Change, ChangeOutcome, Email, FieldChange, Observed, ObservedUser, Operation, Schema,
 };
 use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
 use crate::run::RunError;
 use crate::run::cache::Effect;
-use std::sync::OnceLock;
+use crate::util::sync::into_inner;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use tokio::sync::OnceCell;
 
 /// How often a write is sent at most if each response is lost.
@@ -30,6 +31,8 @@ pub(super) struct Worker<'a> {
     unanswered: AtomicU32,
     /// The number of users that may still be updated beside the plan.
     spare_updates: AtomicUsize,
+    /// Users that exist and that the list of this run did not show.
+    pub(super) unlisted: Mutex<Vec<Email>>,
     /// Why nothing more is sent.
     end: OnceLock<RunError>,
 }
@@ -48,6 +51,7 @@ impl<'a> Worker<'a> {
             key_checked: OnceCell::new(),
             unanswered: AtomicU32::new(0),
             spare_updates: work.prepared.assessment.verdict.spare_updates().into(),
+            unlisted: Mutex::default(),
             end: OnceLock::new(),
         }
     }
@@ -61,8 +65,9 @@ impl<'a> Worker<'a> {
         self.follow_up(change, attempt).await
     }
 
-    pub(super) fn cut_short(self) -> Option<RunError> {
-        self.end.into_inner()
+    /// Why nothing more was sent, and the users that the list did not show.
+    pub(super) fn finish(self) -> (Option<RunError>, Vec<Email>) {
+        (self.end.into_inner(), into_inner(self.unlisted))
     }
 
     pub(super) fn schema(&self) -> &Schema {

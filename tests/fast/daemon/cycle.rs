@@ -107,6 +107,7 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
         }),
         changes: Vec::new(),
         warnings: Vec::new(),
+        unlisted: Vec::new(),
         completion: match (stopped, act.fails) {
             (true, _) => Completion::Stopped,
             (false, true) => Completion::Failed(failure()),

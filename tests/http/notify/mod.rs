@@ -32,6 +32,7 @@ fn run(number: u64) -> RunOutcome {
             rejected: false,
         }],
         warnings: vec!["ann@x.co has s3cret".into()],
+        unlisted: Vec::new(),
         completion: Completion::Complete,
     }
 }

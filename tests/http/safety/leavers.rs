@@ -78,3 +78,75 @@ async fn a_conflict_after_a_creation_says_that_lists_lag() {
     let detail = &second.changes[0].detail;
     assert!(detail.starts_with("Omni's list lags"), "{detail}");
 }
+
+/// Answers to each listing that Omni has these users, and no others.
+fn short_list(world: &World, emails: &[&str]) -> Fault {
+    let users: Vec<_> = emails
+        .iter()
+        .filter_map(|email| world.org().user(email))
+        .collect();
+    let body = json!({
+        "totalResults": users.len(), "startIndex": 1, "itemsPerPage": users.len(), "Resources": users,
+    });
+    let when = When {
+        query: Some("startIndex=1".into()),
+        ..When::default()
+    };
+    let what = What::Status {
+        code: 200,
+        retry_after: None,
+        body: Some(body.to_string()),
+    };
+    let times = 99;
+    Fault { when, what, times }
+}
+
+/// A list that says it is whole, and is not: users exist that it lacks, and so may a leaver.
+#[tokio::test]
+async fn a_conflict_with_an_unlisted_user_doubts_the_list() {
+    for listed in [&[][..], &["ann@x.co"]] {
+        let world = World::new().await.set("policy.max_removals", "100%");
+        for name in ["ann", "bob", "zoe"] {
+            world.user(&format!("{name}@x.co"), name, json!({}));
+        }
+        world.roster(
+            "op,email,display_name\nupsert,ann@x.co,\nupsert,bob@x.co,bob\ndelete,zoe@x.co,\n",
+        );
+        world.org().fault(short_list(&world, listed));
+        if listed.is_empty() {
+            world.roster("op,email,display_name\nupsert,bob@x.co,bob\ndelete,zoe@x.co,\n");
+        }
+        let first = world.run().await;
+        assert_eq!(told(&first), ["update bob@x.co applied"]);
+        assert_eq!(first.result().as_str(), "partial", "{first:?}");
+        let is_named =
+            |warning: &String| warning.starts_with("Omni's list does not show 1 existing user ");
+        assert!(first.warnings.iter().any(is_named), "{:?}", first.warnings);
+        assert_eq!(world.org().users().len(), 3);
+        let second = world.run().await;
+        assert_eq!(told(&second), ["delete zoe@x.co applied"], "{second:?}");
+    }
+}
+
+/// Many known users are gone from a list: some of them are read, whatever their number.
+#[tokio::test]
+async fn a_short_list_of_known_users_prunes_nobody() {
+    let world = World::new()
+        .await
+        .set("policy.prune", "all")
+        .set("policy.max_removals", "100%");
+    let rows =
+        |count: usize| -> String { (0..count).map(|at| format!("u{at}@x.co,U\n")).collect() };
+    world.roster(&format!("email,display_name\n{}", rows(60)));
+    assert_converged(&world.run().await);
+    world.roster(&format!("email,display_name\n{}", rows(59)));
+    world
+        .org()
+        .fault(short_list(&world, &["u1@x.co", "u59@x.co"]));
+    let run = world.run().await;
+    assert_eq!(run.result().as_str(), "held", "{run:?}");
+    assert!(run.blocked()[0].contains("does not add up"), "{run:?}");
+    assert_eq!(world.org().users().len(), 60);
+    world.org().clear_faults();
+    assert_eq!(told(&world.run().await), ["delete u59@x.co applied"]);
+}

@@ -1,0 +1,63 @@
+//! Known users that a list lacks. A list may be short and say all the same that it is whole.
+
+use super::cache::ObservationCache;
+use super::observe::ObserveRequest;
+use crate::model::ObservedUser;
+use crate::omni::OmniError;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// The number of known users that are read by id to test a list.
+const MAX_READ: usize = 20;
+
+impl ObservationCache {
+    /// Reads some of the known users that the list lacks by id, picked at random. If one of them exists, the list does not
+    /// add up.
+    pub(super) async fn doubt_list(
+        &mut self,
+        request: ObserveRequest<'_>,
+        earlier: &Self,
+    ) -> Result<(), OmniError> {
+        if !self.observed.shows_everybody() {
+            return Ok(());
+        }
+        let unlisted = self.known_beside(earlier);
+        let mut found = Vec::new();
+        for user in some_of(&unlisted) {
+            found.extend(request.reader.get(&user.id).await?);
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        let doubt = format!(
+            "it does not show {} of {} known users that are not listed, and they exist",
+            found.len(),
+            unlisted.len()
+        );
+        self.distrust_list(doubt);
+        for user in found {
+            if self.observed.get(&user.email).is_none() {
+                self.observed.put(user);
+            }
+        }
+        Ok(())
+    }
+
+    /// The users of an earlier observation that this one lacks.
+    fn known_beside<'a>(&self, earlier: &'a Self) -> Vec<&'a Arc<ObservedUser>> {
+        let listed: HashSet<_> = self.observed.users().map(|user| &user.id).collect();
+        let known = earlier.observed.users();
+        let is_unlisted = |user: &&Arc<ObservedUser>| {
+            !listed.contains(&user.id) && self.observed.get(&user.email).is_none()
+        };
+        known.filter(is_unlisted).collect()
+    }
+}
+
+fn some_of<'a>(users: &[&'a Arc<ObservedUser>]) -> impl Iterator<Item = &'a Arc<ObservedUser>> {
+    let order = RandomState::new();
+    let mut users = users.to_vec();
+    users.sort_by_cached_key(|user| order.hash_one(&user.id));
+    users.into_iter().take(MAX_READ)
+}
