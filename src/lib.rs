@@ -22,6 +22,7 @@
 //! | [`state`] | the state database |
 //! | [`report`] | row reports |
 //! | [`run`] | one run: observe, plan, apply, finish |
+//! | [`probe`] | learns how an organisation answers |
 //! | [`trigger`] | schedule and file watcher |
 //! | [`status`] | the state of the daemon, for probes and pages |
 //! | [`notify`] | webhook notifications |
@@ -54,6 +55,7 @@ pub mod model;
 pub mod notify;
 pub mod omni;
 pub mod plan;
+pub mod probe;
 pub mod report;
 pub mod roster;
 pub mod run;

@@ -59,7 +59,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
 
 /// Writes a temporary file and renames it, so that a watcher of the folder never sees a partial file.
 /// Links are followed. A device or pipe is written directly.
-fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return std::fs::write(path, text);

@@ -75,10 +75,11 @@ enum Command {
         after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .pending"
     )]
     Plan(plan::Arguments),
-    /// Check settings, roster, host, connection and permissions; changes nothing in Omni
+    /// Check settings, roster, host, connection and permissions; changes nothing in Omni, except with --probe
     #[command(after_help = "Examples:
   omni-user-sync check users.csv
   omni-user-sync check --offline        # without a connection to Omni
+  omni-user-sync check --probe probe@example.com   # learns how Omni answers, on a user of its own
 
 Positions: above an excerpt, `users.csv:2:8` is line 2, character 8. In JSON (`column`), in the log and
 in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
@@ -176,7 +177,10 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
             until_stopped(|stop| apply::run(settings, arguments, stop)).await
         }
         Command::Plan(arguments) => plan::run(quiet(load()?, log)?, arguments).await,
-        Command::Check(arguments) => check::run(quiet(load()?, log)?, arguments).await,
+        Command::Check(arguments) => {
+            let settings = quiet(load()?, log)?;
+            until_stopped(|stop| check::run(settings, arguments, stop)).await
+        }
         Command::Export(arguments) => export::run(quiet(load()?, log)?, arguments).await,
         Command::Explain(arguments) => explain::run(quiet(load()?, log)?, arguments).await,
         Command::History(arguments) => history::run(quiet(load()?, log)?, arguments).await,

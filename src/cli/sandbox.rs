@@ -1,7 +1,10 @@
 //! `sandbox`: runs the mock server.
 
 use super::{Exit, out};
-use crate::sandbox::{BadKey, Burst, LargerCount, Limiter, Lists, Options, Sandbox};
+use crate::sandbox::{
+    BadKey, Burst, ClearBy, Filter, Inactive, LargerCount, LastModified, Limiter, Lists, Options,
+    PatchAnswer, PatchForms, PutMode, Sandbox,
+};
 use anyhow::Context;
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +44,32 @@ pub(super) struct Arguments {
     /// Whether lists and filter results lack the attributes of users
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     lists_omit_attributes: bool,
+    /// Effect of a PUT on missing fields
+    #[arg(long, value_enum, default_value_t)]
+    put: PutMode,
+    /// Answer to a successful PATCH
+    #[arg(long, value_enum, default_value_t)]
+    patch_answer: PatchAnswer,
+    /// Forms of a PATCH that set attributes
+    #[arg(long, value_enum, default_value_t)]
+    patch_forms: PatchForms,
+    /// Forms of a PATCH that clear an attribute
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "null,empty,remove"
+    )]
+    clears_by: Vec<ClearBy>,
+    /// Matching of an email by the filter
+    #[arg(long, value_enum, default_value_t)]
+    filter: Filter,
+    /// Effect of `active: false`: the user is gone, or inactive
+    #[arg(long, value_enum, default_value_t)]
+    inactive: Inactive,
+    /// Whether `meta.lastModified` moves when only attributes change
+    #[arg(long, value_enum, default_value_t)]
+    last_modified: LastModified,
     /// Also serve an admin API under /sandbox/: state, request log, faults, signals
     #[arg(long)]
     admin: bool,
@@ -59,6 +88,13 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         max_page,
         refuse_larger_count,
         lists_omit_attributes,
+        put,
+        patch_answer,
+        patch_forms,
+        clears_by,
+        filter,
+        inactive,
+        last_modified,
         admin,
     } = arguments;
     let options = Options {
@@ -79,6 +115,13 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
             true => Lists::OmitAttributes,
             false => Lists::Full,
         },
+        put,
+        patch_answer,
+        patch_forms,
+        clears_by,
+        filter,
+        inactive,
+        last_modified,
         admin,
         ..Options::default()
     };

@@ -3,19 +3,22 @@
 use super::error::{AttemptError, Failure, ForbiddenCause, OmniError};
 use super::exchange::{ApiRequest, ApiResponse};
 use super::failure_breaker::FailureBreaker;
+use super::forms::Forms;
 use super::limiter::{Priority, RateLimiter, Slot};
 use super::pages::PageSizes;
 use super::redact::{HTML, is_html};
 use crate::metrics::Metrics;
+use crate::model::Readings;
 use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMethod};
 use crate::util::error_chain::root_cause;
 use crate::util::http::{client_builder, proxy_problem, read_certificates};
+use crate::util::sync::lock;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +36,9 @@ pub struct Client {
     max_in_flight: usize,
     sent: AtomicU64,
     pub(super) page_sizes: PageSizes,
+    /// The limit of `sent`.
+    max_sent: AtomicU64,
+    forms: Mutex<Forms>,
     /// Whether the server's email filter ignores case, once known.
     pub(super) filter_ignores_case: OnceLock<bool>,
 }
@@ -63,6 +69,8 @@ impl Client {
             failures: FailureBreaker::default(),
             sent: AtomicU64::new(0),
             page_sizes: PageSizes::new(settings.page_size),
+            max_sent: AtomicU64::new(u64::MAX),
+            forms: Mutex::default(),
             max_in_flight: settings.max_in_flight,
             filter_ignores_case: OnceLock::new(),
         }))
@@ -99,6 +107,31 @@ impl Client {
     #[must_use]
     pub fn requests_sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Follows what a probe has learned.
+    pub fn follow(&self, readings: &Readings) {
+        *lock(&self.forms) = Forms::of(readings);
+        if let Some(ignores) = readings.filter_ignores_case {
+            let _ = self.filter_ignores_case.set(ignores);
+        }
+    }
+
+    /// The forms of updates.
+    pub(super) fn forms(&self) -> Forms {
+        *lock(&self.forms)
+    }
+
+    /// Limits the number of requests from now on, retries included.
+    pub fn limit_requests(&self, requests: u64) {
+        let max = self.requests_sent().saturating_add(requests);
+        self.max_sent.store(max, Ordering::Relaxed);
+    }
+
+    /// The number of requests that may still be sent.
+    pub(super) fn requests_left(&self) -> u64 {
+        let max = self.max_sent.load(Ordering::Relaxed);
+        max.saturating_sub(self.requests_sent())
     }
 
     fn count_disabled_keys(&self) {
@@ -184,6 +217,9 @@ impl Client {
         stop: &CancellationToken,
     ) -> Result<Slot, OmniError> {
         self.failures.check()?;
+        if self.requests_left() == 0 {
+            return Err(OmniError::NoRequestsLeft);
+        }
         let waiting = Instant::now();
         let slot = self.limiter.slot(priority, stop).await?;
         self.metrics.waited(waiting.elapsed());

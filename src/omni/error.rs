@@ -95,6 +95,9 @@ pub enum OmniError {
          email; the next run lists all users"
     )]
     UnreliableLookup,
+    /// The limit of [`Client::limit_requests`](super::Client::limit_requests) is reached.
+    #[error("the limit of requests for this command is reached")]
+    NoRequestsLeft,
     /// A list of users beyond the supported size, or without end.
     #[error(
         "Omni's list of users exceeds the supported size (2000000 users): {users} users on {pages} pages \
@@ -162,6 +165,7 @@ impl OmniError {
             | Self::CircuitOpen { .. }
             | Self::Throttled
             | Self::NoKeyLeft
+            | Self::NoRequestsLeft
             | Self::Stopped
             | Self::Setup(_)
             | Self::PutWithoutDefinitions
@@ -212,6 +216,7 @@ impl OmniError {
             Self::Redirected { .. }
             | Self::Throttled
             | Self::NoKeyLeft
+            | Self::NoRequestsLeft
             | Self::Stopped
             | Self::Setup(_)
             | Self::PutWithoutDefinitions

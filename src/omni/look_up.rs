@@ -88,7 +88,8 @@ pub async fn filter_ignores_case(reader: &Reader, known: &ObservedUser) -> Resul
 }
 
 /// The address with the case of each ASCII letter swapped; `None` if it has no such letter.
-fn swap_case(email: &Email) -> Option<Email> {
+#[must_use]
+pub fn swap_case(email: &Email) -> Option<Email> {
     let swap = |c: char| match c {
         'a'..='z' => c.to_ascii_uppercase(),
         'A'..='Z' => c.to_ascii_lowercase(),

@@ -13,6 +13,7 @@ mod client;
 mod error;
 mod exchange;
 mod failure_breaker;
+mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod limiter;
@@ -29,7 +30,9 @@ pub use client::{Client, ClientError};
 pub use error::{Failure, ForbiddenCause, OmniError};
 pub use limiter::{Priority, RateLimiter, Slot};
 pub use list::{ListPart, list, list_from, list_part};
-pub use look_up::{filter_ignores_case, look_up, look_up_into, read_incomplete, read_users};
+pub use look_up::{
+    filter_ignores_case, look_up, look_up_into, read_incomplete, read_users, swap_case,
+};
 pub use reader::{Definitions, Lookup, Reader};
 pub use whoami::{KeyIdentity, KeyScope, Whoami, diagnose};
 pub use wire::UserListPage;

@@ -112,7 +112,10 @@ impl Reader {
 
     /// At most this many users of the list. If Omni does not give a page that large, it is read as one of the default
     /// length at once.
-    pub(super) async fn page_of(&self, start: u64, count: u32) -> Result<UserListPage, OmniError> {
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub async fn page_of(&self, start: u64, count: u32) -> Result<UserListPage, OmniError> {
         let sizes = &self.client.page_sizes;
         let (mut count, mut failures, mut fell_back) = (count, 0, false);
         loop {

@@ -168,6 +168,12 @@ impl Reader {
         }
     }
 
+    /// The number of requests that may still be sent; see [`Client::limit_requests`].
+    #[must_use]
+    pub fn requests_left(&self) -> u64 {
+        self.client.requests_left()
+    }
+
     pub(super) fn users_url(&self) -> Url {
         self.client.endpoint(&["api", "scim", "v2", "Users"])
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 
 pub(super) const ATTRIBUTES: &str = "urn:omni:params:1.0:UserAttribute";
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
-const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+pub(super) const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
 /// Attributes as received, numbers with every digit.
 type RawAttributes<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
@@ -68,7 +68,7 @@ pub struct UserListPage {
     /// The size of the response in bytes.
     pub(super) bytes: usize,
     /// The number of users that were asked for, once known.
-    pub(super) asked: u32,
+    pub asked: u32,
 }
 
 impl UserListPage {

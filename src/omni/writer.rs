@@ -3,6 +3,7 @@
 use super::client::{Client, ClientError};
 use super::error::{AttemptError, OmniError};
 use super::exchange::ApiRequest;
+use super::forms::Forms;
 use super::reader::Reader;
 use super::wire::{self, CreateDoc, PatchDoc, WriteAnswer};
 use crate::metrics::Metrics;
@@ -84,9 +85,12 @@ impl Writer {
     ) -> Result<Option<ObservedUser>, OmniError> {
         let url = self.reader.user_url(&user.id);
         let request = match self.reader.client.update_method() {
-            UpdateMethod::Patch => {
-                ApiRequest::with_body(Method::PATCH, url, &PatchDoc::new(fields))
-            }
+            UpdateMethod::Patch => match self.reader.client.forms() {
+                usual if usual == Forms::default() => {
+                    ApiRequest::with_body(Method::PATCH, url, &PatchDoc::new(fields))
+                }
+                probed => ApiRequest::with_body(Method::PATCH, url, &probed.patch(fields, schema)),
+            },
             UpdateMethod::Put if !schema.is_known() => {
                 return Err(OmniError::PutWithoutDefinitions);
             }
@@ -111,7 +115,10 @@ impl Writer {
     }
 
     /// Sends a write once. The response may be empty.
-    async fn write(&self, request: ApiRequest) -> Result<Option<WriteAnswer>, OmniError> {
+    pub(super) async fn write(
+        &self,
+        request: ApiRequest,
+    ) -> Result<Option<WriteAnswer>, OmniError> {
         let Reader { client, stop, .. } = &self.reader;
         let parse = |body: &[u8]| match body.trim_ascii() {
             [] => Ok(None),

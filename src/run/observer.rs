@@ -309,6 +309,7 @@ impl Observer {
     ) -> Result<Snapshot, RunError> {
         let keys = roster::unless_stopped(stop, self.keys(target)).await?;
         self.client.begin(&keys);
+        self.client.follow(&self.state.readings().await?);
         let requests = |_| self.settings.read_budget(keys.as_slice().len(), Utc::now());
         let budget = ReadBudget::new(
             interrupt.map_or(usize::MAX, requests),

@@ -155,11 +155,12 @@ impl Definitions {
             .map_err(|error| Refusal::misuse(400, format!("`{ATTRIBUTES}`: {error}")))?;
         object
             .fields()
-            .map(|(name, raw)| Ok((name.to_owned(), self.one(name, raw)?)))
+            .map(|(name, raw)| Ok((name.to_owned(), self.check_one(name, raw)?)))
             .collect()
     }
 
-    fn one(&self, name: &str, raw: &RawValue) -> Result<Option<Value>, Refusal> {
+    /// Validates one attribute.
+    pub(super) fn check_one(&self, name: &str, raw: &RawValue) -> Result<Option<Value>, Refusal> {
         let refuse = |detail: String| Refusal::new(400, format!("attribute `{name}` {detail}"));
         let Some((_, definition)) = self.0.iter().find(|(known, _)| known == name) else {
             return Err(refuse("is not defined".to_owned()));

@@ -47,7 +47,10 @@ pub use faults::{Fault, What, When};
 pub use history::Changed;
 pub use limiter::{Burst, InvalidBurst, Limiter, UnknownLimiter};
 pub use log::Request;
-pub use options::{BadKey, ClearMode, Filter, LargerCount, Lists, Options, PatchAnswer, PutMode};
+pub use options::{
+    BadKey, ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, Lists, Options,
+    PatchAnswer, PatchForms, PutMode,
+};
 pub use org::Org;
 
 /// A running mock server. It stops when dropped.

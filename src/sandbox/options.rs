@@ -1,5 +1,6 @@
 //! Options of the mock server.
 
+use clap::ValueEnum;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -47,6 +48,14 @@ pub struct Options {
     pub put: PutMode,
     /// Matching of `userName eq "…"`.
     pub filter: Filter,
+    /// Effect of `active: false`.
+    pub inactive: Inactive,
+    /// Whether the change of an attribute moves `meta.lastModified`.
+    pub last_modified: LastModified,
+    /// The forms of a `PATCH` that set attributes.
+    pub patch_forms: PatchForms,
+    /// The forms of a `PATCH` that clear an attribute; the others have no effect.
+    pub clears_by: Vec<ClearBy>,
     /// Whether attribute definitions are readable; if not, their endpoint answers 403.
     pub definitions: bool,
     /// Delay of each request.
@@ -76,6 +85,10 @@ impl Default for Options {
             patch_answer: PatchAnswer::User,
             put: PutMode::Replace,
             filter: Filter::AnyCase,
+            inactive: Inactive::Keep,
+            last_modified: LastModified::Moves,
+            patch_forms: PatchForms::Both,
+            clears_by: vec![ClearBy::Null, ClearBy::Empty, ClearBy::Remove],
             definitions: true,
             latency: Duration::ZERO,
             history: false,
@@ -160,7 +173,7 @@ pub enum Lists {
 }
 
 /// Answer to a successful `PATCH`. SCIM allows all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum PatchAnswer {
     /// 200 with the user.
     #[default]
@@ -172,7 +185,7 @@ pub enum PatchAnswer {
 }
 
 /// Effect of a `PUT` on missing fields. Omni's documentation has stated both (`docs/omni.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum PutMode {
     /// They are cleared.
     #[default]
@@ -182,7 +195,7 @@ pub enum PutMode {
 }
 
 /// Matching of `userName eq "…"`. In SCIM `userName` ignores case, but not all servers comply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Filter {
     /// Ignores case.
     #[default]
@@ -191,4 +204,47 @@ pub enum Filter {
     ExactCase,
     /// Matches all users: the filter is ignored.
     Ignored,
+}
+
+/// Effect of `active: false`. Omni's documentation has stated both (`docs/omni.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Inactive {
+    /// The user is gone, as after a deletion.
+    Revoke,
+    /// The user is inactive until `active: true`.
+    #[default]
+    Keep,
+}
+
+/// Whether `meta.lastModified` moves when only attributes change. Omni's documentation does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LastModified {
+    /// It moves.
+    #[default]
+    Moves,
+    /// It does not.
+    Stays,
+}
+
+/// The forms of a `PATCH` that set attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PatchForms {
+    /// Both of the following.
+    #[default]
+    Both,
+    /// No `path`, and the attributes in the value.
+    NoPath,
+    /// The `path` of one attribute.
+    Path,
+}
+
+/// A form of a `PATCH` that clears an attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClearBy {
+    /// The value `null`.
+    Null,
+    /// An empty text or list.
+    Empty,
+    /// The operation `remove`.
+    Remove,
 }

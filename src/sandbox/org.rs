@@ -225,7 +225,7 @@ impl Org {
     }
 
     /// Requests that a correct client never sends: with unknown fields or parameters, without a key,
-    /// with invalid JSON, with a `path` in a `PATCH`, … Clearing the requests keeps these.
+    /// with invalid JSON, with a dotted `path` in a `PATCH`, … Clearing the requests keeps these.
     #[must_use]
     pub fn unexpected(&self) -> Vec<String> {
         self.lock().log.unexpected().to_vec()
@@ -292,8 +292,9 @@ impl Org {
         let Some(mut user) = state.world.users.named(email).next().cloned() else {
             return false;
         };
+        let before = user.clone();
         edit(&mut user);
-        user.modified = chrono::Utc::now();
+        state.world.touch(&before, &mut user);
         state.change(None, Change::Replace(Box::new(user)));
         true
     }

@@ -141,16 +141,18 @@ fn create(world: &World, call: &Call) -> Result<Done, Refusal> {
 }
 
 fn replace(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
-    let user = write::replaced(world, find(world, id)?, &call.object()?)?;
+    let before = find(world, id)?;
+    let user = write::replaced(world, before, &call.object()?)?;
     let reply = Reply::json(200, world.show(&user));
     Ok(Done {
         reply,
-        change: Some(Change::Replace(Box::new(user))),
+        change: Some(world.changed(before, user)),
     })
 }
 
 fn patch(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
-    let user = write::patched(world, find(world, id)?, &call.object()?)?;
+    let before = find(world, id)?;
+    let user = write::patched(world, before, &call.object()?)?;
     let reply = match world.patch_answer {
         PatchAnswer::User => Reply::json(200, world.show(&user)),
         PatchAnswer::Partial => {
@@ -161,7 +163,7 @@ fn patch(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
     };
     Ok(Done {
         reply,
-        change: Some(Change::Replace(Box::new(user))),
+        change: Some(world.changed(before, user)),
     })
 }
 

@@ -1,9 +1,13 @@
 //! The data of the organisation and its configured behaviour.
 
+use chrono::Utc;
 use serde_json::Value;
 
 use super::attributes::{ATTRIBUTES, Definitions};
-use super::options::{ClearMode, Filter, LargerCount, Lists, Options, PatchAnswer, PutMode};
+use super::options::{
+    ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, Lists, Options, PatchAnswer,
+    PatchForms, PutMode,
+};
 use super::seed;
 use super::store::Store;
 use super::user::{Id, User};
@@ -20,6 +24,10 @@ pub(super) struct World {
     pub(super) patch_answer: PatchAnswer,
     pub(super) put: PutMode,
     pub(super) filter: Filter,
+    pub(super) patch_forms: PatchForms,
+    pub(super) clears_by: Vec<ClearBy>,
+    inactive: Inactive,
+    last_modified: LastModified,
     clear: ClearMode,
 }
 
@@ -46,6 +54,10 @@ impl World {
             patch_answer: options.patch_answer,
             put: options.put,
             filter: options.filter,
+            patch_forms: options.patch_forms,
+            clears_by: options.clears_by.clone(),
+            inactive: options.inactive,
+            last_modified: options.last_modified,
             clear: options.clear,
         }
     }
@@ -69,6 +81,27 @@ impl World {
             fields.remove(ATTRIBUTES);
         }
         shown
+    }
+
+    /// The change of a user by a request.
+    pub(super) fn changed(&self, before: &User, after: User) -> Change {
+        let is_revoked = self.inactive == Inactive::Revoke && before.active && !after.active;
+        if is_revoked {
+            Change::Remove(after.id)
+        } else {
+            Change::Replace(Box::new(after))
+        }
+    }
+
+    /// Sets the time of a change.
+    pub(super) fn touch(&self, before: &User, after: &mut User) {
+        let rest = |user: &User| {
+            let (name, extra) = (user.display_name.clone(), user.extra.clone());
+            (user.user_name.clone(), name, user.active, extra)
+        };
+        if self.last_modified == LastModified::Moves || rest(before) != rest(after) {
+            after.modified = Utc::now();
+        }
     }
 
     pub(super) fn apply(&mut self, change: Change) {

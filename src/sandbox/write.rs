@@ -1,14 +1,13 @@
 //! Applies the body of a write to a user. Each function returns the new user or a rejection, so a body
 //! is applied as a whole or not at all.
 
-use chrono::Utc;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::answer::Refusal;
 use super::attributes::{ATTRIBUTES, Changes};
 use super::json::Object;
-use super::options::PutMode;
+use super::options::{ClearBy, PatchForms, PutMode};
 use super::user::{User, is_email};
 use super::world::World;
 
@@ -75,7 +74,7 @@ pub(super) fn replaced(world: &World, present: &User, body: &Object) -> Result<U
         user.active = active;
     }
     user.change_attributes(attributes(world, body)?);
-    user.modified = Utc::now();
+    world.touch(present, &mut user);
     Ok(user)
 }
 
@@ -97,33 +96,85 @@ pub(super) fn patched(world: &World, present: &User, body: &Object) -> Result<Us
     for operation in &operations {
         operate(world, &mut user, operation)?;
     }
-    user.modified = Utc::now();
+    world.touch(present, &mut user);
     Ok(user)
 }
 
 fn operate(world: &World, user: &mut User, operation: &Object) -> Result<(), Refusal> {
     only(operation, OPERATION_FIELDS)?;
-    if operation.get("path").is_some() {
-        return Err(Refusal::misuse(400, "`path` is not supported"));
-    }
     let op: String = required(operation, "op")?;
-    if !["add", "Add", "replace", "Replace"].contains(&op.as_str()) {
-        return Err(Refusal::misuse(
+    match optional::<String>(operation, "path")? {
+        Some(path) => change_at(world, user, operation, &op.to_lowercase(), &path),
+        None if ["add", "Add", "replace", "Replace"].contains(&op.as_str()) => {
+            change_fields(world, user, &required(operation, "value")?)
+        }
+        None => Err(Refusal::misuse(
             400,
             format!("`op` {op:?} is not supported without a `path`"),
-        ));
+        )),
     }
-    let value: Object = required(operation, "value")?;
-    only(&value, VALUE_FIELDS)?;
-    keeps_name(user, &value)?;
-    if let Some(name) = display_name(&value)? {
+}
+
+/// One attribute, which the path names after a colon.
+fn change_at(
+    world: &World,
+    user: &mut User,
+    operation: &Object,
+    op: &str,
+    path: &str,
+) -> Result<(), Refusal> {
+    let name = path.strip_prefix(ATTRIBUTES);
+    let Some(name) = name.and_then(|rest| rest.strip_prefix(':')) else {
+        return Err(Refusal::misuse(400, "`path` is not supported"));
+    };
+    if world.patch_forms == PatchForms::NoPath {
+        return Err(Refusal::new(400, "`path` is not supported"));
+    }
+    let (value, is_kept) = match op {
+        "remove" => (RawValue::NULL, !world.clears_by.contains(&ClearBy::Remove)),
+        _ => {
+            let value = operation.get("value").ok_or_else(|| missing("value"))?;
+            (value, keeps(world, value))
+        }
+    };
+    let change = world.definitions.check_one(name, value)?;
+    if !is_kept {
+        user.change_attributes([(name.to_owned(), change)].into());
+    }
+    Ok(())
+}
+
+fn change_fields(world: &World, user: &mut User, value: &Object) -> Result<(), Refusal> {
+    only(value, VALUE_FIELDS)?;
+    keeps_name(user, value)?;
+    if let Some(name) = display_name(value)? {
         user.display_name = name;
     }
-    if let Some(active) = optional(&value, "active")? {
+    if let Some(active) = optional(value, "active")? {
         user.active = active;
     }
-    user.change_attributes(attributes(world, &value)?);
+    let mut changes = attributes(world, value)?;
+    if !changes.is_empty() && world.patch_forms == PatchForms::Path {
+        return Err(Refusal::new(400, "attributes need a `path`"));
+    }
+    let given: Option<Object> = optional(value, ATTRIBUTES)?;
+    let is_kept = |name: &str| {
+        let value = given.as_ref().and_then(|given| given.get(name));
+        value.is_some_and(|value| keeps(world, value))
+    };
+    changes.retain(|name, _| !is_kept(name));
+    user.change_attributes(changes);
     Ok(())
+}
+
+/// Whether a value leaves the attribute as it is, because it is a clear of a form without effect.
+fn keeps(world: &World, value: &RawValue) -> bool {
+    let form = match value.get() {
+        "null" => ClearBy::Null,
+        "\"\"" | "[]" => ClearBy::Empty,
+        _ => return false,
+    };
+    !world.clears_by.contains(&form)
 }
 
 /// An email can't be changed, but it may be repeated.

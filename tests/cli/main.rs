@@ -5,6 +5,7 @@ mod history;
 mod kill;
 mod log;
 mod place;
+mod probe;
 mod proxy;
 mod roundtrip;
 mod runs;

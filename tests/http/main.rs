@@ -16,6 +16,8 @@ mod omni;
 #[cfg(feature = "sandbox")]
 mod page_size;
 #[cfg(feature = "sandbox")]
+mod probe;
+#[cfg(feature = "sandbox")]
 mod progress;
 #[cfg(feature = "sandbox")]
 mod quarantine;

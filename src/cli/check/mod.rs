@@ -1,7 +1,8 @@
-//! `check`: checks settings, roster, host, connection and permissions. It only reads.
+//! `check`: checks settings, roster, host, connection and permissions. It only reads, except with `--probe`.
 
 mod doc;
 mod host;
+mod probe;
 mod show;
 
 use super::{Exit, out};
@@ -28,12 +29,30 @@ pub(super) struct Arguments {
     /// Skip checks against Omni, including those of column names and types
     #[arg(long)]
     offline: bool,
+    /// Learn how this organisation answers where Omni's documents are unclear: creates a user of this email, changes it
+    /// and deletes it
+    #[arg(long, value_name = "EMAIL", value_parser = email, conflicts_with_all = ["csv", "offline"])]
+    probe: Option<Email>,
+    /// Skip the confirmation prompt of --probe
+    #[arg(long, short, requires = "probe")]
+    yes: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
+fn email(text: &str) -> Result<Email, String> {
+    Email::parse(text).map_err(|error| error.to_string())
+}
+
+pub(super) async fn run(
+    settings: Settings,
+    arguments: Arguments,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
+    if let Some(email) = arguments.probe {
+        return probe::run(settings, email, arguments.yes, arguments.json, stop).await;
+    }
     let target = super::target(&settings, arguments.csv)?;
     let (schema, connection) = if arguments.offline {
         (Schema::unknown(), None)

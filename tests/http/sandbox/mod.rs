@@ -8,6 +8,7 @@ mod history;
 mod limits;
 mod listing;
 mod reading;
+mod readings;
 mod writing;
 
 use omni_user_sync::sandbox::{Options, Org, Sandbox};

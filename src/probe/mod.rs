@@ -1,0 +1,131 @@
+//! Learns how an organisation answers where Omni's documents can be read in several ways (`docs/omni.md`).
+//!
+//! ```text
+//! remove a leftover ─► check that the email is free ─► create a user ─► one function per reading ─► delete the user
+//! ```
+//!
+//! The rules of this module:
+//!
+//! - Only the user that the probe has created is changed or deleted. It is remembered before the creation is sent, so that
+//!   the next probe removes it if this one is killed.
+//! - A reading comes from a read by id or a list, never from the answer to a write.
+//! - An answer that fits no reading leaves it unknown.
+//! - At most [`MAX_REQUESTS`] requests are sent, retries included. The last ones are kept for the deletion.
+//! - A stop skips the remaining readings, not the deletion.
+
+mod readings;
+mod sample;
+mod steps;
+mod trial;
+mod user;
+
+pub use steps::{Answer, Step, Steps};
+pub use user::UnfinishedProbe;
+
+use crate::model::{Email, Readings};
+use crate::omni::{OmniError, WriteClient, Writer};
+use crate::state::{StateDb, StateError};
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use trial::Trial;
+
+/// The limit of requests, retries included.
+pub const MAX_REQUESTS: u64 = 30;
+
+/// What a probe has done and learned.
+#[derive(Debug, Default)]
+pub struct Probed {
+    /// What it has learned.
+    pub readings: Readings,
+    /// The user that an earlier probe did not delete.
+    pub unfinished: Option<UnfinishedProbe>,
+    /// The writes and readings in order, without names, ids and values.
+    pub steps: Steps,
+    /// The number of requests sent.
+    pub requests: u64,
+    /// Why the probe ended early.
+    pub error: Option<ProbeFailure>,
+}
+
+/// Why a probe ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeFailure {
+    /// A request failed.
+    #[error(transparent)]
+    Omni(#[from] OmniError),
+    /// The state database failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The email belongs to a user.
+    #[error("Omni has a user with the email {0}; choose an email that no user has")]
+    EmailTaken(Email),
+    /// Neither the filter nor the first pages of the list show whether the email belongs to a user.
+    #[error("Omni does not show whether a user has the email {0}; the probe was not started")]
+    EmailUnclear(Email),
+    /// The creation was sent, and Omni does not show the user.
+    #[error(
+        "Omni does not show the user that was created ({0}); the next probe looks for it again"
+    )]
+    NotShown(Email),
+    /// The user could not be deleted.
+    #[error(
+        "the user {email} was not deleted ({cause}); delete it in Omni, or run the probe again"
+    )]
+    NotDeleted {
+        /// The email.
+        email: Email,
+        /// The reason.
+        cause: String,
+    },
+}
+
+/// Probes the organisation with a user of this email, and remembers the readings.
+pub async fn probe(
+    client: &WriteClient,
+    state: &StateDb,
+    email: &Email,
+    now: DateTime<Utc>,
+    stop: &CancellationToken,
+) -> Probed {
+    let mut probed = Probed::default();
+    let before = client.client().requests_sent();
+    client.client().limit_requests(MAX_REQUESTS);
+    let probe = Probe {
+        writer: client.writer(stop),
+        deleter: client.writer(&CancellationToken::new()),
+        state,
+        email,
+        now,
+    };
+    probed.error = probe.run(&mut probed).await.err();
+    probed.requests = client.client().requests_sent() - before;
+    probed
+}
+
+struct Probe<'a> {
+    writer: Writer,
+    /// Not stopped with the probe.
+    deleter: Writer,
+    state: &'a StateDb,
+    email: &'a Email,
+    now: DateTime<Utc>,
+}
+
+impl Probe<'_> {
+    async fn run(&self, probed: &mut Probed) -> Result<(), ProbeFailure> {
+        probed.unfinished = user::remove_unfinished(&self.deleter, self.state).await?;
+        let schema = self.writer.reader().definitions().await?.into_schema();
+        let filter = user::check_free(self.writer.reader(), self.email).await?;
+        let created = user::create(&self.deleter, self.state, self.email, &mut probed.steps);
+        let (user, observed) = created.await?;
+        let mut trial = Trial::new(&self.writer, observed, &schema, filter);
+        let learned = trial.learn().await;
+        let may_be_recreated = trial.may_be_recreated;
+        probed.steps.append(trial.steps);
+        probed.readings = trial.readings;
+        let deleted = user::delete(&self.deleter, self.state, &user, may_be_recreated).await;
+        let recorded = self.state.record_readings(&probed.readings, self.now);
+        recorded.await?;
+        deleted.and(learned.map_err(Into::into))
+    }
+}

@@ -1,0 +1,148 @@
+//! The user under test, and the requests that the readings share.
+
+use super::readings;
+use super::sample::Sample;
+use super::steps::{Answer, Steps};
+use super::user::FilterAnswer;
+use crate::model::{ClearForm, ObservedUser, PatchForm, Readings, Schema, Value};
+use crate::omni::{OmniError, Writer};
+use std::time::Duration;
+
+/// The requests kept for the deletion: a `DELETE`, a read, and one more.
+const RESERVED: u64 = 3;
+
+/// The user as last read, and what it has shown.
+pub(super) struct Trial<'a> {
+    pub(super) writer: &'a Writer,
+    pub(super) schema: &'a Schema,
+    pub(super) filter: FilterAnswer,
+    pub(super) user: ObservedUser,
+    pub(super) sample: Option<Sample>,
+    /// The value that the attribute has; `None` if it has none of ours.
+    pub(super) value: Option<Value>,
+    pub(super) readings: Readings,
+    pub(super) steps: Steps,
+    /// Whether Omni may have created a second user with the email.
+    pub(super) may_be_recreated: bool,
+}
+
+impl<'a> Trial<'a> {
+    pub(super) fn new(
+        writer: &'a Writer,
+        user: ObservedUser,
+        schema: &'a Schema,
+        filter: FilterAnswer,
+    ) -> Self {
+        Self {
+            writer,
+            schema,
+            filter,
+            user,
+            sample: Sample::of(schema),
+            value: None,
+            readings: Readings::default(),
+            steps: Steps::default(),
+            may_be_recreated: false,
+        }
+    }
+
+    /// Tries every reading. What was learned before an error is kept.
+    pub(super) async fn learn(&mut self) -> Result<(), OmniError> {
+        readings::patch_forms_and_clears(self).await?;
+        readings::lists(self).await?;
+        readings::put_replaces(self).await?;
+        readings::filter_ignores_case(self).await?;
+        readings::inactive_revokes(self).await
+    }
+
+    /// Whether this many requests may be sent.
+    pub(super) fn affords(&mut self, requests: u64, what: &'static str) -> bool {
+        let affords = self.writer.reader().requests_left() >= requests + RESERVED;
+        if !affords {
+            self.steps.add(what, Answer::Skipped);
+        }
+        affords
+    }
+
+    /// Reads the user.
+    pub(super) async fn read(&mut self) -> Result<(), OmniError> {
+        let user = self.writer.reader().get(&self.user.id).await?;
+        self.user = user.ok_or_else(|| OmniError::NotFound {
+            detail: "the user of the probe is gone".into(),
+        })?;
+        Ok(())
+    }
+
+    /// Whether a user has this value of the attribute.
+    pub(super) fn shows(&self, user: &ObservedUser, value: &Value) -> bool {
+        let Some(Sample { name, .. }) = &self.sample else {
+            return false;
+        };
+        self.schema.same(name, user.value(name), Some(value))
+    }
+
+    /// Sets the attribute if it has no value of ours, with a form that works.
+    pub(super) async fn ensure_value(&mut self) -> Result<Option<Value>, OmniError> {
+        if self.value.is_none()
+            && let Some(form) = self.patch_form()
+            && let Some((value, result)) = self.send_value(form).await
+        {
+            let is_set = result.is_ok();
+            self.steps.wrote(write_name(form), result)?;
+            self.value = is_set.then_some(value);
+        }
+        Ok(self.value.clone())
+    }
+
+    /// Sends a new value. `None` if there is no attribute to set.
+    pub(super) async fn send_value(
+        &mut self,
+        form: PatchForm,
+    ) -> Option<(Value, Result<(), OmniError>)> {
+        let sample = self.sample.as_mut()?;
+        let value = sample.next();
+        let (id, name) = (&self.user.id, &sample.name);
+        let result = self.writer.set_by(form, id, name, &value).await;
+        Some((value, result))
+    }
+
+    /// Clears the attribute, with a form of `PATCH` that works.
+    pub(super) async fn send_clear(&self, form: ClearForm) -> Result<(), OmniError> {
+        let (Some(sample), Some(patch)) = (&self.sample, self.patch_form()) else {
+            return Ok(());
+        };
+        let clear = self
+            .writer
+            .clear_by(form, patch, &self.user.id, &sample.name, sample.multiple);
+        clear.await
+    }
+
+    /// A form of `PATCH` that works.
+    fn patch_form(&self) -> Option<PatchForm> {
+        self.readings.patch_forms.iter().flatten().next().copied()
+    }
+
+    /// Waits until the time of a change must differ from the last one that Omni has shown.
+    pub(super) async fn pass_time(&self) {
+        let in_seconds = |time: chrono::DateTime<chrono::Utc>| time.timestamp_subsec_nanos() == 0;
+        let wait = match self.user.modified.is_some_and(in_seconds) {
+            true => Duration::from_millis(1100),
+            false => Duration::from_millis(20),
+        };
+        tokio::time::sleep(wait).await;
+    }
+
+    /// Learns whether `lastModified` moves, from a change that took effect.
+    pub(super) fn compare_times(&mut self, before: &ObservedUser) {
+        let moves = &mut self.readings.last_modified_moves;
+        *moves = moves.or(readings::moved(before.modified, self.user.modified));
+    }
+}
+
+/// The name of a write that sets the attribute.
+pub(super) fn write_name(form: PatchForm) -> &'static str {
+    match form {
+        PatchForm::NoPath => "PATCH of an attribute without a path",
+        PatchForm::Path => "PATCH of an attribute by its path",
+    }
+}

@@ -1,0 +1,221 @@
+//! The user of a probe: found, created, deleted.
+
+use super::ProbeFailure;
+use super::steps::{Answer, Steps};
+use crate::model::{Attributes, Email, ObservedUser, ProbeUser, UserId, UserMatch, UserSpec};
+use crate::omni::{OmniError, Reader, UserListPage, Writer};
+use crate::state::StateDb;
+use std::sync::Arc;
+
+/// The length of a page to ask for.
+pub(super) const PAGE: u32 = 1000;
+/// The pages to read at most where the filter shows nothing.
+const MAX_PAGES: usize = 3;
+
+/// The user that an earlier probe left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnfinishedProbe {
+    /// It was deleted.
+    Deleted(Email),
+    /// There was no such user.
+    Gone(Email),
+    /// Omni has another user with this email, which is unchanged.
+    Another(Email),
+}
+
+/// What the filter answered for an email that no user has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FilterAnswer {
+    /// No user. There may have been none at all.
+    Empty,
+    /// No user, although Omni has others: the filter works.
+    EmptyBesideOthers,
+    /// Other users: Omni ignores the filter. The list was read instead.
+    Ignored {
+        /// The length of its longest page, if it shows.
+        max_page: Option<u32>,
+        /// The number of users.
+        total: u64,
+    },
+}
+
+/// Deletes the user of an earlier probe, if it is still there and is that user.
+pub(super) async fn remove_unfinished(
+    writer: &Writer,
+    state: &StateDb,
+) -> Result<Option<UnfinishedProbe>, ProbeFailure> {
+    let Some(user) = state.probe_user().await? else {
+        return Ok(None);
+    };
+    let email = user.email.clone();
+    let found = match &user.id {
+        Some(id) => writer.reader().get(id).await?.map(Arc::new),
+        None => locate(writer.reader(), &email).await?.0,
+    };
+    let result = match found {
+        Some(found) if is_of_probe(&found, &user) => {
+            let id = Some(found.id.clone());
+            delete(writer, state, &ProbeUser { id, ..user }, false).await?;
+            return Ok(Some(UnfinishedProbe::Deleted(email)));
+        }
+        Some(_) => UnfinishedProbe::Another(email),
+        None => UnfinishedProbe::Gone(email),
+    };
+    state.end_probe().await?;
+    Ok(Some(result))
+}
+
+/// Whether a user is the one that a probe has created. The display name of such a user is unique.
+fn is_of_probe(found: &ObservedUser, user: &ProbeUser) -> bool {
+    let known_id = user.id.as_ref() == Some(&found.id);
+    found.email == user.email && (known_id || *found.display_name == *user.display_name)
+}
+
+/// The user with an email, and what the filter answered. An ignored filter needs a walk through the list.
+async fn locate(
+    reader: &Reader,
+    email: &Email,
+) -> Result<(Option<Arc<ObservedUser>>, FilterAnswer), ProbeFailure> {
+    match reader.find(email).await?.into_match() {
+        Ok(None) => Ok((None, FilterAnswer::Empty)),
+        Ok(Some(UserMatch::One(user))) => Ok((Some(user), FilterAnswer::Empty)),
+        Ok(Some(UserMatch::Several(_))) => Err(ProbeFailure::EmailTaken(email.clone())),
+        Err(OmniError::UnreliableLookup) => walk(reader, email).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks for an email in the list, if it is short.
+async fn walk(
+    reader: &Reader,
+    email: &Email,
+) -> Result<(Option<Arc<ObservedUser>>, FilterAnswer), ProbeFailure> {
+    let mut page = reader.page_of(1, PAGE).await?;
+    let (asked, max_page) = (page.asked, max_page(&page));
+    let mut seen = 0;
+    for left in (0..MAX_PAGES).rev() {
+        let (length, total) = (page.len() as u64, page.total);
+        seen += length;
+        let mut users = page.users.into_iter();
+        let user = users.find(|user| user.email == *email).map(Arc::new);
+        if user.is_some() || seen >= total {
+            return Ok((user, FilterAnswer::Ignored { max_page, total }));
+        }
+        if length == 0 || left == 0 {
+            break;
+        }
+        page = reader.page_of(seen + 1, asked).await?;
+    }
+    Err(ProbeFailure::EmailUnclear(email.clone()))
+}
+
+/// The length of the longest page, if a longer one failed or the organisation has enough users to show it.
+pub(super) fn max_page(page: &UserListPage) -> Option<u32> {
+    if page.asked < PAGE {
+        return Some(page.asked);
+    }
+    let length = u32::try_from(page.len()).unwrap_or(u32::MAX);
+    let is_full = length >= PAGE || u64::from(length) < page.total;
+    is_full.then_some(length)
+}
+
+/// Makes sure that no user has an email.
+pub(super) async fn check_free(
+    reader: &Reader,
+    email: &Email,
+) -> Result<FilterAnswer, ProbeFailure> {
+    match locate(reader, email).await? {
+        (None, answer) => Ok(answer),
+        (Some(_), _) => Err(ProbeFailure::EmailTaken(email.clone())),
+    }
+}
+
+/// Creates the user. It is remembered before the request is sent, and its id once it is known.
+pub(super) async fn create(
+    writer: &Writer,
+    state: &StateDb,
+    email: &Email,
+    steps: &mut Steps,
+) -> Result<(ProbeUser, ObservedUser), ProbeFailure> {
+    let mut user = ProbeUser {
+        email: email.clone(),
+        display_name: format!("omni-user-sync probe {:016x}", fastrand::u64(..)),
+        id: None,
+    };
+    state.begin_probe(&user).await?;
+    let spec = UserSpec {
+        display_name: Some(user.display_name.as_str().into()),
+        attributes: Attributes::default(),
+    };
+    let shown = match writer.create(email, &spec).await {
+        Ok(shown) => {
+            steps.add("POST of a user", Answer::Accepted);
+            shown
+        }
+        Err(OmniError::OutcomeUnknown(_)) => {
+            steps.add("POST of a user", Answer::Lost);
+            None
+        }
+        Err(error) => {
+            if error.is_rejection() {
+                state.end_probe().await?;
+            }
+            return Err(match error {
+                OmniError::Conflict { .. } => ProbeFailure::EmailTaken(email.clone()),
+                error => error.into(),
+            });
+        }
+    };
+    let id = match shown {
+        Some(shown) => Some(shown.id),
+        None => locate(writer.reader(), email)
+            .await?
+            .0
+            .map(|user| user.id.clone()),
+    };
+    let not_shown = || ProbeFailure::NotShown(email.clone());
+    let id = id.ok_or_else(not_shown)?;
+    let found = writer.reader().get(&id).await?.ok_or_else(not_shown)?;
+    if !is_of_probe(&found, &user) {
+        return Err(not_shown());
+    }
+    state.record_probe_id(&id).await?;
+    user.id = Some(id);
+    Ok((user, found))
+}
+
+/// Deletes the user of a probe, and a second one under the same email if Omni may have created it.
+pub(super) async fn delete(
+    writer: &Writer,
+    state: &StateDb,
+    user: &ProbeUser,
+    may_be_recreated: bool,
+) -> Result<(), ProbeFailure> {
+    if let Some(id) = &user.id {
+        delete_by_id(writer, id, &user.email).await?;
+    }
+    if may_be_recreated
+        && let (Some(found), _) = locate(writer.reader(), &user.email).await?
+        && is_of_probe(&found, user)
+    {
+        state.record_probe_id(&found.id).await?;
+        delete_by_id(writer, &found.id, &user.email).await?;
+    }
+    Ok(state.end_probe().await?)
+}
+
+async fn delete_by_id(writer: &Writer, id: &UserId, email: &Email) -> Result<(), ProbeFailure> {
+    let not_deleted = |cause: String| ProbeFailure::NotDeleted {
+        email: email.clone(),
+        cause,
+    };
+    match writer.delete(id).await {
+        Ok(()) | Err(OmniError::NotFound { .. } | OmniError::OutcomeUnknown(_)) => {}
+        Err(error) => return Err(not_deleted(error.to_string())),
+    }
+    match writer.reader().get(id).await {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(not_deleted("Omni still shows it".into())),
+        Err(error) => Err(not_deleted(error.to_string())),
+    }
+}
