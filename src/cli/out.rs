@@ -1,6 +1,7 @@
 //! Output of the commands. A closed pipe (`| head`) is not an error.
 
-use std::io::{BufRead, ErrorKind, IsTerminal, Write};
+use serde::Serialize;
+use std::io::{self, BufRead, BufWriter, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether some output could not be written. A closed pipe does not count.
@@ -9,7 +10,22 @@ static INCOMPLETE: AtomicBool = AtomicBool::new(false);
 /// Prints a result to standard output.
 pub(super) fn result(text: &str) {
     let mut out = anstream::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    note_failure(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Prints a document to standard output, piece by piece.
+pub(super) fn json(document: &impl Serialize) {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, document).map_err(io::Error::from);
+    note_failure(
+        written
+            .and_then(|()| writeln!(out))
+            .and_then(|()| out.flush()),
+    );
+}
+
+/// Notes that standard output could not be written.
+fn note_failure(written: io::Result<()>) {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             INCOMPLETE.store(true, Ordering::Relaxed);

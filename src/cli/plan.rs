@@ -32,8 +32,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         }
     })?;
     if arguments.json {
-        let doc = serde_json::to_string_pretty(&PlanDoc::new(observer.view(&prepared)))?;
-        out::result(&(doc + "\n"));
+        out::json(&PlanDoc::new(observer.view(&prepared)));
     } else {
         show(observer.view(&prepared));
     }

@@ -6,7 +6,7 @@ use crate::model::{
     RunNumber, Value,
 };
 use crate::util::text::{about, plural};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -204,7 +204,8 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "(none)".into(), Value::to_string)
 }
 
-/// A plan for programs. Fields are only ever added.
+/// A plan for programs. Fields are only ever added. Long lists are made while they are written, because the documents of
+/// a million changes take more memory than the plan.
 #[derive(Debug, Serialize)]
 pub struct PlanDoc<'a> {
     rows: u64,
@@ -212,14 +213,16 @@ pub struct PlanDoc<'a> {
     unchanged: usize,
     unnamed: usize,
     pending: Counts,
-    changes: Vec<ChangeDoc<'a>>,
+    #[serde(serialize_with = "change_docs")]
+    changes: &'a [Change],
     held: Vec<HeldDoc<'a>>,
     protected: Vec<&'a Email>,
     quarantined: Vec<&'a Email>,
     frozen: Vec<&'a Email>,
     ambiguous: &'a [Email],
     unread: &'a [Email],
-    problems: Vec<ProblemDoc<'a>>,
+    #[serde(serialize_with = "problem_docs")]
+    problems: Vec<&'a Problem>,
     not_found: Vec<NotFoundDoc<'a>>,
     blocked: &'a [Blocked],
     warnings: &'a [String],
@@ -232,7 +235,16 @@ struct HeldDoc<'a> {
     rule: &'static str,
     count: usize,
     reason: &'a str,
-    changes: Vec<ChangeDoc<'a>>,
+    #[serde(serialize_with = "change_docs")]
+    changes: &'a [Change],
+}
+
+fn change_docs<S: Serializer>(changes: &[Change], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(changes.iter().map(ChangeDoc::from))
+}
+
+fn problem_docs<S: Serializer>(problems: &[&Problem], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(problems.iter().map(|problem| ProblemDoc::from(*problem)))
 }
 
 /// A row whose user to be removed is not in Omni.
@@ -331,14 +343,14 @@ impl<'a> PlanDoc<'a> {
             unchanged: *unchanged,
             unnamed: *unnamed,
             pending: *pending,
-            changes: verdict.passed().iter().map(ChangeDoc::from).collect(),
+            changes: verdict.passed(),
             held: verdict.held().iter().map(HeldDoc::from).collect(),
             protected: emails(verdict.protected()),
             quarantined: emails(verdict.quarantined()),
             frozen,
             ambiguous,
             unread,
-            problems: problems.map(ProblemDoc::from).collect(),
+            problems: problems.collect(),
             not_found: not_found.iter().map(NotFoundDoc::from).collect(),
             blocked,
             warnings,
@@ -358,7 +370,7 @@ impl<'a> From<&'a HeldChanges> for HeldDoc<'a> {
             rule: held.rule.as_str(),
             count: held.changes.len(),
             reason: &held.reason,
-            changes: held.changes.iter().map(ChangeDoc::from).collect(),
+            changes: &held.changes,
         }
     }
 }
