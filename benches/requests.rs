@@ -88,7 +88,7 @@ impl Promise {
 /// and 10 deletions, under the usual limit. Twice.
 async fn original_example() {
     let (limit, sent) = (Options::default().requests_per_minute, "55");
-    let world = World::as_told(Options::default())
+    let world = World::with_limit(Options::default())
         .await
         .set("omni.requests_per_minute", sent)
         .set("policy.max_removals", "100%");
@@ -198,7 +198,7 @@ async fn two_keys() {
         keys: vec!["one".into(), "two".into()],
         ..Options::default()
     };
-    let mut world = World::as_told(options).await;
+    let mut world = World::with_limit(options).await;
     let keys = world.folder.path().join("keys");
     std::fs::write(&keys, "one\ntwo\n").expect("the keys are written");
     world = world
@@ -255,7 +255,7 @@ async fn lower_limit() {
         retry_after: false,
         ..Options::default()
     };
-    let world = World::as_told(options)
+    let world = World::with_limit(options)
         .await
         .set("omni.requests_per_minute", "600");
     let mut roster = "op,email,display_name,region,department\n".to_owned();

@@ -197,7 +197,7 @@ impl World {
     }
 }
 
-/// What one run of ours took.
+/// The duration of one run of this program.
 #[derive(Clone, Copy)]
 struct Run {
     read: f64,
@@ -377,7 +377,7 @@ fn main() {
     let sizes = if asked.is_empty() { &SIZES[..] } else { &asked };
     let folder = tempfile::tempdir().expect("a temporary folder");
     println!(
-        "| rows | roster, MiB | DictReader, s | ours: read and check, s | plan, s | together, s | \
+        "| rows | roster, MiB | DictReader, s | read and check, s | plan, s | together, s | \
          faster | ten times the rows | listing, MiB | peak, MiB | peak / bytes read |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     );

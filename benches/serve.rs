@@ -2,7 +2,7 @@
 //! daemon as it is deployed. `cargo bench --bench serve`; what was measured stands in
 //! `benches/README.md`.
 //!
-//! In turn, a run alone and one with the crowd, which stays until the run has ended. It fails where the
+//! In turn, a run alone and one under load, which stays until the run has ended. It fails where the
 //! median of the rounds takes more than 5% longer with it, or where a quick request is not answered.
 
 #![allow(clippy::print_stdout)] // its output is the table
@@ -36,8 +36,8 @@ const CLIENTS: usize = 8;
 const PATHS: [&str; 4] = ["/healthz", "/metrics", "/api/v1/status", "/"];
 const ALLOWED: f64 = 1.05;
 
-/// What makes this program a crowd.
-const CROWD: &str = "--crowd";
+/// Makes this program the load.
+const LOAD: &str = "--load";
 
 fn drop_roster(world: &World, round: usize) {
     let mut text = "email,display_name\n".to_owned();
@@ -83,8 +83,8 @@ async fn slow(address: SocketAddr) {
     }
 }
 
-/// Asks so many questions at least, one after the other, until it may go; how many it asked, and how long
-/// the slowest answer took.
+/// Sends at least this many requests in sequence, until it may stop; returns their number, and the time of the
+/// slowest answer.
 async fn quick(address: SocketAddr, least: usize, may_go: CancellationToken) -> (usize, Duration) {
     let mut slowest = Duration::ZERO;
     let mut connection = None;
@@ -138,7 +138,7 @@ async fn ask(
 
 /// What the quick ones did together.
 struct Asked {
-    questions: usize,
+    requests: usize,
     took: Duration,
     slowest: Duration,
 }
@@ -146,40 +146,40 @@ struct Asked {
 impl std::fmt::Display for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
-            questions,
+            requests,
             took,
             slowest,
         } = self;
-        write!(f, "{questions} | {took:.1?} | {slowest:.1?}")
+        write!(f, "{requests} | {took:.1?} | {slowest:.1?}")
     }
 }
 
 /// A run with everybody beside it until its end. They are in a process of their own that comes after all
-/// others: a crowd has machines of its own, and what is measured is what it takes from the daemon.
-async fn crowded(address: SocketAddr, run: impl Future<Output = Duration>) -> (Duration, Asked) {
+/// others: the load has machines of its own, and what is measured is what it takes from the daemon.
+async fn loaded(address: SocketAddr, run: impl Future<Output = Duration>) -> (Duration, Asked) {
     let mut command = tokio::process::Command::new("nice");
-    let mut crowd = command
+    let mut load = command
         .args(["-n", "19"])
         .arg(std::env::current_exe().expect("a path"))
-        .args([CROWD, &address.to_string()])
+        .args([LOAD, &address.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("it runs");
     let span = run.await;
-    drop(crowd.stdin.take());
-    let told = crowd.wait_with_output().await.expect("it ends");
-    let told = String::from_utf8(told.stdout).expect("text");
-    let words: Vec<f64> = told
+    drop(load.stdin.take());
+    let output = load.wait_with_output().await.expect("it ends");
+    let output = String::from_utf8(output.stdout).expect("text");
+    let words: Vec<f64> = output
         .split_whitespace()
         .map(|word| word.parse().expect("a number"))
         .collect();
-    let [questions, took, slowest] = words[..] else {
-        panic!("the crowd failed: {told}");
+    let [requests, took, slowest] = words[..] else {
+        panic!("the load failed: {output}");
     };
     let asked = Asked {
-        questions: questions as usize,
+        requests: requests as usize,
         took: Duration::from_secs_f64(took),
         slowest: Duration::from_secs_f64(slowest),
     };
@@ -187,7 +187,7 @@ async fn crowded(address: SocketAddr, run: impl Future<Output = Duration>) -> (D
 }
 
 /// What such a process does, until its input ends.
-async fn be_a_crowd(address: SocketAddr) {
+async fn run_load(address: SocketAddr) {
     let may_go = CancellationToken::new();
     let end = may_go.clone();
     std::thread::spawn(move || {
@@ -196,13 +196,13 @@ async fn be_a_crowd(address: SocketAddr) {
     });
     let slow = slow_ones(address);
     let Asked {
-        questions,
+        requests,
         took,
         slowest,
     } = quick_ones(address, &may_go).await;
     slow.iter().for_each(AbortHandle::abort);
     let (took, slowest) = (took.as_secs_f64(), slowest.as_secs_f64());
-    println!("{questions} {took} {slowest}");
+    println!("{requests} {took} {slowest}");
 }
 
 async fn quick_ones(address: SocketAddr, may_go: &CancellationToken) -> Asked {
@@ -213,7 +213,7 @@ async fn quick_ones(address: SocketAddr, may_go: &CancellationToken) -> Asked {
     }
     let all = clients.join_all().await;
     Asked {
-        questions: all.iter().map(|(questions, _)| questions).sum(),
+        requests: all.iter().map(|(requests, _)| requests).sum(),
         took: since.elapsed(),
         slowest: all
             .iter()
@@ -231,10 +231,10 @@ fn slow_ones(address: SocketAddr) -> Vec<AbortHandle> {
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args()
-        .skip_while(|argument| argument != CROWD)
+        .skip_while(|argument| argument != LOAD)
         .skip(1);
     if let Some(address) = arguments.next() {
-        return be_a_crowd(address.parse().expect("an address")).await;
+        return run_load(address.parse().expect("an address")).await;
     }
     let options = Options {
         users: USERS,
@@ -259,9 +259,7 @@ async fn main() {
     let mut run = 0;
     span(&db, run).await;
     let mut ratios = Vec::new();
-    println!(
-        "| a run alone | beside a crowd | ratio | questions answered | within | slowest answer |"
-    );
+    println!("| a run alone | under load | ratio | requests answered | within | slowest answer |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for _ in 0..ROUNDS {
         run += 1;
@@ -269,16 +267,16 @@ async fn main() {
         let quiet = span(&db, run).await;
         run += 1;
         drop_roster(&world, run);
-        let (crowded, asked) = crowded(address, span(&db, run)).await;
-        let ratio = crowded.as_secs_f64() / quiet.as_secs_f64();
-        println!("| {quiet:.2?} | {crowded:.2?} | {ratio:.3} | {asked} |");
+        let (loaded, asked) = loaded(address, span(&db, run)).await;
+        let ratio = loaded.as_secs_f64() / quiet.as_secs_f64();
+        println!("| {quiet:.2?} | {loaded:.2?} | {ratio:.3} | {asked} |");
         ratios.push(ratio);
     }
     ratios.sort_by(f64::total_cmp);
     let ratio = ratios[ROUNDS / 2];
-    println!("\nthe median: {ratio:.3}, with {SLOW} slow connections in the crowd");
+    println!("\nthe median: {ratio:.3}, with {SLOW} slow connections in the load");
     assert!(
         ratio <= ALLOWED,
-        "a run takes {ratio:.3} times as long beside a crowd"
+        "a run takes {ratio:.3} times as long under load"
     );
 }

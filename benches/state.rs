@@ -17,7 +17,7 @@ async fn timed<T>(what: &str, work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     let result = work.await;
     let took = begun.elapsed();
-    writeln!(std::io::stderr(), "{took:>12.3?}  {what}").expect("somebody reads");
+    writeln!(std::io::stderr(), "{took:>12.3?}  {what}").expect("standard error is open");
     result
 }
 
@@ -51,7 +51,7 @@ async fn main() {
         let state = State::new();
         let db = state.open();
         let world = large(&names(users));
-        writeln!(std::io::stderr(), "{users} managed users").expect("somebody reads");
+        writeln!(std::io::stderr(), "{users} managed users").expect("standard error is open");
         timed("first roster", note(&db, &world)).await;
         timed("same roster again", note(&db, &world)).await;
         timed("memory", db.memory(at(1))).await.expect("read");

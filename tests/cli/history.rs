@@ -231,7 +231,7 @@ async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
         (world.settings().state.dir, 0o555),
         (world.settings().state.dir.join("state.db"), 0o444),
     ] {
-        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("a file of the test");
     }
     let mut command = std::process::Command::new(program);
     command.env_clear().envs(world.variables()).args(arguments);
@@ -263,7 +263,7 @@ async fn a_read_only_state_folder_is_readable() {
         assert!(out.contains(says), "{reader:?}: {ended:?}");
     }
     assert_eq!(files(), before, "and nothing is made");
-    std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("ours");
+    std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("a file of the test");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,13 +150,13 @@ async fn converges_after_a_kill_at_any_request() {
         let when = if random.bool() { "before" } else { "after" };
         let order = json!({ "pid": child.id(), "signal": "KILL", "at_request": at, "when": when });
         let url = format!("{}/sandbox/signal", world.sandbox.url());
-        let told = http
+        let response = http
             .post(url)
             .json(&order)
             .send()
             .await
             .expect("the mock server hears");
-        assert!(told.status().is_success(), "{told:?}");
+        assert!(response.status().is_success(), "{response:?}");
         match wait(child).await {
             Some(code) => assert_eq!(code, 0, "round {round}: it was not killed, so it converged"),
             None => killed += 1,
@@ -171,7 +171,7 @@ async fn converges_after_a_kill_at_any_request() {
         assert_eq!(
             unique.len(),
             now.len(),
-            "round {round}: nobody is made twice"
+            "round {round}: no user is created twice"
         );
         assert_eq!(unique, expected, "round {round}");
         let (changes, now) = changes_since(&world, last_run).await;
@@ -187,8 +187,13 @@ async fn apply_and_kill(world: &World, at: usize, when: &str) {
     let child = apply(world);
     let order = json!({ "pid": child.id(), "signal": "KILL", "at_request": at, "when": when });
     let url = format!("{}/sandbox/signal", world.sandbox.url());
-    let told = reqwest::Client::new().post(url).json(&order).send().await;
-    assert!(told.expect("the mock server hears").status().is_success());
+    let response = reqwest::Client::new().post(url).json(&order).send().await;
+    assert!(
+        response
+            .expect("the mock server hears")
+            .status()
+            .is_success()
+    );
     assert_eq!(wait(child).await, None, "it was killed");
 }
 
@@ -214,7 +219,7 @@ async fn an_approval_survives_a_kill() {
         assert!(world.org().users().len() > 80, "it was killed midway");
         assert_eq!(wait(apply(&world)).await, Some(0), "{when}");
         assert_eq!(world.org().users().len(), 80);
-        // Whoever comes back is somebody else, and was not approved.
+        // Recreated users are not the approved ones.
         let back = rows.lines().filter_map(|row| row.strip_prefix("delete,"));
         back.for_each(|email| world.user(email, "Back", json!({})));
         assert_eq!(wait(apply(&world)).await, Some(4), "{when}: held again");

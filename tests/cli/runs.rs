@@ -184,7 +184,7 @@ async fn plan_json_contains_the_error() {
         "{doc}"
     );
     assert_eq!(doc["problems"][0]["column"], 2, "{doc}");
-    assert!(ended.err.contains("nonsense"), "people are told too");
+    assert!(ended.err.contains("nonsense"), "standard error has it too");
 }
 
 #[tokio::test(flavor = "multi_thread")]

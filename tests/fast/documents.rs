@@ -60,7 +60,7 @@ fn files(module: &str) -> Vec<PathBuf> {
 
 /// The modules that a file names in its code.
 fn named(path: &Path) -> Vec<&'static str> {
-    let text = fs::read_to_string(path).expect("a file of ours");
+    let text = fs::read_to_string(path).expect("a file of the test");
     let code = text
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));

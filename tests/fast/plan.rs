@@ -282,7 +282,7 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                 };
                 assert!(
                     users.insert(change.email.clone(), user).is_none(),
-                    "nobody is made twice"
+                    "no user is created twice"
                 );
             }
         }
@@ -374,7 +374,7 @@ proptest! {
                     }
                 }
                 (Action::Create(made), Some(DesiredUser::Upsert(spec))) => prop_assert_eq!(made, spec),
-                other => prop_assert!(false, "nobody asked for this: {other:?}"),
+                other => prop_assert!(false, "not requested: {other:?}"),
             }
         }
     }

@@ -1,5 +1,5 @@
 //! Fields that Omni does not show in lists or in the responses to writes are not known, and nothing rests on them.
-use crate::support::{World, assert_converged, told};
+use crate::support::{World, assert_converged, outcomes_of};
 use omni_user_sync::model::Trigger;
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Lists, Options, PatchAnswer};
@@ -69,7 +69,7 @@ async fn a_changed_user_is_read_again() {
     world.org().set_attribute(stray, "department", changed);
     requests(&world);
     let outcome = on_schedule(&reconciler).await;
-    assert_eq!(told(&outcome), [format!("update {stray} applied")]);
+    assert_eq!(outcomes_of(&outcome), [format!("update {stray} applied")]);
     assert_eq!(world.attribute(stray, "department"), json!("Sales"));
 }
 
@@ -109,7 +109,10 @@ async fn an_unread_admin_is_not_pruned() {
     world.user("boss@x.co", "Boss", json!({ "omni_is_org_admin": true }));
     world.roster("email\nuser0001@example.com\nuser0002@example.com\n");
     let outcome = world.run().await;
-    assert_eq!(told(&outcome), ["delete user0003@example.com applied"]);
+    assert_eq!(
+        outcomes_of(&outcome),
+        ["delete user0003@example.com applied"]
+    );
     assert!(world.org().user("boss@x.co").is_some());
     let db = world.state_db();
     let changes = db

@@ -1,5 +1,5 @@
 //! A folder of rosters from one run to the next: files come, go and are renamed.
-use crate::support::{World, assert_converged, told};
+use crate::support::{World, assert_converged, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::model::RunRef;
 use omni_user_sync::run::RunOutcome;
@@ -69,7 +69,7 @@ async fn users_of_a_missing_file_stay_until_approved() {
     for updates in [vec!["update a@x.co applied"], vec![]] {
         let run = world.run().await;
         assert_eq!(
-            (held(&run), told(&run)),
+            (held(&run), outcomes_of(&run)),
             (
                 vec![("prune", 1)],
                 updates.into_iter().map(Into::into).collect()
@@ -84,7 +84,7 @@ async fn users_of_a_missing_file_stay_until_approved() {
     }
     approve(&world).await;
     let run = world.run().await;
-    assert_eq!(told(&run), ["delete d@x.co applied"]);
+    assert_eq!(outcomes_of(&run), ["delete d@x.co applied"]);
     assert_converged(&run);
     let run = world.run().await;
     assert!(
@@ -105,7 +105,7 @@ async fn a_returned_file_no_longer_blocks_removals() {
     assert!(!says(&run.warnings, GONE), "{:?}", run.warnings);
     // Who leaves a file that is there is removed as ever.
     write(&world, "sales.csv", "a@x.co,A\nb@x.co,B\n");
-    assert_eq!(told(&world.run().await), ["delete c@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["delete c@x.co applied"]);
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_renamed_file_is_not_reported_missing() {
         );
         let run = world.run().await;
         let leaver = if day == "23" { "b@x.co" } else { "c@x.co" };
-        assert_eq!(told(&run), [format!("delete {leaver} applied")]);
+        assert_eq!(outcomes_of(&run), [format!("delete {leaver} applied")]);
         assert_converged(&run);
         assert!(run.warnings.is_empty(), "{:?}", run.warnings);
     }
@@ -138,7 +138,11 @@ async fn a_missing_file_blocks_removals_without_pruning() {
     let rows = "op,email,display_name\ndelete,a@x.co,\ndeactivate,b@x.co,\nupsert,c@x.co,New\n";
     fs::write(path, rows).expect("written");
     let run = world.run().await;
-    assert_eq!(told(&run), ["update c@x.co applied"], "the rest goes on");
+    assert_eq!(
+        outcomes_of(&run),
+        ["update c@x.co applied"],
+        "the rest goes on"
+    );
     assert!(says(&run.warnings, GONE), "{:?}", run.warnings);
     let [blocked] = run.blocked() else {
         panic!("{:?}", run.blocked());
@@ -150,7 +154,7 @@ async fn a_missing_file_blocks_removals_without_pruning() {
     let run = world.run().await;
     assert!(!says(&run.warnings, GONE), "once");
     assert_eq!(
-        told(&run),
+        outcomes_of(&run),
         ["deactivate b@x.co applied", "delete a@x.co applied"]
     );
     assert_converged(&run);
@@ -171,13 +175,17 @@ async fn a_missing_file_blocks_removals_during_the_grace() {
         fs::write(path, rows).expect("written");
         let run = world.run().await;
         assert_eq!(
-            (told(&run), run.blocked().len()),
+            (outcomes_of(&run), run.blocked().len()),
             (vec![], 1),
             "{prune}: {run:?}"
         );
         let run = world.run().await;
-        assert_eq!(told(&run), ["delete a@x.co applied"], "{prune}");
-        assert!(says(&run.warnings, GONE), "still told: {:?}", run.warnings);
+        assert_eq!(outcomes_of(&run), ["delete a@x.co applied"], "{prune}");
+        assert!(
+            says(&run.warnings, GONE),
+            "still reported: {:?}",
+            run.warnings
+        );
         // And who is only missing is held as ever, once their grace is over.
         let world = world.set("policy.prune_grace", "1ms");
         let run = world.run().await;
@@ -185,7 +193,7 @@ async fn a_missing_file_blocks_removals_during_the_grace() {
             held(&run).iter().all(|(rule, _)| *rule == "prune"),
             "{run:?}"
         );
-        assert_eq!(told(&run), Vec::<String>::new());
+        assert_eq!(outcomes_of(&run), Vec::<String>::new());
     }
 }
 
@@ -198,7 +206,7 @@ async fn a_missing_file_is_held_after_the_grace() {
     assert!(says(&run.warnings, GONE), "{:?}", run.warnings);
     assert_eq!(held(&world.run().await), [("prune", 1)]);
     approve(&world).await;
-    assert_eq!(told(&world.run().await), ["delete d@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["delete d@x.co applied"]);
 }
 
 /// What could not be read in the run in which it went must not make it forgotten.
@@ -209,11 +217,14 @@ async fn a_missing_file_is_held_once_pruning_resumes() {
     let sales = "a@x.co,A\nb@x.co,B\nc@x.co,C\n";
     write(&world, "sales.csv", &format!("{sales}nobody,N\n"));
     let run = world.run().await;
-    assert_eq!((held(&run), told(&run)), (vec![], vec![]));
+    assert_eq!((held(&run), outcomes_of(&run)), (vec![], vec![]));
     assert!(says(run.blocked(), "no readable email"), "{run:?}");
     write(&world, "sales.csv", sales);
     let run = world.run().await;
-    assert_eq!((held(&run), told(&run)), (vec![("prune", 1)], vec![]));
+    assert_eq!(
+        (held(&run), outcomes_of(&run)),
+        (vec![("prune", 1)], vec![])
+    );
 }
 
 #[tokio::test]
@@ -229,7 +240,7 @@ async fn a_missing_file_without_own_users_is_ignored() {
     assert_converged(&run);
     assert!(says(&run.warnings, GONE), "{:?}", run.warnings);
     write(&world, "sales.csv", "a@x.co,A\nb@x.co,B\nd@x.co,D\n");
-    assert_eq!(told(&world.run().await), ["delete c@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["delete c@x.co applied"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! What a run has read of Omni is kept for later runs, also after a restart or a kill.
-use crate::support::{World, assert_converged, told};
+use crate::support::{World, assert_converged, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Lists, Options, What, When};
@@ -123,7 +123,7 @@ async fn users_changed_by_a_killed_run_are_looked_up() {
         .set_attribute(email, "department", json!("Finance"));
     requests(&world);
     let outcome = started_by(Trigger::File, &world.reconciler()).await;
-    assert_eq!(told(&outcome), [format!("update {email} applied")]);
+    assert_eq!(outcomes_of(&outcome), [format!("update {email} applied")]);
     assert_eq!(requests(&world), (2 + 1, 1), "both are read by id");
 }
 
@@ -172,7 +172,7 @@ async fn a_changed_row_does_not_wait_for_a_listing() {
     let plan = outcome.plan.expect("a plan");
     assert!(plan.is_outdated, "the daemon reads all users next");
     let outcome = started_by(Trigger::Schedule, &reconciler).await;
-    assert_eq!(told(&outcome), [format!("update {unchanged} applied")]);
+    assert_eq!(outcomes_of(&outcome), [format!("update {unchanged} applied")]);
     assert_eq!(requests(&world), (1 + 30 + 1, 1));
     assert!(!outcome.plan.expect("a plan").is_outdated);
 }
@@ -199,7 +199,7 @@ async fn a_listing_beyond_the_budget_takes_several_runs() {
         let pages = pages(&world);
         assert!(pages.len() <= 17, "{pages:?}");
         begun.extend(pages);
-        done.extend(told(&outcome));
+        done.extend(outcomes_of(&outcome));
         if done.len() == 2 {
             break;
         }
@@ -246,7 +246,7 @@ async fn a_listing_makes_way_for_a_new_roster_and_goes_on() {
         started_by(Trigger::Schedule, &reconciler).await,
     ]
     .iter()
-    .flat_map(told)
+    .flat_map(outcomes_of)
     .collect();
     assert!(
         rest.contains(&format!("update {drifted} applied")),
@@ -274,13 +274,13 @@ async fn users_that_a_list_lacks_are_read_by_id() {
     });
     let outcome = world.run().await;
     assert_eq!(
-        told(&outcome),
+        outcomes_of(&outcome),
         Vec::<String>::new(),
         "no second user is created"
     );
     world.org().remove_user("user0007@example.com");
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         ["create user0007@example.com applied"],
     );
 }

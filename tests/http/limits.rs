@@ -1,6 +1,6 @@
 //! The safety limits: the messages for held changes, and changes that a run finds only while applying.
 
-use crate::support::{World, told};
+use crate::support::{World, outcomes_of};
 use omni_user_sync::sandbox::{Fault, What};
 use serde_json::json;
 use std::fmt::Write;
@@ -14,8 +14,8 @@ async fn missed_by_the_listing(max_updates: Option<&str>) -> (World, Vec<String>
     world.user("a@x.co", "Old", json!({}));
     world.org().fault(Fault::next(What::SkipUser));
     world.roster("email,display_name\na@x.co,New\n");
-    let told = told(&world.run().await);
-    (world, told)
+    let outcomes = outcomes_of(&world.run().await);
+    (world, outcomes)
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! One run, whose answers are lost or say no: the real client against the mock server.
-use crate::support::{World, assert_converged, on, told};
+use crate::support::{World, assert_converged, on, outcomes_of};
 use omni_user_sync::model::ChangeOutcome;
 use omni_user_sync::run::{AppliedChange, Completion};
 use omni_user_sync::sandbox::{Fault, Filter, Options, What, When};
@@ -106,7 +106,7 @@ async fn the_last_failed_write_is_not_reported_unsent() {
     assert_eq!(
         unsent + unread + gone,
         30,
-        "who is gone is not told as unsent: {outcome:#?}"
+        "a removed user is not reported as skipped: {outcome:#?}"
     );
 }
 
@@ -122,7 +122,7 @@ async fn an_update_after_a_conflict_clears_no_values() {
     world.org().fault(Fault::next(What::SkipUser));
     world.roster("email,display_name,department,tier\nann@x.co,Ann Lee,y,\n");
     let outcome = world.run().await;
-    assert_eq!(told(&outcome), ["update ann@x.co failed"]);
+    assert_eq!(outcomes_of(&outcome), ["update ann@x.co failed"]);
     assert!(
         outcome.changes[0]
             .detail
@@ -287,10 +287,10 @@ async fn two_runs_without_response_quarantine_a_change() {
     });
     for tries in [6, 12] {
         let run = world.run().await;
-        assert_eq!(told(&run), ["update a@x.co failed"], "{run:#?}");
+        assert_eq!(outcomes_of(&run), ["update a@x.co failed"], "{run:#?}");
         assert_eq!(world.writes().len(), tries);
     }
-    assert_eq!(told(&world.run().await), Vec::<String>::new());
+    assert_eq!(outcomes_of(&world.run().await), Vec::<String>::new());
     assert_eq!(world.writes().len(), 12);
 }
 

@@ -228,7 +228,7 @@ async fn a_failure_with_retry_after_pauses_the_key() {
         );
         assert!(
             start.elapsed() < Duration::from_secs(1),
-            "it is told at once"
+            "it is reported at once"
         );
         list(writer.reader()).await.expect("it works");
         let waited = start.elapsed().as_secs();
@@ -261,9 +261,9 @@ async fn an_echoed_key_is_redacted() {
         let world = World::new().await;
         world.org().fault(times(6, says(code, body)));
         let error = list(&reader(&world)).await.expect_err("it never works");
-        let told = format!("{error} {error:?}");
-        assert!(!told.contains("sandbox"), "{code} {body}: {told}");
-        assert!(!told.contains("2dkey"), "{code} {body}: {told}");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("sandbox"), "{code} {body}: {text}");
+        assert!(!text.contains("2dkey"), "{code} {body}: {text}");
     }
 }
 

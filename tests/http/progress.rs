@@ -1,4 +1,4 @@
-//! What a long run tells while it works.
+//! What a long run reports while it works.
 use crate::support::logged::Logged;
 use crate::support::{World, assert_converged};
 use omni_user_sync::model::Trigger;
@@ -53,14 +53,17 @@ async fn a_long_run_reports_estimate_and_progress() {
     };
     assert!(said.contains("changes=25 requests=25 seconds="), "{said}");
     assert!(progress[0].contains("ended="), "{progress:?}");
-    let told = reading.len() + 1 + progress.len();
+    let logged = reading.len() + 1 + progress.len();
     assert!(
-        lines_with(&log, "run{number=1}:").len() >= told,
+        lines_with(&log, "run{number=1}:").len() >= logged,
         "{reading:?}"
     );
     let (planned, ended) = *applying.lock().expect("the run is over");
     let took = ended - planned;
-    let told = 1 + progress.len();
-    // Paused time runs on while the state database is written, too, when nothing is told.
-    assert!(told as u64 * 2 >= took.as_secs() / 10, "{told} in {took:?}");
+    let logged = 1 + progress.len();
+    // Paused time runs on while the state database is written, too, when nothing is logged.
+    assert!(
+        logged as u64 * 2 >= took.as_secs() / 10,
+        "{logged} in {took:?}"
+    );
 }

@@ -1,5 +1,5 @@
 //! How long a change that was refused is left alone, and what ends that.
-use crate::support::{World, told};
+use crate::support::{World, outcomes_of};
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{Memory, Observed, Quarantined};
 use omni_user_sync::plan::{Plan, evaluate};
@@ -33,7 +33,7 @@ async fn memory(world: &World, now: DateTime<Utc>) -> Memory {
 async fn quarantined(world: &World) -> Quarantined {
     let memory = memory(world, Utc::now()).await;
     let mut all = memory.quarantined.into_values();
-    all.next().expect("somebody is in quarantine")
+    all.next().expect("a user is in quarantine")
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn quarantine_lasts_one_then_four_then_24_hours() {
         let wait = TimeDelta::hours(hours);
         let begun = Utc::now() - TimeDelta::seconds(1);
         // A command does not wait for its end.
-        assert_eq!(told(&world.apply().await), ["update a@x.co failed"]);
+        assert_eq!(outcomes_of(&world.apply().await), ["update a@x.co failed"]);
         let is = quarantined(&world).await;
         assert_eq!(is.failures, failures);
         assert!(
@@ -66,10 +66,13 @@ async fn changes_not_kept_wait_longer_each_time() {
         what: What::IgnoreWrite,
         times: 99,
     });
-    assert_eq!(told(&world.apply().await), ["update a@x.co applied"]);
+    assert_eq!(outcomes_of(&world.apply().await), ["update a@x.co applied"]);
     assert_eq!(quarantined(&world).await.failures, 0, "Omni says so");
     for failures in 1..4 {
-        assert_eq!(told(&world.apply().await), ["update a@x.co not_kept"]);
+        assert_eq!(
+            outcomes_of(&world.apply().await),
+            ["update a@x.co not_kept"]
+        );
         assert_eq!(quarantined(&world).await.failures, failures);
     }
 }
@@ -141,7 +144,7 @@ async fn a_clock_set_back_does_not_extend_quarantine() {
     assert!(is_held(until - TimeDelta::hours(24)).await);
     assert!(!is_held(until - TimeDelta::days(365)).await);
     world.org().clear_faults();
-    assert_eq!(told(&world.apply().await), ["update a@x.co applied"]);
+    assert_eq!(outcomes_of(&world.apply().await), ["update a@x.co applied"]);
     assert!(
         !is_held(Utc::now() - TimeDelta::hours(2)).await,
         "it was done"
@@ -164,19 +167,19 @@ async fn the_next_run_retries_temporary_failures() {
     };
     let times = 99;
     world.org().fault(Fault { when, what, times });
-    assert_eq!(told(&world.run().await), ["update a@x.co failed"]);
+    assert_eq!(outcomes_of(&world.run().await), ["update a@x.co failed"]);
     world.org().clear_faults();
-    assert_eq!(told(&world.run().await), ["update a@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["update a@x.co applied"]);
 }
 
-/// Omni is not as the roster says while somebody is left alone.
+/// A run with a user in quarantine has not converged.
 #[tokio::test]
 async fn a_run_with_quarantined_users_is_partial() {
     let world = refusing().await;
     for failed in [vec!["update a@x.co failed".to_owned()], vec![]] {
         let run = world.run().await;
         assert_eq!(
-            (told(&run), run.result().as_str()),
+            (outcomes_of(&run), run.result().as_str()),
             (failed, "partial"),
             "{run:?}"
         );

@@ -275,14 +275,14 @@ async fn a_report_does_not_recreate_a_missing_folder() {
     let away = world.folder.path().join("away");
     let share = folder.clone();
     world.org().before(3, move |_| {
-        std::fs::rename(share, away).expect("ours");
+        std::fs::rename(share, away).expect("a file of the test");
     });
     let run = world.run().await;
     assert_eq!(world.writes(), ["POST /api/scim/v2/Users"], "{run:?}");
     assert!(!folder.exists());
-    let told = run
+    let is_reported = run
         .warnings
         .iter()
         .any(|warning| warning.contains("share/reports"));
-    assert!(told, "{:?}", run.warnings);
+    assert!(is_reported, "{:?}", run.warnings);
 }

@@ -1,6 +1,6 @@
 //! How many requests a run takes: the real client against the mock server, which counts them.
 use crate::support::paused::HeldClock;
-use crate::support::{World, assert_converged, told};
+use crate::support::{World, assert_converged, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::daemon::{Inputs, RunLoop, Status};
 use omni_user_sync::model::{ChangeOutcome, Fingerprint, RunRef, RunState, Trigger};
@@ -29,8 +29,7 @@ async fn on_schedule(reconciler: &Reconciler) -> RunOutcome {
     reconciler.run(Trigger::Schedule, None, &stop).await
 }
 
-/// Rows for the mock server's made-up users with these numbers, as they are but for the names, which are
-/// told by `name`.
+/// Rows for the mock server's sample users with these numbers; only the names may differ.
 fn rows(numbers: Range<usize>, name: impl Fn(usize) -> String) -> String {
     numbers.fold(String::new(), |mut rows, number| {
         let name = name(number);
@@ -221,7 +220,10 @@ async fn an_unreliable_filter_falls_back_to_the_list() {
         world.roster("op,email,display_name\ndelete,USER1999@example.com,\n");
         let outcome = world.run().await;
         assert_converged(&outcome);
-        assert_eq!(told(&outcome), ["delete USER1999@example.com applied"]);
+        assert_eq!(
+            outcomes_of(&outcome),
+            ["delete USER1999@example.com applied"]
+        );
         assert_eq!(requests(&world), (23, 1), "{filter:?}: all pages");
     }
 }
@@ -320,7 +322,7 @@ async fn removing_a_recreated_user_is_not_reported_applied() {
     requests(&world);
     world.roster("op,email,display_name\nupsert,ann@x.co,Ann\ndelete,bob@x.co,\n");
     let outcome = on_file(&reconciler).await;
-    assert_eq!(told(&outcome), ["delete bob@x.co applied"]);
+    assert_eq!(outcomes_of(&outcome), ["delete bob@x.co applied"]);
     assert_eq!(requests(&world), (3, 1));
 }
 
@@ -560,7 +562,7 @@ async fn an_approval_does_not_cover_a_recreated_user() {
     world.user("ann@x.co", "Another Ann", json!({}));
     let stop = Stop::default();
     let outcome = reconciler.run(Trigger::Approval, None, &stop).await;
-    assert_eq!(told(&outcome), ["delete ann@x.co failed"]);
+    assert_eq!(outcomes_of(&outcome), ["delete ann@x.co failed"]);
     assert!(world.org().user("ann@x.co").is_some());
     assert_eq!(
         on_schedule(&reconciler).await.result().as_str(),
@@ -583,5 +585,5 @@ async fn the_cache_does_not_confirm_a_change() {
     assert_converged(&on_schedule(&reconciler).await);
     assert_converged(&on_file(&reconciler).await);
     let again = on_schedule(&reconciler).await;
-    assert_eq!(told(&again), ["update ann@x.co not_kept"]);
+    assert_eq!(outcomes_of(&again), ["update ann@x.co not_kept"]);
 }

@@ -34,10 +34,10 @@ const GENEROUS: Duration = Duration::from_secs(30);
 /// Enough for a write to be more than one.
 const ROWS: usize = 500;
 
-/// The user whom each change renames.
+/// The user that each change renames.
 const EMAIL: &str = "u0499@example.com";
 
-/// The roster after so many changes: the last row tells.
+/// The roster after so many changes: the last row differs.
 fn roster(round: usize) -> String {
     let mut text = "email,display_name\n".to_owned();
     for number in 0..ROWS - 1 {
@@ -73,7 +73,7 @@ impl Runner for Counting {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics with it")
+    mutex.lock().expect("no panic")
 }
 
 /// A daemon at work: loop, watcher and reconciler.
@@ -207,7 +207,7 @@ impl Rig {
         let rounds = self.took.len();
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
-            ended.expect("nobody panics");
+            ended.expect("no panic");
         }
         if self.is_spoilt {
             println!("{way}: {rounds} changes, then the machine was too busy for the writer");
@@ -323,7 +323,7 @@ async fn follows_a_write_in_place() {
     .await;
 }
 
-/// The same size and the same time: only the content tells.
+/// The same size and the same time: only the content differs.
 #[tokio::test]
 async fn follows_a_write_with_restored_time() {
     each(
@@ -357,7 +357,7 @@ async fn follows_a_file_that_grows() {
                 longest = longest.max(last.elapsed());
                 last = Instant::now();
                 let is_moving = || *lock(&rig.condition) == Some(SourceState::Changing);
-                rig.until("is told to be written", is_moving).await;
+                rig.until("is reported as changing", is_moving).await;
                 // Waits for nothing to happen: it is the writer's pace.
                 sleep(SETTLE / 4).await;
             }
@@ -370,7 +370,7 @@ async fn follows_a_file_that_grows() {
 #[tokio::test]
 async fn follows_a_removed_and_recreated_file() {
     each(
-        "made anew",
+        "recreated",
         plain,
         async |path: &Path, content: &str, _: &Rig| {
             timed(|| {
@@ -440,7 +440,7 @@ async fn follows_a_replaced_parent_folder() {
     .await;
 }
 
-/// It is told that the share is away; nobody is removed meanwhile, and nothing is lost.
+/// The share is reported as unavailable; no user is removed meanwhile, and no change is lost.
 #[tokio::test]
 async fn follows_a_temporarily_unavailable_share() {
     each(
@@ -451,7 +451,7 @@ async fn follows_a_temporarily_unavailable_share() {
             let away = folder.with_extension("away");
             fs::rename(folder, &away).expect("renamed");
             let is_away = || *lock(&rig.condition) == Some(SourceState::Unavailable);
-            rig.until("is told to be away", is_away).await;
+            rig.until("is reported as unavailable", is_away).await;
             fs::write(away.join("users.csv"), content).expect("written");
             fs::rename(&away, folder).expect("renamed");
             Duration::ZERO

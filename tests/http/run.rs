@@ -1,6 +1,6 @@
 //! Whole runs: the real client against the mock server, over HTTP.
 use crate::support::paused::HeldClock;
-use crate::support::{World, assert_converged, on, told};
+use crate::support::{World, assert_converged, on, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Completion, RunEvent, Stop};
 use omni_user_sync::sandbox::{ClearMode, Fault, Options, PatchAnswer, What, When};
@@ -27,7 +27,7 @@ async fn converges_and_then_has_nothing_to_do() {
     let outcome = world.run().await;
     assert_converged(&outcome);
     assert_eq!(
-        told(&outcome),
+        outcomes_of(&outcome),
         [
             "create eve@x.co applied",
             "delete bob@x.co applied",
@@ -170,7 +170,7 @@ async fn a_change_not_kept_is_reported() {
     };
     world.org().fault(on("PATCH", answer));
     let outcome = world.run().await;
-    assert_eq!(told(&outcome), ["update ann@x.co not_kept"]);
+    assert_eq!(outcomes_of(&outcome), ["update ann@x.co not_kept"]);
     // What the response does not show, the department, counts as sent.
     assert!(
         outcome.changes[0].detail.ends_with("did not keep: tier"),
@@ -185,7 +185,7 @@ async fn the_next_run_finds_a_falsely_confirmed_change() {
     world.user("ann@x.co", "Ann", json!({}));
     world.org().fault(on("PATCH", What::IgnoreWrite));
     world.roster("email,department\nann@x.co,sales\n");
-    assert_eq!(told(&world.run().await), ["update ann@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["update ann@x.co applied"]);
     assert_eq!(world.run().await.pending().expect("a plan").total(), 1);
 }
 
@@ -328,7 +328,7 @@ async fn held_removals_do_not_block_other_changes() {
     let outcome = world.run().await;
     assert_eq!(outcome.result().as_str(), "held");
     assert_eq!(outcome.held()[0].count, 3);
-    assert_eq!(told(&outcome), ["create new@x.co applied"]);
+    assert_eq!(outcomes_of(&outcome), ["create new@x.co applied"]);
     assert_eq!(world.org().users().len(), 21);
 }
 
@@ -339,7 +339,7 @@ async fn users_sharing_an_email_are_not_changed() {
     world.user("ANN@x.co", "Ann too", json!({}));
     world.roster("op,email,display_name\nupsert,ann@x.co,New\n");
     let outcome = world.run().await;
-    assert_eq!(told(&outcome), ["update ann@x.co failed"]);
+    assert_eq!(outcomes_of(&outcome), ["update ann@x.co failed"]);
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
@@ -493,7 +493,7 @@ async fn one_unreadable_entry_ends_no_run() {
             .run(Trigger::Schedule, None, &Stop::default())
             .await;
         assert_eq!(
-            told(&run),
+            outcomes_of(&run),
             [
                 "create bob@x.co failed",
                 "delete cid@x.co applied",
@@ -516,7 +516,7 @@ async fn one_unreadable_entry_ends_no_run() {
         // A row that names the user is looked up, and ends no run either.
         world.roster("op,email,display_name\nupsert,ann@x.co,Ann\ndelete,bob@x.co,\n");
         let run = reconciler.run(Trigger::File, None, &Stop::default()).await;
-        assert_eq!(told(&run), Vec::<String>::new(), "{field}");
+        assert_eq!(outcomes_of(&run), Vec::<String>::new(), "{field}");
         assert_eq!(run.result().as_str(), "converged", "{field}: {run:?}");
         assert_eq!(world.org().users().len(), 2, "{field}");
     }

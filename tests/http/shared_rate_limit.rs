@@ -252,7 +252,7 @@ async fn a_cancelled_slot_is_released() {
             return;
         }
     }
-    panic!("nobody ever had to wait");
+    panic!("no request had to wait");
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,21 +357,25 @@ async fn the_first_request_respects_another_processes_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_used_by_others_is_reported_once() {
-    const TOLD: &str = "other processes with this state folder have used up";
+    const MESSAGE: &str = "other processes with this state folder have used up";
     let (dir, log) = (folder(), Logged::default());
     let _guard = log.listen();
-    let (ours, other) = (throttle(4, dir.path()), throttle(4, dir.path()));
+    let (this, other) = (throttle(4, dir.path()), throttle(4, dir.path()));
     // With half of the limit or more, this process is the cause.
     for own in [3, 2] {
         send(&other, 4 - own).await;
-        send(&ours, own).await;
+        send(&this, own).await;
         written().await;
-        send(&ours, 1).await;
-        assert_eq!(log.text().matches(TOLD).count(), 0, "{own} of 4 were ours");
+        send(&this, 1).await;
+        assert_eq!(
+            log.text().matches(MESSAGE).count(),
+            0,
+            "{own} of 4 were its own"
+        );
         sleep(2 * MINUTE).await;
     }
     // A pause after a 429 is not reported either.
-    let throttled = slot(&ours).await;
+    let throttled = slot(&this).await;
     assert!(
         throttled
             .throttled(Some(Duration::from_secs(100)))
@@ -379,19 +383,19 @@ async fn a_limit_used_by_others_is_reported_once() {
     );
     drop(throttled);
     sleep(Duration::from_secs(70)).await;
-    send(&ours, 1).await;
-    assert_eq!(log.text().matches(TOLD).count(), 0);
+    send(&this, 1).await;
+    assert_eq!(log.text().matches(MESSAGE).count(), 0);
     sleep(2 * MINUTE).await;
     // Listen again: another test may have reached this event first, without a listener.
     let _guard = log.listen();
     for times in [1, 1, 2] {
         if times == 2 {
-            ours.use_keys(&keys("hunter2"));
+            this.use_keys(&keys("hunter2"));
         }
         send(&other, 4).await;
         written().await;
-        send(&ours, 1).await;
-        assert_eq!(log.text().matches(TOLD).count(), times);
+        send(&this, 1).await;
+        assert_eq!(log.text().matches(MESSAGE).count(), times);
         sleep(2 * MINUTE).await;
     }
 }
@@ -402,7 +406,7 @@ async fn an_unreadable_file_pauses_requests_for_a_minute() {
     for broken in [&b"{}"[..], &[0; 4096], &vec![b'x'; 3 << 20]] {
         send(&throttle(5, dir.path()), 1).await;
         written().await;
-        std::fs::write(file(dir.path()), broken).expect("ours");
+        std::fs::write(file(dir.path()), broken).expect("a file of the test");
         for minutes in [1, 0] {
             let start = Instant::now();
             send(&throttle(5, dir.path()), 2).await;
@@ -424,8 +428,8 @@ async fn a_damaged_file_never_exceeds_the_limit() {
         send(&throttle, 1).await;
         written().await;
         match number % 3 {
-            0 => std::fs::remove_file(file(dir.path())).expect("ours"),
-            1 => std::fs::write(file(dir.path()), "").expect("ours"),
+            0 => std::fs::remove_file(file(dir.path())).expect("a file of the test"),
+            1 => std::fs::write(file(dir.path()), "").expect("a file of the test"),
             _ => {}
         }
     }
@@ -437,7 +441,7 @@ async fn a_damaged_file_never_exceeds_the_limit() {
 async fn a_process_without_a_folder_counts_alone() {
     let dir = folder();
     let no_folder = dir.path().join("file");
-    std::fs::write(&no_folder, "").expect("ours");
+    std::fs::write(&no_folder, "").expect("a file of the test");
     let (throttle, start) = (throttle(3, &no_folder), Instant::now());
     assert_eq!(throttle.estimate(4, Priority::Urgent), MINUTE);
     send(&throttle, 3).await;

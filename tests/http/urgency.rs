@@ -15,7 +15,7 @@ async fn changes_go_before_the_pages_of_a_listing() {
         requests_per_minute: 20,
         ..Options::default()
     };
-    let world = World::as_told(options).await;
+    let world = World::with_limit(options).await;
     let settings = world.settings();
     let metrics = world.metrics.clone();
     let client = WriteClient::new(&settings.omni, &settings.state.dir, metrics);

@@ -70,7 +70,7 @@ async fn world(scenario: &Scenario) -> World {
     let mut keys = scenario.options.keys.clone();
     keys.push(SPARE_KEY.to_owned());
     let options = scenario.options.clone();
-    let world = World::as_told(Options { keys, ..options }).await;
+    let world = World::with_limit(Options { keys, ..options }).await;
     let keys = world.folder.path().join("keys");
     std::fs::write(&keys, scenario.options.keys.join("\n")).expect("the keys are written");
     let world = world

@@ -4,7 +4,7 @@ use crate::check;
 use crate::limits::Allowance;
 use crate::roster::{Op, Roster, Row};
 use crate::scenario::{Kind, Outside, Scenario, Step, Trouble};
-use crate::support::{World, assert_converged, told};
+use crate::support::{World, assert_converged, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::model::{RunRef, Trigger};
 use omni_user_sync::sandbox::{Fault, What, When};
@@ -44,11 +44,11 @@ async fn a_pruning_not_kept_is_reported() {
         times: 99,
     });
     let omni_says_so = ["delete b@x.co applied"];
-    assert_eq!(told(&world.run().await), omni_says_so);
-    assert_eq!(told(&world.run().await), ["delete b@x.co not_kept"]);
-    assert_eq!(told(&world.run().await), [""; 0], "in quarantine");
+    assert_eq!(outcomes_of(&world.run().await), omni_says_so);
+    assert_eq!(outcomes_of(&world.run().await), ["delete b@x.co not_kept"]);
+    assert_eq!(outcomes_of(&world.run().await), [""; 0], "in quarantine");
     world.org().clear_faults();
-    assert_eq!(told(&world.apply().await), ["delete b@x.co applied"]);
+    assert_eq!(outcomes_of(&world.apply().await), ["delete b@x.co applied"]);
     assert_eq!(world.org().users().len(), 1);
 }
 
@@ -76,7 +76,7 @@ async fn a_failed_delete_row_does_not_cause_pruning() {
     let (what, times) = (What::IgnoreWrite, 1);
     world.org().fault(Fault { when, what, times });
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         ["create a@x.co applied", "delete b@x.co applied"]
     );
     world.roster("op,email,display_name\nupsert,a@x.co,A\n");
@@ -108,7 +108,7 @@ async fn a_refused_removal_adds_no_managed_user() {
     world.roster("email,display_name\na@x.co,A\n");
     world.org().fault(always("DELETE", FORBIDDEN));
     let refused = ["create a@x.co applied", "delete b@x.co failed"];
-    assert_eq!(told(&world.run().await), refused);
+    assert_eq!(outcomes_of(&world.run().await), refused);
     world.org().clear_faults();
     let world = world.set("policy.prune", "managed");
     assert_converged(&world.apply().await);
@@ -123,16 +123,16 @@ async fn a_refused_removal_does_not_shorten_later_grace() {
     assert_converged(&world.run().await);
     world.roster("email,display_name\na@x.co,A\n");
     world.org().fault(always("DELETE", FORBIDDEN));
-    assert_eq!(told(&world.run().await), ["delete b@x.co failed"]);
+    assert_eq!(outcomes_of(&world.run().await), ["delete b@x.co failed"]);
     world.org().clear_faults();
     // They are back, in a listing that does not add up, by which no quarantine ends.
     world.org().fault(always("GET", What::TotalOff(1)));
     world.roster(both);
-    assert_eq!(told(&world.run().await), [""; 0]);
+    assert_eq!(outcomes_of(&world.run().await), [""; 0]);
     world.org().clear_faults();
     world.roster("email,display_name\na@x.co,A\n");
     let world = world.set("policy.prune_grace", "1h");
-    assert_eq!(told(&world.apply().await), [""; 0]);
+    assert_eq!(outcomes_of(&world.apply().await), [""; 0]);
     assert_eq!(world.org().users().len(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! What tests of any kind stand on.
+//! Shared by all test programs.
 
 #![allow(dead_code, unreachable_pub, unused_imports, missing_docs)] // each program uses its part
 

@@ -37,15 +37,15 @@ impl World {
             60 => 10_000,
             said => said,
         };
-        Self::as_told(Options {
+        Self::with_limit(Options {
             requests_per_minute: limit,
             ..options
         })
         .await
     }
 
-    /// A world whose mock server has just this limit, and which uses all of it.
-    pub async fn as_told(options: Options) -> Self {
+    /// A world whose mock server has exactly this limit, and which uses all of it.
+    pub async fn with_limit(options: Options) -> Self {
         let limit = options.requests_per_minute;
         let sandbox = Sandbox::start(options)
             .await
@@ -137,7 +137,7 @@ impl World {
     /// A reconciler with the state lock, like a process of its own.
     pub fn reconciler(&self) -> Reconciler {
         let settings = self.settings();
-        let lock = StateLock::acquire(&settings.state.dir, "test").expect("nobody else has it");
+        let lock = StateLock::acquire(&settings.state.dir, "test").expect("the lock is free");
         let state =
             StateDb::open(&self.sandbox.url(), Access::Write(lock)).expect("a state database");
         Reconciler::new(Arc::new(settings), self.metrics.clone(), state).expect("a reconciler")
@@ -265,13 +265,13 @@ pub fn on(method: &str, what: What) -> Fault {
     }
 }
 
-/// `kind email outcome` of each change, sorted.
-pub fn told(outcome: &RunOutcome) -> Vec<String> {
-    let tell =
+/// `operation email outcome` of each change, sorted.
+pub fn outcomes_of(outcome: &RunOutcome) -> Vec<String> {
+    let show =
         |one: &AppliedChange| format!("{} {} {}", one.operation, one.email, one.outcome.as_str());
-    let mut told: Vec<_> = outcome.changes.iter().map(tell).collect();
-    told.sort();
-    told
+    let mut outcomes: Vec<_> = outcome.changes.iter().map(show).collect();
+    outcomes.sort();
+    outcomes
 }
 
 /// That all went well.

@@ -1,4 +1,4 @@
-//! What must not be told, in words that stand nowhere else.
+//! Secrets and personal data, as words that occur nowhere else.
 
 use std::path::Path;
 
@@ -18,13 +18,13 @@ pub(crate) const NAME: &str = "namecanary";
 /// What every email holds.
 pub(crate) const EMAIL: &str = "emailcanary";
 
-/// A place where something is told, and the bytes that are there.
-pub(crate) struct Told {
+/// Captured output or a file, with its name.
+pub(crate) struct Captured {
     location: String,
     bytes: Vec<u8>,
 }
 
-impl Told {
+impl Captured {
     pub(crate) fn new(location: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         let (location, bytes) = (location.into(), bytes.into());
         Self { location, bytes }
@@ -59,7 +59,7 @@ impl Told {
         text.contains(word)
     }
 
-    /// Panics where one of the words is told.
+    /// Panics if one of the words is in it.
     pub(crate) fn assert_without(&self, words: &[&str]) {
         for word in words {
             let text = String::from_utf8_lossy(&self.bytes);
@@ -68,7 +68,7 @@ impl Told {
             };
             let around = text.get(at.saturating_sub(300)..).unwrap_or(&text);
             let around: String = around.chars().take(600).collect();
-            panic!("{} tells {word}: …{around}…", self.location);
+            panic!("{} contains {word}: …{around}…", self.location);
         }
     }
 }

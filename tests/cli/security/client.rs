@@ -1,4 +1,4 @@
-//! A client that means harm to the server, or to somebody's browser. Who may do what is in `tests/http/serve`.
+//! A client that attacks the server or another user's browser. Access rights are in `tests/http/serve`.
 
 use super::canaries::TOKEN;
 use super::world::{Daemon, webhook, world};
@@ -17,7 +17,7 @@ fn token() -> String {
     TOKEN.replace('/', "%2F").replace('+', "%2B")
 }
 
-/// Where a log-in leads, for what stands in the address of its page.
+/// The target of a redirect after login is taken from the page's address.
 #[tokio::test(flavor = "multi_thread")]
 async fn login_never_redirects_to_another_site() {
     let (_world, daemon) = served().await;

@@ -1,5 +1,5 @@
-//! Somebody means harm: what must not be told is told to nobody, and what comes from Omni, from the
-//! roster or from a client of the server is bounded and obeyed by nothing.
+//! Attacks: secrets appear nowhere, and input from Omni, from the roster and from clients of the server is bounded
+//! and never obeyed.
 mod canaries;
 mod child;
 mod client;

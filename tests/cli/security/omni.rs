@@ -1,5 +1,5 @@
-//! An Omni that means harm, or somebody who stands in its place: every answer ends in a clear error, in
-//! bounded time and memory, and the key goes nowhere else.
+//! A hostile server in the place of Omni: every answer ends in a clear error, in bounded time and memory, and the key
+//! is sent nowhere else.
 
 use super::child::{Ended, KEY, Location};
 use super::server::{Reply, Server};

@@ -1,5 +1,4 @@
-//! A roster that means harm. What reading makes of it is in `tests/fast/roster`; here is what it costs, and what
-//! is written because of it.
+//! A hostile roster: its cost, and what is written because of it. How it is read is in `tests/fast/roster`.
 
 use super::child::Location;
 use super::world::run;
@@ -113,8 +112,8 @@ async fn hostile_file_names_have_no_effect() {
         &["apply", "--yes"],
         &["explain", "u4@x.co"],
     ] {
-        let (told, _) = run(&world, &[&["--log", "debug"], arguments].concat()).await;
-        said.push(told.text());
+        let (captured, _) = run(&world, &[&["--log", "debug"], arguments].concat()).await;
+        said.push(captured.text());
     }
     assert_eq!(
         paths(world.folder.path(), &own),

@@ -1,7 +1,7 @@
 //! What an answer says that is none, be it Omni's or the webhook's, is told where values may be told: in no
 //! log, metric, probe or webhook.
 
-use super::canaries::{EMAIL, KEY, NAME, SECRETS, Told, VALUE};
+use super::canaries::{Captured, EMAIL, KEY, NAME, SECRETS, VALUE};
 use super::secrets::{echo, is_chosen, left_behind, says};
 use super::world::{Daemon, EVERYTHING, heard, webhook, webhook_that_says, world};
 use crate::support::World;
@@ -52,12 +52,12 @@ fn answers() -> Vec<(&'static str, What)> {
 }
 
 /// What a daemon tells to whoever asks for no more than how it is, and its log.
-async fn told_openly(daemon: &Daemon) -> Vec<Told> {
-    let mut told = Vec::new();
+async fn public_output(daemon: &Daemon) -> Vec<Captured> {
+    let mut captured = Vec::new();
     for path in ["/metrics", "/healthz", "/readyz"] {
-        told.push(daemon.ask(&format!("GET {path}"), "", "").await);
+        captured.push(daemon.ask(&format!("GET {path}"), "", "").await);
     }
-    told
+    captured
 }
 
 /// A daemon whose first run meets one such answer.
@@ -94,7 +94,7 @@ async fn met(world: &World, name: &str, when: When, what: What) {
     assert!(world.org().requests().iter().any(is_met), "{name}");
 
     let status = daemon.ask("GET /api/v1/status", "", "").await;
-    let mut open = told_openly(&daemon).await;
+    let mut open = public_output(&daemon).await;
     open.push(heard(&sent, "event").await);
     for one in &open {
         one.assert_without(&[VALUE, NAME, EMAIL]);
@@ -149,18 +149,18 @@ async fn webhook_address_and_responses_are_not_published() {
                 "notifications_total{outcome=\"failed\"} 1",
             )
             .await;
-        let mut told = told_openly(&daemon).await;
+        let mut captured = public_output(&daemon).await;
         for path in [
             "GET /",
             "GET /runs/1",
             "GET /api/v1/status",
             "GET /api/v1/runs/1",
         ] {
-            told.push(daemon.ask(path, "", "").await);
+            captured.push(daemon.ask(path, "", "").await);
         }
-        told.push(daemon.log());
-        told.extend(left_behind(world.folder.path()));
-        for one in &told {
+        captured.push(daemon.log());
+        captured.extend(left_behind(world.folder.path()));
+        for one in &captured {
             one.assert_without(&SECRETS);
             one.assert_without(&["saidcanary"]);
         }

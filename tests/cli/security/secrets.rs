@@ -1,7 +1,7 @@
 //! Canaries for key, admin token and webhook are found nowhere but in their files and headers; attribute
 //! values in no log, metric, probe or webhook; emails in no metric, probe or webhook.
 
-use super::canaries::{EMAIL, HOOK, KEY, NAME, SECRETS, TOKEN, Told, VALUE};
+use super::canaries::{Captured, EMAIL, HOOK, KEY, NAME, SECRETS, TOKEN, VALUE};
 use super::world::{Daemon, EVERYTHING, heard, run, webhook, world, write};
 use crate::support::World;
 use futures_util::stream::{self, StreamExt};
@@ -77,13 +77,16 @@ fn once(what: What, method: &str) -> Fault {
 }
 
 /// Every file but those that hold a secret and the roster itself.
-pub(crate) fn left_behind(folder: &Path) -> Vec<Told> {
-    let is_told = |told: &Told| {
+pub(crate) fn left_behind(folder: &Path) -> Vec<Captured> {
+    let is_left = |captured: &Captured| {
         let own = ["key", "token", "hook", "users.csv"].map(|name| folder.join(name));
         !own.iter()
-            .any(|path| told.is_at(&path.display().to_string()))
+            .any(|path| captured.is_at(&path.display().to_string()))
     };
-    Told::files(folder).into_iter().filter(is_told).collect()
+    Captured::files(folder)
+        .into_iter()
+        .filter(is_left)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,13 +100,13 @@ async fn failing_commands_print_no_secrets() {
             all.push(run(&world, &arguments).await.0);
         }
         assert!(
-            all.iter().any(|told| told.has(VALUE)),
+            all.iter().any(|captured| captured.has(VALUE)),
             "a plan shows values"
         );
         all.extend(left_behind(world.folder.path()));
-        assert!(all.iter().filter(|told| told.has(VALUE)).count() > 3);
-        for told in all {
-            told.assert_without(&SECRETS);
+        assert!(all.iter().filter(|captured| captured.has(VALUE)).count() > 3);
+        for captured in all {
+            captured.assert_without(&SECRETS);
         }
     }
 }
@@ -176,7 +179,7 @@ async fn a_daemon_logs_no_secrets_and_no_values() {
         );
         let login = daemon.ask("POST /login", form, &fields).await;
         assert!(login.has("set-cookie"), "the token opens");
-        let mut told = vec![
+        let mut captured = vec![
             login,
             daemon.ask("POST /login", form, "token=guesscanary").await,
             daemon
@@ -207,10 +210,13 @@ async fn a_daemon_logs_no_secrets_and_no_values() {
         ] {
             // Five guesses and nobody is let in any more.
             for headers in ["", &bearer] {
-                told.push(daemon.ask(path, headers, "").await);
+                captured.push(daemon.ask(path, headers, "").await);
             }
         }
-        assert!(told.iter().any(|told| told.has(VALUE)), "pages show values");
+        assert!(
+            captured.iter().any(|captured| captured.has(VALUE)),
+            "pages show values"
+        );
         daemon.until("GET /api/v1/runs", "", "\"run\":2").await;
 
         let delivered = "notifications_total{outcome=\"delivered\"} 1";
@@ -229,11 +235,11 @@ async fn a_daemon_logs_no_secrets_and_no_values() {
             "all is logged"
         );
         log.assert_without(&[VALUE, NAME, "guesscanary"]);
-        told.extend(open);
-        told.push(log);
-        told.extend(["cmdline", "environ", "maps"].map(|file| daemon.proc(file)));
-        told.extend(left_behind(world.folder.path()));
-        for one in &told {
+        captured.extend(open);
+        captured.push(log);
+        captured.extend(["cmdline", "environ", "maps"].map(|file| daemon.proc(file)));
+        captured.extend(left_behind(world.folder.path()));
+        for one in &captured {
             one.assert_without(&SECRETS);
         }
     }
@@ -280,11 +286,11 @@ async fn errors_in_secret_files_do_not_quote_them() {
         let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
         let page = daemon.ask("GET /", &bearer, "").await;
         let ready = daemon.ask("GET /readyz", "", "").await;
-        for told in [daemon.log(), page, ready] {
-            told.assert_without(&SECRETS);
+        for captured in [daemon.log(), page, ready] {
+            captured.assert_without(&SECRETS);
         }
-        for told in left_behind(world.folder.path()) {
-            told.assert_without(&SECRETS);
+        for captured in left_behind(world.folder.path()) {
+            captured.assert_without(&SECRETS);
         }
     }
 }
@@ -351,9 +357,9 @@ async fn bare_world() -> World {
 async fn mistaken(world: &World, what: &str) {
     for command in [&["check"][..], &["check", "--json"], &["plan"], &["health"]] {
         let arguments = [&["--config", "config.toml", "--log", EVERYTHING], command].concat();
-        let (told, code) = run(world, &arguments).await;
+        let (captured, code) = run(world, &arguments).await;
         assert_ne!(code, 0, "{what}");
-        told.assert_without(&SECRETS);
+        captured.assert_without(&SECRETS);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A server that means harm: raw bytes over TCP, chosen by what is asked for.
+//! A hostile server: raw bytes over TCP, chosen by what is asked for.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

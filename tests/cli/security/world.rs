@@ -1,6 +1,6 @@
 //! A world whose secrets lie in files, with a webhook that listens, and the program run in it.
 
-use super::canaries::{EMAIL, HOOK, KEY, NAME, TOKEN, Told, VALUE};
+use super::canaries::{Captured, EMAIL, HOOK, KEY, NAME, TOKEN, VALUE};
 use crate::support::World;
 use omni_user_sync::sandbox::Options;
 use rustix::process::{Pid, Signal, kill_process};
@@ -102,11 +102,11 @@ async fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>, answer: &[u8]) {
 }
 
 /// The program, run to its end with arguments; what it said, and its code.
-pub(crate) async fn run(world: &World, arguments: &[&str]) -> (Told, i32) {
+pub(crate) async fn run(world: &World, arguments: &[&str]) -> (Captured, i32) {
     let ended = crate::support::command(world, arguments).await;
     let location = format!("{arguments:?} ({})", ended.code);
     let location: String = location.chars().filter(|c| !c.is_control()).collect();
-    (Told::new(location, ended.out + &ended.err), ended.code)
+    (Captured::new(location, ended.out + &ended.err), ended.code)
 }
 
 /// A daemon that is ended with the test, however that ends. What it says goes to a file.
@@ -117,7 +117,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one, and waits until it serves. The log must tell where.
+    /// Starts one, and waits until it serves. The log must name its address.
     pub(crate) async fn start(world: &World, log: &str) -> Self {
         let said = tempfile::NamedTempFile::new().expect("a file");
         let file = || Stdio::from(said.reopen().expect("opens"));
@@ -139,14 +139,14 @@ impl Daemon {
         let serves = async {
             while daemon.address.is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                daemon.address = daemon.told_address().unwrap_or_default();
+                daemon.address = daemon.logged_address().unwrap_or_default();
             }
         };
         timeout(GENEROUS, serves).await.expect("serves in time");
         daemon
     }
 
-    fn told_address(&self) -> Option<String> {
+    fn logged_address(&self) -> Option<String> {
         let log = std::fs::read_to_string(self.log.path()).expect("is read");
         let line = log
             .lines()
@@ -156,19 +156,19 @@ impl Daemon {
         Some(format!("127.0.0.1:{port}"))
     }
 
-    pub(crate) fn log(&self) -> Told {
-        Told::new("the log", std::fs::read(self.log.path()).expect("is read"))
+    pub(crate) fn log(&self) -> Captured {
+        Captured::new("the log", std::fs::read(self.log.path()).expect("is read"))
     }
 
     /// What other users of the machine may see of it, or could once.
-    pub(crate) fn proc(&self, file: &str) -> Told {
+    pub(crate) fn proc(&self, file: &str) -> Captured {
         let path = format!("/proc/{}/{file}", self.child.id());
         // Some of it is for root alone, since the process keeps its memory to itself.
         let bytes = std::fs::read(&path).unwrap_or_default();
-        Told::new(path, bytes)
+        Captured::new(path, bytes)
     }
 
-    /// Lets it crash, and tells whether the system wrote a core.
+    /// Makes it crash, and returns whether the system wrote a core.
     pub(crate) fn crash(&mut self) -> bool {
         let process = Pid::from_child(&self.child);
         kill_process(process, Signal::ABORT).expect("it runs");
@@ -189,13 +189,13 @@ impl Daemon {
     }
 
     /// Asks with these headers.
-    pub(crate) async fn ask(&self, request: &str, headers: &str, body: &str) -> Told {
+    pub(crate) async fn ask(&self, request: &str, headers: &str, body: &str) -> Captured {
         let text = format!(
             "{request} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\
              Connection: close\r\n\r\n{body}",
             body.len()
         );
-        Told::new(request, self.say(text.as_bytes()).await)
+        Captured::new(request, self.say(text.as_bytes()).await)
     }
 
     /// Asks until the answer holds a word.
@@ -207,7 +207,7 @@ impl Daemon {
         };
         if timeout(GENEROUS, asking).await.is_err() {
             let last = self.ask(request, headers, "").await;
-            panic!("{request} never tells {word}: {}", last.text());
+            panic!("{request} never contains {word}: {}", last.text());
         }
     }
 }
@@ -220,8 +220,8 @@ impl Drop for Daemon {
 }
 
 /// What a webhook was sent, once it has heard a word: no run waits for it.
-pub(crate) async fn heard(sent: &Mutex<Vec<u8>>, word: &str) -> Told {
-    let now = || Told::new("the webhook", sent.lock().expect("whole").clone());
+pub(crate) async fn heard(sent: &Mutex<Vec<u8>>, word: &str) -> Captured {
+    let now = || Captured::new("the webhook", sent.lock().expect("whole").clone());
     let heard = async {
         while !now().has(word) {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -129,13 +129,13 @@ struct Rig {
 
 impl Rig {
     fn new(script: impl IntoIterator<Item = Act>) -> Self {
-        let (told, started) = mpsc::unbounded_channel();
+        let (sender, started) = mpsc::unbounded_channel();
         let (still, receiver) = watch::channel(None);
         let (wake, stop) = (Wake::default(), CancellationToken::new());
         let (status, metrics) = (Status::new(None), Metrics::new());
         let runner = Scripted {
             script: script.into_iter().collect(),
-            started: told,
+            started: sender,
         };
         let inputs = Inputs {
             wake: wake.clone(),

@@ -69,7 +69,7 @@ impl Rig {
             .expect("the watcher runs");
         let published = *rig.still.borrow_and_update();
         assert_eq!(published, rig.content());
-        assert!(rig.is_quiet().await, "the first content wakes nobody");
+        assert!(rig.is_quiet().await, "the first content starts no run");
         rig
     }
 
@@ -400,10 +400,10 @@ async fn a_hung_mount_is_reported_and_replaced() {
     let settings = settings(&path, "poll", SETTLE);
     let (never, hangs) = std::sync::mpsc::channel();
     let (publish, mut still) = watch::channel(None);
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut states) = tokio::sync::mpsc::unbounded_channel();
     let watcher = Watcher::new(&settings, false, Wake::default(), publish)
         .expect("is wanted")
-        .with_observer(move |condition| tell.send(condition).expect("is listened to"));
+        .with_observer(move |condition| sender.send(condition).expect("is listened to"));
     let stop = CancellationToken::new();
     let look = HangsOnce(Arc::new(Mutex::new(Some(hangs))));
     let task = tokio::spawn(watcher.run(look, stop.clone()));
@@ -412,7 +412,7 @@ async fn a_hung_mount_is_reported_and_replaced() {
         tokio::time::advance(Duration::from_secs(1)).await;
         // Gives the probing thread time.
         std::thread::sleep(Duration::from_millis(1));
-        all.extend(std::iter::from_fn(|| told.try_recv().ok()));
+        all.extend(std::iter::from_fn(|| states.try_recv().ok()));
     }
     assert_eq!(all[0], SourceState::Unresponsive, "{all:?}");
     still.changed().await.expect("the watcher runs");

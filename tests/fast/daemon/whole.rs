@@ -67,7 +67,7 @@ async fn webhook() -> (String, tokio::task::JoinHandle<String>) {
     let listener = listener.expect("a free port");
     let address = listener.local_addr().expect("has one");
     let receive = async move {
-        let (mut stream, _) = listener.accept().await.expect("somebody connects");
+        let (mut stream, _) = listener.accept().await.expect("a connection");
         let (mut said, mut bytes) = (String::new(), [0; 4096]);
         // The request ends with the closing brace of the body.
         while !said.ends_with('}') {
@@ -89,7 +89,7 @@ async fn survives_failures_and_stops_on_signals() {
         TempDir::new().expect("a folder"),
         TempDir::new().expect("a folder"),
     );
-    let (hook, told) = webhook().await;
+    let (hook, request) = webhook().await;
     std::fs::write(state.path().join("webhook"), hook).expect("written");
     let running = tokio::spawn(daemon::run(settings(address, &state)));
     eventually(address, "/readyz", "can't be read").await;
@@ -101,11 +101,11 @@ async fn survives_failures_and_stops_on_signals() {
     )
     .await;
 
-    let told = timeout(GENEROUS, told).await.expect("is told in time");
-    let told = told.expect("does not panic");
+    let request = timeout(GENEROUS, request).await.expect("is sent in time");
+    let request = request.expect("does not panic");
     assert!(
-        told.starts_with("POST /hook ") && told.contains("run 1 failed"),
-        "{told}"
+        request.starts_with("POST /hook ") && request.contains("run 1 failed"),
+        "{request}"
     );
 
     let taken = daemon::run(settings(address, &other))
@@ -126,7 +126,7 @@ async fn survives_failures_and_stops_on_signals() {
     ended.expect("does not panic").expect("ends well");
     assert!(
         get(address, "/healthz").await.is_none(),
-        "nobody answers any more"
+        "the server is gone"
     );
 
     a_second_signal_does_not_wait().await;

@@ -102,7 +102,7 @@ fn a_huge_sparse_file_is_rejected() {
     let file = File::options()
         .write(true)
         .open(&path)
-        .expect("a file of ours");
+        .expect("a file of the test");
     file.set_len(64 << 20).expect("a sparse file");
     let error = folder.read_at(&path).expect_err("no text").to_string();
     assert!(error.contains("NUL"), "{error}");

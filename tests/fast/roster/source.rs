@@ -18,7 +18,7 @@ fn set_age(path: &std::path::Path, seconds: u64) {
         .write(true)
         .open(path)
         .and_then(|file| file.set_modified(time))
-        .expect("a file of ours");
+        .expect("a file of the test");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn the_newest_file_is_by_time_then_name() {
         .write(true)
         .open(&b)
         .and_then(set)
-        .expect("a file of ours");
+        .expect("a file of the test");
     assert_snapshot!(folder.show(), @r#"b.csv:2: b@x.co upsert "-""#);
 }
 

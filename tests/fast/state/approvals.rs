@@ -114,7 +114,7 @@ async fn applied_changes_are_not_approved_again() {
     let held = holding(&db, 0, &["ann", "bob"]).await;
     let approve = async |seconds| {
         let approval = db.approve(RunRef::Number(held), "root", at(seconds), false);
-        approval.await.expect("somebody is left").changes.len()
+        approval.await.expect("an approval").changes.len()
     };
     assert_eq!(approve(1).await, 2);
     let run = db.begin(start(2)).await.expect("written");
@@ -210,7 +210,7 @@ async fn repeatedly_held_changes_are_stored_once() {
     }
     let run = holding(&db, 3, &["ann"]).await;
     assert_eq!(db.held(run).await.expect("read")[0].changes.len(), 1);
-    let raw = rusqlite::Connection::open(state.file("state.db")).expect("ours");
+    let raw = rusqlite::Connection::open(state.file("state.db")).expect("a file of the test");
     let stored = || {
         raw.query_row("SELECT count(*) FROM held_changes", [], |row| {
             row.get::<_, i64>(0)

@@ -32,10 +32,10 @@ async fn a_run_is_read_as_recorded() {
     };
     db.finish(run, &end).await.expect("written");
     db.finish(run, &end).await.expect_err("it has ended");
-    let told = db.run(RunRef::Number(run)).await.expect("read");
-    let told = told.expect("there is one");
+    let stored = db.run(RunRef::Number(run)).await.expect("read");
+    let stored = stored.expect("there is one");
     assert_eq!(
-        (told.start, told.state),
+        (stored.start, stored.state),
         (start(0), RunState::Ended(end.into()))
     );
 }
@@ -67,20 +67,20 @@ async fn an_unfinished_run_counts_as_interrupted() {
             .map(|run| (run.number, run.state))
             .collect::<Vec<_>>()
     };
-    let told = states(db.runs(10).await.expect("read"));
+    let stored = states(db.runs(10).await.expect("read"));
     assert_eq!(
-        told,
+        stored,
         [(second, RunState::Open), (first, RunState::Interrupted)]
     );
     drop(db);
-    let told = states(state.read().runs(1).await.expect("read"));
+    let stored = states(state.read().runs(1).await.expect("read"));
     assert_eq!(
-        told,
+        stored,
         [(second, RunState::Open)],
-        "nobody has taken its place yet"
+        "no other process has taken its place yet"
     );
-    let told = states(state.open().runs(1).await.expect("read"));
-    assert_eq!(told, [(second, RunState::Interrupted)]);
+    let stored = states(state.open().runs(1).await.expect("read"));
+    assert_eq!(stored, [(second, RunState::Interrupted)]);
 }
 
 #[tokio::test]
@@ -109,14 +109,14 @@ async fn a_change_is_read_as_recorded() {
     settle(&db, run, id, &intent, &ending).await;
     let again = db.settle(id, &ending, None, OwnershipUpdate::default());
     again.await.expect_err("it is settled");
-    let told = db.changes(run).await.expect("read");
-    assert_eq!(told.len(), 1);
+    let stored = db.changes(run).await.expect("read");
+    assert_eq!(stored.len(), 1);
     assert_eq!(
-        (&told[0].intent, &told[0].settled),
+        (&stored[0].intent, &stored[0].settled),
         (&intent, &Some(ending))
     );
     let of_ann = db.changes_of(&email("aNN"), 10).await.expect("read");
-    assert_eq!(of_ann, told);
+    assert_eq!(of_ann, stored);
     assert_eq!(db.changes_of(&email("bob"), 10).await.expect("read"), []);
 }
 

@@ -41,8 +41,8 @@ async fn unsettled_changes_are_unknown_until_observed() {
     }
     assert_eq!(db.unknown().await.expect("read"), []);
     assert_eq!(removed(&db, 4).await, (2, 2), "until they are seen active");
-    let told = db.changes(run).await.expect("read");
-    let outcomes: Vec<_> = told
+    let stored = db.changes(run).await.expect("read");
+    let outcomes: Vec<_> = stored
         .iter()
         .map(|change| change.settled.as_ref().map(|settled| settled.outcome))
         .collect();
@@ -69,9 +69,9 @@ async fn completed_writes_are_in_the_files() {
             .await
             .expect("written");
         let copy = State::new();
-        std::fs::create_dir(copy.dir()).expect("ours");
+        std::fs::create_dir(copy.dir()).expect("a file of the test");
         for file in ["state.db", "state.db-wal"] {
-            std::fs::copy(state.file(file), copy.file(file)).expect("ours");
+            std::fs::copy(state.file(file), copy.file(file)).expect("a file of the test");
         }
         let unknown = copy.open().unknown().await.expect("read");
         assert_eq!(
@@ -145,8 +145,8 @@ async fn a_killed_process_keeps_changes_and_releases_locks() {
             .contains(&format!("`apply` (pid {}", victim.id())),
         "{error}"
     );
-    victim.kill().expect("ours");
-    victim.wait().expect("ours");
+    victim.kill().expect("the child runs");
+    victim.wait().expect("the child runs");
 
     let db = state.open();
     let run = db

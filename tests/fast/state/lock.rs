@@ -13,7 +13,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn a_state_folder_has_one_holder() {
     let state = State::new();
-    let held = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
+    let held = StateLock::acquire(&state.dir(), "run").expect("the lock is free");
     let error = StateLock::acquire(&state.dir(), "apply").expect_err("it is held");
     assert!(matches!(error, LockError::InUse { .. }));
     let said = error.to_string();
@@ -22,13 +22,13 @@ fn a_state_folder_has_one_holder() {
     assert!(said.contains(&state.dir().display().to_string()), "{said}");
     assert!(said.contains("stop the daemon"), "{said}");
     drop(held);
-    StateLock::acquire(&state.dir(), "apply").expect("nobody has it any more");
+    StateLock::acquire(&state.dir(), "apply").expect("the lock is free");
 }
 
 #[test]
 fn folder_and_lock_are_private() {
     let state = State::new();
-    drop(StateLock::acquire(&state.dir(), "run").expect("nobody has it"));
+    drop(StateLock::acquire(&state.dir(), "run").expect("the lock is free"));
     assert_eq!(mode(&state.dir()), 0o700);
     assert_eq!(mode(&state.file("lock")), 0o600);
 }
@@ -36,8 +36,8 @@ fn folder_and_lock_are_private() {
 #[test]
 fn an_unnamed_holder_still_holds_the_lock() {
     let state = State::new();
-    let _held = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
-    std::fs::write(state.file("lock"), "").expect("ours");
+    let _held = StateLock::acquire(&state.dir(), "run").expect("the lock is free");
+    std::fs::write(state.file("lock"), "").expect("a file of the test");
     let error = StateLock::acquire(&state.dir(), "apply").expect_err("it is held");
     assert!(
         error.to_string().contains("in use by another process;"),
@@ -48,7 +48,7 @@ fn an_unnamed_holder_still_holds_the_lock() {
 #[test]
 fn a_file_as_state_folder_is_rejected() {
     let state = State::new();
-    std::fs::write(state.dir(), "").expect("ours");
+    std::fs::write(state.dir(), "").expect("a file of the test");
     let error = StateLock::acquire(&state.dir(), "run").expect_err("it is a file");
     let said = error.to_string();
     assert!(matches!(error, LockError::Unusable { .. }));
@@ -70,7 +70,7 @@ fn child_processes_do_not_keep_the_lock() {
             }
         });
         while !starting.is_finished() {
-            drop(StateLock::acquire(&state.dir(), "apply").expect("nobody else has it"));
+            drop(StateLock::acquire(&state.dir(), "apply").expect("the lock is free"));
         }
     });
 }

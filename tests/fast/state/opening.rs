@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 fn try_open(state: &State, org: &str) -> Result<StateDb, StateError> {
-    let lock = StateLock::acquire(&state.dir(), "run").expect("nobody has it");
+    let lock = StateLock::acquire(&state.dir(), "run").expect("the lock is free");
     StateDb::open(org, Access::Write(lock))
 }
 
@@ -50,7 +50,7 @@ async fn writes_survive_a_restart() {
 async fn files_are_private() {
     let state = with_a_run().await;
     let loose = fs::Permissions::from_mode(0o644);
-    fs::set_permissions(state.file("state.db"), loose).expect("ours");
+    fs::set_permissions(state.file("state.db"), loose).expect("a file of the test");
     let db = state.open();
     db.begin(start(2)).await.expect("it is written");
     for name in ["state.db", "state.db-wal", "state.db-shm"] {
@@ -103,8 +103,9 @@ async fn another_organisation_is_refused() {
 #[tokio::test]
 async fn a_newer_database_is_rejected_and_unchanged() {
     let state = with_a_run().await;
-    let raw = Connection::open(state.file("state.db")).expect("ours");
-    raw.pragma_update(None, "user_version", 99).expect("ours");
+    let raw = Connection::open(state.file("state.db")).expect("a file of the test");
+    raw.pragma_update(None, "user_version", 99)
+        .expect("a file of the test");
     drop(raw);
     for said in refusals(&state, ORG) {
         assert!(said.contains("has version 99"), "{said}");
@@ -114,8 +115,9 @@ async fn a_newer_database_is_rejected_and_unchanged() {
 #[tokio::test]
 async fn only_runs_migrate_an_older_database() {
     let state = with_a_run().await;
-    let raw = Connection::open(state.file("state.db")).expect("ours");
-    raw.pragma_update(None, "user_version", 0).expect("ours");
+    let raw = Connection::open(state.file("state.db")).expect("a file of the test");
+    raw.pragma_update(None, "user_version", 0)
+        .expect("a file of the test");
     drop(raw);
     let error = StateDb::open(ORG, Access::Read(&state.dir())).expect_err("it is old");
     assert!(matches!(error, StateError::Older { .. }), "{error}");
@@ -123,7 +125,7 @@ async fn only_runs_migrate_an_older_database() {
 
 #[tokio::test]
 async fn a_damaged_database_is_rejected_and_unchanged() {
-    let whole = fs::read(with_a_run().await.file("state.db")).expect("ours");
+    let whole = fs::read(with_a_run().await.file("state.db")).expect("a file of the test");
     let mut page = whole.clone();
     page[4096..8192].fill(0xAA);
     let cases = [
@@ -135,14 +137,14 @@ async fn a_damaged_database_is_rejected_and_unchanged() {
     ];
     for (what, bytes) in cases {
         let state = State::new();
-        fs::create_dir(state.dir()).expect("ours");
-        fs::write(state.file("state.db"), &bytes).expect("ours");
+        fs::create_dir(state.dir()).expect("a file of the test");
+        fs::write(state.file("state.db"), &bytes).expect("a file of the test");
         let error = try_open(&state, ORG).expect_err(what);
         assert!(
             matches!(error, StateError::Damaged { .. }),
             "{what}: {error}"
         );
-        let left = fs::read(state.file("state.db")).expect("ours");
+        let left = fs::read(state.file("state.db")).expect("a file of the test");
         assert!(left == bytes, "{what}: it is left as it is");
     }
 }
@@ -151,7 +153,7 @@ async fn a_damaged_database_is_rejected_and_unchanged() {
 async fn a_log_without_its_database_is_rejected() {
     for log in ["state.db-wal", "journal.db-wal"] {
         let state = with_a_run().await;
-        fs::rename(state.file("state.db"), state.file(log)).expect("ours");
+        fs::rename(state.file("state.db"), state.file(log)).expect("a file of the test");
         for said in refusals(&state, ORG) {
             let problem = "the file is missing, and its -wal file exists";
             assert!(said.contains(problem), "{said}");
@@ -162,7 +164,7 @@ async fn a_log_without_its_database_is_rejected() {
 #[tokio::test]
 async fn another_organisations_old_database_keeps_its_name() {
     let state = with_a_run().await;
-    fs::rename(state.file("state.db"), state.file("journal.db")).expect("ours");
+    fs::rename(state.file("state.db"), state.file("journal.db")).expect("a file of the test");
     for said in refusals(&state, "https://other.omniapp.co") {
         assert!(said.contains("other.omniapp.co"), "{said}");
     }
@@ -172,9 +174,10 @@ async fn another_organisations_old_database_keeps_its_name() {
 #[tokio::test]
 async fn another_programs_database_is_rejected() {
     let state = State::new();
-    fs::create_dir(state.dir()).expect("ours");
-    let raw = Connection::open(state.file("state.db")).expect("ours");
-    raw.execute_batch("CREATE TABLE runs (a)").expect("ours");
+    fs::create_dir(state.dir()).expect("a file of the test");
+    let raw = Connection::open(state.file("state.db")).expect("a file of the test");
+    raw.execute_batch("CREATE TABLE runs (a)")
+        .expect("a file of the test");
     drop(raw);
     for said in refusals(&state, ORG) {
         assert!(said.contains("a database of another program"), "{said}");
@@ -184,7 +187,7 @@ async fn another_programs_database_is_rejected() {
 #[tokio::test]
 async fn a_folder_instead_of_the_file_is_rejected() {
     let state = State::new();
-    fs::create_dir_all(state.file("state.db")).expect("ours");
+    fs::create_dir_all(state.file("state.db")).expect("a file of the test");
     for said in refusals(&state, ORG) {
         assert!(said.contains("it is not a file"), "{said}");
     }
@@ -202,8 +205,10 @@ async fn deleted_data_is_overwritten_in_the_files() {
         reason: "sesame-7".into(),
     };
     let holds_it = || {
-        let files = fs::read_dir(state.dir()).expect("ours").flatten();
-        let mut bytes = files.map(|file| fs::read(file.path()).expect("ours"));
+        let files = fs::read_dir(state.dir())
+            .expect("a file of the test")
+            .flatten();
+        let mut bytes = files.map(|file| fs::read(file.path()).expect("a file of the test"));
         bytes.any(|bytes| bytes.windows(8).any(|window| window == b"sesame-7"))
     };
     db.quarantine_put(&ann, &why).await.expect("written");
@@ -216,8 +221,8 @@ async fn deleted_data_is_overwritten_in_the_files() {
 #[tokio::test]
 async fn an_interrupted_creation_is_repeated() {
     let state = State::new();
-    fs::create_dir(state.dir()).expect("ours");
-    fs::write(state.file("state.db.new"), "half of one").expect("ours");
+    fs::create_dir(state.dir()).expect("a file of the test");
+    fs::write(state.file("state.db.new"), "half of one").expect("a file of the test");
     assert_eq!(state.open().runs(1).await.expect("it is read"), []);
     assert!(!state.file("state.db.new").exists());
 }
@@ -227,15 +232,15 @@ async fn an_interrupted_creation_is_repeated() {
 #[tokio::test]
 async fn a_database_of_version_1_is_migrated() {
     let state = State::new();
-    fs::create_dir(state.dir()).expect("ours");
+    fs::create_dir(state.dir()).expect("a file of the test");
     let elsewhere = tempfile::tempdir().expect("a folder");
-    let raw = Connection::open(elsewhere.path().join("journal.db")).expect("ours");
+    let raw = Connection::open(elsewhere.path().join("journal.db")).expect("a file of the test");
     raw.pragma_update(None, "journal_mode", "WAL")
-        .expect("ours");
+        .expect("a file of the test");
     raw.execute_batch(include_str!("version_1.sql"))
-        .expect("ours");
+        .expect("a file of the test");
     for name in ["journal.db", "journal.db-wal"] {
-        fs::copy(elsewhere.path().join(name), state.file(name)).expect("ours");
+        fs::copy(elsewhere.path().join(name), state.file(name)).expect("a file of the test");
     }
     drop(raw);
     let error = StateDb::open(ORG, Access::Read(&state.dir())).expect_err("it is old");
@@ -310,9 +315,9 @@ async fn a_flipped_bit_in_an_address_is_damage() {
             .expect("written");
         db.memory(at(1)).await.expect("it is whole");
         drop(db);
-        let raw = Connection::open(state.file("state.db")).expect("ours");
+        let raw = Connection::open(state.file("state.db")).expect("a file of the test");
         raw.execute_batch(&format!("UPDATE {table} SET email = 'cnn@x.co'"))
-            .expect("ours");
+            .expect("a file of the test");
         drop(raw);
         let error = state.open().memory(at(1)).await.expect_err("damaged");
         assert!(
@@ -326,9 +331,9 @@ async fn a_flipped_bit_in_an_address_is_damage() {
 #[tokio::test]
 async fn writes_stop_while_the_place_is_another() {
     let copy = |from: &Path, to: &Path| {
-        fs::create_dir(to).expect("ours");
-        for entry in fs::read_dir(from).expect("ours").flatten() {
-            fs::copy(entry.path(), to.join(entry.file_name())).expect("ours");
+        fs::create_dir(to).expect("a file of the test");
+        for entry in fs::read_dir(from).expect("a file of the test").flatten() {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("a file of the test");
         }
     };
     for replaced in ["folder", "copy", "state.db", "lock"] {
@@ -337,14 +342,14 @@ async fn writes_stop_while_the_place_is_another() {
         let run = db.begin(start(0)).await.expect("it is written");
         let (dir, away) = (state.dir(), state.dir().with_extension("away"));
         match replaced {
-            "folder" => fs::rename(&dir, &away).expect("ours"),
+            "folder" => fs::rename(&dir, &away).expect("a file of the test"),
             "copy" => {
-                fs::rename(&dir, &away).expect("ours");
+                fs::rename(&dir, &away).expect("a file of the test");
                 copy(&away, &dir);
             }
             file => {
-                fs::rename(dir.join(file), &away).expect("ours");
-                fs::copy(&away, dir.join(file)).expect("ours");
+                fs::rename(dir.join(file), &away).expect("a file of the test");
+                fs::copy(&away, dir.join(file)).expect("a file of the test");
             }
         }
         let change = intent(Operation::Delete, "Ann", 1);
@@ -354,7 +359,7 @@ async fn writes_stop_while_the_place_is_another() {
             "{replaced}: {error}"
         );
         if replaced == "folder" {
-            fs::rename(&away, &dir).expect("ours");
+            fs::rename(&away, &dir).expect("a file of the test");
             db.intend(run, &change).await.expect("it is back");
         }
     }

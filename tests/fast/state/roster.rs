@@ -1,4 +1,4 @@
-//! Who is ours, since when they are missing, and which roster was accepted.
+//! Managed users, since when they are missing, and which roster was accepted.
 
 use super::support::{
     State, at, change, email, id, intent, omni, record_roster, roster, start, upsert,
@@ -21,7 +21,7 @@ async fn memory(db: &StateDb) -> Memory {
 /// `name` of each managed user, or `name since` where they are missing; sorted.
 async fn managed(db: &StateDb) -> Vec<String> {
     let memory = memory(db).await;
-    let tell = |email: &omni_user_sync::model::Email| {
+    let show = |email: &omni_user_sync::model::Email| {
         let name = email.folded().replace("@x.co", "");
         match memory.missing_since.get(email) {
             Some(since) => format!(
@@ -31,9 +31,9 @@ async fn managed(db: &StateDb) -> Vec<String> {
             None => name,
         }
     };
-    let mut told: Vec<_> = memory.managed.iter().map(tell).collect();
-    told.sort();
-    told
+    let mut shown: Vec<_> = memory.managed.iter().map(show).collect();
+    shown.sort();
+    shown
 }
 
 /// Whoever was removed stays known, also after the history is pruned.
@@ -46,12 +46,12 @@ async fn removed_users_are_remembered_for_good() {
     note(&db, 1, &both, &omni(&["ann", "bob"])).await;
     assert!(
         knew("ann").await && !knew("bob").await,
-        "bob was never ours and is there"
+        "bob was never managed and is there"
     );
     let leaver = roster(&[("ann", DesiredUser::Delete), ("bob", upsert())]);
     note(&db, 2, &leaver, &omni(&["bob"])).await;
     assert!(!memory(&db).await.managed.contains(&email("ann")));
-    assert!(knew("ANN").await, "gone, and once ours");
+    assert!(knew("ANN").await, "gone, and once managed");
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn upserted_users_are_managed_and_later_missing() {
     note(&db, 4, &both, &everybody).await;
     assert_eq!(managed(&db).await, ["ann", "bob"]);
     let bob = db.user(&email("BOB")).await.expect("read").managed;
-    assert_eq!(bob.expect("ours").since, at(1));
+    assert_eq!(bob.expect("a managed user").since, at(1));
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ impl State {
 }
 
 pub(crate) fn open(dir: &Path) -> StateDb {
-    let lock = StateLock::acquire(dir, "apply").expect("nobody else has it");
+    let lock = StateLock::acquire(dir, "apply").expect("the lock is free");
     StateDb::open(ORG, Access::Write(lock)).expect("it opens")
 }
 
@@ -254,7 +254,7 @@ pub(crate) fn approved(approvals: &Approvals) -> HashSet<(UserId, Operation)> {
         let HeldChange {
             user_id, operation, ..
         } = one.change.clone();
-        (user_id.expect("nobody is created"), operation)
+        (user_id.expect("no creation"), operation)
     };
     approvals.iter().map(change).collect()
 }

@@ -1,11 +1,11 @@
-//! What is told, as a function of values.
+//! Messages, as a function of values.
 
 use super::{away, denied, holding, plan as planned, problem, run, stopped, unusable};
 use omni_user_sync::notify::{Alert, Message, RunSummary, message};
 use omni_user_sync::run::RunOutcome;
 
-/// What is told of these runs, one after the other, each being delivered.
-fn told(runs: &[RunOutcome]) -> Vec<Message> {
+/// The messages about these runs, if each is delivered.
+fn messages(runs: &[RunOutcome]) -> Vec<Message> {
     let mut known: Vec<Alert> = Vec::new();
     let mut messages = Vec::new();
     for run in runs {
@@ -25,12 +25,15 @@ fn told(runs: &[RunOutcome]) -> Vec<Message> {
 }
 
 fn texts(runs: &[RunOutcome]) -> String {
-    let texts: Vec<_> = told(runs).into_iter().map(|one| one.text).collect();
+    let texts: Vec<_> = messages(runs).into_iter().map(|one| one.text).collect();
     texts.join("\n")
 }
 
 fn events(runs: &[RunOutcome]) -> Vec<&'static str> {
-    told(runs).iter().map(|one| one.event.as_str()).collect()
+    messages(runs)
+        .iter()
+        .map(|one| one.event.as_str())
+        .collect()
 }
 
 #[test]
@@ -73,8 +76,8 @@ fn messages_say_what_to_do() {
 
 #[test]
 fn a_held_run_has_machine_readable_fields() {
-    let told = told(&[holding(3, 12)]);
-    insta::assert_snapshot!(format!("{:#}", told[0].fields), @r#"
+    let messages = messages(&[holding(3, 12)]);
+    insta::assert_snapshot!(format!("{:#}", messages[0].fields), @r#"
     {
       "alerts": [
         {
@@ -119,15 +122,15 @@ fn each_state_is_reported_once() {
     assert_eq!(
         events(&[away(1), stopped(2), away(3)]),
         ["failed"],
-        "a run that was told to stop says nothing"
+        "a stopped run sends nothing"
     );
 }
 
 #[test]
 fn a_recovery_with_held_changes_sends_one_message() {
-    let told = told(&[holding(1, 3), away(2), holding(3, 3)]);
-    let last = told.last().expect("three messages");
-    assert_eq!((told.len(), last.event.as_str()), (3, "held"));
+    let messages = messages(&[holding(1, 3), away(2), holding(3, 3)]);
+    let last = messages.last().expect("three messages");
+    assert_eq!((messages.len(), last.event.as_str()), (3, "held"));
     assert!(
         last.text
             .contains("run 3 succeeded again.\nrun 3 holds 3 changes"),

@@ -1,4 +1,4 @@
-//! What a webhook is told of runs, and that no webhook does harm.
+//! What a webhook receives about runs, and that no webhook does harm.
 
 mod messages;
 mod webhook;

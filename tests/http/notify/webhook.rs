@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    fn tell(&self, run: &RunOutcome) {
+    fn publish(&self, run: &RunOutcome) {
         self.notices.send(run);
     }
 
@@ -160,7 +160,7 @@ fn start(
 #[tokio::test(start_paused = true)]
 async fn a_message_has_text_and_fields() {
     let mut world = World::new([]).await;
-    world.tell(&holding(3, 12));
+    world.publish(&holding(3, 12));
     let (message, _) = world.received.recv().await.expect("a message");
     let text = message["text"].as_str().expect("a text");
     assert!(
@@ -174,28 +174,28 @@ async fn a_message_has_text_and_fields() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_repeats_no_message() {
     let mut world = World::new([]).await;
-    world.tell(&away(1));
+    world.publish(&away(1));
     assert_eq!(world.event().await, "failed");
     world.ended("delivered", 1).await;
     for number in 2..5 {
         world.restart().await;
-        world.tell(&away(number));
-        assert!(world.is_quiet().await, "it was told");
+        world.publish(&away(number));
+        assert!(world.is_quiet().await, "it was sent");
     }
     world.restart().await;
-    world.tell(&run(5));
+    world.publish(&run(5));
     assert_eq!(world.event().await, "recovered");
     world.ended("delivered", 2).await;
     world.restart().await;
-    world.tell(&run(6));
+    world.publish(&run(6));
     assert!(world.is_quiet().await, "all is well");
     std::fs::write(world.folder.path().join("notified.json"), "{").expect("written");
     world.restart().await;
-    world.tell(&away(7));
+    world.publish(&away(7));
     assert_eq!(
         world.event().await,
         "failed",
-        "what can't be read was not told"
+        "an unreadable source was not reported"
     );
 }
 
@@ -208,7 +208,7 @@ async fn temporary_failures_are_retried_with_delays() {
         Act::Takes,
     ];
     let mut world = World::new(acts).await;
-    world.tell(&away(1));
+    world.publish(&away(1));
     let mut times = Vec::new();
     for _ in acts {
         let (_, at) = world.received.recv().await.expect("another try");
@@ -225,12 +225,12 @@ async fn temporary_failures_are_retried_with_delays() {
 #[tokio::test(start_paused = true)]
 async fn the_next_run_delivers_a_failed_message() {
     let mut world = World::new([Act::Says(503); 5]).await;
-    world.tell(&away(1));
+    world.publish(&away(1));
     world.ended("failed", 1).await;
     for _ in 0..5 {
         world.event().await;
     }
-    world.tell(&away(2));
+    world.publish(&away(2));
     assert_eq!(world.event().await, "failed");
     world.ended("delivered", 1).await;
 }
@@ -239,7 +239,7 @@ async fn the_next_run_delivers_a_failed_message() {
 async fn rejections_and_redirects_are_not_retried() {
     for act in [Act::Says(404), Act::Says(400), Act::Redirects] {
         let mut world = World::new([act]).await;
-        world.tell(&away(1));
+        world.publish(&away(1));
         world.event().await;
         world.ended("failed", 1).await;
         assert!(world.is_quiet().await, "neither again nor elsewhere");
@@ -252,7 +252,7 @@ async fn the_log_omits_the_url_and_response() {
     let _listening = logged.listen_at(Level::TRACE);
     for act in [Act::Says(500), Act::Redirects] {
         let mut world = World::new([act; 5]).await;
-        world.tell(&away(1));
+        world.publish(&away(1));
         world.event().await;
         world.ended("failed", 1).await;
         let metrics = world.metrics.render();
@@ -270,7 +270,7 @@ async fn the_log_omits_the_url_and_response() {
 #[tokio::test(start_paused = true)]
 async fn an_endless_response_is_not_read() {
     let mut world = World::new([Act::FloodsForEver]).await;
-    world.tell(&away(1));
+    world.publish(&away(1));
     world.event().await;
     world.ended("delivered", 1).await;
 }
@@ -278,11 +278,11 @@ async fn an_endless_response_is_not_read() {
 #[tokio::test(start_paused = true)]
 async fn a_hung_webhook_delays_no_run_or_shutdown() {
     let mut world = World::new([Act::Hangs; 1000]).await;
-    world.tell(&away(0));
+    world.publish(&away(0));
     world.event().await;
     let before = Instant::now();
     for number in 0..100 {
-        world.tell(&if number % 2 == 0 {
+        world.publish(&if number % 2 == 0 {
             denied(number)
         } else {
             away(number)
@@ -301,9 +301,9 @@ async fn a_missing_url_file_is_read_again_later() {
     let file = world.folder.path().join("webhook");
     let address = std::fs::read(&file).expect("it is there");
     std::fs::remove_file(&file).expect("removed");
-    world.tell(&away(1));
+    world.publish(&away(1));
     world.ended("failed", 1).await;
     std::fs::write(&file, address).expect("written");
-    world.tell(&away(2));
+    world.publish(&away(2));
     assert_eq!(world.event().await, "failed");
 }

@@ -1,5 +1,5 @@
 //! Addresses that are changed in Omni while the cache is in use: the wrong user is never removed or changed.
-use crate::support::{World, on, told};
+use crate::support::{World, on, outcomes_of};
 use omni_user_sync::model::Trigger;
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Options, Org, PatchAnswer, What};
@@ -54,11 +54,15 @@ async fn a_changed_address_is_not_removed() {
             "{HEAD}{op},ann@x.co,,\nupsert,bob@x.co,Bob,south\n"
         ));
         let run = on_file(&reconciler).await;
-        assert_eq!(told(&run), [format!("{op} ann@x.co failed")]);
+        assert_eq!(outcomes_of(&run), [format!("{op} ann@x.co failed")]);
         assert!(run.changes[0].detail.contains("owner@x.co"), "{run:?}");
         assert_eq!(world.writes(), Vec::<String>::new());
         let run = on_file(&reconciler).await;
-        assert_eq!(told(&run), Vec::<String>::new(), "nobody has the address");
+        assert_eq!(
+            outcomes_of(&run),
+            Vec::<String>::new(),
+            "nobody has the address"
+        );
         assert_eq!(
             world.org().user("owner@x.co").expect("there")["active"],
             true
@@ -75,12 +79,12 @@ async fn a_swapped_address_removes_its_present_user() {
     ));
     let run = on_file(&reconciler).await;
     assert!(
-        told(&run).contains(&"delete ann@x.co failed".to_owned()),
+        outcomes_of(&run).contains(&"delete ann@x.co failed".to_owned()),
         "{run:?}"
     );
     assert_eq!(names(&world), ["Ann", "Bob"]);
     let run = on_file(&reconciler).await;
-    assert_eq!(told(&run), ["delete ann@x.co applied"]);
+    assert_eq!(outcomes_of(&run), ["delete ann@x.co applied"]);
     assert_eq!(names(&world), ["Ann"]);
 }
 
@@ -93,7 +97,7 @@ async fn a_misdirected_update_is_taken_back() {
             "{HEAD}upsert,ann@x.co,Ann Lee,\nupsert,bob@x.co,Bob,south\n"
         ));
         let run = on_file(&reconciler).await;
-        assert_eq!(told(&run), ["update ann@x.co failed"], "{answer:?}");
+        assert_eq!(outcomes_of(&run), ["update ann@x.co failed"], "{answer:?}");
         assert!(run.changes[0].detail.contains("former values"), "{run:?}");
         assert_eq!(names(&world), ["Ann", "Bob"], "{answer:?}");
         assert_eq!(world.attribute("bob@x.co", "department"), json!("north"));
@@ -124,7 +128,7 @@ async fn a_lost_response_is_compared_too() {
         "{HEAD}upsert,ann@x.co,Ann Lee,north\nupsert,bob@x.co,Bob,south\n"
     ));
     let run = on_file(&reconciler).await;
-    assert_eq!(told(&run), ["update ann@x.co failed"]);
+    assert_eq!(outcomes_of(&run), ["update ann@x.co failed"]);
     assert_eq!(
         world.org().user("owner@x.co").expect("there")["displayName"],
         "Ann"

@@ -1,7 +1,7 @@
 //! What Omni refuses or does not keep, and what somebody takes back.
 
 use super::{on, status};
-use crate::support::{World, assert_converged, told};
+use crate::support::{World, assert_converged, outcomes_of};
 use omni_user_sync::sandbox::What;
 use serde_json::json;
 
@@ -14,7 +14,7 @@ async fn quarantine_ends_when_the_change_differs() {
     world.roster("email,display_name\na@x.co,New\nb@x.co,New\n");
     let world = world.set("omni.max_in_flight", "1");
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         ["update a@x.co failed", "update b@x.co applied"]
     );
     let writes = world.writes().len();
@@ -30,7 +30,7 @@ async fn quarantine_ends_when_the_change_differs() {
     assert_eq!(world.metrics.quarantined_users.get(), 1);
     // Another wish is another change.
     world.roster("email,display_name\na@x.co,Newer\nb@x.co,New\n");
-    assert_eq!(told(&world.run().await), ["update a@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["update a@x.co applied"]);
     // Out of it is who is seen to need nothing any more.
     world.run().await;
     assert_eq!(world.metrics.quarantined_users.get(), 0);
@@ -42,8 +42,8 @@ async fn a_command_retries_quarantined_changes() {
     world.user("a@x.co", "A", json!({}));
     world.org().fault(on("PATCH", status(400), 1));
     world.roster("email,display_name\na@x.co,New\n");
-    assert_eq!(told(&world.run().await), ["update a@x.co failed"]);
-    assert_eq!(told(&world.apply().await), ["update a@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["update a@x.co failed"]);
+    assert_eq!(outcomes_of(&world.apply().await), ["update a@x.co applied"]);
 }
 
 #[tokio::test]
@@ -53,12 +53,12 @@ async fn a_change_not_kept_is_quarantined() {
     world.org().fault(on("PATCH", What::IgnoreWrite, 99));
     world.roster("email,department\na@x.co,sales\n");
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         ["update a@x.co applied"],
         "Omni says so"
     );
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         ["update a@x.co not_kept"],
         "it is looked at"
     );
@@ -89,11 +89,11 @@ async fn a_deletion_not_kept_is_reported() {
     world.org().fault(on("DELETE", What::IgnoreWrite, 99));
     world.roster("op,email\ndelete,a@x.co\n");
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         ["delete a@x.co applied"],
         "Omni says so"
     );
-    assert_eq!(told(&world.run().await), ["delete a@x.co not_kept"]);
+    assert_eq!(outcomes_of(&world.run().await), ["delete a@x.co not_kept"]);
     world.run().await;
     assert_eq!(world.writes().len(), 2);
 }
@@ -107,7 +107,7 @@ async fn a_reactivation_not_kept_is_not_repeated() {
     world.roster("op,email\nupsert,ann@x.co\n");
     world.org().fault(on("PATCH", What::IgnoreWrite, 9));
     world.org().clear_requests();
-    assert_eq!(told(&world.run().await), ["update ann@x.co not_kept"]);
+    assert_eq!(outcomes_of(&world.run().await), ["update ann@x.co not_kept"]);
     assert_eq!(world.writes().len(), 1);
     let again = world.run().await;
     assert_eq!(again.result().as_str(), "partial", "{again:?}");
@@ -127,7 +127,7 @@ async fn a_vanished_deactivated_user_counts_as_removed() {
     assert_converged(&world.run().await);
     world.roster("op,email,display_name\nupsert,ann@x.co,Ann\n");
     let run = world.run().await;
-    assert_eq!(told(&run), ["create ann@x.co applied"]);
+    assert_eq!(outcomes_of(&run), ["create ann@x.co applied"]);
     let lint = "Omni will create a new user: ";
     let is_lint = |warning: &String| warning.starts_with(lint) && warning.ends_with("ann@x.co");
     assert!(run.warnings.iter().any(is_lint), "{:?}", run.warnings);
@@ -142,7 +142,10 @@ async fn reactivates_only_users_it_deactivated() {
     assert_converged(&world.run().await);
     world.org().set_active("theirs@x.co", false);
     world.roster("op,email\nupsert,ours@x.co\nupsert,theirs@x.co\n");
-    assert_eq!(told(&world.run().await), ["update ours@x.co applied"]);
+    assert_eq!(
+        outcomes_of(&world.run().await),
+        ["update ours@x.co applied"]
+    );
     let active = |email: &str| world.org().user(email).expect("there")["active"].clone();
     assert_eq!(
         (active("ours@x.co"), active("theirs@x.co")),

@@ -1,6 +1,6 @@
 //! Rows that remove users whom Omni does not have: gone, or misspelt.
 
-use crate::support::{World, assert_converged, told};
+use crate::support::{World, assert_converged, outcomes_of};
 use omni_user_sync::sandbox::{Fault, What, When};
 use rusqlite::Connection;
 use serde_json::json;
@@ -41,7 +41,10 @@ async fn a_removed_leaver_stays_known() {
     world.user("ann2@x.co", "Ann", json!({}));
     let world = world.set("policy.max_removals", "100%");
     world.roster("op,email\ndelete,ann1@x.co\n");
-    assert_eq!(told(&world.run().await), ["delete ann1@x.co applied"]);
+    assert_eq!(
+        outcomes_of(&world.run().await),
+        ["delete ann1@x.co applied"]
+    );
     let again = world.run().await;
     assert_converged(&again);
     assert!(again.warnings.is_empty(), "{:?}", again.warnings);
@@ -70,11 +73,11 @@ async fn a_conflict_after_a_creation_says_that_lists_lag() {
         what,
         times: 9,
     });
-    assert_eq!(told(&world.run().await), [""; 0], "she is read by her id");
+    assert_eq!(outcomes_of(&world.run().await), [""; 0], "she is read by her id");
     let db = Connection::open(world.state_db().path()).expect("the state database");
     assert_eq!(db.execute("DELETE FROM observation", []), Ok(1));
     let second = world.run().await;
-    assert_eq!(told(&second), ["create ann@x.co failed"]);
+    assert_eq!(outcomes_of(&second), ["create ann@x.co failed"]);
     let detail = &second.changes[0].detail;
     assert!(detail.starts_with("Omni's list lags"), "{detail}");
 }

@@ -1,7 +1,7 @@
 //! Who is removed because the roster does not name them, and when nobody is.
 
 use super::{approve, deleting, held, user};
-use crate::support::{World, assert_converged, told};
+use crate::support::{World, assert_converged, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, Email, RunRef};
 use omni_user_sync::run::{Completion, RunOutcome};
 use omni_user_sync::sandbox::Options;
@@ -25,7 +25,7 @@ async fn prunes_only_managed_users() {
     world.roster(&format!("email,display_name\n{},\n{},\n", user(2), user(3)));
     let second = world.run().await;
     assert_eq!(
-        told(&second),
+        outcomes_of(&second),
         [
             format!("delete {} applied", "new@x.co"),
             format!("delete {} applied", user(1))
@@ -51,9 +51,15 @@ async fn waits_for_the_grace_before_it_prunes() {
         .user(&Email::parse("b@x.co").expect("an email"))
         .await
         .expect("read");
-    assert!(state.managed.expect("ours").missing_since.is_some());
+    assert!(
+        state
+            .managed
+            .expect("a managed user")
+            .missing_since
+            .is_some()
+    );
     let world = world.set("policy.prune_grace", "0s");
-    assert_eq!(told(&world.run().await), ["delete b@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["delete b@x.co applied"]);
 }
 
 /// As after the loss of a state folder. A second roster counts as the first one as long as that was not accepted.
@@ -75,13 +81,13 @@ async fn a_first_roster_prunes_only_after_approval() {
     world.roster(&format!("email,display_name\n{}new@x.co,N\n", rows(1..=4)));
     let first = world.run().await;
     assert_eq!((held(&first), first.result().as_str()), (2, "held"));
-    assert_eq!(told(&first), ["create new@x.co applied"]);
+    assert_eq!(outcomes_of(&first), ["create new@x.co applied"]);
     let reason = "this is the first roster of the state database; pruning would remove 2 users";
     assert_eq!(first.held()[0].reason, reason);
     assert_eq!(approve(&world, RunRef::Latest).await, 2);
     world.roster(&format!("email,display_name\n{}", rows(1..=3)));
     let second = world.run().await;
-    assert_eq!(told(&second).len(), 2, "those approved: {second:?}");
+    assert_eq!(outcomes_of(&second).len(), 2, "those approved: {second:?}");
     assert_eq!(held(&second), 2, "user 4 and the new one: {second:?}");
     assert_eq!(held(&world.run().await), 2, "again");
     approve(&world, RunRef::Latest).await;
@@ -136,7 +142,7 @@ async fn a_wrong_clock_does_not_end_the_grace() {
     assert_converged(&world.run().await);
     world.roster("email,display_name\na@x.co,A\n");
     world.run().await;
-    let raw = rusqlite::Connection::open(world.state_db().path()).expect("ours");
+    let raw = rusqlite::Connection::open(world.state_db().path()).expect("a file of the test");
     let in_2020 = "1577880000000";
     raw.execute_batch(&format!(
         "UPDATE runs SET started = {in_2020}, ended = {in_2020} WHERE number = 2;
@@ -144,7 +150,7 @@ async fn a_wrong_clock_does_not_end_the_grace() {
     ))
     .expect("set");
     let run = world.run().await;
-    assert!(told(&run).is_empty(), "{run:?}");
+    assert!(outcomes_of(&run).is_empty(), "{run:?}");
     let is_named = |warning: &String| warning.contains("days ahead of the start of the last run");
     assert!(run.warnings.iter().any(is_named), "{:?}", run.warnings);
     let run = world.run().await;
@@ -266,7 +272,7 @@ async fn a_rejected_file_blocks_only_removals() {
     );
     write("b.csv", "email,nonsense\nx@x.co,y\n");
     let run = world.run().await;
-    assert_eq!(told(&run), [format!("update {} applied", user(1))]);
+    assert_eq!(outcomes_of(&run), [format!("update {} applied", user(1))]);
     assert_eq!(world.org().users().len(), 9);
     assert_eq!(run.blocked().len(), 2, "{run:?}");
     write("b.csv", &format!("email,display_name\n{},\n", user(3)));
@@ -293,7 +299,7 @@ async fn an_older_file_does_not_replace_the_newest() {
     write("old.csv", &deleting([1]), 2);
     write("new.csv", &deleting([2]), 1);
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         [format!("delete {} applied", user(2))]
     );
     std::fs::remove_file(folder.join("new.csv")).expect("removed");
@@ -305,7 +311,7 @@ async fn an_older_file_does_not_replace_the_newest() {
     );
     write("newer.csv", &deleting([3]), 0);
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         [format!("delete {} applied", user(3))]
     );
 }
@@ -343,7 +349,7 @@ async fn a_future_date_that_hides_later_files_is_a_problem() {
     assert!(check.err.contains("today.csv"), "{}", check.err);
     set_age(&folder.join("future.csv"), 2);
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         [format!("delete {} applied", user(2))]
     );
     std::fs::remove_file(folder.join("today.csv")).expect("removed");
@@ -368,7 +374,7 @@ async fn files_older_than_a_removed_future_date_are_refused() {
     assert_eq!(world.run().await.result().as_str(), "failed");
     set_age(&folder.join("old.csv"), 0);
     assert_eq!(
-        told(&world.run().await),
+        outcomes_of(&world.run().await),
         [format!("delete {} applied", user(9))]
     );
 }
@@ -385,7 +391,7 @@ async fn an_earlier_name_does_not_replace_the_newest() {
         file.expect("there").set_modified(time).expect("set");
     }
     let deleted = [format!("delete {} applied", user(2))];
-    assert_eq!(told(&world.run().await), deleted);
+    assert_eq!(outcomes_of(&world.run().await), deleted);
     std::fs::remove_file(folder.join("2026-02.csv")).expect("removed");
     let run = world.run().await;
     assert_eq!(run.result().as_str(), "failed", "{run:?}");
@@ -428,7 +434,11 @@ async fn junk_around_addresses_removes_nobody() {
             })),
     );
     let second = world.run().await;
-    assert!(told(&second).is_empty(), "{:?}", told(&second));
+    assert!(
+        outcomes_of(&second).is_empty(),
+        "{:?}",
+        outcomes_of(&second)
+    );
     assert_eq!(world.org().users().len(), users.len());
     let problems = &second.roster().expect("a roster").bad_rows;
     assert_eq!(problems.len(), 33);
@@ -438,7 +448,11 @@ async fn junk_around_addresses_removes_nobody() {
     );
     world.roster(&leaver);
     let third = world.run().await;
-    assert!(told(&third).is_empty(), "u7 is frozen: {:?}", told(&third));
+    assert!(
+        outcomes_of(&third).is_empty(),
+        "u7 is frozen: {:?}",
+        outcomes_of(&third)
+    );
     assert!(
         third.roster().expect("a roster").bad_rows[0]
             .remedy

@@ -1,7 +1,7 @@
-//! What the state database and a run's outcome tell.
+//! What the state database and a run's outcome contain.
 
 use super::{on, status};
-use crate::support::{World, told};
+use crate::support::{World, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::model::{ChangeOutcome, RunNumber, RunState, Trigger};
 use omni_user_sync::run::{Applied, Completion, Stop};
@@ -33,7 +33,10 @@ async fn history_records_only_confirmed_outcomes() {
     let changes = world.state_db().changes(RunNumber(1)).await.expect("read");
     assert_eq!(changes[0].settled, None, "what became of it is not known");
 
-    assert_eq!(told(&world.run().await), ["update refused@x.co applied"]);
+    assert_eq!(
+        outcomes_of(&world.run().await),
+        ["update refused@x.co applied"]
+    );
     let db = world.state_db();
     let changes = db.changes(RunNumber(1)).await.expect("read");
     assert_eq!(
@@ -72,9 +75,9 @@ async fn an_existing_user_is_recorded_as_updated() {
     world.user("a@x.co", "Old", json!({}));
     world.org().fault(Fault::next(What::SkipUser));
     world.roster("email,display_name\na@x.co,New\n");
-    assert_eq!(told(&world.run().await), ["update a@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["update a@x.co applied"]);
     let changes = world.state_db().changes(RunNumber(1)).await.expect("read");
-    let told: Vec<_> = changes
+    let recorded: Vec<_> = changes
         .iter()
         .map(|change| {
             (
@@ -84,7 +87,7 @@ async fn an_existing_user_is_recorded_as_updated() {
         })
         .collect();
     assert_eq!(
-        told,
+        recorded,
         [
             ("create", Some(ChangeOutcome::Failed)),
             ("update", Some(ChangeOutcome::Applied))
@@ -152,7 +155,7 @@ async fn a_declined_roster_adds_no_managed_users() {
         .last_held()
         .await
         .expect("read");
-    assert_eq!(held.expect("a run").count(), 1, "its number was told");
+    assert_eq!(held.expect("a run").count(), 1, "its number is known");
 }
 
 /// What the state database does not take must not be sent: after a kill nobody would know of it.
@@ -162,7 +165,7 @@ async fn unrecorded_changes_are_not_sent() {
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
     let db = world.settings().state.dir.join("state.db");
     world.org().before(2, move |_| {
-        let raw = rusqlite::Connection::open(&db).expect("ours");
+        let raw = rusqlite::Connection::open(&db).expect("a file of the test");
         let full = "CREATE TRIGGER no_room BEFORE INSERT ON changes
                     BEGIN SELECT RAISE(FAIL, 'the disk is full'); END";
         raw.execute_batch(full).expect("made");

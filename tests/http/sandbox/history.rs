@@ -15,7 +15,7 @@ async fn lab() -> Lab {
 }
 
 /// The request, and the names before and after.
-fn told(change: &Changed) -> (Option<u64>, Value, Value) {
+fn names(change: &Changed) -> (Option<u64>, Value, Value) {
     let name = |user: &Option<Value>| {
         user.as_ref()
             .map_or(Value::Null, |user| user["displayName"].clone())
@@ -39,14 +39,14 @@ async fn changes_are_recorded_with_their_request() {
         org.user("b@x.co").unwrap()["id"].as_str().unwrap()
     );
     let _lost = lab.request(Method::DELETE, &path).send().await;
-    let told: Vec<_> = org.history().iter().map(told).collect();
+    let changes: Vec<_> = org.history().iter().map(names).collect();
     let expected = [
         (None, json!("Ada Abbott"), json!("Other")),
         (Some(2), Value::Null, json!("B")),
         (Some(3), json!("B"), Value::Null),
     ];
     assert_eq!(
-        told, expected,
+        changes, expected,
         "what was ignored is no change, and what got no answer is one"
     );
 }

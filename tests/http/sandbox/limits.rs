@@ -44,7 +44,7 @@ async fn play(limiter: Limiter, steps: &[Step]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sliding() {
+async fn a_sliding_window_counts_rejected_requests() {
     let steps = [
         (0, None),
         (20_000, None),
@@ -61,7 +61,7 @@ async fn sliding() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fixed() {
+async fn a_fixed_window_ends_with_the_minute() {
     let steps = [
         (59_000, None),
         (0, None),
@@ -78,7 +78,7 @@ async fn fixed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bucket() {
+async fn a_bucket_refills_at_a_constant_rate() {
     let steps = [
         (0, None),
         (0, None),
@@ -133,7 +133,7 @@ async fn retry_after_may_be_missing() {
 }
 
 #[test]
-fn names() {
+fn limiters_parse_their_own_names() {
     for limiter in [Limiter::Sliding, Limiter::Fixed, Limiter::Bucket] {
         assert_eq!(limiter.to_string().parse(), Ok(limiter));
     }

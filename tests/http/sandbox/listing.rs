@@ -27,7 +27,7 @@ async fn page(lab: &Lab, parameters: &[(&str, &str)]) -> Value {
 #[tokio::test]
 async fn a_page_is_the_requested_part() {
     let lab = Lab::with_users(250).await;
-    for (count, start, first, shown, told) in [
+    for (count, start, first, shown, reported) in [
         (None, None, Some(1), 100, 1),
         (Some("100"), Some("101"), Some(101), 100, 101),
         (Some("100"), Some("201"), Some(201), 50, 201),
@@ -53,7 +53,7 @@ async fn a_page_is_the_requested_part() {
         );
         assert_eq!(emails(&page).len(), shown, "{parameters:?}");
         assert_eq!(page["itemsPerPage"], shown, "{parameters:?}");
-        assert_eq!(page["startIndex"], told, "{parameters:?}");
+        assert_eq!(page["startIndex"], reported, "{parameters:?}");
         assert_eq!(page["totalResults"], 250, "{parameters:?}");
     }
     assert_eq!(lab.org().unexpected(), [""; 0]);

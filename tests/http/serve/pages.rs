@@ -145,9 +145,9 @@ async fn ok_requires_readiness_and_an_available_roster() {
     let run = begin(&server.db, 0).await;
     finish(&server.db, run, end(9, RunResult::Converged, [1, 0, 0])).await;
     let says = async |state: &str, sentence: &str| {
-        let told = server.get("/api/v1/status").await.json();
-        assert_eq!(told["state"], state, "{told}");
-        let said = told["summary"].as_str().expect("a sentence").to_owned();
+        let status = server.get("/api/v1/status").await.json();
+        assert_eq!(status["state"], state, "{status}");
+        let said = status["summary"].as_str().expect("a sentence").to_owned();
         assert!(said.contains(sentence), "{said}");
         let page = server.get("/").await.body;
         assert!(page.contains(&format!("class=\"hero {state}\"")), "{page}");
@@ -399,8 +399,8 @@ async fn unrecorded_failure_is_reported() {
         ..outcome_with(Vec::new())
     };
     server.status.run_ended(&failed, None);
-    let told = server.get("/api/v1/status").await.json();
-    assert_eq!(told["state"], "error", "{told}");
+    let status = server.get("/api/v1/status").await.json();
+    assert_eq!(status["state"], "error", "{status}");
     let said = "The last run failed: Omni keeps responding with 429 (too many requests).";
-    assert_eq!(told["summary"], said, "{told}");
+    assert_eq!(status["summary"], said, "{status}");
 }
