@@ -101,7 +101,7 @@ impl Metrics {
             source_up: all.gauges("source_up", "1 if the roster could be read at the last check, 0 otherwise.", &[]),
             users: all.gauge("users", "Users in Omni when last observed."),
             keys_disabled: all.gauge("keys_disabled",
-                "API keys that the last run stopped using: rejected (401, 403) or permanently rate limited (429)."),
+                "API keys that the last run stopped using: rejected (401, 403) or repeatedly rate limited (429)."),
             quarantined_users: all.gauge("quarantined_users", "Users in quarantine."),
             run_in_progress: all.gauge("run_in_progress", "1 during a run, 0 otherwise."),
             next_run: all.time("next_run_timestamp_seconds",

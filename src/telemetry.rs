@@ -10,7 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Dependencies whose log is of no use here and might contain secrets.
+/// Dependencies whose log is not needed and might contain secrets.
 const QUIET: [&str; 11] = [
     "axum",
     "h2",

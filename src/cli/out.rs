@@ -35,7 +35,7 @@ fn note_failure(written: io::Result<()>) {
     }
 }
 
-/// Whether the result is incomplete: half a roster is a wrong roster.
+/// Whether a write to standard output failed, so that the output is incomplete.
 pub(super) fn is_incomplete() -> bool {
     INCOMPLETE.load(Ordering::Relaxed)
 }

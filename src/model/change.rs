@@ -149,7 +149,7 @@ impl From<String> for Field {
 pub struct FieldChange {
     /// The field.
     pub field: Field,
-    /// The present value.
+    /// The current value.
     pub from: Option<Value>,
     /// The new value; `None` clears the field.
     pub to: Option<Value>,

@@ -139,13 +139,9 @@ impl Desired {
         if !self.is_source {
             Err("This is not the roster of source.path, so no user is pruned.".into())
         } else if unnamed > 0 {
-            let (rows, have) = if unnamed == 1 {
-                ("row", "has")
-            } else {
-                ("rows", "have")
-            };
+            let rows = if unnamed == 1 { "row" } else { "rows" };
             Err(format!(
-                "{unnamed} {rows} of the roster {have} no readable email and may belong to any user, so no user is pruned."
+                "{unnamed} {rows} of the roster without a readable email may belong to any user, so no user is pruned."
             ))
         } else if !upserts() {
             Err("The roster has no row that upserts a user, so no user is pruned.".into())

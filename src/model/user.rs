@@ -76,7 +76,7 @@ impl fmt::Display for UserId {
 /// What a roster states for one user, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserSpec {
-    /// The display name; `None` keeps the present one.
+    /// The display name; `None` keeps the current one.
     pub display_name: Option<Text>,
     /// The attributes that have a column: the value, or `None` to clear it.
     pub attributes: Attributes<Option<Value>>,

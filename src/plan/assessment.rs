@@ -18,7 +18,7 @@ pub struct Assessment {
     pub verdict: Verdict,
     /// The planned changes, before the guard.
     pub pending: Counts,
-    /// Valid rows that Omni's present state does not allow.
+    /// Valid rows that Omni's current state does not allow.
     pub problems: Vec<Problem>,
     /// Emails that several users in Omni share.
     pub ambiguous: Vec<Email>,

@@ -27,7 +27,7 @@ const BATCH: usize = 64;
 pub struct Plan {
     /// The changes, by [`Operation`](crate::model::Operation), then by email.
     pub changes: Vec<Change>,
-    /// Valid rows that Omni's present state does not allow.
+    /// Valid rows that Omni's current state does not allow.
     pub problems: Vec<Problem>,
     /// Emails that several users in Omni share. None of these users is changed.
     pub ambiguous: Vec<Email>,
@@ -187,7 +187,7 @@ impl Plan {
         let warning = |(old, new)| {
             format!(
                 "{old} will be removed and {new} created with the same display name; if this is one \
-                 person, change the address in Omni first, because a new user has no groups and content"
+                 person, keep the old address in the roster, because a new user has no groups and content"
             )
         };
         pairs.map(warning).collect()

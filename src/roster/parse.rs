@@ -82,7 +82,7 @@ fn empty() -> Issue {
 fn no_rows() -> Issue {
     Issue::new(
         "the file has a header and no rows",
-        "write one row per user; a roster without rows is taken for a mistake",
+        "write one row per user; a roster without rows is treated as a mistake",
     )
     .kind(ProblemKind::Empty)
 }

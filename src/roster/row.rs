@@ -212,7 +212,7 @@ impl<'a> RowReader<'a> {
         let (reason, remedy) = if found < expected {
             (
                 "too short",
-                "write every cell, also blank ones; a missing cell is never taken for a blank one",
+                "write every cell, also blank ones; a missing cell is never treated as a blank one",
             )
         } else if cells.iter().any(address::is_quoted_after_blank) {
             (
@@ -314,7 +314,7 @@ impl<'a> RowReader<'a> {
     }
 }
 
-/// Whether a cell is blank and keeps the present value.
+/// Whether a cell is blank and keeps the current value.
 fn is_kept(cell: &str, blank_cells: BlankCells) -> bool {
     blank_cells == BlankCells::Keep && trim(cell).is_empty()
 }

@@ -165,7 +165,7 @@ impl Observer {
     }
 
     /// Explains one user by the roster of `source.path`, with two requests. The guard counts the changes of all users,
-    /// so it has nothing to say here.
+    /// so it is not evaluated here.
     ///
     /// # Errors
     /// Fails if the keys, the roster, Omni or the state database can't be read.

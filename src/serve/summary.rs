@@ -273,13 +273,10 @@ fn of_incompleteness(incompleteness: Incompleteness) -> Summary {
         Incompleteness::NotKept(count) => Summary::warning(format!(
             "The roster has {count} problems, more than are kept. The others may concern this user."
         )),
-        Incompleteness::Unnamed(count) => {
-            let has = if count == 1 { "has" } else { "have" };
-            Summary::warning(format!(
-                "{} {has} no readable email and may concern this user.",
-                plural(count, "roster problem")
-            ))
-        }
+        Incompleteness::Unnamed(count) => Summary::warning(format!(
+            "{} without a readable email may concern this user.",
+            plural(count, "roster problem")
+        )),
     }
 }
 

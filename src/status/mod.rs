@@ -133,7 +133,7 @@ impl Status {
         self.read().is_alive()
     }
 
-    /// Whether the daemon does its work.
+    /// Whether the daemon is ready.
     ///
     /// # Errors
     /// If not, with a clause that says why, without personal data.

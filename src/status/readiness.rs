@@ -1,4 +1,4 @@
-//! Whether the daemon does its work (`/readyz`).
+//! The readiness of the daemon (`/readyz`).
 
 use super::{Facts, clock};
 use crate::settings::Schedule;

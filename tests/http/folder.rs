@@ -218,7 +218,7 @@ async fn a_missing_file_is_held_once_pruning_resumes() {
     write(&world, "sales.csv", &format!("{sales}nobody,N\n"));
     let run = world.run().await;
     assert_eq!((held(&run), outcomes_of(&run)), (vec![], vec![]));
-    assert!(says(run.blocked(), "no readable email"), "{run:?}");
+    assert!(says(run.blocked(), "without a readable email"), "{run:?}");
     write(&world, "sales.csv", sales);
     let run = world.run().await;
     assert_eq!(

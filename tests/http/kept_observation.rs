@@ -172,7 +172,10 @@ async fn a_changed_row_does_not_wait_for_a_listing() {
     let plan = outcome.plan.expect("a plan");
     assert!(plan.is_outdated, "the daemon reads all users next");
     let outcome = started_by(Trigger::Schedule, &reconciler).await;
-    assert_eq!(outcomes_of(&outcome), [format!("update {unchanged} applied")]);
+    assert_eq!(
+        outcomes_of(&outcome),
+        [format!("update {unchanged} applied")]
+    );
     assert_eq!(requests(&world), (1 + 30 + 1, 1));
     assert!(!outcome.plan.expect("a plan").is_outdated);
 }

@@ -253,7 +253,7 @@ mod tests {
         assert_snapshot!(shown("email,tier\n"), @r"
         error: the file has a header and no rows
         --> users.csv
-         = help: write one row per user; a roster without rows is taken for a mistake
+         = help: write one row per user; a roster without rows is treated as a mistake
         ");
         assert_snapshot!(shown(b"PK\x03\x04"), @r"
         error: this is a workbook (.xlsx, .ods) or a zip archive, not a CSV file

@@ -63,8 +63,8 @@ fn file_errors_contain_no_cell_values() {
 fn a_file_without_rows_is_rejected() {
     assert_snapshot!(account(""), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and one row per user");
     assert_snapshot!(account("\u{feff}\r\n\n,,,\n"), @"error: users.csv: the file is empty; write a header (op,email,display_name and the attributes) and one row per user");
-    assert_snapshot!(account("email,tier\n"), @"error: users.csv: the file has a header and no rows; write one row per user; a roster without rows is taken for a mistake");
-    assert_snapshot!(account("email,tier\n,\n\n"), @"error: users.csv: the file has a header and no rows; write one row per user; a roster without rows is taken for a mistake");
+    assert_snapshot!(account("email,tier\n"), @"error: users.csv: the file has a header and no rows; write one row per user; a roster without rows is treated as a mistake");
+    assert_snapshot!(account("email,tier\n,\n\n"), @"error: users.csv: the file has a header and no rows; write one row per user; a roster without rows is treated as a mistake");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn rejected_files_are_all_reported() {
     assert_snapshot!(folder.show(), @r"
     error: a.csv:1:2 (x): Omni has no user attribute 'x'; correct the name, remove the column, or define the attribute in Omni first
     a.csv:1:3 (y): Omni has no user attribute 'y'; correct the name, remove the column, or define the attribute in Omni first
-    b.csv: the file has a header and no rows; write one row per user; a roster without rows is taken for a mistake
+    b.csv: the file has a header and no rows; write one row per user; a roster without rows is treated as a mistake
     ");
 }
 
@@ -46,9 +46,9 @@ fn rejected_files_are_all_reported() {
 fn an_unreadable_email_disables_only_pruning() {
     let one = read("email\na@x.co\nb\n").expect("a row");
     assert_eq!(one.removals_allowed(), Ok(()));
-    assert_snapshot!(one.pruning_allowed().expect_err("unnamed"), @"1 row of the roster has no readable email and may belong to any user, so no user is pruned.");
+    assert_snapshot!(one.pruning_allowed().expect_err("unnamed"), @"1 row of the roster without a readable email may belong to any user, so no user is pruned.");
     let two = read("email\na@x.co\nb\nc\n").expect("a row");
-    assert_snapshot!(two.pruning_allowed().expect_err("unnamed"), @"2 rows of the roster have no readable email and may belong to any user, so no user is pruned.");
+    assert_snapshot!(two.pruning_allowed().expect_err("unnamed"), @"2 rows of the roster without a readable email may belong to any user, so no user is pruned.");
 }
 
 #[test]

@@ -119,11 +119,11 @@ fn a_row_of_wrong_length_freezes_all_addresses() {
     frozen: c@x.co (users.csv:4)
     frozen: d@x.co (users.csv:5)
     unnamed: 5
-    bad: users.csv:2: too short: this row has 3 cells, the header has 4; write every cell, also blank ones; a missing cell is never taken for a blank one
+    bad: users.csv:2: too short: this row has 3 cells, the header has 4; write every cell, also blank ones; a missing cell is never treated as a blank one
     bad: users.csv:3: too long: this row has 5 cells, the header has 4; quote the cells that contain the delimiter, or remove the extra cells
-    bad: users.csv:4: too short: this row has 2 cells, the header has 4; write every cell, also blank ones; a missing cell is never taken for a blank one
+    bad: users.csv:4: too short: this row has 2 cells, the header has 4; write every cell, also blank ones; a missing cell is never treated as a blank one
     bad: users.csv:5: too long: this row has 5 cells, the header has 4; quote the cells that contain the delimiter, or remove the extra cells
-    bad: users.csv:6: too short: this row has 1 cell, the header has 4; write every cell, also blank ones; a missing cell is never taken for a blank one
+    bad: users.csv:6: too short: this row has 1 cell, the header has 4; write every cell, also blank ones; a missing cell is never treated as a blank one
     "#);
 }
 

@@ -107,7 +107,10 @@ async fn a_reactivation_not_kept_is_not_repeated() {
     world.roster("op,email\nupsert,ann@x.co\n");
     world.org().fault(on("PATCH", What::IgnoreWrite, 9));
     world.org().clear_requests();
-    assert_eq!(outcomes_of(&world.run().await), ["update ann@x.co not_kept"]);
+    assert_eq!(
+        outcomes_of(&world.run().await),
+        ["update ann@x.co not_kept"]
+    );
     assert_eq!(world.writes().len(), 1);
     let again = world.run().await;
     assert_eq!(again.result().as_str(), "partial", "{again:?}");

@@ -73,7 +73,11 @@ async fn a_conflict_after_a_creation_says_that_lists_lag() {
         what,
         times: 9,
     });
-    assert_eq!(outcomes_of(&world.run().await), [""; 0], "she is read by her id");
+    assert_eq!(
+        outcomes_of(&world.run().await),
+        [""; 0],
+        "she is read by her id"
+    );
     let db = Connection::open(world.state_db().path()).expect("the state database");
     assert_eq!(db.execute("DELETE FROM observation", []), Ok(1));
     let second = world.run().await;
@@ -120,14 +124,18 @@ async fn a_conflict_with_an_unlisted_user_doubts_the_list() {
             world.roster("op,email,display_name\nupsert,bob@x.co,bob\ndelete,zoe@x.co,\n");
         }
         let first = world.run().await;
-        assert_eq!(told(&first), ["update bob@x.co applied"]);
+        assert_eq!(outcomes_of(&first), ["update bob@x.co applied"]);
         assert_eq!(first.result().as_str(), "partial", "{first:?}");
         let is_named =
             |warning: &String| warning.starts_with("Omni's list does not show 1 existing user ");
         assert!(first.warnings.iter().any(is_named), "{:?}", first.warnings);
         assert_eq!(world.org().users().len(), 3);
         let second = world.run().await;
-        assert_eq!(told(&second), ["delete zoe@x.co applied"], "{second:?}");
+        assert_eq!(
+            outcomes_of(&second),
+            ["delete zoe@x.co applied"],
+            "{second:?}"
+        );
     }
 }
 
@@ -151,5 +159,5 @@ async fn a_short_list_of_known_users_prunes_nobody() {
     assert!(run.blocked()[0].contains("does not add up"), "{run:?}");
     assert_eq!(world.org().users().len(), 60);
     world.org().clear_faults();
-    assert_eq!(told(&world.run().await), ["delete u59@x.co applied"]);
+    assert_eq!(outcomes_of(&world.run().await), ["delete u59@x.co applied"]);
 }

@@ -356,7 +356,7 @@ async fn an_incomplete_problem_list_is_not_ok() {
     server
         .status
         .run_ended(&outcome_with(vec![problem(None)]), None);
-    expect("1 roster problem has no readable email and may concern this user.").await;
+    expect("1 roster problem without a readable email may concern this user.").await;
     server.status.run_ended(
         &outcome_with(vec![problem(None), problem(Some("ann@x.co"))]),
         None,
