@@ -1,7 +1,7 @@
 //! Compares each run of a scenario without faults with the reference.
 
 use crate::invariants::{email_of, whose};
-use crate::reference::{Need, Reference, Ruling, Users, differences, id_of, is_active};
+use crate::reference::{Need, Reference, Rules, Ruling, Users, differences, id_of, is_active};
 use crate::roster::{Op, Roster, Row};
 use crate::scenario::Scenario;
 use crate::support::World;
@@ -11,7 +11,7 @@ use omni_user_sync::model::{
 };
 use omni_user_sync::plan::Assessment;
 use omni_user_sync::run::{RunError, RunOutcome};
-use omni_user_sync::sandbox::{Changed, Filter};
+use omni_user_sync::sandbox::{Changed, Filter, Inactive};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 
@@ -40,7 +40,7 @@ pub(crate) struct Comparison {
     reference: Reference,
     max_page: usize,
     ignores_filter: bool,
-    keeps_blanks: bool,
+    rules: Rules,
     cache: Cache,
     begun: Option<Begun>,
     settled: HashSet<ChangeId>,
@@ -73,7 +73,10 @@ impl Comparison {
             reference: Reference::new(scenario.policy.clone()),
             max_page: scenario.options.max_page,
             ignores_filter: scenario.options.filter == Filter::Ignored,
-            keeps_blanks: scenario.policy.keeps_blanks,
+            rules: Rules {
+                keeps_blanks: scenario.policy.keeps_blanks,
+                revokes: scenario.options.inactive == Inactive::Revoke,
+            },
             cache: Cache::Nothing,
             begun: None,
             settled: HashSet::new(),
@@ -204,7 +207,7 @@ impl Comparison {
             }
             _ => {
                 let now = self.reference.rule(before, roster);
-                only_touches(&ours, &[ruling.clone(), now])?;
+                only_touches(&ours, &[ruling.clone(), now], self.rules)?;
                 if is_fresh {
                     in_order(&ours, &ruling)?;
                 }
@@ -228,7 +231,10 @@ impl Comparison {
         let users = users(world);
         // The program may have looked up the users of a short roster, and not have listed all.
         let may_look_up = roster.rows.len() + 1 < begun.before.len().div_ceil(self.max_page);
-        if begun.seen != begun.before || may_look_up {
+        // It does not know yet that a deactivated user is gone.
+        let deactivates = ruling.passed.values().any(|need| *need == Need::Deactivate);
+        let is_unclear = deactivates && self.rules.revokes;
+        if begun.seen != begun.before || may_look_up || is_unclear {
             self.cache = Cache::Unclear;
             return;
         }
@@ -255,7 +261,7 @@ impl Comparison {
             return Err(format!("{held} held: {ruling:?} {outcome:?}"));
         }
         let now = users(world);
-        let wrong = differences(&begun.before, &now, roster, ruling, self.keeps_blanks);
+        let wrong = differences(&begun.before, &now, roster, ruling, self.rules);
         match wrong.is_empty() {
             true => Ok(()),
             false => Err(format!("{wrong:#?} {ruling:?} {outcome:?}")),
@@ -357,12 +363,13 @@ async fn unknown(world: &World) -> Vec<ChangeRecord> {
 }
 
 /// Whether only users were changed that one of the rulings passes, and in that way.
-fn only_touches(ours: &[Changed], rulings: &[Ruling]) -> Result<(), String> {
+fn only_touches(ours: &[Changed], rulings: &[Ruling], rules: Rules) -> Result<(), String> {
     for change in ours {
         let is_inactive = |user: &Option<Value>| user.as_ref().is_some_and(|user| !is_active(user));
         let (was, is) = (is_inactive(&change.before), is_inactive(&change.after));
         let fits = |need: &Need| match need {
             Need::Delete => change.after.is_none(),
+            Need::Deactivate if rules.revokes => change.after.is_none(),
             Need::Deactivate => change.after.is_some() && is,
             // A user that exists is updated instead of created, and the other way round.
             Need::Update { .. } | Need::Create => change.after.is_some() && (was || !is),

@@ -145,6 +145,9 @@ impl Invariants<'_> {
         }
         match (&change.before, &change.after) {
             (None, Some(after)) => self.may_be_made(want, roster, after),
+            (Some(before), None) if self.is_deactivation(change) => {
+                self.may_be_deactivated(at, before, want, window, roster)
+            }
             (Some(_), None) if self.policy.deactivates => Err("deleted, and not deactivated"),
             (Some(before), None) => self.may_be_removed(at, before, want, window, roster),
             (Some(before), Some(after)) => {
@@ -314,15 +317,7 @@ impl Invariants<'_> {
             if before["displayName"] != after["displayName"] || values(before) != values(after) {
                 return Err("deactivated, and changed besides");
             }
-            return match want {
-                Wanted::Row(Row {
-                    op: Op::Deactivate, ..
-                }) if email_of(before) != PROTECTED => Ok(()),
-                _ if self.policy.deactivates => {
-                    self.may_be_removed(at, before, want, window, roster)
-                }
-                _ => Err("deactivated without a row"),
-            };
+            return self.may_be_deactivated(at, before, want, window, roster);
         }
         if before["displayName"] == after["displayName"]
             && before["active"] == after["active"]
@@ -345,6 +340,31 @@ impl Invariants<'_> {
             return Err("renamed to another name than the row");
         }
         self.attributes(before, after, row, roster)
+    }
+
+    /// Whether a user is gone because a deactivation revokes the membership.
+    fn is_deactivation(&self, change: &Changed) -> bool {
+        let id = whose(change)["id"].as_str().unwrap_or_default();
+        let mut requests = self.requests.iter();
+        let request = requests.find(|request| Some(request.number) == change.request);
+        request.is_some_and(|request| deactivates(request, id))
+    }
+
+    fn may_be_deactivated(
+        &self,
+        at: usize,
+        user: &Value,
+        want: Wanted<'_>,
+        window: &Window,
+        roster: &Roster,
+    ) -> Result<(), &'static str> {
+        match want {
+            Wanted::Row(Row {
+                op: Op::Deactivate, ..
+            }) if email_of(user) != PROTECTED => Ok(()),
+            _ if self.policy.deactivates => self.may_be_removed(at, user, want, window, roster),
+            _ => Err("deactivated without a row"),
+        }
     }
 
     /// Whether a request of ours asked to deactivate this user before, whether Omni kept it or not.

@@ -3,7 +3,7 @@
 use crate::scenario::{chance, pick};
 use fastrand::Rng;
 use omni_user_sync::sandbox::{
-    ClearMode, Filter, LargerCount, Limiter, Options, PatchAnswer, PutMode,
+    ClearMode, Filter, Inactive, LargerCount, Limiter, Options, PatchAnswer, PutMode,
 };
 
 /// Draws one of each disputed reading. Every invariant holds under every combination.
@@ -24,6 +24,7 @@ pub(crate) fn draw_options(random: &mut Rng) -> Options {
         keys: (0..keys).map(|key| format!("key-{key}")).collect(),
         max_page,
         larger_count,
+        inactive: *pick(random, &[Inactive::Keep, Inactive::Revoke]),
         clear: *pick(random, &[ClearMode::Null, ClearMode::Default]),
         patch_answer: *pick(random, &[PatchAnswer::User, PatchAnswer::Empty]),
         put: *pick(random, &[PutMode::Replace, PutMode::Merge]),

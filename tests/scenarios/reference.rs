@@ -272,6 +272,15 @@ impl Reference {
     }
 }
 
+/// How rows and deactivations are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    /// Whether a blank cell keeps a value.
+    pub(crate) keeps_blanks: bool,
+    /// Whether a deactivated user is gone.
+    pub(crate) revokes: bool,
+}
+
 /// What differs from the users in Omni that a ruling results in. That nothing else of a changed user differs is checked
 /// by the invariants.
 pub(crate) fn differences(
@@ -279,7 +288,7 @@ pub(crate) fn differences(
     now: &Users,
     roster: &Roster,
     ruling: &Ruling,
-    keeps_blanks: bool,
+    rules: Rules,
 ) -> Vec<String> {
     let emails: BTreeSet<_> = before.keys().chain(now.keys()).collect();
     let is_expected = |email: &str| {
@@ -288,11 +297,12 @@ pub(crate) fn differences(
             Wanted::Row(row) => Some(row),
             Wanted::Frozen | Wanted::Nothing => None,
         };
-        let matches = |user| row.is_some_and(|row| roster.matches(row, user, keeps_blanks));
+        let matches = |user| row.is_some_and(|row| roster.matches(row, user, rules.keeps_blanks));
         match (need, before.get(email), now.get(email)) {
             (None, was, is) => was == is,
             (Some(Need::Delete), _, is) => is.is_none(),
-            (Some(Need::Deactivate), Some(was), Some(is)) => {
+            (Some(Need::Deactivate), Some(_), None) => rules.revokes,
+            (Some(Need::Deactivate), Some(was), Some(is)) if !rules.revokes => {
                 id_of(was) == id_of(is) && !is_active(is)
             }
             (Some(Need::Update { reactivate }), Some(was), Some(is)) => {

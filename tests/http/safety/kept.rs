@@ -2,7 +2,9 @@
 
 use super::{on, status};
 use crate::support::{World, assert_converged, outcomes_of};
-use omni_user_sync::sandbox::What;
+use omni_user_sync::model::Trigger;
+use omni_user_sync::run::Stop;
+use omni_user_sync::sandbox::{Inactive, Options, What};
 use serde_json::json;
 
 #[tokio::test]
@@ -134,6 +136,76 @@ async fn a_vanished_deactivated_user_counts_as_removed() {
     let lint = "Omni will create a new user: ";
     let is_lint = |warning: &String| warning.starts_with(lint) && warning.ends_with("ann@x.co");
     assert!(run.warnings.iter().any(is_lint), "{:?}", run.warnings);
+}
+
+async fn with_inactive(inactive: Inactive) -> World {
+    let options = Options {
+        inactive,
+        ..Options::default()
+    };
+    let world = World::with(options).await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.user("bob@x.co", "Bob", json!({}));
+    world
+}
+
+#[tokio::test]
+async fn deactivation_converges_kept_or_revoked() {
+    for (inactive, operation) in [(Inactive::Keep, "update"), (Inactive::Revoke, "create")] {
+        let world = with_inactive(inactive).await;
+        world.roster("op,email,display_name\ndeactivate,ann@x.co,Ann\n");
+        for expected in [&["deactivate ann@x.co applied"][..], &[]] {
+            let run = world.run().await;
+            assert_converged(&run);
+            assert_eq!(outcomes_of(&run), expected, "{inactive:?}");
+        }
+        world.roster("op,email,display_name\nupsert,ann@x.co,Ann\n");
+        let run = world.run().await;
+        assert_converged(&run);
+        assert_eq!(outcomes_of(&run), [format!("{operation} ann@x.co applied")]);
+        let ann = world.org().user("ann@x.co").expect("there");
+        assert_eq!(ann["active"], json!(true), "{inactive:?}");
+    }
+}
+
+#[tokio::test]
+async fn pruning_by_deactivation_converges_kept_or_revoked() {
+    for inactive in [Inactive::Keep, Inactive::Revoke] {
+        let world = with_inactive(inactive).await;
+        let world = world
+            .set("policy.removal", "deactivate")
+            .set("policy.prune", "all");
+        world.roster("email,display_name\nann@x.co,Ann\nbob@x.co,Bob\n");
+        assert_converged(&world.run().await);
+        world.roster("email,display_name\nann@x.co,Ann\n");
+        for expected in [&["deactivate bob@x.co applied"][..], &[], &[]] {
+            let run = world.run().await;
+            assert_converged(&run);
+            assert_eq!(outcomes_of(&run), expected, "{inactive:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cached_revoked_user_is_created_anew() {
+    let world = with_inactive(Inactive::Revoke).await;
+    let world = world.set("policy.max_removals", "100%");
+    world.roster("op,email,display_name\ndeactivate,ann@x.co,Ann\n");
+    let reconciler = world.reconciler();
+    let run = async || {
+        let stop = Stop::default();
+        reconciler.run(Trigger::File, None, &stop).await
+    };
+    world.org().fault(on("PATCH", What::LostReply, 1));
+    assert_eq!(outcomes_of(&run().await), ["deactivate ann@x.co applied"]);
+    world.roster("op,email,display_name\nupsert,ann@x.co,Ann\ndeactivate,bob@x.co,\n");
+    assert_converged(&run().await);
+    world.roster("op,email,display_name\nupsert,ann@x.co,Ann\nupsert,bob@x.co,Bob\n");
+    assert_converged(&run().await);
+    for email in ["ann@x.co", "bob@x.co"] {
+        let user = world.org().user(email).expect("there");
+        assert_eq!(user["active"], json!(true), "{email}");
+    }
 }
 
 #[tokio::test]
