@@ -112,6 +112,7 @@ impl Client {
     /// Follows what a probe has learned.
     pub fn follow(&self, readings: &Readings) {
         *lock(&self.forms) = Forms::of(readings);
+        self.page_sizes.follow(readings.max_page);
         if let Some(ignores) = readings.filter_ignores_case {
             let _ = self.filter_ignores_case.set(ignores);
         }

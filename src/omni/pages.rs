@@ -26,12 +26,14 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// What is known of the length of pages.
 #[derive(Debug)]
 pub(super) struct PageSizes {
-    wanted: u32,
+    setting: PageSize,
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
+    /// The longest page that a probe has seen.
+    probed: Option<u32>,
     larger: Larger,
     /// The number of users on the last page that was not the end of the list.
     length: Option<usize>,
@@ -50,19 +52,26 @@ enum Larger {
 impl PageSizes {
     pub(super) fn new(setting: PageSize) -> Self {
         Self {
-            wanted: match setting {
-                PageSize::Auto => LARGE,
-                PageSize::Users(users) => users,
-            },
+            setting,
             known: Mutex::default(),
         }
     }
 
+    /// Follows what a probe has learned.
+    pub(super) fn follow(&self, max_page: Option<u32>) {
+        lock(&self.known).probed = max_page;
+    }
+
     /// How many users to ask for.
     fn count(&self) -> u32 {
-        match lock(&self.known).larger {
-            Larger::Fails(since) if since.elapsed() < REMEMBERED => self.wanted.min(DEFAULT),
-            _ => self.wanted,
+        let known = lock(&self.known);
+        let wanted = match self.setting {
+            PageSize::Auto => known.probed.unwrap_or(LARGE).max(1),
+            PageSize::Users(users) => users,
+        };
+        match known.larger {
+            Larger::Fails(since) if since.elapsed() < REMEMBERED => wanted.min(DEFAULT),
+            _ => wanted,
         }
     }
 
@@ -90,7 +99,7 @@ impl PageSizes {
     /// The number of requests that list this many users, by the pages seen so far.
     fn pages(&self, users: usize) -> usize {
         let length = lock(&self.known).length;
-        let usual = || self.wanted.min(DEFAULT) as usize;
+        let usual = || self.count().min(DEFAULT) as usize;
         users.div_ceil(length.unwrap_or_else(usual).max(1))
     }
 }

@@ -1,9 +1,11 @@
 //! How long the pages of the list are: as long as Omni gives them.
 
 use crate::support::{World, assert_converged};
+use omni_user_sync::model::Readings;
 use omni_user_sync::omni::{Client, Reader, list};
 use omni_user_sync::sandbox::{Fault, LargerCount, Options, What, When};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +19,16 @@ async fn org_of(users: usize, max_page: usize, larger_count: LargerCount) -> Wor
     .await
 }
 
-fn reader(world: &World) -> Reader {
+fn client(world: &World) -> Arc<Client> {
     let settings = world.settings();
     let client =
         Client::new(&settings.omni, &settings.state.dir, world.metrics.clone()).expect("a client");
     client.begin(&settings.omni.keys.read().expect("keys"));
-    client.reader(&CancellationToken::new())
+    client
+}
+
+fn reader(world: &World) -> Reader {
+    client(world).reader(&CancellationToken::new())
 }
 
 /// Lists all users. Returns the start and the count of each request since the last call.
@@ -98,6 +104,19 @@ async fn a_page_size_can_be_set() {
     let world = world.set("omni.page_size", "120");
     let requests = listed(&world, &reader(&world)).await;
     assert_eq!(requests, [(1, 120), (121, 120), (241, 120)]);
+}
+
+#[tokio::test]
+async fn a_probed_page_size_is_used() {
+    let world = org_of(500, 1000, LargerCount::Capped).await;
+    let readings = Readings {
+        max_page: Some(250),
+        ..Readings::default()
+    };
+    let client = client(&world);
+    client.follow(&readings);
+    let reader = client.reader(&CancellationToken::new());
+    assert_eq!(listed(&world, &reader).await, [(1, 250), (251, 250)]);
 }
 
 #[tokio::test(start_paused = true)]
