@@ -50,6 +50,11 @@ pub(super) async fn remove_unfinished(
     let email = user.email.clone();
     let found = match &user.id {
         Some(id) => writer.reader().get(id).await?.map(Arc::new),
+        None => None,
+    };
+    // The id may be unknown, or another one since Omni was asked to activate the user again.
+    let found = match found {
+        Some(found) => Some(found),
         None => locate(writer.reader(), &email).await?.0,
     };
     let result = match found {

@@ -85,7 +85,7 @@ impl Default for Options {
             patch_answer: PatchAnswer::User,
             put: PutMode::Replace,
             filter: Filter::AnyCase,
-            inactive: Inactive::Keep,
+            inactive: Inactive::Revoke,
             last_modified: LastModified::Moves,
             patch_forms: PatchForms::Both,
             clears_by: vec![ClearBy::Null, ClearBy::Empty, ClearBy::Remove],
@@ -210,9 +210,9 @@ pub enum Filter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Inactive {
     /// The user is gone, as after a deletion.
+    #[default]
     Revoke,
     /// The user is inactive until `active: true`.
-    #[default]
     Keep,
 }
 

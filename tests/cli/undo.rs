@@ -1,13 +1,17 @@
 //! `export` and `history --undo` write rosters that `plan` and `apply` can read.
 use crate::support::{World, command};
+use omni_user_sync::sandbox::{Inactive, Options};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn undo_restores_only_what_the_run_changed() {
-    let world = World::new()
-        .await
-        .set("policy.max_removals", "100%")
-        .set("policy.max_clears", "100%");
+    let world = World::with(Options {
+        inactive: Inactive::Keep,
+        ..Options::default()
+    })
+    .await
+    .set("policy.max_removals", "100%")
+    .set("policy.max_clears", "100%");
     world.user(
         "ann@x.co",
         "Ann",

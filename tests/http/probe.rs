@@ -3,7 +3,7 @@
 use crate::support::{World, assert_converged, on};
 use chrono::Utc;
 use futures_util::stream::{self, StreamExt};
-use omni_user_sync::model::{ClearForm, Email, PatchForm, ProbeUser, Readings};
+use omni_user_sync::model::{ClearForm, Email, PatchForm, ProbeUser, Readings, UserId};
 use omni_user_sync::omni::WriteClient;
 use omni_user_sync::probe::{self, MAX_REQUESTS, ProbeFailure, Probed, UnfinishedProbe};
 use omni_user_sync::sandbox::{
@@ -157,7 +157,7 @@ async fn hidden_definitions_leave_readings_unknown() {
     let before = users(&world);
     let probed = probe(&world, "probe@x.co").await;
     let known = Readings {
-        inactive_revokes: Some(false),
+        inactive_revokes: Some(true),
         filter_ignores_case: Some(true),
         ..Readings::default()
     };
@@ -258,6 +258,30 @@ async fn another_user_with_the_email_is_unchanged() {
     let before = users(&world);
     let probed = probe(&world, "second@x.co").await;
     assert_eq!(probed.unfinished, Some(UnfinishedProbe::Another(first)));
+    assert_clean(&world, &before, &probed).await;
+}
+
+/// Omni may have created the user again, with another id, when it was activated.
+#[tokio::test]
+async fn a_recreated_user_of_a_probe_is_removed() {
+    let world = World::with(Options {
+        users: 3,
+        ..Options::default()
+    })
+    .await;
+    let before = users(&world);
+    let first = email("first@x.co");
+    let name = "omni-user-sync probe 1";
+    let unfinished = ProbeUser {
+        email: first.clone(),
+        display_name: name.into(),
+        id: UserId::parse("gone"),
+    };
+    let begun = state(&world).begin_probe(&unfinished).await;
+    begun.expect("written");
+    world.user("first@x.co", name, json!({}));
+    let probed = probe(&world, "second@x.co").await;
+    assert_eq!(probed.unfinished, Some(UnfinishedProbe::Deleted(first)));
     assert_clean(&world, &before, &probed).await;
 }
 

@@ -3,7 +3,7 @@ use crate::support::paused::HeldClock;
 use crate::support::{World, assert_converged, on, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Completion, RunEvent, Stop};
-use omni_user_sync::sandbox::{ClearMode, Fault, Options, PatchAnswer, What, When};
+use omni_user_sync::sandbox::{ClearMode, Fault, Inactive, Options, PatchAnswer, What, When};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 
@@ -345,7 +345,11 @@ async fn users_sharing_an_email_are_not_changed() {
 
 #[tokio::test]
 async fn deactivates_users_and_keeps_inactive_users_inactive() {
-    let world = World::new().await;
+    let world = World::with(Options {
+        inactive: Inactive::Keep,
+        ..Options::default()
+    })
+    .await;
     world.user("a@x.co", "A", json!({}));
     world.user("b@x.co", "B", json!({}));
     world.org().set_active("b@x.co", false);

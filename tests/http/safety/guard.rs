@@ -4,7 +4,7 @@ use super::{approve, deleting, held, hundred, on, status, user};
 use crate::support::{World, assert_converged};
 use chrono::Utc;
 use omni_user_sync::model::{ChangeOutcome, RunNumber, RunRef};
-use omni_user_sync::sandbox::{Fault, What, When};
+use omni_user_sync::sandbox::{Fault, Inactive, Options, What, When};
 use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 use std::fmt::Write;
@@ -119,7 +119,13 @@ async fn a_deactivated_user_counts_once() {
 /// Each 200 shows the state from before, so that nothing seems to have happened.
 #[tokio::test]
 async fn removals_count_whatever_omni_answers() {
-    let world = hundred().await.set("policy.removal", "deactivate");
+    let world = World::with(Options {
+        users: 100,
+        inactive: Inactive::Keep,
+        ..Options::default()
+    })
+    .await
+    .set("policy.removal", "deactivate");
     let stale = on("PATCH", What::StaleAnswer, 99);
     world.org().fault(stale);
     for round in 0..5 {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use omni_user_sync::sandbox::{Options, PatchAnswer, PutMode};
+use omni_user_sync::sandbox::{Inactive, Options, PatchAnswer, PutMode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -150,6 +150,7 @@ async fn patch_merges() {
     for (patch_answer, status) in [(PatchAnswer::User, 200), (PatchAnswer::Empty, 204)] {
         let lab = Lab::with(Options {
             patch_answer,
+            inactive: Inactive::Keep,
             ..Options::default()
         })
         .await;
