@@ -244,6 +244,12 @@ impl Observed {
         changed
     }
 
+    /// Lists show attributes, so users without them have none.
+    pub(crate) fn expect_attributes(&mut self) {
+        self.shows_attributes = true;
+        self.settle_attributes();
+    }
+
     /// If a list is known to show attributes, users without them have none.
     pub(crate) fn settle_attributes_like(&mut self, other: &Self) {
         self.shows_attributes |= other.shows_attributes;

@@ -8,8 +8,8 @@
 use super::cache::ObservationCache;
 use super::read_budget::ReadBudget;
 use crate::model::{
-    Desired, DesiredUser, Email, Entry, Observed, ObservedUser, PartialListing, Schema, UserId,
-    UserMatch,
+    Desired, DesiredUser, Email, Entry, Observed, ObservedUser, PartialListing, Readings, Schema,
+    UserId, UserMatch,
 };
 use crate::omni::{self, ListPart, OmniError, Reader, UserListPage};
 use crate::state::StateDb;
@@ -61,6 +61,8 @@ pub(super) struct ObserveRequest<'a> {
     pub(super) keep_in: Option<&'a StateDb>,
     /// The requests that reading may take.
     pub(super) budget: &'a ReadBudget,
+    /// What probes have learned goes before what responses suggest.
+    pub(super) readings: &'a Readings,
 }
 
 impl ObservationCache {
@@ -106,6 +108,9 @@ impl ObservationCache {
                 ObservationSource::Listed
             }
         };
+        if request.readings.lists_carry_attributes == Some(true) {
+            cache.observed.expect_attributes();
+        }
         if let Some(earlier) = &earlier {
             cache.doubt_list(request, earlier).await?;
         }
@@ -367,7 +372,11 @@ impl<'a> ObserveRequest<'a> {
         let Some(known_user) = first.users.first().filter(|_| takes_fewer) else {
             return Ok(None);
         };
-        if !omni::filter_ignores_case(self.reader, known_user).await? {
+        let ignores_case = match self.readings.filter_ignores_case {
+            Some(probed) => probed,
+            None => omni::filter_ignores_case(self.reader, known_user).await?,
+        };
+        if !ignores_case {
             return Ok(None);
         }
         (self.expect)(named);

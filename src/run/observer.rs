@@ -11,7 +11,7 @@ use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
     Change, Desired, Email, Fingerprint, Limit, Memory, ObservedUser, Operation, Policy, Prune,
-    RosterPlace, RunNumber, Schema,
+    Readings, RosterPlace, RunNumber, Schema,
 };
 use crate::omni::{self, Client, OmniError, Priority, Reader};
 use crate::plan::is_later;
@@ -315,6 +315,7 @@ impl Observer {
             interrupt.map_or(usize::MAX, requests),
             interrupt.cloned().unwrap_or_default(),
         );
+        let readings = self.state.readings().await?;
         let progress = Progress::new(&self.client);
         let observation = Observation {
             reader: self.client.reader(stop),
@@ -323,6 +324,7 @@ impl Observer {
             expect: &|more| progress.expect(more),
             keep_in: self.keep_in(),
             budget: &budget,
+            readings: &readings,
         };
         let snapshot = tokio::select! {
             snapshot = observation.observe(scope, cached) => snapshot,
@@ -400,6 +402,7 @@ struct Observation<'a> {
     expect: &'a (dyn Fn(usize) + Sync),
     keep_in: Option<&'a StateDb>,
     budget: &'a ReadBudget,
+    readings: &'a Readings,
 }
 
 impl Observation<'_> {
@@ -487,6 +490,7 @@ impl Observation<'_> {
             expect: self.expect,
             keep_in: self.keep_in,
             budget: self.budget,
+            readings: self.readings,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a run has read of Omni is kept for later runs, also after a restart or a kill.
 use crate::support::{World, assert_converged, outcomes_of};
-use omni_user_sync::model::{ChangeOutcome, Trigger};
+use chrono::Utc;
+use omni_user_sync::model::{ChangeOutcome, Readings, Trigger};
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Lists, Options, What, When};
 use rusqlite::Connection;
@@ -308,4 +309,28 @@ async fn an_altered_observation_is_not_used() {
         assert_converged(&started_by(Trigger::File, &world.reconciler()).await);
         assert_eq!(requests(&world), (3, 0), "{change}: Omni is read anew");
     }
+}
+
+/// Without the reading, each user without attributes would be read by id.
+#[tokio::test]
+async fn a_probed_reading_goes_before_what_a_list_suggests() {
+    let world = org(0, Lists::Full).await;
+    for number in 1..=30 {
+        let email = format!("user{number:04}@example.com");
+        world.user(&email, &format!("Name {number}"), json!({}));
+    }
+    let text = roster(30, 0).replace(",Sales", ",");
+    world.roster(&text);
+    let readings = Readings {
+        lists_carry_attributes: Some(true),
+        ..Readings::default()
+    };
+    assert_converged(&world.run().await);
+    assert_eq!(requests(&world), (2 + 30, 0));
+    let reconciler = world.reconciler();
+    let state = reconciler.observer().state();
+    let recorded = state.record_readings(&readings, Utc::now()).await;
+    recorded.expect("recorded");
+    assert_converged(&started_by(Trigger::Schedule, &reconciler).await);
+    assert_eq!(requests(&world), (2, 0));
 }
