@@ -11,7 +11,7 @@ mod support;
 
 use omni_user_sync::model::Trigger;
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
-use omni_user_sync::sandbox::{Burst, Limiter, Options};
+use omni_user_sync::sandbox::{Burst, LargerCount, Limiter, Lists, Options};
 use serde_json::json;
 use std::fmt::Write;
 use std::ops::Range;
@@ -177,6 +177,89 @@ async fn ten_thousand() {
     fifteen.check(&world, &on(Trigger::File, &reconciler).await);
 }
 
+/// An organisation of 10,000 whose lists omit attributes, all of them in the roster.
+async fn omitted_attributes() {
+    let options = Options {
+        users: 10_000,
+        requests_per_minute: UNLIMITED,
+        lists: Lists::OmitAttributes,
+        ..Options::default()
+    };
+    let world = World::with(options).await.set("policy.max_updates", "");
+    let roster = |changed: usize| {
+        let head = "email,display_name,department\n".to_owned();
+        (1..10_001).fold(head, |mut rows, number| {
+            let name = if number <= changed { "Other" } else { "Name" };
+            writeln!(rows, "user{number:04}@example.com,{name} {number},Sales").expect("memory");
+            rows
+        })
+    };
+    world.roster(&roster(0));
+    assert_converged(&world.run().await);
+    world.org().clear_requests();
+    let second = Promise {
+        scenario: "lists omit attributes, 10,000, second run",
+        bound: 101,
+        most: 202,
+        limit: UNLIMITED,
+        seconds: None,
+        script: 20_000,
+    };
+    second.check(&world, &world.run().await);
+    assert_eq!(world.writes(), Vec::<String>::new());
+    world.roster(&roster(10));
+    let restarted = Promise {
+        scenario: "the same, restarted, 10 rows changed, file event",
+        bound: 10,
+        most: 10,
+        ..second
+    };
+    restarted.check(&world, &on(Trigger::File, &world.reconciler()).await);
+}
+
+/// Pages of up to 1,000 users, of at most 100, and larger ones refused.
+async fn page_sizes() {
+    for (scenario, max_page, larger_count, most) in [
+        ("10,000, pages of 1,000", 1_000, LargerCount::Capped, 12),
+        (
+            "10,000, pages of at most 100",
+            100,
+            LargerCount::Capped,
+            102,
+        ),
+        (
+            "10,000, larger pages refused",
+            100,
+            LargerCount::Refused,
+            103,
+        ),
+    ] {
+        let options = Options {
+            users: 10_000,
+            requests_per_minute: UNLIMITED,
+            max_page,
+            larger_count,
+            ..Options::default()
+        };
+        let world = World::with(options).await.set("policy.prune", "managed");
+        world.roster(&format!(
+            "op,email,display_name\n{}",
+            rows(1..10_001, |number| format!("Name {number}"))
+        ));
+        assert_converged(&world.run().await);
+        world.org().clear_requests();
+        let promise = Promise {
+            scenario,
+            bound: most - 1,
+            most,
+            limit: UNLIMITED,
+            seconds: None,
+            script: 20_000,
+        };
+        promise.check(&world, &world.run().await);
+    }
+}
+
 async fn few_of_many() {
     let world = org_of(20_000).await;
     let roster = rows(1..11, |number| format!("Other {number}"));
@@ -320,6 +403,8 @@ async fn main() {
     );
     original_example().await;
     ten_thousand().await;
+    omitted_attributes().await;
+    page_sizes().await;
     few_of_many().await;
     two_keys().await;
     creations().await;

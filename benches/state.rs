@@ -5,7 +5,10 @@
 mod support;
 
 use futures_util::future::join_all;
-use omni_user_sync::model::{ChangeOutcome, Desired, Observed, Operation, RunNumber, RunRef};
+use omni_user_sync::model::{
+    ChangeOutcome, Desired, KnownUser, ObservationHeader, ObservationUpdate, Observed, Operation,
+    RunNumber, RunRef, Schema, UserMatch,
+};
 use omni_user_sync::state::StateDb;
 use std::io::Write;
 use std::time::Instant;
@@ -29,6 +32,32 @@ fn large(names: &[String]) -> (Desired, Observed) {
     let rows: Vec<_> = names.iter().map(|name| (name.as_str(), upsert())).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     (roster(&rows), omni(&names))
+}
+
+/// An observation as a run keeps it.
+fn update(observed: &Observed) -> ObservationUpdate {
+    let known = |user: &UserMatch| match user {
+        UserMatch::One(user) => KnownUser::One {
+            user: user.clone(),
+            seen: None,
+            verified: None,
+        },
+        UserMatch::Several(count) => KnownUser::Several(*count),
+    };
+    let users = observed.by_email();
+    ObservationUpdate {
+        header: ObservationHeader {
+            observed: at(1),
+            schema: Schema::unknown(),
+            schema_read: at(1),
+            summary: observed.summary(),
+            listing: None,
+        },
+        users: users
+            .map(|(email, user)| (email.clone(), known(user)))
+            .collect(),
+        is_whole: true,
+    }
 }
 
 async fn note(db: &StateDb, (desired, observed): &(Desired, Observed)) {
@@ -57,6 +86,15 @@ async fn main() {
         timed("memory", db.memory(at(1))).await.expect("read");
         let ann = email("user77");
         timed("one user", db.user(&ann)).await.expect("read");
+        let (_, observed) = &world;
+        for what in ["observation kept", "observation kept again"] {
+            timed(what, db.keep_observation(update(observed)))
+                .await
+                .expect("written");
+        }
+        timed("observation read", db.observation())
+            .await
+            .expect("read");
         drop(db);
         timed("opening for runs", async { state.open() }).await;
         timed("opening to read", async { state.read() }).await;
