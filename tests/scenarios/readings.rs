@@ -3,7 +3,7 @@
 use crate::scenario::{chance, pick};
 use fastrand::Rng;
 use omni_user_sync::sandbox::{
-    ClearMode, Filter, Inactive, LargerCount, Limiter, Options, PatchAnswer, PutMode,
+    ClearMode, Filter, Inactive, LargerCount, Limiter, Lists, Options, PatchAnswer, PutMode,
 };
 
 /// Draws one of each disputed reading. Every invariant holds under every combination.
@@ -26,7 +26,11 @@ pub(crate) fn draw_options(random: &mut Rng) -> Options {
         larger_count,
         inactive: *pick(random, &[Inactive::Keep, Inactive::Revoke]),
         clear: *pick(random, &[ClearMode::Null, ClearMode::Default]),
-        patch_answer: *pick(random, &[PatchAnswer::User, PatchAnswer::Empty]),
+        lists: *pick(random, &[Lists::Full, Lists::OmitAttributes]),
+        patch_answer: *pick(
+            random,
+            &[PatchAnswer::User, PatchAnswer::Partial, PatchAnswer::Empty],
+        ),
         put: *pick(random, &[PutMode::Replace, PutMode::Merge]),
         filter: *pick(
             random,
