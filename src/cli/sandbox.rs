@@ -70,6 +70,9 @@ pub(super) struct Arguments {
     /// Whether `meta.lastModified` moves when only attributes change
     #[arg(long, value_enum, default_value_t)]
     last_modified: LastModified,
+    /// Number of requests after a creation for which lists and filters lack the user
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    list_lag: u64,
     /// Also serve an admin API under /sandbox/: state, request log, faults, signals
     #[arg(long)]
     admin: bool,
@@ -95,6 +98,7 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         filter,
         inactive,
         last_modified,
+        list_lag,
         admin,
     } = arguments;
     let options = Options {
@@ -122,6 +126,7 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         filter,
         inactive,
         last_modified,
+        list_lag,
         admin,
         ..Options::default()
     };

@@ -107,16 +107,6 @@ impl ObservationCache {
         changed
     }
 
-    /// The users that were known earlier and are not in this list.
-    pub(super) fn unlisted(&self, earlier: &Self) -> Vec<Arc<ObservedUser>> {
-        let listed: HashSet<_> = self.observed.users().map(|user| &user.id).collect();
-        let earlier = earlier.observed.users();
-        earlier
-            .filter(|user| !listed.contains(&user.id))
-            .cloned()
-            .collect()
-    }
-
     /// The user is not known any more.
     pub(super) fn forget(&mut self, user: &ObservedUser) {
         self.found_out(&user.email);

@@ -126,8 +126,6 @@ impl ObservationCache {
         let mut changed = HashSet::new();
         if let Some(earlier) = &earlier {
             changed = cache.adopt(earlier);
-            let unlisted = cache.unlisted(earlier);
-            cache.read_unlisted(request, unlisted).await?;
         }
         let due = cache.to_read(request, &changed);
         let reader = request.reader.in_background();

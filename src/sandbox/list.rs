@@ -57,14 +57,16 @@ pub(super) fn users(world: &World, call: &Call) -> Result<Reply, Refusal> {
     let window = Window::of(call)?.limited(world)?;
     let email = call.parameter("filter").map(wanted_email).transpose()?;
     let Some(email) = email.filter(|_| world.filter != Filter::Ignored) else {
+        // New users are at the end, so those that are not listed do not move the others.
         let page = world.users.after(window.start - 1);
-        return Ok(page_of(world, &window, world.users.len(), page));
+        let page = page.filter(|user| world.is_listed(user));
+        return Ok(page_of(world, &window, world.listed(), page));
     };
     let exact = world.filter == Filter::ExactCase;
     let found: Vec<_> = world
         .users
         .named(&email)
-        .filter(|user| !exact || user.user_name == email)
+        .filter(|user| world.is_listed(user) && (!exact || user.user_name == email))
         .collect();
     let page = found.iter().skip(window.start - 1).copied();
     Ok(page_of(world, &window, found.len(), page))

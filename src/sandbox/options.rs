@@ -42,6 +42,8 @@ pub struct Options {
     pub clear: ClearMode,
     /// What lists show of users.
     pub lists: Lists,
+    /// Number of requests after a creation for which lists and filters lack the user.
+    pub list_lag: u64,
     /// Answer to a `PATCH`.
     pub patch_answer: PatchAnswer,
     /// Effect of a `PUT` on missing fields.
@@ -82,6 +84,7 @@ impl Default for Options {
             larger_count: LargerCount::Capped,
             clear: ClearMode::Null,
             lists: Lists::Full,
+            list_lag: 0,
             patch_answer: PatchAnswer::User,
             put: PutMode::Replace,
             filter: Filter::AnyCase,

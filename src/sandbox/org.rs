@@ -358,10 +358,12 @@ impl Org {
                 .log
                 .note_unexpected(number, call, &format!("unknown parameter `{name}`"));
         }
+        state.world.request = number;
         let done = match rules::evaluate(&state.world, call) {
             Ok(done) => done,
             Err(refusal) => return state.refuse(call, number, &refusal),
         };
+        state.world.delay_listing(done.change.as_ref());
         let stale = done
             .change
             .as_ref()

@@ -2,6 +2,7 @@
 
 use chrono::Utc;
 use serde_json::Value;
+use std::collections::HashMap;
 
 use super::attributes::{ATTRIBUTES, Definitions};
 use super::options::{
@@ -29,6 +30,11 @@ pub(super) struct World {
     inactive: Inactive,
     last_modified: LastModified,
     clear: ClearMode,
+    /// The number of the request that is executed.
+    pub(super) request: u64,
+    list_lag: u64,
+    /// Users that lists lack until a request.
+    unlisted: HashMap<Id, u64>,
 }
 
 /// The change of a request.
@@ -59,7 +65,29 @@ impl World {
             inactive: options.inactive,
             last_modified: options.last_modified,
             clear: options.clear,
+            request: 0,
+            list_lag: options.list_lag,
+            unlisted: HashMap::new(),
         }
+    }
+
+    /// Lists lack a user whom a request creates, for some requests.
+    pub(super) fn delay_listing(&mut self, change: Option<&Change>) {
+        if let (Some(Change::Insert(user)), 1..) = (change, self.list_lag) {
+            self.unlisted.insert(user.id, self.request + self.list_lag);
+        }
+    }
+
+    /// Whether lists and filters show a user.
+    pub(super) fn is_listed(&self, user: &User) -> bool {
+        let until = self.unlisted.get(&user.id);
+        until.is_none_or(|until| *until < self.request)
+    }
+
+    /// The number of users that lists show.
+    pub(super) fn listed(&self) -> usize {
+        let unlisted = self.unlisted.keys().filter_map(|id| self.users.get(*id));
+        self.users.len() - unlisted.filter(|user| !self.is_listed(user)).count()
     }
 
     pub(super) fn show(&self, user: &User) -> Value {

@@ -311,6 +311,27 @@ async fn an_altered_observation_is_not_used() {
     }
 }
 
+#[tokio::test]
+async fn a_lagging_list_creates_no_user_twice() {
+    let options = Options {
+        users: 3,
+        list_lag: 10,
+        ..Options::default()
+    };
+    let world = World::with(options).await;
+    world.roster("email,display_name\nuser0001@example.com,A\nnew@example.com,New\n");
+    assert_converged(&world.run().await);
+    requests(&world);
+    assert_converged(&world.run().await);
+    assert_eq!(requests(&world), (3, 0), "the new user is read by id");
+    for _ in 0..4 {
+        assert_converged(&world.run().await);
+    }
+    requests(&world);
+    assert_converged(&world.run().await);
+    assert_eq!(requests(&world), (2, 0), "the list shows the user");
+}
+
 /// Without the reading, each user without attributes would be read by id.
 #[tokio::test]
 async fn a_probed_reading_goes_before_what_a_list_suggests() {
