@@ -213,7 +213,15 @@ impl Comparison {
                 }
             }
         }
-        let noted = self.reference.clone().noting(seen, roster, &ruling);
+        let mut noted = self.reference.clone().noting(seen, roster, &ruling);
+        if !is_fresh && !is_recorded(world, &noted).await {
+            // The program has read all users after all, because one may have a new address.
+            let now = self.reference.rule(before, roster);
+            let fresh = self.reference.clone().noting(before, roster, &now);
+            if is_recorded(world, &fresh).await {
+                noted = fresh;
+            }
+        }
         // After a kill before the first write only the state database knows whether the roster was recorded.
         if outcome.is_some() || !ours.is_empty() || is_recorded(world, &noted).await {
             self.reference = noted;
