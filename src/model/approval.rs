@@ -13,7 +13,7 @@ pub struct HeldChange {
     pub operation: Operation,
     /// The user's email.
     pub email: Email,
-    /// The fields, as shown to whoever approves.
+    /// The fields, as shown for the approval.
     pub fields: Vec<FieldChange>,
 }
 

@@ -57,7 +57,7 @@ impl PartialListing {
     }
 }
 
-/// An observation as kept in the state database. Users whose changes were sent since are uncertain.
+/// An observation as stored in the state database. Users whose changes were sent since are uncertain.
 #[derive(Clone, Debug)]
 pub struct StoredObservation {
     /// About the organisation.
@@ -66,7 +66,7 @@ pub struct StoredObservation {
     pub users: Vec<(Email, KnownUser)>,
 }
 
-/// What a run has found out since the observation was kept.
+/// What a run has found out since the observation was stored.
 #[derive(Clone, Debug)]
 pub struct ObservationUpdate {
     /// About the organisation.

@@ -127,7 +127,7 @@ impl Observed {
         }
     }
 
-    /// An observation that was kept, still without its users.
+    /// A stored observation, still without its users.
     #[must_use]
     pub fn restored(summary: ObservedSummary) -> Self {
         let ObservedSummary {
@@ -145,7 +145,7 @@ impl Observed {
         }
     }
 
-    /// Adds users that were kept. They are counted already.
+    /// Adds stored users. They are counted already.
     pub fn restore(&mut self, email: Email, mut found: UserMatch) {
         if let UserMatch::One(user) = &mut found {
             self.share(Arc::make_mut(user));
@@ -181,7 +181,7 @@ impl Observed {
         self.shows_attributes
     }
 
-    /// Takes from a page of the list whether it shows attributes.
+    /// Records whether a page of the list shows attributes.
     pub(crate) fn note_attributes(&mut self, users: &[ObservedUser]) {
         self.shows_attributes |= users.iter().any(|user| user.attributes.is_some());
     }
@@ -211,7 +211,7 @@ impl Observed {
         }
     }
 
-    /// Takes in a part of a later list. `total` is the number of users in Omni. Returns the emails whose users may have
+    /// Merges a part of a later list. `total` is the number of users in Omni. Returns the emails whose users may have
     /// changed.
     pub(crate) fn merge(&mut self, part: Self, total: usize) -> Vec<Email> {
         let mut changed = Vec::new();
@@ -360,7 +360,7 @@ impl Observed {
         }
     }
 
-    /// Brings in the removal of a user.
+    /// Applies the removal of a user.
     pub fn remove(&mut self, email: &Email) {
         if self.users.swap_remove(email).is_some() {
             self.count = self.count.saturating_sub(1);

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 /// The longest gap that counts after a run without a schedule.
 const WITHOUT_SCHEDULE: TimeDelta = TimeDelta::hours(25);
-/// What counts at most however often runs are due.
+/// The minimum of the longest gap that counts, however often runs are due.
 const MIN_GAP: TimeDelta = TimeDelta::hours(1);
 /// A difference from the last run's clock that is reported.
 const REPORTED: TimeDelta = TimeDelta::days(1);

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 const DEFAULT: u32 = 100;
 /// The length that is tried first.
 const LARGE: u32 = 1000;
-/// How long it is remembered that larger pages do not work.
+/// The time after a failure in which no larger pages are requested.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 /// What is known of the length of pages.

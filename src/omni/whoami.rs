@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use std::fmt;
 
-/// Whom a key acts for.
+/// The owner that a key acts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyScope {
     /// The organisation: the only kind that the SCIM API accepts.
@@ -41,7 +41,7 @@ impl fmt::Display for KeyScope {
 /// What Omni says of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyIdentity {
-    /// Whom it acts for.
+    /// The owner that it acts for.
     pub scope: KeyScope,
     /// Whether its user is an administrator of the organisation.
     pub is_admin: bool,

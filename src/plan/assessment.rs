@@ -206,8 +206,8 @@ fn inactive_warning(emails: &[Email]) -> Option<String> {
     })
 }
 
-/// Names the users to be created whom this program removed or deactivated before. A deactivation is final by Omni's newer
-/// documents.
+/// Names the users to be created that this program removed or deactivated before. By Omni's newer documents, a
+/// deactivation is final.
 fn recreated_warning(plan: &Plan, memory: &Memory) -> Option<String> {
     let is_creation = |change: &&Change| change.operation() == Operation::Create;
     let is_known = |change: &&Change| memory.removed.contains(&change.email.digest());

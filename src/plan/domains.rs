@@ -30,7 +30,7 @@ pub(super) struct Misspelt {
 }
 
 impl Misspelt {
-    /// Whether so many users would be created that this needs an approval.
+    /// Whether this many creations need an approval.
     pub(super) fn is_held(&self) -> bool {
         self.created >= MIN_CREATED
     }

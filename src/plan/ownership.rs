@@ -61,7 +61,7 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
 }
 
 /// The roster that later ones are compared with, if this one may take that part: it comes from `source.path`, all its
-/// files were read, and it has not lost so many rows that its pruning needs approval (`is_suspect`).
+/// files were read, and its pruning needs no approval (not `is_suspect`).
 #[must_use]
 pub fn accepted(desired: &Desired, is_suspect: bool) -> Option<AcceptedRoster> {
     let is_accepted = desired.is_source && desired.rejected.is_empty() && !is_suspect;

@@ -6,7 +6,7 @@
 //!
 //! The rules of this module:
 //!
-//! - Only the user that the probe has created is changed or deleted. It is remembered before the creation is sent, so that
+//! - Only the user that the probe has created is changed or deleted. It is stored before the creation is sent, so that
 //!   the next probe removes it if this one is killed.
 //! - A reading comes from a read by id or a list, never from the answer to a write.
 //! - An answer that fits no reading leaves it unknown.
@@ -79,7 +79,7 @@ pub enum ProbeFailure {
     },
 }
 
-/// Probes the organisation with a user of this email, and remembers the readings.
+/// Probes the organisation with a user of this email, and stores the readings.
 pub async fn probe(
     client: &WriteClient,
     state: &StateDb,

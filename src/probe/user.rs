@@ -135,7 +135,7 @@ pub(super) async fn check_free(
     }
 }
 
-/// Creates the user. It is remembered before the request is sent, and its id once it is known.
+/// Creates the user. It is stored before the request is sent, and its id once it is known.
 pub(super) async fn create(
     writer: &Writer,
     state: &StateDb,

@@ -34,7 +34,7 @@ pub(super) fn replaced(name: &Arc<str>, path: &Path, metadata: &Metadata) -> Opt
     })
 }
 
-/// A lint on a workbook in the folder of the roster. A hidden file and the lock file of a spreadsheet program are none.
+/// A lint on a workbook in the folder of the roster, except for hidden files and lock files of spreadsheet programs.
 pub(super) fn workbook(name: &OsStr) -> Option<Problem> {
     let bytes = name.as_encoded_bytes();
     let is_temporary = bytes.starts_with(b".") || bytes.starts_with(b"~$");

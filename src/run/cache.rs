@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// How long an observation counts as current.
 const CURRENT: Duration = Duration::from_secs(60);
 
-/// What is known about Omni. Each run leaves it to the next one, with its own writes in it.
+/// What is known about Omni. Each run passes it to the next one, with the effects of its own writes.
 #[derive(Clone, Debug)]
 pub struct ObservationCache {
     /// The attribute definitions, or that Omni does not show them.
@@ -36,9 +36,9 @@ pub struct ObservationCache {
     pub(super) listing: Option<PartialListing>,
     /// When users were last seen, if that was after the rest.
     seen: HashMap<UserId, DateTime<Utc>>,
-    /// Whether an earlier run left this.
+    /// Whether this is from an earlier run.
     is_cached: bool,
-    /// What the state database does not have yet.
+    /// What is not in the state database yet.
     unsaved: Unsaved,
 }
 
@@ -80,7 +80,7 @@ impl ObservationCache {
         }
     }
 
-    /// Takes in a part of the list. Returns the users that were changed in Omni since they were read.
+    /// Merges a part of the list. Returns the users that were changed in Omni since they were read.
     pub(super) fn merge(&mut self, part: ListPart) -> HashSet<UserId> {
         let ListPart {
             mut observed,
@@ -107,7 +107,7 @@ impl ObservationCache {
         changed
     }
 
-    /// The user is not known any more.
+    /// Forgets a user.
     pub(super) fn forget(&mut self, user: &ObservedUser) {
         self.found_out(&user.email);
         self.observed.refresh(user, None);
@@ -120,7 +120,7 @@ impl ObservationCache {
         self.observed.users().filter(is_late).cloned().collect()
     }
 
-    /// All users were seen since a time.
+    /// Records that all users were seen since a time.
     pub(super) fn seen_since(&mut self, time: DateTime<Utc>) {
         let age = Utc::now().signed_duration_since(time).to_std();
         let then = Instant::now().checked_sub(age.unwrap_or_default());
@@ -135,7 +135,7 @@ impl ObservationCache {
         }
     }
 
-    /// Takes in definitions that were read again.
+    /// Replaces the definitions by those that were read again.
     pub(super) fn defined(&mut self, schema: Schema) {
         self.schema = schema;
         self.schema_read_at = Instant::now();
@@ -165,14 +165,14 @@ impl ObservationCache {
         is_list && !self.is_cached
     }
 
-    /// The list has turned out not to show all users: whoever it lacks is to be looked up.
+    /// Records that the list does not show all users, so users that it lacks must be looked up.
     pub(super) fn distrust_list(&mut self, doubt: String) {
         self.observed = std::mem::take(&mut self.observed).with_doubt(doubt);
         self.absent.clear();
         self.unsaved = Unsaved::Everything;
     }
 
-    /// Brings the effect of a write in.
+    /// Applies the effect of a write.
     pub(super) fn take_in(&mut self, email: Email, id: Option<UserId>, effect: Effect) {
         self.found_out(&email);
         self.absent.remove(&email);
@@ -194,7 +194,7 @@ impl ObservationCache {
         }
     }
 
-    /// Takes in what a read by id showed: the user as known before, and as it is now.
+    /// Applies a read by id: the user as known before, and as it is now.
     pub(super) fn was_read(&mut self, user: &ObservedUser, now: Option<ObservedUser>) {
         self.found_out(&user.email);
         if let Some(now) = &now {
@@ -206,27 +206,27 @@ impl ObservationCache {
         self.observed.refresh(user, now);
     }
 
-    /// What is known about the user with an email is too old to act on.
+    /// Records that the state of the user with an email is uncertain.
     pub(super) fn doubt(&mut self, email: &Email, id: Option<&UserId>) {
         self.found_out(email);
         self.absent.remove(email);
         self.uncertain.insert(email.clone(), id.cloned());
     }
 
-    /// What is known about an email is to be kept.
+    /// Marks what is known about an email to be stored.
     pub(super) fn found_out(&mut self, email: &Email) {
         if let Unsaved::Some(emails) = &mut self.unsaved {
             emails.insert(email.clone());
         }
     }
 
-    /// Keeps in the state database what it does not have yet. A failure is not one of the run: the next run sees less.
+    /// Stores what is not in the state database yet. A failure does not fail the run: the next run knows less.
     pub(super) async fn keep(&mut self, state: &StateDb) {
         let Some(update) = self.update() else {
             return;
         };
         if let Err(error) = state.keep_observation(update).await {
-            tracing::warn!(%error, "what was read of Omni can't be kept for later runs");
+            tracing::warn!(%error, "the observation of Omni can't be stored for later runs");
             self.unsaved = Unsaved::Everything;
         }
     }
@@ -283,7 +283,7 @@ impl ObservationCache {
         (email.clone(), known)
     }
 
-    /// The observation that earlier runs have kept; `None` if the clock was set back since.
+    /// The observation that earlier runs have stored; `None` if the clock was set back since.
     pub(super) fn restored(stored: StoredObservation, now: DateTime<Utc>) -> Option<Self> {
         let StoredObservation { header, users } = stored;
         let instant = |time| {
@@ -326,7 +326,7 @@ impl ObservationCache {
         Some(cache)
     }
 
-    /// Marks this observation as left by an earlier run.
+    /// Marks this observation as one of an earlier run.
     pub(super) fn cached(self) -> Self {
         Self {
             is_cached: true,
@@ -334,7 +334,7 @@ impl ObservationCache {
         }
     }
 
-    /// Whether an earlier run left this observation, so that Omni may have changed since.
+    /// Whether this observation is from an earlier run, so that Omni may have changed since.
     #[must_use]
     pub fn is_cached(&self) -> bool {
         self.is_cached

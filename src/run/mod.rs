@@ -106,7 +106,7 @@ pub struct Reconciler {
     metrics: Metrics,
     reporter: Reporter,
     on_event: EventHandler,
-    /// The observation that the last run left. At the start, and after a run that failed, it is in the state database.
+    /// The observation of the last run. At the start, and after a run that failed, it is in the state database.
     cache: Mutex<Option<ObservationCache>>,
 }
 
@@ -525,7 +525,7 @@ impl Reconciler {
         Some(CachedObservation { cache, is_usable })
     }
 
-    /// Keeps the observation for later runs, with the effects of this one. A report that is still being written holds
+    /// Stores the observation for later runs, with the effects of this one. A report that is still being written holds
     /// on to the old observation, so it is copied then.
     pub async fn keep(
         &self,

@@ -17,10 +17,10 @@ use chrono::Utc;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The number of users that are read by id before what was read is kept.
+/// The number of users that are read by id before what was read is stored.
 const KEPT_AT_ONCE: usize = 50;
 
-/// The number of known users that the list lacks and that are read by id.
+/// The maximum number of known users that the list lacks for which each is read by id.
 const MAX_UNLISTED: usize = 20;
 
 /// The part of the named users that each run reads by id where lists do not show attributes, with its limits.
@@ -57,11 +57,11 @@ pub(super) struct ObserveRequest<'a> {
     pub(super) everybody: bool,
     /// Receives the number of requests still to come.
     pub(super) expect: &'a (dyn Fn(usize) + Sync),
-    /// Where what was read is kept; `None` if nothing may be written.
+    /// The state database that stores what was read; `None` if nothing may be written.
     pub(super) keep_in: Option<&'a StateDb>,
     /// The requests that reading may take.
     pub(super) budget: &'a ReadBudget,
-    /// What probes have learned goes before what responses suggest.
+    /// What probes have learned. It overrides what responses suggest.
     pub(super) readings: &'a Readings,
 }
 
@@ -155,7 +155,7 @@ impl ObservationCache {
         self.take_part(schema, request, listing, part).await
     }
 
-    /// Takes in a part of a listing.
+    /// Merges a part of a listing.
     async fn take_part(
         mut self,
         schema: Schema,
@@ -185,8 +185,8 @@ impl ObservationCache {
         Ok((self.cached(), ObservationSource::Part))
     }
 
-    /// Known users that the list lacks: a list may lag behind, so they are read by id if they are few. Otherwise they are
-    /// not known any more.
+    /// Reads known users that the list lacks by id if they are few, because a list may lag behind. Otherwise they are
+    /// forgotten.
     async fn read_unlisted(
         &mut self,
         request: ObserveRequest<'_>,
@@ -219,9 +219,9 @@ impl ObservationCache {
             }
         }
         rest.sort_by_cached_key(|user| self.verified.get(&user.id));
-        let slice = request.desired.users.len().div_ceil(VERIFIED_SHARE);
-        let slice = slice.clamp(MIN_VERIFIED, MAX_VERIFIED);
-        due.extend(rest.into_iter().take(slice).cloned());
+        let part = request.desired.users.len().div_ceil(VERIFIED_SHARE);
+        let part = part.clamp(MIN_VERIFIED, MAX_VERIFIED);
+        due.extend(rest.into_iter().take(part).cloned());
         due
     }
 
@@ -237,7 +237,7 @@ impl ObservationCache {
         due.map(|(_, user)| user.clone()).collect()
     }
 
-    /// Reads users by id. If they are many, what was read is kept at once: a run that is interrupted loses little.
+    /// Reads users by id. If they are many, what was read is stored in between: an interrupted run loses little.
     pub(super) async fn read(
         &mut self,
         reader: &Reader,
@@ -389,8 +389,8 @@ impl<'a> ObserveRequest<'a> {
         }
     }
 
-    /// Lists all users; a second time if the list is inconsistent and pruning depends on it. A list that `may_stop` ends where
-    /// the budget does.
+    /// Lists all users; a second time if the list is inconsistent and pruning depends on it. A list that `may_stop` ends
+    /// where the budget does.
     async fn list(self, first: UserListPage, may_stop: bool) -> Result<ListPart, OmniError> {
         let Self { reader, budget, .. } = self;
         let pages = pages_left(&first);

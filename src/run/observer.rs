@@ -83,7 +83,7 @@ pub struct Observer {
     settings: Arc<Settings>,
     client: Arc<Client>,
     state: StateDb,
-    /// Whether what is read of Omni may be kept in the state database.
+    /// Whether what is read of Omni may be stored in the state database.
     keeps: bool,
 }
 
@@ -104,7 +104,7 @@ impl Observer {
         })
     }
 
-    /// An observer that keeps what it reads.
+    /// An observer that stores what it reads.
     pub(super) fn with_client(
         settings: Arc<Settings>,
         client: Arc<Client>,
@@ -123,12 +123,12 @@ impl Observer {
         self.keeps.then_some(&self.state)
     }
 
-    /// The observation that earlier runs have kept. Without one, Omni is read as if for the first time.
+    /// The observation that earlier runs have stored. Without one, Omni is read as if for the first time.
     pub(super) async fn kept(&self) -> Option<ObservationCache> {
         match self.state.observation().await {
             Ok(stored) => ObservationCache::restored(stored?, Utc::now()),
             Err(error) => {
-                tracing::warn!(%error, "what earlier runs have read of Omni can't be used");
+                tracing::warn!(%error, "the stored observation of Omni can't be used");
                 None
             }
         }
@@ -194,7 +194,7 @@ impl Observer {
         ))
     }
 
-    /// Checks where the roster of `source.path` lies. Returns its place if that is not remembered yet.
+    /// Checks where the roster of `source.path` lies. Returns its place if that is not stored yet.
     pub(super) async fn check_place(
         &self,
         target: &Target,

@@ -8,7 +8,7 @@ use crate::state::StateDb;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
-/// Checks that the roster of `source.path` lies where it did. Returns its place if that is not remembered yet. A hung
+/// Checks that the roster of `source.path` lies where it did. Returns its place if that is not stored yet. A hung
 /// file system does not delay a stop.
 ///
 /// # Errors
@@ -38,7 +38,7 @@ pub async fn check_place(
 }
 
 impl Reconciler {
-    /// Refuses a roster that may be an old copy, and remembers a new place. A dry run remembers none.
+    /// Refuses a roster that may be an old copy, and stores a new place. A dry run stores none.
     pub(super) async fn check_place(
         &self,
         run: &Run,

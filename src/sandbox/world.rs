@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    /// Lists lack a user whom a request creates, for some requests.
+    /// Hides a created user from lists for some requests.
     pub(super) fn delay_listing(&mut self, change: Option<&Change>) {
         if let (Some(Change::Insert(user)), 1..) = (change, self.list_lag) {
             self.unlisted.insert(user.id, self.request + self.list_lag);

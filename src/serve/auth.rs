@@ -46,7 +46,8 @@ impl AppState {
         self.admin_token.now(&self.sessions).await
     }
 
-    /// Checks a token. After too many wrong tokens from one source, it no longer reads the token file.
+    /// Checks a token. After too many wrong tokens from one source, its tokens are rejected without reading the token
+    /// file.
     pub(super) async fn check_token(
         &self,
         origin: &RequestOrigin,

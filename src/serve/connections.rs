@@ -54,7 +54,7 @@ pub(super) struct Connections {
 
 struct Open {
     task: AbortHandle,
-    /// Requests in progress: 0 for a connection that has not sent a complete request.
+    /// The number of requests in progress; 0 for a connection that has not sent a complete request.
     active: Arc<AtomicUsize>,
 }
 

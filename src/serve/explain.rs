@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Lookups per [`WINDOW`]: two requests each, of the 55 a minute.
+/// The maximum number of lookups per [`WINDOW`]. Each takes two requests, of 55 per minute by default.
 const MAX_LOOKUPS: usize = 6;
 const WINDOW: Duration = Duration::from_secs(60);
 

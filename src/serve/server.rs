@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// The nice value of the server's thread: when both need the whole core, it gets about a tenth of the
-/// time of a thread with nice value 0.
+/// The nice value of the server's thread. On a fully used core, the thread gets about a tenth of the time of one with
+/// nice value 0.
 const NICE: i32 = 10;
 
 /// The wait after the operating system refuses a connection, for example for lack of file descriptors.

@@ -235,7 +235,7 @@ pub(super) fn user_summaries(user: &UserView, now: DateTime<Utc>) -> Vec<Summary
     }
     if let Some((run, held, operation)) = user.held() {
         all.push(Summary::warning(format!(
-            "Operation {operation} is {}",
+            "The operation {operation} is {}",
             held.text(run)
         )));
     }

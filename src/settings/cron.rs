@@ -35,7 +35,7 @@ impl Schedule {
         let schedule = Self { cron, zone };
         match schedule.next_after(Utc::now()) {
             Some(_) => Ok(schedule),
-            None => Err("a time that exists (the day and month never occur)".into()),
+            None => Err("a schedule with a next run (its day and month never occur)".into()),
         }
     }
 

@@ -14,12 +14,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 impl StateDb {
-    /// The observation that the last runs have kept; `None` if there is none.
+    /// The observation that the last runs have stored; `None` if there is none.
     pub async fn observation(&self) -> Result<Option<StoredObservation>, StateError> {
         self.read(load).await
     }
 
-    /// Keeps what a run has observed. Writes only differences.
+    /// Stores what a run has observed. Writes only differences.
     pub async fn keep_observation(&self, update: ObservationUpdate) -> Result<(), StateError> {
         self.write(move |db| {
             if update.is_whole {
@@ -151,7 +151,7 @@ fn load(db: &Connection) -> rusqlite::Result<Option<StoredObservation>> {
         let known = known_user(row, &email)?;
         users.push((email, known));
     }
-    // What became of these is in the history, but not how the users are now.
+    // The history has the outcomes of these changes, but not the current state of the users.
     users.extend(changed_since(db, last_change)?);
     Ok(Some(StoredObservation { header, users }))
 }
@@ -196,7 +196,7 @@ fn known_user(row: &Row<'_>, email: &Email) -> rusqlite::Result<KnownUser> {
     })
 }
 
-/// The users whose changes may have been sent after a change.
+/// The users with changes after this one that may have been sent.
 fn changed_since(db: &Connection, last_change: i64) -> rusqlite::Result<Vec<(Email, KnownUser)>> {
     let sql = "SELECT email, email_key, user_id FROM changes
                WHERE id > ?1 AND (outcome IS NULL OR outcome <> ?2) ORDER BY id";

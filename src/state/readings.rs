@@ -14,7 +14,7 @@ impl StateDb {
         self.read(readings).await
     }
 
-    /// Remembers what a probe has learned. Earlier readings that it could not confirm stay.
+    /// Stores what a probe has learned. Earlier readings that it could not confirm stay.
     pub async fn record_readings(
         &self,
         learned: &Readings,
@@ -51,10 +51,10 @@ impl StateDb {
         .await
     }
 
-    /// Remembers a user before a probe creates it.
+    /// Stores a user before a probe creates it.
     ///
     /// # Errors
-    /// Also if another one is remembered.
+    /// Also if another one is stored.
     pub async fn begin_probe(&self, user: &ProbeUser) -> Result<(), StateError> {
         let ProbeUser {
             email,
@@ -67,7 +67,7 @@ impl StateDb {
             .await
     }
 
-    /// Remembers the id of the user that a probe has created.
+    /// Stores the id of the user that a probe has created.
     pub async fn record_probe_id(&self, id: &UserId) -> Result<(), StateError> {
         let id = id.clone();
         self.write(move |db| {
@@ -77,7 +77,7 @@ impl StateDb {
         .await
     }
 
-    /// Forgets the user of a probe.
+    /// Deletes the stored user of a probe.
     pub async fn end_probe(&self) -> Result<(), StateError> {
         self.write(|db| db.execute("DELETE FROM probe_user", []).map(drop))
             .await

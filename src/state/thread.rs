@@ -39,8 +39,8 @@ type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, StateError>) -> Reply + 
 type Reply = Box<dyn FnOnce(Result<(), StateError>)>;
 
 impl StateDb {
-    /// Starts the thread that owns the database, which writes only while its files are those that were `opened`. `kept` lives as
-    /// long as the thread.
+    /// Starts the thread that owns the database, which writes only while its files are those that were `opened`. `kept`
+    /// lives as long as the thread.
     pub(super) fn start<K: Send + 'static>(
         path: PathBuf,
         connection: Connection,

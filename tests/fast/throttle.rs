@@ -218,7 +218,7 @@ proptest! {
             let mut waits = Vec::new();
             for pause in pauses {
                 sleep(Duration::from_millis(pause)).await;
-                // No more changes than slots are kept for them.
+                // No more changes than reserved slots.
                 let recent = sent.iter().rev().nth(reserved(limit) as usize - 1);
                 if let Some((at, _)) = recent {
                     tokio::time::sleep_until(*at + MINUTE + latency).await;
@@ -250,7 +250,7 @@ proptest! {
     }
 }
 
-/// The slots per minute that are kept for changes.
+/// The slots per minute that are reserved for changes.
 fn reserved(limit: u32) -> u32 {
     limit.div_ceil(10).max(5).min(limit / 2)
 }

@@ -54,7 +54,7 @@ async fn omitted_attributes_are_not_rewritten() {
             "{answer:?}: {all}, {writes}"
         );
         assert_converged(&on_schedule(&reconciler).await);
-        assert_eq!(requests(&world), (2 + 10, 0), "{answer:?}: a slice");
+        assert_eq!(requests(&world), (2 + 10, 0), "{answer:?}: a part");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a run has read of Omni is kept for later runs, also after a restart or a kill.
+//! What a run has read of Omni is stored for later runs, also after a restart or a kill.
 use crate::support::{World, assert_converged, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::model::{ChangeOutcome, Readings, Trigger};
@@ -30,7 +30,7 @@ async fn org(users: usize, lists: Lists) -> World {
     world.set("omni.requests_per_minute", "100000")
 }
 
-/// All users of an organisation, the first ones of whom have another name.
+/// All users of an organisation. The first ones have another name.
 fn roster(users: usize, renamed: usize) -> String {
     (1..=users).fold(
         "email,display_name,department\n".to_owned(),
@@ -72,7 +72,7 @@ async fn read_attributes_outlast_a_restart() {
     assert_converged(&world.run().await);
     requests(&world);
     assert_converged(&world.run().await);
-    assert_eq!(requests(&world), (1 + 2 + 10, 0), "the pages and a slice");
+    assert_eq!(requests(&world), (1 + 2 + 10, 0), "the pages and a part");
     let plan = world.plan().await.expect("a plan");
     assert_eq!(plan.assessment.pending.total(), 0);
     assert_eq!(requests(&world), (1 + 2 + 10, 0), "so does a plan");
@@ -128,7 +128,7 @@ async fn users_changed_by_a_killed_run_are_looked_up() {
     assert_eq!(requests(&world), (2 + 1, 1), "both are read by id");
 }
 
-/// Makes the kept observation older.
+/// Makes the stored observation older.
 fn age(world: &World, hours: i64) {
     let db = Connection::open(world.state_db().path()).expect("the database");
     let sql =
@@ -307,7 +307,7 @@ async fn an_altered_observation_is_not_used() {
         drop(db);
         requests(&world);
         assert_converged(&started_by(Trigger::File, &world.reconciler()).await);
-        assert_eq!(requests(&world), (3, 0), "{change}: Omni is read anew");
+        assert_eq!(requests(&world), (3, 0), "{change}: Omni is read again");
     }
 }
 

@@ -42,7 +42,7 @@ fn users(world: &World) -> Vec<Value> {
     world.org().users()
 }
 
-/// That the probe has ended well, and the organisation is as before.
+/// Panics unless the probe has ended well and the organisation is as before.
 async fn assert_clean(world: &World, before: &[Value], probed: &Probed) {
     assert!(probed.error.is_none(), "{probed:#?}");
     assert_eq!(users(world), before);
@@ -333,7 +333,7 @@ async fn failures_stay_within_the_limit_of_requests() {
     );
 }
 
-/// Where only other forms than the usual ones work, runs use those.
+/// If the usual forms do not work, runs use those that do.
 #[tokio::test]
 async fn runs_use_the_forms_that_work() {
     for clears_by in [ClearBy::Null, ClearBy::Empty, ClearBy::Remove] {

@@ -37,7 +37,7 @@ const ROWS: usize = 500;
 /// The user that each change renames.
 const EMAIL: &str = "u0499@example.com";
 
-/// The roster after so many changes: the last row differs.
+/// The roster after this many changes: the last row differs.
 fn roster(round: usize) -> String {
     let mut text = "email,display_name\n".to_owned();
     for number in 0..ROWS - 1 {

@@ -161,7 +161,7 @@ impl Comparison {
                 if self.ignores_filter && !open.is_empty() {
                     return fresh(Trigger::Schedule);
                 }
-                // How long pages are, the program learns from pages in the middle of a list.
+                // The program learns the length of pages from pages in the middle of a list.
                 let pages = [100, self.max_page].map(|length| users.len().div_ceil(length));
                 let takes_fewer = pages.map(|pages| open.len() <= pages);
                 match takes_fewer {

@@ -23,7 +23,7 @@
 //!   [`FOLDER_LIMIT`] without a result the process stops using the folder and counts alone.
 //! - Processes that wait for a slot wake a few milliseconds late, at random, so that none of them is
 //!   always first.
-//! - An urgent request goes before background ones, which wait until none is urgent and leave a part of each key's slots
+//! - An urgent request precedes background ones, which wait until none is urgent and leave a part of each key's slots
 //!   free ([`Priority`]). So a change waits for at most the requests in flight, however long a listing is.
 //! - A 429 without `Retry-After` below the own limit halves the key's pace (`pace`), which the file keeps for later runs.
 //! - A 429 pauses the key in every process. Disabling a key affects only the process that does it.

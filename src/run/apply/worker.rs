@@ -320,7 +320,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Tells a key that is no longer valid from a single change that is not permitted: an invalid key can't read either,
+    /// Distinguishes a key that is no longer valid from a change that is not permitted: an invalid key can't read either,
     /// which ends the run. Sends one request per run.
     async fn check_key(&self) -> Result<(), OmniError> {
         let read = || async { self.reader().page(1).await.map(drop) };

@@ -72,7 +72,7 @@ fn user(number: u64, department: &str) -> String {
     )
 }
 
-/// Answers that are none, each with what is said of it.
+/// Invalid answers, each with the expected error.
 fn no_answers() -> Vec<(&'static str, Act, &'static str)> {
     let now = Duration::ZERO;
     let slowly = Duration::from_millis(100);

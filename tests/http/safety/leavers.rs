@@ -108,7 +108,7 @@ fn short_list(world: &World, emails: &[&str]) -> Fault {
     Fault { when, what, times }
 }
 
-/// A list that says it is whole, and is not: users exist that it lacks, and so may a leaver.
+/// A list that claims to be whole and lacks existing users may also lack a leaver.
 #[tokio::test]
 async fn a_conflict_with_an_unlisted_user_doubts_the_list() {
     for listed in [&[][..], &["ann@x.co"]] {

@@ -114,7 +114,7 @@ async fn a_first_roster_without_upserts_approves_nothing() {
     assert_eq!(held(&world.run().await), 2);
 }
 
-/// With a grace nobody is due in the first run, and a user who is not managed never is.
+/// With a grace no user is due in the first run, and a user that is not managed never is.
 #[tokio::test]
 async fn a_first_roster_with_a_grace_is_accepted() {
     let options = Options {
@@ -279,7 +279,7 @@ async fn a_rejected_file_blocks_only_removals() {
     assert_eq!(world.run().await.count(ChangeOutcome::Applied), 7);
 }
 
-/// Dates a file so many days ago.
+/// Dates a file this many days ago.
 fn set_age(path: &Path, days: i64) {
     let age = std::time::Duration::from_secs(days.unsigned_abs() * 86_400);
     let now = std::time::SystemTime::now();

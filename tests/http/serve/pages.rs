@@ -294,9 +294,9 @@ async fn user_page_summarises_known_state() {
     for (user, said) in [
         (
             "a@x.co",
-            "Operation delete is held by policy.max_removals (run 2): 6 of 20 users would be removed",
+            "The operation delete is held by policy.max_removals (run 2): 6 of 20 users would be removed",
         ),
-        ("A@X.co", "Operation delete is held"),
+        ("A@X.co", "The operation delete is held"),
         ("ann@x.co", "In quarantine until"),
         (
             "bad@x.co",
