@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 const WITHOUT_SCHEDULE: TimeDelta = TimeDelta::hours(25);
 /// The minimum of the longest gap that counts, however often runs are due.
 const MIN_GAP: TimeDelta = TimeDelta::hours(1);
-/// A difference from the last run's clock that is reported.
+/// The minimum difference from the last run's clock that is reported.
 const REPORTED: TimeDelta = TimeDelta::days(1);
 
 /// A time on the clock that recorded runs move. Only differences mean something.
@@ -87,11 +87,11 @@ pub struct ClockStep {
     pub last: DateTime<Utc>,
     /// The difference by the wall clock.
     pub gap: TimeDelta,
-    /// What of it counts.
+    /// The part of it that counts.
     pub counts: TimeDelta,
 }
 
-/// What counts of a gap between two runs.
+/// The part of a gap between two runs that counts.
 fn counted(gap: TimeDelta, max_gap: TimeDelta) -> TimeDelta {
     gap.min(max_gap).max(TimeDelta::zero())
 }

@@ -5,7 +5,7 @@ use crate::util::text::plural;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-/// The number of creations in a domain from which on they are held. Fewer are a lint.
+/// The minimum number of creations in a domain that are held. Fewer are a lint.
 const MIN_CREATED: usize = 5;
 /// The minimum number of users in Omni that make a domain the usual one.
 const MIN_KNOWN: usize = 10;

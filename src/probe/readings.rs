@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 /// The users that may have been created since the probe's own, which is one of the last of the list.
 const NEWER_USERS: u64 = 9;
-/// The length of the last page to ask for.
+/// The number of users to request on the last page.
 const SHORT_PAGE: u32 = 100;
 
 /// The forms of `PATCH` and the clears, in the order that takes the fewest requests: a value that was set is then cleared.
@@ -167,7 +167,8 @@ pub(super) async fn put_replaces(trial: &mut Trial<'_>) -> Result<(), OmniError>
     Ok(())
 }
 
-/// `inactive_revokes`: whether `active: false` can be reversed. The last reading, because the user may be gone after it.
+/// `inactive_revokes`: whether `active: false` can't be reversed. It is the last reading, because the user may be gone
+/// after it.
 pub(super) async fn inactive_revokes(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     if !trial.affords(4, "PATCH of active") {
         return Ok(());

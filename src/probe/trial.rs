@@ -18,7 +18,7 @@ pub(super) struct Trial<'a> {
     pub(super) filter: FilterAnswer,
     pub(super) user: ObservedUser,
     pub(super) sample: Option<Sample>,
-    /// The value that the attribute has; `None` if it has none of ours.
+    /// The current value of the attribute, if the probe has set it.
     pub(super) value: Option<Value>,
     pub(super) readings: Readings,
     pub(super) steps: Steps,
@@ -81,7 +81,7 @@ impl<'a> Trial<'a> {
         self.schema.same(name, user.value(name), Some(value))
     }
 
-    /// Sets the attribute if it has no value of ours, with a form that works.
+    /// Sets the attribute with a form that works, unless it has a value of the probe.
     pub(super) async fn ensure_value(&mut self) -> Result<Option<Value>, OmniError> {
         if self.value.is_none()
             && let Some(form) = self.patch_form()

@@ -7,9 +7,9 @@ use crate::omni::{OmniError, Reader, UserListPage, Writer};
 use crate::state::StateDb;
 use std::sync::Arc;
 
-/// The length of a page to ask for.
+/// The number of users to request per page.
 pub(super) const PAGE: u32 = 1000;
-/// The pages to read at most where the filter shows nothing.
+/// The maximum number of pages to read if the filter shows nothing.
 const MAX_PAGES: usize = 3;
 
 /// The user that an earlier probe left behind.
@@ -39,7 +39,7 @@ pub(super) enum FilterAnswer {
     },
 }
 
-/// Deletes the user of an earlier probe, if it is still there and is that user.
+/// Deletes the user of an earlier probe, if Omni still has exactly that user.
 pub(super) async fn remove_unfinished(
     writer: &Writer,
     state: &StateDb,
@@ -76,7 +76,7 @@ fn is_of_probe(found: &ObservedUser, user: &ProbeUser) -> bool {
     found.email == user.email && (known_id || *found.display_name == *user.display_name)
 }
 
-/// The user with an email, and what the filter answered. An ignored filter needs a walk through the list.
+/// The user with an email, and what the filter answered. If the filter is ignored, the list is read.
 async fn locate(
     reader: &Reader,
     email: &Email,

@@ -19,8 +19,8 @@ fn lint(kind: ProblemKind, name: &Arc<str>, message: &str, remedy: &str) -> Prob
     issue.at(Location::line(name, 0))
 }
 
-/// A lint on a file that has no name any more. A file that is mounted alone stays the old one if another one is renamed
-/// over it on the host. On a share the number says nothing.
+/// A lint on a file without links. A file that is mounted alone stays the old one if another one is renamed over it on
+/// the host. On a share, the number of links means nothing.
 pub(super) fn replaced(name: &Arc<str>, path: &Path, metadata: &Metadata) -> Option<Problem> {
     let is_replaced =
         metadata.is_file() && metadata.nlink() == 0 && file_system::shared(path).is_none();

@@ -12,12 +12,12 @@ pub enum Priority {
 
 /// A background request leaves at least this many slots of a key free.
 const MIN_RESERVE: usize = 5;
-/// And one of this many.
+/// A background request leaves at least one slot in this many free.
 const RESERVED_PART: usize = 10;
 
 impl Priority {
-    /// The number of requests that count, up to which such a request may be sent, for a key with this limit. Of a very low
-    /// limit at most half is reserved.
+    /// The number of slots of a key with this limit that requests of this priority may use. Of a very low limit, at most
+    /// half is reserved.
     pub(super) fn limit(self, per_minute: usize) -> usize {
         let part = per_minute.div_ceil(RESERVED_PART);
         match self {

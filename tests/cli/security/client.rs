@@ -174,7 +174,7 @@ async fn chunked_encoding_overrides_content_length() {
             "{lengths}: {answers}"
         );
     }
-    // Coded in another way than in chunks, nobody knows where it ends.
+    // With a transfer coding other than chunked, the end is unknown.
     for coding in ["gzip", "chunked, identity", "xchunked"] {
         let sent = format!(
             "POST /login HTTP/1.1\r\nHost: localhost\r\n{FORM}Transfer-Encoding: {coding}\r\n\r\n{second}"

@@ -1,5 +1,5 @@
-//! What an answer says that is none, be it Omni's or the webhook's, is told where values may be told: in no
-//! log, metric, probe or webhook.
+//! Texts in invalid answers of Omni or the webhook appear only where values may appear, never in logs, metrics, health
+//! checks or webhook messages.
 
 use super::canaries::{Captured, EMAIL, KEY, NAME, SECRETS, VALUE};
 use super::secrets::{echo, is_chosen, left_behind, says};
@@ -10,7 +10,7 @@ use omni_user_sync::sandbox::{Fault, Request, What, When};
 
 const USERS: &str = "/api/scim/v2/Users";
 
-/// What is asked for in a run of the world of canaries, each as a fault finds it.
+/// The requests of a run in the world of canaries, as conditions of faults.
 fn requests() -> Vec<(&'static str, When)> {
     let when = |method: &str, path: &str, query: Option<&str>| When {
         method: Some(method.into()),
@@ -22,12 +22,12 @@ fn requests() -> Vec<(&'static str, When)> {
         ("definitions", when("GET", "/api/v1/user-attributes", None)),
         ("list", when("GET", USERS, Some("startIndex="))),
         ("creation", when("POST", USERS, None)),
-        // Somebody is looked up once the answer to their creation was lost.
+        // A user is looked up if the answer to its creation was lost.
         ("lookup", when("GET", USERS, Some("filter="))),
     ]
 }
 
-/// Answers that are none, with all that one may repeat.
+/// Invalid answers that contain secrets and values.
 fn answers() -> Vec<(&'static str, What)> {
     let page = format!("<p>{KEY} {VALUE} {NAME} {EMAIL}@x.co</p>");
     vec![
@@ -51,7 +51,7 @@ fn answers() -> Vec<(&'static str, What)> {
     ]
 }
 
-/// What a daemon tells to whoever asks for no more than how it is, and its log.
+/// The log of a daemon, and its responses that need no token.
 async fn public_output(daemon: &Daemon) -> Vec<Captured> {
     let mut captured = Vec::new();
     for path in ["/metrics", "/healthz", "/readyz"] {

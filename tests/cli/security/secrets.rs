@@ -28,7 +28,7 @@ const COMMANDS: [&[&str]; 15] = [
     &["health"],
 ];
 
-/// A key, values and an email in one text, as a proxy that tells what it was sent.
+/// A key, values and an email in one text, as from a proxy that repeats a request.
 pub(crate) fn echo() -> String {
     let escaped = KEY.replace('/', "%2F").replace('+', "%2b");
     format!("{{\"detail\": \"Bearer {KEY} and {escaped}: {VALUE} {NAME} {EMAIL}@x.co\"}}")
@@ -208,7 +208,7 @@ async fn a_daemon_logs_no_secrets_and_no_values() {
             "POST /api/v1/reconcile",
             "GET /nothing",
         ] {
-            // Five guesses and nobody is let in any more.
+            // After five guesses, access is denied.
             for headers in ["", &bearer] {
                 captured.push(daemon.ask(path, headers, "").await);
             }
@@ -245,7 +245,7 @@ async fn a_daemon_logs_no_secrets_and_no_values() {
     }
 }
 
-/// What may stand in a file of secrets by mistake.
+/// Mistakes in files of secrets.
 fn mistakes() -> Vec<(&'static str, String)> {
     let hook = format!("https://hooks.example.com/{HOOK}");
     vec![
@@ -372,7 +372,7 @@ async fn a_crash_writes_no_core_dump() {
         current: most,
         maximum: most,
     };
-    // For the children to come; nobody else in this process minds.
+    // For later child processes; this process does not need it.
     setrlimit(all, wide).expect("up to its maximum");
     let world = world().await;
     let mut daemon = Daemon::start(&world, "info").await;
@@ -387,7 +387,7 @@ async fn a_crash_writes_no_core_dump() {
     }));
 }
 
-/// Not even where the system asks nobody.
+/// Units disable core dumps too, whatever the system's default.
 #[test]
 fn systemd_units_disable_core_dumps() {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
