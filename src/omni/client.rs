@@ -5,7 +5,7 @@ use super::exchange::{ApiRequest, ApiResponse};
 use super::failure_breaker::FailureBreaker;
 use super::forms::Forms;
 use super::limiter::{Priority, RateLimiter, Slot};
-use super::pages::PageSizes;
+use super::page_sizes::PageSizes;
 use super::redact::{HTML, is_html};
 use crate::metrics::Metrics;
 use crate::model::Readings;

@@ -1,15 +1,9 @@
-//! The forms of writes: those that a probe tries, and those of runs where a probe has learned that the usual form does
-//! not work (`docs/omni.md`).
+//! The forms of updates: the usual ones, and others where a probe has learned that these do not work (`docs/omni.md`).
 
-use super::error::OmniError;
-use super::exchange::ApiRequest;
 use super::wire::{ATTRIBUTES, PATCH_OP};
-use super::writer::Writer;
 use crate::model::{
-    AttributeName, ClearForm, Field, FieldChange, ObservedUser, PatchForm, Readings, Schema, Texts,
-    UserId, Value,
+    AttributeName, ClearForm, Field, FieldChange, PatchForm, Readings, Schema, Texts, Value,
 };
-use reqwest::Method;
 use serde_json::{Map, Value as Json, json};
 
 /// The forms of updates.
@@ -93,75 +87,7 @@ fn is_list(name: &AttributeName, from: Option<&Value>, schema: &Schema) -> bool 
     defined.unwrap_or_else(|| matches!(from.map(Value::texts), Some(Texts::Many(_))))
 }
 
-impl Writer {
-    /// Sets an attribute by a form of `PATCH`.
-    ///
-    /// # Errors
-    /// [`OmniError::OutcomeUnknown`] if the response was lost.
-    pub async fn set_by(
-        &self,
-        form: PatchForm,
-        id: &UserId,
-        name: &AttributeName,
-        value: &Value,
-    ) -> Result<(), OmniError> {
-        self.patch(id, replace(form, name, &json_of(value))).await
-    }
-
-    /// Clears an attribute by a form, in a form of `PATCH` that works.
-    ///
-    /// # Errors
-    /// As [`Writer::set_by`].
-    pub async fn clear_by(
-        &self,
-        form: ClearForm,
-        patch: PatchForm,
-        id: &UserId,
-        name: &AttributeName,
-        multiple: bool,
-    ) -> Result<(), OmniError> {
-        let operation = match form {
-            ClearForm::Null => replace(patch, name, &Json::Null),
-            ClearForm::Empty => replace(patch, name, &empty(multiple)),
-            ClearForm::Remove => remove(name),
-        };
-        self.patch(id, operation).await
-    }
-
-    /// Sets `active`.
-    ///
-    /// # Errors
-    /// As [`Writer::set_by`].
-    pub async fn set_active(&self, id: &UserId, active: bool) -> Result<(), OmniError> {
-        self.patch(
-            id,
-            json!({ "op": "replace", "value": { "active": active } }),
-        )
-        .await
-    }
-
-    /// Sends a `PUT` with the names of a user and nothing else.
-    ///
-    /// # Errors
-    /// As [`Writer::set_by`].
-    pub async fn put_names(&self, user: &ObservedUser) -> Result<(), OmniError> {
-        let body = json!({ "userName": user.email.as_str(), "displayName": &*user.display_name });
-        let url = self.reader().user_url(&user.id);
-        self.write(ApiRequest::with_body(Method::PUT, url, &body))
-            .await
-            .map(drop)
-    }
-
-    async fn patch(&self, id: &UserId, operation: Json) -> Result<(), OmniError> {
-        let body = json!({ "schemas": [PATCH_OP], "Operations": [operation] });
-        let url = self.reader().user_url(id);
-        self.write(ApiRequest::with_body(Method::PATCH, url, &body))
-            .await
-            .map(drop)
-    }
-}
-
-fn replace(form: PatchForm, name: &AttributeName, value: &Json) -> Json {
+pub(super) fn replace(form: PatchForm, name: &AttributeName, value: &Json) -> Json {
     match form {
         PatchForm::NoPath => {
             json!({ "op": "replace", "value": { ATTRIBUTES: { name.as_str(): value } } })
@@ -170,19 +96,19 @@ fn replace(form: PatchForm, name: &AttributeName, value: &Json) -> Json {
     }
 }
 
-fn remove(name: &AttributeName) -> Json {
+pub(super) fn remove(name: &AttributeName) -> Json {
     json!({ "op": "remove", "path": path(name) })
 }
 
 /// No value, of an attribute with one value or several.
-fn empty(multiple: bool) -> Json {
+pub(super) fn empty(multiple: bool) -> Json {
     match multiple {
         true => json!([]),
         false => json!(""),
     }
 }
 
-fn json_of(value: &Value) -> Json {
+pub(super) fn json_of(value: &Value) -> Json {
     match value.texts() {
         Texts::One(text) => json!(text),
         Texts::Many(items) => json!(items),

@@ -119,7 +119,7 @@ impl Probe<'_> {
         let created = user::create(&self.deleter, self.state, self.email, &mut probed.steps);
         let (user, observed) = created.await?;
         let mut trial = Trial::new(&self.writer, observed, &schema, filter);
-        let learned = trial.learn().await;
+        let learned = readings::learn(&mut trial).await;
         let may_be_recreated = trial.may_be_recreated;
         probed.steps.append(trial.steps);
         probed.readings = trial.readings;

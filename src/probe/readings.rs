@@ -5,15 +5,23 @@ use super::trial::{Trial, write_name};
 use super::user::{FilterAnswer, PAGE, max_page};
 use crate::model::{ClearForm, ObservedUser, PatchForm};
 use crate::omni::{Lookup, OmniError, UserListPage, swap_case};
-use chrono::{DateTime, Utc};
 
 /// The users that may have been created since the probe's own, which is one of the last of the list.
 const NEWER_USERS: u64 = 9;
 /// The number of users to request on the last page.
 const SHORT_PAGE: u32 = 100;
 
+/// Tries every reading. What was learned before an error is kept.
+pub(super) async fn learn(trial: &mut Trial<'_>) -> Result<(), OmniError> {
+    patch_forms_and_clears(trial).await?;
+    lists(trial).await?;
+    put_replaces(trial).await?;
+    filter_ignores_case(trial).await?;
+    inactive_revokes(trial).await
+}
+
 /// The forms of `PATCH` and the clears, in the order that takes the fewest requests: a value that was set is then cleared.
-pub(super) async fn patch_forms_and_clears(trial: &mut Trial<'_>) -> Result<(), OmniError> {
+async fn patch_forms_and_clears(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     if trial.sample.is_none() {
         return Ok(());
     }
@@ -76,7 +84,7 @@ async fn clears_by(trial: &mut Trial<'_>, form: ClearForm) -> Result<(), OmniErr
 }
 
 /// `max_page` and `lists_carry_attributes`.
-pub(super) async fn lists(trial: &mut Trial<'_>) -> Result<(), OmniError> {
+async fn lists(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     if !trial.affords(3, LIST) {
         return Ok(());
     }
@@ -110,13 +118,8 @@ pub(super) async fn lists(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     Ok(())
 }
 
-/// Whether `lastModified` has moved; `None` if Omni does not show it.
-pub(super) fn moved(before: Option<DateTime<Utc>>, after: Option<DateTime<Utc>>) -> Option<bool> {
-    Some(after? > before?)
-}
-
 /// `filter_ignores_case`. A filter that Omni ignores says nothing.
-pub(super) async fn filter_ignores_case(trial: &mut Trial<'_>) -> Result<(), OmniError> {
+async fn filter_ignores_case(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     let Some(swapped) = swap_case(&trial.user.email) else {
         return Ok(());
     };
@@ -147,7 +150,7 @@ pub(super) async fn filter_ignores_case(trial: &mut Trial<'_>) -> Result<(), Omn
 }
 
 /// `put_replaces`: a `PUT` without attributes.
-pub(super) async fn put_replaces(trial: &mut Trial<'_>) -> Result<(), OmniError> {
+async fn put_replaces(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     if trial.sample.is_none() || !trial.affords(3, PUT) {
         return Ok(());
     }
@@ -167,9 +170,8 @@ pub(super) async fn put_replaces(trial: &mut Trial<'_>) -> Result<(), OmniError>
     Ok(())
 }
 
-/// `inactive_revokes`: whether `active: false` can't be reversed. It is the last reading, because the user may be gone
-/// after it.
-pub(super) async fn inactive_revokes(trial: &mut Trial<'_>) -> Result<(), OmniError> {
+/// `inactive_revokes`: whether `active: false` can be reversed. The last reading, because the user may be gone after it.
+async fn inactive_revokes(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     if !trial.affords(4, "PATCH of active") {
         return Ok(());
     }

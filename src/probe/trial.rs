@@ -1,11 +1,11 @@
 //! The user under test, and the requests that the readings share.
 
-use super::readings;
 use super::sample::Sample;
 use super::steps::{Answer, Steps};
 use super::user::FilterAnswer;
 use crate::model::{ClearForm, ObservedUser, PatchForm, Readings, Schema, Value};
 use crate::omni::{OmniError, Writer};
+use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 /// The requests kept for the deletion: a `DELETE`, a read, and one more.
@@ -44,15 +44,6 @@ impl<'a> Trial<'a> {
             steps: Steps::default(),
             may_be_recreated: false,
         }
-    }
-
-    /// Tries every reading. What was learned before an error is kept.
-    pub(super) async fn learn(&mut self) -> Result<(), OmniError> {
-        readings::patch_forms_and_clears(self).await?;
-        readings::lists(self).await?;
-        readings::put_replaces(self).await?;
-        readings::filter_ignores_case(self).await?;
-        readings::inactive_revokes(self).await
     }
 
     /// Whether this many requests may be sent.
@@ -124,7 +115,7 @@ impl<'a> Trial<'a> {
 
     /// Waits until the time of a change must differ from the last one that Omni has shown.
     pub(super) async fn pass_time(&self) {
-        let in_seconds = |time: chrono::DateTime<chrono::Utc>| time.timestamp_subsec_nanos() == 0;
+        let in_seconds = |time: DateTime<Utc>| time.timestamp_subsec_nanos() == 0;
         let wait = match self.user.modified.is_some_and(in_seconds) {
             true => Duration::from_millis(1100),
             false => Duration::from_millis(20),
@@ -135,7 +126,7 @@ impl<'a> Trial<'a> {
     /// Learns whether `lastModified` moves, from a change that took effect.
     pub(super) fn compare_times(&mut self, before: &ObservedUser) {
         let moves = &mut self.readings.last_modified_moves;
-        *moves = moves.or(readings::moved(before.modified, self.user.modified));
+        *moves = moves.or(moved(before.modified, self.user.modified));
     }
 }
 
@@ -145,4 +136,9 @@ pub(super) fn write_name(form: PatchForm) -> &'static str {
         PatchForm::NoPath => "PATCH of an attribute without a path",
         PatchForm::Path => "PATCH of an attribute by its path",
     }
+}
+
+/// Whether `lastModified` has moved; `None` if Omni does not show it.
+fn moved(before: Option<DateTime<Utc>>, after: Option<DateTime<Utc>>) -> Option<bool> {
+    Some(after? > before?)
 }

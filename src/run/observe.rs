@@ -94,7 +94,9 @@ impl ObservationCache {
                 ObservationSource::LookedUp
             }
             None => {
-                let may_stop = earlier.as_ref().is_some_and(Self::shows_everybody);
+                let may_stop = earlier
+                    .as_ref()
+                    .is_some_and(|one| one.observed.shows_everybody());
                 let part = request.list(first, may_stop).await?;
                 match earlier {
                     Some(earlier) if part.next.is_some() => {
@@ -108,34 +110,35 @@ impl ObservationCache {
                 ObservationSource::Listed
             }
         };
+        cache.complete(request, earlier).await?;
+        Ok((cache, source))
+    }
+
+    /// Adds to a list, or to lookups, what these do not show: it is known from an earlier observation, or read by id.
+    async fn complete(
+        &mut self,
+        request: ObserveRequest<'_>,
+        earlier: Option<Self>,
+    ) -> Result<(), OmniError> {
         if request.readings.lists_carry_attributes == Some(true) {
-            cache.observed.expect_attributes();
+            self.observed.expect_attributes();
         }
         if let Some(earlier) = &earlier {
-            cache.doubt_list(request, earlier).await?;
+            self.doubt_list(request, earlier).await?;
         }
-        if cache.observed.doubt().is_some() {
-            match cache.look_up_open(request).await {
+        if self.observed.doubt().is_some() {
+            match self.look_up_open(request).await {
                 // The doubt remains.
                 Err(OmniError::UnreliableLookup) => {}
                 looked_up => looked_up?,
             }
         }
-        let absent = request.named(|email, _| cache.observed.get(email).is_none());
-        cache.absent = absent.into_iter().cloned().collect();
-        let mut changed = HashSet::new();
-        if let Some(earlier) = &earlier {
-            changed = cache.adopt(earlier);
-        }
-        let due = cache.to_read(request, &changed);
+        let absent = request.named(|email, _| self.observed.get(email).is_none());
+        self.absent = absent.into_iter().cloned().collect();
+        let changed = earlier.map(|earlier| self.adopt(&earlier));
+        let due = self.to_read(request, &changed.unwrap_or_default());
         let reader = request.reader.in_background();
-        cache.read_for(request, &reader, due).await?;
-        Ok((cache, source))
-    }
-
-    /// Whether this observation shows all users.
-    fn shows_everybody(&self) -> bool {
-        self.observed.shows_everybody()
+        self.read_for(request, &reader, due).await
     }
 
     /// Reads the next part of a listing.

@@ -4,13 +4,11 @@ use serde_json::{Value, json};
 
 use super::answer::{Refusal, Reply};
 use super::call::Call;
-use super::options::{Filter, LargerCount};
+use super::options::{DEFAULT_COUNT, Filter, LargerCount};
 use super::user::User;
 use super::world::World;
 
 const LIST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
-/// As documented by Omni.
-pub(super) const DEFAULT_COUNT: usize = 100;
 
 /// The requested part of a list.
 struct Window {

@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::limiter::{Burst, Limiter};
-use super::list::DEFAULT_COUNT;
+
+/// The number of users on a page, as documented by Omni.
+pub(super) const DEFAULT_COUNT: usize = 100;
 
 /// The behaviour of the mock server. The defaults are the strictest reading of Omni's documentation.
 #[derive(Debug, Clone)]
