@@ -1,0 +1,197 @@
+//! The first half of a run: observe, plan and guard.
+
+use super::cache::ObservationCache;
+use super::observer::{CachedObservation, Snapshot, Target};
+use super::{PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
+use crate::model::{
+    ChangeIntent, ChangeOutcome, HeldChange, HeldRecord, ObservedUser, RunOptions, RunRef, Settled,
+};
+use crate::plan::{HeldChanges, ownership, recover};
+use crate::util::sync::lock;
+use chrono::Utc;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+impl Reconciler {
+    /// Reads the roster and Omni, plans, and records what the guard holds.
+    ///
+    /// # Errors
+    /// Fails if the keys, the roster, Omni or the state database can't be read.
+    pub async fn prepare(&self, run: &mut Run, stop: &Stop) -> Result<Arc<Prepared>, RunError> {
+        // Once before requests are spent, and once for what was read.
+        self.check_place(run, &stop.now).await?;
+        let prepared = self.observe_and_plan(run, stop).await?;
+        self.check_place(run, &stop.now).await?;
+        let plan = PlanSummary {
+            is_outdated: self.is_outdated(&prepared.cache),
+            ..PlanSummary::from(&prepared)
+        };
+        (self.on_event.0)(RunEvent::Planned(run.started, &plan));
+        run.plan = Some(plan);
+        self.record_base(&prepared).await?;
+        if run.target.is_source && !prepared.desired.folder.is_empty() {
+            let files = prepared.desired.folder.clone();
+            self.state().record_files(run.number, files).await?;
+        }
+        let held = prepared.assessment.verdict.held();
+        if !held.is_empty() {
+            let held: Vec<_> = held.iter().map(held_record).collect();
+            self.state().hold(run.number, &held).await?;
+        }
+        Ok(Arc::new(prepared))
+    }
+
+    /// Remembers how many users a whole listing showed, for runs that see only some of them.
+    async fn record_base(&self, prepared: &Prepared) -> Result<(), RunError> {
+        let Prepared {
+            memory, assessment, ..
+        } = prepared;
+        match assessment.verdict.removal_base() {
+            Some(base) if memory.last_base != Some(base) => {
+                Ok(self.state().record_base(base).await?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn observe_and_plan(&self, run: &Run, stop: &Stop) -> Result<Prepared, RunError> {
+        let has_unknown = !self.state().unknown().await?.is_empty();
+        let scope = self.observer.scope(&run.target, has_unknown);
+        let (now, never) = (&stop.now, CancellationToken::new());
+        let observe = async |target: &Target, cached, interrupt| {
+            let interrupt = run.options.has_budget.then_some(interrupt);
+            let observed = self.observer.observe(target, scope, cached, interrupt, now);
+            observed.await
+        };
+        let cached = self.cached(run.options).await;
+        let mut snapshot = observe(&run.target, cached, &stop.for_next).await?;
+        if stop.for_next.is_cancelled() {
+            tracing::info!("the roster changed while Omni was read; reading the roster again");
+            let target = Target {
+                stable_fingerprint: None,
+                ..run.target.clone()
+            };
+            let cached = CachedObservation {
+                cache: snapshot.cache.cached(),
+                is_usable: true,
+            };
+            snapshot = observe(&target, Some(cached), &never).await?;
+        }
+        let prepared = self.assess(run, snapshot, stop).await?;
+        match self.in_doubt(prepared) {
+            Ok(prepared) => Ok(prepared),
+            Err(cached) => {
+                let snapshot = observe(&run.target, Some(*cached), &never).await?;
+                self.assess(run, snapshot, stop).await
+            }
+        }
+    }
+
+    /// What to observe again if a plan from a cached observation may be wrong: the users to be changed if the observation is
+    /// older than `observe.max_age`, else all users if one may have a new address.
+    fn in_doubt(&self, prepared: Prepared) -> Result<Prepared, Box<CachedObservation>> {
+        let is_outdated = self.is_outdated(&prepared.cache);
+        let has_changes = prepared.assessment.verdict.all().next().is_some();
+        let has_renames = prepared.assessment.has_renames && prepared.cache.is_cached();
+        if !(is_outdated && has_changes || has_renames) {
+            return Ok(prepared);
+        }
+        let Prepared {
+            mut cache,
+            assessment,
+            ..
+        } = prepared;
+        if is_outdated {
+            let changes = assessment.verdict.all();
+            changes.for_each(|change| cache.doubt(&change.email, change.user_id()));
+        } else {
+            tracing::info!("a user may have a new address; reading Omni again");
+        }
+        Err(Box::new(CachedObservation {
+            cache,
+            is_usable: is_outdated,
+        }))
+    }
+
+    /// Whether users must be looked up before they are changed.
+    fn is_outdated(&self, cache: &ObservationCache) -> bool {
+        cache.is_cached() && !cache.is_younger_than(self.settings().observe.max_age)
+    }
+
+    /// Resolves changes whose outcome is unknown, and plans.
+    async fn assess(
+        &self,
+        run: &Run,
+        mut snapshot: Snapshot,
+        stop: &Stop,
+    ) -> Result<Prepared, RunError> {
+        self.resolve_unknown(&mut snapshot.cache, stop).await?;
+        let (policy, options) = (&self.settings().policy, run.options);
+        let assessed = self
+            .observer
+            .assess(snapshot, policy, options.ignore_quarantine, &stop.now);
+        assessed.await
+    }
+
+    async fn resolve_unknown(
+        &self,
+        cache: &mut ObservationCache,
+        stop: &Stop,
+    ) -> Result<(), RunError> {
+        let unknown = self.state().unknown().await?;
+        let is_theirs = |user: &ObservedUser| {
+            let is_theirs = |intent: &ChangeIntent| match &intent.user_id {
+                Some(id) => *id == user.id,
+                None => intent.email == user.email,
+            };
+            unknown.iter().any(|change| is_theirs(&change.intent))
+        };
+        let read = self.observer.read_unread(cache, is_theirs, &stop.now);
+        read.await?;
+        let ObservationCache {
+            schema, observed, ..
+        } = cache;
+        let by_id = recover::by_id(observed, &unknown);
+        for change in &unknown {
+            let Some(was_applied) = recover::was_applied(change, &by_id, observed, schema) else {
+                continue;
+            };
+            let (outcome, found) = match was_applied {
+                true => (ChangeOutcome::Applied, "applied"),
+                false => (ChangeOutcome::Failed, "not applied"),
+            };
+            let settled = Settled {
+                at: Utc::now(),
+                outcome,
+                detail: format!("the response was lost; a later run found the change {found}"),
+            };
+            let run = self.state().run(RunRef::Number(change.run)).await?;
+            let is_source = run.is_some_and(|run| run.start.is_source);
+            let user_id = change.intent.user_id.as_ref();
+            let ownership = ownership::by_change(&change.intent, user_id, outcome, is_source);
+            self.state()
+                .settle(change.id, &settled, None, ownership)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The cached observation, and whether this run may use it instead of a new one.
+    async fn cached(&self, options: RunOptions) -> Option<CachedObservation> {
+        let last = lock(&self.cache).take();
+        let cache = match last {
+            Some(cache) => cache,
+            None => self.observer.kept().await?,
+        };
+        let is_usable = options.may_use_cache && !self.settings().observe.max_age.is_zero();
+        Some(CachedObservation { cache, is_usable })
+    }
+}
+
+fn held_record(held: &HeldChanges) -> HeldRecord {
+    HeldRecord {
+        rule: held.rule,
+        reason: held.reason.clone(),
+        changes: held.changes.iter().map(HeldChange::from).collect(),
+    }
+}
