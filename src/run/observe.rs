@@ -20,9 +20,6 @@ use std::sync::Arc;
 /// The number of users that are read by id before what was read is stored.
 const KEPT_AT_ONCE: usize = 50;
 
-/// The maximum number of known users that the list lacks for which each is read by id.
-const MAX_UNLISTED: usize = 20;
-
 /// The part of the named users that each run reads by id where lists do not show attributes, with its limits.
 const VERIFIED_SHARE: usize = 100;
 const MIN_VERIFIED: usize = 10;
@@ -174,7 +171,7 @@ impl ObservationCache {
         let changed = self.merge(part);
         if self.listing.is_none() {
             let unlisted = self.not_seen_since(listing.started);
-            self.read_unlisted(request, unlisted).await?;
+            self.test_unlisted(request, unlisted).await?;
             self.seen_since(listing.started);
         }
         match self.look_up_open(request).await {
@@ -186,21 +183,6 @@ impl ObservationCache {
         let reader = request.reader.in_background();
         self.read_for(request, &reader, due).await?;
         Ok((self.cached(), ObservationSource::Part))
-    }
-
-    /// Reads known users that the list lacks by id if they are few, because a list may lag behind. Otherwise they are
-    /// forgotten.
-    async fn read_unlisted(
-        &mut self,
-        request: ObserveRequest<'_>,
-        unlisted: Vec<Arc<ObservedUser>>,
-    ) -> Result<(), OmniError> {
-        if unlisted.len() > MAX_UNLISTED {
-            unlisted.iter().for_each(|user| self.forget(user));
-            return Ok(());
-        }
-        (request.expect)(unlisted.len());
-        self.read(request.reader, unlisted, request.keep_in).await
     }
 
     /// The users that the roster names and whose fields are to be read by id: the list does not show them, and they are

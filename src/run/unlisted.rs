@@ -44,6 +44,26 @@ impl ObservationCache {
         Ok(())
     }
 
+    /// Known users that a list lacks, which was read in parts. Some of them are read by id, picked at random. If one of them
+    /// exists, the others stay known too; otherwise they are not known any more.
+    pub(super) async fn test_unlisted(
+        &mut self,
+        request: ObserveRequest<'_>,
+        unlisted: Vec<Arc<ObservedUser>>,
+    ) -> Result<(), OmniError> {
+        let unlisted: Vec<_> = unlisted.iter().collect();
+        let tested: Vec<_> = some_of(&unlisted).cloned().collect();
+        (request.expect)(tested.len());
+        let read = self.read(request.reader, tested.clone(), request.keep_in);
+        read.await?;
+        let users = self.observed.users();
+        let known: HashSet<_> = users.map(|user| user.id.clone()).collect();
+        if !tested.iter().any(|user| known.contains(&user.id)) {
+            unlisted.into_iter().for_each(|user| self.forget(user));
+        }
+        Ok(())
+    }
+
     /// The users of an earlier observation that this one lacks.
     fn known_beside<'a>(&self, earlier: &'a Self) -> Vec<&'a Arc<ObservedUser>> {
         let listed: HashSet<_> = self.observed.users().map(|user| &user.id).collect();
