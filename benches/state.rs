@@ -56,6 +56,7 @@ fn update(observed: &Observed) -> ObservationUpdate {
         users: users
             .map(|(email, user)| (email.clone(), known(user)))
             .collect(),
+        forgotten: Vec::new(),
         is_whole: true,
     }
 }

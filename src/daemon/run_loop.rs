@@ -196,7 +196,8 @@ impl<R: Runner> RunLoop<R> {
         };
         self.retry = delay.map(|delay| Instant::now() + delay);
         let is_outdated = run.plan.as_ref().is_some_and(|plan| plan.is_outdated);
-        if is_outdated && RunOptions::from(run.trigger).may_use_cache {
+        let is_complete = matches!(run.completion, Completion::Complete | Completion::DryRun);
+        if is_outdated && is_complete && RunOptions::from(run.trigger).may_use_cache {
             debug!("the run looked up only the users to be changed; now all are read");
             self.inputs.wake.wake(Trigger::Schedule);
         }

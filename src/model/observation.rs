@@ -73,6 +73,8 @@ pub struct ObservationUpdate {
     pub header: ObservationHeader,
     /// The users that were observed.
     pub users: Vec<(Email, KnownUser)>,
+    /// Emails about which nothing is known any more.
+    pub forgotten: Vec<Email>,
     /// Whether these are all users, so that others are forgotten.
     pub is_whole: bool,
 }

@@ -48,6 +48,15 @@ pub struct Observed {
     shows_attributes: bool,
 }
 
+/// What a part of a list has changed in an observation.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    /// Emails whose users may have changed.
+    pub(crate) changed: Vec<Email>,
+    /// Emails of other users than before, which several users may have.
+    pub(crate) unclear: Vec<Email>,
+}
+
 /// What an observation says apart from the users whose emails are known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedSummary {
@@ -211,20 +220,20 @@ impl Observed {
         }
     }
 
-    /// Merges a part of a later list. `total` is the number of users in Omni. Returns the emails whose users may have
-    /// changed.
-    pub(crate) fn merge(&mut self, part: Self, total: usize) -> Vec<Email> {
-        let mut changed = Vec::new();
+    /// Takes in a part of a later list. `total` is the number of users in Omni.
+    pub(crate) fn merge(&mut self, part: Self, total: usize) -> Merged {
+        let mut merged = Merged::default();
         let found: HashMap<_, _> = part.users().map(|user| (&user.id, &user.email)).collect();
         let moved = self.users().filter(|user| {
             let now = found.get(&user.id);
             now.is_some_and(|now| **now != user.email)
         });
-        changed.extend(moved.map(|user| user.email.clone()));
-        for email in &changed {
+        merged.changed.extend(moved.map(|user| user.email.clone()));
+        for email in &merged.changed {
             self.users.swap_remove(email);
         }
-        let is_known = |id: &Option<UserId>| id.as_ref().is_some_and(|id| found.contains_key(id));
+        let is_found = |id: &UserId| found.contains_key(id);
+        let is_known = |id: &Option<UserId>| id.as_ref().is_some_and(is_found);
         self.unreadable.retain(|id| !is_known(id));
         let new = part
             .unreadable
@@ -233,15 +242,22 @@ impl Observed {
         let new: Vec<_> = new.cloned().collect();
         self.unreadable.extend(new);
         self.unreadable.sort();
-        for (email, mut found) in part.users {
-            if let UserMatch::One(user) = &mut found {
-                self.share(Arc::make_mut(user));
+        for (email, found) in part.users.clone() {
+            match (self.users.get(&email), &found) {
+                // Another part may show the other users. Only a whole list shows that there are none.
+                (Some(UserMatch::Several(_)), UserMatch::One(_)) => continue,
+                (Some(UserMatch::One(known)), UserMatch::One(now))
+                    if known.id != now.id && !is_found(&known.id) =>
+                {
+                    merged.unclear.push(email.clone());
+                }
+                _ => {}
             }
-            changed.push(email.clone());
-            self.users.insert(email, found);
+            merged.changed.push(email.clone());
+            self.restore(email, found);
         }
         self.count = total;
-        changed
+        merged
     }
 
     /// Lists show attributes, so users without them have none.

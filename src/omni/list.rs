@@ -78,9 +78,11 @@ pub async fn list_part(
         // After a shorter page, or for users added during the listing.
         page = reader.page(next).await?;
     }
+    // A page without users before the end is not the end.
+    let next = (listing.received < listing.total).then_some(listing.received + 1);
     Ok(match start {
         1 => listing.whole(),
-        _ => listing.part(None),
+        _ => listing.part(next),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Lookups of single users, where they take fewer requests than a listing.
 
 use super::{Lookup, OmniError, Reader};
-use crate::model::{Email, Observed, ObservedUser};
+use crate::model::{Email, Observed, ObservedUser, UserMatch};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
@@ -11,19 +11,22 @@ use std::sync::Arc;
 /// If the request fails, or its result is unreliable.
 pub async fn look_up(reader: &Reader, email: &Email) -> Result<Observed, OmniError> {
     let mut observed = Observed::default();
-    look_up_into(reader, vec![email.clone()], &mut observed).await?;
+    look_up_each(reader, vec![email.clone()], |email, user| {
+        observed.found(&email, user);
+    })
+    .await?;
     read_incomplete(reader, &mut observed).await?;
     Ok(observed)
 }
 
-/// Looks up users concurrently, and adds the results to an observation.
+/// Looks up users concurrently, and calls a function for each result as it comes: `None` if no user has the email.
 ///
 /// # Errors
-/// If a request fails, or its result is unreliable.
-pub async fn look_up_into(
+/// If a request fails, or its result is unreliable. What was found before is not lost.
+pub async fn look_up_each(
     reader: &Reader,
     emails: Vec<Email>,
-    observed: &mut Observed,
+    mut on_result: impl FnMut(Email, Option<UserMatch>),
 ) -> Result<(), OmniError> {
     let lookups = emails.into_iter().map(|email| async move {
         let user = reader.find(&email).await?.into_match()?;
@@ -31,7 +34,7 @@ pub async fn look_up_into(
     });
     let mut results = stream::iter(lookups).buffer_unordered(reader.concurrency());
     while let Some((email, user)) = results.try_next().await? {
-        observed.found(&email, user);
+        on_result(email, user);
     }
     Ok(())
 }

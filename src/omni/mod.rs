@@ -33,7 +33,7 @@ pub use error::{Failure, ForbiddenCause, OmniError};
 pub use limiter::{Priority, RateLimiter, Slot};
 pub use list::{ListPart, list, list_from, list_part};
 pub use look_up::{
-    filter_ignores_case, look_up, look_up_into, read_incomplete, read_users, swap_case,
+    filter_ignores_case, look_up, look_up_each, read_incomplete, read_users, swap_case,
 };
 pub use reader::{Definitions, Lookup, Reader};
 pub use whoami::{KeyIdentity, KeyScope, Whoami, diagnose};

@@ -99,11 +99,15 @@ impl ObservationCache {
         let ids = observed.users().map(|user| (user.id.clone(), now));
         self.seen.extend(ids);
         let total = usize::try_from(total).unwrap_or(usize::MAX);
-        for email in self.observed.merge(observed, total) {
-            self.absent.remove(&email);
-            self.uncertain.remove(&email);
-            self.found_out(&email);
+        let merged = self.observed.merge(observed, total);
+        for email in &merged.changed {
+            self.absent.remove(email);
+            self.uncertain.remove(email);
+            self.found_out(email);
         }
+        // The user that had the email before may have been replaced, or be another one.
+        let unclear = merged.unclear.into_iter().map(|email| (email, None));
+        self.uncertain.extend(unclear);
         changed
     }
 
@@ -206,7 +210,17 @@ impl ObservationCache {
         self.observed.refresh(user, now);
     }
 
-    /// Records that the state of the user with an email is uncertain.
+    /// Takes in the result of a lookup; `None` if no user has the email.
+    pub(super) fn looked_up(&mut self, email: &Email, now: Option<UserMatch>) {
+        self.found_out(email);
+        match now {
+            Some(_) => self.absent.remove(email),
+            None => self.absent.insert(email.clone()),
+        };
+        self.observed.found(email, now);
+    }
+
+    /// What is known about the user with an email is too old to act on.
     pub(super) fn doubt(&mut self, email: &Email, id: Option<&UserId>) {
         self.found_out(email);
         self.absent.remove(email);
@@ -234,22 +248,27 @@ impl ObservationCache {
     /// What the state database does not have yet.
     fn update(&mut self) -> Option<ObservationUpdate> {
         let unsaved = Unsaved::Some(HashSet::new());
-        let (users, is_whole) = match std::mem::replace(&mut self.unsaved, unsaved) {
+        let (emails, is_whole) = match std::mem::replace(&mut self.unsaved, unsaved) {
             Unsaved::Everything => {
                 let seen = self.observed.by_email().map(|(email, _)| email);
                 let unseen = self.absent.iter().chain(self.uncertain.keys());
-                let emails = seen.chain(unseen.filter(|email| self.observed.get(email).is_none()));
-                (emails.map(|email| self.with_email(email)).collect(), true)
+                let unseen = unseen.filter(|email| self.observed.get(email).is_none());
+                (seen.chain(unseen).cloned().collect(), true)
             }
             Unsaved::Some(emails) if emails.is_empty() => return None,
-            Unsaved::Some(emails) => {
-                let emails = emails.iter();
-                (emails.map(|email| self.with_email(email)).collect(), false)
-            }
+            Unsaved::Some(emails) => (emails.into_iter().collect::<Vec<_>>(), false),
         };
+        let (mut users, mut forgotten) = (Vec::new(), Vec::new());
+        for email in emails {
+            match self.known(&email) {
+                Some(known) => users.push((email, known)),
+                None => forgotten.push(email),
+            }
+        }
         Some(ObservationUpdate {
             header: self.header(),
             users,
+            forgotten,
             is_whole,
         })
     }
@@ -265,22 +284,23 @@ impl ObservationCache {
         }
     }
 
-    fn with_email(&self, email: &Email) -> (Email, KnownUser) {
-        let known = match (self.uncertain.get(email), self.observed.get(email)) {
-            (Some(id), _) => KnownUser::Uncertain(id.clone()),
-            (None, Some(UserMatch::One(user))) => {
+    /// What is known about the users with an email; `None` if nothing is.
+    fn known(&self, email: &Email) -> Option<KnownUser> {
+        if let Some(id) = self.uncertain.get(email) {
+            return Some(KnownUser::Uncertain(id.clone()));
+        }
+        match self.observed.get(email) {
+            Some(UserMatch::One(user)) => {
                 let at = |times: &HashMap<_, _>| times.get(&user.id).copied();
-                KnownUser::One {
+                Some(KnownUser::One {
                     user: user.clone(),
                     seen: at(&self.seen),
                     verified: at(&self.verified),
-                }
+                })
             }
-            (None, Some(UserMatch::Several(count))) => KnownUser::Several(*count),
-            (None, None) if self.absent.contains(email) => KnownUser::Absent,
-            (None, None) => KnownUser::Uncertain(None),
-        };
-        (email.clone(), known)
+            Some(UserMatch::Several(count)) => Some(KnownUser::Several(*count)),
+            None => self.absent.contains(email).then_some(KnownUser::Absent),
+        }
     }
 
     /// The observation that earlier runs have stored; `None` if the clock was set back since.

@@ -342,6 +342,7 @@ impl Reconciler {
             writer: self.client.writer(&sending),
             prepared,
             recorder: &recorder,
+            policy: &self.settings().policy,
             max_in_flight: self.settings().omni.max_in_flight,
         };
         tokio::select! {

@@ -124,14 +124,14 @@ impl ObservationCache {
             self.doubt_list(request, earlier).await?;
         }
         if self.observed.doubt().is_some() {
-            match self.look_up_open(request).await {
-                // The doubt remains.
-                Err(OmniError::UnreliableLookup) => {}
-                looked_up => looked_up?,
-            }
+            // Otherwise the doubt remains.
+            self.look_up_open_if_reliable(request).await?;
         }
-        let absent = request.named(|email, _| self.observed.get(email).is_none());
-        self.absent = absent.into_iter().cloned().collect();
+        // In a doubtful list, only lookups show that a user does not exist.
+        if self.observed.doubt().is_none() {
+            let absent = request.named(|email, _| self.observed.get(email).is_none());
+            self.absent = absent.into_iter().cloned().collect();
+        }
         let changed = earlier.map(|earlier| self.adopt(&earlier));
         let due = self.to_read(request, &changed.unwrap_or_default());
         let reader = request.reader.in_background();
@@ -148,8 +148,14 @@ impl ObservationCache {
         let ObserveRequest { reader, budget, .. } = request;
         if !budget.take() {
             self.defined(schema);
+            self.look_up_open_if_reliable(request).await?;
             return Ok((self.cached(), ObservationSource::Cache));
         }
+        let listing = PartialListing {
+            // The clock may have been set back.
+            started: listing.started.min(Utc::now()),
+            ..listing
+        };
         let first = reader.page(listing.next).await?;
         let part = omni::list_part(reader, first, listing.next, &|| budget.take()).await?;
         self.take_part(schema, request, listing, part).await
@@ -174,11 +180,7 @@ impl ObservationCache {
             self.test_unlisted(request, unlisted).await?;
             self.seen_since(listing.started);
         }
-        match self.look_up_open(request).await {
-            // The next whole listing shows more.
-            Err(OmniError::UnreliableLookup) => {}
-            looked_up => looked_up?,
-        }
+        self.look_up_open_if_reliable(request).await?;
         let due = self.to_read(request, &changed);
         let reader = request.reader.in_background();
         self.read_for(request, &reader, due).await?;
@@ -307,22 +309,33 @@ impl ObservationCache {
         })
     }
 
+    /// As [`Self::look_up_open`], up to the first lookup that is unreliable. The others stay open.
+    async fn look_up_open_if_reliable(
+        &mut self,
+        request: ObserveRequest<'_>,
+    ) -> Result<(), OmniError> {
+        match self.look_up_open(request).await {
+            Err(OmniError::UnreliableLookup) => Ok(()),
+            looked_up => looked_up,
+        }
+    }
+
     /// Looks up all users whose state is open or uncertain.
     async fn look_up_open(&mut self, request: ObserveRequest<'_>) -> Result<(), OmniError> {
         let ObserveRequest { reader, expect, .. } = request;
         let open: Vec<_> = self.open(request).into_iter().cloned().collect();
         expect(open.len() + self.uncertain.len());
-        omni::look_up_into(reader, open.clone(), &mut self.observed).await?;
-        for (email, id) in std::mem::take(&mut self.uncertain) {
+        let found = |email: Email, now| self.looked_up(&email, now);
+        omni::look_up_each(reader, open, found).await?;
+        let uncertain = self.uncertain.iter();
+        let uncertain: Vec<_> = uncertain
+            .map(|(email, id)| (email.clone(), id.clone()))
+            .collect();
+        for (email, id) in uncertain {
             let now = look_up_now(reader, id.as_ref(), &email).await?;
-            self.found_out(&email);
-            self.observed.found(&email, now);
+            self.uncertain.remove(&email);
+            self.looked_up(&email, now);
         }
-        open.iter().for_each(|email| self.found_out(email));
-        let absent = open
-            .into_iter()
-            .filter(|email| self.observed.get(email).is_none());
-        self.absent.extend(absent);
         Ok(())
     }
 }
@@ -367,7 +380,8 @@ impl<'a> ObserveRequest<'a> {
         let mut observed = Observed::of_some([], total);
         observed.note_attributes(&first.users);
         let emails = self.named(|_, _| true).into_iter().cloned().collect();
-        match omni::look_up_into(self.reader, emails, &mut observed).await {
+        let found = |email: Email, user| observed.found(&email, user);
+        match omni::look_up_each(self.reader, emails, found).await {
             Ok(()) => Ok(Some(observed)),
             Err(OmniError::UnreliableLookup) => Ok(None),
             Err(error) => Err(error),

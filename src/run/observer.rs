@@ -351,7 +351,8 @@ impl Observer {
     #[must_use]
     pub fn cost(&self, prepared: &Prepared) -> Cost {
         let method = self.settings.omni.update_method;
-        let is_stale = prepared.cache.may_be_stale();
+        let cache = &prepared.cache;
+        let is_stale = cache.may_be_stale() || !cache.observed.shows_attributes();
         let requests_for = |change: &Change| match change.operation() {
             // A PUT reads the user first, and so does a removal by a cached id.
             // A reactivation is read back.

@@ -91,7 +91,7 @@ impl Reconciler {
     /// older than `observe.max_age`, else all users if one may have a new address.
     fn in_doubt(&self, prepared: Prepared) -> Result<Prepared, Box<CachedObservation>> {
         let is_outdated = self.is_outdated(&prepared.cache);
-        let has_changes = prepared.assessment.verdict.all().next().is_some();
+        let has_changes = !prepared.assessment.verdict.passed().is_empty();
         let has_renames = prepared.assessment.has_renames && prepared.cache.is_cached();
         if !(is_outdated && has_changes || has_renames) {
             return Ok(prepared);
@@ -102,7 +102,7 @@ impl Reconciler {
             ..
         } = prepared;
         if is_outdated {
-            let changes = assessment.verdict.all();
+            let changes = assessment.verdict.passed().iter();
             changes.for_each(|change| cache.doubt(&change.email, change.user_id()));
         } else {
             tracing::info!("a user may have a new address; reading Omni again");

@@ -25,6 +25,10 @@ impl StateDb {
             if update.is_whole {
                 forget_others(db, &update.users)?;
             }
+            let mut delete = db.prepare_cached(DELETE)?;
+            for email in &update.forgotten {
+                delete.execute([email.folded()])?;
+            }
             let mut put = db.prepare_cached(PUT)?;
             for (email, known) in &update.users {
                 put.execute(StoredUser::from(known).with(email))?;
@@ -34,6 +38,8 @@ impl StateDb {
         .await
     }
 }
+
+const DELETE: &str = "DELETE FROM observed_users WHERE email_key = ?1";
 
 /// Writes a row if it differs.
 const PUT: &str = "INSERT INTO observed_users
@@ -132,7 +138,7 @@ fn forget_others(db: &Connection, users: &[(Email, KnownUser)]) -> rusqlite::Res
             gone.push(key);
         }
     }
-    let mut delete = db.prepare_cached("DELETE FROM observed_users WHERE email_key = ?1")?;
+    let mut delete = db.prepare_cached(DELETE)?;
     gone.iter()
         .try_for_each(|key| delete.execute([key]).map(drop))
 }

@@ -124,3 +124,31 @@ async fn an_unread_admin_is_not_pruned() {
         "values are kept: {changes:?}"
     );
 }
+
+/// The attributes that were read once say nothing about who is an admin now.
+#[tokio::test]
+async fn a_new_admin_is_not_pruned() {
+    let world = omitting(PatchAnswer::User, 2).await;
+    let world = world
+        .set("policy.prune", "managed")
+        .set("policy.max_removals", "100%")
+        .with_history()
+        .await;
+    world.user("boss@x.co", "Boss", json!({}));
+    let row = "boss@x.co,Sales\n";
+    let others = "email,department\nuser0001@example.com,Sales\nuser0002@example.com,Sales\n";
+    world.roster(&format!("{others}{row}"));
+    assert_converged(&world.run().await);
+    let admin = json!(true);
+    world
+        .org()
+        .set_attribute("boss@x.co", "omni_is_org_admin", admin);
+    world.roster(others);
+    let outcome = world.run().await;
+    assert_eq!(outcomes_of(&outcome), ["delete boss@x.co failed"]);
+    assert!(
+        outcome.changes[0].detail.contains("protected"),
+        "{outcome:?}"
+    );
+    assert!(world.org().user("boss@x.co").is_some());
+}

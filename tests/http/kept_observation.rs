@@ -217,6 +217,43 @@ async fn a_listing_beyond_the_budget_takes_several_runs() {
     assert!(begun.is_superset(&all), "{begun:?}");
 }
 
+/// Two users with one email are on different parts of the list. Neither may be changed.
+#[tokio::test]
+async fn several_users_with_one_email_stay_several_in_parts() {
+    let world = org(0, Lists::Full).await.set("omni.page_size", "5");
+    let world = world.set("policy.max_removals", "100%");
+    world.user("ANN@example.com", "Ann", json!({}));
+    for number in 1..=99 {
+        let attributes = json!({ "department": "Sales" });
+        let email = format!("user{number:04}@example.com");
+        world.user(&email, &format!("Name {number}"), attributes);
+    }
+    world.user("ann@example.com", "Ann", json!({}));
+    world.roster(&roster(99, 0));
+    assert_converged(&world.apply().await);
+    let leaver = "op,email,display_name,department\ndelete,ann@example.com,,\n";
+    let rest = roster(99, 0).replace("user", "upsert,user");
+    let (_, rest) = rest.split_once('\n').expect("a header");
+    world.roster(&format!("{leaver}{rest}"));
+    let world = world.set("schedule.cron", "* * * * * *");
+    let world = world.set("observe.budget", "1%");
+    let mut listed = 0;
+    while listed < 60 {
+        world.org().clear_requests();
+        let outcome = world.run().await;
+        assert!(
+            outcomes_of(&outcome)
+                .iter()
+                .all(|one| !one.starts_with("delete")),
+            "{outcome:?}"
+        );
+        listed += pages(&world).len();
+    }
+    let users = world.org().users();
+    let is_ann = |user: &&serde_json::Value| user["displayName"] == json!("Ann");
+    assert_eq!(users.iter().filter(is_ann).count(), 2);
+}
+
 #[tokio::test]
 async fn a_listing_makes_way_for_a_new_roster_and_goes_on() {
     let world = org(300, Lists::Full).await.set("omni.page_size", "10");

@@ -94,6 +94,12 @@ impl Attempt {
         Self::new(ChangeOutcome::Failed, detail).with(Effect::Is(now.into()))
     }
 
+    /// The user to be removed is protected, which was not known when the removal was planned.
+    pub(super) fn protected(now: ObservedUser) -> Self {
+        let detail = "not sent: the user is protected, which Omni shows only now";
+        Self::new(ChangeOutcome::Failed, detail).with(Effect::Is(now.into()))
+    }
+
     /// The user with the cached id was changed, and the response shows another address.
     pub(super) fn misdirected(now: ObservedUser) -> Self {
         let detail = format!(

@@ -8,18 +8,22 @@ use crate::omni::OmniError;
 use crate::run::cache::Effect;
 
 impl Worker<'_> {
-    /// Reads the user of a removal if the id is cached. Returns how the change ends if it must not be sent.
+    /// Reads the user of a removal if the id is cached, or fields are, such as the one that protects admins. Returns how the
+    /// change ends if it must not be sent.
     pub(super) async fn recheck_removal(
         &self,
         change: &Change,
     ) -> Result<Option<Attempt>, OmniError> {
         let id = change.user_id().filter(|_| change.operation().is_removal());
-        let Some(id) = id.filter(|_| self.may_be_stale()) else {
+        let observed = &self.work.prepared.cache.observed;
+        let is_cached = self.may_be_stale() || !observed.shows_attributes();
+        let Some(id) = id.filter(|_| is_cached) else {
             return Ok(None);
         };
         Ok(match self.reader().get(id).await? {
             None => Some(self.on_not_found(change).await?),
             Some(now) if now.email != change.email => Some(Attempt::moved(now)),
+            Some(now) if self.work.policy.protects(&now) => Some(Attempt::protected(now)),
             Some(_) => None,
         })
     }

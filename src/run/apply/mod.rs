@@ -20,7 +20,7 @@ mod worker;
 
 use super::cache::Effect;
 use super::{Applied, AppliedChange, ChangeRecorder, Completion, Prepared};
-use crate::model::{Change, Operation};
+use crate::model::{Change, Operation, Policy};
 use crate::omni::Writer;
 use crate::util::sync::{into_inner, lock};
 use std::sync::Mutex;
@@ -35,6 +35,7 @@ pub(super) struct ApplyContext<'a> {
     pub(super) writer: Writer,
     pub(super) prepared: &'a Prepared,
     pub(super) recorder: &'a ChangeRecorder<'a>,
+    pub(super) policy: &'a Policy,
     pub(super) max_in_flight: usize,
 }
 
