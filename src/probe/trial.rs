@@ -8,8 +8,8 @@ use crate::omni::{OmniError, Writer};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-/// The requests kept for the deletion of the user, and of a second one that Omni may have created instead.
-const RESERVED: u64 = 5;
+/// The requests kept for the deletion: a `DELETE`, a read, and one more.
+const RESERVED: u64 = 3;
 
 /// The user as last read, and what it has shown.
 pub(super) struct Trial<'a> {
