@@ -216,7 +216,7 @@ class Scim2(support.Case):
             self.add(f"more{number}@example.com", f"More {number}", {"region": [f"r{number}", "all"]})
 
     def test_looks_up_few_of_many_users(self):
-        # Seven pages: four lookups, including one for the case of emails, are fewer than the six remaining pages.
+        # Seven pages of 100: four lookups, including one for the case of emails, are fewer than the six remaining pages.
         self.add_many(630)
         before = self.users()
         self.write(
@@ -226,7 +226,7 @@ class Scim2(support.Case):
             "delete,more229@example.com,,\n"
             "upsert,new@example.com,New,Sales\n",
         )
-        self.run_program("apply", "--yes")
+        self.run_program("apply", "--yes", omni__page_size=100)
         queries = [urllib.parse.parse_qs(query) for query in self.server.queries]
         filters = {query["filter"][0].lower() for query in queries if "filter" in query}
         emails = ("more7@example.com", "more229@example.com", "new@example.com")
