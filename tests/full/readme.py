@@ -173,6 +173,8 @@ class Reader:
         manifest = support.ROOT / "Cargo.toml"
         command = re.sub(r"\bcargo run ", f"cargo run --manifest-path {manifest} ", command)
         command = re.sub(r"--path \.(?=\s|$)", f"--path {support.ROOT}", command)
+        # It asks first, and there is no terminal.
+        command = re.sub(r"check --probe \S+$", r"\g<0> --yes", command)
         command = command.replace("https://<org>.omniapp.co", self.sandbox.url)
         command = command.replace("<key>", support.KEY)
         command = re.sub(r"(127\.0\.0\.1|localhost):8080\b", self.serve, command)
