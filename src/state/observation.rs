@@ -1,15 +1,12 @@
 //! What runs have observed in Omni.
 
-use super::sql::{Count, Time, keyed_email, last_number};
+use super::sql::{Count, Time, from_json, keyed_email, last_number, to_json};
 use super::{StateDb, StateError};
 use crate::model::{
     ChangeOutcome, Email, KnownUser, ObservationHeader, ObservationUpdate, ObservedUser,
     PartialListing, StoredObservation, UserId,
 };
-use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -165,9 +162,9 @@ fn load(db: &Connection) -> rusqlite::Result<Option<StoredObservation>> {
 fn header_of(row: &Row<'_>) -> rusqlite::Result<(ObservationHeader, i64)> {
     let header = ObservationHeader {
         observed: row.get::<_, Time>("observed")?.0,
-        schema: from_json(row, "definitions")?,
+        schema: from_json(row.get_ref("definitions")?)?,
         schema_read: row.get::<_, Time>("definitions_read")?.0,
-        summary: from_json(row, "summary")?,
+        summary: from_json(row.get_ref("summary")?)?,
         listing: listing_of(row)?,
     };
     Ok((header, row.get("last_change")?))
@@ -186,7 +183,7 @@ fn known_user(row: &Row<'_>, email: &Email) -> rusqlite::Result<KnownUser> {
         None => KnownUser::Uncertain(row.get("user_id")?),
         Some(Count(0)) => KnownUser::Absent,
         Some(Count(1)) => {
-            let user: ObservedUser = from_json(row, "user")?;
+            let user: ObservedUser = from_json(row.get_ref("user")?)?;
             if user.email != *email {
                 return Ok(KnownUser::Uncertain(None));
             }
@@ -211,19 +208,4 @@ fn changed_since(db: &Connection, last_change: i64) -> rusqlite::Result<Vec<(Ema
             Ok((keyed_email(row)?, KnownUser::Uncertain(row.get("user_id")?)))
         })?
         .collect()
-}
-
-fn to_json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("texts, numbers, lists and maps by text are always JSON")
-}
-
-fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
-    let parse = |value: ValueRef<'_>| -> FromSqlResult<T> {
-        serde_json::from_str(value.as_str()?).map_err(|error| FromSqlError::Other(error.into()))
-    };
-    let value = row.get_ref(column)?;
-    parse(value).map_err(|error| {
-        let at = row.as_ref().column_index(column).unwrap_or(0);
-        rusqlite::Error::FromSqlConversionFailure(at, value.data_type(), error.into())
-    })
 }

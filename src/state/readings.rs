@@ -1,10 +1,10 @@
 //! What probes have learned, and the user that a probe has not deleted yet.
 
-use super::sql::Time;
+use super::sql::{Time, from_json};
 use super::{StateDb, StateError};
 use crate::model::{ProbeUser, Readings, UserId};
 use chrono::{DateTime, Utc};
-use rusqlite::types::{Type, ValueRef};
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, Value};
 
@@ -87,17 +87,10 @@ impl StateDb {
 fn readings(db: &Connection) -> rusqlite::Result<Readings> {
     let mut query = db.prepare_cached("SELECT name, value FROM readings")?;
     let rows = query.query_map([], |row| {
-        Ok((row.get("name")?, json(row.get_ref("value")?)?))
+        Ok((row.get("name")?, from_json(row.get_ref("value")?)?))
     })?;
     let fields: Map<String, Value> = rows.collect::<rusqlite::Result<_>>()?;
-    serde_json::from_value(Value::Object(fields)).map_err(altered)
-}
-
-fn json(text: ValueRef<'_>) -> rusqlite::Result<Value> {
-    serde_json::from_str(text.as_str()?).map_err(altered)
-}
-
-/// A value that is no reading means that the file was altered.
-fn altered(error: serde_json::Error) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(1, Type::Text, error.into())
+    // A value that is no reading means that the file was altered.
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, error.into()))
 }

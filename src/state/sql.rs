@@ -1,13 +1,15 @@
 //! Conversions between our types and SQLite's.
 
 use crate::model::{
-    ChangeId, ChangeOutcome, Email, FieldChange, Fingerprint, GuardRule, Operation, RunNumber,
-    RunResult, RunTime, Trigger, UserId, fold,
+    ChangeId, ChangeOutcome, Email, Fingerprint, GuardRule, Operation, RunNumber, RunResult,
+    RunTime, Trigger, UserId, fold,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A time, as milliseconds.
@@ -194,14 +196,15 @@ impl FromSql for Fingerprint {
     }
 }
 
-/// The fields of a change as stored JSON, which people can read too.
-pub(super) fn to_json(fields: &[FieldChange]) -> String {
-    serde_json::to_string(fields).expect("texts and lists of texts are always JSON")
+/// A value as stored JSON, which people can read too.
+pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("texts, numbers, lists and maps by text are always JSON")
 }
 
-pub(super) fn from_json(json: ValueRef<'_>) -> FromSqlResult<Vec<FieldChange>> {
+/// Reads stored JSON. The error says nothing about it, since it may contain values of users.
+pub(super) fn from_json<T: DeserializeOwned>(json: ValueRef<'_>) -> FromSqlResult<T> {
     serde_json::from_str(json.as_str()?)
-        .map_err(|_| FromSqlError::Other("not the fields of a change".into()))
+        .map_err(|_| FromSqlError::Other("not the expected JSON".into()))
 }
 
 /// The last number that a table has given, even if its row was deleted.
