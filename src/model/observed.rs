@@ -3,7 +3,7 @@
 use super::{Attributes, ByEmail, Email, Interner, ObservedUser, UserId};
 use indexmap::map::Entry;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The users in Omni that have an email.
@@ -195,13 +195,13 @@ impl Observed {
         self.shows_attributes |= users.iter().any(|user| user.attributes.is_some());
     }
 
-    /// Takes fields that a list did not show from what was known of the same users earlier. `changed` receives those that
-    /// were changed in Omni since; they keep their former time.
+    /// Takes fields that a list did not show from what was known of the same users earlier. Returns those that were changed
+    /// in Omni since; they keep their former time.
     pub(crate) fn complete_from<'a>(
         &mut self,
         earlier: impl Fn(&Email) -> Option<&'a UserMatch>,
-        mut changed: impl FnMut(&UserId),
-    ) {
+    ) -> HashSet<UserId> {
+        let mut changed = HashSet::new();
         for (email, found) in &mut self.users {
             let (UserMatch::One(user), Some(UserMatch::One(before))) = (found, earlier(email))
             else {
@@ -215,18 +215,22 @@ impl Observed {
             user.attributes.clone_from(&before.attributes);
             if user.modified.is_some() && user.modified != before.modified {
                 user.modified = before.modified;
-                changed(&user.id);
+                changed.insert(user.id.clone());
             }
         }
+        changed
     }
 
     /// Takes in a part of a later list. `total` is the number of users in Omni.
     pub(crate) fn merge(&mut self, part: Self, total: usize) -> Merged {
         let mut merged = Merged::default();
-        let found: HashMap<_, _> = part.users().map(|user| (&user.id, &user.email)).collect();
+        let found = part.users();
+        let found: HashMap<_, _> = found
+            .map(|user| (user.id.clone(), user.email.clone()))
+            .collect();
         let moved = self.users().filter(|user| {
             let now = found.get(&user.id);
-            now.is_some_and(|now| **now != user.email)
+            now.is_some_and(|now| *now != user.email)
         });
         merged.changed.extend(moved.map(|user| user.email.clone()));
         for email in &merged.changed {
@@ -235,14 +239,13 @@ impl Observed {
         let is_found = |id: &UserId| found.contains_key(id);
         let is_known = |id: &Option<UserId>| id.as_ref().is_some_and(is_found);
         self.unreadable.retain(|id| !is_known(id));
-        let new = part
-            .unreadable
-            .iter()
-            .filter(|id| !self.unreadable.contains(id));
-        let new: Vec<_> = new.cloned().collect();
-        self.unreadable.extend(new);
+        for id in part.unreadable {
+            if !self.unreadable.contains(&id) {
+                self.unreadable.push(id);
+            }
+        }
         self.unreadable.sort();
-        for (email, found) in part.users.clone() {
+        for (email, found) in part.users {
             match (self.users.get(&email), &found) {
                 // Another part may show the other users. Only a whole list shows that there are none.
                 (Some(UserMatch::Several(_)), UserMatch::One(_)) => continue,

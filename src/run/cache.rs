@@ -88,13 +88,7 @@ impl ObservationCache {
             ..
         } = part;
         observed.settle_attributes_like(&self.observed);
-        let mut changed = HashSet::new();
-        observed.complete_from(
-            |email| self.certain(email),
-            |id| {
-                changed.insert(id.clone());
-            },
-        );
+        let changed = observed.complete_from(|email| self.certain(email));
         let now = Utc::now();
         let ids = observed.users().map(|user| (user.id.clone(), now));
         self.seen.extend(ids);
@@ -148,19 +142,10 @@ impl ObservationCache {
     /// Takes fields that the list did not show from an earlier observation. Returns the users that were changed in Omni
     /// since they were read.
     pub(super) fn adopt(&mut self, earlier: &Self) -> HashSet<UserId> {
-        let mut changed = HashSet::new();
-        self.observed.complete_from(
-            |email| earlier.certain(email),
-            |id| {
-                changed.insert(id.clone());
-            },
-        );
-        let known = self.observed.users().map(|user| &user.id);
-        let known: HashSet<_> = known.collect();
-        let verified = earlier.verified.iter();
-        let verified = verified.filter(|(id, _)| known.contains(id));
+        let users = self.observed.users();
+        let verified = users.filter_map(|user| earlier.verified.get_key_value(&user.id));
         self.verified = verified.map(|(id, at)| (id.clone(), *at)).collect();
-        changed
+        self.observed.complete_from(|email| earlier.certain(email))
     }
 
     /// Whether this run listed all users.
@@ -363,6 +348,11 @@ impl ObservationCache {
     /// Whether Omni may have changed since the observation.
     pub(super) fn may_be_stale(&self) -> bool {
         self.is_cached || self.age() > CURRENT
+    }
+
+    /// Whether users are read again before they are removed, because their ids or fields are cached.
+    pub(super) fn rechecks_removals(&self) -> bool {
+        self.may_be_stale() || !self.observed.shows_attributes()
     }
 
     /// The cache age.

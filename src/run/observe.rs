@@ -368,11 +368,7 @@ impl<'a> ObserveRequest<'a> {
         let Some(known_user) = first.users.first().filter(|_| takes_fewer) else {
             return Ok(None);
         };
-        let ignores_case = match self.readings.filter_ignores_case {
-            Some(probed) => probed,
-            None => omni::filter_ignores_case(self.reader, known_user).await?,
-        };
-        if !ignores_case {
+        if !omni::filter_ignores_case(self.reader, known_user).await? {
             return Ok(None);
         }
         (self.expect)(named);

@@ -309,13 +309,13 @@ impl Observer {
     ) -> Result<Snapshot, RunError> {
         let keys = roster::unless_stopped(stop, self.keys(target)).await?;
         self.client.begin(&keys);
-        self.client.follow(&self.state.readings().await?);
+        let readings = self.state.readings().await?;
+        self.client.follow(&readings);
         let requests = |_| self.settings.read_budget(keys.as_slice().len(), Utc::now());
         let budget = ReadBudget::new(
             interrupt.map_or(usize::MAX, requests),
             interrupt.cloned().unwrap_or_default(),
         );
-        let readings = self.state.readings().await?;
         let progress = Progress::new(&self.client);
         let observation = Observation {
             reader: self.client.reader(stop),
@@ -351,8 +351,7 @@ impl Observer {
     #[must_use]
     pub fn cost(&self, prepared: &Prepared) -> Cost {
         let method = self.settings.omni.update_method;
-        let cache = &prepared.cache;
-        let is_stale = cache.may_be_stale() || !cache.observed.shows_attributes();
+        let is_rechecked = prepared.cache.rechecks_removals();
         let requests_for = |change: &Change| match change.operation() {
             // A PUT reads the user first, and so does a removal by a cached id.
             // A reactivation is read back.
@@ -360,9 +359,9 @@ impl Observer {
                 2 + usize::from(change.reactivates())
             }
             Operation::Update => 1 + usize::from(change.reactivates()),
-            Operation::Delete => 1 + usize::from(is_stale),
-            Operation::Deactivate if method == UpdateMethod::Put => 2 + usize::from(is_stale),
-            Operation::Deactivate => 1 + usize::from(is_stale),
+            Operation::Delete => 1 + usize::from(is_rechecked),
+            Operation::Deactivate if method == UpdateMethod::Put => 2 + usize::from(is_rechecked),
+            Operation::Deactivate => 1 + usize::from(is_rechecked),
             Operation::Create => 1,
         };
         let passed = prepared.assessment.verdict.passed();

@@ -15,9 +15,7 @@ impl Worker<'_> {
         change: &Change,
     ) -> Result<Option<Attempt>, OmniError> {
         let id = change.user_id().filter(|_| change.operation().is_removal());
-        let observed = &self.work.prepared.cache.observed;
-        let is_cached = self.may_be_stale() || !observed.shows_attributes();
-        let Some(id) = id.filter(|_| is_cached) else {
+        let Some(id) = id.filter(|_| self.work.prepared.cache.rechecks_removals()) else {
             return Ok(None);
         };
         Ok(match self.reader().get(id).await? {
