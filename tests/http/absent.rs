@@ -21,13 +21,6 @@ async fn omitting(patch_answer: PatchAnswer, users: usize) -> World {
     World::with(options).await.set("policy.max_updates", "")
 }
 
-/// Requests since the last call, and how many of them are writes.
-fn requests(world: &World) -> (usize, usize) {
-    let counts = (world.org().requests().len(), world.org().writes().len());
-    world.org().clear_requests();
-    counts
-}
-
 fn roster(departments: impl Fn(usize) -> &'static str) -> String {
     (1..=30).fold("email,department\n".to_owned(), |mut text, number| {
         let department = departments(number);
@@ -43,18 +36,18 @@ async fn omitted_attributes_are_not_rewritten() {
         world.roster(&roster(|_| "Sales"));
         let reconciler = world.reconciler();
         assert_converged(&on_schedule(&reconciler).await);
-        let (all, writes) = requests(&world);
+        let (all, writes) = world.take_requests();
         assert_eq!(all, 2 + 30 + writes, "{answer:?}: each user is read once");
         assert_converged(&on_schedule(&reconciler).await);
         // Only a full response shows when the user was changed.
         let read = if answer == PatchAnswer::User { 10 } else { 30 };
-        let (all, writes) = requests(&world);
+        let (all, writes) = world.take_requests();
         assert!(
             all <= 2 + read && writes == 0,
             "{answer:?}: {all}, {writes}"
         );
         assert_converged(&on_schedule(&reconciler).await);
-        assert_eq!(requests(&world), (2 + 10, 0), "{answer:?}: a part");
+        assert_eq!(world.take_requests(), (2 + 10, 0), "{answer:?}: a part");
     }
 }
 
@@ -67,7 +60,7 @@ async fn a_changed_user_is_read_again() {
     let stray = "user0030@example.com";
     let changed = json!("Finance");
     world.org().set_attribute(stray, "department", changed);
-    requests(&world);
+    world.take_requests();
     let outcome = on_schedule(&reconciler).await;
     assert_eq!(outcomes_of(&outcome), [format!("update {stray} applied")]);
     assert_eq!(world.attribute(stray, "department"), json!("Sales"));

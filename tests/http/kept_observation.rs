@@ -13,13 +13,6 @@ async fn started_by(trigger: Trigger, reconciler: &Reconciler) -> RunOutcome {
     reconciler.run(trigger, None, &Stop::default()).await
 }
 
-/// Requests since the last call, and how many of them are writes.
-fn requests(world: &World) -> (usize, usize) {
-    let counts = (world.org().requests().len(), world.org().writes().len());
-    world.org().clear_requests();
-    counts
-}
-
 async fn org(users: usize, lists: Lists) -> World {
     let options = Options {
         users,
@@ -49,19 +42,19 @@ async fn changed_rows_cost_one_request_each_after_a_restart() {
         let world = org(300, lists).await.set("policy.prune", "managed");
         world.roster(&roster(300, 0));
         assert_converged(&world.run().await);
-        requests(&world);
+        world.take_requests();
         world.roster(&roster(300, 10));
         assert_converged(&started_by(Trigger::File, &world.reconciler()).await);
-        assert_eq!(requests(&world), (10, 10), "{lists:?}");
+        assert_eq!(world.take_requests(), (10, 10), "{lists:?}");
         world.roster(&roster(299, 10));
         assert_converged(&started_by(Trigger::File, &world.reconciler()).await);
         assert_eq!(
-            requests(&world),
+            world.take_requests(),
             (2, 1),
             "{lists:?}: the removed user is read"
         );
         assert_converged(&started_by(Trigger::File, &world.reconciler()).await);
-        assert_eq!(requests(&world), (0, 0), "{lists:?}: nothing is left");
+        assert_eq!(world.take_requests(), (0, 0), "{lists:?}: nothing is left");
     }
 }
 
@@ -70,12 +63,16 @@ async fn read_attributes_outlast_a_restart() {
     let world = org(200, Lists::OmitAttributes).await;
     world.roster(&roster(200, 0));
     assert_converged(&world.run().await);
-    requests(&world);
+    world.take_requests();
     assert_converged(&world.run().await);
-    assert_eq!(requests(&world), (1 + 2 + 10, 0), "the pages and a part");
+    assert_eq!(
+        world.take_requests(),
+        (1 + 2 + 10, 0),
+        "the pages and a part"
+    );
     let plan = world.plan().await.expect("a plan");
     assert_eq!(plan.assessment.pending.total(), 0);
-    assert_eq!(requests(&world), (1 + 2 + 10, 0), "so does a plan");
+    assert_eq!(world.take_requests(), (1 + 2 + 10, 0), "so does a plan");
 }
 
 #[tokio::test]
@@ -90,9 +87,9 @@ async fn an_interrupted_reading_goes_on_where_it_was() {
     assert!(!outcome.is_success(), "{outcome:?}");
     assert!(world.writes().is_empty());
     drop(reconciler);
-    requests(&world);
+    world.take_requests();
     assert_converged(&world.run().await);
-    let (all, writes) = requests(&world);
+    let (all, writes) = world.take_requests();
     let reads = all - writes - 4;
     assert!(reads <= 300 - 150, "{reads} users were read");
 }
@@ -122,10 +119,10 @@ async fn users_changed_by_a_killed_run_are_looked_up() {
     world
         .org()
         .set_attribute(email, "department", json!("Finance"));
-    requests(&world);
+    world.take_requests();
     let outcome = started_by(Trigger::File, &world.reconciler()).await;
     assert_eq!(outcomes_of(&outcome), [format!("update {email} applied")]);
-    assert_eq!(requests(&world), (2 + 1, 1), "both are read by id");
+    assert_eq!(world.take_requests(), (2 + 1, 1), "both are read by id");
 }
 
 /// Makes the stored observation older.
@@ -160,12 +157,12 @@ async fn a_changed_row_does_not_wait_for_a_listing() {
             .set_attribute(email, "department", json!("Finance"));
     }
     world.roster(&roster(300, 5));
-    requests(&world);
+    world.take_requests();
     let reconciler = world.reconciler();
     let outcome = started_by(Trigger::File, &reconciler).await;
     assert_converged(&outcome);
     assert_eq!(
-        requests(&world),
+        world.take_requests(),
         (1 + 5 + 5, 5),
         "definitions, users, changes"
     );
@@ -177,7 +174,7 @@ async fn a_changed_row_does_not_wait_for_a_listing() {
         outcomes_of(&outcome),
         [format!("update {unchanged} applied")]
     );
-    assert_eq!(requests(&world), (1 + 30 + 1, 1));
+    assert_eq!(world.take_requests(), (1 + 30 + 1, 1));
     assert!(!outcome.plan.expect("a plan").is_outdated);
 }
 
@@ -307,7 +304,7 @@ async fn users_that_a_list_lacks_are_read_by_id() {
     let world = org(30, Lists::Full).await.set("policy.prune", "managed");
     world.roster(&roster(30, 0));
     assert_converged(&world.run().await);
-    requests(&world);
+    world.take_requests();
     world.org().fault(Fault {
         when: When::default(),
         what: What::SkipUser,
@@ -342,9 +339,13 @@ async fn an_altered_observation_is_not_used() {
         let db = Connection::open(path).expect("the database");
         assert_eq!(db.execute(change, []), Ok(1), "{change}");
         drop(db);
-        requests(&world);
+        world.take_requests();
         assert_converged(&started_by(Trigger::File, &world.reconciler()).await);
-        assert_eq!(requests(&world), (3, 0), "{change}: Omni is read again");
+        assert_eq!(
+            world.take_requests(),
+            (3, 0),
+            "{change}: Omni is read again"
+        );
     }
 }
 
@@ -358,15 +359,15 @@ async fn a_lagging_list_creates_no_user_twice() {
     let world = World::with(options).await;
     world.roster("email,display_name\nuser0001@example.com,A\nnew@example.com,New\n");
     assert_converged(&world.run().await);
-    requests(&world);
+    world.take_requests();
     assert_converged(&world.run().await);
-    assert_eq!(requests(&world), (3, 0), "the new user is read by id");
+    assert_eq!(world.take_requests(), (3, 0), "the new user is read by id");
     for _ in 0..4 {
         assert_converged(&world.run().await);
     }
-    requests(&world);
+    world.take_requests();
     assert_converged(&world.run().await);
-    assert_eq!(requests(&world), (2, 0), "the list shows the user");
+    assert_eq!(world.take_requests(), (2, 0), "the list shows the user");
 }
 
 /// Without the reading, each user without attributes would be read by id.
@@ -384,11 +385,11 @@ async fn a_probed_reading_goes_before_what_a_list_suggests() {
         ..Readings::default()
     };
     assert_converged(&world.run().await);
-    assert_eq!(requests(&world), (2 + 30, 0));
+    assert_eq!(world.take_requests(), (2 + 30, 0));
     let reconciler = world.reconciler();
     let state = reconciler.observer().state();
     let recorded = state.record_readings(&readings, Utc::now()).await;
     recorded.expect("recorded");
     assert_converged(&started_by(Trigger::Schedule, &reconciler).await);
-    assert_eq!(requests(&world), (2, 0));
+    assert_eq!(world.take_requests(), (2, 0));
 }

@@ -11,22 +11,9 @@ use omni_user_sync::omni::{
 };
 use omni_user_sync::sandbox::{BadKey, Fault, Filter, Options, PutMode, What, When};
 use serde_json::json;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-fn client(world: &World) -> Arc<Client> {
-    let settings = world.settings();
-    let client =
-        Client::new(&settings.omni, &settings.state.dir, world.metrics.clone()).expect("a client");
-    client.begin(&settings.omni.keys.read().expect("keys"));
-    client
-}
-
-fn reader(world: &World) -> Reader {
-    client(world).reader(&CancellationToken::new())
-}
 
 fn writer(world: &World) -> Writer {
     let settings = world.settings();
@@ -89,7 +76,7 @@ async fn reads_are_retried_after_temporary_failures() {
         })
         .await;
         world.org().fault(times(5, what.clone()));
-        let observed = list(&reader(&world)).await;
+        let observed = list(&world.reader()).await;
         assert_eq!(observed.expect("the sixth works").count(), 3, "{what:?}");
         assert_eq!(world.org().requests().len(), 6, "{what:?}");
     }
@@ -106,7 +93,7 @@ async fn a_permanent_failure_shows_the_response() {
     ] {
         let world = World::new().await;
         world.org().fault(times(6, what.clone()));
-        let error = list(&reader(&world)).await.expect_err("it never works");
+        let error = list(&world.reader()).await.expect_err("it never works");
         assert!(
             matches!(error, OmniError::Unavailable { attempts: 6, .. }),
             "{error:?}"
@@ -130,7 +117,7 @@ async fn final_errors_are_not_retried() {
     ] {
         let world = World::new().await;
         world.org().fault(times(9, what.clone()));
-        let error = list(&reader(&world)).await.expect_err("refused");
+        let error = list(&world.reader()).await.expect_err("refused");
         assert!(error.to_string().contains(says), "{what:?}: {error}");
         assert!(!error.to_string().contains("sandbox-key"), "{error}");
         assert_eq!(world.org().requests().len(), 1, "{what:?}");
@@ -141,7 +128,7 @@ async fn final_errors_are_not_retried() {
 async fn twenty_failures_in_a_row_end_the_run() {
     let world = World::new().await;
     world.org().fault(times(99, What::Reset));
-    let reader = reader(&world);
+    let reader = world.reader();
     let mut last = String::new();
     for _ in 0..5 {
         let error = list(&reader).await.expect_err("it never works");
@@ -188,7 +175,7 @@ async fn a_429_is_retried_after_the_pause() {
     let world = World::new().await;
     world.org().fault(times(3, status(429, Some(20))));
     let start = Instant::now();
-    list(&reader(&world)).await.expect("the fourth works");
+    list(&world.reader()).await.expect("the fourth works");
     let waited = start.elapsed();
     assert!(
         waited >= Duration::from_secs(60) && waited < Duration::from_secs(70),
@@ -200,7 +187,7 @@ async fn a_429_is_retried_after_the_pause() {
 async fn repeated_429_end_the_run() {
     let world = World::new().await;
     world.org().fault(times(99, status(429, None)));
-    let error = list(&reader(&world)).await.expect_err("it never works");
+    let error = list(&world.reader()).await.expect_err("it never works");
     assert!(matches!(error, OmniError::Throttled), "{error:?}");
     assert_eq!(world.org().requests().len(), 10);
 }
@@ -210,7 +197,7 @@ async fn a_zero_retry_after_does_not_exhaust_attempts() {
     let world = World::new().await;
     world.org().fault(times(5, status(429, Some(0))));
     let start = Instant::now();
-    list(&reader(&world)).await.expect("the sixth works");
+    list(&world.reader()).await.expect("the sixth works");
     let waited = start.elapsed();
     assert!(waited >= Duration::from_secs(60), "{waited:?}");
 }
@@ -260,7 +247,7 @@ async fn an_echoed_key_is_redacted() {
     ] {
         let world = World::new().await;
         world.org().fault(times(6, says(code, body)));
-        let error = list(&reader(&world)).await.expect_err("it never works");
+        let error = list(&world.reader()).await.expect_err("it never works");
         let text = format!("{error} {error:?}");
         assert!(!text.contains("sandbox"), "{code} {body}: {text}");
         assert!(!text.contains("2dkey"), "{code} {body}: {text}");
@@ -368,7 +355,7 @@ async fn a_403_on_a_read_disables_the_key() {
     .await
     .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
     world.org().fault(times(1, status(403, None)));
-    let reader = reader(&world);
+    let reader = world.reader();
     assert_eq!(list(&reader).await.expect("the other key").count(), 3);
     list(&reader).await.expect("the other key");
     let keys = world.org().requests().into_iter().map(|sent| sent.key);
@@ -382,7 +369,7 @@ async fn a_disabled_key_is_reported_once_per_run() {
         .with_variable("OMNI_API_KEY", "revoked\nsandbox-key");
     let logged = Logged::default();
     let _listening = logged.listen();
-    let client = client(&world);
+    let client = world.client();
     let reader = client.reader(&CancellationToken::new());
     let all = futures_util::future::join_all((0..4).map(|_| reader.page(1))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
@@ -415,7 +402,7 @@ async fn a_key_with_repeated_429_is_disabled() {
     let _listening = logged.listen();
     // One more than both keys can have nine times, and one of them ten times.
     world.org().fault(times(19, status(429, Some(0))));
-    let page = reader(&world).page(1).await;
+    let page = world.reader().page(1).await;
     assert!(page.is_ok(), "{page:?}");
     let text = logged.text();
     assert_eq!(
@@ -432,7 +419,7 @@ async fn look_up_by_email_accepts_only_matches() {
     let world = World::new().await;
     world.user(r#"a"b\c+d&e=f@x.co"#, "Odd", json!({}));
     world.user("ann@x.co", "Ann", json!({}));
-    let reader = reader(&world);
+    let reader = world.reader();
     let odd = find(&reader, r#"A"B\c+d&e=f@x.co"#).await;
     assert!(matches!(odd, Lookup::One(_)), "{odd:?}");
     assert!(matches!(find(&reader, "ANN@x.co").await, Lookup::One(_)));
@@ -459,7 +446,7 @@ async fn a_look_up_with_other_users_is_unreliable() {
         ..Options::default()
     })
     .await;
-    let reader = reader(&world);
+    let reader = world.reader();
     for asked in ["user0002@example.com", "ann@x.co"] {
         let found = find(&reader, asked).await;
         assert!(matches!(found, Lookup::Unreliable), "{asked}: {found:?}");
@@ -484,7 +471,7 @@ async fn looks_up_by_id() {
         let user = world.org().user(email).expect("there");
         UserId::parse(user["id"].as_str().expect("a text")).expect("an id")
     };
-    let (ann, bob, reader) = (id("ann@x.co"), id("bob@x.co"), reader(&world));
+    let (ann, bob, reader) = (id("ann@x.co"), id("bob@x.co"), world.reader());
     let found = reader.get(&ann).await.expect("an answer").expect("Ann");
     assert_eq!((found.email, found.id), (email("ann@x.co"), ann.clone()));
     world.org().remove_user("bob@x.co");
@@ -511,7 +498,7 @@ async fn unavailable_definitions_are_not_an_error() {
         ..Options::default()
     })
     .await;
-    let definitions = reader(&world).definitions().await.expect("an answer");
+    let definitions = world.reader().definitions().await.expect("an answer");
     assert!(matches!(definitions, Definitions::Rejected(code) if code == 403));
 }
 
@@ -559,7 +546,7 @@ async fn a_definition_without_type_is_a_string() {
             body: Some(records.to_string()),
         },
     ));
-    let definitions = reader(&world).definitions().await.expect("they are read");
+    let definitions = world.reader().definitions().await.expect("they are read");
     let schema = definitions.into_schema();
     for (name, operation) in [("odd", ValueType::String), ("seats", ValueType::Number)] {
         let definition = schema.get(&AttributeName::new(name)).expect("is known");
@@ -585,7 +572,7 @@ async fn whoami_tells_kinds_of_keys_apart() {
         })
         .await
         .with_variable("OMNI_API_KEY", key);
-        let scope = match reader(&world).whoami().await.expect("an answer") {
+        let scope = match world.reader().whoami().await.expect("an answer") {
             Whoami::Known(identity) => Some(identity.scope),
             Whoami::Unknown => None,
             Whoami::Refused => panic!("{key} is valid"),

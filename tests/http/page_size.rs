@@ -2,10 +2,9 @@
 
 use crate::support::{World, assert_converged};
 use omni_user_sync::model::Readings;
-use omni_user_sync::omni::{Client, Reader, list};
+use omni_user_sync::omni::{Reader, list};
 use omni_user_sync::sandbox::{Fault, LargerCount, Options, What, When};
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -17,18 +16,6 @@ async fn org_of(users: usize, max_page: usize, larger_count: LargerCount) -> Wor
         ..Options::default()
     })
     .await
-}
-
-fn client(world: &World) -> Arc<Client> {
-    let settings = world.settings();
-    let client =
-        Client::new(&settings.omni, &settings.state.dir, world.metrics.clone()).expect("a client");
-    client.begin(&settings.omni.keys.read().expect("keys"));
-    client
-}
-
-fn reader(world: &World) -> Reader {
-    client(world).reader(&CancellationToken::new())
 }
 
 /// Lists all users. Returns the start and the count of each request since the last call.
@@ -93,7 +80,7 @@ async fn a_run_asks_for_the_longest_pages() {
 async fn paging_follows_the_received_pages() {
     for max_page in [1, 3, 7, 100] {
         let world = org_of(21, max_page, LargerCount::Capped).await;
-        let requests = listed(&world, &reader(&world)).await;
+        let requests = listed(&world, &world.reader()).await;
         assert_eq!(requests.len(), 21_usize.div_ceil(max_page));
     }
 }
@@ -102,7 +89,7 @@ async fn paging_follows_the_received_pages() {
 async fn a_page_size_can_be_set() {
     let world = org_of(250, 1000, LargerCount::Capped).await;
     let world = world.set("omni.page_size", "120");
-    let requests = listed(&world, &reader(&world)).await;
+    let requests = listed(&world, &world.reader()).await;
     assert_eq!(requests, [(1, 120), (121, 120), (241, 120)]);
 }
 
@@ -113,7 +100,7 @@ async fn a_probed_page_size_is_used() {
         max_page: Some(250),
         ..Readings::default()
     };
-    let client = client(&world);
+    let client = world.client();
     client.follow(&readings);
     let reader = client.reader(&CancellationToken::new());
     assert_eq!(listed(&world, &reader).await, [(1, 250), (251, 250)]);
@@ -122,7 +109,7 @@ async fn a_probed_page_size_is_used() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_page_is_remembered_for_a_day() {
     let world = org_of(150, 100, LargerCount::Refused).await;
-    let reader = reader(&world);
+    let reader = world.reader();
     assert_eq!(
         listed(&world, &reader).await,
         [(1, 1000), (1, 100), (101, 100)]
@@ -137,7 +124,7 @@ async fn failing_pages_are_read_shorter() {
     let hang = What::Hang(Duration::from_secs(3600));
     for what in [status(413), status(503), What::Html { code: 200 }, hang] {
         let world = org_of(150, 1000, LargerCount::Capped).await;
-        let reader = reader(&world);
+        let reader = world.reader();
         world.org().fault(at(1, 1000, what.clone()));
         let shorter = [(1, 1000), (1, 100), (101, 100)];
         assert_eq!(listed(&world, &reader).await, shorter, "{what:?}");
@@ -148,7 +135,7 @@ async fn failing_pages_are_read_shorter() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_does_not_shorten_pages() {
     let world = org_of(150, 1000, LargerCount::Capped).await;
-    let reader = reader(&world);
+    let reader = world.reader();
     world.org().fault(at(1, 1000, status(503)));
     world.org().fault(at(1, 100, status(503)));
     let tried = listed(&world, &reader).await;
@@ -160,7 +147,7 @@ async fn an_outage_does_not_shorten_pages() {
 async fn one_failing_page_among_long_ones_is_no_rule() {
     let world = org_of(3050, 1000, LargerCount::Capped).await;
     let world = world.set("omni.max_in_flight", "1");
-    let reader = reader(&world);
+    let reader = world.reader();
     world.org().fault(at(1001, 1000, status(502)));
     let once = [
         (1, 1000),

@@ -53,13 +53,6 @@ fn roster(rows: &str) -> String {
     format!("op,email,display_name\n{rows}")
 }
 
-/// Requests since the last call, and how many of them are writes.
-fn requests(world: &World) -> (usize, usize) {
-    let counts = (world.org().requests().len(), world.org().writes().len());
-    world.org().clear_requests();
-    counts
-}
-
 async fn org_of(users: usize) -> World {
     let options = Options {
         users,
@@ -83,9 +76,9 @@ async fn a_listing_costs_its_pages_and_the_definitions() {
     world.roster(&roster(&rows(1..1001, name)));
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
-    assert_eq!(requests(&world), (61, 50));
+    assert_eq!(world.take_requests(), (61, 50));
     assert_converged(&on_schedule(&reconciler).await);
-    assert_eq!(requests(&world), (11, 0), "nothing to do");
+    assert_eq!(world.take_requests(), (11, 0), "nothing to do");
 }
 
 #[tokio::test]
@@ -95,7 +88,7 @@ async fn changed_rows_cost_one_request_each() {
     world.roster(&roster(&rows(1..1001, &name)));
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
-    requests(&world);
+    world.take_requests();
 
     let other = |number| match number {
         1..=10 => format!("Other {number}"),
@@ -103,7 +96,7 @@ async fn changed_rows_cost_one_request_each() {
     };
     world.roster(&roster(&rows(1..1001, other)));
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (10, 10));
+    assert_eq!(world.take_requests(), (10, 10));
 
     // Five new ones, five that change, five that are gone from the roster, of whom two by name.
     let mut text = roster(&rows(9..999, &name));
@@ -118,7 +111,7 @@ async fn changed_rows_cost_one_request_each() {
     let counts = outcome.pending().expect("a plan");
     assert_eq!(counts.total(), 17, "{counts:?}");
     assert_eq!(
-        requests(&world),
+        world.take_requests(),
         (22, 17),
         "each deletion reads its user first"
     );
@@ -126,13 +119,13 @@ async fn changed_rows_cost_one_request_each() {
 
     assert_converged(&on_file(&reconciler).await);
     assert_eq!(
-        requests(&world),
+        world.take_requests(),
         (0, 0),
         "those who are gone are known to be"
     );
     assert_converged(&on_schedule(&reconciler).await);
     assert_eq!(
-        requests(&world),
+        world.take_requests(),
         (11, 0),
         "the schedule brings the truth back"
     );
@@ -145,7 +138,7 @@ async fn five_of_each_change_cost_twenty_requests() {
     world.roster(&roster(&rows(1..1001, &name)));
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
-    requests(&world);
+    world.take_requests();
     let mut text = roster(&rows(11..1001, &name));
     text.push_str(&rows(6..11, |number| format!("Other {number}")));
     for number in 1..=5 {
@@ -154,7 +147,7 @@ async fn five_of_each_change_cost_twenty_requests() {
     }
     world.roster(&text);
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (20, 15));
+    assert_eq!(world.take_requests(), (20, 15));
 }
 
 #[tokio::test]
@@ -168,13 +161,13 @@ async fn empty_update_responses_still_fill_the_cache() {
     let reconciler = world.reconciler();
     world.roster("email,display_name,department\nuser0001@example.com,A,x\n");
     assert_converged(&on_schedule(&reconciler).await);
-    requests(&world);
+    world.take_requests();
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (0, 0));
+    assert_eq!(world.take_requests(), (0, 0));
     world.roster("email,display_name,department\nuser0001@example.com,B,\n");
     assert_converged(&on_file(&reconciler).await);
     assert_eq!(
-        requests(&world),
+        world.take_requests(),
         (2, 1),
         "the address is compared all the same"
     );
@@ -192,20 +185,20 @@ async fn few_rows_in_a_large_organisation_use_lookups() {
     assert_eq!(plan.cache.observed.count(), 2_000);
     assert_eq!(plan.assessment.unnamed, 1_990);
     assert_eq!(
-        requests(&world),
+        world.take_requests(),
         (13, 0),
         "the total, the definitions, case, ten users"
     );
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
-    assert_eq!(requests(&world), (23, 10));
+    assert_eq!(world.take_requests(), (23, 10));
     // Whom this did not show is looked up once the roster names them.
     let more = rows(1..13, |number| format!("Name {number}"));
     world.roster(&roster(&format!("{more}delete,nobody@example.com,\n")));
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (5, 2));
+    assert_eq!(world.take_requests(), (5, 2));
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (0, 0));
+    assert_eq!(world.take_requests(), (0, 0));
 }
 
 #[tokio::test]
@@ -224,7 +217,7 @@ async fn an_unreliable_filter_falls_back_to_the_list() {
             outcomes_of(&outcome),
             ["delete USER1999@example.com applied"]
         );
-        assert_eq!(requests(&world), (23, 1), "{filter:?}: all pages");
+        assert_eq!(world.take_requests(), (23, 1), "{filter:?}: all pages");
     }
 }
 
@@ -234,7 +227,7 @@ async fn pruning_reads_the_whole_listing() {
     world.roster(&roster(&rows(1..11, |number| format!("User {number}"))));
     let plan = world.plan().await.expect("a plan");
     assert!(plan.cache.observed.shows_everybody());
-    assert_eq!(requests(&world), (21, 0));
+    assert_eq!(world.take_requests(), (21, 0));
 }
 
 #[tokio::test]
@@ -285,11 +278,15 @@ async fn stale_cached_users_are_corrected() {
         );
     }
     assert!(world.org().user("cid@x.co").is_none() && world.org().user("dan@x.co").is_none());
-    requests(&world);
+    world.take_requests();
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (0, 0), "what was mended is known too");
+    assert_eq!(
+        world.take_requests(),
+        (0, 0),
+        "what was mended is known too"
+    );
     assert_converged(&on_schedule(&reconciler).await);
-    assert_eq!(requests(&world).1, 0, "and true");
+    assert_eq!(world.take_requests().1, 0, "and true");
 }
 
 #[tokio::test]
@@ -319,11 +316,11 @@ async fn removing_a_recreated_user_is_not_reported_applied() {
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
     world.user("bob@x.co", "Bob", json!({ "tier": "gold" }));
-    requests(&world);
+    world.take_requests();
     world.roster("op,email,display_name\nupsert,ann@x.co,Ann\ndelete,bob@x.co,\n");
     let outcome = on_file(&reconciler).await;
     assert_eq!(outcomes_of(&outcome), ["delete bob@x.co applied"]);
-    assert_eq!(requests(&world), (3, 1));
+    assert_eq!(world.take_requests(), (3, 1));
 }
 
 #[tokio::test]
@@ -333,13 +330,17 @@ async fn stale_definitions_reject_no_valid_roster() {
     world.roster("email,display_name\nann@x.co,Ann\n");
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
-    requests(&world);
+    world.take_requests();
     world
         .org()
         .define(json!({ "name": "squad", "multiple_values": true }));
     world.roster("email,display_name,squad\nann@x.co,Ann,\"[a,b]\"\n");
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (2, 1), "the definitions, and the change");
+    assert_eq!(
+        world.take_requests(),
+        (2, 1),
+        "the definitions, and the change"
+    );
     assert_eq!(world.attribute("ann@x.co", "squad"), json!(["a", "b"]));
 }
 
@@ -358,9 +359,9 @@ async fn an_old_email_removes_no_renamed_user() {
     assert_eq!(world.writes(), Vec::<String>::new());
     // It is not taken for such where it is none.
     world.roster("email,display_name\nann.lee@x.co,Ann\nbob@x.co,Bob\n");
-    requests(&world);
+    world.take_requests();
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (1, 1));
+    assert_eq!(world.take_requests(), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,10 +379,10 @@ async fn possibly_changed_users_are_read_again() {
     world.roster("email,display_name\nann@x.co,Ann Lee\nbob@x.co,Bob\n");
     let outcome = clock.hasten(on_file(&reconciler)).await;
     assert_eq!(outcome.count(ChangeOutcome::Failed), 1, "{outcome:?}");
-    requests(&world);
+    world.take_requests();
     assert_converged(&on_file(&reconciler).await);
     assert_eq!(
-        requests(&world),
+        world.take_requests(),
         (1, 0),
         "one look, and nothing is sent twice"
     );
@@ -407,9 +408,9 @@ async fn an_expired_cache_is_not_used() {
     world.roster("email,display_name\nann@x.co,Ann\n");
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
-    requests(&world);
+    world.take_requests();
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (2, 0));
+    assert_eq!(world.take_requests(), (2, 0));
 }
 
 #[tokio::test]
@@ -425,15 +426,19 @@ async fn a_superseded_run_makes_progress() {
     world.roster(&roster(&text));
     let first = reconciler.run(Trigger::Start, None, &superseded()).await;
     assert_eq!(first.result().as_str(), "stopped", "{first:?}");
-    assert_eq!(requests(&world), (3, 1), "definitions, listing, one change");
+    assert_eq!(
+        world.take_requests(),
+        (3, 1),
+        "definitions, listing, one change"
+    );
     for made in [2, 3] {
         let next = reconciler.run(Trigger::File, None, &superseded()).await;
         assert_eq!(next.count(ChangeOutcome::Applied), 1, "{next:?}");
         assert_eq!(world.org().users().len(), made);
-        assert_eq!(requests(&world), (1, 1));
+        assert_eq!(world.take_requests(), (1, 1));
     }
     assert_converged(&on_file(&reconciler).await);
-    assert_eq!(requests(&world), (0, 0));
+    assert_eq!(world.take_requests(), (0, 0));
 }
 
 #[tokio::test]
@@ -450,7 +455,7 @@ async fn a_superseded_run_with_only_rejections_ends() {
     stop.for_next.cancel();
     let run = world.reconciler().run(Trigger::Start, None, &stop).await;
     assert_eq!(
-        (run.result().as_str(), requests(&world).1),
+        (run.result().as_str(), world.take_requests().1),
         ("stopped", 1),
         "{run:?}"
     );

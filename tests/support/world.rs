@@ -4,6 +4,7 @@
 use chrono::Utc;
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{AcceptedRoster, ChangeOutcome, Fingerprint, OwnershipUpdate, Trigger};
+use omni_user_sync::omni::{Client, Reader};
 use omni_user_sync::run::{
     AppliedChange, Observer, Prepared, Reconciler, RunError, RunOutcome, Stop, Target,
 };
@@ -143,6 +144,18 @@ impl World {
         Reconciler::new(Arc::new(settings), self.metrics.clone(), state).expect("a reconciler")
     }
 
+    /// A client that knows the keys.
+    pub fn client(&self) -> Arc<Client> {
+        let (settings, metrics) = (self.settings(), self.metrics.clone());
+        let client = Client::new(&settings.omni, &settings.state.dir, metrics).expect("a client");
+        client.begin(&settings.omni.keys.read().expect("keys"));
+        client
+    }
+
+    pub fn reader(&self) -> Reader {
+        self.client().reader(&CancellationToken::new())
+    }
+
     /// The state database, for reading beside the writer.
     pub fn state_db(&self) -> StateDb {
         let dir = self.settings().state.dir;
@@ -217,6 +230,13 @@ impl World {
             .iter()
             .map(|write| format!("{} {}", write.method, write.path))
             .collect()
+    }
+
+    /// The number of requests since the last call, and how many of them are writes.
+    pub fn take_requests(&self) -> (usize, usize) {
+        let counts = (self.org().requests().len(), self.org().writes().len());
+        self.org().clear_requests();
+        counts
     }
 
     /// How many writes of each method there were.
