@@ -21,7 +21,16 @@ impl BaseUrl {
     /// # Errors
     /// Says what is expected; never quotes the text, which may contain a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut url = Url::parse(text.trim()).map_err(|error| format!("{EXAMPLE} ({error})"))?;
+        let text = text.trim();
+        if text.contains(['<', '>', '{', '}']) {
+            return Err(format!(
+                "{EXAMPLE}, with the name of your organisation in place of <org>"
+            ));
+        }
+        if !text.contains("://") && text.contains('.') {
+            return Err(without_scheme(text));
+        }
+        let mut url = Url::parse(text).map_err(|_| EXAMPLE.to_owned())?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(
                 "a URL without user and password (the key belongs in omni.api_key_file)".into(),
@@ -79,6 +88,20 @@ impl BaseUrl {
     }
 }
 
+/// Whether a text is the address of an organisation without its scheme. A key is none, so that such a text can be shown.
+pub(super) fn is_bare_host(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let host = text.trim().trim_end_matches('/');
+    host.ends_with(".omniapp.co") && host.chars().all(is_plain)
+}
+
+fn without_scheme(text: &str) -> String {
+    match is_bare_host(text) {
+        true => format!("a URL that begins with https://: https://{text}"),
+        false => "a URL that begins with https://, such as https://acme.omniapp.co".into(),
+    }
+}
+
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str().trim_end_matches('/'))
@@ -125,9 +148,25 @@ mod tests {
             "ftp://acme.omniapp.co",
             "https://user:secret@acme.omniapp.co",
             "https://acme.omniapp.co/?x=1",
+            "secret.part.part",
         ] {
             let error = BaseUrl::parse(text).expect_err(text);
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_scheme_and_placeholders_are_named() {
+        for (text, says) in [
+            (
+                "acme.omniapp.co",
+                "a URL that begins with https://: https://acme.omniapp.co",
+            ),
+            ("https://<org>.omniapp.co", "in place of <org>"),
+            ("{org}.omniapp.co", "in place of <org>"),
+        ] {
+            let error = BaseUrl::parse(text).expect_err(text);
+            assert!(error.ends_with(says), "{error}");
         }
     }
 

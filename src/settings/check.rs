@@ -1,5 +1,6 @@
 //! From [`RawSettings`] to [`Settings`]: reads every setting, and collects every error.
 
+use super::base_url::is_bare_host;
 use super::keys::KeySource;
 use super::values::{
     Parsed, address, boolean, bytes, delimiter, duration, email_pattern, host, limit, number,
@@ -31,7 +32,7 @@ impl RawSettings {
     /// A setting that names a file.
     pub(super) fn path(&self, key: &str) -> Option<PathBuf> {
         let (_, value) = self.find(key);
-        scalar(value).and_then(|text| path(&text).ok()?)
+        scalar(value).and_then(|text| path(self.home())(&text).ok()?)
     }
 }
 
@@ -63,6 +64,12 @@ impl SettingsReader {
             let default = scalar(self.raw.default_of(key)).and_then(|text| parse(&text).ok());
             default.expect("the default is valid")
         })
+    }
+
+    /// A path; blank for none.
+    fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        let home = self.raw.home().map(ToOwned::to_owned);
+        self.get(key, path(home.as_deref()))
     }
 
     /// A list, or a string with commas. Invalid items are reported and left out.
@@ -106,12 +113,13 @@ impl SettingsReader {
 
     fn invalid(&mut self, key: &'static str, expected: String, value: &Value) {
         let found = match scalar(value) {
-            Some(text) if key == "omni.base_url" && may_hold_secret(&text) => {
+            Some(text) if may_hold_secret(key, &text) => {
                 "a value that is not shown, since it may contain a key".into()
             }
             Some(text) if matches!(value.kind, ValueKind::String(_)) => format!("{text:?}"),
             Some(text) => text,
-            None => "a list or a table".into(),
+            None if matches!(value.kind, ValueKind::Array(_)) => "a list".into(),
+            None => "a table".into(),
         };
         self.errors.push(SettingsError::Value {
             location: self.raw.find(key).0,
@@ -133,19 +141,17 @@ impl SettingsReader {
                 budget: self.get("observe.budget", percentage),
             },
             state: StateSettings {
-                dir: self.get("state.dir", text).into(),
+                dir: self.path("state.dir").unwrap_or_default(),
                 retain: self.get("state.retain", duration),
             },
             serve: ServeSettings {
                 listen: self.get("serve.listen", optional(address)),
                 hosts: self.list("serve.hosts", host),
                 admin_token: self
-                    .get("serve.admin_token_file", path)
+                    .path("serve.admin_token_file")
                     .map(|path| SecretFile::new("serve.admin_token_file", path)),
             },
-            webhook: self
-                .get("notify.webhook_url_file", path)
-                .map(WebhookFile::new),
+            webhook: self.path("notify.webhook_url_file").map(WebhookFile::new),
             grace: self.get("shutdown.grace", duration),
             log: LogSettings {
                 format: self.get("log.format", one_of),
@@ -156,7 +162,7 @@ impl SettingsReader {
 
     fn omni(&mut self, keys: KeySource) -> OmniSettings {
         // The caller reads it, as one of the sources of `keys`.
-        let _ = self.get("omni.api_key_file", path);
+        let _ = self.path("omni.api_key_file");
         OmniSettings {
             base_url: self.get("omni.base_url", optional(BaseUrl::parse)),
             keys,
@@ -165,13 +171,13 @@ impl SettingsReader {
             timeout: self.get("omni.timeout", positive_duration),
             page_size: self.get("omni.page_size", page_size),
             update_method: self.get("omni.update_method", one_of),
-            ca_file: self.get("omni.ca_file", path),
+            ca_file: self.path("omni.ca_file"),
         }
     }
 
     fn source(&mut self) -> SourceSettings {
         let source = SourceSettings {
-            path: self.get("source.path", path),
+            path: self.path("source.path"),
             select: self.get("source.select", one_of),
             watch: self.get("source.watch", one_of),
             poll_interval: self.get("source.poll_interval", positive_duration),
@@ -180,7 +186,7 @@ impl SettingsReader {
             encoding: self.get("source.encoding", one_of),
             delimiter: self.get("source.delimiter", delimiter),
             max_bytes: self.get("source.max_bytes", bytes),
-            reports: self.get("source.reports", path),
+            reports: self.path("source.reports"),
         };
         if reports_are_rosters(&source) {
             let expected =
@@ -228,10 +234,12 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Whether an invalid URL may contain a key: a URL with a user or a query, or a text that is not a URL,
-/// and so may be a key in the wrong setting.
-fn may_hold_secret(url: &str) -> bool {
-    !url.contains("://") || url.contains(['@', '?', '#'])
+/// Whether an invalid value may contain a key: of a setting that names a file with a secret, or of the address of the
+/// organisation, if it has a user or a query or is not a URL.
+fn may_hold_secret(key: &str, text: &str) -> bool {
+    let is_url = text.contains("://") && !text.contains(['@', '?', '#']);
+    let is_plain = is_url || is_bare_host(text);
+    key.ends_with("_file") || (key == "omni.base_url" && !is_plain)
 }
 
 fn reports_are_rosters(source: &SourceSettings) -> bool {

@@ -5,33 +5,41 @@ use crate::model::max_gap;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 
-/// The times of scheduled runs: a cron expression with seconds, in a time zone.
+/// The times of scheduled runs: a cron expression in a time zone.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     cron: Cron,
     zone: Tz,
 }
 
+/// The fields of a cron expression. The first one may be left out, and is then 0.
+const FIELDS: [(&str, &str); 6] = [
+    ("a second", "0 to 59"),
+    ("a minute", "0 to 59"),
+    ("an hour", "0 to 23"),
+    ("a day", "1 to 31"),
+    ("a month", "1 to 12 or JAN to DEC"),
+    ("a weekday", "0 to 7 or SUN to SAT"),
+];
+
+/// The form of a cron expression.
+const FORM: &str =
+    "five or six fields ([second] minute hour day month weekday), such as */15 * * * *";
+
 impl Schedule {
-    /// Parses a cron expression (`sec min hour day month weekday`).
+    /// Parses a cron expression (`[sec] min hour day month weekday`).
     ///
     /// # Errors
     /// Says what is expected. An expression that never fires is an error.
     pub fn parse(line: &str, zone: Tz) -> Result<Self, String> {
-        let form = "six fields (sec min hour day month weekday)";
         // The parser accepts it as an empty set, and searches millennia for the next time.
         if has_empty_item(line) {
-            return Err(format!("{form} without empty list items"));
+            return Err(format!("{FORM}, without empty list items"));
         }
-        let parser = CronParser::builder()
-            .seconds(Seconds::Required)
-            .year(Year::Disallowed)
-            .build();
-        let cron = parser
-            .parse(line)
-            .map_err(|error| format!("{form} ({error})"))?;
+        let cron = parsed(line).map_err(|_| expected(line))?;
         let schedule = Self { cron, zone };
         match schedule.next_after(Utc::now()) {
             Some(_) => Ok(schedule),
@@ -61,6 +69,33 @@ impl ScheduleSettings {
     pub fn max_gap_after(&self, now: DateTime<Utc>) -> TimeDelta {
         let times = self.times.as_ref();
         max_gap(times.and_then(|times| times.interval_after(now)))
+    }
+}
+
+fn parsed(line: &str) -> Result<Cron, CronError> {
+    CronParser::builder()
+        .seconds(Seconds::Optional)
+        .year(Year::Disallowed)
+        .build()
+        .parse(line)
+}
+
+/// What is expected instead of an invalid expression, with the first wrong field.
+fn expected(line: &str) -> String {
+    let fields: Vec<_> = line.split_whitespace().collect();
+    let names = match fields.len() {
+        5 => &FIELDS[1..],
+        6 => &FIELDS[..],
+        _ => return FORM.into(),
+    };
+    let is_wrong = |at: usize| {
+        let mut alone = vec!["*"; fields.len()];
+        alone[at] = fields[at];
+        parsed(&alone.join(" ")).is_err()
+    };
+    match (0..fields.len()).find(|at| is_wrong(*at)) {
+        Some(at) => format!("{} from {}, not {:?}", names[at].0, names[at].1, fields[at]),
+        None => FORM.into(),
     }
 }
 
@@ -118,7 +153,7 @@ mod tests {
     fn invalid_and_impossible_schedules_are_refused() {
         for line in [
             "",
-            "* * * * *",
+            "* * * *",
             "61 * * * * *",
             "0 0 0 31 2 *",
             "0 0 0 1 1 * 2027",
@@ -127,6 +162,37 @@ mod tests {
             "0 0 0 1, * *",
         ] {
             assert!(Schedule::parse(line, Tz::UTC).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn without_seconds_a_schedule_starts_at_zero() {
+        let now = "2026-03-09T08:00:01Z";
+        assert_eq!(
+            next("*/15 * * * *", Tz::UTC, now),
+            "2026-03-09T08:15:00+00:00"
+        );
+        assert_eq!(next("@hourly", Tz::UTC, now), "2026-03-09T09:00:00+00:00");
+    }
+
+    #[test]
+    fn the_wrong_field_of_a_schedule_is_named() {
+        for (line, says) in [
+            ("0 0 25 * * *", r#"an hour from 0 to 23, not "25""#),
+            ("60 * * * *", r#"a minute from 0 to 59, not "60""#),
+            (
+                "0 0 * * Mo",
+                r#"a weekday from 0 to 7 or SUN to SAT, not "Mo""#,
+            ),
+            ("0 0 0 0 0 0", r#"a day from 1 to 31, not "0""#),
+            (
+                "hourly",
+                "five or six fields ([second] minute hour day month weekday)",
+            ),
+            ("0 0 0 1 1 * 2027", "five or six fields"),
+        ] {
+            let error = Schedule::parse(line, Tz::UTC).expect_err(line);
+            assert!(error.starts_with(says), "{line}: {error}");
         }
     }
 }

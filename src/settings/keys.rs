@@ -171,9 +171,28 @@ fn extra(line: &str) -> Option<&'static str> {
     if is_quoted(line) {
         return Some("quotes around the key");
     }
+    let word = line.split_whitespace().next().unwrap_or_default();
+    if word
+        .trim_end_matches(':')
+        .eq_ignore_ascii_case("authorization")
+    {
+        return Some("the name of a header before the key");
+    }
+    if word.eq_ignore_ascii_case("bearer") && word.len() < line.len() {
+        return Some("the word \"Bearer\" before the key");
+    }
     let name = line.strip_prefix("export ").unwrap_or(line);
     let (name, _) = name.split_once('=')?;
-    (name.trim() == "OMNI_API_KEY").then_some("the name of a variable before the key")
+    is_variable(name.trim()).then_some("the name of a variable before the key")
+}
+
+/// Whether a text before a `=` is the name of a variable. A key may contain `=` at its end.
+fn is_variable(name: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_uppercase() || c == '_';
+    let has_underscore = name.contains('_');
+    (has_underscore || name.ends_with("KEY") || name.ends_with("TOKEN"))
+        && !name.is_empty()
+        && name.chars().all(is_word)
 }
 
 #[cfg(test)]
@@ -220,6 +239,16 @@ mod tests {
             ("one\n'hunter2'", "line 2 has quotes"),
             ("“hunter2”", "line 1 has quotes"),
             ("OMNI_API_KEY=hunter2", "line 1 has the name of a variable"),
+            ("OMNI_KEY = hunter2", "line 1 has the name of a variable"),
+            ("API_TOKEN='hunter2'", "line 1 has the name of a variable"),
+            (
+                "Bearer hunter2",
+                "line 1 has the word \"Bearer\" before the key; write only the key",
+            ),
+            (
+                "Authorization: Bearer hunter2",
+                "line 1 has the name of a header",
+            ),
             (
                 "export OMNI_API_KEY=hunter2",
                 "line 1 has the name of a variable",
@@ -230,6 +259,8 @@ mod tests {
             assert!(!error.contains("hunter"), "{error}");
         }
         assert!(keys("a='b'").is_ok());
+        assert!(keys("omni_osk_ABC==").is_ok());
+        assert!(keys("bearer").is_ok());
     }
 
     fn failure(path: &Path) -> String {

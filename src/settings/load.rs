@@ -1,6 +1,7 @@
 //! Where the settings come from: a file and the environment.
 
 use super::keys::KeySource;
+use super::values::whole_path;
 use super::{RawSettings, Settings, SettingsError, raw};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,15 +62,16 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, 
     let path = settings_file(file, environment);
     // Before it is read, so that a later change is noticed.
     let file = path.as_deref().map(SettingsFile::at);
+    let mut errors = environment.unreadable();
     let mut raw = RawSettings::default();
+    if let Some(home) = environment.get("HOME") {
+        raw.set_home(home);
+    }
     if let Some(path) = &path {
-        raw.add_file(path)?;
+        errors.extend(raw.add_file(path).err());
     }
     if let Some(url) = environment.get("OMNI_BASE_URL") {
         raw.set_from("OMNI_BASE_URL", "omni.base_url", url);
-    }
-    if let Some(error) = SettingsError::all(environment.unreadable()) {
-        return Err(error);
     }
     let readable = environment.0.iter();
     raw.add_environment(readable.filter_map(|(name, value)| Some((&**name, value.as_deref()?))));
@@ -77,14 +79,19 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, 
         variable: environment.get("OMNI_API_KEY").map(Into::into),
         file: raw.path("omni.api_key_file"),
     };
-    let settings = Settings::check(raw, keys)?;
-    Ok(Settings { file, ..settings })
+    match (Settings::check(raw, keys), SettingsError::all(errors)) {
+        (Ok(settings), None) => Ok(Settings { file, ..settings }),
+        (Ok(_), Some(error)) | (Err(error), None) => Err(error),
+        (Err(checked), Some(error)) => Err(SettingsError::Several(vec![error, checked])),
+    }
 }
 
 fn settings_file(flag: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
     let default = Path::new(DEFAULT_FILE);
+    let home = environment.get("HOME").map(Path::new);
+    let named = |path: &str| whole_path(path, home).unwrap_or_else(|_| path.into());
     flag.map(Path::to_path_buf)
-        .or_else(|| environment.get(raw::CONFIG_VARIABLE).map(PathBuf::from))
+        .or_else(|| environment.get(raw::CONFIG_VARIABLE).map(named))
         .or_else(|| default.exists().then(|| default.to_path_buf()))
 }
 

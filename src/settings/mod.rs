@@ -290,6 +290,7 @@ pub enum BlankCells {
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
     /// According to the byte order mark, else strict UTF-8.
+    #[serde(alias = "utf-8")]
     Auto,
     /// Windows-1252, as saved by older spreadsheet programs.
     #[serde(rename = "windows-1252")]

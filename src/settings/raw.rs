@@ -4,7 +4,7 @@ use super::SettingsError;
 use crate::util::text::{nearest_by, similarity};
 use config::{ConfigError, FileFormat, Map, Value, ValueKind};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The defaults: the shipped example has every setting.
 const DEFAULTS: &str = include_str!("../../config/example.toml");
@@ -19,6 +19,8 @@ pub struct RawSettings {
     layers: Vec<Layer>,
     /// Environment variables with this program's prefix that are no setting.
     unknown_variables: Vec<String>,
+    /// The folder that a leading `~` of a path means.
+    home: Option<PathBuf>,
 }
 
 /// The settings of one source.
@@ -90,6 +92,7 @@ impl Default for RawSettings {
             defaults: read(defaults).expect("the shipped example is valid"),
             layers: Vec::new(),
             unknown_variables: Vec::new(),
+            home: None,
         }
     }
 }
@@ -105,6 +108,14 @@ impl RawSettings {
     pub(super) fn set_from(&mut self, variable: &str, key: &str, value: &str) {
         let values = [(key.to_owned(), value.into())].into();
         self.push(Place::Named(variable.into()), values);
+    }
+
+    pub(super) fn set_home(&mut self, home: &str) {
+        self.home = Some(home.into());
+    }
+
+    pub(super) fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
     }
 
     /// Adds a settings file.
@@ -237,16 +248,18 @@ fn table(value: Value) -> Map<String, Value> {
     }
 }
 
-/// The error without the excerpt of the file that TOML errors have: it may contain a key, pasted by
+/// The position and the message of a TOML error, without the excerpt of the file: it may contain a key, pasted by
 /// mistake.
 fn without_excerpt(error: &ConfigError) -> String {
     let text = error.to_string();
-    let kept: Vec<_> = text
-        .lines()
-        .filter(|line| !line.contains(" |"))
+    let kept = text.lines().filter(|line| !line.contains(" |"));
+    let kept: Vec<_> = kept
         .map(str::trim)
+        .filter(|line| !line.is_empty())
         .collect();
-    kept.join(" ").trim().to_owned()
+    let text = kept.join(": ");
+    let position = text.strip_prefix("TOML parse error at ");
+    position.unwrap_or(&text).to_owned()
 }
 
 /// The known key most like this one, as a whole or in its last part in any section.

@@ -2,11 +2,13 @@
 
 use super::PageSize;
 use crate::model::Limit;
+use crate::util::text::{nearest_by, similarity};
+use chrono_tz::{TZ_VARIANTS, Tz};
 use serde::de::value::StrDeserializer;
 use serde::{Deserialize, de};
 use std::fmt::{self, Display};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,9 +19,27 @@ pub(super) fn text(text: &str) -> Parsed<String> {
     Ok(text.into())
 }
 
-/// A path; blank for none.
-pub(super) fn path(text: &str) -> Parsed<Option<PathBuf>> {
-    Ok((!text.trim().is_empty()).then(|| text.into()))
+/// A path; blank for none. A leading `~` is the home folder.
+pub(super) fn path(home: Option<&Path>) -> impl Fn(&str) -> Parsed<Option<PathBuf>> {
+    move |text| match text.trim().is_empty() {
+        true => Ok(None),
+        false => whole_path(text, home).map(Some),
+    }
+}
+
+/// A path in which a leading `~` is replaced by the home folder: no shell expands the settings.
+pub(super) fn whole_path(text: &str, home: Option<&Path>) -> Parsed<PathBuf> {
+    let Some(rest) = text.strip_prefix('~') else {
+        return Ok(text.into());
+    };
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return Err(
+            "a path without ~, which stands only for your own home folder, as in ~/users.csv"
+                .into(),
+        );
+    }
+    let home = home.ok_or("a whole path (the variable HOME is not set, so ~ has no meaning)")?;
+    Ok(home.join(rest.trim_start_matches('/')))
 }
 
 /// Another kind of value; blank for none.
@@ -167,9 +187,16 @@ pub(super) fn email_pattern(text: &str) -> Parsed<String> {
     Err(expected.into())
 }
 
+/// An address to listen on. `localhost` is the loopback address.
 pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
-    let address = text.trim().parse();
-    address.map_err(|_| "an address and a port, such as 127.0.0.1:8080".into())
+    let text = text.trim();
+    let number = text.strip_prefix("localhost:");
+    let port = number.and_then(|port| port.parse().ok());
+    let local = port.map(|port: u16| (Ipv4Addr::LOCALHOST, port).into());
+    let expected =
+        "an IP address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces";
+    let address = local.or_else(|| text.parse().ok());
+    address.ok_or_else(|| expected.into())
 }
 
 /// A host name as browsers send it. Any other text would never match.
@@ -186,7 +213,30 @@ pub(super) fn host(text: &str) -> Parsed<String> {
     Ok(host.to_ascii_lowercase())
 }
 
-pub(super) fn time_zone(text: &str) -> Parsed<chrono_tz::Tz> {
-    let zone = text.trim().parse();
-    zone.map_err(|_| "the name of a time zone, such as UTC or Europe/Madrid".into())
+pub(super) fn time_zone(text: &str) -> Parsed<Tz> {
+    let text = text.trim();
+    text.parse().map_err(|_| zone_hint(text))
+}
+
+/// What is expected instead of an unknown time zone.
+fn zone_hint(text: &str) -> String {
+    let form = "the name of a time zone, such as UTC or Europe/Madrid";
+    if text.contains(['+', '-']) && text.contains(|c: char| c.is_ascii_digit()) {
+        return format!("{form} (an offset has no daylight saving time)");
+    }
+    let city = |name: &str| {
+        name.rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .replace('_', " ")
+    };
+    let own = city(text);
+    let names = TZ_VARIANTS.iter().map(|zone| zone.name());
+    let nearest = nearest_by(names, |name| {
+        similarity(text, name).max(similarity(&own, &city(name)))
+    });
+    match nearest {
+        Some(name) => format!("{form} (the nearest one is {name:?})"),
+        None => form.into(),
+    }
 }

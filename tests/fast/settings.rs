@@ -1,5 +1,6 @@
 //! Settings: sources, defaults and errors.
 
+use insta::assert_snapshot;
 use omni_user_sync::model::{Limit, Mode, Prune};
 use omni_user_sync::settings::{
     Environment, KeySource, PageSize, RawSettings, Settings, SettingsError, Watch, load,
@@ -307,7 +308,12 @@ fn an_invalid_value_names_what_is_expected() {
         ("SOURCE__SETTLE", "soon", "source.settle", "\"30s\""),
         ("SOURCE__DELIMITER", "|", "source.delimiter", "\"tab\""),
         ("SOURCE__MAX_BYTES", "big", "source.max_bytes", "\"1GiB\""),
-        ("SCHEDULE__CRON", "* * * * *", "schedule.cron", "six fields"),
+        (
+            "SCHEDULE__CRON",
+            "* * * *",
+            "schedule.cron",
+            "five or six fields",
+        ),
         ("SCHEDULE__CRON", "0 0 0 30 2 *", "schedule.cron", "never"),
         (
             "SCHEDULE__TIMEZONE",
@@ -359,13 +365,72 @@ fn a_value_of_the_wrong_type_is_located() {
         "policy.max_removals: expected a percentage (\"10%\") or a whole number, found 0.1",
         "policy.protect: expected a list, found 5",
         "policy.reactivate: expected true or false, found \"maybe\"",
-        "omni.timeout: expected a single value, found a list or a table",
+        "omni.timeout: expected a single value, found a list",
     ] {
         let mut lines = message.lines();
         assert!(lines.any(|line| line.ends_with(says)), "{says}: {message}");
     }
     assert!(
         message.lines().all(|line| line.starts_with('/')),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_tilde_is_the_home_folder() {
+    let text = "[omni]\napi_key_file = \"~/key\"\n[source]\npath = \"~/users.csv\"\n[state]\ndir = \"~\"\n";
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    let home: Environment = [("HOME", "/home/ann")].into_iter().collect();
+    let settings = load(Some(file.path()), &home).expect("valid");
+    assert_eq!(settings.source.path().expect("set"), "/home/ann/users.csv");
+    assert_eq!(settings.state.dir, Path::new("/home/ann"));
+    let keys = format!("{:?}", settings.omni.keys);
+    assert!(keys.contains("/home/ann/key"), "{keys}");
+    let message = message(from_file(text));
+    assert!(
+        message.contains("source.path: expected a whole path (the variable HOME is not set"),
+        "{message}"
+    );
+    let other = with(&[
+        ("HOME", "/home/ann"),
+        ("OMNI_USER_SYNC__STATE__DIR", "~bob/state"),
+    ]);
+    assert!(other.is_err());
+}
+
+#[test]
+fn localhost_is_an_address_to_listen_on() {
+    let listen = |text| with(&[("OMNI_USER_SYNC__SERVE__LISTEN", text)]);
+    let address = listen("localhost:8081").expect("valid").serve.listen;
+    assert_eq!(address.expect("served").to_string(), "127.0.0.1:8081");
+    for text in ["localhost", "localhost:99999", ":8080", "myhost:8080"] {
+        let message = message(listen(text));
+        assert!(message.contains("an IP address and a port"), "{message}");
+    }
+}
+
+#[test]
+fn an_unknown_time_zone_suggests_the_nearest_one() {
+    for (text, says) in [
+        ("europe/berlin", "(the nearest one is \"Europe/Berlin\")"),
+        ("Europe/Madird", "(the nearest one is \"Europe/Madrid\")"),
+        ("New York", "(the nearest one is \"America/New_York\")"),
+        ("GMT+2", "(an offset has no daylight saving time)"),
+    ] {
+        let message = message(with(&[("OMNI_USER_SYNC__SCHEDULE__TIMEZONE", text)]));
+        assert!(message.contains(says), "{text}: {message}");
+    }
+}
+
+#[test]
+fn the_encoding_utf8_is_the_default() {
+    for text in ["utf-8", "UTF-8", "auto"] {
+        assert!(with(&[("OMNI_USER_SYNC__SOURCE__ENCODING", text)]).is_ok());
+    }
+    let message = message(with(&[("OMNI_USER_SYNC__SOURCE__ENCODING", "latin1")]));
+    assert!(
+        message.contains("expected \"auto\" or \"utf-8\" or \"windows-1252\""),
         "{message}"
     );
 }
@@ -382,6 +447,7 @@ fn empty_sections_are_valid_and_empty_values_not() {
 fn a_possible_key_in_a_url_is_hidden() {
     for url in [
         "hunter2",
+        "hunter2.x.y",
         "https://hunter2@acme.co",
         "https://acme.co/?key=hunter2",
     ] {
@@ -397,8 +463,25 @@ fn a_possible_key_in_a_url_is_hidden() {
 #[test]
 fn invalid_toml_names_the_line_only() {
     let message = message(from_file("[omni]\napi_key = hunter2\n"));
-    assert!(message.contains("line 2"), "{message}");
+    assert!(message.contains(": line 2, column "), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn errors_of_all_sources_are_reported_together() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "[omni\n").expect("written");
+    let variables = [
+        ("OMNI_BASE_URL", "acme.omniapp.co"),
+        ("OMNI_USER_SYNC_MODE", "x"),
+    ];
+    let message = message(load(Some(file.path()), &variables.into_iter().collect()));
+    let message = message.replace(&file.path().display().to_string(), "FILE");
+    assert_snapshot!(message, @r#"
+    FILE: line 1, column 6: unclosed table, expected `]`
+    OMNI_USER_SYNC_MODE: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__MODE?
+    OMNI_BASE_URL: omni.base_url: expected a URL that begins with https://: https://acme.omniapp.co, found "acme.omniapp.co"
+    "#);
 }
 
 #[test]
