@@ -125,6 +125,8 @@ pub enum ProblemKind {
     SkippedRow,
     /// A lint: a column in which every cell is blank.
     BlankColumn,
+    /// A lint: a word of another program for an op.
+    OpSynonym,
     /// A lint: a list with other separators or quotes than a list has.
     SuspiciousList,
     /// A lint: a value that a spreadsheet may have reformatted.
@@ -195,6 +197,7 @@ impl ProblemKind {
             Self::DuplicateRow => ("duplicate_row", "duplicate rows"),
             Self::SkippedRow => ("skipped_row", "skipped rows"),
             Self::BlankColumn => ("blank_column", "blank columns"),
+            Self::OpSynonym => ("op_synonym", "ops of other programs"),
             Self::SuspiciousList => ("suspicious_list", "lists that may be written wrong"),
             Self::Reformatted => ("reformatted", "values that a spreadsheet may have changed"),
             Self::LeadingZeros => ("leading_zeros", "numbers that may have lost leading zeros"),

@@ -8,6 +8,7 @@
 use super::header::{AttributeColumn, Columns};
 use super::lint::{Lint, Occurrences};
 use super::number_shape::NumberShape;
+use super::row::is_synonym;
 use super::text::Issue;
 use super::text_lints::{self, TEXT_LINTS};
 use crate::model::{Location, Problem, ProblemKind, trim};
@@ -28,6 +29,9 @@ const MAJORITY: u64 = 4;
 #[derive(Debug)]
 pub(super) struct Lints {
     upserts: u64,
+    op: Option<usize>,
+    /// Words of other programs for an op.
+    synonyms: Occurrences,
     attributes: Vec<ColumnLints>,
     /// Lints on texts, for each column.
     texts: Vec<[Occurrences; text_lints::COUNT]>,
@@ -66,9 +70,18 @@ impl Lints {
         let text_columns = attributes.chain(columns.display_name);
         Self {
             upserts: 0,
+            op: columns.op,
+            synonyms: Occurrences::default(),
             attributes: columns.attributes.iter().map(ColumnLints::new).collect(),
             texts: vec![Default::default(); columns.labels.len()],
             text_columns: text_columns.collect(),
+        }
+    }
+
+    /// Checks the op of a valid row.
+    pub(super) fn op(&mut self, cells: &StringRecord, line: u64) {
+        if self.op.is_some_and(|at| is_synonym(&cells[at])) {
+            self.synonyms.add(line);
         }
     }
 
@@ -104,6 +117,9 @@ impl Lints {
             .filter(|one| clears && one.filled == 0)
         {
             list.blank_column(column.at, self.upserts);
+        }
+        if let Some(at) = self.op {
+            list.cells(at, self.synonyms, &SYNONYM);
         }
         for column in &self.attributes {
             column.finish(&mut list);
@@ -257,6 +273,11 @@ fn has_separator(text: &str) -> bool {
 /// Quotes that a list does not treat as quotes.
 const QUOTES: [char; 9] = ['\'', '‘', '’', '‚', '“', '”', '„', '«', '»'];
 
+const SYNONYM: Lint = Lint {
+    kind: ProblemKind::OpSynonym,
+    message: "is read as the op of another program",
+    remedy: "write upsert for create, add and update; delete for remove; deactivate for disable",
+};
 const SEPARATORS: Lint = Lint {
     kind: ProblemKind::SuspiciousList,
     message: "this list is a single item that contains ; or |",
@@ -299,7 +320,6 @@ const POINT_ZERO: Lint = Lint {
 };
 
 /// Collects lints.
-/// Collects list.
 struct LintList<'a> {
     labels: &'a [Arc<str>],
     header: &'a Location,

@@ -127,6 +127,7 @@ impl ParsedFile {
             Ok(row) => {
                 self.budget.take_values(&row.want).map_err(over_budget)?;
                 let ValidRow { email, want, doubt } = row;
+                lints.op(record, line);
                 if matches!(want, DesiredUser::Upsert(_)) {
                     lints.row(record, line);
                 }

@@ -64,6 +64,15 @@ const OPS: [(&str, Op); 3] = [
     ("deactivate", Op::Deactivate),
 ];
 
+/// Words of other programs for an op. Each is a lint.
+const SYNONYMS: [(&str, Op); 5] = [
+    ("create", Op::Upsert),
+    ("add", Op::Upsert),
+    ("update", Op::Upsert),
+    ("remove", Op::Delete),
+    ("disable", Op::Deactivate),
+];
+
 /// Reads the rows of one file.
 pub(super) struct RowReader<'a> {
     pub(super) columns: &'a Columns,
@@ -331,8 +340,8 @@ fn unquoted(piece: &str) -> &str {
 
 fn op(cell: &str) -> Result<Op, Issue> {
     let text = trim(cell);
-    if let Some((_, op)) = OPS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
-        return Ok(*op);
+    if let Some(op) = find(&OPS, text).or_else(|| find(&SYNONYMS, text)) {
+        return Ok(op);
     }
     let message = if text.is_empty() {
         "the op is blank".to_owned()
@@ -341,4 +350,16 @@ fn op(cell: &str) -> Result<Op, Issue> {
         format!("unknown op {}{}", quoted(text), did_you_mean(suggestion))
     };
     Err(Issue::new(message, "write upsert, delete or deactivate").kind(ProblemKind::Op))
+}
+
+/// Whether an op is a word of other programs.
+pub(super) fn is_synonym(cell: &str) -> bool {
+    let text = trim(cell);
+    find(&OPS, text).is_none() && find(&SYNONYMS, text).is_some()
+}
+
+fn find(ops: &[(&str, Op)], text: &str) -> Option<Op> {
+    let mut ops = ops.iter();
+    let found = ops.find(|(name, _)| name.eq_ignore_ascii_case(text));
+    found.map(|(_, op)| *op)
 }

@@ -58,6 +58,28 @@ fn ops_ignore_case() {
 }
 
 #[test]
+fn ops_of_other_programs_are_read_and_noted() {
+    assert_snapshot!(account(
+        "op,email\n\
+         Create,a@x.co\n\
+         add,b@x.co\n\
+         update,c@x.co\n\
+         REMOVE,d@x.co\n\
+         disable,e@x.co\n\
+         removed,f@x.co\n"
+    ), @r#"
+    users.csv:2: a@x.co upsert "-"
+    users.csv:3: b@x.co upsert "-"
+    users.csv:4: c@x.co upsert "-"
+    users.csv:5: d@x.co delete
+    users.csv:6: e@x.co deactivate
+    frozen: f@x.co (users.csv:7)
+    bad: users.csv:7:1 (op): unknown op 'removed'; write upsert, delete or deactivate
+    note: users.csv:2:1 (op): is read as the op of another program (5 cells in this column); write upsert for create, add and update; delete for remove; deactivate for disable
+    "#);
+}
+
+#[test]
 fn unreadable_emails_count_as_unnamed_rows() {
     assert_snapshot!(account(
         "email,display_name\n\
