@@ -40,6 +40,7 @@ use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
 use crate::trigger::watch::{RosterProbe, SourceState, Watcher};
 use crate::trigger::{Wake, schedule};
+use chrono::Utc;
 use run_metrics::RunMetrics;
 use std::sync::Arc;
 use tasks::TaskGroup;
@@ -56,12 +57,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (stop, wake) = (CancellationToken::new(), Wake::default());
     let (grace, mut file) = (settings.grace, settings.file.clone());
     let tasks = start(Arc::new(settings), &wake, &stop).await?;
-    tokio::select! {
+    let ended = tokio::select! {
         ended = tasks.run(&stop, grace) => ended,
         () = signals.follow(&stop, || hang_up(&wake, file.as_mut())) => {
-            anyhow::bail!("second signal: exiting immediately")
+            Err(anyhow::anyhow!("second signal: exiting immediately"))
         }
-    }
+    };
+    info!("daemon stopped");
+    ended
 }
 
 /// SIGHUP starts a run. It does not reload the settings, which its sender may expect.
@@ -107,6 +110,7 @@ async fn start(
             }
             run_metrics.on_event(event);
         });
+    describe(&settings, &metrics)?;
     let mut tasks = TaskGroup::default();
     let approvals = approvals::watch(state.clone(), wake.clone(), stop.clone());
     tasks.start("approval watch", async {
@@ -137,6 +141,28 @@ async fn start(
         Ok(())
     });
     Ok(tasks)
+}
+
+/// Names what the daemon works on, in the log and the metrics.
+fn describe(settings: &Settings, metrics: &Metrics) -> anyhow::Result<()> {
+    let organisation = settings.omni.base_url()?.host();
+    let mode = settings.policy.mode.as_str();
+    metrics.set_info(organisation, mode);
+    let (times, now) = (settings.schedule.times.as_ref(), Utc::now());
+    let interval = times.and_then(|times| times.interval_after(now));
+    let interval = interval.map_or(0.0, |interval| interval.as_seconds_f64());
+    metrics.schedule_interval.set(interval);
+    info!(
+        version = crate::version::NUMBER,
+        organisation,
+        mode,
+        source = %settings.source.path()?.display(),
+        state = %settings.state.dir.display(),
+        schedule = times.map(ToString::to_string),
+        next_run = times.and_then(|times| times.next_after(now)).map(|next| next.to_rfc3339()),
+        "daemon started"
+    );
+    Ok(())
 }
 
 async fn start_server(
@@ -172,7 +198,7 @@ async fn start_server(
         protect: settings.policy.protect.clone(),
     };
     let server = Server::bind(address, config).await?;
-    info!(address = %server.address(), "serving the status page, API, metrics and health checks");
+    info!(address = %format_args!("http://{}/", server.address()), "serving the status page, API, metrics and health checks");
     let stop = stop.clone();
     tasks.start("server", async { Ok(server.run_on_thread(stop).await?) });
     Ok(())

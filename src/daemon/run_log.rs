@@ -1,17 +1,50 @@
 //! Logs a run when it has ended: one summary line, then its problems and warnings.
 
-use crate::model::{ChangeOutcome, Problem, RunResult};
+use crate::model::{ChangeOutcome, Problem, RunNumber, RunResult};
 use crate::plan::HeldSummary;
 use crate::plan::render::how_to_approve;
 use crate::roster::SourceError;
 use crate::run::{Completion, RunError, RunOutcome};
-use tracing::{error, info, warn};
+use crate::util::text::plural;
+use std::collections::BTreeSet;
+use tracing::{debug, error, info, warn};
 
 /// The maximum number of lines of one type; the others are counted.
 const MAX_LINES: usize = 20;
 
-/// Logs a run, at a level that depends on its result.
-pub(super) fn log(run: &RunOutcome) {
+/// Logs runs. A warning that the run before gave too is not repeated as one, but counted.
+#[derive(Debug, Default)]
+pub(super) struct RunLog {
+    last: BTreeSet<String>,
+}
+
+impl RunLog {
+    /// Logs a run, at a level that depends on its result.
+    pub(super) fn log(&mut self, run: &RunOutcome) {
+        log_result(run);
+        let warnings = warnings(run);
+        let is_known = |warning: &&LogWarning| self.last.contains(&warning.text);
+        let (known, new): (Vec<_>, Vec<_>) = warnings.iter().partition(is_known);
+        for warning in new {
+            warn!("{}", warning.with_hint(run.number));
+        }
+        for warning in &known {
+            debug!("{}", warning.with_hint(run.number));
+        }
+        if !known.is_empty() {
+            info!(
+                unchanged = known.len(),
+                "the same warnings as after the run before; the log level debug shows them"
+            );
+        }
+        // A run that failed or was stopped early says nothing about the warnings of others.
+        if run.roster().is_some() {
+            self.last = warnings.into_iter().map(|warning| warning.text).collect();
+        }
+    }
+}
+
+fn log_result(run: &RunOutcome) {
     macro_rules! line {
         ($log:ident $(, $more:ident = $value:expr)*) => {
             $log!(
@@ -20,8 +53,9 @@ pub(super) fn log(run: &RunOutcome) {
                 rows = run.roster().map(|roster| roster.rows),
                 bad_rows = run.roster().map(|roster| roster.bad_rows.len()),
                 rejected_files = run.roster().map(|roster| roster.rejected.len()),
-                users = run.users(),
-                pending = run.pending().map(|pending| pending.total()),
+                users = run.users_after(),
+                planned = run.planned().map(|planned| planned.total()),
+                pending = run.pending(),
                 applied = run.count(ChangeOutcome::Applied),
                 failed = run.count(ChangeOutcome::Failed) + run.count(ChangeOutcome::NotKept),
                 skipped = run.count(ChangeOutcome::Skipped),
@@ -38,21 +72,55 @@ pub(super) fn log(run: &RunOutcome) {
         _ if matches!(run.result(), RunResult::Held | RunResult::Partial) => line!(warn),
         _ => line!(info),
     }
-    log_problems(run);
-    let approve = run.number.map(|run| format!("; {}", how_to_approve(run)));
-    let approve = approve.unwrap_or_default();
-    for HeldSummary {
-        rule,
-        count,
-        reason,
-    } in run.held()
-    {
-        warn!(rule = rule.as_str(), count, "held: {reason}{approve}");
+}
+
+/// A warning about a run.
+struct LogWarning {
+    text: String,
+    /// Whether it is about changes that can be approved.
+    is_held: bool,
+}
+
+impl LogWarning {
+    fn about(text: String) -> Self {
+        Self {
+            text,
+            is_held: false,
+        }
     }
-    for reason in run.blocked() {
-        warn!("{reason}");
+
+    fn held(held: &HeldSummary) -> Self {
+        let HeldSummary {
+            rule,
+            count,
+            reason,
+        } = held;
+        Self {
+            text: format!(
+                "{} held by {}: {reason}",
+                plural(*count, "change"),
+                rule.label()
+            ),
+            is_held: true,
+        }
     }
-    log_warnings(&run.warnings);
+
+    /// The text, with the commands for the changes that this run holds.
+    fn with_hint(&self, run: Option<RunNumber>) -> String {
+        match run.filter(|_| self.is_held) {
+            Some(run) => format!("{}; {}", self.text, how_to_approve(run)),
+            None => self.text.clone(),
+        }
+    }
+}
+
+/// The warnings of a run: problems of the roster, what is held or blocked, and others.
+fn warnings(run: &RunOutcome) -> Vec<LogWarning> {
+    let problems = roster_problems(run).into_iter().map(LogWarning::about);
+    let held = run.held().iter().map(LogWarning::held);
+    let blocked = run.blocked().iter().cloned();
+    let others = blocked.chain(limited(&run.warnings)).map(LogWarning::about);
+    problems.chain(held).chain(others).collect()
 }
 
 /// Why a run failed, without the text of Omni's response: it may repeat attribute values, which must
@@ -79,39 +147,38 @@ fn with_sources(error: &dyn std::error::Error) -> String {
     texts.join(": ")
 }
 
-/// Logs the first and the last warnings: those about the whole run come before and after those about
-/// single rows.
-fn log_warnings(warnings: &[String]) {
+/// The first and the last warnings: those about the whole run come before and after those about single rows.
+fn limited(warnings: &[String]) -> Vec<String> {
     let half = MAX_LINES / 2;
     let skipped = half..warnings.len().saturating_sub(half).max(half);
-    for (at, warning) in warnings.iter().enumerate() {
-        if !skipped.contains(&at) {
-            warn!("{warning}");
-        }
-    }
-    if !skipped.is_empty() {
-        warn!(more = skipped.len(), "more warnings");
-    }
+    let shown = warnings
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !skipped.contains(at));
+    let more = (!skipped.is_empty()).then(|| format!("{} more warnings", skipped.len()));
+    shown
+        .map(|(_, warning)| warning.clone())
+        .chain(more)
+        .collect()
 }
 
-/// Logs rejected files with their problem, and invalid rows with their location only: the problem of a
-/// row may repeat attribute values, which must not be logged. (A roster that is rejected as a whole is
-/// the error of the run.)
-fn log_problems(run: &RunOutcome) {
-    let Some(roster) = run.roster() else { return };
-    for problem in roster.rejected.iter().take(MAX_LINES) {
-        warn!("roster file rejected: {problem}");
-    }
-    for problem in roster.bad_rows.iter().take(MAX_LINES) {
-        warn!(location = %problem.location, kind = problem.kind.as_str(), "invalid row; for details run `omni-user-sync check`");
-    }
-    let more = [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MAX_LINES));
-    if more != [0, 0] {
-        warn!(
-            more = more.iter().sum::<usize>(),
-            "more problems in the roster"
-        );
-    }
+/// Rejected files with their problem, and invalid rows with their location only: the problem of a row may repeat
+/// attribute values, which must not be logged. (A roster that is rejected as a whole is the error of the run.)
+fn roster_problems(run: &RunOutcome) -> Vec<String> {
+    let Some(roster) = run.roster() else {
+        return Vec::new();
+    };
+    let rejected = roster.rejected.iter().take(MAX_LINES);
+    let rejected = rejected.map(|problem| format!("roster file rejected: {problem}"));
+    let bad_rows = roster.bad_rows.iter().take(MAX_LINES).map(|problem| {
+        let (location, kind) = (&problem.location, problem.kind.as_str());
+        format!("invalid row at {location} ({kind}); for details run `omni-user-sync check`")
+    });
+    let hidden =
+        [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MAX_LINES));
+    let more = hidden.iter().sum::<usize>();
+    let more = (more > 0).then(|| format!("{more} more problems in the roster"));
+    rejected.chain(bad_rows).chain(more).collect()
 }
 
 #[cfg(test)]
@@ -123,12 +190,16 @@ mod tests {
 
     /// The log of a run.
     fn logged(run: &RunOutcome) -> String {
+        logged_by(&mut RunLog::default(), run)
+    }
+
+    fn logged_by(run_log: &mut RunLog, run: &RunOutcome) -> String {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let writer = std::sync::Arc::new(file.reopen().expect("it opens"));
         let log = tracing_subscriber::fmt()
             .with_writer(writer)
             .with_ansi(false);
-        tracing::subscriber::with_default(log.finish(), || super::log(run));
+        tracing::subscriber::with_default(log.finish(), || run_log.log(run));
         std::fs::read_to_string(file.path()).expect("a log is text")
     }
 
@@ -210,7 +281,7 @@ mod tests {
         });
         let log = logged(&run);
         assert!(log.contains("users.csv:7:3 (seats)"), "{log}");
-        assert!(log.contains(r#"kind="number""#), "{log}");
+        assert!(log.contains("(number)"), "{log}");
         assert!(!log.contains("s3cret"), "{log}");
     }
 
@@ -230,8 +301,40 @@ mod tests {
         assert!(!few.contains("more warnings"), "{few}");
         let many = with(100_000);
         assert_eq!(many.matches("warning ").count(), MAX_LINES, "{many}");
-        for shown in ["warning 0.", "warning 99999.", "more warnings more=99980"] {
+        for shown in ["warning 0.", "warning 99999.", "99980 more warnings"] {
             assert!(many.contains(shown), "{many}");
         }
+    }
+
+    #[test]
+    fn repeated_warnings_are_counted() {
+        let with = |warnings: &[&str]| RunOutcome {
+            number: Some(RunNumber(7)),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
+            ..run(Completion::Complete)
+        };
+        let mut run_log = RunLog::default();
+        let first = logged_by(&mut run_log, &with(&["one"]));
+        assert!(first.contains("approve 7"), "{first}");
+        let second = logged_by(&mut run_log, &with(&["one", "another"]));
+        assert!(
+            second.contains("WARN omni_user_sync::daemon::run_log: another"),
+            "{second}"
+        );
+        assert!(
+            second.contains("unchanged=2"),
+            "what is held, and one: {second}"
+        );
+        assert!(!second.contains("approve 7"), "{second}");
+        let failed = RunOutcome {
+            plan: None,
+            ..with(&[])
+        };
+        logged_by(&mut run_log, &failed);
+        let third = logged_by(&mut run_log, &with(&["one"]));
+        assert!(third.contains("unchanged=2"), "{third}");
+        logged_by(&mut run_log, &with(&[]));
+        let back = logged_by(&mut run_log, &with(&["one"]));
+        assert!(back.contains("run_log: one"), "{back}");
     }
 }

@@ -1,7 +1,8 @@
 //! The run loop: waits for a trigger, runs, records the result, and retries failed runs.
 
+use super::run_log::RunLog;
+use super::run_metrics;
 use super::systemd::Systemd;
-use super::{run_log, run_metrics};
 use crate::metrics::{Metrics, seconds};
 use crate::model::{Fingerprint, RunOptions, Trigger};
 use crate::notify::NotificationSender;
@@ -67,6 +68,7 @@ pub struct RunLoop<R> {
     heartbeat: Heartbeat,
     metrics: Metrics,
     notifier: NotificationSender,
+    log: RunLog,
     /// The number of failed runs in a row.
     failures: u32,
     retry: Option<Instant>,
@@ -86,6 +88,7 @@ impl<R: Runner> RunLoop<R> {
             heartbeat: Heartbeat::new(status, Systemd::from_environment()),
             metrics,
             notifier: NotificationSender::default(),
+            log: RunLog::default(),
             failures: 0,
             retry: None,
             is_refused: false,
@@ -207,7 +210,7 @@ impl<R: Runner> RunLoop<R> {
             .roster()
             .filter(|_| !matches!(run.completion, Completion::Stopped));
         self.last_read = roster.map(|roster| roster.fingerprint);
-        run::span(run.number).in_scope(|| run_log::log(run));
+        run::span(run.number).in_scope(|| self.log.log(run));
         run_metrics::record_result(&self.metrics, run);
         self.metrics.run_in_progress.set(0);
         self.publish_next_run(delay);

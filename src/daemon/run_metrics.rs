@@ -2,10 +2,12 @@
 
 use crate::metrics::{Metrics, seconds};
 use crate::model::{ChangeOutcome, Fingerprint, GuardRule, Mode, Operation, RunResult, Trigger};
+use crate::plan::HeldSummary;
 use crate::run::{AppliedChange, Completion, PlanSummary, RunError, RunEvent, RunOutcome};
 use crate::state::{StateDb, StateError};
 use crate::util::sync::lock;
 use chrono::{DateTime, Utc};
+use prometheus::IntGauge;
 use std::sync::Mutex;
 use tracing::warn;
 
@@ -57,13 +59,15 @@ impl RunMetrics {
     /// not prevent the start.
     pub(super) async fn restore(metrics: Metrics, state: &StateDb, mode: Mode) -> Self {
         metrics.dry_run.set((mode == Mode::Plan).into());
-        let (success, read) = last_times(state).await.unwrap_or_else(|error| {
+        let times = LastTimes::read(state).await.unwrap_or_else(|error| {
             warn!(%error, "earlier runs can't be read; time metrics start at 0");
-            (None, None)
+            LastTimes::default()
         });
-        let (roster, changed) = read.unzip();
+        let (roster, changed) = times.roster.unzip();
         for (gauge, time) in [
-            (&metrics.last_success, success),
+            (&metrics.last_success, times.success),
+            (&metrics.last_converged, times.converged),
+            (&metrics.held_since, times.held_since),
             (&metrics.roster_changed, changed),
         ] {
             gauge.set(time.map_or(0.0, seconds));
@@ -80,8 +84,14 @@ impl RunMetrics {
             RunEvent::Planned(started, plan) => {
                 self.record_roster_change(started, plan);
                 record_plan(&self.metrics, plan);
+                record_held(&self.metrics, started, &plan.held);
             }
-            RunEvent::Change(applied) => count_change(&self.metrics, applied),
+            RunEvent::Change(applied) => {
+                count_change(&self.metrics, applied);
+                if applied.outcome == ChangeOutcome::Applied {
+                    count_done(&self.metrics, applied.operation);
+                }
+            }
         }
     }
 
@@ -95,12 +105,25 @@ impl RunMetrics {
     }
 }
 
-/// The time of the last success, and the last roster with the time since when it is unchanged.
-async fn last_times(
-    state: &StateDb,
-) -> Result<(Option<DateTime<Utc>>, Option<(Fingerprint, DateTime<Utc>)>), StateError> {
-    let success = state.last_success().await?;
-    Ok((success, state.last_read().await?))
+/// Times that outlast a restart.
+#[derive(Default)]
+struct LastTimes {
+    success: Option<DateTime<Utc>>,
+    converged: Option<DateTime<Utc>>,
+    held_since: Option<DateTime<Utc>>,
+    /// The last roster, and since when it is unchanged.
+    roster: Option<(Fingerprint, DateTime<Utc>)>,
+}
+
+impl LastTimes {
+    async fn read(state: &StateDb) -> Result<Self, StateError> {
+        Ok(Self {
+            success: state.last_success().await?,
+            converged: state.last_converged().await?,
+            held_since: state.held_since().await?,
+            roster: state.last_read().await?,
+        })
+    }
 }
 
 /// Records the result of a run. Its plan and its changes were recorded by [`RunMetrics::on_event`].
@@ -108,10 +131,16 @@ pub(super) fn record_result(metrics: &Metrics, run: &RunOutcome) {
     let labels = [run.trigger.as_str(), run.result().as_str()];
     metrics.runs.with_label_values(&labels).inc();
     metrics.run_duration.observe(run.duration.as_secs_f64());
+    let ended = seconds(run.started) + run.duration.as_secs_f64();
     if run.is_success() {
-        metrics
-            .last_success
-            .set(seconds(run.started) + run.duration.as_secs_f64());
+        metrics.last_success.set(ended);
+    }
+    if run.result() == RunResult::Converged {
+        metrics.last_converged.set(ended);
+        // A change that ended as another operation was not counted as done.
+        for operation in Operation::ALL {
+            pending_of(metrics, operation).set(0);
+        }
     }
     if let Completion::Failed(RunError::Source(cause)) = &run.completion {
         let rejected = metrics.roster_problems.with_label_values(&["file"]);
@@ -143,14 +172,44 @@ fn record_plan(metrics: &Metrics, plan: &PlanSummary) {
     problems("file").set(gauge(roster.rejected.len()));
     metrics.users.set(gauge(plan.users));
     for operation in Operation::ALL {
-        let of_operation = metrics.pending.with_label_values(&[operation.as_str()]);
-        of_operation.set(gauge(plan.pending.get(operation)));
+        let count = gauge(plan.pending.get(operation));
+        metrics
+            .planned
+            .with_label_values(&[operation.as_str()])
+            .set(count);
+        pending_of(metrics, operation).set(count);
     }
     for (rule, label) in HELD {
         let held = plan.held.iter().filter(|held| held.rule == rule);
         let count = held.map(|held| held.count).sum::<usize>();
         metrics.held.with_label_values(&[label]).set(gauge(count));
     }
+}
+
+/// Records since when changes are held without interruption.
+fn record_held(metrics: &Metrics, started: DateTime<Utc>, held: &[HeldSummary]) {
+    let since = &metrics.held_since;
+    if held.is_empty() {
+        since.set(0.0);
+    } else if since.get() == 0.0 {
+        since.set(seconds(started));
+    }
+}
+
+fn count_done(metrics: &Metrics, operation: Operation) {
+    let pending = pending_of(metrics, operation);
+    if pending.get() > 0 {
+        pending.dec();
+    }
+    match operation {
+        Operation::Create => metrics.users.inc(),
+        Operation::Delete => metrics.users.dec(),
+        Operation::Update | Operation::Deactivate => {}
+    }
+}
+
+fn pending_of(metrics: &Metrics, operation: Operation) -> IntGauge {
+    metrics.pending.with_label_values(&[operation.as_str()])
 }
 
 fn gauge(count: impl TryInto<i64>) -> i64 {
@@ -161,7 +220,6 @@ fn gauge(count: impl TryInto<i64>) -> i64 {
 pub(super) mod tests {
     use super::*;
     use crate::model::{Counts, Email, RunEnd, RunStart};
-    use crate::plan::HeldSummary;
     use crate::run::{RosterSummary, RunError};
     use crate::settings::SettingsError;
     use crate::state::{Access, StateLock};
@@ -249,15 +307,18 @@ pub(super) mod tests {
             "last_success_timestamp_seconds 1773144001.5",
             r#"changes_total{operation="create",outcome="applied"} 1"#,
             r#"pending_changes{operation="delete"} 1"#,
-            r#"pending_changes{operation="create"} 2"#,
+            r#"planned_changes{operation="create"} 2"#,
+            r#"pending_changes{operation="create"} 1"#,
             r#"held_changes{operation="removals"} 1"#,
             r#"held_changes{operation="updates"} 0"#,
+            "held_since_timestamp_seconds 1773144000",
             "roster_rows 40",
             "roster_changed_timestamp_seconds 1773144000",
             "dry_run 0",
             "source_up 1",
             r#"roster_problems{kind="row"} 0"#,
-            "users 41",
+            "last_converged_timestamp_seconds 0",
+            "users 42",
         ] {
             assert!(
                 text.contains(&format!("omni_user_sync_{line}\n")),
@@ -285,10 +346,11 @@ pub(super) mod tests {
         run_metrics.on_event(RunEvent::Planned(run.started, plan));
         run_metrics.on_event(RunEvent::Change(&run.changes[0]));
         for line in [
-            r#"pending_changes{operation="create"} 2"#,
+            r#"planned_changes{operation="create"} 2"#,
+            r#"pending_changes{operation="create"} 1"#,
             r#"held_changes{operation="removals"} 1"#,
             r#"changes_total{operation="create",outcome="applied"} 1"#,
-            "users 41",
+            "users 42",
             "dry_run 1",
             "last_success_timestamp_seconds 0",
         ] {
@@ -359,6 +421,7 @@ pub(super) mod tests {
         let metrics = Metrics::new();
         let run_metrics = RunMetrics::restore(metrics.clone(), &state, Mode::Apply).await;
         assert_eq!(metrics.last_success.get(), seconds(at(31)));
+        assert_eq!(metrics.last_converged.get(), seconds(at(1)));
         assert_eq!(metrics.roster_changed.get(), seconds(at(15)));
         let mut same = plan();
         same.roster.fingerprint = Fingerprint([2; 32]);
@@ -411,7 +474,7 @@ pub(super) mod tests {
         };
         record_result(&metrics, &failed);
         let text = metrics.render();
-        assert!(text.contains("omni_user_sync_users 41\n"), "{text}");
+        assert!(text.contains("omni_user_sync_users 42\n"), "{text}");
         assert!(text.contains("timestamp_seconds 1773144001.5\n"), "{text}");
         assert!(
             text.contains(r#"runs_total{result="failed",trigger="file"} 1"#),

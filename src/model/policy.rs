@@ -51,6 +51,17 @@ pub enum Mode {
     Plan,
 }
 
+impl Mode {
+    /// The word in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Plan => "dry-run",
+        }
+    }
+}
+
 /// `policy.prune`: whether users that the roster does not name are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

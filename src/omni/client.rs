@@ -55,16 +55,19 @@ impl Client {
         metrics: Metrics,
     ) -> Result<Arc<Self>, ClientError> {
         let base = settings.base_url()?.clone();
+        let limiter = RateLimiter::shared(
+            settings.requests_per_minute,
+            settings.max_in_flight,
+            settings.timeout,
+            state_dir,
+        );
+        let limit = limiter.clone();
+        metrics.set_requests_available(move || limit.available());
         Ok(Arc::new(Self {
             http: http_client(settings, &base)?,
             base,
             update_method: settings.update_method,
-            limiter: RateLimiter::shared(
-                settings.requests_per_minute,
-                settings.max_in_flight,
-                settings.timeout,
-                state_dir,
-            ),
+            limiter,
             metrics,
             failures: FailureBreaker::default(),
             sent: AtomicU64::new(0),

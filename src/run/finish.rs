@@ -126,7 +126,7 @@ fn run_end(outcome: &RunOutcome) -> RunEnd {
         fingerprint: roster.map(|roster| roster.fingerprint),
         rows: roster.map(|roster| roster.rows),
         users: outcome.users().map(count),
-        pending: outcome.pending(),
+        pending: outcome.planned(),
         applied: count(outcome.count(ChangeOutcome::Applied)),
         failed: count(failed),
         held: count(outcome.held_count()),

@@ -270,6 +270,7 @@ impl Reconciler {
         };
         let number = self.state().begin(start).await?;
         tracing::Span::current().record("number", number.0);
+        tracing::info!(trigger = options.trigger.as_str(), "run started");
         Ok(Run {
             number,
             options,

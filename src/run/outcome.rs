@@ -275,10 +275,30 @@ impl RunOutcome {
         Some(self.plan.as_ref()?.users)
     }
 
+    /// The number of users in Omni after the run, as far as it knows.
+    #[must_use]
+    pub fn users_after(&self) -> Option<usize> {
+        let applied = |operation| {
+            let is_applied = |change: &&AppliedChange| {
+                change.operation == operation && change.outcome == ChangeOutcome::Applied
+            };
+            self.changes.iter().filter(is_applied).count()
+        };
+        let before = self.users()? + applied(Operation::Create);
+        Some(before.saturating_sub(applied(Operation::Delete)))
+    }
+
     /// The planned changes, if there was a plan.
     #[must_use]
-    pub fn pending(&self) -> Option<Counts> {
+    pub fn planned(&self) -> Option<Counts> {
         Some(self.plan.as_ref()?.pending)
+    }
+
+    /// The number of planned changes that were not applied, if there was a plan.
+    #[must_use]
+    pub fn pending(&self) -> Option<usize> {
+        let planned = self.planned()?.total();
+        Some(planned.saturating_sub(self.count(ChangeOutcome::Applied)))
     }
 
     /// What the safety limits hold.

@@ -66,6 +66,7 @@ impl AppState {
             Ok(true) => Ok(()),
             Ok(false) => {
                 warn!(peer = %source.address, "wrong admin token");
+                self.config.probes.metrics.login_failures.inc();
                 Err(AuthError::WrongToken)
             }
             Err(wait) => Err(AuthError::TooManyAttempts(wait)),

@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use croner::Cron;
 use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
+use std::fmt;
 
 /// The times of scheduled runs: a cron expression in a time zone.
 #[derive(Clone, Debug)]
@@ -56,10 +57,17 @@ impl Schedule {
     }
 
     /// The interval after `now`: the longer one of the gaps to the next time and from that to the one after.
-    fn interval_after(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+    #[must_use]
+    pub fn interval_after(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         let next = self.next_after(now)?;
         let second = self.next_after(next)?;
         Some((next - now).max(second - next))
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.cron.pattern, self.zone)
     }
 }
 

@@ -6,8 +6,15 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const FILE: &str = "lock";
+
+/// How often a lock is tried that another process holds: [`StateLock::is_held`] holds it for a moment.
+const TRIES: usize = 3;
+
+/// The pause before a lock is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The size up to which the note about the holder is read.
 const MAX_NOTE: u64 = 256;
@@ -63,14 +70,15 @@ impl fmt::Display for Holder {
 }
 
 impl StateLock {
-    /// Locks a state folder for a command (`run`, `apply`), and creates the folder if it is missing. Never waits.
+    /// Locks a state folder for a command (`run`, `apply`), and creates the folder if it is missing. Does not wait for the
+    /// holder.
     pub fn acquire(dir: &Path, what: &str) -> Result<Self, LockError> {
         let unusable = |source| LockError::Unusable {
             dir: dir.to_owned(),
             source,
         };
         let mut file = open(dir).map_err(unusable)?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(LockError::InUse {
@@ -85,6 +93,15 @@ impl StateLock {
             file,
             dir: dir.to_owned(),
         })
+    }
+
+    /// Whether a process holds the lock of a state folder. True if that can't be found out.
+    #[must_use]
+    pub fn is_held(dir: &Path) -> bool {
+        match File::open(dir.join(FILE)) {
+            Ok(file) => file.try_lock_shared().is_err(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// The folder.
@@ -105,6 +122,16 @@ impl Drop for StateLock {
         // Where it fails, closing the file unlocks.
         let _ = self.file.unlock();
     }
+}
+
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 1..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 fn open(dir: &Path) -> io::Result<File> {

@@ -1,7 +1,7 @@
 //! The runs.
 
 use super::sql::{Count, Span, Time};
-use super::{StateDb, StateError};
+use super::{StateDb, StateError, StateLock};
 use crate::model::{
     ClockStep, Counts, Operation, RunClock, RunEnd, RunNumber, RunRecord, RunRef, RunStart,
     RunState, RunTime,
@@ -23,12 +23,12 @@ impl StateDb {
 
     /// The latest runs, the latest first.
     pub async fn runs(&self, limit: usize) -> Result<Vec<RunRecord>, StateError> {
-        self.read(move |db| {
+        let read = self.read(move |db| {
             db.prepare_cached("SELECT * FROM runs ORDER BY number DESC LIMIT ?1")?
                 .query_map([Count(limit as u64)], record)?
                 .collect()
-        })
-        .await
+        });
+        Ok(self.without_abandoned(read.await?))
     }
 
     /// The runs before a run, the latest first.
@@ -37,25 +37,40 @@ impl StateDb {
         run: RunNumber,
         limit: usize,
     ) -> Result<Vec<RunRecord>, StateError> {
-        self.read(move |db| {
+        let read = self.read(move |db| {
             let sql = "SELECT * FROM runs WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
             db.prepare_cached(sql)?
                 .query_map((run, Count(limit as u64)), record)?
                 .collect()
-        })
-        .await
+        });
+        Ok(self.without_abandoned(read.await?))
     }
 
     /// One run.
     pub async fn run(&self, run: RunRef) -> Result<Option<RunRecord>, StateError> {
-        self.read(move |db| {
+        let read = self.read(move |db| {
             let Some(number) = find(db, run)? else {
-                return Ok(None);
+                return Ok(Vec::new());
             };
             db.query_row("SELECT * FROM runs WHERE number = ?1", [number], record)
-                .map(Some)
-        })
-        .await
+                .map(|run| vec![run])
+        });
+        Ok(self.without_abandoned(read.await?).pop())
+    }
+
+    /// A run that has not ended was interrupted if no process holds the state folder.
+    fn without_abandoned(&self, mut runs: Vec<RunRecord>) -> Vec<RunRecord> {
+        let is_open = |run: &RunRecord| run.state == RunState::Open;
+        if runs.iter().any(is_open) && !self.is_in_use() {
+            let open = runs.iter_mut().filter(|run| is_open(run));
+            open.for_each(|run| run.state = RunState::Interrupted);
+        }
+        runs
+    }
+
+    /// Whether a process may write to the state folder.
+    fn is_in_use(&self) -> bool {
+        self.path().parent().is_none_or(StateLock::is_held)
     }
 }
 

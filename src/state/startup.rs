@@ -9,7 +9,20 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 impl StateDb {
     /// When the last successful run over the roster of `source.path` ended.
     pub async fn last_success(&self) -> Result<Option<DateTime<Utc>>, StateError> {
-        self.read(last_success).await
+        let successes = RunResult::ALL.into_iter().filter(|it| it.is_success());
+        let successes = successes.collect();
+        self.read(move |db| last_end(db, successes)).await
+    }
+
+    /// When the last run over the roster of `source.path` ended after which Omni matched it.
+    pub async fn last_converged(&self) -> Result<Option<DateTime<Utc>>, StateError> {
+        self.read(|db| last_end(db, vec![RunResult::Converged]))
+            .await
+    }
+
+    /// Since when each complete run over the roster of `source.path` held changes; `None` if the last one held none.
+    pub async fn held_since(&self) -> Result<Option<DateTime<Utc>>, StateError> {
+        self.read(held_since).await
     }
 
     /// The content that was last read from `source.path`, and the start of the first recorded run that read it.
@@ -18,19 +31,26 @@ impl StateDb {
     }
 }
 
-fn last_success(db: &Connection) -> rusqlite::Result<Option<DateTime<Utc>>> {
-    let successes: Vec<_> = RunResult::ALL
-        .into_iter()
-        .filter(|it| it.is_success())
-        .collect();
-    let places = vec!["?"; successes.len()].join(", ");
+fn last_end(db: &Connection, results: Vec<RunResult>) -> rusqlite::Result<Option<DateTime<Utc>>> {
+    let places = vec!["?"; results.len()].join(", ");
     let sql = format!(
         "SELECT ended FROM runs WHERE is_source AND result IN ({places})
          ORDER BY number DESC LIMIT 1"
     );
-    db.query_row(&sql, params_from_iter(successes), |row| row.get(0))
+    db.query_row(&sql, params_from_iter(results), |row| row.get(0))
         .optional()
         .map(|found| found.map(|Time(ended)| ended))
+}
+
+fn held_since(db: &Connection) -> rusqlite::Result<Option<DateTime<Utc>>> {
+    let started: Option<Time> = db.query_row(
+        "SELECT min(started) FROM runs WHERE is_source AND held > 0 AND number > coalesce((
+            SELECT max(number) FROM runs WHERE is_source AND held = 0 AND pending_delete IS NOT NULL
+         ), 0)",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(started.map(|Time(started)| started))
 }
 
 /// The content that was last read of `source.path`. Each run needs it, so this is the cheap query.

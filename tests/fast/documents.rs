@@ -10,7 +10,7 @@ const MODULES: [&str; 17] = [
 ];
 
 /// The documents whose links are checked.
-const DOCUMENTS: [&str; 16] = [
+const DOCUMENTS: [&str; 17] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -19,6 +19,7 @@ const DOCUMENTS: [&str; 16] = [
     "deploy/README.md",
     "deploy/kubernetes/README.md",
     "deploy/systemd/README.md",
+    "docs/alerts.md",
     "docs/api.md",
     "docs/architecture.md",
     "docs/metrics.md",
@@ -318,4 +319,24 @@ fn documented_image_builds_set_the_commit() {
     assert!(commands > 3, "{commands}");
     let compose = text("deploy/compose.yaml");
     assert!(compose.contains("REVISION: ${REVISION:-}"), "{compose}");
+}
+
+/// Each alert names a paragraph that exists.
+#[test]
+fn each_alert_has_a_runbook() {
+    let rules = text("deploy/prometheus/rules.yml");
+    let page = text("docs/alerts.md");
+    let values = |key: &str| -> Vec<_> {
+        let lines = rules.lines().map(str::trim);
+        lines.filter_map(|line| line.strip_prefix(key)).collect()
+    };
+    let (alerts, runbooks) = (values("- alert: "), values("runbook: "));
+    assert!(!alerts.is_empty());
+    let expected = alerts
+        .iter()
+        .map(|alert| format!("docs/alerts.md#{}", alert.to_lowercase()));
+    assert_eq!(runbooks, expected.collect::<Vec<_>>());
+    for alert in alerts {
+        assert!(page.contains(&format!("\n## {alert}\n")), "{alert}");
+    }
 }

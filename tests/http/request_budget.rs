@@ -108,7 +108,7 @@ async fn changed_rows_cost_one_request_each() {
     world.roster(&text);
     let outcome = on_file(&reconciler).await;
     assert_converged(&outcome);
-    let counts = outcome.pending().expect("a plan");
+    let counts = outcome.planned().expect("a plan");
     assert_eq!(counts.total(), 17, "{counts:?}");
     assert_eq!(
         world.take_requests(),

@@ -53,7 +53,7 @@ async fn converges_and_then_has_nothing_to_do() {
     assert_converged(&again);
     assert_eq!(
         (
-            again.pending().expect("a plan").total(),
+            again.planned().expect("a plan").total(),
             world.writes().len()
         ),
         (0, writes)
@@ -153,7 +153,7 @@ async fn clearing_converges_with_and_without_a_default() {
         assert_converged(&world.run().await);
         assert_eq!(world.attribute("ann@x.co", "region"), json!(null));
         let again = world.run().await;
-        assert_eq!(again.pending().expect("a plan").total(), 0, "{clear:?}");
+        assert_eq!(again.planned().expect("a plan").total(), 0, "{clear:?}");
     }
 }
 
@@ -186,7 +186,7 @@ async fn the_next_run_finds_a_falsely_confirmed_change() {
     world.org().fault(on("PATCH", What::IgnoreWrite));
     world.roster("email,department\nann@x.co,sales\n");
     assert_eq!(outcomes_of(&world.run().await), ["update ann@x.co applied"]);
-    assert_eq!(world.run().await.pending().expect("a plan").total(), 1);
+    assert_eq!(world.run().await.planned().expect("a plan").total(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -369,7 +369,7 @@ async fn deactivates_users_and_keeps_inactive_users_inactive() {
             .any(|warning| warning.contains("inactive")),
         "{outcome:?}"
     );
-    assert_eq!(world.run().await.pending().expect("a plan").total(), 0);
+    assert_eq!(world.run().await.planned().expect("a plan").total(), 0);
 
     let world = world.set("policy.reactivate", "true");
     assert_converged(&world.run().await);
@@ -392,7 +392,7 @@ async fn a_dry_run_sends_only_get_requests() {
     let outcome = planning.run().await;
     assert!(
         matches!(outcome.completion, Completion::DryRun)
-            && outcome.pending().expect("a plan").total() == 2
+            && outcome.planned().expect("a plan").total() == 2
     );
     assert_eq!(planning.writes(), Vec::<String>::new());
 }

@@ -177,7 +177,7 @@ impl<'a> Driver<'a> {
         let number = self.last_run().await;
         let planned = outcome
             .as_ref()
-            .is_some_and(|outcome| outcome.pending().is_some());
+            .is_some_and(|outcome| outcome.planned().is_some());
         self.close(first, roster, number, false, planned);
         outcome
     }

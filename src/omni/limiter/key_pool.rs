@@ -140,6 +140,17 @@ impl KeyPool {
         self.keys.iter().filter(|key| key.is_usable())
     }
 
+    /// The number of slots that are free now. A key that keeps to a lower pace has one at a time.
+    pub(super) fn available(&self, now: Instant) -> usize {
+        let limit = self.per_minute;
+        let free = self.usable().filter(|key| key.soonest(limit, now) <= now);
+        free.map(|key| match key.pace {
+            Some(_) => limit.saturating_sub(key.count()).min(1),
+            None => limit.saturating_sub(key.count()),
+        })
+        .sum()
+    }
+
     /// The usable key with the most free slots, or when the next slot becomes free.
     pub(super) fn next(&self, priority: Priority, now: Instant) -> NextSlot {
         if self.usable().next().is_none() {

@@ -154,6 +154,15 @@ impl RateLimiter {
         self.counter.shared.pool().usable().count()
     }
 
+    /// The number of requests that may be sent at once; `None` before the first keys are known.
+    #[must_use]
+    pub fn available(&self) -> Option<usize> {
+        let now = Instant::now();
+        let mut pool = self.counter.shared.pool();
+        pool.expire(now);
+        (!pool.keys.is_empty()).then(|| pool.available(now))
+    }
+
     /// The number of this run's keys that are disabled.
     #[must_use]
     pub fn disabled_keys(&self) -> usize {

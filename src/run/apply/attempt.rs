@@ -178,6 +178,7 @@ pub const CHANGES: &str = "omni_user_sync::change";
 fn log(applied: &AppliedChange, detail: &str) {
     let (user, operation) = (&applied.email, applied.operation);
     let outcome = applied.outcome.as_str();
+    let detail = (!detail.is_empty()).then_some(detail);
     match applied.outcome {
         ChangeOutcome::Applied => {
             tracing::info!(target: CHANGES, %user, %operation, outcome, detail, "change");

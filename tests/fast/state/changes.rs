@@ -72,12 +72,14 @@ async fn an_unfinished_run_counts_as_interrupted() {
         stored,
         [(second, RunState::Open), (first, RunState::Interrupted)]
     );
+    let stored = states(state.read().runs(1).await.expect("read"));
+    assert_eq!(stored, [(second, RunState::Open)]);
     drop(db);
     let stored = states(state.read().runs(1).await.expect("read"));
     assert_eq!(
         stored,
-        [(second, RunState::Open)],
-        "no other process has taken its place yet"
+        [(second, RunState::Interrupted)],
+        "no process holds the state folder"
     );
     let stored = states(state.open().runs(1).await.expect("read"));
     assert_eq!(stored, [(second, RunState::Interrupted)]);

@@ -44,7 +44,7 @@ async fn waits_for_the_grace_before_it_prunes() {
     assert_converged(&world.run().await);
     world.roster("email,display_name\na@x.co,A\n");
     for _ in 0..2 {
-        assert_eq!(world.run().await.pending().expect("a plan").total(), 0);
+        assert_eq!(world.run().await.planned().expect("a plan").total(), 0);
     }
     let state = world
         .state_db()

@@ -3,15 +3,18 @@
 //! Names follow Prometheus' conventions (`omni_user_sync_…`, base units, `_total`). Labels have few
 //! values: never an email, an attribute or a message.
 
+mod collectors;
+mod process;
+
 use chrono::{DateTime, Utc};
+use collectors::{Collectors, ComputedGauge, valid};
+use process::ProcessCollector;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder,
 };
 use std::time::Duration;
-
-const PREFIX: &str = "omni_user_sync";
 
 /// The methods of requests to Omni.
 const METHODS: [&str; 5] = ["GET", "POST", "PATCH", "PUT", "DELETE"];
@@ -33,10 +36,16 @@ pub struct Metrics {
     pub dry_run: IntGauge,
     /// Changes attempted, by `operation` and `outcome`.
     pub changes: IntCounterVec,
-    /// Changes that the last plan contains, by `operation`.
+    /// End of the last run after which Omni matched the roster; 0 before the first. Restored after a restart.
+    pub last_converged: Gauge,
+    /// Changes that the last plan contained, by `operation`.
+    pub planned: IntGaugeVec,
+    /// Changes that the last plan contained and that were not applied since, by `operation`.
     pub pending: IntGaugeVec,
     /// Changes held by the safety limits in the last run, by `operation`.
     pub held: IntGaugeVec,
+    /// Since when changes are held without interruption; 0 if none is. Restored after a restart.
+    pub held_since: Gauge,
     /// Data rows of the roster when last read.
     pub roster_rows: IntGauge,
     /// Problems of the roster when last read, by `kind`: `row` or `file`.
@@ -53,8 +62,14 @@ pub struct Metrics {
     pub run_in_progress: IntGauge,
     /// Time of the next automatic run; 0 if there is none.
     pub next_run: Gauge,
+    /// The longest of the next intervals of the schedule; 0 without a schedule.
+    pub schedule_interval: Gauge,
+    /// Wrong admin tokens.
+    pub login_failures: IntCounter,
     /// Webhook messages by `outcome`: `delivered`, `failed` or `dropped`.
     pub notifications: IntCounterVec,
+    info: IntGaugeVec,
+    requests_available: ComputedGauge,
     /// Has no labels. It is a vector because a vector is not exported before its first value.
     source_up: IntGaugeVec,
     requests: IntCounterVec,
@@ -79,24 +94,32 @@ impl Metrics {
     fn build() -> (Self, Vec<Box<dyn Collector>>) {
         let mut all = Collectors::default();
         all.build_info();
-        all.process_start();
+        all.0.push(Box::new(ProcessCollector::new()));
         let new = Self {
             registry: Registry::new(),
             runs: all.counters("runs_total", "Runs, by trigger and result.", &["trigger", "result"]),
             run_duration: all.histogram("run_duration_seconds", "Duration of runs.",
                 &[0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0]),
-            last_success: all.time("last_success_timestamp_seconds",
+            last_success: all.gauge_f64("last_success_timestamp_seconds",
                 "End of the last successful run, in Unix time; 0 before the first."),
+            last_converged: all.gauge_f64("last_converged_timestamp_seconds",
+                "End of the last run after which Omni matched the roster, in Unix time; 0 before the first."),
+            info: all.gauges("info", "Organisation, mode (policy.mode) and version; always 1.",
+                &["organisation", "mode", "version"]),
             dry_run: all.gauge("dry_run", "1 in dry-run mode (policy.mode), 0 otherwise."),
             changes: all.counters("changes_total", "Changes attempted, by operation and outcome.",
                 &["operation", "outcome"]),
-            pending: all.gauges("pending_changes", "Changes that the last plan contains, by operation.", &["operation"]),
+            planned: all.gauges("planned_changes", "Changes that the last plan contained, by operation.", &["operation"]),
+            pending: all.gauges("pending_changes",
+                "Changes that the last plan contained and that were not applied since, by operation.", &["operation"]),
             held: all.gauges("held_changes", "Changes held by the safety limits in the last run, by operation.",
                 &["operation"]),
+            held_since: all.gauge_f64("held_since_timestamp_seconds",
+                "Since when changes are held without interruption, in Unix time; 0 if none is."),
             roster_rows: all.gauge("roster_rows", "Data rows of the roster when last read."),
             roster_problems: all.gauges("roster_problems",
                 "Problems of the roster when last read: invalid rows and rejected files.", &["kind"]),
-            roster_changed: all.time("roster_changed_timestamp_seconds",
+            roster_changed: all.gauge_f64("roster_changed_timestamp_seconds",
                 "Time of the last change of the roster, in Unix time; 0 before the first read."),
             source_up: all.gauges("source_up", "1 if the roster could be read at the last check, 0 otherwise.", &[]),
             users: all.gauge("users", "Users in Omni when last observed."),
@@ -104,9 +127,14 @@ impl Metrics {
                 "API keys that the last run stopped using: rejected (401, 403) or repeatedly rate limited (429)."),
             quarantined_users: all.gauge("quarantined_users", "Users in quarantine."),
             run_in_progress: all.gauge("run_in_progress", "1 during a run, 0 otherwise."),
-            next_run: all.time("next_run_timestamp_seconds",
+            next_run: all.gauge_f64("next_run_timestamp_seconds",
                 "Time of the next automatic run, in Unix time; 0 if there is none."),
+            schedule_interval: all.gauge_f64("schedule_interval_seconds",
+                "The longer one of the next two intervals of the schedule; 0 without a schedule."),
+            login_failures: all.counter("login_failures_total", "Wrong admin tokens on the page and the API."),
             notifications: all.counters("notifications_total", "Webhook messages, by outcome.", &["outcome"]),
+            requests_available: all.computed("requests_available",
+                "Requests to Omni that the limit allows at once, over all keys."),
             requests: all.counters("requests_total", "Requests to Omni, by method and status.", &["method", "status"]),
             request_duration: all.histograms("request_duration_seconds", "Response time of Omni, by method.",
                 &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0], &["method"]),
@@ -149,13 +177,28 @@ impl Metrics {
         self.source_up.with_label_values(&none).set(is_up.into());
     }
 
-    /// The same metrics for a client outside runs, which must not overwrite the number of keys that a
-    /// run has disabled.
+    /// Names the organisation and the mode, once.
+    pub fn set_info(&self, organisation: &str, mode: &str) {
+        let labels = [organisation, mode, crate::version::NUMBER];
+        self.info.with_label_values(&labels).set(1);
+    }
+
+    /// Computes the number of requests that the limit allows at once whenever the metrics are read. Only the first call
+    /// has an effect.
+    pub fn set_requests_available(
+        &self,
+        compute: impl Fn() -> Option<usize> + Send + Sync + 'static,
+    ) {
+        self.requests_available.set(compute);
+    }
+
+    /// The same metrics for a client outside runs, which must not overwrite what a run's client reports of its keys.
     #[must_use]
     pub fn outside_runs(&self) -> Self {
-        let unregistered = valid(IntGauge::new("keys_disabled", "Not registered."));
+        let mut unregistered = Collectors::default();
         Self {
-            keys_disabled: unregistered,
+            keys_disabled: unregistered.gauge("keys_disabled", "Not registered."),
+            requests_available: unregistered.computed("requests_available", "Not registered."),
             ..self.clone()
         }
     }
@@ -182,75 +225,11 @@ pub(crate) fn seconds(time: DateTime<Utc>) -> f64 {
     time.timestamp_millis() as f64 / 1000.0
 }
 
-/// Creates metrics and keeps each of them for the registration.
-#[derive(Default)]
-struct Collectors(Vec<Box<dyn Collector>>);
-
-impl Collectors {
-    fn add<C: Collector + Clone + 'static>(&mut self, made: prometheus::Result<C>) -> C {
-        let collector = valid(made);
-        self.0.push(Box::new(collector.clone()));
-        collector
-    }
-
-    fn build_info(&mut self) {
-        let opts = opts("build_info", "Version and commit of the program; always 1.")
-            .const_label("version", crate::version::NUMBER)
-            .const_label("commit", crate::version::COMMIT);
-        self.add(IntGauge::with_opts(opts)).set(1);
-    }
-
-    /// Has the conventional name without our prefix, which dashboards and alerts expect.
-    fn process_start(&mut self) {
-        let help = "Start time of the process, in Unix time.";
-        let started = self.add(Gauge::new("process_start_time_seconds", help));
-        started.set(seconds(Utc::now()));
-    }
-
-    fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(opts(name, help), labels))
-    }
-
-    fn gauge(&mut self, name: &str, help: &str) -> IntGauge {
-        self.add(IntGauge::with_opts(opts(name, help)))
-    }
-
-    fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(opts(name, help), labels))
-    }
-
-    fn time(&mut self, name: &str, help: &str) -> Gauge {
-        self.add(Gauge::with_opts(opts(name, help)))
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.add(Histogram::with_opts(opts))
-    }
-
-    fn histograms(
-        &mut self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-        labels: &[&str],
-    ) -> HistogramVec {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.add(HistogramVec::new(opts, labels))
-    }
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("{PREFIX}_{name}"), help)
-}
-
-fn valid<T>(made: prometheus::Result<T>) -> T {
-    made.expect("names, labels and buckets are constants, and a test creates all metrics")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prometheus::core::Desc;
+    use prometheus::proto::MetricFamily;
 
     #[test]
     fn counts_requests() {
@@ -267,19 +246,29 @@ mod tests {
 
     /// `name type labels` of each metric.
     fn registered() -> Vec<String> {
-        let describe = |collector: Box<dyn Collector>| {
-            let [desc] = collector.desc()[..] else {
-                panic!("a metric has one description");
-            };
+        let (metrics, collectors) = Metrics::build();
+        metrics.set_requests_available(|| Some(1));
+        let describe = |(desc, family): (&Desc, MetricFamily)| {
             let fixed = desc.const_label_pairs.iter().map(|pair| pair.name());
             let labels: Vec<_> = desc.variable_labels.iter().map(String::as_str).collect();
             let mut labels: Vec<_> = labels.into_iter().chain(fixed).collect();
             labels.sort_unstable();
-            let kind = collector.collect()[0].get_field_type();
-            let kind = format!("{kind:?}").to_lowercase();
+            let kind = format!("{:?}", family.get_field_type()).to_lowercase();
             format!("{} {kind} {}", desc.fq_name, labels.join(","))
         };
-        let mut all: Vec<_> = Metrics::build().1.into_iter().map(describe).collect();
+        let both = |one: &dyn Collector| {
+            let families = one.collect();
+            assert_eq!(one.desc().len(), families.len(), "{:?}", one.desc());
+            one.desc()
+                .into_iter()
+                .zip(families)
+                .map(describe)
+                .collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = collectors
+            .iter()
+            .flat_map(|one| both(one.as_ref()))
+            .collect();
         all.sort();
         all
     }
