@@ -20,12 +20,25 @@ use tracing::Instrument;
 pub(super) struct Arguments {
     /// Roster, a file or folder [default: source.path]
     csv: Option<PathBuf>,
-    /// Skip the confirmation prompt
+    /// Skip the confirmation prompt; required without a terminal
     #[arg(long, short)]
     yes: bool,
     /// Also retry changes in quarantine; implied on a terminal
     #[arg(long)]
     retry: bool,
+}
+
+impl Arguments {
+    /// Whether the run is confirmed, or somebody can confirm it.
+    pub(super) fn is_confirmable(&self) -> bool {
+        self.yes || out::can_ask()
+    }
+}
+
+/// Reports that nobody can confirm the run.
+pub(super) fn unconfirmed() -> Exit {
+    out::problem("error: `apply` needs confirmation: run it on a terminal, or add --yes");
+    Exit::Usage
 }
 
 pub(super) async fn run(
@@ -101,7 +114,7 @@ fn ended(outcome: &RunOutcome) -> Exit {
     Exit::of_run(outcome)
 }
 
-/// Prompts if there are changes and a terminal. A late answer and a stop count as no: after
+/// Prompts if there are changes. A late answer and a stop count as no: after
 /// `max_age` the observation is too old to write from.
 async fn confirm(
     prepared: &Prepared,
@@ -109,7 +122,7 @@ async fn confirm(
     max_age: Duration,
     stop: &CancellationToken,
 ) -> bool {
-    if yes || prepared.assessment.verdict.passed().is_empty() || !out::can_ask() {
+    if yes || prepared.assessment.verdict.passed().is_empty() {
         return !stop.is_cancelled();
     }
     let answer = tokio::task::spawn_blocking(|| out::ask("Apply these changes?"));

@@ -5,7 +5,7 @@ use crate::model::Schema;
 use crate::omni::Definitions;
 use crate::roster::export::{self, Exported};
 use crate::settings::Settings;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,19 @@ pub(super) struct Arguments {
     /// File to write, with mode 600, or `-` [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Overwrite FILE if it exists
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
+    let output = arguments.output.filter(|path| path.as_os_str() != "-");
+    if let Some(path) = output
+        .as_deref()
+        .filter(|path| !arguments.force && is_file(path))
+    {
+        bail!("{} exists; add --force to overwrite it", path.display());
+    }
     let (definitions, observed) = organisation::fetch(&settings).await?;
     let schema = match definitions {
         Definitions::Known(schema) => schema,
@@ -46,7 +56,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
             "{missing} users are not exported: their userName is not an email, or several users share it"
         ));
     }
-    match arguments.output.filter(|path| path.as_os_str() != "-") {
+    match output {
         Some(path) => {
             write_atomically(&path, &csv)
                 .with_context(|| format!("can't write {}", path.display()))?;
@@ -55,6 +65,15 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         None => out::result(&csv),
     }
     Ok(Exit::Ok)
+}
+
+/// Whether a path names something that would be overwritten, and not a device or pipe.
+fn is_file(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(metadata) => metadata.is_file(),
+        // A link to a file that is gone is followed when it is written.
+        Err(_) => false,
+    }
 }
 
 /// Writes a temporary file and renames it, so that a watcher of the folder never sees a partial file.

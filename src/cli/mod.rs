@@ -30,8 +30,9 @@ mod sandbox;
 
 pub use exit::Exit;
 
+use crate::omni::ATTEMPTS;
 use crate::run::{RunError, Target};
-use crate::settings::{self, Environment, KeyError, Settings, SettingsError};
+use crate::settings::{self, Environment, KeyError, LogFormat, Settings, SettingsError};
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
 use crate::telemetry::{self, FilterError};
@@ -72,7 +73,7 @@ enum Command {
     Apply(apply::Arguments),
     /// Show what a run would change, and how many requests and how long it takes; changes nothing in Omni
     #[command(
-        after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .pending"
+        after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .pending\n  omni-user-sync plan --markdown users.csv > plan.md   # for a pull request"
     )]
     Plan(plan::Arguments),
     /// Check settings, roster, host, connection and permissions; changes nothing in Omni, except with --probe
@@ -85,7 +86,9 @@ Positions: above an excerpt, `users.csv:2:8` is line 2, character 8. In JSON (`c
 in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
     Check(check::Arguments),
     /// Write the organisation's users as a roster
-    #[command(after_help = "Examples:\n  omni-user-sync export -o users.csv")]
+    #[command(
+        after_help = "Examples:\n  omni-user-sync export -o users.csv\n  omni-user-sync export -o users.csv --force   # overwrites the file"
+    )]
     Export(export::Arguments),
     /// Explain one user: roster rows, state in Omni, next change, last changes
     #[command(after_help = "Examples:\n  omni-user-sync explain ann@example.com")]
@@ -169,9 +172,14 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Demo => demo::run(log).await,
         Command::Health(arguments) => health::run(load, arguments).await,
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(arguments) => until_stopped(|stop| sandbox::run(arguments, stop)).await,
+        Command::Sandbox(arguments) => {
+            telemetry::init(&sandbox::log_settings(), log)?;
+            until_stopped(|stop| sandbox::run(arguments, stop)).await
+        }
         Command::Completions(arguments) => completions::run(Arguments::command(), &arguments),
         Command::Man => man::run(&Arguments::command()),
+        // Before anything is read.
+        Command::Apply(arguments) if !arguments.is_confirmable() => Ok(apply::unconfirmed()),
         Command::Apply(arguments) => {
             let settings = quiet(load()?, log)?;
             until_stopped(|stop| apply::run(settings, arguments, stop)).await
@@ -188,9 +196,11 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
     }
 }
 
-/// Commands print their own progress, so they log only warnings and errors.
-fn quiet(settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
-    let own = format!("warn,{}=off", crate::run::CHANGES);
+/// Commands print their own progress, so they log only warnings, errors and failed attempts to reach Omni; as text,
+/// because the format of the settings is the daemon's.
+fn quiet(mut settings: Settings, log: Option<&str>) -> anyhow::Result<Settings> {
+    let own = format!("warn,{}=off,{ATTEMPTS}=info", crate::run::CHANGES);
+    settings.log.format = LogFormat::Text;
     logged(settings, Some(log.unwrap_or(&own)))
 }
 

@@ -2,9 +2,11 @@
 
 use super::{Exit, out};
 use crate::metrics::Metrics;
+use crate::plan::markdown;
 use crate::plan::render::{self, PlanDoc, PlanView, ProblemDoc};
 use crate::run::{Observer, RunError};
 use crate::settings::{EMPTY_PROTECT, Settings};
+use anstyle::{AnsiColor, Style};
 use serde_json::json;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,9 @@ pub(super) struct Arguments {
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
+    /// Print the plan as Markdown, for a comment on a pull request
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
@@ -31,10 +36,11 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
             out::result(&format!("{:#}\n", failure_doc(error)));
         }
     })?;
-    if arguments.json {
-        out::json(&PlanDoc::new(observer.view(&prepared)));
-    } else {
-        show(observer.view(&prepared));
+    let view = observer.view(&prepared);
+    match (arguments.json, arguments.markdown) {
+        (true, _) => out::json(&PlanDoc::new(view)),
+        (_, true) => out::result(&markdown(view)),
+        _ => show(view),
     }
     Ok(Exit::of_plan(&prepared))
 }
@@ -68,5 +74,24 @@ pub(super) fn show(view: PlanView<'_>) {
     for warning in &assessment.warnings {
         out::warning(warning);
     }
-    out::result(&render::text(view));
+    out::result(&painted(&render::text(view)));
+}
+
+/// A plan in colours: green for what is added, yellow for what changes, red for what goes away, bold for what is held.
+/// [`out::result`] drops them unless they are supported.
+fn painted(plan: &str) -> String {
+    let lines = plan.split_inclusive('\n');
+    lines.map(painted_line).collect()
+}
+
+fn painted_line(line: &str) -> String {
+    let colour = |colour: AnsiColor| colour.on_default();
+    let style = match line.as_bytes() {
+        [b'+', ..] => colour(AnsiColor::Green),
+        [b'~', ..] => colour(AnsiColor::Yellow),
+        [b'-', ..] => colour(AnsiColor::Red),
+        _ if line.starts_with("held by ") || line.starts_with("blocked: ") => Style::new().bold(),
+        _ => return line.to_owned(),
+    };
+    format!("{style}{line}{style:#}")
 }

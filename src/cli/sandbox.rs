@@ -2,9 +2,10 @@
 
 use super::{Exit, out};
 use crate::sandbox::{
-    BadKey, Burst, ClearBy, Filter, Inactive, LargerCount, LastModified, Limiter, Lists, Options,
-    PatchAnswer, PatchForms, PutMode, Sandbox,
+    ADMIN_ROUTES, BadKey, Burst, ClearBy, Filter, Inactive, LargerCount, LastModified, Limiter,
+    Lists, Options, PatchAnswer, PatchForms, PutMode, REQUESTS, ROUTES, Sandbox,
 };
+use crate::settings::{LogFormat, LogSettings};
 use anyhow::Context;
 use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +79,14 @@ pub(super) struct Arguments {
     admin: bool,
 }
 
+/// The log of the mock server, which has its requests.
+pub(super) fn log_settings() -> LogSettings {
+    LogSettings {
+        format: LogFormat::Text,
+        filter: format!("info,{REQUESTS}=debug"),
+    }
+}
+
 pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow::Result<Exit> {
     let Arguments {
         listen,
@@ -136,12 +145,22 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         .with_context(|| format!("--listen {listen}"))?;
     out::result(&format!(
         "mock Omni server listening on {url}\n\
-         try: OMNI_BASE_URL={url} OMNI_API_KEY={key} omni-user-sync plan users.csv\n",
-        url = sandbox.url()
+         try: OMNI_BASE_URL={url} OMNI_API_KEY={key} omni-user-sync export -o users.csv\n\
+         routes:\n{routes}",
+        url = sandbox.url(),
+        routes = routes(admin)
     ));
     stop.cancelled().await;
     sandbox.stop().await;
     Ok(Exit::Ok)
+}
+
+fn routes(admin: bool) -> String {
+    let admin = ADMIN_ROUTES.iter().filter(|_| admin);
+    let routes = ROUTES.iter().chain(admin);
+    routes
+        .map(|(methods, path)| format!("  {methods:<24} {path}\n"))
+        .collect()
 }
 
 fn bad_key(text: &str) -> Result<BadKey, String> {

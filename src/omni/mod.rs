@@ -35,7 +35,7 @@ pub use list::{ListPart, list, list_from, list_part};
 pub use look_up::{
     filter_ignores_case, look_up, look_up_each, read_incomplete, read_users, swap_case,
 };
-pub use reader::{Definitions, Lookup, Reader};
+pub use reader::{ATTEMPTS, Definitions, Lookup, Reader};
 pub use whoami::{KeyIdentity, KeyScope, Whoami, diagnose};
 pub use wire::UserListPage;
 pub use writer::{WriteClient, Writer};

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// Attempts per read, including the first.
 const MAX_ATTEMPTS: u32 = 6;
 
+/// The target of log lines about failed reads, which commands show.
+pub const ATTEMPTS: &str = "omni_user_sync::attempt";
+
 /// The delays between attempts.
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(500),
@@ -217,7 +220,14 @@ impl Reader {
             });
         }
         let failure = failure.redacted();
-        tracing::info!(%failure, failures, "a read failed; retrying");
+        let attempt = *failures + 1;
+        tracing::info!(
+            target: ATTEMPTS,
+            %failure,
+            attempt,
+            of = MAX_ATTEMPTS,
+            "a read failed; trying again"
+        );
         self.back_off(*failures).await
     }
 

@@ -27,6 +27,16 @@ use super::log::Request;
 use super::org::Org;
 use super::signals::PlannedSignal;
 
+/// The routes and their methods.
+pub const ROUTES: [(&str, &str); 6] = [
+    ("GET", "/sandbox/state"),
+    ("GET, DELETE", "/sandbox/requests"),
+    ("POST", "/sandbox/users"),
+    ("PATCH, DELETE", "/sandbox/users/{email}"),
+    ("POST, DELETE", "/sandbox/faults"),
+    ("POST", "/sandbox/signal"),
+];
+
 pub(super) fn router(org: Org, address: SocketAddr) -> Router {
     let router = Router::new()
         .route("/sandbox/state", get(state))

@@ -43,6 +43,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use admin::ROUTES as ADMIN_ROUTES;
 pub use faults::{Fault, What, When};
 pub use history::Changed;
 pub use limiter::{Burst, InvalidBurst, Limiter, UnknownLimiter};
@@ -52,6 +53,8 @@ pub use options::{
     PatchAnswer, PatchForms, PutMode,
 };
 pub use org::Org;
+pub use rules::ROUTES;
+pub use server::REQUESTS;
 
 /// A running mock server. It stops when dropped.
 #[derive(Debug)]

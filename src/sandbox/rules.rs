@@ -10,6 +10,15 @@ use super::user::{Id, User};
 use super::world::{Change, World};
 use super::{list, write};
 
+/// The routes of Omni that the mock server has, and their methods.
+pub const ROUTES: [(&str, &str); 5] = [
+    ("GET, POST", "/api/scim/v2/Users"),
+    ("GET, PUT, PATCH, DELETE", "/api/scim/v2/Users/{id}"),
+    ("GET", "/api/scim/v2/Groups"),
+    ("GET", "/api/v1/user-attributes"),
+    ("GET", "/api/v1/whoami"),
+];
+
 /// The result of a valid request.
 #[derive(Debug)]
 pub(super) struct Done {

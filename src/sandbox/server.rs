@@ -19,6 +19,9 @@ use super::options::Options;
 use super::org::Org;
 use super::signals::Moment;
 
+/// The target of log lines about requests.
+pub const REQUESTS: &str = "omni_user_sync::sandbox";
+
 /// The number of pieces of a slow body.
 const SLOW_PIECES: usize = 10;
 
@@ -79,7 +82,10 @@ async fn exchange(server: Server, request: Request) -> Response {
         wait(*pause).await;
     }
     let silent = matches!(fault, Some(What::Reset | What::LostReply));
-    org.answered(number, if silent { 0 } else { reply.status });
+    let status = if silent { 0 } else { reply.status };
+    org.answered(number, status);
+    let query = (!call.query.is_empty()).then_some(&*call.query);
+    tracing::debug!(target: REQUESTS, status, query, "{} {}", call.method, call.path);
     if silent {
         broken()
     } else {

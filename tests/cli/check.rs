@@ -22,7 +22,7 @@ async fn check_passes_and_an_export_plans_nothing() {
     let ended = run(&world, &["check"]).await;
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
 
-    let ended = run(&world, &["export", "-o", "users.csv"]).await;
+    let ended = run(&world, &["export", "-o", "users.csv", "--force"]).await;
     assert_eq!(ended.code, 0, "{}", ended.err);
     let roster = std::fs::read_to_string(world.roster_path()).expect("written");
     insta::assert_snapshot!(roster, @r#"
@@ -417,7 +417,12 @@ async fn a_file_without_email_column_is_hidden() {
         std::fs::write(&secret, text).expect("written");
         let _ = std::fs::remove_file(world.roster_path());
         std::os::unix::fs::symlink(&secret, world.roster_path()).expect("linked");
-        for arguments in [&["check"][..], &["check", "--json"], &["plan"], &["apply"]] {
+        for arguments in [
+            &["check"][..],
+            &["check", "--json"],
+            &["plan"],
+            &["apply", "--yes"],
+        ] {
             let ended = run(&world, arguments).await;
             assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
             let said = ended.out + &ended.err;
@@ -427,4 +432,20 @@ async fn a_file_without_email_column_is_hidden() {
     for (name, text) in world.reports() {
         assert!(!text.contains("hunter2"), "{name}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_overwrites_only_with_force() {
+    let world = example().await;
+    let edited = "email\nann@x.co\n";
+    world.roster(edited);
+    let ended = run(&world, &["export", "-o", "users.csv"]).await;
+    assert_eq!(ended.code, 1);
+    insta::assert_snapshot!(ended.err, @"error: users.csv exists; add --force to overwrite it");
+    let roster = || std::fs::read_to_string(world.roster_path()).expect("there");
+    assert_eq!(roster(), edited);
+    assert!(world.org().requests().is_empty(), "before anything is sent");
+    let ended = run(&world, &["export", "-o", "users.csv", "--force"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_ne!(roster(), edited);
 }

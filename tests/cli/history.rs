@@ -96,7 +96,7 @@ async fn approve_latest_uses_the_last_plan() {
     // A failed run has no plan, so it holds nothing.
     let missing = world.folder.path().join("missing.csv");
     let missing = missing.to_str().expect("text");
-    assert_eq!(command(&world, &["apply", missing]).await.code, 1);
+    assert_eq!(command(&world, &["apply", "--yes", missing]).await.code, 1);
     let dry = command(&world, &["approve", "latest", "--dry"]).await;
     assert_eq!((dry.code, dry.out.lines().count()), (0, 2), "{}", dry.err);
     world.roster("email,display_name\nnew@x.co,New\n");
@@ -116,8 +116,8 @@ async fn state_of_another_organisation_is_refused() {
     command(&world, &["apply", "--yes"]).await;
     let other = World::new().await;
     let world = world.with_variable("OMNI_BASE_URL", &other.sandbox.url());
-    for refused in ["apply", "plan", "history"] {
-        let ended = command(&world, &[refused]).await;
+    for refused in [&["apply", "--yes"][..], &["plan"], &["history"]] {
+        let ended = command(&world, refused).await;
         assert_eq!(ended.code, 1, "{}", ended.err);
         assert!(
             ended.err.contains("state.dir"),
@@ -320,7 +320,12 @@ async fn an_export_is_complete_or_fails() {
     let link = world.folder.path().join("link.csv");
     std::os::unix::fs::symlink(world.roster_path(), &link).expect("a link");
     world.roster("");
-    assert_eq!(command(&world, &["export", "-o", "link.csv"]).await.code, 0);
+    assert_eq!(
+        command(&world, &["export", "-o", "link.csv", "--force"])
+            .await
+            .code,
+        0
+    );
     let written = std::fs::read_to_string(world.roster_path()).expect("written");
     assert_eq!(written.lines().count(), 4, "the link is followed");
     assert!(

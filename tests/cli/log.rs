@@ -145,7 +145,7 @@ async fn an_unwritable_log_does_not_end_the_daemon() {
     }
 }
 
-/// In the log and in the problems of `plan`; the plan itself has no colours.
+/// In the log, in the problems of `plan` and in the plan itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn colours_follow_the_terminal_and_settings() {
     const ESCAPE: char = '\u{1b}';
@@ -161,7 +161,12 @@ async fn colours_follow_the_terminal_and_settings() {
             .fold(world, |world, name| world.with_variable(name, "1"));
         let plan = run(&world, &["plan"]).await;
         assert_eq!(plan.code, 2, "{}", plan.err);
-        assert!(!plan.out.contains(ESCAPE), "{variables:?}: {}", plan.out);
+        assert_eq!(
+            plan.out.contains(ESCAPE),
+            is_coloured,
+            "{variables:?}: {}",
+            plan.out
+        );
 
         world.roster("email,nonsense\nann@x.co,1\n");
         let plan = run(&world, &["--log", "debug", "plan"]).await;
@@ -176,4 +181,24 @@ async fn colours_follow_the_terminal_and_settings() {
             );
         }
     }
+}
+
+/// Whatever the format of the daemon's log is.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_log_text_and_failed_attempts() {
+    let world = example().await.set("log.format", "json");
+    let refused = What::Status {
+        code: 503,
+        retry_after: None,
+        body: None,
+    };
+    world.org().fault(Fault::next(refused));
+    let plan = run(&world, &["plan"]).await;
+    assert_eq!(plan.code, 2, "{}", plan.err);
+    let line = plan.err.lines().find(|line| line.contains("trying again"));
+    let line = line.unwrap_or_else(|| panic!("{}", plan.err));
+    assert!(
+        line.contains("attempt=2 of=6") && !line.starts_with('{'),
+        "{line}"
+    );
 }

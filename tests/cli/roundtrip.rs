@@ -163,7 +163,7 @@ async fn arrives(users: &[Given], delimiter: u8, ending: csv::Terminator) {
     }
     let writes = world.writes().len();
     assert_unchanged(&world).await;
-    let ended = command(&world, &["export", "-o", "users.csv"]).await;
+    let ended = command(&world, &["export", "-o", "users.csv", "--force"]).await;
     let said = format!("{} users written to users.csv\n", users.len());
     assert_eq!((ended.code, ended.err), (0, said));
     assert_ne!(std::fs::read(world.roster_path()).expect("exported"), bytes);

@@ -44,6 +44,36 @@ async fn plan_shows_a_diff_and_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_markdown_for_pull_requests() {
+    let world = example().await.set("policy.max_removals", "0");
+    let ended = run(&world, &["plan", "--markdown"]).await;
+    assert_eq!(ended.code, 4, "{}", ended.err);
+    insta::assert_snapshot!(ended.out, @r#"
+    ### Plan: 1 to update, 1 to create
+
+    4 rows, 3 users in Omni, 1 unchanged; 2 requests, less than 2s
+
+    | operation | user | field | from | to |
+    | --- | --- | --- | --- | --- |
+    | update | `ann@x.co` | `display_name` | `'Ann'` | `'Ann Lee'` |
+    | | | `region` | `['north']` | `['north', 'south']` |
+    | | | `tier` | `'gold'` |  |
+    | create | `eve@x.co` | `display_name` |  | `'Eve'` |
+    | | | `region` |  | `['east']` |
+    | | | `tier` |  | `'gold'` |
+
+    #### Held by `policy.max_removals`: 1 change
+
+    `1 removal exceeds the limit of 0 (max_removals)`
+
+    | operation | user | field | from | to |
+    | --- | --- | --- | --- | --- |
+    | delete | `bob@x.co` | | | |
+    "#);
+    assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn apply_converges() {
     let world = example().await;
     let ended = run(&world, &["apply", "--yes"]).await;
@@ -64,7 +94,7 @@ async fn apply_converges() {
     assert_eq!(world.writes().len(), 3);
     world.org().clear_requests();
 
-    let again = run(&world, &["apply"]).await;
+    let again = run(&world, &["apply", "--yes"]).await;
     assert_eq!((again.code, world.writes().len()), (0, 0), "{}", again.err);
     assert!(world.org().requests().len() <= 3);
     assert_eq!(run(&world, &["plan"]).await.code, 0);
@@ -83,7 +113,7 @@ async fn held_and_failed_changes_have_exit_codes() {
          upsert,bad row,\n",
     );
     assert_eq!(run(&world, &["plan"]).await.code, 4);
-    let ended = run(&world, &["apply"]).await;
+    let ended = run(&world, &["apply", "--yes"]).await;
     assert_eq!(ended.code, 4, "{}", ended.err);
     assert!(
         ended.out.contains("held by policy.max_removals"),
@@ -106,7 +136,7 @@ async fn held_and_failed_changes_have_exit_codes() {
         ..Fault::next(refused)
     });
     let world = world.set("policy.max_removals", "1");
-    let ended = run(&world, &["apply"]).await;
+    let ended = run(&world, &["apply", "--yes"]).await;
     assert_eq!(ended.code, 3, "{}", ended.err);
     assert!(
         ended.err.contains("delete user0001@example.com: failed"),
@@ -129,10 +159,13 @@ async fn only_the_source_prunes() {
         .await;
     let other = world.folder.path().join("other.csv");
     std::fs::write(&other, "email,display_name\nuser0001@example.com,New\n").expect("written");
-    assert_eq!(run(&world, &["apply", "other.csv"]).await.code, 0);
+    assert_eq!(run(&world, &["apply", "--yes", "other.csv"]).await.code, 0);
     assert_eq!(world.org().users().len(), 3);
     std::fs::copy(&other, world.roster_path()).expect("copied");
-    assert_eq!(run(&world, &["apply", "./users.csv"]).await.code, 0);
+    assert_eq!(
+        run(&world, &["apply", "--yes", "./users.csv"]).await.code,
+        0
+    );
     assert_eq!(
         world.org().users().len(),
         1,

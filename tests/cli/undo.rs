@@ -125,7 +125,12 @@ async fn exports_are_readable_with_every_setting() {
         );
         let path = world.roster_path();
         let path = path.to_str().expect("text");
-        assert_eq!(command(&world, &["export", "-o", path]).await.code, 0);
+        assert_eq!(
+            command(&world, &["export", "-o", path, "--force"])
+                .await
+                .code,
+            0
+        );
         let plan = command(&world, &["plan"]).await;
         assert_eq!(
             plan.code, 0,

@@ -40,7 +40,7 @@ class Idle(support.Case):
             source__watch="poll",
             omni__requests_per_minute=10_000,
         )
-        exported = support.run(["export", "-o", "users.csv"], self.folder, env)
+        exported = support.run(["export", "-o", "users.csv", "--force"], self.folder, env)
         self.assertEqual(exported.returncode, 0, exported.stderr)
         arguments = [support.PROGRAM, "run"]
         daemon = self.start(support.Process(arguments, self.folder, env, "the daemon"))

@@ -217,6 +217,8 @@ class Reader:
 
     def finish(self, does, command):
         """Runs a command and keeps its variables and working folder."""
+        # The answer to the question that a person is asked.
+        command += " --yes" if "apply" in does and "--yes" not in command else ""
         keep = f"{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {shlex.quote(self.state)}"
         script = self.script(f"trap {shlex.quote(keep)} EXIT\n{command}")
         ended = subprocess.run(

@@ -246,7 +246,7 @@ class Scim2(support.Case):
 
     def test_an_export_plans_nothing(self):
         self.add_many(230)
-        self.run_program("export", "-o", "users.csv")
+        self.run_program("export", "-o", "users.csv", "--force")
         self.run_program("plan", code=0)
         self.assertEqual(self.server.writes(), [])
 

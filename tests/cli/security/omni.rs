@@ -200,9 +200,11 @@ fn assert_clear(name: &str, ended: &Ended, says: &str) {
 /// In parallel, because each retries with pauses.
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_responses_fail_in_bounded_time_and_memory() {
-    let refused = ["apply", "plan", "check", "export"].map(|command| async move {
+    let commands = [&["apply", "--yes"][..], &["plan"], &["check"], &["export"]];
+    let refused = commands.map(|arguments| async move {
+        let command = arguments[0];
         let location = Location::new("http://127.0.0.1:9", ROSTER);
-        let ended = location.run(&[command]).await;
+        let ended = location.run(arguments).await;
         assert_clear(command, &ended, "connection failed");
         assert!(!ended.said().contains(KEY), "{command}: {}", ended.said());
     });

@@ -1,0 +1,152 @@
+//! A plan as Markdown, for a comment on a pull request.
+
+use super::render::{PlanView, counted};
+use super::{HeldChanges, Verdict};
+use crate::model::{Action, Change, Counts, Value};
+use crate::util::text::{about, plural};
+use std::fmt::{self, Write};
+
+/// The maximum number of changes in a table: comments have a limited length.
+const MAX_CHANGES: usize = 200;
+
+/// The plan as Markdown: a summary, a table of the changes, and one for each rule that holds changes.
+#[must_use]
+pub fn markdown(view: PlanView<'_>) -> String {
+    let mut out = String::new();
+    write_plan(&mut out, view).expect("writing to a String can't fail");
+    out
+}
+
+fn write_plan(out: &mut String, view: PlanView<'_>) -> fmt::Result {
+    let PlanView {
+        desired,
+        users,
+        assessment,
+        cost,
+    } = view;
+    let verdict = &assessment.verdict;
+    writeln!(out, "### Plan: {}\n", counted(&counts(verdict)))?;
+    writeln!(
+        out,
+        "{}, {} in Omni, {} unchanged; {}, {}\n",
+        plural(desired.rows, "row"),
+        plural(users, "user"),
+        assessment.unchanged,
+        plural(cost.requests, "request"),
+        about(cost.time)
+    )?;
+    write_table(out, verdict.passed())?;
+    for HeldChanges {
+        rule,
+        reason,
+        changes,
+    } in verdict.held()
+    {
+        writeln!(
+            out,
+            "#### Held by {}: {}\n",
+            code(&rule.label()),
+            plural(changes.len(), "change")
+        )?;
+        writeln!(out, "{}\n", code(reason))?;
+        write_table(out, changes)?;
+    }
+    write_notes(out, view)
+}
+
+fn counts(verdict: &Verdict) -> Counts {
+    Counts::of(verdict.passed().iter().map(Change::operation))
+}
+
+fn write_table(out: &mut String, changes: &[Change]) -> fmt::Result {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "| operation | user | field | from | to |")?;
+    writeln!(out, "| --- | --- | --- | --- | --- |")?;
+    for change in changes.iter().take(MAX_CHANGES) {
+        write_change(out, change)?;
+    }
+    match changes.len().saturating_sub(MAX_CHANGES) {
+        0 => writeln!(out),
+        more => writeln!(out, "\n… and {more} more\n"),
+    }
+}
+
+fn write_change(out: &mut String, change: &Change) -> fmt::Result {
+    let fields = match &change.action {
+        Action::Delete(_) | Action::Deactivate(_) => Vec::new(),
+        Action::Update(..) | Action::Create(_) => change.fields(),
+    };
+    write!(
+        out,
+        "| {} | {} |",
+        change.operation(),
+        code(change.email.as_str())
+    )?;
+    if fields.is_empty() {
+        return writeln!(out, " | | |");
+    }
+    for (at, field) in fields.iter().enumerate() {
+        if at > 0 {
+            write!(out, "| | |")?;
+        }
+        let (from, to) = (shown(field.from.as_ref()), shown(field.to.as_ref()));
+        writeln!(out, " {} | {from} | {to} |", code(&field.field.to_string()))?;
+    }
+    Ok(())
+}
+
+fn write_notes(out: &mut String, view: PlanView<'_>) -> fmt::Result {
+    let assessment = view.assessment;
+    let problems = view.desired.problems().into_iter();
+    let problems = problems
+        .chain(&assessment.problems)
+        .map(ToString::to_string);
+    let blocked = assessment.blocked.iter().map(ToString::to_string);
+    let warnings = assessment.warnings.iter().cloned();
+    let notes: Vec<_> = problems.chain(blocked).chain(warnings).collect();
+    if notes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "#### Problems and warnings\n")?;
+    for note in notes.iter().take(MAX_CHANGES) {
+        writeln!(out, "- {}", code(note))?;
+    }
+    match notes.len().saturating_sub(MAX_CHANGES) {
+        0 => Ok(()),
+        more => writeln!(out, "\n… and {more} more"),
+    }
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(String::new, |value| code(&value.to_string()))
+}
+
+/// A text as a code span, which shows it as it is: a value may contain Markdown, links and mentions.
+fn code(text: &str) -> String {
+    let text = text.replace(['\n', '\r'], " ").replace('|', "\\|");
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    match longest {
+        0 => format!("{fence}{text}{fence}"),
+        _ => format!("{fence} {text} {fence}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_spans_show_any_text() {
+        for (text, span) in [
+            ("ann@x.co", "`ann@x.co`"),
+            ("a|b", "`a\\|b`"),
+            ("`x`", "`` `x` ``"),
+            ("two\nlines", "`two lines`"),
+        ] {
+            assert_eq!(code(text), span);
+        }
+    }
+}
