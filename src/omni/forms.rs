@@ -1,6 +1,6 @@
 //! The forms of updates: the usual ones, and others where a probe has learned that these do not work (`docs/omni.md`).
 
-use super::wire::{ATTRIBUTES, PATCH_OP};
+use super::request_body::{ATTRIBUTES, PATCH_OP};
 use crate::model::{
     AttributeName, ClearForm, Field, FieldChange, PatchForm, Readings, Schema, Texts, Value,
 };

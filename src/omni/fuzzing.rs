@@ -1,7 +1,8 @@
 //! What must hold for any response body.
 
 use super::UserListPage;
-use super::wire::{ATTRIBUTES, WriteAnswer, parse_definitions, put_body};
+use super::request_body::{ATTRIBUTES, put_body};
+use super::wire::{WriteAnswer, parse_definitions};
 use crate::fuzzing::checks::assert_harmless;
 use crate::model::{
     AttributeName, Attributes, Field, FieldChange, ObservedUser, Schema, UserId, UserSpec, Value,

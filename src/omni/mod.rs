@@ -24,6 +24,7 @@ mod pages;
 mod probe_writes;
 mod reader;
 mod redact;
+mod request_body;
 mod whoami;
 mod wire;
 mod writer;

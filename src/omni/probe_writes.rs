@@ -3,7 +3,7 @@
 use super::error::OmniError;
 use super::exchange::ApiRequest;
 use super::forms::{empty, json_of, remove, replace};
-use super::wire::PATCH_OP;
+use super::request_body::PATCH_OP;
 use super::writer::Writer;
 use crate::model::{AttributeName, ClearForm, ObservedUser, PatchForm, UserId, Value};
 use reqwest::Method;

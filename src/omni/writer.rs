@@ -5,7 +5,8 @@ use super::error::{AttemptError, OmniError};
 use super::exchange::ApiRequest;
 use super::forms::Forms;
 use super::reader::Reader;
-use super::wire::{self, CreateDoc, PatchDoc, WriteAnswer};
+use super::request_body::{CreateDoc, PatchDoc, put_body};
+use super::wire::WriteAnswer;
 use crate::metrics::Metrics;
 use crate::model::{Email, FieldChange, ObservedUser, Schema, UserId, UserSpec};
 use crate::settings::{OmniSettings, UpdateMethod};
@@ -96,7 +97,7 @@ impl Writer {
             }
             UpdateMethod::Put => {
                 let read = ApiRequest::get(url.clone());
-                let edited = |user: &[u8]| wire::put_body(user, fields, schema);
+                let edited = |user: &[u8]| put_body(user, fields, schema);
                 let body = self.reader.read(read, edited).await?;
                 ApiRequest::with_body(Method::PUT, url, &body)
             }

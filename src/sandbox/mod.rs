@@ -21,6 +21,7 @@ mod call;
 mod faults;
 mod history;
 mod json;
+mod key;
 mod limiter;
 mod list;
 mod log;

@@ -11,7 +11,7 @@ use super::attributes::ATTRIBUTES;
 use super::call::Call;
 use super::faults::{Fault, Faults, What};
 use super::history::{Changed, History};
-use super::limiter::Meter;
+use super::key::Key;
 use super::log::{Log, Request};
 use super::options::{BadKey, Options};
 use super::rules;
@@ -44,22 +44,6 @@ struct State {
     started: Instant,
 }
 
-struct Key {
-    secret: String,
-    is_personal: bool,
-    revoked: bool,
-    meters: Vec<Meter>,
-}
-
-// Manual, so that `{:?}` never prints a key.
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Key")
-            .field("revoked", &self.revoked)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A request after fault injection, key check and rate limit.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -71,18 +55,10 @@ pub(super) struct Arrival {
 
 impl Org {
     pub(super) fn new(options: &Options) -> Self {
-        let key = |secret: &String| Key {
-            secret: secret.clone(),
-            is_personal: options.personal_keys.contains(secret),
-            revoked: false,
-            meters: std::iter::once(Meter::new(options.limiter, options.requests_per_minute))
-                .chain(options.burst.map(Meter::burst))
-                .collect(),
-        };
         let keys = options.keys.iter().chain(&options.personal_keys);
         Self(Arc::new(Mutex::new(State {
             world: World::new(options),
-            keys: keys.map(key).collect(),
+            keys: keys.map(|secret| Key::new(secret, options)).collect(),
             bad_key: options.bad_key,
             retry_after: options.retry_after,
             faults: Faults::default(),
@@ -426,12 +402,7 @@ impl State {
             let detail = "User-scoped API keys are not allowed to access the SCIM API";
             return Err(Reply::error(403, detail));
         }
-        let waits = key
-            .meters
-            .iter_mut()
-            .filter_map(|meter| meter.admit(now).err());
-        // Each of them counts the request.
-        let Some(wait) = waits.fold(None, |longest, wait| longest.max(Some(wait))) else {
+        let Err(wait) = key.meter(now) else {
             return Ok(());
         };
         self.log.amend(number, |entry| entry.over_limit = true);

@@ -29,6 +29,7 @@
 //! - A 429 pauses the key in every process. Disabling a key affects only the process that does it.
 
 mod clock;
+mod key;
 mod key_pool;
 mod pace;
 mod priority;
@@ -42,7 +43,8 @@ pub use priority::Priority;
 use super::OmniError;
 use super::redact::Redactor;
 use crate::settings::ApiKeys;
-use key_pool::{Key, KeyId, KeyPool, NextSlot};
+use key::{Key, KeyId};
+use key_pool::{KeyPool, NextSlot};
 use secrecy::SecretString;
 use shared::{Reservation, SharedLimiter};
 use slot_folder::WhenLocked;

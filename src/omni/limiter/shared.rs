@@ -6,7 +6,8 @@
 //! sent just now, and is rewritten: that delays requests by at most a minute, and never exceeds the limit.
 
 use super::clock::{Clock, wall};
-use super::key_pool::{Key, KeyId, KeyPool, NextSlot};
+use super::key::{Key, KeyId};
+use super::key_pool::{KeyPool, NextSlot};
 use super::priority::Priority;
 use super::slot_file::Content;
 use super::slot_folder::{SlotFolder, WhenLocked};
