@@ -13,13 +13,23 @@ fn with(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
 }
 
 fn from_file(text: &str) -> Result<Settings, SettingsError> {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), text).expect("written");
-    load(Some(file.path()), &Environment::default())
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, text).expect("written");
+    load(Some(&file), &Environment::default())
 }
 
+/// The message of an error, which contains no secret. Without the random folder of the settings file.
 fn message(result: Result<Settings, SettingsError>) -> String {
-    result.expect_err("a wrong setting").to_string()
+    let message = result.expect_err("a wrong setting").to_string();
+    assert!(!message.contains("hunter2"), "{message}");
+    let lines = message
+        .lines()
+        .map(|line| match line.split_once("/config.toml") {
+            Some((_, rest)) => format!("config.toml{rest}"),
+            None => line.to_owned(),
+        });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -134,85 +144,62 @@ fn defaults_are_as_documented() {
 
 #[test]
 fn an_unknown_key_suggests_the_nearest_one() {
-    for (text, says) in [
-        (
-            "[omni]\nbase_ulr = \"x\"",
-            "there is no setting omni.base_ulr; did you mean omni.base_url?",
-        ),
-        (
-            "[omni]\napi_key = \"hunter2\"",
-            "there is no setting omni.api_key; did you mean omni.api_key_file?",
-        ),
-        (
-            "[policy]\ncron = \"x\"",
-            "there is no setting policy.cron; did you mean schedule.cron?",
-        ),
-        (
-            "[polcy]\nprune = \"all\"",
-            "there is no setting polcy.prune; did you mean policy.prune?",
-        ),
-        (
-            "prune = \"all\"",
-            "there is no setting prune; did you mean policy.prune?",
-        ),
-        (
-            "[soure]\n",
-            "there is no setting soure; did you mean source?",
-        ),
-    ] {
-        let message = message(from_file(text));
-        assert!(message.ends_with(says), "{message}");
-        assert!(!message.contains("hunter2"), "{message}");
-    }
-    let message = message(with(&[("OMNI_USER_SYNC__POLICY__PRUNES", "all")]));
-    assert_eq!(
-        message,
-        "OMNI_USER_SYNC__POLICY__PRUNES: no setting has this environment variable; did you mean \
-         OMNI_USER_SYNC__POLICY__PRUNE?"
-    );
+    let of_files = [
+        "[omni]\nbase_ulr = \"x\"",
+        "[omni]\napi_key = \"hunter2\"",
+        "[policy]\ncron = \"x\"",
+        "[polcy]\nprune = \"all\"",
+        "prune = \"all\"",
+        "[soure]\n",
+    ]
+    .map(|text| message(from_file(text)));
+    let of_variable = message(with(&[("OMNI_USER_SYNC__POLICY__PRUNES", "all")]));
+    assert_snapshot!(format!("{}\n{of_variable}", of_files.join("\n")), @"
+    config.toml: there is no setting omni.base_ulr; did you mean omni.base_url?
+    config.toml: there is no setting omni.api_key; did you mean omni.api_key_file?
+    config.toml: there is no setting policy.cron; did you mean schedule.cron?
+    config.toml: there is no setting polcy.prune; did you mean policy.prune?
+    config.toml: there is no setting prune; did you mean policy.prune?
+    config.toml: there is no setting soure; did you mean source?
+    OMNI_USER_SYNC__POLICY__PRUNES: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__PRUNE?
+    ");
 }
 
 #[test]
 fn variables_of_nearly_the_right_name_are_refused() {
-    for (name, nearest) in [
-        ("OMNI_USER_SYNC_POLICY_MODE", "OMNI_USER_SYNC__POLICY__MODE"),
-        (
-            "OMNI_USER_SYNC_POLICY__MODE",
-            "OMNI_USER_SYNC__POLICY__MODE",
-        ),
-        (
-            "OMNI_USER_SYNC__POLICY_MODE",
-            "OMNI_USER_SYNC__POLICY__MODE",
-        ),
-        ("OMNI_USER_SYNC_MODE", "OMNI_USER_SYNC__POLICY__MODE"),
-        (
-            "omni_user_sync__policy__mode",
-            "OMNI_USER_SYNC__POLICY__MODE",
-        ),
-        ("Omni_User_Sync_Policy_Mode", "OMNI_USER_SYNC__POLICY__MODE"),
-        ("OMNI_USER_SYNCPOLICYMODE", "OMNI_USER_SYNC__POLICY__MODE"),
-        ("OMNI_USER_SYNC__PROTECT", "OMNI_USER_SYNC__POLICY__PROTECT"),
-        ("OMNI_USER_SYNC_STATE_DIR", "OMNI_USER_SYNC__STATE__DIR"),
-        ("OMNI_USER_SYNC__CONFIG", "OMNI_USER_SYNC_CONFIG"),
-        ("OMNI_USER_SYNC_CONFG", "OMNI_USER_SYNC_CONFIG"),
-        ("omni_user_sync_config", "OMNI_USER_SYNC_CONFIG"),
-        (
-            "OMNI_USER_SYNC__SERVE__LISTEN_PORT",
-            "OMNI_USER_SYNC__SERVE__LISTEN",
-        ),
-    ] {
-        let message = message(with(&[(name, "dry-run")]));
-        assert!(message.starts_with(name), "{message}");
-        assert!(
-            message.ends_with(&format!("did you mean {nearest}?")),
-            "{message}"
-        );
-    }
-    let message = message(with(&[("OMNI_USER_SYNC_ZZZ", "1")]));
-    assert!(
-        message.contains("OMNI_USER_SYNC__SECTION__KEY"),
-        "{message}"
-    );
+    let messages = [
+        "OMNI_USER_SYNC_POLICY_MODE",
+        "OMNI_USER_SYNC_POLICY__MODE",
+        "OMNI_USER_SYNC__POLICY_MODE",
+        "OMNI_USER_SYNC_MODE",
+        "omni_user_sync__policy__mode",
+        "Omni_User_Sync_Policy_Mode",
+        "OMNI_USER_SYNCPOLICYMODE",
+        "OMNI_USER_SYNC__PROTECT",
+        "OMNI_USER_SYNC_STATE_DIR",
+        "OMNI_USER_SYNC__CONFIG",
+        "OMNI_USER_SYNC_CONFG",
+        "omni_user_sync_config",
+        "OMNI_USER_SYNC__SERVE__LISTEN_PORT",
+        "OMNI_USER_SYNC_ZZZ",
+    ]
+    .map(|name| message(with(&[(name, "dry-run")])));
+    assert_snapshot!(messages.join("\n"), @"
+    OMNI_USER_SYNC_POLICY_MODE: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__MODE?
+    OMNI_USER_SYNC_POLICY__MODE: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__MODE?
+    OMNI_USER_SYNC__POLICY_MODE: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__MODE?
+    OMNI_USER_SYNC_MODE: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__MODE?
+    omni_user_sync__policy__mode: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__MODE?
+    Omni_User_Sync_Policy_Mode: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__MODE?
+    OMNI_USER_SYNCPOLICYMODE: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__MODE?
+    OMNI_USER_SYNC__PROTECT: no setting has this environment variable; did you mean OMNI_USER_SYNC__POLICY__PROTECT?
+    OMNI_USER_SYNC_STATE_DIR: no setting has this environment variable; did you mean OMNI_USER_SYNC__STATE__DIR?
+    OMNI_USER_SYNC__CONFIG: no setting has this environment variable; did you mean OMNI_USER_SYNC_CONFIG?
+    OMNI_USER_SYNC_CONFG: no setting has this environment variable; did you mean OMNI_USER_SYNC_CONFIG?
+    omni_user_sync_config: no setting has this environment variable; did you mean OMNI_USER_SYNC_CONFIG?
+    OMNI_USER_SYNC__SERVE__LISTEN_PORT: no setting has this environment variable; did you mean OMNI_USER_SYNC__SERVE__LISTEN?
+    OMNI_USER_SYNC_ZZZ: no setting has this environment variable; the form is OMNI_USER_SYNC__SECTION__KEY, in capitals
+    ");
 }
 
 #[test]
@@ -238,30 +225,41 @@ fn service_links_are_no_settings() {
 #[test]
 fn patterns_that_protect_no_user_are_refused() {
     let protect = |pattern: &str| from_file(&format!("[policy]\nprotect = ['''{pattern}''']\n"));
-    for (pattern, remedy) in [
-        ("a@x.co b@x.co", "one email or pattern per item"),
-        ("a@x.co,b@x.co", "one email or pattern per item"),
-        ("a@x.co;b@x.co", "one email or pattern per item"),
-        ("a\u{a0}@x.co", "one email or pattern per item"),
-        ("\"a@x.co\"", "without quotes"),
-        ("'a@x.co", "without quotes"),
-        ("“a@x.co”", "without quotes"),
-        ("Ann <a@x.co>", "without a name and angle brackets"),
-        ("<a@x.co>", "without a name and angle brackets"),
-        ("mailto:a@x.co", "colons"),
-        ("[ab]@x.co", "only the wildcards * and ?"),
-        ("a@b@x.co", "one @"),
-        ("@x.co", "such as *@example.com"),
-        ("a@", "a domain after the @"),
-        ("admin", "an email, or a pattern with * or ?"),
-    ] {
-        let message = message(protect(pattern));
-        assert!(
-            message.contains("policy.protect: expected "),
-            "{pattern}: {message}"
-        );
-        assert!(message.contains(remedy), "{pattern}: {message}");
-    }
+    let messages = [
+        "a@x.co b@x.co",
+        "a@x.co,b@x.co",
+        "a@x.co;b@x.co",
+        "a\u{a0}@x.co",
+        "\"a@x.co\"",
+        "'a@x.co",
+        "“a@x.co”",
+        "Ann <a@x.co>",
+        "<a@x.co>",
+        "mailto:a@x.co",
+        "[ab]@x.co",
+        "a@b@x.co",
+        "@x.co",
+        "a@",
+        "admin",
+    ]
+    .map(|pattern| message(protect(pattern)));
+    assert_snapshot!(messages.join("\n"), @r#"
+    config.toml: policy.protect: expected one email or pattern per item of the list, without blanks, commas and semicolons, found "a@x.co b@x.co"
+    config.toml: policy.protect: expected one email or pattern per item of the list, without blanks, commas and semicolons, found "a@x.co,b@x.co"
+    config.toml: policy.protect: expected one email or pattern per item of the list, without blanks, commas and semicolons, found "a@x.co;b@x.co"
+    config.toml: policy.protect: expected one email or pattern per item of the list, without blanks, commas and semicolons, found "a\u{a0}@x.co"
+    config.toml: policy.protect: expected an email or a pattern without quotes, found "\"a@x.co\""
+    config.toml: policy.protect: expected an email or a pattern without quotes, found "'a@x.co"
+    config.toml: policy.protect: expected an email or a pattern without quotes, found "“a@x.co”"
+    config.toml: policy.protect: expected an email or a pattern, without a name and angle brackets, found "Ann <a@x.co>"
+    config.toml: policy.protect: expected an email or a pattern, without a name and angle brackets, found "<a@x.co>"
+    config.toml: policy.protect: expected an email or a pattern, which has only the wildcards * and ? and no other brackets, colons or backslashes, found "mailto:a@x.co"
+    config.toml: policy.protect: expected an email or a pattern, which has only the wildcards * and ? and no other brackets, colons or backslashes, found "[ab]@x.co"
+    config.toml: policy.protect: expected an email or a pattern with one @, found "a@b@x.co"
+    config.toml: policy.protect: expected something before the @, such as *@example.com for a whole domain, found "@x.co"
+    config.toml: policy.protect: expected a domain after the @, found "a@"
+    config.toml: policy.protect: expected an email, or a pattern with * or ? that can match one, found "admin"
+    "#);
     for pattern in [
         "*",
         "o'neil@x.co",
@@ -279,81 +277,47 @@ fn patterns_that_protect_no_user_are_refused() {
 
 #[test]
 fn an_invalid_value_names_what_is_expected() {
-    let cases = [
-        (
-            "OMNI__BASE_URL",
-            "http://acme.omniapp.co",
-            "omni.base_url",
-            "https",
-        ),
-        (
-            "OMNI__UPDATE_METHOD",
-            "post",
-            "omni.update_method",
-            "expected \"patch\" or \"put\", found \"post\"",
-        ),
-        (
-            "OMNI__MAX_IN_FLIGHT",
-            "0",
-            "omni.max_in_flight",
-            "1 or more",
-        ),
-        (
-            "OMNI__MAX_IN_FLIGHT",
-            "many",
-            "omni.max_in_flight",
-            "expected a whole number",
-        ),
-        ("OMNI__TIMEOUT", "0s", "omni.timeout", "above zero"),
-        ("SOURCE__SETTLE", "soon", "source.settle", "\"30s\""),
-        ("SOURCE__DELIMITER", "|", "source.delimiter", "\"tab\""),
-        ("SOURCE__MAX_BYTES", "big", "source.max_bytes", "\"1GiB\""),
-        (
-            "SCHEDULE__CRON",
-            "* * * *",
-            "schedule.cron",
-            "five or six fields",
-        ),
-        ("SCHEDULE__CRON", "0 0 0 30 2 *", "schedule.cron", "never"),
-        (
-            "SCHEDULE__TIMEZONE",
-            "Madrid",
-            "schedule.timezone",
-            "Europe/Madrid",
-        ),
-        (
-            "POLICY__MAX_REMOVALS",
-            "10.5%",
-            "policy.max_removals",
-            "expected a percentage (\"10%\") or a whole number",
-        ),
-        (
-            "POLICY__MAX_CLEARS",
-            "101%",
-            "policy.max_clears",
-            "100% or less",
-        ),
-        (
-            "POLICY__MAX_REMOVALS",
-            "",
-            "policy.max_removals",
-            "expected a percentage (\"10%\") or a whole number",
-        ),
-        (
-            "POLICY__PROTECT",
-            "admin",
-            "policy.protect",
-            "expected an email, or a pattern",
-        ),
-        ("SERVE__LISTEN", "8080", "serve.listen", "127.0.0.1:8080"),
-    ];
-    for (variable, value, key, says) in cases {
-        let message = message(with(&[(&format!("OMNI_USER_SYNC__{variable}"), value)]));
-        assert!(
-            message.contains(key) && message.contains(says),
-            "{variable}={value}: {message}"
-        );
-    }
+    let messages = [
+        ("OMNI__BASE_URL", "http://acme.omniapp.co"),
+        ("OMNI__UPDATE_METHOD", "post"),
+        ("OMNI__MAX_IN_FLIGHT", "0"),
+        ("OMNI__MAX_IN_FLIGHT", "many"),
+        ("OMNI__TIMEOUT", "0s"),
+        ("OMNI__PAGE_SIZE", "-1"),
+        ("SOURCE__SETTLE", "soon"),
+        ("SOURCE__DELIMITER", "|"),
+        ("SOURCE__MAX_BYTES", "big"),
+        ("SCHEDULE__CRON", "* * * *"),
+        ("SCHEDULE__CRON", "0 0 0 30 2 *"),
+        ("SCHEDULE__TIMEZONE", "Madrid"),
+        ("POLICY__MAX_REMOVALS", "10.5%"),
+        ("POLICY__MAX_CLEARS", "101%"),
+        ("POLICY__MAX_REMOVALS", ""),
+        ("POLICY__PROTECT", "admin"),
+        ("SERVE__LISTEN", "8080"),
+        ("SERVE__HOSTS", "*.example.com"),
+    ]
+    .map(|(name, value)| message(with(&[(&format!("OMNI_USER_SYNC__{name}"), value)])));
+    assert_snapshot!(messages.join("\n"), @r#"
+    OMNI_USER_SYNC__OMNI__BASE_URL: omni.base_url: expected an https:// URL (http:// would send the key unencrypted, and is allowed only on loopback), found "http://acme.omniapp.co"
+    OMNI_USER_SYNC__OMNI__UPDATE_METHOD: omni.update_method: expected "patch" or "put", found "post"
+    OMNI_USER_SYNC__OMNI__MAX_IN_FLIGHT: omni.max_in_flight: expected a whole number, 1 or more, found "0"
+    OMNI_USER_SYNC__OMNI__MAX_IN_FLIGHT: omni.max_in_flight: expected a whole number, 1 or more, found "many"
+    OMNI_USER_SYNC__OMNI__TIMEOUT: omni.timeout: expected a duration above zero, such as "30s", found "0s"
+    OMNI_USER_SYNC__OMNI__PAGE_SIZE: omni.page_size: expected "auto" or a whole number, 1 or more, found "-1"
+    OMNI_USER_SYNC__SOURCE__SETTLE: source.settle: expected a duration such as "30s", "15m" or "90d", found "soon"
+    OMNI_USER_SYNC__SOURCE__DELIMITER: source.delimiter: expected "auto", ",", ";" or "tab", found "|"
+    OMNI_USER_SYNC__SOURCE__MAX_BYTES: source.max_bytes: expected a size such as "1GiB", found "big"
+    OMNI_USER_SYNC__SCHEDULE__CRON: schedule.cron: expected five or six fields ([second] minute hour day month weekday), such as */15 * * * *, found "* * * *"
+    OMNI_USER_SYNC__SCHEDULE__CRON: schedule.cron: expected a schedule with a next run (its day and month never occur), found "0 0 0 30 2 *"
+    OMNI_USER_SYNC__SCHEDULE__TIMEZONE: schedule.timezone: expected the name of a time zone, such as UTC or Europe/Madrid (the nearest one is "Europe/Madrid"), found "Madrid"
+    OMNI_USER_SYNC__POLICY__MAX_REMOVALS: policy.max_removals: expected a percentage ("10%") or a whole number, found "10.5%"
+    OMNI_USER_SYNC__POLICY__MAX_CLEARS: policy.max_clears: expected a percentage of 100% or less (100% holds nothing), found "101%"
+    OMNI_USER_SYNC__POLICY__MAX_REMOVALS: policy.max_removals: expected a percentage ("10%") or a whole number, found ""
+    OMNI_USER_SYNC__POLICY__PROTECT: policy.protect: expected an email, or a pattern with * or ? that can match one, found "admin"
+    OMNI_USER_SYNC__SERVE__LISTEN: serve.listen: expected an IP address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces, found "8080"
+    OMNI_USER_SYNC__SERVE__HOSTS: serve.hosts: expected a host name such as sync.example.com or sync.example.com:8443, without scheme, path or pattern, found "*.example.com"
+    "#);
 }
 
 #[test]
@@ -361,19 +325,12 @@ fn a_value_of_the_wrong_type_is_located() {
     let message = message(from_file(
         "[policy]\nmax_removals = 0.1\nprotect = 5\nreactivate = \"maybe\"\n[omni]\ntimeout = [1]\n",
     ));
-    for says in [
-        "policy.max_removals: expected a percentage (\"10%\") or a whole number, found 0.1",
-        "policy.protect: expected a list, found 5",
-        "policy.reactivate: expected true or false, found \"maybe\"",
-        "omni.timeout: expected a single value, found a list",
-    ] {
-        let mut lines = message.lines();
-        assert!(lines.any(|line| line.ends_with(says)), "{says}: {message}");
-    }
-    assert!(
-        message.lines().all(|line| line.starts_with('/')),
-        "{message}"
-    );
+    assert_snapshot!(message, @r#"
+    config.toml: omni.timeout: expected a single value, found a list
+    config.toml: policy.reactivate: expected true or false, found "maybe"
+    config.toml: policy.protect: expected a list, found 5
+    config.toml: policy.max_removals: expected a percentage ("10%") or a whole number, found 0.1
+    "#);
 }
 
 #[test]
@@ -499,9 +456,8 @@ fn hosts_are_names_with_optional_ports() {
     };
     let names = hosts("Sync.Example.com, sync:8443").expect("names");
     assert_eq!(names, ["sync.example.com", "sync:8443"]);
-    for wrong in ["https://sync.example.com", "*.example.com", "sync/page"] {
-        let problem = hosts(wrong).expect_err("no name").to_string();
-        assert!(problem.contains("serve.hosts"), "{problem}");
+    for wrong in ["https://sync.example.com", "sync/page"] {
+        assert!(hosts(wrong).is_err(), "{wrong}");
     }
 }
 
@@ -518,37 +474,33 @@ fn reports_in_the_roster_folder_are_rejected() {
 
 #[test]
 fn all_errors_are_reported_at_once() {
-    let text = message(from_file(
+    let invalid = message(from_file(
         "[omni]\ntimeout = \"0s\"\nupdate_method = \"post\"\nmax_in_flight = 0\n\
          [source]\nwatch = \"sometimes\"\nsettle = \"soon\"\n[schedule]\ncron = \"x\"\ntimezone = \"y\"\n\
          [policy]\nmode = \"z\"\nmax_updates = \"many\"\n[state]\nretain = \"long\"\n\
          [serve]\nlisten = \"here\"\n[log]\nformat = \"xml\"\n",
     ));
-    for key in [
-        "omni.timeout",
-        "omni.update_method",
-        "omni.max_in_flight",
-        "source.watch",
-        "source.settle",
-        "schedule.timezone",
-        "policy.mode",
-        "policy.max_updates",
-        "state.retain",
-        "serve.listen",
-        "log.format",
-    ] {
-        assert_eq!(
-            text.matches(&format!("{key}: expected ")).count(),
-            1,
-            "{key}: {text}"
-        );
-    }
-    let text = message(from_file(
+    let unknown = message(from_file(
         "[omni]\nbase_ulr = 1\n[policy]\nprunes = 1\n[sorce]\npath = 1\n",
     ));
-    for key in ["omni.base_ulr", "policy.prunes", "sorce.path"] {
-        assert!(text.contains(&format!("no setting {key}")), "{key}: {text}");
-    }
+    assert_snapshot!(format!("{invalid}\n\n{unknown}"), @r#"
+    config.toml: omni.max_in_flight: expected a whole number, 1 or more, found 0
+    config.toml: omni.timeout: expected a duration above zero, such as "30s", found "0s"
+    config.toml: omni.update_method: expected "patch" or "put", found "post"
+    config.toml: source.watch: expected "auto" or "native" or "poll" or "off", found "sometimes"
+    config.toml: source.settle: expected a duration such as "30s", "15m" or "90d", found "soon"
+    config.toml: schedule.timezone: expected the name of a time zone, such as UTC or Europe/Madrid (the nearest one is "Pacific/Yap"), found "y"
+    config.toml: schedule.cron: expected five or six fields ([second] minute hour day month weekday), such as */15 * * * *, found "x"
+    config.toml: policy.mode: expected "apply" or "plan", found "z"
+    config.toml: policy.max_updates: expected a percentage ("10%") or a whole number, found "many"
+    config.toml: state.retain: expected a duration such as "30s", "15m" or "90d", found "long"
+    config.toml: serve.listen: expected an IP address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces, found "here"
+    config.toml: log.format: expected "text" or "json", found "xml"
+
+    config.toml: there is no setting omni.base_ulr; did you mean omni.base_url?
+    config.toml: there is no setting policy.prunes; did you mean policy.prune?
+    config.toml: there is no setting sorce.path; did you mean source.path?
+    "#);
 }
 
 #[test]
@@ -575,9 +527,5 @@ fn a_page_size_is_auto_or_a_number() {
     let read = |value| with(value).expect("valid").omni.page_size;
     assert_eq!(read("auto"), PageSize::Auto);
     assert_eq!(read("250"), PageSize::Users(250));
-    for value in ["0", "-1", "many"] {
-        let message = message(with(value));
-        let says = r#"omni.page_size: expected "auto" or a whole number, 1 or more"#;
-        assert!(message.contains(says), "{message}");
-    }
+    assert!(with("0").is_err() && with("many").is_err());
 }
