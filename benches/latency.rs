@@ -32,7 +32,7 @@ fn drop_roster(world: &World, round: usize) -> Instant {
     Instant::now()
 }
 
-/// Waits until so many writes have come; when that was.
+/// Waits for this number of writes. Returns the time.
 async fn writes(world: &World, count: usize) -> Instant {
     let since = Instant::now();
     while world.org().writes().len() < count {

@@ -28,26 +28,25 @@ const UNLIMITED: u32 = 1_000_000;
 /// What is promised of a scenario.
 struct Promise {
     scenario: &'static str,
-    /// Requests that no client can do without.
+    /// The minimum number of requests of any client.
     bound: u64,
-    /// Requests at most.
+    /// The maximum number of requests.
     most: u64,
     /// Requests in any 60 seconds.
     limit: u32,
-    /// Seconds at most, where the limit is not what they depend on.
+    /// The maximum duration in seconds, if it does not depend on the limit.
     seconds: Option<f64>,
-    /// What the original script sends: a lookup for each row, and a write where it finds something to
-    /// write to. An upsert it always writes.
+    /// The requests of the original script: a lookup for each row, and a write for each upsert and each user found.
     script: u64,
 }
 
 impl Promise {
-    /// The seconds that the limit alone makes so many requests take.
+    /// The minimum duration of this many requests under the limit, in seconds.
     fn optimum(&self, requests: u64) -> f64 {
         60.0 * (requests.saturating_sub(1) / u64::from(self.limit)) as f64
     }
 
-    /// Tells what came of it, and fails where it was not kept.
+    /// Prints the result, and fails if the promise is broken.
     fn check(&self, world: &World, outcome: &RunOutcome) {
         assert_converged(outcome);
         let Self {
@@ -84,8 +83,8 @@ impl Promise {
     }
 }
 
-/// The example that the original script comes with: 20 present users of whom 2 differ, 10 new ones
-/// and 10 deletions, under the usual limit. Twice.
+/// The example of the original script: 20 present users, 2 of them different, 10 new ones and 10 deletions, under the
+/// default limit. Twice.
 async fn original_example() {
     let (limit, sent) = (Options::default().requests_per_minute, "55");
     let world = World::with_limit(Options::default())

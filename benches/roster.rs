@@ -1,6 +1,6 @@
 //! How long a large roster takes, and how much memory: reading, checking and planning against
 //! Python's `csv.DictReader`, which only reads. `cargo bench --bench roster [-- ROWS…]`; what was
-//! measured stands in `benches/README.md`.
+//! measured is in `benches/README.md`.
 //!
 //! It fails where a promise is broken: see [`FASTER`], [`GROWTH`] and [`MEMORY`].
 
@@ -18,24 +18,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// So many times faster than reading alone is in Python, at a million rows: of fewer, starting takes its
-/// share, and nobody waits for them.
+/// The minimum speed-up over reading alone in Python, at a million rows. With fewer rows the start of a process counts
+/// for too much.
 const FASTER: f64 = 2.0;
 const MILLION: usize = 1_000_000;
-/// Ten times the rows take so many times as long at most.
+/// The maximum growth of the duration for ten times the rows.
 const GROWTH: f64 = 12.0;
-/// So many times the bytes of the roster and of the listing's pages is the most memory.
+/// The maximum memory, as a multiple of the bytes of the roster and of the listing's pages.
 const MEMORY: f64 = 3.0;
 
 const SIZES: [usize; 3] = [10_000, 100_000, MILLION];
-/// Of so many measurements the best counts: the rest is other work on the machine.
+/// The number of measurements. The best one counts, because other work on the machine only adds to the rest.
 const REPETITIONS: usize = 5;
-/// How many users stand on a page of the listing.
+/// The number of users on a page of the listing.
 const PAGE: usize = 100;
-/// Of so many users one differs.
+/// One in this many users differs.
 const DIFFERS: usize = 100;
 
-/// What a roster's attributes are.
+/// The attributes of the roster.
 fn schema() -> Schema {
     let definition = |name: &str, value_type, multiple| Definition {
         name: AttributeName::new(name),
@@ -52,7 +52,7 @@ fn schema() -> Schema {
     ])
 }
 
-/// One of the users that are made up.
+/// A generated user.
 struct User {
     email: String,
     name: String,

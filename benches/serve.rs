@@ -26,17 +26,17 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 const ROUNDS: usize = 5;
-/// So many users change in each run; the mock server takes its time for each.
+/// The number of users that change in each run.
 const USERS: usize = 1000;
 const LATENCY: Duration = Duration::from_millis(40);
 const SLOW: usize = 1000;
 const QUICK: usize = 10_000;
-/// Clients who ask one question after the other.
+/// The number of clients, each of which sends one request at a time.
 const CLIENTS: usize = 8;
 const PATHS: [&str; 4] = ["/healthz", "/metrics", "/api/v1/status", "/"];
 const ALLOWED: f64 = 1.05;
 
-/// Makes this program the load.
+/// The argument with which this program generates the load.
 const LOAD: &str = "--load";
 
 fn drop_roster(world: &World, round: usize) {
@@ -47,7 +47,7 @@ fn drop_roster(world: &World, round: usize) {
     replace_roster(world, &text);
 }
 
-/// How long the run took that changed everybody for the so many-th time.
+/// The duration of the run in which every user changed, counted from 1.
 async fn span(db: &StateDb, round: usize) -> Duration {
     let since = Instant::now();
     loop {

@@ -28,6 +28,13 @@ impl Operation {
     pub fn is_removal(self) -> bool {
         matches!(self, Self::Delete | Self::Deactivate)
     }
+
+    /// Whether the operation with these fields clears a value of a user who stays. Such changes count for the limit on
+    /// cleared values.
+    #[must_use]
+    pub fn clears(self, fields: &[FieldChange]) -> bool {
+        self == Self::Update && fields.iter().any(FieldChange::is_clear)
+    }
 }
 
 /// One number per operation.
@@ -256,7 +263,7 @@ impl Change {
     /// Whether the change clears a value of a user who stays.
     #[must_use]
     pub fn clears(&self) -> bool {
-        matches!(&self.action, Action::Update(_, fields) if fields.iter().any(FieldChange::is_clear))
+        matches!(&self.action, Action::Update(_, fields) if Operation::Update.clears(fields))
     }
 
     /// Whether the change makes an inactive user active.

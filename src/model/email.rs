@@ -151,14 +151,27 @@ fn check_form(address: &str) -> Result<(), EmailError> {
     }
 }
 
-/// Whether a text contains an encoded blank, quote, colon, bracket or `@`, as links do.
+/// Encoded characters, as in links, and their plain forms.
+pub const PERCENT_ENCODED: [(&str, &str); 7] = [
+    ("%40", "@"),
+    ("%20", " "),
+    ("%22", "\""),
+    ("%27", "'"),
+    ("%3A", ":"),
+    ("%3C", "<"),
+    ("%3E", ">"),
+];
+
+/// Whether a text contains an encoded character that an address can't contain.
 fn has_encoded(text: &str) -> bool {
-    const ENCODED: [&str; 7] = ["20", "22", "27", "3a", "3c", "3e", "40"];
-    let mut codes = text.split('%').skip(1);
-    codes.any(|rest| {
-        let code = rest.get(..2).unwrap_or_default();
-        ENCODED.iter().any(|one| one.eq_ignore_ascii_case(code))
-    })
+    let contains = |code: &str| {
+        let starts = |rest: &str| {
+            rest.get(..code.len())
+                .is_some_and(|it| it.eq_ignore_ascii_case(code))
+        };
+        text.match_indices('%').any(|(at, _)| starts(&text[at..]))
+    };
+    text.contains('%') && PERCENT_ENCODED.iter().any(|(code, _)| contains(code))
 }
 
 /// Whether a character is not ASCII and its composed form (NFC) is.

@@ -110,14 +110,6 @@ pub struct ChangeIntent {
     pub approved: bool,
 }
 
-impl ChangeIntent {
-    /// Whether the change counts for the limit on cleared values.
-    #[must_use]
-    pub fn clears(&self) -> bool {
-        self.operation == Operation::Update && self.fields.iter().any(FieldChange::is_clear)
-    }
-}
-
 /// The outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
@@ -138,8 +130,8 @@ pub struct ChangeRecord {
     pub run: RunNumber,
     /// The change as it was about to be sent.
     pub intent: ChangeIntent,
-    /// The outcome; `None` if it is unknown, because the change is in progress, the program was killed, or the response was
-    /// lost.
+    /// The outcome; `None` if it is unknown, because the change is in progress, the program was killed, or the response
+    /// was lost.
     pub settled: Option<Settled>,
 }
 

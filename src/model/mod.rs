@@ -29,7 +29,7 @@ pub use approval::{Approvals, ApprovedChange, HeldChange};
 pub use attributes::{Attributes, Interner, Pairs};
 pub use change::{Action, Change, ChangeOutcome, Counts, Field, FieldChange, Operation};
 pub use decimal::Decimal;
-pub use email::{Email, EmailError, fold};
+pub use email::{Email, EmailError, PERCENT_ENCODED, fold};
 pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, RunEnd, RunRecord, RunStart, RunState,
     Settled,

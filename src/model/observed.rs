@@ -107,7 +107,8 @@ impl Observed {
         self.count += self.unreadable.len();
     }
 
-    /// The entries of the list that can't be read, with their ids if these are usable. Each may be a user with any email.
+    /// The entries of the list that can't be read, with their ids if these are usable. Each may be a user with any
+    /// email.
     #[must_use]
     pub fn unreadable(&self) -> &[Option<UserId>] {
         &self.unreadable
@@ -195,8 +196,8 @@ impl Observed {
         self.shows_attributes |= users.iter().any(|user| user.attributes.is_some());
     }
 
-    /// Takes fields that a list did not show from what was known of the same users earlier. Returns those that were changed
-    /// in Omni since; they keep their former time.
+    /// Takes fields that a list did not show from what was known of the same users earlier. Returns those that were
+    /// changed in Omni since; they keep their former time.
     pub(crate) fn complete_from<'a>(
         &mut self,
         earlier: impl Fn(&Email) -> Option<&'a UserMatch>,

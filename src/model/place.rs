@@ -15,8 +15,8 @@ pub struct RosterPlace {
 }
 
 impl RosterPlace {
-    /// Whether a roster that lay at `before` may be a stale copy here: the file system of the mount point shows through when
-    /// a share is not mounted, and a local folder may take its place.
+    /// Whether a roster that lay at `before` may be a stale copy here: the file system of the mount point shows through
+    /// when a share is not mounted, and a local folder may take its place.
     #[must_use]
     pub fn is_suspect_after(&self, before: &Self) -> bool {
         if self.mount_point == before.mount_point {

@@ -84,8 +84,8 @@ pub enum Removal {
     Deactivate,
 }
 
-/// `policy.protect`: users that are never removed or deactivated, as addresses or globs with `*` and `?`, without letter
-/// case.
+/// `policy.protect`: users that are never removed or deactivated, as addresses or globs with `*` and `?`, without
+/// letter case.
 #[derive(Clone, Debug, Default)]
 pub struct Protect(Vec<Glob>);
 

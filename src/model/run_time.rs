@@ -1,5 +1,5 @@
-//! The clock for graces, the guard's 24 hours and retention. It is a sum over the recorded runs, so a wrong wall clock in
-//! one run neither ends nor prolongs any of them.
+//! The clock for graces, the guard's 24 hours and retention. It is a sum over the recorded runs, so a wrong wall clock
+//! in one run neither ends nor prolongs any of them.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

@@ -85,7 +85,8 @@ pub struct UserSpec {
 /// The system attribute of organisation admins.
 const ORG_ADMIN: &str = "omni_is_org_admin";
 
-/// A user as far as Omni has shown it. Lists and the responses to writes may lack fields, which says nothing about them.
+/// A user as far as Omni has shown it. Lists and the responses to writes may lack fields, which says nothing about
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedUser {
     /// The id.

@@ -39,8 +39,8 @@ pub async fn look_up_each(
     Ok(())
 }
 
-/// Reads users by id, concurrently, and calls a function for each result as it comes: the user as known, and the user as
-/// read, which is `None` if no user has that id any more.
+/// Reads users by id, concurrently, and calls a function for each result as it comes: the user as known, and the user
+/// as read, which is `None` if no user has that id any more.
 ///
 /// # Errors
 /// If a request fails. What was read before is not lost.

@@ -1,7 +1,7 @@
 //! How many users a page of the list is asked for.
 //!
-//! Omni's default is 100, and no maximum is documented. Larger pages take fewer requests, so they are tried first, unless
-//! one did not work within the last day.
+//! Omni's default is 100, and no maximum is documented. Larger pages take fewer requests, so they are tried first,
+//! unless one did not work within the last day.
 
 use crate::settings::PageSize;
 use crate::util::sync::lock;

@@ -174,8 +174,8 @@ impl WriteAnswer {
         self.over(expected)
     }
 
-    /// The user after the write: what was sent, unless the response shows another value. `expected` is the user as known
-    /// before, with what was sent.
+    /// The user after the write: what was sent, unless the response shows another value. `expected` is the user as
+    /// known before, with what was sent.
     pub(super) fn over(self, expected: ObservedUser) -> ObservedUser {
         let shown: HashSet<_> = self.attributes.iter().map(|(name, _)| name).collect();
         let shows_all = expected.values().all(|(name, _)| shown.contains(name));

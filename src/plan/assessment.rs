@@ -7,7 +7,7 @@ use crate::model::{
     ApprovedChange, Change, ClockStep, Counts, Desired, Email, GuardRule, Memory, Observed,
     Operation, Policy, Problem, Prune, Schema, UserId, UserMatch,
 };
-use crate::util::text::{plural, plural_are};
+use crate::util::text::{agree, plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
 use std::collections::{HashMap, HashSet};
 
@@ -200,7 +200,7 @@ fn inactive_warning(emails: &[Email]) -> Option<String> {
         format!(
             "{} in the roster and inactive in Omni, and {} inactive (see policy.reactivate; Omni may not allow it): {}",
             plural_are(emails.len(), "user"),
-            if emails.len() == 1 { "stays" } else { "stay" },
+            agree(emails.len(), "stays", "stay"),
             first_few(emails.iter().map(Email::as_str))
         )
     })

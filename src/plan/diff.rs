@@ -9,7 +9,7 @@ use crate::model::{
     Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, RunTime, Schema,
     UserMatch, UserSpec, same_text,
 };
-use crate::util::text::plural_are;
+use crate::util::text::{agree, plural_are};
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::num::NonZero;
@@ -111,15 +111,15 @@ impl Plan {
     /// Names the lost files in a clause.
     #[must_use]
     pub fn lost_files_clause(&self) -> Option<String> {
-        let (verb, pronoun) = match self.lost_files.len() {
-            0 => return None,
-            1 => ("is", "it was"),
-            _ => ("are", "they were"),
-        };
+        let count = self.lost_files.len();
+        let (are, they_were) = (
+            agree(count, "is", "are"),
+            agree(count, "it was", "they were"),
+        );
         let names = self.lost_files.join(", ");
-        Some(format!(
-            "{names} {verb} missing ({pronoun} part of the last accepted roster)"
-        ))
+        let clause =
+            || format!("{names} {are} missing ({they_were} part of the last accepted roster)");
+        (count > 0).then(clause)
     }
 
     /// Adds the plan for other users.

@@ -1,4 +1,5 @@
-//! Domains of new users that are probably misspelt: one wrong domain in a roster would give every user a second account.
+//! Domains of new users that are probably misspelt: one wrong domain in a roster would give every user a second
+//! account.
 
 use crate::model::{Approvals, Change, Email, Observed, Operation, Problem, ProblemKind};
 use crate::util::text::plural;

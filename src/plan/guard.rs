@@ -1,8 +1,8 @@
 //! Safety limits: evaluates a plan and decides which changes may be sent. Only this file makes a [`Verdict`].
 //!
 //! - The arithmetic uses integers, so 10% of 50 is exactly 5.
-//! - Limits count distinct users over 24 hours ([`RecentChanges`](crate::model::RecentChanges)), so that many small runs
-//!   can't get around them.
+//! - Limits count distinct users over 24 hours ([`RecentChanges`](crate::model::RecentChanges)), so that many small
+//!   runs can't get around them.
 //! - If a limit is exceeded, all changes that count for it are held. Other changes go on.
 //! - Approved changes pass and don't count.
 //! - Protected users and changes in quarantine are excluded before anything is counted.
@@ -12,7 +12,7 @@ use super::{domains, quarantine};
 use crate::model::{
     Action, Change, GuardRule, Limit, Memory, Observed, Operation, Policy, Prune, UserId,
 };
-use crate::util::text::plural;
+use crate::util::text::{agree, plural};
 use std::collections::HashSet;
 
 /// The changes of a plan that may be sent, and those that may not. Only [`evaluate`] makes one, and only a
@@ -126,8 +126,8 @@ impl Verdict {
             .chain(&self.quarantined)
     }
 
-    /// The base of the removal limit: users seen active that existed 24 hours ago, and those removed since. `None` if not
-    /// all users were seen.
+    /// The base of the removal limit: users seen active that existed 24 hours ago, and those removed since. `None` if
+    /// not all users were seen.
     #[must_use]
     pub fn removal_base(&self) -> Option<usize> {
         self.removal_base
@@ -272,11 +272,7 @@ impl Tally {
     }
 
     fn verb(&self) -> &'static str {
-        if self.planned == 1 {
-            "exceeds"
-        } else {
-            "exceed"
-        }
+        agree(self.planned, "exceeds", "exceed")
     }
 }
 
@@ -338,11 +334,7 @@ impl Guard<'_> {
         let tally = self.tally(verdict, rule, lately, self.upserted, allowed);
         if tally.is_exceeded() {
             let updates = plural(tally.planned, "update");
-            let clear = if tally.planned == 1 {
-                "clears"
-            } else {
-                "clear"
-            };
+            let clear = agree(tally.planned, "clears", "clear");
             let limit = describe(rule, limit, &tally, "upserted user");
             let (lately, exceed) = (tally.lately(), tally.verb());
             let reason = format!("{updates} that {clear} a value{lately} {exceed} {limit}");

@@ -104,7 +104,8 @@ pub(super) fn is_respelled(a: &Value, b: &Value) -> bool {
     plain(a) != plain(b) && composed(a) == composed(b)
 }
 
-/// The lints on changes, and on values that are equal. `upserted` is the number of users in Omni that the roster upserts.
+/// The lints on changes, and on values that are equal. `upserted` is the number of users in Omni that the roster
+/// upserts.
 pub(super) fn lints(changes: &[Change], equal: &PlanLints, upserted: usize) -> Vec<Problem> {
     let mut found = equal.clone();
     for change in changes {

@@ -72,9 +72,9 @@ pub fn accepted(desired: &Desired, is_suspect: bool) -> Option<AcceptedRoster> {
     })
 }
 
-/// What a change does once its outcome is known. `user_id` is the user's id, also that of a created user. A deactivation
-/// that was sent counts whatever Omni answered, because an answer may show the state from before: if a later read shows the
-/// user active, [`by_roster`] takes it back.
+/// What a change does once its outcome is known. `user_id` is the user's id, also that of a created user. A
+/// deactivation that was sent counts whatever Omni answered, because an answer may show the state from before: if a
+/// later read shows the user active, [`by_roster`] takes it back.
 #[must_use]
 pub fn by_change(
     intent: &ChangeIntent,

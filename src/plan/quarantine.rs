@@ -1,5 +1,5 @@
-//! Quarantine: changes that are not sent again in every run, because Omni rejected them, accepted and did not keep them,
-//! or did not respond to any attempt in two runs.
+//! Quarantine: changes that are not sent again in every run, because Omni rejected them, accepted and did not keep
+//! them, or did not respond to any attempt in two runs.
 //!
 //! A change is identified by a fingerprint of what the roster asks for and what Omni has. If either changes, the
 //! fingerprint changes and the quarantine ends. The fingerprint of an applied change is kept for one run: if the same
@@ -41,8 +41,8 @@ fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
 pub(crate) enum Cause {
     /// Omni rejected the change, and will again.
     Rejected,
-    /// Omni responded to no attempt, but to the lookups after them. Either all writes fail, or only this change does; then
-    /// it must not delay the other changes in every run.
+    /// Omni responded to no attempt, but to the lookups after them. Either all writes fail, or only this change does;
+    /// then it must not delay the other changes in every run.
     Unanswered,
     /// Anything else. The next run may succeed.
     #[default]

@@ -204,8 +204,8 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "(none)".into(), Value::to_string)
 }
 
-/// A plan for programs. Fields are only ever added. Long lists are made while they are written, because the documents of
-/// a million changes take more memory than the plan.
+/// A plan for programs. Fields are only ever added. Long lists are made while they are written, because the documents
+/// of a million changes take more memory than the plan.
 #[derive(Debug, Serialize)]
 pub struct PlanDoc<'a> {
     rows: u64,

@@ -20,7 +20,8 @@ pub(super) async fn learn(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     inactive_revokes(trial).await
 }
 
-/// The forms of `PATCH` and the clears, in the order that takes the fewest requests: a value that was set is then cleared.
+/// The forms of `PATCH` and the clears, in the order that takes the fewest requests: a value that was set is then
+/// cleared.
 async fn patch_forms_and_clears(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     if trial.sample.is_none() {
         return Ok(());
@@ -170,7 +171,8 @@ async fn put_replaces(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     Ok(())
 }
 
-/// `inactive_revokes`: whether `active: false` can be reversed. The last reading, because the user may be gone after it.
+/// `inactive_revokes`: whether `active: false` can be reversed. The last reading, because the user may be gone after
+/// it.
 async fn inactive_revokes(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     if !trial.affords(4, "PATCH of active") {
         return Ok(());

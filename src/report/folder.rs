@@ -122,8 +122,8 @@ impl ReportFolder {
         Ok(path)
     }
 
-    /// Removes earlier reports of this run, and the oldest reports beyond the limit. Files that are not reports by their
-    /// name and their first line are left unchanged.
+    /// Removes earlier reports of this run, and the oldest reports beyond the limit. Files that are not reports by
+    /// their name and their first line are left unchanged.
     fn remove_old(&self, folder: &Path, run: &str, written: &Path) -> io::Result<()> {
         let mut reports: Vec<PathBuf> = Vec::new();
         for entry in std::fs::read_dir(folder)? {

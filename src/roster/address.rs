@@ -4,20 +4,15 @@
 //! row. The user that the row is probably about is frozen, since nothing may be guessed.
 
 use super::text::{Issue, quoted};
-use crate::model::{Email, EmailError, ProblemKind, is_blank, is_invisible, nfc, trim};
+use crate::model::{
+    Email, EmailError, PERCENT_ENCODED, ProblemKind, is_blank, is_invisible, nfc, trim,
+};
 
 /// The maximum number of addresses that a problem names.
 const MAX_NAMED: usize = 3;
 
-/// Encoded characters and their plain forms, as links, web pages and people write them.
-const ENCODED: [(&str, &str); 14] = [
-    ("%40", "@"),
-    ("%20", " "),
-    ("%22", "\""),
-    ("%27", "'"),
-    ("%3A", ":"),
-    ("%3C", "<"),
-    ("%3E", ">"),
+/// Other spellings of characters, as in web pages and as people write them, and their plain forms.
+const SPELLED: [(&str, &str); 7] = [
     ("&lt;", "<"),
     ("&gt;", ">"),
     ("&quot;", "\""),
@@ -89,7 +84,7 @@ fn plain(text: &str) -> String {
         .filter(|c| c.is_whitespace() || !is_invisible(*c));
     let shown: String = shown.map(|c| if c == '＠' { '@' } else { c }).collect();
     let mut text = nfc(&shown).into_owned();
-    for (encoded, plain) in ENCODED {
+    for (encoded, plain) in PERCENT_ENCODED.into_iter().chain(SPELLED) {
         let small = encoded.to_ascii_lowercase();
         text = text.replace(encoded, plain).replace(&small, plain);
     }

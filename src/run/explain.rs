@@ -66,8 +66,8 @@ impl fmt::Display for Next {
 }
 
 impl Explanation {
-    /// Explains a user by a plan without limits. `held` is what the last run held: whether this change would be held now
-    /// depends on the changes of all users.
+    /// Explains a user by a plan without limits. `held` is what the last run held: whether this change would be held
+    /// now depends on the changes of all users.
     #[must_use]
     pub(super) fn new(
         email: &Email,

@@ -133,8 +133,8 @@ impl std::fmt::Debug for EventHandler {
 pub struct Stop {
     /// The program ends: the run stops between two requests.
     pub now: CancellationToken,
-    /// The next run waits: the run finishes reading, tries at least one change, and stops between two changes. So a roster
-    /// that is replaced again and again still reaches Omni.
+    /// The next run waits: the run finishes reading, tries at least one change, and stops between two changes. So a
+    /// roster that is replaced again and again still reaches Omni.
     pub for_next: CancellationToken,
 }
 
@@ -209,7 +209,8 @@ impl Reconciler {
         self.observer.state()
     }
 
-    /// Does one run over the roster of `source.path`. `stable_fingerprint` is the content that the watcher found stable.
+    /// Does one run over the roster of `source.path`. `stable_fingerprint` is the content that the watcher found
+    /// stable.
     pub async fn run(
         &self,
         options: impl Into<RunOptions>,
@@ -308,8 +309,8 @@ impl Reconciler {
         Ok(recorded.await?)
     }
 
-    /// Sends the changes that passed the guard. `on_change` is called for each change as it ends. Returns what was done,
-    /// and what is known about the users now.
+    /// Sends the changes that passed the guard. `on_change` is called for each change as it ends. Returns what was
+    /// done, and what is known about the users now.
     pub async fn apply(
         &self,
         run: &Run,

@@ -2,8 +2,8 @@
 //! per user in the roster, or the whole list.
 //!
 //! One request returns the number of users, which shows whether lookups or the list take fewer requests. Lookups don't
-//! cover other users, so pruning needs the list. A list that exceeds the budget, or that a new roster interrupts, is read
-//! in parts, over what earlier runs have read.
+//! cover other users, so pruning needs the list. A list that exceeds the budget, or that a new roster interrupts, is
+//! read in parts, over what earlier runs have read.
 
 use super::cache::ObservationCache;
 use super::read_budget::ReadBudget;
@@ -297,8 +297,8 @@ impl ObservationCache {
         Ok((fresh, source))
     }
 
-    /// The users to look up before planning: users to be removed that were not seen, and, if only some users were looked
-    /// up, users that were not among them.
+    /// The users to look up before planning: users to be removed that were not seen, and, if only some users were
+    /// looked up, users that were not among them.
     fn open<'a>(&self, request: ObserveRequest<'a>) -> Vec<&'a Email> {
         let shows_some = !self.observed.shows_everybody() && self.observed.doubt().is_none();
         request.named(|email, want| {
@@ -384,8 +384,8 @@ impl<'a> ObserveRequest<'a> {
         }
     }
 
-    /// Lists all users; a second time if the list is inconsistent and pruning depends on it. A list that `may_stop` ends
-    /// where the budget does.
+    /// Lists all users; a second time if the list is inconsistent and pruning depends on it. A list that `may_stop`
+    /// ends where the budget does.
     async fn list(self, first: UserListPage, may_stop: bool) -> Result<ListPart, OmniError> {
         let Self { reader, budget, .. } = self;
         let pages = pages_left(&first);

@@ -1,5 +1,5 @@
-//! The read side of a run: reads the roster and Omni, and plans. It has no way to a writer, so `plan`, `explain` and the
-//! server can't change Omni.
+//! The read side of a run: reads the roster and Omni, and plans. It has no way to a writer, so `plan`, `explain` and
+//! the server can't change Omni.
 
 use super::cache::ObservationCache;
 use super::explain::Explanation;
@@ -207,9 +207,9 @@ impl Observer {
         }
     }
 
-    /// Plans, with what earlier runs left behind. Users to be removed whose fields are not known are read first: admins may
-    /// be protected, and the history keeps the values of removed users. So are users that the roster
-    /// does not name and that have a quarantine entry, which is about the removal of a user as it was.
+    /// Plans, with what earlier runs left behind. Users to be removed whose fields are not known are read first: admins
+    /// may be protected, and the history keeps the values of removed users. So are users that the roster does not name
+    /// and that have a quarantine entry, which is about the removal of a user as it was.
     pub(super) async fn assess(
         &self,
         mut snapshot: Snapshot,
@@ -278,8 +278,8 @@ impl Observer {
     }
 
     /// Rejects a folder whose newest file is older than the last accepted one: if the newest file is removed, the one
-    /// before it does not become the roster again. If that one was dated in the future, a file that arrived after it may be
-    /// older.
+    /// before it does not become the roster again. If that one was dated in the future, a file that arrived after it
+    /// may be older.
     fn reject_older(&self, desired: &Desired, memory: &Memory) -> Result<(), SourceError> {
         if self.settings.source.select != Select::Newest || !desired.is_source {
             return Ok(());
@@ -338,8 +338,8 @@ impl Observer {
         }
     }
 
-    /// Reads the keys once the roster is known to exist, so that a missing roster is reported without a request. Both run
-    /// on a blocking thread, because a mount can hang; the error names the path that hangs.
+    /// Reads the keys once the roster is known to exist, so that a missing roster is reported without a request. Both
+    /// run on a blocking thread, because a mount can hang; the error names the path that hangs.
     async fn keys(&self, target: &Target) -> Result<ApiKeys, RunError> {
         let (settings, path) = (self.settings.clone(), target.path.clone());
         let exists = move || roster::stamp(&settings.source, &path).map(drop);

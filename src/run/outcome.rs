@@ -130,8 +130,8 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether Omni refused every key or does not know the address, so that another run ends the same way until a person
-    /// does something.
+    /// Whether Omni refused every key or does not know the address, so that another run ends the same way until a
+    /// person does something.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         let Self::Omni(error) = self else {

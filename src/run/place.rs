@@ -1,4 +1,5 @@
-//! Where the roster lies. A share that is not mounted shows what lies below its mount point, which may be an old roster.
+//! Where the roster lies. A share that is not mounted shows what lies below its mount point, which may be an old
+//! roster.
 
 use super::{Reconciler, Run, RunError};
 use crate::file_system;

@@ -87,8 +87,8 @@ impl Reconciler {
         }
     }
 
-    /// What to observe again if a plan from a cached observation may be wrong: the users to be changed if the observation is
-    /// older than `observe.max_age`, else all users if one may have a new address.
+    /// What to observe again if a plan from a cached observation may be wrong: the users to be changed if the
+    /// observation is older than `observe.max_age`, else all users if one may have a new address.
     fn in_doubt(&self, prepared: Prepared) -> Result<Prepared, Box<CachedObservation>> {
         let is_outdated = self.is_outdated(&prepared.cache);
         let has_changes = !prepared.assessment.verdict.passed().is_empty();

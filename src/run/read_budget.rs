@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 
-/// The requests that a run may spend on reading beyond what its roster needs at once. A run of the daemon leaves requests
-/// for changes, and makes way for a new roster between two requests.
+/// The requests that a run may spend on reading beyond what its roster needs at once. A run of the daemon leaves
+/// requests for changes, and makes way for a new roster between two requests.
 #[derive(Debug)]
 pub(super) struct ReadBudget {
     left: AtomicUsize,

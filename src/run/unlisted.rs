@@ -12,8 +12,8 @@ use std::sync::Arc;
 const MAX_READ: usize = 20;
 
 impl ObservationCache {
-    /// Reads some of the known users that the list lacks by id, picked at random. If one of them exists, the list does not
-    /// add up.
+    /// Reads some of the known users that the list lacks by id, picked at random. If one of them exists, the list does
+    /// not add up.
     pub(super) async fn doubt_list(
         &mut self,
         request: ObserveRequest<'_>,
@@ -44,8 +44,8 @@ impl ObservationCache {
         Ok(())
     }
 
-    /// Known users that a list lacks, which was read in parts. Some of them are read by id, picked at random. If one of them
-    /// exists, the others stay known too; otherwise they are not known any more.
+    /// Known users that a list lacks, which was read in parts. Some of them are read by id, picked at random. If one of
+    /// them exists, the others stay known too; otherwise they are not known any more.
     pub(super) async fn test_unlisted(
         &mut self,
         request: ObserveRequest<'_>,

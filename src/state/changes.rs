@@ -176,7 +176,7 @@ fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::R
         named_params! {
             ":run": run, ":intended": Time(*intended), ":email_key": email.folded(),
             ":email": email, ":user_id": user_id, ":operation": operation,
-            ":fields": to_json(fields), ":approved": approved, ":clears": intent.clears(),
+            ":fields": to_json(fields), ":approved": approved, ":clears": operation.clears(fields),
         },
         |row| row.get(0),
     )

@@ -64,7 +64,7 @@ pub enum StateError {
     },
     /// The files are no longer those that were opened.
     #[error(
-        "{}: the state folder was removed, replaced or mounted anew while this program runs, so nothing more is written or sent; put it back, or restart the program to use what is there now",
+        "{}: the state folder was removed, replaced or mounted again while this program runs, so nothing more is written or sent; put it back, or restart the program to use what is there now",
         .path.display()
     )]
     Replaced {

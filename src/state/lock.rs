@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The size up to which the note about the holder is read.
 const MAX_NOTE: u64 = 256;
 
-/// The right to write to a state folder. It ends when this is dropped, and with the process, because the kernel releases
-/// the lock. The file stays: removing it would let two processes lock two files of the same name.
+/// The right to write to a state folder. It ends when this is dropped, and with the process, because the kernel
+/// releases the lock. The file stays: removing it would let two processes lock two files of the same name.
 #[derive(Debug)]
 pub struct StateLock {
     /// Holds the lock while it is open.
@@ -70,8 +70,8 @@ impl fmt::Display for Holder {
 }
 
 impl StateLock {
-    /// Locks a state folder for a command (`run`, `apply`), and creates the folder if it is missing. Does not wait for the
-    /// holder.
+    /// Locks a state folder for a command (`run`, `apply`), and creates the folder if it is missing. Does not wait for
+    /// the holder.
     pub fn acquire(dir: &Path, what: &str) -> Result<Self, LockError> {
         let unusable = |source| LockError::Unusable {
             dir: dir.to_owned(),

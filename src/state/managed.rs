@@ -1,4 +1,5 @@
-//! Managed users, and users that we deactivated. Which users these are is decided in [`ownership`](crate::plan::ownership).
+//! Managed users, and users that we deactivated. Which users these are is decided in
+//! [`ownership`](crate::plan::ownership).
 
 use super::sql::{Time, keyed_email};
 use super::{StateDb, StateError, quarantine, runs};

@@ -13,8 +13,8 @@ use rusqlite::{Connection, OptionalExtension};
 /// How long removals count for the guard.
 pub(super) const GUARDED: TimeDelta = TimeDelta::hours(24);
 
-/// The changes after ?1, where it is ?2 now. A change is as long after the start of its run as the wall clock says, and not
-/// later than the start of the next run; a clock that was set back says nothing.
+/// The changes after ?1, where it is ?2 now. A change is as long after the start of its run as the wall clock says, and
+/// not later than the start of the next run; a clock that was set back says nothing.
 const RECENT: &str = "
     WITH spans AS (
         SELECT number, started, run_time, coalesce(lead(run_time) OVER (ORDER BY number), ?2) AS next

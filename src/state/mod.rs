@@ -7,14 +7,14 @@
 //! The rules of the module:
 //!
 //! - **Only confirmed changes count as applied.** A change is recorded before it is sent ([`StateDb::intend`]), and its
-//!   outcome once it is known ([`StateDb::settle`]). If the program is killed in between, the outcome is unknown until a
-//!   later observation shows it; until then the guard counts the change, and no approval is used up.
+//!   outcome once it is known ([`StateDb::settle`]). If the program is killed in between, the outcome is unknown until
+//!   a later observation shows it; until then the guard counts the change, and no approval is used up.
 //! - **One writer.** Only the holder of the [`StateLock`] can open the database for runs. `approve` writes while a
 //!   daemon runs, and any process may read.
-//! - **The place must stay.** Once the folder, the lock or the file is another than the one that was opened, every write
-//!   fails.
-//! - **The database is never replaced automatically.** A database that is damaged, belongs to another organisation, or is
-//!   newer than the program is rejected, because an empty one would lose ownership and the count of recent removals.
+//! - **The place must stay.** Once the folder, the lock or the file is another than the one that was opened, every
+//!   write fails.
+//! - **The database is never replaced automatically.** A database that is damaged, belongs to another organisation, or
+//!   is newer than the program is rejected, because an empty one would lose ownership and the count of recent removals.
 //! - One thread owns the database. A write that has returned is on disk.
 //! - Times come from the caller; only the lock reads the clock.
 //! - Arguments and results are values. No SQL leaves the module. Each method fails if the database can't be read or

@@ -25,8 +25,8 @@ const OLD_FILE: &str = "journal.db";
 /// What the state database is opened for.
 #[derive(Debug)]
 pub enum Access<'a> {
-    /// For runs. The database is created if it is missing and migrated if it is old. The state folder stays locked while the
-    /// database is open.
+    /// For runs. The database is created if it is missing and migrated if it is old. The state folder stays locked
+    /// while the database is open.
     Write(StateLock),
     /// For approvals, while a daemon writes.
     Approve(&'a Path),
@@ -37,8 +37,8 @@ pub enum Access<'a> {
 impl StateDb {
     /// Opens the state database of an organisation. Blocks as long as the disk does.
     ///
-    /// An existing file is never replaced. If there is none, a database opened for approvals or reading is empty, and no
-    /// file is created.
+    /// An existing file is never replaced. If there is none, a database opened for approvals or reading is empty, and
+    /// no file is created.
     pub fn open(base_url: &str, access: Access<'_>) -> Result<Self, StateError> {
         match access {
             Access::Write(lock) => {
@@ -157,8 +157,8 @@ fn empty(base_url: &str) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Whether the file exists. It appears complete, so an empty file is damaged. So is a file of which only the write-ahead
-/// log is left: SQLite would apply the log to any file that replaces it.
+/// Whether the file exists. It appears complete, so an empty file is damaged. So is a file of which only the
+/// write-ahead log is left: SQLite would apply the log to any file that replaces it.
 fn is_there(path: &Path) -> Result<bool, StateError> {
     let unusable = |error| StateError::unusable(path, error);
     match fs::metadata(path) {
@@ -224,9 +224,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StateError> {
     connect_as(path, path, flags)
 }
 
-/// A reader creates files next to the database, unless the daemon has done so. In a folder without write permission, such
-/// as a read-only volume, a database that no process has open is copied into memory. Later writes of a daemon are not
-/// seen then, which does no harm.
+/// A reader creates files next to the database, unless the daemon has done so. In a folder without write permission,
+/// such as a read-only volume, a database that no process has open is copied into memory. Later writes of a daemon are
+/// not seen then, which does no harm.
 fn connect_to_read(path: &Path) -> Result<Connection, StateError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let folder = path.parent().unwrap_or(Path::new("."));

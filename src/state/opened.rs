@@ -1,4 +1,4 @@
-//! Notices that the state folder was removed, replaced or mounted anew under the process.
+//! Notices that the state folder was removed, replaced or mounted again under the process.
 
 use super::StateError;
 use std::fs;

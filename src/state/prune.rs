@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use std::time::Duration;
 
 impl StateDb {
-    /// Deletes runs, changes, held changes and approvals that are older than `retain`. Keeps managed users, changes with
-    /// an unknown outcome, and whatever the guard still counts, however short `retain` is.
+    /// Deletes runs, changes, held changes and approvals that are older than `retain`. Keeps managed users, changes
+    /// with an unknown outcome, and whatever the guard still counts, however short `retain` is.
     pub async fn prune_old(&self, now: DateTime<Utc>, retain: Duration) -> Result<(), StateError> {
         let retain = TimeDelta::from_std(retain)
             .unwrap_or(TimeDelta::MAX)

@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 /// The number of writes that share one commit at most.
 const MAX_BATCH: usize = 256;
 
-/// The state database. Cheap to clone. When the last clone is dropped, pending work is finished and the files are closed
-/// before the drop returns.
+/// The state database. Cheap to clone. When the last clone is dropped, pending work is finished and the files are
+/// closed before the drop returns.
 ///
-/// Each write is durable before it returns, and is done even if its caller no longer waits. Writes that wait at the same
-/// time share one commit.
+/// Each write is durable before it returns, and is done even if its caller no longer waits. Writes that wait at the
+/// same time share one commit.
 #[derive(Clone, Debug)]
 pub struct StateDb(Arc<Handle>);
 
@@ -33,8 +33,8 @@ struct Job {
     work: Work,
 }
 
-/// Runs one job in a transaction, or receives the error if the transaction could not start. Returns a function that replies
-/// to the caller after the commit or rollback.
+/// Runs one job in a transaction, or receives the error if the transaction could not start. Returns a function that
+/// replies to the caller after the commit or rollback.
 type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, StateError>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Result<(), StateError>)>;
 

@@ -47,8 +47,8 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<Certificate>, String>
     Ok(certificates)
 }
 
-/// Why the proxy for HTTPS can't be used, if its address is broken: without a word, requests would be sent directly. The
-/// address is not shown, since it may have a password.
+/// Why the proxy for HTTPS can't be used, if its address is broken: without a word, requests would be sent directly.
+/// The address is not shown, since it may have a password.
 #[must_use]
 pub(crate) fn proxy_problem(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];

@@ -3,18 +3,26 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+/// The word that agrees with a count: `exceeds` with 1, `exceed` with 2.
+#[must_use]
+pub(crate) fn agree<'a, N: PartialEq + From<u8>>(
+    count: N,
+    one: &'a str,
+    several: &'a str,
+) -> &'a str {
+    if count == N::from(1) { one } else { several }
+}
+
 /// `1 request`, `2 requests`.
 #[must_use]
-pub(crate) fn plural<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
-    let ending = if count == N::from(1) { "" } else { "s" };
-    format!("{count} {noun}{ending}")
+pub(crate) fn plural<N: Display + PartialEq + From<u8> + Copy>(count: N, noun: &str) -> String {
+    format!("{count} {noun}{}", agree(count, "", "s"))
 }
 
 /// `1 request is`, `2 requests are`.
 #[must_use]
 pub(crate) fn plural_are<N: Display + PartialEq + From<u8> + Copy>(count: N, noun: &str) -> String {
-    let verb = if count == N::from(1) { "is" } else { "are" };
-    format!("{} {verb}", plural(count, noun))
+    format!("{} {}", plural(count, noun), agree(count, "is", "are"))
 }
 
 /// A rough duration: `less than 2s`, `about 3m 20s`.

@@ -329,7 +329,7 @@ return [...document.querySelectorAll("body *")]
   .filter((pale) => pale);
 "#;
 
-/// A roster over the mock server's users, of whom some go and one row is bad.
+/// A roster over the mock server's users, which removes some of them and has one bad row.
 fn roster(going: usize) -> String {
     let mut text = "op,email,display_name,region\n".to_owned();
     for number in 1..=30 {
@@ -448,7 +448,7 @@ async fn walk(driver: u16, window: Window) {
     browser.click("#approve").await;
     browser.shows("Approved by web from 127.0.0.1").await;
 
-    // Mended, it converges; and again, when somebody asks for it.
+    // Corrected, it converges; and again after "Run now".
     let mended = roster(10).replace("upsrt", "upsert");
     world.roster(&mended);
     browser.goto("/").await;
@@ -481,7 +481,7 @@ async fn walk(driver: u16, window: Window) {
     browser.click(".account button").await;
     browser.find(".account a").await;
 
-    // An open page says so when nobody answers it any more.
+    // An open page says so when the server stops responding.
     drop(daemon);
     browser.shows("This page may be out of date.").await;
     browser.check("no-answer").await;

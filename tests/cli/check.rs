@@ -404,7 +404,7 @@ async fn a_low_limit_of_open_files_is_named() {
     }
 }
 
-/// Whoever may write the roster's folder must not see other files of the machine by a link.
+/// Write access to the roster's folder must not give read access to other files through a link.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_without_email_column_is_hidden() {
     let world = World::new().await;

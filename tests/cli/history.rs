@@ -219,8 +219,8 @@ async fn explain_and_guard_agree_on_approvals() {
 /// Runs the program as a user with read-only access to the folder, even if the tests run as root.
 async fn as_a_guest(world: &World, arguments: &[&str]) -> std::process::Output {
     let program = world.folder.path().join("program");
-    // Copied by another process: a child that another test starts meanwhile would inherit this one's open
-    // file, and a program that somebody has open for writing can't be run.
+    // Copied by another process: otherwise a child of another test could inherit the open file, and a program that is
+    // open for writing can't be run.
     let copied = std::process::Command::new("cp")
         .arg(assert_cmd::cargo::cargo_bin("omni-user-sync"))
         .arg(&program)
@@ -273,7 +273,7 @@ async fn a_running_daemon_acts_on_an_approval() {
         .set("serve.listen", "")
         .set("schedule.cron", "");
     let daemon = Daemon::start(&world);
-    eventually("it makes whom it may", || {
+    eventually("the user is created", || {
         world.org().user("new@x.co").is_some()
     })
     .await;
@@ -289,7 +289,7 @@ async fn a_running_daemon_acts_on_an_approval() {
         // The run may not have ended yet.
         approved = command(&world, &["approve", "latest"]).await;
     }
-    eventually("it removes whom it was told to", || {
+    eventually("the approved users are removed", || {
         world.org().users().len() == 2
     })
     .await;

@@ -37,7 +37,7 @@ fn roster(round: usize) -> (String, BTreeSet<(String, String)>) {
     let mut text = "op,email,display_name\n".to_owned();
     let mut expected = BTreeSet::new();
     for number in 0..USERS {
-        // Far enough apart that none is taken for another one misspelt.
+        // Different enough not to count as misspellings of each other.
         let email = format!("u{number}{number}{number}@x.co");
         if (number + round).is_multiple_of(3) {
             writeln!(text, "delete,{email},").expect("a String takes every write");

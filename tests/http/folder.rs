@@ -129,7 +129,7 @@ async fn a_renamed_file_is_not_reported_missing() {
 }
 
 /// As where each day's file is put beside the others and taken away when it is done: in the run that misses
-/// it nobody is removed, by a row either; the next takes the roster as it is.
+/// it no user is removed, not even by a row. The next run uses the roster as it is.
 #[tokio::test]
 async fn a_missing_file_blocks_removals_without_pruning() {
     let world = two_files().await.set("policy.prune", "never");
@@ -160,7 +160,7 @@ async fn a_missing_file_blocks_removals_without_pruning() {
     assert_converged(&run);
 }
 
-/// Whom pruning spares for long, or for ever, keeps no row from removing for longer than that run.
+/// Users that pruning never removes do not delay removals by rows beyond one run.
 #[tokio::test]
 async fn a_missing_file_blocks_removals_during_the_grace() {
     for prune in ["managed", "all"] {

@@ -272,7 +272,7 @@ async fn consecutive_lost_responses_end_the_run() {
     assert_eq!(world.writes().len(), 20 * 6);
 }
 
-/// Omni answers everything but this one change: in the second run it is known for that, and keeps nobody back.
+/// Omni never responds to one change. In the second run this is known, and delays no other change.
 #[tokio::test(start_paused = true)]
 async fn two_runs_without_response_quarantine_a_change() {
     let world = World::new().await;

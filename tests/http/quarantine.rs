@@ -1,4 +1,4 @@
-//! How long a change that was refused is left alone, and what ends that.
+//! How long a refused change stays in quarantine, and what ends it.
 use crate::support::{World, outcomes_of};
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{Memory, Observed, Quarantined};

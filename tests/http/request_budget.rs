@@ -98,7 +98,7 @@ async fn changed_rows_cost_one_request_each() {
     assert_converged(&on_file(&reconciler).await);
     assert_eq!(world.take_requests(), (10, 10));
 
-    // Five new ones, five that change, five that are gone from the roster, of whom two by name.
+    // Five creations, five updates and five removals, two of them by rows.
     let mut text = roster(&rows(9..999, &name));
     for number in 1..=5 {
         writeln!(text, "upsert,new{number}@example.com,New {number}").expect("a string grows");
@@ -192,7 +192,7 @@ async fn few_rows_in_a_large_organisation_use_lookups() {
     let reconciler = world.reconciler();
     assert_converged(&on_schedule(&reconciler).await);
     assert_eq!(world.take_requests(), (23, 10));
-    // Whom this did not show is looked up once the roster names them.
+    // Users that were not listed are looked up once the roster names them.
     let more = rows(1..13, |number| format!("Name {number}"));
     world.roster(&roster(&format!("{more}delete,nobody@example.com,\n")));
     assert_converged(&on_file(&reconciler).await);
@@ -248,7 +248,7 @@ async fn stale_cached_users_are_corrected() {
     assert_converged(&on_schedule(&reconciler).await);
     assert_eq!(world.writes(), Vec::<String>::new());
 
-    // Meanwhile: made again, gone, gone, made again, changed, made by somebody else.
+    // Meanwhile: created again, removed, removed, created again, changed, created by another client.
     for name in ["ann", "bob", "cid", "dan"] {
         world.org().remove_user(&format!("{name}@x.co"));
     }
@@ -344,7 +344,7 @@ async fn stale_definitions_reject_no_valid_roster() {
     assert_eq!(world.attribute("ann@x.co", "squad"), json!(["a", "b"]));
 }
 
-/// Somebody changed an address in Omni and in the roster: by what was seen before, one goes and another comes.
+/// An address changed in Omni and in the roster: by the cache, one user is removed and another created.
 #[tokio::test]
 async fn an_old_email_removes_no_renamed_user() {
     let world = World::new().await.set("policy.prune", "managed");
@@ -357,7 +357,7 @@ async fn an_old_email_removes_no_renamed_user() {
     let run = on_file(&reconciler).await;
     assert_converged(&run);
     assert_eq!(world.writes(), Vec::<String>::new());
-    // It is not taken for such where it is none.
+    // Other changes are not mistaken for one.
     world.roster("email,display_name\nann.lee@x.co,Ann\nbob@x.co,Bob\n");
     world.take_requests();
     assert_converged(&on_file(&reconciler).await);

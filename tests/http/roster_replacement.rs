@@ -187,7 +187,7 @@ impl Rig {
         self.took.push(took);
     }
 
-    /// So many changes, as far as the machine lets the writer be a quick one.
+    /// The number of changes, if the machine is fast enough.
     async fn changes(&mut self, rounds: usize, path: &Path, change: &impl Change) {
         for round in 1..=rounds {
             let unfinished = change(path, &roster(round), self).await;

@@ -107,7 +107,7 @@ impl Invariants<'_> {
                 && email_of(whose(change)) == email
                 && change.request.is_none_or(|number| number >= named.first)
         });
-        // A run in which the user was missing from both may have been before somebody created the user.
+        // A run in which the user was missing from both may have preceded the creation of the user.
         let mut later = self.history.iter().skip(self.record.scenario.users.len());
         let is_by_others = later.any(|change| {
             change.before.is_none() && change.request.is_none() && whose(change)["id"] == id

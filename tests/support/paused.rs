@@ -3,8 +3,8 @@
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-/// Stops the paused clock until dropped, so that only the test advances it. Otherwise it also jumps to the next timer while
-/// a run waits for another thread, such as that of the state database.
+/// Stops the paused clock until dropped, so that only the test advances it. Otherwise it also jumps to the next timer
+/// while a run waits for another thread, such as that of the state database.
 #[must_use]
 pub struct HeldClock {
     /// Closes when this is dropped, which ends the blocking task.

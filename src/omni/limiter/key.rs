@@ -231,7 +231,8 @@ impl Key {
         times
     }
 
-    /// When each slot is free, if all requests in flight were answered now. Of keys that share a pace, each has its part.
+    /// When each slot is free, if all requests in flight were answered now. Of keys that share a pace, each has its
+    /// part.
     pub(super) fn slots(
         &self,
         per_minute: usize,

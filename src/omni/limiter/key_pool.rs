@@ -172,8 +172,8 @@ impl KeyPool {
         }
     }
 
-    /// Halves the pace of a key that got 429 below its limit, if the request was sent since it was halved last. Keys that
-    /// get 429 together share a pace from then on.
+    /// Halves the pace of a key that got 429 below its limit, if the request was sent since it was halved last. Keys
+    /// that get 429 together share a pace from then on.
     pub(super) fn slow_down(&mut self, id: KeyId, arrives_by: Instant, now: Instant) {
         let (per_minute, sent) = (self.per_minute, arrives_by - self.arrival_limit);
         let Some(key) = self.key(id) else { return };

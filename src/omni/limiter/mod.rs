@@ -25,7 +25,8 @@
 //!   always first.
 //! - An urgent request precedes background ones, which wait until none is urgent and leave a part of each key's slots
 //!   free ([`Priority`]). So a change waits for at most the requests in flight, however long a listing is.
-//! - A 429 without `Retry-After` below the own limit halves the key's pace (`pace`), which the file keeps for later runs.
+//! - A 429 without `Retry-After` below the own limit halves the key's pace (`pace`), which the file keeps for later
+//!   runs.
 //! - A 429 pauses the key in every process. Disabling a key affects only the process that does it.
 
 mod clock;
@@ -83,8 +84,8 @@ struct Counter {
     shared: SharedLimiter,
     /// The number of urgent requests that wait.
     urgent_waiting: AtomicUsize,
-    /// Wakes the waiting tasks when the time of a slot has become known, keys have changed, or an urgent request waits no
-    /// longer.
+    /// Wakes the waiting tasks when the time of a slot has become known, keys have changed, or an urgent request waits
+    /// no longer.
     changed: Notify,
 }
 

@@ -1,7 +1,7 @@
 //! The pace of a key that gets 429 below its configured limit. Values only: no clock, no file.
 //!
-//! Such a limit is lower than configured, or counts shorter periods, and Omni does not say which. So each 429 halves the
-//! pace, and each minute without one regains a tenth of the configured pace.
+//! Such a limit is lower than configured, or counts shorter periods, and Omni does not say which. So each 429 halves
+//! the pace, and each minute without one regains a tenth of the configured pace.
 
 use std::time::Duration;
 use tokio::time::Instant;

@@ -164,8 +164,8 @@ impl Worker<'_> {
         })
     }
 
-    /// Looks a user up by email. If that finds no user, but Omni's filter may depend on letter case or not all users were
-    /// seen, all users are listed, once per run.
+    /// Looks a user up by email. If that finds no user, but Omni's filter may depend on letter case or not all users
+    /// were seen, all users are listed, once per run.
     async fn find(&self, email: &Email) -> Result<Option<Box<ObservedUser>>, OmniError> {
         let mut now = self.reader().find(email).await?.into_match()?;
         if now.is_none() && self.may_be_overlooked() {
@@ -191,7 +191,8 @@ impl Worker<'_> {
             .await
     }
 
-    /// Checks the response to an update for drift: since Omni was read, a field that the roster states may have changed.
+    /// Checks the response to an update for drift: since Omni was read, a field that the roster states may have
+    /// changed.
     pub(super) fn recheck_drift(&self, change: &Change, attempt: Attempt) -> Attempt {
         let (ChangeOutcome::Applied, Some(Effect::Is(now)), Action::Update(..), Some(spec), true) = (
             attempt.outcome,

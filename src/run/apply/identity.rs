@@ -8,8 +8,8 @@ use crate::omni::OmniError;
 use crate::run::cache::Effect;
 
 impl Worker<'_> {
-    /// Reads the user of a removal if the id is cached, or fields are, such as the one that protects admins. Returns how the
-    /// change ends if it must not be sent.
+    /// Reads the user of a removal if the id is cached, or fields are, such as the one that protects admins. Returns
+    /// how the change ends if it must not be sent.
     pub(super) async fn recheck_removal(
         &self,
         change: &Change,

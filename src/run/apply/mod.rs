@@ -2,14 +2,14 @@
 //!
 //! - **Order**: removals, then updates, then creations, each with `omni.max_in_flight` at once. So if a run is
 //!   interrupted, access has been revoked before any was granted.
-//! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row) ends
-//!   the run; changes that were not sent by then are skipped.
+//! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row)
+//!   ends the run; changes that were not sent by then are skipped.
 //! - **A run stops between two changes**, never within one.
 //! - **A write whose response was lost is looked up before it is sent again**, because it may have been applied.
-//! - **Stale observations are corrected in the same run**: a user that exists already is updated, a user that was created
-//!   again is found by email. Only clears that the guard has evaluated are sent.
-//! - **A cached id may belong to another address by now.** A removal reads the user first; an update compares the address
-//!   in the response, and is taken back if it is another one.
+//! - **Stale observations are corrected in the same run**: a user that exists already is updated, a user that was
+//!   created again is found by email. Only clears that the guard has evaluated are sent.
+//! - **A cached id may belong to another address by now.** A removal reads the user first; an update compares the
+//!   address in the response, and is taken back if it is another one.
 //! - **Every change is recorded before it is sent**, and its outcome once it is known. The next run resolves unknown
 //!   outcomes.
 

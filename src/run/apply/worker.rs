@@ -144,8 +144,8 @@ impl<'a> Worker<'a> {
         attempt
     }
 
-    /// Reads the user back after a repeated change, because Omni may accept it and not keep it, and after a reactivation,
-    /// which is not possible by Omni's newer documents.
+    /// Reads the user back after a repeated change, because Omni may accept it and not keep it, and after a
+    /// reactivation, which is not possible by Omni's newer documents.
     async fn verified(&self, change: &Change) -> Attempt {
         let attempt = self.settle(change).await;
         let is_doubtful = change.reactivates() || self.work.recorder.is_repeat(change);
@@ -249,8 +249,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The result of a lookup after Omni responded to a change. If the lookup failed, the change was sent all the same. If it
-    /// was `sent_before`, the outcome of the earlier attempt stays unknown.
+    /// The result of a lookup after Omni responded to a change. If the lookup failed, the change was sent all the same.
+    /// If it was `sent_before`, the outcome of the earlier attempt stays unknown.
     fn looked_up(
         &self,
         look_up: Result<Attempt, OmniError>,
@@ -320,8 +320,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Distinguishes a key that is no longer valid from a change that is not permitted: an invalid key can't read either,
-    /// which ends the run. Sends one request per run.
+    /// Distinguishes a key that is no longer valid from a change that is not permitted: an invalid key can't read
+    /// either, which ends the run. Sends one request per run.
     async fn check_key(&self) -> Result<(), OmniError> {
         let read = || async { self.reader().page(1).await.map(drop) };
         self.key_checked.get_or_try_init(read).await.map(drop)
@@ -351,8 +351,8 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Looks up a user whose write got no response: by id if there is one, because a lookup by email may depend on letter
-    /// case.
+    /// Looks up a user whose write got no response: by id if there is one, because a lookup by email may depend on
+    /// letter case.
     async fn look_up_after_loss(
         &self,
         change: &Change,

@@ -31,7 +31,8 @@ fn always(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Act {
 /// The attempts of the client for one request.
 const ATTEMPTS: usize = 6;
 
-/// Closes the connection at once, and answers only the last attempt of each request, so that an endless answer is sent once.
+/// Closes the connection at once, and answers only the last attempt of each request, so that an endless answer is sent
+/// once.
 fn at_last(act: Act) -> Act {
     let attempts = Mutex::new(HashMap::<String, usize>::new());
     Box::new(move |asked| {

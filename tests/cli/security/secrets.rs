@@ -111,7 +111,8 @@ async fn failing_commands_print_no_secrets() {
     }
 }
 
-/// By default each failure meets one of the commands, and each command several failures; with `SECRETS=all` each meets all.
+/// By default each failure meets one of the commands, and each command several failures; with `SECRETS=all` each meets
+/// all.
 pub(crate) fn is_chosen(row: usize, column: usize, columns: usize) -> bool {
     row % columns == column || std::env::var("SECRETS").is_ok_and(|chosen| chosen == "all")
 }

@@ -1,4 +1,4 @@
-//! Junk around addresses: nobody is removed, created or changed because of it.
+//! Junk around addresses: no user is removed, created or changed because of it.
 
 use super::support::{account, read, schema};
 use chrono::Utc;

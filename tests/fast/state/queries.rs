@@ -111,7 +111,7 @@ async fn quarantined_users_are_ordered_by_retry_time() {
     assert_eq!(some[0].0, email("soon"));
 }
 
-/// What was held is told after a run that could not be done, and no longer after one that held nothing.
+/// Held changes are reported after a failed run, and no longer after a run that held nothing.
 #[tokio::test]
 async fn a_run_without_a_plan_keeps_held_changes() {
     let state = State::new();

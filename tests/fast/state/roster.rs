@@ -36,7 +36,7 @@ async fn managed(db: &StateDb) -> Vec<String> {
     shown
 }
 
-/// Whoever was removed stays known, also after the history is pruned.
+/// Removed users stay known, also after the history is pruned.
 #[tokio::test]
 async fn removed_users_are_remembered_for_good() {
     let state = State::new();

@@ -15,7 +15,7 @@ use omni_user_sync::run::{
 };
 use std::time::Duration;
 
-/// A run that ended well. Whoever is in it must not be in a message.
+/// A successful run. Its users must not appear in a message.
 fn run(number: u64) -> RunOutcome {
     RunOutcome {
         number: Some(RunNumber(number)),

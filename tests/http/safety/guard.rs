@@ -50,7 +50,7 @@ async fn an_approval_covers_the_shown_users_once() {
     world.roster(&deleting(21..=28));
     assert_converged(&world.run().await);
 
-    // Once: someone who came back under the same email is somebody else.
+    // Once: a user who comes back with the same email is a different user.
     world.user(&user(2), "Back", json!({}));
     world.roster(&deleting([1, 2, 29, 30, 31, 32, 33]));
     assert_eq!(held(&world.run().await), 6);

@@ -1,4 +1,4 @@
-//! What Omni refuses or does not keep, and what somebody takes back.
+//! Changes that Omni refuses or does not keep, or that another client reverts.
 
 use super::{on, status};
 use crate::support::{World, assert_converged, outcomes_of};

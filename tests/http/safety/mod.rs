@@ -1,5 +1,5 @@
 //! What holds over time: a memory, a guard over 24 hours, approvals, ownership, quarantine. Each
-//! `World::run` is a process of its own: it opens the state database anew.
+//! `World::run` is a process of its own: it opens the state database again.
 mod guard;
 mod identity;
 mod kept;

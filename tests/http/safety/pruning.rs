@@ -1,4 +1,4 @@
-//! Who is removed because the roster does not name them, and when nobody is.
+//! Which users are pruned, and when pruning is blocked.
 
 use super::{approve, deleting, held, user};
 use crate::support::{World, assert_converged, outcomes_of};

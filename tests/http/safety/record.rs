@@ -119,7 +119,7 @@ async fn a_declined_run_is_recorded_as_declined() {
     assert_eq!(world.writes(), Vec::<String>::new());
 }
 
-/// Somebody looks at a wrong roster and says no: whom it named is nobody of ours for that, to be missed and
+/// The prompt for a wrong roster was declined: its users did not become managed, so they are never missed and
 /// pruned later.
 #[tokio::test]
 async fn a_declined_roster_adds_no_managed_users() {
@@ -158,7 +158,7 @@ async fn a_declined_roster_adds_no_managed_users() {
     assert_eq!(held.expect("a run").count(), 1, "its number is known");
 }
 
-/// What the state database does not take must not be sent: after a kill nobody would know of it.
+/// A change that the state database does not record must not be sent: after a kill it would be unknown.
 #[tokio::test]
 async fn unrecorded_changes_are_not_sent() {
     let world = World::new().await;
