@@ -8,14 +8,19 @@ use omni_user_sync::sandbox::Options;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+/// A world with this many users and this setting of `policy.prune`, in which no number of removals is held.
+async fn pruning(prune: &str, users: usize) -> World {
+    let options = Options {
+        users,
+        ..Options::default()
+    };
+    let world = World::with(options).await.set("policy.prune", prune);
+    world.set("policy.max_removals", "100%")
+}
+
 #[tokio::test]
 async fn prunes_only_managed_users() {
-    let world = World::with(Options {
-        users: 9,
-        ..Options::default()
-    })
-    .await
-    .set("policy.prune", "managed");
+    let world = pruning("managed", 9).await;
     world.roster(&format!(
         "email,display_name\n{},\nnew@x.co,New\n{},\n",
         user(1),
@@ -36,10 +41,7 @@ async fn prunes_only_managed_users() {
 
 #[tokio::test]
 async fn waits_for_the_grace_before_it_prunes() {
-    let world = World::new()
-        .await
-        .set("policy.prune", "managed")
-        .set("policy.prune_grace", "1h");
+    let world = pruning("managed", 0).await.set("policy.prune_grace", "1h");
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
     assert_converged(&world.run().await);
     world.roster("email,display_name\na@x.co,A\n");
@@ -65,14 +67,7 @@ async fn waits_for_the_grace_before_it_prunes() {
 /// As after the loss of a state folder. A second roster counts as the first one as long as that was not accepted.
 #[tokio::test]
 async fn a_first_roster_prunes_only_after_approval() {
-    let options = Options {
-        users: 6,
-        ..Options::default()
-    };
-    let world = World::with(options)
-        .await
-        .set("policy.prune", "all")
-        .set("policy.max_removals", "100%");
+    let world = pruning("all", 6).await;
     let rows = |numbers: std::ops::RangeInclusive<usize>| -> String {
         numbers
             .map(|number| format!("{},\n", user(number)))
@@ -100,14 +95,7 @@ async fn a_first_roster_prunes_only_after_approval() {
 /// A first roster that could not prune yet is not the baseline of one that can.
 #[tokio::test]
 async fn a_first_roster_without_upserts_approves_nothing() {
-    let options = Options {
-        users: 3,
-        ..Options::default()
-    };
-    let world = World::with(options)
-        .await
-        .set("policy.prune", "all")
-        .set("policy.max_removals", "100%");
+    let world = pruning("all", 3).await;
     world.roster("op,email\ndeactivate,gone@x.co\n");
     assert_eq!(held(&world.run().await), 0);
     world.roster(&format!("email,display_name\n{},\n", user(1)));
@@ -117,14 +105,7 @@ async fn a_first_roster_without_upserts_approves_nothing() {
 /// With a grace no user is due in the first run, and a user that is not managed never is.
 #[tokio::test]
 async fn a_first_roster_with_a_grace_is_accepted() {
-    let options = Options {
-        users: 3,
-        ..Options::default()
-    };
-    let world = World::with(options)
-        .await
-        .set("policy.prune", "all")
-        .set("policy.prune_grace", "1ms");
+    let world = pruning("all", 3).await.set("policy.prune_grace", "1ms");
     world.roster(&format!("email,display_name\n{},\nnew@x.co,N\n", user(1)));
     assert_converged(&world.run().await);
     let memory = world.state_db().memory(chrono::Utc::now()).await;
@@ -134,10 +115,7 @@ async fn a_first_roster_with_a_grace_is_accepted() {
 /// As at the boot of a machine without a battery: a run in 2020, and the right time after it.
 #[tokio::test]
 async fn a_wrong_clock_does_not_end_the_grace() {
-    let world = World::new()
-        .await
-        .set("policy.prune", "managed")
-        .set("policy.prune_grace", "7d");
+    let world = pruning("managed", 0).await.set("policy.prune_grace", "7d");
     world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
     assert_converged(&world.run().await);
     world.roster("email,display_name\na@x.co,A\n");
@@ -159,10 +137,7 @@ async fn a_wrong_clock_does_not_end_the_grace() {
 
 #[tokio::test]
 async fn a_shrunken_roster_prunes_only_after_approval() {
-    let world = World::new()
-        .await
-        .set("policy.prune", "managed")
-        .set("policy.max_removals", "100%");
+    let world = pruning("managed", 0).await;
     let rows: String = (0..10)
         .map(|number| format!("u{number}@x.co,U\n"))
         .collect();
@@ -184,11 +159,7 @@ async fn a_shrunken_roster_prunes_only_after_approval() {
 
 #[tokio::test]
 async fn half_a_roster_is_held_after_the_grace() {
-    let world = World::new()
-        .await
-        .set("policy.prune", "managed")
-        .set("policy.prune_grace", "1ms")
-        .set("policy.max_removals", "100%");
+    let world = pruning("managed", 0).await.set("policy.prune_grace", "1ms");
     let rows: String = (0..10)
         .map(|number| format!("u{number}@x.co,U\n"))
         .collect();
@@ -226,13 +197,7 @@ async fn an_invalid_roster_removes_no_users() {
         ),
     ];
     for (name, text) in bad {
-        let world = World::with(Options {
-            users: 9,
-            ..Options::default()
-        })
-        .await
-        .set("policy.prune", "all")
-        .set("policy.max_removals", "100%");
+        let world = pruning("all", 9).await;
         std::fs::write(world.roster_path(), text).expect("written");
         let run = world.run().await;
         assert_eq!(world.org().users().len(), 9, "{name}: {run:?}");
@@ -408,10 +373,7 @@ async fn an_earlier_name_does_not_replace_the_newest() {
 /// As an identity provider exports it after a change of its template.
 #[tokio::test]
 async fn junk_around_addresses_removes_nobody() {
-    let world = World::new()
-        .await
-        .set("policy.prune", "managed")
-        .set("policy.max_removals", "100%");
+    let world = pruning("managed", 0).await;
     let header = "op,email,display_name\n";
     let rows = |junk: fn(usize, &str) -> String| -> String {
         let row = |number| {

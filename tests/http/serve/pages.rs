@@ -5,6 +5,7 @@ use super::support::{
     server_with, test_server,
 };
 use chrono::{TimeDelta, Utc};
+use insta::assert_snapshot;
 use omni_user_sync::model::{ChangeOutcome, Operation, RunEnd, RunResult};
 use omni_user_sync::omni::OmniError;
 use omni_user_sync::run::{Completion, RunError, RunOutcome};
@@ -291,33 +292,37 @@ async fn changes_are_paginated() {
 async fn user_page_summarises_known_state() {
     let server = test_server().await;
     add_history(&server).await;
-    for (user, said) in [
-        (
-            "a@x.co",
-            "The operation delete is held by policy.max_removals (run 2): 6 of 20 users would be removed",
-        ),
-        ("A@X.co", "The operation delete is held"),
-        ("ann@x.co", "In quarantine until"),
-        (
-            "bad@x.co",
-            "The row in the roster is invalid, so this user is not changed.",
-        ),
-        (
-            "nobody@x.co",
-            "<li class=\"idle\">Not in the roster, as of the last run that read the roster and Omni",
-        ),
-        (
-            "boss@x.co",
-            "<li class=\"idle\">Protected by policy.protect",
-        ),
+    let summary = async |user: &str| {
+        let page = server.get(&format!("/users/{user}")).await.body;
+        assert!(page.contains("omni-user-sync explain"), "{user}");
+        let (_, list) = page
+            .split_once("<ul class=\"summary\">")
+            .expect("a summary");
+        let (list, _) = list.split_once("</ul>").expect("its end");
+        format!("{user}: {list}\n")
+    };
+    let mut shown = String::new();
+    for user in [
+        "a@x.co",
+        "A@X.co",
+        "bad@x.co",
+        "nobody@x.co",
+        "boss@x.co",
+        "%3Cb%3E@x.co",
     ] {
-        let page = server.get(&format!("/users/{user}")).await;
-        assert!(page.body.contains(said), "{user}: {}", page.body);
-        assert!(page.body.contains("omni-user-sync explain"), "{user}");
+        shown += &summary(user).await;
     }
-    let known = server.get("/users/%3Cb%3E@x.co").await.body;
-    let ok = "<li class=\"ok\">No known problems.";
-    assert!(known.contains(ok), "{known}");
+    assert_snapshot!(shown, @r#"
+    a@x.co: <li class="warning">The operation delete is held by policy.max_removals (run 2): 6 of 20 users would be removed</li>
+    A@X.co: <li class="warning">The operation delete is held by policy.max_removals (run 2): 6 of 20 users would be removed</li>
+    bad@x.co: <li class="error">The row in the roster is invalid, so this user is not changed.</li>
+    nobody@x.co: <li class="idle">Not in the roster, as of the last run that read the roster and Omni, and never changed by omni-user-sync.</li>
+    boss@x.co: <li class="idle">Not in the roster, as of the last run that read the roster and Omni, and never changed by omni-user-sync.</li><li class="idle">Protected by policy.protect: never deleted or deactivated.</li>
+    %3Cb%3E@x.co: <li class="ok">No known problems.</li>
+    "#);
+    // It has the time of the next attempt.
+    let quarantined = summary("ann@x.co").await;
+    assert!(quarantined.contains("In quarantine until"), "{quarantined}");
     let none = server.get("/users?email=ann").await;
     assert_eq!(none.status, 400);
     assert!(none.body.contains("local@domain"), "{}", none.body);
