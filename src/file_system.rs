@@ -21,8 +21,8 @@ pub(crate) fn place(path: &Path) -> Option<RosterPlace> {
     })
 }
 
-/// The name of the file system of a path, existing or not, if it is shared: another machine, or the
-/// other side of the mount, can write to it, which causes no events and no error.
+/// The name of the file system of a path, existing or not, if it is shared: another machine, or the other side of the
+/// mount, can write to it without causing events or errors here.
 pub(crate) fn shared(path: &Path) -> Option<&'static str> {
     let statfs = |path: &Path| match path.as_os_str().is_empty() {
         true => rustix::fs::statfs("."),

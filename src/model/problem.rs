@@ -127,7 +127,7 @@ pub enum ProblemKind {
     BlankColumn,
     /// A lint: a word of another program for an op.
     OpSynonym,
-    /// A lint: a list with other separators or quotes than a list has.
+    /// A lint: a list with unusual separators or quotes.
     SuspiciousList,
     /// A lint: a value that a spreadsheet may have reformatted.
     Reformatted,

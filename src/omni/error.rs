@@ -248,7 +248,7 @@ pub enum Failure {
     Connection(String),
     /// No response in time.
     TimedOut,
-    /// A status in the 500s, and what Omni said.
+    /// A 5xx status, and Omni's message.
     Status(StatusCode, String),
     /// A 2xx with an invalid body, and an excerpt.
     Unreadable(String),

@@ -41,7 +41,7 @@ fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
 pub(crate) enum Cause {
     /// Omni rejected the change, and will again.
     Rejected,
-    /// Omni responded to no attempt, but to the lookups after them. Either all writes fail, or only this change does;
+    /// No attempt got a response, but the lookups after them did. Either all writes fail, or only this change does;
     /// then it must not delay the other changes in every run.
     Unanswered,
     /// Anything else. The next run may succeed.

@@ -87,7 +87,7 @@ impl Prepared {
 }
 
 impl Prepared {
-    /// The users that would be removed and whose fields are not known.
+    /// The users to be removed whose fields are not known.
     fn unread_removals(&self) -> Vec<Arc<ObservedUser>> {
         let passed = self.assessment.verdict.passed().iter();
         let removed = passed.filter_map(|change| match &change.action {

@@ -309,7 +309,7 @@ impl ObservationCache {
         })
     }
 
-    /// As [`Self::look_up_open`], up to the first lookup that is unreliable. The others stay open.
+    /// Like [`Self::look_up_open`], until the first unreliable lookup. The remaining users stay open.
     async fn look_up_open_if_reliable(
         &mut self,
         request: ObserveRequest<'_>,

@@ -169,7 +169,7 @@ pub(super) fn email_pattern(text: &str) -> Parsed<String> {
     } else if has(&[',', ';']) || pattern.contains(|c: char| c.is_whitespace() || c.is_control()) {
         "one email or pattern per item of the list, without blanks, commas and semicolons"
     } else if has(&['[', ']', '(', ')', ':', '\\']) {
-        "an email or a pattern, which has only the wildcards * and ? and no other brackets, colons or backslashes"
+        "an email or a pattern without brackets, colons and backslashes; the wildcards are * and ?"
     } else {
         return match pattern.split_once('@') {
             None if has(&['*', '?']) => Ok(pattern.into()),

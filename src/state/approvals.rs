@@ -38,7 +38,7 @@ pub enum ApproveError {
     Unknown,
     /// The run is no longer in history.
     #[error(
-        "run {run} is older than state.retain and its held changes are deleted; approve a later run (`history` lists the runs)"
+        "run {run} is older than state.retain, and its held changes were deleted; approve a later run (`history` lists the runs)"
     )]
     Expired {
         /// The run.

@@ -28,7 +28,7 @@ impl SlidingWindow {
         }
     }
 
-    /// Counts events at any times.
+    /// Counts events with their times, in any order.
     pub(crate) fn record_all(&mut self, events: impl IntoIterator<Item = (Instant, u32)>) {
         let before = self.events.len();
         self.events.extend(events);

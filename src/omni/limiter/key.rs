@@ -42,7 +42,7 @@ pub(super) struct Key {
     disabled: bool,
     /// Whether this run has reported that the key is disabled.
     disabled_reported: bool,
-    /// Whether this run uses the key. Others stay until their window is empty and their pause over.
+    /// Whether this run uses the key. Other keys are kept until their window is empty and their pause has ended.
     current: bool,
 }
 

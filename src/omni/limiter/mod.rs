@@ -84,8 +84,8 @@ struct Counter {
     shared: SharedLimiter,
     /// The number of urgent requests that wait.
     urgent_waiting: AtomicUsize,
-    /// Wakes the waiting tasks when the time of a slot has become known, keys have changed, or an urgent request waits
-    /// no longer.
+    /// Wakes the waiting tasks when the time of a slot has become known, keys have changed, or no urgent request waits
+    /// any more.
     changed: Notify,
 }
 

@@ -1,4 +1,4 @@
-//! The text of a key's file. It has times and counts, and nothing of the key.
+//! The text of a key's file. It has times and counts, but no part of the key.
 //!
 //! ```text
 //! omni-user-sync slots 1
