@@ -20,7 +20,9 @@ const MIN_OPEN_FILES: u64 = 32;
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
+    /// `None` if SIGHUP was ignored at the start, as `nohup` does; then it stays ignored.
+    hang_up: Option<Signal>,
+    has_terminal: bool,
 }
 
 impl Signals {
@@ -32,12 +34,16 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up: match ignores_hang_up() {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
+            has_terminal: has_terminal(),
         })
     }
 
     /// Cancels `stop` at the first SIGTERM or SIGINT and returns at the second. Calls `on_hangup` at
-    /// each SIGHUP.
+    /// each SIGHUP, except if it comes because the terminal was closed: that stops like SIGTERM.
     pub async fn follow(&mut self, stop: &CancellationToken, mut on_hangup: impl FnMut()) {
         let mut first = None;
         loop {
@@ -45,9 +51,12 @@ impl Signals {
             let name = tokio::select! {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
-                _ = self.hang_up.recv() => {
-                    on_hangup();
-                    continue;
+                () = received(self.hang_up.as_mut()) => {
+                    if !self.has_terminal || has_terminal() {
+                        on_hangup();
+                        continue;
+                    }
+                    "SIGHUP"
                 }
             };
             match first {
@@ -59,6 +68,25 @@ impl Signals {
             stop.cancel();
         }
     }
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the process has a controlling terminal.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Whether SIGHUP is ignored.
+fn ignores_hang_up() -> bool {
+    let hang_up = 1 << (rustix::process::Signal::HUP.as_raw() - 1);
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign & hang_up != 0)
 }
 
 /// Runs a command on its own runtime. At its end, blocking calls are abandoned, so that a roster on a

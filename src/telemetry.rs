@@ -5,9 +5,12 @@
 //! unless the filter names them.
 
 use crate::settings::{LogFormat, LogSettings};
+use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Dependencies whose log is not needed and might contain secrets.
@@ -43,40 +46,67 @@ pub struct FilterError {
 /// # Errors
 /// If either filter is invalid, even if it is overridden.
 pub fn init(settings: &LogSettings, flag: Option<&str>) -> Result<(), FilterError> {
-    let setting = filter("log.filter", &settings.filter)?;
-    let filter = flag.map_or(Ok(setting), |text| filter("--log", text))?;
+    let filter = chosen(settings, flag)?;
     // The same rules as for the output of commands: NO_COLOR, CLICOLOR, CLICOLOR_FORCE, a terminal.
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let (log, replace) = subscriber(settings.format, filter, colours, std::io::stderr);
     // Fails only if a subscriber is already set.
-    let _ = subscriber(settings.format, filter, colours, std::io::stderr).try_init();
+    if log.try_init().is_ok() {
+        let _ = REPLACE_FILTER.set(replace);
+    }
     Ok(())
 }
 
+/// Replaces the filter of the log that [`init`] has set up.
+///
+/// # Errors
+/// As [`init`]; then the filter stays.
+pub fn reload_filter(settings: &LogSettings, flag: Option<&str>) -> Result<(), FilterError> {
+    let filter = chosen(settings, flag)?;
+    if let Some(replace) = REPLACE_FILTER.get() {
+        replace(filter);
+    }
+    Ok(())
+}
+
+/// The filter of the flag, else that of the settings. Both must be valid.
+fn chosen(settings: &LogSettings, flag: Option<&str>) -> Result<EnvFilter, FilterError> {
+    let setting = filter("log.filter", &settings.filter)?;
+    flag.map_or(Ok(setting), |text| filter("--log", text))
+}
+
+type ReplaceFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+/// The process has one log.
+static REPLACE_FILTER: OnceLock<ReplaceFilter> = OnceLock::new();
+
+/// A log, and the function that replaces its filter.
 fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
     colours: bool,
     writer: W,
-) -> Box<dyn tracing::Subscriber + Send + Sync>
+) -> (Box<dyn tracing::Subscriber + Send + Sync>, ReplaceFilter)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         // A log that can't be written must not end the daemon, as the report about it on standard error would.
         .log_internal_errors(false)
         .with_ansi(colours);
-    match format {
-        LogFormat::Text => Box::new(log.with_target(false).finish()),
-        LogFormat::Json => Box::new(
-            log.json()
-                .flatten_event(true)
-                .with_current_span(true)
-                .with_span_list(false)
-                .finish(),
-        ),
-    }
+    let log = match format {
+        LogFormat::Text => log.with_target(false).boxed(),
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_current_span(true);
+            log.with_span_list(false).boxed()
+        }
+    };
+    let (filter, handle) = reload::Layer::new(filter);
+    let log = tracing_subscriber::registry().with(filter).with(log);
+    // Fails only if the log is gone.
+    let replace = move |filter| drop(handle.reload(filter));
+    (Box::new(log), Box::new(replace))
 }
 
 fn filter(location: &'static str, text: &str) -> Result<EnvFilter, FilterError> {
@@ -136,7 +166,7 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let filter = filter("log.filter", text).expect("a filter");
-        let log = subscriber(format, filter, false, move || writer.clone());
+        let (log, _) = subscriber(format, filter, false, move || writer.clone());
         tracing::subscriber::with_default(log, event);
         let bytes = lock(&kept.0);
         String::from_utf8(bytes.clone()).expect("a log is text")

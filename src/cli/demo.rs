@@ -41,7 +41,7 @@ pub(super) async fn run(log: Option<&str>) -> anyhow::Result<Exit> {
         "demo: a mock Omni server with {USERS} users, and a roster with changes for some of them"
     ));
     tokio::select! {
-        ended = daemon::run(settings) => ended?,
+        ended = daemon::run(settings.clone(), || Ok(settings.clone())) => ended?,
         never = guide(&address, &roster) => match never {},
     }
     sandbox.stop().await;

@@ -166,7 +166,12 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => {
             let settings = logged(load()?, log)?;
-            run::run(settings, &arguments).await
+            let reload = || {
+                let settings = load()?;
+                telemetry::reload_filter(&settings.log, log)?;
+                Ok(settings)
+            };
+            run::run(settings, &arguments, reload).await
         }
         #[cfg(feature = "sandbox")]
         Command::Demo => demo::run(log).await,

@@ -11,10 +11,19 @@ pub(super) struct Arguments {
     plan_only: bool,
 }
 
-pub(super) async fn run(mut settings: Settings, arguments: &Arguments) -> anyhow::Result<Exit> {
-    if arguments.plan_only {
-        settings.policy.mode = Mode::Plan;
-    }
-    crate::daemon::run(settings).await?;
+/// `reload` reads the settings again.
+pub(super) async fn run(
+    settings: Settings,
+    arguments: &Arguments,
+    reload: impl Fn() -> anyhow::Result<Settings>,
+) -> anyhow::Result<Exit> {
+    let with_flags = |mut settings: Settings| {
+        if arguments.plan_only {
+            settings.policy.mode = Mode::Plan;
+        }
+        settings
+    };
+    let settings = with_flags(settings);
+    crate::daemon::run(settings, || reload().map(with_flags)).await?;
     Ok(Exit::Ok)
 }

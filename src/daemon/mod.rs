@@ -14,6 +14,8 @@
 //!   supersedes it.
 //! - The heartbeat comes from the loop itself: `/healthz` and the watchdog report on the loop and on
 //!   nothing else.
+//! - SIGHUP reads the settings again. New ones stop the tasks as a shutdown does and start them anew; state database,
+//!   metrics, status and the bound address stay. With wrong ones, the former stay in force.
 //! - Every task has a name, and a task that exits early ends the daemon.
 
 mod approvals;
@@ -31,10 +33,10 @@ use crate::metrics::Metrics;
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::{NotificationSender, Notifier};
 use crate::run::{Observer, Reconciler, RunEvent};
-use crate::serve::{Probes, Server, ServerConfig};
+use crate::serve::{Listener, Probes, Server, ServerConfig};
 use crate::settings::{
-    AMBIGUOUS_KEY, EMPTY_PROTECT, ScheduleSettings, SecretFile, ServeSettings, Settings,
-    SettingsFile, Watch, admin_token_warnings,
+    AMBIGUOUS_KEY, EMPTY_PROTECT, ScheduleSettings, SecretFile, ServeSettings, Settings, Watch,
+    admin_token_warnings,
 };
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
@@ -43,23 +45,27 @@ use crate::trigger::{Wake, schedule};
 use chrono::Utc;
 use run_metrics::RunMetrics;
 use std::sync::Arc;
+use systemd::Systemd;
 use tasks::TaskGroup;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-/// Runs the daemon until it is stopped. In dry-run mode it reports changes and applies none.
+/// Runs the daemon until it is stopped. In dry-run mode it reports changes and applies none. `reload` reads the settings
+/// again, on SIGHUP.
 ///
 /// # Errors
 /// If the start or a task fails, or if a second signal ends the process immediately.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
+pub async fn run(
+    settings: Settings,
+    reload: impl Fn() -> anyhow::Result<Settings>,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
-    let (stop, wake) = (CancellationToken::new(), Wake::default());
-    let (grace, mut file) = (settings.grace, settings.file.clone());
-    let tasks = start(Arc::new(settings), &wake, &stop).await?;
+    let (stop, hung_up) = (CancellationToken::new(), Notify::new());
+    let daemon = Daemon::open(&settings, stop.clone()).await?;
     let ended = tokio::select! {
-        ended = tasks.run(&stop, grace) => ended,
-        () = signals.follow(&stop, || hang_up(&wake, file.as_mut())) => {
+        ended = daemon.run(settings, &hung_up, reload) => ended,
+        () = signals.follow(&stop, || hung_up.notify_one()) => {
             Err(anyhow::anyhow!("second signal: exiting immediately"))
         }
     };
@@ -67,74 +73,198 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     ended
 }
 
-/// SIGHUP starts a run. It does not reload the settings, which its sender may expect.
-fn hang_up(wake: &Wake, file: Option<&mut SettingsFile>) {
-    wake.wake(Trigger::Signal);
-    if let Some(file) = file
-        && file.has_changed()
-    {
-        let file = file.path().display();
-        warn!(%file, "the settings file has changed; restart the daemon to apply it");
+/// What outlives a change of the settings.
+struct Daemon {
+    metrics: Metrics,
+    status: Status,
+    state: StateDb,
+    listener: Option<Listener>,
+    wake: Wake,
+    stop: CancellationToken,
+}
+
+impl Daemon {
+    async fn open(settings: &Settings, stop: CancellationToken) -> anyhow::Result<Self> {
+        settings.source.path()?;
+        let base_url = settings.omni.base_url()?.to_string();
+        let lock = StateLock::acquire(&settings.state.dir, "run")?;
+        let state = StateDb::open(&base_url, Access::Write(lock))?;
+        let status = Status::new(settings.schedule.times.clone());
+        if state.runs(1).await?.is_empty() {
+            status.state_is_new();
+        }
+        Ok(Self {
+            metrics: Metrics::new(),
+            status,
+            state,
+            listener: settings.serve.listen.map(Listener::bind).transpose()?,
+            wake: Wake::default(),
+            stop,
+        })
+    }
+
+    /// Runs until the stop. New settings take the place of the old ones once a run in progress has stopped between two
+    /// changes. If the daemon can't start with them, the old ones stay.
+    async fn run(
+        &self,
+        mut settings: Settings,
+        hung_up: &Notify,
+        reload: impl Fn() -> anyhow::Result<Settings>,
+    ) -> anyhow::Result<()> {
+        let mut tasks = Tasks::start(self, &settings).await?;
+        log_start(&settings)?;
+        if settings.schedule.run_on_start {
+            self.wake.wake(Trigger::Start);
+        }
+        self.metrics.config_valid.set(1);
+        while let Some(new) = self
+            .until_reload(&mut settings, tasks, hung_up, &reload)
+            .await?
+        {
+            tasks = match Tasks::start(self, &new).await {
+                Ok(tasks) => {
+                    self.metrics.config_valid.set(1);
+                    settings = new;
+                    info!("the settings were read again and are in force");
+                    tasks
+                }
+                Err(error) => {
+                    self.keep_settings(&error);
+                    Tasks::start(self, &settings).await?
+                }
+            };
+            self.wake.wake(Trigger::Signal);
+        }
+        Ok(())
+    }
+
+    /// Runs the tasks until the stop, or until the settings have changed. Each SIGHUP starts a run.
+    async fn until_reload(
+        &self,
+        settings: &mut Settings,
+        tasks: Tasks,
+        hung_up: &Notify,
+        reload: &impl Fn() -> anyhow::Result<Settings>,
+    ) -> anyhow::Result<Option<Settings>> {
+        let Tasks { stop, group } = tasks;
+        let mut running = std::pin::pin!(group.run(&stop, settings.grace));
+        let mut systemd = Systemd::from_environment();
+        loop {
+            tokio::select! {
+                ended = &mut running => return ended.map(|()| None),
+                () = self.stop.cancelled(), if !systemd.is_stopping() => systemd.stopping(),
+                () = hung_up.notified() => {
+                    if let Some(new) = self.reload(settings, reload) {
+                        stop.cancel();
+                        running.await?;
+                        return Ok(Some(new).filter(|_| !self.stop.is_cancelled()));
+                    }
+                    self.wake.wake(Trigger::Signal);
+                }
+            }
+        }
+    }
+
+    /// The settings, if their file has changed and they are valid.
+    fn reload(
+        &self,
+        settings: &mut Settings,
+        reload: &impl Fn() -> anyhow::Result<Settings>,
+    ) -> Option<Settings> {
+        if !settings.file.as_mut()?.has_changed() {
+            return None;
+        }
+        match reload() {
+            Ok(new) => {
+                let (new, kept) = new.after(settings);
+                for key in kept {
+                    warn!(
+                        key,
+                        "the setting keeps its former value until the daemon is restarted"
+                    );
+                }
+                Some(new)
+            }
+            Err(error) => {
+                self.keep_settings(&error);
+                None
+            }
+        }
+    }
+
+    fn keep_settings(&self, error: &anyhow::Error) {
+        self.metrics.config_valid.set(0);
+        error!(
+            error = format!("{error:#}"),
+            "the new settings can't be used; the former ones stay in force"
+        );
+    }
+}
+
+/// The tasks that work with one version of the settings.
+struct Tasks {
+    group: TaskGroup,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    async fn start(daemon: &Daemon, settings: &Settings) -> anyhow::Result<Self> {
+        let stop = daemon.stop.child_token();
+        let group = start(daemon, &Arc::new(settings.clone()), &stop).await;
+        // A task that has started must not stay if another can't start.
+        let group = group.inspect_err(|_| stop.cancel())?;
+        Ok(Self { group, stop })
     }
 }
 
 /// Connects and starts the tasks.
 async fn start(
-    settings: Arc<Settings>,
-    wake: &Wake,
+    daemon: &Daemon,
+    settings: &Arc<Settings>,
     stop: &CancellationToken,
 ) -> anyhow::Result<TaskGroup> {
+    let Daemon {
+        metrics,
+        status,
+        state,
+        wake,
+        ..
+    } = daemon;
     settings.source.path()?;
-    warn_if_idle(&settings);
-    if settings.omni.keys.is_ambiguous() {
-        warn!("{AMBIGUOUS_KEY}");
-    }
-    if settings.policy.protect.is_empty() {
-        warn!("{EMPTY_PROTECT}");
-    }
-    let metrics = Metrics::new();
-    let status = Status::new(settings.schedule.times.clone());
-    let base_url = settings.omni.base_url()?.to_string();
-    let lock = StateLock::acquire(&settings.state.dir, "run")?;
-    let state = StateDb::open(&base_url, Access::Write(lock))?;
-    if state.runs(1).await?.is_empty() {
-        status.state_is_new();
-    }
+    warn_if_unusual(settings);
     let mode = settings.policy.mode;
-    let run_metrics = RunMetrics::restore(metrics.clone(), &state, mode).await;
+    let run_metrics = RunMetrics::restore(metrics.clone(), state, mode).await;
     let observed = status.clone();
-    let reconciler = Reconciler::new(Arc::clone(&settings), metrics.clone(), state.clone())?
+    let reconciler = Reconciler::new(Arc::clone(settings), metrics.clone(), state.clone())?
         .with_event_handler(move |event| {
             if matches!(event, RunEvent::Planned(..)) {
                 observed.observed();
             }
             run_metrics.on_event(event);
         });
-    describe(&settings, &metrics)?;
     let mut tasks = TaskGroup::default();
+    start_server(&mut tasks, daemon, settings, stop)?;
+    let notifier = start_notifier(&mut tasks, settings, metrics, stop)?;
+    describe(settings, metrics)?;
     let approvals = approvals::watch(state.clone(), wake.clone(), stop.clone());
     tasks.start("approval watch", async {
         approvals.await;
         Ok(())
     });
-    let key_check = key_check::run(Arc::clone(&settings), metrics.clone(), stop.clone());
+    let key_check = key_check::run(Arc::clone(settings), metrics.clone(), stop.clone());
     tasks.start("key check", async {
         key_check.await;
         Ok(())
     });
-    let probes = Probes {
-        status: status.clone(),
-        metrics: metrics.clone(),
-    };
-    start_server(&mut tasks, &settings, probes, state, wake, stop).await?;
+    status.set_schedule(settings.schedule.times.clone());
     start_schedule(&mut tasks, &settings.schedule, wake, stop);
     let report_source = report_source(status.clone(), metrics.clone());
     let inputs = Inputs {
         wake: wake.clone(),
-        stable: start_watcher(&mut tasks, &settings, wake, stop, report_source),
+        stable: start_watcher(&mut tasks, settings, wake, stop, report_source),
         stop: stop.clone(),
     };
-    let notifier = start_notifier(&mut tasks, &settings, &metrics, stop)?;
+    let (status, metrics) = (status.clone(), metrics.clone());
     let run_loop = RunLoop::new(reconciler, inputs, status, metrics).with_notifier(notifier);
     tasks.start("run loop", async {
         run_loop.run().await;
@@ -143,7 +273,7 @@ async fn start(
     Ok(tasks)
 }
 
-/// Names what the daemon works on, in the log and the metrics.
+/// Names what the daemon works on, in the metrics.
 fn describe(settings: &Settings, metrics: &Metrics) -> anyhow::Result<()> {
     let organisation = settings.omni.base_url()?.host();
     let mode = settings.policy.mode.as_str();
@@ -152,52 +282,59 @@ fn describe(settings: &Settings, metrics: &Metrics) -> anyhow::Result<()> {
     let interval = times.and_then(|times| times.interval_after(now));
     let interval = interval.map_or(0.0, |interval| interval.as_seconds_f64());
     metrics.schedule_interval.set(interval);
+    Ok(())
+}
+
+/// Names what the daemon works on, in the log.
+fn log_start(settings: &Settings) -> anyhow::Result<()> {
+    let times = settings.schedule.times.as_ref();
+    let next = times.and_then(|times| times.next_after(Utc::now()));
     info!(
         version = crate::version::NUMBER,
-        organisation,
-        mode,
+        organisation = settings.omni.base_url()?.host(),
+        mode = settings.policy.mode.as_str(),
         source = %settings.source.path()?.display(),
         state = %settings.state.dir.display(),
         schedule = times.map(ToString::to_string),
-        next_run = times.and_then(|times| times.next_after(now)).map(|next| next.to_rfc3339()),
+        next_run = next.map(|next| next.to_rfc3339()),
         "daemon started"
     );
     Ok(())
 }
 
-async fn start_server(
+/// Starts the server, if it is enabled.
+fn start_server(
     tasks: &mut TaskGroup,
+    daemon: &Daemon,
     settings: &Arc<Settings>,
-    probes: Probes,
-    state: StateDb,
-    wake: &Wake,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let ServeSettings {
-        listen,
-        hosts,
-        admin_token,
-    } = &settings.serve;
-    let Some(address) = *listen else {
+    let Some(listener) = &daemon.listener else {
         return Ok(());
     };
+    let ServeSettings {
+        hosts, admin_token, ..
+    } = &settings.serve;
     warn_about_token(admin_token.as_ref());
     let base_url = settings.omni.base_url()?.to_string();
     let reader = StateDb::open(&base_url, Access::Read(&settings.state.dir))?;
-    let outside_runs = probes.metrics.outside_runs();
+    let outside_runs = daemon.metrics.outside_runs();
     let explainer = Observer::new(Arc::clone(settings), outside_runs, reader.clone())?;
     let config = ServerConfig {
-        probes,
+        probes: Probes {
+            status: daemon.status.clone(),
+            metrics: daemon.metrics.clone(),
+        },
         reader,
-        writer: state,
+        writer: daemon.state.clone(),
         explainer: Arc::new(explainer),
-        wake: wake.clone(),
+        wake: daemon.wake.clone(),
         hosts: hosts.clone(),
         admin_token: admin_token.clone(),
         is_watched: settings.source.watch != Watch::Off,
         protect: settings.policy.protect.clone(),
     };
-    let server = Server::bind(address, config).await?;
+    let server = Server::on(listener, config)?;
     info!(address = %format_args!("http://{}/", server.address()), "serving the status page, API, metrics and health checks");
     let stop = stop.clone();
     tasks.start("server", async { Ok(server.run_on_thread(stop).await?) });
@@ -236,9 +373,6 @@ fn start_schedule(
     wake: &Wake,
     stop: &CancellationToken,
 ) {
-    if settings.run_on_start {
-        wake.wake(Trigger::Start);
-    }
     if let Some(times) = settings.times.clone() {
         let schedule = schedule::run(times, wake.clone(), stop.clone());
         tasks.start("schedule", async { Ok(schedule.await?) });
@@ -279,8 +413,14 @@ fn report_source(status: Status, metrics: Metrics) -> impl Fn(SourceState) + Sen
     }
 }
 
-/// Warns if only SIGHUP can start a run, which is rarely intended.
-fn warn_if_idle(settings: &Settings) {
+/// Warns of settings that are rarely intended.
+fn warn_if_unusual(settings: &Settings) {
+    if settings.omni.keys.is_ambiguous() {
+        warn!("{AMBIGUOUS_KEY}");
+    }
+    if settings.policy.protect.is_empty() {
+        warn!("{EMPTY_PROTECT}");
+    }
     let schedule = &settings.schedule;
     let watched = settings.source.watch != Watch::Off;
     if schedule.times.is_none() && !schedule.run_on_start && !watched {

@@ -111,7 +111,6 @@ impl<R: Runner> RunLoop<R> {
             let outcome = self.execute(trigger).await;
             self.record(&outcome);
         }
-        self.heartbeat.systemd.stopping();
     }
 
     /// Waits for the next trigger; `None` after the stop.

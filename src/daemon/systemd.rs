@@ -16,6 +16,7 @@ pub(super) struct Systemd {
     last_watchdog: Option<Instant>,
     status: String,
     failed: bool,
+    is_stopping: bool,
 }
 
 impl Systemd {
@@ -30,6 +31,7 @@ impl Systemd {
             last_watchdog: None,
             status: String::new(),
             failed: false,
+            is_stopping: false,
         }
     }
 
@@ -55,7 +57,13 @@ impl Systemd {
 
     /// Reports that the shutdown has begun.
     pub(super) fn stopping(&mut self) {
+        self.is_stopping = true;
         self.notify(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
+    }
+
+    /// Whether the shutdown was reported.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 
     /// Reports that the loop is alive.

@@ -1,5 +1,6 @@
 //! Makes metrics and keeps them for the registration.
 
+use crate::util::sync::lock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -7,7 +8,7 @@ use prometheus::{
     IntGaugeVec, Opts,
 };
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 const PREFIX: &str = "omni_user_sync";
 
@@ -17,13 +18,12 @@ type Compute = Box<dyn Fn() -> Option<usize> + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct ComputedGauge {
     gauge: IntGauge,
-    compute: Arc<OnceLock<Compute>>,
+    compute: Arc<Mutex<Option<Compute>>>,
 }
 
 impl ComputedGauge {
     pub(super) fn set(&self, compute: impl Fn() -> Option<usize> + Send + Sync + 'static) {
-        // A later source is ignored: a process has one.
-        let _ = self.compute.set(Box::new(compute));
+        *lock(&self.compute) = Some(Box::new(compute));
     }
 }
 
@@ -39,7 +39,8 @@ impl Collector for ComputedGauge {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let Some(value) = self.compute.get().and_then(|compute| compute()) else {
+        let value = lock(&self.compute).as_ref().and_then(|compute| compute());
+        let Some(value) = value else {
             return Vec::new();
         };
         self.gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub run_in_progress: IntGauge,
     /// Time of the next automatic run; 0 if there is none.
     pub next_run: Gauge,
+    /// 1 if the settings were valid when last read, 0 otherwise.
+    pub config_valid: IntGauge,
     /// The longest of the next intervals of the schedule; 0 without a schedule.
     pub schedule_interval: Gauge,
     /// Wrong admin tokens.
@@ -129,6 +131,8 @@ impl Metrics {
             run_in_progress: all.gauge("run_in_progress", "1 during a run, 0 otherwise."),
             next_run: all.gauge_f64("next_run_timestamp_seconds",
                 "Time of the next automatic run, in Unix time; 0 if there is none."),
+            config_valid: all.gauge("config_last_reload_successful",
+                "1 if the settings were valid when last read (at the start or on SIGHUP), 0 otherwise."),
             schedule_interval: all.gauge_f64("schedule_interval_seconds",
                 "The longer one of the next two intervals of the schedule; 0 without a schedule."),
             login_failures: all.counter("login_failures_total", "Wrong admin tokens on the page and the API."),
@@ -177,14 +181,14 @@ impl Metrics {
         self.source_up.with_label_values(&none).set(is_up.into());
     }
 
-    /// Names the organisation and the mode, once.
+    /// Names the organisation and the mode.
     pub fn set_info(&self, organisation: &str, mode: &str) {
+        self.info.reset();
         let labels = [organisation, mode, crate::version::NUMBER];
         self.info.with_label_values(&labels).set(1);
     }
 
-    /// Computes the number of requests that the limit allows at once whenever the metrics are read. Only the first call
-    /// has an effect.
+    /// Computes the number of requests that the limit allows at once whenever the metrics are read.
     pub fn set_requests_available(
         &self,
         compute: impl Fn() -> Option<usize> + Send + Sync + 'static,

@@ -40,5 +40,5 @@ mod summary;
 mod token;
 
 pub use probes::Probes;
-pub use server::{ServeError, Server};
+pub use server::{Listener, ServeError, Server};
 pub use state::ServerConfig;

@@ -25,7 +25,28 @@ pub struct ServeError {
     source: std::io::Error,
 }
 
-/// A server that is bound to its address.
+/// A bound address. Servers that follow each other share it, so that no client is refused in between.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds an address.
+    ///
+    /// # Errors
+    /// If the address is not available.
+    pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
+        let failed = |source| ServeError { address, source };
+        let socket = std::net::TcpListener::bind(address).map_err(failed)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address })
+    }
+}
+
+/// A server that listens.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -39,12 +60,20 @@ impl Server {
     /// # Errors
     /// If the address is not available.
     pub async fn bind(address: SocketAddr, config: ServerConfig) -> Result<Self, ServeError> {
-        let failed = |source| ServeError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        Self::on(&Listener::bind(address)?, config)
+    }
+
+    /// A server on a bound address.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn on(listener: &Listener, config: ServerConfig) -> Result<Self, ServeError> {
+        let Listener { socket, address } = listener;
+        let address = *address;
+        let listener = socket.try_clone().and_then(TcpListener::from_std);
         Ok(Self {
             address,
-            listener,
+            listener: listener.map_err(|source| ServeError { address, source })?,
             router: router(config, address),
         })
     }

@@ -146,6 +146,26 @@ pub struct Settings {
 const UNSCHEDULED: TimeDelta = TimeDelta::hours(24);
 
 impl Settings {
+    /// These settings with the former values of those that only a restart changes. Returns the names of those that
+    /// differ, too.
+    #[must_use]
+    pub fn after(mut self, former: &Self) -> (Self, Vec<&'static str>) {
+        let url = |settings: &Self| settings.omni.base_url.as_ref().map(ToString::to_string);
+        let differing = [
+            ("omni.base_url", url(&self) != url(former)),
+            ("state.dir", self.state.dir != former.state.dir),
+            ("state.retain", self.state.retain != former.state.retain),
+            ("serve.listen", self.serve.listen != former.serve.listen),
+            ("log.format", self.log.format != former.log.format),
+        ];
+        self.omni.base_url.clone_from(&former.omni.base_url);
+        self.state = former.state.clone();
+        self.serve.listen = former.serve.listen;
+        self.log.format = former.log.format;
+        let differing = differing.into_iter().filter(|(_, differs)| *differs);
+        (self, differing.map(|(name, _)| name).collect())
+    }
+
     /// The number of requests that a scheduled run may spend on reading with this number of keys.
     #[must_use]
     pub fn read_budget(&self, keys: usize, now: DateTime<Utc>) -> usize {

@@ -33,7 +33,7 @@ pub struct Status(Arc<StatusInner>);
 
 #[derive(Debug)]
 struct StatusInner {
-    schedule: Option<Schedule>,
+    schedule: RwLock<Option<Schedule>>,
     facts: RwLock<Facts>,
     findings: RwLock<Arc<Findings>>,
 }
@@ -103,7 +103,7 @@ impl Status {
     pub fn new(schedule: Option<Schedule>) -> Self {
         let facts = RwLock::new(Facts::at_start(Utc::now()));
         Self(Arc::new(StatusInner {
-            schedule,
+            schedule: RwLock::new(schedule),
             facts,
             findings: RwLock::default(),
         }))
@@ -124,7 +124,7 @@ impl Status {
     /// When the schedule is due next.
     #[must_use]
     pub fn next_due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.0.schedule.as_ref()?.next_after(now)
+        sync::read(&self.0.schedule).as_ref()?.next_after(now)
     }
 
     /// Whether the run loop is alive.
@@ -138,7 +138,7 @@ impl Status {
     /// # Errors
     /// If not, with a clause that says why, without personal data.
     pub fn readiness(&self, now: DateTime<Utc>) -> Result<(), String> {
-        readiness::check(&self.read(), self.0.schedule.as_ref(), now)
+        readiness::check(&self.read(), sync::read(&self.0.schedule).as_ref(), now)
     }
 
     /// The status line for the service manager: the last and next run, and the state of the roster.
@@ -174,6 +174,11 @@ impl Status {
     /// Records a heartbeat of the run loop.
     pub fn beat(&self) {
         self.write(|facts| facts.heartbeat = Instant::now());
+    }
+
+    /// Replaces the schedule.
+    pub fn set_schedule(&self, schedule: Option<Schedule>) {
+        *sync::write(&self.0.schedule) = schedule;
     }
 
     /// Records that no run was recorded when the daemon started.

@@ -1,8 +1,11 @@
 //! A daemon as a process, and a wait for what it does.
 
 use crate::support::World;
+use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_omni-user-sync");
 
 /// A daemon that is killed at the end of the test.
 pub(crate) struct Daemon(Child);
@@ -13,15 +16,41 @@ impl Daemon {
     }
 
     pub(crate) fn logging_to(world: &World, log: impl Into<Stdio>) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
-            .arg("run")
+        let mut command = Command::new(PROGRAM);
+        Self::spawn(world, command.arg("run").stderr(log))
+    }
+
+    /// Started by a line of a shell, in which `$0` is the program.
+    pub(crate) fn by(world: &World, line: &str) -> Self {
+        let mut command = Command::new("/bin/sh");
+        Self::spawn(
+            world,
+            command.args(["-c", line, PROGRAM]).stderr(Stdio::null()),
+        )
+    }
+
+    fn spawn(world: &World, command: &mut Command) -> Self {
+        let child = command
             .env_clear()
             .envs(world.variables())
             .current_dir(world.folder.path())
             .stdout(Stdio::null())
-            .stderr(log)
             .spawn();
         Self(child.expect("it runs"))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("is sent");
+    }
+
+    /// Waits for its end, for up to a minute.
+    pub(crate) async fn wait(&mut self) -> Option<i32> {
+        eventually("it ends", || !self.is_running()).await;
+        self.0.wait().expect("it has ended").code()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -37,7 +66,7 @@ impl Drop for Daemon {
 }
 
 /// Waits until a condition holds, for up to a minute.
-pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let waiting = async {
         while !is_so() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -7,6 +7,7 @@ mod log;
 mod place;
 mod probe;
 mod proxy;
+mod reload;
 mod roundtrip;
 mod runs;
 mod security;

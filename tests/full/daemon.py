@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pty
 import signal
 import socket
 import threading
@@ -181,6 +182,26 @@ class Daemon(support.Case):
         daemon.until("it is stopping", lambda: "stopping" in daemon.told())
         self.assertTrue(daemon.runs(), "it waits for the write in progress")
         return daemon
+
+    def test_a_closed_terminal_ends_it_in_order(self):
+        sandbox = self.sandbox(per_minute=10_000)
+        self.write("users.csv", rows("ann@example.com"))
+        master, slave = pty.openpty()
+        terminal = os.ttyname(slave)
+        os.close(slave)
+
+        def take_terminal():
+            # The first terminal that a session leader opens becomes its controlling terminal.
+            os.close(os.open(terminal, os.O_RDWR))
+
+        more = {"start_new_session": True, "preexec_fn": take_terminal}
+        env = support.settings(sandbox, self.folder, serve__listen="")
+        command = [support.PROGRAM, "run"]
+        daemon = self.start(support.Process(command, self.folder, env, "the daemon", **more))
+        daemon.until("the row is applied", lambda: "ann@example.com" in sandbox.users())
+        os.close(master)
+        self.assertEqual(daemon.wait(), 0, daemon.told())
+        self.assertIn("daemon stopped", daemon.told())
 
     def test_a_second_signal_ends_it_immediately(self):
         daemon = self.stopping()

@@ -29,6 +29,10 @@ fn settings(listen: SocketAddr, state: &TempDir) -> Settings {
     Settings::check(raw, KeySource::default()).expect("valid")
 }
 
+fn no_reload() -> anyhow::Result<Settings> {
+    anyhow::bail!("there is no settings file")
+}
+
 fn free_address() -> SocketAddr {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     taken.local_addr().expect("has one")
@@ -91,7 +95,7 @@ async fn survives_failures_and_stops_on_signals() {
     );
     let (hook, request) = webhook().await;
     std::fs::write(state.path().join("webhook"), hook).expect("written");
-    let running = tokio::spawn(daemon::run(settings(address, &state)));
+    let running = tokio::spawn(daemon::run(settings(address, &state), no_reload));
     eventually(address, "/readyz", "can't be read").await;
     eventually(address, "/healthz", "HTTP/1.1 200").await;
     eventually(
@@ -108,7 +112,7 @@ async fn survives_failures_and_stops_on_signals() {
         "{request}"
     );
 
-    let taken = daemon::run(settings(address, &other))
+    let taken = daemon::run(settings(address, &other), no_reload)
         .await
         .expect_err("the address is taken");
     assert!(taken.to_string().starts_with("serve.listen = "), "{taken}");
