@@ -47,7 +47,7 @@ async fn main() {
     let options = Options {
         users: USERS,
         requests_per_minute: 1_000_000,
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     let settle = humantime::format_duration(SETTLE).to_string();
     let world = World::with(options)

@@ -11,7 +11,7 @@ mod support;
 
 use omni_user_sync::model::Trigger;
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
-use omni_user_sync::sandbox::{Burst, LargerCount, Limiter, Lists, Options};
+use omni_user_sync::sandbox::{Burst, LargerCount, Limiter, Options};
 use serde_json::json;
 use std::fmt::Write;
 use std::ops::Range;
@@ -87,7 +87,7 @@ impl Promise {
 /// default limit. Twice.
 async fn original_example() {
     let (limit, sent) = (Options::default().requests_per_minute, "55");
-    let world = World::with_limit(Options::default())
+    let world = World::with_limit(Options::with_full_lists())
         .await
         .set("omni.requests_per_minute", sent)
         .set("policy.max_removals", "100%");
@@ -181,7 +181,6 @@ async fn omitted_attributes() {
     let options = Options {
         users: 10_000,
         requests_per_minute: UNLIMITED,
-        lists: Lists::OmitAttributes,
         ..Options::default()
     };
     let world = World::with(options).await.set("policy.max_updates", "");
@@ -238,7 +237,7 @@ async fn page_sizes() {
             requests_per_minute: UNLIMITED,
             max_page,
             larger_count,
-            ..Options::default()
+            ..Options::with_full_lists()
         };
         let world = World::with(options).await.set("policy.prune", "managed");
         world.roster(&format!(
@@ -278,7 +277,7 @@ async fn two_keys() {
     let options = Options {
         requests_per_minute: 60,
         keys: vec!["one".into(), "two".into()],
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     let mut world = World::with_limit(options).await;
     let keys = world.folder.path().join("keys");
@@ -307,7 +306,7 @@ async fn creations() {
         requests_per_minute: LIMIT,
         limiter: Limiter::Sliding,
         latency: Duration::from_millis(20),
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     let world = World::with(options).await;
     let mut roster = "op,email,display_name,region,department\n".to_owned();
@@ -335,7 +334,7 @@ async fn lower_limit() {
         requests_per_minute: UNLIMITED,
         burst: Some(burst),
         retry_after: false,
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     let world = World::with_limit(options)
         .await
@@ -363,7 +362,7 @@ async fn org_of(users: usize) -> World {
     let options = Options {
         users,
         requests_per_minute: UNLIMITED,
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     World::with(options).await
 }

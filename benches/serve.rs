@@ -240,7 +240,7 @@ async fn main() {
         users: USERS,
         requests_per_minute: 1_000_000,
         latency: LATENCY,
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     let address = {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");

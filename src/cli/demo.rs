@@ -18,7 +18,7 @@ pub(super) async fn run(log: Option<&str>) -> anyhow::Result<Exit> {
     let options = Options {
         users: USERS,
         requests_per_minute: REQUESTS_PER_MINUTE,
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     let keys = KeySource::from_text(&options.keys.join("\n"));
     let sandbox = Sandbox::start(options)

@@ -42,9 +42,9 @@ pub(super) struct Arguments {
     /// Answer 400 to a `count` above the maximum
     #[arg(long)]
     refuse_larger_count: bool,
-    /// Whether lists and filter results lack the attributes of users
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
-    lists_omit_attributes: bool,
+    /// Show the attributes of users in lists and filter results
+    #[arg(long)]
+    lists_carry_attributes: bool,
     /// Effect of a PUT on missing fields
     #[arg(long, value_enum, default_value_t)]
     put: PutMode,
@@ -99,7 +99,7 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         bad_key,
         max_page,
         refuse_larger_count,
-        lists_omit_attributes,
+        lists_carry_attributes,
         put,
         patch_answer,
         patch_forms,
@@ -124,9 +124,9 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
             true => LargerCount::Refused,
             false => LargerCount::Capped,
         },
-        lists: match lists_omit_attributes {
-            true => Lists::OmitAttributes,
-            false => Lists::Full,
+        lists: match lists_carry_attributes {
+            true => Lists::Full,
+            false => Lists::OmitAttributes,
         },
         put,
         patch_answer,

@@ -8,8 +8,8 @@
 use super::cache::ObservationCache;
 use super::read_budget::ReadBudget;
 use crate::model::{
-    Desired, DesiredUser, Email, Entry, Observed, ObservedUser, PartialListing, Readings, Schema,
-    UserId, UserMatch,
+    Desired, DesiredUser, Email, Observed, ObservedUser, PartialListing, Readings, Schema, UserId,
+    UserMatch,
 };
 use crate::omni::{self, ListPart, OmniError, Reader, UserListPage};
 use crate::state::StateDb;
@@ -214,13 +214,13 @@ impl ObservationCache {
 
     /// The users whose rows rest on fields that are not known.
     fn unread(&self, request: ObserveRequest<'_>) -> Vec<Arc<ObservedUser>> {
-        let is_due = |entry: &Entry, user: &ObservedUser| match &entry.want {
+        let is_due = |want: &DesiredUser, user: &ObservedUser| match want {
             DesiredUser::Upsert(spec) => !user.is_read_for(spec),
             // The history keeps the values of a removed user.
             DesiredUser::Delete | DesiredUser::Deactivate => !user.is_read(),
         };
         let found = request.found(&self.observed);
-        let due = found.filter(|(entry, user)| is_due(entry, user));
+        let due = found.filter(|(want, user)| is_due(want, user));
         due.map(|(_, user)| user.clone()).collect()
     }
 
@@ -348,14 +348,14 @@ impl<'a> ObserveRequest<'a> {
         named.map(|(email, _)| email).collect()
     }
 
-    /// The users that the roster names, as observed, with their rows.
+    /// The users that the roster names, as observed, with what their rows ask for.
     fn found<'o>(
         self,
         observed: &'o Observed,
-    ) -> impl Iterator<Item = (&'a Entry, &'o Arc<ObservedUser>)> {
-        let rows = self.desired.users.iter();
-        rows.filter_map(|(email, entry)| match observed.get(email)? {
-            UserMatch::One(user) => Some((entry, user)),
+    ) -> impl Iterator<Item = (&'a DesiredUser, &'o Arc<ObservedUser>)> {
+        let rows = self.desired.named();
+        rows.filter_map(|(email, want)| match observed.get(email)? {
+            UserMatch::One(user) => Some((want, user)),
             UserMatch::Several(_) => None,
         })
     }

@@ -10,7 +10,8 @@ use super::limiter::{Burst, Limiter};
 /// The number of users on a page, as documented by Omni.
 pub(super) const DEFAULT_COUNT: usize = 100;
 
-/// The behaviour of the mock server. The defaults are the strictest reading of Omni's documentation.
+/// The behaviour of the mock server. The defaults are the strictest reading of Omni's documentation: lists lack the
+/// attributes of users, `active: false` is for good, and a `PUT` clears the fields that it lacks.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Listen address; port 0 selects a free port.
@@ -85,7 +86,7 @@ impl Default for Options {
             max_page: 100,
             larger_count: LargerCount::Capped,
             clear: ClearMode::Null,
-            lists: Lists::Full,
+            lists: Lists::OmitAttributes,
             list_lag: 0,
             patch_answer: PatchAnswer::User,
             put: PutMode::Replace,
@@ -102,6 +103,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The defaults, but lists show attributes, so that no user is read by id.
+    #[must_use]
+    pub fn with_full_lists() -> Self {
+        Self {
+            lists: Lists::Full,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn check(&self) -> io::Result<()> {
         let invalid =
             |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text.to_owned()));
@@ -171,9 +181,9 @@ pub enum LargerCount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Lists {
     /// Everything.
-    #[default]
     Full,
     /// Everything except the attributes.
+    #[default]
     OmitAttributes,
 }
 

@@ -17,11 +17,12 @@ mod support;
 mod undo;
 mod usage;
 
+use omni_user_sync::sandbox::Options;
 use serde_json::json;
 use support::World;
 
 async fn example() -> World {
-    let world = World::new().await;
+    let world = World::with(Options::with_full_lists()).await;
     world.user(
         "ann@x.co",
         "Ann",

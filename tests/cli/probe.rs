@@ -31,7 +31,7 @@ async fn readings_are_printed_and_reported() {
     let ended = run(&world, &["check", "--probe", "probe@x.co", "--yes"]).await;
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     insta::assert_snapshot!(ended.out, @"
-    lists show attributes:                    yes
+    lists show attributes:                    no
     PUT resets missing fields:                yes
     deactivation can't be reversed:           yes
     the email filter ignores case:            yes
@@ -66,7 +66,7 @@ async fn readings_are_printed_and_reported() {
     PATCH that removes an attribute → accepted
     GET of the user → shows not the value
     PATCH of an attribute without a path → accepted
-    GET of the list → shows the value
+    GET of the list → shows not the value
     PUT without attributes → accepted
     GET of the user → shows not the value
     GET of the list with a filter → shows the user, in another letter case
@@ -84,7 +84,7 @@ async fn readings_are_printed_and_reported() {
       "ok": true,
       "probe": {
         "readings": {
-          "lists_carry_attributes": true,
+          "lists_carry_attributes": false,
           "put_replaces": true,
           "inactive_revokes": true,
           "filter_ignores_case": true,

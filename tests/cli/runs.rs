@@ -175,7 +175,9 @@ async fn only_the_source_prunes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sdk_example_needs_few_requests() {
-    let world = World::new().await.set("policy.max_removals", "100%");
+    let world = World::with(Options::with_full_lists())
+        .await
+        .set("policy.max_removals", "100%");
     let mut roster = "op,email,display_name,region,department\n".to_owned();
     for number in 0..30 {
         let email = format!("u{number}@x.co");

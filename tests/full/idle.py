@@ -30,7 +30,7 @@ def resident(pid):
 
 class Idle(support.Case):
     def test_an_idle_daemon_uses_little(self):
-        sandbox = self.sandbox(users=USERS, per_minute=10_000)
+        sandbox = self.sandbox(users=USERS, per_minute=10_000, full_lists=True)
         address = support.free_address()
         env = support.settings(
             sandbox,

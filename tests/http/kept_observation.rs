@@ -354,7 +354,7 @@ async fn a_lagging_list_creates_no_user_twice() {
     let options = Options {
         users: 3,
         list_lag: 10,
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     let world = World::with(options).await;
     world.roster("email,display_name\nuser0001@example.com,A\nnew@example.com,New\n");

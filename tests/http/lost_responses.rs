@@ -73,7 +73,7 @@ async fn a_removal_with_lost_response_is_verified() {
 async fn the_last_failed_write_is_not_reported_unsent() {
     let world = World::with(Options {
         users: 30,
-        ..Options::default()
+        ..Options::with_full_lists()
     })
     .await
     .set("policy.max_removals", "100%")

@@ -56,7 +56,7 @@ fn roster(rows: &str) -> String {
 async fn org_of(users: usize) -> World {
     let options = Options {
         users,
-        ..Options::default()
+        ..Options::with_full_lists()
     };
     World::with(options)
         .await
@@ -207,7 +207,7 @@ async fn an_unreliable_filter_falls_back_to_the_list() {
         let options = Options {
             users: 2_000,
             filter,
-            ..Options::default()
+            ..Options::with_full_lists()
         };
         let world = World::with(options).await;
         world.roster("op,email,display_name\ndelete,USER1999@example.com,\n");
@@ -291,7 +291,9 @@ async fn stale_cached_users_are_corrected() {
 
 #[tokio::test]
 async fn a_reassigned_id_is_not_pruned() {
-    let world = World::new().await.set("policy.prune", "all");
+    let world = World::with(Options::with_full_lists())
+        .await
+        .set("policy.prune", "all");
     world.user("ann@x.co", "Ann", json!({}));
     world.user("bob@x.co", "Bob", json!({ "tier": "gold" }));
     world.roster("email,display_name\nann@x.co,Ann\nbob@x.co,Bob\n");
@@ -310,7 +312,7 @@ async fn a_reassigned_id_is_not_pruned() {
 
 #[tokio::test]
 async fn removing_a_recreated_user_is_not_reported_applied() {
-    let world = World::new().await;
+    let world = World::with(Options::with_full_lists()).await;
     world.user("ann@x.co", "Ann", json!({}));
     world.roster("op,email,display_name\nupsert,ann@x.co,Ann\n");
     let reconciler = world.reconciler();
@@ -325,7 +327,7 @@ async fn removing_a_recreated_user_is_not_reported_applied() {
 
 #[tokio::test]
 async fn stale_definitions_reject_no_valid_roster() {
-    let world = World::new().await;
+    let world = World::with(Options::with_full_lists()).await;
     world.user("ann@x.co", "Ann", json!({ "tier": "gold" }));
     world.roster("email,display_name\nann@x.co,Ann\n");
     let reconciler = world.reconciler();

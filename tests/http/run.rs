@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 #[tokio::test]
 async fn converges_and_then_has_nothing_to_do() {
-    let world = World::new().await;
+    let world = World::with(Options::with_full_lists()).await;
     world.user(
         "ann@x.co",
         "Ann",

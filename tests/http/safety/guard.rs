@@ -63,7 +63,11 @@ async fn an_approval_covers_the_shown_users_once() {
 
 #[tokio::test]
 async fn an_approval_survives_an_interrupted_run() {
-    let world = hundred().await.set("omni.max_in_flight", "1");
+    let options = Options {
+        users: 100,
+        ..Options::with_full_lists()
+    };
+    let world = World::with(options).await.set("omni.max_in_flight", "1");
     world.roster(&deleting(1..=20));
     assert_eq!(held(&world.run().await), 20);
     approve(&world, RunRef::Latest).await;

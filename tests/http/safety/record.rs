@@ -5,12 +5,12 @@ use crate::support::{World, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::model::{ChangeOutcome, RunNumber, RunState, Trigger};
 use omni_user_sync::run::{Applied, Completion, Stop};
-use omni_user_sync::sandbox::{Fault, What, When};
+use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::json;
 
 #[tokio::test]
 async fn history_records_only_confirmed_outcomes() {
-    let world = World::new().await;
+    let world = World::with(Options::with_full_lists()).await;
     world.user("lost@x.co", "L", json!({ "department": "old" }));
     world.user("refused@x.co", "R", json!({}));
     let world = world.set("omni.max_in_flight", "1");

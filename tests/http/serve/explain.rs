@@ -15,7 +15,9 @@ const ANN: &str = "/api/v1/users/ann@x.co/explain";
 
 /// A server, and a mock Omni with one user.
 async fn server_with_omni() -> (Sandbox, TestServer) {
-    let sandbox = Sandbox::start(Options::default()).await.expect("starts");
+    let sandbox = Sandbox::start(Options::with_full_lists())
+        .await
+        .expect("starts");
     sandbox.org().add_user(json!({
         "userName": "ann@x.co",
         "displayName": "<Ann>",
