@@ -1,6 +1,7 @@
 //! Compares each run of a scenario without faults with the reference.
 
 use crate::invariants::{email_of, whose};
+use crate::readings::hidden;
 use crate::reference::{Need, Reference, Rules, Ruling, Users, differences, id_of, is_active};
 use crate::roster::{Op, Roster, Row};
 use crate::scenario::Scenario;
@@ -34,11 +35,14 @@ struct Begun {
     absent: BTreeSet<String>,
     /// The length of the mock server's history.
     history: usize,
+    /// Users that lists may not show yet.
+    hidden: BTreeSet<String>,
 }
 
 pub(crate) struct Comparison {
     reference: Reference,
     max_page: usize,
+    list_lag: u64,
     ignores_filter: bool,
     rules: Rules,
     cache: Cache,
@@ -72,6 +76,7 @@ impl Comparison {
         Self {
             reference: Reference::new(scenario.policy.clone()),
             max_page: scenario.options.max_page,
+            list_lag: scenario.options.list_lag,
             ignores_filter: scenario.options.filter == Filter::Ignored,
             rules: Rules {
                 keeps_blanks: scenario.policy.keeps_blanks,
@@ -124,6 +129,7 @@ impl Comparison {
             seen,
             absent,
             history: world.org().history().len(),
+            hidden: hidden(world, self.list_lag),
         });
         trigger
     }
@@ -200,26 +206,34 @@ impl Comparison {
         };
         let Begun { before, seen, .. } = &begun;
         let ruling = self.reference.rule(seen, roster);
-        let is_fresh = seen == before;
+        let mut others = Vec::new();
+        if seen != before {
+            // The program has read all users after all, because one may have a new address.
+            others.push(self.reference.rule(before, roster));
+        }
+        if !begun.hidden.is_empty() {
+            others.push(self.reference.rule_without_pruning(before, roster));
+        }
         match outcome {
-            Some(outcome) if is_fresh => {
+            Some(outcome) if others.is_empty() => {
                 self.compare(world, &begun, roster, &ruling, outcome)?;
             }
             _ => {
-                let now = self.reference.rule(before, roster);
-                only_touches(&ours, &[ruling.clone(), now], self.rules)?;
-                if is_fresh {
+                let rulings: Vec<_> = others.iter().chain([&ruling]).collect();
+                only_touches(&ours, &rulings, self.rules)?;
+                if others.is_empty() {
                     in_order(&ours, &ruling)?;
                 }
             }
         }
         let mut noted = self.reference.clone().noting(seen, roster, &ruling);
-        if !is_fresh && !is_recorded(world, &noted).await {
-            // The program has read all users after all, because one may have a new address.
-            let now = self.reference.rule(before, roster);
-            let fresh = self.reference.clone().noting(before, roster, &now);
-            if is_recorded(world, &fresh).await {
-                noted = fresh;
+        for other in &others {
+            if is_recorded(world, &noted).await {
+                break;
+            }
+            let noting = self.reference.clone().noting(before, roster, other);
+            if is_recorded(world, &noting).await {
+                noted = noting;
             }
         }
         // After a kill before the first write only the state database knows whether the roster was recorded.
@@ -242,7 +256,8 @@ impl Comparison {
         // It does not know yet that a deactivated user is gone.
         let deactivates = ruling.passed.values().any(|need| *need == Need::Deactivate);
         let is_unclear = deactivates && self.rules.revokes;
-        if begun.seen != begun.before || may_look_up || is_unclear {
+        let is_partial = begun.seen != begun.before || !begun.hidden.is_empty();
+        if is_partial || may_look_up || is_unclear {
             self.cache = Cache::Unclear;
             return;
         }
@@ -371,7 +386,7 @@ async fn unknown(world: &World) -> Vec<ChangeRecord> {
 }
 
 /// Whether only users were changed that one of the rulings passes, and in that way.
-fn only_touches(ours: &[Changed], rulings: &[Ruling], rules: Rules) -> Result<(), String> {
+fn only_touches(ours: &[Changed], rulings: &[&Ruling], rules: Rules) -> Result<(), String> {
     for change in ours {
         let is_inactive = |user: &Option<Value>| user.as_ref().is_some_and(|user| !is_active(user));
         let (was, is) = (is_inactive(&change.before), is_inactive(&change.after));
@@ -383,7 +398,7 @@ fn only_touches(ours: &[Changed], rulings: &[Ruling], rules: Rules) -> Result<()
             Need::Update { .. } | Need::Create => change.after.is_some() && (was || !is),
         };
         let email = email_of(whose(change));
-        let passes = |ruling: &Ruling| ruling.passed.get(&email).is_some_and(fits);
+        let passes = |ruling: &&Ruling| ruling.passed.get(&email).is_some_and(fits);
         if !rulings.iter().any(passes) {
             return Err(format!(
                 "{email} must not be changed: {change:?} {rulings:?}"

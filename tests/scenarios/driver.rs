@@ -2,6 +2,7 @@
 
 use crate::comparison::Comparison;
 use crate::invariants;
+use crate::readings::hidden;
 use crate::record::{Approved, Record, Totals, Window, show};
 use crate::roster::{FileState, Roster};
 use crate::scenario::{Kind, Outside, SPARE_KEY, Scenario, Step, Trouble};
@@ -93,6 +94,12 @@ impl<'a> Driver<'a> {
         self.record.wrong.push(what.into());
     }
 
+    /// Whether lists show every user that was created.
+    fn lists_show_all(&self) -> bool {
+        let lag = self.record.scenario.options.list_lag;
+        hidden(self.record.world, lag).is_empty()
+    }
+
     /// The roster, if the file is readable.
     fn readable(&self) -> Option<&Roster> {
         let is_readable = self.file == FileState::Whole && !self.roster.rows.is_empty();
@@ -140,10 +147,11 @@ impl<'a> Driver<'a> {
     /// A plan, beside the process that has the state lock. It may meet a fault, as any run.
     async fn plan(&mut self) -> Result<Assessment, RunError> {
         let (first, roster) = (self.next_request(), self.readable().cloned());
+        let shows_all = self.lists_show_all();
         let planned = self.record.world.plan().await;
         self.close(first, roster.clone(), None, true, planned.is_ok());
         let plan = planned.map(|plan| plan.assessment);
-        if let Some(comparison) = &self.comparison {
+        if let (Some(comparison), true) = (&self.comparison, shows_all) {
             let world = self.record.world;
             let compared = comparison.plan(world, roster.as_ref(), &plan).await;
             self.end_comparison_on(compared);
@@ -272,7 +280,9 @@ impl<'a> Driver<'a> {
         self.rotate_keys();
         self.take(&Step::File(FileState::Whole)).await;
         self.take(&Step::Restart).await;
-        for _ in 0..MAX_LAST_RUNS {
+        let mut runs = 0;
+        while runs < MAX_LAST_RUNS {
+            let shows_all = self.lists_show_all();
             let Some(outcome) = self.run(Trigger::Command).await else {
                 return;
             };
@@ -281,6 +291,11 @@ impl<'a> Driver<'a> {
             if !matches!(outcome.completion, Completion::Complete) {
                 return self.complain(format!("without faults: {:?}", outcome.completion));
             }
+            if !shows_all {
+                // Removals wait until lists show every user.
+                continue;
+            }
+            runs += 1;
             // A roster that may not prune is reported in each run.
             if !outcome.blocked().is_empty() && self.roster.may_prune() {
                 self.complain(format!("without faults: {:?}", outcome.blocked()));

@@ -1,10 +1,14 @@
 //! The readings of Omni's documentation that the mock server offers: each scenario draws its own.
 
+use crate::invariants::{email_of, whose};
 use crate::scenario::{chance, pick};
+use crate::support::World;
 use fastrand::Rng;
 use omni_user_sync::sandbox::{
-    ClearMode, Filter, Inactive, LargerCount, Limiter, Lists, Options, PatchAnswer, PutMode,
+    Changed, ClearMode, Filter, Inactive, LargerCount, LastModified, Limiter, Lists, Options,
+    PatchAnswer, PutMode,
 };
+use std::collections::BTreeSet;
 
 /// Draws one of each disputed reading. Every invariant holds under every combination.
 pub(crate) fn draw_options(random: &mut Rng) -> Options {
@@ -27,6 +31,8 @@ pub(crate) fn draw_options(random: &mut Rng) -> Options {
         inactive: *pick(random, &[Inactive::Keep, Inactive::Revoke]),
         clear: *pick(random, &[ClearMode::Null, ClearMode::Default]),
         lists: *pick(random, &[Lists::Full, Lists::OmitAttributes]),
+        list_lag: *pick(random, &[0, 0, 0, 2, 10]),
+        last_modified: *pick(random, &[LastModified::Moves, LastModified::Stays]),
         patch_answer: *pick(
             random,
             &[PatchAnswer::User, PatchAnswer::Partial, PatchAnswer::Empty],
@@ -44,4 +50,16 @@ pub(crate) fn draw_options(random: &mut Rng) -> Options {
         history: true,
         ..Options::default()
     }
+}
+
+/// The emails of created users that lists do not show yet.
+pub(crate) fn hidden(world: &World, list_lag: u64) -> BTreeSet<String> {
+    let next = world.org().requests().len() as u64 + 1;
+    let history = world.org().history();
+    let is_hidden = |change: &&Changed| {
+        let made = change.request.filter(|_| change.before.is_none());
+        list_lag > 0 && made.is_some_and(|request| request + list_lag >= next)
+    };
+    let hidden = history.iter().filter(is_hidden);
+    hidden.map(|change| email_of(whose(change))).collect()
 }

@@ -136,6 +136,26 @@ impl Reference {
         }
     }
 
+    /// What may pass after a list that may not show all users: it prunes nobody, and the limit of removals counts
+    /// other users, which is checked by the invariants.
+    pub(crate) fn rule_without_pruning(&self, users: &Users, roster: &Roster) -> Ruling {
+        let mut passed = self.needs(users, roster);
+        passed.retain(|email, _| !matches!(roster.want(email), Wanted::Nothing));
+        passed.retain(|email, need| email != PROTECTED || !need.is_removal());
+        let has_shrunk = self.has_shrunk(roster);
+        Ruling {
+            passed,
+            held: 0,
+            roster_is_suspect: (self.last_rows.is_none() || has_shrunk)
+                && self.policy.prune != "never",
+        }
+    }
+
+    fn has_shrunk(&self, roster: &Roster) -> bool {
+        self.last_rows
+            .is_some_and(|before| roster.row_count() * 2 < before)
+    }
+
     /// Applies the safety limits.
     pub(crate) fn rule(&self, users: &Users, roster: &Roster) -> Ruling {
         let mut passed = self.needs(users, roster);
@@ -145,9 +165,7 @@ impl Reference {
             ..Ruling::default()
         };
         let is_pruned = |email: &str| matches!(roster.want(email), Wanted::Nothing);
-        let has_shrunk = self
-            .last_rows
-            .is_some_and(|before| roster.row_count() * 2 < before);
+        let has_shrunk = self.has_shrunk(roster);
         let is_first = self.last_rows.is_none();
         if has_shrunk || is_first {
             self.hold(&mut ruling, users, &|email, _| is_pruned(email));
