@@ -131,8 +131,9 @@ impl<R: Runner> RunLoop<R> {
         }
     }
 
-    /// The most important of the pending triggers. `None` if the roster is the only trigger and the
-    /// last run has read this content already, because it started before the watcher reported it. `None` too if Omni
+    /// The most important of the pending triggers. What the roster changes goes before a due time, which stays pending: it
+    /// lists. `None` if the roster is the only trigger and the last run has read this content already, because it started
+    /// before the watcher reported it. `None` too if Omni
     /// refused the last run and no person asks for another: the retry will do what the trigger asks for.
     fn should_run(&self, triggers: &BTreeSet<Trigger>) -> Option<Trigger> {
         if self.is_refused && !triggers.iter().any(|trigger| trigger.is_personal()) {
@@ -140,12 +141,23 @@ impl<R: Runner> RunLoop<R> {
             return None;
         }
         let stable = *self.inputs.stable.borrow();
-        let only_file = triggers.iter().all(|trigger| *trigger == Trigger::File);
-        if only_file && stable.is_some() && stable == self.last_read {
+        let is_read = stable.is_some() && stable == self.last_read;
+        let triggers = triggers.iter().copied();
+        let mut triggers = triggers.filter(|trigger| !(is_read && *trigger == Trigger::File));
+        let Some(first) = triggers.next() else {
             debug!("the last run has already read this roster");
             return None;
+        };
+        let (quick, slow): (Vec<_>, Vec<_>) =
+            triggers.partition(|trigger| RunOptions::from(*trigger).may_use_cache);
+        match quick.first() {
+            Some(quick) if first == Trigger::Schedule => {
+                let later = slow.into_iter().chain([first]);
+                later.for_each(|trigger| self.inputs.wake.wake(trigger));
+                Some(*quick)
+            }
+            _ => Some(first),
         }
-        triggers.first().copied()
     }
 
     /// Executes one run. The run is pinned outside of the select, so that no other arm drops it.

@@ -294,6 +294,28 @@ async fn known_content_starts_no_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_roster_goes_before_a_due_time() {
+    let mut rig = Rig::new([QUICK]);
+    rig.wake.wake(Trigger::Start);
+    rig.run().await;
+    rig.publish(2);
+    rig.wake.wake(Trigger::Schedule);
+    assert_eq!(rig.run().await.0, Trigger::File);
+    assert_eq!(rig.run().await.0, Trigger::Schedule, "it lists afterwards");
+    rig.wake.wake(Trigger::Schedule);
+    rig.wake.wake(Trigger::Approval);
+    assert_eq!(rig.run().await.0, Trigger::Approval);
+    assert_eq!(rig.run().await.0, Trigger::Schedule);
+    rig.publish(3);
+    rig.wake.wake(Trigger::Schedule);
+    rig.wake.wake(Trigger::Request);
+    assert_eq!(rig.run().await.0, Trigger::File);
+    assert_eq!(rig.run().await.0, Trigger::Schedule);
+    assert!(rig.is_quiet_for(HOUR).await);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_roster_supersedes_the_current_run() {
     let mut rig = Rig::new([QUICK, LONG]);
     rig.publish(1);
