@@ -13,6 +13,7 @@ use crate::settings::{ApiKeys, BaseUrl, OmniSettings, SettingsError, UpdateMetho
 use crate::util::error_chain::root_cause;
 use crate::util::http::{client_builder, proxy_problem, read_certificates};
 use crate::util::sync::lock;
+use chrono::{DateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
@@ -119,6 +120,19 @@ impl Client {
         if let Some(ignores) = readings.filter_ignores_case {
             let _ = self.filter_ignores_case.set(ignores);
         }
+    }
+
+    /// Takes in that an earlier process was refused a large page at this time.
+    pub fn recall_refused_page(&self, at: Option<DateTime<Utc>>) {
+        if let Some(at) = at {
+            self.page_sizes.recall(at);
+        }
+    }
+
+    /// When Omni last refused a large page, if that is remembered.
+    #[must_use]
+    pub fn refused_page(&self) -> Option<DateTime<Utc>> {
+        self.page_sizes.refused()
     }
 
     /// The forms of updates.

@@ -5,6 +5,7 @@
 
 use crate::settings::PageSize;
 use crate::util::sync::lock;
+use chrono::{DateTime, Utc};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -50,9 +51,34 @@ impl PageSizes {
         }
     }
 
-    /// Follows what a probe has learned.
+    /// Follows what a probe has learned. It goes before what was learned earlier.
     pub(super) fn follow(&self, max_page: Option<u32>) {
-        lock(&self.known).probed = max_page;
+        let mut known = lock(&self.known);
+        if known.probed != max_page {
+            known.probed = max_page;
+            known.larger = Larger::Unknown;
+        }
+    }
+
+    /// Takes in that an earlier process was refused a larger page at this time, unless a probe knows better.
+    pub(super) fn recall(&self, at: DateTime<Utc>) {
+        // A time in the future means that the clock was set back.
+        let age = Utc::now().signed_duration_since(at).to_std();
+        let since = age.ok().and_then(|age| Instant::now().checked_sub(age));
+        let mut known = lock(&self.known);
+        if let (Some(since), None, Larger::Unknown) = (since, known.probed, known.larger) {
+            known.larger = Larger::Fails(since);
+        }
+    }
+
+    /// When a larger page was refused, if that is remembered.
+    pub(super) fn refused(&self) -> Option<DateTime<Utc>> {
+        match lock(&self.known).larger {
+            Larger::Fails(since) if since.elapsed() < REMEMBERED => {
+                Some(Utc::now() - since.elapsed())
+            }
+            Larger::Unknown | Larger::Works | Larger::Fails(_) => None,
+        }
     }
 
     /// How many users to ask for.

@@ -19,10 +19,13 @@ use crate::plan::render::{Cost, PlanView};
 use crate::roster::{self, SourceError};
 use crate::settings::{ApiKeys, Select, Settings, SettingsError, UpdateMethod};
 use crate::state::StateDb;
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+/// Two times of a refused page that differ by less are the same one.
+const SAME_REFUSAL: TimeDelta = TimeDelta::minutes(1);
 
 /// The roster that a run is about.
 #[derive(Clone, Debug)]
@@ -311,6 +314,8 @@ impl Observer {
         self.client.begin(&keys);
         let readings = self.state.readings().await?;
         self.client.follow(&readings);
+        let refused = self.state.refused_page().await?;
+        self.client.recall_refused_page(refused);
         let requests = |_| self.settings.read_budget(keys.as_slice().len(), Utc::now());
         let budget = ReadBudget::new(
             interrupt.map_or(usize::MAX, requests),
@@ -330,11 +335,25 @@ impl Observer {
             snapshot = observation.observe(scope, cached) => snapshot,
             never = progress.report_reading() => match never {},
         };
+        self.keep_refused_page(refused).await;
         match snapshot {
             Err(RunError::Omni(error)) => Err(omni::diagnose(&observation.reader, &keys, error)
                 .await
                 .into()),
             other => other,
+        }
+    }
+
+    /// Stores that Omni refused a large page. A failure does not fail the run: a later process tries one again.
+    async fn keep_refused_page(&self, stored: Option<DateTime<Utc>>) {
+        let (Some(state), Some(refused)) = (self.keep_in(), self.client.refused_page()) else {
+            return;
+        };
+        if stored.is_some_and(|stored| refused - stored < SAME_REFUSAL) {
+            return;
+        }
+        if let Err(error) = state.record_refused_page(refused).await {
+            tracing::warn!(%error, "the refused page size can't be stored for later runs");
         }
     }
 

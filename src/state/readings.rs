@@ -35,6 +35,24 @@ impl StateDb {
         .await
     }
 
+    /// When Omni last refused a large page of the list.
+    pub async fn refused_page(&self) -> Result<Option<DateTime<Utc>>, StateError> {
+        self.read(|db| {
+            let at = db
+                .prepare_cached("SELECT at FROM refused_page")?
+                .query_row([], |row| row.get::<_, Time>(0));
+            Ok(at.optional()?.map(|Time(at)| at))
+        })
+        .await
+    }
+
+    /// Stores when Omni refused a large page of the list.
+    pub async fn record_refused_page(&self, at: DateTime<Utc>) -> Result<(), StateError> {
+        let sql = "INSERT OR REPLACE INTO refused_page (id, at) VALUES (1, ?1)";
+        self.write(move |db| db.execute(sql, [Time(at)]).map(drop))
+            .await
+    }
+
     /// The user that a probe was about to create, or has created, and has not deleted.
     pub async fn probe_user(&self) -> Result<Option<ProbeUser>, StateError> {
         let sql = "SELECT email, display_name, user_id FROM probe_user";

@@ -1,9 +1,11 @@
 //! How long the pages of the list are: as long as Omni gives them.
 
 use crate::support::{World, assert_converged};
+use chrono::Utc;
 use omni_user_sync::model::Readings;
 use omni_user_sync::omni::{Reader, list};
 use omni_user_sync::sandbox::{Fault, LargerCount, Options, What, When};
+use rusqlite::Connection;
 use std::fmt::Write;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -117,6 +119,77 @@ async fn a_refused_page_is_remembered_for_a_day() {
     assert_eq!(listed(&world, &reader).await, [(1, 100), (101, 100)]);
     tokio::time::advance(Duration::from_secs(24 * 3600)).await;
     assert_eq!(listed(&world, &reader).await.len(), 3, "tried again");
+}
+
+/// The `count` of each request of a run by a new process.
+async fn counts_of_a_run(world: &World) -> Vec<u64> {
+    world.org().clear_requests();
+    assert_converged(&world.run().await);
+    let requests = world.org().requests();
+    let counts = requests.iter().filter_map(|request| {
+        let (_, count) = request.query.split_once("count=")?;
+        count.split('&').next()?.parse().ok()
+    });
+    counts.collect()
+}
+
+#[tokio::test]
+async fn a_refused_page_outlasts_a_restart() {
+    let world = org_of(150, 100, LargerCount::Refused).await;
+    let world = world.set("policy.prune", "managed");
+    world.roster("email,display_name\nuser0001@example.com,\n");
+    assert_eq!(counts_of_a_run(&world).await, [1000, 100, 100]);
+    assert_eq!(counts_of_a_run(&world).await, [100, 100]);
+
+    let db = Connection::open(world.state_db().path()).expect("the database");
+    let day = 24 * 3600 * 1000;
+    let aged = db.execute("UPDATE refused_page SET at = at - ?1", [day]);
+    assert_eq!(aged, Ok(1));
+    drop(db);
+    assert_eq!(
+        counts_of_a_run(&world).await,
+        [1000, 100, 100],
+        "tried again"
+    );
+
+    let readings = Readings {
+        max_page: Some(90),
+        ..Readings::default()
+    };
+    let reconciler = world.reconciler();
+    let state = reconciler.observer().state();
+    let recorded = state.record_readings(&readings, Utc::now()).await;
+    recorded.expect("recorded");
+    drop(reconciler);
+    assert_eq!(counts_of_a_run(&world).await, [90, 90], "as probed");
+}
+
+/// Omni takes longer pages by now, as a later probe has found.
+#[tokio::test]
+async fn a_probe_goes_before_a_refused_page() {
+    let world = org_of(150, 1000, LargerCount::Capped).await;
+    let world = world.set("policy.prune", "managed");
+    world.roster("email,display_name\nuser0001@example.com,\n");
+    let (refused, probed) = (
+        Utc::now(),
+        Readings {
+            max_page: Some(140),
+            ..Readings::default()
+        },
+    );
+    let reconciler = world.reconciler();
+    let state = reconciler.observer().state();
+    state.record_refused_page(refused).await.expect("recorded");
+    drop(reconciler);
+    assert_eq!(counts_of_a_run(&world).await, [100, 100]);
+    let reconciler = world.reconciler();
+    let state = reconciler.observer().state();
+    state
+        .record_readings(&probed, refused)
+        .await
+        .expect("recorded");
+    drop(reconciler);
+    assert_eq!(counts_of_a_run(&world).await, [140, 140]);
 }
 
 #[tokio::test(start_paused = true)]
