@@ -131,10 +131,10 @@ impl<R: Runner> RunLoop<R> {
         }
     }
 
-    /// The most important of the pending triggers. What the roster changes goes before a due time, which stays pending: it
-    /// lists. `None` if the roster is the only trigger and the last run has read this content already, because it started
-    /// before the watcher reported it. `None` too if Omni
-    /// refused the last run and no person asks for another: the retry will do what the trigger asks for.
+    /// The most important of the pending triggers. What the roster changes goes before a due time, which stays pending:
+    /// it lists. `None` if the roster is the only trigger and the last run has read this content already, because it
+    /// started before the watcher reported it. `None` too if Omni refused the last run and no person asks for another:
+    /// the retry will do what the trigger asks for.
     fn should_run(&self, triggers: &BTreeSet<Trigger>) -> Option<Trigger> {
         if self.is_refused && !triggers.iter().any(|trigger| trigger.is_personal()) {
             debug!("Omni refused the last run; waiting for the retry");

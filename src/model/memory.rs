@@ -32,6 +32,8 @@ pub struct Memory {
     pub quarantined: HashMap<Email, Quarantined>,
     /// The content that the last finished run read, accepted or not.
     pub last_read: Option<Fingerprint>,
+    /// The start of the first run that read it. Loaded only where the list of users is read in parts.
+    pub last_read_since: Option<DateTime<Utc>>,
     /// The last accepted roster.
     pub last_accepted: Option<AcceptedRoster>,
     /// The run that first saw each file of a folder of which only the newest is read.
@@ -55,6 +57,7 @@ impl Memory {
             approved: Approvals::default(),
             quarantined: HashMap::new(),
             last_read: None,
+            last_read_since: None,
             last_accepted: None,
             seen_files: HashMap::new(),
         }

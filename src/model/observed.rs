@@ -1,6 +1,7 @@
 //! The observed state: the users in Omni.
 
 use super::{Attributes, ByEmail, Email, Interner, ObservedUser, UserId};
+use chrono::{DateTime, Utc};
 use indexmap::map::Entry;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -46,6 +47,10 @@ pub struct Observed {
     extent: Extent,
     /// Whether a list has shown the attributes of any user.
     shows_attributes: bool,
+    /// Whether an earlier run made this observation, or a part of it.
+    is_cached: bool,
+    /// If the list was read in parts: when the oldest of them was read.
+    parts_since: Option<DateTime<Utc>>,
 }
 
 /// What a part of a list has changed in an observation.
@@ -64,6 +69,8 @@ pub struct ObservedSummary {
     unreadable: Vec<Option<UserId>>,
     extent: Extent,
     shows_attributes: bool,
+    #[serde(default)]
+    parts_since: Option<DateTime<Utc>>,
 }
 
 /// How much of Omni an observation shows.
@@ -134,6 +141,7 @@ impl Observed {
             unreadable: self.unreadable.clone(),
             extent: self.extent.clone(),
             shows_attributes: self.shows_attributes,
+            parts_since: self.parts_since,
         }
     }
 
@@ -145,12 +153,15 @@ impl Observed {
             unreadable,
             extent,
             shows_attributes,
+            parts_since,
         } = summary;
         Self {
             count,
             unreadable,
             extent,
             shows_attributes,
+            parts_since,
+            is_cached: true,
             ..Self::default()
         }
     }
@@ -327,6 +338,45 @@ impl Observed {
     #[must_use]
     pub fn shows_everybody(&self) -> bool {
         self.extent == Extent::Everybody
+    }
+
+    /// Marks this observation as one of an earlier run.
+    pub(crate) fn set_cached(&mut self) {
+        self.is_cached = true;
+    }
+
+    /// Whether an earlier run made this observation, or a part of it.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.is_cached
+    }
+
+    /// Whether this run listed all users, and the list added up.
+    #[must_use]
+    pub fn is_whole_listing(&self) -> bool {
+        self.shows_everybody() && !self.is_cached
+    }
+
+    /// When the oldest part was read, if the list was read in parts.
+    #[must_use]
+    pub fn parts_since(&self) -> Option<DateTime<Utc>> {
+        self.parts_since
+    }
+
+    /// Records that parts of a list were added to an observation from this time.
+    pub(crate) fn add_parts_to(&mut self, oldest: DateTime<Utc>) {
+        self.parts_since.get_or_insert(oldest);
+    }
+
+    /// Records that all parts of the list were read since this time, and why they may not show all users.
+    pub(crate) fn end_cycle(&mut self, started: DateTime<Utc>, doubt: Option<String>) {
+        self.parts_since = Some(started);
+        self.extent = doubt.map_or(Extent::Everybody, Extent::Doubtful);
+    }
+
+    /// Whether this is a list, also one that may not show all users.
+    pub(crate) fn is_of_list(&self) -> bool {
+        self.extent != Extent::Some
     }
 
     /// Why a listing may not show all users; `None` if it added up.

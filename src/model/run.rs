@@ -2,6 +2,7 @@
 
 use super::word::word_enum;
 use std::fmt;
+use std::time::Duration;
 
 /// The number of a run. Numbers ascend and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,25 +64,37 @@ pub struct RunOptions {
     pub trigger: Trigger,
     /// Whether a cached observation may be used instead of reading Omni again.
     pub may_use_cache: bool,
-    /// Whether reading is limited by `observe.budget`, and stops for a new roster.
-    pub has_budget: bool,
+    /// The time that `observe.budget` is a share of.
+    pub reading_time: ReadingTime,
     /// Whether changes in quarantine are tried as well.
     pub ignore_quarantine: bool,
 }
 
+/// The time that a run may spend on reading, as the base of `observe.budget`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadingTime {
+    /// Without a limit: the run reads all it can use.
+    Unlimited,
+    /// From the start of the run to the next due time. Reading stops for a new roster.
+    UntilNextRun,
+    /// This time, whatever the clock says. Reading stops for a new roster.
+    Within(Duration),
+}
+
 impl From<Trigger> for RunOptions {
     fn from(trigger: Trigger) -> Self {
+        let is_whole = matches!(
+            trigger,
+            Trigger::Command | Trigger::Request | Trigger::Signal
+        );
         Self {
             trigger,
             may_use_cache: matches!(trigger, Trigger::File | Trigger::Approval),
-            has_budget: !matches!(
-                trigger,
-                Trigger::Command | Trigger::Request | Trigger::Signal
-            ),
-            ignore_quarantine: matches!(
-                trigger,
-                Trigger::Command | Trigger::Request | Trigger::Signal
-            ),
+            reading_time: match is_whole {
+                true => ReadingTime::Unlimited,
+                false => ReadingTime::UntilNextRun,
+            },
+            ignore_quarantine: is_whole,
         }
     }
 }

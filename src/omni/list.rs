@@ -53,7 +53,8 @@ pub struct ListPart {
     pub next: Option<u64>,
 }
 
-/// Lists users after a given page that begins with this user, until the end, or until a page may not be requested.
+/// Lists users after a given page that begins with this user, until the end, or until a page may not be requested. The
+/// same ends the wait for pages if it stops the reader.
 ///
 /// # Errors
 /// As [`list`].
@@ -67,16 +68,23 @@ pub async fn list_part(
     listing.received = start - 1;
     listing.page = first.len() as u64;
     let mut page = first;
-    while listing
-        .take_with_following(reader, page, may_request)
-        .await?
-    {
-        let next = listing.received + 1;
+    loop {
+        let more = listing.take_with_following(reader, page, may_request);
+        match more.await {
+            Ok(true) => {}
+            Ok(false) => break,
+            // What was read before it made way is a part.
+            Err(OmniError::Stopped) if !may_request() => return Ok(listing.part_so_far()),
+            Err(error) => return Err(error),
+        }
         if !may_request() {
-            return Ok(listing.part(Some(next)));
+            return Ok(listing.part_so_far());
         }
         // After a shorter page, or for users added during the listing.
-        page = reader.page(next).await?;
+        page = match reader.page(listing.received + 1).await {
+            Err(OmniError::Stopped) if !may_request() => return Ok(listing.part_so_far()),
+            page => page?,
+        };
     }
     // A page without users before the end is not the end.
     let next = (listing.received < listing.total).then_some(listing.received + 1);
@@ -192,6 +200,11 @@ impl Listing {
 
     fn doubt(&mut self, reason: &str) {
         self.doubt.get_or_insert_with(|| reason.to_owned());
+    }
+
+    fn part_so_far(self) -> ListPart {
+        let next = self.received + 1;
+        self.part(Some(next))
     }
 
     fn part(self, next: Option<u64>) -> ListPart {

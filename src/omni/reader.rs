@@ -111,6 +111,15 @@ impl Reader {
         }
     }
 
+    /// The same reader with another token that stops it. Requests that were sent already end as usual.
+    #[must_use]
+    pub fn until(&self, stop: &CancellationToken) -> Self {
+        Self {
+            stop: stop.clone(),
+            ..self.clone()
+        }
+    }
+
     /// The token that stops this reader.
     #[must_use]
     pub fn stop(&self) -> &CancellationToken {

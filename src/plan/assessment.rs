@@ -102,6 +102,7 @@ impl Assessment {
         warnings.extend(not_found::warning(&not_found));
         warnings.extend(renames);
         warnings.extend(lost_files_warning(&plan));
+        warnings.extend(parts_warning(plan.unlisted));
         warnings.extend(grace_warning(policy));
         warnings.extend(clock_warning(memory));
         warnings.extend(protect_warning(observed, policy));
@@ -228,6 +229,15 @@ fn lost_files_warning(plan: &Plan) -> Option<String> {
         "{lost}; users that no other file names now count as missing from the roster; restore the file \
          if this is not intended"
     ))
+}
+
+fn parts_warning(unlisted: usize) -> Option<String> {
+    (unlisted > 0).then(|| {
+        format!(
+            "{} missing from the roster and kept until all parts of the list were read since the roster changed",
+            plural_are(unlisted, "user"),
+        )
+    })
 }
 
 fn clock_warning(memory: &Memory) -> Option<String> {

@@ -50,6 +50,8 @@ pub struct Plan {
     /// The number of users that the roster does not name and that are kept for now, because of
     /// `policy.prune_grace` or because pruning is off in this run.
     pub deferred: usize,
+    /// How many of them are kept because the list is read in parts, and not all of it since the roster changed.
+    pub unlisted: usize,
     /// Whether the roster or the listing does not allow pruning, with or without missing users.
     pub blocks_pruning: bool,
 }
@@ -137,6 +139,7 @@ impl Plan {
             blocked,
             lost_files,
             deferred,
+            unlisted,
             blocks_pruning,
         } = other;
         self.found.join(found);
@@ -151,6 +154,7 @@ impl Plan {
         self.blocked.extend(blocked);
         self.lost_files.extend(lost_files);
         self.deferred += deferred;
+        self.unlisted += unlisted;
         self.blocks_pruning |= blocks_pruning;
     }
 
@@ -410,6 +414,12 @@ impl Planner<'_> {
         };
         let (due, in_grace) = self.missing(desired);
         plan.deferred = in_grace;
+        if self.waits_for_parts(desired) {
+            plan.unlisted = due.len();
+            plan.deferred += due.len();
+            plan.blocks_pruning = true;
+            return;
+        }
         match desired.pruning_allowed().err().or_else(doubt) {
             Some(reason) => {
                 plan.deferred += due.len();
@@ -419,6 +429,19 @@ impl Planner<'_> {
             }
             None => plan.changes.extend(due),
         }
+    }
+
+    /// Whether the list of users is read in parts, and some of them are older than this roster.
+    fn waits_for_parts(&self, desired: &Desired) -> bool {
+        let Memory {
+            last_read,
+            last_read_since,
+            ..
+        } = self.memory;
+        let is_known = *last_read == Some(desired.fingerprint);
+        let roster_since = last_read_since.filter(|_| is_known);
+        let parts_since = self.observed.parts_since();
+        parts_since.is_some_and(|parts| roster_since.is_none_or(|roster| parts < roster))
     }
 
     /// The due removals of users that the roster does not name, and the number of those still in their grace.

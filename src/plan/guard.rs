@@ -50,7 +50,7 @@ pub struct Verdict {
     held: Vec<HeldChanges>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
-    /// The base of the removal limit, if all users were seen.
+    /// The base of the removal limit, if this run listed all users.
     removal_base: Option<usize>,
     /// The number of further updates within the limits.
     spare_updates: usize,
@@ -127,7 +127,7 @@ impl Verdict {
     }
 
     /// The base of the removal limit: users seen active that existed 24 hours ago, and those removed since. `None` if
-    /// not all users were seen.
+    /// this run did not list all users.
     #[must_use]
     pub fn removal_base(&self) -> Option<usize> {
         self.removal_base
@@ -307,7 +307,7 @@ impl Guard<'_> {
         let (rule, limit) = (GuardRule::MaxRemovals, self.policy.max_removals);
         let back = seen_active(self.observed, self.memory);
         let seen = || seen_base(self.observed, self.memory, &back);
-        verdict.removal_base = self.observed.shows_everybody().then(seen);
+        verdict.removal_base = self.observed.is_whole_listing().then(seen);
         let known = verdict.removal_base.or(self.memory.last_base);
         let base = known.unwrap_or_else(seen);
         let removed = &self.memory.recent.removed;

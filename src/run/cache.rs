@@ -36,8 +36,6 @@ pub struct ObservationCache {
     pub(super) listing: Option<PartialListing>,
     /// When users were last seen, if that was after the rest.
     seen: HashMap<UserId, DateTime<Utc>>,
-    /// Whether this is from an earlier run.
-    is_cached: bool,
     /// What is not in the state database yet.
     unsaved: Unsaved,
 }
@@ -75,7 +73,6 @@ impl ObservationCache {
             verified: HashMap::new(),
             listing: None,
             seen: HashMap::new(),
-            is_cached: false,
             unsaved: Unsaved::Everything,
         }
     }
@@ -93,6 +90,7 @@ impl ObservationCache {
         let ids = observed.users().map(|user| (user.id.clone(), now));
         self.seen.extend(ids);
         let total = usize::try_from(total).unwrap_or(usize::MAX);
+        self.observed.add_parts_to(now - self.age());
         let merged = self.observed.merge(observed, total);
         for email in &merged.changed {
             self.absent.remove(email);
@@ -118,8 +116,9 @@ impl ObservationCache {
         self.observed.users().filter(is_late).cloned().collect()
     }
 
-    /// Records that all users were seen since a time.
-    pub(super) fn seen_since(&mut self, time: DateTime<Utc>) {
+    /// Records that all parts of the list were read since a time, and why they may not show all users.
+    pub(super) fn end_cycle(&mut self, time: DateTime<Utc>, doubt: Option<String>) {
+        self.observed.end_cycle(time, doubt);
         let age = Utc::now().signed_duration_since(time).to_std();
         let then = Instant::now().checked_sub(age.unwrap_or_default());
         self.observed_at = then.unwrap_or(self.observed_at);
@@ -151,7 +150,7 @@ impl ObservationCache {
     /// Whether this run listed all users.
     pub(super) fn is_new_list(&self) -> bool {
         let is_list = self.observed.shows_everybody() || self.observed.doubt().is_some();
-        is_list && !self.is_cached
+        is_list && !self.is_cached()
     }
 
     /// Records that the list does not show all users, so users that it lacks must be looked up.
@@ -301,7 +300,6 @@ impl ObservationCache {
             observed_at,
             schema_read_at,
             listing: header.listing,
-            is_cached: true,
             unsaved: Unsaved::Some(HashSet::new()),
             ..Self::new(header.schema, Observed::restored(header.summary))
         };
@@ -332,22 +330,20 @@ impl ObservationCache {
     }
 
     /// Marks this observation as one of an earlier run.
-    pub(super) fn cached(self) -> Self {
-        Self {
-            is_cached: true,
-            ..self
-        }
+    pub(super) fn cached(mut self) -> Self {
+        self.observed.set_cached();
+        self
     }
 
     /// Whether this observation is from an earlier run, so that Omni may have changed since.
     #[must_use]
     pub fn is_cached(&self) -> bool {
-        self.is_cached
+        self.observed.is_cached()
     }
 
     /// Whether Omni may have changed since the observation.
     pub(super) fn may_be_stale(&self) -> bool {
-        self.is_cached || self.age() > CURRENT
+        self.is_cached() || self.age() > CURRENT
     }
 
     /// Whether users are read again before they are removed, because their ids or fields are cached.

@@ -15,6 +15,8 @@ mod apply;
 mod cache;
 mod explain;
 mod finish;
+mod listing;
+mod observation;
 mod observe;
 mod observer;
 mod outcome;

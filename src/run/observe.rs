@@ -6,6 +6,7 @@
 //! read in parts, over what earlier runs have read.
 
 use super::cache::ObservationCache;
+use super::listing::pages_left;
 use super::read_budget::ReadBudget;
 use crate::model::{
     Desired, DesiredUser, Email, Observed, ObservedUser, PartialListing, Readings, Schema, UserId,
@@ -77,10 +78,25 @@ impl ObservationCache {
             }
             (earlier, _) => earlier,
         };
-        let mut cache = Self::new(schema, Observed::default());
+        let may_stop = earlier
+            .as_ref()
+            .is_some_and(|one| one.observed.is_of_list());
+        let may_read = request.budget.take();
+        let earlier = match earlier {
+            Some(earlier) if may_stop && !may_read => {
+                return earlier.without_list(schema, request).await;
+            }
+            earlier => earlier,
+        };
         let started = Utc::now();
-        let first = request.reader.page(1).await?;
-        request.budget.take();
+        let (first, earlier) = match earlier {
+            Some(earlier) if may_stop => match request.page(1).await? {
+                Some(first) => (first, Some(earlier)),
+                None => return earlier.without_list(schema, request).await,
+            },
+            earlier => (request.reader.page(1).await?, earlier),
+        };
+        let mut cache = Self::new(schema, Observed::default());
         let looked_up = match request.everybody {
             true => None,
             false => request.look_up(&first).await?,
@@ -91,9 +107,6 @@ impl ObservationCache {
                 ObservationSource::LookedUp
             }
             None => {
-                let may_stop = earlier
-                    .as_ref()
-                    .is_some_and(|one| one.observed.shows_everybody());
                 let part = request.list(first, may_stop).await?;
                 match earlier {
                     Some(earlier) if part.next.is_some() => {
@@ -140,25 +153,35 @@ impl ObservationCache {
 
     /// Reads the next part of a listing.
     async fn list_on(
-        mut self,
+        self,
         schema: Schema,
         request: ObserveRequest<'_>,
         listing: PartialListing,
     ) -> Result<(Self, ObservationSource), OmniError> {
-        let ObserveRequest { reader, budget, .. } = request;
-        if !budget.take() {
-            self.defined(schema);
-            self.look_up_open_if_reliable(request).await?;
-            return Ok((self.cached(), ObservationSource::Cache));
+        if !request.budget.take() {
+            return self.without_list(schema, request).await;
         }
         let listing = PartialListing {
             // The clock may have been set back.
             started: listing.started.min(Utc::now()),
             ..listing
         };
-        let first = reader.page(listing.next).await?;
-        let part = omni::list_part(reader, first, listing.next, &|| budget.take()).await?;
+        let Some(first) = request.page(listing.next).await? else {
+            return self.without_list(schema, request).await;
+        };
+        let part = request.part(first, listing.next).await?;
         self.take_part(schema, request, listing, part).await
+    }
+
+    /// Reads only what the roster needs: the budget is spent.
+    async fn without_list(
+        mut self,
+        schema: Schema,
+        request: ObserveRequest<'_>,
+    ) -> Result<(Self, ObservationSource), OmniError> {
+        self.defined(schema);
+        self.look_up_open_if_reliable(request).await?;
+        Ok((self.cached(), ObservationSource::Cache))
     }
 
     /// Merges a part of a listing.
@@ -177,8 +200,8 @@ impl ObservationCache {
         let changed = self.merge(part);
         if self.listing.is_none() {
             let unlisted = self.not_seen_since(listing.started);
-            self.test_unlisted(request, unlisted).await?;
-            self.seen_since(listing.started);
+            let doubt = self.test_unlisted(request, unlisted).await?;
+            self.end_cycle(listing.started, doubt);
         }
         self.look_up_open_if_reliable(request).await?;
         let due = self.to_read(request, &changed);
@@ -242,8 +265,14 @@ impl ObservationCache {
         users: Vec<Arc<ObservedUser>>,
     ) -> Result<(), OmniError> {
         (request.expect)(users.len().min(request.budget.left()));
-        let read = self.read_within(Some(request.budget), reader, users, request.keep_in);
-        read.await
+        let read = async |reader: Reader| {
+            let read = self.read_within(Some(request.budget), &reader, users, request.keep_in);
+            read.await
+        };
+        match request.unless_interrupted(reader, read).await {
+            Err(OmniError::Stopped) if request.was_interrupted() => Ok(()),
+            read => read,
+        }
     }
 
     async fn read_within(
@@ -275,7 +304,9 @@ impl ObservationCache {
         mut self,
         request: ObserveRequest<'_>,
     ) -> Result<(Self, ObservationSource), OmniError> {
-        let is_enough = self.observed.shows_everybody() || !request.everybody;
+        // A list that is read in parts goes on later.
+        let shows_enough = self.observed.shows_everybody() || self.observed.parts_since().is_some();
+        let is_enough = shows_enough || !request.everybody;
         let look_ups = self.open(request).len() + self.uncertain.len();
         let is_cheap = look_ups <= request.reader.pages(self.observed.count());
         if is_enough && is_cheap {
@@ -322,9 +353,15 @@ impl ObservationCache {
 
     /// Looks up all users whose state is open or uncertain.
     async fn look_up_open(&mut self, request: ObserveRequest<'_>) -> Result<(), OmniError> {
-        let ObserveRequest { reader, expect, .. } = request;
+        let ObserveRequest {
+            reader,
+            expect,
+            budget,
+            ..
+        } = request;
         let open: Vec<_> = self.open(request).into_iter().cloned().collect();
         expect(open.len() + self.uncertain.len());
+        budget.spend(open.len() + self.uncertain.len());
         let found = |email: Email, now| self.looked_up(&email, now);
         omni::look_up_each(reader, open, found).await?;
         let uncertain = self.uncertain.iter();
@@ -368,10 +405,12 @@ impl<'a> ObserveRequest<'a> {
         let Some(known_user) = first.users.first().filter(|_| takes_fewer) else {
             return Ok(None);
         };
+        self.budget.spend(1);
         if !omni::filter_ignores_case(self.reader, known_user).await? {
             return Ok(None);
         }
         (self.expect)(named);
+        self.budget.spend(named);
         let total = usize::try_from(first.total).unwrap_or(usize::MAX);
         let mut observed = Observed::of_some([], total);
         observed.note_attributes(&first.users);
@@ -383,34 +422,6 @@ impl<'a> ObserveRequest<'a> {
             Err(error) => Err(error),
         }
     }
-
-    /// Lists all users; a second time if the list is inconsistent and pruning depends on it. A list that `may_stop`
-    /// ends where the budget does.
-    async fn list(self, first: UserListPage, may_stop: bool) -> Result<ListPart, OmniError> {
-        let Self { reader, budget, .. } = self;
-        let pages = pages_left(&first);
-        (self.expect)(if may_stop {
-            pages.min(budget.left())
-        } else {
-            pages
-        });
-        let may_request = || budget.take() || !may_stop;
-        let part = omni::list_part(reader, first, 1, &may_request).await?;
-        let doubt = part.observed.doubt();
-        let Some(doubt) = doubt.filter(|_| self.everybody && part.next.is_none()) else {
-            return Ok(part);
-        };
-        tracing::info!("the listing does not add up: {doubt}; listing again");
-        (self.expect)(reader.pages(part.observed.count()));
-        omni::list_part(reader, reader.page(1).await?, 1, &|| true).await
-    }
-}
-
-/// The number of pages after the first one.
-fn pages_left(first: &UserListPage) -> usize {
-    let length = first.len().max(1) as u64;
-    let left = first.total.saturating_sub(length).div_ceil(length);
-    usize::try_from(left).unwrap_or(usize::MAX)
 }
 
 /// Looks up a user by id if the id is known, because a lookup by email may depend on letter case.

@@ -3,17 +3,17 @@
 
 use super::cache::ObservationCache;
 use super::explain::Explanation;
-use super::observe::{ObservationSource, ObserveRequest};
+use super::observation::Observation;
 use super::place::check_place;
 use super::progress::Progress;
-use super::read_budget::ReadBudget;
+use super::read_budget::{Allowance, ReadBudget};
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
     Change, Desired, Email, Fingerprint, Limit, Memory, ObservedUser, Operation, Policy, Prune,
-    Readings, RosterPlace, RunNumber, Schema,
+    RosterPlace, RunNumber,
 };
-use crate::omni::{self, Client, OmniError, Priority, Reader};
+use crate::omni::{self, Client, OmniError, Priority};
 use crate::plan::is_later;
 use crate::plan::render::{Cost, PlanView};
 use crate::roster::{self, SourceError};
@@ -220,7 +220,11 @@ impl Observer {
         ignore_quarantine: bool,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        let memory = self.memory(ignore_quarantine).await?;
+        let mut memory = self.memory(ignore_quarantine).await?;
+        if snapshot.cache.observed.parts_since().is_some() {
+            let last = self.state.last_read().await?;
+            memory.last_read_since = last.map(|(_, since)| since);
+        }
         self.reject_older(&snapshot.desired, &memory)?;
         let Snapshot { desired, cache } = &mut snapshot;
         let is_quarantined_removal = |user: &ObservedUser| {
@@ -300,14 +304,14 @@ impl Observer {
         }
     }
 
-    /// Reads keys, definitions, roster and users. `cached` is the observation of an earlier run. With an `interrupt`,
-    /// reading stays within `observe.budget`, and ends when a new roster waits.
+    /// Reads keys, definitions, roster and users. `cached` is the observation of an earlier run. With an
+    /// `allowance`, reading stays within `observe.budget`, and ends when a new roster waits.
     pub(super) async fn observe(
         &self,
         target: &Target,
         scope: Scope<'_>,
         cached: Option<CachedObservation>,
-        interrupt: Option<&CancellationToken>,
+        allowance: Option<Allowance<'_>>,
         stop: &CancellationToken,
     ) -> Result<Snapshot, RunError> {
         let keys = roster::unless_stopped(stop, self.keys(target)).await?;
@@ -316,11 +320,9 @@ impl Observer {
         self.client.follow(&readings);
         let refused = self.state.refused_page().await?;
         self.client.recall_refused_page(refused);
-        let requests = |_| self.settings.read_budget(keys.as_slice().len(), Utc::now());
-        let budget = ReadBudget::new(
-            interrupt.map_or(usize::MAX, requests),
-            interrupt.cloned().unwrap_or_default(),
-        );
+        let keys_count = keys.as_slice().len();
+        let limited = |one: Allowance<'_>| one.budget(&self.settings, keys_count);
+        let budget = allowance.map_or_else(ReadBudget::unlimited, limited);
         let progress = Progress::new(&self.client);
         let observation = Observation {
             reader: self.client.reader(stop),
@@ -410,116 +412,4 @@ fn without_limits(policy: &Policy) -> Policy {
         max_updates: None,
         ..policy.clone()
     }
-}
-
-/// One observation in progress.
-struct Observation<'a> {
-    reader: Reader,
-    settings: &'a Settings,
-    target: &'a Target,
-    /// Receives the number of requests still to come.
-    expect: &'a (dyn Fn(usize) + Sync),
-    keep_in: Option<&'a StateDb>,
-    budget: &'a ReadBudget,
-    readings: &'a Readings,
-}
-
-impl Observation<'_> {
-    async fn observe(
-        &self,
-        scope: Scope<'_>,
-        cached: Option<CachedObservation>,
-    ) -> Result<Snapshot, RunError> {
-        let everybody = matches!(scope, Scope::Everybody);
-        let earlier = match cached {
-            Some(CachedObservation {
-                cache,
-                is_usable: true,
-            }) => return self.observe_again(cache, everybody).await,
-            cached => cached.map(|cached| cached.cache),
-        };
-        let schema = self.definitions().await?;
-        let desired = self.roster(&schema).await?;
-        let (cache, source) = match scope {
-            Scope::One(email) => {
-                let observed = omni::look_up(&self.reader, email).await?;
-                let cache = ObservationCache::new(schema, observed);
-                (cache, ObservationSource::LookedUp)
-            }
-            Scope::Named | Scope::Everybody => {
-                let request = self.request(&desired, everybody);
-                ObservationCache::fresh(schema, request, earlier).await?
-            }
-        };
-        Ok(snapshot(desired, cache, source))
-    }
-
-    async fn observe_again(
-        &self,
-        mut cache: ObservationCache,
-        everybody: bool,
-    ) -> Result<Snapshot, RunError> {
-        if cache.schema_read_at.elapsed() > self.settings.observe.max_age {
-            cache.defined(self.definitions().await?);
-        }
-        let desired = self.roster_by_cached(&mut cache.schema).await?;
-        let (cache, source) = cache.again(self.request(&desired, everybody)).await?;
-        Ok(snapshot(desired, cache, source))
-    }
-
-    /// Reads the roster with cached definitions. If that finds problems, the definitions may have changed, so they are
-    /// read again.
-    async fn roster_by_cached(&self, schema: &mut Schema) -> Result<Desired, RunError> {
-        let read = self.roster(schema).await;
-        let may_be_stale = match &read {
-            Ok(desired) => !desired.problems().is_empty(),
-            Err(error) => matches!(error, RunError::Source(SourceError::Rejected(_))),
-        };
-        if !may_be_stale {
-            return read;
-        }
-        let now = self.definitions().await?;
-        if now == *schema {
-            return read;
-        }
-        *schema = now;
-        self.roster(schema).await
-    }
-
-    async fn definitions(&self) -> Result<Schema, RunError> {
-        Ok(self.reader.definitions().await?.into_schema())
-    }
-
-    async fn roster(&self, schema: &Schema) -> Result<Desired, RunError> {
-        let Target {
-            path,
-            is_source,
-            stable_fingerprint,
-        } = self.target;
-        let source = &self.settings.source;
-        let reading = roster::read_stable(source, path, *is_source, schema, *stable_fingerprint);
-        Ok(roster::unless_stopped(self.reader.stop(), reading).await?)
-    }
-
-    fn request<'r>(&'r self, desired: &'r Desired, everybody: bool) -> ObserveRequest<'r> {
-        ObserveRequest {
-            reader: &self.reader,
-            desired,
-            everybody,
-            expect: self.expect,
-            keep_in: self.keep_in,
-            budget: self.budget,
-            readings: self.readings,
-        }
-    }
-}
-
-fn snapshot(desired: Desired, cache: ObservationCache, source: ObservationSource) -> Snapshot {
-    tracing::info!(
-        source = source.as_str(),
-        users = cache.observed.count(),
-        age_seconds = cache.age().as_secs(),
-        "fetched users"
-    );
-    Snapshot { desired, cache }
 }

@@ -2,6 +2,7 @@
 
 use super::cache::ObservationCache;
 use super::observer::{CachedObservation, Snapshot, Target};
+use super::read_budget::Allowance;
 use super::{PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
     ChangeIntent, ChangeOutcome, HeldChange, HeldRecord, ObservedUser, RunOptions, RunRef, Settled,
@@ -59,8 +60,15 @@ impl Reconciler {
         let scope = self.observer.scope(&run.target, has_unknown);
         let (now, never) = (&stop.now, CancellationToken::new());
         let observe = async |target: &Target, cached, interrupt| {
-            let interrupt = run.options.has_budget.then_some(interrupt);
-            let observed = self.observer.observe(target, scope, cached, interrupt, now);
+            let allowance = Allowance {
+                time: run.options.reading_time,
+                started: run.started,
+                sent: self.client.client().requests_sent() - run.requests_before,
+                interrupt,
+            };
+            let observed = self
+                .observer
+                .observe(target, scope, cached, Some(allowance), now);
             observed.await
         };
         let cached = self.cached(run.options).await;

@@ -24,6 +24,7 @@ impl ObservationCache {
         }
         let unlisted = self.known_beside(earlier);
         let mut found = Vec::new();
+        request.budget.spend(unlisted.len().min(MAX_READ));
         for user in some_of(&unlisted) {
             found.extend(request.reader.get(&user.id).await?);
         }
@@ -45,23 +46,26 @@ impl ObservationCache {
     }
 
     /// Known users that a list lacks, which was read in parts. Some of them are read by id, picked at random. If one of
-    /// them exists, the others stay known too; otherwise they are not known any more.
+    /// them exists, the others stay known too, and the list does not add up, for the returned reason; otherwise they
+    /// are not known any more.
     pub(super) async fn test_unlisted(
         &mut self,
         request: ObserveRequest<'_>,
         unlisted: Vec<Arc<ObservedUser>>,
-    ) -> Result<(), OmniError> {
+    ) -> Result<Option<String>, OmniError> {
         let unlisted: Vec<_> = unlisted.iter().collect();
         let tested: Vec<_> = some_of(&unlisted).cloned().collect();
         (request.expect)(tested.len());
+        request.budget.spend(tested.len());
         let read = self.read(request.reader, tested.clone(), request.keep_in);
         read.await?;
         let users = self.observed.users();
         let known: HashSet<_> = users.map(|user| user.id.clone()).collect();
-        if !tested.iter().any(|user| known.contains(&user.id)) {
-            unlisted.into_iter().for_each(|user| self.forget(user));
+        if tested.iter().any(|user| known.contains(&user.id)) {
+            return Ok(Some("it does not show users that exist".into()));
         }
-        Ok(())
+        unlisted.into_iter().for_each(|user| self.forget(user));
+        Ok(None)
     }
 
     /// The users of an earlier observation that this one lacks.

@@ -171,7 +171,12 @@ impl Settings {
     pub fn read_budget(&self, keys: usize, now: DateTime<Utc>) -> usize {
         let times = self.schedule.times.as_ref();
         let next = times.and_then(|times| times.next_after(now));
-        let left = next.map_or(UNSCHEDULED, |next| next - now);
+        self.read_budget_within(keys, next.map_or(UNSCHEDULED, |next| next - now))
+    }
+
+    /// As [`Self::read_budget`], for this time.
+    #[must_use]
+    pub fn read_budget_within(&self, keys: usize, left: TimeDelta) -> usize {
         let millis = u128::try_from(left.num_milliseconds()).unwrap_or(0);
         let per_minute = keys as u128 * u128::from(self.omni.requests_per_minute);
         let requests = per_minute * millis * u128::from(self.observe.budget) / (60_000 * 100);

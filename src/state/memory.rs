@@ -63,6 +63,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         approved: approvals::approvals(db, now)?,
         quarantined: quarantine::all(db)?,
         last_read: startup::last_content(db)?,
+        last_read_since: None,
         last_accepted: accepted::load(db)?,
         seen_files: seen_files::seen_files(db)?,
     })

@@ -274,6 +274,31 @@ fn a_short_observation_uses_the_last_listing() {
     assert!(is_held(&memory));
 }
 
+/// Users that another program has created since don't raise the limit.
+#[test]
+fn a_cached_observation_is_no_base() {
+    let policy = Policy {
+        max_removals: Limit::Percent(10),
+        max_removals_floor: 0,
+        ..policy()
+    };
+    let mut memory = Memory::empty(Utc::now());
+    memory.last_base = Some(10);
+    let listed = active(0..50);
+    let mut cached = Observed::restored(listed.summary());
+    for (email, found) in listed.by_email() {
+        cached.restore(email.clone(), found.clone());
+    }
+    let removals = || (1..=3).map(delete).collect();
+    let verdict = judge(removals(), &listed, &memory, &policy);
+    assert_eq!(
+        (verdict.passed().len(), verdict.removal_base()),
+        (3, Some(50))
+    );
+    let verdict = judge(removals(), &cached, &memory, &policy);
+    assert_eq!((verdict.passed().len(), verdict.removal_base()), (0, None));
+}
+
 #[test]
 fn protected_removals_are_not_counted() {
     let policy = Policy {

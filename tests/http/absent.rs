@@ -1,5 +1,5 @@
 //! Fields that Omni does not show in lists or in the responses to writes are not known, and nothing rests on them.
-use crate::support::{World, assert_converged, outcomes_of};
+use crate::support::{World, assert_converged, at_any_time, outcomes_of};
 use omni_user_sync::model::Trigger;
 use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Lists, Options, PatchAnswer};
@@ -8,7 +8,9 @@ use std::fmt::Write;
 
 async fn on_schedule(reconciler: &Reconciler) -> RunOutcome {
     let stop = Stop::default();
-    reconciler.run(Trigger::Schedule, None, &stop).await
+    reconciler
+        .run(at_any_time(Trigger::Schedule), None, &stop)
+        .await
 }
 
 async fn omitting(patch_answer: PatchAnswer, users: usize) -> World {

@@ -22,6 +22,8 @@ mod progress;
 #[cfg(feature = "sandbox")]
 mod quarantine;
 #[cfg(feature = "sandbox")]
+mod reading_pace;
+#[cfg(feature = "sandbox")]
 mod reports;
 #[cfg(feature = "sandbox")]
 mod request_budget;

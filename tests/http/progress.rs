@@ -1,6 +1,6 @@
 //! What a long run reports while it works.
 use crate::support::logged::Logged;
-use crate::support::{World, assert_converged};
+use crate::support::{World, assert_converged, at_any_time};
 use omni_user_sync::model::Trigger;
 use omni_user_sync::run::{RunEvent, Stop};
 use omni_user_sync::sandbox::Options;
@@ -40,7 +40,7 @@ async fn a_long_run_reports_estimate_and_progress() {
     let outcome = {
         let _logging = log.listen();
         reconciler
-            .run(Trigger::Schedule, None, &Stop::default())
+            .run(at_any_time(Trigger::Schedule), None, &Stop::default())
             .await
     };
     assert_converged(&outcome);

@@ -1,6 +1,6 @@
 //! Row reports: what became of each row, beside the roster.
 use crate::support::paused::HeldClock;
-use crate::support::{World, assert_converged};
+use crate::support::{World, assert_converged, at_any_time};
 use chrono::{TimeDelta, Utc};
 use omni_user_sync::model::Trigger;
 use omni_user_sync::report::{ReportFolder, RowReport};
@@ -91,7 +91,7 @@ async fn a_long_run_writes_interim_reports() {
         }
     });
     let stop = Stop::default();
-    let run = reconciler.run(Trigger::Schedule, None, &stop);
+    let run = reconciler.run(at_any_time(Trigger::Schedule), None, &stop);
     let interim_report = async {
         let clock = HeldClock::new();
         // Six requests a minute leave some of the twelve users for later.

@@ -1,6 +1,6 @@
 //! How many requests a run takes: the real client against the mock server, which counts them.
 use crate::support::paused::HeldClock;
-use crate::support::{World, assert_converged, outcomes_of};
+use crate::support::{World, assert_converged, at_any_time, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::daemon::{Inputs, RunLoop, Status};
 use omni_user_sync::model::{ChangeOutcome, Fingerprint, RunRef, RunState, Trigger};
@@ -26,7 +26,9 @@ async fn on_file(reconciler: &Reconciler) -> RunOutcome {
 
 async fn on_schedule(reconciler: &Reconciler) -> RunOutcome {
     let stop = Stop::default();
-    reconciler.run(Trigger::Schedule, None, &stop).await
+    reconciler
+        .run(at_any_time(Trigger::Schedule), None, &stop)
+        .await
 }
 
 /// Rows for the mock server's sample users with these numbers; only the names may differ.

@@ -1,6 +1,6 @@
 //! Whole runs: the real client against the mock server, over HTTP.
 use crate::support::paused::HeldClock;
-use crate::support::{World, assert_converged, on, outcomes_of};
+use crate::support::{World, assert_converged, at_any_time, on, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Completion, RunEvent, Stop};
 use omni_user_sync::sandbox::{ClearMode, Fault, Inactive, Options, PatchAnswer, What, When};
@@ -494,7 +494,7 @@ async fn one_unreadable_entry_ends_no_run() {
         world.roster("email,display_name\nann@x.co,Ann\nbob@x.co,Bob\n");
         let reconciler = world.reconciler();
         let run = reconciler
-            .run(Trigger::Schedule, None, &Stop::default())
+            .run(at_any_time(Trigger::Schedule), None, &Stop::default())
             .await;
         assert_eq!(
             outcomes_of(&run),

@@ -3,7 +3,9 @@
 
 use chrono::Utc;
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::model::{AcceptedRoster, ChangeOutcome, Fingerprint, OwnershipUpdate, Trigger};
+use omni_user_sync::model::{
+    AcceptedRoster, ChangeOutcome, Fingerprint, OwnershipUpdate, ReadingTime, RunOptions, Trigger,
+};
 use omni_user_sync::omni::{Client, Reader};
 use omni_user_sync::run::{
     AppliedChange, Observer, Prepared, Reconciler, RunError, RunOutcome, Stop, Target,
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -196,7 +199,7 @@ impl World {
     /// One run, as the daemon does it.
     pub async fn run(&self) -> RunOutcome {
         self.reconciler()
-            .run(Trigger::Schedule, None, &Stop::default())
+            .run(at_any_time(Trigger::Schedule), None, &Stop::default())
             .await
     }
 
@@ -270,6 +273,20 @@ impl Drop for World {
         if !std::thread::panicking() {
             self.assert_well_behaved();
         }
+    }
+}
+
+/// The options of a run by this trigger. What a run of the daemon may read does not depend on the time of day: it has
+/// the 15 minutes between two due times of the default schedule.
+pub fn at_any_time(trigger: Trigger) -> RunOptions {
+    let options = RunOptions::from(trigger);
+    let reading_time = match options.reading_time {
+        ReadingTime::UntilNextRun => ReadingTime::Within(Duration::from_secs(15 * 60)),
+        time @ (ReadingTime::Unlimited | ReadingTime::Within(_)) => time,
+    };
+    RunOptions {
+        reading_time,
+        ..options
     }
 }
 
