@@ -5,14 +5,15 @@ use crate::metrics::Metrics;
 use crate::model::{ChangeOutcome, RunOptions, Trigger};
 use crate::plan::render::how_to_approve;
 use crate::run::{
-    self, Applied, AppliedChange, Completion, Prepared, Reconciler, RunOutcome, Stop,
+    self, Applied, AppliedChange, Completion, Prepared, Progress, Reconciler, RunOutcome, Stop,
 };
 use crate::settings::Settings;
 use crate::util::text::{about, plural};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -74,7 +75,10 @@ async fn apply(
         }
     };
     plan::show(reconciler.observer().view(&prepared));
-    if !confirm(&prepared, arguments.yes, max_age, &stop.now).await {
+    let asked = Instant::now();
+    let is_confirmed = confirm(&prepared, arguments.yes, max_age, &stop.now).await;
+    run.leave_out(asked.elapsed());
+    if !is_confirmed {
         let completion = match stop.now.is_cancelled() {
             true => Completion::Stopped,
             false => Completion::Declined,
@@ -94,9 +98,11 @@ async fn apply(
         ));
     }
     let progress = ChangeProgress::new(prepared.assessment.verdict.passed().len());
-    let (applied, effects) = reconciler
-        .apply(&run, &prepared, &stop, |applied| progress.advance(applied))
-        .await;
+    let applying = reconciler.apply(&run, &prepared, &stop, |applied| progress.advance(applied));
+    let (applied, effects) = tokio::select! {
+        applied = applying => applied,
+        never = progress.follow(reconciler.observer().progress()) => match never {},
+    };
     progress.finish();
     let outcome = reconciler.finish(run, Some(&prepared), applied).await;
     // The plan has printed the earlier warnings.
@@ -136,6 +142,9 @@ async fn confirm(
     }
 }
 
+/// The interval of new texts beside the progress bar.
+const REFRESH: Duration = Duration::from_millis(250);
+
 /// A progress bar with the time left on a terminal, one line per change elsewhere.
 struct ChangeProgress {
     bar: Option<ProgressBar>,
@@ -144,7 +153,7 @@ struct ChangeProgress {
 impl ChangeProgress {
     fn new(changes: usize) -> Self {
         let shown = changes > 0 && std::io::stderr().is_terminal();
-        let style = "{bar:30} {pos}/{len} changes, {eta} left {msg}";
+        let style = "{bar:30} {msg}";
         let style = ProgressStyle::with_template(style).expect("the template is a constant");
         let target = ProgressDrawTarget::stderr();
         let bar = || ProgressBar::with_draw_target(Some(changes as u64), target).with_style(style);
@@ -163,6 +172,16 @@ impl ChangeProgress {
             }
             None if applied.outcome == ChangeOutcome::Applied => out::note(&line(applied)),
             None => out::problem(&line(applied)),
+        }
+    }
+
+    /// Shows how far the run is, until it is dropped.
+    async fn follow(&self, progress: &Progress) -> Infallible {
+        loop {
+            if let (Some(bar), Some(report)) = (&self.bar, progress.report()) {
+                bar.set_message(report.text());
+            }
+            tokio::time::sleep(REFRESH).await;
         }
     }
 

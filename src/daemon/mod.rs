@@ -242,6 +242,7 @@ async fn start(
             }
             run_metrics.on_event(event);
         });
+    status.set_progress(reconciler.observer().progress().clone());
     let mut tasks = TaskGroup::default();
     start_server(&mut tasks, daemon, settings, stop)?;
     let notifier = start_notifier(&mut tasks, settings, metrics, stop)?;
@@ -321,6 +322,7 @@ fn start_server(
     let outside_runs = daemon.metrics.outside_runs();
     let explainer = Observer::new(Arc::clone(settings), outside_runs, reader.clone())?;
     let config = ServerConfig {
+        organisation: settings.omni.base_url()?.host().to_owned(),
         probes: Probes {
             status: daemon.status.clone(),
             metrics: daemon.metrics.clone(),

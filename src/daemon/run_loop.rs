@@ -168,7 +168,9 @@ impl<R: Runner> RunLoop<R> {
             heartbeat,
             ..
         } = self;
-        let stop = Stop::when(&inputs.stop);
+        let stop = Stop::when(&inputs.stop.child_token());
+        // A request that came too late for the run before.
+        let _ = inputs.wake.take_stop();
         let mut known = *inputs.stable.borrow_and_update();
         heartbeat.run_starts(trigger);
         let mut run = std::pin::pin!(runner.run(trigger, known, &stop));
@@ -185,6 +187,10 @@ impl<R: Runner> RunLoop<R> {
                     known = now.or(known);
                 }
                 () = heartbeat.tick() => {
+                    if inputs.wake.take_stop() {
+                        info!("stopping the current run, as requested");
+                        stop.now.cancel();
+                    }
                     if inputs.wake.is_requested(Trigger::Approval) && !stop.for_next.is_cancelled() {
                         info!("changes were approved; stopping the current run for a new one");
                         stop.for_next.cancel();

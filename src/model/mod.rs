@@ -47,7 +47,7 @@ pub use problem::{Location, Problem, ProblemKind};
 pub use readings::{ClearForm, PatchForm, ProbeUser, Readings};
 pub use roster::{Desired, DesiredUser, DoubtfulRow, Entry, FileRead, Fingerprint};
 pub use run::{
-    GuardRule, ReadingTime, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger,
+    GuardRule, Phase, ReadingTime, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger,
 };
 pub use run_time::{ClockStep, RunClock, RunTime, max_gap};
 pub use schema::{Definition, Schema, ValueType};

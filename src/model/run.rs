@@ -119,6 +119,16 @@ word_enum! {
     }
 }
 
+word_enum! {
+    /// What a run in progress does.
+    pub enum Phase {
+        /// It reads users.
+        Reading = "reading",
+        /// It applies changes.
+        Applying = "applying",
+    }
+}
+
 impl RunResult {
     /// Whether the run did what it could. Bad rows, failed users and held changes are not failures.
     #[must_use]

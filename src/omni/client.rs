@@ -102,6 +102,12 @@ impl Client {
         self.limiter.estimate(requests, priority)
     }
 
+    /// How long the next request would wait for the rate limit; `None` if it would not, or until an unknown time.
+    #[must_use]
+    pub fn wait(&self, priority: Priority) -> Option<Duration> {
+        self.limiter.wait(priority)
+    }
+
     /// The limit of requests in flight.
     pub(super) fn max_in_flight(&self) -> usize {
         self.max_in_flight

@@ -27,6 +27,7 @@ impl Reconciler {
             run.plan,
             applied,
         );
+        outcome.duration = outcome.duration.saturating_sub(run.asked);
         if let Err(error) = self.report(prepared, &outcome).await {
             outcome.warnings.push(error.to_string());
         }

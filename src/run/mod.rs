@@ -36,6 +36,7 @@ pub use outcome::{
     Applied, AppliedChange, Completion, PlanSummary, RosterSummary, RunError, RunOutcome,
 };
 pub use place::check_place;
+pub use progress::{Progress, ProgressReport};
 pub use recorder::ChangeRecorder;
 
 use crate::metrics::Metrics;
@@ -53,9 +54,10 @@ use crate::util::sync::lock;
 use apply::{ApplyContext, apply};
 use chrono::{DateTime, Utc};
 use observer::Snapshot;
-use progress::Progress;
+use progress::Measured;
 use row_report::Interim;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -161,6 +163,8 @@ pub struct Run {
     /// The number of requests that the client had sent before the run.
     requests_before: u64,
     plan: Option<PlanSummary>,
+    /// The time that a person took to answer.
+    asked: Duration,
 }
 
 impl Reconciler {
@@ -281,6 +285,7 @@ impl Reconciler {
             started,
             requests_before: self.client.client().requests_sent(),
             plan: None,
+            asked: Duration::ZERO,
         })
     }
 
@@ -324,8 +329,9 @@ impl Reconciler {
         let one_has_ended = CancellationToken::new();
         let recorder = ChangeRecorder::new(self.state(), run.number, prepared);
         let interim = Interim::new(&self.reporter, run.number, prepared, run.started);
-        let progress = Progress::new(self.client.client());
         let changes = prepared.assessment.verdict.passed().len();
+        let progress = self.observer.progress();
+        let progress = progress.begin_applying(self.client.client(), changes);
         log_cost(changes, self.observer.cost(prepared), &progress);
         let on_change = |applied: &AppliedChange| {
             on_change(applied);
@@ -352,7 +358,7 @@ impl Reconciler {
         tokio::select! {
             report = apply(&work, on_change) => report,
             never = interim.write_each_minute() => match never {},
-            never = progress.report_changes(changes) => match never {},
+            never = progress.log() => match never {},
             never = make_way => never,
         }
     }
@@ -387,6 +393,11 @@ impl Run {
     pub fn number(&self) -> RunNumber {
         self.number
     }
+
+    /// Leaves the time that a person took to answer out of the duration.
+    pub fn leave_out(&mut self, asked: Duration) {
+        self.asked += asked;
+    }
 }
 
 /// The outcome of a run that could not be recorded.
@@ -401,7 +412,7 @@ pub fn span(number: Option<RunNumber>) -> tracing::Span {
     tracing::error_span!("run", number = number.map(|number| number.0))
 }
 
-fn log_cost(changes: usize, cost: Cost, progress: &Progress<'_>) {
+fn log_cost(changes: usize, cost: Cost, progress: &Measured) {
     let Cost { requests, time } = cost;
     progress.expect(requests);
     if changes > 0 {

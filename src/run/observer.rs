@@ -88,6 +88,7 @@ pub struct Observer {
     state: StateDb,
     /// Whether what is read of Omni may be stored in the state database.
     keeps: bool,
+    progress: Progress,
 }
 
 impl Observer {
@@ -118,7 +119,14 @@ impl Observer {
             client,
             state,
             keeps: true,
+            progress: Progress::default(),
         }
+    }
+
+    /// The progress of the run in progress.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// The state database, if it may be written.
@@ -323,7 +331,7 @@ impl Observer {
         let keys_count = keys.as_slice().len();
         let limited = |one: Allowance<'_>| one.budget(&self.settings, keys_count);
         let budget = allowance.map_or_else(ReadBudget::unlimited, limited);
-        let progress = Progress::new(&self.client);
+        let progress = self.progress.begin_reading(&self.client);
         let observation = Observation {
             reader: self.client.reader(stop),
             settings: &self.settings,
@@ -335,7 +343,7 @@ impl Observer {
         };
         let snapshot = tokio::select! {
             snapshot = observation.observe(scope, cached) => snapshot,
-            never = progress.report_reading() => match never {},
+            never = progress.log() => match never {},
         };
         self.keep_refused_page(refused).await;
         match snapshot {

@@ -1,4 +1,4 @@
-//! The two actions: request a run, and approve held changes.
+//! The actions: request a run, stop one, and approve held changes.
 
 use super::auth::Principal;
 use super::response::{ErrorResponse, Format};
@@ -14,6 +14,16 @@ impl AppState {
     pub(super) fn request_run(&self, principal: &Principal) {
         info!(by = principal.origin.describe(), "run requested");
         self.config.wake.wake(Trigger::Request);
+    }
+
+    /// Stops the run in progress between two requests. Returns whether there is one.
+    pub(super) fn stop_run(&self, principal: &Principal) -> bool {
+        let is_running = self.config.probes.status.facts().running.is_some();
+        if is_running {
+            info!(by = principal.origin.describe(), "stop requested");
+            self.config.wake.request_stop();
+        }
+        is_running
     }
 
     /// Approves the held changes of a run, by the rules of the `approve` command, and wakes the run

@@ -41,13 +41,16 @@ fn parse_email(text: &str) -> Result<Email, ErrorResponse> {
 }
 
 pub(super) async fn status(State(state): State<Arc<AppState>>) -> Json<Value> {
-    Json(status_doc(&state.overview().await))
+    let mut doc = status_doc(&state.overview().await);
+    doc["organisation"] = json!(state.config.organisation);
+    Json(doc)
 }
 
 fn status_doc(overview: &Overview) -> Value {
     let summary = summary(overview);
     let Overview {
         facts,
+        progress,
         next_due,
         not_ready,
         findings,
@@ -56,7 +59,7 @@ fn status_doc(overview: &Overview) -> Value {
     } = overview;
     let running = facts
         .running
-        .map(|(trigger, since)| json!({ "trigger": trigger.as_str(), "since": since }));
+        .map(|(trigger, since)| json!({ "trigger": trigger.as_str(), "since": since, "progress": progress }));
     let roster = findings.roster.as_ref().map(|roster| {
         json!({
             "read": roster.at,
@@ -226,6 +229,19 @@ pub(super) async fn reconcile(
     state.request_run(&principal);
     let doc = json!({ "requested": true, "after_current_run": is_running });
     (StatusCode::ACCEPTED, Json(doc)).into_response()
+}
+
+pub(super) async fn stop(
+    State(state): State<Arc<AppState>>,
+    Extension(principal): Extension<Principal>,
+) -> Response {
+    let stopping = state.stop_run(&principal);
+    let status = if stopping {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::CONFLICT
+    };
+    (status, Json(json!({ "stopping": stopping }))).into_response()
 }
 
 /// Rejects unknown parameters: one may be a misspelt `dry`, which must not approve.

@@ -5,6 +5,7 @@ use crate::model::{
     ChangeRecord, Email, HeldRecord, Operation, Problem, Quarantined, RunEnd, RunNumber, RunRecord,
     RunRef, RunState,
 };
+use crate::run::ProgressReport;
 use crate::state::{
     APPROVAL_VALID, ChangeFilter, ChangePage, HeldIn, StateDb, StateError, UserState,
 };
@@ -25,6 +26,7 @@ const MAX_USER_CHANGES: usize = 20;
 pub(super) struct Overview {
     pub(super) now: DateTime<Utc>,
     pub(super) facts: Facts,
+    pub(super) progress: Option<ProgressReport>,
     pub(super) next_due: Option<DateTime<Utc>>,
     pub(super) not_ready: Option<String>,
     pub(super) findings: Arc<Findings>,
@@ -147,6 +149,7 @@ impl AppState {
             next_due: status.next_due(now),
             not_ready: status.readiness(now).err(),
             facts,
+            progress: status.progress(),
             findings,
             history,
         }

@@ -78,8 +78,10 @@ fn read_routes() -> Router<Arc<AppState>> {
 fn action_routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/reconcile", post(pages::reconcile))
+        .route("/stop", post(pages::stop))
         .route("/runs/{run}/approve", post(pages::approve))
         .route("/api/v1/reconcile", post(api::reconcile))
+        .route("/api/v1/stop", post(api::stop))
         .route("/api/v1/runs/{run}/approve", post(api::approve))
 }
 

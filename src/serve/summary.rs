@@ -2,6 +2,7 @@
 
 use super::queries::{HistoryView, Overview, UserView, run_end};
 use crate::model::{RunEnd, RunResult};
+use crate::run::ProgressReport;
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::trigger::watch::SourceState;
 use crate::util::text::{plural, plural_are};
@@ -81,6 +82,7 @@ impl Summary {
 pub(super) fn summary(overview: &Overview) -> Summary {
     let Overview {
         facts,
+        progress,
         findings,
         history,
         not_ready,
@@ -92,8 +94,10 @@ pub(super) fn summary(overview: &Overview) -> Summary {
     }
     if let Some((trigger, since)) = facts.running {
         let (since, trigger) = (since.format("%H:%M:%S UTC"), trigger.as_str());
+        let progress = progress.as_ref().map(ProgressReport::text);
+        let progress = progress.map_or_else(String::new, |text| format!(", {text}"));
         return Summary::busy(format!(
-            "Run in progress since {since} (trigger: {trigger})."
+            "Run in progress since {since} (trigger: {trigger}){progress}."
         ));
     }
     let history = match history {
@@ -309,6 +313,7 @@ mod tests {
         status.run_starts(crate::model::Trigger::Start);
         let severity = || {
             let overview = Overview {
+                progress: None,
                 now: Utc::now(),
                 facts: status.facts(),
                 next_due: None,

@@ -14,7 +14,7 @@ pub use findings::{Findings, Incompleteness, RosterFindings};
 use crate::model::Trigger;
 use crate::omni::OmniError;
 use crate::roster::SourceError;
-use crate::run::{Completion, RunError, RunOutcome};
+use crate::run::{Completion, Progress, ProgressReport, RunError, RunOutcome};
 use crate::settings::Schedule;
 use crate::state::StateError;
 use crate::trigger::watch::SourceState;
@@ -34,6 +34,7 @@ pub struct Status(Arc<StatusInner>);
 #[derive(Debug)]
 struct StatusInner {
     schedule: RwLock<Option<Schedule>>,
+    progress: RwLock<Progress>,
     facts: RwLock<Facts>,
     findings: RwLock<Arc<Findings>>,
 }
@@ -104,6 +105,7 @@ impl Status {
         let facts = RwLock::new(Facts::at_start(Utc::now()));
         Self(Arc::new(StatusInner {
             schedule: RwLock::new(schedule),
+            progress: RwLock::default(),
             facts,
             findings: RwLock::default(),
         }))
@@ -174,6 +176,17 @@ impl Status {
     /// Records a heartbeat of the run loop.
     pub fn beat(&self) {
         self.write(|facts| facts.heartbeat = Instant::now());
+    }
+
+    /// The progress of the run in progress, if it reads or applies changes.
+    #[must_use]
+    pub fn progress(&self) -> Option<ProgressReport> {
+        sync::read(&self.0.progress).report()
+    }
+
+    /// Where the progress of runs is found.
+    pub fn set_progress(&self, progress: Progress) {
+        *sync::write(&self.0.progress) = progress;
     }
 
     /// Replaces the schedule.

@@ -1,8 +1,9 @@
-//! Waking the loop.
+//! Waking the loop, and stopping its run.
 
 use crate::model::Trigger;
 use crate::util::sync::lock;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -14,9 +15,21 @@ pub struct Wake(Arc<WakeState>);
 struct WakeState {
     reasons: Mutex<BTreeSet<Trigger>>,
     changed: Notify,
+    is_stop_requested: AtomicBool,
 }
 
 impl Wake {
+    /// Requests that the run in progress stops.
+    pub fn request_stop(&self) {
+        self.0.is_stop_requested.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stop was requested since the last call.
+    #[must_use]
+    pub fn take_stop(&self) -> bool {
+        self.0.is_stop_requested.swap(false, Ordering::Relaxed)
+    }
+
     /// Requests a run. Further requests for the same reason are ignored until it starts.
     pub fn wake(&self, reason: Trigger) {
         self.reasons().insert(reason);

@@ -166,6 +166,18 @@ impl RateLimiter {
         (!pool.keys.is_empty()).then(|| pool.available(now))
     }
 
+    /// How long the next request would wait; `None` if it would not, or until an unknown time.
+    #[must_use]
+    pub fn wait(&self, priority: Priority) -> Option<Duration> {
+        let now = Instant::now();
+        let mut pool = self.counter.shared.pool();
+        pool.expire(now);
+        match pool.next(priority, now) {
+            NextSlot::At(time) => Some(time - now).filter(|wait| !wait.is_zero()),
+            NextSlot::Now(_) | NextSlot::AfterResponse | NextSlot::NoKey => None,
+        }
+    }
+
     /// The number of this run's keys that are disabled.
     #[must_use]
     pub fn disabled_keys(&self) -> usize {

@@ -8,7 +8,7 @@ mod run;
 mod user;
 
 pub(super) use login::{log_in, log_out, login_form};
-pub(super) use overview::{overview, reconcile, runs};
+pub(super) use overview::{overview, reconcile, runs, stop};
 pub(super) use run::{approve, run};
 pub(super) use user::{find_user, user};
 
@@ -33,6 +33,7 @@ type PageResult = Result<Response, ErrorResponse>;
 #[derive(Debug)]
 struct Frame {
     current: &'static str,
+    organisation: String,
     is_admin: bool,
     has_session: bool,
     can_log_in: bool,
@@ -45,6 +46,7 @@ impl Frame {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Self {
             current,
+            organisation: state.config.organisation.clone(),
             is_admin: principal.is_admin,
             has_session: principal.has_session,
             can_log_in: state.admin_token.is_set(),
@@ -133,6 +135,8 @@ pub(super) struct NoticeParams {
 fn notice(word: Option<&str>) -> Option<&'static str> {
     match word? {
         "run_requested" => Some("Run requested. It starts now, or after the current run."),
+        "stopping" => Some("The run stops before its next request. The next run continues."),
+        "no_run" => Some("No run is in progress."),
         "approved" => Some("Approved. A run that applies the changes starts within seconds."),
         _ => None,
     }

@@ -34,6 +34,7 @@ struct OverviewPage {
     frame: Frame,
     notice: Option<&'static str>,
     summary: Summary,
+    is_running: bool,
     last: Option<RunRow>,
     next: Option<Timestamp>,
     is_watched: bool,
@@ -78,6 +79,7 @@ pub(in crate::serve) async fn overview(
         frame: Frame::new("overview", &state, &principal, &uri),
         notice: notice(params.notice.as_deref()),
         summary: summary(&overview),
+        is_running: overview.facts.running.is_some(),
         last: last.map(|run| RunRow::new(run, now)),
         next: overview.next_due.map(|at| Timestamp::new(at, now)),
         is_watched: state.config.is_watched,
@@ -231,6 +233,16 @@ pub(in crate::serve) async fn runs(
         runs: runs.iter().map(|run| RunRow::new(run, now)).collect(),
         is_later_page: before.is_some(),
     }))
+}
+
+pub(in crate::serve) async fn stop(
+    State(state): State<Arc<AppState>>,
+    Extension(principal): Extension<Principal>,
+) -> Response {
+    match state.stop_run(&principal) {
+        true => redirect("/?notice=stopping"),
+        false => redirect("/?notice=no_run"),
+    }
 }
 
 pub(in crate::serve) async fn reconcile(

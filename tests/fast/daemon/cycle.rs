@@ -369,6 +369,21 @@ async fn a_stop_ends_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_requested_stop_ends_only_the_current_run() {
+    let mut rig = Rig::new([LONG, LONG]);
+    rig.wake.request_stop();
+    rig.wake.wake(Trigger::Start);
+    let (_, first) = rig.run().await;
+    assert!(rig.is_quiet_for(LONG.takes / 2).await);
+    rig.wake.wake(Trigger::Schedule);
+    rig.wake.request_stop();
+    let (trigger, second) = rig.run().await;
+    assert_eq!(trigger, Trigger::Schedule);
+    assert!(second - first < LONG.takes / 2 + Duration::from_secs(5));
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_heartbeat_continues_during_a_run() {
     let mut rig = Rig::new([LONG]);
     rig.wake.wake(Trigger::Start);

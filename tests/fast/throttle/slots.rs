@@ -2,6 +2,8 @@
 
 use super::{MINUTE, keys, list, throttle, urgent};
 use omni_user_sync::omni::{OmniError, Priority};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +58,48 @@ async fn requests_in_flight_are_part_of_estimates() {
     assert_eq!(throttle.estimate(1, Priority::Urgent), MINUTE);
     drop(slot);
     assert_eq!(throttle.estimate(1, Priority::Urgent), MINUTE);
+}
+
+/// 130 changes at 60 per minute, whose time left is estimated every second after the first five.
+#[tokio::test(start_paused = true)]
+async fn estimates_during_a_run_are_near() {
+    const CHANGES: usize = 130;
+    let throttle = throttle(60, 4, "key");
+    let start = Instant::now();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let work = || async {
+        for _ in 0..CHANGES / 2 {
+            let slot = urgent(&throttle).await;
+            sleep(Duration::from_millis(300)).await;
+            drop(slot);
+            ended.fetch_add(1, Ordering::Relaxed);
+        }
+        start.elapsed()
+    };
+    let estimates = async {
+        let mut estimates = Vec::new();
+        sleep(Duration::from_secs(5)).await;
+        while ended.load(Ordering::Relaxed) < CHANGES {
+            let left = CHANGES - ended.load(Ordering::Relaxed);
+            estimates.push((start.elapsed(), throttle.estimate(left, Priority::Urgent)));
+            sleep(Duration::from_secs(1)).await;
+        }
+        estimates
+    };
+    let (one, other, estimates) = tokio::join!(work(), work(), estimates);
+    let took = one.max(other);
+    assert!(estimates.len() > 100, "{estimates:?}");
+    for (at, estimate) in estimates {
+        let left = took - at;
+        // A second is the unit in which it is shown.
+        let off = estimate
+            .abs_diff(left)
+            .saturating_sub(Duration::from_secs(1));
+        assert!(
+            off * 5 <= left,
+            "at {at:?} {left:?} were left, not {estimate:?}"
+        );
+    }
 }
 
 /// This many requests are not simulated one by one.

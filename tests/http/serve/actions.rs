@@ -27,6 +27,32 @@ async fn run_request_wakes_the_run_loop() {
 }
 
 #[tokio::test]
+async fn a_stop_needs_a_run() {
+    let server = test_server().await;
+    let refused = server.post("/api/v1/stop").await;
+    assert_eq!(
+        (refused.status, refused.json()["stopping"].as_bool()),
+        (409, Some(false))
+    );
+    assert!(!server.wake.take_stop());
+    server.status.run_starts(Trigger::Schedule);
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let page = server.ask("GET /", &["Host: localhost", &bearer], "").await;
+    assert!(page.body.contains(">Stop</button>"), "{}", page.body);
+    let accepted = server.post("/api/v1/stop").await;
+    assert_eq!(
+        (accepted.status, accepted.json()["stopping"].as_bool()),
+        (202, Some(true))
+    );
+    assert!(server.wake.take_stop());
+    let page = server.post("/stop").await;
+    assert_eq!(
+        (page.status, page.header("location")),
+        (303, Some("/?notice=stopping"))
+    );
+}
+
+#[tokio::test]
 async fn approval_is_recorded_and_wakes_the_run_loop() {
     let server = test_server().await;
     add_history(&server).await;

@@ -76,6 +76,7 @@ async fn status() {
       "next_due": null,
       "not_ready_reason": null,
       "now": "…",
+      "organisation": "acme.omniapp.co",
       "pending": {
         "create": 1,
         "deactivate": 0,
