@@ -5,7 +5,8 @@ use super::observer::{CachedObservation, Snapshot, Target};
 use super::read_budget::Allowance;
 use super::{PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
-    ChangeIntent, ChangeOutcome, HeldChange, HeldRecord, ObservedUser, RunOptions, RunRef, Settled,
+    ChangeIntent, ChangeOutcome, ChangeRecord, HeldChange, HeldRecord, ObservedUser, RunOptions,
+    RunRef, Settled,
 };
 use crate::plan::{HeldChanges, ownership, recover};
 use crate::util::sync::lock;
@@ -56,8 +57,8 @@ impl Reconciler {
     }
 
     async fn observe_and_plan(&self, run: &Run, stop: &Stop) -> Result<Prepared, RunError> {
-        let has_unknown = !self.state().unknown().await?.is_empty();
-        let scope = self.observer.scope(&run.target, has_unknown);
+        let unknown = self.state().unknown().await?;
+        let scope = self.observer.scope(&run.target, !unknown.is_empty());
         let (now, never) = (&stop.now, CancellationToken::new());
         let observe = async |target: &Target, cached, interrupt| {
             let allowance = Allowance {
@@ -85,12 +86,14 @@ impl Reconciler {
             };
             snapshot = observe(&target, Some(cached), &never).await?;
         }
-        let prepared = self.assess(run, snapshot, stop).await?;
+        let prepared = self.assess(run, snapshot, &unknown, stop).await?;
         match self.in_doubt(prepared) {
             Ok(prepared) => Ok(prepared),
             Err(cached) => {
                 let snapshot = observe(&run.target, Some(*cached), &never).await?;
-                self.assess(run, snapshot, stop).await
+                // The first attempt may have resolved some of them.
+                let unknown = self.state().unknown().await?;
+                self.assess(run, snapshot, &unknown, stop).await
             }
         }
     }
@@ -131,9 +134,11 @@ impl Reconciler {
         &self,
         run: &Run,
         mut snapshot: Snapshot,
+        unknown: &[ChangeRecord],
         stop: &Stop,
     ) -> Result<Prepared, RunError> {
-        self.resolve_unknown(&mut snapshot.cache, stop).await?;
+        self.resolve_unknown(&mut snapshot.cache, unknown, stop)
+            .await?;
         let (policy, options) = (&self.settings().policy, run.options);
         let assessed = self
             .observer
@@ -144,9 +149,9 @@ impl Reconciler {
     async fn resolve_unknown(
         &self,
         cache: &mut ObservationCache,
+        unknown: &[ChangeRecord],
         stop: &Stop,
     ) -> Result<(), RunError> {
-        let unknown = self.state().unknown().await?;
         let is_theirs = |user: &ObservedUser| {
             let is_theirs = |intent: &ChangeIntent| match &intent.user_id {
                 Some(id) => *id == user.id,
@@ -159,8 +164,8 @@ impl Reconciler {
         let ObservationCache {
             schema, observed, ..
         } = cache;
-        let by_id = recover::by_id(observed, &unknown);
-        for change in &unknown {
+        let by_id = recover::by_id(observed, unknown);
+        for change in unknown {
             let Some(was_applied) = recover::was_applied(change, &by_id, observed, schema) else {
                 continue;
             };
