@@ -6,6 +6,7 @@ use proptest::prelude::ProptestConfig;
 
 pub mod logged;
 pub mod paused;
+pub mod results;
 #[cfg(feature = "sandbox")]
 mod world;
 

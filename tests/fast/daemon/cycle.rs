@@ -1,10 +1,11 @@
 //! The run loop under paused time, with a scripted runner.
 
+use crate::support::results::plan_summary;
 use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::model::{Counts, Fingerprint, Trigger};
+use omni_user_sync::model::{Fingerprint, Trigger};
 use omni_user_sync::omni::OmniError;
-use omni_user_sync::run::{Completion, PlanSummary, RosterSummary, RunError, RunOutcome, Stop};
+use omni_user_sync::run::{Completion, RunError, RunOutcome, Stop};
 use omni_user_sync::settings::SettingsError;
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::trigger::watch::SourceState;
@@ -88,22 +89,11 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
         started: chrono::Utc::now(),
         duration: act.takes,
         requests: 0,
-        plan: act.reads.map(|byte| PlanSummary {
-            roster: RosterSummary {
-                rows: 1,
-                fingerprint: Fingerprint([byte; 32]),
-                bad_rows: Vec::new(),
-                rejected: Vec::new(),
-            },
-            users: 1,
-            pending: Counts::default(),
-            held: Vec::new(),
-            blocked: Vec::new(),
-            quarantined: 0,
-            ambiguous: Vec::new(),
-            unread: 0,
-            is_outdated: act.is_outdated,
-            warnings: Vec::new(),
+        plan: act.reads.map(|byte| {
+            let mut plan = plan_summary();
+            plan.roster.fingerprint = Fingerprint([byte; 32]);
+            plan.is_outdated = act.is_outdated;
+            plan
         }),
         changes: Vec::new(),
         warnings: Vec::new(),

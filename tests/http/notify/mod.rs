@@ -3,16 +3,14 @@
 mod messages;
 mod webhook;
 
+use crate::support::results::plan_summary;
 use omni_user_sync::model::{
-    ChangeOutcome, Counts, Email, Fingerprint, GuardRule, Location, Operation, Problem,
-    ProblemKind, RunNumber, Trigger,
+    ChangeOutcome, Email, GuardRule, Location, Operation, Problem, ProblemKind, RunNumber, Trigger,
 };
 use omni_user_sync::omni::{Failure, OmniError};
 use omni_user_sync::plan::HeldSummary;
 use omni_user_sync::roster::SourceError;
-use omni_user_sync::run::{
-    AppliedChange, Completion, PlanSummary, RosterSummary, RunError, RunOutcome,
-};
+use omni_user_sync::run::{AppliedChange, Completion, PlanSummary, RunError, RunOutcome};
 use std::time::Duration;
 
 /// A successful run. Its users must not appear in a message.
@@ -38,23 +36,11 @@ fn run(number: u64) -> RunOutcome {
 }
 
 fn plan() -> PlanSummary {
-    PlanSummary {
-        roster: RosterSummary {
-            rows: 40,
-            fingerprint: Fingerprint([1; 32]),
-            bad_rows: vec![problem("/srv/secret/users.csv", 7)],
-            rejected: Vec::new(),
-        },
-        users: 41,
-        pending: Counts::default(),
-        held: Vec::new(),
-        blocked: Vec::new(),
-        quarantined: 0,
-        ambiguous: Vec::new(),
-        unread: 0,
-        is_outdated: false,
-        warnings: Vec::new(),
-    }
+    let mut plan = plan_summary();
+    plan.roster.rows = 40;
+    plan.roster.bad_rows = vec![problem("/srv/secret/users.csv", 7)];
+    plan.users = 41;
+    plan
 }
 
 fn problem(file: &str, line: u64) -> Problem {

@@ -1,14 +1,15 @@
 //! A test server with history in its state database, and a plain HTTP client.
 
+use crate::support::results::plan_summary;
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{
-    ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldChange, Fingerprint, GuardRule,
-    HeldChange, HeldRecord, Location, Operation, OwnershipUpdate, Problem, ProblemKind, Protect,
-    Quarantined, RunEnd, RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
+    ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldChange, GuardRule, HeldChange,
+    HeldRecord, Location, Operation, OwnershipUpdate, Problem, ProblemKind, Protect, Quarantined,
+    RunEnd, RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
 };
 use omni_user_sync::plan::HeldSummary;
-use omni_user_sync::run::{Applied, Completion, Observer, PlanSummary, RosterSummary, RunOutcome};
+use omni_user_sync::run::{Applied, Completion, Observer, PlanSummary, RunOutcome};
 use omni_user_sync::serve::{Probes, Server, ServerConfig};
 use omni_user_sync::settings::{self, Environment, SecretFile, Settings};
 use omni_user_sync::state::{Access, StateDb, StateLock};
@@ -402,27 +403,18 @@ pub(crate) fn problem(user: Option<&str>) -> Problem {
 
 /// The outcome of a run that read a roster with these problems.
 pub(crate) fn outcome_with(bad_rows: Vec<Problem>) -> RunOutcome {
-    let plan = PlanSummary {
-        roster: RosterSummary {
-            rows: 20,
-            fingerprint: Fingerprint([1; 32]),
-            bad_rows,
-            rejected: Vec::new(),
-        },
+    let mut plan = PlanSummary {
         users: 21,
-        pending: Counts::default(),
         held: vec![HeldSummary {
             rule: GuardRule::MaxRemovals,
             count: 6,
             reason: "too many".into(),
         }],
-        blocked: Vec::new(),
-        quarantined: 0,
-        ambiguous: Vec::new(),
-        unread: 0,
-        is_outdated: false,
         warnings: vec!["a row occurs twice".into()],
+        ..plan_summary()
     };
+    plan.roster.rows = 20;
+    plan.roster.bad_rows = bad_rows;
     RunOutcome::new(
         Some(RunNumber(2)),
         Trigger::Schedule,

@@ -1,0 +1,25 @@
+//! Results of runs, for tests that need a few of their fields.
+
+use omni_user_sync::model::{Counts, Fingerprint};
+use omni_user_sync::run::{PlanSummary, RosterSummary};
+
+/// The summary of a plan without changes and problems: one row, one user.
+pub fn plan_summary() -> PlanSummary {
+    PlanSummary {
+        roster: RosterSummary {
+            rows: 1,
+            fingerprint: Fingerprint([1; 32]),
+            bad_rows: Vec::new(),
+            rejected: Vec::new(),
+        },
+        users: 1,
+        pending: Counts::default(),
+        held: Vec::new(),
+        blocked: Vec::new(),
+        quarantined: 0,
+        ambiguous: Vec::new(),
+        unread: 0,
+        is_outdated: false,
+        warnings: Vec::new(),
+    }
+}
