@@ -5,6 +5,7 @@ use super::example;
 use rustix::process::Signal;
 use std::fs;
 use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A daemon with a settings file, and its log.
 struct Reloading {
@@ -40,6 +41,8 @@ impl Reloading {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_reloads_the_settings() {
+    // Under `nohup` this process, and with it the daemon, would ignore it.
+    let _handled = signal(SignalKind::hangup()).expect("a handler");
     let world = example().await.set("serve.listen", "127.0.0.1:0");
     let world = world.set("schedule.cron", "").set("source.watch", "off");
     let file = world.folder.path().join("config.toml");

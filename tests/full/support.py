@@ -31,6 +31,9 @@ GENEROUS = 60.0
 # The nice value of the thread named `server`: `NICE` in src/serve/server.rs.
 SERVER_NICE = 10
 
+# Under `nohup` the tests, and with them their daemons, would ignore it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 # Never use a proxy.
 _http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +89,8 @@ async fn webhook() -> (String, tokio::task::JoinHandle<String>) {
 /// A single test, because signals concern the whole process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn survives_failures_and_stops_on_signals() {
+    // Under `nohup` it would be ignored.
+    let _handled = signal(SignalKind::hangup()).expect("a handler");
     let address = free_address();
     let (state, other) = (
         TempDir::new().expect("a folder"),
