@@ -120,10 +120,13 @@ impl Probe<'_> {
         let (user, observed) = created.await?;
         let mut trial = Trial::new(&self.writer, observed, &schema, filter);
         let learned = readings::learn(&mut trial).await;
-        let may_be_recreated = trial.may_be_recreated;
+        let (may_be_recreated, filter) = (trial.may_be_recreated, trial.filter);
         probed.steps.append(trial.steps);
         probed.readings = trial.readings;
-        let deleted = user::delete(&self.deleter, self.state, &user, may_be_recreated).await;
+        let deleted = match may_be_recreated {
+            true => user::delete_recreated(&self.deleter, self.state, &user, filter).await,
+            false => user::delete(&self.deleter, self.state, &user).await,
+        };
         let recorded = self.state.record_readings(&probed.readings, self.now);
         recorded.await?;
         deleted.and(learned.map_err(Into::into))

@@ -2,14 +2,9 @@
 
 use super::steps::Answer;
 use super::trial::{Trial, write_name};
-use super::user::{FilterAnswer, PAGE, max_page};
+use super::user::{FilterAnswer, PAGE, max_page, newest_users};
 use crate::model::{ClearForm, ObservedUser, PatchForm};
-use crate::omni::{Lookup, OmniError, UserListPage, swap_case};
-
-/// The users that may have been created since the probe's own, which is one of the last of the list.
-const NEWER_USERS: u64 = 9;
-/// The number of users to request on the last page.
-const SHORT_PAGE: u32 = 100;
+use crate::omni::{Lookup, OmniError, swap_case};
 
 /// Tries every reading. What was learned before an error is kept.
 pub(super) async fn learn(trial: &mut Trial<'_>) -> Result<(), OmniError> {
@@ -91,7 +86,7 @@ async fn lists(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     }
     let value = trial.ensure_value().await?;
     let id = trial.user.id.clone();
-    let own = |page: UserListPage| page.users.into_iter().find(|user| user.id == id);
+    let own = |users: Vec<ObservedUser>| users.into_iter().find(|user| user.id == id);
     let reader = trial.writer.reader();
     let (total, mut listed) = match trial.filter {
         FilterAnswer::Ignored { max_page, total } => {
@@ -104,12 +99,11 @@ async fn lists(trial: &mut Trial<'_>) -> Result<(), OmniError> {
             if page.total > 1 {
                 trial.filter = FilterAnswer::EmptyBesideOthers;
             }
-            (page.total, own(page))
+            (page.total, own(page.users))
         }
     };
     if listed.is_none() {
-        let start = total.saturating_sub(NEWER_USERS).max(1);
-        listed = own(reader.page_of(start, SHORT_PAGE).await?);
+        listed = own(newest_users(reader, total).await?);
     }
     if let (Some(user), Some(value)) = (listed, value) {
         let carries = trial.shows(&user, &value);

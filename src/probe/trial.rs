@@ -8,7 +8,8 @@ use crate::omni::{OmniError, Writer};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-/// The requests kept for the deletion: a `DELETE`, a read, and one more.
+/// The requests kept for the deletion: a `DELETE` and a read, and before them the search for a user that Omni has created
+/// again.
 const RESERVED: u64 = 3;
 
 /// The user as last read, and what it has shown.

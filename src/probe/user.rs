@@ -9,6 +9,10 @@ use std::sync::Arc;
 
 /// The number of users to request per page.
 pub(super) const PAGE: u32 = 1000;
+/// The users that may have been created since the probe's own, which is one of the last of the list.
+const NEWER_USERS: u64 = 9;
+/// The number of users to request on the last page.
+const SHORT_PAGE: u32 = 100;
 /// The maximum number of pages to read if the filter shows nothing.
 const MAX_PAGES: usize = 3;
 
@@ -60,7 +64,7 @@ pub(super) async fn remove_unfinished(
     let result = match found {
         Some(found) if is_of_probe(&found, &user) => {
             let id = Some(found.id.clone());
-            delete(writer, state, &ProbeUser { id, ..user }, false).await?;
+            delete(writer, state, &ProbeUser { id, ..user }).await?;
             return Ok(Some(UnfinishedProbe::Deleted(email)));
         }
         Some(_) => UnfinishedProbe::Another(email),
@@ -112,6 +116,15 @@ async fn walk(
         page = reader.page_of(seen + 1, asked).await?;
     }
     Err(ProbeFailure::EmailUnclear(email.clone()))
+}
+
+/// The newest of this number of users, in one request.
+pub(super) async fn newest_users(
+    reader: &Reader,
+    total: u64,
+) -> Result<Vec<ObservedUser>, OmniError> {
+    let start = total.saturating_sub(NEWER_USERS).max(1);
+    Ok(reader.page_of(start, SHORT_PAGE).await?.users)
 }
 
 /// The length of the longest page, if a longer one failed or the organisation has enough users to show it.
@@ -189,18 +202,36 @@ pub(super) async fn create(
     Ok((user, found))
 }
 
-/// Deletes the user of a probe, and a second one under the same email if Omni may have created it.
+/// Deletes the user of a probe.
 pub(super) async fn delete(
     writer: &Writer,
     state: &StateDb,
     user: &ProbeUser,
-    may_be_recreated: bool,
 ) -> Result<(), ProbeFailure> {
     if let Some(id) = &user.id {
         delete_by_id(writer, id, &user.email).await?;
     }
-    if may_be_recreated
-        && let (Some(found), _) = locate(writer.reader(), &user.email).await?
+    Ok(state.end_probe().await?)
+}
+
+/// Deletes the user that Omni has created under the same email, if there is one. The first one is gone.
+pub(super) async fn delete_recreated(
+    writer: &Writer,
+    state: &StateDb,
+    user: &ProbeUser,
+    filter: FilterAnswer,
+) -> Result<(), ProbeFailure> {
+    let found = match filter {
+        FilterAnswer::Ignored { total, .. } => {
+            let newest = newest_users(writer.reader(), total + 1).await?.into_iter();
+            let mut newest = newest.map(Arc::new);
+            newest.find(|found| found.email == user.email)
+        }
+        FilterAnswer::Empty | FilterAnswer::EmptyBesideOthers => {
+            locate(writer.reader(), &user.email).await?.0
+        }
+    };
+    if let Some(found) = found
         && is_of_probe(&found, user)
     {
         state.record_probe_id(&found.id).await?;

@@ -16,8 +16,12 @@ const USERS: usize = 24;
 
 /// The program itself, so that a kill is a kill.
 fn apply(world: &World) -> Child {
+    start(world, &["apply", "--yes"])
+}
+
+fn start(world: &World, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
-        .args(["apply", "--yes"])
+        .args(arguments)
         .env_clear()
         .envs(world.variables())
         .current_dir(world.folder.path())
@@ -183,8 +187,13 @@ async fn converges_after_a_kill_at_any_request() {
 
 /// Kills an `apply` at the request of this number from now on.
 async fn apply_and_kill(world: &World, at: usize, when: &str) {
+    let code = kill_at(world, apply(world), at, when).await;
+    assert_eq!(code, None, "it was killed");
+}
+
+/// Kills a process at the request of this number from now on. Returns its exit code if it has ended before.
+async fn kill_at(world: &World, child: Child, at: usize, when: &str) -> Option<i32> {
     let at = world.org().requests().len() + at;
-    let child = apply(world);
     let order = json!({ "pid": child.id(), "signal": "KILL", "at_request": at, "when": when });
     let url = format!("{}/sandbox/signal", world.sandbox.url());
     let response = reqwest::Client::new().post(url).json(&order).send().await;
@@ -194,7 +203,36 @@ async fn apply_and_kill(world: &World, at: usize, when: &str) {
             .status()
             .is_success()
     );
-    assert_eq!(wait(child).await, None, "it was killed");
+    wait(child).await
+}
+
+/// Each probe removes the user of the one before, which was killed one request earlier.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_killed_at_any_request_leaves_nothing() {
+    for when in ["before", "after"] {
+        let world = World::with(Options {
+            users: 3,
+            admin: true,
+            ..Options::default()
+        })
+        .await;
+        let before = world.org().users();
+        let mut at = 1;
+        loop {
+            let probe = start(&world, &["check", "--probe", "probe@x.co", "--yes"]);
+            let code = kill_at(&world, probe, at, when).await;
+            let others = world.org().users();
+            assert_eq!(others[..3], before, "{when} {at}");
+            assert!(others.len() <= 4, "{when} {at}");
+            if let Some(code) = code {
+                assert_eq!(code, 0, "{when} {at}");
+                break;
+            }
+            at += 1;
+        }
+        assert!(at > 20, "{at}");
+        assert_eq!(world.org().users(), before);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

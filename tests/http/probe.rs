@@ -13,6 +13,7 @@ use omni_user_sync::sandbox::{
 use omni_user_sync::state::{Access, StateDb, StateLock};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 fn email(text: &str) -> Email {
@@ -283,6 +284,44 @@ async fn a_recreated_user_of_a_probe_is_removed() {
     let probed = probe(&world, "second@x.co").await;
     assert_eq!(probed.unfinished, Some(UnfinishedProbe::Deleted(first)));
     assert_clean(&world, &before, &probed).await;
+}
+
+/// Creates the probe's user again, with another id, once it was activated.
+fn recreate_after_activation(world: &World, address: &'static str) {
+    let was_inactive = Arc::new(AtomicBool::new(false));
+    for number in 1..=MAX_REQUESTS {
+        let was_inactive = was_inactive.clone();
+        world.org().before(number, move |org| {
+            let Some(user) = org.user(address) else {
+                return;
+            };
+            if user["active"] == json!(false) {
+                was_inactive.store(true, Ordering::Relaxed);
+            } else if was_inactive.swap(false, Ordering::Relaxed) {
+                org.remove_user(address);
+                org.add_user(json!({ "userName": address, "displayName": user["displayName"] }));
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_user_recreated_on_activation_is_deleted() {
+    for filter in [Filter::AnyCase, Filter::ExactCase, Filter::Ignored] {
+        let options = Options {
+            users: 2500,
+            max_page: 1000,
+            inactive: Inactive::Keep,
+            filter,
+            ..Options::default()
+        };
+        let world = World::with(options).await;
+        let before = users(&world);
+        recreate_after_activation(&world, "probe@x.co");
+        let probed = probe(&world, "probe@x.co").await;
+        assert_clean(&world, &before, &probed).await;
+        assert_eq!(probed.readings.inactive_revokes, Some(true), "{filter:?}");
+    }
 }
 
 #[tokio::test]
