@@ -153,4 +153,6 @@ pub struct OwnershipUpdate {
     pub deactivated: Vec<(UserId, Email)>,
     /// Users that no longer count as deactivated by us.
     pub not_deactivated: Vec<UserId>,
+    /// Users that others have deactivated, as the roster asks: they count as removed, also once they are gone.
+    pub removed_by_others: Vec<Email>,
 }

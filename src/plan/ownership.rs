@@ -32,6 +32,7 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
         .iter()
         .filter(|(id, email)| !may_be_inactive(id, email, observed));
     update.not_deactivated = active_again.map(|(id, _)| id.clone()).collect();
+    update.removed_by_others = inactive_leavers(desired, observed, memory);
     if !desired.is_source {
         return update;
     }
@@ -108,6 +109,19 @@ pub fn by_change(
         }
     }
     update
+}
+
+/// The users to be removed that Omni shows as inactive. By Omni's newer documents they are gone later.
+fn inactive_leavers(desired: &Desired, observed: &Observed, memory: &Memory) -> Vec<Email> {
+    let leaves = |want: &DesiredUser| !matches!(want, DesiredUser::Upsert(_));
+    let is_inactive = |email: &Email| match observed.get(email) {
+        Some(UserMatch::One(user)) => user.is_inactive(),
+        Some(UserMatch::Several(_)) | None => false,
+    };
+    let leavers = desired.users.iter();
+    let leavers = leavers.filter(|(email, entry)| leaves(&entry.want) && is_inactive(email));
+    let new = leavers.filter(|(email, _)| !memory.removed.contains(&email.digest()));
+    new.map(|(email, _)| email.clone()).collect()
 }
 
 fn is_gone(email: &Email, observed: &Observed) -> bool {

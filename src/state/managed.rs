@@ -77,6 +77,7 @@ pub(super) fn store(
         found,
         deactivated,
         not_deactivated,
+        removed_by_others,
     } = update;
     // In the order of the table: a million rows in any other order would rewrite its pages again and again.
     let mut managed: Vec<_> = managed.iter().collect();
@@ -86,7 +87,8 @@ pub(super) fn store(
         .try_for_each(|email| add(db, email, now))?;
     let removed = forgotten
         .iter()
-        .chain(deactivated.iter().map(|(_, email)| email));
+        .chain(deactivated.iter().map(|(_, email)| email))
+        .chain(removed_by_others);
     removed
         .clone()
         .try_for_each(|email| remember_removed(db, email))?;

@@ -86,6 +86,21 @@ async fn a_conflict_after_a_creation_says_that_lists_lag() {
     assert!(detail.starts_with("Omni's list lags"), "{detail}");
 }
 
+/// Omni revokes a membership for good, whoever deactivates the user.
+#[tokio::test]
+async fn a_vanished_inactive_user_counts_as_removed() {
+    let world = World::new().await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.user("bob@x.co", "Bob", json!({}));
+    world.org().set_active("bob@x.co", false);
+    world.roster("op,email,display_name\nupsert,ann@x.co,Ann\ndeactivate,bob@x.co,\n");
+    assert_converged(&world.run().await);
+    world.org().remove_user("bob@x.co");
+    let second = world.run().await;
+    assert_converged(&second);
+    assert_eq!(second.warnings, [""; 0]);
+}
+
 /// Answers to each listing that Omni has these users, and no others.
 fn short_list(world: &World, emails: &[&str]) -> Fault {
     let users: Vec<_> = emails
