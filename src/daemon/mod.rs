@@ -32,7 +32,8 @@ pub use run_loop::{Inputs, RunLoop, Runner};
 use crate::metrics::Metrics;
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::{NotificationSender, Notifier};
-use crate::run::{Observer, Reconciler, RunEvent};
+use crate::plan::protect_warning;
+use crate::run::{ObservationCache, Observer, Reconciler, RunEvent};
 use crate::serve::{Listener, Probes, Server, ServerConfig};
 use crate::settings::{
     AMBIGUOUS_KEY, EMPTY_PROTECT, ScheduleSettings, SecretFile, ServeSettings, Settings, Watch,
@@ -232,6 +233,11 @@ async fn start(
     } = daemon;
     settings.source.path()?;
     warn_if_unusual(settings);
+    if let Some(cache) = ObservationCache::stored(state).await
+        && let Some(warning) = protect_warning(&cache.observed, &settings.policy)
+    {
+        warn!("{warning}");
+    }
     let mode = settings.policy.mode;
     let run_metrics = RunMetrics::restore(metrics.clone(), state, mode).await;
     let observed = status.clone();

@@ -148,6 +148,21 @@ impl Assessment {
     }
 }
 
+/// The lints that compare a roster with Omni, as far as an observation shows.
+#[must_use]
+pub fn observed_lints(
+    desired: &Desired,
+    observed: &Observed,
+    schema: &Schema,
+    memory: &Memory,
+    policy: &Policy,
+) -> Vec<Problem> {
+    let plan = Plan::new(desired, observed, schema, memory, policy);
+    let mut found = lints::lints(&plan.changes, &plan.found, plan.upserted);
+    found.extend(domains::lints(&plan.changes, observed, &memory.approved));
+    found
+}
+
 /// Counts the users in Omni that the roster does not name and that no change is about. It starts from the total,
 /// because not all users need to have been looked up.
 fn unnamed(desired: &Desired, observed: &Observed, plan: &Plan) -> usize {
@@ -216,8 +231,8 @@ fn recreated_warning(plan: &Plan, memory: &Memory) -> Option<String> {
     let recreated: Vec<_> = creations.filter(is_known).collect();
     (!recreated.is_empty()).then(|| {
         format!(
-            "Omni will create a new user: this program removed or deactivated the former one, whose groups, \
-             schedules and tokens do not come back: {}",
+            "Omni will create a new user: the former one was removed or deactivated, and its groups, schedules and \
+             tokens do not come back: {}",
             first_few(recreated.iter().map(|change| change.email.as_str()))
         )
     })
@@ -264,8 +279,9 @@ fn grace_warning(policy: &Policy) -> Option<String> {
     })
 }
 
-/// Names the patterns without a match if the observation has all users.
-fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
+/// Names the patterns of `policy.protect` without a match if the observation has all users.
+#[must_use]
+pub fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
     if !observed.shows_everybody() {
         return None;
     }

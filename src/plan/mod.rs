@@ -23,7 +23,7 @@ pub(crate) mod recover;
 pub mod render;
 mod shadowed;
 
-pub use assessment::{Assessment, HeldSummary};
+pub use assessment::{Assessment, HeldSummary, observed_lints, protect_warning};
 pub(crate) use diff::differences;
 pub use diff::{Blocked, Plan};
 pub use guard::{HeldChanges, Verdict, evaluate};

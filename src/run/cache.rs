@@ -61,6 +61,17 @@ pub enum Effect {
 }
 
 impl ObservationCache {
+    /// The observation that earlier runs have stored.
+    pub async fn stored(state: &StateDb) -> Option<Self> {
+        match state.observation().await {
+            Ok(stored) => Self::restored(stored?, Utc::now()),
+            Err(error) => {
+                tracing::warn!(%error, "the stored observation of Omni can't be used");
+                None
+            }
+        }
+    }
+
     /// An observation that was made just now.
     pub(super) fn new(schema: Schema, observed: Observed) -> Self {
         Self {

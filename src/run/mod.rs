@@ -31,6 +31,7 @@ mod unlisted;
 pub use apply::CHANGES;
 pub use cache::{Effect, ObservationCache};
 pub use explain::{Explanation, Next};
+pub use observe::verified_per_run;
 pub use observer::{Observer, Target};
 pub use outcome::{
     Applied, AppliedChange, Completion, PlanSummary, RosterSummary, RunError, RunOutcome,

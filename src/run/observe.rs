@@ -26,6 +26,13 @@ const VERIFIED_SHARE: usize = 100;
 const MIN_VERIFIED: usize = 10;
 const MAX_VERIFIED: usize = 100;
 
+/// The number of users that each run reads by id where lists do not show attributes, of this number in the roster.
+#[must_use]
+pub fn verified_per_run(named: usize) -> usize {
+    let part = named.div_ceil(VERIFIED_SHARE);
+    part.clamp(MIN_VERIFIED, MAX_VERIFIED)
+}
+
 /// Where an observation comes from, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObservationSource {
@@ -229,8 +236,7 @@ impl ObservationCache {
             }
         }
         rest.sort_by_cached_key(|user| self.verified.get(&user.id));
-        let part = request.desired.users.len().div_ceil(VERIFIED_SHARE);
-        let part = part.clamp(MIN_VERIFIED, MAX_VERIFIED);
+        let part = verified_per_run(request.desired.users.len());
         due.extend(rest.into_iter().take(part).cloned());
         due
     }

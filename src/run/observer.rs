@@ -136,13 +136,7 @@ impl Observer {
 
     /// The observation that earlier runs have stored. Without one, Omni is read as if for the first time.
     pub(super) async fn kept(&self) -> Option<ObservationCache> {
-        match self.state.observation().await {
-            Ok(stored) => ObservationCache::restored(stored?, Utc::now()),
-            Err(error) => {
-                tracing::warn!(%error, "the stored observation of Omni can't be used");
-                None
-            }
-        }
+        ObservationCache::stored(&self.state).await
     }
 
     /// The state database.

@@ -108,6 +108,16 @@ async fn check_json_keeps_its_shape() {
         "warnings": [
           "policy.protect is empty; list the accounts that must never be removed, starting with your own"
         ]
+      },
+      "readings": {
+        "lists_carry_attributes": null,
+        "put_replaces": null,
+        "inactive_revokes": null,
+        "filter_ignores_case": null,
+        "last_modified_moves": null,
+        "max_page": null,
+        "clears_by": null,
+        "patch_forms": null
       }
     }
     "#);
@@ -129,6 +139,16 @@ async fn check_json_keeps_its_shape() {
         "warnings": [
           "policy.protect is empty; list the accounts that must never be removed, starting with your own"
         ]
+      },
+      "readings": {
+        "lists_carry_attributes": null,
+        "put_replaces": null,
+        "inactive_revokes": null,
+        "filter_ignores_case": null,
+        "last_modified_moves": null,
+        "max_page": null,
+        "clears_by": null,
+        "patch_forms": null
       }
     }
     "#);

@@ -1,7 +1,7 @@
 //! `check --probe` as a process.
 
-use crate::support::{Ended, World, command};
-use omni_user_sync::sandbox::Options;
+use crate::support::{Ended, World, assert_converged, command};
+use omni_user_sync::sandbox::{LastModified, Options};
 use omni_user_sync::state::StateLock;
 use serde_json::json;
 
@@ -106,6 +106,54 @@ async fn readings_are_printed_and_reported() {
       }
     }
     "#);
+}
+
+/// What a probe has learned, and what earlier runs have seen, without another probe.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_what_is_known_of_omni() {
+    let world = World::with(Options {
+        users: 15,
+        last_modified: LastModified::Stays,
+        ..Options::default()
+    })
+    .await
+    .set("policy.protect", "boss@example.com,user0001@example.com")
+    .set("policy.removal", "deactivate");
+    let rows = (1..=15).map(|number| format!("user{number:04}@example.com,\n"));
+    world.roster(&format!("email,display_name\n{}", rows.collect::<String>()));
+    assert_converged(&world.run().await);
+    world.roster("email,display_name\nuser0001@example.com,\nnew@exmaple.com,New\n");
+    let probed = run(&world, &["check", "--probe", "probe@x.co", "--yes"]).await;
+    assert_eq!(probed.code, 0, "{}", probed.err);
+    let checked = run(&world, &["check"]).await;
+    let readings = checked.out.split_once("readings").expect("shown").1;
+    insta::assert_snapshot!(readings, @r#"
+    , as probed:
+    lists show attributes:                    no
+    PUT resets missing fields:                yes
+    deactivation can't be reversed:           yes
+    the email filter ignores case:            yes
+    an attribute's change moves lastModified: no
+    users on a page, at most:                 unknown
+    attributes are cleared by:                null, an empty value, remove
+    attributes are set by:                    PATCH without a path, PATCH with a path
+    roster:     2 rows, 0 problems, 1 lint
+    "#);
+    insta::assert_snapshot!(checked.err, @r#"
+    warning: policy.removal = "deactivate": in this organisation a deactivation can't be reversed; an upsert later creates a new user
+    warning: policy.protect: no user in Omni matches boss@example.com; correct or remove the pattern
+    warning: Omni does not show when attributes change, so runs notice changes that others make only when they read the users again: 2 of 2 in each run; a full verification takes 1 run, about 15m by the schedule
+    warning: 1 user would be created in exmaple.com, a domain that no user in Omni has
+     --> users.csv:3:1
+      |
+    3 | new@exmaple.com,New
+      | ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: write example.com if that is meant
+    "#);
+    let ended = run(&world, &["check", "--json"]).await;
+    let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
+    assert_eq!(doc["readings"]["last_modified_moves"], json!(false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

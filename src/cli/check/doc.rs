@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use super::{Checked, KeyCheck};
-use crate::model::Email;
+use crate::model::{Email, Readings};
 use crate::omni::Whoami;
 use crate::plan::render::ProblemDoc;
 use serde::Serialize;
@@ -13,6 +13,8 @@ pub(super) struct CheckDoc<'a> {
     roster: RosterDoc<'a>,
     omni: Option<OmniDoc<'a>>,
     host: &'a Host,
+    /// What probes have learned.
+    readings: &'a Readings,
 }
 
 #[derive(Serialize)]
@@ -84,6 +86,7 @@ impl<'a> CheckDoc<'a> {
             },
             omni,
             host: &checked.host,
+            readings: &checked.readings,
         }
     }
 }

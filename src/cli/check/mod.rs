@@ -2,12 +2,13 @@
 
 mod doc;
 mod host;
+mod learned;
 mod probe;
 mod show;
 
 use super::{Exit, out};
 use crate::metrics::Metrics;
-use crate::model::{Desired, Email, Problem, Schema};
+use crate::model::{Desired, Email, Problem, Readings, Schema};
 use crate::omni::{Client, OmniError, Reader, Whoami, diagnose};
 use crate::plan::shadowed_files;
 use crate::roster::{self, SourceError};
@@ -18,6 +19,7 @@ use crate::util::text::plural;
 use annotate_snippets::{Level, Renderer};
 use doc::CheckDoc;
 use host::Host;
+use learned::Learned;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
@@ -80,8 +82,11 @@ pub(super) async fn run(
             desired.bad_rows.extend(shadowed);
         }
     }
+    let learned = Learned::load(&settings, &schema, roster.as_mut().ok()).await;
+    host.warnings.extend(learned.warnings);
     let checked = Checked {
         roster: &roster,
+        readings: learned.readings,
         connection: &connection,
         with_definitions: schema.is_known(),
         host,
@@ -198,6 +203,8 @@ struct Checked<'a> {
     connection: &'a Option<Result<ConnectionCheck, RunError>>,
     /// Whether columns and types were checked.
     with_definitions: bool,
+    /// What probes have learned.
+    readings: Readings,
     host: Host,
 }
 
@@ -224,6 +231,12 @@ impl Checked<'_> {
         out::result("settings:   OK\n");
         self.show_host();
         self.show_connection();
+        if self.readings != Readings::default() {
+            out::result(&format!(
+                "readings, as probed:\n{}",
+                probe::text(&self.readings)
+            ));
+        }
         let (problems, lints) = (self.problems(), self.lints());
         out::result(&match self.roster {
             Ok(desired) => {

@@ -142,13 +142,20 @@ fn show_unfinished(probed: &Probed) {
 }
 
 fn show(probed: &Probed, report: &Path) {
-    let mut text = String::new();
-    for (reading, value) in lines(&probed.readings) {
-        let _ = writeln!(text, "{reading:<42}{value}");
-    }
+    let mut text = text(&probed.readings);
     let requests = probed.requests;
     let _ = writeln!(text, "{requests} requests; report: {}", report.display());
     out::result(&text);
+}
+
+/// The readings, one per line.
+pub(super) fn text(readings: &Readings) -> String {
+    lines(readings)
+        .iter()
+        .fold(String::new(), |mut text, (reading, value)| {
+            let _ = writeln!(text, "{reading:<42}{value}");
+            text
+        })
 }
 
 fn lines(readings: &Readings) -> [(&'static str, String); 8] {
