@@ -1,27 +1,35 @@
-//! Asks Omni once a day what kind of keys are in use. It uses a client of its own, so its requests are part of no run's
+//! Asks Omni at the start and once a day what kind of keys are in use, and whose they are: their users count as protected
+//! by `policy.protect_admins`. It uses a client of its own, so its requests are part of no run's
 //! count, and share the limit of the keys through the state folder.
 
 use crate::metrics::Metrics;
 use crate::omni::{Client, KeyScope, Whoami};
 use crate::run::RunError;
 use crate::settings::Settings;
+use crate::state::StateDb;
+use chrono::Utc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// The time between two checks, and before the first one: runs find out by themselves if a key is refused.
+/// The time between two checks.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Checks the keys until `stop` is cancelled.
-pub(super) async fn run(settings: Arc<Settings>, metrics: Metrics, stop: CancellationToken) {
+pub(super) async fn run(
+    settings: Arc<Settings>,
+    metrics: Metrics,
+    state: StateDb,
+    stop: CancellationToken,
+) {
     loop {
+        if let Err(error) = check(&settings, &metrics, &state, &stop).await {
+            debug!(%error, "the kind of the API keys is unknown");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
-        }
-        if let Err(error) = check(&settings, &metrics, &stop).await {
-            debug!(%error, "the kind of the API keys is unknown");
         }
     }
 }
@@ -29,14 +37,20 @@ pub(super) async fn run(settings: Arc<Settings>, metrics: Metrics, stop: Cancell
 async fn check(
     settings: &Settings,
     metrics: &Metrics,
+    state: &StateDb,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let client = Client::new(&settings.omni, &settings.state.dir, metrics.outside_runs())?;
     let reader = client.reader(stop);
+    let mut users = Vec::new();
     for (at, key) in settings.omni.keys.load().await?.each().enumerate() {
         client.begin(&key);
         let number = at + 1;
-        match reader.whoami().await? {
+        let whoami = reader.whoami().await?;
+        if let Whoami::Known(identity) = &whoami {
+            users.extend(identity.user_ids.iter().cloned());
+        }
+        match whoami {
             Whoami::Known(identity) if identity.scope == KeyScope::Personal => {
                 warn!(key = number, "the key is a {}", identity.scope);
             }
@@ -44,6 +58,9 @@ async fn check(
             Whoami::Refused => warn!(key = number, "Omni does not know the key"),
             Whoami::Unknown => {}
         }
+    }
+    if !users.is_empty() {
+        state.record_key_users(&users, Utc::now()).await?;
     }
     Ok(())
 }

@@ -258,7 +258,12 @@ async fn start(
         approvals.await;
         Ok(())
     });
-    let key_check = key_check::run(Arc::clone(settings), metrics.clone(), stop.clone());
+    let key_check = key_check::run(
+        Arc::clone(settings),
+        metrics.clone(),
+        state.clone(),
+        stop.clone(),
+    );
     tasks.start("key check", async {
         key_check.await;
         Ok(())

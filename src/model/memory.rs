@@ -22,6 +22,8 @@ pub struct Memory {
     pub deactivated: HashMap<UserId, Email>,
     /// Managed users that are missing from the roster, and since when.
     pub missing_since: HashMap<Email, RunTime>,
+    /// The ids of the users of the API keys, as far as Omni was asked.
+    pub key_users: HashSet<UserId>,
     /// What was sent in the last 24 hours.
     pub recent: RecentChanges,
     /// The base of the removal limit at the last whole listing.
@@ -52,6 +54,7 @@ impl Memory {
             removed: HashSet::new(),
             deactivated: HashMap::new(),
             missing_since: HashMap::new(),
+            key_users: HashSet::new(),
             recent: RecentChanges::default(),
             last_base: None,
             approved: Approvals::default(),

@@ -1,7 +1,8 @@
 //! The settings of `[policy]`.
 
-use super::{Email, ObservedUser, fold};
+use super::{Email, ObservedUser, UserId, fold};
 use serde::Deserialize;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// The settings of `[policy]`.
@@ -19,7 +20,7 @@ pub struct Policy {
     pub reactivate: bool,
     /// Users that are never removed or deactivated.
     pub protect: Protect,
-    /// Whether organisation admins count as protected.
+    /// Whether organisation admins and the users of the API keys count as protected.
     pub protect_admins: bool,
     /// The limit for removals.
     pub max_removals: Limit,
@@ -34,10 +35,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether a user is never removed or deactivated. The only place that decides it.
+    /// Whether a user is never removed or deactivated. The only place that decides it. `key_users` are the ids of the
+    /// users of the API keys.
     #[must_use]
-    pub fn protects(&self, user: &ObservedUser) -> bool {
-        self.protect.covers(&user.email) || (self.protect_admins && user.is_org_admin())
+    pub fn protects(&self, user: &ObservedUser, key_users: &HashSet<UserId>) -> bool {
+        let is_admin = || user.is_org_admin() || key_users.contains(&user.id);
+        self.protect.covers(&user.email) || (self.protect_admins && is_admin())
     }
 }
 

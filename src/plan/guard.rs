@@ -185,7 +185,7 @@ pub fn evaluate(
         ..Verdict::default()
     };
     verdict.protected = verdict.take(|change| {
-        matches!(&change.action, Action::Delete(user) | Action::Deactivate(user) if policy.protects(user))
+        matches!(&change.action, Action::Delete(user) | Action::Deactivate(user) if policy.protects(user, &memory.key_users))
     });
     verdict.quarantined = verdict.take(|change| quarantine::is_quarantined(change, memory));
     let guard = Guard {

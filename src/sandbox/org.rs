@@ -413,7 +413,7 @@ impl State {
         Err(reply.with("retry-after", whole_seconds(wait).to_string()))
     }
 
-    /// The owner of the key: the first user.
+    /// The owner of the key: the first user that is an organisation admin.
     fn whoami(&self, call: &Call) -> Reply {
         let header = call.authorization.as_deref().unwrap_or_default();
         let is_own = |key: &&Key| header.strip_prefix("Bearer ") == Some(&key.secret);
@@ -429,7 +429,7 @@ impl State {
             .world
             .users
             .after(0)
-            .next()
+            .find(|user| user.is_admin())
             .map(|user| user.id.to_string());
         Reply::json(
             200,

@@ -26,6 +26,12 @@ pub(super) struct User {
 }
 
 impl User {
+    /// Whether the user is an organisation admin.
+    pub(super) fn is_admin(&self) -> bool {
+        let is_admin = self.attributes.get("omni_is_org_admin");
+        is_admin.is_some_and(|value| *value == json!(true) || *value == json!("true"))
+    }
+
     pub(super) fn new(id: Id, user_name: &str, display_name: &str) -> Self {
         let now = Utc::now();
         Self {

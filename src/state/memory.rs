@@ -2,7 +2,8 @@
 
 use super::sql::Count;
 use super::{
-    StateDb, StateError, accepted, approvals, managed, quarantine, runs, seen_files, startup,
+    StateDb, StateError, accepted, approvals, managed, quarantine, readings, runs, seen_files,
+    startup,
 };
 use crate::model::{
     ChangeOutcome, Email, Memory, Operation, RecentChanges, RecentRemoval, RunTime, UserId,
@@ -58,6 +59,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         removed: managed::all_removed(db)?,
         deactivated: managed::all_deactivated(db)?,
         missing_since,
+        key_users: readings::key_users(db)?,
         recent: recent(db, run_time)?,
         last_base: last_base(db)?,
         approved: approvals::approvals(db, now)?,

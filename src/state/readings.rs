@@ -7,6 +7,10 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
+
+/// The ids of the users of the API keys, beside the readings of probes.
+const KEY_USERS: &str = "key_users";
 
 impl StateDb {
     /// What probes have learned.
@@ -42,6 +46,21 @@ impl StateDb {
                 .prepare_cached("SELECT at FROM refused_page")?
                 .query_row([], |row| row.get::<_, Time>(0));
             Ok(at.optional()?.map(|Time(at)| at))
+        })
+        .await
+    }
+
+    /// Stores the ids of the users of the API keys.
+    pub async fn record_key_users(
+        &self,
+        users: &[UserId],
+        at: DateTime<Utc>,
+    ) -> Result<(), StateError> {
+        let users: Vec<_> = users.iter().map(UserId::as_str).collect();
+        let users = Value::from(users).to_string();
+        self.write(move |db| {
+            let sql = "INSERT OR REPLACE INTO readings (name, value, learned) VALUES (?1, ?2, ?3)";
+            db.execute(sql, (KEY_USERS, users, Time(at))).map(drop)
         })
         .await
     }
@@ -102,9 +121,20 @@ impl StateDb {
     }
 }
 
+/// The ids of the users of the API keys.
+pub(super) fn key_users(db: &Connection) -> rusqlite::Result<HashSet<UserId>> {
+    let sql = "SELECT value FROM readings WHERE name = ?1";
+    let users = db
+        .prepare_cached(sql)?
+        .query_row([KEY_USERS], |row| Ok(from_json(row.get_ref("value")?)?));
+    let users: Vec<String> = users.optional()?.unwrap_or_default();
+    Ok(users.iter().filter_map(|id| UserId::parse(id)).collect())
+}
+
 fn readings(db: &Connection) -> rusqlite::Result<Readings> {
-    let mut query = db.prepare_cached("SELECT name, value FROM readings")?;
-    let rows = query.query_map([], |row| {
+    let sql = "SELECT name, value FROM readings WHERE name <> ?1";
+    let mut query = db.prepare_cached(sql)?;
+    let rows = query.query_map([KEY_USERS], |row| {
         Ok((row.get("name")?, from_json(row.get_ref("value")?)?))
     })?;
     let fields: Map<String, Value> = rows.collect::<rusqlite::Result<_>>()?;

@@ -43,7 +43,7 @@ async fn check_passes_and_an_export_plans_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_json_keeps_its_shape() {
     let world = World::new().await;
-    world.user("ann@x.co", "Ann", json!({}));
+    world.user("ann@x.co", "Ann", json!({ "omni_is_org_admin": true }));
     world.roster("email,region\nann@x.co,north\nb@x.co,[a]\nb@x.co,[a]\nbob,\n");
     let ended = run(&world, &["check", "--json"]).await;
     assert_eq!((ended.code, &*ended.err), (1, ""));
@@ -352,7 +352,7 @@ async fn check_names_the_kind_of_each_key() {
     let world = World::with(options)
         .await
         .with_variable("OMNI_API_KEY", "sandbox-key\nanother");
-    world.user("ann@x.co", "Ann", json!({}));
+    world.user("ann@x.co", "Ann", json!({ "omni_is_org_admin": true }));
     world.roster("email,display_name\nann@x.co,Ann\n");
     let ended = run(&world, &["check"]).await;
     assert_eq!(ended.code, 0, "{}", ended.err);

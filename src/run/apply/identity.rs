@@ -18,10 +18,13 @@ impl Worker<'_> {
         let Some(id) = id.filter(|_| self.work.prepared.cache.rechecks_removals()) else {
             return Ok(None);
         };
+        let key_users = &self.work.prepared.memory.key_users;
         Ok(match self.reader().get(id).await? {
             None => Some(self.on_not_found(change).await?),
             Some(now) if now.email != change.email => Some(Attempt::moved(now)),
-            Some(now) if self.work.policy.protects(&now) => Some(Attempt::protected(now)),
+            Some(now) if self.work.policy.protects(&now, key_users) => {
+                Some(Attempt::protected(now))
+            }
             Some(_) => None,
         })
     }
