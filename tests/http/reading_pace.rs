@@ -19,12 +19,20 @@ const INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Half of 15 minutes at 60 requests per minute.
 const BUDGET: usize = 450;
 
-fn roster(renamed: usize) -> String {
-    (1..=USERS).fold("email,display_name\n".to_owned(), |mut text, number| {
-        let name = if number <= renamed { "Other" } else { "Name" };
-        writeln!(text, "user{number:04}@example.com,{name} {number}").expect("a string grows");
-        text
-    })
+/// All users as Omni has them. The first ones get another name.
+fn roster(world: &World, renamed: usize) -> String {
+    let users = world.org().users();
+    let named = users.iter().enumerate();
+    named.fold(
+        "email,display_name\n".to_owned(),
+        |mut text, (number, user)| {
+            let email = user["userName"].as_str().expect("an email");
+            let name = user["displayName"].as_str().expect("a name");
+            let name = if number < renamed { "Other" } else { name };
+            writeln!(text, "{email},{name}").expect("a string grows");
+            text
+        },
+    )
 }
 
 /// An organisation that was read once, with few requests.
@@ -34,7 +42,7 @@ async fn org() -> World {
         ..Options::with_full_lists()
     };
     let world = World::with(options).await.set("policy.max_updates", "");
-    world.roster(&roster(0));
+    world.roster(&roster(&world, 0));
     assert_converged(&world.apply().await);
     let world = world.set("omni.page_size", &PAGE.to_string());
     world.set("omni.requests_per_minute", "60")
@@ -87,7 +95,11 @@ async fn a_new_roster_is_written_during_a_listing() {
     let sent = world.org().requests().last().map_or(0, |one| one.number);
     world.org().clear_requests();
     let stop = Stop::default();
-    let (path, text, interrupt) = (world.roster_path(), roster(2), stop.for_next.clone());
+    let (path, text, interrupt) = (
+        world.roster_path(),
+        roster(&world, 2),
+        stop.for_next.clone(),
+    );
     let (changed, change) = oneshot::channel();
     // The second burst has used all that a listing may use in a minute.
     let number = sent + 2 * 54;
