@@ -36,12 +36,6 @@ impl Arguments {
     }
 }
 
-/// Reports that nobody can confirm the run.
-pub(super) fn unconfirmed() -> Exit {
-    out::problem("error: `apply` needs confirmation: run it on a terminal, or add --yes");
-    Exit::Usage
-}
-
 pub(super) async fn run(
     settings: Settings,
     arguments: Arguments,

@@ -1,9 +1,11 @@
 //! `approve`: approves the changes that a run held.
 
+use super::history::held_text;
 use super::{Exit, out};
-use crate::model::{Mode, RunNumber, RunRef};
+use crate::model::{Counts, Email, EmailError, Mode, RunNumber, RunRef};
+use crate::plan::render::counted;
 use crate::settings::Settings;
-use crate::state::{Access, StateDb};
+use crate::state::{Access, Approval, ApprovalScope, StateDb};
 use crate::util::text::plural;
 use chrono::{SecondsFormat, Utc};
 use std::str::FromStr;
@@ -12,12 +14,29 @@ use std::str::FromStr;
 pub(super) struct Arguments {
     /// Run that held the changes: its number, or `latest`
     run: RunName,
-    /// List the changes without approving them
-    #[arg(long)]
-    dry: bool,
+    /// Approve only the changes of this user
+    #[arg(long, value_name = "EMAIL", value_parser = parse_email)]
+    only: Option<Email>,
+    /// Skip the confirmation prompt; required without a terminal
+    #[arg(long, short)]
+    yes: bool,
+    /// Show the changes without approving them
+    #[arg(long, alias = "dry")]
+    dry_run: bool,
     /// End the approval of changes that are not applied yet
-    #[arg(long, conflicts_with = "dry")]
+    #[arg(long, conflicts_with_all = ["dry_run", "only"])]
     revoke: bool,
+}
+
+impl Arguments {
+    /// Whether no confirmation is needed, or somebody can give it.
+    pub(super) fn is_confirmable(&self) -> bool {
+        self.yes || self.dry_run || self.revoke || out::can_ask()
+    }
+}
+
+fn parse_email(text: &str) -> Result<Email, EmailError> {
+    Email::known(text)
 }
 
 /// A run on the command line.
@@ -54,42 +73,73 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         out::note(&format!("Approval of {changes} of run {run} revoked."));
         return Ok(Exit::Ok);
     }
-    let approval = state
-        .approve(run, &approver(), Utc::now(), arguments.dry)
-        .await?;
-    if let Some(place) = &approval.place {
-        out::note(&match arguments.dry {
-            true => format!("Dry run: the roster on {place} would be accepted."),
-            false => format!("The roster on {place} is accepted from now on."),
-        });
+    let only = arguments.only.clone();
+    let scope = ApprovalScope { run, only };
+    let by = approver();
+    let shown = state.approve(scope.clone(), &by, Utc::now(), true).await?;
+    show(&shown);
+    if arguments.dry_run {
+        out::note(&format!(
+            "Dry run: {} would be approved.",
+            described(&shown)
+        ));
         return Ok(Exit::Ok);
     }
+    let question = format!("Approve {} in {base_url}?", described(&shown));
+    if !arguments.yes && !out::ask(&question) {
+        out::note("nothing was approved");
+        return Ok(Exit::Failed);
+    }
+    let run = RunRef::Number(shown.run);
+    let scope = ApprovalScope { run, ..scope };
+    let approval = state.approve(scope, &by, Utc::now(), false).await?;
+    report(&approval, settings.policy.mode);
+    Ok(Exit::Ok)
+}
+
+/// Prints the changes with their fields.
+fn show(approval: &Approval) {
     let mut changes = approval.changes.clone();
     changes.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
-    for change in changes {
-        out::result(&format!("{} {}\n", change.operation, change.email));
+    out::result(&held_text(&changes));
+}
+
+/// `9 changes of run 7 (8 to delete, 1 to update)`, or the place of the roster.
+fn described(approval: &Approval) -> String {
+    let Approval {
+        run,
+        changes,
+        place,
+        ..
+    } = approval;
+    match place {
+        Some(place) => format!("the roster on {place} (run {run})"),
+        None => {
+            let counts = Counts::of(changes.iter().map(|change| change.operation));
+            let changes = plural(changes.len(), "change");
+            format!("{changes} of run {run} ({})", counted(&counts))
+        }
     }
-    let changes = plural(approval.changes.len(), "change");
-    let run = approval.run;
-    if arguments.dry {
-        out::note(&format!(
-            "Dry run: {changes} of run {run} would be approved."
-        ));
-    } else {
-        let until = approval.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
-        let next = match settings.policy.mode {
-            Mode::Apply => {
-                "A running daemon applies them within 5 s; without a daemon, run `omni-user-sync apply` again with the same roster."
-            }
-            Mode::Plan => {
-                "policy.mode is \"plan\" (dry run), so they are applied only after you change it to \"apply\"."
-            }
-        };
-        out::note(&format!(
-            "{changes} of run {run} approved once, until {until}. {next}"
-        ));
+}
+
+fn report(approval: &Approval, mode: Mode) {
+    if let Some(place) = &approval.place {
+        out::note(&format!("The roster on {place} is accepted from now on."));
+        return;
     }
-    Ok(Exit::Ok)
+    let until = approval.expires.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let next = match mode {
+        Mode::Apply => {
+            "A running daemon applies them within 5 s; without a daemon, run `omni-user-sync apply` again with the same roster."
+        }
+        Mode::Plan => {
+            "policy.mode is \"plan\" (dry run), so they are applied only after you change it to \"apply\"."
+        }
+    };
+    let (changes, run) = (plural(approval.changes.len(), "change"), approval.run);
+    out::note(&format!(
+        "{changes} of run {run} approved once, until {until}. {next}"
+    ));
 }
 
 /// The approver for the history: the user behind sudo, else the user.

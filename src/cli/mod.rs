@@ -100,7 +100,7 @@ in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
     History(history::Arguments),
     /// Approve the changes a run held
     #[command(
-        after_help = "Examples:\n  omni-user-sync approve latest --dry   # lists the changes without approving them\n  omni-user-sync approve 12"
+        after_help = "Examples:\n  omni-user-sync approve latest --dry-run   # shows the changes, approves none\n  omni-user-sync approve 12                 # shows the changes, asks, and approves them\n  omni-user-sync approve 12 --only ann@example.com"
     )]
     Approve(approve::Arguments),
     /// Ask a running daemon whether it is ready
@@ -184,7 +184,8 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Completions(arguments) => completions::run(Arguments::command(), &arguments),
         Command::Man => man::run(&Arguments::command()),
         // Before anything is read.
-        Command::Apply(arguments) if !arguments.is_confirmable() => Ok(apply::unconfirmed()),
+        Command::Apply(arguments) if !arguments.is_confirmable() => Ok(unconfirmed("apply")),
+        Command::Approve(arguments) if !arguments.is_confirmable() => Ok(unconfirmed("approve")),
         Command::Apply(arguments) => {
             let settings = quiet(load()?, log)?;
             until_stopped(|stop| apply::run(settings, arguments, stop)).await
@@ -199,6 +200,14 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::History(arguments) => history::run(quiet(load()?, log)?, arguments).await,
         Command::Approve(arguments) => approve::run(quiet(load()?, log)?, arguments).await,
     }
+}
+
+/// Reports that a command needs a confirmation, and nobody can give it.
+fn unconfirmed(command: &str) -> Exit {
+    out::problem(&format!(
+        "error: `{command}` needs confirmation: run it on a terminal, or add --yes"
+    ));
+    Exit::Usage
 }
 
 /// Commands print their own progress, so they log only warnings, errors and failed attempts to reach Omni; as text,

@@ -1,8 +1,8 @@
 //! History: runs, their changes, and the changes they held.
 
 use super::{
-    ChangeOutcome, Counts, Email, FieldChange, Fingerprint, GuardRule, HeldChange, Operation,
-    RunNumber, RunResult, Trigger, UserId,
+    ChangeOutcome, Counts, Email, FieldChange, FieldCount, Fingerprint, GuardRule, HeldChange,
+    Operation, RunNumber, RunResult, Trigger, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
@@ -156,6 +156,12 @@ pub struct HeldRecord {
 }
 
 impl HeldRecord {
+    /// The counts by field.
+    #[must_use]
+    pub fn field_counts(&self) -> Vec<FieldCount> {
+        FieldCount::of(&self.changes)
+    }
+
     /// The reason why one of the changes is held, as a clause.
     #[must_use]
     pub fn text(&self, run: RunNumber) -> String {

@@ -8,6 +8,7 @@ mod attributes;
 mod change;
 mod decimal;
 mod email;
+mod field_count;
 mod history;
 mod memory;
 mod observation;
@@ -30,6 +31,7 @@ pub use attributes::{Attributes, Interner, Pairs};
 pub use change::{Action, Change, ChangeOutcome, Counts, Field, FieldChange, Operation};
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, PERCENT_ENCODED, fold};
+pub use field_count::{FieldCount, NewValues};
 pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, RunEnd, RunRecord, RunStart, RunState,
     Settled,

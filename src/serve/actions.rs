@@ -3,8 +3,8 @@
 use super::auth::Principal;
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
-use crate::model::{RunNumber, RunRef, Trigger};
-use crate::state::{Approval, ApproveError};
+use crate::model::{Email, RunNumber, RunRef, Trigger};
+use crate::state::{Approval, ApprovalScope, ApproveError};
 use axum::http::StatusCode;
 use chrono::Utc;
 use tracing::info;
@@ -26,21 +26,23 @@ impl AppState {
         is_running
     }
 
-    /// Approves the held changes of a run, by the rules of the `approve` command, and wakes the run
-    /// loop.
+    /// Approves held changes of a run, or those of one user, by the rules of the `approve` command. The daemon watches
+    /// the state database for approvals, so each one starts one run, whatever process recorded it.
     pub(super) async fn approve(
         &self,
         run: RunNumber,
+        only: Option<Email>,
         principal: &Principal,
         dry: bool,
     ) -> Result<Approval, ApproveError> {
         let by = principal.origin.describe();
         let now = Utc::now();
         let writer = &self.config.writer;
-        let approval = writer.approve(RunRef::Number(run), &by, now, dry).await?;
+        let run = RunRef::Number(run);
+        let scope = ApprovalScope { run, only };
+        let approval = writer.approve(scope, &by, now, dry).await?;
         if !dry {
-            info!(%run, by, changes = approval.changes.len(), "approved");
-            self.config.wake.wake(Trigger::Approval);
+            info!(run = %approval.run, by, changes = approval.changes.len(), "approved");
         }
         Ok(approval)
     }
@@ -49,7 +51,7 @@ impl AppState {
 /// The response to a failed approval.
 pub(super) fn approve_error(error: &ApproveError, format: Format) -> ErrorResponse {
     let status = match error {
-        ApproveError::Unknown => StatusCode::NOT_FOUND,
+        ApproveError::Unknown | ApproveError::NotHeld { .. } => StatusCode::NOT_FOUND,
         ApproveError::Expired { .. } => StatusCode::GONE,
         ApproveError::NothingHeld { .. } | ApproveError::Done { .. } => StatusCode::CONFLICT,
         ApproveError::State(_) => StatusCode::SERVICE_UNAVAILABLE,

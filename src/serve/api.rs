@@ -8,9 +8,9 @@ use super::queries::{HistoryView, Overview, UserView, run_end};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
-use crate::model::{Email, HeldChange, HeldRecord, RunNumber, UserId};
+use crate::model::{Email, FieldCount, HeldRecord, RunNumber};
 use crate::plan::render::ProblemDoc;
-use crate::state::render::{change_doc, held_doc, run_doc};
+use crate::state::render::{change_doc, held_change_doc, held_doc, run_doc};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -244,44 +244,40 @@ pub(super) async fn stop(
     (status, Json(json!({ "stopping": stopping }))).into_response()
 }
 
-/// Rejects unknown parameters: one may be a misspelt `dry`, which must not approve.
+/// Rejects unknown parameters: one may be a misspelt `dry_run`, which must not approve.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApproveParams {
-    #[serde(default)]
-    dry: bool,
+    #[serde(default, alias = "dry")]
+    dry_run: bool,
+    only: Option<String>,
 }
 
 pub(super) async fn approve(
     State(state): State<Arc<AppState>>,
     Extension(principal): Extension<Principal>,
     Path(run): Path<String>,
-    Query(ApproveParams { dry }): Query<ApproveParams>,
+    Query(ApproveParams { dry_run, only }): Query<ApproveParams>,
     body: Bytes,
 ) -> ApiResult {
     // A body would be ignored, which is not what its sender expects.
     if !body.is_empty() {
         return Err(bad_request(
-            "An approval takes no body. For a dry run, use `?dry=true`.",
+            "An approval takes no body. For a dry run, use `?dry_run=true`.",
         ));
     }
     let run = parse_run_number(&run)
         .ok_or_else(|| bad_request("Invalid run: an approval needs the number of a run."))?;
-    let approval = state.approve(run, &principal, dry).await;
+    let only = only.as_deref().map(parse_email).transpose()?;
+    let approval = state.approve(run, only, &principal, dry_run).await;
     let approval = approval.map_err(|error| approve_error(&error, Format::Json))?;
-    let user = |user: &HeldChange| {
-        json!({
-            "operation": user.operation.as_str(),
-            "email": user.email.as_str(),
-            "id": user.user_id.as_ref().map(UserId::as_str),
-        })
-    };
     Ok(Json(json!({
         "run": approval.run.0,
-        "approved": !dry,
+        "approved": !dry_run,
         "by": approval.by,
         "expires": approval.expires,
-        "users": approval.changes.iter().map(user).collect::<Vec<_>>(),
+        "field_counts": FieldCount::of(&approval.changes),
+        "users": approval.changes.iter().map(held_change_doc).collect::<Vec<_>>(),
         "place": approval.place.map(|place| place.to_string()),
     }))
     .into_response())

@@ -15,6 +15,21 @@ use std::collections::HashSet;
 /// How long an approval is valid.
 pub const APPROVAL_VALID: TimeDelta = TimeDelta::hours(24);
 
+/// What to approve: all that a run holds, or the changes of one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalScope {
+    /// The run that held the changes.
+    pub run: RunRef,
+    /// Only the changes of this user.
+    pub only: Option<Email>,
+}
+
+impl From<RunRef> for ApprovalScope {
+    fn from(run: RunRef) -> Self {
+        Self { run, only: None }
+    }
+}
+
 /// An approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
@@ -52,6 +67,14 @@ pub enum ApproveError {
         /// The latest run that holds changes.
         last: Option<RunNumber>,
     },
+    /// The run holds no change of this user.
+    #[error("run {run} holds no change of {email} (`history {run}` lists its held changes)")]
+    NotHeld {
+        /// The run.
+        run: RunNumber,
+        /// The user.
+        email: Email,
+    },
     /// All held changes were approved and applied.
     #[error("all held changes of run {run} have already been approved and applied")]
     Done {
@@ -64,17 +87,17 @@ pub enum ApproveError {
 }
 
 impl StateDb {
-    /// Approves all changes that a run holds, each once, for [`APPROVAL_VALID`]. A dry run (`dry`) only returns them.
+    /// Approves changes that a run holds, each once, for [`APPROVAL_VALID`]. A dry run (`dry`) only returns them.
     /// Fails if there is nothing to approve.
     pub async fn approve(
         &self,
-        run: RunRef,
+        scope: impl Into<ApprovalScope>,
         by: &str,
         now: DateTime<Utc>,
         dry: bool,
     ) -> Result<Approval, ApproveError> {
-        let by = by.to_owned();
-        let work = move |db: &Connection| approve(db, run, by, now, dry);
+        let (scope, by) = (scope.into(), by.to_owned());
+        let work = move |db: &Connection| approve(db, scope, by, now, dry);
         if dry {
             self.read(work).await?
         } else {
@@ -138,7 +161,7 @@ impl StateDb {
 
 fn approve(
     db: &Connection,
-    run: RunRef,
+    ApprovalScope { run, only }: ApprovalScope,
     by: String,
     now: DateTime<Utc>,
     dry: bool,
@@ -146,7 +169,7 @@ fn approve(
     let Some(number) = find(db, run)? else {
         return Ok(Err(missing(db, run)?));
     };
-    if let Some(place) = places::refused(db, number)? {
+    if let Some(place) = places::refused(db, number)?.filter(|_| only.is_none()) {
         if !dry {
             places::accept(db, number, &by, now)?;
         }
@@ -163,6 +186,12 @@ fn approve(
     if changes.is_empty() {
         let last = db.query_row("SELECT max(run) FROM held", [], |row| row.get(0))?;
         return Ok(Err(ApproveError::NothingHeld { run: number, last }));
+    }
+    if let Some(email) = only {
+        changes.retain(|held| held.email == email);
+        if changes.is_empty() {
+            return Ok(Err(ApproveError::NotHeld { run: number, email }));
+        }
     }
     // Each approval passes once; the same user needs a new run that holds them again.
     let done = done(db, number)?;

@@ -43,7 +43,7 @@ mod sql;
 mod startup;
 mod thread;
 
-pub use approvals::{APPROVAL_VALID, Approval, ApproveError};
+pub use approvals::{APPROVAL_VALID, Approval, ApprovalScope, ApproveError};
 pub use changes::{ChangeFilter, ChangePage};
 pub use error::StateError;
 pub use held::HeldIn;

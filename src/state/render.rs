@@ -1,6 +1,6 @@
 //! History as JSON documents for `history --json`, `explain --json` and the API. Fields are only ever added.
 
-use crate::model::{ChangeRecord, HeldRecord, RunRecord, RunState, UserId};
+use crate::model::{ChangeRecord, HeldChange, HeldRecord, RunRecord, RunState, UserId};
 use serde_json::json;
 
 /// A run.
@@ -48,13 +48,21 @@ pub fn change_doc(change: &ChangeRecord) -> serde_json::Value {
 /// The changes that one safety limit held.
 #[must_use]
 pub fn held_doc(held: &HeldRecord) -> serde_json::Value {
-    let users = held.changes.iter().map(|change| {
-        json!({
-            "operation": change.operation,
-            "email": change.email,
-            "id": change.user_id.as_ref().map(UserId::as_str),
-            "fields": change.fields,
-        })
-    });
-    json!({ "rule": held.rule, "reason": held.reason, "users": users.collect::<Vec<_>>() })
+    json!({
+        "rule": held.rule,
+        "reason": held.reason,
+        "field_counts": held.field_counts(),
+        "users": held.changes.iter().map(held_change_doc).collect::<Vec<_>>(),
+    })
+}
+
+/// A held change with its fields.
+#[must_use]
+pub fn held_change_doc(change: &HeldChange) -> serde_json::Value {
+    json!({
+        "operation": change.operation,
+        "email": change.email,
+        "id": change.user_id.as_ref().map(UserId::as_str),
+        "fields": change.fields,
+    })
 }

@@ -37,18 +37,20 @@ async fn held_changes_are_applied_after_approval() {
         ended.err
     );
 
-    let dry = command(&world, &["approve", "latest", "--dry"]).await;
-    assert_eq!(
-        dry.out,
-        "delete user0001@example.com\ndelete user0002@example.com\n"
-    );
+    let dry = command(&world, &["approve", "latest", "--dry-run"]).await;
+    for part in [
+        "delete     user0001@example.com\n      display_name: 'Ada Abbott' => (none)",
+        "delete     user0002@example.com",
+    ] {
+        assert!(dry.out.contains(part), "{}", dry.out);
+    }
     assert_eq!(
         command(&world, &["apply", "--yes"]).await.code,
         4,
         "nothing was approved"
     );
 
-    let approved = command(&world, &["approve", "1"]).await;
+    let approved = command(&world, &["approve", "1", "--yes"]).await;
     assert_eq!(approved.code, 0, "{}", approved.err);
     let ended = command(&world, &["apply", "--yes"]).await;
     assert_eq!(
@@ -59,12 +61,64 @@ async fn held_changes_are_applied_after_approval() {
     );
     for unknown in ["99", "3"] {
         assert_eq!(
-            command(&world, &["approve", unknown]).await.code,
+            command(&world, &["approve", unknown, "--yes"]).await.code,
             1,
             "{unknown}"
         );
     }
     assert_eq!(command(&world, &["approve", "first"]).await.code, 64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approve_shows_fields_and_asks() {
+    let world = World::with(Options {
+        users: 3,
+        ..Options::default()
+    })
+    .await;
+    let world = world
+        .set("policy.max_clears", "0")
+        .set("policy.max_removals", "0");
+    world.roster(
+        "op,email,department\nupsert,user0001@example.com,\nupsert,user0002@example.com,\n\
+         delete,user0003@example.com,x\n",
+    );
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 4);
+    let dry = command(&world, &["approve", "1", "--dry"]).await;
+    insta::assert_snapshot!(format!("{}{}", dry.out, dry.err), @r"
+      2 × department → empty
+      delete     user0003@example.com
+          display_name: 'Chidi Castillo' => (none)
+          department: 'Support' => (none)
+      update     user0001@example.com
+          department: 'Sales' => (none)
+      update     user0002@example.com
+          department: 'Finance' => (none)
+    Dry run: 3 changes of run 1 (1 to delete, 2 to update) would be approved.
+    ");
+    let history = command(&world, &["history", "1"]).await;
+    assert!(
+        history.out.contains("2 × department → empty"),
+        "{}",
+        history.out
+    );
+    // Without a terminal, it needs --yes, and says so before it reads anything.
+    let refused = command(&world, &["approve", "1"]).await;
+    assert_eq!((refused.code, refused.out.as_str()), (64, ""));
+    assert!(refused.err.contains("add --yes"), "{}", refused.err);
+    let nobody = ["approve", "1", "--yes", "--only", "new@x.co"];
+    assert_eq!(command(&world, &nobody).await.code, 1);
+    let one = ["approve", "1", "--yes", "--only", "User0003@example.com"];
+    let one = command(&world, &one).await;
+    assert!(
+        one.err.contains("1 change of run 1 approved"),
+        "{}",
+        one.err
+    );
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 4);
+    assert_eq!(world.org().users().len(), 2);
+    let revoked = command(&world, &["approve", "1", "--revoke"]).await;
+    assert_eq!(revoked.code, 0, "{}", revoked.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,11 +151,15 @@ async fn approve_latest_uses_the_last_plan() {
     let missing = world.folder.path().join("missing.csv");
     let missing = missing.to_str().expect("text");
     assert_eq!(command(&world, &["apply", "--yes", missing]).await.code, 1);
-    let dry = command(&world, &["approve", "latest", "--dry"]).await;
-    assert_eq!((dry.code, dry.out.lines().count()), (0, 2), "{}", dry.err);
+    let dry = command(&world, &["approve", "latest", "--dry-run"]).await;
+    assert!(
+        dry.code == 0 && dry.err.contains("2 changes of run 1"),
+        "{}",
+        dry.err
+    );
     world.roster("email,display_name\nnew@x.co,New\n");
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
-    let refused = command(&world, &["approve", "latest"]).await;
+    let refused = command(&world, &["approve", "latest", "--yes"]).await;
     assert_eq!((refused.code, refused.out.as_str()), (1, ""));
     assert!(
         refused.err.contains("run 3 has no held changes") && refused.err.contains("is 1"),
@@ -201,7 +259,7 @@ async fn explain_and_guard_agree_on_approvals() {
         assert!(next.contains(&format!("held by policy.{rule}")), "{next}");
     };
     let approved = async || {
-        let approved = command(&world, &["approve", "latest"]).await;
+        let approved = command(&world, &["approve", "latest", "--yes"]).await;
         assert_eq!(approved.code, 0, "{}", approved.err);
         let next = next().await;
         assert!(next.contains("next: a run would"), "{next}");
@@ -284,10 +342,10 @@ async fn a_running_daemon_acts_on_an_approval() {
         second.err
     );
     assert_eq!(world.org().users().len(), 4);
-    let mut approved = command(&world, &["approve", "latest"]).await;
+    let mut approved = command(&world, &["approve", "latest", "--yes"]).await;
     while approved.code != 0 {
         // The run may not have ended yet.
-        approved = command(&world, &["approve", "latest"]).await;
+        approved = command(&world, &["approve", "latest", "--yes"]).await;
     }
     eventually("the approved users are removed", || {
         world.org().users().len() == 2

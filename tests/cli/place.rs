@@ -48,10 +48,10 @@ async fn a_roster_below_its_mount_point_is_refused() {
 async fn an_approval_accepts_the_place() {
     let world = unmounted().await;
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 1);
-    let dry = command(&world, &["approve", "2", "--dry"]).await;
+    let dry = command(&world, &["approve", "2", "--dry-run"]).await;
     assert!(dry.err.contains("would be accepted"), "{}", dry.err);
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 1);
-    assert_eq!(command(&world, &["approve", "2"]).await.code, 0);
+    assert_eq!(command(&world, &["approve", "2", "--yes"]).await.code, 0);
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
     assert_eq!(
         world.org().user("ann@x.co").expect("exists")["displayName"],

@@ -109,7 +109,7 @@ class Alerts(support.Case):
         self.assertEqual([one["metric"]["operation"] for one in held], ["removals"])
         self.assertEqual([one["metric"]["organisation"] for one in held], ["example"])
         self.assertEqual(len(self.omni.users()), len(PEOPLE))
-        approved = support.run(["approve", "latest"], self.folder, self.env)
+        approved = support.run(["approve", "latest", "--yes"], self.folder, self.env)
         self.assertEqual(approved.returncode, 0, approved.stderr)
         self.daemon.until("they are gone", lambda: len(self.omni.users()) == 10)
         self.prometheus.until_resolved("OmniUserSyncHeld")

@@ -4,7 +4,9 @@ mod undo;
 
 use super::approve::RunName;
 use super::{Exit, out};
-use crate::model::{ChangeRecord, FieldChange, HeldRecord, RunRecord, RunState, Value};
+use crate::model::{
+    ChangeRecord, FieldChange, FieldCount, HeldChange, HeldRecord, RunRecord, RunState, Value,
+};
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::state::render::{change_doc, held_doc, run_doc};
@@ -134,11 +136,7 @@ async fn one(
     {
         let (rule, count) = (rule.label(), changes.len());
         writeln!(text, "held by {rule} ({count}): {reason}")?;
-        for change in changes {
-            let (operation, email) = (change.operation.as_str(), &change.email);
-            writeln!(text, "  {operation:<10} {email}")?;
-            text.push_str(&fields_text(&change.fields));
-        }
+        text.push_str(&held_text(changes));
     }
     Ok(text)
 }
@@ -163,6 +161,17 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
         intent.email
     );
     text + &fields_text(&intent.fields)
+}
+
+/// Held changes with their fields, and the counts by field.
+pub(super) fn held_text(changes: &[HeldChange]) -> String {
+    let counts = FieldCount::of(changes);
+    let counts = counts.iter().map(|count| format!("  {count}\n"));
+    let changes = changes.iter().map(|change| {
+        let (operation, email) = (change.operation.as_str(), &change.email);
+        format!("  {operation:<10} {email}\n") + &fields_text(&change.fields)
+    });
+    counts.chain(changes).collect()
 }
 
 /// Fields, old => new.

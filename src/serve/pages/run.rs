@@ -123,7 +123,7 @@ pub(in crate::serve) async fn approve(
 ) -> PageResult {
     let run = parse_run_number(&run)
         .ok_or_else(|| not_found("Invalid run: an approval needs the number of a run."))?;
-    match state.approve(run, &principal, false).await {
+    match state.approve(run, None, &principal, false).await {
         Ok(_) => Ok(redirect(&format!("/runs/{run}?notice=approved"))),
         Err(error) => Err(approve_error(&error, Format::Html)),
     }

@@ -23,8 +23,8 @@ const COMMANDS: [&[&str]; 15] = [
     &["history", "latest"],
     &["history", "latest", "--json"],
     &["history", "latest", "--undo"],
-    &["approve", "latest", "--dry"],
-    &["approve", "latest"],
+    &["approve", "latest", "--dry-run"],
+    &["approve", "latest", "--yes"],
     &["health"],
 ];
 
