@@ -1,11 +1,14 @@
 //! `apply`: one run now.
 
+use super::approve::approver;
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
-use crate::model::{ChangeOutcome, RunOptions, Trigger};
-use crate::plan::render::how_to_approve;
+use crate::model::{Change, ChangeOutcome, Counts, RunOptions, Trigger};
+use crate::plan::Verdict;
+use crate::plan::render::{counted, how_to_approve};
 use crate::run::{
-    self, Applied, AppliedChange, Completion, Prepared, Progress, Reconciler, RunOutcome, Stop,
+    self, Applied, AppliedChange, Completion, Prepared, Progress, Reconciler, Run, RunError,
+    RunOutcome, Stop,
 };
 use crate::settings::Settings;
 use crate::util::text::{about, plural};
@@ -13,6 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -62,35 +66,20 @@ async fn apply(
     let mut run = reconciler.begin(options, target).await?;
     let prepared = match reconciler.prepare(&mut run, &stop).await {
         Ok(prepared) => prepared,
-        Err(error) => {
-            return Ok(ended(
-                &reconciler.finish(run, None, Applied::nothing(error)).await,
-            ));
-        }
+        Err(error) => return Ok(failed(&reconciler, run, error).await),
     };
     plan::show(reconciler.observer().view(&prepared));
+    let organisation = reconciler.observer().organisation();
     let asked = Instant::now();
-    let is_confirmed = confirm(&prepared, arguments.yes, max_age, &stop.now).await;
+    let answer = confirm(&prepared, &organisation, arguments.yes, max_age, &stop.now).await;
     run.leave_out(asked.elapsed());
-    if !is_confirmed {
-        let completion = match stop.now.is_cancelled() {
-            true => Completion::Stopped,
-            false => Completion::Declined,
-        };
-        let outcome = reconciler
-            .finish(run, None, Applied::nothing(completion))
-            .await;
-        if let Completion::Failed(error) = outcome.completion {
-            return Err(error.into());
-        }
-        out::note("no changes were made");
-        return Ok(Exit::Failed);
+    if answer == Confirmation::Decline {
+        return decline(&reconciler, run, &stop).await;
     }
-    if let Err(error) = reconciler.accept(&prepared).await {
-        return Ok(ended(
-            &reconciler.finish(run, None, Applied::nothing(error)).await,
-        ));
-    }
+    let prepared = match accept(&reconciler, &mut run, prepared, answer, &stop).await {
+        Ok(prepared) => prepared,
+        Err(error) => return Ok(failed(&reconciler, run, error).await),
+    };
     let progress = ChangeProgress::new(prepared.assessment.verdict.passed().len());
     let applying = reconciler.apply(&run, &prepared, &stop, |applied| progress.advance(applied));
     let (applied, effects) = tokio::select! {
@@ -109,31 +98,102 @@ async fn apply(
     Ok(ended(&outcome))
 }
 
+/// Ends a run of which nothing was sent because of an error.
+async fn failed(reconciler: &Reconciler, run: Run, error: RunError) -> Exit {
+    let nothing = Applied::nothing(error);
+    ended(&reconciler.finish(run, None, nothing).await)
+}
+
+/// Ends a run that was not confirmed.
+async fn decline(reconciler: &Reconciler, run: Run, stop: &Stop) -> anyhow::Result<Exit> {
+    let completion = match stop.now.is_cancelled() {
+        true => Completion::Stopped,
+        false => Completion::Declined,
+    };
+    let nothing = Applied::nothing(completion);
+    let outcome = reconciler.finish(run, None, nothing).await;
+    if let Completion::Failed(error) = outcome.completion {
+        return Err(error.into());
+    }
+    out::note("no changes were made");
+    Ok(Exit::Failed)
+}
+
+/// Approves what the run holds, if that was the answer, and accepts the roster.
+async fn accept(
+    reconciler: &Reconciler,
+    run: &mut Run,
+    prepared: Arc<Prepared>,
+    answer: Confirmation,
+    stop: &Stop,
+) -> Result<Arc<Prepared>, RunError> {
+    let prepared = match answer {
+        Confirmation::Approve => {
+            let by = approver();
+            reconciler.approve_held(run, prepared, &by, stop).await?
+        }
+        Confirmation::Apply | Confirmation::Decline => prepared,
+    };
+    reconciler.accept(&prepared).await?;
+    Ok(prepared)
+}
+
 fn ended(outcome: &RunOutcome) -> Exit {
     print_summary(outcome);
     Exit::of_run(outcome)
 }
 
-/// Prompts if there are changes. A late answer and a stop count as no: after
-/// `max_age` the observation is too old to write from.
+/// The answer to the prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Confirmation {
+    Decline,
+    Apply,
+    /// Also what the plan holds.
+    Approve,
+}
+
+/// Offers to approve what the plan holds, and prompts if there are changes. A late answer and a stop decline: after
+/// `max_age` the observation is too old to write from. `--yes` never approves.
 async fn confirm(
     prepared: &Prepared,
+    organisation: &str,
     yes: bool,
     max_age: Duration,
     stop: &CancellationToken,
-) -> bool {
-    if yes || prepared.assessment.verdict.passed().is_empty() {
-        return !stop.is_cancelled();
-    }
-    let answer = tokio::task::spawn_blocking(|| out::ask("Apply these changes?"));
-    tokio::select! {
-        answer = answer => answer.unwrap_or(false) && !stop.is_cancelled(),
-        () = stop.cancelled() => false,
+) -> Confirmation {
+    let verdict = &prepared.assessment.verdict;
+    let offer = offer(verdict, organisation).filter(|_| !yes && out::can_ask());
+    let must_ask = !yes && !verdict.passed().is_empty();
+    let ask = move || {
+        let approves = offer.is_some_and(|offer| out::ask(&offer));
+        match (approves, !must_ask || out::ask("Apply these changes?")) {
+            (_, false) => Confirmation::Decline,
+            (false, true) => Confirmation::Apply,
+            (true, true) => Confirmation::Approve,
+        }
+    };
+    let answer = tokio::select! {
+        answer = tokio::task::spawn_blocking(ask) => answer.unwrap_or(Confirmation::Decline),
+        () = stop.cancelled() => Confirmation::Decline,
         () = tokio::time::sleep(max_age) => {
             out::problem("\nno answer in time, the plan may be outdated; run `apply` again");
-            false
+            Confirmation::Decline
         }
+    };
+    if stop.is_cancelled() {
+        return Confirmation::Decline;
     }
+    answer
+}
+
+/// `Also approve the 9 held changes (9 to delete) in acme.omniapp.co?`
+fn offer(verdict: &Verdict, organisation: &str) -> Option<String> {
+    let held = verdict.held().iter().flat_map(|held| &held.changes);
+    let counts = Counts::of(held.map(Change::operation));
+    (counts.total() > 0).then(|| {
+        let (changes, counts) = (plural(counts.total(), "held change"), counted(&counts));
+        format!("Also approve the {changes} ({counts}) in {organisation}?")
+    })
 }
 
 /// The interval of new texts beside the progress bar.

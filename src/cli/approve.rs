@@ -132,8 +132,8 @@ fn report(approval: &Approval, mode: Mode) {
         Mode::Apply => {
             "A running daemon applies them within 5 s; without a daemon, run `omni-user-sync apply` again with the same roster."
         }
-        Mode::Plan => {
-            "policy.mode is \"plan\" (dry run), so they are applied only after you change it to \"apply\"."
+        Mode::DryRun => {
+            "policy.mode is \"dry-run\", so they are applied only after you change it to \"apply\"."
         }
     };
     let (changes, run) = (plural(approval.changes.len(), "change"), approval.run);
@@ -143,7 +143,7 @@ fn report(approval: &Approval, mode: Mode) {
 }
 
 /// The approver for the history: the user behind sudo, else the user.
-fn approver() -> String {
+pub(super) fn approver() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok());

@@ -63,7 +63,7 @@ struct Arguments {
 enum Command {
     /// Run the daemon, which watches the roster and keeps Omni in sync with it
     #[command(
-        after_help = "Examples:\n  omni-user-sync --config /etc/omni-user-sync/config.toml run\n  omni-user-sync run --plan-only        # dry run: reports changes, applies none"
+        after_help = "Examples:\n  omni-user-sync --config /etc/omni-user-sync/config.toml run\n  omni-user-sync run --dry-run          # reports changes, applies none"
     )]
     Run(run::Arguments),
     /// Run once now

@@ -7,8 +7,8 @@ use crate::settings::Settings;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Dry run: report changes and apply none, regardless of policy.mode
-    #[arg(long)]
-    plan_only: bool,
+    #[arg(long, alias = "plan-only")]
+    dry_run: bool,
 }
 
 /// `reload` reads the settings again.
@@ -18,8 +18,8 @@ pub(super) async fn run(
     reload: impl Fn() -> anyhow::Result<Settings>,
 ) -> anyhow::Result<Exit> {
     let with_flags = |mut settings: Settings| {
-        if arguments.plan_only {
-            settings.policy.mode = Mode::Plan;
+        if arguments.dry_run {
+            settings.policy.mode = Mode::DryRun;
         }
         settings
     };

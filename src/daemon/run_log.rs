@@ -23,13 +23,15 @@ impl RunLog {
     pub(super) fn log(&mut self, run: &RunOutcome) {
         log_result(run);
         let warnings = warnings(run);
+        // What a dry run would hold can't be approved.
+        let approvable = run.number.filter(|_| run.result() != RunResult::DryRun);
         let is_known = |warning: &&LogWarning| self.last.contains(&warning.text);
         let (known, new): (Vec<_>, Vec<_>) = warnings.iter().partition(is_known);
         for warning in new {
-            warn!("{}", warning.with_hint(run.number));
+            warn!("{}", warning.with_hint(approvable));
         }
         for warning in &known {
-            debug!("{}", warning.with_hint(run.number));
+            debug!("{}", warning.with_hint(approvable));
         }
         if !known.is_empty() {
             info!(

@@ -58,7 +58,7 @@ impl RunMetrics {
     /// neither an outage nor a roster that is no longer updated. An unreadable state database does
     /// not prevent the start.
     pub(super) async fn restore(metrics: Metrics, state: &StateDb, mode: Mode) -> Self {
-        metrics.dry_run.set((mode == Mode::Plan).into());
+        metrics.dry_run.set((mode == Mode::DryRun).into());
         let times = LastTimes::read(state).await.unwrap_or_else(|error| {
             warn!(%error, "earlier runs can't be read; time metrics start at 0");
             LastTimes::default()
@@ -335,7 +335,7 @@ pub(super) mod tests {
     async fn updates_metrics_before_the_run_ends() {
         let metrics = Metrics::new();
         let (_folder, state) = state_db();
-        let run_metrics = RunMetrics::restore(metrics.clone(), &state, Mode::Plan).await;
+        let run_metrics = RunMetrics::restore(metrics.clone(), &state, Mode::DryRun).await;
         let has = |line: &str| {
             metrics
                 .render()

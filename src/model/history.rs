@@ -121,14 +121,22 @@ pub struct Settled {
     pub detail: String,
 }
 
+/// The word for a change whose outcome is not known.
+pub const UNKNOWN: &str = "unknown";
+
+/// The word for a change that a dry run planned.
+pub const PLANNED: &str = "planned";
+
 /// A change in history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeRecord {
     /// The number.
     pub id: ChangeId,
-    /// The run that sent the change.
+    /// The run that sent or planned the change.
     pub run: RunNumber,
-    /// The change as it was about to be sent.
+    /// Whether a dry run planned the change. Then it was not sent, and has no outcome.
+    pub is_planned: bool,
+    /// The change as it was planned, or about to be sent.
     pub intent: ChangeIntent,
     /// The outcome; `None` if it is unknown, because the change is in progress, the program was killed, or the response
     /// was lost.
@@ -136,11 +144,20 @@ pub struct ChangeRecord {
 }
 
 impl ChangeRecord {
-    /// The outcome, or `unknown`.
+    /// Whether the change was sent and its outcome is not known.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        !self.is_planned && self.settled.is_none()
+    }
+
+    /// The outcome, `unknown` or `planned`.
     #[must_use]
     pub fn outcome_word(&self) -> &'static str {
-        let settled = self.settled.as_ref();
-        settled.map_or("unknown", |settled| settled.outcome.as_str())
+        match &self.settled {
+            Some(settled) => settled.outcome.as_str(),
+            None if self.is_planned => PLANNED,
+            None => UNKNOWN,
+        }
     }
 }
 

@@ -33,8 +33,8 @@ pub use decimal::Decimal;
 pub use email::{Email, EmailError, PERCENT_ENCODED, fold};
 pub use field_count::{FieldCount, NewValues};
 pub use history::{
-    ChangeId, ChangeIntent, ChangeRecord, HeldRecord, RunEnd, RunRecord, RunStart, RunState,
-    Settled,
+    ChangeId, ChangeIntent, ChangeRecord, HeldRecord, PLANNED, RunEnd, RunRecord, RunStart,
+    RunState, Settled, UNKNOWN,
 };
 pub use memory::{
     AcceptedRoster, Memory, OwnershipUpdate, Quarantined, RecentChanges, RecentRemoval,

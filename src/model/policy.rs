@@ -50,8 +50,9 @@ impl Policy {
 pub enum Mode {
     /// Changes are applied.
     Apply,
-    /// Each run is a dry run.
-    Plan,
+    /// Each run is a dry run. Earlier versions called it `plan`.
+    #[serde(alias = "plan")]
+    DryRun,
 }
 
 impl Mode {
@@ -60,7 +61,7 @@ impl Mode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apply => "apply",
-            Self::Plan => "dry-run",
+            Self::DryRun => "dry-run",
         }
     }
 }

@@ -180,6 +180,8 @@ word_enum! {
         Removed = "removed",
         /// The user was deactivated.
         Deactivated = "deactivated",
+        /// A dry run planned the change.
+        Planned = "planned",
         /// Nothing to do, or not done yet.
         Unchanged = "unchanged",
         /// The user to be removed is not in Omni, and this program never removed one with this email.

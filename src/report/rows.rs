@@ -14,11 +14,19 @@ pub enum ReportStatus {
     Held,
     /// The roster, or a file of it, was rejected.
     Rejected,
+    /// The run was a dry run.
+    Planned,
 }
 
 impl ReportStatus {
     /// All of them.
-    pub(super) const ALL: [Self; 4] = [Self::Ok, Self::Problems, Self::Held, Self::Rejected];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Ok,
+        Self::Problems,
+        Self::Held,
+        Self::Rejected,
+        Self::Planned,
+    ];
 
     /// The word in the file name.
     #[must_use]
@@ -28,6 +36,7 @@ impl ReportStatus {
             Self::Problems => "problems",
             Self::Held => "held",
             Self::Rejected => "rejected",
+            Self::Planned => "planned",
         }
     }
 
@@ -42,6 +51,7 @@ impl ReportStatus {
             | RowOutcome::Updated
             | RowOutcome::Removed
             | RowOutcome::Deactivated
+            | RowOutcome::Planned
             | RowOutcome::Unchanged
             | RowOutcome::NotFound
             | RowOutcome::Protected => Self::Ok,
@@ -89,6 +99,15 @@ impl RowReport {
     pub fn with_problems(self) -> Self {
         Self {
             status: self.status.max(ReportStatus::Problems),
+            ..self
+        }
+    }
+
+    /// Marks a report as one on a dry run.
+    #[must_use]
+    pub fn planned(self) -> Self {
+        Self {
+            status: ReportStatus::Planned,
             ..self
         }
     }

@@ -63,7 +63,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 /// What a run would do, with everything it was planned from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     /// The roster.
     pub desired: Desired,
@@ -163,6 +163,8 @@ pub struct Run {
     started: DateTime<Utc>,
     /// The number of requests that the client had sent before the run.
     requests_before: u64,
+    /// Whether the run sends nothing and accepts no roster.
+    is_dry: bool,
     plan: Option<PlanSummary>,
     /// The time that a person took to answer.
     asked: Duration,
@@ -243,16 +245,18 @@ impl Reconciler {
             Ok(run) => run,
             Err(error) => return not_begun(options.trigger, error),
         };
+        run.is_dry = self.settings().policy.mode == Mode::DryRun;
         let prepared = match self.prepare(&mut run, stop).await {
             Ok(prepared) => prepared,
             Err(error) => return self.finish(run, None, Applied::nothing(error)).await,
         };
-        if let Err(error) = self.accept(&prepared).await {
-            return self.finish(run, None, Applied::nothing(error)).await;
-        }
-        let (applied, effects) = match self.settings().policy.mode {
-            Mode::Plan => (Applied::nothing(Completion::DryRun), Vec::new()),
-            Mode::Apply => self.apply(&run, &prepared, stop, |_| {}).await,
+        let (applied, effects) = if run.is_dry {
+            (Applied::nothing(Completion::DryRun), Vec::new())
+        } else {
+            if let Err(error) = self.accept(&prepared).await {
+                return self.finish(run, None, Applied::nothing(error)).await;
+            }
+            self.apply(&run, &prepared, stop, |_| {}).await
         };
         let outcome = self.finish(run, Some(&prepared), applied).await;
         self.keep(prepared, effects, &outcome).await;
@@ -285,6 +289,7 @@ impl Reconciler {
             target,
             started,
             requests_before: self.client.client().requests_sent(),
+            is_dry: false,
             plan: None,
             asked: Duration::ZERO,
         })

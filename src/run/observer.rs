@@ -145,6 +145,13 @@ impl Observer {
         &self.state
     }
 
+    /// The host of the organisation.
+    #[must_use]
+    pub fn organisation(&self) -> String {
+        let base_url = self.settings.omni.base_url();
+        base_url.map_or_else(|_| String::new(), |url| url.host().to_owned())
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
     }

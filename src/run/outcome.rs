@@ -8,7 +8,7 @@ use crate::omni::{ClientError, OmniError};
 use crate::plan::HeldSummary;
 use crate::roster::SourceError;
 use crate::settings::{KeyError, SettingsError};
-use crate::state::StateError;
+use crate::state::{ApproveError, StateError};
 use crate::util::text::plural;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -127,6 +127,9 @@ pub enum RunError {
     /// The state database can't be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The held changes can't be approved.
+    #[error(transparent)]
+    Approve(#[from] ApproveError),
 }
 
 impl RunError {

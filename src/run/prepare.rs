@@ -3,10 +3,10 @@
 use super::cache::ObservationCache;
 use super::observer::{CachedObservation, Snapshot, Target};
 use super::read_budget::Allowance;
-use super::{PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
+use super::{CHANGES, PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
-    ChangeIntent, ChangeOutcome, ChangeRecord, HeldChange, HeldRecord, ObservedUser, RunOptions,
-    RunRef, Settled,
+    ChangeIntent, ChangeOutcome, ChangeRecord, FieldChange, HeldChange, HeldRecord, ObservedUser,
+    Operation, PLANNED, RunOptions, RunRef, Settled,
 };
 use crate::plan::{HeldChanges, ownership, recover};
 use crate::util::sync::lock;
@@ -35,12 +35,52 @@ impl Reconciler {
             let files = prepared.desired.folder.clone();
             self.state().record_files(run.number, files).await?;
         }
+        if run.is_dry {
+            self.record_planned(run, &prepared).await?;
+        }
         let held = prepared.assessment.verdict.held();
         if !held.is_empty() {
             let held: Vec<_> = held.iter().map(held_record).collect();
             self.state().hold(run.number, &held).await?;
         }
         Ok(Arc::new(prepared))
+    }
+
+    /// Approves what a run holds, and evaluates its plan again with the approval.
+    ///
+    /// # Errors
+    /// Fails if the approval can't be stored, or Omni can't be read.
+    pub async fn approve_held(
+        &self,
+        run: &mut Run,
+        prepared: Arc<Prepared>,
+        by: &str,
+        stop: &Stop,
+    ) -> Result<Arc<Prepared>, RunError> {
+        let scope = RunRef::Number(run.number);
+        self.state().approve(scope, by, Utc::now(), false).await?;
+        let Prepared { desired, cache, .. } = Arc::unwrap_or_clone(prepared);
+        // The first plan has resolved the changes whose outcome was unknown.
+        let snapshot = Snapshot { desired, cache };
+        let prepared = self.assess(run, snapshot, &[], stop).await?;
+        run.plan = Some(PlanSummary::from(&prepared));
+        Ok(Arc::new(prepared))
+    }
+
+    /// Records and logs what a dry run would send.
+    async fn record_planned(&self, run: &Run, prepared: &Prepared) -> Result<(), RunError> {
+        let passed = prepared.assessment.verdict.passed();
+        let planned: Vec<_> = passed.iter().map(HeldChange::from).collect();
+        let recorded = self.state().record_planned(run.number, planned.clone());
+        match recorded.await? {
+            Some(last) if !planned.is_empty() => {
+                let (changes, like_run) = (planned.len(), last.0);
+                tracing::info!(target: CHANGES, changes, like_run, "dry run: the same changes as in an earlier run");
+            }
+            Some(_) => {}
+            None => planned.iter().for_each(log_planned),
+        }
+        Ok(())
     }
 
     /// Remembers how many users a whole listing showed, for runs that see only some of them.
@@ -199,6 +239,16 @@ impl Reconciler {
         let is_usable = options.may_use_cache && !self.settings().observe.max_age.is_zero();
         Some(CachedObservation { cache, is_usable })
     }
+}
+
+/// One line without values.
+fn log_planned(change: &HeldChange) {
+    let (user, operation) = (&change.email, change.operation);
+    let is_set = |field: &&FieldChange| operation != Operation::Delete || field.to.is_some();
+    let fields = change.fields.iter().filter(is_set);
+    let fields: Vec<_> = fields.map(|field| field.field.to_string()).collect();
+    let fields = (!fields.is_empty()).then(|| fields.join(", "));
+    tracing::info!(target: CHANGES, %user, %operation, outcome = PLANNED, fields, "change");
 }
 
 fn held_record(held: &HeldChanges) -> HeldRecord {

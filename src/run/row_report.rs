@@ -3,8 +3,8 @@
 use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
 use crate::model::{
-    Change, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, Location, Operation,
-    Problem, ProblemKind, RowOutcome, RunNumber,
+    Change, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, HeldChange, Location,
+    Operation, Problem, ProblemKind, RowOutcome, RunNumber,
 };
 use crate::plan::render::how_to_approve;
 use crate::report::{ReportRow, Reporter, RowReport};
@@ -29,12 +29,18 @@ pub(super) fn report_on(
     outcome: &RunOutcome,
 ) -> Option<(Build, String)> {
     match (prepared, &outcome.completion) {
-        (_, Completion::DryRun) => None,
         (Some(prepared), _) if prepared.desired.is_source => {
-            let name = name(prepared.desired.fingerprint);
+            let is_dry = matches!(outcome.completion, Completion::DryRun);
+            let name = match is_dry {
+                true => planned_name(prepared),
+                false => name(prepared.desired.fingerprint),
+            };
             let (prepared, changes) = (prepared.clone(), outcome.changes.clone());
             let run = outcome.number;
-            let build = move || report(run, &prepared, &changes);
+            let build = move || match is_dry {
+                true => planned_report(&prepared, &changes),
+                false => report(run, &prepared, &changes),
+            };
             Some((Box::new(build), name))
         }
         (None, Completion::Failed(RunError::Source(error))) if !error.problems().is_empty() => {
@@ -48,6 +54,16 @@ pub(super) fn report_on(
 /// The name of a content.
 pub(super) fn name(content: Fingerprint) -> String {
     content.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name of a content and of what a dry run plans for it, which depends on Omni too.
+fn planned_name(prepared: &Prepared) -> String {
+    let mut plan = blake3::Hasher::new();
+    for change in prepared.assessment.verdict.all() {
+        plan.update(format!("{:?}", HeldChange::from(change)).as_bytes());
+    }
+    let content = name(prepared.desired.fingerprint);
+    format!("{content} planned {}", plan.finalize())
 }
 
 /// Writes interim reports while a run is in progress.
@@ -131,6 +147,34 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
     } else {
         report.rejected()
     }
+}
+
+/// The report on a dry run: planned changes with their operation and field names.
+fn planned_report(prepared: &Prepared, changes: &[AppliedChange]) -> RowReport {
+    let passed = prepared.assessment.verdict.passed();
+    let planned: HashMap<_, _> = passed
+        .iter()
+        .map(|change| (change.email.as_str(), planned_detail(change)))
+        .collect();
+    let mut report = report(None, prepared, changes);
+    for row in &mut report.rows {
+        if let Some(detail) = planned.get(row.email.as_str()) {
+            row.outcome = RowOutcome::Planned;
+            row.detail.clone_from(detail);
+        }
+    }
+    report.planned()
+}
+
+/// `update: department, region`; a deletion has no fields.
+fn planned_detail(change: &Change) -> String {
+    let operation = change.operation();
+    if operation.is_removal() {
+        return operation.to_string();
+    }
+    let fields = change.fields();
+    let fields: Vec<_> = fields.iter().map(|one| one.field.to_string()).collect();
+    format!("{operation}: {}", fields.join(", "))
 }
 
 /// The report on a roster that could not be used at all.

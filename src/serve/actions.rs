@@ -53,7 +53,9 @@ pub(super) fn approve_error(error: &ApproveError, format: Format) -> ErrorRespon
     let status = match error {
         ApproveError::Unknown | ApproveError::NotHeld { .. } => StatusCode::NOT_FOUND,
         ApproveError::Expired { .. } => StatusCode::GONE,
-        ApproveError::NothingHeld { .. } | ApproveError::Done { .. } => StatusCode::CONFLICT,
+        ApproveError::NothingHeld { .. }
+        | ApproveError::DryRun { .. }
+        | ApproveError::Done { .. } => StatusCode::CONFLICT,
         ApproveError::State(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     ErrorResponse::new(format, status, format!("Not approved: {error}."))

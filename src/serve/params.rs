@@ -2,12 +2,9 @@
 
 use super::queries::ChangeQuery;
 use super::response::url_encode;
-use crate::model::{ChangeOutcome, Operation, RunNumber, RunRef};
-use crate::state::ChangeFilter;
+use crate::model::{Operation, RunNumber, RunRef};
+use crate::state::{ChangeFilter, OutcomeFilter};
 use serde::Deserialize;
-
-/// The word for a change without a known outcome.
-const UNKNOWN: &str = "unknown";
 
 /// Parses a reference to a run: a number or `latest`.
 pub(super) fn parse_run_ref(text: &str) -> Option<RunRef> {
@@ -74,9 +71,8 @@ impl ChangeParams {
 }
 
 /// The outcomes to filter by.
-pub(super) fn outcomes() -> [(&'static str, Option<ChangeOutcome>); 5] {
-    let [a, b, c, d] = ChangeOutcome::ALL.map(|outcome| (outcome.as_str(), Some(outcome)));
-    [a, b, c, d, (UNKNOWN, None)]
+pub(super) fn outcomes() -> [(&'static str, OutcomeFilter); OutcomeFilter::ALL.len()] {
+    OutcomeFilter::ALL.map(|outcome| (outcome.as_str(), outcome))
 }
 
 fn parse_word<T: Copy>(name: &str, text: &str, words: &[(&str, T)]) -> Result<Option<T>, String> {

@@ -1,6 +1,6 @@
 //! Approvals of held changes.
 
-use super::held::{as_row, change, held};
+use super::held::{as_row, change, held, is_dry_run};
 use super::runs::find;
 use super::sql::{Count, Time, last_number};
 use super::{StateDb, StateError, places};
@@ -75,6 +75,12 @@ pub enum ApproveError {
         /// The user.
         email: Email,
     },
+    /// The run was a dry run.
+    #[error("run {run} is a dry run, and what a dry run would hold can't be approved")]
+    DryRun {
+        /// The run.
+        run: RunNumber,
+    },
     /// All held changes were approved and applied.
     #[error("all held changes of run {run} have already been approved and applied")]
     Done {
@@ -135,6 +141,25 @@ impl StateDb {
         self.read(move |db| approvals(db, now)).await
     }
 
+    /// The changes that need no approval of this run any more: approved by any run and still valid, or approved by this run
+    /// and applied.
+    pub async fn approved_in(
+        &self,
+        run: RunNumber,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<HeldChange>, StateError> {
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT operation, email, user_id, fields FROM approvals
+                 JOIN approved_changes ON approval = approvals.id
+                 WHERE ended IS NULL AND CASE WHEN used_by IS NULL THEN expires > ?2 ELSE run = ?1 END",
+            )?
+            .query_map((run, Time(now)), change)?
+            .collect()
+        })
+        .await
+    }
+
     /// The approvals of a run, the latest first, expired ones too.
     pub async fn approvals_of(
         &self,
@@ -180,6 +205,9 @@ fn approve(
             changes: Vec::new(),
             place: Some(place),
         }));
+    }
+    if is_dry_run(db, number)? {
+        return Ok(Err(ApproveError::DryRun { run: number }));
     }
     let held = held(db, number)?.into_iter().flat_map(|one| one.changes);
     let mut changes: Vec<HeldChange> = held.collect();

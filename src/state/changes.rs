@@ -5,7 +5,7 @@ use super::sql::{Count, Time, from_json, to_json};
 use super::{StateDb, StateError, approvals, managed};
 use crate::model::{
     ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, Operation, OwnershipUpdate,
-    RunNumber, Settled, UserId, fold,
+    PLANNED, RunNumber, Settled, UNKNOWN, UserId, fold,
 };
 use rusqlite::{Connection, Row, named_params};
 
@@ -14,10 +14,46 @@ use rusqlite::{Connection, Row, named_params};
 pub struct ChangeFilter {
     /// Only this operation.
     pub operation: Option<Operation>,
-    /// Only this outcome; `Some(None)` selects unknown outcomes.
-    pub outcome: Option<Option<ChangeOutcome>>,
+    /// Only this outcome.
+    pub outcome: Option<OutcomeFilter>,
     /// Only changes with this text in the email, a field or the detail, in any letter case.
     pub text: String,
+}
+
+/// Selects changes by their outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeFilter {
+    /// A known outcome.
+    Is(ChangeOutcome),
+    /// Sent, and the outcome is not known.
+    Unknown,
+    /// Planned by a dry run.
+    Planned,
+}
+
+impl OutcomeFilter {
+    /// All of them.
+    pub const ALL: [Self; ChangeOutcome::ALL.len() + 2] = {
+        let [a, b, c, d] = ChangeOutcome::ALL;
+        [
+            Self::Is(a),
+            Self::Is(b),
+            Self::Is(c),
+            Self::Is(d),
+            Self::Unknown,
+            Self::Planned,
+        ]
+    };
+
+    /// The word for the outcome.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Is(outcome) => outcome.as_str(),
+            Self::Unknown => UNKNOWN,
+            Self::Planned => PLANNED,
+        }
+    }
 }
 
 /// A page of the selected changes.
@@ -68,9 +104,11 @@ impl StateDb {
     /// Fails if the state database can't be read.
     pub async fn unknown(&self) -> Result<Vec<ChangeRecord>, StateError> {
         self.read(|db| {
-            db.prepare_cached("SELECT * FROM changes WHERE settled IS NULL ORDER BY id")?
-                .query_map([], record)?
-                .collect()
+            db.prepare_cached(
+                "SELECT *, 0 AS is_planned FROM changes WHERE settled IS NULL ORDER BY id",
+            )?
+            .query_map([], record)?
+            .collect()
         })
         .await
     }
@@ -78,7 +116,7 @@ impl StateDb {
     /// The changes of a run, in the order in which they were sent.
     pub async fn changes(&self, run: RunNumber) -> Result<Vec<ChangeRecord>, StateError> {
         self.read(move |db| {
-            db.prepare_cached("SELECT * FROM changes WHERE run = ?1 ORDER BY id")?
+            db.prepare_cached("SELECT * FROM run_changes WHERE run = ?1 ORDER BY id")?
                 .query_map([run], record)?
                 .collect()
         })
@@ -105,7 +143,7 @@ impl StateDb {
     ) -> Result<Vec<ChangeRecord>, StateError> {
         let key = email.folded().into_owned();
         self.read(move |db| {
-            let sql = "SELECT * FROM changes WHERE email_key = ?1 ORDER BY id DESC LIMIT ?2";
+            let sql = "SELECT *, 0 AS is_planned FROM changes WHERE email_key = ?1 ORDER BY id DESC LIMIT ?2";
             db.prepare_cached(sql)?
                 .query_map((key, Count(limit as u64)), record)?
                 .collect()
@@ -121,7 +159,7 @@ fn find_changes(
     skip: usize,
     limit: usize,
 ) -> rusqlite::Result<ChangePage> {
-    const WANTED: &str = "FROM changes WHERE run = :run
+    const WANTED: &str = "FROM run_changes WHERE run = :run
         AND (:operation IS NULL OR operation = :operation)
         AND (:outcome IS NULL OR coalesce(outcome, 'unknown') = :outcome)
         AND (:text = '' OR instr(email_key, :text) OR instr(lower(fields), :text)
@@ -131,7 +169,7 @@ fn find_changes(
         outcome,
         text,
     } = filter;
-    let outcome = outcome.map(|outcome| outcome.map_or("unknown", ChangeOutcome::as_str));
+    let outcome = outcome.map(OutcomeFilter::as_str);
     let text = fold(text.trim());
     let total = db
         .prepare_cached(&format!("SELECT count(*) {WANTED}"))?
@@ -221,6 +259,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ChangeRecord> {
     Ok(ChangeRecord {
         id: row.get("id")?,
         run: row.get("run")?,
+        is_planned: row.get("is_planned")?,
         intent: ChangeIntent {
             intended: row.get::<_, Time>("intended")?.0,
             email: row.get("email")?,

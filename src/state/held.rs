@@ -1,8 +1,8 @@
-//! Held changes.
+//! Changes that runs hold, and those that dry runs plan.
 
 use super::sql::{from_json, to_json};
 use super::{StateDb, StateError};
-use crate::model::{Email, HeldChange, HeldRecord, Operation, RunNumber, UserId};
+use crate::model::{Email, HeldChange, HeldRecord, Operation, RunNumber, RunResult, UserId, fold};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::BTreeSet;
 
@@ -38,6 +38,16 @@ impl StateDb {
             .await
     }
 
+    /// Stores the changes that a dry run plans. Returns the last dry run before it if that planned the same.
+    pub async fn record_planned(
+        &self,
+        run: RunNumber,
+        planned: Vec<HeldChange>,
+    ) -> Result<Option<RunNumber>, StateError> {
+        self.write(move |db| record_planned(db, run, &planned))
+            .await
+    }
+
     /// The changes that a run held, by limit.
     pub async fn held(&self, run: RunNumber) -> Result<Vec<HeldRecord>, StateError> {
         self.read(move |db| held(db, run)).await
@@ -65,33 +75,63 @@ fn hold(db: &Connection, run: RunNumber, held: &HeldRecord) -> rusqlite::Result<
         reason,
         changes,
     } = held;
-    let set = held_set(db, changes)?;
-    db.prepare_cached("INSERT INTO held (run, rule, reason, held_set) VALUES (?1, ?2, ?3, ?4)")?
+    let set = change_set(db, changes)?;
+    db.prepare_cached("INSERT INTO held (run, rule, reason, change_set) VALUES (?1, ?2, ?3, ?4)")?
         .execute((run, rule, reason, set))
         .map(drop)
 }
 
 /// The number of a set of changes. Stores the set if it is new.
-fn held_set(db: &Connection, changes: &[HeldChange]) -> rusqlite::Result<i64> {
+fn change_set(db: &Connection, changes: &[HeldChange]) -> rusqlite::Result<i64> {
     let rows: BTreeSet<_> = changes.iter().map(as_row).collect();
     let digest = digest(&rows);
     let there = db
-        .prepare_cached("SELECT id FROM held_sets WHERE digest = ?1")?
+        .prepare_cached("SELECT id FROM change_sets WHERE digest = ?1")?
         .query_row([digest], |row| row.get(0))
         .optional()?;
     if let Some(set) = there {
         return Ok(set);
     }
     let set = db
-        .prepare_cached("INSERT INTO held_sets (digest) VALUES (?1) RETURNING id")?
+        .prepare_cached("INSERT INTO change_sets (digest) VALUES (?1) RETURNING id")?
         .query_row([digest], |row| row.get(0))?;
     let mut insert = db.prepare_cached(
-        "INSERT INTO held_changes (held_set, operation, email, user_id, fields) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO set_changes (change_set, operation, email_key, email, user_id, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for (operation, email, user_id, fields) in &rows {
-        insert.execute((set, operation, email, user_id, fields))?;
+        insert.execute((set, operation, fold(email), email, user_id, fields))?;
     }
     Ok(set)
+}
+
+fn record_planned(
+    db: &Connection,
+    run: RunNumber,
+    planned: &[HeldChange],
+) -> rusqlite::Result<Option<RunNumber>> {
+    let set = change_set(db, planned)?;
+    let last: Option<(RunNumber, i64)> = db
+        .query_row(
+            "SELECT number, planned_set FROM runs WHERE planned_set IS NOT NULL ORDER BY number DESC LIMIT 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    db.execute(
+        "UPDATE runs SET planned_set = ?2 WHERE number = ?1",
+        (run, set),
+    )?;
+    Ok(last
+        .filter(|(_, before)| *before == set)
+        .map(|(run, _)| run))
+}
+
+/// Whether a run is a dry run. Earlier versions recorded only its result.
+pub(super) fn is_dry_run(db: &Connection, run: RunNumber) -> rusqlite::Result<bool> {
+    let sql =
+        "SELECT planned_set IS NOT NULL OR coalesce(result, '') = ?2 FROM runs WHERE number = ?1";
+    db.query_row(sql, (run, RunResult::DryRun), |row| row.get(0))
 }
 
 /// A held change as stored.
@@ -121,15 +161,15 @@ fn digest(rows: &BTreeSet<HeldRow<'_>>) -> [u8; 32] {
 }
 
 pub(super) fn held(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<HeldRecord>> {
-    let mut rules =
-        db.prepare_cached("SELECT rule, reason, held_set FROM held WHERE run = ?1 ORDER BY rule")?;
+    let mut rules = db
+        .prepare_cached("SELECT rule, reason, change_set FROM held WHERE run = ?1 ORDER BY rule")?;
     let mut changes = db.prepare_cached(
-        "SELECT user_id, operation, email, fields FROM held_changes WHERE held_set = ?1
+        "SELECT user_id, operation, email, fields FROM set_changes WHERE change_set = ?1
          ORDER BY operation, email, user_id",
     )?;
     rules
         .query_map([run], |row| {
-            let set: i64 = row.get("held_set")?;
+            let set: i64 = row.get("change_set")?;
             Ok(HeldRecord {
                 rule: row.get("rule")?,
                 reason: row.get("reason")?,
@@ -150,10 +190,12 @@ pub(super) fn change(row: &Row<'_>) -> rusqlite::Result<HeldChange> {
     })
 }
 
-/// Deletes held sets of deleted runs.
+/// Deletes change sets of deleted runs.
 pub(super) fn prune(db: &Connection) -> rusqlite::Result<()> {
     db.execute(
-        "DELETE FROM held_sets WHERE NOT EXISTS (SELECT 1 FROM held WHERE held_set = held_sets.id)",
+        "DELETE FROM change_sets
+         WHERE NOT EXISTS (SELECT 1 FROM held WHERE change_set = change_sets.id)
+            AND NOT EXISTS (SELECT 1 FROM runs WHERE planned_set = change_sets.id)",
         [],
     )
     .map(drop)

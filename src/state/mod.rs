@@ -44,7 +44,7 @@ mod startup;
 mod thread;
 
 pub use approvals::{APPROVAL_VALID, Approval, ApprovalScope, ApproveError};
-pub use changes::{ChangeFilter, ChangePage};
+pub use changes::{ChangeFilter, ChangePage, OutcomeFilter};
 pub use error::StateError;
 pub use held::HeldIn;
 pub use lock::{Holder, LockError, StateLock};

@@ -310,6 +310,7 @@ pub(crate) fn failure(run: &RunOutcome) -> Option<&'static str> {
             "the state folder was removed or replaced while the daemon runs"
         }
         RunError::State(_) => "the state database can't be used",
+        RunError::Approve(_) => "the held changes can't be approved",
     })
 }
 

@@ -491,7 +491,7 @@ fn all_errors_are_reported_at_once() {
     config.toml: source.settle: expected a duration such as "30s", "15m" or "90d", found "soon"
     config.toml: schedule.timezone: expected the name of a time zone, such as UTC or Europe/Madrid (the nearest one is "Pacific/Yap"), found "y"
     config.toml: schedule.cron: expected five or six fields ([second] minute hour day month weekday), such as */15 * * * *, found "x"
-    config.toml: policy.mode: expected "apply" or "plan", found "z"
+    config.toml: policy.mode: expected "apply" or "dry-run" or "plan", found "z"
     config.toml: policy.max_updates: expected a percentage ("10%") or a whole number, found "many"
     config.toml: state.retain: expected a duration such as "30s", "15m" or "90d", found "long"
     config.toml: serve.listen: expected an IP address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces, found "here"

@@ -87,7 +87,7 @@ class Systemd(support.Case):
         return machine
 
     def settings(self):
-        return blocks("toml")[0].replace("https://<org>.omniapp.co", URL).replace('mode = "plan"', "")
+        return blocks("toml")[0].replace("https://<org>.omniapp.co", URL).replace('mode = "dry-run"', "")
 
     def key(self, machine, name):
         """Creates the key file as in the README, without the editor."""

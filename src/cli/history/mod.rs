@@ -145,9 +145,11 @@ async fn one(
 pub(super) fn change_text(change: &ChangeRecord) -> String {
     let intent = &change.intent;
     let at = intent.intended.to_rfc3339_opts(SecondsFormat::Secs, true);
-    let (outcome, detail) = match &change.settled {
-        None => ("unknown", "outcome not known yet"),
-        Some(settled) => (settled.outcome.as_str(), settled.detail.as_str()),
+    let outcome = change.outcome_word();
+    let detail = match &change.settled {
+        Some(settled) => settled.detail.as_str(),
+        None if change.is_planned => "",
+        None => "outcome not known yet",
     };
     let detail = if detail.is_empty() {
         String::new()

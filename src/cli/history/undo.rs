@@ -57,7 +57,7 @@ fn undo(
         .collect();
     let mut notes: Vec<_> = changes
         .iter()
-        .filter(|change| change.settled.is_none())
+        .filter(|change| change.is_unknown())
         .map(|change| {
             format!(
                 "{}: the outcome of its change is unknown; skipped",

@@ -212,7 +212,7 @@ async fn repeatedly_held_changes_are_stored_once() {
     assert_eq!(db.held(run).await.expect("read")[0].changes.len(), 1);
     let raw = rusqlite::Connection::open(state.file("state.db")).expect("a file of the test");
     let stored = || {
-        raw.query_row("SELECT count(*) FROM held_changes", [], |row| {
+        raw.query_row("SELECT count(*) FROM set_changes", [], |row| {
             row.get::<_, i64>(0)
         })
     };

@@ -3,7 +3,8 @@
 use super::{approve, deleting, held, hundred, on, status, user};
 use crate::support::{World, assert_converged};
 use chrono::Utc;
-use omni_user_sync::model::{ChangeOutcome, RunNumber, RunRef};
+use omni_user_sync::model::{ChangeOutcome, RunNumber, RunRef, Trigger};
+use omni_user_sync::run::Stop;
 use omni_user_sync::sandbox::{Fault, Inactive, Options, What, When};
 use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
@@ -215,6 +216,27 @@ async fn an_approval_ends_with_its_mistake() {
     assert_eq!(revoked.expect("revoked").1, 20);
     assert_eq!(held(&world.run().await), 20);
     assert_eq!(world.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_run_can_approve_what_it_holds() {
+    let world = hundred().await;
+    world.roster(&deleting(1..=20));
+    let (reconciler, stop) = (world.reconciler(), Stop::default());
+    let run = reconciler.begin(Trigger::Command, world.target()).await;
+    let mut run = run.expect("begins");
+    let held = reconciler.prepare(&mut run, &stop).await.expect("a plan");
+    assert!(held.assessment.verdict.passed().is_empty());
+    let approved = reconciler.approve_held(&mut run, held, "ann", &stop).await;
+    let prepared = approved.expect("a plan");
+    let (applied, _) = reconciler.apply(&run, &prepared, &stop, |_| {}).await;
+    let number = run.number();
+    assert_converged(&reconciler.finish(run, Some(&prepared), applied).await);
+    assert_eq!(world.org().users().len(), 80);
+    let db = reconciler.observer().state();
+    assert!(db.approvals(Utc::now()).await.expect("read").is_empty());
+    let by = db.approvals_of(number).await.expect("read");
+    assert_eq!(by[0].0, "ann");
 }
 
 #[tokio::test]
