@@ -85,25 +85,26 @@ fn status_doc(overview: &Overview) -> Value {
         "warnings": findings.warnings,
     });
     match history {
-        Ok(history) => add_history(&mut doc, history, overview),
+        Ok(history) => add_history(&mut doc, history),
         Err(error) => doc["state_error"] = json!(error),
     }
     doc
 }
 
-fn add_history(doc: &mut Value, history: &HistoryView, overview: &Overview) {
+fn add_history(doc: &mut Value, history: &HistoryView) {
     let mut finished = history.runs.iter().filter(|run| run_end(run).is_some());
     let mut ends = history.runs.iter().filter_map(run_end);
     doc["last_run"] = json!(finished.next().map(run_doc));
     doc["pending"] = json!(ends.find_map(|end| end.pending));
-    let approved = history.valid_approval(overview.now);
     doc["held"] = match history.held.as_ref().filter(|held| held.count() > 0) {
         None => Value::Null,
         Some(held) => json!({
             "run": held.run.0,
             "count": held.count(),
             "rules": held.held.iter().map(rule_doc).collect::<Vec<_>>(),
-            "approved": approved.map(|(by, at)| json!({ "by": by, "at": at })),
+            "unapproved": held.open().count(),
+            "dry_run": held.is_dry_run,
+            "approved": held.approval().map(|(by, at)| json!({ "by": by, "at": at })),
         }),
     };
     let (count, some) = &history.quarantined;
@@ -156,8 +157,8 @@ pub(super) async fn run(
     let mut doc = run_doc(&view.run);
     doc["changes_total"] = view.page.total.into();
     doc["changes"] = view.page.changes.iter().map(change_doc).collect();
-    doc["held"] = view.held.iter().map(held_doc).collect();
-    let approvals = view.approvals.iter();
+    doc["held"] = view.held.held.iter().map(held_doc).collect();
+    let approvals = view.held.approvals.iter();
     doc["approvals"] = approvals
         .map(|(by, at)| json!({ "by": by, "at": at }))
         .collect();

@@ -2,13 +2,11 @@
 
 use super::state::AppState;
 use crate::model::{
-    ChangeRecord, Email, HeldRecord, Operation, Problem, Quarantined, RunEnd, RunNumber, RunRecord,
-    RunRef, RunState,
+    ChangeRecord, Email, HeldChange, HeldRecord, Operation, Problem, Quarantined, RunEnd,
+    RunNumber, RunRecord, RunRef, RunResult, RunState,
 };
 use crate::run::ProgressReport;
-use crate::state::{
-    APPROVAL_VALID, ChangeFilter, ChangePage, HeldIn, StateDb, StateError, UserState,
-};
+use crate::state::{ChangeFilter, ChangePage, HeldIn, StateDb, StateError, UserState};
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::util::error_chain::error_chain;
 use chrono::{DateTime, Utc};
@@ -47,25 +45,57 @@ pub(super) struct HistoryView {
     /// The last runs, newest first.
     pub(super) runs: Vec<RunRecord>,
     /// The held changes of the last run that made a plan.
-    pub(super) held: Option<HeldIn>,
-    /// The approver and the time of each approval of these changes.
-    pub(super) approvals: Vec<(String, DateTime<Utc>)>,
+    pub(super) held: Option<HeldView>,
     /// The number of users in quarantine, and the first of them.
     pub(super) quarantined: (usize, Vec<(Email, Quarantined)>),
 }
 
-impl HistoryView {
-    /// The approval of the held changes that is still valid.
-    pub(super) fn valid_approval(&self, now: DateTime<Utc>) -> Option<&(String, DateTime<Utc>)> {
-        valid_approval(&self.approvals, now)
-    }
+/// The held changes of a run, and their approvals.
+#[derive(Debug)]
+pub(super) struct HeldView {
+    pub(super) run: RunNumber,
+    pub(super) held: Vec<HeldRecord>,
+    /// The approver and the time of each approval of this run, the latest first.
+    pub(super) approvals: Vec<(String, DateTime<Utc>)>,
+    /// The changes that need no approval any more.
+    approved: Vec<HeldChange>,
+    /// What a dry run would hold can't be approved.
+    pub(super) is_dry_run: bool,
 }
 
-fn valid_approval(
-    approvals: &[(String, DateTime<Utc>)],
-    now: DateTime<Utc>,
-) -> Option<&(String, DateTime<Utc>)> {
-    approvals.iter().find(|(_, at)| *at + APPROVAL_VALID > now)
+impl HeldView {
+    async fn read(db: &StateDb, run: RunNumber, now: DateTime<Utc>) -> Result<Self, StateError> {
+        let record = db.run(RunRef::Number(run)).await?;
+        let result = record.as_ref().and_then(run_end).map(|end| end.result);
+        Ok(Self {
+            run,
+            held: db.held(run).await?,
+            approvals: db.approvals_of(run).await?,
+            approved: db.approved_in(run, now).await?,
+            is_dry_run: result == Some(RunResult::DryRun),
+        })
+    }
+
+    /// The number of held changes.
+    pub(super) fn count(&self) -> usize {
+        self.held.iter().map(|held| held.changes.len()).sum()
+    }
+
+    pub(super) fn is_approved(&self, change: &HeldChange) -> bool {
+        self.approved.contains(change)
+    }
+
+    /// The changes that wait for an approval.
+    pub(super) fn open(&self) -> impl Iterator<Item = &HeldChange> {
+        let held = self.held.iter().flat_map(|held| &held.changes);
+        held.filter(|change| !self.is_approved(change))
+    }
+
+    /// The latest approval, if no change waits for one.
+    pub(super) fn approval(&self) -> Option<&(String, DateTime<Utc>)> {
+        let is_open = self.open().next().is_some();
+        self.approvals.first().filter(|_| !is_open)
+    }
 }
 
 /// The end of a run; `None` if it has not finished.
@@ -81,14 +111,7 @@ pub(super) fn run_end(run: &RunRecord) -> Option<&RunEnd> {
 pub(super) struct RunView {
     pub(super) run: RunRecord,
     pub(super) page: ChangePage,
-    pub(super) held: Vec<HeldRecord>,
-    pub(super) approvals: Vec<(String, DateTime<Utc>)>,
-}
-
-impl RunView {
-    pub(super) fn valid_approval(&self, now: DateTime<Utc>) -> Option<&(String, DateTime<Utc>)> {
-        valid_approval(&self.approvals, now)
-    }
+    pub(super) held: HeldView,
 }
 
 /// Selects changes of a run.
@@ -186,8 +209,7 @@ impl AppState {
             let page = db.find_changes(run.number, filter, skip, limit).await?;
             Ok(Some(RunView {
                 page,
-                held: db.held(run.number).await?,
-                approvals: db.approvals_of(run.number).await?,
+                held: HeldView::read(db, run.number, Utc::now()).await?,
                 run,
             }))
         })
@@ -227,15 +249,13 @@ impl AppState {
 }
 
 async fn history(db: &StateDb, now: DateTime<Utc>) -> Result<HistoryView, StateError> {
-    let held = db.last_held().await?;
-    let approvals = match &held {
-        Some(held) => db.approvals_of(held.run).await?,
-        None => Vec::new(),
+    let held = match db.last_held().await? {
+        Some(last) => Some(HeldView::read(db, last.run, now).await?),
+        None => None,
     };
     Ok(HistoryView {
         runs: db.runs(CHART_RUNS).await?,
         quarantined: db.quarantined(now, MAX_QUARANTINED).await?,
         held,
-        approvals,
     })
 }

@@ -79,7 +79,10 @@ fn action_routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/reconcile", post(pages::reconcile))
         .route("/stop", post(pages::stop))
-        .route("/runs/{run}/approve", post(pages::approve))
+        .route(
+            "/runs/{run}/approve",
+            get(pages::confirm_approval).post(pages::approve),
+        )
         .route("/api/v1/reconcile", post(api::reconcile))
         .route("/api/v1/stop", post(api::stop))
         .route("/api/v1/runs/{run}/approve", post(api::approve))

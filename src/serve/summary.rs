@@ -86,7 +86,6 @@ pub(super) fn summary(overview: &Overview) -> Summary {
         findings,
         history,
         not_ready,
-        now,
         ..
     } = overview;
     if !facts.is_alive() {
@@ -112,7 +111,7 @@ pub(super) fn summary(overview: &Overview) -> Summary {
     }
     let summary = last.map_or_else(
         || Summary::idle("No run has finished yet."),
-        |end| of_last_run(end, findings, history, *now),
+        |end| of_last_run(end, findings, history),
     );
     if !matches!(summary.severity, Severity::Ok | Severity::Idle) {
         return summary;
@@ -160,19 +159,14 @@ fn of_unready(reason: &str) -> Summary {
     Summary::warning(text)
 }
 
-fn of_last_run(
-    end: &RunEnd,
-    findings: &Findings,
-    history: &HistoryView,
-    now: DateTime<Utc>,
-) -> Summary {
+fn of_last_run(end: &RunEnd, findings: &Findings, history: &HistoryView) -> Summary {
     match end.result {
         RunResult::Failed => {
             let reason = end.detail.lines().next().unwrap_or_default();
             let reason = reason.trim_end_matches('.');
             Summary::error(format!("The last run failed: {reason}."))
         }
-        RunResult::Held => of_held_run(end, findings, history, now),
+        RunResult::Held => of_held_run(end, findings, history),
         RunResult::Partial => Summary::warning(exceptions(end, history.quarantined.0)),
         RunResult::DryRun => {
             let pending = match end.pending.map_or(0, |pending| pending.total()) {
@@ -189,17 +183,13 @@ fn of_last_run(
     }
 }
 
-fn of_held_run(
-    end: &RunEnd,
-    findings: &Findings,
-    history: &HistoryView,
-    now: DateTime<Utc>,
-) -> Summary {
+fn of_held_run(end: &RunEnd, findings: &Findings, history: &HistoryView) -> Summary {
     if end.held == 0 {
         let reason = findings.blocked.first();
         return Summary::warning(reason.map_or("Some removals are blocked.", String::as_str));
     }
-    if history.valid_approval(now).is_some() {
+    let held = history.held.as_ref();
+    if held.is_some_and(|held| held.approval().is_some()) {
         let changes = plural(end.held, "change");
         return Summary::busy(format!("{changes} approved. The next run applies them."));
     }
@@ -253,7 +243,7 @@ pub(super) fn user_summaries(user: &UserView, now: DateTime<Utc>) -> Vec<Summary
         )));
     }
     let last = user.changes.first();
-    if last.is_some_and(|change| change.settled.is_none()) {
+    if last.is_some_and(|change| change.is_unknown()) {
         let text = "The outcome of the last change is not known yet.";
         all.push(Summary::warning(text));
     }

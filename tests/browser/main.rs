@@ -446,6 +446,9 @@ async fn walk(driver: u16, window: Window) {
     browser.find("#approve").await;
     browser.check("held").await;
     browser.click("#approve").await;
+    browser.find("#confirm").await;
+    browser.check("confirm").await;
+    browser.click("#confirm").await;
     browser.shows("Approved by web from 127.0.0.1").await;
 
     // Corrected, it converges; and again after "Run now".
@@ -528,6 +531,7 @@ async fn walk_without_script(driver: u16) {
         .await
         .expect("keys");
     browser.click("#approve").await;
+    browser.click("#confirm").await;
     let said = browser
         .find(".notice:not([hidden])")
         .await
@@ -553,6 +557,7 @@ async fn walk_by_keyboard(driver: u16) {
     // The field has the focus already.
     browser.press(&format!("{TOKEN}\u{e007}")).await;
     browser.enter_by_keyboard("#approve").await;
+    browser.enter_by_keyboard("#confirm").await;
     browser.shows("Approved by web from 127.0.0.1").await;
     browser.goto("/").await;
     browser.enter_by_keyboard(".hero form button").await;

@@ -10,20 +10,33 @@
     history.replaceState(null, "", address);
   }
   const summary = () => document.querySelector("#state")?.textContent ?? "";
-  const approval = (region) => region.querySelector('form[action$="/approve"]');
+  // The held changes, as long as they can be approved.
+  const approval = (region) => {
+    const held = region.querySelector("[data-set]");
+    const isShown = held?.dataset.outdated || held?.querySelector('form[action*="/approve"]');
+    return isShown ? held : null;
+  };
   // An approval form must not change under the pointer.
-  const invalidate = (form) => {
+  const invalidate = (held) => {
+    if (held.dataset.outdated) return;
+    held.dataset.outdated = "true";
     const status = document.createElement("p");
     status.setAttribute("role", "status");
-    status.textContent = "This page is out of date. Reload it to see the changes that are held now.";
-    form.querySelector("button")?.replaceWith(status);
+    const reload = document.createElement("a");
+    reload.href = location.pathname + location.search;
+    reload.textContent = "Reload it to see the changes that are held now.";
+    status.append("This page is out of date. ", reload);
+    const forms = held.querySelectorAll('form[action*="/approve"]');
+    forms.forEach((form) => form.remove());
+    held.append(status);
   };
   const replace = (fresh) => {
     const before = summary();
     for (const old of regions()) {
       const next = fresh.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
       const [current, updated] = [approval(old), next && approval(next)];
-      if (current && updated && current.getAttribute("action") !== updated.getAttribute("action")) {
+      const isOther = updated && current?.dataset.set !== updated.dataset.set;
+      if (current && (current.dataset.outdated || isOther)) {
         invalidate(current);
         continue;
       }

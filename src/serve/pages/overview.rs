@@ -1,8 +1,9 @@
 //! The overview, and the list of runs.
 
 use super::chart::Chart;
+use super::held::HeldCard;
 use super::rows::{RunRow, Timestamp, UserLink};
-use super::{Frame, HeldCard, NoticeParams, PageResult, notice, state_error};
+use super::{Frame, NoticeParams, PageResult, notice, state_error};
 use crate::model::{Problem, RunNumber};
 use crate::plan::render::counted;
 use crate::serve::auth::Principal;
@@ -98,7 +99,7 @@ pub(in crate::serve) async fn overview(
 
 fn held(history: &HistoryView, now: DateTime<Utc>) -> Option<HeldCard> {
     let held = history.held.as_ref()?;
-    HeldCard::new(held.run, &held.held, history.valid_approval(now), now)
+    HeldCard::new(held, now)
 }
 
 fn tiles(overview: &Overview) -> Vec<Tile> {
@@ -120,8 +121,9 @@ fn tiles(overview: &Overview) -> Vec<Tile> {
         Some(counts) => format!("in the last run: {}", counted(&counts)),
     };
     let held = history.and_then(|history| history.held.as_ref());
-    let held_note = history.map_or("", |history| match history.valid_approval(overview.now) {
+    let held_note = held.map_or("", |held| match held.approval() {
         Some(_) => "approved",
+        None if held.is_dry_run => "in a dry run",
         None => "waiting for approval",
     });
     let quarantined = history.map(|history| history.quarantined.0);

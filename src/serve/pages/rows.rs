@@ -125,8 +125,9 @@ impl ChangeRow {
     pub(super) fn new(change: &ChangeRecord, now: DateTime<Utc>) -> Self {
         let outcome = change.outcome_word();
         let detail = match &change.settled {
-            None => "the outcome is not known yet",
             Some(settled) => settled.detail.as_str(),
+            None if change.is_planned => "",
+            None => "the outcome is not known yet",
         };
         let intent = &change.intent;
         Self {
@@ -144,7 +145,7 @@ impl ChangeRow {
 }
 
 impl FieldRow {
-    fn new(change: &FieldChange) -> Self {
+    pub(super) fn new(change: &FieldChange) -> Self {
         let text = |value: &Option<Value>| value.as_ref().map(Value::to_string);
         Self {
             name: change.field.name().into(),

@@ -1,16 +1,14 @@
 //! The page of a run, with its changes.
 
+use super::held::{ApprovalCard, HeldCard};
 use super::rows::{ChangeRow, RunRow};
-use super::{
-    ApprovalCard, Frame, HeldCard, PageResult, bad_request, not_found, notice, state_error,
-};
+use super::{Frame, PageResult, bad_request, not_found, notice, state_error};
 use crate::model::Operation;
 use crate::plan::render::counted;
-use crate::serve::actions::approve_error;
 use crate::serve::auth::Principal;
-use crate::serve::params::{ChangeParams, outcomes, parse_run_number, parse_run_ref};
+use crate::serve::params::{ChangeParams, outcomes, parse_run_ref};
 use crate::serve::queries::{RunView, run_end};
-use crate::serve::response::{Format, redirect, render};
+use crate::serve::response::render;
 use crate::serve::state::AppState;
 use crate::util::text::plural;
 use askama::Template;
@@ -86,7 +84,7 @@ fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
         let parts: Vec<_> = rows.into_iter().chain(users).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     });
-    let approvals = view.approvals.iter();
+    let approvals = view.held.approvals.iter();
     let changes = view.page.changes.iter();
     RunPage {
         frame,
@@ -96,7 +94,7 @@ fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
         read,
         pending: end.and_then(|end| end.pending.as_ref().map(counted)),
         approvals: approvals.map(|one| ApprovalCard::new(one, now)).collect(),
-        held: HeldCard::new(number, &view.held, view.valid_approval(now), now),
+        held: HeldCard::new(&view.held, now),
         operations: choices(Operation::ALL.map(Operation::as_str), &params.operation),
         outcomes: choices(outcomes().map(|(word, _)| word), &params.outcome),
         text: params.text.clone(),
@@ -112,19 +110,5 @@ fn caption(skip: usize, shown: usize, total: usize) -> String {
     match shown == total {
         true => format!("{}, in the order sent", plural(total, "change")),
         false => format!("Changes {} to {} of {total}", skip + 1, skip + shown),
-    }
-}
-
-/// Approves the held changes of a run.
-pub(in crate::serve) async fn approve(
-    State(state): State<Arc<AppState>>,
-    Extension(principal): Extension<Principal>,
-    Path(run): Path<String>,
-) -> PageResult {
-    let run = parse_run_number(&run)
-        .ok_or_else(|| not_found("Invalid run: an approval needs the number of a run."))?;
-    match state.approve(run, None, &principal, false).await {
-        Ok(_) => Ok(redirect(&format!("/runs/{run}?notice=approved"))),
-        Err(error) => Err(approve_error(&error, Format::Html)),
     }
 }

@@ -140,6 +140,44 @@ async fn failed_approval_gives_the_reason() {
     let page = server.post("/runs/1/approve").await;
     assert_eq!(page.status, 409);
     assert!(page.body.contains("run 1 has no held changes"), "{page:?}");
-    let done = server.post("/runs/2/approve").await;
+}
+
+#[tokio::test]
+async fn removals_take_a_second_step() {
+    let server = test_server().await;
+    add_history(&server).await;
+    let approved = async || {
+        let approved = server.db.approvals(Utc::now()).await.expect("is read");
+        let users = approved.iter().map(|one| one.change.email.clone());
+        users.collect::<BTreeSet<_>>().len()
+    };
+    let first = server.post("/runs/2/approve").await;
+    assert_eq!(first.header("location"), Some("/runs/2/approve"));
+    let one = server.post("/runs/2/approve?only=a%40x.co").await;
+    assert_eq!(
+        one.header("location"),
+        Some("/runs/2/approve?only=a%40x.co")
+    );
+    assert_eq!(approved().await, 0);
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let headers = ["Host: localhost", &bearer];
+    let asked = server.ask("GET /runs/2/approve", &headers, "").await;
+    for part in [
+        "Approve 6 changes of run 2?",
+        "Approve: 6 to delete in acme.omniapp.co",
+        "class=\"danger\"",
+        "action=\"/runs/2/approve?confirmed=true\"",
+    ] {
+        assert!(asked.body.contains(part), "{part}: {}", asked.body);
+    }
+    let path = "/runs/2/approve?only=a%40x.co&confirmed=true";
+    let done = server.post(path).await;
     assert_eq!(done.header("location"), Some("/runs/2?notice=approved"));
+    assert_eq!(approved().await, 1);
+    // The others still wait, and can be approved.
+    let page = server.ask("GET /runs/2", &headers, "").await.body;
+    assert!(page.contains("Approve all changes of run 2"), "{page}");
+    server.post("/runs/2/approve?confirmed=true").await;
+    assert_eq!(approved().await, REMOVED.len());
+    assert_eq!(server.get("/runs/2/approve").await.status, 303);
 }

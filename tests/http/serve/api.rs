@@ -41,6 +41,7 @@ async fn status() {
       "held": {
         "approved": null,
         "count": 6,
+        "dry_run": false,
         "rules": [
           {
             "count": 6,
@@ -48,7 +49,8 @@ async fn status() {
             "rule": "max_removals"
           }
         ],
-        "run": 2
+        "run": 2,
+        "unapproved": 6
       },
       "last_run": {
         "applied": 0,
