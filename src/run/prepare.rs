@@ -6,7 +6,7 @@ use super::read_budget::Allowance;
 use super::{CHANGES, PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
     ChangeIntent, ChangeOutcome, ChangeRecord, FieldChange, HeldChange, HeldRecord, ObservedUser,
-    Operation, PLANNED, RunOptions, RunRef, Settled,
+    Operation, RunOptions, RunRef, Settled,
 };
 use crate::plan::{HeldChanges, ownership, recover};
 use crate::util::sync::lock;
@@ -248,7 +248,7 @@ fn log_planned(change: &HeldChange) {
     let fields = change.fields.iter().filter(is_set);
     let fields: Vec<_> = fields.map(|field| field.field.to_string()).collect();
     let fields = (!fields.is_empty()).then(|| fields.join(", "));
-    tracing::info!(target: CHANGES, %user, %operation, outcome = PLANNED, fields, "change");
+    tracing::info!(target: CHANGES, %user, %operation, fields, "planned change");
 }
 
 fn held_record(held: &HeldChanges) -> HeldRecord {

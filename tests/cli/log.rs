@@ -202,3 +202,15 @@ async fn commands_log_text_and_failed_attempts() {
         "{line}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_logs_planned_changes() {
+    let lines = logged(example().await.set("policy.mode", "dry-run")).await;
+    let planned = names(&lines, "planned change");
+    assert!(!planned.is_empty(), "{lines:#?}");
+    let stable = stable_names("planned change");
+    for found in planned {
+        assert!(found.is_subset(&stable), "{found:?}");
+    }
+    assert_eq!(names(&lines, "change"), Vec::<BTreeSet<String>>::new());
+}

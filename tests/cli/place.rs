@@ -49,7 +49,7 @@ async fn an_approval_accepts_the_place() {
     let world = unmounted().await;
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 1);
     let dry = command(&world, &["approve", "2", "--dry-run"]).await;
-    assert!(dry.err.contains("would be accepted"), "{}", dry.err);
+    assert!(dry.err.contains("would be approved"), "{}", dry.err);
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 1);
     assert_eq!(command(&world, &["approve", "2", "--yes"]).await.code, 0);
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);

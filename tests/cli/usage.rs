@@ -101,17 +101,17 @@ async fn the_manual_has_files_environment_and_exit_codes() {
     insta::assert_snapshot!(format!("{run}...\n.SH \"EXIT STATUS\"{end}"), @r#"
 
     .SS SYNOPSIS
-    \fBomni\-user\-sync run\fR [\fB\-\-plan\-only\fR] 
+    \fBomni\-user\-sync run\fR [\fB\-\-dry\-run\fR] 
     .SS DESCRIPTION
     Run the daemon, which watches the roster and keeps Omni in sync with it
     .SS OPTIONS
     .TP
-    \fB\-\-plan\-only\fR
+    \fB\-\-dry\-run\fR
     Dry run: report changes and apply none, regardless of policy.mode
     .SS EXAMPLES
     .nf
       omni\-user\-sync \-\-config /etc/omni\-user\-sync/config.toml run
-      omni\-user\-sync run \-\-plan\-only        # dry run: reports changes, applies none
+      omni\-user\-sync run \-\-dry\-run          # reports changes, applies none
     .fi
     ...
     .SH "EXIT STATUS"
