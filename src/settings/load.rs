@@ -2,7 +2,7 @@
 
 use super::keys::KeySource;
 use super::values::whole_path;
-use super::{RawSettings, Settings, SettingsError, raw};
+use super::{RawSettings, SettingInForce, Settings, SettingsError, raw};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -36,7 +36,9 @@ impl Environment {
         broken.map(error).collect()
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// The value of a variable that is set and not blank.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
         let value = self.0.get(name)?.as_deref();
         value.filter(|value| !value.trim().is_empty())
     }
@@ -62,19 +64,7 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, 
     let path = settings_file(file, environment);
     // Before it is read, so that a later change is noticed.
     let file = path.as_deref().map(SettingsFile::at);
-    let mut errors = environment.unreadable();
-    let mut raw = RawSettings::default();
-    if let Some(home) = environment.get("HOME") {
-        raw.set_home(home);
-    }
-    if let Some(path) = &path {
-        errors.extend(raw.add_file(path).err());
-    }
-    if let Some(url) = environment.get("OMNI_BASE_URL") {
-        raw.set_from("OMNI_BASE_URL", "omni.base_url", url);
-    }
-    let readable = environment.0.iter();
-    raw.add_environment(readable.filter_map(|(name, value)| Some((&**name, value.as_deref()?))));
+    let (raw, errors) = collect(path.as_deref(), environment);
     let keys = KeySource {
         variable: environment.get("OMNI_API_KEY").map(Into::into),
         file: raw.path("omni.api_key_file"),
@@ -84,6 +74,37 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, 
         (Ok(_), Some(error)) | (Err(error), None) => Err(error),
         (Err(checked), Some(error)) => Err(SettingsError::Several(vec![error, checked])),
     }
+}
+
+/// Each setting in force with its origin, in the order of `config/example.toml`. Secrets are not among them.
+///
+/// # Errors
+/// As [`load`].
+pub fn in_force(
+    file: Option<&Path>,
+    environment: &Environment,
+) -> Result<Vec<SettingInForce>, SettingsError> {
+    load(file, environment)?;
+    let path = settings_file(file, environment);
+    Ok(collect(path.as_deref(), environment).0.in_force())
+}
+
+/// The settings as written in the file and the environment, with the errors of reading them.
+fn collect(path: Option<&Path>, environment: &Environment) -> (RawSettings, Vec<SettingsError>) {
+    let mut errors = environment.unreadable();
+    let mut raw = RawSettings::default();
+    if let Some(home) = environment.get("HOME") {
+        raw.set_home(home);
+    }
+    if let Some(path) = path {
+        errors.extend(raw.add_file(path).err());
+    }
+    if let Some(url) = environment.get("OMNI_BASE_URL") {
+        raw.set_from("OMNI_BASE_URL", "omni.base_url", url);
+    }
+    let readable = environment.0.iter();
+    raw.add_environment(readable.filter_map(|(name, value)| Some((&**name, value.as_deref()?))));
+    (raw, errors)
 }
 
 fn settings_file(flag: Option<&Path>, environment: &Environment) -> Option<PathBuf> {

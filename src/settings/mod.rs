@@ -9,6 +9,7 @@ mod admin_token;
 mod base_url;
 mod check;
 mod cron;
+mod force;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod keys;
@@ -21,8 +22,9 @@ mod webhook;
 pub use admin_token::admin_token_warnings;
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
+pub use force::SettingInForce;
 pub use keys::{AMBIGUOUS_KEY, ApiKeys, KeyError, KeySource};
-pub use load::{Environment, SettingsFile, load};
+pub use load::{Environment, SettingsFile, in_force, load};
 pub use raw::RawSettings;
 pub use secret::{SecretError, SecretFile, disable_core_dumps};
 pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
