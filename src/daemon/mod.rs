@@ -20,6 +20,7 @@
 
 mod approvals;
 mod key_check;
+mod pause;
 mod run_log;
 mod run_loop;
 mod run_metrics;
@@ -44,6 +45,7 @@ use crate::state::{Access, StateDb, StateLock};
 use crate::trigger::watch::{RosterProbe, SourceState, Watcher};
 use crate::trigger::{Wake, schedule};
 use chrono::Utc;
+use pause::PauseWatch;
 use run_metrics::RunMetrics;
 use std::sync::Arc;
 use systemd::Systemd;
@@ -253,11 +255,7 @@ async fn start(
     start_server(&mut tasks, daemon, settings, stop)?;
     let notifier = start_notifier(&mut tasks, settings, metrics, stop)?;
     describe(settings, metrics)?;
-    let approvals = approvals::watch(state.clone(), wake.clone(), stop.clone());
-    tasks.start("approval watch", async {
-        approvals.await;
-        Ok(())
-    });
+    start_polls(&mut tasks, daemon, stop).await?;
     let key_check = key_check::run(
         Arc::clone(settings),
         metrics.clone(),
@@ -311,6 +309,33 @@ fn log_start(settings: &Settings) -> anyhow::Result<()> {
         next_run = next.map(|next| next.to_rfc3339()),
         "daemon started"
     );
+    Ok(())
+}
+
+/// Starts the tasks that poll the state database for what other processes write to it.
+async fn start_polls(
+    tasks: &mut TaskGroup,
+    daemon: &Daemon,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let Daemon {
+        metrics,
+        status,
+        state,
+        wake,
+        ..
+    } = daemon;
+    let approvals = approvals::watch(state.clone(), wake.clone(), stop.clone());
+    tasks.start("approval watch", async {
+        approvals.await;
+        Ok(())
+    });
+    let pause = PauseWatch::start(state.clone(), status.clone(), metrics.clone()).await?;
+    let pause = pause.run(stop.clone());
+    tasks.start("pause watch", async {
+        pause.await;
+        Ok(())
+    });
     Ok(())
 }
 

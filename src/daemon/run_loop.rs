@@ -113,19 +113,24 @@ impl<R: Runner> RunLoop<R> {
         }
     }
 
-    /// Waits for the next trigger; `None` after the stop.
+    /// Waits for the next trigger; `None` after the stop. During a pause triggers wait.
     async fn next(&mut self) -> Option<Trigger> {
         loop {
+            // A pause is noticed at the next heartbeat.
+            let is_active = !self.heartbeat.status.is_paused();
             // All arms are cancel-safe: a wake is only taken to be returned here.
             tokio::select! {
                 biased;
                 () = self.inputs.stop.cancelled() => return None,
-                triggers = self.inputs.wake.wait() => {
-                    if let Some(trigger) = self.should_run(&triggers) {
+                triggers = self.inputs.wake.wait(), if is_active => {
+                    // The pause began while this waited.
+                    if self.heartbeat.status.is_paused() {
+                        triggers.into_iter().for_each(|trigger| self.inputs.wake.wake(trigger));
+                    } else if let Some(trigger) = self.should_run(&triggers) {
                         return Some(trigger);
                     }
                 }
-                () = at(self.retry) => return Some(Trigger::Retry),
+                () = at(self.retry), if is_active => return Some(Trigger::Retry),
                 () = self.heartbeat.tick() => {}
             }
         }

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub keys_disabled: IntGauge,
     /// Users in quarantine.
     pub quarantined_users: IntGauge,
+    /// 1 while the daemon is paused, 0 otherwise.
+    pub paused: IntGauge,
     /// 1 during a run, 0 otherwise.
     pub run_in_progress: IntGauge,
     /// Time of the next automatic run; 0 if there is none.
@@ -128,6 +130,7 @@ impl Metrics {
             keys_disabled: all.gauge("keys_disabled",
                 "API keys that the last run stopped using: rejected (401, 403) or repeatedly rate limited (429)."),
             quarantined_users: all.gauge("quarantined_users", "Users in quarantine."),
+            paused: all.gauge("paused", "1 while the daemon is paused and starts no runs, 0 otherwise."),
             run_in_progress: all.gauge("run_in_progress", "1 during a run, 0 otherwise."),
             next_run: all.gauge_f64("next_run_timestamp_seconds",
                 "Time of the next automatic run, in Unix time; 0 if there is none."),

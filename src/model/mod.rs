@@ -13,6 +13,7 @@ mod history;
 mod memory;
 mod observation;
 mod observed;
+mod pause;
 mod place;
 mod policy;
 mod problem;
@@ -43,6 +44,7 @@ pub use observation::{
     KnownUser, ObservationHeader, ObservationUpdate, PartialListing, StoredObservation,
 };
 pub use observed::{Observed, ObservedSummary, UserMatch};
+pub use pause::Pause;
 pub use place::RosterPlace;
 pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};

@@ -77,6 +77,7 @@ fn status_doc(overview: &Overview) -> Value {
         "ready": not_ready.is_none(),
         "not_ready_reason": not_ready,
         "running": running,
+        "paused": facts.paused,
         "next_due": next_due,
         "retry": facts.retry,
         "last_success": facts.last_success,

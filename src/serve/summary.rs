@@ -76,10 +76,25 @@ impl Summary {
     }
 }
 
-/// Summarises the state of the daemon. In order of priority: a stuck run loop, a run in progress,
+/// Summarises the state of the daemon: a pause, and what is going on otherwise.
+pub(super) fn summary(overview: &Overview) -> Summary {
+    let Summary { severity, text } = unpaused(overview);
+    match &overview.facts.paused {
+        None => Summary { severity, text },
+        Some(pause) => Summary {
+            severity: match severity {
+                Severity::Error => Severity::Error,
+                _ => Severity::Warning,
+            },
+            text: format!("Paused {pause}: the daemon starts no runs. {text}"),
+        },
+    }
+}
+
+/// Summarises the state of the daemon without a pause. In order of priority: a stuck run loop, a run in progress,
 /// errors, held changes, and the availability of the roster. `Ok` requires a ready daemon with an
 /// available roster.
-pub(super) fn summary(overview: &Overview) -> Summary {
+fn unpaused(overview: &Overview) -> Summary {
     let Overview {
         facts,
         progress,

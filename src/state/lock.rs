@@ -57,6 +57,21 @@ pub enum LockError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holder(Option<(String, u32, DateTime<Utc>)>);
 
+impl Holder {
+    /// The command, its process id and its start, if they are known.
+    #[must_use]
+    pub fn details(&self) -> Option<(&str, u32, DateTime<Utc>)> {
+        let (what, pid, since) = self.0.as_ref()?;
+        Some((what, *pid, *since))
+    }
+
+    /// Whether the holder is the daemon.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.details().is_some_and(|(what, _, _)| what == "run")
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -101,6 +116,24 @@ impl StateLock {
         match File::open(dir.join(FILE)) {
             Ok(file) => file.try_lock_shared().is_err(),
             Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    /// The process that holds the lock of a state folder; `None` if none does. Creates nothing.
+    ///
+    /// # Errors
+    /// If the lock can't be read.
+    pub fn holder(dir: &Path) -> io::Result<Option<Holder>> {
+        let mut file = match File::open(dir.join(FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Shared, and for a moment only: it fails if another process holds the lock.
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock().map(|()| None),
+            Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&mut file))),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 

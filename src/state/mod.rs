@@ -31,6 +31,7 @@ mod memory;
 mod observation;
 mod open;
 mod opened;
+mod pause;
 mod places;
 mod prune;
 mod quarantine;

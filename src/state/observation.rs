@@ -6,6 +6,7 @@ use crate::model::{
     ChangeOutcome, Email, KnownUser, ObservationHeader, ObservationUpdate, ObservedUser,
     PartialListing, StoredObservation, UserId,
 };
+use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,6 +15,18 @@ impl StateDb {
     /// The observation that the last runs have stored; `None` if there is none.
     pub async fn observation(&self) -> Result<Option<StoredObservation>, StateError> {
         self.read(load).await
+    }
+
+    /// When the oldest part of the stored observation was observed, and the number of users in it.
+    pub async fn observation_age(&self) -> Result<Option<(DateTime<Utc>, u64)>, StateError> {
+        self.read(|db| {
+            let sql = "SELECT observed, (SELECT count(*) FROM observed_users WHERE users = 1) FROM observation";
+            let row = db.prepare_cached(sql)?.query_row([], |row| {
+                Ok((row.get::<_, Time>(0)?.0, row.get::<_, Count>(1)?.0))
+            });
+            row.optional()
+        })
+        .await
     }
 
     /// Stores what a run has observed. Writes only differences.

@@ -11,7 +11,7 @@ mod readiness;
 
 pub use findings::{Findings, Incompleteness, RosterFindings};
 
-use crate::model::Trigger;
+use crate::model::{Pause, Trigger};
 use crate::omni::OmniError;
 use crate::roster::SourceError;
 use crate::run::{Completion, Progress, ProgressReport, RunError, RunOutcome};
@@ -56,6 +56,10 @@ pub struct Facts {
     pub retry: Option<DateTime<Utc>>,
     /// Whether no run was recorded when the daemon started, so that the safety limits start over.
     pub state_is_new: bool,
+    /// The pause in force.
+    pub paused: Option<Pause>,
+    /// When the last pause ended.
+    pub resumed: Option<DateTime<Utc>>,
     /// The state of the roster according to the watcher, and since when.
     pub roster: Option<(SourceState, DateTime<Utc>)>,
     heartbeat: Instant,
@@ -71,6 +75,8 @@ impl Facts {
             last_success: None,
             retry: None,
             state_is_new: false,
+            paused: None,
+            resumed: None,
             roster: None,
             heartbeat: Instant::now(),
         }
@@ -135,6 +141,22 @@ impl Status {
         self.read().is_alive()
     }
 
+    /// Whether the daemon is paused, and starts no runs.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.read().paused.is_some()
+    }
+
+    /// Records the pause in force.
+    pub fn pause(&self, pause: Option<Pause>) {
+        self.write(|facts| {
+            if facts.paused.is_some() && pause.is_none() {
+                facts.resumed = Some(Utc::now());
+            }
+            facts.paused = pause;
+        });
+    }
+
     /// Whether the daemon is ready.
     ///
     /// # Errors
@@ -151,7 +173,9 @@ impl Status {
             let state = describe_roster(state)?;
             Some(format!("; {state} since {}", clock(since)))
         });
-        self.describe_runs(&facts, now) + &roster.unwrap_or_default()
+        let pause = facts.paused.as_ref();
+        let pause = pause.map(|pause| format!("PAUSED {pause}; "));
+        pause.unwrap_or_default() + &self.describe_runs(&facts, now) + &roster.unwrap_or_default()
     }
 
     fn describe_runs(&self, facts: &Facts, now: DateTime<Utc>) -> String {

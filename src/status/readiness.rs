@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 const MAX_MISSED: usize = 3;
 
 /// Ready after the first roster and the first list of users, until the third due time without a
-/// success has passed. Without a schedule, no run can be late.
+/// success has passed. Without a schedule, no run can be late, nor during a pause.
 pub(super) fn check(
     facts: &Facts,
     schedule: Option<&Schedule>,
@@ -17,12 +17,17 @@ pub(super) fn check(
     if let Some(failure) = facts.last.filter(|last| last.needs_attention) {
         return Err(failure.failure.unwrap_or(failure.result).to_owned());
     }
+    if facts.paused.is_some() {
+        return Ok(());
+    }
     let Some(observed) = facts.first_observed else {
         let reason = "no run has read the roster and listed the users in Omni yet".to_owned();
         return Err(reason + &details(facts));
     };
     let success = facts.last_success.unwrap_or(observed);
-    match deadline(schedule, success) {
+    // No run was due during a pause.
+    let counted = facts.resumed.map_or(success, |at| at.max(success));
+    match deadline(schedule, counted) {
         Some(deadline) if now > deadline => {
             let reason = format!("no run has succeeded since {}", clock(success));
             Err(reason + &details(facts))
@@ -107,6 +112,22 @@ mod tests {
         moved.last.as_mut().expect("set").needs_attention = true;
         let reason = check(&moved, None, time("12:02"));
         assert_eq!(reason, Err("the roster has moved".to_owned()));
+    }
+
+    #[test]
+    fn a_paused_daemon_stays_ready() {
+        let pause = crate::model::Pause {
+            since: time("12:05"),
+            until: None,
+            by: "ann".into(),
+        };
+        let mut facts = facts(Some("12:01"), Some("12:01"), None);
+        facts.paused = Some(pause);
+        assert_eq!(check(&facts, Some(&quarters()), time("18:00")), Ok(()));
+        facts.paused = None;
+        facts.resumed = Some(time("18:00"));
+        assert_eq!(check(&facts, Some(&quarters()), time("18:30")), Ok(()));
+        assert!(check(&facts, Some(&quarters()), time("19:00")).is_err());
     }
 
     #[test]

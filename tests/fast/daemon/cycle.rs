@@ -3,7 +3,7 @@
 use crate::support::results::plan_summary;
 use omni_user_sync::daemon::{Inputs, RunLoop, Runner, Status};
 use omni_user_sync::metrics::Metrics;
-use omni_user_sync::model::{Fingerprint, Trigger};
+use omni_user_sync::model::{Fingerprint, Pause, Trigger};
 use omni_user_sync::omni::OmniError;
 use omni_user_sync::run::{Completion, RunError, RunOutcome, Stop};
 use omni_user_sync::settings::SettingsError;
@@ -176,6 +176,27 @@ async fn wakes_during_a_run_cause_one_run() {
     }
     assert_eq!(rig.run().await.0, Trigger::Schedule);
     assert!(rig.is_quiet_for(HOUR).await);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn triggers_wait_for_the_end_of_a_pause() {
+    let mut rig = Rig::new([FAILS]);
+    rig.wake.wake(Trigger::Start);
+    rig.run().await;
+    rig.status.pause(Some(Pause {
+        since: chrono::Utc::now(),
+        until: None,
+        by: "ann".into(),
+    }));
+    rig.wake.wake(Trigger::Request);
+    assert!(
+        rig.is_quiet_for(HOUR).await,
+        "neither the retry nor a request"
+    );
+    assert!(rig.status.is_alive());
+    rig.status.pause(None);
+    assert_eq!(rig.run().await.0, Trigger::Request);
     rig.end().await;
 }
 

@@ -74,3 +74,18 @@ fn child_processes_do_not_keep_the_lock() {
         }
     });
 }
+
+#[test]
+fn the_holder_is_found_without_a_trace() {
+    let state = State::new();
+    assert_eq!(StateLock::holder(&state.dir()).expect("read"), None);
+    assert!(!state.dir().exists());
+    let lock = StateLock::acquire(&state.dir(), "run").expect("the lock is free");
+    let holder = StateLock::holder(&state.dir())
+        .expect("read")
+        .expect("held");
+    assert!(holder.is_daemon(), "{holder}");
+    drop(lock);
+    assert_eq!(StateLock::holder(&state.dir()).expect("read"), None);
+    StateLock::acquire(&state.dir(), "apply").expect("the lock is free");
+}

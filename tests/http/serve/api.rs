@@ -79,6 +79,7 @@ async fn status() {
       "not_ready_reason": null,
       "now": "…",
       "organisation": "acme.omniapp.co",
+      "paused": null,
       "pending": {
         "create": 1,
         "deactivate": 0,
