@@ -19,6 +19,7 @@ impl Reconciler {
         prepared: Option<&Arc<Prepared>>,
         applied: Applied,
     ) -> RunOutcome {
+        let is_about_one = run.target.only.is_some();
         let mut outcome = RunOutcome::new(
             Some(run.number),
             run.options.trigger,
@@ -31,7 +32,7 @@ impl Reconciler {
         if let Err(error) = self.report(prepared, &outcome).await {
             outcome.warnings.push(error.to_string());
         }
-        if let Err(error) = self.close(&outcome, prepared).await {
+        if let Err(error) = self.close(&outcome, prepared, is_about_one).await {
             outcome.completion = Completion::Failed(error.into());
         }
         outcome
@@ -76,6 +77,7 @@ impl Reconciler {
         &self,
         outcome: &RunOutcome,
         prepared: Option<&Arc<Prepared>>,
+        is_about_one: bool,
     ) -> Result<(), StateError> {
         let Some(number) = outcome.number else {
             return Ok(());
@@ -86,7 +88,12 @@ impl Reconciler {
         let (quarantined, _) = self.state().quarantined(Utc::now(), 0).await?;
         let quarantined = i64::try_from(quarantined).unwrap_or(i64::MAX);
         self.metrics.quarantined_users.set(quarantined);
-        self.state().finish(number, &run_end(outcome)).await?;
+        let mut end = run_end(outcome);
+        if is_about_one {
+            // What is held by the last plan for all users can still be approved.
+            end.pending = None;
+        }
+        self.state().finish(number, &end).await?;
         let retain = self.settings().state.retain;
         self.state().prune_old(Utc::now(), retain).await
     }

@@ -277,7 +277,7 @@ impl Reconciler {
         let start = RunStart {
             trigger: options.trigger,
             started,
-            is_source: target.is_source,
+            is_source: target.is_source && target.only.is_none(),
             max_gap: self.settings().schedule.max_gap_after(started),
         };
         let number = self.state().begin(start).await?;
@@ -403,6 +403,11 @@ impl Run {
     /// Leaves the time that a person took to answer out of the duration.
     pub fn leave_out(&mut self, asked: Duration) {
         self.asked += asked;
+    }
+
+    /// Whether the run is over the whole roster of `source.path`.
+    fn accepts_roster(&self) -> bool {
+        self.target.is_source && self.target.only.is_none()
     }
 }
 

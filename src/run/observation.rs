@@ -95,10 +95,15 @@ impl Observation<'_> {
             path,
             is_source,
             stable_fingerprint,
+            only,
         } = self.target;
         let source = &self.settings.source;
         let reading = roster::read_stable(source, path, *is_source, schema, *stable_fingerprint);
-        Ok(roster::unless_stopped(self.reader.stop(), reading).await?)
+        let mut desired = roster::unless_stopped(self.reader.stop(), reading).await?;
+        if let Some(email) = only {
+            desired.users.retain(|of, _| of == email);
+        }
+        Ok(desired)
     }
 
     fn request<'r>(&'r self, desired: &'r Desired, everybody: bool) -> ObserveRequest<'r> {

@@ -36,6 +36,8 @@ pub struct Target {
     pub is_source: bool,
     /// The content that the watcher found stable.
     pub stable_fingerprint: Option<Fingerprint>,
+    /// The only user that the run is about. Such a run looks up this user, prunes nobody, and does not accept the roster.
+    pub only: Option<Email>,
 }
 
 impl Target {
@@ -51,6 +53,7 @@ impl Target {
             path: settings.source.path()?.to_owned(),
             is_source: true,
             stable_fingerprint,
+            only: None,
         })
     }
 }
@@ -285,7 +288,10 @@ impl Observer {
     }
 
     /// All users must be seen if pruning is on, or if the outcome of earlier changes is unknown.
-    pub(super) fn scope(&self, target: &Target, has_unknown: bool) -> Scope<'static> {
+    pub(super) fn scope<'a>(&self, target: &'a Target, has_unknown: bool) -> Scope<'a> {
+        if let Some(email) = &target.only {
+            return Scope::One(email);
+        }
         let prunes = target.is_source && self.settings.policy.prune != Prune::Never;
         match prunes || has_unknown {
             true => Scope::Everybody,

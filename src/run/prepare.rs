@@ -6,7 +6,7 @@ use super::read_budget::Allowance;
 use super::{CHANGES, PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
     ChangeIntent, ChangeOutcome, ChangeRecord, FieldChange, HeldChange, HeldRecord, ObservedUser,
-    Operation, RunOptions, RunRef, Settled,
+    Operation, Prune, RunOptions, RunRef, Settled,
 };
 use crate::plan::{HeldChanges, ownership, recover};
 use crate::util::sync::lock;
@@ -31,7 +31,7 @@ impl Reconciler {
         (self.on_event.0)(RunEvent::Planned(run.started, &plan));
         run.plan = Some(plan);
         self.record_base(&prepared).await?;
-        if run.target.is_source && !prepared.desired.folder.is_empty() {
+        if run.accepts_roster() && !prepared.desired.folder.is_empty() {
             let files = prepared.desired.folder.clone();
             self.state().record_files(run.number, files).await?;
         }
@@ -112,7 +112,10 @@ impl Reconciler {
                 .observe(target, scope, cached, Some(allowance), now);
             observed.await
         };
-        let cached = self.cached(run.options).await;
+        let cached = match run.target.only {
+            Some(_) => None,
+            None => self.cached(run.options).await,
+        };
         let mut snapshot = observe(&run.target, cached, &stop.for_next).await?;
         if stop.for_next.is_cancelled() {
             tracing::info!("the roster changed while Omni was read; reading the roster again");
@@ -177,13 +180,21 @@ impl Reconciler {
         unknown: &[ChangeRecord],
         stop: &Stop,
     ) -> Result<Prepared, RunError> {
-        self.resolve_unknown(&mut snapshot.cache, unknown, stop)
-            .await?;
-        let (policy, options) = (&self.settings().policy, run.options);
-        let assessed = self
-            .observer
-            .assess(snapshot, policy, options.ignore_quarantine, &stop.now);
-        assessed.await
+        let (mut policy, options) = (self.settings().policy.clone(), run.options);
+        let is_about_one = run.target.only.is_some();
+        if is_about_one {
+            policy.prune = Prune::Never;
+        } else {
+            self.resolve_unknown(&mut snapshot.cache, unknown, stop)
+                .await?;
+        }
+        let assessed =
+            self.observer
+                .assess(snapshot, &policy, options.ignore_quarantine, &stop.now);
+        let mut prepared = assessed.await?;
+        // Such a run makes no user managed, and its row report would lack the other rows.
+        prepared.desired.is_source &= !is_about_one;
+        Ok(prepared)
     }
 
     async fn resolve_unknown(

@@ -170,6 +170,7 @@ impl World {
             path: self.roster_path(),
             is_source: true,
             stable_fingerprint: None,
+            only: None,
         }
     }
 
