@@ -1,14 +1,16 @@
 //! `apply`: one run now.
 
+use super::apply_doc::ApplyDoc;
 use super::approve::approver;
+use super::roster_input::RosterInput;
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
-use crate::model::{Change, ChangeOutcome, Counts, RunOptions, Trigger};
+use crate::model::{Change, ChangeOutcome, Counts, Email, RunOptions, Trigger};
 use crate::plan::Verdict;
-use crate::plan::render::{counted, how_to_approve};
+use crate::plan::render::{self, PlanDoc, counted, how_to_approve};
 use crate::run::{
-    self, Applied, AppliedChange, Completion, Prepared, Progress, Reconciler, Run, RunError,
-    RunOutcome, Stop,
+    self, Applied, AppliedChange, Completion, Effect, Prepared, Progress, Reconciler, Run,
+    RunError, RunOutcome, Stop, Target,
 };
 use crate::settings::Settings;
 use crate::util::text::{about, plural};
@@ -23,7 +25,7 @@ use tracing::Instrument;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Roster, a file or folder [default: source.path]
+    /// Roster: a file or folder, or `-` for standard input [default: source.path]
     csv: Option<PathBuf>,
     /// Skip the confirmation prompt; required without a terminal
     #[arg(long, short)]
@@ -31,6 +33,12 @@ pub(super) struct Arguments {
     /// Also retry changes in quarantine; implied on a terminal
     #[arg(long)]
     retry: bool,
+    /// Apply only the changes of this user, and look up nobody else; all safety limits hold
+    #[arg(long, value_name = "EMAIL", value_parser = Email::known)]
+    only: Option<Email>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Arguments {
@@ -54,7 +62,12 @@ async fn apply(
     arguments: Arguments,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let target = super::target(&settings, arguments.csv)?;
+    let input = RosterInput::of(&settings, arguments.csv)?;
+    let only = arguments.only;
+    let target = Target {
+        only: only.clone(),
+        ..input.target.clone()
+    };
     let max_age = settings.observe.max_age;
     let state = super::writable_state(&settings, "apply")?;
     let reconciler = Reconciler::new(settings.into(), Metrics::new(), state)?;
@@ -63,60 +76,126 @@ async fn apply(
         ignore_quarantine: arguments.retry || out::can_ask(),
         ..Trigger::Command.into()
     };
+    let printer = Printer {
+        reconciler: &reconciler,
+        json: arguments.json,
+    };
     let mut run = reconciler.begin(options, target).await?;
     let prepared = match reconciler.prepare(&mut run, &stop).await {
         Ok(prepared) => prepared,
-        Err(error) => return Ok(failed(&reconciler, run, error).await),
+        Err(error) => return Ok(printer.failed(run, error).await),
     };
-    plan::show(reconciler.observer().view(&prepared));
+    printer.plan(&prepared);
+    let unnamed = only.filter(|email| !names(&prepared, email));
+    if let Some(email) = &unnamed {
+        out::problem(&format!("error: the roster has no row for {email}"));
+    }
     let organisation = reconciler.observer().organisation();
     let asked = Instant::now();
     let answer = confirm(&prepared, &organisation, arguments.yes, max_age, &stop.now).await;
     run.leave_out(asked.elapsed());
     if answer == Confirmation::Decline {
-        return decline(&reconciler, run, &stop).await;
+        return printer.declined(run, &prepared, &stop).await;
     }
     let prepared = match accept(&reconciler, &mut run, prepared, answer, &stop).await {
         Ok(prepared) => prepared,
-        Err(error) => return Ok(failed(&reconciler, run, error).await),
+        Err(error) => return Ok(printer.failed(run, error).await),
     };
+    let is_about_one = run.is_about_one();
+    let (outcome, effects) = send(&reconciler, run, &prepared, &stop).await;
+    let exit = printer.end(&outcome, Some(&prepared));
+    if !is_about_one {
+        reconciler.keep(prepared, effects, &outcome).await;
+    }
+    Ok(match unnamed {
+        None => exit,
+        Some(_) => exit.max(Exit::Failed),
+    })
+}
+
+/// Whether a roster says anything of a user.
+fn names(prepared: &Prepared, email: &Email) -> bool {
+    let desired = &prepared.desired;
+    desired.users.contains_key(email) || desired.frozen.contains_key(email)
+}
+
+/// Sends the changes that passed, and ends the run.
+async fn send(
+    reconciler: &Reconciler,
+    run: Run,
+    prepared: &Arc<Prepared>,
+    stop: &Stop,
+) -> (RunOutcome, Vec<(Change, Effect)>) {
     let progress = ChangeProgress::new(prepared.assessment.verdict.passed().len());
-    let applying = reconciler.apply(&run, &prepared, &stop, |applied| progress.advance(applied));
+    let applying = reconciler.apply(&run, prepared, stop, |applied| progress.advance(applied));
     let (applied, effects) = tokio::select! {
         applied = applying => applied,
         never = progress.follow(reconciler.observer().progress()) => match never {},
     };
     progress.finish();
-    let outcome = reconciler.finish(run, Some(&prepared), applied).await;
+    let outcome = reconciler.finish(run, Some(prepared), applied).await;
     // The plan has printed the earlier warnings.
     outcome
         .warnings
         .iter()
         .skip(prepared.assessment.warnings.len())
         .for_each(|warning| out::warning(warning));
-    reconciler.keep(prepared, effects, &outcome).await;
-    Ok(ended(&outcome))
+    (outcome, effects)
 }
 
-/// Ends a run of which nothing was sent because of an error.
-async fn failed(reconciler: &Reconciler, run: Run, error: RunError) -> Exit {
-    let nothing = Applied::nothing(error);
-    ended(&reconciler.finish(run, None, nothing).await)
+/// Prints the plan and the result. With `--json` standard output has only the document.
+struct Printer<'a> {
+    reconciler: &'a Reconciler,
+    json: bool,
 }
 
-/// Ends a run that was not confirmed.
-async fn decline(reconciler: &Reconciler, run: Run, stop: &Stop) -> anyhow::Result<Exit> {
-    let completion = match stop.now.is_cancelled() {
-        true => Completion::Stopped,
-        false => Completion::Declined,
-    };
-    let nothing = Applied::nothing(completion);
-    let outcome = reconciler.finish(run, None, nothing).await;
-    if let Completion::Failed(error) = outcome.completion {
-        return Err(error.into());
+impl Printer<'_> {
+    fn plan(&self, prepared: &Prepared) {
+        let view = self.reconciler.observer().view(prepared);
+        plan::show_problems(view);
+        let text = plan::painted(&render::text(view));
+        match self.json {
+            true => out::diagnostics(&text),
+            false => out::result(&text),
+        }
     }
-    out::note("no changes were made");
-    Ok(Exit::Failed)
+
+    fn end(&self, outcome: &RunOutcome, prepared: Option<&Prepared>) -> Exit {
+        print_summary(outcome);
+        self.json(outcome, prepared);
+        Exit::of_run(outcome)
+    }
+
+    fn json(&self, outcome: &RunOutcome, prepared: Option<&Prepared>) {
+        if self.json {
+            let observer = self.reconciler.observer();
+            let plan = prepared.map(|prepared| PlanDoc::new(observer.view(prepared)));
+            out::json(&ApplyDoc::new(outcome, plan));
+        }
+    }
+
+    /// Ends a run of which nothing was sent because of an error.
+    async fn failed(&self, run: Run, error: RunError) -> Exit {
+        let nothing = Applied::nothing(error);
+        let outcome = self.reconciler.finish(run, None, nothing).await;
+        self.end(&outcome, None)
+    }
+
+    /// Ends a run that was not confirmed.
+    async fn declined(&self, run: Run, prepared: &Prepared, stop: &Stop) -> anyhow::Result<Exit> {
+        let completion = match stop.now.is_cancelled() {
+            true => Completion::Stopped,
+            false => Completion::Declined,
+        };
+        let nothing = Applied::nothing(completion);
+        let outcome = self.reconciler.finish(run, None, nothing).await;
+        self.json(&outcome, Some(prepared));
+        if let Completion::Failed(error) = outcome.completion {
+            return Err(error.into());
+        }
+        out::note("no changes were made");
+        Ok(Exit::Failed)
+    }
 }
 
 /// Approves what the run holds, if that was the answer, and accepts the roster.
@@ -136,11 +215,6 @@ async fn accept(
     };
     reconciler.accept(&prepared).await?;
     Ok(prepared)
-}
-
-fn ended(outcome: &RunOutcome) -> Exit {
-    print_summary(outcome);
-    Exit::of_run(outcome)
 }
 
 /// The answer to the prompts.

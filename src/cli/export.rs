@@ -27,7 +27,29 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     {
         bail!("{} exists; add --force to overwrite it", path.display());
     }
-    let (definitions, observed) = organisation::fetch(&settings).await?;
+    let (csv, users) = roster(&settings).await?;
+    match output {
+        Some(path) => write(&path, &csv, users)?,
+        None => out::result(&csv),
+    }
+    Ok(Exit::Ok)
+}
+
+/// Exports to a file.
+pub(super) async fn to_file(settings: &Settings, path: &Path) -> anyhow::Result<()> {
+    let (csv, users) = roster(settings).await?;
+    write(path, &csv, users)
+}
+
+fn write(path: &Path, csv: &str, users: usize) -> anyhow::Result<()> {
+    write_atomically(path, csv).with_context(|| format!("can't write {}", path.display()))?;
+    out::note(&format!("{users} users written to {}", path.display()));
+    Ok(())
+}
+
+/// The organisation as a roster, and the number of users in it.
+async fn roster(settings: &Settings) -> anyhow::Result<(String, usize)> {
+    let (definitions, observed) = organisation::fetch(settings).await?;
     let schema = match definitions {
         Definitions::Known(schema) => schema,
         Definitions::Rejected(status) => {
@@ -56,15 +78,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
             "{missing} users are not exported: their userName is not an email, or several users share it"
         ));
     }
-    match output {
-        Some(path) => {
-            write_atomically(&path, &csv)
-                .with_context(|| format!("can't write {}", path.display()))?;
-            out::note(&format!("{users} users written to {}", path.display()));
-        }
-        None => out::result(&csv),
-    }
-    Ok(Exit::Ok)
+    Ok((csv, users))
 }
 
 /// Whether a path names something that would be overwritten, and not a device or pipe.

@@ -10,9 +10,11 @@
 //! `Command`, an arm in `dispatch`, a test, and a line in the documentation.
 
 mod apply;
+mod apply_doc;
 mod approve;
 mod check;
 mod completions;
+mod config;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod exit;
@@ -20,18 +22,22 @@ mod explain;
 mod export;
 mod health;
 mod history;
+mod init;
 mod man;
 mod organisation;
 mod out;
+mod pause;
 mod plan;
+mod roster_input;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod status;
 
 pub use exit::Exit;
 
 use crate::omni::ATTEMPTS;
-use crate::run::{RunError, Target};
+use crate::run::RunError;
 use crate::settings::{self, Environment, KeyError, LogFormat, Settings, SettingsError};
 use crate::shutdown::Signals;
 use crate::state::{Access, StateDb, StateLock};
@@ -68,12 +74,12 @@ enum Command {
     Run(run::Arguments),
     /// Run once now
     #[command(
-        after_help = "Examples:\n  omni-user-sync apply users.csv        # shows the plan, asks, and applies it\n  omni-user-sync apply --yes            # uses source.path, without a prompt"
+        after_help = "Examples:\n  omni-user-sync apply users.csv        # shows the plan, asks, and applies it\n  omni-user-sync apply --yes            # uses source.path, without a prompt\n  omni-user-sync apply --only ann@example.com"
     )]
     Apply(apply::Arguments),
     /// Show what a run would change, and how many requests and how long it takes; changes nothing in Omni
     #[command(
-        after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan --json | jq .pending\n  omni-user-sync plan --markdown users.csv > plan.md   # for a pull request"
+        after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan - < users.csv\n  omni-user-sync plan --json | jq .pending\n  omni-user-sync plan --markdown users.csv > plan.md   # for a pull request"
     )]
     Plan(plan::Arguments),
     /// Check settings, roster, host, connection and permissions; changes nothing in Omni, except with --probe
@@ -93,6 +99,27 @@ in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
     /// Explain one user: roster rows, state in Omni, next change, last changes
     #[command(after_help = "Examples:\n  omni-user-sync explain ann@example.com")]
     Explain(explain::Arguments),
+    /// Show the last runs, what is pending and held, and whether the daemon runs; asks only the state database
+    #[command(
+        after_help = "Examples:\n  omni-user-sync status\n  omni-user-sync status --json | jq .held"
+    )]
+    Status(status::Arguments),
+    /// Show the settings in force, as a settings file; secrets are masked
+    #[command(
+        after_help = "Examples:\n  omni-user-sync config\n  omni-user-sync config --origin        # where each setting comes from"
+    )]
+    Config(config::Arguments),
+    /// Ask for address, API key and roster, test them, and write a settings file
+    #[command(
+        after_help = "Examples:\n  omni-user-sync init\n  omni-user-sync --config /etc/omni-user-sync/config.toml init"
+    )]
+    Init,
+    /// Pause the daemon: it starts no runs until `resume`
+    #[command(after_help = "Examples:\n  omni-user-sync pause\n  omni-user-sync pause --for 2h")]
+    Pause(pause::Arguments),
+    /// Resume the daemon after `pause`
+    #[command(after_help = "Examples:\n  omni-user-sync resume")]
+    Resume,
     /// List the runs, or show one run with its changes
     #[command(
         after_help = "Examples:\n  omni-user-sync history                # the last 50 runs\n  omni-user-sync history latest         # the last run with its changes\n  omni-user-sync history 12 --undo > undo.csv"
@@ -197,6 +224,13 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         }
         Command::Export(arguments) => export::run(quiet(load()?, log)?, arguments).await,
         Command::Explain(arguments) => explain::run(quiet(load()?, log)?, arguments).await,
+        Command::Status(arguments) => status::run(quiet(load()?, log)?, arguments).await,
+        Command::Config(arguments) => {
+            config::run(config.as_deref(), &Environment::of_process(), &arguments)
+        }
+        Command::Init => init::run(config, &Environment::of_process(), log).await,
+        Command::Pause(arguments) => pause::pause(quiet(load()?, log)?, arguments).await,
+        Command::Resume => pause::resume(quiet(load()?, log)?).await,
         Command::History(arguments) => history::run(quiet(load()?, log)?, arguments).await,
         Command::Approve(arguments) => approve::run(quiet(load()?, log)?, arguments).await,
     }
@@ -271,21 +305,4 @@ fn writable_state(settings: &Settings, command: &str) -> anyhow::Result<StateDb>
 fn readable_state(settings: &Settings) -> anyhow::Result<StateDb> {
     let base_url = settings.omni.base_url()?.to_string();
     Ok(StateDb::open(&base_url, Access::Read(&settings.state.dir))?)
-}
-
-/// The roster of a command: its argument, or `source.path`.
-fn target(settings: &Settings, argument: Option<PathBuf>) -> Result<Target, SettingsError> {
-    let is_same = |path: &PathBuf| {
-        let canonical = |path: &std::path::Path| std::fs::canonicalize(path).ok();
-        let source = settings.source.path.as_deref().and_then(canonical);
-        source.is_some() && source == canonical(path)
-    };
-    match argument {
-        Some(path) => Ok(Target {
-            is_source: is_same(&path),
-            path,
-            stable_fingerprint: None,
-        }),
-        None => Target::source(settings, None),
-    }
 }

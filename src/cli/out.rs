@@ -1,5 +1,7 @@
 //! Output of the commands. A closed pipe (`| head`) is not an error.
 
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use secrecy::SecretString;
 use serde::Serialize;
 use std::io::{self, BufRead, BufWriter, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,4 +91,43 @@ pub(super) fn ask(question: &str) -> bool {
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+/// Asks for a line; `None` at the end of input or without a terminal.
+pub(super) fn ask_line(question: &str) -> Option<String> {
+    let mut terminal = prompt_output()?;
+    let _ = write!(terminal, "{question} ").and_then(|()| terminal.flush());
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer).ok()?;
+    (read > 0).then(|| answer.trim().to_owned())
+}
+
+/// Asks for a secret, which the terminal does not show.
+pub(super) fn ask_secret(question: &str) -> Option<SecretString> {
+    let hidden = HiddenInput::begin().ok()?;
+    let answer = ask_line(question).map(SecretString::from);
+    drop(hidden);
+    // The line break that was not shown either.
+    note("");
+    answer
+}
+
+/// The terminal shows no input while this exists.
+struct HiddenInput(Termios);
+
+impl HiddenInput {
+    fn begin() -> rustix::io::Result<Self> {
+        let before = tcgetattr(std::io::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(std::io::stdin(), OptionalActions::Flush, &hidden)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for HiddenInput {
+    fn drop(&mut self) {
+        // A terminal that is gone shows nothing.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
 }

@@ -1,5 +1,6 @@
 //! `plan`: shows what a run would change. It has no writer.
 
+use super::roster_input::RosterInput;
 use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::plan::markdown;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Roster, a file or folder [default: source.path]
+    /// Roster: a file or folder, or `-` for standard input [default: source.path]
     csv: Option<PathBuf>,
     /// Print the plan as JSON
     #[arg(long)]
@@ -24,13 +25,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
-    let target = super::target(&settings, arguments.csv)?;
+    let input = RosterInput::of(&settings, arguments.csv)?;
     let state = super::readable_state(&settings)?;
     if settings.policy.protect.is_empty() {
         out::warning(EMPTY_PROTECT);
     }
     let observer = Observer::new(settings.into(), Metrics::new(), state)?;
-    let planned = observer.plan(&target, &CancellationToken::new()).await;
+    let planned = observer
+        .plan(&input.target, &CancellationToken::new())
+        .await;
     let prepared = planned.inspect_err(|error| {
         if arguments.json {
             out::result(&format!("{:#}\n", failure_doc(error)));
@@ -56,7 +59,13 @@ fn failure_doc(error: &RunError) -> serde_json::Value {
 }
 
 /// Prints the plan to standard output, and problems and warnings to standard error.
-pub(super) fn show(view: PlanView<'_>) {
+fn show(view: PlanView<'_>) {
+    show_problems(view);
+    out::result(&painted(&render::text(view)));
+}
+
+/// Prints problems and warnings to standard error.
+pub(super) fn show_problems(view: PlanView<'_>) {
     let PlanView {
         desired,
         assessment,
@@ -74,12 +83,11 @@ pub(super) fn show(view: PlanView<'_>) {
     for warning in &assessment.warnings {
         out::warning(warning);
     }
-    out::result(&painted(&render::text(view)));
 }
 
 /// A plan in colours: green for what is added, yellow for what changes, red for what goes away, bold for what is held.
 /// [`out::result`] drops them unless they are supported.
-fn painted(plan: &str) -> String {
+pub(super) fn painted(plan: &str) -> String {
     let lines = plan.split_inclusive('\n');
     lines.map(painted_line).collect()
 }

@@ -405,6 +405,12 @@ impl Run {
         self.asked += asked;
     }
 
+    /// Whether the run is about one user.
+    #[must_use]
+    pub fn is_about_one(&self) -> bool {
+        self.target.only.is_some()
+    }
+
     /// Whether the run is over the whole roster of `source.path`.
     fn accepts_roster(&self) -> bool {
         self.target.is_source && self.target.only.is_none()

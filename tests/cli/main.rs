@@ -1,9 +1,12 @@
 //! The commands as a shell sees them: output, exit code, and what they did to Omni.
 mod check;
+mod config;
 mod daemon;
 mod history;
+mod init;
 mod kill;
 mod log;
+mod pause;
 mod place;
 mod probe;
 mod proxy;
@@ -12,6 +15,7 @@ mod roundtrip;
 mod runs;
 mod security;
 mod state_folder;
+mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod undo;

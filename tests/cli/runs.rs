@@ -245,3 +245,111 @@ async fn apply_retries_quarantined_changes_only_on_request() {
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert!(world.org().user("ann@x.co").is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_json_has_plan_and_outcomes() {
+    let world = example().await;
+    let ended = run(&world, &["apply", "--yes", "--json"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("only JSON");
+    assert_eq!(
+        (&doc["run"], &doc["result"], &doc["applied"]),
+        (&json!(1), &json!("converged"), &json!(3))
+    );
+    assert_eq!(
+        doc["changes"][0],
+        json!({ "operation": "delete", "email": "bob@x.co", "outcome": "applied", "detail": "" })
+    );
+    assert_eq!(doc["plan"]["changes"].as_array().map(Vec::len), Some(3));
+    assert!(ended.err.contains("~ update     ann@x.co"), "{}", ended.err);
+
+    world.roster("email,nonsense\nann@x.co,1\n");
+    let ended = run(&world, &["apply", "--yes", "--json"]).await;
+    assert_eq!(ended.code, 1);
+    let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("only JSON");
+    assert_eq!(
+        (&doc["plan"], &doc["result"]),
+        (&json!(null), &json!("failed"))
+    );
+    assert_eq!(doc["problems"][0]["column"], 2, "{doc}");
+}
+
+/// The roster is not accepted, and nobody else is looked up.
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_only_changes_one_user() {
+    let world = example().await.set("policy.prune", "all");
+    world.user("extra@x.co", "Extra", json!({}));
+    let ended = run(&world, &["apply", "--yes", "--only", "ANN@x.co"]).await;
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert_eq!(world.write_counts(), [("PATCH".to_owned(), 1)].into());
+    assert!(
+        world.org().requests().len() <= 4,
+        "{:?}",
+        world.org().requests()
+    );
+    insta::assert_snapshot!(ended.out, @r#"
+    ~ update     ann@x.co  (users.csv:2)
+        display_name: 'Ann' => 'Ann Lee'
+        region: ['north'] => ['north', 'south']
+        tier: 'gold' => (none) (the default 'standard' applies)
+
+    4 rows, 1 user in Omni: 1 to update, 0 unchanged
+    to send: 1 request, less than 2s
+    "#);
+    let doc = run(&world, &["explain", "ann@x.co", "--json"]).await.out;
+    let doc: serde_json::Value = serde_json::from_str(&doc).expect("JSON");
+    assert_eq!(doc["managed"], json!(false), "the roster is not accepted");
+    assert!(!world.folder.path().join("reports").exists());
+
+    let held = world.set("policy.max_removals", "0");
+    let ended = run(&held, &["apply", "--yes", "--only", "bob@x.co"]).await;
+    assert_eq!(ended.code, 4, "the limits hold: {}{}", ended.out, ended.err);
+    let ended = run(&held, &["apply", "--yes", "--only", "extra@x.co"]).await;
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    assert!(ended.err.contains("no row for extra@x.co"), "{}", ended.err);
+    assert!(held.org().user("extra@x.co").is_some(), "it is not pruned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roster_from_standard_input_prunes_nobody() {
+    let world = example().await.set("policy.prune", "all");
+    let csv = "email,display_name\nann@x.co,Ann Lee\nbad row,x\n";
+    let with_input = |arguments: &'static [&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("omni-user-sync").expect("the program");
+        command
+            .env_clear()
+            .envs(world.variables())
+            .current_dir(world.folder.path())
+            .args(arguments)
+            .write_stdin(csv);
+        tokio::task::spawn_blocking(move || command.output().expect("it runs"))
+    };
+    let plan = with_input(&["plan", "-"]).await.expect("no panic");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    assert_eq!(plan.status.code(), Some(3));
+    let err = text(plan.stderr);
+    assert!(err.contains("stdin:3:1 (email)"), "{err}");
+    insta::assert_snapshot!(text(plan.stdout), @r#"
+    ~ update     ann@x.co  (stdin:2)
+        display_name: 'Ann' => 'Ann Lee'
+
+    2 rows, 3 users in Omni: 1 to update, 0 unchanged
+    not changed: 2 not in the roster
+    to send: 1 request, less than 2s
+    "#);
+    let check = with_input(&["check", "-"]).await.expect("no panic");
+    assert!(text(check.stderr).contains("stdin:3:1"));
+    let apply = with_input(&["apply", "-", "--yes"])
+        .await
+        .expect("no panic");
+    assert_eq!(apply.status.code(), Some(3));
+    assert_eq!(world.write_counts(), [("PATCH".to_owned(), 1)].into());
+    assert_eq!(
+        with_input(&["apply", "-"])
+            .await
+            .expect("no panic")
+            .status
+            .code(),
+        Some(64)
+    );
+}

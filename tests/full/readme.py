@@ -35,7 +35,7 @@ DOCUMENTS = ["README.md", "docs/roster.md", "docs/safety.md", "docs/settings.md"
 DOCUMENTS += ["docs/api.md", "docs/metrics.md", "docs/omni.md", "docs/architecture.md"]
 LONG = {"run": "## ", "sandbox": None, "demo": ""}
 SHORT = {"apply", "plan", "check", "export", "health", "explain", "history", "approve"}
-SHORT |= {"completions", "man", "help"}
+SHORT |= {"completions", "man", "help", "status", "config", "pause", "resume"}
 TOOLS = {"cat", "cd", "chmod", "cp", "curl", "echo", "export", "grep", "head", "kill", "ls"}
 TOOLS |= {"base64", "mkdir", "mv", "printf", "rm", "sed", "test", "umask", "unset"}
 # CI has run these already, or runs this from them.

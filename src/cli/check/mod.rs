@@ -6,6 +6,7 @@ mod learned;
 mod probe;
 mod show;
 
+use super::roster_input::RosterInput;
 use super::{Exit, out};
 use crate::metrics::Metrics;
 use crate::model::{Desired, Email, Problem, Readings, Schema};
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Roster, a file or folder [default: source.path]
+    /// Roster: a file or folder, or `-` for standard input [default: source.path]
     csv: Option<PathBuf>,
     /// Skip checks against Omni, including those of column names and types
     #[arg(long)]
@@ -55,7 +56,8 @@ pub(super) async fn run(
     if let Some(email) = arguments.probe {
         return probe::run(settings, email, arguments.yes, arguments.json, stop).await;
     }
-    let target = super::target(&settings, arguments.csv)?;
+    let input = RosterInput::of(&settings, arguments.csv)?;
+    let target = &input.target;
     let (schema, connection) = if arguments.offline {
         (Schema::unknown(), None)
     } else {
@@ -124,11 +126,18 @@ async fn moved(settings: &Settings, path: &Path) -> Option<String> {
 }
 
 /// A connection that works, with all keys.
-struct ConnectionCheck {
+pub(super) struct ConnectionCheck {
     base_url: String,
     keys: Vec<KeyCheck>,
-    users: u64,
-    attributes: Option<usize>,
+    pub(super) users: u64,
+    pub(super) attributes: Option<usize>,
+}
+
+impl ConnectionCheck {
+    /// The email of the first key's user, if it can be read.
+    pub(super) fn own_email(&self) -> Option<&Email> {
+        self.keys.first()?.email.as_ref()
+    }
 }
 
 /// What Omni says of one key.
@@ -171,7 +180,8 @@ impl KeyCheck {
     }
 }
 
-async fn connect(settings: &Settings) -> Result<(Schema, ConnectionCheck), RunError> {
+/// Connects with each key.
+pub(super) async fn connect(settings: &Settings) -> Result<(Schema, ConnectionCheck), RunError> {
     let base_url = settings.omni.base_url()?.to_string();
     let keys = settings.omni.keys.read()?;
     let client = Client::new(&settings.omni, &settings.state.dir, Metrics::new())?;

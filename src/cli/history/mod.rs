@@ -65,7 +65,7 @@ fn list(runs: &[RunRecord], as_json: bool) -> String {
 }
 
 /// `   12  2026-11-23T15:00:00Z  schedule  converged   3 applied, 5 requests`
-fn line(run: &RunRecord) -> String {
+pub(super) fn line(run: &RunRecord) -> String {
     let started = run.start.started.to_rfc3339_opts(SecondsFormat::Secs, true);
     let (result, details) = match &run.state {
         RunState::Open => ("running", String::new()),

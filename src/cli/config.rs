@@ -1,0 +1,57 @@
+//! `config`: shows the settings in force.
+
+use super::{Exit, out};
+use crate::settings::{AMBIGUOUS_KEY, Environment, SettingInForce, in_force};
+use std::fmt::Write;
+use std::path::Path;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Show where each setting comes from: a file, an environment variable, or the default
+    #[arg(long)]
+    origin: bool,
+}
+
+pub(super) fn run(
+    file: Option<&Path>,
+    environment: &Environment,
+    arguments: &Arguments,
+) -> anyhow::Result<Exit> {
+    let settings = in_force(file, environment)?;
+    let has_key = environment.get("OMNI_API_KEY").is_some();
+    let has_file = settings
+        .iter()
+        .any(|one| one.key == "api_key_file" && one.value != r#""""#);
+    if has_key && has_file {
+        out::warning(AMBIGUOUS_KEY);
+    }
+    out::result(&text(&settings, has_key, arguments.origin)?);
+    Ok(Exit::Ok)
+}
+
+/// The settings as a settings file.
+fn text(
+    settings: &[SettingInForce],
+    has_key: bool,
+    with_origin: bool,
+) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    let mut section = "";
+    for one in settings {
+        if one.section != section {
+            let line = if section.is_empty() { "" } else { "\n" };
+            section = &one.section;
+            writeln!(text, "{line}[{section}]")?;
+            if section == "omni" && has_key {
+                writeln!(text, "# The API key is in OMNI_API_KEY (not shown).")?;
+            }
+        }
+        write!(text, "{} = {}", one.key, one.value)?;
+        match &one.origin {
+            _ if !with_origin => writeln!(text)?,
+            Some(origin) => writeln!(text, " # {}", origin.escape_debug())?,
+            None => writeln!(text, " # default")?,
+        }
+    }
+    Ok(text)
+}

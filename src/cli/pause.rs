@@ -1,0 +1,78 @@
+//! `pause` and `resume`: whether the daemon starts runs. Remembered in the state database.
+
+use super::{Exit, approve, out};
+use crate::model::Pause;
+use crate::settings::Settings;
+use crate::state::{Access, Holder, StateDb, StateLock};
+use chrono::{TimeDelta, Utc};
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// End the pause after this time, such as `30m` or `2h` [default: at `resume`]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    duration: Option<TimeDelta>,
+}
+
+fn duration(text: &str) -> Result<TimeDelta, String> {
+    let expected = || r#"expected a duration above zero, such as "30m" or "2h""#.to_owned();
+    let duration = humantime::parse_duration(text).ok();
+    let duration = duration.filter(|duration| *duration > Duration::ZERO);
+    let duration = duration.and_then(|duration| TimeDelta::from_std(duration).ok());
+    // A time that the database can store.
+    duration
+        .filter(|duration| *duration < TimeDelta::days(36_500))
+        .ok_or_else(expected)
+}
+
+pub(super) async fn pause(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
+    let now = Utc::now();
+    let pause = Pause {
+        since: now,
+        until: arguments.duration.map(|duration| now + duration),
+        by: approve::approver(),
+    };
+    open(&settings)?.pause(&pause).await?;
+    out::note(&format!(
+        "Paused {pause}. {}",
+        match has_daemon(&settings)? {
+            true => "The daemon starts no run from 5 s on; a run in progress goes on to its end.",
+            false => "No daemon is running; one that is started will start no run.",
+        }
+    ));
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn resume(settings: Settings) -> anyhow::Result<Exit> {
+    let state = open(&settings)?;
+    let Some(pause) = state.paused(Utc::now()).await? else {
+        out::note("The daemon is not paused.");
+        return Ok(Exit::Ok);
+    };
+    state.resume().await?;
+    out::note(&format!(
+        "Resumed (was paused {pause}). {}",
+        match has_daemon(&settings)? {
+            true => "The daemon starts the runs that are due within 5 s.",
+            false => "No daemon is running.",
+        }
+    ));
+    Ok(Exit::Ok)
+}
+
+/// The state database, beside a daemon. It is created if no run has created it, so that a pause comes before the first
+/// run.
+fn open(settings: &Settings) -> anyhow::Result<StateDb> {
+    let base_url = settings.omni.base_url()?.to_string();
+    let dir = &settings.state.dir;
+    match StateLock::acquire(dir, "pause") {
+        Ok(lock) => Ok(StateDb::open(&base_url, Access::Write(lock))?),
+        // The daemon.
+        Err(_) => Ok(StateDb::open(&base_url, Access::Approve(dir))?),
+    }
+}
+
+fn has_daemon(settings: &Settings) -> anyhow::Result<bool> {
+    let holder = StateLock::holder(&settings.state.dir)?;
+    Ok(holder.as_ref().is_some_and(Holder::is_daemon))
+}

@@ -1,0 +1,58 @@
+//! `pause` and `resume`, and what a daemon makes of them.
+
+use super::daemon::{Daemon, eventually};
+use super::example;
+use crate::support::command as run;
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_daemon_starts_no_run() {
+    let world = example()
+        .await
+        .set("serve.listen", "")
+        .set("schedule.cron", "");
+    let paused = run(&world, &["pause"]).await;
+    assert_eq!(paused.code, 0, "{}", paused.err);
+    assert!(
+        paused.err.contains("No daemon is running"),
+        "{}",
+        paused.err
+    );
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let _daemon = Daemon::logging_to(&world, log.reopen().expect("opens"));
+    let said = |text: &str| {
+        let log = std::fs::read_to_string(log.path()).expect("is read");
+        log.contains(text)
+    };
+    eventually("it is paused", || said("the daemon is paused since")).await;
+    // Later in its start than the first run would be.
+    eventually("it knows the roster", || said("watching")).await;
+    let status = run(&world, &["status", "--json"]).await.out;
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!(status["daemon_is_running"], json!(true), "{status}");
+    assert!(status["paused"]["since"].is_string(), "{status}");
+    assert_eq!(status["runs"], json!([]), "{status}");
+    assert_eq!(world.writes().len(), 0);
+    let resumed = run(&world, &["resume"]).await;
+    assert_eq!(resumed.code, 0, "{}", resumed.err);
+    assert!(resumed.err.contains("within 5 s"), "{}", resumed.err);
+    eventually("it works", || world.writes().len() >= 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_ends_by_itself_or_by_resume() {
+    let world = example().await;
+    for wrong in ["0s", "soon", "-1h"] {
+        assert_eq!(run(&world, &["pause", "--for", wrong]).await.code, 64);
+    }
+    assert!(run(&world, &["resume"]).await.err.contains("is not paused"));
+    let paused = run(&world, &["pause", "--for", "1ms"]).await;
+    assert!(paused.err.contains(", until 20"), "{}", paused.err);
+    let ended = run(&world, &["resume"]).await;
+    assert!(ended.err.contains("is not paused"), "{}", ended.err);
+    run(&world, &["pause", "--for", "2h"]).await;
+    let status = run(&world, &["status"]).await.out;
+    assert!(status.contains("\nPAUSED"), "{status}");
+    assert_eq!(run(&world, &["apply", "--yes"]).await.code, 0, "by hand");
+    assert!(run(&world, &["resume"]).await.err.contains("Resumed"));
+}
