@@ -1,4 +1,4 @@
-//! `health`: requests the daemon's `/readyz`, for container health checks.
+//! `health`: requests the daemon's `/readyz` or `/healthz`, for container health checks.
 
 use super::{Exit, out};
 use crate::settings::{Settings, SettingsError};
@@ -12,6 +12,9 @@ pub(super) struct Arguments {
     /// URL of the daemon [default: http://<serve.listen>]
     #[arg(value_parser = url)]
     url: Option<String>,
+    /// Ask whether the daemon is alive (/healthz), not whether it is ready (/readyz)
+    #[arg(long)]
+    live: bool,
 }
 
 /// Accepts HTTP URLs only.
@@ -33,10 +36,15 @@ pub(super) async fn run(
         )?),
     };
     let base = base.trim_end_matches('/');
-    let url = if base.ends_with("/readyz") {
+    let endpoint = if arguments.live {
+        "/healthz"
+    } else {
+        "/readyz"
+    };
+    let url = if base.ends_with(endpoint) {
         base.into()
     } else {
-        format!("{base}/readyz")
+        format!("{base}{endpoint}")
     };
     let http = http::client_builder(Duration::from_secs(5), true)
         .build()

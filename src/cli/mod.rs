@@ -130,7 +130,7 @@ in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
         after_help = "Examples:\n  omni-user-sync approve latest --dry-run   # shows the changes, approves none\n  omni-user-sync approve 12                 # shows the changes, asks, and approves them\n  omni-user-sync approve 12 --only ann@example.com"
     )]
     Approve(approve::Arguments),
-    /// Ask a running daemon whether it is ready
+    /// Ask a running daemon whether it is ready, or alive
     #[command(
         after_help = "Examples:\n  omni-user-sync health                 # asks serve.listen\n  omni-user-sync health http://127.0.0.1:8080"
     )]
