@@ -46,7 +46,10 @@ pub(super) async fn run(
         filter: "warn".into(),
     };
     telemetry::init(&settings, log)?;
-    let places = Places::of(file)?;
+    let named = environment.get("OMNI_USER_SYNC_CONFIG");
+    let named = named.map(|path| environment.expand(path));
+    let is_found = file.is_none() && named.is_some();
+    let places = Places::of(file.or(named), is_found)?;
     let Some(answers) = ask(environment, &places).await? else {
         out::note("nothing was written");
         return Ok(Exit::Failed);
@@ -61,11 +64,13 @@ struct Places {
     settings: PathBuf,
     key: PathBuf,
     state: PathBuf,
+    /// Whether commands find the settings file without --config.
+    is_found: bool,
 }
 
 impl Places {
     /// The given file, or that of the service for root, or one in the working folder.
-    fn of(file: Option<PathBuf>) -> anyhow::Result<Self> {
+    fn of(file: Option<PathBuf>, is_found: bool) -> anyhow::Result<Self> {
         let default = match getuid().is_root() {
             true => SYSTEM_FILE,
             false => "omni-user-sync.toml",
@@ -74,7 +79,8 @@ impl Places {
         let folder = settings
             .parent()
             .context("the settings file has no folder")?;
-        let state = match settings == Path::new(SYSTEM_FILE) {
+        let is_system = settings == Path::new(SYSTEM_FILE);
+        let state = match is_system {
             true => "/var/lib/omni-user-sync".into(),
             false => folder.join("state"),
         };
@@ -91,6 +97,7 @@ impl Places {
             settings,
             key,
             state,
+            is_found: is_found || is_system,
         })
     }
 
@@ -104,7 +111,12 @@ impl Places {
             0o600,
             &format!("{}\n", answers.key.expose_secret()),
         )?;
-        create(&self.settings, 0o644, &self.settings_text(answers))
+        let written = create(&self.settings, 0o644, &self.settings_text(answers));
+        if written.is_err() {
+            // Otherwise the next `init` would not begin.
+            let _ = std::fs::remove_file(&self.key);
+        }
+        written
     }
 
     fn settings_text(&self, answers: &Answers) -> String {
@@ -125,7 +137,7 @@ impl Places {
     }
 
     fn next_steps(&self, answers: &Answers) -> String {
-        let program = match self.settings == Path::new(SYSTEM_FILE) {
+        let program = match self.is_found {
             true => "omni-user-sync".to_owned(),
             false => format!("omni-user-sync --config {}", self.settings.display()),
         };
@@ -169,7 +181,7 @@ async fn ask(environment: &Environment, places: &Places) -> anyhow::Result<Optio
             Ok((schema, connection)) => {
                 out::note(&connected(&connection));
                 let own = connection.own_email().map(|email| email.to_string());
-                let roster = ask_roster(&settings, &schema).await?;
+                let roster = ask_roster(environment, &settings, &schema).await?;
                 return Ok(roster.map(|roster| Answers {
                     url,
                     key,
@@ -242,7 +254,11 @@ fn connected(connection: &ConnectionCheck) -> String {
 }
 
 /// Asks for the roster. One that does not exist is written, if that is wanted.
-async fn ask_roster(settings: &Settings, schema: &Schema) -> anyhow::Result<Option<PathBuf>> {
+async fn ask_roster(
+    environment: &Environment,
+    settings: &Settings,
+    schema: &Schema,
+) -> anyhow::Result<Option<PathBuf>> {
     let Some(answer) = out::ask_line("Roster, a CSV file or a folder of them [users.csv]:") else {
         return Ok(None);
     };
@@ -250,14 +266,16 @@ async fn ask_roster(settings: &Settings, schema: &Schema) -> anyhow::Result<Opti
         "" => "users.csv",
         path => path,
     };
-    let path = absolute(path)?;
+    let path = absolute(environment.expand(path))?;
     if !path.exists() {
         let question = format!(
             "{} does not exist. Write the users of Omni to it?",
             path.display()
         );
-        if out::ask(&question) {
-            export::to_file(settings, &path).await?;
+        if out::ask(&question)
+            && let Err(error) = export::to_file(settings, &path).await
+        {
+            out::warning(&format!("{error:#}"));
         }
         return Ok(Some(path));
     }

@@ -36,6 +36,13 @@ impl Environment {
         broken.map(error).collect()
     }
 
+    /// A path in which a leading `~/` is replaced by the home folder.
+    #[must_use]
+    pub fn expand(&self, path: &str) -> PathBuf {
+        let home = self.get("HOME").map(Path::new);
+        whole_path(path, home).unwrap_or_else(|_| path.into())
+    }
+
     /// The value of a variable that is set and not blank.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -109,10 +116,12 @@ fn collect(path: Option<&Path>, environment: &Environment) -> (RawSettings, Vec<
 
 fn settings_file(flag: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
     let default = Path::new(DEFAULT_FILE);
-    let home = environment.get("HOME").map(Path::new);
-    let named = |path: &str| whole_path(path, home).unwrap_or_else(|_| path.into());
     flag.map(Path::to_path_buf)
-        .or_else(|| environment.get(raw::CONFIG_VARIABLE).map(named))
+        .or_else(|| {
+            environment
+                .get(raw::CONFIG_VARIABLE)
+                .map(|path| environment.expand(path))
+        })
         .or_else(|| default.exists().then(|| default.to_path_buf()))
 }
 

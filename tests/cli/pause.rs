@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_daemon_starts_no_run() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
     let world = example()
         .await
-        .set("serve.listen", "")
+        .set("serve.listen", &address)
         .set("schedule.cron", "");
     let paused = run(&world, &["pause"]).await;
     assert_eq!(paused.code, 0, "{}", paused.err);
@@ -33,6 +36,16 @@ async fn a_paused_daemon_starts_no_run() {
     assert!(status["paused"]["since"].is_string(), "{status}");
     assert_eq!(status["runs"], json!([]), "{status}");
     assert_eq!(world.writes().len(), 0);
+    for ready in [&["health"][..], &["health", "--live"]] {
+        let ended = run(&world, ready).await;
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    }
+    let page = |path: &str| reqwest::get(format!("http://{address}{path}"));
+    let metrics = page("/metrics").await.expect("an answer").text().await;
+    let metrics = metrics.expect("text");
+    assert!(metrics.contains("\nomni_user_sync_paused 1\n"), "{metrics}");
+    let overview = page("/").await.expect("an answer").text().await;
+    assert!(overview.expect("text").contains(">Paused since "));
     let resumed = run(&world, &["resume"]).await;
     assert_eq!(resumed.code, 0, "{}", resumed.err);
     assert!(resumed.err.contains("within 5 s"), "{}", resumed.err);

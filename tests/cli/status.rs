@@ -54,7 +54,7 @@ async fn status_shows_runs_held_changes_and_cache() {
     held          1 change (run 1); review with `omni-user-sync history 1`
     quarantine    0 users
     next run      none
-    last runs     
+    last runs
          1  TIME  command   held        2 applied, 1 held, 4 requests
     "#);
     assert!(text.contains("4 users, "), "{text}");

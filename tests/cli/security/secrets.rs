@@ -10,13 +10,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 
 /// All commands that end by themselves, each with what it needs.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 20] = [
     &["plan"],
     &["plan", "--json"],
+    &["plan", "--markdown"],
+    &["config", "--origin"],
     &["check"],
     &["check", "--json"],
     &["export"],
     &["apply", "--yes"],
+    &["apply", "--yes", "--json"],
+    &["status"],
+    &["status", "--json"],
     &["explain", "emailcanary-present@x.co"],
     &["explain", "emailcanary-present@x.co", "--json"],
     &["history"],
