@@ -44,12 +44,13 @@ pub(super) async fn pause(settings: Settings, arguments: Arguments) -> anyhow::R
 }
 
 pub(super) async fn resume(settings: Settings) -> anyhow::Result<Exit> {
-    let state = open(&settings)?;
-    let Some(pause) = state.paused(Utc::now()).await? else {
+    // Read first, so that nothing is created.
+    let paused = super::readable_state(&settings)?.paused(Utc::now()).await?;
+    let Some(pause) = paused else {
         out::note("The daemon is not paused.");
         return Ok(Exit::Ok);
     };
-    state.resume().await?;
+    open(&settings)?.resume().await?;
     out::note(&format!(
         "Resumed (was paused {pause}). {}",
         match has_daemon(&settings)? {
