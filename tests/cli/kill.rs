@@ -19,9 +19,13 @@ fn apply(world: &World) -> Child {
     start(world, &["apply", "--yes"])
 }
 
+/// A process that begins once its standard input is closed, which [`wait`] does: it has sent nothing before.
 fn start(world: &World, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
+    Command::new("/bin/sh")
+        .args(["-c", r#"read _; exec "$0" "$@" </dev/null"#])
+        .arg(env!("CARGO_BIN_EXE_omni-user-sync"))
         .args(arguments)
+        .stdin(Stdio::piped())
         .env_clear()
         .envs(world.variables())
         .current_dir(world.folder.path())
