@@ -11,7 +11,8 @@ repository.
 - Programs that run until they are stopped (`run`, `sandbox`, `demo`) must become ready and stop with
   exit code 0: a demo immediately, a daemon at the end of its section (`##`), a sandbox at the end.
 - Variables and the working folder are kept between commands, across blocks.
-- Blocks that begin with ```sh no-run are not run; only docker, systemctl and sudo may be in them.
+- Blocks that begin with ```sh no-run are not run; only docker, systemctl and sudo may be in them, and what follows
+  `init`, which asks on a terminal (`tests/cli/init.rs` answers it).
 - Unknown commands, remaining placeholders, and exit codes other than 0 (and 2 for `plan`: there are
   changes) are failures.
 """
@@ -42,12 +43,6 @@ TOOLS |= {"base64", "mkdir", "mv", "printf", "rm", "sed", "test", "umask", "unse
 BY_CI = {"cargo test", "cargo build --release", "bash .ci/run", "bash .ci/full"}
 NEEDS_A_HOST = {"docker", "systemctl", "sudo"}
 SECONDS = 600
-ROSTER = """\
-op,email,display_name,region,department
-upsert,user0001@example.com,Ada Abbott,"[north,south]",Sales
-upsert,ann@example.com,Ann Lee,[east],Finance
-delete,user0002@example.com,,,
-"""
 
 
 KINDS = ("sh", "sh no-run", "toml")
@@ -151,7 +146,6 @@ class Reader:
         for name in filter(None, tracked.split("\0")):
             os.makedirs(os.path.dirname(os.path.join(self.clone, name)), exist_ok=True)
             shutil.copy2(support.ROOT / name, os.path.join(self.clone, name))
-        pathlib.Path(self.clone, "users.csv").write_text(ROSTER)
         pathlib.Path(self.state).write_text(f"cd {shlex.quote(self.clone)}\n")
         self.env = support.environment(
             # So that the settings of the host are not found, but its toolchain is.
@@ -305,9 +299,11 @@ def read(reader, path):
             for number, command in one.commands():
                 reader.read(path, number, command)
         else:
+            asks = False
             for number, command in one.commands():
-                words = [words[0] for words in programs(command)]
-                if not set(words) <= NEEDS_A_HOST:
+                started = programs(command)
+                asks |= [NAME, "init"] in started
+                if not asks and not {words[0] for words in started} <= NEEDS_A_HOST:
                     reader.failed += 1
                     print(f"{path}:{number}: {command} ... FAILED: could be run")
     reader.turn_over("## ")
