@@ -68,6 +68,14 @@ pub struct UserListPage {
 }
 
 impl UserListPage {
+    /// The number of pages after this one, if it is the first.
+    #[must_use]
+    pub fn pages_left(&self) -> usize {
+        let length = self.len().max(1) as u64;
+        let left = self.total.saturating_sub(length).div_ceil(length);
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+
     /// Parses the body of one page.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ impl ObserveRequest<'_> {
         may_stop: bool,
     ) -> Result<ListPart, OmniError> {
         let Self { reader, budget, .. } = self;
-        let pages = pages_left(&first);
+        let pages = first.pages_left();
         (self.expect)(if may_stop {
             pages.min(budget.left())
         } else {
@@ -86,11 +86,4 @@ impl ObserveRequest<'_> {
     pub(super) fn was_interrupted(self) -> bool {
         self.budget.left() == 0 && !self.reader.stop().is_cancelled()
     }
-}
-
-/// The number of pages after the first one.
-pub(super) fn pages_left(first: &UserListPage) -> usize {
-    let length = first.len().max(1) as u64;
-    let left = first.total.saturating_sub(length).div_ceil(length);
-    usize::try_from(left).unwrap_or(usize::MAX)
 }

@@ -31,8 +31,9 @@ mod unlisted;
 pub use apply::CHANGES;
 pub use cache::{Effect, ObservationCache};
 pub use explain::{Explanation, Next};
+pub use observation::Target;
 pub use observe::verified_per_run;
-pub use observer::{Observer, Target};
+pub use observer::Observer;
 pub use outcome::{
     Applied, AppliedChange, Completion, PlanSummary, RosterSummary, RunError, RunOutcome,
 };
@@ -54,7 +55,7 @@ use crate::state::StateDb;
 use crate::util::sync::lock;
 use apply::{ApplyContext, apply};
 use chrono::{DateTime, Utc};
-use observer::Snapshot;
+use observation::Snapshot;
 use progress::Measured;
 use row_report::Interim;
 use std::sync::{Arc, Mutex};

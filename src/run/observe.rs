@@ -6,7 +6,6 @@
 //! read in parts, over what earlier runs have read.
 
 use super::cache::ObservationCache;
-use super::listing::pages_left;
 use super::read_budget::ReadBudget;
 use crate::model::{
     Desired, DesiredUser, Email, Observed, ObservedUser, PartialListing, Readings, Schema, UserId,
@@ -407,7 +406,7 @@ impl<'a> ObserveRequest<'a> {
     /// is reliable.
     async fn look_up(self, first: &UserListPage) -> Result<Option<Observed>, OmniError> {
         let named = self.desired.named().count();
-        let takes_fewer = named + 1 < pages_left(first);
+        let takes_fewer = named + 1 < first.pages_left();
         let Some(known_user) = first.users.first().filter(|_| takes_fewer) else {
             return Ok(None);
         };

@@ -3,85 +3,28 @@
 
 use super::cache::ObservationCache;
 use super::explain::Explanation;
-use super::observation::Observation;
+use super::observation::{CachedObservation, Observation, Scope, Snapshot, Target};
 use super::place::check_place;
 use super::progress::Progress;
 use super::read_budget::{Allowance, ReadBudget};
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
-    Change, Desired, Email, Fingerprint, Limit, Memory, ObservedUser, Operation, Policy, Prune,
-    RosterPlace, RunNumber,
+    Change, Desired, Email, Limit, Memory, ObservedUser, Operation, Policy, Prune, RosterPlace,
+    RunNumber,
 };
 use crate::omni::{self, Client, OmniError, Priority};
 use crate::plan::is_later;
 use crate::plan::render::{Cost, PlanView};
 use crate::roster::{self, SourceError};
-use crate::settings::{ApiKeys, Select, Settings, SettingsError, UpdateMethod};
+use crate::settings::{ApiKeys, Select, Settings, UpdateMethod};
 use crate::state::StateDb;
 use chrono::{DateTime, TimeDelta, Utc};
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Two times of a refused page that differ by less are the same one.
 const SAME_REFUSAL: TimeDelta = TimeDelta::minutes(1);
-
-/// The roster that a run is about.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// A CSV file, or a folder of CSV files.
-    pub path: PathBuf,
-    /// Whether this is `source.path`. Another roster never prunes and makes no user managed.
-    pub is_source: bool,
-    /// The content that the watcher found stable.
-    pub stable_fingerprint: Option<Fingerprint>,
-    /// The only user that the run is about. Such a run looks up this user, prunes nobody, and does not accept the roster.
-    pub only: Option<Email>,
-}
-
-impl Target {
-    /// The roster of `source.path`.
-    ///
-    /// # Errors
-    /// Fails if the settings have no `source.path`.
-    pub fn source(
-        settings: &Settings,
-        stable_fingerprint: Option<Fingerprint>,
-    ) -> Result<Self, SettingsError> {
-        Ok(Self {
-            path: settings.source.path()?.to_owned(),
-            is_source: true,
-            stable_fingerprint,
-            only: None,
-        })
-    }
-}
-
-/// Which users a run must see.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Scope<'a> {
-    /// The users that the roster names.
-    Named,
-    /// All users.
-    Everybody,
-    /// One user. The plan for others is meaningless then.
-    One(&'a Email),
-}
-
-/// What a run sees before it plans.
-#[derive(Debug)]
-pub(super) struct Snapshot {
-    pub(super) desired: Desired,
-    pub(super) cache: ObservationCache,
-}
-
-/// The observation of an earlier run.
-pub(super) struct CachedObservation {
-    pub(super) cache: ObservationCache,
-    /// Whether it may be used instead of a new one. If not, it only has the fields that lists do not show.
-    pub(super) is_usable: bool,
-}
 
 /// Reads and plans.
 #[derive(Debug)]

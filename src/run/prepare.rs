@@ -1,7 +1,7 @@
 //! The first half of a run: observe, plan and guard.
 
 use super::cache::ObservationCache;
-use super::observer::{CachedObservation, Snapshot, Target};
+use super::observation::{CachedObservation, Snapshot, Target};
 use super::read_budget::Allowance;
 use super::{CHANGES, PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
