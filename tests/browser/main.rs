@@ -399,7 +399,7 @@ async fn walk(driver: u16, window: Window) {
     browser
         .click("#runs > .scroll tbody tr:first-child a")
         .await;
-    browser.shows("No changes were sent.").await;
+    browser.shows("No changes.").await;
     browser.check("run").await;
     browser.goto("/runs/1?operation=update&text=user0029").await;
     browser.shows("1 change, in the order sent").await;
