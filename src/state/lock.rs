@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const FILE: &str = "lock";
 
-/// How often a lock is tried that another process holds: [`StateLock::is_held`] holds it for a moment.
+/// How often a lock is tried that another process holds: [`StateLock::holder`] holds it for a moment.
 const TRIES: usize = 3;
 
 /// The pause before a lock is tried again.
@@ -108,15 +108,6 @@ impl StateLock {
             file,
             dir: dir.to_owned(),
         })
-    }
-
-    /// Whether a process holds the lock of a state folder. True if that can't be found out.
-    #[must_use]
-    pub fn is_held(dir: &Path) -> bool {
-        match File::open(dir.join(FILE)) {
-            Ok(file) => file.try_lock_shared().is_err(),
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        }
     }
 
     /// The process that holds the lock of a state folder; `None` if none does. Creates nothing.

@@ -8,6 +8,7 @@ use crate::model::{
 };
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use std::path::Path;
 
 impl StateDb {
     /// Records the start of a run. An earlier run that has not ended was interrupted.
@@ -68,9 +69,10 @@ impl StateDb {
         runs
     }
 
-    /// Whether a process may write to the state folder.
+    /// Whether a process may write to the state folder. True if that can't be found out.
     fn is_in_use(&self) -> bool {
-        self.path().parent().is_none_or(StateLock::is_held)
+        let is_in_use = |dir: &Path| !matches!(StateLock::holder(dir), Ok(None));
+        self.path().parent().is_none_or(is_in_use)
     }
 }
 
