@@ -6,7 +6,8 @@ use super::{Exit, export, out};
 use crate::model::Schema;
 use crate::roster;
 use crate::settings::{
-    BaseUrl, Environment, KeySource, LogFormat, LogSettings, RawSettings, Settings,
+    BaseUrl, DEFAULT_FILE, Environment, KeySource, LogFormat, LogSettings, RawSettings, Settings,
+    toml_text,
 };
 use crate::telemetry;
 use crate::util::text::plural;
@@ -18,8 +19,6 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf, absolute};
 
-/// The settings file of a service.
-const SYSTEM_FILE: &str = "/etc/omni-user-sync/config.toml";
 /// How often each question is asked.
 const MAX_TRIES: usize = 3;
 
@@ -46,8 +45,7 @@ pub(super) async fn run(
         filter: "warn".into(),
     };
     telemetry::init(&settings, log)?;
-    let named = environment.get("OMNI_USER_SYNC_CONFIG");
-    let named = named.map(|path| environment.expand(path));
+    let named = environment.settings_file();
     let is_found = file.is_none() && named.is_some();
     let places = Places::of(file.or(named), is_found)?;
     let Some(answers) = ask(environment, &places).await? else {
@@ -72,14 +70,14 @@ impl Places {
     /// The given file, or that of the service for root, or one in the working folder.
     fn of(file: Option<PathBuf>, is_found: bool) -> anyhow::Result<Self> {
         let default = match getuid().is_root() {
-            true => SYSTEM_FILE,
+            true => DEFAULT_FILE,
             false => "omni-user-sync.toml",
         };
         let settings = absolute(file.unwrap_or_else(|| default.into()))?;
         let folder = settings
             .parent()
             .context("the settings file has no folder")?;
-        let is_system = settings == Path::new(SYSTEM_FILE);
+        let is_system = settings == Path::new(DEFAULT_FILE);
         let state = match is_system {
             true => "/var/lib/omni-user-sync".into(),
             false => folder.join("state"),
@@ -120,15 +118,15 @@ impl Places {
     }
 
     fn settings_text(&self, answers: &Answers) -> String {
-        let path = |path: &Path| quoted(&path.display().to_string());
-        let protect: Vec<_> = answers.own.iter().map(|own| quoted(own)).collect();
+        let path = |path: &Path| toml_text(&path.display().to_string());
+        let protect: Vec<_> = answers.own.iter().map(|own| toml_text(own)).collect();
         format!(
             "# `omni-user-sync config` shows all settings.\n\n\
              [omni]\nbase_url = {}\napi_key_file = {}\n\n\
              [source]\npath = {}\n\n\
              [policy]\n# Users that are never removed. Add all accounts that must stay.\nprotect = [{}]\n\n\
              [state]\ndir = {}\n",
-            quoted(&answers.url.to_string()),
+            toml_text(&answers.url.to_string()),
             path(&self.key),
             path(&answers.roster),
             protect.join(", "),
@@ -152,11 +150,6 @@ impl Places {
             self.key.display(),
         )
     }
-}
-
-/// A text in TOML.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// Writes a file that must not exist.

@@ -36,14 +36,19 @@ impl RawSettings {
     }
 }
 
-/// A value in TOML, whose strings are written as in JSON.
+/// A text in TOML, which writes it as JSON does.
+#[must_use]
+pub fn toml_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A value in TOML.
 fn toml(key: &str, value: &Value) -> String {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
     match &value.kind {
         ValueKind::String(text) if key.ends_with("_file") && !text.trim().is_empty() => {
-            quoted(&shown_path(Path::new(text)))
+            toml_text(&shown_path(Path::new(text)))
         }
-        ValueKind::String(text) => quoted(text),
+        ValueKind::String(text) => toml_text(text),
         ValueKind::Array(items) => {
             let items: Vec<_> = items.iter().map(|item| toml(key, item)).collect();
             format!("[{}]", items.join(", "))

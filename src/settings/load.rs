@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The settings file that is used if it exists.
-const DEFAULT_FILE: &str = "/etc/omni-user-sync/config.toml";
+pub const DEFAULT_FILE: &str = "/etc/omni-user-sync/config.toml";
 
 /// Environment variables, as values, so that a test needs none of the process. A value that is not UTF-8 is `None`.
 #[derive(Clone, Default)]
@@ -34,6 +34,13 @@ impl Environment {
         let error =
             |(name, _)| SettingsError::Unreadable(format!("{name}: the value is not UTF-8"));
         broken.map(error).collect()
+    }
+
+    /// The settings file that `OMNI_USER_SYNC_CONFIG` names.
+    #[must_use]
+    pub fn settings_file(&self) -> Option<PathBuf> {
+        let path = self.get(raw::CONFIG_VARIABLE)?;
+        Some(self.expand(path))
     }
 
     /// A path in which a leading `~/` is replaced by the home folder.
@@ -117,11 +124,7 @@ fn collect(path: Option<&Path>, environment: &Environment) -> (RawSettings, Vec<
 fn settings_file(flag: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
     let default = Path::new(DEFAULT_FILE);
     flag.map(Path::to_path_buf)
-        .or_else(|| {
-            environment
-                .get(raw::CONFIG_VARIABLE)
-                .map(|path| environment.expand(path))
-        })
+        .or_else(|| environment.settings_file())
         .or_else(|| default.exists().then(|| default.to_path_buf()))
 }
 
