@@ -7,7 +7,6 @@ use crate::omni::{Client, KeyScope, Whoami};
 use crate::run::RunError;
 use crate::settings::Settings;
 use crate::state::StateDb;
-use chrono::Utc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +59,7 @@ async fn check(
         }
     }
     if !users.is_empty() {
-        state.record_key_users(&users, Utc::now()).await?;
+        state.record_key_users(users).await?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What probes have learned, and the user that a probe has not deleted yet.
+//! What is known of Omni beside its users: the readings of probes, the user that a probe has not deleted yet, a refused
+//! page, and the users of the API keys.
 
 use super::sql::{Time, from_json};
 use super::{StateDb, StateError};
@@ -8,9 +9,6 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
-
-/// The ids of the users of the API keys, beside the readings of probes.
-const KEY_USERS: &str = "key_users";
 
 impl StateDb {
     /// What probes have learned.
@@ -50,17 +48,14 @@ impl StateDb {
         .await
     }
 
-    /// Stores the ids of the users of the API keys.
-    pub async fn record_key_users(
-        &self,
-        users: &[UserId],
-        at: DateTime<Utc>,
-    ) -> Result<(), StateError> {
-        let users: Vec<_> = users.iter().map(UserId::as_str).collect();
-        let users = Value::from(users).to_string();
+    /// Stores the ids of the users of the API keys, in place of the former ones.
+    pub async fn record_key_users(&self, users: Vec<UserId>) -> Result<(), StateError> {
         self.write(move |db| {
-            let sql = "INSERT OR REPLACE INTO readings (name, value, learned) VALUES (?1, ?2, ?3)";
-            db.execute(sql, (KEY_USERS, users, Time(at))).map(drop)
+            db.execute("DELETE FROM key_users", [])?;
+            let mut insert = db.prepare_cached("INSERT OR IGNORE INTO key_users VALUES (?1)")?;
+            users
+                .iter()
+                .try_for_each(|user| insert.execute([user]).map(drop))
         })
         .await
     }
@@ -123,18 +118,14 @@ impl StateDb {
 
 /// The ids of the users of the API keys.
 pub(super) fn key_users(db: &Connection) -> rusqlite::Result<HashSet<UserId>> {
-    let sql = "SELECT value FROM readings WHERE name = ?1";
-    let users = db
-        .prepare_cached(sql)?
-        .query_row([KEY_USERS], |row| Ok(from_json(row.get_ref("value")?)?));
-    let users: Vec<String> = users.optional()?.unwrap_or_default();
-    Ok(users.iter().filter_map(|id| UserId::parse(id)).collect())
+    db.prepare_cached("SELECT user_id FROM key_users")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 fn readings(db: &Connection) -> rusqlite::Result<Readings> {
-    let sql = "SELECT name, value FROM readings WHERE name <> ?1";
-    let mut query = db.prepare_cached(sql)?;
-    let rows = query.query_map([KEY_USERS], |row| {
+    let mut query = db.prepare_cached("SELECT name, value FROM readings")?;
+    let rows = query.query_map([], |row| {
         Ok((row.get("name")?, from_json(row.get_ref("value")?)?))
     })?;
     let fields: Map<String, Value> = rows.collect::<rusqlite::Result<_>>()?;

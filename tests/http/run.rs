@@ -1,7 +1,6 @@
 //! Whole runs: the real client against the mock server, over HTTP.
 use crate::support::paused::HeldClock;
 use crate::support::{World, assert_converged, at_any_time, on, outcomes_of};
-use chrono::Utc;
 use omni_user_sync::model::{ChangeOutcome, Trigger, UserId};
 use omni_user_sync::run::{Completion, RunEvent, Stop};
 use omni_user_sync::sandbox::{ClearMode, Fault, Inactive, Options, PatchAnswer, What, When};
@@ -311,7 +310,7 @@ async fn users_of_the_keys_are_protected() {
         let id = UserId::parse(id.as_str().expect("a text")).expect("an id");
         let reconciler = world.reconciler();
         let state = reconciler.observer().state();
-        let recorded = state.record_key_users(&[id], Utc::now()).await;
+        let recorded = state.record_key_users(vec![id]).await;
         recorded.expect("recorded");
         drop(reconciler);
         world.roster("op,email\ndelete,key@x.co\ndelete,ann@x.co\n");
