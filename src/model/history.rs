@@ -83,6 +83,17 @@ pub struct RunRecord {
     pub state: RunState,
 }
 
+impl RunRecord {
+    /// The end of the run; `None` if it has not finished.
+    #[must_use]
+    pub fn end(&self) -> Option<&RunEnd> {
+        match &self.state {
+            RunState::Ended(end) => Some(end),
+            RunState::Open | RunState::Interrupted => None,
+        }
+    }
+}
+
 /// The number of a change. Numbers ascend and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeId(pub u64);

@@ -61,7 +61,7 @@ pub enum Effect {
 }
 
 impl ObservationCache {
-    /// The observation that earlier runs have stored.
+    /// The observation that earlier runs have stored. Without one, Omni is read as if for the first time.
     pub async fn stored(state: &StateDb) -> Option<Self> {
         match state.observation().await {
             Ok(stored) => Self::restored(stored?, Utc::now()),

@@ -1,7 +1,7 @@
 //! The end of a run: row report, quarantine and history.
 
 use super::{Applied, Completion, Prepared, Reconciler, Run, RunOutcome, row_report};
-use crate::model::{ChangeOutcome, Fingerprint, RunEnd, RunResult, RunState};
+use crate::model::{ChangeOutcome, Fingerprint, RunEnd, RunResult};
 use crate::report::ReportError;
 use crate::state::StateError;
 use chrono::Utc;
@@ -19,7 +19,7 @@ impl Reconciler {
         prepared: Option<&Arc<Prepared>>,
         applied: Applied,
     ) -> RunOutcome {
-        let is_about_one = run.target.only.is_some();
+        let is_about_one = run.is_about_one();
         let mut outcome = RunOutcome::new(
             Some(run.number),
             run.options.trigger,
@@ -61,14 +61,13 @@ impl Reconciler {
     /// The name of a content, if an earlier run over it came to its end.
     async fn reported_before(&self, content: Fingerprint) -> Option<String> {
         let runs = self.state().runs(MAX_SEARCHED_RUNS).await;
-        let was_reported = runs.unwrap_or_default().iter().any(|run| match &run.state {
-            RunState::Ended(end) => {
+        let was_reported = runs.unwrap_or_default().iter().any(|run| {
+            run.end().is_some_and(|end| {
                 end.fingerprint == Some(content)
                     && run.start.is_source
                     && end.result.is_success()
                     && end.result != RunResult::DryRun
-            }
-            RunState::Open | RunState::Interrupted => false,
+            })
         });
         was_reported.then(|| row_report::name(content))
     }

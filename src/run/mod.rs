@@ -278,7 +278,7 @@ impl Reconciler {
         let start = RunStart {
             trigger: options.trigger,
             started,
-            is_source: target.is_source && target.only.is_none(),
+            is_source: target.is_whole_source(),
             max_gap: self.settings().schedule.max_gap_after(started),
         };
         let number = self.state().begin(start).await?;
@@ -410,11 +410,6 @@ impl Run {
     #[must_use]
     pub fn is_about_one(&self) -> bool {
         self.target.only.is_some()
-    }
-
-    /// Whether the run is over the whole roster of `source.path`.
-    fn accepts_roster(&self) -> bool {
-        self.target.is_source && self.target.only.is_none()
     }
 }
 

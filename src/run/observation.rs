@@ -25,6 +25,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether a run over this roster may accept it: it is the whole roster of `source.path`.
+    pub(super) fn is_whole_source(&self) -> bool {
+        self.is_source && self.only.is_none()
+    }
+
     /// The roster of `source.path`.
     ///
     /// # Errors

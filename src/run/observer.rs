@@ -80,11 +80,6 @@ impl Observer {
         self.keeps.then_some(&self.state)
     }
 
-    /// The observation that earlier runs have stored. Without one, Omni is read as if for the first time.
-    pub(super) async fn kept(&self) -> Option<ObservationCache> {
-        ObservationCache::stored(&self.state).await
-    }
-
     /// The state database.
     #[must_use]
     pub fn state(&self) -> &StateDb {
@@ -113,10 +108,12 @@ impl Observer {
     ) -> Result<Prepared, RunError> {
         self.check_place(target, None, stop).await?;
         let scope = self.scope(target, false);
-        let cached = self.kept().await.map(|cache| CachedObservation {
-            cache,
-            is_usable: false,
-        });
+        let cached = ObservationCache::stored(&self.state)
+            .await
+            .map(|cache| CachedObservation {
+                cache,
+                is_usable: false,
+            });
         let snapshot = self.observe(target, scope, cached, None, stop).await?;
         self.assess(snapshot, &self.settings.policy, false, stop)
             .await

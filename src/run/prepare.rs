@@ -31,7 +31,7 @@ impl Reconciler {
         (self.on_event.0)(RunEvent::Planned(run.started, &plan));
         run.plan = Some(plan);
         self.record_base(&prepared).await?;
-        if run.accepts_roster() && !prepared.desired.folder.is_empty() {
+        if run.target.is_whole_source() && !prepared.desired.folder.is_empty() {
             let files = prepared.desired.folder.clone();
             self.state().record_files(run.number, files).await?;
         }
@@ -112,9 +112,9 @@ impl Reconciler {
                 .observe(target, scope, cached, Some(allowance), now);
             observed.await
         };
-        let cached = match run.target.only {
-            Some(_) => None,
-            None => self.cached(run.options).await,
+        let cached = match run.is_about_one() {
+            true => None,
+            false => self.cached(run.options).await,
         };
         let mut snapshot = observe(&run.target, cached, &stop.for_next).await?;
         if stop.for_next.is_cancelled() {
@@ -181,8 +181,7 @@ impl Reconciler {
         stop: &Stop,
     ) -> Result<Prepared, RunError> {
         let (mut policy, options) = (self.settings().policy.clone(), run.options);
-        let is_about_one = run.target.only.is_some();
-        if is_about_one {
+        if run.is_about_one() {
             policy.prune = Prune::Never;
         } else {
             self.resolve_unknown(&mut snapshot.cache, unknown, stop)
@@ -193,7 +192,7 @@ impl Reconciler {
                 .assess(snapshot, &policy, options.ignore_quarantine, &stop.now);
         let mut prepared = assessed.await?;
         // Such a run makes no user managed, and its row report would lack the other rows.
-        prepared.desired.is_source &= !is_about_one;
+        prepared.desired.is_source &= !run.is_about_one();
         Ok(prepared)
     }
 
@@ -245,7 +244,7 @@ impl Reconciler {
         let last = lock(&self.cache).take();
         let cache = match last {
             Some(cache) => cache,
-            None => self.observer.kept().await?,
+            None => ObservationCache::stored(self.state()).await?,
         };
         let is_usable = options.may_use_cache && !self.settings().observe.max_age.is_zero();
         Some(CachedObservation { cache, is_usable })
