@@ -2,7 +2,7 @@
 
 use super::history::held_text;
 use super::{Exit, out};
-use crate::model::{Counts, Email, EmailError, Mode, RunNumber, RunRef};
+use crate::model::{Counts, Email, HeldChange, Mode, RunNumber, RunRef};
 use crate::plan::render::counted;
 use crate::settings::Settings;
 use crate::state::{Access, Approval, ApprovalScope, StateDb};
@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// Run that held the changes: its number, or `latest`
     run: RunName,
     /// Approve only the changes of this user
-    #[arg(long, value_name = "EMAIL", value_parser = parse_email)]
+    #[arg(long, value_name = "EMAIL", value_parser = Email::known)]
     only: Option<Email>,
     /// Skip the confirmation prompt; required without a terminal
     #[arg(long, short)]
@@ -33,10 +33,6 @@ impl Arguments {
     pub(super) fn is_confirmable(&self) -> bool {
         self.yes || self.dry_run || self.revoke || out::can_ask()
     }
-}
-
-fn parse_email(text: &str) -> Result<Email, EmailError> {
-    Email::known(text)
 }
 
 /// A run on the command line.
@@ -99,9 +95,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
 
 /// Prints the changes with their fields.
 fn show(approval: &Approval) {
-    let mut changes = approval.changes.clone();
-    changes.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
-    out::result(&held_text(&changes));
+    out::result(&held_text(&HeldChange::sorted(&approval.changes)));
 }
 
 /// `9 changes of run 7 (8 to delete, 1 to update)`, or the place of the roster.

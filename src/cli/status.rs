@@ -1,7 +1,7 @@
 //! `status`: the state of the daemon and of the last runs, from the state database alone.
 
 use super::{Exit, history, out};
-use crate::model::{Pause, RunRecord, RunState};
+use crate::model::{Pause, RunRecord};
 use crate::settings::Settings;
 use crate::state::render::run_doc;
 use crate::state::{HeldIn, Holder, StateDb, StateLock};
@@ -78,10 +78,7 @@ impl Standing {
 
     /// The number of changes that the last plan contains and that were not applied.
     fn pending(&self) -> Option<u64> {
-        let mut ends = self.runs.iter().filter_map(|run| match &run.state {
-            RunState::Ended(end) => Some(end),
-            RunState::Open | RunState::Interrupted => None,
-        });
+        let mut ends = self.runs.iter().filter_map(RunRecord::end);
         let (planned, applied) = ends.find_map(|end| Some((end.pending?, end.applied)))?;
         Some((planned.total() as u64).saturating_sub(applied))
     }

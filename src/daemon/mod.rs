@@ -151,11 +151,14 @@ impl Daemon {
     ) -> anyhow::Result<Option<Settings>> {
         let Tasks { stop, group } = tasks;
         let mut running = std::pin::pin!(group.run(&stop, settings.grace));
-        let mut systemd = Systemd::from_environment();
+        let mut is_stopping = false;
         loop {
             tokio::select! {
                 ended = &mut running => return ended.map(|()| None),
-                () = self.stop.cancelled(), if !systemd.is_stopping() => systemd.stopping(),
+                () = self.stop.cancelled(), if !is_stopping => {
+                    is_stopping = true;
+                    Systemd::from_environment().stopping();
+                }
                 () = hung_up.notified() => {
                     if let Some(new) = self.reload(settings, reload) {
                         stop.cancel();
@@ -262,10 +265,7 @@ async fn start(
         state.clone(),
         stop.clone(),
     );
-    tasks.start("key check", async {
-        key_check.await;
-        Ok(())
-    });
+    tasks.start_infallible("key check", key_check);
     status.set_schedule(settings.schedule.times.clone());
     start_schedule(&mut tasks, &settings.schedule, wake, stop);
     let report_source = report_source(status.clone(), metrics.clone());
@@ -276,10 +276,7 @@ async fn start(
     };
     let (status, metrics) = (status.clone(), metrics.clone());
     let run_loop = RunLoop::new(reconciler, inputs, status, metrics).with_notifier(notifier);
-    tasks.start("run loop", async {
-        run_loop.run().await;
-        Ok(())
-    });
+    tasks.start_infallible("run loop", run_loop.run());
     Ok(tasks)
 }
 
@@ -326,16 +323,10 @@ async fn start_polls(
         ..
     } = daemon;
     let approvals = approvals::watch(state.clone(), wake.clone(), stop.clone());
-    tasks.start("approval watch", async {
-        approvals.await;
-        Ok(())
-    });
+    tasks.start_infallible("approval watch", approvals);
     let pause = PauseWatch::start(state.clone(), status.clone(), metrics.clone()).await?;
     let pause = pause.run(stop.clone());
-    tasks.start("pause watch", async {
-        pause.await;
-        Ok(())
-    });
+    tasks.start_infallible("pause watch", pause);
     Ok(())
 }
 
@@ -358,7 +349,6 @@ fn start_server(
     let outside_runs = daemon.metrics.outside_runs();
     let explainer = Observer::new(Arc::clone(settings), outside_runs, reader.clone())?;
     let config = ServerConfig {
-        organisation: settings.omni.base_url()?.host().to_owned(),
         probes: Probes {
             status: daemon.status.clone(),
             metrics: daemon.metrics.clone(),
@@ -391,10 +381,7 @@ fn start_notifier(
     };
     let (sender, notifier) = Notifier::new(file, settings, metrics.clone())?;
     let stop = stop.clone();
-    tasks.start("notifier", async {
-        notifier.run(stop).await;
-        Ok(())
-    });
+    tasks.start_infallible("notifier", notifier.run(stop));
     Ok(sender)
 }
 

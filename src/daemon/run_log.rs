@@ -5,6 +5,7 @@ use crate::plan::HeldSummary;
 use crate::plan::render::how_to_approve;
 use crate::roster::SourceError;
 use crate::run::{Completion, RunError, RunOutcome};
+use crate::util::error_chain::error_chain;
 use crate::util::text::plural;
 use std::collections::BTreeSet;
 use tracing::{debug, error, info, warn};
@@ -131,7 +132,7 @@ fn for_log(cause: &RunError) -> String {
     match cause {
         RunError::Omni(error) => error.redacted(),
         RunError::Source(SourceError::Rejected(problems)) => rejected_for_log(problems),
-        other => with_sources(other),
+        other => error_chain(other),
     }
 }
 
@@ -141,12 +142,6 @@ fn rejected_for_log(problems: &[Problem]) -> String {
     let more = problems.len().saturating_sub(MAX_LINES);
     let more = (more > 0).then(|| format!("and {more} more"));
     shown.chain(more).collect::<Vec<_>>().join("\n")
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<_> = chain.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 /// The first and the last warnings: those about the whole run come before and after those about single rows.

@@ -16,7 +16,6 @@ pub(super) struct Systemd {
     last_watchdog: Option<Instant>,
     status: String,
     failed: bool,
-    is_stopping: bool,
 }
 
 impl Systemd {
@@ -31,7 +30,6 @@ impl Systemd {
             last_watchdog: None,
             status: String::new(),
             failed: false,
-            is_stopping: false,
         }
     }
 
@@ -57,13 +55,7 @@ impl Systemd {
 
     /// Reports that the shutdown has begun.
     pub(super) fn stopping(&mut self) {
-        self.is_stopping = true;
         self.notify(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
-    }
-
-    /// Whether the shutdown was reported.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.is_stopping
     }
 
     /// Reports that the loop is alive.

@@ -24,6 +24,17 @@ impl TaskGroup {
         self.names.insert(id, name);
     }
 
+    /// Starts a task that can't fail, and otherwise is like one of [`Self::start`].
+    pub(super) fn start_infallible<F>(&mut self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.start(name, async {
+            task.await;
+            Ok(())
+        });
+    }
+
     /// Waits for `stop`, then up to `grace` for the tasks to end. Tasks that are still running are
     /// aborted.
     ///

@@ -4,7 +4,7 @@ use super::{Change, Email, FieldChange, Operation, UserId};
 use std::collections::HashMap;
 
 /// A held change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HeldChange {
     /// The user's id; `None` for a user to be created. An approval is for this id, not for a later user with the same
     /// email.
@@ -15,6 +15,16 @@ pub struct HeldChange {
     pub email: Email,
     /// The fields, as shown for the approval.
     pub fields: Vec<FieldChange>,
+}
+
+impl HeldChange {
+    /// Changes by operation and email, as they are shown.
+    #[must_use]
+    pub fn sorted(changes: &[Self]) -> Vec<&Self> {
+        let mut changes: Vec<_> = changes.iter().collect();
+        changes.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
+        changes
+    }
 }
 
 impl From<&Change> for HeldChange {

@@ -152,7 +152,7 @@ impl From<String> for Field {
 }
 
 /// One field of a change: stored, shown and sent in this form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FieldChange {
     /// The field.
     pub field: Field,

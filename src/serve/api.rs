@@ -4,11 +4,11 @@
 use super::actions::approve_error;
 use super::auth::Principal;
 use super::params::{ChangeParams, parse_run_number, parse_run_ref};
-use super::queries::{HistoryView, Overview, UserView, run_end};
+use super::queries::{HistoryView, Overview, UserView};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
-use crate::model::{Email, FieldCount, HeldRecord, RunNumber};
+use crate::model::{Email, FieldCount, HeldRecord, RunNumber, RunRecord};
 use crate::plan::render::ProblemDoc;
 use crate::state::render::{change_doc, held_change_doc, held_doc, run_doc};
 use axum::body::Bytes;
@@ -42,7 +42,7 @@ fn parse_email(text: &str) -> Result<Email, ErrorResponse> {
 
 pub(super) async fn status(State(state): State<Arc<AppState>>) -> Json<Value> {
     let mut doc = status_doc(&state.overview().await);
-    doc["organisation"] = json!(state.config.organisation);
+    doc["organisation"] = json!(state.config.explainer.organisation());
     Json(doc)
 }
 
@@ -93,8 +93,8 @@ fn status_doc(overview: &Overview) -> Value {
 }
 
 fn add_history(doc: &mut Value, history: &HistoryView) {
-    let mut finished = history.runs.iter().filter(|run| run_end(run).is_some());
-    let mut ends = history.runs.iter().filter_map(run_end);
+    let mut finished = history.runs.iter().filter(|run| run.end().is_some());
+    let mut ends = history.runs.iter().filter_map(RunRecord::end);
     doc["last_run"] = json!(finished.next().map(run_doc));
     doc["pending"] = json!(ends.find_map(|end| end.pending));
     doc["held"] = match history.held.as_ref().filter(|held| held.count() > 0) {

@@ -2,14 +2,15 @@
 
 use super::state::AppState;
 use crate::model::{
-    ChangeRecord, Email, HeldChange, HeldRecord, Operation, Problem, Quarantined, RunEnd,
-    RunNumber, RunRecord, RunRef, RunResult, RunState,
+    ChangeRecord, Email, HeldChange, HeldRecord, Operation, Problem, Quarantined, RunNumber,
+    RunRecord, RunRef,
 };
 use crate::run::ProgressReport;
 use crate::state::{ChangeFilter, ChangePage, HeldIn, StateDb, StateError, UserState};
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::util::error_chain::error_chain;
 use chrono::{DateTime, Utc};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Runs in the charts.
@@ -58,21 +59,19 @@ pub(super) struct HeldView {
     /// The approver and the time of each approval of this run, the latest first.
     pub(super) approvals: Vec<(String, DateTime<Utc>)>,
     /// The changes that need no approval any more.
-    approved: Vec<HeldChange>,
+    approved: HashSet<HeldChange>,
     /// What a dry run would hold can't be approved.
     pub(super) is_dry_run: bool,
 }
 
 impl HeldView {
     async fn read(db: &StateDb, run: RunNumber, now: DateTime<Utc>) -> Result<Self, StateError> {
-        let record = db.run(RunRef::Number(run)).await?;
-        let result = record.as_ref().and_then(run_end).map(|end| end.result);
         Ok(Self {
             run,
             held: db.held(run).await?,
             approvals: db.approvals_of(run).await?,
-            approved: db.approved_in(run, now).await?,
-            is_dry_run: result == Some(RunResult::DryRun),
+            approved: db.approved_in(run, now).await?.into_iter().collect(),
+            is_dry_run: db.is_dry_run(run).await?,
         })
     }
 
@@ -95,14 +94,6 @@ impl HeldView {
     pub(super) fn approval(&self) -> Option<&(String, DateTime<Utc>)> {
         let is_open = self.open().next().is_some();
         self.approvals.first().filter(|_| !is_open)
-    }
-}
-
-/// The end of a run; `None` if it has not finished.
-pub(super) fn run_end(run: &RunRecord) -> Option<&RunEnd> {
-    match &run.state {
-        RunState::Ended(end) => Some(end),
-        RunState::Open | RunState::Interrupted => None,
     }
 }
 

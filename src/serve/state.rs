@@ -19,8 +19,6 @@ const MAX_QUERIES: usize = 4;
 /// The configuration of the server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The host of the organisation.
-    pub organisation: String,
     /// Status and metrics of the daemon.
     pub probes: Probes,
     /// A read-only connection to the state database, so that queries never block a writer.

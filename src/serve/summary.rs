@@ -1,7 +1,7 @@
 //! The state of the daemon and of single users, in sentences.
 
-use super::queries::{HistoryView, Overview, UserView, run_end};
-use crate::model::{RunEnd, RunResult};
+use super::queries::{HistoryView, Overview, UserView};
+use crate::model::{RunEnd, RunRecord, RunResult};
 use crate::run::ProgressReport;
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::trigger::watch::SourceState;
@@ -120,7 +120,7 @@ fn unpaused(overview: &Overview) -> Summary {
             return Summary::error(format!("The state database can't be read: {error}."));
         }
     };
-    let last = history.runs.iter().find_map(run_end);
+    let last = history.runs.iter().find_map(RunRecord::end);
     if let Some(failure) = unrecorded_failure(facts, last) {
         return Summary::error(failure);
     }

@@ -38,6 +38,11 @@ impl StateDb {
             .await
     }
 
+    /// Whether a run is a dry run.
+    pub async fn is_dry_run(&self, run: RunNumber) -> Result<bool, StateError> {
+        self.read(move |db| is_dry_run(db, run)).await
+    }
+
     /// Stores the changes that a dry run plans. Returns the last dry run before it if that planned the same.
     pub async fn record_planned(
         &self,
@@ -131,7 +136,8 @@ fn record_planned(
 pub(super) fn is_dry_run(db: &Connection, run: RunNumber) -> rusqlite::Result<bool> {
     let sql =
         "SELECT planned_set IS NOT NULL OR coalesce(result, '') = ?2 FROM runs WHERE number = ?1";
-    db.query_row(sql, (run, RunResult::DryRun), |row| row.get(0))
+    let found = db.query_row(sql, (run, RunResult::DryRun), |row| row.get(0));
+    Ok(found.optional()?.unwrap_or(false))
 }
 
 /// A held change as stored.

@@ -1,6 +1,6 @@
 //! History as JSON documents for `history --json`, `explain --json` and the API. Fields are only ever added.
 
-use crate::model::{ChangeRecord, HeldChange, HeldRecord, RunRecord, RunState, UserId};
+use crate::model::{ChangeRecord, HeldChange, HeldRecord, RunRecord, UserId};
 use serde_json::json;
 
 /// A run.
@@ -12,7 +12,7 @@ pub fn run_doc(run: &RunRecord) -> serde_json::Value {
         "started": run.start.started,
         "result": run.state.as_str(),
     });
-    if let RunState::Ended(end) = &run.state {
+    if let Some(end) = run.end() {
         doc["ended"] = json!(end.ended);
         doc["roster"] = json!(end.fingerprint.map(|fingerprint| fingerprint.to_string()));
         doc["rows"] = json!(end.rows);

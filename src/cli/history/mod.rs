@@ -116,7 +116,7 @@ async fn one(
         return Ok(pretty(&doc));
     }
     let mut text = line(run);
-    if let RunState::Ended(end) = &run.state
+    if let Some(end) = run.end()
         && !end.detail.is_empty()
     {
         writeln!(text, "        {}", end.detail)?;
@@ -136,7 +136,7 @@ async fn one(
     {
         let (rule, count) = (rule.label(), changes.len());
         writeln!(text, "held by {rule} ({count}): {reason}")?;
-        text.push_str(&held_text(changes));
+        text.push_str(&held_text(&changes.iter().collect::<Vec<_>>()));
     }
     Ok(text)
 }
@@ -166,8 +166,8 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
 }
 
 /// Held changes with their fields, and the counts by field.
-pub(super) fn held_text(changes: &[HeldChange]) -> String {
-    let counts = FieldCount::of(changes);
+pub(super) fn held_text(changes: &[&HeldChange]) -> String {
+    let counts = FieldCount::of(changes.iter().copied());
     let counts = counts.iter().map(|count| format!("  {count}\n"));
     let changes = changes.iter().map(|change| {
         let (operation, email) = (change.operation.as_str(), &change.email);

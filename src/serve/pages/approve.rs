@@ -1,7 +1,7 @@
 //! Approvals on pages: of all changes that a run holds, or of one user. Removals take a second step, which the server
 //! requires, so that no single press deletes users.
 
-use super::held::{HeldChangeRow, sorted};
+use super::held::HeldChangeRow;
 use super::{Frame, PageResult, bad_request, not_found};
 use crate::model::{Counts, Email, HeldChange, RunNumber};
 use crate::plan::render::counted;
@@ -53,7 +53,6 @@ struct ApprovePage {
     title: String,
     /// `9 to delete`
     counts: String,
-    organisation: String,
     action: String,
     changes: Vec<HeldChangeRow>,
     more: usize,
@@ -88,13 +87,12 @@ pub(in crate::serve) async fn confirm_approval(
     let Approval { changes, .. } = preview(&state, run, &params, &principal).await?;
     let path = params.path(run);
     let separator = if params.only.is_some() { '&' } else { '?' };
-    let shown = sorted(&changes);
+    let shown = HeldChange::sorted(&changes);
     Ok(render(&ApprovePage {
         frame: Frame::new("runs", &state, &principal, &uri),
         run: run.0,
         title: format!("{} of run {run}", plural(changes.len(), "change")),
         counts: counted(&Counts::of(changes.iter().map(|change| change.operation))),
-        organisation: state.config.explainer.organisation(),
         action: format!("{path}{separator}confirmed=true"),
         more: shown.len().saturating_sub(MAX_USERS),
         changes: shown

@@ -2,7 +2,7 @@
 
 use super::rows::format_duration;
 use crate::model::RunRecord;
-use crate::serve::queries::{CHART_RUNS, run_end};
+use crate::serve::queries::CHART_RUNS;
 use crate::serve::summary::Severity;
 use chrono::TimeDelta;
 
@@ -52,7 +52,7 @@ impl Chart {
     /// Draws the finished runs of a list that starts with the newest one.
     pub(super) fn new(runs: &[RunRecord]) -> Self {
         let finished = runs.iter().rev().filter_map(|run| {
-            let end = run_end(run)?;
+            let end = run.end()?;
             let duration = (end.ended - run.start.started).max(TimeDelta::zero());
             Some((run, end, duration))
         });

@@ -104,7 +104,7 @@ fn set_of(view: &HeldView) -> String {
 
 impl RuleCard {
     fn new(held: &HeldRecord, view: &HeldView) -> Self {
-        let changes = sorted(&held.changes);
+        let changes = HeldChange::sorted(&held.changes);
         let changes = changes.iter().take(MAX_HELD_USERS);
         Self {
             rule: held.rule.label(),
@@ -133,11 +133,4 @@ impl HeldChangeRow {
             is_approved,
         }
     }
-}
-
-/// The changes by operation and email.
-pub(super) fn sorted(changes: &[HeldChange]) -> Vec<&HeldChange> {
-    let mut changes: Vec<_> = changes.iter().collect();
-    changes.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
-    changes
 }

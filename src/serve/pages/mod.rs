@@ -41,7 +41,7 @@ impl Frame {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Self {
             current,
-            organisation: state.config.organisation.clone(),
+            organisation: state.config.explainer.organisation(),
             is_admin: principal.is_admin,
             has_session: principal.has_session,
             can_log_in: state.admin_token.is_set(),

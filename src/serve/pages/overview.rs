@@ -4,10 +4,10 @@ use super::chart::Chart;
 use super::held::HeldCard;
 use super::rows::{RunRow, Timestamp, UserLink};
 use super::{Frame, NoticeParams, PageResult, notice, state_error};
-use crate::model::{Problem, RunNumber};
+use crate::model::{Problem, RunNumber, RunRecord};
 use crate::plan::render::counted;
 use crate::serve::auth::Principal;
-use crate::serve::queries::{CHART_RUNS, HistoryView, Overview, run_end};
+use crate::serve::queries::{CHART_RUNS, HistoryView, Overview};
 use crate::serve::response::{redirect, render};
 use crate::serve::state::AppState;
 use crate::serve::summary::{Severity, Summary, summary};
@@ -74,7 +74,7 @@ pub(in crate::serve) async fn overview(
     let overview = state.overview().await;
     let (now, runs) = (overview.now, overview.runs());
     let history = overview.history.as_ref().ok();
-    let last = runs.iter().find(|run| run_end(run).is_some());
+    let last = runs.iter().find(|run| run.end().is_some());
     let rows = runs.iter().take(MAX_ROWS).map(|run| RunRow::new(run, now));
     render(&OverviewPage {
         frame: Frame::new("overview", &state, &principal, &uri),
@@ -104,7 +104,7 @@ fn held(history: &HistoryView, now: DateTime<Utc>) -> Option<HeldCard> {
 
 fn tiles(overview: &Overview) -> Vec<Tile> {
     let history = overview.history.as_ref().ok();
-    let ends = || overview.runs().iter().filter_map(run_end);
+    let ends = || overview.runs().iter().filter_map(RunRecord::end);
     let tile = |name, number: Option<usize>, note: String, severity| Tile {
         name,
         number: number.map_or_else(|| "–".into(), |number| number.to_string()),

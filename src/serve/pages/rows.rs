@@ -1,6 +1,6 @@
 //! The contents of lists and tables on pages, formatted so that templates only place them.
 
-use crate::model::{Change, ChangeRecord, Email, FieldChange, RunEnd, RunRecord, RunState, Value};
+use crate::model::{Change, ChangeRecord, Email, FieldChange, RunEnd, RunRecord, Value};
 use crate::serve::response::url_encode;
 use crate::serve::summary::Severity;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -59,16 +59,13 @@ pub(super) struct RunRow {
     pub(super) severity: Severity,
     /// Empty until the run has finished.
     pub(super) duration: String,
-    end: Option<Box<RunEnd>>,
+    end: Option<RunEnd>,
 }
 
 impl RunRow {
     pub(super) fn new(run: &RunRecord, now: DateTime<Utc>) -> Self {
         let result = run.state.as_str();
-        let end = match &run.state {
-            RunState::Ended(end) => Some(end.clone()),
-            RunState::Open | RunState::Interrupted => None,
-        };
+        let end = run.end().cloned();
         let duration = end.as_ref().map(|end| end.ended - run.start.started);
         Self {
             number: run.number.0,
@@ -84,7 +81,7 @@ impl RunRow {
     /// The counts of a finished run: the name, the count and the CSS class of each.
     pub(super) fn counts(&self) -> [(&'static str, String, &'static str); 5] {
         let count = |of: fn(&RunEnd) -> u64| {
-            let end = self.end.as_deref();
+            let end = self.end.as_ref();
             end.map_or_else(|| "–".to_owned(), |end| of(end).to_string())
         };
         [

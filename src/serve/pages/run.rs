@@ -7,7 +7,7 @@ use crate::model::Operation;
 use crate::plan::render::counted;
 use crate::serve::auth::Principal;
 use crate::serve::params::{ChangeParams, outcomes, parse_run_ref};
-use crate::serve::queries::{RunView, run_end};
+use crate::serve::queries::RunView;
 use crate::serve::response::render;
 use crate::serve::state::AppState;
 use crate::util::text::plural;
@@ -74,7 +74,7 @@ pub(in crate::serve) async fn run(
 
 fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
     let now = Utc::now();
-    let (number, end) = (view.run.number, run_end(&view.run));
+    let (number, end) = (view.run.number, view.run.end());
     let (skip, shown, total) = (params.skip, view.page.changes.len(), view.page.total);
     let read = end.and_then(|end| {
         let rows = end.rows.map(|rows| plural(rows, "row"));

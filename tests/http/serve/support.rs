@@ -92,7 +92,6 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
     let metrics = Metrics::new();
     let explainer = Observer::new(Arc::new(settings), metrics.outside_runs(), reader.clone());
     let config = ServerConfig {
-        organisation: "acme.omniapp.co".into(),
         probes: Probes {
             status: status.clone(),
             metrics,
