@@ -3,7 +3,8 @@
 use super::{Exit, out};
 use crate::sandbox::{
     ADMIN_ROUTES, BadKey, Burst, ClearBy, Filter, Inactive, LargerCount, LastModified, Limiter,
-    Lists, Options, PatchAnswer, PatchForms, PutMode, REQUESTS, ROUTES, Sandbox,
+    ListedGroups, Lists, Options, PatchAnswer, PatchForms, PutMode, REQUESTS, ROUTES, Repeated,
+    Sandbox,
 };
 use crate::settings::{LogFormat, LogSettings};
 use anyhow::Context;
@@ -45,6 +46,12 @@ pub(super) struct Arguments {
     /// Show the attributes of users in lists and filter results
     #[arg(long)]
     lists_carry_attributes: bool,
+    /// Show the groups of users in lists and filter results
+    #[arg(long)]
+    lists_carry_groups: bool,
+    /// Accept that a PATCH of a group adds a present member or removes an absent one, without effect
+    #[arg(long)]
+    accept_repeated_members: bool,
     /// Effect of a PUT on missing fields
     #[arg(long, value_enum, default_value_t)]
     put: PutMode,
@@ -100,6 +107,8 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         max_page,
         refuse_larger_count,
         lists_carry_attributes,
+        lists_carry_groups,
+        accept_repeated_members,
         put,
         patch_answer,
         patch_forms,
@@ -127,6 +136,14 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         lists: match lists_carry_attributes {
             true => Lists::Full,
             false => Lists::OmitAttributes,
+        },
+        listed_groups: match lists_carry_groups {
+            true => ListedGroups::Shown,
+            false => ListedGroups::Omitted,
+        },
+        repeated: match accept_repeated_members {
+            true => Repeated::Accepted,
+            false => Repeated::Refused,
         },
         put,
         patch_answer,

@@ -2,11 +2,12 @@
 //!
 //! | request | |
 //! | --- | --- |
-//! | `GET /sandbox/state` | users, definitions and unexpected requests |
+//! | `GET /sandbox/state` | users, groups, definitions and unexpected requests |
 //! | `GET`, `DELETE /sandbox/requests` | the log |
 //! | `POST /sandbox/users` | creates a user, bypassing the rules |
 //! | `PATCH /sandbox/users/{email}` | changes `{"userName": …, "active": …, "attributes": {…}}`, bypassing the rules |
 //! | `DELETE /sandbox/users/{email}` | deletes a user |
+//! | `POST /sandbox/groups` | creates a group `{"displayName": …, "members": [email…]}`, bypassing the rules |
 //! | `POST`, `DELETE /sandbox/faults` | adds a [`Fault`]; clears all |
 //! | `POST /sandbox/signal` | schedules a [`PlannedSignal`] |
 //!
@@ -28,11 +29,12 @@ use super::org::Org;
 use super::signals::PlannedSignal;
 
 /// The routes and their methods.
-pub const ROUTES: [(&str, &str); 6] = [
+pub const ROUTES: [(&str, &str); 7] = [
     ("GET", "/sandbox/state"),
     ("GET, DELETE", "/sandbox/requests"),
     ("POST", "/sandbox/users"),
     ("PATCH, DELETE", "/sandbox/users/{email}"),
+    ("POST", "/sandbox/groups"),
     ("POST, DELETE", "/sandbox/faults"),
     ("POST", "/sandbox/signal"),
 ];
@@ -46,6 +48,7 @@ pub(super) fn router(org: Org, address: SocketAddr) -> Router {
             "/sandbox/users/{email}",
             patch(edit_user).delete(remove_user),
         )
+        .route("/sandbox/groups", post(add_group))
         .route("/sandbox/faults", post(add_fault).delete(clear_faults));
     let router = if address.ip().is_loopback() {
         router.route("/sandbox/signal", post(plan_signal))
@@ -58,6 +61,7 @@ pub(super) fn router(org: Org, address: SocketAddr) -> Router {
 async fn state(State(org): State<Org>) -> Json<Value> {
     Json(json!({
         "users": org.users(),
+        "groups": org.groups(),
         "definitions": org.definitions(),
         "unexpected": org.unexpected(),
     }))
@@ -112,6 +116,29 @@ async fn edit_user(
 
 async fn remove_user(State(org): State<Org>, Path(email): Path<String>) -> StatusCode {
     found(org.remove(&email))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewGroup {
+    #[serde(rename = "displayName")]
+    name: String,
+    #[serde(default)]
+    members: Vec<String>,
+}
+
+async fn add_group(
+    State(org): State<Org>,
+    Json(group): Json<NewGroup>,
+) -> (StatusCode, Json<Value>) {
+    let unknown = |email: &&String| org.user(email).is_none();
+    if let Some(email) = group.members.iter().find(unknown) {
+        let detail = format!("no user with the email {email}");
+        return (StatusCode::BAD_REQUEST, Json(json!({ "detail": detail })));
+    }
+    let members: Vec<&str> = group.members.iter().map(String::as_str).collect();
+    let id = org.add_group(&group.name, &members);
+    (StatusCode::CREATED, Json(json!({ "id": id })))
 }
 
 fn found(found: bool) -> StatusCode {

@@ -1,18 +1,18 @@
-//! The history of all changes of users.
+//! The history of all changes of users and groups.
 
 use serde_json::Value;
 
 use super::world::{Change, World};
 
-/// One change of a user.
+/// One change of a user or group. The memberships that end with the removal of a user are no changes of their own.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Changed {
     /// Number of the request; `None` for a change by a test.
     pub request: Option<u64>,
-    /// The user before; `None` for a creation.
+    /// The user or group before; `None` for a creation.
     pub before: Option<Value>,
-    /// The user after; `None` for a removal.
+    /// The user or group after; `None` for a removal.
     pub after: Option<Value>,
 }
 
@@ -39,17 +39,13 @@ impl History {
         if !self.enabled {
             return world.apply(change);
         }
-        let id = match &change {
-            Change::Insert(user) | Change::Replace(user) => user.id,
-            Change::Remove(id) => *id,
-        };
-        let show = |world: &World| world.users.get(id).map(|user| world.show(user));
-        let before = show(world);
+        let subject = change.subject();
+        let before = world.show_subject(&subject);
         world.apply(change);
         self.changes.push(Changed {
             request,
             before,
-            after: show(world),
+            after: world.show_subject(&subject),
         });
     }
 }

@@ -1,9 +1,10 @@
-//! Pages of users.
+//! Pages of users and groups.
 
 use serde_json::{Value, json};
 
 use super::answer::{Refusal, Reply};
 use super::call::Call;
+use super::group::Group;
 use super::options::{DEFAULT_COUNT, Filter, LargerCount};
 use super::user::User;
 use super::world::World;
@@ -70,10 +71,47 @@ pub(super) fn users(world: &World, call: &Call) -> Result<Reply, Refusal> {
     Ok(page_of(world, &window, found.len(), page))
 }
 
-/// The only filter that Omni documents: `userName eq "…"`, with a JSON string.
+/// Groups in order of creation: all, or the one with a name.
+pub(super) fn groups(world: &World, call: &Call) -> Result<Reply, Refusal> {
+    let window = Window::of(call)?.limited(world)?;
+    let with_members = with_members(call)?;
+    let name = call.parameter("filter").map(wanted_group).transpose()?;
+    let is_wanted = |group: &&Group| match (&name, world.filter) {
+        (None, _) | (_, Filter::Ignored) => true,
+        (Some(name), Filter::AnyCase) => group.is_called(name),
+        (Some(name), Filter::ExactCase) => group.name == *name,
+    };
+    let found: Vec<_> = world.groups.all().iter().filter(is_wanted).collect();
+    let shown = found.iter().skip(window.start - 1).take(window.count);
+    let shown = shown.map(|group| group.to_json(&world.users, with_members));
+    Ok(page(found.len(), window.start, shown.collect()))
+}
+
+/// Whether a request asks for the members of groups.
+pub(super) fn with_members(call: &Call) -> Result<bool, Refusal> {
+    match call.parameter("excludedAttributes") {
+        None => Ok(true),
+        Some("members") => Ok(false),
+        Some(other) => {
+            let detail = format!("`excludedAttributes` {other:?} is not supported");
+            Err(Refusal::misuse(400, detail))
+        }
+    }
+}
+
+/// The only filter that Omni documents for users: `userName eq "…"`, with a JSON string.
 fn wanted_email(filter: &str) -> Result<String, Refusal> {
+    wanted(filter, "userName eq ")
+}
+
+/// The only filter that Omni documents for groups.
+fn wanted_group(filter: &str) -> Result<String, Refusal> {
+    wanted(filter, "displayName eq ")
+}
+
+fn wanted(filter: &str, start: &str) -> Result<String, Refusal> {
     filter
-        .strip_prefix("userName eq ")
+        .strip_prefix(start)
         .and_then(|value| serde_json::from_str(value).ok())
         .ok_or_else(|| Refusal::misuse(400, format!("unsupported filter: {filter}")))
 }
@@ -100,9 +138,4 @@ fn page(total: usize, start: usize, resources: Vec<Value>) -> Reply {
         "Resources": resources,
     });
     Reply::json(200, body)
-}
-
-/// Always empty: the mock server has no groups.
-pub(super) fn no_groups(call: &Call) -> Result<Reply, Refusal> {
-    Ok(page(0, Window::of(call)?.start, Vec::new()))
 }

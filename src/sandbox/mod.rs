@@ -1,4 +1,4 @@
-//! A strict mock server of Omni's user API.
+//! A strict mock server of Omni's API for users and groups.
 //!
 //! - It rejects every request that Omni may reject, under the strictest reading of each rule: a request
 //!   that passes here passes at Omni under every reading of its documentation.
@@ -19,6 +19,8 @@ mod answer;
 mod attributes;
 mod call;
 mod faults;
+mod group;
+mod group_write;
 mod history;
 mod json;
 mod key;
@@ -27,6 +29,7 @@ mod list;
 mod log;
 mod options;
 mod org;
+mod org_groups;
 mod rules;
 mod scheduled;
 mod seed;
@@ -50,8 +53,8 @@ pub use history::Changed;
 pub use limiter::{Burst, InvalidBurst, Limiter, UnknownLimiter};
 pub use log::Request;
 pub use options::{
-    BadKey, ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, Lists, Options,
-    PatchAnswer, PatchForms, PutMode,
+    BadKey, ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists,
+    Options, PatchAnswer, PatchForms, PutMode, Repeated,
 };
 pub use org::Org;
 pub use rules::ROUTES;

@@ -45,6 +45,10 @@ pub struct Options {
     pub clear: ClearMode,
     /// What lists show of users.
     pub lists: Lists,
+    /// Whether lists show the groups of users.
+    pub listed_groups: ListedGroups,
+    /// Answer to adding a present member, or removing an absent one.
+    pub repeated: Repeated,
     /// Number of requests after a creation for which lists and filters lack the user.
     pub list_lag: u64,
     /// Answer to a `PATCH`.
@@ -87,6 +91,8 @@ impl Default for Options {
             larger_count: LargerCount::Capped,
             clear: ClearMode::Null,
             lists: Lists::OmitAttributes,
+            listed_groups: ListedGroups::Omitted,
+            repeated: Repeated::Refused,
             list_lag: 0,
             patch_answer: PatchAnswer::User,
             put: PutMode::Replace,
@@ -185,6 +191,27 @@ pub enum Lists {
     /// Everything except the attributes.
     #[default]
     OmitAttributes,
+}
+
+/// Whether lists and filter results show the groups of users. Answers to reads by id always show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListedGroups {
+    /// They do.
+    Shown,
+    /// They do not.
+    #[default]
+    Omitted,
+}
+
+/// Answer to a `PATCH` of a group that adds a present member or removes an absent one. Omni's documentation does not
+/// say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Repeated {
+    /// 400, and nothing of the request is applied.
+    #[default]
+    Refused,
+    /// It has no effect.
+    Accepted,
 }
 
 /// Answer to a successful `PATCH`. SCIM allows all of them.

@@ -31,8 +31,8 @@ pub struct Org(Arc<Mutex<State>>);
 type Action = Box<dyn FnOnce(&Org) + Send>;
 
 #[derive(Debug)]
-struct State {
-    world: World,
+pub(super) struct State {
+    pub(super) world: World,
     keys: Vec<Key>,
     bad_key: BadKey,
     retry_after: bool,
@@ -233,7 +233,7 @@ impl Org {
         self.lock().actions.clear();
     }
 
-    /// All changes of users in order, by requests (answered or not) and by tests. Empty unless
+    /// All changes of users and groups in order, by requests (answered or not) and by tests. Empty unless
     /// [`Options::history`] is set.
     #[must_use]
     pub fn history(&self) -> Vec<Changed> {
@@ -362,14 +362,14 @@ impl Org {
     }
 
     /// A panic can't leave the state inconsistent, so a poisoned lock is still usable.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// The only place where a user changes, by a request or a test.
-    fn change(&mut self, request: Option<u64>, change: Change) {
+    /// The only place where a user or group changes, by a request or a test.
+    pub(super) fn change(&mut self, request: Option<u64>, change: Change) {
         let Self { world, history, .. } = self;
         history.apply(request, world, change);
     }

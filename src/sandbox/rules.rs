@@ -1,20 +1,22 @@
 //! The rules of the API. They change nothing: a request yields an answer and at most one [`Change`], or
 //! a rejection.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answer::{Refusal, Reply};
 use super::call::Call;
+use super::group::Group;
 use super::options::PatchAnswer;
 use super::user::{Id, User};
 use super::world::{Change, World};
-use super::{list, write};
+use super::{group_write, list, write};
 
 /// The routes of Omni that the mock server has, and their methods.
-pub const ROUTES: [(&str, &str); 5] = [
+pub const ROUTES: [(&str, &str); 6] = [
     ("GET, POST", "/api/scim/v2/Users"),
     ("GET, PUT, PATCH, DELETE", "/api/scim/v2/Users/{id}"),
-    ("GET", "/api/scim/v2/Groups"),
+    ("GET, POST", "/api/scim/v2/Groups"),
+    ("GET, PUT, PATCH, DELETE", "/api/scim/v2/Groups/{id}"),
     ("GET", "/api/v1/user-attributes"),
     ("GET", "/api/v1/whoami"),
 ];
@@ -40,11 +42,12 @@ enum Route<'a> {
     Users,
     User(&'a str),
     Groups,
+    Group(&'a str),
     Definitions,
 }
 
 impl<'a> Route<'a> {
-    /// Omni's documentation uses `Users`, its Python SDK `users`; Omni accepts both.
+    /// Omni's documentation uses `Users` and `Groups`, its Python SDK `users` and `groups`; Omni accepts both.
     fn of(path: &'a str) -> Option<Self> {
         if path == "/api/v1/user-attributes" {
             return Some(Self::Definitions);
@@ -52,20 +55,20 @@ impl<'a> Route<'a> {
         match path.strip_prefix("/api/scim/v2/")? {
             "Users" | "users" => Some(Self::Users),
             "Groups" | "groups" => Some(Self::Groups),
-            rest => {
-                let id = rest
-                    .strip_prefix("Users/")
-                    .or_else(|| rest.strip_prefix("users/"))?;
-                (!id.is_empty() && !id.contains('/')).then_some(Self::User(id))
-            }
+            rest => match rest.split_once('/')? {
+                (_, id) if id.is_empty() || id.contains('/') => None,
+                ("Users" | "users", id) => Some(Self::User(id)),
+                ("Groups" | "groups", id) => Some(Self::Group(id)),
+                _ => None,
+            },
         }
     }
 
     fn methods(self) -> &'static str {
         match self {
-            Self::Users => "GET, POST",
-            Self::User(_) => "GET, PUT, PATCH, DELETE",
-            Self::Groups | Self::Definitions => "GET",
+            Self::Users | Self::Groups => "GET, POST",
+            Self::User(_) | Self::Group(_) => "GET, PUT, PATCH, DELETE",
+            Self::Definitions => "GET",
         }
     }
 }
@@ -94,7 +97,19 @@ pub(super) fn evaluate(world: &World, call: &Call) -> Result<Done, Refusal> {
                 change: Some(Change::Remove(id)),
             })
         }
-        (Route::Groups, "GET") => list::no_groups(call).map(Done::reading),
+        (Route::Groups, "GET") => list::groups(world, call).map(Done::reading),
+        (Route::Groups, "POST") => create_group(world, call),
+        (Route::Group(id), "GET") => {
+            let group = find_group(world, id)?;
+            let shown = group.to_json(&world.users, list::with_members(call)?);
+            Ok(Done::reading(Reply::json(200, shown)))
+        }
+        (Route::Group(id), "PUT") => replace_group(world, call, id),
+        (Route::Group(id), "PATCH") => patch_group(world, call, id),
+        (Route::Group(id), "DELETE") => Ok(Done {
+            reply: Reply::empty(204),
+            change: Some(Change::RemoveGroup(find_group(world, id)?.id.clone())),
+        }),
         (Route::Definitions, "GET") => definitions(world).map(Done::reading),
         (route, method) => Err(Refusal::method_not_allowed(method, route.methods())),
     }
@@ -105,6 +120,7 @@ pub(super) fn stray_parameters(call: &Call) -> impl Iterator<Item = &str> {
     let known: &[&str] = match (Route::of(&call.path), call.method.as_str()) {
         (Some(Route::Users), "GET") => &["count", "startIndex", "filter"],
         (Some(Route::Groups), "GET") => &["count", "startIndex", "filter", "excludedAttributes"],
+        (Some(Route::Group(_)), "GET") => &["excludedAttributes"],
         _ => &[],
     };
     call.parameters
@@ -162,18 +178,48 @@ fn replace(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
 fn patch(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
     let before = find(world, id)?;
     let user = write::patched(world, before, &call.object()?)?;
-    let reply = match world.patch_answer {
-        PatchAnswer::User => Reply::json(200, world.show(&user)),
-        PatchAnswer::Partial => {
-            let shown = json!({ "id": user.id.to_string(), "userName": user.user_name });
-            Reply::json(200, shown)
-        }
-        PatchAnswer::Empty => Reply::empty(204),
-    };
+    let short = json!({ "id": user.id.to_string(), "userName": user.user_name });
     Ok(Done {
-        reply,
+        reply: patch_reply(world, world.show(&user), short),
         change: Some(world.changed(before, user)),
     })
+}
+
+fn patch_reply(world: &World, whole: Value, short: Value) -> Reply {
+    match world.patch_answer {
+        PatchAnswer::User => Reply::json(200, whole),
+        PatchAnswer::Partial => Reply::json(200, short),
+        PatchAnswer::Empty => Reply::empty(204),
+    }
+}
+
+fn find_group<'w>(world: &'w World, id: &str) -> Result<&'w Group, Refusal> {
+    let group = world.groups.get(id);
+    group.ok_or_else(|| Refusal::new(404, format!("no group with id {id}")))
+}
+
+fn create_group(world: &World, call: &Call) -> Result<Done, Refusal> {
+    let group = group_write::created(world, &call.object()?)?;
+    Ok(set_group(Reply::json(201, world.show_group(&group)), group))
+}
+
+fn replace_group(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
+    let group = group_write::replaced(world, find_group(world, id)?, &call.object()?)?;
+    Ok(set_group(Reply::json(200, world.show_group(&group)), group))
+}
+
+fn patch_group(world: &World, call: &Call, id: &str) -> Result<Done, Refusal> {
+    let group = group_write::patched(world, find_group(world, id)?, &call.object()?)?;
+    let short = group.to_json(&world.users, false);
+    let reply = patch_reply(world, world.show_group(&group), short);
+    Ok(set_group(reply, group))
+}
+
+fn set_group(reply: Reply, group: Group) -> Done {
+    Done {
+        reply,
+        change: Some(Change::SetGroup(Box::new(group))),
+    }
 }
 
 fn definitions(world: &World) -> Result<Reply, Refusal> {

@@ -21,7 +21,7 @@ pub(super) struct User {
     pub(super) attributes: BTreeMap<String, Value>,
     pub(super) created: DateTime<Utc>,
     pub(super) modified: DateTime<Utc>,
-    /// Other fields from a test (groups, future fields of Omni), returned as given.
+    /// Other fields from a test (future fields of Omni), returned as given.
     pub(super) extra: Map<String, Value>,
 }
 
@@ -59,7 +59,12 @@ impl User {
         }
     }
 
-    pub(super) fn to_json(&self, definitions: &Definitions, clear: ClearMode) -> Value {
+    pub(super) fn to_json(
+        &self,
+        definitions: &Definitions,
+        clear: ClearMode,
+        groups: Value,
+    ) -> Value {
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
         let mut user = json!({
             "schemas": [USER_SCHEMA, ATTRIBUTES],
@@ -68,7 +73,7 @@ impl User {
             "displayName": self.display_name,
             "active": self.active,
             "emails": [{"value": self.user_name, "primary": true}],
-            "groups": [],
+            "groups": groups,
             "meta": {
                 "resourceType": "User",
                 "created": time(self.created),
@@ -120,7 +125,7 @@ pub(super) fn is_email(text: &str) -> bool {
 }
 
 /// A user's id: a UUID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Id(u128);
 
 impl Id {

@@ -5,9 +5,10 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 use super::attributes::{ATTRIBUTES, Definitions};
+use super::group::{Group, Groups};
 use super::options::{
-    ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, Lists, Options, PatchAnswer,
-    PatchForms, PutMode,
+    ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists, Options,
+    PatchAnswer, PatchForms, PutMode, Repeated,
 };
 use super::seed;
 use super::store::Store;
@@ -16,12 +17,15 @@ use super::user::{Id, User};
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) users: Store,
+    pub(super) groups: Groups,
     pub(super) definitions: Definitions,
     pub(super) definitions_open: bool,
     pub(super) whoami: bool,
     pub(super) max_page: usize,
     pub(super) larger_count: LargerCount,
     pub(super) lists: Lists,
+    pub(super) listed_groups: ListedGroups,
+    pub(super) repeated: Repeated,
     pub(super) patch_answer: PatchAnswer,
     pub(super) put: PutMode,
     pub(super) filter: Filter,
@@ -43,6 +47,27 @@ pub(super) enum Change {
     Insert(Box<User>),
     Replace(Box<User>),
     Remove(Id),
+    /// Creates or replaces a group.
+    SetGroup(Box<Group>),
+    RemoveGroup(String),
+}
+
+/// What a change concerns.
+#[derive(Debug)]
+pub(super) enum Subject {
+    User(Id),
+    Group(String),
+}
+
+impl Change {
+    pub(super) fn subject(&self) -> Subject {
+        match self {
+            Self::Insert(user) | Self::Replace(user) => Subject::User(user.id),
+            Self::Remove(id) => Subject::User(*id),
+            Self::SetGroup(group) => Subject::Group(group.id.clone()),
+            Self::RemoveGroup(id) => Subject::Group(id.clone()),
+        }
+    }
 }
 
 impl World {
@@ -51,12 +76,15 @@ impl World {
         seed::fill(&mut users, options.users);
         Self {
             users,
+            groups: Groups::default(),
             definitions: Definitions::example(),
             definitions_open: options.definitions,
             whoami: options.whoami,
             max_page: options.max_page,
             larger_count: options.larger_count,
             lists: options.lists,
+            listed_groups: options.listed_groups,
+            repeated: options.repeated,
             patch_answer: options.patch_answer,
             put: options.put,
             filter: options.filter,
@@ -91,22 +119,39 @@ impl World {
     }
 
     pub(super) fn show(&self, user: &User) -> Value {
-        user.to_json(&self.definitions, self.clear)
+        let groups = self.groups.entries_of(user.id);
+        user.to_json(&self.definitions, self.clear, groups)
     }
 
-    /// The user that a change replaces.
+    pub(super) fn show_group(&self, group: &Group) -> Value {
+        group.to_json(&self.users, true)
+    }
+
+    /// The user or group that a change replaces.
     pub(super) fn show_before(&self, change: &Change) -> Option<Value> {
         match change {
-            Change::Replace(user) => self.users.get(user.id).map(|before| self.show(before)),
-            Change::Insert(_) | Change::Remove(_) => None,
+            Change::Replace(_) | Change::SetGroup(_) => self.show_subject(&change.subject()),
+            Change::Insert(_) | Change::Remove(_) | Change::RemoveGroup(_) => None,
+        }
+    }
+
+    pub(super) fn show_subject(&self, subject: &Subject) -> Option<Value> {
+        match subject {
+            Subject::User(id) => self.users.get(*id).map(|user| self.show(user)),
+            Subject::Group(id) => self.groups.get(id).map(|group| self.show_group(group)),
         }
     }
 
     /// A user in a list.
     pub(super) fn show_listed(&self, user: &User) -> Value {
         let mut shown = self.show(user);
-        if let (Lists::OmitAttributes, Value::Object(fields)) = (self.lists, &mut shown) {
-            fields.remove(ATTRIBUTES);
+        if let Value::Object(fields) = &mut shown {
+            if self.lists == Lists::OmitAttributes {
+                fields.remove(ATTRIBUTES);
+            }
+            if self.listed_groups == ListedGroups::Omitted {
+                fields.remove("groups");
+            }
         }
         shown
     }
@@ -136,14 +181,23 @@ impl World {
         match change {
             Change::Insert(user) => self.users.insert(*user),
             Change::Replace(user) => self.users.replace(*user),
-            Change::Remove(id) => self.users.remove(id),
+            Change::Remove(id) => {
+                self.users.remove(id);
+                self.groups.forget(id);
+            }
+            Change::SetGroup(group) => self.groups.set(*group),
+            Change::RemoveGroup(id) => self.groups.remove(&id),
         }
     }
 
     /// Skips a change although the client gets a successful answer. The id of a creation is used up.
     pub(super) fn ignore(&mut self, change: &Change) {
-        if let Change::Insert(_) = change {
-            self.users.skip_id();
+        match change {
+            Change::Insert(_) => self.users.skip_id(),
+            Change::SetGroup(group) if self.groups.get(&group.id).is_none() => {
+                self.groups.skip_id();
+            }
+            _ => {}
         }
     }
 }

@@ -80,6 +80,16 @@ pub(super) fn replaced(world: &World, present: &User, body: &Object) -> Result<U
 
 /// The user after a `PATCH`. Other fields are kept.
 pub(super) fn patched(world: &World, present: &User, body: &Object) -> Result<User, Refusal> {
+    let mut user = present.clone();
+    for operation in &operations(body)? {
+        operate(world, &mut user, operation)?;
+    }
+    world.touch(present, &mut user);
+    Ok(user)
+}
+
+/// The operations of a `PATCH`, at least one.
+pub(super) fn operations(body: &Object) -> Result<Vec<Object>, Refusal> {
     only(body, PATCH_FIELDS)?;
     let schemas: Vec<String> = required(body, "schemas")?;
     if !schemas.iter().any(|schema| schema == PATCH_SCHEMA) {
@@ -92,12 +102,7 @@ pub(super) fn patched(world: &World, present: &User, body: &Object) -> Result<Us
     if operations.is_empty() {
         return Err(Refusal::misuse(400, "`Operations` is empty"));
     }
-    let mut user = present.clone();
-    for operation in &operations {
-        operate(world, &mut user, operation)?;
-    }
-    world.touch(present, &mut user);
-    Ok(user)
+    Ok(operations)
 }
 
 fn operate(world: &World, user: &mut User, operation: &Object) -> Result<(), Refusal> {
@@ -199,7 +204,7 @@ fn attributes(world: &World, body: &Object) -> Result<Changes, Refusal> {
         .map_or(Ok(Changes::new()), |given| world.definitions.check(given))
 }
 
-fn only(body: &Object, known: &[&str]) -> Result<(), Refusal> {
+pub(super) fn only(body: &Object, known: &[&str]) -> Result<(), Refusal> {
     match body.names().find(|name| !known.contains(name)) {
         Some(name) => Err(Refusal::misuse(
             400,
@@ -209,16 +214,19 @@ fn only(body: &Object, known: &[&str]) -> Result<(), Refusal> {
     }
 }
 
-fn required<T: DeserializeOwned>(body: &Object, name: &str) -> Result<T, Refusal> {
+pub(super) fn required<T: DeserializeOwned>(body: &Object, name: &str) -> Result<T, Refusal> {
     optional(body, name)?.ok_or_else(|| missing(name))
 }
 
-fn missing(name: &str) -> Refusal {
+pub(super) fn missing(name: &str) -> Refusal {
     Refusal::misuse(400, format!("`{name}` is missing"))
 }
 
 /// An optional field, which must not be `null` or of another type.
-fn optional<T: DeserializeOwned>(body: &Object, name: &str) -> Result<Option<T>, Refusal> {
+pub(super) fn optional<T: DeserializeOwned>(
+    body: &Object,
+    name: &str,
+) -> Result<Option<T>, Refusal> {
     let read = |raw: &RawValue| {
         serde_json::from_str(raw.get())
             .map_err(|error| Refusal::misuse(400, format!("`{name}`: {error}")))

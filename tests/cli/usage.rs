@@ -257,13 +257,15 @@ fn the_sandbox_prints_routes_and_requests() {
     routes:
       GET, POST                /api/scim/v2/Users
       GET, PUT, PATCH, DELETE  /api/scim/v2/Users/{id}
-      GET                      /api/scim/v2/Groups
+      GET, POST                /api/scim/v2/Groups
+      GET, PUT, PATCH, DELETE  /api/scim/v2/Groups/{id}
       GET                      /api/v1/user-attributes
       GET                      /api/v1/whoami
       GET                      /sandbox/state
       GET, DELETE              /sandbox/requests
       POST                     /sandbox/users
       PATCH, DELETE            /sandbox/users/{email}
+      POST                     /sandbox/groups
       POST, DELETE             /sandbox/faults
       POST                     /sandbox/signal
     "#);

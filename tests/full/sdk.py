@@ -34,6 +34,15 @@ def script(url, roster):
     return said.getvalue()
 
 
+def groups_script(url, memberships):
+    """Makes the calls of the SDK's script for groups."""
+    api = OmniAPI(api_key=support.KEY, base_url=url)
+    for row in csv.DictReader(io.StringIO(memberships)):
+        user = api.return_user_by_email(row["email"])
+        change = {"+": api.add_user_to_group, "-": api.remove_user_from_group}[row["op"]]
+        change(row["group_name"], user["id"])
+
+
 def left_behind(sandbox):
     """The users for comparison, without empty values."""
     users = {}
@@ -137,6 +146,18 @@ class Sdk(support.Case):
             ends[who] = left_behind(sandbox)[email]
         self.assertEqual(ends["script"], ("Ann Lee", True, {"region": ["south"]}))
         self.assertEqual(ends["ours"], ("Ann Lee", False, {**before, "region": ["south"]}))
+
+    def test_the_groups_script_changes_memberships(self):
+        sandbox = self.sandbox(users=3, per_minute=10_000)
+        ids = {email: user["id"] for email, user in sandbox.users().items()}
+        first, second, third = ids
+        sandbox.add_group("Sales", first, second)
+        sandbox.add_group("Board")
+        rows = [f"-,{first},Sales", f"+,{third},Sales", f"+,{first},Board", f"+,{first},Board"]
+        groups_script(sandbox.url, "\n".join(["op,email,group_name", *rows]))
+        self.assertEqual(sandbox.members("Sales"), sorted([ids[second], ids[third]]))
+        self.assertEqual(sandbox.members("Board"), [ids[first]])
+        self.assertEqual(sandbox.unexpected(), [])
 
     def test_a_rejection_stops_only_the_script(self):
         example = Example()

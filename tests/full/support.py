@@ -186,6 +186,14 @@ class Sandbox(Process):
         body = {"userName": email, "displayName": name, ATTRIBUTES: attributes or {}}
         self.admin("POST", "users", {**body, **more})
 
+    def add_group(self, name, *emails):
+        self.admin("POST", "groups", {"displayName": name, "members": emails})
+
+    def members(self, name):
+        """The ids of the members of a group."""
+        [group] = [group for group in self.state()["groups"] if group["displayName"] == name]
+        return sorted(member["value"] for member in group["members"])
+
     def edit(self, email, attributes):
         where = "users/" + urllib.parse.quote(email)
         self.admin("PATCH", where, {"attributes": attributes})

@@ -4,6 +4,7 @@
 
 mod admin;
 mod faults;
+mod groups;
 mod history;
 mod limits;
 mod listing;

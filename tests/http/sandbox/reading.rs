@@ -72,7 +72,7 @@ async fn unknown_paths_and_methods() {
         (Method::DELETE, USERS),
         (Method::POST, &*format!("{USERS}/{id}")),
         (Method::POST, "/api/v1/user-attributes"),
-        (Method::POST, "/api/scim/v2/Groups"),
+        (Method::DELETE, "/api/scim/v2/Groups"),
     ] {
         let name = method.to_string();
         let answer = lab.send(method, path, &json!({})).await;
