@@ -50,8 +50,7 @@ impl Policy {
 pub enum Mode {
     /// Changes are applied.
     Apply,
-    /// Each run is a dry run. Earlier versions called it `plan`.
-    #[serde(alias = "plan")]
+    /// Each run is a dry run.
     DryRun,
 }
 

@@ -3,7 +3,7 @@
 use super::base_url::is_bare_host;
 use super::keys::KeySource;
 use super::values::{
-    Parsed, address, boolean, bytes, delimiter, duration, email_pattern, host, limit, number,
+    Parsed, address, boolean, bytes, delimiter, duration, email_pattern, host, limit, mode, number,
     one_of, optional, page_size, path, percentage, positive, positive_duration, text, time_zone,
 };
 use super::{
@@ -165,6 +165,7 @@ impl SettingsReader {
         let _ = self.path("omni.api_key_file");
         OmniSettings {
             base_url: self.get("omni.base_url", optional(BaseUrl::parse)),
+            mistaken_url: None,
             keys,
             requests_per_minute: self.get("omni.requests_per_minute", positive),
             max_in_flight: self.get("omni.max_in_flight", positive),
@@ -208,7 +209,7 @@ impl SettingsReader {
 
     fn policy(&mut self) -> Policy {
         Policy {
-            mode: self.get("policy.mode", one_of),
+            mode: self.get("policy.mode", mode),
             prune: self.get("policy.prune", one_of),
             prune_grace: self.get("policy.prune_grace", duration),
             removal: self.get("policy.removal", one_of),

@@ -1,5 +1,6 @@
 //! API keys: read for each run, never shown.
 
+use super::instead;
 use super::secret::{is_quoted, is_world_readable, read_bounded, shown_path};
 use crate::util::blocking;
 use secrecy::SecretString;
@@ -41,14 +42,22 @@ pub struct KeySource {
     pub(super) variable: Option<SecretString>,
     /// `omni.api_key_file`.
     pub(super) file: Option<PathBuf>,
+    /// The variable that may have been set instead of `OMNI_API_KEY`.
+    pub(super) mistaken: Option<String>,
 }
 
 /// Why the keys can't be read. Never contains a key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Neither the variable nor the file is set.
-    #[error("no API key: set omni.api_key_file, or the environment variable OMNI_API_KEY")]
-    Missing,
+    #[error(
+        "no API key: set omni.api_key_file, or the environment variable OMNI_API_KEY{}",
+        instead(.mistaken.as_deref())
+    )]
+    Missing {
+        /// The variable that may have been set instead.
+        mistaken: Option<String>,
+    },
     /// The file can't be read.
     #[error("omni.api_key_file {file}: {problem}")]
     File {
@@ -85,7 +94,7 @@ impl KeySource {
     pub fn from_text(text: &str) -> Self {
         Self {
             variable: Some(text.into()),
-            file: None,
+            ..Self::default()
         }
     }
 
@@ -126,7 +135,9 @@ impl KeySource {
         if let Some(text) = &self.variable {
             return parse(text.expose_secret(), "OMNI_API_KEY");
         }
-        let path = self.file.as_ref().ok_or(KeyError::Missing)?;
+        let path = self.file.as_ref().ok_or_else(|| KeyError::Missing {
+            mistaken: self.mistaken.clone(),
+        })?;
         let error = |problem: String| KeyError::File {
             file: shown_path(path),
             problem,
@@ -161,7 +172,7 @@ fn parse(text: &str, location: &str) -> Result<ApiKeys, KeyError> {
         }
     }
     if keys.is_empty() {
-        return Err(KeyError::Missing);
+        return Err(KeyError::Missing { mistaken: None });
     }
     Ok(ApiKeys(keys.into_iter().map(Into::into).collect()))
 }
@@ -225,7 +236,7 @@ mod tests {
             .to_string();
         assert!(error.contains("OMNI_API_KEY: line 2"), "{error}");
         assert!(!error.contains("hunter"), "{error}");
-        assert!(matches!(keys("\n"), Err(KeyError::Missing)));
+        assert!(matches!(keys("\n"), Err(KeyError::Missing { .. })));
         assert!(!format!("{:?}", KeySource::from_text("hunter2")).contains("hunter2"));
     }
 
@@ -265,8 +276,8 @@ mod tests {
 
     fn failure(path: &Path) -> String {
         let source = KeySource {
-            variable: None,
             file: Some(path.into()),
+            ..KeySource::default()
         };
         let error = source.read().expect_err("there is no such file");
         format!("{error} {error:?}")

@@ -10,6 +10,9 @@ use std::time::SystemTime;
 /// The settings file that is used if it exists.
 pub const DEFAULT_FILE: &str = "/etc/omni-user-sync/config.toml";
 
+/// The variables of Omni's SDK.
+const OURS: [&str; 2] = ["OMNI_BASE_URL", "OMNI_API_KEY"];
+
 /// Environment variables, as values, so that a test needs none of the process. A value that is not UTF-8 is `None`.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, Option<String>>);
@@ -25,8 +28,7 @@ impl Environment {
 
     /// An error for each of this program's variables that is not text, and so would be ignored.
     fn unreadable(&self) -> Vec<SettingsError> {
-        let ours = ["OMNI_BASE_URL", "OMNI_API_KEY"];
-        let is_ours = |name: &str| ours.contains(&name) || raw::has_prefix(name);
+        let is_ours = |name: &str| OURS.contains(&name) || raw::has_prefix(name);
         let broken = self
             .0
             .iter()
@@ -48,6 +50,17 @@ impl Environment {
     pub fn expand(&self, path: &str) -> PathBuf {
         let home = self.get("HOME").map(Path::new);
         whole_path(path, home).unwrap_or_else(|_| path.into())
+    }
+
+    /// A variable of another name, such as `OMNI_URL`, that may be meant for one that ends with one of these words.
+    fn mistaken_for(&self, words: &[&str]) -> Option<String> {
+        let is_like = |name: &str| {
+            let is_other = name.starts_with("OMNI_") && !raw::has_prefix(name);
+            let last = name.rsplit('_').next().unwrap_or_default();
+            is_other && words.contains(&last) && !OURS.contains(&name)
+        };
+        let mut names = self.0.keys();
+        names.find(|name| is_like(name)).cloned()
     }
 
     /// The value of a variable that is set and not blank.
@@ -82,9 +95,14 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, 
     let keys = KeySource {
         variable: environment.get("OMNI_API_KEY").map(Into::into),
         file: raw.path("omni.api_key_file"),
+        mistaken: environment.mistaken_for(&["KEY", "APIKEY", "TOKEN"]),
     };
     match (Settings::check(raw, keys), SettingsError::all(errors)) {
-        (Ok(settings), None) => Ok(Settings { file, ..settings }),
+        (Ok(mut settings), None) => {
+            let url = ["URL", "URI", "HOST", "DOMAIN"];
+            settings.omni.mistaken_url = environment.mistaken_for(&url);
+            Ok(Settings { file, ..settings })
+        }
         (Ok(_), Some(error)) | (Err(error), None) => Err(error),
         (Err(checked), Some(error)) => Err(SettingsError::Several(vec![error, checked])),
     }

@@ -54,11 +54,14 @@ pub enum SettingsError {
     },
     /// A command needs a setting that is not set.
     #[error(
-        "{key} is not set; set it in the settings file or in the environment variable {variable}"
+        "{key} is not set; set it in the settings file or in the environment variable {variable}{}",
+        instead(.mistaken.as_deref())
     )]
     Missing {
         key: &'static str,
         variable: &'static str,
+        /// The variable that may have been set instead.
+        mistaken: Option<String>,
     },
     /// An unknown key.
     #[error("{}there is no setting {key}{}", prefix(.location.as_deref()), hint(.nearest.as_deref()))]
@@ -107,6 +110,13 @@ fn prefix(location: Option<&str>) -> String {
 fn hint(nearest: Option<&str>) -> String {
     nearest
         .map(|key| format!("; did you mean {key}?"))
+        .unwrap_or_default()
+}
+
+/// A note that another variable is set.
+fn instead(mistaken: Option<&str>) -> String {
+    mistaken
+        .map(|name| format!(" ({name} is set, which has no effect)"))
         .unwrap_or_default()
 }
 
@@ -190,6 +200,8 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub struct OmniSettings {
     base_url: Option<BaseUrl>,
+    /// The variable that may have been set instead of `OMNI_BASE_URL`.
+    mistaken_url: Option<String>,
     /// The source of the API keys.
     pub keys: KeySource,
     /// The limit of requests per minute and key.
@@ -215,6 +227,7 @@ impl OmniSettings {
         let missing = SettingsError::Missing {
             key: "omni.base_url",
             variable: "OMNI_BASE_URL",
+            mistaken: self.mistaken_url.clone(),
         };
         self.base_url.as_ref().ok_or(missing)
     }
@@ -273,6 +286,7 @@ impl SourceSettings {
         let missing = SettingsError::Missing {
             key: "source.path",
             variable: "OMNI_USER_SYNC__SOURCE__PATH",
+            mistaken: None,
         };
         self.path.as_deref().ok_or(missing)
     }

@@ -1,7 +1,7 @@
 //! Single values, from text. Each error says what is expected, without the value.
 
 use super::PageSize;
-use crate::model::Limit;
+use crate::model::{Limit, Mode};
 use crate::util::text::{nearest_by, similarity};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use serde::de::value::StrDeserializer;
@@ -57,6 +57,14 @@ pub(super) fn one_of<T: for<'a> Deserialize<'a>>(text: &str) -> Parsed<T> {
     T::deserialize(deserializer).map_err(|Expected(expected)| expected)
 }
 
+/// `policy.mode`. Earlier versions called a dry run `plan`.
+pub(super) fn mode(text: &str) -> Parsed<Mode> {
+    match text.trim().eq_ignore_ascii_case("plan") {
+        true => Ok(Mode::DryRun),
+        false => one_of(text),
+    }
+}
+
 /// What is expected, taken from serde's error.
 #[derive(Debug)]
 struct Expected(String);
@@ -68,7 +76,12 @@ impl de::Error for Expected {
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
         let words: Vec<_> = expected.iter().map(|word| format!("{word:?}")).collect();
-        Self(words.join(" or "))
+        Self(match &words[..] {
+            [several @ .., last] if !several.is_empty() => {
+                format!("{} or {last}", several.join(", "))
+            }
+            words => words.concat(),
+        })
     }
 }
 

@@ -61,12 +61,17 @@ pub(crate) fn nearest_by<'a>(
         .map(|(candidate, _)| candidate)
 }
 
-/// The similarity of two names, ignoring case, from 0 to 1.
-pub(crate) fn similarity(a: &str, b: &str) -> f64 {
-    if a.len() > MAX_COMPARED || b.len() > MAX_COMPARED {
+/// The similarity of a written name to a known one, ignoring case, from 0 to 1. It is 0 if more than half of the
+/// written letters would have to change: `y` is not a misspelt `Yap`.
+pub(crate) fn similarity(written: &str, known: &str) -> f64 {
+    if written.len() > MAX_COMPARED || known.len() > MAX_COMPARED {
         return 0.0;
     }
-    strsim::jaro_winkler(&a.to_lowercase(), &b.to_lowercase())
+    let [written, known] = [written, known].map(str::to_lowercase);
+    if 2 * strsim::osa_distance(&written, &known) > written.chars().count() {
+        return 0.0;
+    }
+    strsim::jaro_winkler(&written, &known)
 }
 
 /// Whether at most `edits` letters must be inserted, removed, replaced or swapped with their neighbour to turn one text
@@ -107,6 +112,9 @@ mod tests {
         let ops = ["upsert", "delete", "deactivate"];
         assert_eq!(nearest("Delet", ops), Some("delete"));
         assert_eq!(nearest("qqq", ops), None);
+        // Short texts begin many names.
+        assert_eq!(nearest("d", ops), None);
+        assert_eq!(nearest("up", ops), None);
         assert_eq!(nearest(&"delete".repeat(1000), ops), None);
     }
 

@@ -387,7 +387,7 @@ fn the_encoding_utf8_is_the_default() {
     }
     let message = message(with(&[("OMNI_USER_SYNC__SOURCE__ENCODING", "latin1")]));
     assert!(
-        message.contains("expected \"auto\" or \"utf-8\" or \"windows-1252\""),
+        message.contains("expected \"auto\", \"utf-8\" or \"windows-1252\""),
         "{message}"
     );
 }
@@ -415,6 +415,35 @@ fn a_possible_key_in_a_url_is_hidden() {
         );
         assert!(!message.contains("hunter2"), "{message}");
     }
+}
+
+#[test]
+fn variables_of_similar_names_are_named_where_one_is_missing() {
+    let missing = |variables: &[(&str, &str)]| {
+        let omni = with(variables).expect("valid").omni;
+        let url = omni.base_url().err().map(|error| error.to_string());
+        let key = omni.keys.read().err().map(|error| error.to_string());
+        [url, key]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let mistaken = [
+        ("OMNI_URL", "https://acme.omniapp.co"),
+        ("OMNI_KEY", "hunter2"),
+    ];
+    assert_snapshot!(missing(&mistaken), @r"
+    omni.base_url is not set; set it in the settings file or in the environment variable OMNI_BASE_URL (OMNI_URL is set, which has no effect)
+    no API key: set omni.api_key_file, or the environment variable OMNI_API_KEY (OMNI_KEY is set, which has no effect)
+    ");
+    let others = [("OMNI_REGION", "eu"), ("URL", "x"), ("OMNI_TOKENS", "y")];
+    assert!(!missing(&others).contains("has no effect"));
+    let right = [
+        ("OMNI_BASE_URL", "https://acme.omniapp.co"),
+        ("OMNI_API_KEY", "hunter2"),
+    ];
+    assert_eq!(missing(&[mistaken, right].concat()), "");
 }
 
 #[test]
@@ -487,11 +516,11 @@ fn all_errors_are_reported_at_once() {
     config.toml: omni.max_in_flight: expected a whole number, 1 or more, found 0
     config.toml: omni.timeout: expected a duration above zero, such as "30s", found "0s"
     config.toml: omni.update_method: expected "patch" or "put", found "post"
-    config.toml: source.watch: expected "auto" or "native" or "poll" or "off", found "sometimes"
+    config.toml: source.watch: expected "auto", "native", "poll" or "off", found "sometimes"
     config.toml: source.settle: expected a duration such as "30s", "15m" or "90d", found "soon"
-    config.toml: schedule.timezone: expected the name of a time zone, such as UTC or Europe/Madrid (the nearest one is "Pacific/Yap"), found "y"
+    config.toml: schedule.timezone: expected the name of a time zone, such as UTC or Europe/Madrid, found "y"
     config.toml: schedule.cron: expected five or six fields ([second] minute hour day month weekday), such as */15 * * * *, found "x"
-    config.toml: policy.mode: expected "apply" or "dry-run" or "plan", found "z"
+    config.toml: policy.mode: expected "apply" or "dry-run", found "z"
     config.toml: policy.max_updates: expected a percentage ("10%") or a whole number, found "many"
     config.toml: state.retain: expected a duration such as "30s", "15m" or "90d", found "long"
     config.toml: serve.listen: expected an IP address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces, found "here"
