@@ -247,7 +247,7 @@ async fn confirm(
         }
     };
     let answer = tokio::select! {
-        answer = tokio::task::spawn_blocking(ask) => answer.unwrap_or(Confirmation::Decline),
+        answer = out::answer(ask) => answer.unwrap_or(Confirmation::Decline),
         () = stop.cancelled() => Confirmation::Decline,
         () = tokio::time::sleep(max_age) => {
             out::problem("\nno answer in time, the plan may be outdated; run `apply` again");

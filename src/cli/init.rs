@@ -18,6 +18,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf, absolute};
+use tokio_util::sync::CancellationToken;
 
 /// How often each question is asked.
 const MAX_TRIES: usize = 3;
@@ -35,6 +36,7 @@ pub(super) async fn run(
     file: Option<PathBuf>,
     environment: &Environment,
     log: Option<&str>,
+    stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     if !out::can_ask() {
         out::problem("error: `init` asks questions: run it on a terminal");
@@ -48,7 +50,15 @@ pub(super) async fn run(
     let named = environment.settings_file();
     let is_found = file.is_none() && named.is_some();
     let places = Places::of(file.or(named), is_found)?;
-    let Some(answers) = ask(environment, &places).await? else {
+    let answers = tokio::select! {
+        answers = ask(environment, &places) => answers?,
+        () = stop.cancelled() => {
+            // The line of the question.
+            out::note("");
+            None
+        }
+    };
+    let Some(answers) = answers else {
         out::note("nothing was written");
         return Ok(Exit::Failed);
     };
@@ -136,8 +146,8 @@ impl Places {
 
     fn next_steps(&self, answers: &Answers) -> String {
         let program = match self.is_found {
-            true => "omni-user-sync".to_owned(),
-            false => format!("omni-user-sync --config {}", self.settings.display()),
+            true => super::program(),
+            false => format!("{} --config {}", super::program(), self.settings.display()),
         };
         let warning = match answers.own {
             Some(_) => "",
@@ -153,7 +163,7 @@ impl Places {
 }
 
 /// Writes a file that must not exist.
-fn create(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
+pub(super) fn create(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create_new(true).mode(mode).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
@@ -163,10 +173,10 @@ fn create(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
 /// Asks until the connection works; `None` if it never does, or there are no answers.
 async fn ask(environment: &Environment, places: &Places) -> anyhow::Result<Option<Answers>> {
     for _ in 0..MAX_TRIES {
-        let Some(url) = ask_url(environment) else {
+        let Some(url) = ask_url(environment).await else {
             return Ok(None);
         };
-        let Some(key) = ask_key(environment) else {
+        let Some(key) = ask_key(environment).await else {
             return Ok(None);
         };
         let settings = trial(&url, &key, places)?;
@@ -188,11 +198,11 @@ async fn ask(environment: &Environment, places: &Places) -> anyhow::Result<Optio
     Ok(None)
 }
 
-fn ask_url(environment: &Environment) -> Option<BaseUrl> {
+async fn ask_url(environment: &Environment) -> Option<BaseUrl> {
     let default = environment.get("OMNI_BASE_URL");
     let hint = default.unwrap_or("https://acme.omniapp.co");
     for _ in 0..MAX_TRIES {
-        let answer = out::ask_line(&format!("Address of the organisation [{hint}]:"))?;
+        let answer = out::ask_line(format!("Address of the organisation [{hint}]:")).await?;
         let text = match (&*answer, default) {
             ("", Some(default)) => default.to_owned(),
             // What a person means who types only the host.
@@ -207,13 +217,13 @@ fn ask_url(environment: &Environment) -> Option<BaseUrl> {
     None
 }
 
-fn ask_key(environment: &Environment) -> Option<SecretString> {
+async fn ask_key(environment: &Environment) -> Option<SecretString> {
     if let Some(key) = environment.get("OMNI_API_KEY") {
         out::note("API key: from OMNI_API_KEY");
         return Some(key.into());
     }
     for _ in 0..MAX_TRIES {
-        let key = out::ask_secret("API key (not shown):")?;
+        let key = out::ask_secret("API key (not shown):".into()).await?;
         match KeySource::from_text(key.expose_secret()).read() {
             Ok(_) => return Some(key),
             // It names the variable, which was not asked for.
@@ -252,7 +262,8 @@ async fn ask_roster(
     settings: &Settings,
     schema: &Schema,
 ) -> anyhow::Result<Option<PathBuf>> {
-    let Some(answer) = out::ask_line("Roster, a CSV file or a folder of them [users.csv]:") else {
+    let question = "Roster, a CSV file or a folder of them [users.csv]:";
+    let Some(answer) = out::ask_line(question.into()).await else {
         return Ok(None);
     };
     let path = match &*answer {
@@ -265,7 +276,8 @@ async fn ask_roster(
             "{} does not exist. Write the users of Omni to it?",
             path.display()
         );
-        if out::ask(&question)
+        let is_wanted = out::answer(move || out::ask(&question)).await;
+        if is_wanted == Some(true)
             && let Err(error) = export::to_file(settings, &path).await
         {
             out::warning(&format!("{error:#}"));

@@ -228,7 +228,10 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Config(arguments) => {
             config::run(config.as_deref(), &Environment::of_process(), &arguments)
         }
-        Command::Init => init::run(config, &Environment::of_process(), log).await,
+        Command::Init => {
+            let environment = Environment::of_process();
+            until_stopped(|stop| init::run(config, &environment, log, stop)).await
+        }
         Command::Pause(arguments) => pause::pause(quiet(load()?, log)?, arguments).await,
         Command::Resume => pause::resume(quiet(load()?, log)?).await,
         Command::History(arguments) => history::run(quiet(load()?, log)?, arguments).await,
@@ -292,6 +295,16 @@ pub fn report_error(error: &anyhow::Error) -> Exit {
     } else {
         Exit::Failed
     }
+}
+
+/// The program as it was called, for commands to copy.
+fn program() -> String {
+    let name = std::env::args_os().next();
+    let name = name.filter(|name| !name.is_empty());
+    name.map_or_else(
+        || "omni-user-sync".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// The state database, opened for writing. Fails if another process writes.

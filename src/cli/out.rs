@@ -93,8 +93,19 @@ pub(super) fn ask(question: &str) -> bool {
     read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
+/// Prompts on a thread of its own, so that the caller can stop waiting for the answer at a signal.
+pub(super) async fn answer<T: Send + 'static>(
+    prompt: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    tokio::task::spawn_blocking(prompt).await.ok()
+}
+
 /// Asks for a line; `None` at the end of input or without a terminal.
-pub(super) fn ask_line(question: &str) -> Option<String> {
+pub(super) async fn ask_line(question: String) -> Option<String> {
+    answer(move || read_line(&question)).await?
+}
+
+fn read_line(question: &str) -> Option<String> {
     let mut terminal = prompt_output()?;
     let _ = write!(terminal, "{question} ").and_then(|()| terminal.flush());
     let mut answer = String::new();
@@ -102,10 +113,10 @@ pub(super) fn ask_line(question: &str) -> Option<String> {
     (read > 0).then(|| answer.trim().to_owned())
 }
 
-/// Asks for a secret, which the terminal does not show.
-pub(super) fn ask_secret(question: &str) -> Option<SecretString> {
+/// Asks for a secret, which the terminal does not show. If the caller stops waiting, the terminal shows input again.
+pub(super) async fn ask_secret(question: String) -> Option<SecretString> {
     let hidden = HiddenInput::begin().ok()?;
-    let answer = ask_line(question).map(SecretString::from);
+    let answer = ask_line(question).await.map(SecretString::from);
     drop(hidden);
     // The line break that was not shown either.
     note("");

@@ -1,76 +1,11 @@
 //! `init` at a terminal.
 
 use super::example;
+use super::terminal::Session;
 use crate::support::{World, command as run};
 use omni_user_sync::sandbox::Options;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
-
-/// A command at a terminal.
-struct Session {
-    terminal: File,
-    child: Child,
-    shown: String,
-}
-
-impl Session {
-    fn start(world: &World, arguments: &[&str]) -> Self {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&terminal).expect("granted");
-        unlockpt(&terminal).expect("unlocked");
-        let name = ptsname(&terminal, Vec::new()).expect("a name");
-        let mut options = OpenOptions::new();
-        let side = options
-            .read(true)
-            .write(true)
-            .open(name.to_str().expect("text"));
-        let side = side.expect("opens");
-        let child = Command::new(env!("CARGO_BIN_EXE_omni-user-sync"))
-            .args(arguments)
-            .env_clear()
-            .envs(world.variables())
-            .current_dir(world.folder.path())
-            .stdin(side.try_clone().expect("cloned"))
-            .stderr(side)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("it runs");
-        Self {
-            terminal: terminal.into(),
-            child,
-            shown: String::new(),
-        }
-    }
-
-    /// Waits for a question and answers it.
-    fn answer(&mut self, question: &str, answer: &str) {
-        while !self.shown.contains(question) {
-            let more = self.read();
-            assert!(more, "no {question:?} in {:?}", self.shown);
-        }
-        self.shown = self.shown.split_once(question).expect("contained").1.into();
-        writeln!(self.terminal, "{answer}").expect("typed");
-    }
-
-    fn read(&mut self) -> bool {
-        let mut bytes = [0; 1024];
-        // A terminal whose other side is closed can't be read.
-        let count = self.terminal.read(&mut bytes).unwrap_or(0);
-        self.shown
-            .push_str(&String::from_utf8_lossy(&bytes[..count]));
-        count > 0
-    }
-
-    /// The exit code, and what was shown since the last answer.
-    fn end(mut self) -> (Option<i32>, String) {
-        while self.read() {}
-        let code = self.child.wait().expect("it ends").code();
-        (code, self.shown.replace('\r', ""))
-    }
-}
 
 /// Without the variables that `init` is to make unnecessary.
 async fn newcomer() -> World {
@@ -109,7 +44,9 @@ async fn init_writes_settings_that_work() {
     assert_eq!(code, Some(0), "{shown}");
     assert!(!shown.contains("sandbox-key"), "{shown}");
     let place = folder.display().to_string();
-    insta::assert_snapshot!(shown.replace(&place, "DIR"), @r#"
+    let shown = shown.replace(&place, "DIR");
+    let shown = shown.replace(env!("CARGO_BIN_EXE_omni-user-sync"), "omni-user-sync");
+    insta::assert_snapshot!(shown, @r#"
      y
     4 users written to DIR/users.csv
 
@@ -155,11 +92,33 @@ async fn init_overwrites_nothing_and_needs_a_terminal() {
     std::fs::write(&file, "# mine").expect("written");
     let arguments = ["init", "--config", "config.toml"];
     assert_eq!(run(&world, &arguments).await.code, 64);
-    let session = Session::start(&world, &arguments);
+    let mut session = Session::start(&world, &arguments);
     let ended = tokio::task::spawn_blocking(move || session.end()).await;
     let (code, shown) = ended.expect("no panic");
     assert_eq!(code, Some(1), "{shown}");
     assert!(shown.contains("`init` never overwrites"), "{shown}");
     assert_eq!(std::fs::read_to_string(&file).expect("there"), "# mine");
     assert!(!world.folder.path().join("api-key").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_interrupted_at_the_key_shows_input_again() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let world = newcomer().await;
+        let (url, folder) = (world.sandbox.url(), world.folder.path().to_owned());
+        let mut session = Session::start(&world, &["init", "--config", "config.toml"]);
+        let ended = tokio::task::spawn_blocking(move || {
+            session.answer("Address of the organisation", &url);
+            session.until("API key (not shown):");
+            assert!(!session.echoes());
+            session.signal(signal);
+            let (code, shown) = session.end();
+            assert!(session.echoes(), "{shown}");
+            (code, shown)
+        });
+        let (code, shown) = ended.await.expect("no panic");
+        assert_eq!(code, Some(1), "{shown}");
+        assert_eq!(shown, " \nnothing was written\n");
+        assert!(!folder.join("config.toml").exists());
+    }
 }

@@ -1,4 +1,5 @@
 //! The commands as a shell sees them: output, exit code, and what they did to Omni.
+mod approve;
 mod check;
 mod config;
 mod daemon;
@@ -18,6 +19,7 @@ mod state_folder;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 mod undo;
 mod usage;
 

@@ -66,9 +66,8 @@ async fn confirm(email: &Email, base_url: &str, stop: &CancellationToken) -> boo
         "The probe creates the user {email} at {base_url}, changes it, and deletes it, with at most {MAX_REQUESTS} \
          requests. Omni may send an invitation to this address. Continue?"
     );
-    let answer = tokio::task::spawn_blocking(move || out::ask(&question));
     tokio::select! {
-        answer = answer => answer.unwrap_or(false),
+        answer = out::answer(move || out::ask(&question)) => answer.unwrap_or(false),
         () = stop.cancelled() => false,
     }
 }
