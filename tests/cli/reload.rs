@@ -2,6 +2,7 @@
 
 use super::daemon::{Daemon, eventually};
 use super::example;
+use crate::support::{World, command as run};
 use rustix::process::Signal;
 use std::fs;
 use std::path::PathBuf;
@@ -15,17 +16,40 @@ struct Reloading {
 }
 
 impl Reloading {
+    /// Starts a daemon without a schedule in dry-run mode, and waits for its first run.
+    async fn start() -> (World, Self) {
+        let world = example().await.set("serve.listen", "127.0.0.1:0");
+        let world = world.set("schedule.cron", "").set("source.watch", "off");
+        let file = world.folder.path().join("config.toml");
+        fs::write(&file, "[policy]\nmode = \"plan\"\n").expect("written");
+        let name = file.to_str().expect("a path is text");
+        let world = world.with_variable("OMNI_USER_SYNC_CONFIG", name);
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let daemon = Daemon::logging_to(&world, log.reopen().expect("opens"));
+        let daemon = Self { daemon, file, log };
+        eventually("a run", || daemon.log().contains("run ended")).await;
+        (world, daemon)
+    }
+
+    fn count(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.log.path()).expect("a log")
     }
 
     /// Replaces the settings file, sends SIGHUP, and waits for the run that it starts.
     async fn reload(&self, settings: &str) {
-        let runs = || self.log().matches("run ended").count();
-        let before = runs();
+        self.reload_until("run ended", settings).await;
+    }
+
+    /// Replaces the settings file, sends SIGHUP, and waits until the log has this text once more.
+    async fn reload_until(&self, text: &str, settings: &str) {
+        let before = self.count(text);
         fs::write(&self.file, settings).expect("written");
         self.daemon.signal(Signal::HUP);
-        eventually("a run", || runs() > before).await;
+        eventually(text, || self.count(text) > before).await;
     }
 
     async fn metric(&self, name: &str) -> String {
@@ -43,17 +67,7 @@ impl Reloading {
 async fn a_signal_reloads_the_settings() {
     // Under `nohup` this process, and with it the daemon, would ignore it.
     let _handled = signal(SignalKind::hangup()).expect("a handler");
-    let world = example().await.set("serve.listen", "127.0.0.1:0");
-    let world = world.set("schedule.cron", "").set("source.watch", "off");
-    let file = world.folder.path().join("config.toml");
-    fs::write(&file, "[policy]\nmode = \"plan\"\n").expect("written");
-    let name = file.to_str().expect("a path is text");
-    let world = world.with_variable("OMNI_USER_SYNC_CONFIG", name);
-    let log = tempfile::NamedTempFile::new().expect("a file");
-    let daemon = Daemon::logging_to(&world, log.reopen().expect("opens"));
-    let mut daemon = Reloading { daemon, file, log };
-    eventually("a run", || daemon.log().contains("run ended")).await;
-
+    let (world, mut daemon) = Reloading::start().await;
     daemon.reload("[policy]\nmode = \"sometimes\"\n").await;
     assert!(
         daemon.log().contains("policy.mode: expected"),
@@ -81,6 +95,46 @@ async fn a_signal_reloads_the_settings() {
             .contains(r#"mode="apply""#)
     );
     assert!(daemon.daemon.is_running());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_daemon_stays_paused_when_reloaded() {
+    const IN_FORCE: &str = "the settings were read again and are in force";
+    // Under `nohup` this process, and with it the daemon, would ignore it.
+    let _handled = signal(SignalKind::hangup()).expect("a handler");
+    let (world, mut daemon) = Reloading::start().await;
+    assert_eq!(run(&world, &["pause"]).await.code, 0);
+    eventually("it is paused", || daemon.count("the daemon is paused") == 1).await;
+    daemon
+        .reload_until(IN_FORCE, "[policy]\nmode = \"dry-run\"\nmax_updates = 7\n")
+        .await;
+    assert_eq!(
+        daemon.metric("omni_user_sync_paused").await,
+        "omni_user_sync_paused 1"
+    );
+    // By the end of this one, the run of the first would have started.
+    daemon
+        .reload_until(IN_FORCE, "[source]\nblank_cells = \"keep\"\n")
+        .await;
+    assert_eq!(
+        daemon.metric("omni_user_sync_paused").await,
+        "omni_user_sync_paused 1"
+    );
+    assert_eq!(daemon.count("run started"), 1, "{}", daemon.log());
+    assert!(world.writes().is_empty(), "{}", daemon.log());
+
+    assert_eq!(run(&world, &["resume"]).await.code, 0);
+    eventually("a run", || daemon.count("run ended") == 2).await;
+    daemon.daemon.signal(Signal::TERM);
+    assert_eq!(daemon.daemon.wait().await, Some(0));
+    let log = daemon.log();
+    assert_eq!(daemon.count("run started"), 2, "one run: {log}");
+    assert_eq!(world.writes().len(), 3, "{log}");
+    assert_eq!(
+        world.attribute("ann@x.co", "tier"),
+        "gold",
+        "by the new settings"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
