@@ -1,9 +1,8 @@
 //! Sessions, and a limit for failed logins.
 
+use crate::util::random;
 use crate::util::sync::lock;
 use crate::util::window::SlidingWindow;
-use rustix::io::Errno;
-use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -45,7 +44,7 @@ struct Session {
 impl Sessions {
     pub(super) fn new() -> Self {
         Self {
-            key: random(),
+            key: random::bytes(),
             open: Mutex::default(),
         }
     }
@@ -57,7 +56,7 @@ impl Sessions {
 
     /// Opens a session and returns its ID.
     pub(super) fn open(&self, token: blake3::Hash) -> String {
-        let id = blake3::Hash::from(random()).to_hex().to_string();
+        let id = blake3::Hash::from(random::bytes()).to_hex().to_string();
         let now = Instant::now();
         let mut open = lock(&self.open);
         open.retain(|_, session| session.expires > now);
@@ -192,19 +191,6 @@ fn network(address: IpAddr) -> IpAddr {
         }
         v4 => v4,
     }
-}
-
-fn random() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
-            Ok(more) => filled += more,
-            Err(Errno::INTR) => {}
-            Err(error) => panic!("getrandom failed: {error}"),
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]

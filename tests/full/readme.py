@@ -264,7 +264,7 @@ class Reader:
     def is_ready(self, does, process):
         if does == "run":
             return support.fetch(f"http://{self.serve}/readyz")[0] == 200
-        said = {"sandbox": "listening on", "demo": "Omni is in sync with the roster"}
+        said = {"sandbox": "listening on", "demo": "The first run has ended"}
         return said[does] in process.out()
 
     def end(self, *times):
