@@ -4,7 +4,6 @@ use super::decode;
 use super::files::{Candidate, too_large, unreadable};
 use super::text::Issue;
 use crate::model::{Fingerprint, Problem};
-use std::fs::File;
 use std::io::{self, Read};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,19 +34,54 @@ pub(super) fn read_file<T>(
         Ok(opened) => opened,
         Err(issue) => return FileReading::rejected(issue),
     };
-    let mut bytes = HashedFile::new(opened, max_bytes);
-    let parsed = match bytes.peek() {
-        Some(issue) => Err(FileError::File(issue)),
-        None => parse(&mut bytes, stat.size()).map_err(FileError::Content),
-    };
-    let whole = bytes.finish();
+    let BytesReading {
+        digest,
+        whole,
+        parsed,
+    } = read_bytes(opened, stat.size(), max_bytes, parse);
     let unchanged = file.check_unchanged(stat);
     FileReading {
-        digest: bytes.hasher.finalize(),
+        digest,
         modified: stat.modified(),
         is_unchanged: unchanged.is_ok(),
         content: whole.and(unchanged).map_err(FileError::File).and(parsed),
     }
+}
+
+/// The result of reading the bytes of one file.
+struct BytesReading<T> {
+    digest: blake3::Hash,
+    /// Whether all bytes were read.
+    whole: Result<(), Issue>,
+    parsed: Result<T, FileError>,
+}
+
+fn read_bytes<T>(
+    bytes: impl Read,
+    size: u64,
+    max_bytes: u64,
+    parse: impl FnOnce(&mut dyn Read, u64) -> Result<T, Vec<Problem>>,
+) -> BytesReading<T> {
+    let mut bytes = HashedBytes::new(bytes, max_bytes);
+    let parsed = match bytes.peek() {
+        Some(issue) => Err(FileError::File(issue)),
+        None => parse(&mut bytes, size).map_err(FileError::Content),
+    };
+    BytesReading {
+        whole: bytes.finish(),
+        digest: bytes.hasher.finalize(),
+        parsed,
+    }
+}
+
+/// Reads a file that is in memory, as [`read_file`] reads one on disk.
+pub(super) fn read_memory<T>(
+    bytes: &[u8],
+    max_bytes: u64,
+    parse: impl FnOnce(&mut dyn Read, u64) -> Result<T, Vec<Problem>>,
+) -> Result<T, FileError> {
+    let read = read_bytes(bytes, bytes.len() as u64, max_bytes, parse);
+    read.whole.map_err(FileError::File).and(read.parsed)
 }
 
 impl<T> FileReading<T> {
@@ -62,8 +96,8 @@ impl<T> FileReading<T> {
 }
 
 /// Hashes the bytes that are read, and stops at the maximum size.
-struct HashedFile {
-    file: io::Take<File>,
+struct HashedBytes<R> {
+    bytes: io::Take<R>,
     hasher: blake3::Hasher,
     /// The first bytes, which were already examined.
     first: io::Cursor<Vec<u8>>,
@@ -71,10 +105,10 @@ struct HashedFile {
     max_bytes: u64,
 }
 
-impl HashedFile {
-    fn new(file: File, max_bytes: u64) -> Self {
+impl<R: Read> HashedBytes<R> {
+    fn new(bytes: R, max_bytes: u64) -> Self {
         Self {
-            file: file.take(max_bytes.saturating_add(1)),
+            bytes: bytes.take(max_bytes.saturating_add(1)),
             hasher: blake3::Hasher::new(),
             first: io::Cursor::default(),
             failure: None,
@@ -99,19 +133,19 @@ impl HashedFile {
         }
         match self.failure.take() {
             Some(issue) => Err(issue),
-            None if self.file.limit() == 0 => Err(too_large(self.max_bytes)),
+            None if self.bytes.limit() == 0 => Err(too_large(self.max_bytes)),
             None => Ok(()),
         }
     }
 }
 
-impl Read for HashedFile {
+impl<R: Read> Read for HashedBytes<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let examined = self.first.read(buffer)?;
         if examined > 0 {
             return Ok(examined);
         }
-        let read = self.file.read(buffer).inspect_err(|error| {
+        let read = self.bytes.read(buffer).inspect_err(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
                 self.failure = Some(unreadable(error));
             }

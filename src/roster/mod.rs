@@ -53,6 +53,7 @@ use files::Candidate;
 use merge::ReadMeta;
 use parse::ParsedFile;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Reads the roster at `path`, each file once. Blocks as long as the file system does.
@@ -66,6 +67,33 @@ pub fn read(
     schema: &Schema,
 ) -> Result<Desired, SourceError> {
     read_source(settings, path, is_source, schema)?.outcome
+}
+
+/// Reads a roster of one file that is in memory. Its name is only for problems. Such a roster is not that of
+/// `source.path`.
+///
+/// # Errors
+/// Fails if the file is rejected.
+pub fn read_memory(
+    settings: &SourceSettings,
+    name: &str,
+    bytes: &[u8],
+    schema: &Schema,
+) -> Result<Desired, SourceError> {
+    let name: Arc<str> = text::visible_name(name.as_ref()).into();
+    let parsed = content::read_memory(bytes, settings.max_bytes, |bytes, size| {
+        parse::parse(bytes, size, &name, settings, schema, Budget::WHOLE)
+    });
+    let parsed = parsed.map_err(|error| SourceError::Rejected(error.problems(&name)))?;
+    let meta = ReadMeta {
+        rejected: Vec::new(),
+        files: Vec::new(),
+        folder: Vec::new(),
+        lints: Vec::new(),
+        fingerprint: Fingerprint(*blake3::hash(bytes).as_bytes()),
+        is_source: false,
+    };
+    merge::merge(vec![parsed], meta, schema).map_err(SourceError::Rejected)
 }
 
 /// The stamp of the roster at `path`, which needs no reading. Blocks.
@@ -127,7 +155,7 @@ fn read_source(
                     modified: reading.modified,
                 });
             }
-            Err(error) => rejected.extend(error.problems(file)),
+            Err(error) => rejected.extend(error.problems(&file.name)),
         }
     }
     let fingerprint = fingerprint.finish();
@@ -164,10 +192,10 @@ fn read_file(
 }
 
 impl FileError {
-    fn problems(self, file: &Candidate) -> Vec<Problem> {
+    fn problems(self, file: &Arc<str>) -> Vec<Problem> {
         match self {
             Self::Content(problems) => problems,
-            Self::File(issue) => vec![issue.at(Location::line(&file.name, 0))],
+            Self::File(issue) => vec![issue.at(Location::line(file, 0))],
         }
     }
 }
