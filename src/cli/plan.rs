@@ -66,13 +66,8 @@ fn show(view: PlanView<'_>) {
 
 /// Prints problems and warnings to standard error.
 pub(super) fn show_problems(view: PlanView<'_>) {
-    let PlanView {
-        desired,
-        assessment,
-        ..
-    } = view;
-    let problems = desired.problems().into_iter();
-    for problem in problems.chain(&assessment.problems) {
+    let assessment = view.assessment;
+    for problem in view.problems() {
         out::problem(&problem.to_string());
     }
     for email in &assessment.ambiguous {

@@ -10,7 +10,8 @@
 use super::diff::Plan;
 use super::{domains, quarantine};
 use crate::model::{
-    Action, Change, GuardRule, Limit, Memory, Observed, Operation, Policy, Prune, UserId,
+    Action, Change, GuardRule, HeldChange, HeldRecord, Limit, Memory, Observed, Operation, Policy,
+    Prune, UserId,
 };
 use crate::util::text::{agree, plural};
 use std::collections::HashSet;
@@ -71,6 +72,16 @@ pub struct HeldChanges {
     pub reason: String,
     /// The changes.
     pub changes: Vec<Change>,
+}
+
+impl From<&HeldChanges> for HeldRecord {
+    fn from(held: &HeldChanges) -> Self {
+        Self {
+            rule: held.rule,
+            reason: held.reason.clone(),
+            changes: held.changes.iter().map(HeldChange::from).collect(),
+        }
+    }
 }
 
 impl Verdict {

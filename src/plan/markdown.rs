@@ -99,7 +99,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
 
 fn write_notes(out: &mut String, view: PlanView<'_>) -> fmt::Result {
     let assessment = view.assessment;
-    let problems = view.desired.problems().into_iter();
+    let problems = view.problems().into_iter();
     let problems = problems
         .chain(&assessment.problems)
         .map(ToString::to_string);

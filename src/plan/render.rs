@@ -32,6 +32,23 @@ pub struct PlanView<'a> {
     pub cost: Cost,
 }
 
+impl<'a> PlanView<'a> {
+    /// The problems of the roster, and the rows that Omni's state does not allow.
+    #[must_use]
+    pub fn problems(&self) -> Vec<&'a Problem> {
+        let problems = self.desired.problems().into_iter();
+        problems.chain(&self.assessment.problems).collect()
+    }
+}
+
+/// The counts and the cost of a plan as text, one line each.
+#[must_use]
+pub fn summary_text(view: PlanView<'_>) -> String {
+    let mut out = String::new();
+    write_summary(&mut out, view).expect("writing to a String can't fail");
+    out
+}
+
 /// The plan as text: one block per change with old and new values, then held changes, counts and cost.
 #[must_use]
 pub fn text(view: PlanView<'_>) -> String {
@@ -224,7 +241,7 @@ pub struct PlanDoc<'a> {
     #[serde(serialize_with = "problem_docs")]
     problems: Vec<&'a Problem>,
     not_found: Vec<NotFoundDoc<'a>>,
-    blocked: &'a [Blocked],
+    blocked: Vec<BlockedDoc<'a>>,
     warnings: &'a [String],
     requests: usize,
     seconds: u64,
@@ -237,6 +254,19 @@ struct HeldDoc<'a> {
     reason: &'a str,
     #[serde(serialize_with = "change_docs")]
     changes: &'a [Change],
+}
+
+/// Removals that a plan leaves out for one reason.
+#[derive(Debug, Serialize)]
+struct BlockedDoc<'a> {
+    reason: &'a str,
+    emails: &'a [Email],
+}
+
+impl<'a> From<&'a Blocked> for BlockedDoc<'a> {
+    fn from(Blocked { reason, emails }: &'a Blocked) -> Self {
+        Self { reason, emails }
+    }
 }
 
 fn change_docs<S: Serializer>(changes: &[Change], serializer: S) -> Result<S::Ok, S::Error> {
@@ -324,7 +354,7 @@ impl<'a> PlanDoc<'a> {
         let Assessment {
             verdict,
             pending,
-            problems,
+            problems: _,
             ambiguous,
             unread,
             unchanged,
@@ -336,7 +366,6 @@ impl<'a> PlanDoc<'a> {
         } = assessment;
         let mut frozen: Vec<_> = desired.frozen.keys().collect();
         frozen.sort();
-        let problems = desired.problems().into_iter().chain(problems);
         Self {
             rows: desired.rows,
             users,
@@ -350,14 +379,48 @@ impl<'a> PlanDoc<'a> {
             frozen,
             ambiguous,
             unread,
-            problems: problems.collect(),
+            problems: view.problems(),
             not_found: not_found.iter().map(NotFoundDoc::from).collect(),
-            blocked,
+            blocked: blocked.iter().map(BlockedDoc::from).collect(),
             warnings,
             requests: cost.requests,
             seconds: cost.time.as_secs(),
         }
     }
+}
+
+impl PlanDoc<'_> {
+    /// Keeps the first `max` entries of each list. Returns whether any list had more.
+    pub(crate) fn truncate(&mut self, max: usize) -> bool {
+        let mut lists = vec![first(&mut self.changes, max)];
+        for held in &mut self.held {
+            lists.push(first(&mut held.changes, max));
+        }
+        for emails in [&mut self.protected, &mut self.quarantined, &mut self.frozen] {
+            lists.push(emails.len() > max);
+            emails.truncate(max);
+        }
+        for blocked in &mut self.blocked {
+            lists.push(first(&mut blocked.emails, max));
+        }
+        lists.extend([
+            first(&mut self.ambiguous, max),
+            first(&mut self.unread, max),
+            first(&mut self.warnings, max),
+            self.problems.len() > max,
+            self.not_found.len() > max,
+        ]);
+        self.problems.truncate(max);
+        self.not_found.truncate(max);
+        lists.contains(&true)
+    }
+}
+
+/// Keeps the first `max` entries of a list. Returns whether it had more.
+fn first<T>(list: &mut &[T], max: usize) -> bool {
+    let has_more = list.len() > max;
+    *list = &list[..list.len().min(max)];
+    has_more
 }
 
 fn emails(changes: &[Change]) -> Vec<&Email> {

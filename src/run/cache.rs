@@ -143,6 +143,11 @@ impl ObservationCache {
         }
     }
 
+    /// Whether it is known which users have an email.
+    pub(super) fn knows(&self, email: &Email) -> bool {
+        self.observed.get(email).is_some() || self.absent.contains(email)
+    }
+
     /// Replaces the definitions by those that were read again.
     pub(super) fn defined(&mut self, schema: Schema) {
         self.schema = schema;

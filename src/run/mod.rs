@@ -22,6 +22,7 @@ mod observer;
 mod outcome;
 mod place;
 mod prepare;
+mod preview;
 mod progress;
 mod read_budget;
 mod recorder;

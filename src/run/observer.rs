@@ -172,12 +172,7 @@ impl Observer {
         ignore_quarantine: bool,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        let mut memory = self.memory(ignore_quarantine).await?;
-        if snapshot.cache.observed.parts_since().is_some() {
-            let last = self.state.last_read().await?;
-            memory.last_read_since = last.map(|(_, since)| since);
-        }
-        self.reject_older(&snapshot.desired, &memory)?;
+        let memory = self.memory(&snapshot, ignore_quarantine).await?;
         let Snapshot { desired, cache } = &mut snapshot;
         let is_quarantined_removal = |user: &ObservedUser| {
             memory.quarantined.contains_key(&user.email) && !desired.users.contains_key(&user.email)
@@ -203,13 +198,23 @@ impl Observer {
         }
     }
 
-    async fn memory(&self, ignore_quarantine: bool) -> Result<Memory, RunError> {
+    /// What earlier runs left behind. Rejects a roster that they rule out.
+    pub(super) async fn memory(
+        &self,
+        snapshot: &Snapshot,
+        ignore_quarantine: bool,
+    ) -> Result<Memory, RunError> {
         let mut memory = self.state.memory(Utc::now()).await?;
         if ignore_quarantine {
             for quarantined in memory.quarantined.values_mut() {
                 quarantined.until = quarantined.until.min(memory.now);
             }
         }
+        if snapshot.cache.observed.parts_since().is_some() {
+            let last = self.state.last_read().await?;
+            memory.last_read_since = last.map(|(_, since)| since);
+        }
+        self.reject_older(&snapshot.desired, &memory)?;
         Ok(memory)
     }
 
@@ -321,6 +326,13 @@ impl Observer {
         let exists = move || roster::stamp(&settings.source, &path).map(drop);
         roster::blocking(&target.path, exists).await?;
         Ok(self.settings.omni.keys.load().await?)
+    }
+
+    /// Reads the keys for [`Self::cost`] alone, which then counts on them. Without a readable key, no time is known.
+    pub(super) async fn read_keys(&self) {
+        if let Ok(keys) = self.settings.omni.keys.load().await {
+            self.client.begin(&keys);
+        }
     }
 
     /// What it takes to send the changes that passed, from now on.

@@ -8,7 +8,7 @@ use crate::model::{
     ChangeIntent, ChangeOutcome, ChangeRecord, FieldChange, HeldChange, HeldRecord, ObservedUser,
     Operation, Prune, RunOptions, RunRef, Settled,
 };
-use crate::plan::{HeldChanges, ownership, recover};
+use crate::plan::{ownership, recover};
 use crate::util::sync::lock;
 use chrono::Utc;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Reconciler {
         }
         let held = prepared.assessment.verdict.held();
         if !held.is_empty() {
-            let held: Vec<_> = held.iter().map(held_record).collect();
+            let held: Vec<_> = held.iter().map(HeldRecord::from).collect();
             self.state().hold(run.number, &held).await?;
         }
         Ok(Arc::new(prepared))
@@ -259,12 +259,4 @@ fn log_planned(change: &HeldChange) {
     let fields: Vec<_> = fields.map(|field| field.field.to_string()).collect();
     let fields = (!fields.is_empty()).then(|| fields.join(", "));
     tracing::info!(target: CHANGES, %user, %operation, fields, "planned change");
-}
-
-fn held_record(held: &HeldChanges) -> HeldRecord {
-    HeldRecord {
-        rule: held.rule,
-        reason: held.reason.clone(),
-        changes: held.changes.iter().map(HeldChange::from).collect(),
-    }
 }
