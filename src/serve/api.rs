@@ -4,6 +4,7 @@
 use super::actions::approve_error;
 use super::auth::Principal;
 use super::params::{ChangeParams, parse_run_number, parse_run_ref};
+use super::preview::Upload;
 use super::queries::{HistoryView, Overview, UserView};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
@@ -13,7 +14,8 @@ use crate::plan::render::ProblemDoc;
 use crate::state::render::{change_doc, held_change_doc, held_doc, run_doc};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono::Utc;
@@ -183,6 +185,38 @@ pub(super) async fn explain(
     let explanation = state.explain_limiter.explain(explainer, &email).await;
     let explanation = explanation.map_err(|error| error.response(Format::Json))?;
     Ok(Json(explanation.doc()).into_response())
+}
+
+pub(super) async fn preview(State(state): State<Arc<AppState>>) -> Response {
+    preview_of(&state, None).await
+}
+
+pub(super) async fn preview_file(
+    State(state): State<Arc<AppState>>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> ApiResult {
+    let content_type = headers.get(CONTENT_TYPE);
+    let is_csv = content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/csv"));
+    if !is_csv {
+        let message = "Send the file as the body, with `Content-Type: text/csv`.";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(ErrorResponse::new(Format::Json, status, message));
+    }
+    let name = "body".to_owned();
+    Ok(preview_of(&state, Some(Upload { name, bytes })).await)
+}
+
+async fn preview_of(state: &AppState, file: Option<Upload>) -> Response {
+    match state.preview(file).await {
+        Ok(preview) => Json(preview.doc()).into_response(),
+        Err(error) => {
+            let doc = error.doc();
+            error
+                .response(Format::Json)
+                .apply_to(Json(doc).into_response())
+        }
+    }
 }
 
 fn user_doc(user: &UserView) -> Value {

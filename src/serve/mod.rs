@@ -11,7 +11,9 @@
 //! - The server reads: the daemon's status, and the state database over its own connection, so that
 //!   page views never delay a run. It has two actions: wake the run loop, and record an approval.
 //! - Page views send no requests to Omni, except `explain`, which uses its own reader and is
-//!   rate-limited.
+//!   rate-limited. A preview plans by the stored observation, without a request, and is rate-limited too.
+//! - A file for a preview is never stored. Its body, the only large one, is read after the check of the
+//!   permission, one at a time.
 //! - Probes answer any client and contain no personal data. Everything else requires permission: see
 //!   `auth` and `origin`. Actions always require the admin token.
 //! - Client resources are bounded: the number and lifetime of connections, the size of headers and
@@ -26,9 +28,11 @@ mod assets;
 mod auth;
 mod connections;
 mod explain;
+mod on_demand;
 mod origin;
 mod pages;
 mod params;
+mod preview;
 mod probes;
 mod queries;
 mod response;

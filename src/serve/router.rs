@@ -5,8 +5,8 @@ use super::response::{ErrorResponse, Format};
 use super::state::{AppState, ServerConfig};
 use super::{api, assets, auth, pages};
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -16,10 +16,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The login form is the largest body.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+/// The largest body. The login form is the longest one, apart from uploads.
+const MAX_BODY: BodyLimit = BodyLimit {
+    bytes: 16 * 1024,
+    time: READ_TIMEOUT,
+};
 
-/// The time limit for a response, including the body of its request.
+/// The largest upload: a file of 16 MiB, in a form.
+const MAX_UPLOAD: BodyLimit = BodyLimit {
+    bytes: (16 * 1024 + 4) * 1024,
+    time: Duration::from_secs(30),
+};
+
+/// The paths that take an upload.
+const UPLOADS: [&str; 2] = ["/preview/file", "/api/v1/preview/file"];
+
+/// The time limit for a response, including the body of its request. An upload has the time of its body in addition.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Pages load only what this server serves, have nothing inline, and can't be framed. The referrer
@@ -38,6 +50,13 @@ const HEADERS: [(&str, &str); 7] = [
     ("cache-control", "no-store"),
 ];
 
+/// The limits of a body.
+#[derive(Clone, Copy)]
+struct BodyLimit {
+    bytes: usize,
+    time: Duration,
+}
+
 /// All routes of a server that listens on `address`.
 pub(super) fn router(config: ServerConfig, address: SocketAddr) -> Router {
     let probes = config.probes.clone();
@@ -45,9 +64,11 @@ pub(super) fn router(config: ServerConfig, address: SocketAddr) -> Router {
     let require_read = from_fn_with_state(Arc::clone(&state), auth::require_read);
     let require_admin = from_fn_with_state(Arc::clone(&state), auth::require_admin);
     let identify = from_fn_with_state(Arc::clone(&state), auth::identify);
+    let read_upload = from_fn_with_state(Arc::clone(&state), read_upload);
+    let actions = action_routes().merge(upload_routes().route_layer(read_upload));
     let guarded = Router::new()
         .merge(read_routes().route_layer(require_read))
-        .merge(action_routes().route_layer(require_admin))
+        .merge(actions.route_layer(require_admin))
         .merge(public_routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -66,11 +87,13 @@ fn read_routes() -> Router<Arc<AppState>> {
         .route("/", get(pages::overview))
         .route("/runs", get(pages::runs))
         .route("/runs/{run}", get(pages::run))
+        .route("/preview", get(pages::preview))
         .route("/users", get(pages::find_user))
         .route("/users/{email}", get(pages::user).post(pages::user))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/runs/{run}", get(api::run))
+        .route("/api/v1/preview", get(api::preview))
         .route("/api/v1/users/{email}", get(api::user))
         .route("/api/v1/users/{email}/explain", post(api::explain))
 }
@@ -86,6 +109,16 @@ fn action_routes() -> Router<Arc<AppState>> {
         .route("/api/v1/reconcile", post(api::reconcile))
         .route("/api/v1/stop", post(api::stop))
         .route("/api/v1/runs/{run}/approve", post(api::approve))
+}
+
+/// The routes of [`UPLOADS`].
+fn upload_routes() -> Router<Arc<AppState>> {
+    let [page, api] = UPLOADS;
+    Router::new()
+        .route(page, post(pages::preview_file))
+        .route(api, post(api::preview_file))
+        // `read_upload` limits the body.
+        .layer(DefaultBodyLimit::disable())
 }
 
 /// The routes that a client needs to log in.
@@ -109,7 +142,11 @@ async fn method_not_allowed(uri: Uri) -> ErrorResponse {
 
 async fn limit_time(request: Request, next: Next) -> Response {
     let format = Format::of(request.uri().path());
-    match tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request)).await {
+    let limit = match is_upload(&request) {
+        true => RESPONSE_TIMEOUT + MAX_UPLOAD.time,
+        false => RESPONSE_TIMEOUT,
+    };
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let message = "The response took too long. Try again.";
@@ -129,7 +166,7 @@ async fn format_errors(request: Request, next: Next) -> Response {
     if !is_plain || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let body = to_bytes(response.into_body(), MAX_BODY_BYTES).await;
+    let body = to_bytes(response.into_body(), MAX_BODY.bytes).await;
     let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
     let message = match body.trim().trim_end_matches('.') {
         "" => status.canonical_reason().unwrap_or("The request failed"),
@@ -138,21 +175,44 @@ async fn format_errors(request: Request, next: Next) -> Response {
     ErrorResponse::new(format, status, format!("{message}.")).into_response()
 }
 
-/// Reads the whole body before the request counts as active, so that slow clients give way to others.
+fn is_upload(request: &Request) -> bool {
+    UPLOADS.contains(&request.uri().path())
+}
+
+/// Reads the whole body before the request counts as active, so that slow clients give way to others. An upload is read
+/// after the permission is checked.
 async fn read_whole_request(request: Request, next: Next) -> Response {
+    match is_upload(&request) {
+        true => next.run(request).await,
+        false => with_body(request, next, MAX_BODY).await,
+    }
+}
+
+/// Reads an upload, one at a time: the bodies of all connections together could fill the memory.
+async fn read_upload(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+    let _permit = state.upload_permit.acquire().await;
+    with_body(request, next, MAX_UPLOAD).await
+}
+
+/// Continues with a request once its body has arrived.
+async fn with_body(request: Request, next: Next, limit: BodyLimit) -> Response {
     let (head, body) = request.into_parts();
     let failed = |status, message: &str| {
         ErrorResponse::new(Format::of(head.uri.path()), status, message).into_response()
     };
-    let body = match tokio::time::timeout(READ_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await {
+    let too_large = || {
+        let message = "The request body is too large.";
+        failed(StatusCode::PAYLOAD_TOO_LARGE, message)
+    };
+    if body.size_hint().lower() > limit.bytes as u64 {
+        return too_large();
+    }
+    let body = match tokio::time::timeout(limit.time, to_bytes(body, limit.bytes)).await {
         Ok(Ok(body)) => body,
         Ok(Err(error)) if is_connection_error(&error) => {
             return failed(StatusCode::BAD_REQUEST, "The request body can't be read.");
         }
-        Ok(Err(_)) => {
-            let message = "The request body is too large.";
-            return failed(StatusCode::PAYLOAD_TOO_LARGE, message);
-        }
+        Ok(Err(_)) => return too_large(),
         Err(_) => {
             let message = "The request body took too long to arrive.";
             return failed(StatusCode::REQUEST_TIMEOUT, message);

@@ -2,6 +2,7 @@
 
 use super::Probes;
 use super::explain::ExplainLimiter;
+use super::on_demand::OnDemand;
 use super::session::{LoginAttempts, Sessions};
 use super::token::AdminToken;
 use crate::model::Protect;
@@ -54,6 +55,9 @@ pub(super) struct AppState {
     pub(super) admin_token: AdminToken,
     pub(super) query_permits: Semaphore,
     pub(super) explain_limiter: ExplainLimiter,
+    pub(super) preview_limiter: OnDemand,
+    /// A permit to send a large body.
+    pub(super) upload_permit: Semaphore,
 }
 
 impl AppState {
@@ -66,6 +70,8 @@ impl AppState {
             admin_token: AdminToken::new(config.admin_token.clone()),
             query_permits: Semaphore::new(MAX_QUERIES),
             explain_limiter: ExplainLimiter::new(),
+            preview_limiter: OnDemand::new(),
+            upload_permit: Semaphore::new(1),
             config,
         }
     }

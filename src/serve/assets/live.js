@@ -1,4 +1,5 @@
-// Refreshes a page. Pages also work without this script; the server renders all content.
+// Refreshes a page, and takes files that are dropped onto a form. Pages also work without this script; the server
+// renders all content.
 "use strict";
 (() => {
   const regions = () => document.querySelectorAll("[data-live]");
@@ -79,4 +80,21 @@
     setTimeout(poll, isBusy ? 1000 : 5000);
   };
   setTimeout(poll, 1000);
+})();
+(() => {
+  for (const form of document.querySelectorAll("form[data-drop]")) {
+    const input = form.querySelector('input[type="file"]');
+    const mark = (isOver) => form.classList.toggle("over", isOver);
+    form.addEventListener("dragover", (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
+      event.preventDefault();
+      mark(true);
+    });
+    form.addEventListener("dragleave", () => mark(false));
+    form.addEventListener("drop", (event) => {
+      event.preventDefault();
+      mark(false);
+      if (event.dataTransfer.files.length > 0) input.files = event.dataTransfer.files;
+    });
+  }
 })();

@@ -5,6 +5,7 @@ mod chart;
 mod held;
 mod login;
 mod overview;
+mod preview;
 mod rows;
 mod run;
 mod user;
@@ -12,6 +13,7 @@ mod user;
 pub(super) use approve::{approve, confirm_approval};
 pub(super) use login::{log_in, log_out, login_form};
 pub(super) use overview::{overview, reconcile, runs, stop};
+pub(super) use preview::{preview, preview_file};
 pub(super) use run::run;
 pub(super) use user::{find_user, user};
 

@@ -205,6 +205,8 @@ async fn a_daemon_logs_no_secrets_and_no_values() {
             "GET /runs/1",
             "GET /users?email=emailcanary-present@x.co",
             "GET /users/emailcanary-present@x.co",
+            "GET /preview",
+            "GET /api/v1/preview",
             "GET /api/v1/status",
             "GET /api/v1/runs",
             "GET /api/v1/runs/1",

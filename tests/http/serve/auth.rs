@@ -18,10 +18,12 @@ const READS: [&str; 4] = [
     "/api/v1/runs/1",
     "/api/v1/users/a@x.co",
 ];
-const ACTIONS: [&str; 6] = [
+const ACTIONS: [&str; 8] = [
+    "/preview/file",
     "/reconcile",
     "/stop",
     "/runs/2/approve",
+    "/api/v1/preview/file",
     "/api/v1/reconcile",
     "/api/v1/stop",
     "/api/v1/runs/2/approve",
@@ -108,7 +110,8 @@ async fn public_address_requires_token_for_reads() {
         [vec![303], vec![401], vec![303, 401]]
     );
     let known = answers(&server, &[LOCAL, &bearer(TOKEN)]).await;
-    assert_eq!(known, [vec![200, 303], vec![200], vec![303, 202, 409, 200]]);
+    let actions = vec![400, 303, 415, 202, 409, 200];
+    assert_eq!(known, [vec![200, 303], vec![200], actions]);
     for open in ["/metrics", "/healthz", "/login", "/assets/style.css"] {
         assert_eq!(
             status(&server, &format!("GET {open}"), &[LOCAL]).await,

@@ -6,5 +6,7 @@ mod auth;
 #[cfg(feature = "sandbox")]
 mod explain;
 mod pages;
+#[cfg(feature = "sandbox")]
+mod preview;
 mod sockets;
 mod support;

@@ -138,13 +138,14 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
 }
 
 /// Settings with the roster `users.csv` in the folder.
-fn settings(omni: &str, folder: &Path) -> Settings {
+pub(crate) fn settings(omni: &str, folder: &Path) -> Settings {
     let path = |name: &str| folder.join(name).display().to_string();
     let variables = [
         ("OMNI_BASE_URL", omni.to_owned()),
         ("OMNI_API_KEY", "sandbox-key".to_owned()),
         ("OMNI_USER_SYNC__SOURCE__PATH", path("users.csv")),
         ("OMNI_USER_SYNC__SOURCE__SETTLE", "0s".to_owned()),
+        ("OMNI_USER_SYNC__POLICY__PRUNE", "managed".to_owned()),
         ("OMNI_USER_SYNC__STATE__DIR", path("state")),
     ];
     let named = variables.map(|(name, value)| (name.to_owned(), value));
