@@ -3,8 +3,8 @@
 use super::{Exit, out};
 use crate::sandbox::{
     ADMIN_ROUTES, BadKey, Burst, ClearBy, Filter, Inactive, LargerCount, LastModified, Limiter,
-    ListedGroups, Lists, Options, PatchAnswer, PatchForms, PutMode, REQUESTS, ROUTES, Repeated,
-    Sandbox,
+    ListedGroups, Lists, Options, Origins, PatchAnswer, PatchForms, PutMode, REQUESTS, ROUTES,
+    Repeated, Sandbox,
 };
 use crate::settings::{LogFormat, LogSettings};
 use anyhow::Context;
@@ -52,6 +52,9 @@ pub(super) struct Arguments {
     /// Accept that a PATCH of a group adds a present member or removes an absent one, without effect
     #[arg(long)]
     accept_repeated_members: bool,
+    /// Words for the source of a role
+    #[arg(long, value_enum, default_value_t)]
+    role_origins: Origins,
     /// Effect of a PUT on missing fields
     #[arg(long, value_enum, default_value_t)]
     put: PutMode,
@@ -109,6 +112,7 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         lists_carry_attributes,
         lists_carry_groups,
         accept_repeated_members,
+        role_origins,
         put,
         patch_answer,
         patch_forms,
@@ -145,6 +149,7 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
             true => Repeated::Accepted,
             false => Repeated::Refused,
         },
+        origins: role_origins,
         put,
         patch_answer,
         patch_forms,

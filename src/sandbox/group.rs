@@ -104,13 +104,15 @@ impl Groups {
         }
     }
 
+    /// The groups of a user.
+    pub(super) fn of(&self, user: Id) -> impl Iterator<Item = &Group> {
+        let groups = self.groups.iter();
+        groups.filter(move |group| group.members.contains(&user))
+    }
+
     /// The memberships of a user, as the user shows them.
     pub(super) fn entries_of(&self, user: Id) -> Value {
-        let joined = self
-            .groups
-            .iter()
-            .filter(|group| group.members.contains(&user));
-        joined.map(Group::to_entry).collect()
+        self.of(user).map(Group::to_entry).collect()
     }
 }
 

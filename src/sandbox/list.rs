@@ -40,7 +40,7 @@ impl Window {
 }
 
 /// An integer; a negative one counts as 0 (RFC 7644, 3.4.2.4).
-fn number(call: &Call, name: &str) -> Result<Option<usize>, Refusal> {
+pub(super) fn number(call: &Call, name: &str) -> Result<Option<usize>, Refusal> {
     let read = |text: &str| match text.parse::<i64>() {
         Ok(number) => Ok(usize::try_from(number).unwrap_or(0)),
         Err(_) => Err(Refusal::misuse(

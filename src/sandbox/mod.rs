@@ -1,4 +1,4 @@
-//! A strict mock server of Omni's API for users and groups.
+//! A strict mock server of Omni's API for users, groups and roles.
 //!
 //! - It rejects every request that Omni may reject, under the strictest reading of each rule: a request
 //!   that passes here passes at Omni under every reading of its documentation.
@@ -30,6 +30,9 @@ mod log;
 mod options;
 mod org;
 mod org_groups;
+mod org_roles;
+mod role_rules;
+mod roles;
 mod rules;
 mod scheduled;
 mod seed;
@@ -54,7 +57,7 @@ pub use limiter::{Burst, InvalidBurst, Limiter, UnknownLimiter};
 pub use log::Request;
 pub use options::{
     BadKey, ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists,
-    Options, PatchAnswer, PatchForms, PutMode, Repeated,
+    Options, Origins, PatchAnswer, PatchForms, PutMode, Repeated,
 };
 pub use org::Org;
 pub use rules::ROUTES;

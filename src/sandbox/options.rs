@@ -49,6 +49,8 @@ pub struct Options {
     pub listed_groups: ListedGroups,
     /// Answer to adding a present member, or removing an absent one.
     pub repeated: Repeated,
+    /// Words for the source of a role.
+    pub origins: Origins,
     /// Number of requests after a creation for which lists and filters lack the user.
     pub list_lag: u64,
     /// Answer to a `PATCH`.
@@ -93,6 +95,7 @@ impl Default for Options {
             lists: Lists::OmitAttributes,
             listed_groups: ListedGroups::Omitted,
             repeated: Repeated::Refused,
+            origins: Origins::Live,
             list_lag: 0,
             patch_answer: PatchAnswer::User,
             put: PutMode::Replace,
@@ -212,6 +215,16 @@ pub enum Repeated {
     Refused,
     /// It has no effect.
     Accepted,
+}
+
+/// The words for the source of a role (`from.type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Origins {
+    /// As seen: `User Role`, `Group Role`, `Connection Base Role`.
+    #[default]
+    Live,
+    /// As in the OpenAPI document: `USER`, `GROUP`, `BASE`.
+    Document,
 }
 
 /// Answer to a successful `PATCH`. SCIM allows all of them.

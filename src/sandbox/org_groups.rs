@@ -117,7 +117,7 @@ impl Org {
     }
 
     #[track_caller]
-    fn id_of(&self, email: &str) -> Id {
+    pub(super) fn id_of(&self, email: &str) -> Id {
         let state = self.lock();
         let user = state.world.users.named(email).next();
         user.map(|user| user.id)

@@ -7,17 +7,22 @@ use super::answer::{Refusal, Reply};
 use super::call::Call;
 use super::group::Group;
 use super::options::PatchAnswer;
+use super::roles::Holder;
 use super::user::{Id, User};
 use super::world::{Change, World};
-use super::{group_write, list, write};
+use super::{group_write, list, role_rules, write};
 
 /// The routes of Omni that the mock server has, and their methods.
-pub const ROUTES: [(&str, &str); 6] = [
+pub const ROUTES: [(&str, &str); 10] = [
     ("GET, POST", "/api/scim/v2/Users"),
     ("GET, PUT, PATCH, DELETE", "/api/scim/v2/Users/{id}"),
     ("GET, POST", "/api/scim/v2/Groups"),
     ("GET, PUT, PATCH, DELETE", "/api/scim/v2/Groups/{id}"),
     ("GET", "/api/v1/user-attributes"),
+    ("GET", "/api/v1/connections"),
+    ("GET", "/api/v1/models"),
+    ("GET, POST", "/api/v1/users/{id}/model-roles"),
+    ("GET, POST", "/api/v1/user-groups/{id}/model-roles"),
     ("GET", "/api/v1/whoami"),
 ];
 
@@ -44,13 +49,17 @@ enum Route<'a> {
     Groups,
     Group(&'a str),
     Definitions,
+    Connections,
+    Models,
+    UserRoles(&'a str),
+    GroupRoles(&'a str),
 }
 
 impl<'a> Route<'a> {
     /// Omni's documentation uses `Users` and `Groups`, its Python SDK `users` and `groups`; Omni accepts both.
     fn of(path: &'a str) -> Option<Self> {
-        if path == "/api/v1/user-attributes" {
-            return Some(Self::Definitions);
+        if let Some(rest) = path.strip_prefix("/api/v1/") {
+            return Self::of_v1(rest);
         }
         match path.strip_prefix("/api/scim/v2/")? {
             "Users" | "users" => Some(Self::Users),
@@ -64,11 +73,27 @@ impl<'a> Route<'a> {
         }
     }
 
+    fn of_v1(path: &'a str) -> Option<Self> {
+        match path {
+            "user-attributes" => return Some(Self::Definitions),
+            "connections" => return Some(Self::Connections),
+            "models" => return Some(Self::Models),
+            _ => {}
+        }
+        let (kind, id) = path.strip_suffix("/model-roles")?.split_once('/')?;
+        match kind {
+            _ if id.is_empty() || id.contains('/') => None,
+            "users" => Some(Self::UserRoles(id)),
+            "user-groups" => Some(Self::GroupRoles(id)),
+            _ => None,
+        }
+    }
+
     fn methods(self) -> &'static str {
         match self {
-            Self::Users | Self::Groups => "GET, POST",
+            Self::Users | Self::Groups | Self::UserRoles(_) | Self::GroupRoles(_) => "GET, POST",
             Self::User(_) | Self::Group(_) => "GET, PUT, PATCH, DELETE",
-            Self::Definitions => "GET",
+            Self::Definitions | Self::Connections | Self::Models => "GET",
         }
     }
 }
@@ -110,6 +135,23 @@ pub(super) fn evaluate(world: &World, call: &Call) -> Result<Done, Refusal> {
             reply: Reply::empty(204),
             change: Some(Change::RemoveGroup(find_group(world, id)?.id.clone())),
         }),
+        (Route::Connections, "GET") => Ok(Done::reading(role_rules::connections(world))),
+        (Route::Models, "GET") => role_rules::models(world, call).map(Done::reading),
+        (Route::UserRoles(id), "GET") => {
+            let user = find(world, id)?.id;
+            Ok(Done::reading(role_rules::of_user(world, call, user)))
+        }
+        (Route::UserRoles(id), "POST") => {
+            role_rules::assign(world, call, Holder::User(find(world, id)?.id))
+        }
+        (Route::GroupRoles(id), "GET") => {
+            let reply = role_rules::of_group(world, call, find_group(world, id)?);
+            Ok(Done::reading(reply))
+        }
+        (Route::GroupRoles(id), "POST") => {
+            let id = find_group(world, id)?.id.clone();
+            role_rules::assign(world, call, Holder::Group(id))
+        }
         (Route::Definitions, "GET") => definitions(world).map(Done::reading),
         (route, method) => Err(Refusal::method_not_allowed(method, route.methods())),
     }
@@ -121,6 +163,8 @@ pub(super) fn stray_parameters(call: &Call) -> impl Iterator<Item = &str> {
         (Some(Route::Users), "GET") => &["count", "startIndex", "filter"],
         (Some(Route::Groups), "GET") => &["count", "startIndex", "filter", "excludedAttributes"],
         (Some(Route::Group(_)), "GET") => &["excludedAttributes"],
+        (Some(Route::Models), "GET") => &["modelKind", "pageSize", "cursor"],
+        (Some(Route::UserRoles(_) | Route::GroupRoles(_)), "GET") => &["connectionId", "modelId"],
         _ => &[],
     };
     call.parameters

@@ -1,15 +1,16 @@
 //! The data of the organisation and its configured behaviour.
 
 use chrono::Utc;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 
 use super::attributes::{ATTRIBUTES, Definitions};
 use super::group::{Group, Groups};
 use super::options::{
     ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists, Options,
-    PatchAnswer, PatchForms, PutMode, Repeated,
+    Origins, PatchAnswer, PatchForms, PutMode, Repeated,
 };
+use super::roles::{Holder, Roles, Scope};
 use super::seed;
 use super::store::Store;
 use super::user::{Id, User};
@@ -18,6 +19,7 @@ use super::user::{Id, User};
 pub(super) struct World {
     pub(super) users: Store,
     pub(super) groups: Groups,
+    pub(super) roles: Roles,
     pub(super) definitions: Definitions,
     pub(super) definitions_open: bool,
     pub(super) whoami: bool,
@@ -26,6 +28,7 @@ pub(super) struct World {
     pub(super) lists: Lists,
     pub(super) listed_groups: ListedGroups,
     pub(super) repeated: Repeated,
+    pub(super) origins: Origins,
     pub(super) patch_answer: PatchAnswer,
     pub(super) put: PutMode,
     pub(super) filter: Filter,
@@ -50,6 +53,11 @@ pub(super) enum Change {
     /// Creates or replaces a group.
     SetGroup(Box<Group>),
     RemoveGroup(String),
+    AssignRole {
+        holder: Holder,
+        scope: Scope,
+        role: String,
+    },
 }
 
 /// What a change concerns.
@@ -57,6 +65,7 @@ pub(super) enum Change {
 pub(super) enum Subject {
     User(Id),
     Group(String),
+    RolesOf(Holder),
 }
 
 impl Change {
@@ -66,6 +75,7 @@ impl Change {
             Self::Remove(id) => Subject::User(*id),
             Self::SetGroup(group) => Subject::Group(group.id.clone()),
             Self::RemoveGroup(id) => Subject::Group(id.clone()),
+            Self::AssignRole { holder, .. } => Subject::RolesOf(holder.clone()),
         }
     }
 }
@@ -77,6 +87,7 @@ impl World {
         Self {
             users,
             groups: Groups::default(),
+            roles: Roles::default(),
             definitions: Definitions::example(),
             definitions_open: options.definitions,
             whoami: options.whoami,
@@ -85,6 +96,7 @@ impl World {
             lists: options.lists,
             listed_groups: options.listed_groups,
             repeated: options.repeated,
+            origins: options.origins,
             patch_answer: options.patch_answer,
             put: options.put,
             filter: options.filter,
@@ -131,7 +143,10 @@ impl World {
     pub(super) fn show_before(&self, change: &Change) -> Option<Value> {
         match change {
             Change::Replace(_) | Change::SetGroup(_) => self.show_subject(&change.subject()),
-            Change::Insert(_) | Change::Remove(_) | Change::RemoveGroup(_) => None,
+            Change::Insert(_)
+            | Change::Remove(_)
+            | Change::RemoveGroup(_)
+            | Change::AssignRole { .. } => None,
         }
     }
 
@@ -139,6 +154,23 @@ impl World {
         match subject {
             Subject::User(id) => self.users.get(*id).map(|user| self.show(user)),
             Subject::Group(id) => self.groups.get(id).map(|group| self.show_group(group)),
+            Subject::RolesOf(holder) => Some(self.show_roles(holder)),
+        }
+    }
+
+    /// The direct roles of a user or group, for the history.
+    fn show_roles(&self, holder: &Holder) -> Value {
+        let role = |(scope, role): (Scope, &str)| {
+            json!({
+                "connectionId": scope.connection.to_string(),
+                "modelId": scope.model.map(|id| id.to_string()),
+                "roleName": role,
+            })
+        };
+        let roles: Value = self.roles.direct(holder).into_iter().map(role).collect();
+        match holder {
+            Holder::User(id) => json!({ "membershipId": id.to_string(), "roles": roles }),
+            Holder::Group(id) => json!({ "userGroupId": id, "roles": roles }),
         }
     }
 
@@ -184,9 +216,18 @@ impl World {
             Change::Remove(id) => {
                 self.users.remove(id);
                 self.groups.forget(id);
+                self.roles.forget(&Holder::User(id));
             }
             Change::SetGroup(group) => self.groups.set(*group),
-            Change::RemoveGroup(id) => self.groups.remove(&id),
+            Change::RemoveGroup(id) => {
+                self.groups.remove(&id);
+                self.roles.forget(&Holder::Group(id));
+            }
+            Change::AssignRole {
+                holder,
+                scope,
+                role,
+            } => self.roles.assign(holder, scope, role),
         }
     }
 

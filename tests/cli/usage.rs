@@ -260,6 +260,10 @@ fn the_sandbox_prints_routes_and_requests() {
       GET, POST                /api/scim/v2/Groups
       GET, PUT, PATCH, DELETE  /api/scim/v2/Groups/{id}
       GET                      /api/v1/user-attributes
+      GET                      /api/v1/connections
+      GET                      /api/v1/models
+      GET, POST                /api/v1/users/{id}/model-roles
+      GET, POST                /api/v1/user-groups/{id}/model-roles
       GET                      /api/v1/whoami
       GET                      /sandbox/state
       GET, DELETE              /sandbox/requests

@@ -154,13 +154,14 @@ class Process:
 class Sandbox(Process):
     """The mock server with its admin API."""
 
-    def __init__(self, folder, users=0, per_minute=None, full_lists=False):
+    def __init__(self, folder, users=0, per_minute=None, full_lists=False, more=()):
         arguments = [PROGRAM, "sandbox", "--admin", "--listen", "127.0.0.1:0"]
         arguments += ["--users", str(users)]
         if per_minute is not None:
             arguments += ["--requests-per-minute", str(per_minute)]
         if full_lists:
             arguments.append("--lists-carry-attributes")
+        arguments += more
         super().__init__(arguments, folder, environment(), "the sandbox")
         line = self.until("it prints its address", lambda: self.out().partition("\n")[1])
         assert line

@@ -10,6 +10,7 @@ mod limits;
 mod listing;
 mod reading;
 mod readings;
+mod roles;
 mod writing;
 
 use omni_user_sync::sandbox::{Options, Org, Sandbox};

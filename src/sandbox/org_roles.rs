@@ -1,0 +1,100 @@
+//! Connections, models and roles of the organisation, for tests. Changes bypass the rules.
+
+use super::org::Org;
+use super::roles::{Connection, Holder, Model, Scope};
+use super::user::Id;
+use super::world::Change;
+
+impl Org {
+    /// Adds a connection and returns its id. Every user has the base role on its shared models.
+    pub fn add_connection(&self, name: &str, base_role: &str) -> String {
+        let roles = &mut self.lock().world.roles;
+        let id = roles.next_id();
+        roles.connections.push(Connection {
+            id,
+            name: name.to_owned(),
+            base_role: base_role.to_owned(),
+        });
+        id.to_string()
+    }
+
+    /// Adds a model of a kind (`SHARED`, …) to a connection, and returns its id.
+    ///
+    /// # Panics
+    /// If there is no such connection.
+    #[track_caller]
+    pub fn add_model(&self, connection: &str, name: &str, kind: &str) -> String {
+        let roles = &mut self.lock().world.roles;
+        let id = roles.next_id();
+        let connection = Id::parse(connection).filter(|id| roles.connection(*id).is_some());
+        roles.models.push(Model {
+            id,
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            connection: connection.expect("the sandbox has no such connection"),
+        });
+        id.to_string()
+    }
+
+    /// Adds a custom role that is based on another one.
+    pub fn add_role(&self, name: &str, base: &str) {
+        let custom = &mut self.lock().world.roles.custom;
+        custom.insert(name.to_owned(), base.to_owned());
+    }
+
+    /// Assigns a role for a model to a user (by email) or a group (by name).
+    ///
+    /// # Panics
+    /// If there is no such user, group or model.
+    #[track_caller]
+    pub fn set_role(&self, holder: &str, model: &str, role: &str) {
+        let holder = self.holder(holder);
+        let mut state = self.lock();
+        let model = Id::parse(model).and_then(|id| state.world.roles.model(id));
+        let model = model.expect("the sandbox has no such model");
+        let scope = Scope {
+            connection: model.connection,
+            model: Some(model.id),
+        };
+        let role = role.to_owned();
+        state.change(
+            None,
+            Change::AssignRole {
+                holder,
+                scope,
+                role,
+            },
+        );
+    }
+
+    /// The direct roles of a user (by email) or a group (by name): the id of the model, or of the connection, and the
+    /// role.
+    ///
+    /// # Panics
+    /// If there is no such user or group.
+    #[must_use]
+    #[track_caller]
+    pub fn roles(&self, holder: &str) -> Vec<(String, String)> {
+        let holder = self.holder(holder);
+        let state = self.lock();
+        let direct = state.world.roles.direct(&holder);
+        direct
+            .into_iter()
+            .map(|(scope, role)| {
+                let subject = scope.model.unwrap_or(scope.connection);
+                (subject.to_string(), role.to_owned())
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn holder(&self, name: &str) -> Holder {
+        if name.contains('@') {
+            return Holder::User(self.id_of(name));
+        }
+        let state = self.lock();
+        let group = state.world.groups.named(name);
+        let group = group.unwrap_or_else(|| panic!("the sandbox has no group {name}"));
+        Holder::Group(group.id.clone())
+    }
+}
