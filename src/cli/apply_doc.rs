@@ -1,6 +1,6 @@
 //! The document of `apply --json`. Fields are only ever added.
 
-use crate::model::{ChangeOutcome, Email, Operation, RunResult};
+use crate::model::{ChangeOutcome, Counts, Email, Operation, RunResult};
 use crate::plan::render::{PlanDoc, ProblemDoc};
 use crate::run::{AppliedChange, Completion, RunError, RunOutcome};
 use serde::Serialize;
@@ -14,6 +14,11 @@ pub(super) struct ApplyDoc<'a> {
     error: Option<String>,
     /// The problems of a rejected roster.
     problems: Vec<ProblemDoc<'a>>,
+    /// Users after the run.
+    users: Option<usize>,
+    planned: Option<Counts>,
+    /// The planned changes that were not applied.
+    pending: Option<Counts>,
     applied: usize,
     not_kept: usize,
     failed: usize,
@@ -53,6 +58,9 @@ impl<'a> ApplyDoc<'a> {
             result: outcome.result(),
             error: error.map(ToString::to_string),
             problems: problems.iter().map(ProblemDoc::from).collect(),
+            users: outcome.users_after(),
+            planned: outcome.planned(),
+            pending: outcome.pending(),
             applied: outcome.count(ChangeOutcome::Applied),
             not_kept: outcome.count(ChangeOutcome::NotKept),
             failed: outcome.count(ChangeOutcome::Failed),

@@ -77,10 +77,9 @@ impl Standing {
     }
 
     /// The number of changes that the last plan contains and that were not applied.
-    fn pending(&self) -> Option<u64> {
+    fn pending(&self) -> Option<usize> {
         let mut ends = self.runs.iter().filter_map(RunRecord::end);
-        let (planned, applied) = ends.find_map(|end| Some((end.pending?, end.applied)))?;
-        Some((planned.total() as u64).saturating_sub(applied))
+        ends.find_map(|end| Some(end.pending?.total()))
     }
 
     fn doc(&self) -> serde_json::Value {

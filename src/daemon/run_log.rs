@@ -58,7 +58,7 @@ fn log_result(run: &RunOutcome) {
                 rejected_files = run.roster().map(|roster| roster.rejected.len()),
                 users = run.users_after(),
                 planned = run.planned().map(|planned| planned.total()),
-                pending = run.pending(),
+                pending = run.pending().map(|pending| pending.total()),
                 applied = run.count(ChangeOutcome::Applied),
                 failed = run.count(ChangeOutcome::Failed) + run.count(ChangeOutcome::NotKept),
                 skipped = run.count(ChangeOutcome::Skipped),

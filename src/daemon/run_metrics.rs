@@ -137,9 +137,11 @@ pub(super) fn record_result(metrics: &Metrics, run: &RunOutcome) {
     }
     if run.result() == RunResult::Converged {
         metrics.last_converged.set(ended);
-        // A change that ended as another operation was not counted as done.
+    }
+    // A change that was applied as another operation was not counted as applied.
+    if let Some(pending) = run.pending() {
         for operation in Operation::ALL {
-            pending_of(metrics, operation).set(0);
+            pending_of(metrics, operation).set(gauge(pending.get(operation)));
         }
     }
     if let Completion::Failed(RunError::Source(cause)) = &run.completion {
@@ -408,6 +410,7 @@ pub(super) mod tests {
                 fingerprint: byte.map(|byte| Fingerprint([byte; 32])),
                 rows: None,
                 users: None,
+                planned: None,
                 pending: None,
                 applied: 0,
                 failed: 0,

@@ -69,6 +69,25 @@ impl Counts {
     pub fn total(&self) -> usize {
         self.0.iter().sum()
     }
+
+    /// What is left of planned operations after these were applied. A planned operation may have been applied as
+    /// another one, such as a creation as the update of a user that exists by now.
+    #[must_use]
+    pub fn without(&self, applied: &Self) -> Self {
+        let Self(planned) = self;
+        let mut left = *planned;
+        let mut others = 0;
+        for (left, applied) in left.iter_mut().zip(applied.0) {
+            others += applied.saturating_sub(*left);
+            *left = left.saturating_sub(applied);
+        }
+        for left in left.iter_mut().rev() {
+            let other = others.min(*left);
+            *left -= other;
+            others -= other;
+        }
+        Self(left)
+    }
 }
 
 /// An object with one member per operation.

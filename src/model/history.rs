@@ -31,9 +31,11 @@ pub struct RunEnd {
     pub fingerprint: Option<Fingerprint>,
     /// The number of data rows, if the roster could be read.
     pub rows: Option<u64>,
-    /// The number of users in Omni, if they could be listed.
+    /// The number of users in Omni after the run, if they could be listed.
     pub users: Option<u64>,
     /// The planned changes, if there was a plan.
+    pub planned: Option<Counts>,
+    /// The planned changes that the run did not apply, if there was a plan.
     pub pending: Option<Counts>,
     /// The number of applied changes.
     pub applied: u64,

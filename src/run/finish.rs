@@ -90,7 +90,7 @@ impl Reconciler {
         let mut end = run_end(outcome);
         if is_about_one {
             // What is held by the last plan for all users can still be approved.
-            end.pending = None;
+            (end.planned, end.pending) = (None, None);
         }
         self.state().finish(number, &end).await?;
         let retain = self.settings().state.retain;
@@ -132,8 +132,9 @@ fn run_end(outcome: &RunOutcome) -> RunEnd {
         result: outcome.result(),
         fingerprint: roster.map(|roster| roster.fingerprint),
         rows: roster.map(|roster| roster.rows),
-        users: outcome.users().map(count),
-        pending: outcome.planned(),
+        users: outcome.users_after().map(count),
+        planned: outcome.planned(),
+        pending: outcome.pending(),
         applied: count(outcome.count(ChangeOutcome::Applied)),
         failed: count(failed),
         held: count(outcome.held_count()),

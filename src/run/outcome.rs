@@ -281,14 +281,16 @@ impl RunOutcome {
     /// The number of users in Omni after the run, as far as it knows.
     #[must_use]
     pub fn users_after(&self) -> Option<usize> {
-        let applied = |operation| {
-            let is_applied = |change: &&AppliedChange| {
-                change.operation == operation && change.outcome == ChangeOutcome::Applied
-            };
-            self.changes.iter().filter(is_applied).count()
-        };
-        let before = self.users()? + applied(Operation::Create);
-        Some(before.saturating_sub(applied(Operation::Delete)))
+        let applied = self.applied();
+        let before = self.users()? + applied.get(Operation::Create);
+        Some(before.saturating_sub(applied.get(Operation::Delete)))
+    }
+
+    /// The applied changes.
+    fn applied(&self) -> Counts {
+        let changes = self.changes.iter();
+        let applied = changes.filter(|change| change.outcome == ChangeOutcome::Applied);
+        Counts::of(applied.map(|change| change.operation))
     }
 
     /// The planned changes, if there was a plan.
@@ -297,11 +299,10 @@ impl RunOutcome {
         Some(self.plan.as_ref()?.pending)
     }
 
-    /// The number of planned changes that were not applied, if there was a plan.
+    /// The planned changes that were not applied, if there was a plan.
     #[must_use]
-    pub fn pending(&self) -> Option<usize> {
-        let planned = self.planned()?.total();
-        Some(planned.saturating_sub(self.count(ChangeOutcome::Applied)))
+    pub fn pending(&self) -> Option<Counts> {
+        Some(self.planned()?.without(&self.applied()))
     }
 
     /// What the safety limits hold.

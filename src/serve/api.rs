@@ -3,13 +3,15 @@
 
 use super::actions::approve_error;
 use super::auth::Principal;
-use super::params::{ChangeParams, parse_run_number, parse_run_ref};
+use super::params::{
+    ChangeParams, PrefixParams, RunParams, next_changes, next_runs, parse_run_number, parse_run_ref,
+};
 use super::preview::Upload;
 use super::queries::{HistoryView, Overview, UserView};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
-use crate::model::{Email, FieldCount, HeldRecord, RunNumber, RunRecord};
+use crate::model::{Email, FieldCount, HeldRecord, RunRecord};
 use crate::plan::render::ProblemDoc;
 use crate::state::render::{change_doc, held_change_doc, held_doc, run_doc};
 use axum::body::Bytes;
@@ -23,9 +25,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The default and the maximum number of runs in a response, and the maximum number of changes.
+/// The default and the maximum number of runs in a response, and the same of changes.
 const DEFAULT_RUNS: usize = 50;
 const MAX_RUNS: usize = 500;
+const DEFAULT_CHANGES: usize = 100;
 const MAX_CHANGES: usize = 1000;
 
 type ApiResult = Result<Response, ErrorResponse>;
@@ -122,23 +125,27 @@ fn rule_doc(held: &HeldRecord) -> Value {
     json!({ "rule": held.rule, "reason": held.reason, "count": held.changes.len() })
 }
 
-#[derive(Deserialize)]
-pub(super) struct RunsParams {
-    before: Option<u64>,
-    limit: Option<usize>,
-}
-
 pub(super) async fn runs(
     State(state): State<Arc<AppState>>,
-    Query(RunsParams { before, limit }): Query<RunsParams>,
+    Query(params): Query<RunParams>,
 ) -> ApiResult {
-    let limit = limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
-    let runs = state.runs(before.map(RunNumber), limit).await;
-    let runs = runs.map_err(state_error)?;
-    let is_full = runs.len() == limit;
-    let next = runs.last().filter(|_| is_full).map(|run| run.number.0);
+    let query = params.query(DEFAULT_RUNS, MAX_RUNS).map_err(bad_request)?;
+    let runs = state.runs(query).await.map_err(state_error)?;
+    let next = next_runs(&runs, query.limit);
     let runs: Vec<_> = runs.iter().map(run_doc).collect();
     Ok(Json(json!({ "runs": runs, "next_before": next })).into_response())
+}
+
+pub(super) async fn changes(
+    State(state): State<Arc<AppState>>,
+    Query(params): Query<PrefixParams>,
+) -> ApiResult {
+    let limit = params.limit(DEFAULT_CHANGES, MAX_CHANGES);
+    let changes = state.changes(&params.email, params.before(), limit).await;
+    let changes = changes.map_err(state_error)?;
+    let next = next_changes(&changes, limit);
+    let changes: Vec<_> = changes.iter().map(change_doc).collect();
+    Ok(Json(json!({ "changes": changes, "next_before": next })).into_response())
 }
 
 pub(super) async fn run(

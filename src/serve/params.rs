@@ -1,9 +1,9 @@
 //! Parameters that pages and the API share.
 
-use super::queries::ChangeQuery;
+use super::queries::{ChangeQuery, RunQuery};
 use super::response::url_encode;
-use crate::model::{Operation, RunNumber, RunRef};
-use crate::state::{ChangeFilter, OutcomeFilter};
+use crate::model::{ChangeId, ChangeRecord, Operation, RunNumber, RunRecord, RunRef, Trigger};
+use crate::state::{ChangeFilter, OutcomeFilter, ResultFilter, RunFilter};
 use serde::Deserialize;
 
 /// Parses a reference to a run: a number or `latest`.
@@ -18,6 +18,83 @@ pub(super) fn parse_run_ref(text: &str) -> Option<RunRef> {
 /// the run that the user reviewed.
 pub(super) fn parse_run_number(text: &str) -> Option<RunNumber> {
     text.parse().ok().map(RunNumber)
+}
+
+/// The query string of the list of runs.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RunParams {
+    #[serde(default)]
+    pub(super) with_changes: String,
+    #[serde(default)]
+    pub(super) result: String,
+    #[serde(default)]
+    pub(super) trigger: String,
+    pub(super) before: Option<u64>,
+    limit: Option<usize>,
+}
+
+impl RunParams {
+    /// The query, with `default` and at most `max` runs.
+    ///
+    /// # Errors
+    /// For an unknown word, with a sentence that lists the valid words.
+    pub(super) fn query(&self, default: usize, max: usize) -> Result<RunQuery, String> {
+        let results: Vec<_> = ResultFilter::all().map(|it| (it.as_str(), it)).collect();
+        let triggers = Trigger::ALL.map(|trigger| (trigger.as_str(), trigger));
+        let with_changes = [("true", true), ("false", false)];
+        let with_changes = parse_word("with_changes", &self.with_changes, &with_changes)?;
+        Ok(RunQuery {
+            filter: RunFilter {
+                with_changes: with_changes.unwrap_or(false),
+                result: parse_word("result", &self.result, &results)?,
+                trigger: parse_word("trigger", &self.trigger, &triggers)?,
+            },
+            before: self.before.map(RunNumber),
+            limit: self.limit.unwrap_or(default).min(max),
+        })
+    }
+
+    /// A link to the page with the same filter and the runs before a run.
+    pub(super) fn link(&self, before: u64) -> String {
+        let values = [&self.with_changes, &self.result, &self.trigger];
+        let [with_changes, result, trigger] = values.map(|value| url_encode(value));
+        format!(
+            "/runs?with_changes={with_changes}&result={result}&trigger={trigger}&before={before}"
+        )
+    }
+}
+
+/// The number that the next page of runs goes on before; `None` on the last page.
+pub(super) fn next_runs(runs: &[RunRecord], limit: usize) -> Option<u64> {
+    let last = runs.last().filter(|_| runs.len() == limit);
+    last.map(|run| run.number.0)
+}
+
+/// The query string of the changes of all runs.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct PrefixParams {
+    /// The beginning of an email.
+    #[serde(default)]
+    pub(super) email: String,
+    pub(super) before: Option<u64>,
+    limit: Option<usize>,
+}
+
+impl PrefixParams {
+    pub(super) fn before(&self) -> Option<ChangeId> {
+        self.before.map(ChangeId)
+    }
+
+    /// The number of changes: the default, or what is asked for, and at most `max`.
+    pub(super) fn limit(&self, default: usize, max: usize) -> usize {
+        self.limit.unwrap_or(default).min(max)
+    }
+}
+
+/// The number that the next page of changes goes on before; `None` on the last page.
+pub(super) fn next_changes(changes: &[ChangeRecord], limit: usize) -> Option<u64> {
+    let last = changes.last().filter(|_| changes.len() == limit);
+    last.map(|change| change.id.0)
 }
 
 /// The query string of a run: which of its changes to show.

@@ -2,11 +2,11 @@
 
 use super::state::AppState;
 use crate::model::{
-    ChangeRecord, Email, HeldChange, HeldRecord, Operation, Problem, Quarantined, RunNumber,
-    RunRecord, RunRef,
+    ChangeId, ChangeRecord, Email, HeldChange, HeldRecord, Operation, Problem, Quarantined,
+    RunNumber, RunRecord, RunRef,
 };
 use crate::run::ProgressReport;
-use crate::state::{ChangeFilter, ChangePage, HeldIn, StateDb, StateError, UserState};
+use crate::state::{ChangeFilter, ChangePage, HeldIn, RunFilter, StateDb, StateError, UserState};
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::util::error_chain::error_chain;
 use chrono::{DateTime, Utc};
@@ -105,6 +105,14 @@ pub(super) struct RunView {
     pub(super) held: HeldView,
 }
 
+/// Selects runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunQuery {
+    pub(super) filter: RunFilter,
+    pub(super) before: Option<RunNumber>,
+    pub(super) limit: usize,
+}
+
 /// Selects changes of a run.
 #[derive(Clone, Debug)]
 pub(super) struct ChangeQuery {
@@ -169,17 +177,26 @@ impl AppState {
         }
     }
 
-    /// The last runs, or the runs before a run, newest first.
-    pub(super) async fn runs(
+    /// Selected runs, newest first.
+    pub(super) async fn runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, String> {
+        let RunQuery {
+            filter,
+            before,
+            limit,
+        } = query;
+        self.query(async |db| db.find_runs(filter, before, limit).await)
+            .await
+    }
+
+    /// The changes of all runs to users whose email begins with `prefix`, newest first.
+    pub(super) async fn changes(
         &self,
-        before: Option<RunNumber>,
+        prefix: &str,
+        before: Option<ChangeId>,
         limit: usize,
-    ) -> Result<Vec<RunRecord>, String> {
-        self.query(async |db| match before {
-            None => db.runs(limit).await,
-            Some(before) => db.runs_before(before, limit).await,
-        })
-        .await
+    ) -> Result<Vec<ChangeRecord>, String> {
+        self.query(async |db| db.changes_by_prefix(prefix, before, limit).await)
+            .await
     }
 
     /// One run with a page of its changes; `None` if it does not exist.

@@ -135,6 +135,30 @@ impl StateDb {
             .await
     }
 
+    /// The changes of all runs to users whose email begins with `prefix` in any letter case, the latest first: at most
+    /// `limit`, and only those before a change if one is given. What dry runs planned is not among them.
+    pub async fn changes_by_prefix(
+        &self,
+        prefix: &str,
+        before: Option<ChangeId>,
+        limit: usize,
+    ) -> Result<Vec<ChangeRecord>, StateError> {
+        let from = fold(prefix.trim()).into_owned();
+        let to = format!("{from}{}", char::MAX);
+        let before = before.unwrap_or(ChangeId(u64::MAX));
+        self.read(move |db| {
+            // The inner query needs only an index, even if all emails begin with this.
+            let sql = "SELECT *, 0 AS is_planned FROM changes WHERE id IN (
+                    SELECT id FROM changes WHERE email_key >= ?1 AND email_key < ?2 AND id < ?3
+                    ORDER BY id DESC LIMIT ?4
+                ) ORDER BY id DESC";
+            db.prepare_cached(sql)?
+                .query_map((from, to, before, Count(limit as u64)), record)?
+                .collect()
+        })
+        .await
+    }
+
     /// The latest changes of a user, the latest first.
     pub async fn changes_of(
         &self,

@@ -61,7 +61,7 @@ impl StateDb {
     /// The changes that the latest run with a plan held. A later run without a plan found nothing new.
     pub async fn last_held(&self) -> Result<Option<HeldIn>, StateError> {
         self.read(|db| {
-            let sql = "SELECT number FROM runs WHERE pending_update IS NOT NULL
+            let sql = "SELECT number FROM runs WHERE planned_update IS NOT NULL
                        ORDER BY number DESC LIMIT 1";
             let run = db
                 .prepare_cached(sql)?

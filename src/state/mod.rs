@@ -51,4 +51,5 @@ pub use held::HeldIn;
 pub use lock::{Holder, LockError, StateLock};
 pub use managed::{Managed, UserState};
 pub use open::Access;
+pub use runs::{ResultFilter, RunFilter};
 pub use thread::StateDb;

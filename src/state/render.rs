@@ -17,6 +17,7 @@ pub fn run_doc(run: &RunRecord) -> serde_json::Value {
         doc["roster"] = json!(end.fingerprint.map(|fingerprint| fingerprint.to_string()));
         doc["rows"] = json!(end.rows);
         doc["users"] = json!(end.users);
+        doc["planned"] = json!(end.planned);
         doc["pending"] = json!(end.pending);
         doc["applied"] = json!(end.applied);
         doc["failed"] = json!(end.failed);

@@ -3,12 +3,52 @@
 use super::sql::{Count, Span, Time};
 use super::{StateDb, StateError, StateLock};
 use crate::model::{
-    ClockStep, Counts, Operation, RunClock, RunEnd, RunNumber, RunRecord, RunRef, RunStart,
-    RunState, RunTime,
+    ClockStep, Counts, Operation, RunClock, RunEnd, RunNumber, RunRecord, RunRef, RunResult,
+    RunStart, RunState, RunTime, Trigger,
 };
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use std::path::Path;
+
+/// Selects runs. The default selects all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Only runs that sent changes, and dry runs that planned some.
+    pub with_changes: bool,
+    /// Only this result.
+    pub result: Option<ResultFilter>,
+    /// Only this trigger.
+    pub trigger: Option<Trigger>,
+}
+
+/// Selects runs by their result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultFilter {
+    /// Ended with this result.
+    Is(RunResult),
+    /// In progress.
+    Running,
+    /// The process ended during the run.
+    Interrupted,
+}
+
+impl ResultFilter {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let ended = RunResult::ALL.into_iter().map(Self::Is);
+        ended.chain([Self::Running, Self::Interrupted])
+    }
+
+    /// The word for the result, as [`RunState::as_str`] has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Is(result) => result.as_str(),
+            Self::Running => RunState::Open.as_str(),
+            Self::Interrupted => RunState::Interrupted.as_str(),
+        }
+    }
+}
 
 impl StateDb {
     /// Records the start of a run. An earlier run that has not ended was interrupted.
@@ -24,26 +64,21 @@ impl StateDb {
 
     /// The latest runs, the latest first.
     pub async fn runs(&self, limit: usize) -> Result<Vec<RunRecord>, StateError> {
-        let read = self.read(move |db| {
-            db.prepare_cached("SELECT * FROM runs ORDER BY number DESC LIMIT ?1")?
-                .query_map([Count(limit as u64)], record)?
-                .collect()
-        });
-        Ok(self.without_abandoned(read.await?))
+        self.find_runs(RunFilter::default(), None, limit).await
     }
 
-    /// The runs before a run, the latest first.
-    pub async fn runs_before(
+    /// The runs that a filter selects, the latest first: at most `limit`, and only those before a run if one is given.
+    pub async fn find_runs(
         &self,
-        run: RunNumber,
+        filter: RunFilter,
+        before: Option<RunNumber>,
         limit: usize,
     ) -> Result<Vec<RunRecord>, StateError> {
-        let read = self.read(move |db| {
-            let sql = "SELECT * FROM runs WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
-            db.prepare_cached(sql)?
-                .query_map((run, Count(limit as u64)), record)?
-                .collect()
-        });
+        let is_in_use = match filter.result {
+            Some(ResultFilter::Running | ResultFilter::Interrupted) => self.is_in_use(),
+            Some(ResultFilter::Is(_)) | None => true,
+        };
+        let read = self.read(move |db| find_runs(db, filter, before, limit, is_in_use));
         Ok(self.without_abandoned(read.await?))
     }
 
@@ -74,6 +109,39 @@ impl StateDb {
         let is_in_use = |dir: &Path| !matches!(StateLock::holder(dir), Ok(None));
         self.path().parent().is_none_or(is_in_use)
     }
+}
+
+fn find_runs(
+    db: &Connection,
+    filter: RunFilter,
+    before: Option<RunNumber>,
+    limit: usize,
+    is_in_use: bool,
+) -> rusqlite::Result<Vec<RunRecord>> {
+    let RunFilter {
+        with_changes,
+        result,
+        trigger,
+    } = filter;
+    db.prepare_cached(
+        "SELECT * FROM runs WHERE number < :before
+            AND (:trigger IS NULL OR trigger = :trigger)
+            AND (:result IS NULL OR :result = coalesce(
+                result, iif(interrupted OR NOT :is_in_use, 'interrupted', 'running')
+            ))
+            AND (NOT :with_changes OR EXISTS (SELECT 1 FROM changes WHERE run = runs.number)
+                OR EXISTS (SELECT 1 FROM set_changes WHERE change_set = runs.planned_set))
+         ORDER BY number DESC LIMIT :limit",
+    )?
+    .query_map(
+        named_params! {
+            ":before": before.unwrap_or(RunNumber(u64::MAX)), ":trigger": trigger,
+            ":result": result.map(ResultFilter::as_str), ":is_in_use": is_in_use,
+            ":with_changes": with_changes, ":limit": Count(limit as u64),
+        },
+        record,
+    )?
+    .collect()
 }
 
 fn begin(db: &Connection, start: RunStart) -> rusqlite::Result<RunNumber> {
@@ -148,6 +216,7 @@ fn finish(db: &Connection, run: RunNumber, end: &RunEnd) -> rusqlite::Result<()>
         fingerprint,
         rows,
         users,
+        planned,
         pending,
         applied,
         failed,
@@ -156,10 +225,16 @@ fn finish(db: &Connection, run: RunNumber, end: &RunEnd) -> rusqlite::Result<()>
         requests,
         detail,
     } = end;
-    let pending_of = |operation| pending.map(|counts| Count(counts.get(operation) as u64));
+    let of = |counts: &Option<Counts>, operation| {
+        counts.map(|counts| Count(counts.get(operation) as u64))
+    };
+    let planned_of = |operation| of(planned, operation);
+    let pending_of = |operation| of(pending, operation);
     let written = db.execute(
         "UPDATE runs SET ended = :ended, result = :result, fingerprint = :fingerprint,
-            rows = :rows, users = :users, pending_delete = :pending_delete,
+            rows = :rows, users = :users, planned_delete = :planned_delete,
+            planned_deactivate = :planned_deactivate, planned_update = :planned_update,
+            planned_create = :planned_create, pending_delete = :pending_delete,
             pending_deactivate = :pending_deactivate, pending_update = :pending_update,
             pending_create = :pending_create, applied = :applied, failed = :failed, held = :held,
             bad_rows = :bad_rows, requests = :requests, detail = :detail
@@ -167,6 +242,8 @@ fn finish(db: &Connection, run: RunNumber, end: &RunEnd) -> rusqlite::Result<()>
         named_params! {
             ":run": run, ":ended": Time(*ended), ":result": result,
             ":fingerprint": fingerprint, ":rows": rows.map(Count), ":users": users.map(Count),
+            ":planned_delete": planned_of(Operation::Delete), ":planned_deactivate": planned_of(Operation::Deactivate),
+            ":planned_update": planned_of(Operation::Update), ":planned_create": planned_of(Operation::Create),
             ":pending_delete": pending_of(Operation::Delete), ":pending_deactivate": pending_of(Operation::Deactivate),
             ":pending_update": pending_of(Operation::Update), ":pending_create": pending_of(Operation::Create),
             ":applied": Count(*applied), ":failed": Count(*failed), ":held": Count(*held),
@@ -229,7 +306,8 @@ fn read_end(row: &Row<'_>, ended: DateTime<Utc>) -> rusqlite::Result<RunEnd> {
         fingerprint: row.get("fingerprint")?,
         rows: maybe("rows")?,
         users: maybe("users")?,
-        pending: pending(row)?,
+        planned: counts(row, "planned")?,
+        pending: counts(row, "pending")?,
         applied: count("applied")?,
         failed: count("failed")?,
         held: count("held")?,
@@ -239,16 +317,12 @@ fn read_end(row: &Row<'_>, ended: DateTime<Utc>) -> rusqlite::Result<RunEnd> {
     })
 }
 
-fn pending(row: &Row<'_>) -> rusqlite::Result<Option<Counts>> {
-    let names = [
-        "pending_delete",
-        "pending_deactivate",
-        "pending_update",
-        "pending_create",
-    ];
-    let mut numbers = [0; 4];
-    for (number, name) in numbers.iter_mut().zip(names) {
-        let Some(Count(count)) = row.get(name)? else {
+/// The counts by operation in the columns `…_delete` and so on.
+fn counts(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<Counts>> {
+    let mut numbers = [0; Operation::ALL.len()];
+    for (number, operation) in numbers.iter_mut().zip(Operation::ALL) {
+        let column = format!("{name}_{}", operation.as_str());
+        let Some(Count(count)) = row.get(&*column)? else {
             return Ok(None);
         };
         *number = usize::try_from(count).unwrap_or(usize::MAX);

@@ -45,7 +45,7 @@ fn last_end(db: &Connection, results: Vec<RunResult>) -> rusqlite::Result<Option
 fn held_since(db: &Connection) -> rusqlite::Result<Option<DateTime<Utc>>> {
     let started: Option<Time> = db.query_row(
         "SELECT min(started) FROM runs WHERE is_source AND held > 0 AND number > coalesce((
-            SELECT max(number) FROM runs WHERE is_source AND held = 0 AND pending_delete IS NOT NULL
+            SELECT max(number) FROM runs WHERE is_source AND held = 0 AND planned_delete IS NOT NULL
          ), 0)",
         [],
         |row| row.get(0),

@@ -64,7 +64,13 @@ async fn status_shows_runs_held_changes_and_cache() {
     assert_eq!(doc["held"], json!({ "run": 1, "count": 1 }));
     assert_eq!(doc["pending"], json!(1), "{doc}");
     assert_eq!(doc["daemon_is_running"], json!(false));
-    assert_eq!(doc["runs"][0]["result"], "held");
+    let last = &doc["runs"][0];
+    assert_eq!(last["result"], "held");
+    let count = |name| (&last["planned"][name], &last["pending"][name]);
+    assert_eq!(count("create"), (&json!(1), &json!(0)), "{last}");
+    assert_eq!(count("update"), (&json!(1), &json!(0)), "{last}");
+    assert_eq!(count("delete"), (&json!(1), &json!(1)), "{last}");
+    assert_eq!(last["users"], json!(4), "one was created: {last}");
     assert_eq!(doc["cache"]["users"], json!(4));
     assert!(world.org().requests().is_empty());
 }

@@ -4,8 +4,8 @@
 use crate::support::cases;
 use chrono::Utc;
 use omni_user_sync::model::{
-    Action, AttributeName, ByEmail, Change, Definition, Desired, DesiredUser, Email, Entry, Field,
-    FieldChange, Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser, Policy,
+    Action, AttributeName, ByEmail, Change, Counts, Definition, Desired, DesiredUser, Email, Entry,
+    Field, FieldChange, Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser, Policy,
     Protect, Prune, Removal, Schema, Text, UserId, UserMatch, UserSpec, Value, ValueType,
 };
 use omni_user_sync::plan::Plan;
@@ -478,4 +478,13 @@ fn settings() -> omni_user_sync::settings::Settings {
             .into_iter()
             .collect();
     omni_user_sync::settings::load(None, &none).expect("the example is fine")
+}
+
+#[test]
+fn applied_operations_are_no_longer_pending() {
+    let left = |planned, applied| Counts::new(planned).without(&Counts::new(applied));
+    assert_eq!(left([3, 0, 2, 1], [1, 0, 2, 0]), Counts::new([2, 0, 0, 1]));
+    // A creation was applied as an update, because the user exists by now.
+    assert_eq!(left([1, 0, 2, 2], [0, 0, 3, 1]), Counts::new([1, 0, 0, 0]));
+    assert_eq!(left([0, 0, 0, 0], [0, 0, 1, 0]), Counts::default());
 }

@@ -1,6 +1,6 @@
 //! Bar charts of the last runs. The same numbers are also in a table.
 
-use super::rows::format_duration;
+use super::rows::{format_clock, format_duration};
 use crate::model::RunRecord;
 use crate::serve::queries::CHART_RUNS;
 use crate::serve::summary::Severity;
@@ -27,6 +27,7 @@ pub(super) struct Chart {
 #[derive(Debug)]
 pub(super) struct Bar {
     pub(super) number: u64,
+    pub(super) started: String,
     pub(super) x: u32,
     pub(super) width: u32,
     pub(super) result: &'static str,
@@ -69,6 +70,7 @@ impl Chart {
         let bars = finished.iter().zip(first..);
         let bars = bars.map(|((run, end, duration), at)| Bar {
             number: run.number.0,
+            started: format_clock(run.start.started),
             x: at * STEP,
             width: BAR_WIDTH,
             result: end.result.as_str(),
@@ -151,6 +153,7 @@ mod tests {
                 fingerprint: None,
                 rows: None,
                 users: None,
+                planned: None,
                 pending: None,
                 applied: done,
                 failed,

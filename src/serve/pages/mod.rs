@@ -8,13 +8,15 @@ mod overview;
 mod preview;
 mod rows;
 mod run;
+mod runs;
 mod user;
 
 pub(super) use approve::{approve, confirm_approval};
 pub(super) use login::{log_in, log_out, login_form};
-pub(super) use overview::{overview, reconcile, runs, stop};
+pub(super) use overview::{overview, reconcile, stop};
 pub(super) use preview::{preview, preview_file};
 pub(super) use run::run;
+pub(super) use runs::{changes, runs};
 pub(super) use user::{find_user, user};
 
 use super::auth::Principal;
@@ -50,6 +52,20 @@ impl Frame {
             url: url_encode(path),
         }
     }
+}
+
+/// An option of a selection in a form.
+struct Choice {
+    word: &'static str,
+    is_selected: bool,
+}
+
+fn choices(words: impl IntoIterator<Item = &'static str>, selected: &str) -> Vec<Choice> {
+    let choice = |word: &'static str| Choice {
+        is_selected: word == selected,
+        word,
+    };
+    words.into_iter().map(choice).collect()
 }
 
 /// The query parameter that names the notice to show after an action.

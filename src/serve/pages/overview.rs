@@ -3,11 +3,11 @@
 use super::chart::Chart;
 use super::held::HeldCard;
 use super::rows::{RunRow, Timestamp, UserLink};
-use super::{Frame, NoticeParams, PageResult, notice, state_error};
-use crate::model::{Problem, RunNumber, RunRecord};
+use super::{Frame, NoticeParams, notice};
+use crate::model::{Problem, RunRecord};
 use crate::plan::render::counted;
 use crate::serve::auth::Principal;
-use crate::serve::queries::{CHART_RUNS, HistoryView, Overview};
+use crate::serve::queries::{HistoryView, Overview};
 use crate::serve::response::{redirect, render};
 use crate::serve::state::AppState;
 use crate::serve::summary::{Severity, Summary, summary};
@@ -18,7 +18,6 @@ use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 use std::sync::Arc;
 
 /// Runs in the table, and roster problems or warnings in each list.
@@ -117,8 +116,8 @@ fn tiles(overview: &Overview) -> Vec<Tile> {
     let pending = ends().find_map(|end| end.pending);
     let pending_note = match pending {
         None => String::new(),
-        Some(counts) if counts.total() == 0 => "changes in the last run".into(),
-        Some(counts) => format!("in the last run: {}", counted(&counts)),
+        Some(counts) if counts.total() == 0 => "changes after the last run".into(),
+        Some(counts) => format!("after the last run: {}", counted(&counts)),
     };
     let held = history.and_then(|history| history.held.as_ref());
     let held_note = held.map_or("", |held| match held.approval() {
@@ -201,40 +200,6 @@ fn quarantined(history: &HistoryView, now: DateTime<Utc>) -> Vec<UserLink> {
         last.note.push_str(&format!(" (and {more} more users)"));
     }
     users
-}
-
-#[derive(Template)]
-#[template(path = "runs.html")]
-struct RunsPage {
-    frame: Frame,
-    chart: Chart,
-    runs: Vec<RunRow>,
-    before: Option<u64>,
-    is_later_page: bool,
-}
-
-#[derive(Deserialize)]
-pub(in crate::serve) struct RunsPageParams {
-    before: Option<u64>,
-}
-
-pub(in crate::serve) async fn runs(
-    State(state): State<Arc<AppState>>,
-    Extension(principal): Extension<Principal>,
-    Query(RunsPageParams { before }): Query<RunsPageParams>,
-    uri: Uri,
-) -> PageResult {
-    let runs = state.runs(before.map(RunNumber), CHART_RUNS).await;
-    let runs = runs.map_err(state_error)?;
-    let now = Utc::now();
-    let is_full = runs.len() == CHART_RUNS;
-    Ok(render(&RunsPage {
-        frame: Frame::new("runs", &state, &principal, &uri),
-        chart: Chart::new(&runs),
-        before: runs.last().filter(|_| is_full).map(|run| run.number.0),
-        runs: runs.iter().map(|run| RunRow::new(run, now)).collect(),
-        is_later_page: before.is_some(),
-    }))
 }
 
 pub(in crate::serve) async fn stop(

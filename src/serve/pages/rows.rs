@@ -17,13 +17,18 @@ impl Timestamp {
     pub(super) fn new(at: DateTime<Utc>, now: DateTime<Utc>) -> Self {
         Self {
             iso: at.to_rfc3339_opts(SecondsFormat::Secs, true),
-            clock: at.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            clock: format_clock(at),
             relative: match now - at {
                 past if past >= TimeDelta::zero() => format!("{} ago", rough_duration(past)),
                 future => format!("in {}", rough_duration(-future)),
             },
         }
     }
+}
+
+/// `2026-03-10 12:00:00 UTC`.
+pub(super) fn format_clock(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// `5 s`, `3 min`, `2 h`, `4 days`.

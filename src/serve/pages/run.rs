@@ -2,7 +2,7 @@
 
 use super::held::{ApprovalCard, HeldCard};
 use super::rows::{ChangeRow, RunRow};
-use super::{Frame, PageResult, bad_request, not_found, notice, state_error};
+use super::{Choice, Frame, PageResult, bad_request, choices, not_found, notice, state_error};
 use crate::model::Operation;
 use crate::plan::render::counted;
 use crate::serve::auth::Principal;
@@ -28,7 +28,9 @@ struct RunPage {
     notice: Option<&'static str>,
     run: RunRow,
     detail: String,
-    read: Option<String>,
+    rows: Option<String>,
+    users: Option<String>,
+    planned: Option<String>,
     pending: Option<String>,
     approvals: Vec<ApprovalCard>,
     held: Option<HeldCard>,
@@ -40,19 +42,6 @@ struct RunPage {
     caption: String,
     previous: Option<String>,
     next: Option<String>,
-}
-
-struct Choice {
-    word: &'static str,
-    is_selected: bool,
-}
-
-fn choices(words: impl IntoIterator<Item = &'static str>, selected: &str) -> Vec<Choice> {
-    let choice = |word: &'static str| Choice {
-        is_selected: word == selected,
-        word,
-    };
-    words.into_iter().map(choice).collect()
 }
 
 pub(in crate::serve) async fn run(
@@ -76,14 +65,8 @@ fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
     let now = Utc::now();
     let (number, end) = (view.run.number, view.run.end());
     let (skip, shown, total) = (params.skip, view.page.changes.len(), view.page.total);
-    let read = end.and_then(|end| {
-        let rows = end.rows.map(|rows| plural(rows, "row"));
-        let users = end
-            .users
-            .map(|users| format!("{} in Omni", plural(users, "user")));
-        let parts: Vec<_> = rows.into_iter().chain(users).collect();
-        (!parts.is_empty()).then(|| parts.join(", "))
-    });
+    let rows = end.and_then(|end| end.rows);
+    let users = end.and_then(|end| end.users);
     let approvals = view.held.approvals.iter();
     let changes = view.page.changes.iter();
     RunPage {
@@ -91,7 +74,9 @@ fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
         notice: notice(params.notice.as_deref()),
         run: RunRow::new(&view.run, now),
         detail: end.map_or_else(String::new, |end| end.detail.clone()),
-        read,
+        rows: rows.map(|rows| plural(rows, "row")),
+        users: users.map(|users| format!("{} in Omni", plural(users, "user"))),
+        planned: end.and_then(|end| end.planned.as_ref().map(counted)),
         pending: end.and_then(|end| end.pending.as_ref().map(counted)),
         approvals: approvals.map(|one| ApprovalCard::new(one, now)).collect(),
         held: HeldCard::new(&view.held, now),

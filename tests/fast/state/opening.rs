@@ -252,11 +252,16 @@ async fn a_database_of_version_1_is_migrated() {
         .iter()
         .map(|run| (run.number.0, run.state.as_str()))
         .collect();
-    assert_eq!(results, [(8, "dry_run"), (7, "converged")]);
-    let RunState::Ended(end) = &runs[0].state else {
-        panic!("it ended");
+    assert_eq!(results, [(8, "dry_run"), (7, "converged"), (6, "partial")]);
+    let counts = |run: usize| {
+        let end = runs[run].end().expect("it ended");
+        (end.planned, end.pending, end.users)
     };
-    assert_eq!(end.pending, Some(Counts::new([1, 2, 3, 4])));
+    let same = Some(Counts::new([1, 2, 3, 4]));
+    assert_eq!(counts(0), (same, same, None));
+    assert_eq!(counts(1), (None, None, None));
+    let (planned, left) = (Counts::new([3, 1, 0, 4]), Counts::new([2, 1, 0, 2]));
+    assert_eq!(counts(2), (Some(planned), Some(left), Some(21)));
     let changes = db.changes(RunNumber(7)).await.expect("it is read");
     let outcomes: Vec<_> = changes.iter().map(|change| change.outcome_word()).collect();
     assert_eq!(outcomes, ["applied", "skipped"]);

@@ -82,6 +82,7 @@ pub(crate) fn end(seconds: i64) -> RunEnd {
         fingerprint: None,
         rows: None,
         users: None,
+        planned: None,
         pending: None,
         applied: 0,
         failed: 0,

@@ -124,6 +124,13 @@ CREATE TABLE quarantine (
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO organisation VALUES (1, 'https://acme.omniapp.co');
+INSERT INTO runs (number, trigger, is_source, started, ended, outcome, users, need_delete, need_deactivate, need_update, need_create, done, failed, held, bad_rows, requests, detail)
+    VALUES (6, 'file', 1, 1799999990000, 1799999991000, 'partial', 20, 3, 1, 0, 4, 3, 1, 2, 0, 9, '');
+INSERT INTO changes (run, intended, email_key, email, user_id, kind, fields, approved, settled, outcome, detail)
+    VALUES (6, 1799999990500, 'fay@x.co', 'fay@x.co', 'id-fay', 'create', '[]', 0, 1799999990600, 'done', ''),
+        (6, 1799999990500, 'gil@x.co', 'gil@x.co', 'id-gil', 'create', '[]', 0, 1799999990600, 'done', ''),
+        (6, 1799999990500, 'hal@x.co', 'hal@x.co', NULL, 'create', '[]', 0, 1799999990600, 'failed', ''),
+        (6, 1799999990700, 'ian@x.co', 'ian@x.co', 'id-ian', 'delete', '[]', 0, 1799999990800, 'done', '');
 INSERT INTO runs (number, trigger, is_source, started, ended, outcome, done, failed, held, bad_rows, requests, detail)
     VALUES (7, 'file', 1, 1800000000000, 1800000001000, 'converged', 1, 0, 0, 0, 3, '');
 INSERT INTO changes (run, intended, email_key, email, user_id, kind, fields, approved, settled, outcome, detail)

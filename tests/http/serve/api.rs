@@ -65,6 +65,12 @@ async fn status() {
           "delete": 6,
           "update": 1
         },
+        "planned": {
+          "create": 1,
+          "deactivate": 0,
+          "delete": 6,
+          "update": 1
+        },
         "requests": 7,
         "result": "held",
         "roster": null,
@@ -136,6 +142,10 @@ async fn every_error_response_has_a_message() {
         ("GET /api/v1/runs?limit=many", "", 400),
         ("GET /api/v1/runs?before=-1", "", 400),
         ("GET /api/v1/runs?limit=1&limit=2", "", 400),
+        ("GET /api/v1/runs?result=odd", "", 400),
+        ("GET /api/v1/runs?trigger=odd", "", 400),
+        ("GET /api/v1/runs?with_changes=odd", "", 400),
+        ("GET /api/v1/changes?before=-1", "", 400),
         ("GET /api/v1/runs/1?skip=-1", "", 400),
         ("GET /api/v1/runs/1?operation=odd", "", 400),
         ("GET /api/v1/runs/one", "", 400),
@@ -183,6 +193,12 @@ async fn runs() {
           "failed": 0,
           "held_changes": 6,
           "pending": {
+            "create": 1,
+            "deactivate": 0,
+            "delete": 6,
+            "update": 1
+          },
+          "planned": {
             "create": 1,
             "deactivate": 0,
             "delete": 6,
@@ -242,6 +258,12 @@ async fn one_run() {
       "held": [],
       "held_changes": 0,
       "pending": {
+        "create": 0,
+        "deactivate": 0,
+        "delete": 0,
+        "update": 1
+      },
+      "planned": {
         "create": 1,
         "deactivate": 0,
         "delete": 0,

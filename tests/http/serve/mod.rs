@@ -8,5 +8,6 @@ mod explain;
 mod pages;
 #[cfg(feature = "sandbox")]
 mod preview;
+mod runs;
 mod sockets;
 mod support;

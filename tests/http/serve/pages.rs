@@ -11,9 +11,10 @@ use omni_user_sync::omni::OmniError;
 use omni_user_sync::run::{Completion, RunError, RunOutcome};
 use omni_user_sync::trigger::watch::SourceState;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "/",
     "/runs",
+    "/changes",
     "/runs/1",
     "/runs/2",
     "/users/%3Cb%3E@x.co",

@@ -364,14 +364,17 @@ pub(crate) async fn change(
 }
 
 pub(crate) fn end(seconds: i64, result: RunResult, [applied, failed, held]: [u64; 3]) -> RunEnd {
-    let removals = usize::try_from(held).expect("small");
+    let held_removals = usize::try_from(held).expect("small");
+    let planned = Counts::new([held_removals, 0, 1, 1]);
+    let created = usize::from(applied > 0);
     RunEnd {
         ended: at(seconds),
         result,
         fingerprint: None,
         rows: Some(20),
         users: Some(21),
-        pending: Some(Counts::new([removals, 0, 1, 1])),
+        planned: Some(planned),
+        pending: Some(planned.without(&Counts::new([0, 0, 0, created]))),
         applied,
         failed,
         held,
