@@ -97,7 +97,7 @@ pub(super) fn log_settings() -> LogSettings {
     }
 }
 
-pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow::Result<Exit> {
+fn options(arguments: Arguments) -> Options {
     let Arguments {
         listen,
         users,
@@ -123,7 +123,7 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         list_lag,
         admin,
     } = arguments;
-    let options = Options {
+    Options {
         listen,
         users,
         requests_per_minute,
@@ -160,7 +160,12 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow
         list_lag,
         admin,
         ..Options::default()
-    };
+    }
+}
+
+pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> anyhow::Result<Exit> {
+    let (listen, admin) = (arguments.listen, arguments.admin);
+    let options = options(arguments);
     let key = options.keys.join(", ");
     let sandbox = Sandbox::start(options)
         .await

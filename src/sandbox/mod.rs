@@ -18,6 +18,7 @@ mod admin;
 mod answer;
 mod attributes;
 mod call;
+mod done;
 mod faults;
 mod group;
 mod group_write;

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::answer::{Refusal, Reply};
 use super::call::Call;
+use super::done::Done;
 use super::group::Group;
 use super::json::Object;
 use super::list::number;
 use super::roles::{Applying, CONNECTION_ADMIN, Connection, Holder, Model, Origin, Scope};
-use super::rules::Done;
 use super::user::Id;
 use super::world::{Change, World};
 use super::write::{only, optional, required};

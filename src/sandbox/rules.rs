@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Refusal, Reply};
 use super::call::Call;
+use super::done::Done;
 use super::group::Group;
 use super::options::PatchAnswer;
 use super::roles::Holder;
@@ -25,22 +26,6 @@ pub const ROUTES: [(&str, &str); 10] = [
     ("GET, POST", "/api/v1/user-groups/{id}/model-roles"),
     ("GET", "/api/v1/whoami"),
 ];
-
-/// The result of a valid request.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) reply: Reply,
-    pub(super) change: Option<Change>,
-}
-
-impl Done {
-    fn reading(reply: Reply) -> Self {
-        Self {
-            reply,
-            change: None,
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 enum Route<'a> {
