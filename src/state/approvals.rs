@@ -291,13 +291,21 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
         (run, by, Time(now), Time(*expires)),
         |row| row.get(0),
     )?;
+    // Each change is approved once: a new approval takes the place of one that was not used.
+    let mut replace = db.prepare_cached(
+        "UPDATE approved_changes SET ended = ?4
+         WHERE used_by IS NULL AND ended IS NULL AND operation = ?1 AND email_key = ?2
+            AND approval IN (SELECT id FROM approvals WHERE run = ?3)",
+    )?;
     let mut insert = db.prepare_cached(
         "INSERT INTO approved_changes (approval, operation, email_key, email, user_id, fields)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for change in changes {
         let (operation, email, user_id, fields) = as_row(change);
-        insert.execute((id, operation, change.email.folded(), email, user_id, fields))?;
+        let key = change.email.folded();
+        replace.execute((operation, &key, run, Time(now)))?;
+        insert.execute((id, operation, &key, email, user_id, fields))?;
     }
     Ok(())
 }

@@ -209,6 +209,8 @@ async fn an_approval_ends_with_its_mistake() {
     world.roster(&wrong);
     assert_eq!(held(&world.run().await), 20);
 
+    // Approving again approves nothing twice.
+    approve(&world, RunRef::Latest).await;
     approve(&world, RunRef::Latest).await;
     let dir = world.settings().state.dir;
     let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("a state database");
