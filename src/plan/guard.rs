@@ -331,7 +331,11 @@ impl Guard<'_> {
         let tally = self.tally(verdict, rule, lately, base, allowed(limit, floor, base));
         if tally.is_exceeded() {
             let removals = plural(tally.planned, "removal");
-            let limit = describe(rule, limit, &tally, "user");
+            let minimum = match floor < self.policy.max_removals_floor {
+                true => "half of the users",
+                false => "max_removals_floor",
+            };
+            let limit = describe(rule, limit, minimum, &tally, "user");
             let (lately, exceed) = (tally.lately(), tally.verb());
             let reason = format!("{removals}{lately} {exceed} {limit}");
             verdict.hold(rule, reason, self.memory);
@@ -346,7 +350,7 @@ impl Guard<'_> {
         if tally.is_exceeded() {
             let updates = plural(tally.planned, "update");
             let clear = agree(tally.planned, "clears", "clear");
-            let limit = describe(rule, limit, &tally, "upserted user");
+            let limit = describe(rule, limit, "max_removals_floor", &tally, "upserted user");
             let (lately, exceed) = (tally.lately(), tally.verb());
             let reason = format!("{updates} that {clear} a value{lately} {exceed} {limit}");
             verdict.hold(rule, reason, self.memory);
@@ -364,7 +368,7 @@ impl Guard<'_> {
         let tally = self.tally(verdict, rule, lately, self.upserted, allowed);
         if tally.is_exceeded() {
             let updates = plural(tally.planned, "update");
-            let limit = describe(rule, limit, &tally, "upserted user");
+            let limit = describe(rule, limit, "max_updates_floor", &tally, "upserted user");
             let (lately, exceed) = (tally.lately(), tally.verb());
             let reason = format!("{updates}{lately} {exceed} {limit}");
             verdict.hold(rule, reason, self.memory);
@@ -432,20 +436,27 @@ fn allowed(limit: Limit, floor: u64, base: usize) -> u128 {
         Limit::Percent(0) => 0,
         // No limit, even if the base lacks users who are new.
         Limit::Percent(100..) => u128::MAX,
-        Limit::Percent(percent) => {
-            let share = u128::from(percent) * base as u128 / 100;
-            share.max(floor.into())
-        }
+        Limit::Percent(percent) => share(percent, base).max(floor.into()),
     }
 }
 
-fn describe(rule: GuardRule, limit: Limit, tally: &Tally, of: &str) -> String {
+fn share(percent: u64, base: usize) -> u128 {
+    u128::from(percent) * base as u128 / 100
+}
+
+/// `the limit of 20 (max_removals = 10% of 200 users)`. Below `minimum`, the percentage does not matter.
+fn describe(rule: GuardRule, limit: Limit, minimum: &str, tally: &Tally, of: &str) -> String {
     let Tally { base, allowed, .. } = tally;
     match limit {
-        Limit::Percent(percent) => format!(
-            "the limit of {allowed} ({rule} = {percent}% of {})",
-            plural(*base, of)
-        ),
+        Limit::Percent(percent) => {
+            let of = plural(*base, of);
+            match share(percent, *base) {
+                share if share < *allowed => format!(
+                    "the limit of {allowed} ({minimum}, since {rule} = {percent}% of {of} is {share})"
+                ),
+                _ => format!("the limit of {allowed} ({rule} = {percent}% of {of})"),
+            }
+        }
         Limit::Count(_) => format!("the limit of {allowed} ({rule})"),
     }
 }

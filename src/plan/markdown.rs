@@ -1,8 +1,8 @@
 //! A plan as Markdown, for a comment on a pull request.
 
-use super::render::{PlanView, counted};
-use super::{HeldChanges, Verdict};
-use crate::model::{Action, Change, Counts, Value};
+use super::HeldChanges;
+use super::render::PlanView;
+use crate::model::{Action, Change, Value};
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
 
@@ -19,18 +19,14 @@ pub fn markdown(view: PlanView<'_>) -> String {
 
 fn write_plan(out: &mut String, view: PlanView<'_>) -> fmt::Result {
     let PlanView {
-        desired,
-        users,
-        assessment,
-        cost,
+        assessment, cost, ..
     } = view;
     let verdict = &assessment.verdict;
-    writeln!(out, "### Plan: {}\n", counted(&counts(verdict)))?;
+    writeln!(out, "### Plan: {}\n", view.counted())?;
     writeln!(
         out,
-        "{}, {} in Omni, {} unchanged; {}, {}\n",
-        plural(desired.rows, "row"),
-        plural(users, "user"),
+        "{}, {} unchanged; {}, {}\n",
+        view.inputs(),
         assessment.unchanged,
         plural(cost.requests, "request"),
         about(cost.time)
@@ -52,10 +48,6 @@ fn write_plan(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         write_table(out, changes)?;
     }
     write_notes(out, view)
-}
-
-fn counts(verdict: &Verdict) -> Counts {
-    Counts::of(verdict.passed().iter().map(Change::operation))
 }
 
 fn write_table(out: &mut String, changes: &[Change]) -> fmt::Result {

@@ -49,6 +49,24 @@ pub fn summary_text(view: PlanView<'_>) -> String {
     out
 }
 
+impl PlanView<'_> {
+    /// `31 rows, 30 users in Omni`.
+    pub(super) fn inputs(&self) -> String {
+        let (rows, users) = (plural(self.desired.rows, "row"), plural(self.users, "user"));
+        format!("{rows}, {users} in Omni")
+    }
+
+    /// The changes that would be applied: `2 to delete`. Without any, whether others are held.
+    pub(super) fn counted(&self) -> String {
+        let verdict = &self.assessment.verdict;
+        let passed = Counts::of(verdict.passed().iter().map(Change::operation));
+        match passed.total() == 0 && !verdict.held().is_empty() {
+            true => "nothing to apply until held changes are approved".into(),
+            false => counted(&passed),
+        }
+    }
+}
+
 /// The plan as text: one block per change with old and new values, then held changes, counts and cost.
 #[must_use]
 pub fn text(view: PlanView<'_>) -> String {
@@ -97,19 +115,17 @@ fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
 fn write_summary(out: &mut String, view: PlanView<'_>) -> fmt::Result {
     let PlanView {
         desired,
-        users,
         assessment,
         cost,
+        ..
     } = view;
     let verdict = &assessment.verdict;
-    let passed = Counts::of(verdict.passed().iter().map(Change::operation));
     let held: usize = verdict.held().iter().map(|held| held.changes.len()).sum();
     writeln!(
         out,
-        "{}, {} in Omni: {}, {} unchanged",
-        plural(desired.rows, "row"),
-        plural(users, "user"),
-        counted(&passed),
+        "{}: {}, {} unchanged",
+        view.inputs(),
+        view.counted(),
         assessment.unchanged
     )?;
     let others = [

@@ -80,6 +80,8 @@ async fn apply_offers_to_approve() {
     let (code, shown) = at_terminal(&world, &["apply", "--yes"], &[]).await;
     assert_eq!(code, Some(4), "{shown}");
     assert!(!shown.contains("[y/N]"), "{shown}");
+    let summary = "4 users in Omni: nothing to apply until held changes are approved, 2 unchanged";
+    assert!(shown.contains(summary), "{shown}");
     let (code, shown) = at_terminal(&world, &["apply"], &[(OFFER, "y")]).await;
     assert_eq!(code, Some(0), "{shown}");
     assert!(world.org().user("bob@x.co").is_none());

@@ -49,12 +49,12 @@ async fn held_changes_name_their_limit() {
     let removals = why(World::new().await, "op,email", "delete,USER").await;
     assert_eq!(
         removals,
-        "20 removals exceed the limit of 5 (max_removals = 10% of 20 users)"
+        "20 removals exceed the limit of 5 (max_removals_floor, since max_removals = 10% of 20 users is 2)"
     );
     let clears = why(World::new().await, "email,department", "USER,").await;
     assert_eq!(
         clears,
-        "20 updates that clear a value exceed the limit of 5 (max_clears = 10% of 20 upserted users)"
+        "20 updates that clear a value exceed the limit of 5 (max_removals_floor, since max_clears = 10% of 20 upserted users is 2)"
     );
     let world = World::new().await.set("policy.max_updates", "5");
     let updates = why(world, "email,display_name", "USER,New").await;
