@@ -2,8 +2,9 @@
 
 use super::{Exit, out};
 use crate::settings::{Settings, SettingsError};
+use crate::util::error_chain::root_cause;
 use crate::util::http;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub(super) async fn run(
         .get(&url)
         .send()
         .await
-        .with_context(|| format!("no response from {url}"))?;
+        .map_err(|error| anyhow!("no response from {url}: {}", root_cause(&error)))?;
     let (status, body) = (response.status(), response.text().await.unwrap_or_default());
     out::result(&format!("{}\n", body.trim_end()));
     Ok(if status.is_success() {

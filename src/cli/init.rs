@@ -205,7 +205,10 @@ async fn ask_url(environment: &Environment) -> Option<BaseUrl> {
         let answer = out::ask_line(format!("Address of the organisation [{hint}]:")).await?;
         let text = match (&*answer, default) {
             ("", Some(default)) => default.to_owned(),
-            // What a person means who types only the host.
+            // The host alone.
+            (text, _) if !text.contains("://") && text.starts_with("127.0.0.1") => {
+                format!("http://{text}")
+            }
             (text, _) if !text.contains("://") && text.contains('.') => format!("https://{text}"),
             (text, _) => text.to_owned(),
         };

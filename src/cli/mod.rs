@@ -50,15 +50,31 @@ use tracing::warn;
 /// Sync users and user attributes in an Omni organisation from a CSV file.
 #[derive(Debug, Parser)]
 #[command(name = "omni-user-sync", version = crate::version::VERSION, arg_required_else_help = true, propagate_version = true)]
+#[command(after_help = "Examples:
+  omni-user-sync init    # asks for address, API key and roster, and writes a settings file
+  omni-user-sync apply   # shows what would change, asks, and changes it
+
+The roster is the CSV file, or the folder of CSV files, with the desired users. Held changes exceed a safety limit and \
+wait for `approve`. Users are in quarantine for a while after their changes failed.")]
 struct Arguments {
     /// Settings file [default: $OMNI_USER_SYNC_CONFIG, else /etc/omni-user-sync/config.toml if it
     /// exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     config: Option<PathBuf>,
 
     /// Log filter, such as `debug` or `omni_user_sync=debug,warn` [default: log.filter for the
     /// daemon, `warn` for other commands]
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        help_heading = "Global options"
+    )]
     log: Option<String>,
 
     #[command(subcommand)]
@@ -72,12 +88,12 @@ enum Command {
         after_help = "Examples:\n  omni-user-sync --config /etc/omni-user-sync/config.toml run\n  omni-user-sync run --dry-run          # reports changes, applies none"
     )]
     Run(run::Arguments),
-    /// Run once now
+    /// Apply the roster once: show what would change, ask, and change it in Omni
     #[command(
         after_help = "Examples:\n  omni-user-sync apply users.csv        # shows the plan, asks, and applies it\n  omni-user-sync apply --yes            # uses source.path, without a prompt\n  omni-user-sync apply --only ann@example.com"
     )]
     Apply(apply::Arguments),
-    /// Show what a run would change, and how many requests and how long it takes; changes nothing in Omni
+    /// Show what `apply` would change, with the number of requests and the time; changes nothing in Omni
     #[command(
         after_help = "Examples:\n  omni-user-sync plan users.csv\n  omni-user-sync plan - < users.csv\n  omni-user-sync plan --json | jq .pending\n  omni-user-sync plan --markdown users.csv > plan.md   # for a pull request"
     )]
@@ -88,7 +104,7 @@ enum Command {
   omni-user-sync check --offline        # without a connection to Omni
   omni-user-sync check --probe probe@example.com   # learns how Omni answers, on a user of its own
 
-Positions: above an excerpt, `users.csv:2:8` is line 2, character 8. In JSON (`column`), in the log and
+Positions: above an excerpt, `users.csv:2:8` is line 2, character 8. In JSON (`column`), in the log and \
 in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
     Check(check::Arguments),
     /// Write the organisation's users as a roster
@@ -111,7 +127,10 @@ in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
     Config(config::Arguments),
     /// Ask for address, API key and roster, test them, and write a settings file
     #[command(
-        after_help = "Examples:\n  omni-user-sync init\n  omni-user-sync --config /etc/omni-user-sync/config.toml init"
+        after_help = "Examples:\n  omni-user-sync init\n  omni-user-sync --config /etc/omni-user-sync/config.toml init
+
+The settings file is FILE of --config, else /etc/omni-user-sync/config.toml for root, and omni-user-sync.toml in this \
+folder for other users. The key is written beside it. Existing files are not overwritten."
     )]
     Init,
     /// Pause the daemon: it starts no runs until `resume`
@@ -125,7 +144,7 @@ in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
         after_help = "Examples:\n  omni-user-sync history                # the last 50 runs\n  omni-user-sync history latest         # the last run with its changes\n  omni-user-sync history 12 --undo > undo.csv"
     )]
     History(history::Arguments),
-    /// Approve the changes a run held
+    /// Approve changes that a safety limit holds, so that the next run applies them
     #[command(
         after_help = "Examples:\n  omni-user-sync approve latest --dry-run   # shows the changes, approves none\n  omni-user-sync approve 12                 # shows the changes, asks, and approves them\n  omni-user-sync approve 12 --only ann@example.com"
     )]

@@ -31,7 +31,7 @@ pub enum EmailError {
     #[error("an email has the form local@domain, with one @")]
     InvalidForm,
     /// The domain has no dot.
-    #[error("the domain of an email has a dot")]
+    #[error("the domain of an email must have a dot")]
     NoDot,
     /// The text has the parts of an address and other characters.
     #[error("not exactly one email address (RFC 5321)")]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// There is no file or folder.
-    #[error("{}: no such file or folder; put the roster there, or correct source.path", .path.display())]
+    #[error("{}: no such file or folder; put the roster there, or correct the path", .path.display())]
     NotFound {
         /// The path of the roster.
         path: PathBuf,

@@ -275,7 +275,7 @@ const QUOTES: [char; 9] = ['\'', '‘', '’', '‚', '“', '”', '„', '«',
 
 const SYNONYM: Lint = Lint {
     kind: ProblemKind::OpSynonym,
-    message: "is read as the op of another program",
+    message: "this is the word of another program for an op",
     remedy: "write upsert for create, add and update; delete for remove; deactivate for disable",
 };
 const SEPARATORS: Lint = Lint {
@@ -340,7 +340,7 @@ impl LintList<'_> {
     fn blank_column(&mut self, at: usize, rows: u64) {
         let issue = Issue::new(
             format!(
-                "every cell in this column is blank, which clears the attribute of all {rows} users in this file"
+                "every readable cell in this column is blank, which clears the attribute of all {rows} users in this file"
             ),
             "fill in the column or remove it; an attribute without a column is never changed",
         )

@@ -235,9 +235,11 @@ fn idle(email: &Email, prepared: &Prepared, state: &UserState) -> Option<String>
         (false, None) if prepared.cache.observed.get(email).is_none() => {
             Some("neither the roster nor Omni has a user with this email".into())
         }
-        (false, None) => Some("policy.prune does not cover the user".into()),
-        (false, Some(_)) => {
-            Some("policy.prune does not cover the user, or policy.prune_grace is not over".into())
+        (false, None) => {
+            Some("the roster does not name the user, and policy.prune does not remove it".into())
         }
+        (false, Some(_)) => Some(
+            "the roster does not name the user, and policy.prune does not remove it yet".into(),
+        ),
     }
 }

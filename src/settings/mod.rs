@@ -54,7 +54,7 @@ pub enum SettingsError {
     },
     /// A command needs a setting that is not set.
     #[error(
-        "{key} is not set; set it in the settings file or in the environment variable {variable}{}",
+        "{key} is not set; set it in the settings file (--config FILE) or in the environment variable {variable}{}",
         instead(.mistaken.as_deref())
     )]
     Missing {

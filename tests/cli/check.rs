@@ -131,7 +131,7 @@ async fn check_json_keeps_its_shape() {
         "checked_against_definitions": false,
         "problems": [],
         "lints": [],
-        "error": "gone.csv: no such file or folder; put the roster there, or correct source.path"
+        "error": "gone.csv: no such file or folder; put the roster there, or correct the path"
       },
       "omni": null,
       "host": {

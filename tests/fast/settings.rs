@@ -434,7 +434,7 @@ fn variables_of_similar_names_are_named_where_one_is_missing() {
         ("OMNI_KEY", "hunter2"),
     ];
     assert_snapshot!(missing(&mistaken), @r"
-    omni.base_url is not set; set it in the settings file or in the environment variable OMNI_BASE_URL (OMNI_URL is set, which has no effect)
+    omni.base_url is not set; set it in the settings file (--config FILE) or in the environment variable OMNI_BASE_URL (OMNI_URL is set, which has no effect)
     no API key: set omni.api_key_file, or the environment variable OMNI_API_KEY (OMNI_KEY is set, which has no effect)
     ");
     let others = [("OMNI_REGION", "eu"), ("URL", "x"), ("OMNI_TOKENS", "y")];

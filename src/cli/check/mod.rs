@@ -303,8 +303,9 @@ impl Checked<'_> {
                 } = connection;
                 let count = plural(keys.len(), "key");
                 out::result(&format!(
-                    "connection: OK ({base_url}, {count}, {users} users; write permission can't be \
-                     checked without writing)\n"
+                    "connection: OK ({base_url}, {count}, {}; write permission can't be \
+                     checked without writing)\n",
+                    plural(*users, "user")
                 ));
                 for (at, key) in keys.iter().enumerate() {
                     out::result(&format!("key {}:      {}\n", at + 1, key.describe()));

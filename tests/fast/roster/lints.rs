@@ -83,7 +83,7 @@ fn invisible_characters_are_noted() {
 #[test]
 fn a_blank_column_is_noted() {
     let text = "email,tier,Region\na@x.co,,[a]\nb@x.co, ,\nc@x.co,\u{a0},\n";
-    assert_snapshot!(notes(text), @"note: users.csv:1:2 (tier): every cell in this column is blank, which clears the attribute of all 3 users in this file; fill in the column or remove it; an attribute without a column is never changed");
+    assert_snapshot!(notes(text), @"note: users.csv:1:2 (tier): every readable cell in this column is blank, which clears the attribute of all 3 users in this file; fill in the column or remove it; an attribute without a column is never changed");
     let keep = SourceSettings {
         blank_cells: BlankCells::Keep,
         ..settings()

@@ -75,7 +75,7 @@ fn ops_of_other_programs_are_read_and_noted() {
     users.csv:6: e@x.co deactivate
     frozen: f@x.co (users.csv:7)
     bad: users.csv:7:1 (op): unknown op 'removed'; write upsert, delete or deactivate
-    note: users.csv:2:1 (op): is read as the op of another program (5 cells in this column); write upsert for create, add and update; delete for remove; deactivate for disable
+    note: users.csv:2:1 (op): this is the word of another program for an op (5 cells in this column); write upsert for create, add and update; delete for remove; deactivate for disable
     "#);
 }
 

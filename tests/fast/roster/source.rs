@@ -24,7 +24,7 @@ fn set_age(path: &std::path::Path, seconds: u64) {
 #[test]
 fn a_missing_roster_is_explained() {
     let folder = Folder::new();
-    assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: no such file or folder; put the roster there, or correct source.path");
+    assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: no such file or folder; put the roster there, or correct the path");
     assert_snapshot!(folder.show(), @"error: DIR: this folder contains no *.csv; put the roster there, saved as 'CSV UTF-8' (workbooks such as .xlsx are not read)");
     fs::create_dir(folder.path().join("users.csv")).expect("a folder");
     assert_snapshot!(folder.show_at(&folder.path().join("users.csv")), @"error: DIR/users.csv: this is an empty folder, not a CSV file; container runtimes create one if the file to mount is missing: create the file and mount it again");

@@ -125,7 +125,7 @@ async fn next_change_is_summarised() {
         (
             "upsert,bob@x.co,Bob,",
             "idle",
-            "No change: policy.prune does not cover the user.",
+            "No change: the roster does not name the user, and policy.prune does not remove it.",
         ),
         (
             "delete,ann@x.co,,",
