@@ -16,7 +16,7 @@ use std::sync::Arc;
 const API: &str = "/api/v1/preview";
 const HEADER: &str = "op,email,display_name,department\n";
 
-/// Twenty users `u1` to `u20`, whom a run has read.
+/// An organisation of the users `u1` to `u20`, and a server.
 struct World {
     sandbox: Sandbox,
     server: TestServer,
