@@ -9,6 +9,7 @@ mod change;
 mod decimal;
 mod email;
 mod field_count;
+mod group;
 mod history;
 mod memory;
 mod observation;
@@ -33,6 +34,7 @@ pub use change::{Action, Change, ChangeOutcome, Counts, Field, FieldChange, Oper
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, PERCENT_ENCODED, fold};
 pub use field_count::{FieldCount, NewValues};
+pub use group::{GroupId, GroupName, GroupNameError, MembershipChange, ObservedGroup};
 pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, PLANNED, RunEnd, RunRecord, RunStart,
     RunState, Settled, UNKNOWN,

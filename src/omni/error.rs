@@ -95,6 +95,12 @@ pub enum OmniError {
          email; the next run lists all users"
     )]
     UnreliableLookup,
+    /// A list of groups that does not add up, or one beyond the supported size.
+    #[error(
+        "Omni's list of groups is unreliable: {listed} groups were listed, but Omni counts {total}; groups may have \
+         changed during the listing, and the next run lists them again"
+    )]
+    UnreliableGroups { listed: usize, total: usize },
     /// The limit of [`Client::limit_requests`](super::Client::limit_requests) is reached.
     #[error("the limit of requests for this command is reached")]
     NoRequestsLeft,
@@ -178,6 +184,7 @@ impl OmniError {
             | Self::Unavailable { .. }
             | Self::OutcomeUnknown(_)
             | Self::UnreliableLookup
+            | Self::UnreliableGroups { .. }
             | Self::Ambiguous { .. } => false,
         }
     }
@@ -222,6 +229,7 @@ impl OmniError {
             | Self::PutWithoutDefinitions
             | Self::UnreliableLookup
             | Self::ListTooLong { .. }
+            | Self::UnreliableGroups { .. }
             | Self::Ambiguous { .. } => {}
         }
         error.to_string()

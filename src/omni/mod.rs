@@ -16,6 +16,7 @@ mod failure_breaker;
 mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod groups;
 mod limiter;
 mod list;
 mod look_up;
@@ -31,6 +32,7 @@ mod writer;
 
 pub use client::{Client, ClientError};
 pub use error::{Failure, ForbiddenCause, OmniError};
+pub use groups::{Groups, MAX_MEMBERS};
 pub use limiter::{Priority, RateLimiter, Slot};
 pub use list::{ListPart, list, list_from, list_part};
 pub use look_up::{

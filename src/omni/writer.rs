@@ -115,15 +115,24 @@ impl Writer {
         self.write(request).await.map(drop)
     }
 
-    /// Sends a write once. The response may be empty.
+    /// Sends a write of a user once. The response may be empty.
     pub(super) async fn write(
         &self,
         request: ApiRequest,
     ) -> Result<Option<WriteAnswer>, OmniError> {
+        self.write_once(request, WriteAnswer::parse).await
+    }
+
+    /// Sends a write once. The response may be empty.
+    pub(super) async fn write_once<T>(
+        &self,
+        request: ApiRequest,
+        parse: impl Fn(&[u8]) -> serde_json::Result<Option<T>>,
+    ) -> Result<Option<T>, OmniError> {
         let Reader { client, stop, .. } = &self.reader;
         let parse = |body: &[u8]| match body.trim_ascii() {
             [] => Ok(None),
-            body => WriteAnswer::parse(body),
+            body => parse(body),
         };
         client
             .exchange(&request, stop, parse)

@@ -1,6 +1,7 @@
 //! The client against a mock server with faults. Time is paused, so that back-off takes none.
 
 mod errors;
+mod groups;
 mod requests;
 mod retries;
 

@@ -1,0 +1,106 @@
+//! Groups, as a roster names them and as Omni shows them.
+
+use super::word::word_enum;
+use super::{Escaped, Text, UserId, fold, nfc, trim};
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// Omni's id of a group. A group that was removed and created again has a new id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(Arc<str>);
+
+impl GroupId {
+    /// Takes an id as Omni sent it, with the rule of [`UserId::parse`].
+    #[must_use]
+    pub fn parse(id: &str) -> Option<Self> {
+        UserId::parse(id).map(|_| Self(id.into()))
+    }
+
+    /// The id as Omni spells it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of a group: trimmed, with composed letters (NFC).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupName(Text);
+
+/// The reason why a text is not the name of a group. `Display` is a clause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupNameError {
+    /// The text is blank.
+    #[error("the name of the group is blank")]
+    Blank,
+    /// The text contains a control character.
+    #[error("the name of a group can't contain control characters")]
+    ControlCharacter,
+    /// The text is longer than Omni allows.
+    #[error("the name of a group has at most {} characters", GroupName::MAX_CHARS)]
+    TooLong,
+}
+
+impl GroupName {
+    /// The maximum number of characters, by Omni's documentation.
+    pub const MAX_CHARS: usize = 64;
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// If Omni would not accept it.
+    pub fn parse(text: &str) -> Result<Self, GroupNameError> {
+        let name = nfc(trim(text));
+        if name.is_empty() {
+            return Err(GroupNameError::Blank);
+        }
+        if name.chars().any(char::is_control) {
+            return Err(GroupNameError::ControlCharacter);
+        }
+        if name.chars().count() > Self::MAX_CHARS {
+            return Err(GroupNameError::TooLong);
+        }
+        Ok(Self(name.as_ref().into()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether two names are equal without regard to case. Omni refuses two such groups.
+    #[must_use]
+    pub fn is_same_ignoring_case(&self, other: &Self) -> bool {
+        fold(&self.0) == fold(&other.0)
+    }
+}
+
+/// For people, without characters that a terminal interprets.
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Escaped(&self.0), f)
+    }
+}
+
+word_enum! {
+    /// A change of a membership.
+    pub enum MembershipChange {
+        /// Takes the user out of the group.
+        Leave = "leave",
+        /// Adds the user to the group.
+        Join = "join",
+    }
+}
+
+/// A group as Omni shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedGroup {
+    /// The id.
+    pub id: GroupId,
+    /// The `displayName`, as Omni spells it.
+    pub name: Text,
+    /// The members, also those that no list of users shows (embed users); `None` if the response lacks them.
+    pub members: Option<HashSet<UserId>>,
+}
