@@ -78,6 +78,9 @@ class Proxy(support.Case):
         self.assertEqual(status, 200, told)
         self.assertIn("Log out", told)
         self.assertEqual(self.ask("/reconcile", *session, *origin, "--request", "POST")[0], 303)
+        draft = self.write("draft.csv", "email,display_name\n" + f"new@example.com,{'x' * 100_000}\n" * 30)
+        status, told = self.ask("/preview/file", *session, *origin, "--header", "Expect:", "--form", f"file=@{draft}")
+        self.assertEqual(status, 200, told)
         foreign = ("--header", "Origin: https://evil.example")
         self.assertEqual(self.ask("/reconcile", *session, *foreign, "--request", "POST")[0], 403)
 
