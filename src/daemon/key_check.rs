@@ -1,10 +1,9 @@
 //! Asks Omni at the start and once a day what kind of keys are in use, and whose they are: their users count as protected
-//! by `policy.protect_admins`. It uses a client of its own, so its requests are part of no run's
-//! count, and share the limit of the keys through the state folder.
+//! by `policy.protect_admins`.
 
 use crate::metrics::Metrics;
-use crate::omni::{Client, KeyScope, Whoami};
-use crate::run::RunError;
+use crate::omni::{KeyScope, Whoami};
+use crate::run::{KeyAnswers, RunError};
 use crate::settings::Settings;
 use crate::state::StateDb;
 use std::sync::Arc;
@@ -39,27 +38,18 @@ async fn check(
     state: &StateDb,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
-    let client = Client::new(&settings.omni, &settings.state.dir, metrics.outside_runs())?;
-    let reader = client.reader(stop);
-    let mut users = Vec::new();
-    for (at, key) in settings.omni.keys.load().await?.each().enumerate() {
-        client.begin(&key);
-        let number = at + 1;
-        let whoami = reader.whoami().await?;
-        if let Whoami::Known(identity) = &whoami {
-            users.extend(identity.user_ids.iter().cloned());
-        }
+    let answers = KeyAnswers::ask(settings, metrics, stop).await?;
+    for (at, whoami) in answers.each().enumerate() {
+        let key = at + 1;
         match whoami {
             Whoami::Known(identity) if identity.scope == KeyScope::Personal => {
-                warn!(key = number, "the key is a {}", identity.scope);
+                warn!(key, "the key is a {}", identity.scope);
             }
-            Whoami::Known(identity) => info!(key = number, "the key is an {}", identity.scope),
-            Whoami::Refused => warn!(key = number, "Omni does not know the key"),
+            Whoami::Known(identity) => info!(key, "the key is an {}", identity.scope),
+            Whoami::Refused => warn!(key, "Omni does not know the key"),
             Whoami::Unknown => {}
         }
     }
-    if !users.is_empty() {
-        state.record_key_users(users).await?;
-    }
+    answers.keep(state).await?;
     Ok(())
 }

@@ -22,7 +22,8 @@ pub struct Memory {
     pub deactivated: HashMap<UserId, Email>,
     /// Managed users that are missing from the roster, and since when.
     pub missing_since: HashMap<Email, RunTime>,
-    /// The ids of the users of the API keys, as far as Omni was asked.
+    /// The ids of the users of the API keys in use, as far as Omni was asked. The state database does not load them: it
+    /// does not know which keys are in use.
     pub key_users: HashSet<UserId>,
     /// What was sent in the last 24 hours.
     pub recent: RecentChanges,

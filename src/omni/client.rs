@@ -218,7 +218,7 @@ impl Client {
                 StatusCode::TOO_MANY_REQUESTS => {
                     self.handle_rate_limit(&slot, response.retry_after)?;
                 }
-                status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
+                status if is_transient(status, request) => {
                     pause(&slot, &response);
                     let detail = self.limiter.redactor().detail_of(&response.body);
                     return Err(AttemptError::Failed(Failure::Status(status, detail)));
@@ -307,6 +307,8 @@ impl Client {
             },
             StatusCode::FORBIDDEN => OmniError::WriteForbidden { detail },
             StatusCode::NOT_FOUND => OmniError::NotFound { detail },
+            // An endpoint that this Omni does not have.
+            StatusCode::NOT_IMPLEMENTED if request.optional => OmniError::NotFound { detail },
             StatusCode::CONFLICT => OmniError::Conflict { detail },
             status if status.is_redirection() => OmniError::Redirected { status },
             status => OmniError::Rejected { status, detail },
@@ -352,6 +354,12 @@ impl Client {
         tracing::debug!(method = %request.method, path = request.url.path(), status, "request");
         result.map_err(AttemptError::Failed)
     }
+}
+
+/// Whether the next attempt may succeed.
+fn is_transient(status: StatusCode, request: &ApiRequest) -> bool {
+    let is_missing = status == StatusCode::NOT_IMPLEMENTED && request.optional;
+    status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() && !is_missing
 }
 
 /// Pauses the key if a failure has a `Retry-After`.

@@ -15,6 +15,7 @@ mod apply;
 mod cache;
 mod explain;
 mod finish;
+mod key_users;
 mod listing;
 mod observation;
 mod observe;
@@ -32,6 +33,7 @@ mod unlisted;
 pub use apply::CHANGES;
 pub use cache::{Effect, ObservationCache};
 pub use explain::{Explanation, Next};
+pub use key_users::KeyAnswers;
 pub use observation::Target;
 pub use observe::verified_per_run;
 pub use observer::Observer;
@@ -185,7 +187,12 @@ impl Reconciler {
         let client = WriteClient::new(&settings.omni, &settings.state.dir, metrics.clone())?;
         let reporter = Reporter::new(&settings.source);
         Ok(Self {
-            observer: Observer::with_client(settings, client.client().clone(), state),
+            observer: Observer::with_client(
+                settings,
+                client.client().clone(),
+                metrics.clone(),
+                state,
+            ),
             client,
             metrics,
             reporter,

@@ -31,6 +31,7 @@ const SAME_REFUSAL: TimeDelta = TimeDelta::minutes(1);
 pub struct Observer {
     settings: Arc<Settings>,
     client: Arc<Client>,
+    metrics: Metrics,
     state: StateDb,
     /// Whether what is read of Omni may be stored in the state database.
     keeps: bool,
@@ -47,10 +48,10 @@ impl Observer {
         metrics: Metrics,
         state: StateDb,
     ) -> Result<Self, RunError> {
-        let client = Client::new(&settings.omni, &settings.state.dir, metrics)?;
+        let client = Client::new(&settings.omni, &settings.state.dir, metrics.clone())?;
         Ok(Self {
             keeps: false,
-            ..Self::with_client(settings, client, state)
+            ..Self::with_client(settings, client, metrics, state)
         })
     }
 
@@ -58,11 +59,13 @@ impl Observer {
     pub(super) fn with_client(
         settings: Arc<Settings>,
         client: Arc<Client>,
+        metrics: Metrics,
         state: StateDb,
     ) -> Self {
         Self {
             settings,
             client,
+            metrics,
             state,
             keeps: true,
             progress: Progress::default(),
@@ -76,7 +79,7 @@ impl Observer {
     }
 
     /// The state database, if it may be written.
-    fn keep_in(&self) -> Option<&StateDb> {
+    pub(super) fn keep_in(&self) -> Option<&StateDb> {
         self.keeps.then_some(&self.state)
     }
 
@@ -95,6 +98,10 @@ impl Observer {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Plans without recording anything.
@@ -172,7 +179,8 @@ impl Observer {
         ignore_quarantine: bool,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        let memory = self.memory(&snapshot, ignore_quarantine).await?;
+        let mut memory = self.memory(&snapshot, ignore_quarantine).await?;
+        let are_keys_known = !policy.protect_admins || self.recall_key_users(&mut memory).await?;
         let Snapshot { desired, cache } = &mut snapshot;
         let is_quarantined_removal = |user: &ObservedUser| {
             memory.quarantined.contains_key(&user.email) && !desired.users.contains_key(&user.email)
@@ -180,9 +188,15 @@ impl Observer {
         self.read_unread(cache, is_quarantined_removal, stop)
             .await?;
         let mut prepared = Prepared::new(snapshot, memory, policy);
+        if !are_keys_known && prepared.removes_users() {
+            prepared = self.protect_key_users(prepared, policy, stop).await?;
+        }
         loop {
             let removed = prepared.unread_removals();
             if removed.is_empty() {
+                if policy.protect_admins {
+                    prepared.warn_of_unknown_key_users();
+                }
                 return Ok(prepared);
             }
             let Prepared {

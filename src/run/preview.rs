@@ -56,7 +56,8 @@ impl Observer {
         path: &Path,
     ) -> Result<Prepared, RunError> {
         let snapshot = Snapshot { desired, cache };
-        let memory = self.memory(&snapshot, false).await?;
+        let mut memory = self.memory(&snapshot, false).await?;
+        self.recall_key_users(&mut memory).await?;
         self.read_keys().await;
         let policy = self.settings().policy.clone();
         // A large plan would delay other responses.

@@ -3,7 +3,7 @@
 use super::instead;
 use super::secret::{is_quoted, is_world_readable, read_bounded, shown_path};
 use crate::util::blocking;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +31,37 @@ impl ApiKeys {
     /// Each key alone.
     pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
         self.0.iter().map(|key| Self(vec![key.clone()]))
+    }
+
+    /// The hashes of the keys, in the same order.
+    pub fn hashes(&self) -> impl Iterator<Item = KeyHash> + '_ {
+        self.0.iter().map(KeyHash::of)
+    }
+}
+
+/// A short hash of a key. 32 bits are enough to distinguish a few keys, and too few to identify a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyHash(String);
+
+impl KeyHash {
+    /// The hash of a key.
+    #[must_use]
+    pub fn of(key: &SecretString) -> Self {
+        let context = "omni-user-sync 2026-11-23 file name of a key's slots";
+        let hash = blake3::derive_key(context, key.expose_secret().as_bytes());
+        Self(hash[..4].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// A hash that was stored.
+    #[must_use]
+    pub fn stored(hash: String) -> Self {
+        Self(hash)
+    }
+
+    /// The hash as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -131,7 +162,6 @@ impl KeySource {
     /// # Errors
     /// If there is no key, or a line is not a key.
     pub fn read(&self) -> Result<ApiKeys, KeyError> {
-        use secrecy::ExposeSecret;
         if let Some(text) = &self.variable {
             return parse(text.expose_secret(), "OMNI_API_KEY");
         }
@@ -209,7 +239,6 @@ fn is_variable(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
     use std::path::Path;
 
     fn keys(text: &str) -> Result<Vec<String>, KeyError> {

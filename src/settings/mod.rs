@@ -23,7 +23,7 @@ pub use admin_token::admin_token_warnings;
 pub use base_url::BaseUrl;
 pub use cron::Schedule;
 pub use force::{SettingInForce, toml_text};
-pub use keys::{AMBIGUOUS_KEY, ApiKeys, KeyError, KeySource};
+pub use keys::{AMBIGUOUS_KEY, ApiKeys, KeyError, KeyHash, KeySource};
 pub use load::{DEFAULT_FILE, Environment, SettingsFile, in_force, load};
 pub use raw::RawSettings;
 pub use secret::{SecretError, SecretFile, disable_core_dumps};

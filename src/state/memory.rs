@@ -2,14 +2,14 @@
 
 use super::sql::Count;
 use super::{
-    StateDb, StateError, accepted, approvals, managed, quarantine, readings, runs, seen_files,
-    startup,
+    StateDb, StateError, accepted, approvals, managed, quarantine, runs, seen_files, startup,
 };
 use crate::model::{
     ChangeOutcome, Email, Memory, Operation, RecentChanges, RecentRemoval, RunTime, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension};
+use std::collections::HashSet;
 
 /// How long removals count for the guard.
 pub(super) const GUARDED: TimeDelta = TimeDelta::hours(24);
@@ -59,7 +59,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         removed: managed::all_removed(db)?,
         deactivated: managed::all_deactivated(db)?,
         missing_since,
-        key_users: readings::key_users(db)?,
+        key_users: HashSet::new(),
         recent: recent(db, run_time)?,
         last_base: last_base(db)?,
         approved: approvals::approvals(db, now)?,

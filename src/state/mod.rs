@@ -51,5 +51,6 @@ pub use held::HeldIn;
 pub use lock::{Holder, LockError, StateLock};
 pub use managed::{Managed, UserState};
 pub use open::Access;
+pub use readings::KeyUsers;
 pub use runs::{ResultFilter, RunFilter};
 pub use thread::StateDb;

@@ -4,11 +4,15 @@
 use super::sql::{Time, from_json};
 use super::{StateDb, StateError};
 use crate::model::{ProbeUser, Readings, UserId};
+use crate::settings::KeyHash;
 use chrono::{DateTime, Utc};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+/// The ids of the users of each API key; none if Omni names none.
+pub type KeyUsers = HashMap<KeyHash, HashSet<UserId>>;
 
 impl StateDb {
     /// What probes have learned.
@@ -48,14 +52,34 @@ impl StateDb {
         .await
     }
 
-    /// Stores the ids of the users of the API keys, in place of the former ones.
-    pub async fn record_key_users(&self, users: Vec<UserId>) -> Result<(), StateError> {
+    /// The users of the API keys that Omni was asked about.
+    pub async fn key_users(&self) -> Result<KeyUsers, StateError> {
+        self.read(|db| {
+            let mut users = KeyUsers::new();
+            let mut query = db.prepare_cached("SELECT key, user_id FROM key_users")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                let user: Option<UserId> = row.get("user_id")?;
+                let of_key = users.entry(KeyHash::stored(row.get("key")?));
+                of_key.or_default().extend(user);
+            }
+            Ok(users)
+        })
+        .await
+    }
+
+    /// Stores the users of the API keys, in place of the former ones.
+    pub async fn record_key_users(&self, users: KeyUsers) -> Result<(), StateError> {
         self.write(move |db| {
             db.execute("DELETE FROM key_users", [])?;
-            let mut insert = db.prepare_cached("INSERT OR IGNORE INTO key_users VALUES (?1)")?;
-            users
-                .iter()
-                .try_for_each(|user| insert.execute([user]).map(drop))
+            let mut insert = db.prepare_cached("INSERT INTO key_users VALUES (?1, ?2)")?;
+            for (key, users) in &users {
+                let none = users.is_empty().then_some(None);
+                for user in users.iter().map(Some).chain(none) {
+                    insert.execute((key.as_str(), user))?;
+                }
+            }
+            Ok(())
         })
         .await
     }
@@ -114,13 +138,6 @@ impl StateDb {
         self.write(|db| db.execute("DELETE FROM probe_user", []).map(drop))
             .await
     }
-}
-
-/// The ids of the users of the API keys.
-pub(super) fn key_users(db: &Connection) -> rusqlite::Result<HashSet<UserId>> {
-    db.prepare_cached("SELECT user_id FROM key_users")?
-        .query_map([], |row| row.get(0))?
-        .collect()
 }
 
 fn readings(db: &Connection) -> rusqlite::Result<Readings> {

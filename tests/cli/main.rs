@@ -5,6 +5,7 @@ mod config;
 mod daemon;
 mod history;
 mod init;
+mod key_users;
 mod kill;
 mod log;
 mod pause;

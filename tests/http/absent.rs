@@ -129,6 +129,8 @@ async fn a_new_admin_is_not_pruned() {
         .set("policy.max_removals", "100%")
         .with_history()
         .await;
+    let admin = json!({ "omni_is_org_admin": true });
+    world.user("key@x.co", "The user of the key", admin);
     world.user("boss@x.co", "Boss", json!({}));
     let row = "boss@x.co,Sales\n";
     let others = "email,department\nuser0001@example.com,Sales\nuser0002@example.com,Sales\n";

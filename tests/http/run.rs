@@ -1,7 +1,7 @@
 //! Whole runs: the real client against the mock server, over HTTP.
 use crate::support::paused::HeldClock;
 use crate::support::{World, assert_converged, at_any_time, on, outcomes_of};
-use omni_user_sync::model::{ChangeOutcome, Trigger, UserId};
+use omni_user_sync::model::{ChangeOutcome, Trigger};
 use omni_user_sync::run::{Completion, RunEvent, Stop};
 use omni_user_sync::sandbox::{ClearMode, Fault, Inactive, Options, PatchAnswer, What, When};
 use serde_json::json;
@@ -291,29 +291,6 @@ async fn organisation_admins_are_protected() {
         }));
         world.user("ann@x.co", "Ann", json!({}));
         world.roster("op,email\ndelete,boss@x.co\ndelete,ann@x.co\n");
-        let outcome = world.run().await;
-        assert_eq!(world.org().users().len(), left, "{outcome:#?}");
-    }
-}
-
-/// Also if Omni does not show them as admins.
-#[tokio::test]
-async fn users_of_the_keys_are_protected() {
-    for (setting, left) in [("true", 1), ("false", 0)] {
-        let world = World::new()
-            .await
-            .set("policy.protect_admins", setting)
-            .set("policy.max_removals", "100%");
-        world.user("key@x.co", "Key", json!({}));
-        world.user("ann@x.co", "Ann", json!({}));
-        let id = world.org().user("key@x.co").expect("there")["id"].clone();
-        let id = UserId::parse(id.as_str().expect("a text")).expect("an id");
-        let reconciler = world.reconciler();
-        let state = reconciler.observer().state();
-        let recorded = state.record_key_users(vec![id]).await;
-        recorded.expect("recorded");
-        drop(reconciler);
-        world.roster("op,email\ndelete,key@x.co\ndelete,ann@x.co\n");
         let outcome = world.run().await;
         assert_eq!(world.org().users().len(), left, "{outcome:#?}");
     }

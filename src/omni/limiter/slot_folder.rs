@@ -1,9 +1,9 @@
 //! The slot files in the state folder, one per key, through which processes share a limit.
 //!
-//! A file is named by a short hash of its key. 32 bits are enough to distinguish a few keys (two with
-//! the same hash would share one limit), and too few to identify a key.
+//! A file is named by a short hash of its key. Two keys with the same hash would share one limit.
 
-use secrecy::{ExposeSecret, SecretString};
+use crate::settings::KeyHash;
+use secrecy::SecretString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{
@@ -122,10 +122,7 @@ fn lock_file(file: &File, when_locked: WhenLocked) -> io::Result<()> {
 }
 
 fn file_name(key: &SecretString) -> String {
-    let context = "omni-user-sync 2026-11-23 file name of a key's slots";
-    let hash = blake3::derive_key(context, key.expose_secret().as_bytes());
-    let hash: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("slots-{hash}")
+    format!("slots-{}", KeyHash::of(key).as_str())
 }
 
 #[cfg(test)]

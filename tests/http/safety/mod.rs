@@ -3,6 +3,7 @@
 mod guard;
 mod identity;
 mod kept;
+mod key_users;
 mod leavers;
 mod pruning;
 mod record;
