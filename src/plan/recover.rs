@@ -2,9 +2,10 @@
 //! ended.
 
 use crate::model::{
-    ChangeRecord, Field, Observed, ObservedUser, Operation, Schema, UserId, UserMatch, Value,
-    same_text, trim,
+    ChangeIntent, ChangeRecord, Field, Observed, ObservedUser, Operation, Schema, UserId,
+    UserMatch, Value, same_text, trim,
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{HashMap, HashSet};
 
 /// The present users that these changes are about, by id.
@@ -23,9 +24,13 @@ pub(crate) fn by_id<'a>(
     users.map(|user| (&user.id, user.as_ref())).collect()
 }
 
+/// A list that lacks a user who was created less than this long ago may lag behind the creation.
+const MAX_LIST_LAG: TimeDelta = TimeDelta::minutes(5);
+
 /// Whether a change was applied; `None` if the observation can't show it.
 pub(crate) fn was_applied(
     change: &ChangeRecord,
+    now: DateTime<Utc>,
     by_id: &HashMap<&UserId, &ObservedUser>,
     observed: &Observed,
     schema: &Schema,
@@ -44,7 +49,7 @@ pub(crate) fn was_applied(
         !observed.shows_everybody()
             || matches!(observed.get(&intent.email), Some(UserMatch::Several(_)))
     };
-    if user.is_none() && may_be_hidden() {
+    if user.is_none() && (may_be_hidden() || may_be_too_new(intent, now)) {
         return None;
     }
     if intent.operation != Operation::Delete && user.is_some_and(|user| !user.is_read()) {
@@ -61,6 +66,13 @@ pub(crate) fn was_applied(
                 .all(|one| user.shows(&one.field, one.to.as_ref(), schema))
         }
     })
+}
+
+/// Whether a user may have been created so lately that a list does not show it yet.
+fn may_be_too_new(intent: &ChangeIntent, now: DateTime<Utc>) -> bool {
+    let age = now - intent.intended;
+    // A clock that was set back says nothing.
+    intent.operation == Operation::Create && TimeDelta::zero() <= age && age < MAX_LIST_LAG
 }
 
 impl ObservedUser {

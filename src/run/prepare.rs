@@ -216,7 +216,9 @@ impl Reconciler {
         } = cache;
         let by_id = recover::by_id(observed, unknown);
         for change in unknown {
-            let Some(was_applied) = recover::was_applied(change, &by_id, observed, schema) else {
+            let now = Utc::now();
+            let was_applied = recover::was_applied(change, now, &by_id, observed, schema);
+            let Some(was_applied) = was_applied else {
                 continue;
             };
             let (outcome, found) = match was_applied {
@@ -224,7 +226,7 @@ impl Reconciler {
                 false => (ChangeOutcome::Failed, "not applied"),
             };
             let settled = Settled {
-                at: Utc::now(),
+                at: now,
                 outcome,
                 detail: format!("the response was lost; a later run found the change {found}"),
             };

@@ -2,7 +2,7 @@
 
 use super::Prepared;
 use crate::model::{
-    Change, ChangeId, ChangeIntent, ChangeOutcome, Memory, RunNumber, Settled, UserId,
+    Change, ChangeId, ChangeIntent, ChangeOutcome, Memory, Operation, RunNumber, Settled, UserId,
 };
 use crate::plan::ownership;
 use crate::plan::quarantine::{self, Cause};
@@ -81,9 +81,21 @@ impl<'a> ChangeRecorder<'a> {
                 None => Ok(()),
             }
         };
-        // Both at once, so that they share one commit.
+        let is_created = intent.operation == Operation::Create && outcome == ChangeOutcome::Applied;
+        let earlier = async {
+            match is_created {
+                true => {
+                    let settle = self
+                        .state
+                        .settle_earlier_creations(id, &intent.email, settled.at);
+                    settle.await
+                }
+                false => Ok(()),
+            }
+        };
+        // All at once, so that they share one commit.
         let settle = self.state.settle(id, &settled, created, ownership);
-        tokio::try_join!(settle, put).map(drop)
+        tokio::try_join!(settle, put, earlier).map(drop)
     }
 
     /// Whether the same change was tried or applied before.

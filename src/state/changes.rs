@@ -7,6 +7,7 @@ use crate::model::{
     ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, Operation, OwnershipUpdate,
     PLANNED, RunNumber, Settled, UNKNOWN, UserId, fold,
 };
+use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, named_params};
 
 /// Selects changes of a run. The default selects all.
@@ -109,6 +110,33 @@ impl StateDb {
             )?
             .query_map([], record)?
             .collect()
+        })
+        .await
+    }
+
+    /// Records that earlier creations of a user, whose outcome is unknown, were not applied: Omni has confirmed a later
+    /// one.
+    pub async fn settle_earlier_creations(
+        &self,
+        change: ChangeId,
+        email: &Email,
+        at: DateTime<Utc>,
+    ) -> Result<(), StateError> {
+        let key = email.folded().into_owned();
+        self.write(move |db| {
+            let sql = "UPDATE changes SET settled = ?3, outcome = ?4, detail = ?5
+                WHERE email_key = ?1 AND id < ?2 AND operation = ?6 AND settled IS NULL";
+            let detail = "the response was lost; a later creation shows that it was not applied";
+            db.prepare_cached(sql)?
+                .execute((
+                    key,
+                    change,
+                    Time(at),
+                    ChangeOutcome::Failed,
+                    detail,
+                    Operation::Create,
+                ))
+                .map(drop)
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! One run, whose answers are lost or say no: the real client against the mock server.
 use crate::support::{World, assert_converged, on, outcomes_of};
 use omni_user_sync::model::ChangeOutcome;
-use omni_user_sync::run::{AppliedChange, Completion};
+use omni_user_sync::run::{AppliedChange, Completion, RunOutcome};
 use omni_user_sync::sandbox::{Fault, Filter, Options, What, When};
 use serde_json::json;
 
@@ -105,6 +105,66 @@ async fn the_last_failed_write_is_not_reported_unsent() {
         30,
         "a removed user is not reported as skipped: {outcome:#?}"
     );
+}
+
+/// The mock server's lists and filters show a user only some requests after the creation.
+#[tokio::test(start_paused = true)]
+async fn a_lost_creation_is_unknown_until_listed() {
+    let world = World::with(Options {
+        users: 1,
+        list_lag: 14,
+        ..Options::with_full_lists()
+    })
+    .await;
+    world.org().fault(on("POST", What::LostReply));
+    world.roster("email,display_name\nnew@x.co,New\n");
+    let first = world.run().await;
+    assert_eq!(outcomes_of(&first), ["create new@x.co failed"]);
+    assert_eq!(settled_in(&world, &first).await, [None], "unknown");
+    let second = world.run().await;
+    let detail = &second.changes[0].detail;
+    assert!(detail.starts_with("Omni's list lags"), "{second:#?}");
+    assert_eq!(settled_in(&world, &first).await, [None], "still unknown");
+    while world.org().requests().len() < 18 {
+        world.run().await;
+    }
+    assert_converged(&world.run().await);
+    let applied = [Some(ChangeOutcome::Applied)];
+    assert_eq!(settled_in(&world, &first).await, applied);
+    assert_eq!(world.org().users().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_creation_fails_if_a_later_succeeds() {
+    let world = World::new().await;
+    world.user("a@x.co", "A", json!({}));
+    world.roster("email,display_name\na@x.co,A\nnew@x.co,New\n");
+    // The creation does not reach Omni, and the key is refused for the lookup after it.
+    world.org().fault(on("POST", What::Reset));
+    let when = When {
+        query: Some("filter".into()),
+        ..When::default()
+    };
+    let what = fails(401);
+    world.org().fault(Fault {
+        when,
+        what,
+        times: 9,
+    });
+    let first = world.run().await;
+    assert_eq!(settled_in(&world, &first).await, [None], "unknown");
+    world.org().clear_faults();
+    assert_converged(&world.run().await);
+    let failed = [Some(ChangeOutcome::Failed)];
+    assert_eq!(settled_in(&world, &first).await, failed);
+}
+
+/// The outcomes in the state database; `None` if unknown.
+async fn settled_in(world: &World, run: &RunOutcome) -> Vec<Option<ChangeOutcome>> {
+    let number = run.number.expect("a run");
+    let changes = world.state_db().changes(number).await.expect("read");
+    let settled = changes.into_iter().map(|change| change.settled);
+    settled.map(|settled| Some(settled?.outcome)).collect()
 }
 
 #[tokio::test]

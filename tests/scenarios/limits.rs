@@ -200,11 +200,17 @@ impl Invariants<'_> {
     /// The largest number of users that a run could have counted until a request: users at one time, with those
     /// deleted by then if `removed`, and the surplus of wrong listings.
     fn most_users(&self, until: u64, removed: bool) -> usize {
+        // A deactivation may remove a user for good.
         let deleted_before = |number: u64| {
             let is_delete =
                 |request: &&Request| request.method == "DELETE" && request.number < number;
-            let deletes = self.requests.iter().filter(is_delete);
-            deletes.map(id_of).collect::<BTreeSet<_>>().len()
+            let deletes = self.requests.iter().filter(is_delete).map(id_of);
+            let is_gone = |change: &&Changed| {
+                change.after.is_none() && change.request.is_some_and(|at| at < number)
+            };
+            let gone = self.history.iter().filter(is_gone);
+            let gone = gone.filter_map(|change| whose(change)["id"].as_str());
+            deletes.chain(gone).collect::<BTreeSet<_>>().len()
         };
         let last = self
             .history

@@ -4,10 +4,10 @@ use crate::check;
 use crate::limits::Allowance;
 use crate::roster::{Op, Roster, Row};
 use crate::scenario::{Kind, Outside, Scenario, Step, Trouble};
-use crate::support::{World, assert_converged, outcomes_of};
+use crate::support::{World, assert_converged, on, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::model::{RunRef, Trigger};
-use omni_user_sync::sandbox::{Fault, What, When};
+use omni_user_sync::sandbox::{Fault, Options, What, When};
 use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 
@@ -168,4 +168,26 @@ fn recreation_after_a_kill_matches_the_reference() {
     ];
     let (_, wrong) = check(&scenario, false);
     assert_eq!(wrong, [""; 0]);
+}
+
+/// A repeated creation is read back, and lists may lag behind it.
+#[tokio::test]
+async fn a_repeated_creation_under_lag_is_applied() {
+    let world = World::with(Options {
+        list_lag: 10,
+        ..Options::default()
+    })
+    .await;
+    world.user("a@x.co", "A", json!({}));
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
+    let refused = What::Status {
+        code: 400,
+        retry_after: None,
+        body: None,
+    };
+    world.org().fault(on("POST", refused));
+    assert_eq!(outcomes_of(&world.apply().await), ["create b@x.co failed"]);
+    assert_eq!(outcomes_of(&world.apply().await), ["create b@x.co applied"]);
+    let plan = world.plan().await.expect("a plan").assessment;
+    assert_eq!(plan.verdict.all().count(), 0, "{plan:#?}");
 }

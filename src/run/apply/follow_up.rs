@@ -95,8 +95,13 @@ impl Worker<'_> {
         attempt.end(&update)
     }
 
-    /// Finds the user that has the email of a user to be created.
-    pub(super) async fn on_conflict(&self, email: &Email) -> Result<Attempt, OmniError> {
+    /// Finds the user that has the email of a user to be created. If the creation was `sent_before` and its response
+    /// was lost, this user may be the created one.
+    pub(super) async fn on_conflict(
+        &self,
+        email: &Email,
+        sent_before: bool,
+    ) -> Result<Attempt, OmniError> {
         let found = match self.find(email).await {
             Err(OmniError::UnreliableLookup) if self.unreadable() > 0 => None,
             found => found?,
@@ -110,12 +115,13 @@ impl Worker<'_> {
                 FollowUp::Update(user, "they existed already"),
             ));
         }
-        if self.work.prepared.memory.recent.created.contains(email) {
-            return Ok(Attempt::new(
-                ChangeOutcome::Failed,
-                "Omni's list lags: this program created the user lately and Omni has it (409), but does not show \
-                 it yet; a later run looks it up again",
-            ));
+        if sent_before || self.work.prepared.memory.recent.created.contains(email) {
+            let detail = "Omni's list lags: this program created the user lately and Omni has it (409), but does \
+                          not show it yet; a later run looks it up again";
+            return Ok(Attempt {
+                known: !sent_before,
+                ..Attempt::new(ChangeOutcome::Failed, detail)
+            });
         }
         let detail = match self.unreadable() {
             0 => "Omni says that the user exists (409), but shows no user with this email; ask Omni's support who \

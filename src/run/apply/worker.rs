@@ -153,7 +153,12 @@ impl<'a> Worker<'a> {
             return attempt;
         }
         let reader = self.reader();
-        let now = match change.user_id() {
+        // A list may lag behind a creation, so the user is read by the id in the response.
+        let id = match (change.user_id(), &attempt.effect) {
+            (None, Some(Effect::Is(created))) => Some(&created.id),
+            (id, _) => id,
+        };
+        let now = match id {
             Some(id) => reader.get(id).await,
             None => match reader.find(&change.email).await {
                 Ok(Lookup::One(user)) => self.complete(*user).await,
@@ -301,7 +306,7 @@ impl<'a> Worker<'a> {
         };
         match (sent, change.operation()) {
             (Err(OmniError::Conflict { .. }), Operation::Create) => {
-                let found = self.on_conflict(&change.email).await;
+                let found = self.on_conflict(&change.email, sent_before).await;
                 Ok(self.looked_up(found, "the user exists already (409)", sent_before))
             }
             (Err(OmniError::NotFound { .. }), Operation::Delete | Operation::Deactivate) => {
