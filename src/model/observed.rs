@@ -47,6 +47,8 @@ pub struct Observed {
     extent: Extent,
     /// Whether a list has shown the attributes of any user.
     shows_attributes: bool,
+    /// Whether `lastModified` moved when an own update changed attributes.
+    last_modified_moves: Option<bool>,
     /// Whether an earlier run made this observation, or a part of it.
     is_cached: bool,
     /// If the list was read in parts: when the oldest of them was read.
@@ -69,6 +71,8 @@ pub struct ObservedSummary {
     unreadable: Vec<Option<UserId>>,
     extent: Extent,
     shows_attributes: bool,
+    #[serde(default)]
+    last_modified_moves: Option<bool>,
     #[serde(default)]
     parts_since: Option<DateTime<Utc>>,
 }
@@ -141,6 +145,7 @@ impl Observed {
             unreadable: self.unreadable.clone(),
             extent: self.extent.clone(),
             shows_attributes: self.shows_attributes,
+            last_modified_moves: self.last_modified_moves,
             parts_since: self.parts_since,
         }
     }
@@ -153,6 +158,7 @@ impl Observed {
             unreadable,
             extent,
             shows_attributes,
+            last_modified_moves,
             parts_since,
         } = summary;
         Self {
@@ -160,6 +166,7 @@ impl Observed {
             unreadable,
             extent,
             shows_attributes,
+            last_modified_moves,
             parts_since,
             is_cached: true,
             ..Self::default()
@@ -200,6 +207,17 @@ impl Observed {
     #[must_use]
     pub fn shows_attributes(&self) -> bool {
         self.shows_attributes
+    }
+
+    /// Whether `lastModified` moves when attributes change, as far as own updates have shown it.
+    #[must_use]
+    pub fn last_modified_moves(&self) -> Option<bool> {
+        self.last_modified_moves
+    }
+
+    /// Takes in what an own update has shown.
+    pub(crate) fn note_last_modified(&mut self, moves: Option<bool>) {
+        self.last_modified_moves = moves.or(self.last_modified_moves);
     }
 
     /// Records whether a page of the list shows attributes.

@@ -1,12 +1,12 @@
 //! What is known about Omni, and what each run adds to it. It outlasts restarts in the state database.
 
 use crate::model::{
-    Email, KnownUser, ObservationHeader, ObservationUpdate, Observed, ObservedUser, PartialListing,
-    Schema, StoredObservation, UserId, UserMatch,
+    Action, Change, Email, Field, FieldChange, KnownUser, ObservationHeader, ObservationUpdate,
+    Observed, ObservedUser, PartialListing, Schema, StoredObservation, UserId, UserMatch,
 };
 use crate::omni::ListPart;
 use crate::state::StateDb;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use tokio::time::Instant;
 
 /// How long an observation counts as current.
 const CURRENT: Duration = Duration::from_secs(60);
+
+/// Two changes within this time may have the same `lastModified`.
+const TIME_RESOLUTION: TimeDelta = TimeDelta::seconds(2);
 
 /// What is known about Omni. Each run passes it to the next one, with the effects of its own writes.
 #[derive(Clone, Debug)]
@@ -160,6 +163,8 @@ impl ObservationCache {
         let users = self.observed.users();
         let verified = users.filter_map(|user| earlier.verified.get_key_value(&user.id));
         self.verified = verified.map(|(id, at)| (id.clone(), *at)).collect();
+        let moves = earlier.observed.last_modified_moves();
+        self.observed.note_last_modified(moves);
         self.observed.complete_from(|email| earlier.certain(email))
     }
 
@@ -174,6 +179,14 @@ impl ObservationCache {
         self.observed = std::mem::take(&mut self.observed).with_doubt(doubt);
         self.absent.clear();
         self.unsaved = Unsaved::Everything;
+    }
+
+    /// Learns from an own update whether `lastModified` moves when attributes change.
+    pub(super) fn learn_from(&mut self, change: &Change, effect: &Effect) {
+        if let (Action::Update(before, fields), Effect::Is(now)) = (&change.action, effect) {
+            let moves = moved_by(fields, before, now, &self.schema);
+            self.observed.note_last_modified(moves);
+        }
     }
 
     /// Applies the effect of a write.
@@ -377,4 +390,21 @@ impl ObservationCache {
     pub(super) fn is_younger_than(&self, age: Duration) -> bool {
         self.age().max(self.schema_read_at.elapsed()) <= age
     }
+}
+
+/// Whether `lastModified` moved by an update of attributes alone; `None` if that does not show: the update also changed
+/// other fields, was not kept, or was sent within the resolution of the time.
+fn moved_by(
+    fields: &[FieldChange],
+    before: &ObservedUser,
+    now: &ObservedUser,
+    schema: &Schema,
+) -> Option<bool> {
+    let (was, is) = (before.modified?, now.modified?);
+    let is_applied = |one: &FieldChange| {
+        matches!(one.field, Field::Attribute(_)) && now.shows(&one.field, one.to.as_ref(), schema)
+    };
+    let is_alone = now.display_name == before.display_name && now.active == before.active;
+    let is_conclusive = was < is || was + TIME_RESOLUTION < Utc::now();
+    (fields.iter().all(is_applied) && is_alone && is_conclusive).then_some(was < is)
 }

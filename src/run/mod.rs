@@ -391,6 +391,7 @@ impl Reconciler {
             Err(shared) => shared.cache.clone(),
         };
         for (change, effect) in effects {
+            cache.learn_from(&change, &effect);
             let id = change.user_id().cloned();
             cache.take_in(change.email, id, effect);
         }

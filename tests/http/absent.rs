@@ -1,8 +1,8 @@
 //! Fields that Omni does not show in lists or in the responses to writes are not known, and nothing rests on them.
 use crate::support::{World, assert_converged, at_any_time, outcomes_of};
 use omni_user_sync::model::Trigger;
-use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
-use omni_user_sync::sandbox::{Lists, Options, PatchAnswer};
+use omni_user_sync::run::{ObservationCache, Reconciler, RunOutcome, Stop};
+use omni_user_sync::sandbox::{LastModified, Lists, Options, PatchAnswer};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -148,4 +148,29 @@ async fn a_new_admin_is_not_pruned() {
         "{outcome:?}"
     );
     assert!(world.org().user("boss@x.co").is_some());
+}
+
+/// Until a probe finds out.
+#[tokio::test]
+async fn own_updates_show_whether_last_modified_moves() {
+    for (last_modified, moves) in [(LastModified::Moves, true), (LastModified::Stays, false)] {
+        let options = Options {
+            users: 3,
+            last_modified,
+            ..Options::default()
+        };
+        let world = World::with(options).await.set("policy.max_updates", "");
+        world.roster("email,department\nuser0001@example.com,x\n");
+        assert_converged(&world.run().await);
+        assert_eq!(learned(&world).await, Some(moves));
+        // The list does not forget it, and an update of a name says nothing of attributes.
+        world.roster("email,display_name,department\nuser0002@example.com,New,x\n");
+        assert_converged(&world.run().await);
+        assert_eq!(learned(&world).await, Some(moves));
+    }
+}
+
+async fn learned(world: &World) -> Option<bool> {
+    let stored = ObservationCache::stored(&world.state_db()).await;
+    stored.expect("is stored").observed.last_modified_moves()
 }

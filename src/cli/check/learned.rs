@@ -35,7 +35,9 @@ impl Learned {
                 let shows_attributes = readings
                     .lists_carry_attributes
                     .unwrap_or(cache.observed.shows_attributes());
-                if readings.last_modified_moves == Some(false) && !shows_attributes {
+                let moves = readings.last_modified_moves;
+                let moves = moves.or(cache.observed.last_modified_moves());
+                if moves == Some(false) && !shows_attributes {
                     warnings.extend(verification_warning(settings, roster));
                 }
                 let lints =
