@@ -19,14 +19,40 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A digest of the roster's file names, sizes, times and inodes. It changes with the files and needs
 /// no reading, so that polling is cheap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceStamp([u8; 32]);
+pub struct SourceStamp {
+    files: [u8; 32],
+    /// The files that are not read because the newest one is dated in the future.
+    hidden: Option<[u8; 32]>,
+}
 
 impl SourceStamp {
     /// The stamp of a source that is described by these bytes.
     #[must_use]
     pub fn of(description: &[u8]) -> Self {
-        Self(*blake3::hash(description).as_bytes())
+        Self {
+            files: digest(description),
+            hidden: None,
+        }
     }
+
+    /// The stamp with these files behind one that is dated in the future.
+    #[must_use]
+    pub fn hiding(self, description: &[u8]) -> Self {
+        Self {
+            hidden: Some(digest(description)),
+            ..self
+        }
+    }
+
+    /// Whether the same files lie behind one that is dated in the future.
+    #[must_use]
+    pub fn hides_as(&self, other: &Self) -> bool {
+        self.hidden == other.hidden
+    }
+}
+
+fn digest(description: &[u8]) -> [u8; 32] {
+    *blake3::hash(description).as_bytes()
 }
 
 /// The identity and state of a file, as the file system reports it.
@@ -110,7 +136,12 @@ impl Candidates {
 
     pub(super) fn stamp(&self) -> SourceStamp {
         let files = self.files.iter().map(|file| (&file.file_name, file.stat));
-        SourceStamp::of(format!("{:?}", files.collect::<Vec<_>>()).as_bytes())
+        let stamp = SourceStamp::of(format!("{:?}", files.collect::<Vec<_>>()).as_bytes());
+        let mut files = self.files.iter().filter_map(Candidate::dated);
+        match files.any(|file| file.is_in_future(SystemTime::now())) && !self.folder.is_empty() {
+            true => stamp.hiding(format!("{:?}", self.folder).as_bytes()),
+            false => stamp,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ struct WakeState {
     reasons: Mutex<BTreeSet<Trigger>>,
     changed: Notify,
     is_stop_requested: AtomicBool,
+    have_hidden_changed: AtomicBool,
 }
 
 impl Wake {
@@ -34,6 +35,19 @@ impl Wake {
     pub fn wake(&self, reason: Trigger) {
         self.reasons().insert(reason);
         self.0.changed.notify_one();
+    }
+
+    /// Requests a run because files have changed that the roster does not show: the newest one, which is dated in the
+    /// future, hides them.
+    pub fn wake_for_hidden(&self) {
+        self.0.have_hidden_changed.store(true, Ordering::Relaxed);
+        self.wake(Trigger::File);
+    }
+
+    /// Whether hidden files have changed since the last call.
+    #[must_use]
+    pub fn take_hidden(&self) -> bool {
+        self.0.have_hidden_changed.swap(false, Ordering::Relaxed)
     }
 
     /// Whether a run is requested for this reason.

@@ -49,6 +49,8 @@ pub(super) enum NextStep {
     /// The source is changing: probe again at an event, and at this time.
     Confirm(Instant),
     Announce(StableChange),
+    /// Other files than before lie behind the one that is read.
+    AnnounceHidden,
 }
 
 /// A new stable state.
@@ -111,7 +113,7 @@ impl ChangeTracker {
     }
 
     fn take_stable(&mut self, state: ProbedState) -> NextStep {
-        let before = self.stable.replace(state.clone());
+        let (before, stamp) = (self.stable.replace(state.clone()), state.stamp());
         let change = StableChange {
             is_first: before.is_none(),
             was_unreadable: matches!(before, Some(ProbedState::Unreadable(_))),
@@ -123,11 +125,19 @@ impl ChangeTracker {
         match before {
             // The stamp has changed and the content has not.
             Some(before) if before.fingerprint() == change.now.as_ref().ok().copied() => {
-                NextStep::Wait
+                match hides_as(before.stamp(), stamp) {
+                    true => NextStep::Wait,
+                    false => NextStep::AnnounceHidden,
+                }
             }
             _ => NextStep::Announce(change),
         }
     }
+}
+
+fn hides_as(before: Option<SourceStamp>, now: Option<SourceStamp>) -> bool {
+    let both = before.zip(now);
+    both.is_none_or(|(before, now)| before.hides_as(&now))
 }
 
 #[cfg(test)]
@@ -253,6 +263,23 @@ mod tests {
         assert!(rig.changes(content(2, 1)));
         assert_eq!(rig.due(content(2, 1)), NextStep::Wait);
         assert_eq!(rig.tracker.stable_stamp(), Some(SourceStamp::of(&[2])));
+    }
+
+    /// The file that is read stays, because it is dated in the future.
+    #[test]
+    fn a_new_hidden_file_is_announced() {
+        let hiding = |byte| {
+            let stamp = SourceStamp::of(&[1]).hiding(&[byte]);
+            let fingerprint = Fingerprint([1; 32]);
+            Some(ProbedState::Content { stamp, fingerprint })
+        };
+        let mut rig = Rig::stable();
+        for byte in [1, 2] {
+            assert!(rig.changes(hiding(byte)));
+            assert_eq!(rig.due(hiding(byte)), NextStep::AnnounceHidden);
+        }
+        assert!(rig.changes(content(1, 1)), "its time has come");
+        assert_eq!(rig.due(content(1, 1)), NextStep::AnnounceHidden);
     }
 
     #[test]

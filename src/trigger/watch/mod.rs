@@ -207,6 +207,11 @@ impl Watcher {
                     self.announce(change);
                     self.next_poll(has_events)
                 }
+                NextStep::AnnounceHidden => {
+                    info!("files behind one that is dated in the future have changed");
+                    self.wake.wake_for_hidden();
+                    self.next_poll(has_events)
+                }
             };
             pause(&event, time, next).await;
         }

@@ -2,7 +2,7 @@
 
 use omni_user_sync::model::{Fingerprint, Trigger};
 use omni_user_sync::roster::{self, SourceStamp};
-use omni_user_sync::settings::{KeySource, RawSettings, Settings, SourceSettings, Watch};
+use omni_user_sync::settings::{KeySource, RawSettings, Select, Settings, SourceSettings, Watch};
 use omni_user_sync::trigger::Wake;
 use omni_user_sync::trigger::watch::{ProbeError, RosterProbe, SourceProbe, SourceState, Watcher};
 use std::fs;
@@ -288,6 +288,31 @@ async fn changes_in_a_roster_folder_are_noticed() {
         rig.announced().await;
         fs::write(&path, NEW).expect("written");
         rig.announced().await;
+        rig.end().await;
+    })
+    .await;
+}
+
+/// A run must say that a file of a folder is not read because of one that is dated in the future.
+#[tokio::test]
+async fn a_hidden_file_is_noticed() {
+    both(async |watch| {
+        let (folder, path) = roster();
+        let next_year = SystemTime::now() + Duration::from_hours(365 * 24);
+        let file = fs::File::options().write(true).open(&path).expect("opens");
+        file.set_modified(next_year).expect("is set");
+        let mut settings = settings(folder.path(), watch, SETTLE);
+        settings.select = Select::Newest;
+        let look = RosterProbe::new(&settings).expect("has a path");
+        let mut rig = Rig::started(settings, false, look);
+        let found = timeout(GENEROUS, rig.still.changed()).await;
+        found.expect("is found in time").expect("the watcher runs");
+        fs::write(folder.path().join("today.csv"), NEW).expect("written");
+        rig.announced().await;
+        assert!(rig.wake.take_hidden());
+        fs::remove_file(folder.path().join("today.csv")).expect("removed");
+        rig.announced().await;
+        assert!(rig.wake.take_hidden());
         rig.end().await;
     })
     .await;
