@@ -248,7 +248,9 @@ async fn start(
     let observed = status.clone();
     let reconciler = Reconciler::new(Arc::clone(settings), metrics.clone(), state.clone())?
         .with_event_handler(move |event| {
-            if matches!(event, RunEvent::Planned(..)) {
+            if let RunEvent::Planned(_, plan) = event
+                && !plan.needs_listing
+            {
                 observed.observed();
             }
             run_metrics.on_event(event);

@@ -27,6 +27,10 @@ const RETRY: Backoff = Backoff {
     jitter: (0.8, 1.2),
 };
 
+/// How long a run that lists waits for runs that may use the cache. A roster that changes all the time must not postpone
+/// it for ever.
+const MAX_POSTPONED: Duration = Duration::from_secs(60);
+
 /// Executes runs.
 pub trait Runner: Send {
     /// Executes one run. After a stop it ends between two changes; the loop never drops it.
@@ -72,6 +76,8 @@ pub struct RunLoop<R> {
     /// The number of failed runs in a row.
     failures: u32,
     retry: Option<Instant>,
+    /// Since when runs that list wait for runs that may use the cache.
+    postponed_since: Option<Instant>,
     /// Whether Omni refused the last run.
     is_refused: bool,
     /// The content that the last run read, unless the run was stopped.
@@ -91,6 +97,7 @@ impl<R: Runner> RunLoop<R> {
             log: RunLog::default(),
             failures: 0,
             retry: None,
+            postponed_since: None,
             is_refused: false,
             last_read: None,
         }
@@ -136,32 +143,40 @@ impl<R: Runner> RunLoop<R> {
         }
     }
 
-    /// The most important of the pending triggers. What the roster changes goes before a due time, which stays pending:
-    /// it lists. `None` if the roster is the only trigger and the last run has read this content already, because it
-    /// started before the watcher reported it. `None` too if Omni refused the last run and no person asks for another:
-    /// the retry will do what the trigger asks for.
-    fn should_run(&self, triggers: &BTreeSet<Trigger>) -> Option<Trigger> {
+    /// The most important of the pending triggers. Runs that may use the cache go before those that list, which stay
+    /// pending for up to a minute. `None` if the roster is the only trigger and the last run has read this content
+    /// already, because it started before the watcher reported it. `None` too if Omni refused the last run and no person
+    /// asks for another: the retry will do what the trigger asks for.
+    fn should_run(&mut self, triggers: &BTreeSet<Trigger>) -> Option<Trigger> {
         if self.is_refused && !triggers.iter().any(|trigger| trigger.is_personal()) {
             debug!("Omni refused the last run; waiting for the retry");
             return None;
         }
         let stable = *self.inputs.stable.borrow();
-        let is_read = stable.is_some() && stable == self.last_read;
+        let has_hidden = self.inputs.wake.take_hidden();
+        let is_read = stable.is_some() && stable == self.last_read && !has_hidden;
         let triggers = triggers.iter().copied();
-        let mut triggers = triggers.filter(|trigger| !(is_read && *trigger == Trigger::File));
-        let Some(first) = triggers.next() else {
-            debug!("the last run has already read this roster");
-            return None;
-        };
+        let triggers = triggers.filter(|trigger| !(is_read && *trigger == Trigger::File));
         let (quick, slow): (Vec<_>, Vec<_>) =
             triggers.partition(|trigger| RunOptions::from(*trigger).may_use_cache);
-        match quick.first() {
-            Some(quick) if first == Trigger::Schedule => {
-                let later = slow.into_iter().chain([first]);
-                later.for_each(|trigger| self.inputs.wake.wake(trigger));
+        let now = Instant::now();
+        let may_wait = |since: Instant| now - since < MAX_POSTPONED;
+        match (quick.first(), slow.first()) {
+            (Some(quick), Some(_)) if self.postponed_since.is_none_or(may_wait) => {
+                self.postponed_since.get_or_insert(now);
+                slow.iter().for_each(|slow| self.inputs.wake.wake(*slow));
                 Some(*quick)
             }
-            _ => Some(first),
+            (_, Some(first)) => {
+                self.postponed_since = None;
+                let personal = slow.iter().find(|trigger| trigger.is_personal());
+                Some(*personal.unwrap_or(first))
+            }
+            (Some(quick), None) => Some(*quick),
+            (None, None) => {
+                debug!("the last run has already read this roster");
+                None
+            }
         }
     }
 
@@ -220,9 +235,9 @@ impl<R: Runner> RunLoop<R> {
             }
         };
         self.retry = delay.map(|delay| Instant::now() + delay);
-        let is_outdated = run.plan.as_ref().is_some_and(|plan| plan.is_outdated);
+        let needs_listing = run.plan.as_ref().is_some_and(|plan| plan.needs_listing);
         let is_complete = matches!(run.completion, Completion::Complete | Completion::DryRun);
-        if is_outdated && is_complete && RunOptions::from(run.trigger).may_use_cache {
+        if needs_listing && is_complete {
             debug!("the run looked up only the users to be changed; now all are read");
             self.inputs.wake.wake(Trigger::Schedule);
         }

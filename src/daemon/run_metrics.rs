@@ -273,7 +273,7 @@ pub(super) mod tests {
             quarantined: 0,
             ambiguous: Vec::new(),
             unread: 0,
-            is_outdated: false,
+            needs_listing: false,
             warnings: Vec::new(),
         }
     }

@@ -24,8 +24,7 @@ pub enum RunRef {
 }
 
 word_enum! {
-    /// What started a run. If several triggers coincide, the first in this order is reported. Triggers that
-    /// require a fresh observation come before those that accept a cached one.
+    /// What started a run.
     pub enum Trigger {
         /// A command.
         Command = "command",
@@ -89,7 +88,7 @@ impl From<Trigger> for RunOptions {
         );
         Self {
             trigger,
-            may_use_cache: matches!(trigger, Trigger::File | Trigger::Approval),
+            may_use_cache: matches!(trigger, Trigger::Start | Trigger::File | Trigger::Approval),
             reading_time: match is_whole {
                 true => ReadingTime::Unlimited,
                 false => ReadingTime::UntilNextRun,

@@ -73,8 +73,8 @@ pub struct PlanSummary {
     pub ambiguous: Vec<Email>,
     /// The number of users in the roster whose fields Omni has not shown yet.
     pub unread: usize,
-    /// Whether other users than those to be changed were last seen longer ago than `observe.max_age`.
-    pub is_outdated: bool,
+    /// Whether the plan rests on a cached observation, and a run that reads all users should follow.
+    pub needs_listing: bool,
     /// Warnings.
     pub warnings: Vec<String>,
 }
@@ -103,7 +103,7 @@ impl From<&Prepared> for PlanSummary {
             quarantined: verdict.quarantined().len(),
             ambiguous: assessment.ambiguous.clone(),
             unread: assessment.unread.len(),
-            is_outdated: false,
+            needs_listing: false,
             warnings: assessment.warnings.clone(),
         }
     }

@@ -6,7 +6,7 @@ use super::read_budget::Allowance;
 use super::{CHANGES, PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
     ChangeIntent, ChangeOutcome, ChangeRecord, FieldChange, HeldChange, HeldRecord, ObservedUser,
-    Operation, Prune, RunOptions, RunRef, Settled,
+    Operation, Prune, RunOptions, RunRef, Settled, Trigger,
 };
 use crate::plan::{ownership, recover};
 use crate::util::sync::lock;
@@ -25,7 +25,7 @@ impl Reconciler {
         let prepared = self.observe_and_plan(run, stop).await?;
         self.check_place(run, &stop.now).await?;
         let plan = PlanSummary {
-            is_outdated: self.is_outdated(&prepared.cache),
+            needs_listing: self.needs_listing(run.options, &prepared.cache),
             ..PlanSummary::from(&prepared)
         };
         (self.on_event.0)(RunEvent::Planned(run.started, &plan));
@@ -170,6 +170,12 @@ impl Reconciler {
     /// Whether users must be looked up before they are changed.
     fn is_outdated(&self, cache: &ObservationCache) -> bool {
         cache.is_cached() && !cache.is_younger_than(self.settings().observe.max_age)
+    }
+
+    /// Whether a run that reads all users should follow. At the start of the daemon, Omni must answer first.
+    fn needs_listing(&self, options: RunOptions, cache: &ObservationCache) -> bool {
+        let is_start = options.trigger == Trigger::Start && cache.is_cached();
+        options.may_use_cache && (is_start || self.is_outdated(cache))
     }
 
     /// Resolves changes whose outcome is unknown, and plans.

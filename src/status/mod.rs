@@ -246,7 +246,7 @@ impl Status {
 
     /// Records the end of a run, and the wait until its retry.
     pub fn run_ended(&self, run: &RunOutcome, retry: Option<Duration>) {
-        if run.roster().is_some() && run.users().is_some() {
+        if run.plan.as_ref().is_some_and(|plan| !plan.needs_listing) {
             self.observed();
         }
         let now = Utc::now();

@@ -151,36 +151,56 @@ fn pages(world: &World) -> Vec<usize> {
 
 #[tokio::test]
 async fn a_changed_row_does_not_wait_for_a_listing() {
-    let world = org(300, Lists::Full).await.set("omni.page_size", "10");
-    world.roster(&roster(300, 0));
-    assert_converged(&world.run().await);
-    age(&world, 1);
-    let (drifted, unchanged) = ("user0001@example.com", "user0009@example.com");
-    for email in [drifted, unchanged] {
-        world
-            .org()
-            .set_attribute(email, "department", json!("Finance"));
+    for trigger in [Trigger::File, Trigger::Start] {
+        let world = org(300, Lists::Full).await.set("omni.page_size", "10");
+        world.roster(&roster(300, 0));
+        assert_converged(&world.run().await);
+        age(&world, 1);
+        let (drifted, unchanged) = ("user0001@example.com", "user0009@example.com");
+        for email in [drifted, unchanged] {
+            world
+                .org()
+                .set_attribute(email, "department", json!("Finance"));
+        }
+        world.roster(&roster(300, 5));
+        world.take_requests();
+        let reconciler = world.reconciler();
+        let outcome = started_by(trigger, &reconciler).await;
+        assert_converged(&outcome);
+        assert_eq!(
+            world.take_requests(),
+            (1 + 5 + 5, 5),
+            "{trigger:?}: definitions, users, changes"
+        );
+        assert_eq!(world.attribute(drifted, "department"), json!("Sales"));
+        let plan = outcome.plan.expect("a plan");
+        assert!(plan.needs_listing, "the daemon reads all users next");
+        let outcome = started_by(Trigger::Schedule, &reconciler).await;
+        assert_eq!(
+            outcomes_of(&outcome),
+            [format!("update {unchanged} applied")]
+        );
+        assert_eq!(world.take_requests(), (1 + 30 + 1, 1));
+        assert!(!outcome.plan.expect("a plan").needs_listing);
     }
+}
+
+/// Then Omni shows whether address and keys are still right.
+#[tokio::test]
+async fn a_listing_follows_each_start_from_a_cache() {
+    let world = org(300, Lists::Full).await;
+    world.roster(&roster(300, 0));
+    let outcome = started_by(Trigger::Start, &world.reconciler()).await;
+    assert!(!outcome.plan.expect("a plan").needs_listing, "it lists");
     world.roster(&roster(300, 5));
     world.take_requests();
-    let reconciler = world.reconciler();
-    let outcome = started_by(Trigger::File, &reconciler).await;
+    let outcome = started_by(Trigger::Start, &world.reconciler()).await;
     assert_converged(&outcome);
-    assert_eq!(
-        world.take_requests(),
-        (1 + 5 + 5, 5),
-        "definitions, users, changes"
-    );
-    assert_eq!(world.attribute(drifted, "department"), json!("Sales"));
-    let plan = outcome.plan.expect("a plan");
-    assert!(plan.is_outdated, "the daemon reads all users next");
-    let outcome = started_by(Trigger::Schedule, &reconciler).await;
-    assert_eq!(
-        outcomes_of(&outcome),
-        [format!("update {unchanged} applied")]
-    );
-    assert_eq!(world.take_requests(), (1 + 30 + 1, 1));
-    assert!(!outcome.plan.expect("a plan").is_outdated);
+    assert_eq!(world.take_requests(), (5, 5));
+    assert!(outcome.plan.expect("a plan").needs_listing);
+    world.roster(&roster(300, 0));
+    let outcome = started_by(Trigger::File, &world.reconciler()).await;
+    assert!(!outcome.plan.expect("a plan").needs_listing);
 }
 
 /// An organisation of 200 users on 40 pages, of which a run of [`run_in_part`] reads 15.

@@ -19,7 +19,7 @@ pub fn plan_summary() -> PlanSummary {
         quarantined: 0,
         ambiguous: Vec::new(),
         unread: 0,
-        is_outdated: false,
+        needs_listing: false,
         warnings: Vec::new(),
     }
 }

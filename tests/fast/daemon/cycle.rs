@@ -27,7 +27,7 @@ struct Act {
     /// Whether the failure is that Omni refuses the key.
     is_refused: bool,
     /// Whether only the users to be changed were seen lately.
-    is_outdated: bool,
+    needs_listing: bool,
 }
 
 const QUICK: Act = Act {
@@ -35,7 +35,7 @@ const QUICK: Act = Act {
     reads: Some(1),
     fails: false,
     is_refused: false,
-    is_outdated: false,
+    needs_listing: false,
 };
 const FAILS: Act = Act {
     reads: None,
@@ -92,7 +92,7 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
         plan: act.reads.map(|byte| {
             let mut plan = plan_summary();
             plan.roster.fingerprint = Fingerprint([byte; 32]);
-            plan.is_outdated = act.is_outdated;
+            plan.needs_listing = act.needs_listing;
             plan
         }),
         changes: Vec::new(),
@@ -174,7 +174,7 @@ async fn wakes_during_a_run_cause_one_run() {
         rig.wake.wake(Trigger::Schedule);
         rig.wake.wake(Trigger::Signal);
     }
-    assert_eq!(rig.run().await.0, Trigger::Schedule);
+    assert_eq!(rig.run().await.0, Trigger::Signal, "as a person asks");
     assert!(rig.is_quiet_for(HOUR).await);
     rig.end().await;
 }
@@ -203,17 +203,14 @@ async fn triggers_wait_for_the_end_of_a_pause() {
 #[tokio::test(start_paused = true)]
 async fn all_users_are_read_after_a_run_from_an_old_cache() {
     let outdated = Act {
-        is_outdated: true,
+        needs_listing: true,
         ..QUICK
     };
-    let mut rig = Rig::new([outdated; 2]);
+    let mut rig = Rig::new([outdated, QUICK]);
     rig.wake.wake(Trigger::File);
     assert_eq!(rig.run().await.0, Trigger::File);
     assert_eq!(rig.run().await.0, Trigger::Schedule);
-    assert!(
-        rig.is_quiet_for(HOUR).await,
-        "a listing may take several runs"
-    );
+    assert!(rig.is_quiet_for(HOUR).await);
     rig.end().await;
 }
 
@@ -321,7 +318,56 @@ async fn a_new_roster_goes_before_a_due_time() {
     rig.wake.wake(Trigger::Schedule);
     rig.wake.wake(Trigger::Request);
     assert_eq!(rig.run().await.0, Trigger::File);
+    assert_eq!(rig.run().await.0, Trigger::Request, "for both");
+    assert!(rig.is_quiet_for(HOUR).await);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_uses_the_cache_before_a_listing() {
+    let mut rig = Rig::new([QUICK]);
+    rig.wake.wake(Trigger::Schedule);
+    rig.wake.wake(Trigger::Start);
+    rig.publish(1);
+    assert_eq!(rig.run().await.0, Trigger::Start, "reads the roster too");
     assert_eq!(rig.run().await.0, Trigger::Schedule);
+    assert!(rig.is_quiet_for(HOUR).await);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changing_roster_postpones_a_due_time_briefly() {
+    let takes = Act {
+        takes: Duration::from_secs(5),
+        ..QUICK
+    };
+    let mut rig = Rig::new([takes; 30]);
+    rig.publish(0);
+    let (_, began) = rig.run().await;
+    rig.wake.wake(Trigger::Schedule);
+    for byte in 1.. {
+        rig.publish(byte);
+        let (trigger, at) = rig.run().await;
+        if trigger == Trigger::Schedule {
+            assert!(at - began < Duration::from_secs(75), "{:?}", at - began);
+            break;
+        }
+        assert_eq!(trigger, Trigger::File);
+    }
+    rig.publish(100);
+    rig.wake.wake(Trigger::Schedule);
+    assert_eq!(rig.run().await.0, Trigger::File, "it waits again");
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hidden_file_starts_a_run() {
+    let mut rig = Rig::new([QUICK]);
+    rig.publish(1);
+    rig.run().await;
+    rig.wake.wake_for_hidden();
+    assert_eq!(rig.run().await.0, Trigger::File, "for the same content");
+    rig.wake.wake(Trigger::File);
     assert!(rig.is_quiet_for(HOUR).await);
     rig.end().await;
 }
