@@ -1,14 +1,15 @@
 //! The folder of the reports.
 
+use super::cells::{MARK, write_row};
 use super::rows::{ReportRow, ReportStatus, RowReport};
+use crate::settings::SourceSettings;
 use chrono::{DateTime, Utc};
+use rustix::fs::OFlags;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The byte order mark.
-const MARK: &str = "\u{feff}";
 const HEADER: [&str; 6] = ["file", "line", "email", "op", "outcome", "detail"];
 
 /// Reports that are kept.
@@ -20,6 +21,15 @@ pub struct ReportFolder {
     reports: PathBuf,
     roster: PathBuf,
     stem: String,
+}
+
+/// A report that was written.
+#[derive(Debug)]
+pub struct RunReport {
+    /// The overall status.
+    pub status: ReportStatus,
+    /// The file.
+    pub bytes: Vec<u8>,
 }
 
 /// A report can't be written.
@@ -35,6 +45,13 @@ pub struct ReportError {
 }
 
 impl ReportFolder {
+    /// The folder of these settings; `None` if `source.reports` or `source.path` is empty.
+    #[must_use]
+    pub fn of(settings: &SourceSettings) -> Option<Self> {
+        let paths = settings.path.as_deref().zip(settings.reports.as_deref());
+        paths.map(|(roster, reports)| Self::new(roster, reports))
+    }
+
     /// The folder for the roster at a path. `reports` is relative to the folder of the roster, or to
     /// the roster itself if it is a folder.
     #[must_use]
@@ -78,6 +95,52 @@ impl ReportFolder {
             .map_err(|source| ReportError { folder, source })
     }
 
+    /// Whether the report of the run that started then is there. Blocks.
+    #[must_use]
+    pub fn has(&self, started: DateTime<Utc>) -> bool {
+        self.open(started).is_ok_and(|found| found.is_some())
+    }
+
+    /// Reads the report of the run that started then; `None` if it is not there. Blocks.
+    ///
+    /// # Errors
+    /// If the folder can't be read, or the report has more than `max` bytes.
+    pub fn read(&self, started: DateTime<Utc>, max: u64) -> io::Result<Option<RunReport>> {
+        let Some((status, mut file)) = self.open(started)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        let read = file.take(max + 1).read_to_end(&mut bytes)?;
+        if read as u64 > max {
+            let limit = bytesize::ByteSize(max);
+            return Err(io::Error::other(format!(
+                "it has more than {limit}; copy it from the folder of the reports"
+            )));
+        }
+        Ok(Some(RunReport { status, bytes }))
+    }
+
+    /// The report of the run that started then.
+    fn open(&self, started: DateTime<Utc>) -> io::Result<Option<(ReportStatus, File)>> {
+        let folder = self.path();
+        match refuse_link(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            checked => checked?,
+        }
+        let prefix = self.prefix(started);
+        let mut found = ReportStatus::ALL.into_iter().filter_map(|status| {
+            let path = folder.join(format!("{prefix}{}.csv", status.as_str()));
+            Some((status, open_report(&path)?))
+        });
+        Ok(found.next())
+    }
+
+    /// The beginning of the name of the report of the run that started then.
+    fn prefix(&self, started: DateTime<Utc>) -> String {
+        format!("{}-{}-", self.stem, started.format("%Y%m%dT%H%M%S%3fZ"))
+    }
+
     /// The error for a folder that does not respond.
     pub(super) fn unresponsive(&self) -> ReportError {
         // The configured path: `path()` would access the file system that hangs.
@@ -99,11 +162,8 @@ impl ReportFolder {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => created?,
         }
-        // A writer of the roster's folder could make this program write and remove files elsewhere.
-        if std::fs::symlink_metadata(folder)?.is_symlink() {
-            return Err(io::Error::other("it is a link; it must be a folder"));
-        }
-        let run = format!("{}-{}-", self.stem, started.format("%Y%m%dT%H%M%S%3fZ"));
+        refuse_link(folder)?;
+        let run = self.prefix(started);
         let path = folder.join(format!("{run}{}.csv", report.status.as_str()));
         let mut file = tempfile::Builder::new()
             .prefix(".omni-user-sync-")
@@ -132,7 +192,7 @@ impl ReportFolder {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
-            if !self.is_report(name) || !begins_as_report(&path) {
+            if !self.is_report(name) || open_report(&path).is_none() {
                 continue;
             }
             if name.starts_with(run) && path != written {
@@ -164,20 +224,28 @@ impl ReportFolder {
     }
 }
 
-/// Whether a file begins as every report does.
-fn begins_as_report(path: &Path) -> bool {
-    let is_file = std::fs::symlink_metadata(path).is_ok_and(|about| about.is_file());
+/// A writer of the roster's folder could make this program read, write and remove files elsewhere.
+fn refuse_link(folder: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(folder)?.is_symlink() {
+        true => Err(io::Error::other("it is a link; it must be a folder")),
+        false => Ok(()),
+    }
+}
+
+/// Opens a file that begins as every report does. It is neither a link nor a pipe.
+fn open_report(path: &Path) -> Option<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = File::options();
+    let options = options.read(true).custom_flags(flags.bits().cast_signed());
+    let mut file = options.open(path).ok()?;
     let expected = format!("{MARK}{}\n", HEADER.join(","));
     let mut begin = vec![0; expected.len()];
-    let read = is_file
-        && File::open(path)
-            .and_then(|mut file| file.read_exact(&mut begin))
-            .is_ok();
-    read && begin == expected.as_bytes()
+    let is_file = file.metadata().ok()?.is_file();
+    let is_report = is_file && file.read_exact(&mut begin).is_ok() && begin == expected.as_bytes();
+    is_report.then_some(file)
 }
 
 fn write_csv(file: &mut File, rows: &[ReportRow]) -> io::Result<()> {
-    // Without a byte order mark, spreadsheets assume a legacy encoding.
     file.write_all(MARK.as_bytes())?;
     let mut writer = csv::Writer::from_writer(io::BufWriter::new(file));
     writer.write_record(HEADER)?;
@@ -196,16 +264,7 @@ fn write_csv(file: &mut File, rows: &[ReportRow]) -> io::Result<()> {
             line.to_string()
         };
         let cells: [&str; 6] = [file, &line, email, op, outcome.as_str(), detail];
-        writer.write_record(cells.map(neutralize))?;
+        write_row(&mut writer, cells)?;
     }
     writer.flush()
-}
-
-/// Prefixes a cell that looks like a formula with an apostrophe, so that spreadsheets treat it as text.
-fn neutralize(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    }
 }

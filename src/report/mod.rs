@@ -1,5 +1,5 @@
-//! Row reports: the outcome of each row, for the person who provides the roster.
-//! [`run`](crate::run) determines the outcomes; this module writes the file.
+//! Files about runs: row reports, the outcome of each row, for the person who provides the roster; the changes of a run
+//! as CSV; and the roster that undoes a run. [`run`](crate::run) determines the outcomes; this module writes the files.
 //!
 //! The rules of this module:
 //!
@@ -9,10 +9,14 @@
 //! - Each content of the roster is reported once. A run of over a minute writes interim reports.
 //! - A folder that is not writable or that hangs causes a warning, and never fails a run.
 
+mod cells;
+pub mod changes;
 mod folder;
 mod reporter;
 mod rows;
+mod undo;
 
-pub use folder::{ReportError, ReportFolder};
+pub use folder::{ReportError, ReportFolder, RunReport};
 pub use reporter::Reporter;
 pub use rows::{ReportRow, ReportStatus, RowReport};
+pub use undo::{Undo, undo};

@@ -25,9 +25,8 @@ impl Reporter {
     /// A reporter. It writes nothing if `source.reports` or `source.path` is empty.
     #[must_use]
     pub fn new(settings: &SourceSettings) -> Self {
-        let paths = settings.path.as_deref().zip(settings.reports.as_deref());
         Self {
-            folder: paths.map(|(roster, reports)| ReportFolder::new(roster, reports)),
+            folder: ReportFolder::of(settings),
             last: Mutex::default(),
             finished: Arc::default(),
         }

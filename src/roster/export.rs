@@ -142,7 +142,7 @@ pub fn write(columns: &[AttributeName], rows: &[ExportRow], format: ExportFormat
         values,
     } in rows
     {
-        let cell = |value: &Option<Value>| value.as_ref().map(text).unwrap_or_default();
+        let cell = |value: &Option<Value>| value.as_ref().map(cell_text).unwrap_or_default();
         let row = [(*op).to_owned(), email.to_string(), cell(display_name)];
         record(row.into_iter().chain(values.iter().map(cell)).collect());
     }
@@ -199,11 +199,13 @@ pub fn row_round_trips(row: &ExportRow, columns: &[AttributeName], schema: &Sche
 /// Whether the cell of a value is read again as the same value.
 fn round_trips(name: &AttributeName, value: &Value, schema: &Schema) -> bool {
     let shape = schema.get(name).map(Shape::of);
-    cell::value(&text(value), shape).is_ok_and(|read| schema.same(name, read.as_ref(), Some(value)))
+    cell::value(&cell_text(value), shape)
+        .is_ok_and(|read| schema.same(name, read.as_ref(), Some(value)))
 }
 
 /// The cell of a value.
-fn text(value: &Value) -> String {
+#[must_use]
+pub fn cell_text(value: &Value) -> String {
     match value.texts() {
         Texts::One(text) => text.to_string(),
         Texts::Many(items) if items.iter().all(|item| is_plain(item)) => {

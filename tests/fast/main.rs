@@ -12,3 +12,4 @@ mod state;
 #[path = "../support/mod.rs"]
 mod support;
 mod throttle;
+mod undo;

@@ -1,12 +1,11 @@
 //! `history`: lists runs, shows one run with its changes, or writes a roster that undoes it.
 
-mod undo;
-
 use super::approve::RunName;
-use super::{Exit, out};
+use super::{Exit, organisation, out};
 use crate::model::{
     ChangeRecord, FieldChange, FieldCount, HeldChange, HeldRecord, RunRecord, RunState, Value,
 };
+use crate::report::{Undo, undo};
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::state::render::{change_doc, held_doc, run_doc};
@@ -48,9 +47,30 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         .context("no such run; `omni-user-sync history` lists the runs")?;
     let changes = state.changes(run.number).await?;
     if arguments.undo {
-        return undo::run(&settings, &run, &changes).await;
+        return print_undo(&settings, &run, &changes).await;
     }
     out::result(&one(&state, &run, &changes, arguments.json).await?);
+    Ok(Exit::Ok)
+}
+
+async fn print_undo(
+    settings: &Settings,
+    run: &RunRecord,
+    changes: &[ChangeRecord],
+) -> anyhow::Result<Exit> {
+    let (definitions, observed) = organisation::fetch(settings).await?;
+    let schema = definitions.into_schema();
+    let Undo { csv, rows, notes } = undo(changes, &observed, &schema, &settings.source);
+    notes.iter().for_each(|note| out::warning(note));
+    if rows == 0 {
+        out::note(&format!("run {} has no changes to undo", run.number));
+        return Ok(Exit::Ok);
+    }
+    out::result(&csv);
+    out::note(&format!(
+        "roster that undoes run {}; review it with `plan` first",
+        run.number
+    ));
     Ok(Exit::Ok)
 }
 

@@ -1,45 +1,30 @@
-//! `history RUN --undo`: writes a roster that undoes the changes of a run.
+//! The roster that undoes the changes of a run.
 //!
 //! Every cell has the current value in Omni. It gets the value from before the run only if the run changed
 //! it and it has not changed since, so that later changes by others are kept.
 
-use crate::cli::{Exit, organisation, out};
 use crate::model::{
     AttributeName, ChangeOutcome, ChangeRecord, Field, FieldChange, Observed, ObservedUser,
-    Operation, RunRecord, Schema, UserMatch, Value,
+    Operation, Schema, UserMatch, Value,
 };
 use crate::roster::export::{self, ExportRow};
-use crate::settings::{BlankCells, Settings, SourceSettings};
+use crate::settings::{BlankCells, SourceSettings};
 use std::collections::BTreeSet;
 
-pub(super) async fn run(
-    settings: &Settings,
-    run: &RunRecord,
-    changes: &[ChangeRecord],
-) -> anyhow::Result<Exit> {
-    let (definitions, observed) = organisation::fetch(settings).await?;
-    let schema = definitions.into_schema();
-    let Undo { csv, rows, notes } = undo(changes, &observed, &schema, &settings.source);
-    notes.iter().for_each(|note| out::warning(note));
-    if rows == 0 {
-        out::note(&format!("run {} has no changes to undo", run.number));
-        return Ok(Exit::Ok);
-    }
-    out::result(&csv);
-    out::note(&format!(
-        "roster that undoes run {}; review it with `plan` first",
-        run.number
-    ));
-    Ok(Exit::Ok)
+/// An undo roster.
+#[derive(Debug)]
+pub struct Undo {
+    /// The roster.
+    pub csv: String,
+    /// The number of its rows.
+    pub rows: usize,
+    /// What it does not restore, and what follows from it: a line for each.
+    pub notes: Vec<String>,
 }
 
-struct Undo {
-    csv: String,
-    rows: usize,
-    notes: Vec<String>,
-}
-
-fn undo(
+/// The roster that undoes these changes of a run.
+#[must_use]
+pub fn undo(
     changes: &[ChangeRecord],
     observed: &Observed,
     schema: &Schema,
@@ -138,6 +123,14 @@ fn undo_change(
     let is_other = |user: &ObservedUser| intent.user_id.as_ref().is_some_and(|id| *id != user.id);
     if intent.operation != Operation::Delete && user.is_some_and(is_other) {
         return (None, Some("was recreated since; skipped".into()));
+    }
+    if matches!(intent.operation, Operation::Update | Operation::Deactivate)
+        && user.is_some_and(|user| !user.is_read())
+    {
+        return (
+            None,
+            Some("its current fields are not known; skipped".into()),
+        );
     }
     match (intent.operation, user) {
         (Operation::Create, Some(_)) => {
