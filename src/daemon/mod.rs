@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::model::{Fingerprint, Trigger};
 use crate::notify::{NotificationSender, Notifier};
 use crate::plan::protect_warning;
+use crate::report::ReportFolder;
 use crate::run::{ObservationCache, Observer, Reconciler, RunEvent};
 use crate::serve::{Listener, Probes, Server, ServerConfig};
 use crate::settings::{
@@ -362,6 +363,7 @@ fn start_server(
         hosts: hosts.clone(),
         admin_token: admin_token.clone(),
         is_watched: settings.source.watch != Watch::Off,
+        row_reports: ReportFolder::of(&settings.source),
         protect: settings.policy.protect.clone(),
     };
     let server = Server::on(listener, config)?;

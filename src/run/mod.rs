@@ -28,6 +28,7 @@ mod progress;
 mod read_budget;
 mod recorder;
 mod row_report;
+mod undo;
 mod unlisted;
 
 pub use apply::CHANGES;
@@ -43,6 +44,7 @@ pub use outcome::{
 pub use place::check_place;
 pub use progress::{Progress, ProgressReport};
 pub use recorder::ChangeRecorder;
+pub use undo::StoredUndo;
 
 use crate::metrics::Metrics;
 use crate::model::{

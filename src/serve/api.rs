@@ -7,7 +7,7 @@ use super::params::{
     ChangeParams, PrefixParams, RunParams, next_changes, next_runs, parse_run_number, parse_run_ref,
 };
 use super::preview::Upload;
-use super::queries::{HistoryView, Overview, UserView};
+use super::queries::{HistoryView, Overview, RunView, UserView};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
@@ -164,15 +164,21 @@ pub(super) async fn run(
             "This run does not exist.",
         )
     })?;
+    let mut doc = run_head_doc(&view);
+    doc["changes"] = view.page.changes.iter().map(change_doc).collect();
+    Ok(Json(doc).into_response())
+}
+
+/// A run without its changes.
+pub(super) fn run_head_doc(view: &RunView) -> Value {
     let mut doc = run_doc(&view.run);
     doc["changes_total"] = view.page.total.into();
-    doc["changes"] = view.page.changes.iter().map(change_doc).collect();
     doc["held"] = view.held.held.iter().map(held_doc).collect();
     let approvals = view.held.approvals.iter();
     doc["approvals"] = approvals
         .map(|(by, at)| json!({ "by": by, "at": at }))
         .collect();
-    Ok(Json(doc).into_response())
+    doc
 }
 
 pub(super) async fn user(

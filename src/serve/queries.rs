@@ -188,6 +188,17 @@ impl AppState {
             .await
     }
 
+    /// The changes of a run after a change, in the order in which they were sent.
+    pub(super) async fn changes_after(
+        &self,
+        run: RunNumber,
+        after: Option<ChangeId>,
+        limit: usize,
+    ) -> Result<Vec<ChangeRecord>, String> {
+        self.query(async |db| db.changes_after(run, after, limit).await)
+            .await
+    }
+
     /// The changes of all runs to users whose email begins with `prefix`, newest first.
     pub(super) async fn changes(
         &self,

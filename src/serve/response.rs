@@ -2,7 +2,10 @@
 
 use askama::Template;
 use axum::Json;
-use axum::http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::body::Body;
+use axum::http::header::{
+    CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
@@ -129,6 +132,16 @@ pub(super) fn render(template: &impl Template) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
         }
     }
+}
+
+/// A file that browsers store under a name of letters, digits, dots and hyphens.
+pub(super) fn attachment(name: &str, content_type: &'static str, body: Body) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers = [
+        (CONTENT_TYPE, content_type),
+        (CONTENT_DISPOSITION, &disposition),
+    ];
+    (headers, body).into_response()
 }
 
 /// Encodes a text for use in a URL.

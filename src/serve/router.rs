@@ -3,7 +3,7 @@
 use super::connections::{ActiveRequests, READ_TIMEOUT};
 use super::response::{ErrorResponse, Format};
 use super::state::{AppState, ServerConfig};
-use super::{api, assets, auth, pages};
+use super::{api, assets, auth, downloads, pages};
 use axum::Router;
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -88,6 +88,11 @@ fn read_routes() -> Router<Arc<AppState>> {
         .route("/runs", get(pages::runs))
         .route("/runs/{run}", get(pages::run))
         .route("/preview", get(pages::preview))
+        .route("/runs/{run}/run.json", get(downloads::json))
+        .route("/runs/{run}/changes.csv", get(downloads::csv))
+        .route("/runs/{run}/row-report.csv", get(downloads::row_report))
+        .route("/runs/{run}/undo", get(pages::undo))
+        .route("/runs/{run}/undo.csv", get(pages::undo_csv))
         .route("/changes", get(pages::changes))
         .route("/users", get(pages::find_user))
         .route("/users/{email}", get(pages::user).post(pages::user))

@@ -3,9 +3,11 @@
 use super::Probes;
 use super::explain::ExplainLimiter;
 use super::on_demand::OnDemand;
+use super::row_reports::RowReports;
 use super::session::{LoginAttempts, Sessions};
 use super::token::AdminToken;
 use crate::model::Protect;
+use crate::report::ReportFolder;
 use crate::run::Observer;
 use crate::settings::SecretFile;
 use crate::state::StateDb;
@@ -37,6 +39,8 @@ pub struct ServerConfig {
     pub admin_token: Option<SecretFile>,
     /// Whether a change of the roster starts a run (`source.watch`).
     pub is_watched: bool,
+    /// The folder of the row reports (`source.reports`).
+    pub row_reports: Option<ReportFolder>,
     /// Users who are never removed (`policy.protect`).
     pub protect: Protect,
 }
@@ -56,6 +60,8 @@ pub(super) struct AppState {
     pub(super) query_permits: Semaphore,
     pub(super) explain_limiter: ExplainLimiter,
     pub(super) preview_limiter: OnDemand,
+    pub(super) undo_limiter: OnDemand,
+    pub(super) row_reports: RowReports,
     /// A permit to send a large body.
     pub(super) upload_permit: Semaphore,
 }
@@ -71,6 +77,8 @@ impl AppState {
             query_permits: Semaphore::new(MAX_QUERIES),
             explain_limiter: ExplainLimiter::new(),
             preview_limiter: OnDemand::new(),
+            undo_limiter: OnDemand::new(),
+            row_reports: RowReports::new(config.row_reports.clone()),
             upload_permit: Semaphore::new(1),
             config,
         }

@@ -151,6 +151,23 @@ impl StateDb {
         .await
     }
 
+    /// The changes of a run after a change, in the order in which they were sent: at most `limit`.
+    pub async fn changes_after(
+        &self,
+        run: RunNumber,
+        after: Option<ChangeId>,
+        limit: usize,
+    ) -> Result<Vec<ChangeRecord>, StateError> {
+        let after = after.unwrap_or(ChangeId(0));
+        self.read(move |db| {
+            let sql = "SELECT * FROM run_changes WHERE run = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+            db.prepare_cached(sql)?
+                .query_map((run, after, Count(limit as u64)), record)?
+                .collect()
+        })
+        .await
+    }
+
     /// The changes of a run that a filter selects: at most `limit` after the first `skip`.
     pub async fn find_changes(
         &self,

@@ -1,4 +1,6 @@
 //! `export` and `history --undo` write rosters that `plan` and `apply` can read.
+
+use super::daemon::Daemon;
 use crate::support::{World, command};
 use omni_user_sync::sandbox::{Inactive, Options};
 use serde_json::json;
@@ -91,6 +93,56 @@ async fn undo_keeps_later_changes_by_others() {
     let mut changes = doc["changes"].as_array().expect("changes").iter();
     let made = changes.find(made).expect("a creation");
     assert!(made["id"].is_string(), "who was made is remembered: {made}");
+}
+
+/// The page of the run offers the file of the command, with its warnings.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_serves_the_undo_roster_of_the_command() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let world = World::new()
+        .await
+        .set("policy.max_removals", "100%")
+        .set("policy.max_clears", "100%")
+        .set("serve.listen", &address);
+    world.user(
+        "ann@x.co",
+        "Ann",
+        json!({ "department": "old", "region": ["n"] }),
+    );
+    world.user("gone@x.co", "Gone", json!({ "department": "x" }));
+    world.roster(
+        "op,email,display_name,department,region\nupsert,ann@x.co,Ann,new,\ndelete,gone@x.co,,,\n\
+         upsert,made@x.co,Made,m,\n",
+    );
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 0);
+    let undo = command(&world, &["history", "1", "--undo"]).await;
+    assert_eq!(undo.out.lines().count(), 4, "{}{}", undo.out, undo.err);
+
+    let _daemon = Daemon::start(&world);
+    let get = async |path: &str| {
+        let url = format!("http://{address}{path}");
+        reqwest::get(url)
+            .await
+            .ok()?
+            .error_for_status()
+            .ok()?
+            .text()
+            .await
+            .ok()
+    };
+    let serving = async {
+        while get("/healthz").await.is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let served = tokio::time::timeout(std::time::Duration::from_secs(60), serving).await;
+    served.expect("it serves");
+    assert_eq!(get("/runs/1/undo.csv").await, Some(undo.out));
+    let page = get("/runs/1/undo").await.expect("a page");
+    let note = "gone@x.co: is recreated with a new id, without groups, roles and content";
+    assert!(undo.err.contains(note) && page.contains(note), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ mod preview;
 mod rows;
 mod run;
 mod runs;
+mod undo;
 mod user;
 
 pub(super) use approve::{approve, confirm_approval};
@@ -17,6 +18,7 @@ pub(super) use overview::{overview, reconcile, stop};
 pub(super) use preview::{preview, preview_file};
 pub(super) use run::run;
 pub(super) use runs::{changes, runs};
+pub(super) use undo::{undo, undo_csv};
 pub(super) use user::{find_user, user};
 
 use super::auth::Principal;

@@ -10,6 +10,7 @@ use crate::serve::params::{ChangeParams, outcomes, parse_run_ref};
 use crate::serve::queries::RunView;
 use crate::serve::response::render;
 use crate::serve::state::AppState;
+use crate::serve::undo;
 use crate::util::text::plural;
 use askama::Template;
 use axum::Extension;
@@ -38,6 +39,9 @@ struct RunPage {
     outcomes: Vec<Choice>,
     text: String,
     is_filtered: bool,
+    has_row_report: bool,
+    /// Why the run can't be undone.
+    no_undo: Option<&'static str>,
     changes: Vec<ChangeRow>,
     caption: String,
     previous: Option<String>,
@@ -58,10 +62,11 @@ pub(in crate::serve) async fn run(
     let view = view
         .ok_or_else(|| not_found("This run does not exist, or was removed after state.retain."))?;
     let frame = Frame::new("runs", &state, &principal, &uri);
-    Ok(render(&page(frame, &view, &params)))
+    let has_row_report = state.row_reports.has(&view.run).await;
+    Ok(render(&page(frame, &view, &params, has_row_report)))
 }
 
-fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
+fn page(frame: Frame, view: &RunView, params: &ChangeParams, has_row_report: bool) -> RunPage {
     let now = Utc::now();
     let (number, end) = (view.run.number, view.run.end());
     let (skip, shown, total) = (params.skip, view.page.changes.len(), view.page.total);
@@ -84,6 +89,8 @@ fn page(frame: Frame, view: &RunView, params: &ChangeParams) -> RunPage {
         outcomes: choices(outcomes().map(|(word, _)| word), &params.outcome),
         text: params.text.clone(),
         is_filtered: params.is_filtered(),
+        has_row_report,
+        no_undo: undo::refusal(&view.run),
         changes: changes.map(|one| ChangeRow::new(one, now)).collect(),
         caption: caption(skip, shown, total),
         previous: (skip > 0).then(|| params.link(number.0, skip.saturating_sub(PAGE_SIZE))),

@@ -4,6 +4,8 @@ mod actions;
 mod api;
 mod auth;
 #[cfg(feature = "sandbox")]
+mod downloads;
+#[cfg(feature = "sandbox")]
 mod explain;
 mod pages;
 #[cfg(feature = "sandbox")]

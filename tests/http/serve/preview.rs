@@ -10,16 +10,16 @@ use omni_user_sync::run::{Reconciler, Stop};
 use omni_user_sync::sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const API: &str = "/api/v1/preview";
 const HEADER: &str = "op,email,display_name,department\n";
 
 /// An organisation of the users `u1` to `u20`, and a server.
-struct World {
+pub(super) struct World {
     sandbox: Sandbox,
-    server: TestServer,
+    pub(super) server: TestServer,
     reconciler: Reconciler,
 }
 
@@ -49,25 +49,38 @@ impl World {
     }
 
     /// A world in which a run has read Omni and found nothing to do.
-    async fn observed() -> Self {
+    pub(super) async fn observed() -> Self {
         let world = Self::new().await;
         world.roster("upsert,u1@x.co,User 1,sales\n");
         world.run().await;
         world
     }
 
-    fn roster(&self, rows: &str) {
-        let path = self.server.folder.path().join("users.csv");
-        std::fs::write(path, format!("{HEADER}{rows}")).expect("written");
+    pub(super) fn roster(&self, rows: &str) {
+        self.replace_roster(&format!("{HEADER}{rows}"));
     }
 
-    async fn run(&self) {
+    pub(super) async fn run(&self) {
         let stop = Stop::default();
         let run = self.reconciler.run(Trigger::Schedule, None, &stop);
         assert!(run.await.number.is_some());
     }
 
-    fn requests(&self) -> usize {
+    pub(super) fn folder(&self) -> &Path {
+        self.server.folder.path()
+    }
+
+    /// The department of a user; null if there is no such user.
+    pub(super) fn department(&self, email: &str) -> Value {
+        let user = self.sandbox.org().user(email).unwrap_or_default();
+        user["urn:omni:params:1.0:UserAttribute"]["department"].clone()
+    }
+
+    pub(super) fn replace_roster(&self, text: &str) {
+        std::fs::write(self.folder().join("users.csv"), text).expect("written");
+    }
+
+    pub(super) fn requests(&self) -> usize {
         self.sandbox.org().requests().len()
     }
 

@@ -9,6 +9,7 @@ use omni_user_sync::model::{
     RunEnd, RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
 };
 use omni_user_sync::plan::HeldSummary;
+use omni_user_sync::report::ReportFolder;
 use omni_user_sync::run::{Applied, Completion, Observer, PlanSummary, RunOutcome};
 use omni_user_sync::serve::{Probes, Server, ServerConfig};
 use omni_user_sync::settings::{self, Environment, SecretFile, Settings};
@@ -89,6 +90,7 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
         std::fs::write(&token_path, token).expect("written");
     }
     let secret = |_| SecretFile::new("serve.admin_token_file", token_path.clone());
+    let row_reports = ReportFolder::of(&settings.source);
     let metrics = Metrics::new();
     let explainer = Observer::new(Arc::new(settings), metrics.outside_runs(), reader.clone());
     let config = ServerConfig {
@@ -103,6 +105,7 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
         hosts: options.hosts,
         admin_token: options.token.map(secret),
         is_watched: options.is_watched,
+        row_reports,
         protect: Protect::new(&["boss@*"]),
     };
     let listen = options.listen.parse().expect("an address");
