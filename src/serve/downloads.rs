@@ -18,7 +18,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Changes that are read at a time.
-const PART: usize = 1000;
+const PART_SIZE: usize = 1000;
 
 const CSV: &str = "text/csv; charset=utf-8";
 
@@ -111,10 +111,10 @@ fn json_part(changes: &[ChangeRecord], is_first: bool) -> io::Result<Vec<u8>> {
 }
 
 /// What a stream sends next.
-enum Next {
+enum Part {
     Head(Vec<u8>),
     ChangesAfter(Option<ChangeId>),
-    Nothing,
+    End,
 }
 
 /// A body with the changes of a run, which are read a part at a time.
@@ -125,22 +125,22 @@ fn stream_changes(
     write: WritePart,
     tail: &'static [u8],
 ) -> Body {
-    let parts = stream::try_unfold(Next::Head(head), move |next| {
+    let parts = stream::try_unfold(Part::Head(head), move |part| {
         let state = Arc::clone(&state);
         async move {
-            let after = match next {
-                Next::Head(head) => return Ok(Some((head, Next::ChangesAfter(None)))),
-                Next::ChangesAfter(after) => after,
-                Next::Nothing => return Ok(None),
+            let after = match part {
+                Part::Head(head) => return Ok(Some((head, Part::ChangesAfter(None)))),
+                Part::ChangesAfter(after) => after,
+                Part::End => return Ok(None),
             };
-            let changes = state.changes_after(run, after, PART).await;
+            let changes = state.changes_after(run, after, PART_SIZE).await;
             let changes = changes.map_err(io::Error::other)?;
             Ok::<_, io::Error>(Some(match changes.last() {
                 Some(last) => {
-                    let next = Next::ChangesAfter(Some(last.id));
+                    let next = Part::ChangesAfter(Some(last.id));
                     (write(&changes, after.is_none())?, next)
                 }
-                None => (tail.to_vec(), Next::Nothing),
+                None => (tail.to_vec(), Part::End),
             }))
         }
     });

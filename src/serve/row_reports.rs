@@ -54,7 +54,7 @@ impl RowReports {
         Ok(read.await?.flatten())
     }
 
-    /// Looks into the folder, if this run may have a report.
+    /// Does this with the folder, if this run may have a report.
     async fn look<T: Send + 'static>(
         &self,
         run: &RunRecord,
