@@ -192,10 +192,11 @@ impl StateDb {
         let to = format!("{from}{}", char::MAX);
         let before = before.unwrap_or(ChangeId(u64::MAX));
         self.read(move |db| {
-            // The inner query needs only an index, even if all emails begin with this.
+            // The inner query reads only the index of emails. `+id` keeps it from reading the table in its order, which
+            // would take all of it to find few changes.
             let sql = "SELECT *, 0 AS is_planned FROM changes WHERE id IN (
-                    SELECT id FROM changes WHERE email_key >= ?1 AND email_key < ?2 AND id < ?3
-                    ORDER BY id DESC LIMIT ?4
+                    SELECT id FROM changes WHERE email_key >= ?1 AND email_key < ?2 AND +id < ?3
+                    ORDER BY +id DESC LIMIT ?4
                 ) ORDER BY id DESC";
             db.prepare_cached(sql)?
                 .query_map((from, to, before, Count(limit as u64)), record)?

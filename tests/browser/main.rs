@@ -470,10 +470,11 @@ async fn walk(driver: u16, window: Window) {
     browser
         .until(
             "a run of this trigger",
-            "return document.body.textContent.includes('request')",
+            "return document.querySelector('[data-live=runs]').textContent.includes('request')",
         )
         .await;
     browser.check("runs").await;
+    runs_and_changes(&browser).await;
     browser.check_keyboard().await;
 
     let cookies = "return document.cookie";
@@ -490,6 +491,27 @@ async fn walk(driver: u16, window: Window) {
     browser.shows("This page may be out of date.").await;
     browser.check("no-answer").await;
     browser.client.close().await.expect("it closes");
+}
+
+/// From a bar of the chart to its run, the runs of one result, the undo roster of the first run, and the changes of all
+/// runs.
+async fn runs_and_changes(browser: &Browser) {
+    browser.enter_by_keyboard("a.bar").await;
+    browser.find("#downloads").await;
+    browser.goto("/runs").await;
+    browser.click("#result option:nth-of-type(4)").await;
+    browser.click(".filter button").await;
+    browser.shows("Clear filter").await;
+    let results = "const rows = [...document.querySelectorAll('[data-live=runs] > .scroll tbody tr')];
+        return rows.length > 0 && rows.every((row) => row.querySelector('.badge').textContent === 'held')";
+    browser.until("only runs that held changes", results).await;
+    browser.goto("/runs/1").await;
+    browser.click("#downloads a[href$='/undo']").await;
+    browser.find("#download-undo").await;
+    browser.check("undo").await;
+    browser.goto("/changes?email=user000").await;
+    browser.shows("18 changes, newest first").await;
+    browser.check("changes").await;
 }
 
 /// What the next run would do, then what a file would do that is dropped onto the page, and one that is chosen. Ends
