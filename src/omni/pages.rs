@@ -31,6 +31,7 @@ impl Reader {
     pub async fn page_of(&self, start: u64, count: u32) -> Result<UserListPage, OmniError> {
         let sizes = &self.client.page_sizes;
         let (mut count, mut failures, mut fell_back) = (count, 0, false);
+        let mut was_refused = false;
         loop {
             let request = self.page_request(start, count);
             let page = self
@@ -39,6 +40,7 @@ impl Reader {
             match page.await {
                 Ok(mut page) => {
                     page.asked = count;
+                    page.longer_was_refused = was_refused;
                     if fell_back {
                         sizes.larger_failed();
                     }
@@ -50,6 +52,7 @@ impl Reader {
                         count,
                         "a page of the list can't be read; trying a shorter one"
                     );
+                    was_refused = matches!(error, AttemptError::Final(_));
                     (count, fell_back) = (DEFAULT, true);
                     failures += 1;
                 }

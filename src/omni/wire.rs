@@ -65,6 +65,8 @@ pub struct UserListPage {
     pub(super) bytes: usize,
     /// The number of users that were asked for, once known.
     pub asked: u32,
+    /// Whether Omni refused a longer page before.
+    pub longer_was_refused: bool,
 }
 
 impl UserListPage {
@@ -89,6 +91,7 @@ impl UserListPage {
             total: doc.total,
             bytes: body.len(),
             asked: 0,
+            longer_was_refused: false,
         };
         doc.resources.into_iter().for_each(|entry| page.add(entry));
         Ok(page)

@@ -10,6 +10,7 @@
 //!   the next probe removes it if this one is killed.
 //! - A reading comes from a read by id or a list, never from the answer to a write.
 //! - An answer that fits no reading leaves it unknown.
+//! - A lost response says nothing: the write is sent again, unless the user shows its effect.
 //! - At most [`MAX_REQUESTS`] requests are sent, retries included. The last ones are kept for the deletion.
 //! - A stop skips the remaining readings, not the deletion.
 
@@ -18,6 +19,7 @@ mod sample;
 mod steps;
 mod trial;
 mod user;
+mod write;
 
 pub use steps::{Answer, Step, Steps};
 pub use user::UnfinishedProbe;
@@ -119,16 +121,16 @@ impl Probe<'_> {
         let created = user::create(&self.deleter, self.state, self.email, &mut probed.steps);
         let (user, observed) = created.await?;
         let mut trial = Trial::new(&self.writer, observed, &schema, filter);
-        let learned = readings::learn(&mut trial).await;
+        let ended = readings::learn(&mut trial).await;
         let (may_be_recreated, filter) = (trial.may_be_recreated, trial.filter);
+        probed.readings = trial.learned();
         probed.steps.append(trial.steps);
-        probed.readings = trial.readings;
         let deleted = match may_be_recreated {
             true => user::delete_recreated(&self.deleter, self.state, &user, filter).await,
             false => user::delete(&self.deleter, self.state, &user).await,
         };
         let recorded = self.state.record_readings(&probed.readings, self.now);
         recorded.await?;
-        deleted.and(learned.map_err(Into::into))
+        deleted.and(ended.map_err(Into::into))
     }
 }

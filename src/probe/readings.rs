@@ -1,8 +1,9 @@
 //! One function per reading.
 
 use super::steps::Answer;
-use super::trial::{Trial, write_name};
-use super::user::{FilterAnswer, PAGE, max_page, newest_users};
+use super::trial::Trial;
+use super::user::{FilterAnswer, first_page, max_page, newest_users};
+use super::write::{Write, Written};
 use crate::model::{ClearForm, ObservedUser, PatchForm};
 use crate::omni::{Lookup, OmniError, swap_case};
 
@@ -35,23 +36,23 @@ async fn patch_forms_and_clears(trial: &mut Trial<'_>) -> Result<(), OmniError> 
 
 /// `patch_forms`, and `last_modified_moves`.
 async fn patch_form(trial: &mut Trial<'_>, form: PatchForm) -> Result<(), OmniError> {
-    if !trial.affords(2, write_name(form)) {
+    let Some(value) = trial.next_value() else {
+        return Ok(());
+    };
+    let set = Write::Set(form, value.clone());
+    if !trial.affords(2, set.name()) {
         return Ok(());
     }
     trial.pass_time().await;
-    let Some((value, result)) = trial.send_value(form).await else {
+    let before = trial.user.clone();
+    let Some(works) = trial.try_write(&set).await?.has_effect() else {
         return Ok(());
     };
-    let before = trial.user.clone();
-    let works = trial.steps.wrote(write_name(form), result)? && {
-        trial.read().await?;
-        trial.shows(&trial.user, &value)
-    };
-    trial.steps.add(READ, Answer::attribute(works));
     if works {
         trial.compare_times(&before);
         trial.value = Some(value);
     }
+    trial.tried.patch_forms += 1;
     let forms = trial.readings.patch_forms.get_or_insert_default();
     forms.extend(works.then_some(form));
     Ok(())
@@ -59,21 +60,17 @@ async fn patch_form(trial: &mut Trial<'_>, form: PatchForm) -> Result<(), OmniEr
 
 /// `clears_by`.
 async fn clears_by(trial: &mut Trial<'_>, form: ClearForm) -> Result<(), OmniError> {
-    if !trial.affords(3, clear_name(form)) {
+    let clear = Write::Clear(form);
+    if !trial.affords(3, clear.name()) || trial.ensure_value().await?.is_none() {
         return Ok(());
     }
-    let Some(value) = trial.ensure_value().await? else {
+    let Some(clears) = trial.try_write(&clear).await?.has_effect() else {
         return Ok(());
     };
-    let result = trial.send_clear(form).await;
-    let clears = trial.steps.wrote(clear_name(form), result)? && {
-        trial.read().await?;
-        !trial.shows(&trial.user, &value)
-    };
-    trial.steps.add(READ, Answer::attribute(!clears));
     if clears {
         trial.value = None;
     }
+    trial.tried.clears += 1;
     let forms = trial.readings.clears_by.get_or_insert_default();
     forms.extend(clears.then_some(form));
     Ok(())
@@ -94,7 +91,7 @@ async fn lists(trial: &mut Trial<'_>) -> Result<(), OmniError> {
             (total + 1, None)
         }
         FilterAnswer::Empty | FilterAnswer::EmptyBesideOthers => {
-            let page = reader.page_of(1, PAGE).await?;
+            let page = first_page(reader).await?;
             trial.readings.max_page = max_page(&page);
             if page.total > 1 {
                 trial.filter = FilterAnswer::EmptyBesideOthers;
@@ -146,17 +143,14 @@ async fn filter_ignores_case(trial: &mut Trial<'_>) -> Result<(), OmniError> {
 
 /// `put_replaces`: a `PUT` without attributes.
 async fn put_replaces(trial: &mut Trial<'_>) -> Result<(), OmniError> {
-    if trial.sample.is_none() || !trial.affords(3, PUT) {
+    let put = Write::PutNames;
+    if trial.sample.is_none() || !trial.affords(3, put.name()) {
         return Ok(());
     }
-    let Some(value) = trial.ensure_value().await? else {
+    if trial.ensure_value().await?.is_none() {
         return Ok(());
-    };
-    let result = trial.writer.put_names(&trial.user).await;
-    if trial.steps.wrote(PUT, result)? {
-        trial.read().await?;
-        let replaces = !trial.shows(&trial.user, &value);
-        trial.steps.add(READ, Answer::attribute(!replaces));
+    }
+    if let Written::Settled(replaces) = trial.try_write(&put).await? {
         trial.readings.put_replaces = Some(replaces);
         if replaces {
             trial.value = None;
@@ -171,58 +165,20 @@ async fn inactive_revokes(trial: &mut Trial<'_>) -> Result<(), OmniError> {
     if !trial.affords(4, "PATCH of active") {
         return Ok(());
     }
-    if !write_active(trial, false).await? {
+    if trial.try_write(&Write::Active(false)).await? != Written::Settled(true) {
         return Ok(());
     }
-    trial.readings.inactive_revokes = match read_active(trial).await? {
+    trial.readings.inactive_revokes = match trial.active {
         None => Some(true),
-        Some(true) => None,
-        Some(false) if !write_active(trial, true).await? => Some(true),
-        Some(false) => {
-            let active = read_active(trial).await?;
+        Some(_) => {
+            let is_reversed = trial.try_write(&Write::Active(true)).await?.has_effect();
             // By Omni's documents a person is a new user after that, with a new id.
-            trial.may_be_recreated = active.is_none();
-            Some(active != Some(true))
+            trial.may_be_recreated = trial.active.is_none();
+            is_reversed.map(|reversed| !reversed || trial.active.is_none())
         }
     };
     Ok(())
 }
 
-/// Sets `active`. Returns whether it may have had an effect.
-async fn write_active(trial: &mut Trial<'_>, active: bool) -> Result<bool, OmniError> {
-    let result = trial.writer.set_active(&trial.user.id, active).await;
-    let name = match active {
-        true => "PATCH of active to true",
-        false => "PATCH of active to false",
-    };
-    trial.steps.wrote(name, result)
-}
-
-/// Whether the user is active; `None` if it is gone.
-async fn read_active(trial: &mut Trial<'_>) -> Result<Option<bool>, OmniError> {
-    let user = trial.writer.reader().get(&trial.user.id).await?;
-    let active = user.map(|user: ObservedUser| !user.is_inactive());
-    trial.steps.add(
-        READ,
-        Answer::Shows(match active {
-            Some(true) => "an active user",
-            Some(false) => "an inactive user",
-            None => "no user",
-        }),
-    );
-    Ok(active)
-}
-
-const READ: &str = "GET of the user";
 const LIST: &str = "GET of the list";
 const FILTER: &str = "GET of the list with a filter";
-const PUT: &str = "PUT without attributes";
-
-/// The name of a write that clears the attribute.
-fn clear_name(form: ClearForm) -> &'static str {
-    match form {
-        ClearForm::Null => "PATCH of an attribute to null",
-        ClearForm::Empty => "PATCH of an attribute to an empty value",
-        ClearForm::Remove => "PATCH that removes an attribute",
-    }
-}

@@ -65,7 +65,7 @@ impl Steps {
         self.0.push(Step { request, answer });
     }
 
-    /// Adds a write. Returns whether it may have had an effect.
+    /// Adds a write, and returns its answer.
     ///
     /// # Errors
     /// Errors that concern more than this request.
@@ -73,7 +73,7 @@ impl Steps {
         &mut self,
         request: &'static str,
         result: Result<(), OmniError>,
-    ) -> Result<bool, OmniError> {
+    ) -> Result<Answer, OmniError> {
         let answer = match result {
             Ok(()) => Answer::Accepted,
             Err(OmniError::OutcomeUnknown(_)) => Answer::Lost,
@@ -82,9 +82,8 @@ impl Steps {
                 None => return Err(error),
             },
         };
-        let may_have_effect = !matches!(answer, Answer::Refused(_));
-        self.add(request, answer);
-        Ok(may_have_effect)
+        self.add(request, answer.clone());
+        Ok(answer)
     }
 
     /// Whether nothing was tried.

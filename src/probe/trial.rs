@@ -12,6 +12,13 @@ use std::time::Duration;
 /// again.
 const RESERVED: u64 = 3;
 
+/// How many forms were tried with a result.
+#[derive(Default)]
+pub(super) struct Tried {
+    pub(super) patch_forms: usize,
+    pub(super) clears: usize,
+}
+
 /// The user as last read, and what it has shown.
 pub(super) struct Trial<'a> {
     pub(super) writer: &'a Writer,
@@ -21,7 +28,10 @@ pub(super) struct Trial<'a> {
     pub(super) sample: Option<Sample>,
     /// The current value of the attribute, if the probe has set it.
     pub(super) value: Option<Value>,
+    /// Whether the user is active, as last read; `None` if it is gone.
+    pub(super) active: Option<bool>,
     pub(super) readings: Readings,
+    pub(super) tried: Tried,
     pub(super) steps: Steps,
     /// Whether Omni may have created a second user with the email.
     pub(super) may_be_recreated: bool,
@@ -41,7 +51,9 @@ impl<'a> Trial<'a> {
             user,
             sample: Sample::of(schema),
             value: None,
+            active: Some(true),
             readings: Readings::default(),
+            tried: Tried::default(),
             steps: Steps::default(),
             may_be_recreated: false,
         }
@@ -73,44 +85,25 @@ impl<'a> Trial<'a> {
         self.schema.same(name, user.value(name), Some(value))
     }
 
-    /// Sets the attribute with a form that works, unless it has a value of the probe.
-    pub(super) async fn ensure_value(&mut self) -> Result<Option<Value>, OmniError> {
-        if self.value.is_none()
-            && let Some(form) = self.patch_form()
-            && let Some((value, result)) = self.send_value(form).await
-        {
-            let is_set = result.is_ok();
-            self.steps.wrote(write_name(form), result)?;
-            self.value = is_set.then_some(value);
-        }
-        Ok(self.value.clone())
+    /// A value that was not tried before. `None` if there is no attribute to set.
+    pub(super) fn next_value(&mut self) -> Option<Value> {
+        Some(self.sample.as_mut()?.next())
     }
 
-    /// Sends a new value. `None` if there is no attribute to set.
-    pub(super) async fn send_value(
-        &mut self,
-        form: PatchForm,
-    ) -> Option<(Value, Result<(), OmniError>)> {
-        let sample = self.sample.as_mut()?;
-        let value = sample.next();
-        let (id, name) = (&self.user.id, &sample.name);
-        let result = self.writer.set_by(form, id, name, &value).await;
-        Some((value, result))
-    }
-
-    /// Clears the attribute, with a form of `PATCH` that works.
-    pub(super) async fn send_clear(&self, form: ClearForm) -> Result<(), OmniError> {
-        let (Some(sample), Some(patch)) = (&self.sample, self.patch_form()) else {
-            return Ok(());
-        };
-        let clear = self
-            .writer
-            .clear_by(form, patch, &self.user.id, &sample.name, sample.multiple);
-        clear.await
+    /// What the user has shown. A list of forms counts only if each form was tried.
+    pub(super) fn learned(&self) -> Readings {
+        let mut readings = self.readings.clone();
+        readings.patch_forms = readings
+            .patch_forms
+            .filter(|_| self.tried.patch_forms == PatchForm::ALL.len());
+        readings.clears_by = readings
+            .clears_by
+            .filter(|_| self.tried.clears == ClearForm::ALL.len());
+        readings
     }
 
     /// A form of `PATCH` that works.
-    fn patch_form(&self) -> Option<PatchForm> {
+    pub(super) fn patch_form(&self) -> Option<PatchForm> {
         self.readings.patch_forms.iter().flatten().next().copied()
     }
 
@@ -128,14 +121,6 @@ impl<'a> Trial<'a> {
     pub(super) fn compare_times(&mut self, before: &ObservedUser) {
         let moves = &mut self.readings.last_modified_moves;
         *moves = moves.or(moved(before.modified, self.user.modified));
-    }
-}
-
-/// The name of a write that sets the attribute.
-pub(super) fn write_name(form: PatchForm) -> &'static str {
-    match form {
-        PatchForm::NoPath => "PATCH of an attribute without a path",
-        PatchForm::Path => "PATCH of an attribute by its path",
     }
 }
 

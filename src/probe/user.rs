@@ -8,11 +8,13 @@ use crate::state::StateDb;
 use std::sync::Arc;
 
 /// The number of users to request per page.
-pub(super) const PAGE: u32 = 1000;
+const PAGE: u32 = 1000;
 /// The users that may have been created since the probe's own, which is one of the last of the list.
 const NEWER_USERS: u64 = 9;
 /// The number of users to request on the last page.
 const SHORT_PAGE: u32 = 100;
+/// How often the creation and the deletion are sent at most if their responses are lost.
+const MAX_ATTEMPTS: u32 = 3;
 /// The maximum number of pages to read if the filter shows nothing.
 const MAX_PAGES: usize = 3;
 
@@ -99,7 +101,7 @@ async fn walk(
     reader: &Reader,
     email: &Email,
 ) -> Result<(Option<Arc<ObservedUser>>, FilterAnswer), ProbeFailure> {
-    let mut page = reader.page_of(1, PAGE).await?;
+    let mut page = first_page(reader).await?;
     let (asked, max_page) = (page.asked, max_page(&page));
     let mut seen = 0;
     for left in (0..MAX_PAGES).rev() {
@@ -116,6 +118,16 @@ async fn walk(
         page = reader.page_of(seen + 1, asked).await?;
     }
     Err(ProbeFailure::EmailUnclear(email.clone()))
+}
+
+/// The first page of the list, as long as Omni gives it. If a long one fails and is not refused, it is requested once
+/// more, because that may have been chance.
+pub(super) async fn first_page(reader: &Reader) -> Result<UserListPage, OmniError> {
+    let page = reader.page_of(1, PAGE).await?;
+    match page.asked < PAGE && !page.longer_was_refused {
+        true => reader.page_of(1, PAGE).await,
+        false => Ok(page),
+    }
 }
 
 /// The newest of this number of users, in one request.
@@ -161,37 +173,8 @@ pub(super) async fn create(
         id: None,
     };
     state.begin_probe(&user).await?;
-    let spec = UserSpec {
-        display_name: Some(user.display_name.as_str().into()),
-        attributes: Attributes::default(),
-    };
-    let shown = match writer.create(email, &spec).await {
-        Ok(shown) => {
-            steps.add("POST of a user", Answer::Accepted);
-            shown
-        }
-        Err(OmniError::OutcomeUnknown(_)) => {
-            steps.add("POST of a user", Answer::Lost);
-            None
-        }
-        Err(error) => {
-            if error.is_rejection() {
-                state.end_probe().await?;
-            }
-            return Err(match error {
-                OmniError::Conflict { .. } => ProbeFailure::EmailTaken(email.clone()),
-                error => error.into(),
-            });
-        }
-    };
-    let id = match shown {
-        Some(shown) => Some(shown.id),
-        None => locate(writer.reader(), email)
-            .await?
-            .0
-            .map(|user| user.id.clone()),
-    };
     let not_shown = || ProbeFailure::NotShown(email.clone());
+    let id = send_creation(writer, state, &user, steps).await?;
     let id = id.ok_or_else(not_shown)?;
     let found = writer.reader().get(&id).await?.ok_or_else(not_shown)?;
     if !is_of_probe(&found, &user) {
@@ -200,6 +183,54 @@ pub(super) async fn create(
     state.record_probe_id(&id).await?;
     user.id = Some(id);
     Ok((user, found))
+}
+
+/// Sends the creation. If its response is lost and Omni shows no user, it is sent again. Returns the id of the user that
+/// Omni shows.
+async fn send_creation(
+    writer: &Writer,
+    state: &StateDb,
+    user: &ProbeUser,
+    steps: &mut Steps,
+) -> Result<Option<UserId>, ProbeFailure> {
+    let spec = UserSpec {
+        display_name: Some(user.display_name.as_str().into()),
+        attributes: Attributes::default(),
+    };
+    let locate = async || -> Result<_, ProbeFailure> {
+        let found = locate(writer.reader(), &user.email).await?.0;
+        Ok(found.map(|user| user.id.clone()))
+    };
+    for attempt in 1..=MAX_ATTEMPTS {
+        match writer.create(&user.email, &spec).await {
+            Ok(shown) => {
+                steps.add("POST of a user", Answer::Accepted);
+                return match shown {
+                    Some(shown) => Ok(Some(shown.id)),
+                    None => locate().await,
+                };
+            }
+            Err(OmniError::OutcomeUnknown(_)) => {
+                steps.add("POST of a user", Answer::Lost);
+                if let Some(id) = locate().await? {
+                    return Ok(Some(id));
+                }
+            }
+            // An earlier attempt has probably created the user.
+            Err(OmniError::Conflict { .. }) if attempt > 1 => return locate().await,
+            Err(error) => {
+                if error.is_rejection() && attempt == 1 {
+                    state.end_probe().await?;
+                }
+                return Err(match error {
+                    OmniError::Conflict { .. } => ProbeFailure::EmailTaken(user.email.clone()),
+                    error => error.into(),
+                });
+            }
+        }
+        writer.reader().back_off(attempt).await?;
+    }
+    Ok(None)
 }
 
 /// Deletes the user of a probe.
@@ -245,13 +276,21 @@ async fn delete_by_id(writer: &Writer, id: &UserId, email: &Email) -> Result<(),
         email: email.clone(),
         cause,
     };
-    match writer.delete(id).await {
-        Ok(()) | Err(OmniError::NotFound { .. } | OmniError::OutcomeUnknown(_)) => {}
-        Err(error) => return Err(not_deleted(error.to_string())),
+    for attempt in 1..=MAX_ATTEMPTS {
+        let deleted = writer.delete(id).await;
+        let was_lost = matches!(deleted, Err(OmniError::OutcomeUnknown(_)));
+        match deleted {
+            Ok(()) | Err(OmniError::NotFound { .. } | OmniError::OutcomeUnknown(_)) => {}
+            Err(error) => return Err(not_deleted(error.to_string())),
+        }
+        match writer.reader().get(id).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) if was_lost && writer.reader().requests_left() >= 2 => {
+                writer.reader().back_off(attempt).await?;
+            }
+            Ok(Some(_)) => break,
+            Err(error) => return Err(not_deleted(error.to_string())),
+        }
     }
-    match writer.reader().get(id).await {
-        Ok(None) => Ok(()),
-        Ok(Some(_)) => Err(not_deleted("Omni still shows it".into())),
-        Err(error) => Err(not_deleted(error.to_string())),
-    }
+    Err(not_deleted("Omni still shows it".into()))
 }

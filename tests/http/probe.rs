@@ -146,6 +146,60 @@ async fn every_combination_of_readings_is_learned() {
         .await;
 }
 
+/// A failure says nothing about a reading, whatever request it hits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_failure_changes_no_reading() {
+    let strict = Options {
+        users: 12,
+        clears_by: vec![ClearBy::Null, ClearBy::Remove],
+        ..Options::default()
+    };
+    let lenient = Options {
+        users: 150,
+        inactive: Inactive::Keep,
+        put: PutMode::Merge,
+        last_modified: LastModified::Stays,
+        ..Options::with_full_lists()
+    };
+    let error = What::Status {
+        code: 500,
+        retry_after: None,
+        body: None,
+    };
+    let failures = [error, What::LostReply];
+    let probes = [strict, lenient].into_iter().flat_map(|options| {
+        let failures = failures.clone();
+        let numbered = (1..=MAX_REQUESTS).flat_map(move |number| {
+            let failures = failures.clone();
+            failures.map(|what| (number, what))
+        });
+        numbered.map(move |(number, what)| (options.clone(), number, what))
+    });
+    let probes = probes.map(|(options, number, what)| async move {
+        let world = World::with(options.clone()).await;
+        let before = users(&world);
+        let when = When {
+            from: Some(number),
+            ..When::default()
+        };
+        world.org().fault(Fault {
+            when,
+            ..Fault::next(what.clone())
+        });
+        let probed = probe(&world, "probe@x.co").await;
+        assert_eq!(
+            probed.readings,
+            expected(&options),
+            "{what:?} at {number}: {probed:#?}"
+        );
+        assert_clean(&world, &before, &probed).await;
+    });
+    stream::iter(probes)
+        .buffer_unordered(32)
+        .collect::<()>()
+        .await;
+}
+
 /// Without definitions there is no attribute to try.
 #[tokio::test]
 async fn hidden_definitions_leave_readings_unknown() {
