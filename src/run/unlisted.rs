@@ -3,7 +3,7 @@
 use super::cache::ObservationCache;
 use super::observe::ObserveRequest;
 use crate::model::ObservedUser;
-use crate::omni::OmniError;
+use crate::omni::{self, OmniError};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -23,11 +23,8 @@ impl ObservationCache {
             return Ok(());
         }
         let unlisted = self.known_beside(earlier);
-        let mut found = Vec::new();
-        request.budget.spend(unlisted.len().min(MAX_READ));
-        for user in some_of(&unlisted) {
-            found.extend(request.reader.get(&user.id).await?);
-        }
+        let read = read_some(request, &unlisted).await?;
+        let found: Vec<_> = read.into_iter().filter_map(|(_, now)| now).collect();
         if found.is_empty() {
             return Ok(());
         }
@@ -53,35 +50,42 @@ impl ObservationCache {
         request: ObserveRequest<'_>,
         unlisted: Vec<Arc<ObservedUser>>,
     ) -> Result<Option<String>, OmniError> {
-        let unlisted: Vec<_> = unlisted.iter().collect();
-        let tested: Vec<_> = some_of(&unlisted).cloned().collect();
-        (request.expect)(tested.len());
-        request.budget.spend(tested.len());
-        let read = self.read(request.reader, tested.clone(), request.keep_in);
-        read.await?;
-        let users = self.observed.users();
-        let known: HashSet<_> = users.map(|user| user.id.clone()).collect();
-        if tested.iter().any(|user| known.contains(&user.id)) {
+        let read = read_some(request, &unlisted).await?;
+        let one_exists = read.iter().any(|(_, now)| now.is_some());
+        for (user, now) in read {
+            self.was_read(&user, now);
+        }
+        if one_exists {
             return Ok(Some("it does not show users that exist".into()));
         }
-        unlisted.into_iter().for_each(|user| self.forget(user));
+        unlisted.iter().for_each(|user| self.forget(user));
         Ok(None)
     }
 
     /// The users of an earlier observation that this one lacks.
-    fn known_beside<'a>(&self, earlier: &'a Self) -> Vec<&'a Arc<ObservedUser>> {
+    fn known_beside(&self, earlier: &Self) -> Vec<Arc<ObservedUser>> {
         let listed: HashSet<_> = self.observed.users().map(|user| &user.id).collect();
         let known = earlier.observed.users();
         let is_unlisted = |user: &&Arc<ObservedUser>| {
             !listed.contains(&user.id) && self.observed.get(&user.email).is_none()
         };
-        known.filter(is_unlisted).collect()
+        known.filter(is_unlisted).cloned().collect()
     }
 }
 
-fn some_of<'a>(users: &[&'a Arc<ObservedUser>]) -> impl Iterator<Item = &'a Arc<ObservedUser>> {
+/// Reads some of these users by id, picked at random. Returns them as they were known, and as they are.
+async fn read_some(
+    request: ObserveRequest<'_>,
+    users: &[Arc<ObservedUser>],
+) -> Result<Vec<(ObservedUser, Option<ObservedUser>)>, OmniError> {
     let order = RandomState::new();
-    let mut users = users.to_vec();
-    users.sort_by_cached_key(|user| order.hash_one(&user.id));
-    users.into_iter().take(MAX_READ)
+    let mut some = users.to_vec();
+    some.sort_by_cached_key(|user| order.hash_one(&user.id));
+    some.truncate(MAX_READ);
+    (request.expect)(some.len());
+    request.budget.spend(some.len());
+    let mut read = Vec::new();
+    let keep = |user: &ObservedUser, now| read.push((user.clone(), now));
+    omni::read_users(request.reader, some, keep).await?;
+    Ok(read)
 }
