@@ -8,6 +8,7 @@ mod plan;
 mod planned;
 mod roster;
 mod settings;
+mod settings_errors;
 mod state;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,17 +1,10 @@
 //! Fields that Omni does not show in lists or in the responses to writes are not known, and nothing rests on them.
-use crate::support::{World, assert_converged, at_any_time, outcomes_of};
+use crate::support::{World, assert_converged, outcomes_of, started_by};
 use omni_user_sync::model::Trigger;
-use omni_user_sync::run::{ObservationCache, Reconciler, RunOutcome, Stop};
+use omni_user_sync::run::{ObservationCache, Stop};
 use omni_user_sync::sandbox::{LastModified, Lists, Options, PatchAnswer};
 use serde_json::json;
 use std::fmt::Write;
-
-async fn on_schedule(reconciler: &Reconciler) -> RunOutcome {
-    let stop = Stop::default();
-    reconciler
-        .run(at_any_time(Trigger::Schedule), None, &stop)
-        .await
-}
 
 async fn omitting(patch_answer: PatchAnswer, users: usize) -> World {
     let options = Options {
@@ -37,10 +30,10 @@ async fn omitted_attributes_are_not_rewritten() {
         let world = omitting(answer, 100).await;
         world.roster(&roster(|_| "Sales"));
         let reconciler = world.reconciler();
-        assert_converged(&on_schedule(&reconciler).await);
+        assert_converged(&started_by(Trigger::Schedule, &reconciler).await);
         let (all, writes) = world.take_requests();
         assert_eq!(all, 2 + 30 + writes, "{answer:?}: each user is read once");
-        assert_converged(&on_schedule(&reconciler).await);
+        assert_converged(&started_by(Trigger::Schedule, &reconciler).await);
         // Only a full response shows when the user was changed.
         let read = if answer == PatchAnswer::User { 10 } else { 30 };
         let (all, writes) = world.take_requests();
@@ -48,7 +41,7 @@ async fn omitted_attributes_are_not_rewritten() {
             all <= 2 + read && writes == 0,
             "{answer:?}: {all}, {writes}"
         );
-        assert_converged(&on_schedule(&reconciler).await);
+        assert_converged(&started_by(Trigger::Schedule, &reconciler).await);
         assert_eq!(world.take_requests(), (2 + 10, 0), "{answer:?}: a part");
     }
 }
@@ -58,12 +51,12 @@ async fn a_changed_user_is_read_again() {
     let world = omitting(PatchAnswer::User, 100).await;
     world.roster(&roster(|_| "Sales"));
     let reconciler = world.reconciler();
-    assert_converged(&on_schedule(&reconciler).await);
+    assert_converged(&started_by(Trigger::Schedule, &reconciler).await);
     let stray = "user0030@example.com";
     let changed = json!("Finance");
     world.org().set_attribute(stray, "department", changed);
     world.take_requests();
-    let outcome = on_schedule(&reconciler).await;
+    let outcome = started_by(Trigger::Schedule, &reconciler).await;
     assert_eq!(outcomes_of(&outcome), [format!("update {stray} applied")]);
     assert_eq!(world.attribute(stray, "department"), json!("Sales"));
 }
@@ -79,7 +72,7 @@ async fn a_partial_response_keeps_known_values() {
     let text = |tier: &str| format!("email,display_name,department,tier\nann@x.co,Ann,y,{tier}\n");
     world.roster(&text("gold"));
     let reconciler = world.reconciler();
-    assert_converged(&on_schedule(&reconciler).await);
+    assert_converged(&started_by(Trigger::Schedule, &reconciler).await);
     world.roster(&text("silver"));
     let stop = Stop::default();
     assert_converged(&reconciler.run(Trigger::File, None, &stop).await);

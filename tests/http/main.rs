@@ -18,11 +18,14 @@ mod omni;
 #[cfg(feature = "sandbox")]
 mod page_size;
 #[cfg(feature = "sandbox")]
+mod partial_listing;
+#[cfg(feature = "sandbox")]
 mod probe;
 #[cfg(feature = "sandbox")]
 mod progress;
 #[cfg(feature = "sandbox")]
 mod quarantine;
+mod rate_limit_files;
 #[cfg(feature = "sandbox")]
 mod reading_pace;
 #[cfg(feature = "sandbox")]
@@ -39,6 +42,8 @@ mod safety;
 mod sandbox;
 mod serve;
 mod shared_rate_limit;
+#[cfg(feature = "sandbox")]
+mod stale_cache;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "sandbox")]

@@ -8,7 +8,6 @@ use crate::support::paused::paused;
 use omni_user_sync::omni::{Priority, RateLimiter, Slot};
 use omni_user_sync::settings::{ApiKeys, KeySource};
 use proptest::prelude::*;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,10 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The cost of random wake-up delays and of rounded response times.
-const SLACK: Duration = Duration::from_millis(50);
+pub(crate) const SLACK: Duration = Duration::from_millis(50);
 
 fn keys(text: &str) -> ApiKeys {
     KeySource::from_text(text).read().expect("keys")
@@ -33,11 +32,11 @@ fn throttle_of(per_minute: u32, max_in_flight: usize, dir: &Path, of: &str) -> R
     throttle
 }
 
-fn throttle(per_minute: u32, dir: &Path) -> RateLimiter {
+pub(crate) fn throttle(per_minute: u32, dir: &Path) -> RateLimiter {
     throttle_of(per_minute, 4, dir, "hunter2")
 }
 
-async fn slot(throttle: &RateLimiter) -> Slot {
+pub(crate) async fn slot(throttle: &RateLimiter) -> Slot {
     let stop = CancellationToken::new();
     throttle
         .slot(Priority::Urgent, &stop)
@@ -46,22 +45,22 @@ async fn slot(throttle: &RateLimiter) -> Slot {
 }
 
 /// Sends requests with immediate responses.
-async fn send(throttle: &RateLimiter, requests: usize) {
+pub(crate) async fn send(throttle: &RateLimiter, requests: usize) {
     for _ in 0..requests {
         drop(slot(throttle).await);
     }
 }
 
 /// Waits until all responses are saved; time does not advance by itself before that.
-async fn written() {
+pub(crate) async fn written() {
     sleep(Duration::from_millis(1)).await;
 }
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-fn file(dir: &Path) -> PathBuf {
+pub(crate) fn file(dir: &Path) -> PathBuf {
     let entries = std::fs::read_dir(dir).expect("a folder").flatten();
     let mut slots =
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("slots-"));
@@ -398,99 +397,6 @@ async fn a_limit_used_by_others_is_reported_once() {
         assert_eq!(log.text().matches(MESSAGE).count(), times);
         sleep(2 * MINUTE).await;
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_unreadable_file_pauses_requests_for_a_minute() {
-    let dir = folder();
-    for broken in [&b"{}"[..], &[0; 4096], &vec![b'x'; 3 << 20]] {
-        send(&throttle(5, dir.path()), 1).await;
-        written().await;
-        std::fs::write(file(dir.path()), broken).expect("a file of the test");
-        for minutes in [1, 0] {
-            let start = Instant::now();
-            send(&throttle(5, dir.path()), 2).await;
-            let waited = start.elapsed();
-            assert!(
-                waited >= MINUTE * minutes && waited < MINUTE * minutes + SLACK,
-                "{waited:?}"
-            );
-        }
-        sleep(MINUTE).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_damaged_file_never_exceeds_the_limit() {
-    let (dir, start) = (folder(), Instant::now());
-    let throttle = throttle(4, dir.path());
-    for number in 0..8 {
-        send(&throttle, 1).await;
-        written().await;
-        match number % 3 {
-            0 => std::fs::remove_file(file(dir.path())).expect("a file of the test"),
-            1 => std::fs::write(file(dir.path()), "").expect("a file of the test"),
-            _ => {}
-        }
-    }
-    let waited = start.elapsed();
-    assert!(waited >= MINUTE && waited < MINUTE + SLACK, "{waited:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_process_without_a_folder_counts_alone() {
-    let dir = folder();
-    let no_folder = dir.path().join("file");
-    std::fs::write(&no_folder, "").expect("a file of the test");
-    let (throttle, start) = (throttle(3, &no_folder), Instant::now());
-    assert_eq!(throttle.estimate(4, Priority::Urgent), MINUTE);
-    send(&throttle, 3).await;
-    assert_eq!(start.elapsed(), Duration::ZERO);
-    send(&throttle, 1).await;
-    assert!(start.elapsed() >= MINUTE);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_file_is_private_and_holds_no_key() {
-    let dir = folder();
-    send(&throttle(3, &dir.path().join("made")), 1).await;
-    let file = file(&dir.path().join("made"));
-    let mode = file.metadata().expect("there").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let text = std::fs::read_to_string(&file).expect("text");
-    let shown = format!("{} {text}", file.display());
-    let hash = blake3::hash(b"hunter2").to_hex();
-    assert!(
-        !shown.contains("hunter2") && !shown.contains(&hash[..8]),
-        "{shown}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_file_stays_small_at_any_limit() {
-    let dir = folder();
-    let throttle = throttle(10_000, dir.path());
-    for _ in 0..100 {
-        send(&throttle, 20).await;
-        sleep(Duration::from_micros(700)).await;
-    }
-    let length = file(dir.path()).metadata().expect("there").len();
-    assert!(length < 4096, "{length}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_long_file_is_read_completely() {
-    let dir = folder();
-    let busy = throttle(1_000, dir.path());
-    for _ in 0..200 {
-        send(&busy, 1).await;
-        sleep(Duration::from_millis(20)).await;
-    }
-    let length = file(dir.path()).metadata().expect("there").len();
-    assert!(length > 4096, "{length}");
-    let start = Instant::now();
-    send(&throttle(1_000, dir.path()), 1).await;
-    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
 }
 
 #[cfg(feature = "sandbox")]

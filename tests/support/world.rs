@@ -296,6 +296,12 @@ pub fn at_any_time(trigger: Trigger) -> RunOptions {
     }
 }
 
+/// One run by this trigger.
+pub async fn started_by(trigger: Trigger, reconciler: &Reconciler) -> RunOutcome {
+    let stop = Stop::default();
+    reconciler.run(at_any_time(trigger), None, &stop).await
+}
+
 /// A fault of the next request of this method.
 pub fn on(method: &str, what: What) -> Fault {
     let when = When {

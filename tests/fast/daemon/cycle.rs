@@ -16,36 +16,39 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// A scripted run: its duration, the roster it reads, and its result.
 #[derive(Clone, Copy)]
-struct Act {
-    takes: Duration,
-    reads: Option<u8>,
-    fails: bool,
+pub(super) struct Act {
+    pub(super) takes: Duration,
+    pub(super) reads: Option<u8>,
+    pub(super) fails: bool,
     /// Whether the failure is that Omni refuses the key.
-    is_refused: bool,
+    pub(super) is_refused: bool,
     /// Whether only the users to be changed were seen lately.
-    needs_listing: bool,
+    pub(super) needs_listing: bool,
 }
 
-const QUICK: Act = Act {
+pub(super) const QUICK: Act = Act {
     takes: Duration::ZERO,
     reads: Some(1),
     fails: false,
     is_refused: false,
     needs_listing: false,
 };
+
 const FAILS: Act = Act {
     reads: None,
     fails: true,
     ..QUICK
 };
+
 const REFUSED: Act = Act {
     is_refused: true,
     ..FAILS
 };
+
 const LONG: Act = Act {
     takes: Duration::from_secs(600),
     ..QUICK
@@ -107,8 +110,8 @@ fn outcome(trigger: Trigger, act: Act, stopped: bool) -> RunOutcome {
 }
 
 /// A running loop with its inputs and outputs.
-struct Rig {
-    wake: Wake,
+pub(super) struct Rig {
+    pub(super) wake: Wake,
     still: watch::Sender<Option<Fingerprint>>,
     stop: CancellationToken,
     status: Status,
@@ -118,7 +121,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(script: impl IntoIterator<Item = Act>) -> Self {
+    pub(super) fn new(script: impl IntoIterator<Item = Act>) -> Self {
         let (sender, started) = mpsc::unbounded_channel();
         let (still, receiver) = watch::channel(None);
         let (wake, stop) = (Wake::default(), CancellationToken::new());
@@ -145,21 +148,21 @@ impl Rig {
     }
 
     /// The start of the next run.
-    async fn run(&mut self) -> (Trigger, Instant) {
+    pub(super) async fn run(&mut self) -> (Trigger, Instant) {
         let (trigger, _, at) = self.started.recv().await.expect("the loop goes round");
         (trigger, at)
     }
 
-    async fn is_quiet_for(&mut self, time: Duration) -> bool {
+    pub(super) async fn is_quiet_for(&mut self, time: Duration) -> bool {
         timeout(time, self.started.recv()).await.is_err()
     }
 
-    fn publish(&self, byte: u8) {
+    pub(super) fn publish(&self, byte: u8) {
         self.still.send_replace(Some(Fingerprint([byte; 32])));
         self.wake.wake(Trigger::File);
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.stop.cancel();
         self.task.await.expect("the loop does not panic");
     }
@@ -280,95 +283,6 @@ async fn a_success_cancels_the_retry() {
         at - failed < Duration::from_secs(13),
         "starts over at ten seconds"
     );
-    rig.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn known_content_starts_no_run() {
-    let mut rig = Rig::new([QUICK]);
-    rig.wake.wake(Trigger::Start);
-    rig.run().await;
-    rig.publish(1);
-    assert!(rig.is_quiet_for(HOUR).await, "the start read it");
-    rig.publish(2);
-    assert_eq!(rig.run().await.0, Trigger::File);
-    rig.wake.wake(Trigger::Schedule);
-    assert_eq!(
-        rig.run().await.0,
-        Trigger::Schedule,
-        "the schedule always runs"
-    );
-    rig.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_new_roster_goes_before_a_due_time() {
-    let mut rig = Rig::new([QUICK]);
-    rig.wake.wake(Trigger::Start);
-    rig.run().await;
-    rig.publish(2);
-    rig.wake.wake(Trigger::Schedule);
-    assert_eq!(rig.run().await.0, Trigger::File);
-    assert_eq!(rig.run().await.0, Trigger::Schedule, "it lists afterwards");
-    rig.wake.wake(Trigger::Schedule);
-    rig.wake.wake(Trigger::Approval);
-    assert_eq!(rig.run().await.0, Trigger::Approval);
-    assert_eq!(rig.run().await.0, Trigger::Schedule);
-    rig.publish(3);
-    rig.wake.wake(Trigger::Schedule);
-    rig.wake.wake(Trigger::Request);
-    assert_eq!(rig.run().await.0, Trigger::File);
-    assert_eq!(rig.run().await.0, Trigger::Request, "for both");
-    assert!(rig.is_quiet_for(HOUR).await);
-    rig.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_start_uses_the_cache_before_a_listing() {
-    let mut rig = Rig::new([QUICK]);
-    rig.wake.wake(Trigger::Schedule);
-    rig.wake.wake(Trigger::Start);
-    rig.publish(1);
-    assert_eq!(rig.run().await.0, Trigger::Start, "reads the roster too");
-    assert_eq!(rig.run().await.0, Trigger::Schedule);
-    assert!(rig.is_quiet_for(HOUR).await);
-    rig.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_changing_roster_postpones_a_due_time_briefly() {
-    let takes = Act {
-        takes: Duration::from_secs(5),
-        ..QUICK
-    };
-    let mut rig = Rig::new([takes; 30]);
-    rig.publish(0);
-    let (_, began) = rig.run().await;
-    rig.wake.wake(Trigger::Schedule);
-    for byte in 1.. {
-        rig.publish(byte);
-        let (trigger, at) = rig.run().await;
-        if trigger == Trigger::Schedule {
-            assert!(at - began < Duration::from_secs(75), "{:?}", at - began);
-            break;
-        }
-        assert_eq!(trigger, Trigger::File);
-    }
-    rig.publish(100);
-    rig.wake.wake(Trigger::Schedule);
-    assert_eq!(rig.run().await.0, Trigger::File, "it waits again");
-    rig.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hidden_file_starts_a_run() {
-    let mut rig = Rig::new([QUICK]);
-    rig.publish(1);
-    rig.run().await;
-    rig.wake.wake_for_hidden();
-    assert_eq!(rig.run().await.0, Trigger::File, "for the same content");
-    rig.wake.wake(Trigger::File);
-    assert!(rig.is_quiet_for(HOUR).await);
     rig.end().await;
 }
 

@@ -1,15 +1,11 @@
 //! Addresses that are changed in Omni while the cache is in use: the wrong user is never removed or changed.
-use crate::support::{World, on, outcomes_of};
+use crate::support::{World, on, outcomes_of, started_by};
 use omni_user_sync::model::Trigger;
-use omni_user_sync::run::{Reconciler, RunOutcome, Stop};
+use omni_user_sync::run::Reconciler;
 use omni_user_sync::sandbox::{Options, Org, PatchAnswer, What};
 use serde_json::{Value, json};
 
 const HEAD: &str = "op,email,display_name,department\n";
-
-async fn on_file(reconciler: &Reconciler) -> RunOutcome {
-    reconciler.run(Trigger::File, None, &Stop::default()).await
-}
 
 /// A world with ann (north) and bob (south) that a run has cached.
 async fn cached(answer: PatchAnswer) -> (World, Reconciler) {
@@ -26,7 +22,7 @@ async fn cached(answer: PatchAnswer) -> (World, Reconciler) {
         "{HEAD}upsert,ann@x.co,Ann,north\nupsert,bob@x.co,Bob,south\n"
     ));
     let reconciler = world.reconciler();
-    on_file(&reconciler).await;
+    started_by(Trigger::File, &reconciler).await;
     world.org().clear_requests();
     (world, reconciler)
 }
@@ -53,11 +49,11 @@ async fn a_changed_address_is_not_removed() {
         world.roster(&format!(
             "{HEAD}{op},ann@x.co,,\nupsert,bob@x.co,Bob,south\n"
         ));
-        let run = on_file(&reconciler).await;
+        let run = started_by(Trigger::File, &reconciler).await;
         assert_eq!(outcomes_of(&run), [format!("{op} ann@x.co failed")]);
         assert!(run.changes[0].detail.contains("owner@x.co"), "{run:?}");
         assert_eq!(world.writes(), Vec::<String>::new());
-        let run = on_file(&reconciler).await;
+        let run = started_by(Trigger::File, &reconciler).await;
         assert_eq!(
             outcomes_of(&run),
             Vec::<String>::new(),
@@ -77,13 +73,13 @@ async fn a_swapped_address_removes_its_present_user() {
     world.roster(&format!(
         "{HEAD}delete,ann@x.co,,\nupsert,bob@x.co,Ann,north\n"
     ));
-    let run = on_file(&reconciler).await;
+    let run = started_by(Trigger::File, &reconciler).await;
     assert!(
         outcomes_of(&run).contains(&"delete ann@x.co failed".to_owned()),
         "{run:?}"
     );
     assert_eq!(names(&world), ["Ann", "Bob"]);
-    let run = on_file(&reconciler).await;
+    let run = started_by(Trigger::File, &reconciler).await;
     assert_eq!(outcomes_of(&run), ["delete ann@x.co applied"]);
     assert_eq!(names(&world), ["Ann"]);
 }
@@ -96,7 +92,7 @@ async fn a_misdirected_update_is_taken_back() {
         world.roster(&format!(
             "{HEAD}upsert,ann@x.co,Ann Lee,\nupsert,bob@x.co,Bob,south\n"
         ));
-        let run = on_file(&reconciler).await;
+        let run = started_by(Trigger::File, &reconciler).await;
         assert_eq!(outcomes_of(&run), ["update ann@x.co failed"], "{answer:?}");
         assert!(run.changes[0].detail.contains("former values"), "{run:?}");
         assert_eq!(names(&world), ["Ann", "Bob"], "{answer:?}");
@@ -113,7 +109,7 @@ async fn a_misdirected_update_is_taken_back() {
             "both writes are in the history"
         );
         // Both addresses are looked up by now, and each gets what the roster states for it.
-        on_file(&reconciler).await;
+        started_by(Trigger::File, &reconciler).await;
         assert_eq!(names(&world), ["Bob", "Ann Lee"], "{answer:?}");
         assert_eq!(world.attribute("bob@x.co", "department"), json!("south"));
     }
@@ -127,7 +123,7 @@ async fn a_lost_response_is_compared_too() {
     world.roster(&format!(
         "{HEAD}upsert,ann@x.co,Ann Lee,north\nupsert,bob@x.co,Bob,south\n"
     ));
-    let run = on_file(&reconciler).await;
+    let run = started_by(Trigger::File, &reconciler).await;
     assert_eq!(outcomes_of(&run), ["update ann@x.co failed"]);
     assert_eq!(
         world.org().user("owner@x.co").expect("there")["displayName"],

@@ -5,6 +5,7 @@ mod identity;
 mod kept;
 mod key_users;
 mod leavers;
+mod protected;
 mod pruning;
 mod record;
 
