@@ -7,7 +7,7 @@ use crate::record::{Approved, Record, Totals, Window, show};
 use crate::roster::{FileState, Roster};
 use crate::scenario::{Kind, Outside, SPARE_KEY, Scenario, Step, Trouble};
 use crate::support::World;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use omni_user_sync::model::{RunNumber, RunRef, Trigger};
 use omni_user_sync::plan::Assessment;
 use omni_user_sync::run::{Completion, Reconciler, RunError, RunOutcome, Stop};
@@ -21,6 +21,9 @@ const MAX_RUN_TIME: Duration = Duration::from_secs(4 * 3600);
 /// The number of runs needed after the last trouble: each of the four rules that hold takes an approval and another
 /// run.
 const MAX_LAST_RUNS: usize = 5;
+
+/// Longer than a list may lag: after it, a user that it lacks was not created.
+const LIST_LAG: TimeDelta = TimeDelta::minutes(6);
 
 struct Driver<'a> {
     record: Record<'a>,
@@ -280,9 +283,14 @@ impl<'a> Driver<'a> {
         self.rotate_keys();
         self.take(&Step::File(FileState::Whole)).await;
         self.take(&Step::Restart).await;
-        let mut runs = 0;
+        let (mut runs, mut is_later) = (0, false);
         while runs < MAX_LAST_RUNS {
             let shows_all = self.lists_show_all();
+            if shows_all && !is_later {
+                is_later = true;
+                self.reconciler = None;
+                shift(self.record.world, -LIST_LAG.num_milliseconds());
+            }
             let Some(outcome) = self.run(Trigger::Command).await else {
                 return;
             };

@@ -32,6 +32,7 @@ pub(crate) async fn audit(
         };
         run.every_write_has_its_intent(&mut wrong);
         run.applied_changes_happened(&mut wrong);
+        run.creations_not_applied_did_not_happen(&mut wrong);
     }
     let unknown = db.unknown().await.expect("the state database can be read");
     let unknown = unknown
@@ -96,6 +97,37 @@ impl RunHistory<'_> {
                 ));
             }
         }
+    }
+
+    /// A later run may find a creation not applied only if it was not, or others have removed the user.
+    fn creations_not_applied_did_not_happen(&self, wrong: &mut Vec<String>) {
+        for change in &self.changes {
+            let is_found = change.intent.operation == Operation::Create
+                && change
+                    .settled
+                    .as_ref()
+                    .is_some_and(|settled| settled.detail.contains("not applied"));
+            if is_found && self.is_created(change) {
+                wrong.push(format!(
+                    "found not applied, and it happened: {change:?} in {:?}",
+                    self.window
+                ));
+            }
+        }
+    }
+
+    /// Whether a creation was done and the user was not removed since.
+    fn is_created(&self, change: &ChangeRecord) -> bool {
+        let mut writes = self.writes().filter(|write| is_of(&change.intent, write));
+        writes.any(|write| {
+            let by_it = |done: &&Changed| done.request == Some(write.number);
+            let Some(created) = self.history.iter().find(by_it) else {
+                return false;
+            };
+            let id = &whose(created)["id"];
+            let mut all = self.history.iter();
+            !all.any(|done| done.after.is_none() && whose(done)["id"] == *id)
+        })
     }
 
     fn has_happened(&self, change: &ChangeRecord, detail: &str) -> bool {
