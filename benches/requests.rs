@@ -58,8 +58,7 @@ impl Promise {
         } = self;
         let (requests, seconds) = (outcome.requests, outcome.duration.as_secs_f64());
         let refused = world.org().too_many().len();
-        assert_eq!(requests, world.org().requests().len() as u64, "{scenario}");
-        world.org().clear_requests();
+        assert_eq!(requests, world.take_requests().0 as u64, "{scenario}");
         let rows = outcome.roster().expect("it was read").rows;
         let optimum = self.optimum(requests);
         let ratio = match optimum > 0.0 {
