@@ -87,6 +87,8 @@ enum Extent {
     Doubtful(String),
     /// The users that were looked up.
     Some,
+    /// One user was looked up, and only this one matters.
+    One,
 }
 
 impl Observed {
@@ -135,6 +137,15 @@ impl Observed {
         };
         users.into_iter().for_each(|user| observed.insert(user));
         observed
+    }
+
+    /// An observation that is about one user, still without it.
+    #[must_use]
+    pub fn of_one() -> Self {
+        Self {
+            extent: Extent::One,
+            ..Self::default()
+        }
     }
 
     /// What the observation says apart from the users.
@@ -352,10 +363,17 @@ impl Observed {
         self.count
     }
 
-    /// Whether a user that is not in this observation is not in Omni.
+    /// Whether a user that is not in this observation is not in Omni. All users that matter to an observation of one
+    /// are that one.
     #[must_use]
     pub fn shows_everybody(&self) -> bool {
-        self.extent == Extent::Everybody
+        matches!(self.extent, Extent::Everybody | Extent::One)
+    }
+
+    /// Whether this is about one user.
+    #[must_use]
+    pub fn is_of_one(&self) -> bool {
+        self.extent == Extent::One
     }
 
     /// Marks this observation as one of an earlier run.
@@ -372,7 +390,7 @@ impl Observed {
     /// Whether this run listed all users, and the list added up.
     #[must_use]
     pub fn is_whole_listing(&self) -> bool {
-        self.shows_everybody() && !self.is_cached
+        self.extent == Extent::Everybody && !self.is_cached
     }
 
     /// When the oldest part was read, if the list was read in parts.
@@ -394,7 +412,7 @@ impl Observed {
 
     /// Whether this is a list, also one that may not show all users.
     pub(crate) fn is_of_list(&self) -> bool {
-        self.extent != Extent::Some
+        !matches!(self.extent, Extent::Some | Extent::One)
     }
 
     /// Why a listing may not show all users; `None` if it added up.
@@ -402,7 +420,7 @@ impl Observed {
     pub fn doubt(&self) -> Option<&str> {
         match &self.extent {
             Extent::Doubtful(doubt) => Some(doubt),
-            Extent::Everybody | Extent::Some => None,
+            Extent::Everybody | Extent::Some | Extent::One => None,
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// # Errors
 /// If the request fails, or its result is unreliable.
 pub async fn look_up(reader: &Reader, email: &Email) -> Result<Observed, OmniError> {
-    let mut observed = Observed::default();
+    let mut observed = Observed::of_one();
     look_up_each(reader, vec![email.clone()], |email, user| {
         observed.found(&email, user);
     })

@@ -26,6 +26,8 @@ pub struct PlanView<'a> {
     pub desired: &'a Desired,
     /// The number of users in Omni.
     pub users: usize,
+    /// Whether only one user was looked up.
+    pub is_about_one: bool,
     /// The plan and the verdict.
     pub assessment: &'a Assessment,
     /// What it takes to apply the plan.
@@ -52,8 +54,12 @@ pub fn summary_text(view: PlanView<'_>) -> String {
 impl PlanView<'_> {
     /// `31 rows, 30 users in Omni`.
     pub(super) fn inputs(&self) -> String {
+        let of = match self.is_about_one {
+            true => "looked up in Omni",
+            false => "in Omni",
+        };
         let (rows, users) = (plural(self.desired.rows, "row"), plural(self.users, "user"));
-        format!("{rows}, {users} in Omni")
+        format!("{rows}, {users} {of}")
     }
 
     /// The changes that would be applied: `2 to delete`. Without any, whether others are held.
@@ -364,6 +370,7 @@ impl<'a> PlanDoc<'a> {
         let PlanView {
             desired,
             users,
+            is_about_one: _,
             assessment,
             cost,
         } = view;

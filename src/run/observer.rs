@@ -380,6 +380,7 @@ impl Observer {
         PlanView {
             desired: &prepared.desired,
             users: prepared.cache.observed.count(),
+            is_about_one: prepared.cache.observed.is_of_one(),
             assessment: &prepared.assessment,
             cost: self.cost(prepared),
         }

@@ -292,7 +292,7 @@ async fn apply_only_changes_one_user() {
         region: ['north'] => ['north', 'south']
         tier: 'gold' => (none) (the default 'standard' applies)
 
-    4 rows, 1 user in Omni: 1 to update, 0 unchanged
+    4 rows, 1 user looked up in Omni: 1 to update, 0 unchanged
     to send: 1 request, less than 2s
     "#);
     let doc = run(&world, &["explain", "ann@x.co", "--json"]).await.out;
@@ -351,4 +351,30 @@ async fn a_roster_from_standard_input_prunes_nobody() {
             .code(),
         Some(64)
     );
+}
+
+/// The limits count the users of the last whole listing, not the one that was looked up.
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_only_knows_the_size_of_the_organisation() {
+    let options = Options {
+        users: 40,
+        ..Options::with_full_lists()
+    };
+    let world = World::with(options).await;
+    let user = |number: usize| format!("user{number:04}@example.com");
+    let rows = |op: &str, numbers: std::ops::RangeInclusive<usize>| -> String {
+        numbers
+            .map(|number| format!("{op},{}\n", user(number)))
+            .collect()
+    };
+    world.roster(&format!("op,email\n{}", rows("upsert", 1..=40)));
+    assert_eq!(run(&world, &["apply", "--yes"]).await.code, 0);
+    world.roster(&format!("op,email\n{}", rows("delete", 1..=6)));
+    for number in 1..=5 {
+        let ended = run(&world, &["apply", "--yes", "--only", &user(number)]).await;
+        assert_eq!(ended.code, 0, "{number}: {}{}", ended.out, ended.err);
+    }
+    let ended = run(&world, &["apply", "--yes", "--only", &user(6)]).await;
+    let limit = "(plus 5 in the last 24 h) exceeds the limit of 5 (max_removals_floor, since max_removals = 10% of 40 users";
+    assert!(ended.out.contains(limit), "{}{}", ended.out, ended.err);
 }
