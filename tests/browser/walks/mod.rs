@@ -1,0 +1,8 @@
+//! The walks, one per file.
+
+pub mod keyboard;
+pub mod operator;
+mod preview;
+mod runs;
+pub mod status;
+pub mod without_script;
