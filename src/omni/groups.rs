@@ -35,7 +35,7 @@ pub enum Groups {
 }
 
 #[derive(Deserialize)]
-struct PageDoc<'a> {
+struct GroupListDoc<'a> {
     #[serde(rename = "Resources", borrow, default)]
     resources: Vec<GroupDoc<'a>>,
     #[serde(rename = "totalResults")]
@@ -78,7 +78,7 @@ fn parse_group(body: &[u8]) -> serde_json::Result<ObservedGroup> {
 }
 
 fn parse_page(body: &[u8]) -> serde_json::Result<(Vec<ObservedGroup>, usize)> {
-    let page: PageDoc<'_> = serde_json::from_slice(body)?;
+    let page: GroupListDoc<'_> = serde_json::from_slice(body)?;
     let groups = page.resources.into_iter().map(GroupDoc::read);
     Ok((groups.collect::<Result<_, _>>()?, page.total))
 }
