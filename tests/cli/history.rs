@@ -1,6 +1,7 @@
 //! `history`, `explain`, `approve` and `export`, as a shell sees them.
 use super::daemon::{Daemon, eventually};
 use crate::support::{World, command};
+use chrono::DateTime;
 use omni_user_sync::sandbox::Options;
 use omni_user_sync::state::StateLock;
 use serde_json::{Value, json};
@@ -24,6 +25,15 @@ async fn held() -> World {
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The output with `TIME` for each time.
+fn without_times(output: &str) -> String {
+    let word = |word: &str| match DateTime::parse_from_rfc3339(word.trim_end()) {
+        Ok(_) => word.replace(word.trim_end(), "TIME"),
+        Err(_) => word.to_owned(),
+    };
+    output.split_inclusive([' ', '\n']).map(word).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,42 +201,54 @@ async fn history_and_explain_show_past_and_next() {
     let world = held().await;
     assert_eq!(command(&world, &["history"]).await.out, "no runs yet\n");
     command(&world, &["apply", "--yes"]).await;
-    let list = command(&world, &["history"]).await.out;
-    assert!(
-        list.contains("command") && list.contains("1 applied, 2 held"),
-        "{list}"
-    );
-    let one = command(&world, &["history", "latest"]).await.out;
-    for says in [
-        "create     new@x.co: applied",
-        "display_name: (none) => 'New'",
-        "held by policy.max_removals (2)",
-    ] {
-        assert!(one.contains(says), "{one}");
-    }
+    let shown = async |arguments: &[&str]| without_times(&command(&world, arguments).await.out);
+    insta::assert_snapshot!(shown(&["history"]).await, @"     1  TIME  command   held        1 applied, 2 held, 5 requests");
+    insta::assert_snapshot!(shown(&["history", "latest"]).await, @"
+         1  TIME  command   held        1 applied, 2 held, 5 requests
+      TIME  create     new@x.co: applied
+          display_name: (none) => 'New'
+    held by policy.max_removals (2): 2 removals exceed the limit of 1 (max_removals)
+      delete     user0001@example.com
+          display_name: 'Ada Abbott' => (none)
+          cost_center: '100' => (none)
+          department: 'Sales' => (none)
+          quota: ['0', '0.50'] => (none)
+          region: ['north'] => (none)
+          tier: 'gold' => (none)
+      delete     user0002@example.com
+          display_name: 'Boris Brandt' => (none)
+          cost_center: '101' => (none)
+          department: 'Finance' => (none)
+          region: ['north', 'south'] => (none)
+    ");
+    insta::assert_snapshot!(shown(&["explain", "USER0001@example.com"]).await, @"
+    USER0001@example.com
+    roster: users.csv:2
+    omni: 'Ada Abbott', active, id 9e3779b9-7f4a-4c15-8000-000000000001
+        cost_center: '100'
+        department: 'Sales'
+        quota: ['0', '0.50']
+        region: ['north']
+        tier: 'gold'
+    next: held by policy.max_removals (run 1): 2 removals exceed the limit of 1 (max_removals)
+    - delete     user0001@example.com  (users.csv:2)
+    last changes: none
+    ");
+    insta::assert_snapshot!(shown(&["explain", "new@x.co"]).await, @"
+    new@x.co
+    roster: users.csv:4
+    omni: 'New', active, id 78dde6e5-fd29-4054-8000-000000000004
+    state: managed since TIME
+    next: nothing to do
+    last changes
+      TIME  create     new@x.co: applied
+          display_name: (none) => 'New'
+    ");
     let doc = json(&command(&world, &["history", "1", "--json"]).await.out);
     assert_eq!(
         (&doc["result"], &doc["changes"][0]["operation"]),
         (&json!("held"), &json!("create"))
     );
-
-    let explained = command(&world, &["explain", "USER0001@example.com"]).await;
-    assert_eq!(explained.code, 0, "{}", explained.err);
-    for says in [
-        "roster: users.csv:2",
-        "next: held by policy.max_removals (run 1)",
-        "last changes: none",
-    ] {
-        assert!(explained.out.contains(says), "{}", explained.out);
-    }
-    let explained = command(&world, &["explain", "new@x.co"]).await.out;
-    for says in [
-        "managed since",
-        "next: nothing to do",
-        "create     new@x.co: applied",
-    ] {
-        assert!(explained.contains(says), "{explained}");
-    }
     let doc = json(
         &command(&world, &["explain", "new@x.co", "--json"])
             .await
