@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// Also retry changes in quarantine; implied on a terminal
     #[arg(long)]
     retry: bool,
-    /// Apply only the changes of this user, and look up nobody else; all safety limits hold
+    /// Apply only this user's changes, and look up no other user; all safety limits still apply
     #[arg(long, value_name = "EMAIL", value_parser = Email::known)]
     only: Option<Email>,
     /// Print the result as JSON

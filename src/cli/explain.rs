@@ -55,7 +55,7 @@ fn text(
     let Explanation {
         email,
         roster,
-        user,
+        found: _,
         next,
     } = explanation;
     let mut text = format!("{email}\n");
@@ -65,9 +65,9 @@ fn text(
             .iter()
             .try_for_each(|line| writeln!(text, "roster: {line}"))?,
     }
-    match user {
-        None => writeln!(text, "omni: no user with this email, or several")?,
-        Some(user) => {
+    match explanation.user() {
+        Err(clause) => writeln!(text, "omni: {clause}")?,
+        Ok(user) => {
             let name = Escaped(&user.display_name);
             writeln!(
                 text,

@@ -151,11 +151,11 @@ impl Places {
         };
         let warning = match answers.own {
             Some(_) => "",
-            None => "List the accounts that must never be removed in policy.protect.\n",
+            None => "In policy.protect, list the accounts that must never be removed.\n",
         };
         format!(
             "\nWritten: {} and {} (readable by you only).\n{warning}Next:\n  {program} plan    # what would change\n  \
-             {program} apply   # changes it, after a question\n  {program} run     # the daemon",
+             {program} apply   # applies the changes after asking\n  {program} run     # the daemon",
             self.settings.display(),
             self.key.display(),
         )

@@ -36,8 +36,9 @@ pub(super) async fn pause(settings: Settings, arguments: Arguments) -> anyhow::R
     out::note(&format!(
         "Paused {pause}. {}",
         match has_daemon(&settings)? {
-            true => "The daemon starts no run from 5 s on; a run in progress goes on to its end.",
-            false => "No daemon is running; one that is started will start no run.",
+            true => "Within 5 s, the daemon stops starting runs. A run in progress finishes.",
+            false =>
+                "No daemon is running. One that is started stays paused until `omni-user-sync resume`.",
         }
     ));
     Ok(Exit::Ok)
@@ -54,7 +55,7 @@ pub(super) async fn resume(settings: Settings) -> anyhow::Result<Exit> {
     out::note(&format!(
         "Resumed (was paused {pause}). {}",
         match has_daemon(&settings)? {
-            true => "The daemon starts the runs that are due within 5 s.",
+            true => "Within 5 s, the daemon starts a run if one is due.",
             false => "No daemon is running.",
         }
     ));

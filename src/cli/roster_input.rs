@@ -18,8 +18,8 @@ pub(super) struct RosterInput {
 }
 
 impl RosterInput {
-    /// The roster that an argument names: a file or folder, or `-` for standard input, which never prunes and makes
-    /// nobody managed. Without one, that of `source.path`.
+    /// The roster that an argument names: a file or folder, or `-` for standard input, which never prunes and marks
+    /// no user as managed. Without one, that of `source.path`.
     pub(super) fn of(settings: &Settings, argument: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = argument else {
             let target = Target::source(settings, None)?;

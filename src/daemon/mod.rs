@@ -14,8 +14,8 @@
 //!   supersedes it.
 //! - The heartbeat comes from the loop itself: `/healthz` and the watchdog report on the loop and on
 //!   nothing else.
-//! - SIGHUP reads the settings again. New ones stop the tasks as a shutdown does and start them anew; state database,
-//!   metrics, status and the bound address stay. With wrong ones, the former stay in force.
+//! - SIGHUP reads the settings again. If they are valid, the tasks stop as at a shutdown and are started again;
+//!   state database, metrics, status and the bound address stay. Invalid ones change nothing.
 //! - Every task has a name, and a task that exits early ends the daemon.
 
 mod approvals;

@@ -44,7 +44,7 @@ pub struct Metrics {
     pub pending: IntGaugeVec,
     /// Changes held by the safety limits in the last run, by `operation`.
     pub held: IntGaugeVec,
-    /// Since when changes are held without interruption; 0 if none is. Restored after a restart.
+    /// Time since which changes have been held without interruption; 0 if no changes are held. Restored after a restart.
     pub held_since: Gauge,
     /// Data rows of the roster when last read.
     pub roster_rows: IntGauge,
@@ -66,7 +66,7 @@ pub struct Metrics {
     pub next_run: Gauge,
     /// 1 if the settings were valid when last read, 0 otherwise.
     pub config_valid: IntGauge,
-    /// The longest of the next intervals of the schedule; 0 without a schedule.
+    /// The longer of the next two intervals of the schedule; 0 without a schedule.
     pub schedule_interval: Gauge,
     /// Wrong admin tokens.
     pub login_failures: IntCounter,
@@ -119,7 +119,7 @@ impl Metrics {
             held: all.gauges("held_changes", "Changes held by the safety limits in the last run, by operation.",
                 &["operation"]),
             held_since: all.gauge_f64("held_since_timestamp_seconds",
-                "Since when changes are held without interruption, in Unix time; 0 if none is."),
+                "Time since which changes have been held without interruption, in Unix time; 0 if no changes are held."),
             roster_rows: all.gauge("roster_rows", "Data rows of the roster when last read."),
             roster_problems: all.gauges("roster_problems",
                 "Problems of the roster when last read: invalid rows and rejected files.", &["kind"]),
@@ -137,11 +137,11 @@ impl Metrics {
             config_valid: all.gauge("config_last_reload_successful",
                 "1 if the settings were valid when last read (at the start or on SIGHUP), 0 otherwise."),
             schedule_interval: all.gauge_f64("schedule_interval_seconds",
-                "The longer one of the next two intervals of the schedule; 0 without a schedule."),
+                "The longer of the next two intervals of the schedule; 0 without a schedule."),
             login_failures: all.counter("login_failures_total", "Wrong admin tokens on the page and the API."),
             notifications: all.counters("notifications_total", "Webhook messages, by outcome.", &["outcome"]),
             requests_available: all.computed("requests_available",
-                "Requests to Omni that the limit allows at once, over all keys."),
+                "Requests to Omni that the limit allows right now, over all keys."),
             requests: all.counters("requests_total", "Requests to Omni, by method and status.", &["method", "status"]),
             request_duration: all.histograms("request_duration_seconds", "Response time of Omni, by method.",
                 &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0], &["method"]),

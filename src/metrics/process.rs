@@ -50,7 +50,10 @@ impl ProcessCollector {
         let new = Self {
             cpu: valid(Counter::new("process_cpu_seconds_total", "CPU time used.")),
             open_fds: gauge("process_open_fds", "Open file descriptors."),
-            max_fds: gauge("process_max_fds", "Open file descriptors that are allowed."),
+            max_fds: gauge(
+                "process_max_fds",
+                "Maximum number of open file descriptors.",
+            ),
             resident: gauge("process_resident_memory_bytes", "Memory in use."),
             virtual_memory: gauge("process_virtual_memory_bytes", "Virtual memory."),
             threads: gauge("process_threads", "Threads."),

@@ -95,7 +95,7 @@ impl Memory {
     }
 }
 
-/// The users whose changes were sent in the last 24 hours, whatever Omni answered. A change counts from its sending on,
+/// The users whose changes were sent in the last 24 hours, whatever Omni answered. A change counts from the moment it is sent,
 /// because an answer can be lost, or show the state from before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentChanges {

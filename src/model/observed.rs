@@ -17,7 +17,7 @@ pub enum UserMatch {
 }
 
 impl UserMatch {
-    /// A user whose attributes are absent where those of others are shown has none.
+    /// The user has no attributes: the list shows those of other users, and none of this one.
     fn settle_attributes(&mut self) {
         if let Self::One(user) = self
             && user.attributes.is_none()

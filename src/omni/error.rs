@@ -16,7 +16,7 @@ pub enum OmniError {
     )]
     Unauthorized { detail: String },
     /// 403 on a read, from every key: the users are unknown.
-    #[error("Omni refuses the API key (403){}; {cause}", Suffix(detail))]
+    #[error("Omni rejected the API key (403){}; {cause}", Suffix(detail))]
     Forbidden {
         detail: String,
         cause: ForbiddenCause,

@@ -51,7 +51,7 @@ impl PageSizes {
         }
     }
 
-    /// Follows what a probe has learned. It goes before what was learned earlier.
+    /// Follows what a probe has learned. It overrides what was learned earlier.
     pub(super) fn follow(&self, max_page: Option<u32>) {
         let mut known = lock(&self.known);
         if known.probed != max_page {

@@ -203,9 +203,8 @@ fn unreadable_warning(observed: &Observed) -> Option<String> {
 fn unread_warning(unread: &[Email]) -> Option<String> {
     (!unread.is_empty()).then(|| {
         format!(
-            "{} unread: lists do not show all their fields, and they were not read one by one yet; the next run \
-             reads more: {}",
-            unread.len(),
+            "{} not fully read yet, because lists omit some fields; each run reads more users one by one: {}",
+            plural_are(unread.len(), "user"),
             first_few(unread.iter().map(Email::as_str))
         )
     })
@@ -214,7 +213,7 @@ fn unread_warning(unread: &[Email]) -> Option<String> {
 fn inactive_warning(emails: &[Email]) -> Option<String> {
     (!emails.is_empty()).then(|| {
         format!(
-            "{} in the roster and inactive in Omni, and {} inactive (see policy.reactivate; Omni may not allow it): {}",
+            "{} in the roster and inactive in Omni, and {} inactive (to activate: policy.reactivate = true; Omni may refuse): {}",
             plural_are(emails.len(), "user"),
             agree(emails.len(), "stays", "stay"),
             first_few(emails.iter().map(Email::as_str))
@@ -249,7 +248,7 @@ fn lost_files_warning(plan: &Plan) -> Option<String> {
 fn parts_warning(unlisted: usize) -> Option<String> {
     (unlisted > 0).then(|| {
         format!(
-            "{} missing from the roster and kept until all parts of the list were read since the roster changed",
+            "{} missing from the roster and kept until the whole list has been read since the roster changed",
             plural_are(unlisted, "user"),
         )
     })
@@ -264,8 +263,8 @@ fn clock_warning(memory: &Memory) -> Option<String> {
         "ahead of"
     };
     Some(format!(
-        "the clock is {} {side} the start of the last run ({last}); the time for safety limits, \
-         policy.prune_grace and state.retain goes on by {}; check the clock of this machine",
+        "the clock is {} {side} the start of the last run ({last}); the safety limits, \
+         policy.prune_grace and state.retain count {} of this gap; check the clock of this machine",
         plural(gap.abs().num_days(), "day"),
         plural(counts.num_hours(), "hour"),
     ))
@@ -273,8 +272,8 @@ fn clock_warning(memory: &Memory) -> Option<String> {
 
 fn grace_warning(policy: &Policy) -> Option<String> {
     (policy.prune == Prune::All && !policy.prune_grace.is_zero()).then(|| {
-        "policy.prune = \"all\" with a policy.prune_grace removes only managed users, because the time since \
-         when a user is missing is known only for managed users"
+        "policy.prune = \"all\" with a policy.prune_grace removes only managed users, because only for \
+         managed users is it recorded when they went missing"
             .to_owned()
     })
 }

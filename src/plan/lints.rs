@@ -185,8 +185,8 @@ fn problem(kind: PlanLint, field: &Field, found: &LintedRows) -> Problem {
         ),
         PlanLint::Respelled => (
             ProblemKind::Decomposed,
-            "equals Omni's value, in which letters and accents are apart",
-            "nothing needs to be done; other programs may see two texts",
+            "differs from Omni's value in Unicode form alone (Omni stores accents as separate characters)",
+            "no action is needed; other programs may treat the two as different",
         ),
     };
     let count = match found.count {

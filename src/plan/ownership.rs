@@ -61,7 +61,7 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
     update
 }
 
-/// The roster that later ones are compared with, if this one may take that part: it comes from `source.path`, all its
+/// The roster that later ones are compared with, if this roster qualifies: it comes from `source.path`, all its
 /// files were read, and its pruning needs no approval (not `is_suspect`).
 #[must_use]
 pub fn accepted(desired: &Desired, is_suspect: bool) -> Option<AcceptedRoster> {

@@ -38,7 +38,7 @@ fn remedy(cell: &str, meant: &[Email]) -> String {
     let what = if cell.matches('@').count() > 1 && meant.len() > 1 {
         "write one row per address"
     } else if is_quoted_after_blank(cell) && !meant.is_empty() {
-        "remove the blank before the quote, which makes the quotes part of the cell"
+        "remove the space before the quote, which makes the quotes part of the cell"
     } else if has_hidden {
         "it contains an invisible character; type the address again"
     } else if meant.is_empty() {
@@ -48,11 +48,17 @@ fn remedy(cell: &str, meant: &[Email]) -> String {
     };
     match meant {
         [] => what.into(),
-        [one] => format!("{what}; {} is frozen until then", quoted(one.as_str())),
+        [one] => format!(
+            "{what}; until the row is corrected, {} is frozen",
+            quoted(one.as_str())
+        ),
         several => {
             let names = several.iter().take(MAX_NAMED);
             let names: Vec<_> = names.map(|one| quoted(one.as_str())).collect();
-            format!("{what}; frozen until then: {}", names.join(", "))
+            format!(
+                "{what}; frozen until the row is corrected: {}",
+                names.join(", ")
+            )
         }
     }
 }

@@ -67,7 +67,7 @@ pub enum SourceError {
     },
     /// The roster lies on another file system than the last accepted one, probably below the mount point.
     #[error(
-        "source_moved: {}: lies on {now} and was on {before}, so it may be an old copy; mount the file system again{}",
+        "source_moved: {}: is now on {now} and was on {before}, so it may be an old copy; mount the former file system{}",
         .path.display(), accept_with(*.run)
     )]
     Moved {

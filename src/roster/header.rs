@@ -204,9 +204,9 @@ fn no_email(names: &[&str]) -> Issue {
     if let Some(cell) = number(&is_quoted) {
         return Issue::new(
             format!(
-                "there is no column 'email': cell {cell} has a blank before its quote, which makes the quotes part of the name"
+                "there is no column 'email': cell {cell} has a space before its quote, which makes the quotes part of the name"
             ),
-            "remove the blanks between delimiters and quotes, in all rows",
+            "remove the spaces between delimiters and quotes, in all rows",
         );
     }
     let message = match names.len() {
@@ -227,10 +227,10 @@ fn no_email(names: &[&str]) -> Issue {
 fn quoted_after_blank(name: &str) -> Issue {
     Issue::new(
         format!(
-            "the name {} contains its quotes, since a blank comes before them",
+            "the quotes are part of the name {}, because a space precedes them",
             quoted(name)
         ),
-        "remove the blanks between delimiters and quotes, in all rows",
+        "remove the spaces between delimiters and quotes, in all rows",
     )
 }
 

@@ -36,7 +36,7 @@ pub(super) const TEXT_LINTS: [TextLint; 8] = [
     TextLint {
         lint: Lint {
             kind: ProblemKind::LostCharacter,
-            message: "contains the mark of a character that could not be decoded (U+FFFD)",
+            message: "contains a replacement character (U+FFFD): part of the text could not be decoded",
             remedy: "export it again in UTF-8, or type the text again",
         },
         applies: |cell| cell.contains('\u{fffd}'),
@@ -76,8 +76,8 @@ pub(super) const TEXT_LINTS: [TextLint; 8] = [
     TextLint {
         lint: Lint {
             kind: ProblemKind::Quote,
-            message: "has a blank before its quote, so the quotes are part of the value",
-            remedy: "remove the blank between the delimiter and the quote",
+            message: "has a space before its quote, so the quotes are part of the value",
+            remedy: "remove the space between the delimiter and the quote",
         },
         applies: is_quoted_after_blank,
     },

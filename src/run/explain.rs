@@ -9,7 +9,6 @@ use crate::state::{HeldIn, UserState};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use std::fmt;
-use std::sync::Arc;
 
 /// What is known about one user.
 #[derive(Clone, Debug)]
@@ -18,8 +17,8 @@ pub struct Explanation {
     pub email: Email,
     /// The user's rows, with problems and lints.
     pub roster: Vec<String>,
-    /// The user in Omni; `None` if no user or several users have the email.
-    pub user: Option<Arc<ObservedUser>>,
+    /// The users in Omni that have the email.
+    pub found: Option<UserMatch>,
     /// What a run would do.
     pub next: Next,
 }
@@ -76,15 +75,23 @@ impl Explanation {
         held: Option<&HeldIn>,
         policy: &Policy,
     ) -> Self {
-        let user = match prepared.cache.observed.get(email) {
-            Some(UserMatch::One(user)) => Some(Arc::clone(user)),
-            Some(UserMatch::Several(_)) | None => None,
-        };
         Self {
             email: email.clone(),
             roster: roster(email, prepared),
-            user,
+            found: prepared.cache.observed.get(email).cloned(),
             next: next(email, prepared, state, held, policy),
+        }
+    }
+
+    /// The user in Omni.
+    ///
+    /// # Errors
+    /// A clause, if no user or several users have the email.
+    pub fn user(&self) -> Result<&ObservedUser, String> {
+        match &self.found {
+            Some(UserMatch::One(user)) => Ok(user),
+            Some(UserMatch::Several(count)) => Err(format!("{count} users have this email")),
+            None => Err("no user has this email".into()),
         }
     }
 
@@ -94,7 +101,7 @@ impl Explanation {
         json!({
             "email": self.email,
             "roster": self.roster,
-            "omni": self.user.as_deref().map(user_doc),
+            "omni": self.user().ok().map(user_doc),
             "next": self.next.to_string(),
             "change": self.next.change().map(render::ChangeDoc::from),
         })
@@ -181,7 +188,7 @@ fn not_planned(email: &Email, prepared: &Prepared) -> Option<String> {
     } else if assessment.unread.contains(email) {
         Some("the user's fields were not read yet".into())
     } else if let Some(location) = prepared.desired.frozen.get(email) {
-        Some(format!("frozen because of {location}"))
+        Some(format!("frozen: the row {location} is invalid"))
     } else if let Some(row) = assessment.not_found.iter().find(|row| row.email == *email) {
         Some(row.detail())
     } else if assessment.problems.iter().any(is_theirs) {
@@ -210,7 +217,7 @@ fn left_inactive(email: &Email, prepared: &Prepared) -> Option<String> {
     let want = &prepared.desired.users.get(email)?.want;
     match prepared.cache.observed.get(email)? {
         UserMatch::One(user) if user.is_inactive() && matches!(want, DesiredUser::Upsert(_)) => {
-            Some("the user is inactive in Omni and stays inactive (see policy.reactivate; Omni may not allow it)".into())
+            Some("the user is inactive in Omni and stays inactive (to activate: policy.reactivate = true; Omni may refuse)".into())
         }
         UserMatch::One(_) | UserMatch::Several(_) => None,
     }

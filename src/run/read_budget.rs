@@ -73,7 +73,7 @@ impl ReadBudget {
                 .is_ok()
     }
 
-    /// Waits until a new roster waits.
+    /// Waits until a new roster is pending.
     pub(super) async fn interrupted(&self) {
         self.interrupt.cancelled().await;
     }

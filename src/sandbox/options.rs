@@ -36,8 +36,8 @@ pub struct Options {
     pub whoami: bool,
     /// Whether to serve `/sandbox/…`. It needs no key: any client can change the state.
     pub admin: bool,
-    /// Maximum number of users on a page. To refuse a larger `count`, at least 100, which is the `count` of a request
-    /// without one.
+    /// Maximum number of users on a page. Must be at least 100, the default `count`, if a larger `count` is
+    /// refused.
     pub max_page: usize,
     /// Answer to a larger `count`.
     pub larger_count: LargerCount,

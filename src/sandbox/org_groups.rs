@@ -61,7 +61,7 @@ impl Org {
         });
     }
 
-    /// Adds an embed user to a group, whom no list of users shows.
+    /// Adds an embed user to a group. Lists of users omit embed users.
     ///
     /// # Panics
     /// If there is no such group, or the id is not a UUID.

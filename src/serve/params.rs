@@ -64,7 +64,7 @@ impl RunParams {
     }
 }
 
-/// The number that the next page of runs goes on before; `None` on the last page.
+/// The number of the run before which the next page starts; `None` on the last page.
 pub(super) fn next_runs(runs: &[RunRecord], limit: usize) -> Option<u64> {
     let last = runs.last().filter(|_| runs.len() == limit);
     last.map(|run| run.number.0)
@@ -91,7 +91,7 @@ impl PrefixParams {
     }
 }
 
-/// The number that the next page of changes goes on before; `None` on the last page.
+/// The number of the change before which the next page starts; `None` on the last page.
 pub(super) fn next_changes(changes: &[ChangeRecord], limit: usize) -> Option<u64> {
     let last = changes.last().filter(|_| changes.len() == limit);
     last.map(|change| change.id.0)

@@ -280,7 +280,7 @@ fn of_incompleteness(incompleteness: Incompleteness) -> Summary {
              yet.",
         ),
         Incompleteness::NotKept(count) => Summary::warning(format!(
-            "The roster has {count} problems, more than are kept. The others may concern this user."
+            "The roster has {count} problems, of which not all are stored. One of the others may concern this user."
         )),
         Incompleteness::Unnamed(count) => Summary::warning(format!(
             "{} without a readable email may concern this user.",

@@ -88,8 +88,8 @@ impl BaseUrl {
     }
 }
 
-/// Whether a text is the address of an organisation without its scheme. A key is none, so that such a text can be
-/// shown.
+/// Whether a text is the address of an organisation without its scheme. A key never has this form, so such
+/// a text can be shown.
 pub(super) fn is_bare_host(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
     let host = text.trim().trim_end_matches('/');

@@ -56,7 +56,7 @@ impl Schedule {
         Some(next.with_timezone(&Utc))
     }
 
-    /// The interval after `now`: the longer one of the gaps to the next time and from that to the one after.
+    /// The interval after `now`: the longer of the next two gaps between due times.
     #[must_use]
     pub fn interval_after(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         let next = self.next_after(now)?;

@@ -11,7 +11,7 @@
 //!   a later observation shows it; until then the guard counts the change, and no approval is used up.
 //! - **One writer.** Only the holder of the [`StateLock`] can open the database for runs. `approve` writes while a
 //!   daemon runs, and any process may read.
-//! - **The place must stay.** Once the folder, the lock or the file is another than the one that was opened, every
+//! - **The place must stay.** Once the folder, the lock or the file is no longer the one that was opened, every
 //!   write fails.
 //! - **The database is never replaced automatically.** A database that is damaged, belongs to another organisation, or
 //!   is newer than the program is rejected, because an empty one would lose ownership and the count of recent removals.

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The files at some paths, by device and inode. Another process may be writing to files that have taken their place,
-/// with a lock of its own, so nothing may be written once one of them is another.
+/// with a lock of its own, so nothing may be written once any of them has been replaced.
 #[derive(Debug, Default)]
 pub(super) struct OpenedFiles(Vec<(PathBuf, (u64, u64))>);
 

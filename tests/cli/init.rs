@@ -53,7 +53,7 @@ async fn init_writes_settings_that_work() {
     Written: DIR/new/config.toml and DIR/new/api-key (readable by you only).
     Next:
       omni-user-sync --config DIR/new/config.toml plan    # what would change
-      omni-user-sync --config DIR/new/config.toml apply   # changes it, after a question
+      omni-user-sync --config DIR/new/config.toml apply   # applies the changes after asking
       omni-user-sync --config DIR/new/config.toml run     # the daemon
     "#);
     let file = folder.join("new/config.toml");

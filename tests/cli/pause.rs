@@ -48,7 +48,7 @@ async fn a_paused_daemon_starts_no_run() {
     assert!(overview.expect("text").contains(">Paused since "));
     let resumed = run(&world, &["resume"]).await;
     assert_eq!(resumed.code, 0, "{}", resumed.err);
-    assert!(resumed.err.contains("within 5 s"), "{}", resumed.err);
+    assert!(resumed.err.contains("Within 5 s"), "{}", resumed.err);
     eventually("it works", || world.writes().len() >= 3).await;
 }
 

@@ -35,8 +35,8 @@ async fn readings_are_printed_and_reported() {
     PUT resets missing fields:                yes
     deactivation can't be reversed:           yes
     the email filter ignores case:            yes
-    an attribute's change moves lastModified: yes
-    users on a page, at most:                 100
+    changing an attribute moves lastModified: yes
+    maximum users per page:                   100
     attributes are cleared by:                null, an empty value, remove
     attributes are set by:                    PATCH without a path, PATCH with a path
     25 requests; report: FOLDER/state/probe-report.json
@@ -133,8 +133,8 @@ async fn check_says_what_is_known_of_omni() {
     PUT resets missing fields:                yes
     deactivation can't be reversed:           yes
     the email filter ignores case:            yes
-    an attribute's change moves lastModified: no
-    users on a page, at most:                 unknown
+    changing an attribute moves lastModified: no
+    maximum users per page:                   unknown
     attributes are cleared by:                null, an empty value, remove
     attributes are set by:                    PATCH without a path, PATCH with a path
     roster:     2 rows, 0 problems, 1 lint

@@ -183,7 +183,7 @@ async fn an_update_after_a_conflict_clears_no_values() {
     assert!(
         outcome.changes[0]
             .detail
-            .contains("the next run clears some of their values"),
+            .contains("the next run clears some of the values"),
         "{outcome:?}"
     );
     assert_eq!(world.attribute("ann@x.co", "department"), json!("y"));

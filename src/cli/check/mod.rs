@@ -166,7 +166,7 @@ impl KeyCheck {
     /// The kind of key and its user.
     fn describe(&self) -> String {
         let Whoami::Known(identity) = &self.whoami else {
-            return "unknown kind (this Omni does not say)".into();
+            return "unknown kind of key (this version of Omni does not report it)".into();
         };
         let of = match &self.email {
             Some(email) => format!(" of {email}"),
@@ -174,7 +174,7 @@ impl KeyCheck {
         };
         let role = match identity.is_admin {
             true => "organisation admin",
-            false => "no organisation admin",
+            false => "not an organisation admin",
         };
         format!("{}{of} ({role})", identity.scope)
     }

@@ -180,11 +180,11 @@ fn lines(readings: &Readings) -> [(&'static str, String); 8] {
         ("deactivation can't be reversed:", flag(inactive_revokes)),
         ("the email filter ignores case:", flag(filter_ignores_case)),
         (
-            "an attribute's change moves lastModified:",
+            "changing an attribute moves lastModified:",
             flag(last_modified_moves),
         ),
         (
-            "users on a page, at most:",
+            "maximum users per page:",
             max_page.map_or_else(unknown, |max| max.to_string()),
         ),
         (
@@ -201,7 +201,7 @@ fn lines(readings: &Readings) -> [(&'static str, String); 8] {
 fn words<T: Copy>(forms: Option<&[T]>, word: fn(T) -> &'static str) -> String {
     match forms {
         None => "unknown".into(),
-        Some([]) => "none of the forms".into(),
+        Some([]) => "no form worked".into(),
         Some(forms) => {
             let words: Vec<_> = forms.iter().map(|form| word(*form)).collect();
             words.join(", ")

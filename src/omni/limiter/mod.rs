@@ -25,7 +25,7 @@
 //!   always first.
 //! - An urgent request precedes background ones, which wait until none is urgent and leave a part of each key's slots
 //!   free ([`Priority`]). So a change waits for at most the requests in flight, however long a listing is.
-//! - A 429 without `Retry-After` below the own limit halves the key's pace (`pace`), which the file keeps for later
+//! - A 429 without `Retry-After` below the key's limit halves the key's pace (`pace`), which the file keeps for later
 //!   runs.
 //! - A 429 pauses the key in every process. Disabling a key affects only the process that does it.
 

@@ -88,7 +88,7 @@ impl Attempt {
     /// The user with the cached id has another address by now. Nothing was sent.
     pub(super) fn moved(now: ObservedUser) -> Self {
         let detail = format!(
-            "not sent: the address was changed in Omni to {}; the next run looks both up",
+            "skipped: this user's address in Omni is now {}; the next run looks up both addresses",
             now.email
         );
         Self::new(ChangeOutcome::Failed, detail).with(Effect::Is(now.into()))
@@ -96,14 +96,14 @@ impl Attempt {
 
     /// The user to be removed is protected, which was not known when the removal was planned.
     pub(super) fn protected(now: ObservedUser) -> Self {
-        let detail = "not sent: the user is protected, which Omni shows only now";
+        let detail = "skipped: the user turned out to be protected";
         Self::new(ChangeOutcome::Failed, detail).with(Effect::Is(now.into()))
     }
 
     /// The user with the cached id was changed, and the response shows another address.
     pub(super) fn misdirected(now: ObservedUser) -> Self {
         let detail = format!(
-            "the address was changed in Omni to {}, so the update is taken back",
+            "this user's address in Omni is now {}, so the update is reverted",
             now.email
         );
         Self {

@@ -77,8 +77,8 @@ impl Worker<'_> {
         // If the update was rejected or not sent, the user is as observed.
         attempt.effect.get_or_insert_with(|| is(user));
         let left = match (clears.is_empty(), user.is_inactive()) {
-            (false, _) => Some("the next run clears some of their values"),
-            (true, true) => Some("they are inactive, which the next run handles"),
+            (false, _) => Some("the next run clears some of the values"),
+            (true, true) => Some("the user is inactive; the next run handles this"),
             (true, false) => None,
         };
         if attempt.outcome == ChangeOutcome::Applied {
@@ -87,7 +87,7 @@ impl Worker<'_> {
                 Some(left) => Attempt::new(ChangeOutcome::Failed, format!("{reason}; {left}")),
                 None => Attempt::new(
                     ChangeOutcome::Applied,
-                    format!("{reason}, and now match the roster"),
+                    format!("{reason}, and now matches the roster"),
                 ),
             };
             attempt.effect = effect;
@@ -112,12 +112,12 @@ impl Worker<'_> {
             }
             return Ok(Attempt::stale(
                 "the user exists already (409); the next run handles this",
-                FollowUp::Update(user, "they existed already"),
+                FollowUp::Update(user, "the user existed already"),
             ));
         }
         if sent_before || self.work.prepared.memory.recent.created.contains(email) {
-            let detail = "Omni's list lags: this program created the user lately and Omni has it (409), but does \
-                          not show it yet; a later run looks it up again";
+            let detail = "Omni's list lags: this program created the user recently, and Omni reports that it exists \
+                          (409) but does not list it yet; a later run looks it up again";
             return Ok(Attempt {
                 known: !sent_before,
                 ..Attempt::new(ChangeOutcome::Failed, detail)
@@ -151,7 +151,7 @@ impl Worker<'_> {
         Ok(match (&change.action, now) {
             (Action::Create(_), _) => Attempt::vanished(),
             (Action::Update(..), Some(user)) => {
-                let follow_up = FollowUp::Update(user, "they were created again since");
+                let follow_up = FollowUp::Update(user, "the user was created again");
                 Attempt::stale("the user has another id by now", follow_up)
             }
             (Action::Update(..), None) => Attempt {
@@ -212,7 +212,7 @@ impl Worker<'_> {
         if differences(spec, now, self.schema()).is_empty() {
             return attempt;
         }
-        let reason = "they had changed since Omni was read";
+        let reason = "the user had changed since Omni was read";
         let follow_up = Some(FollowUp::Update(now.clone(), reason));
         Attempt {
             follow_up,

@@ -9,7 +9,7 @@
 //! - **Stale observations are corrected in the same run**: a user that exists already is updated, a user that was
 //!   created again is found by email. Only clears that the guard has evaluated are sent.
 //! - **A cached id may belong to another address by now.** A removal reads the user first; an update compares the
-//!   address in the response, and is taken back if it is another one.
+//!   address in the response, and is reverted if the address differs.
 //! - **Every change is recorded before it is sent**, and its outcome once it is known. The next run resolves unknown
 //!   outcomes.
 

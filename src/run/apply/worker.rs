@@ -401,7 +401,7 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Whether a user is as a change makes it.
+    /// Whether a user already has the values that a change sets.
     fn shows(&self, change: &Change, user: &ObservedUser) -> bool {
         self.not_kept(&expected(change), user).is_empty()
     }

@@ -49,7 +49,8 @@ struct CurrentState {
     next: Summary,
     fields: Vec<FieldRow>,
     roster: Vec<String>,
-    omni: Option<OmniUser>,
+    /// The user in Omni, or why there is not exactly one.
+    omni: Result<OmniUser, String>,
 }
 
 /// A user in Omni.
@@ -137,7 +138,7 @@ impl CurrentState {
         let Explanation {
             email: _,
             roster,
-            user,
+            found: _,
             next,
         } = explanation;
         Self {
@@ -145,7 +146,7 @@ impl CurrentState {
             next: next_summary(next),
             fields: next.change().map(FieldRow::of_pending).unwrap_or_default(),
             roster: roster.clone(),
-            omni: user.as_deref().map(OmniUser::new),
+            omni: explanation.user().map(OmniUser::new),
         }
     }
 }

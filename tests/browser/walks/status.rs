@@ -57,7 +57,7 @@ pub async fn walk(driver: u16, window: Window) {
     browser.check("user").await;
     browser.click("#ask").await;
     browser
-        .shows("No change: frozen because of users.csv:31")
+        .shows("No change: frozen: the row users.csv:31 is invalid")
         .await;
     browser.shows("users.csv:31:1 (op)").await;
     browser.check("user-now").await;

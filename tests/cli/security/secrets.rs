@@ -350,9 +350,10 @@ async fn errors_in_settings_do_not_quote_secrets() {
     }
 }
 
-/// A world that says nothing of key, token and webhook.
+/// A world that says nothing of key, token and webhook. Its `health` finds no daemon, also where one runs on the usual
+/// port.
 async fn bare_world() -> World {
-    let world = world().await;
+    let world = world().await.set("serve.listen", "127.0.0.1:1");
     ["API_KEY_FILE", "ADMIN_TOKEN_FILE", "WEBHOOK_URL_FILE"]
         .into_iter()
         .zip(["OMNI", "SERVE", "NOTIFY"])

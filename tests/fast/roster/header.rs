@@ -130,8 +130,8 @@ fn a_roster_has_at_most_a_thousand_columns() {
 
 #[test]
 fn blanks_before_quotes_are_explained() {
-    assert_snapshot!(account("op, \"email\"\nupsert, \"a@x.co\"\n"), @"error: users.csv:1: there is no column 'email': cell 2 has a blank before its quote, which makes the quotes part of the name; remove the blanks between delimiters and quotes, in all rows");
-    assert_snapshot!(account("email, \"tier\"\na@x.co, \"gold\"\n"), @r#"error: users.csv:1:2 ("tier"): the name '"tier"' contains its quotes, since a blank comes before them; remove the blanks between delimiters and quotes, in all rows"#);
+    assert_snapshot!(account("op, \"email\"\nupsert, \"a@x.co\"\n"), @"error: users.csv:1: there is no column 'email': cell 2 has a space before its quote, which makes the quotes part of the name; remove the spaces between delimiters and quotes, in all rows");
+    assert_snapshot!(account("email, \"tier\"\na@x.co, \"gold\"\n"), @r#"error: users.csv:1:2 ("tier"): the quotes are part of the name '"tier"', because a space precedes them; remove the spaces between delimiters and quotes, in all rows"#);
     assert_snapshot!(account("email,tier\na@x.co, \"gold, or more\"\n"), @"
     frozen: a@x.co (users.csv:2)
     unnamed: 1

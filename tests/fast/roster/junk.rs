@@ -195,11 +195,11 @@ fn problems_name_the_meant_address() {
     frozen: cy@x.co (users.csv:4)
     frozen: di@x.co (users.csv:4)
     unnamed: 1
-    bad: users.csv:2:2 (email): '<ann@x.co>': not exactly one email address (RFC 5321); write only the address; 'ann@x.co' is frozen until then
-    bad: users.csv:3:2 (email): '"bob@x.co"': not exactly one email address (RFC 5321); remove the blank before the quote, which makes the quotes part of the cell; 'bob@x.co' is frozen until then
-    bad: users.csv:4:2 (email): 'cy@x.co;di@x.co': an email has the form local@domain, with one @; write one row per address; frozen until then: 'cy@x.co', 'di@x.co'
+    bad: users.csv:2:2 (email): '<ann@x.co>': not exactly one email address (RFC 5321); write only the address; until the row is corrected, 'ann@x.co' is frozen
+    bad: users.csv:3:2 (email): '"bob@x.co"': not exactly one email address (RFC 5321); remove the space before the quote, which makes the quotes part of the cell; until the row is corrected, 'bob@x.co' is frozen
+    bad: users.csv:4:2 (email): 'cy@x.co;di@x.co': an email has the form local@domain, with one @; write one row per address; frozen until the row is corrected: 'cy@x.co', 'di@x.co'
     bad: users.csv:5:2 (email): 'ed@x': the domain of an email must have a dot; write one email address
-    bad: users.csv:6:2 (email): 'Kim@x.co': an email can't contain a character that only looks like an ASCII one (U+212A, U+037E, U+1FEF); write only the address; 'Kim@x.co' is frozen until then
+    bad: users.csv:6:2 (email): 'Kim@x.co': an email can't contain a character that only looks like an ASCII one (U+212A, U+037E, U+1FEF); write only the address; until the row is corrected, 'Kim@x.co' is frozen
     note: users.csv:1:3 (tier): every readable cell in this column is blank, which clears the attribute of all 4 users in this file; fill in the column or remove it; an attribute without a column is never changed
     "#);
 }

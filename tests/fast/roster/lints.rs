@@ -142,9 +142,9 @@ fn bad_cells_suggest_a_remedy() {
     frozen: d@x.co (users.csv:5)
     frozen: e@x.co (users.csv:6)
     unnamed: 3
-    bad: users.csv:2:1 (email): 'Ann Lee <ann@x.co>': an email can't contain spaces, control characters or invisible characters; write only the address; 'ann@x.co' is frozen until then
-    bad: users.csv:3:1 (email): 'a@x.co; b@x.co': an email can't contain spaces, control characters or invisible characters; write one row per address; frozen until then: 'a@x.co', 'b@x.co'
-    bad: users.csv:4:1 (email): 'c\u{200b}c@x.co': an email can't contain spaces, control characters or invisible characters; it contains an invisible character; type the address again; 'cc@x.co' is frozen until then
+    bad: users.csv:2:1 (email): 'Ann Lee <ann@x.co>': an email can't contain spaces, control characters or invisible characters; write only the address; until the row is corrected, 'ann@x.co' is frozen
+    bad: users.csv:3:1 (email): 'a@x.co; b@x.co': an email can't contain spaces, control characters or invisible characters; write one row per address; frozen until the row is corrected: 'a@x.co', 'b@x.co'
+    bad: users.csv:4:1 (email): 'c\u{200b}c@x.co': an email can't contain spaces, control characters or invisible characters; it contains an invisible character; type the address again; until the row is corrected, 'cc@x.co' is frozen
     bad: users.csv:5:2 (Region): expected a list, found 'a;b'; write '[a,b]'
     bad: users.csv:5:3 (seats): expected a decimal number, found '5-Jan'; the spreadsheet turned the number into a date; format the column as text and enter it again
     bad: users.csv:6:2 (Region): expected a list, found 'a, b'; write '[a,b]'
@@ -159,9 +159,9 @@ fn values_of_other_programs_are_noted() {
     assert_snapshot!(cells(&["1001.0", "1002.0"]), @"note: users.csv:2:2 (tier): ends in .0, as programs write whole numbers that they read as decimals (2 cells in this column); write the number as before (1001), and read the column as text wherever it is imported");
     assert_eq!(cells(&["1.0", "1.5", "gold"]), "");
     assert_snapshot!(cells(&["M\u{c3}\u{bc}ller"]), @"note: users.csv:2:2 (tier): looks like UTF-8 that was read in another encoding ('Ã¼' for 'ü'); export it again, and read it as UTF-8 wherever it is imported");
-    assert_snapshot!(cells(&["M\u{fffd}ller"]), @"note: users.csv:2:2 (tier): contains the mark of a character that could not be decoded (U+FFFD); export it again in UTF-8, or type the text again");
+    assert_snapshot!(cells(&["M\u{fffd}ller"]), @"note: users.csv:2:2 (tier): contains a replacement character (U+FFFD): part of the text could not be decoded; export it again in UTF-8, or type the text again");
     assert_snapshot!(cells(&["R&amp;D"]), @"note: users.csv:2:2 (tier): contains an HTML entity, such as &amp; for &; write the character itself");
     assert_snapshot!(cells(&["a\nb"]), @"note: users.csv:2:2 (tier): contains a line break; write the value on one line");
     assert_snapshot!(cells(&["Jose\u{301}"]), @"note: users.csv:2:2 (tier): contains decomposed letters (a letter and an accent apart), which are sent composed (NFC); export it in composed form, so that other programs see equal texts as equal");
-    assert_snapshot!(notes("email,tier\nann@x.co, \"gold\"\n"), @"note: users.csv:2:2 (tier): has a blank before its quote, so the quotes are part of the value; remove the blank between the delimiter and the quote");
+    assert_snapshot!(notes("email,tier\nann@x.co, \"gold\"\n"), @"note: users.csv:2:2 (tier): has a space before its quote, so the quotes are part of the value; remove the space between the delimiter and the quote");
 }

@@ -98,10 +98,10 @@ fn unreadable_emails_count_as_unnamed_rows() {
     unnamed: 6
     bad: users.csv:2:1 (email): the email is blank; write one email address
     bad: users.csv:3:1 (email): 'ann': an email has the form local@domain, with one @; write one email address
-    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email can't contain spaces, control characters or invisible characters; write one row per address; frozen until then: 'a@x.co', 'b@x.co'
-    bad: users.csv:5:1 (email): 'a@x.co;b@x.co': an email has the form local@domain, with one @; write one row per address; frozen until then: 'a@x.co', 'b@x.co'
+    bad: users.csv:4:1 (email): 'a@x.co b@x.co': an email can't contain spaces, control characters or invisible characters; write one row per address; frozen until the row is corrected: 'a@x.co', 'b@x.co'
+    bad: users.csv:5:1 (email): 'a@x.co;b@x.co': an email has the form local@domain, with one @; write one row per address; frozen until the row is corrected: 'a@x.co', 'b@x.co'
     bad: users.csv:6:1 (email): 'a@b@c': an email has the form local@domain, with one @; write one email address
-    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email can't contain spaces, control characters or invisible characters; it contains an invisible character; type the address again; frozen until then: 'b@x.co', 'ab@x.co'
+    bad: users.csv:7:1 (email): 'a\r\nb@x.co': an email can't contain spaces, control characters or invisible characters; it contains an invisible character; type the address again; frozen until the row is corrected: 'b@x.co', 'ab@x.co'
     "#);
     let long = format!("email,tier\n{}@x.co,gold\nok@x.co,\n", "x".repeat(320));
     assert_snapshot!(account(long), @r#"

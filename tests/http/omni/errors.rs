@@ -53,7 +53,7 @@ async fn final_errors_are_not_retried() {
     }
     assert_snapshot!(shown.join("\n"), @"
     Omni rejected the API key (401): injected fault; check omni.api_key_file or OMNI_API_KEY, and omni.base_url: a key is valid for one organisation only
-    Omni refuses the API key (403): injected fault; either the key is invalid, or it is a personal access token, which Omni's SCIM API refuses; use an organisation API key of this organisation
+    Omni rejected the API key (403): injected fault; either the key is invalid, or it is a personal access token, which Omni's SCIM API refuses; use an organisation API key of this organisation
     Omni responded with a redirect (307 Temporary Redirect); redirects are not followed, since the key would be sent along; check omni.base_url
     Omni rejected the request (418 I'm a teapot): injected fault
     ");
@@ -168,9 +168,9 @@ async fn a_refused_key_is_explained() {
         shown.push(world.plan().await.expect_err("refused").to_string());
     }
     assert_snapshot!(shown.join("\n"), @"
-    Omni refuses the API key (403): User-scoped API keys are not allowed to access the SCIM API; the key is a personal access token, which Omni's SCIM API refuses; use an organisation API key
-    Omni refuses the API key (403): User-scoped API keys are not allowed to access the SCIM API; either the key is invalid, or it is a personal access token, which Omni's SCIM API refuses; use an organisation API key of this organisation
-    Omni refuses the API key (403): Invalid bearer token; Omni does not know the key: check omni.api_key_file or OMNI_API_KEY, and omni.base_url: a key is valid for one organisation only
+    Omni rejected the API key (403): User-scoped API keys are not allowed to access the SCIM API; the key is a personal access token, which Omni's SCIM API refuses; use an organisation API key
+    Omni rejected the API key (403): User-scoped API keys are not allowed to access the SCIM API; either the key is invalid, or it is a personal access token, which Omni's SCIM API refuses; use an organisation API key of this organisation
+    Omni rejected the API key (403): Invalid bearer token; Omni does not know the key: check omni.api_key_file or OMNI_API_KEY, and omni.base_url: a key is valid for one organisation only
     Omni rejected the API key (401): Unauthorized: Missing or invalid API key; check omni.api_key_file or OMNI_API_KEY, and omni.base_url: a key is valid for one organisation only
     ");
 }

@@ -378,7 +378,7 @@ async fn an_incomplete_problem_list_is_not_ok() {
     server
         .status
         .run_ended(&outcome_with((0..1001).map(of).collect()), None);
-    expect("The roster has 1001 problems, more than are kept").await;
+    expect("The roster has 1001 problems, of which not all are stored").await;
     server
         .status
         .run_ended(&outcome_with(vec![problem(None)]), None);

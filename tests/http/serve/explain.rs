@@ -135,7 +135,7 @@ async fn next_change_is_summarised() {
         (
             "upsrt,ann@x.co,Ann,",
             "idle",
-            "No change: frozen because of users.csv:2",
+            "No change: frozen: the row users.csv:2 is invalid",
         ),
     ] {
         roster(&server, &format!("op,email,display_name,region\n{rows}\n"));
@@ -146,10 +146,7 @@ async fn next_change_is_summarised() {
     roster(&server, "email,department\nann@x.co,sales\n");
     let page = ask(&server, "/users/nobody@x.co").await.body;
     assert!(page.contains("no row for this user"), "{page}");
-    assert!(
-        page.contains("no user with this email, or several"),
-        "{page}"
-    );
+    assert!(page.contains("no user has this email"), "{page}");
 }
 
 #[tokio::test]

@@ -195,7 +195,7 @@ async fn page_shows_diff_problems_and_age() {
         "&#60;script&#62;",
         "<h2 id=\"problems-heading\">Roster: 1 problem</h2>",
         "<code>users.csv:4</code>",
-        "Compared with Omni as read <time",
+        "Compared with what was read from Omni at <time",
         "href=\"/login?next=%2Fpreview\"",
     ] {
         assert!(page.body.contains(part), "{part}\n{}", page.body);
@@ -307,7 +307,7 @@ async fn file_is_planned_and_nothing_is_stored() {
         "2 rows, 20 users in Omni: 1 to update, 0 unchanged",
         "<ins>&#39;support&#39;</ins>",
         "<code>draft&#38;lt;.csv:3</code>",
-        "The file is neither stored nor applied, and never prunes.",
+        "The file is neither stored nor applied, and missing users are not pruned.",
     ] {
         assert!(page.body.contains(part), "{part}\n{}", page.body);
     }
