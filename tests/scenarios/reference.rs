@@ -43,6 +43,8 @@ pub(crate) struct Ruling {
     pub(crate) held: usize,
     /// Whether the roster is not accepted.
     pub(crate) roster_is_suspect: bool,
+    /// Whether the list may not show all users, so that none counts as gone.
+    pub(crate) is_doubtful: bool,
 }
 
 /// What is remembered from run to run.
@@ -148,6 +150,7 @@ impl Reference {
             held: 0,
             roster_is_suspect: (self.last_rows.is_none() || has_shrunk)
                 && self.policy.prune != "never",
+            is_doubtful: true,
         }
     }
 
@@ -232,7 +235,9 @@ impl Reference {
                 ..
             }) => users.contains_key(email),
             Wanted::Row(_) | Wanted::Frozen => true,
-            Wanted::Nothing => users.contains_key(email) || !roster.may_prune(),
+            Wanted::Nothing => {
+                ruling.is_doubtful || users.contains_key(email) || !roster.may_prune()
+            }
         });
         self.managed.extend(roster.upserts().map(str::to_owned));
         self.deactivated.retain(|id| {
