@@ -1,5 +1,8 @@
 //! How long the state database takes with a large organisation: `cargo bench --bench state`
 
+#[allow(dead_code, unreachable_pub)] // made for tests, and used in part here
+#[path = "../tests/support/results.rs"]
+mod results;
 #[allow(dead_code)] // made for tests, and used in part here
 #[path = "../tests/fast/state/support.rs"]
 mod support;

@@ -12,3 +12,5 @@ mod queries;
 mod readings;
 mod roster;
 mod support;
+
+use crate::support::results;

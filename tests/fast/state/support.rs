@@ -1,11 +1,12 @@
 //! A state folder, and short words for what stands in a state database.
 
+use super::results;
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
     Approvals, ApprovedChange, Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired,
     DesiredUser, Email, Entry, Fingerprint, GuardRule, HeldChange, HeldRecord, Location, Observed,
-    ObservedUser, Operation, RunEnd, RunNumber, RunRef, RunResult, RunStart, Settled, Trigger,
-    UserId, UserSpec,
+    ObservedUser, Operation, RunEnd, RunNumber, RunRef, RunStart, Settled, Trigger, UserId,
+    UserSpec,
 };
 use omni_user_sync::plan::ownership::{accepted, by_change, by_roster};
 use omni_user_sync::state::{Access, StateDb, StateLock};
@@ -76,21 +77,7 @@ pub(crate) fn start(seconds: i64) -> RunStart {
 }
 
 pub(crate) fn end(seconds: i64) -> RunEnd {
-    RunEnd {
-        ended: at(seconds),
-        result: RunResult::Converged,
-        fingerprint: None,
-        rows: None,
-        users: None,
-        planned: None,
-        pending: None,
-        applied: 0,
-        failed: 0,
-        held: 0,
-        bad_rows: 0,
-        requests: 0,
-        detail: String::new(),
-    }
+    results::run_end(at(seconds))
 }
 
 pub(crate) fn intent(operation: Operation, name: &str, seconds: i64) -> ChangeIntent {

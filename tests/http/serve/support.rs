@@ -1,6 +1,6 @@
 //! A test server with history in its state database, and a plain HTTP client.
 
-use crate::support::results::plan_summary;
+use crate::support::results::{plan_summary, run_end};
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{
@@ -371,9 +371,7 @@ pub(crate) fn end(seconds: i64, result: RunResult, [applied, failed, held]: [u64
     let planned = Counts::new([held_removals, 0, 1, 1]);
     let created = usize::from(applied > 0);
     RunEnd {
-        ended: at(seconds),
         result,
-        fingerprint: None,
         rows: Some(20),
         users: Some(21),
         planned: Some(planned),
@@ -383,7 +381,7 @@ pub(crate) fn end(seconds: i64, result: RunResult, [applied, failed, held]: [u64
         held,
         bad_rows: 1,
         requests: 7,
-        detail: String::new(),
+        ..run_end(at(seconds))
     }
 }
 
