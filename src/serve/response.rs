@@ -37,12 +37,19 @@ pub(super) struct ErrorResponse {
     retry_after: Option<Duration>,
 }
 
+/// The content of an error page.
+#[derive(Clone, Debug)]
+pub(super) struct ErrorContent {
+    pub(super) heading: &'static str,
+    pub(super) message: String,
+    pub(super) offers_login: bool,
+}
+
+/// An error page without the navigation, which names the organisation.
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage<'a> {
-    heading: &'a str,
-    message: &'a str,
-    offers_login: bool,
+    error: &'a ErrorContent,
 }
 
 impl ErrorResponse {
@@ -82,6 +89,7 @@ impl ErrorResponse {
         response
     }
 
+    /// The page, with its content as an extension, for [`pages::frame_errors`](super::pages::frame_errors).
     fn page(&self) -> Response {
         let heading = match self.status {
             StatusCode::NOT_FOUND => "Not found",
@@ -91,11 +99,14 @@ impl ErrorResponse {
             StatusCode::TOO_MANY_REQUESTS => "Too many requests",
             _ => "Request failed",
         };
-        render(&ErrorPage {
+        let error = ErrorContent {
             heading,
-            message: &self.message,
+            message: self.message.clone(),
             offers_login: self.status == StatusCode::UNAUTHORIZED,
-        })
+        };
+        let mut page = render(&ErrorPage { error: &error });
+        page.extensions_mut().insert(error);
+        page
     }
 }
 

@@ -66,6 +66,7 @@ pub(super) fn router(config: ServerConfig, address: SocketAddr) -> Router {
     let identify = from_fn_with_state(Arc::clone(&state), auth::identify);
     let read_upload = from_fn_with_state(Arc::clone(&state), read_upload);
     let actions = action_routes().merge(upload_routes().route_layer(read_upload));
+    let frame_errors = from_fn_with_state(Arc::clone(&state), pages::frame_errors);
     let guarded = Router::new()
         .merge(read_routes().route_layer(require_read))
         .merge(actions.route_layer(require_admin))
@@ -73,6 +74,7 @@ pub(super) fn router(config: ServerConfig, address: SocketAddr) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(format_errors))
+        .layer(frame_errors)
         .layer(identify)
         .with_state(state);
     guarded

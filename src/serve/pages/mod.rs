@@ -2,6 +2,7 @@
 
 mod approve;
 mod chart;
+mod error;
 mod held;
 mod login;
 mod overview;
@@ -16,6 +17,7 @@ pub(super) use approve::{approve, confirm_approval};
 pub(super) use login::{log_in, log_out, login_form};
 pub(super) use overview::{overview, reconcile, stop};
 pub(super) use preview::{preview, preview_file};
+pub(super) use error::frame_errors;
 pub(super) use run::run;
 pub(super) use runs::{changes, runs};
 pub(super) use undo::{undo, undo_csv};

@@ -352,6 +352,45 @@ async fn missing_pages_are_not_found() {
 /// The state database is damaged while the server runs.
 #[tokio::test]
 async fn unreadable_state_database_is_reported() {
+/// The navigation names the organisation, so only clients that may read pages see it.
+#[tokio::test]
+async fn error_pages_have_the_navigation() {
+    let server = test_server().await;
+    let remote = "X-Forwarded-For: 192.0.2.1";
+    for request in [
+        "GET /nothing",
+        "GET /runs/9",
+        "GET /runs?before=x",
+        "GET /users/ann",
+        "DELETE /runs",
+        "GET /assets/nothing",
+    ] {
+        let page = server.ask(request, &["Host: localhost"], "").await;
+        for part in [
+            "<nav aria-label=\"Pages\">",
+            "acme.omniapp.co",
+            "action=\"/users\"",
+            "<a class=\"button\" href=\"/\">Overview</a>",
+        ] {
+            assert!(page.body.contains(part), "{request}: {part}\n{}", page.body);
+        }
+        let length = page.header("content-length").and_then(|it| it.parse().ok());
+        assert_eq!(length, Some(page.body.len()), "{request}");
+        let stranger = server.ask(request, &["Host: localhost", remote], "").await;
+        assert!(!stranger.body.contains("acme"), "{request}: {stranger:?}");
+        assert!(!stranger.body.contains("<nav"), "{request}: {stranger:?}");
+    }
+    let forged = server.ask("GET /", &["Host: evil.example"], "").await;
+    assert_eq!(forged.status, 421);
+    assert!(!forged.body.contains("acme"), "{forged:?}");
+    // After a log-in, a browser can't repeat an action.
+    let origin = "Origin: http://localhost";
+    let refused = server
+        .ask("POST /nothing", &["Host: localhost", origin], "")
+        .await;
+    assert!(refused.body.contains("/login?next=%2F\""), "{refused:?}");
+}
+
     let server = test_server().await;
     add_history(&server).await;
     let path = server.db.path().to_owned();
