@@ -344,7 +344,10 @@ fn start_server(
         return Ok(());
     };
     let ServeSettings {
-        hosts, admin_token, ..
+        hosts,
+        admin_token,
+        user_header,
+        ..
     } = &settings.serve;
     warn_about_token(admin_token.as_ref());
     let base_url = settings.omni.base_url()?.to_string();
@@ -362,6 +365,7 @@ fn start_server(
         wake: daemon.wake.clone(),
         hosts: hosts.clone(),
         admin_token: admin_token.clone(),
+        user_header: user_header.clone(),
         is_watched: settings.source.watch != Watch::Off,
         row_reports: ReportFolder::of(&settings.source),
         protect: settings.policy.protect.clone(),

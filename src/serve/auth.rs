@@ -13,7 +13,7 @@
 
 use super::origin::{self, RequestOrigin};
 use super::response::{ErrorResponse, Format, redirect_to_login};
-use super::state::AppState;
+use super::state::{AppState, ServerConfig};
 use super::token::Token;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE};
@@ -155,8 +155,16 @@ async fn principal(
     head: &Parts,
 ) -> Result<Principal, ErrorResponse> {
     let format = Format::of(head.uri.path());
-    let origin = origin::check(head, peer.ip().to_canonical(), &state.config.hosts)
-        .map_err(|error| ErrorResponse::new(format, error.status, error.message))?;
+    let ServerConfig {
+        hosts, user_header, ..
+    } = &state.config;
+    let origin = origin::check(
+        head,
+        peer.ip().to_canonical(),
+        hosts,
+        user_header.as_deref(),
+    )
+    .map_err(|error| ErrorResponse::new(format, error.status, error.message))?;
     let has_token = match bearer_token(&head.headers) {
         None => false,
         Some(given) => {

@@ -6,13 +6,18 @@
 //! - **`Origin`**, if the browser sends it, must be the origin of this server. A proxy on another port
 //!   may omit the port from `Host`; then `Sec-Fetch-Site` must be `same-origin`.
 //! - A request with the headers of a proxy never counts as local.
+//! - **`serve.user_header`** of a request through a proxy names the user for history and log. It gives no permission.
 
 use super::session::LoginSource;
+use crate::model::{is_control_or_bidi, trim};
 use axum::http::header::{FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use std::net::IpAddr;
+
+/// The maximum length of the name of a user, in bytes.
+const MAX_USER: usize = 200;
 
 /// The origin of an accepted request.
 #[derive(Clone, Debug)]
@@ -21,6 +26,8 @@ pub(super) struct RequestOrigin {
     pub(super) peer: IpAddr,
     /// The client that a proxy names. Not trustworthy: any client can send the header.
     forwarded_for: Option<IpAddr>,
+    /// The user that a proxy names. It gives no permission.
+    user: Option<String>,
     /// Whether the request came from this machine without a proxy, by a name of this machine.
     pub(super) is_local: bool,
     /// Whether the browser uses HTTPS.
@@ -40,9 +47,13 @@ impl RequestOrigin {
 
     /// A description of the client, for history and logs.
     pub(super) fn describe(&self) -> String {
+        let who = match &self.user {
+            None => "web".into(),
+            Some(user) => format!("{user} via proxy"),
+        };
         match self.forwarded_for {
-            None => format!("web from {}", self.peer),
-            Some(client) => format!("web from {} for {client}", self.peer),
+            None => format!("{who} from {}", self.peer),
+            Some(client) => format!("{who} from {} for {client}", self.peer),
         }
     }
 }
@@ -59,6 +70,7 @@ pub(super) fn check(
     head: &Parts,
     peer: IpAddr,
     hosts: &[String],
+    user_header: Option<&str>,
 ) -> Result<RequestOrigin, OriginError> {
     let host = parse_host(head)?;
     let is_loopback_name = is_loopback(host.host());
@@ -83,8 +95,13 @@ pub(super) fn check(
             .headers
             .keys()
             .any(|name| is_proxy_header(name.as_str()));
+    let user = match user_header.filter(|_| is_forwarded) {
+        Some(name) => proxy_user(&head.headers, name)?,
+        None => None,
+    };
     Ok(RequestOrigin {
         peer,
+        user,
         forwarded_for: forwarded_for(&head.headers),
         is_local: is_loopback_name && peer.to_canonical().is_loopback() && !is_forwarded,
         is_https,
@@ -192,6 +209,26 @@ fn is_proxy_header(name: &str) -> bool {
         "forwarded-for",
     ];
     name == FORWARDED || name == VIA || name.starts_with("x-forwarded") || NAMES.contains(&name)
+}
+
+/// The user that a proxy names, once at most: a proxy that adds a header to that of the client does not overwrite it.
+fn proxy_user(headers: &HeaderMap, name: &str) -> Result<Option<String>, OriginError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let user = std::str::from_utf8(value.as_bytes()).ok().map(trim);
+    let user = user.filter(|user| user.len() <= MAX_USER && !user.chars().any(is_control_or_bidi));
+    match (user, values.next()) {
+        (Some(user), None) => Ok(Some(user.to_owned()).filter(|user| !user.is_empty())),
+        _ => Err(OriginError {
+            status: StatusCode::BAD_REQUEST,
+            message: format!(
+                "The header {name} (serve.user_header) must occur once, with at most {MAX_USER} bytes and without \
+                 control characters. Let the proxy overwrite it."
+            ),
+        }),
+    }
 }
 
 /// The client that the nearest proxy names.

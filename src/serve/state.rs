@@ -34,6 +34,8 @@ pub struct ServerConfig {
     /// Wakes the run loop.
     pub wake: Wake,
     /// Additional host names of the pages (`serve.hosts`).
+    /// The header in which a proxy names the user (`serve.user_header`).
+    pub user_header: Option<String>,
     pub hosts: Vec<String>,
     /// The file with the token for actions; without it, there are no actions.
     pub admin_token: Option<SecretFile>,

@@ -5,6 +5,7 @@ use super::keys::KeySource;
 use super::values::{
     Parsed, address, boolean, bytes, delimiter, duration, email_pattern, host, limit, mode, number,
     one_of, optional, page_size, path, percentage, positive, positive_duration, text, time_zone,
+    user_header,
 };
 use super::{
     BaseUrl, LogSettings, ObserveSettings, OmniSettings, RawSettings, Schedule, ScheduleSettings,
@@ -151,6 +152,7 @@ impl SettingsReader {
                     .path("serve.admin_token_file")
                     .map(|path| SecretFile::new("serve.admin_token_file", path)),
             },
+                user_header: self.get("serve.user_header", optional(user_header)),
             webhook: self.path("notify.webhook_url_file").map(WebhookFile::new),
             grace: self.get("shutdown.grace", duration),
             log: LogSettings {

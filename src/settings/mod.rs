@@ -391,6 +391,8 @@ pub struct LogSettings {
 pub enum LogFormat {
     /// Text for people.
     Text,
+    /// The header in which a proxy names the user, in lower case.
+    pub user_header: Option<String>,
     /// One JSON object per line.
     Json,
 }

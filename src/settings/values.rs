@@ -226,6 +226,24 @@ pub(super) fn host(text: &str) -> Parsed<String> {
     Ok(host.to_ascii_lowercase())
 }
 
+/// The name of a header in which a proxy names the user, in lower case. One with a secret would end up in the history,
+/// and one of these is never a user.
+pub(super) fn user_header(text: &str) -> Parsed<String> {
+    const OTHERS: [&str; 5] = [
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "host",
+        "origin",
+    ];
+    let name = text.trim().to_ascii_lowercase();
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if name.len() > 64 || !name.chars().all(is_valid) || OTHERS.contains(&&*name) {
+        return Err("the name of a header with a user, such as X-Forwarded-User".into());
+    }
+    Ok(name)
+}
+
 pub(super) fn time_zone(text: &str) -> Parsed<Tz> {
     let text = text.trim();
     text.parse().map_err(|_| zone_hint(text))

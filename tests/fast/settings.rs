@@ -215,6 +215,29 @@ fn empty_sections_are_valid_and_empty_values_not() {
     assert!(message.ends_with(expected), "{message}");
 }
 
+/// A header with a secret would end up in the history.
+#[test]
+fn a_user_header_is_no_other_header() {
+    let header = |text| {
+        let settings = with(&[("OMNI_USER_SYNC__SERVE__USER_HEADER", text)]);
+        settings.map(|settings| settings.serve.user_header)
+    };
+    assert_eq!(header("").expect("valid"), None);
+    let name = header(" X-Forwarded-User ").expect("valid");
+    assert_eq!(name.as_deref(), Some("x-forwarded-user"));
+    for wrong in [
+        "Authorization",
+        "cookie",
+        "Host",
+        "X-User:",
+        "X User",
+        "é",
+        &"x".repeat(65),
+    ] {
+        assert!(header(wrong).is_err(), "{wrong}");
+    }
+}
+
 #[test]
 fn hosts_are_names_with_optional_ports() {
     let hosts = |text| {

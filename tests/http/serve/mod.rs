@@ -12,4 +12,6 @@ mod pages;
 mod preview;
 mod runs;
 mod sockets;
+mod proxy_user;
+mod settings;
 mod support;

@@ -43,6 +43,7 @@ pub(crate) struct ServerOptions {
     /// Whether the server runs on its own thread, as in the daemon.
     pub(crate) on_thread: bool,
     pub(crate) is_watched: bool,
+    pub(crate) user_header: Option<&'static str>,
     /// The URL of Omni.
     pub(crate) omni: String,
 }
@@ -55,6 +56,7 @@ impl Default for ServerOptions {
             token: Some(TOKEN),
             on_thread: false,
             is_watched: true,
+            user_header: None,
             omni: "https://acme.omniapp.co".into(),
         }
     }
@@ -106,7 +108,7 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
         admin_token: options.token.map(secret),
         is_watched: options.is_watched,
         row_reports,
-        protect: Protect::new(&["boss@*"]),
+        user_header: options.user_header.map(Into::into),
     };
     let listen = options.listen.parse().expect("an address");
     let server = Server::bind(listen, config.clone())
