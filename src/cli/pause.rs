@@ -5,33 +5,16 @@ use crate::model::Pause;
 use crate::settings::Settings;
 use crate::state::{Access, Holder, StateDb, StateLock};
 use chrono::{TimeDelta, Utc};
-use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// End the pause after this time, such as `30m` or `2h` [default: at `resume`]
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = Pause::parse_length)]
     duration: Option<TimeDelta>,
 }
 
-fn duration(text: &str) -> Result<TimeDelta, String> {
-    let expected = || r#"expected a duration above zero, such as "30m" or "2h""#.to_owned();
-    let duration = humantime::parse_duration(text).ok();
-    let duration = duration.filter(|duration| *duration > Duration::ZERO);
-    let duration = duration.and_then(|duration| TimeDelta::from_std(duration).ok());
-    // A time that the database can store.
-    duration
-        .filter(|duration| *duration < TimeDelta::days(36_500))
-        .ok_or_else(expected)
-}
-
 pub(super) async fn pause(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
-    let now = Utc::now();
-    let pause = Pause {
-        since: now,
-        until: arguments.duration.map(|duration| now + duration),
-        by: approve::approver(),
-    };
+    let pause = Pause::starting(Utc::now(), arguments.duration, approve::approver());
     open(&settings)?.pause(&pause).await?;
     out::note(&format!(
         "Paused {pause}. {}",

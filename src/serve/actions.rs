@@ -1,12 +1,13 @@
-//! The actions: request a run, stop one, and approve held changes.
+//! The actions: request a run, stop one, pause the daemon and end that, and approve held changes.
 
 use super::auth::Principal;
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
-use crate::model::{Email, RunNumber, RunRef, Trigger};
-use crate::state::{Approval, ApprovalScope, ApproveError};
+use crate::model::{Email, Pause, RunNumber, RunRef, Trigger};
+use crate::state::{Approval, ApprovalScope, ApproveError, StateError};
+use crate::util::error_chain::error_chain;
 use axum::http::StatusCode;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use tracing::info;
 
 impl AppState {
@@ -24,6 +25,38 @@ impl AppState {
             self.config.wake.request_stop();
         }
         is_running
+    }
+
+    /// Pauses the daemon by the state database, as the `pause` command does. The daemon acts within seconds.
+    pub(super) async fn pause(
+        &self,
+        length: Option<TimeDelta>,
+        principal: &Principal,
+        format: Format,
+    ) -> Result<Pause, ErrorResponse> {
+        let by = principal.origin.describe();
+        let pause = Pause::starting(Utc::now(), length, by);
+        let paused = self.config.writer.pause(&pause).await;
+        paused.map_err(|error| unwritable("Not paused", &error, format))?;
+        info!(by = pause.by, until = ?pause.until, "pause requested");
+        Ok(pause)
+    }
+
+    /// Ends a pause. Returns whether there was one.
+    pub(super) async fn resume(
+        &self,
+        principal: &Principal,
+        format: Format,
+    ) -> Result<bool, ErrorResponse> {
+        let writer = &self.config.writer;
+        let resumed = async {
+            let is_paused = writer.paused(Utc::now()).await?.is_some();
+            writer.resume().await.map(|()| is_paused)
+        };
+        let was_paused = resumed.await;
+        let was_paused = was_paused.map_err(|error| unwritable("Not resumed", &error, format))?;
+        info!(by = principal.origin.describe(), "resume requested");
+        Ok(was_paused)
     }
 
     /// Approves held changes of a run, or those of one user, by the rules of the `approve` command. The daemon watches
@@ -46,6 +79,15 @@ impl AppState {
         }
         Ok(approval)
     }
+}
+
+/// The response to an action that can't be stored.
+fn unwritable(what: &str, error: &StateError, format: Format) -> ErrorResponse {
+    let message = format!(
+        "{what}: the state database can't be written: {}.",
+        error_chain(error)
+    );
+    ErrorResponse::new(format, StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 /// The response to a failed approval.

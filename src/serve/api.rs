@@ -1,6 +1,14 @@
 //! The JSON API: the same data and actions as the pages. `docs/api.md` describes it. Fields are only
 //! ever added.
 
+mod pause;
+mod settings;
+mod users;
+
+pub(super) use pause::{pause, resume};
+pub(super) use settings::settings;
+pub(super) use users::users;
+
 use super::actions::approve_error;
 use super::auth::Principal;
 use super::params::{
@@ -43,6 +51,14 @@ fn state_error(error: String) -> ErrorResponse {
 
 fn parse_email(text: &str) -> Result<Email, ErrorResponse> {
     Email::known(text).map_err(|error| bad_request(format!("{error}.")))
+}
+
+/// Rejects a body: it would be ignored, which is not what its sender expects.
+fn reject_body(body: &Bytes, message: &str) -> Result<(), ErrorResponse> {
+    match body.is_empty() {
+        true => Ok(()),
+        false => Err(bad_request(message)),
+    }
 }
 
 pub(super) async fn status(State(state): State<Arc<AppState>>) -> Json<Value> {
@@ -309,12 +325,10 @@ pub(super) async fn approve(
     Query(ApproveParams { dry_run, only }): Query<ApproveParams>,
     body: Bytes,
 ) -> ApiResult {
-    // A body would be ignored, which is not what its sender expects.
-    if !body.is_empty() {
-        return Err(bad_request(
-            "An approval takes no body. For a dry run, use `?dry_run=true`.",
-        ));
-    }
+    reject_body(
+        &body,
+        "An approval takes no body. For a dry run, use `?dry_run=true`.",
+    )?;
     let run = parse_run_number(&run)
         .ok_or_else(|| bad_request("Invalid run: an approval needs the number of a run."))?;
     let only = only.as_deref().map(parse_email).transpose()?;

@@ -9,7 +9,8 @@
 //! The rules of this module:
 //!
 //! - The server reads: the daemon's status, and the state database over its own connection, so that
-//!   page views never delay a run. It has two actions: wake the run loop, and record an approval.
+//!   page views never delay a run. Its actions are the wake-up and the stop of a run, and two records in the state
+//!   database: an approval, and a pause.
 //! - Page views send no requests to Omni, except `explain`, which uses its own reader and is
 //!   rate-limited. A preview plans by the stored observation, without a request, and is rate-limited too.
 //! - A file for a preview is never stored. Its body, the only large one, is read after the check of the

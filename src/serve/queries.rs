@@ -49,6 +49,8 @@ pub(super) struct HistoryView {
     pub(super) held: Option<HeldView>,
     /// The number of users in quarantine, and the first of them.
     pub(super) quarantined: (usize, Vec<(Email, Quarantined)>),
+    /// The pause in force.
+    pub(super) paused: Option<Pause>,
 }
 
 /// The held changes of a run, and their approvals.
@@ -173,6 +175,10 @@ impl AppState {
             facts,
             progress: status.progress(),
             findings,
+        // The daemon follows the state database within seconds, and an action shows at once.
+        if let Ok(history) = &history {
+            facts.paused.clone_from(&history.paused);
+        }
             history,
         }
     }
@@ -278,3 +284,4 @@ async fn history(db: &StateDb, now: DateTime<Utc>) -> Result<HistoryView, StateE
         held,
     })
 }
+        paused: db.paused(now).await?,

@@ -114,12 +114,16 @@ fn action_routes() -> Router<Arc<AppState>> {
         .route(
             "/runs/{run}/approve",
             get(pages::confirm_approval).post(pages::approve),
+        .route("/pause", post(pages::pause))
+        .route("/resume", post(pages::resume))
         )
         .route("/api/v1/reconcile", post(api::reconcile))
         .route("/api/v1/stop", post(api::stop))
         .route("/api/v1/runs/{run}/approve", post(api::approve))
 }
 
+        .route("/api/v1/pause", post(api::pause))
+        .route("/api/v1/resume", post(api::resume))
 /// The routes of [`UPLOADS`].
 fn upload_routes() -> Router<Arc<AppState>> {
     let [page, api] = UPLOADS;

@@ -26,7 +26,7 @@ pub struct ServerConfig {
     pub probes: Probes,
     /// A read-only connection to the state database, so that queries never block a writer.
     pub reader: StateDb,
-    /// The connection that records approvals.
+    /// The connection that records approvals and pauses.
     pub writer: StateDb,
     /// Reads the roster and Omni for `explain`. It is separate from the reconciler that applies changes:
     /// its state database is read-only, and it chooses its API keys on its own.

@@ -81,12 +81,12 @@ pub(super) fn summary(overview: &Overview) -> Summary {
     let Summary { severity, text } = unpaused(overview);
     match &overview.facts.paused {
         None => Summary { severity, text },
-        Some(pause) => Summary {
+        Some(_) => Summary {
             severity: match severity {
                 Severity::Error => Severity::Error,
                 _ => Severity::Warning,
             },
-            text: format!("Paused {pause}: the daemon starts no runs. {text}"),
+            text: format!("Paused: the daemon starts no runs. {text}"),
         },
     }
 }

@@ -45,7 +45,11 @@ async fn a_paused_daemon_starts_no_run() {
     let metrics = metrics.expect("text");
     assert!(metrics.contains("\nomni_user_sync_paused 1\n"), "{metrics}");
     let overview = page("/").await.expect("an answer").text().await;
-    assert!(overview.expect("text").contains(">Paused since "));
+    assert!(
+        overview
+            .expect("text")
+            .contains(">Paused: the daemon starts no runs.")
+    );
     let resumed = run(&world, &["resume"]).await;
     assert_eq!(resumed.code, 0, "{}", resumed.err);
     assert!(resumed.err.contains("Within 5 s"), "{}", resumed.err);

@@ -6,6 +6,7 @@ mod error;
 mod held;
 mod login;
 mod overview;
+mod pause;
 mod preview;
 mod rows;
 mod run;
@@ -21,6 +22,7 @@ pub(super) use error::frame_errors;
 pub(super) use run::run;
 pub(super) use runs::{changes, runs};
 pub(super) use undo::{undo, undo_csv};
+pub(super) use pause::{pause, resume};
 pub(super) use user::{find_user, user};
 
 use super::auth::Principal;
@@ -88,6 +90,8 @@ fn notice(word: Option<&str>) -> Option<&'static str> {
         _ => None,
     }
 }
+        "paused" => Some("Paused. A run in progress goes on to its end."),
+        "resumed" => Some("Resumed. Runs that are due start within seconds."),
 
 fn state_error(error: String) -> ErrorResponse {
     ErrorResponse::state_error(Format::Html, &error)

@@ -2,6 +2,7 @@
 
 use super::chart::Chart;
 use super::held::HeldCard;
+use super::pause::PauseCard;
 use super::rows::{RunRow, Timestamp, UserLink};
 use super::{Frame, NoticeParams, notice};
 use crate::model::{Problem, RunRecord};
@@ -34,6 +35,7 @@ struct OverviewPage {
     frame: Frame,
     notice: Option<&'static str>,
     summary: Summary,
+    paused: Option<PauseCard>,
     is_running: bool,
     last: Option<RunRow>,
     next: Option<Timestamp>,
@@ -79,6 +81,11 @@ pub(in crate::serve) async fn overview(
         frame: Frame::new("overview", &state, &principal, &uri),
         notice: notice(params.notice.as_deref()),
         summary: summary(&overview),
+        paused: overview
+            .facts
+            .paused
+            .as_ref()
+            .map(|pause| PauseCard::new(pause, now)),
         is_running: overview.facts.running.is_some(),
         last: last.map(|run| RunRow::new(run, now)),
         next: overview.next_due.map(|at| Timestamp::new(at, now)),

@@ -27,10 +27,14 @@ const ACTIONS: [&str; 8] = [
     "/api/v1/reconcile",
     "/api/v1/stop",
     "/api/v1/runs/2/approve",
+    "/pause",
+    "/resume",
 ];
 
 fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
+    "/api/v1/pause",
+    "/api/v1/resume",
 }
 
 async fn status(server: &TestServer, request: &str, headers: &[&str]) -> u16 {

@@ -8,6 +8,7 @@ mod downloads;
 #[cfg(feature = "sandbox")]
 mod explain;
 mod pages;
+mod pause;
 #[cfg(feature = "sandbox")]
 mod preview;
 mod runs;
