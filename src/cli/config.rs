@@ -1,9 +1,8 @@
 //! `config`: shows the settings in force.
 
 use super::{Exit, out};
-use crate::settings::{AMBIGUOUS_KEY, Environment, SettingInForce, in_force};
+use crate::settings::{AMBIGUOUS_KEY, SettingInForce, Settings};
 use std::fmt::Write;
-use std::path::Path;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -12,20 +11,13 @@ pub(super) struct Arguments {
     origin: bool,
 }
 
-pub(super) fn run(
-    file: Option<&Path>,
-    environment: &Environment,
-    arguments: &Arguments,
-) -> anyhow::Result<Exit> {
-    let settings = in_force(file, environment)?;
-    let has_key = environment.get("OMNI_API_KEY").is_some();
-    let has_file = settings
-        .iter()
-        .any(|one| one.key == "api_key_file" && one.value != r#""""#);
-    if has_key && has_file {
+pub(super) fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let keys = &settings.omni.keys;
+    if keys.is_ambiguous() {
         out::warning(AMBIGUOUS_KEY);
     }
-    out::result(&text(&settings, has_key, arguments.origin)?);
+    let has_key = keys.is_in_variable();
+    out::result(&text(&settings.in_force, has_key, arguments.origin)?);
     Ok(Exit::Ok)
 }
 
@@ -46,7 +38,7 @@ fn text(
                 writeln!(text, "# The API key is in OMNI_API_KEY (not shown).")?;
             }
         }
-        write!(text, "{} = {}", one.key, one.value)?;
+        write!(text, "{} = {}", one.key, one.toml())?;
         match &one.origin {
             _ if !with_origin => writeln!(text)?,
             Some(origin) => writeln!(text, " # {}", origin.escape_debug())?,

@@ -211,6 +211,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
     let log = log.as_deref();
     match command {
         Command::Run(arguments) => {
+            let load = || load().map(|settings| with_filter(settings, log));
             let settings = logged(load()?, log)?;
             let reload = || {
                 let settings = load()?;
@@ -244,9 +245,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Export(arguments) => export::run(quiet(load()?, log)?, arguments).await,
         Command::Explain(arguments) => explain::run(quiet(load()?, log)?, arguments).await,
         Command::Status(arguments) => status::run(quiet(load()?, log)?, arguments).await,
-        Command::Config(arguments) => {
-            config::run(config.as_deref(), &Environment::of_process(), &arguments)
-        }
+        Command::Config(arguments) => config::run(&load()?, &arguments),
         Command::Init => {
             let environment = Environment::of_process();
             until_stopped(|stop| init::run(config, &environment, log, stop)).await
@@ -256,6 +255,14 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::History(arguments) => history::run(quiet(load()?, log)?, arguments).await,
         Command::Approve(arguments) => approve::run(quiet(load()?, log)?, arguments).await,
     }
+}
+
+/// The settings that the daemon shows, with the filter of the command line.
+fn with_filter(mut settings: Settings, filter: Option<&str>) -> Settings {
+    if let Some(filter) = filter {
+        settings.overridden_by("--log", "log.filter", filter);
+    }
+    settings
 }
 
 /// Reports that a command needs a confirmation, and nobody can give it.

@@ -20,6 +20,7 @@ pub(super) async fn run(
     let with_flags = |mut settings: Settings| {
         if arguments.dry_run {
             settings.policy.mode = Mode::DryRun;
+            settings.overridden_by("--dry-run", "policy.mode", Mode::DryRun.as_str());
         }
         settings
     };

@@ -96,7 +96,9 @@ impl Observer {
         base_url.map_or_else(|_| String::new(), |url| url.host().to_owned())
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 

@@ -133,6 +133,7 @@ impl SettingsReader {
     fn settings(&mut self, keys: KeySource) -> Settings {
         Settings {
             file: None,
+            in_force: self.raw.in_force(),
             omni: self.omni(keys),
             source: self.source(),
             schedule: self.schedule(),

@@ -2,7 +2,8 @@
 
 use super::RawSettings;
 use super::secret::shown_path;
-use config::{Value, ValueKind};
+use config::ValueKind;
+use serde_json::Value;
 use std::path::Path;
 
 /// A setting in force.
@@ -12,10 +13,24 @@ pub struct SettingInForce {
     pub section: String,
     /// The key within the section.
     pub key: String,
-    /// The value in TOML. A path that may be a pasted secret is masked.
-    pub value: String,
-    /// The file or environment variable; `None` for the default.
+    /// The value. A path that may be a pasted secret is masked.
+    pub value: Value,
+    /// The file, environment variable or flag; `None` for the default.
     pub origin: Option<String>,
+}
+
+impl SettingInForce {
+    /// `section.key`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// The value in TOML.
+    #[must_use]
+    pub fn toml(&self) -> String {
+        toml(&self.value)
+    }
 }
 
 impl RawSettings {
@@ -28,7 +43,7 @@ impl RawSettings {
             SettingInForce {
                 section: section.into(),
                 key: key.into(),
-                value: toml(key, value),
+                value: shown(key, value),
                 origin,
             }
         })
@@ -39,21 +54,33 @@ impl RawSettings {
 /// A text in TOML, which writes it as JSON does.
 #[must_use]
 pub fn toml_text(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
-/// A value in TOML.
-fn toml(key: &str, value: &Value) -> String {
-    match &value.kind {
-        ValueKind::String(text) if key.ends_with("_file") && !text.trim().is_empty() => {
-            toml_text(&shown_path(Path::new(text)))
-        }
-        ValueKind::String(text) => toml_text(text),
-        ValueKind::Array(items) => {
-            let items: Vec<_> = items.iter().map(|item| toml(key, item)).collect();
+/// A value in TOML, which writes single values as JSON does.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(toml).collect();
             format!("[{}]", items.join(", "))
         }
-        // A checked setting is no table, and TOML writes numbers and booleans as they are.
-        _ => value.to_string(),
+        single => single.to_string(),
+    }
+}
+
+/// A value that may be shown.
+fn shown(key: &str, value: &config::Value) -> Value {
+    match &value.kind {
+        ValueKind::String(text) if key.ends_with("_file") && !text.trim().is_empty() => {
+            shown_path(Path::new(text)).into()
+        }
+        ValueKind::String(text) => text.as_str().into(),
+        ValueKind::Array(items) => items.iter().map(|item| shown(key, item)).collect(),
+        ValueKind::Boolean(is_set) => (*is_set).into(),
+        ValueKind::I64(number) => (*number).into(),
+        ValueKind::U64(number) => (*number).into(),
+        ValueKind::Float(number) => (*number).into(),
+        // A checked setting is no table and no larger number.
+        _ => value.to_string().into(),
     }
 }

@@ -129,6 +129,12 @@ impl KeySource {
         }
     }
 
+    /// Whether `OMNI_API_KEY` has the keys.
+    #[must_use]
+    pub fn is_in_variable(&self) -> bool {
+        self.variable.is_some()
+    }
+
     /// Whether both sources are set, so that the file is ignored.
     #[must_use]
     pub fn is_ambiguous(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::keys::KeySource;
 use super::values::whole_path;
-use super::{RawSettings, SettingInForce, Settings, SettingsError, raw};
+use super::{RawSettings, Settings, SettingsError, raw};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -106,19 +106,6 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, 
         (Ok(_), Some(error)) | (Err(error), None) => Err(error),
         (Err(checked), Some(error)) => Err(SettingsError::Several(vec![error, checked])),
     }
-}
-
-/// Each setting in force with its origin, in the order of `config/example.toml`. Secrets are not among them.
-///
-/// # Errors
-/// As [`load`].
-pub fn in_force(
-    file: Option<&Path>,
-    environment: &Environment,
-) -> Result<Vec<SettingInForce>, SettingsError> {
-    load(file, environment)?;
-    let path = settings_file(file, environment);
-    Ok(collect(path.as_deref(), environment).0.in_force())
 }
 
 /// The settings as written in the file and the environment, with the errors of reading them.

@@ -24,7 +24,7 @@ pub use base_url::BaseUrl;
 pub use cron::Schedule;
 pub use force::{SettingInForce, toml_text};
 pub use keys::{AMBIGUOUS_KEY, ApiKeys, KeyError, KeyHash, KeySource};
-pub use load::{DEFAULT_FILE, Environment, SettingsFile, in_force, load};
+pub use load::{DEFAULT_FILE, Environment, SettingsFile, load};
 pub use raw::RawSettings;
 pub use secret::{SecretError, SecretFile, disable_core_dumps};
 pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
@@ -152,6 +152,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The settings file, if there is one.
     pub file: Option<SettingsFile>,
+    /// Each setting as written, by section, with its origin. Secrets are not among them.
+    pub in_force: Vec<SettingInForce>,
 }
 
 /// The time that reading may take without a schedule.
@@ -175,7 +177,22 @@ impl Settings {
         self.serve.listen = former.serve.listen;
         self.log.format = former.log.format;
         let differing = differing.into_iter().filter(|(_, differs)| *differs);
-        (self, differing.map(|(name, _)| name).collect())
+        let differing: Vec<_> = differing.map(|(name, _)| name).collect();
+        for (new, former) in self.in_force.iter_mut().zip(&former.in_force) {
+            if differing.contains(&&*new.name()) {
+                new.clone_from(former);
+            }
+        }
+        (self, differing)
+    }
+
+    /// Records that a flag of the command line overrides a setting.
+    pub(crate) fn overridden_by(&mut self, flag: &str, name: &str, value: &str) {
+        let mut settings = self.in_force.iter_mut();
+        if let Some(setting) = settings.find(|setting| setting.name() == name) {
+            setting.value = value.into();
+            setting.origin = Some(flag.into());
+        }
     }
 
     /// The number of requests that a scheduled run may spend on reading with this number of keys.

@@ -4,6 +4,7 @@ use super::daemon::{Daemon, eventually};
 use super::example;
 use crate::support::{World, command as run};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,12 +53,26 @@ impl Reloading {
         eventually(text, || self.count(text) > before).await;
     }
 
-    async fn metric(&self, name: &str) -> String {
+    async fn page(&self, path: &str) -> String {
         let log = self.log();
         let (_, rest) = log.split_once("address=").expect("an address");
         let address = rest.split_whitespace().next().expect("an address");
-        let text = reqwest::get(format!("{address}metrics")).await;
-        let text = text.expect("an answer").text().await.expect("a text");
+        let answer = reqwest::get(format!("{address}{path}")).await;
+        answer.expect("an answer").text().await.expect("a text")
+    }
+
+    /// The value of a setting in force, and its origin.
+    async fn setting(&self, name: &str) -> (Value, Value) {
+        let doc = self.page("api/v1/settings").await;
+        let doc: Value = serde_json::from_str(&doc).expect("JSON");
+        let settings = doc["settings"].as_array().expect("a list");
+        let one = settings.iter().find(|one| one["name"] == name);
+        let one = one.unwrap_or_else(|| panic!("{doc}"));
+        (one["value"].clone(), one["origin"].clone())
+    }
+
+    async fn metric(&self, name: &str) -> String {
+        let text = self.page("metrics").await;
         let line = text.lines().find(|line| line.starts_with(name));
         line.unwrap_or_else(|| panic!("{text}")).to_owned()
     }
@@ -77,6 +92,11 @@ async fn a_signal_reloads_the_settings() {
     let valid = "omni_user_sync_config_last_reload_successful";
     assert_eq!(daemon.metric(valid).await, format!("{valid} 0"));
     assert!(world.writes().is_empty(), "still a dry run");
+    assert_eq!(
+        daemon.setting("policy.mode").await,
+        (json!("plan"), json!(daemon.file.to_str()))
+    );
+    let retain = daemon.setting("state.retain").await;
 
     daemon.reload("[state]\nretain = \"8d\"\n").await;
     assert_eq!(world.writes().len(), 3, "{}", daemon.log());
@@ -88,6 +108,11 @@ async fn a_signal_reloads_the_settings() {
         "{}",
         daemon.log()
     );
+    assert_eq!(
+        daemon.setting("policy.mode").await,
+        (json!("apply"), json!(null))
+    );
+    assert_eq!(daemon.setting("state.retain").await, retain);
     assert!(
         daemon
             .metric("omni_user_sync_info")

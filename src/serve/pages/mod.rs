@@ -12,6 +12,7 @@ mod rows;
 mod run;
 mod runs;
 mod undo;
+mod settings;
 mod user;
 
 pub(super) use approve::{approve, confirm_approval};
@@ -23,7 +24,9 @@ pub(super) use run::run;
 pub(super) use runs::{changes, runs};
 pub(super) use undo::{undo, undo_csv};
 pub(super) use pause::{pause, resume};
-pub(super) use user::{find_user, user};
+pub(super) use settings::settings;
+pub(super) use user::user;
+pub(super) use users::users;
 
 use super::auth::Principal;
 use super::response::{ErrorResponse, Format, url_encode};

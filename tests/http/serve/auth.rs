@@ -10,6 +10,9 @@ const PAGES: [&str; 5] = [
     "/runs",
     "/runs/1",
     "/users?email=a@x.co",
+    "/users",
+    "/users?state=managed&prefix=a",
+    "/settings",
     "/users/a@x.co",
 ];
 const READS: [&str; 4] = [
@@ -17,6 +20,8 @@ const READS: [&str; 4] = [
     "/api/v1/runs",
     "/api/v1/runs/1",
     "/api/v1/users/a@x.co",
+    "/api/v1/users?state=protected",
+    "/api/v1/settings",
 ];
 const ACTIONS: [&str; 8] = [
     "/preview/file",

@@ -19,6 +19,7 @@ const PAGES: [&str; 8] = [
     "/runs/2",
     "/users/%3Cb%3E@x.co",
     "/login",
+    "/settings",
     "/nothing",
 ];
 
