@@ -368,7 +368,6 @@ fn start_server(
         user_header: user_header.clone(),
         is_watched: settings.source.watch != Watch::Off,
         row_reports: ReportFolder::of(&settings.source),
-        protect: settings.policy.protect.clone(),
     };
     let server = Server::on(listener, config)?;
     info!(address = %format_args!("http://{}/", server.address()), "serving the status page, API, metrics and health checks");

@@ -25,6 +25,7 @@ mod run_time;
 mod schema;
 mod text;
 mod user;
+mod user_filter;
 mod value;
 mod word;
 
@@ -48,7 +49,7 @@ pub use observation::{
 pub use observed::{Observed, ObservedSummary, UserMatch};
 pub use pause::Pause;
 pub use place::RosterPlace;
-pub use policy::{Limit, Mode, Policy, Protect, Prune, Removal};
+pub use policy::{Limit, Mode, Policy, Protect, Protection, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};
 pub use readings::{ClearForm, PatchForm, ProbeUser, Readings};
 pub use roster::{Desired, DesiredUser, DoubtfulRow, Entry, FileRead, Fingerprint};
@@ -62,4 +63,5 @@ pub use text::{
     same_text, trim,
 };
 pub use user::{AttributeName, ObservedUser, UserId, UserSpec};
+pub use user_filter::UserFilter;
 pub use value::{Texts, Value};

@@ -44,6 +44,26 @@ impl Policy {
     }
 }
 
+/// Which users are protected, as far as runs have seen them.
+#[derive(Clone, Debug)]
+pub struct Protection {
+    /// The settings.
+    pub policy: Policy,
+    /// The ids of the users of the API keys.
+    pub key_users: HashSet<UserId>,
+}
+
+impl Protection {
+    /// Whether a user is protected, by the email alone if Omni has not shown the user.
+    #[must_use]
+    pub fn covers(&self, email: &Email, user: Option<&ObservedUser>) -> bool {
+        match user {
+            Some(user) => self.policy.protects(user, &self.key_users),
+            None => self.policy.protect.covers(email),
+        }
+    }
+}
+
 /// `policy.mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -30,5 +30,6 @@ pub use guard::{HeldChanges, Verdict, evaluate};
 pub use lints::PlanLints;
 pub use markdown::markdown;
 pub use not_found::NotFound;
+pub(crate) use not_found::{is_near, nearest_email};
 pub(crate) use shadowed::is_later;
 pub use shadowed::shadowed_files;

@@ -65,6 +65,20 @@ pub(super) fn find_nearest(rows: &mut [NotFound], observed: &Observed) {
     }
 }
 
+/// The email nearest to another one, if one is near.
+pub(crate) fn nearest_email(wanted: &Email, emails: &[Email]) -> Option<Email> {
+    let emails = emails.iter();
+    let emails: Vec<_> = emails
+        .map(|email| (letters(&email.folded()), email))
+        .collect();
+    nearest(&wanted.folded(), &emails)
+}
+
+/// Whether two folded emails are near each other.
+pub(crate) fn is_near(one: &str, other: &str) -> bool {
+    is_within_edits(one, other, MAX_EDITS)
+}
+
 fn nearest(wanted: &str, users: &[(u64, &Email)]) -> Option<Email> {
     let mask = letters(wanted);
     // One edit changes at most two letters of the set.

@@ -250,40 +250,29 @@ async fn preview_of(state: &AppState, file: Option<Upload>) -> Response {
 
 fn user_doc(user: &UserView) -> Value {
     let now = Utc::now();
-    let managed = user.state.managed.as_ref();
-    let deactivated = user.state.deactivated.iter();
-    let quarantined = user
-        .state
-        .quarantined
-        .as_ref()
-        .filter(|one| one.until > now);
     let summaries = user_summaries(user, now);
-    json!({
-        "email": user.email.as_str(),
-        "summary": summaries.iter().map(|one| &one.text).collect::<Vec<_>>(),
-        "managed": managed.map(|managed| json!({
-            "since": managed.since,
-            "missing_since": managed.missing_since,
-        })),
-        "deactivated": deactivated
-            .map(|(id, at)| json!({ "id": id.as_str(), "at": at }))
-            .collect::<Vec<_>>(),
-        "quarantined": quarantined.map(|one| json!({
-            "until": one.until,
-            "failures": one.failures,
-            "reason": one.reason,
-        })),
-        "held": user.held().map(|(run, held, operation)| json!({
+    let mut doc = users::state_doc(&user.state, now);
+    let held = user.held().map(|(run, held, operation)| {
+        json!({
             "run": run.0,
             "rule": held.rule,
             "reason": held.reason,
             "operation": operation.as_str(),
-        })),
-        "protected": user.is_protected,
-        "problems_complete": user.incompleteness.is_none(),
-        "problems": user.problems.iter().map(ProblemDoc::from).collect::<Vec<_>>(),
-        "changes": user.changes.iter().map(change_doc).collect::<Vec<_>>(),
-    })
+        })
+    });
+    doc["email"] = json!(user.email);
+    doc["summary"] = summaries.iter().map(|one| one.text.as_str()).collect();
+    doc["held"] = json!(held);
+    doc["protected"] = json!(user.is_protected);
+    doc["problems_complete"] = json!(user.incompleteness.is_none());
+    doc["problems"] = json!(
+        user.problems
+            .iter()
+            .map(ProblemDoc::from)
+            .collect::<Vec<_>>()
+    );
+    doc["changes"] = user.changes.iter().map(change_doc).collect();
+    doc
 }
 
 pub(super) async fn reconcile(

@@ -2,8 +2,10 @@
 
 use super::queries::{ChangeQuery, RunQuery};
 use super::response::url_encode;
-use crate::model::{ChangeId, ChangeRecord, Operation, RunNumber, RunRecord, RunRef, Trigger};
-use crate::state::{ChangeFilter, OutcomeFilter, ResultFilter, RunFilter};
+use crate::model::{
+    ChangeId, ChangeRecord, Operation, RunNumber, RunRecord, RunRef, Trigger, UserFilter,
+};
+use crate::state::{ChangeFilter, OutcomeFilter, ResultFilter, RunFilter, UserQuery};
 use serde::Deserialize;
 
 /// Parses a reference to a run: a number or `latest`.
@@ -144,6 +146,69 @@ impl ChangeParams {
         format!(
             "/runs/{run}?operation={operation}&outcome={outcome}&text={text}&skip={skip}#changes"
         )
+    }
+}
+
+/// The maximum length of a searched text, in bytes. No email is longer.
+const MAX_TEXT: usize = 1280;
+
+/// The query string of a list of users.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct UserParams {
+    #[serde(default)]
+    pub(super) state: String,
+    #[serde(default)]
+    pub(super) prefix: String,
+    #[serde(default)]
+    after: String,
+    limit: Option<usize>,
+}
+
+impl UserParams {
+    /// All users with a prefix.
+    pub(super) fn of_prefix(prefix: &str) -> Self {
+        let prefix = prefix.to_owned();
+        Self {
+            prefix,
+            ..Self::default()
+        }
+    }
+
+    /// The query, with at most `max` users.
+    ///
+    /// # Errors
+    /// For an unknown state or a text that is too long, with a sentence.
+    pub(super) fn query(&self, default: usize, max: usize) -> Result<UserQuery, String> {
+        if self.prefix.len() > MAX_TEXT || self.after.len() > MAX_TEXT {
+            return Err(format!(
+                "Invalid prefix: it has more than {MAX_TEXT} bytes."
+            ));
+        }
+        let states = UserFilter::ALL.map(|filter| (filter.as_str(), filter));
+        Ok(UserQuery {
+            filter: parse_word("state", &self.state, &states)?.unwrap_or(UserFilter::All),
+            prefix: self.prefix.trim().to_owned(),
+            after: self.after.clone(),
+            limit: self.limit.unwrap_or(default).clamp(1, max),
+        })
+    }
+
+    /// A link to the page with this list, in another state or from another user on.
+    pub(super) fn link(&self, state: UserFilter, after: &str) -> String {
+        let [prefix, after] = [self.prefix.trim(), after].map(url_encode);
+        let state = match state {
+            UserFilter::All => "",
+            state => state.as_str(),
+        };
+        let parts = [("state", state), ("prefix", &prefix), ("after", &after)];
+        let parts = parts.iter().filter(|(_, value)| !value.is_empty());
+        let parts: Vec<_> = parts
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        match parts.is_empty() {
+            true => "/users".into(),
+            false => format!("/users?{}", parts.join("&")),
+        }
     }
 }
 

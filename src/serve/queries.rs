@@ -2,11 +2,14 @@
 
 use super::state::AppState;
 use crate::model::{
-    ChangeId, ChangeRecord, Email, HeldChange, HeldRecord, Operation, Problem, Quarantined,
+    ChangeId, ChangeRecord, Email, HeldChange, HeldRecord, Operation, Pause, Policy, Problem, Quarantined,
     RunNumber, RunRecord, RunRef,
 };
+use crate::plan::{is_near, nearest_email};
 use crate::run::ProgressReport;
-use crate::state::{ChangeFilter, ChangePage, HeldIn, RunFilter, StateDb, StateError, UserState};
+use crate::state::{
+    ChangeFilter, ChangePage, HeldIn, RunFilter, StateDb, StateError, UserPage, UserQuery, UserState,
+};
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::util::error_chain::error_chain;
 use chrono::{DateTime, Utc};
@@ -19,6 +22,9 @@ pub(super) const CHART_RUNS: usize = 50;
 const MAX_QUARANTINED: usize = 50;
 /// Recent changes of a user that are listed.
 const MAX_USER_CHANGES: usize = 20;
+
+/// Similar emails that are compared.
+const MAX_NEAR: usize = 100;
 
 /// The overall state.
 #[derive(Debug)]
@@ -43,14 +49,14 @@ impl Overview {
 /// The history, as far as the overview shows it.
 #[derive(Debug)]
 pub(super) struct HistoryView {
+    /// The pause in force.
+    pub(super) paused: Option<Pause>,
     /// The last runs, newest first.
     pub(super) runs: Vec<RunRecord>,
     /// The held changes of the last run that made a plan.
     pub(super) held: Option<HeldView>,
     /// The number of users in quarantine, and the first of them.
     pub(super) quarantined: (usize, Vec<(Email, Quarantined)>),
-    /// The pause in force.
-    pub(super) paused: Option<Pause>,
 }
 
 /// The held changes of a run, and their approvals.
@@ -131,7 +137,7 @@ pub(super) struct UserView {
     pub(super) problems: Vec<Problem>,
     /// Why `problems` may be incomplete.
     pub(super) incompleteness: Option<Incompleteness>,
-    /// Whether `policy.protect` covers the user.
+    /// Whether the user is never removed.
     pub(super) is_protected: bool,
     held: Option<HeldIn>,
     pub(super) changes: Vec<ChangeRecord>,
@@ -145,6 +151,7 @@ impl UserView {
             managed,
             deactivated,
             quarantined,
+            observed: _,
         } = &self.state;
         let has_state = managed.is_some() || !deactivated.is_empty() || quarantined.is_some();
         has_state || !self.changes.is_empty()
@@ -166,8 +173,12 @@ impl AppState {
     pub(super) async fn overview(&self) -> Overview {
         let now = Utc::now();
         let status = &self.config.probes.status;
-        let (facts, findings) = (status.facts(), status.findings());
+        let (mut facts, findings) = (status.facts(), status.findings());
         let history = self.query(async |db| history(db, now).await).await;
+        // The daemon follows the state database within seconds, and an action shows at once.
+        if let Ok(history) = &history {
+            facts.paused.clone_from(&history.paused);
+        }
         Overview {
             now,
             next_due: status.next_due(now),
@@ -175,10 +186,6 @@ impl AppState {
             facts,
             progress: status.progress(),
             findings,
-        // The daemon follows the state database within seconds, and an action shows at once.
-        if let Ok(history) = &history {
-            facts.paused.clone_from(&history.paused);
-        }
             history,
         }
     }
@@ -245,19 +252,38 @@ impl AppState {
     pub(super) async fn user(&self, email: Email) -> Result<UserView, String> {
         let findings = self.config.probes.status.findings();
         let problems = findings.problems_of(&email).cloned().collect();
-        let is_protected = self.config.protect.covers(&email);
         self.query(async |db| {
             Ok(UserView {
+                is_protected: db.is_protected(&email, self.policy()).await?,
                 state: db.user(&email).await?,
                 held: db.last_held().await?,
                 changes: db.changes_of(&email, MAX_USER_CHANGES).await?,
                 problems,
                 incompleteness: findings.incompleteness(),
-                is_protected,
                 email,
             })
         })
         .await
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.config.explainer.settings().policy
+    }
+
+    /// A part of a list of users.
+    pub(super) async fn users(&self, query: UserQuery) -> Result<UserPage, String> {
+        self.query(async |db| db.users(query, self.policy(), Utc::now()).await)
+            .await
+    }
+
+    /// The known email nearest to this one.
+    pub(super) async fn nearest_email(&self, wanted: &Email) -> Result<Option<Email>, String> {
+        let folded = wanted.folded().into_owned();
+        let is_wanted = move |email: &str| is_near(&folded, email);
+        let near = self
+            .query(async |db| db.emails_where(is_wanted, MAX_NEAR, Utc::now()).await)
+            .await?;
+        Ok(nearest_email(wanted, &near))
     }
 
     /// Queries the state database, once a permit is free.
@@ -279,9 +305,9 @@ async fn history(db: &StateDb, now: DateTime<Utc>) -> Result<HistoryView, StateE
         None => None,
     };
     Ok(HistoryView {
+        paused: db.paused(now).await?,
         runs: db.runs(CHART_RUNS).await?,
         quarantined: db.quarantined(now, MAX_QUARANTINED).await?,
         held,
     })
 }
-        paused: db.paused(now).await?,

@@ -96,7 +96,7 @@ fn read_routes() -> Router<Arc<AppState>> {
         .route("/runs/{run}/undo", get(pages::undo))
         .route("/runs/{run}/undo.csv", get(pages::undo_csv))
         .route("/changes", get(pages::changes))
-        .route("/users", get(pages::find_user))
+        .route("/users", get(pages::users))
         .route("/users/{email}", get(pages::user).post(pages::user))
         .route("/settings", get(pages::settings))
         .route("/api/v1/status", get(api::status))
@@ -114,19 +114,19 @@ fn action_routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/reconcile", post(pages::reconcile))
         .route("/stop", post(pages::stop))
+        .route("/pause", post(pages::pause))
+        .route("/resume", post(pages::resume))
         .route(
             "/runs/{run}/approve",
             get(pages::confirm_approval).post(pages::approve),
-        .route("/pause", post(pages::pause))
-        .route("/resume", post(pages::resume))
         )
         .route("/api/v1/reconcile", post(api::reconcile))
         .route("/api/v1/stop", post(api::stop))
+        .route("/api/v1/pause", post(api::pause))
+        .route("/api/v1/resume", post(api::resume))
         .route("/api/v1/runs/{run}/approve", post(api::approve))
 }
 
-        .route("/api/v1/pause", post(api::pause))
-        .route("/api/v1/resume", post(api::resume))
 /// The routes of [`UPLOADS`].
 fn upload_routes() -> Router<Arc<AppState>> {
     let [page, api] = UPLOADS;

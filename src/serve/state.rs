@@ -6,7 +6,6 @@ use super::on_demand::OnDemand;
 use super::row_reports::RowReports;
 use super::session::{LoginAttempts, Sessions};
 use super::token::AdminToken;
-use crate::model::Protect;
 use crate::report::ReportFolder;
 use crate::run::Observer;
 use crate::settings::SecretFile;
@@ -29,22 +28,20 @@ pub struct ServerConfig {
     /// The connection that records approvals and pauses.
     pub writer: StateDb,
     /// Reads the roster and Omni for `explain`. It is separate from the reconciler that applies changes:
-    /// its state database is read-only, and it chooses its API keys on its own.
+    /// its state database is read-only, and it chooses its API keys on its own. Has the settings in force.
     pub explainer: Arc<Observer>,
     /// Wakes the run loop.
     pub wake: Wake,
     /// Additional host names of the pages (`serve.hosts`).
+    pub hosts: Vec<String>,
     /// The header in which a proxy names the user (`serve.user_header`).
     pub user_header: Option<String>,
-    pub hosts: Vec<String>,
     /// The file with the token for actions; without it, there are no actions.
     pub admin_token: Option<SecretFile>,
     /// Whether a change of the roster starts a run (`source.watch`).
     pub is_watched: bool,
     /// The folder of the row reports (`source.reports`).
     pub row_reports: Option<ReportFolder>,
-    /// Users who are never removed (`policy.protect`).
-    pub protect: Protect,
 }
 
 /// The configuration, and the state between requests.

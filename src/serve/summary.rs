@@ -266,7 +266,8 @@ pub(super) fn user_summaries(user: &UserView, now: DateTime<Utc>) -> Vec<Summary
         all.push(without_problems(user));
     }
     if user.is_protected {
-        let text = "Protected by policy.protect: never deleted or deactivated.";
+        let text =
+            "Protected (policy.protect, policy.protect_admins): never deleted or deactivated.";
         all.push(Summary::idle(text));
     }
     all

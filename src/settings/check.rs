@@ -152,8 +152,8 @@ impl SettingsReader {
                 admin_token: self
                     .path("serve.admin_token_file")
                     .map(|path| SecretFile::new("serve.admin_token_file", path)),
-            },
                 user_header: self.get("serve.user_header", optional(user_header)),
+            },
             webhook: self.path("notify.webhook_url_file").map(WebhookFile::new),
             grace: self.get("shutdown.grace", duration),
             log: LogSettings {

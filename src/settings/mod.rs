@@ -391,6 +391,8 @@ pub struct ServeSettings {
     pub hosts: Vec<String>,
     /// The file with the admin token.
     pub admin_token: Option<SecretFile>,
+    /// The header in which a proxy names the user, in lower case.
+    pub user_header: Option<String>,
 }
 
 /// `[log]`: the log.
@@ -408,8 +410,6 @@ pub struct LogSettings {
 pub enum LogFormat {
     /// Text for people.
     Text,
-    /// The header in which a proxy names the user, in lower case.
-    pub user_header: Option<String>,
     /// One JSON object per line.
     Json,
 }

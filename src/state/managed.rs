@@ -2,10 +2,11 @@
 //! [`ownership`](crate::plan::ownership).
 
 use super::sql::{Time, keyed_email};
-use super::{StateDb, StateError, quarantine, runs};
-use crate::model::{Email, OwnershipUpdate, Quarantined, RunTime, UserId};
+use super::{StateDb, StateError, observation, quarantine, runs};
+use crate::model::{Email, ObservedUser, OwnershipUpdate, Quarantined, RunTime, UserId};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
+use std::sync::Arc;
 
 /// A managed user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,21 +26,25 @@ pub struct UserState {
     pub deactivated: Vec<(UserId, DateTime<Utc>)>,
     /// The quarantine entry, expired or not.
     pub quarantined: Option<Quarantined>,
+    /// The user in Omni, as runs have seen it; `None` if none or several users have the email, or that is not known.
+    pub observed: Option<Arc<ObservedUser>>,
 }
 
 impl StateDb {
     /// What is known about one user.
     pub async fn user(&self, email: &Email) -> Result<UserState, StateError> {
         let email = email.clone();
-        self.read(move |db| {
-            Ok(UserState {
-                managed: managed(db, &email)?,
-                deactivated: deactivated_of(db, &email)?,
-                quarantined: quarantine::get(db, &email)?,
-            })
-        })
-        .await
+        self.read(move |db| user_state(db, &email)).await
     }
+}
+
+pub(super) fn user_state(db: &Connection, email: &Email) -> rusqlite::Result<UserState> {
+    Ok(UserState {
+        managed: managed(db, email)?,
+        deactivated: deactivated_of(db, email)?,
+        quarantined: quarantine::get(db, email)?,
+        observed: observation::observed(db, email)?,
+    })
 }
 
 fn managed(db: &Connection, email: &Email) -> rusqlite::Result<Option<Managed>> {

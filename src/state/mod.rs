@@ -43,6 +43,7 @@ mod seen_files;
 mod sql;
 mod startup;
 mod thread;
+mod users;
 
 pub use approvals::{APPROVAL_VALID, Approval, ApprovalScope, ApproveError};
 pub use changes::{ChangeFilter, ChangePage, OutcomeFilter};
@@ -54,3 +55,4 @@ pub use open::Access;
 pub use readings::KeyUsers;
 pub use runs::{ResultFilter, RunFilter};
 pub use thread::StateDb;
+pub use users::{ListedUser, UserPage, UserQuery};

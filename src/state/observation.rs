@@ -172,6 +172,21 @@ fn load(db: &Connection) -> rusqlite::Result<Option<StoredObservation>> {
     Ok(Some(StoredObservation { header, users }))
 }
 
+/// The only user with an email.
+pub(super) fn observed(
+    db: &Connection,
+    email: &Email,
+) -> rusqlite::Result<Option<Arc<ObservedUser>>> {
+    let known = db
+        .prepare_cached("SELECT * FROM observed_users WHERE email_key = ?1")?
+        .query_row([email.folded()], |row| known_user(row, email))
+        .optional()?;
+    Ok(match known {
+        Some(KnownUser::One { user, .. }) => Some(user),
+        _ => None,
+    })
+}
+
 fn header_of(row: &Row<'_>) -> rusqlite::Result<(ObservationHeader, i64)> {
     let header = ObservationHeader {
         observed: row.get::<_, Time>("observed")?.0,

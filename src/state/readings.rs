@@ -140,6 +140,13 @@ impl StateDb {
     }
 }
 
+/// The ids of the users of the API keys.
+pub(super) fn key_user_ids(db: &Connection) -> rusqlite::Result<HashSet<UserId>> {
+    db.prepare_cached("SELECT user_id FROM key_users WHERE user_id IS NOT NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
 fn readings(db: &Connection) -> rusqlite::Result<Readings> {
     let mut query = db.prepare_cached("SELECT name, value FROM readings")?;
     let rows = query.query_map([], |row| {

@@ -11,20 +11,21 @@ mod preview;
 mod rows;
 mod run;
 mod runs;
-mod undo;
 mod settings;
+mod undo;
 mod user;
+mod users;
 
 pub(super) use approve::{approve, confirm_approval};
+pub(super) use error::frame_errors;
 pub(super) use login::{log_in, log_out, login_form};
 pub(super) use overview::{overview, reconcile, stop};
+pub(super) use pause::{pause, resume};
 pub(super) use preview::{preview, preview_file};
-pub(super) use error::frame_errors;
 pub(super) use run::run;
 pub(super) use runs::{changes, runs};
-pub(super) use undo::{undo, undo_csv};
-pub(super) use pause::{pause, resume};
 pub(super) use settings::settings;
+pub(super) use undo::{undo, undo_csv};
 pub(super) use user::user;
 pub(super) use users::users;
 
@@ -89,12 +90,12 @@ fn notice(word: Option<&str>) -> Option<&'static str> {
         "run_requested" => Some("Run requested. It starts now, or after the current run."),
         "stopping" => Some("The run stops before its next request. The next run continues."),
         "no_run" => Some("No run is in progress."),
+        "paused" => Some("Paused. A run in progress goes on to its end."),
+        "resumed" => Some("Resumed. Runs that are due start within seconds."),
         "approved" => Some("Approved. A run that applies the changes starts within seconds."),
         _ => None,
     }
 }
-        "paused" => Some("Paused. A run in progress goes on to its end."),
-        "resumed" => Some("Resumed. Runs that are due start within seconds."),
 
 fn state_error(error: String) -> ErrorResponse {
     ErrorResponse::state_error(Format::Html, &error)

@@ -7,16 +7,15 @@ use crate::model::{Email, EmailError, ObservedUser, Problem};
 use crate::run::{Explanation, Next};
 use crate::serve::auth::Principal;
 use crate::serve::queries::UserView;
-use crate::serve::response::{ErrorResponse, Format, redirect, render, url_encode};
+use crate::serve::response::{ErrorResponse, Format, render, url_encode};
 use crate::serve::state::AppState;
 use crate::serve::summary::{Severity, Summary, user_summaries};
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{Method, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 use std::sync::Arc;
 
 #[derive(Template)]
@@ -45,7 +44,7 @@ struct DeactivatedUser {
 
 /// The current state of a user in the roster and in Omni, and what a run would do.
 struct CurrentState {
-    at: String,
+    at: Timestamp,
     next: Summary,
     fields: Vec<FieldRow>,
     roster: Vec<String>,
@@ -61,22 +60,8 @@ struct OmniUser {
     attributes: Vec<(String, String)>,
 }
 
-#[derive(Deserialize)]
-pub(in crate::serve) struct FindParams {
-    #[serde(default)]
-    email: String,
-}
-
-/// Handles the search form.
-pub(in crate::serve) async fn find_user(Query(params): Query<FindParams>) -> PageResult {
-    let email = Email::known(&params.email).map_err(|error| invalid_email(&error))?;
-    Ok(redirect(&format!("/users/{}", url_encode(email.as_str()))))
-}
-
 fn invalid_email(error: &EmailError) -> ErrorResponse {
-    bad_request(format!(
-        "Users are found by their complete email address: {error}."
-    ))
+    bad_request(format!("No user has this address: {error}."))
 }
 
 /// Shows a user. A `POST` also shows the current state in the roster and in Omni.
@@ -142,7 +127,7 @@ impl CurrentState {
             next,
         } = explanation;
         Self {
-            at: Timestamp::new(now, now).clock,
+            at: Timestamp::new(now, now),
             next: next_summary(next),
             fields: next.change().map(FieldRow::of_pending).unwrap_or_default(),
             roster: roster.clone(),

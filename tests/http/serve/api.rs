@@ -316,6 +316,7 @@ async fn one_user() {
       "email": "ann@x.co",
       "held": null,
       "managed": null,
+      "observed": null,
       "problems": [],
       "problems_complete": true,
       "protected": false,

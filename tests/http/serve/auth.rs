@@ -5,7 +5,7 @@ use super::support::{
 };
 
 const LOCAL: &str = "Host: 127.0.0.1:8080";
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 8] = [
     "/",
     "/runs",
     "/runs/1",
@@ -15,7 +15,7 @@ const PAGES: [&str; 5] = [
     "/settings",
     "/users/a@x.co",
 ];
-const READS: [&str; 4] = [
+const READS: [&str; 6] = [
     "/api/v1/status",
     "/api/v1/runs",
     "/api/v1/runs/1",
@@ -23,23 +23,23 @@ const READS: [&str; 4] = [
     "/api/v1/users?state=protected",
     "/api/v1/settings",
 ];
-const ACTIONS: [&str; 8] = [
+const ACTIONS: [&str; 12] = [
     "/preview/file",
     "/reconcile",
     "/stop",
+    "/pause",
+    "/resume",
     "/runs/2/approve",
     "/api/v1/preview/file",
     "/api/v1/reconcile",
     "/api/v1/stop",
+    "/api/v1/pause",
+    "/api/v1/resume",
     "/api/v1/runs/2/approve",
-    "/pause",
-    "/resume",
 ];
 
 fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
-    "/api/v1/pause",
-    "/api/v1/resume",
 }
 
 async fn status(server: &TestServer, request: &str, headers: &[&str]) -> u16 {
@@ -49,6 +49,8 @@ async fn status(server: &TestServer, request: &str, headers: &[&str]) -> u16 {
 /// The status codes of pages, of reads of the API, and of actions.
 async fn answers(server: &TestServer, headers: &[&str]) -> [Vec<u16>; 3] {
     let mut all = [Vec::new(), Vec::new(), Vec::new()];
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    let headers = &[headers, &[form]].concat();
     for (group, method, paths) in [
         (0, "GET", &PAGES[..]),
         (1, "GET", &READS),

@@ -12,7 +12,8 @@ mod pause;
 #[cfg(feature = "sandbox")]
 mod preview;
 mod runs;
-mod sockets;
 mod proxy_user;
 mod settings;
+mod sockets;
 mod support;
+mod users;

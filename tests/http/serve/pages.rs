@@ -11,15 +11,16 @@ use omni_user_sync::omni::OmniError;
 use omni_user_sync::run::{Completion, RunError, RunOutcome};
 use omni_user_sync::trigger::watch::SourceState;
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 10] = [
     "/",
     "/runs",
     "/changes",
     "/runs/1",
     "/runs/2",
+    "/users",
     "/users/%3Cb%3E@x.co",
-    "/login",
     "/settings",
+    "/login",
     "/nothing",
 ];
 
@@ -106,10 +107,11 @@ async fn untrusted_text_is_escaped() {
     let sought = server.get("/runs/1?text=%22%3E%3Cscript%3E").await;
     assert!(!sought.body.contains("<script>"), "{}", sought.body);
     let found = server.get("/users?email=%3Cb%3E/%22@x.co").await;
-    assert_eq!(
-        found.header("location"),
-        Some("/users/%3cb%3e%2f%22%40x.co")
-    );
+    let list = "/users?prefix=%3cb%3e%2f%22%40x.co";
+    assert_eq!(found.header("location"), Some(list));
+    let list = server.get(list).await.body;
+    assert!(list.contains("&#60;b&#62;/&#34;@x.co"), "{list}");
+    assert!(!list.contains("<b>/"), "{list}");
 }
 
 #[tokio::test]
@@ -319,13 +321,13 @@ async fn user_page_summarises_known_state() {
     A@X.co: <li class="warning">The operation delete is held by policy.max_removals (run 2): 6 of 20 users would be removed</li>
     bad@x.co: <li class="error">The row in the roster is invalid, so this user is not changed.</li>
     nobody@x.co: <li class="idle">Not in the roster, as of the last run that read the roster and Omni, and never changed by omni-user-sync.</li>
-    boss@x.co: <li class="idle">Not in the roster, as of the last run that read the roster and Omni, and never changed by omni-user-sync.</li><li class="idle">Protected by policy.protect: never deleted or deactivated.</li>
+    boss@x.co: <li class="idle">Not in the roster, as of the last run that read the roster and Omni, and never changed by omni-user-sync.</li><li class="idle">Protected (policy.protect, policy.protect_admins): never deleted or deactivated.</li>
     %3Cb%3E@x.co: <li class="ok">No known problems.</li>
     "#);
     // It has the time of the next attempt.
     let quarantined = summary("ann@x.co").await;
     assert!(quarantined.contains("In quarantine until"), "{quarantined}");
-    let none = server.get("/users?email=ann").await;
+    let none = server.get("/users/ann").await;
     assert_eq!(none.status, 400);
     assert!(none.body.contains("local@domain"), "{}", none.body);
 }
@@ -350,9 +352,6 @@ async fn missing_pages_are_not_found() {
     assert_eq!((api.status, api.json()["error"].is_string()), (404, true));
 }
 
-/// The state database is damaged while the server runs.
-#[tokio::test]
-async fn unreadable_state_database_is_reported() {
 /// The navigation names the organisation, so only clients that may read pages see it.
 #[tokio::test]
 async fn error_pages_have_the_navigation() {
@@ -392,6 +391,9 @@ async fn error_pages_have_the_navigation() {
     assert!(refused.body.contains("/login?next=%2F\""), "{refused:?}");
 }
 
+/// The state database is damaged while the server runs.
+#[tokio::test]
+async fn unreadable_state_database_is_reported() {
     let server = test_server().await;
     add_history(&server).await;
     let path = server.db.path().to_owned();

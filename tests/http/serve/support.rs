@@ -5,8 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{
     ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldChange, GuardRule, HeldChange,
-    HeldRecord, Location, Operation, OwnershipUpdate, Problem, ProblemKind, Protect, Quarantined,
-    RunEnd, RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
+    HeldRecord, Location, Operation, OwnershipUpdate, Problem, ProblemKind, Quarantined, RunEnd,
+    RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
 };
 use omni_user_sync::plan::HeldSummary;
 use omni_user_sync::report::ReportFolder;
@@ -151,6 +151,7 @@ pub(crate) fn settings(omni: &str, folder: &Path) -> Settings {
         ("OMNI_USER_SYNC__SOURCE__PATH", path("users.csv")),
         ("OMNI_USER_SYNC__SOURCE__SETTLE", "0s".to_owned()),
         ("OMNI_USER_SYNC__POLICY__PRUNE", "managed".to_owned()),
+        ("OMNI_USER_SYNC__POLICY__PROTECT", "boss@*".to_owned()),
         ("OMNI_USER_SYNC__STATE__DIR", path("state")),
     ];
     let named = variables.map(|(name, value)| (name.to_owned(), value));
@@ -317,7 +318,7 @@ pub(crate) async fn add_history(server: &TestServer) {
     server.status.run_ended(&outcome(), None);
 }
 
-fn id(user: &str) -> UserId {
+pub(crate) fn id(user: &str) -> UserId {
     let plain: String = user.chars().filter(char::is_ascii_alphanumeric).collect();
     UserId::parse(&format!("id-{plain}")).expect("an id")
 }
