@@ -2,13 +2,14 @@
 
 use super::state::AppState;
 use crate::model::{
-    ChangeId, ChangeRecord, Email, HeldChange, HeldRecord, Operation, Pause, Policy, Problem, Quarantined,
-    RunNumber, RunRecord, RunRef,
+    ChangeId, ChangeRecord, Email, HeldChange, HeldRecord, Operation, Pause, Policy, Problem,
+    Quarantined, RunNumber, RunRecord, RunRef,
 };
 use crate::plan::{is_near, nearest_email};
 use crate::run::ProgressReport;
 use crate::state::{
-    ChangeFilter, ChangePage, HeldIn, RunFilter, StateDb, StateError, UserPage, UserQuery, UserState,
+    ChangeFilter, ChangePage, HeldIn, RunFilter, StateDb, StateError, UserPage, UserQuery,
+    UserState,
 };
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::util::error_chain::error_chain;

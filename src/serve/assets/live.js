@@ -1,7 +1,30 @@
-// Refreshes a page, and takes files that are dropped onto a form. Pages also work without this script; the server
-// renders all content.
+// Shows times in the zone of the browser, refreshes a page, and takes files that are dropped onto a form. Pages also work
+// without this script; the server renders all content, with times in UTC.
 "use strict";
 (() => {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "the zone of this browser";
+  // Swedish writes dates and times as the server does: 2026-11-28 22:14:05.
+  const format = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+  const localise = (page) => {
+    const today = format.format(new Date()).slice(0, 10);
+    for (const time of page.querySelectorAll("time[data-form]")) {
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      const [day, clock] = format.format(at).split(" ");
+      const near = day === today ? clock : `${day} ${clock.slice(0, 5)}`;
+      const isInTable = time.closest("table") !== null;
+      // The tooltip keeps UTC.
+      time.textContent = {
+        clock: `${day} ${clock}`,
+        day,
+        relative: isInTable ? near : `${time.textContent} (${near})`,
+      }[time.dataset.form];
+      delete time.dataset.form;
+    }
+    const said = page.querySelector("#zone");
+    if (said && zone !== "UTC") said.textContent = `Times are in ${zone}, unless they say UTC.`;
+  };
+  localise(document);
   const regions = () => document.querySelectorAll("[data-live]");
   if (regions().length === 0) return;
   // Show the notice after an action once, and not again when the page is reloaded.
@@ -59,8 +82,8 @@
     const [isStale, stale] = [failures >= 2, document.querySelector("#stale")];
     if (stale.hidden !== isStale) return;
     stale.hidden = !isStale;
-    const since = lastResponse.toISOString().slice(11, 19);
-    stale.textContent = isStale ? `No response since ${since} UTC. This page may be out of date.` : "";
+    const since = format.format(lastResponse).slice(11);
+    stale.textContent = isStale ? `No response since ${since}. This page may be out of date.` : "";
     document.body.classList.toggle("stale", isStale);
   };
   const refresh = async () => {
@@ -68,7 +91,9 @@
     const response = await fetch(location.href, { redirect: "error", cache: "no-store", signal });
     // An expired session redirects to the login form, which is also an error here.
     if (!response.ok) throw new Error(`${response.status}`);
-    return new DOMParser().parseFromString(await response.text(), "text/html");
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    localise(fresh);
+    return fresh;
   };
   const poll = async () => {
     const isBusy = document.querySelector(".hero.busy, h1 .badge.busy") !== null;

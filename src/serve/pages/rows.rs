@@ -10,6 +10,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 pub(super) struct Timestamp {
     pub(super) iso: String,
     pub(super) clock: String,
+    pub(super) day: String,
     pub(super) relative: String,
 }
 
@@ -18,6 +19,7 @@ impl Timestamp {
         Self {
             iso: at.to_rfc3339_opts(SecondsFormat::Secs, true),
             clock: format_clock(at),
+            day: at.format("%Y-%m-%d").to_string(),
             relative: match now - at {
                 past if past >= TimeDelta::zero() => format!("{} ago", rough_duration(past)),
                 future => format!("in {}", rough_duration(-future)),
@@ -163,6 +165,9 @@ impl FieldRow {
     }
 }
 
+/// The length of an email from which on it may be broken, in bytes.
+const MAX_UNBROKEN: usize = 32;
+
 /// A link to the page of a user, with a note.
 #[derive(Debug)]
 pub(super) struct UserLink {
@@ -178,6 +183,14 @@ impl UserLink {
             email: email.as_str().into(),
             path: url_encode(email.as_str()),
             note: note.into(),
+        }
+    }
+
+    /// The parts between which a browser may break the line. An email of usual length is not broken.
+    pub(super) fn parts(&self) -> Vec<&str> {
+        match self.email.len() > MAX_UNBROKEN {
+            true => self.email.split_inclusive(['@', '.', '+', '_']).collect(),
+            false => vec![&self.email],
         }
     }
 }

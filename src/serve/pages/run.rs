@@ -20,7 +20,7 @@ use chrono::Utc;
 use std::sync::Arc;
 
 /// Changes on one page.
-const PAGE_SIZE: usize = 100;
+const PAGE_SIZE: usize = 25;
 
 #[derive(Template)]
 #[template(path = "run.html")]

@@ -11,8 +11,8 @@ mod pages;
 mod pause;
 #[cfg(feature = "sandbox")]
 mod preview;
-mod runs;
 mod proxy_user;
+mod runs;
 mod settings;
 mod sockets;
 mod support;

@@ -289,7 +289,7 @@ async fn changes_are_paginated() {
         let link = before.rsplit_once("href=\"").expect("a link").1;
         path = link.replace("&#38;", "&").replace("#changes", "");
     }
-    assert_eq!(seen, [100, 100, 30]);
+    assert_eq!(seen, [vec![25; 9], vec![5]].concat());
 }
 
 #[tokio::test]
