@@ -365,6 +365,8 @@ async fn bare_world() -> World {
             world.without(&format!("OMNI_USER_SYNC__{section}__{key}"))
         })
         .without("OMNI_BASE_URL")
+        // A daemon may serve on the default port of this machine, and would be healthy.
+        .set("serve.listen", "127.0.0.1:1")
 }
 
 async fn mistaken(world: &World, what: &str) {
