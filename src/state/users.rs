@@ -80,9 +80,9 @@ impl StateDb {
         now: DateTime<Utc>,
     ) -> Result<Vec<Email>, StateError> {
         self.read(move |db| {
-            let sql = format!("SELECT email_key FROM ({})", keys_of(UserFilter::All, now));
-            let mut query = db.prepare(&sql)?;
-            let mut rows = query.query([])?;
+            let all = Prefix::new("");
+            let mut query = db.prepare(&keys_of(UserFilter::All, now))?;
+            let mut rows = query.query((&all.first, &all.end, ""))?;
             let mut emails = Vec::new();
             while let Some(row) = rows.next()?
                 && emails.len() < limit
@@ -98,33 +98,35 @@ impl StateDb {
     }
 }
 
-/// A query of the keys of users. Which users are protected is not a matter of the database: for these, it yields all.
+/// A query of the keys of users between ?1 and ?2, after ?3. Which users are protected is not a matter of the database:
+/// for these, it yields all. Each part has the range, so that it reads no more of its index.
 fn keys_of(filter: UserFilter, now: DateTime<Utc>) -> String {
-    let quarantined = || {
-        let now = now.timestamp_millis();
-        format!("SELECT email_key FROM quarantine WHERE until > {now}")
+    let now = now.timestamp_millis();
+    let part = |table: &str, condition: &str| {
+        format!(
+            "SELECT DISTINCT email_key FROM {table}
+             WHERE email_key >= ?1 AND email_key < ?2 AND email_key > ?3 AND {condition}"
+        )
     };
+    let managed = || part("managed", "true");
+    let deactivated = || part("deactivated", "true");
+    let quarantined = || part("quarantine", &format!("until > {now}"));
     match filter {
-        UserFilter::Managed => "SELECT email_key FROM managed".into(),
-        UserFilter::Missing => {
-            "SELECT email_key FROM managed WHERE missing_since IS NOT NULL".into()
-        }
-        UserFilter::Deactivated => "SELECT DISTINCT email_key FROM deactivated".into(),
+        UserFilter::Managed => managed(),
+        UserFilter::Missing => part("managed", "missing_since IS NOT NULL"),
+        UserFilter::Deactivated => deactivated(),
         UserFilter::Quarantined => quarantined(),
-        UserFilter::All | UserFilter::Protected => format!(
-            "SELECT email_key FROM observed_users WHERE users IS NOT 0
-             UNION SELECT email_key FROM managed
-             UNION SELECT email_key FROM deactivated
-             UNION {}",
-            quarantined()
-        ),
+        UserFilter::All | UserFilter::Protected => {
+            let observed = part("observed_users", "users IS NOT 0");
+            [observed, managed(), deactivated(), quarantined()].join(" UNION ")
+        }
     }
 }
 
 /// The keys with a prefix.
 struct Prefix {
     first: String,
-    /// The first one after them.
+    /// The first key after them.
     end: String,
 }
 
@@ -181,11 +183,10 @@ fn count(
     prefix: &Prefix,
     now: DateTime<Utc>,
 ) -> rusqlite::Result<usize> {
-    let keys = keys_of(filter, now);
-    let sql = format!("SELECT count(*) FROM ({keys}) WHERE email_key >= ?1 AND email_key < ?2");
+    let sql = format!("SELECT count(*) FROM ({})", keys_of(filter, now));
     let Count(count) = db
         .prepare(&sql)?
-        .query_row((&prefix.first, &prefix.end), |row| row.get(0))?;
+        .query_row((&prefix.first, &prefix.end, ""), |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
@@ -197,11 +198,7 @@ fn page(
     limit: usize,
     now: DateTime<Utc>,
 ) -> rusqlite::Result<Vec<String>> {
-    let sql = format!(
-        "SELECT email_key FROM ({})
-         WHERE email_key >= ?1 AND email_key < ?2 AND email_key > ?3 ORDER BY email_key LIMIT ?4",
-        keys_of(filter, now)
-    );
+    let sql = format!("{} ORDER BY email_key LIMIT ?4", keys_of(filter, now));
     let limit = Count(limit as u64);
     db.prepare(&sql)?
         .query_map((&prefix.first, &prefix.end, after, limit), |row| row.get(0))?
@@ -219,12 +216,11 @@ fn protected(
 ) -> rusqlite::Result<(usize, Vec<String>)> {
     let sql = format!(
         "SELECT email_key, iif(users = 1, user, NULL) AS user
-         FROM ({}) LEFT JOIN observed_users USING (email_key)
-         WHERE email_key >= ?1 AND email_key < ?2 ORDER BY email_key",
+         FROM ({}) LEFT JOIN observed_users USING (email_key) ORDER BY email_key",
         keys_of(UserFilter::Protected, now)
     );
     let mut query = db.prepare(&sql)?;
-    let mut rows = query.query((&prefix.first, &prefix.end))?;
+    let mut rows = query.query((&prefix.first, &prefix.end, ""))?;
     let (mut count, mut keys) = (0, Vec::new());
     while let Some(row) = rows.next()? {
         if !is_protected(row, protection)? {
