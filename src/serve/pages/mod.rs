@@ -36,6 +36,9 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::Deserialize;
 
+/// Rows on one page of a list, for a phone too.
+const PAGE_SIZE: usize = 25;
+
 type PageResult = Result<Response, ErrorResponse>;
 
 /// The data of the page header.

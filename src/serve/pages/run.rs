@@ -2,7 +2,9 @@
 
 use super::held::{ApprovalCard, HeldCard};
 use super::rows::{ChangeRow, RunRow};
-use super::{Choice, Frame, PageResult, bad_request, choices, not_found, notice, state_error};
+use super::{
+    Choice, Frame, PAGE_SIZE, PageResult, bad_request, choices, not_found, notice, state_error,
+};
 use crate::model::Operation;
 use crate::plan::render::counted;
 use crate::serve::auth::Principal;
@@ -18,9 +20,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::Uri;
 use chrono::Utc;
 use std::sync::Arc;
-
-/// Changes on one page.
-const PAGE_SIZE: usize = 25;
 
 #[derive(Template)]
 #[template(path = "run.html")]

@@ -2,7 +2,7 @@
 
 use super::chart::Chart;
 use super::rows::{ChangeRow, RunRow};
-use super::{Choice, Frame, PageResult, bad_request, choices, state_error};
+use super::{Choice, Frame, PAGE_SIZE, PageResult, bad_request, choices, state_error};
 use crate::model::Trigger;
 use crate::serve::auth::Principal;
 use crate::serve::params::{PrefixParams, RunParams, next_changes, next_runs};
@@ -17,9 +17,6 @@ use axum::extract::{Query, State};
 use axum::http::Uri;
 use chrono::Utc;
 use std::sync::Arc;
-
-/// Changes on one page.
-const PAGE_SIZE: usize = 100;
 
 #[derive(Template)]
 #[template(path = "runs.html")]
@@ -43,6 +40,8 @@ pub(in crate::serve) async fn runs(
 ) -> PageResult {
     let query = params.query(CHART_RUNS, CHART_RUNS).map_err(bad_request)?;
     let runs = state.runs(query).await.map_err(state_error)?;
+    // The chart shows more runs than the table.
+    let shown = &runs[..runs.len().min(PAGE_SIZE)];
     let (now, filter) = (Utc::now(), query.filter);
     let results = ResultFilter::all().map(ResultFilter::as_str);
     let selected = |word: Option<&'static str>| word.unwrap_or_default();
@@ -56,8 +55,8 @@ pub(in crate::serve) async fn runs(
         ),
         is_filtered: filter != RunFilter::default(),
         chart: Chart::new(&runs),
-        next: next_runs(&runs, query.limit).map(|before| params.link(before)),
-        runs: runs.iter().map(|run| RunRow::new(run, now)).collect(),
+        next: next_runs(shown, PAGE_SIZE).map(|before| params.link(before)),
+        runs: shown.iter().map(|run| RunRow::new(run, now)).collect(),
         is_later_page: query.before.is_some(),
     }))
 }

@@ -1,7 +1,7 @@
 //! The list of users by state, and the search by the beginning of an email.
 
 use super::rows::{Timestamp, UserLink};
-use super::{Frame, PageResult, bad_request, state_error};
+use super::{Frame, PAGE_SIZE, PageResult, bad_request, state_error};
 use crate::model::{Email, UserFilter};
 use crate::serve::auth::Principal;
 use crate::serve::params::UserParams;
@@ -15,9 +15,6 @@ use axum::http::Uri;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::sync::Arc;
-
-/// Users on one page.
-const PAGE_SIZE: usize = 25;
 
 #[derive(Template)]
 #[template(path = "users.html")]
