@@ -97,6 +97,10 @@ impl Browser {
             base: base.to_owned(),
         };
         browser.chromium("Emulation.setEmulatedMedia", media).await;
+        let zone = json!({ "timezoneId": "Asia/Dubai" });
+        browser
+            .chromium("Emulation.setTimezoneOverride", zone)
+            .await;
         browser
     }
 

@@ -5,11 +5,14 @@ use super::example;
 use crate::support::command as run;
 use serde_json::{Value, json};
 
+fn free_address() -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    free.local_addr().expect("an address").to_string()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_daemon_starts_no_run() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("an address").to_string();
-    drop(free);
+    let address = free_address();
     let world = example()
         .await
         .set("serve.listen", &address)
@@ -72,4 +75,36 @@ async fn a_pause_ends_by_itself_or_by_resume() {
     assert!(status.contains("\nPAUSED"), "{status}");
     assert_eq!(run(&world, &["apply", "--yes"]).await.code, 0, "by hand");
     assert!(run(&world, &["resume"]).await.err.contains("Resumed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_pauses_and_resumes_a_daemon() {
+    let address = free_address();
+    let world = example().await;
+    let token = world.folder.path().join("token");
+    std::fs::write(&token, "hunter2-hunter2-hunter2").expect("written");
+    let world = world
+        .set("serve.listen", &address)
+        .set("serve.admin_token_file", &token.display().to_string());
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let _daemon = Daemon::logging_to(&world, log.reopen().expect("opens"));
+    let said = |text: &str| {
+        let log = std::fs::read_to_string(log.path()).expect("is read");
+        log.contains(text)
+    };
+    eventually("a run", || said("run ended")).await;
+    let post = async |path: &str| {
+        let request = reqwest::Client::new().post(format!("http://{address}/api/v1/{path}"));
+        let answer = request.bearer_auth("hunter2-hunter2-hunter2").send().await;
+        let answer = answer.expect("an answer").text().await.expect("text");
+        serde_json::from_str::<Value>(&answer).expect("JSON")
+    };
+    let paused = post("pause?for=2h").await;
+    assert_eq!(paused["paused"]["by"], "web from 127.0.0.1");
+    eventually("it is paused", || said("the daemon is paused since")).await;
+    let status = run(&world, &["status", "--json"]).await.out;
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!(status["paused"], paused["paused"]);
+    assert_eq!(post("resume").await, json!({ "resumed": true }));
+    eventually("it is resumed", || said("the daemon is resumed")).await;
 }

@@ -1,6 +1,7 @@
 //! The walks, one per file.
 
 pub mod keyboard;
+mod look;
 pub mod operator;
 mod preview;
 mod runs;

@@ -1,5 +1,6 @@
 //! The status page, as a person goes through it.
 
+use super::look::{pause_and_resume, times_and_lists};
 use super::preview::preview;
 use super::runs::runs_and_changes;
 use crate::browser::{Browser, Window};
@@ -29,6 +30,8 @@ pub async fn walk(driver: u16, window: Window) {
         )
         .await;
     assert_eq!(bars, json!(pictured(&world).await), "{}", window.name);
+    times_and_lists(&browser).await;
+    browser.goto("/").await;
 
     // A run.
     browser
@@ -99,6 +102,7 @@ pub async fn walk(driver: u16, window: Window) {
         window.name
     );
     browser.check("converged").await;
+    pause_and_resume(&browser).await;
     browser.click(".hero button").await;
     browser.shows("Run requested.").await;
     browser.goto("/runs").await;
