@@ -8,7 +8,7 @@ use crate::model::{
 use crate::plan::{is_near, nearest_email};
 use crate::run::ProgressReport;
 use crate::state::{
-    ChangeFilter, ChangePage, HeldIn, RunFilter, StateDb, StateError, UserPage, UserQuery,
+    ChangeFilter, ChangePage, HeldIn, RunFilter, StateDb, StateError, UserList, UserQuery,
     UserState,
 };
 use crate::status::{Facts, Findings, Incompleteness};
@@ -272,7 +272,7 @@ impl AppState {
     }
 
     /// A part of a list of users.
-    pub(super) async fn users(&self, query: UserQuery) -> Result<UserPage, String> {
+    pub(super) async fn users(&self, query: UserQuery) -> Result<UserList, String> {
         self.query(async |db| db.users(query, self.policy(), Utc::now()).await)
             .await
     }

@@ -55,4 +55,4 @@ pub use open::Access;
 pub use readings::KeyUsers;
 pub use runs::{ResultFilter, RunFilter};
 pub use thread::StateDb;
-pub use users::{ListedUser, UserPage, UserQuery};
+pub use users::{ListedUser, UserList, UserQuery};

@@ -35,7 +35,7 @@ pub struct ListedUser {
 
 /// A part of a list of users.
 #[derive(Clone, Debug)]
-pub struct UserPage {
+pub struct UserList {
     /// The users.
     pub users: Vec<ListedUser>,
     /// The email after which the list goes on.
@@ -51,7 +51,7 @@ impl StateDb {
         query: UserQuery,
         policy: &Policy,
         now: DateTime<Utc>,
-    ) -> Result<UserPage, StateError> {
+    ) -> Result<UserList, StateError> {
         let policy = policy.clone();
         self.read(move |db| {
             let key_users = readings::key_user_ids(db)?;
@@ -143,7 +143,7 @@ fn list(
     query: &UserQuery,
     protection: &Protection,
     now: DateTime<Utc>,
-) -> rusqlite::Result<UserPage> {
+) -> rusqlite::Result<UserList> {
     let prefix = Prefix::new(&query.prefix);
     let after = fold(trim(&query.after)).into_owned();
     // One more shows whether the list goes on.
@@ -170,7 +170,7 @@ fn list(
     let users = keys.iter().map(|key| listed(db, key, protection));
     let users = users.collect::<rusqlite::Result<Vec<_>>>()?;
     let last = users.last().filter(|_| goes_on);
-    Ok(UserPage {
+    Ok(UserList {
         next: last.map(|user| user.email.clone()),
         users,
         counts,
