@@ -169,7 +169,7 @@ fn roster_problems(run: &RunOutcome) -> Vec<String> {
     let rejected = rejected.map(|problem| format!("roster file rejected: {problem}"));
     let bad_rows = roster.bad_rows.iter().take(MAX_LINES).map(|problem| {
         let (location, kind) = (&problem.location, problem.kind.as_str());
-        format!("invalid row at {location} ({kind}); for details run `omni-user-sync check`")
+        format!("invalid row: {kind} at {location}; for details run `omni-user-sync check`")
     });
     let hidden =
         [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MAX_LINES));

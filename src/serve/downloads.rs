@@ -111,7 +111,7 @@ fn json_part(changes: &[ChangeRecord], is_first: bool) -> io::Result<Vec<u8>> {
 }
 
 /// What a stream sends next.
-enum Part {
+enum NextPart {
     Head(Vec<u8>),
     ChangesAfter(Option<ChangeId>),
     End,
@@ -125,22 +125,22 @@ fn stream_changes(
     write: WritePart,
     tail: &'static [u8],
 ) -> Body {
-    let parts = stream::try_unfold(Part::Head(head), move |part| {
+    let parts = stream::try_unfold(NextPart::Head(head), move |part| {
         let state = Arc::clone(&state);
         async move {
             let after = match part {
-                Part::Head(head) => return Ok(Some((head, Part::ChangesAfter(None)))),
-                Part::ChangesAfter(after) => after,
-                Part::End => return Ok(None),
+                NextPart::Head(head) => return Ok(Some((head, NextPart::ChangesAfter(None)))),
+                NextPart::ChangesAfter(after) => after,
+                NextPart::End => return Ok(None),
             };
             let changes = state.changes_after(run, after, PART_SIZE).await;
             let changes = changes.map_err(io::Error::other)?;
             Ok::<_, io::Error>(Some(match changes.last() {
                 Some(last) => {
-                    let next = Part::ChangesAfter(Some(last.id));
+                    let next = NextPart::ChangesAfter(Some(last.id));
                     (write(&changes, after.is_none())?, next)
                 }
-                None => (tail.to_vec(), Part::End),
+                None => (tail.to_vec(), NextPart::End),
             }))
         }
     });

@@ -41,6 +41,7 @@ async fn the_page_pauses_and_resumes() {
         "<h1 id=\"state\">Paused: the daemon starts no runs. No run has finished yet.</h1>",
         "By <b>web from 127.0.0.1</b>, since <time",
         "Paused until <time",
+        "<dt>Next run</dt><dd>after the pause</dd>",
         "id=\"resume\">Resume</button>",
     ] {
         assert!(page.contains(part), "{part}\n{page}");
