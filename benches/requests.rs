@@ -129,7 +129,8 @@ async fn ten_thousand() {
     let world = org_of(10_000)
         .await
         .set("policy.prune", "managed")
-        .set("policy.max_removals", "100%");
+        .set("policy.max_removals", "100%")
+        .set("policy.max_updates", "");
     let same = |number: usize| format!("Name {number}");
     let roster = |rows: &str| format!("op,email,display_name\n{rows}");
     world.roster(&roster(&rows(1..10_001, same)));
@@ -238,7 +239,10 @@ async fn page_sizes() {
             larger_count,
             ..Options::with_full_lists()
         };
-        let world = World::with(options).await.set("policy.prune", "managed");
+        let world = World::with(options)
+            .await
+            .set("policy.prune", "managed")
+            .set("policy.max_updates", "");
         world.roster(&format!(
             "op,email,display_name\n{}",
             rows(1..10_001, |number| format!("Name {number}"))

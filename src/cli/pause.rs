@@ -20,8 +20,7 @@ pub(super) async fn pause(settings: Settings, arguments: Arguments) -> anyhow::R
         "Paused {pause}. {}",
         match has_daemon(&settings)? {
             true => "Within 5 s, the daemon stops starting runs. A run in progress finishes.",
-            false =>
-                "No daemon is running. One that is started stays paused until `omni-user-sync resume`.",
+            false => "No daemon is running. A daemon that starts during the pause starts no runs.",
         }
     ));
     Ok(Exit::Ok)

@@ -49,10 +49,10 @@ pub(super) struct Arguments {
     /// Show the groups of users in lists and filter results
     #[arg(long)]
     lists_carry_groups: bool,
-    /// Accept that a PATCH of a group adds a present member or removes an absent one, without effect
+    /// Accept a PATCH of a group that adds a present member or removes an absent one; it has no effect
     #[arg(long)]
     accept_repeated_members: bool,
-    /// Words for the source of a role
+    /// Names for the source of a role in responses
     #[arg(long, value_enum, default_value_t)]
     role_origins: Origins,
     /// Effect of a PUT on missing fields

@@ -43,10 +43,16 @@ async fn check(
         let key = at + 1;
         match whoami {
             Whoami::Known(identity) if identity.scope == KeyScope::Personal => {
-                warn!(key, "the key is a {}", identity.scope);
+                warn!(
+                    key,
+                    "the key is a {}; use an organisation API key", identity.scope
+                );
             }
             Whoami::Known(identity) => info!(key, "the key is an {}", identity.scope),
-            Whoami::Refused => warn!(key, "Omni does not know the key"),
+            Whoami::Refused => warn!(
+                key,
+                "Omni rejects this key; check omni.api_key_file or OMNI_API_KEY"
+            ),
             Whoami::Unknown => {}
         }
     }

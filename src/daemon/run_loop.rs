@@ -143,7 +143,7 @@ impl<R: Runner> RunLoop<R> {
         }
     }
 
-    /// The most important of the pending triggers. Runs that may use the cache go before those that list, which stay
+    /// The most important of the pending triggers. Runs that may use the cache take precedence over those that list, which stay
     /// pending for up to a minute. `None` if the roster is the only trigger and the last run has read this content
     /// already, because it started before the watcher reported it. `None` too if Omni refused the last run and no person
     /// asks for another: the retry will do what the trigger asks for.

@@ -248,7 +248,7 @@ fn lost_files_warning(plan: &Plan) -> Option<String> {
 fn parts_warning(unlisted: usize) -> Option<String> {
     (unlisted > 0).then(|| {
         format!(
-            "{} missing from the roster and kept until the whole list has been read since the roster changed",
+            "{} missing from the roster; their removal waits until the whole list of users has been read with this roster",
             plural_are(unlisted, "user"),
         )
     })
@@ -272,8 +272,8 @@ fn clock_warning(memory: &Memory) -> Option<String> {
 
 fn grace_warning(policy: &Policy) -> Option<String> {
     (policy.prune == Prune::All && !policy.prune_grace.is_zero()).then(|| {
-        "policy.prune = \"all\" with a policy.prune_grace removes only managed users, because only for \
-         managed users is it recorded when they went missing"
+        "policy.prune = \"all\" with a policy.prune_grace removes only managed users, because the program \
+         does not record when other users went missing"
             .to_owned()
     })
 }

@@ -1,4 +1,4 @@
-//! Whose the API keys are: `policy.protect_admins` protects their users too.
+//! The users of the API keys, which `policy.protect_admins` protects too.
 //!
 //! A run whose plan removes users asks Omni about keys that no earlier run or check has asked about. The daemon asks
 //! about all keys at its start and once a day.
@@ -58,7 +58,7 @@ impl KeyAnswers {
         Ok(users)
     }
 
-    /// The users of the keys. Where Omni says nothing of a key, what is known of it stays.
+    /// The users of the keys. If Omni names no user of a key, the stored one is kept.
     fn added_to(self, mut known: KeyUsers) -> KeyUsers {
         let users = self.0.into_iter().filter_map(|(key, whoami)| {
             let before = known.remove(&key);
@@ -103,7 +103,7 @@ impl Observer {
             Ok(answers) => answers,
             Err(RunError::Omni(OmniError::Stopped)) => return Err(OmniError::Stopped.into()),
             Err(error) => {
-                tracing::warn!(%error, "the users of the API keys are unknown");
+                tracing::warn!(%error, "can't read the users of the API keys, so policy.protect_admins may not protect them; list them in policy.protect");
                 return Ok(prepared);
             }
         };

@@ -1,4 +1,4 @@
-//! Plans by what earlier runs have stored of Omni, without a request.
+//! Plans from the cache, without a request to Omni.
 
 use super::cache::ObservationCache;
 use super::observation::{Snapshot, Target};
@@ -67,7 +67,7 @@ impl Observer {
 }
 
 impl Prepared {
-    /// What a run reads of Omni before it plans, and a preview does not.
+    /// Notes on what a run would first read from Omni.
     #[must_use]
     pub fn preview_notes(&self) -> Vec<String> {
         let named = self.desired.named();
@@ -75,10 +75,9 @@ impl Prepared {
         let unread = self.unread_removals().len();
         let unseen = (unseen > 0).then(|| {
             format!(
-                "{} of the roster {} not in this observation and {} as absent from Omni. A run may find them there.",
+                "{} of the roster {} not in the cache. The preview takes them as new; a run looks them up first.",
                 plural(unseen, "user"),
-                agree(unseen, "is", "are"),
-                agree(unseen, "counts", "count")
+                agree(unseen, "is", "are")
             )
         });
         let unread = (unread > 0).then(|| {

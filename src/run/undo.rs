@@ -1,4 +1,4 @@
-//! The undo roster of a run by what earlier runs have stored of Omni, without a request.
+//! The undo roster of a run, computed from the cache without a request to Omni.
 
 use super::cache::ObservationCache;
 use super::observer::Observer;
@@ -6,7 +6,7 @@ use crate::model::ChangeRecord;
 use crate::report::{Undo, undo};
 use chrono::{DateTime, SubsecRound, Utc};
 
-/// An undo roster, and when the oldest part of what it rests on was read.
+/// An undo roster, and the time of the oldest part of the cache.
 #[derive(Debug)]
 pub struct StoredUndo {
     /// The roster.

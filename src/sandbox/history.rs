@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::world::{Change, World};
 
-/// One change of a user or group. The memberships that end with the removal of a user are no changes of their own.
+/// One change of a user or group. Memberships that end with the removal of a user are not recorded as changes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Changed {

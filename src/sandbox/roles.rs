@@ -44,7 +44,7 @@ impl Model {
     }
 }
 
-/// Who has a role.
+/// The holder of a role: a user or a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Holder {
     User(Id),

@@ -157,7 +157,7 @@ pub(super) async fn changes(
     Query(params): Query<PrefixParams>,
 ) -> ApiResult {
     let limit = params.limit(DEFAULT_CHANGES, MAX_CHANGES);
-    let changes = state.changes(&params.email, params.before(), limit).await;
+    let changes = state.changes(&params.prefix, params.before(), limit).await;
     let changes = changes.map_err(state_error)?;
     let next = next_changes(&changes, limit);
     let changes: Vec<_> = changes.iter().map(change_doc).collect();

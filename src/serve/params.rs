@@ -77,7 +77,7 @@ pub(super) fn next_runs(runs: &[RunRecord], limit: usize) -> Option<u64> {
 pub(super) struct PrefixParams {
     /// The beginning of an email.
     #[serde(default)]
-    pub(super) email: String,
+    pub(super) prefix: String,
     pub(super) before: Option<u64>,
     limit: Option<usize>,
 }

@@ -28,7 +28,7 @@ pub(super) struct Upload {
     pub(super) bytes: Bytes,
 }
 
-/// A plan, and when what it rests on was read.
+/// A plan, and the time of its observation.
 #[derive(Debug)]
 pub(super) struct Preview {
     observer: Arc<Observer>,
@@ -50,7 +50,7 @@ pub(super) enum PreviewError {
 /// A preview, for programs.
 #[derive(Debug, Serialize)]
 pub(super) struct PreviewDoc<'a> {
-    observed: DateTime<Utc>,
+    observed_at: DateTime<Utc>,
     passed: Counts,
     notes: Vec<String>,
     truncated: bool,
@@ -81,7 +81,7 @@ impl Preview {
     }
 
     /// When the oldest part of the observation was read.
-    pub(super) fn observed(&self) -> DateTime<Utc> {
+    pub(super) fn observed_at(&self) -> DateTime<Utc> {
         (Utc::now() - self.prepared.cache.age()).trunc_subsecs(0)
     }
 
@@ -89,7 +89,7 @@ impl Preview {
         let mut plan = PlanDoc::new(self.view());
         let passed = self.prepared.assessment.verdict.passed();
         PreviewDoc {
-            observed: self.observed(),
+            observed_at: self.observed_at(),
             passed: Counts::of(passed.iter().map(|change| change.operation())),
             notes: self.prepared.preview_notes(),
             truncated: plan.truncate(MAX_LISTED),

@@ -67,11 +67,11 @@ impl UndoError {
         match self {
             Self::Impossible(reason) => (*reason).to_owned(),
             Self::TooMany(count) => format!(
-                "The run has {count} changes. A page can undo at most {MAX_CHANGES}; use the command."
+                "The run has {count} changes. This page can undo at most {MAX_CHANGES}; use `omni-user-sync history RUN --undo`."
             ),
             Self::NotObserved => {
-                "No run has stored what it read of Omni, so the current values are not known. Use the command, or wait \
-                 for the next run."
+                "No run has read Omni yet, so the current values are unknown. Use `omni-user-sync history RUN --undo`, or \
+                 wait for the next run."
                     .into()
             }
             Self::Refused(Refusal::RateLimited(wait)) => format!(

@@ -181,7 +181,7 @@ impl StateDb {
     }
 
     /// The changes of all runs to users whose email begins with `prefix` in any letter case, the latest first: at most
-    /// `limit`, and only those before a change if one is given. What dry runs planned is not among them.
+    /// `limit`, and only those before a change if one is given. Changes planned by dry runs are not included.
     pub async fn changes_by_prefix(
         &self,
         prefix: &str,

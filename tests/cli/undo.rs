@@ -97,7 +97,7 @@ async fn undo_keeps_later_changes_by_others() {
 
 /// The page of the run offers the file of the command, with its warnings.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_serves_the_undo_roster_of_the_command() {
+async fn page_and_command_write_the_same_undo_roster() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("an address").to_string();
     drop(free);

@@ -217,7 +217,7 @@ fn empty_sections_are_valid_and_empty_values_not() {
 
 /// A header with a secret would end up in the history.
 #[test]
-fn a_user_header_is_no_other_header() {
+fn user_header_rejects_reserved_headers() {
     let header = |text| {
         let settings = with(&[("OMNI_USER_SYNC__SERVE__USER_HEADER", text)]);
         settings.map(|settings| settings.serve.user_header)

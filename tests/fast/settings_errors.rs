@@ -207,7 +207,7 @@ fn a_possible_key_in_a_url_is_hidden() {
 }
 
 #[test]
-fn variables_of_similar_names_are_named_where_one_is_missing() {
+fn a_missing_setting_names_similar_variables() {
     let missing = |variables: &[(&str, &str)]| {
         let omni = with(variables).expect("valid").omni;
         let url = omni.base_url().err().map(|error| error.to_string());

@@ -134,7 +134,7 @@ async fn a_doubtful_list_stays_within_the_budget() {
 
 /// Two users with one email are on different parts of the list. Neither may be changed.
 #[tokio::test]
-async fn several_users_with_one_email_stay_several_in_parts() {
+async fn partial_lists_keep_duplicate_emails() {
     let world = org(0, Lists::Full).await.set("omni.page_size", "5");
     let world = world.set("policy.max_removals", "100%");
     world.user("ANN@example.com", "Ann", json!({}));
@@ -169,7 +169,7 @@ async fn several_users_with_one_email_stay_several_in_parts() {
 }
 
 #[tokio::test]
-async fn a_listing_makes_way_for_a_new_roster_and_goes_on() {
+async fn a_new_roster_interrupts_a_listing() {
     let world = org(300, Lists::Full).await.set("omni.page_size", "10");
     world.roster(&roster(300, 0));
     assert_converged(&world.run().await);

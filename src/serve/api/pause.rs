@@ -32,7 +32,7 @@ pub(in crate::serve) async fn pause(
         "A pause takes no body. Set its length with `?for=1h`.",
     )?;
     let length = length.as_deref().map(Pause::parse_length).transpose();
-    let length = length.map_err(|expected| bad_request(format!("Invalid for: {expected}.")))?;
+    let length = length.map_err(|expected| bad_request(format!("Invalid `for`: {expected}.")))?;
     let pause = state.pause(length, &principal, Format::Json).await?;
     Ok(Json(json!({ "paused": pause })).into_response())
 }

@@ -93,7 +93,7 @@ fn notice(word: Option<&str>) -> Option<&'static str> {
         "run_requested" => Some("Run requested. It starts now, or after the current run."),
         "stopping" => Some("The run stops before its next request. The next run continues."),
         "no_run" => Some("No run is in progress."),
-        "paused" => Some("Paused. A run in progress goes on to its end."),
+        "paused" => Some("Paused. A run in progress finishes."),
         "resumed" => Some("Resumed. Runs that are due start within seconds."),
         "approved" => Some("Approved. A run that applies the changes starts within seconds."),
         _ => None,

@@ -156,7 +156,7 @@ impl PlanCard {
             warnings.push(format!("and {more} more"));
         }
         Self {
-            observed: Timestamp::new(preview.observed(), Utc::now()),
+            observed: Timestamp::new(preview.observed_at(), Utc::now()),
             summary: summary_text(view).lines().map(str::to_owned).collect(),
             notes: preview.prepared.preview_notes(),
             warnings,

@@ -65,7 +65,7 @@ pub(in crate::serve) async fn runs(
 #[template(path = "changes.html")]
 struct ChangesPage {
     frame: Frame,
-    email: String,
+    prefix: String,
     changes: Vec<ChangeRow>,
     caption: String,
     next: Option<String>,
@@ -79,20 +79,20 @@ pub(in crate::serve) async fn changes(
     uri: Uri,
 ) -> PageResult {
     let limit = params.limit(PAGE_SIZE, PAGE_SIZE);
-    let changes = state.changes(&params.email, params.before(), limit).await;
+    let changes = state.changes(&params.prefix, params.before(), limit).await;
     let changes = changes.map_err(state_error)?;
     let now = Utc::now();
-    let email = url_encode(&params.email);
+    let prefix = url_encode(&params.prefix);
     let next = next_changes(&changes, limit);
     Ok(render(&ChangesPage {
         frame: Frame::new("runs", &state, &principal, &uri),
         caption: format!("{}, newest first", plural(changes.len(), "change")),
-        next: next.map(|before| format!("/changes?email={email}&before={before}")),
+        next: next.map(|before| format!("/changes?prefix={prefix}&before={before}")),
         changes: changes
             .iter()
             .map(|change| ChangeRow::new(change, now))
             .collect(),
         is_later_page: params.before.is_some(),
-        email: params.email,
+        prefix: params.prefix,
     }))
 }

@@ -61,7 +61,7 @@ struct OmniUser {
 }
 
 fn invalid_email(error: &EmailError) -> ErrorResponse {
-    bad_request(format!("No user has this address: {error}."))
+    bad_request(format!("Invalid email: {error}."))
 }
 
 /// Shows a user. A `POST` also shows the current state in the roster and in Omni.

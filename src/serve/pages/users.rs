@@ -127,7 +127,7 @@ fn tab_name(filter: UserFilter) -> &'static str {
         UserFilter::All => "All",
         UserFilter::Managed => "Managed",
         UserFilter::Protected => "Protected",
-        UserFilter::Missing => "Missing",
+        UserFilter::Missing => "Missing from the roster",
         UserFilter::Deactivated => "Deactivated",
         UserFilter::Quarantined => "In quarantine",
     }
@@ -161,7 +161,7 @@ fn states(state: &UserState, is_protected: bool, now: DateTime<Utc>) -> Vec<Stat
     });
     let timed = [
         managed.map(|managed| badge("managed", "since", managed.since)),
-        missing.map(|at| badge("missing", "since", at)),
+        missing.map(|at| badge("missing from the roster", "since", at)),
         state
             .deactivated
             .last()

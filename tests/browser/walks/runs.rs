@@ -18,7 +18,7 @@ pub async fn runs_and_changes(browser: &Browser) {
     browser.click("#downloads a[href$='/undo']").await;
     browser.find("#download-undo").await;
     browser.check("undo").await;
-    browser.goto("/changes?email=user000").await;
+    browser.goto("/changes?prefix=user000").await;
     browser.shows(" changes, newest first").await;
     browser.check("changes").await;
 }

@@ -23,7 +23,7 @@ async fn known_content_starts_no_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_roster_goes_before_a_due_time() {
+async fn a_new_roster_precedes_a_due_time() {
     let mut rig = Rig::new([QUICK]);
     rig.wake.wake(Trigger::Start);
     rig.run().await;

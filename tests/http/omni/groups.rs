@@ -48,7 +48,7 @@ async fn groups_are_listed_with_all_members() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_gone_during_the_list_is_noticed() {
+async fn a_group_removed_while_listing_is_an_error() {
     let (world, ..) = world(Options::default()).await;
     for number in 0..150 {
         world.org().add_group(&format!("Group {number}"), &[]);
@@ -115,7 +115,7 @@ async fn a_refused_change_of_members_changes_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_a_change_of_members_is_unknown() {
+async fn a_lost_member_change_is_unknown() {
     for what in [What::LostReply, What::CutJson] {
         let (world, sales, [_, b, _]) = world(Options::default()).await;
         let writer = writer(&world);
@@ -148,7 +148,7 @@ async fn join(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_created_group_is_empty_and_its_name_unique() {
+async fn a_created_group_is_empty_and_unique() {
     let (world, ..) = world(Options::default()).await;
     let writer = writer(&world);
     let name = |text: &str| GroupName::parse(text).expect("a name");

@@ -104,7 +104,7 @@ async fn connections_and_models_are_listed() {
 }
 
 #[tokio::test]
-async fn the_most_permissive_role_of_a_model_is_resolved() {
+async fn the_most_permissive_role_is_resolved() {
     let words = [
         (
             Origins::Live,

@@ -160,7 +160,7 @@ fn reports(world: &World) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn row_report_is_offered_if_it_is_the_runs() {
+async fn only_the_runs_own_row_report_is_offered() {
     let world = World::observed().await;
     let report = reports(&world).pop().expect("a report");
     let written = fs::read_to_string(&report).expect("is read");
@@ -267,6 +267,6 @@ async fn undo_needs_a_stored_observation() {
     add_history(&server).await;
     let undo = server.get("/runs/1/undo").await;
     assert_eq!(undo.status, 409, "{undo:?}");
-    assert!(undo.body.contains("No run has stored what it read of Omni"));
+    assert!(undo.body.contains("No run has read Omni yet"));
     assert!(undo.body.contains("omni-user-sync history 1 --undo"));
 }

@@ -168,7 +168,7 @@ async fn preview_equals_the_next_run() {
     );
     assert_eq!(preview["problems"][0]["line"], 5);
     assert_eq!(preview["frozen"], json!(["u3@x.co"]));
-    assert_snapshot!(preview["notes"], @r#"["1 user of the roster is not in this observation and counts as absent from Omni. A run may find them there."]"#);
+    assert_snapshot!(preview["notes"], @r#"["1 user of the roster is not in the cache. The preview takes them as new; a run looks them up first."]"#);
 
     world.run().await;
     let run = world.server.get("/api/v1/runs/latest").await.json();
@@ -190,7 +190,7 @@ async fn page_shows_diff_problems_and_age() {
     for part in [
         "<h1>Preview of the next run</h1>",
         "<li>3 rows, 20 users in Omni: 1 to delete, 1 to update, 0 unchanged</li>",
-        "<code>department</code></td><td role=\"cell\" data-label=\"Now in Omni\"><del>&#39;sales&#39;</del></td>\
+        "<code>department</code></td><td role=\"cell\" data-label=\"Omni\"><del>&#39;sales&#39;</del></td>\
          <td role=\"cell\" data-label=\"Roster\"><span class=\"soft\">empty</span></td>",
         "&#60;script&#62;",
         "<h2 id=\"problems-heading\">Roster: 1 problem</h2>",

@@ -25,7 +25,7 @@ async fn paused_by(server: &TestServer, headers: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_proxy_names_who_acts() {
+async fn a_proxy_names_the_approver() {
     let server = server().await;
     let user = "X-Forwarded-User: ann@example.com";
     assert_eq!(
@@ -47,7 +47,7 @@ async fn a_proxy_names_who_acts() {
 }
 
 #[tokio::test]
-async fn a_user_is_believed_only_through_a_proxy() {
+async fn the_user_header_requires_a_proxy() {
     let server = server().await;
     // A client on this machine can send what it likes.
     assert_eq!(

@@ -140,7 +140,7 @@ async fn bars_link_to_their_runs() {
 }
 
 #[tokio::test]
-async fn changes_are_found_by_the_beginning_of_an_email() {
+async fn changes_are_filtered_by_email_prefix() {
     let server = test_server().await;
     add_history(&server).await;
     let again = begin(&server.db, 90).await;
@@ -163,14 +163,14 @@ async fn changes_are_found_by_the_beginning_of_an_email() {
     };
     let all = "3:ben@x.co 3:Anna@x.co 1:ann@x.co 1:<b>@x.co";
     assert_eq!(found("").await, (all.into(), Value::Null));
-    assert_eq!(found("email=ANN").await.0, "3:Anna@x.co 1:ann@x.co");
-    let (first, next) = found("email=ann&limit=1").await;
+    assert_eq!(found("prefix=ANN").await.0, "3:Anna@x.co 1:ann@x.co");
+    let (first, next) = found("prefix=ann&limit=1").await;
     assert_eq!(first, "3:Anna@x.co");
-    let rest = found(&format!("email=ann&limit=1&before={next}")).await;
+    let rest = found(&format!("prefix=ann&limit=1&before={next}")).await;
     assert_eq!(rest.0, "1:ann@x.co");
-    assert_eq!(found("email=%25").await.0, "");
+    assert_eq!(found("prefix=%25").await.0, "");
 
-    let page = server.get("/changes?email=ANN").await.body;
+    let page = server.get("/changes?prefix=ANN").await.body;
     for part in [
         "href=\"/users/ann%40x.co\"",
         "href=\"/runs/3\">Run 3</a>",
@@ -180,9 +180,9 @@ async fn changes_are_found_by_the_beginning_of_an_email() {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(!page.contains("ben@x.co"), "{page}");
-    let none = server.get("/changes?email=nobody").await.body;
+    let none = server.get("/changes?prefix=nobody").await.body;
     assert!(none.contains("No matching changes."), "{none}");
-    let hostile = server.get("/changes?email=%22%3E%3Cscript%3E").await.body;
+    let hostile = server.get("/changes?prefix=%22%3E%3Cscript%3E").await.body;
     assert!(!hostile.contains("<script>"), "{hostile}");
     let all = server.get("/changes").await.body;
     assert!(!all.contains(HOSTILE), "escaped");
@@ -197,7 +197,7 @@ async fn pages_of_changes_keep_the_search() {
         let user = format!("a+{number:03}@x.co");
         change(&server.db, run, operation, &user, Vec::new(), outcome).await;
     }
-    let first = server.get("/changes?email=a%2B").await.body;
+    let first = server.get("/changes?prefix=a%2B").await.body;
     let next = next_of(&first).expect("a link");
     assert!(first.contains(">a+039@x.co<") && !first.contains(">a+014@x.co<"));
     let second = server.get(&next).await.body;

@@ -141,8 +141,8 @@ async fn a_listed_user_has_states_and_counts() {
 
     let page = server.get("/users?state=missing").await.body;
     for part in [
-        "<a href=\"/users?state=missing\" aria-current=\"page\">Missing <span class=\"soft\">1</span></a>",
-        "<span class=\"operation\">missing</span> <span class=\"soft\">since <time",
+        "<a href=\"/users?state=missing\" aria-current=\"page\">Missing from the roster <span class=\"soft\">1</span></a>",
+        "<span class=\"operation\">missing from the roster</span> <span class=\"soft\">since <time",
     ] {
         assert!(page.contains(part), "{part}\n{page}");
     }
