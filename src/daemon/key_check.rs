@@ -42,20 +42,22 @@ async fn check(
     for (at, whoami) in answers.each().enumerate() {
         let key = at + 1;
         match whoami {
-            Whoami::Known(identity) if identity.scope == KeyScope::Personal => {
+            Ok(Whoami::Known(identity)) if identity.scope == KeyScope::Personal => {
                 warn!(
                     key,
                     "the key is a {}; use an organisation API key", identity.scope
                 );
             }
-            Whoami::Known(identity) => info!(key, "the key is an {}", identity.scope),
-            Whoami::Refused => warn!(
+            Ok(Whoami::Known(identity)) => info!(key, "the key is an {}", identity.scope),
+            Ok(Whoami::Refused) => warn!(
                 key,
                 "Omni rejects this key; check omni.api_key_file or OMNI_API_KEY"
             ),
-            Whoami::Unknown => {}
+            // Failures are logged below.
+            Ok(Whoami::Unknown) | Err(_) => {}
         }
     }
+    answers.log_failures();
     answers.keep(state).await?;
     Ok(())
 }

@@ -143,8 +143,8 @@ impl<R: Runner> RunLoop<R> {
         }
     }
 
-    /// The most important of the pending triggers. Runs that may use the cache take precedence over those that list, which stay
-    /// pending for up to a minute. `None` if the roster is the only trigger and the last run has read this content
+    /// The most important of the pending triggers. Runs that may use the cache take precedence over those that list,
+    /// which stay pending for up to a minute. `None` if the roster is the only trigger and the last run has read this content
     /// already, because it started before the watcher reported it. `None` too if Omni refused the last run and no person
     /// asks for another: the retry will do what the trigger asks for.
     fn should_run(&mut self, triggers: &BTreeSet<Trigger>) -> Option<Trigger> {
@@ -172,7 +172,10 @@ impl<R: Runner> RunLoop<R> {
                 let personal = slow.iter().find(|trigger| trigger.is_personal());
                 Some(*personal.unwrap_or(first))
             }
-            (Some(quick), None) => Some(*quick),
+            (Some(quick), None) => {
+                self.postponed_since = None;
+                Some(*quick)
+            }
             (None, None) => {
                 debug!("the last run has already read this roster");
                 None

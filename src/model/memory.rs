@@ -25,6 +25,8 @@ pub struct Memory {
     /// The ids of the users of the API keys in use, as far as Omni was asked. The state database does not load them: it
     /// does not know which keys are in use.
     pub key_users: HashSet<UserId>,
+    /// The number of API keys in use of which Omni names no user.
+    pub unnamed_keys: usize,
     /// What was sent in the last 24 hours.
     pub recent: RecentChanges,
     /// The base of the removal limit at the last whole listing.
@@ -56,6 +58,7 @@ impl Memory {
             deactivated: HashMap::new(),
             missing_since: HashMap::new(),
             key_users: HashSet::new(),
+            unnamed_keys: 0,
             recent: RecentChanges::default(),
             last_base: None,
             approved: Approvals::default(),

@@ -10,23 +10,20 @@ use crate::model::{Memory, Policy, UserId};
 use crate::omni::{Client, OmniError, Whoami};
 use crate::settings::{KeyHash, Settings};
 use crate::state::{KeyUsers, StateDb, StateError};
+use crate::util::text::{agree, plural};
 use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
-/// The warning of a run that removes users if Omni names no user of any key.
-const UNKNOWN: &str = "Omni names no user of the API keys, so policy.protect_admins can't protect them: list them in \
-                       policy.protect";
-
-/// What Omni says of each key.
+/// What Omni says of each key. One that can't be asked about does not hide the others.
 #[derive(Debug)]
-pub struct KeyAnswers(Vec<(KeyHash, Whoami)>);
+pub struct KeyAnswers(Vec<(KeyHash, Result<Whoami, OmniError>)>);
 
 impl KeyAnswers {
     /// Asks Omni. The requests are part of no run's count: they are sent by a client of their own, which shares the
     /// limit of the keys through the state folder.
     ///
     /// # Errors
-    /// Fails if the keys or Omni can't be read.
+    /// Fails if the keys can't be read, or `stop` is cancelled.
     pub async fn ask(
         settings: &Settings,
         metrics: &Metrics,
@@ -38,14 +35,28 @@ impl KeyAnswers {
         let mut answers = Vec::new();
         for (key, hash) in keys.each().zip(keys.hashes()) {
             client.begin(&key);
-            answers.push((hash, reader.whoami().await?));
+            let answer = reader.whoami().await;
+            if matches!(answer, Err(OmniError::Stopped)) {
+                return Err(OmniError::Stopped.into());
+            }
+            answers.push((hash, answer));
         }
         Ok(Self(answers))
     }
 
     /// The answers, in the order of the keys.
-    pub fn each(&self) -> impl Iterator<Item = &Whoami> {
-        self.0.iter().map(|(_, whoami)| whoami)
+    pub fn each(&self) -> impl Iterator<Item = &Result<Whoami, OmniError>> {
+        self.0.iter().map(|(_, answer)| answer)
+    }
+
+    /// Warns of each key that can't be asked about, by its number.
+    pub fn log_failures(&self) {
+        for (at, answer) in self.each().enumerate() {
+            if let Err(error) = answer {
+                let key = at + 1;
+                tracing::warn!(key, %error, "can't ask Omni for the user of the key, so policy.protect_admins may not protect it");
+            }
+        }
     }
 
     /// Stores the users of the keys, and returns them.
@@ -60,12 +71,12 @@ impl KeyAnswers {
 
     /// The users of the keys. If Omni names no user of a key, the stored one is kept.
     fn added_to(self, mut known: KeyUsers) -> KeyUsers {
-        let users = self.0.into_iter().filter_map(|(key, whoami)| {
+        let users = self.0.into_iter().filter_map(|(key, answer)| {
             let before = known.remove(&key);
-            let users = match whoami {
-                Whoami::Known(identity) => identity.user_ids.into_iter().collect(),
-                Whoami::Unknown => before.unwrap_or_default(),
-                Whoami::Refused => before?,
+            let users = match answer {
+                Ok(Whoami::Known(identity)) => identity.user_ids.into_iter().collect(),
+                Ok(Whoami::Unknown) => before.unwrap_or_default(),
+                Ok(Whoami::Refused) | Err(_) => before?,
             };
             Some((key, users))
         });
@@ -84,10 +95,11 @@ impl Observer {
         };
         let mut is_complete = true;
         for key in keys.hashes() {
-            match known.remove(&key) {
-                Some(users) => memory.key_users.extend(users),
-                None => is_complete = false,
-            }
+            let users = known.remove(&key);
+            is_complete &= users.is_some();
+            let users = users.unwrap_or_default();
+            memory.unnamed_keys += usize::from(users.is_empty());
+            memory.key_users.extend(users);
         }
         Ok(is_complete)
     }
@@ -95,22 +107,19 @@ impl Observer {
     /// Asks Omni about the keys, and plans again if they have other users than known. Without an answer the plan stays.
     pub(super) async fn protect_key_users(
         &self,
-        prepared: Prepared,
+        mut prepared: Prepared,
         policy: &Policy,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
-        let answers = match KeyAnswers::ask(self.settings(), self.metrics(), stop).await {
-            Ok(answers) => answers,
-            Err(RunError::Omni(OmniError::Stopped)) => return Err(OmniError::Stopped.into()),
-            Err(error) => {
-                tracing::warn!(%error, "can't read the users of the API keys, so policy.protect_admins may not protect them; list them in policy.protect");
-                return Ok(prepared);
-            }
-        };
+        let answers = KeyAnswers::ask(self.settings(), self.metrics(), stop).await?;
+        answers.log_failures();
+        let keys = answers.0.len();
         let users = match self.keep_in() {
             Some(state) => answers.keep(state).await?,
             None => answers.added_to(self.state().key_users().await?),
         };
+        let named = users.values().filter(|users| !users.is_empty()).count();
+        prepared.memory.unnamed_keys = keys - named;
         let users: HashSet<_> = users.into_values().flatten().collect();
         Ok(match users == prepared.memory.key_users {
             true => prepared,
@@ -137,10 +146,16 @@ impl Prepared {
         Self::new(Snapshot { desired, cache }, memory, policy)
     }
 
-    /// Warns if the plan removes users and those of the keys are not known.
+    /// Warns if the plan removes users and the user of a key is not known.
     pub(super) fn warn_of_unknown_key_users(&mut self) {
-        if self.removes_users() && self.memory.key_users.is_empty() {
-            self.assessment.warnings.push(UNKNOWN.into());
+        let unnamed = self.memory.unnamed_keys;
+        if self.removes_users() && unnamed > 0 {
+            let warning = format!(
+                "Omni names no user of {}, so policy.protect_admins can't protect {}: list the accounts in policy.protect",
+                plural(unnamed, "API key"),
+                agree(unnamed, "it", "them")
+            );
+            self.assessment.warnings.push(warning);
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn json(
     State(state): State<Arc<AppState>>,
     Path(run): Path<String>,
 ) -> DownloadResult {
-    let view = view(&state, &run, 0).await?;
+    let view = view(&state, &run, Format::Json).await?;
     let number = view.run.number;
     let mut head = run_head_doc(&view).to_string();
     // The changes follow, as the last member of the object.
@@ -48,7 +48,7 @@ pub(super) async fn csv(
     State(state): State<Arc<AppState>>,
     Path(run): Path<String>,
 ) -> DownloadResult {
-    let number = view(&state, &run, 0).await?.run.number;
+    let number = view(&state, &run, Format::Html).await?.run.number;
     let head = changes::begin().map_err(|error| unavailable(&error.to_string()))?;
     let body = stream_changes(state, number, head, |part, _| changes::rows(part), b"");
     Ok(attachment(&format!("run-{number}-changes.csv"), CSV, body))
@@ -59,7 +59,7 @@ pub(super) async fn row_report(
     State(state): State<Arc<AppState>>,
     Path(run): Path<String>,
 ) -> DownloadResult {
-    let run = view(&state, &run, 0).await?.run;
+    let run = view(&state, &run, Format::Html).await?.run;
     let report = state.row_reports.read(&run).await;
     let report = report.map_err(|error| unavailable(&error.to_string()))?;
     let Some(RunReport { status, bytes }) = report else {
@@ -71,21 +71,22 @@ pub(super) async fn row_report(
     Ok(attachment(&name, CSV, bytes.into()))
 }
 
-/// A run that exists, with its first changes.
+/// A run that exists, without its changes.
 pub(super) async fn view(
     state: &AppState,
     run: &str,
-    limit: usize,
+    format: Format,
 ) -> Result<RunView, ErrorResponse> {
+    let not_found = |message| ErrorResponse::new(format, StatusCode::NOT_FOUND, message);
     let run = parse_run_ref(run)
         .ok_or_else(|| not_found("Invalid run: expected a number or `latest`."))?;
     let query = ChangeQuery {
         filter: ChangeFilter::default(),
         skip: 0,
-        limit,
+        limit: 0,
     };
     let view = state.run(run, query).await;
-    let view = view.map_err(|error| ErrorResponse::state_error(Format::Html, &error))?;
+    let view = view.map_err(|error| ErrorResponse::state_error(format, &error))?;
     view.ok_or_else(|| not_found("This run does not exist, or was removed after state.retain."))
 }
 

@@ -5,6 +5,7 @@
 //!   foreign name that resolves to this machine is rejected.
 //! - **`Origin`**, if the browser sends it, must be the origin of this server. A proxy on another port
 //!   may omit the port from `Host`; then `Sec-Fetch-Site` must be `same-origin`.
+//! - A page of another site may link here (`Sec-Fetch-Dest: document`), and can't make a browser request anything else.
 //! - A request with the headers of a proxy never counts as local.
 //! - **`serve.user_header`** of a request through a proxy names the user for history and log. It gives no permission.
 
@@ -86,7 +87,9 @@ pub(super) fn check(
     }
     let is_https = check_origin(&head.headers, &host, hosts)?;
     let site = head.headers.get("sec-fetch-site");
-    if !head.method.is_safe() && site.is_some_and(|site| site == "cross-site") {
+    let target = head.headers.get("sec-fetch-dest");
+    let is_link = head.method.is_safe() && target.is_none_or(|target| target == "document");
+    if site.is_some_and(|site| site == "cross-site") && !is_link {
         return Err(cross_site());
     }
     // An old proxy speaks HTTP/1.0 and may send no other header that shows it. Browsers never do.

@@ -2,10 +2,13 @@
 
 use super::downloads::view;
 use super::on_demand::{MAX_REQUESTS, Refusal};
+use super::queries::RunView;
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use crate::model::{RunRecord, RunResult, RunState};
 use crate::run::StoredUndo;
+use crate::state::{ChangeFilter, StateError};
+use crate::util::error_chain::error_chain;
 use axum::http::StatusCode;
 use std::sync::Arc;
 
@@ -43,18 +46,26 @@ impl AppState {
         &self,
         run: &str,
     ) -> Result<(RunRecord, Result<StoredUndo, UndoError>), ErrorResponse> {
-        let view = view(self, run, MAX_CHANGES).await?;
-        let (run, page) = (view.run, view.page);
+        let RunView { run, page, .. } = view(self, run, Format::Html).await?;
         if let Some(reason) = refusal(&run) {
             return Ok((run, Err(UndoError::Impossible(reason))));
         }
         if page.total > MAX_CHANGES {
             return Ok((run, Err(UndoError::TooMany(page.total))));
         }
-        let observer = Arc::clone(&self.config.explainer);
-        let work = async move { observer.undo(&page.changes).await };
+        let (observer, number) = (Arc::clone(&self.config.explainer), run.number);
+        // The changes are read in turn as well: many requests together could fill the memory.
+        let work = async move {
+            let all = ChangeFilter::default();
+            let page = observer.state().find_changes(number, all, 0, MAX_CHANGES);
+            Ok::<_, StateError>(observer.undo(&page.await?.changes).await)
+        };
         let undo = match self.undo_limiter.run(work).await {
-            Ok(undo) => undo.ok_or(UndoError::NotObserved),
+            Ok(Ok(undo)) => undo.ok_or(UndoError::NotObserved),
+            Ok(Err(error)) => {
+                let error = error_chain(&error);
+                return Err(ErrorResponse::state_error(Format::Html, &error));
+            }
             Err(refusal) => Err(UndoError::Refused(refusal)),
         };
         Ok((run, undo))

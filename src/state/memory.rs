@@ -60,6 +60,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         deactivated: managed::all_deactivated(db)?,
         missing_since,
         key_users: HashSet::new(),
+        unnamed_keys: 0,
         recent: recent(db, run_time)?,
         last_base: last_base(db)?,
         approved: approvals::approvals(db, now)?,

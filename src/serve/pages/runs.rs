@@ -78,7 +78,7 @@ pub(in crate::serve) async fn changes(
     Query(params): Query<PrefixParams>,
     uri: Uri,
 ) -> PageResult {
-    let limit = params.limit(PAGE_SIZE, PAGE_SIZE);
+    let limit = PAGE_SIZE;
     let changes = state.changes(&params.prefix, params.before(), limit).await;
     let changes = changes.map_err(state_error)?;
     let now = Utc::now();

@@ -56,7 +56,7 @@ fn asked(world: &World) -> usize {
 
 fn warns(outcome: &RunOutcome) -> bool {
     let mut warnings = outcome.warnings.iter();
-    warnings.any(|warning| warning.starts_with("Omni names no user of the API keys"))
+    warnings.any(|warning| warning.starts_with("Omni names no user of 1 API key"))
 }
 
 #[tokio::test]
@@ -121,6 +121,32 @@ async fn a_run_without_an_answer_warns() {
     }
     let world = world().await;
     assert!(!warns(&world.apply().await));
+}
+
+/// The answer of one key counts, although the other key gets none.
+#[tokio::test(start_paused = true)]
+async fn one_failing_key_hides_no_other_keys_user() {
+    let world = world()
+        .await
+        .with_variable("OMNI_API_KEY", "sandbox-key\nother-key");
+    let user = json!({ "id": "elsewhere", "membershipId": own_id(&world) });
+    let answers = json!({ "keyScope": "organization", "orgRole": "MEMBER", "user": user });
+    let of_first_key = What::Status {
+        code: 200,
+        retry_after: None,
+        body: Some(answers.to_string()),
+    };
+    world.org().fault(Fault {
+        when: When {
+            path: Some(WHOAMI.into()),
+            ..When::default()
+        },
+        ..Fault::next(of_first_key)
+    });
+    answer(&world, status(500));
+    let outcome = world.apply().await;
+    assert_eq!(outcomes_of(&outcome), ["delete ann@x.co applied"]);
+    assert!(warns(&outcome), "of the other key: {outcome:#?}");
 }
 
 /// The daemon asks once a day about keys that it knows.

@@ -195,7 +195,11 @@ const ORIGINS: &str = "
 403 Host: sync.example.com | Origin: https://sync.example.com:3000 | Sec-Fetch-Site: same-site
 403 Host: sync.example.com | Origin: https://sync.example.com:3000
 403 Host: localhost | Origin: https://evil.example:8443 | Sec-Fetch-Site: same-origin
+# A link on a page of another site, and an image or a frame there.
 200 Host: localhost | Sec-Fetch-Site: cross-site
+200 Host: localhost | Sec-Fetch-Site: cross-site | Sec-Fetch-Dest: document
+403 Host: localhost | Sec-Fetch-Site: cross-site | Sec-Fetch-Dest: image
+403 Host: localhost | Sec-Fetch-Site: cross-site | Sec-Fetch-Dest: iframe
 ";
 
 #[tokio::test]
