@@ -200,9 +200,12 @@ async fn ask(environment: &Environment, places: &Places) -> anyhow::Result<Optio
 
 async fn ask_url(environment: &Environment) -> Option<BaseUrl> {
     let default = environment.get("OMNI_BASE_URL");
-    let hint = default.unwrap_or("https://acme.omniapp.co");
+    let hint = match default {
+        Some(default) => format!("[{default}]"),
+        None => "(such as https://acme.omniapp.co)".to_owned(),
+    };
     for _ in 0..MAX_TRIES {
-        let answer = out::ask_line(format!("Address of the organisation [{hint}]:")).await?;
+        let answer = out::ask_line(format!("Address of the organisation {hint}:")).await?;
         let text = match (&*answer, default) {
             ("", Some(default)) => default.to_owned(),
             // The host alone.

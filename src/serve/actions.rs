@@ -38,6 +38,8 @@ impl AppState {
         let pause = Pause::starting(Utc::now(), length, by);
         let paused = self.config.writer.pause(&pause).await;
         paused.map_err(|error| unwritable("Not paused", &error, format))?;
+        // At once. Pauses of other processes are polled for.
+        self.config.probes.status.pause(Some(pause.clone()));
         info!(by = pause.by, until = ?pause.until, "pause requested");
         Ok(pause)
     }
@@ -55,6 +57,7 @@ impl AppState {
         };
         let was_paused = resumed.await;
         let was_paused = was_paused.map_err(|error| unwritable("Not resumed", &error, format))?;
+        self.config.probes.status.pause(None);
         info!(by = principal.origin.describe(), "resume requested");
         Ok(was_paused)
     }

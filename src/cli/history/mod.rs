@@ -9,7 +9,7 @@ use crate::report::{Undo, undo};
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::state::render::{change_doc, held_doc, run_doc};
-use crate::util::text::plural;
+use crate::util::text::{agree, plural};
 use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;
@@ -95,7 +95,10 @@ pub(super) fn line(run: &RunRecord) -> String {
                 (end.applied, "applied"),
                 (end.failed, "failed"),
                 (end.held, "held"),
-                (end.bad_rows, "invalid rows"),
+                (
+                    end.bad_rows,
+                    agree(end.bad_rows, "invalid row", "invalid rows"),
+                ),
             ];
             let counts = counts.iter().filter(|(count, _)| *count > 0);
             let mut details: Vec<_> = counts

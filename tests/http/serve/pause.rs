@@ -35,7 +35,8 @@ async fn the_page_pauses_and_resumes() {
     let length = pause.until.expect("an end") - pause.since;
     assert_eq!(length, TimeDelta::hours(4));
 
-    // At once, although the daemon has not seen it yet.
+    assert!(server.status.is_paused(), "no run starts from now on");
+    // At once, although the daemon has not polled yet.
     let page = admin().await;
     for part in [
         "<h1 id=\"state\">Paused: the daemon starts no runs. No run has finished yet.</h1>",
