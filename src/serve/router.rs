@@ -73,15 +73,20 @@ pub(super) fn router(config: ServerConfig, address: SocketAddr) -> Router {
         .merge(public_routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(format_errors))
-        .layer(frame_errors)
-        .layer(identify)
-        .with_state(state);
+        .layer(from_fn(format_errors));
+    // The errors of these limits have the frame of a page too.
+    let guarded = limited(guarded).layer(frame_errors).layer(identify);
     guarded
-        .merge(probes.router())
+        .with_state(state)
+        .merge(limited(probes.router()))
+        .layer(from_fn(add_headers))
+}
+
+/// Routes with limits of the size and the time of a request.
+fn limited<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes
         .layer(from_fn(read_whole_request))
         .layer(from_fn(limit_time))
-        .layer(from_fn(add_headers))
 }
 
 fn read_routes() -> Router<Arc<AppState>> {

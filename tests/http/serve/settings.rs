@@ -31,7 +31,7 @@ async fn settings_are_shown_with_their_origin() {
     let page = server.get("/settings").await.body;
     for part in [
         "<h2 id=\"policy\">[policy]</h2>",
-        "<code>max_removals</code></th><td><code>&#34;10%&#34;</code></td><td><span class=\"soft\">default",
+        "<code>max_removals</code></th><td role=\"cell\" data-label=\"Value\"><code>&#34;10%&#34;</code></td>",
         "<code>OMNI_USER_SYNC__SOURCE__SETTLE</code>",
         "<code>OMNI_API_KEY</code> (not shown)",
     ] {

@@ -145,6 +145,10 @@ async fn large_body_is_refused() {
     let server = test_server().await;
     let answer = server.log_in(&"x".repeat(64 * 1024), &[]).await;
     assert_eq!(answer.status, 413, "{answer:?}");
+    assert!(
+        answer.body.contains("<nav aria-label=\"Pages\">"),
+        "{answer:?}"
+    );
 }
 
 /// The name and the nice value of a thread, from its `stat` in `/proc`.
