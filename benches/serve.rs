@@ -249,7 +249,8 @@ async fn main() {
     let world = World::with(options)
         .await
         .set("serve.listen", &address.to_string())
-        .set("omni.max_in_flight", "8");
+        .set("omni.max_in_flight", "8")
+        .set("policy.max_updates", "");
     drop_roster(&world, 0);
     let _daemon = Daemon::start(&world);
     while TcpStream::connect(address).await.is_err() {
