@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The interval of lines in the log: minutes of silence look like a hang.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -83,6 +84,7 @@ impl Progress {
             requests_before,
             requests_at_end: AtomicU64::new(requests_before),
             ended_changes: AtomicUsize::new(0),
+            estimated: Mutex::default(),
         });
         *lock(&self.0) = Some(Arc::clone(&part));
         Measured {
@@ -102,9 +104,31 @@ struct Part {
     /// The expected number of requests at the end of this part.
     requests_at_end: AtomicU64,
     ended_changes: AtomicUsize,
+    /// The last estimate of the remaining time, and when it was made.
+    estimated: Mutex<Option<(Instant, Duration)>>,
 }
 
+/// An estimate holds the lock of the limiter, which the run needs, so many clients together don't make more than a few
+/// per second.
+const ESTIMATE_AGE: Duration = Duration::from_millis(200);
+
 impl Part {
+    /// The remaining time for this many requests.
+    fn estimate(&self, left: usize, priority: Priority) -> Duration {
+        if left == 0 {
+            return Duration::ZERO;
+        }
+        let mut estimated = lock(&self.estimated);
+        if let Some((at, time)) = *estimated
+            && at.elapsed() < ESTIMATE_AGE
+        {
+            return time.saturating_sub(at.elapsed());
+        }
+        let time = self.client.estimate(left, priority);
+        *estimated = Some((Instant::now(), time));
+        time
+    }
+
     fn report(&self) -> ProgressReport {
         let priority = match self.phase {
             Phase::Reading => Priority::Background,
@@ -131,7 +155,7 @@ impl Part {
             requests,
             requests_left,
             waiting_until: wait.map(|wait| Utc::now() + wait),
-            seconds_left: self.client.estimate(left, priority).as_secs(),
+            seconds_left: self.estimate(left, priority).as_secs(),
         }
     }
 }
