@@ -27,7 +27,7 @@ impl AppState {
         is_running
     }
 
-    /// Pauses the daemon by the state database, as the `pause` command does. The daemon acts within seconds.
+    /// Pauses the daemon, which stores the pause as the `pause` command does.
     pub(super) async fn pause(
         &self,
         length: Option<TimeDelta>,

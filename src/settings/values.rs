@@ -239,7 +239,9 @@ pub(super) fn user_header(text: &str) -> Parsed<String> {
     let name = text.trim().to_ascii_lowercase();
     let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if name.len() > 64 || !name.chars().all(is_valid) || OTHERS.contains(&&*name) {
-        return Err("the name of a header that carries a user name, such as X-Forwarded-User, such as X-Forwarded-User".into());
+        return Err(
+            "the name of a header that carries a user name, such as X-Forwarded-User".into(),
+        );
     }
     Ok(name)
 }
