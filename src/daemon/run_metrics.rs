@@ -12,12 +12,15 @@ use std::sync::Mutex;
 use tracing::warn;
 
 /// The label of `held_changes` for each safety limit.
-const HELD: [(GuardRule, &str); 5] = [
+const HELD: [(GuardRule, &str); 8] = [
     (GuardRule::Prune, "pruning"),
     (GuardRule::MaxRemovals, "removals"),
     (GuardRule::MaxClears, "clears"),
     (GuardRule::MaxUpdates, "updates"),
     (GuardRule::NewDomain, "new_domain"),
+    (GuardRule::NewGroups, "new_groups"),
+    (GuardRule::MaxLeaves, "leaves"),
+    (GuardRule::MaxJoins, "joins"),
 ];
 
 /// Creates the counters of runs and changes: a counter that appears with its first event hides that
@@ -206,7 +209,7 @@ fn count_done(metrics: &Metrics, operation: Operation) {
     match operation {
         Operation::Create => metrics.users.inc(),
         Operation::Delete => metrics.users.dec(),
-        Operation::Update | Operation::Deactivate => {}
+        Operation::Update | Operation::Deactivate | Operation::Leave | Operation::Join => {}
     }
 }
 
@@ -445,7 +448,7 @@ pub(super) mod tests {
                 of("omni_user_sync_changes_total{"),
             )
         };
-        assert_eq!(lines(), (7 * 6, 4 * 3));
+        assert_eq!(lines(), (7 * 6, 6 * 3));
         let error = RunError::Settings(SettingsError::Unreadable("gone".into()));
         let ends = [
             Completion::Complete,
@@ -463,7 +466,7 @@ pub(super) mod tests {
             ..run(Completion::Complete)
         };
         record_result(&metrics, &converged);
-        assert_eq!(lines(), (7 * 6, 4 * 3), "no other labels");
+        assert_eq!(lines(), (7 * 6, 6 * 3), "no other labels");
     }
 
     #[tokio::test]

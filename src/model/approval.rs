@@ -1,6 +1,6 @@
 //! Held changes, and approvals of them.
 
-use super::{Change, Email, FieldChange, Operation, UserId};
+use super::{Change, ChangeKey, Email, FieldChange, GroupRef, Operation, UserId};
 use std::collections::HashMap;
 
 /// A held change.
@@ -13,16 +13,20 @@ pub struct HeldChange {
     pub operation: Operation,
     /// The user's email.
     pub email: Email,
+    /// The group of a membership. An approval is for its id and name.
+    pub group: Option<GroupRef>,
     /// The fields, as shown for the approval.
     pub fields: Vec<FieldChange>,
 }
 
 impl HeldChange {
-    /// Changes by operation and email, as they are shown.
+    /// Changes by operation, group and email, as they are shown.
     #[must_use]
     pub fn sorted(changes: &[Self]) -> Vec<&Self> {
         let mut changes: Vec<_> = changes.iter().collect();
-        changes.sort_by(|a, b| (a.operation, &a.email).cmp(&(b.operation, &b.email)));
+        changes.sort_by(|a, b| {
+            (a.operation, &a.group, &a.email).cmp(&(b.operation, &b.group, &b.email))
+        });
         changes
     }
 }
@@ -33,18 +37,29 @@ impl From<&Change> for HeldChange {
             user_id: change.user_id().cloned(),
             operation: change.operation(),
             email: change.email.clone(),
+            group: change.group().cloned(),
             fields: change.fields(),
         }
     }
 }
 
 impl HeldChange {
+    /// What the change is about.
+    #[must_use]
+    pub fn key(&self) -> ChangeKey {
+        ChangeKey {
+            email: self.email.clone(),
+            group: self.group.as_ref().map(|group| group.name.clone()),
+        }
+    }
+
     /// Whether a planned change is this one, or sets a subset of its fields to the same values. A deletion sets none.
     #[must_use]
     pub fn allows(&self, change: &Change) -> bool {
         self.operation == change.operation()
             && self.email == change.email
             && self.user_id.as_ref() == change.user_id()
+            && self.group.as_ref() == change.group()
             && (self.operation == Operation::Delete
                 || change.fields().iter().all(|field| self.sets(field)))
     }

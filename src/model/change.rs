@@ -2,8 +2,8 @@
 
 use super::word::word_enum;
 use super::{
-    AttributeName, Email, Escaped, Location, ObservedUser, UserId, UserSpec, Value,
-    is_word_for_nothing,
+    AttributeName, Email, Escaped, GroupName, GroupRef, Location, MembershipChange, ObservedUser,
+    UserId, UserSpec, Value, is_word_for_nothing,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,10 +15,14 @@ word_enum! {
         Delete = "delete",
         /// Revokes the access, for good by Omni's newer documents.
         Deactivate = "deactivate",
+        /// Takes the user out of a group.
+        Leave = "leave",
         /// Changes fields.
         Update = "update",
         /// Creates the user.
         Create = "create",
+        /// Adds the user to a group.
+        Join = "join",
     }
 }
 
@@ -29,11 +33,26 @@ impl Operation {
         matches!(self, Self::Delete | Self::Deactivate)
     }
 
+    /// Whether the operation changes a membership, and not the user.
+    #[must_use]
+    pub fn is_membership(self) -> bool {
+        matches!(self, Self::Leave | Self::Join)
+    }
+
     /// Whether the operation with these fields clears a value of a user who stays. Such changes count for the limit on
     /// cleared values.
     #[must_use]
     pub fn clears(self, fields: &[FieldChange]) -> bool {
         self == Self::Update && fields.iter().any(FieldChange::is_clear)
+    }
+}
+
+impl From<MembershipChange> for Operation {
+    fn from(change: MembershipChange) -> Self {
+        match change {
+            MembershipChange::Leave => Self::Leave,
+            MembershipChange::Join => Self::Join,
+        }
     }
 }
 
@@ -244,6 +263,37 @@ pub enum Action {
     Update(Arc<ObservedUser>, Vec<FieldChange>),
     /// Creates the user.
     Create(UserSpec),
+    /// Changes a membership.
+    Membership(Membership),
+}
+
+/// A change of a membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Whether the user joins or leaves.
+    pub change: MembershipChange,
+    /// The group.
+    pub group: GroupRef,
+    /// The user; `None` if the same plan creates the user.
+    pub user: Option<Arc<ObservedUser>>,
+}
+
+/// Identifies what a change is about: a user, or a membership of a user.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChangeKey {
+    /// The user's email.
+    pub email: Email,
+    /// The group of a membership.
+    pub group: Option<GroupName>,
+}
+
+impl From<&Email> for ChangeKey {
+    fn from(email: &Email) -> Self {
+        Self {
+            email: email.clone(),
+            group: None,
+        }
+    }
 }
 
 impl Change {
@@ -260,11 +310,38 @@ impl Change {
     /// The operation.
     #[must_use]
     pub fn operation(&self) -> Operation {
-        match self.action {
+        match &self.action {
             Action::Delete(_) => Operation::Delete,
             Action::Deactivate(_) => Operation::Deactivate,
             Action::Update(..) => Operation::Update,
             Action::Create(_) => Operation::Create,
+            Action::Membership(membership) => membership.change.into(),
+        }
+    }
+
+    /// The membership that the change is about; a change of the user has none.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Membership> {
+        match &self.action {
+            Action::Membership(membership) => Some(membership),
+            Action::Delete(_) | Action::Deactivate(_) | Action::Update(..) | Action::Create(_) => {
+                None
+            }
+        }
+    }
+
+    /// The group of a change of a membership.
+    #[must_use]
+    pub fn group(&self) -> Option<&GroupRef> {
+        Some(&self.membership()?.group)
+    }
+
+    /// What the change is about.
+    #[must_use]
+    pub fn key(&self) -> ChangeKey {
+        ChangeKey {
+            email: self.email.clone(),
+            group: self.group().map(|group| group.name.clone()),
         }
     }
 
@@ -275,6 +352,7 @@ impl Change {
             Action::Delete(user) | Action::Deactivate(user) | Action::Update(user, _) => {
                 Some(&user.id)
             }
+            Action::Membership(membership) => Some(&membership.user.as_ref()?.id),
             Action::Create(_) => None,
         }
     }
@@ -298,7 +376,8 @@ impl Change {
         self.location.is_none()
     }
 
-    /// The fields that the change sets. A deletion has all fields of the user, so that it can be undone.
+    /// The fields that the change sets. A deletion has all fields of the user, so that it can be undone;
+    /// a membership has none.
     #[must_use]
     pub fn fields(&self) -> Vec<FieldChange> {
         match &self.action {
@@ -310,6 +389,7 @@ impl Change {
                 fields.retain(|field| field.to.is_some());
                 fields
             }
+            Action::Membership(_) => Vec::new(),
         }
     }
 }

@@ -84,6 +84,21 @@ impl fmt::Display for GroupName {
     }
 }
 
+/// A group as a change names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupRef {
+    /// The id; `None` for a group to be created.
+    pub id: Option<GroupId>,
+    /// The name.
+    pub name: GroupName,
+}
+
+impl fmt::Display for GroupRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
 word_enum! {
     /// A change of a membership.
     pub enum MembershipChange {

@@ -1,8 +1,8 @@
 //! History: runs, their changes, and the changes they held.
 
 use super::{
-    ChangeOutcome, Counts, Email, FieldChange, FieldCount, Fingerprint, GuardRule, HeldChange,
-    Operation, RunNumber, RunResult, Trigger, UserId,
+    ChangeOutcome, Counts, Email, FieldChange, FieldCount, Fingerprint, GroupRef, GuardRule,
+    HeldChange, Operation, RunNumber, RunResult, Trigger, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
@@ -117,6 +117,8 @@ pub struct ChangeIntent {
     pub user_id: Option<UserId>,
     /// The operation.
     pub operation: Operation,
+    /// The group of a membership.
+    pub group: Option<GroupRef>,
     /// The fields.
     pub fields: Vec<FieldChange>,
     /// Whether the change was approved. Approved removals don't count for the guard.

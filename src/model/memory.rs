@@ -1,6 +1,9 @@
 //! What earlier runs left behind, as values.
 
-use super::{Approvals, ClockStep, Email, FileRead, Fingerprint, RunNumber, RunTime, UserId};
+use super::{
+    Approvals, Change, ChangeKey, ClockStep, Email, FileRead, Fingerprint, GroupId, GroupName,
+    RunNumber, RunTime, UserId,
+};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 
@@ -29,12 +32,14 @@ pub struct Memory {
     pub unnamed_keys: usize,
     /// What was sent in the last 24 hours.
     pub recent: RecentChanges,
+    /// The managed groups.
+    pub groups: GroupMemory,
     /// The base of the removal limit at the last whole listing.
     pub last_base: Option<usize>,
     /// Approved changes that are not applied yet.
     pub approved: Approvals,
     /// Quarantine entries, some of which may have expired.
-    pub quarantined: HashMap<Email, Quarantined>,
+    pub quarantined: HashMap<ChangeKey, Quarantined>,
     /// The content that the last finished run read, accepted or not.
     pub last_read: Option<Fingerprint>,
     /// The start of the first run that read it. Loaded only where the list of users is read in parts.
@@ -60,6 +65,7 @@ impl Memory {
             key_users: HashSet::new(),
             unnamed_keys: 0,
             recent: RecentChanges::default(),
+            groups: GroupMemory::default(),
             last_base: None,
             approved: Approvals::default(),
             quarantined: HashMap::new(),
@@ -67,6 +73,15 @@ impl Memory {
             last_read_since: None,
             last_accepted: None,
             seen_files: HashMap::new(),
+        }
+    }
+
+    /// The quarantine entry of what a change is about.
+    #[must_use]
+    pub fn quarantine_of(&self, change: &Change) -> Option<&Quarantined> {
+        match self.quarantined.is_empty() {
+            true => None,
+            false => self.quarantined.get(&change.key()),
         }
     }
 
@@ -98,6 +113,25 @@ impl Memory {
     }
 }
 
+/// What earlier runs left behind about groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupMemory {
+    /// The managed groups.
+    pub managed: HashMap<GroupId, ManagedGroup>,
+    /// Memberships that an accepted roster stated, or that this program added.
+    pub stated: HashSet<(GroupId, Email)>,
+}
+
+/// A group whose memberships an accepted roster has stated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagedGroup {
+    /// The name at that time.
+    pub name: GroupName,
+    /// Whether members may leave within the limits, because the leaves of the first contact were approved, or there
+    /// were none.
+    pub is_confirmed: bool,
+}
+
 /// The users whose changes were sent in the last 24 hours, whatever Omni answered. A change counts from the moment it is sent,
 /// because an answer can be lost, or show the state from before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,6 +144,8 @@ pub struct RecentChanges {
     pub updated: HashSet<UserId>,
     /// Those of the updated users who lost a value.
     pub cleared: HashSet<UserId>,
+    /// Memberships that ended without approval.
+    pub left: HashSet<(UserId, GroupId)>,
 }
 
 /// A removal of the last 24 hours.
@@ -145,6 +181,17 @@ pub struct Quarantined {
     pub reason: String,
 }
 
+/// What a roster or a change does to the records of groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupUpdate {
+    /// Groups that become managed, or are remembered with another name or confirmation.
+    pub managed: Vec<(GroupId, ManagedGroup)>,
+    /// Memberships that become stated.
+    pub stated: Vec<(GroupId, Email)>,
+    /// Memberships that are no longer stated.
+    pub not_stated: Vec<(GroupId, Email)>,
+}
+
 /// What a roster or a change does to the records of managed and deactivated users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnershipUpdate {
@@ -160,6 +207,8 @@ pub struct OwnershipUpdate {
     pub deactivated: Vec<(UserId, Email)>,
     /// Users that no longer count as deactivated by us.
     pub not_deactivated: Vec<UserId>,
+    /// What becomes of the records of groups.
+    pub groups: GroupUpdate,
     /// Users that others have deactivated, as the roster asks: they count as removed, also once they are gone.
     pub removed_by_others: Vec<Email>,
 }

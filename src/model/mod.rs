@@ -11,6 +11,7 @@ mod email;
 mod field_count;
 mod group;
 mod history;
+mod membership;
 mod memory;
 mod observation;
 mod observed;
@@ -31,17 +32,21 @@ mod word;
 
 pub use approval::{Approvals, ApprovedChange, HeldChange};
 pub use attributes::{Attributes, Interner, Pairs};
-pub use change::{Action, Change, ChangeOutcome, Counts, Field, FieldChange, Operation};
+pub use change::{
+    Action, Change, ChangeKey, ChangeOutcome, Counts, Field, FieldChange, Membership, Operation,
+};
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, PERCENT_ENCODED, fold};
 pub use field_count::{FieldCount, NewValues};
-pub use group::{GroupId, GroupName, GroupNameError, MembershipChange, ObservedGroup};
+pub use group::{GroupId, GroupName, GroupNameError, GroupRef, MembershipChange, ObservedGroup};
 pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, PLANNED, RunEnd, RunRecord, RunStart,
     RunState, Settled, UNKNOWN,
 };
+pub use membership::{DesiredMemberships, GroupMatch, GroupsCell, MembershipRow, ObservedGroups};
 pub use memory::{
-    AcceptedRoster, Memory, OwnershipUpdate, Quarantined, RecentChanges, RecentRemoval,
+    AcceptedRoster, GroupMemory, GroupUpdate, ManagedGroup, Memory, OwnershipUpdate, Quarantined,
+    RecentChanges, RecentRemoval,
 };
 pub use observation::{
     KnownUser, ObservationHeader, ObservationUpdate, PartialListing, StoredObservation,
@@ -49,7 +54,7 @@ pub use observation::{
 pub use observed::{Observed, ObservedSummary, UserMatch};
 pub use pause::Pause;
 pub use place::RosterPlace;
-pub use policy::{Limit, Mode, Policy, Protect, Protection, Prune, Removal};
+pub use policy::{GroupGlobs, Limit, Mode, Policy, Protect, Protection, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};
 pub use readings::{ClearForm, PatchForm, ProbeUser, Readings};
 pub use roster::{Desired, DesiredUser, DoubtfulRow, Entry, FileRead, Fingerprint};

@@ -1,6 +1,6 @@
 //! The observed state: the users in Omni.
 
-use super::{Attributes, ByEmail, Email, Interner, ObservedUser, UserId};
+use super::{Attributes, ByEmail, Email, Interner, ObservedGroups, ObservedUser, UserId};
 use chrono::{DateTime, Utc};
 use indexmap::map::Entry;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,7 @@ pub struct Observed {
     is_cached: bool,
     /// If the list was read in parts: when the oldest of them was read.
     parts_since: Option<DateTime<Utc>>,
+    groups: ObservedGroups,
 }
 
 /// What a part of a list has changed in an observation.
@@ -347,6 +348,17 @@ impl Observed {
             Some(UserMatch::Several(_)) => true,
             None => false,
         }
+    }
+
+    /// The groups, as far as they were read.
+    #[must_use]
+    pub fn groups(&self) -> &ObservedGroups {
+        &self.groups
+    }
+
+    /// The same, to bring changes in.
+    pub fn groups_mut(&mut self) -> &mut ObservedGroups {
+        &mut self.groups
     }
 
     /// The users whose email is unambiguous, in no order.

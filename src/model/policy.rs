@@ -1,6 +1,6 @@
 //! The settings of `[policy]`.
 
-use super::{Email, ObservedUser, UserId, fold};
+use super::{Email, ObservedUser, UserId, fold, trim};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,14 +24,22 @@ pub struct Policy {
     pub protect_admins: bool,
     /// The limit for removals.
     pub max_removals: Limit,
-    /// The number of removals or clears that passes a limit in percent, for removals at most half of the users.
+    /// The number of removals, clears or leaves that passes a limit in percent, for removals at most half of the users.
     pub max_removals_floor: u64,
     /// The limit for updates that clear a value.
     pub max_clears: Limit,
     /// The limit for updates.
     pub max_updates: Option<Limit>,
-    /// The number of updates that passes a limit in percent.
+    /// The number of updates or joins that passes a limit in percent.
     pub max_updates_floor: u64,
+    /// The limit for leaves.
+    pub max_leaves: Limit,
+    /// The limit for joins.
+    pub max_joins: Limit,
+    /// Groups that are managed although no cell names them.
+    pub managed_groups: GroupGlobs,
+    /// Whether groups that the roster names and Omni lacks are created.
+    pub create_groups: bool,
 }
 
 impl Policy {
@@ -159,6 +167,30 @@ impl Protect {
         !self.0.is_empty() && {
             let folded = email.folded();
             self.0.iter().any(|glob| glob.folded.matches(&folded))
+        }
+    }
+}
+
+/// `policy.managed_groups`: groups by name, as globs with `*` and `?`, without letter case.
+#[derive(Clone, Debug, Default)]
+pub struct GroupGlobs(Vec<wildmatch::WildMatch>);
+
+impl GroupGlobs {
+    /// Takes globs.
+    #[must_use]
+    pub fn new<S: AsRef<str>>(globs: &[S]) -> Self {
+        let globs = globs
+            .iter()
+            .map(|glob| fold(trim(glob.as_ref())).into_owned());
+        Self(globs.map(|glob| wildmatch::WildMatch::new(&glob)).collect())
+    }
+
+    /// Whether a name matches a glob.
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        !self.0.is_empty() && {
+            let folded = fold(name);
+            self.0.iter().any(|glob| glob.matches(&folded))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The desired state, as a roster states it.
 
-use super::{ByEmail, Email, Location, Problem, UserSpec};
+use super::{ByEmail, DesiredMemberships, Email, Location, Problem, UserSpec};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -58,6 +58,8 @@ pub struct Desired {
     pub rejected: Vec<Problem>,
     /// Lints.
     pub lints: Vec<Problem>,
+    /// What the roster and `source.groups` state about memberships.
+    pub memberships: DesiredMemberships,
     /// The number of rows, with invalid rows and without blank ones.
     pub rows: u64,
     /// The accepted files, by name.

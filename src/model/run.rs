@@ -140,7 +140,7 @@ impl RunResult {
 }
 
 word_enum! {
-    /// A rule that holds changes. All but `new_domain` are named after their setting in `[policy]`.
+    /// A rule that holds changes. All but `new_domain` and `new_groups` are named after their setting in `[policy]`.
     pub enum GuardRule {
         /// `prune`: pruning by a roster that lost files or most of its rows.
         Prune = "prune",
@@ -152,6 +152,12 @@ word_enum! {
         MaxUpdates = "max_updates",
         /// Creations in a domain that is probably misspelt.
         NewDomain = "new_domain",
+        /// Leaves from a group that was not managed before, or that has another name or id by now.
+        NewGroups = "new_groups",
+        /// `max_leaves`.
+        MaxLeaves = "max_leaves",
+        /// `max_joins`.
+        MaxJoins = "max_joins",
     }
 }
 
@@ -160,10 +166,13 @@ impl GuardRule {
     #[must_use]
     pub fn label(self) -> String {
         match self {
-            Self::NewDomain => "the rule new_domain".into(),
-            Self::Prune | Self::MaxRemovals | Self::MaxClears | Self::MaxUpdates => {
-                format!("policy.{self}")
-            }
+            Self::NewDomain | Self::NewGroups => format!("the rule {self}"),
+            Self::Prune
+            | Self::MaxRemovals
+            | Self::MaxClears
+            | Self::MaxUpdates
+            | Self::MaxLeaves
+            | Self::MaxJoins => format!("policy.{self}"),
         }
     }
 }

@@ -309,7 +309,7 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
         "protected by policy.protect or policy.protect_admins, and not removed",
     );
     let entries = verdict.quarantined().iter();
-    let until = entries.filter_map(|change| Some(memory.quarantined.get(&change.email)?.until));
+    let until = entries.filter_map(|change| Some(memory.quarantine_of(change)?.until));
     let until = until
         .min()
         .map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));

@@ -186,7 +186,7 @@ impl Plan {
                 Action::Delete(user) | Action::Deactivate(user) => {
                     Some((&change.email, *created.get(&*user.display_name)?))
                 }
-                Action::Update(..) | Action::Create(_) => None,
+                Action::Update(..) | Action::Create(_) | Action::Membership(_) => None,
             });
         let warning = |(old, new)| {
             format!(

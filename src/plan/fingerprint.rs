@@ -1,8 +1,9 @@
 //! Identifies a change by what the roster asks for and what Omni has.
 
-use crate::model::{Action, Attributes, Change};
+use crate::model::{Action, Attributes, Change, GroupId, Membership, ObservedUser};
 use serde::Serialize;
 use serde_json::json;
+use std::sync::Arc;
 
 /// What asks for a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,14 @@ pub(super) fn fingerprint(change: &Change, origin: Origin) -> [u8; 32] {
         Action::Create(spec) => {
             let attributes = pairs(&spec.attributes);
             (None, json!([spec.display_name, attributes]))
+        }
+        Action::Membership(Membership { group, user, .. }) => {
+            let id = |user: &Arc<ObservedUser>| user.id.as_str().to_owned();
+            let group_id = group.id.as_ref().map(GroupId::as_str);
+            (
+                None,
+                json!([user.as_ref().map(id), group_id, group.name.as_str()]),
+            )
         }
     };
     let user = user.map(|user| {

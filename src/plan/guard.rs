@@ -246,6 +246,8 @@ fn counts(rule: GuardRule, change: &Change, memory: &Memory) -> bool {
         GuardRule::MaxClears => change.clears(),
         GuardRule::MaxUpdates => change.operation() == Operation::Update,
         GuardRule::NewDomain => change.operation() == Operation::Create,
+        GuardRule::NewGroups | GuardRule::MaxLeaves => change.operation() == Operation::Leave,
+        GuardRule::MaxJoins => change.operation() == Operation::Join && change.user_id().is_some(),
     };
     concerns && !memory.approved.covers(change)
 }

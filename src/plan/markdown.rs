@@ -67,7 +67,7 @@ fn write_table(out: &mut String, changes: &[Change]) -> fmt::Result {
 
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     let fields = match &change.action {
-        Action::Delete(_) | Action::Deactivate(_) => Vec::new(),
+        Action::Delete(_) | Action::Deactivate(_) | Action::Membership(_) => Vec::new(),
         Action::Update(..) | Action::Create(_) => change.fields(),
     };
     write!(
@@ -76,6 +76,9 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
         change.operation(),
         code(change.email.as_str())
     )?;
+    if let Some(group) = change.group() {
+        return writeln!(out, " group {} | | |", code(group.name.as_str()));
+    }
     if fields.is_empty() {
         return writeln!(out, " | | |");
     }

@@ -16,7 +16,7 @@ pub(crate) fn is_managed(change: &Change, memory: &Memory) -> bool {
 
 /// Whether Omni confirmed the pruning of a managed user who is still there.
 pub(super) fn removal_was_not_kept(change: &Change, memory: &Memory) -> bool {
-    let known = memory.quarantined.get(&change.email);
+    let known = memory.quarantine_of(change);
     !memory.managed.contains(&change.email)
         && known
             .is_some_and(|known| known.fingerprint == fingerprint(change, Origin::MissingManaged))
@@ -95,7 +95,11 @@ pub fn by_change(
     match intent.operation {
         Operation::Create if is_source => update.managed.push(email()),
         Operation::Delete => update.forgotten.push(email()),
-        Operation::Create | Operation::Deactivate | Operation::Update => {}
+        Operation::Create
+        | Operation::Deactivate
+        | Operation::Leave
+        | Operation::Update
+        | Operation::Join => {}
     }
     let Some(id) = user_id.cloned() else {
         return update;
@@ -104,6 +108,7 @@ pub fn by_change(
     match intent.operation {
         Operation::Deactivate => update.deactivated.push((id, email())),
         Operation::Update if !sets_active() => {}
+        Operation::Leave | Operation::Join => {}
         Operation::Delete | Operation::Update | Operation::Create => {
             update.not_deactivated.push(id);
         }

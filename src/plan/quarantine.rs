@@ -31,7 +31,7 @@ pub(crate) fn is_repeat(change: &Change, memory: &Memory) -> bool {
 }
 
 fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
-    let known = memory.quarantined.get(&change.email)?;
+    let known = memory.quarantine_of(change)?;
     let fingerprint = fingerprint(change, origin(change, memory));
     (known.fingerprint == fingerprint).then_some(known)
 }

@@ -58,6 +58,8 @@ pub(crate) fn was_applied(
     Some(match (intent.operation, user) {
         (Operation::Delete, user) => user.is_none(),
         (Operation::Deactivate, user) => user.is_none_or(ObservedUser::is_inactive),
+        // Only the group shows it.
+        (Operation::Leave | Operation::Join, _) => return None,
         (Operation::Update | Operation::Create, None) => false,
         (Operation::Update | Operation::Create, Some(user)) => {
             let fields = &intent.fields;

@@ -206,17 +206,20 @@ pub fn change_text(change: &Change) -> String {
 
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     let sign = match change.operation() {
-        Operation::Delete | Operation::Deactivate => '-',
+        Operation::Delete | Operation::Deactivate | Operation::Leave => '-',
         Operation::Update => '~',
-        Operation::Create => '+',
+        Operation::Create | Operation::Join => '+',
     };
     write!(out, "{sign} {:<10} {}", change.operation(), change.email)?;
+    if let Some(group) = change.group() {
+        write!(out, ": {group}")?;
+    }
     match &change.location {
         Some(location) => writeln!(out, "  ({}:{})", location.file, location.line)?,
         None => writeln!(out, "  (not in the roster)")?,
     }
     match &change.action {
-        Action::Delete(_) | Action::Deactivate(_) => Ok(()),
+        Action::Delete(_) | Action::Deactivate(_) | Action::Membership(_) => Ok(()),
         Action::Update(_, fields) => fields.iter().try_for_each(|field| write_field(out, field)),
         Action::Create(_) => change.fields().iter().try_for_each(|field| {
             writeln!(out, "    {}: {}", field.field, shown(field.to.as_ref()))
@@ -332,6 +335,10 @@ pub(crate) struct ChangeDoc<'a> {
     line: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<FieldChange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_id: Option<&'a str>,
 }
 
 /// A problem in the roster, for programs.
@@ -471,8 +478,14 @@ impl<'a> From<&'a Change> for ChangeDoc<'a> {
             line: change.location.as_ref().map(|location| location.line),
             fields: match change.operation() {
                 Operation::Update | Operation::Create => change.fields(),
-                Operation::Delete | Operation::Deactivate => Vec::new(),
+                Operation::Delete | Operation::Deactivate | Operation::Leave | Operation::Join => {
+                    Vec::new()
+                }
             },
+            group: change.group().map(|group| group.name.as_str()),
+            group_id: change
+                .group()
+                .and_then(|group| Some(group.id.as_ref()?.as_str())),
         }
     }
 }

@@ -162,6 +162,8 @@ fn undo_change(
             Some("is gone for good since it was deactivated; skipped".into()),
         ),
         (Operation::Update, None) => (None, Some("is no longer in Omni; skipped".into())),
+        // They are rows of `source.groups`.
+        (Operation::Leave | Operation::Join, _) => (None, None),
     }
 }
 

@@ -6,8 +6,8 @@ use super::entries::Entries;
 use super::parse::ParsedFile;
 use super::text::{Issue, quoted};
 use crate::model::{
-    ByEmail, Desired, DesiredUser, Email, Entry, FileRead, Fingerprint, Location, Problem,
-    ProblemKind, Schema, UserSpec,
+    ByEmail, Desired, DesiredMemberships, DesiredUser, Email, Entry, FileRead, Fingerprint,
+    Location, Problem, ProblemKind, Schema, UserSpec,
 };
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ pub(super) fn merge(
         frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,
+        memberships: DesiredMemberships::default(),
         rejected: meta.rejected,
         lints: meta.lints,
         rows: 0,

@@ -208,7 +208,7 @@ fn is_limited(change: &Change, prepared: &Prepared, policy: &Policy) -> bool {
 
 /// Which limit held this change in the last run, unless it is approved since.
 fn held_before(held: &HeldIn, change: &Change, memory: &Memory) -> Option<String> {
-    let record = held.of(&change.email, change.operation())?;
+    let record = held.of(&change.key(), change.operation())?;
     (!memory.approved.covers(change)).then(|| record.text(held.run))
 }
 

@@ -1,7 +1,7 @@
 //! The end of a run: row report, quarantine and history.
 
 use super::{Applied, Completion, Prepared, Reconciler, Run, RunOutcome, row_report};
-use crate::model::{ChangeOutcome, Fingerprint, RunEnd, RunResult};
+use crate::model::{Change, ChangeOutcome, Fingerprint, RunEnd, RunResult};
 use crate::report::ReportError;
 use crate::state::StateError;
 use chrono::Utc;
@@ -100,9 +100,9 @@ impl Reconciler {
     /// Ends the quarantine of users that need no change any more.
     async fn end_quarantines(&self, prepared: &Prepared) -> Result<(), StateError> {
         let verdict = &prepared.assessment.verdict;
-        let pending: HashSet<_> = verdict.all().map(|change| &change.email).collect();
+        let pending: HashSet<_> = verdict.all().map(Change::key).collect();
         let quarantined = prepared.memory.quarantined.keys();
-        let over = quarantined.filter(|email| !pending.contains(email));
+        let over = quarantined.filter(|key| !pending.contains(*key));
         self.state().quarantine_clear(over).await
     }
 }

@@ -103,7 +103,7 @@ impl Prepared {
         let passed = self.assessment.verdict.passed().iter();
         let removed = passed.filter_map(|change| match &change.action {
             Action::Delete(user) | Action::Deactivate(user) => Some(user),
-            Action::Update(..) | Action::Create(_) => None,
+            Action::Update(..) | Action::Create(_) | Action::Membership(_) => None,
         });
         removed.filter(|user| !user.is_read()).cloned().collect()
     }

@@ -10,8 +10,8 @@ use super::read_budget::{Allowance, ReadBudget};
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
-    Change, Desired, Email, Limit, Memory, ObservedUser, Operation, Policy, Prune, RosterPlace,
-    RunNumber,
+    Change, ChangeKey, Desired, Email, Limit, Memory, ObservedUser, Operation, Policy, Prune,
+    RosterPlace, RunNumber,
 };
 use crate::omni::{self, Client, OmniError, Priority};
 use crate::plan::is_later;
@@ -185,7 +185,10 @@ impl Observer {
         let are_keys_known = !policy.protect_admins || self.recall_key_users(&mut memory).await?;
         let Snapshot { desired, cache } = &mut snapshot;
         let is_quarantined_removal = |user: &ObservedUser| {
-            memory.quarantined.contains_key(&user.email) && !desired.users.contains_key(&user.email)
+            memory
+                .quarantined
+                .contains_key(&ChangeKey::from(&user.email))
+                && !desired.users.contains_key(&user.email)
         };
         self.read_unread(cache, is_quarantined_removal, stop)
             .await?;
@@ -367,6 +370,8 @@ impl Observer {
             Operation::Deactivate if method == UpdateMethod::Put => 2 + usize::from(is_rechecked),
             Operation::Deactivate => 1 + usize::from(is_rechecked),
             Operation::Create => 1,
+            // Memberships are sent by group.
+            Operation::Leave | Operation::Join => 0,
         };
         let passed = prepared.assessment.verdict.passed();
         let requests = passed.iter().map(requests_for).sum();

@@ -46,6 +46,7 @@ impl<'a> ChangeRecorder<'a> {
             email: change.email.clone(),
             user_id: change.user_id().cloned(),
             operation: change.operation(),
+            group: change.group().cloned(),
             fields: change.fields(),
             approved: self.is_approved(change),
         };
@@ -75,7 +76,7 @@ impl<'a> ChangeRecorder<'a> {
         let put = async {
             match &quarantined {
                 Some(quarantined) => {
-                    let put = self.state.quarantine_put(&change.email, quarantined);
+                    let put = self.state.quarantine_put(change.key(), quarantined);
                     put.await
                 }
                 None => Ok(()),

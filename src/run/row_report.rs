@@ -247,6 +247,7 @@ fn row_outcome(applied: &AppliedChange) -> RowOutcome {
         (ChangeOutcome::Applied, Operation::Update) => RowOutcome::Updated,
         (ChangeOutcome::Applied, Operation::Delete) => RowOutcome::Removed,
         (ChangeOutcome::Applied, Operation::Deactivate) => RowOutcome::Deactivated,
+        (ChangeOutcome::Applied, Operation::Leave | Operation::Join) => RowOutcome::Updated,
         (ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped, _) => {
             RowOutcome::Failed
         }

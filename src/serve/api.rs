@@ -130,9 +130,10 @@ fn add_history(doc: &mut Value, history: &HistoryView) {
         }),
     };
     let (count, some) = &history.quarantined;
-    let users = some.iter().map(
-        |(email, one)| json!({ "email": email.as_str(), "until": one.until, "reason": one.reason }),
-    );
+    let users = some.iter().map(|(key, one)| {
+        let group = key.group.as_ref().map(|group| group.as_str());
+        json!({ "email": key.email, "group": group, "until": one.until, "reason": one.reason })
+    });
     doc["quarantined"] = json!({ "count": count, "users": users.collect::<Vec<_>>() });
 }
 

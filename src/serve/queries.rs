@@ -2,8 +2,8 @@
 
 use super::state::AppState;
 use crate::model::{
-    ChangeId, ChangeRecord, Email, HeldChange, HeldRecord, Operation, Pause, Policy, Problem,
-    Quarantined, RunNumber, RunRecord, RunRef,
+    ChangeId, ChangeKey, ChangeRecord, Email, HeldChange, HeldRecord, Operation, Pause, Policy,
+    Problem, Quarantined, RunNumber, RunRecord, RunRef,
 };
 use crate::plan::{is_near, nearest_email};
 use crate::run::ProgressReport;
@@ -57,7 +57,7 @@ pub(super) struct HistoryView {
     /// The held changes of the last run that made a plan.
     pub(super) held: Option<HeldView>,
     /// The number of users in quarantine, and the first of them.
-    pub(super) quarantined: (usize, Vec<(Email, Quarantined)>),
+    pub(super) quarantined: (usize, Vec<(ChangeKey, Quarantined)>),
 }
 
 /// The held changes of a run, and their approvals.

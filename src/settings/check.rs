@@ -3,15 +3,15 @@
 use super::base_url::is_bare_host;
 use super::keys::KeySource;
 use super::values::{
-    Parsed, address, boolean, bytes, delimiter, duration, email_pattern, host, limit, mode, number,
-    one_of, optional, page_size, path, percentage, positive, positive_duration, text, time_zone,
-    user_header,
+    Parsed, address, boolean, bytes, delimiter, duration, email_pattern, group_pattern, host,
+    limit, mode, number, one_of, optional, page_size, path, percentage, positive,
+    positive_duration, text, time_zone, user_header,
 };
 use super::{
     BaseUrl, LogSettings, ObserveSettings, OmniSettings, RawSettings, Schedule, ScheduleSettings,
     SecretFile, ServeSettings, Settings, SettingsError, SourceSettings, StateSettings, WebhookFile,
 };
-use crate::model::{Policy, Protect};
+use crate::model::{GroupGlobs, Policy, Protect};
 use config::{Value, ValueKind};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -224,6 +224,10 @@ impl SettingsReader {
             max_clears: self.get("policy.max_clears", limit),
             max_updates: self.get("policy.max_updates", optional(limit)),
             max_updates_floor: self.get("policy.max_updates_floor", number),
+            max_leaves: self.get("policy.max_leaves", limit),
+            max_joins: self.get("policy.max_joins", limit),
+            managed_groups: GroupGlobs::new(&self.list("policy.managed_groups", group_pattern)),
+            create_groups: self.get("policy.create_groups", boolean),
         }
     }
 }

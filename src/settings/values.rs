@@ -171,6 +171,15 @@ pub(super) fn limit(text: &str) -> Parsed<Limit> {
 }
 
 /// A pattern for emails. One that matches no email would protect no user. An apostrophe within it is part of a name.
+/// The name of a group, or a pattern of names.
+pub(super) fn group_pattern(text: &str) -> Parsed<String> {
+    let pattern = text.trim();
+    match pattern.is_empty() || pattern.chars().any(char::is_control) {
+        true => Err("the name of a group, or a pattern with * or ?".into()),
+        false => Ok(pattern.into()),
+    }
+}
+
 pub(super) fn email_pattern(text: &str) -> Parsed<String> {
     let pattern = text.trim();
     let has = |characters: &[char]| pattern.contains(characters);

@@ -5,8 +5,8 @@ use super::runs::find;
 use super::sql::{Count, Time, last_number};
 use super::{StateDb, StateError, places};
 use crate::model::{
-    Approvals, ApprovedChange, ChangeId, Email, HeldChange, Operation, RosterPlace, RunNumber,
-    RunRef,
+    Approvals, ApprovedChange, ChangeId, ChangeKey, Email, HeldChange, Operation, RosterPlace,
+    RunNumber, RunRef,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, Row};
@@ -150,7 +150,7 @@ impl StateDb {
     ) -> Result<Vec<HeldChange>, StateError> {
         self.read(move |db| {
             db.prepare_cached(
-                "SELECT operation, email, user_id, fields FROM approvals
+                "SELECT operation, email, user_id, group_id, group_name, fields FROM approvals
                  JOIN approved_changes ON approval = approvals.id
                  WHERE ended IS NULL AND CASE WHEN used_by IS NULL THEN expires > ?2 ELSE run = ?1 END",
             )?
@@ -223,7 +223,7 @@ fn approve(
     }
     // Each approval passes once; the same user needs a new run that holds them again.
     let done = done(db, number)?;
-    changes.retain(|held| !done.contains(&(held.operation, held.email.clone())));
+    changes.retain(|held| !done.contains(&(held.operation, held.key())));
     if changes.is_empty() {
         return Ok(Err(ApproveError::Done { run: number }));
     }
@@ -241,13 +241,16 @@ fn approve(
 }
 
 /// The used-up approvals of a run.
-fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<HashSet<(Operation, Email)>> {
+fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<HashSet<(Operation, ChangeKey)>> {
     db.prepare_cached(
-        "SELECT operation, email FROM approvals
+        "SELECT operation, email, group_name FROM approvals
          JOIN approved_changes ON approval = approvals.id
          WHERE run = ?1 AND used_by IS NOT NULL",
     )?
-    .query_map([run], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .query_map([run], |row| {
+        let (email, group) = (row.get(1)?, row.get(2)?);
+        Ok((row.get(0)?, ChangeKey { email, group }))
+    })?
     .collect()
 }
 
@@ -294,18 +297,28 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
     // Each change is approved once: a new approval takes the place of one that was not used.
     let mut replace = db.prepare_cached(
         "UPDATE approved_changes SET ended = ?4
-         WHERE used_by IS NULL AND ended IS NULL AND operation = ?1 AND email_key = ?2
+         WHERE used_by IS NULL AND ended IS NULL AND operation = ?1 AND email_key = ?2 AND group_name IS ?5
             AND approval IN (SELECT id FROM approvals WHERE run = ?3)",
     )?;
     let mut insert = db.prepare_cached(
-        "INSERT INTO approved_changes (approval, operation, email_key, email, user_id, fields)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO approved_changes
+            (approval, operation, email_key, email, user_id, group_id, group_name, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for change in changes {
-        let (operation, email, user_id, fields) = as_row(change);
+        let row = as_row(change);
         let key = change.email.folded();
-        replace.execute((operation, &key, run, Time(now)))?;
-        insert.execute((id, operation, &key, email, user_id, fields))?;
+        replace.execute((row.operation, &key, run, Time(now), row.group_name))?;
+        insert.execute((
+            id,
+            row.operation,
+            &key,
+            row.email,
+            row.user_id,
+            row.group_id,
+            row.group_name,
+            row.fields,
+        ))?;
     }
     Ok(())
 }
@@ -318,7 +331,7 @@ pub(super) fn approvals(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result
         })
     };
     db.prepare_cached(
-        "SELECT number, operation, email, user_id, fields FROM approvals
+        "SELECT number, operation, email, user_id, group_id, group_name, fields FROM approvals
          JOIN approved_changes ON approval = approvals.id
          WHERE expires > ?1 AND used_by IS NULL AND ended IS NULL",
     )?
@@ -335,7 +348,9 @@ pub(super) fn use_up(db: &Connection, change: ChangeId) -> rusqlite::Result<()> 
             AND (email_key, operation) =
                 (SELECT email_key, operation FROM changes
                  WHERE id = ?1 AND (approved OR operation <> 'update'))
-            AND (user_id IS NULL OR user_id = (SELECT user_id FROM changes WHERE id = ?1))",
+            AND (user_id IS NULL OR user_id = (SELECT user_id FROM changes WHERE id = ?1))
+            AND group_name IS (SELECT group_name FROM changes WHERE id = ?1)
+            AND (group_id IS NULL OR group_id = (SELECT group_id FROM changes WHERE id = ?1))",
     )?
     .execute([change])
     .map(drop)

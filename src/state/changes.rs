@@ -1,7 +1,7 @@
 //! The changes of runs and their outcomes.
 
 use super::runs::only_one;
-use super::sql::{Count, Time, from_json, to_json};
+use super::sql::{Count, Time, from_json, group, group_columns, to_json};
 use super::{StateDb, StateError, approvals, managed};
 use crate::model::{
     ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, Operation, OwnershipUpdate,
@@ -232,7 +232,8 @@ fn find_changes(
     const WANTED: &str = "FROM run_changes WHERE run = :run
         AND (:operation IS NULL OR operation = :operation)
         AND (:outcome IS NULL OR coalesce(outcome, 'unknown') = :outcome)
-        AND (:text = '' OR instr(email_key, :text) OR instr(lower(fields), :text)
+        AND (:text = '' OR instr(email_key, :text) OR instr(lower(coalesce(group_name, '')), :text)
+            OR instr(lower(fields), :text)
             OR instr(lower(detail), :text))";
     let ChangeFilter {
         operation,
@@ -270,21 +271,24 @@ fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::R
         email,
         user_id,
         operation,
+        group,
         fields,
         approved,
     } = intent;
+    let (group_id, group_name) = group_columns(group.as_ref());
     db.prepare_cached(
         "INSERT INTO changes
-            (run, intended, email_key, email, user_id, operation, fields, approved, clears)
+            (run, intended, email_key, email, user_id, operation, group_id, group_name, fields, approved, clears)
          VALUES
-            (:run, :intended, :email_key, :email, :user_id, :operation, :fields, :approved, :clears)
+            (:run, :intended, :email_key, :email, :user_id, :operation, :group_id, :group_name, :fields, :approved,
+             :clears)
          RETURNING id",
     )?
     .query_row(
         named_params! {
             ":run": run, ":intended": Time(*intended), ":email_key": email.folded(),
             ":email": email, ":user_id": user_id, ":operation": operation,
-            ":fields": to_json(fields), ":approved": approved, ":clears": operation.clears(fields),
+            ":group_id": group_id, ":group_name": group_name, ":fields": to_json(fields), ":approved": approved, ":clears": operation.clears(fields),
         },
         |row| row.get(0),
     )
@@ -335,6 +339,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ChangeRecord> {
             email: row.get("email")?,
             user_id: row.get("user_id")?,
             operation: row.get("operation")?,
+            group: group(row)?,
             fields: from_json(row.get_ref("fields")?)?,
             approved: row.get("approved")?,
         },

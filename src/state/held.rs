@@ -1,8 +1,10 @@
 //! Changes that runs hold, and those that dry runs plan.
 
-use super::sql::{from_json, to_json};
+use super::sql::{from_json, group, group_columns, to_json};
 use super::{StateDb, StateError};
-use crate::model::{Email, HeldChange, HeldRecord, Operation, RunNumber, RunResult, UserId, fold};
+use crate::model::{
+    ChangeKey, HeldChange, HeldRecord, Operation, RunNumber, RunResult, UserId, fold,
+};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::BTreeSet;
 
@@ -16,10 +18,10 @@ pub struct HeldIn {
 }
 
 impl HeldIn {
-    /// The limit that holds an operation on a user.
+    /// The limit that holds an operation.
     #[must_use]
-    pub fn of(&self, email: &Email, operation: Operation) -> Option<&HeldRecord> {
-        let is_it = |held: &HeldChange| held.email == *email && held.operation == operation;
+    pub fn of(&self, key: &ChangeKey, operation: Operation) -> Option<&HeldRecord> {
+        let is_it = |held: &HeldChange| held.operation == operation && held.key() == *key;
         self.held.iter().find(|held| held.changes.iter().any(is_it))
     }
 
@@ -101,11 +103,21 @@ fn change_set(db: &Connection, changes: &[HeldChange]) -> rusqlite::Result<i64> 
         .prepare_cached("INSERT INTO change_sets (digest) VALUES (?1) RETURNING id")?
         .query_row([digest], |row| row.get(0))?;
     let mut insert = db.prepare_cached(
-        "INSERT INTO set_changes (change_set, operation, email_key, email, user_id, fields)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO set_changes
+            (change_set, operation, email_key, email, user_id, group_id, group_name, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    for (operation, email, user_id, fields) in &rows {
-        insert.execute((set, operation, fold(email), email, user_id, fields))?;
+    for row in &rows {
+        insert.execute((
+            set,
+            row.operation,
+            fold(row.email),
+            row.email,
+            row.user_id,
+            row.group_id,
+            row.group_name,
+            &row.fields,
+        ))?;
     }
     Ok(set)
 }
@@ -141,24 +153,43 @@ pub(super) fn is_dry_run(db: &Connection, run: RunNumber) -> rusqlite::Result<bo
 }
 
 /// A held change as stored.
-pub(super) type HeldRow<'a> = (Operation, &'a str, Option<&'a str>, String);
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HeldRow<'a> {
+    pub(super) operation: Operation,
+    pub(super) email: &'a str,
+    pub(super) user_id: Option<&'a str>,
+    pub(super) group_id: Option<&'a str>,
+    pub(super) group_name: Option<&'a str>,
+    pub(super) fields: String,
+}
 
 pub(super) fn as_row(change: &HeldChange) -> HeldRow<'_> {
     let HeldChange {
         user_id,
         operation,
         email,
+        group,
         fields,
     } = change;
     let user_id = user_id.as_ref().map(UserId::as_str);
-    (*operation, email.as_str(), user_id, to_json(fields))
+    let (group_id, group_name) = group_columns(group.as_ref());
+    HeldRow {
+        operation: *operation,
+        email: email.as_str(),
+        user_id,
+        group_id,
+        group_name,
+        fields: to_json(fields),
+    }
 }
 
 /// Digest of a held set. Parts are newline-separated and contain no newlines, so entries can't be confused.
 fn digest(rows: &BTreeSet<HeldRow<'_>>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    for (operation, email, user_id, fields) in rows {
-        for part in [operation.as_str(), email, user_id.unwrap_or(""), fields] {
+    for row in rows {
+        let ids = [row.user_id, row.group_id, row.group_name].map(Option::unwrap_or_default);
+        let parts = [row.operation.as_str(), row.email, &row.fields];
+        for part in parts.into_iter().chain(ids) {
             hasher.update(part.as_bytes());
             hasher.update(b"\n");
         }
@@ -170,8 +201,8 @@ pub(super) fn held(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<Held
     let mut rules = db
         .prepare_cached("SELECT rule, reason, change_set FROM held WHERE run = ?1 ORDER BY rule")?;
     let mut changes = db.prepare_cached(
-        "SELECT user_id, operation, email, fields FROM set_changes WHERE change_set = ?1
-         ORDER BY operation, email, user_id",
+        "SELECT user_id, operation, email, group_id, group_name, fields FROM set_changes
+         WHERE change_set = ?1 ORDER BY operation, group_name, email, user_id",
     )?;
     rules
         .query_map([run], |row| {
@@ -192,6 +223,7 @@ pub(super) fn change(row: &Row<'_>) -> rusqlite::Result<HeldChange> {
         user_id: row.get("user_id")?,
         operation: row.get("operation")?,
         email: row.get("email")?,
+        group: group(row)?,
         fields: from_json(row.get_ref("fields")?)?,
     })
 }

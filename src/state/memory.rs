@@ -2,10 +2,11 @@
 
 use super::sql::Count;
 use super::{
-    StateDb, StateError, accepted, approvals, managed, quarantine, runs, seen_files, startup,
+    StateDb, StateError, accepted, approvals, groups, managed, quarantine, runs, seen_files,
+    startup,
 };
 use crate::model::{
-    ChangeOutcome, Email, Memory, Operation, RecentChanges, RecentRemoval, RunTime, UserId,
+    ChangeOutcome, Email, GroupId, Memory, Operation, RecentChanges, RecentRemoval, RunTime, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension};
@@ -21,7 +22,7 @@ const RECENT: &str = "
         SELECT number, started, run_time, coalesce(lead(run_time) OVER (ORDER BY number), ?2) AS next
         FROM runs WHERE number >= coalesce((SELECT max(number) FROM runs WHERE run_time <= ?1), 0)
     )
-    SELECT operation, user_id, email, outcome, approved, clears
+    SELECT operation, user_id, email, group_id, outcome, approved, clears
     FROM spans JOIN changes ON changes.run = spans.number
     WHERE (outcome IS NULL OR outcome <> ?3) AND ?1 < CASE
         WHEN intended < started THEN next
@@ -62,6 +63,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         key_users: HashSet::new(),
         unnamed_keys: 0,
         recent: recent(db, run_time)?,
+        groups: groups::memory(db)?,
         last_base: last_base(db)?,
         approved: approvals::approvals(db, now)?,
         quarantined: quarantine::all(db)?,
@@ -100,7 +102,20 @@ fn recent(db: &Connection, now: RunTime) -> rusqlite::Result<RecentChanges> {
                 }
                 recent.updated.insert(id);
             }
-            (Operation::Delete | Operation::Deactivate | Operation::Update, _) => {}
+            (Operation::Leave, Some(id)) if !approved => {
+                recent.left.extend(
+                    row.get::<_, Option<GroupId>>("group_id")?
+                        .map(|group| (id, group)),
+                );
+            }
+            (
+                Operation::Delete
+                | Operation::Deactivate
+                | Operation::Leave
+                | Operation::Update
+                | Operation::Join,
+                _,
+            ) => {}
         }
     }
     Ok(recent)

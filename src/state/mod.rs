@@ -24,6 +24,7 @@ mod accepted;
 mod approvals;
 mod changes;
 mod error;
+mod groups;
 mod held;
 mod lock;
 mod managed;

@@ -1,39 +1,39 @@
-//! Users in quarantine. How long a quarantine lasts is decided in [`plan`](crate::plan).
+//! Users and memberships in quarantine. How long a quarantine lasts is decided in [`plan`](crate::plan).
 
 use super::sql::{Count, Time, keyed_email};
 use super::{StateDb, StateError};
-use crate::model::{Email, Quarantined};
+use crate::model::{ChangeKey, Email, GroupName, Quarantined};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
 
 impl StateDb {
-    /// Stores the quarantine of a user.
+    /// Stores the quarantine of a user or a membership.
     pub async fn quarantine_put(
         &self,
-        email: &Email,
+        key: impl Into<ChangeKey>,
         quarantined: &Quarantined,
     ) -> Result<(), StateError> {
-        let (email, quarantined) = (email.clone(), quarantined.clone());
-        self.write(move |db| put(db, &email, &quarantined)).await
+        let (key, quarantined) = (key.into(), quarantined.clone());
+        self.write(move |db| put(db, &key, &quarantined)).await
     }
 
-    /// The number of users in quarantine, and the first of them in the order in which they are retried.
+    /// The number of users and memberships in quarantine, and the first of them in the order in which they are retried.
     pub async fn quarantined(
         &self,
         now: DateTime<Utc>,
         limit: usize,
-    ) -> Result<(usize, Vec<(Email, Quarantined)>), StateError> {
+    ) -> Result<(usize, Vec<(ChangeKey, Quarantined)>), StateError> {
         self.read(move |db| {
             let count = db
                 .prepare_cached("SELECT count(*) FROM quarantine WHERE until > ?1")?
                 .query_row([Time(now)], |row| row.get::<_, Count>(0))?;
             let sql =
-                "SELECT * FROM quarantine WHERE until > ?1 ORDER BY until, email_key LIMIT ?2";
+                "SELECT * FROM quarantine WHERE until > ?1 ORDER BY until, email_key, group_name LIMIT ?2";
             let some = db
                 .prepare_cached(sql)?
                 .query_map((Time(now), Count(limit as u64)), |row| {
-                    Ok((keyed_email(row)?, read(row)?))
+                    Ok((key(row)?, read(row)?))
                 })?
                 .collect::<Result<_, _>>()?;
             Ok((usize::try_from(count.0).unwrap_or(usize::MAX), some))
@@ -41,28 +41,45 @@ impl StateDb {
         .await
     }
 
-    /// Ends the quarantine of users.
+    /// Ends the quarantine of users and memberships.
     pub async fn quarantine_clear<'a>(
         &self,
-        emails: impl IntoIterator<Item = &'a Email>,
+        keys: impl IntoIterator<Item = &'a ChangeKey>,
     ) -> Result<(), StateError> {
-        let keys: Vec<_> = emails
-            .into_iter()
-            .map(|email| email.folded().into_owned())
-            .collect();
+        let keys: Vec<_> = keys.into_iter().cloned().collect();
         if keys.is_empty() {
             return Ok(());
         }
         self.write(move |db| {
-            let mut delete = db.prepare_cached("DELETE FROM quarantine WHERE email_key = ?1")?;
-            keys.iter()
-                .try_for_each(|key| delete.execute([key]).map(drop))
+            let sql = "DELETE FROM quarantine WHERE email_key = ?1 AND group_name = ?2";
+            let mut delete = db.prepare_cached(sql)?;
+            keys.iter().try_for_each(|key| {
+                let row = (key.email.folded(), group_name(key));
+                delete.execute(row).map(drop)
+            })
         })
         .await
     }
 }
 
-fn put(db: &Connection, email: &Email, quarantined: &Quarantined) -> rusqlite::Result<()> {
+/// The group of a membership as stored; empty for a user.
+fn group_name(key: &ChangeKey) -> &str {
+    key.group.as_ref().map_or("", GroupName::as_str)
+}
+
+fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
+    let is_user = row.get_ref("group_name")?.as_str() == Ok("");
+    let group = match is_user {
+        true => None,
+        false => Some(row.get("group_name")?),
+    };
+    Ok(ChangeKey {
+        email: keyed_email(row)?,
+        group,
+    })
+}
+
+fn put(db: &Connection, key: &ChangeKey, quarantined: &Quarantined) -> rusqlite::Result<()> {
     let Quarantined {
         until,
         failures,
@@ -70,12 +87,13 @@ fn put(db: &Connection, email: &Email, quarantined: &Quarantined) -> rusqlite::R
         reason,
     } = quarantined;
     db.prepare_cached(
-        "INSERT OR REPLACE INTO quarantine (email_key, email, until, failures, fingerprint, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO quarantine (email_key, group_name, email, until, failures, fingerprint, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute((
-        email.folded(),
-        email,
+        key.email.folded(),
+        group_name(key),
+        &key.email,
         Time(*until),
         failures,
         fingerprint,
@@ -85,14 +103,14 @@ fn put(db: &Connection, email: &Email, quarantined: &Quarantined) -> rusqlite::R
 }
 
 pub(super) fn get(db: &Connection, email: &Email) -> rusqlite::Result<Option<Quarantined>> {
-    db.prepare_cached("SELECT * FROM quarantine WHERE email_key = ?1")?
+    db.prepare_cached("SELECT * FROM quarantine WHERE email_key = ?1 AND group_name = ''")?
         .query_row([email.folded()], read)
         .optional()
 }
 
-pub(super) fn all(db: &Connection) -> rusqlite::Result<HashMap<Email, Quarantined>> {
+pub(super) fn all(db: &Connection) -> rusqlite::Result<HashMap<ChangeKey, Quarantined>> {
     db.prepare_cached("SELECT * FROM quarantine")?
-        .query_map([], |row| Ok((keyed_email(row)?, read(row)?)))?
+        .query_map([], |row| Ok((key(row)?, read(row)?)))?
         .collect()
 }
 

@@ -234,9 +234,10 @@ fn finish(db: &Connection, run: RunNumber, end: &RunEnd) -> rusqlite::Result<()>
         "UPDATE runs SET ended = :ended, result = :result, fingerprint = :fingerprint,
             rows = :rows, users = :users, planned_delete = :planned_delete,
             planned_deactivate = :planned_deactivate, planned_update = :planned_update,
-            planned_create = :planned_create, pending_delete = :pending_delete,
-            pending_deactivate = :pending_deactivate, pending_update = :pending_update,
-            pending_create = :pending_create, applied = :applied, failed = :failed, held = :held,
+            planned_create = :planned_create, planned_leave = :planned_leave, planned_join = :planned_join,
+            pending_delete = :pending_delete, pending_deactivate = :pending_deactivate,
+            pending_update = :pending_update, pending_create = :pending_create,
+            pending_leave = :pending_leave, pending_join = :pending_join, applied = :applied, failed = :failed, held = :held,
             bad_rows = :bad_rows, requests = :requests, detail = :detail
          WHERE number = :run AND ended IS NULL",
         named_params! {
@@ -246,6 +247,8 @@ fn finish(db: &Connection, run: RunNumber, end: &RunEnd) -> rusqlite::Result<()>
             ":planned_update": planned_of(Operation::Update), ":planned_create": planned_of(Operation::Create),
             ":pending_delete": pending_of(Operation::Delete), ":pending_deactivate": pending_of(Operation::Deactivate),
             ":pending_update": pending_of(Operation::Update), ":pending_create": pending_of(Operation::Create),
+            ":planned_leave": planned_of(Operation::Leave), ":planned_join": planned_of(Operation::Join),
+            ":pending_leave": pending_of(Operation::Leave), ":pending_join": pending_of(Operation::Join),
             ":applied": Count(*applied), ":failed": Count(*failed), ":held": Count(*held),
             ":bad_rows": Count(*bad_rows), ":requests": Count(*requests), ":detail": detail,
         },

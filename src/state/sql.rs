@@ -1,8 +1,8 @@
 //! Conversions between our types and SQLite's.
 
 use crate::model::{
-    ChangeId, ChangeOutcome, Email, Fingerprint, GuardRule, Operation, RunNumber, RunResult,
-    RunTime, Trigger, UserId, fold,
+    ChangeId, ChangeOutcome, Email, Fingerprint, GroupId, GroupName, GroupRef, GuardRule,
+    Operation, RunNumber, RunResult, RunTime, Trigger, UserId, fold,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Row;
@@ -182,6 +182,45 @@ impl FromSql for UserId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Self::parse(value.as_str()?).ok_or_else(|| unknown("a user's id"))
     }
+}
+
+impl ToSql for GroupId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for GroupId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or_else(|| unknown("a group's id"))
+    }
+}
+
+impl ToSql for GroupName {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for GroupName {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).map_err(|_| unknown("a group's name"))
+    }
+}
+
+/// The group of a membership as stored: its id and its name.
+pub(super) fn group_columns(group: Option<&GroupRef>) -> (Option<&str>, Option<&str>) {
+    let id = group.and_then(|group| group.id.as_ref());
+    (
+        id.map(GroupId::as_str),
+        group.map(|group| group.name.as_str()),
+    )
+}
+
+/// The group of the membership in a row.
+pub(super) fn group(row: &Row<'_>) -> rusqlite::Result<Option<GroupRef>> {
+    let (id, name): (_, Option<GroupName>) = (row.get("group_id")?, row.get("group_name")?);
+    Ok(name.map(|name| GroupRef { id, name }))
 }
 
 impl ToSql for Fingerprint {

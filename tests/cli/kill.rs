@@ -125,6 +125,7 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
             write.method == "POST" && name == Some(json!(intent.email.as_str()))
         }
         Operation::Delete => write.method == "DELETE" && is_path(),
+        Operation::Leave | Operation::Join => panic!("the roster names no groups"),
         Operation::Update | Operation::Deactivate => write.method == "PATCH" && is_path(),
     }
 }

@@ -4,9 +4,10 @@
 use crate::support::cases;
 use chrono::Utc;
 use omni_user_sync::model::{
-    Action, AttributeName, ByEmail, Change, Counts, Definition, Desired, DesiredUser, Email, Entry,
-    Field, FieldChange, Fingerprint, Limit, Location, Memory, Mode, Observed, ObservedUser, Policy,
-    Protect, Prune, Removal, Schema, Text, UserId, UserMatch, UserSpec, Value, ValueType,
+    Action, AttributeName, ByEmail, Change, Counts, Definition, Desired, DesiredMemberships,
+    DesiredUser, Email, Entry, Field, FieldChange, Fingerprint, GroupGlobs, Limit, Location,
+    Memory, Mode, Observed, ObservedUser, Policy, Protect, Prune, Removal, Schema, Text, UserId,
+    UserMatch, UserSpec, Value, ValueType,
 };
 use omni_user_sync::plan::Plan;
 use omni_user_sync::roster::export::ExportFormat;
@@ -181,6 +182,7 @@ fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
         frozen,
         bad_rows: Vec::new(),
         unnamed: 0,
+        memberships: DesiredMemberships::default(),
         rejected: Vec::new(),
         lints: Vec::new(),
         files: Vec::new(),
@@ -222,6 +224,10 @@ fn policy() -> impl Strategy<Value = Policy> {
                 max_clears: limits.1,
                 max_updates: limits.2,
                 max_updates_floor: floor,
+                max_leaves: limits.0,
+                max_joins: limits.1,
+                managed_groups: GroupGlobs::default(),
+                create_groups: false,
             },
         )
 }
@@ -263,6 +269,7 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                 let user = users.get_mut(&change.email).expect("they are there");
                 fields.iter().for_each(|field| set(user, field, to_default));
             }
+            Action::Membership(_) => panic!("no group is named"),
             Action::Create(spec) => {
                 let user = ObservedUser {
                     id: UserId::parse("new").expect("an id"),
@@ -483,8 +490,14 @@ fn settings() -> omni_user_sync::settings::Settings {
 #[test]
 fn applied_operations_are_no_longer_pending() {
     let left = |planned, applied| Counts::new(planned).without(&Counts::new(applied));
-    assert_eq!(left([3, 0, 2, 1], [1, 0, 2, 0]), Counts::new([2, 0, 0, 1]));
+    assert_eq!(
+        left([3, 0, 0, 2, 1, 4], [1, 0, 0, 2, 0, 1]),
+        Counts::new([2, 0, 0, 0, 1, 3])
+    );
     // A creation was applied as an update, because the user exists by now.
-    assert_eq!(left([1, 0, 2, 2], [0, 0, 3, 1]), Counts::new([1, 0, 0, 0]));
-    assert_eq!(left([0, 0, 0, 0], [0, 0, 1, 0]), Counts::default());
+    assert_eq!(
+        left([1, 0, 0, 2, 2, 0], [0, 0, 0, 3, 1, 0]),
+        Counts::new([1, 0, 0, 0, 0, 0])
+    );
+    assert_eq!(left([0; 6], [0, 0, 0, 1, 0, 0]), Counts::default());
 }

@@ -27,6 +27,7 @@ fn update(name: &str) -> ChangeRecord {
             email: email(name),
             user_id: Some(id(name)),
             operation: Operation::Update,
+            group: None,
             fields: vec![FieldChange::new(
                 department,
                 Value::one("old"),

@@ -68,6 +68,7 @@ fn need_of(change: &ChangeRecord) -> Need {
                 .any(|one| one.field == Field::Active),
         },
         Operation::Create => Need::Create,
+        Operation::Leave | Operation::Join => panic!("no roster of a scenario names groups"),
     }
 }
 

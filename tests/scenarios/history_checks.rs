@@ -180,6 +180,7 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
                 && fields(body) == intended(intent)
         }
         Operation::Delete => write.method == "DELETE" && is_path,
+        Operation::Leave | Operation::Join => panic!("no roster of a scenario names groups"),
         Operation::Update | Operation::Deactivate if write.method == "PUT" => is_path,
         Operation::Update | Operation::Deactivate => {
             write.method == "PATCH"

@@ -149,7 +149,7 @@ impl Worker<'_> {
     pub(super) async fn on_not_found(&self, change: &Change) -> Result<Attempt, OmniError> {
         let now = self.find(&change.email).await?;
         Ok(match (&change.action, now) {
-            (Action::Create(_), _) => Attempt::vanished(),
+            (Action::Create(_) | Action::Membership(_), _) => Attempt::vanished(),
             (Action::Update(..), Some(user)) => {
                 let follow_up = FollowUp::Update(user, "the user was created again");
                 Attempt::stale("the user has another id by now", follow_up)

@@ -169,7 +169,9 @@ impl<'a> Worker<'a> {
             },
         };
         match (&change.action, now) {
-            (_, Err(_)) | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => attempt,
+            (Action::Membership(_), _)
+            | (_, Err(_))
+            | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => attempt,
             (Action::Delete(_), Ok(Some(user))) => {
                 Attempt::not_kept("the user still exists").with(Effect::Is(user.into()))
             }
@@ -303,6 +305,8 @@ impl<'a> Worker<'a> {
                 Ok(None) => Ok(Attempt::applied(Effect::Uncertain)),
                 Err(error) => Err(error),
             },
+            // Memberships are sent by group.
+            Action::Membership(_) => Ok(Attempt::vanished()),
         };
         match (sent, change.operation()) {
             (Err(OmniError::Conflict { .. }), Operation::Create) => {
@@ -375,7 +379,7 @@ impl<'a> Worker<'a> {
             },
         };
         Ok(match (&change.action, found) {
-            (Action::Create(_), None) => AfterLoss::SendAgain,
+            (Action::Create(_), None) | (Action::Membership(_), _) => AfterLoss::SendAgain,
             (Action::Delete(_) | Action::Deactivate(_), None) => {
                 AfterLoss::Settled(Attempt::applied(Effect::Gone))
             }
@@ -428,6 +432,8 @@ impl<'a> Worker<'a> {
 fn expected(change: &Change) -> Vec<FieldChange> {
     match &change.action {
         Action::Create(spec) => spec.fields(),
-        Action::Delete(_) | Action::Deactivate(_) | Action::Update(..) => change.fields(),
+        Action::Delete(_) | Action::Deactivate(_) | Action::Update(..) | Action::Membership(_) => {
+            change.fields()
+        }
     }
 }

@@ -196,9 +196,14 @@ fn warnings(overview: &Overview) -> Vec<String> {
 
 fn quarantined(history: &HistoryView, now: DateTime<Utc>) -> Vec<UserLink> {
     let (count, some) = &history.quarantined;
-    let users = some.iter().map(|(email, one)| {
+    let users = some.iter().map(|(key, one)| {
         let until = Timestamp::new(one.until, now).relative;
-        UserLink::new(email, format!("retried {until}: {}", one.reason))
+        let group = key.group.as_ref();
+        let group = group.map_or_else(String::new, |group| format!("group {group}, "));
+        UserLink::new(
+            &key.email,
+            format!("{group}retried {until}: {}", one.reason),
+        )
     });
     let mut users: Vec<_> = users.collect();
     if let Some(more) = count.checked_sub(some.len()).filter(|more| *more > 0)

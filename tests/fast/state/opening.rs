@@ -213,7 +213,9 @@ async fn deleted_data_is_overwritten_in_the_files() {
     };
     db.quarantine_put(&ann, &why).await.expect("written");
     assert!(holds_it());
-    db.quarantine_clear([&ann]).await.expect("written");
+    db.quarantine_clear([&(&ann).into()])
+        .await
+        .expect("written");
     drop(db);
     assert!(!holds_it());
 }
@@ -257,10 +259,13 @@ async fn a_database_of_version_1_is_migrated() {
         let end = runs[run].end().expect("it ended");
         (end.planned, end.pending, end.users)
     };
-    let same = Some(Counts::new([1, 2, 3, 4]));
+    let same = Some(Counts::new([1, 2, 0, 3, 4, 0]));
     assert_eq!(counts(0), (same, same, None));
     assert_eq!(counts(1), (None, None, None));
-    let (planned, left) = (Counts::new([3, 1, 0, 4]), Counts::new([2, 1, 0, 2]));
+    let (planned, left) = (
+        Counts::new([3, 1, 0, 0, 4, 0]),
+        Counts::new([2, 1, 0, 0, 2, 0]),
+    );
     assert_eq!(counts(2), (Some(planned), Some(left), Some(21)));
     let changes = db.changes(RunNumber(7)).await.expect("it is read");
     let outcomes: Vec<_> = changes.iter().map(|change| change.outcome_word()).collect();

@@ -1,6 +1,6 @@
 //! Looking: what pages ask for, a part at a time.
 
-use super::support::{State, at, change, email, end, held, intent, start};
+use super::support::{State, at, change, email, end, held, intent, key, start};
 use omni_user_sync::model::{
     ChangeId, ChangeOutcome, Counts, GuardRule, HeldChange, Operation, Quarantined, RunEnd,
     RunNumber, RunResult, RunStart, Trigger,
@@ -55,6 +55,7 @@ async fn runs_are_found_by_filter() {
         user_id: None,
         operation: Operation::Create,
         email: email("ben"),
+        group: None,
         fields: Vec::new(),
     };
     for (seconds, changes) in [(10, vec![planned]), (20, Vec::new())] {
@@ -216,7 +217,7 @@ async fn quarantined_users_are_ordered_by_retry_time() {
     }
     let (count, some) = db.quarantined(at(10), 1).await.expect("it is read");
     assert_eq!((count, some.len()), (2, 1));
-    assert_eq!(some[0].0, email("soon"));
+    assert_eq!(some[0].0.email, email("soon"));
 }
 
 /// Held changes are reported after a failed run, and no longer after a run that held nothing.
@@ -226,7 +227,7 @@ async fn a_run_without_a_plan_keeps_held_changes() {
     let db = state.open();
     assert_eq!(db.last_held().await.expect("it is read"), None);
     let planned = |seconds| RunEnd {
-        planned: Some(Counts::new([1, 0, 0, 0])),
+        planned: Some(Counts::new([1, 0, 0, 0, 0, 0])),
         ..end(seconds)
     };
     let run = db.begin(start(0)).await.expect("it begins");
@@ -236,8 +237,8 @@ async fn a_run_without_a_plan_keeps_held_changes() {
     ended(&db, 2, end(2)).await;
     let last = db.last_held().await.expect("it is read").expect("a plan");
     assert_eq!((last.run, last.count()), (run, 1));
-    assert!(last.of(&email("ann"), Operation::Delete).is_some());
-    assert!(last.of(&email("ann"), Operation::Update).is_none());
+    assert!(last.of(&key("ann"), Operation::Delete).is_some());
+    assert!(last.of(&key("ann"), Operation::Update).is_none());
     let next = ended(&db, 3, planned(3)).await;
     let last = db.last_held().await.expect("it is read").expect("a plan");
     assert_eq!((last.run, last.count()), (next, 0));

@@ -1,7 +1,7 @@
 //! Managed users, since when they are missing, and which roster was accepted.
 
 use super::support::{
-    State, at, change, email, id, intent, omni, record_roster, roster, start, upsert,
+    State, at, change, email, id, intent, key, omni, record_roster, roster, start, upsert,
 };
 use omni_user_sync::model::{
     AcceptedRoster, ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory,
@@ -278,12 +278,12 @@ async fn quarantine_is_set_changed_and_cleared() {
     }
     assert_eq!(
         memory(&db).await.quarantined,
-        [(email("ann"), quarantined(2))].into()
+        [(key("ann"), quarantined(2))].into()
     );
     let ann = db.user(&email("ann")).await.expect("read");
     assert_eq!(ann.quarantined, Some(quarantined(2)));
-    db.quarantine_clear([&email("aNN")]).await.expect("written");
-    db.quarantine_clear([&email("bob")])
+    db.quarantine_clear([&key("aNN")]).await.expect("written");
+    db.quarantine_clear([&key("bob")])
         .await
         .expect("nothing to do");
     assert!(memory(&db).await.quarantined.is_empty());

@@ -3,10 +3,10 @@
 use super::results;
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
-    Approvals, ApprovedChange, Attributes, ByEmail, ChangeId, ChangeIntent, ChangeOutcome, Desired,
-    DesiredUser, Email, Entry, Fingerprint, GuardRule, HeldChange, HeldRecord, Location, Observed,
-    ObservedUser, Operation, RunEnd, RunNumber, RunRef, RunStart, Settled, Trigger, UserId,
-    UserSpec,
+    Approvals, ApprovedChange, Attributes, ByEmail, ChangeId, ChangeIntent, ChangeKey,
+    ChangeOutcome, Desired, DesiredMemberships, DesiredUser, Email, Entry, Fingerprint, GuardRule,
+    HeldChange, HeldRecord, Location, Observed, ObservedUser, Operation, RunEnd, RunNumber, RunRef,
+    RunStart, Settled, Trigger, UserId, UserSpec,
 };
 use omni_user_sync::plan::ownership::{accepted, by_change, by_roster};
 use omni_user_sync::state::{Access, StateDb, StateLock};
@@ -63,6 +63,11 @@ pub(crate) fn email(name: &str) -> Email {
     Email::parse(&format!("{name}@x.co")).expect("an email")
 }
 
+/// The key of a user.
+pub(crate) fn key(name: &str) -> ChangeKey {
+    (&email(name)).into()
+}
+
 pub(crate) fn id(name: &str) -> UserId {
     UserId::parse(&format!("id-{}", name.to_lowercase())).expect("an id")
 }
@@ -86,6 +91,7 @@ pub(crate) fn intent(operation: Operation, name: &str, seconds: i64) -> ChangeIn
         email: email(name),
         user_id: (operation != Operation::Create).then(|| id(name)),
         operation,
+        group: None,
         fields: Vec::new(),
         approved: false,
     }
@@ -167,6 +173,7 @@ pub(crate) fn held(rule: GuardRule, operation: Operation, names: &[&str]) -> Hel
         user_id: Some(id(name)),
         operation,
         email: email(name),
+        group: None,
         fields: Vec::new(),
     };
     HeldRecord {
@@ -202,6 +209,7 @@ pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
         frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,
+        memberships: DesiredMemberships::default(),
         rejected: Vec::new(),
         lints: Vec::new(),
         files: Vec::new(),

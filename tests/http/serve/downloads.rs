@@ -136,6 +136,7 @@ async fn changes_of_a_dry_run_are_downloaded() {
         user_id: None,
         operation: Operation::Create,
         email: super::support::email("ann@x.co"),
+        group: None,
         fields: Vec::new(),
     };
     let recorded = server.db.record_planned(run, vec![planned]).await;

@@ -298,6 +298,7 @@ pub(crate) async fn add_history(server: &TestServer) {
         user_id: Some(id(user)),
         operation: Operation::Delete,
         email: email(user),
+        group: None,
         fields: Vec::new(),
     });
     let held = HeldRecord {
@@ -350,6 +351,7 @@ pub(crate) async fn change(
         email: email(user),
         user_id: (operation != Operation::Create).then(|| id(user)),
         operation,
+        group: None,
         fields,
         approved: false,
     };
@@ -371,14 +373,14 @@ pub(crate) async fn change(
 
 pub(crate) fn end(seconds: i64, result: RunResult, [applied, failed, held]: [u64; 3]) -> RunEnd {
     let held_removals = usize::try_from(held).expect("small");
-    let planned = Counts::new([held_removals, 0, 1, 1]);
+    let planned = Counts::new([held_removals, 0, 0, 1, 1, 0]);
     let created = usize::from(applied > 0);
     RunEnd {
         result,
         rows: Some(20),
         users: Some(21),
         planned: Some(planned),
-        pending: Some(planned.without(&Counts::new([0, 0, 0, created]))),
+        pending: Some(planned.without(&Counts::new([0, 0, 0, 0, created, 0]))),
         applied,
         failed,
         held,

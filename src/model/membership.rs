@@ -1,0 +1,155 @@
+//! Memberships in groups, as a roster states them and as Omni shows them.
+
+use super::{
+    ByEmail, Email, GroupId, GroupName, Location, MembershipChange, ObservedGroup, Problem, UserId,
+    fold,
+};
+use std::collections::{HashMap, HashSet};
+
+/// What a roster states about memberships.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredMemberships {
+    /// The cell of each user in the `groups` column: the complete membership among managed groups. The memberships of a
+    /// user without an entry are left unchanged, apart from rows of `source.groups`.
+    pub cells: ByEmail<GroupsCell>,
+    /// The rows of `source.groups`.
+    pub rows: Vec<MembershipRow>,
+    /// Why `source.groups` can't be read. No user leaves a group then.
+    pub unreadable: Option<Problem>,
+}
+
+impl DesiredMemberships {
+    /// Whether nothing is stated about memberships, so that groups need not be read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.rows.is_empty()
+    }
+}
+
+/// The cell of the `groups` column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupsCell {
+    /// The names, each once, as written.
+    pub names: Vec<GroupName>,
+    /// The cell.
+    pub location: Location,
+}
+
+/// A row of `source.groups`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipRow {
+    /// The user.
+    pub email: Email,
+    /// The group, as written.
+    pub group: GroupName,
+    /// Whether the user is to be a member.
+    pub change: MembershipChange,
+    /// The row.
+    pub location: Location,
+}
+
+/// The groups in Omni with their members. The default has none, and says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedGroups {
+    /// The groups by id.
+    groups: HashMap<GroupId, ObservedGroup>,
+    /// Whether Omni has shown its groups.
+    is_known: bool,
+}
+
+/// The group that a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupMatch<'a> {
+    /// One group.
+    One(&'a ObservedGroup),
+    /// Several groups whose names differ in letter case alone.
+    Several,
+    /// No group.
+    None,
+}
+
+impl ObservedGroups {
+    /// The groups of a whole list.
+    #[must_use]
+    pub fn new(groups: impl IntoIterator<Item = ObservedGroup>) -> Self {
+        let groups = groups.into_iter();
+        Self {
+            groups: groups.map(|group| (group.id.clone(), group)).collect(),
+            is_known: true,
+        }
+    }
+
+    /// Whether Omni has shown its groups. If not, nothing is known about memberships.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// All groups, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &ObservedGroup> {
+        self.groups.values()
+    }
+
+    /// The group with this id.
+    #[must_use]
+    pub fn get(&self, id: &GroupId) -> Option<&ObservedGroup> {
+        self.groups.get(id)
+    }
+
+    /// The group with this name: exactly, else without regard to letter case.
+    #[must_use]
+    pub fn find(&self, name: &GroupName) -> GroupMatch<'_> {
+        let is_it = |group: &&ObservedGroup| *group.name == *name.as_str();
+        let folded = fold(name.as_str());
+        let is_near =
+            |group: &&ObservedGroup| fold(&super::nfc(super::trim(&group.name))) == folded;
+        let one = |mut found: Vec<_>| match (found.pop(), found.is_empty()) {
+            (Some(group), true) => Some(GroupMatch::One(group)),
+            (Some(_), false) => Some(GroupMatch::Several),
+            (None, _) => None,
+        };
+        one(self.iter().filter(is_it).collect())
+            .or_else(|| one(self.iter().filter(is_near).collect()))
+            .unwrap_or(GroupMatch::None)
+    }
+
+    /// Whether a user is a member; `None` if the members of the group are not known.
+    #[must_use]
+    pub fn has_member(&self, group: &GroupId, user: &UserId) -> Option<bool> {
+        let members = self.groups.get(group)?.members.as_ref()?;
+        Some(members.contains(user))
+    }
+
+    /// Brings a changed membership in.
+    pub fn set_member(&mut self, group: &GroupId, user: &UserId, is_member: bool) {
+        let members = self
+            .groups
+            .get_mut(group)
+            .and_then(|group| group.members.as_mut());
+        if let Some(members) = members {
+            match is_member {
+                true => drop(members.insert(user.clone())),
+                false => drop(members.remove(user)),
+            }
+        }
+    }
+
+    /// Inserts or replaces a group that was read or created.
+    pub fn put(&mut self, group: ObservedGroup) {
+        self.groups.insert(group.id.clone(), group);
+    }
+
+    /// Removes a group that is gone.
+    pub fn remove(&mut self, id: &GroupId) {
+        self.groups.remove(id);
+    }
+
+    /// The ids of the groups that have a user as a member.
+    pub fn of_user<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = &'a ObservedGroup> {
+        let is_in = |group: &&ObservedGroup| {
+            let members: Option<&HashSet<UserId>> = group.members.as_ref();
+            members.is_some_and(|members| members.contains(user))
+        };
+        self.iter().filter(is_in)
+    }
+}
