@@ -2,12 +2,16 @@
 //!
 //! | request | |
 //! | --- | --- |
-//! | `GET /sandbox/state` | users, groups, definitions and unexpected requests |
+//! | `GET /sandbox/state` | users, groups, roles, definitions and unexpected requests |
 //! | `GET`, `DELETE /sandbox/requests` | the log |
 //! | `POST /sandbox/users` | creates a user, bypassing the rules |
 //! | `PATCH /sandbox/users/{email}` | changes `{"userName": …, "active": …, "attributes": {…}}`, bypassing the rules |
 //! | `DELETE /sandbox/users/{email}` | deletes a user |
 //! | `POST /sandbox/groups` | creates a group `{"displayName": …, "members": [email…]}`, bypassing the rules |
+//! | `POST /sandbox/connections` | creates a connection `{"name": …, "baseRole": …}` |
+//! | `POST /sandbox/models` | creates a model `{"connectionId": …, "name": …, "modelKind": …}` |
+//! | `POST /sandbox/custom-roles` | creates a role `{"name": …, "baseRole": …}` |
+//! | `POST /sandbox/roles` | assigns a role `{"holder": email or group, "modelId": …, "roleName": …}`, bypassing the rules |
 //! | `POST`, `DELETE /sandbox/faults` | adds a [`Fault`]; clears all |
 //! | `POST /sandbox/signal` | schedules a [`PlannedSignal`] |
 //!
@@ -29,12 +33,16 @@ use super::org::Org;
 use super::signals::PlannedSignal;
 
 /// The routes and their methods.
-pub const ROUTES: [(&str, &str); 7] = [
+pub const ROUTES: [(&str, &str); 11] = [
     ("GET", "/sandbox/state"),
     ("GET, DELETE", "/sandbox/requests"),
     ("POST", "/sandbox/users"),
     ("PATCH, DELETE", "/sandbox/users/{email}"),
     ("POST", "/sandbox/groups"),
+    ("POST", "/sandbox/connections"),
+    ("POST", "/sandbox/models"),
+    ("POST", "/sandbox/custom-roles"),
+    ("POST", "/sandbox/roles"),
     ("POST, DELETE", "/sandbox/faults"),
     ("POST", "/sandbox/signal"),
 ];
@@ -49,6 +57,10 @@ pub(super) fn router(org: Org, address: SocketAddr) -> Router {
             patch(edit_user).delete(remove_user),
         )
         .route("/sandbox/groups", post(add_group))
+        .route("/sandbox/connections", post(add_connection))
+        .route("/sandbox/models", post(add_model))
+        .route("/sandbox/custom-roles", post(add_role))
+        .route("/sandbox/roles", post(set_role))
         .route("/sandbox/faults", post(add_fault).delete(clear_faults));
     let router = if address.ip().is_loopback() {
         router.route("/sandbox/signal", post(plan_signal))
@@ -62,6 +74,7 @@ async fn state(State(org): State<Org>) -> Json<Value> {
     Json(json!({
         "users": org.users(),
         "groups": org.groups(),
+        "roles": org.all_roles(),
         "definitions": org.definitions(),
         "unexpected": org.unexpected(),
     }))
@@ -78,12 +91,9 @@ async fn clear_requests(State(org): State<Org>) -> StatusCode {
 
 async fn add_user(State(org): State<Org>, Json(user): Json<Value>) -> (StatusCode, Json<Value>) {
     if !user["userName"].is_string() {
-        return (
-            StatusCode::BAD_REQUEST,
-            Json(json!({"detail": "`userName` is missing"})),
-        );
+        return refused("`userName` is missing");
     }
-    (StatusCode::CREATED, Json(json!({"id": org.add_user(user)})))
+    created(&org.add_user(user))
 }
 
 #[derive(Default, Deserialize)]
@@ -133,12 +143,81 @@ async fn add_group(
 ) -> (StatusCode, Json<Value>) {
     let unknown = |email: &&String| org.user(email).is_none();
     if let Some(email) = group.members.iter().find(unknown) {
-        let detail = format!("no user with the email {email}");
-        return (StatusCode::BAD_REQUEST, Json(json!({ "detail": detail })));
+        return refused(&format!("no user with the email {email}"));
     }
     let members: Vec<&str> = group.members.iter().map(String::as_str).collect();
-    let id = org.add_group(&group.name, &members);
+    created(&org.add_group(&group.name, &members))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewConnection {
+    name: String,
+    #[serde(rename = "baseRole")]
+    base_role: String,
+}
+
+async fn add_connection(
+    State(org): State<Org>,
+    Json(new): Json<NewConnection>,
+) -> (StatusCode, Json<Value>) {
+    created(&org.add_connection(&new.name, &new.base_role))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewModel {
+    #[serde(rename = "connectionId")]
+    connection: String,
+    name: String,
+    #[serde(rename = "modelKind")]
+    kind: String,
+}
+
+async fn add_model(State(org): State<Org>, Json(new): Json<NewModel>) -> (StatusCode, Json<Value>) {
+    if !org.has_connection(&new.connection) {
+        return refused("no such connection");
+    }
+    created(&org.add_model(&new.connection, &new.name, &new.kind))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewRole {
+    name: String,
+    #[serde(rename = "baseRole")]
+    base: String,
+}
+
+async fn add_role(State(org): State<Org>, Json(new): Json<NewRole>) -> StatusCode {
+    org.add_role(&new.name, &new.base);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetRole {
+    holder: String,
+    #[serde(rename = "modelId")]
+    model: String,
+    #[serde(rename = "roleName")]
+    role: String,
+}
+
+async fn set_role(State(org): State<Org>, Json(set): Json<SetRole>) -> StatusCode {
+    let is_known = org.has_holder(&set.holder) && org.has_model(&set.model);
+    if is_known {
+        org.set_role(&set.holder, &set.model, &set.role);
+    }
+    found(is_known)
+}
+
+fn created(id: &str) -> (StatusCode, Json<Value>) {
     (StatusCode::CREATED, Json(json!({ "id": id })))
+}
+
+fn refused(detail: &str) -> (StatusCode, Json<Value>) {
+    (StatusCode::BAD_REQUEST, Json(json!({ "detail": detail })))
 }
 
 fn found(found: bool) -> StatusCode {

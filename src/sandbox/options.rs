@@ -220,7 +220,7 @@ pub enum Repeated {
 /// The words for the source of a role (`from.type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Origins {
-    /// As seen: `User Role`, `Group Role`, `Connection Base Role`.
+    /// As seen: `User Role`, `Group Role`, `Connection Base Role`. The roles of a group have no source.
     #[default]
     Live,
     /// As in the OpenAPI document: `USER`, `GROUP`, `BASE`.

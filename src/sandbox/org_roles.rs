@@ -1,5 +1,7 @@
 //! Connections, models and roles of the organisation, for tests. Changes bypass the rules.
 
+use serde_json::{Value, json};
+
 use super::org::Org;
 use super::roles::{Connection, Holder, Model, Scope};
 use super::user::Id;
@@ -85,6 +87,46 @@ impl Org {
                 (subject.to_string(), role.to_owned())
             })
             .collect()
+    }
+
+    /// All direct roles, each with the email or the group name of its holder. The model of a role of a whole
+    /// connection is null.
+    #[must_use]
+    pub fn all_roles(&self) -> Vec<Value> {
+        let state = self.lock();
+        let world = &state.world;
+        let name = |holder: &Holder| match holder {
+            Holder::User(id) => world.users.get(*id).map(|user| user.user_name.clone()),
+            Holder::Group(id) => world.groups.get(id).map(|group| group.name.clone()),
+        };
+        let all = world.roles.all();
+        all.map(|(holder, scope, role)| {
+            json!({
+                "holder": name(holder),
+                "connectionId": scope.connection.to_string(),
+                "modelId": scope.model.map(|id| id.to_string()),
+                "roleName": role,
+            })
+        })
+        .collect()
+    }
+
+    pub(super) fn has_connection(&self, id: &str) -> bool {
+        let state = self.lock();
+        Id::parse(id).is_some_and(|id| state.world.roles.connection(id).is_some())
+    }
+
+    pub(super) fn has_model(&self, id: &str) -> bool {
+        let state = self.lock();
+        Id::parse(id).is_some_and(|id| state.world.roles.model(id).is_some())
+    }
+
+    /// Whether there is a user with this email, or a group with this name.
+    pub(super) fn has_holder(&self, name: &str) -> bool {
+        match name.contains('@') {
+            true => self.user(name).is_some(),
+            false => self.lock().world.groups.named(name).is_some(),
+        }
     }
 
     #[track_caller]

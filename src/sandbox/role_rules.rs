@@ -8,6 +8,7 @@ use super::done::Done;
 use super::group::Group;
 use super::json::Object;
 use super::list::number;
+use super::options::Origins;
 use super::roles::{Applying, CONNECTION_ADMIN, Connection, Holder, Model, Origin, Scope};
 use super::user::Id;
 use super::world::{Change, World};
@@ -97,7 +98,11 @@ pub(super) fn of_group(world: &World, call: &Call, group: &Group) -> Reply {
     for (scope, role) in world.roles.direct(&Holder::Group(id.to_owned())) {
         applying.add(&Origin::Group { id, name }, scope, role);
     }
-    let results = applying.to_json(&wanted(call));
+    let wanted = wanted(call);
+    let results = match world.origins {
+        Origins::Live => applying.to_bare_json(&wanted),
+        Origins::Document => applying.to_json(&wanted),
+    };
     Reply::json(200, json!({ "userGroupId": id, "results": results }))
 }
 

@@ -97,6 +97,12 @@ impl Roles {
         self.assigned.insert((holder, scope), role);
     }
 
+    /// All direct roles.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Holder, Scope, &str)> {
+        let assigned = self.assigned.iter();
+        assigned.map(|((holder, scope), role)| (holder, *scope, role.as_str()))
+    }
+
     /// Removes all roles of a user or group.
     pub(super) fn forget(&mut self, holder: &Holder) {
         self.assigned.retain(|(other, _), _| other != holder);
@@ -198,6 +204,17 @@ impl<'r> Applying<'r> {
         let entries = entries.map(|(at, applied)| self.entry(at, applied));
         let is_wanted = |entry: &Value| wanted.iter().all(|(name, value)| entry[*name] == *value);
         entries.filter(is_wanted).collect()
+    }
+
+    /// The entries without the fields about sources, as Omni's documentation shows those of a group.
+    pub(super) fn to_bare_json(&self, wanted: &[(&str, &str)]) -> Value {
+        let mut entries = self.to_json(wanted);
+        for entry in entries.as_array_mut().into_iter().flatten() {
+            if let Value::Object(fields) = entry {
+                fields.retain(|name, _| !["priority", "resolved", "from"].contains(&name.as_str()));
+            }
+        }
+        entries
     }
 
     fn entry(&self, at: usize, (model, role, from): &(&Model, &str, Value)) -> Value {

@@ -270,6 +270,10 @@ fn the_sandbox_prints_routes_and_requests() {
       POST                     /sandbox/users
       PATCH, DELETE            /sandbox/users/{email}
       POST                     /sandbox/groups
+      POST                     /sandbox/connections
+      POST                     /sandbox/models
+      POST                     /sandbox/custom-roles
+      POST                     /sandbox/roles
       POST, DELETE             /sandbox/faults
       POST                     /sandbox/signal
     "#);

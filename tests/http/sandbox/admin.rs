@@ -73,6 +73,40 @@ async fn the_state_can_be_read_and_edited() {
 }
 
 #[tokio::test]
+async fn roles_can_be_set() {
+    let lab = lab().await;
+    lab.user("a@x.co", json!({}));
+    lab.org().add_group("Analysts", &[]);
+    let warehouse = json!({"name": "Warehouse", "baseRole": "VIEWER"});
+    let warehouse = admin(&lab, Method::POST, "connections", warehouse).await;
+    let connection = &warehouse.body["id"];
+    let sales = json!({"connectionId": connection, "name": "Sales", "modelKind": "SHARED"});
+    let sales = admin(&lab, Method::POST, "models", sales).await;
+    let model = &sales.body["id"];
+    assert_eq!((warehouse.status, sales.status), (201, 201));
+    let auditor = json!({"name": "Auditor", "baseRole": "QUERIER"});
+    let made = admin(&lab, Method::POST, "custom-roles", auditor).await;
+    assert_eq!(made.status, 204);
+    for (holder, role, status) in [
+        ("a@x.co", "Auditor", 204),
+        ("Analysts", "MODELER", 204),
+        ("b@x.co", "VIEWER", 404),
+        ("Others", "VIEWER", 404),
+    ] {
+        let set = json!({"holder": holder, "modelId": model, "roleName": role});
+        let set = admin(&lab, Method::POST, "roles", set).await;
+        assert_eq!(set.status, status, "{holder}");
+    }
+    let state = admin(&lab, Method::GET, "state", Value::Null).await.body;
+    let role = |holder, role| json!({"holder": holder, "connectionId": connection, "modelId": model, "roleName": role});
+    let expected = json!([role("a@x.co", "Auditor"), role("Analysts", "MODELER")]);
+    assert_eq!(state["roles"], expected);
+    let lost = json!({"connectionId": "none", "name": "Sales", "modelKind": "SHARED"});
+    let lost = admin(&lab, Method::POST, "models", lost).await;
+    assert_eq!(lost.status, 400);
+}
+
+#[tokio::test]
 async fn the_log_can_be_read_and_cleared() {
     let lab = lab().await;
     lab.get(USERS).await;
