@@ -15,11 +15,13 @@ mod membership;
 mod memory;
 mod observation;
 mod observed;
+mod observed_role;
 mod pause;
 mod place;
 mod policy;
 mod problem;
 mod readings;
+mod role;
 mod roster;
 mod run;
 mod run_time;
@@ -52,11 +54,19 @@ pub use observation::{
     KnownUser, ObservationHeader, ObservationUpdate, PartialListing, StoredObservation,
 };
 pub use observed::{Observed, ObservedSummary, UserMatch};
+pub use observed_role::{
+    ConnectionId, ModelId, ObservedConnection, ObservedModel, ObservedRole, RoleBases, RoleHolder,
+    RoleOrigin, RoleScope, RoleStep,
+};
 pub use pause::Pause;
 pub use place::RosterPlace;
 pub use policy::{GroupGlobs, Limit, Mode, Policy, Protect, Protection, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};
 pub use readings::{ClearForm, PatchForm, ProbeUser, Readings};
+pub use role::{
+    DesiredRole, DesiredRoles, RoleColumn, RoleName, RoleNameError, RoleSubject, RoleSubjectError,
+    StandardRole,
+};
 pub use roster::{Desired, DesiredUser, DoubtfulRow, Entry, FileRead, Fingerprint};
 pub use run::{
     GuardRule, Phase, ReadingTime, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger,

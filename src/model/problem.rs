@@ -119,6 +119,8 @@ pub enum ProblemKind {
     List,
     /// A cell that is not a decimal number.
     Number,
+    /// A role, its subject or its model that can't be used.
+    Role,
     /// A lint: a row that repeats another row.
     DuplicateRow,
     /// A lint: a row of a frozen user.
@@ -194,6 +196,7 @@ impl ProblemKind {
             Self::MissingName => ("missing_name", "new users without a display name"),
             Self::List => ("list", "cells that don't match the attribute's definition"),
             Self::Number => ("number", "invalid numbers"),
+            Self::Role => ("role", "invalid roles"),
             Self::DuplicateRow => ("duplicate_row", "duplicate rows"),
             Self::SkippedRow => ("skipped_row", "skipped rows"),
             Self::BlankColumn => ("blank_column", "blank columns"),

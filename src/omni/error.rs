@@ -101,6 +101,11 @@ pub enum OmniError {
          changed during the listing, and the next run lists them again"
     )]
     UnreliableGroups { listed: usize, total: usize },
+    /// A list of models without end, or one beyond the supported size.
+    #[error(
+        "Omni's list of models is unreliable: it does not end after {listed} models; the next run lists them again"
+    )]
+    UnreliableModels { listed: usize },
     /// The limit of [`Client::limit_requests`](super::Client::limit_requests) is reached.
     #[error("the limit of requests for this command is reached")]
     NoRequestsLeft,
@@ -185,6 +190,7 @@ impl OmniError {
             | Self::OutcomeUnknown(_)
             | Self::UnreliableLookup
             | Self::UnreliableGroups { .. }
+            | Self::UnreliableModels { .. }
             | Self::Ambiguous { .. } => false,
         }
     }
@@ -230,6 +236,7 @@ impl OmniError {
             | Self::UnreliableLookup
             | Self::ListTooLong { .. }
             | Self::UnreliableGroups { .. }
+            | Self::UnreliableModels { .. }
             | Self::Ambiguous { .. } => {}
         }
         error.to_string()

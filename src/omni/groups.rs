@@ -3,6 +3,7 @@
 //! Members are only ever added and removed one by one (`PATCH`). A `PUT`, and a `replace` of `members`, overwrite the
 //! list, and would remove members that no list of users shows.
 
+use super::available::{Available, Groups};
 use super::error::OmniError;
 use super::exchange::ApiRequest;
 use super::limiter::Priority;
@@ -10,7 +11,7 @@ use super::reader::Reader;
 use super::request_body::PATCH_OP;
 use super::writer::Writer;
 use crate::model::{GroupId, GroupName, MembershipChange, ObservedGroup, UserId};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -24,15 +25,6 @@ const MAX_GROUPS: usize = 10_000;
 
 /// The maximum number of members to add or remove per request.
 pub const MAX_MEMBERS: usize = 100;
-
-/// The result of [`Reader::groups`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Groups {
-    /// The organisation's groups, in Omni's order.
-    Known(Vec<ObservedGroup>),
-    /// Not available: no permission for this key, or no such endpoint.
-    Rejected(StatusCode),
-}
 
 #[derive(Deserialize)]
 struct GroupListDoc<'a> {
@@ -89,12 +81,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::page`]; 403 and 404 are not errors. [`OmniError::UnreliableGroups`] if the list does not add up.
     pub async fn groups(&self) -> Result<Groups, OmniError> {
-        match self.list_groups().await {
-            Ok(groups) => Ok(Groups::Known(groups)),
-            Err(OmniError::Forbidden { .. }) => Ok(Groups::Rejected(StatusCode::FORBIDDEN)),
-            Err(OmniError::NotFound { .. }) => Ok(Groups::Rejected(StatusCode::NOT_FOUND)),
-            Err(error) => Err(error),
-        }
+        Available::of(self.list_groups().await)
     }
 
     async fn list_groups(&self) -> Result<Vec<ObservedGroup>, OmniError> {

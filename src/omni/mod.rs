@@ -9,6 +9,7 @@
 //!   the user and decides.
 //! - Redirects are not followed, every response has a size limit, and no key leaves its header.
 
+mod available;
 mod client;
 mod error;
 mod exchange;
@@ -26,19 +27,21 @@ mod probe_writes;
 mod reader;
 mod redact;
 mod request_body;
+mod roles;
 mod whoami;
 mod wire;
 mod writer;
 
+pub use available::{Available, Definitions, Groups};
 pub use client::{Client, ClientError};
 pub use error::{Failure, ForbiddenCause, OmniError};
-pub use groups::{Groups, MAX_MEMBERS};
+pub use groups::MAX_MEMBERS;
 pub use limiter::{Priority, RateLimiter, Slot};
 pub use list::{ListPart, list, list_from, list_part};
 pub use look_up::{
     filter_ignores_case, look_up, look_up_each, read_incomplete, read_users, swap_case,
 };
-pub use reader::{ATTEMPTS, Definitions, Lookup, Reader};
+pub use reader::{ATTEMPTS, Lookup, Reader};
 pub use whoami::{KeyIdentity, KeyScope, Whoami, diagnose};
 pub use wire::UserListPage;
 pub use writer::{WriteClient, Writer};

@@ -1,13 +1,14 @@
 //! The capability to read, with retries.
 
+use super::available::{Available, Definitions};
 use super::client::Client;
 use super::error::{AttemptError, Failure, OmniError};
 use super::exchange::ApiRequest;
 use super::limiter::Priority;
 use super::wire::{self, UserListPage};
-use crate::model::{Email, ObservedUser, Schema, UserId, UserMatch};
+use crate::model::{Email, ObservedUser, UserId, UserMatch};
 use crate::util::backoff::Backoff;
-use reqwest::{StatusCode, Url};
+use reqwest::Url;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -55,33 +56,13 @@ impl Lookup {
     }
 }
 
-/// The result of [`Reader::definitions`].
-#[derive(Clone, Debug)]
-pub enum Definitions {
-    /// The organisation's definitions.
-    Known(Schema),
-    /// Not available: no permission for this key, or no such endpoint.
-    Rejected(StatusCode),
-}
-
-impl Definitions {
-    /// The definitions, or an unknown schema.
-    #[must_use]
-    pub fn into_schema(self) -> Schema {
-        match self {
-            Self::Known(schema) => schema,
-            Self::Rejected(_) => Schema::unknown(),
-        }
-    }
-}
-
 /// The capability to read.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub(super) client: Arc<Client>,
     pub(super) stop: CancellationToken,
     /// The priority of reads by id.
-    priority: Priority,
+    pub(super) priority: Priority,
 }
 
 impl Client {
@@ -172,12 +153,7 @@ impl Reader {
     pub async fn definitions(&self) -> Result<Definitions, OmniError> {
         let url = self.client.endpoint(&["api", "v1", "user-attributes"]);
         let request = ApiRequest::get_optional(url);
-        match self.read(request, wire::parse_definitions).await {
-            Ok(schema) => Ok(Definitions::Known(schema)),
-            Err(OmniError::Forbidden { .. }) => Ok(Definitions::Rejected(StatusCode::FORBIDDEN)),
-            Err(OmniError::NotFound { .. }) => Ok(Definitions::Rejected(StatusCode::NOT_FOUND)),
-            Err(error) => Err(error),
-        }
+        Available::of(self.read(request, wire::parse_definitions).await)
     }
 
     /// The number of requests that may still be sent; see [`Client::limit_requests`].

@@ -4,6 +4,7 @@ mod errors;
 mod groups;
 mod requests;
 mod retries;
+mod roles;
 
 use crate::support::World;
 use omni_user_sync::model::{Attributes, Email, ObservedUser, UserId, UserSpec};

@@ -1,0 +1,364 @@
+//! Connections, models, and roles on them.
+//!
+//! A role can be assigned and overwritten, and never deleted. The most permissive role of all sources counts.
+
+use super::available::Available;
+use super::error::OmniError;
+use super::exchange::ApiRequest;
+use super::limiter::Priority;
+use super::reader::Reader;
+use super::writer::Writer;
+use crate::model::{
+    ConnectionId, GroupId, ModelId, ObservedConnection, ObservedModel, ObservedRole, RoleHolder,
+    RoleName, RoleOrigin, RoleScope, Text, UserId, trim,
+};
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// The kinds of models that roles can be assigned for.
+const KINDS: [&str; 2] = ["SHARED", "SHARED_EXTENSION"];
+
+/// The number of models to request per page.
+const PAGE: &str = "100";
+
+/// The limit of pages of one kind. An organisation with more gets an error.
+const MAX_PAGES: usize = 1_000;
+
+#[derive(Deserialize)]
+struct ConnectionsDoc<'a> {
+    #[serde(borrow)]
+    connections: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ConnectionDoc<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(rename = "baseRole", borrow)]
+    base_role: Option<Cow<'a, str>>,
+    deleted: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct ModelPageDoc<'a> {
+    #[serde(borrow)]
+    records: Vec<&'a RawValue>,
+    #[serde(rename = "pageInfo", borrow)]
+    page: Option<PageInfoDoc<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PageInfoDoc<'a> {
+    #[serde(rename = "hasNextPage")]
+    has_next: Option<bool>,
+    #[serde(rename = "nextCursor", borrow)]
+    next: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct ModelDoc<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(rename = "connectionId", borrow)]
+    connection: Cow<'a, str>,
+    #[serde(rename = "deletedAt", borrow)]
+    deleted: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RolesDoc<'a> {
+    #[serde(borrow)]
+    results: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RoleDoc<'a> {
+    #[serde(rename = "roleName", borrow)]
+    role: Cow<'a, str>,
+    #[serde(rename = "baseRole", borrow)]
+    base: Option<Cow<'a, str>>,
+    #[serde(rename = "connectionId", borrow)]
+    connection: Cow<'a, str>,
+    #[serde(rename = "modelId", borrow)]
+    model: Option<Cow<'a, str>>,
+    resolved: Option<bool>,
+    #[serde(borrow)]
+    from: Option<OriginDoc<'a>>,
+}
+
+#[derive(Deserialize)]
+struct OriginDoc<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(rename = "miniUuid", borrow)]
+    group: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+}
+
+/// The answer to an assignment. It may be partial.
+#[derive(Deserialize)]
+struct AssignedDoc<'a> {
+    #[serde(rename = "roleName", borrow)]
+    role: Option<Cow<'a, str>>,
+}
+
+/// Entries of a list. One that can't be read must not hide the others: it can't be named, and has no roles.
+fn entries<'a, D: Deserialize<'a>, T>(
+    entries: &[&'a RawValue],
+    read: impl Fn(D) -> Option<T>,
+) -> Vec<T> {
+    let parsed = entries
+        .iter()
+        .filter_map(|entry| serde_json::from_str(entry.get()).ok());
+    parsed.filter_map(read).collect()
+}
+
+fn name(shown: Option<Cow<'_, str>>) -> Text {
+    shown.map(|name| trim(&name).into()).unwrap_or_default()
+}
+
+fn parse_connections(body: &[u8]) -> serde_json::Result<Vec<ObservedConnection>> {
+    let doc: ConnectionsDoc<'_> = serde_json::from_slice(body)?;
+    Ok(entries(&doc.connections, |one: ConnectionDoc<'_>| {
+        let id = ConnectionId::parse(&one.id)?;
+        (one.deleted != Some(true)).then(|| ObservedConnection {
+            id,
+            name: name(one.name),
+            base_role: one.base_role.as_deref().map(RoleName::known),
+        })
+    }))
+}
+
+/// A page of models.
+struct ModelPage {
+    models: Vec<ObservedModel>,
+    /// The cursor of the next page; `None` after the last one.
+    next: Option<String>,
+}
+
+fn parse_models(body: &[u8]) -> serde_json::Result<ModelPage> {
+    let doc: ModelPageDoc<'_> = serde_json::from_slice(body)?;
+    let models = entries(&doc.records, |one: ModelDoc<'_>| {
+        let id = ModelId::parse(&one.id)?;
+        let connection = ConnectionId::parse(&one.connection)?;
+        one.deleted.is_none().then(|| ObservedModel {
+            id,
+            name: name(one.name),
+            connection,
+        })
+    });
+    let page = doc.page.unwrap_or_default();
+    let next = page
+        .next
+        .filter(|next| !next.is_empty() && page.has_next != Some(false));
+    Ok(ModelPage {
+        models,
+        next: next.map(Cow::into_owned),
+    })
+}
+
+fn parse_roles(body: &[u8], holder: &RoleHolder) -> serde_json::Result<Vec<ObservedRole>> {
+    let doc: RolesDoc<'_> = serde_json::from_slice(body)?;
+    Ok(entries(&doc.results, |role: RoleDoc<'_>| role.read(holder)))
+}
+
+impl RoleDoc<'_> {
+    fn read(self, holder: &RoleHolder) -> Option<ObservedRole> {
+        let model = self.model.map(|id| ModelId::parse(&id).ok_or(()));
+        Some(ObservedRole {
+            holder: holder.clone(),
+            scope: RoleScope {
+                connection: ConnectionId::parse(&self.connection)?,
+                model: model.transpose().ok()?,
+            },
+            role: RoleName::known(&self.role),
+            base: self.base.and_then(|base| RoleName::known(&base).standard()),
+            origin: origin(self.from, holder),
+            is_resolved: self.resolved == Some(true),
+        })
+    }
+}
+
+/// The source of a role. Omni uses the words of its pages, and its OpenAPI document others. The roles of a group have
+/// no source, or the group itself. A source that is unknown is never taken for a direct assignment.
+fn origin(from: Option<OriginDoc<'_>>, holder: &RoleHolder) -> RoleOrigin {
+    let Some(from) = from else {
+        return match holder {
+            RoleHolder::Group(_) => RoleOrigin::Direct,
+            RoleHolder::User(_) => RoleOrigin::Other,
+        };
+    };
+    match &*from.kind.to_ascii_uppercase() {
+        "USER ROLE" | "USER" => RoleOrigin::Direct,
+        "GROUP ROLE" | "GROUP" => {
+            let id = from.group.and_then(|id| GroupId::parse(&id));
+            match (holder, &id) {
+                (RoleHolder::Group(_), None) => RoleOrigin::Direct,
+                (RoleHolder::Group(own), Some(id)) if own == id => RoleOrigin::Direct,
+                _ => RoleOrigin::Group {
+                    id,
+                    name: name(from.name),
+                },
+            }
+        }
+        "CONNECTION BASE ROLE" | "BASE" => RoleOrigin::Base,
+        _ => RoleOrigin::Other,
+    }
+}
+
+impl Reader {
+    /// All connections, without deleted ones.
+    ///
+    /// # Errors
+    /// As [`Reader::page`]; 403 and 404 are not errors.
+    pub async fn connections(&self) -> Result<Available<Vec<ObservedConnection>>, OmniError> {
+        let url = self.client.endpoint(&["api", "v1", "connections"]);
+        let request = ApiRequest::get_optional(url).with_priority(Priority::Background);
+        Available::of(self.read(request, parse_connections).await)
+    }
+
+    /// All models that roles can be assigned for, without deleted ones.
+    ///
+    /// # Errors
+    /// As [`Reader::page`]; 403 and 404 are not errors. [`OmniError::UnreliableModels`] if the list has no end.
+    pub async fn models(&self) -> Result<Available<Vec<ObservedModel>>, OmniError> {
+        Available::of(self.list_models().await)
+    }
+
+    async fn list_models(&self) -> Result<Vec<ObservedModel>, OmniError> {
+        let mut models = Vec::new();
+        for kind in KINDS {
+            let (mut cursor, mut cursors) = (None, HashSet::new());
+            loop {
+                let page = self.model_page(kind, cursor.as_deref()).await?;
+                models.extend(page.models);
+                let Some(next) = page.next else {
+                    break;
+                };
+                if cursors.len() >= MAX_PAGES || !cursors.insert(next.clone()) {
+                    let listed = models.len();
+                    return Err(OmniError::UnreliableModels { listed });
+                }
+                cursor = Some(next);
+            }
+        }
+        Ok(models)
+    }
+
+    async fn model_page(&self, kind: &str, cursor: Option<&str>) -> Result<ModelPage, OmniError> {
+        let mut url = self.client.endpoint(&["api", "v1", "models"]);
+        url.query_pairs_mut()
+            .append_pair("modelKind", kind)
+            .append_pair("pageSize", PAGE);
+        if let Some(cursor) = cursor {
+            url.query_pairs_mut().append_pair("cursor", cursor);
+        }
+        let request = ApiRequest::get_optional(url).with_priority(Priority::Background);
+        self.read(request, parse_models).await
+    }
+
+    /// All roles that apply to a user, by source. Omni does not show a role on a whole connection.
+    ///
+    /// # Errors
+    /// As [`Reader::page`]; 403 and 404 are not errors. 404 may also say that there is no such user.
+    pub async fn user_roles(&self, id: &UserId) -> Result<Available<Vec<ObservedRole>>, OmniError> {
+        let url = self.user_roles_url(id);
+        self.roles_of(RoleHolder::User(id.clone()), url).await
+    }
+
+    /// The roles of a group.
+    ///
+    /// # Errors
+    /// As [`Reader::user_roles`].
+    pub async fn group_roles(
+        &self,
+        id: &GroupId,
+    ) -> Result<Available<Vec<ObservedRole>>, OmniError> {
+        let url = self.group_roles_url(id);
+        self.roles_of(RoleHolder::Group(id.clone()), url).await
+    }
+
+    async fn roles_of(
+        &self,
+        holder: RoleHolder,
+        url: Url,
+    ) -> Result<Available<Vec<ObservedRole>>, OmniError> {
+        let request = ApiRequest::get_optional(url).with_priority(self.priority);
+        let roles = self.read(request, |body| parse_roles(body, &holder));
+        Available::of(roles.await)
+    }
+
+    fn user_roles_url(&self, id: &UserId) -> Url {
+        let path = ["api", "v1", "users", id.as_str(), "model-roles"];
+        self.client.endpoint(&path)
+    }
+
+    fn group_roles_url(&self, id: &GroupId) -> Url {
+        let path = ["api", "v1", "user-groups", id.as_str(), "model-roles"];
+        self.client.endpoint(&path)
+    }
+}
+
+impl Writer {
+    /// Assigns a role to a user, in place of the present direct one. Returns the role from the response, if it shows
+    /// one.
+    ///
+    /// # Errors
+    /// [`OmniError::OutcomeUnknown`] if the response was lost; [`OmniError::Rejected`] (422) with Omni's reason.
+    pub async fn assign_user_role(
+        &self,
+        user: &UserId,
+        scope: &RoleScope,
+        role: &RoleName,
+    ) -> Result<Option<RoleName>, OmniError> {
+        self.assign(self.reader().user_roles_url(user), scope, role)
+            .await
+    }
+
+    /// Assigns a role to a group, in place of the present one. All members have it then.
+    ///
+    /// # Errors
+    /// As [`Writer::assign_user_role`].
+    pub async fn assign_group_role(
+        &self,
+        group: &GroupId,
+        scope: &RoleScope,
+        role: &RoleName,
+    ) -> Result<Option<RoleName>, OmniError> {
+        self.assign(self.reader().group_roles_url(group), scope, role)
+            .await
+    }
+
+    async fn assign(
+        &self,
+        url: Url,
+        scope: &RoleScope,
+        role: &RoleName,
+    ) -> Result<Option<RoleName>, OmniError> {
+        let request = ApiRequest::with_body(Method::POST, url, &assignment(scope, role));
+        let parse = |body: &[u8]| {
+            let doc: AssignedDoc<'_> = serde_json::from_slice(body)?;
+            Ok(doc.role.as_deref().map(RoleName::known))
+        };
+        self.write_once(request, parse).await
+    }
+}
+
+/// The body of an assignment. With both ids, Omni refuses a model that moved to another connection.
+fn assignment(scope: &RoleScope, role: &RoleName) -> Value {
+    let mut body = json!({ "roleName": role.as_str(), "connectionId": scope.connection.as_str() });
+    if let Some(model) = &scope.model {
+        body["modelId"] = model.as_str().into();
+    }
+    body
+}
