@@ -66,7 +66,7 @@ const SAVE_AS_CSV: &str = "open it in a spreadsheet program and save the sheet a
                            file is not enough";
 const UNPACK: &str = "decompress it first; compressed files are not read";
 const EXPORT_AGAIN: &str = "open it in a text editor: it may be an error or login page of the system that \
-                            exports the roster; correct that and export again";
+                            exports the file; correct that and export again";
 
 /// Recognises workbooks and other files that are not CSV by their first bytes, whatever their name.
 pub(super) fn other_format(first: &[u8]) -> Option<Issue> {

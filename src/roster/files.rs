@@ -125,6 +125,21 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
+    fn one(path: &Path, metadata: &Metadata, max_bytes: u64) -> Self {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let file = Candidate::new(name, path.to_owned(), metadata, max_bytes);
+        let replaced = file_lints::replaced(&file.name, path, metadata);
+        let future = file
+            .dated()
+            .and_then(|file| file_lints::future(&file, SystemTime::now()));
+        Self {
+            lints: replaced.into_iter().chain(future).collect(),
+            files: vec![file],
+            folder: Vec::new(),
+            folder_touched: None,
+        }
+    }
+
     /// The time of the last change of any file or of the folder.
     pub(super) fn touched(&self) -> Option<SystemTime> {
         let files = self.files.iter().filter_map(|file| file.stat);
@@ -149,21 +164,10 @@ impl Candidates {
 pub(super) fn find(settings: &SourceSettings, path: &Path) -> Result<Candidates, SourceError> {
     let metadata = fs::metadata(path).map_err(|error| SourceError::new(path, error))?;
     if !metadata.is_dir() {
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        let file = Candidate::new(name, path.to_owned(), &metadata, settings.max_bytes);
-        let replaced = file_lints::replaced(&file.name, path, &metadata);
-        let future = file
-            .dated()
-            .and_then(|file| file_lints::future(&file, SystemTime::now()));
-        return Ok(Candidates {
-            lints: replaced.into_iter().chain(future).collect(),
-            files: vec![file],
-            folder: Vec::new(),
-            folder_touched: None,
-        });
+        return Ok(Candidates::one(path, &metadata, settings.max_bytes));
     }
     let (mut files, mut lints) =
-        list(path, settings.max_bytes).map_err(|error| SourceError::new(path, error))?;
+        list(path, settings).map_err(|error| SourceError::new(path, error))?;
     if files.is_empty() {
         return Err(no_files(path));
     }
@@ -188,6 +192,12 @@ pub(super) fn find(settings: &SourceSettings, path: &Path) -> Result<Candidates,
     })
 }
 
+/// Finds a file beside the roster. A folder in its place is rejected.
+pub(super) fn find_one(settings: &SourceSettings, path: &Path) -> Result<Candidates, SourceError> {
+    let metadata = fs::metadata(path).map_err(|error| SourceError::new(path, error))?;
+    Ok(Candidates::one(path, &metadata, settings.max_bytes))
+}
+
 fn no_files(path: &Path) -> SourceError {
     let path = path.to_owned();
     if path.file_name().is_some_and(is_csv) {
@@ -206,16 +216,17 @@ fn newest(files: Vec<Candidate>) -> Vec<Candidate> {
 }
 
 /// The CSV files of a folder, and lints on the other files.
-fn list(folder: &Path, max_bytes: u64) -> io::Result<(Vec<Candidate>, Vec<Problem>)> {
+fn list(folder: &Path, settings: &SourceSettings) -> io::Result<(Vec<Candidate>, Vec<Problem>)> {
     let (mut files, mut lints) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        if let Some(reason) = ignored(&name) {
+        let beside = || is_beside(folder, &name, settings).then_some("named by another setting");
+        if let Some(reason) = ignored(&name).or_else(beside) {
             tracing::debug!(file = %visible_name(&name), reason, "file is not part of the roster");
             lints.extend(file_lints::workbook(&name));
             continue;
         }
-        files.push(Candidate::in_folder(folder, &name, max_bytes));
+        files.push(Candidate::in_folder(folder, &name, settings.max_bytes));
     }
     Ok((files, lints))
 }
@@ -231,6 +242,21 @@ fn ignored(name: &OsStr) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Whether a file of the roster's folder is one with other rows, such as `source.roles`.
+fn is_beside(folder: &Path, name: &OsStr, settings: &SourceSettings) -> bool {
+    let folder_of = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.canonicalize(),
+        _ => Path::new(".").canonicalize(),
+    };
+    let is_same_folder = |path: &Path| match (folder_of(path), folder.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    };
+    let others = settings.roles.iter();
+    let mut named = others.filter(|path| path.file_name() == Some(name));
+    named.any(|path| is_same_folder(path))
 }
 
 fn is_csv(name: &OsStr) -> bool {
@@ -334,7 +360,7 @@ fn rejection(metadata: &Metadata, max_bytes: u64) -> Option<Issue> {
     if !metadata.is_file() {
         return Some(Issue::new(
             "this is a pipe or a device, not a file",
-            "save the roster to a file",
+            "save the rows to a file",
         ));
     }
     (metadata.len() > max_bytes).then(|| too_large(max_bytes))
@@ -343,7 +369,7 @@ fn rejection(metadata: &Metadata, max_bytes: u64) -> Option<Issue> {
 pub(super) fn too_large(max_bytes: u64) -> Issue {
     Issue::new(
         format!("larger than {}", bytesize::ByteSize(max_bytes)),
-        "check that this file is the roster, or raise source.max_bytes",
+        "check that this is the intended file, or raise source.max_bytes",
     )
 }
 

@@ -1,12 +1,14 @@
 //! Detection of how a CSV file is written: its byte order marks, Excel's `sep=` line, its delimiter.
 
-use super::header::has_email;
 use crate::model::is_blank;
 use ::csv::{Reader, ReaderBuilder, StringRecord};
 use std::io::Read;
 
 /// The delimiters that are detected.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
+
+/// Whether a row is the header of the kind of file that is read.
+pub(super) type IsHeader = fn(&StringRecord) -> bool;
 
 /// How a file is written.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub(super) struct CsvFormat {
 impl CsvFormat {
     /// Detects the format from the first part of the text. A delimiter in the settings takes
     /// precedence.
-    pub(super) fn detect(head: &[u8], setting: Option<u8>) -> Self {
+    pub(super) fn detect(head: &[u8], setting: Option<u8>, is_header: IsHeader) -> Self {
         let marks = byte_order_marks(head);
         let (from_file, length) = sep_line(&head[marks..]).unzip();
         let mut skip = marks + length.unwrap_or(0);
@@ -30,7 +32,7 @@ impl CsvFormat {
         skip += byte_order_marks(&head[skip..]);
         let delimiter = setting
             .or(from_file)
-            .unwrap_or_else(|| detect_delimiter(&head[skip..]));
+            .unwrap_or_else(|| detect_delimiter(&head[skip..], is_header));
         Self {
             delimiter,
             skip,
@@ -38,9 +40,9 @@ impl CsvFormat {
         }
     }
 
-    /// Whether the header in the first part of the text has an email column.
-    pub(super) fn has_email_column(&self, head: &[u8]) -> bool {
-        has_email(&first_record(&head[self.skip..], self.delimiter))
+    /// Whether the first part of the text has such a header.
+    pub(super) fn has_header(&self, head: &[u8], is_header: IsHeader) -> bool {
+        is_header(&first_record(&head[self.skip..], self.delimiter))
     }
 }
 
@@ -83,11 +85,11 @@ fn sep_line(text: &[u8]) -> Option<(u8, usize)> {
     is_usable.then(|| (delimiter, (end + line_break).min(text.len())))
 }
 
-/// The delimiter with which the header has an email column. If there is none, the delimiter that
-/// splits the header into the most columns, so that the error message can name them.
-fn detect_delimiter(head: &[u8]) -> u8 {
+/// The delimiter with which the first row is a header. If there is none, the delimiter that splits the
+/// row into the most columns, so that the error message can name them.
+fn detect_delimiter(head: &[u8], is_header: IsHeader) -> u8 {
     let headers = DELIMITERS.map(|delimiter| (delimiter, first_record(head, delimiter)));
-    let found = headers.iter().find(|(_, header)| has_email(header));
+    let found = headers.iter().find(|(_, header)| is_header(header));
     // `max_by_key` returns the last maximum, so the comma is compared last.
     let widest = || headers.iter().rev().max_by_key(|(_, header)| header.len());
     found

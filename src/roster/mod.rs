@@ -31,25 +31,30 @@ mod merge;
 mod number_shape;
 mod parse;
 mod records;
+mod roles;
 mod row;
 mod scanner;
 mod snippet;
 mod stable;
+mod table;
 mod text;
 mod text_lints;
 
 pub use error::SourceError;
 pub use files::SourceStamp;
+pub(crate) use roles::merge_roles;
+pub use roles::{read_roles, read_stable_roles, role_snippets};
 pub use snippet::{ProblemSnippet, snippets};
 pub(crate) use stable::{ReadTime, Stability, StabilityDetector, blocking};
 pub use stable::{read_stable, unless_stopped};
+pub(crate) use text::{Issue, did_you_mean, quoted};
 
 use crate::file_system;
 use crate::model::{Desired, FileRead, Fingerprint, Location, Problem, Schema};
 use crate::settings::SourceSettings;
 use budget::Budget;
 use content::{FileError, FileReading, Fingerprinter};
-use files::Candidate;
+use files::{Candidate, Candidates};
 use merge::ReadMeta;
 use parse::ParsedFile;
 use std::path::Path;
@@ -109,23 +114,27 @@ pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<SourceStamp, Sour
 /// # Errors
 /// Fails if there is no roster.
 pub fn fingerprint(settings: &SourceSettings, path: &Path) -> Result<Fingerprint, SourceError> {
-    let mut fingerprint = Fingerprinter::default();
-    for file in files::find(settings, path)?.files {
-        let reading = content::read_file(&file, settings.max_bytes, |_, _| Ok(()));
-        fingerprint.add(&file, reading.digest);
-    }
-    Ok(fingerprint.finish())
+    Ok(fingerprint_of(settings, &files::find(settings, path)?))
 }
 
-/// The result of reading the roster once.
-struct SourceReading {
+fn fingerprint_of(settings: &SourceSettings, found: &Candidates) -> Fingerprint {
+    let mut fingerprint = Fingerprinter::default();
+    for file in &found.files {
+        let reading = content::read_file(file, settings.max_bytes, |_, _| Ok(()));
+        fingerprint.add(file, reading.digest);
+    }
+    fingerprint.finish()
+}
+
+/// The result of reading a source once.
+struct SourceReading<T> {
     fingerprint: Fingerprint,
     /// Whether no file changed while it was read.
     is_unchanged: bool,
     /// The time of the last change of the files. Unknown on a share, where times are another
     /// machine's.
     touched: Option<SystemTime>,
-    outcome: Result<Desired, SourceError>,
+    outcome: T,
 }
 
 fn read_source(
@@ -133,12 +142,9 @@ fn read_source(
     path: &Path,
     is_source: bool,
     schema: &Schema,
-) -> Result<SourceReading, SourceError> {
+) -> Result<SourceReading<Result<Desired, SourceError>>, SourceError> {
     let found = files::find(settings, path)?;
-    let touched = match file_system::shared(path) {
-        None => found.touched(),
-        Some(_) => None,
-    };
+    let touched = touched(&found, path);
     let mut fingerprint = Fingerprinter::default();
     let (mut parsed, mut files, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let (mut is_unchanged, mut budget) = (true, Budget::WHOLE);
@@ -178,6 +184,11 @@ fn read_source(
         touched,
         outcome,
     })
+}
+
+fn touched(found: &Candidates, path: &Path) -> Option<SystemTime> {
+    let is_local = file_system::shared(path).is_none();
+    found.touched().filter(|_| is_local)
 }
 
 fn read_file(

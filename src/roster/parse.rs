@@ -3,7 +3,7 @@
 use super::budget::{Budget, MAX_PROBLEMS};
 use super::entries::{Entries, RowSender};
 use super::format::CsvFormat;
-use super::header::Columns;
+use super::header::{Columns, has_email};
 use super::lints::Lints;
 use super::records::{FileText, Records};
 use super::row::{BadRow, Doubt, RowReader, ValidRow};
@@ -44,7 +44,7 @@ pub(super) fn parse(
     budget: Budget,
 ) -> Result<ParsedFile, Vec<Problem>> {
     let text = FileText::new(bytes, settings.encoding);
-    let format = CsvFormat::detect(text.head(), settings.delimiter);
+    let format = CsvFormat::detect(text.head(), settings.delimiter, has_email);
     let row_estimate = text.lines_in(size).min(budget.rows);
     let mut records = Records::new(text, &format);
     let failed = |error: ScanError| vec![error.issue.at(Location::line(file, error.line))];
@@ -198,7 +198,7 @@ impl ParsedFile {
     }
 }
 
-fn no_header() -> Issue {
+pub(super) fn no_header() -> Issue {
     Issue::new(
         "this cell is not blank and its column has no header",
         "name the column in the header, or clear the cell",

@@ -266,7 +266,7 @@ impl Scanner {
     fn too_long(&self) -> ScanError {
         let message = "the row that starts here is longer than 1 MiB";
         if self.state != ScanState::Quoted {
-            let remedy = "check that this file is the roster and that each row is a line";
+            let remedy = "check that this is the intended file and that each row is a line";
             return quote_error(self.record.line, message.to_owned(), remedy);
         }
         let OpeningQuote { line, cell } = self.quote;

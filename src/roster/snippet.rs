@@ -1,8 +1,9 @@
 //! The text that problems refer to, read again from the roster. It is only for display, and is
 //! never logged.
 
-use super::files;
-use super::format::CsvFormat;
+use super::files::{self, Candidate};
+use super::format::{CsvFormat, IsHeader};
+use super::header::has_email;
 use super::records::{BUFFER, FileText};
 use super::scanner::{MAX_RECORD, ScanEvent, Scanner};
 use super::text::push_visible;
@@ -37,11 +38,20 @@ pub fn snippets(
     path: &Path,
     problems: &[&Problem],
 ) -> Vec<Option<ProblemSnippet>> {
+    let files = files::find(settings, path);
+    let files = files.map(|found| found.files).unwrap_or_default();
+    snippets_in(&files, settings, problems, has_email)
+}
+
+/// The snippets of problems in these files.
+pub(super) fn snippets_in(
+    files: &[Candidate],
+    settings: &SourceSettings,
+    problems: &[&Problem],
+    is_header: IsHeader,
+) -> Vec<Option<ProblemSnippet>> {
     let mut found = vec![None; problems.len()];
-    let Ok(files) = files::find(settings, path) else {
-        return found;
-    };
-    for file in files.files {
+    for file in files {
         let mut finder = SnippetFinder::new(&file.name, problems);
         if finder.wanted.is_empty() {
             continue;
@@ -50,7 +60,7 @@ pub fn snippets(
             continue;
         };
         let text = FileText::new(opened.take(settings.max_bytes), settings.encoding);
-        finder.read(text, settings.delimiter);
+        finder.read(text, settings.delimiter, is_header);
         for (index, snippet) in finder.found {
             found[index] = Some(snippet);
         }
@@ -107,11 +117,10 @@ impl<'a> SnippetFinder<'a> {
     }
 
     /// Reads the text until all snippets are found. A text that ends in an error is used up to there,
-    /// since that error may be the problem. A text without an email column is not a roster but may be any file, by a
-    /// link, and is not shown.
-    fn read(&mut self, mut text: FileText<impl Read>, delimiter: Option<u8>) {
-        let format = CsvFormat::detect(text.head(), delimiter);
-        if !format.has_email_column(text.head()) {
+    /// since that error may be the problem. A text without the header may be any file, by a link, and is not shown.
+    fn read(&mut self, mut text: FileText<impl Read>, delimiter: Option<u8>, is_header: IsHeader) {
+        let format = CsvFormat::detect(text.head(), delimiter, is_header);
+        if !format.has_header(text.head(), is_header) {
             return;
         }
         text.skip_to_header(&format);

@@ -100,37 +100,48 @@ pub async fn read_stable(
     schema: &Schema,
     stable_fingerprint: Option<Fingerprint>,
 ) -> Result<Desired, SourceError> {
-    let give_up = Instant::now() + MAX_UNSTABLE.max(settings.settle.saturating_mul(10));
-    let (settings, path) = (Arc::new(settings.clone()), Arc::<Path>::from(path));
-    let schema = Arc::new(schema.clone());
-    let mut detector = StabilityDetector::new(settings.settle);
+    let source = Arc::new((settings.clone(), path.to_owned(), schema.clone()));
+    let again = source.clone();
+    let read = move || {
+        let (settings, path, schema) = &*source;
+        read_source(settings, path, is_source, schema)
+    };
+    let fingerprint = move || fingerprint(&again.0, &again.1);
+    let settle = settings.settle;
+    read_until_stable(path, settle, stable_fingerprint, read, fingerprint).await?
+}
+
+/// Reads a source once it is stable, as [`read_stable`] does.
+///
+/// # Errors
+/// As `read` and `fingerprint`; [`SourceError::StillChanging`]; [`SourceError::Unresponsive`].
+pub(super) async fn read_until_stable<T: Send + 'static>(
+    path: &Path,
+    settle: Duration,
+    stable_fingerprint: Option<Fingerprint>,
+    read: impl Fn() -> Result<SourceReading<T>, SourceError> + Clone + Send + 'static,
+    fingerprint: impl Fn() -> Result<Fingerprint, SourceError> + Clone + Send + 'static,
+) -> Result<T, SourceError> {
+    let give_up = Instant::now() + MAX_UNSTABLE.max(settle.saturating_mul(10));
+    let mut detector = StabilityDetector::new(settle);
     loop {
         let start = Instant::now();
-        let reading = {
-            let (settings, of, schema) = (settings.clone(), path.clone(), schema.clone());
-            blocking(&path, move || {
-                read_source(&settings, &of, is_source, &schema)
-            })
-            .await?
-        };
-        if is_stable(&reading, stable_fingerprint, settings.settle) {
-            return reading.outcome;
+        let reading = blocking(path, read.clone()).await?;
+        if is_stable(&reading, stable_fingerprint, settle) {
+            return Ok(reading.outcome);
         }
         match detector.add(reading.fingerprint, ReadTime::since(start)) {
-            Stability::Stable(_) if reading.is_unchanged => return reading.outcome,
+            Stability::Stable(_) if reading.is_unchanged => return Ok(reading.outcome),
             Stability::Stable(_) => {}
             Stability::Unstable(due) => sleep_until(due).await,
         }
         let start = Instant::now();
-        let again = {
-            let (settings, of) = (settings.clone(), path.clone());
-            blocking(&path, move || fingerprint(&settings, &of)).await?
-        };
+        let again = blocking(path, fingerprint.clone()).await?;
         if let Stability::Stable(_) = detector.add(again, ReadTime::since(start))
             && again == reading.fingerprint
             && reading.is_unchanged
         {
-            return reading.outcome;
+            return Ok(reading.outcome);
         }
         if Instant::now() >= give_up {
             return Err(SourceError::StillChanging {
@@ -153,8 +164,8 @@ pub async fn unless_stopped<T, E: From<SourceError>>(
 }
 
 /// Whether a reading is known to be stable without a second one.
-fn is_stable(
-    reading: &SourceReading,
+fn is_stable<T>(
+    reading: &SourceReading<T>,
     stable_fingerprint: Option<Fingerprint>,
     settle: Duration,
 ) -> bool {

@@ -7,14 +7,14 @@ const MAX_SHOWN: usize = 60;
 
 /// A problem without its location: cause and remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Issue {
+pub(crate) struct Issue {
     pub(super) kind: ProblemKind,
     pub(super) message: String,
     pub(super) remedy: String,
 }
 
 impl Issue {
-    pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             kind: ProblemKind::File,
             message: message.into(),
@@ -22,11 +22,11 @@ impl Issue {
         }
     }
 
-    pub(super) fn kind(self, kind: ProblemKind) -> Self {
+    pub(crate) fn kind(self, kind: ProblemKind) -> Self {
         Self { kind, ..self }
     }
 
-    pub(super) fn at(self, location: Location) -> Problem {
+    pub(crate) fn at(self, location: Location) -> Problem {
         Problem {
             kind: self.kind,
             location,
@@ -39,7 +39,7 @@ impl Issue {
 
 /// A text from the roster in quotes: truncated, on one line, and without characters that act on a
 /// terminal.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", truncated(text))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn push_visible(text: &mut String, c: char) {
 }
 
 /// ` (did you mean 'x'?)`, to append to a clause.
-pub(super) fn did_you_mean(nearest: Option<&str>) -> String {
+pub(crate) fn did_you_mean(nearest: Option<&str>) -> String {
     nearest
         .map(|name| format!(" (did you mean {}?)", quoted(name)))
         .unwrap_or_default()

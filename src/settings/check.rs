@@ -191,6 +191,7 @@ impl SettingsReader {
             delimiter: self.get("source.delimiter", delimiter),
             max_bytes: self.get("source.max_bytes", bytes),
             reports: self.path("source.reports"),
+            roles: self.path("source.roles"),
         };
         if reports_are_rosters(&source) {
             let expected =

@@ -6,6 +6,7 @@ mod documents;
 mod guard;
 mod plan;
 mod planned;
+mod roles;
 mod roster;
 mod settings;
 mod settings_errors;

@@ -141,9 +141,9 @@ fn other_file_formats_are_named() {
         assert_snapshot!(account(packed), @"error: users.csv: this is a compressed file (gzip or similar), not a CSV file; decompress it first; compressed files are not read");
     } }
     insta::allow_duplicates! { for json in ["{\"error\":\"expired\"}", "\u{feff}\n [{\"email\":1}]"] {
-        assert_snapshot!(account(json), @"error: users.csv: this is JSON, not a CSV file; open it in a text editor: it may be an error or login page of the system that exports the roster; correct that and export again");
+        assert_snapshot!(account(json), @"error: users.csv: this is JSON, not a CSV file; open it in a text editor: it may be an error or login page of the system that exports the file; correct that and export again");
     } }
-    assert_snapshot!(account("\n<!doctype html><title>Log in</title>"), @"error: users.csv: this is a web page, not a CSV file; open it in a text editor: it may be an error or login page of the system that exports the roster; correct that and export again");
+    assert_snapshot!(account("\n<!doctype html><title>Log in</title>"), @"error: users.csv: this is a web page, not a CSV file; open it in a text editor: it may be an error or login page of the system that exports the file; correct that and export again");
     assert_snapshot!(account(b"%PDF-1.7"), @"error: users.csv: this is a PDF, not a CSV file; open it in a spreadsheet program and save the sheet as 'CSV UTF-8'; renaming the file is not enough");
     assert_snapshot!(account(b"email\na@x.co\n\0\0\0"), @"error: users.csv:3: contains a NUL byte: this is a binary file, or UTF-16 without a byte order mark; save the file as 'CSV UTF-8'");
     assert_snapshot!(account(b"e\0m\0a\0i\0l\0"), @"error: users.csv:1: contains a NUL byte: this is a binary file, or UTF-16 without a byte order mark; save the file as 'CSV UTF-8'");
@@ -153,9 +153,9 @@ fn other_file_formats_are_named() {
 #[test]
 fn a_row_over_one_mebibyte_rejects_the_file() {
     let row = "x".repeat(1 << 20);
-    assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,{row}\n")), @"error: users.csv:3: the row that starts here is longer than 1 MiB; check that this file is the roster and that each row is a line");
+    assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,{row}\n")), @"error: users.csv:3: the row that starts here is longer than 1 MiB; check that this is the intended file and that each row is a line");
     assert_snapshot!(account(format!("email,tier\na@x.co,gold\nb@x.co,\"\n{row}\n")), @r#"error: users.csv:3: the row that starts here is longer than 1 MiB, and the quote opened on line 3, in cell 2, is still open; add the closing quote; inside a quoted cell, write each quote twice ("")"#);
-    assert_snapshot!(account(format!("email,{row}\n")), @"error: users.csv:1: the row that starts here is longer than 1 MiB; check that this file is the roster and that each row is a line");
+    assert_snapshot!(account(format!("email,{row}\n")), @"error: users.csv:1: the row that starts here is longer than 1 MiB; check that this is the intended file and that each row is a line");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_file_over_the_limit_is_not_read() {
     let mut folder = Folder::new();
     folder.settings.max_bytes = 20;
     let path = folder.write("users.csv", "email,tier\na@x.co,gold\n");
-    assert_snapshot!(folder.show_at(&path), @"error: users.csv: larger than 20 B; check that this file is the roster, or raise source.max_bytes");
+    assert_snapshot!(folder.show_at(&path), @"error: users.csv: larger than 20 B; check that this is the intended file, or raise source.max_bytes");
     let path = folder.write("users.csv", "email,tier\na@x.co,x\n");
     assert_snapshot!(folder.show_at(&path), @r#"users.csv:2: a@x.co upsert "-" tier='x'"#);
 }

@@ -7,6 +7,7 @@ mod junk;
 mod lints;
 mod properties;
 mod removal;
+mod roles;
 mod rows;
 mod source;
 mod stable;

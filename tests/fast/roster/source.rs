@@ -179,8 +179,8 @@ fn unreadable_files_do_not_reject_readable_ones() {
     assert_snapshot!(folder.show(), @r#"
     good.csv:2: a@x.co upsert "-" tier='gold'
     bad: loop.csv: can't be read: Too many levels of symbolic links (os error 40); give the service user read permission
-    bad: pipe.csv: this is a pipe or a device, not a file; save the roster to a file
-    bad: to_pipe.csv: this is a pipe or a device, not a file; save the roster to a file
+    bad: pipe.csv: this is a pipe or a device, not a file; save the rows to a file
+    bad: to_pipe.csv: this is a pipe or a device, not a file; save the rows to a file
     "#);
     let read = folder.read().expect("one good file");
     assert!(read.removals_allowed().is_err());
@@ -195,8 +195,8 @@ fn a_pipe_does_not_hang() {
     let path = folder.path().join("users.csv");
     let made = rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU);
     made.expect("a pipe");
-    assert_snapshot!(folder.show_at(&path), @"error: users.csv: this is a pipe or a device, not a file; save the roster to a file");
-    assert_snapshot!(folder.show_at("/dev/null".as_ref()), @"error: null: this is a pipe or a device, not a file; save the roster to a file");
+    assert_snapshot!(folder.show_at(&path), @"error: users.csv: this is a pipe or a device, not a file; save the rows to a file");
+    assert_snapshot!(folder.show_at("/dev/null".as_ref()), @"error: null: this is a pipe or a device, not a file; save the rows to a file");
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(crate) fn settings() -> SourceSettings {
         delimiter: None,
         max_bytes: 1 << 30,
         reports: None,
+        roles: None,
     }
 }
 

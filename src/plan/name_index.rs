@@ -1,0 +1,92 @@
+//! Finds things of Omni by the names that a file gives them.
+
+use crate::model::{Text, fold, trim};
+use crate::util::text::nearest;
+use std::collections::HashMap;
+
+/// Things by name. Names need not be unique.
+#[derive(Clone, Debug)]
+pub struct NameIndex<T> {
+    things: Vec<(Text, T)>,
+    exact: HashMap<Text, Vec<usize>>,
+    /// By name, without case and composition.
+    folded: HashMap<String, Vec<usize>>,
+}
+
+/// Why a name does not lead to one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameError<'a> {
+    /// Nothing has this name.
+    Unknown {
+        /// The nearest name, if one is near.
+        nearest: Option<&'a str>,
+    },
+    /// Several things have this name.
+    Ambiguous {
+        /// Their number.
+        count: usize,
+    },
+}
+
+impl<T> Default for NameIndex<T> {
+    fn default() -> Self {
+        Self {
+            things: Vec::new(),
+            exact: HashMap::new(),
+            folded: HashMap::new(),
+        }
+    }
+}
+
+impl<T> NameIndex<T> {
+    /// Adds a thing. One without a name can't be found.
+    pub fn add(&mut self, name: &str, thing: T) {
+        let name = Text::from(trim(name));
+        if name.is_empty() {
+            return;
+        }
+        let at = self.things.len();
+        self.exact.entry(name.clone()).or_default().push(at);
+        self.folded
+            .entry(fold(&name).into_owned())
+            .or_default()
+            .push(at);
+        self.things.push((name, thing));
+    }
+
+    /// Finds the thing with this name: letter for letter, else without case and composition.
+    ///
+    /// # Errors
+    /// If nothing has it, or several things have it.
+    pub fn find(&self, name: &str) -> Result<&T, NameError<'_>> {
+        let name = trim(name);
+        let exact = self.exact.get(name);
+        match exact
+            .or_else(|| self.folded.get(&*fold(name)))
+            .map(Vec::as_slice)
+        {
+            Some([at]) => Ok(&self.things[*at].1),
+            Some(several) if !several.is_empty() => Err(NameError::Ambiguous {
+                count: several.len(),
+            }),
+            _ => Err(NameError::Unknown {
+                nearest: nearest(name, self.names()),
+            }),
+        }
+    }
+
+    /// The names, in the order of their addition.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.things.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+impl<T, N: AsRef<str>> FromIterator<(N, T)> for NameIndex<T> {
+    fn from_iter<I: IntoIterator<Item = (N, T)>>(things: I) -> Self {
+        let mut index = Self::default();
+        things
+            .into_iter()
+            .for_each(|(name, thing)| index.add(name.as_ref(), thing));
+        index
+    }
+}

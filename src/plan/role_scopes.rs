@@ -1,0 +1,144 @@
+//! Connections and models by name: the rows of `source.roles` with the ids that they mean.
+
+use super::name_index::{NameError, NameIndex};
+use crate::model::{
+    ConnectionId, DesiredRole, DesiredRoles, ModelId, ObservedConnection, ObservedModel, Problem,
+    ProblemKind, RoleColumn, RoleScope,
+};
+use crate::roster::{Issue, did_you_mean, merge_roles, quoted};
+use std::collections::HashMap;
+
+/// The connections and models of an organisation, by name. A name that is the id of one means that one, so that those
+/// with equal names can be told apart.
+#[derive(Clone, Debug, Default)]
+pub struct RoleCatalogue {
+    connections: NameIndex<ConnectionId>,
+    models: HashMap<ConnectionId, ModelsByName>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ModelsByName {
+    names: NameIndex<ModelId>,
+    ids: Vec<ModelId>,
+}
+
+/// The role of a row with the ids of its connection and model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopedRole {
+    /// The row.
+    pub row: DesiredRole,
+    /// The connection or model.
+    pub scope: RoleScope,
+}
+
+/// The rows of a file with their ids.
+#[derive(Clone, Debug, Default)]
+pub struct ScopedRoles {
+    /// One for each subject and connection or model.
+    pub roles: Vec<ScopedRole>,
+    /// Problems of names, and rows that turn out to be about the same.
+    pub problems: Vec<Problem>,
+    /// Lints.
+    pub lints: Vec<Problem>,
+}
+
+impl RoleCatalogue {
+    /// The catalogue of these connections and models.
+    #[must_use]
+    pub fn new(connections: &[ObservedConnection], models: &[ObservedModel]) -> Self {
+        let named = connections.iter().map(|one| (&one.name, one.id.clone()));
+        let ids = connections.iter().map(|one| one.id.clone());
+        let mut by_name: HashMap<_, ModelsByName> =
+            ids.map(|id| (id, ModelsByName::default())).collect();
+        for model in models {
+            let of_connection = by_name.entry(model.connection.clone()).or_default();
+            of_connection.names.add(&model.name, model.id.clone());
+            of_connection.ids.push(model.id.clone());
+        }
+        Self {
+            connections: named.collect(),
+            models: by_name,
+        }
+    }
+
+    /// The connection of this name or id.
+    ///
+    /// # Errors
+    /// If nothing has it, or several things have it.
+    pub fn connection(&self, name: &str) -> Result<ConnectionId, NameError<'_>> {
+        let by_id = ConnectionId::parse(name).filter(|id| self.models.contains_key(id));
+        by_id.map_or_else(|| self.connections.find(name).cloned(), Ok)
+    }
+
+    /// The model of this name or id in a connection.
+    ///
+    /// # Errors
+    /// As [`Self::connection`].
+    pub fn model(&self, connection: &ConnectionId, name: &str) -> Result<ModelId, NameError<'_>> {
+        let unknown = NameError::Unknown { nearest: None };
+        let models = self.models.get(connection).ok_or(unknown)?;
+        let by_id = ModelId::parse(name).filter(|id| models.ids.contains(id));
+        by_id.map_or_else(|| models.names.find(name).cloned(), Ok)
+    }
+
+    /// The rows of a file with the ids that they mean.
+    #[must_use]
+    pub fn resolve(&self, desired: &DesiredRoles) -> ScopedRoles {
+        let mut found = ScopedRoles::default();
+        let mut rows = Vec::new();
+        for row in &desired.rows {
+            match self.scope(desired, row) {
+                Ok(scope) => rows.push(((row.subject.folded(), scope), row.clone())),
+                Err(problem) => found.problems.push(problem),
+            }
+        }
+        let merged = merge_roles(rows);
+        let roles = merged.rows.into_iter();
+        found.roles = roles
+            .map(|((_, scope), row)| ScopedRole { row, scope })
+            .collect();
+        found.problems.extend(merged.bad_rows);
+        found.problems.sort_by(Problem::in_order);
+        found.lints = merged.lints;
+        found
+    }
+
+    fn scope(&self, desired: &DesiredRoles, row: &DesiredRole) -> Result<RoleScope, Problem> {
+        let problem = |column, name, error| {
+            let issue = name_issue(column, name, &error);
+            Problem {
+                email: row.subject.email().cloned(),
+                ..issue.at(desired.cell(row, column))
+            }
+        };
+        let connection = self.connection(&row.connection);
+        let connection =
+            connection.map_err(|error| problem(RoleColumn::Connection, &*row.connection, error))?;
+        let model = row.model.as_deref().map(|name| {
+            let model = self.model(&connection, name);
+            model.map_err(|error| problem(RoleColumn::Model, name, error))
+        });
+        let model = model.transpose()?;
+        Ok(RoleScope { connection, model })
+    }
+}
+
+/// Why a cell names no connection, or no model.
+fn name_issue(column: RoleColumn, name: &str, error: &NameError<'_>) -> Issue {
+    let (place, noun) = match column {
+        RoleColumn::Model => ("this connection has", "shared model"),
+        _ => ("Omni has", "connection"),
+    };
+    let name = quoted(name);
+    let (message, remedy) = match error {
+        NameError::Unknown { nearest } => (
+            format!("{place} no {noun} {name}{}", did_you_mean(*nearest)),
+            "correct the name, or write the id".to_owned(),
+        ),
+        NameError::Ambiguous { count } => (
+            format!("{place} {count} {noun}s with the name {name}"),
+            "rename one of them in Omni, or write the id".to_owned(),
+        ),
+    };
+    Issue::new(message, remedy).kind(ProblemKind::Role)
+}

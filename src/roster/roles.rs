@@ -1,0 +1,341 @@
+//! `source.roles`: the roles of users and groups on models and connections.
+//!
+//! - A row with a problem assigns nothing. So do rows of one subject, connection and model with different roles, since
+//!   it is unknown which one is right.
+//! - A file that can't be read, or is rejected, has problems and no rows: roles stay as they are.
+
+use super::address;
+use super::budget::MAX_LISTED_LINTS;
+use super::files;
+use super::snippet::{ProblemSnippet, snippets_in};
+use super::table::{self, TableKind, TableReading, TableRow};
+use super::text::{Issue, quoted};
+use crate::model::{
+    DesiredRole, DesiredRoles, Email, Fingerprint, GroupNameError, Location, Problem, ProblemKind,
+    RoleColumn, RoleName, RoleNameError, RoleSubject, StandardRole, Text, trim,
+};
+use crate::settings::SourceSettings;
+use ::csv::StringRecord;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::path::Path;
+
+const COLUMNS: usize = RoleColumn::ALL.len();
+
+const KIND: TableKind<COLUMNS> = TableKind {
+    setting: "source.roles",
+    columns: [
+        RoleColumn::Subject.as_str(),
+        RoleColumn::Connection.as_str(),
+        RoleColumn::Model.as_str(),
+        RoleColumn::Role.as_str(),
+    ],
+    is_header,
+};
+
+fn is_header(record: &StringRecord) -> bool {
+    record
+        .iter()
+        .any(|cell| trim(cell) == RoleColumn::Subject.as_str())
+}
+
+/// Reads the file once. Blocks as long as the file system does.
+#[must_use]
+pub fn read_roles(settings: &SourceSettings, path: &Path) -> DesiredRoles {
+    desired(table::read(settings, path, KIND, read_row))
+}
+
+/// Reads the file once it is stable, as [`read_stable`](super::read_stable) does. A file that can't be read is a
+/// problem.
+pub async fn read_stable_roles(
+    settings: &SourceSettings,
+    path: &Path,
+    stable_fingerprint: Option<Fingerprint>,
+) -> DesiredRoles {
+    desired(table::read_stable(settings, path, KIND, read_row, stable_fingerprint).await)
+}
+
+/// The snippet of each problem of the file; see [`snippets`](super::snippets). Blocks.
+#[must_use]
+pub fn role_snippets(
+    settings: &SourceSettings,
+    path: &Path,
+    problems: &[&Problem],
+) -> Vec<Option<ProblemSnippet>> {
+    let found = files::find_one(settings, path);
+    let files = found.map(|found| found.files).unwrap_or_default();
+    snippets_in(&files, settings, problems, is_header)
+}
+
+fn desired(reading: TableReading<RoleRow, COLUMNS>) -> DesiredRoles {
+    let mut roles = DesiredRoles {
+        rows: Vec::new(),
+        bad_rows: Vec::new(),
+        rejected: Vec::new(),
+        lints: reading.lints,
+        columns: [1, 2, 3, 4],
+        fingerprint: reading.fingerprint,
+    };
+    match reading.table {
+        Err(problems) => roles.rejected = problems,
+        Ok(table) => {
+            roles.columns = table.columns;
+            roles.bad_rows = table.bad_rows;
+            add(&mut roles, table.rows);
+        }
+    }
+    roles.bad_rows.sort_by(Problem::in_order);
+    limit_lints(&mut roles.lints);
+    roles
+}
+
+/// The subject, the connection and the model of a row, as they are compared.
+type RowKey = (String, Text, Text);
+
+/// A row with a readable subject and connection.
+struct RoleRow {
+    key: RowKey,
+    location: Location,
+    role: Result<DesiredRole, Vec<Problem>>,
+}
+
+fn read_row(row: &TableRow<'_, COLUMNS>) -> Result<RoleRow, Vec<Problem>> {
+    let [subject, connection, model, role] = row.cells;
+    let at = |column: RoleColumn, issue| row.problem(column as usize, issue);
+    let mut problems = Vec::new();
+    let subject = read_subject(subject).map_err(|issue| at(RoleColumn::Subject, issue));
+    if connection.is_empty() {
+        problems.push(at(RoleColumn::Connection, blank_connection()));
+    }
+    let role = RoleName::parse(role).map_err(|error| at(RoleColumn::Role, role_issue(role, error)));
+    let model_issue = role.as_ref().ok().and_then(|role| model_issue(model, role));
+    problems.extend(model_issue.map(|issue| at(RoleColumn::Model, issue)));
+    let role = role.map_err(|problem| problems.push(problem));
+    let (subject, doubt) = match subject {
+        Ok(subject) if !connection.is_empty() => subject,
+        Ok((subject, _)) => return Err(about(&subject, problems)),
+        Err(problem) => {
+            problems.push(problem);
+            return Err(problems);
+        }
+    };
+    let key = (subject.folded(), connection.into(), model.into());
+    let role = match role {
+        Ok(role) if problems.is_empty() => Ok(DesiredRole {
+            doubt: doubt.map(|issue| at(RoleColumn::Subject, issue)),
+            subject,
+            connection: connection.into(),
+            model: Some(model)
+                .filter(|model| !model.is_empty())
+                .map(Into::into),
+            role,
+            location: row.location.clone(),
+        }),
+        _ => Err(about(&subject, problems)),
+    };
+    Ok(RoleRow {
+        key,
+        location: row.location.clone(),
+        role,
+    })
+}
+
+/// Problems, with the user of their row.
+fn about(subject: &RoleSubject, mut problems: Vec<Problem>) -> Vec<Problem> {
+    for problem in &mut problems {
+        problem.email = subject.email().cloned();
+    }
+    problems
+}
+
+/// A subject, and why its address may be wrong.
+fn read_subject(cell: &str) -> Result<(RoleSubject, Option<Issue>), Issue> {
+    match RoleSubject::group_in(cell) {
+        Some(Ok(name)) => Ok((RoleSubject::Group(name), None)),
+        Some(Err(error)) => Err(group_issue(error)),
+        None => match Email::parse(cell) {
+            Ok(email) => Ok((RoleSubject::User(email), None)),
+            Err(error) => {
+                let issue = subject_issue(cell, &error.to_string());
+                match Email::known(cell) {
+                    Ok(email) => Ok((RoleSubject::User(email), Some(issue))),
+                    Err(_) => Err(issue),
+                }
+            }
+        },
+    }
+}
+
+fn subject_issue(cell: &str, error: &str) -> Issue {
+    let form = "write the email of a user, or group:<name>";
+    if cell.is_empty() {
+        return Issue::new("the subject is blank", form).kind(ProblemKind::Role);
+    }
+    let remedy = match address::meant(cell).first() {
+        Some(meant) => format!("write only the address, such as {}", quoted(meant.as_str())),
+        None => form.to_owned(),
+    };
+    let message = format!("{}: {error}", quoted(cell));
+    Issue::new(message, remedy).kind(ProblemKind::Email)
+}
+
+fn group_issue(error: GroupNameError) -> Issue {
+    let remedy = "write group: and the name of a group, such as group:Analysts";
+    Issue::new(error.to_string(), remedy).kind(ProblemKind::Role)
+}
+
+fn blank_connection() -> Issue {
+    Issue::new("the connection is blank", "name a connection of Omni").kind(ProblemKind::Role)
+}
+
+fn role_issue(cell: &str, error: RoleNameError) -> Issue {
+    let (message, remedy) = match error {
+        RoleNameError::Respelled(role) => (
+            format!("{}: {error}", quoted(cell)),
+            format!("write {role}"),
+        ),
+        RoleNameError::Blank | RoleNameError::ControlCharacter => {
+            let names = StandardRole::ALL.map(StandardRole::as_str).join(", ");
+            (
+                error.to_string(),
+                format!("write {names}, or the name of a custom role"),
+            )
+        }
+    };
+    Issue::new(message, remedy).kind(ProblemKind::Role)
+}
+
+fn model_issue(model: &str, role: &RoleName) -> Option<Issue> {
+    let (message, remedy) = match (model.is_empty(), *role == RoleName::CONNECTION_ADMIN) {
+        (true, false) => (
+            "the model is blank, and only CONNECTION_ADMIN is a role on a whole connection",
+            "name a model of the connection",
+        ),
+        (false, true) => (
+            "CONNECTION_ADMIN is a role on a whole connection, not on a model",
+            "leave the model blank",
+        ),
+        (true, true) | (false, false) => return None,
+    };
+    Some(Issue::new(message, remedy).kind(ProblemKind::Role))
+}
+
+/// Adds the rows of the file. A valid row of the same subject, connection and model as an invalid one is skipped: it is
+/// unknown which one is right.
+fn add(roles: &mut DesiredRoles, rows: Vec<RoleRow>) {
+    let mut invalid = HashMap::new();
+    for row in rows.iter().filter(|row| row.role.is_err()) {
+        invalid
+            .entry(row.key.clone())
+            .or_insert_with(|| row.location.clone());
+    }
+    let mut valid = Vec::new();
+    for row in rows {
+        match (row.role, invalid.get(&row.key)) {
+            (Err(problems), _) => roles.bad_rows.extend(problems),
+            (Ok(role), None) => valid.push((row.key, role)),
+            (Ok(role), Some(reason)) => roles.lints.push(skipped(&role, reason)),
+        }
+    }
+    let merged = merge_roles(valid);
+    roles.rows = merged.rows.into_iter().map(|(_, role)| role).collect();
+    roles.bad_rows.extend(merged.bad_rows);
+    roles.lints.extend(merged.lints);
+}
+
+/// One row for each key.
+pub(crate) struct MergedRoles<K> {
+    pub(crate) rows: Vec<(K, DesiredRole)>,
+    pub(crate) bad_rows: Vec<Problem>,
+    pub(crate) lints: Vec<Problem>,
+}
+
+/// Merges rows that are about the same: equal roles become one row with a lint, different ones are all invalid.
+pub(crate) fn merge_roles<K: Clone + Eq + Hash>(rows: Vec<(K, DesiredRole)>) -> MergedRoles<K> {
+    let mut seen: HashMap<K, Seen> = HashMap::new();
+    for (key, row) in &rows {
+        let first = Seen {
+            role: row.role.clone(),
+            location: row.location.clone(),
+            different: None,
+        };
+        let seen = seen.entry(key.clone()).or_insert(first);
+        if seen.role != row.role {
+            seen.different.get_or_insert_with(|| row.location.clone());
+        }
+    }
+    let mut merged = MergedRoles {
+        rows: Vec::new(),
+        bad_rows: Vec::new(),
+        lints: Vec::new(),
+    };
+    for (key, row) in rows {
+        // Every key was seen above.
+        let Some(first) = seen.get(&key) else {
+            continue;
+        };
+        match &first.different {
+            None if first.location == row.location => merged.rows.push((key, row)),
+            None => merged.lints.push(duplicate(&row, &first.location)),
+            Some(other) if first.role == row.role => merged.bad_rows.push(conflict(&row, other)),
+            Some(_) => merged.bad_rows.push(conflict(&row, &first.location)),
+        }
+    }
+    merged
+}
+
+/// The first row with a key.
+struct Seen {
+    role: RoleName,
+    location: Location,
+    /// The first row with another role.
+    different: Option<Location>,
+}
+
+/// A problem of a row, with its user.
+fn problem_of(row: &DesiredRole, issue: Issue) -> Problem {
+    Problem {
+        email: row.subject.email().cloned(),
+        ..issue.at(row.location.clone())
+    }
+}
+
+fn duplicate(row: &DesiredRole, first: &Location) -> Problem {
+    let message = format!("repeats {first} for {}", quoted(&row.subject.to_string()));
+    let issue = Issue::new(message, "remove one of the two rows");
+    problem_of(row, issue.kind(ProblemKind::DuplicateRow))
+}
+
+fn conflict(row: &DesiredRole, other: &Location) -> Problem {
+    let subject = quoted(&row.subject.to_string());
+    let issue = Issue::new(
+        format!(
+            "conflicts with {other}, which has another role for {subject} on the same model or connection"
+        ),
+        "keep only the correct row; until then neither role is assigned",
+    );
+    problem_of(row, issue.kind(ProblemKind::ConflictingRows))
+}
+
+fn skipped(row: &DesiredRole, reason: &Location) -> Problem {
+    let issue = Issue::new(
+        format!("this row is skipped, because {reason} is about the same and is invalid"),
+        "correct that row",
+    );
+    problem_of(row, issue.kind(ProblemKind::SkippedRow))
+}
+
+/// Keeps the first lints, and adds the number of the others.
+fn limit_lints(lints: &mut Vec<Problem>) {
+    lints.sort_by(Problem::in_order);
+    let more = lints.len().saturating_sub(MAX_LISTED_LINTS);
+    lints.truncate(MAX_LISTED_LINTS);
+    if let (1.., Some(last)) = (more, lints.last()) {
+        let issue = Issue::new(
+            format!("{more} more rows are repeated or skipped"),
+            "write one row for each subject, connection and model",
+        );
+        let location = Location::line(&last.location.file, 0);
+        lints.push(issue.kind(ProblemKind::DuplicateRow).at(location));
+    }
+}
