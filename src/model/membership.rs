@@ -24,6 +24,14 @@ impl DesiredMemberships {
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty() && self.rows.is_empty()
     }
+
+    /// Keeps only what is stated about one user.
+    #[must_use]
+    pub(super) fn about(mut self, email: &Email) -> Self {
+        self.cells.retain(|of, _| of == email);
+        self.rows.retain(|row| row.email == *email);
+        self
+    }
 }
 
 /// The cell of the `groups` column.

@@ -121,10 +121,14 @@ pub enum ProblemKind {
     Number,
     /// A role, its subject or its model that can't be used.
     Role,
+    /// A group that Omni does not have or show, or a contradiction about a membership.
+    Group,
     /// A lint: a row that repeats another row.
     DuplicateRow,
     /// A lint: a row of a frozen user.
     SkippedRow,
+    /// A lint: a group that a cell names twice.
+    RepeatedGroup,
     /// A lint: a column in which every cell is blank.
     BlankColumn,
     /// A lint: a word of another program for an op.
@@ -197,8 +201,10 @@ impl ProblemKind {
             Self::List => ("list", "cells that don't match the attribute's definition"),
             Self::Number => ("number", "invalid numbers"),
             Self::Role => ("role", "invalid roles"),
+            Self::Group => ("group", "unusable groups"),
             Self::DuplicateRow => ("duplicate_row", "duplicate rows"),
             Self::SkippedRow => ("skipped_row", "skipped rows"),
+            Self::RepeatedGroup => ("repeated_group", "groups that are named twice"),
             Self::BlankColumn => ("blank_column", "blank columns"),
             Self::OpSynonym => ("op_synonym", "ops of other programs"),
             Self::SuspiciousList => ("suspicious_list", "lists that may be written wrong"),

@@ -1,6 +1,6 @@
 //! The desired state, as a roster states it.
 
-use super::{ByEmail, DesiredMemberships, Email, Location, Problem, UserSpec};
+use super::{ByEmail, DesiredMemberships, Email, GroupsCell, Location, Problem, UserSpec};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -33,6 +33,8 @@ pub struct DoubtfulRow {
     pub email: Email,
     /// The row.
     pub entry: Entry,
+    /// Its cell in the `groups` column.
+    pub groups: Option<GroupsCell>,
     /// The problem, if no user has the address.
     pub problem: Problem,
     /// The addresses that are probably meant.
@@ -105,6 +107,7 @@ impl Desired {
             upserts += usize::from(is_upsert);
             of == email || (is_upsert && upserts == 1)
         });
+        self.memberships = self.memberships.about(email);
         self
     }
 

@@ -20,7 +20,7 @@ const MAX_VALUES: usize = 20_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     pub(super) rows: usize,
-    /// Attributes of all rows. Each item of a list counts.
+    /// Attributes and groups of all rows. Each item of a list counts.
     pub(super) values: usize,
     pub(super) problems: usize,
 }
@@ -37,9 +37,10 @@ impl Budget {
         take(&mut self.rows, 1).ok_or_else(|| exceeded(MAX_ROWS, "rows"))
     }
 
-    /// Takes the values of a row.
-    pub(super) fn take_values(&mut self, want: &DesiredUser) -> Result<(), Issue> {
-        take(&mut self.values, values(want)).ok_or_else(|| exceeded(MAX_VALUES, "attribute values"))
+    /// Takes the values of a row, and the groups that it names.
+    pub(super) fn take_values(&mut self, want: &DesiredUser, groups: usize) -> Result<(), Issue> {
+        let count = values(want) + groups;
+        take(&mut self.values, count).ok_or_else(|| exceeded(MAX_VALUES, "attribute values"))
     }
 
     /// Takes problems; `None` if there are too many.

@@ -5,6 +5,7 @@ use super::text::{Issue, quoted};
 use crate::model::{Decimal, Definition, ProblemKind, Value, ValueType, nfc, trim};
 use foldhash::fast::RandomState;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// The shape of an attribute's values by Omni's definition.
@@ -23,50 +24,74 @@ impl Shape {
     }
 }
 
-/// Reads the cells of one column. Most columns repeat a few strings: each is read once, and all its
-/// rows share the value.
+/// What the cells of one column are read as. Most columns repeat a few strings: each is read once, and all its
+/// rows share the result.
 #[derive(Debug)]
-pub(super) struct CellReader {
-    shape: Option<Shape>,
-    /// The values read so far; `None` once the column has too many different texts.
-    cache: Option<HashMap<Box<str>, Option<Value>, RandomState>>,
-    max_cached: usize,
+pub(super) struct CellCache<T> {
+    /// The cells read so far; `None` once the column has too many different texts.
+    read: Option<HashMap<Box<str>, T, RandomState>>,
+    max: usize,
 }
 
-impl CellReader {
-    /// The maximum number of cached values of a file, over all columns.
+impl<T: Clone> CellCache<T> {
+    /// The maximum number of cached cells of a file, over all columns.
     const MAX_CACHED: usize = 65_536;
     /// Longer cells are not cached.
     const MAX_LENGTH: usize = 256;
 
-    /// `columns` is the number of attribute columns, which share the cache.
+    /// `columns` is the number of columns that share the limit, at least one.
+    pub(super) fn new(columns: usize) -> Self {
+        Self {
+            read: Some(HashMap::default()),
+            max: Self::MAX_CACHED / columns,
+        }
+    }
+
+    /// Reads a cell with `read`, unless it was read before.
+    pub(super) fn get(
+        &mut self,
+        cell: &str,
+        read: impl FnOnce(&str) -> Result<T, Issue>,
+    ) -> Result<T, Issue> {
+        if let Some(value) = self.read.as_ref().and_then(|cache| cache.get(cell)) {
+            return Ok(value.clone());
+        }
+        let value = read(cell)?;
+        self.add(cell, &value);
+        Ok(value)
+    }
+
+    fn add(&mut self, cell: &str, value: &T) {
+        let Some(cache) = &mut self.read else {
+            return;
+        };
+        if cache.len() == self.max {
+            self.read = None;
+        } else if cell.len() <= Self::MAX_LENGTH {
+            cache.insert(cell.into(), value.clone());
+        }
+    }
+}
+
+/// Reads the cells of one attribute column.
+#[derive(Debug)]
+pub(super) struct CellReader {
+    shape: Option<Shape>,
+    cache: CellCache<Option<Value>>,
+}
+
+impl CellReader {
+    /// `columns` is the number of columns that share the cache, at least one.
     pub(super) fn new(shape: Option<Shape>, columns: usize) -> Self {
         Self {
             shape,
-            cache: Some(HashMap::default()),
-            max_cached: Self::MAX_CACHED / columns,
+            cache: CellCache::new(columns),
         }
     }
 
     /// Reads a cell, as [`value`] does.
     pub(super) fn value(&mut self, cell: &str) -> Result<Option<Value>, Issue> {
-        if let Some(value) = self.cache.as_ref().and_then(|cache| cache.get(cell)) {
-            return Ok(value.clone());
-        }
-        let value = value(cell, self.shape)?;
-        self.cache(cell, value.as_ref());
-        Ok(value)
-    }
-
-    fn cache(&mut self, cell: &str, value: Option<&Value>) {
-        let Some(cache) = &mut self.cache else {
-            return;
-        };
-        if cache.len() == self.max_cached {
-            self.cache = None;
-        } else if cell.len() <= Self::MAX_LENGTH {
-            cache.insert(cell.into(), value.cloned());
-        }
+        self.cache.get(cell, |cell| value(cell, self.shape))
     }
 }
 
@@ -77,10 +102,12 @@ pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, I
     if cell.is_empty() {
         return Ok(None);
     }
-    let value = if cell.starts_with('[') {
-        list(cell, shape)
-    } else {
+    let value = if !cell.starts_with('[') {
         single(cell, shape)
+    } else if shape.is_some_and(|shape| !shape.multiple) {
+        Err(not_single(cell))
+    } else {
+        items(cell).map(Value::many)
     };
     let value = value.map_err(|issue| issue.kind(ProblemKind::List))?;
     if shape.is_some_and(|shape| shape.number) {
@@ -93,13 +120,29 @@ pub(super) fn value(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, I
 }
 
 fn single(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Issue> {
-    if shape.is_some_and(|shape| shape.multiple) {
-        return Err(Issue::new(
-            format!("expected a list, found {}", quoted(cell)),
-            format!("write {}", quoted(&as_list(cell))),
-        ));
+    match shape.is_some_and(|shape| shape.multiple) {
+        true => Err(no_list(cell)),
+        false => Ok(Value::one(cell)),
     }
-    Ok(Value::one(cell))
+}
+
+/// The problem of a cell without brackets that is not a list.
+pub(super) fn no_list(cell: &str) -> Issue {
+    Issue::new(
+        format!("expected a list, found {}", quoted(cell)),
+        format!("write {}", quoted(&as_list(cell))),
+    )
+}
+
+fn not_single(cell: &str) -> Issue {
+    // An unquoted list that contains the delimiter is split into such halves.
+    if let Err(issue) = between_brackets(cell) {
+        return issue;
+    }
+    Issue::new(
+        format!("expected a single value, found the list {}", quoted(cell)),
+        "write the value without brackets, or leave the cell blank for no value",
+    )
 }
 
 /// The list that a cell without brackets is probably meant to be.
@@ -118,36 +161,41 @@ fn as_list(cell: &str) -> String {
     format!("[{}]", items.join(","))
 }
 
-fn list(cell: &str, shape: Option<Shape>) -> Result<Option<Value>, Issue> {
-    // Checked first: an unquoted list that contains the delimiter is split into such halves.
-    let Some(inner) = cell
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    else {
-        return Err(Issue::new(
+fn between_brackets(cell: &str) -> Result<&str, Issue> {
+    let rest = cell.strip_prefix('[');
+    rest.and_then(|rest| rest.strip_suffix(']')).ok_or_else(|| {
+        Issue::new(
             format!("the list {} has no closing bracket", quoted(cell)),
             "write [a,b], and quote the cell if it contains the delimiter",
-        ));
-    };
-    if shape.is_some_and(|shape| !shape.multiple) {
-        return Err(Issue::new(
-            format!("expected a single value, found the list {}", quoted(cell)),
-            "write the value without brackets, or leave the cell blank for no value",
-        ));
-    }
+        )
+    })
+}
+
+/// The items of a cell that starts with a bracket, as written: none is blank, and some may be equal.
+pub(super) fn items(cell: &str) -> Result<Vec<Cow<'_, str>>, Issue> {
+    let inner = between_brackets(cell)?;
     if trim(inner).is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    if inner.contains('"')
-        && let Some(items) = json_items(cell)
-    {
-        return items_value(cell, &items);
+    let json = inner.contains('"').then(|| json_items(cell)).flatten();
+    let items: Vec<Cow<'_, str>> = match json {
+        Some(items) => {
+            let composed = |item: String| Cow::Owned(nfc(&item).into_owned());
+            items.into_iter().map(composed).collect()
+        }
+        None => plain_items(cell, inner)?.map(Cow::Borrowed).collect(),
+    };
+    if items.iter().any(|item| trim(item).is_empty()) {
+        return Err(Issue::new(
+            format!("the list {} has a blank item", quoted(cell)),
+            "remove the extra comma, or write the missing item",
+        ));
     }
-    plain_items(cell, inner)
+    Ok(items)
 }
 
 /// `[a, b]`, separated by commas, as Omni's own script reads it.
-fn plain_items(cell: &str, inner: &str) -> Result<Option<Value>, Issue> {
+fn plain_items<'a>(cell: &str, inner: &'a str) -> Result<impl Iterator<Item = &'a str>, Issue> {
     if trim(inner).starts_with('"') {
         return Err(Issue::new(
             format!(
@@ -157,9 +205,9 @@ fn plain_items(cell: &str, inner: &str) -> Result<Option<Value>, Issue> {
             r#"write ["a","b"]; in a CSV file, write each quote twice"#,
         ));
     }
-    let items: Vec<_> = inner.split(',').map(trim).collect();
+    let items = inner.split(',').map(trim);
     if items
-        .iter()
+        .clone()
         .any(|item| item.starts_with('[') || item.ends_with(']'))
     {
         return Err(Issue::new(
@@ -167,17 +215,7 @@ fn plain_items(cell: &str, inner: &str) -> Result<Option<Value>, Issue> {
             r#"lists can't be nested; write items that contain brackets or commas as ["a,b","[c]"]"#,
         ));
     }
-    items_value(cell, &items)
-}
-
-fn items_value<I: AsRef<str>>(cell: &str, items: &[I]) -> Result<Option<Value>, Issue> {
-    if items.iter().any(|item| trim(item.as_ref()).is_empty()) {
-        return Err(Issue::new(
-            format!("the list {} has a blank item", quoted(cell)),
-            "remove the extra comma, or write the missing item",
-        ));
-    }
-    Ok(Value::many(items.iter().map(|item| nfc(item.as_ref()))))
+    Ok(items)
 }
 
 /// The items of a JSON array of texts and numbers; numbers keep their digits.
@@ -325,19 +363,19 @@ mod tests {
 
     #[test]
     fn cached_cells_read_the_same() {
-        let mut cells = CellReader::new(MANY, CellReader::MAX_CACHED / 3);
+        let mut cells = CellReader::new(MANY, CellCache::<()>::MAX_CACHED / 3);
         let texts = ["[a]", "a", "", "[b]", " ", "[c]", "[d]", "[e]"];
         for text in texts.iter().cycle().take(3 * texts.len()) {
             assert_eq!(cells.value(text), value(text, MANY), "{text}");
         }
-        assert!(cells.cache.is_none(), "too many different texts");
+        assert!(cells.cache.read.is_none(), "too many different texts");
 
         let mut cells = CellReader::new(MANY, 1);
-        let long = format!("[{}]", "a".repeat(CellReader::MAX_LENGTH));
+        let long = format!("[{}]", "a".repeat(CellCache::<()>::MAX_LENGTH));
         for text in ["[a]", &long, "b", "[a]"] {
             assert_eq!(cells.value(text), value(text, MANY), "{text}");
         }
-        let cache = cells.cache.expect("few different texts");
+        let cache = cells.cache.read.expect("few different texts");
         assert!(
             cache.keys().eq(["[a]"].map(Box::from).iter()),
             "no long or invalid cells"

@@ -1,6 +1,6 @@
 //! The valid rows, by user.
 
-use crate::model::{ByEmail, Email, Entry, Problem};
+use crate::model::{ByEmail, Email, Entry, GroupsCell, Problem};
 use indexmap::map::Entry as Slot;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -11,21 +11,31 @@ use std::thread;
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     pub(super) first: ByEmail<Entry>,
+    /// The cells of these rows in the `groups` column.
+    pub(super) groups: ByEmail<GroupsCell>,
     /// The further rows of users with several rows.
-    pub(super) repeated: BTreeMap<Email, Vec<Entry>>,
+    pub(super) repeated: BTreeMap<Email, Vec<RowEntry>>,
+}
+
+/// A valid row of a user.
+#[derive(Debug)]
+pub(super) struct RowEntry {
+    pub(super) entry: Entry,
+    /// The cell in the `groups` column.
+    pub(super) groups: Option<GroupsCell>,
 }
 
 /// Sends rows to another thread, in batches, because sending each row would cost too much.
 pub(super) struct RowSender {
-    batch: Vec<(Email, Entry)>,
-    to: SyncSender<Vec<(Email, Entry)>>,
+    batch: Vec<(Email, RowEntry)>,
+    to: SyncSender<Vec<(Email, RowEntry)>>,
 }
 
 impl RowSender {
     const BATCH: usize = 1_000;
 
-    pub(super) fn push(&mut self, email: Email, entry: Entry) {
-        self.batch.push((email, entry));
+    pub(super) fn push(&mut self, email: Email, row: RowEntry) {
+        self.batch.push((email, row));
         if self.batch.len() == Self::BATCH {
             self.send();
         }
@@ -55,8 +65,8 @@ impl Entries {
                 let mut entries = Self::default();
                 // The estimate is only an optimisation, so a failed allocation is no error.
                 let _ = entries.first.try_reserve(row_estimate);
-                for (email, entry) in batches.into_iter().flatten() {
-                    entries.push(email, entry);
+                for (email, row) in batches.into_iter().flatten() {
+                    entries.push(email, row);
                 }
                 entries
             });
@@ -70,26 +80,30 @@ impl Entries {
         })
     }
 
-    fn push(&mut self, email: Email, entry: Entry) {
+    fn push(&mut self, email: Email, row: RowEntry) {
         match self.first.entry(email) {
             Slot::Vacant(slot) => {
-                slot.insert(entry);
+                if let Some(groups) = row.groups {
+                    self.groups.insert(slot.key().clone(), groups);
+                }
+                slot.insert(row.entry);
             }
             Slot::Occupied(slot) => {
                 let others = self.repeated.entry(slot.key().clone());
-                others.or_default().push(entry);
+                others.or_default().push(row);
             }
         }
     }
 
     /// Adds the rows of the next file.
-    pub(super) fn append(&mut self, next: Self) {
+    pub(super) fn append(&mut self, mut next: Self) {
         if self.first.is_empty() {
             *self = next;
             return;
         }
         for (email, entry) in next.first {
-            self.push(email, entry);
+            let groups = next.groups.swap_remove(&email);
+            self.push(email, RowEntry { entry, groups });
         }
         for (email, others) in next.repeated {
             self.repeated.entry(email).or_default().extend(others);

@@ -1,6 +1,7 @@
 //! Users → a roster that states them as they are, so that planning with it yields no change.
 
 use super::cell::{self, Shape};
+use super::header::is_own;
 use crate::model::{AttributeName, Email, ObservedUser, Schema, Texts, Value};
 use crate::settings::{Encoding, SourceSettings};
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,11 +153,13 @@ pub fn write(columns: &[AttributeName], rows: &[ExportRow], format: ExportFormat
 
 /// The attributes that get a column, and a sentence for each attribute that can't have one.
 fn columns(users: &[&ObservedUser], schema: &Schema) -> (Vec<AttributeName>, Vec<String>) {
-    let mut columns = BTreeSet::new();
+    let (mut columns, mut own) = (BTreeSet::new(), BTreeSet::new());
     let mut left_out = BTreeMap::new();
     for user in users {
         for (name, value) in user.values() {
-            if is_settable(name, schema) {
+            if is_own(name) {
+                own.insert(name);
+            } else if is_settable(name, schema) {
                 columns.insert(name);
                 if !round_trips(name, value, schema) {
                     left_out.entry(name).or_insert(&user.email);
@@ -172,13 +175,18 @@ fn columns(users: &[&ObservedUser], schema: &Schema) -> (Vec<AttributeName>, Vec
     let sentences = left_out.iter().map(|(name, email)| {
         format!("no column for {name}: the value of {email} can't be written as a cell")
     });
-    (kept, sentences.collect())
+    let own = own.into_iter().map(|name| {
+        format!("no column for {name}: a column of this name has another meaning in a roster")
+    });
+    (kept, sentences.chain(own).collect())
 }
 
 /// Whether a roster may have a column for an attribute.
 #[must_use]
 pub fn is_settable(name: &AttributeName, schema: &Schema) -> bool {
-    if schema.is_known() {
+    if is_own(name) {
+        false
+    } else if schema.is_known() {
         schema
             .get(name)
             .is_some_and(|definition| !definition.system)

@@ -7,7 +7,7 @@ use super::{SourceError, read};
 use crate::fuzzing::checks::{SECRET, assert_harmless};
 use crate::model::{
     AttributeName, Decimal, Definition, Desired, DesiredUser, Email, Location, Problem,
-    ProblemKind, Schema, Texts, Value, ValueType, trim,
+    ProblemKind, Schema, Texts, Value, ValueType, fold, trim,
 };
 use crate::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
 use std::collections::HashSet;
@@ -55,8 +55,10 @@ fn summary(outcome: &Result<Desired, SourceError>) -> String {
                 &desired.rejected,
                 &desired.lints,
             );
+            let mut groups: Vec<_> = desired.memberships.cells.iter().collect();
+            groups.sort_by_key(|(email, _)| *email);
             let counts = (desired.unnamed, desired.rows, desired.fingerprint);
-            format!("{users:?} {frozen:?} {problems:?} {counts:?}")
+            format!("{users:?} {groups:?} {frozen:?} {problems:?} {counts:?}")
         }
         Err(error) => error.to_string(),
     }
@@ -126,6 +128,15 @@ impl RosterFolder {
             assert!(!desired.frozen.contains_key(email), "{email}");
             self.check_location(&entry.location);
             self.check_want(&entry.want);
+        }
+        for (email, cell) in &desired.memberships.cells {
+            let entry = &desired.users[email];
+            assert!(matches!(entry.want, DesiredUser::Upsert(_)), "{email}");
+            assert_eq!(entry.location.line, cell.location.line);
+            self.check_location(&cell.location);
+            let names = cell.names.iter().map(|name| fold(name.as_str()));
+            let unique: HashSet<_> = names.collect();
+            assert_eq!(unique.len(), cell.names.len(), "{cell:?}");
         }
         desired
             .frozen

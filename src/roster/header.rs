@@ -10,7 +10,8 @@ use ::csv::StringRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const OWN: [&str; 3] = ["op", "email", "display_name"];
+const GROUPS: &str = "groups";
+const OWN: [&str; 4] = ["op", "email", "display_name", GROUPS];
 /// The prefix of system attributes, by which they are recognised without definitions.
 const SYSTEM_PREFIX: &str = "omni_user_";
 /// The maximum number of listed problems of one header. The others are counted.
@@ -24,6 +25,7 @@ pub(super) struct Columns {
     pub(super) op: Option<usize>,
     pub(super) email: usize,
     pub(super) display_name: Option<usize>,
+    pub(super) groups: Option<usize>,
     /// Sorted by name, so that the attributes of every row are sorted.
     pub(super) attributes: Vec<AttributeColumn>,
     /// The names of the attributes, shared by all rows.
@@ -124,6 +126,9 @@ impl<'a> HeaderReader<'a> {
                 "keep one of them",
             ));
         }
+        if own == Some(GROUPS) {
+            return not_an_attribute(name, self.schema);
+        }
         if own.is_none() {
             let name = AttributeName::new(name);
             let shape = attribute(&name, self.schema)?;
@@ -134,8 +139,7 @@ impl<'a> HeaderReader<'a> {
 
     fn finish(mut self, names: &[&str], location: &Location) -> Result<Columns, Vec<Problem>> {
         let own = |name: &str| self.seen.get(name).copied();
-        let (op, email, display_name) = (own("op"), own("email"), own("display_name"));
-        let Some(email) = email else {
+        let Some(email) = own("email") else {
             return Err(vec![
                 no_email(names)
                     .kind(ProblemKind::Column)
@@ -150,9 +154,10 @@ impl<'a> HeaderReader<'a> {
         let names = self.attributes.iter().map(|column| column.name.clone());
         Ok(Columns {
             labels,
-            op,
+            op: own("op"),
             email,
-            display_name,
+            display_name: own("display_name"),
+            groups: own(GROUPS),
             names: Arc::new(names.collect()),
             attributes: self.attributes,
             blank: self.blank,
@@ -232,6 +237,28 @@ fn quoted_after_blank(name: &str) -> Issue {
         ),
         "remove the spaces between delimiters and quotes, in all rows",
     )
+}
+
+/// Whether a column of this name is never an attribute's.
+pub(super) fn is_own(name: &AttributeName) -> bool {
+    OWN.iter()
+        .any(|own| own.eq_ignore_ascii_case(name.as_str()))
+}
+
+/// Checks that Omni has no attribute that the column of groups may mean.
+fn not_an_attribute(column: &str, schema: &Schema) -> Result<(), Issue> {
+    let mut settable = schema.definitions().filter(|one| !one.system);
+    let Some(same) = settable.find(|one| one.name.as_str().eq_ignore_ascii_case(GROUPS)) else {
+        return Ok(());
+    };
+    Err(Issue::new(
+        format!(
+            "the column {} may be the groups of each user, or Omni's user attribute {}",
+            quoted(column),
+            quoted(same.name.as_str())
+        ),
+        "rename the attribute in Omni, or remove the column; a later version decides this by source.columns",
+    ))
 }
 
 /// The shape of an attribute's values, if there is a definition. An error if it can't be set.

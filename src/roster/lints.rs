@@ -5,7 +5,8 @@
 //!
 //! Every cell of a roster is checked, so most cells are dismissed by their first byte.
 
-use super::header::{AttributeColumn, Columns};
+use super::cell::Shape;
+use super::header::Columns;
 use super::lint::{Lint, Occurrences};
 use super::number_shape::NumberShape;
 use super::row::is_synonym;
@@ -33,13 +34,22 @@ pub(super) struct Lints {
     /// Words of other programs for an op.
     synonyms: Occurrences,
     attributes: Vec<ColumnLints>,
+    groups: Option<GroupsLints>,
     /// Lints on texts, for each column.
     texts: Vec<[Occurrences; text_lints::COUNT]>,
     /// The columns whose texts are checked: all but `op` and `email`.
     text_columns: Vec<usize>,
 }
 
-/// The lints of an attribute column.
+/// The lints of the `groups` column.
+#[derive(Debug)]
+struct GroupsLints {
+    lists: ColumnLints,
+    /// Cells that name a group twice.
+    repeats: Occurrences,
+}
+
+/// The lints of a column of values.
 #[derive(Debug)]
 struct ColumnLints {
     at: usize,
@@ -66,13 +76,17 @@ struct ColumnLints {
 
 impl Lints {
     pub(super) fn new(columns: &Columns) -> Self {
-        let attributes = columns.attributes.iter().map(|column| column.at);
-        let text_columns = attributes.chain(columns.display_name);
+        let attributes = columns.attributes.iter();
+        let at = attributes.clone().map(|column| column.at);
+        let text_columns = at.chain(columns.display_name).chain(columns.groups);
         Self {
             upserts: 0,
             op: columns.op,
             synonyms: Occurrences::default(),
-            attributes: columns.attributes.iter().map(ColumnLints::new).collect(),
+            attributes: attributes
+                .map(|column| ColumnLints::new(column.at, column.shape))
+                .collect(),
+            groups: columns.groups.map(GroupsLints::new),
             texts: vec![Default::default(); columns.labels.len()],
             text_columns: text_columns.collect(),
         }
@@ -88,13 +102,21 @@ impl Lints {
     /// Checks a row that upserts a user.
     pub(super) fn row(&mut self, cells: &StringRecord, line: u64) {
         self.upserts += 1;
-        for column in &mut self.attributes {
+        let groups = self.groups.iter_mut().map(|groups| &mut groups.lists);
+        for column in self.attributes.iter_mut().chain(groups) {
             column.cell(&cells[column.at], line);
         }
         for &at in &self.text_columns {
             if text_lints::may_apply(&cells[at]) {
                 text_lints::check(&cells[at], &mut self.texts[at], line);
             }
+        }
+    }
+
+    /// Notes that the groups of a row name one twice.
+    pub(super) fn repeated_group(&mut self, line: u64) {
+        if let Some(groups) = &mut self.groups {
+            groups.repeats.add(line);
         }
     }
 
@@ -116,13 +138,20 @@ impl Lints {
             .iter()
             .filter(|one| clears && one.filled == 0)
         {
-            list.blank_column(column.at, self.upserts);
+            list.blank_attribute(column.at, self.upserts);
         }
         if let Some(at) = self.op {
             list.cells(at, self.synonyms, &SYNONYM);
         }
         for column in &self.attributes {
             column.finish(&mut list);
+        }
+        if let Some(GroupsLints { lists, repeats }) = &self.groups {
+            if clears && lists.filled == 0 {
+                list.blank_groups(lists.at, self.upserts);
+            }
+            lists.finish(&mut list);
+            list.cells(lists.at, *repeats, &REPEATED_GROUP);
         }
         for (at, texts) in self.texts.iter().enumerate() {
             for (one, cells) in TEXT_LINTS.iter().zip(texts) {
@@ -134,11 +163,23 @@ impl Lints {
     }
 }
 
-impl ColumnLints {
-    fn new(column: &AttributeColumn) -> Self {
-        let shape = column.shape;
+impl GroupsLints {
+    fn new(at: usize) -> Self {
+        let lists = Shape {
+            multiple: true,
+            number: false,
+        };
         Self {
-            at: column.at,
+            lists: ColumnLints::new(at, Some(lists)),
+            repeats: Occurrences::default(),
+        }
+    }
+}
+
+impl ColumnLints {
+    fn new(at: usize, shape: Option<Shape>) -> Self {
+        Self {
+            at,
             list: shape.is_none_or(|shape| shape.multiple),
             text: shape.is_none_or(|shape| !shape.multiple && !shape.number),
             unknown: shape.is_none(),
@@ -293,6 +334,11 @@ const LIST_QUOTES: Lint = Lint {
     message: "the quotes in this list are part of its items",
     remedy: r#"write [a,b], or ["a","b"] with straight double quotes; in a CSV file, write each quote twice"#,
 };
+const REPEATED_GROUP: Lint = Lint {
+    kind: ProblemKind::RepeatedGroup,
+    message: "this list names a group twice, perhaps in another letter case",
+    remedy: "write each group once",
+};
 const SHORTENED: Lint = Lint {
     kind: ProblemKind::Reformatted,
     message: "looks like a long number that a spreadsheet shortened",
@@ -337,15 +383,26 @@ impl LintList<'_> {
         self.add(issue, cells.line, at);
     }
 
-    fn blank_column(&mut self, at: usize, rows: u64) {
-        let issue = Issue::new(
-            format!(
-                "every readable cell in this column is blank, which clears the attribute of all {rows} users in this file"
-            ),
-            "fill in the column or remove it; an attribute without a column is never changed",
-        )
-        .kind(ProblemKind::BlankColumn);
-        self.add(issue, self.header.line, at);
+    fn blank_attribute(&mut self, at: usize, rows: u64) {
+        let message = format!(
+            "every readable cell in this column is blank, which clears the attribute of all {rows} users in this file"
+        );
+        let remedy =
+            "fill in the column or remove it; an attribute without a column is never changed";
+        self.blank_column(at, Issue::new(message, remedy));
+    }
+
+    fn blank_groups(&mut self, at: usize, rows: u64) {
+        let message = format!(
+            "every readable cell in this column is blank, which takes all {rows} users in this file out of every \
+             managed group"
+        );
+        let remedy = "fill in the column or remove it; without the column no membership is changed";
+        self.blank_column(at, Issue::new(message, remedy));
+    }
+
+    fn blank_column(&mut self, at: usize, issue: Issue) {
+        self.add(issue.kind(ProblemKind::BlankColumn), self.header.line, at);
     }
 
     fn add(&mut self, issue: Issue, line: u64, at: usize) {

@@ -2,12 +2,13 @@
 //! one is right, so all of them are bad and the user is frozen.
 
 use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};
-use super::entries::Entries;
+use super::entries::{Entries, RowEntry};
+use super::groups_cell::same_groups;
 use super::parse::ParsedFile;
 use super::text::{Issue, quoted};
 use crate::model::{
     ByEmail, Desired, DesiredMemberships, DesiredUser, Email, Entry, FileRead, Fingerprint,
-    Location, Problem, ProblemKind, Schema, UserSpec,
+    GroupsCell, Location, Problem, ProblemKind, Schema, UserSpec,
 };
 use std::sync::Arc;
 
@@ -56,6 +57,7 @@ pub(super) fn merge(
         }
     }
     desired.users = entries.first;
+    desired.memberships.cells = entries.groups;
     let mut dropped_lints = 0;
     for (email, others) in entries.repeated {
         match desired.merge_repeated(email, others, schema) {
@@ -87,10 +89,18 @@ impl Desired {
                 }
                 self.bad_rows.push(row.problem);
                 self.unnamed += 1;
-            } else if !self.users.contains_key(&row.email) {
-                self.users.insert(row.email, row.entry);
-            } else if let Err(too_many) = self.merge_repeated(row.email, vec![row.entry], schema) {
-                self.bad_rows.push(too_many);
+                continue;
+            }
+            let (entry, groups) = (row.entry, row.groups);
+            if self.users.contains_key(&row.email) {
+                let others = vec![RowEntry { entry, groups }];
+                if let Err(too_many) = self.merge_repeated(row.email, others, schema) {
+                    self.bad_rows.push(too_many);
+                }
+            } else {
+                let cells = &mut self.memberships.cells;
+                cells.extend(groups.map(|groups| (row.email.clone(), groups)));
+                self.users.insert(row.email, entry);
             }
         }
         self.drop_frozen();
@@ -103,32 +113,36 @@ impl Desired {
     fn merge_repeated(
         &mut self,
         email: Email,
-        others: Vec<Entry>,
+        others: Vec<RowEntry>,
         schema: &Schema,
     ) -> Result<usize, Problem> {
         let Some(first) = self.users.get(&email) else {
             return Ok(0);
         };
-        let is_like_first = |other: &Entry| same(&first.want, &other.want, schema);
+        let groups = self.memberships.cells.get(&email);
+        let is_like_first = |other: &RowEntry| {
+            same(&first.want, &other.entry.want, schema) && same_cell(groups, other.groups.as_ref())
+        };
         let Some(different) = others.iter().find(|other| !is_like_first(other)) else {
             let kept = others
                 .len()
                 .min(MAX_LISTED_LINTS.saturating_sub(self.lints.len()));
-            let duplicate = |other: &Entry| duplicate(&email, other, first);
+            let duplicate = |other: &RowEntry| duplicate(&email, &other.entry, first);
             self.lints.extend(others[..kept].iter().map(duplicate));
             return Ok(others.len() - kept);
         };
         if self.bad_rows.len() + others.len() >= MAX_PROBLEMS {
             return Err(too_many(first));
         }
-        self.bad_rows.push(conflict(&email, first, different));
+        self.bad_rows
+            .push(conflict(&email, first, &different.entry));
         for other in &others {
             let against = if is_like_first(other) {
-                different
+                &different.entry
             } else {
                 first
             };
-            self.bad_rows.push(conflict(&email, other, against));
+            self.bad_rows.push(conflict(&email, &other.entry, against));
         }
         let location = first.location.clone();
         self.frozen.entry(email).or_insert(location);
@@ -138,6 +152,7 @@ impl Desired {
     /// Removes all rows of frozen users.
     fn drop_frozen(&mut self) {
         for (email, reason) in &self.frozen {
+            self.memberships.cells.swap_remove(email);
             if let Some(entry) = self.users.swap_remove(email)
                 && entry.location != *reason
             {
@@ -222,6 +237,14 @@ fn same(a: &DesiredUser, b: &DesiredUser, schema: &Schema) -> bool {
         (DesiredUser::Upsert(a), DesiredUser::Upsert(b)) => same_spec(a, b, schema),
         (DesiredUser::Delete, DesiredUser::Delete)
         | (DesiredUser::Deactivate, DesiredUser::Deactivate) => true,
+        _ => false,
+    }
+}
+
+fn same_cell(a: Option<&GroupsCell>, b: Option<&GroupsCell>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => same_groups(&a.names, &b.names),
+        (None, None) => true,
         _ => false,
     }
 }

@@ -24,6 +24,7 @@ mod files;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod groups_cell;
 mod header;
 mod lint;
 mod lints;

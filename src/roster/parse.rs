@@ -1,7 +1,7 @@
 //! The records of one file → its rows, or the problems for which the file is rejected.
 
 use super::budget::{Budget, MAX_PROBLEMS};
-use super::entries::{Entries, RowSender};
+use super::entries::{Entries, RowEntry, RowSender};
 use super::format::CsvFormat;
 use super::header::{Columns, has_email};
 use super::lints::Lints;
@@ -125,17 +125,29 @@ impl ParsedFile {
         self.budget.take_row().map_err(over_budget)?;
         match rows.read(record, line) {
             Ok(row) => {
-                self.budget.take_values(&row.want).map_err(over_budget)?;
-                let ValidRow { email, want, doubt } = row;
+                let ValidRow {
+                    email,
+                    want,
+                    groups,
+                    doubt,
+                } = row;
+                let named = groups.as_ref().map_or(0, |groups| groups.cell.names.len());
+                self.budget.take_values(&want, named).map_err(over_budget)?;
                 lints.op(record, line);
                 if matches!(want, DesiredUser::Upsert(_)) {
                     lints.row(record, line);
                 }
+                if groups.as_ref().is_some_and(|groups| groups.has_repeats) {
+                    lints.repeated_group(line);
+                }
                 let location = Location::line(&self.file, line);
-                let entry = Entry { want, location };
+                let row = RowEntry {
+                    entry: Entry { want, location },
+                    groups: groups.map(|groups| groups.cell),
+                };
                 match doubt {
-                    None => valid.push(email, entry),
-                    Some(doubt) => self.take_doubtful(email, entry, doubt)?,
+                    None => valid.push(email, row),
+                    Some(doubt) => self.take_doubtful(email, row, doubt)?,
                 }
                 Ok(())
             }
@@ -146,13 +158,14 @@ impl ParsedFile {
     fn take_doubtful(
         &mut self,
         email: Email,
-        entry: Entry,
+        row: RowEntry,
         Doubt { problem, meant }: Doubt,
     ) -> Result<(), Vec<Problem>> {
         let count = meant.len().max(1);
         self.doubtful.push(DoubtfulRow {
             email,
-            entry,
+            entry: row.entry,
+            groups: row.groups,
             problem,
             meant,
         });

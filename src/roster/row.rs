@@ -13,11 +13,12 @@
 
 use super::address;
 use super::cell::CellReader;
+use super::groups_cell::GroupsReader;
 use super::header::Columns;
 use super::text::{Issue, did_you_mean, quoted};
 use crate::model::{
-    AttributeName, Attributes, DesiredUser, Email, Interner, Location, Problem, ProblemKind,
-    UserSpec, Value, nfc, trim,
+    AttributeName, Attributes, DesiredUser, Email, GroupsCell, Interner, Location, Problem,
+    ProblemKind, UserSpec, Value, nfc, trim,
 };
 use crate::settings::BlankCells;
 use crate::util::text::{nearest, plural};
@@ -29,8 +30,18 @@ use std::sync::Arc;
 pub(super) struct ValidRow {
     pub(super) email: Email,
     pub(super) want: DesiredUser,
+    /// The cell of an upsert in the `groups` column.
+    pub(super) groups: Option<ReadGroups>,
     /// Why the address may be wrong.
     pub(super) doubt: Option<Doubt>,
+}
+
+/// A valid cell in the `groups` column.
+#[derive(Debug)]
+pub(super) struct ReadGroups {
+    pub(super) cell: GroupsCell,
+    /// Whether it names a group twice.
+    pub(super) has_repeats: bool,
 }
 
 /// The problem of an address that breaks the rule for new users, and the addresses that are probably
@@ -81,6 +92,7 @@ pub(super) struct RowReader<'a> {
     blank_cells: BlankCells,
     /// One for each attribute column.
     cells: Vec<CellReader>,
+    groups: GroupsReader,
     interner: Interner,
 }
 
@@ -92,15 +104,17 @@ impl<'a> RowReader<'a> {
         blank_cells: BlankCells,
     ) -> Self {
         let attributes = &columns.attributes;
+        let cached = attributes.len() + 1;
         let cells = attributes
             .iter()
-            .map(|column| CellReader::new(column.shape, attributes.len()));
+            .map(|column| CellReader::new(column.shape, cached));
         Self {
             columns,
             file,
             delimiter,
             blank_cells,
             cells: cells.collect(),
+            groups: GroupsReader::new(cached),
             interner: Interner::default(),
         }
     }
@@ -113,11 +127,18 @@ impl<'a> RowReader<'a> {
         let mut bad = BadRow::default();
         let (email, doubt) = self.email(cells, line);
         let want = self.want(cells, line, &mut bad);
+        let groups = match want {
+            Some(DesiredUser::Upsert(_)) | None => self.groups(cells, line, &mut bad),
+            Some(DesiredUser::Delete | DesiredUser::Deactivate) => None,
+        };
         self.check_swallowed(cells, line, &mut bad);
         match (email, want) {
-            (Some(email), Some(want)) if bad.problems.is_empty() => {
-                Ok(ValidRow { email, want, doubt })
-            }
+            (Some(email), Some(want)) if bad.problems.is_empty() => Ok(ValidRow {
+                email,
+                want,
+                groups,
+                doubt,
+            }),
             (email, _) => {
                 let is_readable = doubt.is_none();
                 if let Some(Doubt { problem, meant }) = doubt {
@@ -206,6 +227,27 @@ impl<'a> RowReader<'a> {
             self.names_in(cells)
         };
         Some(Attributes::of(names, values))
+    }
+
+    /// The cell in the `groups` column; `None` if it states nothing.
+    fn groups(&mut self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<ReadGroups> {
+        let at = self.columns.groups?;
+        if is_kept(&cells[at], self.blank_cells) {
+            return None;
+        }
+        match self.groups.read(&cells[at]) {
+            Ok(list) => Some(ReadGroups {
+                cell: GroupsCell {
+                    names: list.names,
+                    location: self.location(line, at),
+                },
+                has_repeats: list.has_repeats,
+            }),
+            Err(issue) => {
+                bad.problems.push(self.problem(line, at, issue));
+                None
+            }
+        }
     }
 
     /// The attributes of a row in which blank cells are left out.
@@ -315,11 +357,15 @@ impl<'a> RowReader<'a> {
     }
 
     fn problem(&self, line: u64, at: usize, issue: Issue) -> Problem {
-        let column = Some((at + 1, self.columns.labels[at].clone()));
-        issue.at(Location {
-            column,
+        issue.at(self.location(line, at))
+    }
+
+    /// The location of a cell.
+    fn location(&self, line: u64, at: usize) -> Location {
+        Location {
+            column: Some((at + 1, self.columns.labels[at].clone())),
             ..Location::line(self.file, line)
-        })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! messages.
 
 mod files;
+mod groups;
 mod header;
 mod junk;
 mod lints;

@@ -1,7 +1,8 @@
 //! Fixtures for rosters: text in, a readable summary of the result out.
 
 use omni_user_sync::model::{
-    AttributeName, ByEmail, Definition, Desired, DesiredUser, Location, Schema, Value, ValueType,
+    AttributeName, ByEmail, Definition, Desired, DesiredUser, GroupName, Location, Schema, Value,
+    ValueType,
 };
 use omni_user_sync::roster::{self, SourceError};
 use omni_user_sync::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
@@ -131,6 +132,10 @@ fn show_desired(desired: &Desired) -> String {
     let mut text = String::new();
     for (location, email, entry) in sorted(&desired.users, |entry| &entry.location) {
         let _ = writeln!(text, "{location}: {email} {}", show_want(&entry.want));
+    }
+    for (location, email, cell) in sorted(&desired.memberships.cells, |cell| &cell.location) {
+        let names: Vec<_> = cell.names.iter().map(GroupName::as_str).collect();
+        let _ = writeln!(text, "{location}: {email} in {names:?}");
     }
     for (location, email, _) in sorted(&desired.frozen, |location| location) {
         let _ = writeln!(text, "frozen: {email} ({location})");

@@ -1,0 +1,65 @@
+//! A cell of the `groups` column → the names of the user's groups.
+
+use super::cell::{self, CellCache};
+use super::text::{Issue, quoted};
+use crate::model::{GroupName, GroupNameError, ProblemKind, fold, nfc, trim};
+use std::collections::HashSet;
+
+/// The groups that a cell names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupList {
+    /// Each once: of names that are equal without regard to letter case, the first.
+    pub(super) names: Vec<GroupName>,
+    /// Whether the cell names a group twice.
+    pub(super) has_repeats: bool,
+}
+
+/// Reads the cells of the column.
+#[derive(Debug)]
+pub(super) struct GroupsReader(CellCache<GroupList>);
+
+impl GroupsReader {
+    /// `columns` is the number of columns that share the cache, at least one.
+    pub(super) fn new(columns: usize) -> Self {
+        Self(CellCache::new(columns))
+    }
+
+    pub(super) fn read(&mut self, cell: &str) -> Result<GroupList, Issue> {
+        let read = self.0.get(cell, list);
+        read.map_err(|issue| issue.kind(ProblemKind::Group))
+    }
+}
+
+fn list(cell: &str) -> Result<GroupList, Issue> {
+    let cell = &*nfc(trim(cell));
+    let items = match cell.as_bytes().first() {
+        None => Vec::new(),
+        Some(b'[') => cell::items(cell)?,
+        Some(_) => return Err(cell::no_list(cell)),
+    };
+    let (mut names, mut seen) = (Vec::new(), HashSet::new());
+    for item in &items {
+        let name = GroupName::parse(item).map_err(|error| invalid(item, error))?;
+        if seen.insert(fold(name.as_str()).into_owned()) {
+            names.push(name);
+        }
+    }
+    Ok(GroupList {
+        has_repeats: names.len() < items.len(),
+        names,
+    })
+}
+
+fn invalid(name: &str, error: GroupNameError) -> Issue {
+    let message = format!("{}: {error}", quoted(name));
+    Issue::new(message, "write the name as Omni shows it")
+}
+
+/// Whether two lists name the same groups, in any order and letter case.
+pub(super) fn same_groups(a: &[GroupName], b: &[GroupName]) -> bool {
+    let folded = |names: &[GroupName]| -> HashSet<String> {
+        let names = names.iter().map(|name| fold(name.as_str()).into_owned());
+        names.collect()
+    };
+    a == b || (a.len() == b.len() && folded(a) == folded(b))
+}
