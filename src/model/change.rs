@@ -274,8 +274,19 @@ pub struct Membership {
     pub change: MembershipChange,
     /// The group.
     pub group: GroupRef,
+    /// What states it.
+    pub source: MembershipSource,
     /// The user; `None` if the same plan creates the user.
     pub user: Option<Arc<ObservedUser>>,
+}
+
+/// What states a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipSource {
+    /// The cell of the `groups` column, which states the complete membership among managed groups.
+    Cell,
+    /// A row of `source.groups`.
+    Row,
 }
 
 /// Identifies what a change is about: a user, or a membership of a user.

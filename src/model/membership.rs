@@ -1,8 +1,8 @@
 //! Memberships in groups, as a roster states them and as Omni shows them.
 
 use super::{
-    ByEmail, Email, GroupId, GroupName, Location, MembershipChange, ObservedGroup, Problem, UserId,
-    fold,
+    ByEmail, ChangeKey, Email, GroupId, GroupName, Location, MembershipChange, ObservedGroup,
+    Problem, UserId, fold,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -14,6 +14,8 @@ pub struct DesiredMemberships {
     pub cells: ByEmail<GroupsCell>,
     /// The rows of `source.groups`.
     pub rows: Vec<MembershipRow>,
+    /// Memberships that are not changed, because their rows are invalid or contradict each other.
+    pub frozen: HashSet<ChangeKey>,
     /// Why `source.groups` can't be read. No user leaves a group then.
     pub unreadable: Option<Problem>,
 }

@@ -35,7 +35,8 @@ mod word;
 pub use approval::{Approvals, ApprovedChange, HeldChange};
 pub use attributes::{Attributes, Interner, Pairs};
 pub use change::{
-    Action, Change, ChangeKey, ChangeOutcome, Counts, Field, FieldChange, Membership, Operation,
+    Action, Change, ChangeKey, ChangeOutcome, Counts, Field, FieldChange, Membership,
+    MembershipSource, Operation,
 };
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, PERCENT_ENCODED, fold};

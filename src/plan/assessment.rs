@@ -1,11 +1,11 @@
 //! A plan with the verdict on it: everything that a run would do, and everything that people should know about it.
 
 use super::not_found::{self, NotFound};
-use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, shadowed_files};
+use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, ownership, shadowed_files};
 use super::{domains, lints};
 use crate::model::{
-    ApprovedChange, Change, ClockStep, Counts, Desired, Email, GuardRule, Memory, Observed,
-    Operation, Policy, Problem, Prune, Schema, UserId, UserMatch,
+    ApprovedChange, Change, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule, Memory,
+    Observed, Operation, Policy, Problem, Prune, Schema, UserId, UserMatch,
 };
 use crate::util::text::{agree, plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
@@ -33,8 +33,10 @@ pub struct Assessment {
     pub has_renames: bool,
     /// Rows that ask for the removal of a user that neither Omni nor history knows.
     pub not_found: Vec<NotFound>,
-    /// Removals that are not planned, with the reason.
+    /// Removals and leaves that are not planned, with the reason.
     pub blocked: Vec<Blocked>,
+    /// What becomes of the records of groups once the roster is accepted.
+    pub groups: GroupUpdate,
     /// Warnings.
     pub warnings: Vec<String>,
 }
@@ -86,6 +88,8 @@ impl Assessment {
         let pending = Counts::of(plan.changes.iter().map(Change::operation));
         let unnamed = unnamed(desired, observed, &plan);
         let renames = plan.rename_warnings();
+        let of_groups = std::mem::take(&mut plan.warnings);
+        let groups = std::mem::take(&mut plan.groups);
         let has_renames = !renames.is_empty();
         let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
         warnings.extend(desired.lints.iter().map(ToString::to_string));
@@ -101,6 +105,7 @@ impl Assessment {
         warnings.extend(recreated_warning(&plan, memory));
         warnings.extend(not_found::warning(&not_found));
         warnings.extend(renames);
+        warnings.extend(of_groups);
         warnings.extend(lost_files_warning(&plan));
         warnings.extend(parts_warning(plan.unlisted));
         warnings.extend(grace_warning(policy));
@@ -110,7 +115,9 @@ impl Assessment {
         let lints = domains::lints(verdict.passed(), observed, &memory.approved);
         warnings.extend(lints.map(|lint| lint.to_string()));
         warnings.extend(not_sent_warnings(&verdict, memory));
+        let groups = ownership::of_groups(groups, &verdict, &blocked, memory);
         Self {
+            groups,
             verdict,
             pending,
             problems,
@@ -134,11 +141,15 @@ impl Assessment {
         if memory.approved.is_empty() {
             return Vec::new();
         }
-        let planned: HashMap<_, _> = self.verdict.all().map(|one| (&one.email, one)).collect();
+        let mut planned: HashMap<_, Vec<_>> = HashMap::new();
+        for one in self.verdict.all() {
+            planned.entry(&one.email).or_default().push(one);
+        }
         let blocked: HashSet<_> = self.blocked.iter().flat_map(|one| &one.emails).collect();
         let is_ended = |approved: &&ApprovedChange| {
             let held = &approved.change;
-            let is_planned = planned.get(&held.email).is_some_and(|one| held.allows(one));
+            let of_user = planned.get(&held.email);
+            let is_planned = of_user.is_some_and(|all| all.iter().any(|one| held.allows(one)));
             !is_planned
                 && !desired.frozen.contains_key(&held.email)
                 && !blocked.contains(&held.email)

@@ -3,13 +3,13 @@
 
 use super::lints::{PlanLints, is_respelled};
 use super::not_found::{self, NotFound};
-use super::ownership;
+use super::{Blocked, BlockedOperation, memberships, ownership};
 use crate::model::{
-    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, Location,
-    Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune, Removal, RunTime, Schema,
-    UserMatch, UserSpec, same_text,
+    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupId,
+    GroupUpdate, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune,
+    Removal, RunTime, Schema, UserMatch, UserSpec, same_text,
 };
-use crate::util::text::{agree, plural_are};
+use crate::util::text::agree;
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::num::NonZero;
@@ -25,7 +25,7 @@ const BATCH: usize = 64;
 /// The changes that would make Omni match the roster, and what can't or need not be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The changes, by [`Operation`](crate::model::Operation), then by email.
+    /// The changes, by [`Operation`](crate::model::Operation), then by group, then by email.
     pub changes: Vec<Change>,
     /// Valid rows that Omni's current state does not allow.
     pub problems: Vec<Problem>,
@@ -43,8 +43,14 @@ pub struct Plan {
     pub not_found: Vec<NotFound>,
     /// Values that equal Omni's and have other characters.
     pub found: PlanLints,
-    /// Removals that are not planned, with the reason.
+    /// Removals and leaves that are not planned, with the reason.
     pub blocked: Vec<Blocked>,
+    /// Groups of which no member may leave without approval, because they become managed, or were renamed.
+    pub first_contact: HashSet<GroupId>,
+    /// What becomes of the records of groups once the roster is accepted, before it is known which leaves are held.
+    pub groups: GroupUpdate,
+    /// Warnings about groups.
+    pub warnings: Vec<String>,
     /// Files of the last accepted roster that are gone, if fewer have replaced them.
     pub lost_files: Vec<Arc<str>>,
     /// The number of users that the roster does not name and that are kept for now, because of
@@ -54,23 +60,6 @@ pub struct Plan {
     pub unlisted: usize,
     /// Whether the roster or the listing does not allow pruning, with or without missing users.
     pub blocks_pruning: bool,
-}
-
-/// Removals that a plan leaves out for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Blocked {
-    /// The reason, as a sentence.
-    pub reason: String,
-    /// The users.
-    pub emails: Vec<Email>,
-}
-
-impl std::fmt::Display for Blocked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { reason, emails } = self;
-        let removals_are = plural_are(emails.len(), "removal");
-        write!(f, "{removals_are} not planned: {reason}")
-    }
 }
 
 impl Plan {
@@ -102,10 +91,11 @@ impl Plan {
                 .changes
                 .extract_if(.., |change| change.operation().is_removal());
             let emails = removals.map(|change| change.email).collect();
-            plan.block(reason, emails);
+            plan.block(BlockedOperation::Removal, reason, emails);
         }
         not_found::find_nearest(&mut plan.not_found, observed);
         planner.prune(desired, &mut plan);
+        memberships::plan(desired, observed, memory, policy, &mut plan);
         plan.sort();
         plan
     }
@@ -137,6 +127,9 @@ impl Plan {
             not_found,
             found,
             blocked,
+            first_contact: _,
+            groups: _,
+            warnings: _,
             lost_files,
             deferred,
             unlisted,
@@ -158,10 +151,19 @@ impl Plan {
         self.blocks_pruning |= blocks_pruning;
     }
 
-    fn block(&mut self, reason: String, mut emails: Vec<Email>) {
+    pub(super) fn block(
+        &mut self,
+        operation: BlockedOperation,
+        reason: String,
+        mut emails: Vec<Email>,
+    ) {
         if !emails.is_empty() {
             emails.sort();
-            self.blocked.push(Blocked { reason, emails });
+            self.blocked.push(Blocked {
+                operation,
+                reason,
+                emails,
+            });
         }
     }
 
@@ -201,6 +203,7 @@ impl Plan {
         self.changes.sort_by(|a, b| {
             a.operation()
                 .cmp(&b.operation())
+                .then_with(|| a.group().cmp(&b.group()))
                 .then_with(|| a.email.cmp(&b.email))
         });
         self.problems.sort_by(|a, b| {
@@ -425,7 +428,7 @@ impl Planner<'_> {
                 plan.deferred += due.len();
                 plan.blocks_pruning = true;
                 let emails = due.into_iter().map(|change| change.email).collect();
-                plan.block(reason, emails);
+                plan.block(BlockedOperation::Removal, reason, emails);
             }
             None => plan.changes.extend(due),
         }

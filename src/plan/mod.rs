@@ -10,12 +10,15 @@
 //! - Which users are managed is decided in [`ownership`] alone.
 
 mod assessment;
+mod blocked;
 mod diff;
 mod domains;
 mod fingerprint;
+mod groups;
 mod guard;
 mod lints;
 mod markdown;
+mod memberships;
 mod name_index;
 mod not_found;
 pub mod ownership;
@@ -26,8 +29,9 @@ mod role_scopes;
 mod shadowed;
 
 pub use assessment::{Assessment, HeldSummary, observed_lints, protect_warning};
+pub use blocked::{Blocked, BlockedOperation};
+pub use diff::Plan;
 pub(crate) use diff::differences;
-pub use diff::{Blocked, Plan};
 pub use guard::{HeldChanges, Verdict, evaluate};
 pub use lints::PlanLints;
 pub use markdown::markdown;

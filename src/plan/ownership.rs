@@ -2,10 +2,12 @@
 //! `source.path` has upserted it. Only this module decides; the state database stores the result.
 
 use super::fingerprint::{Origin, fingerprint};
+use super::{Blocked, BlockedOperation, Verdict};
 use crate::model::{
     AcceptedRoster, Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Field,
-    Memory, Observed, Operation, OwnershipUpdate, UserId, UserMatch,
+    GroupUpdate, GuardRule, Memory, Observed, Operation, OwnershipUpdate, UserId, UserMatch,
 };
+use std::collections::HashSet;
 
 /// Whether a user whose pruning is planned is managed. A user is no longer recorded as managed once Omni confirmed
 /// the removal; if the user is still there, the fingerprint of that removal shows it.
@@ -61,6 +63,34 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
     update
 }
 
+/// What becomes of the records of groups once the roster is accepted: a group is confirmed once no leave of its first
+/// contact is held any more. Records that stay the same are left out.
+#[must_use]
+pub(super) fn of_groups(
+    mut update: GroupUpdate,
+    verdict: &Verdict,
+    blocked: &[Blocked],
+    memory: &Memory,
+) -> GroupUpdate {
+    let held = verdict.held().iter();
+    let held = held.filter(|held| held.rule == GuardRule::NewGroups);
+    let held = held
+        .flat_map(|held| &held.changes)
+        .filter_map(Change::group);
+    let held: HashSet<_> = held.filter_map(|group| group.id.as_ref()).collect();
+    let hides_leaves = blocked
+        .iter()
+        .any(|one| one.operation == BlockedOperation::Leave);
+    update.managed.retain_mut(|(id, group)| {
+        let known = memory.groups.managed.get(id);
+        // A renamed group keeps its former name until its leaves are approved.
+        let is_known = known.is_some_and(|known| known.is_confirmed && known.name == group.name);
+        group.is_confirmed = is_known || (!held.contains(id) && !hides_leaves);
+        known.is_none_or(|known| known != group && (group.is_confirmed || !known.is_confirmed))
+    });
+    update
+}
+
 /// The roster that later ones are compared with, if this roster qualifies: it comes from `source.path`, all its
 /// files were read, and its pruning needs no approval (not `is_suspect`).
 #[must_use]
@@ -92,14 +122,16 @@ pub fn by_change(
         }
         return update;
     }
+    let membership = || {
+        let id = intent.group.as_ref()?.id.clone()?;
+        Some((id, email()))
+    };
     match intent.operation {
+        Operation::Join if is_source => update.groups.stated.extend(membership()),
+        Operation::Leave => update.groups.not_stated.extend(membership()),
         Operation::Create if is_source => update.managed.push(email()),
         Operation::Delete => update.forgotten.push(email()),
-        Operation::Create
-        | Operation::Deactivate
-        | Operation::Leave
-        | Operation::Update
-        | Operation::Join => {}
+        Operation::Create | Operation::Deactivate | Operation::Update | Operation::Join => {}
     }
     let Some(id) = user_id.cloned() else {
         return update;

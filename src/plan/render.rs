@@ -1,6 +1,6 @@
 //! Plans as text for people and as JSON for programs. The output is sorted, so equal plans give equal texts.
 
-use super::{Assessment, Blocked, HeldChanges, NotFound};
+use super::{Assessment, Blocked, BlockedOperation, HeldChanges, NotFound};
 use crate::model::{
     Action, Change, Counts, Desired, Email, FieldChange, Operation, Problem, ProblemKind,
     RunNumber, Value,
@@ -281,16 +281,21 @@ struct HeldDoc<'a> {
     changes: &'a [Change],
 }
 
-/// Removals that a plan leaves out for one reason.
+/// Changes that a plan leaves out for one reason.
 #[derive(Debug, Serialize)]
 struct BlockedDoc<'a> {
+    operation: BlockedOperation,
     reason: &'a str,
     emails: &'a [Email],
 }
 
 impl<'a> From<&'a Blocked> for BlockedDoc<'a> {
-    fn from(Blocked { reason, emails }: &'a Blocked) -> Self {
-        Self { reason, emails }
+    fn from(blocked: &'a Blocked) -> Self {
+        Self {
+            operation: blocked.operation,
+            reason: &blocked.reason,
+            emails: &blocked.emails,
+        }
     }
 }
 
@@ -390,6 +395,7 @@ impl<'a> PlanDoc<'a> {
             unchanged,
             unnamed,
             has_renames: _,
+            groups: _,
             not_found,
             blocked,
             warnings,

@@ -323,7 +323,10 @@ impl Reconciler {
         let verdict = &assessment.verdict;
         let is_suspect = verdict.roster_is_suspect(desired.rows, memory, policy);
         let accepted = ownership::accepted(desired, is_suspect);
-        let ownership = ownership::by_roster(desired, &cache.observed, memory);
+        let mut ownership = ownership::by_roster(desired, &cache.observed, memory);
+        if accepted.is_some() {
+            ownership.groups = assessment.groups.clone();
+        }
         let now = Utc::now();
         if accepted.is_some() {
             let ended = assessment.no_longer_asked_for(desired, memory);

@@ -7,11 +7,12 @@
 //! - Approved changes pass and don't count.
 //! - Protected users and changes in quarantine are excluded before anything is counted.
 
-use super::diff::Plan;
-use super::{domains, quarantine};
+mod memberships;
+
+use super::{Plan, domains, quarantine};
 use crate::model::{
-    Action, Change, GuardRule, HeldChange, HeldRecord, Limit, Memory, Observed, Operation, Policy,
-    Prune, UserId,
+    Action, Change, GuardRule, HeldChange, HeldRecord, Limit, MembershipChange, Memory, Observed,
+    Operation, Policy, Prune, UserId,
 };
 use crate::util::text::{agree, plural};
 use std::collections::HashSet;
@@ -51,6 +52,8 @@ pub struct Verdict {
     held: Vec<HeldChanges>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
+    /// Memberships of users whose own change is held or in quarantine.
+    waiting: Vec<Change>,
     /// The base of the removal limit, if this run listed all users.
     removal_base: Option<usize>,
     /// The number of further updates within the limits.
@@ -97,7 +100,7 @@ impl Verdict {
         &self.held
     }
 
-    /// Removals of protected users. They are not sent.
+    /// Removals of protected users, and their leaves from groups. They are not sent.
     #[must_use]
     pub fn protected(&self) -> &[Change] {
         &self.protected
@@ -107,6 +110,12 @@ impl Verdict {
     #[must_use]
     pub fn quarantined(&self) -> &[Change] {
         &self.quarantined
+    }
+
+    /// Memberships that wait for a change of their user that is held or in quarantine. They are not sent.
+    #[must_use]
+    pub fn waiting(&self) -> &[Change] {
+        &self.waiting
     }
 
     /// Whether the roster lost most of its rows, or files that name managed users, or is the first one of the state
@@ -135,6 +144,7 @@ impl Verdict {
             .chain(held)
             .chain(&self.protected)
             .chain(&self.quarantined)
+            .chain(&self.waiting)
     }
 
     /// The base of the removal limit: users seen active that existed 24 hours ago, and those removed since. `None` if
@@ -195,10 +205,16 @@ pub fn evaluate(
         passed: plan.changes,
         ..Verdict::default()
     };
-    verdict.protected = verdict.take(|change| {
-        matches!(&change.action, Action::Delete(user) | Action::Deactivate(user) if policy.protects(user, &memory.key_users))
+    verdict.protected = verdict.take(|change| match &change.action {
+        Action::Delete(user) | Action::Deactivate(user) => policy.protects(user, &memory.key_users),
+        Action::Membership(membership) if membership.change == MembershipChange::Leave => {
+            let user = membership.user.as_ref();
+            user.is_some_and(|user| policy.protects(user, &memory.key_users))
+        }
+        Action::Update(..) | Action::Create(_) | Action::Membership(_) => false,
     });
     verdict.quarantined = verdict.take(|change| quarantine::is_quarantined(change, memory));
+    let first_contact = &plan.first_contact;
     let guard = Guard {
         observed,
         upserted: plan.upserted,
@@ -210,6 +226,7 @@ pub fn evaluate(
     guard.clears(&mut verdict);
     guard.updates(&mut verdict);
     guard.new_domains(&mut verdict);
+    guard.memberships(&mut verdict, first_contact);
     verdict
 }
 
@@ -246,7 +263,8 @@ fn counts(rule: GuardRule, change: &Change, memory: &Memory) -> bool {
         GuardRule::MaxClears => change.clears(),
         GuardRule::MaxUpdates => change.operation() == Operation::Update,
         GuardRule::NewDomain => change.operation() == Operation::Create,
-        GuardRule::NewGroups | GuardRule::MaxLeaves => change.operation() == Operation::Leave,
+        GuardRule::NewGroups => memberships::is_first_contact(change),
+        GuardRule::MaxLeaves => change.operation() == Operation::Leave,
         GuardRule::MaxJoins => change.operation() == Operation::Join && change.user_id().is_some(),
     };
     concerns && !memory.approved.covers(change)

@@ -1,0 +1,131 @@
+//! Groups: resolves the names that a roster uses, and decides which groups are managed.
+
+use crate::model::{
+    Desired, GroupId, GroupMatch, GroupName, GroupRef, Memory, Observed, ObservedGroup, Policy,
+    fold,
+};
+use crate::util::text::{is_within_edits, nearest};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A new group with a name this near to an existing one is probably misspelt.
+const MAX_EDITS: usize = 2;
+
+/// How far the memberships of a managed group are managed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of them: a cell names the group, or a pattern matches it.
+    Whole,
+    /// Those that an accepted roster stated, or that this program added.
+    Stated,
+}
+
+/// What the name of a group stands for.
+pub(super) enum Resolved {
+    /// A group in Omni, or one to be created.
+    Group(GroupRef),
+    /// No usable group, with the problem and its remedy.
+    Unusable(String, String),
+}
+
+/// All names of the roster, resolved once.
+pub(super) fn names<'a>(
+    desired: &'a Desired,
+    observed: &'a Observed,
+    policy: &Policy,
+) -> HashMap<&'a GroupName, Resolved> {
+    let stated = &desired.memberships;
+    let in_cells = stated.cells.values().flat_map(|cell| &cell.names);
+    let in_rows = stated.rows.iter().map(|row| &row.group);
+    let frozen = stated.frozen.iter().filter_map(|key| key.group.as_ref());
+    let mut created: HashMap<String, GroupRef> = HashMap::new();
+    let mut names = HashMap::new();
+    for name in in_cells.chain(in_rows).chain(frozen) {
+        names
+            .entry(name)
+            .or_insert_with(|| resolve(name, observed, policy, &mut created));
+    }
+    names
+}
+
+fn resolve(
+    name: &GroupName,
+    observed: &Observed,
+    policy: &Policy,
+    created: &mut HashMap<String, GroupRef>,
+) -> Resolved {
+    let groups = observed.groups();
+    match groups.find(name) {
+        GroupMatch::One(group) => match reference(group) {
+            Some(group) => Resolved::Group(group),
+            None => Resolved::Unusable(
+                format!("the name of the group '{name}' in Omni can't be written in a roster"),
+                "rename the group in Omni".into(),
+            ),
+        },
+        GroupMatch::Several => Resolved::Unusable(
+            format!("several groups in Omni have the name '{name}' in different letter case"),
+            "write the name exactly as Omni shows it".into(),
+        ),
+        GroupMatch::None => {
+            let is_near = |group: &&ObservedGroup| {
+                is_within_edits(&fold(name.as_str()), &fold(&group.name), MAX_EDITS)
+            };
+            let near = groups
+                .iter()
+                .filter(is_near)
+                .map(|group| &*group.name)
+                .min();
+            if policy.create_groups && near.is_none() {
+                let new = || GroupRef {
+                    id: None,
+                    name: name.clone(),
+                };
+                let folded = fold(name.as_str()).into_owned();
+                return Resolved::Group(created.entry(folded).or_insert_with(new).clone());
+            }
+            let known = groups.iter().map(|group| &*group.name);
+            let remedy = match near.or_else(|| nearest(name.as_str(), known)) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => "create the group in Omni, or set policy.create_groups = true".into(),
+            };
+            Resolved::Unusable(format!("Omni has no group '{name}'"), remedy)
+        }
+    }
+}
+
+/// A group as changes name it, if a roster can name it.
+fn reference(group: &ObservedGroup) -> Option<GroupRef> {
+    Some(GroupRef {
+        id: Some(group.id.clone()),
+        name: GroupName::parse(&group.name).ok()?,
+    })
+}
+
+/// The managed groups that Omni has.
+pub(super) fn managed(
+    names: &HashMap<&GroupName, Resolved>,
+    desired: &Desired,
+    observed: &Observed,
+    memory: &Memory,
+    policy: &Policy,
+) -> BTreeMap<GroupId, (GroupRef, Extent)> {
+    let in_cells = desired.memberships.cells.values();
+    let in_cells: HashSet<_> = in_cells.flat_map(|cell| &cell.names).collect();
+    let named: HashSet<_> = in_cells
+        .into_iter()
+        .filter_map(|name| match names.get(name)? {
+            Resolved::Group(group) => group.id.as_ref(),
+            Resolved::Unusable(..) => None,
+        })
+        .collect();
+    let groups = observed.groups().iter().filter_map(|group| {
+        let is_whole = named.contains(&group.id) || policy.managed_groups.covers(&group.name);
+        let extent = match is_whole {
+            true => Extent::Whole,
+            false if memory.groups.managed.contains_key(&group.id) => Extent::Stated,
+            false => return None,
+        };
+        Some((group.id.clone(), (reference(group)?, extent)))
+    });
+    groups.collect()
+}

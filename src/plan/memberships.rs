@@ -1,0 +1,454 @@
+//! Memberships: compares the groups that a roster states with those that Omni shows.
+//!
+//! - A cell states the complete membership among managed groups, so a user leaves a managed group that it does not name.
+//!   Rows of `source.groups` add and take away single memberships.
+//! - A group that no cell names any more, and no pattern of `policy.managed_groups`, is managed only for memberships that
+//!   an accepted roster stated or that this program added.
+//! - Only users that a listing or a lookup shows are compared, so members that no list of users shows (embed users) are
+//!   never touched. Neither are users that are frozen, ambiguous, unread or removed.
+
+use super::groups::{Extent, Resolved, managed, names};
+use super::{BlockedOperation, Plan};
+use crate::model::{
+    Action, Change, ChangeKey, Desired, DesiredUser, Email, GroupId, GroupName, GroupRef,
+    GroupUpdate, GroupsCell, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
+    MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, UserMatch,
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Plans the memberships. The changes of users must be planned already.
+pub(super) fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    memory: &Memory,
+    policy: &Policy,
+    plan: &mut Plan,
+) {
+    let stated = &desired.memberships;
+    if stated.is_empty() {
+        return;
+    }
+    if !observed.groups().is_known() {
+        plan.problems.extend(unknown_groups(desired));
+        return;
+    }
+    let names = names(desired, observed, policy);
+    let (removed, created) = user_changes(plan);
+    let planner = MembershipPlanner {
+        desired,
+        observed,
+        memory,
+        managed: managed(&names, desired, observed, memory, policy),
+        names,
+        removed,
+        created,
+        unread: plan.unread.iter().cloned().collect(),
+    };
+    let mut found = Found::default();
+    for (email, (cell, rows)) in by_user(desired) {
+        planner.compare(email, cell, &rows, &mut found);
+    }
+    plan.first_contact = planner.first_contact();
+    plan.groups = planner.stated(&found);
+    plan.problems.extend(found.problems);
+    plan.changes.extend(found.joins);
+    match leaves_blocked(desired) {
+        Some(reason) => {
+            let emails = found.leaves.into_iter().map(|change| change.email);
+            plan.block(BlockedOperation::Leave, reason, emails.collect());
+        }
+        None => plan.changes.extend(found.leaves),
+    }
+    plan.warnings.extend(planner.renamed());
+}
+
+/// The planned memberships.
+#[derive(Default)]
+struct Found {
+    joins: Vec<Change>,
+    leaves: Vec<Change>,
+    problems: Vec<Problem>,
+    /// The memberships that cells state, and those that they no longer state.
+    stated: Vec<(GroupId, Email)>,
+    not_stated: Vec<(GroupId, Email)>,
+}
+
+struct MembershipPlanner<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    memory: &'a Memory,
+    names: HashMap<&'a GroupName, Resolved>,
+    managed: BTreeMap<GroupId, (GroupRef, Extent)>,
+    /// Users that this plan removes.
+    removed: HashSet<Email>,
+    /// Users that this plan creates.
+    created: HashSet<Email>,
+    unread: HashSet<Email>,
+}
+
+impl MembershipPlanner<'_> {
+    /// Plans the memberships of one user.
+    fn compare(
+        &self,
+        email: &Email,
+        cell: Option<&GroupsCell>,
+        rows: &[&MembershipRow],
+        found: &mut Found,
+    ) {
+        if !self.may_be_compared(email) {
+            return;
+        }
+        let user = match self.observed.get(email) {
+            Some(UserMatch::One(user)) => Some(user),
+            Some(UserMatch::Several(_)) => return,
+            None if self.created.contains(email) => None,
+            None => {
+                let rows = rows.iter();
+                found.problems.extend(rows.map(|row| unknown_user(row)));
+                return;
+            }
+        };
+        let Some(in_cell) = self.in_cell(email, cell, found) else {
+            return;
+        };
+        let by_row = self.by_row(email, rows, found);
+        if cell.is_some() {
+            self.note_stated(email, user, &in_cell, found);
+        }
+        let mut change = |group: &GroupRef, change, source, location: &Location| {
+            let is_member = self.is_member(user, group);
+            let list = match (change, is_member) {
+                (MembershipChange::Join, Some(false)) => &mut found.joins,
+                (MembershipChange::Leave, Some(true)) => &mut found.leaves,
+                (MembershipChange::Join, Some(true)) | (MembershipChange::Leave, Some(false)) => {
+                    return;
+                }
+                (_, None) => return found.problems.push(unknown_members(group, email, location)),
+            };
+            list.push(Change {
+                email: email.clone(),
+                action: Action::Membership(Membership {
+                    change,
+                    group: group.clone(),
+                    source,
+                    user: user.cloned(),
+                }),
+                location: Some(location.clone()),
+            });
+        };
+        let is_frozen = |group: &GroupRef| self.is_frozen(email, group);
+        for (group, row) in &by_row {
+            let contradicts = row.change == MembershipChange::Leave && in_cell.contains(group);
+            if !contradicts && !is_frozen(group) {
+                change(group, row.change, MembershipSource::Row, &row.location);
+            }
+        }
+        let Some(cell) = cell else {
+            contradictions(email, &by_row, &in_cell, found);
+            return;
+        };
+        let is_open = |group: &GroupRef| !by_row.contains_key(group) && !is_frozen(group);
+        for group in in_cell.iter().filter(|group| is_open(group)) {
+            change(
+                group,
+                MembershipChange::Join,
+                MembershipSource::Cell,
+                &cell.location,
+            );
+        }
+        let left = self.managed.values().filter(|(group, extent)| {
+            !in_cell.contains(group)
+                && is_open(group)
+                && (*extent == Extent::Whole || self.is_stated(email, group))
+                && self.is_member(user, group) != Some(false)
+        });
+        for (group, _) in left {
+            change(
+                group,
+                MembershipChange::Leave,
+                MembershipSource::Cell,
+                &cell.location,
+            );
+        }
+        contradictions(email, &by_row, &in_cell, found);
+    }
+
+    /// Notes what the cell of a user states, as far as earlier rosters did not.
+    fn note_stated(
+        &self,
+        email: &Email,
+        user: Option<&Arc<ObservedUser>>,
+        in_cell: &HashSet<GroupRef>,
+        found: &mut Found,
+    ) {
+        let ids = in_cell.iter().filter(|group| !self.is_stated(email, group));
+        let ids = ids.filter_map(|group| group.id.clone());
+        found.stated.extend(ids.map(|id| (id, email.clone())));
+        if self.memory.groups.stated.is_empty() {
+            return;
+        }
+        let over = self.managed.iter().filter(|(_, (group, _))| {
+            !in_cell.contains(group)
+                && self.is_stated(email, group)
+                && self.is_member(user, group) == Some(false)
+        });
+        found
+            .not_stated
+            .extend(over.map(|(id, _)| (id.clone(), email.clone())));
+    }
+
+    /// What becomes of the records of groups once the roster is accepted. No group is confirmed yet.
+    fn stated(&self, found: &Found) -> GroupUpdate {
+        let whole = self
+            .managed
+            .iter()
+            .filter(|(_, (_, extent))| *extent == Extent::Whole);
+        let managed = whole.map(|(id, (group, _))| {
+            let name = group.name.clone();
+            (
+                id.clone(),
+                ManagedGroup {
+                    name,
+                    is_confirmed: false,
+                },
+            )
+        });
+        GroupUpdate {
+            managed: managed.collect(),
+            stated: found.stated.clone(),
+            not_stated: found.not_stated.clone(),
+        }
+    }
+
+    /// Whether memberships of a user may change at all.
+    fn may_be_compared(&self, email: &Email) -> bool {
+        let leaves = |want: &DesiredUser| !matches!(want, DesiredUser::Upsert(_));
+        let entry = self.desired.users.get(email);
+        !self.desired.frozen.contains_key(email)
+            && !entry.is_some_and(|entry| leaves(&entry.want))
+            && !self.removed.contains(email)
+            && !self.unread.contains(email)
+    }
+
+    /// The groups that the cell names; `None` if one of the names is unusable, which freezes the memberships of the user.
+    fn in_cell(
+        &self,
+        email: &Email,
+        cell: Option<&GroupsCell>,
+        found: &mut Found,
+    ) -> Option<HashSet<GroupRef>> {
+        let Some(cell) = cell else {
+            return Some(HashSet::new());
+        };
+        let mut groups = HashSet::new();
+        let before = found.problems.len();
+        for name in &cell.names {
+            match self.resolve(name, email, &cell.location) {
+                Ok(group) => drop(groups.insert(group.clone())),
+                Err(problem) => found.problems.push(problem),
+            }
+        }
+        (found.problems.len() == before).then_some(groups)
+    }
+
+    /// The rows of `source.groups` with usable names, by group.
+    fn by_row<'r>(
+        &self,
+        email: &Email,
+        rows: &[&'r MembershipRow],
+        found: &mut Found,
+    ) -> BTreeMap<GroupRef, &'r MembershipRow> {
+        let mut by_row = BTreeMap::new();
+        for row in rows {
+            match self.resolve(&row.group, email, &row.location) {
+                Ok(group) => drop(by_row.insert(group.clone(), *row)),
+                Err(problem) => found.problems.push(problem),
+            }
+        }
+        by_row
+    }
+
+    fn resolve(
+        &self,
+        name: &GroupName,
+        email: &Email,
+        location: &Location,
+    ) -> Result<&GroupRef, Problem> {
+        match self.names.get(name) {
+            Some(Resolved::Group(group)) => Ok(group),
+            Some(Resolved::Unusable(message, remedy)) => {
+                Err(problem(location, message.clone(), remedy.clone()).of(email))
+            }
+            None => {
+                let message = format!("Omni has no group '{name}'");
+                Err(problem(location, message, "correct the name".into()).of(email))
+            }
+        }
+    }
+
+    /// Whether a user is a member; `None` if Omni does not show the members. A user or a group to be created has no
+    /// memberships.
+    fn is_member(&self, user: Option<&Arc<ObservedUser>>, group: &GroupRef) -> Option<bool> {
+        match (&group.id, user) {
+            (Some(group), Some(user)) => self.observed.groups().has_member(group, &user.id),
+            (None, _) | (_, None) => Some(false),
+        }
+    }
+
+    fn is_stated(&self, email: &Email, group: &GroupRef) -> bool {
+        let id = group.id.clone();
+        id.is_some_and(|id| self.memory.groups.stated.contains(&(id, email.clone())))
+    }
+
+    /// Whether the rows about a membership are invalid or contradict each other.
+    fn is_frozen(&self, email: &Email, group: &GroupRef) -> bool {
+        let frozen = &self.desired.memberships.frozen;
+        !frozen.is_empty()
+            && frozen.iter().any(|key: &ChangeKey| {
+                let name = key.group.as_ref().and_then(|name| self.names.get(name));
+                key.email == *email
+                    && matches!(name, Some(Resolved::Group(frozen)) if frozen == group)
+            })
+    }
+
+    /// The groups of which no member may leave without approval: they become managed with this roster, the first leaves
+    /// were not approved yet, or they were renamed.
+    fn first_contact(&self) -> HashSet<GroupId> {
+        let is_known = |id: &GroupId, group: &GroupRef| {
+            let known = self.memory.groups.managed.get(id);
+            known.is_some_and(|known| known.is_confirmed && known.name == group.name)
+        };
+        let managed = self.managed.iter();
+        let new = managed.filter(|(id, (group, _))| !is_known(id, group));
+        new.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Warnings about managed groups that were renamed, or recreated with the same name.
+    fn renamed(&self) -> Vec<String> {
+        let managed = self.managed.values();
+        let warnings = managed.filter_map(|(group, _)| {
+            let id = group.id.as_ref()?;
+            if let Some(known) = self.memory.groups.managed.get(id) {
+                return (known.name != group.name).then(|| {
+                    format!(
+                        "the group {} is named {group} by now; leaves from it are held",
+                        known.name
+                    )
+                });
+            }
+            let mut before = self.memory.groups.managed.iter();
+            let is_gone = |id: &GroupId| self.observed.groups().get(id).is_none();
+            before
+                .any(|(id, known)| known.name == group.name && is_gone(id))
+                .then(|| format!("the group {group} was recreated; leaves from it are held"))
+        });
+        warnings.collect()
+    }
+}
+
+/// What the rows of one user state.
+type StatedByUser<'a> = BTreeMap<&'a Email, (Option<&'a GroupsCell>, Vec<&'a MembershipRow>)>;
+
+fn by_user(desired: &Desired) -> StatedByUser<'_> {
+    let stated = &desired.memberships;
+    let mut users = StatedByUser::new();
+    for (email, cell) in &stated.cells {
+        users.entry(email).or_default().0 = Some(cell);
+    }
+    for row in &stated.rows {
+        users.entry(&row.email).or_default().1.push(row);
+    }
+    users
+}
+
+/// The users that a plan removes, and those that it creates.
+fn user_changes(plan: &Plan) -> (HashSet<Email>, HashSet<Email>) {
+    let (mut removed, mut created) = (HashSet::new(), HashSet::new());
+    for change in &plan.changes {
+        match &change.action {
+            Action::Delete(_) | Action::Deactivate(_) => removed.insert(change.email.clone()),
+            Action::Create(_) => created.insert(change.email.clone()),
+            Action::Update(..) | Action::Membership(_) => false,
+        };
+    }
+    // Removals that are not planned in this run may be in the next one.
+    let blocked = plan.blocked.iter().flat_map(|blocked| &blocked.emails);
+    removed.extend(blocked.cloned());
+    (removed, created)
+}
+
+/// Why no user leaves a group in this run, as a sentence.
+fn leaves_blocked(desired: &Desired) -> Option<String> {
+    let file = desired.rejected.first().map(|problem| {
+        format!(
+            "A file of the roster could not be read ({}), so no user leaves a group.",
+            problem.location
+        )
+    });
+    let unreadable = || {
+        let problem = desired.memberships.unreadable.as_ref()?;
+        Some(format!(
+            "source.groups could not be read ({}), so no user leaves a group.",
+            problem.location
+        ))
+    };
+    file.or_else(unreadable)
+}
+
+/// The rows that take a user out of a group that the user's cell names.
+fn contradictions(
+    email: &Email,
+    by_row: &BTreeMap<GroupRef, &MembershipRow>,
+    in_cell: &HashSet<GroupRef>,
+    found: &mut Found,
+) {
+    for (group, row) in by_row {
+        if row.change == MembershipChange::Leave && in_cell.contains(group) {
+            let message =
+                format!("the row contradicts the groups cell of {email}, which names '{group}'");
+            let remedy = "remove the row, or the name from the cell".into();
+            found
+                .problems
+                .push(problem(&row.location, message, remedy).of(email));
+        }
+    }
+}
+
+/// The problem of a roster that names groups, if Omni does not show any.
+fn unknown_groups(desired: &Desired) -> Option<Problem> {
+    let stated = &desired.memberships;
+    let cells = stated.cells.values().map(|cell| &cell.location);
+    let first = cells
+        .chain(stated.rows.iter().map(|row| &row.location))
+        .next()?;
+    Some(problem(
+        first,
+        "Omni does not show its groups to this key, so no membership is changed".into(),
+        "use an organisation key that may read groups".into(),
+    ))
+}
+
+fn unknown_user(row: &MembershipRow) -> Problem {
+    let message = format!(
+        "Omni has no user {}, and the roster does not create one",
+        row.email
+    );
+    let remedy = "correct the email, or remove the row".into();
+    problem(&row.location, message, remedy).of(&row.email)
+}
+
+fn unknown_members(group: &GroupRef, email: &Email, location: &Location) -> Problem {
+    let message = format!("Omni does not show the members of the group '{group}'");
+    problem(location, message, "ask Omni's support".into()).of(email)
+}
+
+fn problem(location: &Location, message: String, remedy: String) -> Problem {
+    Problem {
+        kind: ProblemKind::Group,
+        location: location.clone(),
+        message,
+        remedy,
+        email: None,
+    }
+}
