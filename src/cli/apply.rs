@@ -6,8 +6,9 @@ use super::roster_input::RosterInput;
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
 use crate::model::{Change, ChangeOutcome, Counts, Email, RunOptions, Trigger};
+use crate::plan::PlanDoc;
 use crate::plan::Verdict;
-use crate::plan::render::{self, PlanDoc, counted, how_to_approve};
+use crate::plan::render::{self, counted, how_to_approve};
 use crate::run::{
     self, Applied, AppliedChange, Completion, Effect, Prepared, Progress, Reconciler, Run,
     RunError, RunOutcome, Stop, Target,

@@ -1,7 +1,7 @@
 //! The document of `apply --json`. Fields are only ever added.
 
 use crate::model::{ChangeOutcome, Counts, Email, Operation, RunResult};
-use crate::plan::render::{PlanDoc, ProblemDoc};
+use crate::plan::{PlanDoc, ProblemDoc};
 use crate::run::{AppliedChange, Completion, RunError, RunOutcome};
 use serde::Serialize;
 

@@ -84,7 +84,7 @@ impl Assessment {
         let ambiguous = std::mem::take(&mut plan.ambiguous);
         let unread = std::mem::take(&mut plan.unread);
         let blocked = std::mem::take(&mut plan.blocked);
-        let unchanged = plan.unchanged;
+        let unchanged = plan.unchanged.saturating_sub(members_only(desired, &plan));
         let pending = Counts::of(plan.changes.iter().map(Change::operation));
         let unnamed = unnamed(desired, observed, &plan);
         let renames = plan.rename_warnings();
@@ -182,6 +182,20 @@ fn unnamed(desired: &Desired, observed: &Observed, plan: &Plan) -> usize {
     let pruned = plan.changes.iter().filter(|change| change.is_pruning());
     let accounted_for = found.map(UserMatch::count).sum::<usize>() + pruned.count();
     observed.count().saturating_sub(accounted_for)
+}
+
+/// The number of users in the roster of whom only memberships change.
+fn members_only(desired: &Desired, plan: &Plan) -> usize {
+    let (mut members, mut others) = (HashSet::new(), HashSet::new());
+    for change in &plan.changes {
+        match change.operation().is_membership() {
+            true => members.insert(&change.email),
+            false => others.insert(&change.email),
+        };
+    }
+    let only = members.difference(&others);
+    only.filter(|email| desired.users.contains_key(**email))
+        .count()
 }
 
 fn schema_warning(schema: &Schema) -> Option<String> {
@@ -306,33 +320,37 @@ pub fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
 }
 
 fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item = String> {
-    let warning = |changes: &[Change], reason: &str| {
+    let warning = |changes: &[Change], of_groups: bool, reason: &str| {
+        let is_it = |change: &&Change| change.operation().is_membership() == of_groups;
+        let changes: Vec<_> = changes.iter().filter(is_it).collect();
+        let noun = if of_groups { "membership" } else { "user" };
         (!changes.is_empty()).then(|| {
             format!(
                 "{} {reason}: {}",
-                plural_are(changes.len(), "user"),
+                plural_are(changes.len(), noun),
                 first_few(changes.iter().map(|change| change.email.as_str()))
             )
         })
     };
-    let protected = warning(
-        verdict.protected(),
-        "protected by policy.protect or policy.protect_admins, and not removed",
-    );
+    let protection = "protected by policy.protect or policy.protect_admins, and not removed";
+    let protected =
+        [false, true].map(|of_groups| warning(verdict.protected(), of_groups, protection));
     let entries = verdict.quarantined().iter();
     let until = entries.filter_map(|change| Some(memory.quarantine_of(change)?.until));
     let until = until
         .min()
         .map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
-    let quarantined = warning(
-        verdict.quarantined(),
-        &format!(
-            "in quarantine after failed changes; the first is retried after {}, `apply --retry` and \"Run now\" \
-             retry at once",
-            until.unwrap_or_default()
-        ),
+    let retried = format!(
+        "in quarantine after failed changes; the first is retried after {}, `apply --retry` and \"Run now\" \
+         retry at once",
+        until.unwrap_or_default()
     );
-    protected.into_iter().chain(quarantined)
+    let quarantined =
+        [false, true].map(|of_groups| warning(verdict.quarantined(), of_groups, &retried));
+    let waits = "kept back, because the change of their user is held or in quarantine";
+    let waiting = warning(verdict.waiting(), true, waits);
+    let all = protected.into_iter().chain(quarantined).flatten();
+    all.chain(waiting)
 }
 
 /// The first few of these texts and the number of the others.

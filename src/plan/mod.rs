@@ -12,6 +12,7 @@
 mod assessment;
 mod blocked;
 mod diff;
+mod document;
 mod domains;
 mod fingerprint;
 mod groups;
@@ -32,6 +33,8 @@ pub use assessment::{Assessment, HeldSummary, observed_lints, protect_warning};
 pub use blocked::{Blocked, BlockedOperation};
 pub use diff::Plan;
 pub(crate) use diff::differences;
+pub(crate) use document::ChangeDoc;
+pub use document::{PlanDoc, ProblemDoc};
 pub use guard::{HeldChanges, Verdict, evaluate};
 pub use lints::PlanLints;
 pub use markdown::markdown;

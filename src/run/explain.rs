@@ -4,7 +4,7 @@ use super::Prepared;
 use crate::model::{
     Change, DesiredUser, Email, Memory, ObservedUser, Operation, Policy, Problem, UserMatch,
 };
-use crate::plan::render;
+use crate::plan::{ChangeDoc, render};
 use crate::state::{HeldIn, UserState};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ impl Explanation {
             "roster": self.roster,
             "omni": self.user().ok().map(user_doc),
             "next": self.next.to_string(),
-            "change": self.next.change().map(render::ChangeDoc::from),
+            "change": self.next.change().map(ChangeDoc::from),
         })
     }
 }

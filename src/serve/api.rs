@@ -20,7 +20,7 @@ use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
 use crate::model::{Email, FieldCount, HeldRecord, RunRecord};
-use crate::plan::render::ProblemDoc;
+use crate::plan::ProblemDoc;
 use crate::state::render::{change_doc, held_change_doc, held_doc, run_doc};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};

@@ -4,6 +4,7 @@
 mod daemon;
 mod documents;
 mod guard;
+mod memberships;
 mod plan;
 mod planned;
 mod roles;

@@ -6,7 +6,7 @@ use omni_user_sync::model::{
     AcceptedRoster, Action, Attributes, Change, Desired, Email, Fingerprint, GuardRule, Memory,
     Observed, ObservedUser, Operation, Prune, Schema, UserId,
 };
-use omni_user_sync::plan::{Blocked, Plan, evaluate};
+use omni_user_sync::plan::{Blocked, BlockedOperation, Plan, evaluate};
 use omni_user_sync::roster;
 use omni_user_sync::settings::{Environment, Settings};
 use std::fmt::Write;
@@ -162,6 +162,7 @@ fn another_roster_reports_no_missing_users() {
 #[test]
 fn blocked_removals_use_singular_and_plural() {
     let blocked = |emails: &[&str]| Blocked {
+        operation: BlockedOperation::Removal,
         reason: "why".into(),
         emails: emails.iter().copied().map(email).collect(),
     };

@@ -4,7 +4,7 @@ use super::host::Host;
 use super::{Checked, KeyCheck};
 use crate::model::{Email, Readings};
 use crate::omni::Whoami;
-use crate::plan::render::ProblemDoc;
+use crate::plan::ProblemDoc;
 use serde::Serialize;
 
 #[derive(Serialize)]
