@@ -298,6 +298,17 @@ pub struct ChangeKey {
     pub group: Option<GroupName>,
 }
 
+/// For people: the email, and the group of a membership.
+impl std::fmt::Display for ChangeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.email.fmt(f)?;
+        match &self.group {
+            Some(group) => write!(f, ", group {group}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl From<&Email> for ChangeKey {
     fn from(email: &Email) -> Self {
         Self {
