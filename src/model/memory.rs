@@ -19,11 +19,13 @@ pub struct Memory {
     pub clock_step: Option<ClockStep>,
     /// The managed users.
     pub managed: HashSet<Email>,
+    /// Managed users whose removal Omni confirmed. They are no longer managed once a read shows that they are gone.
+    pub confirmed_removals: HashMap<Email, UserId>,
     /// The digests of the emails of all users that we ever removed.
     pub removed: HashSet<[u8; 32]>,
     /// Users that we deactivated, by id: a user that was deleted and created again is not one of them.
     pub deactivated: HashMap<UserId, Email>,
-    /// Managed users that are missing from the roster, and since when.
+    /// Managed users that are missing from the roster, and since when; also those whose removal Omni confirmed.
     pub missing_since: HashMap<Email, RunTime>,
     /// The ids of the users of the API keys in use, as far as Omni was asked. The state database does not load them: it
     /// does not know which keys are in use.
@@ -59,6 +61,7 @@ impl Memory {
             run_time: RunTime::first(now),
             clock_step: None,
             managed: HashSet::new(),
+            confirmed_removals: HashMap::new(),
             removed: HashSet::new(),
             deactivated: HashMap::new(),
             missing_since: HashMap::new(),
@@ -199,6 +202,10 @@ pub struct OwnershipUpdate {
     pub managed: Vec<Email>,
     /// Users that are no longer managed.
     pub forgotten: Vec<Email>,
+    /// Users whose removal Omni confirmed.
+    pub removed: Vec<(UserId, Email)>,
+    /// Users whose removal Omni confirmed and did not keep.
+    pub not_removed: Vec<Email>,
     /// Managed users that the roster no longer names.
     pub missing: Vec<Email>,
     /// Managed users that the roster names again.
