@@ -32,6 +32,8 @@ pub struct Memory {
     pub key_users: HashSet<UserId>,
     /// The number of API keys in use of which Omni names no user.
     pub unnamed_keys: usize,
+    /// Why the user of an API key in use is not known, if Omni may name it later: no user is removed until then.
+    pub key_doubt: Option<String>,
     /// What was sent in the last 24 hours.
     pub recent: RecentChanges,
     /// The managed groups.
@@ -67,6 +69,7 @@ impl Memory {
             missing_since: HashMap::new(),
             key_users: HashSet::new(),
             unnamed_keys: 0,
+            key_doubt: None,
             recent: RecentChanges::default(),
             groups: GroupMemory::default(),
             last_base: None,

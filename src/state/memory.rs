@@ -67,6 +67,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         missing_since,
         key_users: HashSet::new(),
         unnamed_keys: 0,
+        key_doubt: None,
         recent: recent(db, run_time)?,
         groups: groups::memory(db)?,
         last_base: last_base(db)?,
