@@ -432,10 +432,11 @@ impl ObservedUser {
             .collect()
     }
 
-    /// The user after these changes, as far as it is known.
+    /// The user after these changes, as far as it is known. Omni sets the time.
     #[must_use]
     pub fn with(&self, fields: &[FieldChange]) -> Self {
         let mut user = self.clone();
+        user.modified = None;
         let known = self.values();
         let mut attributes: std::collections::BTreeMap<_, _> = known
             .map(|(name, value)| (name.clone(), value.clone()))
