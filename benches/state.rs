@@ -9,8 +9,8 @@ mod support;
 
 use futures_util::future::join_all;
 use omni_user_sync::model::{
-    ChangeOutcome, Desired, KnownUser, ObservationHeader, ObservationUpdate, Observed, Operation,
-    RunNumber, RunRef, Schema, UserMatch,
+    ChangeOutcome, Desired, KnownUser, ObservationHeader, ObservationUpdate, Observed,
+    ObservedGroupsUpdate, Operation, RunNumber, RunRef, Schema, UserMatch,
 };
 use omni_user_sync::state::StateDb;
 use std::io::Write;
@@ -55,12 +55,14 @@ fn update(observed: &Observed) -> ObservationUpdate {
             schema_read: at(1),
             summary: observed.summary(),
             listing: None,
+            groups: None,
         },
         users: users
             .map(|(email, user)| (email.clone(), known(user)))
             .collect(),
         forgotten: Vec::new(),
         is_whole: true,
+        groups: ObservedGroupsUpdate::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::word::word_enum;
 use super::{Escaped, Text, UserId, fold, nfc, trim};
+use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,13 @@ impl GroupId {
     /// The id as Omni spells it.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a map by id finds one by its text.
+impl Borrow<str> for GroupId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -118,4 +126,26 @@ pub struct ObservedGroup {
     pub name: Text,
     /// The members, also those that no list of users shows (embed users); `None` if the response lacks them.
     pub members: Option<HashSet<UserId>>,
+}
+
+/// Why the groups in Omni are not known. `Display` is a clause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupsUnknown {
+    /// No run has read them.
+    #[error("the groups were not read yet")]
+    NotRead,
+    /// Omni refuses the list: 403 or 404.
+    #[error("Omni refuses the list of groups ({0})")]
+    Refused(u16),
+    /// The list does not add up.
+    #[error("{listed} groups were listed, but Omni counts {total}")]
+    Unreliable {
+        /// The number of different groups in the list.
+        listed: usize,
+        /// The number of groups, according to Omni.
+        total: usize,
+    },
+    /// The list can't be read, for this reason.
+    #[error("the list of groups can't be read: {0}")]
+    Failed(String),
 }

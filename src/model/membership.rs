@@ -1,10 +1,11 @@
 //! Memberships in groups, as a roster states them and as Omni shows them.
 
 use super::{
-    ByEmail, ChangeKey, Email, GroupId, GroupName, Location, MembershipChange, ObservedGroup,
-    Problem, UserId, fold,
+    ByEmail, ChangeKey, Email, GroupId, GroupName, GroupsUnknown, Location, MembershipChange,
+    ObservedGroup, Problem, UserId, fold,
 };
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// What a roster states about memberships.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,11 +28,14 @@ impl DesiredMemberships {
         self.cells.is_empty() && self.rows.is_empty()
     }
 
-    /// Keeps only what is stated about one user.
+    /// Keeps what matters to one user. If anything is stated about them, the cells of others stay: their names say which
+    /// groups are managed.
     #[must_use]
-    pub(super) fn about(mut self, email: &Email) -> Self {
-        self.cells.retain(|of, _| of == email);
+    pub(crate) fn about(mut self, email: &Email) -> Self {
         self.rows.retain(|row| row.email == *email);
+        if self.rows.is_empty() && !self.cells.contains_key(email) {
+            self.cells.clear();
+        }
         self
     }
 }
@@ -59,12 +63,18 @@ pub struct MembershipRow {
 }
 
 /// The groups in Omni with their members. The default has none, and says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedGroups {
     /// The groups by id.
-    groups: HashMap<GroupId, ObservedGroup>,
-    /// Whether Omni has shown its groups.
-    is_known: bool,
+    groups: HashMap<GroupId, Arc<ObservedGroup>>,
+    /// Why Omni has not shown its groups; `None` if it has.
+    unknown: Option<GroupsUnknown>,
+}
+
+impl Default for ObservedGroups {
+    fn default() -> Self {
+        Self::unknown(GroupsUnknown::NotRead)
+    }
 }
 
 /// The group that a name stands for.
@@ -81,28 +91,49 @@ pub enum GroupMatch<'a> {
 impl ObservedGroups {
     /// The groups of a whole list.
     #[must_use]
-    pub fn new(groups: impl IntoIterator<Item = ObservedGroup>) -> Self {
-        let groups = groups.into_iter();
+    pub fn new<T: Into<Arc<ObservedGroup>>>(groups: impl IntoIterator<Item = T>) -> Self {
+        let groups = groups.into_iter().map(Into::into);
         Self {
             groups: groups.map(|group| (group.id.clone(), group)).collect(),
-            is_known: true,
+            unknown: None,
+        }
+    }
+
+    /// No groups, for this reason.
+    #[must_use]
+    pub fn unknown(why: GroupsUnknown) -> Self {
+        Self {
+            groups: HashMap::new(),
+            unknown: Some(why),
         }
     }
 
     /// Whether Omni has shown its groups. If not, nothing is known about memberships.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.is_known
+        self.unknown.is_none()
+    }
+
+    /// Why Omni has not shown its groups; `None` if it has.
+    #[must_use]
+    pub fn why_unknown(&self) -> Option<&GroupsUnknown> {
+        self.unknown.as_ref()
     }
 
     /// All groups, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &ObservedGroup> {
-        self.groups.values()
+        self.groups.values().map(AsRef::as_ref)
     }
 
     /// The group with this id.
     #[must_use]
     pub fn get(&self, id: &GroupId) -> Option<&ObservedGroup> {
+        self.shared(id).map(AsRef::as_ref)
+    }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub fn shared(&self, id: &GroupId) -> Option<&Arc<ObservedGroup>> {
         self.groups.get(id)
     }
 
@@ -132,11 +163,14 @@ impl ObservedGroups {
 
     /// Brings a changed membership in.
     pub fn set_member(&mut self, group: &GroupId, user: &UserId, is_member: bool) {
-        let members = self
-            .groups
-            .get_mut(group)
-            .and_then(|group| group.members.as_mut());
-        if let Some(members) = members {
+        if self
+            .has_member(group, user)
+            .is_none_or(|was| was == is_member)
+        {
+            return;
+        }
+        let group = self.groups.get_mut(group).map(Arc::make_mut);
+        if let Some(members) = group.and_then(|group| group.members.as_mut()) {
             match is_member {
                 true => drop(members.insert(user.clone())),
                 false => drop(members.remove(user)),
@@ -146,7 +180,47 @@ impl ObservedGroups {
 
     /// Inserts or replaces a group that was read or created.
     pub fn put(&mut self, group: ObservedGroup) {
-        self.groups.insert(group.id.clone(), group);
+        self.groups.insert(group.id.clone(), group.into());
+    }
+
+    /// Removes a user that is gone. Returns the groups that had the user as a member.
+    pub fn forget_user(&mut self, user: &UserId) -> Vec<GroupId> {
+        let groups: Vec<_> = self.of_user(user).map(|group| group.id.clone()).collect();
+        for group in &groups {
+            self.set_member(group, user, false);
+        }
+        groups
+    }
+
+    /// The members of a group may have changed.
+    pub fn forget_members(&mut self, id: &GroupId) {
+        if let Some(group) = self.groups.get_mut(id) {
+            *group = Arc::new(ObservedGroup {
+                id: group.id.clone(),
+                name: group.name.clone(),
+                members: None,
+            });
+        }
+    }
+
+    /// The same with each group replaced.
+    #[must_use]
+    pub fn map(&self, replace: impl FnMut(&Arc<ObservedGroup>) -> Arc<ObservedGroup>) -> Self {
+        Self::new(self.groups.values().map(replace))
+    }
+
+    /// The groups of a later list without members. The members stay as known.
+    #[must_use]
+    pub fn renamed(&self, list: impl IntoIterator<Item = ObservedGroup>) -> Self {
+        let with_members = |group: ObservedGroup| match self.shared(&group.id) {
+            Some(known) if known.name == group.name => known.clone(),
+            Some(known) => Arc::new(ObservedGroup {
+                members: known.members.clone(),
+                ..group
+            }),
+            None => group.into(),
+        };
+        Self::new(list.into_iter().map(with_members))
     }
 
     /// Removes a group that is gone.

@@ -11,6 +11,7 @@ mod email;
 mod field_count;
 mod group;
 mod history;
+mod listed_memberships;
 mod membership;
 mod memory;
 mod observation;
@@ -41,18 +42,22 @@ pub use change::{
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, PERCENT_ENCODED, fold};
 pub use field_count::{FieldCount, NewValues};
-pub use group::{GroupId, GroupName, GroupNameError, GroupRef, MembershipChange, ObservedGroup};
+pub use group::{
+    GroupId, GroupName, GroupNameError, GroupRef, GroupsUnknown, MembershipChange, ObservedGroup,
+};
 pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, PLANNED, RunEnd, RunRecord, RunStart,
     RunState, Settled, UNKNOWN,
 };
+pub use listed_memberships::ListedMemberships;
 pub use membership::{DesiredMemberships, GroupMatch, GroupsCell, MembershipRow, ObservedGroups};
 pub use memory::{
     AcceptedRoster, GroupMemory, GroupUpdate, ManagedGroup, Memory, OwnershipUpdate, Quarantined,
     RecentChanges, RecentRemoval,
 };
 pub use observation::{
-    KnownUser, ObservationHeader, ObservationUpdate, PartialListing, StoredObservation,
+    GroupListing, KnownUser, ObservationHeader, ObservationUpdate, ObservedGroupsUpdate,
+    PartialListing, StoredObservation,
 };
 pub use observed::{Observed, ObservedSummary, UserMatch};
 pub use observed_role::{

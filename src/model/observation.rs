@@ -1,6 +1,6 @@
 //! What is known about Omni from one run to the next.
 
-use super::{Email, ObservedSummary, ObservedUser, Schema, UserId};
+use super::{Email, GroupId, ObservedGroup, ObservedSummary, ObservedUser, Schema, UserId};
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
@@ -37,6 +37,19 @@ pub struct ObservationHeader {
     pub summary: ObservedSummary,
     /// The listing that goes on in later runs.
     pub listing: Option<PartialListing>,
+    /// The last list of groups; `None` if there is none, or if it could not be read.
+    pub groups: Option<GroupListing>,
+}
+
+/// A list of groups that Omni gave or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupListing {
+    /// When it was read.
+    pub read: DateTime<Utc>,
+    /// The status with which Omni refused it.
+    pub refused: Option<u16>,
+    /// Whether lists of users show their groups.
+    pub users_show_groups: bool,
 }
 
 /// A listing that takes several runs.
@@ -57,13 +70,16 @@ impl PartialListing {
     }
 }
 
-/// An observation as stored in the state database. Users whose changes were sent since are uncertain.
+/// An observation as stored in the state database. Users whose changes were sent since are uncertain, and so are the
+/// members of groups.
 #[derive(Clone, Debug)]
 pub struct StoredObservation {
     /// About the organisation.
     pub header: ObservationHeader,
     /// The users.
     pub users: Vec<(Email, KnownUser)>,
+    /// The groups.
+    pub groups: Vec<ObservedGroup>,
 }
 
 /// What a run has found out since the observation was stored.
@@ -76,5 +92,18 @@ pub struct ObservationUpdate {
     /// Emails about which nothing is known any more.
     pub forgotten: Vec<Email>,
     /// Whether these are all users, so that others are forgotten.
+    pub is_whole: bool,
+    /// The groups.
+    pub groups: ObservedGroupsUpdate,
+}
+
+/// What a run has found out about groups since they were stored. The default changes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedGroupsUpdate {
+    /// The groups that were observed.
+    pub groups: Vec<Arc<ObservedGroup>>,
+    /// Groups about which nothing is known any more.
+    pub forgotten: Vec<GroupId>,
+    /// Whether these are all groups, so that others are forgotten.
     pub is_whole: bool,
 }

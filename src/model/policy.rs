@@ -185,6 +185,12 @@ impl GroupGlobs {
         Self(globs.map(|glob| wildmatch::WildMatch::new(&glob)).collect())
     }
 
+    /// Whether there is no glob.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a name matches a glob.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {

@@ -97,6 +97,13 @@ impl Desired {
             .chain(doubtful)
     }
 
+    /// The cells of the `groups` column in valid and doubtful rows.
+    pub fn groups_cells(&self) -> impl Iterator<Item = (&Email, &GroupsCell)> {
+        let doubtful = self.doubtful.iter();
+        let doubtful = doubtful.filter_map(|row| Some((&row.email, row.groups.as_ref()?)));
+        self.memberships.cells.iter().chain(doubtful)
+    }
+
     /// Keeps only the rows of one user, and one more upsert: whether there is an upsert decides if a
     /// missing user is pruned.
     #[must_use]

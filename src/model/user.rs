@@ -3,6 +3,7 @@
 use super::{Attributes, Email, Escaped, Text, Value, trim};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,6 +64,13 @@ impl UserId {
     /// The id as Omni spells it.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a set of ids finds one by its text.
+impl Borrow<str> for UserId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -208,18 +208,6 @@ impl OmniError {
         )
     }
 
-    /// Whether Omni gave no answer, or none but to wait, so that the same request may succeed later.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Throttled => true,
-            Self::Unavailable { failure, .. }
-            | Self::CircuitOpen { failure, .. }
-            | Self::OutcomeUnknown(failure) => !matches!(failure, Failure::Unreadable(_)),
-            _ => false,
-        }
-    }
-
     /// The message without what Omni said, which may contain attribute values: for the log. Every
     /// variant is listed, so that a new one is not forgotten.
     #[must_use]
@@ -277,6 +265,8 @@ pub enum Failure {
     TimedOut,
     /// A 5xx status, and Omni's message.
     Status(StatusCode, String),
+    /// A body above this size limit in bytes.
+    TooLarge(usize),
     /// A 2xx with an invalid body, and an excerpt.
     Unreadable(String),
 }
@@ -287,6 +277,7 @@ impl fmt::Display for Failure {
             Self::Connection(cause) => f.write_str(cause),
             Self::TimedOut => f.write_str("no response in time (omni.timeout)"),
             Self::Status(status, detail) => write!(f, "HTTP {status}{}", Suffix(detail)),
+            Self::TooLarge(limit) => write!(f, "the response has more than {} MiB", limit >> 20),
             Self::Unreadable(detail) => write!(f, "the response can't be read{}", Suffix(detail)),
         }
     }
@@ -297,7 +288,7 @@ impl Failure {
     #[must_use]
     pub fn redacted(&self) -> Self {
         match self {
-            Self::Connection(_) | Self::TimedOut => self.clone(),
+            Self::Connection(_) | Self::TimedOut | Self::TooLarge(_) => self.clone(),
             Self::Status(status, _) => Self::Status(*status, String::new()),
             Self::Unreadable(_) => Self::Unreadable(String::new()),
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// The size limit of a response: 1,000 users take about 1 MB.
-const MAX_BODY: usize = 32 * 1024 * 1024;
+pub(super) const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// A request without its key.
 pub(super) struct ApiRequest {
@@ -76,8 +76,7 @@ impl ApiResponse {
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                    let reason = format!("more than {} MiB", MAX_BODY >> 20);
-                    return Err(Failure::Unreadable(reason));
+                    return Err(Failure::TooLarge(MAX_BODY));
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,

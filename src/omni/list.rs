@@ -5,7 +5,7 @@
 //! not add up is marked as doubtful. A list beyond the size of any real organisation is an error.
 
 use super::{OmniError, Reader, UserListPage};
-use crate::model::{Observed, UserId};
+use crate::model::{ListedMemberships, Observed, UserId};
 use futures_util::stream::{self, StreamExt};
 use std::collections::HashSet;
 
@@ -45,6 +45,8 @@ pub async fn list_from(reader: &Reader, first: UserListPage) -> Result<Observed,
 pub struct ListPart {
     /// Its users. Only if it is the whole list, it can be doubtful.
     pub observed: Observed,
+    /// The groups of its users, if they were asked for.
+    pub memberships: ListedMemberships,
     /// The number of users in Omni.
     pub total: u64,
     /// The number of users on its first page.
@@ -98,6 +100,7 @@ pub async fn list_part(
 struct Listing {
     observed: Observed,
     ids: HashSet<UserId>,
+    memberships: ListedMemberships,
     others: HashSet<UserId>,
     unreadable: HashSet<String>,
     /// The number of users on the first page.
@@ -167,6 +170,7 @@ impl Listing {
                 self.observed.add(user);
             }
         }
+        self.memberships.append(page.memberships);
         self.others.extend(page.others);
         self.unreadable.extend(page.unreadable);
         let new = self.listed() - known;
@@ -207,8 +211,10 @@ impl Listing {
         self.part(Some(next))
     }
 
-    fn part(self, next: Option<u64>) -> ListPart {
+    fn part(mut self, next: Option<u64>) -> ListPart {
+        let memberships = std::mem::take(&mut self.memberships);
         ListPart {
+            memberships: memberships.of(std::mem::take(&mut self.ids)),
             total: self.total,
             page: self.page,
             next,

@@ -17,6 +17,7 @@ mod failure_breaker;
 mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod group_list;
 mod groups;
 mod limiter;
 mod list;

@@ -36,7 +36,7 @@ impl Reader {
             let request = self.page_request(start, count);
             let page = self
                 .client
-                .exchange(&request, &self.stop, UserListPage::parse);
+                .exchange(&request, &self.stop, self.parse_page());
             match page.await {
                 Ok(mut page) => {
                     page.asked = count;
@@ -82,14 +82,14 @@ impl Reader {
 }
 
 /// Whether a page failed in a way that a shorter one may not.
-fn may_be_too_large(error: &AttemptError) -> bool {
+pub(super) fn may_be_too_large(error: &AttemptError) -> bool {
     match error {
         AttemptError::Final(OmniError::Rejected { status, .. }) => {
             [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE].contains(status)
         }
         AttemptError::Final(_) | AttemptError::Failed(Failure::Connection(_)) => false,
-        AttemptError::Failed(Failure::TimedOut | Failure::Status(..) | Failure::Unreadable(_)) => {
-            true
-        }
+        AttemptError::Failed(
+            Failure::TimedOut | Failure::Status(..) | Failure::TooLarge(_) | Failure::Unreadable(_),
+        ) => true,
     }
 }

@@ -61,8 +61,10 @@ impl Lookup {
 pub struct Reader {
     pub(super) client: Arc<Client>,
     pub(super) stop: CancellationToken,
-    /// The priority of reads by id.
+    /// The priority of reads by id, and of the list of groups.
     pub(super) priority: Priority,
+    /// Whether pages of users show their groups.
+    with_groups: bool,
 }
 
 impl Client {
@@ -73,6 +75,7 @@ impl Client {
             client: self.clone(),
             stop: stop.clone(),
             priority: Priority::Urgent,
+            with_groups: false,
         }
     }
 }
@@ -81,6 +84,23 @@ impl Reader {
     /// The number of requests worth sending concurrently.
     pub(super) fn concurrency(&self) -> usize {
         self.client.max_in_flight()
+    }
+
+    /// A reader of pages that also show the groups of users, if Omni sends them.
+    #[must_use]
+    pub fn with_groups(&self, with_groups: bool) -> Self {
+        Self {
+            with_groups,
+            ..self.clone()
+        }
+    }
+
+    /// Parses a page of the list of users.
+    pub(super) fn parse_page(&self) -> fn(&[u8]) -> serde_json::Result<UserListPage> {
+        match self.with_groups {
+            true => UserListPage::parse_with_groups,
+            false => UserListPage::parse,
+        }
     }
 
     /// A reader whose reads by id wait for urgent requests.

@@ -1,8 +1,8 @@
 //! Omni's JSON in responses. Private to this module: the rest of the crate sees users, not JSON.
 
 use crate::model::{
-    AttributeName, Definition, Email, ObservedUser, Schema, Text, UserId, UserSpec, Value,
-    ValueType,
+    AttributeName, Definition, Email, ListedMemberships, ObservedUser, Schema, Text, UserId,
+    UserSpec, Value, ValueType,
 };
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -41,7 +41,16 @@ struct UserDoc<'a> {
     #[serde(rename = "urn:omni:params:1.0:UserAttribute", borrow)]
     attributes: Option<RawAttributes<'a>>,
     #[serde(borrow)]
+    groups: Option<&'a RawValue>,
+    #[serde(borrow)]
     meta: Option<MetaDoc<'a>>,
+}
+
+/// A group of a user.
+#[derive(Deserialize)]
+struct UserGroupDoc<'a> {
+    #[serde(borrow)]
+    value: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +68,8 @@ pub struct UserListPage {
     pub others: Vec<UserId>,
     /// The entries that can't be read, such as one without `userName`: their ids, or the entries themselves.
     pub(super) unreadable: Vec<String>,
+    /// The groups of the users, if they were asked for.
+    pub(super) memberships: ListedMemberships,
     /// The number of users in the organisation, according to Omni.
     pub total: u64,
     /// The size of the response in bytes.
@@ -78,39 +89,71 @@ impl UserListPage {
         usize::try_from(left).unwrap_or(usize::MAX)
     }
 
-    /// Parses the body of one page.
+    /// Parses the body of one page, without the groups of users.
     ///
     /// # Errors
     /// If the body is not a page.
     pub fn parse(body: &[u8]) -> serde_json::Result<Self> {
+        Self::parse_entries(body, false)
+    }
+
+    /// Parses the body of one page, with the groups of users.
+    ///
+    /// # Errors
+    /// If the body is not a page.
+    pub fn parse_with_groups(body: &[u8]) -> serde_json::Result<Self> {
+        Self::parse_entries(body, true)
+    }
+
+    fn parse_entries(body: &[u8], with_groups: bool) -> serde_json::Result<Self> {
         let doc: PageDoc<'_> = serde_json::from_slice(body)?;
         let mut page = Self {
             users: Vec::new(),
             others: Vec::new(),
             unreadable: Vec::new(),
+            memberships: ListedMemberships::default(),
             total: doc.total,
             bytes: body.len(),
             asked: 0,
             longer_was_refused: false,
         };
-        doc.resources.into_iter().for_each(|entry| page.add(entry));
+        for entry in doc.resources {
+            page.add(entry, with_groups);
+        }
         Ok(page)
     }
 
     /// Adds an entry. One that can't be read must not hide the others.
-    fn add(&mut self, entry: &RawValue) {
+    fn add(&mut self, entry: &RawValue, with_groups: bool) {
         let user: Option<UserDoc<'_>> = serde_json::from_str(entry.get()).ok();
         let user = user.filter(|user| !user.user_name.trim().is_empty());
         match user.and_then(|user| Some((UserId::parse(&user.id)?, user))) {
-            Some((id, user)) => match user.read() {
-                Some(user) => self.users.push(user),
-                None => self.others.push(id),
-            },
+            Some((id, user)) => {
+                let groups = user.groups.filter(|_| with_groups);
+                match user.read() {
+                    Some(user) => {
+                        self.add_groups(&user.id, groups);
+                        self.users.push(user);
+                    }
+                    None => self.others.push(id),
+                }
+            }
             None => {
                 let id: Option<IdDoc<'_>> = serde_json::from_str(entry.get()).ok();
                 let id = id.map_or(entry.get().into(), |doc| doc.id.into_owned());
                 self.unreadable.push(id);
             }
+        }
+    }
+
+    fn add_groups(&mut self, user: &UserId, groups: Option<&RawValue>) {
+        let Some(groups) = groups else { return };
+        match serde_json::from_str::<Vec<UserGroupDoc<'_>>>(groups.get()) {
+            Ok(groups) => {
+                let groups = groups.iter();
+                groups.for_each(|group| self.memberships.add(user, &group.value));
+            }
+            Err(_) => self.memberships.add_unreadable(),
         }
     }
 

@@ -1,8 +1,10 @@
 //! What is known about Omni, and what each run adds to it. It outlasts restarts in the state database.
 
+use super::group_cache::GroupCache;
 use crate::model::{
-    Action, Change, Email, Field, FieldChange, KnownUser, ObservationHeader, ObservationUpdate,
-    Observed, ObservedUser, PartialListing, Schema, StoredObservation, UserId, UserMatch,
+    Action, Change, Email, Field, FieldChange, GroupId, GroupsUnknown, KnownUser,
+    ObservationHeader, ObservationUpdate, Observed, ObservedGroup, ObservedGroups, ObservedUser,
+    PartialListing, Schema, StoredObservation, UserId, UserMatch,
 };
 use crate::omni::ListPart;
 use crate::state::StateDb;
@@ -39,6 +41,8 @@ pub struct ObservationCache {
     pub(super) listing: Option<PartialListing>,
     /// When users were last seen, if that was after the rest.
     seen: HashMap<UserId, DateTime<Utc>>,
+    /// About the groups.
+    pub(super) groups: GroupCache,
     /// What is not in the state database yet.
     unsaved: Unsaved,
 }
@@ -87,6 +91,7 @@ impl ObservationCache {
             verified: HashMap::new(),
             listing: None,
             seen: HashMap::new(),
+            groups: GroupCache::default(),
             unsaved: Unsaved::Everything,
         }
     }
@@ -157,6 +162,56 @@ impl ObservationCache {
         self.schema_read_at = Instant::now();
     }
 
+    /// Takes the groups from an earlier observation.
+    pub(super) fn take_groups(&mut self, earlier: &mut Self) {
+        *self.observed.groups_mut() = std::mem::take(earlier.observed.groups_mut());
+        self.groups = std::mem::take(&mut earlier.groups);
+    }
+
+    /// Takes in the answer to a request for the list of groups.
+    pub(super) fn listed_groups(&mut self, now: ObservedGroups) {
+        self.groups.listed(self.observed.groups(), &now);
+        *self.observed.groups_mut() = now;
+    }
+
+    /// The run needs no groups, so none are kept.
+    pub(super) fn drop_groups(&mut self) {
+        if self.observed.groups().why_unknown() != Some(&GroupsUnknown::NotRead) {
+            self.listed_groups(ObservedGroups::default());
+        }
+    }
+
+    /// A user joined or left a group.
+    pub fn member_changed(&mut self, group: &GroupId, user: &UserId, is_member: bool) {
+        self.observed
+            .groups_mut()
+            .set_member(group, user, is_member);
+        self.groups.found_out([group.clone()]);
+    }
+
+    /// A group was read or created. If it does not show members, they stay as known.
+    pub fn group_seen(&mut self, mut group: ObservedGroup) {
+        let groups = self.observed.groups_mut();
+        if groups.is_known() {
+            let known = groups.get(&group.id);
+            group.members = group.members.or_else(|| known?.members.clone());
+            self.groups.found_out([group.id.clone()]);
+            groups.put(group);
+        }
+    }
+
+    /// The members of a group may have changed, so that it is read again before it is used.
+    pub fn group_unknown(&mut self, group: &GroupId) {
+        self.observed.groups_mut().forget_members(group);
+        self.groups.found_out([group.clone()]);
+    }
+
+    /// A group is gone.
+    pub fn group_gone(&mut self, group: &GroupId) {
+        self.observed.groups_mut().remove(group);
+        self.groups.found_out([group.clone()]);
+    }
+
     /// Takes fields that the list did not show from an earlier observation. Returns the users that were changed in Omni
     /// since they were read.
     pub(super) fn adopt(&mut self, earlier: &Self) -> HashSet<UserId> {
@@ -204,6 +259,10 @@ impl ObservationCache {
                 self.observed.put(*user);
             }
             Effect::Gone => {
+                if let Some(id) = id {
+                    let groups = self.observed.groups_mut().forget_user(&id);
+                    self.groups.found_out(groups);
+                }
                 self.observed.remove(&email);
                 self.absent.insert(email);
             }
@@ -255,11 +314,13 @@ impl ObservationCache {
         if let Err(error) = state.keep_observation(update).await {
             tracing::warn!(%error, "the observation of Omni can't be stored for later runs");
             self.unsaved = Unsaved::Everything;
+            self.groups.save_everything();
         }
     }
 
     /// What the state database does not have yet.
     fn update(&mut self) -> Option<ObservationUpdate> {
+        let groups = self.groups.take_update(self.observed.groups());
         let unsaved = Unsaved::Some(HashSet::new());
         let (emails, is_whole) = match std::mem::replace(&mut self.unsaved, unsaved) {
             Unsaved::Everything => {
@@ -268,7 +329,7 @@ impl ObservationCache {
                 let unseen = unseen.filter(|email| self.observed.get(email).is_none());
                 (seen.chain(unseen).cloned().collect(), true)
             }
-            Unsaved::Some(emails) if emails.is_empty() => return None,
+            Unsaved::Some(emails) if emails.is_empty() && groups.is_none() => return None,
             Unsaved::Some(emails) => (emails.into_iter().collect::<Vec<_>>(), false),
         };
         let (mut users, mut forgotten) = (Vec::new(), Vec::new());
@@ -283,6 +344,7 @@ impl ObservationCache {
             users,
             forgotten,
             is_whole,
+            groups: groups.unwrap_or_default(),
         })
     }
 
@@ -294,6 +356,7 @@ impl ObservationCache {
             schema_read: now - self.schema_read_at.elapsed(),
             summary: self.observed.summary(),
             listing: self.listing,
+            groups: self.groups.listing(self.observed.groups(), now),
         }
     }
 
@@ -318,16 +381,26 @@ impl ObservationCache {
 
     /// The observation that earlier runs have stored; `None` if the clock was set back since.
     pub(super) fn restored(stored: StoredObservation, now: DateTime<Utc>) -> Option<Self> {
-        let StoredObservation { header, users } = stored;
+        let StoredObservation {
+            header,
+            users,
+            groups,
+        } = stored;
         let instant = |time| {
             let age = now.signed_duration_since(time).to_std().ok()?;
             Instant::now().checked_sub(age)
         };
         let (observed_at, schema_read_at) =
             (instant(header.observed)?, instant(header.schema_read)?);
+        let listed = header.groups.and_then(|listing| {
+            let at = instant(listing.read)?;
+            Some((listing, at))
+        });
+        let (listed, groups) = GroupCache::restored(listed, groups);
         let mut cache = Self {
             observed_at,
             schema_read_at,
+            groups: listed,
             listing: header.listing,
             unsaved: Unsaved::Some(HashSet::new()),
             ..Self::new(header.schema, Observed::restored(header.summary))
@@ -355,6 +428,7 @@ impl ObservationCache {
                 }
             }
         }
+        *cache.observed.groups_mut() = groups;
         Some(cache)
     }
 

@@ -15,6 +15,8 @@ mod apply;
 mod cache;
 mod explain;
 mod finish;
+mod group_cache;
+mod groups;
 mod key_users;
 mod listing;
 mod observation;

@@ -5,7 +5,7 @@ use super::cache::ObservationCache;
 use super::observe::{ObservationSource, ObserveRequest};
 use super::read_budget::ReadBudget;
 use crate::model::{Desired, Email, Fingerprint, Readings, Schema};
-use crate::omni::{self, Reader};
+use crate::omni::{self, OmniError, Reader};
 use crate::roster::{self, SourceError};
 use crate::settings::{Settings, SettingsError};
 use crate::state::StateDb;
@@ -53,7 +53,10 @@ pub(super) enum Scope<'a> {
     /// The users that the roster names.
     Named,
     /// All users.
-    Everybody,
+    Everybody {
+        /// Whether groups must be seen too, because the outcome of earlier changes of memberships is unknown.
+        with_groups: bool,
+    },
     /// One user. The plan for others is meaningless then.
     One(&'a Email),
 }
@@ -90,41 +93,64 @@ impl Observation<'_> {
         scope: Scope<'_>,
         cached: Option<CachedObservation>,
     ) -> Result<Snapshot, RunError> {
-        let everybody = matches!(scope, Scope::Everybody);
         let earlier = match cached {
             Some(CachedObservation {
                 cache,
                 is_usable: true,
-            }) => return self.observe_again(cache, everybody).await,
+            }) => return self.observe_again(cache, scope).await,
             cached => cached.map(|cached| cached.cache),
         };
         let schema = self.definitions().await?;
         let desired = self.roster(&schema).await?;
+        let needs_groups = self.needs_groups(&desired, scope);
+        let reader = self.reader.with_groups(needs_groups);
+        let request = self.request(&reader, &desired, scope, needs_groups);
         let (cache, source) = match scope {
             Scope::One(email) => {
                 let observed = omni::look_up(&self.reader, email).await?;
                 let cache = ObservationCache::new(schema, observed);
                 (cache, ObservationSource::LookedUp)
             }
-            Scope::Named | Scope::Everybody => {
-                let request = self.request(&desired, everybody);
+            Scope::Named | Scope::Everybody { .. } => {
                 ObservationCache::fresh(schema, request, earlier).await?
             }
         };
-        Ok(snapshot(desired, cache, source))
+        let cache = observed(cache, source, request).await?;
+        Ok(Snapshot { desired, cache })
     }
 
     async fn observe_again(
         &self,
         mut cache: ObservationCache,
-        everybody: bool,
+        scope: Scope<'_>,
     ) -> Result<Snapshot, RunError> {
         if cache.schema_read_at.elapsed() > self.settings.observe.max_age {
             cache.defined(self.definitions().await?);
         }
         let desired = self.roster_by_cached(&mut cache.schema).await?;
-        let (cache, source) = cache.again(self.request(&desired, everybody)).await?;
-        Ok(snapshot(desired, cache, source))
+        let needs_groups = self.needs_groups(&desired, scope);
+        let reader = self.reader.with_groups(needs_groups);
+        let request = self.request(&reader, &desired, scope, needs_groups);
+        let (cache, source) = cache.again(request).await?;
+        let cache = observed(cache, source, request).await?;
+        Ok(Snapshot { desired, cache })
+    }
+
+    /// Whether the run needs groups: it has to do with memberships.
+    fn needs_groups(&self, desired: &Desired, scope: Scope<'_>) -> bool {
+        let stated = &desired.memberships;
+        let with_groups = match scope {
+            Scope::One(email) => {
+                let cells = desired.groups_cells().map(|(of, _)| of);
+                let mut named = cells.chain(stated.rows.iter().map(|row| &row.email));
+                return named.any(|of| of == email);
+            }
+            Scope::Named => false,
+            Scope::Everybody { with_groups } => with_groups,
+        };
+        let has_cells = desired.groups_cells().next().is_some();
+        let is_stated = has_cells || !stated.rows.is_empty() || stated.unreadable.is_some();
+        with_groups || is_stated || !self.settings.policy.managed_groups.is_empty()
     }
 
     /// Reads the roster with cached definitions. If that finds problems, the definitions may have changed, so they are
@@ -163,29 +189,45 @@ impl Observation<'_> {
         let mut desired = roster::unless_stopped(self.reader.stop(), reading).await?;
         if let Some(email) = only {
             desired.users.retain(|of, _| of == email);
+            desired.memberships = desired.memberships.about(email);
         }
         Ok(desired)
     }
 
-    fn request<'r>(&'r self, desired: &'r Desired, everybody: bool) -> ObserveRequest<'r> {
+    fn request<'r>(
+        &'r self,
+        reader: &'r Reader,
+        desired: &'r Desired,
+        scope: Scope<'_>,
+        needs_groups: bool,
+    ) -> ObserveRequest<'r> {
         ObserveRequest {
-            reader: &self.reader,
+            reader,
             desired,
-            everybody,
+            everybody: matches!(scope, Scope::Everybody { .. }),
             expect: self.expect,
             keep_in: self.keep_in,
             budget: self.budget,
             readings: self.readings,
+            needs_groups,
+            managed_groups: &self.settings.policy.managed_groups,
+            max_age: self.settings.observe.max_age,
         }
     }
 }
 
-fn snapshot(desired: Desired, cache: ObservationCache, source: ObservationSource) -> Snapshot {
+/// The observation with its groups.
+async fn observed(
+    mut cache: ObservationCache,
+    source: ObservationSource,
+    request: ObserveRequest<'_>,
+) -> Result<ObservationCache, OmniError> {
     tracing::info!(
         source = source.as_str(),
         users = cache.observed.count(),
         age_seconds = cache.age().as_secs(),
         "fetched users"
     );
-    Snapshot { desired, cache }
+    cache.observe_groups(request, source).await?;
+    Ok(cache)
 }

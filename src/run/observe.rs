@@ -8,14 +8,15 @@
 use super::cache::ObservationCache;
 use super::read_budget::ReadBudget;
 use crate::model::{
-    Desired, DesiredUser, Email, Observed, ObservedUser, PartialListing, Readings, Schema, UserId,
-    UserMatch,
+    Desired, DesiredUser, Email, GroupGlobs, ListedMemberships, Observed, ObservedUser,
+    PartialListing, Readings, Schema, UserId, UserMatch,
 };
 use crate::omni::{self, ListPart, OmniError, Reader, UserListPage};
 use crate::state::StateDb;
 use chrono::Utc;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The number of users that are read by id before what was read is stored.
 const KEPT_AT_ONCE: usize = 50;
@@ -32,22 +33,22 @@ pub fn verified_per_run(named: usize) -> usize {
     part.clamp(MIN_VERIFIED, MAX_VERIFIED)
 }
 
-/// Where an observation comes from, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where an observation comes from. A list has the memberships that its users show.
+#[derive(Debug)]
 pub(super) enum ObservationSource {
-    Listed,
+    Listed(ListedMemberships),
     LookedUp,
     Cache,
-    Part,
+    Part(ListedMemberships),
 }
 
 impl ObservationSource {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(super) fn as_str(&self) -> &'static str {
         match self {
-            Self::Listed => "list",
+            Self::Listed(_) => "list",
             Self::LookedUp => "lookup",
             Self::Cache => "cache",
-            Self::Part => "part of the list",
+            Self::Part(_) => "part of the list",
         }
     }
 }
@@ -67,6 +68,12 @@ pub(super) struct ObserveRequest<'a> {
     pub(super) budget: &'a ReadBudget,
     /// What probes have learned. It overrides what responses suggest.
     pub(super) readings: &'a Readings,
+    /// Whether the run needs groups.
+    pub(super) needs_groups: bool,
+    /// Groups that are managed although no cell names them.
+    pub(super) managed_groups: &'a GroupGlobs,
+    /// The maximum age of cached groups.
+    pub(super) max_age: Duration,
 }
 
 impl ObservationCache {
@@ -95,7 +102,7 @@ impl ObservationCache {
             earlier => earlier,
         };
         let started = Utc::now();
-        let (first, earlier) = match earlier {
+        let (first, mut earlier) = match earlier {
             Some(earlier) if may_stop => match request.page(1).await? {
                 Some(first) => (first, Some(earlier)),
                 None => return earlier.without_list(schema, request).await,
@@ -121,11 +128,15 @@ impl ObservationCache {
                             .take_part(cache.schema, request, listing, part)
                             .await;
                     }
-                    _ => cache.observed = part.observed,
+                    rest => earlier = rest,
                 }
-                ObservationSource::Listed
+                cache.observed = part.observed;
+                ObservationSource::Listed(part.memberships)
             }
         };
+        if let Some(earlier) = &mut earlier {
+            cache.take_groups(earlier);
+        }
         cache.complete(request, earlier).await?;
         Ok((cache, source))
     }
@@ -196,9 +207,10 @@ impl ObservationCache {
         schema: Schema,
         request: ObserveRequest<'_>,
         listing: PartialListing,
-        part: ListPart,
+        mut part: ListPart,
     ) -> Result<(Self, ObservationSource), OmniError> {
         self.defined(schema);
+        let memberships = std::mem::take(&mut part.memberships);
         self.listing = part.next.map(|end| PartialListing {
             started: listing.started,
             next: listing.with_overlap(end, part.page),
@@ -213,7 +225,7 @@ impl ObservationCache {
         let due = self.to_read(request, &changed);
         let reader = request.reader.in_background();
         self.read_for(request, &reader, due).await?;
-        Ok((self.cached(), ObservationSource::Part))
+        Ok((self.cached(), ObservationSource::Part(memberships)))
     }
 
     /// The users that the roster names and whose fields are to be read by id: the list does not show them, and they are
@@ -333,12 +345,12 @@ impl ObservationCache {
         Ok((fresh, source))
     }
 
-    /// The users to look up before planning: users to be removed that were not seen, and, if only some users were
-    /// looked up, users that were not among them.
+    /// The users to look up before planning: users to be removed that were not seen, those that only rows of
+    /// `source.groups` name, and, if only some users were looked up, users that were not among them.
     fn open<'a>(&self, request: ObserveRequest<'a>) -> Vec<&'a Email> {
         let shows_some = !self.observed.shows_everybody() && self.observed.doubt().is_none();
         request.named(|email, want| {
-            (shows_some || !matches!(want, DesiredUser::Upsert(_)))
+            (shows_some || !matches!(want, Some(DesiredUser::Upsert(_))))
                 && self.observed.get(email).is_none()
                 && !self.absent.contains(email)
                 && !self.uncertain.contains_key(email)
@@ -383,11 +395,16 @@ impl ObservationCache {
 }
 
 impl<'a> ObserveRequest<'a> {
-    /// The emails of matching rows.
-    fn named(self, matches: impl Fn(&Email, &DesiredUser) -> bool) -> Vec<&'a Email> {
+    /// The emails of matching rows. Rows of `source.groups` may name more users.
+    fn named(self, matches: impl Fn(&Email, Option<&DesiredUser>) -> bool) -> Vec<&'a Email> {
         let named = self.desired.named();
-        let named = named.filter(|(email, want)| matches(email, want));
-        named.map(|(email, _)| email).collect()
+        let named = named.filter(|(email, want)| matches(email, Some(want)));
+        let mut emails: Vec<_> = named.map(|(email, _)| email).collect();
+        let rows = self.desired.memberships.rows.iter().map(|row| &row.email);
+        let others = rows.filter(|email| !self.desired.users.contains_key(*email));
+        let others: HashSet<_> = others.filter(|email| matches(email, None)).collect();
+        emails.extend(others);
+        emails
     }
 
     /// The users that the roster names, as observed, with what their rows ask for.
@@ -405,7 +422,8 @@ impl<'a> ObserveRequest<'a> {
     /// Looks up the users that the roster names, if that takes fewer requests than the rest of the list and the lookup
     /// is reliable.
     async fn look_up(self, first: &UserListPage) -> Result<Option<Observed>, OmniError> {
-        let named = self.desired.named().count();
+        let emails = self.named(|_, _| true);
+        let named = emails.len();
         let takes_fewer = named + 1 < first.pages_left();
         let Some(known_user) = first.users.first().filter(|_| takes_fewer) else {
             return Ok(None);
@@ -419,7 +437,7 @@ impl<'a> ObserveRequest<'a> {
         let total = usize::try_from(first.total).unwrap_or(usize::MAX);
         let mut observed = Observed::of_some([], total);
         observed.note_attributes(&first.users);
-        let emails = self.named(|_, _| true).into_iter().cloned().collect();
+        let emails = emails.into_iter().cloned().collect();
         let found = |email: Email, user| observed.found(&email, user);
         match omni::look_up_each(self.reader, emails, found).await {
             Ok(()) => Ok(Some(observed)),

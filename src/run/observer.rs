@@ -10,8 +10,8 @@ use super::read_budget::{Allowance, ReadBudget};
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
-    Change, Desired, Email, Limit, Memory, ObservedUser, Operation, Policy, Prune, RosterPlace,
-    RunNumber,
+    Change, ChangeKey, ChangeRecord, Desired, Email, Limit, Memory, ObservedUser, Operation,
+    Policy, Prune, RosterPlace, RunNumber,
 };
 use crate::omni::{self, Client, OmniError, Priority};
 use crate::plan::is_later;
@@ -116,7 +116,7 @@ impl Observer {
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
         self.check_place(target, None, stop).await?;
-        let scope = self.scope(target, false);
+        let scope = self.scope(target, &[]);
         let cached = ObservationCache::stored(&self.state)
             .await
             .map(|cache| CachedObservation {
@@ -172,16 +172,26 @@ impl Observer {
     }
 
     /// Plans, with what earlier runs left behind. Users to be removed whose fields are not known are read first: admins
-    /// may be protected, and the history keeps the values of removed users.
+    /// may be protected, and the history keeps the values of removed users. So are users that the roster does not name
+    /// and that have a quarantine entry, which is about the removal of a user as it was.
     pub(super) async fn assess(
         &self,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         policy: &Policy,
         ignore_quarantine: bool,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
         let mut memory = self.memory(&snapshot, ignore_quarantine).await?;
         let are_keys_known = !policy.protect_admins || self.recall_key_users(&mut memory).await?;
+        let Snapshot { desired, cache } = &mut snapshot;
+        let is_quarantined_removal = |user: &ObservedUser| {
+            memory
+                .quarantined
+                .contains_key(&ChangeKey::from(&user.email))
+                && !desired.users.contains_key(&user.email)
+        };
+        self.read_unread(cache, is_quarantined_removal, stop)
+            .await?;
         let mut prepared = Prepared::new(snapshot, memory, policy);
         if !are_keys_known && prepared.removes_users() {
             prepared = self.protect_key_users(prepared, policy, stop).await?;
@@ -242,13 +252,15 @@ impl Observer {
     }
 
     /// All users must be seen if pruning is on, or if the outcome of earlier changes is unknown.
-    pub(super) fn scope<'a>(&self, target: &'a Target, has_unknown: bool) -> Scope<'a> {
+    pub(super) fn scope<'a>(&self, target: &'a Target, unknown: &[ChangeRecord]) -> Scope<'a> {
         if let Some(email) = &target.only {
             return Scope::One(email);
         }
         let prunes = target.is_source && self.settings.policy.prune != Prune::Never;
-        match prunes || has_unknown {
-            true => Scope::Everybody,
+        let is_membership = |change: &ChangeRecord| change.intent.operation.is_membership();
+        let with_groups = unknown.iter().any(is_membership);
+        match prunes || !unknown.is_empty() {
+            true => Scope::Everybody { with_groups },
             false => Scope::Named,
         }
     }

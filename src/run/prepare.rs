@@ -98,7 +98,7 @@ impl Reconciler {
 
     async fn observe_and_plan(&self, run: &Run, stop: &Stop) -> Result<Prepared, RunError> {
         let unknown = self.state().unknown().await?;
-        let scope = self.observer.scope(&run.target, !unknown.is_empty());
+        let scope = self.observer.scope(&run.target, &unknown);
         let (now, never) = (&stop.now, CancellationToken::new());
         let observe = async |target: &Target, cached, interrupt| {
             let allowance = Allowance {

@@ -30,6 +30,7 @@ mod lock;
 mod managed;
 mod memory;
 mod observation;
+mod observed_groups;
 mod open;
 mod opened;
 mod pause;

@@ -1,10 +1,10 @@
 //! What runs have observed in Omni.
 
 use super::sql::{Count, Time, from_json, keyed_email, last_number, to_json};
-use super::{StateDb, StateError};
+use super::{StateDb, StateError, observed_groups};
 use crate::model::{
-    ChangeOutcome, Email, KnownUser, ObservationHeader, ObservationUpdate, ObservedUser,
-    PartialListing, StoredObservation, UserId,
+    ChangeOutcome, Email, GroupListing, KnownUser, ObservationHeader, ObservationUpdate,
+    ObservedUser, PartialListing, StoredObservation, UserId,
 };
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -43,6 +43,7 @@ impl StateDb {
             for (email, known) in &update.users {
                 put.execute(StoredUser::from(known).with(email))?;
             }
+            observed_groups::store(db, &update.groups)?;
             put_header(db, &update.header)
         })
         .await
@@ -121,8 +122,8 @@ fn put_header(db: &Connection, header: &ObservationHeader) -> rusqlite::Result<(
     db.prepare_cached(
         "INSERT OR REPLACE INTO observation
          (id, observed, definitions, definitions_read, summary, listing_started, listing_next,
-          last_change)
-         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+          last_change, groups_read, groups_refused, users_show_groups)
+         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute((
         Time(header.observed),
@@ -132,6 +133,9 @@ fn put_header(db: &Connection, header: &ObservationHeader) -> rusqlite::Result<(
         header.listing.map(|listing| Time(listing.started)),
         header.listing.map(|listing| Count(listing.next)),
         last_change,
+        header.groups.map(|groups| Time(groups.read)),
+        header.groups.and_then(|groups| groups.refused),
+        header.groups.is_some_and(|groups| groups.users_show_groups),
     ))
     .map(drop)
 }
@@ -169,7 +173,11 @@ fn load(db: &Connection) -> rusqlite::Result<Option<StoredObservation>> {
     }
     // The history has the outcomes of these changes, but not the current state of the users.
     users.extend(changed_since(db, last_change)?);
-    Ok(Some(StoredObservation { header, users }))
+    Ok(Some(StoredObservation {
+        groups: observed_groups::load(db, last_change)?,
+        header,
+        users,
+    }))
 }
 
 /// The only user with an email.
@@ -194,6 +202,7 @@ fn header_of(row: &Row<'_>) -> rusqlite::Result<(ObservationHeader, i64)> {
         schema_read: row.get::<_, Time>("definitions_read")?.0,
         summary: from_json(row.get_ref("summary")?)?,
         listing: listing_of(row)?,
+        groups: groups_of(row)?,
     };
     Ok((header, row.get("last_change")?))
 }
@@ -203,6 +212,17 @@ fn listing_of(row: &Row<'_>) -> rusqlite::Result<Option<PartialListing>> {
     let next: Option<Count> = row.get("listing_next")?;
     let both = started.zip(next);
     Ok(both.map(|(Time(started), Count(next))| PartialListing { started, next }))
+}
+
+fn groups_of(row: &Row<'_>) -> rusqlite::Result<Option<GroupListing>> {
+    let Some(Time(read)) = row.get("groups_read")? else {
+        return Ok(None);
+    };
+    Ok(Some(GroupListing {
+        read,
+        refused: row.get("groups_refused")?,
+        users_show_groups: row.get("users_show_groups")?,
+    }))
 }
 
 fn known_user(row: &Row<'_>, email: &Email) -> rusqlite::Result<KnownUser> {
@@ -230,7 +250,7 @@ fn known_user(row: &Row<'_>, email: &Email) -> rusqlite::Result<KnownUser> {
 /// The users with changes after this one that may have been sent.
 fn changed_since(db: &Connection, last_change: i64) -> rusqlite::Result<Vec<(Email, KnownUser)>> {
     let sql = "SELECT email, email_key, user_id FROM changes
-               WHERE id > ?1 AND (outcome IS NULL OR outcome <> ?2) ORDER BY id";
+               WHERE id > ?1 AND (outcome IS NULL OR outcome <> ?2) AND group_name IS NULL ORDER BY id";
     db.prepare_cached(sql)?
         .query_map((last_change, ChangeOutcome::Skipped), |row| {
             Ok((keyed_email(row)?, KnownUser::Uncertain(row.get("user_id")?)))

@@ -14,6 +14,8 @@ mod limits;
 mod lost_responses;
 mod notify;
 #[cfg(feature = "sandbox")]
+mod observed_groups;
+#[cfg(feature = "sandbox")]
 mod omni;
 #[cfg(feature = "sandbox")]
 mod page_size;

@@ -124,14 +124,12 @@ impl RuleCard {
 
 impl HeldChangeRow {
     pub(super) fn new(change: &HeldChange, is_approved: bool) -> Self {
-        let fields = match change.operation.is_removal() {
-            true => Vec::new(),
-            false => FieldRow::all(&change.fields, change.operation, change.group.as_ref()),
-        };
+        let fields = change.fields.iter();
+        let fields = fields.filter(|_| !change.operation.is_removal());
         Self {
             operation: change.operation.as_str(),
             user: UserLink::new(&change.email, ""),
-            fields,
+            fields: fields.map(FieldRow::new).collect(),
             is_approved,
         }
     }

@@ -7,6 +7,7 @@ mod clock;
 mod crash;
 mod lock;
 mod model;
+mod observed_groups;
 mod opening;
 mod queries;
 mod readings;

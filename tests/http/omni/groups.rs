@@ -1,6 +1,6 @@
 //! Groups: lists, members, faults.
 
-use super::{status, times, writer};
+use super::{says, status, times, writer};
 use crate::support::World;
 use omni_user_sync::model::{GroupId, GroupName, MembershipChange, ObservedGroup, UserId};
 use omni_user_sync::omni::{Groups, OmniError, Reader, Writer};
@@ -24,7 +24,7 @@ async fn world(options: Options) -> (World, GroupId, [UserId; 3]) {
 }
 
 async fn known(reader: &Reader) -> Vec<ObservedGroup> {
-    match reader.groups().await {
+    match reader.groups(3).await {
         Ok(Groups::Known(groups)) => groups,
         other => panic!("{other:?}"),
     }
@@ -48,6 +48,77 @@ async fn groups_are_listed_with_all_members() {
 }
 
 #[tokio::test]
+async fn names_are_listed_without_members() {
+    let (world, sales, _) = world(Options::default()).await;
+    let Ok(Groups::Known(groups)) = world.reader().group_names().await else {
+        panic!("they are known");
+    };
+    let expected = ObservedGroup {
+        id: sales,
+        name: "Sales".into(),
+        members: None,
+    };
+    assert_eq!(groups, [expected]);
+    let request = &world.org().requests()[0];
+    assert!(
+        request.query.contains("excludedAttributes=members"),
+        "{request:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_page_of_groups_is_tried() {
+    let large = "x".repeat(33 << 20);
+    for refused in [
+        status(413, None),
+        status(400, None),
+        says(200, &large),
+        says(200, "{"),
+    ] {
+        let (world, ..) = world(Options::default()).await;
+        for number in 1..120 {
+            world.org().add_group(&format!("Group {number}"), &[]);
+        }
+        world.org().fault(Fault::next(refused));
+        assert_eq!(known(&world.reader()).await.len(), 120);
+        let requests = world.org().requests();
+        let queries: Vec<_> = requests
+            .iter()
+            .map(|request| request.query.as_str())
+            .collect();
+        let expected = [
+            "count=100&startIndex=1",
+            "count=50&startIndex=1",
+            "count=50&startIndex=51",
+            "count=50&startIndex=101",
+        ];
+        assert_eq!(queries, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_unreadable_group_hides_no_others() {
+    let (world, ..) = world(Options::default()).await;
+    let body = json!({"totalResults": 4, "Resources": [
+        {"id": "a", "displayName": null},
+        {"id": "../x", "displayName": "X"},
+        {"id": "b", "displayName": "B", "members": [{"value": "1"}, {"value": "../x"}]},
+        {"id": "c", "displayName": "C"},
+    ]});
+    world.org().fault(Fault::next(says(200, &body.to_string())));
+    let groups = known(&world.reader()).await;
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|group| (group.name.as_str(), members(group)))
+        .collect();
+    assert_eq!(
+        groups,
+        [("B", 1), ("C", 0)],
+        "C has no members, since B shows its own"
+    );
+}
+
+#[tokio::test]
 async fn a_group_removed_while_listing_is_an_error() {
     let (world, ..) = world(Options::default()).await;
     for number in 0..150 {
@@ -55,7 +126,7 @@ async fn a_group_removed_while_listing_is_an_error() {
     }
     // The other groups move, and the next page skips one.
     world.org().before(2, |org| org.remove_group("Sales"));
-    let got = world.reader().groups().await;
+    let got = world.reader().groups(3).await;
     let Err(OmniError::UnreliableGroups { listed, total }) = got else {
         panic!("{got:?}");
     };
@@ -67,7 +138,7 @@ async fn groups_may_be_unavailable() {
     let (world, ..) = world(Options::default()).await;
     for (code, expected) in [(403, StatusCode::FORBIDDEN), (404, StatusCode::NOT_FOUND)] {
         world.org().fault(Fault::next(status(code, None)));
-        let got = world.reader().groups().await.expect("an answer");
+        let got = world.reader().groups(3).await.expect("an answer");
         assert_eq!(got, Groups::Rejected(expected));
     }
 }

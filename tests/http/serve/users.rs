@@ -4,7 +4,7 @@ use super::support::{TestServer, add_history, email, id, test_server};
 use chrono::Utc;
 use omni_user_sync::model::{
     AttributeName, Attributes, KnownUser, ObservationHeader, ObservationUpdate, Observed,
-    ObservedUser, OwnershipUpdate, Schema, Text, Value,
+    ObservedGroupsUpdate, ObservedUser, OwnershipUpdate, Schema, Text, Value,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ async fn add_users(server: &TestServer) {
         schema_read: now,
         summary: Observed::default().summary(),
         listing: None,
+        groups: None,
     };
     let update = ObservationUpdate {
         header,
@@ -52,6 +53,7 @@ async fn add_users(server: &TestServer) {
         ],
         forgotten: Vec::new(),
         is_whole: true,
+        groups: ObservedGroupsUpdate::default(),
     };
     server.db.keep_observation(update).await.expect("written");
     let emails = |users: &[&str]| users.iter().map(|user| email(user)).collect::<Vec<_>>();
