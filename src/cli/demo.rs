@@ -146,6 +146,7 @@ async fn sample_roster(settings: &Settings) -> anyhow::Result<String> {
     let exported = export::export(
         observed.users().map(AsRef::as_ref),
         &definitions.into_schema(),
+        None,
         ExportFormat::default(),
     );
     edit(&exported.csv)

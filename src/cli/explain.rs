@@ -57,6 +57,8 @@ fn text(
         roster,
         found: _,
         next,
+        memberships,
+        groups,
     } = explanation;
     let mut text = format!("{email}\n");
     match roster.is_empty() {
@@ -80,10 +82,20 @@ fn text(
             }
         }
     }
+    if !groups.is_empty() {
+        let names: Vec<_> = groups
+            .iter()
+            .map(|name| Escaped(name).to_string())
+            .collect();
+        writeln!(text, "groups: {}", names.join(", "))?;
+    }
     if let Some(managed) = managed {
         writeln!(text, "state: {}", since(managed))?;
     }
     writeln!(text, "next: {next}")?;
+    for membership in memberships {
+        writeln!(text, "{membership}")?;
+    }
     let none = if last.is_empty() { ": none" } else { "" };
     writeln!(text, "last changes{none}")?;
     last.iter()

@@ -1,8 +1,8 @@
 //! `export`: writes the organisation as a roster, for which `plan` finds nothing to do.
 
 use super::{Exit, organisation, out};
-use crate::model::Schema;
-use crate::omni::Definitions;
+use crate::model::{ObservedGroups, Schema};
+use crate::omni::{Available, Definitions};
 use crate::roster::export::{self, Exported};
 use crate::settings::Settings;
 use anyhow::{Context, bail};
@@ -17,6 +17,9 @@ pub(super) struct Arguments {
     /// Overwrite FILE if it exists
     #[arg(long)]
     force: bool,
+    /// Add a column with the groups of each user, which makes these groups managed
+    #[arg(long)]
+    groups: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
@@ -27,7 +30,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     {
         bail!("{} exists; add --force to overwrite it", path.display());
     }
-    let (csv, users) = roster(&settings).await?;
+    let (csv, users) = roster(&settings, arguments.groups).await?;
     match output {
         Some(path) => write(&path, &csv, users)?,
         None => out::result(&csv),
@@ -37,7 +40,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
 
 /// Exports to a file.
 pub(super) async fn to_file(settings: &Settings, path: &Path) -> anyhow::Result<()> {
-    let (csv, users) = roster(settings).await?;
+    let (csv, users) = roster(settings, false).await?;
     write(path, &csv, users)
 }
 
@@ -48,8 +51,12 @@ fn write(path: &Path, csv: &str, users: usize) -> anyhow::Result<()> {
 }
 
 /// The organisation as a roster, and the number of users in it.
-async fn roster(settings: &Settings) -> anyhow::Result<(String, usize)> {
+async fn roster(settings: &Settings, with_groups: bool) -> anyhow::Result<(String, usize)> {
     let (definitions, observed) = organisation::fetch(settings).await?;
+    let groups = match with_groups {
+        true => Some(groups(settings, observed.count()).await?),
+        false => None,
+    };
     let schema = match definitions {
         Definitions::Known(schema) => schema,
         Definitions::Rejected(status) => {
@@ -69,6 +76,7 @@ async fn roster(settings: &Settings) -> anyhow::Result<(String, usize)> {
     } = export::export(
         observed.users().map(AsRef::as_ref),
         &schema,
+        groups.as_ref(),
         (&settings.source).into(),
     );
     left_out.iter().for_each(|reason| out::warning(reason));
@@ -79,6 +87,16 @@ async fn roster(settings: &Settings) -> anyhow::Result<(String, usize)> {
         ));
     }
     Ok((csv, users))
+}
+
+/// The groups of an organisation with this many users.
+async fn groups(settings: &Settings, users: usize) -> anyhow::Result<ObservedGroups> {
+    match organisation::reader(settings)?.groups(users).await? {
+        Available::Known(groups) => Ok(ObservedGroups::new(groups)),
+        Available::Rejected(status) => bail!(
+            "this key can't read groups (Omni responded with {status}); leave out --groups, or use an organisation key"
+        ),
+    }
 }
 
 /// Whether a path names something that would be overwritten, and not a device or pipe.

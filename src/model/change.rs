@@ -298,6 +298,17 @@ pub struct ChangeKey {
     pub group: Option<GroupName>,
 }
 
+/// For people: the email, and the group of a membership.
+impl std::fmt::Display for ChangeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.email.fmt(f)?;
+        match &self.group {
+            Some(group) => write!(f, ", group {group}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl From<&Email> for ChangeKey {
     fn from(email: &Email) -> Self {
         Self {
@@ -421,10 +432,11 @@ impl ObservedUser {
             .collect()
     }
 
-    /// The user after these changes, as far as it is known.
+    /// The user after these changes, as far as it is known. Omni sets the time.
     #[must_use]
     pub fn with(&self, fields: &[FieldChange]) -> Self {
         let mut user = self.clone();
+        user.modified = None;
         let known = self.values();
         let mut attributes: std::collections::BTreeMap<_, _> = known
             .map(|(name, value)| (name.clone(), value.clone()))

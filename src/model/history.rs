@@ -1,8 +1,8 @@
 //! History: runs, their changes, and the changes they held.
 
 use super::{
-    ChangeOutcome, Counts, Email, FieldChange, FieldCount, Fingerprint, GroupRef, GuardRule,
-    HeldChange, Operation, RunNumber, RunResult, Trigger, UserId,
+    ChangeKey, ChangeOutcome, Counts, Email, FieldChange, FieldCount, Fingerprint, GroupRef,
+    GuardRule, HeldChange, Operation, RunNumber, RunResult, Trigger, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
@@ -123,6 +123,17 @@ pub struct ChangeIntent {
     pub fields: Vec<FieldChange>,
     /// Whether the change was approved. Approved removals don't count for the guard.
     pub approved: bool,
+}
+
+impl ChangeIntent {
+    /// What the change is about.
+    #[must_use]
+    pub fn key(&self) -> ChangeKey {
+        ChangeKey {
+            email: self.email.clone(),
+            group: self.group.as_ref().map(|group| group.name.clone()),
+        }
+    }
 }
 
 /// The outcome of a change.

@@ -19,17 +19,21 @@ pub struct Memory {
     pub clock_step: Option<ClockStep>,
     /// The managed users.
     pub managed: HashSet<Email>,
+    /// Managed users whose removal Omni confirmed. They are no longer managed once a read shows that they are gone.
+    pub confirmed_removals: HashMap<Email, UserId>,
     /// The digests of the emails of all users that we ever removed.
     pub removed: HashSet<[u8; 32]>,
     /// Users that we deactivated, by id: a user that was deleted and created again is not one of them.
     pub deactivated: HashMap<UserId, Email>,
-    /// Managed users that are missing from the roster, and since when.
+    /// Managed users that are missing from the roster, and since when; also those whose removal Omni confirmed.
     pub missing_since: HashMap<Email, RunTime>,
     /// The ids of the users of the API keys in use, as far as Omni was asked. The state database does not load them: it
     /// does not know which keys are in use.
     pub key_users: HashSet<UserId>,
     /// The number of API keys in use of which Omni names no user.
     pub unnamed_keys: usize,
+    /// Why the user of an API key in use is not known, if Omni may name it later: no user is removed until then.
+    pub key_doubt: Option<String>,
     /// What was sent in the last 24 hours.
     pub recent: RecentChanges,
     /// The managed groups.
@@ -59,11 +63,13 @@ impl Memory {
             run_time: RunTime::first(now),
             clock_step: None,
             managed: HashSet::new(),
+            confirmed_removals: HashMap::new(),
             removed: HashSet::new(),
             deactivated: HashMap::new(),
             missing_since: HashMap::new(),
             key_users: HashSet::new(),
             unnamed_keys: 0,
+            key_doubt: None,
             recent: RecentChanges::default(),
             groups: GroupMemory::default(),
             last_base: None,
@@ -199,6 +205,10 @@ pub struct OwnershipUpdate {
     pub managed: Vec<Email>,
     /// Users that are no longer managed.
     pub forgotten: Vec<Email>,
+    /// Users whose removal Omni confirmed.
+    pub removed: Vec<(UserId, Email)>,
+    /// Users whose removal Omni confirmed and did not keep.
+    pub not_removed: Vec<Email>,
     /// Managed users that the roster no longer names.
     pub missing: Vec<Email>,
     /// Managed users that the roster names again.

@@ -208,6 +208,18 @@ impl OmniError {
         )
     }
 
+    /// Whether Omni gave no answer, or none but to wait, so that the same request may succeed later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Throttled => true,
+            Self::Unavailable { failure, .. }
+            | Self::CircuitOpen { failure, .. }
+            | Self::OutcomeUnknown(failure) => !matches!(failure, Failure::Unreadable(_)),
+            _ => false,
+        }
+    }
+
     /// The message without what Omni said, which may contain attribute values: for the log. Every
     /// variant is listed, so that a new one is not forgotten.
     #[must_use]

@@ -472,14 +472,11 @@ impl Planner<'_> {
 
     fn is_past_grace(&self, change: &Change) -> bool {
         let grace = self.policy.prune_grace;
-        let since = || self.memory.missing_since.get(&change.email);
-        let is_past = |since: &RunTime| {
-            let missing = self.memory.run_time.since(*since).to_std();
+        let is_past = |since: RunTime| {
+            let missing = self.memory.run_time.since(since).to_std();
             missing.is_ok_and(|missing| missing >= grace)
         };
-        grace.is_zero()
-            || since().is_some_and(is_past)
-            || ownership::removal_was_not_kept(change, self.memory)
+        grace.is_zero() || ownership::missing_since(change, self.memory).is_some_and(is_past)
     }
 }
 

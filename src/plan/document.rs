@@ -2,7 +2,7 @@
 
 use super::render::PlanView;
 use super::{Assessment, Blocked, BlockedOperation, HeldChanges, NotFound};
-use crate::model::{Change, Counts, Email, FieldChange, Operation, Problem};
+use crate::model::{Change, Counts, Email, FieldChange, GroupId, GroupRef, Operation, Problem};
 use serde::{Serialize, Serializer};
 
 /// A plan for programs. Fields are only ever added. Long lists are made while they are written, because the documents
@@ -102,9 +102,23 @@ pub(crate) struct ChangeDoc<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<FieldChange>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group_id: Option<&'a str>,
+    group: Option<GroupRefDoc<'a>>,
+}
+
+/// The group of a membership.
+#[derive(Debug, Serialize)]
+struct GroupRefDoc<'a> {
+    id: Option<&'a str>,
+    name: &'a str,
+}
+
+impl<'a> From<&'a GroupRef> for GroupRefDoc<'a> {
+    fn from(group: &'a GroupRef) -> Self {
+        Self {
+            id: group.id.as_ref().map(GroupId::as_str),
+            name: group.name.as_str(),
+        }
+    }
 }
 
 /// A problem in the roster, for programs.
@@ -254,10 +268,7 @@ impl<'a> From<&'a Change> for ChangeDoc<'a> {
                     Vec::new()
                 }
             },
-            group: change.group().map(|group| group.name.as_str()),
-            group_id: change
-                .group()
-                .and_then(|group| Some(group.id.as_ref()?.as_str())),
+            group: change.group().map(GroupRefDoc::from),
         }
     }
 }

@@ -1,57 +1,32 @@
 //! Identifies a change by what the roster asks for and what Omni has.
 
-use crate::model::{Action, Attributes, Change, GroupId, Membership, ObservedUser};
+use crate::model::{Action, Attributes, Change, GroupId, Membership};
 use serde::Serialize;
 use serde_json::json;
-use std::sync::Arc;
-
-/// What asks for a change.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// A row.
-    Row,
-    /// The roster does not name a managed user.
-    MissingManaged,
-    /// The roster does not name a user that is not managed.
-    Missing,
-}
 
 /// Identifies a change in the state database. The encoding is explicit, so that a renamed type or field does not end
-/// quarantines.
-pub(super) fn fingerprint(change: &Change, origin: Origin) -> [u8; 32] {
-    let origin = match origin {
-        Origin::Row => "row",
-        Origin::MissingManaged => "missing, managed",
-        Origin::Missing => "missing",
-    };
-    let (user, wanted) = match &change.action {
-        Action::Delete(user) | Action::Deactivate(user) => (Some(user), json!(null)),
-        Action::Update(user, fields) => (Some(user), json!(fields)),
-        Action::Create(spec) => {
-            let attributes = pairs(&spec.attributes);
-            (None, json!([spec.display_name, attributes]))
-        }
-        Action::Membership(Membership { group, user, .. }) => {
-            let id = |user: &Arc<ObservedUser>| user.id.as_str().to_owned();
-            let group_id = group.id.as_ref().map(GroupId::as_str);
-            (
-                None,
-                json!([user.as_ref().map(id), group_id, group.name.as_str()]),
-            )
-        }
-    };
-    let user = user.map(|user| {
-        let (id, email, name) = (user.id.as_str(), user.email.as_str(), &user.display_name);
-        json!([
-            id,
-            email,
-            name,
+/// quarantines. A removal is about the user whatever its fields are: if Omni does not keep the removal, it may show
+/// other fields than before, or fields that were not known.
+pub(super) fn fingerprint(change: &Change) -> [u8; 32] {
+    let about = match &change.action {
+        Action::Delete(user) | Action::Deactivate(user) => json!(user.id.as_str()),
+        Action::Update(user, fields) => json!([
+            user.id.as_str(),
+            user.email.as_str(),
+            user.display_name,
             user.active,
             // Not known yet is not another state.
-            user.attributes.as_ref().map(pairs).unwrap_or_default()
-        ])
-    });
-    let encoded = json!([origin, change.operation().as_str(), user, wanted]).to_string();
+            user.attributes.as_ref().map(pairs).unwrap_or_default(),
+            fields,
+        ]),
+        Action::Create(spec) => json!([spec.display_name, pairs(&spec.attributes)]),
+        Action::Membership(Membership { group, user, .. }) => {
+            let user_id = user.as_ref().map(|user| user.id.as_str());
+            let group_id = group.id.as_ref().map(GroupId::as_str);
+            json!([user_id, group_id, group.name.as_str()])
+        }
+    };
+    let encoded = json!([change.operation().as_str(), about]).to_string();
     *blake3::hash(encoded.as_bytes()).as_bytes()
 }
 
@@ -79,25 +54,34 @@ mod tests {
                 .map(|one| [one].into_iter().collect()),
             modified: None,
         });
+        let renamed = Arc::new(ObservedUser {
+            display_name: "Ann Lee".into(),
+            attributes: None,
+            ..ObservedUser::clone(&user)
+        });
         let field = Field::Attribute(AttributeName::new("region"));
         let update = vec![FieldChange::new(
             field,
             Value::one("north"),
             Value::one("south"),
         )];
-        let digests = [Action::Delete(user.clone()), Action::Update(user, update)].map(|action| {
+        let removals = [user.clone(), renamed].map(Action::Delete);
+        let actions = removals.into_iter().chain([Action::Update(user, update)]);
+        let digests = actions.map(|action| {
             let change = Change {
                 email: Email::parse("ann@x.co").expect("an email"),
                 action,
                 location: None,
             };
-            blake3::Hash::from_bytes(fingerprint(&change, Origin::Row)).to_string()
+            blake3::Hash::from_bytes(fingerprint(&change)).to_string()
         });
+        let removal = "0e196c9d649ff2b1413461230e5d5308050fc2e7c92a5bea5f60d1ccba9f2696";
         assert_eq!(
-            digests,
+            digests.collect::<Vec<_>>(),
             [
-                "2b2662fd2c319099573b521e7652d8248229053059a28bef83aece6e6b32749e",
-                "11cc4254e0b4b05695442903661b06ae4196f699a7750add3dc13960fb540bb1",
+                removal,
+                removal,
+                "b1e680157648743596f778b07c1295289b809ab49b05594bbbb01237baab2e3a",
             ]
         );
     }

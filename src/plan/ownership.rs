@@ -1,27 +1,27 @@
 //! Ownership: decides which users are managed. A user is managed if this program created it, or if a roster of
-//! `source.path` has upserted it. Only this module decides; the state database stores the result.
+//! `source.path` has upserted it, until a read shows that it is gone: Omni may confirm a removal and not keep it. Only
+//! this module decides; the state database stores the result.
 
-use super::fingerprint::{Origin, fingerprint};
 use super::{Blocked, BlockedOperation, Verdict};
 use crate::model::{
-    AcceptedRoster, Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Field,
-    GroupUpdate, GuardRule, Memory, Observed, Operation, OwnershipUpdate, UserId, UserMatch,
+    AcceptedRoster, Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry, Field,
+    GroupUpdate, GuardRule, Memory, Observed, Operation, OwnershipUpdate, RunTime, UserId,
+    UserMatch,
 };
 use std::collections::HashSet;
 
-/// Whether a user whose pruning is planned is managed. A user is no longer recorded as managed once Omni confirmed
-/// the removal; if the user is still there, the fingerprint of that removal shows it.
+/// Whether a user whose pruning is planned is managed. Once Omni confirmed the removal of a user, another one with the
+/// same email is not.
 #[must_use]
 pub(crate) fn is_managed(change: &Change, memory: &Memory) -> bool {
-    memory.managed.contains(&change.email) || removal_was_not_kept(change, memory)
+    let confirmed = memory.confirmed_removals.get(&change.email);
+    memory.managed.contains(&change.email) || confirmed.is_some() && confirmed == change.user_id()
 }
 
-/// Whether Omni confirmed the pruning of a managed user who is still there.
-pub(super) fn removal_was_not_kept(change: &Change, memory: &Memory) -> bool {
-    let known = memory.quarantine_of(change);
-    !memory.managed.contains(&change.email)
-        && known
-            .is_some_and(|known| known.fingerprint == fingerprint(change, Origin::MissingManaged))
+/// Since when a managed user whose pruning is planned is missing from the roster.
+pub(super) fn missing_since(change: &Change, memory: &Memory) -> Option<RunTime> {
+    let since = memory.missing_since.get(&change.email).copied();
+    since.filter(|_| is_managed(change, memory))
 }
 
 /// The ownership changes that follow from a roster and an observation: users that the roster upserts become managed,
@@ -38,7 +38,18 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
     if !desired.is_source {
         return update;
     }
-    for email in &memory.managed {
+    let upserts = |entry: &Entry| matches!(entry.want, DesiredUser::Upsert(_));
+    let mut not_removed = Vec::new();
+    for (email, id) in &memory.confirmed_removals {
+        match user_with(id, email, observed) {
+            // The user is new to this program.
+            _ if desired.users.get(email).is_some_and(upserts) => {}
+            Found::Yes => not_removed.push(email.clone()),
+            Found::No => update.forgotten.push(email.clone()),
+            Found::Unknown => {}
+        }
+    }
+    for email in memory.managed.iter().chain(&not_removed) {
         let was_missing = memory.missing_since.contains_key(email);
         let (list, applies) = match desired.users.get(email).map(|entry| &entry.want) {
             Some(DesiredUser::Delete | DesiredUser::Deactivate) if is_gone(email, observed) => {
@@ -56,9 +67,9 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
             list.push(email.clone());
         }
     }
-    let new = desired.users.iter().filter(|(email, entry)| {
-        matches!(entry.want, DesiredUser::Upsert(_)) && !memory.managed.contains(*email)
-    });
+    update.not_removed = not_removed;
+    let upserted = desired.users.iter().filter(|(_, entry)| upserts(entry));
+    let new = upserted.filter(|(email, _)| !memory.managed.contains(*email));
     update.managed = new.map(|(email, _)| email.clone()).collect();
     update
 }
@@ -130,8 +141,11 @@ pub fn by_change(
         Operation::Join if is_source => update.groups.stated.extend(membership()),
         Operation::Leave => update.groups.not_stated.extend(membership()),
         Operation::Create if is_source => update.managed.push(email()),
-        Operation::Delete => update.forgotten.push(email()),
-        Operation::Create | Operation::Deactivate | Operation::Update | Operation::Join => {}
+        Operation::Create
+        | Operation::Delete
+        | Operation::Deactivate
+        | Operation::Update
+        | Operation::Join => {}
     }
     let Some(id) = user_id.cloned() else {
         return update;
@@ -141,8 +155,10 @@ pub fn by_change(
         Operation::Deactivate => update.deactivated.push((id, email())),
         Operation::Update if !sets_active() => {}
         Operation::Leave | Operation::Join => {}
-        Operation::Delete | Operation::Update | Operation::Create => {
-            update.not_deactivated.push(id);
+        Operation::Update | Operation::Create => update.not_deactivated.push(id),
+        Operation::Delete => {
+            update.not_deactivated.push(id.clone());
+            update.removed.push((id, email()));
         }
     }
     update
@@ -159,6 +175,24 @@ fn inactive_leavers(desired: &Desired, observed: &Observed, memory: &Memory) -> 
     let leavers = leavers.filter(|(email, entry)| leaves(&entry.want) && is_inactive(email));
     let new = leavers.filter(|(email, _)| !memory.removed.contains(&email.digest()));
     new.map(|(email, _)| email.clone()).collect()
+}
+
+/// Whether Omni has the user with an id, as far as an observation shows.
+enum Found {
+    Yes,
+    No,
+    Unknown,
+}
+
+/// Whether a user whose removal Omni confirmed is still there. A cached observation lacks it because Omni said so.
+fn user_with(id: &UserId, email: &Email, observed: &Observed) -> Found {
+    match observed.get(email) {
+        Some(UserMatch::One(user)) if user.id == *id => Found::Yes,
+        Some(UserMatch::One(_)) => Found::No,
+        Some(UserMatch::Several(_)) => Found::Unknown,
+        None if observed.is_whole_listing() => Found::No,
+        None => Found::Unknown,
+    }
 }
 
 fn is_gone(email: &Email, observed: &Observed) -> bool {

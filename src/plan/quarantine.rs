@@ -2,11 +2,11 @@
 //! them, or did not respond to any attempt in two runs.
 //!
 //! A change is identified by a fingerprint of what the roster asks for and what Omni has. If either changes, the
-//! fingerprint changes and the quarantine ends. The fingerprint of an applied change is kept for one run: if the same
-//! change is planned again, Omni did not keep it or it was reverted, so it is sent once more and read back.
+//! fingerprint changes and the quarantine ends. A removal is identified by the user's id alone. The fingerprint of an
+//! applied change is kept for one run: if the same change is planned again, Omni did not keep it or it was reverted, so
+//! it is sent once more and read back.
 
-use super::fingerprint::{Origin, fingerprint};
-use super::ownership;
+use super::fingerprint::fingerprint;
 use crate::model::{Change, ChangeOutcome, Memory, Quarantined, Settled};
 use chrono::Duration;
 
@@ -32,8 +32,7 @@ pub(crate) fn is_repeat(change: &Change, memory: &Memory) -> bool {
 
 fn known<'a>(change: &Change, memory: &'a Memory) -> Option<&'a Quarantined> {
     let known = memory.quarantine_of(change)?;
-    let fingerprint = fingerprint(change, origin(change, memory));
-    (known.fingerprint == fingerprint).then_some(known)
+    (known.fingerprint == fingerprint(change)).then_some(known)
 }
 
 /// Why a change was not applied, as far as it matters for the next attempt.
@@ -72,18 +71,7 @@ pub(crate) fn after(
     Some(Quarantined {
         until: settled.at + wait,
         failures,
-        fingerprint: fingerprint(change, origin(change, memory)),
+        fingerprint: fingerprint(change),
         reason: settled.detail.clone(),
     })
-}
-
-/// What asks for a change.
-fn origin(change: &Change, memory: &Memory) -> Origin {
-    if !change.is_pruning() {
-        Origin::Row
-    } else if ownership::is_managed(change, memory) {
-        Origin::MissingManaged
-    } else {
-        Origin::Missing
-    }
 }

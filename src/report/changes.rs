@@ -1,7 +1,7 @@
-//! The changes of a run as CSV, for spreadsheets: one row for each field, and one for a change without fields.
+//! The changes of a run as CSV, for spreadsheets: one row for each field, and one for a membership or a removal.
 
 use super::cells::{MARK, write_row};
-use crate::model::{ChangeRecord, FieldChange, UserId, Value};
+use crate::model::{ChangeRecord, FieldChange, Operation, UserId, Value};
 use crate::roster::export;
 use chrono::SecondsFormat;
 use std::io;
@@ -59,6 +59,9 @@ impl ChangesCsv {
             let value = field.and_then(|one| of(one).as_ref());
             value.map_or_else(String::new, export::cell_text)
         };
+        let group = intent.group.as_ref().map(|group| group.name.as_str());
+        let group_if = |operation| group.filter(|_| intent.operation == operation);
+        let (from, to) = (value(|one| &one.from), value(|one| &one.to));
         let cells: [&str; HEADER.len()] = [
             &change.run.to_string(),
             &intent.intended.to_rfc3339_opts(SecondsFormat::Secs, true),
@@ -68,9 +71,9 @@ impl ChangesCsv {
             if intent.approved { "true" } else { "false" },
             change.outcome_word(),
             settled.map_or("", |settled| &settled.detail),
-            field.map_or("", |one| one.field.name()),
-            &value(|one| &one.from),
-            &value(|one| &one.to),
+            field.map_or(group.map_or("", |_| "group"), |one| one.field.name()),
+            group_if(Operation::Leave).unwrap_or(&from),
+            group_if(Operation::Join).unwrap_or(&to),
             &value(|one| &one.default),
         ];
         Ok(write_row(&mut self.0, cells)?)

@@ -1,5 +1,5 @@
 //! Files about runs: row reports, the outcome of each row, for the person who provides the roster; the changes of a run
-//! as CSV; and the roster that undoes a run. [`run`](crate::run) determines the outcomes; this module writes the files.
+//! as CSV; and the files that undo a run. [`run`](crate::run) determines the outcomes; this module writes the files.
 //!
 //! The rules of this module:
 //!
@@ -15,8 +15,10 @@ mod folder;
 mod reporter;
 mod rows;
 mod undo;
+mod undo_groups;
 
 pub use folder::{ReportError, ReportFolder, RunReport};
 pub use reporter::Reporter;
 pub use rows::{ReportRow, ReportStatus, RowReport};
 pub use undo::{Undo, undo};
+pub use undo_groups::undo_groups;

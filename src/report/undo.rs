@@ -9,6 +9,7 @@ use crate::model::{
 };
 use crate::roster::export::{self, ExportRow};
 use crate::settings::{BlankCells, SourceSettings};
+use crate::util::text::plural_are;
 use std::collections::BTreeSet;
 
 /// An undo roster.
@@ -51,6 +52,15 @@ pub fn undo(
         })
         .collect();
     let mut lines = Vec::new();
+    let memberships = applied.iter();
+    let memberships = memberships.filter(|change| change.intent.operation.is_membership());
+    notes.extend(match memberships.count() {
+        0 => None,
+        count => Some(format!(
+            "{} not part of a roster; `history RUN --undo --groups` writes rows of source.groups for them",
+            plural_are(count, "membership")
+        )),
+    });
     for change in applied {
         let (mut line, mut note) = undo_change(change, &columns, observed, schema);
         if let Some(line) = &line {
@@ -119,6 +129,7 @@ fn undo_change(
             .iter()
             .map(|name| cell(change, &Field::Attribute(name.clone()), user, schema))
             .collect(),
+        groups: None,
     };
     let is_other = |user: &ObservedUser| intent.user_id.as_ref().is_some_and(|id| *id != user.id);
     if intent.operation != Operation::Delete && user.is_some_and(is_other) {
@@ -162,7 +173,7 @@ fn undo_change(
             Some("is gone for good since it was deactivated; skipped".into()),
         ),
         (Operation::Update, None) => (None, Some("is no longer in Omni; skipped".into())),
-        // They are rows of `source.groups`.
+        // Rows of `source.groups` undo them.
         (Operation::Leave | Operation::Join, _) => (None, None),
     }
 }

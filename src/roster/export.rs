@@ -1,10 +1,14 @@
 //! Users → a roster that states them as they are, so that planning with it yields no change.
 
 use super::cell::{self, Shape};
+use super::header::GROUPS;
 use super::header::is_own;
-use crate::model::{AttributeName, Email, ObservedUser, Schema, Texts, Value};
+use crate::model::{
+    AttributeName, Email, GroupName, ObservedGroups, ObservedUser, Schema, Text, Texts, UserId,
+    Value,
+};
 use crate::settings::{Encoding, SourceSettings};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An exported roster.
 #[derive(Debug)]
@@ -13,7 +17,7 @@ pub struct Exported {
     pub csv: String,
     /// The number of users.
     pub users: usize,
-    /// A sentence for each attribute that can't be exported.
+    /// A sentence for each attribute or group that can't be exported.
     pub left_out: Vec<String>,
 }
 
@@ -21,20 +25,27 @@ pub struct Exported {
 ///
 /// An attribute has a column only if a user has a value: a column applies to all users, and a blank
 /// cell clears. For the same reason, an attribute is left out if one of its values can't be written
-/// as a cell. Inactive users are written as `deactivate`, so that the roster activates no user.
+/// as a cell. Inactive users are written as `deactivate`, so that the roster activates no user. With groups, it has a
+/// `groups` column, which makes these groups managed.
 #[must_use]
 pub fn export<'a>(
     users: impl IntoIterator<Item = &'a ObservedUser>,
     schema: &Schema,
+    groups: Option<&ObservedGroups>,
     format: ExportFormat,
 ) -> Exported {
     let mut users: Vec<_> = users.into_iter().collect();
     users.sort_by(|a, b| a.email.cmp(&b.email));
-    let (columns, left_out) = columns(&users, schema);
-    let rows: Vec<_> = users
-        .iter()
-        .map(|user| ExportRow::of(user, &columns))
-        .collect();
+    let (columns, mut left_out) = columns(&users, schema);
+    let groups = groups.map(|groups| names_by_user(groups, &mut left_out));
+    let row = |user: &&ObservedUser| {
+        let mut row = ExportRow::of(user, &columns);
+        if let Some(groups) = groups.as_ref().filter(|_| !user.is_inactive()) {
+            row.groups = Some(groups.get(&user.id).cloned().unwrap_or_default());
+        }
+        row
+    };
+    let rows: Vec<_> = users.iter().map(row).collect();
     let csv = write(&columns, &rows, format);
     Exported {
         csv,
@@ -81,6 +92,8 @@ pub struct ExportRow {
     pub display_name: Option<Value>,
     /// A value for each column.
     pub values: Vec<Option<Value>>,
+    /// The groups of the user; `None` for a blank cell, and for no column if no row has groups.
+    pub groups: Option<Vec<Text>>,
 }
 
 impl ExportRow {
@@ -98,6 +111,7 @@ impl ExportRow {
                 .iter()
                 .map(|name| user.value(name).cloned())
                 .collect(),
+            groups: None,
         }
     }
 
@@ -109,6 +123,7 @@ impl ExportRow {
             email: email.clone(),
             display_name: None,
             values: vec![None; columns],
+            groups: None,
         }
     }
 }
@@ -129,7 +144,11 @@ pub fn write(columns: &[AttributeName], rows: &[ExportRow], format: ExportFormat
             .write_record(cells)
             .expect("writing to memory succeeds, and all rows have the same length");
     };
-    let header = ["op", "email", "display_name"].into_iter();
+    let has_groups = rows.iter().any(|row| row.groups.is_some());
+    let groups_header = has_groups.then_some(GROUPS);
+    let header = ["op", "email", "display_name"]
+        .into_iter()
+        .chain(groups_header);
     record(
         header
             .chain(columns.iter().map(AttributeName::as_str))
@@ -141,11 +160,15 @@ pub fn write(columns: &[AttributeName], rows: &[ExportRow], format: ExportFormat
         email,
         display_name,
         values,
+        groups,
     } in rows
     {
         let cell = |value: &Option<Value>| value.as_ref().map(cell_text).unwrap_or_default();
         let row = [(*op).to_owned(), email.to_string(), cell(display_name)];
-        record(row.into_iter().chain(values.iter().map(cell)).collect());
+        let groups = groups.as_deref().map(list_text).unwrap_or_default();
+        let groups = has_groups.then_some(groups);
+        let row = row.into_iter().chain(groups);
+        record(row.chain(values.iter().map(cell)).collect());
     }
     let bytes = writer.into_inner().expect("writing to memory succeeds");
     String::from_utf8(bytes).expect("the cells are valid UTF-8")
@@ -216,11 +239,38 @@ fn round_trips(name: &AttributeName, value: &Value, schema: &Schema) -> bool {
 pub fn cell_text(value: &Value) -> String {
     match value.texts() {
         Texts::One(text) => text.to_string(),
-        Texts::Many(items) if items.iter().all(|item| is_plain(item)) => {
-            format!("[{}]", items.join(","))
-        }
-        Texts::Many(items) => serde_json::to_string(items).expect("texts serialize to JSON"),
+        Texts::Many(items) => list_text(items),
     }
+}
+
+/// The cell of a list.
+fn list_text(items: &[Text]) -> String {
+    match items.iter().all(|item| is_plain(item)) {
+        true => format!("[{}]", items.join(",")),
+        false => serde_json::to_string(items).expect("texts serialize to JSON"),
+    }
+}
+
+/// The names of each user's groups, sorted, and a sentence for each group that a cell can't name.
+fn names_by_user<'a>(
+    groups: &'a ObservedGroups,
+    left_out: &mut Vec<String>,
+) -> HashMap<&'a UserId, Vec<Text>> {
+    let mut groups: Vec<_> = groups.iter().collect();
+    groups.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut by_user: HashMap<_, Vec<Text>> = HashMap::new();
+    for group in groups {
+        match (&group.members, GroupName::parse(&group.name)) {
+            (Some(members), Ok(name)) if name.as_str() == &*group.name => {
+                for user in members {
+                    by_user.entry(user).or_default().push(group.name.clone());
+                }
+            }
+            (None, _) => left_out.push(format!("Omni does not show the members of {}", group.name)),
+            (Some(_), _) => left_out.push(format!("a cell can't name the group {}", group.name)),
+        }
+    }
+    by_user
 }
 
 /// Whether an item can be written between commas without quotes.

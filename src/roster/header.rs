@@ -10,7 +10,8 @@ use ::csv::StringRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const GROUPS: &str = "groups";
+/// The header of the column with the groups of each user.
+pub(super) const GROUPS: &str = "groups";
 const OWN: [&str; 4] = ["op", "email", "display_name", GROUPS];
 /// The prefix of system attributes, by which they are recognised without definitions.
 const SYSTEM_PREFIX: &str = "omni_user_";

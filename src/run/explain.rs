@@ -2,7 +2,8 @@
 
 use super::Prepared;
 use crate::model::{
-    Change, DesiredUser, Email, Memory, ObservedUser, Operation, Policy, Problem, UserMatch,
+    Change, DesiredUser, Email, Memory, ObservedUser, Operation, Policy, Problem, ProblemKind,
+    Text, UserMatch,
 };
 use crate::plan::{ChangeDoc, render};
 use crate::state::{HeldIn, UserState};
@@ -21,6 +22,29 @@ pub struct Explanation {
     pub found: Option<UserMatch>,
     /// What a run would do.
     pub next: Next,
+    /// The memberships that a run would change.
+    pub memberships: Vec<NextMembership>,
+    /// The names of the user's groups, as far as they are known.
+    pub groups: Vec<Text>,
+}
+
+/// A membership that a run would change.
+#[derive(Clone, Debug)]
+pub struct NextMembership {
+    /// The change.
+    pub change: Change,
+    /// Why it would not be sent, as a clause.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for NextMembership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(render::change_text(&self.change).trim_end())?;
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a run would do with a user.
@@ -80,6 +104,8 @@ impl Explanation {
             roster: roster(email, prepared),
             found: prepared.cache.observed.get(email).cloned(),
             next: next(email, prepared, state, held, policy),
+            memberships: memberships(email, prepared, held),
+            groups: groups(email, prepared),
         }
     }
 
@@ -102,10 +128,19 @@ impl Explanation {
             "email": self.email,
             "roster": self.roster,
             "omni": self.user().ok().map(user_doc),
+            "groups": self.groups,
             "next": self.next.to_string(),
             "change": self.next.change().map(ChangeDoc::from),
+            "memberships": self.memberships.iter().map(membership_doc).collect::<Vec<_>>(),
         })
     }
+}
+
+fn membership_doc(membership: &NextMembership) -> Value {
+    json!({
+        "change": ChangeDoc::from(&membership.change),
+        "reason": membership.reason,
+    })
 }
 
 fn user_doc(user: &ObservedUser) -> Value {
@@ -151,7 +186,8 @@ fn next(
     let verdict = &prepared.assessment.verdict;
     let find = |changes: &[Change]| {
         let mut changes = changes.iter();
-        changes.find(|change| change.email == *email).cloned()
+        let is_own = |change: &&Change| change.email == *email && change.membership().is_none();
+        changes.find(is_own).cloned()
     };
     if let Some(change) = find(verdict.passed()) {
         return match held.and_then(|held| held_before(held, &change, &prepared.memory)) {
@@ -179,10 +215,68 @@ fn next(
     })
 }
 
+/// The memberships of a user that a run would change, in order.
+fn memberships(email: &Email, prepared: &Prepared, held: Option<&HeldIn>) -> Vec<NextMembership> {
+    let verdict = &prepared.assessment.verdict;
+    let of_user = |changes: &[Change]| -> Vec<Change> {
+        let changes = changes.iter();
+        let is_it = |change: &&Change| change.email == *email && change.membership().is_some();
+        changes.filter(is_it).cloned().collect()
+    };
+    let with = |reason: Option<String>| {
+        move |change| NextMembership {
+            change,
+            reason: reason.clone(),
+        }
+    };
+    let mut all: Vec<_> = of_user(verdict.passed())
+        .into_iter()
+        .map(|change| NextMembership {
+            reason: held.and_then(|held| held_before(held, &change, &prepared.memory)),
+            change,
+        })
+        .collect();
+    for held in verdict.held() {
+        let reason = format!("held by {}", held.rule.label());
+        all.extend(of_user(&held.changes).into_iter().map(with(Some(reason))));
+    }
+    let others = [
+        (verdict.protected(), "the user is protected"),
+        (verdict.quarantined(), "in quarantine"),
+        (
+            verdict.waiting(),
+            "waits for the change of the user, which is held or in quarantine",
+        ),
+    ];
+    for (changes, reason) in others {
+        all.extend(
+            of_user(changes)
+                .into_iter()
+                .map(with(Some(reason.to_owned()))),
+        );
+    }
+    all
+}
+
+/// The names of a user's groups, sorted.
+fn groups(email: &Email, prepared: &Prepared) -> Vec<Text> {
+    let observed = &prepared.cache.observed;
+    let Some(UserMatch::One(user)) = observed.get(email) else {
+        return Vec::new();
+    };
+    let groups = observed.groups().of_user(&user.id);
+    let mut names: Vec<_> = groups.map(|group| group.name.clone()).collect();
+    names.sort();
+    names
+}
+
 /// Why no change of a user is planned, whatever the roster asks for.
 fn not_planned(email: &Email, prepared: &Prepared) -> Option<String> {
     let assessment = &prepared.assessment;
-    let is_theirs = |problem: &Problem| problem.email.as_ref() == Some(email);
+    // A problem about a group concerns only memberships.
+    let is_theirs = |problem: &Problem| {
+        problem.email.as_ref() == Some(email) && problem.kind != ProblemKind::Group
+    };
     if assessment.ambiguous.contains(email) {
         Some("several users in Omni have this email".into())
     } else if assessment.unread.contains(email) {

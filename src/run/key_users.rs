@@ -1,7 +1,8 @@
 //! The users of the API keys, which `policy.protect_admins` protects too.
 //!
-//! A run whose plan removes users asks Omni about keys that no earlier run or check has asked about. The daemon asks
-//! about all keys at its start and once a day.
+//! A run whose plan removes users asks Omni about keys that no earlier run or check has asked about. If Omni does not
+//! answer, the run removes no users, because one of them may be the user of a key. The daemon asks about all keys at its
+//! start and once a day.
 
 use super::observation::Snapshot;
 use super::{Observer, Prepared, RunError};
@@ -69,6 +70,13 @@ impl KeyAnswers {
         Ok(users)
     }
 
+    /// Why the users of keys are not known that Omni may name later, one error per key.
+    fn open(&self, known: &KeyUsers) -> Vec<&OmniError> {
+        let new = self.0.iter().filter(|(key, _)| !known.contains_key(key));
+        let errors = new.filter_map(|(_, answer)| answer.as_ref().err());
+        errors.filter(|error| error.may_pass()).collect()
+    }
+
     /// The users of the keys. If Omni names no user of a key, the stored one is kept.
     fn added_to(self, mut known: KeyUsers) -> KeyUsers {
         let users = self.0.into_iter().filter_map(|(key, answer)| {
@@ -104,7 +112,8 @@ impl Observer {
         Ok(is_complete)
     }
 
-    /// Asks Omni about the keys, and plans again if they have other users than known. Without an answer the plan stays.
+    /// Asks Omni about the keys, and plans again if they have other users than known. Without an answer the plan stays,
+    /// and nothing that it removes is sent.
     pub(super) async fn protect_key_users(
         &self,
         mut prepared: Prepared,
@@ -113,7 +122,15 @@ impl Observer {
     ) -> Result<Prepared, RunError> {
         let answers = KeyAnswers::ask(self.settings(), self.metrics(), stop).await?;
         answers.log_failures();
-        let keys = answers.0.len();
+        let open = answers.open(&self.state().key_users().await?);
+        let keys = answers.0.len() - open.len();
+        prepared.memory.key_doubt = open.first().map(|error| {
+            format!(
+                "Omni did not name the user of an API key ({}), and policy.protect_admins protects this user; the next \
+                 run asks again",
+                error.redacted()
+            )
+        });
         let users = match self.keep_in() {
             Some(state) => answers.keep(state).await?,
             None => answers.added_to(self.state().key_users().await?),
@@ -148,8 +165,15 @@ impl Prepared {
 
     /// Warns if the plan removes users and the user of a key is not known.
     pub(super) fn warn_of_unknown_key_users(&mut self) {
+        if !self.removes_users() {
+            return;
+        }
+        if let Some(doubt) = &self.memory.key_doubt {
+            let warning = format!("no user is removed for now: {doubt}");
+            self.assessment.warnings.push(warning);
+        }
         let unnamed = self.memory.unnamed_keys;
-        if self.removes_users() && unnamed > 0 {
+        if unnamed > 0 {
             let warning = format!(
                 "Omni names no user of {}, so policy.protect_admins can't protect {}: list the accounts in policy.protect",
                 plural(unnamed, "API key"),

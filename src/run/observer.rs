@@ -10,8 +10,8 @@ use super::read_budget::{Allowance, ReadBudget};
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
-    Change, ChangeKey, ChangeRecord, Desired, Email, Limit, Memory, ObservedUser, Operation,
-    Policy, Prune, RosterPlace, RunNumber,
+    Change, ChangeRecord, Desired, Email, Limit, Memory, ObservedUser, Operation, Policy, Prune,
+    RosterPlace, RunNumber,
 };
 use crate::omni::{self, Client, OmniError, Priority};
 use crate::plan::is_later;
@@ -172,26 +172,16 @@ impl Observer {
     }
 
     /// Plans, with what earlier runs left behind. Users to be removed whose fields are not known are read first: admins
-    /// may be protected, and the history keeps the values of removed users. So are users that the roster does not name
-    /// and that have a quarantine entry, which is about the removal of a user as it was.
+    /// may be protected, and the history keeps the values of removed users.
     pub(super) async fn assess(
         &self,
-        mut snapshot: Snapshot,
+        snapshot: Snapshot,
         policy: &Policy,
         ignore_quarantine: bool,
         stop: &CancellationToken,
     ) -> Result<Prepared, RunError> {
         let mut memory = self.memory(&snapshot, ignore_quarantine).await?;
         let are_keys_known = !policy.protect_admins || self.recall_key_users(&mut memory).await?;
-        let Snapshot { desired, cache } = &mut snapshot;
-        let is_quarantined_removal = |user: &ObservedUser| {
-            memory
-                .quarantined
-                .contains_key(&ChangeKey::from(&user.email))
-                && !desired.users.contains_key(&user.email)
-        };
-        self.read_unread(cache, is_quarantined_removal, stop)
-            .await?;
         let mut prepared = Prepared::new(snapshot, memory, policy);
         if !are_keys_known && prepared.removes_users() {
             prepared = self.protect_key_users(prepared, policy, stop).await?;

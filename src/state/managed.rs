@@ -48,7 +48,9 @@ pub(super) fn user_state(db: &Connection, email: &Email) -> rusqlite::Result<Use
 }
 
 fn managed(db: &Connection, email: &Email) -> rusqlite::Result<Option<Managed>> {
-    db.prepare_cached("SELECT since, missing_since FROM managed WHERE email_key = ?1")?
+    let sql =
+        "SELECT since, missing_since FROM managed WHERE email_key = ?1 AND removed_id IS NULL";
+    db.prepare_cached(sql)?
         .query_row([email.folded()], |row| {
             Ok(Managed {
                 since: row.get::<_, Time>(0)?.0,
@@ -78,6 +80,8 @@ pub(super) fn store(
     let OwnershipUpdate {
         managed,
         forgotten,
+        removed,
+        not_removed,
         missing,
         found,
         deactivated,
@@ -92,13 +96,17 @@ pub(super) fn store(
     managed
         .into_iter()
         .try_for_each(|email| add(db, email, now))?;
-    let removed = forgotten
-        .iter()
-        .chain(deactivated.iter().map(|(_, email)| email))
-        .chain(removed_by_others);
-    removed
-        .clone()
+    let by_us = removed.iter().chain(deactivated).map(|(_, email)| email);
+    let all_removed = forgotten.iter().chain(by_us).chain(removed_by_others);
+    all_removed
+        .into_iter()
         .try_for_each(|email| remember_removed(db, email))?;
+    removed
+        .iter()
+        .try_for_each(|(id, email)| set_removed(db, email, Some(id)))?;
+    not_removed
+        .iter()
+        .try_for_each(|email| set_removed(db, email, None))?;
     forgotten.iter().try_for_each(|email| remove(db, email))?;
     if !missing.is_empty() {
         let run_time = runs::run_time(db, now)?;
@@ -120,7 +128,9 @@ pub(super) fn store(
 fn add(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO managed (email_key, email, since) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT DO UPDATE SET email = excluded.email, since = excluded.since,
+             missing_since = NULL, missing_run_time = NULL, removed_id = NULL
+         WHERE removed_id IS NOT NULL",
     )?
     .execute((email.folded(), email, Time(now)))
     .map(drop)
@@ -129,6 +139,13 @@ fn add(db: &Connection, email: &Email, now: DateTime<Utc>) -> rusqlite::Result<(
 fn remove(db: &Connection, email: &Email) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM managed WHERE email_key = ?1")?
         .execute([email.folded()])
+        .map(drop)
+}
+
+/// Records the id of a managed user whose removal Omni confirmed, or that the user is still there.
+fn set_removed(db: &Connection, email: &Email, id: Option<&UserId>) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE managed SET removed_id = ?2 WHERE email_key = ?1")?
+        .execute((email.folded(), id))
         .map(drop)
 }
 
@@ -169,12 +186,16 @@ fn clear_missing(db: &Connection, email: &Email) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-/// All managed users, and since when they are missing by the clock of recorded runs.
-pub(super) fn all<C: FromIterator<(Email, Option<RunTime>)>>(
+/// All managed users: the email, since when the user is missing by the clock of recorded runs, and the id if Omni
+/// confirmed the removal.
+pub(super) fn all<C: FromIterator<(Email, Option<RunTime>, Option<UserId>)>>(
     db: &Connection,
 ) -> rusqlite::Result<C> {
-    let read = |row: &Row<'_>| Ok((keyed_email(row)?, row.get("missing_run_time")?));
-    db.prepare_cached("SELECT email_key, email, missing_run_time FROM managed")?
+    let read = |row: &Row<'_>| {
+        let (since, removed) = (row.get("missing_run_time")?, row.get("removed_id")?);
+        Ok((keyed_email(row)?, since, removed))
+    };
+    db.prepare_cached("SELECT email_key, email, missing_run_time, removed_id FROM managed")?
         .query_map([], read)?
         .collect()
 }

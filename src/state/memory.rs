@@ -10,7 +10,7 @@ use crate::model::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// How long removals count for the guard.
 pub(super) const GUARDED: TimeDelta = TimeDelta::hours(24);
@@ -47,21 +47,27 @@ impl StateDb {
 
 fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
     let run_time = runs::run_time(db, now)?;
-    let managed: Vec<(Email, _)> = managed::all(db)?;
-    let missing = managed
-        .iter()
-        .filter_map(|(email, since)| Some((email.clone(), (*since)?)));
-    let missing_since = missing.collect();
+    let mut missing_since = HashMap::new();
+    let (mut managed, mut confirmed_removals) = (HashSet::new(), HashMap::new());
+    for (email, since, removed) in managed::all::<Vec<_>>(db)? {
+        missing_since.extend(since.map(|since| (email.clone(), since)));
+        match removed {
+            Some(id) => drop(confirmed_removals.insert(email, id)),
+            None => drop(managed.insert(email)),
+        }
+    }
     Ok(Memory {
         now,
         run_time,
         clock_step: runs::clock_step(db, now)?,
-        managed: managed.into_iter().map(|(email, _)| email).collect(),
+        managed,
+        confirmed_removals,
         removed: managed::all_removed(db)?,
         deactivated: managed::all_deactivated(db)?,
         missing_since,
         key_users: HashSet::new(),
         unnamed_keys: 0,
+        key_doubt: None,
         recent: recent(db, run_time)?,
         groups: groups::memory(db)?,
         last_base: last_base(db)?,

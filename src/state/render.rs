@@ -1,6 +1,6 @@
 //! History as JSON documents for `history --json`, `explain --json` and the API. Fields are only ever added.
 
-use crate::model::{ChangeRecord, HeldChange, HeldRecord, RunRecord, UserId};
+use crate::model::{ChangeRecord, GroupId, GroupRef, HeldChange, HeldRecord, RunRecord, UserId};
 use serde_json::json;
 
 /// A run.
@@ -39,6 +39,7 @@ pub fn change_doc(change: &ChangeRecord) -> serde_json::Value {
         "email": intent.email,
         "id": intent.user_id.as_ref().map(|id| id.as_str()),
         "operation": intent.operation,
+        "group": group_doc(intent.group.as_ref()),
         "approved": intent.approved,
         "fields": intent.fields,
         "outcome": change.outcome_word(),
@@ -64,6 +65,15 @@ pub fn held_change_doc(change: &HeldChange) -> serde_json::Value {
         "operation": change.operation,
         "email": change.email,
         "id": change.user_id.as_ref().map(UserId::as_str),
+        "group": group_doc(change.group.as_ref()),
         "fields": change.fields,
     })
+}
+
+/// The group of a membership: its id and its name.
+fn group_doc(group: Option<&GroupRef>) -> serde_json::Value {
+    json!(group.map(|group| json!({
+        "id": group.id.as_ref().map(GroupId::as_str),
+        "name": group.name.as_str(),
+    })))
 }

@@ -108,12 +108,15 @@ fn keys_of(filter: UserFilter, now: DateTime<Utc>) -> String {
              WHERE email_key >= ?1 AND email_key < ?2 AND email_key > ?3 AND {condition}"
         )
     };
-    let managed = || part("managed", "true");
+    let managed = || part("managed", "removed_id IS NULL");
     let deactivated = || part("deactivated", "true");
     let quarantined = || part("quarantine", &format!("until > {now}"));
     match filter {
         UserFilter::Managed => managed(),
-        UserFilter::Missing => part("managed", "missing_since IS NOT NULL"),
+        UserFilter::Missing => part(
+            "managed",
+            "missing_since IS NOT NULL AND removed_id IS NULL",
+        ),
         UserFilter::Deactivated => deactivated(),
         UserFilter::Quarantined => quarantined(),
         UserFilter::All | UserFilter::Protected => {

@@ -465,7 +465,7 @@ proptest! {
     ) {
         policy.reactivate = true;
         let schema = if known { schema() } else { Schema::unknown() };
-        let exported = omni_user_sync::roster::export::export(&users, &schema, ExportFormat::default());
+        let exported = omni_user_sync::roster::export::export(&users, &schema, None, ExportFormat::default());
         let file = tempfile::NamedTempFile::with_suffix(".csv").expect("a file");
         std::fs::write(file.path(), &exported.csv).expect("written");
         let source = settings().source;

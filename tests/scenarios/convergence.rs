@@ -93,14 +93,6 @@ impl Invariants<'_> {
                     .is_some_and(|roster| roster.upserts().any(|one| one == email))
         });
         let Some(named) = named else { return false };
-        // A user whose removal by a row Omni confirmed is not managed any more, even if Omni did not keep it.
-        let in_vain = self.requests.iter().any(|request| {
-            request.number >= named.first
-                && request.method == "DELETE"
-                && request.status == 204
-                && request.path.ends_with(id)
-                && self.row_deletes(email, request.number)
-        });
         // For changes by others only their order is known.
         let removed = self.history.iter().any(|change| {
             change.after.is_none()
@@ -112,16 +104,6 @@ impl Invariants<'_> {
         let is_by_others = later.any(|change| {
             change.before.is_none() && change.request.is_none() && whose(change)["id"] == id
         });
-        !removed && !in_vain && !is_by_others
-    }
-
-    /// Whether the roster of a request's run deletes a user.
-    fn row_deletes(&self, email: &str, request: u64) -> bool {
-        let roster = self
-            .window_of(request)
-            .and_then(|window| window.roster.as_ref());
-        roster.is_some_and(
-            |roster| matches!(roster.want(email), Wanted::Row(row) if row.op == Op::Delete),
-        )
+        !removed && !is_by_others
     }
 }

@@ -7,7 +7,8 @@ use crate::scenario::{Kind, Outside, Scenario, Step, Trouble};
 use crate::support::{World, assert_converged, on, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::model::{RunRef, Trigger};
-use omni_user_sync::sandbox::{Fault, Options, What, When};
+use omni_user_sync::run::RunOutcome;
+use omni_user_sync::sandbox::{Fault, Lists, Options, What, When};
 use omni_user_sync::state::{Access, StateDb};
 use serde_json::json;
 
@@ -49,6 +50,51 @@ async fn a_pruning_not_kept_is_reported() {
     assert_eq!(outcomes_of(&world.run().await), [""; 0], "in quarantine");
     world.org().clear_faults();
     assert_eq!(outcomes_of(&world.apply().await), ["delete b@x.co applied"]);
+    assert_eq!(world.org().users().len(), 1);
+}
+
+/// The user that is still there differs from the one that was to be removed.
+#[tokio::test]
+async fn a_pruning_after_a_lost_update_is_reported() {
+    let options = Options {
+        lists: Lists::OmitAttributes,
+        ..Options::default()
+    };
+    let world = World::with(options).await.set("policy.prune", "managed");
+    world.user("b@x.co", "B", json!({ "department": "x" }));
+    world.roster("email,display_name,department\na@x.co,A,\nb@x.co,B,y\n");
+    world.org().fault(always("PATCH", What::IgnoreWrite));
+    world.org().fault(always("DELETE", What::IgnoreWrite));
+    let omni_says_so = ["create a@x.co applied", "update b@x.co applied"];
+    assert_eq!(outcomes_of(&world.run().await), omni_says_so);
+    world.roster("email,display_name\na@x.co,A\n");
+    assert_eq!(outcomes_of(&world.run().await), ["delete b@x.co applied"]);
+    let found = world.run().await;
+    assert_eq!(outcomes_of(&found), ["delete b@x.co not_kept"]);
+    let result = |outcome: &RunOutcome| outcome.result().as_str();
+    assert_eq!(result(&found), "partial");
+    let waiting = world.run().await;
+    assert_eq!(outcomes_of(&waiting), [""; 0]);
+    assert_eq!(result(&waiting), "partial", "in quarantine");
+    world.org().clear_faults();
+    assert_eq!(outcomes_of(&world.apply().await), ["delete b@x.co applied"]);
+}
+
+#[tokio::test]
+async fn a_row_removal_not_kept_is_pruned_later() {
+    let world = World::new().await.set("policy.prune", "managed");
+    world.roster("email,display_name\na@x.co,A\nb@x.co,B\n");
+    assert_converged(&world.run().await);
+    let when = When {
+        method: Some("DELETE".into()),
+        ..When::default()
+    };
+    let (what, times) = (What::IgnoreWrite, 1);
+    world.org().fault(Fault { when, what, times });
+    world.roster("op,email,display_name\nupsert,a@x.co,A\ndelete,b@x.co,\n");
+    assert_eq!(outcomes_of(&world.run().await), ["delete b@x.co applied"]);
+    world.roster("op,email,display_name\nupsert,a@x.co,A\n");
+    assert_eq!(outcomes_of(&world.run().await), ["delete b@x.co applied"]);
     assert_eq!(world.org().users().len(), 1);
 }
 

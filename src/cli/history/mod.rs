@@ -5,7 +5,7 @@ use super::{Exit, organisation, out};
 use crate::model::{
     ChangeRecord, FieldChange, FieldCount, HeldChange, HeldRecord, RunRecord, RunState, Value,
 };
-use crate::report::{Undo, undo};
+use crate::report::{Undo, undo, undo_groups};
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::state::render::{change_doc, held_doc, run_doc};
@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Write a roster that undoes the changes of the run; standard error lists those it can't undo
     #[arg(long, requires = "run", conflicts_with = "json")]
     undo: bool,
+    /// With --undo: write rows of source.groups that undo the memberships of the run
+    #[arg(long, requires = "undo")]
+    groups: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
@@ -47,7 +50,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         .context("no such run; `omni-user-sync history` lists the runs")?;
     let changes = state.changes(run.number).await?;
     if arguments.undo {
-        return print_undo(&settings, &run, &changes).await;
+        return print_undo(&settings, &run, &changes, arguments.groups).await;
     }
     out::result(&one(&state, &run, &changes, arguments.json).await?);
     Ok(Exit::Ok)
@@ -57,20 +60,31 @@ async fn print_undo(
     settings: &Settings,
     run: &RunRecord,
     changes: &[ChangeRecord],
+    of_groups: bool,
 ) -> anyhow::Result<Exit> {
     let (definitions, observed) = organisation::fetch(settings).await?;
     let schema = definitions.into_schema();
-    let Undo { csv, rows, notes } = undo(changes, &observed, &schema, &settings.source);
+    let source = &settings.source;
+    let Undo { csv, rows, notes } = match of_groups {
+        true => undo_groups(changes, &observed, source),
+        false => undo(changes, &observed, &schema, source),
+    };
     notes.iter().for_each(|note| out::warning(note));
     if rows == 0 {
         out::note(&format!("run {} has no changes to undo", run.number));
         return Ok(Exit::Ok);
     }
     out::result(&csv);
-    out::note(&format!(
-        "roster that undoes run {}; review it with `plan` first",
-        run.number
-    ));
+    out::note(&match of_groups {
+        true => format!(
+            "rows that undo the memberships of run {}; add them to the file of source.groups",
+            run.number
+        ),
+        false => format!(
+            "roster that undoes run {}; review it with `plan` first",
+            run.number
+        ),
+    });
     Ok(Exit::Ok)
 }
 
@@ -183,7 +197,7 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
     let text = format!(
         "  {at}  {:<10} {}: {outcome}{approved}{detail}\n",
         intent.operation.as_str(),
-        intent.email
+        intent.key()
     );
     text + &fields_text(&intent.fields)
 }
@@ -193,8 +207,8 @@ pub(super) fn held_text(changes: &[&HeldChange]) -> String {
     let counts = FieldCount::of(changes.iter().copied());
     let counts = counts.iter().map(|count| format!("  {count}\n"));
     let changes = changes.iter().map(|change| {
-        let (operation, email) = (change.operation.as_str(), &change.email);
-        format!("  {operation:<10} {email}\n") + &fields_text(&change.fields)
+        let (operation, key) = (change.operation.as_str(), change.key());
+        format!("  {operation:<10} {key}\n") + &fields_text(&change.fields)
     });
     counts.chain(changes).collect()
 }

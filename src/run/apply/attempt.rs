@@ -112,6 +112,11 @@ impl Attempt {
         }
     }
 
+    /// The user to be removed may be the user of an API key.
+    pub(super) fn doubtful(doubt: &str) -> Self {
+        Self::new(ChangeOutcome::Failed, format!("skipped: {doubt}"))
+    }
+
     /// The user to be removed is gone.
     pub(super) fn gone() -> Self {
         Self::new(ChangeOutcome::Applied, "was already gone").with(Effect::Gone)

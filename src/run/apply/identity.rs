@@ -9,12 +9,16 @@ use crate::run::cache::Effect;
 
 impl Worker<'_> {
     /// Reads the user of a removal if the id is cached, or fields are, such as the one that protects admins. Returns
-    /// how the change ends if it must not be sent.
+    /// how the change ends if it must not be sent. Without the users of all keys, no removal is sent.
     pub(super) async fn recheck_removal(
         &self,
         change: &Change,
     ) -> Result<Option<Attempt>, OmniError> {
         let id = change.user_id().filter(|_| change.operation().is_removal());
+        let doubt = &self.work.prepared.memory.key_doubt;
+        if let (Some(_), Some(doubt)) = (id, doubt) {
+            return Ok(Some(Attempt::doubtful(doubt)));
+        }
         let Some(id) = id.filter(|_| self.work.prepared.cache.rechecks_removals()) else {
             return Ok(None);
         };

@@ -3,14 +3,15 @@
 use super::attempt::Attempt;
 use super::{ApplyContext, EndedChange};
 use crate::model::{
-    Action, Change, ChangeOutcome, Email, FieldChange, Observed, ObservedUser, Operation, Schema,
+    Action, Change, ChangeOutcome, Email, Field, FieldChange, Observed, ObservedUser, Operation,
+    Schema,
 };
 use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
 use crate::run::RunError;
 use crate::run::cache::Effect;
 use crate::util::sync::into_inner;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use tokio::sync::OnceCell;
 
@@ -25,6 +26,8 @@ pub(super) struct Worker<'a> {
     pub(super) work: &'a ApplyContext<'a>,
     /// All users, once they were needed.
     pub(super) everybody: OnceCell<Observed>,
+    /// Whether a user was read after an update to learn whether `lastModified` moves.
+    time_read: AtomicBool,
     /// Whether Omni was asked if a 403 on a write concerns the key.
     key_checked: OnceCell<()>,
     /// The number of unanswered changes in a row.
@@ -48,6 +51,7 @@ impl<'a> Worker<'a> {
         Self {
             work,
             everybody: OnceCell::new(),
+            time_read: AtomicBool::new(false),
             key_checked: OnceCell::new(),
             unanswered: AtomicU32::new(0),
             spare_updates: work.prepared.assessment.verdict.spare_updates().into(),
@@ -345,12 +349,15 @@ impl<'a> Worker<'a> {
         let now = match answer.await? {
             Some(now) => now,
             // An empty response shows nothing.
-            None if !self.may_be_stale() => {
+            None if !self.may_be_stale() && !self.would_learn(user, fields) => {
                 return Ok(Attempt::applied(Effect::Is(user.with(fields).into())));
             }
             None => match self.reader().get(&user.id).await {
                 Ok(Some(now)) => now,
                 Ok(None) => return Ok(Attempt::vanished()),
+                Err(_) if !self.may_be_stale() => {
+                    return Ok(Attempt::applied(Effect::Is(user.with(fields).into())));
+                }
                 Err(error) => return Ok(self.unresolved(error)),
             },
         };
@@ -358,6 +365,21 @@ impl<'a> Worker<'a> {
             true => self.compare(fields, now),
             false => Attempt::misdirected(now),
         })
+    }
+
+    /// Whether a read after an update would show whether `lastModified` moves when attributes change. One read per run
+    /// is enough.
+    fn would_learn(&self, user: &ObservedUser, fields: &[FieldChange]) -> bool {
+        let is_attribute = |one: &FieldChange| matches!(one.field, Field::Attribute(_));
+        self.work
+            .prepared
+            .cache
+            .observed
+            .last_modified_moves()
+            .is_none()
+            && user.modified.is_some()
+            && fields.iter().all(is_attribute)
+            && !self.time_read.swap(true, Ordering::Relaxed)
     }
 
     /// Looks up a user whose write got no response: by id if there is one, because a lookup by email may depend on

@@ -124,12 +124,14 @@ impl RuleCard {
 
 impl HeldChangeRow {
     pub(super) fn new(change: &HeldChange, is_approved: bool) -> Self {
-        let fields = change.fields.iter();
-        let fields = fields.filter(|_| !change.operation.is_removal());
+        let fields = match change.operation.is_removal() {
+            true => Vec::new(),
+            false => FieldRow::all(&change.fields, change.operation, change.group.as_ref()),
+        };
         Self {
             operation: change.operation.as_str(),
             user: UserLink::new(&change.email, ""),
-            fields: fields.map(FieldRow::new).collect(),
+            fields,
             is_approved,
         }
     }

@@ -1,6 +1,8 @@
 //! The contents of lists and tables on pages, formatted so that templates only place them.
 
-use crate::model::{Change, ChangeRecord, Email, FieldChange, RunEnd, RunRecord, Value};
+use crate::model::{
+    Change, ChangeRecord, Email, FieldChange, GroupRef, Operation, RunEnd, RunRecord, Value,
+};
 use crate::serve::response::url_encode;
 use crate::serve::summary::Severity;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -143,7 +145,7 @@ impl ChangeRow {
             severity: Severity::of(outcome),
             detail: detail.into(),
             approved: intent.approved,
-            fields: intent.fields.iter().map(FieldRow::new).collect(),
+            fields: FieldRow::all(&intent.fields, intent.operation, intent.group.as_ref()),
         }
     }
 }
@@ -159,9 +161,31 @@ impl FieldRow {
         }
     }
 
+    /// The fields of a change; a membership has one, its group.
+    pub(super) fn all(
+        fields: &[FieldChange],
+        operation: Operation,
+        group: Option<&GroupRef>,
+    ) -> Vec<Self> {
+        let group = group.map(|group| {
+            let name = || Some(group.name.to_string());
+            let (from, to) = match operation {
+                Operation::Leave => (name(), None),
+                _ => (None, name()),
+            };
+            Self {
+                name: "group".into(),
+                from,
+                to,
+                default: None,
+            }
+        });
+        fields.iter().map(Self::new).chain(group).collect()
+    }
+
     /// The fields of a pending change.
     pub(super) fn of_pending(change: &Change) -> Vec<Self> {
-        change.fields().iter().map(Self::new).collect()
+        Self::all(&change.fields(), change.operation(), change.group())
     }
 }
 

@@ -47,7 +47,10 @@ struct CurrentState {
     at: Timestamp,
     next: Summary,
     fields: Vec<FieldRow>,
+    /// The memberships that a run would change.
+    memberships: Vec<String>,
     roster: Vec<String>,
+    groups: String,
     /// The user in Omni, or why there is not exactly one.
     omni: Result<OmniUser, String>,
 }
@@ -125,12 +128,16 @@ impl CurrentState {
             roster,
             found: _,
             next,
+            memberships,
+            groups,
         } = explanation;
         Self {
             at: Timestamp::new(now, now),
             next: next_summary(next),
             fields: next.change().map(FieldRow::of_pending).unwrap_or_default(),
+            memberships: memberships.iter().map(ToString::to_string).collect(),
             roster: roster.clone(),
+            groups: groups.join(", "),
             omni: explanation.user().map(OmniUser::new),
         }
     }

@@ -1,11 +1,12 @@
 //! Managed users, since when they are missing, and which roster was accepted.
 
 use super::support::{
-    State, at, change, email, id, intent, key, omni, record_roster, roster, start, upsert,
+    State, at, change, email, id, intent, key, omni, omni_user, record_roster, roster, start,
+    upsert,
 };
 use omni_user_sync::model::{
     AcceptedRoster, ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory,
-    Observed, Operation, Problem, Quarantined, RunTime,
+    Observed, ObservedUser, Operation, Problem, Quarantined, RunTime,
 };
 use omni_user_sync::state::StateDb;
 use std::time::{Duration, SystemTime};
@@ -287,4 +288,48 @@ async fn quarantine_is_set_changed_and_cleared() {
         .await
         .expect("nothing to do");
     assert!(memory(&db).await.quarantined.is_empty());
+}
+
+/// Omni may confirm a removal and not keep it, and others may create the user again.
+#[tokio::test]
+async fn confirmed_removals_stay_managed_until_seen_gone() {
+    let without_bob = roster(&[("ann", upsert())]);
+    let both = roster(&[("ann", upsert()), ("bob", upsert())]);
+    let other = |name| ObservedUser {
+        id: id("other"),
+        ..omni_user(name)
+    };
+    let recreated = Observed::new([omni_user("ann"), other("bob")], 0);
+    for (seen, expected, is_removed) in [
+        (omni(&["ann", "bob"]), &["ann", "bob 2"][..], false),
+        (omni(&["ann"]), &["ann"], false),
+        (recreated, &["ann"], false),
+        (Observed::of_some([], 2), &["ann"], true),
+        (
+            omni(&["ann"]).with_doubt("it broke off".into()),
+            &["ann"],
+            true,
+        ),
+    ] {
+        let state = State::new();
+        let db = state.open();
+        note(&db, 1, &both, &omni(&["ann", "bob"])).await;
+        note(&db, 2, &without_bob, &omni(&["ann", "bob"])).await;
+        let run = db.begin(start(3)).await.expect("written");
+        let removal = intent(Operation::Delete, "bob", 3);
+        change(&db, run, &removal, ChangeOutcome::Applied).await;
+        let confirmed = memory(&db).await.confirmed_removals;
+        assert_eq!(confirmed, [(email("bob"), id("bob"))].into());
+        assert_eq!(managed(&db).await, ["ann"]);
+        let bob = db.user(&email("bob")).await.expect("read");
+        assert!(bob.managed.is_none(), "not shown as managed");
+        note(&db, 4, &without_bob, &seen).await;
+        assert_eq!(managed(&db).await, expected, "{seen:?}");
+        let confirmed = memory(&db).await.confirmed_removals;
+        assert_eq!(confirmed.len(), usize::from(is_removed), "{seen:?}");
+        // A roster that names the user again makes it managed from then on.
+        note(&db, 5, &both, &seen).await;
+        assert_eq!(managed(&db).await, ["ann", "bob"], "{seen:?}");
+        assert!(memory(&db).await.confirmed_removals.is_empty());
+    }
 }

@@ -221,15 +221,18 @@ pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
 
 /// These users are in Omni; a name that begins with `-` is inactive.
 pub(crate) fn omni(names: &[&str]) -> Observed {
-    let user = |name: &&str| ObservedUser {
+    Observed::new(names.iter().map(|name| omni_user(name)), 0)
+}
+
+pub(crate) fn omni_user(name: &str) -> ObservedUser {
+    ObservedUser {
         id: id(name.trim_start_matches('-')),
         email: email(name.trim_start_matches('-')),
         display_name: "".into(),
         active: Some(!name.starts_with('-')),
         attributes: Some(Attributes::default()),
         modified: None,
-    };
-    Observed::new(names.iter().map(user), 0)
+    }
 }
 
 /// How many users were removed in the last 24 hours: without approval, and in all.

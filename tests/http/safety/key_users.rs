@@ -107,20 +107,53 @@ async fn a_new_key_is_asked_about() {
     assert_eq!((world.org().users().len(), asked(&world)), (0, 1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_run_without_an_answer_warns() {
-    for code in [403, 404, 500, 501] {
+#[tokio::test]
+async fn a_run_without_a_name_warns() {
+    for code in [403, 404, 501] {
         let world = world().await;
         answer(&world, status(code));
         let outcome = world.apply().await;
         assert!(warns(&outcome), "{code}: {outcome:#?}");
         assert_eq!(world.org().users().len(), 0, "{code}");
-        if code != 500 {
-            assert_eq!(asked(&world), 1, "{code}: it is not retried");
-        }
+        assert_eq!(asked(&world), 1, "{code}: it is not retried");
     }
     let world = world().await;
     assert!(!warns(&world.apply().await));
+}
+
+/// The user to be removed may be the user of the key.
+#[tokio::test(start_paused = true)]
+async fn a_run_without_an_answer_removes_none() {
+    for (what, cause) in [
+        (status(500), "HTTP 500"),
+        (What::Reset, "Omni can't be reached"),
+        (status(429), "429"),
+    ] {
+        let world = world().await;
+        world.roster(
+            "op,email,display_name\ndelete,key@x.co,\ndelete,ann@x.co,\nupsert,bob@x.co,Bob\n",
+        );
+        answer(&world, what);
+        let outcome = world.apply().await;
+        let expected = [
+            "create bob@x.co applied",
+            "delete ann@x.co failed",
+            "delete key@x.co failed",
+        ];
+        assert_eq!(outcomes_of(&outcome), expected, "{cause}");
+        assert_eq!(outcome.result().as_str(), "partial");
+        let says_so =
+            |text: &String| text.contains("policy.protect_admins") && text.contains(cause);
+        let details = outcome.changes.iter().map(|change| &change.detail);
+        let failed = details.filter(|detail| says_so(detail));
+        assert_eq!(failed.count(), 2, "{outcome:#?}");
+        assert!(outcome.warnings.iter().any(says_so), "{outcome:#?}");
+        assert!(!warns(&outcome), "{outcome:#?}");
+        world.org().clear_faults();
+        name_the_user(&world);
+        let outcome = world.apply().await;
+        assert_eq!(outcomes_of(&outcome), ["delete ann@x.co applied"]);
+    }
 }
 
 /// The answer of one key counts, although the other key gets none.
@@ -145,8 +178,8 @@ async fn one_failing_key_hides_no_other_keys_user() {
     });
     answer(&world, status(500));
     let outcome = world.apply().await;
-    assert_eq!(outcomes_of(&outcome), ["delete ann@x.co applied"]);
-    assert!(warns(&outcome), "of the other key: {outcome:#?}");
+    let of_other_key = ["delete ann@x.co failed"];
+    assert_eq!(outcomes_of(&outcome), of_other_key, "{outcome:#?}");
 }
 
 /// The daemon asks once a day about keys that it knows.

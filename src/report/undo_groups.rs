@@ -1,0 +1,65 @@
+//! The rows of `source.groups` that undo the memberships which a run changed.
+
+use super::Undo;
+use crate::model::{ChangeOutcome, ChangeRecord, MembershipChange, Observed, Operation, UserMatch};
+use crate::settings::SourceSettings;
+
+/// The header of the file, as Omni's SDK has it.
+const HEADER: [&str; 3] = ["op", "email", "group_name"];
+
+/// The rows that undo the memberships which a run changed. A user that is gone or was recreated has no row.
+#[must_use]
+pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &SourceSettings) -> Undo {
+    let mut notes = Vec::new();
+    let mut writer = csv::WriterBuilder::new()
+        .delimiter(source.delimiter.unwrap_or(b','))
+        .from_writer(Vec::new());
+    let mut record = |cells: [&str; 3]| {
+        writer
+            .write_record(cells)
+            .expect("writing to memory succeeds, and all rows have the same length");
+    };
+    record(HEADER);
+    let mut rows = 0;
+    for change in changes {
+        let (Some(change_back), Some(group)) = (reverse(change), &change.intent.group) else {
+            continue;
+        };
+        let intent = &change.intent;
+        let skip = |why: &str| format!("{}: {why}; skipped", intent.email);
+        match (&change.settled, observed.get(&intent.email)) {
+            (None, _) => notes.push(skip("the outcome of its membership is unknown")),
+            (Some(settled), _) if settled.outcome != ChangeOutcome::Applied => {}
+            (Some(_), Some(UserMatch::One(user)))
+                if intent.user_id.as_ref().is_none_or(|id| *id == user.id) =>
+            {
+                let op = match change_back {
+                    MembershipChange::Join => "+",
+                    MembershipChange::Leave => "-",
+                };
+                record([op, intent.email.as_str(), group.name.as_str()]);
+                rows += 1;
+            }
+            (Some(_), Some(UserMatch::One(_))) => notes.push(skip("was recreated since")),
+            (Some(_), Some(UserMatch::Several(_))) => {
+                notes.push(skip("several users have this email"));
+            }
+            (Some(_), None) => notes.push(skip("is no longer in Omni")),
+        }
+    }
+    let bytes = writer.into_inner().expect("writing to memory succeeds");
+    Undo {
+        csv: String::from_utf8(bytes).expect("the cells are valid UTF-8"),
+        rows,
+        notes,
+    }
+}
+
+/// The membership change that undoes a change.
+fn reverse(change: &ChangeRecord) -> Option<MembershipChange> {
+    match change.intent.operation {
+        Operation::Leave => Some(MembershipChange::Join),
+        Operation::Join => Some(MembershipChange::Leave),
+        Operation::Delete | Operation::Deactivate | Operation::Update | Operation::Create => None,
+    }
+}
