@@ -1,4 +1,4 @@
-//! Syncs users and user attributes in an Omni organisation from a CSV file, the *roster*.
+//! Syncs users, user attributes and memberships in groups in an Omni organisation from a CSV file, the *roster*.
 //!
 //! ```text
 //!  trigger           roster
@@ -35,8 +35,8 @@
 //!
 //! These rules always hold:
 //!
-//! - Unreadable input never removes a user.
-//! - Users and attributes that the roster does not name are left unchanged.
+//! - Unreadable input never removes a user, and takes no user out of a group.
+//! - Users, attributes and memberships that the roster does not name are left unchanged.
 //! - The verdict of the guard can't be skipped, and a dry run can't write.
 //! - After a kill at any moment, the next start converges.
 //! - No 60-second window has more requests per key than the limit allows, including retries, restarts and commands run

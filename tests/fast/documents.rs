@@ -10,7 +10,7 @@ const MODULES: [&str; 17] = [
 ];
 
 /// The documents whose links are checked.
-const DOCUMENTS: [&str; 17] = [
+const DOCUMENTS: [&str; 18] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -22,6 +22,7 @@ const DOCUMENTS: [&str; 17] = [
     "docs/alerts.md",
     "docs/api.md",
     "docs/architecture.md",
+    "docs/groups.md",
     "docs/metrics.md",
     "docs/omni.md",
     "docs/operation.md",

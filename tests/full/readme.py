@@ -32,8 +32,8 @@ import support
 
 NAME = "omni-user-sync"
 # In the order of reading. Later pages use the settings and files of earlier ones.
-DOCUMENTS = ["README.md", "docs/roster.md", "docs/safety.md", "docs/settings.md", "docs/operation.md"]
-DOCUMENTS += ["docs/api.md", "docs/metrics.md", "docs/omni.md", "docs/architecture.md"]
+DOCUMENTS = ["README.md", "docs/roster.md", "docs/groups.md", "docs/safety.md", "docs/settings.md"]
+DOCUMENTS += ["docs/operation.md", "docs/api.md", "docs/metrics.md", "docs/omni.md", "docs/architecture.md"]
 LONG = {"run": "## ", "sandbox": None, "demo": ""}
 SHORT = {"apply", "plan", "check", "export", "health", "explain", "history", "approve"}
 SHORT |= {"completions", "man", "help", "status", "config", "pause", "resume"}
