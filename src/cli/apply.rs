@@ -368,6 +368,9 @@ fn print_summary(outcome: &RunOutcome) {
             let files = plural(roster.rejected.len(), "file");
             parts.push(format!("{files} rejected, so no users were removed"));
         }
+        if roster.groups.is_some() {
+            parts.push("source.groups can't be read, so no users left a group".into());
+        }
     }
     let summary = match (parts.is_empty(), &outcome.completion) {
         (false, _) => parts.join(", "),

@@ -57,7 +57,7 @@ impl Exit {
                 Self::Failed,
             ),
             (
-                roster.is_some_and(|roster| !roster.rejected.is_empty()),
+                roster.is_some_and(|roster| roster.unreadable().next().is_some()),
                 Self::Failed,
             ),
             (
@@ -98,6 +98,7 @@ impl Exit {
             || !unread.is_empty();
         highest([
             (!desired.rejected.is_empty(), Self::Failed),
+            (desired.memberships.unreadable.is_some(), Self::Failed),
             (
                 !verdict.held().is_empty() || !blocked.is_empty(),
                 Self::Held,

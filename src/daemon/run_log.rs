@@ -55,7 +55,7 @@ fn log_result(run: &RunOutcome) {
                 trigger = run.trigger.as_str(),
                 rows = run.roster().map(|roster| roster.rows),
                 bad_rows = run.roster().map(|roster| roster.bad_rows.len()),
-                rejected_files = run.roster().map(|roster| roster.rejected.len()),
+                rejected_files = run.roster().map(|roster| roster.unreadable().count()),
                 users = run.users_after(),
                 planned = run.planned().map(|planned| planned.total()),
                 pending = run.pending().map(|pending| pending.total()),
@@ -167,6 +167,8 @@ fn roster_problems(run: &RunOutcome) -> Vec<String> {
     };
     let rejected = roster.rejected.iter().take(MAX_LINES);
     let rejected = rejected.map(|problem| format!("roster file rejected: {problem}"));
+    let groups = roster.groups.iter();
+    let groups = groups.map(|problem| format!("source.groups can't be read: {problem}"));
     let bad_rows = roster.bad_rows.iter().take(MAX_LINES).map(|problem| {
         let (location, kind) = (&problem.location, problem.kind.as_str());
         format!("invalid row: {kind} at {location}; for details run `omni-user-sync check`")
@@ -175,7 +177,7 @@ fn roster_problems(run: &RunOutcome) -> Vec<String> {
         [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MAX_LINES));
     let more = hidden.iter().sum::<usize>();
     let more = (more > 0).then(|| format!("{more} more problems in the roster"));
-    rejected.chain(bad_rows).chain(more).collect()
+    rejected.chain(groups).chain(bad_rows).chain(more).collect()
 }
 
 #[cfg(test)]

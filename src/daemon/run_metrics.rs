@@ -174,7 +174,7 @@ fn record_plan(metrics: &Metrics, plan: &PlanSummary) {
     metrics.roster_rows.set(gauge(roster.rows));
     let problems = |kind| metrics.roster_problems.with_label_values(&[kind]);
     problems("row").set(gauge(roster.bad_rows.len()));
-    problems("file").set(gauge(roster.rejected.len()));
+    problems("file").set(gauge(roster.unreadable().count()));
     metrics.users.set(gauge(plan.users));
     for operation in Operation::ALL {
         let count = gauge(plan.pending.get(operation));
@@ -264,6 +264,7 @@ pub(super) mod tests {
                 fingerprint: Fingerprint([1; 32]),
                 bad_rows: Vec::new(),
                 rejected: Vec::new(),
+                groups: None,
             },
             users: 41,
             pending: Counts::of([Operation::Delete, Operation::Create, Operation::Create]),

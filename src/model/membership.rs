@@ -17,6 +17,8 @@ pub struct DesiredMemberships {
     pub rows: Vec<MembershipRow>,
     /// Memberships that are not changed, because their rows are invalid or contradict each other.
     pub frozen: HashSet<ChangeKey>,
+    /// Rows of `source.groups` that count only if a user has exactly their address.
+    pub doubtful: Vec<DoubtfulMembership>,
     /// Why `source.groups` can't be read. No user leaves a group then.
     pub unreadable: Option<Problem>,
 }
@@ -25,7 +27,13 @@ impl DesiredMemberships {
     /// Whether nothing is stated about memberships, so that groups need not be read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.rows.is_empty()
+        self.cells.is_empty() && self.named_rows().next().is_none()
+    }
+
+    /// The valid and doubtful rows of `source.groups`.
+    pub fn named_rows(&self) -> impl Iterator<Item = &MembershipRow> {
+        let doubtful = self.doubtful.iter().map(|one| &one.row);
+        self.rows.iter().chain(doubtful)
     }
 
     /// Keeps what matters to one user. If anything is stated about them, the cells of others stay: their names say which
@@ -33,7 +41,9 @@ impl DesiredMemberships {
     #[must_use]
     pub(crate) fn about(mut self, email: &Email) -> Self {
         self.rows.retain(|row| row.email == *email);
-        if self.rows.is_empty() && !self.cells.contains_key(email) {
+        self.doubtful.retain(|one| one.row.email == *email);
+        self.frozen.retain(|key| key.email == *email);
+        if self.named_rows().next().is_none() && !self.cells.contains_key(email) {
             self.cells.clear();
         }
         self
@@ -60,6 +70,17 @@ pub struct MembershipRow {
     pub change: MembershipChange,
     /// The row.
     pub location: Location,
+}
+
+/// A valid row of `source.groups`, apart from an address that breaks the rule for new users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoubtfulMembership {
+    /// The row, with its address letter for letter.
+    pub row: MembershipRow,
+    /// The problem, if no user has the address.
+    pub problem: Problem,
+    /// The memberships of the addresses that are probably meant.
+    pub meant: Vec<ChangeKey>,
 }
 
 /// The groups in Omni with their members. The default has none, and says nothing.

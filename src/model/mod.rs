@@ -50,7 +50,9 @@ pub use history::{
     RunState, Settled, UNKNOWN,
 };
 pub use listed_memberships::ListedMemberships;
-pub use membership::{DesiredMemberships, GroupMatch, GroupsCell, MembershipRow, ObservedGroups};
+pub use membership::{
+    DesiredMemberships, DoubtfulMembership, GroupMatch, GroupsCell, MembershipRow, ObservedGroups,
+};
 pub use memory::{
     AcceptedRoster, GroupMemory, GroupUpdate, ManagedGroup, Memory, OwnershipUpdate, Quarantined,
     RecentChanges, RecentRemoval,

@@ -79,8 +79,10 @@ impl Desired {
     #[must_use]
     pub fn problems(&self) -> Vec<&Problem> {
         let doubtful = self.doubtful.iter().map(|row| &row.problem);
-        let known = self.rejected.iter().chain(&self.bad_rows);
-        let mut all: Vec<_> = known.chain(doubtful).collect();
+        let memberships = self.memberships.doubtful.iter().map(|row| &row.problem);
+        let files = self.rejected.iter().chain(&self.memberships.unreadable);
+        let known = files.chain(&self.bad_rows);
+        let mut all: Vec<_> = known.chain(doubtful).chain(memberships).collect();
         all.sort_by(|a, b| a.in_order(b));
         all
     }

@@ -34,7 +34,7 @@ impl Event {
     fn of(alert: &Alert) -> Self {
         match alert {
             Alert::Failed { .. } => Self::Failed,
-            Alert::Rejected { .. } => Self::Rejected,
+            Alert::Rejected { .. } | Alert::GroupsRejected { .. } => Self::Rejected,
             Alert::Held { .. } | Alert::Blocked => Self::Held,
         }
     }
@@ -105,6 +105,10 @@ fn sentence(alert: &Alert, run: &RunSummary, name: &str) -> String {
             };
             format!("{rejected} For details, run `omni-user-sync check`.")
         }
+        Alert::GroupsRejected { file } => format!(
+            "{name} could not read source.groups and took no user out of a group: `{file}`. For details, run \
+             `omni-user-sync check`."
+        ),
         Alert::Held { rule, count } => {
             let commands = run.run.map_or_else(String::new, |number| {
                 format!(

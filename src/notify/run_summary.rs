@@ -42,6 +42,11 @@ pub enum Alert {
         /// Whether all files are rejected.
         all: bool,
     },
+    /// `source.groups` can't be read.
+    GroupsRejected {
+        /// The name of the file, with the line if known.
+        file: String,
+    },
     /// A safety limit holds changes.
     Held {
         /// The limit, a setting in `[policy]`.
@@ -56,7 +61,10 @@ pub enum Alert {
 impl Alert {
     /// Whether the run failed, or used only part of the roster.
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Rejected { .. })
+        matches!(
+            self,
+            Self::Failed { .. } | Self::Rejected { .. } | Self::GroupsRejected { .. }
+        )
     }
 }
 
@@ -87,6 +95,10 @@ fn alerts(run: &RunOutcome) -> Vec<Alert> {
     if let Some(roster) = run.roster().filter(|it| !it.rejected.is_empty()) {
         alerts.push(rejected(&roster.rejected, false));
     }
+    let groups = run.roster().and_then(|roster| roster.groups.as_ref());
+    alerts.extend(groups.map(|problem| Alert::GroupsRejected {
+        file: location(problem),
+    }));
     alerts.extend(run.held().iter().map(|held| Alert::Held {
         rule: held.rule.as_str().into(),
         count: held.count,

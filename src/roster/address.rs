@@ -25,12 +25,24 @@ const SPELLED: [(&str, &str); 7] = [
 /// The problem of a cell that is not exactly one address, and the addresses that it probably means.
 pub(super) fn problem(cell: &str, error: EmailError) -> (Issue, Vec<Email>) {
     let meant = meant(cell);
-    let message = match trim(cell) {
+    let issue = Issue::new(message(cell, error), remedy(cell, &meant)).kind(ProblemKind::Email);
+    (issue, meant)
+}
+
+/// The problem of a cell in another file than the roster. `form` says what the cell may be.
+pub(super) fn issue(cell: &str, error: EmailError, form: &str) -> Issue {
+    let remedy = match meant(cell).first() {
+        Some(meant) => format!("write only the address, such as {}", quoted(meant.as_str())),
+        None => form.to_owned(),
+    };
+    Issue::new(message(cell, error), remedy).kind(ProblemKind::Email)
+}
+
+fn message(cell: &str, error: EmailError) -> String {
+    match trim(cell) {
         "" => error.to_string(),
         text => format!("{}: {error}", quoted(text)),
-    };
-    let issue = Issue::new(message, remedy(cell, &meant)).kind(ProblemKind::Email);
-    (issue, meant)
+    }
 }
 
 fn remedy(cell: &str, meant: &[Email]) -> String {

@@ -172,6 +172,12 @@ impl Fingerprinter {
     }
 }
 
+/// The fingerprint of the roster together with that of a file beside it; `None` if that file can't be found.
+pub(super) fn both(roster: Fingerprint, beside: Option<Fingerprint>) -> Fingerprint {
+    let beside = beside.map_or([0; 32], |beside| beside.0);
+    Fingerprint(*blake3::hash(&[roster.0, beside].concat()).as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::files::find;

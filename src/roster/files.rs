@@ -44,6 +44,16 @@ impl SourceStamp {
         }
     }
 
+    /// The stamp together with that of a file beside the roster; `None` if that file can't be found.
+    #[must_use]
+    pub(super) fn beside(self, other: Option<Self>) -> Self {
+        let other = other.map_or([0; 32], |other| other.files);
+        Self {
+            files: digest(&[self.files, other].concat()),
+            ..self
+        }
+    }
+
     /// Whether the same files lie behind one that is dated in the future.
     #[must_use]
     pub fn hides_as(&self, other: &Self) -> bool {
@@ -195,7 +205,19 @@ pub(super) fn find(settings: &SourceSettings, path: &Path) -> Result<Candidates,
 /// Finds a file beside the roster. A folder in its place is rejected.
 pub(super) fn find_one(settings: &SourceSettings, path: &Path) -> Result<Candidates, SourceError> {
     let metadata = fs::metadata(path).map_err(|error| SourceError::new(path, error))?;
-    Ok(Candidates::one(path, &metadata, settings.max_bytes))
+    let mut found = Candidates::one(path, &metadata, settings.max_bytes);
+    let name = name_beside(settings, path);
+    let lints = found.lints.iter_mut().map(|lint| &mut lint.location.file);
+    let files = found.files.iter_mut().map(|file| &mut file.name);
+    files.chain(lints).for_each(|one| one.clone_from(&name));
+    Ok(found)
+}
+
+/// The name of a file beside the roster in problems: its whole path if the roster has the same file name.
+pub(super) fn name_beside(settings: &SourceSettings, path: &Path) -> Arc<str> {
+    let roster = settings.path.as_deref().and_then(Path::file_name);
+    let name = path.file_name().filter(|name| Some(*name) != roster);
+    visible_name(name.unwrap_or(path.as_os_str())).into()
 }
 
 fn no_files(path: &Path) -> SourceError {
@@ -244,7 +266,7 @@ fn ignored(name: &OsStr) -> Option<&'static str> {
     }
 }
 
-/// Whether a file of the roster's folder is one with other rows, such as `source.roles`.
+/// Whether a file of the roster's folder is one with other rows, such as `source.groups`.
 fn is_beside(folder: &Path, name: &OsStr, settings: &SourceSettings) -> bool {
     let folder_of = |path: &Path| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.canonicalize(),
@@ -254,7 +276,7 @@ fn is_beside(folder: &Path, name: &OsStr, settings: &SourceSettings) -> bool {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     };
-    let others = settings.roles.iter();
+    let others = settings.groups.iter().chain(&settings.roles);
     let mut named = others.filter(|path| path.file_name() == Some(name));
     named.any(|path| is_same_folder(path))
 }

@@ -397,6 +397,7 @@ fn settings(how: u8) -> SourceSettings {
         delimiter: [None, Some(b','), Some(b';'), Some(b'\t')][usize::from(how >> 2 & 3)],
         max_bytes: 1 << 30,
         reports: None,
+        groups: None,
         roles: None,
     }
 }

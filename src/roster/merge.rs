@@ -4,6 +4,7 @@
 use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};
 use super::entries::{Entries, RowEntry};
 use super::groups_cell::same_groups;
+use super::groups_file::GroupsFile;
 use super::parse::ParsedFile;
 use super::text::{Issue, quoted};
 use crate::model::{
@@ -17,6 +18,8 @@ pub(super) struct ReadMeta {
     pub(super) rejected: Vec<Problem>,
     pub(super) files: Vec<FileRead>,
     pub(super) folder: Vec<FileRead>,
+    /// The rows of `source.groups`.
+    pub(super) groups: GroupsFile,
     /// Lints on the files themselves.
     pub(super) lints: Vec<Problem>,
     pub(super) fingerprint: Fingerprint,
@@ -57,8 +60,14 @@ pub(super) fn merge(
         }
     }
     desired.users = entries.first;
-    desired.memberships.cells = entries.groups;
-    let mut dropped_lints = 0;
+    desired.memberships = DesiredMemberships {
+        cells: entries.groups,
+        rows: meta.groups.rows,
+        frozen: meta.groups.frozen,
+        doubtful: meta.groups.doubtful,
+        unreadable: meta.groups.unreadable,
+    };
+    let mut dropped_lints = meta.groups.dropped_lints;
     for (email, others) in entries.repeated {
         match desired.merge_repeated(email, others, schema) {
             Ok(dropped) => dropped_lints += dropped,
@@ -68,6 +77,8 @@ pub(super) fn merge(
             }
         }
     }
+    desired.lints.extend(meta.groups.lints);
+    desired.bad_rows.extend(meta.groups.bad_rows);
     desired.drop_frozen();
     desired.bad_rows.sort_by(Problem::in_order);
     desired.finish_lints(dropped_lints);
@@ -78,9 +89,11 @@ impl Desired {
     /// Decides on the doubtful rows: a row counts if `is_known` says that a user has exactly its address,
     /// and is bad otherwise.
     pub fn settle_doubtful(&mut self, schema: &Schema, is_known: impl Fn(&Email) -> bool) {
-        if self.doubtful.is_empty() {
+        if self.doubtful.is_empty() && self.memberships.doubtful.is_empty() {
             return;
         }
+        self.bad_rows
+            .extend(self.memberships.settle_doubtful(&is_known));
         for row in std::mem::take(&mut self.doubtful) {
             if !is_known(&row.email) {
                 let location = &row.entry.location;
@@ -158,6 +171,11 @@ impl Desired {
             {
                 self.lints.push(skipped(email, entry.location, reason));
             }
+        }
+        let rows = &mut self.memberships.rows;
+        for row in rows.extract_if(.., |row| self.frozen.contains_key(&row.email)) {
+            let reason = &self.frozen[&row.email];
+            self.lints.push(skipped(&row.email, row.location, reason));
         }
     }
 

@@ -25,13 +25,16 @@ mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod groups_cell;
+mod groups_file;
 mod header;
 mod lint;
 mod lints;
 mod merge;
 mod number_shape;
 mod parse;
+mod reader;
 mod records;
+mod repetition;
 mod roles;
 mod row;
 mod scanner;
@@ -43,11 +46,12 @@ mod text_lints;
 
 pub use error::SourceError;
 pub use files::SourceStamp;
+pub use reader::read_stable;
 pub(crate) use roles::merge_roles;
 pub use roles::{read_roles, read_stable_roles, role_snippets};
 pub use snippet::{ProblemSnippet, snippets};
+pub use stable::unless_stopped;
 pub(crate) use stable::{ReadTime, Stability, StabilityDetector, blocking};
-pub use stable::{read_stable, unless_stopped};
 pub(crate) use text::{Issue, did_you_mean, quoted};
 
 use crate::file_system;
@@ -56,13 +60,15 @@ use crate::settings::SourceSettings;
 use budget::Budget;
 use content::{FileError, FileReading, Fingerprinter};
 use files::{Candidate, Candidates};
+use groups_file::GroupsFile;
 use merge::ReadMeta;
 use parse::ParsedFile;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Reads the roster at `path`, each file once. Blocks as long as the file system does.
+/// Reads the roster at `path`, each file once. Blocks as long as the file system does. The roster of `source.path`
+/// includes the rows of `source.groups`.
 ///
 /// # Errors
 /// Fails if there is no roster, or all of its files are rejected.
@@ -72,7 +78,8 @@ pub fn read(
     is_source: bool,
     schema: &Schema,
 ) -> Result<Desired, SourceError> {
-    read_source(settings, path, is_source, schema)?.outcome
+    let groups = groups_path(settings, is_source);
+    read_source(settings, path, is_source, groups, schema)?.outcome
 }
 
 /// Reads a roster of one file that is in memory. Its name is only for problems. Such a roster is not that of
@@ -95,6 +102,7 @@ pub fn read_memory(
         rejected: Vec::new(),
         files: Vec::new(),
         folder: Vec::new(),
+        groups: GroupsFile::default(),
         lints: Vec::new(),
         fingerprint: Fingerprint(*blake3::hash(bytes).as_bytes()),
         is_source: false,
@@ -102,20 +110,41 @@ pub fn read_memory(
     merge::merge(vec![parsed], meta, schema).map_err(SourceError::Rejected)
 }
 
-/// The stamp of the roster at `path`, which needs no reading. Blocks.
+/// The stamp of the roster of `source.path`, at `path`, and of `source.groups`. It needs no reading. Blocks.
 ///
 /// # Errors
 /// Fails if there is no roster.
 pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<SourceStamp, SourceError> {
-    Ok(files::find(settings, path)?.stamp())
+    let stamp = files::find(settings, path)?.stamp();
+    Ok(match groups_path(settings, true) {
+        Some(groups) => stamp.beside(table::stamp(settings, groups)),
+        None => stamp,
+    })
 }
 
-/// The fingerprint of the roster at `path`, as [`read`] would return it. Blocks.
+/// The fingerprint of the roster of `source.path`, at `path`, as [`read`] would return it. Blocks.
 ///
 /// # Errors
 /// Fails if there is no roster.
 pub fn fingerprint(settings: &SourceSettings, path: &Path) -> Result<Fingerprint, SourceError> {
-    Ok(fingerprint_of(settings, &files::find(settings, path)?))
+    fingerprint_with(settings, path, groups_path(settings, true))
+}
+
+/// The file of `source.groups`, which belongs to the roster of `source.path` alone.
+fn groups_path(settings: &SourceSettings, is_source: bool) -> Option<&Path> {
+    settings.groups.as_deref().filter(|_| is_source)
+}
+
+fn fingerprint_with(
+    settings: &SourceSettings,
+    path: &Path,
+    groups: Option<&Path>,
+) -> Result<Fingerprint, SourceError> {
+    let fingerprint = fingerprint_of(settings, &files::find(settings, path)?);
+    Ok(match groups {
+        Some(groups) => content::both(fingerprint, table::fingerprint(settings, groups)),
+        None => fingerprint,
+    })
 }
 
 fn fingerprint_of(settings: &SourceSettings, found: &Candidates) -> Fingerprint {
@@ -142,10 +171,11 @@ fn read_source(
     settings: &SourceSettings,
     path: &Path,
     is_source: bool,
+    groups: Option<&Path>,
     schema: &Schema,
 ) -> Result<SourceReading<Result<Desired, SourceError>>, SourceError> {
     let found = files::find(settings, path)?;
-    let touched = touched(&found, path);
+    let mut touched = touched(&found, path);
     let mut fingerprint = Fingerprinter::default();
     let (mut parsed, mut files, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let (mut is_unchanged, mut budget) = (true, Budget::WHOLE);
@@ -165,11 +195,20 @@ fn read_source(
             Err(error) => rejected.extend(error.problems(&file.name)),
         }
     }
-    let fingerprint = fingerprint.finish();
+    let mut fingerprint = fingerprint.finish();
+    let groups = groups.map(|path| groups_file::read(settings, path));
+    if let Some(groups) = &groups {
+        fingerprint = content::both(fingerprint, groups.fingerprint);
+        is_unchanged &= groups.is_unchanged;
+        touched = touched
+            .zip(groups.touched)
+            .map(|(one, other)| one.max(other));
+    }
     let meta = ReadMeta {
         rejected,
         files,
         folder: found.folder,
+        groups: groups.map(|groups| groups.file).unwrap_or_default(),
         lints: found.lints,
         fingerprint,
         is_source,

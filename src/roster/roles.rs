@@ -7,12 +7,13 @@
 use super::address;
 use super::budget::MAX_LISTED_LINTS;
 use super::files;
+use super::repetition::{Repetition, repetitions, skipped};
 use super::snippet::{ProblemSnippet, snippets_in};
 use super::table::{self, TableKind, TableReading, TableRow};
 use super::text::{Issue, quoted};
 use crate::model::{
-    DesiredRole, DesiredRoles, Email, Fingerprint, GroupNameError, Location, Problem, ProblemKind,
-    RoleColumn, RoleName, RoleNameError, RoleSubject, StandardRole, Text, trim,
+    DesiredRole, DesiredRoles, Email, EmailError, Fingerprint, GroupNameError, Location, Problem,
+    ProblemKind, RoleColumn, RoleName, RoleNameError, RoleSubject, StandardRole, Text, trim,
 };
 use crate::settings::SourceSettings;
 use ::csv::StringRecord;
@@ -156,7 +157,7 @@ fn read_subject(cell: &str) -> Result<(RoleSubject, Option<Issue>), Issue> {
         None => match Email::parse(cell) {
             Ok(email) => Ok((RoleSubject::User(email), None)),
             Err(error) => {
-                let issue = subject_issue(cell, &error.to_string());
+                let issue = subject_issue(cell, error);
                 match Email::known(cell) {
                     Ok(email) => Ok((RoleSubject::User(email), Some(issue))),
                     Err(_) => Err(issue),
@@ -166,17 +167,12 @@ fn read_subject(cell: &str) -> Result<(RoleSubject, Option<Issue>), Issue> {
     }
 }
 
-fn subject_issue(cell: &str, error: &str) -> Issue {
+fn subject_issue(cell: &str, error: EmailError) -> Issue {
     let form = "write the email of a user, or group:<name>";
     if cell.is_empty() {
         return Issue::new("the subject is blank", form).kind(ProblemKind::Role);
     }
-    let remedy = match address::meant(cell).first() {
-        Some(meant) => format!("write only the address, such as {}", quoted(meant.as_str())),
-        None => form.to_owned(),
-    };
-    let message = format!("{}: {error}", quoted(cell));
-    Issue::new(message, remedy).kind(ProblemKind::Email)
+    address::issue(cell, error, form)
 }
 
 fn group_issue(error: GroupNameError) -> Issue {
@@ -234,7 +230,7 @@ fn add(roles: &mut DesiredRoles, rows: Vec<RoleRow>) {
         match (row.role, invalid.get(&row.key)) {
             (Err(problems), _) => roles.bad_rows.extend(problems),
             (Ok(role), None) => valid.push((row.key, role)),
-            (Ok(role), Some(reason)) => roles.lints.push(skipped(&role, reason)),
+            (Ok(role), Some(reason)) => roles.lints.push(problem_of(&role, skipped(reason))),
         }
     }
     let merged = merge_roles(valid);
@@ -251,45 +247,24 @@ pub(crate) struct MergedRoles<K> {
 }
 
 /// Merges rows that are about the same: equal roles become one row with a lint, different ones are all invalid.
-pub(crate) fn merge_roles<K: Clone + Eq + Hash>(rows: Vec<(K, DesiredRole)>) -> MergedRoles<K> {
-    let mut seen: HashMap<K, Seen> = HashMap::new();
-    for (key, row) in &rows {
-        let first = Seen {
-            role: row.role.clone(),
-            location: row.location.clone(),
-            different: None,
-        };
-        let seen = seen.entry(key.clone()).or_insert(first);
-        if seen.role != row.role {
-            seen.different.get_or_insert_with(|| row.location.clone());
-        }
-    }
+pub(crate) fn merge_roles<K: Eq + Hash>(rows: Vec<(K, DesiredRole)>) -> MergedRoles<K> {
+    let found = repetitions(
+        rows.iter()
+            .map(|(key, row)| (key, &row.role, &row.location)),
+    );
     let mut merged = MergedRoles {
         rows: Vec::new(),
         bad_rows: Vec::new(),
         lints: Vec::new(),
     };
-    for (key, row) in rows {
-        // Every key was seen above.
-        let Some(first) = seen.get(&key) else {
-            continue;
-        };
-        match &first.different {
-            None if first.location == row.location => merged.rows.push((key, row)),
-            None => merged.lints.push(duplicate(&row, &first.location)),
-            Some(other) if first.role == row.role => merged.bad_rows.push(conflict(&row, other)),
-            Some(_) => merged.bad_rows.push(conflict(&row, &first.location)),
+    for ((key, row), repetition) in rows.into_iter().zip(found) {
+        match repetition {
+            Repetition::First => merged.rows.push((key, row)),
+            Repetition::Duplicate(first) => merged.lints.push(duplicate(&row, &first)),
+            Repetition::Conflict(other) => merged.bad_rows.push(conflict(&row, &other)),
         }
     }
     merged
-}
-
-/// The first row with a key.
-struct Seen {
-    role: RoleName,
-    location: Location,
-    /// The first row with another role.
-    different: Option<Location>,
 }
 
 /// A problem of a row, with its user.
@@ -315,14 +290,6 @@ fn conflict(row: &DesiredRole, other: &Location) -> Problem {
         "keep only the correct row; until then neither role is assigned",
     );
     problem_of(row, issue.kind(ProblemKind::ConflictingRows))
-}
-
-fn skipped(row: &DesiredRole, reason: &Location) -> Problem {
-    let issue = Issue::new(
-        format!("this row is skipped, because {reason} is about the same and is invalid"),
-        "correct that row",
-    );
-    problem_of(row, issue.kind(ProblemKind::SkippedRow))
 }
 
 /// Keeps the first lints, and adds the number of the others.

@@ -3,6 +3,7 @@
 
 use super::files::{self, Candidate};
 use super::format::{CsvFormat, IsHeader};
+use super::groups_file;
 use super::header::has_email;
 use super::records::{BUFFER, FileText};
 use super::scanner::{MAX_RECORD, ScanEvent, Scanner};
@@ -30,7 +31,7 @@ pub struct ProblemSnippet {
     pub mark: Range<usize>,
 }
 
-/// The snippet of each problem; `None` if the problem refers to no text, or the file has changed.
+/// The snippet of each problem of the roster or `source.groups`; `None` if the problem refers to no text, or the file has changed.
 /// Reads each file once. Blocks.
 #[must_use]
 pub fn snippets(
@@ -40,7 +41,16 @@ pub fn snippets(
 ) -> Vec<Option<ProblemSnippet>> {
     let files = files::find(settings, path);
     let files = files.map(|found| found.files).unwrap_or_default();
-    snippets_in(&files, settings, problems, has_email)
+    let mut found = snippets_in(&files, settings, problems, has_email);
+    if let Some(groups) = &settings.groups {
+        let groups = files::find_one(settings, groups);
+        let files = groups.map(|found| found.files).unwrap_or_default();
+        let others = snippets_in(&files, settings, problems, groups_file::is_header);
+        for (snippet, other) in found.iter_mut().zip(others) {
+            *snippet = snippet.take().or(other);
+        }
+    }
+    found
 }
 
 /// The snippets of problems in these files.

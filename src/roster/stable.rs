@@ -3,12 +3,10 @@
 //! A file that is still being written looks like a shorter roster, or a broken one. So the roster is
 //! used, and its problems are reported, only after it has been stable for `source.settle`.
 
-use super::{SourceError, SourceReading, fingerprint, read_source};
-use crate::model::{Desired, Fingerprint, Schema};
-use crate::settings::SourceSettings;
+use super::{SourceError, SourceReading};
+use crate::model::Fingerprint;
 use crate::util::blocking::{self, BlockingError};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -84,34 +82,7 @@ impl<T: PartialEq> StabilityDetector<T> {
     }
 }
 
-/// Reads the roster once it is stable: its fingerprint does not change for `source.settle`.
-///
-/// There is no wait if the fingerprint is `stable_fingerprint`, which the caller knows to be stable.
-/// Without one, there is no wait if the files have not been changed for `source.settle`, except on a
-/// share, where times are another machine's.
-///
-/// # Errors
-/// Fails if there is no readable roster, it does not become stable within a few minutes, or the file
-/// system does not respond.
-pub async fn read_stable(
-    settings: &SourceSettings,
-    path: &Path,
-    is_source: bool,
-    schema: &Schema,
-    stable_fingerprint: Option<Fingerprint>,
-) -> Result<Desired, SourceError> {
-    let source = Arc::new((settings.clone(), path.to_owned(), schema.clone()));
-    let again = source.clone();
-    let read = move || {
-        let (settings, path, schema) = &*source;
-        read_source(settings, path, is_source, schema)
-    };
-    let fingerprint = move || fingerprint(&again.0, &again.1);
-    let settle = settings.settle;
-    read_until_stable(path, settle, stable_fingerprint, read, fingerprint).await?
-}
-
-/// Reads a source once it is stable, as [`read_stable`] does.
+/// Reads a source once it is stable, as [`read_stable`](super::read_stable) does.
 ///
 /// # Errors
 /// As `read` and `fingerprint`; [`SourceError::StillChanging`]; [`SourceError::Unresponsive`].

@@ -10,8 +10,8 @@ use super::parse::no_header;
 use super::records::{FileText, Records};
 use super::scanner::ScanError;
 use super::stable::read_until_stable;
-use super::text::{Issue, did_you_mean, quoted, visible_name};
-use super::{SourceError, SourceReading, files, fingerprint_of, touched};
+use super::text::{Issue, did_you_mean, quoted};
+use super::{SourceError, SourceReading, SourceStamp, files, fingerprint_of, touched};
 use crate::model::{Fingerprint, Location, Problem, ProblemKind, trim};
 use crate::settings::SourceSettings;
 use crate::util::text::{nearest, plural};
@@ -81,6 +81,8 @@ pub(super) struct Table<T, const N: usize> {
 pub(super) struct TableReading<T, const N: usize> {
     /// `None` if the file can't be read.
     pub(super) fingerprint: Option<Fingerprint>,
+    /// The name of the file.
+    pub(super) file: Arc<str>,
     /// Lints on the file itself.
     pub(super) lints: Vec<Problem>,
     pub(super) table: Result<Table<T, N>, Vec<Problem>>,
@@ -89,7 +91,7 @@ pub(super) struct TableReading<T, const N: usize> {
 /// Reads one row, or returns its problems.
 pub(super) type ReadRow<T, const N: usize> = fn(&TableRow<'_, N>) -> Result<T, Vec<Problem>>;
 
-/// Reads a file once. Blocks.
+/// Reads a file once. Blocks. A file that can't be read is a problem.
 pub(super) fn read<T, const N: usize>(
     settings: &SourceSettings,
     path: &Path,
@@ -97,7 +99,21 @@ pub(super) fn read<T, const N: usize>(
     row: ReadRow<T, N>,
 ) -> TableReading<T, N> {
     let reading = read_once(settings, path, kind, row);
-    reading.map_or_else(|error| failed(path, kind, error), |reading| reading.outcome)
+    reading.map_or_else(
+        |error| failed(settings, path, kind, error),
+        |reading| reading.outcome,
+    )
+}
+
+/// The fingerprint of a file; `None` if it can't be read. Blocks.
+pub(super) fn fingerprint(settings: &SourceSettings, path: &Path) -> Option<Fingerprint> {
+    let found = files::find_one(settings, path).ok()?;
+    Some(fingerprint_of(settings, &found))
+}
+
+/// The stamp of a file; `None` if there is none. Blocks.
+pub(super) fn stamp(settings: &SourceSettings, path: &Path) -> Option<SourceStamp> {
+    Some(files::find_one(settings, path).ok()?.stamp())
 }
 
 /// Reads a file once it is stable; see [`read_stable`](super::read_stable).
@@ -117,10 +133,14 @@ pub(super) async fn read_stable<T: Send + 'static, const N: usize>(
     };
     let settle = settings.settle;
     let reading = read_until_stable(path, settle, stable_fingerprint, read, fingerprint).await;
-    reading.unwrap_or_else(|error| failed(path, kind, error))
+    reading.unwrap_or_else(|error| failed(settings, path, kind, error))
 }
 
-fn read_once<T, const N: usize>(
+/// Reads a file once. Blocks.
+///
+/// # Errors
+/// Fails if there is no file.
+pub(super) fn read_once<T, const N: usize>(
     settings: &SourceSettings,
     path: &Path,
     kind: TableKind<N>,
@@ -144,6 +164,7 @@ fn read_once<T, const N: usize>(
         touched,
         outcome: TableReading {
             fingerprint: Some(fingerprint),
+            file: file.name.clone(),
             lints: found.lints,
             table: table.map_err(|error: FileError| error.problems(&file.name)),
         },
@@ -152,18 +173,29 @@ fn read_once<T, const N: usize>(
 
 /// A file that can't be read.
 fn failed<T, const N: usize>(
+    settings: &SourceSettings,
     path: &Path,
     kind: TableKind<N>,
     error: SourceError,
 ) -> TableReading<T, N> {
-    let name = visible_name(path.file_name().unwrap_or(path.as_os_str()));
+    let problem = unavailable_file(settings, path, kind.setting, error);
     TableReading {
         fingerprint: None,
+        file: problem.location.file.clone(),
         lints: Vec::new(),
-        table: Err(vec![
-            unavailable(error, kind.setting).at(Location::line(&name.into(), 0)),
-        ]),
+        table: Err(vec![problem]),
     }
+}
+
+/// The problem of a file that can't be read.
+pub(super) fn unavailable_file(
+    settings: &SourceSettings,
+    path: &Path,
+    setting: &str,
+    error: SourceError,
+) -> Problem {
+    let name = files::name_beside(settings, path);
+    unavailable(error, setting).at(Location::line(&name, 0))
 }
 
 fn unavailable(error: SourceError, setting: &str) -> Issue {

@@ -118,6 +118,7 @@ fn saw_everything(prepared: &Prepared) -> bool {
     } = prepared;
     desired.is_source
         && desired.rejected.is_empty()
+        && desired.memberships.unreadable.is_none()
         && !cache.is_cached()
         && cache.observed.doubt().is_none()
         && assessment.blocked.is_empty()

@@ -166,7 +166,7 @@ impl ObserveRequest<'_> {
     fn group_names(&self) -> HashSet<&GroupName> {
         let cells = self.desired.groups_cells();
         let cells = cells.flat_map(|(_, cell)| &cell.names);
-        let rows = self.desired.memberships.rows.iter();
+        let rows = self.desired.memberships.named_rows();
         cells.chain(rows.map(|row| &row.group)).collect()
     }
 

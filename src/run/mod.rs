@@ -330,7 +330,8 @@ impl Reconciler {
             ownership.groups = assessment.groups.clone();
         }
         let now = Utc::now();
-        if accepted.is_some() {
+        // What source.groups asks for is not known while it can't be read.
+        if accepted.is_some() && desired.memberships.unreadable.is_none() {
             let ended = assessment.no_longer_asked_for(desired, memory);
             self.state().end_approvals(ended, now).await?;
         }

@@ -142,14 +142,14 @@ impl Observation<'_> {
         let with_groups = match scope {
             Scope::One(email) => {
                 let cells = desired.groups_cells().map(|(of, _)| of);
-                let mut named = cells.chain(stated.rows.iter().map(|row| &row.email));
+                let mut named = cells.chain(stated.named_rows().map(|row| &row.email));
                 return named.any(|of| of == email);
             }
             Scope::Named => false,
             Scope::Everybody { with_groups } => with_groups,
         };
         let has_cells = desired.groups_cells().next().is_some();
-        let is_stated = has_cells || !stated.rows.is_empty() || stated.unreadable.is_some();
+        let is_stated = has_cells || !stated.is_empty() || stated.unreadable.is_some();
         with_groups || is_stated || !self.settings.policy.managed_groups.is_empty()
     }
 

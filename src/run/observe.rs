@@ -400,7 +400,7 @@ impl<'a> ObserveRequest<'a> {
         let named = self.desired.named();
         let named = named.filter(|(email, want)| matches(email, Some(want)));
         let mut emails: Vec<_> = named.map(|(email, _)| email).collect();
-        let rows = self.desired.memberships.rows.iter().map(|row| &row.email);
+        let rows = self.desired.memberships.named_rows().map(|row| &row.email);
         let others = rows.filter(|email| !self.desired.users.contains_key(*email));
         let others: HashSet<_> = others.filter(|email| matches(email, None)).collect();
         emails.extend(others);

@@ -52,6 +52,15 @@ pub struct RosterSummary {
     pub bad_rows: Vec<Problem>,
     /// Files that could not be read, beside others that could.
     pub rejected: Vec<Problem>,
+    /// Why `source.groups` could not be read.
+    pub groups: Option<Problem>,
+}
+
+impl RosterSummary {
+    /// The problems of all files that could not be read.
+    pub fn unreadable(&self) -> impl Iterator<Item = &Problem> + Clone {
+        self.rejected.iter().chain(&self.groups)
+    }
 }
 
 /// What a run planned.
@@ -95,6 +104,7 @@ impl From<&Prepared> for PlanSummary {
                 fingerprint: desired.fingerprint,
                 bad_rows: bad_rows.cloned().collect(),
                 rejected: desired.rejected.clone(),
+                groups: desired.memberships.unreadable.clone(),
             },
             users: cache.observed.count(),
             pending: assessment.pending,
@@ -353,8 +363,9 @@ impl RunOutcome {
     }
 
     fn is_partial(&self) -> bool {
-        let has_problems =
-            |roster: &RosterSummary| !roster.bad_rows.is_empty() || !roster.rejected.is_empty();
+        let has_problems = |roster: &RosterSummary| {
+            !roster.bad_rows.is_empty() || roster.unreadable().next().is_some()
+        };
         self.roster().is_some_and(has_problems)
             || self.quarantined() > 0
             || !self.unlisted.is_empty()

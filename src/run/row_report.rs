@@ -130,7 +130,11 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
         rows.push(row(Some(email), Some(&entry.location), op(entry), outcome));
     }
     rows.extend(bad_rows(desired));
-    rows.extend(desired.rejected.iter().map(rejected));
+    let unreadable = desired
+        .rejected
+        .iter()
+        .chain(&desired.memberships.unreadable);
+    rows.extend(unreadable.clone().map(rejected));
     rows.sort_by(|a, b| (&a.file, a.line, &a.email).cmp(&(&b.file, b.line, &b.email)));
     rows.extend(unnamed(desired, &outcomes));
     let mut report = RowReport::new(rows);
@@ -142,10 +146,9 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
     {
         report = report.with_problems();
     }
-    if desired.rejected.is_empty() {
-        report
-    } else {
-        report.rejected()
+    match unreadable.count() {
+        0 => report,
+        _ => report.rejected(),
     }
 }
 
@@ -257,9 +260,11 @@ fn row_outcome(applied: &AppliedChange) -> RowOutcome {
 fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
     desired.bad_rows.iter().map(|problem| {
         let email = problem.email.as_ref();
-        let outcome = match email {
-            Some(_) => RowOutcome::Frozen,
-            None => RowOutcome::Rejected,
+        // An invalid row of `source.groups` does not freeze its user.
+        let is_frozen = email.is_some_and(|email| desired.frozen.contains_key(email));
+        let outcome = match is_frozen {
+            true => RowOutcome::Frozen,
+            false => RowOutcome::Rejected,
         };
         row(
             email,

@@ -191,8 +191,14 @@ impl SettingsReader {
             delimiter: self.get("source.delimiter", delimiter),
             max_bytes: self.get("source.max_bytes", bytes),
             reports: self.path("source.reports"),
+            groups: self.path("source.groups"),
             roles: self.path("source.roles"),
         };
+        if source.groups.is_some() && source.groups == source.path {
+            let expected = "a file other than the roster";
+            let value = self.find("source.groups");
+            self.invalid("source.groups", expected.into(), &value);
+        }
         if reports_are_rosters(&source) {
             let expected =
                 "a folder other than the roster's, where reports would be read as rosters";

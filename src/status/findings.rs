@@ -71,8 +71,8 @@ impl Findings {
     pub(super) fn after(&self, run: &RunOutcome, now: DateTime<Utc>) -> Self {
         let mut new = self.clone();
         if let Some(roster) = run.roster() {
-            let problems = roster.rejected.iter().chain(&roster.bad_rows);
-            let count = roster.rejected.len() + roster.bad_rows.len();
+            let problems = roster.unreadable().chain(&roster.bad_rows);
+            let count = problems.clone().count();
             new.roster = Some(roster_findings(problems, count, Some(roster.rows), now));
             new.blocked = first_and_last(run.blocked());
             new.warnings = first_and_last(&run.warnings);

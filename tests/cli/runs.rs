@@ -145,6 +145,35 @@ async fn held_and_failed_changes_have_exit_codes() {
     );
 }
 
+/// The rest of the run goes on, and other rosters have nothing to do with the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_groups_file_fails_the_command() {
+    let world = World::new().await;
+    let groups = world.roster_path().with_file_name("groups.csv");
+    let world = world.set("source.groups", &groups.to_string_lossy());
+    world.roster("email,display_name\nnew@x.co,New\n");
+    let other = world.roster_path().with_file_name("other.csv");
+    std::fs::write(&other, "email,display_name\nnew@x.co,New\n").expect("written");
+    assert_eq!(run(&world, &["plan"]).await.code, 1);
+    let other = other.to_string_lossy();
+    assert_eq!(run(&world, &["plan", &other]).await.code, 2);
+    let checked = run(&world, &["check"]).await;
+    assert_eq!(checked.code, 1);
+    assert!(
+        checked.err.contains("there is no such file"),
+        "{}",
+        checked.err
+    );
+    let applied = run(&world, &["apply", "--yes"]).await;
+    assert_eq!(applied.code, 1, "{}", applied.err);
+    assert_eq!(world.write_counts(), [("POST".to_owned(), 1)].into());
+    let said = applied.out + &applied.err;
+    let expected = "source.groups can't be read, so no users left a group";
+    assert!(said.contains(expected), "{said}");
+    std::fs::write(&groups, "op,email,group_name\n?,new@x.co,Sales\n").expect("written");
+    assert_eq!(run(&world, &["plan"]).await.code, 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_source_prunes() {
     let world = World::with(Options {

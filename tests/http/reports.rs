@@ -72,6 +72,50 @@ async fn each_row_is_reported_without_formulas() {
     );
 }
 
+/// `source.groups` is a file of its own: what the roster says of users is applied without it.
+#[tokio::test]
+async fn an_unreadable_groups_file_is_reported() {
+    let world = World::new().await;
+    let groups = world.roster_path().with_file_name("groups.csv");
+    let world = world.set("source.groups", &groups.to_string_lossy());
+    world.user("old@x.co", "N", json!({}));
+    world.roster("op,email,display_name\nupsert,new@x.co,New\ndelete,old@x.co,\n");
+    let run = world.run().await;
+    assert_eq!(run.result().as_str(), "partial");
+    let problem = run.roster().and_then(|roster| roster.groups.as_ref());
+    let problem = problem.expect("a problem").to_string();
+    assert_eq!(
+        problem,
+        "groups.csv: there is no such file; put the file there, or correct source.groups"
+    );
+    let (name, text) = &world.reports()[0];
+    assert!(name.ends_with("-rejected.csv"), "{name}");
+    for row in [
+        "groups.csv,,,,rejected,\"there is no such file",
+        "users.csv,2,new@x.co,upsert,created",
+        "users.csv,3,old@x.co,delete,removed",
+    ] {
+        assert!(text.contains(row), "{text}");
+    }
+    std::fs::write(
+        &groups,
+        "op,email,group_name\nx,new@x.co,Sales\n+,nobody,Sales\n",
+    )
+    .expect("the folder is writable");
+    let run = world.run().await;
+    assert_eq!(run.result().as_str(), "partial");
+    let reports = world.reports();
+    let is_new = |(name, _): &&(String, String)| name.ends_with("-problems.csv");
+    let (_, text) = reports.iter().find(is_new).expect("a second report");
+    for row in [
+        "groups.csv,2,new@x.co,,rejected,",
+        "groups.csv,3,,,rejected,",
+        "users.csv,2,new@x.co,upsert,unchanged",
+    ] {
+        assert!(text.contains(row), "{text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_run_writes_interim_reports() {
     let world = World::with(Options {

@@ -12,6 +12,7 @@ pub fn plan_summary() -> PlanSummary {
             fingerprint: Fingerprint([1; 32]),
             bad_rows: Vec::new(),
             rejected: Vec::new(),
+            groups: None,
         },
         users: 1,
         pending: Counts::default(),

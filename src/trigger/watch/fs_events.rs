@@ -16,7 +16,8 @@ use tracing::{info, warn};
 
 /// The events of one source. All calls block, so they run on the watcher's own thread.
 pub(super) struct FsEvents {
-    path: PathBuf,
+    /// Its files or folders.
+    paths: Vec<PathBuf>,
     watch: Watch,
     notify: Arc<Notify>,
     logged: Option<WatchMethod>,
@@ -36,10 +37,10 @@ enum WatchMethod {
 }
 
 impl FsEvents {
-    /// Sends the events of a path to `notify`, from the first [`FsEvents::renew`] on.
-    pub(super) fn new(path: &Path, watch: Watch, notify: Arc<Notify>) -> Self {
+    /// Sends the events of these paths to `notify`, from the first [`FsEvents::renew`] on.
+    pub(super) fn new(paths: Vec<PathBuf>, watch: Watch, notify: Arc<Notify>) -> Self {
         Self {
-            path: path.to_owned(),
+            paths,
             watch,
             notify,
             logged: None,
@@ -55,7 +56,7 @@ impl FsEvents {
             self.watches = None;
             return false;
         }
-        let folders = folders(&self.path);
+        let folders = folders(&self.paths);
         let found: Vec<_> = folders
             .iter()
             .filter_map(|path| WatchedFolder::of(path))
@@ -73,10 +74,16 @@ impl FsEvents {
         let method = match self.watch {
             Watch::Native => WatchMethod::Events("source.watch = \"native\""),
             Watch::Poll | Watch::Off => WatchMethod::Polling,
-            Watch::Auto => file_system::shared(&self.path).map_or(
-                WatchMethod::Events("local file system"),
-                WatchMethod::Shared,
-            ),
+            Watch::Auto => {
+                let mut shared = self
+                    .paths
+                    .iter()
+                    .filter_map(|path| file_system::shared(path));
+                shared.next().map_or(
+                    WatchMethod::Events("local file system"),
+                    WatchMethod::Shared,
+                )
+            }
         };
         if self.logged.replace(method) != Some(method) {
             match method {
@@ -197,14 +204,13 @@ impl WatchedFolder {
     }
 }
 
-/// The folders in which a change of the source causes events: its parent, the parent of the target of
-/// a symbolic link, and the source itself if it is a folder.
-fn folders(source: &Path) -> Vec<PathBuf> {
-    let mut all = vec![parent(source)];
-    all.extend(source.canonicalize().ok().map(|target| parent(&target)));
-    if source.is_dir() {
-        all.push(source.to_owned());
-    }
+/// The folders in which a change of the source causes events: for each path its parent, the parent of the target of
+/// a symbolic link, and the path itself if it is a folder.
+fn folders(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut all: Vec<_> = paths.iter().map(|path| parent(path)).collect();
+    let targets = paths.iter().filter_map(|path| path.canonicalize().ok());
+    all.extend(targets.map(|target| parent(&target)));
+    all.extend(paths.iter().filter(|path| path.is_dir()).cloned());
     all.sort();
     all.dedup();
     all
@@ -261,9 +267,15 @@ mod tests {
         std::fs::create_dir(&real).expect("created");
         std::fs::write(&file, "").expect("written");
         std::os::unix::fs::symlink(&file, &link).expect("linked");
-        assert_eq!(folders(&file), [real.as_path()]);
-        assert_eq!(folders(&link), [root.as_path(), &real]);
-        assert_eq!(folders(&real), [root.as_path(), &real]);
-        assert_eq!(folders(Path::new("missing.csv")), [Path::new(".")]);
+        let folders = |paths: &[&Path]| {
+            let paths: Vec<_> = paths.iter().map(|path| path.to_path_buf()).collect();
+            super::folders(&paths)
+        };
+        assert_eq!(folders(&[&file]), [real.as_path()]);
+        assert_eq!(folders(&[&link]), [root.as_path(), &real]);
+        assert_eq!(folders(&[&real]), [root.as_path(), &real]);
+        assert_eq!(folders(&[Path::new("missing.csv")]), [Path::new(".")]);
+        let beside = root.join("groups.csv");
+        assert_eq!(folders(&[&file, &beside]), [root.as_path(), &real]);
     }
 }

@@ -1,4 +1,4 @@
-//! Changes of the roster.
+//! Changes of the roster and of `source.groups`.
 //!
 //! ```text
 //! fs_events ─┐
@@ -66,7 +66,7 @@ pub trait SourceProbe: Clone + Send + Sync + 'static {
     fn fingerprint(&mut self) -> Result<Fingerprint, ProbeError>;
 }
 
-/// Probes the roster of the settings.
+/// Probes the roster of the settings, with `source.groups`.
 #[derive(Clone, Debug)]
 pub struct RosterProbe {
     settings: SourceSettings,
@@ -110,6 +110,8 @@ pub enum WatchError {
 pub struct Watcher {
     /// The path of the source.
     pub path: PathBuf,
+    /// The file of `source.groups`, which is part of the source.
+    pub groups: Option<PathBuf>,
     /// The method.
     pub watch: Watch,
     /// The interval of the polls.
@@ -138,6 +140,7 @@ impl Watcher {
         let path = source.path.clone()?;
         (source.watch != Watch::Off).then_some(Self {
             path,
+            groups: source.groups.clone(),
             watch: source.watch,
             poll_interval: source.poll_interval,
             settle: source.settle,
@@ -176,9 +179,10 @@ impl Watcher {
         source: impl SourceProbe,
     ) -> Result<std::convert::Infallible, WatchError> {
         let event = Arc::new(Notify::new());
-        let (path, watch) = (self.path.clone(), self.watch);
+        let paths = [&self.path].into_iter().chain(&self.groups);
+        let (paths, watch): (Vec<_>, _) = (paths.cloned().collect(), self.watch);
         let start_prober = || {
-            let events = FsEvents::new(&path, watch, Arc::clone(&event));
+            let events = FsEvents::new(paths.clone(), watch, Arc::clone(&event));
             Prober::start(source.clone(), events)
         };
         let mut prober = start_prober()?;

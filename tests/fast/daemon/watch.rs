@@ -318,6 +318,33 @@ async fn a_hidden_file_is_noticed() {
     .await;
 }
 
+/// `source.groups` is part of what a run reads, wherever it lies.
+#[tokio::test]
+async fn a_change_of_the_groups_file_is_noticed() {
+    both(async |watch| {
+        let (_folder, path) = roster();
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let groups = elsewhere.path().join("groups.csv");
+        let mut settings = settings(&path, watch, SETTLE);
+        settings.groups = Some(groups.clone());
+        let look = RosterProbe::new(&settings).expect("has a path");
+        let mut rig = Rig::started(settings, false, look);
+        let found = timeout(GENEROUS, rig.still.changed()).await;
+        found.expect("is found in time").expect("the watcher runs");
+        assert!(rig.is_quiet().await, "the first content starts no run");
+        fs::write(&groups, "op,email,group_name\n+,a@b.co,Sales\n").expect("written");
+        rig.announced().await;
+        fs::write(&groups, "op,email,group_name\n-,a@b.co,Sales\n").expect("written");
+        rig.announced().await;
+        fs::remove_file(&groups).expect("removed");
+        rig.announced().await;
+        fs::write(&path, NEW).expect("written");
+        rig.announced().await;
+        rig.end().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_change_behind_a_link_is_noticed() {
     let (folder, real) = roster();

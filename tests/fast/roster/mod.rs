@@ -3,6 +3,7 @@
 
 mod files;
 mod groups;
+mod groups_file;
 mod header;
 mod junk;
 mod lints;

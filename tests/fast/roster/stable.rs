@@ -103,3 +103,50 @@ async fn a_stop_ends_the_wait() {
     let (waited, ()) = at_once(async { tokio::join!(waiting, stopping) }).await;
     assert!(matches!(waited, Err(SourceError::Stopped)), "{waited:?}");
 }
+
+#[tokio::test]
+async fn the_groups_file_must_be_stable_too() {
+    let mut folder = Folder::new();
+    folder.settings.settle = Duration::from_secs(3600);
+    folder.write("users.csv", "email\na@x.co\n");
+    let groups = folder.write("groups.csv", "op,email,group_name\n+,a@x.co,Sales\n");
+    folder.settings.groups = Some(groups);
+    let known = fingerprint(&folder.settings, folder.path()).expect("a roster");
+    let desired = at_once(read(&folder, Some(known))).await.expect("a roster");
+    assert_eq!(desired.fingerprint, known);
+    assert_eq!(desired.memberships.rows.len(), 1);
+    folder.write("groups.csv", "op,email,group_name\n-,a@x.co,Sales\n");
+    let soon = Duration::from_millis(50);
+    let waiting = tokio::time::timeout(soon, read(&folder, Some(known))).await;
+    assert!(waiting.is_err(), "the file may still be written to");
+}
+
+/// A program that never stops writing `source.groups` does not stop the roster.
+#[tokio::test(start_paused = true)]
+async fn a_groups_file_that_keeps_changing_is_unreadable() {
+    let mut folder = Folder::new();
+    folder.settings.settle = Duration::from_secs(60);
+    let roster = folder.write("users.csv", "email\na@x.co\n");
+    let groups = folder.write("groups.csv", "op,email,group_name\n");
+    folder.settings.groups = Some(groups);
+    let settings = &folder.settings;
+    let reading = read_stable(settings, &roster, true, &folder.schema, None);
+    let writing = async {
+        for number in 0_u32.. {
+            let row = format!("op,email,group_name\n+,a{number}@x.co,Sales\n");
+            folder.write("groups.csv", row);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let desired = tokio::select! {
+        desired = reading => desired.expect("the roster is stable"),
+        () = writing => unreachable!("it is written without end"),
+    };
+    assert_eq!(desired.users.len(), 1);
+    assert!(desired.memberships.is_empty());
+    let problem = desired.memberships.unreadable.expect("a problem");
+    assert_eq!(
+        problem.to_string(),
+        "groups.csv: the file keeps changing; try again when it is completely written"
+    );
+}

@@ -25,6 +25,7 @@ pub(crate) fn settings() -> SourceSettings {
         delimiter: None,
         max_bytes: 1 << 30,
         reports: None,
+        groups: None,
         roles: None,
     }
 }
@@ -136,6 +137,21 @@ fn show_desired(desired: &Desired) -> String {
     for (location, email, cell) in sorted(&desired.memberships.cells, |cell| &cell.location) {
         let names: Vec<_> = cell.names.iter().map(GroupName::as_str).collect();
         let _ = writeln!(text, "{location}: {email} in {names:?}");
+    }
+    for row in &desired.memberships.rows {
+        let (location, email, change) = (&row.location, &row.email, row.change.as_str());
+        let _ = writeln!(
+            text,
+            "{location}: {email} {change} {:?}",
+            row.group.as_str()
+        );
+    }
+    let frozen = desired.memberships.frozen.iter();
+    let frozen = frozen.map(|key| (&key.email, key.group.as_ref().map(GroupName::as_str)));
+    let mut frozen: Vec<_> = frozen.collect();
+    frozen.sort();
+    for (email, group) in frozen {
+        let _ = writeln!(text, "frozen: {email} in {:?}", group.unwrap_or_default());
     }
     for (location, email, _) in sorted(&desired.frozen, |location| location) {
         let _ = writeln!(text, "frozen: {email} ({location})");

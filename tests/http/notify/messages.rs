@@ -48,6 +48,14 @@ fn messages_say_what_to_do() {
         }),
         ..run(number)
     };
+    let without_groups = |number| RunOutcome {
+        plan: Some({
+            let mut plan = planned();
+            plan.roster.groups = Some(problem("/srv/secret/groups.csv", 0));
+            plan
+        }),
+        ..run(number)
+    };
     let nameless = RunOutcome {
         number: None,
         ..denied(0)
@@ -60,6 +68,7 @@ fn messages_say_what_to_do() {
         run(5),
         nameless,
         run(6),
+        without_groups(7),
     ];
     insta::assert_snapshot!(texts(&runs), @r"
     omni-user-sync (acme.omniapp.co): run 1 failed: Omni can't be reached. It will be retried. For details, see the log and `omni-user-sync history 1`.
@@ -71,6 +80,7 @@ fn messages_say_what_to_do() {
     omni-user-sync (acme.omniapp.co): run 5 succeeded again.
     omni-user-sync (acme.omniapp.co): a run failed: Omni rejects the API key. It will be retried. For details, see the log.
     omni-user-sync (acme.omniapp.co): run 6 succeeded again.
+    omni-user-sync (acme.omniapp.co): run 7 could not read source.groups and took no user out of a group: `groups.csv`. For details, run `omni-user-sync check`.
     ");
 }
 
