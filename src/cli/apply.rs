@@ -10,7 +10,7 @@ use crate::plan::PlanDoc;
 use crate::plan::Verdict;
 use crate::plan::render::{self, counted, how_to_approve};
 use crate::run::{
-    self, Applied, AppliedChange, Completion, Effect, Prepared, Progress, Reconciler, Run,
+    self, Applied, AppliedChange, Completion, Effects, Prepared, Progress, Reconciler, Run,
     RunError, RunOutcome, Stop, Target,
 };
 use crate::settings::Settings;
@@ -126,7 +126,7 @@ async fn send(
     run: Run,
     prepared: &Arc<Prepared>,
     stop: &Stop,
-) -> (RunOutcome, Vec<(Change, Effect)>) {
+) -> (RunOutcome, Effects) {
     let progress = ChangeProgress::new(prepared.assessment.verdict.passed().len());
     let applying = reconciler.apply(&run, prepared, stop, |applied| progress.advance(applied));
     let (applied, effects) = tokio::select! {
@@ -325,20 +325,23 @@ fn line(applied: &AppliedChange) -> String {
     let AppliedChange {
         email,
         operation,
+        group,
         outcome,
         detail,
         rejected: _,
     } = applied;
+    let group = group.as_ref().map(|group| format!(": {group}"));
+    let change = format!("{operation} {email}{}", group.unwrap_or_default());
     let detail = if detail.is_empty() {
         String::new()
     } else {
         format!(" ({detail})")
     };
     match outcome {
-        ChangeOutcome::Applied => format!("{operation} {email}: applied{detail}"),
-        ChangeOutcome::NotKept => format!("{operation} {email}: not kept{detail}"),
-        ChangeOutcome::Failed => format!("{operation} {email}: failed{detail}"),
-        ChangeOutcome::Skipped => format!("{operation} {email}: skipped{detail}"),
+        ChangeOutcome::Applied => format!("{change}: applied{detail}"),
+        ChangeOutcome::NotKept => format!("{change}: not kept{detail}"),
+        ChangeOutcome::Failed => format!("{change}: failed{detail}"),
+        ChangeOutcome::Skipped => format!("{change}: skipped{detail}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The document of `apply --json`. Fields are only ever added.
 
-use crate::model::{ChangeOutcome, Counts, Email, Operation, RunResult};
+use crate::model::{ChangeOutcome, Counts, Email, GroupName, Operation, RunResult};
 use crate::plan::{PlanDoc, ProblemDoc};
 use crate::run::{AppliedChange, Completion, RunError, RunOutcome};
 use serde::Serialize;
@@ -36,6 +36,9 @@ pub(super) struct ApplyDoc<'a> {
 struct AppliedDoc<'a> {
     operation: Operation,
     email: &'a Email,
+    /// The name of the group of a membership.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
     outcome: ChangeOutcome,
     detail: &'a str,
 }
@@ -80,6 +83,7 @@ impl<'a> From<&'a AppliedChange> for AppliedDoc<'a> {
         Self {
             operation: change.operation,
             email: &change.email,
+            group: change.group.as_ref().map(GroupName::as_str),
             outcome: change.outcome,
             detail: &change.detail,
         }

@@ -235,6 +235,7 @@ pub(super) mod tests {
         let applied = |operation, outcome| AppliedChange {
             email: Email::parse("a@b.co").expect("an email"),
             operation,
+            group: None,
             outcome,
             detail: String::new(),
             rejected: false,

@@ -125,7 +125,7 @@ word_enum! {
         NotKept = "not_kept",
         /// Omni rejected the change, it could not be sent, or the email is ambiguous.
         Failed = "failed",
-        /// The run ended before the change was sent.
+        /// The run ended before the change was sent, or the user that it needs was not created or changed.
         Skipped = "skipped",
     }
 }

@@ -117,6 +117,17 @@ word_enum! {
     }
 }
 
+impl MembershipChange {
+    /// The change that reverts this one.
+    #[must_use]
+    pub fn reverse(self) -> Self {
+        match self {
+            Self::Leave => Self::Join,
+            Self::Join => Self::Leave,
+        }
+    }
+}
+
 /// A group as Omni shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedGroup {

@@ -1,8 +1,8 @@
 //! History: runs, their changes, and the changes they held.
 
 use super::{
-    ChangeKey, ChangeOutcome, Counts, Email, FieldChange, FieldCount, Fingerprint, GroupRef,
-    GuardRule, HeldChange, Operation, RunNumber, RunResult, Trigger, UserId,
+    ChangeKey, ChangeOutcome, Counts, Email, FieldChange, FieldCount, Fingerprint, GroupId,
+    GroupRef, GuardRule, HeldChange, Operation, RunNumber, RunResult, Trigger, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
@@ -125,6 +125,15 @@ pub struct ChangeIntent {
     pub approved: bool,
 }
 
+/// Ids that a change lacked when it was recorded, because it creates a user or needs a new group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewIds {
+    /// The created user.
+    pub user: Option<UserId>,
+    /// The group of a membership.
+    pub group: Option<GroupId>,
+}
+
 impl ChangeIntent {
     /// What the change is about.
     #[must_use]
@@ -133,6 +142,17 @@ impl ChangeIntent {
             email: self.email.clone(),
             group: self.group.as_ref().map(|group| group.name.clone()),
         }
+    }
+
+    /// The same with the ids that it lacked.
+    #[must_use]
+    pub fn with(mut self, ids: &NewIds) -> Self {
+        let NewIds { user, group } = ids;
+        self.user_id = self.user_id.or_else(|| user.clone());
+        if let Some(known) = &mut self.group {
+            known.id = known.id.take().or_else(|| group.clone());
+        }
+        self
     }
 }
 

@@ -46,7 +46,7 @@ pub use group::{
     GroupId, GroupName, GroupNameError, GroupRef, GroupsUnknown, MembershipChange, ObservedGroup,
 };
 pub use history::{
-    ChangeId, ChangeIntent, ChangeRecord, HeldRecord, PLANNED, RunEnd, RunRecord, RunStart,
+    ChangeId, ChangeIntent, ChangeRecord, HeldRecord, NewIds, PLANNED, RunEnd, RunRecord, RunStart,
     RunState, Settled, UNKNOWN,
 };
 pub use listed_memberships::ListedMemberships;

@@ -5,8 +5,8 @@
 use super::{Blocked, BlockedOperation, Verdict};
 use crate::model::{
     AcceptedRoster, Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry, Field,
-    GroupUpdate, GuardRule, Memory, Observed, Operation, OwnershipUpdate, RunTime, UserId,
-    UserMatch,
+    GroupId, GroupName, GroupUpdate, GuardRule, ManagedGroup, MembershipSource, Memory, Observed,
+    Operation, OwnershipUpdate, RunTime, UserId, UserMatch,
 };
 use std::collections::HashSet;
 
@@ -114,18 +114,16 @@ pub fn accepted(desired: &Desired, is_suspect: bool) -> Option<AcceptedRoster> {
     })
 }
 
-/// What a change does once its outcome is known. `user_id` is the user's id, also that of a created user. A
-/// deactivation that was sent counts whatever Omni answered, because an answer may show the state from before: if a
+/// What a change does once its outcome is known. `intent` has all ids that are known by then. A deactivation that was sent counts whatever Omni answered, because an answer may show the state from before: if a
 /// later read shows the user active, [`by_roster`] takes it back.
 #[must_use]
 pub fn by_change(
     intent: &ChangeIntent,
-    user_id: Option<&UserId>,
     outcome: ChangeOutcome,
     is_source: bool,
 ) -> OwnershipUpdate {
     let mut update = OwnershipUpdate::default();
-    let email = || intent.email.clone();
+    let (email, user_id) = (|| intent.email.clone(), intent.user_id.as_ref());
     if outcome != ChangeOutcome::Applied {
         let was_sent = outcome != ChangeOutcome::Skipped;
         if let (Operation::Deactivate, true, Some(id)) = (intent.operation, was_sent, user_id) {
@@ -160,6 +158,27 @@ pub fn by_change(
             update.not_deactivated.push(id.clone());
             update.removed.push((id, email()));
         }
+    }
+    update
+}
+
+/// What the need for a new group does. It becomes managed if a cell states one of the memberships, also if the next
+/// roster no longer names it. Members of a group that this program created may leave within the limits.
+#[must_use]
+pub(crate) fn by_new_group(
+    id: &GroupId,
+    name: &GroupName,
+    changes: &[&Change],
+    is_created: bool,
+) -> OwnershipUpdate {
+    let mut update = OwnershipUpdate::default();
+    let mut memberships = changes.iter().filter_map(|change| change.membership());
+    if memberships.any(|one| one.source == MembershipSource::Cell) {
+        let group = ManagedGroup {
+            name: name.clone(),
+            is_confirmed: is_created,
+        };
+        update.groups.managed.push((id.clone(), group));
     }
     update
 }

@@ -2,8 +2,8 @@
 //! ended.
 
 use crate::model::{
-    ChangeIntent, ChangeRecord, Field, Observed, ObservedUser, Operation, Schema, UserId,
-    UserMatch, Value, same_text, trim,
+    ChangeIntent, ChangeRecord, Field, GroupMatch, GroupRef, NewIds, Observed, ObservedGroup,
+    ObservedUser, Operation, Schema, UserId, UserMatch, Value, same_text, trim,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{HashMap, HashSet};
@@ -56,10 +56,10 @@ pub(crate) fn was_applied(
         return None;
     }
     Some(match (intent.operation, user) {
+        // See `membership_was_applied`.
+        (Operation::Leave | Operation::Join, _) => return None,
         (Operation::Delete, user) => user.is_none(),
         (Operation::Deactivate, user) => user.is_none_or(ObservedUser::is_inactive),
-        // Only the group shows it.
-        (Operation::Leave | Operation::Join, _) => return None,
         (Operation::Update | Operation::Create, None) => false,
         (Operation::Update | Operation::Create, Some(user)) => {
             let fields = &intent.fields;
@@ -70,11 +70,61 @@ pub(crate) fn was_applied(
     })
 }
 
-/// Whether a user may have been created so lately that a list does not show it yet.
+/// Whether a change of a membership was applied; `None` if the observation can't show it.
+pub(crate) fn membership_was_applied(
+    intent: &ChangeIntent,
+    now: DateTime<Utc>,
+    observed: &Observed,
+) -> Option<bool> {
+    let user = intent.user_id.as_ref()?;
+    let is_member = match group_of(intent, observed)? {
+        Some(group) => group.members.as_ref()?.contains(user),
+        None if may_be_too_new(intent, now) => return None,
+        None => false,
+    };
+    Some(is_member == (intent.operation == Operation::Join))
+}
+
+/// The group of a membership, `Some(None)` if there is none; `None` if that is not known.
+fn group_of<'a>(
+    intent: &ChangeIntent,
+    observed: &'a Observed,
+) -> Option<Option<&'a ObservedGroup>> {
+    let GroupRef { id, name } = intent.group.as_ref()?;
+    let groups = observed.groups();
+    match id {
+        Some(id) => match groups.get(id) {
+            None if !groups.is_known() => None,
+            found => Some(found),
+        },
+        // The group was to be created, which an earlier list does not show.
+        None => match groups.find(name) {
+            GroupMatch::One(group) => Some(Some(group)),
+            GroupMatch::None if groups.is_known() && !observed.is_cached() => Some(None),
+            GroupMatch::None | GroupMatch::Several => None,
+        },
+    }
+}
+
+/// The id of the group of a membership, if it was not known when the change was recorded.
+pub(crate) fn new_ids(intent: &ChangeIntent, observed: &Observed) -> NewIds {
+    let group = group_of(intent, observed).flatten();
+    NewIds {
+        user: None,
+        group: group.map(|group| group.id.clone()),
+    }
+}
+
+/// Whether a user or a group may have been created so lately that a list does not show it yet.
 fn may_be_too_new(intent: &ChangeIntent, now: DateTime<Utc>) -> bool {
     let age = now - intent.intended;
+    let is_of_new_group = intent
+        .group
+        .as_ref()
+        .is_some_and(|group| group.id.is_none());
+    let creates = intent.operation == Operation::Create || is_of_new_group;
     // A clock that was set back says nothing.
-    intent.operation == Operation::Create && TimeDelta::zero() <= age && age < MAX_LIST_LAG
+    creates && TimeDelta::zero() <= age && age < MAX_LIST_LAG
 }
 
 impl ObservedUser {

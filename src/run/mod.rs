@@ -13,6 +13,7 @@
 
 mod apply;
 mod cache;
+mod effects;
 mod explain;
 mod finish;
 mod group_cache;
@@ -35,6 +36,7 @@ mod unlisted;
 
 pub use apply::CHANGES;
 pub use cache::{Effect, ObservationCache};
+pub use effects::Effects;
 pub use explain::{Explanation, Next};
 pub use key_users::KeyAnswers;
 pub use observation::Target;
@@ -50,8 +52,8 @@ pub use undo::StoredUndo;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    Action, Change, ChangeOutcome, Desired, Fingerprint, Memory, Mode, ObservedUser, Policy,
-    RunNumber, RunOptions, RunStart, Trigger,
+    Action, ChangeOutcome, Desired, Fingerprint, Memory, Mode, ObservedUser, Policy, RunNumber,
+    RunOptions, RunStart, Trigger,
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
@@ -264,7 +266,7 @@ impl Reconciler {
             Err(error) => return self.finish(run, None, Applied::nothing(error)).await,
         };
         let (applied, effects) = if run.is_dry {
-            (Applied::nothing(Completion::DryRun), Vec::new())
+            (Applied::nothing(Completion::DryRun), Effects::default())
         } else {
             if let Err(error) = self.accept(&prepared).await {
                 return self.finish(run, None, Applied::nothing(error)).await;
@@ -340,14 +342,14 @@ impl Reconciler {
     }
 
     /// Sends the changes that passed the guard. `on_change` is called for each change as it ends. Returns what was
-    /// done, and what is known about the users now.
+    /// done, and what is known about users and groups now.
     pub async fn apply(
         &self,
         run: &Run,
         prepared: &Arc<Prepared>,
         stop: &Stop,
         mut on_change: impl FnMut(&AppliedChange) + Send,
-    ) -> (Applied, Vec<(Change, Effect)>) {
+    ) -> (Applied, Effects) {
         let sending = stop.now.child_token();
         let one_has_ended = CancellationToken::new();
         let recorder = ChangeRecorder::new(self.state(), run.number, prepared);
@@ -388,20 +390,19 @@ impl Reconciler {
 
     /// Keeps the observation for later runs, with the effects of this one. A report that is still being written holds
     /// on to the old observation, so it is copied then.
-    pub async fn keep(
-        &self,
-        prepared: Arc<Prepared>,
-        effects: Vec<(Change, Effect)>,
-        outcome: &RunOutcome,
-    ) {
+    pub async fn keep(&self, prepared: Arc<Prepared>, effects: Effects, outcome: &RunOutcome) {
         let mut cache = match Arc::try_unwrap(prepared) {
             Ok(prepared) => prepared.cache,
             Err(shared) => shared.cache.clone(),
         };
-        for (change, effect) in effects {
+        let Effects { users, groups } = effects;
+        for (change, effect) in users {
             cache.learn_from(&change, &effect);
             let id = change.user_id().cloned();
             cache.take_in(change.email, id, effect);
+        }
+        for effect in groups {
+            cache.take_in_group(effect);
         }
         if !outcome.unlisted.is_empty() {
             cache.distrust_list("it does not show users that exist".into());

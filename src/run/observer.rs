@@ -10,8 +10,8 @@ use super::read_budget::{Allowance, ReadBudget};
 use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
-    Change, ChangeRecord, Desired, Email, Limit, Memory, ObservedUser, Operation, Policy, Prune,
-    RosterPlace, RunNumber,
+    Change, ChangeRecord, Desired, Email, GroupRef, Limit, MembershipChange, Memory, ObservedUser,
+    Operation, Policy, Prune, RosterPlace, RunNumber,
 };
 use crate::omni::{self, Client, OmniError, Priority};
 use crate::plan::is_later;
@@ -20,6 +20,7 @@ use crate::roster::{self, SourceError};
 use crate::settings::{ApiKeys, Select, Settings, UpdateMethod};
 use crate::state::StateDb;
 use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -366,7 +367,8 @@ impl Observer {
             Operation::Leave | Operation::Join => 0,
         };
         let passed = prepared.assessment.verdict.passed();
-        let requests = passed.iter().map(requests_for).sum();
+        let of_users = passed.iter().map(requests_for).sum::<usize>();
+        let requests = of_users + requests_for_groups(passed);
         Cost {
             requests,
             time: self.client.refresh_and_estimate(requests, Priority::Urgent),
@@ -393,4 +395,17 @@ fn without_limits(policy: &Policy) -> Policy {
         max_updates: None,
         ..policy.clone()
     }
+}
+
+/// The number of requests for changes of memberships: by group and direction, and one for a group to be created.
+fn requests_for_groups(passed: &[Change]) -> usize {
+    let mut groups: BTreeMap<_, usize> = BTreeMap::new();
+    for membership in passed.iter().filter_map(Change::membership) {
+        let key = (&membership.group, membership.change);
+        *groups.entry(key).or_default() += 1;
+    }
+    let requests = |((group, _), members): ((&GroupRef, MembershipChange), usize)| {
+        members.div_ceil(omni::MAX_MEMBERS) + usize::from(group.id.is_none())
+    };
+    groups.into_iter().map(requests).sum()
 }

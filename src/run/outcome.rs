@@ -2,7 +2,8 @@
 
 use super::Prepared;
 use crate::model::{
-    ChangeOutcome, Counts, Email, Fingerprint, Operation, Problem, RunNumber, RunResult, Trigger,
+    ChangeOutcome, Counts, Email, Fingerprint, GroupName, Operation, Problem, RunNumber, RunResult,
+    Trigger,
 };
 use crate::omni::{ClientError, OmniError};
 use crate::plan::HeldSummary;
@@ -20,6 +21,8 @@ pub struct AppliedChange {
     pub email: Email,
     /// The operation.
     pub operation: Operation,
+    /// The group of a membership.
+    pub group: Option<GroupName>,
     /// The outcome.
     pub outcome: ChangeOutcome,
     /// Details, or an empty text.
@@ -34,6 +37,7 @@ impl AppliedChange {
         Self {
             email: email.clone(),
             operation: Operation::Update,
+            group: None,
             outcome: ChangeOutcome::Failed,
             detail: "several users in Omni have this email; none of them is changed".into(),
             rejected: false,

@@ -223,7 +223,10 @@ impl Reconciler {
         let by_id = recover::by_id(observed, unknown);
         for change in unknown {
             let now = Utc::now();
-            let was_applied = recover::was_applied(change, now, &by_id, observed, schema);
+            let was_applied = match change.intent.operation.is_membership() {
+                true => recover::membership_was_applied(&change.intent, now, observed),
+                false => recover::was_applied(change, now, &by_id, observed, schema),
+            };
             let Some(was_applied) = was_applied else {
                 continue;
             };
@@ -238,10 +241,11 @@ impl Reconciler {
             };
             let run = self.state().run(RunRef::Number(change.run)).await?;
             let is_source = run.is_some_and(|run| run.start.is_source);
-            let user_id = change.intent.user_id.as_ref();
-            let ownership = ownership::by_change(&change.intent, user_id, outcome, is_source);
+            let ids = recover::new_ids(&change.intent, observed);
+            let intent = change.intent.clone().with(&ids);
+            let ownership = ownership::by_change(&intent, outcome, is_source);
             self.state()
-                .settle(change.id, &settled, None, ownership)
+                .settle(change.id, &settled, &ids, ownership)
                 .await?;
         }
         Ok(())

@@ -2,7 +2,8 @@
 
 use super::Prepared;
 use crate::model::{
-    Change, ChangeId, ChangeIntent, ChangeOutcome, Memory, Operation, RunNumber, Settled, UserId,
+    Change, ChangeId, ChangeIntent, ChangeOutcome, GroupId, GroupName, Memory, NewIds, Operation,
+    OwnershipUpdate, RunNumber, Settled, UserId,
 };
 use crate::plan::ownership;
 use crate::plan::quarantine::{self, Cause};
@@ -54,7 +55,8 @@ impl<'a> ChangeRecorder<'a> {
         Ok(Recorded { id, intent })
     }
 
-    /// Records the outcome of a change. `created` is the id of a created user.
+    /// Records the outcome of a change. `created` is the id of a created user. The change has the id of its group, if
+    /// that is known by now.
     pub(super) async fn settle(
         &self,
         recorded: Recorded,
@@ -70,8 +72,12 @@ impl<'a> ChangeRecorder<'a> {
             outcome,
             detail: detail.to_owned(),
         };
-        let user_id = intent.user_id.as_ref().or(created);
-        let ownership = ownership::by_change(&intent, user_id, outcome, self.is_source);
+        let ids = NewIds {
+            user: created.cloned(),
+            group: change.group().and_then(|group| group.id.clone()),
+        };
+        let intent = intent.with(&ids);
+        let ownership = ownership::by_change(&intent, outcome, self.is_source);
         let quarantined = quarantine::after(change, &settled, cause, self.memory);
         let put = async {
             match &quarantined {
@@ -95,8 +101,23 @@ impl<'a> ChangeRecorder<'a> {
             }
         };
         // All at once, so that they share one commit.
-        let settle = self.state.settle(id, &settled, created, ownership);
+        let settle = self.state.settle(id, &settled, &ids, ownership);
         tokio::try_join!(settle, put, earlier).map(drop)
+    }
+
+    /// Records a group that was created for these changes, or found with their name.
+    pub(super) async fn record_group(
+        &self,
+        id: &GroupId,
+        name: &GroupName,
+        changes: &[&Change],
+        is_created: bool,
+    ) -> Result<(), StateError> {
+        let ownership = match self.is_source {
+            true => ownership::by_new_group(id, name, changes, is_created),
+            false => OwnershipUpdate::default(),
+        };
+        self.state.record_roster(ownership, None, Utc::now()).await
     }
 
     /// Whether the same change was tried or applied before.

@@ -4,8 +4,8 @@ use super::runs::only_one;
 use super::sql::{Count, Time, from_json, group, group_columns, to_json};
 use super::{StateDb, StateError, approvals, managed};
 use crate::model::{
-    ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, Operation, OwnershipUpdate,
-    PLANNED, RunNumber, Settled, UNKNOWN, UserId, fold,
+    ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, NewIds, Operation, OwnershipUpdate,
+    PLANNED, RunNumber, Settled, UNKNOWN, fold,
 };
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, named_params};
@@ -81,8 +81,7 @@ impl StateDb {
         self.write(move |db| intend(db, run, &intent)).await
     }
 
-    /// Records the outcome of a change and what it does to the ownership of users. `created` is the id of a created
-    /// user. If the outcome is unknown, this is not called; a later run finds out ([`StateDb::unknown`]).
+    /// Records the outcome of a change, the ids that it lacked, and what it does to the ownership of users. If the outcome is unknown, this is not called; a later run finds out ([`StateDb::unknown`]).
     ///
     /// # Errors
     /// Fails if the outcome can't be written or was recorded before.
@@ -90,11 +89,11 @@ impl StateDb {
         &self,
         change: ChangeId,
         settled: &Settled,
-        created: Option<&UserId>,
+        ids: &NewIds,
         ownership: OwnershipUpdate,
     ) -> Result<(), StateError> {
-        let (settled, created) = (settled.clone(), created.cloned());
-        self.write(move |db| settle(db, change, &settled, created.as_ref(), &ownership))
+        let (settled, ids) = (settled.clone(), ids.clone());
+        self.write(move |db| settle(db, change, &settled, &ids, &ownership))
             .await
     }
 
@@ -298,7 +297,7 @@ fn settle(
     db: &Connection,
     id: ChangeId,
     settled: &Settled,
-    created: Option<&UserId>,
+    ids: &NewIds,
     ownership: &OwnershipUpdate,
 ) -> rusqlite::Result<()> {
     let Settled {
@@ -306,12 +305,14 @@ fn settle(
         outcome,
         detail,
     } = settled;
+    let NewIds { user, group } = ids;
     let written = db
         .prepare_cached(
-            "UPDATE changes SET settled = ?2, outcome = ?3, detail = ?4, user_id = coalesce(user_id, ?5)
+            "UPDATE changes SET settled = ?2, outcome = ?3, detail = ?4, user_id = coalesce(user_id, ?5),
+                group_id = coalesce(group_id, ?6)
              WHERE id = ?1 AND settled IS NULL",
         )?
-        .execute((id, Time(*at), outcome, detail, created))?;
+        .execute((id, Time(*at), outcome, detail, user, group))?;
     only_one(written)?;
     managed::store(db, ownership, *at)?;
     match outcome {

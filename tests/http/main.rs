@@ -12,6 +12,8 @@ mod kept_observation;
 mod limits;
 #[cfg(feature = "sandbox")]
 mod lost_responses;
+#[cfg(feature = "sandbox")]
+mod memberships;
 mod notify;
 #[cfg(feature = "sandbox")]
 mod observed_groups;

@@ -5,7 +5,7 @@ use omni_user_sync::model::{
     Email, GroupId, GroupsUnknown, ObservedGroup, ObservedGroups, ReadingTime, RunOptions, Trigger,
     UserId,
 };
-use omni_user_sync::run::{Prepared, Reconciler, Stop, Target};
+use omni_user_sync::run::{Effects, Prepared, Reconciler, Stop, Target};
 use omni_user_sync::sandbox::{Fault, ListedGroups, Lists, Options, What, When};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -259,7 +259,7 @@ async fn an_unreliable_list_is_read_twice() {
         total: 150,
     };
     assert_eq!(why, Some(&expected));
-    reconciler.keep(one, Vec::new(), &outcome).await;
+    reconciler.keep(one, Effects::default(), &outcome).await;
     drop(reconciler);
     let one = stored(&world).await;
     let why = groups_of(&one).why_unknown();
@@ -315,7 +315,9 @@ async fn own_changes_of_memberships_are_kept() {
         name: "Board".into(),
         members: Some([first.clone()].into()),
     });
-    reconciler.keep(Arc::new(one), Vec::new(), &outcome).await;
+    reconciler
+        .keep(Arc::new(one), Effects::default(), &outcome)
+        .await;
     drop(reconciler);
 
     let check = |prepared: &Prepared, support_has_first: Option<bool>| {
@@ -336,7 +338,9 @@ async fn own_changes_of_memberships_are_kept() {
     let options = at_any_time(Trigger::File);
     let mut one = Arc::unwrap_or_clone(prepared(&reconciler, options).await);
     one.cache.group_gone(&board);
-    reconciler.keep(Arc::new(one), Vec::new(), &outcome).await;
+    reconciler
+        .keep(Arc::new(one), Effects::default(), &outcome)
+        .await;
     drop(reconciler);
     assert_eq!(groups_of(&stored(&world).await).get(&board), None);
 }

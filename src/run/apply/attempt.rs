@@ -8,6 +8,7 @@ use crate::run::AppliedChange;
 use crate::run::cache::Effect;
 
 /// The end of one attempt.
+#[derive(Clone)]
 pub(super) struct Attempt {
     pub(super) outcome: ChangeOutcome,
     /// Details for history and reports.
@@ -25,6 +26,7 @@ pub(super) struct Attempt {
 }
 
 /// What is needed for a user whose state was not as observed.
+#[derive(Clone)]
 pub(super) enum FollowUp {
     /// The user exists and needs an update. Says why this was not known.
     Update(Box<ObservedUser>, &'static str),
@@ -48,6 +50,16 @@ impl Attempt {
             effect: None,
             follow_up: None,
         }
+    }
+
+    /// The change was not sent.
+    pub(super) fn skipped(detail: impl Into<String>) -> Self {
+        Self::new(ChangeOutcome::Skipped, detail)
+    }
+
+    /// The run ended before the change was sent.
+    pub(super) fn not_sent() -> Self {
+        Self::skipped("not sent: the run ended before")
     }
 
     pub(super) fn applied(effect: Effect) -> Self {
@@ -164,6 +176,7 @@ impl Attempt {
         let applied = AppliedChange {
             email: change.email.clone(),
             operation: change.operation(),
+            group: change.group().map(|group| group.name.clone()),
             outcome: self.outcome,
             detail: self.detail,
             rejected: self.cause == Cause::Rejected,
@@ -182,17 +195,18 @@ pub const CHANGES: &str = "omni_user_sync::change";
 
 fn log(applied: &AppliedChange, detail: &str) {
     let (user, operation) = (&applied.email, applied.operation);
+    let group = applied.group.as_ref().map(tracing::field::display);
     let outcome = applied.outcome.as_str();
     let detail = (!detail.is_empty()).then_some(detail);
     match applied.outcome {
         ChangeOutcome::Applied => {
-            tracing::info!(target: CHANGES, %user, %operation, outcome, detail, "change");
+            tracing::info!(target: CHANGES, %user, %operation, group, outcome, detail, "change");
         }
         ChangeOutcome::Skipped => {
-            tracing::debug!(target: CHANGES, %user, %operation, outcome, detail, "change");
+            tracing::debug!(target: CHANGES, %user, %operation, group, outcome, detail, "change");
         }
         ChangeOutcome::NotKept | ChangeOutcome::Failed => {
-            tracing::warn!(target: CHANGES, %user, %operation, outcome, detail, "change");
+            tracing::warn!(target: CHANGES, %user, %operation, group, outcome, detail, "change");
         }
     }
 }

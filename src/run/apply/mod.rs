@@ -1,7 +1,7 @@
 //! Sends the changes that passed the guard.
 //!
-//! - **Order**: removals, then updates, then creations, each with `omni.max_in_flight` at once. So if a run is
-//!   interrupted, access has been revoked before any was granted.
+//! - **Order**: removals, leaves from groups, updates, creations, joins, each with `omni.max_in_flight` at once. So if a
+//!   run is interrupted, access has been revoked before any was granted.
 //! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row)
 //!   ends the run; changes that were not sent by then are skipped.
 //! - **A run stops between two changes**, never within one.
@@ -10,19 +10,27 @@
 //!   created again is found by email. Only clears that the guard has evaluated are sent.
 //! - **A cached id may belong to another address by now.** A removal reads the user first; an update compares the
 //!   address in the response, and is reverted if the address differs.
+//! - **Memberships are sent by group**, with one request for up to 100 members. A user who is created in a run joins in
+//!   this run; a user whose own change fails joins no group.
 //! - **Every change is recorded before it is sent**, and its outcome once it is known. The next run resolves unknown
 //!   outcomes.
 
 mod attempt;
 mod follow_up;
+mod group_write;
 mod identity;
+mod members;
+mod memberships;
+mod new_group;
 mod worker;
 
 use super::cache::Effect;
+use super::effects::Effects;
 use super::{Applied, AppliedChange, ChangeRecorder, Completion, Prepared};
-use crate::model::{Change, Operation, Policy};
+use crate::model::{Change, MembershipChange, Operation, Policy};
 use crate::omni::Writer;
 use crate::util::sync::{into_inner, lock};
+use memberships::{GroupChanges, OwnChanges};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use worker::Worker;
@@ -47,44 +55,100 @@ struct EndedChange {
     effect: Option<Effect>,
 }
 
+/// Receives each change as it ends.
+type OnEnd<'a> = &'a (dyn Fn(EndedChange) + Sync);
+
 /// Sends the changes. `on_change` is called for each change as it ends.
 pub(super) async fn apply(
     work: &ApplyContext<'_>,
     on_change: impl FnMut(&AppliedChange) + Send,
-) -> (Applied, Vec<(Change, Effect)>) {
+) -> (Applied, Effects) {
     let worker = Worker::new(work);
-    let ended = Mutex::new((Vec::new(), Vec::new(), on_change));
-    let phases: [fn(Operation) -> bool; 3] = [
-        Operation::is_removal,
-        |operation| operation == Operation::Update,
-        |operation| operation == Operation::Create,
-    ];
-    for phase in phases {
-        let passed = work.prepared.assessment.verdict.passed().iter();
-        let changes: Vec<_> = passed.filter(|change| phase(change.operation())).collect();
-        let next = AtomicUsize::new(0);
-        // Each lane takes the next change when it has ended one, so waiting changes cost nothing.
-        let lanes = (0..work.max_in_flight).map(|_| async {
-            while let Some(change) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let EndedChange {
-                    change,
-                    applied: one,
-                    effect,
-                } = worker.apply(change).await;
-                let (applied, effects, on_change) = &mut *lock(&ended);
-                on_change(&one);
-                applied.push(one);
-                effects.extend(effect.map(|effect| (change, effect)));
-            }
-        });
-        futures_util::future::join_all(lanes).await;
+    let ended = Mutex::new((Vec::new(), on_change));
+    let on_end = |one: EndedChange| {
+        let (ended, on_change) = &mut *lock(&ended);
+        on_change(&one.applied);
+        ended.push(one);
+    };
+    let phases = Phases {
+        worker: &worker,
+        on_end: &on_end,
+    };
+    phases.users(Operation::is_removal).await;
+    let none = OwnChanges::new(&[]);
+    phases.memberships(MembershipChange::Leave, &none).await;
+    phases
+        .users(|operation| operation == Operation::Update)
+        .await;
+    phases
+        .users(|operation| operation == Operation::Create)
+        .await;
+    let own = OwnChanges::new(&lock(&ended).0);
+    phases.memberships(MembershipChange::Join, &own).await;
+
+    let (cut_short, unlisted, groups) = worker.finish();
+    let (mut changes, mut effects) = (Vec::new(), Vec::new());
+    for one in into_inner(ended).0 {
+        changes.push(one.applied);
+        effects.extend(one.effect.map(|effect| (one.change, effect)));
     }
-    let (changes, effects, _) = into_inner(ended);
-    let (cut_short, unlisted) = worker.finish();
     let applied = Applied {
         changes,
         unlisted,
         completion: cut_short.map_or(Completion::Complete, Completion::from),
     };
+    let effects = Effects {
+        users: effects,
+        groups,
+    };
     (applied, effects)
+}
+
+/// Sends the changes of one phase after the other.
+struct Phases<'a, 'w> {
+    worker: &'a Worker<'w>,
+    on_end: OnEnd<'a>,
+}
+
+impl Phases<'_, '_> {
+    /// Sends changes of users.
+    async fn users(&self, is_in_phase: impl Fn(Operation) -> bool) {
+        let passed = self.passed().iter();
+        let changes: Vec<_> = passed
+            .filter(|change| is_in_phase(change.operation()))
+            .collect();
+        self.in_lanes(&changes, |change| async {
+            (self.on_end)(self.worker.apply(change).await);
+        })
+        .await;
+    }
+
+    /// Sends changes of memberships, by group.
+    async fn memberships(&self, direction: MembershipChange, own: &OwnChanges) {
+        let groups = GroupChanges::all(self.passed(), direction);
+        self.in_lanes(&groups, |group| {
+            self.worker.apply_group(group, own, self.on_end)
+        })
+        .await;
+    }
+
+    fn passed(&self) -> &[Change] {
+        self.worker.work.prepared.assessment.verdict.passed()
+    }
+
+    /// Calls a function for each item, `omni.max_in_flight` at once. Each lane takes the next item when it has ended
+    /// one, so waiting items cost nothing.
+    async fn in_lanes<'i, T, F: Future<Output = ()>>(
+        &self,
+        items: &'i [T],
+        send: impl Fn(&'i T) -> F,
+    ) {
+        let next = AtomicUsize::new(0);
+        let lanes = (0..self.worker.work.max_in_flight).map(|_| async {
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                send(item).await;
+            }
+        });
+        futures_util::future::join_all(lanes).await;
+    }
 }

@@ -10,13 +10,14 @@ use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
 use crate::run::RunError;
 use crate::run::cache::Effect;
-use crate::util::sync::into_inner;
+use crate::run::effects::GroupEffect;
+use crate::util::sync::{into_inner, lock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use tokio::sync::OnceCell;
 
 /// How often a write is sent at most if each response is lost.
-const MAX_ATTEMPTS: u32 = 6;
+pub(super) const MAX_ATTEMPTS: u32 = 6;
 
 /// This many unanswered changes in a row end the run, because the cause is not a single user. Lookups that are answered
 /// in between say nothing about the next write.
@@ -32,6 +33,8 @@ pub(super) struct Worker<'a> {
     key_checked: OnceCell<()>,
     /// The number of unanswered changes in a row.
     unanswered: AtomicU32,
+    /// What happened to groups.
+    groups: Mutex<Vec<GroupEffect>>,
     /// The number of users that may still be updated beside the plan.
     spare_updates: AtomicUsize,
     /// Users that exist and that the list of this run did not show.
@@ -54,6 +57,7 @@ impl<'a> Worker<'a> {
             time_read: AtomicBool::new(false),
             key_checked: OnceCell::new(),
             unanswered: AtomicU32::new(0),
+            groups: Mutex::default(),
             spare_updates: work.prepared.assessment.verdict.spare_updates().into(),
             unlisted: Mutex::default(),
             end: OnceLock::new(),
@@ -61,17 +65,27 @@ impl<'a> Worker<'a> {
     }
 
     pub(super) async fn apply(&self, change: &Change) -> EndedChange {
-        if self.end.get().is_some() {
-            let skipped = "not sent: the run ended before";
-            return Attempt::new(ChangeOutcome::Skipped, skipped).end(change);
+        if self.has_ended() {
+            return Attempt::not_sent().end(change);
         }
         let attempt = self.recorded(change).await;
         self.follow_up(change, attempt).await
     }
 
-    /// Why nothing more was sent, and the users that the list did not show.
-    pub(super) fn finish(self) -> (Option<RunError>, Vec<Email>) {
-        (self.end.into_inner(), into_inner(self.unlisted))
+    /// Why nothing more was sent, the users that the list did not show, and what happened to groups.
+    pub(super) fn finish(self) -> (Option<RunError>, Vec<Email>, Vec<GroupEffect>) {
+        let (unlisted, groups) = (into_inner(self.unlisted), into_inner(self.groups));
+        (self.end.into_inner(), unlisted, groups)
+    }
+
+    /// Whether nothing more is sent.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Notes what happened to a group.
+    pub(super) fn note_group(&self, effect: GroupEffect) {
+        lock(&self.groups).push(effect);
     }
 
     pub(super) fn schema(&self) -> &Schema {
@@ -189,7 +203,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Ends the run. Only the first error is kept.
-    fn end_run(&self, error: RunError) {
+    pub(super) fn end_run(&self, error: RunError) {
         let _ = self.end.set(error);
     }
 
@@ -197,9 +211,14 @@ impl<'a> Worker<'a> {
     async fn settle(&self, change: &Change) -> Attempt {
         let attempt = self.attempt(change).await;
         if attempt.cause != Cause::Unanswered && attempt.outcome != ChangeOutcome::Skipped {
-            self.unanswered.store(0, Ordering::Relaxed);
+            self.note_answer();
         }
         attempt
+    }
+
+    /// Notes that a write got an answer.
+    pub(super) fn note_answer(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
     }
 
     async fn attempt(&self, change: &Change) -> Attempt {
@@ -227,14 +246,14 @@ impl<'a> Worker<'a> {
     }
 
     /// Ends a change that may have been applied, and the run if the error concerns all changes.
-    fn unresolved(&self, error: OmniError) -> Attempt {
+    pub(super) fn unresolved(&self, error: OmniError) -> Attempt {
         let attempt = Attempt::unknown(&error);
         self.conclude(error);
         attempt
     }
 
     /// Ends a change that was not applied and got no response to any attempt.
-    fn give_up(&self, attempts: u32, failure: Failure) -> Attempt {
+    pub(super) fn give_up(&self, attempts: u32, failure: Failure) -> Attempt {
         let in_a_row = self.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
         if in_a_row >= MAX_UNANSWERED {
             let failure = failure.clone();
@@ -247,7 +266,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Ends a change that was not applied, and the run if the error concerns all changes.
-    fn conclude(&self, error: OmniError) -> Attempt {
+    pub(super) fn conclude(&self, error: OmniError) -> Attempt {
         let failed = Attempt::failed(&error);
         if !error.ends_run() {
             return failed;
@@ -262,7 +281,7 @@ impl<'a> Worker<'a> {
 
     /// The result of a lookup after Omni responded to a change. If the lookup failed, the change was sent all the same.
     /// If it was `sent_before`, the outcome of the earlier attempt stays unknown.
-    fn looked_up(
+    pub(super) fn looked_up(
         &self,
         look_up: Result<Attempt, OmniError>,
         answer: &str,
@@ -325,19 +344,22 @@ impl<'a> Worker<'a> {
                 let answer = "no user has the cached id (404)";
                 Ok(self.looked_up(found, answer, sent_before))
             }
-            (Err(error @ OmniError::WriteForbidden { .. }), _) => {
-                self.check_key().await?;
-                Err(error)
-            }
+            (Err(error @ OmniError::WriteForbidden { .. }), _) => Err(self.checked(error).await),
             (sent, _) => sent.map(|attempt| self.recheck_drift(change, attempt)),
         }
     }
 
     /// Distinguishes a key that is no longer valid from a change that is not permitted: an invalid key can't read
     /// either, which ends the run. Sends one request per run.
-    async fn check_key(&self) -> Result<(), OmniError> {
+    pub(super) async fn checked(&self, error: OmniError) -> OmniError {
+        if !matches!(error, OmniError::WriteForbidden { .. }) {
+            return error;
+        }
         let read = || async { self.reader().page(1).await.map(drop) };
-        self.key_checked.get_or_try_init(read).await.map(drop)
+        match self.key_checked.get_or_try_init(read).await {
+            Ok(()) => error,
+            Err(error) => error,
+        }
     }
 
     async fn update(

@@ -4,8 +4,8 @@ use super::support::{
     State, at, change, email, end, hours, id, intent, removed, settle, settled, start,
 };
 use omni_user_sync::model::{
-    AttributeName, ChangeIntent, ChangeOutcome, Counts, Field, FieldChange, Fingerprint, Operation,
-    OwnershipUpdate, RunEnd, RunNumber, RunRef, RunResult, RunState, Value,
+    AttributeName, ChangeIntent, ChangeOutcome, Counts, Field, FieldChange, Fingerprint, NewIds,
+    Operation, OwnershipUpdate, RunEnd, RunNumber, RunRef, RunResult, RunState, Value,
 };
 use std::time::Duration;
 
@@ -110,7 +110,8 @@ async fn a_change_is_read_as_recorded() {
     let id = db.intend(run, &intent).await.expect("written");
     let ending = settled(ChangeOutcome::NotKept, 2);
     settle(&db, run, id, &intent, &ending).await;
-    let again = db.settle(id, &ending, None, OwnershipUpdate::default());
+    let none = NewIds::default();
+    let again = db.settle(id, &ending, &none, OwnershipUpdate::default());
     again.await.expect_err("it is settled");
     let stored = db.changes(run).await.expect("read");
     assert_eq!(stored.len(), 1);

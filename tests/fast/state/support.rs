@@ -5,8 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::model::{
     Approvals, ApprovedChange, Attributes, ByEmail, ChangeId, ChangeIntent, ChangeKey,
     ChangeOutcome, Desired, DesiredMemberships, DesiredUser, Email, Entry, Fingerprint, GuardRule,
-    HeldChange, HeldRecord, Location, Observed, ObservedUser, Operation, RunEnd, RunNumber, RunRef,
-    RunStart, Settled, Trigger, UserId, UserSpec,
+    HeldChange, HeldRecord, Location, NewIds, Observed, ObservedUser, Operation, RunEnd, RunNumber,
+    RunRef, RunStart, Settled, Trigger, UserId, UserSpec,
 };
 use omni_user_sync::plan::ownership::{accepted, by_change, by_roster};
 use omni_user_sync::state::{Access, StateDb, StateLock};
@@ -162,9 +162,12 @@ pub(crate) async fn settle_creation(
 ) {
     let run = state.run(RunRef::Number(run)).await.expect("readable");
     let is_source = run.expect("a run").start.is_source;
-    let user_id = intent.user_id.as_ref().or(created);
-    let ownership = by_change(intent, user_id, settled.outcome, is_source);
-    let written = state.settle(change, settled, created, ownership).await;
+    let ids = NewIds {
+        user: created.cloned(),
+        group: None,
+    };
+    let ownership = by_change(&intent.clone().with(&ids), settled.outcome, is_source);
+    let written = state.settle(change, settled, &ids, ownership).await;
     written.expect("it is written");
 }
 

@@ -25,6 +25,7 @@ fn run(number: u64) -> RunOutcome {
         changes: vec![AppliedChange {
             email: Email::parse("ann@x.co").expect("an email"),
             operation: Operation::Update,
+            group: None,
             outcome: ChangeOutcome::Failed,
             detail: "s3cret".into(),
             rejected: false,

@@ -5,8 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::{
     ChangeIntent, ChangeOutcome, Counts, Email, Field, FieldChange, GuardRule, HeldChange,
-    HeldRecord, Location, Operation, OwnershipUpdate, Problem, ProblemKind, Quarantined, RunEnd,
-    RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
+    HeldRecord, Location, NewIds, Operation, OwnershipUpdate, Problem, ProblemKind, Quarantined,
+    RunEnd, RunNumber, RunResult, RunStart, Settled, Trigger, UserId, Value,
 };
 use omni_user_sync::plan::HeldSummary;
 use omni_user_sync::report::ReportFolder;
@@ -366,9 +366,14 @@ pub(crate) async fn change(
         outcome,
         detail: detail.into(),
     };
-    db.settle(change, &settled, None, OwnershipUpdate::default())
-        .await
-        .expect("written");
+    db.settle(
+        change,
+        &settled,
+        &NewIds::default(),
+        OwnershipUpdate::default(),
+    )
+    .await
+    .expect("written");
 }
 
 pub(crate) fn end(seconds: i64, result: RunResult, [applied, failed, held]: [u64; 3]) -> RunEnd {

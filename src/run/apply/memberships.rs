@@ -1,0 +1,157 @@
+//! Memberships: which of them are sent, and for which users. They are sent by group.
+
+use super::attempt::Attempt;
+use super::group_write::GroupWrite;
+use super::members::{Batch, completed};
+use super::worker::Worker;
+use super::{EndedChange, OnEnd};
+use crate::model::{
+    Change, ChangeOutcome, Email, GroupRef, Membership, MembershipChange, ObservedUser, Operation,
+};
+use crate::omni::MAX_MEMBERS;
+use crate::run::cache::Effect;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The changes of one group in one direction.
+pub(super) struct GroupChanges<'a> {
+    group: &'a GroupRef,
+    direction: MembershipChange,
+    changes: Vec<&'a Change>,
+}
+
+impl<'a> GroupChanges<'a> {
+    /// The changes in one direction, by group, in the order of their names.
+    pub(super) fn all(changes: &'a [Change], direction: MembershipChange) -> Vec<Self> {
+        let mut groups: BTreeMap<_, Self> = BTreeMap::new();
+        for change in changes {
+            let Some(Membership {
+                change: of, group, ..
+            }) = change.membership()
+            else {
+                continue;
+            };
+            if *of == direction {
+                let new = || Self {
+                    group,
+                    direction,
+                    changes: Vec::new(),
+                };
+                let group = groups.entry((&group.name, &group.id)).or_insert_with(new);
+                group.changes.push(change);
+            }
+        }
+        groups.into_values().collect()
+    }
+}
+
+/// A user after the change of the user in this run.
+struct OwnChange {
+    operation: Operation,
+    outcome: ChangeOutcome,
+    /// The user, if the state is known.
+    user: Option<Arc<ObservedUser>>,
+}
+
+impl From<&EndedChange> for OwnChange {
+    fn from(ended: &EndedChange) -> Self {
+        Self {
+            operation: ended.applied.operation,
+            outcome: ended.applied.outcome,
+            user: match &ended.effect {
+                Some(Effect::Is(user)) => Some(Arc::new((**user).clone())),
+                Some(Effect::Gone | Effect::Uncertain) | None => None,
+            },
+        }
+    }
+}
+
+/// The users that were changed in this run.
+pub(super) struct OwnChanges(HashMap<Email, OwnChange>);
+
+const NOT_CREATED: &str = "the user was not created";
+const CHANGE_FAILED: &str = "the user's own change failed";
+const NO_ID: &str = "the id of the created user is not known yet; the next run handles this";
+const OTHER_ID: &str = "the user has another id by now; the next run handles this";
+
+impl OwnChanges {
+    pub(super) fn new(ended: &[EndedChange]) -> Self {
+        let of_users = ended.iter().filter(|one| one.applied.group.is_none());
+        let own = of_users.map(|one| (one.applied.email.clone(), one.into()));
+        Self(own.collect())
+    }
+
+    /// The user of a membership, or why the membership is not sent.
+    fn user_of(&self, change: &Change) -> Result<Arc<ObservedUser>, &'static str> {
+        let planned = change.membership().and_then(|one| one.user.as_ref());
+        let Some(own) = self.0.get(&change.email) else {
+            return planned.cloned().ok_or(NOT_CREATED);
+        };
+        match (planned, &own.user) {
+            _ if own.outcome != ChangeOutcome::Applied => match own.operation {
+                Operation::Create => Err(NOT_CREATED),
+                _ => Err(CHANGE_FAILED),
+            },
+            (None, Some(user)) => Ok(user.clone()),
+            (None, None) => Err(NO_ID),
+            (Some(planned), Some(user)) if planned.id != user.id => Err(OTHER_ID),
+            (Some(planned), _) => Ok(planned.clone()),
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Sends the changes of one group in one direction, as many at once as a request may have.
+    pub(super) async fn apply_group(
+        &self,
+        changes: &GroupChanges<'_>,
+        own: &OwnChanges,
+        on_end: OnEnd<'_>,
+    ) {
+        let mut members = Vec::new();
+        for change in &changes.changes {
+            let user = match self.has_ended() {
+                true => Err(Attempt::not_sent()),
+                false => own.user_of(change).map_err(Attempt::skipped),
+            };
+            match user {
+                Ok(user) => members.push((*change, user)),
+                Err(skipped) => on_end(skipped.end(change)),
+            }
+        }
+        let mut group = changes.group.clone();
+        let mut write = None;
+        for some in members.chunks(MAX_MEMBERS) {
+            let closed = match &write {
+                None => self.has_ended().then(Attempt::not_sent),
+                Some(write) => GroupWrite::closed(write, 0),
+            };
+            if let Some(closed) = closed {
+                let changes = some.iter().map(|(change, _)| *change);
+                changes.for_each(|change| on_end(closed.clone().end(change)));
+                continue;
+            }
+            let some = some.iter();
+            let some = some.map(|(change, user)| (completed(change, &group, user), user.clone()));
+            let members = self.record_members(some.collect(), on_end).await;
+            if members.is_empty() {
+                continue;
+            }
+            match self.id_of(&group, &changes.changes).await {
+                Ok(id) => {
+                    let name = group.name.clone();
+                    group.id = Some(id.clone());
+                    let write = write.get_or_insert_with(|| {
+                        GroupWrite::new(self, id, name, changes.direction, on_end)
+                    });
+                    let members = members.into_iter().map(|member| member.of(&group));
+                    write.send(members.collect()).await;
+                }
+                Err(failure) => {
+                    let failed = Batch::new(members).end(&failure);
+                    self.settle_members(failed.ended, on_end).await;
+                }
+            }
+        }
+    }
+}
