@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 const USERS: usize = 24;
 
 /// The program itself, so that a kill is a kill.
-fn apply(world: &World) -> Child {
+pub(crate) fn apply(world: &World) -> Child {
     start(world, &["apply", "--yes"])
 }
 
@@ -35,7 +35,7 @@ fn start(world: &World, arguments: &[&str]) -> Child {
         .expect("it runs")
 }
 
-async fn wait(mut child: Child) -> Option<i32> {
+pub(crate) async fn wait(mut child: Child) -> Option<i32> {
     let ended = tokio::task::spawn_blocking(move || child.wait()).await;
     ended.expect("no panic").expect("it ends").code()
 }
@@ -68,7 +68,7 @@ fn users(world: &World) -> Vec<(String, String)> {
 }
 
 /// The changes of the runs after this one, and the number of the last run.
-async fn changes_since(world: &World, before: u64) -> (Vec<ChangeRecord>, u64) {
+pub(crate) async fn changes_since(world: &World, before: u64) -> (Vec<ChangeRecord>, u64) {
     let db = world.state_db();
     let last = db
         .runs(1)
@@ -197,7 +197,7 @@ async fn apply_and_kill(world: &World, at: usize, when: &str) {
 }
 
 /// Kills a process at the request of this number from now on. Returns its exit code if it has ended before.
-async fn kill_at(world: &World, child: Child, at: usize, when: &str) -> Option<i32> {
+pub(crate) async fn kill_at(world: &World, child: Child, at: usize, when: &str) -> Option<i32> {
     let at = world.org().requests().len() + at;
     let order = json!({ "pid": child.id(), "signal": "KILL", "at_request": at, "when": when });
     let url = format!("{}/sandbox/signal", world.sandbox.url());

@@ -7,6 +7,7 @@ mod history;
 mod init;
 mod key_users;
 mod kill;
+mod kill_memberships;
 mod log;
 mod pause;
 mod place;
