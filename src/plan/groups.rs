@@ -1,8 +1,8 @@
 //! Groups: resolves the names that a roster uses, and decides which groups are managed.
 
 use crate::model::{
-    Desired, GroupId, GroupMatch, GroupName, GroupRef, Memory, Observed, ObservedGroup, Policy,
-    fold,
+    Desired, GroupId, GroupMatch, GroupName, GroupRef, Location, Memory, Observed, ObservedGroup,
+    ObservedGroups, Policy, Problem, ProblemKind, fold,
 };
 use crate::util::text::{is_within_edits, nearest};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -30,7 +30,7 @@ pub(super) enum Resolved {
 /// All names of the roster, resolved once.
 pub(super) fn names<'a>(
     desired: &'a Desired,
-    observed: &'a Observed,
+    groups: &ObservedGroups,
     policy: &Policy,
 ) -> HashMap<&'a GroupName, Resolved> {
     let stated = &desired.memberships;
@@ -42,18 +42,17 @@ pub(super) fn names<'a>(
     for name in in_cells.chain(in_rows).chain(frozen) {
         names
             .entry(name)
-            .or_insert_with(|| resolve(name, observed, policy, &mut created));
+            .or_insert_with(|| resolve(name, groups, policy, &mut created));
     }
     names
 }
 
 fn resolve(
     name: &GroupName,
-    observed: &Observed,
+    groups: &ObservedGroups,
     policy: &Policy,
     created: &mut HashMap<String, GroupRef>,
 ) -> Resolved {
-    let groups = observed.groups();
     match groups.find(name) {
         GroupMatch::One(group) => match reference(group) {
             Some(group) => Resolved::Group(group),
@@ -90,6 +89,46 @@ fn resolve(
             };
             Resolved::Unusable(format!("Omni has no group '{name}'"), remedy)
         }
+    }
+}
+
+/// The problems of names that stand for no group of Omni, each at the first cell or row that has it.
+#[must_use]
+pub fn group_name_problems(
+    desired: &Desired,
+    groups: &ObservedGroups,
+    policy: &Policy,
+) -> Vec<Problem> {
+    let names = names(desired, groups, policy);
+    let stated = &desired.memberships;
+    let in_cells = stated.cells.iter().flat_map(|(email, cell)| {
+        let names = cell.names.iter();
+        names.map(move |name| (name, email, &cell.location))
+    });
+    let rows = stated.rows.iter();
+    let in_rows = rows.map(|row| (&row.group, &row.email, &row.location));
+    let mut seen = HashSet::new();
+    let found = in_cells
+        .chain(in_rows)
+        .filter(|(name, ..)| seen.insert(*name));
+    found
+        .filter_map(|(name, email, location)| match names.get(name)? {
+            Resolved::Group(_) => None,
+            Resolved::Unusable(message, remedy) => {
+                Some(problem(location, message.clone(), remedy.clone()).of(email))
+            }
+        })
+        .collect()
+}
+
+/// A problem about a group.
+pub(super) fn problem(location: &Location, message: String, remedy: String) -> Problem {
+    Problem {
+        kind: ProblemKind::Group,
+        location: location.clone(),
+        message,
+        remedy,
+        email: None,
     }
 }
 

@@ -7,12 +7,12 @@
 //! - Only users that a listing or a lookup shows are compared, so members that no list of users shows (embed users) are
 //!   never touched. Neither are users that are frozen, ambiguous, unread or removed.
 
-use super::groups::{Extent, Resolved, managed, names};
+use super::groups::{Extent, Resolved, managed, names, problem};
 use super::{BlockedOperation, Plan};
 use crate::model::{
     Action, Change, ChangeKey, Desired, DesiredUser, Email, GroupId, GroupName, GroupRef,
     GroupUpdate, GroupsCell, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
-    MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, UserMatch,
+    MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, UserMatch,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) fn plan(
         plan.problems.extend(unknown_groups(desired));
         return;
     }
-    let names = names(desired, observed, policy);
+    let names = names(desired, observed.groups(), policy);
     let (removed, created) = user_changes(plan);
     let planner = MembershipPlanner {
         desired,
@@ -441,14 +441,4 @@ fn unknown_user(row: &MembershipRow) -> Problem {
 fn unknown_members(group: &GroupRef, email: &Email, location: &Location) -> Problem {
     let message = format!("Omni does not show the members of the group '{group}'");
     problem(location, message, "ask Omni's support".into()).of(email)
-}
-
-fn problem(location: &Location, message: String, remedy: String) -> Problem {
-    Problem {
-        kind: ProblemKind::Group,
-        location: location.clone(),
-        message,
-        remedy,
-        email: None,
-    }
 }

@@ -35,6 +35,7 @@ pub use diff::Plan;
 pub(crate) use diff::differences;
 pub(crate) use document::ChangeDoc;
 pub use document::{PlanDoc, ProblemDoc};
+pub use groups::group_name_problems;
 pub use guard::{HeldChanges, Verdict, evaluate};
 pub use lints::PlanLints;
 pub use markdown::markdown;
