@@ -30,6 +30,7 @@ mod preview;
 mod progress;
 mod read_budget;
 mod recorder;
+mod row_outcomes;
 mod row_report;
 mod undo;
 mod unlisted;

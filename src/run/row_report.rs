@@ -2,11 +2,11 @@
 
 use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
+use super::row_outcomes::{RowOutcomes, row_outcomes};
 use crate::model::{
-    Change, ChangeOutcome, Desired, DesiredUser, Email, Entry, Fingerprint, HeldChange, Location,
-    Operation, Problem, ProblemKind, RowOutcome, RunNumber,
+    Change, Desired, DesiredUser, Email, Entry, Fingerprint, HeldChange, Location, Problem,
+    RowOutcome, RunNumber,
 };
-use crate::plan::render::how_to_approve;
 use crate::report::{ReportRow, Reporter, RowReport};
 use crate::roster::SourceError;
 use crate::util::sync::lock;
@@ -154,16 +154,16 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
 
 /// The report on a dry run: planned changes with their operation and field names.
 fn planned_report(prepared: &Prepared, changes: &[AppliedChange]) -> RowReport {
-    let passed = prepared.assessment.verdict.passed();
-    let planned: HashMap<_, _> = passed
-        .iter()
-        .map(|change| (change.email.as_str(), planned_detail(change)))
-        .collect();
+    let mut planned: HashMap<_, Vec<_>> = HashMap::new();
+    for change in prepared.assessment.verdict.passed() {
+        let details = planned.entry(change.email.as_str()).or_default();
+        details.push(planned_detail(change));
+    }
     let mut report = report(None, prepared, changes);
     for row in &mut report.rows {
-        if let Some(detail) = planned.get(row.email.as_str()) {
+        if let Some(details) = planned.get(row.email.as_str()) {
             row.outcome = RowOutcome::Planned;
-            row.detail.clone_from(detail);
+            row.detail = details.join("; ");
         }
     }
     report.planned()
@@ -175,6 +175,9 @@ fn planned_detail(change: &Change) -> String {
     if operation.is_removal() {
         return operation.to_string();
     }
+    if let Some(group) = change.group() {
+        return format!("{operation}: {group}");
+    }
     let fields = change.fields();
     let fields: Vec<_> = fields.iter().map(|one| one.field.to_string()).collect();
     format!("{operation}: {}", fields.join(", "))
@@ -183,78 +186,6 @@ fn planned_detail(change: &Change) -> String {
 /// The report on a roster that could not be used at all.
 fn rejection(error: &SourceError) -> RowReport {
     RowReport::new(error.problems().iter().map(rejected).collect()).rejected()
-}
-
-/// The outcome of each user, with details.
-type RowOutcomes<'a> = HashMap<&'a Email, (RowOutcome, String)>;
-
-fn row_outcomes<'a>(
-    run: Option<RunNumber>,
-    prepared: &'a Prepared,
-    applied: &'a [AppliedChange],
-) -> RowOutcomes<'a> {
-    let assessment = &prepared.assessment;
-    let verdict = &assessment.verdict;
-    let mut outcomes = HashMap::new();
-    let mut all = |changes: &'a [Change], outcome: RowOutcome, detail: &str| {
-        let emails = changes.iter().map(|change| &change.email);
-        outcomes.extend(emails.map(|email| (email, (outcome, detail.to_owned()))));
-    };
-    let approve = run.map(|run| format!("; {}", how_to_approve(run)));
-    let approve = approve.unwrap_or_default();
-    for held in verdict.held() {
-        let detail = format!("held by {}: {}{approve}", held.rule.label(), held.reason);
-        all(&held.changes, RowOutcome::Held, &detail);
-    }
-    all(
-        verdict.protected(),
-        RowOutcome::Protected,
-        "by policy.protect or policy.protect_admins",
-    );
-    all(
-        verdict.quarantined(),
-        RowOutcome::Quarantined,
-        "failed before; retried later, or when the row or the user changes",
-    );
-    for blocked in &assessment.blocked {
-        let detail = || (RowOutcome::Held, blocked.reason.clone());
-        outcomes.extend(blocked.emails.iter().map(|email| (email, detail())));
-    }
-    // In a run in progress, these are not tried yet.
-    for change in verdict.passed() {
-        let detail = format!("pending: {}", change.operation());
-        outcomes.insert(&change.email, (RowOutcome::Unchanged, detail));
-    }
-    for email in &assessment.unread {
-        let detail = "not read yet: the next run reads more users".to_owned();
-        outcomes.insert(email, (RowOutcome::Unchanged, detail));
-    }
-    for row in &assessment.not_found {
-        outcomes.insert(&row.email, (RowOutcome::NotFound, row.detail()));
-    }
-    let frozen = assessment.problems.iter();
-    for problem in frozen.filter(|problem| problem.kind != ProblemKind::NotFound) {
-        if let Some(email) = &problem.email {
-            outcomes.insert(email, (RowOutcome::Frozen, detail(problem)));
-        }
-    }
-    for one in applied {
-        outcomes.insert(&one.email, (row_outcome(one), one.detail.clone()));
-    }
-    outcomes
-}
-
-fn row_outcome(applied: &AppliedChange) -> RowOutcome {
-    match (applied.outcome, applied.operation) {
-        (ChangeOutcome::Applied, Operation::Create) => RowOutcome::Created,
-        (ChangeOutcome::Applied, Operation::Update) => RowOutcome::Updated,
-        (ChangeOutcome::Applied, Operation::Delete) => RowOutcome::Removed,
-        (ChangeOutcome::Applied, Operation::Deactivate) => RowOutcome::Deactivated,
-        (ChangeOutcome::Applied, Operation::Leave | Operation::Join) => RowOutcome::Updated,
-        (ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped, _) => {
-            RowOutcome::Failed
-        }
-    }
 }
 
 fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
@@ -317,7 +248,7 @@ fn op(entry: &Entry) -> &'static str {
     }
 }
 
-fn detail(problem: &Problem) -> String {
+pub(super) fn detail(problem: &Problem) -> String {
     let column = problem
         .location
         .column

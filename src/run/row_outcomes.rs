@@ -1,0 +1,211 @@
+//! The outcome of each user of a run, from the verdict and the changes that were tried: one outcome for the user's own
+//! change and the memberships together, the most serious one, and a detail that names the groups.
+
+use super::Prepared;
+use super::outcome::AppliedChange;
+use super::row_report::detail;
+use crate::model::{
+    Change, ChangeOutcome, Email, GroupName, Operation, ProblemKind, RowOutcome, RunNumber,
+};
+use crate::plan::render::how_to_approve;
+use std::collections::{BTreeMap, HashMap};
+
+/// The outcome of each user, with details.
+pub(super) type RowOutcomes<'a> = HashMap<&'a Email, (RowOutcome, String)>;
+
+/// The outcomes of memberships: the outcome and the text around the names of the groups, by user and membership.
+type Memberships<'a> = HashMap<&'a Email, BTreeMap<(Operation, GroupName), (RowOutcome, String)>>;
+
+/// Collects outcomes. A later one replaces an earlier one of the same change.
+#[derive(Default)]
+struct Collector<'a> {
+    users: RowOutcomes<'a>,
+    memberships: Memberships<'a>,
+}
+
+impl<'a> Collector<'a> {
+    fn all(&mut self, changes: &'a [Change], outcome: RowOutcome, detail: &str) {
+        for change in changes {
+            let group = change.group().map(|group| group.name.clone());
+            let ended = (outcome, detail.to_owned());
+            self.one(&change.email, change.operation(), group, ended);
+        }
+    }
+
+    fn one(
+        &mut self,
+        email: &'a Email,
+        operation: Operation,
+        group: Option<GroupName>,
+        outcome: (RowOutcome, String),
+    ) {
+        match group {
+            Some(group) => {
+                let of_user = self.memberships.entry(email).or_default();
+                of_user.insert((operation, group), outcome);
+            }
+            None => drop(self.users.insert(email, outcome)),
+        }
+    }
+
+    /// Joins the outcomes of each user.
+    fn finish(self) -> RowOutcomes<'a> {
+        let Self {
+            mut users,
+            memberships,
+        } = self;
+        for (email, memberships) in memberships {
+            let own = users.remove(email);
+            users.insert(email, joined(own, memberships));
+        }
+        users
+    }
+}
+
+/// One outcome for a user: the most serious one, with all details.
+fn joined(
+    own: Option<(RowOutcome, String)>,
+    memberships: BTreeMap<(Operation, GroupName), (RowOutcome, String)>,
+) -> (RowOutcome, String) {
+    let (mut outcome, own) = own.unwrap_or((RowOutcome::Unchanged, String::new()));
+    let mut groups: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for ((operation, group), (of_group, detail)) in memberships {
+        if severity(of_group) > severity(outcome) {
+            outcome = of_group;
+        }
+        let verb = match (operation, of_group) {
+            (Operation::Leave, RowOutcome::Updated) => "left".to_owned(),
+            (_, RowOutcome::Updated) => "joined".to_owned(),
+            (operation, _) => operation.to_string(),
+        };
+        let names = groups.entry((verb, detail)).or_default();
+        names.push(group.to_string());
+    }
+    let memberships = groups.into_iter().map(|((verb, detail), names)| {
+        let names = names.join(", ");
+        match detail.is_empty() {
+            true => format!("{verb} {names}"),
+            false => format!("{verb} {names}: {detail}"),
+        }
+    });
+    let own = Some(own).filter(|own| !own.is_empty());
+    let details: Vec<_> = own.into_iter().chain(memberships).collect();
+    (outcome, details.join("; "))
+}
+
+/// The order in which outcomes matter to the author of the roster.
+fn severity(outcome: RowOutcome) -> u8 {
+    match outcome {
+        RowOutcome::Unchanged => 0,
+        RowOutcome::Planned
+        | RowOutcome::Created
+        | RowOutcome::Updated
+        | RowOutcome::Removed
+        | RowOutcome::Deactivated => 1,
+        RowOutcome::Protected => 2,
+        RowOutcome::Quarantined => 3,
+        RowOutcome::Held => 4,
+        RowOutcome::NotFound | RowOutcome::Frozen => 5,
+        RowOutcome::Failed | RowOutcome::Rejected => 6,
+    }
+}
+
+pub(super) fn row_outcomes<'a>(
+    run: Option<RunNumber>,
+    prepared: &'a Prepared,
+    applied: &'a [AppliedChange],
+) -> RowOutcomes<'a> {
+    let assessment = &prepared.assessment;
+    let verdict = &assessment.verdict;
+    let mut outcomes = Collector::default();
+    let approve = run.map(|run| format!("; {}", how_to_approve(run)));
+    let approve = approve.unwrap_or_default();
+    for held in verdict.held() {
+        let detail = format!("held by {}: {}{approve}", held.rule.label(), held.reason);
+        outcomes.all(&held.changes, RowOutcome::Held, &detail);
+    }
+    outcomes.all(
+        verdict.protected(),
+        RowOutcome::Protected,
+        "by policy.protect or policy.protect_admins",
+    );
+    outcomes.all(
+        verdict.quarantined(),
+        RowOutcome::Quarantined,
+        "failed before; retried later, or when the row or the user changes",
+    );
+    outcomes.all(
+        verdict.waiting(),
+        RowOutcome::Held,
+        "waits for the change of the user, which is held or in quarantine",
+    );
+    for blocked in &assessment.blocked {
+        let detail = || (RowOutcome::Held, blocked.reason.clone());
+        let emails = blocked.emails.iter();
+        outcomes.users.extend(emails.map(|email| (email, detail())));
+    }
+    // In a run in progress, these are not tried yet.
+    for change in verdict.passed() {
+        let group = change.group().map(|group| group.name.clone());
+        let detail = match group {
+            Some(_) => "pending".to_owned(),
+            None => format!("pending: {}", change.operation()),
+        };
+        let pending = (RowOutcome::Unchanged, detail);
+        outcomes.one(&change.email, change.operation(), group, pending);
+    }
+    for email in &assessment.unread {
+        let detail = "not read yet: the next run reads more users".to_owned();
+        outcomes
+            .users
+            .insert(email, (RowOutcome::Unchanged, detail));
+    }
+    for row in &assessment.not_found {
+        outcomes
+            .users
+            .insert(&row.email, (RowOutcome::NotFound, row.detail()));
+    }
+    let frozen = assessment.problems.iter();
+    for problem in frozen.filter(|problem| problem.kind != ProblemKind::NotFound) {
+        if let Some(email) = &problem.email
+            && problem.kind != ProblemKind::Group
+        {
+            outcomes
+                .users
+                .insert(email, (RowOutcome::Frozen, detail(problem)));
+        }
+    }
+    for one in applied {
+        let ended = (row_outcome(one), one.detail.clone());
+        outcomes.one(&one.email, one.operation, one.group.clone(), ended);
+    }
+    let mut outcomes = outcomes.finish();
+    for problem in &assessment.problems {
+        if let (Some(email), ProblemKind::Group) = (&problem.email, problem.kind) {
+            let (outcome, text) = outcomes
+                .entry(email)
+                .or_insert((RowOutcome::Frozen, String::new()));
+            if severity(*outcome) < severity(RowOutcome::Frozen) {
+                *outcome = RowOutcome::Frozen;
+            }
+            if !text.is_empty() {
+                text.push_str("; ");
+            }
+            text.push_str(&detail(problem));
+        }
+    }
+    outcomes
+}
+
+fn row_outcome(applied: &AppliedChange) -> RowOutcome {
+    match (applied.outcome, applied.operation) {
+        (ChangeOutcome::Applied, Operation::Create) => RowOutcome::Created,
+        (ChangeOutcome::Applied, Operation::Update) => RowOutcome::Updated,
+        (ChangeOutcome::Applied, Operation::Delete) => RowOutcome::Removed,
+        (ChangeOutcome::Applied, Operation::Deactivate) => RowOutcome::Deactivated,
+        (ChangeOutcome::Applied, Operation::Leave | Operation::Join) => RowOutcome::Updated,
+        (ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped, _) => {
+            RowOutcome::Failed
+        }
+    }
+}
