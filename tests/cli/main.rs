@@ -3,6 +3,7 @@ mod approve;
 mod check;
 mod config;
 mod daemon;
+mod groups;
 mod history;
 mod init;
 mod key_users;

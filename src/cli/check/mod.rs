@@ -122,7 +122,7 @@ async fn check_groups(
     if desired.memberships.is_empty() {
         return Ok(None);
     }
-    match organisation::reader(settings)?.groups().await? {
+    match organisation::reader(settings)?.group_names().await? {
         Available::Known(groups) => {
             let groups = ObservedGroups::new(groups);
             let problems = group_name_problems(desired, &groups, &settings.policy);

@@ -1,0 +1,109 @@
+//! Groups as commands show them: export, check, plan, apply, explain, history.
+
+use crate::support::{World, command};
+use omni_user_sync::sandbox::Options;
+use serde_json::{Value, json};
+
+/// Ann and Bob in Sales, Bob and a user that no list shows in the board.
+async fn world() -> World {
+    let world = World::with(Options::with_full_lists()).await;
+    world.user("ann@x.co", "Ann", json!({}));
+    world.user("bob@x.co", "Bob", json!({}));
+    world.org().add_group("Sales", &["ann@x.co", "bob@x.co"]);
+    world.org().add_group("The, board", &["bob@x.co"]);
+    let embedded = "0b9d31d1-51b5-4d0a-a3f9-0d9a6a1c2b55";
+    world.org().join_embed_user("The, board", embedded);
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_with_groups_states_them_unchanged() {
+    let world = world().await;
+    let export = command(&world, &["export", "--groups"]).await;
+    assert_eq!(export.code, 0, "{}", export.err);
+    assert_eq!(
+        export.out,
+        "op,email,display_name,groups\n\
+         upsert,ann@x.co,Ann,[Sales]\n\
+         upsert,bob@x.co,Bob,\"[\"\"Sales\"\",\"\"The, board\"\"]\"\n"
+    );
+    world.roster(&export.out);
+    let plan = command(&world, &["plan"]).await;
+    assert_eq!(plan.code, 0, "{}{}", plan.out, plan.err);
+    let plain = command(&world, &["export"]).await;
+    assert!(!plain.out.contains("groups"), "{}", plain.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_the_nearest_group() {
+    let world = world().await;
+    world.roster("email,display_name,groups\nann@x.co,Ann,[Slaes]\nbob@x.co,Bob,[Slaes]\n");
+    let check = command(&world, &["check", "--json"]).await;
+    assert_eq!(check.code, 1, "{}{}", check.out, check.err);
+    let doc: Value = serde_json::from_str(&check.out).expect("JSON");
+    let problems = doc["roster"]["problems"].as_array().expect("problems");
+    assert_eq!(problems.len(), 1, "{}", check.out);
+    assert_eq!(problems[0]["kind"], "group");
+    assert_eq!(problems[0]["remedy"], "did you mean 'Sales'?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memberships_are_planned_applied_and_undone() {
+    let world = world().await;
+    world.roster("email,display_name,groups\nann@x.co,Ann,\"[\"\"Sales\"\",\"\"The, board\"\"]\"\nbob@x.co,Bob,[Sales]\n");
+    let plan = command(&world, &["plan", "--json"]).await;
+    assert_eq!(plan.code, 4, "{}{}", plan.out, plan.err);
+    let doc: Value = serde_json::from_str(&plan.out).expect("JSON");
+    let changes = doc["changes"].as_array().expect("changes");
+    assert_eq!(changes.len(), 1);
+    assert_eq!(
+        (
+            &changes[0]["operation"],
+            &changes[0]["email"],
+            &changes[0]["group"]["name"]
+        ),
+        (&json!("join"), &json!("ann@x.co"), &json!("The, board"))
+    );
+    assert_eq!(doc["held"][0]["rule"], "new_groups");
+    assert_eq!(doc["pending"]["leave"], 1);
+
+    let apply = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(apply.code, 4, "{}{}", apply.out, apply.err);
+    assert_eq!(
+        world.org().members("The, board"),
+        Some(vec![
+            "0b9d31d1-51b5-4d0a-a3f9-0d9a6a1c2b55".into(),
+            "ann@x.co".into(),
+            "bob@x.co".into()
+        ])
+    );
+    let explain = command(&world, &["explain", "bob@x.co"]).await;
+    assert!(
+        explain.out.contains("groups: Sales, The, board"),
+        "{}",
+        explain.out
+    );
+    assert!(
+        explain.out.contains("held by the rule new_groups"),
+        "{}",
+        explain.out
+    );
+
+    let undo = command(&world, &["history", "latest", "--undo", "--groups"]).await;
+    assert_eq!(undo.out, "op,email,group_name\n-,ann@x.co,\"The, board\"\n");
+
+    // After the approval, Bob leaves; the user that no list shows stays.
+    assert_eq!(
+        command(&world, &["approve", "latest", "--yes"]).await.code,
+        0
+    );
+    let apply = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(apply.code, 0, "{}{}", apply.out, apply.err);
+    assert_eq!(
+        world.org().members("The, board"),
+        Some(vec![
+            "0b9d31d1-51b5-4d0a-a3f9-0d9a6a1c2b55".into(),
+            "ann@x.co".into()
+        ])
+    );
+}
