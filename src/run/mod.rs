@@ -242,7 +242,8 @@ impl Reconciler {
         stable_fingerprint: Option<Fingerprint>,
         stop: &Stop,
     ) -> RunOutcome {
-        let run = self.run_steps(options.into(), stable_fingerprint, stop);
+        // On the heap, because the future of a run is large.
+        let run = Box::pin(self.run_steps(options.into(), stable_fingerprint, stop));
         run.instrument(span(None)).await
     }
 
@@ -382,7 +383,7 @@ impl Reconciler {
             max_in_flight: self.settings().omni.max_in_flight,
         };
         tokio::select! {
-            report = apply(&work, on_change) => report,
+            report = Box::pin(apply(&work, on_change)) => report,
             never = interim.write_each_minute() => match never {},
             never = progress.log() => match never {},
             never = make_way => never,

@@ -146,7 +146,8 @@ impl Phases<'_, '_> {
         let next = AtomicUsize::new(0);
         let lanes = (0..self.worker.work.max_in_flight).map(|_| async {
             while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                send(item).await;
+                // On the heap, because these futures are large.
+                Box::pin(send(item)).await;
             }
         });
         futures_util::future::join_all(lanes).await;

@@ -63,12 +63,16 @@ async fn status() {
           "create": 1,
           "deactivate": 0,
           "delete": 6,
+          "join": 0,
+          "leave": 0,
           "update": 1
         },
         "planned": {
           "create": 1,
           "deactivate": 0,
           "delete": 6,
+          "join": 0,
+          "leave": 0,
           "update": 1
         },
         "requests": 7,
@@ -90,6 +94,8 @@ async fn status() {
         "create": 1,
         "deactivate": 0,
         "delete": 6,
+        "join": 0,
+        "leave": 0,
         "update": 1
       },
       "quarantined": {
@@ -97,6 +103,7 @@ async fn status() {
         "users": [
           {
             "email": "ann@x.co",
+            "group": null,
             "reason": "Omni says no",
             "until": "…"
           }
@@ -196,12 +203,16 @@ async fn runs() {
             "create": 1,
             "deactivate": 0,
             "delete": 6,
+            "join": 0,
+            "leave": 0,
             "update": 1
           },
           "planned": {
             "create": 1,
             "deactivate": 0,
             "delete": 6,
+            "join": 0,
+            "leave": 0,
             "update": 1
           },
           "requests": 7,
@@ -245,6 +256,7 @@ async fn one_run() {
               "to": "<script>alert(\"x\")</script>&'"
             }
           ],
+          "group": null,
           "id": null,
           "operation": "create",
           "outcome": "applied",
@@ -261,12 +273,16 @@ async fn one_run() {
         "create": 0,
         "deactivate": 0,
         "delete": 0,
+        "join": 0,
+        "leave": 0,
         "update": 1
       },
       "planned": {
         "create": 1,
         "deactivate": 0,
         "delete": 0,
+        "join": 0,
+        "leave": 0,
         "update": 1
       },
       "requests": 7,
@@ -306,6 +322,7 @@ async fn one_user() {
           "detail": "Omni says no",
           "email": "ann@x.co",
           "fields": [],
+          "group": null,
           "id": "id-annxco",
           "operation": "update",
           "outcome": "failed",

@@ -75,6 +75,8 @@ async fn user_explanation_matches_the_command() {
         "operation": "update"
       },
       "email": "ann@x.co",
+      "groups": [],
+      "memberships": [],
       "next": "a run would apply, unless a safety limit holds it (`plan` counts the changes of all users)\n~ update     ann@x.co  (users.csv:2)\n    display_name: '<Ann>' => 'Ann'\n    region: ['north'] => ['south']",
       "omni": {
         "active": true,

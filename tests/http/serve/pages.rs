@@ -252,7 +252,8 @@ async fn changes_are_filtered_by_the_query() {
     let odd = server.get("/runs/1?operation=destroy").await;
     assert_eq!(odd.status, 400);
     assert!(
-        odd.body.contains("delete, deactivate, update, create"),
+        odd.body
+            .contains("delete, deactivate, leave, update, create, join"),
         "{}",
         odd.body
     );
