@@ -12,7 +12,7 @@ const MAX_EDITS: usize = 2;
 
 /// How far the memberships of a managed group are managed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(super) enum ManagedScope {
     /// All of them: a cell names the group, or a pattern matches it.
     Whole,
     /// Those that an accepted roster stated, or that this program added.
@@ -147,7 +147,7 @@ pub(super) fn managed(
     observed: &Observed,
     memory: &Memory,
     policy: &Policy,
-) -> BTreeMap<GroupId, (GroupRef, Extent)> {
+) -> BTreeMap<GroupId, (GroupRef, ManagedScope)> {
     let in_cells = desired.memberships.cells.values();
     let in_cells: HashSet<_> = in_cells.flat_map(|cell| &cell.names).collect();
     let named: HashSet<_> = in_cells
@@ -159,12 +159,12 @@ pub(super) fn managed(
         .collect();
     let groups = observed.groups().iter().filter_map(|group| {
         let is_whole = named.contains(&group.id) || policy.managed_groups.covers(&group.name);
-        let extent = match is_whole {
-            true => Extent::Whole,
-            false if memory.groups.managed.contains_key(&group.id) => Extent::Stated,
+        let scope = match is_whole {
+            true => ManagedScope::Whole,
+            false if memory.groups.managed.contains_key(&group.id) => ManagedScope::Stated,
             false => return None,
         };
-        Some((group.id.clone(), (reference(group)?, extent)))
+        Some((group.id.clone(), (reference(group)?, scope)))
     });
     groups.collect()
 }

@@ -7,7 +7,7 @@
 //! - Only users that a listing or a lookup shows are compared, so members that no list of users shows (embed users) are
 //!   never touched. Neither are users that are frozen, ambiguous, unread or removed.
 
-use super::groups::{Extent, Resolved, managed, names, problem};
+use super::groups::{ManagedScope, Resolved, managed, names, problem};
 use super::{BlockedOperation, Plan};
 use crate::model::{
     Action, Change, ChangeKey, Desired, DesiredUser, Email, GroupId, GroupName, GroupRef,
@@ -45,7 +45,7 @@ pub(super) fn plan(
         created,
         unread: plan.unread.iter().cloned().collect(),
     };
-    let mut found = Found::default();
+    let mut found = PlannedMemberships::default();
     for (email, (cell, rows)) in by_user(desired) {
         planner.compare(email, cell, &rows, &mut found);
     }
@@ -65,7 +65,7 @@ pub(super) fn plan(
 
 /// The planned memberships.
 #[derive(Default)]
-struct Found {
+struct PlannedMemberships {
     joins: Vec<Change>,
     leaves: Vec<Change>,
     problems: Vec<Problem>,
@@ -79,7 +79,7 @@ struct MembershipPlanner<'a> {
     observed: &'a Observed,
     memory: &'a Memory,
     names: HashMap<&'a GroupName, Resolved>,
-    managed: BTreeMap<GroupId, (GroupRef, Extent)>,
+    managed: BTreeMap<GroupId, (GroupRef, ManagedScope)>,
     /// Users that this plan removes.
     removed: HashSet<Email>,
     /// Users that this plan creates.
@@ -94,20 +94,10 @@ impl MembershipPlanner<'_> {
         email: &Email,
         cell: Option<&GroupsCell>,
         rows: &[&MembershipRow],
-        found: &mut Found,
+        found: &mut PlannedMemberships,
     ) {
-        if !self.may_be_compared(email) {
+        let Some(user) = self.subject(email, rows, found) else {
             return;
-        }
-        let user = match self.observed.get(email) {
-            Some(UserMatch::One(user)) => Some(user),
-            Some(UserMatch::Several(_)) => return,
-            None if self.created.contains(email) => None,
-            None => {
-                let rows = rows.iter();
-                found.problems.extend(rows.map(|row| unknown_user(row)));
-                return;
-            }
         };
         let Some(in_cell) = self.in_cell(email, cell, found) else {
             return;
@@ -157,10 +147,10 @@ impl MembershipPlanner<'_> {
                 &cell.location,
             );
         }
-        let left = self.managed.values().filter(|(group, extent)| {
+        let left = self.managed.values().filter(|(group, scope)| {
             !in_cell.contains(group)
                 && is_open(group)
-                && (*extent == Extent::Whole || self.is_stated(email, group))
+                && (*scope == ManagedScope::Whole || self.is_stated(email, group))
                 && self.is_member(user, group) != Some(false)
         });
         for (group, _) in left {
@@ -180,7 +170,7 @@ impl MembershipPlanner<'_> {
         email: &Email,
         user: Option<&Arc<ObservedUser>>,
         in_cell: &HashSet<GroupRef>,
-        found: &mut Found,
+        found: &mut PlannedMemberships,
     ) {
         let ids = in_cell.iter().filter(|group| !self.is_stated(email, group));
         let ids = ids.filter_map(|group| group.id.clone());
@@ -199,11 +189,11 @@ impl MembershipPlanner<'_> {
     }
 
     /// What becomes of the records of groups once the roster is accepted. No group is confirmed yet.
-    fn stated(&self, found: &Found) -> GroupUpdate {
+    fn stated(&self, found: &PlannedMemberships) -> GroupUpdate {
         let whole = self
             .managed
             .iter()
-            .filter(|(_, (_, extent))| *extent == Extent::Whole);
+            .filter(|(_, (_, scope))| *scope == ManagedScope::Whole);
         let managed = whole.map(|(id, (group, _))| {
             let name = group.name.clone();
             (
@@ -218,6 +208,29 @@ impl MembershipPlanner<'_> {
             managed: managed.collect(),
             stated: found.stated.clone(),
             not_stated: found.not_stated.clone(),
+        }
+    }
+
+    /// The user whose memberships are compared, or none yet if this plan creates the user. `None` if the memberships are
+    /// not compared.
+    fn subject(
+        &self,
+        email: &Email,
+        rows: &[&MembershipRow],
+        found: &mut PlannedMemberships,
+    ) -> Option<Option<&Arc<ObservedUser>>> {
+        if !self.may_be_compared(email) {
+            return None;
+        }
+        match self.observed.get(email) {
+            Some(UserMatch::One(user)) => Some(Some(user)),
+            Some(UserMatch::Several(_)) => None,
+            None if self.created.contains(email) => Some(None),
+            None => {
+                let rows = rows.iter();
+                found.problems.extend(rows.map(|row| unknown_user(row)));
+                None
+            }
         }
     }
 
@@ -236,7 +249,7 @@ impl MembershipPlanner<'_> {
         &self,
         email: &Email,
         cell: Option<&GroupsCell>,
-        found: &mut Found,
+        found: &mut PlannedMemberships,
     ) -> Option<HashSet<GroupRef>> {
         let Some(cell) = cell else {
             return Some(HashSet::new());
@@ -257,7 +270,7 @@ impl MembershipPlanner<'_> {
         &self,
         email: &Email,
         rows: &[&'r MembershipRow],
-        found: &mut Found,
+        found: &mut PlannedMemberships,
     ) -> BTreeMap<GroupRef, &'r MembershipRow> {
         let mut by_row = BTreeMap::new();
         for row in rows {
@@ -401,7 +414,7 @@ fn contradictions(
     email: &Email,
     by_row: &BTreeMap<GroupRef, &MembershipRow>,
     in_cell: &HashSet<GroupRef>,
-    found: &mut Found,
+    found: &mut PlannedMemberships,
 ) {
     for (group, row) in by_row {
         if row.change == MembershipChange::Leave && in_cell.contains(group) {

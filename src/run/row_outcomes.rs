@@ -3,9 +3,8 @@
 
 use super::Prepared;
 use super::outcome::AppliedChange;
-use super::row_report::detail;
 use crate::model::{
-    Change, ChangeOutcome, Email, GroupName, Operation, ProblemKind, RowOutcome, RunNumber,
+    Change, ChangeOutcome, Email, GroupName, Operation, Problem, ProblemKind, RowOutcome, RunNumber,
 };
 use crate::plan::render::how_to_approve;
 use std::collections::{BTreeMap, HashMap};
@@ -165,14 +164,11 @@ pub(super) fn row_outcomes<'a>(
             .users
             .insert(&row.email, (RowOutcome::NotFound, row.detail()));
     }
-    let frozen = assessment.problems.iter();
-    for problem in frozen.filter(|problem| problem.kind != ProblemKind::NotFound) {
-        if let Some(email) = &problem.email
-            && problem.kind != ProblemKind::Group
-        {
-            outcomes
-                .users
-                .insert(email, (RowOutcome::Frozen, detail(problem)));
+    for problem in &assessment.problems {
+        let is_of_user = !matches!(problem.kind, ProblemKind::NotFound | ProblemKind::Group);
+        if let Some(email) = problem.email.as_ref().filter(|_| is_of_user) {
+            let frozen = (RowOutcome::Frozen, detail(problem));
+            outcomes.users.insert(email, frozen);
         }
     }
     for one in applied {
@@ -182,19 +178,22 @@ pub(super) fn row_outcomes<'a>(
     let mut outcomes = outcomes.finish();
     for problem in &assessment.problems {
         if let (Some(email), ProblemKind::Group) = (&problem.email, problem.kind) {
-            let (outcome, text) = outcomes
-                .entry(email)
-                .or_insert((RowOutcome::Frozen, String::new()));
-            if severity(*outcome) < severity(RowOutcome::Frozen) {
-                *outcome = RowOutcome::Frozen;
-            }
-            if !text.is_empty() {
-                text.push_str("; ");
-            }
-            text.push_str(&detail(problem));
+            let frozen = (RowOutcome::Unchanged, String::new());
+            add_group_problem(outcomes.entry(email).or_insert(frozen), problem);
         }
     }
     outcomes
+}
+
+/// Adds a problem about a group, which freezes memberships and not the user.
+fn add_group_problem((outcome, text): &mut (RowOutcome, String), problem: &Problem) {
+    if severity(*outcome) < severity(RowOutcome::Frozen) {
+        *outcome = RowOutcome::Frozen;
+    }
+    if !text.is_empty() {
+        text.push_str("; ");
+    }
+    text.push_str(&detail(problem));
 }
 
 fn row_outcome(applied: &AppliedChange) -> RowOutcome {
@@ -208,4 +207,19 @@ fn row_outcome(applied: &AppliedChange) -> RowOutcome {
             RowOutcome::Failed
         }
     }
+}
+
+/// A problem with its cell and its remedy.
+pub(super) fn detail(problem: &Problem) -> String {
+    let column = problem
+        .location
+        .column
+        .as_ref()
+        .map(|(number, name)| format!("cell {number} ({name}): "));
+    format!(
+        "{}{}; {}",
+        column.unwrap_or_default(),
+        problem.message,
+        problem.remedy
+    )
 }

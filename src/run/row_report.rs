@@ -2,7 +2,7 @@
 
 use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
-use super::row_outcomes::{RowOutcomes, row_outcomes};
+use super::row_outcomes::{RowOutcomes, detail, row_outcomes};
 use crate::model::{
     Change, Desired, DesiredUser, Email, Entry, Fingerprint, HeldChange, Location, Problem,
     RowOutcome, RunNumber,
@@ -246,18 +246,4 @@ fn op(entry: &Entry) -> &'static str {
         DesiredUser::Delete => "delete",
         DesiredUser::Deactivate => "deactivate",
     }
-}
-
-pub(super) fn detail(problem: &Problem) -> String {
-    let column = problem
-        .location
-        .column
-        .as_ref()
-        .map(|(number, name)| format!("cell {number} ({name}): "));
-    format!(
-        "{}{}; {}",
-        column.unwrap_or_default(),
-        problem.message,
-        problem.remedy
-    )
 }

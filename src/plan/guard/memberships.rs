@@ -19,9 +19,9 @@ pub(super) fn is_first_contact(change: &Change) -> bool {
 }
 
 /// A membership by ids.
-type Key<'a> = (&'a UserId, &'a GroupId);
+type MembershipIds<'a> = (&'a UserId, &'a GroupId);
 
-fn key(change: &Change) -> Option<Key<'_>> {
+fn key(change: &Change) -> Option<MembershipIds<'_>> {
     Some((change.user_id()?, change.group()?.id.as_ref()?))
 }
 
@@ -94,7 +94,8 @@ impl Guard<'_> {
     /// Holds the leaves of groups that would lose more than half of their members.
     fn leaves_of_one_group(&self, verdict: &mut Verdict) {
         let rule = GuardRule::MaxLeaves;
-        let mut by_group: BTreeMap<&GroupId, (&GroupName, HashSet<Key<'_>>)> = BTreeMap::new();
+        let mut by_group: BTreeMap<&GroupId, (&GroupName, HashSet<MembershipIds<'_>>)> =
+            BTreeMap::new();
         for change in self.counted(verdict, rule) {
             if let (Some(key), Some(group)) = (key(change), change.group()) {
                 let (_, leaves) = by_group
@@ -152,7 +153,7 @@ impl Guard<'_> {
     }
 
     /// The memberships that ended in the last 24 hours, without those that are back.
-    fn left_lately(&self) -> impl Iterator<Item = Key<'_>> {
+    fn left_lately(&self) -> impl Iterator<Item = MembershipIds<'_>> {
         let left = self.memory.recent.left.iter();
         left.filter(|(user, group)| self.observed.groups().has_member(group, user) != Some(true))
             .map(|(user, group)| (user, group))
