@@ -44,6 +44,28 @@ mod tests {
             .prop_map(|pieces| pieces.concat())
     }
 
+    /// A roster of which the second file is that of `source.groups`.
+    const WITH_GROUPS_FILE: u8 = 0x50;
+
+    const GROUPS: &[&str] = &[
+        "+,",
+        "-,",
+        "add,",
+        "?,",
+        "a@x.co,",
+        "A@x.co,",
+        "b@localhost,",
+        "<c@x.co>,",
+        "Sales",
+        "sales",
+        "Board",
+        "\"",
+        "\n",
+        "\n",
+        ",",
+        "\r\n",
+    ];
+
     const ROSTER: &[&str] = &[
         "op",
         "email",
@@ -114,9 +136,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn generated_rosters_pass(how in any::<u8>(), header in "(op,|)email(,display_name|)(,tier|)(,Region|)(\n|\r\n)", rest in made_of(ROSTER, 60)) {
+        fn generated_rosters_pass(how in any::<u8>(), header in "(op,|)email(,display_name|)(,tier|)(,Region|)(,groups|)(\n|\r\n)", rest in made_of(ROSTER, 60)) {
             let text = format!("{header}{rest}");
             roster(&[&[how], text.as_bytes()].concat());
+        }
+
+        #[test]
+        fn generated_groups_files_pass(how in any::<u8>(), rows in made_of(GROUPS, 40)) {
+            let text = format!("email\na@x.co\n\u{1e}op,email,group_name\n{rows}");
+            roster(&[&[how | WITH_GROUPS_FILE], text.as_bytes()].concat());
         }
 
         #[test]

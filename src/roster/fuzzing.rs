@@ -6,19 +6,21 @@ use super::export::{self, ExportFormat, ExportRow};
 use super::{SourceError, read};
 use crate::fuzzing::checks::{SECRET, assert_harmless};
 use crate::model::{
-    AttributeName, Decimal, Definition, Desired, DesiredUser, Email, Location, Problem,
-    ProblemKind, Schema, Texts, Value, ValueType, fold, trim,
+    AttributeName, Decimal, Definition, Desired, DesiredMemberships, DesiredUser, Email, GroupName,
+    Location, Problem, ProblemKind, Schema, Texts, Value, ValueType, fold, trim,
 };
 use crate::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
 use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
-/// Separates two files of a roster.
+/// Separates two files.
 const SEPARATOR: u8 = 0x1e;
 /// Bits of the first byte. [`settings`] uses the others.
 const AGAIN: u8 = 0x20;
 const TWO_FILES: u8 = 0x40;
+/// The second file is that of `source.groups`, not of the roster.
+const GROUPS_FILE: u8 = 0x10;
 const NO_DEFINITIONS: u8 = 0x80;
 
 /// Checks a roster. The first byte selects the settings, the others are the content.
@@ -57,8 +59,10 @@ fn summary(outcome: &Result<Desired, SourceError>) -> String {
             );
             let mut groups: Vec<_> = desired.memberships.cells.iter().collect();
             groups.sort_by_key(|(email, _)| *email);
+            let stated = &desired.memberships;
+            let rows = (&stated.rows, &stated.doubtful, &stated.unreadable);
             let counts = (desired.unnamed, desired.rows, desired.fingerprint);
-            format!("{users:?} {groups:?} {frozen:?} {problems:?} {counts:?}")
+            format!("{users:?} {groups:?} {rows:?} {frozen:?} {problems:?} {counts:?}")
         }
         Err(error) => error.to_string(),
     }
@@ -91,10 +95,15 @@ impl RosterFolder {
             0 => schema(),
             _ => Schema::unknown(),
         };
+        let groups = folder.path().join("b.csv");
+        let has_groups = how & GROUPS_FILE != 0 && files.len() > 1;
         Self {
+            settings: SourceSettings {
+                groups: has_groups.then_some(groups),
+                ..settings(how)
+            },
             folder,
             files,
-            settings: settings(how),
             schema,
         }
     }
@@ -105,6 +114,7 @@ impl RosterFolder {
 
     fn check(&self, desired: &Desired) {
         self.check_rejected(&desired.rejected);
+        self.check_groups_file(&desired.memberships);
         let doubtful = desired.doubtful.iter().map(|row| &row.problem);
         let bad_rows = desired.bad_rows.iter().chain(doubtful);
         for problem in bad_rows.chain(&desired.lints) {
@@ -119,8 +129,8 @@ impl RosterFolder {
                 .problems()
                 .is_sorted_by(|a, b| a.in_order(b).is_le())
         );
-        assert!(desired.bad_rows.len() <= MAX_PROBLEMS);
-        for problem in &desired.bad_rows {
+        assert!(desired.bad_rows.len() <= 2 * MAX_PROBLEMS);
+        for problem in desired.bad_rows.iter().filter(|one| self.is_in_roster(one)) {
             let frozen = |email: &Email| desired.frozen.contains_key(email);
             assert!(problem.email.as_ref().is_none_or(frozen), "{problem}");
         }
@@ -143,6 +153,29 @@ impl RosterFolder {
             .values()
             .for_each(|reason| self.check_location(reason));
         self.check_rows(desired);
+    }
+
+    /// Whether a problem is of the roster, not of `source.groups`.
+    fn is_in_roster(&self, problem: &Problem) -> bool {
+        self.settings.groups.is_none() || &*problem.location.file != "b.csv"
+    }
+
+    /// Each membership is stated at most once, and not if it is frozen.
+    fn check_groups_file(&self, stated: &DesiredMemberships) {
+        self.check_rejected(stated.unreadable.as_slice());
+        let key =
+            |email: &Email, group: &GroupName| (email.clone(), fold(group.as_str()).into_owned());
+        let frozen = stated.frozen.iter();
+        let frozen = frozen.filter_map(|one| Some(key(&one.email, one.group.as_ref()?)));
+        let frozen: HashSet<_> = frozen.collect();
+        let mut seen = HashSet::new();
+        for row in stated.named_rows() {
+            self.check_location(&row.location);
+            let key = key(&row.email, &row.group);
+            assert!(!frozen.contains(&key) && seen.insert(key), "{row:?}");
+        }
+        let is_empty = seen.is_empty() && frozen.is_empty();
+        assert!(stated.unreadable.is_none() || is_empty);
     }
 
     /// Problems of rejected files are logged, so they contain no values. A header is not a value.
@@ -192,6 +225,7 @@ impl RosterFolder {
         let lints = desired.lints.iter().filter(in_row);
         let doubtful = desired.doubtful.iter().map(|row| &row.problem);
         let problems = desired.bad_rows.iter().chain(doubtful).chain(lints);
+        let problems = problems.filter(|one| self.is_in_roster(one));
         let rows: HashSet<_> = used
             .chain(problems.map(|problem| &problem.location))
             .filter(|location| location.line > 0)
