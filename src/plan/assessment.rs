@@ -263,11 +263,13 @@ fn recreated_warning(plan: &Plan, memory: &Memory) -> Option<String> {
 }
 
 fn lost_files_warning(plan: &Plan) -> Option<String> {
-    let lost = plan.lost_files_clause()?;
-    Some(format!(
-        "{lost}; users that no other file names now count as missing from the roster; restore the file \
-         if this is not intended"
-    ))
+    let lost = &plan.lost_files;
+    (!lost.is_empty()).then(|| {
+        format!(
+            "{lost}; users that no other file names now count as missing from the roster; restore the file \
+             if this is not intended"
+        )
+    })
 }
 
 fn parts_warning(unlisted: usize) -> Option<String> {

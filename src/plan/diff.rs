@@ -2,6 +2,7 @@
 //! and leaves the safety limits to the guard.
 
 use super::lints::{PlanLints, is_respelled};
+use super::lost_files::LostFiles;
 use super::not_found::{self, NotFound};
 use super::{Blocked, BlockedOperation, memberships, ownership};
 use crate::model::{
@@ -9,7 +10,6 @@ use crate::model::{
     GroupUpdate, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune,
     Removal, RunTime, Schema, UserMatch, UserSpec, same_text,
 };
-use crate::util::text::agree;
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::num::NonZero;
@@ -51,8 +51,8 @@ pub struct Plan {
     pub groups: GroupUpdate,
     /// Warnings about groups.
     pub warnings: Vec<String>,
-    /// Files of the last accepted roster that are gone, if fewer have replaced them.
-    pub lost_files: Vec<Arc<str>>,
+    /// Files of the last accepted roster that are gone.
+    pub lost_files: LostFiles,
     /// The number of users that the roster does not name and that are kept for now, because of
     /// `policy.prune_grace` or because pruning is off in this run.
     pub deferred: usize,
@@ -79,11 +79,9 @@ impl Plan {
             policy,
         };
         let mut plan = planner.compare_all(&desired.users);
-        plan.lost_files = lost_files(desired, memory);
-        // The next run over the same roster knows about the loss.
-        let is_new = memory.last_read != Some(desired.fingerprint);
+        plan.lost_files = LostFiles::new(desired, memory);
         let lost = || {
-            let lost = plan.lost_files_clause().filter(|_| is_new)?;
+            let lost = plan.lost_files.news()?;
             Some(format!("{lost}, so no user is removed in this run."))
         };
         if let Some(reason) = desired.removals_allowed().err().or_else(lost) {
@@ -98,20 +96,6 @@ impl Plan {
         memberships::plan(desired, observed, memory, policy, &mut plan);
         plan.sort();
         plan
-    }
-
-    /// Names the lost files in a clause.
-    #[must_use]
-    pub fn lost_files_clause(&self) -> Option<String> {
-        let count = self.lost_files.len();
-        let (are, they_were) = (
-            agree(count, "is", "are"),
-            agree(count, "it was", "they were"),
-        );
-        let names = self.lost_files.join(", ");
-        let clause =
-            || format!("{names} {are} missing ({they_were} part of the last accepted roster)");
-        (count > 0).then(clause)
     }
 
     /// Adds the plan for other users.
@@ -130,7 +114,7 @@ impl Plan {
             first_contact: _,
             groups: _,
             warnings: _,
-            lost_files,
+            lost_files: _,
             deferred,
             unlisted,
             blocks_pruning,
@@ -145,7 +129,6 @@ impl Plan {
         self.unchanged += unchanged;
         self.upserted += upserted;
         self.blocked.extend(blocked);
-        self.lost_files.extend(lost_files);
         self.deferred += deferred;
         self.unlisted += unlisted;
         self.blocks_pruning |= blocks_pruning;
@@ -485,27 +468,6 @@ fn prefetch(found: Option<&UserMatch>) {
     if let Some(UserMatch::One(user)) = found {
         let first = user.values().next();
         black_box(first.map(|(_, value)| value.texts()));
-    }
-}
-
-/// The files of the last accepted roster that are gone, unless as many others have appeared: people rename files
-/// and replace the last one with a new one.
-fn lost_files(desired: &Desired, memory: &Memory) -> Vec<Arc<str>> {
-    if !desired.is_source {
-        return Vec::new();
-    }
-    let read = desired.files.iter().map(|file| &file.name);
-    let rejected = desired
-        .rejected
-        .iter()
-        .map(|problem| &problem.location.file);
-    let present: HashSet<_> = read.chain(rejected).collect();
-    let before = memory.last_files().iter().map(|file| &file.name);
-    let gone = before.filter(|name| !present.contains(name));
-    if present.len() < memory.last_files().len() {
-        gone.cloned().collect()
-    } else {
-        Vec::new()
     }
 }
 

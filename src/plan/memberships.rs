@@ -8,7 +8,7 @@
 //!   never touched. Neither are users that are frozen, ambiguous, unread or removed.
 
 use super::groups::{ManagedScope, Resolved, managed, names, problem};
-use super::{BlockedOperation, Plan};
+use super::{BlockedOperation, LostFiles, Plan};
 use crate::model::{
     Action, Change, ChangeKey, Desired, DesiredUser, Email, GroupId, GroupName, GroupRef,
     GroupUpdate, GroupsCell, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
@@ -44,6 +44,7 @@ pub(super) fn plan(
         removed,
         created,
         unread: plan.unread.iter().cloned().collect(),
+        frozen: frozen(desired),
     };
     let mut found = PlannedMemberships::default();
     for (email, (cell, rows)) in by_user(desired) {
@@ -53,7 +54,7 @@ pub(super) fn plan(
     plan.groups = planner.stated(&found);
     plan.problems.extend(found.problems);
     plan.changes.extend(found.joins);
-    match leaves_blocked(desired) {
+    match leaves_blocked(desired, &plan.lost_files) {
         Some(reason) => {
             let emails = found.leaves.into_iter().map(|change| change.email);
             plan.block(BlockedOperation::Leave, reason, emails.collect());
@@ -85,6 +86,8 @@ struct MembershipPlanner<'a> {
     /// Users that this plan creates.
     created: HashSet<Email>,
     unread: HashSet<Email>,
+    /// The groups in rows of `source.groups` that are invalid or contradict each other, by user.
+    frozen: HashMap<&'a Email, Vec<&'a GroupName>>,
 }
 
 impl MembershipPlanner<'_> {
@@ -127,7 +130,8 @@ impl MembershipPlanner<'_> {
                 location: Some(location.clone()),
             });
         };
-        let is_frozen = |group: &GroupRef| self.is_frozen(email, group);
+        let frozen = self.frozen_groups(email);
+        let is_frozen = |group: &GroupRef| frozen.contains(group);
         for (group, row) in &by_row {
             let contradicts = row.change == MembershipChange::Leave && in_cell.contains(group);
             if !contradicts && !is_frozen(group) {
@@ -314,15 +318,14 @@ impl MembershipPlanner<'_> {
         id.is_some_and(|id| self.memory.groups.stated.contains(&(id, email.clone())))
     }
 
-    /// Whether the rows about a membership are invalid or contradict each other.
-    fn is_frozen(&self, email: &Email, group: &GroupRef) -> bool {
-        let frozen = &self.desired.memberships.frozen;
-        !frozen.is_empty()
-            && frozen.iter().any(|key: &ChangeKey| {
-                let name = key.group.as_ref().and_then(|name| self.names.get(name));
-                key.email == *email
-                    && matches!(name, Some(Resolved::Group(frozen)) if frozen == group)
-            })
+    /// The groups of a user whose rows are invalid or contradict each other.
+    fn frozen_groups(&self, email: &Email) -> HashSet<&GroupRef> {
+        let frozen = self.frozen.get(email).into_iter().flatten();
+        let groups = frozen.filter_map(|name| match self.names.get(name)? {
+            Resolved::Group(group) => Some(group),
+            Resolved::Unusable(..) => None,
+        });
+        groups.collect()
     }
 
     /// The groups of which no member may leave without approval: they become managed with this roster, the first leaves
@@ -375,6 +378,14 @@ fn by_user(desired: &Desired) -> StatedByUser<'_> {
     users
 }
 
+fn frozen(desired: &Desired) -> HashMap<&Email, Vec<&GroupName>> {
+    let mut by_user: HashMap<_, Vec<_>> = HashMap::new();
+    for ChangeKey { email, group } in &desired.memberships.frozen {
+        by_user.entry(email).or_default().extend(group);
+    }
+    by_user
+}
+
 /// The users that a plan removes, and those that it creates.
 fn user_changes(plan: &Plan) -> (HashSet<Email>, HashSet<Email>) {
     let (mut removed, mut created) = (HashSet::new(), HashSet::new());
@@ -392,7 +403,7 @@ fn user_changes(plan: &Plan) -> (HashSet<Email>, HashSet<Email>) {
 }
 
 /// Why no user leaves a group in this run, as a sentence.
-fn leaves_blocked(desired: &Desired) -> Option<String> {
+fn leaves_blocked(desired: &Desired, lost: &LostFiles) -> Option<String> {
     let file = desired.rejected.first().map(|problem| {
         format!(
             "A file of the roster could not be read ({}), so no user leaves a group.",
@@ -406,7 +417,11 @@ fn leaves_blocked(desired: &Desired) -> Option<String> {
             problem.location
         ))
     };
-    file.or_else(unreadable)
+    let lost = || {
+        let lost = lost.news()?;
+        Some(format!("{lost}, so no user leaves a group in this run."))
+    };
+    file.or_else(unreadable).or_else(lost)
 }
 
 /// The rows that take a user out of a group that the user's cell names.

@@ -3,15 +3,17 @@
 use crate::support::cases;
 use chrono::Utc;
 use omni_user_sync::model::{
-    Action, Attributes, ByEmail, Change, Desired, DesiredMemberships, DesiredUser, Email, Entry,
-    Fingerprint, GroupId, GroupName, GroupsCell, GuardRule, Limit, Location, ManagedGroup,
-    Membership, MembershipChange, MembershipRow, Memory, Observed, ObservedGroup, ObservedGroups,
-    ObservedUser, Operation, Policy, Problem, ProblemKind, Protect, Schema, UserId, UserSpec,
+    AcceptedRoster, Action, Attributes, ByEmail, Change, Desired, DesiredMemberships, DesiredUser,
+    Email, Entry, FileRead, Fingerprint, GroupId, GroupName, GroupsCell, GuardRule, Limit,
+    Location, ManagedGroup, Membership, MembershipChange, MembershipRow, Memory, Observed,
+    ObservedGroup, ObservedGroups, ObservedUser, Operation, Policy, Problem, ProblemKind, Protect,
+    Schema, UserId, UserSpec,
 };
 use omni_user_sync::plan::{Assessment, Plan};
 use omni_user_sync::settings::{self, Environment};
 use proptest::prelude::*;
 use std::collections::{BTreeSet, HashSet};
+use std::time::SystemTime;
 
 const USERS: usize = 5;
 const GROUPS: [&str; 4] = ["Sales", "Board", "Finance", "Zürich"];
@@ -517,4 +519,32 @@ fn new_groups_are_created_unless_misspelt() {
     assert_eq!(planned("Marketing"), (Some(None), 0));
     assert_eq!(planned("Slaes"), (None, 1));
     assert_eq!(planned("sales"), (Some(Some(group_id(0))), 0));
+}
+
+#[test]
+fn no_leaves_when_a_file_is_first_missing() {
+    let members: Pairs = [(0, 0), (1, 0)].into();
+    let roster = desired(&[(0, Some(vec![0])), (1, Some(vec![]))]);
+    let mut memory = memory([0], &members);
+    memory.last_accepted = Some(AcceptedRoster {
+        fingerprint: Fingerprint([1; 32]),
+        rows: 3,
+        files: vec![FileRead {
+            name: "support.csv".into(),
+            modified: SystemTime::UNIX_EPOCH,
+        }],
+    });
+    let first = plan(&roster, &observed(0..2, &members), &memory);
+    assert_eq!(leaves(&first.changes), Pairs::new());
+    let blocked: Vec<_> = first.blocked.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        blocked,
+        [
+            "1 leave is not planned: support.csv is missing (it was part of the last accepted roster), \
+          so no user leaves a group in this run."
+        ]
+    );
+    memory.last_read = Some(roster.fingerprint);
+    let second = plan(&roster, &observed(0..2, &members), &memory);
+    assert_eq!(leaves(&second.changes), [(1, 0)].into());
 }

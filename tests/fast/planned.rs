@@ -6,7 +6,7 @@ use omni_user_sync::model::{
     AcceptedRoster, Action, Attributes, Change, Desired, Email, Fingerprint, GuardRule, Memory,
     Observed, ObservedUser, Operation, Prune, Schema, UserId,
 };
-use omni_user_sync::plan::{Blocked, BlockedOperation, Plan, evaluate};
+use omni_user_sync::plan::{Blocked, BlockedOperation, LostFiles, Plan, evaluate};
 use omni_user_sync::roster;
 use omni_user_sync::settings::{Environment, Settings};
 use std::fmt::Write;
@@ -175,17 +175,16 @@ fn blocked_removals_use_singular_and_plural() {
 #[test]
 fn missing_files_are_listed_by_name() {
     let lost = |names: &[&str]| {
-        let plan = Plan {
-            lost_files: names.iter().map(|name| (*name).into()).collect(),
-            ..Plan::default()
+        let lost = LostFiles {
+            names: names.iter().map(|name| (*name).into()).collect(),
+            is_new: true,
         };
-        plan.lost_files_clause()
+        lost.to_string()
     };
-    assert_eq!(lost(&[]), None);
     let one = "a.csv is missing (it was part of the last accepted roster)";
-    assert_eq!(lost(&["a.csv"]).as_deref(), Some(one));
+    assert_eq!(lost(&["a.csv"]), one);
     let two = "a.csv, b.csv are missing (they were part of the last accepted roster)";
-    assert_eq!(lost(&["a.csv", "b.csv"]).as_deref(), Some(two));
+    assert_eq!(lost(&["a.csv", "b.csv"]), two);
 }
 
 #[test]

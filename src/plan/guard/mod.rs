@@ -199,7 +199,7 @@ pub fn evaluate(
     policy: &Policy,
 ) -> Verdict {
     let mut verdict = Verdict {
-        lost_files: plan.lost_files_clause(),
+        lost_files: (!plan.lost_files.is_empty()).then(|| plan.lost_files.to_string()),
         defers_pruning: plan.deferred > 0,
         blocks_pruning: plan.blocks_pruning,
         passed: plan.changes,
