@@ -2,7 +2,7 @@
 
 use super::{
     ByEmail, ChangeKey, Email, GroupId, GroupName, GroupsUnknown, Location, MembershipChange,
-    ObservedGroup, Problem, UserId, fold,
+    ObservedGroup, Problem, UserId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -98,17 +98,6 @@ impl Default for ObservedGroups {
     }
 }
 
-/// The group that a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupMatch<'a> {
-    /// One group.
-    One(&'a ObservedGroup),
-    /// Several groups whose names differ in letter case alone.
-    Several,
-    /// No group.
-    None,
-}
-
 impl ObservedGroups {
     /// The groups of a whole list.
     #[must_use]
@@ -156,23 +145,6 @@ impl ObservedGroups {
     #[must_use]
     pub fn shared(&self, id: &GroupId) -> Option<&Arc<ObservedGroup>> {
         self.groups.get(id)
-    }
-
-    /// The group with this name: exactly, else without regard to letter case.
-    #[must_use]
-    pub fn find(&self, name: &GroupName) -> GroupMatch<'_> {
-        let is_it = |group: &&ObservedGroup| *group.name == *name.as_str();
-        let folded = fold(name.as_str());
-        let is_near =
-            |group: &&ObservedGroup| fold(&super::nfc(super::trim(&group.name))) == folded;
-        let one = |mut found: Vec<_>| match (found.pop(), found.is_empty()) {
-            (Some(group), true) => Some(GroupMatch::One(group)),
-            (Some(_), false) => Some(GroupMatch::Several),
-            (None, _) => None,
-        };
-        one(self.iter().filter(is_it).collect())
-            .or_else(|| one(self.iter().filter(is_near).collect()))
-            .unwrap_or(GroupMatch::None)
     }
 
     /// Whether a user is a member; `None` if the members of the group are not known.

@@ -51,7 +51,7 @@ pub use history::{
 };
 pub use listed_memberships::ListedMemberships;
 pub use membership::{
-    DesiredMemberships, DoubtfulMembership, GroupMatch, GroupsCell, MembershipRow, ObservedGroups,
+    DesiredMemberships, DoubtfulMembership, GroupsCell, MembershipRow, ObservedGroups,
 };
 pub use memory::{
     AcceptedRoster, GroupMemory, GroupUpdate, ManagedGroup, Memory, OwnershipUpdate, Quarantined,

@@ -1,10 +1,11 @@
 //! Groups: resolves the names that a roster uses, and decides which groups are managed.
 
+use super::name_index::{NameError, NameIndex};
 use crate::model::{
-    Desired, GroupId, GroupMatch, GroupName, GroupRef, Location, Memory, Observed, ObservedGroup,
+    Desired, GroupId, GroupName, GroupRef, Location, Memory, Observed, ObservedGroup,
     ObservedGroups, Policy, Problem, ProblemKind, fold,
 };
-use crate::util::text::{is_within_edits, nearest};
+use crate::util::text::is_within_edits;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A new group with a name this near to an existing one is probably misspelt.
@@ -37,43 +38,39 @@ pub(super) fn names<'a>(
     let in_cells = stated.cells.values().flat_map(|cell| &cell.names);
     let in_rows = stated.rows.iter().map(|row| &row.group);
     let frozen = stated.frozen.iter().filter_map(|key| key.group.as_ref());
+    let groups = NameIndex::of_groups(groups);
     let mut created: HashMap<String, GroupRef> = HashMap::new();
     let mut names = HashMap::new();
     for name in in_cells.chain(in_rows).chain(frozen) {
         names
             .entry(name)
-            .or_insert_with(|| resolve(name, groups, policy, &mut created));
+            .or_insert_with(|| resolve(name, &groups, policy, &mut created));
     }
     names
 }
 
 fn resolve(
     name: &GroupName,
-    groups: &ObservedGroups,
+    groups: &NameIndex<&ObservedGroup>,
     policy: &Policy,
     created: &mut HashMap<String, GroupRef>,
 ) -> Resolved {
-    match groups.find(name) {
-        GroupMatch::One(group) => match reference(group) {
+    match groups.find(name.as_str()) {
+        Ok(group) => match reference(group) {
             Some(group) => Resolved::Group(group),
             None => Resolved::Unusable(
                 format!("the name of the group '{name}' in Omni can't be written in a roster"),
                 "rename the group in Omni".into(),
             ),
         },
-        GroupMatch::Several => Resolved::Unusable(
+        Err(NameError::Ambiguous { .. }) => Resolved::Unusable(
             format!("several groups in Omni have the name '{name}' in different letter case"),
             "write the name exactly as Omni shows it".into(),
         ),
-        GroupMatch::None => {
-            let is_near = |group: &&ObservedGroup| {
-                is_within_edits(&fold(name.as_str()), &fold(&group.name), MAX_EDITS)
-            };
-            let near = groups
-                .iter()
-                .filter(is_near)
-                .map(|group| &*group.name)
-                .min();
+        Err(NameError::Unknown { nearest }) => {
+            let is_near =
+                |known: &&str| is_within_edits(&fold(name.as_str()), &fold(known), MAX_EDITS);
+            let near = groups.names().filter(is_near).min();
             if policy.create_groups && near.is_none() {
                 let new = || GroupRef {
                     id: None,
@@ -82,8 +79,7 @@ fn resolve(
                 let folded = fold(name.as_str()).into_owned();
                 return Resolved::Group(created.entry(folded).or_insert_with(new).clone());
             }
-            let known = groups.iter().map(|group| &*group.name);
-            let remedy = match near.or_else(|| nearest(name.as_str(), known)) {
+            let remedy = match near.or(nearest) {
                 Some(near) => format!("did you mean '{near}'?"),
                 None => "create the group in Omni, or set policy.create_groups = true".into(),
             };

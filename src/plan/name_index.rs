@@ -1,6 +1,6 @@
 //! Finds things of Omni by the names that a file gives them.
 
-use crate::model::{Text, fold, trim};
+use crate::model::{ObservedGroup, ObservedGroups, Text, fold, trim};
 use crate::util::text::nearest;
 use std::collections::HashMap;
 
@@ -78,6 +78,14 @@ impl<T> NameIndex<T> {
     /// The names, in the order of their addition.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.things.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+impl<'g> NameIndex<&'g ObservedGroup> {
+    /// The groups by name.
+    #[must_use]
+    pub fn of_groups(groups: &'g ObservedGroups) -> Self {
+        groups.iter().map(|group| (&*group.name, group)).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Recovery: determines from an observation whether a change was applied if its response was lost when the program
 //! ended.
 
+use super::name_index::{NameError, NameIndex};
 use crate::model::{
-    ChangeIntent, ChangeRecord, Field, GroupMatch, GroupRef, NewIds, Observed, ObservedGroup,
-    ObservedUser, Operation, Schema, UserId, UserMatch, Value, same_text, trim,
+    ChangeIntent, ChangeRecord, Field, GroupRef, NewIds, Observed, ObservedGroup, ObservedUser,
+    Operation, Schema, UserId, UserMatch, Value, same_text, trim,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{HashMap, HashSet};
@@ -98,10 +99,12 @@ fn group_of<'a>(
             found => Some(found),
         },
         // The group was to be created, which an earlier list does not show.
-        None => match groups.find(name) {
-            GroupMatch::One(group) => Some(Some(group)),
-            GroupMatch::None if groups.is_known() && !observed.is_cached() => Some(None),
-            GroupMatch::None | GroupMatch::Several => None,
+        None => match NameIndex::of_groups(groups).find(name.as_str()) {
+            Ok(group) => Some(Some(*group)),
+            Err(NameError::Unknown { .. }) if groups.is_known() && !observed.is_cached() => {
+                Some(None)
+            }
+            Err(_) => None,
         },
     }
 }

@@ -8,9 +8,10 @@
 use super::cache::ObservationCache;
 use super::observe::{ObservationSource, ObserveRequest};
 use crate::model::{
-    GroupId, GroupMatch, GroupName, GroupsUnknown, ListedMemberships, ObservedGroup, ObservedGroups,
+    GroupId, GroupName, GroupsUnknown, ListedMemberships, ObservedGroup, ObservedGroups,
 };
 use crate::omni::{Groups, OmniError, Reader};
+use crate::plan::{NameError, NameIndex};
 use std::collections::HashSet;
 
 /// What to ask for.
@@ -108,7 +109,10 @@ impl ObservationCache {
     /// Whether the cached groups are not enough.
     fn is_list_due(&self, request: ObserveRequest<'_>) -> bool {
         let groups = self.observed.groups();
-        let is_missing = |name: &&GroupName| groups.find(name) == GroupMatch::None;
+        let by_name = NameIndex::of_groups(groups);
+        let is_missing = |name: &&GroupName| {
+            matches!(by_name.find(name.as_str()), Err(NameError::Unknown { .. }))
+        };
         !self.groups.is_younger_than(request.max_age)
             || (groups.is_known() && request.group_names().iter().any(is_missing))
     }
@@ -141,11 +145,9 @@ impl ObservationCache {
         if !groups.iter().any(|group| is_unknown(&group)) {
             return Vec::new();
         }
-        let names = request.group_names();
-        let named = names.iter().filter_map(|name| match groups.find(name) {
-            GroupMatch::One(group) => Some(group),
-            GroupMatch::Several | GroupMatch::None => None,
-        });
+        let (names, by_name) = (request.group_names(), NameIndex::of_groups(groups));
+        let named = names.iter();
+        let named = named.filter_map(|name| by_name.find(name.as_str()).ok().copied());
         let managed = groups.iter();
         let managed = managed.filter(|group| request.managed_groups.covers(&group.name));
         let due = named.chain(managed).filter(is_unknown);

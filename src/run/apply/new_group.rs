@@ -2,10 +2,9 @@
 
 use super::attempt::Attempt;
 use super::worker::{MAX_ATTEMPTS, Worker};
-use crate::model::{
-    Change, ChangeOutcome, GroupId, GroupMatch, GroupName, GroupRef, ObservedGroups,
-};
+use crate::model::{Change, ChangeOutcome, GroupId, GroupName, GroupRef, ObservedGroups};
 use crate::omni::{Groups, OmniError};
+use crate::plan::NameIndex;
 use crate::run::effects::GroupEffect;
 
 impl Worker<'_> {
@@ -96,13 +95,12 @@ impl Worker<'_> {
                 return Err(OmniError::Rejected { status, detail });
             }
         };
-        match groups.find(name) {
-            GroupMatch::One(group) => {
-                self.note_group(GroupEffect::Seen(group.clone()));
-                Ok(Some(group.id.clone()))
-            }
-            GroupMatch::Several | GroupMatch::None => Ok(None),
-        }
+        let groups = NameIndex::of_groups(&groups);
+        let Ok(group) = groups.find(name.as_str()) else {
+            return Ok(None);
+        };
+        self.note_group(GroupEffect::Seen((*group).clone()));
+        Ok(Some(group.id.clone()))
     }
 }
 
