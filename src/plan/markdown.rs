@@ -94,10 +94,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
 
 fn write_notes(out: &mut String, view: PlanView<'_>) -> fmt::Result {
     let assessment = view.assessment;
-    let problems = view.problems().into_iter();
-    let problems = problems
-        .chain(&assessment.problems)
-        .map(ToString::to_string);
+    let problems = view.problems().into_iter().map(ToString::to_string);
     let blocked = assessment.blocked.iter().map(ToString::to_string);
     let warnings = assessment.warnings.iter().cloned();
     let notes: Vec<_> = problems.chain(blocked).chain(warnings).collect();

@@ -74,6 +74,17 @@ async fn a_plan_is_markdown_for_pull_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn markdown_lists_each_problem_once() {
+    let world = example().await;
+    world.roster("op,email,display_name\nupsert,new@x.co,\nupsert,bad\n");
+    let ended = run(&world, &["plan", "--markdown"]).await;
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    for problem in ["the row has no display_name", "users.csv:3"] {
+        assert_eq!(ended.out.matches(problem).count(), 1, "{}", ended.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn apply_converges() {
     let world = example().await;
     let ended = run(&world, &["apply", "--yes"]).await;
