@@ -121,8 +121,8 @@ fn sentence(alert: &Alert, run: &RunSummary, name: &str) -> String {
             format!("{name} holds {changes} by {rule}.{commands}")
         }
         Alert::Blocked => format!(
-            "{name} blocked removals, because the roster or Omni could not be read completely. For \
-             details, see the log."
+            "{name} blocked removals of users or leaves from groups, because the roster or Omni could not be read \
+             completely. For details, see the log."
         ),
     }
 }

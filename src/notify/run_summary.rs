@@ -54,7 +54,7 @@ pub enum Alert {
         /// The number of changes.
         count: usize,
     },
-    /// Removals are blocked, because the roster or Omni could not be read completely.
+    /// Removals or leaves are blocked, because the roster or Omni could not be read completely.
     Blocked,
 }
 

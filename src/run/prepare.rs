@@ -270,5 +270,6 @@ fn log_planned(change: &HeldChange) {
     let fields = change.fields.iter().filter(is_set);
     let fields: Vec<_> = fields.map(|field| field.field.to_string()).collect();
     let fields = (!fields.is_empty()).then(|| fields.join(", "));
-    tracing::info!(target: CHANGES, %user, %operation, fields, "planned change");
+    let group = change.group.as_ref().map(tracing::field::display);
+    tracing::info!(target: CHANGES, %user, %operation, group, fields, "planned change");
 }

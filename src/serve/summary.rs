@@ -1,7 +1,7 @@
 //! The state of the daemon and of single users, in sentences.
 
 use super::queries::{HistoryView, Overview, UserView};
-use crate::model::{RunEnd, RunRecord, RunResult};
+use crate::model::{ChangeKey, Quarantined, RunEnd, RunRecord, RunResult};
 use crate::run::ProgressReport;
 use crate::status::{Facts, Findings, Incompleteness};
 use crate::trigger::watch::SourceState;
@@ -182,7 +182,7 @@ fn of_last_run(end: &RunEnd, findings: &Findings, history: &HistoryView) -> Summ
             Summary::error(format!("The last run failed: {reason}."))
         }
         RunResult::Held => of_held_run(end, findings, history),
-        RunResult::Partial => Summary::warning(exceptions(end, history.quarantined.0)),
+        RunResult::Partial => Summary::warning(exceptions(end, &history.quarantined)),
         RunResult::DryRun => {
             let pending = match end.pending.map_or(0, |pending| pending.total()) {
                 0 => "In sync".into(),
@@ -201,7 +201,9 @@ fn of_last_run(end: &RunEnd, findings: &Findings, history: &HistoryView) -> Summ
 fn of_held_run(end: &RunEnd, findings: &Findings, history: &HistoryView) -> Summary {
     if end.held == 0 {
         let reason = findings.blocked.first();
-        return Summary::warning(reason.map_or("Some removals are blocked.", String::as_str));
+        return Summary::warning(
+            reason.map_or("Some removals or leaves are blocked.", String::as_str),
+        );
     }
     let held = history.held.as_ref();
     if held.is_some_and(|held| held.approval().is_some()) {
@@ -213,12 +215,13 @@ fn of_held_run(end: &RunEnd, findings: &Findings, history: &HistoryView) -> Summ
 }
 
 /// The exceptions of a run that is otherwise in sync.
-fn exceptions(end: &RunEnd, quarantined: usize) -> String {
-    let quarantined = match quarantined {
-        0 => None,
-        1 => Some("1 user in quarantine".to_owned()),
-        count => Some(format!("{count} users in quarantine")),
+fn exceptions(end: &RunEnd, quarantined: &(usize, Vec<(ChangeKey, Quarantined)>)) -> String {
+    let (count, first) = quarantined;
+    let noun = match first.iter().all(|(key, _)| key.group.is_none()) {
+        true => "user",
+        false => "change",
     };
+    let quarantined = (*count > 0).then(|| format!("{} in quarantine", plural(*count, noun)));
     let counts = [(end.bad_rows, "invalid row"), (end.failed, "failed change")];
     let parts: Vec<_> = counts
         .into_iter()

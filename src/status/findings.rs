@@ -14,7 +14,7 @@ const MAX_KEPT: usize = 1000;
 pub struct Findings {
     /// The roster, as last read.
     pub roster: Option<RosterFindings>,
-    /// Why removals are blocked.
+    /// Why removals and leaves are blocked.
     pub blocked: Vec<String>,
     /// Warnings.
     pub warnings: Vec<String>,

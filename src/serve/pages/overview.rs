@@ -179,7 +179,7 @@ fn roster(overview: &Overview) -> Option<RosterCard> {
     })
 }
 
-/// Blocked removals and warnings, up to a limit.
+/// Blocked removals and leaves, and warnings, up to a limit.
 fn warnings(overview: &Overview) -> Vec<String> {
     let findings = &overview.findings;
     let all = findings.blocked.iter().chain(&findings.warnings);
@@ -209,7 +209,7 @@ fn quarantined(history: &HistoryView, now: DateTime<Utc>) -> Vec<UserLink> {
     if let Some(more) = count.checked_sub(some.len()).filter(|more| *more > 0)
         && let Some(last) = users.last_mut()
     {
-        last.note.push_str(&format!(" (and {more} more users)"));
+        last.note.push_str(&format!(" (and {more} more)"));
     }
     users
 }

@@ -76,7 +76,7 @@ fn messages_say_what_to_do() {
     omni-user-sync (acme.omniapp.co): run 3 succeeded again.
     run 3 holds 12 changes by policy.max_removals. To list them, run `omni-user-sync history 3`; to approve them, run `omni-user-sync approve 3`.
     omni-user-sync (acme.omniapp.co): run 4 rejected files of the roster and removed no users: `b.csv:3`, `c.csv`. For details, run `omni-user-sync check`.
-    run 4 blocked removals, because the roster or Omni could not be read completely. For details, see the log.
+    run 4 blocked removals of users or leaves from groups, because the roster or Omni could not be read completely. For details, see the log.
     omni-user-sync (acme.omniapp.co): run 5 succeeded again.
     omni-user-sync (acme.omniapp.co): a run failed: Omni rejects the API key. It will be retried. For details, see the log.
     omni-user-sync (acme.omniapp.co): run 6 succeeded again.
