@@ -107,9 +107,9 @@ enum Command {
 Positions: above an excerpt, `users.csv:2:8` is line 2, character 8. In JSON (`column`), in the log and \
 in other commands, `users.csv:2:3 (seats)` is line 2, cell 3.")]
     Check(check::Arguments),
-    /// Write the organisation's users as a roster
+    /// Write the organisation's users as a roster, or its roles
     #[command(
-        after_help = "Examples:\n  omni-user-sync export -o users.csv\n  omni-user-sync export -o users.csv --force   # overwrites the file"
+        after_help = "Examples:\n  omni-user-sync export -o users.csv\n  omni-user-sync export -o users.csv --force   # overwrites the file\n  omni-user-sync export --roles -o roles.csv   # a file for source.roles"
     )]
     Export(export::Arguments),
     /// Explain one user: roster rows, state in Omni, next change, last changes

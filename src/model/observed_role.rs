@@ -137,6 +137,19 @@ impl ObservedRole {
         roles.iter().find(is_of_scope).map(|one| &one.role)
     }
 
+    /// The roles of these that were assigned directly, by what they are for.
+    #[must_use]
+    pub fn direct(roles: &[Self]) -> BTreeMap<RoleScope, &RoleName> {
+        let direct = roles.iter().filter(|one| one.origin == RoleOrigin::Direct);
+        let scoped = direct.map(|one| {
+            let is_admin = one.role == RoleName::CONNECTION_ADMIN;
+            let model = one.scope.model.clone().filter(|_| !is_admin);
+            let connection = one.scope.connection.clone();
+            (RoleScope { connection, model }, &one.role)
+        });
+        scoped.collect()
+    }
+
     /// The role of these on one model that counts: the most permissive one. If one of them has no rank, only Omni knows.
     #[must_use]
     pub fn prevailing<'r>(roles: impl IntoIterator<Item = &'r Self>) -> Option<&'r Self> {

@@ -166,6 +166,15 @@ impl RoleSubject {
         }
     }
 
+    /// The form in a file, letter for letter.
+    #[must_use]
+    pub fn cell(&self) -> String {
+        match self {
+            Self::User(email) => email.as_str().to_owned(),
+            Self::Group(name) => format!("{}{}", Self::GROUP, name.as_str()),
+        }
+    }
+
     /// The user's email.
     #[must_use]
     pub fn email(&self) -> Option<&Email> {
@@ -176,7 +185,7 @@ impl RoleSubject {
     }
 }
 
-/// The form in a file.
+/// The form in a file, without characters that a terminal interprets.
 impl fmt::Display for RoleSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -182,6 +182,12 @@ impl Reader {
         self.client.requests_left()
     }
 
+    /// The time that this many reads by id would take from now on. Reads a small file.
+    #[must_use]
+    pub fn estimate(&self, requests: usize) -> Duration {
+        self.client.refresh_and_estimate(requests, self.priority)
+    }
+
     pub(super) fn users_url(&self) -> Url {
         self.client.endpoint(&["api", "scim", "v2", "Users"])
     }

@@ -75,6 +75,16 @@ impl<T> NameIndex<T> {
         }
     }
 
+    /// The name by which [`find`](Self::find) finds this thing, if there is one.
+    pub fn name_of(&self, thing: &T) -> Option<&Text>
+    where
+        T: PartialEq,
+    {
+        let mut names = self.things.iter().filter(|(_, one)| one == thing);
+        let (name, _) = names.next()?;
+        (self.find(name) == Ok(thing)).then_some(name)
+    }
+
     /// The names, in the order of their addition.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.things.iter().map(|(name, _)| name.as_str())

@@ -3,7 +3,7 @@
 use super::name_index::{NameError, NameIndex};
 use crate::model::{
     ConnectionId, DesiredRole, DesiredRoles, ModelId, ObservedConnection, ObservedModel, Problem,
-    ProblemKind, RoleColumn, RoleScope,
+    ProblemKind, RoleColumn, RoleScope, Text,
 };
 use crate::roster::{Issue, did_you_mean, merge_roles, quoted};
 use std::collections::HashMap;
@@ -79,6 +79,22 @@ impl RoleCatalogue {
         let models = self.models.get(connection).ok_or(unknown)?;
         let by_id = ModelId::parse(name).filter(|id| models.ids.contains(id));
         by_id.map_or_else(|| models.names.find(name).cloned(), Ok)
+    }
+
+    /// How a file names a connection or model: by name, or by id if the name does not lead to it.
+    #[must_use]
+    pub fn names(&self, scope: &RoleScope) -> (Text, Option<Text>) {
+        let RoleScope { connection, model } = scope;
+        let name = self.connections.name_of(connection);
+        let name = name.filter(|name| self.connection(name).as_ref() == Ok(connection));
+        let model = model.as_ref().map(|id| {
+            let models = self.models.get(connection);
+            let name = models.and_then(|models| models.names.name_of(id));
+            let name = name.filter(|name| self.model(connection, name).as_ref() == Ok(id));
+            name.cloned().unwrap_or_else(|| id.as_str().into())
+        });
+        let connection = name.cloned().unwrap_or_else(|| connection.as_str().into());
+        (connection, model)
     }
 
     /// The rows of a file with the ids that they mean.

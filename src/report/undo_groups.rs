@@ -2,6 +2,7 @@
 
 use super::Undo;
 use crate::model::{ChangeOutcome, ChangeRecord, MembershipChange, Observed, Operation, UserMatch};
+use crate::roster::export;
 use crate::settings::SourceSettings;
 
 /// The header of the file, as Omni's SDK has it.
@@ -10,17 +11,7 @@ const HEADER: [&str; 3] = ["op", "email", "group_name"];
 /// The rows that undo the memberships which a run changed. A user that is gone or was recreated has no row.
 #[must_use]
 pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &SourceSettings) -> Undo {
-    let mut notes = Vec::new();
-    let mut writer = csv::WriterBuilder::new()
-        .delimiter(source.delimiter.unwrap_or(b','))
-        .from_writer(Vec::new());
-    let mut record = |cells: [&str; 3]| {
-        writer
-            .write_record(cells)
-            .expect("writing to memory succeeds, and all rows have the same length");
-    };
-    record(HEADER);
-    let mut rows = 0;
+    let (mut rows, mut notes) = (vec![HEADER], Vec::new());
     for change in changes {
         let (Some(change_back), Some(group)) = (reverse(change), &change.intent.group) else {
             continue;
@@ -37,8 +28,7 @@ pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &Sourc
                     MembershipChange::Join => "+",
                     MembershipChange::Leave => "-",
                 };
-                record([op, intent.email.as_str(), group.name.as_str()]);
-                rows += 1;
+                rows.push([op, intent.email.as_str(), group.name.as_str()]);
             }
             (Some(_), Some(UserMatch::One(_))) => notes.push(skip("was recreated since")),
             (Some(_), Some(UserMatch::Several(_))) => {
@@ -47,10 +37,9 @@ pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &Sourc
             (Some(_), None) => notes.push(skip("is no longer in Omni")),
         }
     }
-    let bytes = writer.into_inner().expect("writing to memory succeeds");
     Undo {
-        csv: String::from_utf8(bytes).expect("the cells are valid UTF-8"),
-        rows,
+        rows: rows.len() - 1,
+        csv: export::csv_text(source.into(), rows),
         notes,
     }
 }

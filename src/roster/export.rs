@@ -131,44 +131,49 @@ impl ExportRow {
 /// Writes rows as a roster with these attributes.
 #[must_use]
 pub fn write(columns: &[AttributeName], rows: &[ExportRow], format: ExportFormat) -> String {
-    let mark = if format.byte_order_mark {
-        "\u{feff}"
-    } else {
-        ""
-    };
-    let mut writer = csv::WriterBuilder::new()
-        .delimiter(format.delimiter)
-        .from_writer(Vec::from(mark));
-    let mut record = |cells: Vec<String>| {
-        writer
-            .write_record(cells)
-            .expect("writing to memory succeeds, and all rows have the same length");
-    };
     let has_groups = rows.iter().any(|row| row.groups.is_some());
     let groups_header = has_groups.then_some(GROUPS);
     let header = ["op", "email", "display_name"]
         .into_iter()
         .chain(groups_header);
-    record(
-        header
-            .chain(columns.iter().map(AttributeName::as_str))
-            .map(Into::into)
-            .collect(),
-    );
-    for ExportRow {
-        op,
-        email,
-        display_name,
-        values,
-        groups,
-    } in rows
-    {
+    let header = header.chain(columns.iter().map(AttributeName::as_str));
+    let header = header.map(Into::into).collect::<Vec<_>>();
+    let cells = |row: &ExportRow| {
+        let ExportRow {
+            op,
+            email,
+            display_name,
+            values,
+            groups,
+        } = row;
         let cell = |value: &Option<Value>| value.as_ref().map(cell_text).unwrap_or_default();
         let row = [(*op).to_owned(), email.to_string(), cell(display_name)];
         let groups = groups.as_deref().map(list_text).unwrap_or_default();
         let groups = has_groups.then_some(groups);
         let row = row.into_iter().chain(groups);
-        record(row.chain(values.iter().map(cell)).collect());
+        row.chain(values.iter().map(cell)).collect()
+    };
+    csv_text(
+        format,
+        std::iter::once(header).chain(rows.iter().map(cells)),
+    )
+}
+
+/// Writes records of the same length as CSV.
+pub(crate) fn csv_text<R>(format: ExportFormat, records: impl IntoIterator<Item = R>) -> String
+where
+    R: IntoIterator<Item: AsRef<[u8]>>,
+{
+    let mark = match format.byte_order_mark {
+        true => "\u{feff}",
+        false => "",
+    };
+    let mut writer = csv::WriterBuilder::new()
+        .delimiter(format.delimiter)
+        .from_writer(Vec::from(mark));
+    for record in records {
+        let written = writer.write_record(record);
+        written.expect("writing to memory succeeds, and all records have the same length");
     }
     let bytes = writer.into_inner().expect("writing to memory succeeds");
     String::from_utf8(bytes).expect("the cells are valid UTF-8")

@@ -19,6 +19,7 @@ mod decode;
 mod entries;
 mod error;
 pub mod export;
+mod export_roles;
 mod file_lints;
 mod files;
 mod format;
@@ -45,6 +46,7 @@ mod text;
 mod text_lints;
 
 pub use error::SourceError;
+pub use export_roles::{RoleExportRow, export_roles};
 pub use files::SourceStamp;
 pub use reader::read_stable;
 pub(crate) use roles::merge_roles;

@@ -44,20 +44,26 @@ impl Org {
         custom.insert(name.to_owned(), base.to_owned());
     }
 
-    /// Assigns a role for a model to a user (by email) or a group (by name).
+    /// Assigns a role for a model or a whole connection (by id) to a user (by email) or a group (by name).
     ///
     /// # Panics
-    /// If there is no such user, group or model.
+    /// If there is no such user, group, model or connection.
     #[track_caller]
-    pub fn set_role(&self, holder: &str, model: &str, role: &str) {
+    pub fn set_role(&self, holder: &str, subject: &str, role: &str) {
         let holder = self.holder(holder);
         let mut state = self.lock();
-        let model = Id::parse(model).and_then(|id| state.world.roles.model(id));
-        let model = model.expect("the sandbox has no such model");
-        let scope = Scope {
-            connection: model.connection,
-            model: Some(model.id),
-        };
+        let roles = &state.world.roles;
+        let scope = Id::parse(subject).and_then(|id| match roles.model(id) {
+            Some(model) => Some(Scope {
+                connection: model.connection,
+                model: Some(id),
+            }),
+            None => roles.connection(id).map(|_| Scope {
+                connection: id,
+                model: None,
+            }),
+        });
+        let scope = scope.expect("the sandbox has no such model or connection");
         let role = role.to_owned();
         state.change(
             None,

@@ -15,6 +15,7 @@ mod place;
 mod probe;
 mod proxy;
 mod reload;
+mod roles;
 mod roundtrip;
 mod runs;
 mod security;

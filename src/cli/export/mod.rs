@@ -1,4 +1,7 @@
-//! `export`: writes the organisation as a roster, for which `plan` finds nothing to do.
+//! `export`: writes the organisation as a roster, for which `plan` finds nothing to do. `export --roles` writes roles as
+//! a file for `source.roles` instead.
+
+mod roles;
 
 use super::{Exit, organisation, out};
 use crate::model::{ObservedGroups, Schema};
@@ -6,6 +9,7 @@ use crate::omni::{Available, Definitions};
 use crate::roster::export::{self, Exported};
 use crate::settings::Settings;
 use anyhow::{Context, bail};
+use roles::RolesOf;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +24,19 @@ pub(super) struct Arguments {
     /// Add a column with the groups of each user, which makes these groups managed
     #[arg(long)]
     groups: bool,
+    /// Write the roles of groups as a file for source.roles instead, with --roles=users also those of users
+    #[arg(
+        long, value_name = "OF", num_args = 0..=1, require_equals = true, default_missing_value = "groups",
+        conflicts_with = "groups"
+    )]
+    roles: Option<RolesOf>,
+}
+
+/// A file to write.
+struct ExportedFile {
+    text: String,
+    /// The content for people: `12 users`.
+    content: String,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
@@ -30,28 +47,31 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     {
         bail!("{} exists; add --force to overwrite it", path.display());
     }
-    let (csv, users) = roster(&settings, arguments.groups).await?;
+    let file = match arguments.roles {
+        Some(of) => roles::file(&settings, of).await?,
+        None => roster(&settings, arguments.groups).await?,
+    };
     match output {
-        Some(path) => write(&path, &csv, users)?,
-        None => out::result(&csv),
+        Some(path) => write(&path, &file)?,
+        None => out::result(&file.text),
     }
     Ok(Exit::Ok)
 }
 
 /// Exports to a file.
 pub(super) async fn to_file(settings: &Settings, path: &Path) -> anyhow::Result<()> {
-    let (csv, users) = roster(settings, false).await?;
-    write(path, &csv, users)
+    write(path, &roster(settings, false).await?)
 }
 
-fn write(path: &Path, csv: &str, users: usize) -> anyhow::Result<()> {
-    write_atomically(path, csv).with_context(|| format!("can't write {}", path.display()))?;
-    out::note(&format!("{users} users written to {}", path.display()));
+fn write(path: &Path, file: &ExportedFile) -> anyhow::Result<()> {
+    let ExportedFile { text, content } = file;
+    write_atomically(path, text).with_context(|| format!("can't write {}", path.display()))?;
+    out::note(&format!("{content} written to {}", path.display()));
     Ok(())
 }
 
-/// The organisation as a roster, and the number of users in it.
-async fn roster(settings: &Settings, with_groups: bool) -> anyhow::Result<(String, usize)> {
+/// The organisation as a roster.
+async fn roster(settings: &Settings, with_groups: bool) -> anyhow::Result<ExportedFile> {
     let (definitions, observed) = organisation::fetch(settings).await?;
     let groups = match with_groups {
         true => Some(groups(settings, observed.count()).await?),
@@ -86,7 +106,10 @@ async fn roster(settings: &Settings, with_groups: bool) -> anyhow::Result<(Strin
             "{missing} users are not exported: their userName is not an email, or several users share it"
         ));
     }
-    Ok((csv, users))
+    Ok(ExportedFile {
+        text: csv,
+        content: format!("{users} users"),
+    })
 }
 
 /// The groups of an organisation with this many users.
