@@ -323,7 +323,7 @@ impl ChangeProgress {
 
 fn line(applied: &AppliedChange) -> String {
     let AppliedChange {
-        email,
+        subject,
         operation,
         group,
         outcome,
@@ -331,7 +331,7 @@ fn line(applied: &AppliedChange) -> String {
         rejected: _,
     } = applied;
     let group = group.as_ref().map(|group| format!(": {group}"));
-    let change = format!("{operation} {email}{}", group.unwrap_or_default());
+    let change = format!("{operation} {subject}{}", group.unwrap_or_default());
     let detail = if detail.is_empty() {
         String::new()
     } else {

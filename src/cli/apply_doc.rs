@@ -35,7 +35,7 @@ pub(super) struct ApplyDoc<'a> {
 #[derive(Debug, Serialize)]
 struct AppliedDoc<'a> {
     operation: Operation,
-    email: &'a Email,
+    email: Option<&'a Email>,
     /// The name of the group of a membership.
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
@@ -82,7 +82,7 @@ impl<'a> From<&'a AppliedChange> for AppliedDoc<'a> {
     fn from(change: &'a AppliedChange) -> Self {
         Self {
             operation: change.operation,
-            email: &change.email,
+            email: change.subject.email(),
             group: change.group.as_ref().map(GroupName::as_str),
             outcome: change.outcome,
             detail: &change.detail,

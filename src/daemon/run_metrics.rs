@@ -233,7 +233,7 @@ pub(super) mod tests {
     /// A run that ended as given.
     pub(in crate::daemon) fn run(completion: Completion) -> RunOutcome {
         let applied = |operation, outcome| AppliedChange {
-            email: Email::parse("a@b.co").expect("an email"),
+            subject: Email::parse("a@b.co").expect("an email").into(),
             operation,
             group: None,
             outcome,

@@ -1,6 +1,6 @@
 //! Held changes, and approvals of them.
 
-use super::{Change, ChangeKey, Email, FieldChange, GroupRef, Operation, UserId};
+use super::{Change, ChangeKey, FieldChange, GroupRef, Operation, Subject, UserId};
 use std::collections::HashMap;
 
 /// A held change.
@@ -11,8 +11,8 @@ pub struct HeldChange {
     pub user_id: Option<UserId>,
     /// The operation.
     pub operation: Operation,
-    /// The user's email.
-    pub email: Email,
+    /// The user or group.
+    pub subject: Subject,
     /// The group of a membership. An approval is for its id and name.
     pub group: Option<GroupRef>,
     /// The fields, as shown for the approval.
@@ -20,12 +20,12 @@ pub struct HeldChange {
 }
 
 impl HeldChange {
-    /// Changes by operation, group and email, as they are shown.
+    /// Changes by operation, group and subject, as they are shown.
     #[must_use]
     pub fn sorted(changes: &[Self]) -> Vec<&Self> {
         let mut changes: Vec<_> = changes.iter().collect();
         changes.sort_by(|a, b| {
-            (a.operation, &a.group, &a.email).cmp(&(b.operation, &b.group, &b.email))
+            (a.operation, &a.group, &a.subject).cmp(&(b.operation, &b.group, &b.subject))
         });
         changes
     }
@@ -36,7 +36,7 @@ impl From<&Change> for HeldChange {
         Self {
             user_id: change.user_id().cloned(),
             operation: change.operation(),
-            email: change.email.clone(),
+            subject: change.subject.clone(),
             group: change.group().cloned(),
             fields: change.fields(),
         }
@@ -47,17 +47,14 @@ impl HeldChange {
     /// What the change is about.
     #[must_use]
     pub fn key(&self) -> ChangeKey {
-        ChangeKey {
-            email: self.email.clone(),
-            group: self.group.as_ref().map(|group| group.name.clone()),
-        }
+        ChangeKey::recorded(&self.subject, self.group.as_ref())
     }
 
     /// Whether a planned change is this one, or sets a subset of its fields to the same values. A deletion sets none.
     #[must_use]
     pub fn allows(&self, change: &Change) -> bool {
         self.operation == change.operation()
-            && self.email == change.email
+            && self.subject == change.subject
             && self.user_id.as_ref() == change.user_id()
             && self.group.as_ref() == change.group()
             && (self.operation == Operation::Delete
@@ -81,16 +78,16 @@ pub struct ApprovedChange {
 
 /// All approved changes that are still valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Approvals(HashMap<Email, Vec<ApprovedChange>>);
+pub struct Approvals(HashMap<Subject, Vec<ApprovedChange>>);
 
 impl FromIterator<ApprovedChange> for Approvals {
     fn from_iter<I: IntoIterator<Item = ApprovedChange>>(approved: I) -> Self {
-        let mut by_email: HashMap<_, Vec<_>> = HashMap::new();
+        let mut by_subject: HashMap<_, Vec<_>> = HashMap::new();
         for one in approved {
-            let email = one.change.email.clone();
-            by_email.entry(email).or_default().push(one);
+            let subject = one.change.subject.clone();
+            by_subject.entry(subject).or_default().push(one);
         }
-        Self(by_email)
+        Self(by_subject)
     }
 }
 
@@ -109,7 +106,7 @@ impl Approvals {
     /// Whether a planned change is approved.
     #[must_use]
     pub fn covers(&self, change: &Change) -> bool {
-        let of_user = self.0.get(&change.email);
-        of_user.is_some_and(|approved| approved.iter().any(|one| one.change.allows(change)))
+        let of_subject = self.0.get(&change.subject);
+        of_subject.is_some_and(|approved| approved.iter().any(|one| one.change.allows(change)))
     }
 }

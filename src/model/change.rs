@@ -3,7 +3,7 @@
 use super::word::word_enum;
 use super::{
     AttributeName, Email, Escaped, GroupName, GroupRef, Location, MembershipChange, ObservedUser,
-    UserId, UserSpec, Value, is_word_for_nothing,
+    Subject, UserId, UserSpec, Value, is_word_for_nothing,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -241,11 +241,11 @@ impl FieldChange {
     }
 }
 
-/// One change of one user.
+/// One change of one user or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The user's email.
-    pub email: Email,
+    /// The user or group.
+    pub subject: Subject,
     /// The operation and what it needs.
     pub action: Action,
     /// The row that asks for the change; `None` if the roster does not name the user.
@@ -289,19 +289,19 @@ pub enum MembershipSource {
     Row,
 }
 
-/// Identifies what a change is about: a user, or a membership of a user.
+/// Identifies what a change is about: a user or group, or a membership of a user.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeKey {
-    /// The user's email.
-    pub email: Email,
+    /// The user or group.
+    pub subject: Subject,
     /// The group of a membership.
     pub group: Option<GroupName>,
 }
 
-/// For people: the email, and the group of a membership.
+/// For people: the subject, and the group of a membership.
 impl std::fmt::Display for ChangeKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.email.fmt(f)?;
+        self.subject.fmt(f)?;
         match &self.group {
             Some(group) => write!(f, ", group {group}"),
             None => Ok(()),
@@ -309,24 +309,41 @@ impl std::fmt::Display for ChangeKey {
     }
 }
 
+impl ChangeKey {
+    /// What a recorded change is about. The group of a change of a group is the subject itself.
+    pub(super) fn recorded(subject: &Subject, group: Option<&GroupRef>) -> Self {
+        let group = group.filter(|_| subject.email().is_some());
+        Self {
+            subject: subject.clone(),
+            group: group.map(|group| group.name.clone()),
+        }
+    }
+}
+
 impl From<&Email> for ChangeKey {
     fn from(email: &Email) -> Self {
         Self {
-            email: email.clone(),
+            subject: email.into(),
             group: None,
         }
     }
 }
 
 impl Change {
-    /// A change of the same user for the same row, with another action.
+    /// A change of the same subject for the same row, with another action.
     #[must_use]
     pub fn with(&self, action: Action) -> Self {
         Self {
-            email: self.email.clone(),
+            subject: self.subject.clone(),
             action,
             location: self.location.clone(),
         }
+    }
+
+    /// The user's email; `None` for a change of a group.
+    #[must_use]
+    pub fn email(&self) -> Option<&Email> {
+        self.subject.email()
     }
 
     /// The operation.
@@ -362,8 +379,8 @@ impl Change {
     #[must_use]
     pub fn key(&self) -> ChangeKey {
         ChangeKey {
-            email: self.email.clone(),
-            group: self.group().map(|group| group.name.clone()),
+            subject: self.subject.clone(),
+            group: self.membership().map(|one| one.group.name.clone()),
         }
     }
 

@@ -1,8 +1,8 @@
 //! History: runs, their changes, and the changes they held.
 
 use super::{
-    ChangeKey, ChangeOutcome, Counts, Email, FieldChange, FieldCount, Fingerprint, GroupId,
-    GroupRef, GuardRule, HeldChange, Operation, RunNumber, RunResult, Trigger, UserId,
+    ChangeKey, ChangeOutcome, Counts, FieldChange, FieldCount, Fingerprint, GroupId, GroupRef,
+    GuardRule, HeldChange, Operation, RunNumber, RunResult, Subject, Trigger, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
@@ -111,8 +111,8 @@ impl fmt::Display for ChangeId {
 pub struct ChangeIntent {
     /// When the change was recorded.
     pub intended: DateTime<Utc>,
-    /// The user's email.
-    pub email: Email,
+    /// The user or group.
+    pub subject: Subject,
     /// The user's id; `None` for a user to be created.
     pub user_id: Option<UserId>,
     /// The operation.
@@ -138,10 +138,7 @@ impl ChangeIntent {
     /// What the change is about.
     #[must_use]
     pub fn key(&self) -> ChangeKey {
-        ChangeKey {
-            email: self.email.clone(),
-            group: self.group.as_ref().map(|group| group.name.clone()),
-        }
+        ChangeKey::recorded(&self.subject, self.group.as_ref())
     }
 
     /// The same with the ids that it lacked.
@@ -214,7 +211,7 @@ pub struct HeldRecord {
     pub rule: GuardRule,
     /// The reason, as a clause.
     pub reason: String,
-    /// The changes, by operation and email.
+    /// The changes, by operation and subject.
     pub changes: Vec<HeldChange>,
 }
 

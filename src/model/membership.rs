@@ -42,7 +42,7 @@ impl DesiredMemberships {
     pub(crate) fn about(mut self, email: &Email) -> Self {
         self.rows.retain(|row| row.email == *email);
         self.doubtful.retain(|one| one.row.email == *email);
-        self.frozen.retain(|key| key.email == *email);
+        self.frozen.retain(|key| key.subject == *email);
         if self.named_rows().next().is_none() && !self.cells.contains_key(email) {
             self.cells.clear();
         }

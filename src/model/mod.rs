@@ -27,6 +27,7 @@ mod roster;
 mod run;
 mod run_time;
 mod schema;
+mod subject;
 mod text;
 mod user;
 mod user_filter;
@@ -71,16 +72,14 @@ pub use place::RosterPlace;
 pub use policy::{GroupGlobs, Limit, Mode, Policy, Protect, Protection, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};
 pub use readings::{ClearForm, PatchForm, ProbeUser, Readings};
-pub use role::{
-    DesiredRole, DesiredRoles, RoleColumn, RoleName, RoleNameError, RoleSubject, RoleSubjectError,
-    StandardRole,
-};
+pub use role::{DesiredRole, DesiredRoles, RoleColumn, RoleName, RoleNameError, StandardRole};
 pub use roster::{Desired, DesiredUser, DoubtfulRow, Entry, FileRead, Fingerprint};
 pub use run::{
     GuardRule, Phase, ReadingTime, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger,
 };
 pub use run_time::{ClockStep, RunClock, RunTime, max_gap};
 pub use schema::{Definition, Schema, ValueType};
+pub use subject::{Subject, SubjectError};
 pub use text::{
     ByEmail, Escaped, Text, is_blank, is_control_or_bidi, is_invisible, is_word_for_nothing, nfc,
     same_text, trim,

@@ -1,10 +1,7 @@
 //! Roles on connections and models: their names, and the roles that a file states.
 
 use super::word::word_enum;
-use super::{
-    Email, EmailError, Fingerprint, GroupName, GroupNameError, Location, Problem, Text, fold, nfc,
-    trim,
-};
+use super::{Fingerprint, Location, Problem, Subject, Text, nfc, trim};
 use std::fmt;
 
 word_enum! {
@@ -124,88 +121,6 @@ impl fmt::Display for RoleName {
     }
 }
 
-/// A user or a group, as a file names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RoleSubject {
-    /// A user, by email.
-    User(Email),
-    /// A group, by name.
-    Group(GroupName),
-}
-
-impl RoleSubject {
-    /// Marks a group.
-    const GROUP: &str = "group:";
-
-    /// The name of a group, if the text has its mark.
-    #[must_use]
-    pub fn group_in(text: &str) -> Option<Result<GroupName, GroupNameError>> {
-        let text = trim(text);
-        let mark = text.get(..Self::GROUP.len())?;
-        let is_group = mark.eq_ignore_ascii_case(Self::GROUP);
-        is_group.then(|| GroupName::parse(&text[Self::GROUP.len()..]))
-    }
-
-    /// Parses `group:<name>`, or an email by the rule for new users.
-    ///
-    /// # Errors
-    /// If the text is neither.
-    pub fn parse(text: &str) -> Result<Self, RoleSubjectError> {
-        match Self::group_in(text) {
-            Some(name) => Ok(Self::Group(name?)),
-            None => Ok(Self::User(Email::parse(text)?)),
-        }
-    }
-
-    /// The subject in lower case, which is the same for equal ones: Omni has no two groups that differ in case only.
-    #[must_use]
-    pub fn folded(&self) -> String {
-        match self {
-            Self::User(email) => email.folded().into_owned(),
-            Self::Group(name) => format!("{}{}", Self::GROUP, fold(name.as_str())),
-        }
-    }
-
-    /// The form in a file, letter for letter.
-    #[must_use]
-    pub fn cell(&self) -> String {
-        match self {
-            Self::User(email) => email.as_str().to_owned(),
-            Self::Group(name) => format!("{}{}", Self::GROUP, name.as_str()),
-        }
-    }
-
-    /// The user's email.
-    #[must_use]
-    pub fn email(&self) -> Option<&Email> {
-        match self {
-            Self::User(email) => Some(email),
-            Self::Group(_) => None,
-        }
-    }
-}
-
-/// The form in a file, without characters that a terminal interprets.
-impl fmt::Display for RoleSubject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::User(email) => email.fmt(f),
-            Self::Group(name) => write!(f, "{}{name}", Self::GROUP),
-        }
-    }
-}
-
-/// The reason why a text is not a subject. `Display` is a clause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RoleSubjectError {
-    /// Not an email.
-    #[error(transparent)]
-    Email(#[from] EmailError),
-    /// Not the name of a group.
-    #[error(transparent)]
-    Group(#[from] GroupNameError),
-}
-
 word_enum! {
     /// A column of `source.roles`.
     pub enum RoleColumn {
@@ -224,7 +139,7 @@ word_enum! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredRole {
     /// The user or group.
-    pub subject: RoleSubject,
+    pub subject: Subject,
     /// The name of the connection, or its id.
     pub connection: Text,
     /// The name of the model, or its id; `None` for the whole connection.

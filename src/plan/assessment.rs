@@ -143,16 +143,15 @@ impl Assessment {
         }
         let mut planned: HashMap<_, Vec<_>> = HashMap::new();
         for one in self.verdict.all() {
-            planned.entry(&one.email).or_default().push(one);
+            planned.entry(&one.subject).or_default().push(one);
         }
         let blocked: HashSet<_> = self.blocked.iter().flat_map(|one| &one.emails).collect();
         let is_ended = |approved: &&ApprovedChange| {
             let held = &approved.change;
-            let of_user = planned.get(&held.email);
-            let is_planned = of_user.is_some_and(|all| all.iter().any(|one| held.allows(one)));
-            !is_planned
-                && !desired.frozen.contains_key(&held.email)
-                && !blocked.contains(&held.email)
+            let of_subject = planned.get(&held.subject);
+            let is_planned = of_subject.is_some_and(|all| all.iter().any(|one| held.allows(one)));
+            let keeps = |email| desired.frozen.contains_key(email) || blocked.contains(email);
+            !is_planned && !held.subject.email().is_some_and(keeps)
         };
         let ended = memory.approved.iter().filter(is_ended);
         ended.map(|approved| approved.number).collect()
@@ -189,9 +188,9 @@ fn members_only(desired: &Desired, plan: &Plan) -> usize {
     let (mut members, mut others) = (HashSet::new(), HashSet::new());
     for change in &plan.changes {
         match change.operation().is_membership() {
-            true => members.insert(&change.email),
-            false => others.insert(&change.email),
-        };
+            true => members.extend(change.email()),
+            false => others.extend(change.email()),
+        }
     }
     let only = members.difference(&others);
     only.filter(|email| desired.users.contains_key(**email))
@@ -250,14 +249,15 @@ fn inactive_warning(emails: &[Email]) -> Option<String> {
 /// deactivation is final.
 fn recreated_warning(plan: &Plan, memory: &Memory) -> Option<String> {
     let is_creation = |change: &&Change| change.operation() == Operation::Create;
-    let is_known = |change: &&Change| memory.removed.contains(&change.email.digest());
+    let is_known = |email: &&Email| memory.removed.contains(&email.digest());
     let creations = plan.changes.iter().filter(is_creation);
-    let recreated: Vec<_> = creations.filter(is_known).collect();
+    let created = creations.filter_map(Change::email);
+    let recreated: Vec<_> = created.filter(is_known).collect();
     (!recreated.is_empty()).then(|| {
         format!(
             "Omni will create a new user: the former one was removed or deactivated, and its groups, schedules and \
              tokens do not come back: {}",
-            first_few(recreated.iter().map(|change| change.email.as_str()))
+            first_few(recreated.iter().map(|email| email.as_str()))
         )
     })
 }
@@ -330,7 +330,7 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
             format!(
                 "{} {reason}: {}",
                 plural_are(changes.len(), noun),
-                first_few(changes.iter().map(|change| change.email.as_str()))
+                first_few(changes.iter().map(|change| change.subject.to_string()))
             )
         })
     };
@@ -356,10 +356,12 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
 }
 
 /// The first few of these texts and the number of the others.
-fn first_few<'a>(texts: impl ExactSizeIterator<Item = &'a str>) -> String {
+fn first_few<T: AsRef<str>>(texts: impl ExactSizeIterator<Item = T>) -> String {
     const MAX_SHOWN: usize = 5;
     let count = texts.len();
-    let mut text = texts.take(MAX_SHOWN).collect::<Vec<_>>().join(", ");
+    let shown: Vec<_> = texts.take(MAX_SHOWN).collect();
+    let shown: Vec<_> = shown.iter().map(AsRef::as_ref).collect();
+    let mut text = shown.join(", ");
     if count > MAX_SHOWN {
         text.push_str(&format!(" and {} more", count - MAX_SHOWN));
     }

@@ -8,7 +8,7 @@ use super::{Blocked, BlockedOperation, memberships, ownership};
 use crate::model::{
     Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupId,
     GroupUpdate, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune,
-    Removal, RunTime, Schema, UserMatch, UserSpec, same_text,
+    Removal, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
 };
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
@@ -25,7 +25,7 @@ const BATCH: usize = 64;
 /// The changes that would make Omni match the roster, and what can't or need not be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The changes, by [`Operation`](crate::model::Operation), then by group, then by email.
+    /// The changes, by [`Operation`](crate::model::Operation), then by group, then by subject.
     pub changes: Vec<Change>,
     /// Valid rows that Omni's current state does not allow.
     pub problems: Vec<Problem>,
@@ -88,7 +88,8 @@ impl Plan {
             let removals = plan
                 .changes
                 .extract_if(.., |change| change.operation().is_removal());
-            let emails = removals.map(|change| change.email).collect();
+            let emails = removals.filter_map(|change| change.email().cloned());
+            let emails = emails.collect();
             plan.block(BlockedOperation::Removal, reason, emails);
         }
         not_found::find_nearest(&mut plan.not_found, observed);
@@ -154,14 +155,14 @@ impl Plan {
     /// person with a new address, and a removal takes the person's history and groups.
     #[must_use]
     pub fn rename_warnings(&self) -> Vec<String> {
-        let mut created: HashMap<&str, &Email> = HashMap::new();
+        let mut created: HashMap<&str, &Subject> = HashMap::new();
         for change in &self.changes {
             if let Action::Create(UserSpec {
                 display_name: Some(name),
                 ..
             }) = &change.action
             {
-                created.insert(name, &change.email);
+                created.insert(name, &change.subject);
             }
         }
         let pairs = self
@@ -169,7 +170,7 @@ impl Plan {
             .iter()
             .filter_map(|change| match &change.action {
                 Action::Delete(user) | Action::Deactivate(user) => {
-                    Some((&change.email, *created.get(&*user.display_name)?))
+                    Some((&change.subject, *created.get(&*user.display_name)?))
                 }
                 Action::Update(..) | Action::Create(_) | Action::Membership(_) => None,
             });
@@ -187,7 +188,7 @@ impl Plan {
             a.operation()
                 .cmp(&b.operation())
                 .then_with(|| a.group().cmp(&b.group()))
-                .then_with(|| a.email.cmp(&b.email))
+                .then_with(|| a.subject.cmp(&b.subject))
         });
         self.problems.sort_by(|a, b| {
             (&a.location.file, a.location.line).cmp(&(&b.location.file, b.location.line))
@@ -314,11 +315,10 @@ impl Planner<'_> {
         };
         match action {
             Some(action) => {
-                let (email, location) = (email.clone(), Some(entry.location.clone()));
                 plan.changes.push(Change {
-                    email,
+                    subject: email.into(),
                     action,
-                    location,
+                    location: Some(entry.location.clone()),
                 });
             }
             None => plan.unchanged += 1,
@@ -410,7 +410,7 @@ impl Planner<'_> {
             Some(reason) => {
                 plan.deferred += due.len();
                 plan.blocks_pruning = true;
-                let emails = due.into_iter().map(|change| change.email).collect();
+                let emails = due.iter().filter_map(Change::email).cloned().collect();
                 plan.block(BlockedOperation::Removal, reason, emails);
             }
             None => plan.changes.extend(due),
@@ -438,7 +438,7 @@ impl Planner<'_> {
         let removals = unnamed.filter_map(|user| {
             let action = self.removal(user, self.policy.removal)?;
             Some(Change {
-                email: user.email.clone(),
+                subject: Subject::from(&user.email),
                 action,
                 location: None,
             })

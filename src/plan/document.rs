@@ -92,7 +92,7 @@ impl<'a> From<&'a NotFound> for NotFoundDoc<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct ChangeDoc<'a> {
     operation: Operation,
-    email: &'a Email,
+    email: Option<&'a Email>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -237,7 +237,7 @@ fn first<T>(list: &mut &[T], max: usize) -> bool {
 
 /// The users of these changes, each once.
 fn emails(changes: &[Change]) -> Vec<&Email> {
-    let mut emails: Vec<_> = changes.iter().map(|change| &change.email).collect();
+    let mut emails: Vec<_> = changes.iter().filter_map(Change::email).collect();
     emails.sort();
     emails.dedup();
     emails
@@ -258,7 +258,7 @@ impl<'a> From<&'a Change> for ChangeDoc<'a> {
     fn from(change: &'a Change) -> Self {
         Self {
             operation: change.operation(),
-            email: &change.email,
+            email: change.email(),
             id: change.user_id().map(|id| id.as_str()),
             file: change.location.as_ref().map(|location| &*location.file),
             line: change.location.as_ref().map(|location| location.line),

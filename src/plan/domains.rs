@@ -71,19 +71,21 @@ pub(super) fn lints(
     observed: &Observed,
     approved: &Approvals,
 ) -> impl Iterator<Item = Problem> {
-    let created = passed
+    let created: Vec<_> = passed
         .iter()
-        .filter(|change| change.operation() == Operation::Create && !approved.covers(change));
-    let misspelt = misspelt(created.clone().map(|change| &change.email), observed);
+        .filter(|change| change.operation() == Operation::Create && !approved.covers(change))
+        .filter_map(|change| Some((change.email()?, change)))
+        .collect();
+    let misspelt = misspelt(created.iter().map(|(email, _)| *email), observed);
     misspelt.into_iter().filter_map(move |(domain, found)| {
         let Misspelt {
             usual,
             created: count,
         } = found;
         let first = created
-            .clone()
-            .filter(|change| of(&change.email) == domain)
-            .filter_map(|change| change.location.as_ref())
+            .iter()
+            .filter(|(email, _)| of(email) == domain)
+            .filter_map(|(_, change)| change.location.as_ref())
             .min_by_key(|location| (location.file.clone(), location.line))?;
         Some(Problem {
             kind: ProblemKind::NewDomain,

@@ -69,7 +69,7 @@ mod tests {
         let actions = removals.into_iter().chain([Action::Update(user, update)]);
         let digests = actions.map(|action| {
             let change = Change {
-                email: Email::parse("ann@x.co").expect("an email"),
+                subject: Email::parse("ann@x.co").expect("an email").into(),
                 action,
                 location: None,
             };

@@ -74,7 +74,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
         out,
         "| {} | {} |",
         change.operation(),
-        code(change.email.as_str())
+        code(&change.subject.to_string())
     )?;
     if let Some(group) = change.group() {
         return writeln!(out, " group {} | | |", code(group.name.as_str()));

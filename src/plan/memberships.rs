@@ -56,7 +56,7 @@ pub(super) fn plan(
     plan.changes.extend(found.joins);
     match leaves_blocked(desired, &plan.lost_files) {
         Some(reason) => {
-            let emails = found.leaves.into_iter().map(|change| change.email);
+            let emails = found.leaves.iter().filter_map(Change::email).cloned();
             plan.block(BlockedOperation::Leave, reason, emails.collect());
         }
         None => plan.changes.extend(found.leaves),
@@ -120,7 +120,7 @@ impl MembershipPlanner<'_> {
                 (_, None) => return found.problems.push(unknown_members(group, email, location)),
             };
             list.push(Change {
-                email: email.clone(),
+                subject: email.into(),
                 action: Action::Membership(Membership {
                     change,
                     group: group.clone(),
@@ -380,8 +380,10 @@ fn by_user(desired: &Desired) -> StatedByUser<'_> {
 
 fn frozen(desired: &Desired) -> HashMap<&Email, Vec<&GroupName>> {
     let mut by_user: HashMap<_, Vec<_>> = HashMap::new();
-    for ChangeKey { email, group } in &desired.memberships.frozen {
-        by_user.entry(email).or_default().extend(group);
+    for ChangeKey { subject, group } in &desired.memberships.frozen {
+        if let Some(email) = subject.email() {
+            by_user.entry(email).or_default().extend(group);
+        }
     }
     by_user
 }
@@ -390,11 +392,12 @@ fn frozen(desired: &Desired) -> HashMap<&Email, Vec<&GroupName>> {
 fn user_changes(plan: &Plan) -> (HashSet<Email>, HashSet<Email>) {
     let (mut removed, mut created) = (HashSet::new(), HashSet::new());
     for change in &plan.changes {
+        let email = change.email().cloned();
         match &change.action {
-            Action::Delete(_) | Action::Deactivate(_) => removed.insert(change.email.clone()),
-            Action::Create(_) => created.insert(change.email.clone()),
-            Action::Update(..) | Action::Membership(_) => false,
-        };
+            Action::Delete(_) | Action::Deactivate(_) => removed.extend(email),
+            Action::Create(_) => created.extend(email),
+            Action::Update(..) | Action::Membership(_) => {}
+        }
     }
     // Removals that are not planned in this run may be in the next one.
     let blocked = plan.blocked.iter().flat_map(|blocked| &blocked.emails);

@@ -14,13 +14,16 @@ use std::collections::HashSet;
 /// same email is not.
 #[must_use]
 pub(crate) fn is_managed(change: &Change, memory: &Memory) -> bool {
-    let confirmed = memory.confirmed_removals.get(&change.email);
-    memory.managed.contains(&change.email) || confirmed.is_some() && confirmed == change.user_id()
+    let Some(email) = change.email() else {
+        return false;
+    };
+    let confirmed = memory.confirmed_removals.get(email);
+    memory.managed.contains(email) || confirmed.is_some() && confirmed == change.user_id()
 }
 
 /// Since when a managed user whose pruning is planned is missing from the roster.
 pub(super) fn missing_since(change: &Change, memory: &Memory) -> Option<RunTime> {
-    let since = memory.missing_since.get(&change.email).copied();
+    let since = memory.missing_since.get(change.email()?).copied();
     since.filter(|_| is_managed(change, memory))
 }
 
@@ -123,7 +126,10 @@ pub fn by_change(
     is_source: bool,
 ) -> OwnershipUpdate {
     let mut update = OwnershipUpdate::default();
-    let (email, user_id) = (|| intent.email.clone(), intent.user_id.as_ref());
+    let Some(email) = intent.subject.email() else {
+        return update;
+    };
+    let (email, user_id) = (|| email.clone(), intent.user_id.as_ref());
     if outcome != ChangeOutcome::Applied {
         let was_sent = outcome != ChangeOutcome::Skipped;
         if let (Operation::Deactivate, true, Some(id)) = (intent.operation, was_sent, user_id) {

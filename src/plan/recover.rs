@@ -37,19 +37,18 @@ pub(crate) fn was_applied(
     schema: &Schema,
 ) -> Option<bool> {
     let intent = &change.intent;
+    let found = observed.get(intent.subject.email()?);
     let user = match &intent.user_id {
         Some(id) => by_id.get(id).copied(),
-        None => match observed.get(&intent.email) {
+        None => match found {
             Some(UserMatch::Several(_)) => return None,
             Some(UserMatch::One(user)) => Some(user.as_ref()),
             None => None,
         },
     };
     // A user that was not looked up, or that shares an email, may still exist.
-    let may_be_hidden = || {
-        !observed.shows_everybody()
-            || matches!(observed.get(&intent.email), Some(UserMatch::Several(_)))
-    };
+    let may_be_hidden =
+        || !observed.shows_everybody() || matches!(found, Some(UserMatch::Several(_)));
     if user.is_none() && (may_be_hidden() || may_be_too_new(intent, now)) {
         return None;
     }

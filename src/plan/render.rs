@@ -134,9 +134,9 @@ fn write_subject(out: &mut String, change: &Change) -> fmt::Result {
                 MembershipChange::Leave => "from",
                 MembershipChange::Join => "to",
             };
-            writeln!(out, " {to} {group}: {}", change.email)
+            writeln!(out, " {to} {group}: {}", change.subject)
         }
-        None => writeln!(out, ": {}", change.email),
+        None => writeln!(out, ": {}", change.subject),
     }
 }
 
@@ -233,7 +233,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
         Operation::Update => '~',
         Operation::Create | Operation::Join => '+',
     };
-    write!(out, "{sign} {:<10} {}", change.operation(), change.email)?;
+    write!(out, "{sign} {:<10} {}", change.operation(), change.subject)?;
     if let Some(group) = change.group() {
         write!(out, ": {group}")?;
     }

@@ -65,7 +65,7 @@ impl ChangesCsv {
         let cells: [&str; HEADER.len()] = [
             &change.run.to_string(),
             &intent.intended.to_rfc3339_opts(SecondsFormat::Secs, true),
-            intent.email.as_str(),
+            &intent.subject.to_string(),
             intent.user_id.as_ref().map_or("", UserId::as_str),
             intent.operation.as_str(),
             if intent.approved { "true" } else { "false" },

@@ -47,7 +47,7 @@ pub fn undo(
         .map(|change| {
             format!(
                 "{}: the outcome of its change is unknown; skipped",
-                change.intent.email
+                change.intent.subject
             )
         })
         .collect();
@@ -65,7 +65,7 @@ pub fn undo(
         let (mut line, mut note) = undo_change(change, &columns, observed, schema);
         if let Some(line) = &line {
             let kept = unchanged_fields(change, line, &columns, observed, source);
-            notes.extend(kept.map(|note| format!("{}: {note}", change.intent.email)));
+            notes.extend(kept.map(|note| format!("{}: {note}", change.intent.subject)));
         }
         if line
             .as_ref()
@@ -77,7 +77,7 @@ pub fn undo(
             );
         }
         lines.extend(line);
-        notes.extend(note.map(|note| format!("{}: {note}", change.intent.email)));
+        notes.extend(note.map(|note| format!("{}: {note}", change.intent.subject)));
     }
     Undo {
         csv: export::write(&columns, &lines, source.into()),
@@ -114,7 +114,11 @@ fn undo_change(
     schema: &Schema,
 ) -> (Option<ExportRow>, Option<String>) {
     let intent = &change.intent;
-    let user = match observed.get(&intent.email) {
+    // A roster has no rows for groups.
+    let Some(email) = intent.subject.email() else {
+        return (None, None);
+    };
+    let user = match observed.get(email) {
         Some(UserMatch::Several(_)) => {
             return (None, Some("several users have this email; skipped".into()));
         }
@@ -123,7 +127,7 @@ fn undo_change(
     };
     let row = |op: &'static str| ExportRow {
         op,
-        email: intent.email.clone(),
+        email: email.clone(),
         display_name: cell(change, &Field::DisplayName, user, schema),
         values: columns
             .iter()
@@ -144,9 +148,7 @@ fn undo_change(
         );
     }
     match (intent.operation, user) {
-        (Operation::Create, Some(_)) => {
-            (Some(ExportRow::removal(&intent.email, columns.len())), None)
-        }
+        (Operation::Create, Some(_)) => (Some(ExportRow::removal(email, columns.len())), None),
         (Operation::Create, None) => (None, Some("is already removed".into())),
         (Operation::Delete, None) if before(change, &Field::Active).is_some() => (
             None,
@@ -227,7 +229,8 @@ fn unchanged_fields<'a>(
     observed: &'a Observed,
     source: &'a SourceSettings,
 ) -> impl Iterator<Item = String> + 'a {
-    let user = match observed.get(&change.intent.email) {
+    let email = change.intent.subject.email();
+    let user = match email.and_then(|email| observed.get(email)) {
         Some(UserMatch::One(user)) if change.intent.operation == Operation::Update => Some(user),
         _ => None,
     };

@@ -13,12 +13,14 @@ const HEADER: [&str; 3] = ["op", "email", "group_name"];
 pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &SourceSettings) -> Undo {
     let (mut rows, mut notes) = (vec![HEADER], Vec::new());
     for change in changes {
-        let (Some(change_back), Some(group)) = (reverse(change), &change.intent.group) else {
+        let intent = &change.intent;
+        let (Some(change_back), Some(group), Some(email)) =
+            (reverse(change), &intent.group, intent.subject.email())
+        else {
             continue;
         };
-        let intent = &change.intent;
-        let skip = |why: &str| format!("{}: {why}; skipped", intent.email);
-        match (&change.settled, observed.get(&intent.email)) {
+        let skip = |why: &str| format!("{email}: {why}; skipped");
+        match (&change.settled, observed.get(email)) {
             (None, _) => notes.push(skip("the outcome of its membership is unknown")),
             (Some(settled), _) if settled.outcome != ChangeOutcome::Applied => {}
             (Some(_), Some(UserMatch::One(user)))
@@ -28,7 +30,7 @@ pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &Sourc
                     MembershipChange::Join => "+",
                     MembershipChange::Leave => "-",
                 };
-                rows.push([op, intent.email.as_str(), group.name.as_str()]);
+                rows.push([op, email.as_str(), group.name.as_str()]);
             }
             (Some(_), Some(UserMatch::One(_))) => notes.push(skip("was recreated since")),
             (Some(_), Some(UserMatch::Several(_))) => {

@@ -1,13 +1,13 @@
 //! Roles → a file for `source.roles` that states them.
 
 use super::export::{ExportFormat, csv_text};
-use crate::model::{RoleColumn, RoleName, RoleSubject, Text};
+use crate::model::{RoleColumn, RoleName, Subject, Text};
 
 /// One row of the file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoleExportRow {
     /// The user or group.
-    pub subject: RoleSubject,
+    pub subject: Subject,
     /// The name or id of the connection.
     pub connection: Text,
     /// The name or id of the model; `None` for the whole connection.

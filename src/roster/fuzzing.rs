@@ -166,7 +166,7 @@ impl RosterFolder {
         let key =
             |email: &Email, group: &GroupName| (email.clone(), fold(group.as_str()).into_owned());
         let frozen = stated.frozen.iter();
-        let frozen = frozen.filter_map(|one| Some(key(&one.email, one.group.as_ref()?)));
+        let frozen = frozen.filter_map(|one| Some(key(one.subject.email()?, one.group.as_ref()?)));
         let frozen: HashSet<_> = frozen.collect();
         let mut seen = HashSet::new();
         for row in stated.named_rows() {

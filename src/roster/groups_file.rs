@@ -311,7 +311,7 @@ impl GroupsFile {
 
 fn membership(email: &Email, group: &GroupName) -> ChangeKey {
     ChangeKey {
-        email: email.clone(),
+        subject: email.into(),
         group: Some(group.clone()),
     }
 }

@@ -13,7 +13,7 @@ use super::table::{self, TableKind, TableReading, TableRow};
 use super::text::{Issue, quoted};
 use crate::model::{
     DesiredRole, DesiredRoles, Email, EmailError, Fingerprint, GroupNameError, Location, Problem,
-    ProblemKind, RoleColumn, RoleName, RoleNameError, RoleSubject, StandardRole, Text, trim,
+    ProblemKind, RoleColumn, RoleName, RoleNameError, StandardRole, Subject, Text, trim,
 };
 use crate::settings::SourceSettings;
 use ::csv::StringRecord;
@@ -142,7 +142,7 @@ fn read_row(row: &TableRow<'_, COLUMNS>) -> Result<RoleRow, Vec<Problem>> {
 }
 
 /// Problems, with the user of their row.
-fn about(subject: &RoleSubject, mut problems: Vec<Problem>) -> Vec<Problem> {
+fn about(subject: &Subject, mut problems: Vec<Problem>) -> Vec<Problem> {
     for problem in &mut problems {
         problem.email = subject.email().cloned();
     }
@@ -150,16 +150,16 @@ fn about(subject: &RoleSubject, mut problems: Vec<Problem>) -> Vec<Problem> {
 }
 
 /// A subject, and why its address may be wrong.
-fn read_subject(cell: &str) -> Result<(RoleSubject, Option<Issue>), Issue> {
-    match RoleSubject::group_in(cell) {
-        Some(Ok(name)) => Ok((RoleSubject::Group(name), None)),
+fn read_subject(cell: &str) -> Result<(Subject, Option<Issue>), Issue> {
+    match Subject::group_in(cell) {
+        Some(Ok(name)) => Ok((Subject::Group(name), None)),
         Some(Err(error)) => Err(group_issue(error)),
         None => match Email::parse(cell) {
-            Ok(email) => Ok((RoleSubject::User(email), None)),
+            Ok(email) => Ok((Subject::User(email), None)),
             Err(error) => {
                 let issue = subject_issue(cell, error);
                 match Email::known(cell) {
-                    Ok(email) => Ok((RoleSubject::User(email), Some(issue))),
+                    Ok(email) => Ok((Subject::User(email), Some(issue))),
                     Err(_) => Err(issue),
                 }
             }

@@ -186,7 +186,7 @@ fn next(
     let verdict = &prepared.assessment.verdict;
     let find = |changes: &[Change]| {
         let mut changes = changes.iter();
-        let is_own = |change: &&Change| change.email == *email && change.membership().is_none();
+        let is_own = |change: &&Change| change.subject == *email && change.membership().is_none();
         changes.find(is_own).cloned()
     };
     if let Some(change) = find(verdict.passed()) {
@@ -220,7 +220,7 @@ fn memberships(email: &Email, prepared: &Prepared, held: Option<&HeldIn>) -> Vec
     let verdict = &prepared.assessment.verdict;
     let of_user = |changes: &[Change]| -> Vec<Change> {
         let changes = changes.iter();
-        let is_it = |change: &&Change| change.email == *email && change.membership().is_some();
+        let is_it = |change: &&Change| change.subject == *email && change.membership().is_some();
         changes.filter(is_it).cloned().collect()
     };
     let with = |reason: Option<String>| {

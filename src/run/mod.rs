@@ -54,7 +54,7 @@ pub use undo::StoredUndo;
 use crate::metrics::Metrics;
 use crate::model::{
     Action, ChangeOutcome, Desired, Fingerprint, Memory, Mode, ObservedUser, Policy, RunNumber,
-    RunOptions, RunStart, Trigger,
+    RunOptions, RunStart, Subject, Trigger,
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
@@ -401,7 +401,9 @@ impl Reconciler {
         for (change, effect) in users {
             cache.learn_from(&change, &effect);
             let id = change.user_id().cloned();
-            cache.take_in(change.email, id, effect);
+            if let Subject::User(email) = change.subject {
+                cache.take_in(email, id, effect);
+            }
         }
         for effect in groups {
             cache.take_in_group(effect);

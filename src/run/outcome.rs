@@ -3,7 +3,7 @@
 use super::Prepared;
 use crate::model::{
     ChangeOutcome, Counts, Email, Fingerprint, GroupName, Operation, Problem, RunNumber, RunResult,
-    Trigger,
+    Subject, Trigger,
 };
 use crate::omni::{ClientError, OmniError};
 use crate::plan::HeldSummary;
@@ -17,8 +17,8 @@ use std::time::Duration;
 /// A change with its outcome.
 #[derive(Clone, Debug)]
 pub struct AppliedChange {
-    /// The user's email.
-    pub email: Email,
+    /// The user or group.
+    pub subject: Subject,
     /// The operation.
     pub operation: Operation,
     /// The group of a membership.
@@ -35,7 +35,7 @@ impl AppliedChange {
     /// The failure of a row whose email several users in Omni share.
     pub(crate) fn ambiguous(email: &Email) -> Self {
         Self {
-            email: email.clone(),
+            subject: email.into(),
             operation: Operation::Update,
             group: None,
             outcome: ChangeOutcome::Failed,

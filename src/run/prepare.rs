@@ -157,7 +157,8 @@ impl Reconciler {
         } = prepared;
         if is_outdated {
             let changes = assessment.verdict.passed().iter();
-            changes.for_each(|change| cache.doubt(&change.email, change.user_id()));
+            let of_users = changes.filter_map(|change| Some((change.email()?, change.user_id())));
+            of_users.for_each(|(email, id)| cache.doubt(email, id));
         } else {
             tracing::info!("a user may have a new address; reading Omni again");
         }
@@ -211,7 +212,7 @@ impl Reconciler {
         let is_theirs = |user: &ObservedUser| {
             let is_theirs = |intent: &ChangeIntent| match &intent.user_id {
                 Some(id) => *id == user.id,
-                None => intent.email == user.email,
+                None => intent.subject == user.email,
             };
             unknown.iter().any(|change| is_theirs(&change.intent))
         };
@@ -265,7 +266,7 @@ impl Reconciler {
 
 /// One line without values.
 fn log_planned(change: &HeldChange) {
-    let (user, operation) = (&change.email, change.operation);
+    let (user, operation) = (&change.subject, change.operation);
     let is_set = |field: &&FieldChange| operation != Operation::Delete || field.to.is_some();
     let fields = change.fields.iter().filter(is_set);
     let fields: Vec<_> = fields.map(|field| field.field.to_string()).collect();

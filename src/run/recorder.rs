@@ -44,7 +44,7 @@ impl<'a> ChangeRecorder<'a> {
     pub(super) async fn intend(&self, change: &Change) -> Result<Recorded, StateError> {
         let intent = ChangeIntent {
             intended: Utc::now(),
-            email: change.email.clone(),
+            subject: change.subject.clone(),
             user_id: change.user_id().cloned(),
             operation: change.operation(),
             group: change.group().cloned(),
@@ -92,9 +92,9 @@ impl<'a> ChangeRecorder<'a> {
         let earlier = async {
             match is_created {
                 true => {
-                    let settle = self
-                        .state
-                        .settle_earlier_creations(id, &intent.email, settled.at);
+                    let settle =
+                        self.state
+                            .settle_earlier_creations(id, &intent.subject, settled.at);
                     settle.await
                 }
                 false => Ok(()),

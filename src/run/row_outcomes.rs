@@ -4,21 +4,48 @@
 use super::Prepared;
 use super::outcome::AppliedChange;
 use crate::model::{
-    Change, ChangeOutcome, Email, GroupName, Operation, Problem, ProblemKind, RowOutcome, RunNumber,
+    Change, ChangeOutcome, Email, GroupName, Operation, Problem, ProblemKind, RowOutcome,
+    RunNumber, Subject,
 };
 use crate::plan::render::how_to_approve;
 use std::collections::{BTreeMap, HashMap};
 
-/// The outcome of each user, with details.
-pub(super) type RowOutcomes<'a> = HashMap<&'a Email, (RowOutcome, String)>;
+/// The outcome of each user or group, with details.
+pub(super) type RowOutcomes<'a> = HashMap<SubjectRef<'a>, (RowOutcome, String)>;
 
 /// The outcomes of memberships: the outcome and the text around the names of the groups, by user and membership.
-type Memberships<'a> = HashMap<&'a Email, BTreeMap<(Operation, GroupName), (RowOutcome, String)>>;
+type Memberships<'a> =
+    HashMap<SubjectRef<'a>, BTreeMap<(Operation, GroupName), (RowOutcome, String)>>;
+
+/// A [`Subject`], borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum SubjectRef<'a> {
+    User(&'a Email),
+    Group(&'a GroupName),
+}
+
+impl SubjectRef<'_> {
+    pub(super) fn to_subject(self) -> Subject {
+        match self {
+            Self::User(email) => email.into(),
+            Self::Group(name) => Subject::Group(name.clone()),
+        }
+    }
+}
+
+impl<'a> From<&'a Subject> for SubjectRef<'a> {
+    fn from(subject: &'a Subject) -> Self {
+        match subject {
+            Subject::User(email) => Self::User(email),
+            Subject::Group(name) => Self::Group(name),
+        }
+    }
+}
 
 /// Collects outcomes. A later one replaces an earlier one of the same change.
 #[derive(Default)]
 struct Collector<'a> {
-    users: RowOutcomes<'a>,
+    subjects: RowOutcomes<'a>,
     memberships: Memberships<'a>,
 }
 
@@ -27,37 +54,41 @@ impl<'a> Collector<'a> {
         for change in changes {
             let group = change.group().map(|group| group.name.clone());
             let ended = (outcome, detail.to_owned());
-            self.one(&change.email, change.operation(), group, ended);
+            self.one(&change.subject, change.operation(), group, ended);
         }
     }
 
     fn one(
         &mut self,
-        email: &'a Email,
+        subject: &'a Subject,
         operation: Operation,
         group: Option<GroupName>,
         outcome: (RowOutcome, String),
     ) {
         match group {
             Some(group) => {
-                let of_user = self.memberships.entry(email).or_default();
+                let of_user = self.memberships.entry(subject.into()).or_default();
                 of_user.insert((operation, group), outcome);
             }
-            None => drop(self.users.insert(email, outcome)),
+            None => drop(self.subjects.insert(subject.into(), outcome)),
         }
+    }
+
+    fn of_user(&mut self, email: &'a Email, outcome: (RowOutcome, String)) {
+        self.subjects.insert(SubjectRef::User(email), outcome);
     }
 
     /// Joins the outcomes of each user.
     fn finish(self) -> RowOutcomes<'a> {
         let Self {
-            mut users,
+            mut subjects,
             memberships,
         } = self;
-        for (email, memberships) in memberships {
-            let own = users.remove(email);
-            users.insert(email, joined(own, memberships));
+        for (subject, memberships) in memberships {
+            let own = subjects.remove(&subject);
+            subjects.insert(subject, joined(own, memberships));
         }
-        users
+        subjects
     }
 }
 
@@ -139,9 +170,9 @@ pub(super) fn row_outcomes<'a>(
         "waits for the change of the user, which is held or in quarantine",
     );
     for blocked in &assessment.blocked {
-        let detail = || (RowOutcome::Held, blocked.reason.clone());
-        let emails = blocked.emails.iter();
-        outcomes.users.extend(emails.map(|email| (email, detail())));
+        for email in &blocked.emails {
+            outcomes.of_user(email, (RowOutcome::Held, blocked.reason.clone()));
+        }
     }
     // In a run in progress, these are not tried yet.
     for change in verdict.passed() {
@@ -151,35 +182,34 @@ pub(super) fn row_outcomes<'a>(
             None => format!("pending: {}", change.operation()),
         };
         let pending = (RowOutcome::Unchanged, detail);
-        outcomes.one(&change.email, change.operation(), group, pending);
+        outcomes.one(&change.subject, change.operation(), group, pending);
     }
     for email in &assessment.unread {
         let detail = "not read yet: the next run reads more users".to_owned();
-        outcomes
-            .users
-            .insert(email, (RowOutcome::Unchanged, detail));
+        outcomes.of_user(email, (RowOutcome::Unchanged, detail));
     }
     for row in &assessment.not_found {
-        outcomes
-            .users
-            .insert(&row.email, (RowOutcome::NotFound, row.detail()));
+        outcomes.of_user(&row.email, (RowOutcome::NotFound, row.detail()));
     }
     for problem in &assessment.problems {
         let is_of_user = !matches!(problem.kind, ProblemKind::NotFound | ProblemKind::Group);
         if let Some(email) = problem.email.as_ref().filter(|_| is_of_user) {
             let frozen = (RowOutcome::Frozen, detail(problem));
-            outcomes.users.insert(email, frozen);
+            outcomes.of_user(email, frozen);
         }
     }
     for one in applied {
         let ended = (row_outcome(one), one.detail.clone());
-        outcomes.one(&one.email, one.operation, one.group.clone(), ended);
+        outcomes.one(&one.subject, one.operation, one.group.clone(), ended);
     }
     let mut outcomes = outcomes.finish();
     for problem in &assessment.problems {
         if let (Some(email), ProblemKind::Group) = (&problem.email, problem.kind) {
             let frozen = (RowOutcome::Unchanged, String::new());
-            add_group_problem(outcomes.entry(email).or_insert(frozen), problem);
+            add_group_problem(
+                outcomes.entry(SubjectRef::User(email)).or_insert(frozen),
+                problem,
+            );
         }
     }
     outcomes

@@ -2,10 +2,10 @@
 
 use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
-use super::row_outcomes::{RowOutcomes, detail, row_outcomes};
+use super::row_outcomes::{RowOutcomes, SubjectRef, detail, row_outcomes};
 use crate::model::{
-    Change, Desired, DesiredUser, Email, Entry, Fingerprint, HeldChange, Location, Problem,
-    RowOutcome, RunNumber,
+    Change, Desired, DesiredUser, Entry, Fingerprint, HeldChange, Location, Problem, RowOutcome,
+    RunNumber,
 };
 use crate::report::{ReportRow, Reporter, RowReport};
 use crate::roster::SourceError;
@@ -125,9 +125,14 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
     let desired = &prepared.desired;
     let mut rows = Vec::new();
     for (email, entry) in &desired.users {
-        let outcome = outcomes.get(email).cloned();
+        let outcome = outcomes.get(&SubjectRef::User(email)).cloned();
         let outcome = outcome.unwrap_or((RowOutcome::Unchanged, String::new()));
-        rows.push(row(Some(email), Some(&entry.location), op(entry), outcome));
+        rows.push(row(
+            email.to_string(),
+            Some(&entry.location),
+            op(entry),
+            outcome,
+        ));
     }
     rows.extend(bad_rows(desired));
     let unreadable = desired
@@ -156,7 +161,7 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
 fn planned_report(prepared: &Prepared, changes: &[AppliedChange]) -> RowReport {
     let mut planned: HashMap<_, Vec<_>> = HashMap::new();
     for change in prepared.assessment.verdict.passed() {
-        let details = planned.entry(change.email.as_str()).or_default();
+        let details = planned.entry(change.subject.to_string()).or_default();
         details.push(planned_detail(change));
     }
     let mut report = report(None, prepared, changes);
@@ -198,7 +203,7 @@ fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
             false => RowOutcome::Rejected,
         };
         row(
-            email,
+            email.map(ToString::to_string).unwrap_or_default(),
             Some(&problem.location),
             "",
             (outcome, detail(problem)),
@@ -208,22 +213,28 @@ fn bad_rows(desired: &Desired) -> impl Iterator<Item = ReportRow> + '_ {
 
 fn rejected(problem: &Problem) -> ReportRow {
     let outcome = (RowOutcome::Rejected, detail(problem));
-    row(None, Some(&problem.location), "", outcome)
+    row(String::new(), Some(&problem.location), "", outcome)
 }
 
-/// Users that are not in the roster and have an outcome, such as pruned users.
+/// Users that are not in the roster and have an outcome, such as pruned users, and groups.
 fn unnamed(desired: &Desired, outcomes: &RowOutcomes<'_>) -> Vec<ReportRow> {
     let mut rows: Vec<_> = outcomes
         .iter()
-        .filter(|(email, _)| !desired.users.contains_key(**email))
-        .map(|(email, outcome)| row(Some(email), None, "(not in the roster)", outcome.clone()))
+        .filter(|(subject, _)| match subject {
+            SubjectRef::User(email) => !desired.users.contains_key(*email),
+            SubjectRef::Group(_) => true,
+        })
+        .map(|(subject, outcome)| {
+            let subject = subject.to_subject().to_string();
+            row(subject, None, "(not in the roster)", outcome.clone())
+        })
         .collect();
     rows.sort_by(|a, b| a.email.cmp(&b.email));
     rows
 }
 
 fn row(
-    email: Option<&Email>,
+    subject: String,
     location: Option<&Location>,
     op: &'static str,
     (outcome, detail): (RowOutcome, String),
@@ -233,7 +244,7 @@ fn row(
             .map(|location| location.file.clone())
             .unwrap_or_default(),
         line: location.map_or(0, |location| location.line),
-        email: email.map(ToString::to_string).unwrap_or_default(),
+        email: subject,
         op,
         outcome,
         detail,

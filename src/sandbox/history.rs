@@ -39,13 +39,13 @@ impl History {
         if !self.enabled {
             return world.apply(change);
         }
-        let subject = change.subject();
-        let before = world.show_subject(&subject);
+        let concern = change.concern();
+        let before = world.show_concern(&concern);
         world.apply(change);
         self.changes.push(Changed {
             request,
             before,
-            after: world.show_subject(&subject),
+            after: world.show_concern(&concern),
         });
     }
 }

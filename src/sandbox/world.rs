@@ -62,20 +62,20 @@ pub(super) enum Change {
 
 /// What a change concerns.
 #[derive(Debug)]
-pub(super) enum Subject {
+pub(super) enum Concern {
     User(Id),
     Group(String),
     RolesOf(Holder),
 }
 
 impl Change {
-    pub(super) fn subject(&self) -> Subject {
+    pub(super) fn concern(&self) -> Concern {
         match self {
-            Self::Insert(user) | Self::Replace(user) => Subject::User(user.id),
-            Self::Remove(id) => Subject::User(*id),
-            Self::SetGroup(group) => Subject::Group(group.id.clone()),
-            Self::RemoveGroup(id) => Subject::Group(id.clone()),
-            Self::AssignRole { holder, .. } => Subject::RolesOf(holder.clone()),
+            Self::Insert(user) | Self::Replace(user) => Concern::User(user.id),
+            Self::Remove(id) => Concern::User(*id),
+            Self::SetGroup(group) => Concern::Group(group.id.clone()),
+            Self::RemoveGroup(id) => Concern::Group(id.clone()),
+            Self::AssignRole { holder, .. } => Concern::RolesOf(holder.clone()),
         }
     }
 }
@@ -142,7 +142,7 @@ impl World {
     /// The user or group that a change replaces.
     pub(super) fn show_before(&self, change: &Change) -> Option<Value> {
         match change {
-            Change::Replace(_) | Change::SetGroup(_) => self.show_subject(&change.subject()),
+            Change::Replace(_) | Change::SetGroup(_) => self.show_concern(&change.concern()),
             Change::Insert(_)
             | Change::Remove(_)
             | Change::RemoveGroup(_)
@@ -150,11 +150,11 @@ impl World {
         }
     }
 
-    pub(super) fn show_subject(&self, subject: &Subject) -> Option<Value> {
-        match subject {
-            Subject::User(id) => self.users.get(*id).map(|user| self.show(user)),
-            Subject::Group(id) => self.groups.get(id).map(|group| self.show_group(group)),
-            Subject::RolesOf(holder) => Some(self.show_roles(holder)),
+    pub(super) fn show_concern(&self, concern: &Concern) -> Option<Value> {
+        match concern {
+            Concern::User(id) => self.users.get(*id).map(|user| self.show(user)),
+            Concern::Group(id) => self.groups.get(id).map(|group| self.show_group(group)),
+            Concern::RolesOf(holder) => Some(self.show_roles(holder)),
         }
     }
 

@@ -19,7 +19,7 @@ use super::queries::{HistoryView, Overview, RunView, UserView};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
-use crate::model::{Email, FieldCount, HeldRecord, RunRecord};
+use crate::model::{Email, FieldCount, GroupName, HeldRecord, RunRecord};
 use crate::plan::ProblemDoc;
 use crate::state::render::{change_doc, held_change_doc, held_doc, run_doc};
 use axum::body::Bytes;
@@ -131,8 +131,9 @@ fn add_history(doc: &mut Value, history: &HistoryView) {
     };
     let (count, some) = &history.quarantined;
     let users = some.iter().map(|(key, one)| {
-        let group = key.group.as_ref().map(|group| group.as_str());
-        json!({ "email": key.email, "group": group, "until": one.until, "reason": one.reason })
+        let group = key.group.as_ref().or_else(|| key.subject.group());
+        let group = group.map(GroupName::as_str);
+        json!({ "email": key.subject.email(), "group": group, "until": one.until, "reason": one.reason })
     });
     doc["quarantined"] = json!({ "count": count, "users": users.collect::<Vec<_>>() });
 }

@@ -163,7 +163,7 @@ impl UserView {
         let held = self.held.as_ref()?;
         held.held.iter().find_map(|record| {
             let mut changes = record.changes.iter();
-            let user = changes.find(|change| change.email == self.email)?;
+            let user = changes.find(|change| change.subject == self.email)?;
             Some((held.run, record, user.operation))
         })
     }

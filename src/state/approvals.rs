@@ -2,7 +2,7 @@
 
 use super::held::{as_row, change, held, is_dry_run};
 use super::runs::find;
-use super::sql::{Count, Time, last_number};
+use super::sql::{Count, Time, email_key, key, last_number};
 use super::{StateDb, StateError, places};
 use crate::model::{
     Approvals, ApprovedChange, ChangeId, ChangeKey, Email, HeldChange, Operation, RosterPlace,
@@ -216,7 +216,7 @@ fn approve(
         return Ok(Err(ApproveError::NothingHeld { run: number, last }));
     }
     if let Some(email) = only {
-        changes.retain(|held| held.email == email);
+        changes.retain(|held| held.subject == email);
         if changes.is_empty() {
             return Ok(Err(ApproveError::NotHeld { run: number, email }));
         }
@@ -247,10 +247,7 @@ fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<HashSet<(Operation,
          JOIN approved_changes ON approval = approvals.id
          WHERE run = ?1 AND used_by IS NOT NULL",
     )?
-    .query_map([run], |row| {
-        let (email, group) = (row.get(1)?, row.get(2)?);
-        Ok((row.get(0)?, ChangeKey { email, group }))
-    })?
+    .query_map([run], |row| Ok((row.get("operation")?, key(row)?)))?
     .collect()
 }
 
@@ -307,7 +304,7 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
     )?;
     for change in changes {
         let row = as_row(change);
-        let key = change.email.folded();
+        let key = email_key(&change.subject);
         replace.execute((row.operation, &key, run, Time(now), row.group_name))?;
         insert.execute((
             id,

@@ -1,11 +1,13 @@
 //! The changes of runs and their outcomes.
 
 use super::runs::only_one;
-use super::sql::{Count, Time, from_json, group, group_columns, to_json};
+use super::sql::{
+    Count, Time, email, email_key, from_json, group, group_columns, subject, to_json,
+};
 use super::{StateDb, StateError, approvals, managed};
 use crate::model::{
     ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, NewIds, Operation, OwnershipUpdate,
-    PLANNED, RunNumber, Settled, UNKNOWN, fold,
+    PLANNED, RunNumber, Settled, Subject, UNKNOWN, fold,
 };
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, named_params};
@@ -118,10 +120,10 @@ impl StateDb {
     pub async fn settle_earlier_creations(
         &self,
         change: ChangeId,
-        email: &Email,
+        user: &Subject,
         at: DateTime<Utc>,
     ) -> Result<(), StateError> {
-        let key = email.folded().into_owned();
+        let key = email_key(user).into_owned();
         self.write(move |db| {
             let sql = "UPDATE changes SET settled = ?3, outcome = ?4, detail = ?5
                 WHERE email_key = ?1 AND id < ?2 AND operation = ?6 AND settled IS NULL";
@@ -267,7 +269,7 @@ fn find_changes(
 fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::Result<ChangeId> {
     let ChangeIntent {
         intended,
-        email,
+        subject,
         user_id,
         operation,
         group,
@@ -285,8 +287,8 @@ fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::R
     )?
     .query_row(
         named_params! {
-            ":run": run, ":intended": Time(*intended), ":email_key": email.folded(),
-            ":email": email, ":user_id": user_id, ":operation": operation,
+            ":run": run, ":intended": Time(*intended), ":email_key": email_key(subject),
+            ":email": email(subject), ":user_id": user_id, ":operation": operation,
             ":group_id": group_id, ":group_name": group_name, ":fields": to_json(fields), ":approved": approved, ":clears": operation.clears(fields),
         },
         |row| row.get(0),
@@ -337,7 +339,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ChangeRecord> {
         is_planned: row.get("is_planned")?,
         intent: ChangeIntent {
             intended: row.get::<_, Time>("intended")?.0,
-            email: row.get("email")?,
+            subject: subject(row)?,
             user_id: row.get("user_id")?,
             operation: row.get("operation")?,
             group: group(row)?,

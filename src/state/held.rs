@@ -1,6 +1,6 @@
 //! Changes that runs hold, and those that dry runs plan.
 
-use super::sql::{from_json, group, group_columns, to_json};
+use super::sql::{email, from_json, group, group_columns, subject, to_json};
 use super::{StateDb, StateError};
 use crate::model::{
     ChangeKey, HeldChange, HeldRecord, Operation, RunNumber, RunResult, UserId, fold,
@@ -167,7 +167,7 @@ pub(super) fn as_row(change: &HeldChange) -> HeldRow<'_> {
     let HeldChange {
         user_id,
         operation,
-        email,
+        subject,
         group,
         fields,
     } = change;
@@ -175,7 +175,7 @@ pub(super) fn as_row(change: &HeldChange) -> HeldRow<'_> {
     let (group_id, group_name) = group_columns(group.as_ref());
     HeldRow {
         operation: *operation,
-        email: email.as_str(),
+        email: email(subject),
         user_id,
         group_id,
         group_name,
@@ -222,7 +222,7 @@ pub(super) fn change(row: &Row<'_>) -> rusqlite::Result<HeldChange> {
     Ok(HeldChange {
         user_id: row.get("user_id")?,
         operation: row.get("operation")?,
-        email: row.get("email")?,
+        subject: subject(row)?,
         group: group(row)?,
         fields: from_json(row.get_ref("fields")?)?,
     })

@@ -1,8 +1,8 @@
 //! Users and memberships in quarantine. How long a quarantine lasts is decided in [`plan`](crate::plan).
 
-use super::sql::{Count, Time, keyed_email};
+use super::sql::{Count, Time, email, email_key, keyed_email};
 use super::{StateDb, StateError};
-use crate::model::{ChangeKey, Email, GroupName, Quarantined};
+use crate::model::{ChangeKey, Email, GroupName, Quarantined, Subject};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ impl StateDb {
             let sql = "DELETE FROM quarantine WHERE email_key = ?1 AND group_name = ?2";
             let mut delete = db.prepare_cached(sql)?;
             keys.iter().try_for_each(|key| {
-                let row = (key.email.folded(), group_name(key));
+                let row = (email_key(&key.subject), group_name(key));
                 delete.execute(row).map(drop)
             })
         })
@@ -62,21 +62,27 @@ impl StateDb {
     }
 }
 
-/// The group of a membership as stored; empty for a user.
+/// The group as stored; empty for a user.
 fn group_name(key: &ChangeKey) -> &str {
-    key.group.as_ref().map_or("", GroupName::as_str)
+    let group = key.group.as_ref().or_else(|| key.subject.group());
+    group.map_or("", GroupName::as_str)
 }
 
 fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
-    let is_user = row.get_ref("group_name")?.as_str() == Ok("");
-    let group = match is_user {
-        true => None,
-        false => Some(row.get("group_name")?),
+    let group = match row.get_ref("group_name")?.as_str()? {
+        "" => None,
+        _ => Some(row.get("group_name")?),
     };
-    Ok(ChangeKey {
-        email: keyed_email(row)?,
-        group,
-    })
+    match (group, row.get_ref("email")?.as_str()?) {
+        (Some(group), "") => Ok(ChangeKey {
+            subject: Subject::Group(group),
+            group: None,
+        }),
+        (group, _) => Ok(ChangeKey {
+            subject: keyed_email(row)?.into(),
+            group,
+        }),
+    }
 }
 
 fn put(db: &Connection, key: &ChangeKey, quarantined: &Quarantined) -> rusqlite::Result<()> {
@@ -91,9 +97,9 @@ fn put(db: &Connection, key: &ChangeKey, quarantined: &Quarantined) -> rusqlite:
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute((
-        key.email.folded(),
+        email_key(&key.subject),
         group_name(key),
-        &key.email,
+        email(&key.subject),
         Time(*until),
         failures,
         fingerprint,

@@ -36,7 +36,7 @@ pub fn change_doc(change: &ChangeRecord) -> serde_json::Value {
     json!({
         "run": change.run.0,
         "at": intent.intended,
-        "email": intent.email,
+        "email": intent.subject.email(),
         "id": intent.user_id.as_ref().map(|id| id.as_str()),
         "operation": intent.operation,
         "group": group_doc(intent.group.as_ref()),
@@ -63,7 +63,7 @@ pub fn held_doc(held: &HeldRecord) -> serde_json::Value {
 pub fn held_change_doc(change: &HeldChange) -> serde_json::Value {
     json!({
         "operation": change.operation,
-        "email": change.email,
+        "email": change.subject.email(),
         "id": change.user_id.as_ref().map(UserId::as_str),
         "group": group_doc(change.group.as_ref()),
         "fields": change.fields,

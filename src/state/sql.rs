@@ -1,8 +1,8 @@
 //! Conversions between our types and SQLite's.
 
 use crate::model::{
-    ChangeId, ChangeOutcome, Email, Fingerprint, GroupId, GroupName, GroupRef, GuardRule,
-    Operation, RunNumber, RunResult, RunTime, Trigger, UserId, fold,
+    ChangeId, ChangeKey, ChangeOutcome, Email, Fingerprint, GroupId, GroupName, GroupRef,
+    GuardRule, Operation, RunNumber, RunResult, RunTime, Subject, Trigger, UserId, fold,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Row;
@@ -10,6 +10,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A time, as milliseconds.
@@ -208,7 +209,35 @@ impl FromSql for GroupName {
     }
 }
 
-/// The group of a membership as stored: its id and its name.
+/// The email of a subject as stored; empty for a group, whose name is in a column of its own.
+pub(super) fn email(subject: &Subject) -> &str {
+    subject.email().map_or("", Email::as_str)
+}
+
+/// The email of a subject as it is compared; empty for a group.
+pub(super) fn email_key(subject: &Subject) -> Cow<'_, str> {
+    subject.email().map_or("".into(), Email::folded)
+}
+
+/// The subject in a row.
+pub(super) fn subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
+    match row.get_ref("email")?.as_str()? {
+        "" => Ok(Subject::Group(row.get("group_name")?)),
+        _ => Ok(Subject::User(row.get("email")?)),
+    }
+}
+
+/// What the change in a row is about.
+pub(super) fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
+    let subject = subject(row)?;
+    let group: Option<GroupName> = row.get("group_name")?;
+    Ok(ChangeKey {
+        group: group.filter(|_| subject.email().is_some()),
+        subject,
+    })
+}
+
+/// The group of a change as stored: its id and its name.
 pub(super) fn group_columns(group: Option<&GroupRef>) -> (Option<&str>, Option<&str>) {
     let id = group.and_then(|group| group.id.as_ref());
     (
@@ -217,7 +246,7 @@ pub(super) fn group_columns(group: Option<&GroupRef>) -> (Option<&str>, Option<&
     )
 }
 
-/// The group of the membership in a row.
+/// The group in a row: that of a membership, or the one that is changed itself.
 pub(super) fn group(row: &Row<'_>) -> rusqlite::Result<Option<GroupRef>> {
     let (id, name): (_, Option<GroupName>) = (row.get("group_id")?, row.get("group_name")?);
     Ok(name.map(|name| GroupRef { id, name }))

@@ -122,7 +122,7 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
     match intent.operation {
         Operation::Create => {
             let name = write.body.as_ref().map(|body| body["userName"].clone());
-            write.method == "POST" && name == Some(json!(intent.email.as_str()))
+            write.method == "POST" && name == Some(json!(intent.subject.to_string()))
         }
         Operation::Delete => write.method == "DELETE" && is_path(),
         Operation::Leave | Operation::Join => panic!("the roster names no groups"),

@@ -46,7 +46,7 @@ fn active(numbers: impl IntoIterator<Item = usize>) -> Observed {
 
 fn change(number: usize, action: Action) -> Change {
     Change {
-        email: email(number),
+        subject: email(number).into(),
         action,
         location: Some(Location {
             file: "users.csv".into(),
@@ -80,7 +80,7 @@ fn create(address: &str) -> Change {
         attributes: Attributes::default(),
     };
     Change {
-        email: Email::parse(address).expect("an email"),
+        subject: Email::parse(address).expect("an email").into(),
         ..change(0, Action::Create(spec))
     }
 }
@@ -152,7 +152,7 @@ proptest! {
         memory.recent.created = created.iter().map(|&number| email(number)).collect();
         lately.iter().for_each(|&number| removed(&mut memory, number, approved_lately.contains(&number)));
         let changes: Vec<_> = planned.iter().filter(|&number| here.contains(number)).map(|&number| delete(number)).collect();
-        let named: Vec<_> = changes.iter().filter(|one| approved.iter().any(|&number| one.email == email(number))).cloned().collect();
+        let named: Vec<_> = changes.iter().filter(|one| approved.iter().any(|&number| one.subject == email(number))).cloned().collect();
         approving(&mut memory, &named);
         let policy = Policy { max_removals: limit, max_removals_floor: floor, ..policy() };
         let verdict = judge(changes.clone(), &observed, &memory, &policy);
@@ -181,7 +181,7 @@ proptest! {
             let observed = Observed::new(seen.collect::<Vec<_>>(), 0);
             let changes = wanted.intersection(&left).map(|&number| delete(number)).collect();
             for change in judge(changes, &observed, &memory, &policy).passed() {
-                let number = (0..users).find(|&number| change.email == email(number)).expect("a user");
+                let number = (0..users).find(|&number| change.subject == email(number)).expect("a user");
                 removed(&mut memory, number, false);
                 left.remove(&number);
             }

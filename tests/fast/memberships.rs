@@ -169,7 +169,7 @@ fn memberships(changes: &[Change]) -> impl Iterator<Item = (Pair, MembershipChan
             group,
             ..
         } = change.membership()?;
-        let user = (0..USERS).find(|number| email(*number) == change.email)?;
+        let user = (0..USERS).find(|number| change.subject == email(*number))?;
         let group = (0..GROUPS.len()).find(|number| group_name(*number) == group.name)?;
         Some(((user, group), *what))
     })
@@ -281,7 +281,7 @@ proptest! {
         let changes = case.plan().changes;
         let after = carry_out(&case.members, &changes);
         let users = case.users.iter().copied().chain(changes.iter().filter_map(|change| {
-            let user = (0..USERS).find(|number| email(*number) == change.email)?;
+            let user = (0..USERS).find(|number| change.subject == email(*number))?;
             (change.operation() == Operation::Create).then_some(user)
         }));
         let observed = observed(users, &after);

@@ -261,19 +261,24 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
         .collect();
     for change in changes {
         match &change.action {
-            Action::Delete(_) => drop(users.remove(&change.email)),
+            Action::Delete(_) => drop(users.remove(change.email().expect("a user"))),
             Action::Deactivate(_) => {
-                users.get_mut(&change.email).expect("they are there").active = Some(false);
+                users
+                    .get_mut(change.email().expect("a user"))
+                    .expect("they are there")
+                    .active = Some(false);
             }
             Action::Update(_, fields) => {
-                let user = users.get_mut(&change.email).expect("they are there");
+                let user = users
+                    .get_mut(change.email().expect("a user"))
+                    .expect("they are there");
                 fields.iter().for_each(|field| set(user, field, to_default));
             }
             Action::Membership(_) => panic!("no group is named"),
             Action::Create(spec) => {
                 let user = ObservedUser {
                     id: UserId::parse("new").expect("an id"),
-                    email: change.email.clone(),
+                    email: change.email().expect("a user").clone(),
                     display_name: spec
                         .display_name
                         .clone()
@@ -288,7 +293,9 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                         .collect(),
                 };
                 assert!(
-                    users.insert(change.email.clone(), user).is_none(),
+                    users
+                        .insert(change.email().expect("a user").clone(), user)
+                        .is_none(),
                     "no user is created twice"
                 );
             }
@@ -352,10 +359,10 @@ proptest! {
     #[test]
     fn unmanaged_users_and_unnamed_attributes_are_unchanged(case in case()) {
         for change in case.plan().changes {
-            let row = case.desired.users.get(&change.email);
+            let row = case.desired.users.get(change.email().expect("a user"));
             let owned = match case.policy.prune {
                 Prune::Never => false,
-                Prune::Managed => case.memory.managed.contains(&change.email),
+                Prune::Managed => case.memory.managed.contains(change.email().expect("a user")),
                 Prune::All => true,
             };
             match (&change.action, row.map(|row| &row.want)) {
@@ -371,7 +378,7 @@ proptest! {
                             Field::DisplayName => spec.display_name.is_some(),
                             Field::Active => {
                                 case.policy.reactivate
-                                    || case.memory.deactivated.contains_key(&id_of(&change.email))
+                                    || case.memory.deactivated.contains_key(&id_of(change.email().expect("a user")))
                             }
                             Field::Attribute(name) => {
                                 spec.attributes.iter().any(|(have, _)| have == name)
@@ -389,7 +396,7 @@ proptest! {
     #[test]
     fn frozen_users_are_never_written(case in case()) {
         for change in case.plan().changes {
-            prop_assert!(!case.desired.frozen.contains_key(&change.email), "{change:?}");
+            prop_assert!(!case.desired.frozen.contains_key(change.email().expect("a user")), "{change:?}");
         }
     }
 

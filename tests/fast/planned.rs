@@ -129,7 +129,7 @@ fn parallel_comparison_covers_all_rows() {
             .iter()
             .all(|one| one.operation() == Operation::Create)
     );
-    assert!(plan.changes.is_sorted_by_key(|change| &change.email));
+    assert!(plan.changes.is_sorted_by_key(|change| &change.subject));
     assert_eq!(plan.problems.len(), EACH);
     assert!(
         plan.problems
@@ -199,7 +199,7 @@ fn a_roster_shrank_below_half_its_rows() {
     };
     for (rows, is_held) in [(9, true), (10, false), (11, false), (17, false)] {
         let change = Change {
-            email: email("a@x.co"),
+            subject: email("a@x.co").into(),
             action: Action::Delete(user("a@x.co", true).into()),
             location: None,
         };

@@ -3,7 +3,7 @@
 use omni_user_sync::model::{
     ConnectionId, DesiredRole, DesiredRoles, GroupId, Location, ModelId, ObservedConnection,
     ObservedModel, ObservedRole, RoleBases, RoleColumn, RoleHolder, RoleName, RoleNameError,
-    RoleOrigin, RoleScope, RoleStep, RoleSubject, StandardRole,
+    RoleOrigin, RoleScope, RoleStep, StandardRole, Subject,
 };
 use omni_user_sync::plan::{NameError, NameIndex, RoleCatalogue, ScopedRoles};
 use proptest::prelude::*;
@@ -64,7 +64,7 @@ fn standard_roles_are_recognised_in_one_spelling() {
 
 #[test]
 fn subjects_are_users_or_groups() {
-    let subject = |text: &str| RoleSubject::parse(text).map_err(|error| error.to_string());
+    let subject = |text: &str| Subject::parse(text).map_err(|error| error.to_string());
     assert_eq!(subject("Ann@x.co").expect("a user").folded(), "ann@x.co");
     let group = subject(" Group: All Ops").expect("a group");
     assert_eq!(
@@ -182,7 +182,7 @@ fn catalogue() -> RoleCatalogue {
 /// The rows of a file, each from line 2 on.
 fn desired(rows: &[[&str; 4]]) -> DesiredRoles {
     let row = |(at, [subject, connection, model, name]): (usize, &[&str; 4])| DesiredRole {
-        subject: RoleSubject::parse(subject).expect("a subject"),
+        subject: Subject::parse(subject).expect("a subject"),
         connection: (*connection).into(),
         model: Some(*model)
             .filter(|model| !model.is_empty())

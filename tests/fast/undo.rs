@@ -24,7 +24,7 @@ fn update(name: &str) -> ChangeRecord {
         is_planned: false,
         intent: ChangeIntent {
             intended: at,
-            email: email(name),
+            subject: email(name).into(),
             user_id: Some(id(name)),
             operation: Operation::Update,
             group: None,

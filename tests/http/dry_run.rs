@@ -39,7 +39,7 @@ async fn changes(db: &StateDb, run: RunRef) -> String {
                 value(&field.to)
             )
         });
-        let (operation, email) = (intent.operation, &intent.email);
+        let (operation, email) = (intent.operation, &intent.subject);
         let fields: String = fields.collect();
         format!("{} {operation} {email}{fields}\n", change.outcome_word())
     });

@@ -277,7 +277,7 @@ async fn one_refused_member_does_not_affect_others() {
         .find(|one| one.outcome == ChangeOutcome::Failed);
     let failed = failed.expect("one");
     assert!(
-        failed.rejected && failed.email.as_str() == user(17),
+        failed.rejected && failed.subject.to_string() == user(17),
         "{failed:?}"
     );
     let requests = group_requests(&world);

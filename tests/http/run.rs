@@ -470,7 +470,7 @@ async fn one_unreadable_entry_ends_no_run() {
         let create = run
             .changes
             .iter()
-            .find(|one| one.email.as_str() == "bob@x.co");
+            .find(|one| one.subject.to_string() == "bob@x.co");
         let detail = &create.expect("there").detail;
         assert!(detail.contains("can't be read (1)"), "{field}: {detail}");
         let warnings = &run.plan.as_ref().expect("a plan").warnings;

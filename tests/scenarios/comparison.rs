@@ -352,16 +352,18 @@ impl Comparison {
 
     fn sent(&mut self, intent: &ChangeIntent) {
         if let (true, Some(id)) = (intent.operation.is_removal(), &intent.user_id) {
-            let (email, id) = (intent.email.as_str(), id.as_str());
+            let (email, id) = (&*intent.subject.to_string(), id.as_str());
             self.reference.sent_removal(email, id, intent.approved);
         }
     }
 
     fn applied(&mut self, change: &ChangeRecord, need: Need) {
         if self.settled.insert(change.id) {
-            let ChangeIntent { email, user_id, .. } = &change.intent;
+            let ChangeIntent {
+                subject, user_id, ..
+            } = &change.intent;
             let id = user_id.as_ref().map(|id| id.as_str());
-            self.reference.applied(email.as_str(), id, need);
+            self.reference.applied(&subject.to_string(), id, need);
         }
     }
 }

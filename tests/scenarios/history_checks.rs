@@ -37,7 +37,7 @@ pub(crate) async fn audit(
     let unknown = db.unknown().await.expect("the state database can be read");
     let unknown = unknown
         .iter()
-        .filter(|change| !has_twins(history, change.intent.email.as_str()));
+        .filter(|change| !has_twins(history, &change.intent.subject.to_string()));
     wrong.extend(unknown.map(|change| format!("the outcome stays unknown: {change:?}")));
     wrong
 }
@@ -150,7 +150,7 @@ impl RunHistory<'_> {
         };
         // After a lost response the user is looked up. That can't distinguish our change from an equal one by
         // others, or from a user that an inconsistent listing had omitted.
-        let email = change.intent.email.as_str().to_lowercase();
+        let email = change.intent.subject.folded();
         let is_create = change.intent.operation == Operation::Create;
         let by_others = self.history.iter().enumerate().any(|(at, done)| {
             let is_other = is_create || done.request.is_none() && at >= self.at_first;
@@ -176,7 +176,7 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
     match intent.operation {
         Operation::Create => {
             write.method == "POST"
-                && body["userName"] == json!(intent.email.as_str())
+                && body["userName"] == json!(intent.subject.to_string())
                 && fields(body) == intended(intent)
         }
         Operation::Delete => write.method == "DELETE" && is_path,

@@ -317,7 +317,7 @@ pub fn on(method: &str, what: What) -> Fault {
 /// `operation email outcome` of each change, sorted.
 pub fn outcomes_of(outcome: &RunOutcome) -> Vec<String> {
     let show =
-        |one: &AppliedChange| format!("{} {} {}", one.operation, one.email, one.outcome.as_str());
+        |one: &AppliedChange| format!("{} {} {}", one.operation, one.subject, one.outcome.as_str());
     let mut outcomes: Vec<_> = outcome.changes.iter().map(show).collect();
     outcomes.sort();
     outcomes

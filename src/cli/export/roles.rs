@@ -1,7 +1,7 @@
 //! `export --roles`: the direct roles of groups, or also of users, as a file for `source.roles`.
 
 use super::{ExportedFile, organisation, out};
-use crate::model::{GroupName, ObservedGroup, ObservedRole, ObservedUser, RoleName, RoleSubject};
+use crate::model::{GroupName, ObservedGroup, ObservedRole, ObservedUser, RoleName, Subject};
 use crate::omni::{self, Available, Reader};
 use crate::plan::{NameIndex, RoleCatalogue};
 use crate::roster::{RoleExportRow, export_roles};
@@ -69,7 +69,7 @@ impl RoleExport {
                 continue;
             };
             let roles = self.reader.group_roles(&group.id).await?;
-            self.add(&RoleSubject::Group(name), roles);
+            self.add(&Subject::Group(name), roles);
         }
         Ok(())
     }
@@ -82,13 +82,13 @@ impl RoleExport {
         out::note("Omni does not show a user's CONNECTION_ADMIN, so no row states one");
         for user in users {
             let roles = self.reader.user_roles(&user.id).await?;
-            self.add(&RoleSubject::User(user.email.clone()), roles);
+            self.add(&Subject::User(user.email.clone()), roles);
         }
         Ok(())
     }
 
     /// Adds the direct roles of one user or group.
-    fn add(&mut self, subject: &RoleSubject, roles: Available<Vec<ObservedRole>>) {
+    fn add(&mut self, subject: &Subject, roles: Available<Vec<ObservedRole>>) {
         let roles = match roles {
             Available::Known(roles) => roles,
             Available::Rejected(status) => {

@@ -186,10 +186,10 @@ fn wait_for_users(verdict: &mut Verdict) {
     let held = verdict.held.iter().flat_map(|held| &held.changes);
     let not_sent = held.chain(&verdict.quarantined);
     let of_users = not_sent.filter(|change| !change.operation().is_membership());
-    let users: HashSet<_> = of_users.map(|change| change.email.clone()).collect();
+    let users: HashSet<_> = of_users.map(|change| change.subject.clone()).collect();
     if users.is_empty() {
         return;
     }
-    verdict.waiting =
-        verdict.take(|change| change.operation().is_membership() && users.contains(&change.email));
+    verdict.waiting = verdict
+        .take(|change| change.operation().is_membership() && users.contains(&change.subject));
 }

@@ -401,7 +401,7 @@ impl Guard<'_> {
     /// Creations in a domain that is probably misspelt would give their users a second account.
     fn new_domains(&self, verdict: &mut Verdict) {
         let rule = GuardRule::NewDomain;
-        let created = self.counted(verdict, rule).map(|change| &change.email);
+        let created = self.counted(verdict, rule).filter_map(Change::email);
         let mut misspelt = domains::misspelt(created, self.observed);
         misspelt.retain(|_, found| found.is_held());
         if misspelt.is_empty() {
@@ -413,7 +413,8 @@ impl Guard<'_> {
         });
         let reason = reasons.collect::<Vec<_>>().join("; ");
         verdict.hold_some(rule, reason, self.memory, |change| {
-            misspelt.contains_key(domains::of(&change.email).as_ref())
+            let domain = change.email().map(domains::of);
+            domain.is_some_and(|domain| misspelt.contains_key(domain.as_ref()))
         });
     }
 

@@ -174,7 +174,7 @@ impl Attempt {
     /// Ends a change with this attempt.
     pub(super) fn end(self, change: &Change) -> EndedChange {
         let applied = AppliedChange {
-            email: change.email.clone(),
+            subject: change.subject.clone(),
             operation: change.operation(),
             group: change.group().map(|group| group.name.clone()),
             outcome: self.outcome,
@@ -194,7 +194,7 @@ impl Attempt {
 pub const CHANGES: &str = "omni_user_sync::change";
 
 fn log(applied: &AppliedChange, detail: &str) {
-    let (user, operation) = (&applied.email, applied.operation);
+    let (user, operation) = (&applied.subject, applied.operation);
     let group = applied.group.as_ref().map(tracing::field::display);
     let outcome = applied.outcome.as_str();
     let detail = (!detail.is_empty()).then_some(detail);

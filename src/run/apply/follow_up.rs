@@ -50,7 +50,7 @@ impl Worker<'_> {
 
     /// What the roster states for the user of a change.
     fn spec_of(&self, change: &Change) -> Option<&UserSpec> {
-        match &self.work.prepared.desired.users.get(&change.email)?.want {
+        match &self.work.prepared.desired.users.get(change.email()?)?.want {
             DesiredUser::Upsert(spec) => Some(spec),
             DesiredUser::Delete | DesiredUser::Deactivate => None,
         }
@@ -99,9 +99,12 @@ impl Worker<'_> {
     /// was lost, this user may be the created one.
     pub(super) async fn on_conflict(
         &self,
-        email: &Email,
+        change: &Change,
         sent_before: bool,
     ) -> Result<Attempt, OmniError> {
+        let Some(email) = change.email() else {
+            return Ok(Attempt::vanished());
+        };
         let found = match self.find(email).await {
             Err(OmniError::UnreliableLookup) if self.unreadable() > 0 => None,
             found => found?,
@@ -147,7 +150,10 @@ impl Worker<'_> {
 
     /// Decides what to do about a user that is gone by its cached id and may have been created again.
     pub(super) async fn on_not_found(&self, change: &Change) -> Result<Attempt, OmniError> {
-        let now = self.find(&change.email).await?;
+        let Some(email) = change.email() else {
+            return Ok(Attempt::vanished());
+        };
+        let now = self.find(email).await?;
         Ok(match (&change.action, now) {
             (Action::Create(_) | Action::Membership(_), _) => Attempt::vanished(),
             (Action::Update(..), Some(user)) => {

@@ -299,7 +299,7 @@ impl<'a, 'w> GroupWrite<'a, 'w> {
         Box::pin(async move {
             let ended = Mutex::new(HashMap::new());
             let on_end = |one: EndedChange| {
-                lock(&ended).insert(one.applied.email.clone(), one.applied);
+                lock(&ended).insert(one.applied.subject.clone(), one.applied);
             };
             let direction = self.direction.reverse();
             let back = |one: &Member| (back(&one.change, direction), one.user.clone());
@@ -316,7 +316,7 @@ impl<'a, 'w> GroupWrite<'a, 'w> {
             };
             write.send(recorded).await;
             let ended = into_inner(ended);
-            let attempt = |one: &Member| match ended.get(&one.change.email) {
+            let attempt = |one: &Member| match ended.get(&one.change.subject) {
                 Some(back) if back.outcome == ChangeOutcome::Applied => {
                     let detail = format!("{renamed}, so the change was reverted");
                     Attempt::new(ChangeOutcome::Failed, detail)

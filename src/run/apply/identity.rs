@@ -3,7 +3,7 @@
 
 use super::attempt::Attempt;
 use super::worker::Worker;
-use crate::model::{Action, Change, ChangeOutcome, FieldChange, ObservedUser};
+use crate::model::{Action, Change, ChangeOutcome, FieldChange, ObservedUser, Subject};
 use crate::omni::OmniError;
 use crate::run::cache::Effect;
 
@@ -25,7 +25,7 @@ impl Worker<'_> {
         let key_users = &self.work.prepared.memory.key_users;
         Ok(match self.reader().get(id).await? {
             None => Some(self.on_not_found(change).await?),
-            Some(now) if now.email != change.email => Some(Attempt::moved(now)),
+            Some(now) if change.subject != now.email => Some(Attempt::moved(now)),
             Some(now) if self.work.policy.protects(&now, key_users) => {
                 Some(Attempt::protected(now))
             }
@@ -38,7 +38,7 @@ impl Worker<'_> {
         let back = |one: FieldChange| FieldChange::new(one.field, one.to, one.from);
         let fields: Vec<_> = change.fields().into_iter().map(back).collect();
         let update = Change {
-            email: user.email.clone(),
+            subject: Subject::from(&user.email),
             action: Action::Update(user.clone().into(), fields),
             location: None,
         };

@@ -6,7 +6,7 @@ use super::members::{Batch, completed};
 use super::worker::Worker;
 use super::{EndedChange, OnEnd};
 use crate::model::{
-    Change, ChangeOutcome, Email, GroupRef, Membership, MembershipChange, ObservedUser, Operation,
+    Change, ChangeOutcome, GroupRef, Membership, MembershipChange, ObservedUser, Operation, Subject,
 };
 use crate::omni::MAX_MEMBERS;
 use crate::run::cache::Effect;
@@ -67,7 +67,7 @@ impl From<&EndedChange> for OwnChange {
 }
 
 /// The users that were changed in this run.
-pub(super) struct OwnChanges(HashMap<Email, OwnChange>);
+pub(super) struct OwnChanges(HashMap<Subject, OwnChange>);
 
 const NOT_CREATED: &str = "the user was not created";
 const CHANGE_FAILED: &str = "the user's own change failed";
@@ -77,14 +77,14 @@ const OTHER_ID: &str = "the user has another id by now; the next run handles thi
 impl OwnChanges {
     pub(super) fn new(ended: &[EndedChange]) -> Self {
         let of_users = ended.iter().filter(|one| one.applied.group.is_none());
-        let own = of_users.map(|one| (one.applied.email.clone(), one.into()));
+        let own = of_users.map(|one| (one.applied.subject.clone(), one.into()));
         Self(own.collect())
     }
 
     /// The user of a membership, or why the membership is not sent.
     fn user_of(&self, change: &Change) -> Result<Arc<ObservedUser>, &'static str> {
         let planned = change.membership().and_then(|one| one.user.as_ref());
-        let Some(own) = self.0.get(&change.email) else {
+        let Some(own) = self.0.get(&change.subject) else {
             return planned.cloned().ok_or(NOT_CREATED);
         };
         match (planned, &own.user) {

@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use super::{ApplyContext, EndedChange};
 use crate::model::{
     Action, Change, ChangeOutcome, Email, Field, FieldChange, Observed, ObservedUser, Operation,
-    Schema,
+    Schema, UserSpec,
 };
 use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
@@ -178,7 +178,7 @@ impl<'a> Worker<'a> {
         };
         let now = match id {
             Some(id) => reader.get(id).await,
-            None => match reader.find(&change.email).await {
+            None => match self.find_subject(change).await {
                 Ok(Lookup::One(user)) => self.complete(*user).await,
                 Ok(Lookup::NotFound) => Ok(None),
                 // This does not show what Omni kept.
@@ -233,7 +233,7 @@ impl<'a> Worker<'a> {
             };
             losses += 1;
             tracing::info!(
-                user = %change.email, operation = %change.operation(), failure = %failure.redacted(),
+                user = %change.subject, operation = %change.operation(), failure = %failure.redacted(),
                 "the response to a change was lost; looking the user up"
             );
             match self.look_up_after_loss(change, losses).await {
@@ -322,18 +322,13 @@ impl<'a> Worker<'a> {
                 let sent = self.update(user, &fields).await;
                 sent.map(Attempt::distrust_unless_applied)
             }
-            Action::Create(spec) => match writer.create(&change.email, spec).await {
-                Ok(Some(user)) => Ok(self.compare(&fields, user)),
-                // The id is unknown.
-                Ok(None) => Ok(Attempt::applied(Effect::Uncertain)),
-                Err(error) => Err(error),
-            },
+            Action::Create(spec) => self.create(change, spec, &fields).await,
             // Memberships are sent by group.
             Action::Membership(_) => Ok(Attempt::vanished()),
         };
         match (sent, change.operation()) {
             (Err(OmniError::Conflict { .. }), Operation::Create) => {
-                let found = self.on_conflict(&change.email, sent_before).await;
+                let found = self.on_conflict(change, sent_before).await;
                 Ok(self.looked_up(found, "the user exists already (409)", sent_before))
             }
             (Err(OmniError::NotFound { .. }), Operation::Delete | Operation::Deactivate) => {
@@ -346,6 +341,30 @@ impl<'a> Worker<'a> {
             }
             (Err(error @ OmniError::WriteForbidden { .. }), _) => Err(self.checked(error).await),
             (sent, _) => sent.map(|attempt| self.recheck_drift(change, attempt)),
+        }
+    }
+
+    async fn create(
+        &self,
+        change: &Change,
+        spec: &UserSpec,
+        fields: &[FieldChange],
+    ) -> Result<Attempt, OmniError> {
+        let Some(email) = change.email() else {
+            return Ok(Attempt::vanished());
+        };
+        Ok(match self.work.writer.create(email, spec).await? {
+            Some(user) => self.compare(fields, user),
+            // The id is unknown.
+            None => Attempt::applied(Effect::Uncertain),
+        })
+    }
+
+    /// Looks the user of a change up by email.
+    async fn find_subject(&self, change: &Change) -> Result<Lookup, OmniError> {
+        match change.email() {
+            Some(email) => self.reader().find(email).await,
+            None => Ok(Lookup::NotFound),
         }
     }
 
@@ -415,7 +434,7 @@ impl<'a> Worker<'a> {
         reader.back_off(losses).await?;
         let found = match change.user_id() {
             Some(id) => reader.get(id).await?,
-            None => match reader.find(&change.email).await? {
+            None => match self.find_subject(change).await? {
                 Lookup::One(user) => self.complete(*user).await?,
                 Lookup::Several(count) => return Err(OmniError::Ambiguous { count }),
                 // If the user exists after all, the next attempt gets a 409.
@@ -429,12 +448,12 @@ impl<'a> Worker<'a> {
             }
             (Action::Update(..), None) => AfterLoss::Settled(Attempt::vanished()),
             (Action::Deactivate(_) | Action::Update(..), Some(user))
-                if user.email != change.email && self.shows(change, &user) =>
+                if change.subject != user.email && self.shows(change, &user) =>
             {
                 AfterLoss::Settled(Attempt::misdirected(user))
             }
             (Action::Delete(_) | Action::Deactivate(_) | Action::Update(..), Some(user))
-                if user.email != change.email =>
+                if change.subject != user.email =>
             {
                 AfterLoss::Settled(Attempt::moved(user))
             }

@@ -1,6 +1,6 @@
 //! Held changes on pages.
 
-use super::rows::{FieldRow, Timestamp, UserLink};
+use super::rows::{FieldRow, SubjectLink, Timestamp};
 use crate::model::{HeldChange, HeldRecord};
 use crate::serve::queries::HeldView;
 use crate::state::APPROVAL_VALID;
@@ -41,7 +41,7 @@ pub(super) struct RuleCard {
 #[derive(Debug)]
 pub(super) struct HeldChangeRow {
     pub(super) operation: &'static str,
-    pub(super) user: UserLink,
+    pub(super) user: SubjectLink,
     /// The fields, unless the user is removed.
     pub(super) fields: Vec<FieldRow>,
     pub(super) is_approved: bool,
@@ -130,7 +130,7 @@ impl HeldChangeRow {
         };
         Self {
             operation: change.operation.as_str(),
-            user: UserLink::new(&change.email, ""),
+            user: SubjectLink::new(&change.subject, ""),
             fields,
             is_approved,
         }

@@ -3,7 +3,7 @@
 use super::chart::Chart;
 use super::held::HeldCard;
 use super::pause::PauseCard;
-use super::rows::{RunRow, Timestamp, UserLink};
+use super::rows::{RunRow, SubjectLink, Timestamp};
 use super::{Frame, NoticeParams, notice};
 use crate::model::{Problem, RunRecord};
 use crate::plan::render::counted;
@@ -49,7 +49,7 @@ struct OverviewPage {
     state_error: Option<String>,
     chart: Chart,
     runs: Vec<RunRow>,
-    quarantined: Vec<UserLink>,
+    quarantined: Vec<SubjectLink>,
 }
 
 struct Tile {
@@ -194,14 +194,14 @@ fn warnings(overview: &Overview) -> Vec<String> {
     warnings
 }
 
-fn quarantined(history: &HistoryView, now: DateTime<Utc>) -> Vec<UserLink> {
+fn quarantined(history: &HistoryView, now: DateTime<Utc>) -> Vec<SubjectLink> {
     let (count, some) = &history.quarantined;
     let users = some.iter().map(|(key, one)| {
         let until = Timestamp::new(one.until, now).relative;
         let group = key.group.as_ref();
         let group = group.map_or_else(String::new, |group| format!("group {group}, "));
-        UserLink::new(
-            &key.email,
+        SubjectLink::new(
+            &key.subject,
             format!("{group}retried {until}: {}", one.reason),
         )
     });

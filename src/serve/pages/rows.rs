@@ -1,7 +1,8 @@
 //! The contents of lists and tables on pages, formatted so that templates only place them.
 
 use crate::model::{
-    Change, ChangeRecord, Email, FieldChange, GroupRef, Operation, RunEnd, RunRecord, Value,
+    Change, ChangeRecord, Email, FieldChange, GroupRef, Operation, RunEnd, RunRecord, Subject,
+    Value,
 };
 use crate::serve::response::url_encode;
 use crate::serve::summary::Severity;
@@ -109,7 +110,7 @@ pub(super) struct ChangeRow {
     pub(super) run: u64,
     pub(super) at: Timestamp,
     pub(super) operation: &'static str,
-    pub(super) user: UserLink,
+    pub(super) user: SubjectLink,
     pub(super) outcome: &'static str,
     pub(super) severity: Severity,
     pub(super) detail: String,
@@ -140,7 +141,7 @@ impl ChangeRow {
             run: change.run.0,
             at: Timestamp::new(intent.intended, now),
             operation: intent.operation.as_str(),
-            user: UserLink::new(&intent.email, ""),
+            user: SubjectLink::new(&intent.subject, ""),
             outcome,
             severity: Severity::of(outcome),
             detail: detail.into(),
@@ -192,29 +193,34 @@ impl FieldRow {
 /// The length of an email from which on it may be broken, in bytes.
 const MAX_UNBROKEN: usize = 32;
 
-/// A link to the page of a user, with a note.
+/// A user with a link to the page, or a group, which has none; with a note.
 #[derive(Debug)]
-pub(super) struct UserLink {
-    pub(super) email: String,
-    /// The email, encoded for use in a URL.
+pub(super) struct SubjectLink {
+    pub(super) text: String,
+    /// The email, encoded for use in a URL; empty for a group.
     pub(super) path: String,
     pub(super) note: String,
 }
 
-impl UserLink {
-    pub(super) fn new(email: &Email, note: impl Into<String>) -> Self {
+impl SubjectLink {
+    pub(super) fn new(subject: &Subject, note: impl Into<String>) -> Self {
+        let email = subject.email().map_or("", Email::as_str);
         Self {
-            email: email.as_str().into(),
-            path: url_encode(email.as_str()),
+            text: subject.to_string(),
+            path: url_encode(email),
             note: note.into(),
         }
     }
 
+    pub(super) fn is_user(&self) -> bool {
+        !self.path.is_empty()
+    }
+
     /// The parts between which a browser may break the line. An email of usual length is not broken.
     pub(super) fn parts(&self) -> Vec<&str> {
-        match self.email.len() > MAX_UNBROKEN {
-            true => self.email.split_inclusive(['@', '.', '+', '_']).collect(),
-            false => vec![&self.email],
+        match self.text.len() > MAX_UNBROKEN {
+            true => self.text.split_inclusive(['@', '.', '+', '_']).collect(),
+            false => vec![&self.text],
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The list of users by state, and the search by the beginning of an email.
 
-use super::rows::{Timestamp, UserLink};
+use super::rows::{SubjectLink, Timestamp};
 use super::{Frame, PAGE_SIZE, PageResult, bad_request, state_error};
-use crate::model::{Email, UserFilter};
+use crate::model::{Email, Subject, UserFilter};
 use crate::serve::auth::Principal;
 use crate::serve::params::UserParams;
 use crate::serve::response::{redirect, render, url_encode};
@@ -26,8 +26,8 @@ struct UsersPage {
     prefix: String,
     users: Vec<UserRow>,
     /// A link to the page of the address that was searched for, if no user has it.
-    address: Option<UserLink>,
-    nearest: Option<UserLink>,
+    address: Option<SubjectLink>,
+    nearest: Option<SubjectLink>,
     first: Option<String>,
     next: Option<String>,
 }
@@ -42,7 +42,7 @@ struct Tab {
 
 /// A user in the list.
 struct UserRow {
-    user: UserLink,
+    user: SubjectLink,
     name: String,
     states: Vec<StateBadge>,
 }
@@ -100,8 +100,8 @@ pub(in crate::serve) async fn users(
             .iter()
             .map(|user| UserRow::new(user, now))
             .collect(),
-        address: address.map(|email| UserLink::new(&email, "")),
-        nearest: nearest.map(|email| UserLink::new(&email, "")),
+        address: address.map(|email| SubjectLink::new(&email.into(), "")),
+        nearest: nearest.map(|email| SubjectLink::new(&email.into(), "")),
         first: is_later_page.then(|| params.link(filter, "")),
         next: next.map(|email| params.link(filter, email.as_str())),
     }))
@@ -137,7 +137,7 @@ impl UserRow {
     fn new(user: &ListedUser, now: DateTime<Utc>) -> Self {
         let name = user.state.observed.as_ref();
         Self {
-            user: UserLink::new(&user.email, ""),
+            user: SubjectLink::new(&Subject::from(&user.email), ""),
             name: name.map_or_else(String::new, |user| user.display_name.to_string()),
             states: states(&user.state, user.is_protected, now),
         }

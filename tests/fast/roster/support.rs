@@ -147,7 +147,7 @@ fn show_desired(desired: &Desired) -> String {
         );
     }
     let frozen = desired.memberships.frozen.iter();
-    let frozen = frozen.map(|key| (&key.email, key.group.as_ref().map(GroupName::as_str)));
+    let frozen = frozen.map(|key| (&key.subject, key.group.as_ref().map(GroupName::as_str)));
     let mut frozen: Vec<_> = frozen.collect();
     frozen.sort();
     for (email, group) in frozen {

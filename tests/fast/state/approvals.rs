@@ -136,7 +136,7 @@ async fn a_dry_approval_approves_nothing() {
         .approve(RunRef::Latest, "root", at(1), true)
         .await
         .expect("read");
-    assert_eq!(dry.changes[0].email, email("ann"));
+    assert_eq!(dry.changes[0].subject, email("ann"));
     assert!(approved(&db, 2).await.is_empty());
     assert_eq!(db.approval_mark().await.expect("read"), 0);
 }

@@ -75,7 +75,7 @@ async fn completed_writes_are_in_the_files() {
         }
         let unknown = copy.open().unknown().await.expect("read");
         assert_eq!(
-            unknown.last().expect("it is there").intent.email,
+            unknown.last().expect("it is there").intent.subject,
             email(name)
         );
     }
@@ -157,6 +157,6 @@ async fn a_killed_process_keeps_changes_and_releases_locks() {
     assert_eq!(run.state, RunState::Interrupted);
     let unknown = db.unknown().await.expect("read");
     assert_eq!(unknown.len(), 1);
-    assert_eq!(unknown[0].intent.email, email("bob"));
+    assert_eq!(unknown[0].intent.subject, email("bob"));
     assert_eq!(removed(&db, 5).await, (2, 2));
 }

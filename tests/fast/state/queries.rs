@@ -54,7 +54,7 @@ async fn runs_are_found_by_filter() {
     let planned = HeldChange {
         user_id: None,
         operation: Operation::Create,
-        email: email("ben"),
+        subject: email("ben").into(),
         group: None,
         fields: Vec::new(),
     };
@@ -121,7 +121,8 @@ async fn changes_of_all_runs_are_found_by_prefix() {
         let found = db.changes_by_prefix(prefix, before.map(ChangeId), limit);
         let found = found.await.expect("they are read");
         let texts = found.iter().map(|one| {
-            let name = one.intent.email.as_str().trim_end_matches("@x.co");
+            let name = one.intent.subject.to_string();
+            let name = name.trim_end_matches("@x.co");
             format!("{}:{name}", one.id)
         });
         texts.collect::<Vec<_>>().join(" ")
@@ -161,7 +162,10 @@ async fn changes_are_found_by_filter() {
     let find = async |filter: ChangeFilter, skip, limit| {
         let page = db.find_changes(run, filter, skip, limit).await;
         let page = page.expect("they are read");
-        let emails = page.changes.iter().map(|one| one.intent.email.to_string());
+        let emails = page
+            .changes
+            .iter()
+            .map(|one| one.intent.subject.to_string());
         (page.total, emails.collect::<Vec<_>>().join(" "))
     };
     let all = ChangeFilter::default();
@@ -217,7 +221,7 @@ async fn quarantined_users_are_ordered_by_retry_time() {
     }
     let (count, some) = db.quarantined(at(10), 1).await.expect("it is read");
     assert_eq!((count, some.len()), (2, 1));
-    assert_eq!(some[0].0.email, email("soon"));
+    assert_eq!(some[0].0.subject, email("soon"));
 }
 
 /// Held changes are reported after a failed run, and no longer after a run that held nothing.

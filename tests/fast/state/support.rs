@@ -88,7 +88,7 @@ pub(crate) fn end(seconds: i64) -> RunEnd {
 pub(crate) fn intent(operation: Operation, name: &str, seconds: i64) -> ChangeIntent {
     ChangeIntent {
         intended: at(seconds),
-        email: email(name),
+        subject: email(name).into(),
         user_id: (operation != Operation::Create).then(|| id(name)),
         operation,
         group: None,
@@ -175,7 +175,7 @@ pub(crate) fn held(rule: GuardRule, operation: Operation, names: &[&str]) -> Hel
     let user = |name: &&str| HeldChange {
         user_id: Some(id(name)),
         operation,
-        email: email(name),
+        subject: email(name).into(),
         group: None,
         fields: Vec::new(),
     };

@@ -23,7 +23,7 @@ fn run(number: u64) -> RunOutcome {
         requests: 7,
         plan: Some(plan()),
         changes: vec![AppliedChange {
-            email: Email::parse("ann@x.co").expect("an email"),
+            subject: Email::parse("ann@x.co").expect("an email").into(),
             operation: Operation::Update,
             group: None,
             outcome: ChangeOutcome::Failed,

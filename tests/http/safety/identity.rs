@@ -101,7 +101,7 @@ async fn a_misdirected_update_is_taken_back() {
         let recorded = world.state_db().changes(number).await.expect("changes");
         let emails: Vec<_> = recorded
             .iter()
-            .map(|one| one.intent.email.as_str())
+            .map(|one| one.intent.subject.to_string())
             .collect();
         assert_eq!(
             emails,

@@ -148,7 +148,7 @@ async fn removals_take_a_second_step() {
     add_history(&server).await;
     let approved = async || {
         let approved = server.db.approvals(Utc::now()).await.expect("is read");
-        let users = approved.iter().map(|one| one.change.email.clone());
+        let users = approved.iter().map(|one| one.change.subject.clone());
         users.collect::<BTreeSet<_>>().len()
     };
     let first = server.post("/runs/2/approve").await;

@@ -135,7 +135,7 @@ async fn changes_of_a_dry_run_are_downloaded() {
     let planned = HeldChange {
         user_id: None,
         operation: Operation::Create,
-        email: super::support::email("ann@x.co"),
+        subject: super::support::email("ann@x.co").into(),
         group: None,
         fields: Vec::new(),
     };

@@ -297,7 +297,7 @@ pub(crate) async fn add_history(server: &TestServer) {
     let users = REMOVED.map(|user| HeldChange {
         user_id: Some(id(user)),
         operation: Operation::Delete,
-        email: email(user),
+        subject: email(user).into(),
         group: None,
         fields: Vec::new(),
     });
@@ -348,7 +348,7 @@ pub(crate) async fn change(
 ) {
     let intent = ChangeIntent {
         intended: at(1),
-        email: email(user),
+        subject: email(user).into(),
         user_id: (operation != Operation::Create).then(|| id(user)),
         operation,
         group: None,
