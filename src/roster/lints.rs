@@ -106,8 +106,10 @@ impl Lints {
         for column in self.attributes.iter_mut().chain(groups) {
             column.cell(&cells[column.at], line);
         }
+        let row_has_marks = text_lints::has_marks(cells.as_slice());
         for &at in &self.text_columns {
-            if text_lints::may_apply(&cells[at]) {
+            let has_marks = row_has_marks && text_lints::has_marks(&cells[at]);
+            if text_lints::may_apply(&cells[at], has_marks) {
                 text_lints::check(&cells[at], &mut self.texts[at], line);
             }
         }
