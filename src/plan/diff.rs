@@ -439,7 +439,9 @@ impl Planner<'_> {
         let unnamed = self.observed.users().filter(|user| {
             !desired.users.contains_key(&user.email) && !desired.frozen.contains_key(&user.email)
         });
-        let removals = unnamed.filter_map(|user| {
+        let candidates =
+            unnamed.filter(|user| ownership::may_prune(user, self.memory, self.policy));
+        let removals = candidates.filter_map(|user| {
             let action = self.removal(user, self.policy.removal)?;
             Some(Change {
                 subject: Subject::from(&user.email),
@@ -447,13 +449,8 @@ impl Planner<'_> {
                 location: None,
             })
         });
-        let candidates = removals.filter(|change| match self.policy.prune {
-            Prune::Never => false,
-            Prune::Managed => ownership::is_managed(change, self.memory),
-            Prune::All => true,
-        });
         let (due, early): (Vec<_>, Vec<_>) =
-            candidates.partition(|change| self.is_past_grace(change));
+            removals.partition(|change| self.is_past_grace(change));
         (due, early.len())
     }
 

@@ -5,14 +5,15 @@
 //! - A group that no cell names any more, and no pattern of `policy.managed_groups`, is managed only for memberships that
 //!   an accepted roster stated or that this program added.
 //! - Only users that a listing or a lookup shows are compared, so members that no list of users shows (embed users) are
-//!   never touched. Neither are users that are frozen, ambiguous, unread or removed.
+//!   never touched. Neither are users that are frozen, ambiguous, unread or removed, nor those that pruning has
+//!   deactivated.
 
 use super::groups::{ManagedScope, Resolved, managed, names, problem};
-use super::{BlockedOperation, LostFiles, Plan};
+use super::{BlockedOperation, LostFiles, Plan, ownership};
 use crate::model::{
     Action, Change, ChangeKey, Desired, DesiredUser, Email, GroupId, GroupName, GroupRef,
     GroupUpdate, GroupsCell, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
-    MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, UserMatch,
+    MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, Removal, UserMatch,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(super) fn plan(
         desired,
         observed,
         memory,
+        policy,
         managed: managed(&names, desired, observed, memory, policy),
         names,
         removed,
@@ -79,9 +81,10 @@ struct MembershipPlanner<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
     memory: &'a Memory,
+    policy: &'a Policy,
     names: HashMap<&'a GroupName, Resolved>,
     managed: BTreeMap<GroupId, (GroupRef, ManagedScope)>,
-    /// Users that this plan removes.
+    /// Users that this plan removes, protected ones among them.
     removed: HashSet<Email>,
     /// Users that this plan creates.
     created: HashSet<Email>,
@@ -227,6 +230,7 @@ impl MembershipPlanner<'_> {
             return None;
         }
         match self.observed.get(email) {
+            Some(UserMatch::One(user)) if self.is_removed(email, user) => None,
             Some(UserMatch::One(user)) => Some(Some(user)),
             Some(UserMatch::Several(_)) => None,
             None if self.created.contains(email) => Some(None),
@@ -244,8 +248,20 @@ impl MembershipPlanner<'_> {
         let entry = self.desired.users.get(email);
         !self.desired.frozen.contains_key(email)
             && !entry.is_some_and(|entry| leaves(&entry.want))
-            && !self.removed.contains(email)
             && !self.unread.contains(email)
+    }
+
+    /// Whether this plan removes a user, or pruning has deactivated it before. A protected user stays.
+    fn is_removed(&self, email: &Email, user: &ObservedUser) -> bool {
+        let was_pruned = || {
+            !self.desired.users.contains_key(email)
+                && self.desired.is_source
+                && user.is_inactive()
+                && self.policy.removal == Removal::Deactivate
+                && ownership::may_prune(user, self.memory, self.policy)
+        };
+        (self.removed.contains(email) || was_pruned())
+            && !self.policy.protects(user, &self.memory.key_users)
     }
 
     /// The groups that the cell names; `None` if one of the names is unusable, which freezes the memberships of the user.

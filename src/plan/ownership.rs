@@ -6,25 +6,30 @@ use super::{Blocked, BlockedOperation, Verdict};
 use crate::model::{
     AcceptedRoster, Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry, Field,
     GroupId, GroupName, GroupUpdate, GuardRule, ManagedGroup, MembershipSource, Memory, Observed,
-    Operation, OwnershipUpdate, RunTime, UserId, UserMatch,
+    ObservedUser, Operation, OwnershipUpdate, Policy, Prune, RunTime, UserId, UserMatch,
 };
 use std::collections::HashSet;
 
-/// Whether a user whose pruning is planned is managed. Once Omni confirmed the removal of a user, another one with the
-/// same email is not.
-#[must_use]
-pub(crate) fn is_managed(change: &Change, memory: &Memory) -> bool {
-    let Some(email) = change.email() else {
-        return false;
-    };
+/// Whether a user is managed. Once Omni confirmed the removal of a user, another one with the same email is not.
+fn is_managed(email: &Email, id: Option<&UserId>, memory: &Memory) -> bool {
     let confirmed = memory.confirmed_removals.get(email);
-    memory.managed.contains(email) || confirmed.is_some() && confirmed == change.user_id()
+    memory.managed.contains(email) || confirmed.is_some() && confirmed == id
+}
+
+/// Whether pruning concerns a user that the roster does not name.
+pub(super) fn may_prune(user: &ObservedUser, memory: &Memory, policy: &Policy) -> bool {
+    match policy.prune {
+        Prune::Never => false,
+        Prune::Managed => is_managed(&user.email, Some(&user.id), memory),
+        Prune::All => true,
+    }
 }
 
 /// Since when a managed user whose pruning is planned is missing from the roster.
 pub(super) fn missing_since(change: &Change, memory: &Memory) -> Option<RunTime> {
-    let since = memory.missing_since.get(change.email()?).copied();
-    since.filter(|_| is_managed(change, memory))
+    let email = change.email()?;
+    let since = memory.missing_since.get(email).copied();
+    since.filter(|_| is_managed(email, change.user_id(), memory))
 }
 
 /// The ownership changes that follow from a roster and an observation: users that the roster upserts become managed,

@@ -7,7 +7,7 @@ use omni_user_sync::model::{
     Email, Entry, FileRead, Fingerprint, GroupId, GroupName, GroupsCell, GuardRule, Limit,
     Location, ManagedGroup, Membership, MembershipChange, MembershipRow, Memory, Observed,
     ObservedGroup, ObservedGroups, ObservedUser, Operation, Policy, Problem, ProblemKind, Protect,
-    Schema, UserId, UserSpec,
+    Prune, Removal, Schema, UserId, UserSpec,
 };
 use omni_user_sync::plan::{Assessment, Plan};
 use omni_user_sync::settings::{self, Environment};
@@ -450,6 +450,49 @@ fn memberships_wait_for_their_held_user() {
     let assessment = assess(&roster, &users, &Memory::empty(Utc::now()), &policy);
     assert_eq!(assessment.verdict.passed(), []);
     assert_eq!(joins(assessment.verdict.waiting()), [(0, 0)].into());
+}
+
+/// A user that the roster does not name, with a row of `source.groups`, under a policy that prunes all users.
+fn pruned_with_a_row(active: bool, policy: Policy) -> Plan {
+    let mut roster = desired(&[(0, None)]);
+    roster.memberships.rows = vec![row(1, 0, MembershipChange::Join)];
+    let users = observed([0, 1], &Pairs::new());
+    let groups = users.groups().clone();
+    let users = users.users().map(|user| {
+        let mut user = (**user).clone();
+        user.active = Some(active || user.email == email(0));
+        user
+    });
+    let mut observed = Observed::new(users.collect::<Vec<_>>(), 0);
+    *observed.groups_mut() = groups;
+    let policy = Policy {
+        prune: Prune::All,
+        removal: Removal::Deactivate,
+        ..policy
+    };
+    let memory = Memory::empty(Utc::now());
+    Plan::new(&roster, &observed, &Schema::default(), &memory, &policy)
+}
+
+#[test]
+fn users_deactivated_by_pruning_join_no_group() {
+    let planned = |active| {
+        let plan = pruned_with_a_row(active, unlimited());
+        let operations = plan.changes.iter().map(Change::operation);
+        operations.collect::<Vec<_>>()
+    };
+    assert_eq!(planned(true), [Operation::Deactivate]);
+    assert_eq!(planned(false), [], "the same once it is done");
+}
+
+#[test]
+fn protected_users_join_though_the_roster_lacks_them() {
+    let policy = Policy {
+        protect: Protect::new(&["u1@x.co"]),
+        ..unlimited()
+    };
+    let plan = pruned_with_a_row(true, policy);
+    assert_eq!(joins(&plan.changes), [(1, 0)].into());
 }
 
 #[test]
