@@ -135,7 +135,8 @@ impl Assessment {
 
 impl Assessment {
     /// The numbers of the approved changes that an accepted roster no longer asks for. A user who is frozen or whose
-    /// removal is blocked keeps the approval.
+    /// removal is blocked keeps the approval. So do memberships while `source.groups`, which may ask for them, can't be
+    /// read.
     #[must_use]
     pub fn no_longer_asked_for(&self, desired: &Desired, memory: &Memory) -> Vec<u64> {
         if memory.approved.is_empty() {
@@ -151,7 +152,9 @@ impl Assessment {
             let of_subject = planned.get(&held.subject);
             let is_planned = of_subject.is_some_and(|all| all.iter().any(|one| held.allows(one)));
             let keeps = |email| desired.frozen.contains_key(email) || blocked.contains(email);
-            !is_planned && !held.subject.email().is_some_and(keeps)
+            let may_be_asked_for =
+                held.operation.is_membership() && desired.memberships.unreadable.is_some();
+            !is_planned && !may_be_asked_for && !held.subject.email().is_some_and(keeps)
         };
         let ended = memory.approved.iter().filter(is_ended);
         ended.map(|approved| approved.number).collect()

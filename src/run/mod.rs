@@ -334,8 +334,7 @@ impl Reconciler {
             ownership.groups = assessment.groups.clone();
         }
         let now = Utc::now();
-        // What source.groups asks for is not known while it can't be read.
-        if accepted.is_some() && desired.memberships.unreadable.is_none() {
+        if accepted.is_some() {
             let ended = assessment.no_longer_asked_for(desired, memory);
             self.state().end_approvals(ended, now).await?;
         }

@@ -209,6 +209,16 @@ async fn an_approval_ends_with_its_mistake() {
     world.roster(&wrong);
     assert_eq!(held(&world.run().await), 20);
 
+    // A file that only memberships depend on makes no difference.
+    approve(&world, RunRef::Latest).await;
+    world.roster("op,email\nupsert,user0050@example.com\n");
+    let missing = world.folder.path().join("groups.csv");
+    let world = world.set("source.groups", &missing.display().to_string());
+    world.run().await;
+    let world = world.set("source.groups", "");
+    world.roster(&wrong);
+    assert_eq!(held(&world.run().await), 20);
+
     // Approving again approves nothing twice.
     approve(&world, RunRef::Latest).await;
     approve(&world, RunRef::Latest).await;
