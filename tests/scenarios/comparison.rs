@@ -1,8 +1,10 @@
 //! Compares each run of a scenario without faults with the reference.
 
-use crate::invariants::{email_of, whose};
+use crate::access::GroupsFile;
+use crate::invariants::{email_of, is_of_user, whose};
 use crate::readings::hidden;
 use crate::reference::{Need, Reference, Rules, Ruling, Users, differences, id_of, is_active};
+use crate::reference_groups::{GroupsBefore, held};
 use crate::roster::{Op, Roster, Row};
 use crate::scenario::Scenario;
 use crate::support::World;
@@ -37,9 +39,13 @@ struct Begun {
     history: usize,
     /// Users that lists may not show yet.
     hidden: BTreeSet<String>,
+    groups: GroupsBefore,
+    /// Whether the run lists all users and groups, and knows the outcome of each earlier change.
+    sees_groups: bool,
 }
 
 pub(crate) struct Comparison {
+    scenario: Scenario,
     reference: Reference,
     max_page: usize,
     list_lag: u64,
@@ -49,10 +55,16 @@ pub(crate) struct Comparison {
     begun: Option<Begun>,
     settled: HashSet<ChangeId>,
     compared: usize,
+    compared_groups: usize,
 }
 
 fn users(world: &World) -> Users {
-    let users = world.org().users().into_iter();
+    let mut users = world.org().users();
+    for fields in users.iter_mut().filter_map(Value::as_object_mut) {
+        // Memberships are compared by group.
+        fields.remove("groups");
+    }
+    let users = users.into_iter();
     users.map(|user| (email_of(&user), user)).collect()
 }
 
@@ -68,13 +80,14 @@ fn need_of(change: &ChangeRecord) -> Need {
                 .any(|one| one.field == Field::Active),
         },
         Operation::Create => Need::Create,
-        Operation::Leave | Operation::Join => panic!("no roster of a scenario names groups"),
+        Operation::Leave | Operation::Join => panic!("a membership is no change of a user"),
     }
 }
 
 impl Comparison {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         Self {
+            scenario: scenario.clone(),
             reference: Reference::new(scenario.policy.clone()),
             max_page: scenario.options.max_page,
             list_lag: scenario.options.list_lag,
@@ -87,12 +100,18 @@ impl Comparison {
             begun: None,
             settled: HashSet::new(),
             compared: 0,
+            compared_groups: 0,
         }
     }
 
     /// The number of runs that were compared user by user.
     pub(crate) fn compared(&self) -> usize {
         self.compared
+    }
+
+    /// The number of runs whose memberships were compared.
+    pub(crate) fn compared_groups(&self) -> usize {
+        self.compared_groups
     }
 
     pub(crate) fn approve(&mut self, changes: &[HeldChange]) {
@@ -112,8 +131,16 @@ impl Comparison {
         world: &World,
         trigger: Trigger,
         roster: Option<&Roster>,
+        file: Option<&GroupsFile>,
     ) -> Trigger {
         let before = users(world);
+        let groups = GroupsBefore::of(world, file).await;
+        let is_known = unknown(world).await.is_empty();
+        let trigger = match trigger {
+            // Rows of `source.groups` may name users to be looked up.
+            Trigger::File if groups.named().any(|email| !self.shows(email)) => Trigger::Schedule,
+            trigger => trigger,
+        };
         let is_cached = trigger == Trigger::File;
         let (trigger, seen, absent) = match roster {
             Some(roster) => {
@@ -125,14 +152,26 @@ impl Comparison {
                 (trigger, before.clone(), BTreeSet::new())
             }
         };
+        let hidden = hidden(world, self.list_lag);
+        let may_look_up = roster.is_none_or(|roster| {
+            let named = roster.rows.len() + groups.named().count();
+            named + 1 < before.len().div_ceil(self.max_page)
+        });
         self.begun = Some(Begun {
+            sees_groups: is_known && !may_look_up && hidden.is_empty() && trigger != Trigger::File,
             before,
             seen,
             absent,
             history: world.org().history().len(),
-            hidden: hidden(world, self.list_lag),
+            hidden,
+            groups,
         });
         trigger
+    }
+
+    /// Whether the cache shows a user.
+    fn shows(&self, email: &str) -> bool {
+        matches!(&self.cache, Cache::Seen { users, .. } if users.contains_key(email))
     }
 
     /// What a run sees, and the emails that it then knows to be absent. A run that the file watcher triggers uses the
@@ -197,7 +236,7 @@ impl Comparison {
         outcome: Option<&RunOutcome>,
     ) -> Result<(), String> {
         let begun = self.begun.take().expect("it has begun");
-        let ours = world.org().history().split_off(begun.history);
+        let mut ours = world.org().history().split_off(begun.history);
         let Some(roster) = roster else {
             self.take_in(world).await;
             return match ours.is_empty() {
@@ -205,6 +244,7 @@ impl Comparison {
                 false => Err(format!("without a roster: {ours:?}")),
             };
         };
+        ours.retain(is_of_user);
         let Begun { before, seen, .. } = &begun;
         let ruling = self.reference.rule(seen, roster);
         let mut others = Vec::new();
@@ -218,6 +258,8 @@ impl Comparison {
         match outcome {
             Some(outcome) if others.is_empty() => {
                 self.compare(world, &begun, roster, &ruling, outcome)?;
+                self.compare_groups(world, &begun, roster, &ruling, outcome)
+                    .await?;
             }
             _ => {
                 let rulings: Vec<_> = others.iter().chain([&ruling]).collect();
@@ -280,7 +322,7 @@ impl Comparison {
         outcome: &RunOutcome,
     ) -> Result<(), String> {
         self.compared += 1;
-        let held: usize = outcome.held().iter().map(|held| held.count).sum();
+        let (held, _) = held(outcome);
         if held != ruling.held {
             return Err(format!("{held} held: {ruling:?} {outcome:?}"));
         }
@@ -292,11 +334,34 @@ impl Comparison {
         }
     }
 
+    async fn compare_groups(
+        &mut self,
+        world: &World,
+        begun: &Begun,
+        roster: &Roster,
+        ruling: &Ruling,
+        outcome: &RunOutcome,
+    ) -> Result<(), String> {
+        let Begun { groups, seen, .. } = begun;
+        let of_groups = groups.rule(&self.scenario, &self.reference, seen, roster);
+        match of_groups.filter(|_| begun.sees_groups) {
+            Some(of_groups) => {
+                self.compared_groups += 1;
+                let is_accepted = !ruling.roster_is_suspect;
+                groups
+                    .compare(world, &of_groups, outcome, is_accepted)
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A dry run shows what is pending, and writes nothing.
     pub(crate) async fn plan(
         &self,
         world: &World,
         roster: Option<&Roster>,
+        file: Option<&GroupsFile>,
         plan: &Result<Assessment, RunError>,
     ) -> Result<(), String> {
         let (roster, plan) = match (roster, plan) {
@@ -307,16 +372,23 @@ impl Comparison {
         if !unknown(world).await.is_empty() {
             return Ok(());
         }
-        let needs = self.reference.needs(&users(world), roster);
-        match plan.pending.total() == needs.len() {
+        let users = users(world);
+        let needs = self.reference.needs(&users, roster);
+        let groups = GroupsBefore::of(world, file).await;
+        let groups = groups.rule(&self.scenario, &self.reference, &users, roster);
+        let memberships = groups.as_ref().map_or(0, |ruling| ruling.pending);
+        match plan.pending.total() == needs.len() + memberships {
             true => Ok(()),
-            false => Err(format!("{needs:?} {:?}", plan.verdict)),
+            false => Err(format!("{needs:?} {groups:#?} {:#?}", plan.verdict)),
         }
     }
 
     /// Finds out what became of changes in progress at a kill, as the next run does.
     async fn find_out(&mut self, world: &World, now: &Users) {
         for change in unknown(world).await {
+            if change.intent.operation.is_membership() {
+                continue;
+            }
             let id = change.intent.user_id.as_ref().map(|id| id.as_str());
             let user = now.values().find(|user| id == Some(id_of(user)));
             let need = need_of(&change);
@@ -338,7 +410,8 @@ impl Comparison {
         let runs = db.runs(1000).await.expect("the state database can be read");
         for run in runs.iter().rev() {
             let changes = db.changes(run.number).await;
-            for change in changes.expect("the state database can be read") {
+            let changes = changes.expect("the state database can be read").into_iter();
+            for change in changes.filter(|change| !change.intent.operation.is_membership()) {
                 let settled = change.settled.as_ref();
                 if settled.is_none_or(|one| one.outcome != ChangeOutcome::Skipped) {
                     self.sent(&change.intent);

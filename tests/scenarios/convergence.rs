@@ -1,9 +1,12 @@
 //! The result after the last trouble.
 
 use crate::invariants::{Invariants, email_of, whose};
+use crate::memberships::name_of;
 use crate::roster::{Op, Roster, Row, Wanted};
 use crate::scenario::PROTECTED;
+use crate::stated::{Stated, Statements};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 impl Invariants<'_> {
     /// In the end each row is applied, and unnamed users are pruned as `policy.prune` states.
@@ -39,6 +42,61 @@ impl Invariants<'_> {
             }
         }
         self.wrong.extend(wrong);
+    }
+
+    /// In the end each user is in the groups that the roster and `source.groups` state.
+    pub(crate) fn every_stated_membership_is_applied(&mut self) {
+        let (org, scenario) = (self.record.world.org(), self.record.scenario);
+        let window = self.record.windows.last();
+        let Some((window, roster)) = window.and_then(|one| Some((one, one.roster.as_ref()?)))
+        else {
+            return;
+        };
+        let names: BTreeSet<_> = org
+            .groups()
+            .iter()
+            .map(|group| name_of(group).to_owned())
+            .collect();
+        let file = window.groups_file.as_ref();
+        let Some(stated) = Statements::new(scenario, roster, file, &names) else {
+            return;
+        };
+        let users = org.users();
+        let mut wrong = Vec::new();
+        for group in stated.groups() {
+            let members = org.members(&group).unwrap_or_default();
+            for user in &users {
+                let email = email_of(user);
+                let alone = users
+                    .iter()
+                    .filter(|other| email_of(other) == email)
+                    .count()
+                    == 1;
+                let may_be_pruned = self.may_be_pruned(user, roster);
+                let is_member = members.iter().any(|one| one.to_lowercase() == email);
+                let is_fine = match stated.about(&email, &group) {
+                    Stated::Join(_) => is_member,
+                    Stated::Leave(_) => !is_member || email == PROTECTED,
+                    Stated::Nothing | Stated::LeaveIfRecorded => true,
+                };
+                if alone && !may_be_pruned && !is_fine {
+                    wrong.push(format!(
+                        "in the end not as stated: {email} in {group}: {is_member}"
+                    ));
+                }
+            }
+        }
+        self.wrong.extend(wrong);
+    }
+
+    /// Whether pruning has deactivated a user, or would remove the user if the roster allowed it.
+    fn may_be_pruned(&self, user: &Value, roster: &Roster) -> bool {
+        let email = email_of(user);
+        let was_pruned = self.policy.deactivates && user["active"] == json!(false);
+        email != PROTECTED
+            && self.policy.prune != "never"
+            && matches!(roster.want(&email), Wanted::Nothing)
+            && (was_pruned || !roster.may_prune())
     }
 
     fn is_as_row(&self, user: &Value, row: &Row, roster: &Roster) -> bool {

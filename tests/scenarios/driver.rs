@@ -1,26 +1,29 @@
 //! Plays a scenario: the program's own parts over HTTP against the mock server, and outside changes.
 
+use crate::access::{GroupsFile, GroupsFileState};
 use crate::comparison::Comparison;
 use crate::invariants;
 use crate::readings::hidden;
 use crate::record::{Approved, Record, Totals, Window, show};
 use crate::roster::{FileState, Roster};
-use crate::scenario::{Kind, Outside, SPARE_KEY, Scenario, Step, Trouble};
+use crate::scenario::{Kind, SPARE_KEY, Scenario, Step, Trouble};
 use crate::support::World;
 use chrono::{TimeDelta, Utc};
 use omni_user_sync::model::{RunNumber, RunRef, Trigger};
 use omni_user_sync::plan::Assessment;
 use omni_user_sync::run::{Completion, Reconciler, RunError, RunOutcome, Stop};
-use omni_user_sync::sandbox::{Fault, Options, Org, When};
+use omni_user_sync::sandbox::{Fault, Options, Org, Request, When};
 use omni_user_sync::state::{Access, StateDb};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// More than any run takes: 120 s for each of a few 429s, a minute each for a few hundred requests.
 const MAX_RUN_TIME: Duration = Duration::from_secs(4 * 3600);
-/// The number of runs needed after the last trouble: each of the four rules that hold takes an approval and another
+/// The number of runs needed after the last trouble: each of the seven rules that hold takes an approval and another
 /// run.
-const MAX_LAST_RUNS: usize = 5;
+const MAX_LAST_RUNS: usize = 8;
+
+const GROUPS_FILE: &str = "groups.csv";
 
 /// Longer than a list may lag: after it, a user that it lacks was not created.
 const LIST_LAG: TimeDelta = TimeDelta::minutes(6);
@@ -30,6 +33,7 @@ struct Driver<'a> {
     reconciler: Option<Reconciler>,
     roster: Roster,
     file: FileState,
+    groups_file: Option<GroupsFile>,
     /// By the number of the request.
     troubles: Vec<(u64, Trouble)>,
     /// Until the first difference.
@@ -42,6 +46,10 @@ pub(crate) async fn play(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<St
     for user in &scenario.users {
         world.org().add_user(user.clone());
     }
+    scenario
+        .access
+        .iter()
+        .for_each(|access| access.begin(world.org()));
     let mut driver = Driver {
         record: Record {
             scenario,
@@ -50,10 +58,12 @@ pub(crate) async fn play(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<St
             approved: Vec::new(),
             last_results: Vec::new(),
             wrong: Vec::new(),
+            at_first: world.org().history().len(),
         },
         reconciler: None,
         roster: Roster::default(),
         file: FileState::Whole,
+        groups_file: None,
         troubles: Vec::new(),
         comparison: (scenario.kind == Kind::NoFaults).then(|| Comparison::new(scenario)),
     };
@@ -61,7 +71,8 @@ pub(crate) async fn play(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<St
         driver.take(step).await;
     }
     driver.settle().await;
-    let compared = driver.comparison.as_ref().map_or(0, Comparison::compared);
+    let compared = driver.comparison.as_ref();
+    let compared = compared.map_or((0, 0), |one| (one.compared(), one.compared_groups()));
     let Driver { record, .. } = driver;
     let wrong = invariants::check(&record).await;
     if is_shown {
@@ -80,6 +91,17 @@ async fn world(scenario: &Scenario) -> World {
     let world = world
         .without("OMNI_API_KEY")
         .set("omni.api_key_file", &keys.display().to_string());
+    let world = match scenario
+        .access
+        .as_ref()
+        .and_then(|access| access.file.as_ref())
+    {
+        Some(_) => {
+            let path = world.folder.path().join(GROUPS_FILE);
+            world.set("source.groups", &path.display().to_string())
+        }
+        None => world,
+    };
     let settings = scenario.settings().into_iter();
     settings.fold(world, |world, (key, value)| world.set(key, &value))
 }
@@ -113,7 +135,8 @@ impl<'a> Driver<'a> {
         match step {
             Step::Roster(roster) => self.roster = roster.clone(),
             Step::File(file) => self.file = *file,
-            Step::Outside(outside) => act(self.org(), outside),
+            Step::GroupsFile(file) => self.groups_file = Some(file.clone()),
+            Step::Outside(outside) => outside.act(self.org()),
             Step::Trouble(at, trouble) => self.expect_trouble(*at, trouble),
             Step::Run(trigger) => drop(self.run(*trigger).await),
             Step::Plan => drop(self.plan().await),
@@ -128,6 +151,13 @@ impl<'a> Driver<'a> {
             Some(text) => self.record.world.roster(&text),
             // There may be none yet.
             None => drop(std::fs::remove_file(self.record.world.roster_path())),
+        }
+        if let Some(file) = &self.groups_file {
+            let path = self.record.world.folder.path().join(GROUPS_FILE);
+            match file.text() {
+                Some(text) => std::fs::write(path, text).expect("the file is written"),
+                None => drop(std::fs::remove_file(path)),
+            }
         }
     }
 
@@ -156,7 +186,8 @@ impl<'a> Driver<'a> {
         let plan = planned.map(|plan| plan.assessment);
         if let (Some(comparison), true) = (&self.comparison, shows_all) {
             let world = self.record.world;
-            let compared = comparison.plan(world, roster.as_ref(), &plan).await;
+            let file = self.groups_file.as_ref();
+            let compared = comparison.plan(world, roster.as_ref(), file, &plan).await;
             self.end_comparison_on(compared);
         }
         plan
@@ -171,7 +202,10 @@ impl<'a> Driver<'a> {
         );
         let mut trigger = trigger;
         if let Some(comparison) = &mut self.comparison {
-            trigger = comparison.begin(world, trigger, roster.as_ref()).await;
+            let file = self.groups_file.as_ref();
+            trigger = comparison
+                .begin(world, trigger, roster.as_ref(), file)
+                .await;
         }
         let outcome = self.run_alone(trigger, first).await;
         if outcome.is_none() {
@@ -231,6 +265,17 @@ impl<'a> Driver<'a> {
         (!known.any(|window| window.number == Some(last))).then_some(last)
     }
 
+    /// Whether a run accepts columns that Omni does not know, because Omni refused to show its definitions.
+    fn accepts_any_column(&self, first: u64) -> bool {
+        let requests = self.org().requests();
+        let refuses = |request: &Request| {
+            request.number >= first
+                && request.path.ends_with("user-attributes")
+                && request.status == 403
+        };
+        self.file == FileState::UnknownColumn && requests.iter().any(refuses)
+    }
+
     fn close(
         &mut self,
         first: u64,
@@ -240,10 +285,15 @@ impl<'a> Driver<'a> {
         planned: bool,
     ) {
         let last = self.next_request() - 1;
+        let roster = roster.or_else(|| {
+            let accepted = self.accepts_any_column(first).then_some(&self.roster);
+            accepted.cloned()
+        });
         self.record.windows.push(Window {
             first,
             last,
             roster,
+            groups_file: self.groups_file.clone(),
             number,
             is_dry,
             planned,
@@ -269,6 +319,9 @@ impl<'a> Driver<'a> {
             Some(Approved {
                 id: change.user_id?.as_str().to_owned(),
                 operation: change.operation,
+                group: change
+                    .group
+                    .and_then(|group| Some(group.id?.as_str().to_owned())),
                 before,
             })
         });
@@ -281,6 +334,9 @@ impl<'a> Driver<'a> {
         self.org().clear_faults();
         self.troubles.clear();
         self.rotate_keys();
+        if let Some(file) = &mut self.groups_file {
+            file.state = GroupsFileState::Whole;
+        }
         self.take(&Step::File(FileState::Whole)).await;
         self.take(&Step::Restart).await;
         let (mut runs, mut is_later) = (0, false);
@@ -354,7 +410,7 @@ fn schedule(org: &Org, at: u64, trouble: &Trouble, stop: &Stop, killed: &Cancell
     };
     match trouble.clone() {
         Trouble::Fault { .. } => {}
-        Trouble::Outside(outside) => org.before(at, move |org| act(org, &outside)),
+        Trouble::Outside(outside) => org.before(at, move |org| outside.act(org)),
         Trouble::KeyRevoked(key) => {
             org.before(at, move |org| org.revoke_key(&format!("key-{key}")))
         }
@@ -364,30 +420,6 @@ fn schedule(org: &Org, at: u64, trouble: &Trouble, stop: &Stop, killed: &Cancell
         Trouble::Killed => cancel(killed),
         Trouble::Stopped => cancel(&stop.now),
         Trouble::Superseded => cancel(&stop.for_next),
-    }
-}
-
-fn act(org: &Org, outside: &Outside) {
-    let is_there = |email: &str| org.user(email).is_some();
-    match outside {
-        Outside::Attribute(email, name, value) if is_there(email) => {
-            org.set_attribute(email, name, value.clone());
-        }
-        Outside::Name(email, name) if is_there(email) => org.set_display_name(email, name),
-        Outside::Active(email, active) if is_there(email) => org.set_active(email, *active),
-        Outside::Remove(email) if is_there(email) => org.remove_user(email),
-        Outside::Recreate(email) => {
-            if is_there(email) {
-                org.remove_user(email);
-            }
-            if !is_there(email) {
-                org.add_user(serde_json::json!({ "userName": email, "displayName": "Theirs" }));
-            }
-        }
-        Outside::Add(email) if !is_there(email) => {
-            org.add_user(serde_json::json!({ "userName": email, "displayName": "New" }));
-        }
-        _ => {}
     }
 }
 

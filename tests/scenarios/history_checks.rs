@@ -1,6 +1,8 @@
 //! Compares the state database with the mock server's record.
 
+use crate::access::is_of_groups;
 use crate::invariants::{ATTRIBUTES, email_of, whose};
+use crate::membership_history;
 use crate::record::{Record, Window};
 use omni_user_sync::model::{ChangeIntent, ChangeOutcome, ChangeRecord, Field, Operation};
 use omni_user_sync::sandbox::{Changed, Request};
@@ -14,6 +16,7 @@ pub(crate) async fn audit(
     history: &[Changed],
 ) -> Vec<String> {
     let db = record.world.state_db();
+    let all = record.world.org().history();
     let mut wrong = Vec::new();
     for window in &record.windows {
         let changes = match window.number {
@@ -28,6 +31,7 @@ pub(crate) async fn audit(
             changes,
             requests,
             history,
+            all: &all,
             at_first: record.scenario.users.len(),
         };
         run.every_write_has_its_intent(&mut wrong);
@@ -59,6 +63,8 @@ struct RunHistory<'a> {
     changes: Vec<ChangeRecord>,
     requests: &'a [Request],
     history: &'a [Changed],
+    /// The changes of users and groups.
+    all: &'a [Changed],
     /// The number of users at the start, which is the number of changes that added them.
     at_first: usize,
 }
@@ -73,11 +79,14 @@ impl RunHistory<'_> {
 
     fn every_write_has_its_intent(&self, wrong: &mut Vec<String>) {
         for write in self.writes() {
-            if !self
-                .changes
-                .iter()
-                .any(|change| is_of(&change.intent, write))
-            {
+            let is_intended = match is_of_groups(&write.path) {
+                true => membership_history::is_intended(write, &self.changes),
+                false => self
+                    .changes
+                    .iter()
+                    .any(|change| is_of(&change.intent, write)),
+            };
+            if !is_intended {
                 wrong.push(format!("no intent for {write:?} in {:?}", self.window));
             }
         }
@@ -116,7 +125,8 @@ impl RunHistory<'_> {
         }
     }
 
-    /// Whether a creation was done and the user was not removed since.
+    /// Whether a creation was done and others have not changed the user since. A user that they changed or removed
+    /// looks as if it had not been created.
     fn is_created(&self, change: &ChangeRecord) -> bool {
         let mut writes = self.writes().filter(|write| is_of(&change.intent, write));
         writes.any(|write| {
@@ -125,12 +135,22 @@ impl RunHistory<'_> {
                 return false;
             };
             let id = &whose(created)["id"];
-            let mut all = self.history.iter();
-            !all.any(|done| done.after.is_none() && whose(done)["id"] == *id)
+            let of_user = |done: &&Changed| whose(done)["id"] == *id;
+            let mut all = self.history.iter().filter(of_user);
+            !all.any(|done| done.after.is_none() || done.request.is_none())
         })
     }
 
     fn has_happened(&self, change: &ChangeRecord, detail: &str) -> bool {
+        if change.intent.operation.is_membership() {
+            return membership_history::has_happened(
+                change,
+                detail,
+                self.window,
+                self.writes(),
+                self.all,
+            );
+        }
         // DELETE 404 by an id that was just observed: done (docs/omni.md).
         if detail.contains("was already gone") {
             return true;
@@ -180,7 +200,7 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
                 && fields(body) == intended(intent)
         }
         Operation::Delete => write.method == "DELETE" && is_path,
-        Operation::Leave | Operation::Join => panic!("no roster of a scenario names groups"),
+        Operation::Leave | Operation::Join => membership_history::is_of(intent, write),
         Operation::Update | Operation::Deactivate if write.method == "PUT" => is_path,
         Operation::Update | Operation::Deactivate => {
             write.method == "PATCH"

@@ -1,8 +1,9 @@
 //! The oracle: what must hold in every scenario, checked against the mock server's own record of changes, without
 //! the planner.
 
+use crate::access::is_of_groups;
 use crate::history_checks;
-use crate::record::{Record, Window};
+use crate::record::{Record, Window, user_history};
 use crate::roster::{COLUMNS, Op, Roster, Row, Wanted, is_as_wanted, is_blank};
 use crate::scenario::{PROTECTED, ScenarioPolicy};
 use omni_user_sync::sandbox::{Changed, Request};
@@ -18,7 +19,7 @@ pub(crate) async fn check(record: &Record<'_>) -> Vec<String> {
         record,
         policy: &record.scenario.policy,
         requests: org.requests(),
-        history: org.history(),
+        history: user_history(org),
         wrong: record.wrong.clone(),
     };
     invariants.no_request_is_unexpected();
@@ -28,6 +29,10 @@ pub(crate) async fn check(record: &Record<'_>) -> Vec<String> {
     invariants.updates_stay_within_limits();
     invariants.no_user_is_created_twice();
     invariants.every_row_is_applied();
+    invariants.every_membership_is_stated();
+    invariants.groups_are_never_replaced();
+    invariants.memberships_stay_within_limits();
+    invariants.every_stated_membership_is_applied();
     let Invariants {
         requests,
         history,
@@ -50,10 +55,15 @@ pub(crate) fn email_of(user: &Value) -> String {
     user["userName"].as_str().unwrap_or_default().to_lowercase()
 }
 
-/// The user of a change.
+/// Whether a change is about a user, and not a group.
+pub(crate) fn is_of_user(change: &Changed) -> bool {
+    whose(change)["userName"].is_string()
+}
+
+/// The user or group of a change.
 pub(crate) fn whose(change: &Changed) -> &Value {
-    let user = change.before.as_ref().or(change.after.as_ref());
-    user.expect("a change has a user before or after")
+    let subject = change.before.as_ref().or(change.after.as_ref());
+    subject.expect("a change has a user or group before or after")
 }
 
 /// The attributes that have a value. An empty list is no value.
@@ -259,11 +269,12 @@ impl Invariants<'_> {
 
     /// Whether the last listing before a request omitted or repeated a user. A wrong total alone looks like a true one
     /// while pages are read, and hides no user.
-    fn last_listing_is_wrong(&self, window: &Window, before: Option<u64>) -> bool {
+    pub(crate) fn last_listing_is_wrong(&self, window: &Window, before: Option<u64>) -> bool {
         let before = before.unwrap_or(u64::MAX);
         let is_page = |request: &&Request| {
             (window.first..before).contains(&request.number)
                 && request.method == "GET"
+                && !is_of_groups(&request.path)
                 && request.query.contains("startIndex=")
                 && !request.query.contains("filter=")
         };
@@ -282,7 +293,7 @@ impl Invariants<'_> {
 
     /// Whether others removed a user between the last write before a run and its first one. Later users then move up,
     /// perhaps from a page not yet read to one already read.
-    fn a_user_vanished_before_writing(&self, window: &Window) -> bool {
+    pub(crate) fn a_user_vanished_before_writing(&self, window: &Window) -> bool {
         let written = |change: &Changed| change.request;
         let before = |change: &Changed| written(change).is_some_and(|at| at < window.first);
         let since = self.history.iter().rposition(before).map_or(0, |at| at + 1);
@@ -379,7 +390,7 @@ impl Invariants<'_> {
     }
 
     /// Whether several users had this email before a change.
-    fn twins_before(&self, at: usize, email: &str) -> bool {
+    pub(crate) fn twins_before(&self, at: usize, email: &str) -> bool {
         let mut ids = HashSet::new();
         for change in self.history[..at]
             .iter()

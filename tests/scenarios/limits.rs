@@ -1,6 +1,7 @@
 //! Safety limits: those of a scenario, and whether the changes stay within them. Only an approval of the same user and
 //! operation before the run exempts a change.
 
+use crate::access::is_of_groups;
 use crate::invariants::{ATTRIBUTES, Invariants, deactivates, whose};
 use crate::record::{Approved, Window};
 use crate::roster::is_blank;
@@ -15,6 +16,16 @@ use std::collections::BTreeSet;
 pub(crate) enum Allowance {
     Count(usize),
     Percent(usize),
+}
+
+/// As in the settings.
+impl std::fmt::Display for Allowance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Count(most) => write!(f, "{most}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
 }
 
 /// The limits of `policy`.
@@ -65,16 +76,13 @@ impl Limits {
     }
 
     pub(crate) fn settings(&self) -> [(&'static str, String); 5] {
-        let text = |limit: Allowance| match limit {
-            Allowance::Count(most) => most.to_string(),
-            Allowance::Percent(percent) => format!("{percent}%"),
-        };
         [
-            ("policy.max_removals", text(self.removals)),
-            ("policy.max_clears", text(self.clears)),
+            ("policy.max_removals", self.removals.to_string()),
+            ("policy.max_clears", self.clears.to_string()),
             (
                 "policy.max_updates",
-                self.updates.map(text).unwrap_or_default(),
+                self.updates
+                    .map_or_else(String::new, |limit| limit.to_string()),
             ),
             ("policy.max_removals_floor", self.floor.to_string()),
             ("policy.max_updates_floor", self.floor.to_string()),
@@ -162,6 +170,7 @@ impl Invariants<'_> {
             let is_update = |request: &&Request| {
                 is_within(&request.number)
                     && matches!(request.method.as_str(), "PATCH" | "PUT")
+                    && !is_of_groups(&request.path)
                     && !deactivates(request, id_of(request))
             };
             let updates = self.requests.iter().filter(is_update);
@@ -192,7 +201,7 @@ impl Invariants<'_> {
             .any(|approved| approved.id == id && approved.operation == Operation::Update)
     }
 
-    fn approvals_before(&self, number: u64) -> impl Iterator<Item = &Approved> {
+    pub(crate) fn approvals_before(&self, number: u64) -> impl Iterator<Item = &Approved> {
         let all = self.record.approved.iter();
         all.filter(move |approved| approved.before <= number)
     }

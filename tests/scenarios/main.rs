@@ -9,6 +9,7 @@
 //! prints its requests. A failure is reported with its seed and in its smallest form.
 #![allow(clippy::print_stdout)] // the seeds and totals
 
+mod access;
 mod clock;
 mod comparison;
 mod convergence;
@@ -17,12 +18,18 @@ mod duplicates;
 mod history_checks;
 mod invariants;
 mod limits;
+mod membership_history;
+mod membership_limits;
+mod memberships;
+mod outside;
 mod readings;
 mod record;
 mod reference;
+mod reference_groups;
 mod regressions;
 mod roster;
 mod scenario;
+mod stated;
 #[path = "../support/mod.rs"]
 mod support;
 

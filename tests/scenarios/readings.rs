@@ -1,12 +1,13 @@
 //! The readings of Omni's documentation that the mock server offers: each scenario draws its own.
 
 use crate::invariants::{email_of, whose};
+use crate::record::user_history;
 use crate::scenario::{chance, pick};
 use crate::support::World;
 use fastrand::Rng;
 use omni_user_sync::sandbox::{
-    Changed, ClearMode, Filter, Inactive, LargerCount, LastModified, Limiter, Lists, Options,
-    PatchAnswer, PutMode,
+    Changed, ClearMode, Filter, Inactive, LargerCount, LastModified, Limiter, ListedGroups, Lists,
+    Options, PatchAnswer, PutMode, Repeated,
 };
 use std::collections::BTreeSet;
 
@@ -31,6 +32,8 @@ pub(crate) fn draw_options(random: &mut Rng) -> Options {
         inactive: *pick(random, &[Inactive::Keep, Inactive::Revoke]),
         clear: *pick(random, &[ClearMode::Null, ClearMode::Default]),
         lists: *pick(random, &[Lists::Full, Lists::OmitAttributes]),
+        listed_groups: *pick(random, &[ListedGroups::Shown, ListedGroups::Omitted]),
+        repeated: *pick(random, &[Repeated::Refused, Repeated::Accepted]),
         list_lag: *pick(random, &[0, 0, 0, 2, 10]),
         last_modified: *pick(random, &[LastModified::Moves, LastModified::Stays]),
         patch_answer: *pick(
@@ -55,7 +58,7 @@ pub(crate) fn draw_options(random: &mut Rng) -> Options {
 /// The emails of created users that lists do not show yet.
 pub(crate) fn hidden(world: &World, list_lag: u64) -> BTreeSet<String> {
     let next = world.org().requests().len() as u64 + 1;
-    let history = world.org().history();
+    let history = user_history(world.org());
     let is_hidden = |change: &&Changed| {
         let made = change.request.filter(|_| change.before.is_none());
         list_lag > 0 && made.is_some_and(|request| request + list_lag >= next)

@@ -1,10 +1,13 @@
 //! What happened in a scenario, for the invariants.
 
+use crate::access::GroupsFile;
+use crate::invariants::is_of_user;
+use crate::memberships::members_of;
 use crate::roster::Roster;
 use crate::scenario::Scenario;
 use crate::support::World;
 use omni_user_sync::model::{Operation, RunNumber};
-use omni_user_sync::sandbox::Request;
+use omni_user_sync::sandbox::{Changed, Org, Request};
 
 /// One run, as the numbers of its requests.
 #[derive(Debug)]
@@ -13,6 +16,8 @@ pub(crate) struct Window {
     pub(crate) last: u64,
     /// The roster, if the file was readable.
     pub(crate) roster: Option<Roster>,
+    /// `source.groups`, if it is set.
+    pub(crate) groups_file: Option<GroupsFile>,
     pub(crate) number: Option<RunNumber>,
     pub(crate) is_dry: bool,
     /// Whether it came to a plan, if it came to its end.
@@ -24,6 +29,8 @@ pub(crate) struct Window {
 pub(crate) struct Approved {
     pub(crate) id: String,
     pub(crate) operation: Operation,
+    /// The id of the group of a membership; `None` for a group to be created.
+    pub(crate) group: Option<String>,
     /// The first request that may have used it.
     pub(crate) before: u64,
 }
@@ -37,6 +44,15 @@ pub(crate) struct Record<'a> {
     /// The results of the runs after the last trouble.
     pub(crate) last_results: Vec<String>,
     pub(crate) wrong: Vec<String>,
+    /// The number of changes that made the organisation at the start.
+    pub(crate) at_first: usize,
+}
+
+/// The changes of users.
+pub(crate) fn user_history(org: &Org) -> Vec<Changed> {
+    let mut history = org.history();
+    history.retain(is_of_user);
+    history
 }
 
 /// Totals over all scenarios.
@@ -46,25 +62,37 @@ pub(crate) struct Totals {
     requests: usize,
     faults: usize,
     changes: usize,
+    memberships: usize,
     outside: usize,
     compared: usize,
+    compared_groups: usize,
     approved: usize,
 }
 
 impl Totals {
-    pub(crate) fn of(record: &Record<'_>, compared: usize) -> Self {
+    pub(crate) fn of(record: &Record<'_>, (compared, compared_groups): (usize, usize)) -> Self {
         let requests = record.world.org().requests();
         let history = record.world.org().history();
         let ours = history.iter().filter(|change| change.request.is_some());
-        let changes = ours.count();
+        let (mut changes, mut memberships) = (0, 0);
+        for change in ours {
+            changes += 1;
+            if !is_of_user(change) {
+                let [before, after] =
+                    [&change.before, &change.after].map(|one| members_of(one.as_ref()));
+                memberships += before.symmetric_difference(&after).count();
+            }
+        }
         let faults = requests.iter().filter(|request| request.fault.is_some());
         Self {
             runs: record.windows.len(),
             requests: requests.len(),
             faults: faults.count(),
             changes,
-            outside: history.len() - changes - record.scenario.users.len(),
+            memberships,
+            outside: history.len() - changes - record.at_first,
             compared,
+            compared_groups,
             approved: record.approved.len(),
         }
     }
@@ -74,8 +102,10 @@ impl Totals {
         self.requests += other.requests;
         self.faults += other.faults;
         self.changes += other.changes;
+        self.memberships += other.memberships;
         self.outside += other.outside;
         self.compared += other.compared;
+        self.compared_groups += other.compared_groups;
         self.approved += other.approved;
     }
 }

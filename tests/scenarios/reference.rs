@@ -93,7 +93,7 @@ impl Reference {
     }
 
     /// The same, whether or not the roster may prune.
-    fn asked_for(&self, users: &Users, roster: &Roster) -> BTreeMap<String, Need> {
+    pub(crate) fn asked_for(&self, users: &Users, roster: &Roster) -> BTreeMap<String, Need> {
         let by_rows = roster.rows.iter().filter_map(|row| {
             let need = self.need(users.get(&row.email), roster, row)?;
             Some((row.email.clone(), need))
@@ -136,6 +136,26 @@ impl Reference {
             false => Some(Need::Delete),
             true => is_active(user).then_some(Need::Deactivate),
         }
+    }
+
+    /// Whether a user is to be removed, or pruning has deactivated the user before. A protected user is never pruned.
+    pub(crate) fn has_left(
+        &self,
+        user: Option<&Value>,
+        email: &str,
+        need: Option<Need>,
+        roster: &Roster,
+    ) -> bool {
+        let is_unnamed = matches!(roster.want(email), Wanted::Nothing);
+        let is_pruned = match self.policy.prune {
+            "managed" => self.managed.contains(email),
+            prune => prune == "all",
+        };
+        let was_pruned = is_unnamed
+            && is_pruned
+            && self.policy.deactivates
+            && user.is_some_and(|user| !is_active(user));
+        (need.is_some_and(Need::is_removal) || was_pruned) && !(is_unnamed && email == PROTECTED)
     }
 
     /// What may pass after a list that may not show all users: it prunes nobody, and the limit of removals counts

@@ -2,8 +2,9 @@
 
 use crate::check;
 use crate::limits::Allowance;
+use crate::outside::Outside;
 use crate::roster::{Op, Roster, Row};
-use crate::scenario::{Kind, Outside, Scenario, Step, Trouble};
+use crate::scenario::{Kind, Scenario, Step, Trouble};
 use crate::support::{World, assert_converged, on, outcomes_of};
 use chrono::Utc;
 use omni_user_sync::model::{RunRef, Trigger};
@@ -189,17 +190,24 @@ fn recreation_after_a_kill_matches_the_reference() {
     scenario.policy.deactivates = false;
     scenario.policy.limits.removals = Allowance::Count(0);
     scenario.users.clear();
+    scenario.access = None;
     let row = |at: usize| Row {
         op: if at == 2 { Op::Delete } else { Op::Upsert },
         email: format!("u{at}@x.co"),
         name: if at == 4 { "" } else { "Ada" }.to_owned(),
         cells: ["Sales", "7", "[east]", "gold"].map(str::to_owned),
+        groups: None,
         flaw: None,
         is_upper_case: false,
     };
     let roster = |rows: Vec<Row>| {
         let columns = vec![0];
-        Step::Roster(Roster { columns, rows })
+        let has_groups = false;
+        Step::Roster(Roster {
+            columns,
+            has_groups,
+            rows,
+        })
     };
     let last = "u8@x.co".to_owned();
     scenario.steps = vec![

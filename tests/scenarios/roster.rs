@@ -37,6 +37,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// One for each of [`COLUMNS`], whether the roster has that column or not.
     pub(crate) cells: [String; 4],
+    /// The cell of the `groups` column, whether the roster has one or not; `None` if it is blank.
+    pub(crate) groups: Option<Vec<&'static str>>,
     pub(crate) flaw: Option<Flaw>,
     /// Whether the email is in capitals.
     pub(crate) is_upper_case: bool,
@@ -46,6 +48,8 @@ pub(crate) struct Row {
 pub(crate) struct Roster {
     /// Of [`COLUMNS`].
     pub(crate) columns: Vec<usize>,
+    /// Whether it has a `groups` column.
+    pub(crate) has_groups: bool,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -105,7 +109,8 @@ impl Roster {
             .iter()
             .map(|&at| format!(",{}", COLUMNS[at]))
             .collect();
-        let mut text = format!("op,email,display_name{names}{more}\n");
+        let groups = if self.has_groups { ",groups" } else { "" };
+        let mut text = format!("op,email,display_name{names}{groups}{more}\n");
         for row in &self.rows {
             self.write(row, more, &mut text);
         }
@@ -131,7 +136,12 @@ impl Roster {
                 _ => format!(",\"{}\"", row.cells[at]),
             })
             .collect();
-        let rest = format!("{cells}{}", if more.is_empty() { "" } else { ",1" });
+        let groups = match &row.groups {
+            _ if !self.has_groups => String::new(),
+            Some(names) => format!(",\"[{}]\"", names.join(",")),
+            None => ",".to_owned(),
+        };
+        let rest = format!("{cells}{groups}{}", if more.is_empty() { "" } else { ",1" });
         let name = &row.name;
         let other = if row.op == Op::Delete {
             "deactivate"
@@ -155,8 +165,8 @@ impl Roster {
     }
 
     pub(crate) fn want(&self, email: &str) -> Wanted<'_> {
-        let named = |row: &&Row| row.flaw != Some(Flaw::Email) && row.email == email;
-        match self.rows.iter().find(named) {
+        // An unreadable email freezes the user that it probably means.
+        match self.rows.iter().find(|row| row.email == email) {
             None => Wanted::Nothing,
             Some(Row { flaw: Some(_), .. }) => Wanted::Frozen,
             Some(row) => Wanted::Row(row),

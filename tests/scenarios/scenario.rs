@@ -1,7 +1,9 @@
 //! Random scenarios: the users in Omni, and a sequence of steps. The same seed gives the same scenario.
 
+use crate::access::{Access, GROUPS, GroupsFile};
 use crate::invariants::ATTRIBUTES;
 use crate::limits::Limits;
+use crate::outside::Outside;
 use crate::readings::draw_options;
 use crate::roster::{COLUMNS, FileState, Flaw, LIST, NUMBER, Op, Roster, Row};
 use fastrand::Rng;
@@ -22,6 +24,8 @@ pub(crate) struct Scenario {
     pub(crate) policy: ScenarioPolicy,
     pub(crate) max_in_flight: usize,
     pub(crate) users: Vec<Value>,
+    /// `None` if the scenario has no groups.
+    pub(crate) access: Option<Access>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -48,6 +52,8 @@ pub(crate) struct ScenarioPolicy {
 pub(crate) enum Step {
     Roster(Roster),
     File(FileState),
+    /// `source.groups`.
+    GroupsFile(GroupsFile),
     Outside(Outside),
     /// At the request with this number from here, counted from 1.
     Trouble(u64, Trouble),
@@ -76,18 +82,7 @@ pub(crate) enum Trouble {
     Superseded,
 }
 
-/// A change that others make in Omni.
-#[derive(Clone, Debug)]
-pub(crate) enum Outside {
-    Attribute(String, &'static str, Value),
-    Name(String, String),
-    Active(String, bool),
-    Remove(String),
-    Recreate(String),
-    Add(String),
-}
-
-const NAMES: [&str; 6] = ["Ada", "Boris", "Chidi", "Dana", "Emre", "Zoë, Dr."];
+pub(crate) const NAMES: [&str; 6] = ["Ada", "Boris", "Chidi", "Dana", "Emre", "Zoë, Dr."];
 
 pub(crate) fn pick<'a, T>(random: &mut Rng, of: &'a [T]) -> &'a T {
     &of[random.usize(..of.len())]
@@ -107,10 +102,18 @@ impl Scenario {
             options: draw_options(random),
             max_in_flight: *pick(random, &[1, 2, 4, 8]),
             users: users(random, kind, &emails),
+            access: chance(random, 60).then(|| Access::drawn(random, &emails)),
             steps: Vec::new(),
         };
-        let mut roster = roster(random, &emails);
+        let mut roster = roster(random, &emails, scenario.access.as_ref());
         scenario.steps.push(Step::Roster(roster.clone()));
+        let file = scenario
+            .access
+            .iter()
+            .filter_map(|access| access.file.clone());
+        scenario
+            .steps
+            .extend(file.map(Step::GroupsFile).collect::<Vec<_>>());
         let count = match kind {
             Kind::Faults => random.usize(6..24),
             Kind::NoFaults => random.usize(8..40),
@@ -148,6 +151,7 @@ impl Scenario {
             settings.push(("schedule.cron", String::new()));
         }
         settings.extend(policy.limits.settings());
+        settings.extend(self.access.iter().flat_map(Access::settings));
         settings
     }
 
@@ -213,7 +217,7 @@ fn emails(random: &mut Rng) -> Vec<String> {
     emails
 }
 
-fn value(random: &mut Rng, column: usize) -> Value {
+pub(crate) fn value(random: &mut Rng, column: usize) -> Value {
     match column {
         NUMBER => json!(pick(random, &["7", "7.0", "12.50", "-3"])),
         LIST => pick(
@@ -255,12 +259,17 @@ fn user(random: &mut Rng, email: &str, attributes: serde_json::Map<String, Value
         "userName": email,
         "displayName": pick(random, &NAMES),
         "active": !chance(random, 8),
-        "groups": [{ "display": "Analysts", "value": "g1" }],
         ATTRIBUTES: attributes,
     })
 }
 
-fn row(random: &mut Rng, email: &str, columns: &[usize], flawed: bool) -> Row {
+fn row(
+    random: &mut Rng,
+    email: &str,
+    columns: &[usize],
+    flawed: bool,
+    access: Option<&Access>,
+) -> Row {
     let op = *pick(
         random,
         &[
@@ -303,27 +312,32 @@ fn row(random: &mut Rng, email: &str, columns: &[usize], flawed: bool) -> Row {
             .to_string(),
             text(random),
         ],
+        groups: access.and_then(|access| access.cell(random, email)),
         flaw,
         is_upper_case: chance(random, 8),
     }
 }
 
-fn roster(random: &mut Rng, emails: &[String]) -> Roster {
+fn roster(random: &mut Rng, emails: &[String], access: Option<&Access>) -> Roster {
     let columns: Vec<_> = (0..COLUMNS.len()).filter(|_| chance(random, 55)).collect();
     let mut rows = Vec::new();
     for email in emails {
         if chance(random, 75) {
-            rows.push(row(random, email, &columns, false));
+            rows.push(row(random, email, &columns, false, access));
         }
     }
     if rows.is_empty() {
-        rows.push(row(random, &emails[0], &columns, false));
+        rows.push(row(random, &emails[0], &columns, false, access));
     }
-    Roster { columns, rows }
+    Roster {
+        columns,
+        has_groups: access.is_some_and(|access| access.has_column),
+        rows,
+    }
 }
 
 /// Another roster with the same columns: some rows change, come, go, or become invalid.
-fn edit(random: &mut Rng, roster: &mut Roster, emails: &[String]) {
+fn edit(random: &mut Rng, roster: &mut Roster, emails: &[String], access: Option<&Access>) {
     let (changes, comes) = *pick(random, &[(5, 5), (30, 20)]);
     let leaves = *pick(random, &[1, 2, 8, 8, 8, 8, 60]);
     let flawed = chance(random, 30);
@@ -334,16 +348,34 @@ fn edit(random: &mut Rng, roster: &mut Roster, emails: &[String]) {
             Some(_) if chance(random, leaves) => {}
             Some(row) if row.flaw.is_none() && !chance(random, changes) => rows.push(row.clone()),
             None if !chance(random, comes) => {}
-            _ => rows.push(row(random, email, &roster.columns, flawed)),
+            _ => rows.push(row(random, email, &roster.columns, flawed, access)),
         }
     }
     if rows.is_empty() {
-        rows.push(row(random, &emails[0], &roster.columns, false));
+        rows.push(row(random, &emails[0], &roster.columns, false, access));
+    }
+    if chance(random, 12) {
+        // A group that all members leave.
+        let group = *pick(random, &GROUPS);
+        for cell in rows.iter_mut().filter_map(|row| row.groups.as_mut()) {
+            cell.retain(|name| *name != group);
+        }
     }
     roster.rows = rows;
 }
 
 fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[String]) -> Step {
+    let access = scenario.access.as_ref();
+    if access.is_some() && chance(random, 15) {
+        let file = scenario.steps.iter().rev().find_map(|step| match step {
+            Step::GroupsFile(file) => Some(file.edited(random, emails)),
+            _ => None,
+        });
+        return match file.filter(|_| random.bool()) {
+            Some(file) => Step::GroupsFile(file),
+            None => Step::Outside(Outside::Group(Access::outside(random, emails))),
+        };
+    }
     let weights = match scenario.kind {
         Kind::Faults => 165,
         Kind::NoFaults => 95,
@@ -360,7 +392,7 @@ fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[St
             ],
         )),
         30..54 => {
-            edit(random, roster, emails);
+            edit(random, roster, emails, access);
             Step::Roster(roster.clone())
         }
         54..60 => Step::File(*pick(
@@ -376,7 +408,7 @@ fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[St
                 FileState::OpenQuote,
             ],
         )),
-        60..72 => Step::Outside(outside(random, emails, &scenario.policy)),
+        60..72 => Step::Outside(Outside::drawn(random, emails, &scenario.policy)),
         72..75 => Step::Plan,
         75..80 => Step::Restart,
         80..86 => Step::Approve,
@@ -390,9 +422,17 @@ fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[St
 }
 
 fn trouble(random: &mut Rng, scenario: &Scenario, emails: &[String]) -> Trouble {
+    if scenario.access.is_some() && chance(random, 35) {
+        let (what, when) = Access::fault(random);
+        let times = *pick(random, &[1, 1, 2, 3, 8]);
+        return match chance(random, 75) {
+            true => Trouble::Fault { what, when, times },
+            false => Trouble::Outside(Outside::Group(Access::outside(random, emails))),
+        };
+    }
     match random.u32(..96) {
         0..60 => fault(random),
-        60..88 => Trouble::Outside(outside(random, emails, &scenario.policy)),
+        60..88 => Trouble::Outside(Outside::drawn(random, emails, &scenario.policy)),
         88..91 => Trouble::KeyRevoked(random.usize(..scenario.options.keys.len())),
         91..93 => Trouble::Pause(Duration::from_secs(random.u64(1..600))),
         93..94 => Trouble::Stopped,
@@ -447,20 +487,5 @@ fn fault(random: &mut Rng) -> Trouble {
             ..When::default()
         },
         times: *pick(random, &[1, 1, 1, 2, 3, 6, 25]),
-    }
-}
-
-fn outside(random: &mut Rng, emails: &[String], policy: &ScenarioPolicy) -> Outside {
-    let email = pick(random, emails).clone();
-    let column = random.usize(..COLUMNS.len());
-    // A PUT sends the user as read right before: it reverts changes made in between, which is why
-    // updates are PATCHes by default (docs/omni.md).
-    match random.u32(if policy.puts { 60 } else { 0 }..100) {
-        0..35 => Outside::Attribute(email, COLUMNS[column], value(random, column)),
-        35..45 => Outside::Name(email, (*pick(random, &NAMES)).to_owned()),
-        45..60 => Outside::Active(email, random.bool()),
-        60..75 => Outside::Remove(email),
-        75..90 => Outside::Recreate(email),
-        _ => Outside::Add(format!("new{}@y.co", random.u32(..9))),
     }
 }
