@@ -2,9 +2,9 @@
 
 use super::{Exit, out};
 use crate::sandbox::{
-    ADMIN_ROUTES, BadKey, Burst, ClearBy, Filter, Inactive, LargerCount, LastModified, Limiter,
-    ListedGroups, Lists, Options, Origins, PatchAnswer, PatchForms, PutMode, REQUESTS, ROUTES,
-    Repeated, Sandbox,
+    ADMIN_ROUTES, BadKey, Burst, ClearBy, Filter, Ids, Inactive, LargerCount, LastModified,
+    Limiter, ListedGroups, Lists, Options, Origins, OtherIds, PatchAnswer, PatchForms, PutMode,
+    REQUESTS, ROUTES, Repeated, Sandbox,
 };
 use crate::settings::{LogFormat, LogSettings};
 use anyhow::Context;
@@ -49,9 +49,21 @@ pub(super) struct Arguments {
     /// Show the groups of users in lists and filter results
     #[arg(long)]
     lists_carry_groups: bool,
-    /// Accept a PATCH of a group that adds a present member or removes an absent one; it has no effect
-    #[arg(long)]
-    accept_repeated_members: bool,
+    /// Answer to a PATCH of a group that adds a present member or removes an absent one
+    #[arg(long, value_enum, default_value_t)]
+    repeated_members: Repeated,
+    /// Maximum number of members that a PATCH of a group changes; more are refused
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    max_members: usize,
+    /// Matching of the name of a group by the filter
+    #[arg(long, value_enum, default_value_t = Filter::ExactCase)]
+    group_filter: Filter,
+    /// Form of the ids of users
+    #[arg(long, value_enum, default_value_t)]
+    ids: Ids,
+    /// Effect of removing a member whose id does not have 36 characters
+    #[arg(long, value_enum, default_value_t)]
+    other_ids: OtherIds,
     /// Names for the source of a role in responses
     #[arg(long, value_enum, default_value_t)]
     role_origins: Origins,
@@ -111,7 +123,11 @@ fn options(arguments: Arguments) -> Options {
         refuse_larger_count,
         lists_carry_attributes,
         lists_carry_groups,
-        accept_repeated_members,
+        repeated_members,
+        max_members,
+        group_filter,
+        ids,
+        other_ids,
         role_origins,
         put,
         patch_answer,
@@ -145,10 +161,11 @@ fn options(arguments: Arguments) -> Options {
             true => ListedGroups::Shown,
             false => ListedGroups::Omitted,
         },
-        repeated: match accept_repeated_members {
-            true => Repeated::Accepted,
-            false => Repeated::Refused,
-        },
+        repeated: repeated_members,
+        max_members,
+        group_filter,
+        ids,
+        other_ids,
         origins: role_origins,
         put,
         patch_answer,

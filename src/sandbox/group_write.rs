@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::answer::Refusal;
 use super::group::Group;
 use super::json::Object;
-use super::options::Repeated;
+use super::options::{OtherIds, Repeated};
 use super::user::Id;
 use super::world::World;
 use super::write::{only, operations, optional, required};
@@ -52,36 +52,46 @@ pub(super) fn replaced(world: &World, present: &Group, body: &Object) -> Result<
 /// The group after a `PATCH`.
 pub(super) fn patched(world: &World, present: &Group, body: &Object) -> Result<Group, Refusal> {
     let mut group = present.clone();
+    let mut changed = 0;
     for operation in operations(body)? {
-        operate(world, &mut group, &operation)?;
+        changed += operate(world, &mut group, &operation)?;
+    }
+    if changed > world.max_members {
+        let detail = format!("{changed} members, more than {}", world.max_members);
+        return Err(Refusal::new(400, detail));
     }
     unique(world, group)
 }
 
-fn operate(world: &World, group: &mut Group, operation: &Object) -> Result<(), Refusal> {
+/// Executes an operation. Returns the number of members that it adds or removes.
+fn operate(world: &World, group: &mut Group, operation: &Object) -> Result<usize, Refusal> {
     only(operation, OPERATION_FIELDS)?;
     let op: String = required(operation, "op")?;
     let path: Option<String> = optional(operation, "path")?;
     match (op.as_str(), path.as_deref()) {
         ("add" | "Add", Some("members")) => {
             let given: Vec<Object> = required(operation, "value")?;
-            add(world, group, members(world, &given)?)
+            add(world, group, members(world, &given)?)?;
+            Ok(given.len())
         }
-        ("remove" | "Remove", Some(path)) => remove(world, group, member_of(path)?),
+        ("remove" | "Remove", Some(path)) => {
+            remove(world, group, member_of(path)?)?;
+            Ok(1)
+        }
         ("replace" | "Replace", Some("members")) => {
             let given: Vec<Object> = required(operation, "value")?;
             group.members = known_or_members(world, group, &given)?;
-            Ok(())
+            Ok(0)
         }
         ("replace" | "Replace", Some("displayName")) => {
             group.name = checked_name(required(operation, "value")?)?;
-            Ok(())
+            Ok(0)
         }
         ("replace" | "Replace", None) => {
             let value: Object = required(operation, "value")?;
             only(&value, VALUE_FIELDS)?;
             group.name = name(&value)?;
-            Ok(())
+            Ok(0)
         }
         _ => {
             let detail = format!("`op` {op:?} is not supported with `path` {path:?}");
@@ -91,8 +101,9 @@ fn operate(world: &World, group: &mut Group, operation: &Object) -> Result<(), R
 }
 
 fn add(world: &World, group: &mut Group, members: BTreeSet<Id>) -> Result<(), Refusal> {
+    let accepted = matches!(world.repeated, Repeated::Accepted | Repeated::Added);
     for id in members {
-        if !group.members.insert(id) && world.repeated == Repeated::Refused {
+        if !group.members.insert(id) && !accepted {
             return Err(Refusal::new(400, format!("{id} is a member already")));
         }
     }
@@ -100,8 +111,19 @@ fn add(world: &World, group: &mut Group, members: BTreeSet<Id>) -> Result<(), Re
 }
 
 fn remove(world: &World, group: &mut Group, member: &str) -> Result<(), Refusal> {
+    if member.chars().count() != MEMBER_ID_CHARS {
+        match world.other_ids {
+            OtherIds::Removed => {}
+            OtherIds::Ignored => return Ok(()),
+            OtherIds::Refused => {
+                let detail = format!("{member:?} does not have {MEMBER_ID_CHARS} characters");
+                return Err(Refusal::new(400, detail));
+            }
+        }
+    }
     let removed = Id::parse(member).is_some_and(|id| group.members.remove(&id));
-    if !removed && world.repeated == Repeated::Refused {
+    let accepted = matches!(world.repeated, Repeated::Accepted | Repeated::Removed);
+    if !removed && !accepted {
         return Err(Refusal::new(400, format!("{member} is not a member")));
     }
     Ok(())
@@ -111,7 +133,6 @@ fn remove(world: &World, group: &mut Group, member: &str) -> Result<(), Refusal>
 fn member_of(path: &str) -> Result<&str, Refusal> {
     path.strip_prefix("members[value eq \"")
         .and_then(|rest| rest.strip_suffix("\"]"))
-        .filter(|id| id.chars().count() == MEMBER_ID_CHARS)
         .ok_or_else(|| Refusal::misuse(400, format!("`path` {path:?} is not supported")))
 }
 

@@ -76,7 +76,7 @@ pub(super) fn groups(world: &World, call: &Call) -> Result<Reply, Refusal> {
     let window = Window::of(call)?.limited(world)?;
     let with_members = with_members(call)?;
     let name = call.parameter("filter").map(wanted_group).transpose()?;
-    let is_wanted = |group: &&Group| match (&name, world.filter) {
+    let is_wanted = |group: &&Group| match (&name, world.group_filter) {
         (None, _) | (_, Filter::Ignored) => true,
         (Some(name), Filter::AnyCase) => group.is_called(name),
         (Some(name), Filter::ExactCase) => group.name == *name,

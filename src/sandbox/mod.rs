@@ -57,8 +57,8 @@ pub use history::Changed;
 pub use limiter::{Burst, InvalidBurst, Limiter, UnknownLimiter};
 pub use log::Request;
 pub use options::{
-    BadKey, ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists,
-    Options, Origins, PatchAnswer, PatchForms, PutMode, Repeated,
+    BadKey, ClearBy, ClearMode, Filter, Ids, Inactive, LargerCount, LastModified, ListedGroups,
+    Lists, Options, Origins, OtherIds, PatchAnswer, PatchForms, PutMode, Repeated,
 };
 pub use org::Org;
 pub use rules::ROUTES;

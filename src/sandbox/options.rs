@@ -49,6 +49,14 @@ pub struct Options {
     pub listed_groups: ListedGroups,
     /// Answer to adding a present member, or removing an absent one.
     pub repeated: Repeated,
+    /// Maximum number of members that one request changes; more are refused.
+    pub max_members: usize,
+    /// Matching of `displayName eq "…"`.
+    pub group_filter: Filter,
+    /// The form of the ids of users.
+    pub ids: Ids,
+    /// Effect of the removal of a member whose id does not have the documented length.
+    pub other_ids: OtherIds,
     /// Words for the source of a role.
     pub origins: Origins,
     /// Number of requests after a creation for which lists and filters lack the user.
@@ -95,6 +103,10 @@ impl Default for Options {
             lists: Lists::OmitAttributes,
             listed_groups: ListedGroups::Omitted,
             repeated: Repeated::Refused,
+            max_members: 100,
+            group_filter: Filter::ExactCase,
+            ids: Ids::Uuid,
+            other_ids: OtherIds::Refused,
             origins: Origins::Live,
             list_lag: 0,
             patch_answer: PatchAnswer::User,
@@ -208,13 +220,40 @@ pub enum ListedGroups {
 
 /// Answer to a `PATCH` of a group that adds a present member or removes an absent one. Omni's documentation does not
 /// say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Repeated {
-    /// 400, and nothing of the request is applied.
+    /// 400 to both, and nothing of the request is applied.
     #[default]
     Refused,
-    /// It has no effect.
+    /// A present member can be added, without effect.
+    Added,
+    /// An absent one can be removed, without effect.
+    Removed,
+    /// Both can be done, without effect.
     Accepted,
+}
+
+/// The form of the ids of users. Omni's documentation does not say that they are UUIDs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Ids {
+    /// UUIDs, with 36 characters.
+    #[default]
+    Uuid,
+    /// 16 characters.
+    Short,
+}
+
+/// Effect of the removal of a member whose id does not have the 36 characters that the OpenAPI document requires in the
+/// path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum OtherIds {
+    /// 400.
+    #[default]
+    Refused,
+    /// None, although it is accepted.
+    Ignored,
+    /// The member is removed.
+    Removed,
 }
 
 /// The words for the source of a role (`from.type`).
@@ -249,7 +288,7 @@ pub enum PutMode {
     Merge,
 }
 
-/// Matching of `userName eq "…"`. In SCIM `userName` ignores case, but not all servers comply.
+/// Matching of `userName eq "…"` or `displayName eq "…"`. In SCIM both ignore case, but not all servers comply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Filter {
     /// Ignores case.

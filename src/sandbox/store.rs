@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::options::Ids;
 use super::user::{Id, User, fold};
 
 /// The position of a user in order of creation. Never reused.
@@ -16,16 +17,27 @@ pub(super) struct Store {
     /// Several only if a test created them: the rules reject a duplicate email.
     by_email: HashMap<String, Vec<Seq>>,
     made: Seq,
+    ids: Ids,
 }
 
 impl Store {
+    pub(super) fn new(ids: Ids) -> Self {
+        Self {
+            ids,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.users.len()
     }
 
     /// The id of the next user.
     pub(super) fn next_id(&self) -> Id {
-        Id::nth(self.made + 1)
+        match self.ids {
+            Ids::Uuid => Id::nth(self.made + 1),
+            Ids::Short => Id::nth_short(self.made + 1),
+        }
     }
 
     /// Skips an id.

@@ -9,6 +9,8 @@ use super::attributes::{ATTRIBUTES, Changes, Definitions};
 use super::options::ClearMode;
 
 const USER_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
+/// The length of a short id.
+const SHORT_DIGITS: usize = 16;
 /// The maximum length of an email.
 const MAX_EMAIL_CHARS: usize = 320;
 
@@ -124,7 +126,7 @@ pub(super) fn is_email(text: &str) -> bool {
         && parts.iter().all(|part| !part.is_empty())
 }
 
-/// A user's id: a UUID.
+/// A user's id: a UUID, or a short one, which is less than 2^64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Id(u128);
 
@@ -137,8 +139,16 @@ impl Id {
         Self((high << 64) | (0x8000 << 48) | u128::from(n & 0xFFFF_FFFF_FFFF))
     }
 
-    /// Parses the usual form, 8-4-4-4-12 hexadecimal digits.
+    /// The short id of the nth user.
+    pub(super) fn nth_short(n: u64) -> Self {
+        Self(n.wrapping_mul(0x9E37_79B9_7F4A_7C15).into())
+    }
+
+    /// Parses the usual form, 8-4-4-4-12 hexadecimal digits, or the short one with 16.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        if text.len() == SHORT_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return u128::from_str_radix(text, 16).ok().map(Self);
+        }
         let lengths = text.split('-').map(str::len);
         let hex = text
             .bytes()
@@ -154,6 +164,9 @@ impl Id {
 
 impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 >> 64 == 0 {
+            return write!(f, "{:01$x}", self.0, SHORT_DIGITS);
+        }
         let hex = format!("{:032x}", self.0);
         let parts = [
             &hex[..8],
@@ -203,6 +216,11 @@ mod tests {
             );
             assert_eq!(Id::parse(&text), Some(Id::nth(n)));
             assert_eq!(Id::parse(&text.to_uppercase()), Some(Id::nth(n)));
+            let short = Id::nth_short(n).to_string();
+            assert_eq!(
+                (short.len(), Id::parse(&short)),
+                (16, Some(Id::nth_short(n)))
+            );
         }
         for bad in [
             "",

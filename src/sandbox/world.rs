@@ -8,7 +8,7 @@ use super::attributes::{ATTRIBUTES, Definitions};
 use super::group::{Group, Groups};
 use super::options::{
     ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists, Options,
-    Origins, PatchAnswer, PatchForms, PutMode, Repeated,
+    Origins, OtherIds, PatchAnswer, PatchForms, PutMode, Repeated,
 };
 use super::roles::{Holder, Roles, Scope};
 use super::seed;
@@ -28,6 +28,9 @@ pub(super) struct World {
     pub(super) lists: Lists,
     pub(super) listed_groups: ListedGroups,
     pub(super) repeated: Repeated,
+    pub(super) max_members: usize,
+    pub(super) group_filter: Filter,
+    pub(super) other_ids: OtherIds,
     pub(super) origins: Origins,
     pub(super) patch_answer: PatchAnswer,
     pub(super) put: PutMode,
@@ -82,7 +85,7 @@ impl Change {
 
 impl World {
     pub(super) fn new(options: &Options) -> Self {
-        let mut users = Store::default();
+        let mut users = Store::new(options.ids);
         seed::fill(&mut users, options.users);
         Self {
             users,
@@ -96,6 +99,9 @@ impl World {
             lists: options.lists,
             listed_groups: options.listed_groups,
             repeated: options.repeated,
+            max_members: options.max_members,
+            group_filter: options.group_filter,
+            other_ids: options.other_ids,
             origins: options.origins,
             patch_answer: options.patch_answer,
             put: options.put,

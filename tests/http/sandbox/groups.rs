@@ -1,6 +1,8 @@
 //! Groups and memberships.
 
-use omni_user_sync::sandbox::{Fault, ListedGroups, Options, PatchAnswer, Repeated, What};
+use omni_user_sync::sandbox::{
+    Fault, Filter, Ids, ListedGroups, Options, OtherIds, PatchAnswer, Repeated, What,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -146,7 +148,7 @@ async fn pages_of_groups_and_their_filter() {
         (100, &json!(121))
     );
     assert_eq!(names(&page("count=2&startIndex=121").await), ["Group 119"]);
-    let found = page("filter=displayName%20eq%20%22SALES%22").await;
+    let found = page("filter=displayName%20eq%20%22Sales%22").await;
     assert_eq!(names(&found), ["Sales"]);
     assert_eq!(
         found["Resources"][0]["members"].as_array().map(Vec::len),
@@ -161,6 +163,81 @@ async fn pages_of_groups_and_their_filter() {
     lab.get(&format!("{GROUPS}?filter=name%20eq%20%22Sales%22"))
         .await
         .refused(400, "filter");
+}
+
+#[tokio::test]
+async fn the_filter_of_groups_may_ignore_case() {
+    for (group_filter, expected) in [
+        (Filter::ExactCase, vec![]),
+        (Filter::AnyCase, vec!["Sales"]),
+        (Filter::Ignored, vec!["Sales", "Board"]),
+    ] {
+        let (lab, ..) = Lab::with_sales(Options {
+            group_filter,
+            ..Options::default()
+        })
+        .await;
+        lab.org().add_group("Board", &[]);
+        let query = "filter=displayName%20eq%20%22SALES%22";
+        let found = lab.get(&format!("{GROUPS}?{query}")).await.body;
+        assert_eq!(names(&found), expected, "{group_filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_kind_of_repeated_member_can_be_accepted() {
+    for (repeated, statuses) in [
+        (Repeated::Refused, [400, 400]),
+        (Repeated::Added, [200, 400]),
+        (Repeated::Removed, [400, 200]),
+        (Repeated::Accepted, [200, 200]),
+    ] {
+        let (lab, [a, b, _], sales) = Lab::with_sales(Options {
+            repeated,
+            ..Options::default()
+        })
+        .await;
+        let added = lab.patch_group(&sales, json!([add(&[&a])])).await.status;
+        let removed = lab.patch_group(&sales, json!([remove(&b)])).await.status;
+        assert_eq!([added, removed], statuses, "{repeated:?}");
+        assert_eq!(lab.sales(), ["a@x.co"]);
+    }
+}
+
+#[tokio::test]
+async fn a_request_changes_a_limited_number_of_members() {
+    let (lab, [a, b, c], sales) = Lab::with_sales(Options {
+        max_members: 2,
+        ..Options::default()
+    })
+    .await;
+    let three = json!([add(&[&b, &c]), remove(&a)]);
+    lab.patch_group(&sales, three).await.refused(400, "three");
+    assert_eq!(lab.sales(), ["a@x.co"]);
+    let two = json!([add(&[&b]), remove(&a)]);
+    assert_eq!(lab.patch_group(&sales, two).await.status, 200);
+    assert_eq!(lab.sales(), ["b@x.co"]);
+}
+
+#[tokio::test]
+async fn members_with_short_ids_may_be_removed() {
+    for (other_ids, status, left) in [
+        (OtherIds::Refused, 400, vec!["a@x.co"]),
+        (OtherIds::Ignored, 200, vec!["a@x.co"]),
+        (OtherIds::Removed, 200, vec![]),
+    ] {
+        let (lab, [a, ..], sales) = Lab::with_sales(Options {
+            ids: Ids::Short,
+            other_ids,
+            ..Options::default()
+        })
+        .await;
+        assert_eq!(a.len(), 16);
+        let removed = lab.patch_group(&sales, json!([remove(&a)])).await;
+        assert_eq!(removed.status, status, "{other_ids:?}");
+        assert_eq!(lab.sales(), left, "{other_ids:?}");
+        assert_eq!(lab.org().unexpected(), [""; 0]);
+    }
 }
 
 #[tokio::test]
