@@ -51,6 +51,13 @@ impl ListedMemberships {
         !self.members.is_empty()
     }
 
+    /// Whether the list shows this user in this group.
+    #[must_use]
+    pub fn has_member(&self, group: &GroupId, user: &UserId) -> bool {
+        let members = self.members.get(group);
+        members.is_some_and(|members| members.contains(user))
+    }
+
     /// Whether the groups of each user are known, if the list shows groups.
     #[must_use]
     pub fn is_readable(&self) -> bool {

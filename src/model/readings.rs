@@ -23,6 +23,18 @@ pub struct Readings {
     pub clears_by: Option<Vec<ClearForm>>,
     /// The forms of a `PATCH` that set an attribute.
     pub patch_forms: Option<Vec<PatchForm>>,
+    /// Whether lists show the groups of users.
+    pub lists_carry_groups: Option<bool>,
+    /// Whether Omni accepts that a member is added again.
+    pub adds_present_member: Option<bool>,
+    /// Whether Omni accepts the removal of a user that is not a member.
+    pub removes_absent_member: Option<bool>,
+    /// Whether a member is removed by an id that does not have the documented length; `None` also if the ids have it.
+    pub removes_by_any_id: Option<bool>,
+    /// How many members one request may change, as far as the program needs it: at most 100.
+    pub max_members_per_request: Option<u32>,
+    /// Whether the filter by the name of a group ignores case.
+    pub group_filter_ignores_case: Option<bool>,
 }
 
 /// A form of a `PATCH` that may clear an attribute.
@@ -62,7 +74,7 @@ impl PatchForm {
 pub struct ProbeUser {
     /// The email.
     pub email: Email,
-    /// The display name, which no other user has.
+    /// The display name, which no other user has. The group that the probe creates has the same name.
     pub display_name: String,
     /// The id, once Omni has answered.
     pub id: Option<UserId>,

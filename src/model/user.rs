@@ -33,6 +33,8 @@ impl fmt::Display for AttributeName {
     }
 }
 
+const DOCUMENTED_LENGTH: usize = 36;
+
 /// Omni's id of a user. A user that was removed and created again has a new id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -65,6 +67,12 @@ impl UserId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the id has the length that Omni's OpenAPI document requires in the path of a removal from a group.
+    #[must_use]
+    pub fn has_documented_length(&self) -> bool {
+        self.0.chars().count() == DOCUMENTED_LENGTH
     }
 }
 

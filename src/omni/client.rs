@@ -4,6 +4,7 @@ use super::error::{AttemptError, Failure, ForbiddenCause, OmniError};
 use super::exchange::{ApiRequest, ApiResponse};
 use super::failure_breaker::FailureBreaker;
 use super::forms::Forms;
+use super::group_rules::GroupRules;
 use super::limiter::{Priority, RateLimiter, Slot};
 use super::page_sizes::PageSizes;
 use super::redact::{HTML, is_html};
@@ -40,6 +41,7 @@ pub struct Client {
     /// The limit of `sent`.
     max_sent: AtomicU64,
     forms: Mutex<Forms>,
+    group_rules: Mutex<GroupRules>,
     /// Whether the server's email filter ignores case, once known.
     pub(super) filter_ignores_case: OnceLock<bool>,
 }
@@ -75,6 +77,7 @@ impl Client {
             page_sizes: PageSizes::new(settings.page_size),
             max_sent: AtomicU64::new(u64::MAX),
             forms: Mutex::default(),
+            group_rules: Mutex::default(),
             max_in_flight: settings.max_in_flight,
             filter_ignores_case: OnceLock::new(),
         }))
@@ -122,6 +125,7 @@ impl Client {
     /// Follows what a probe has learned.
     pub fn follow(&self, readings: &Readings) {
         *lock(&self.forms) = Forms::of(readings);
+        *lock(&self.group_rules) = GroupRules::of(readings);
         self.page_sizes.follow(readings.max_page);
         if let Some(ignores) = readings.filter_ignores_case {
             let _ = self.filter_ignores_case.set(ignores);
@@ -144,6 +148,12 @@ impl Client {
     /// The forms of updates.
     pub(super) fn forms(&self) -> Forms {
         *lock(&self.forms)
+    }
+
+    /// The rules for changes of groups.
+    #[must_use]
+    pub fn group_rules(&self) -> GroupRules {
+        *lock(&self.group_rules)
     }
 
     /// Limits the number of requests from now on, retries included.

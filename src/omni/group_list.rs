@@ -8,7 +8,7 @@ use super::error::{AttemptError, Failure, OmniError};
 use super::exchange::{ApiRequest, MAX_BODY};
 use super::pages::may_be_too_large;
 use super::reader::Reader;
-use crate::model::{GroupId, ObservedGroup, UserId};
+use crate::model::{GroupId, GroupName, ObservedGroup, UserId};
 use crate::util::sync::lock;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -177,6 +177,38 @@ impl Reader {
     pub async fn group_names(&self) -> Result<Groups, OmniError> {
         let listed = self.list_groups(PageLength::of_names(), false);
         Available::of(listed.await)
+    }
+
+    /// The groups that Omni's filter finds for a name. It may depend on letter case, or be ignored, so compare the names.
+    ///
+    /// # Errors
+    /// As [`Reader::page`]; 403 and 404 are not errors.
+    pub async fn groups_named(&self, name: &GroupName) -> Result<Groups, OmniError> {
+        let quoted = serde_json::to_string(name.as_str()).expect("a text is JSON");
+        let mut url = self.groups_url();
+        url.query_pairs_mut()
+            .append_pair("filter", &format!("displayName eq {quoted}"));
+        let ids = Mutex::default();
+        let parse = |body: &[u8]| GroupPage::parse(body, &ids).map(|page| page.groups);
+        Available::of(self.read(ApiRequest::get_optional(url), parse).await)
+    }
+
+    /// Groups with the one of this name among them, in any letter case, if there is one: what the filter finds where a
+    /// probe has learned that it ignores case, else all.
+    ///
+    /// # Errors
+    /// As [`Reader::groups`].
+    pub async fn groups_for(&self, name: &GroupName) -> Result<Groups, OmniError> {
+        if self.group_rules().filter_ignores_case {
+            let found = self.groups_named(name).await?;
+            let is_same = |group: &ObservedGroup| {
+                GroupName::parse(&group.name).is_ok_and(|other| other.is_same_ignoring_case(name))
+            };
+            if matches!(&found, Available::Known(groups) if groups.iter().any(is_same)) {
+                return Ok(found);
+            }
+        }
+        self.group_names().await
     }
 
     async fn list_groups(

@@ -6,15 +6,13 @@
 use super::error::OmniError;
 use super::exchange::ApiRequest;
 use super::group_list::parse_group;
+use super::group_rules::GroupRules;
 use super::reader::Reader;
 use super::request_body::PATCH_OP;
 use super::writer::Writer;
 use crate::model::{GroupId, GroupName, MembershipChange, ObservedGroup, UserId};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
-
-/// The maximum number of members to add or remove per request.
-pub const MAX_MEMBERS: usize = 100;
 
 impl Reader {
     /// One group with its members; `None` if there is no such group. What the response lacks has no value.
@@ -33,18 +31,24 @@ impl Reader {
         }
     }
 
+    /// The rules for changes of groups; see [`Client::follow`](super::Client::follow).
+    #[must_use]
+    pub fn group_rules(&self) -> GroupRules {
+        self.client.group_rules()
+    }
+
     pub(super) fn groups_url(&self) -> Url {
         self.client.endpoint(&["api", "scim", "v2", "Groups"])
     }
 
-    fn group_url(&self, id: &GroupId) -> Url {
+    pub(super) fn group_url(&self, id: &GroupId) -> Url {
         let path = ["api", "scim", "v2", "Groups", id.as_str()];
         self.client.endpoint(&path)
     }
 }
 
 impl Writer {
-    /// Adds users to a group, or removes members, at most [`MAX_MEMBERS`]. Other members are kept. Returns the group
+    /// Adds users to a group, or removes members, at most [`GroupRules::max_members`]. Other members are kept. Returns the group
     /// from the response, if there is one.
     ///
     /// # Errors
@@ -60,6 +64,14 @@ impl Writer {
             MembershipChange::Join => vec![join(users)],
             MembershipChange::Leave => users.iter().map(leave).collect(),
         };
+        self.patch_group(group, operations).await
+    }
+
+    pub(super) async fn patch_group(
+        &self,
+        group: &GroupId,
+        operations: Vec<Value>,
+    ) -> Result<Option<ObservedGroup>, OmniError> {
         let body = json!({ "schemas": [PATCH_OP], "Operations": operations });
         let url = self.reader().group_url(group);
         self.write_group(ApiRequest::with_body(Method::PATCH, url, &body))
@@ -83,11 +95,11 @@ impl Writer {
     }
 }
 
-fn join(users: &[UserId]) -> Value {
+pub(super) fn join(users: &[UserId]) -> Value {
     let members: Vec<_> = users.iter().map(|id| json!({ "value": id })).collect();
     json!({ "op": "add", "path": "members", "value": members })
 }
 
-fn leave(user: &UserId) -> Value {
+pub(super) fn leave(user: &UserId) -> Value {
     json!({ "op": "remove", "path": format!("members[value eq \"{}\"]", user.as_str()) })
 }

@@ -18,6 +18,7 @@ mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod group_list;
+mod group_rules;
 mod groups;
 mod limiter;
 mod list;
@@ -36,7 +37,7 @@ mod writer;
 pub use available::{Available, Definitions, Groups};
 pub use client::{Client, ClientError};
 pub use error::{Failure, ForbiddenCause, OmniError};
-pub use groups::MAX_MEMBERS;
+pub use group_rules::{GroupRules, MAX_MEMBERS};
 pub use limiter::{Priority, RateLimiter, Slot};
 pub use list::{ListPart, list, list_from, list_part};
 pub use look_up::{

@@ -1,8 +1,8 @@
 //! Omni's JSON in responses. Private to this module: the rest of the crate sees users, not JSON.
 
 use crate::model::{
-    AttributeName, Definition, Email, ListedMemberships, ObservedUser, Schema, Text, UserId,
-    UserSpec, Value, ValueType,
+    AttributeName, Definition, Email, GroupId, ListedMemberships, ObservedUser, Schema, Text,
+    UserId, UserSpec, Value, ValueType,
 };
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -163,6 +163,12 @@ impl UserListPage {
             && self.unreadable.is_empty()
             && self.total == self.len() as u64
             && self.users.iter().all(|user| user.email == *email)
+    }
+
+    /// Whether the page shows this user in this group. The groups of users must have been asked for.
+    #[must_use]
+    pub fn has_member(&self, group: &GroupId, user: &UserId) -> bool {
+        self.memberships.has_member(group, user)
     }
 
     /// The number of users on the page.

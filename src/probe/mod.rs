@@ -1,19 +1,23 @@
 //! Learns how an organisation answers where Omni's documents can be read in several ways (`docs/omni.md`).
 //!
 //! ```text
-//! remove a leftover ─► check that the email is free ─► create a user ─► one function per reading ─► delete the user
+//! remove leftovers ─► check that the email is free ─► create user and group ─► one function per reading ─► delete both
 //! ```
 //!
 //! The rules of this module:
 //!
-//! - Only the user that the probe has created is changed or deleted. It is stored before the creation is sent, so that
-//!   the next probe removes it if this one is killed.
+//! - Only the user and the group that the probe has created are changed or deleted, and only this user becomes a member
+//!   of the group, because a membership may grant access. The user is stored before its creation is sent, so that the
+//!   next probe removes it if this one is killed. The group has the user's unique name, by which it is found.
 //! - A reading comes from a read by id or a list, never from the answer to a write.
 //! - An answer that fits no reading leaves it unknown.
 //! - A lost response says nothing: the write is sent again, unless the user shows its effect.
-//! - At most [`MAX_REQUESTS`] requests are sent, retries included. The last ones are kept for the deletion.
-//! - A stop skips the remaining readings, not the deletion.
+//! - At most [`MAX_REQUESTS`] requests are sent, retries included. The last ones are kept for the deletions.
+//! - A stop skips the remaining readings, not the deletions.
 
+mod deletion;
+mod group;
+mod group_readings;
 mod readings;
 mod sample;
 mod steps;
@@ -24,10 +28,11 @@ mod write;
 pub use steps::{Answer, Step, Steps};
 pub use user::UnfinishedProbe;
 
-use crate::model::{Email, Readings};
+use crate::model::{Email, GroupName, ProbeUser, Readings};
 use crate::omni::{OmniError, WriteClient, Writer};
 use crate::state::{StateDb, StateError};
 use chrono::{DateTime, Utc};
+use group::OwnGroup;
 use tokio_util::sync::CancellationToken;
 use trial::Trial;
 
@@ -41,6 +46,8 @@ pub struct Probed {
     pub readings: Readings,
     /// The user that an earlier probe did not delete.
     pub unfinished: Option<UnfinishedProbe>,
+    /// Whether a group was deleted that an earlier probe had created.
+    pub deleted_group: bool,
     /// The writes and readings in order, without names, ids and values.
     pub steps: Steps,
     /// The number of requests sent.
@@ -76,6 +83,16 @@ pub enum ProbeFailure {
     NotDeleted {
         /// The email.
         email: Email,
+        /// The reason.
+        cause: String,
+    },
+    /// The group could not be deleted.
+    #[error(
+        "the group {name} was not deleted ({cause}); delete it in Omni, or run the probe again"
+    )]
+    GroupNotDeleted {
+        /// The name.
+        name: GroupName,
         /// The reason.
         cause: String,
     },
@@ -115,22 +132,67 @@ struct Probe<'a> {
 
 impl Probe<'_> {
     async fn run(&self, probed: &mut Probed) -> Result<(), ProbeFailure> {
-        probed.unfinished = user::remove_unfinished(&self.deleter, self.state).await?;
+        self.remove_unfinished(probed).await?;
         let schema = self.writer.reader().definitions().await?.into_schema();
         let filter = user::check_free(self.writer.reader(), self.email).await?;
         let created = user::create(&self.deleter, self.state, self.email, &mut probed.steps);
         let (user, observed) = created.await?;
-        let mut trial = Trial::new(&self.writer, observed, &schema, filter);
-        let ended = readings::learn(&mut trial).await;
-        let (may_be_recreated, filter) = (trial.may_be_recreated, trial.filter);
+        let (group, failure) = match self.create_group(&user, &mut probed.steps).await {
+            Ok(group) => (group, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let mut trial = Trial::new(&self.writer, observed, group, &schema, filter);
+        let ended = match failure {
+            None => readings::learn(&mut trial).await.map_err(Into::into),
+            Some(failure) => Err(failure),
+        };
+        let deleted = self.delete(&user, &trial, ended.is_err()).await;
         probed.readings = trial.learned();
         probed.steps.append(trial.steps);
-        let deleted = match may_be_recreated {
-            true => user::delete_recreated(&self.deleter, self.state, &user, filter).await,
-            false => user::delete(&self.deleter, self.state, &user).await,
-        };
         let recorded = self.state.record_readings(&probed.readings, self.now);
         recorded.await?;
-        deleted.and(ended.map_err(Into::into))
+        deleted.and(ended)
+    }
+
+    /// Deletes what an earlier probe has left behind.
+    async fn remove_unfinished(&self, probed: &mut Probed) -> Result<(), ProbeFailure> {
+        let Some(user) = self.state.probe_user().await? else {
+            return Ok(());
+        };
+        probed.unfinished = Some(user::remove_unfinished(&self.deleter, &user).await?);
+        if let Some(name) = group::name_of(&user) {
+            probed.deleted_group = group::delete_named(&self.deleter, &name).await?;
+        }
+        Ok(self.state.end_probe().await?)
+    }
+
+    async fn create_group(
+        &self,
+        user: &ProbeUser,
+        steps: &mut Steps,
+    ) -> Result<Option<OwnGroup>, ProbeFailure> {
+        match group::name_of(user) {
+            Some(name) => group::create(&self.deleter, &name, steps).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Deletes the user, and the group, which may exist without a known id after an error.
+    async fn delete(
+        &self,
+        user: &ProbeUser,
+        trial: &Trial<'_>,
+        after_error: bool,
+    ) -> Result<(), ProbeFailure> {
+        let of_user = user::delete_own(&self.deleter, self.state, user, trial.end()).await;
+        let of_group = match (&trial.group, group::name_of(user)) {
+            (Some(group), _) => group::delete(&self.deleter, &group.id, &group.name).await,
+            (None, Some(name)) if after_error => {
+                group::delete_named(&self.deleter, &name).await.map(drop)
+            }
+            (None, _) => Ok(()),
+        };
+        of_user.and(of_group)?;
+        Ok(self.state.end_probe().await?)
     }
 }

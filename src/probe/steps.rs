@@ -54,6 +54,14 @@ impl Answer {
             false => "not the value",
         })
     }
+
+    /// A read that shows the user in the group, or does not.
+    pub(super) fn membership(shown: bool) -> Self {
+        Self::Shows(match shown {
+            true => "the membership",
+            false => "no membership",
+        })
+    }
 }
 
 /// The steps in order.
@@ -69,13 +77,13 @@ impl Steps {
     ///
     /// # Errors
     /// Errors that concern more than this request.
-    pub(super) fn wrote(
+    pub(super) fn wrote<T>(
         &mut self,
         request: &'static str,
-        result: Result<(), OmniError>,
+        result: Result<T, OmniError>,
     ) -> Result<Answer, OmniError> {
         let answer = match result {
-            Ok(()) => Answer::Accepted,
+            Ok(_) => Answer::Accepted,
             Err(OmniError::OutcomeUnknown(_)) => Answer::Lost,
             Err(error) => match status(&error) {
                 Some(status) => Answer::Refused(status),

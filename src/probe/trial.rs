@@ -1,15 +1,16 @@
-//! The user under test, and the requests that the readings share.
+//! The user and the group under test, and the requests that the readings share.
 
-use super::sample::Sample;
+use super::group::OwnGroup;
+use super::sample::Samples;
 use super::steps::{Answer, Steps};
-use super::user::FilterAnswer;
-use crate::model::{ClearForm, ObservedUser, PatchForm, Readings, Schema, Value};
+use super::user::{FilterAnswer, UserEnd};
+use crate::model::{AttributeName, ClearForm, ObservedUser, PatchForm, Readings, Schema, Value};
 use crate::omni::{OmniError, Writer};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-/// The requests kept for the deletion: a `DELETE` and a read, and before them the search for a user that Omni has created
-/// again.
+/// The requests kept for the end: a `DELETE` of the user and one of the group, and before them the search for a user
+/// that Omni has created again.
 const RESERVED: u64 = 3;
 
 /// How many forms were tried with a result.
@@ -25,11 +26,14 @@ pub(super) struct Trial<'a> {
     pub(super) schema: &'a Schema,
     pub(super) filter: FilterAnswer,
     pub(super) user: ObservedUser,
-    pub(super) sample: Option<Sample>,
-    /// The current value of the attribute, if the probe has set it.
-    pub(super) value: Option<Value>,
+    /// The group of the probe; `None` if Omni refused it.
+    pub(super) group: Option<OwnGroup>,
+    /// The attributes to try.
+    pub(super) samples: Option<Samples>,
     /// Whether the user is active, as last read; `None` if it is gone.
     pub(super) active: Option<bool>,
+    /// Whether a list has shown the user.
+    pub(super) is_listed: bool,
     pub(super) readings: Readings,
     pub(super) tried: Tried,
     pub(super) steps: Steps,
@@ -41,6 +45,7 @@ impl<'a> Trial<'a> {
     pub(super) fn new(
         writer: &'a Writer,
         user: ObservedUser,
+        group: Option<OwnGroup>,
         schema: &'a Schema,
         filter: FilterAnswer,
     ) -> Self {
@@ -49,9 +54,10 @@ impl<'a> Trial<'a> {
             schema,
             filter,
             user,
-            sample: Sample::of(schema),
-            value: None,
+            group,
+            samples: Samples::of(schema),
             active: Some(true),
+            is_listed: false,
             readings: Readings::default(),
             tried: Tried::default(),
             steps: Steps::default(),
@@ -77,17 +83,29 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// Whether a user has this value of the attribute.
-    pub(super) fn shows(&self, user: &ObservedUser, value: &Value) -> bool {
-        let Some(Sample { name, .. }) = &self.sample else {
-            return false;
-        };
+    /// What is known of the user now.
+    pub(super) fn end(&self) -> UserEnd {
+        match self.active {
+            None if self.may_be_recreated => UserEnd::MayBeRecreated(self.filter),
+            None => UserEnd::Gone,
+            Some(_) => UserEnd::Present,
+        }
+    }
+
+    /// Whether a user has this value of an attribute.
+    pub(super) fn shows(&self, user: &ObservedUser, name: &AttributeName, value: &Value) -> bool {
         self.schema.same(name, user.value(name), Some(value))
     }
 
     /// A value that was not tried before. `None` if there is no attribute to set.
     pub(super) fn next_value(&mut self) -> Option<Value> {
-        Some(self.sample.as_mut()?.next())
+        Some(self.samples.as_mut()?.next())
+    }
+
+    /// An attribute that has a value of the probe, with the value.
+    pub(super) fn valued(&self) -> Option<(&AttributeName, &Value)> {
+        let mut valued = self.samples.as_ref()?.with_value();
+        valued.next().map(|(_, name, value)| (name, value))
     }
 
     /// What the user has shown. A list of forms counts only if each form was tried.

@@ -1,6 +1,7 @@
 //! The user of a probe: found, created, deleted.
 
 use super::ProbeFailure;
+use super::deletion::Created;
 use super::steps::{Answer, Steps};
 use crate::model::{Attributes, Email, ObservedUser, ProbeUser, UserId, UserMatch, UserSpec};
 use crate::omni::{OmniError, Reader, UserListPage, Writer};
@@ -13,7 +14,7 @@ const PAGE: u32 = 1000;
 const NEWER_USERS: u64 = 9;
 /// The number of users to request on the last page.
 const SHORT_PAGE: u32 = 100;
-/// How often the creation and the deletion are sent at most if their responses are lost.
+/// How often the creation is sent at most if its responses are lost.
 const MAX_ATTEMPTS: u32 = 3;
 /// The maximum number of pages to read if the filter shows nothing.
 const MAX_PAGES: usize = 3;
@@ -48,11 +49,8 @@ pub(super) enum FilterAnswer {
 /// Deletes the user of an earlier probe, if Omni still has exactly that user.
 pub(super) async fn remove_unfinished(
     writer: &Writer,
-    state: &StateDb,
-) -> Result<Option<UnfinishedProbe>, ProbeFailure> {
-    let Some(user) = state.probe_user().await? else {
-        return Ok(None);
-    };
+    user: &ProbeUser,
+) -> Result<UnfinishedProbe, ProbeFailure> {
     let email = user.email.clone();
     let found = match &user.id {
         Some(id) => writer.reader().get(id).await?.map(Arc::new),
@@ -63,17 +61,14 @@ pub(super) async fn remove_unfinished(
         Some(found) => Some(found),
         None => locate(writer.reader(), &email).await?.0,
     };
-    let result = match found {
-        Some(found) if is_of_probe(&found, &user) => {
-            let id = Some(found.id.clone());
-            delete(writer, state, &ProbeUser { id, ..user }).await?;
-            return Ok(Some(UnfinishedProbe::Deleted(email)));
+    Ok(match found {
+        Some(found) if is_of_probe(&found, user) => {
+            delete(writer, &found.id, &email, true).await?;
+            UnfinishedProbe::Deleted(email)
         }
         Some(_) => UnfinishedProbe::Another(email),
         None => UnfinishedProbe::Gone(email),
-    };
-    state.end_probe().await?;
-    Ok(Some(result))
+    })
 }
 
 /// Whether a user is the one that a probe has created. The display name of such a user is unique.
@@ -130,13 +125,10 @@ pub(super) async fn first_page(reader: &Reader) -> Result<UserListPage, OmniErro
     }
 }
 
-/// The newest of this number of users, in one request.
-pub(super) async fn newest_users(
-    reader: &Reader,
-    total: u64,
-) -> Result<Vec<ObservedUser>, OmniError> {
+/// The page with the newest of this number of users, in one request.
+pub(super) async fn newest_users(reader: &Reader, total: u64) -> Result<UserListPage, OmniError> {
     let start = total.saturating_sub(NEWER_USERS).max(1);
-    Ok(reader.page_of(start, SHORT_PAGE).await?.users)
+    reader.page_of(start, SHORT_PAGE).await
 }
 
 /// The length of the longest page, if a longer one failed or the organisation has enough users to show it.
@@ -174,46 +166,45 @@ pub(super) async fn create(
     };
     state.begin_probe(&user).await?;
     let not_shown = || ProbeFailure::NotShown(email.clone());
-    let id = send_creation(writer, state, &user, steps).await?;
-    let id = id.ok_or_else(not_shown)?;
-    let found = writer.reader().get(&id).await?.ok_or_else(not_shown)?;
+    let found = send_creation(writer, state, &user, steps).await?;
+    let found = found.ok_or_else(not_shown)?;
     if !is_of_probe(&found, &user) {
         return Err(not_shown());
     }
-    state.record_probe_id(&id).await?;
-    user.id = Some(id);
+    state.record_probe_id(&found.id).await?;
+    user.id = Some(found.id.clone());
     Ok((user, found))
 }
 
-/// Sends the creation. If its response is lost and Omni shows no user, it is sent again. Returns the id of the user that
-/// Omni shows.
+/// Sends the creation. If its response is lost and Omni shows no user, it is sent again. Returns the user that Omni
+/// shows, in the response or by a read.
 async fn send_creation(
     writer: &Writer,
     state: &StateDb,
     user: &ProbeUser,
     steps: &mut Steps,
-) -> Result<Option<UserId>, ProbeFailure> {
+) -> Result<Option<ObservedUser>, ProbeFailure> {
     let spec = UserSpec {
         display_name: Some(user.display_name.as_str().into()),
         attributes: Attributes::default(),
     };
     let locate = async || -> Result<_, ProbeFailure> {
         let found = locate(writer.reader(), &user.email).await?.0;
-        Ok(found.map(|user| user.id.clone()))
+        Ok(found.map(Arc::unwrap_or_clone))
     };
     for attempt in 1..=MAX_ATTEMPTS {
         match writer.create(&user.email, &spec).await {
             Ok(shown) => {
                 steps.add("POST of a user", Answer::Accepted);
                 return match shown {
-                    Some(shown) => Ok(Some(shown.id)),
+                    Some(shown) => Ok(Some(shown)),
                     None => locate().await,
                 };
             }
             Err(OmniError::OutcomeUnknown(_)) => {
                 steps.add("POST of a user", Answer::Lost);
-                if let Some(id) = locate().await? {
-                    return Ok(Some(id));
+                if let Some(found) = locate().await? {
+                    return Ok(Some(found));
                 }
             }
             // An earlier attempt has probably created the user.
@@ -233,20 +224,48 @@ async fn send_creation(
     Ok(None)
 }
 
+/// What is known of the user at the end of a probe.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum UserEnd {
+    Present,
+    /// A read has shown that it is gone.
+    Gone,
+    /// It is gone, and Omni may have created another one with the email, which the filter finds if it works.
+    MayBeRecreated(FilterAnswer),
+}
+
 /// Deletes the user of a probe.
-pub(super) async fn delete(
+pub(super) async fn delete_own(
     writer: &Writer,
     state: &StateDb,
     user: &ProbeUser,
+    end: UserEnd,
 ) -> Result<(), ProbeFailure> {
-    if let Some(id) = &user.id {
-        delete_by_id(writer, id, &user.email).await?;
+    let Some(id) = &user.id else {
+        return Ok(());
+    };
+    match end {
+        UserEnd::Present => delete(writer, id, &user.email, true).await,
+        UserEnd::Gone => delete(writer, id, &user.email, false).await,
+        UserEnd::MayBeRecreated(filter) => delete_recreated(writer, state, user, filter).await,
     }
-    Ok(state.end_probe().await?)
+}
+
+async fn delete(
+    writer: &Writer,
+    id: &UserId,
+    email: &Email,
+    may_exist: bool,
+) -> Result<(), ProbeFailure> {
+    let deleted = Created::User(id).delete(writer, may_exist).await;
+    deleted.map_err(|cause| ProbeFailure::NotDeleted {
+        email: email.clone(),
+        cause,
+    })
 }
 
 /// Deletes the user that Omni has created under the same email, if there is one. The first one is gone.
-pub(super) async fn delete_recreated(
+async fn delete_recreated(
     writer: &Writer,
     state: &StateDb,
     user: &ProbeUser,
@@ -254,43 +273,19 @@ pub(super) async fn delete_recreated(
 ) -> Result<(), ProbeFailure> {
     let found = match filter {
         FilterAnswer::Ignored { total, .. } => {
-            let newest = newest_users(writer.reader(), total + 1).await?.into_iter();
-            let mut newest = newest.map(Arc::new);
+            let newest = newest_users(writer.reader(), total + 1).await?.users;
+            let mut newest = newest.into_iter().map(Arc::new);
             newest.find(|found| found.email == user.email)
         }
         FilterAnswer::Empty | FilterAnswer::EmptyBesideOthers => {
             locate(writer.reader(), &user.email).await?.0
         }
     };
-    if let Some(found) = found
-        && is_of_probe(&found, user)
-    {
-        state.record_probe_id(&found.id).await?;
-        delete_by_id(writer, &found.id, &user.email).await?;
-    }
-    Ok(state.end_probe().await?)
-}
-
-async fn delete_by_id(writer: &Writer, id: &UserId, email: &Email) -> Result<(), ProbeFailure> {
-    let not_deleted = |cause: String| ProbeFailure::NotDeleted {
-        email: email.clone(),
-        cause,
-    };
-    for attempt in 1..=MAX_ATTEMPTS {
-        let deleted = writer.delete(id).await;
-        let was_lost = matches!(deleted, Err(OmniError::OutcomeUnknown(_)));
-        match deleted {
-            Ok(()) | Err(OmniError::NotFound { .. } | OmniError::OutcomeUnknown(_)) => {}
-            Err(error) => return Err(not_deleted(error.to_string())),
+    match found.filter(|found| is_of_probe(found, user)) {
+        Some(found) => {
+            state.record_probe_id(&found.id).await?;
+            delete(writer, &found.id, &user.email, true).await
         }
-        match writer.reader().get(id).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(_)) if was_lost && writer.reader().requests_left() >= 2 => {
-                writer.reader().back_off(attempt).await?;
-            }
-            Ok(Some(_)) => break,
-            Err(error) => return Err(not_deleted(error.to_string())),
-        }
+        None => Ok(()),
     }
-    Err(not_deleted("Omni still shows it".into()))
 }

@@ -1,9 +1,10 @@
 //! The writes of a probe. One whose response was lost is sent again, unless the user shows its effect: a lost response says
 //! nothing about the reading.
 
+use super::sample::Sample;
 use super::steps::Answer;
 use super::trial::Trial;
-use crate::model::{ClearForm, PatchForm, Value};
+use crate::model::{AttributeName, ClearForm, PatchForm, Value};
 use crate::omni::OmniError;
 
 /// How often a write is sent at most.
@@ -14,10 +15,10 @@ const READ: &str = "GET of the user";
 /// A write of the user of the probe.
 #[derive(Debug)]
 pub(super) enum Write {
-    /// Sets the attribute.
+    /// Sets all attributes.
     Set(PatchForm, Value),
-    /// Clears the attribute.
-    Clear(ClearForm),
+    /// Clears the attribute at this position, with this form of `PATCH` unless the form of clearing has its own.
+    Clear(ClearForm, PatchForm, usize),
     /// A `PUT` without attributes.
     PutNames,
     /// Sets `active`.
@@ -30,12 +31,22 @@ impl Write {
         match self {
             Self::Set(PatchForm::NoPath, _) => "PATCH of an attribute without a path",
             Self::Set(PatchForm::Path, _) => "PATCH of an attribute by its path",
-            Self::Clear(ClearForm::Null) => "PATCH of an attribute to null",
-            Self::Clear(ClearForm::Empty) => "PATCH of an attribute to an empty value",
-            Self::Clear(ClearForm::Remove) => "PATCH that removes an attribute",
+            Self::Clear(ClearForm::Null, ..) => "PATCH of an attribute to null",
+            Self::Clear(ClearForm::Empty, ..) => "PATCH of an attribute to an empty value",
+            Self::Clear(ClearForm::Remove, ..) => "PATCH that removes an attribute",
             Self::PutNames => "PUT without attributes",
             Self::Active(true) => "PATCH of active to true",
             Self::Active(false) => "PATCH of active to false",
+        }
+    }
+
+    /// The name of a read after it.
+    fn read_name(&self) -> &'static str {
+        match self {
+            Self::Clear(ClearForm::Null, ..) => "GET of the user, after null",
+            Self::Clear(ClearForm::Empty, ..) => "GET of the user, after an empty value",
+            Self::Clear(ClearForm::Remove, ..) => "GET of the user, after remove",
+            Self::Set(..) | Self::PutNames | Self::Active(_) => READ,
         }
     }
 }
@@ -62,85 +73,171 @@ impl Written {
     }
 }
 
+/// The delivery of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    Refused,
+    Accepted,
+    /// The response was lost, and the user shows the effect.
+    Shown,
+    /// Each response was lost.
+    Lost,
+}
+
 impl Trial<'_> {
     /// Sends a write, and reads the user after it.
     pub(super) async fn try_write(&mut self, write: &Write) -> Result<Written, OmniError> {
-        self.write(write, true).await
+        let written = self.try_writes(std::slice::from_ref(write)).await?;
+        Ok(written.first().copied().unwrap_or(Written::Lost))
     }
 
-    /// Sends a write that is known to work. The user is read only after a lost response.
-    pub(super) async fn repeat_write(&mut self, write: &Write) -> Result<Written, OmniError> {
-        self.write(write, false).await
+    /// Sends writes, and reads the user once after them. Clears may follow a write that sets all attributes, as long as one
+    /// attribute is not cleared.
+    pub(super) async fn try_writes(&mut self, writes: &[Write]) -> Result<Vec<Written>, OmniError> {
+        let mut delivered = Vec::new();
+        for write in writes {
+            let delivery = self.deliver(write).await?;
+            delivered.push(delivery);
+            // Without values, there is nothing to clear.
+            if matches!(write, Write::Set(..)) && delivery == Delivery::Refused {
+                break;
+            }
+        }
+        let sent = writes.iter().zip(&delivered);
+        let accepted = sent.filter(|(_, delivery)| **delivery == Delivery::Accepted);
+        let cleared = accepted.filter_map(|(write, _)| match write {
+            Write::Clear(_, _, at) => Some(*at),
+            Write::Set(..) | Write::PutNames | Write::Active(_) => None,
+        });
+        let cleared: Vec<_> = cleared.collect();
+        let mut is_read = false;
+        let mut written = Vec::new();
+        for (write, delivery) in writes.iter().zip(delivered) {
+            written.push(match delivery {
+                Delivery::Refused => Written::Refused,
+                Delivery::Shown => Written::Settled(true),
+                Delivery::Lost => Written::Lost,
+                Delivery::Accepted if is_read => {
+                    Written::Settled(self.shows_effect(write, &cleared))
+                }
+                Delivery::Accepted => {
+                    is_read = true;
+                    Written::Settled(self.read_effect(write, &cleared).await?)
+                }
+            });
+        }
+        Ok(written)
     }
 
-    /// Sets the attribute with a form that works, unless it has a value of the probe.
-    pub(super) async fn ensure_value(&mut self) -> Result<Option<Value>, OmniError> {
-        if self.value.is_none()
+    /// Sets the attributes with a form that works, unless one has a value of the probe. Returns whether one has.
+    pub(super) async fn ensure_value(&mut self) -> Result<bool, OmniError> {
+        if self.valued().is_none()
             && let Some(form) = self.patch_form()
             && let Some(value) = self.next_value()
         {
             let set = Write::Set(form, value.clone());
-            let is_set = self.repeat_write(&set).await? == Written::Settled(true);
-            self.value = is_set.then_some(value);
+            // The form is known to work. The user is read only after a lost response.
+            let delivered = self.deliver(&set).await?;
+            if let (Delivery::Accepted | Delivery::Shown, Some(samples)) =
+                (delivered, &mut self.samples)
+            {
+                samples.note_set_again(&value);
+            }
         }
-        Ok(self.value.clone())
+        Ok(self.valued().is_some())
     }
 
-    async fn write(&mut self, write: &Write, is_verified: bool) -> Result<Written, OmniError> {
+    /// Sends a write until Omni answers, or the user shows its effect.
+    async fn deliver(&mut self, write: &Write) -> Result<Delivery, OmniError> {
         for attempt in 1..=MAX_ATTEMPTS {
             let sent = self.send(write).await;
-            let answer = self.steps.wrote(write.name(), sent)?;
-            match answer {
-                Answer::Refused(_) => return Ok(Written::Refused),
-                Answer::Accepted if !is_verified => return Ok(Written::Settled(true)),
-                _ => {}
+            match self.steps.wrote(write.name(), sent)? {
+                Answer::Refused(_) => return Ok(Delivery::Refused),
+                Answer::Accepted => return Ok(Delivery::Accepted),
+                Answer::Lost | Answer::Shows(_) | Answer::Skipped => {}
             }
-            let has_effect = self.read_effect(write).await?;
-            if has_effect || answer == Answer::Accepted {
-                return Ok(Written::Settled(has_effect));
+            if self.read_effect(write, &[]).await? {
+                return Ok(Delivery::Shown);
             }
             if attempt == MAX_ATTEMPTS || !self.affords(2, write.name()) {
                 break;
             }
             self.writer.reader().back_off(attempt).await?;
         }
-        Ok(Written::Lost)
+        Ok(Delivery::Lost)
     }
 
     async fn send(&self, write: &Write) -> Result<(), OmniError> {
         let (writer, id) = (self.writer, &self.user.id);
-        match (write, &self.sample) {
+        match (write, &self.samples) {
             (Write::Active(active), _) => writer.set_active(id, *active).await,
             (Write::PutNames, _) => writer.put_names(&self.user).await,
-            (Write::Set(form, value), Some(sample)) => {
-                writer.set_by(*form, id, &sample.name, value).await
+            (Write::Set(form, value), Some(samples)) => {
+                writer.set_by(*form, id, &samples.names(), value).await
             }
-            (Write::Clear(form), Some(sample)) => match self.patch_form() {
-                Some(patch) => {
-                    let (name, multiple) = (&sample.name, sample.multiple);
-                    writer.clear_by(*form, patch, id, name, multiple).await
+            (Write::Clear(form, patch, at), Some(samples)) => match samples.get(*at) {
+                Some(Sample { name, .. }) => {
+                    let multiple = samples.multiple;
+                    writer.clear_by(*form, *patch, id, name, multiple).await
                 }
                 None => Ok(()),
             },
             // Without an attribute, none is written.
-            (Write::Set(..) | Write::Clear(_), None) => Ok(()),
+            (Write::Set(..) | Write::Clear(..), None) => Ok(()),
         }
     }
 
-    /// Reads the user. Returns whether it shows the effect of a write.
-    async fn read_effect(&mut self, write: &Write) -> Result<bool, OmniError> {
-        let value = match write {
+    /// Reads the user. Returns whether it shows the effect of a write, after which these attributes were cleared.
+    async fn read_effect(&mut self, write: &Write, cleared: &[usize]) -> Result<bool, OmniError> {
+        match write {
             Write::Active(active) => {
                 self.read_active().await?;
-                return Ok(self.active.is_none() || self.active == Some(*active));
+                Ok(self.active.is_none() || self.active == Some(*active))
             }
-            Write::Set(_, value) => Some(value.clone()),
-            Write::Clear(_) | Write::PutNames => self.value.clone(),
+            Write::Set(..) | Write::Clear(..) | Write::PutNames => {
+                self.read().await?;
+                Ok(self.shows_effect(write, cleared))
+            }
+        }
+    }
+
+    /// Whether the user, as last read, shows the effect of a write of attributes, after which these were cleared. Takes in
+    /// which values it shows.
+    fn shows_effect(&mut self, write: &Write, cleared: &[usize]) -> bool {
+        let Some(mut samples) = self.samples.take() else {
+            return false;
         };
-        self.read().await?;
-        let is_shown = value.is_some_and(|value| self.shows(&self.user, &value));
-        self.steps.add(READ, Answer::attribute(is_shown));
-        Ok(is_shown == matches!(write, Write::Set(..)))
+        let shows = |name: &AttributeName, value: &Value| self.shows(&self.user, name, value);
+        let (is_shown, has_effect) = match write {
+            Write::Set(_, value) => {
+                let is_set = samples.note_set(value, cleared, |name| shows(name, value));
+                (is_set, is_set)
+            }
+            Write::Clear(_, _, at) => {
+                let sample = samples.get(*at);
+                let value = sample.and_then(|sample| Some((&sample.name, sample.value.as_ref()?)));
+                let is_shown = value.map(|(name, value)| shows(name, value));
+                if is_shown == Some(false) {
+                    samples.note(*at, None);
+                }
+                // Without a value, nothing was cleared.
+                (is_shown == Some(true), is_shown == Some(false))
+            }
+            Write::PutNames => {
+                let is_shown = samples
+                    .with_value()
+                    .any(|(_, name, value)| shows(name, value));
+                if !is_shown {
+                    samples.note_reset();
+                }
+                (is_shown, !is_shown)
+            }
+            Write::Active(_) => (false, false),
+        };
+        self.samples = Some(samples);
+        let answer = Answer::attribute(is_shown);
+        self.steps.add(write.read_name(), answer);
+        has_effect
     }
 
     async fn read_active(&mut self) -> Result<(), OmniError> {

@@ -158,10 +158,10 @@ impl ObservationCache {
 
 impl ObserveRequest<'_> {
     /// Whether the users in this list, or part of a list, show their groups, so that a user without groups has no
-    /// memberships.
+    /// memberships. What a probe has learned goes before what a list suggests.
     fn do_users_show_groups(self, shown: &ListedMemberships, is_remembered: bool) -> bool {
-        // A probe's reading goes first, once there is one.
-        shown.shows_groups() || is_remembered
+        let suggested = shown.shows_groups() || is_remembered;
+        self.readings.lists_carry_groups.unwrap_or(suggested)
     }
 
     /// The names of groups in the roster and in `source.groups`.

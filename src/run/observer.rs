@@ -368,7 +368,8 @@ impl Observer {
         };
         let passed = prepared.assessment.verdict.passed();
         let of_users = passed.iter().map(requests_for).sum::<usize>();
-        let requests = of_users + requests_for_groups(passed);
+        let requests =
+            of_users + requests_for_groups(passed, self.client.group_rules().max_members());
         Cost {
             requests,
             time: self.client.refresh_and_estimate(requests, Priority::Urgent),
@@ -398,14 +399,14 @@ fn without_limits(policy: &Policy) -> Policy {
 }
 
 /// The number of requests for changes of memberships: by group and direction, and one for a group to be created.
-fn requests_for_groups(passed: &[Change]) -> usize {
+fn requests_for_groups(passed: &[Change], max_members: usize) -> usize {
     let mut groups: BTreeMap<_, usize> = BTreeMap::new();
     for membership in passed.iter().filter_map(Change::membership) {
         let key = (&membership.group, membership.change);
         *groups.entry(key).or_default() += 1;
     }
     let requests = |((group, _), members): ((&GroupRef, MembershipChange), usize)| {
-        members.div_ceil(omni::MAX_MEMBERS) + usize::from(group.id.is_none())
+        members.div_ceil(max_members) + usize::from(group.id.is_none())
     };
     groups.into_iter().map(requests).sum()
 }

@@ -117,7 +117,13 @@ async fn check_json_keeps_its_shape() {
         "last_modified_moves": null,
         "max_page": null,
         "clears_by": null,
-        "patch_forms": null
+        "patch_forms": null,
+        "lists_carry_groups": null,
+        "adds_present_member": null,
+        "removes_absent_member": null,
+        "removes_by_any_id": null,
+        "max_members_per_request": null,
+        "group_filter_ignores_case": null
       }
     }
     "#);
@@ -148,7 +154,13 @@ async fn check_json_keeps_its_shape() {
         "last_modified_moves": null,
         "max_page": null,
         "clears_by": null,
-        "patch_forms": null
+        "patch_forms": null,
+        "lists_carry_groups": null,
+        "adds_present_member": null,
+        "removes_absent_member": null,
+        "removes_by_any_id": null,
+        "max_members_per_request": null,
+        "group_filter_ignores_case": null
       }
     }
     "#);

@@ -211,7 +211,7 @@ pub(crate) async fn kill_at(world: &World, child: Child, at: usize, when: &str) 
     wait(child).await
 }
 
-/// Each probe removes the user of the one before, which was killed one request earlier.
+/// Each probe removes the user and the group of the one before, which was killed one request earlier.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_killed_at_any_request_leaves_nothing() {
     for when in ["before", "after"] {
@@ -228,7 +228,8 @@ async fn a_probe_killed_at_any_request_leaves_nothing() {
             let code = kill_at(&world, probe, at, when).await;
             let others = world.org().users();
             assert_eq!(others[..3], before, "{when} {at}");
-            assert!(others.len() <= 4, "{when} {at}");
+            let groups = world.org().groups();
+            assert!(others.len() <= 4 && groups.len() <= 1, "{when} {at}");
             if let Some(code) = code {
                 assert_eq!(code, 0, "{when} {at}");
                 break;
@@ -236,7 +237,10 @@ async fn a_probe_killed_at_any_request_leaves_nothing() {
             at += 1;
         }
         assert!(at > 20, "{at}");
-        assert_eq!(world.org().users(), before);
+        assert_eq!(
+            (world.org().users(), world.org().groups()),
+            (before, Vec::new())
+        );
     }
 }
 

@@ -39,12 +39,28 @@ async fn readings_are_printed_and_reported() {
     maximum users per page:                   100
     attributes are cleared by:                null, an empty value, remove
     attributes are set by:                    PATCH without a path, PATCH with a path
-    25 requests; report: FOLDER/state/probe-report.json
+    lists show groups:                        no
+    a member can be added again:              no
+    an absent member can be removed:          no
+    members with other ids can be removed:    unknown
+    members per request:                      100
+    the group filter ignores case:            no
+    28 requests; report: FOLDER/state/probe-report.json
     ");
-    assert_eq!(world.org().users(), before);
+    assert_eq!(
+        (world.org().users(), world.org().groups()),
+        (before, Vec::new())
+    );
     let report = std::fs::read_to_string(world.folder.path().join("state/probe-report.json"));
     let report = report.expect("a report");
-    for secret in ["probe@x.co", "department", "sandbox-key", "127.0.0.1"] {
+    let secrets = [
+        "probe@x.co",
+        "department",
+        "sandbox-key",
+        "127.0.0.1",
+        "omni-user-sync",
+    ];
+    for secret in secrets {
         assert!(!report.contains(secret), "{secret}: {report}");
     }
     let steps: serde_json::Value = serde_json::from_str(&report).expect("JSON");
@@ -54,21 +70,27 @@ async fn readings_are_printed_and_reported() {
         .collect();
     insta::assert_snapshot!(steps.join("\n").replace('"', ""), @"
     POST of a user → accepted
+    POST of a group → accepted
     PATCH of an attribute without a path → accepted
     GET of the user → shows the value
     PATCH of an attribute to null → accepted
-    GET of the user → shows not the value
-    PATCH of an attribute by its path → accepted
-    GET of the user → shows the value
     PATCH of an attribute to an empty value → accepted
-    GET of the user → shows not the value
-    PATCH of an attribute without a path → accepted
+    GET of the user, after null → shows not the value
+    GET of the user, after an empty value → shows not the value
+    PATCH of an attribute by its path → accepted
     PATCH that removes an attribute → accepted
-    GET of the user → shows not the value
-    PATCH of an attribute without a path → accepted
+    GET of the user → shows the value
+    GET of the user, after remove → shows not the value
+    PATCH that removes a user that is not a member → refused with 400
+    PATCH that adds the user to the group → accepted
+    GET of the groups with a filter → shows the group, in the same letter case only
+    GET of the groups with a filter → shows the membership
+    PATCH that adds a member again → refused with 400
     GET of the list → shows not the value
+    GET of the list → shows no membership
     PUT without attributes → accepted
     GET of the user → shows not the value
+    PATCH that changes a member many times → accepted
     GET of the list with a filter → shows the user, in another letter case
     PATCH of active to false → accepted
     GET of the user → shows no user
@@ -98,9 +120,15 @@ async fn readings_are_printed_and_reported() {
           "patch_forms": [
             "no_path",
             "path"
-          ]
+          ],
+          "lists_carry_groups": false,
+          "adds_present_member": false,
+          "removes_absent_member": false,
+          "removes_by_any_id": null,
+          "max_members_per_request": 100,
+          "group_filter_ignores_case": false
         },
-        "requests": 25,
+        "requests": 28,
         "report": "FOLDER/state/probe-report.json",
         "error": null
       }
@@ -137,6 +165,12 @@ async fn check_says_what_is_known_of_omni() {
     maximum users per page:                   unknown
     attributes are cleared by:                null, an empty value, remove
     attributes are set by:                    PATCH without a path, PATCH with a path
+    lists show groups:                        no
+    a member can be added again:              no
+    an absent member can be removed:          no
+    members with other ids can be removed:    unknown
+    members per request:                      100
+    the group filter ignores case:            no
     roster:     2 rows, 0 problems, 1 lint
     "#);
     insta::assert_snapshot!(checked.err, @r#"

@@ -63,8 +63,8 @@ pub(super) async fn run(
 
 async fn confirm(email: &Email, base_url: &str, stop: &CancellationToken) -> bool {
     let question = format!(
-        "The probe creates the user {email} at {base_url}, changes it, and deletes it, with at most {MAX_REQUESTS} \
-         requests. Omni may send an invitation to this address. Continue?"
+        "The probe creates the user {email} and a group with this user alone at {base_url}, changes and deletes them, \
+         with at most {MAX_REQUESTS} requests. Omni may send an invitation to this address. Continue?"
     );
     tokio::select! {
         answer = out::answer(move || out::ask(&question)) => answer.unwrap_or(false),
@@ -138,6 +138,9 @@ fn show_unfinished(probed: &Probed) {
             }
         });
     }
+    if probed.deleted_group {
+        out::note("deleted the group that an interrupted probe had created");
+    }
 }
 
 fn show(probed: &Probed, report: &Path) {
@@ -157,7 +160,7 @@ pub(super) fn text(readings: &Readings) -> String {
         })
 }
 
-fn lines(readings: &Readings) -> [(&'static str, String); 8] {
+fn lines(readings: &Readings) -> [(&'static str, String); 14] {
     let Readings {
         lists_carry_attributes,
         put_replaces,
@@ -167,6 +170,12 @@ fn lines(readings: &Readings) -> [(&'static str, String); 8] {
         max_page,
         clears_by,
         patch_forms,
+        lists_carry_groups,
+        adds_present_member,
+        removes_absent_member,
+        removes_by_any_id,
+        max_members_per_request,
+        group_filter_ignores_case,
     } = readings;
     let unknown = || "unknown".to_owned();
     let flag = |flag: &Option<bool>| match flag {
@@ -174,6 +183,7 @@ fn lines(readings: &Readings) -> [(&'static str, String); 8] {
         Some(false) => "no".into(),
         None => unknown(),
     };
+    let number = |number: &Option<u32>| number.map_or_else(unknown, |number| number.to_string());
     [
         ("lists show attributes:", flag(lists_carry_attributes)),
         ("PUT resets missing fields:", flag(put_replaces)),
@@ -183,10 +193,7 @@ fn lines(readings: &Readings) -> [(&'static str, String); 8] {
             "changing an attribute moves lastModified:",
             flag(last_modified_moves),
         ),
-        (
-            "maximum users per page:",
-            max_page.map_or_else(unknown, |max| max.to_string()),
-        ),
+        ("maximum users per page:", number(max_page)),
         (
             "attributes are cleared by:",
             words(clears_by.as_deref(), clear_word),
@@ -194,6 +201,21 @@ fn lines(readings: &Readings) -> [(&'static str, String); 8] {
         (
             "attributes are set by:",
             words(patch_forms.as_deref(), patch_word),
+        ),
+        ("lists show groups:", flag(lists_carry_groups)),
+        ("a member can be added again:", flag(adds_present_member)),
+        (
+            "an absent member can be removed:",
+            flag(removes_absent_member),
+        ),
+        (
+            "members with other ids can be removed:",
+            flag(removes_by_any_id),
+        ),
+        ("members per request:", number(max_members_per_request)),
+        (
+            "the group filter ignores case:",
+            flag(group_filter_ignores_case),
         ),
     ]
 }

@@ -1,10 +1,13 @@
-//! Changes members of one group, up to [`MAX_MEMBERS`](crate::omni::MAX_MEMBERS) with one request.
+//! Changes members of one group, up to [`GroupRules::max_members`](crate::omni::GroupRules::max_members) with one
+//! request.
 //!
 //! - Omni applies a request as a whole or not at all. If it refuses one, the group is read and compared: members that
 //!   are as they should be count as applied. If all are still to be changed, they are halved, down to one that fails.
+//!   Where a probe has learned that Omni accepts members that are as they should be, they are halved at once.
 //! - If a response is lost, the group is read, and the rest is sent again.
 //! - Omni may accept a request and not keep it. The group is read back if the response shows that, if a change was sent
-//!   in an earlier run, and after removals with an id for which Omni's documents have no path.
+//!   in an earlier run, and after removals with an id for which Omni's documents have no path, unless a probe has
+//!   learned that it works.
 //! - A group may have been renamed since it was observed. Then the roster does not name it, and the change is reverted.
 
 use super::attempt::Attempt;
@@ -23,9 +26,6 @@ use futures_util::future::BoxFuture;
 use reqwest::StatusCode;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
-
-/// The length of a user's id in the path of a removal, by Omni's OpenAPI document.
-const ID_LENGTH: usize = 36;
 
 /// Changes members of one group in one direction.
 pub(super) struct GroupWrite<'a, 'w> {
@@ -158,17 +158,20 @@ impl<'a, 'w> GroupWrite<'a, 'w> {
 
     /// Whether Omni may not have kept a change that it accepted.
     fn is_doubtful(&self, member: &Member) -> bool {
-        let is_of_length = member.id().as_str().chars().count() == ID_LENGTH;
+        let rules = self.worker.reader().group_rules();
         self.worker.work.recorder.is_repeat(&member.change)
-            || self.direction == MembershipChange::Leave && !is_of_length
+            || self.direction == MembershipChange::Leave && !rules.removes(member.id())
     }
 
     /// Determines what is left to do after Omni refused a request.
     async fn refused(&self, batch: Batch, error: &OmniError) -> BatchEnd {
+        let rules = self.worker.reader().group_rules();
         let must_compare = match error {
             OmniError::Rejected { status, .. } if *status == StatusCode::PAYLOAD_TOO_LARGE => false,
             // The group may be gone by now.
             OmniError::NotFound { .. } => true,
+            // No member that is as it should be is the cause.
+            _ if rules.accepts_repeated(self.direction) => false,
             _ => !batch.is_compared,
         };
         if !must_compare {

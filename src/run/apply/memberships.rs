@@ -8,7 +8,6 @@ use super::{EndedChange, OnEnd};
 use crate::model::{
     Change, ChangeOutcome, GroupRef, Membership, MembershipChange, ObservedUser, Operation, Subject,
 };
-use crate::omni::MAX_MEMBERS;
 use crate::run::cache::Effect;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -121,7 +120,7 @@ impl Worker<'_> {
         }
         let mut group = changes.group.clone();
         let mut write = None;
-        for some in members.chunks(MAX_MEMBERS) {
+        for some in members.chunks(self.reader().group_rules().max_members()) {
             let closed = match &write {
                 None => self.has_ended().then(Attempt::not_sent),
                 Some(write) => GroupWrite::closed(write, 0),

@@ -86,9 +86,9 @@ impl Worker<'_> {
         self.find_group(name).await
     }
 
-    /// The id of the group with a name, in any letter case. Omni's filter may depend on letter case.
+    /// The id of the group with a name, in any letter case.
     async fn find_group(&self, name: &GroupName) -> Result<Option<GroupId>, OmniError> {
-        let groups = match self.reader().group_names().await? {
+        let groups = match self.reader().groups_for(name).await? {
             Groups::Known(groups) => ObservedGroups::new(groups),
             Groups::Rejected(status) => {
                 let detail = String::new();

@@ -13,6 +13,8 @@ async fn readings_outlast_probes_that_show_nothing() {
         max_page: Some(250),
         clears_by: Some(vec![ClearForm::Null, ClearForm::Remove]),
         patch_forms: Some(vec![PatchForm::NoPath]),
+        lists_carry_groups: Some(true),
+        max_members_per_request: Some(50),
         ..Readings::default()
     };
     db.record_readings(&first, at(1)).await.expect("written");
