@@ -191,9 +191,10 @@ class Sandbox(Process):
         self.admin("POST", "groups", {"displayName": name, "members": emails})
 
     def members(self, name):
-        """The ids of the members of a group."""
+        """The emails of the members of a group."""
         [group] = [group for group in self.state()["groups"] if group["displayName"] == name]
-        return sorted(member["value"] for member in group["members"])
+        emails = {user["id"]: email for email, user in self.users().items()}
+        return sorted(emails[member["value"]] for member in group["members"])
 
     def edit(self, email, attributes):
         where = "users/" + urllib.parse.quote(email)
