@@ -1,8 +1,8 @@
 //! What earlier runs left behind, as values.
 
 use super::{
-    Approvals, Change, ChangeKey, ClockStep, Email, FileRead, Fingerprint, GroupId, GroupName,
-    RunNumber, RunTime, UserId,
+    Approvals, ByEmail, Change, ChangeKey, ClockStep, Email, FileRead, Fingerprint, GroupId,
+    GroupName, RunNumber, RunTime, UserId,
 };
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
@@ -124,8 +124,25 @@ impl Memory {
 pub struct GroupMemory {
     /// The managed groups.
     pub managed: HashMap<GroupId, ManagedGroup>,
-    /// Memberships that an accepted roster stated, or that this program added.
-    pub stated: HashSet<(GroupId, Email)>,
+    /// Memberships that an accepted roster stated, or that this program added, by user.
+    pub stated: ByEmail<HashSet<GroupId>>,
+}
+
+impl GroupMemory {
+    /// Whether an accepted roster stated a membership, or this program added it.
+    #[must_use]
+    pub fn states(&self, user: &Email, group: &GroupId) -> bool {
+        let groups = self.stated.get(user);
+        groups.is_some_and(|groups| groups.contains(group))
+    }
+
+    /// Records memberships.
+    pub fn state<'a>(&mut self, memberships: impl IntoIterator<Item = &'a (GroupId, Email)>) {
+        for (group, user) in memberships {
+            let groups = self.stated.entry(user.clone()).or_default();
+            groups.insert(group.clone());
+        }
+    }
 }
 
 /// A group whose memberships an accepted roster has stated.

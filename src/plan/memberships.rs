@@ -176,23 +176,22 @@ impl MembershipPlanner<'_> {
         &self,
         email: &Email,
         user: Option<&Arc<ObservedUser>>,
-        in_cell: &HashSet<GroupRef>,
+        in_cell: &HashSet<&GroupRef>,
         found: &mut PlannedMemberships,
     ) {
         let ids = in_cell.iter().filter(|group| !self.is_stated(email, group));
         let ids = ids.filter_map(|group| group.id.clone());
         found.stated.extend(ids.map(|id| (id, email.clone())));
-        if self.memory.groups.stated.is_empty() {
-            return;
-        }
-        let over = self.managed.iter().filter(|(_, (group, _))| {
-            !in_cell.contains(group)
-                && self.is_stated(email, group)
-                && self.is_member(user, group) == Some(false)
+        let before = self.memory.groups.stated.get(email);
+        let over = before.into_iter().flatten().filter(|id| {
+            let managed = self.managed.get(*id);
+            managed.is_some_and(|(group, _)| {
+                !in_cell.contains(group) && self.is_member(user, group) == Some(false)
+            })
         });
         found
             .not_stated
-            .extend(over.map(|(id, _)| (id.clone(), email.clone())));
+            .extend(over.map(|id| (id.clone(), email.clone())));
     }
 
     /// What becomes of the records of groups once the roster is accepted. No group is confirmed yet.
@@ -270,7 +269,7 @@ impl MembershipPlanner<'_> {
         email: &Email,
         cell: Option<&GroupsCell>,
         found: &mut PlannedMemberships,
-    ) -> Option<HashSet<GroupRef>> {
+    ) -> Option<HashSet<&GroupRef>> {
         let Some(cell) = cell else {
             return Some(HashSet::new());
         };
@@ -278,7 +277,7 @@ impl MembershipPlanner<'_> {
         let before = found.problems.len();
         for name in &cell.names {
             match self.resolve(name, email, &cell.location) {
-                Ok(group) => drop(groups.insert(group.clone())),
+                Ok(group) => drop(groups.insert(group)),
                 Err(problem) => found.problems.push(problem),
             }
         }
@@ -330,8 +329,8 @@ impl MembershipPlanner<'_> {
     }
 
     fn is_stated(&self, email: &Email, group: &GroupRef) -> bool {
-        let id = group.id.clone();
-        id.is_some_and(|id| self.memory.groups.stated.contains(&(id, email.clone())))
+        let id = group.id.as_ref();
+        id.is_some_and(|id| self.memory.groups.states(email, id))
     }
 
     /// The groups of a user whose rows are invalid or contradict each other.
@@ -447,7 +446,7 @@ fn leaves_blocked(desired: &Desired, lost: &LostFiles) -> Option<String> {
 fn contradictions(
     email: &Email,
     by_row: &BTreeMap<GroupRef, &MembershipRow>,
-    in_cell: &HashSet<GroupRef>,
+    in_cell: &HashSet<&GroupRef>,
     found: &mut PlannedMemberships,
 ) {
     for (group, row) in by_row {

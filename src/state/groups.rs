@@ -2,9 +2,10 @@
 //! [`ownership`](crate::plan::ownership).
 
 use super::sql::{Time, keyed_email};
-use crate::model::{GroupMemory, GroupUpdate, ManagedGroup};
+use crate::model::{ByEmail, GroupMemory, GroupUpdate, ManagedGroup};
 use chrono::{DateTime, Utc};
 use rusqlite::Connection;
+use std::collections::HashSet;
 
 pub(super) fn memory(db: &Connection) -> rusqlite::Result<GroupMemory> {
     let managed = db
@@ -14,10 +15,16 @@ pub(super) fn memory(db: &Connection) -> rusqlite::Result<GroupMemory> {
             Ok((row.get(0)?, ManagedGroup { name, is_confirmed }))
         })?
         .collect::<Result<_, _>>()?;
-    let stated = db
-        .prepare_cached("SELECT group_id, email_key, email FROM stated_memberships")?
-        .query_map([], |row| Ok((row.get(0)?, keyed_email(row)?)))?
-        .collect::<Result<_, _>>()?;
+    let mut memberships =
+        db.prepare_cached("SELECT group_id, email_key, email FROM stated_memberships")?;
+    let mut rows = memberships.query([])?;
+    let mut stated: ByEmail<HashSet<_>> = ByEmail::default();
+    while let Some(row) = rows.next()? {
+        stated
+            .entry(keyed_email(row)?)
+            .or_default()
+            .insert(row.get(0)?);
+    }
     Ok(GroupMemory { managed, stated })
 }
 

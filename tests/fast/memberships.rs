@@ -148,9 +148,10 @@ fn memory(managed: impl IntoIterator<Item = usize>, stated: &Pairs) -> Memory {
         })
         .collect();
     let stated = stated.iter();
-    memory.groups.stated = stated
+    let stated: Vec<_> = stated
         .map(|(user, group)| (group_id(*group), email(*user)))
         .collect();
+    memory.groups.state(&stated);
     memory
 }
 
@@ -299,7 +300,7 @@ proptest! {
             let by_row = case.rows.contains(&(user, group, change));
             let cell = case.cell(user);
             let names = cell.as_ref().is_some_and(|names| names.contains(&group_name(group)));
-            let is_stated = case.memory.groups.stated.contains(&(group_id(group), email(user)));
+            let is_stated = case.memory.groups.states(&email(user), &group_id(group));
             let is_managed = case.memory.groups.managed.contains_key(&group_id(group));
             match change {
                 MembershipChange::Join => prop_assert!(by_row || names),
@@ -372,7 +373,7 @@ fn run(desired: &Desired, members: &mut Pairs, memory: &mut Memory, policy: &Pol
     *members = carry_out(members, assessment.verdict.passed());
     let update = &assessment.groups;
     memory.groups.managed.extend(update.managed.iter().cloned());
-    memory.groups.stated.extend(update.stated.iter().cloned());
+    memory.groups.state(&update.stated);
     assessment
 }
 

@@ -191,10 +191,10 @@ impl GroupsBefore {
         let id = self.id(group).unwrap_or_default();
         let mut managed = self.memory.groups.managed.keys();
         let is_managed = managed.any(|of| of.as_str() == id);
-        is_managed
-            && stated
-                .iter()
-                .any(|(of, who)| of.as_str() == id && who.as_str().eq_ignore_ascii_case(email))
+        let of_user = stated
+            .iter()
+            .find(|(who, _)| who.as_str().eq_ignore_ascii_case(email));
+        is_managed && of_user.is_some_and(|(_, groups)| groups.iter().any(|of| of.as_str() == id))
     }
 
     fn is_approved(&self, users: &Users, one: &Planned) -> bool {
