@@ -33,7 +33,16 @@ pub(crate) fn draw_options(random: &mut Rng) -> Options {
         clear: *pick(random, &[ClearMode::Null, ClearMode::Default]),
         lists: *pick(random, &[Lists::Full, Lists::OmitAttributes]),
         listed_groups: *pick(random, &[ListedGroups::Shown, ListedGroups::Omitted]),
-        repeated: *pick(random, &[Repeated::Refused, Repeated::Accepted]),
+        repeated: *pick(
+            random,
+            &[
+                Repeated::Refused,
+                Repeated::Added,
+                Repeated::Removed,
+                Repeated::Accepted,
+            ],
+        ),
+        max_members: *pick(random, &[100, 2]),
         list_lag: *pick(random, &[0, 0, 0, 2, 10]),
         last_modified: *pick(random, &[LastModified::Moves, LastModified::Stays]),
         patch_answer: *pick(
