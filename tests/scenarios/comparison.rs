@@ -3,7 +3,9 @@
 use crate::access::GroupsFile;
 use crate::invariants::{email_of, is_of_user, whose};
 use crate::readings::hidden;
-use crate::reference::{Need, Reference, Rules, Ruling, Users, differences, id_of, is_active};
+use crate::reference::{
+    Need, Reference, Rules, Ruling, Users, differences, id_of, in_order, is_active,
+};
 use crate::reference_groups::{GroupsBefore, held};
 use crate::roster::{Op, Roster, Row};
 use crate::scenario::Scenario;
@@ -139,6 +141,8 @@ impl Comparison {
         let trigger = match trigger {
             // Rows of `source.groups` may name users to be looked up.
             Trigger::File if groups.named().any(|email| !self.shows(email)) => Trigger::Schedule,
+            // The base of the limit of removals is that of the last whole list.
+            Trigger::File if self.has_other_base(&groups) => Trigger::Schedule,
             trigger => trigger,
         };
         let is_cached = trigger == Trigger::File;
@@ -167,6 +171,11 @@ impl Comparison {
             groups,
         });
         trigger
+    }
+
+    fn has_other_base(&self, before: &GroupsBefore) -> bool {
+        let of_list = before.base();
+        matches!(&self.cache, Cache::Seen { users, .. } if of_list != Some(self.reference.base(users)))
     }
 
     /// Whether the cache shows a user.
@@ -482,20 +491,4 @@ fn only_touches(ours: &[Changed], rulings: &[&Ruling], rules: Rules) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Whether each phase was complete before a change of a later one.
-fn in_order(ours: &[Changed], ruling: &Ruling) -> Result<(), String> {
-    let need = |change: &Changed| ruling.passed.get(&email_of(whose(change))).copied();
-    let phases = ours.iter().filter_map(need).map(Need::phase);
-    let latest = phases.max().unwrap_or(0);
-    let mut earlier = ruling
-        .passed
-        .iter()
-        .filter(|(_, need)| need.phase() < latest);
-    let is_changed = |email: &str| ours.iter().any(|change| email_of(whose(change)) == email);
-    match earlier.find(|(email, _)| !is_changed(email)) {
-        None => Ok(()),
-        Some((email, need)) => Err(format!("{email} ({need:?}) comes before: {ours:?}")),
-    }
 }

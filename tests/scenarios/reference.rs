@@ -1,8 +1,10 @@
 //! A small reference of what the documents promise: what is pending for each user, what the guard holds, and the
 //! users in Omni after a run. It uses none of the program's types.
 
+use crate::invariants::{email_of, whose};
 use crate::roster::{Op, Roster, Row, Wanted};
 use crate::scenario::{PROTECTED, ScenarioPolicy};
+use omni_user_sync::sandbox::Changed;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -222,6 +224,21 @@ impl Reference {
         ruling.held += before - ruling.passed.len();
     }
 
+    /// The number of users that a limit of removals is a share of.
+    pub(crate) fn base(&self, users: &Users) -> usize {
+        let is_back = |id: &str| {
+            users
+                .values()
+                .any(|user| id_of(user) == id && is_active(user))
+        };
+        let is_old = |email: &str| !self.created.contains(email);
+        let old = users
+            .iter()
+            .filter(|(email, user)| is_active(user) && is_old(email));
+        let gone = self.removed.iter().filter(|(id, _)| !is_back(id));
+        old.count() + gone.filter(|(_, (email, _))| is_old(email)).count()
+    }
+
     /// Whether the removals without approval, planned and within 24 hours, exceed the limit.
     fn removes_too_many(&self, users: &Users, passed: &BTreeMap<String, Need>) -> bool {
         let is_back = |id: &str| {
@@ -229,13 +246,8 @@ impl Reference {
                 .values()
                 .any(|user| id_of(user) == id && is_active(user))
         };
-        let is_old = |email: &str| !self.created.contains(email);
         let gone: Vec<_> = self.removed.iter().filter(|(id, _)| !is_back(id)).collect();
-        let old = users
-            .iter()
-            .filter(|(email, user)| is_active(user) && is_old(email))
-            .count();
-        let base = old + gone.iter().filter(|(_, (email, _))| is_old(email)).count();
+        let base = self.base(users);
         let unapproved = gone.iter().filter(|(_, (_, approved))| !approved);
         let mut removed: BTreeSet<&str> = unapproved.map(|(id, _)| id.as_str()).collect();
         let planned = passed
@@ -367,4 +379,20 @@ pub(crate) fn differences(
         .keys()
         .filter(|email| ruling.passed[*email] == Need::Create && !now.contains_key(*email));
     differ.chain(missing).map(text).collect()
+}
+
+/// Whether each phase was complete before a change of a later one.
+pub(crate) fn in_order(ours: &[Changed], ruling: &Ruling) -> Result<(), String> {
+    let need = |change: &Changed| ruling.passed.get(&email_of(whose(change))).copied();
+    let phases = ours.iter().filter_map(need).map(Need::phase);
+    let latest = phases.max().unwrap_or(0);
+    let mut earlier = ruling
+        .passed
+        .iter()
+        .filter(|(_, need)| need.phase() < latest);
+    let is_changed = |email: &str| ours.iter().any(|change| email_of(whose(change)) == email);
+    match earlier.find(|(email, _)| !is_changed(email)) {
+        None => Ok(()),
+        Some((email, need)) => Err(format!("{email} ({need:?}) comes before: {ours:?}")),
+    }
 }

@@ -90,6 +90,11 @@ impl GroupsBefore {
         }
     }
 
+    /// The base of the limit of removals at the last whole list of users.
+    pub(crate) fn base(&self) -> Option<usize> {
+        self.memory.last_base
+    }
+
     /// The emails in rows of `source.groups`.
     pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
         let readable = self.file.iter().filter(|file| file.is_readable());
