@@ -1,4 +1,4 @@
-//! Syncs users, user attributes and memberships in groups in an Omni organisation from a CSV file, the *roster*.
+//! Syncs users, user attributes, memberships in groups and roles in an Omni organisation from a CSV file, the *roster*.
 //!
 //! ```text
 //!  trigger           roster

@@ -326,12 +326,17 @@ fn line(applied: &AppliedChange) -> String {
         subject,
         operation,
         group,
+        role,
         outcome,
         detail,
         rejected: _,
     } = applied;
-    let group = group.as_ref().map(|group| format!(": {group}"));
-    let change = format!("{operation} {subject}{}", group.unwrap_or_default());
+    let about = match (role, group) {
+        (Some(role), _) => format!(": {role}"),
+        (None, Some(group)) => format!(": {group}"),
+        (None, None) => String::new(),
+    };
+    let change = format!("{operation} {subject}{about}");
     let detail = if detail.is_empty() {
         String::new()
     } else {
@@ -373,6 +378,9 @@ fn print_summary(outcome: &RunOutcome) {
         }
         if roster.groups.is_some() {
             parts.push("source.groups can't be read, so no users left a group".into());
+        }
+        if roster.roles.is_some() {
+            parts.push("source.roles can't be read, so no role was assigned".into());
         }
     }
     let summary = match (parts.is_empty(), &outcome.completion) {

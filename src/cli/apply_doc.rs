@@ -1,6 +1,6 @@
 //! The document of `apply --json`. Fields are only ever added.
 
-use crate::model::{ChangeOutcome, Counts, Email, GroupName, Operation, RunResult};
+use crate::model::{ChangeOutcome, Counts, Email, GroupName, Operation, RoleChange, RunResult};
 use crate::plan::{PlanDoc, ProblemDoc};
 use crate::run::{AppliedChange, Completion, RunError, RunOutcome};
 use serde::Serialize;
@@ -36,9 +36,11 @@ pub(super) struct ApplyDoc<'a> {
 struct AppliedDoc<'a> {
     operation: Operation,
     email: Option<&'a Email>,
-    /// The name of the group of a membership.
+    /// The name of the group of a membership, or of the group that gets a role.
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a RoleChange>,
     outcome: ChangeOutcome,
     detail: &'a str,
 }
@@ -84,6 +86,7 @@ impl<'a> From<&'a AppliedChange> for AppliedDoc<'a> {
             operation: change.operation,
             email: change.subject.email(),
             group: change.group.as_ref().map(GroupName::as_str),
+            role: change.role.as_ref(),
             outcome: change.outcome,
             detail: &change.detail,
         }

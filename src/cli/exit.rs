@@ -89,16 +89,19 @@ impl Exit {
             problems,
             ambiguous,
             unread,
+            unread_roles,
             blocked,
             ..
         } = &prepared.assessment;
         let is_partial = !desired.bad_rows.is_empty()
             || !problems.is_empty()
             || !ambiguous.is_empty()
-            || !unread.is_empty();
+            || !unread.is_empty()
+            || !unread_roles.is_empty();
         highest([
             (!desired.rejected.is_empty(), Self::Failed),
             (desired.memberships.unreadable.is_some(), Self::Failed),
+            (desired.unreadable_roles().is_some(), Self::Failed),
             (
                 !verdict.held().is_empty() || !blocked.is_empty(),
                 Self::Held,

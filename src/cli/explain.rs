@@ -58,6 +58,7 @@ fn text(
         found: _,
         next,
         memberships,
+        roles,
         groups,
     } = explanation;
     let mut text = format!("{email}\n");
@@ -93,8 +94,8 @@ fn text(
         writeln!(text, "state: {}", since(managed))?;
     }
     writeln!(text, "next: {next}")?;
-    for membership in memberships {
-        writeln!(text, "{membership}")?;
+    for access in memberships.iter().chain(roles) {
+        writeln!(text, "{access}")?;
     }
     let none = if last.is_empty() { ": none" } else { "" };
     writeln!(text, "last changes{none}")?;

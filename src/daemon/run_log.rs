@@ -169,6 +169,8 @@ fn roster_problems(run: &RunOutcome) -> Vec<String> {
     let rejected = rejected.map(|problem| format!("roster file rejected: {problem}"));
     let groups = roster.groups.iter();
     let groups = groups.map(|problem| format!("source.groups can't be read: {problem}"));
+    let roles = roster.roles.iter();
+    let roles = roles.map(|problem| format!("source.roles can't be read: {problem}"));
     let bad_rows = roster.bad_rows.iter().take(MAX_LINES).map(|problem| {
         let (location, kind) = (&problem.location, problem.kind.as_str());
         format!("invalid row: {kind} at {location}; for details run `omni-user-sync check`")
@@ -177,7 +179,8 @@ fn roster_problems(run: &RunOutcome) -> Vec<String> {
         [&roster.rejected, &roster.bad_rows].map(|all| all.len().saturating_sub(MAX_LINES));
     let more = hidden.iter().sum::<usize>();
     let more = (more > 0).then(|| format!("{more} more problems in the roster"));
-    rejected.chain(groups).chain(bad_rows).chain(more).collect()
+    let unreadable = rejected.chain(groups).chain(roles);
+    unreadable.chain(bad_rows).chain(more).collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use tracing::warn;
 
 /// The label of `held_changes` for each safety limit.
-const HELD: [(GuardRule, &str); 8] = [
+const HELD: [(GuardRule, &str); 9] = [
     (GuardRule::Prune, "pruning"),
     (GuardRule::MaxRemovals, "removals"),
     (GuardRule::MaxClears, "clears"),
@@ -21,6 +21,7 @@ const HELD: [(GuardRule, &str); 8] = [
     (GuardRule::NewGroups, "new_groups"),
     (GuardRule::MaxLeaves, "leaves"),
     (GuardRule::MaxJoins, "joins"),
+    (GuardRule::MaxRoleChanges, "roles"),
 ];
 
 /// Creates the counters of runs and changes: a counter that appears with its first event hides that
@@ -209,7 +210,11 @@ fn count_done(metrics: &Metrics, operation: Operation) {
     match operation {
         Operation::Create => metrics.users.inc(),
         Operation::Delete => metrics.users.dec(),
-        Operation::Update | Operation::Deactivate | Operation::Leave | Operation::Join => {}
+        Operation::Update
+        | Operation::Deactivate
+        | Operation::Leave
+        | Operation::Join
+        | Operation::Assign => {}
     }
 }
 
@@ -236,6 +241,7 @@ pub(super) mod tests {
             subject: Email::parse("a@b.co").expect("an email").into(),
             operation,
             group: None,
+            role: None,
             outcome,
             detail: String::new(),
             rejected: false,
@@ -266,6 +272,7 @@ pub(super) mod tests {
                 bad_rows: Vec::new(),
                 rejected: Vec::new(),
                 groups: None,
+                roles: None,
             },
             users: 41,
             pending: Counts::of([Operation::Delete, Operation::Create, Operation::Create]),
@@ -450,7 +457,7 @@ pub(super) mod tests {
                 of("omni_user_sync_changes_total{"),
             )
         };
-        assert_eq!(lines(), (7 * 6, 6 * 3));
+        assert_eq!(lines(), (7 * 6, 7 * 3));
         let error = RunError::Settings(SettingsError::Unreadable("gone".into()));
         let ends = [
             Completion::Complete,
@@ -468,7 +475,7 @@ pub(super) mod tests {
             ..run(Completion::Complete)
         };
         record_result(&metrics, &converged);
-        assert_eq!(lines(), (7 * 6, 6 * 3), "no other labels");
+        assert_eq!(lines(), (7 * 6, 7 * 3), "no other labels");
     }
 
     #[tokio::test]

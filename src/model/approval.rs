@@ -1,6 +1,6 @@
 //! Held changes, and approvals of them.
 
-use super::{Change, ChangeKey, FieldChange, GroupRef, Operation, Subject, UserId};
+use super::{Change, ChangeKey, FieldChange, GroupRef, Operation, RoleChange, Subject, UserId};
 use std::collections::HashMap;
 
 /// A held change.
@@ -13,8 +13,10 @@ pub struct HeldChange {
     pub operation: Operation,
     /// The user or group.
     pub subject: Subject,
-    /// The group of a membership. An approval is for its id and name.
+    /// The group of a membership, or the group that gets a role. An approval is for its id and name.
     pub group: Option<GroupRef>,
+    /// The role that changes. An approval is for the ids of its connection and model, and for both roles.
+    pub role: Option<RoleChange>,
     /// The fields, as shown for the approval.
     pub fields: Vec<FieldChange>,
 }
@@ -24,10 +26,16 @@ impl HeldChange {
     #[must_use]
     pub fn sorted(changes: &[Self]) -> Vec<&Self> {
         let mut changes: Vec<_> = changes.iter().collect();
-        changes.sort_by(|a, b| {
-            (a.operation, &a.group, &a.subject).cmp(&(b.operation, &b.group, &b.subject))
-        });
+        changes.sort_by(|a, b| a.in_order().cmp(&b.in_order()));
         changes
+    }
+}
+
+impl HeldChange {
+    /// The key by which changes are sorted.
+    fn in_order(&self) -> impl Ord {
+        let scope = self.role.as_ref().map(|role| &role.scope);
+        (self.operation, scope, &self.group, &self.subject)
     }
 }
 
@@ -38,6 +46,7 @@ impl From<&Change> for HeldChange {
             operation: change.operation(),
             subject: change.subject.clone(),
             group: change.group().cloned(),
+            role: change.role().cloned(),
             fields: change.fields(),
         }
     }
@@ -47,7 +56,7 @@ impl HeldChange {
     /// What the change is about.
     #[must_use]
     pub fn key(&self) -> ChangeKey {
-        ChangeKey::recorded(&self.subject, self.group.as_ref())
+        ChangeKey::recorded(&self.subject, self.group.as_ref(), self.role.as_ref())
     }
 
     /// Whether a planned change is this one, or sets a subset of its fields to the same values. A deletion sets none.
@@ -57,8 +66,16 @@ impl HeldChange {
             && self.subject == change.subject
             && self.user_id.as_ref() == change.user_id()
             && self.group.as_ref() == change.group()
+            && self.allows_role(change.role())
             && (self.operation == Operation::Delete
                 || change.fields().iter().all(|field| self.sets(field)))
+    }
+
+    /// Whether a planned assignment has the same effect. Names of connections and models may change.
+    fn allows_role(&self, planned: Option<&RoleChange>) -> bool {
+        let effect =
+            |role: &RoleChange| (role.scope.ids.clone(), role.from.clone(), role.to.clone());
+        self.role.as_ref().map(effect) == planned.map(effect)
     }
 
     fn sets(&self, planned: &FieldChange) -> bool {

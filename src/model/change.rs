@@ -2,10 +2,10 @@
 
 use super::word::word_enum;
 use super::{
-    AttributeName, Email, Escaped, GroupName, GroupRef, Location, MembershipChange, ObservedUser,
-    Subject, UserId, UserSpec, Value, is_word_for_nothing,
+    Assignment, AssignmentHolder, Email, Field, FieldChange, GroupName, GroupRef, Location,
+    MembershipChange, ObservedUser, RoleChange, RoleScope, Subject, UserId, UserSpec, Value,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::sync::Arc;
 
 word_enum! {
@@ -23,6 +23,8 @@ word_enum! {
         Create = "create",
         /// Adds the user to a group.
         Join = "join",
+        /// Assigns a role to a user or a group.
+        Assign = "assign",
     }
 }
 
@@ -37,6 +39,15 @@ impl Operation {
     #[must_use]
     pub fn is_membership(self) -> bool {
         matches!(self, Self::Leave | Self::Join)
+    }
+
+    /// Whether the operation changes the user, and not memberships or roles.
+    #[must_use]
+    pub fn is_of_user(self) -> bool {
+        match self {
+            Self::Delete | Self::Deactivate | Self::Update | Self::Create => true,
+            Self::Leave | Self::Join | Self::Assign => false,
+        }
     }
 
     /// Whether the operation with these fields clears a value of a user who stays. Such changes count for the limit on
@@ -130,117 +141,6 @@ word_enum! {
     }
 }
 
-/// A field of a user. Its text form is `display_name`, `active` or the attribute's reference;
-/// `attribute:NAME` marks an attribute whose reference is one of the other forms.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", from = "String")]
-pub enum Field {
-    /// The display name.
-    DisplayName,
-    /// Whether the user may log in. Its values are `true` and `false`.
-    Active,
-    /// A user attribute.
-    Attribute(AttributeName),
-}
-
-const DISPLAY_NAME: &str = "display_name";
-const ACTIVE: &str = "active";
-const ATTRIBUTE: &str = "attribute:";
-
-impl Field {
-    /// The field's name in a roster.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::DisplayName => DISPLAY_NAME,
-            Self::Active => ACTIVE,
-            Self::Attribute(name) => name.as_str(),
-        }
-    }
-}
-
-/// The name for people, without characters that a terminal interprets.
-impl std::fmt::Display for Field {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Escaped(self.name()).fmt(f)
-    }
-}
-
-impl From<Field> for String {
-    fn from(field: Field) -> Self {
-        let name = field.name();
-        let is_ambiguous = name == DISPLAY_NAME || name == ACTIVE || name.starts_with(ATTRIBUTE);
-        match field {
-            Field::Attribute(_) if is_ambiguous => format!("{ATTRIBUTE}{name}"),
-            _ => name.to_owned(),
-        }
-    }
-}
-
-impl From<String> for Field {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            DISPLAY_NAME => Self::DisplayName,
-            ACTIVE => Self::Active,
-            name => Self::Attribute(AttributeName::new(
-                name.strip_prefix(ATTRIBUTE).unwrap_or(name),
-            )),
-        }
-    }
-}
-
-/// One field of a change: stored, shown and sent in this form.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct FieldChange {
-    /// The field.
-    pub field: Field,
-    /// The current value.
-    pub from: Option<Value>,
-    /// The new value; `None` clears the field.
-    pub to: Option<Value>,
-    /// The value that applies once the field is cleared, by Omni's definition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<Value>,
-}
-
-impl FieldChange {
-    /// A change of a field that has no default.
-    #[must_use]
-    pub fn new(field: Field, from: Option<Value>, to: Option<Value>) -> Self {
-        Self {
-            field,
-            from,
-            to,
-            default: None,
-        }
-    }
-
-    /// A change of the display name.
-    #[must_use]
-    pub fn display_name(from: &str, to: &str) -> Self {
-        Self::new(Field::DisplayName, Value::one(from), Value::one(to))
-    }
-
-    /// A change of whether the user may log in.
-    #[must_use]
-    pub fn active(from: bool, to: bool) -> Self {
-        Self::new(
-            Field::Active,
-            Some(Value::flag(from)),
-            Some(Value::flag(to)),
-        )
-    }
-
-    /// Whether the change empties a value, or replaces it with a word for nothing.
-    #[must_use]
-    pub fn is_clear(&self) -> bool {
-        let is_nothing = |value: &Value| value.items().iter().all(|text| is_word_for_nothing(text));
-        self.field != Field::Active
-            && self.from.is_some()
-            && self.to.as_ref().is_none_or(is_nothing)
-    }
-}
-
 /// One change of one user or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -265,6 +165,8 @@ pub enum Action {
     Create(UserSpec),
     /// Changes a membership.
     Membership(Membership),
+    /// Assigns a role.
+    Role(Assignment),
 }
 
 /// A change of a membership.
@@ -296,6 +198,8 @@ pub struct ChangeKey {
     pub subject: Subject,
     /// The group of a membership.
     pub group: Option<GroupName>,
+    /// The connection or model of a role.
+    pub scope: Option<RoleScope>,
 }
 
 /// For people: the subject, and the group of a membership.
@@ -311,11 +215,16 @@ impl std::fmt::Display for ChangeKey {
 
 impl ChangeKey {
     /// What a recorded change is about. The group of a change of a group is the subject itself.
-    pub(super) fn recorded(subject: &Subject, group: Option<&GroupRef>) -> Self {
+    pub(super) fn recorded(
+        subject: &Subject,
+        group: Option<&GroupRef>,
+        role: Option<&RoleChange>,
+    ) -> Self {
         let group = group.filter(|_| subject.email().is_some());
         Self {
             subject: subject.clone(),
             group: group.map(|group| group.name.clone()),
+            scope: role.map(|role| role.scope.ids.clone()),
         }
     }
 }
@@ -325,6 +234,7 @@ impl From<&Email> for ChangeKey {
         Self {
             subject: email.into(),
             group: None,
+            scope: None,
         }
     }
 }
@@ -355,6 +265,7 @@ impl Change {
             Action::Update(..) => Operation::Update,
             Action::Create(_) => Operation::Create,
             Action::Membership(membership) => membership.change.into(),
+            Action::Role(_) => Operation::Assign,
         }
     }
 
@@ -363,16 +274,50 @@ impl Change {
     pub fn membership(&self) -> Option<&Membership> {
         match &self.action {
             Action::Membership(membership) => Some(membership),
-            Action::Delete(_) | Action::Deactivate(_) | Action::Update(..) | Action::Create(_) => {
-                None
-            }
+            _ => None,
         }
     }
 
-    /// The group of a change of a membership.
+    /// The assignment of a role.
+    #[must_use]
+    pub fn assignment(&self) -> Option<&Assignment> {
+        match &self.action {
+            Action::Role(assignment) => Some(assignment),
+            _ => None,
+        }
+    }
+
+    /// The role that changes.
+    #[must_use]
+    pub fn role(&self) -> Option<&RoleChange> {
+        Some(&self.assignment()?.role)
+    }
+
+    /// The group of a membership, or the group that gets a role.
     #[must_use]
     pub fn group(&self) -> Option<&GroupRef> {
-        Some(&self.membership()?.group)
+        match &self.action {
+            Action::Membership(membership) => Some(&membership.group),
+            Action::Role(Assignment {
+                holder: AssignmentHolder::Group(group),
+                ..
+            }) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The user that was observed; `None` for a user to be created, and for a group.
+    #[must_use]
+    pub fn user(&self) -> Option<&Arc<ObservedUser>> {
+        match &self.action {
+            Action::Delete(user) | Action::Deactivate(user) | Action::Update(user, _) => Some(user),
+            Action::Membership(membership) => membership.user.as_ref(),
+            Action::Role(assignment) => match &assignment.holder {
+                AssignmentHolder::User(user) => user.as_ref(),
+                AssignmentHolder::Group(_) => None,
+            },
+            Action::Create(_) => None,
+        }
     }
 
     /// What the change is about.
@@ -381,19 +326,14 @@ impl Change {
         ChangeKey {
             subject: self.subject.clone(),
             group: self.membership().map(|one| one.group.name.clone()),
+            scope: self.role().map(|role| role.scope.ids.clone()),
         }
     }
 
     /// The id of the user; a user to be created has none.
     #[must_use]
     pub fn user_id(&self) -> Option<&UserId> {
-        match &self.action {
-            Action::Delete(user) | Action::Deactivate(user) | Action::Update(user, _) => {
-                Some(&user.id)
-            }
-            Action::Membership(membership) => Some(&membership.user.as_ref()?.id),
-            Action::Create(_) => None,
-        }
+        Some(&self.user()?.id)
     }
 
     /// Whether the change clears a value of a user who stays.
@@ -416,7 +356,7 @@ impl Change {
     }
 
     /// The fields that the change sets. A deletion has all fields of the user, so that it can be undone;
-    /// a membership has none.
+    /// a membership and a role have none.
     #[must_use]
     pub fn fields(&self) -> Vec<FieldChange> {
         match &self.action {
@@ -428,7 +368,7 @@ impl Change {
                 fields.retain(|field| field.to.is_some());
                 fields
             }
-            Action::Membership(_) => Vec::new(),
+            Action::Membership(_) | Action::Role(_) => Vec::new(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     ChangeKey, ChangeOutcome, Counts, FieldChange, FieldCount, Fingerprint, GroupId, GroupRef,
-    GuardRule, HeldChange, Operation, RunNumber, RunResult, Subject, Trigger, UserId,
+    GuardRule, HeldChange, Operation, RoleChange, RoleHolder, RunNumber, RunResult, Subject,
+    Trigger, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
@@ -117,8 +118,10 @@ pub struct ChangeIntent {
     pub user_id: Option<UserId>,
     /// The operation.
     pub operation: Operation,
-    /// The group of a membership.
+    /// The group of a membership, or the group that gets a role.
     pub group: Option<GroupRef>,
+    /// The role that changes.
+    pub role: Option<RoleChange>,
     /// The fields.
     pub fields: Vec<FieldChange>,
     /// Whether the change was approved. Approved removals don't count for the guard.
@@ -138,7 +141,16 @@ impl ChangeIntent {
     /// What the change is about.
     #[must_use]
     pub fn key(&self) -> ChangeKey {
-        ChangeKey::recorded(&self.subject, self.group.as_ref())
+        ChangeKey::recorded(&self.subject, self.group.as_ref(), self.role.as_ref())
+    }
+
+    /// The user or group whose role changes, by id.
+    #[must_use]
+    pub fn holder(&self) -> Option<RoleHolder> {
+        match &self.subject {
+            Subject::User(_) => Some(RoleHolder::User(self.user_id.clone()?)),
+            Subject::Group(_) => Some(RoleHolder::Group(self.group.as_ref()?.id.clone()?)),
+        }
     }
 
     /// The same with the ids that it lacked.

@@ -2,7 +2,7 @@
 
 use super::{
     Approvals, ByEmail, Change, ChangeKey, ClockStep, Email, FileRead, Fingerprint, GroupId,
-    GroupName, RunNumber, RunTime, UserId,
+    GroupName, RoleUpdate, RunNumber, RunTime, StatedRole, UserId,
 };
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
@@ -38,6 +38,8 @@ pub struct Memory {
     pub recent: RecentChanges,
     /// The managed groups.
     pub groups: GroupMemory,
+    /// The rows of `source.roles` that an accepted roster stated.
+    pub stated_roles: HashSet<StatedRole>,
     /// The base of the removal limit at the last whole listing.
     pub last_base: Option<usize>,
     /// Approved changes that are not applied yet.
@@ -72,6 +74,7 @@ impl Memory {
             key_doubt: None,
             recent: RecentChanges::default(),
             groups: GroupMemory::default(),
+            stated_roles: HashSet::new(),
             last_base: None,
             approved: Approvals::default(),
             quarantined: HashMap::new(),
@@ -198,6 +201,8 @@ pub struct Quarantined {
     pub until: DateTime<Utc>,
     /// The number of failures.
     pub failures: u32,
+    /// How many runs running found the change undone that they had applied.
+    pub undone: u32,
     /// Identifies the change; see [`quarantine`](crate::plan).
     pub fingerprint: [u8; 32],
     /// The reason, as a sentence.
@@ -236,6 +241,8 @@ pub struct OwnershipUpdate {
     pub not_deactivated: Vec<UserId>,
     /// What becomes of the records of groups.
     pub groups: GroupUpdate,
+    /// What becomes of the records of roles.
+    pub roles: RoleUpdate,
     /// Users that others have deactivated, as the roster asks: they count as removed, also once they are gone.
     pub removed_by_others: Vec<Email>,
 }

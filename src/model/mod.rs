@@ -4,10 +4,12 @@
 //! module can rely on it from then on.
 
 mod approval;
+mod assignment;
 mod attributes;
 mod change;
 mod decimal;
 mod email;
+mod field;
 mod field_count;
 mod group;
 mod history;
@@ -17,6 +19,7 @@ mod memory;
 mod observation;
 mod observed;
 mod observed_role;
+mod observed_roles;
 mod pause;
 mod place;
 mod policy;
@@ -35,13 +38,14 @@ mod value;
 mod word;
 
 pub use approval::{Approvals, ApprovedChange, HeldChange};
+pub use assignment::{Assignment, AssignmentHolder, NamedScope, RoleChange};
 pub use attributes::{Attributes, Interner, Pairs};
 pub use change::{
-    Action, Change, ChangeKey, ChangeOutcome, Counts, Field, FieldChange, Membership,
-    MembershipSource, Operation,
+    Action, Change, ChangeKey, ChangeOutcome, Counts, Membership, MembershipSource, Operation,
 };
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, PERCENT_ENCODED, fold};
+pub use field::{Field, FieldChange};
 pub use field_count::{FieldCount, NewValues};
 pub use group::{
     GroupId, GroupName, GroupNameError, GroupRef, GroupsUnknown, MembershipChange, ObservedGroup,
@@ -66,6 +70,10 @@ pub use observed::{Observed, ObservedSummary, UserMatch};
 pub use observed_role::{
     ConnectionId, ModelId, ObservedConnection, ObservedModel, ObservedRole, RoleBases, RoleHolder,
     RoleOrigin, RoleScope, RoleStep,
+};
+pub use observed_roles::{
+    KnownRoles, ObservedRoles, ObservedRolesUpdate, RoleScopeList, RoleUpdate, RolesUnknown,
+    StatedRole, StoredRoles,
 };
 pub use pause::Pause;
 pub use place::RosterPlace;

@@ -1,6 +1,8 @@
 //! The observed state: the users in Omni.
 
-use super::{Attributes, ByEmail, Email, Interner, ObservedGroups, ObservedUser, UserId};
+use super::{
+    Attributes, ByEmail, Email, Interner, ObservedGroups, ObservedRoles, ObservedUser, UserId,
+};
 use chrono::{DateTime, Utc};
 use indexmap::map::Entry;
 use serde::{Deserialize, Serialize};
@@ -54,6 +56,7 @@ pub struct Observed {
     /// If the list was read in parts: when the oldest of them was read.
     parts_since: Option<DateTime<Utc>>,
     groups: ObservedGroups,
+    pub(super) roles: ObservedRoles,
 }
 
 /// What a part of a list has changed in an observation.

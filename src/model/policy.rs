@@ -36,6 +36,8 @@ pub struct Policy {
     pub max_leaves: Limit,
     /// The limit for joins.
     pub max_joins: Limit,
+    /// The limit for assignments of roles. Sensitive ones count fivefold.
+    pub max_role_changes: u64,
     /// Groups that are managed although no cell names them.
     pub managed_groups: GroupGlobs,
     /// Whether groups that the roster names and Omni lacks are created.

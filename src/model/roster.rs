@@ -1,6 +1,9 @@
 //! The desired state, as a roster states it.
 
-use super::{ByEmail, DesiredMemberships, Email, GroupsCell, Location, Problem, UserSpec};
+use super::{
+    ByEmail, DesiredMemberships, DesiredRoles, Email, GroupName, GroupsCell, Location, Problem,
+    UserSpec,
+};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -62,6 +65,8 @@ pub struct Desired {
     pub lints: Vec<Problem>,
     /// What the roster and `source.groups` state about memberships.
     pub memberships: DesiredMemberships,
+    /// What `source.roles` states; `None` if it is not set.
+    pub roles: Option<DesiredRoles>,
     /// The number of rows, with invalid rows and without blank ones.
     pub rows: u64,
     /// The accepted files, by name.
@@ -82,9 +87,27 @@ impl Desired {
         let memberships = self.memberships.doubtful.iter().map(|row| &row.problem);
         let files = self.rejected.iter().chain(&self.memberships.unreadable);
         let known = files.chain(&self.bad_rows);
-        let mut all: Vec<_> = known.chain(doubtful).chain(memberships).collect();
+        // Invalid rows are among the others.
+        let roles = self.roles.iter().flat_map(|roles| &roles.rejected);
+        let mut all: Vec<_> = known
+            .chain(doubtful)
+            .chain(memberships)
+            .chain(roles)
+            .collect();
         all.sort_by(|a, b| a.in_order(b));
         all
+    }
+
+    /// The groups whose roles `source.roles` states.
+    pub fn role_groups(&self) -> impl Iterator<Item = &GroupName> {
+        let rows = self.roles.iter().flat_map(|roles| &roles.rows);
+        rows.filter_map(|row| row.subject.group())
+    }
+
+    /// Why `source.roles` can't be read. No role is assigned then.
+    #[must_use]
+    pub fn unreadable_roles(&self) -> Option<&Problem> {
+        self.roles.as_ref()?.rejected.first()
     }
 
     /// The users that valid and doubtful rows name, with the state that these ask for.
@@ -117,7 +140,15 @@ impl Desired {
             of == email || (is_upsert && upserts == 1)
         });
         self.memberships = self.memberships.about(email);
+        self.keep_roles_of(email);
         self
+    }
+
+    /// Keeps only the roles of one user.
+    pub(crate) fn keep_roles_of(&mut self, email: &Email) {
+        if let Some(roles) = &mut self.roles {
+            roles.rows.retain(|row| row.subject == *email);
+        }
     }
 
     /// Whether this roster may remove users, by `op` or by pruning.

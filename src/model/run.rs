@@ -158,6 +158,8 @@ word_enum! {
         MaxLeaves = "max_leaves",
         /// `max_joins`.
         MaxJoins = "max_joins",
+        /// `max_role_changes`.
+        MaxRoleChanges = "max_role_changes",
     }
 }
 
@@ -172,7 +174,8 @@ impl GuardRule {
             | Self::MaxClears
             | Self::MaxUpdates
             | Self::MaxLeaves
-            | Self::MaxJoins => format!("policy.{self}"),
+            | Self::MaxJoins
+            | Self::MaxRoleChanges => format!("policy.{self}"),
         }
     }
 }

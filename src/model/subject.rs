@@ -36,6 +36,15 @@ impl Subject {
         }
     }
 
+    /// Reads the form of [`Self::cell`] from the state database.
+    #[must_use]
+    pub fn stored(text: &str) -> Option<Self> {
+        match text.strip_prefix(Self::GROUP) {
+            Some(name) => GroupName::parse(name).ok().map(Self::Group),
+            None => Email::stored(text).ok().map(Self::User),
+        }
+    }
+
     /// The subject in lower case, which is the same for equal ones: Omni has no two groups that differ in case only.
     #[must_use]
     pub fn folded(&self) -> String {

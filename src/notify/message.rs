@@ -34,7 +34,9 @@ impl Event {
     fn of(alert: &Alert) -> Self {
         match alert {
             Alert::Failed { .. } => Self::Failed,
-            Alert::Rejected { .. } | Alert::GroupsRejected { .. } => Self::Rejected,
+            Alert::Rejected { .. } | Alert::GroupsRejected { .. } | Alert::RolesRejected { .. } => {
+                Self::Rejected
+            }
             Alert::Held { .. } | Alert::Blocked => Self::Held,
         }
     }
@@ -107,6 +109,10 @@ fn sentence(alert: &Alert, run: &RunSummary, name: &str) -> String {
         }
         Alert::GroupsRejected { file } => format!(
             "{name} could not read source.groups and took no user out of a group: `{file}`. For details, run \
+             `omni-user-sync check`."
+        ),
+        Alert::RolesRejected { file } => format!(
+            "{name} could not read source.roles and assigned no role: `{file}`. For details, run \
              `omni-user-sync check`."
         ),
         Alert::Held { rule, count } => {

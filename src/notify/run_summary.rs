@@ -47,6 +47,11 @@ pub enum Alert {
         /// The name of the file, with the line if known.
         file: String,
     },
+    /// `source.roles` can't be read.
+    RolesRejected {
+        /// The name of the file, with the line if known.
+        file: String,
+    },
     /// A safety limit holds changes.
     Held {
         /// The limit, a setting in `[policy]`.
@@ -63,7 +68,10 @@ impl Alert {
     pub(super) fn is_failure(&self) -> bool {
         matches!(
             self,
-            Self::Failed { .. } | Self::Rejected { .. } | Self::GroupsRejected { .. }
+            Self::Failed { .. }
+                | Self::Rejected { .. }
+                | Self::GroupsRejected { .. }
+                | Self::RolesRejected { .. }
         )
     }
 }
@@ -97,6 +105,10 @@ fn alerts(run: &RunOutcome) -> Vec<Alert> {
     }
     let groups = run.roster().and_then(|roster| roster.groups.as_ref());
     alerts.extend(groups.map(|problem| Alert::GroupsRejected {
+        file: location(problem),
+    }));
+    let roles = run.roster().and_then(|roster| roster.roles.as_ref());
+    alerts.extend(roles.map(|problem| Alert::RolesRejected {
         file: location(problem),
     }));
     alerts.extend(run.held().iter().map(|held| Alert::Held {

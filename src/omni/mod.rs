@@ -44,6 +44,7 @@ pub use look_up::{
     filter_ignores_case, look_up, look_up_each, read_incomplete, read_users, swap_case,
 };
 pub use reader::{ATTEMPTS, Lookup, Reader};
+pub use roles::read_roles;
 pub use whoami::{KeyIdentity, KeyScope, Whoami, diagnose};
 pub use wire::UserListPage;
 pub use writer::{WriteClient, Writer};

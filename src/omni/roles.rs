@@ -12,6 +12,7 @@ use crate::model::{
     ConnectionId, GroupId, ModelId, ObservedConnection, ObservedModel, ObservedRole, RoleHolder,
     RoleName, RoleOrigin, RoleScope, Text, UserId, trim,
 };
+use futures_util::{StreamExt, stream};
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -288,6 +289,20 @@ impl Reader {
         self.roles_of(RoleHolder::Group(id.clone()), url).await
     }
 
+    /// The roles of a user or a group.
+    ///
+    /// # Errors
+    /// As [`Reader::user_roles`].
+    pub async fn roles(
+        &self,
+        holder: &RoleHolder,
+    ) -> Result<Available<Vec<ObservedRole>>, OmniError> {
+        match holder {
+            RoleHolder::User(id) => self.user_roles(id).await,
+            RoleHolder::Group(id) => self.group_roles(id).await,
+        }
+    }
+
     async fn roles_of(
         &self,
         holder: RoleHolder,
@@ -309,7 +324,46 @@ impl Reader {
     }
 }
 
+/// The answer to a read of roles.
+type RolesAnswer = Result<Available<Vec<ObservedRole>>, OmniError>;
+
+/// Reads the roles of users and groups, concurrently, and calls a function for each answer as it comes.
+///
+/// # Errors
+/// The error that the function returns.
+pub async fn read_roles(
+    reader: &Reader,
+    holders: Vec<RoleHolder>,
+    mut on_read: impl FnMut(RoleHolder, RolesAnswer) -> Result<(), OmniError>,
+) -> Result<(), OmniError> {
+    let reads = holders.into_iter().map(|holder| async move {
+        let roles = reader.roles(&holder).await;
+        (holder, roles)
+    });
+    let mut results = stream::iter(reads).buffer_unordered(reader.concurrency());
+    while let Some((holder, roles)) = results.next().await {
+        on_read(holder, roles)?;
+    }
+    Ok(())
+}
+
 impl Writer {
+    /// Assigns a role to a user or a group.
+    ///
+    /// # Errors
+    /// As [`Writer::assign_user_role`].
+    pub async fn assign_role(
+        &self,
+        holder: &RoleHolder,
+        scope: &RoleScope,
+        role: &RoleName,
+    ) -> Result<Option<RoleName>, OmniError> {
+        match holder {
+            RoleHolder::User(id) => self.assign_user_role(id, scope, role).await,
+            RoleHolder::Group(id) => self.assign_group_role(id, scope, role).await,
+        }
+    }
+
     /// Assigns a role to a user, in place of the present direct one. Returns the role from the response, if it shows
     /// one.
     ///

@@ -5,7 +5,7 @@ use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, ownership, shadowed_f
 use super::{domains, lints};
 use crate::model::{
     ApprovedChange, Change, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule, Memory,
-    Observed, Operation, Policy, Problem, Prune, Schema, UserId, UserMatch,
+    Observed, Operation, Policy, Problem, Prune, RoleUpdate, Schema, Subject, UserId, UserMatch,
 };
 use crate::util::text::{agree, plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
@@ -37,6 +37,10 @@ pub struct Assessment {
     pub blocked: Vec<Blocked>,
     /// What becomes of the records of groups once the roster is accepted.
     pub groups: GroupUpdate,
+    /// What becomes of the records of roles once the roster is accepted.
+    pub roles: RoleUpdate,
+    /// Users and groups of `source.roles` whose roles Omni has not shown yet.
+    pub unread_roles: Vec<Subject>,
     /// Warnings.
     pub warnings: Vec<String>,
 }
@@ -90,6 +94,8 @@ impl Assessment {
         let renames = plan.rename_warnings();
         let of_groups = std::mem::take(&mut plan.warnings);
         let groups = std::mem::take(&mut plan.groups);
+        let roles = std::mem::take(&mut plan.roles);
+        let unread_roles = std::mem::take(&mut plan.unread_roles);
         let has_renames = !renames.is_empty();
         let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
         warnings.extend(desired.lints.iter().map(ToString::to_string));
@@ -101,6 +107,7 @@ impl Assessment {
         warnings.extend(listing_warning(observed));
         warnings.extend(unreadable_warning(observed));
         warnings.extend(unread_warning(&unread));
+        warnings.extend(unread_roles_warning(&unread_roles));
         warnings.extend(inactive_warning(&plan.left_inactive));
         warnings.extend(recreated_warning(&plan, memory));
         warnings.extend(not_found::warning(&not_found));
@@ -118,6 +125,8 @@ impl Assessment {
         let groups = ownership::of_groups(groups, &verdict, &blocked, memory);
         Self {
             groups,
+            roles,
+            unread_roles,
             verdict,
             pending,
             problems,
@@ -135,8 +144,8 @@ impl Assessment {
 
 impl Assessment {
     /// The numbers of the approved changes that an accepted roster no longer asks for. A user who is frozen or whose
-    /// removal is blocked keeps the approval. So do memberships while `source.groups`, which may ask for them, can't be
-    /// read.
+    /// removal is blocked keeps the approval. So do memberships and roles while `source.groups` or `source.roles`, which may
+    /// ask for them, can't be read, and roles whose present value is not known.
     #[must_use]
     pub fn no_longer_asked_for(&self, desired: &Desired, memory: &Memory) -> Vec<u64> {
         if memory.approved.is_empty() {
@@ -152,8 +161,14 @@ impl Assessment {
             let of_subject = planned.get(&held.subject);
             let is_planned = of_subject.is_some_and(|all| all.iter().any(|one| held.allows(one)));
             let keeps = |email| desired.frozen.contains_key(email) || blocked.contains(email);
-            let may_be_asked_for =
-                held.operation.is_membership() && desired.memberships.unreadable.is_some();
+            let may_be_asked_for = match held.operation {
+                Operation::Leave | Operation::Join => desired.memberships.unreadable.is_some(),
+                Operation::Assign => {
+                    desired.unreadable_roles().is_some()
+                        || self.unread_roles.contains(&held.subject)
+                }
+                _ => false,
+            };
             !is_planned && !may_be_asked_for && !held.subject.email().is_some_and(keeps)
         };
         let ended = memory.approved.iter().filter(is_ended);
@@ -186,13 +201,13 @@ fn unnamed(desired: &Desired, observed: &Observed, plan: &Plan) -> usize {
     observed.count().saturating_sub(accounted_for)
 }
 
-/// The number of users in the roster of whom only memberships change.
+/// The number of users in the roster of whom only memberships or roles change.
 fn members_only(desired: &Desired, plan: &Plan) -> usize {
     let (mut members, mut others) = (HashSet::new(), HashSet::new());
     for change in &plan.changes {
-        match change.operation().is_membership() {
-            true => members.extend(change.email()),
-            false => others.extend(change.email()),
+        match change.operation().is_of_user() {
+            true => others.extend(change.email()),
+            false => members.extend(change.email()),
         }
     }
     let only = members.difference(&others);
@@ -233,6 +248,16 @@ fn unread_warning(unread: &[Email]) -> Option<String> {
             "{} not fully read yet, because lists omit some fields; each run reads more users one by one: {}",
             plural_are(unread.len(), "user"),
             first_few(unread.iter().map(Email::as_str))
+        )
+    })
+}
+
+fn unread_roles_warning(unread: &[Subject]) -> Option<String> {
+    (!unread.is_empty()).then(|| {
+        format!(
+            "the roles of {} not read yet, and not assigned; each run reads more of them: {}",
+            plural_are(unread.len(), "user or group"),
+            first_few(unread.iter().map(Subject::to_string))
         )
     })
 }
@@ -325,21 +350,26 @@ pub fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
 }
 
 fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item = String> {
-    let warning = |changes: &[Change], of_groups: bool, reason: &str| {
-        let is_it = |change: &&Change| change.operation().is_membership() == of_groups;
-        let changes: Vec<_> = changes.iter().filter(is_it).collect();
-        let noun = if of_groups { "membership" } else { "user" };
-        (!changes.is_empty()).then(|| {
-            format!(
-                "{} {reason}: {}",
-                plural_are(changes.len(), noun),
-                first_few(changes.iter().map(|change| change.subject.to_string()))
-            )
+    const NOUNS: [&str; 3] = ["user", "membership", "role"];
+    let noun_of = |change: &Change| match change.operation() {
+        operation if operation.is_of_user() => NOUNS[0],
+        operation if operation.is_membership() => NOUNS[1],
+        _ => NOUNS[2],
+    };
+    let warnings = |changes: &[Change], reason: &str| {
+        NOUNS.map(|noun| {
+            let is_it = |change: &&Change| noun_of(change) == noun;
+            let changes: Vec<_> = changes.iter().filter(is_it).collect();
+            (!changes.is_empty()).then(|| {
+                format!(
+                    "{} {reason}: {}",
+                    plural_are(changes.len(), noun),
+                    first_few(changes.iter().map(|change| change.subject.to_string()))
+                )
+            })
         })
     };
     let protection = "protected by policy.protect or policy.protect_admins, and not removed";
-    let protected =
-        [false, true].map(|of_groups| warning(verdict.protected(), of_groups, protection));
     let entries = verdict.quarantined().iter();
     let until = entries.filter_map(|change| Some(memory.quarantine_of(change)?.until));
     let until = until
@@ -350,12 +380,13 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
          retry at once",
         until.unwrap_or_default()
     );
-    let quarantined =
-        [false, true].map(|of_groups| warning(verdict.quarantined(), of_groups, &retried));
     let waits = "kept back, because the change of their user is held or in quarantine";
-    let waiting = warning(verdict.waiting(), true, waits);
-    let all = protected.into_iter().chain(quarantined).flatten();
-    all.chain(waiting)
+    let all = [
+        warnings(verdict.protected(), protection),
+        warnings(verdict.quarantined(), &retried),
+        warnings(verdict.waiting(), waits),
+    ];
+    all.into_iter().flatten().flatten()
 }
 
 /// The first few of these texts and the number of the others.

@@ -4,11 +4,11 @@
 use super::lints::{PlanLints, is_respelled};
 use super::lost_files::LostFiles;
 use super::not_found::{self, NotFound};
-use super::{Blocked, BlockedOperation, memberships, ownership};
+use super::{Blocked, BlockedOperation, memberships, ownership, roles};
 use crate::model::{
     Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupId,
     GroupUpdate, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune,
-    Removal, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
+    Removal, RoleUpdate, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
 };
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
@@ -25,7 +25,7 @@ const BATCH: usize = 64;
 /// The changes that would make Omni match the roster, and what can't or need not be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The changes, by [`Operation`](crate::model::Operation), then by group, then by subject.
+    /// The changes, by [`Operation`](crate::model::Operation), then by connection and model, by group, and by subject.
     pub changes: Vec<Change>,
     /// Valid rows that Omni's current state does not allow.
     pub problems: Vec<Problem>,
@@ -49,7 +49,11 @@ pub struct Plan {
     pub first_contact: HashSet<GroupId>,
     /// What becomes of the records of groups once the roster is accepted, before it is known which leaves are held.
     pub groups: GroupUpdate,
-    /// Warnings about groups.
+    /// What becomes of the records of roles once the roster is accepted.
+    pub roles: RoleUpdate,
+    /// Users and groups of `source.roles` whose roles Omni has not shown yet.
+    pub unread_roles: Vec<Subject>,
+    /// Warnings about groups and roles.
     pub warnings: Vec<String>,
     /// Files of the last accepted roster that are gone.
     pub lost_files: LostFiles,
@@ -95,6 +99,7 @@ impl Plan {
         not_found::find_nearest(&mut plan.not_found, observed);
         planner.prune(desired, &mut plan);
         memberships::plan(desired, observed, memory, policy, &mut plan);
+        roles::plan(desired, observed, memory, policy, &mut plan);
         plan.sort();
         plan
     }
@@ -114,6 +119,8 @@ impl Plan {
             blocked,
             first_contact: _,
             groups: _,
+            roles: _,
+            unread_roles: _,
             warnings: _,
             lost_files: _,
             deferred,
@@ -172,7 +179,10 @@ impl Plan {
                 Action::Delete(user) | Action::Deactivate(user) => {
                     Some((&change.subject, *created.get(&*user.display_name)?))
                 }
-                Action::Update(..) | Action::Create(_) | Action::Membership(_) => None,
+                Action::Update(..)
+                | Action::Create(_)
+                | Action::Membership(_)
+                | Action::Role(_) => None,
             });
         let warning = |(old, new)| {
             format!(
@@ -187,6 +197,11 @@ impl Plan {
         self.changes.sort_by(|a, b| {
             a.operation()
                 .cmp(&b.operation())
+                .then_with(|| {
+                    a.role()
+                        .map(|role| &role.scope)
+                        .cmp(&b.role().map(|role| &role.scope))
+                })
                 .then_with(|| a.group().cmp(&b.group()))
                 .then_with(|| a.subject.cmp(&b.subject))
         });

@@ -2,7 +2,9 @@
 
 use super::render::PlanView;
 use super::{Assessment, Blocked, BlockedOperation, HeldChanges, NotFound};
-use crate::model::{Change, Counts, Email, FieldChange, GroupId, GroupRef, Operation, Problem};
+use crate::model::{
+    Change, Counts, Email, FieldChange, GroupId, GroupRef, Operation, Problem, RoleChange,
+};
 use serde::{Serialize, Serializer};
 
 /// A plan for programs. Fields are only ever added. Long lists are made while they are written, because the documents
@@ -24,6 +26,7 @@ pub struct PlanDoc<'a> {
     frozen: Vec<&'a Email>,
     ambiguous: &'a [Email],
     unread: &'a [Email],
+    unread_roles: Vec<String>,
     #[serde(serialize_with = "problem_docs")]
     problems: Vec<&'a Problem>,
     not_found: Vec<NotFoundDoc<'a>>,
@@ -103,9 +106,11 @@ pub(crate) struct ChangeDoc<'a> {
     fields: Vec<FieldChange>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<GroupRefDoc<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a RoleChange>,
 }
 
-/// The group of a membership.
+/// The group of a membership, or the group that gets a role.
 #[derive(Debug, Serialize)]
 struct GroupRefDoc<'a> {
     id: Option<&'a str>,
@@ -171,6 +176,8 @@ impl<'a> PlanDoc<'a> {
             unnamed,
             has_renames: _,
             groups: _,
+            roles: _,
+            unread_roles,
             not_found,
             blocked,
             warnings,
@@ -191,6 +198,7 @@ impl<'a> PlanDoc<'a> {
             frozen,
             ambiguous,
             unread,
+            unread_roles: unread_roles.iter().map(ToString::to_string).collect(),
             problems: view.problems(),
             not_found: not_found.iter().map(NotFoundDoc::from).collect(),
             blocked: blocked.iter().map(BlockedDoc::from).collect(),
@@ -221,9 +229,11 @@ impl PlanDoc<'_> {
             first(&mut self.warnings, max),
             self.problems.len() > max,
             self.not_found.len() > max,
+            self.unread_roles.len() > max,
         ]);
         self.problems.truncate(max);
         self.not_found.truncate(max);
+        self.unread_roles.truncate(max);
         lists.contains(&true)
     }
 }
@@ -264,11 +274,14 @@ impl<'a> From<&'a Change> for ChangeDoc<'a> {
             line: change.location.as_ref().map(|location| location.line),
             fields: match change.operation() {
                 Operation::Update | Operation::Create => change.fields(),
-                Operation::Delete | Operation::Deactivate | Operation::Leave | Operation::Join => {
-                    Vec::new()
-                }
+                Operation::Delete
+                | Operation::Deactivate
+                | Operation::Leave
+                | Operation::Join
+                | Operation::Assign => Vec::new(),
             },
             group: change.group().map(GroupRefDoc::from),
+            role: change.role(),
         }
     }
 }

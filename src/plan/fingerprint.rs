@@ -1,6 +1,8 @@
 //! Identifies a change by what the roster asks for and what Omni has.
 
-use crate::model::{Action, Attributes, Change, GroupId, Membership};
+use crate::model::{
+    Action, Attributes, Change, GroupId, Membership, ModelId, RoleChange, RoleName, UserId,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,9 +27,29 @@ pub(super) fn fingerprint(change: &Change) -> [u8; 32] {
             let group_id = group.id.as_ref().map(GroupId::as_str);
             json!([user_id, group_id, group.name.as_str()])
         }
+        Action::Role(_) => {
+            let user_id = change.user_id().map(UserId::as_str);
+            let group = change.group();
+            let group_id = group
+                .and_then(|group| group.id.as_ref())
+                .map(GroupId::as_str);
+            let group_name = group.map(|group| group.name.as_str());
+            json!([user_id, group_id, group_name, change.role().map(role)])
+        }
     };
     let encoded = json!([change.operation().as_str(), about]).to_string();
     *blake3::hash(encoded.as_bytes()).as_bytes()
+}
+
+/// The ids, and both roles.
+fn role(role: &RoleChange) -> [Option<&str>; 4] {
+    let RoleChange { scope, from, to } = role;
+    [
+        Some(scope.ids.connection.as_str()),
+        scope.ids.model.as_ref().map(ModelId::as_str),
+        from.as_ref().map(RoleName::as_str),
+        Some(to.as_str()),
+    ]
 }
 
 fn pairs<T: Serialize>(attributes: &Attributes<T>) -> Vec<(&str, &T)> {

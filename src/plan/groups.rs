@@ -129,7 +129,7 @@ pub(super) fn problem(location: &Location, message: String, remedy: String) -> P
 }
 
 /// A group as changes name it, if a roster can name it.
-fn reference(group: &ObservedGroup) -> Option<GroupRef> {
+pub(super) fn reference(group: &ObservedGroup) -> Option<GroupRef> {
     Some(GroupRef {
         id: Some(group.id.clone()),
         name: GroupName::parse(&group.name).ok()?,

@@ -67,7 +67,9 @@ fn write_table(out: &mut String, changes: &[Change]) -> fmt::Result {
 
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     let fields = match &change.action {
-        Action::Delete(_) | Action::Deactivate(_) | Action::Membership(_) => Vec::new(),
+        Action::Delete(_) | Action::Deactivate(_) | Action::Membership(_) | Action::Role(_) => {
+            Vec::new()
+        }
         Action::Update(..) | Action::Create(_) => change.fields(),
     };
     write!(
@@ -76,8 +78,18 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
         change.operation(),
         code(&change.subject.to_string())
     )?;
-    if let Some(group) = change.group() {
-        return writeln!(out, " group {} | | |", code(group.name.as_str()));
+    if let Some(membership) = change.membership() {
+        let group = membership.group.name.as_str();
+        return writeln!(out, " group {} | | |", code(group));
+    }
+    if let Some(role) = change.role() {
+        let (scope, from) = (code(&role.scope.to_string()), role.from.as_ref());
+        let from = from.map_or_else(String::new, |from| code(from.as_str()));
+        return writeln!(
+            out,
+            " role on {scope} | {from} | {} |",
+            code(role.to.as_str())
+        );
     }
     if fields.is_empty() {
         return writeln!(out, " | | |");

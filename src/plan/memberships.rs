@@ -9,11 +9,12 @@
 //!   deactivated.
 
 use super::groups::{ManagedScope, Resolved, managed, names, problem};
-use super::{BlockedOperation, LostFiles, Plan, ownership};
+use super::user_changes::UserChanges;
+use super::{BlockedOperation, LostFiles, Plan};
 use crate::model::{
-    Action, Change, ChangeKey, Desired, DesiredUser, Email, GroupId, GroupName, GroupRef,
-    GroupUpdate, GroupsCell, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
-    MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, Removal, UserMatch,
+    Action, Change, ChangeKey, Desired, Email, GroupId, GroupName, GroupRef, GroupUpdate,
+    GroupsCell, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
+    MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, UserMatch,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -35,17 +36,12 @@ pub(super) fn plan(
         return;
     }
     let names = names(desired, observed.groups(), policy);
-    let (removed, created) = user_changes(plan);
     let planner = MembershipPlanner {
-        desired,
         observed,
         memory,
-        policy,
         managed: managed(&names, desired, observed, memory, policy),
         names,
-        removed,
-        created,
-        unread: plan.unread.iter().cloned().collect(),
+        users: UserChanges::new(plan, desired, memory, policy),
         frozen: frozen(desired),
     };
     let mut found = PlannedMemberships::default();
@@ -78,17 +74,11 @@ struct PlannedMemberships {
 }
 
 struct MembershipPlanner<'a> {
-    desired: &'a Desired,
     observed: &'a Observed,
     memory: &'a Memory,
-    policy: &'a Policy,
     names: HashMap<&'a GroupName, Resolved>,
     managed: BTreeMap<GroupId, (GroupRef, ManagedScope)>,
-    /// Users that this plan removes, protected ones among them.
-    removed: HashSet<Email>,
-    /// Users that this plan creates.
-    created: HashSet<Email>,
-    unread: HashSet<Email>,
+    users: UserChanges<'a>,
     /// The groups in rows of `source.groups` that are invalid or contradict each other, by user.
     frozen: HashMap<&'a Email, Vec<&'a GroupName>>,
 }
@@ -225,42 +215,20 @@ impl MembershipPlanner<'_> {
         rows: &[&MembershipRow],
         found: &mut PlannedMemberships,
     ) -> Option<Option<&Arc<ObservedUser>>> {
-        if !self.may_be_compared(email) {
+        if !self.users.may_be_compared(email) {
             return None;
         }
         match self.observed.get(email) {
-            Some(UserMatch::One(user)) if self.is_removed(email, user) => None,
+            Some(UserMatch::One(user)) if self.users.is_removed(email, user) => None,
             Some(UserMatch::One(user)) => Some(Some(user)),
             Some(UserMatch::Several(_)) => None,
-            None if self.created.contains(email) => Some(None),
+            None if self.users.created.contains(email) => Some(None),
             None => {
                 let rows = rows.iter();
                 found.problems.extend(rows.map(|row| unknown_user(row)));
                 None
             }
         }
-    }
-
-    /// Whether memberships of a user may change at all.
-    fn may_be_compared(&self, email: &Email) -> bool {
-        let leaves = |want: &DesiredUser| !matches!(want, DesiredUser::Upsert(_));
-        let entry = self.desired.users.get(email);
-        !self.desired.frozen.contains_key(email)
-            && !entry.is_some_and(|entry| leaves(&entry.want))
-            && !self.unread.contains(email)
-    }
-
-    /// Whether this plan removes a user, or pruning has deactivated it before. A protected user stays.
-    fn is_removed(&self, email: &Email, user: &ObservedUser) -> bool {
-        let was_pruned = || {
-            !self.desired.users.contains_key(email)
-                && self.desired.is_source
-                && user.is_inactive()
-                && self.policy.removal == Removal::Deactivate
-                && ownership::may_prune(user, self.memory, self.policy)
-        };
-        (self.removed.contains(email) || was_pruned())
-            && !self.policy.protects(user, &self.memory.key_users)
     }
 
     /// The groups that the cell names; `None` if one of the names is unusable, which freezes the memberships of the user.
@@ -395,29 +363,12 @@ fn by_user(desired: &Desired) -> StatedByUser<'_> {
 
 fn frozen(desired: &Desired) -> HashMap<&Email, Vec<&GroupName>> {
     let mut by_user: HashMap<_, Vec<_>> = HashMap::new();
-    for ChangeKey { subject, group } in &desired.memberships.frozen {
+    for ChangeKey { subject, group, .. } in &desired.memberships.frozen {
         if let Some(email) = subject.email() {
             by_user.entry(email).or_default().extend(group);
         }
     }
     by_user
-}
-
-/// The users that a plan removes, and those that it creates.
-fn user_changes(plan: &Plan) -> (HashSet<Email>, HashSet<Email>) {
-    let (mut removed, mut created) = (HashSet::new(), HashSet::new());
-    for change in &plan.changes {
-        let email = change.email().cloned();
-        match &change.action {
-            Action::Delete(_) | Action::Deactivate(_) => removed.extend(email),
-            Action::Create(_) => created.extend(email),
-            Action::Update(..) | Action::Membership(_) => {}
-        }
-    }
-    // Removals that are not planned in this run may be in the next one.
-    let blocked = plan.blocked.iter().flat_map(|blocked| &blocked.emails);
-    removed.extend(blocked.cloned());
-    (removed, created)
 }
 
 /// Why no user leaves a group in this run, as a sentence.

@@ -28,7 +28,9 @@ pub(crate) mod quarantine;
 pub(crate) mod recover;
 pub mod render;
 mod role_scopes;
+mod roles;
 mod shadowed;
+mod user_changes;
 
 pub use assessment::{Assessment, HeldSummary, observed_lints, protect_warning};
 pub use blocked::{Blocked, BlockedOperation};

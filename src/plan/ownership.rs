@@ -6,7 +6,8 @@ use super::{Blocked, BlockedOperation, Verdict};
 use crate::model::{
     AcceptedRoster, Change, ChangeIntent, ChangeOutcome, Desired, DesiredUser, Email, Entry, Field,
     GroupId, GroupName, GroupUpdate, GuardRule, ManagedGroup, MembershipSource, Memory, Observed,
-    ObservedUser, Operation, OwnershipUpdate, Policy, Prune, RunTime, UserId, UserMatch,
+    ObservedUser, Operation, OwnershipUpdate, Policy, Prune, RoleUpdate, RunTime, UserId,
+    UserMatch,
 };
 use std::collections::HashSet;
 
@@ -131,6 +132,10 @@ pub fn by_change(
     is_source: bool,
 ) -> OwnershipUpdate {
     let mut update = OwnershipUpdate::default();
+    if intent.operation == Operation::Assign {
+        update.roles = roles_by_change(intent, outcome);
+        return update;
+    }
     let Some(email) = intent.subject.email() else {
         return update;
     };
@@ -154,7 +159,8 @@ pub fn by_change(
         | Operation::Delete
         | Operation::Deactivate
         | Operation::Update
-        | Operation::Join => {}
+        | Operation::Join
+        | Operation::Assign => {}
     }
     let Some(id) = user_id.cloned() else {
         return update;
@@ -163,12 +169,29 @@ pub fn by_change(
     match intent.operation {
         Operation::Deactivate => update.deactivated.push((id, email())),
         Operation::Update if !sets_active() => {}
-        Operation::Leave | Operation::Join => {}
+        Operation::Leave | Operation::Join | Operation::Assign => {}
         Operation::Update | Operation::Create => update.not_deactivated.push(id),
         Operation::Delete => {
             update.not_deactivated.push(id.clone());
             update.removed.push((id, email()));
         }
+    }
+    update
+}
+
+/// What an assignment does to what is known about roles.
+fn roles_by_change(intent: &ChangeIntent, outcome: ChangeOutcome) -> RoleUpdate {
+    let mut update = RoleUpdate::default();
+    let (Some(holder), Some(role)) = (intent.holder(), &intent.role) else {
+        return update;
+    };
+    match outcome {
+        ChangeOutcome::Applied => {
+            let assigned = (holder, role.scope.ids.clone(), role.to.clone());
+            update.assigned.push(assigned);
+        }
+        ChangeOutcome::NotKept | ChangeOutcome::Failed => update.uncertain.push(holder),
+        ChangeOutcome::Skipped => {}
     }
     update
 }

@@ -4,14 +4,26 @@
 //! A change is identified by a fingerprint of what the roster asks for and what Omni has. If either changes, the
 //! fingerprint changes and the quarantine ends. A removal is identified by the user's id alone. The fingerprint of an
 //! applied change is kept for one run: if the same change is planned again, Omni did not keep it or it was reverted, so
-//! it is sent once more and read back.
+//! it is sent once more and read back. If it was kept, something else has undone it; after three such runs in a row, the
+//! change goes to quarantine.
 
 use super::fingerprint::fingerprint;
-use crate::model::{Change, ChangeOutcome, Memory, Quarantined, Settled};
+use crate::model::{Action, Change, ChangeOutcome, Memory, Quarantined, Settled};
 use chrono::Duration;
 
 /// How long a change waits after the first, the second, and every further failure.
 const WAITS: [Duration; 3] = [Duration::hours(1), Duration::hours(4), Duration::hours(24)];
+
+/// A change that this many runs running found undone goes to quarantine.
+const MAX_UNDONE: u32 = 3;
+
+/// Whether something else may undo a change and leave the user and the group as they were.
+fn is_undoable(change: &Change) -> bool {
+    match change.action {
+        Action::Update(..) | Action::Membership(_) | Action::Role(_) => true,
+        Action::Delete(_) | Action::Deactivate(_) | Action::Create(_) => false,
+    }
+}
 
 /// Whether a change is in quarantine. No wait is longer than the longest one, whatever the clock showed when the change
 /// failed.
@@ -55,7 +67,25 @@ pub(crate) fn after(
     cause: Cause,
     memory: &Memory,
 ) -> Option<Quarantined> {
-    let before = known(change, memory).map_or(0, |known| known.failures);
+    let known = known(change, memory);
+    let before = known.map_or(0, |known| known.failures);
+    let undone = match (settled.outcome, known) {
+        (ChangeOutcome::Applied, Some(known)) if known.failures == 0 && is_undoable(change) => {
+            known.undone + 1
+        }
+        _ => 0,
+    };
+    if undone >= MAX_UNDONE {
+        return Some(Quarantined {
+            until: settled.at + WAITS[2],
+            failures: 1,
+            undone,
+            fingerprint: fingerprint(change),
+            reason: format!(
+                "the change was applied and found undone in {undone} runs running, so something else manages it"
+            ),
+        });
+    }
     let (failures, forgiven) = match (settled.outcome, cause) {
         (ChangeOutcome::Applied, _) => (0, 0),
         (ChangeOutcome::Failed, Cause::Rejected) | (ChangeOutcome::NotKept, _) => (before + 1, 0),
@@ -71,6 +101,7 @@ pub(crate) fn after(
     Some(Quarantined {
         until: settled.at + wait,
         failures,
+        undone,
         fingerprint: fingerprint(change),
         reason: settled.detail.clone(),
     })

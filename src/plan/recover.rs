@@ -56,8 +56,8 @@ pub(crate) fn was_applied(
         return None;
     }
     Some(match (intent.operation, user) {
-        // See `membership_was_applied`.
-        (Operation::Leave | Operation::Join, _) => return None,
+        // See `membership_was_applied` and `role_was_applied`.
+        (Operation::Leave | Operation::Join | Operation::Assign, _) => return None,
         (Operation::Delete, user) => user.is_none(),
         (Operation::Deactivate, user) => user.is_none_or(ObservedUser::is_inactive),
         (Operation::Update | Operation::Create, None) => false,
@@ -83,6 +83,17 @@ pub(crate) fn membership_was_applied(
         None => false,
     };
     Some(is_member == (intent.operation == Operation::Join))
+}
+
+/// Whether a role was assigned; `None` if the observation can't show it.
+pub(crate) fn role_was_applied(intent: &ChangeIntent, observed: &Observed) -> Option<bool> {
+    let (holder, role) = (intent.holder()?, intent.role.as_ref()?);
+    let known = observed.roles().holders.get(&holder)?;
+    let scope = &role.scope.ids;
+    if scope.is_hidden_of(&holder) || known.read? < intent.intended {
+        return None;
+    }
+    Some(known.direct(&holder, scope)? == Some(&role.to))
 }
 
 /// The group of a membership, `Some(None)` if there is none; `None` if that is not known.

@@ -2,8 +2,8 @@
 
 use super::{Assessment, HeldChanges};
 use crate::model::{
-    Action, Change, Counts, Desired, FieldChange, MembershipChange, Operation, Problem,
-    ProblemKind, RunNumber, Value,
+    Action, Assignment, Change, Counts, Desired, FieldChange, MembershipChange, Operation, Problem,
+    ProblemKind, RoleStep, RunNumber, Value,
 };
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
@@ -136,7 +136,10 @@ fn write_subject(out: &mut String, change: &Change) -> fmt::Result {
             };
             writeln!(out, " {to} {group}: {}", change.subject)
         }
-        None => writeln!(out, ": {}", change.subject),
+        None => match change.role() {
+            Some(role) => writeln!(out, ": {}, {role}", change.subject),
+            None => writeln!(out, ": {}", change.subject),
+        },
     }
 }
 
@@ -230,24 +233,40 @@ pub fn change_text(change: &Change) -> String {
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     let sign = match change.operation() {
         Operation::Delete | Operation::Deactivate | Operation::Leave => '-',
-        Operation::Update => '~',
+        Operation::Update | Operation::Assign => '~',
         Operation::Create | Operation::Join => '+',
     };
     write!(out, "{sign} {:<10} {}", change.operation(), change.subject)?;
-    if let Some(group) = change.group() {
-        write!(out, ": {group}")?;
+    match (change.membership(), change.assignment()) {
+        (Some(membership), _) => write!(out, ": {}", membership.group)?,
+        (_, Some(assignment)) => write!(out, ": {}", assignment_text(assignment))?,
+        (None, None) => {}
     }
     match &change.location {
         Some(location) => writeln!(out, "  ({}:{})", location.file, location.line)?,
         None => writeln!(out, "  (not in the roster)")?,
     }
     match &change.action {
-        Action::Delete(_) | Action::Deactivate(_) | Action::Membership(_) => Ok(()),
+        Action::Delete(_) | Action::Deactivate(_) | Action::Membership(_) | Action::Role(_) => {
+            Ok(())
+        }
         Action::Update(_, fields) => fields.iter().try_for_each(|field| write_field(out, field)),
         Action::Create(_) => change.fields().iter().try_for_each(|field| {
             writeln!(out, "    {}: {}", field.field, shown(field.to.as_ref()))
         }),
     }
+}
+
+/// The roles with a mark for those that count fivefold.
+fn assignment_text(assignment: &Assignment) -> String {
+    let (role, to) = (&assignment.role, &assignment.role.to);
+    let mark = match assignment.step {
+        RoleStep::Lower => " (lowers the role)".to_owned(),
+        RoleStep::Unknown => " (may lower the role)".to_owned(),
+        RoleStep::Same | RoleStep::Raise if assignment.is_sensitive() => format!(" (grants {to})"),
+        RoleStep::Same | RoleStep::Raise => String::new(),
+    };
+    format!("{role}{mark}")
 }
 
 fn write_field(out: &mut String, change: &FieldChange) -> fmt::Result {

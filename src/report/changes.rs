@@ -1,7 +1,7 @@
-//! The changes of a run as CSV, for spreadsheets: one row for each field, and one for a membership or a removal.
+//! The changes of a run as CSV, for spreadsheets: one row for each field, and one for a membership, a role or a removal.
 
 use super::cells::{MARK, write_row};
-use crate::model::{ChangeRecord, FieldChange, Operation, UserId, Value};
+use crate::model::{ChangeRecord, FieldChange, Operation, RoleName, UserId, Value};
 use crate::roster::export;
 use chrono::SecondsFormat;
 use std::io;
@@ -60,6 +60,9 @@ impl ChangesCsv {
             value.map_or_else(String::new, export::cell_text)
         };
         let group = intent.group.as_ref().map(|group| group.name.as_str());
+        let role = intent.role.as_ref();
+        let scope = role.map(|role| format!("role on {}", role.scope));
+        let from_role = role.and_then(|role| role.from.as_ref());
         let group_if = |operation| group.filter(|_| intent.operation == operation);
         let (from, to) = (value(|one| &one.from), value(|one| &one.to));
         let cells: [&str; HEADER.len()] = [
@@ -71,9 +74,18 @@ impl ChangesCsv {
             if intent.approved { "true" } else { "false" },
             change.outcome_word(),
             settled.map_or("", |settled| &settled.detail),
-            field.map_or(group.map_or("", |_| "group"), |one| one.field.name()),
-            group_if(Operation::Leave).unwrap_or(&from),
-            group_if(Operation::Join).unwrap_or(&to),
+            match (field, &scope) {
+                (Some(one), _) => one.field.name(),
+                (None, Some(scope)) => scope,
+                (None, None) => group.map_or("", |_| "group"),
+            },
+            from_role.map_or(
+                group_if(Operation::Leave).unwrap_or(&from),
+                RoleName::as_str,
+            ),
+            role.map_or(group_if(Operation::Join).unwrap_or(&to), |role| {
+                role.to.as_str()
+            }),
             &value(|one| &one.default),
         ];
         Ok(write_row(&mut self.0, cells)?)

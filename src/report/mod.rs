@@ -16,9 +16,11 @@ mod reporter;
 mod rows;
 mod undo;
 mod undo_groups;
+mod undo_roles;
 
 pub use folder::{ReportError, ReportFolder, RunReport};
 pub use reporter::Reporter;
 pub use rows::{ReportRow, ReportStatus, RowReport};
 pub use undo::{Undo, undo};
 pub use undo_groups::undo_groups;
+pub use undo_roles::undo_roles;

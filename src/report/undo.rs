@@ -52,15 +52,21 @@ pub fn undo(
         })
         .collect();
     let mut lines = Vec::new();
-    let memberships = applied.iter();
-    let memberships = memberships.filter(|change| change.intent.operation.is_membership());
-    notes.extend(match memberships.count() {
-        0 => None,
-        count => Some(format!(
-            "{} not part of a roster; `history RUN --undo --groups` writes rows of source.groups for them",
-            plural_are(count, "membership")
-        )),
-    });
+    let count = |is_it: fn(Operation) -> bool| {
+        let operations = applied.iter().map(|change| change.intent.operation);
+        operations.filter(|operation| is_it(*operation)).count()
+    };
+    let elsewhere = [
+        (count(Operation::is_membership), "membership", "groups"),
+        (count(|one| one == Operation::Assign), "role", "roles"),
+    ];
+    let elsewhere = elsewhere.into_iter().filter(|(count, ..)| *count > 0);
+    notes.extend(elsewhere.map(|(count, noun, file)| {
+        format!(
+            "{} not part of a roster; `history RUN --undo --{file}` writes rows of source.{file} for them",
+            plural_are(count, noun)
+        )
+    }));
     for change in applied {
         let (mut line, mut note) = undo_change(change, &columns, observed, schema);
         if let Some(line) = &line {
@@ -175,8 +181,8 @@ fn undo_change(
             Some("is gone for good since it was deactivated; skipped".into()),
         ),
         (Operation::Update, None) => (None, Some("is no longer in Omni; skipped".into())),
-        // Rows of `source.groups` undo them.
-        (Operation::Leave | Operation::Join, _) => (None, None),
+        // Rows of `source.groups` and `source.roles` undo them.
+        (Operation::Leave | Operation::Join | Operation::Assign, _) => (None, None),
     }
 }
 

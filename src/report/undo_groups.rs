@@ -51,6 +51,10 @@ fn reverse(change: &ChangeRecord) -> Option<MembershipChange> {
     match change.intent.operation {
         Operation::Leave => Some(MembershipChange::Join),
         Operation::Join => Some(MembershipChange::Leave),
-        Operation::Delete | Operation::Deactivate | Operation::Update | Operation::Create => None,
+        Operation::Delete
+        | Operation::Deactivate
+        | Operation::Update
+        | Operation::Create
+        | Operation::Assign => None,
     }
 }

@@ -9,10 +9,10 @@ use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};
 use super::repetition::{Repetition, repetitions, skipped};
 use super::table::{self, TableKind, TableReading, TableRow};
 use super::text::{Issue, did_you_mean, quoted};
-use super::{SourceError, address};
+use super::{BesideReading, SourceError, address};
 use crate::model::{
-    ChangeKey, DesiredMemberships, DoubtfulMembership, Email, Fingerprint, GroupName,
-    GroupNameError, Location, MembershipChange, MembershipRow, Problem, ProblemKind, fold, trim,
+    ChangeKey, DesiredMemberships, DoubtfulMembership, Email, GroupName, GroupNameError, Location,
+    MembershipChange, MembershipRow, Problem, ProblemKind, fold, trim,
 };
 use crate::settings::SourceSettings;
 use crate::util::text::nearest;
@@ -20,7 +20,6 @@ use ::csv::StringRecord;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 const KIND: TableKind<3> = TableKind {
     setting: "source.groups",
@@ -60,36 +59,22 @@ pub(super) struct GroupsFile {
     pub(super) unreadable: Option<Problem>,
 }
 
-/// The result of reading the file once.
-pub(super) struct GroupsReading {
-    pub(super) file: GroupsFile,
-    /// `None` if there is no file.
-    pub(super) fingerprint: Option<Fingerprint>,
-    pub(super) is_unchanged: bool,
-    /// As in [`SourceReading`](super::SourceReading).
-    pub(super) touched: Option<SystemTime>,
-}
-
 /// Reads the file once. Blocks.
-pub(super) fn read(settings: &SourceSettings, path: &Path) -> GroupsReading {
+pub(super) fn read(settings: &SourceSettings, path: &Path) -> (GroupsFile, BesideReading) {
     match table::read_once(settings, path, KIND, read_row) {
-        Ok(reading) => GroupsReading {
-            file: GroupsFile::of(reading.outcome),
-            fingerprint: Some(reading.fingerprint),
-            is_unchanged: reading.is_unchanged,
-            touched: reading.touched,
-        },
-        Err(error) => GroupsReading {
-            file: GroupsFile::unreadable(unavailable(settings, path, error)),
-            fingerprint: None,
-            is_unchanged: true,
-            touched: None,
-        },
+        Ok(reading) => {
+            let beside = BesideReading::from(&reading);
+            (GroupsFile::of(reading.outcome), beside)
+        }
+        Err(error) => {
+            let problem = unavailable(settings, path, &error);
+            (GroupsFile::unreadable(problem), BesideReading::NONE)
+        }
     }
 }
 
 /// The problem of a file that can't be read.
-pub(super) fn unavailable(settings: &SourceSettings, path: &Path, error: SourceError) -> Problem {
+pub(super) fn unavailable(settings: &SourceSettings, path: &Path, error: &SourceError) -> Problem {
     table::unavailable_file(settings, path, KIND.setting, error)
 }
 
@@ -313,6 +298,7 @@ fn membership(email: &Email, group: &GroupName) -> ChangeKey {
     ChangeKey {
         subject: email.into(),
         group: Some(group.clone()),
+        scope: None,
     }
 }
 

@@ -8,8 +8,8 @@ use super::groups_file::GroupsFile;
 use super::parse::ParsedFile;
 use super::text::{Issue, quoted};
 use crate::model::{
-    ByEmail, Desired, DesiredMemberships, DesiredUser, Email, Entry, FileRead, Fingerprint,
-    GroupsCell, Location, Problem, ProblemKind, Schema, UserSpec,
+    ByEmail, Desired, DesiredMemberships, DesiredRoles, DesiredUser, Email, Entry, FileRead,
+    Fingerprint, GroupsCell, Location, Problem, ProblemKind, Schema, UserSpec,
 };
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub(super) struct ReadMeta {
     pub(super) folder: Vec<FileRead>,
     /// The rows of `source.groups`.
     pub(super) groups: GroupsFile,
+    /// The rows of `source.roles`.
+    pub(super) roles: Option<DesiredRoles>,
     /// Lints on the files themselves.
     pub(super) lints: Vec<Problem>,
     pub(super) fingerprint: Fingerprint,
@@ -39,6 +41,7 @@ pub(super) fn merge(
         bad_rows: Vec::new(),
         unnamed: 0,
         memberships: DesiredMemberships::default(),
+        roles: meta.roles,
         rejected: meta.rejected,
         lints: meta.lints,
         rows: 0,
@@ -79,6 +82,10 @@ pub(super) fn merge(
     }
     desired.lints.extend(meta.groups.lints);
     desired.bad_rows.extend(meta.groups.bad_rows);
+    if let Some(roles) = &mut desired.roles {
+        desired.lints.append(&mut roles.lints);
+        desired.bad_rows.extend(roles.bad_rows.iter().cloned());
+    }
     desired.drop_frozen();
     desired.bad_rows.sort_by(Problem::in_order);
     desired.finish_lints(dropped_lints);

@@ -70,7 +70,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Reads the roster at `path`, each file once. Blocks as long as the file system does. The roster of `source.path`
-/// includes the rows of `source.groups`.
+/// includes the rows of `source.groups` and `source.roles`.
 ///
 /// # Errors
 /// Fails if there is no roster, or all of its files are rejected.
@@ -80,8 +80,8 @@ pub fn read(
     is_source: bool,
     schema: &Schema,
 ) -> Result<Desired, SourceError> {
-    let groups = groups_path(settings, is_source);
-    read_source(settings, path, is_source, groups, schema)?.outcome
+    let beside = FilesBeside::of(is_source);
+    read_source(settings, path, is_source, beside, schema)?.outcome
 }
 
 /// Reads a roster of one file that is in memory. Its name is only for problems. Such a roster is not that of
@@ -105,6 +105,7 @@ pub fn read_memory(
         files: Vec::new(),
         folder: Vec::new(),
         groups: GroupsFile::default(),
+        roles: None,
         lints: Vec::new(),
         fingerprint: Fingerprint(*blake3::hash(bytes).as_bytes()),
         is_source: false,
@@ -112,16 +113,17 @@ pub fn read_memory(
     merge::merge(vec![parsed], meta, schema).map_err(SourceError::Rejected)
 }
 
-/// The stamp of the roster of `source.path`, at `path`, and of `source.groups`. It needs no reading. Blocks.
+/// The stamp of the roster of `source.path`, at `path`, with those of `source.groups` and `source.roles`. It needs no
+/// reading. Blocks.
 ///
 /// # Errors
 /// Fails if there is no roster.
 pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<SourceStamp, SourceError> {
     let stamp = files::find(settings, path)?.stamp();
-    Ok(match groups_path(settings, true) {
-        Some(groups) => stamp.beside(table::stamp(settings, groups)),
-        None => stamp,
-    })
+    let beside = FilesBeside::of(true);
+    let files = [beside.groups(settings), beside.roles(settings)];
+    let add = |stamp: SourceStamp, file| stamp.beside(table::stamp(settings, file));
+    Ok(files.into_iter().flatten().fold(stamp, add))
 }
 
 /// The fingerprint of the roster of `source.path`, at `path`, as [`read`] would return it. Blocks.
@@ -129,24 +131,43 @@ pub fn stamp(settings: &SourceSettings, path: &Path) -> Result<SourceStamp, Sour
 /// # Errors
 /// Fails if there is no roster.
 pub fn fingerprint(settings: &SourceSettings, path: &Path) -> Result<Fingerprint, SourceError> {
-    fingerprint_with(settings, path, groups_path(settings, true))
+    fingerprint_with(settings, path, FilesBeside::of(true))
 }
 
-/// The file of `source.groups`, which belongs to the roster of `source.path` alone.
-fn groups_path(settings: &SourceSettings, is_source: bool) -> Option<&Path> {
-    settings.groups.as_deref().filter(|_| is_source)
+/// The files that are read together with the roster of `source.path`, if the settings name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FilesBeside {
+    with_groups: bool,
+    with_roles: bool,
+}
+
+impl FilesBeside {
+    /// They belong to the roster of `source.path` alone.
+    fn of(is_source: bool) -> Self {
+        Self {
+            with_groups: is_source,
+            with_roles: is_source,
+        }
+    }
+
+    fn groups(self, settings: &SourceSettings) -> Option<&Path> {
+        settings.groups.as_deref().filter(|_| self.with_groups)
+    }
+
+    fn roles(self, settings: &SourceSettings) -> Option<&Path> {
+        settings.roles.as_deref().filter(|_| self.with_roles)
+    }
 }
 
 fn fingerprint_with(
     settings: &SourceSettings,
     path: &Path,
-    groups: Option<&Path>,
+    beside: FilesBeside,
 ) -> Result<Fingerprint, SourceError> {
     let fingerprint = fingerprint_of(settings, &files::find(settings, path)?);
-    Ok(match groups {
-        Some(groups) => content::both(fingerprint, table::fingerprint(settings, groups)),
-        None => fingerprint,
-    })
+    let files = [beside.groups(settings), beside.roles(settings)];
+    let add = |fingerprint, file| content::both(fingerprint, table::fingerprint(settings, file));
+    Ok(files.into_iter().flatten().fold(fingerprint, add))
 }
 
 fn fingerprint_of(settings: &SourceSettings, found: &Candidates) -> Fingerprint {
@@ -169,11 +190,39 @@ struct SourceReading<T> {
     outcome: T,
 }
 
+/// The reading of a file beside the roster, apart from its rows.
+struct BesideReading {
+    /// `None` if there is no file.
+    fingerprint: Option<Fingerprint>,
+    is_unchanged: bool,
+    /// As in [`SourceReading`].
+    touched: Option<SystemTime>,
+}
+
+impl<T> From<&SourceReading<T>> for BesideReading {
+    fn from(reading: &SourceReading<T>) -> Self {
+        Self {
+            fingerprint: Some(reading.fingerprint),
+            is_unchanged: reading.is_unchanged,
+            touched: reading.touched,
+        }
+    }
+}
+
+impl BesideReading {
+    /// The file can't be read.
+    const NONE: Self = Self {
+        fingerprint: None,
+        is_unchanged: true,
+        touched: None,
+    };
+}
+
 fn read_source(
     settings: &SourceSettings,
     path: &Path,
     is_source: bool,
-    groups: Option<&Path>,
+    beside: FilesBeside,
     schema: &Schema,
 ) -> Result<SourceReading<Result<Desired, SourceError>>, SourceError> {
     let found = files::find(settings, path)?;
@@ -198,19 +247,25 @@ fn read_source(
         }
     }
     let mut fingerprint = fingerprint.finish();
-    let groups = groups.map(|path| groups_file::read(settings, path));
-    if let Some(groups) = &groups {
-        fingerprint = content::both(fingerprint, groups.fingerprint);
-        is_unchanged &= groups.is_unchanged;
+    let mut add = |beside: &BesideReading| {
+        fingerprint = content::both(fingerprint, beside.fingerprint);
+        is_unchanged &= beside.is_unchanged;
         touched = touched
-            .zip(groups.touched)
+            .zip(beside.touched)
             .map(|(one, other)| one.max(other));
-    }
+    };
+    let groups = beside.groups(settings);
+    let groups = groups.map(|path| groups_file::read(settings, path));
+    let roles = beside.roles(settings);
+    let roles = roles.map(|path| roles::read(settings, path));
+    groups.iter().for_each(|(_, reading)| add(reading));
+    roles.iter().for_each(|(_, reading)| add(reading));
     let meta = ReadMeta {
         rejected,
         files,
         folder: found.folder,
-        groups: groups.map(|groups| groups.file).unwrap_or_default(),
+        groups: groups.map(|(groups, _)| groups).unwrap_or_default(),
+        roles: roles.map(|(roles, _)| roles),
         lints: found.lints,
         fingerprint,
         is_source,

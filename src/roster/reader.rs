@@ -1,7 +1,9 @@
 //! Reading a roster with the files that belong to it.
 
 use super::stable::read_until_stable;
-use super::{SourceError, SourceReading, fingerprint_with, groups_file, groups_path, read_source};
+use super::{
+    FilesBeside, SourceError, SourceReading, fingerprint_with, groups_file, read_source, roles,
+};
 use crate::model::{Desired, Fingerprint, Schema};
 use crate::settings::SourceSettings;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,8 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Fails if there is no readable roster, it does not become stable within a few minutes, or the file
-/// system does not respond. A file of `source.groups` of which the same is true is a problem.
+/// system does not respond. A file of `source.groups` or `source.roles` of which the same is true is a
+/// problem.
 pub async fn read_stable(
     settings: &SourceSettings,
     path: &Path,
@@ -23,45 +26,77 @@ pub async fn read_stable(
     schema: &Schema,
     stable_fingerprint: Option<Fingerprint>,
 ) -> Result<Desired, SourceError> {
-    let groups = groups_path(settings, is_source);
     let whole = RosterReader {
         settings: settings.clone(),
         path: path.to_owned(),
         is_source,
-        groups: groups.map(Path::to_owned),
+        beside: FilesBeside::of(is_source),
         schema: schema.clone(),
     };
-    let read = whole.clone().read_stable(stable_fingerprint).await;
-    match (read, groups) {
-        (
-            Err(error @ (SourceError::StillChanging { .. } | SourceError::Unresponsive { .. })),
-            Some(groups),
-        ) => {
-            // If the roster alone can be read, `source.groups` is what can't.
-            let roster = RosterReader {
-                groups: None,
-                ..whole
-            };
-            let mut desired = roster.read_stable(None).await?;
-            desired.memberships.unreadable =
-                Some(groups_file::unavailable(settings, groups, error));
-            Ok(desired)
-        }
-        (read, _) => read,
+    match whole.clone().read_stable(stable_fingerprint).await {
+        Err(error) if is_unstable(&error) => whole.read_without_unstable(error).await,
+        read => read,
     }
 }
 
-/// Reads a roster, perhaps together with `source.groups`.
+/// Whether one of the files may be what can't be read.
+fn is_unstable(error: &SourceError) -> bool {
+    matches!(
+        error,
+        SourceError::StillChanging { .. } | SourceError::Unresponsive { .. }
+    )
+}
+
+/// Reads a roster, perhaps together with `source.groups` and `source.roles`.
 #[derive(Clone)]
 struct RosterReader {
     settings: SourceSettings,
     path: PathBuf,
     is_source: bool,
-    groups: Option<PathBuf>,
+    beside: FilesBeside,
     schema: Schema,
 }
 
 impl RosterReader {
+    /// Reads the roster without the files beside it that can't be read, which become problems.
+    async fn read_without_unstable(self, error: SourceError) -> Result<Desired, SourceError> {
+        let settings = &self.settings;
+        let (groups, roles) = (self.beside.groups(settings), self.beside.roles(settings));
+        let without = |groups: bool, roles: bool| FilesBeside {
+            with_groups: self.beside.with_groups && !groups,
+            with_roles: self.beside.with_roles && !roles,
+        };
+        let attempts = match (groups, roles) {
+            (None, None) => vec![],
+            (Some(_), None) => vec![without(true, false)],
+            (None, Some(_)) => vec![without(false, true)],
+            (Some(_), Some(_)) => vec![
+                without(false, true),
+                without(true, false),
+                without(true, true),
+            ],
+        };
+        for beside in attempts {
+            let reader = Self {
+                beside,
+                ..self.clone()
+            };
+            let mut desired = match reader.read_stable(None).await {
+                Err(error) if is_unstable(&error) => continue,
+                read => read?,
+            };
+            if let Some(path) = groups.filter(|_| !beside.with_groups) {
+                let problem = groups_file::unavailable(settings, path, &error);
+                desired.memberships.unreadable = Some(problem);
+            }
+            if let Some(path) = roles.filter(|_| !beside.with_roles) {
+                desired.roles = Some(roles::unavailable(settings, path, &error));
+            }
+            return Ok(desired);
+        }
+        Err(error)
+    }
+
     async fn read_stable(
         self,
         stable_fingerprint: Option<Fingerprint>,
@@ -75,11 +110,11 @@ impl RosterReader {
     }
 
     fn read(&self) -> Result<SourceReading<Result<Desired, SourceError>>, SourceError> {
-        let (path, groups) = (&self.path, self.groups.as_deref());
-        read_source(&self.settings, path, self.is_source, groups, &self.schema)
+        let (path, beside) = (&self.path, self.beside);
+        read_source(&self.settings, path, self.is_source, beside, &self.schema)
     }
 
     fn fingerprint(&self) -> Result<Fingerprint, SourceError> {
-        fingerprint_with(&self.settings, &self.path, self.groups.as_deref())
+        fingerprint_with(&self.settings, &self.path, self.beside)
     }
 }

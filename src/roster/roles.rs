@@ -11,6 +11,7 @@ use super::repetition::{Repetition, repetitions, skipped};
 use super::snippet::{ProblemSnippet, snippets_in};
 use super::table::{self, TableKind, TableReading, TableRow};
 use super::text::{Issue, quoted};
+use super::{BesideReading, SourceError};
 use crate::model::{
     DesiredRole, DesiredRoles, Email, EmailError, Fingerprint, GroupNameError, Location, Problem,
     ProblemKind, RoleColumn, RoleName, RoleNameError, StandardRole, Subject, Text, trim,
@@ -34,7 +35,7 @@ const KIND: TableKind<COLUMNS> = TableKind {
     is_header,
 };
 
-fn is_header(record: &StringRecord) -> bool {
+pub(super) fn is_header(record: &StringRecord) -> bool {
     record
         .iter()
         .any(|cell| trim(cell) == RoleColumn::Subject.as_str())
@@ -44,6 +45,36 @@ fn is_header(record: &StringRecord) -> bool {
 #[must_use]
 pub fn read_roles(settings: &SourceSettings, path: &Path) -> DesiredRoles {
     desired(table::read(settings, path, KIND, read_row))
+}
+
+/// Reads the file once, together with the roster. Blocks.
+pub(super) fn read(settings: &SourceSettings, path: &Path) -> (DesiredRoles, BesideReading) {
+    match table::read_once(settings, path, KIND, read_row) {
+        Ok(reading) => {
+            let beside = BesideReading::from(&reading);
+            (desired(reading.outcome), beside)
+        }
+        Err(error) => (unavailable(settings, path, &error), BesideReading::NONE),
+    }
+}
+
+/// A file that can't be read.
+pub(super) fn unavailable(
+    settings: &SourceSettings,
+    path: &Path,
+    error: &SourceError,
+) -> DesiredRoles {
+    desired(TableReading {
+        fingerprint: None,
+        file: "".into(),
+        lints: Vec::new(),
+        table: Err(vec![table::unavailable_file(
+            settings,
+            path,
+            KIND.setting,
+            error,
+        )]),
+    })
 }
 
 /// Reads the file once it is stable, as [`read_stable`](super::read_stable) does. A file that can't be read is a

@@ -3,11 +3,11 @@
 
 use super::files::{self, Candidate};
 use super::format::{CsvFormat, IsHeader};
-use super::groups_file;
 use super::header::has_email;
 use super::records::{BUFFER, FileText};
 use super::scanner::{MAX_RECORD, ScanEvent, Scanner};
 use super::text::push_visible;
+use super::{groups_file, roles};
 use crate::model::{Problem, ProblemKind, trim};
 use crate::settings::SourceSettings;
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ pub struct ProblemSnippet {
     pub mark: Range<usize>,
 }
 
-/// The snippet of each problem of the roster or `source.groups`; `None` if the problem refers to no text, or the file has changed.
+/// The snippet of each problem of the roster, `source.groups` or `source.roles`; `None` if the problem refers to no text, or the file has changed.
 /// Reads each file once. Blocks.
 #[must_use]
 pub fn snippets(
@@ -42,10 +42,17 @@ pub fn snippets(
     let files = files::find(settings, path);
     let files = files.map(|found| found.files).unwrap_or_default();
     let mut found = snippets_in(&files, settings, problems, has_email);
-    if let Some(groups) = &settings.groups {
-        let groups = files::find_one(settings, groups);
-        let files = groups.map(|found| found.files).unwrap_or_default();
-        let others = snippets_in(&files, settings, problems, groups_file::is_header);
+    let beside: [(_, IsHeader); 2] = [
+        (&settings.groups, groups_file::is_header),
+        (&settings.roles, roles::is_header),
+    ];
+    for (path, is_header) in beside {
+        let Some(path) = path else {
+            continue;
+        };
+        let files = files::find_one(settings, path);
+        let files = files.map(|found| found.files).unwrap_or_default();
+        let others = snippets_in(&files, settings, problems, is_header);
         for (snippet, other) in found.iter_mut().zip(others) {
             *snippet = snippet.take().or(other);
         }

@@ -178,7 +178,7 @@ fn failed<T, const N: usize>(
     kind: TableKind<N>,
     error: SourceError,
 ) -> TableReading<T, N> {
-    let problem = unavailable_file(settings, path, kind.setting, error);
+    let problem = unavailable_file(settings, path, kind.setting, &error);
     TableReading {
         fingerprint: None,
         file: problem.location.file.clone(),
@@ -192,19 +192,19 @@ pub(super) fn unavailable_file(
     settings: &SourceSettings,
     path: &Path,
     setting: &str,
-    error: SourceError,
+    error: &SourceError,
 ) -> Problem {
     let name = files::name_beside(settings, path);
     unavailable(error, setting).at(Location::line(&name, 0))
 }
 
-fn unavailable(error: SourceError, setting: &str) -> Issue {
+fn unavailable(error: &SourceError, setting: &str) -> Issue {
     match error {
         SourceError::NotFound { .. } => Issue::new(
             "there is no such file",
             format!("put the file there, or correct {setting}"),
         ),
-        SourceError::Unreadable { source, .. } => files::unreadable(&source),
+        SourceError::Unreadable { source, .. } => files::unreadable(source),
         SourceError::StillChanging { .. } => Issue::new(
             "the file keeps changing",
             "try again when it is completely written",

@@ -23,21 +23,23 @@ pub struct Explanation {
     /// What a run would do.
     pub next: Next,
     /// The memberships that a run would change.
-    pub memberships: Vec<NextMembership>,
+    pub memberships: Vec<NextAccess>,
+    /// The roles that a run would assign.
+    pub roles: Vec<NextAccess>,
     /// The names of the user's groups, as far as they are known.
     pub groups: Vec<Text>,
 }
 
-/// A membership that a run would change.
+/// A membership or a role that a run would change.
 #[derive(Clone, Debug)]
-pub struct NextMembership {
+pub struct NextAccess {
     /// The change.
     pub change: Change,
     /// Why it would not be sent, as a clause.
     pub reason: Option<String>,
 }
 
-impl fmt::Display for NextMembership {
+impl fmt::Display for NextAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(render::change_text(&self.change).trim_end())?;
         match &self.reason {
@@ -104,7 +106,8 @@ impl Explanation {
             roster: roster(email, prepared),
             found: prepared.cache.observed.get(email).cloned(),
             next: next(email, prepared, state, held, policy),
-            memberships: memberships(email, prepared, held),
+            memberships: next_access(email, prepared, held, Operation::is_membership),
+            roles: next_access(email, prepared, held, |of| of == Operation::Assign),
             groups: groups(email, prepared),
         }
     }
@@ -131,15 +134,16 @@ impl Explanation {
             "groups": self.groups,
             "next": self.next.to_string(),
             "change": self.next.change().map(ChangeDoc::from),
-            "memberships": self.memberships.iter().map(membership_doc).collect::<Vec<_>>(),
+            "memberships": self.memberships.iter().map(access_doc).collect::<Vec<_>>(),
+            "roles": self.roles.iter().map(access_doc).collect::<Vec<_>>(),
         })
     }
 }
 
-fn membership_doc(membership: &NextMembership) -> Value {
+fn access_doc(access: &NextAccess) -> Value {
     json!({
-        "change": ChangeDoc::from(&membership.change),
-        "reason": membership.reason,
+        "change": ChangeDoc::from(&access.change),
+        "reason": access.reason,
     })
 }
 
@@ -186,7 +190,7 @@ fn next(
     let verdict = &prepared.assessment.verdict;
     let find = |changes: &[Change]| {
         let mut changes = changes.iter();
-        let is_own = |change: &&Change| change.subject == *email && change.membership().is_none();
+        let is_own = |change: &&Change| change.subject == *email && change.operation().is_of_user();
         changes.find(is_own).cloned()
     };
     if let Some(change) = find(verdict.passed()) {
@@ -215,23 +219,28 @@ fn next(
     })
 }
 
-/// The memberships of a user that a run would change, in order.
-fn memberships(email: &Email, prepared: &Prepared, held: Option<&HeldIn>) -> Vec<NextMembership> {
+/// The changes of a user's memberships or roles, in order.
+fn next_access(
+    email: &Email,
+    prepared: &Prepared,
+    held: Option<&HeldIn>,
+    is_of_kind: impl Fn(Operation) -> bool,
+) -> Vec<NextAccess> {
     let verdict = &prepared.assessment.verdict;
     let of_user = |changes: &[Change]| -> Vec<Change> {
         let changes = changes.iter();
-        let is_it = |change: &&Change| change.subject == *email && change.membership().is_some();
+        let is_it = |change: &&Change| change.subject == *email && is_of_kind(change.operation());
         changes.filter(is_it).cloned().collect()
     };
     let with = |reason: Option<String>| {
-        move |change| NextMembership {
+        move |change| NextAccess {
             change,
             reason: reason.clone(),
         }
     };
     let mut all: Vec<_> = of_user(verdict.passed())
         .into_iter()
-        .map(|change| NextMembership {
+        .map(|change| NextAccess {
             reason: held.and_then(|held| held_before(held, &change, &prepared.memory)),
             change,
         })
@@ -273,9 +282,10 @@ fn groups(email: &Email, prepared: &Prepared) -> Vec<Text> {
 /// Why no change of a user is planned, whatever the roster asks for.
 fn not_planned(email: &Email, prepared: &Prepared) -> Option<String> {
     let assessment = &prepared.assessment;
-    // A problem about a group concerns only memberships.
+    // A problem about a group or a role concerns only that one.
     let is_theirs = |problem: &Problem| {
-        problem.email.as_ref() == Some(email) && problem.kind != ProblemKind::Group
+        problem.email.as_ref() == Some(email)
+            && !matches!(problem.kind, ProblemKind::Group | ProblemKind::Role)
     };
     if assessment.ambiguous.contains(email) {
         Some("several users in Omni have this email".into())

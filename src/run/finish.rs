@@ -1,10 +1,14 @@
 //! The end of a run: row report, quarantine and history.
 
 use super::{Applied, Completion, Prepared, Reconciler, Run, RunOutcome, row_report};
-use crate::model::{Change, ChangeOutcome, Fingerprint, RunEnd, RunResult};
+use crate::model::{
+    Change, ChangeKey, ChangeOutcome, Fingerprint, Observed, RoleHolder, RunEnd, RunResult,
+    Subject, UserMatch,
+};
+use crate::plan::NameIndex;
 use crate::report::ReportError;
 use crate::state::StateError;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -82,7 +86,7 @@ impl Reconciler {
             return Ok(());
         };
         if let Some(prepared) = prepared.filter(|prepared| saw_everything(prepared)) {
-            self.end_quarantines(prepared).await?;
+            self.end_quarantines(prepared, outcome.started).await?;
         }
         let (quarantined, _) = self.state().quarantined(Utc::now(), 0).await?;
         let quarantined = i64::try_from(quarantined).unwrap_or(i64::MAX);
@@ -97,14 +101,41 @@ impl Reconciler {
         self.state().prune_old(Utc::now(), retain).await
     }
 
-    /// Ends the quarantine of users that need no change any more.
-    async fn end_quarantines(&self, prepared: &Prepared) -> Result<(), StateError> {
+    /// Ends the quarantine of users, memberships and roles that need no change any more.
+    async fn end_quarantines(
+        &self,
+        prepared: &Prepared,
+        started: DateTime<Utc>,
+    ) -> Result<(), StateError> {
         let verdict = &prepared.assessment.verdict;
         let pending: HashSet<_> = verdict.all().map(Change::key).collect();
+        let observed = &prepared.cache.observed;
         let quarantined = prepared.memory.quarantined.keys();
-        let over = quarantined.filter(|key| !pending.contains(*key));
+        let over = quarantined
+            .filter(|key| !pending.contains(*key) && is_verified(key, observed, started));
         self.state().quarantine_clear(over).await
     }
+}
+
+/// Whether a run that started at this time has seen what a change is about. It reads the roles of some users only;
+/// those of the others are as assigned, and do not show whether something has undone them.
+fn is_verified(key: &ChangeKey, observed: &Observed, started: DateTime<Utc>) -> bool {
+    let Some(scope) = &key.scope else {
+        return true;
+    };
+    let holder = match &key.subject {
+        Subject::User(email) => match observed.get(email) {
+            Some(UserMatch::One(user)) => RoleHolder::User(user.id.clone()),
+            Some(UserMatch::Several(_)) | None => return true,
+        },
+        Subject::Group(name) => match NameIndex::of_groups(observed.groups()).find(name.as_str()) {
+            Ok(group) => RoleHolder::Group(group.id.clone()),
+            Err(_) => return true,
+        },
+    };
+    let known = observed.roles().holders.get(&holder);
+    scope.is_hidden_of(&holder)
+        || known.is_some_and(|known| known.read.is_some_and(|read| read >= started))
 }
 
 /// Whether a run saw all users and all rows, so that a user without a pending change is in sync. A cached observation
@@ -119,6 +150,8 @@ fn saw_everything(prepared: &Prepared) -> bool {
     desired.is_source
         && desired.rejected.is_empty()
         && desired.memberships.unreadable.is_none()
+        && desired.unreadable_roles().is_none()
+        && assessment.unread_roles.is_empty()
         && !cache.is_cached()
         && cache.observed.doubt().is_none()
         && assessment.blocked.is_empty()

@@ -113,8 +113,10 @@ impl ObservationCache {
         let is_missing = |name: &&GroupName| {
             matches!(by_name.find(name.as_str()), Err(NameError::Unknown { .. }))
         };
+        let names = request.group_names();
+        let mut named = names.into_iter().chain(request.desired.role_groups());
         !self.groups.is_younger_than(request.max_age)
-            || (groups.is_known() && request.group_names().iter().any(is_missing))
+            || (groups.is_known() && named.any(|name| is_missing(&name)))
     }
 
     /// Reads the named groups whose members are not known.

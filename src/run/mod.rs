@@ -30,6 +30,7 @@ mod preview;
 mod progress;
 mod read_budget;
 mod recorder;
+mod roles;
 mod row_outcomes;
 mod row_report;
 mod undo;
@@ -108,7 +109,9 @@ impl Prepared {
         let passed = self.assessment.verdict.passed().iter();
         let removed = passed.filter_map(|change| match &change.action {
             Action::Delete(user) | Action::Deactivate(user) => Some(user),
-            Action::Update(..) | Action::Create(_) | Action::Membership(_) => None,
+            Action::Update(..) | Action::Create(_) | Action::Membership(_) | Action::Role(_) => {
+                None
+            }
         });
         removed.filter(|user| !user.is_read()).cloned().collect()
     }
@@ -332,6 +335,7 @@ impl Reconciler {
         let mut ownership = ownership::by_roster(desired, &cache.observed, memory);
         if accepted.is_some() {
             ownership.groups = assessment.groups.clone();
+            ownership.roles = assessment.roles.clone();
         }
         let now = Utc::now();
         if accepted.is_some() {

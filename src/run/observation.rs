@@ -5,7 +5,7 @@ use super::cache::ObservationCache;
 use super::observe::{ObservationSource, ObserveRequest};
 use super::read_budget::ReadBudget;
 use crate::model::{Desired, Email, Fingerprint, Readings, Schema};
-use crate::omni::{self, OmniError, Reader};
+use crate::omni::{self, Reader};
 use crate::roster::{self, SourceError};
 use crate::settings::{Settings, SettingsError};
 use crate::state::StateDb;
@@ -85,6 +85,8 @@ pub(super) struct Observation<'a> {
     pub(super) keep_in: Option<&'a StateDb>,
     pub(super) budget: &'a ReadBudget,
     pub(super) readings: &'a Readings,
+    /// What earlier runs know about roles.
+    pub(super) state: &'a StateDb,
 }
 
 impl Observation<'_> {
@@ -101,7 +103,10 @@ impl Observation<'_> {
             cached => cached.map(|cached| cached.cache),
         };
         let schema = self.definitions().await?;
-        let desired = self.roster(&schema).await?;
+        let mut desired = self.roster(&schema).await?;
+        if let Scope::One(email) = scope {
+            desired.keep_roles_of(email);
+        }
         let needs_groups = self.needs_groups(&desired, scope);
         let reader = self.reader.with_groups(needs_groups);
         let request = self.request(&reader, &desired, scope, needs_groups);
@@ -115,7 +120,7 @@ impl Observation<'_> {
                 ObservationCache::fresh(schema, request, earlier).await?
             }
         };
-        let cache = observed(cache, source, request).await?;
+        let cache = self.observed(cache, source, request).await?;
         Ok(Snapshot { desired, cache })
     }
 
@@ -132,12 +137,15 @@ impl Observation<'_> {
         let reader = self.reader.with_groups(needs_groups);
         let request = self.request(&reader, &desired, scope, needs_groups);
         let (cache, source) = cache.again(request).await?;
-        let cache = observed(cache, source, request).await?;
+        let cache = self.observed(cache, source, request).await?;
         Ok(Snapshot { desired, cache })
     }
 
-    /// Whether the run needs groups: it has to do with memberships.
+    /// Whether the run needs groups: it has to do with memberships, or with roles of groups.
     fn needs_groups(&self, desired: &Desired, scope: Scope<'_>) -> bool {
+        if desired.role_groups().next().is_some() {
+            return true;
+        }
         let stated = &desired.memberships;
         let with_groups = match scope {
             Scope::One(email) => {
@@ -190,6 +198,7 @@ impl Observation<'_> {
         if let Some(email) = only {
             desired.users.retain(|of, _| of == email);
             desired.memberships = desired.memberships.about(email);
+            desired.keep_roles_of(email);
         }
         Ok(desired)
     }
@@ -214,20 +223,23 @@ impl Observation<'_> {
             max_age: self.settings.observe.max_age,
         }
     }
-}
 
-/// The observation with its groups.
-async fn observed(
-    mut cache: ObservationCache,
-    source: ObservationSource,
-    request: ObserveRequest<'_>,
-) -> Result<ObservationCache, OmniError> {
-    tracing::info!(
-        source = source.as_str(),
-        users = cache.observed.count(),
-        age_seconds = cache.age().as_secs(),
-        "fetched users"
-    );
-    cache.observe_groups(request, source).await?;
-    Ok(cache)
+    /// The observation with its groups and roles.
+    async fn observed(
+        &self,
+        mut cache: ObservationCache,
+        source: ObservationSource,
+        request: ObserveRequest<'_>,
+    ) -> Result<ObservationCache, RunError> {
+        tracing::info!(
+            source = source.as_str(),
+            users = cache.observed.count(),
+            age_seconds = cache.age().as_secs(),
+            "fetched users"
+        );
+        let is_cached = matches!(source, ObservationSource::Cache);
+        cache.observe_groups(request, source).await?;
+        cache.observe_roles(request, self.state, is_cached).await?;
+        Ok(cache)
+    }
 }

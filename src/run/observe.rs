@@ -395,12 +395,14 @@ impl ObservationCache {
 }
 
 impl<'a> ObserveRequest<'a> {
-    /// The emails of matching rows. Rows of `source.groups` may name more users.
+    /// The emails of matching rows. Rows of `source.groups` and `source.roles` may name more users.
     fn named(self, matches: impl Fn(&Email, Option<&DesiredUser>) -> bool) -> Vec<&'a Email> {
         let named = self.desired.named();
         let named = named.filter(|(email, want)| matches(email, Some(want)));
         let mut emails: Vec<_> = named.map(|(email, _)| email).collect();
         let rows = self.desired.memberships.named_rows().map(|row| &row.email);
+        let roles = self.desired.roles.iter().flat_map(|roles| &roles.rows);
+        let rows = rows.chain(roles.filter_map(|row| row.subject.email()));
         let others = rows.filter(|email| !self.desired.users.contains_key(*email));
         let others: HashSet<_> = others.filter(|email| matches(email, None)).collect();
         emails.extend(others);

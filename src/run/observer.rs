@@ -250,7 +250,8 @@ impl Observer {
         let prunes = target.is_source && self.settings.policy.prune != Prune::Never;
         let is_membership = |change: &ChangeRecord| change.intent.operation.is_membership();
         let with_groups = unknown.iter().any(is_membership);
-        match prunes || !unknown.is_empty() {
+        let is_of_role = |change: &ChangeRecord| change.intent.operation == Operation::Assign;
+        match prunes || !unknown.iter().all(is_of_role) {
             true => Scope::Everybody { with_groups },
             false => Scope::Named,
         }
@@ -304,6 +305,7 @@ impl Observer {
             keep_in: self.keep_in(),
             budget: &budget,
             readings: &readings,
+            state: &self.state,
         };
         let snapshot = tokio::select! {
             snapshot = observation.observe(scope, cached) => snapshot,
@@ -362,7 +364,7 @@ impl Observer {
             Operation::Delete => 1 + usize::from(is_rechecked),
             Operation::Deactivate if method == UpdateMethod::Put => 2 + usize::from(is_rechecked),
             Operation::Deactivate => 1 + usize::from(is_rechecked),
-            Operation::Create => 1,
+            Operation::Create | Operation::Assign => 1,
             // Memberships are sent by group.
             Operation::Leave | Operation::Join => 0,
         };
@@ -394,6 +396,7 @@ fn without_limits(policy: &Policy) -> Policy {
         max_removals: Limit::Count(u64::MAX),
         max_clears: Limit::Count(u64::MAX),
         max_updates: None,
+        max_role_changes: u64::MAX,
         ..policy.clone()
     }
 }

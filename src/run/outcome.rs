@@ -2,8 +2,8 @@
 
 use super::Prepared;
 use crate::model::{
-    ChangeOutcome, Counts, Email, Fingerprint, GroupName, Operation, Problem, RunNumber, RunResult,
-    Subject, Trigger,
+    ChangeOutcome, Counts, Email, Fingerprint, GroupName, Operation, Problem, RoleChange,
+    RunNumber, RunResult, Subject, Trigger,
 };
 use crate::omni::{ClientError, OmniError};
 use crate::plan::HeldSummary;
@@ -21,8 +21,10 @@ pub struct AppliedChange {
     pub subject: Subject,
     /// The operation.
     pub operation: Operation,
-    /// The group of a membership.
+    /// The group of a membership, or the group that gets a role.
     pub group: Option<GroupName>,
+    /// The role that changes.
+    pub role: Option<RoleChange>,
     /// The outcome.
     pub outcome: ChangeOutcome,
     /// Details, or an empty text.
@@ -38,6 +40,7 @@ impl AppliedChange {
             subject: email.into(),
             operation: Operation::Update,
             group: None,
+            role: None,
             outcome: ChangeOutcome::Failed,
             detail: "several users in Omni have this email; none of them is changed".into(),
             rejected: false,
@@ -58,12 +61,14 @@ pub struct RosterSummary {
     pub rejected: Vec<Problem>,
     /// Why `source.groups` could not be read.
     pub groups: Option<Problem>,
+    /// Why `source.roles` could not be read.
+    pub roles: Option<Problem>,
 }
 
 impl RosterSummary {
     /// The problems of all files that could not be read.
     pub fn unreadable(&self) -> impl Iterator<Item = &Problem> + Clone {
-        self.rejected.iter().chain(&self.groups)
+        self.rejected.iter().chain(&self.groups).chain(&self.roles)
     }
 }
 
@@ -84,7 +89,7 @@ pub struct PlanSummary {
     pub quarantined: usize,
     /// Emails that several users in Omni share.
     pub ambiguous: Vec<Email>,
-    /// The number of users in the roster whose fields Omni has not shown yet.
+    /// The number of users and groups whose fields or roles Omni has not shown yet.
     pub unread: usize,
     /// Whether the plan rests on a cached observation, and a run that reads all users should follow.
     pub needs_listing: bool,
@@ -109,6 +114,7 @@ impl From<&Prepared> for PlanSummary {
                 bad_rows: bad_rows.cloned().collect(),
                 rejected: desired.rejected.clone(),
                 groups: desired.memberships.unreadable.clone(),
+                roles: desired.unreadable_roles().cloned(),
             },
             users: cache.observed.count(),
             pending: assessment.pending,
@@ -116,7 +122,7 @@ impl From<&Prepared> for PlanSummary {
             blocked: assessment.blocked.iter().map(ToString::to_string).collect(),
             quarantined: verdict.quarantined().len(),
             ambiguous: assessment.ambiguous.clone(),
-            unread: assessment.unread.len(),
+            unread: assessment.unread.len() + assessment.unread_roles.len(),
             needs_listing: false,
             warnings: assessment.warnings.clone(),
         }

@@ -214,7 +214,9 @@ impl Reconciler {
                 Some(id) => *id == user.id,
                 None => intent.subject == user.email,
             };
-            unknown.iter().any(|change| is_theirs(&change.intent))
+            let of_users = unknown.iter().map(|change| &change.intent);
+            let mut of_users = of_users.filter(|intent| intent.operation != Operation::Assign);
+            of_users.any(is_theirs)
         };
         let read = self.observer.read_unread(cache, is_theirs, &stop.now);
         read.await?;
@@ -224,9 +226,12 @@ impl Reconciler {
         let by_id = recover::by_id(observed, unknown);
         for change in unknown {
             let now = Utc::now();
-            let was_applied = match change.intent.operation.is_membership() {
-                true => recover::membership_was_applied(&change.intent, now, observed),
-                false => recover::was_applied(change, now, &by_id, observed, schema),
+            let was_applied = match change.intent.operation {
+                Operation::Leave | Operation::Join => {
+                    recover::membership_was_applied(&change.intent, now, observed)
+                }
+                Operation::Assign => recover::role_was_applied(&change.intent, observed),
+                _ => recover::was_applied(change, now, &by_id, observed, schema),
             };
             let Some(was_applied) = was_applied else {
                 continue;
@@ -270,7 +275,9 @@ fn log_planned(change: &HeldChange) {
     let is_set = |field: &&FieldChange| operation != Operation::Delete || field.to.is_some();
     let fields = change.fields.iter().filter(is_set);
     let fields: Vec<_> = fields.map(|field| field.field.to_string()).collect();
+    let scope = change.role.as_ref();
+    let scope = scope.map(|role| tracing::field::display(&role.scope));
     let fields = (!fields.is_empty()).then(|| fields.join(", "));
     let group = change.group.as_ref().map(tracing::field::display);
-    tracing::info!(target: CHANGES, %user, %operation, group, fields, "planned change");
+    tracing::info!(target: CHANGES, %user, %operation, group, scope, fields, "planned change");
 }

@@ -52,9 +52,12 @@ impl Observer {
     async fn plan_by_cache(
         &self,
         desired: Desired,
-        cache: ObservationCache,
+        mut cache: ObservationCache,
         path: &Path,
     ) -> Result<Prepared, RunError> {
+        if desired.roles.is_some() {
+            cache.recall_roles(self.state()).await?;
+        }
         let snapshot = Snapshot { desired, cache };
         let mut memory = self.memory(&snapshot, false).await?;
         self.recall_key_users(&mut memory).await?;

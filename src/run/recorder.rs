@@ -25,6 +25,17 @@ pub(super) struct Recorded {
     intent: ChangeIntent,
 }
 
+/// What a confirmed change says about earlier ones of the same kind whose outcome is unknown.
+fn replaces(operation: Operation) -> Option<&'static str> {
+    match operation {
+        Operation::Create => {
+            Some("the response was lost; a later creation shows that it was not applied")
+        }
+        Operation::Assign => Some("the response was lost; a later assignment has replaced it"),
+        _ => None,
+    }
+}
+
 impl<'a> ChangeRecorder<'a> {
     pub(super) fn new(state: &'a StateDb, run: RunNumber, prepared: &'a Prepared) -> Self {
         Self {
@@ -48,6 +59,7 @@ impl<'a> ChangeRecorder<'a> {
             user_id: change.user_id().cloned(),
             operation: change.operation(),
             group: change.group().cloned(),
+            role: change.role().cloned(),
             fields: change.fields(),
             approved: self.is_approved(change),
         };
@@ -88,16 +100,10 @@ impl<'a> ChangeRecorder<'a> {
                 None => Ok(()),
             }
         };
-        let is_created = intent.operation == Operation::Create && outcome == ChangeOutcome::Applied;
         let earlier = async {
-            match is_created {
-                true => {
-                    let settle =
-                        self.state
-                            .settle_earlier_creations(id, &intent.subject, settled.at);
-                    settle.await
-                }
-                false => Ok(()),
+            match replaces(intent.operation).filter(|_| outcome == ChangeOutcome::Applied) {
+                Some(detail) => self.state.settle_earlier(id, detail, settled.at).await,
+                None => Ok(()),
             }
         };
         // All at once, so that they share one commit.

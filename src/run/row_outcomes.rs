@@ -1,11 +1,12 @@
 //! The outcome of each user of a run, from the verdict and the changes that were tried: one outcome for the user's own
-//! change and the memberships together, the most serious one, and a detail that names the groups.
+//! change, the memberships and the roles together, the most serious one, and a detail that names groups and roles. A
+//! group has one for its roles.
 
 use super::Prepared;
 use super::outcome::AppliedChange;
 use crate::model::{
-    Change, ChangeOutcome, Email, GroupName, Operation, Problem, ProblemKind, RowOutcome,
-    RunNumber, Subject,
+    Change, ChangeOutcome, Email, GroupName, Operation, Problem, ProblemKind, RoleChange,
+    RowOutcome, RunNumber, Subject,
 };
 use crate::plan::render::how_to_approve;
 use std::collections::{BTreeMap, HashMap};
@@ -13,9 +14,20 @@ use std::collections::{BTreeMap, HashMap};
 /// The outcome of each user or group, with details.
 pub(super) type RowOutcomes<'a> = HashMap<SubjectRef<'a>, (RowOutcome, String)>;
 
-/// The outcomes of memberships: the outcome and the text around the names of the groups, by user and membership.
-type Memberships<'a> =
-    HashMap<SubjectRef<'a>, BTreeMap<(Operation, GroupName), (RowOutcome, String)>>;
+/// The outcomes of memberships and roles by subject: each with the name of the group, or the role, and the outcome with
+/// details.
+type PartOutcomes<'a> =
+    HashMap<SubjectRef<'a>, BTreeMap<(Operation, String), (RowOutcome, String)>>;
+
+/// The name of a group, or the role, if a change is not of the user itself.
+fn part(group: Option<&GroupName>, role: Option<&RoleChange>) -> Option<String> {
+    let role = role.map(ToString::to_string);
+    role.or_else(|| group.map(ToString::to_string))
+}
+
+fn part_of(change: &Change) -> Option<String> {
+    part(change.group().map(|group| &group.name), change.role())
+}
 
 /// A [`Subject`], borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,15 +58,14 @@ impl<'a> From<&'a Subject> for SubjectRef<'a> {
 #[derive(Default)]
 struct Collector<'a> {
     subjects: RowOutcomes<'a>,
-    memberships: Memberships<'a>,
+    parts: PartOutcomes<'a>,
 }
 
 impl<'a> Collector<'a> {
     fn all(&mut self, changes: &'a [Change], outcome: RowOutcome, detail: &str) {
         for change in changes {
-            let group = change.group().map(|group| group.name.clone());
             let ended = (outcome, detail.to_owned());
-            self.one(&change.subject, change.operation(), group, ended);
+            self.one(&change.subject, change.operation(), part_of(change), ended);
         }
     }
 
@@ -62,13 +73,13 @@ impl<'a> Collector<'a> {
         &mut self,
         subject: &'a Subject,
         operation: Operation,
-        group: Option<GroupName>,
+        part: Option<String>,
         outcome: (RowOutcome, String),
     ) {
-        match group {
-            Some(group) => {
-                let of_user = self.memberships.entry(subject.into()).or_default();
-                of_user.insert((operation, group), outcome);
+        match part {
+            Some(part) => {
+                let of_subject = self.parts.entry(subject.into()).or_default();
+                of_subject.insert((operation, part), outcome);
             }
             None => drop(self.subjects.insert(subject.into(), outcome)),
         }
@@ -78,40 +89,40 @@ impl<'a> Collector<'a> {
         self.subjects.insert(SubjectRef::User(email), outcome);
     }
 
-    /// Joins the outcomes of each user.
+    /// Joins the outcomes of each user or group.
     fn finish(self) -> RowOutcomes<'a> {
         let Self {
             mut subjects,
-            memberships,
+            parts,
         } = self;
-        for (subject, memberships) in memberships {
+        for (subject, parts) in parts {
             let own = subjects.remove(&subject);
-            subjects.insert(subject, joined(own, memberships));
+            subjects.insert(subject, joined(own, parts));
         }
         subjects
     }
 }
 
-/// One outcome for a user: the most serious one, with all details.
+/// One outcome for a user or group: the most serious one, with all details.
 fn joined(
     own: Option<(RowOutcome, String)>,
-    memberships: BTreeMap<(Operation, GroupName), (RowOutcome, String)>,
+    parts: BTreeMap<(Operation, String), (RowOutcome, String)>,
 ) -> (RowOutcome, String) {
     let (mut outcome, own) = own.unwrap_or((RowOutcome::Unchanged, String::new()));
-    let mut groups: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    for ((operation, group), (of_group, detail)) in memberships {
-        if severity(of_group) > severity(outcome) {
-            outcome = of_group;
+    let mut named: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for ((operation, part), (of_part, detail)) in parts {
+        if severity(of_part) > severity(outcome) {
+            outcome = of_part;
         }
-        let verb = match (operation, of_group) {
+        let verb = match (operation, of_part) {
             (Operation::Leave, RowOutcome::Updated) => "left".to_owned(),
+            (Operation::Assign, RowOutcome::Updated) => "assigned".to_owned(),
             (_, RowOutcome::Updated) => "joined".to_owned(),
             (operation, _) => operation.to_string(),
         };
-        let names = groups.entry((verb, detail)).or_default();
-        names.push(group.to_string());
+        named.entry((verb, detail)).or_default().push(part);
     }
-    let memberships = groups.into_iter().map(|((verb, detail), names)| {
+    let parts = named.into_iter().map(|((verb, detail), names)| {
         let names = names.join(", ");
         match detail.is_empty() {
             true => format!("{verb} {names}"),
@@ -119,7 +130,7 @@ fn joined(
         }
     });
     let own = Some(own).filter(|own| !own.is_empty());
-    let details: Vec<_> = own.into_iter().chain(memberships).collect();
+    let details: Vec<_> = own.into_iter().chain(parts).collect();
     (outcome, details.join("; "))
 }
 
@@ -176,13 +187,13 @@ pub(super) fn row_outcomes<'a>(
     }
     // In a run in progress, these are not tried yet.
     for change in verdict.passed() {
-        let group = change.group().map(|group| group.name.clone());
-        let detail = match group {
+        let part = part_of(change);
+        let detail = match part {
             Some(_) => "pending".to_owned(),
             None => format!("pending: {}", change.operation()),
         };
         let pending = (RowOutcome::Unchanged, detail);
-        outcomes.one(&change.subject, change.operation(), group, pending);
+        outcomes.one(&change.subject, change.operation(), part, pending);
     }
     for email in &assessment.unread {
         let detail = "not read yet: the next run reads more users".to_owned();
@@ -192,7 +203,10 @@ pub(super) fn row_outcomes<'a>(
         outcomes.of_user(&row.email, (RowOutcome::NotFound, row.detail()));
     }
     for problem in &assessment.problems {
-        let is_of_user = !matches!(problem.kind, ProblemKind::NotFound | ProblemKind::Group);
+        let is_of_user = !matches!(
+            problem.kind,
+            ProblemKind::NotFound | ProblemKind::Group | ProblemKind::Role
+        );
         if let Some(email) = problem.email.as_ref().filter(|_| is_of_user) {
             let frozen = (RowOutcome::Frozen, detail(problem));
             outcomes.of_user(email, frozen);
@@ -200,11 +214,14 @@ pub(super) fn row_outcomes<'a>(
     }
     for one in applied {
         let ended = (row_outcome(one), one.detail.clone());
-        outcomes.one(&one.subject, one.operation, one.group.clone(), ended);
+        let part = part(one.group.as_ref(), one.role.as_ref());
+        outcomes.one(&one.subject, one.operation, part, ended);
     }
     let mut outcomes = outcomes.finish();
     for problem in &assessment.problems {
-        if let (Some(email), ProblemKind::Group) = (&problem.email, problem.kind) {
+        if let (Some(email), ProblemKind::Group | ProblemKind::Role) =
+            (&problem.email, problem.kind)
+        {
             let frozen = (RowOutcome::Unchanged, String::new());
             add_group_problem(
                 outcomes.entry(SubjectRef::User(email)).or_insert(frozen),
@@ -215,7 +232,7 @@ pub(super) fn row_outcomes<'a>(
     outcomes
 }
 
-/// Adds a problem about a group, which freezes memberships and not the user.
+/// Adds a problem about a group or a role, which does not freeze the user.
 fn add_group_problem((outcome, text): &mut (RowOutcome, String), problem: &Problem) {
     if severity(*outcome) < severity(RowOutcome::Frozen) {
         *outcome = RowOutcome::Frozen;
@@ -232,7 +249,9 @@ fn row_outcome(applied: &AppliedChange) -> RowOutcome {
         (ChangeOutcome::Applied, Operation::Update) => RowOutcome::Updated,
         (ChangeOutcome::Applied, Operation::Delete) => RowOutcome::Removed,
         (ChangeOutcome::Applied, Operation::Deactivate) => RowOutcome::Deactivated,
-        (ChangeOutcome::Applied, Operation::Leave | Operation::Join) => RowOutcome::Updated,
+        (ChangeOutcome::Applied, Operation::Leave | Operation::Join | Operation::Assign) => {
+            RowOutcome::Updated
+        }
         (ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped, _) => {
             RowOutcome::Failed
         }

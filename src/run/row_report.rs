@@ -138,7 +138,8 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
     let unreadable = desired
         .rejected
         .iter()
-        .chain(&desired.memberships.unreadable);
+        .chain(&desired.memberships.unreadable)
+        .chain(desired.unreadable_roles());
     rows.extend(unreadable.clone().map(rejected));
     rows.sort_by(|a, b| (&a.file, a.line, &a.email).cmp(&(&b.file, b.line, &b.email)));
     rows.extend(unnamed(desired, &outcomes));
@@ -180,8 +181,11 @@ fn planned_detail(change: &Change) -> String {
     if operation.is_removal() {
         return operation.to_string();
     }
-    if let Some(group) = change.group() {
-        return format!("{operation}: {group}");
+    if let Some(membership) = change.membership() {
+        return format!("{operation}: {}", membership.group);
+    }
+    if let Some(role) = change.role() {
+        return format!("{operation}: {role}");
     }
     let fields = change.fields();
     let fields: Vec<_> = fields.iter().map(|one| one.field.to_string()).collect();

@@ -19,7 +19,7 @@ use super::queries::{HistoryView, Overview, RunView, UserView};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
-use crate::model::{Email, FieldCount, GroupName, HeldRecord, RunRecord};
+use crate::model::{Email, FieldCount, GroupName, HeldRecord, RoleScope, RunRecord};
 use crate::plan::ProblemDoc;
 use crate::state::render::{change_doc, held_change_doc, held_doc, run_doc};
 use axum::body::Bytes;
@@ -133,9 +133,17 @@ fn add_history(doc: &mut Value, history: &HistoryView) {
     let users = some.iter().map(|(key, one)| {
         let group = key.group.as_ref().or_else(|| key.subject.group());
         let group = group.map(GroupName::as_str);
-        json!({ "email": key.subject.email(), "group": group, "until": one.until, "reason": one.reason })
+        json!({ "email": key.subject.email(), "group": group, "role": key.scope.as_ref().map(scope_doc), "until": one.until, "reason": one.reason })
     });
     doc["quarantined"] = json!({ "count": count, "users": users.collect::<Vec<_>>() });
+}
+
+/// The ids of the connection and the model of a role.
+fn scope_doc(scope: &RoleScope) -> Value {
+    json!({
+        "connection": scope.connection.as_str(),
+        "model": scope.model.as_ref().map(|id| id.as_str()),
+    })
 }
 
 /// A rule that holds changes, without their users: `/runs/{id}` lists these.

@@ -194,10 +194,14 @@ impl SettingsReader {
             groups: self.path("source.groups"),
             roles: self.path("source.roles"),
         };
-        if source.groups.is_some() && source.groups == source.path {
-            let expected = "a file other than the roster";
-            let value = self.find("source.groups");
-            self.invalid("source.groups", expected.into(), &value);
+        for (key, file) in [
+            ("source.groups", &source.groups),
+            ("source.roles", &source.roles),
+        ] {
+            if file.is_some() && *file == source.path {
+                let value = self.find(key);
+                self.invalid(key, "a file other than the roster".into(), &value);
+            }
         }
         if reports_are_rosters(&source) {
             let expected =
@@ -233,6 +237,7 @@ impl SettingsReader {
             max_updates_floor: self.get("policy.max_updates_floor", number),
             max_leaves: self.get("policy.max_leaves", limit),
             max_joins: self.get("policy.max_joins", limit),
+            max_role_changes: self.get("policy.max_role_changes", number),
             managed_groups: GroupGlobs::new(&self.list("policy.managed_groups", group_pattern)),
             create_groups: self.get("policy.create_groups", boolean),
         }

@@ -150,7 +150,7 @@ impl StateDb {
     ) -> Result<Vec<HeldChange>, StateError> {
         self.read(move |db| {
             db.prepare_cached(
-                "SELECT operation, email, user_id, group_id, group_name, fields FROM approvals
+                "SELECT operation, email, user_id, group_id, group_name, role, fields FROM approvals
                  JOIN approved_changes ON approval = approvals.id
                  WHERE ended IS NULL AND CASE WHEN used_by IS NULL THEN expires > ?2 ELSE run = ?1 END",
             )?
@@ -243,7 +243,7 @@ fn approve(
 /// The used-up approvals of a run.
 fn done(db: &Connection, run: RunNumber) -> rusqlite::Result<HashSet<(Operation, ChangeKey)>> {
     db.prepare_cached(
-        "SELECT operation, email, group_name FROM approvals
+        "SELECT operation, email, group_name, role_scope FROM approvals
          JOIN approved_changes ON approval = approvals.id
          WHERE run = ?1 AND used_by IS NOT NULL",
     )?
@@ -295,17 +295,25 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
     let mut replace = db.prepare_cached(
         "UPDATE approved_changes SET ended = ?4
          WHERE used_by IS NULL AND ended IS NULL AND operation = ?1 AND email_key = ?2 AND group_name IS ?5
+            AND role_scope IS ?6
             AND approval IN (SELECT id FROM approvals WHERE run = ?3)",
     )?;
     let mut insert = db.prepare_cached(
         "INSERT INTO approved_changes
-            (approval, operation, email_key, email, user_id, group_id, group_name, fields)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            (approval, operation, email_key, email, user_id, group_id, group_name, role, role_scope, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for change in changes {
         let row = as_row(change);
         let key = email_key(&change.subject);
-        replace.execute((row.operation, &key, run, Time(now), row.group_name))?;
+        replace.execute((
+            row.operation,
+            &key,
+            run,
+            Time(now),
+            row.group_name,
+            &row.role_scope,
+        ))?;
         insert.execute((
             id,
             row.operation,
@@ -314,6 +322,8 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
             row.user_id,
             row.group_id,
             row.group_name,
+            row.role,
+            row.role_scope,
             row.fields,
         ))?;
     }
@@ -328,7 +338,7 @@ pub(super) fn approvals(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result
         })
     };
     db.prepare_cached(
-        "SELECT number, operation, email, user_id, group_id, group_name, fields FROM approvals
+        "SELECT number, operation, email, user_id, group_id, group_name, role, fields FROM approvals
          JOIN approved_changes ON approval = approvals.id
          WHERE expires > ?1 AND used_by IS NULL AND ended IS NULL",
     )?
@@ -347,6 +357,7 @@ pub(super) fn use_up(db: &Connection, change: ChangeId) -> rusqlite::Result<()> 
                  WHERE id = ?1 AND (approved OR operation <> 'update'))
             AND (user_id IS NULL OR user_id = (SELECT user_id FROM changes WHERE id = ?1))
             AND group_name IS (SELECT group_name FROM changes WHERE id = ?1)
+            AND role_scope IS (SELECT role_scope FROM changes WHERE id = ?1)
             AND (group_id IS NULL OR group_id = (SELECT group_id FROM changes WHERE id = ?1))",
     )?
     .execute([change])

@@ -2,12 +2,13 @@
 
 use super::runs::only_one;
 use super::sql::{
-    Count, Time, email, email_key, from_json, group, group_columns, subject, to_json,
+    Count, Time, email, email_key, from_json, group, group_columns, role, role_columns, subject,
+    to_json,
 };
 use super::{StateDb, StateError, approvals, managed};
 use crate::model::{
     ChangeId, ChangeIntent, ChangeOutcome, ChangeRecord, Email, NewIds, Operation, OwnershipUpdate,
-    PLANNED, RunNumber, Settled, Subject, UNKNOWN, fold,
+    PLANNED, RunNumber, Settled, UNKNOWN, fold,
 };
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, named_params};
@@ -115,28 +116,22 @@ impl StateDb {
         .await
     }
 
-    /// Records that earlier creations of a user, whose outcome is unknown, were not applied: Omni has confirmed a later
-    /// one.
-    pub async fn settle_earlier_creations(
+    /// Records that earlier changes of the same kind and about the same, whose outcome is unknown, were not applied, or
+    /// were replaced: Omni has confirmed a later one.
+    pub async fn settle_earlier(
         &self,
         change: ChangeId,
-        user: &Subject,
+        detail: &'static str,
         at: DateTime<Utc>,
     ) -> Result<(), StateError> {
-        let key = email_key(user).into_owned();
         self.write(move |db| {
-            let sql = "UPDATE changes SET settled = ?3, outcome = ?4, detail = ?5
-                WHERE email_key = ?1 AND id < ?2 AND operation = ?6 AND settled IS NULL";
-            let detail = "the response was lost; a later creation shows that it was not applied";
+            let sql = "UPDATE changes SET settled = ?2, outcome = ?3, detail = ?4
+                WHERE settled IS NULL AND id < ?1
+                    AND (operation, email_key) = (SELECT operation, email_key FROM changes WHERE id = ?1)
+                    AND group_name IS (SELECT group_name FROM changes WHERE id = ?1)
+                    AND role_scope IS (SELECT role_scope FROM changes WHERE id = ?1)";
             db.prepare_cached(sql)?
-                .execute((
-                    key,
-                    change,
-                    Time(at),
-                    ChangeOutcome::Failed,
-                    detail,
-                    Operation::Create,
-                ))
+                .execute((change, Time(at), ChangeOutcome::Failed, detail))
                 .map(drop)
         })
         .await
@@ -234,7 +229,7 @@ fn find_changes(
         AND (:operation IS NULL OR operation = :operation)
         AND (:outcome IS NULL OR coalesce(outcome, 'unknown') = :outcome)
         AND (:text = '' OR instr(email_key, :text) OR instr(lower(coalesce(group_name, '')), :text)
-            OR instr(lower(fields), :text)
+            OR instr(lower(coalesce(role, '')), :text) OR instr(lower(fields), :text)
             OR instr(lower(detail), :text))";
     let ChangeFilter {
         operation,
@@ -273,23 +268,27 @@ fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::R
         user_id,
         operation,
         group,
+        role,
         fields,
         approved,
     } = intent;
+    let (role, role_scope) = role_columns(role.as_ref());
     let (group_id, group_name) = group_columns(group.as_ref());
     db.prepare_cached(
         "INSERT INTO changes
-            (run, intended, email_key, email, user_id, operation, group_id, group_name, fields, approved, clears)
+            (run, intended, email_key, email, user_id, operation, group_id, group_name, role, role_scope, fields,
+             approved, clears)
          VALUES
-            (:run, :intended, :email_key, :email, :user_id, :operation, :group_id, :group_name, :fields, :approved,
-             :clears)
+            (:run, :intended, :email_key, :email, :user_id, :operation, :group_id, :group_name, :role, :role_scope,
+             :fields, :approved, :clears)
          RETURNING id",
     )?
     .query_row(
         named_params! {
             ":run": run, ":intended": Time(*intended), ":email_key": email_key(subject),
             ":email": email(subject), ":user_id": user_id, ":operation": operation,
-            ":group_id": group_id, ":group_name": group_name, ":fields": to_json(fields), ":approved": approved, ":clears": operation.clears(fields),
+            ":group_id": group_id, ":group_name": group_name, ":role": role, ":role_scope": role_scope,
+            ":fields": to_json(fields), ":approved": approved, ":clears": operation.clears(fields),
         },
         |row| row.get(0),
     )
@@ -343,6 +342,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ChangeRecord> {
             user_id: row.get("user_id")?,
             operation: row.get("operation")?,
             group: group(row)?,
+            role: role(row)?,
             fields: from_json(row.get_ref("fields")?)?,
             approved: row.get("approved")?,
         },

@@ -1,6 +1,6 @@
 //! Changes that runs hold, and those that dry runs plan.
 
-use super::sql::{email, from_json, group, group_columns, subject, to_json};
+use super::sql::{email, from_json, group, group_columns, role, role_columns, subject, to_json};
 use super::{StateDb, StateError};
 use crate::model::{
     ChangeKey, HeldChange, HeldRecord, Operation, RunNumber, RunResult, UserId, fold,
@@ -104,8 +104,8 @@ fn change_set(db: &Connection, changes: &[HeldChange]) -> rusqlite::Result<i64> 
         .query_row([digest], |row| row.get(0))?;
     let mut insert = db.prepare_cached(
         "INSERT INTO set_changes
-            (change_set, operation, email_key, email, user_id, group_id, group_name, fields)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            (change_set, operation, email_key, email, user_id, group_id, group_name, role, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for row in &rows {
         insert.execute((
@@ -116,6 +116,7 @@ fn change_set(db: &Connection, changes: &[HeldChange]) -> rusqlite::Result<i64> 
             row.user_id,
             row.group_id,
             row.group_name,
+            &row.role,
             &row.fields,
         ))?;
     }
@@ -160,6 +161,8 @@ pub(super) struct HeldRow<'a> {
     pub(super) user_id: Option<&'a str>,
     pub(super) group_id: Option<&'a str>,
     pub(super) group_name: Option<&'a str>,
+    pub(super) role: Option<String>,
+    pub(super) role_scope: Option<String>,
     pub(super) fields: String,
 }
 
@@ -169,16 +172,20 @@ pub(super) fn as_row(change: &HeldChange) -> HeldRow<'_> {
         operation,
         subject,
         group,
+        role,
         fields,
     } = change;
     let user_id = user_id.as_ref().map(UserId::as_str);
     let (group_id, group_name) = group_columns(group.as_ref());
+    let (role, role_scope) = role_columns(role.as_ref());
     HeldRow {
         operation: *operation,
         email: email(subject),
         user_id,
         group_id,
         group_name,
+        role,
+        role_scope,
         fields: to_json(fields),
     }
 }
@@ -189,7 +196,7 @@ fn digest(rows: &BTreeSet<HeldRow<'_>>) -> [u8; 32] {
     for row in rows {
         let ids = [row.user_id, row.group_id, row.group_name].map(Option::unwrap_or_default);
         let parts = [row.operation.as_str(), row.email, &row.fields];
-        for part in parts.into_iter().chain(ids) {
+        for part in parts.into_iter().chain(ids).chain(row.role.as_deref()) {
             hasher.update(part.as_bytes());
             hasher.update(b"\n");
         }
@@ -201,8 +208,8 @@ pub(super) fn held(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<Held
     let mut rules = db
         .prepare_cached("SELECT rule, reason, change_set FROM held WHERE run = ?1 ORDER BY rule")?;
     let mut changes = db.prepare_cached(
-        "SELECT user_id, operation, email, group_id, group_name, fields FROM set_changes
-         WHERE change_set = ?1 ORDER BY operation, group_name, email, user_id",
+        "SELECT user_id, operation, email, group_id, group_name, role, fields FROM set_changes
+         WHERE change_set = ?1 ORDER BY operation, group_name, email, user_id, role",
     )?;
     rules
         .query_map([run], |row| {
@@ -224,6 +231,7 @@ pub(super) fn change(row: &Row<'_>) -> rusqlite::Result<HeldChange> {
         operation: row.get("operation")?,
         subject: subject(row)?,
         group: group(row)?,
+        role: role(row)?,
         fields: from_json(row.get_ref("fields")?)?,
     })
 }

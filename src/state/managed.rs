@@ -2,7 +2,7 @@
 //! [`ownership`](crate::plan::ownership).
 
 use super::sql::{Time, keyed_email};
-use super::{StateDb, StateError, groups, observation, quarantine, runs};
+use super::{StateDb, StateError, groups, observation, quarantine, roles, runs};
 use crate::model::{Email, ObservedUser, OwnershipUpdate, Quarantined, RunTime, UserId};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -87,9 +87,12 @@ pub(super) fn store(
         deactivated,
         not_deactivated,
         groups,
+        roles,
         removed_by_others,
     } = update;
     groups::store(db, groups, now)?;
+    roles::store(db, roles)?;
+    roles::forget(db, removed.iter().map(|(id, _)| id))?;
     // In the order of the table: a million rows in any other order would rewrite its pages again and again.
     let mut managed: Vec<_> = managed.iter().collect();
     managed.sort_by_cached_key(|email| email.folded().into_owned());

@@ -2,7 +2,7 @@
 
 use super::sql::Count;
 use super::{
-    StateDb, StateError, accepted, approvals, groups, managed, quarantine, runs, seen_files,
+    StateDb, StateError, accepted, approvals, groups, managed, quarantine, roles, runs, seen_files,
     startup,
 };
 use crate::model::{
@@ -70,6 +70,7 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
         key_doubt: None,
         recent: recent(db, run_time)?,
         groups: groups::memory(db)?,
+        stated_roles: roles::stated(db)?,
         last_base: last_base(db)?,
         approved: approvals::approvals(db, now)?,
         quarantined: quarantine::all(db)?,
@@ -88,8 +89,11 @@ fn recent(db: &Connection, now: RunTime) -> rusqlite::Result<RecentChanges> {
     while let Some(row) = rows.next()? {
         let operation: Operation = row.get("operation")?;
         let id: Option<UserId> = row.get("user_id")?;
-        let email: Email = row.get("email")?;
         let approved: bool = row.get("approved")?;
+        if !operation.is_of_user() && operation != Operation::Leave {
+            continue;
+        }
+        let email: Email = row.get("email")?;
         match (operation, id) {
             (Operation::Create, _) => {
                 let outcome: Option<ChangeOutcome> = row.get("outcome")?;
@@ -119,7 +123,8 @@ fn recent(db: &Connection, now: RunTime) -> rusqlite::Result<RecentChanges> {
                 | Operation::Deactivate
                 | Operation::Leave
                 | Operation::Update
-                | Operation::Join,
+                | Operation::Join
+                | Operation::Assign,
                 _,
             ) => {}
         }

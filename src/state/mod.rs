@@ -39,6 +39,7 @@ mod prune;
 mod quarantine;
 mod readings;
 pub mod render;
+mod roles;
 mod runs;
 mod schema;
 mod seen_files;

@@ -250,7 +250,7 @@ fn known_user(row: &Row<'_>, email: &Email) -> rusqlite::Result<KnownUser> {
 /// The users with changes after this one that may have been sent.
 fn changed_since(db: &Connection, last_change: i64) -> rusqlite::Result<Vec<(Email, KnownUser)>> {
     let sql = "SELECT email, email_key, user_id FROM changes
-               WHERE id > ?1 AND (outcome IS NULL OR outcome <> ?2) AND group_name IS NULL ORDER BY id";
+               WHERE id > ?1 AND (outcome IS NULL OR outcome <> ?2) AND group_name IS NULL AND role IS NULL ORDER BY id";
     db.prepare_cached(sql)?
         .query_map((last_change, ChangeOutcome::Skipped), |row| {
             Ok((keyed_email(row)?, KnownUser::Uncertain(row.get("user_id")?)))

@@ -174,7 +174,7 @@ pub(super) fn load(db: &Connection, last_change: i64) -> rusqlite::Result<Vec<Ob
 /// The groups with changes of memberships after this one that may have been sent.
 fn changed_since(db: &Connection, last_change: i64) -> rusqlite::Result<HashSet<GroupId>> {
     let sql = "SELECT group_id FROM changes
-               WHERE id > ?1 AND (outcome IS NULL OR outcome <> ?2) AND group_id IS NOT NULL";
+               WHERE id > ?1 AND (outcome IS NULL OR outcome <> ?2) AND group_id IS NOT NULL AND role IS NULL";
     db.prepare_cached(sql)?
         .query_map((last_change, ChangeOutcome::Skipped), |row| row.get(0))?
         .collect()

@@ -1,6 +1,6 @@
-//! Users and memberships in quarantine. How long a quarantine lasts is decided in [`plan`](crate::plan).
+//! Users, memberships and roles in quarantine. How long a quarantine lasts is decided in [`plan`](crate::plan).
 
-use super::sql::{Count, Time, email, email_key, keyed_email};
+use super::sql::{Count, Time, email, email_key, keyed_email, role_scope, role_scope_text};
 use super::{StateDb, StateError};
 use crate::model::{ChangeKey, Email, GroupName, Quarantined, Subject};
 use chrono::{DateTime, Utc};
@@ -29,7 +29,7 @@ impl StateDb {
                 .prepare_cached("SELECT count(*) FROM quarantine WHERE until > ?1")?
                 .query_row([Time(now)], |row| row.get::<_, Count>(0))?;
             let sql =
-                "SELECT * FROM quarantine WHERE until > ?1 ORDER BY until, email_key, group_name LIMIT ?2";
+                "SELECT * FROM quarantine WHERE until > ?1 ORDER BY until, email_key, group_name, role_scope LIMIT ?2";
             let some = db
                 .prepare_cached(sql)?
                 .query_map((Time(now), Count(limit as u64)), |row| {
@@ -51,10 +51,10 @@ impl StateDb {
             return Ok(());
         }
         self.write(move |db| {
-            let sql = "DELETE FROM quarantine WHERE email_key = ?1 AND group_name = ?2";
+            let sql = "DELETE FROM quarantine WHERE email_key = ?1 AND group_name = ?2 AND role_scope = ?3";
             let mut delete = db.prepare_cached(sql)?;
             keys.iter().try_for_each(|key| {
-                let row = (email_key(&key.subject), group_name(key));
+                let row = (email_key(&key.subject), group_name(key), scope(key));
                 delete.execute(row).map(drop)
             })
         })
@@ -68,6 +68,11 @@ fn group_name(key: &ChangeKey) -> &str {
     group.map_or("", GroupName::as_str)
 }
 
+/// The connection and the model of a role as stored; empty for a user.
+fn scope(key: &ChangeKey) -> String {
+    key.scope.as_ref().map_or_else(String::new, role_scope_text)
+}
+
 fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
     let group = match row.get_ref("group_name")?.as_str()? {
         "" => None,
@@ -77,10 +82,12 @@ fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
         (Some(group), "") => Ok(ChangeKey {
             subject: Subject::Group(group),
             group: None,
+            scope: role_scope(row)?,
         }),
         (group, _) => Ok(ChangeKey {
             subject: keyed_email(row)?.into(),
             group,
+            scope: role_scope(row)?,
         }),
     }
 }
@@ -89,19 +96,23 @@ fn put(db: &Connection, key: &ChangeKey, quarantined: &Quarantined) -> rusqlite:
     let Quarantined {
         until,
         failures,
+        undone,
         fingerprint,
         reason,
     } = quarantined;
     db.prepare_cached(
-        "INSERT OR REPLACE INTO quarantine (email_key, group_name, email, until, failures, fingerprint, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR REPLACE INTO quarantine
+            (email_key, group_name, role_scope, email, until, failures, undone, fingerprint, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute((
         email_key(&key.subject),
         group_name(key),
+        scope(key),
         email(&key.subject),
         Time(*until),
         failures,
+        undone,
         fingerprint,
         reason,
     ))
@@ -109,9 +120,11 @@ fn put(db: &Connection, key: &ChangeKey, quarantined: &Quarantined) -> rusqlite:
 }
 
 pub(super) fn get(db: &Connection, email: &Email) -> rusqlite::Result<Option<Quarantined>> {
-    db.prepare_cached("SELECT * FROM quarantine WHERE email_key = ?1 AND group_name = ''")?
-        .query_row([email.folded()], read)
-        .optional()
+    db.prepare_cached(
+        "SELECT * FROM quarantine WHERE email_key = ?1 AND group_name = '' AND role_scope = ''",
+    )?
+    .query_row([email.folded()], read)
+    .optional()
 }
 
 pub(super) fn all(db: &Connection) -> rusqlite::Result<HashMap<ChangeKey, Quarantined>> {
@@ -130,6 +143,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Quarantined> {
     Ok(Quarantined {
         until: row.get::<_, Time>("until")?.0,
         failures: row.get("failures")?,
+        undone: row.get("undone")?,
         fingerprint: row.get("fingerprint")?,
         reason: row.get("reason")?,
     })

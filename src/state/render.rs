@@ -40,6 +40,7 @@ pub fn change_doc(change: &ChangeRecord) -> serde_json::Value {
         "id": intent.user_id.as_ref().map(|id| id.as_str()),
         "operation": intent.operation,
         "group": group_doc(intent.group.as_ref()),
+        "role": intent.role,
         "approved": intent.approved,
         "fields": intent.fields,
         "outcome": change.outcome_word(),
@@ -66,6 +67,7 @@ pub fn held_change_doc(change: &HeldChange) -> serde_json::Value {
         "email": change.subject.email(),
         "id": change.user_id.as_ref().map(UserId::as_str),
         "group": group_doc(change.group.as_ref()),
+        "role": change.role,
         "fields": change.fields,
     })
 }

@@ -1,8 +1,9 @@
 //! Conversions between our types and SQLite's.
 
 use crate::model::{
-    ChangeId, ChangeKey, ChangeOutcome, Email, Fingerprint, GroupId, GroupName, GroupRef,
-    GuardRule, Operation, RunNumber, RunResult, RunTime, Subject, Trigger, UserId, fold,
+    ChangeId, ChangeKey, ChangeOutcome, ConnectionId, Email, Fingerprint, GroupId, GroupName,
+    GroupRef, GuardRule, ModelId, Operation, RoleChange, RoleScope, RunNumber, RunResult, RunTime,
+    Subject, Trigger, UserId, fold,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Row;
@@ -234,7 +235,43 @@ pub(super) fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
     Ok(ChangeKey {
         group: group.filter(|_| subject.email().is_some()),
         subject,
+        scope: role_scope(row)?,
     })
+}
+
+/// The connection and the model of a role as stored, in one text.
+pub(super) fn role_scope_text(scope: &RoleScope) -> String {
+    let model = scope.model.as_ref().map_or("", ModelId::as_str);
+    format!("{}/{model}", scope.connection.as_str())
+}
+
+/// The connection and the model of the role in a row.
+pub(super) fn role_scope(row: &Row<'_>) -> rusqlite::Result<Option<RoleScope>> {
+    let Some((connection, model)) = (match row.get_ref("role_scope")? {
+        ValueRef::Null => None,
+        text => text.as_str()?.split_once('/'),
+    }) else {
+        return Ok(None);
+    };
+    let model = (!model.is_empty()).then(|| ModelId::parse(model).ok_or_else(|| unknown("an id")));
+    Ok(Some(RoleScope {
+        connection: ConnectionId::parse(connection).ok_or_else(|| unknown("an id"))?,
+        model: model.transpose()?,
+    }))
+}
+
+/// The role of a change as stored: JSON, and its connection and model.
+pub(super) fn role_columns(role: Option<&RoleChange>) -> (Option<String>, Option<String>) {
+    let scope = role.map(|role| role_scope_text(&role.scope.ids));
+    (role.map(to_json), scope)
+}
+
+/// The role of the change in a row.
+pub(super) fn role(row: &Row<'_>) -> rusqlite::Result<Option<RoleChange>> {
+    match row.get_ref("role")? {
+        ValueRef::Null => Ok(None),
+        json => Ok(from_json(json)?),
+    }
 }
 
 /// The group of a change as stored: its id and its name.

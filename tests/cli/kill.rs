@@ -125,7 +125,9 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
             write.method == "POST" && name == Some(json!(intent.subject.to_string()))
         }
         Operation::Delete => write.method == "DELETE" && is_path(),
-        Operation::Leave | Operation::Join => panic!("the roster names no groups"),
+        Operation::Leave | Operation::Join | Operation::Assign => {
+            panic!("the roster names no groups")
+        }
         Operation::Update | Operation::Deactivate => write.method == "PATCH" && is_path(),
     }
 }

@@ -1,4 +1,4 @@
-//! Roles as commands show them: export.
+//! Roles as commands show them.
 
 use crate::support::{World, command};
 use omni_user_sync::sandbox::Options;
@@ -69,4 +69,70 @@ async fn roles_and_groups_are_exported_apart() {
     let world = world().await;
     let export = command(&world, &["export", "--roles", "--groups"]).await;
     assert_eq!(export.code, 64, "{}", export.err);
+}
+
+/// An export states what is there; changes of it are planned, applied, explained and undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_are_planned_applied_and_undone() {
+    let world = world().await;
+    let path = world.folder.path().join("roles.csv");
+    let world = world.set("source.roles", &path.display().to_string());
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let export = command(&world, &["export", "--roles=users"]).await;
+    std::fs::write(&path, &export.out).expect("it is written");
+    let plan = command(&world, &["plan"]).await;
+    assert_eq!(plan.code, 0, "{}{}", plan.out, plan.err);
+    let rows = "subject,connection,model,role\n\
+                group:Analysts,Warehouse,Sales,VIEWER\n\
+                ann@x.co,Warehouse,Finance,MODELER\n";
+    std::fs::write(&path, rows).expect("it is written");
+    let plan = command(&world, &["plan"]).await;
+    assert_eq!(plan.code, 2, "{}", plan.err);
+    let lines: Vec<_> = plan.out.lines().take(2).collect();
+    assert_eq!(
+        lines,
+        [
+            "~ assign     ann@x.co: Warehouse / Finance: (none) => MODELER (grants MODELER)  (roles.csv:3)",
+            "~ assign     group:Analysts: Warehouse / Sales: QUERIER => VIEWER (lowers the role)  (roles.csv:2)",
+        ]
+    );
+    let other = world.folder.path().join("other.csv");
+    std::fs::write(&other, "email,display_name\nann@x.co,Ann\n").expect("it is written");
+    let ignored = command(&world, &["plan", &other.display().to_string()]).await;
+    assert_eq!(ignored.code, 0, "{}{}", ignored.out, ignored.err);
+    let explained = command(&world, &["explain", "ann@x.co"]).await;
+    assert!(
+        explained
+            .out
+            .contains("~ assign     ann@x.co: Warehouse / Finance"),
+        "{}",
+        explained.out
+    );
+    let applied = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    let history = command(&world, &["history", "latest"]).await;
+    assert!(
+        history.out.contains("group:Analysts: applied")
+            && history.out.contains("Warehouse / Sales: QUERIER => VIEWER"),
+        "{}",
+        history.out
+    );
+    let undo = command(&world, &["history", "latest", "--undo", "--roles"]).await;
+    std::fs::write(&path, &undo.out).expect("it is written");
+    assert!(
+        undo.err.contains("NO_ACCESS grants nothing"),
+        "{}",
+        undo.err
+    );
+    let applied = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    assert!(
+        world
+            .org()
+            .roles("Analysts")
+            .iter()
+            .any(|(_, role)| role == "QUERIER"),
+        "{:?}",
+        world.org().roles("Analysts")
+    );
 }

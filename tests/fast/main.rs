@@ -7,6 +7,7 @@ mod guard;
 mod memberships;
 mod plan;
 mod planned;
+mod planned_roles;
 mod roles;
 mod roster;
 mod settings;

@@ -116,6 +116,7 @@ fn desired(cells: &[(usize, Option<Vec<usize>>)]) -> Desired {
         bad_rows: Vec::new(),
         unnamed: 0,
         memberships,
+        roles: None,
         rejected: Vec::new(),
         lints: Vec::new(),
         files: Vec::new(),

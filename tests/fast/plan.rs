@@ -183,6 +183,7 @@ fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
         bad_rows: Vec::new(),
         unnamed: 0,
         memberships: DesiredMemberships::default(),
+        roles: None,
         rejected: Vec::new(),
         lints: Vec::new(),
         files: Vec::new(),
@@ -226,6 +227,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 max_updates_floor: floor,
                 max_leaves: limits.0,
                 max_joins: limits.1,
+                max_role_changes: 20,
                 managed_groups: GroupGlobs::default(),
                 create_groups: false,
             },
@@ -274,7 +276,7 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                     .expect("they are there");
                 fields.iter().for_each(|field| set(user, field, to_default));
             }
-            Action::Membership(_) => panic!("no group is named"),
+            Action::Membership(_) | Action::Role(_) => panic!("no group is named"),
             Action::Create(spec) => {
                 let user = ObservedUser {
                     id: UserId::parse("new").expect("an id"),
@@ -498,13 +500,13 @@ fn settings() -> omni_user_sync::settings::Settings {
 fn applied_operations_are_no_longer_pending() {
     let left = |planned, applied| Counts::new(planned).without(&Counts::new(applied));
     assert_eq!(
-        left([3, 0, 0, 2, 1, 4], [1, 0, 0, 2, 0, 1]),
-        Counts::new([2, 0, 0, 0, 1, 3])
+        left([3, 0, 0, 2, 1, 4, 0], [1, 0, 0, 2, 0, 1, 0]),
+        Counts::new([2, 0, 0, 0, 1, 3, 0])
     );
     // A creation was applied as an update, because the user exists by now.
     assert_eq!(
-        left([1, 0, 0, 2, 2, 0], [0, 0, 0, 3, 1, 0]),
-        Counts::new([1, 0, 0, 0, 0, 0])
+        left([1, 0, 0, 2, 2, 0, 0], [0, 0, 0, 3, 1, 0, 0]),
+        Counts::new([1, 0, 0, 0, 0, 0, 0])
     );
-    assert_eq!(left([0; 6], [0, 0, 0, 1, 0, 0]), Counts::default());
+    assert_eq!(left([0; 7], [0, 0, 0, 1, 0, 0, 0]), Counts::default());
 }

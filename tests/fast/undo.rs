@@ -28,6 +28,7 @@ fn update(name: &str) -> ChangeRecord {
             user_id: Some(id(name)),
             operation: Operation::Update,
             group: None,
+            role: None,
             fields: vec![FieldChange::new(
                 department,
                 Value::one("old"),

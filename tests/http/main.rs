@@ -37,6 +37,8 @@ mod reports;
 #[cfg(feature = "sandbox")]
 mod request_budget;
 #[cfg(feature = "sandbox")]
+mod roles;
+#[cfg(feature = "sandbox")]
 mod roster_replacement;
 #[cfg(feature = "sandbox")]
 mod run;

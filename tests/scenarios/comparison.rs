@@ -82,7 +82,9 @@ fn need_of(change: &ChangeRecord) -> Need {
                 .any(|one| one.field == Field::Active),
         },
         Operation::Create => Need::Create,
-        Operation::Leave | Operation::Join => panic!("a membership is no change of a user"),
+        Operation::Leave | Operation::Join | Operation::Assign => {
+            panic!("a membership or a role is no change of a user")
+        }
     }
 }
 

@@ -201,6 +201,7 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
         }
         Operation::Delete => write.method == "DELETE" && is_path,
         Operation::Leave | Operation::Join => membership_history::is_of(intent, write),
+        Operation::Assign => panic!("no scenario states roles"),
         Operation::Update | Operation::Deactivate if write.method == "PUT" => is_path,
         Operation::Update | Operation::Deactivate => {
             write.method == "PATCH"

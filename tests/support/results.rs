@@ -13,6 +13,7 @@ pub fn plan_summary() -> PlanSummary {
             bad_rows: Vec::new(),
             rejected: Vec::new(),
             groups: None,
+            roles: None,
         },
         users: 1,
         pending: Counts::default(),

@@ -3,9 +3,10 @@
 use super::approve::RunName;
 use super::{Exit, organisation, out};
 use crate::model::{
-    ChangeRecord, FieldChange, FieldCount, HeldChange, HeldRecord, RunRecord, RunState, Value,
+    ChangeRecord, FieldChange, FieldCount, HeldChange, HeldRecord, RoleChange, RunRecord, RunState,
+    Value,
 };
-use crate::report::{Undo, undo, undo_groups};
+use crate::report::{Undo, undo, undo_groups, undo_roles};
 use crate::settings::Settings;
 use crate::state::StateDb;
 use crate::state::render::{change_doc, held_doc, run_doc};
@@ -29,8 +30,11 @@ pub(super) struct Arguments {
     #[arg(long, requires = "run", conflicts_with = "json")]
     undo: bool,
     /// With --undo: write rows of source.groups that undo the memberships of the run
-    #[arg(long, requires = "undo")]
+    #[arg(long, requires = "undo", conflicts_with = "roles")]
     groups: bool,
+    /// With --undo: write rows of source.roles that restore the roles from before the run
+    #[arg(long, requires = "undo")]
+    roles: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
@@ -50,24 +54,39 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         .context("no such run; `omni-user-sync history` lists the runs")?;
     let changes = state.changes(run.number).await?;
     if arguments.undo {
-        return print_undo(&settings, &run, &changes, arguments.groups).await;
+        let of = match (arguments.groups, arguments.roles) {
+            (true, _) => UndoOf::Groups,
+            (false, true) => UndoOf::Roles,
+            (false, false) => UndoOf::Users,
+        };
+        return print_undo(&settings, &run, &changes, of).await;
     }
     out::result(&one(&state, &run, &changes, arguments.json).await?);
     Ok(Exit::Ok)
+}
+
+/// What to undo.
+#[derive(Clone, Copy)]
+enum UndoOf {
+    Users,
+    Groups,
+    Roles,
 }
 
 async fn print_undo(
     settings: &Settings,
     run: &RunRecord,
     changes: &[ChangeRecord],
-    of_groups: bool,
+    of: UndoOf,
 ) -> anyhow::Result<Exit> {
-    let (definitions, observed) = organisation::fetch(settings).await?;
-    let schema = definitions.into_schema();
     let source = &settings.source;
-    let Undo { csv, rows, notes } = match of_groups {
-        true => undo_groups(changes, &observed, source),
-        false => undo(changes, &observed, &schema, source),
+    let Undo { csv, rows, notes } = match of {
+        UndoOf::Roles => undo_roles(changes, source),
+        UndoOf::Groups => undo_groups(changes, &organisation::fetch(settings).await?.1, source),
+        UndoOf::Users => {
+            let (definitions, observed) = organisation::fetch(settings).await?;
+            undo(changes, &observed, &definitions.into_schema(), source)
+        }
     };
     notes.iter().for_each(|note| out::warning(note));
     if rows == 0 {
@@ -75,15 +94,16 @@ async fn print_undo(
         return Ok(Exit::Ok);
     }
     out::result(&csv);
-    out::note(&match of_groups {
-        true => format!(
-            "rows that undo the memberships of run {}; add them to the file of source.groups",
-            run.number
+    let run = run.number;
+    out::note(&match of {
+        UndoOf::Groups => format!(
+            "rows that undo the memberships of run {run}; add them to the file of source.groups"
         ),
-        false => format!(
-            "roster that undoes run {}; review it with `plan` first",
-            run.number
+        UndoOf::Roles => format!(
+            "rows that restore the roles from before run {run}; put them into the file of source.roles in place of \
+             those of the same subjects"
         ),
+        UndoOf::Users => format!("roster that undoes run {run}; review it with `plan` first"),
     });
     Ok(Exit::Ok)
 }
@@ -199,7 +219,7 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
         intent.operation.as_str(),
         intent.key()
     );
-    text + &fields_text(&intent.fields)
+    text + &role_text(intent.role.as_ref()) + &fields_text(&intent.fields)
 }
 
 /// Held changes with their fields, and the counts by field.
@@ -208,9 +228,15 @@ pub(super) fn held_text(changes: &[&HeldChange]) -> String {
     let counts = counts.iter().map(|count| format!("  {count}\n"));
     let changes = changes.iter().map(|change| {
         let (operation, key) = (change.operation.as_str(), change.key());
-        format!("  {operation:<10} {key}\n") + &fields_text(&change.fields)
+        let fields = role_text(change.role.as_ref()) + &fields_text(&change.fields);
+        format!("  {operation:<10} {key}\n") + &fields
     });
     counts.chain(changes).collect()
+}
+
+/// The role, old => new.
+fn role_text(role: Option<&RoleChange>) -> String {
+    role.map_or_else(String::new, |role| format!("      {role}\n"))
 }
 
 /// Fields, old => new.

@@ -31,7 +31,6 @@ impl Guard<'_> {
         self.leaves(verdict);
         self.leaves_of_one_group(verdict);
         self.joins(verdict);
-        wait_for_users(verdict);
     }
 
     /// In the first run that manages a group, its members may be missing from the roster because it is new to it.
@@ -181,11 +180,11 @@ impl Guard<'_> {
     }
 }
 
-/// Keeps back the memberships of users whose own change is not sent in this run.
-fn wait_for_users(verdict: &mut Verdict) {
+/// Keeps back the memberships and roles of users whose own change is not sent in this run.
+pub(super) fn wait_for_users(verdict: &mut Verdict) {
     let held = verdict.held.iter().flat_map(|held| &held.changes);
     let not_sent = held.chain(&verdict.quarantined);
-    let of_users = not_sent.filter(|change| !change.operation().is_membership());
+    let of_users = not_sent.filter(|change| change.operation().is_of_user());
     let users: HashSet<_> = of_users.map(|change| change.subject.clone()).collect();
     if users.is_empty() {
         return;

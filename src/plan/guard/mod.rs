@@ -8,6 +8,7 @@
 //! - Protected users and changes in quarantine are excluded before anything is counted.
 
 mod memberships;
+mod roles;
 
 use super::{Plan, domains, quarantine};
 use crate::model::{
@@ -52,7 +53,7 @@ pub struct Verdict {
     held: Vec<HeldChanges>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
-    /// Memberships of users whose own change is held or in quarantine.
+    /// Memberships and roles of users whose own change is held or in quarantine.
     waiting: Vec<Change>,
     /// The base of the removal limit, if this run listed all users.
     removal_base: Option<usize>,
@@ -100,7 +101,7 @@ impl Verdict {
         &self.held
     }
 
-    /// Removals of protected users, and their leaves from groups. They are not sent.
+    /// Removals of protected users, their leaves from groups, and lower roles for them. They are not sent.
     #[must_use]
     pub fn protected(&self) -> &[Change] {
         &self.protected
@@ -112,7 +113,7 @@ impl Verdict {
         &self.quarantined
     }
 
-    /// Memberships that wait for a change of their user that is held or in quarantine. They are not sent.
+    /// Memberships and roles that wait for a change of their user that is held or in quarantine. They are not sent.
     #[must_use]
     pub fn waiting(&self) -> &[Change] {
         &self.waiting
@@ -211,7 +212,11 @@ pub fn evaluate(
             let user = membership.user.as_ref();
             user.is_some_and(|user| policy.protects(user, &memory.key_users))
         }
-        Action::Update(..) | Action::Create(_) | Action::Membership(_) => false,
+        Action::Role(assignment) if assignment.step.may_lower() => {
+            let user = change.user();
+            user.is_some_and(|user| policy.protects(user, &memory.key_users))
+        }
+        Action::Update(..) | Action::Create(_) | Action::Membership(_) | Action::Role(_) => false,
     });
     verdict.quarantined = verdict.take(|change| quarantine::is_quarantined(change, memory));
     let first_contact = &plan.first_contact;
@@ -227,6 +232,8 @@ pub fn evaluate(
     guard.updates(&mut verdict);
     guard.new_domains(&mut verdict);
     guard.memberships(&mut verdict, first_contact);
+    memberships::wait_for_users(&mut verdict);
+    guard.roles(&mut verdict);
     verdict
 }
 
@@ -266,6 +273,7 @@ fn counts(rule: GuardRule, change: &Change, memory: &Memory) -> bool {
         GuardRule::NewGroups => memberships::is_first_contact(change),
         GuardRule::MaxLeaves => change.operation() == Operation::Leave,
         GuardRule::MaxJoins => change.operation() == Operation::Join && change.user_id().is_some(),
+        GuardRule::MaxRoleChanges => change.operation() == Operation::Assign,
     };
     concerns && !memory.approved.covers(change)
 }

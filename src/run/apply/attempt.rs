@@ -177,6 +177,7 @@ impl Attempt {
             subject: change.subject.clone(),
             operation: change.operation(),
             group: change.group().map(|group| group.name.clone()),
+            role: change.role().cloned(),
             outcome: self.outcome,
             detail: self.detail,
             rejected: self.cause == Cause::Rejected,
@@ -196,17 +197,20 @@ pub const CHANGES: &str = "omni_user_sync::change";
 fn log(applied: &AppliedChange, detail: &str) {
     let (user, operation) = (&applied.subject, applied.operation);
     let group = applied.group.as_ref().map(tracing::field::display);
+    // Without the roles themselves: logs have no values.
+    let scope = applied.role.as_ref();
+    let scope = scope.map(|role| tracing::field::display(&role.scope));
     let outcome = applied.outcome.as_str();
     let detail = (!detail.is_empty()).then_some(detail);
     match applied.outcome {
         ChangeOutcome::Applied => {
-            tracing::info!(target: CHANGES, %user, %operation, group, outcome, detail, "change");
+            tracing::info!(target: CHANGES, %user, %operation, group, scope, outcome, detail, "change");
         }
         ChangeOutcome::Skipped => {
-            tracing::debug!(target: CHANGES, %user, %operation, group, outcome, detail, "change");
+            tracing::debug!(target: CHANGES, %user, %operation, group, scope, outcome, detail, "change");
         }
         ChangeOutcome::NotKept | ChangeOutcome::Failed => {
-            tracing::warn!(target: CHANGES, %user, %operation, group, outcome, detail, "change");
+            tracing::warn!(target: CHANGES, %user, %operation, group, scope, outcome, detail, "change");
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::model::{
     Action, Change, ChangeOutcome, DesiredUser, Email, FieldChange, Observed, ObservedUser,
     UserMatch, UserSpec,
 };
-use crate::omni::{self, OmniError};
+use crate::omni::{self, Lookup, OmniError};
 use crate::plan::differences;
 use crate::plan::quarantine::Cause;
 use crate::run::cache::Effect;
@@ -95,6 +95,31 @@ impl Worker<'_> {
         attempt.end(&update)
     }
 
+    /// Creates the user of a change.
+    pub(super) async fn create(
+        &self,
+        change: &Change,
+        spec: &UserSpec,
+        fields: &[FieldChange],
+    ) -> Result<Attempt, OmniError> {
+        let Some(email) = change.email() else {
+            return Ok(Attempt::vanished());
+        };
+        Ok(match self.work.writer.create(email, spec).await? {
+            Some(user) => self.compare(fields, user),
+            // The id is unknown.
+            None => Attempt::applied(Effect::Uncertain),
+        })
+    }
+
+    /// Looks the user of a change up by email.
+    pub(super) async fn find_subject(&self, change: &Change) -> Result<Lookup, OmniError> {
+        match change.email() {
+            Some(email) => self.reader().find(email).await,
+            None => Ok(Lookup::NotFound),
+        }
+    }
+
     /// Finds the user that has the email of a user to be created. If the creation was `sent_before` and its response
     /// was lost, this user may be the created one.
     pub(super) async fn on_conflict(
@@ -155,7 +180,7 @@ impl Worker<'_> {
         };
         let now = self.find(email).await?;
         Ok(match (&change.action, now) {
-            (Action::Create(_) | Action::Membership(_), _) => Attempt::vanished(),
+            (Action::Create(_) | Action::Membership(_) | Action::Role(_), _) => Attempt::vanished(),
             (Action::Update(..), Some(user)) => {
                 let follow_up = FollowUp::Update(user, "the user was created again");
                 Attempt::stale("the user has another id by now", follow_up)

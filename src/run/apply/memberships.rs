@@ -80,9 +80,9 @@ impl OwnChanges {
         Self(own.collect())
     }
 
-    /// The user of a membership, or why the membership is not sent.
-    fn user_of(&self, change: &Change) -> Result<Arc<ObservedUser>, &'static str> {
-        let planned = change.membership().and_then(|one| one.user.as_ref());
+    /// The user of a membership or a role, or why the change is not sent.
+    pub(super) fn user_of(&self, change: &Change) -> Result<Arc<ObservedUser>, &'static str> {
+        let planned = change.user();
         let Some(own) = self.0.get(&change.subject) else {
             return planned.cloned().ok_or(NOT_CREATED);
         };

@@ -1,6 +1,6 @@
 //! Sends the changes that passed the guard.
 //!
-//! - **Order**: removals, leaves from groups, updates, creations, joins, each with `omni.max_in_flight` at once. So if a
+//! - **Order**: removals, leaves from groups, updates, creations, joins, roles, each with `omni.max_in_flight` at once. So if a
 //!   run is interrupted, access has been revoked before any was granted.
 //! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row)
 //!   ends the run; changes that were not sent by then are skipped.
@@ -12,6 +12,7 @@
 //!   address in the response, and is reverted if the address differs.
 //! - **Memberships are sent by group**, with one request for up to 100 members. A user who is created in a run joins in
 //!   this run; a user whose own change fails joins no group.
+//! - **Roles are sent last**, one with each request: by then, users and groups that this run creates exist.
 //! - **Every change is recorded before it is sent**, and its outcome once it is known. The next run resolves unknown
 //!   outcomes.
 
@@ -22,6 +23,7 @@ mod identity;
 mod members;
 mod memberships;
 mod new_group;
+mod roles;
 mod worker;
 
 use super::cache::Effect;
@@ -31,6 +33,7 @@ use crate::model::{Change, MembershipChange, Operation, Policy};
 use crate::omni::Writer;
 use crate::util::sync::{into_inner, lock};
 use memberships::{GroupChanges, OwnChanges};
+use roles::OwnGroups;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use worker::Worker;
@@ -85,6 +88,8 @@ pub(super) async fn apply(
         .await;
     let own = OwnChanges::new(&lock(&ended).0);
     phases.memberships(MembershipChange::Join, &own).await;
+    let groups = OwnGroups::new(&lock(&ended).0);
+    phases.roles(&own, &groups).await;
 
     let (cut_short, unlisted, groups) = worker.finish();
     let (mut changes, mut effects) = (Vec::new(), Vec::new());
@@ -128,6 +133,18 @@ impl Phases<'_, '_> {
         let groups = GroupChanges::all(self.passed(), direction);
         self.in_lanes(&groups, |group| {
             self.worker.apply_group(group, own, self.on_end)
+        })
+        .await;
+    }
+
+    /// Sends assignments of roles.
+    async fn roles(&self, own: &OwnChanges, groups: &OwnGroups) {
+        let passed = self.passed().iter();
+        let changes: Vec<_> = passed
+            .filter(|change| change.operation() == Operation::Assign)
+            .collect();
+        self.in_lanes(&changes, |change| async {
+            (self.on_end)(self.worker.apply_role(change, own, groups).await);
         })
         .await;
     }

@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use super::{ApplyContext, EndedChange};
 use crate::model::{
     Action, Change, ChangeOutcome, Email, Field, FieldChange, Observed, ObservedUser, Operation,
-    Schema, UserSpec,
+    Schema,
 };
 use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
@@ -141,7 +141,10 @@ impl<'a> Worker<'a> {
                 return attempt;
             }
         };
-        let attempt = self.verified(change).await;
+        let attempt = match change.assignment() {
+            Some(assignment) => self.assign(change, assignment).await,
+            None => self.verified(change).await,
+        };
         if attempt.known {
             let Attempt {
                 outcome,
@@ -187,7 +190,7 @@ impl<'a> Worker<'a> {
             },
         };
         match (&change.action, now) {
-            (Action::Membership(_), _)
+            (Action::Membership(_) | Action::Role(_), _)
             | (_, Err(_))
             | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => attempt,
             (Action::Delete(_), Ok(Some(user))) => {
@@ -323,8 +326,8 @@ impl<'a> Worker<'a> {
                 sent.map(Attempt::distrust_unless_applied)
             }
             Action::Create(spec) => self.create(change, spec, &fields).await,
-            // Memberships are sent by group.
-            Action::Membership(_) => Ok(Attempt::vanished()),
+            // Memberships are sent by group, and roles apart.
+            Action::Membership(_) | Action::Role(_) => Ok(Attempt::vanished()),
         };
         match (sent, change.operation()) {
             (Err(OmniError::Conflict { .. }), Operation::Create) => {
@@ -341,30 +344,6 @@ impl<'a> Worker<'a> {
             }
             (Err(error @ OmniError::WriteForbidden { .. }), _) => Err(self.checked(error).await),
             (sent, _) => sent.map(|attempt| self.recheck_drift(change, attempt)),
-        }
-    }
-
-    async fn create(
-        &self,
-        change: &Change,
-        spec: &UserSpec,
-        fields: &[FieldChange],
-    ) -> Result<Attempt, OmniError> {
-        let Some(email) = change.email() else {
-            return Ok(Attempt::vanished());
-        };
-        Ok(match self.work.writer.create(email, spec).await? {
-            Some(user) => self.compare(fields, user),
-            // The id is unknown.
-            None => Attempt::applied(Effect::Uncertain),
-        })
-    }
-
-    /// Looks the user of a change up by email.
-    async fn find_subject(&self, change: &Change) -> Result<Lookup, OmniError> {
-        match change.email() {
-            Some(email) => self.reader().find(email).await,
-            None => Ok(Lookup::NotFound),
         }
     }
 
@@ -442,7 +421,9 @@ impl<'a> Worker<'a> {
             },
         };
         Ok(match (&change.action, found) {
-            (Action::Create(_), None) | (Action::Membership(_), _) => AfterLoss::SendAgain,
+            (Action::Create(_), None) | (Action::Membership(_) | Action::Role(_), _) => {
+                AfterLoss::SendAgain
+            }
             (Action::Delete(_) | Action::Deactivate(_), None) => {
                 AfterLoss::Settled(Attempt::applied(Effect::Gone))
             }
@@ -474,7 +455,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Compares a user with the expected fields.
-    fn compare(&self, expected: &[FieldChange], now: ObservedUser) -> Attempt {
+    pub(super) fn compare(&self, expected: &[FieldChange], now: ObservedUser) -> Attempt {
         let not_kept = self.not_kept(expected, &now).join(", ");
         let attempt = match not_kept.as_str() {
             "" => Attempt::new(ChangeOutcome::Applied, ""),
@@ -495,8 +476,10 @@ impl<'a> Worker<'a> {
 fn expected(change: &Change) -> Vec<FieldChange> {
     match &change.action {
         Action::Create(spec) => spec.fields(),
-        Action::Delete(_) | Action::Deactivate(_) | Action::Update(..) | Action::Membership(_) => {
-            change.fields()
-        }
+        Action::Delete(_)
+        | Action::Deactivate(_)
+        | Action::Update(..)
+        | Action::Membership(_)
+        | Action::Role(_) => change.fields(),
     }
 }

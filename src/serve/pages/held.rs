@@ -126,7 +126,12 @@ impl HeldChangeRow {
     pub(super) fn new(change: &HeldChange, is_approved: bool) -> Self {
         let fields = match change.operation.is_removal() {
             true => Vec::new(),
-            false => FieldRow::all(&change.fields, change.operation, change.group.as_ref()),
+            false => FieldRow::all(
+                &change.fields,
+                change.operation,
+                change.group.as_ref(),
+                change.role.as_ref(),
+            ),
         };
         Self {
             operation: change.operation.as_str(),

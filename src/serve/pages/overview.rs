@@ -200,9 +200,10 @@ fn quarantined(history: &HistoryView, now: DateTime<Utc>) -> Vec<SubjectLink> {
         let until = Timestamp::new(one.until, now).relative;
         let group = key.group.as_ref();
         let group = group.map_or_else(String::new, |group| format!("group {group}, "));
+        let role = key.scope.as_ref().map_or("", |_| "role, ");
         SubjectLink::new(
             &key.subject,
-            format!("{group}retried {until}: {}", one.reason),
+            format!("{group}{role}retried {until}: {}", one.reason),
         )
     });
     let mut users: Vec<_> = users.collect();

@@ -1,8 +1,8 @@
 //! The contents of lists and tables on pages, formatted so that templates only place them.
 
 use crate::model::{
-    Change, ChangeRecord, Email, FieldChange, GroupRef, Operation, RunEnd, RunRecord, Subject,
-    Value,
+    Change, ChangeRecord, Email, FieldChange, GroupRef, Operation, RoleChange, RunEnd, RunRecord,
+    Subject, Value,
 };
 use crate::serve::response::url_encode;
 use crate::serve::summary::Severity;
@@ -146,7 +146,12 @@ impl ChangeRow {
             severity: Severity::of(outcome),
             detail: detail.into(),
             approved: intent.approved,
-            fields: FieldRow::all(&intent.fields, intent.operation, intent.group.as_ref()),
+            fields: FieldRow::all(
+                &intent.fields,
+                intent.operation,
+                intent.group.as_ref(),
+                intent.role.as_ref(),
+            ),
         }
     }
 }
@@ -162,12 +167,20 @@ impl FieldRow {
         }
     }
 
-    /// The fields of a change; a membership has one, its group.
+    /// The fields of a change; a membership has one, its group, and so has a role.
     pub(super) fn all(
         fields: &[FieldChange],
         operation: Operation,
         group: Option<&GroupRef>,
+        role: Option<&RoleChange>,
     ) -> Vec<Self> {
+        let role = role.map(|role| Self {
+            name: format!("role on {}", role.scope),
+            from: role.from.as_ref().map(ToString::to_string),
+            to: Some(role.to.to_string()),
+            default: None,
+        });
+        let group = group.filter(|_| operation.is_membership());
         let group = group.map(|group| {
             let name = || Some(group.name.to_string());
             let (from, to) = match operation {
@@ -181,12 +194,18 @@ impl FieldRow {
                 default: None,
             }
         });
-        fields.iter().map(Self::new).chain(group).collect()
+        let fields = fields.iter().map(Self::new);
+        fields.chain(group).chain(role).collect()
     }
 
     /// The fields of a pending change.
     pub(super) fn of_pending(change: &Change) -> Vec<Self> {
-        Self::all(&change.fields(), change.operation(), change.group())
+        Self::all(
+            &change.fields(),
+            change.operation(),
+            change.group(),
+            change.role(),
+        )
     }
 }
 

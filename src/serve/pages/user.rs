@@ -47,8 +47,8 @@ struct CurrentState {
     at: Timestamp,
     next: Summary,
     fields: Vec<FieldRow>,
-    /// The memberships that a run would change.
-    memberships: Vec<String>,
+    /// The memberships and roles that a run would change.
+    access: Vec<String>,
     roster: Vec<String>,
     groups: String,
     /// The user in Omni, or why there is not exactly one.
@@ -129,13 +129,18 @@ impl CurrentState {
             found: _,
             next,
             memberships,
+            roles,
             groups,
         } = explanation;
         Self {
             at: Timestamp::new(now, now),
             next: next_summary(next),
             fields: next.change().map(FieldRow::of_pending).unwrap_or_default(),
-            memberships: memberships.iter().map(ToString::to_string).collect(),
+            access: memberships
+                .iter()
+                .chain(roles)
+                .map(ToString::to_string)
+                .collect(),
             roster: roster.clone(),
             groups: groups.join(", "),
             omni: explanation.user().map(OmniUser::new),

@@ -1,4 +1,4 @@
-//! Changes of the roster and of `source.groups`.
+//! Changes of the roster, of `source.groups` and of `source.roles`.
 //!
 //! ```text
 //! fs_events ─┐
@@ -66,7 +66,7 @@ pub trait SourceProbe: Clone + Send + Sync + 'static {
     fn fingerprint(&mut self) -> Result<Fingerprint, ProbeError>;
 }
 
-/// Probes the roster of the settings, with `source.groups`.
+/// Probes the roster of the settings, with the files beside it.
 #[derive(Clone, Debug)]
 pub struct RosterProbe {
     settings: SourceSettings,
@@ -110,8 +110,8 @@ pub enum WatchError {
 pub struct Watcher {
     /// The path of the source.
     pub path: PathBuf,
-    /// The file of `source.groups`, which is part of the source.
-    pub groups: Option<PathBuf>,
+    /// The files of `source.groups` and `source.roles`, which are part of the source.
+    pub beside: Vec<PathBuf>,
     /// The method.
     pub watch: Watch,
     /// The interval of the polls.
@@ -140,7 +140,11 @@ impl Watcher {
         let path = source.path.clone()?;
         (source.watch != Watch::Off).then_some(Self {
             path,
-            groups: source.groups.clone(),
+            beside: [&source.groups, &source.roles]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
             watch: source.watch,
             poll_interval: source.poll_interval,
             settle: source.settle,
@@ -179,7 +183,7 @@ impl Watcher {
         source: impl SourceProbe,
     ) -> Result<std::convert::Infallible, WatchError> {
         let event = Arc::new(Notify::new());
-        let paths = [&self.path].into_iter().chain(&self.groups);
+        let paths = [&self.path].into_iter().chain(&self.beside);
         let (paths, watch): (Vec<_>, _) = (paths.cloned().collect(), self.watch);
         let start_prober = || {
             let events = FsEvents::new(paths.clone(), watch, Arc::clone(&event));

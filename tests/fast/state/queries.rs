@@ -56,6 +56,7 @@ async fn runs_are_found_by_filter() {
         operation: Operation::Create,
         subject: email("ben").into(),
         group: None,
+        role: None,
         fields: Vec::new(),
     };
     for (seconds, changes) in [(10, vec![planned]), (20, Vec::new())] {
@@ -213,6 +214,7 @@ async fn quarantined_users_are_ordered_by_retry_time() {
         let quarantined = Quarantined {
             until: at(until),
             failures: 1,
+            undone: 0,
             fingerprint: [0; 32],
             reason: "no".into(),
         };
@@ -231,7 +233,7 @@ async fn a_run_without_a_plan_keeps_held_changes() {
     let db = state.open();
     assert_eq!(db.last_held().await.expect("it is read"), None);
     let planned = |seconds| RunEnd {
-        planned: Some(Counts::new([1, 0, 0, 0, 0, 0])),
+        planned: Some(Counts::new([1, 0, 0, 0, 0, 0, 0])),
         ..end(seconds)
     };
     let run = db.begin(start(0)).await.expect("it begins");

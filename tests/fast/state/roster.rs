@@ -270,6 +270,7 @@ async fn quarantine_is_set_changed_and_cleared() {
     let quarantined = |failures| Quarantined {
         until: at(3600),
         failures,
+        undone: 0,
         fingerprint: [3; 32],
         reason: "Omni refused it".into(),
     };

@@ -92,6 +92,7 @@ pub(crate) fn intent(operation: Operation, name: &str, seconds: i64) -> ChangeIn
         user_id: (operation != Operation::Create).then(|| id(name)),
         operation,
         group: None,
+        role: None,
         fields: Vec::new(),
         approved: false,
     }
@@ -177,6 +178,7 @@ pub(crate) fn held(rule: GuardRule, operation: Operation, names: &[&str]) -> Hel
         operation,
         subject: email(name).into(),
         group: None,
+        role: None,
         fields: Vec::new(),
     };
     HeldRecord {
@@ -213,6 +215,7 @@ pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
         bad_rows: Vec::new(),
         unnamed: 0,
         memberships: DesiredMemberships::default(),
+        roles: None,
         rejected: Vec::new(),
         lints: Vec::new(),
         files: Vec::new(),

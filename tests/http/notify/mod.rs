@@ -26,6 +26,7 @@ fn run(number: u64) -> RunOutcome {
             subject: Email::parse("ann@x.co").expect("an email").into(),
             operation: Operation::Update,
             group: None,
+            role: None,
             outcome: ChangeOutcome::Failed,
             detail: "s3cret".into(),
             rejected: false,

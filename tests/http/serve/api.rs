@@ -60,6 +60,7 @@ async fn status() {
         "failed": 0,
         "held_changes": 6,
         "pending": {
+          "assign": 0,
           "create": 1,
           "deactivate": 0,
           "delete": 6,
@@ -68,6 +69,7 @@ async fn status() {
           "update": 1
         },
         "planned": {
+          "assign": 0,
           "create": 1,
           "deactivate": 0,
           "delete": 6,
@@ -91,6 +93,7 @@ async fn status() {
       "organisation": "acme.omniapp.co",
       "paused": null,
       "pending": {
+        "assign": 0,
         "create": 1,
         "deactivate": 0,
         "delete": 6,
@@ -105,6 +108,7 @@ async fn status() {
             "email": "ann@x.co",
             "group": null,
             "reason": "Omni says no",
+            "role": null,
             "until": "…"
           }
         ]
@@ -200,6 +204,7 @@ async fn runs() {
           "failed": 0,
           "held_changes": 6,
           "pending": {
+            "assign": 0,
             "create": 1,
             "deactivate": 0,
             "delete": 6,
@@ -208,6 +213,7 @@ async fn runs() {
             "update": 1
           },
           "planned": {
+            "assign": 0,
             "create": 1,
             "deactivate": 0,
             "delete": 6,
@@ -260,6 +266,7 @@ async fn one_run() {
           "id": null,
           "operation": "create",
           "outcome": "applied",
+          "role": null,
           "run": 1
         }
       ],
@@ -270,6 +277,7 @@ async fn one_run() {
       "held": [],
       "held_changes": 0,
       "pending": {
+        "assign": 0,
         "create": 0,
         "deactivate": 0,
         "delete": 0,
@@ -278,6 +286,7 @@ async fn one_run() {
         "update": 1
       },
       "planned": {
+        "assign": 0,
         "create": 1,
         "deactivate": 0,
         "delete": 0,
@@ -326,6 +335,7 @@ async fn one_user() {
           "id": "id-annxco",
           "operation": "update",
           "outcome": "failed",
+          "role": null,
           "run": 1
         }
       ],

@@ -137,6 +137,7 @@ async fn changes_of_a_dry_run_are_downloaded() {
         operation: Operation::Create,
         subject: super::support::email("ann@x.co").into(),
         group: None,
+        role: None,
         fields: Vec::new(),
     };
     let recorded = server.db.record_planned(run, vec![planned]).await;

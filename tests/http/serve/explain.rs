@@ -90,6 +90,7 @@ async fn user_explanation_matches_the_command() {
         "email": "ann@x.co",
         "id": "…"
       },
+      "roles": [],
       "roster": [
         "users.csv:2"
       ]

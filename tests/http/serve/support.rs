@@ -299,6 +299,7 @@ pub(crate) async fn add_history(server: &TestServer) {
         operation: Operation::Delete,
         subject: email(user).into(),
         group: None,
+        role: None,
         fields: Vec::new(),
     });
     let held = HeldRecord {
@@ -311,6 +312,7 @@ pub(crate) async fn add_history(server: &TestServer) {
     let quarantined = Quarantined {
         until: Utc::now() + TimeDelta::hours(1),
         failures: 2,
+        undone: 0,
         fingerprint: [0; 32],
         reason: "Omni says no".into(),
     };
@@ -352,6 +354,7 @@ pub(crate) async fn change(
         user_id: (operation != Operation::Create).then(|| id(user)),
         operation,
         group: None,
+        role: None,
         fields,
         approved: false,
     };
@@ -378,14 +381,14 @@ pub(crate) async fn change(
 
 pub(crate) fn end(seconds: i64, result: RunResult, [applied, failed, held]: [u64; 3]) -> RunEnd {
     let held_removals = usize::try_from(held).expect("small");
-    let planned = Counts::new([held_removals, 0, 0, 1, 1, 0]);
+    let planned = Counts::new([held_removals, 0, 0, 1, 1, 0, 0]);
     let created = usize::from(applied > 0);
     RunEnd {
         result,
         rows: Some(20),
         users: Some(21),
         planned: Some(planned),
-        pending: Some(planned.without(&Counts::new([0, 0, 0, 0, created, 0]))),
+        pending: Some(planned.without(&Counts::new([0, 0, 0, 0, created, 0, 0]))),
         applied,
         failed,
         held,

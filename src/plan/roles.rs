@@ -1,0 +1,363 @@
+//! Roles: compares the direct roles that `source.roles` states with those in Omni.
+//!
+//! - A role is assigned or overwritten, and never deleted. So a row that is gone changes nothing, which is said once.
+//! - A role whose present value Omni has not shown yet is not assigned, since the assignment may lower it.
+//! - Users that are frozen, ambiguous, unread or leaving are left unchanged.
+
+use super::Plan;
+use super::groups::reference;
+use super::name_index::{NameError, NameIndex};
+use super::not_found::nearest_email;
+use super::role_scopes::{RoleCatalogue, ScopedRole};
+use super::user_changes::UserChanges;
+use crate::model::{
+    Action, Assignment, AssignmentHolder, Change, Desired, DesiredRole, DesiredRoles, Email,
+    GroupName, GroupRef, Memory, NamedScope, Observed, ObservedGroup, Policy, Problem, ProblemKind,
+    RoleBases, RoleChange, RoleColumn, RoleName, RoleOrigin, RoleScope, RoleUpdate, StandardRole,
+    StatedRole, Subject, UserMatch,
+};
+use crate::roster::{Issue, did_you_mean};
+use crate::util::text::plural_are;
+use std::cell::{Cell, OnceCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// The maximum number of listed lints.
+const MAX_LINTS: usize = 20;
+/// The maximum number of unknown emails whose nearest user is searched.
+const MAX_COMPARED: usize = 100;
+
+/// Plans the roles. The changes of users and memberships must be planned already.
+pub(super) fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    memory: &Memory,
+    policy: &Policy,
+    plan: &mut Plan,
+) {
+    let Some(stated) = &desired.roles else {
+        return;
+    };
+    let scopes = match &observed.roles().scopes {
+        Ok(scopes) => scopes,
+        Err(_) if stated.rows.is_empty() => return,
+        Err(why) => {
+            let remedy = "use a key that may read connections and models";
+            let issue = Issue::new(format!("{why}, so no role is assigned"), remedy);
+            let first = stated.rows.first();
+            let problem = first.map(|row| problem(stated, row, RoleColumn::Connection, issue));
+            plan.problems.extend(problem);
+            return;
+        }
+    };
+    let catalogue = RoleCatalogue::new(&scopes.connections, &scopes.models);
+    let resolved = catalogue.resolve(stated);
+    let planner = RolePlanner {
+        stated,
+        observed,
+        users: UserChanges::new(plan, desired, memory, policy),
+        groups: NameIndex::of_groups(observed.groups()),
+        new_groups: new_groups(plan),
+        catalogue,
+        bases: observed.roles().bases(),
+        emails: OnceCell::new(),
+        compared: Cell::new(0),
+    };
+    let mut found = PlannedRoles {
+        problems: resolved.problems,
+        ..PlannedRoles::default()
+    };
+    for role in &resolved.roles {
+        planner.compare(role, &mut found);
+    }
+    let is_whole = desired.is_source && !observed.is_of_one() && stated.rejected.is_empty();
+    let is_complete = is_whole && stated.bad_rows.is_empty() && found.problems.is_empty();
+    let (update, gone) = planner.stated(&resolved.roles, memory, is_complete);
+    plan.roles = update;
+    plan.changes.extend(found.changes);
+    plan.unread_roles = found.unread.into_iter().collect();
+    plan.problems.extend(found.problems);
+    let lints = resolved.lints.iter().map(ToString::to_string);
+    plan.warnings.extend(lints);
+    plan.warnings.extend(listed(found.lints));
+    plan.warnings.extend(gone);
+}
+
+/// The planned assignments.
+#[derive(Default)]
+struct PlannedRoles {
+    changes: Vec<Change>,
+    problems: Vec<Problem>,
+    lints: Vec<Problem>,
+    /// Users and groups whose present roles are not known yet.
+    unread: BTreeSet<Subject>,
+}
+
+struct RolePlanner<'a> {
+    stated: &'a DesiredRoles,
+    observed: &'a Observed,
+    users: UserChanges<'a>,
+    groups: NameIndex<&'a ObservedGroup>,
+    /// Groups that this plan creates, by folded name.
+    new_groups: HashMap<String, GroupRef>,
+    catalogue: RoleCatalogue,
+    bases: RoleBases,
+    /// The emails of all known users, once they were needed.
+    emails: OnceCell<Vec<Email>>,
+    /// The number of emails that were compared with them.
+    compared: Cell<usize>,
+}
+
+impl RolePlanner<'_> {
+    /// Plans the role of one row.
+    fn compare(&self, role: &ScopedRole, found: &mut PlannedRoles) {
+        let ScopedRole { row, scope } = role;
+        let holder = match self.holder(row) {
+            Ok(Some(holder)) => holder,
+            Ok(None) => return,
+            Err(problem) => return found.problems.push(problem),
+        };
+        let id = holder.id();
+        let roles = self.observed.roles();
+        if let Some(why) = id.as_ref().and_then(|id| roles.why_refused(id, scope)) {
+            let issue = Issue::new(
+                format!("the roles of {} can't be read: {why}", row.subject),
+                "use a key that may read them; until then the role is not assigned",
+            );
+            let problem = problem(self.stated, row, RoleColumn::Subject, issue);
+            return found.problems.push(problem);
+        }
+        let present = match &id {
+            None => Some(None),
+            Some(id) => roles.direct(id, scope),
+        };
+        let Some(from) = present else {
+            found.unread.insert(row.subject.clone());
+            return;
+        };
+        let outranking = roles.outranking(id.as_ref(), scope, &row.role, &self.bases);
+        if let Some((role, origin)) = outranking {
+            found.lints.push(self.outranked(row, scope, &role, &origin));
+        }
+        if from == Some(&row.role) {
+            return;
+        }
+        let change = RoleChange {
+            scope: self.named(scope),
+            from: from.cloned(),
+            to: row.role.clone(),
+        };
+        found.changes.push(Change {
+            subject: match &holder {
+                AssignmentHolder::User(_) => row.subject.clone(),
+                AssignmentHolder::Group(group) => Subject::Group(group.name.clone()),
+            },
+            action: Action::Role(Assignment::new(holder, change, &self.bases)),
+            location: Some(row.location.clone()),
+        });
+    }
+
+    /// The user or group of a row; `None` if it is left unchanged.
+    fn holder(&self, row: &DesiredRole) -> Result<Option<AssignmentHolder>, Problem> {
+        match &row.subject {
+            Subject::User(email) => self.user(row, email),
+            Subject::Group(name) => self.group(row, name).map(Some),
+        }
+    }
+
+    fn user(&self, row: &DesiredRole, email: &Email) -> Result<Option<AssignmentHolder>, Problem> {
+        if let Some(doubt) = row
+            .doubt
+            .clone()
+            .filter(|_| !self.observed.has_exactly(email))
+        {
+            return Err(doubt);
+        }
+        if !self.users.may_be_compared(email) {
+            return Ok(None);
+        }
+        match self.observed.get(email) {
+            Some(UserMatch::One(user)) if self.users.is_removed(email, user) => Ok(None),
+            Some(UserMatch::One(user)) => Ok(Some(AssignmentHolder::User(Some(user.clone())))),
+            Some(UserMatch::Several(count)) => {
+                let issue = Issue::new(
+                    format!("{count} users in Omni have the email {email}"),
+                    "remove the others in Omni; until then the role is not assigned",
+                );
+                Err(problem(self.stated, row, RoleColumn::Subject, issue))
+            }
+            None if self.users.created.contains(email) => Ok(Some(AssignmentHolder::User(None))),
+            None => {
+                let near = self.near(email);
+                let near = did_you_mean(near.as_ref().map(Email::as_str));
+                let issue = Issue::new(
+                    format!("Omni has no user {email}{near}, and the roster does not create one"),
+                    "correct the email, or remove the row",
+                );
+                Err(problem(self.stated, row, RoleColumn::Subject, issue))
+            }
+        }
+    }
+
+    fn named(&self, scope: &RoleScope) -> NamedScope {
+        let (connection, model) = self.catalogue.names(scope);
+        NamedScope {
+            connection,
+            model,
+            ids: scope.clone(),
+        }
+    }
+
+    /// The email of a user that is probably meant. Only the first rows are compared.
+    fn near(&self, email: &Email) -> Option<Email> {
+        let compared = self.compared.get();
+        self.compared.set(compared + 1);
+        let known = || -> Vec<_> {
+            let users = self.observed.users();
+            users.map(|user| user.email.clone()).collect()
+        };
+        (compared < MAX_COMPARED)
+            .then(|| nearest_email(email, self.emails.get_or_init(known)))
+            .flatten()
+    }
+
+    fn group(&self, row: &DesiredRole, name: &GroupName) -> Result<AssignmentHolder, Problem> {
+        let groups = self.observed.groups();
+        let at_subject = |issue| problem(self.stated, row, RoleColumn::Subject, issue);
+        if let Some(why) = groups.why_unknown() {
+            let remedy = "use a key that may read groups; until then the role is not assigned";
+            return Err(at_subject(Issue::new(why.to_string(), remedy)));
+        }
+        let new = self.new_groups.get(&Subject::Group(name.clone()).folded());
+        let (message, remedy) = match self.groups.find(name.as_str()) {
+            Ok(group) => match reference(group) {
+                Some(group) => return Ok(AssignmentHolder::Group(group)),
+                None => (
+                    format!("the name of the group '{name}' in Omni can't be written in a file"),
+                    "rename the group in Omni",
+                ),
+            },
+            Err(NameError::Unknown { nearest }) => match new {
+                Some(new) => return Ok(AssignmentHolder::Group(new.clone())),
+                None => (
+                    format!("Omni has no group '{name}'{}", did_you_mean(nearest)),
+                    "correct the name, or remove the row",
+                ),
+            },
+            Err(NameError::Ambiguous { .. }) => (
+                format!("several groups in Omni have the name '{name}' in different letter case"),
+                "write the name exactly as Omni shows it",
+            ),
+        };
+        Err(at_subject(Issue::new(message, remedy)))
+    }
+
+    /// A lint on a role that another source outranks.
+    fn outranked(
+        &self,
+        row: &DesiredRole,
+        scope: &RoleScope,
+        other: &RoleName,
+        origin: &RoleOrigin,
+    ) -> Problem {
+        let source = match origin {
+            RoleOrigin::Group { name, .. } => format!("the group '{name}'"),
+            RoleOrigin::Base => "the connection, for every user".to_owned(),
+            RoleOrigin::Direct | RoleOrigin::Other => "the organisation".to_owned(),
+        };
+        let (subject, scope, role) = (&row.subject, self.named(scope), &row.role);
+        let (message, remedy) = match row.role.standard() {
+            Some(StandardRole::NoAccess) => (
+                format!("{role} of {subject} on {scope} revokes nothing: {source} gives {other}"),
+                "take that role away at its source if no access is meant",
+            ),
+            _ => (
+                format!("{role} of {subject} on {scope} has no effect: {source} gives {other}"),
+                "remove the row, or lower the other role",
+            ),
+        };
+        problem(
+            self.stated,
+            row,
+            RoleColumn::Role,
+            Issue::new(message, remedy),
+        )
+    }
+
+    /// What becomes of the records of rows, and a warning about rows that are gone.
+    fn stated(
+        &self,
+        roles: &[ScopedRole],
+        memory: &Memory,
+        is_complete: bool,
+    ) -> (RoleUpdate, Option<String>) {
+        let key = |role: &StatedRole| (role.subject.folded(), role.scope.clone());
+        let now: BTreeMap<_, _> = roles
+            .iter()
+            .map(|role| StatedRole {
+                subject: role.row.subject.clone(),
+                scope: role.scope.clone(),
+            })
+            .map(|role| (key(&role), role))
+            .collect();
+        let before: HashSet<_> = memory.stated_roles.iter().map(key).collect();
+        let mut gone: Vec<_> = memory.stated_roles.iter().cloned().collect();
+        gone.retain(|role| is_complete && !now.contains_key(&key(role)));
+        gone.sort();
+        let new = now.iter().filter(|(key, _)| !before.contains(*key));
+        let update = RoleUpdate {
+            stated: new.map(|(_, role)| role.clone()).collect(),
+            not_stated: gone.clone(),
+            ..RoleUpdate::default()
+        };
+        let named = |role: &StatedRole| format!("{} on {}", role.subject, self.named(&role.scope));
+        let shown: Vec<_> = gone.iter().take(MAX_LINTS).map(named).collect();
+        let more = match gone.len().saturating_sub(MAX_LINTS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let warning = (!gone.is_empty()).then(|| {
+            format!(
+                "{} gone from source.roles; Omni can't delete a role, so nothing changes: {}{more}",
+                plural_are(gone.len(), "role"),
+                shown.join(", ")
+            )
+        });
+        (update, warning)
+    }
+}
+
+/// The groups that a plan creates, because users join them.
+fn new_groups(plan: &Plan) -> HashMap<String, GroupRef> {
+    let groups = plan.changes.iter().filter_map(Change::membership);
+    let new = groups
+        .map(|one| &one.group)
+        .filter(|group| group.id.is_none());
+    new.map(|group| {
+        let folded = Subject::Group(group.name.clone()).folded();
+        (folded, group.clone())
+    })
+    .collect()
+}
+
+/// A problem of a cell, with the user of its row.
+fn problem(stated: &DesiredRoles, row: &DesiredRole, column: RoleColumn, issue: Issue) -> Problem {
+    Problem {
+        email: row.subject.email().cloned(),
+        ..issue.kind(ProblemKind::Role).at(stated.cell(row, column))
+    }
+}
+
+/// The first lints, and the number of the others.
+fn listed(mut lints: Vec<Problem>) -> Vec<String> {
+    lints.sort_by(Problem::in_order);
+    let more = lints.len().saturating_sub(MAX_LINTS);
+    let mut texts: Vec<_> = lints
+        .iter()
+        .take(MAX_LINTS)
+        .map(ToString::to_string)
+        .collect();
+    if more > 0 {
+        texts.push(format!("{more} more roles of source.roles have no effect"));
+    }
+    texts
+}

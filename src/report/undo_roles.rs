@@ -1,0 +1,52 @@
+//! The rows of `source.roles` that restore the roles which a run overwrote.
+
+use super::Undo;
+use crate::model::{ChangeOutcome, ChangeRecord, RoleName, StandardRole};
+use crate::roster::{RoleExportRow, export_roles};
+use crate::settings::SourceSettings;
+
+/// The rows that restore the former roles. Omni can't delete a role, so one that did not exist becomes `NO_ACCESS`,
+/// which grants nothing.
+#[must_use]
+pub fn undo_roles(changes: &[ChangeRecord], source: &SourceSettings) -> Undo {
+    let (mut rows, mut notes) = (Vec::new(), Vec::new());
+    for change in changes {
+        let Some(role) = &change.intent.role else {
+            continue;
+        };
+        let subject = &change.intent.subject;
+        let mut note = |text: &str| notes.push(format!("{subject} on {}: {text}", role.scope));
+        match &change.settled {
+            None => {
+                note("the outcome of its change is unknown; skipped");
+                continue;
+            }
+            Some(settled) if settled.outcome != ChangeOutcome::Applied => continue,
+            Some(_) => {}
+        }
+        let ids = &role.scope.ids;
+        let before = match (&role.from, &ids.model) {
+            (Some(from), _) => from.clone(),
+            (None, Some(_)) => {
+                note("had no role, which can't be restored; NO_ACCESS grants nothing");
+                RoleName::Standard(StandardRole::NoAccess)
+            }
+            (None, None) => {
+                note("the API can't take the role of a whole connection away; skipped");
+                continue;
+            }
+        };
+        rows.push(RoleExportRow {
+            subject: subject.clone(),
+            // Ids, because names need not be unique.
+            connection: ids.connection.as_str().into(),
+            model: ids.model.as_ref().map(|id| id.as_str().into()),
+            role: before,
+        });
+    }
+    Undo {
+        rows: rows.len(),
+        csv: export_roles(rows, source.into()),
+        notes,
+    }
+}
