@@ -50,7 +50,7 @@ pub use export_roles::{RoleExportRow, export_roles};
 pub use files::SourceStamp;
 pub use reader::read_stable;
 pub(crate) use roles::merge_roles;
-pub use roles::{read_roles, read_stable_roles, role_snippets};
+pub use roles::read_roles;
 pub use snippet::{ProblemSnippet, snippets};
 pub use stable::unless_stopped;
 pub(crate) use stable::{ReadTime, Stability, StabilityDetector, blocking};

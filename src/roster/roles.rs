@@ -6,15 +6,13 @@
 
 use super::address;
 use super::budget::MAX_LISTED_LINTS;
-use super::files;
 use super::repetition::{Repetition, repetitions, skipped};
-use super::snippet::{ProblemSnippet, snippets_in};
 use super::table::{self, TableKind, TableReading, TableRow};
 use super::text::{Issue, quoted};
 use super::{BesideReading, SourceError};
 use crate::model::{
-    DesiredRole, DesiredRoles, Email, EmailError, Fingerprint, GroupNameError, Location, Problem,
-    ProblemKind, RoleColumn, RoleName, RoleNameError, StandardRole, Subject, Text, trim,
+    DesiredRole, DesiredRoles, Email, EmailError, GroupNameError, Location, Problem, ProblemKind,
+    RoleColumn, RoleName, RoleNameError, StandardRole, Subject, Text, trim,
 };
 use crate::settings::SourceSettings;
 use ::csv::StringRecord;
@@ -41,10 +39,10 @@ pub(super) fn is_header(record: &StringRecord) -> bool {
         .any(|cell| trim(cell) == RoleColumn::Subject.as_str())
 }
 
-/// Reads the file once. Blocks as long as the file system does.
+/// Reads the file alone, once. Blocks as long as the file system does.
 #[must_use]
 pub fn read_roles(settings: &SourceSettings, path: &Path) -> DesiredRoles {
-    desired(table::read(settings, path, KIND, read_row))
+    read(settings, path).0
 }
 
 /// Reads the file once, together with the roster. Blocks.
@@ -75,28 +73,6 @@ pub(super) fn unavailable(
             error,
         )]),
     })
-}
-
-/// Reads the file once it is stable, as [`read_stable`](super::read_stable) does. A file that can't be read is a
-/// problem.
-pub async fn read_stable_roles(
-    settings: &SourceSettings,
-    path: &Path,
-    stable_fingerprint: Option<Fingerprint>,
-) -> DesiredRoles {
-    desired(table::read_stable(settings, path, KIND, read_row, stable_fingerprint).await)
-}
-
-/// The snippet of each problem of the file; see [`snippets`](super::snippets). Blocks.
-#[must_use]
-pub fn role_snippets(
-    settings: &SourceSettings,
-    path: &Path,
-    problems: &[&Problem],
-) -> Vec<Option<ProblemSnippet>> {
-    let found = files::find_one(settings, path);
-    let files = found.map(|found| found.files).unwrap_or_default();
-    snippets_in(&files, settings, problems, is_header)
 }
 
 fn desired(reading: TableReading<RoleRow, COLUMNS>) -> DesiredRoles {

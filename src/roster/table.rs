@@ -9,7 +9,6 @@ use super::format::{CsvFormat, IsHeader};
 use super::parse::no_header;
 use super::records::{FileText, Records};
 use super::scanner::ScanError;
-use super::stable::read_until_stable;
 use super::text::{Issue, did_you_mean, quoted};
 use super::{SourceError, SourceReading, SourceStamp, files, fingerprint_of, touched};
 use crate::model::{Fingerprint, Location, Problem, ProblemKind, trim};
@@ -91,20 +90,6 @@ pub(super) struct TableReading<T, const N: usize> {
 /// Reads one row, or returns its problems.
 pub(super) type ReadRow<T, const N: usize> = fn(&TableRow<'_, N>) -> Result<T, Vec<Problem>>;
 
-/// Reads a file once. Blocks. A file that can't be read is a problem.
-pub(super) fn read<T, const N: usize>(
-    settings: &SourceSettings,
-    path: &Path,
-    kind: TableKind<N>,
-    row: ReadRow<T, N>,
-) -> TableReading<T, N> {
-    let reading = read_once(settings, path, kind, row);
-    reading.map_or_else(
-        |error| failed(settings, path, kind, error),
-        |reading| reading.outcome,
-    )
-}
-
 /// The fingerprint of a file; `None` if it can't be read. Blocks.
 pub(super) fn fingerprint(settings: &SourceSettings, path: &Path) -> Option<Fingerprint> {
     let found = files::find_one(settings, path).ok()?;
@@ -114,26 +99,6 @@ pub(super) fn fingerprint(settings: &SourceSettings, path: &Path) -> Option<Fing
 /// The stamp of a file; `None` if there is none. Blocks.
 pub(super) fn stamp(settings: &SourceSettings, path: &Path) -> Option<SourceStamp> {
     Some(files::find_one(settings, path).ok()?.stamp())
-}
-
-/// Reads a file once it is stable; see [`read_stable`](super::read_stable).
-pub(super) async fn read_stable<T: Send + 'static, const N: usize>(
-    settings: &SourceSettings,
-    path: &Path,
-    kind: TableKind<N>,
-    row: ReadRow<T, N>,
-    stable_fingerprint: Option<Fingerprint>,
-) -> TableReading<T, N> {
-    let source = Arc::new((settings.clone(), path.to_owned()));
-    let again = source.clone();
-    let read = move || read_once(&source.0, &source.1, kind, row);
-    let fingerprint = move || {
-        let (settings, path) = &*again;
-        Ok(fingerprint_of(settings, &files::find_one(settings, path)?))
-    };
-    let settle = settings.settle;
-    let reading = read_until_stable(path, settle, stable_fingerprint, read, fingerprint).await;
-    reading.unwrap_or_else(|error| failed(settings, path, kind, error))
 }
 
 /// Reads a file once. Blocks.
@@ -169,22 +134,6 @@ pub(super) fn read_once<T, const N: usize>(
             table: table.map_err(|error: FileError| error.problems(&file.name)),
         },
     })
-}
-
-/// A file that can't be read.
-fn failed<T, const N: usize>(
-    settings: &SourceSettings,
-    path: &Path,
-    kind: TableKind<N>,
-    error: SourceError,
-) -> TableReading<T, N> {
-    let problem = unavailable_file(settings, path, kind.setting, &error);
-    TableReading {
-        fingerprint: None,
-        file: problem.location.file.clone(),
-        lints: Vec::new(),
-        table: Err(vec![problem]),
-    }
 }
 
 /// The problem of a file that can't be read.

@@ -9,6 +9,7 @@ mod init;
 mod key_users;
 mod kill;
 mod kill_memberships;
+mod kill_roles;
 mod log;
 mod pause;
 mod place;

@@ -3,12 +3,11 @@
 use super::support::{Folder, settings};
 use insta::assert_snapshot;
 use omni_user_sync::model::{DesiredRoles, Problem, RoleColumn};
-use omni_user_sync::roster::{fingerprint, read_roles, read_stable_roles, role_snippets};
+use omni_user_sync::roster::{fingerprint, read_roles, snippets};
 use omni_user_sync::settings::{Encoding, SourceSettings};
 use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 const HEADER: &str = "subject,connection,model,role\n";
 
@@ -193,14 +192,15 @@ fn a_file_that_is_missing_is_a_problem() {
 
 #[test]
 fn snippets_show_the_cell() {
-    let folder = Folder::new();
+    let mut folder = Folder::new();
     let path = folder.write(
         "roles.csv",
         format!("{HEADER}a@x.co,Warehouse,Sales,Viewer\n"),
     );
+    folder.settings.roles = Some(path.clone());
     let roles = read_roles(&folder.settings, &path);
     let problems: Vec<&Problem> = roles.problems();
-    let shown = role_snippets(&folder.settings, &path, &problems);
+    let shown = snippets(&folder.settings, folder.path(), &problems);
     let snippet = shown[0].as_ref().expect("a snippet");
     assert_eq!(
         (snippet.line, &snippet.text[snippet.mark.clone()]),
@@ -208,7 +208,7 @@ fn snippets_show_the_cell() {
     );
     // Nothing is shown of a file without the header.
     folder.write("roles.csv", "root:x:0:0\nroot:x:0:0\n");
-    assert_eq!(role_snippets(&folder.settings, &path, &problems), [None]);
+    assert_eq!(snippets(&folder.settings, folder.path(), &problems), [None]);
 }
 
 #[test]
@@ -231,25 +231,6 @@ fn the_file_may_lie_in_the_folder_of_the_roster() {
         1,
         "of another folder"
     );
-}
-
-#[tokio::test]
-async fn the_file_is_read_when_it_is_stable() {
-    let mut folder = Folder::new();
-    folder.settings.settle = Duration::from_secs(3600);
-    let path = folder.write("roles.csv", format!("{HEADER}a@x.co,c,m,VIEWER\n"));
-    let once = read_roles(&folder.settings, &path);
-    let read = read_stable_roles(&folder.settings, &path, once.fingerprint).await;
-    assert_eq!((read.rows, read.fingerprint), (once.rows, once.fingerprint));
-    let soon = Duration::from_millis(50);
-    let unknown = tokio::time::timeout(soon, read_stable_roles(&folder.settings, &path, None));
-    assert!(
-        unknown.await.is_err(),
-        "a file written just now may still be written to"
-    );
-    let missing = folder.path().join("none.csv");
-    let missing = read_stable_roles(&folder.settings, &missing, None).await;
-    assert_eq!((missing.rejected.len(), missing.fingerprint), (1, None));
 }
 
 proptest! {
