@@ -5,16 +5,16 @@
 //! - Users that are frozen, ambiguous, unread or leaving are left unchanged.
 
 use super::Plan;
-use super::groups::reference;
-use super::name_index::{NameError, NameIndex};
+use super::name_index::NameIndex;
 use super::not_found::nearest_email;
+use super::role_names::{find_group, problem};
 use super::role_scopes::{RoleCatalogue, ScopedRole};
 use super::user_changes::UserChanges;
 use crate::model::{
     Action, Assignment, AssignmentHolder, Change, Desired, DesiredRole, DesiredRoles, Email,
-    GroupName, GroupRef, Memory, NamedScope, Observed, ObservedGroup, Policy, Problem, ProblemKind,
-    RoleBases, RoleChange, RoleColumn, RoleName, RoleOrigin, RoleScope, RoleUpdate, StandardRole,
-    StatedRole, Subject, UserMatch,
+    GroupName, GroupRef, Memory, NamedScope, Observed, ObservedGroup, Policy, Problem, RoleBases,
+    RoleChange, RoleColumn, RoleName, RoleOrigin, RoleScope, RoleUpdate, StandardRole, StatedRole,
+    Subject, UserMatch,
 };
 use crate::roster::{Issue, did_you_mean};
 use crate::util::text::plural_are;
@@ -227,28 +227,11 @@ impl RolePlanner<'_> {
             let remedy = "use a key that may read groups; until then the role is not assigned";
             return Err(at_subject(Issue::new(why.to_string(), remedy)));
         }
-        let new = self.new_groups.get(&Subject::Group(name.clone()).folded());
-        let (message, remedy) = match self.groups.find(name.as_str()) {
-            Ok(group) => match reference(group) {
-                Some(group) => return Ok(AssignmentHolder::Group(group)),
-                None => (
-                    format!("the name of the group '{name}' in Omni can't be written in a file"),
-                    "rename the group in Omni",
-                ),
-            },
-            Err(NameError::Unknown { nearest }) => match new {
-                Some(new) => return Ok(AssignmentHolder::Group(new.clone())),
-                None => (
-                    format!("Omni has no group '{name}'{}", did_you_mean(nearest)),
-                    "correct the name, or remove the row",
-                ),
-            },
-            Err(NameError::Ambiguous { .. }) => (
-                format!("several groups in Omni have the name '{name}' in different letter case"),
-                "write the name exactly as Omni shows it",
-            ),
-        };
-        Err(at_subject(Issue::new(message, remedy)))
+        let found = find_group(&self.groups, name).or_else(|issue| {
+            let new = self.new_groups.get(&Subject::Group(name.clone()).folded());
+            new.cloned().ok_or_else(|| at_subject(issue))
+        });
+        found.map(AssignmentHolder::Group)
     }
 
     /// A lint on a role that another source outranks.
@@ -337,14 +320,6 @@ fn new_groups(plan: &Plan) -> HashMap<String, GroupRef> {
         (folded, group.clone())
     })
     .collect()
-}
-
-/// A problem of a cell, with the user of its row.
-fn problem(stated: &DesiredRoles, row: &DesiredRole, column: RoleColumn, issue: Issue) -> Problem {
-    Problem {
-        email: row.subject.email().cloned(),
-        ..issue.kind(ProblemKind::Role).at(stated.cell(row, column))
-    }
 }
 
 /// The first lints, and the number of the others.

@@ -136,3 +136,33 @@ async fn roles_are_planned_applied_and_undone() {
         world.org().roles("Analysts")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_the_nearest_connection_model_and_group() {
+    let world = world().await;
+    let path = world.folder.path().join("roles.csv");
+    let world = world.set("source.roles", &path.display().to_string());
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let rows = "subject,connection,model,role\n\
+                group:Analysts,Warehouse,Sales,VIEWER\n\
+                group:Analyst,Warehouse,Sales,VIEWER\n\
+                ann@x.co,Warehuose,Sales,VIEWER\n\
+                ann@x.co,Warehouse,Finanse,VIEWER\n";
+    std::fs::write(&path, rows).expect("it is written");
+    let check = command(&world, &["check", "--json"]).await;
+    assert_eq!(check.code, 1, "{}{}", check.out, check.err);
+    let doc: serde_json::Value = serde_json::from_str(&check.out).expect("JSON");
+    let problems = doc["roster"]["problems"].as_array().expect("problems");
+    let messages: Vec<_> = problems.iter().map(|one| &one["message"]).collect();
+    assert_eq!(
+        messages,
+        [
+            "Omni has no group 'Analyst' (did you mean 'Analysts'?)",
+            "Omni has no connection 'Warehuose' (did you mean 'Warehouse'?)",
+            "this connection has no shared model 'Finanse' (did you mean 'Finance'?)",
+        ]
+    );
+    assert!(problems.iter().all(|one| one["kind"] == "role"));
+    let check = command(&world, &["check"]).await;
+    assert!(check.err.contains("roles.csv:3:"), "{}", check.err);
+}

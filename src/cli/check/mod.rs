@@ -3,15 +3,16 @@
 mod doc;
 mod host;
 mod learned;
+mod names;
 mod probe;
 mod show;
 
 use super::roster_input::RosterInput;
-use super::{Exit, organisation, out};
+use super::{Exit, out};
 use crate::metrics::Metrics;
-use crate::model::{Desired, Email, ObservedGroups, Problem, Readings, Schema};
-use crate::omni::{Available, Client, OmniError, Reader, Whoami, diagnose};
-use crate::plan::{group_name_problems, shadowed_files};
+use crate::model::{Desired, Email, Problem, Readings, Schema};
+use crate::omni::{Client, OmniError, Reader, Whoami, diagnose};
+use crate::plan::shadowed_files;
 use crate::roster::{self, SourceError};
 use crate::run::{RunError, check_place};
 use crate::settings::{Settings, SourceSettings};
@@ -86,7 +87,7 @@ pub(super) async fn run(
     }
     if let (Ok(desired), Some(Ok(_))) = (&mut roster, &connection) {
         host.warnings
-            .extend(check_groups(&settings, desired).await?);
+            .extend(names::check(&settings, desired).await?);
     }
     let learned = Learned::load(&settings, &schema, roster.as_mut().ok()).await;
     host.warnings.extend(learned.warnings);
@@ -112,28 +113,6 @@ pub(super) async fn run(
 fn open_state(settings: &Settings) -> Option<StateDb> {
     let base_url = settings.omni.base_url().ok()?.to_string();
     StateDb::open(&base_url, Access::Read(&settings.state.dir)).ok()
-}
-
-/// Adds the problems of group names that Omni does not have. Returns a warning if it does not show its groups.
-async fn check_groups(
-    settings: &Settings,
-    desired: &mut Desired,
-) -> Result<Option<String>, RunError> {
-    if desired.memberships.is_empty() {
-        return Ok(None);
-    }
-    match organisation::reader(settings)?.group_names().await? {
-        Available::Known(groups) => {
-            let groups = ObservedGroups::new(groups);
-            let problems = group_name_problems(desired, &groups, &settings.policy);
-            desired.bad_rows.extend(problems);
-            Ok(None)
-        }
-        Available::Rejected(status) => Ok(Some(format!(
-            "this key can't read groups (Omni responded with {status}), so their names were not checked, and runs \
-             change no membership"
-        ))),
-    }
 }
 
 /// The problem of a file dated in the future that hides later ones.

@@ -1,0 +1,74 @@
+//! The names of groups, connections and models in the roster and the files beside it.
+
+use crate::cli::organisation;
+use crate::model::{Desired, ObservedGroups, RoleScopeList};
+use crate::omni::{Available, OmniError, Reader};
+use crate::plan::{group_name_problems, role_name_problems};
+use crate::run::RunError;
+use crate::settings::Settings;
+use reqwest::StatusCode;
+
+/// Adds the problems of names that Omni does not have. Returns a warning for each list that it does not show.
+pub(super) async fn check(
+    settings: &Settings,
+    desired: &mut Desired,
+) -> Result<Vec<String>, RunError> {
+    let has_memberships = !desired.memberships.is_empty();
+    let roles = desired.roles.as_ref();
+    let has_roles = roles.is_some_and(|roles| !roles.rows.is_empty());
+    let names_groups = has_memberships || desired.role_groups().next().is_some();
+    let mut warnings = Vec::new();
+    if !names_groups && !has_roles {
+        return Ok(warnings);
+    }
+    let reader = organisation::reader(settings)?;
+    let policy = &settings.policy;
+    let groups = match names_groups {
+        true => reader.group_names().await?,
+        false => Available::Known(Vec::new()),
+    };
+    let groups = match groups {
+        Available::Known(groups) => ObservedGroups::new(groups),
+        Available::Rejected(status) => {
+            warnings.push(unreadable("groups", status, "change no membership"));
+            return Ok(warnings);
+        }
+    };
+    desired
+        .bad_rows
+        .extend(group_name_problems(desired, &groups, policy));
+    if has_roles {
+        match scopes(&reader).await? {
+            Available::Known(scopes) => {
+                let problems = role_name_problems(desired, &scopes, &groups, policy);
+                desired.bad_rows.extend(problems);
+            }
+            Available::Rejected(status) => {
+                let warning = unreadable("connections and models", status, "assign no role");
+                warnings.push(warning);
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+async fn scopes(reader: &Reader) -> Result<Available<RoleScopeList>, OmniError> {
+    let connections = match reader.connections().await? {
+        Available::Known(connections) => connections,
+        Available::Rejected(status) => return Ok(Available::Rejected(status)),
+    };
+    let models = match reader.models().await? {
+        Available::Known(models) => models,
+        Available::Rejected(status) => return Ok(Available::Rejected(status)),
+    };
+    Ok(Available::Known(RoleScopeList {
+        connections,
+        models,
+    }))
+}
+
+fn unreadable(what: &str, status: StatusCode, effect: &str) -> String {
+    format!(
+        "this key can't read {what} (Omni responded with {status}), so their names were not checked, and runs {effect}"
+    )
+}
