@@ -68,6 +68,10 @@ impl Exit {
                 roster.is_some_and(|roster| !roster.bad_rows.is_empty()),
                 Self::Partial,
             ),
+            (
+                outcome.plan.as_ref().is_some_and(|plan| plan.unread > 0),
+                Self::Partial,
+            ),
             (outcome.quarantined() > 0, Self::Partial),
             (!outcome.unlisted.is_empty(), Self::Partial),
             (

@@ -1,11 +1,11 @@
-//! What is known about the roles in Omni.
+//! Known roles in Omni.
 
 use super::{
     Observed, ObservedConnection, ObservedModel, ObservedRole, RoleBases, RoleHolder, RoleName,
     RoleOrigin, RoleScope, StandardRole,
 };
 use chrono::{DateTime, Utc};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The connections and models that roles can be assigned for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl RoleScopeList {
     }
 }
 
-/// What is known about the roles of a user or group.
+/// Known roles of a user or group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownRoles {
     /// When Omni showed them; `None` if only own assignments are known.
@@ -99,7 +99,7 @@ pub enum RolesUnknown {
     Failed(String),
 }
 
-/// What is known about the roles in Omni.
+/// Known roles in Omni.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedRoles {
     /// The connections and models, or why they are not known.
@@ -108,6 +108,8 @@ pub struct ObservedRoles {
     pub holders: HashMap<RoleHolder, KnownRoles>,
     /// Why this run could not read the roles of a holder, as a clause.
     pub refused: HashMap<RoleHolder, String>,
+    /// Users whose roles were read too long ago to base an assignment on.
+    pub outdated: HashSet<RoleHolder>,
 }
 
 impl Default for ObservedRoles {
@@ -116,6 +118,7 @@ impl Default for ObservedRoles {
             scopes: Err(RolesUnknown::NotRead),
             holders: HashMap::new(),
             refused: HashMap::new(),
+            outdated: HashSet::new(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The names in `source.roles` that stand for nothing in Omni.
+//! The names in `source.roles` that Omni does not have.
 
 use super::groups::{Resolved, names, reference};
 use super::name_index::{NameError, NameIndex};
@@ -10,7 +10,8 @@ use crate::model::{
 use crate::roster::{Issue, did_you_mean};
 use std::collections::HashSet;
 
-/// The problems of connections, models and groups that Omni does not have, each group at the first row that has it.
+/// The problems of connections, models and, if Omni shows its groups, groups that Omni does not have; each group at the
+/// first row that has it.
 #[must_use]
 pub fn role_name_problems(
     desired: &Desired,
@@ -23,6 +24,9 @@ pub fn role_name_problems(
     };
     let catalogue = RoleCatalogue::new(&scopes.connections, &scopes.models);
     let mut problems = catalogue.resolve(stated).problems;
+    if !groups.is_known() {
+        return problems;
+    }
     let by_name = NameIndex::of_groups(groups);
     let in_roster = names(desired, groups, policy);
     let is_created = |name| matches!(in_roster.get(name), Some(Resolved::Group(_)));

@@ -1,6 +1,7 @@
 //! Roles: compares the direct roles that `source.roles` states with those in Omni.
 //!
-//! - A role is assigned or overwritten, and never deleted. So a row that is gone changes nothing, which is said once.
+//! - A role is assigned or overwritten, and never deleted. So a row that is gone changes nothing, which is reported
+//!   once.
 //! - A role whose present value Omni has not shown yet is not assigned, since the assignment may lower it.
 //! - Users that are frozen, ambiguous, unread or leaving are left unchanged.
 
@@ -141,6 +142,13 @@ impl RolePlanner<'_> {
         if from == Some(&row.role) {
             return;
         }
+        if id
+            .as_ref()
+            .is_some_and(|id| roles.outdated.contains(id) && !scope.is_hidden_of(id))
+        {
+            found.unread.insert(row.subject.clone());
+            return;
+        }
         let change = RoleChange {
             scope: self.named(scope),
             from: from.cloned(),
@@ -250,11 +258,11 @@ impl RolePlanner<'_> {
         let (subject, scope, role) = (&row.subject, self.named(scope), &row.role);
         let (message, remedy) = match row.role.standard() {
             Some(StandardRole::NoAccess) => (
-                format!("{role} of {subject} on {scope} revokes nothing: {source} gives {other}"),
+                format!("{role} of {subject} on {scope} revokes nothing: {source} grants {other}"),
                 "take that role away at its source if no access is meant",
             ),
             _ => (
-                format!("{role} of {subject} on {scope} has no effect: {source} gives {other}"),
+                format!("{role} of {subject} on {scope} has no effect: {source} grants {other}"),
                 "remove the row, or lower the other role",
             ),
         };
@@ -266,7 +274,7 @@ impl RolePlanner<'_> {
         )
     }
 
-    /// What becomes of the records of rows, and a warning about rows that are gone.
+    /// Updates to the records of rows, and a warning about rows that are gone.
     fn stated(
         &self,
         roles: &[ScopedRole],

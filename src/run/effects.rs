@@ -17,6 +17,8 @@ pub struct Effects {
 pub(super) enum GroupEffect {
     /// The user is a member, or is none.
     Member(GroupId, UserId, bool),
+    /// The group was created.
+    Created(ObservedGroup),
     /// The group is like this now.
     Seen(ObservedGroup),
     /// The group is gone.
@@ -32,7 +34,7 @@ impl ObservationCache {
             GroupEffect::Member(group, user, is_member) => {
                 self.member_changed(&group, &user, is_member);
             }
-            GroupEffect::Seen(group) => self.group_seen(group),
+            GroupEffect::Created(group) | GroupEffect::Seen(group) => self.group_seen(group),
             GroupEffect::Gone(group) => self.group_gone(&group),
             GroupEffect::Unknown(group) => self.group_unknown(&group),
         }

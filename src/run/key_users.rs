@@ -1,8 +1,8 @@
 //! The users of the API keys, which `policy.protect_admins` protects too.
 //!
 //! A run whose plan removes users asks Omni about keys that no earlier run or check has asked about. If Omni does not
-//! answer, the run removes no users, because one of them may be the user of a key. The daemon asks about all keys at its
-//! start and once a day.
+//! answer, the run removes no users, because one of them may be the user of a key. The daemon asks about all keys at
+//! its start and once a day.
 
 use super::observation::Snapshot;
 use super::{Observer, Prepared, RunError};

@@ -20,7 +20,8 @@ pub struct Target {
     pub is_source: bool,
     /// The content that the watcher found stable.
     pub stable_fingerprint: Option<Fingerprint>,
-    /// The only user that the run is about. Such a run looks up this user, prunes no users, and does not accept the roster.
+    /// The only user that the run is about. Such a run looks up this user, prunes no users, and does not accept the
+    /// roster.
     pub only: Option<Email>,
 }
 

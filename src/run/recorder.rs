@@ -31,7 +31,9 @@ fn replaces(operation: Operation) -> Option<&'static str> {
         Operation::Create => {
             Some("the response was lost; a later creation shows that it was not applied")
         }
-        Operation::Assign => Some("the response was lost; a later assignment has replaced it"),
+        Operation::Assign => Some(
+            "the response was lost, so the outcome is unknown; a later assignment has replaced it",
+        ),
         _ => None,
     }
 }

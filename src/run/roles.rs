@@ -5,7 +5,8 @@
 //! - The roles of a named group are read by each run that reads Omni again. Other runs use those that were read within
 //!   `observe.max_age`.
 //! - The roles of a named user are remembered as read, and as assigned since. Runs read those that are not known, and
-//!   runs that read Omni again a part of the others: those that were read the longest ago.
+//!   those that differ from the file if the last reading is older than `observe.max_age`: an assignment may lower a role.
+//!   Runs that read Omni again also read a part of the others: those that were read the longest ago.
 //! - If the outcome of an assignment is unknown, the roles of its user or group are read, whatever the file states.
 
 use super::RunError;
@@ -19,7 +20,7 @@ use crate::omni::{self, Available, OmniError, Reader};
 use crate::plan::{NameIndex, RoleCatalogue};
 use crate::state::{StateDb, StateError};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// The number of users whose roles are read before what was read is stored.
 const KEPT_AT_ONCE: usize = 50;
@@ -32,8 +33,11 @@ const SCOPE_REQUESTS: usize = 3;
 struct DueRoles {
     /// Groups, and holders of assignments whose outcome is unknown.
     needed: BTreeSet<RoleHolder>,
-    /// Users whose roles are not known, then those that were read the longest ago.
+    /// Users whose roles are not known, or were read too long ago to base an assignment on; then those that were read
+    /// the longest ago.
     users: Vec<RoleHolder>,
+    /// Those that were read too long ago to base an assignment on.
+    outdated: Vec<RoleHolder>,
 }
 
 impl ObservationCache {
@@ -73,7 +77,11 @@ impl ObservationCache {
         };
         due.needed.extend(unsettled);
         due.users.retain(|holder| !due.needed.contains(holder));
+        let outdated = std::mem::take(&mut due.outdated);
         reading.read_due(due).await?;
+        let mut outdated: HashSet<_> = outdated.into_iter().collect();
+        outdated.retain(|holder| reading.is_outdated(holder));
+        reading.roles.outdated = outdated;
         *self.observed.roles_mut() = reading.roles;
         Ok(())
     }
@@ -147,6 +155,11 @@ impl RoleReading<'_> {
         age.is_ok_and(|age| age <= self.request.max_age)
     }
 
+    fn is_outdated(&self, holder: &RoleHolder) -> bool {
+        let read = self.read_at(holder);
+        !read.is_some_and(|read| self.is_current(read))
+    }
+
     /// The users and groups of the file whose roles are to be read.
     fn due(&self, stated: &DesiredRoles, observed: &Observed, is_cached: bool) -> DueRoles {
         let Ok(list) = &self.roles.scopes else {
@@ -156,17 +169,13 @@ impl RoleReading<'_> {
         let groups = NameIndex::of_groups(observed.groups());
         let mut needed = BTreeSet::new();
         let (mut unknown, mut known) = (BTreeSet::new(), BTreeSet::new());
+        let mut outdated = Vec::new();
         for role in &resolved.roles {
             match &role.row.subject {
                 Subject::Group(name) => {
                     let found = groups.find(name.as_str());
                     let holder = found.map(|group| RoleHolder::Group(group.id.clone()));
-                    let is_due = |holder: &RoleHolder| {
-                        !is_cached
-                            || self
-                                .read_at(holder)
-                                .is_none_or(|read| !self.is_current(read))
-                    };
+                    let is_due = |holder: &RoleHolder| !is_cached || self.is_outdated(holder);
                     needed.extend(holder.ok().filter(is_due));
                 }
                 Subject::User(email) => {
@@ -177,6 +186,10 @@ impl RoleReading<'_> {
                     match self.roles.direct(&holder, &role.scope) {
                         None => drop(unknown.insert(holder)),
                         Some(_) if role.scope.is_hidden_of(&holder) => {}
+                        Some(now) if now != Some(&role.row.role) && self.is_outdated(&holder) => {
+                            outdated.push(holder.clone());
+                            unknown.insert(holder);
+                        }
                         Some(_) => drop(known.insert(holder)),
                     }
                 }
@@ -192,11 +205,12 @@ impl RoleReading<'_> {
         DueRoles {
             needed,
             users: users.collect(),
+            outdated,
         }
     }
 
     async fn read_due(&mut self, due: DueRoles) -> Result<(), RunError> {
-        let DueRoles { needed, users } = due;
+        let DueRoles { needed, users, .. } = due;
         let (request, budget) = (self.request, self.request.budget);
         (request.expect)(needed.len() + users.len().min(budget.left()));
         budget.spend(needed.len());

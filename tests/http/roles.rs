@@ -1,10 +1,12 @@
 //! Roles of `source.roles`: the real client against the mock server.
 
+use crate::serve::support::until;
 use crate::support::{World, assert_converged, at_any_time, on, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, GuardRule, Trigger};
 use omni_user_sync::run::{RunOutcome, Stop};
-use omni_user_sync::sandbox::{Fault, Options, What, When};
+use omni_user_sync::sandbox::{Fault, Options, Request, What, When};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// An organisation with three users, the group `Analysts`, and the connection `Warehouse` with two models.
 struct RoleWorld {
@@ -245,6 +247,82 @@ async fn a_protected_user_gets_no_lower_role() {
     );
 }
 
+/// The roles of a user wait while the user's own change is held.
+#[tokio::test]
+async fn roles_wait_for_the_held_user() {
+    let world = RoleWorld::new().await.set("policy.max_updates", "0");
+    world
+        .world
+        .roster("email,display_name\nann@x.co,Anna\nben@x.co,Ben\ncy@x.co,Cy\n");
+    world.rows("ann@x.co,Warehouse,Sales,VIEWER\nben@x.co,Warehouse,Sales,VIEWER\n");
+    let outcome = world.run().await;
+    assert_eq!(outcomes_of(&outcome), ["assign ben@x.co applied"]);
+    assert_eq!(world.roles("ann@x.co"), []);
+}
+
+/// A user that others create after the list was read may have a role already.
+#[tokio::test]
+async fn a_user_that_existed_keeps_an_unread_role() {
+    let world = RoleWorld::new().await;
+    let org = world.world.org();
+    world.world.roster(&format!("{ROSTER}dan@x.co,Daniel\n"));
+    world.rows("dan@x.co,Warehouse,Sales,VIEWER\n");
+    // The list is read when it is asked for, and answered later.
+    org.fault(Fault {
+        when: When {
+            query: Some("startIndex".into()),
+            ..When::default()
+        },
+        what: What::Late(Duration::from_secs(2)),
+        times: 1,
+    });
+    org.clear_requests();
+    let others = async {
+        let is_list = |request: &Request| request.query.contains("startIndex");
+        until("the list is read", async || {
+            org.requests().iter().any(is_list)
+        })
+        .await;
+        world.world.user("dan@x.co", "Dan", json!({}));
+        org.set_role("dan@x.co", &world.sales, "MODELER");
+    };
+    let (outcome, ()) = tokio::join!(world.run(), others);
+    assert_eq!(
+        outcomes_of(&outcome),
+        ["assign dan@x.co skipped", "update dan@x.co applied"]
+    );
+    assert!(
+        details(&outcome).contains(&"the user existed already; the next run compares the roles"),
+        "{outcome:#?}"
+    );
+    assert_eq!(world.roles("dan@x.co"), [role("Sales", "MODELER")]);
+}
+
+/// An assignment rests on a reading that is not older than `observe.max_age`.
+#[tokio::test]
+async fn a_role_is_read_again_before_it_changes() {
+    let world = RoleWorld::new()
+        .await
+        .set("policy.max_role_changes", "1000")
+        .set("policy.protect", "u29@x.co")
+        .set("observe.max_age", "0s");
+    let rows = |last: &str| -> String {
+        let role = |user| if user == 29 { last } else { "VIEWER" };
+        let rows = (0..30).map(|user| format!("u{user}@x.co,Warehouse,Sales,{}\n", role(user)));
+        rows.collect()
+    };
+    for user in 0..30 {
+        world.world.user(&format!("u{user}@x.co"), "U", json!({}));
+    }
+    world.rows(&rows("VIEWER"));
+    assert_converged(&world.run().await);
+    let org = world.world.org();
+    org.set_role("u29@x.co", &world.sales, "MODELER");
+    world.rows(&rows("QUERIER"));
+    world.run().await;
+    assert_eq!(world.roles("u29@x.co"), [role("Sales", "MODELER")]);
+}
+
 /// A lost response is read back, where Omni shows the role; an assignment may be sent again.
 #[tokio::test]
 async fn a_lost_assignment_is_read_back() {
@@ -326,7 +404,7 @@ async fn a_refused_role_concerns_its_row_alone() {
     assert_eq!(world.take_requests().1, 0);
 }
 
-/// What others change is found and overwritten; if it is undone in three runs running, it goes to quarantine.
+/// What others change is found and overwritten; if it is undone in three consecutive runs, it goes to quarantine.
 #[tokio::test]
 async fn a_role_that_is_undone_goes_to_quarantine() {
     let world = RoleWorld::new().await;
@@ -399,9 +477,9 @@ async fn outranked_roles_are_linted() {
     world.rows("ann@x.co,Warehouse,Sales,NO_ACCESS\nben@x.co,Warehouse,Sales,VIEWER\n");
     let outcome = world.run().await;
     assert_converged(&outcome);
-    let warnings = outcome.warnings.iter().filter(|one| one.contains("gives"));
+    let warnings = outcome.warnings.iter().filter(|one| one.contains("grants"));
     let warnings: Vec<_> = warnings.map(String::as_str).collect();
-    insta::assert_snapshot!(warnings.join("\n"), @"roles.csv:2:4 (role): NO_ACCESS of ann@x.co on Warehouse / Sales revokes nothing: the group 'Analysts' gives QUERIER; take that role away at its source if no access is meant");
+    insta::assert_snapshot!(warnings.join("\n"), @"roles.csv:2:4 (role): NO_ACCESS of ann@x.co on Warehouse / Sales revokes nothing: the group 'Analysts' grants QUERIER; take that role away at its source if no access is meant");
 }
 
 /// Roles that can't be read are not assigned, also if an earlier run has read them.

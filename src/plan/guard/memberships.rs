@@ -1,11 +1,12 @@
 //! The safety limits of memberships.
 //!
-//! Joining grants access and leaving takes it, so both have a limit, and one cell does not take over a group: the leaves
-//! of the first contact with a group are held until they are approved.
+//! Joining grants access and leaving takes it, so both have a limit, and one cell does not take over a group: the
+//! leaves of the first contact with a group are held until they are approved.
 
 use super::{Guard, Tally, Verdict, allowed, describe};
 use crate::model::{Change, GroupId, GroupName, GuardRule, MembershipSource, Operation, UserId};
 use crate::util::text::{agree, plural};
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Without approval, this many members may always leave one group, and else at most half of its members.
@@ -167,7 +168,7 @@ impl Guard<'_> {
     }
 
     /// The number of members of a group that the list of users shows.
-    fn listed_members(&self, group: &GroupId, listed: &HashSet<&UserId>) -> usize {
+    fn listed_members(&self, group: &GroupId, listed: &HashSet<&UserId, RandomState>) -> usize {
         let group = self.observed.groups().get(group);
         let members = group.and_then(|group| group.members.as_ref());
         members.map_or(0, |members| {
@@ -175,7 +176,7 @@ impl Guard<'_> {
         })
     }
 
-    fn listed(&self) -> HashSet<&UserId> {
+    fn listed(&self) -> HashSet<&UserId, RandomState> {
         self.observed.users().map(|user| &user.id).collect()
     }
 }
@@ -189,6 +190,6 @@ pub(super) fn wait_for_users(verdict: &mut Verdict) {
     if users.is_empty() {
         return;
     }
-    verdict.waiting = verdict
-        .take(|change| change.operation().is_membership() && users.contains(&change.subject));
+    verdict.waiting =
+        verdict.take(|change| !change.operation().is_of_user() && users.contains(&change.subject));
 }

@@ -70,6 +70,7 @@ pub(super) struct OwnChanges(HashMap<Subject, OwnChange>);
 
 const NOT_CREATED: &str = "the user was not created";
 const CHANGE_FAILED: &str = "the user's own change failed";
+const EXISTED: &str = "the user existed already; the next run compares the roles";
 const NO_ID: &str = "the id of the created user is not known yet; the next run handles this";
 const OTHER_ID: &str = "the user has another id by now; the next run handles this";
 
@@ -80,7 +81,21 @@ impl OwnChanges {
         Self(own.collect())
     }
 
-    /// The user of a membership or a role, or why the change is not sent.
+    /// The user of a role, or why the change is not sent. A user that the plan creates and that turns out to exist may
+    /// have a role that nothing was compared with.
+    pub(super) fn user_with_known_roles(
+        &self,
+        change: &Change,
+    ) -> Result<Arc<ObservedUser>, &'static str> {
+        let own = self.0.get(&change.subject);
+        let existed = own.is_some_and(|own| own.operation != Operation::Create);
+        match self.user_of(change) {
+            Ok(_) if existed && change.user().is_none() => Err(EXISTED),
+            user => user,
+        }
+    }
+
+    /// The user of a membership, or why the change is not sent.
     pub(super) fn user_of(&self, change: &Change) -> Result<Arc<ObservedUser>, &'static str> {
         let planned = change.user();
         let Some(own) = self.0.get(&change.subject) else {

@@ -1,6 +1,7 @@
 //! Sends the changes that passed the guard.
 //!
-//! - **Order**: removals, leaves from groups, updates, creations, joins, roles, each with `omni.max_in_flight` at once. So if a
+//! - **Order**: removals, leaves from groups, updates, creations, joins, roles, each with `omni.max_in_flight` at once.
+//!   So if a
 //!   run is interrupted, access has been revoked before any was granted.
 //! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row)
 //!   ends the run; changes that were not sent by then are skipped.
@@ -88,7 +89,7 @@ pub(super) async fn apply(
         .await;
     let own = OwnChanges::new(&lock(&ended).0);
     phases.memberships(MembershipChange::Join, &own).await;
-    let groups = OwnGroups::new(&lock(&ended).0);
+    let groups = OwnGroups::new(worker.created_groups());
     phases.roles(&own, &groups).await;
 
     let (cut_short, unlisted, groups) = worker.finish();

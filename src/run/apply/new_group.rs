@@ -40,7 +40,7 @@ impl Worker<'_> {
                 Ok(Some(group)) => {
                     self.note_answer();
                     let id = group.id.clone();
-                    self.note_group(GroupEffect::Seen(group));
+                    self.note_group(GroupEffect::Created(group));
                     return Ok((id, true));
                 }
                 // The response is empty.

@@ -1,6 +1,7 @@
 //! Assigns roles, each with one request. An assignment overwrites the present role, so sending one again does no harm.
 //!
-//! - If a response is lost, the roles are read, where Omni shows this one, and the assignment is sent again if they lack
+//! - If a response is lost, the roles are read, where Omni shows this one, and the assignment is sent again if they
+//!   lack
 //!   it.
 //! - Omni may accept an assignment and not keep it. The roles are read back if the response shows that, or if the same
 //!   assignment was sent in an earlier run.
@@ -12,22 +13,23 @@ use super::memberships::OwnChanges;
 use super::worker::{MAX_ATTEMPTS, Worker};
 use crate::model::{
     Action, Assignment, AssignmentHolder, Change, ChangeOutcome, GroupId, GroupName, GroupRef,
-    KnownRoles, RoleHolder, RoleName,
+    KnownRoles, ObservedGroup, RoleHolder, RoleName,
 };
 use crate::omni::{Available, OmniError};
 use chrono::Utc;
 use std::collections::HashMap;
 
-const NO_GROUP: &str = "the group was not created";
+const NO_GROUP: &str = "this run did not create the group; the next run compares the roles";
 
-/// The groups that are known by their id once memberships have been sent.
+/// The groups that this run has created. One that turned out to exist may have a role that nothing was compared with.
 pub(super) struct OwnGroups(HashMap<GroupName, GroupId>);
 
 impl OwnGroups {
-    pub(super) fn new(ended: &[EndedChange]) -> Self {
-        let groups = ended.iter().filter_map(|one| one.change.group());
-        let known = groups.filter_map(|group| Some((group.name.clone(), group.id.clone()?)));
-        Self(known.collect())
+    pub(super) fn new(created: Vec<ObservedGroup>) -> Self {
+        let named = created
+            .into_iter()
+            .filter_map(|group| Some((GroupName::parse(&group.name).ok()?, group.id)));
+        Self(named.collect())
     }
 }
 
@@ -123,16 +125,19 @@ impl Worker<'_> {
     ) -> Attempt {
         let to = &assignment.role.to;
         let applied = Attempt::new(ChangeOutcome::Applied, "");
-        let is_shown = shown.is_none_or(|shown| shown == *to);
-        if is_shown && !self.work.recorder.is_repeat(change) {
+        let other = shown.filter(|shown| shown != to);
+        if other.is_none() && !self.work.recorder.is_repeat(change) {
             return applied;
         }
-        match self.read_role(assignment, holder).await {
-            Ok(Some(now)) if now.as_ref() != Some(to) => Attempt::not_kept(&match now {
+        match (self.read_role(assignment, holder).await, other) {
+            (Ok(Some(now)), _) if now.as_ref() != Some(to) => Attempt::not_kept(&match now {
                 Some(now) => format!("the role is {now}"),
                 None => "there is no such role".to_owned(),
             }),
-            Ok(_) | Err(_) => applied,
+            (Ok(None) | Err(_), Some(other)) => {
+                Attempt::not_kept(&format!("the response shows the role {other}"))
+            }
+            (Ok(_) | Err(_), _) => applied,
         }
     }
 
@@ -162,7 +167,9 @@ fn with_ids(change: &Change, own: &OwnChanges, groups: &OwnGroups) -> Result<Cha
         return Ok(change.clone());
     };
     let holder = match &assignment.holder {
-        AssignmentHolder::User(_) => AssignmentHolder::User(Some(own.user_of(change)?)),
+        AssignmentHolder::User(_) => {
+            AssignmentHolder::User(Some(own.user_with_known_roles(change)?))
+        }
         AssignmentHolder::Group(group) => {
             let known = group
                 .id

@@ -3,8 +3,8 @@
 use super::attempt::Attempt;
 use super::{ApplyContext, EndedChange};
 use crate::model::{
-    Action, Change, ChangeOutcome, Email, Field, FieldChange, Observed, ObservedUser, Operation,
-    Schema,
+    Action, Change, ChangeOutcome, Email, Field, FieldChange, Observed, ObservedGroup,
+    ObservedUser, Operation, Schema,
 };
 use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
@@ -86,6 +86,16 @@ impl<'a> Worker<'a> {
     /// Notes what happened to a group.
     pub(super) fn note_group(&self, effect: GroupEffect) {
         lock(&self.groups).push(effect);
+    }
+
+    /// The groups that were created.
+    pub(super) fn created_groups(&self) -> Vec<ObservedGroup> {
+        let effects = lock(&self.groups);
+        let created = effects.iter().filter_map(|effect| match effect {
+            GroupEffect::Created(group) => Some(group.clone()),
+            _ => None,
+        });
+        created.collect()
     }
 
     pub(super) fn schema(&self) -> &Schema {

@@ -15,5 +15,5 @@ mod proxy_user;
 mod runs;
 mod settings;
 mod sockets;
-mod support;
+pub(crate) mod support;
 mod users;
