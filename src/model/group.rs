@@ -2,6 +2,7 @@
 
 use super::word::word_enum;
 use super::{Escaped, Text, UserId, fold, nfc, trim};
+use foldhash::fast::RandomState;
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
@@ -128,6 +129,9 @@ impl MembershipChange {
     }
 }
 
+/// Users by id. Large groups make hashing the main cost of a plan, so it is a fast one, with a seed.
+pub type UserIds = HashSet<UserId, RandomState>;
+
 /// A group as Omni shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedGroup {
@@ -136,7 +140,7 @@ pub struct ObservedGroup {
     /// The `displayName`, as Omni spells it.
     pub name: Text,
     /// The members, also those that no list of users shows (embed users); `None` if the response lacks them.
-    pub members: Option<HashSet<UserId>>,
+    pub members: Option<UserIds>,
 }
 
 /// Why the groups in Omni are not known. `Display` is a clause.

@@ -1,6 +1,6 @@
 //! Memberships as users show them in a list.
 
-use super::{GroupId, ObservedGroup, ObservedGroups, UserId};
+use super::{GroupId, ObservedGroup, ObservedGroups, UserId, UserIds};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl ListedMemberships {
                 return group.clone();
             };
             let shown = self.members.remove(&group.id).unwrap_or_default();
-            let shown: HashSet<_> = shown.into_iter().collect();
+            let shown: UserIds = shown.into_iter().collect();
             let stays = |user: &&UserId| !self.users.contains(*user) || shown.contains(*user);
             if shown.is_subset(known) && known.iter().all(|user| stays(&user)) {
                 return group.clone();

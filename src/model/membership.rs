@@ -4,6 +4,7 @@ use super::{
     ByEmail, ChangeKey, Email, GroupId, GroupName, GroupsUnknown, Location, MembershipChange,
     ObservedGroup, Problem, UserId,
 };
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -36,8 +37,8 @@ impl DesiredMemberships {
         self.rows.iter().chain(doubtful)
     }
 
-    /// Keeps what matters to one user. If anything is stated about them, the cells of others stay: their names say which
-    /// groups are managed.
+    /// Keeps what matters to one user. If anything is stated about them, the cells of others stay: their names say
+    /// which groups are managed.
     #[must_use]
     pub(crate) fn about(mut self, email: &Email) -> Self {
         self.rows.retain(|row| row.email == *email);
@@ -87,7 +88,7 @@ pub struct DoubtfulMembership {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedGroups {
     /// The groups by id.
-    groups: HashMap<GroupId, Arc<ObservedGroup>>,
+    groups: HashMap<GroupId, Arc<ObservedGroup>, RandomState>,
     /// Why Omni has not shown its groups; `None` if it has.
     unknown: Option<GroupsUnknown>,
 }
@@ -113,7 +114,7 @@ impl ObservedGroups {
     #[must_use]
     pub fn unknown(why: GroupsUnknown) -> Self {
         Self {
-            groups: HashMap::new(),
+            groups: HashMap::default(),
             unknown: Some(why),
         }
     }
@@ -224,7 +225,7 @@ impl ObservedGroups {
     /// The ids of the groups that have a user as a member.
     pub fn of_user<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = &'a ObservedGroup> {
         let is_in = |group: &&ObservedGroup| {
-            let members: Option<&HashSet<UserId>> = group.members.as_ref();
+            let members = group.members.as_ref();
             members.is_some_and(|members| members.contains(user))
         };
         self.iter().filter(is_in)

@@ -5,6 +5,7 @@ use super::{
     GroupName, RoleUpdate, RunNumber, RunTime, StatedRole, UserId,
 };
 use chrono::{DateTime, Utc};
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet};
 
 /// What earlier runs left behind, loaded once at the start of a run. The planner and the guard have no clock; the time
@@ -128,7 +129,7 @@ pub struct GroupMemory {
     /// The managed groups.
     pub managed: HashMap<GroupId, ManagedGroup>,
     /// Memberships that an accepted roster stated, or that this program added, by user.
-    pub stated: ByEmail<HashSet<GroupId>>,
+    pub stated: ByEmail<HashSet<GroupId, RandomState>>,
 }
 
 impl GroupMemory {
@@ -158,8 +159,8 @@ pub struct ManagedGroup {
     pub is_confirmed: bool,
 }
 
-/// The users whose changes were sent in the last 24 hours, whatever Omni answered. A change counts from the moment it is sent,
-/// because an answer can be lost, or show the state from before.
+/// The users whose changes were sent in the last 24 hours, whatever Omni answered. A change counts from the moment it
+/// is sent, because an answer can be lost, or show the state from before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentChanges {
     /// Removed users.
@@ -239,9 +240,9 @@ pub struct OwnershipUpdate {
     pub deactivated: Vec<(UserId, Email)>,
     /// Users that no longer count as deactivated by us.
     pub not_deactivated: Vec<UserId>,
-    /// What becomes of the records of groups.
+    /// Updates to the records of groups.
     pub groups: GroupUpdate,
-    /// What becomes of the records of roles.
+    /// Updates to the records of roles.
     pub roles: RoleUpdate,
     /// Users that others have deactivated, as the roster asks: they count as removed, also once they are gone.
     pub removed_by_others: Vec<Email>,

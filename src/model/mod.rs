@@ -49,6 +49,7 @@ pub use field::{Field, FieldChange};
 pub use field_count::{FieldCount, NewValues};
 pub use group::{
     GroupId, GroupName, GroupNameError, GroupRef, GroupsUnknown, MembershipChange, ObservedGroup,
+    UserIds,
 };
 pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, NewIds, PLANNED, RunEnd, RunRecord, RunStart,

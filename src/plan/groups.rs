@@ -6,6 +6,7 @@ use crate::model::{
     ObservedGroups, Policy, Problem, ProblemKind, fold,
 };
 use crate::util::text::is_within_edits;
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A new group with a name this near to an existing one is probably misspelt.
@@ -33,14 +34,14 @@ pub(super) fn names<'a>(
     desired: &'a Desired,
     groups: &ObservedGroups,
     policy: &Policy,
-) -> HashMap<&'a GroupName, Resolved> {
+) -> HashMap<&'a GroupName, Resolved, RandomState> {
     let stated = &desired.memberships;
     let in_cells = stated.cells.values().flat_map(|cell| &cell.names);
     let in_rows = stated.rows.iter().map(|row| &row.group);
     let frozen = stated.frozen.iter().filter_map(|key| key.group.as_ref());
     let groups = NameIndex::of_groups(groups);
     let mut created: HashMap<String, GroupRef> = HashMap::new();
-    let mut names = HashMap::new();
+    let mut names = HashMap::default();
     for name in in_cells.chain(in_rows).chain(frozen) {
         names
             .entry(name)
@@ -138,7 +139,7 @@ pub(super) fn reference(group: &ObservedGroup) -> Option<GroupRef> {
 
 /// The managed groups that Omni has.
 pub(super) fn managed(
-    names: &HashMap<&GroupName, Resolved>,
+    names: &HashMap<&GroupName, Resolved, RandomState>,
     desired: &Desired,
     observed: &Observed,
     memory: &Memory,

@@ -1,8 +1,10 @@
 //! Memberships: compares the groups that a roster states with those that Omni shows.
 //!
-//! - A cell states the complete membership among managed groups, so a user leaves a managed group that it does not name.
+//! - A cell states the complete membership among managed groups, so a user leaves a managed group that it does not
+//!   name.
 //!   Rows of `source.groups` add and take away single memberships.
-//! - A group that no cell names any more, and no pattern of `policy.managed_groups`, is managed only for memberships that
+//! - A group that no cell names any more, and no pattern of `policy.managed_groups`, is managed only for memberships
+//!   that
 //!   an accepted roster stated or that this program added.
 //! - Only users that a listing or a lookup shows are compared, so members that no list of users shows (embed users) are
 //!   never touched. Neither are users that are frozen, ambiguous, unread or removed, nor those that pruning has
@@ -16,6 +18,7 @@ use crate::model::{
     GroupsCell, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
     MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, UserMatch,
 };
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -76,7 +79,7 @@ struct PlannedMemberships {
 struct MembershipPlanner<'a> {
     observed: &'a Observed,
     memory: &'a Memory,
-    names: HashMap<&'a GroupName, Resolved>,
+    names: HashMap<&'a GroupName, Resolved, RandomState>,
     managed: BTreeMap<GroupId, (GroupRef, ManagedScope)>,
     users: UserChanges<'a>,
     /// The groups in rows of `source.groups` that are invalid or contradict each other, by user.
@@ -98,7 +101,12 @@ impl MembershipPlanner<'_> {
         let Some(in_cell) = self.in_cell(email, cell, found) else {
             return;
         };
-        let by_row = self.by_row(email, rows, found);
+        let Some(by_row) = self.by_row(email, rows, found) else {
+            return;
+        };
+        let Some(frozen) = self.frozen_groups(email) else {
+            return;
+        };
         if cell.is_some() {
             self.note_stated(email, user, &in_cell, found);
         }
@@ -123,7 +131,6 @@ impl MembershipPlanner<'_> {
                 location: Some(location.clone()),
             });
         };
-        let frozen = self.frozen_groups(email);
         let is_frozen = |group: &GroupRef| frozen.contains(group);
         for (group, row) in &by_row {
             let contradicts = row.change == MembershipChange::Leave && in_cell.contains(group);
@@ -166,7 +173,7 @@ impl MembershipPlanner<'_> {
         &self,
         email: &Email,
         user: Option<&Arc<ObservedUser>>,
-        in_cell: &HashSet<&GroupRef>,
+        in_cell: &HashSet<&GroupRef, RandomState>,
         found: &mut PlannedMemberships,
     ) {
         let ids = in_cell.iter().filter(|group| !self.is_stated(email, group));
@@ -184,7 +191,7 @@ impl MembershipPlanner<'_> {
             .extend(over.map(|id| (id.clone(), email.clone())));
     }
 
-    /// What becomes of the records of groups once the roster is accepted. No group is confirmed yet.
+    /// Updates to the records of groups once the roster is accepted. No group is confirmed yet.
     fn stated(&self, found: &PlannedMemberships) -> GroupUpdate {
         let whole = self
             .managed
@@ -207,8 +214,8 @@ impl MembershipPlanner<'_> {
         }
     }
 
-    /// The user whose memberships are compared, or none yet if this plan creates the user. `None` if the memberships are
-    /// not compared.
+    /// The user whose memberships are compared, or none yet if this plan creates the user. `None` if the memberships
+    /// are not compared.
     fn subject(
         &self,
         email: &Email,
@@ -231,17 +238,18 @@ impl MembershipPlanner<'_> {
         }
     }
 
-    /// The groups that the cell names; `None` if one of the names is unusable, which freezes the memberships of the user.
+    /// The groups that the cell names; `None` if one of the names is unusable, which freezes the memberships of the
+    /// user.
     fn in_cell(
         &self,
         email: &Email,
         cell: Option<&GroupsCell>,
         found: &mut PlannedMemberships,
-    ) -> Option<HashSet<&GroupRef>> {
+    ) -> Option<HashSet<&GroupRef, RandomState>> {
         let Some(cell) = cell else {
-            return Some(HashSet::new());
+            return Some(HashSet::default());
         };
-        let mut groups = HashSet::new();
+        let mut groups = HashSet::default();
         let before = found.problems.len();
         for name in &cell.names {
             match self.resolve(name, email, &cell.location) {
@@ -252,21 +260,23 @@ impl MembershipPlanner<'_> {
         (found.problems.len() == before).then_some(groups)
     }
 
-    /// The rows of `source.groups` with usable names, by group.
+    /// The rows of `source.groups`, by group; `None` if one of the names is unusable, which freezes the memberships of
+    /// the user: the row may state a membership that the cell does not.
     fn by_row<'r>(
         &self,
         email: &Email,
         rows: &[&'r MembershipRow],
         found: &mut PlannedMemberships,
-    ) -> BTreeMap<GroupRef, &'r MembershipRow> {
+    ) -> Option<BTreeMap<GroupRef, &'r MembershipRow>> {
         let mut by_row = BTreeMap::new();
+        let before = found.problems.len();
         for row in rows {
             match self.resolve(&row.group, email, &row.location) {
                 Ok(group) => drop(by_row.insert(group.clone(), *row)),
                 Err(problem) => found.problems.push(problem),
             }
         }
-        by_row
+        (found.problems.len() == before).then_some(by_row)
     }
 
     fn resolve(
@@ -301,10 +311,10 @@ impl MembershipPlanner<'_> {
         id.is_some_and(|id| self.memory.groups.states(email, id))
     }
 
-    /// The groups of a user whose rows are invalid or contradict each other.
-    fn frozen_groups(&self, email: &Email) -> HashSet<&GroupRef> {
+    /// The groups of a user whose rows are invalid or contradict each other; `None` if one of the names is unusable.
+    fn frozen_groups(&self, email: &Email) -> Option<HashSet<&GroupRef, RandomState>> {
         let frozen = self.frozen.get(email).into_iter().flatten();
-        let groups = frozen.filter_map(|name| match self.names.get(name)? {
+        let groups = frozen.map(|name| match self.names.get(name)? {
             Resolved::Group(group) => Some(group),
             Resolved::Unusable(..) => None,
         });
@@ -397,7 +407,7 @@ fn leaves_blocked(desired: &Desired, lost: &LostFiles) -> Option<String> {
 fn contradictions(
     email: &Email,
     by_row: &BTreeMap<GroupRef, &MembershipRow>,
-    in_cell: &HashSet<&GroupRef>,
+    in_cell: &HashSet<&GroupRef, RandomState>,
     found: &mut PlannedMemberships,
 ) {
     for (group, row) in by_row {

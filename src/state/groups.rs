@@ -18,7 +18,7 @@ pub(super) fn memory(db: &Connection) -> rusqlite::Result<GroupMemory> {
     let mut memberships =
         db.prepare_cached("SELECT group_id, email_key, email FROM stated_memberships")?;
     let mut rows = memberships.query([])?;
-    let mut stated: ByEmail<HashSet<_>> = ByEmail::default();
+    let mut stated: ByEmail<HashSet<_, _>> = ByEmail::default();
     while let Some(row) = rows.next()? {
         stated
             .entry(keyed_email(row)?)

@@ -1,6 +1,6 @@
 //! The groups that runs have observed, with their members.
 
-use crate::model::{ChangeOutcome, GroupId, ObservedGroup, ObservedGroupsUpdate, UserId};
+use crate::model::{ChangeOutcome, GroupId, ObservedGroup, ObservedGroupsUpdate, UserId, UserIds};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 use std::collections::{HashMap, HashSet};
 
@@ -151,7 +151,7 @@ pub(super) fn load(db: &Connection, last_change: i64) -> rusqlite::Result<Vec<Ob
     let uncertain = changed_since(db, last_change)?;
     let mut find_members =
         db.prepare_cached("SELECT user_number FROM observed_members WHERE group_number = ?1")?;
-    let mut members_of = |group: i64| -> rusqlite::Result<HashSet<_>> {
+    let mut members_of = |group: i64| -> rusqlite::Result<UserIds> {
         let numbers = find_members.query_map([group], |row| row.get::<_, i64>(0))?;
         let numbers = numbers.collect::<rusqlite::Result<Vec<_>>>()?;
         let members = numbers.iter().filter_map(|number| users.get(number));

@@ -7,12 +7,12 @@ use omni_user_sync::model::{
     Email, Entry, FileRead, Fingerprint, GroupId, GroupName, GroupsCell, GuardRule, Limit,
     Location, ManagedGroup, Membership, MembershipChange, MembershipRow, Memory, Observed,
     ObservedGroup, ObservedGroups, ObservedUser, Operation, Policy, Problem, ProblemKind, Protect,
-    Prune, Removal, Schema, UserId, UserSpec,
+    Prune, Removal, Schema, UserId, UserIds, UserSpec,
 };
 use omni_user_sync::plan::{Assessment, Plan};
 use omni_user_sync::settings::{self, Environment};
 use proptest::prelude::*;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 const USERS: usize = 5;
@@ -77,7 +77,7 @@ fn observed(users: impl IntoIterator<Item = usize>, members: &Pairs) -> Observed
     let mut observed = Observed::new(users.into_iter().map(user), 0);
     let group = |number: usize| {
         let users = members.iter().filter(|(_, group)| *group == number);
-        let mut members: HashSet<_> = users.map(|(user, _)| id(*user)).collect();
+        let mut members: UserIds = users.map(|(user, _)| id(*user)).collect();
         members.insert(UserId::parse("embedded").expect("an id"));
         ObservedGroup {
             id: group_id(number),
@@ -537,6 +537,23 @@ fn unknown_groups_are_problems_with_the_nearest_name() {
             "users.csv:2: Omni has no group 'Slaes'; did you mean 'Sales'?"
         )
     );
+}
+
+#[test]
+fn a_misspelt_row_freezes_the_memberships() {
+    let members: Pairs = [(0, 0)].into();
+    let mut roster = desired(&[(0, Some(vec![]))]);
+    let observed = observed([0], &members);
+    let memory = memory([0], &members);
+    let before = plan(&roster, &observed, &memory);
+    assert_eq!(leaves(&before.changes), members, "without the row");
+    roster.memberships.rows = vec![MembershipRow {
+        group: GroupName::parse("Slaes").expect("a name"),
+        ..row(0, 0, MembershipChange::Join)
+    }];
+    let plan = plan(&roster, &observed, &memory);
+    assert_eq!(plan.changes, []);
+    assert_eq!(plan.problems.len(), 1);
 }
 
 #[test]

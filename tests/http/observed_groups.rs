@@ -313,7 +313,7 @@ async fn own_changes_of_memberships_are_kept() {
     one.cache.group_seen(ObservedGroup {
         id: board.clone(),
         name: "Board".into(),
-        members: Some([first.clone()].into()),
+        members: Some([first.clone()].into_iter().collect()),
     });
     reconciler
         .keep(Arc::new(one), Effects::default(), &outcome)

@@ -156,8 +156,12 @@ impl<'a> Statements<'a> {
         if cell.is_some_and(|names| names.iter().any(is_unusable)) {
             return Stated::Nothing;
         }
-        let is_in_cell = cell.is_some_and(|names| names.iter().any(|name| self.is(name, group)));
         let rows = self.file.into_iter().flat_map(|file| &file.rows);
+        let mut rows_of_user = rows.clone().filter(|row| row.email == email);
+        if rows_of_user.any(|row| is_unusable(&row.group)) {
+            return Stated::Nothing;
+        }
+        let is_in_cell = cell.is_some_and(|names| names.iter().any(|name| self.is(name, group)));
         let about = |row: &&MemberRow| row.email == email && self.is(row.group, group);
         let rows: Vec<_> = rows.filter(about).collect();
         let same = |row: &&MemberRow| row.joins == rows[0].joins && !row.is_invalid;
