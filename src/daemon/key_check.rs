@@ -1,5 +1,5 @@
-//! Asks Omni at the start and once a day what kind of keys are in use, and whose they are: their users count as protected
-//! by `policy.protect_admins`.
+//! Asks Omni at the start and once a day what kind of keys are in use, and whose they are: their users count as
+//! protected by `policy.protect_admins`.
 
 use crate::metrics::Metrics;
 use crate::omni::{KeyScope, Whoami};

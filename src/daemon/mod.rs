@@ -55,8 +55,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-/// Runs the daemon until it is stopped. In dry-run mode it reports changes and applies none. `reload` reads the settings
-/// again, on SIGHUP.
+/// Runs the daemon until it is stopped. In dry-run mode it reports changes and applies none. `reload` reads the
+/// settings again, on SIGHUP.
 ///
 /// # Errors
 /// If the start or a task fails, or if a second signal ends the process immediately.

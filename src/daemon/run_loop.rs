@@ -27,8 +27,8 @@ const RETRY: Backoff = Backoff {
     jitter: (0.8, 1.2),
 };
 
-/// How long a run that lists waits for runs that may use the cache. A roster that changes all the time must not postpone
-/// it for ever.
+/// How long a run that lists waits for runs that may use the cache. A roster that changes all the time must not
+/// postpone it for ever.
 const MAX_POSTPONED: Duration = Duration::from_secs(60);
 
 /// Executes runs.
@@ -144,9 +144,9 @@ impl<R: Runner> RunLoop<R> {
     }
 
     /// The most important of the pending triggers. Runs that may use the cache take precedence over those that list,
-    /// which stay pending for up to a minute. `None` if the roster is the only trigger and the last run has read this content
-    /// already, because it started before the watcher reported it. `None` too if Omni refused the last run and no person
-    /// asks for another: the retry will do what the trigger asks for.
+    /// which stay pending for up to a minute. `None` if the roster is the only trigger and the last run has read this
+    /// content already, because it started before the watcher reported it. `None` too if Omni refused the last run and
+    /// no person asks for another: the retry will do what the trigger asks for.
     fn should_run(&mut self, triggers: &BTreeSet<Trigger>) -> Option<Trigger> {
         if self.is_refused && !triggers.iter().any(|trigger| trigger.is_personal()) {
             debug!("Omni refused the last run; waiting for the retry");

@@ -44,7 +44,8 @@ pub struct Metrics {
     pub pending: IntGaugeVec,
     /// Changes held by the safety limits in the last run, by `operation`.
     pub held: IntGaugeVec,
-    /// Time since which changes have been held without interruption; 0 if no changes are held. Restored after a restart.
+    /// Time since which changes have been held without interruption; 0 if no changes are held. Restored after a
+    /// restart.
     pub held_since: Gauge,
     /// Data rows of the roster when last read.
     pub roster_rows: IntGauge,
@@ -56,7 +57,7 @@ pub struct Metrics {
     pub users: IntGauge,
     /// API keys that the current or last run stopped using.
     pub keys_disabled: IntGauge,
-    /// Users and memberships in quarantine.
+    /// Users, memberships and roles in quarantine.
     pub quarantined_users: IntGauge,
     /// 1 while the daemon is paused, 0 otherwise.
     pub paused: IntGauge,
@@ -129,7 +130,7 @@ impl Metrics {
             users: all.gauge("users", "Users in Omni when last observed."),
             keys_disabled: all.gauge("keys_disabled",
                 "API keys that the last run stopped using: rejected (401, 403) or repeatedly rate limited (429)."),
-            quarantined_users: all.gauge("quarantined_users", "Users and memberships in quarantine."),
+            quarantined_users: all.gauge("quarantined_users", "Users, memberships and roles in quarantine."),
             paused: all.gauge("paused", "1 while the daemon is paused and starts no runs, 0 otherwise."),
             run_in_progress: all.gauge("run_in_progress", "1 during a run, 0 otherwise."),
             next_run: all.gauge_f64("next_run_timestamp_seconds",

@@ -191,7 +191,7 @@ pub enum MembershipSource {
     Row,
 }
 
-/// Identifies what a change is about: a user or group, or a membership of a user.
+/// Identifies what a change is about: a user, a membership of a user, or a role of a user or group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeKey {
     /// The user or group.

@@ -150,7 +150,8 @@ impl ObservedRole {
         scoped.collect()
     }
 
-    /// The role of these on one model that counts: the most permissive one. If one of them has no rank, only Omni knows.
+    /// The role of these on one model that counts: the most permissive one. If one of them has no rank, only Omni
+    /// knows.
     #[must_use]
     pub fn prevailing<'r>(roles: impl IntoIterator<Item = &'r Self>) -> Option<&'r Self> {
         let roles: Vec<_> = roles.into_iter().collect();

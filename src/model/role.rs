@@ -148,7 +148,8 @@ pub struct DesiredRole {
     pub role: RoleName,
     /// The row.
     pub location: Location,
-    /// Why an address may be wrong that breaks the rule for new users. It counts unless a user has exactly this address.
+    /// Why an address may be wrong that breaks the rule for new users. It counts unless a user has exactly this
+    /// address.
     pub doubt: Option<Problem>,
 }
 

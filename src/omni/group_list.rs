@@ -160,8 +160,8 @@ impl PageLength {
 }
 
 impl Reader {
-    /// All groups with their members. `users` is the number of users in Omni, by which the pages are sized. If any group
-    /// in the list shows members, one without them has none.
+    /// All groups with their members. `users` is the number of users in Omni, by which the pages are sized. If any
+    /// group in the list shows members, one without them has none.
     ///
     /// # Errors
     /// As [`Reader::page`]; 403 and 404 are not errors. [`OmniError::UnreliableGroups`] if the list does not add up.
@@ -179,7 +179,8 @@ impl Reader {
         Available::of(listed.await)
     }
 
-    /// The groups that Omni's filter finds for a name. It may depend on letter case, or be ignored, so compare the names.
+    /// The groups that Omni's filter finds for a name. It may depend on letter case, or be ignored, so compare the
+    /// names.
     ///
     /// # Errors
     /// As [`Reader::page`]; 403 and 404 are not errors.

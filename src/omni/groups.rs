@@ -48,8 +48,8 @@ impl Reader {
 }
 
 impl Writer {
-    /// Adds users to a group, or removes members, at most [`GroupRules::max_members`]. Other members are kept. Returns the group
-    /// from the response, if there is one.
+    /// Adds users to a group, or removes members, at most [`GroupRules::max_members`]. Other members are kept. Returns
+    /// the group from the response, if there is one.
     ///
     /// # Errors
     /// [`OmniError::OutcomeUnknown`] if the response was lost. 400 and 404 say that nothing was changed: the group or a

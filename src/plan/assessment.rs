@@ -35,9 +35,9 @@ pub struct Assessment {
     pub not_found: Vec<NotFound>,
     /// Removals and leaves that are not planned, with the reason.
     pub blocked: Vec<Blocked>,
-    /// What becomes of the records of groups once the roster is accepted.
+    /// Updates to the records of groups once the roster is accepted.
     pub groups: GroupUpdate,
-    /// What becomes of the records of roles once the roster is accepted.
+    /// Updates to the records of roles once the roster is accepted.
     pub roles: RoleUpdate,
     /// Users and groups of `source.roles` whose roles Omni has not shown yet.
     pub unread_roles: Vec<Subject>,
@@ -144,8 +144,8 @@ impl Assessment {
 
 impl Assessment {
     /// The numbers of the approved changes that an accepted roster no longer asks for. A user who is frozen or whose
-    /// removal is blocked keeps the approval. So do memberships and roles while `source.groups` or `source.roles`, which may
-    /// ask for them, can't be read, and roles whose present value is not known.
+    /// removal is blocked keeps the approval. So do memberships and roles while `source.groups` or `source.roles`,
+    /// which may ask for them, can't be read, and roles whose present value is not known.
     #[must_use]
     pub fn no_longer_asked_for(&self, desired: &Desired, memory: &Memory) -> Vec<u64> {
         if memory.approved.is_empty() {
@@ -255,8 +255,8 @@ fn unread_warning(unread: &[Email]) -> Option<String> {
 fn unread_roles_warning(unread: &[Subject]) -> Option<String> {
     (!unread.is_empty()).then(|| {
         format!(
-            "the roles of {} not read yet, and not assigned; each run reads more of them: {}",
-            plural_are(unread.len(), "user or group"),
+            "roles of {} in source.roles were not read yet, so they are not assigned; each run reads more: {}",
+            plural(unread.len(), "user or group"),
             first_few(unread.iter().map(Subject::to_string))
         )
     })
@@ -356,8 +356,9 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
         operation if operation.is_membership() => NOUNS[1],
         _ => NOUNS[2],
     };
-    let warnings = |changes: &[Change], reason: &str| {
+    let warnings = |changes: &[Change], reason: &dyn Fn(&str) -> String| {
         NOUNS.map(|noun| {
+            let reason = reason(noun);
             let is_it = |change: &&Change| noun_of(change) == noun;
             let changes: Vec<_> = changes.iter().filter(is_it).collect();
             (!changes.is_empty()).then(|| {
@@ -369,7 +370,14 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
             })
         })
     };
-    let protection = "protected by policy.protect or policy.protect_admins, and not removed";
+    let protection = |noun: &str| {
+        let effect = if noun == NOUNS[2] {
+            "lowered"
+        } else {
+            "removed"
+        };
+        format!("protected by policy.protect or policy.protect_admins, and not {effect}")
+    };
     let entries = verdict.quarantined().iter();
     let until = entries.filter_map(|change| Some(memory.quarantine_of(change)?.until));
     let until = until
@@ -380,11 +388,11 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
          retry at once",
         until.unwrap_or_default()
     );
-    let waits = "kept back, because the change of their user is held or in quarantine";
+    let waits = "waiting, because the change of their user is held or in quarantine";
     let all = [
-        warnings(verdict.protected(), protection),
-        warnings(verdict.quarantined(), &retried),
-        warnings(verdict.waiting(), waits),
+        warnings(verdict.protected(), &protection),
+        warnings(verdict.quarantined(), &|_| retried.clone()),
+        warnings(verdict.waiting(), &|_| waits.to_owned()),
     ];
     all.into_iter().flatten().flatten()
 }

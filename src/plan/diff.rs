@@ -47,9 +47,9 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// Groups of which no member may leave without approval, because they become managed, or were renamed.
     pub first_contact: HashSet<GroupId>,
-    /// What becomes of the records of groups once the roster is accepted, before it is known which leaves are held.
+    /// Updates to the records of groups once the roster is accepted, before it is known which leaves are held.
     pub groups: GroupUpdate,
-    /// What becomes of the records of roles once the roster is accepted.
+    /// Updates to the records of roles once the roster is accepted.
     pub roles: RoleUpdate,
     /// Users and groups of `source.roles` whose roles Omni has not shown yet.
     pub unread_roles: Vec<Subject>,

@@ -83,7 +83,7 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
     update
 }
 
-/// What becomes of the records of groups once the roster is accepted: a group is confirmed once no leave of its first
+/// Updates to the records of groups once the roster is accepted: a group is confirmed once no leave of its first
 /// contact is held any more. Records that stay the same are left out.
 #[must_use]
 pub(super) fn of_groups(
@@ -123,8 +123,9 @@ pub fn accepted(desired: &Desired, is_suspect: bool) -> Option<AcceptedRoster> {
     })
 }
 
-/// What a change does once its outcome is known. `intent` has all ids that are known by then. A deactivation that was sent counts whatever Omni answered, because an answer may show the state from before: if a
-/// later read shows the user active, [`by_roster`] takes it back.
+/// What a change does once its outcome is known. `intent` has all ids that are known by then. A deactivation that was
+/// sent counts whatever Omni answered, because an answer may show the state from before: if a later read shows the user
+/// active, [`by_roster`] takes it back.
 #[must_use]
 pub fn by_change(
     intent: &ChangeIntent,

@@ -4,8 +4,8 @@
 //! A change is identified by a fingerprint of what the roster asks for and what Omni has. If either changes, the
 //! fingerprint changes and the quarantine ends. A removal is identified by the user's id alone. The fingerprint of an
 //! applied change is kept for one run: if the same change is planned again, Omni did not keep it or it was reverted, so
-//! it is sent once more and read back. If it was kept, something else has undone it; after three such runs in a row, the
-//! change goes to quarantine.
+//! it is sent once more and read back. If it was kept, something else has undone it; after three such runs in a row,
+//! the change goes to quarantine.
 
 use super::fingerprint::fingerprint;
 use crate::model::{Action, Change, ChangeOutcome, Memory, Quarantined, Settled};

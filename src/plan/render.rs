@@ -102,7 +102,11 @@ fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         }
     }
     for change in verdict.protected() {
-        write!(out, "  protected, not removed")?;
+        let effect = match change.operation() {
+            Operation::Assign => "role not lowered",
+            _ => "not removed",
+        };
+        write!(out, "  protected, {effect}")?;
         write_subject(out, change)?;
     }
     for change in verdict.quarantined() {

@@ -1,5 +1,5 @@
-//! The writes of a probe. One whose response was lost is sent again, unless the user shows its effect: a lost response says
-//! nothing about the reading.
+//! The writes of a probe. One whose response was lost is sent again, unless the user shows its effect: a lost response
+//! says nothing about the reading.
 
 use super::sample::Sample;
 use super::steps::Answer;
@@ -91,8 +91,8 @@ impl Trial<'_> {
         Ok(written.first().copied().unwrap_or(Written::Lost))
     }
 
-    /// Sends writes, and reads the user once after them. Clears may follow a write that sets all attributes, as long as one
-    /// attribute is not cleared.
+    /// Sends writes, and reads the user once after them. Clears may follow a write that sets all attributes, as long as
+    /// one attribute is not cleared.
     pub(super) async fn try_writes(&mut self, writes: &[Write]) -> Result<Vec<Written>, OmniError> {
         let mut delivered = Vec::new();
         for write in writes {
@@ -201,8 +201,8 @@ impl Trial<'_> {
         }
     }
 
-    /// Whether the user, as last read, shows the effect of a write of attributes, after which these were cleared. Takes in
-    /// which values it shows.
+    /// Whether the user, as last read, shows the effect of a write of attributes, after which these were cleared. Takes
+    /// in which values it shows.
     fn shows_effect(&mut self, write: &Write, cleared: &[usize]) -> bool {
         let Some(mut samples) = self.samples.take() else {
             return false;

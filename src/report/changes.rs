@@ -1,4 +1,5 @@
-//! The changes of a run as CSV, for spreadsheets: one row for each field, and one for a membership, a role or a removal.
+//! The changes of a run as CSV, for spreadsheets: one row for each field, and one for a membership, a role or a
+//! removal.
 
 use super::cells::{MARK, write_row};
 use crate::model::{ChangeRecord, FieldChange, Operation, RoleName, UserId, Value};

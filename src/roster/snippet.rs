@@ -31,8 +31,8 @@ pub struct ProblemSnippet {
     pub mark: Range<usize>,
 }
 
-/// The snippet of each problem of the roster, `source.groups` or `source.roles`; `None` if the problem refers to no text, or the file has changed.
-/// Reads each file once. Blocks.
+/// The snippet of each problem of the roster, `source.groups` or `source.roles`; `None` if the problem refers to no
+/// text, or the file has changed. Reads each file once. Blocks.
 #[must_use]
 pub fn snippets(
     settings: &SourceSettings,

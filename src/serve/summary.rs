@@ -217,7 +217,10 @@ fn of_held_run(end: &RunEnd, findings: &Findings, history: &HistoryView) -> Summ
 /// The exceptions of a run that is otherwise in sync.
 fn exceptions(end: &RunEnd, quarantined: &(usize, Vec<(ChangeKey, Quarantined)>)) -> String {
     let (count, first) = quarantined;
-    let noun = match first.iter().all(|(key, _)| key.group.is_none()) {
+    let noun = match first
+        .iter()
+        .all(|(key, _)| key.group.is_none() && key.scope.is_none())
+    {
         true => "user",
         false => "change",
     };

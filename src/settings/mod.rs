@@ -292,7 +292,8 @@ pub struct SourceSettings {
     pub max_bytes: u64,
     /// The folder for row reports, relative to the roster's; `None` for none.
     pub reports: Option<PathBuf>,
-    /// A CSV file with single memberships in groups; `None` for none. Only the roster of `path` is read together with it.
+    /// A CSV file with single memberships in groups; `None` for none. Only the roster of `path` is read together with
+    /// it.
     pub groups: Option<PathBuf>,
     /// A CSV file with the roles of users and groups; `None` for none.
     pub roles: Option<PathBuf>,

@@ -141,8 +141,8 @@ impl StateDb {
         self.read(move |db| approvals(db, now)).await
     }
 
-    /// The changes that need no approval of this run any more: approved by any run and still valid, or approved by this run
-    /// and applied.
+    /// The changes that need no approval of this run any more: approved by any run and still valid, or approved by this
+    /// run and applied.
     pub async fn approved_in(
         &self,
         run: RunNumber,

@@ -84,7 +84,8 @@ impl StateDb {
         self.write(move |db| intend(db, run, &intent)).await
     }
 
-    /// Records the outcome of a change, the ids that it lacked, and what it does to the ownership of users. If the outcome is unknown, this is not called; a later run finds out ([`StateDb::unknown`]).
+    /// Records the outcome of a change, the ids that it lacked, and what it does to the ownership of users. If the
+    /// outcome is unknown, this is not called; a later run finds out ([`StateDb::unknown`]).
     ///
     /// # Errors
     /// Fails if the outcome can't be written or was recorded before.

@@ -18,7 +18,8 @@ impl StateDb {
         self.write(move |db| put(db, &key, &quarantined)).await
     }
 
-    /// The number of users and memberships in quarantine, and the first of them in the order in which they are retried.
+    /// The number of users, memberships and roles in quarantine, and the first of them in the order in which they are
+    /// retried.
     pub async fn quarantined(
         &self,
         now: DateTime<Utc>,
@@ -41,7 +42,7 @@ impl StateDb {
         .await
     }
 
-    /// Ends the quarantine of users and memberships.
+    /// Ends the quarantine of users, memberships and roles.
     pub async fn quarantine_clear<'a>(
         &self,
         keys: impl IntoIterator<Item = &'a ChangeKey>,

@@ -50,7 +50,7 @@ enum OriginDoc {
 }
 
 impl StateDb {
-    /// What is known about roles.
+    /// Known roles.
     pub async fn observed_roles(&self) -> Result<StoredRoles, StateError> {
         self.read(load).await
     }

@@ -93,7 +93,8 @@ pub(crate) fn has_happened<'a>(
         || was_as_intended(&change.intent, window.first, until, all)
 }
 
-/// Whether a membership was as intended at some time between two requests. Of changes by others only the order is known.
+/// Whether a membership was as intended at some time between two requests. Of changes by others only the order is
+/// known.
 fn was_as_intended(intent: &ChangeIntent, from: u64, until: u64, all: &[Changed]) -> bool {
     let group = intent.group.as_ref().and_then(|group| group.id.as_ref());
     let group = group.map_or("", |id| id.as_str());

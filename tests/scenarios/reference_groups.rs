@@ -1,6 +1,6 @@
-//! The reference for memberships: which ones a run changes and which ones the guard holds, and the members of all groups
-//! after it. What the program remembers of groups and approvals is taken from its state database; the invariants check
-//! that this is right.
+//! The reference for memberships: which ones a run changes and which ones the guard holds, and the members of all
+//! groups after it. What the program remembers of groups and approvals is taken from its state database; the invariants
+//! check that this is right.
 
 use crate::access::GroupsFile;
 use crate::invariants::email_of;

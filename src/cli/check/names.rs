@@ -30,13 +30,15 @@ pub(super) async fn check(
     let groups = match groups {
         Available::Known(groups) => ObservedGroups::new(groups),
         Available::Rejected(status) => {
-            warnings.push(unreadable("groups", status, "change no membership"));
-            return Ok(warnings);
+            let effect = "change no membership and no role of a group";
+            warnings.push(unreadable("groups", status, effect));
+            ObservedGroups::default()
         }
     };
-    desired
-        .bad_rows
-        .extend(group_name_problems(desired, &groups, policy));
+    if groups.is_known() {
+        let problems = group_name_problems(desired, &groups, policy);
+        desired.bad_rows.extend(problems);
+    }
     if has_roles {
         match scopes(&reader).await? {
             Available::Known(scopes) => {

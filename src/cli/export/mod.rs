@@ -1,5 +1,5 @@
-//! `export`: writes the organisation as a roster, for which `plan` finds nothing to do. `export --roles` writes roles as
-//! a file for `source.roles` instead.
+//! `export`: writes the organisation as a roster, for which `plan` finds nothing to do. `export --roles` writes roles
+//! as a file for `source.roles` instead.
 
 mod roles;
 
