@@ -66,8 +66,8 @@ fn pages(world: &World) -> BTreeSet<usize> {
     starts.collect()
 }
 
-/// 45 minutes with the usual limit: a run of 450 requests ends within 8 of its 15 minutes. The clock does not show that,
-/// because paused time also advances while a run waits for another thread.
+/// 45 minutes with the usual limit: a run of 450 requests ends within 8 of its 15 minutes. The clock does not show
+/// that, because paused time also advances while a run waits for another thread.
 #[tokio::test(start_paused = true)]
 async fn all_users_are_seen_in_three_runs() {
     let world = org().await;
