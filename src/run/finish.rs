@@ -179,7 +179,18 @@ fn run_end(outcome: &RunOutcome) -> RunEnd {
             Completion::Complete
             | Completion::DryRun
             | Completion::Declined
-            | Completion::Stopped => outcome.blocked().join("\n"),
+            | Completion::Stopped => left_out(outcome),
         },
     }
+}
+
+/// Why a run planned less than the roster states, one sentence each line.
+fn left_out(outcome: &RunOutcome) -> String {
+    let unreadable = outcome.roster().and_then(|roster| roster.roles.as_ref());
+    let roles = unreadable.map(|problem| {
+        let location = &problem.location;
+        format!("source.roles could not be read ({location}), so no role is assigned.")
+    });
+    let sentences = outcome.blocked().iter().cloned().chain(roles);
+    sentences.collect::<Vec<_>>().join("\n")
 }

@@ -97,11 +97,12 @@ async fn print_undo(
     let run = run.number;
     out::note(&match of {
         UndoOf::Groups => format!(
-            "rows that undo the memberships of run {run}; add them to the file of source.groups"
+            "rows that undo the memberships of run {run}; add them to the file of source.groups, and remove from \
+             the cells of the roster the groups that they take users out of"
         ),
         UndoOf::Roles => format!(
             "rows that restore the roles from before run {run}; put them into the file of source.roles in place of \
-             those of the same subjects"
+             those of the same subject, connection and model"
         ),
         UndoOf::Users => format!("roster that undoes run {run}; review it with `plan` first"),
     });
