@@ -18,12 +18,14 @@ use crate::model::{
     Subject, UserMatch,
 };
 use crate::roster::{Issue, did_you_mean};
-use crate::util::text::plural_are;
+use crate::util::text::{is_within_edits, plural_are};
 use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The maximum number of listed lints.
 const MAX_LINTS: usize = 20;
+/// A custom role with a name this near to a standard one is probably misspelt.
+const MAX_ROLE_EDITS: usize = 2;
 /// The maximum number of unknown emails whose nearest user is searched.
 const MAX_COMPARED: usize = 100;
 
@@ -135,6 +137,7 @@ impl RolePlanner<'_> {
             found.unread.insert(row.subject.clone());
             return;
         };
+        found.lints.extend(self.misspelt(row));
         let outranking = roles.outranking(id.as_ref(), scope, &row.role, &self.bases);
         if let Some((role, origin)) = outranking {
             found.lints.push(self.outranked(row, scope, &role, &origin));
@@ -242,6 +245,20 @@ impl RolePlanner<'_> {
         found.map(AssignmentHolder::Group)
     }
 
+    /// A lint on a custom role that Omni has not shown and that resembles a standard one.
+    fn misspelt(&self, row: &DesiredRole) -> Option<Problem> {
+        let RoleName::Custom(name) = &row.role else {
+            return None;
+        };
+        let mut standard = StandardRole::ALL.iter().map(|role| role.as_str());
+        let near = standard.find(|role| is_within_edits(name, role, MAX_ROLE_EDITS))?;
+        self.bases.rank(&row.role).is_none().then(|| {
+            let message = format!("no user or group is known to have the role {}", row.role);
+            let issue = Issue::new(message, format!("did you mean {near}?"));
+            problem(self.stated, row, RoleColumn::Role, issue)
+        })
+    }
+
     /// A lint on a role that another source outranks.
     fn outranked(
         &self,
@@ -340,7 +357,7 @@ fn listed(mut lints: Vec<Problem>) -> Vec<String> {
         .map(ToString::to_string)
         .collect();
     if more > 0 {
-        texts.push(format!("{more} more roles of source.roles have no effect"));
+        texts.push(format!("{more} more lints of source.roles"));
     }
     texts
 }

@@ -2,7 +2,7 @@
 
 use crate::serve::support::until;
 use crate::support::{World, assert_converged, at_any_time, on, outcomes_of};
-use omni_user_sync::model::{ChangeOutcome, GuardRule, Trigger};
+use omni_user_sync::model::{ChangeOutcome, GuardRule, RunRef, Trigger};
 use omni_user_sync::run::{RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Options, Request, What, When};
 use serde_json::{Value, json};
@@ -444,6 +444,24 @@ async fn a_missing_file_assigns_no_role() {
     let roster = outcome.roster().expect("it was read");
     assert!(roster.roles.is_some() && roster.unreadable().count() == 1);
     assert_eq!(outcome.result().as_str(), "partial");
+    let run = world.world.state_db().run(RunRef::Latest).await;
+    let run = run.expect("it is read").expect("a run");
+    assert_eq!(
+        run.end().expect("it has ended").detail,
+        "source.roles could not be read (roles.csv), so no role is assigned."
+    );
+}
+
+#[tokio::test]
+async fn a_misspelt_role_is_linted() {
+    let world = RoleWorld::new().await;
+    world.rows("ann@x.co,Warehouse,Sales,QUERRIER\n");
+    let plan = world.world.plan().await.expect("it is planned");
+    let warnings = plan.assessment.warnings.join("\n");
+    assert!(
+        warnings.contains("roles.csv:2:4 (role): no user or group is known to have the role QUERRIER; did you mean QUERIER?"),
+        "{warnings}"
+    );
 }
 
 /// A row that is gone leaves the role as it is, which is said once.
