@@ -68,12 +68,12 @@ pub(super) async fn filter_ignores_case(trial: &mut Trial<'_>) -> Result<(), Omn
     let is_ignored = matches!(trial.filter, FilterAnswer::Ignored { .. });
     let ignores = match found {
         // There may be no other group.
-        Found::Own(_) => (!is_ignored).then_some(true),
-        Found::Nothing => {
+        FilterResult::Own(_) => (!is_ignored).then_some(true),
+        FilterResult::Nothing => {
             found = find(trial, &group.name, &group).await?;
-            matches!(found, Found::Own(_)).then_some(false)
+            matches!(found, FilterResult::Own(_)).then_some(false)
         }
-        Found::Others(_) => None,
+        FilterResult::Others(_) => None,
     };
     let answer = match ignores {
         Some(true) => "the group, in another letter case",
@@ -83,10 +83,10 @@ pub(super) async fn filter_ignores_case(trial: &mut Trial<'_>) -> Result<(), Omn
     trial.steps.add(FILTER, Answer::Shows(answer));
     trial.readings.group_filter_ignores_case = ignores;
     match found {
-        Found::Own(now) | Found::Others(Some(now)) if now.members.is_some() => {
+        FilterResult::Own(now) | FilterResult::Others(Some(now)) if now.members.is_some() => {
             note_membership(trial, &now, FILTER);
         }
-        Found::Own(_) | Found::Nothing | Found::Others(_) => {
+        FilterResult::Own(_) | FilterResult::Nothing | FilterResult::Others(_) => {
             if trial.affords(1, READ) {
                 read_membership(trial, &group).await?;
             }
@@ -207,7 +207,7 @@ async fn send(
 }
 
 /// What the filter finds.
-enum Found {
+enum FilterResult {
     /// The group of the probe alone.
     Own(ObservedGroup),
     Nothing,
@@ -215,18 +215,22 @@ enum Found {
     Others(Option<ObservedGroup>),
 }
 
-async fn find(trial: &Trial<'_>, name: &GroupName, group: &OwnGroup) -> Result<Found, OmniError> {
+async fn find(
+    trial: &Trial<'_>,
+    name: &GroupName,
+    group: &OwnGroup,
+) -> Result<FilterResult, OmniError> {
     Ok(match trial.writer.reader().groups_named(name).await? {
-        Available::Known(groups) if groups.is_empty() => Found::Nothing,
+        Available::Known(groups) if groups.is_empty() => FilterResult::Nothing,
         Available::Known(groups) => {
             let are_others = groups.iter().any(|found| found.id != group.id);
             let own = groups.into_iter().find(|found| found.id == group.id);
             match own {
-                Some(own) if !are_others => Found::Own(own),
-                own => Found::Others(own),
+                Some(own) if !are_others => FilterResult::Own(own),
+                own => FilterResult::Others(own),
             }
         }
-        Available::Rejected(_) => Found::Others(None),
+        Available::Rejected(_) => FilterResult::Others(None),
     })
 }
 

@@ -16,14 +16,14 @@ const USER: &str = "user";
 const GROUP: &str = "group";
 
 #[derive(Serialize, Deserialize)]
-struct ConnectionDoc {
+struct StoredConnection {
     id: String,
     name: String,
     base_role: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct ModelDoc {
+struct StoredModel {
     id: String,
     name: String,
     connection: String,
@@ -31,18 +31,18 @@ struct ModelDoc {
 
 /// A role of a holder that the row names.
 #[derive(Serialize, Deserialize)]
-struct RoleDoc {
+struct StoredRole {
     connection: String,
     model: Option<String>,
     role: String,
     base: Option<String>,
-    origin: OriginDoc,
+    origin: StoredOrigin,
     resolved: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum OriginDoc {
+enum StoredOrigin {
     Direct,
     Group { id: Option<String>, name: String },
     Base,
@@ -102,8 +102,12 @@ fn unsettled(db: &Connection) -> rusqlite::Result<Vec<RoleHolder>> {
 fn keep(db: &Connection, update: &ObservedRolesUpdate) -> rusqlite::Result<()> {
     let ObservedRolesUpdate { scopes, holders } = update;
     if let Some((list, read)) = scopes {
-        let connections: Vec<_> = list.connections.iter().map(ConnectionDoc::from).collect();
-        let models: Vec<_> = list.models.iter().map(ModelDoc::from).collect();
+        let connections: Vec<_> = list
+            .connections
+            .iter()
+            .map(StoredConnection::from)
+            .collect();
+        let models: Vec<_> = list.models.iter().map(StoredModel::from).collect();
         let json = (to_json(&connections), to_json(&models));
         db.prepare_cached(
             "INSERT OR REPLACE INTO role_scopes (id, read, connections, models) VALUES (1, ?1, ?2, ?3)",
@@ -117,7 +121,7 @@ fn keep(db: &Connection, update: &ObservedRolesUpdate) -> rusqlite::Result<()> {
 
 fn put(db: &Connection, holder: &RoleHolder, known: &KnownRoles) -> rusqlite::Result<()> {
     let (kind, id) = columns(holder);
-    let roles: Vec<_> = known.roles.iter().map(RoleDoc::from).collect();
+    let roles: Vec<_> = known.roles.iter().map(StoredRole::from).collect();
     db.prepare_cached(
         "INSERT OR REPLACE INTO observed_roles (holder, id, read, roles) VALUES (?1, ?2, ?3, ?4)",
     )?
@@ -209,8 +213,8 @@ fn holder(row: &Row<'_>) -> rusqlite::Result<RoleHolder> {
 }
 
 fn scopes(row: &Row<'_>) -> rusqlite::Result<RoleScopeList> {
-    let connections: Vec<ConnectionDoc> = from_json(row, "connections")?;
-    let models: Vec<ModelDoc> = from_json(row, "models")?;
+    let connections: Vec<StoredConnection> = from_json(row, "connections")?;
+    let models: Vec<StoredModel> = from_json(row, "models")?;
     let connections = connections.into_iter().map(|one| {
         Some(ObservedConnection {
             id: ConnectionId::parse(&one.id)?,
@@ -235,7 +239,7 @@ fn scopes(row: &Row<'_>) -> rusqlite::Result<RoleScopeList> {
 }
 
 fn known_roles(row: &Row<'_>, holder: &RoleHolder) -> rusqlite::Result<KnownRoles> {
-    let docs: Vec<RoleDoc> = from_json(row, "roles")?;
+    let docs: Vec<StoredRole> = from_json(row, "roles")?;
     let roles = docs.into_iter().map(|doc| doc.role(holder));
     let read: Option<Time> = row.get("read")?;
     Ok(KnownRoles {
@@ -246,7 +250,7 @@ fn known_roles(row: &Row<'_>, holder: &RoleHolder) -> rusqlite::Result<KnownRole
     })
 }
 
-impl RoleDoc {
+impl StoredRole {
     fn role(self, holder: &RoleHolder) -> Option<ObservedRole> {
         let model = self.model.map(|id| ModelId::parse(&id).ok_or(()));
         Some(ObservedRole {
@@ -258,20 +262,20 @@ impl RoleDoc {
             role: RoleName::known(&self.role),
             base: self.base.as_deref().and_then(StandardRole::parse),
             origin: match self.origin {
-                OriginDoc::Direct => RoleOrigin::Direct,
-                OriginDoc::Group { id, name } => RoleOrigin::Group {
+                StoredOrigin::Direct => RoleOrigin::Direct,
+                StoredOrigin::Group { id, name } => RoleOrigin::Group {
                     id: id.and_then(|id| GroupId::parse(&id)),
                     name: name.as_str().into(),
                 },
-                OriginDoc::Base => RoleOrigin::Base,
-                OriginDoc::Other => RoleOrigin::Other,
+                StoredOrigin::Base => RoleOrigin::Base,
+                StoredOrigin::Other => RoleOrigin::Other,
             },
             is_resolved: self.resolved,
         })
     }
 }
 
-impl From<&ObservedRole> for RoleDoc {
+impl From<&ObservedRole> for StoredRole {
     fn from(role: &ObservedRole) -> Self {
         Self {
             connection: role.scope.connection.as_str().to_owned(),
@@ -279,20 +283,20 @@ impl From<&ObservedRole> for RoleDoc {
             role: role.role.as_str().to_owned(),
             base: role.base.map(|base| base.as_str().to_owned()),
             origin: match &role.origin {
-                RoleOrigin::Direct => OriginDoc::Direct,
-                RoleOrigin::Group { id, name } => OriginDoc::Group {
+                RoleOrigin::Direct => StoredOrigin::Direct,
+                RoleOrigin::Group { id, name } => StoredOrigin::Group {
                     id: id.as_ref().map(|id| id.as_str().to_owned()),
                     name: name.to_string(),
                 },
-                RoleOrigin::Base => OriginDoc::Base,
-                RoleOrigin::Other => OriginDoc::Other,
+                RoleOrigin::Base => StoredOrigin::Base,
+                RoleOrigin::Other => StoredOrigin::Other,
             },
             resolved: role.is_resolved,
         }
     }
 }
 
-impl From<&ObservedConnection> for ConnectionDoc {
+impl From<&ObservedConnection> for StoredConnection {
     fn from(connection: &ObservedConnection) -> Self {
         let base = connection.base_role.as_ref();
         Self {
@@ -303,7 +307,7 @@ impl From<&ObservedConnection> for ConnectionDoc {
     }
 }
 
-impl From<&ObservedModel> for ModelDoc {
+impl From<&ObservedModel> for StoredModel {
     fn from(model: &ObservedModel) -> Self {
         Self {
             id: model.id.as_str().to_owned(),
