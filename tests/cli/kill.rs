@@ -132,15 +132,20 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn converges_after_a_kill_at_any_request() {
+/// How often to kill, and when: `KILLS` and `SEED`, which are printed.
+pub(crate) fn kills() -> (usize, fastrand::Rng) {
     let kills: usize = std::env::var("KILLS").map_or(4, |kills| kills.parse().expect("a number"));
     let seed = std::env::var("SEED").map_or_else(
         |_| fastrand::u64(..),
         |seed| seed.parse().expect("a number"),
     );
     println!("SEED={seed} KILLS={kills}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    (kills, fastrand::Rng::with_seed(seed))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn converges_after_a_kill_at_any_request() {
+    let (kills, mut random) = kills();
     let world = World::with(Options {
         admin: true,
         ..Options::default()

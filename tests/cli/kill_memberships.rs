@@ -2,7 +2,7 @@
 //! `KILLS=200 cargo test --test cli kill_memberships::` for a campaign.
 #![allow(clippy::print_stdout)] // the seed, for running the same again
 
-use crate::kill::{apply, changes_since, kill_at, wait};
+use crate::kill::{apply, changes_since, kill_at, kills, wait};
 use crate::support::World;
 use omni_user_sync::model::{ChangeOutcome, ChangeRecord, Operation};
 use omni_user_sync::sandbox::{Options, Request};
@@ -138,13 +138,7 @@ fn assert_true(changes: &[ChangeRecord], writes: &[Request]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memberships_converge_after_a_kill() {
-    let kills: usize = std::env::var("KILLS").map_or(4, |kills| kills.parse().expect("a number"));
-    let seed = std::env::var("SEED").map_or_else(
-        |_| fastrand::u64(..),
-        |seed| seed.parse().expect("a number"),
-    );
-    println!("SEED={seed} KILLS={kills}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let (kills, mut random) = kills();
     let options = Options {
         admin: true,
         ..Options::with_full_lists()
