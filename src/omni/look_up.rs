@@ -2,6 +2,7 @@
 
 use super::{Lookup, OmniError, Reader};
 use crate::model::{Email, Observed, ObservedUser, UserMatch};
+use crate::util::text::swap_ascii_case;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
@@ -93,12 +94,7 @@ pub async fn filter_ignores_case(reader: &Reader, known: &ObservedUser) -> Resul
 /// The address with the case of each ASCII letter swapped; `None` if it has no such letter.
 #[must_use]
 pub fn swap_case(email: &Email) -> Option<Email> {
-    let swap = |c: char| match c {
-        'a'..='z' => c.to_ascii_uppercase(),
-        'A'..='Z' => c.to_ascii_lowercase(),
-        other => other,
-    };
-    let swapped: String = email.as_str().chars().map(swap).collect();
+    let swapped = swap_ascii_case(email.as_str());
     (swapped != email.as_str())
         .then(|| Email::known(&swapped).ok())
         .flatten()

@@ -7,6 +7,7 @@ use super::trial::Trial;
 use super::user::FilterAnswer;
 use crate::model::{GroupName, MembershipChange, ObservedGroup};
 use crate::omni::{Available, MAX_MEMBERS, OmniError};
+use crate::util::text::swap_ascii_case;
 use reqwest::StatusCode;
 
 /// How often a write is sent at most.
@@ -63,7 +64,8 @@ pub(super) async fn filter_ignores_case(trial: &mut Trial<'_>) -> Result<(), Omn
     if !trial.affords(2, FILTER) {
         return Ok(());
     }
-    let swapped = swap_case(&group.name);
+    let swapped = GroupName::parse(&swap_ascii_case(group.name.as_str()));
+    let swapped = swapped.unwrap_or_else(|_| group.name.clone());
     let mut found = find(trial, &swapped, &group).await?;
     let is_ignored = matches!(trial.filter, FilterAnswer::Ignored { .. });
     let ignores = match found {
@@ -253,14 +255,4 @@ fn note_membership(trial: &mut Trial<'_>, now: &ObservedGroup, read: &'static st
     if let Some(group) = &mut trial.group {
         group.is_member = is_member;
     }
-}
-
-/// The name with the case of each ASCII letter swapped.
-fn swap_case(name: &GroupName) -> GroupName {
-    let swap = |c: char| match c.is_ascii_lowercase() {
-        true => c.to_ascii_uppercase(),
-        false => c.to_ascii_lowercase(),
-    };
-    let swapped: String = name.as_str().chars().map(swap).collect();
-    GroupName::parse(&swapped).unwrap_or_else(|_| name.clone())
 }

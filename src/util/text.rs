@@ -74,6 +74,15 @@ pub(crate) fn similarity(written: &str, known: &str) -> f64 {
     strsim::jaro_winkler(&written, &known)
 }
 
+/// The text with the case of each ASCII letter swapped.
+pub(crate) fn swap_ascii_case(text: &str) -> String {
+    let swap = |c: char| match c.is_ascii_lowercase() {
+        true => c.to_ascii_uppercase(),
+        false => c.to_ascii_lowercase(),
+    };
+    text.chars().map(swap).collect()
+}
+
 /// Whether at most `edits` letters must be inserted, removed, replaced or swapped with their neighbour to turn one text
 /// into another. Unlike a distance, this ends at the first edit too many, because every user may be compared.
 pub(crate) fn is_within_edits(a: &str, b: &str, edits: usize) -> bool {
