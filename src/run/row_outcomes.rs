@@ -12,12 +12,11 @@ use crate::plan::render::how_to_approve;
 use std::collections::{BTreeMap, HashMap};
 
 /// The outcome of each user or group, with details.
-pub(super) type RowOutcomes<'a> = HashMap<SubjectRef<'a>, (RowOutcome, String)>;
+pub(super) type RowOutcomes = HashMap<Subject, (RowOutcome, String)>;
 
 /// The outcomes of memberships and roles by subject: each with the name of the group, or the role, and the outcome with
 /// details.
-type PartOutcomes<'a> =
-    HashMap<SubjectRef<'a>, BTreeMap<(Operation, String), (RowOutcome, String)>>;
+type PartOutcomes = HashMap<Subject, BTreeMap<(Operation, String), (RowOutcome, String)>>;
 
 /// The name of a group, or the role, if a change is not of the user itself.
 fn part(group: Option<&GroupName>, role: Option<&RoleChange>) -> Option<String> {
@@ -29,40 +28,15 @@ fn part_of(change: &Change) -> Option<String> {
     part(change.group().map(|group| &group.name), change.role())
 }
 
-/// A [`Subject`], borrowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum SubjectRef<'a> {
-    User(&'a Email),
-    Group(&'a GroupName),
-}
-
-impl SubjectRef<'_> {
-    pub(super) fn to_subject(self) -> Subject {
-        match self {
-            Self::User(email) => email.into(),
-            Self::Group(name) => Subject::Group(name.clone()),
-        }
-    }
-}
-
-impl<'a> From<&'a Subject> for SubjectRef<'a> {
-    fn from(subject: &'a Subject) -> Self {
-        match subject {
-            Subject::User(email) => Self::User(email),
-            Subject::Group(name) => Self::Group(name),
-        }
-    }
-}
-
 /// Collects outcomes. A later one replaces an earlier one of the same change.
 #[derive(Default)]
-struct Collector<'a> {
-    subjects: RowOutcomes<'a>,
-    parts: PartOutcomes<'a>,
+struct Collector {
+    subjects: RowOutcomes,
+    parts: PartOutcomes,
 }
 
-impl<'a> Collector<'a> {
-    fn all(&mut self, changes: &'a [Change], outcome: RowOutcome, detail: &str) {
+impl Collector {
+    fn all(&mut self, changes: &[Change], outcome: RowOutcome, detail: &str) {
         for change in changes {
             let ended = (outcome, detail.to_owned());
             self.one(&change.subject, change.operation(), part_of(change), ended);
@@ -71,26 +45,26 @@ impl<'a> Collector<'a> {
 
     fn one(
         &mut self,
-        subject: &'a Subject,
+        subject: &Subject,
         operation: Operation,
         part: Option<String>,
         outcome: (RowOutcome, String),
     ) {
         match part {
             Some(part) => {
-                let of_subject = self.parts.entry(subject.into()).or_default();
+                let of_subject = self.parts.entry(subject.clone()).or_default();
                 of_subject.insert((operation, part), outcome);
             }
-            None => drop(self.subjects.insert(subject.into(), outcome)),
+            None => drop(self.subjects.insert(subject.clone(), outcome)),
         }
     }
 
-    fn of_user(&mut self, email: &'a Email, outcome: (RowOutcome, String)) {
-        self.subjects.insert(SubjectRef::User(email), outcome);
+    fn of_user(&mut self, email: &Email, outcome: (RowOutcome, String)) {
+        self.subjects.insert(email.into(), outcome);
     }
 
     /// Joins the outcomes of each user or group.
-    fn finish(self) -> RowOutcomes<'a> {
+    fn finish(self) -> RowOutcomes {
         let Self {
             mut subjects,
             parts,
@@ -151,11 +125,11 @@ fn severity(outcome: RowOutcome) -> u8 {
     }
 }
 
-pub(super) fn row_outcomes<'a>(
+pub(super) fn row_outcomes(
     run: Option<RunNumber>,
-    prepared: &'a Prepared,
-    applied: &'a [AppliedChange],
-) -> RowOutcomes<'a> {
+    prepared: &Prepared,
+    applied: &[AppliedChange],
+) -> RowOutcomes {
     let assessment = &prepared.assessment;
     let verdict = &assessment.verdict;
     let mut outcomes = Collector::default();
@@ -223,10 +197,7 @@ pub(super) fn row_outcomes<'a>(
             (&problem.email, problem.kind)
         {
             let frozen = (RowOutcome::Unchanged, String::new());
-            add_group_problem(
-                outcomes.entry(SubjectRef::User(email)).or_insert(frozen),
-                problem,
-            );
+            add_group_problem(outcomes.entry(email.into()).or_insert(frozen), problem);
         }
     }
     outcomes

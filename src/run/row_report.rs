@@ -2,10 +2,10 @@
 
 use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
-use super::row_outcomes::{RowOutcomes, SubjectRef, detail, row_outcomes};
+use super::row_outcomes::{RowOutcomes, detail, row_outcomes};
 use crate::model::{
     Change, Desired, DesiredUser, Entry, Fingerprint, HeldChange, Location, Problem, RowOutcome,
-    RunNumber,
+    RunNumber, Subject,
 };
 use crate::report::{ReportRow, Reporter, RowReport};
 use crate::roster::SourceError;
@@ -125,7 +125,7 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
     let desired = &prepared.desired;
     let mut rows = Vec::new();
     for (email, entry) in &desired.users {
-        let outcome = outcomes.get(&SubjectRef::User(email)).cloned();
+        let outcome = outcomes.get(&Subject::from(email)).cloned();
         let outcome = outcome.unwrap_or((RowOutcome::Unchanged, String::new()));
         rows.push(row(
             email.to_string(),
@@ -221,15 +221,15 @@ fn rejected(problem: &Problem) -> ReportRow {
 }
 
 /// Users that are not in the roster and have an outcome, such as pruned users, and groups.
-fn unnamed(desired: &Desired, outcomes: &RowOutcomes<'_>) -> Vec<ReportRow> {
+fn unnamed(desired: &Desired, outcomes: &RowOutcomes) -> Vec<ReportRow> {
     let mut rows: Vec<_> = outcomes
         .iter()
         .filter(|(subject, _)| match subject {
-            SubjectRef::User(email) => !desired.users.contains_key(*email),
-            SubjectRef::Group(_) => true,
+            Subject::User(email) => !desired.users.contains_key(email),
+            Subject::Group(_) => true,
         })
         .map(|(subject, outcome)| {
-            let subject = subject.to_subject().to_string();
+            let subject = subject.to_string();
             row(subject, None, "(not in the roster)", outcome.clone())
         })
         .collect();
