@@ -140,12 +140,9 @@ impl GroupMemory {
         groups.is_some_and(|groups| groups.contains(group))
     }
 
-    /// Records memberships.
-    pub fn state<'a>(&mut self, memberships: impl IntoIterator<Item = &'a (GroupId, Email)>) {
-        for (group, user) in memberships {
-            let groups = self.stated.entry(user.clone()).or_default();
-            groups.insert(group.clone());
-        }
+    /// Records a membership.
+    pub fn state(&mut self, user: Email, group: GroupId) {
+        self.stated.entry(user).or_default().insert(group);
     }
 }
 

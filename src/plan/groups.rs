@@ -29,19 +29,22 @@ pub(super) enum Resolved {
     Unusable(String, String),
 }
 
+/// What the names of a roster stand for.
+pub(super) type ResolvedNames<'a> = HashMap<&'a GroupName, Resolved, RandomState>;
+
 /// All names of the roster, resolved once.
 pub(super) fn names<'a>(
     desired: &'a Desired,
     groups: &ObservedGroups,
     policy: &Policy,
-) -> HashMap<&'a GroupName, Resolved, RandomState> {
+) -> ResolvedNames<'a> {
     let stated = &desired.memberships;
     let in_cells = stated.cells.values().flat_map(|cell| &cell.names);
     let in_rows = stated.rows.iter().map(|row| &row.group);
     let frozen = stated.frozen.iter().filter_map(|key| key.group.as_ref());
     let groups = NameIndex::of_groups(groups);
     let mut created: HashMap<String, GroupRef> = HashMap::new();
-    let mut names = HashMap::default();
+    let mut names = ResolvedNames::default();
     for name in in_cells.chain(in_rows).chain(frozen) {
         names
             .entry(name)
@@ -139,7 +142,7 @@ pub(super) fn reference(group: &ObservedGroup) -> Option<GroupRef> {
 
 /// The managed groups that Omni has.
 pub(super) fn managed(
-    names: &HashMap<&GroupName, Resolved, RandomState>,
+    names: &ResolvedNames<'_>,
     desired: &Desired,
     observed: &Observed,
     memory: &Memory,

@@ -4,13 +4,12 @@
 //!   name.
 //!   Rows of `source.groups` add and take away single memberships.
 //! - A group that no cell names any more, and no pattern of `policy.managed_groups`, is managed only for memberships
-//!   that
-//!   an accepted roster stated or that this program added.
+//!   that an accepted roster stated or that this program added.
 //! - Only users that a listing or a lookup shows are compared, so members that no list of users shows (embed users) are
 //!   never touched. Neither are users that are frozen, ambiguous, unread or removed, nor those that pruning has
 //!   deactivated.
 
-use super::groups::{ManagedScope, Resolved, managed, names, problem};
+use super::groups::{ManagedScope, Resolved, ResolvedNames, managed, names, problem};
 use super::user_changes::UserChanges;
 use super::{BlockedOperation, LostFiles, Plan};
 use crate::model::{
@@ -65,6 +64,9 @@ pub(super) fn plan(
     plan.warnings.extend(planner.renamed());
 }
 
+/// Groups of one user.
+type GroupRefs<'a> = HashSet<&'a GroupRef, RandomState>;
+
 /// The planned memberships.
 #[derive(Default)]
 struct PlannedMemberships {
@@ -79,7 +81,7 @@ struct PlannedMemberships {
 struct MembershipPlanner<'a> {
     observed: &'a Observed,
     memory: &'a Memory,
-    names: HashMap<&'a GroupName, Resolved, RandomState>,
+    names: ResolvedNames<'a>,
     managed: BTreeMap<GroupId, (GroupRef, ManagedScope)>,
     users: UserChanges<'a>,
     /// The groups in rows of `source.groups` that are invalid or contradict each other, by user.
@@ -173,7 +175,7 @@ impl MembershipPlanner<'_> {
         &self,
         email: &Email,
         user: Option<&Arc<ObservedUser>>,
-        in_cell: &HashSet<&GroupRef, RandomState>,
+        in_cell: &GroupRefs<'_>,
         found: &mut PlannedMemberships,
     ) {
         let ids = in_cell.iter().filter(|group| !self.is_stated(email, group));
@@ -245,11 +247,11 @@ impl MembershipPlanner<'_> {
         email: &Email,
         cell: Option<&GroupsCell>,
         found: &mut PlannedMemberships,
-    ) -> Option<HashSet<&GroupRef, RandomState>> {
+    ) -> Option<GroupRefs<'_>> {
         let Some(cell) = cell else {
-            return Some(HashSet::default());
+            return Some(GroupRefs::default());
         };
-        let mut groups = HashSet::default();
+        let mut groups = GroupRefs::default();
         let before = found.problems.len();
         for name in &cell.names {
             match self.resolve(name, email, &cell.location) {
@@ -312,7 +314,7 @@ impl MembershipPlanner<'_> {
     }
 
     /// The groups of a user whose rows are invalid or contradict each other; `None` if one of the names is unusable.
-    fn frozen_groups(&self, email: &Email) -> Option<HashSet<&GroupRef, RandomState>> {
+    fn frozen_groups(&self, email: &Email) -> Option<GroupRefs<'_>> {
         let frozen = self.frozen.get(email).into_iter().flatten();
         let groups = frozen.map(|name| match self.names.get(name)? {
             Resolved::Group(group) => Some(group),
@@ -407,7 +409,7 @@ fn leaves_blocked(desired: &Desired, lost: &LostFiles) -> Option<String> {
 fn contradictions(
     email: &Email,
     by_row: &BTreeMap<GroupRef, &MembershipRow>,
-    in_cell: &HashSet<&GroupRef, RandomState>,
+    in_cell: &GroupRefs<'_>,
     found: &mut PlannedMemberships,
 ) {
     for (group, row) in by_row {

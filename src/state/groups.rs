@@ -2,10 +2,9 @@
 //! [`ownership`](crate::plan::ownership).
 
 use super::sql::{Time, keyed_email};
-use crate::model::{ByEmail, GroupMemory, GroupUpdate, ManagedGroup};
+use crate::model::{GroupMemory, GroupUpdate, ManagedGroup};
 use chrono::{DateTime, Utc};
 use rusqlite::Connection;
-use std::collections::HashSet;
 
 pub(super) fn memory(db: &Connection) -> rusqlite::Result<GroupMemory> {
     let managed = db
@@ -18,14 +17,14 @@ pub(super) fn memory(db: &Connection) -> rusqlite::Result<GroupMemory> {
     let mut memberships =
         db.prepare_cached("SELECT group_id, email_key, email FROM stated_memberships")?;
     let mut rows = memberships.query([])?;
-    let mut stated: ByEmail<HashSet<_, _>> = ByEmail::default();
+    let mut memory = GroupMemory {
+        managed,
+        ..GroupMemory::default()
+    };
     while let Some(row) = rows.next()? {
-        stated
-            .entry(keyed_email(row)?)
-            .or_default()
-            .insert(row.get(0)?);
+        memory.state(keyed_email(row)?, row.get(0)?);
     }
-    Ok(GroupMemory { managed, stated })
+    Ok(memory)
 }
 
 /// Stores what a roster or a change does to the records of groups.

@@ -148,11 +148,9 @@ fn memory(managed: impl IntoIterator<Item = usize>, stated: &Pairs) -> Memory {
             (group_id(number), group)
         })
         .collect();
-    let stated = stated.iter();
-    let stated: Vec<_> = stated
-        .map(|(user, group)| (group_id(*group), email(*user)))
-        .collect();
-    memory.groups.state(&stated);
+    for (user, group) in stated {
+        memory.groups.state(email(*user), group_id(*group));
+    }
     memory
 }
 
@@ -374,7 +372,9 @@ fn run(desired: &Desired, members: &mut Pairs, memory: &mut Memory, policy: &Pol
     *members = carry_out(members, assessment.verdict.passed());
     let update = &assessment.groups;
     memory.groups.managed.extend(update.managed.iter().cloned());
-    memory.groups.state(&update.stated);
+    for (group, user) in &update.stated {
+        memory.groups.state(user.clone(), group.clone());
+    }
     assessment
 }
 
