@@ -41,6 +41,12 @@ impl Operation {
         matches!(self, Self::Leave | Self::Join)
     }
 
+    /// Whether the operation changes a role.
+    #[must_use]
+    pub fn is_role(self) -> bool {
+        self == Self::Assign
+    }
+
     /// Whether the operation changes the user, and not memberships or roles.
     #[must_use]
     pub fn is_of_user(self) -> bool {

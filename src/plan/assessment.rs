@@ -350,16 +350,19 @@ pub fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
 }
 
 fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item = String> {
-    const NOUNS: [&str; 3] = ["user", "membership", "role"];
-    let noun_of = |change: &Change| match change.operation() {
-        operation if operation.is_of_user() => NOUNS[0],
-        operation if operation.is_membership() => NOUNS[1],
-        _ => NOUNS[2],
-    };
-    let warnings = |changes: &[Change], reason: &dyn Fn(&str) -> String| {
-        NOUNS.map(|noun| {
-            let reason = reason(noun);
-            let is_it = |change: &&Change| noun_of(change) == noun;
+    type IsOfKind = fn(Operation) -> bool;
+    const KINDS: [(&str, IsOfKind); 3] = [
+        ("user", Operation::is_of_user),
+        ("membership", Operation::is_membership),
+        ("role", Operation::is_role),
+    ];
+    const REMOVAL: &str = "protected by policy.protect or policy.protect_admins, and not removed";
+    const LOWERING: &str = "protected by policy.protect or policy.protect_admins, and not lowered";
+    // One reason for each kind.
+    let warnings = |changes: &[Change], reasons: [&str; 3]| {
+        let kinds = KINDS.iter().zip(reasons);
+        let warnings = kinds.filter_map(|((noun, is_of_kind), reason)| {
+            let is_it = |change: &&Change| is_of_kind(change.operation());
             let changes: Vec<_> = changes.iter().filter(is_it).collect();
             (!changes.is_empty()).then(|| {
                 format!(
@@ -368,15 +371,8 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
                     first_few(changes.iter().map(|change| change.subject.to_string()))
                 )
             })
-        })
-    };
-    let protection = |noun: &str| {
-        let effect = if noun == NOUNS[2] {
-            "lowered"
-        } else {
-            "removed"
-        };
-        format!("protected by policy.protect or policy.protect_admins, and not {effect}")
+        });
+        warnings.collect::<Vec<_>>()
     };
     let entries = verdict.quarantined().iter();
     let until = entries.filter_map(|change| Some(memory.quarantine_of(change)?.until));
@@ -390,11 +386,11 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
     );
     let waits = "waiting, because the change of their user is held or in quarantine";
     let all = [
-        warnings(verdict.protected(), &protection),
-        warnings(verdict.quarantined(), &|_| retried.clone()),
-        warnings(verdict.waiting(), &|_| waits.to_owned()),
+        warnings(verdict.protected(), [REMOVAL, REMOVAL, LOWERING]),
+        warnings(verdict.quarantined(), [&retried; 3]),
+        warnings(verdict.waiting(), [waits; 3]),
     ];
-    all.into_iter().flatten().flatten()
+    all.into_iter().flatten()
 }
 
 /// The first few of these texts and the number of the others.

@@ -373,12 +373,8 @@ impl Planner<'_> {
         {
             plan.found.respelled(&Field::DisplayName, location);
         }
-        let Some(known) = &user.attributes else {
-            return;
-        };
-        let present = known.get_all(spec.attributes.iter().map(|(name, _)| name));
-        for ((name, to), from) in spec.attributes.iter().zip(present) {
-            if let (Some(to), Some(from)) = (to, from)
+        for (name, to) in &spec.attributes {
+            if let (Some(to), Some(from)) = (to, user.value(name))
                 && to != from
                 && is_respelled(to, from)
             {

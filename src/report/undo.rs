@@ -58,7 +58,7 @@ pub fn undo(
     };
     let elsewhere = [
         (count(Operation::is_membership), "membership", "groups"),
-        (count(|one| one == Operation::Assign), "role", "roles"),
+        (count(Operation::is_role), "role", "roles"),
     ];
     let elsewhere = elsewhere.into_iter().filter(|(count, ..)| *count > 0);
     notes.extend(elsewhere.map(|(count, noun, file)| {

@@ -107,7 +107,7 @@ impl Explanation {
             found: prepared.cache.observed.get(email).cloned(),
             next: next(email, prepared, state, held, policy),
             memberships: next_access(email, prepared, held, Operation::is_membership),
-            roles: next_access(email, prepared, held, |of| of == Operation::Assign),
+            roles: next_access(email, prepared, held, Operation::is_role),
             groups: groups(email, prepared),
         }
     }
