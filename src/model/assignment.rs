@@ -1,8 +1,7 @@
 //! Assignments of roles, as changes.
 
 use super::{
-    ConnectionId, Escaped, GroupRef, ModelId, ObservedUser, RoleBases, RoleHolder, RoleName,
-    RoleScope, RoleStep, Text,
+    Escaped, GroupRef, ObservedUser, RoleBases, RoleHolder, RoleName, RoleScope, RoleStep, Text,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -98,22 +97,16 @@ impl TryFrom<RoleChangeDoc> for RoleChange {
     type Error = &'static str;
 
     fn try_from(doc: RoleChangeDoc) -> Result<Self, Self::Error> {
-        let not_an_id = "not an id";
-        let (id, model) = match doc.model {
-            None => (None, None),
-            Some(model) => {
-                let id = ModelId::parse(&model.id).ok_or(not_an_id)?;
-                (Some(id), Some(Text::from(model.name.as_str())))
-            }
-        };
+        let RoleChangeDoc {
+            connection, model, ..
+        } = &doc;
+        let model = model.as_ref();
+        let ids = RoleScope::parse(&connection.id, model.map(|model| &*model.id));
         Ok(Self {
             scope: NamedScope {
-                connection: doc.connection.name.as_str().into(),
-                model,
-                ids: RoleScope {
-                    connection: ConnectionId::parse(&doc.connection.id).ok_or(not_an_id)?,
-                    model: id,
-                },
+                connection: connection.name.as_str().into(),
+                model: model.map(|model| model.name.as_str().into()),
+                ids: ids.ok_or("not an id")?,
             },
             from: doc.from.as_deref().map(RoleName::known),
             to: RoleName::known(&doc.to),

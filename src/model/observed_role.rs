@@ -69,6 +69,18 @@ pub struct RoleScope {
     pub model: Option<ModelId>,
 }
 
+impl RoleScope {
+    /// Takes ids as Omni sent them, with the rule of [`UserId::parse`].
+    #[must_use]
+    pub fn parse(connection: &str, model: Option<&str>) -> Option<Self> {
+        let model = model.map(|id| ModelId::parse(id).ok_or(()));
+        Some(Self {
+            connection: ConnectionId::parse(connection)?,
+            model: model.transpose().ok()?,
+        })
+    }
+}
+
 /// A user or a group that has roles, by id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RoleHolder {

@@ -108,7 +108,7 @@ pub struct ObservedRoles {
     pub holders: HashMap<RoleHolder, KnownRoles>,
     /// Why this run could not read the roles of a holder, as a clause.
     pub refused: HashMap<RoleHolder, String>,
-    /// Users whose roles were read too long ago to base an assignment on.
+    /// Users and groups whose roles were read too long ago to base an assignment on.
     pub outdated: HashSet<RoleHolder>,
 }
 

@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::writer::Writer;
 use crate::model::{
     ConnectionId, GroupId, ModelId, ObservedConnection, ObservedModel, ObservedRole, RoleHolder,
-    RoleName, RoleOrigin, RoleScope, Text, UserId, trim,
+    RoleName, RoleOrigin, RoleScope, RoleScopeList, Text, trim,
 };
 use futures_util::{StreamExt, stream};
 use reqwest::{Method, Url};
@@ -175,13 +175,9 @@ fn parse_roles(body: &[u8], holder: &RoleHolder) -> serde_json::Result<Vec<Obser
 
 impl RoleDoc<'_> {
     fn read(self, holder: &RoleHolder) -> Option<ObservedRole> {
-        let model = self.model.map(|id| ModelId::parse(&id).ok_or(()));
         Some(ObservedRole {
             holder: holder.clone(),
-            scope: RoleScope {
-                connection: ConnectionId::parse(&self.connection)?,
-                model: model.transpose().ok()?,
-            },
+            scope: RoleScope::parse(&self.connection, self.model.as_deref())?,
             role: RoleName::known(&self.role),
             base: self.base.and_then(|base| RoleName::known(&base).standard()),
             origin: origin(self.from, holder),
@@ -268,59 +264,45 @@ impl Reader {
         self.read(request, parse_models).await
     }
 
-    /// All roles that apply to a user, by source. Omni does not show a role on a whole connection.
+    /// All connections and models, as [`Reader::connections`] and [`Reader::models`] read them.
     ///
     /// # Errors
-    /// As [`Reader::page`]; 403 and 404 are not errors. 404 may also say that there is no such user.
-    pub async fn user_roles(&self, id: &UserId) -> Result<Available<Vec<ObservedRole>>, OmniError> {
-        let url = self.user_roles_url(id);
-        self.roles_of(RoleHolder::User(id.clone()), url).await
+    /// As [`Reader::models`].
+    pub async fn role_scopes(&self) -> Result<Available<RoleScopeList>, OmniError> {
+        let connections = match self.connections().await? {
+            Available::Known(connections) => connections,
+            Available::Rejected(status) => return Ok(Available::Rejected(status)),
+        };
+        Ok(match self.models().await? {
+            Available::Known(models) => Available::Known(RoleScopeList {
+                connections,
+                models,
+            }),
+            Available::Rejected(status) => Available::Rejected(status),
+        })
     }
 
-    /// The roles of a group.
+    /// The roles of a user or a group, by source. Omni does not show a user's role on a whole connection.
     ///
     /// # Errors
-    /// As [`Reader::user_roles`].
-    pub async fn group_roles(
-        &self,
-        id: &GroupId,
-    ) -> Result<Available<Vec<ObservedRole>>, OmniError> {
-        let url = self.group_roles_url(id);
-        self.roles_of(RoleHolder::Group(id.clone()), url).await
-    }
-
-    /// The roles of a user or a group.
-    ///
-    /// # Errors
-    /// As [`Reader::user_roles`].
+    /// As [`Reader::page`]; 403 and 404 are not errors. 404 may also say that there is no such user or group.
     pub async fn roles(
         &self,
         holder: &RoleHolder,
     ) -> Result<Available<Vec<ObservedRole>>, OmniError> {
-        match holder {
-            RoleHolder::User(id) => self.user_roles(id).await,
-            RoleHolder::Group(id) => self.group_roles(id).await,
-        }
-    }
-
-    async fn roles_of(
-        &self,
-        holder: RoleHolder,
-        url: Url,
-    ) -> Result<Available<Vec<ObservedRole>>, OmniError> {
+        let url = self.roles_url(holder);
         let request = ApiRequest::get_optional(url).with_priority(self.priority);
-        let roles = self.read(request, |body| parse_roles(body, &holder));
+        let roles = self.read(request, |body| parse_roles(body, holder));
         Available::of(roles.await)
     }
 
-    fn user_roles_url(&self, id: &UserId) -> Url {
-        let path = ["api", "v1", "users", id.as_str(), "model-roles"];
-        self.client.endpoint(&path)
-    }
-
-    fn group_roles_url(&self, id: &GroupId) -> Url {
-        let path = ["api", "v1", "user-groups", id.as_str(), "model-roles"];
-        self.client.endpoint(&path)
+    fn roles_url(&self, holder: &RoleHolder) -> Url {
+        let (kind, id) = match holder {
+            RoleHolder::User(id) => ("users", id.as_str()),
+            RoleHolder::Group(id) => ("user-groups", id.as_str()),
+        };
+        self.client
+            .endpoint(&["api", "v1", kind, id, "model-roles"])
     }
 }
 
@@ -348,57 +330,18 @@ pub async fn read_roles(
 }
 
 impl Writer {
-    /// Assigns a role to a user or a group.
+    /// Assigns a role to a user, or to a group whose members all have it then, in place of the present direct one.
+    /// Returns the role from the response, if it shows one.
     ///
     /// # Errors
-    /// As [`Writer::assign_user_role`].
+    /// [`OmniError::OutcomeUnknown`] if the response was lost; [`OmniError::Rejected`] (422) with Omni's reason.
     pub async fn assign_role(
         &self,
         holder: &RoleHolder,
         scope: &RoleScope,
         role: &RoleName,
     ) -> Result<Option<RoleName>, OmniError> {
-        match holder {
-            RoleHolder::User(id) => self.assign_user_role(id, scope, role).await,
-            RoleHolder::Group(id) => self.assign_group_role(id, scope, role).await,
-        }
-    }
-
-    /// Assigns a role to a user, in place of the present direct one. Returns the role from the response, if it shows
-    /// one.
-    ///
-    /// # Errors
-    /// [`OmniError::OutcomeUnknown`] if the response was lost; [`OmniError::Rejected`] (422) with Omni's reason.
-    pub async fn assign_user_role(
-        &self,
-        user: &UserId,
-        scope: &RoleScope,
-        role: &RoleName,
-    ) -> Result<Option<RoleName>, OmniError> {
-        self.assign(self.reader().user_roles_url(user), scope, role)
-            .await
-    }
-
-    /// Assigns a role to a group, in place of the present one. All members have it then.
-    ///
-    /// # Errors
-    /// As [`Writer::assign_user_role`].
-    pub async fn assign_group_role(
-        &self,
-        group: &GroupId,
-        scope: &RoleScope,
-        role: &RoleName,
-    ) -> Result<Option<RoleName>, OmniError> {
-        self.assign(self.reader().group_roles_url(group), scope, role)
-            .await
-    }
-
-    async fn assign(
-        &self,
-        url: Url,
-        scope: &RoleScope,
-        role: &RoleName,
-    ) -> Result<Option<RoleName>, OmniError> {
+        let url = self.reader().roles_url(holder);
         let request = ApiRequest::with_body(Method::POST, url, &assignment(scope, role));
         let parse = |body: &[u8]| {
             let doc: AssignedDoc<'_> = serde_json::from_slice(body)?;

@@ -22,7 +22,7 @@ pub fn role_name_problems(
     let Some(stated) = &desired.roles else {
         return Vec::new();
     };
-    let catalogue = RoleCatalogue::new(&scopes.connections, &scopes.models);
+    let catalogue = RoleCatalogue::new(scopes);
     let mut problems = catalogue.resolve(stated).problems;
     if !groups.is_known() {
         return problems;

@@ -2,8 +2,8 @@
 
 use super::name_index::{NameError, NameIndex};
 use crate::model::{
-    ConnectionId, DesiredRole, DesiredRoles, ModelId, ObservedConnection, ObservedModel, Problem,
-    ProblemKind, RoleColumn, RoleScope, Text,
+    ConnectionId, DesiredRole, DesiredRoles, ModelId, Problem, ProblemKind, RoleColumn, RoleScope,
+    RoleScopeList, Text,
 };
 use crate::roster::{Issue, did_you_mean, merge_roles, quoted};
 use std::collections::HashMap;
@@ -45,7 +45,11 @@ pub struct ScopedRoles {
 impl RoleCatalogue {
     /// The catalogue of these connections and models.
     #[must_use]
-    pub fn new(connections: &[ObservedConnection], models: &[ObservedModel]) -> Self {
+    pub fn new(list: &RoleScopeList) -> Self {
+        let RoleScopeList {
+            connections,
+            models,
+        } = list;
         let named = connections.iter().map(|one| (&one.name, one.id.clone()));
         let ids = connections.iter().map(|one| one.id.clone());
         let mut by_name: HashMap<_, ModelsByName> =

@@ -52,7 +52,7 @@ pub(super) fn plan(
             return;
         }
     };
-    let catalogue = RoleCatalogue::new(&scopes.connections, &scopes.models);
+    let catalogue = RoleCatalogue::new(scopes);
     let resolved = catalogue.resolve(stated);
     let planner = RolePlanner {
         stated,

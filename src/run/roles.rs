@@ -36,8 +36,6 @@ struct DueRoles {
     /// Users whose roles are not known, or were read too long ago to base an assignment on; then those that were read
     /// the longest ago.
     users: Vec<RoleHolder>,
-    /// Those that were read too long ago to base an assignment on.
-    outdated: Vec<RoleHolder>,
 }
 
 impl ObservationCache {
@@ -77,11 +75,8 @@ impl ObservationCache {
         };
         due.needed.extend(unsettled);
         due.users.retain(|holder| !due.needed.contains(holder));
-        let outdated = std::mem::take(&mut due.outdated);
         reading.read_due(due).await?;
-        let mut outdated: HashSet<_> = outdated.into_iter().collect();
-        outdated.retain(|holder| reading.is_outdated(holder));
-        reading.roles.outdated = outdated;
+        reading.roles.outdated = reading.outdated();
         *self.observed.roles_mut() = reading.roles;
         Ok(())
     }
@@ -116,7 +111,7 @@ impl RoleReading<'_> {
         stated: &DesiredRoles,
     ) -> Result<(), RunError> {
         let has_all_names = |list: &RoleScopeList| {
-            let resolved = RoleCatalogue::new(&list.connections, &list.models).resolve(stated);
+            let resolved = RoleCatalogue::new(list).resolve(stated);
             resolved.problems.is_empty()
         };
         if let Some((list, read)) = stored
@@ -160,16 +155,22 @@ impl RoleReading<'_> {
         !read.is_some_and(|read| self.is_current(read))
     }
 
+    /// The holders whose roles were read too long ago to base an assignment on.
+    fn outdated(&self) -> HashSet<RoleHolder> {
+        let holders = self.roles.holders.keys();
+        let outdated = holders.filter(|holder| self.is_outdated(holder));
+        outdated.cloned().collect()
+    }
+
     /// The users and groups of the file whose roles are to be read.
     fn due(&self, stated: &DesiredRoles, observed: &Observed, is_cached: bool) -> DueRoles {
         let Ok(list) = &self.roles.scopes else {
             return DueRoles::default();
         };
-        let resolved = RoleCatalogue::new(&list.connections, &list.models).resolve(stated);
+        let resolved = RoleCatalogue::new(list).resolve(stated);
         let groups = NameIndex::of_groups(observed.groups());
         let mut needed = BTreeSet::new();
         let (mut unknown, mut known) = (BTreeSet::new(), BTreeSet::new());
-        let mut outdated = Vec::new();
         for role in &resolved.roles {
             match &role.row.subject {
                 Subject::Group(name) => {
@@ -187,7 +188,6 @@ impl RoleReading<'_> {
                         None => drop(unknown.insert(holder)),
                         Some(_) if role.scope.is_hidden_of(&holder) => {}
                         Some(now) if now != Some(&role.row.role) && self.is_outdated(&holder) => {
-                            outdated.push(holder.clone());
                             unknown.insert(holder);
                         }
                         Some(_) => drop(known.insert(holder)),
@@ -205,12 +205,11 @@ impl RoleReading<'_> {
         DueRoles {
             needed,
             users: users.collect(),
-            outdated,
         }
     }
 
     async fn read_due(&mut self, due: DueRoles) -> Result<(), RunError> {
-        let DueRoles { needed, users, .. } = due;
+        let DueRoles { needed, users } = due;
         let (request, budget) = (self.request, self.request.budget);
         (request.expect)(needed.len() + users.len().min(budget.left()));
         budget.spend(needed.len());
@@ -273,22 +272,10 @@ impl RoleReading<'_> {
 
 /// The connections and models, or why they are not known.
 async fn read_scopes(reader: &Reader) -> Result<Result<RoleScopeList, RolesUnknown>, OmniError> {
-    let unknown = |error: OmniError| match error.ends_run() {
-        true => Err(error),
-        false => Ok(Err(RolesUnknown::Failed(error.redacted()))),
-    };
-    let connections = match reader.connections().await {
-        Ok(Available::Known(connections)) => connections,
-        Ok(Available::Rejected(status)) => return Ok(Err(RolesUnknown::Refused(status.as_u16()))),
-        Err(error) => return unknown(error),
-    };
-    let models = match reader.models().await {
-        Ok(Available::Known(models)) => models,
-        Ok(Available::Rejected(status)) => return Ok(Err(RolesUnknown::Refused(status.as_u16()))),
-        Err(error) => return unknown(error),
-    };
-    Ok(Ok(RoleScopeList {
-        connections,
-        models,
-    }))
+    match reader.role_scopes().await {
+        Ok(Available::Known(scopes)) => Ok(Ok(scopes)),
+        Ok(Available::Rejected(status)) => Ok(Err(RolesUnknown::Refused(status.as_u16()))),
+        Err(error) if error.ends_run() => Err(error),
+        Err(error) => Ok(Err(RolesUnknown::Failed(error.redacted()))),
+    }
 }

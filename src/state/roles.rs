@@ -252,13 +252,9 @@ fn known_roles(row: &Row<'_>, holder: &RoleHolder) -> rusqlite::Result<KnownRole
 
 impl StoredRole {
     fn role(self, holder: &RoleHolder) -> Option<ObservedRole> {
-        let model = self.model.map(|id| ModelId::parse(&id).ok_or(()));
         Some(ObservedRole {
             holder: holder.clone(),
-            scope: RoleScope {
-                connection: ConnectionId::parse(&self.connection)?,
-                model: model.transpose().ok()?,
-            },
+            scope: RoleScope::parse(&self.connection, self.model.as_deref())?,
             role: RoleName::known(&self.role),
             base: self.base.as_deref().and_then(StandardRole::parse),
             origin: match self.origin {

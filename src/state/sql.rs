@@ -1,9 +1,9 @@
 //! Conversions between our types and SQLite's.
 
 use crate::model::{
-    ChangeId, ChangeKey, ChangeOutcome, ConnectionId, Email, Fingerprint, GroupId, GroupName,
-    GroupRef, GuardRule, ModelId, Operation, RoleChange, RoleScope, RunNumber, RunResult, RunTime,
-    Subject, Trigger, UserId, fold,
+    ChangeId, ChangeKey, ChangeOutcome, Email, Fingerprint, GroupId, GroupName, GroupRef,
+    GuardRule, ModelId, Operation, RoleChange, RoleScope, RunNumber, RunResult, RunTime, Subject,
+    Trigger, UserId, fold,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Row;
@@ -253,11 +253,9 @@ pub(super) fn role_scope(row: &Row<'_>) -> rusqlite::Result<Option<RoleScope>> {
     }) else {
         return Ok(None);
     };
-    let model = (!model.is_empty()).then(|| ModelId::parse(model).ok_or_else(|| unknown("an id")));
-    Ok(Some(RoleScope {
-        connection: ConnectionId::parse(connection).ok_or_else(|| unknown("an id"))?,
-        model: model.transpose()?,
-    }))
+    let model = (!model.is_empty()).then_some(model);
+    let scope = RoleScope::parse(connection, model);
+    scope.map(Some).ok_or_else(|| unknown("an id").into())
 }
 
 /// The role of a change as stored: JSON, and its connection and model.

@@ -3,7 +3,7 @@
 use omni_user_sync::model::{
     ConnectionId, DesiredRole, DesiredRoles, GroupId, Location, ModelId, ObservedConnection,
     ObservedModel, ObservedRole, RoleBases, RoleColumn, RoleHolder, RoleName, RoleNameError,
-    RoleOrigin, RoleScope, RoleStep, StandardRole, Subject,
+    RoleOrigin, RoleScope, RoleScopeList, RoleStep, StandardRole, Subject,
 };
 use omni_user_sync::plan::{NameError, NameIndex, RoleCatalogue, ScopedRoles};
 use proptest::prelude::*;
@@ -176,7 +176,10 @@ fn catalogue() -> RoleCatalogue {
         name: name.into(),
         connection: connection(of),
     });
-    RoleCatalogue::new(&connections, &models)
+    RoleCatalogue::new(&RoleScopeList {
+        connections: connections.into(),
+        models: models.into(),
+    })
 }
 
 /// The rows of a file, each from line 2 on.

@@ -1,8 +1,8 @@
 //! The names of groups, connections and models in the roster and the files beside it.
 
 use crate::cli::organisation;
-use crate::model::{Desired, ObservedGroups, RoleScopeList};
-use crate::omni::{Available, OmniError, Reader};
+use crate::model::{Desired, ObservedGroups};
+use crate::omni::Available;
 use crate::plan::{group_name_problems, role_name_problems};
 use crate::run::RunError;
 use crate::settings::Settings;
@@ -40,7 +40,7 @@ pub(super) async fn check(
         desired.bad_rows.extend(problems);
     }
     if has_roles {
-        match scopes(&reader).await? {
+        match reader.role_scopes().await? {
             Available::Known(scopes) => {
                 let problems = role_name_problems(desired, &scopes, &groups, policy);
                 desired.bad_rows.extend(problems);
@@ -52,21 +52,6 @@ pub(super) async fn check(
         }
     }
     Ok(warnings)
-}
-
-async fn scopes(reader: &Reader) -> Result<Available<RoleScopeList>, OmniError> {
-    let connections = match reader.connections().await? {
-        Available::Known(connections) => connections,
-        Available::Rejected(status) => return Ok(Available::Rejected(status)),
-    };
-    let models = match reader.models().await? {
-        Available::Known(models) => models,
-        Available::Rejected(status) => return Ok(Available::Rejected(status)),
-    };
-    Ok(Available::Known(RoleScopeList {
-        connections,
-        models,
-    }))
 }
 
 fn unreadable(what: &str, status: StatusCode, effect: &str) -> String {

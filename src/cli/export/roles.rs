@@ -1,13 +1,17 @@
 //! `export --roles`: the direct roles of groups, or also of users, as a file for `source.roles`.
 
 use super::{ExportedFile, organisation, out};
-use crate::model::{GroupName, ObservedGroup, ObservedRole, ObservedUser, RoleName, Subject};
+use crate::model::{
+    GroupName, ObservedGroup, ObservedRole, ObservedUser, RoleHolder, RoleName, RoleScopeList,
+    Subject,
+};
 use crate::omni::{self, Available, Reader};
 use crate::plan::{NameIndex, RoleCatalogue};
 use crate::roster::{RoleExportRow, export_roles};
 use crate::settings::Settings;
 use crate::util::text::{about, plural};
 use anyhow::bail;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The roles to export.
@@ -22,10 +26,12 @@ pub(super) enum RolesOf {
 /// The file for `source.roles`.
 pub(super) async fn file(settings: &Settings, of: RolesOf) -> anyhow::Result<ExportedFile> {
     let reader = organisation::reader(settings)?;
-    let connections = known("connections", reader.connections().await?)?;
-    let models = known("models", reader.models().await?)?;
+    let scopes = RoleScopeList {
+        connections: known("connections", reader.connections().await?)?,
+        models: known("models", reader.models().await?)?,
+    };
     let mut export = RoleExport {
-        catalogue: RoleCatalogue::new(&connections, &models),
+        catalogue: RoleCatalogue::new(&scopes),
         reader,
         rows: Vec::new(),
     };
@@ -62,16 +68,16 @@ impl RoleExport {
         say_how_long("group", groups.len(), &self.reader);
         let by_name: NameIndex<&ObservedGroup> =
             groups.iter().map(|group| (&*group.name, group)).collect();
+        let mut named = Vec::new();
         for group in &groups {
             let name = GroupName::parse(&group.name).ok();
             let Some(name) = name.filter(|name| by_name.find(name.as_str()) == Ok(&group)) else {
                 out::warning(&format!("a row can't name the group {}", group.name));
                 continue;
             };
-            let roles = self.reader.group_roles(&group.id).await?;
-            self.add(&Subject::Group(name), roles);
+            named.push((RoleHolder::Group(group.id.clone()), Subject::Group(name)));
         }
-        Ok(())
+        self.add_all(named).await
     }
 
     async fn add_users(&mut self) -> anyhow::Result<()> {
@@ -80,9 +86,25 @@ impl RoleExport {
         users.sort_by(|a, b| a.email.cmp(&b.email));
         say_how_long("user", users.len(), &self.reader);
         out::note("Omni does not show a user's CONNECTION_ADMIN, so no row states one");
-        for user in users {
-            let roles = self.reader.user_roles(&user.id).await?;
-            self.add(&Subject::User(user.email.clone()), roles);
+        let named = users.into_iter().map(|user| {
+            let holder = RoleHolder::User(user.id.clone());
+            (holder, Subject::from(&user.email))
+        });
+        self.add_all(named.collect()).await
+    }
+
+    async fn add_all(&mut self, named: Vec<(RoleHolder, Subject)>) -> anyhow::Result<()> {
+        let holders = named.iter().map(|(holder, _)| holder.clone());
+        let mut answers = HashMap::new();
+        omni::read_roles(&self.reader, holders.collect(), |holder, roles| {
+            answers.insert(holder, roles?);
+            Ok(())
+        })
+        .await?;
+        for (holder, subject) in named {
+            if let Some(roles) = answers.remove(&holder) {
+                self.add(&subject, roles);
+            }
         }
         Ok(())
     }

@@ -1,8 +1,7 @@
 //! Sends the changes that passed the guard.
 //!
 //! - **Order**: removals, leaves from groups, updates, creations, joins, roles, each with `omni.max_in_flight` at once.
-//!   So if a
-//!   run is interrupted, access has been revoked before any was granted.
+//!   So if a run is interrupted, access has been revoked before any was granted.
 //! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row)
 //!   ends the run; changes that were not sent by then are skipped.
 //! - **A run stops between two changes**, never within one.

@@ -1,8 +1,7 @@
 //! Assigns roles, each with one request. An assignment overwrites the present role, so sending one again does no harm.
 //!
 //! - If a response is lost, the roles are read, where Omni shows this one, and the assignment is sent again if they
-//!   lack
-//!   it.
+//!   lack it.
 //! - Omni may accept an assignment and not keep it. The roles are read back if the response shows that, or if the same
 //!   assignment was sent in an earlier run.
 //! - A user or group that this run creates gets its roles in this run.

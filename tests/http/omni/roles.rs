@@ -3,8 +3,8 @@
 use super::{says, status, times, writer};
 use crate::support::World;
 use omni_user_sync::model::{
-    ConnectionId, GroupId, ModelId, ObservedRole, RoleName, RoleOrigin, RoleScope, StandardRole,
-    UserId,
+    ConnectionId, GroupId, ModelId, ObservedRole, RoleHolder, RoleName, RoleOrigin, RoleScope,
+    StandardRole, UserId,
 };
 use omni_user_sync::omni::{Available, OmniError, Reader};
 use omni_user_sync::sandbox::{Fault, Options, Origins, What};
@@ -14,8 +14,8 @@ use serde_json::json;
 /// The user `a@x.co` in the group `Analysts`, and the connection `Warehouse` with two models.
 struct RoleWorld {
     world: World,
-    user: UserId,
-    group: GroupId,
+    user: RoleHolder,
+    group: RoleHolder,
     sales: RoleScope,
     finance: RoleScope,
 }
@@ -41,8 +41,10 @@ impl RoleWorld {
         org.add_model(&warehouse, "raw", "SCHEMA");
         org.clear_requests();
         Self {
-            user: UserId::parse(user["id"].as_str().expect("a text")).expect("an id"),
-            group: GroupId::parse(&group).expect("an id"),
+            user: RoleHolder::User(
+                UserId::parse(user["id"].as_str().expect("a text")).expect("an id"),
+            ),
+            group: RoleHolder::Group(GroupId::parse(&group).expect("an id")),
             sales,
             finance,
             world,
@@ -57,11 +59,11 @@ impl RoleWorld {
     }
 
     async fn user_roles(&self, reader: &Reader) -> Vec<ObservedRole> {
-        known(reader.user_roles(&self.user).await)
+        known(reader.roles(&self.user).await)
     }
 
     async fn group_roles(&self, reader: &Reader) -> Vec<ObservedRole> {
-        known(reader.group_roles(&self.group).await)
+        known(reader.roles(&self.group).await)
     }
 }
 
@@ -151,8 +153,8 @@ async fn deleted_and_unreadable_entries_hide_no_others() {
     let roles = r#"{"results":[{"roleName":"VIEWER"},{"roleName":"VIEWER","connectionId":"2","modelId":"a/b"},
         {"roleName":"VIEWER","connectionId":"2","from":{"type":"Owner"}}]}"#;
     world.org().fault(times(1, says(200, roles)));
-    let id = UserId::parse("1").expect("an id");
-    let found = known(world.reader().user_roles(&id).await);
+    let id = RoleHolder::User(UserId::parse("1").expect("an id"));
+    let found = known(world.reader().roles(&id).await);
     assert_eq!(found.len(), 1);
     assert_eq!(
         (&found[0].scope.model, &found[0].origin),
@@ -182,8 +184,11 @@ async fn roles_are_read_in_both_vocabularies() {
                 )
             })
             .collect();
+        let RoleHolder::Group(group) = &world.group else {
+            panic!("{:?}", world.group);
+        };
         let analysts = RoleOrigin::Group {
-            id: Some(world.group.clone()),
+            id: Some(group.clone()),
             name: "Analysts".into(),
         };
         use StandardRole::{NoAccess, Querier, Viewer};
@@ -222,11 +227,11 @@ async fn assignments_overwrite() {
     let writer = writer(&world.world);
     for name in ["QUERIER", "NO_ACCESS"] {
         let shown = writer
-            .assign_user_role(&world.user, &world.sales, &role(name))
+            .assign_role(&world.user, &world.sales, &role(name))
             .await;
         assert_eq!(shown.expect("it works"), Some(role(name)));
         let shown = writer
-            .assign_group_role(&world.group, &world.finance, &role(name))
+            .assign_role(&world.group, &world.finance, &role(name))
             .await;
         assert_eq!(shown.expect("it works"), Some(role(name)));
     }
@@ -244,8 +249,8 @@ async fn an_administrator_of_a_group_is_shown_per_model() {
     let (writer, whole) = (writer(&world.world), world.whole_connection());
     let admin = RoleName::CONNECTION_ADMIN;
     for shown in [
-        writer.assign_user_role(&world.user, &whole, &admin).await,
-        writer.assign_group_role(&world.group, &whole, &admin).await,
+        writer.assign_role(&world.user, &whole, &admin).await,
+        writer.assign_role(&world.group, &whole, &admin).await,
     ] {
         assert_eq!(shown.expect("it works"), Some(admin.clone()));
     }
@@ -274,17 +279,16 @@ async fn a_refused_assignment_says_why() {
         (&world.sales, "Owner", "Invalid role"),
         (&moved, "VIEWER", "Model does not belong to connection"),
     ] {
-        let refused = writer
-            .assign_user_role(&world.user, scope, &role(name))
-            .await;
+        let refused = writer.assign_role(&world.user, scope, &role(name)).await;
         let Err(OmniError::Rejected { status, detail }) = refused else {
             panic!("{refused:?}");
         };
         assert_eq!((status.as_u16(), &*detail), (422, reason));
     }
-    let unknown = UserId::parse("550e8400-e29b-41d4-a716-446655440000").expect("an id");
+    let unknown =
+        RoleHolder::User(UserId::parse("550e8400-e29b-41d4-a716-446655440000").expect("an id"));
     let refused = writer
-        .assign_user_role(&unknown, &world.sales, &role("VIEWER"))
+        .assign_role(&unknown, &world.sales, &role("VIEWER"))
         .await;
     assert!(
         matches!(refused, Err(OmniError::NotFound { .. })),
@@ -299,7 +303,7 @@ async fn a_lost_assignment_is_unknown() {
         let writer = writer(&world.world);
         world.world.org().fault(times(1, what));
         let lost = writer
-            .assign_user_role(&world.user, &world.sales, &role("VIEWER"))
+            .assign_role(&world.user, &world.sales, &role("VIEWER"))
             .await;
         assert!(
             matches!(lost, Err(OmniError::OutcomeUnknown(_))),
@@ -326,10 +330,10 @@ async fn roles_may_be_unavailable() {
         let got = reader.models().await.expect("an answer");
         assert_eq!(got, Available::Rejected(expected));
         refuse();
-        let got = reader.user_roles(&world.user).await.expect("an answer");
+        let got = reader.roles(&world.user).await.expect("an answer");
         assert_eq!(got, Available::Rejected(expected));
         refuse();
-        let got = reader.group_roles(&world.group).await.expect("an answer");
+        let got = reader.roles(&world.group).await.expect("an answer");
         assert_eq!(got, Available::Rejected(expected));
     }
     known(reader.connections().await);
