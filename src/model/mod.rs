@@ -20,6 +20,7 @@ mod observation;
 mod observed;
 mod observed_role;
 mod observed_roles;
+mod owned;
 mod pause;
 mod place;
 mod policy;
@@ -76,6 +77,7 @@ pub use observed_roles::{
     KnownRoles, ObservedRoles, ObservedRolesUpdate, RoleScopeList, RoleUpdate, RolesUnknown,
     StatedRole, StoredRoles,
 };
+pub use owned::{Owned, OwnedSchedules, Schedule, ScheduleId};
 pub use pause::Pause;
 pub use place::RosterPlace;
 pub use policy::{GroupGlobs, Limit, Mode, Policy, Protect, Protection, Prune, Removal};
