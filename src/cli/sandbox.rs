@@ -2,9 +2,9 @@
 
 use super::{Exit, out};
 use crate::sandbox::{
-    ADMIN_ROUTES, BadKey, Burst, ClearBy, Filter, Ids, Inactive, LargerCount, LastModified,
-    Limiter, ListedGroups, Lists, Options, Origins, OtherIds, PatchAnswer, PatchForms, PutMode,
-    REQUESTS, ROUTES, Repeated, Sandbox,
+    ADMIN_ROUTES, BadKey, Burst, ClearBy, Endpoint, Filter, Ids, Inactive, LargerCount,
+    LastModified, Limiter, ListedGroups, Lists, Options, Origins, OtherIds, PatchAnswer,
+    PatchForms, PutMode, REQUESTS, ROUTES, Repeated, Sandbox, ScheduleOwners,
 };
 use crate::settings::{LogFormat, LogSettings};
 use anyhow::Context;
@@ -67,6 +67,18 @@ pub(super) struct Arguments {
     /// Names for the source of a role in responses
     #[arg(long, value_enum, default_value_t)]
     role_origins: Origins,
+    /// Number of sample schedules at the start, which some of the users own
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    sample_schedules: usize,
+    /// Whether schedules can be listed and transferred
+    #[arg(long, value_enum, default_value_t)]
+    schedules: Endpoint,
+    /// Owners in the list of schedules: known, missing in its entries, or ignored by its filter
+    #[arg(long, value_enum, default_value_t)]
+    schedule_owners: ScheduleOwners,
+    /// Whether personal tokens can be listed
+    #[arg(long, value_enum, default_value_t)]
+    personal_tokens: Endpoint,
     /// Effect of a PUT on missing fields
     #[arg(long, value_enum, default_value_t)]
     put: PutMode,
@@ -129,6 +141,10 @@ fn options(arguments: Arguments) -> Options {
         ids,
         other_ids,
         role_origins,
+        sample_schedules,
+        schedules,
+        schedule_owners,
+        personal_tokens,
         put,
         patch_answer,
         patch_forms,
@@ -167,6 +183,10 @@ fn options(arguments: Arguments) -> Options {
         ids,
         other_ids,
         origins: role_origins,
+        sample_schedules,
+        schedules,
+        schedule_owners,
+        personal_tokens,
         put,
         patch_answer,
         patch_forms,

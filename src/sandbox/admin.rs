@@ -2,7 +2,7 @@
 //!
 //! | request | |
 //! | --- | --- |
-//! | `GET /sandbox/state` | users, groups, roles, definitions and unexpected requests |
+//! | `GET /sandbox/state` | users, groups, roles, what users own, definitions and unexpected requests |
 //! | `GET`, `DELETE /sandbox/requests` | the log |
 //! | `POST /sandbox/users` | creates a user, bypassing the rules |
 //! | `PATCH /sandbox/users/{email}` | changes `{"userName": …, "active": …, "attributes": {…}}`, bypassing the rules |
@@ -12,6 +12,8 @@
 //! | `POST /sandbox/models` | creates a model `{"connectionId": …, "name": …, "modelKind": …}` |
 //! | `POST /sandbox/custom-roles` | creates a role `{"name": …, "baseRole": …}` |
 //! | `POST /sandbox/roles` | assigns a role `{"holder": email or group, "modelId": …, "roleName": …}`, bypassing the rules |
+//! | `POST /sandbox/schedules` | adds a schedule `{"owner": email, "name": …, "recipients": number or null}` |
+//! | `POST /sandbox/documents`, `/sandbox/personal-tokens` | adds one `{"owner": email, "name": …}` |
 //! | `POST`, `DELETE /sandbox/faults` | adds a [`Fault`]; clears all |
 //! | `POST /sandbox/signal` | schedules a [`PlannedSignal`] |
 //!
@@ -33,7 +35,7 @@ use super::org::Org;
 use super::signals::PlannedSignal;
 
 /// The routes and their methods.
-pub const ROUTES: [(&str, &str); 11] = [
+pub const ROUTES: [(&str, &str); 14] = [
     ("GET", "/sandbox/state"),
     ("GET, DELETE", "/sandbox/requests"),
     ("POST", "/sandbox/users"),
@@ -43,6 +45,9 @@ pub const ROUTES: [(&str, &str); 11] = [
     ("POST", "/sandbox/models"),
     ("POST", "/sandbox/custom-roles"),
     ("POST", "/sandbox/roles"),
+    ("POST", "/sandbox/schedules"),
+    ("POST", "/sandbox/documents"),
+    ("POST", "/sandbox/personal-tokens"),
     ("POST, DELETE", "/sandbox/faults"),
     ("POST", "/sandbox/signal"),
 ];
@@ -61,6 +66,9 @@ pub(super) fn router(org: Org, address: SocketAddr) -> Router {
         .route("/sandbox/models", post(add_model))
         .route("/sandbox/custom-roles", post(add_role))
         .route("/sandbox/roles", post(set_role))
+        .route("/sandbox/schedules", post(add_schedule))
+        .route("/sandbox/documents", post(add_document))
+        .route("/sandbox/personal-tokens", post(add_personal_token))
         .route("/sandbox/faults", post(add_fault).delete(clear_faults));
     let router = if address.ip().is_loopback() {
         router.route("/sandbox/signal", post(plan_signal))
@@ -75,6 +83,7 @@ async fn state(State(org): State<Org>) -> Json<Value> {
         "users": org.users(),
         "groups": org.groups(),
         "roles": org.all_roles(),
+        "owned": org.all_owned(),
         "definitions": org.definitions(),
         "unexpected": org.unexpected(),
     }))
@@ -210,6 +219,47 @@ async fn set_role(State(org): State<Org>, Json(set): Json<SetRole>) -> StatusCod
         org.set_role(&set.holder, &set.model, &set.role);
     }
     found(is_known)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOwned {
+    owner: String,
+    name: String,
+    recipients: Option<u32>,
+}
+
+impl NewOwned {
+    /// Adds it, unless there is no such user.
+    fn add(&self, org: &Org, add: impl FnOnce(&Self) -> String) -> (StatusCode, Json<Value>) {
+        match org.user(&self.owner) {
+            Some(_) => created(&add(self)),
+            None => refused(&format!("no user with the email {}", self.owner)),
+        }
+    }
+}
+
+async fn add_schedule(
+    State(org): State<Org>,
+    Json(new): Json<NewOwned>,
+) -> (StatusCode, Json<Value>) {
+    new.add(&org, |new| {
+        org.add_schedule(&new.owner, &new.name, new.recipients)
+    })
+}
+
+async fn add_document(
+    State(org): State<Org>,
+    Json(new): Json<NewOwned>,
+) -> (StatusCode, Json<Value>) {
+    new.add(&org, |new| org.add_document(&new.owner, &new.name))
+}
+
+async fn add_personal_token(
+    State(org): State<Org>,
+    Json(new): Json<NewOwned>,
+) -> (StatusCode, Json<Value>) {
+    new.add(&org, |new| org.add_personal_token(&new.owner, &new.name))
 }
 
 fn created(id: &str) -> (StatusCode, Json<Value>) {

@@ -1,4 +1,4 @@
-//! A strict mock server of Omni's API for users, groups and roles.
+//! A strict mock server of Omni's API for users, groups, roles and schedules.
 //!
 //! - It rejects every request that Omni may reject, under the strictest reading of each rule: a request
 //!   that passes here passes at Omni under every reading of its documentation.
@@ -31,7 +31,11 @@ mod log;
 mod options;
 mod org;
 mod org_groups;
+mod org_owned;
 mod org_roles;
+mod owned;
+mod owned_rules;
+mod pages;
 mod role_rules;
 mod roles;
 mod rules;
@@ -57,8 +61,9 @@ pub use history::Changed;
 pub use limiter::{Burst, InvalidBurst, Limiter, UnknownLimiter};
 pub use log::Request;
 pub use options::{
-    BadKey, ClearBy, ClearMode, Filter, Ids, Inactive, LargerCount, LastModified, ListedGroups,
-    Lists, Options, Origins, OtherIds, PatchAnswer, PatchForms, PutMode, Repeated,
+    BadKey, ClearBy, ClearMode, Endpoint, Filter, Ids, Inactive, LargerCount, LastModified,
+    ListedGroups, Lists, Options, Origins, OtherIds, PatchAnswer, PatchForms, PutMode, Repeated,
+    ScheduleOwners,
 };
 pub use org::Org;
 pub use rules::ROUTES;

@@ -59,6 +59,14 @@ pub struct Options {
     pub other_ids: OtherIds,
     /// Words for the source of a role.
     pub origins: Origins,
+    /// Number of sample schedules at the start, which some of the sample users own.
+    pub sample_schedules: usize,
+    /// Whether schedules can be listed and transferred.
+    pub schedules: Endpoint,
+    /// What the list of schedules knows of owners.
+    pub schedule_owners: ScheduleOwners,
+    /// Whether personal tokens can be listed.
+    pub personal_tokens: Endpoint,
     /// Number of requests after a creation for which lists and filters lack the user.
     pub list_lag: u64,
     /// Answer to a `PATCH`.
@@ -108,6 +116,10 @@ impl Default for Options {
             ids: Ids::Uuid,
             other_ids: OtherIds::Refused,
             origins: Origins::Live,
+            sample_schedules: 0,
+            schedules: Endpoint::Served,
+            schedule_owners: ScheduleOwners::Known,
+            personal_tokens: Endpoint::Served,
             list_lag: 0,
             patch_answer: PatchAnswer::User,
             put: PutMode::Replace,
@@ -264,6 +276,30 @@ pub enum Origins {
     Live,
     /// As in the OpenAPI document: `USER`, `GROUP`, `BASE`.
     Document,
+}
+
+/// Whether an endpoint answers. A key may lack the right, and an older Omni does not have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Endpoint {
+    /// It does.
+    #[default]
+    Served,
+    /// 403.
+    Forbidden,
+    /// 404.
+    Missing,
+}
+
+/// What the list of schedules knows of owners. Omni's older pages show no `ownerId` in an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ScheduleOwners {
+    /// Each entry has its owner, and the list can be filtered by owner.
+    #[default]
+    Known,
+    /// Entries have no owner.
+    Unnamed,
+    /// The filter is ignored.
+    Unfiltered,
 }
 
 /// Answer to a successful `PATCH`. SCIM allows all of them.

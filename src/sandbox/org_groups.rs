@@ -20,13 +20,9 @@ impl Org {
     #[must_use]
     pub fn members(&self, group: &str) -> Option<Vec<String>> {
         let state = self.lock();
-        let users = &state.world.users;
-        let email = |id: &Id| match users.get(*id) {
-            Some(user) => user.user_name.clone(),
-            None => id.to_string(),
-        };
-        let group = state.world.groups.named(group)?;
-        let mut emails: Vec<String> = group.members.iter().map(email).collect();
+        let world = &state.world;
+        let members = world.groups.named(group)?.members.iter();
+        let mut emails: Vec<String> = members.map(|id| world.email(*id)).collect();
         emails.sort();
         Some(emails)
     }

@@ -7,17 +7,14 @@ use super::call::Call;
 use super::done::Done;
 use super::group::Group;
 use super::json::Object;
-use super::list::number;
 use super::options::Origins;
+use super::pages;
 use super::roles::{Applying, CONNECTION_ADMIN, Connection, Holder, Model, Origin, Scope};
 use super::user::Id;
 use super::world::{Change, World};
 use super::write::{only, optional, required};
 
 const ASSIGN_FIELDS: &[&str] = &["roleName", "connectionId", "modelId"];
-
-const DEFAULT_PAGE: usize = 20;
-const MAX_PAGE: usize = 100;
 
 /// All connections.
 pub(super) fn connections(world: &World) -> Reply {
@@ -35,29 +32,11 @@ pub(super) fn connections(world: &World) -> Reply {
 /// A page of models, of all kinds or of one.
 pub(super) fn models(world: &World, call: &Call) -> Result<Reply, Refusal> {
     let kind = call.parameter("modelKind");
-    let size = number(call, "pageSize")?.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&size) {
-        let detail = format!("`pageSize` must be from 1 to {MAX_PAGE}");
-        return Err(Refusal::misuse(400, detail));
-    }
-    let skip = number(call, "cursor")?.unwrap_or(0);
     let models = world.roles.models.iter();
     let found: Vec<_> = models
         .filter(|model| kind.is_none_or(|kind| model.kind == kind))
         .collect();
-    let next = Some(skip + size).filter(|next| *next < found.len());
-    let records = found.iter().skip(skip).take(size);
-    let records: Value = records.map(|model| show_model(model)).collect();
-    let page = json!({
-        "hasNextPage": next.is_some(),
-        "nextCursor": next.map(|next| next.to_string()),
-        "pageSize": size,
-        "totalRecords": found.len(),
-    });
-    Ok(Reply::json(
-        200,
-        json!({ "records": records, "pageInfo": page }),
-    ))
+    pages::counted(call, &found, |model| show_model(model))
 }
 
 fn show_model(model: &Model) -> Value {

@@ -11,10 +11,10 @@ use super::options::PatchAnswer;
 use super::roles::Holder;
 use super::user::{Id, User};
 use super::world::{Change, World};
-use super::{group_write, list, role_rules, write};
+use super::{group_write, list, owned_rules, role_rules, write};
 
 /// The routes of Omni that the mock server has, and their methods.
-pub const ROUTES: [(&str, &str); 10] = [
+pub const ROUTES: [(&str, &str); 14] = [
     ("GET, POST", "/api/scim/v2/Users"),
     ("GET, PUT, PATCH, DELETE", "/api/scim/v2/Users/{id}"),
     ("GET, POST", "/api/scim/v2/Groups"),
@@ -24,6 +24,10 @@ pub const ROUTES: [(&str, &str); 10] = [
     ("GET", "/api/v1/models"),
     ("GET, POST", "/api/v1/users/{id}/model-roles"),
     ("GET, POST", "/api/v1/user-groups/{id}/model-roles"),
+    ("GET", "/api/v1/schedules"),
+    ("PUT", "/api/v1/schedules/{id}/transfer-ownership"),
+    ("GET", "/api/v1/documents"),
+    ("GET", "/api/v1/api-keys"),
     ("GET", "/api/v1/whoami"),
 ];
 
@@ -38,6 +42,10 @@ enum Route<'a> {
     Models,
     UserRoles(&'a str),
     GroupRoles(&'a str),
+    Schedules,
+    ScheduleOwner(&'a str),
+    Documents,
+    Tokens,
 }
 
 impl<'a> Route<'a> {
@@ -63,13 +71,18 @@ impl<'a> Route<'a> {
             "user-attributes" => return Some(Self::Definitions),
             "connections" => return Some(Self::Connections),
             "models" => return Some(Self::Models),
+            "schedules" => return Some(Self::Schedules),
+            "documents" => return Some(Self::Documents),
+            "api-keys" => return Some(Self::Tokens),
             _ => {}
         }
-        let (kind, id) = path.strip_suffix("/model-roles")?.split_once('/')?;
-        match kind {
-            _ if id.is_empty() || id.contains('/') => None,
-            "users" => Some(Self::UserRoles(id)),
-            "user-groups" => Some(Self::GroupRoles(id)),
+        let (kind, rest) = path.split_once('/')?;
+        let (id, part) = rest.split_once('/')?;
+        match (kind, part) {
+            _ if id.is_empty() => None,
+            ("users", "model-roles") => Some(Self::UserRoles(id)),
+            ("user-groups", "model-roles") => Some(Self::GroupRoles(id)),
+            ("schedules", "transfer-ownership") => Some(Self::ScheduleOwner(id)),
             _ => None,
         }
     }
@@ -79,6 +92,8 @@ impl<'a> Route<'a> {
             Self::Users | Self::Groups | Self::UserRoles(_) | Self::GroupRoles(_) => "GET, POST",
             Self::User(_) | Self::Group(_) => "GET, PUT, PATCH, DELETE",
             Self::Definitions | Self::Connections | Self::Models => "GET",
+            Self::Schedules | Self::Documents | Self::Tokens => "GET",
+            Self::ScheduleOwner(_) => "PUT",
         }
     }
 }
@@ -138,11 +153,16 @@ pub(super) fn evaluate(world: &World, call: &Call) -> Result<Done, Refusal> {
             role_rules::assign(world, call, Holder::Group(id))
         }
         (Route::Definitions, "GET") => definitions(world).map(Done::reading),
+        (Route::Schedules, "GET") => owned_rules::schedules(world, call).map(Done::reading),
+        (Route::ScheduleOwner(id), "PUT") => owned_rules::transfer(world, call, id),
+        (Route::Documents, "GET") => owned_rules::documents(world, call).map(Done::reading),
+        (Route::Tokens, "GET") => owned_rules::tokens(world, call).map(Done::reading),
         (route, method) => Err(Refusal::method_not_allowed(method, route.methods())),
     }
 }
 
-/// Unknown parameters. Omni ignores them, so a client that sends one is incorrect.
+/// Unknown parameters. Omni ignores them, so a client that sends one is incorrect. Those of schedules, documents and
+/// tokens are rejected instead.
 pub(super) fn stray_parameters(call: &Call) -> impl Iterator<Item = &str> {
     let known: &[&str] = match (Route::of(&call.path), call.method.as_str()) {
         (Some(Route::Users), "GET") => &["count", "startIndex", "filter"],
@@ -152,10 +172,12 @@ pub(super) fn stray_parameters(call: &Call) -> impl Iterator<Item = &str> {
         (Some(Route::UserRoles(_) | Route::GroupRoles(_)), "GET") => &["connectionId", "modelId"],
         _ => &[],
     };
-    call.parameters
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .filter(move |name| !known.contains(name))
+    let is_strict = matches!(
+        Route::of(&call.path),
+        Some(Route::Schedules | Route::ScheduleOwner(_) | Route::Documents | Route::Tokens)
+    );
+    let names = call.parameters.iter().map(|(name, _)| name.as_str());
+    names.filter(move |name| !is_strict && !known.contains(name))
 }
 
 /// Whether this is a request of the SCIM API.

@@ -1,8 +1,9 @@
-//! Sample users, the same ones every time.
+//! Sample users and schedules, the same ones every time.
 
 use chrono::{DateTime, TimeDelta};
 use serde_json::{Value, json};
 
+use super::owned::Owned;
 use super::store::Store;
 use super::user::User;
 
@@ -21,6 +22,7 @@ const REGIONS: [&[&str]; 5] = [
     &["west", "east"],
 ];
 const DEPARTMENTS: [&str; 4] = ["Sales", "Finance", "Support", "Engineering"];
+const PERIODS: [&str; 3] = ["Daily", "Weekly", "Monthly"];
 /// The creation time of the first user: 2024-01-01. The others follow every minute.
 const FIRST_DAY: i64 = 1_704_067_200;
 
@@ -44,6 +46,21 @@ pub(super) fn fill(store: &mut Store, users: usize) {
         user.modified = user.created;
         store.insert(user);
     }
+}
+
+/// Sample schedules of some users, who own one or two each.
+pub(super) fn schedules(users: &Store, schedules: usize) -> Owned {
+    let mut owned = Owned::default();
+    let owners = (0..schedules).map(|n| 7 + 5 * (2 * n / 3));
+    for (n, owner) in owners.enumerate() {
+        let owner = owner % users.len().max(1);
+        if let Some(user) = users.after(owner).next() {
+            let name = format!("{} report {}", PERIODS[n % PERIODS.len()], n + 1);
+            let recipients = u32::try_from(n % 4).ok().filter(|count| *count > 0);
+            owned.add_schedule(user.id, &name, recipients);
+        }
+    }
+    owned
 }
 
 /// The values use different strides, so that users differ and each attribute is missing for some

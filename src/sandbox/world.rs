@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use super::attributes::{ATTRIBUTES, Definitions};
 use super::group::{Group, Groups};
 use super::options::{
-    ClearBy, ClearMode, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists, Options,
-    Origins, OtherIds, PatchAnswer, PatchForms, PutMode, Repeated,
+    ClearBy, ClearMode, Endpoint, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists,
+    Options, Origins, OtherIds, PatchAnswer, PatchForms, PutMode, Repeated, ScheduleOwners,
 };
+use super::owned::Owned;
 use super::roles::{Holder, Roles, Scope};
 use super::seed;
 use super::store::Store;
@@ -20,6 +21,10 @@ pub(super) struct World {
     pub(super) users: Store,
     pub(super) groups: Groups,
     pub(super) roles: Roles,
+    pub(super) owned: Owned,
+    pub(super) schedules: Endpoint,
+    pub(super) owners: ScheduleOwners,
+    pub(super) personal_tokens: Endpoint,
     pub(super) definitions: Definitions,
     pub(super) definitions_open: bool,
     pub(super) whoami: bool,
@@ -61,6 +66,11 @@ pub(super) enum Change {
         scope: Scope,
         role: String,
     },
+    /// Changes the owner of a schedule.
+    TransferSchedule {
+        id: Id,
+        to: Id,
+    },
 }
 
 /// What a change concerns.
@@ -69,6 +79,7 @@ pub(super) enum Concern {
     User(Id),
     Group(String),
     RolesOf(Holder),
+    Schedule(Id),
 }
 
 impl Change {
@@ -79,6 +90,7 @@ impl Change {
             Self::SetGroup(group) => Concern::Group(group.id.clone()),
             Self::RemoveGroup(id) => Concern::Group(id.clone()),
             Self::AssignRole { holder, .. } => Concern::RolesOf(holder.clone()),
+            Self::TransferSchedule { id, .. } => Concern::Schedule(*id),
         }
     }
 }
@@ -88,6 +100,10 @@ impl World {
         let mut users = Store::new(options.ids);
         seed::fill(&mut users, options.users);
         Self {
+            owned: seed::schedules(&users, options.sample_schedules),
+            schedules: options.schedules,
+            owners: options.schedule_owners,
+            personal_tokens: options.personal_tokens,
             users,
             groups: Groups::default(),
             roles: Roles::default(),
@@ -136,6 +152,12 @@ impl World {
         self.users.len() - unlisted.filter(|user| !self.is_listed(user)).count()
     }
 
+    /// The email of a user; the id of an embed user, or of a user who is gone.
+    pub(super) fn email(&self, id: Id) -> String {
+        let user = self.users.get(id);
+        user.map_or_else(|| id.to_string(), |user| user.user_name.clone())
+    }
+
     pub(super) fn show(&self, user: &User) -> Value {
         let groups = self.groups.entries_of(user.id);
         user.to_json(&self.definitions, self.clear, groups)
@@ -152,7 +174,8 @@ impl World {
             Change::Insert(_)
             | Change::Remove(_)
             | Change::RemoveGroup(_)
-            | Change::AssignRole { .. } => None,
+            | Change::AssignRole { .. }
+            | Change::TransferSchedule { .. } => None,
         }
     }
 
@@ -161,6 +184,10 @@ impl World {
             Concern::User(id) => self.users.get(*id).map(|user| self.show(user)),
             Concern::Group(id) => self.groups.get(id).map(|group| self.show_group(group)),
             Concern::RolesOf(holder) => Some(self.show_roles(holder)),
+            Concern::Schedule(id) => {
+                let schedule = self.owned.schedule(*id);
+                schedule.map(|schedule| schedule.to_json(&self.users))
+            }
         }
     }
 
@@ -220,6 +247,7 @@ impl World {
             Change::Insert(user) => self.users.insert(*user),
             Change::Replace(user) => self.users.replace(*user),
             Change::Remove(id) => {
+                self.owned.forget(id, &self.email(id));
                 self.users.remove(id);
                 self.groups.forget(id);
                 self.roles.forget(&Holder::User(id));
@@ -234,6 +262,11 @@ impl World {
                 scope,
                 role,
             } => self.roles.assign(holder, scope, role),
+            Change::TransferSchedule { id, to } => {
+                let owner = self.owned.schedule(id).map(|schedule| schedule.owner);
+                let from = owner.map_or_else(String::new, |owner| self.email(owner));
+                self.owned.transfer(id, from, to);
+            }
         }
     }
 

@@ -264,6 +264,10 @@ fn the_sandbox_prints_routes_and_requests() {
       GET                      /api/v1/models
       GET, POST                /api/v1/users/{id}/model-roles
       GET, POST                /api/v1/user-groups/{id}/model-roles
+      GET                      /api/v1/schedules
+      PUT                      /api/v1/schedules/{id}/transfer-ownership
+      GET                      /api/v1/documents
+      GET                      /api/v1/api-keys
       GET                      /api/v1/whoami
       GET                      /sandbox/state
       GET, DELETE              /sandbox/requests
@@ -274,6 +278,9 @@ fn the_sandbox_prints_routes_and_requests() {
       POST                     /sandbox/models
       POST                     /sandbox/custom-roles
       POST                     /sandbox/roles
+      POST                     /sandbox/schedules
+      POST                     /sandbox/documents
+      POST                     /sandbox/personal-tokens
       POST, DELETE             /sandbox/faults
       POST                     /sandbox/signal
     "#);

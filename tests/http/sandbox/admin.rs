@@ -107,6 +107,34 @@ async fn roles_can_be_set() {
 }
 
 #[tokio::test]
+async fn schedules_and_tokens_can_be_added() {
+    let lab = lab().await;
+    lab.user("a@x.co", json!({}));
+    let daily = json!({"owner": "a@x.co", "name": "Daily", "recipients": 2});
+    let daily = admin(&lab, Method::POST, "schedules", daily).await;
+    assert_eq!(daily.status, 201);
+    for path in ["documents", "personal-tokens"] {
+        let new = json!({"owner": "a@x.co", "name": "A"});
+        assert_eq!(admin(&lab, Method::POST, path, new).await.status, 201);
+        let new = json!({"owner": "b@x.co", "name": "A"});
+        assert_eq!(admin(&lab, Method::POST, path, new).await.status, 400);
+    }
+    let owned = async || {
+        let state = admin(&lab, Method::GET, "state", Value::Null).await;
+        state.body["owned"].clone()
+    };
+    let before = owned().await;
+    assert_eq!(before["schedules"][0]["id"], daily.body["id"]);
+    assert_eq!(before["documents"][0]["owner"], "a@x.co");
+    assert_eq!(before["personal_tokens"][0]["enabled"], true);
+    admin(&lab, Method::DELETE, "users/a@x.co", Value::Null).await;
+    let after = owned().await;
+    assert_eq!(after["schedules"], json!([]));
+    assert_eq!(after["lost_schedules"][0]["owner"], "a@x.co");
+    assert_eq!(after["personal_tokens"][0]["enabled"], false);
+}
+
+#[tokio::test]
 async fn the_log_can_be_read_and_cleared() {
     let lab = lab().await;
     lab.get(USERS).await;

@@ -8,6 +8,7 @@ mod groups;
 mod history;
 mod limits;
 mod listing;
+mod owned;
 mod reading;
 mod readings;
 mod roles;
