@@ -1,6 +1,8 @@
 //! Held changes, and approvals of them.
 
-use super::{Change, ChangeKey, FieldChange, GroupRef, Operation, RoleChange, Subject, UserId};
+use super::{
+    Change, ChangeKey, FieldChange, GroupRef, NewIds, Operation, RoleChange, Subject, UserId,
+};
 use std::collections::HashMap;
 
 /// A held change.
@@ -59,6 +61,16 @@ impl HeldChange {
         ChangeKey::recorded(&self.subject, self.group.as_ref(), self.role.as_ref())
     }
 
+    /// The same with the ids that it lacked.
+    fn with(mut self, ids: &NewIds) -> Self {
+        let NewIds { user, group } = ids;
+        self.user_id = self.user_id.or_else(|| user.clone());
+        if let Some(known) = &mut self.group {
+            known.id = known.id.take().or_else(|| group.clone());
+        }
+        self
+    }
+
     /// Whether a planned change is this one, or sets a subset of its fields to the same values. A deletion sets none.
     #[must_use]
     pub fn allows(&self, change: &Change) -> bool {
@@ -91,6 +103,18 @@ pub struct ApprovedChange {
     pub number: u64,
     /// The change as it was shown.
     pub change: HeldChange,
+    /// The ids that it lacks because a plan was to create its user or group, if this program has created that since.
+    pub created: NewIds,
+}
+
+impl ApprovedChange {
+    /// Whether the approval is for a planned change. One without an id is for the user or group that this program
+    /// creates, and for no other with the same name.
+    #[must_use]
+    pub fn allows(&self, change: &Change) -> bool {
+        let completed = || self.change.clone().with(&self.created).allows(change);
+        self.change.allows(change) || (self.created != NewIds::default() && completed())
+    }
 }
 
 /// All approved changes that are still valid.
@@ -124,6 +148,6 @@ impl Approvals {
     #[must_use]
     pub fn covers(&self, change: &Change) -> bool {
         let of_subject = self.0.get(&change.subject);
-        of_subject.is_some_and(|approved| approved.iter().any(|one| one.change.allows(change)))
+        of_subject.is_some_and(|approved| approved.iter().any(|one| one.allows(change)))
     }
 }

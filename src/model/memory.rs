@@ -216,6 +216,8 @@ pub struct GroupUpdate {
     pub stated: Vec<(GroupId, Email)>,
     /// Memberships that are no longer stated.
     pub not_stated: Vec<(GroupId, Email)>,
+    /// Groups that this program created.
+    pub created: Vec<(GroupId, GroupName)>,
 }
 
 /// What a roster or a change does to the records of managed and deactivated users.

@@ -159,7 +159,8 @@ impl Assessment {
         let is_ended = |approved: &&ApprovedChange| {
             let held = &approved.change;
             let of_subject = planned.get(&held.subject);
-            let is_planned = of_subject.is_some_and(|all| all.iter().any(|one| held.allows(one)));
+            let is_planned =
+                of_subject.is_some_and(|all| all.iter().any(|one| approved.allows(one)));
             let keeps = |email| desired.frozen.contains_key(email) || blocked.contains(email);
             let may_be_asked_for = match held.operation {
                 Operation::Leave | Operation::Join => desired.memberships.unreadable.is_some(),

@@ -213,6 +213,7 @@ impl MembershipPlanner<'_> {
             managed: managed.collect(),
             stated: found.stated.clone(),
             not_stated: found.not_stated.clone(),
+            created: Vec::new(),
         }
     }
 

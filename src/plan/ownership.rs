@@ -197,18 +197,23 @@ fn roles_by_change(intent: &ChangeIntent, outcome: ChangeOutcome) -> RoleUpdate 
     update
 }
 
-/// What the need for a new group does. It becomes managed if a cell states one of the memberships, also if the next
-/// roster no longer names it. Members of a group that this program created may leave within the limits.
+/// What the need for a new group does. If the roster is the one of `source.path`, the group becomes managed if a cell
+/// states one of the memberships, also if the next roster no longer names it. Members of a group that this program
+/// created may leave within the limits.
 #[must_use]
 pub(crate) fn by_new_group(
     id: &GroupId,
     name: &GroupName,
     changes: &[&Change],
     is_created: bool,
+    is_source: bool,
 ) -> OwnershipUpdate {
     let mut update = OwnershipUpdate::default();
+    if is_created {
+        update.groups.created.push((id.clone(), name.clone()));
+    }
     let mut memberships = changes.iter().filter_map(|change| change.membership());
-    if memberships.any(|one| one.source == MembershipSource::Cell) {
+    if is_source && memberships.any(|one| one.source == MembershipSource::Cell) {
         let group = ManagedGroup {
             name: name.clone(),
             is_confirmed: is_created,

@@ -3,7 +3,7 @@
 use super::Prepared;
 use crate::model::{
     Change, ChangeId, ChangeIntent, ChangeOutcome, GroupId, GroupName, Memory, NewIds, Operation,
-    OwnershipUpdate, RunNumber, Settled, UserId,
+    RunNumber, Settled, UserId,
 };
 use crate::plan::ownership;
 use crate::plan::quarantine::{self, Cause};
@@ -121,10 +121,7 @@ impl<'a> ChangeRecorder<'a> {
         changes: &[&Change],
         is_created: bool,
     ) -> Result<(), StateError> {
-        let ownership = match self.is_source {
-            true => ownership::by_new_group(id, name, changes, is_created),
-            false => OwnershipUpdate::default(),
-        };
+        let ownership = ownership::by_new_group(id, name, changes, is_created, self.is_source);
         self.state.record_roster(ownership, None, Utc::now()).await
     }
 

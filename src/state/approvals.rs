@@ -5,8 +5,8 @@ use super::runs::find;
 use super::sql::{Count, Time, email_key, key, last_number};
 use super::{StateDb, StateError, places};
 use crate::model::{
-    Approvals, ApprovedChange, ChangeId, ChangeKey, Email, HeldChange, Operation, RosterPlace,
-    RunNumber, RunRef,
+    Approvals, ApprovedChange, ChangeId, ChangeKey, Email, HeldChange, NewIds, Operation,
+    RosterPlace, RunNumber, RunRef,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, Row};
@@ -335,11 +335,27 @@ pub(super) fn approvals(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result
         Ok(ApprovedChange {
             number: row.get::<_, Count>("number")?.0,
             change: change(row)?,
+            created: NewIds {
+                user: row.get("created_user")?,
+                group: row.get("created_group")?,
+            },
         })
     };
+    // The user or group that a change lacks is created by the run that held the change, or by a later one.
     db.prepare_cached(
-        "SELECT number, operation, email, user_id, group_id, group_name, role, fields FROM approvals
-         JOIN approved_changes ON approval = approvals.id
+        "SELECT number, operation, email, user_id, group_id, group_name, role, fields,
+            CASE WHEN user_id IS NULL AND operation <> 'create' AND email_key <> '' THEN (
+                SELECT created.user_id FROM changes AS created
+                WHERE created.email_key = approved_changes.email_key AND created.run >= approvals.run
+                    AND created.operation = 'create' AND created.outcome = 'applied'
+                ORDER BY created.id DESC LIMIT 1
+            ) END AS created_user,
+            CASE WHEN group_id IS NULL THEN (
+                SELECT created.id FROM created_groups AS created
+                WHERE created.name = group_name AND created.run >= approvals.run
+                ORDER BY created.run DESC LIMIT 1
+            ) END AS created_group
+         FROM approvals JOIN approved_changes ON approval = approvals.id
          WHERE expires > ?1 AND used_by IS NULL AND ended IS NULL",
     )?
     .query_map([Time(now)], approved)?

@@ -37,6 +37,7 @@ pub(super) fn store(
         managed,
         stated,
         not_stated,
+        created,
     } = update;
     let mut put = db.prepare_cached(
         "INSERT INTO managed_groups (id, name, since, confirmed) VALUES (?1, ?2, ?3, ?4)
@@ -55,6 +56,13 @@ pub(super) fn store(
         db.prepare_cached("DELETE FROM stated_memberships WHERE group_id = ?1 AND email_key = ?2")?;
     for (group, email) in not_stated {
         delete.execute((group, email.folded()))?;
+    }
+    // The run in progress is the latest one.
+    let mut create = db.prepare_cached(
+        "INSERT OR REPLACE INTO created_groups (id, name, run) SELECT ?1, ?2, max(number) FROM runs",
+    )?;
+    for (group, name) in created {
+        create.execute((group, name))?;
     }
     Ok(())
 }

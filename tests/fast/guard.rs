@@ -4,8 +4,8 @@ use crate::support::cases;
 use chrono::Utc;
 use omni_user_sync::model::{
     Action, ApprovedChange, AttributeName, Attributes, Change, Email, Field, FieldChange,
-    GuardRule, HeldChange, Limit, Location, Memory, Observed, ObservedUser, Operation, Policy,
-    Protect, RecentRemoval, UserId, UserSpec, Value,
+    GuardRule, HeldChange, Limit, Location, Memory, NewIds, Observed, ObservedUser, Operation,
+    Policy, Protect, RecentRemoval, UserId, UserSpec, Value,
 };
 use omni_user_sync::plan::{Plan, Verdict, evaluate};
 use omni_user_sync::settings::{self, Environment};
@@ -109,6 +109,7 @@ fn approving(memory: &mut Memory, changes: &[Change]) {
     let approved = |(number, change): (usize, &Change)| ApprovedChange {
         number: number as u64,
         change: HeldChange::from(change),
+        created: NewIds::default(),
     };
     memory.approved = changes.iter().enumerate().map(approved).collect();
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// An organisation with three users, the group `Analysts`, and the connection `Warehouse` with two models.
-struct RoleWorld {
-    world: World,
+pub(crate) struct RoleWorld {
+    pub(crate) world: World,
     warehouse: String,
     sales: String,
     finance: String,
@@ -19,7 +19,7 @@ struct RoleWorld {
 const ROSTER: &str = "email,display_name\nann@x.co,Ann\nben@x.co,Ben\ncy@x.co,Cy\n";
 
 impl RoleWorld {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = World::with(Options::with_full_lists()).await;
         let path = world.folder.path().join("roles.csv");
         let world = world
@@ -46,7 +46,7 @@ impl RoleWorld {
         world
     }
 
-    fn set(self, key: &str, value: &str) -> Self {
+    pub(crate) fn set(self, key: &str, value: &str) -> Self {
         Self {
             world: self.world.set(key, value),
             ..self
@@ -54,18 +54,18 @@ impl RoleWorld {
     }
 
     /// Writes the file.
-    fn rows(&self, rows: &str) {
+    pub(crate) fn rows(&self, rows: &str) {
         let text = format!("subject,connection,model,role\n{rows}");
         let path = self.world.folder.path().join("roles.csv");
         std::fs::write(path, text).expect("the file is written");
     }
 
-    async fn run(&self) -> RunOutcome {
+    pub(crate) async fn run(&self) -> RunOutcome {
         self.world.run().await
     }
 
     /// The direct roles of a user or group: the name of the model or connection, and the role.
-    fn roles(&self, holder: &str) -> Vec<(&'static str, String)> {
+    pub(crate) fn roles(&self, holder: &str) -> Vec<(&'static str, String)> {
         let names = [
             (&self.warehouse, "Warehouse"),
             (&self.sales, "Sales"),
@@ -84,7 +84,7 @@ impl RoleWorld {
     }
 }
 
-fn role(model: &'static str, role: &str) -> (&'static str, String) {
+pub(crate) fn role(model: &'static str, role: &str) -> (&'static str, String) {
     (model, role.to_owned())
 }
 
