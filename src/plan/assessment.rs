@@ -1,6 +1,7 @@
 //! A plan with the verdict on it: everything that a run would do, and everything that people should know about it.
 
 use super::not_found::{self, NotFound};
+use super::undecided::{MayBeAskedFor, Undecided};
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, ownership, shadowed_files};
 use super::{domains, lints};
 use crate::model::{
@@ -41,6 +42,8 @@ pub struct Assessment {
     pub roles: RoleUpdate,
     /// Users and groups of `source.roles` whose roles Omni has not shown yet.
     pub unread_roles: Vec<Subject>,
+    /// What could not be compared.
+    pub undecided: Undecided,
     /// Warnings.
     pub warnings: Vec<String>,
 }
@@ -96,6 +99,7 @@ impl Assessment {
         let groups = std::mem::take(&mut plan.groups);
         let roles = std::mem::take(&mut plan.roles);
         let unread_roles = std::mem::take(&mut plan.unread_roles);
+        let undecided = std::mem::take(&mut plan.undecided);
         let has_renames = !renames.is_empty();
         let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
         warnings.extend(desired.lints.iter().map(ToString::to_string));
@@ -127,6 +131,7 @@ impl Assessment {
             groups,
             roles,
             unread_roles,
+            undecided,
             verdict,
             pending,
             problems,
@@ -143,9 +148,8 @@ impl Assessment {
 }
 
 impl Assessment {
-    /// The numbers of the approved changes that an accepted roster no longer asks for. A user who is frozen or whose
-    /// removal is blocked keeps the approval. So do memberships and roles while `source.groups` or `source.roles`,
-    /// which may ask for them, can't be read, and roles whose present value is not known.
+    /// The numbers of the approved changes that an accepted roster no longer asks for. What can't be read may ask for a
+    /// change: then the approval stays.
     #[must_use]
     pub fn no_longer_asked_for(&self, desired: &Desired, memory: &Memory) -> Vec<u64> {
         if memory.approved.is_empty() {
@@ -155,22 +159,16 @@ impl Assessment {
         for one in self.verdict.all() {
             planned.entry(&one.subject).or_default().push(one);
         }
-        let blocked: HashSet<_> = self.blocked.iter().flat_map(|one| &one.emails).collect();
+        let others = self.unread.iter().chain(&self.ambiguous);
+        let (undecided, problems) = (&self.undecided, &self.problems);
+        let may_be_asked_for =
+            MayBeAskedFor::new(desired, undecided, problems, &self.blocked, others);
         let is_ended = |approved: &&ApprovedChange| {
             let held = &approved.change;
             let of_subject = planned.get(&held.subject);
             let is_planned =
                 of_subject.is_some_and(|all| all.iter().any(|one| approved.allows(one)));
-            let keeps = |email| desired.frozen.contains_key(email) || blocked.contains(email);
-            let may_be_asked_for = match held.operation {
-                Operation::Leave | Operation::Join => desired.memberships.unreadable.is_some(),
-                Operation::Assign => {
-                    desired.unreadable_roles().is_some()
-                        || self.unread_roles.contains(&held.subject)
-                }
-                _ => false,
-            };
-            !is_planned && !may_be_asked_for && !held.subject.email().is_some_and(keeps)
+            !is_planned && !may_be_asked_for.is_true_of(held)
         };
         let ended = memory.approved.iter().filter(is_ended);
         ended.map(|approved| approved.number).collect()

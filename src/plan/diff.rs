@@ -4,6 +4,7 @@
 use super::lints::{PlanLints, is_respelled};
 use super::lost_files::LostFiles;
 use super::not_found::{self, NotFound};
+use super::undecided::Undecided;
 use super::{Blocked, BlockedOperation, memberships, ownership, roles};
 use crate::model::{
     Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupId,
@@ -53,6 +54,8 @@ pub struct Plan {
     pub roles: RoleUpdate,
     /// Users and groups of `source.roles` whose roles Omni has not shown yet.
     pub unread_roles: Vec<Subject>,
+    /// What can't be compared.
+    pub undecided: Undecided,
     /// Warnings about groups and roles.
     pub warnings: Vec<String>,
     /// Files of the last accepted roster that are gone.
@@ -121,6 +124,7 @@ impl Plan {
             groups: _,
             roles: _,
             unread_roles: _,
+            undecided: _,
             warnings: _,
             lost_files: _,
             deferred,

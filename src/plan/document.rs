@@ -178,6 +178,7 @@ impl<'a> PlanDoc<'a> {
             groups: _,
             roles: _,
             unread_roles,
+            undecided: _,
             not_found,
             blocked,
             warnings,

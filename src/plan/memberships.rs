@@ -35,6 +35,7 @@ pub(super) fn plan(
     }
     if !observed.groups().is_known() {
         plan.problems.extend(unknown_groups(desired));
+        plan.undecided.memberships = true;
         return;
     }
     let names = names(desired, observed.groups(), policy);

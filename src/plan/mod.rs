@@ -31,6 +31,7 @@ mod role_names;
 mod role_scopes;
 mod roles;
 mod shadowed;
+mod undecided;
 mod user_changes;
 
 pub use assessment::{Assessment, HeldSummary, observed_lints, protect_warning};
@@ -51,3 +52,4 @@ pub use role_names::role_name_problems;
 pub use role_scopes::{RoleCatalogue, ScopedRole, ScopedRoles};
 pub(crate) use shadowed::is_later;
 pub use shadowed::shadowed_files;
+pub use undecided::Undecided;

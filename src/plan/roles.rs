@@ -49,6 +49,7 @@ pub(super) fn plan(
             let first = stated.rows.first();
             let problem = first.map(|row| problem(stated, row, RoleColumn::Connection, issue));
             plan.problems.extend(problem);
+            plan.undecided.add_roles(&stated.rows);
             return;
         }
     };
@@ -69,6 +70,14 @@ pub(super) fn plan(
         problems: resolved.problems,
         ..PlannedRoles::default()
     };
+    let lines: HashSet<_> = resolved
+        .roles
+        .iter()
+        .map(|role| role.row.location.line)
+        .collect();
+    let unresolved = stated.rows.iter();
+    let unresolved = unresolved.filter(|row| !lines.contains(&row.location.line));
+    plan.undecided.add_roles(unresolved);
     for role in &resolved.roles {
         planner.compare(role, &mut found);
     }
@@ -77,6 +86,8 @@ pub(super) fn plan(
     let (update, gone) = planner.stated(&resolved.roles, memory, is_complete);
     plan.roles = update;
     plan.changes.extend(found.changes);
+    let undecided = found.undecided.iter().chain(&found.unread);
+    undecided.for_each(|subject| plan.undecided.add_role(subject));
     plan.unread_roles = found.unread.into_iter().collect();
     plan.problems.extend(found.problems);
     let lints = resolved.lints.iter().map(ToString::to_string);
@@ -93,6 +104,16 @@ struct PlannedRoles {
     lints: Vec<Problem>,
     /// Users and groups whose present roles are not known yet.
     unread: BTreeSet<Subject>,
+    /// The same for other reasons, which are problems.
+    undecided: Vec<Subject>,
+}
+
+impl PlannedRoles {
+    /// A row that can't be compared, because of this problem.
+    fn undecided(&mut self, row: &DesiredRole, problem: Problem) {
+        self.undecided.push(row.subject.clone());
+        self.problems.push(problem);
+    }
 }
 
 struct RolePlanner<'a> {
@@ -117,7 +138,7 @@ impl RolePlanner<'_> {
         let holder = match self.holder(row) {
             Ok(Some(holder)) => holder,
             Ok(None) => return,
-            Err(problem) => return found.problems.push(problem),
+            Err(problem) => return found.undecided(row, problem),
         };
         let id = holder.id();
         let roles = self.observed.roles();
@@ -127,7 +148,7 @@ impl RolePlanner<'_> {
                 "use a key that may read them; until then the role is not assigned",
             );
             let problem = problem(self.stated, row, RoleColumn::Subject, issue);
-            return found.problems.push(problem);
+            return found.undecided(row, problem);
         }
         let present = match &id {
             None => Some(None),

@@ -125,3 +125,93 @@ async fn joins_of_a_created_group_pass_once_approved() {
     assert_eq!(approve(&world, number(&first), None).await, 1);
     assert_eq!(outcomes_of(&world.run().await), ["join ben@x.co applied"]);
 }
+
+/// A fault of reads below a path, for as long as it stays.
+fn refused(path: &str) -> Fault {
+    Fault {
+        when: When {
+            method: Some("GET".into()),
+            path: Some(path.into()),
+            ..When::default()
+        },
+        what: What::Status {
+            code: 403,
+            retry_after: None,
+            body: None,
+        },
+        times: 99,
+    }
+}
+
+/// An approval of roles stays while Omni does not show what it needs, and ends once the rows are gone.
+#[tokio::test]
+async fn role_approvals_outlast_what_cannot_be_read() {
+    for path in [
+        "/api/v1/connections",
+        "/api/v1/models",
+        "/api/scim/v2/Groups",
+        "/api/v1/user-groups",
+    ] {
+        let world = strict().await.set("observe.max_age", "0s");
+        world.rows("group:analysts,Warehouse,Sales,QUERIER\n");
+        let first = world.run().await;
+        approve(&world, number(&first), None).await;
+        world.world.org().fault(refused(path));
+        assert_eq!(outcomes_of(&world.run().await), [""; 0], "{path}");
+        assert_eq!(open_approvals(&world).await, 1, "{path}");
+        world.world.org().clear_faults();
+        assert_eq!(
+            outcomes_of(&world.run().await),
+            ["assign group:Analysts applied"],
+            "{path}"
+        );
+    }
+    let world = strict().await;
+    world.rows("group:analysts,Warehouse,Sales,QUERIER\nann@x.co,Warehouse,Sales,VIEWER\n");
+    let first = world.run().await;
+    approve(&world, number(&first), Some("group:Analysts")).await;
+    world.rows("ann@x.co,Warehouse,Sales,VIEWER\n");
+    world.run().await;
+    assert_eq!(open_approvals(&world).await, 0, "the row is gone");
+}
+
+/// An invalid row, or a name that leads nowhere, may be about the approved role.
+#[tokio::test]
+async fn role_approvals_outlast_invalid_rows() {
+    for rows in [
+        "group:Analysts,Warehouse,Sale,QUERIER\n",
+        "group:Analysts,Warehouse,Sales,Querier\n",
+    ] {
+        let world = strict().await;
+        world.rows("group:Analysts,Warehouse,Sales,QUERIER\n");
+        let first = world.run().await;
+        approve(&world, number(&first), None).await;
+        world.rows(rows);
+        world.run().await;
+        assert_eq!(open_approvals(&world).await, 1, "{rows}");
+    }
+}
+
+/// The same for memberships, while Omni does not show its groups.
+#[tokio::test]
+async fn membership_approvals_outlast_unreadable_groups() {
+    let world = strict().await.set("policy.max_joins", "0");
+    let roster = |cell: &str| {
+        format!(
+            "email,display_name,groups\nann@x.co,Ann,[Analysts]\nben@x.co,Ben,{cell}\ncy@x.co,Cy,[]\n"
+        )
+    };
+    world.world.roster(&roster("[Analysts]"));
+    let first = world.run().await;
+    approve(&world, number(&first), None).await;
+    world.world.org().fault(refused("/api/scim/v2/Groups"));
+    world.run().await;
+    assert_eq!(open_approvals(&world).await, 1, "no group is shown");
+    world.world.org().clear_faults();
+    world.world.roster(&roster("\"[Analysts,Analyst]\""));
+    world.run().await;
+    assert_eq!(open_approvals(&world).await, 1, "the cell has a problem");
+    world.world.roster(&roster("[]"));
+    world.run().await;
+    assert_eq!(open_approvals(&world).await, 0, "the cell is another one");
+}
