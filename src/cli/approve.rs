@@ -2,7 +2,7 @@
 
 use super::history::held_text;
 use super::{Exit, out};
-use crate::model::{Counts, Email, HeldChange, Mode, RunNumber, RunRef};
+use crate::model::{Counts, HeldChange, Mode, RunNumber, RunRef, Subject};
 use crate::plan::render::counted;
 use crate::settings::Settings;
 use crate::state::{Access, Approval, ApprovalScope, StateDb};
@@ -14,9 +14,9 @@ use std::str::FromStr;
 pub(super) struct Arguments {
     /// Run that held the changes: its number, or `latest`
     run: RunName,
-    /// Approve only the changes of this user
-    #[arg(long, value_name = "EMAIL", value_parser = Email::known)]
-    only: Option<Email>,
+    /// Approve only the changes of this user (an email), or the roles of this group (`group:<name>`)
+    #[arg(long, value_name = "SUBJECT", value_parser = Subject::known)]
+    only: Option<Subject>,
     /// Skip the confirmation prompt; required without a terminal
     #[arg(long, short)]
     yes: bool,

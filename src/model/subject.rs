@@ -36,6 +36,17 @@ impl Subject {
         }
     }
 
+    /// Parses `group:<name>`, or an email that Omni may have.
+    ///
+    /// # Errors
+    /// If the text is neither.
+    pub fn known(text: &str) -> Result<Self, SubjectError> {
+        match Self::group_in(text) {
+            Some(name) => Ok(Self::Group(name?)),
+            None => Ok(Self::User(Email::known(text)?)),
+        }
+    }
+
     /// Reads the form of [`Self::cell`] from the state database.
     #[must_use]
     pub fn stored(text: &str) -> Option<Self> {

@@ -3,7 +3,7 @@
 use super::auth::Principal;
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
-use crate::model::{Email, Pause, RunNumber, RunRef, Trigger};
+use crate::model::{Pause, RunNumber, RunRef, Subject, Trigger};
 use crate::state::{Approval, ApprovalScope, ApproveError, StateError};
 use crate::util::error_chain::error_chain;
 use axum::http::StatusCode;
@@ -62,12 +62,12 @@ impl AppState {
         Ok(was_paused)
     }
 
-    /// Approves held changes of a run, or those of one user, by the rules of the `approve` command. The daemon watches
+    /// Approves held changes of a run, or those of one user or group, by the rules of the `approve` command. The daemon watches
     /// the state database for approvals, so each one starts one run, whatever process recorded it.
     pub(super) async fn approve(
         &self,
         run: RunNumber,
-        only: Option<Email>,
+        only: Option<Subject>,
         principal: &Principal,
         dry: bool,
     ) -> Result<Approval, ApproveError> {

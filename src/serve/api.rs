@@ -19,7 +19,7 @@ use super::queries::{HistoryView, Overview, RunView, UserView};
 use super::response::{ErrorResponse, Format};
 use super::state::AppState;
 use super::summary::{summary, user_summaries};
-use crate::model::{Email, FieldCount, GroupName, HeldRecord, RoleScope, RunRecord};
+use crate::model::{Email, FieldCount, GroupName, HeldRecord, RoleScope, RunRecord, Subject};
 use crate::plan::ProblemDoc;
 use crate::state::render::{change_doc, held_change_doc, held_doc, run_doc};
 use axum::body::Bytes;
@@ -330,7 +330,8 @@ pub(super) async fn approve(
     )?;
     let run = parse_run_number(&run)
         .ok_or_else(|| bad_request("Invalid run: an approval needs the number of a run."))?;
-    let only = only.as_deref().map(parse_email).transpose()?;
+    let only = only.as_deref().map(Subject::known).transpose();
+    let only = only.map_err(|error| bad_request(format!("{error}.")))?;
     let approval = state.approve(run, only, &principal, dry_run).await;
     let approval = approval.map_err(|error| approve_error(&error, Format::Json))?;
     Ok(Json(json!({

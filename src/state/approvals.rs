@@ -5,8 +5,8 @@ use super::runs::find;
 use super::sql::{Count, Time, email_key, key, last_number};
 use super::{StateDb, StateError, places};
 use crate::model::{
-    Approvals, ApprovedChange, ChangeId, ChangeKey, Email, HeldChange, NewIds, Operation,
-    RosterPlace, RunNumber, RunRef,
+    Approvals, ApprovedChange, ChangeId, ChangeKey, HeldChange, NewIds, Operation, RosterPlace,
+    RunNumber, RunRef, Subject,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, Row};
@@ -15,13 +15,13 @@ use std::collections::HashSet;
 /// How long an approval is valid.
 pub const APPROVAL_VALID: TimeDelta = TimeDelta::hours(24);
 
-/// What to approve: all that a run holds, or the changes of one user.
+/// What to approve: all that a run holds, or the changes of one user or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovalScope {
     /// The run that held the changes.
     pub run: RunRef,
-    /// Only the changes of this user.
-    pub only: Option<Email>,
+    /// Only the changes of this user, or the roles of this group.
+    pub only: Option<Subject>,
 }
 
 impl From<RunRef> for ApprovalScope {
@@ -67,13 +67,13 @@ pub enum ApproveError {
         /// The latest run that holds changes.
         last: Option<RunNumber>,
     },
-    /// The run holds no change of this user.
-    #[error("run {run} holds no change of {email} (`history {run}` lists its held changes)")]
+    /// The run holds no change of this user or group.
+    #[error("run {run} holds no change of {subject} (`history {run}` lists its held changes)")]
     NotHeld {
         /// The run.
         run: RunNumber,
-        /// The user.
-        email: Email,
+        /// The user or group.
+        subject: Subject,
     },
     /// The run was a dry run.
     #[error("run {run} is a dry run, and what a dry run would hold can't be approved")]
@@ -215,10 +215,12 @@ fn approve(
         let last = db.query_row("SELECT max(run) FROM held", [], |row| row.get(0))?;
         return Ok(Err(ApproveError::NothingHeld { run: number, last }));
     }
-    if let Some(email) = only {
-        changes.retain(|held| held.subject == email);
+    if let Some(subject) = only {
+        let folded = subject.folded();
+        changes.retain(|held| held.subject.folded() == folded);
         if changes.is_empty() {
-            return Ok(Err(ApproveError::NotHeld { run: number, email }));
+            let run = number;
+            return Ok(Err(ApproveError::NotHeld { run, subject }));
         }
     }
     // Each approval passes once; the same user needs a new run that holds them again.

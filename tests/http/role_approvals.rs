@@ -126,6 +126,21 @@ async fn joins_of_a_created_group_pass_once_approved() {
     assert_eq!(outcomes_of(&world.run().await), ["join ben@x.co applied"]);
 }
 
+/// The roles of one group can be approved alone, in any letter case.
+#[tokio::test]
+async fn one_group_can_be_approved_alone() {
+    let world = strict().await;
+    world.rows("group:Analysts,Warehouse,Sales,QUERIER\nann@x.co,Warehouse,Sales,VIEWER\n");
+    let first = world.run().await;
+    assert_eq!(
+        approve(&world, number(&first), Some("GROUP:analysts")).await,
+        1
+    );
+    let second = world.run().await;
+    assert_eq!(outcomes_of(&second), ["assign group:Analysts applied"]);
+    assert_eq!(world.roles("Analysts"), [role("Sales", "QUERIER")]);
+}
+
 /// A fault of reads below a path, for as long as it stays.
 fn refused(path: &str) -> Fault {
     Fault {

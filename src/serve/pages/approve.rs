@@ -1,9 +1,9 @@
-//! Approvals on pages: of all changes that a run holds, or of one user. Removals take a second step, which the server
+//! Approvals on pages: of all changes that a run holds, or of one user or group. Removals take a second step, which the server
 //! requires, so that no single press deletes users.
 
 use super::held::HeldChangeRow;
 use super::{Frame, PageResult, bad_request, not_found};
-use crate::model::{Counts, Email, HeldChange, RunNumber};
+use crate::model::{Counts, HeldChange, RunNumber, Subject};
 use crate::plan::render::counted;
 use crate::serve::actions::approve_error;
 use crate::serve::auth::Principal;
@@ -31,8 +31,8 @@ pub(in crate::serve) struct ApprovalParams {
 }
 
 impl ApprovalParams {
-    fn only(&self) -> Result<Option<Email>, ErrorResponse> {
-        let only = self.only.as_deref().map(Email::known).transpose();
+    fn only(&self) -> Result<Option<Subject>, ErrorResponse> {
+        let only = self.only.as_deref().map(Subject::known).transpose();
         only.map_err(|error| bad_request(format!("{error}.")))
     }
 

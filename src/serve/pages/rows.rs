@@ -218,6 +218,8 @@ pub(super) struct SubjectLink {
     pub(super) text: String,
     /// The email, encoded for use in a URL; empty for a group.
     pub(super) path: String,
+    /// The email, or the group with its mark, encoded for use in a URL.
+    pub(super) cell: String,
     pub(super) note: String,
 }
 
@@ -227,6 +229,7 @@ impl SubjectLink {
         Self {
             text: subject.to_string(),
             path: url_encode(email),
+            cell: url_encode(&subject.cell()),
             note: note.into(),
         }
     }
