@@ -136,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn generated_rosters_pass(how in any::<u8>(), header in "(op,|)email(,display_name|)(,tier|)(,Region|)(,groups|)(\n|\r\n)", rest in made_of(ROSTER, 60)) {
+        fn generated_rosters_pass(how in any::<u8>(), header in "(op,|)email(,display_name|)(,tier|)(,Region|)(,groups|)(,successor|)(,leave_on|)(\n|\r\n)", rest in made_of(ROSTER, 60)) {
             let text = format!("{header}{rest}");
             roster(&[&[how], text.as_bytes()].concat());
         }

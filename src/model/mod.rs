@@ -13,6 +13,7 @@ mod field;
 mod field_count;
 mod group;
 mod history;
+mod leaving;
 mod listed_memberships;
 mod membership;
 mod memory;
@@ -56,6 +57,7 @@ pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, NewIds, PLANNED, RunEnd, RunRecord, RunStart,
     RunState, Settled, UNKNOWN,
 };
+pub use leaving::{LeaveOn, Leaving};
 pub use listed_memberships::ListedMemberships;
 pub use membership::{
     DesiredMemberships, DoubtfulMembership, GroupsCell, MembershipRow, ObservedGroups,

@@ -123,12 +123,16 @@ pub enum ProblemKind {
     Role,
     /// A group that Omni does not have or show, or a contradiction about a membership.
     Group,
+    /// A cell that is not the day on which a user leaves.
+    LeaveOn,
     /// A lint: a row that repeats another row.
     DuplicateRow,
     /// A lint: a row of a frozen user.
     SkippedRow,
     /// A lint: a group that a cell names twice.
     RepeatedGroup,
+    /// A lint: a cell without effect.
+    NoEffect,
     /// A lint: a column in which every cell is blank.
     BlankColumn,
     /// A lint: a word of another program for an op.
@@ -202,9 +206,11 @@ impl ProblemKind {
             Self::Number => ("number", "invalid numbers"),
             Self::Role => ("role", "invalid roles"),
             Self::Group => ("group", "unusable groups"),
+            Self::LeaveOn => ("leave_on", "invalid days of leaving"),
             Self::DuplicateRow => ("duplicate_row", "duplicate rows"),
             Self::SkippedRow => ("skipped_row", "skipped rows"),
             Self::RepeatedGroup => ("repeated_group", "groups that are named twice"),
+            Self::NoEffect => ("no_effect", "cells without effect"),
             Self::BlankColumn => ("blank_column", "blank columns"),
             Self::OpSynonym => ("op_synonym", "ops of other programs"),
             Self::SuspiciousList => ("suspicious_list", "lists that may be written wrong"),

@@ -1,8 +1,8 @@
 //! The desired state, as a roster states it.
 
 use super::{
-    ByEmail, DesiredMemberships, DesiredRoles, Email, GroupName, GroupsCell, Location, Problem,
-    UserSpec,
+    ByEmail, DesiredMemberships, DesiredRoles, Email, GroupName, GroupsCell, Leaving, Location,
+    Problem, UserSpec,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -14,9 +14,29 @@ pub enum DesiredUser {
     /// Exists, with these values.
     Upsert(UserSpec),
     /// Removed, as `policy.removal` says.
-    Delete,
+    Delete(Leaving),
     /// Inactive, whatever `policy.removal` says.
-    Deactivate,
+    Deactivate(Leaving),
+}
+
+impl DesiredUser {
+    /// How the user leaves; `None` if the user stays.
+    #[must_use]
+    pub fn leaving(&self) -> Option<&Leaving> {
+        match self {
+            Self::Upsert(_) => None,
+            Self::Delete(leaving) | Self::Deactivate(leaving) => Some(leaving),
+        }
+    }
+
+    /// What the row states about the user, now or until the user leaves.
+    #[must_use]
+    pub fn spec(&self) -> Option<&UserSpec> {
+        match self {
+            Self::Upsert(spec) => Some(spec),
+            Self::Delete(leaving) | Self::Deactivate(leaving) => Some(&leaving.on.as_ref()?.until),
+        }
+    }
 }
 
 /// A user in the roster.

@@ -8,8 +8,8 @@ use super::undecided::Undecided;
 use super::{Blocked, BlockedOperation, memberships, ownership, roles};
 use crate::model::{
     Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupId,
-    GroupUpdate, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune,
-    Removal, RoleUpdate, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
+    GroupUpdate, Leaving, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind,
+    Prune, Removal, RoleUpdate, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
 };
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
@@ -307,6 +307,11 @@ impl Planner<'_> {
             Some(UserMatch::One(user)) => Some(user),
             None => None,
         };
+        let leaves_on = |leaving: &Leaving| leaving.on.is_some();
+        if entry.want.leaving().is_some_and(leaves_on) {
+            plan.unchanged += 1;
+            return;
+        }
         if user.is_some_and(|user| self.is_unread(&entry.want, user)) {
             return plan.unread.push(email.clone());
         }
@@ -319,12 +324,14 @@ impl Planner<'_> {
                 self.note_respelled(spec, user, &entry.location, plan);
                 self.update(email, spec, user, plan)
             }
-            (DesiredUser::Delete, Some(user)) => self.removal(user, self.policy.removal),
-            (DesiredUser::Deactivate, Some(user)) => self.removal(user, Removal::Deactivate),
-            (DesiredUser::Delete | DesiredUser::Deactivate, None) if self.memory.knew(email) => {
+            (DesiredUser::Delete(_), Some(user)) => self.removal(user, self.policy.removal),
+            (DesiredUser::Deactivate(_), Some(user)) => self.removal(user, Removal::Deactivate),
+            (DesiredUser::Delete(_) | DesiredUser::Deactivate(_), None)
+                if self.memory.knew(email) =>
+            {
                 None
             }
-            (DesiredUser::Delete | DesiredUser::Deactivate, None) => {
+            (DesiredUser::Delete(_) | DesiredUser::Deactivate(_), None) => {
                 return plan.not_found.push(NotFound {
                     email: email.clone(),
                     location: entry.location.clone(),
@@ -402,8 +409,8 @@ impl Planner<'_> {
     fn is_unread(&self, want: &DesiredUser, user: &ObservedUser) -> bool {
         match want {
             DesiredUser::Upsert(spec) => !user.is_read_for(spec),
-            DesiredUser::Delete if self.policy.removal == Removal::Delete => false,
-            DesiredUser::Delete | DesiredUser::Deactivate => user.active.is_none(),
+            DesiredUser::Delete(_) if self.policy.removal == Removal::Delete => false,
+            DesiredUser::Delete(_) | DesiredUser::Deactivate(_) => user.active.is_none(),
         }
     }
 

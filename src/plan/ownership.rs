@@ -61,7 +61,9 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
     for email in memory.managed.iter().chain(&not_removed) {
         let was_missing = memory.missing_since.contains_key(email);
         let (list, applies) = match desired.users.get(email).map(|entry| &entry.want) {
-            Some(DesiredUser::Delete | DesiredUser::Deactivate) if is_gone(email, observed) => {
+            Some(DesiredUser::Delete(_) | DesiredUser::Deactivate(_))
+                if is_gone(email, observed) =>
+            {
                 (&mut update.forgotten, true)
             }
             Some(_) => (&mut update.found, was_missing),

@@ -55,15 +55,11 @@ fn take(left: &mut usize, count: usize) -> Option<()> {
 }
 
 fn values(want: &DesiredUser) -> usize {
-    match want {
-        DesiredUser::Upsert(spec) => {
-            let values = spec.attributes.iter().map(|(_, value)| value.as_ref());
-            values
-                .map(|value| value.map_or(1, |value| value.items().len()))
-                .sum()
-        }
-        DesiredUser::Delete | DesiredUser::Deactivate => 0,
-    }
+    let attributes = want.spec().map(|spec| &spec.attributes);
+    let values = attributes.into_iter().flatten();
+    values
+        .map(|(_, value)| value.as_ref().map_or(1, |value| value.items().len()))
+        .sum()
 }
 
 fn exceeded(limit: usize, of: &str) -> Issue {

@@ -7,7 +7,7 @@ use super::{SourceError, read};
 use crate::fuzzing::checks::{SECRET, assert_harmless};
 use crate::model::{
     AttributeName, Decimal, Definition, Desired, DesiredMemberships, DesiredUser, Email, GroupName,
-    Location, Problem, ProblemKind, Schema, Texts, Value, ValueType, fold, trim,
+    Leaving, Location, Problem, ProblemKind, Schema, Texts, Value, ValueType, fold, trim,
 };
 use crate::settings::{BlankCells, Encoding, Select, SourceSettings, Watch};
 use std::collections::HashSet;
@@ -200,7 +200,7 @@ impl RosterFolder {
     }
 
     fn check_want(&self, want: &DesiredUser) {
-        let DesiredUser::Upsert(spec) = want else {
+        let Some(spec) = want.spec() else {
             return;
         };
         assert!(spec.attributes.iter().is_sorted_by(|(a, _), (b, _)| a < b));
@@ -241,7 +241,7 @@ impl RosterFolder {
             .values()
             .filter_map(|entry| match &entry.want {
                 DesiredUser::Upsert(spec) => Some(spec),
-                DesiredUser::Delete | DesiredUser::Deactivate => None,
+                DesiredUser::Delete(_) | DesiredUser::Deactivate(_) => None,
             });
         let columns: Vec<AttributeName> = specs.next().map_or(Vec::new(), |spec| {
             spec.attributes
@@ -299,9 +299,16 @@ impl RosterFolder {
 /// A user's row; `None` if it does not have all columns.
 fn export_row(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> Option<ExportRow> {
     let blank = ExportRow::removal(email, columns.len());
+    // An export has no columns for these.
+    if want
+        .leaving()
+        .is_some_and(|leaving| *leaving != Leaving::default())
+    {
+        return None;
+    }
     let spec = match want {
-        DesiredUser::Delete => return Some(blank),
-        DesiredUser::Deactivate => {
+        DesiredUser::Delete(_) => return Some(blank),
+        DesiredUser::Deactivate(_) => {
             return Some(ExportRow {
                 op: "deactivate",
                 ..blank

@@ -12,7 +12,17 @@ use std::sync::Arc;
 
 /// The header of the column with the groups of each user.
 pub(super) const GROUPS: &str = "groups";
-const OWN: [&str; 4] = ["op", "email", "display_name", GROUPS];
+/// The header of the column with the successor of a user who leaves.
+const SUCCESSOR: &str = "successor";
+/// The header of the column with the day on which a user leaves.
+const LEAVE_ON: &str = "leave_on";
+const OWN: [&str; 6] = ["op", "email", "display_name", GROUPS, SUCCESSOR, LEAVE_ON];
+/// The columns that Omni may have an attribute for, and their meaning.
+const OPTIONAL: [(&str, &str); 3] = [
+    (GROUPS, "the groups of each user"),
+    (SUCCESSOR, "the successor of each user who leaves"),
+    (LEAVE_ON, "the day on which each user leaves"),
+];
 /// The prefix of system attributes, by which they are recognised without definitions.
 const SYSTEM_PREFIX: &str = "omni_user_";
 /// The maximum number of listed problems of one header. The others are counted.
@@ -27,6 +37,8 @@ pub(super) struct Columns {
     pub(super) email: usize,
     pub(super) display_name: Option<usize>,
     pub(super) groups: Option<usize>,
+    pub(super) successor: Option<usize>,
+    pub(super) leave_on: Option<usize>,
     /// Sorted by name, so that the attributes of every row are sorted.
     pub(super) attributes: Vec<AttributeColumn>,
     /// The names of the attributes, shared by all rows.
@@ -127,14 +139,12 @@ impl<'a> HeaderReader<'a> {
                 "keep one of them",
             ));
         }
-        if own == Some(GROUPS) {
-            return not_an_attribute(name, self.schema);
+        if let Some(own) = own {
+            return not_an_attribute(name, own, self.schema);
         }
-        if own.is_none() {
-            let name = AttributeName::new(name);
-            let shape = attribute(&name, self.schema)?;
-            self.attributes.push(AttributeColumn { at, name, shape });
-        }
+        let name = AttributeName::new(name);
+        let shape = attribute(&name, self.schema)?;
+        self.attributes.push(AttributeColumn { at, name, shape });
         Ok(())
     }
 
@@ -159,6 +169,8 @@ impl<'a> HeaderReader<'a> {
             email,
             display_name: own("display_name"),
             groups: own(GROUPS),
+            successor: own(SUCCESSOR),
+            leave_on: own(LEAVE_ON),
             names: Arc::new(names.collect()),
             attributes: self.attributes,
             blank: self.blank,
@@ -246,15 +258,19 @@ pub(super) fn is_own(name: &AttributeName) -> bool {
         .any(|own| own.eq_ignore_ascii_case(name.as_str()))
 }
 
-/// Checks that Omni has no attribute that the column of groups may mean.
-fn not_an_attribute(column: &str, schema: &Schema) -> Result<(), Issue> {
+/// Checks that Omni has no attribute that one of the [`OPTIONAL`] columns may mean. The others are required by their
+/// name.
+fn not_an_attribute(column: &str, own: &str, schema: &Schema) -> Result<(), Issue> {
+    let Some((_, meaning)) = OPTIONAL.into_iter().find(|(name, _)| *name == own) else {
+        return Ok(());
+    };
     let mut settable = schema.definitions().filter(|one| !one.system);
-    let Some(same) = settable.find(|one| one.name.as_str().eq_ignore_ascii_case(GROUPS)) else {
+    let Some(same) = settable.find(|one| one.name.as_str().eq_ignore_ascii_case(own)) else {
         return Ok(());
     };
     Err(Issue::new(
         format!(
-            "the column {} may be the groups of each user, or Omni's user attribute {}",
+            "the column {} may be {meaning}, or Omni's user attribute {}",
             quoted(column),
             quoted(same.name.as_str())
         ),

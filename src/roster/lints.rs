@@ -33,6 +33,9 @@ pub(super) struct Lints {
     op: Option<usize>,
     /// Words of other programs for an op.
     synonyms: Occurrences,
+    successor: Option<usize>,
+    /// Successors of users who stay.
+    idle_successors: Occurrences,
     attributes: Vec<ColumnLints>,
     groups: Option<GroupsLints>,
     /// Lints on texts, for each column.
@@ -83,6 +86,8 @@ impl Lints {
             upserts: 0,
             op: columns.op,
             synonyms: Occurrences::default(),
+            successor: columns.successor,
+            idle_successors: Occurrences::default(),
             attributes: attributes
                 .map(|column| ColumnLints::new(column.at, column.shape))
                 .collect(),
@@ -99,9 +104,13 @@ impl Lints {
         }
     }
 
-    /// Checks a row that upserts a user.
-    pub(super) fn row(&mut self, cells: &StringRecord, line: u64) {
-        self.upserts += 1;
+    /// Checks a row that upserts a user, for good or until a date.
+    pub(super) fn row(&mut self, cells: &StringRecord, line: u64, is_for_good: bool) {
+        self.upserts += u64::from(is_for_good);
+        let successor = self.successor.filter(|_| is_for_good);
+        if successor.is_some_and(|at| !trim(&cells[at]).is_empty()) {
+            self.idle_successors.add(line);
+        }
         let groups = self.groups.iter_mut().map(|groups| &mut groups.lists);
         for column in self.attributes.iter_mut().chain(groups) {
             column.cell(&cells[column.at], line);
@@ -144,6 +153,9 @@ impl Lints {
         }
         if let Some(at) = self.op {
             list.cells(at, self.synonyms, &SYNONYM);
+        }
+        if let Some(at) = self.successor {
+            list.cells(at, self.idle_successors, &IDLE_SUCCESSOR);
         }
         for column in &self.attributes {
             column.finish(&mut list);
@@ -320,6 +332,11 @@ const SYNONYM: Lint = Lint {
     kind: ProblemKind::OpSynonym,
     message: "this is the word of another program for an op",
     remedy: "write upsert for create, add and update; delete for remove; deactivate for disable",
+};
+const IDLE_SUCCESSOR: Lint = Lint {
+    kind: ProblemKind::NoEffect,
+    message: "a successor has no effect while the user stays",
+    remedy: "write delete or deactivate as op once the user leaves, or clear the cell",
 };
 const SEPARATORS: Lint = Lint {
     kind: ProblemKind::SuspiciousList,

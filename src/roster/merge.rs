@@ -9,7 +9,7 @@ use super::parse::ParsedFile;
 use super::text::{Issue, quoted};
 use crate::model::{
     ByEmail, Desired, DesiredMemberships, DesiredRoles, DesiredUser, Email, Entry, FileRead,
-    Fingerprint, GroupsCell, Location, Problem, ProblemKind, Schema, UserSpec,
+    Fingerprint, GroupsCell, Leaving, Location, Problem, ProblemKind, Schema, UserSpec,
 };
 use std::sync::Arc;
 
@@ -260,10 +260,19 @@ fn skipped(email: &Email, location: Location, reason: &Location) -> Problem {
 fn same(a: &DesiredUser, b: &DesiredUser, schema: &Schema) -> bool {
     match (a, b) {
         (DesiredUser::Upsert(a), DesiredUser::Upsert(b)) => same_spec(a, b, schema),
-        (DesiredUser::Delete, DesiredUser::Delete)
-        | (DesiredUser::Deactivate, DesiredUser::Deactivate) => true,
+        (DesiredUser::Delete(a), DesiredUser::Delete(b))
+        | (DesiredUser::Deactivate(a), DesiredUser::Deactivate(b)) => same_leaving(a, b, schema),
         _ => false,
     }
+}
+
+fn same_leaving(a: &Leaving, b: &Leaving, schema: &Schema) -> bool {
+    let is_same_day = match (&a.on, &b.on) {
+        (Some(a), Some(b)) => a.date == b.date && same_spec(&a.until, &b.until, schema),
+        (None, None) => true,
+        _ => false,
+    };
+    is_same_day && a.successor == b.successor
 }
 
 fn same_cell(a: Option<&GroupsCell>, b: Option<&GroupsCell>) -> bool {

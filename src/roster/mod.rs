@@ -28,6 +28,7 @@ pub(crate) mod fuzzing;
 mod groups_cell;
 mod groups_file;
 mod header;
+mod leaving;
 mod lint;
 mod lints;
 mod merge;

@@ -9,9 +9,7 @@ use super::records::{FileText, Records};
 use super::row::{BadRow, Doubt, RowReader, ValidRow};
 use super::scanner::ScanError;
 use super::text::Issue;
-use crate::model::{
-    DesiredUser, DoubtfulRow, Email, Entry, Location, Problem, ProblemKind, Schema,
-};
+use crate::model::{DoubtfulRow, Email, Entry, Location, Problem, ProblemKind, Schema};
 use crate::settings::SourceSettings;
 use ::csv::StringRecord;
 use std::io::Read;
@@ -134,8 +132,8 @@ impl ParsedFile {
                 let named = groups.as_ref().map_or(0, |groups| groups.cell.names.len());
                 self.budget.take_values(&want, named).map_err(over_budget)?;
                 lints.op(record, line);
-                if matches!(want, DesiredUser::Upsert(_)) {
-                    lints.row(record, line);
+                if want.spec().is_some() {
+                    lints.row(record, line, want.leaving().is_none());
                 }
                 if groups.as_ref().is_some_and(|groups| groups.has_repeats) {
                     lints.repeated_group(line);

@@ -15,10 +15,11 @@ use super::address;
 use super::cell::CellReader;
 use super::groups_cell::GroupsReader;
 use super::header::Columns;
+use super::leaving;
 use super::text::{Issue, did_you_mean, quoted};
 use crate::model::{
-    AttributeName, Attributes, DesiredUser, Email, GroupsCell, Interner, Location, Problem,
-    ProblemKind, UserSpec, Value, nfc, trim,
+    AttributeName, Attributes, DesiredUser, Email, GroupsCell, Interner, LeaveOn, Leaving,
+    Location, Problem, ProblemKind, UserSpec, Value, nfc, trim,
 };
 use crate::settings::BlankCells;
 use crate::util::text::{nearest, plural};
@@ -127,9 +128,12 @@ impl<'a> RowReader<'a> {
         let mut bad = BadRow::default();
         let (email, doubt) = self.email(cells, line);
         let want = self.want(cells, line, &mut bad);
-        let groups = match want {
-            Some(DesiredUser::Upsert(_)) | None => self.groups(cells, line, &mut bad),
-            Some(DesiredUser::Delete | DesiredUser::Deactivate) => None,
+        let groups = match want.as_ref().map(DesiredUser::leaving) {
+            None | Some(None) => self.groups(cells, line, self.blank_cells, &mut bad),
+            Some(Some(Leaving { on: Some(_), .. })) => {
+                self.groups(cells, line, BlankCells::Keep, &mut bad)
+            }
+            Some(Some(Leaving { on: None, .. })) => None,
         };
         self.check_swallowed(cells, line, &mut bad);
         match (email, want) {
@@ -176,9 +180,8 @@ impl<'a> RowReader<'a> {
         };
         match op(&cells[at]) {
             Ok(Op::Upsert) => self.upsert(cells, line, bad),
-            // The other cells are ignored, so they can't be wrong.
-            Ok(Op::Delete) => Some(DesiredUser::Delete),
-            Ok(Op::Deactivate) => Some(DesiredUser::Deactivate),
+            Ok(Op::Delete) => self.leaving(cells, line, bad).map(DesiredUser::Delete),
+            Ok(Op::Deactivate) => self.leaving(cells, line, bad).map(DesiredUser::Deactivate),
             Err(issue) => {
                 bad.problems.push(self.problem(line, at, issue));
                 None
@@ -187,20 +190,67 @@ impl<'a> RowReader<'a> {
     }
 
     fn upsert(&mut self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<DesiredUser> {
+        let date = self.columns.leave_on;
+        self.filled(cells, date, leaving::date_of_upsert, line, bad);
+        let spec = self.spec(cells, line, self.blank_cells, bad)?;
+        Some(DesiredUser::Upsert(spec))
+    }
+
+    /// How a user leaves. The cells of attributes count only until a date; without one they can't be wrong.
+    fn leaving(&mut self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Leaving> {
+        let Columns {
+            successor,
+            leave_on,
+            ..
+        } = *self.columns;
+        let successor = self.filled(cells, successor, leaving::successor, line, bad);
+        let date = self.filled(cells, leave_on, leaving::date, line, bad);
+        let on = match date {
+            None => None,
+            Some(date) => {
+                let until = self.spec(cells, line, BlankCells::Keep, bad)?;
+                Some(Box::new(LeaveOn { date, until }))
+            }
+        };
+        Some(Leaving { successor, on })
+    }
+
+    /// Reads the cell of a column, if there is one and the cell is not blank.
+    fn filled<T>(
+        &self,
+        cells: &StringRecord,
+        column: Option<usize>,
+        read: fn(&str) -> Result<T, Issue>,
+        line: u64,
+        bad: &mut BadRow,
+    ) -> Option<T> {
+        let at = column.filter(|at| !trim(&cells[*at]).is_empty())?;
+        let read = read(&cells[at]).map_err(|issue| self.problem(line, at, issue));
+        read.map_err(|problem| bad.problems.push(problem)).ok()
+    }
+
+    /// What a row states about a user who exists.
+    fn spec(
+        &mut self,
+        cells: &StringRecord,
+        line: u64,
+        blank_cells: BlankCells,
+        bad: &mut BadRow,
+    ) -> Option<UserSpec> {
         let display_name = self.columns.display_name.map(|at| trim(&cells[at]));
-        let attributes = self.attributes(cells, line, bad)?;
-        Some(DesiredUser::Upsert(UserSpec {
+        Some(UserSpec {
+            attributes: self.attributes(cells, line, blank_cells, bad)?,
             display_name: display_name
                 .filter(|name| !name.is_empty())
                 .map(|name| nfc(name).into()),
-            attributes,
-        }))
+        })
     }
 
     fn attributes(
         &mut self,
         cells: &StringRecord,
         line: u64,
+        blank_cells: BlankCells,
         bad: &mut BadRow,
     ) -> Option<Attributes<Option<Value>>> {
         let columns = &self.columns.attributes;
@@ -208,7 +258,7 @@ impl<'a> RowReader<'a> {
         let mut issues = Vec::new();
         for (column, reader) in columns.iter().zip(&mut self.cells) {
             let cell = &cells[column.at];
-            if is_kept(cell, self.blank_cells) {
+            if is_kept(cell, blank_cells) {
                 continue;
             }
             match reader.value(cell) {
@@ -224,15 +274,21 @@ impl<'a> RowReader<'a> {
         let names = if values.len() == columns.len() {
             self.columns.names.clone()
         } else {
-            self.names_in(cells)
+            self.names_in(cells, blank_cells)
         };
         Some(Attributes::of(names, values))
     }
 
     /// The cell in the `groups` column; `None` if it states nothing.
-    fn groups(&mut self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<ReadGroups> {
+    fn groups(
+        &mut self,
+        cells: &StringRecord,
+        line: u64,
+        blank_cells: BlankCells,
+        bad: &mut BadRow,
+    ) -> Option<ReadGroups> {
         let at = self.columns.groups?;
-        if is_kept(&cells[at], self.blank_cells) {
+        if is_kept(&cells[at], blank_cells) {
             return None;
         }
         match self.groups.read(&cells[at]) {
@@ -251,9 +307,13 @@ impl<'a> RowReader<'a> {
     }
 
     /// The attributes of a row in which blank cells are left out.
-    fn names_in(&mut self, cells: &StringRecord) -> Arc<Vec<AttributeName>> {
+    fn names_in(
+        &mut self,
+        cells: &StringRecord,
+        blank_cells: BlankCells,
+    ) -> Arc<Vec<AttributeName>> {
         let columns = self.columns.attributes.iter();
-        let named = columns.filter(|column| !is_kept(&cells[column.at], self.blank_cells));
+        let named = columns.filter(|column| !is_kept(&cells[column.at], blank_cells));
         let names = named.map(|column| column.name.clone()).collect();
         self.interner.names(Arc::new(names))
     }

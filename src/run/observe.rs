@@ -257,7 +257,7 @@ impl ObservationCache {
         let is_due = |want: &DesiredUser, user: &ObservedUser| match want {
             DesiredUser::Upsert(spec) => !user.is_read_for(spec),
             // The history keeps the values of a removed user.
-            DesiredUser::Delete | DesiredUser::Deactivate => !user.is_read(),
+            DesiredUser::Delete(_) | DesiredUser::Deactivate(_) => !user.is_read(),
         };
         let found = request.found(&self.observed);
         let due = found.filter(|(want, user)| is_due(want, user));

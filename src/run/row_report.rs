@@ -258,7 +258,7 @@ fn row(
 fn op(entry: &Entry) -> &'static str {
     match entry.want {
         DesiredUser::Upsert(_) => "upsert",
-        DesiredUser::Delete => "delete",
-        DesiredUser::Deactivate => "deactivate",
+        DesiredUser::Delete(_) => "delete",
+        DesiredUser::Deactivate(_) => "deactivate",
     }
 }

@@ -5,9 +5,9 @@ use crate::support::cases;
 use chrono::Utc;
 use omni_user_sync::model::{
     Action, AttributeName, ByEmail, Change, Counts, Definition, Desired, DesiredMemberships,
-    DesiredUser, Email, Entry, Field, FieldChange, Fingerprint, GroupGlobs, Limit, Location,
-    Memory, Mode, Observed, ObservedUser, Policy, Protect, Prune, Removal, Schema, Text, UserId,
-    UserMatch, UserSpec, Value, ValueType,
+    DesiredUser, Email, Entry, Field, FieldChange, Fingerprint, GroupGlobs, Leaving, Limit,
+    Location, Memory, Mode, Observed, ObservedUser, Policy, Protect, Prune, Removal, Schema, Text,
+    UserId, UserMatch, UserSpec, Value, ValueType,
 };
 use omni_user_sync::plan::Plan;
 use omni_user_sync::roster::export::ExportFormat;
@@ -100,7 +100,7 @@ fn want(columns: u8) -> impl Strategy<Value = DesiredUser> {
             attributes,
         })
     });
-    prop_oneof![4 => upsert, 1 => Just(DesiredUser::Delete), 1 => Just(DesiredUser::Deactivate)]
+    prop_oneof![4 => upsert, 1 => Just(DesiredUser::Delete(Leaving::default())), 1 => Just(DesiredUser::Deactivate(Leaving::default()))]
 }
 
 #[derive(Clone, Debug)]
@@ -349,10 +349,10 @@ proptest! {
                     }
                 }
                 (DesiredUser::Upsert(spec), None) => prop_assert!(spec.display_name.is_none()),
-                (DesiredUser::Delete, Some(user)) => {
+                (DesiredUser::Delete(_), Some(user)) => {
                     prop_assert!(case.policy.removal == Removal::Deactivate && user.is_inactive());
                 }
-                (DesiredUser::Deactivate, Some(user)) => prop_assert!(user.is_inactive()),
+                (DesiredUser::Deactivate(_), Some(user)) => prop_assert!(user.is_inactive()),
                 (_, None) => {}
             }
         }

@@ -52,7 +52,7 @@ impl Worker<'_> {
     fn spec_of(&self, change: &Change) -> Option<&UserSpec> {
         match &self.work.prepared.desired.users.get(change.email()?)?.want {
             DesiredUser::Upsert(spec) => Some(spec),
-            DesiredUser::Delete | DesiredUser::Deactivate => None,
+            DesiredUser::Delete(_) | DesiredUser::Deactivate(_) => None,
         }
     }
 

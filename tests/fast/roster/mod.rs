@@ -6,6 +6,7 @@ mod groups;
 mod groups_file;
 mod header;
 mod junk;
+mod leaving;
 mod lints;
 mod properties;
 mod removal;

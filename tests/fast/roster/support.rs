@@ -179,12 +179,27 @@ fn sorted<T>(map: &ByEmail<T>, location: impl Fn(&T) -> &Location) -> Vec<(Strin
 }
 
 fn show_want(want: &DesiredUser) -> String {
-    let spec = match want {
-        DesiredUser::Upsert(spec) => spec,
-        DesiredUser::Delete => return "delete".into(),
-        DesiredUser::Deactivate => return "deactivate".into(),
+    let mut text = String::new();
+    if let Some(leaving) = want.leaving() {
+        text += match want {
+            DesiredUser::Deactivate(_) => "deactivate",
+            _ => "delete",
+        };
+        if let Some(successor) = &leaving.successor {
+            let _ = write!(text, " successor={successor}");
+        }
+        if let Some(on) = &leaving.on {
+            let _ = write!(text, " on {}, until then ", on.date);
+        }
+    }
+    let Some(spec) = want.spec() else {
+        return text;
     };
-    let mut text = format!("upsert {:?}", spec.display_name.as_deref().unwrap_or("-"));
+    let _ = write!(
+        text,
+        "upsert {:?}",
+        spec.display_name.as_deref().unwrap_or("-")
+    );
     for (name, value) in &spec.attributes {
         let value = value.as_ref().map_or("none".into(), Value::to_string);
         let _ = write!(text, " {name}={value}");

@@ -5,8 +5,8 @@ use super::support::{
     upsert,
 };
 use omni_user_sync::model::{
-    AcceptedRoster, ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Location, Memory,
-    Observed, ObservedUser, Operation, Problem, Quarantined, RunTime,
+    AcceptedRoster, ChangeOutcome, Desired, DesiredUser, FileRead, Fingerprint, Leaving, Location,
+    Memory, Observed, ObservedUser, Operation, Problem, Quarantined, RunTime,
 };
 use omni_user_sync::state::StateDb;
 use std::time::{Duration, SystemTime};
@@ -43,13 +43,19 @@ async fn removed_users_are_remembered_for_good() {
     let state = State::new();
     let db = state.open();
     let knew = async |name: &str| memory(&db).await.knew(&email(name));
-    let both = roster(&[("ann", upsert()), ("bob", DesiredUser::Delete)]);
+    let both = roster(&[
+        ("ann", upsert()),
+        ("bob", DesiredUser::Delete(Leaving::default())),
+    ]);
     note(&db, 1, &both, &omni(&["ann", "bob"])).await;
     assert!(
         knew("ann").await && !knew("bob").await,
         "bob was never managed and is there"
     );
-    let leaver = roster(&[("ann", DesiredUser::Delete), ("bob", upsert())]);
+    let leaver = roster(&[
+        ("ann", DesiredUser::Delete(Leaving::default())),
+        ("bob", upsert()),
+    ]);
     note(&db, 2, &leaver, &omni(&["bob"])).await;
     assert!(!memory(&db).await.managed.contains(&email("ann")));
     assert!(knew("ANN").await, "gone, and once managed");
@@ -63,7 +69,7 @@ async fn upserted_users_are_managed_and_later_missing() {
     let both = roster(&[
         ("Ann", upsert()),
         ("bob", upsert()),
-        ("cid", DesiredUser::Delete),
+        ("cid", DesiredUser::Delete(Leaving::default())),
     ]);
     note(&db, 1, &both, &everybody).await;
     assert_eq!(
@@ -89,8 +95,8 @@ async fn removed_users_are_no_longer_tracked() {
     note(&db, 1, &roster(&rows), &omni(&["ann", "bob", "cid", "dan"])).await;
     let later = roster(&[
         ("ann", upsert()),
-        ("cid", DesiredUser::Delete),
-        ("dan", DesiredUser::Deactivate),
+        ("cid", DesiredUser::Delete(Leaving::default())),
+        ("dan", DesiredUser::Deactivate(Leaving::default())),
     ]);
     note(&db, 2, &later, &omni(&["cid", "-dan"])).await;
     // ann is named and will be made; cid and dan are still there.
@@ -141,7 +147,7 @@ async fn incomplete_input_makes_no_user_missing() {
             frozen: [(email("bob"), location)].into_iter().collect(),
             ..without_bob.clone()
         },
-        roster(&[("ann", DesiredUser::Delete)]),
+        roster(&[("ann", DesiredUser::Delete(Leaving::default()))]),
     ];
     for (number, desired) in doubtful.iter().enumerate() {
         note(&db, 2, desired, &everybody).await;
