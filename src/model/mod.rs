@@ -79,7 +79,7 @@ pub use observed_roles::{
     KnownRoles, ObservedRoles, ObservedRolesUpdate, RoleScopeList, RoleUpdate, RolesUnknown,
     StatedRole, StoredRoles,
 };
-pub use owned::{Owned, OwnedSchedules, Schedule, ScheduleId};
+pub use owned::{Owned, OwnedDocuments, OwnedSchedules, Schedule, ScheduleId};
 pub use pause::Pause;
 pub use place::RosterPlace;
 pub use policy::{GroupGlobs, Limit, Mode, Policy, Protect, Protection, Prune, Removal};

@@ -72,3 +72,12 @@ pub struct Owned {
     /// The names of the personal tokens; empty as well if Omni does not show them.
     pub tokens: Vec<String>,
 }
+
+/// The documents that a user created. A removal keeps them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedDocuments {
+    /// Their number.
+    pub count: usize,
+    /// The names of the first ones, by name.
+    pub names: Vec<String>,
+}

@@ -106,6 +106,9 @@ pub enum OmniError {
         "Omni's list of models is unreliable: it does not end after {listed} models; the next run lists them again"
     )]
     UnreliableModels { listed: usize },
+    /// A list of schedules that can't be relied on, for the reason in `doubt`.
+    #[error("Omni's list of schedules is unreliable: {doubt}; the next run reads it again")]
+    UnreliableSchedules { doubt: &'static str },
     /// The limit of [`Client::limit_requests`](super::Client::limit_requests) is reached.
     #[error("the limit of requests for this command is reached")]
     NoRequestsLeft,
@@ -191,6 +194,7 @@ impl OmniError {
             | Self::UnreliableLookup
             | Self::UnreliableGroups { .. }
             | Self::UnreliableModels { .. }
+            | Self::UnreliableSchedules { .. }
             | Self::Ambiguous { .. } => false,
         }
     }
@@ -249,6 +253,7 @@ impl OmniError {
             | Self::ListTooLong { .. }
             | Self::UnreliableGroups { .. }
             | Self::UnreliableModels { .. }
+            | Self::UnreliableSchedules { .. }
             | Self::Ambiguous { .. } => {}
         }
         error.to_string()

@@ -23,10 +23,12 @@ mod groups;
 mod limiter;
 mod list;
 mod look_up;
+mod owned;
 mod page_sizes;
 mod pages;
 mod probe_writes;
 mod reader;
+mod records;
 mod redact;
 mod request_body;
 mod roles;
@@ -43,6 +45,7 @@ pub use list::{ListPart, list, list_from, list_part};
 pub use look_up::{
     filter_ignores_case, look_up, look_up_each, read_incomplete, read_users, swap_case,
 };
+pub use owned::read_owned;
 pub use reader::{ATTEMPTS, Lookup, Reader};
 pub use roles::read_roles;
 pub use whoami::{KeyIdentity, KeyScope, Whoami, diagnose};

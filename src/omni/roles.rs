@@ -7,6 +7,7 @@ use super::error::OmniError;
 use super::exchange::ApiRequest;
 use super::limiter::Priority;
 use super::reader::Reader;
+use super::records::{PAGE, RecordList};
 use super::writer::Writer;
 use crate::model::{
     ConnectionId, GroupId, ModelId, ObservedConnection, ObservedModel, ObservedRole, RoleHolder,
@@ -18,13 +19,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 /// The kinds of models that roles can be assigned for.
 const KINDS: [&str; 2] = ["SHARED", "SHARED_EXTENSION"];
-
-/// The number of models to request per page.
-const PAGE: &str = "100";
 
 /// The limit of pages of one kind. An organisation with more gets an error.
 const MAX_PAGES: usize = 1_000;
@@ -44,23 +41,6 @@ struct ConnectionDoc<'a> {
     #[serde(rename = "baseRole", borrow)]
     base_role: Option<Cow<'a, str>>,
     deleted: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct ModelPageDoc<'a> {
-    #[serde(borrow)]
-    records: Vec<&'a RawValue>,
-    #[serde(rename = "pageInfo", borrow)]
-    page: Option<PageInfoDoc<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PageInfoDoc<'a> {
-    #[serde(rename = "hasNextPage")]
-    has_next: Option<bool>,
-    #[serde(rename = "nextCursor", borrow)]
-    next: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -140,31 +120,14 @@ fn parse_connections(body: &[u8]) -> serde_json::Result<Vec<ObservedConnection>>
     }))
 }
 
-/// A page of models.
-struct ModelPage {
-    models: Vec<ObservedModel>,
-    /// The cursor of the next page; `None` after the last one.
-    next: Option<String>,
-}
-
-fn parse_models(body: &[u8]) -> serde_json::Result<ModelPage> {
-    let doc: ModelPageDoc<'_> = serde_json::from_slice(body)?;
-    let models = entries(&doc.records, |one: ModelDoc<'_>| {
-        let id = ModelId::parse(&one.id)?;
-        let connection = ConnectionId::parse(&one.connection)?;
-        one.deleted.is_none().then(|| ObservedModel {
-            id,
-            name: name(one.name),
-            connection,
-        })
-    });
-    let page = doc.page.unwrap_or_default();
-    let next = page
-        .next
-        .filter(|next| !next.is_empty() && page.has_next != Some(false));
-    Ok(ModelPage {
-        models,
-        next: next.map(Cow::into_owned),
+fn read_model(entry: &RawValue) -> Option<ObservedModel> {
+    let doc: ModelDoc<'_> = serde_json::from_str(entry.get()).ok()?;
+    let id = ModelId::parse(&doc.id)?;
+    let connection = ConnectionId::parse(&doc.connection)?;
+    doc.deleted.is_none().then(|| ObservedModel {
+        id,
+        name: name(doc.name),
+        connection,
     })
 }
 
@@ -235,33 +198,24 @@ impl Reader {
     async fn list_models(&self) -> Result<Vec<ObservedModel>, OmniError> {
         let mut models = Vec::new();
         for kind in KINDS {
-            let (mut cursor, mut cursors) = (None, HashSet::new());
-            loop {
-                let page = self.model_page(kind, cursor.as_deref()).await?;
-                models.extend(page.models);
-                let Some(next) = page.next else {
-                    break;
-                };
-                if cursors.len() >= MAX_PAGES || !cursors.insert(next.clone()) {
-                    let listed = models.len();
-                    return Err(OmniError::UnreliableModels { listed });
-                }
-                cursor = Some(next);
+            let mut url = self.client.endpoint(&["api", "v1", "models"]);
+            url.query_pairs_mut()
+                .append_pair("modelKind", kind)
+                .append_pair("pageSize", PAGE);
+            let list = RecordList {
+                url,
+                max_pages: MAX_PAGES,
+                priority: Priority::Background,
+                read: read_model,
+            };
+            let listed = self.records(&list).await?;
+            models.extend(listed.entries);
+            if listed.next.is_some() {
+                let listed = models.len();
+                return Err(OmniError::UnreliableModels { listed });
             }
         }
         Ok(models)
-    }
-
-    async fn model_page(&self, kind: &str, cursor: Option<&str>) -> Result<ModelPage, OmniError> {
-        let mut url = self.client.endpoint(&["api", "v1", "models"]);
-        url.query_pairs_mut()
-            .append_pair("modelKind", kind)
-            .append_pair("pageSize", PAGE);
-        if let Some(cursor) = cursor {
-            url.query_pairs_mut().append_pair("cursor", cursor);
-        }
-        let request = ApiRequest::get_optional(url).with_priority(Priority::Background);
-        self.read(request, parse_models).await
     }
 
     /// All connections and models, as [`Reader::connections`] and [`Reader::models`] read them.

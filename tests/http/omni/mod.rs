@@ -2,6 +2,7 @@
 
 mod errors;
 mod groups;
+mod owned;
 mod requests;
 mod retries;
 mod roles;

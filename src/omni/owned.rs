@@ -1,0 +1,360 @@
+//! What users own: the schedules and personal tokens that a removal affects, and their documents, which stay.
+//!
+//! A schedule must not be missed, because its loss can't be undone. So a list that does not add up, or has an entry
+//! that can't be read, is an error, unless the schedules can be read owner by owner.
+
+use super::available::Available;
+use super::error::OmniError;
+use super::exchange::ApiRequest;
+use super::reader::Reader;
+use super::records::{ListedRecords, PAGE, RecordList};
+use super::writer::Writer;
+use crate::model::{Owned, OwnedDocuments, OwnedSchedules, Schedule, ScheduleId, UserId};
+use chrono::Utc;
+use futures_util::{StreamExt, stream};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+/// The limit of pages of one user's schedules, and of personal tokens.
+const MAX_PAGES: usize = 1_000;
+
+/// The number of documents to name.
+const NAMED_DOCUMENTS: &str = "10";
+
+#[derive(Deserialize)]
+struct ScheduleDoc<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(rename = "ownerId", borrow)]
+    owner: Option<&'a RawValue>,
+    #[serde(rename = "recipientCount", borrow)]
+    recipients: Option<&'a RawValue>,
+}
+
+/// A schedule in a list. The owner is `None` if the entry does not show a usable one, as on Omni's older pages.
+struct ListedSchedule {
+    schedule: Schedule,
+    owner: Option<UserId>,
+}
+
+fn read_schedule(entry: &RawValue) -> Option<ListedSchedule> {
+    let doc: ScheduleDoc<'_> = serde_json::from_str(entry.get()).ok()?;
+    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+    let owner = doc.owner.and_then(text);
+    // Negative for other destinations than email.
+    let recipients = doc.recipients.and_then(|count| count.get().parse().ok());
+    Some(ListedSchedule {
+        schedule: Schedule {
+            id: ScheduleId::parse(&doc.id)?,
+            name: doc.name.unwrap_or_default().into_owned(),
+            recipients,
+        },
+        owner: owner.and_then(|id| UserId::parse(&id)),
+    })
+}
+
+#[derive(Deserialize)]
+struct TokenDoc<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(rename = "membershipId", borrow)]
+    owner: Cow<'a, str>,
+    enabled: Option<bool>,
+}
+
+/// The owner and the name of a personal token that can be used.
+fn read_token(entry: &RawValue) -> Option<(UserId, String)> {
+    let doc: TokenDoc<'_> = serde_json::from_str(entry.get()).ok()?;
+    let is_personal = doc.kind.is_none_or(|kind| kind == "personal");
+    let is_usable = is_personal && doc.enabled != Some(false);
+    let name = doc.name.unwrap_or_default().into_owned();
+    Some((UserId::parse(&doc.owner).filter(|_| is_usable)?, name))
+}
+
+#[derive(Deserialize)]
+struct DocumentDoc<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+fn read_document(entry: &RawValue) -> Option<String> {
+    let doc: DocumentDoc<'_> = serde_json::from_str(entry.get()).ok()?;
+    Some(doc.name.into_owned())
+}
+
+/// The answer to a transfer.
+#[derive(Deserialize)]
+struct TransferredDoc {
+    success: Option<bool>,
+}
+
+fn same_id(a: &UserId, b: &UserId) -> bool {
+    a.as_str().eq_ignore_ascii_case(b.as_str())
+}
+
+/// The schedules of a list that adds up.
+///
+/// # Errors
+/// [`OmniError::UnreliableSchedules`].
+fn settled(records: ListedRecords<ListedSchedule>) -> Result<Vec<ListedSchedule>, OmniError> {
+    let ids: HashSet<_> = records.entries.iter().map(|one| &one.schedule.id).collect();
+    let is_complete = records.total.is_none_or(|total| total == ids.len());
+    let doubt = if records.unreadable > 0 {
+        "an entry can't be read"
+    } else if records.next.is_some() {
+        "it does not end"
+    } else if records.has_changed || ids.len() < records.len() || !is_complete {
+        "it does not add up, so schedules may have changed during the listing"
+    } else {
+        return Ok(records.entries);
+    };
+    Err(OmniError::UnreliableSchedules { doubt })
+}
+
+/// The schedules of a user among those that Omni shows for the user, by name. Others are shown if it ignores the
+/// filter; one without an owner counts as the user's.
+///
+/// # Errors
+/// [`OmniError::UnreliableSchedules`] if all belong to one other user: the list may show another kind of id.
+fn of_owner(shown: Vec<ListedSchedule>, owner: &UserId) -> Result<Vec<Schedule>, OmniError> {
+    let owners: HashSet<_> = shown.iter().map(|one| &one.owner).collect();
+    let is_own = |shown: &Option<UserId>| shown.as_ref().is_none_or(|id| same_id(id, owner));
+    if owners.len() == 1 && !owners.into_iter().all(is_own) {
+        let doubt = "those of one user are shown as another user's";
+        return Err(OmniError::UnreliableSchedules { doubt });
+    }
+    let own = shown.into_iter().filter(|one| is_own(&one.owner));
+    Ok(by_name(own.map(|one| one.schedule).collect()))
+}
+
+fn by_name(mut schedules: Vec<Schedule>) -> Vec<Schedule> {
+    schedules.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    schedules
+}
+
+/// The schedules of each of these users in a list of all. `None` if an entry shows no owner.
+fn of_each(all: Vec<ListedSchedule>, owners: &[UserId]) -> Option<HashMap<UserId, OwnedSchedules>> {
+    let mut found: HashMap<String, Vec<Schedule>> = HashMap::new();
+    for ListedSchedule { schedule, owner } in all {
+        let owner = owner?.as_str().to_ascii_lowercase();
+        found.entry(owner).or_default().push(schedule);
+    }
+    let of = |owner: &UserId| found.get(&owner.as_str().to_ascii_lowercase()).cloned();
+    let owned = owners.iter().map(|owner| {
+        let schedules = by_name(of(owner).unwrap_or_default());
+        (owner.clone(), OwnedSchedules::Read(schedules))
+    });
+    Some(owned.collect())
+}
+
+/// What could be read. Only an error that ends the run is one.
+fn outcome(read: Result<OwnedSchedules, OmniError>) -> Result<OwnedSchedules, OmniError> {
+    match read {
+        Err(error) if !error.ends_run() => Ok(OwnedSchedules::Failed(error.redacted())),
+        read => read,
+    }
+}
+
+impl Reader {
+    /// The schedules of a user.
+    ///
+    /// # Errors
+    /// As [`Reader::page`]; 403 and 404 are not errors. [`OmniError::UnreliableSchedules`] if the list does not add up.
+    pub async fn schedules_of(&self, owner: &UserId) -> Result<OwnedSchedules, OmniError> {
+        let mut list = self.schedule_list(MAX_PAGES);
+        list.url
+            .query_pairs_mut()
+            .append_pair("ownerId", owner.as_str());
+        let read = self.records(&list).await.and_then(settled);
+        let own = read.and_then(|shown| of_owner(shown, owner));
+        Ok(match Available::of(own)? {
+            Available::Known(schedules) => OwnedSchedules::Read(schedules),
+            Available::Rejected(_) => OwnedSchedules::NotShown,
+        })
+    }
+
+    /// The schedules of these users: from the list of all if that takes fewer requests, else user by user.
+    async fn schedules_of_each(
+        &self,
+        owners: &[UserId],
+    ) -> Result<HashMap<UserId, OwnedSchedules>, OmniError> {
+        if owners.len() > 1
+            && let Some(owned) = self.schedules_among_all(owners).await?
+        {
+            return Ok(owned);
+        }
+        let reads = owners.iter().map(|owner| async move {
+            let schedules = outcome(self.schedules_of(owner).await)?;
+            Ok((owner.clone(), schedules))
+        });
+        let reads: Vec<_> = stream::iter(reads)
+            .buffer_unordered(self.concurrency())
+            .collect()
+            .await;
+        reads.into_iter().collect()
+    }
+
+    /// The schedules of these users in the list of all. `None` if that would take more requests than users, or if the
+    /// list is unreliable.
+    async fn schedules_among_all(
+        &self,
+        owners: &[UserId],
+    ) -> Result<Option<HashMap<UserId, OwnedSchedules>>, OmniError> {
+        let list = self.schedule_list(owners.len() + 1);
+        let same = |schedules: OwnedSchedules| {
+            let owners = owners.iter().cloned();
+            Some(owners.map(|owner| (owner, schedules.clone())).collect())
+        };
+        let first = match Available::of(self.record_page(&list, None).await) {
+            Ok(Available::Known(first)) => first,
+            Ok(Available::Rejected(_)) => return Ok(same(OwnedSchedules::NotShown)),
+            Err(error) => return outcome(Err(error)).map(same),
+        };
+        if first.pages_left().is_none_or(|left| left > owners.len()) {
+            return Ok(None);
+        }
+        let all = self.records_from(&list, first).await.and_then(settled);
+        match Available::of(all) {
+            Ok(Available::Known(all)) => Ok(of_each(all, owners)),
+            Ok(Available::Rejected(_)) => Ok(same(OwnedSchedules::NotShown)),
+            Err(error) if error.ends_run() => Err(error),
+            Err(error) => {
+                let error = error.redacted();
+                tracing::info!(%error, "reading schedules user by user");
+                Ok(None)
+            }
+        }
+    }
+
+    fn schedule_list(&self, max_pages: usize) -> RecordList<ListedSchedule> {
+        let mut url = self.client.endpoint(&["api", "v1", "schedules"]);
+        url.query_pairs_mut().append_pair("pageSize", PAGE);
+        RecordList {
+            url,
+            max_pages,
+            priority: self.priority,
+            read: read_schedule,
+        }
+    }
+
+    /// The names of all personal tokens by their owners; none if Omni does not show them.
+    async fn personal_tokens(&self) -> Result<HashMap<UserId, Vec<String>>, OmniError> {
+        let mut url = self.client.endpoint(&["api", "v1", "api-keys"]);
+        url.query_pairs_mut()
+            .append_pair("type", "personal")
+            .append_pair("pageSize", PAGE);
+        let list = RecordList {
+            url,
+            max_pages: MAX_PAGES,
+            priority: self.priority,
+            read: read_token,
+        };
+        let mut tokens: HashMap<_, Vec<_>> = HashMap::new();
+        match Available::of(self.records(&list).await) {
+            Ok(Available::Known(records)) => {
+                for (owner, name) in records.entries {
+                    tokens.entry(owner).or_default().push(name);
+                }
+            }
+            Ok(Available::Rejected(_)) => {}
+            Err(error) if error.ends_run() => return Err(error),
+            Err(error) => {
+                let error = error.redacted();
+                tracing::warn!(%error, "personal tokens can't be read");
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// The documents that a user created; `None` if Omni does not show them.
+    ///
+    /// # Errors
+    /// As [`Reader::page`]; 403 and 404 are not errors.
+    pub async fn documents_of(
+        &self,
+        creator: &UserId,
+    ) -> Result<Option<OwnedDocuments>, OmniError> {
+        let mut url = self.client.endpoint(&["api", "v1", "documents"]);
+        url.query_pairs_mut()
+            .append_pair("creatorId", creator.as_str())
+            .append_pair("pageSize", NAMED_DOCUMENTS);
+        let list = RecordList {
+            url,
+            max_pages: 1,
+            priority: self.priority,
+            read: read_document,
+        };
+        Ok(match Available::of(self.record_page(&list, None).await)? {
+            Available::Known(page) => Some(OwnedDocuments {
+                count: page.total.unwrap_or(page.len()),
+                names: page.entries,
+            }),
+            Available::Rejected(_) => None,
+        })
+    }
+}
+
+/// What these users own, with as few requests as possible. Each of them is in the result. A list that can't be read is
+/// an outcome and no error.
+///
+/// # Errors
+/// Errors that end the run.
+pub async fn read_owned(
+    reader: &Reader,
+    owners: &[UserId],
+) -> Result<HashMap<UserId, Owned>, OmniError> {
+    if owners.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let read = Utc::now();
+    let schedules = reader.schedules_of_each(owners).await?;
+    let mut tokens = reader.personal_tokens().await?;
+    let owned = schedules.into_iter().map(|(owner, schedules)| {
+        let tokens = tokens.remove(&owner).unwrap_or_default();
+        (
+            owner,
+            Owned {
+                read,
+                schedules,
+                tokens,
+            },
+        )
+    });
+    Ok(owned.collect())
+}
+
+impl Writer {
+    /// Makes a user the owner of a schedule. It can't be undone by the former owner, and later deliveries have the new
+    /// owner's access.
+    ///
+    /// # Errors
+    /// [`OmniError::OutcomeUnknown`] if the response was lost: [`Reader::schedules_of`] shows the outcome.
+    pub async fn transfer_schedule(
+        &self,
+        schedule: &ScheduleId,
+        to: &UserId,
+    ) -> Result<(), OmniError> {
+        let path = [
+            "api",
+            "v1",
+            "schedules",
+            schedule.as_str(),
+            "transfer-ownership",
+        ];
+        let url = self.reader().client.endpoint(&path);
+        let request = ApiRequest::with_body(Method::PUT, url, &json!({ "userId": to.as_str() }));
+        let parse = |body: &[u8]| match serde_json::from_slice::<TransferredDoc>(body)?.success {
+            Some(false) => Err(serde::de::Error::custom("`success` is false")),
+            Some(true) | None => Ok(Some(())),
+        };
+        self.write_once(request, parse).await.map(drop)
+    }
+}
