@@ -85,7 +85,9 @@ pub use place::RosterPlace;
 pub use policy::{GroupGlobs, Limit, Mode, Policy, Protect, Protection, Prune, Removal};
 pub use problem::{Location, Problem, ProblemKind};
 pub use readings::{ClearForm, PatchForm, ProbeUser, Readings};
-pub use role::{DesiredRole, DesiredRoles, RoleColumn, RoleName, RoleNameError, StandardRole};
+pub use role::{
+    DesiredRole, DesiredRoles, RoleColumn, RoleName, RoleNameError, StandardRole, UnclearRole,
+};
 pub use roster::{Desired, DesiredUser, DoubtfulRow, Entry, FileRead, Fingerprint};
 pub use run::{
     GuardRule, Phase, ReadingTime, RowOutcome, RunNumber, RunOptions, RunRef, RunResult, Trigger,

@@ -153,11 +153,38 @@ pub struct DesiredRole {
     pub doubt: Option<Problem>,
 }
 
+/// What a row is about whose role is not known, because the row is invalid or another one contradicts it. A row about
+/// the same in another spelling assigns nothing either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnclearRole {
+    /// The user or group.
+    pub subject: Subject,
+    /// The name of the connection, or its id.
+    pub connection: Text,
+    /// The name of the model, or its id; `None` for the whole connection.
+    pub model: Option<Text>,
+    /// The row.
+    pub location: Location,
+}
+
+impl From<&DesiredRole> for UnclearRole {
+    fn from(row: &DesiredRole) -> Self {
+        Self {
+            subject: row.subject.clone(),
+            connection: row.connection.clone(),
+            model: row.model.clone(),
+            location: row.location.clone(),
+        }
+    }
+}
+
 /// The content of `source.roles`.
 #[derive(Clone, Debug)]
 pub struct DesiredRoles {
     /// The valid rows in their order, one for each subject, connection and model.
     pub rows: Vec<DesiredRole>,
+    /// What the rows with problems are about.
+    pub unclear: Vec<UnclearRole>,
     /// All problems of rows. Their roles are not assigned.
     pub bad_rows: Vec<Problem>,
     /// Problems of the file. With any, there are no rows.

@@ -5,7 +5,7 @@ use crate::model::{
     ConnectionId, DesiredRole, DesiredRoles, ModelId, Problem, ProblemKind, RoleColumn, RoleScope,
     RoleScopeList, Text,
 };
-use crate::roster::{Issue, did_you_mean, merge_roles, quoted};
+use crate::roster::{Issue, did_you_mean, merge_roles, quoted, skipped_role};
 use std::collections::HashMap;
 
 /// The connections and models of an organisation, by name. A name that is the id of one means that one, so that those
@@ -101,14 +101,23 @@ impl RoleCatalogue {
         (connection, model)
     }
 
-    /// The rows of a file with the ids that they mean.
+    /// The rows of a file with the ids that they mean. A row about the same as one whose role is not known is skipped.
     #[must_use]
     pub fn resolve(&self, desired: &DesiredRoles) -> ScopedRoles {
+        let unclear = desired.unclear.iter().filter_map(|row| {
+            let scope = self.ids(&row.connection, row.model.as_deref()).ok()?;
+            Some(((row.subject.folded(), scope), &row.location))
+        });
+        let unclear: HashMap<_, _> = unclear.collect();
         let mut found = ScopedRoles::default();
         let mut rows = Vec::new();
         for row in &desired.rows {
-            match self.scope(desired, row) {
-                Ok(scope) => rows.push(((row.subject.folded(), scope), row.clone())),
+            let key = self.scope(desired, row);
+            match key.map(|scope| (row.subject.folded(), scope)) {
+                Ok(key) => match unclear.get(&key) {
+                    None => rows.push((key, row.clone())),
+                    Some(reason) => found.lints.push(skipped_role(row, reason)),
+                },
                 Err(problem) => found.problems.push(problem),
             }
         }
@@ -119,26 +128,39 @@ impl RoleCatalogue {
             .collect();
         found.problems.extend(merged.bad_rows);
         found.problems.sort_by(Problem::in_order);
-        found.lints = merged.lints;
+        found.lints.extend(merged.lints);
         found
     }
 
     fn scope(&self, desired: &DesiredRoles, row: &DesiredRole) -> Result<RoleScope, Problem> {
-        let problem = |column, name, error| {
-            let issue = name_issue(column, name, &error);
+        let model = row.model.as_deref();
+        self.ids(&row.connection, model).map_err(|(column, error)| {
+            let name = match column {
+                RoleColumn::Model => model.unwrap_or_default(),
+                _ => &row.connection,
+            };
             Problem {
                 email: row.subject.email().cloned(),
-                ..issue.at(desired.cell(row, column))
+                ..name_issue(column, name, &error).at(desired.cell(row, column))
             }
+        })
+    }
+
+    /// The ids of a connection and its model, or the column of the name that leads to none.
+    fn ids(
+        &self,
+        connection: &str,
+        model: Option<&str>,
+    ) -> Result<RoleScope, (RoleColumn, NameError<'_>)> {
+        let connection = self.connection(connection);
+        let connection = connection.map_err(|error| (RoleColumn::Connection, error))?;
+        let model = match model {
+            None => None,
+            Some(name) => match self.model(&connection, name) {
+                Ok(model) => Some(model),
+                Err(error) => return Err((RoleColumn::Model, error)),
+            },
         };
-        let connection = self.connection(&row.connection);
-        let connection =
-            connection.map_err(|error| problem(RoleColumn::Connection, &*row.connection, error))?;
-        let model = row.model.as_deref().map(|name| {
-            let model = self.model(&connection, name);
-            model.map_err(|error| problem(RoleColumn::Model, name, error))
-        });
-        let model = model.transpose()?;
         Ok(RoleScope { connection, model })
     }
 }

@@ -12,7 +12,7 @@ use super::text::{Issue, quoted};
 use super::{BesideReading, SourceError};
 use crate::model::{
     DesiredRole, DesiredRoles, Email, EmailError, GroupNameError, Location, Problem, ProblemKind,
-    RoleColumn, RoleName, RoleNameError, StandardRole, Subject, Text, trim,
+    RoleColumn, RoleName, RoleNameError, StandardRole, Subject, Text, UnclearRole, trim,
 };
 use crate::settings::SourceSettings;
 use ::csv::StringRecord;
@@ -78,6 +78,7 @@ pub(super) fn unavailable(
 fn desired(reading: TableReading<RoleRow, COLUMNS>) -> DesiredRoles {
     let mut roles = DesiredRoles {
         rows: Vec::new(),
+        unclear: Vec::new(),
         bad_rows: Vec::new(),
         rejected: Vec::new(),
         lints: reading.lints,
@@ -103,8 +104,13 @@ type RowKey = (String, Text, Text);
 /// A row with a readable subject and connection.
 struct RoleRow {
     key: RowKey,
-    location: Location,
-    role: Result<DesiredRole, Vec<Problem>>,
+    role: Result<DesiredRole, InvalidRow>,
+}
+
+/// A row without a role that could be assigned.
+struct InvalidRow {
+    about: UnclearRole,
+    problems: Vec<Problem>,
 }
 
 fn read_row(row: &TableRow<'_, COLUMNS>) -> Result<RoleRow, Vec<Problem>> {
@@ -128,24 +134,28 @@ fn read_row(row: &TableRow<'_, COLUMNS>) -> Result<RoleRow, Vec<Problem>> {
         }
     };
     let key = (subject.folded(), connection.into(), model.into());
+    let named = Some(model).filter(|model| !model.is_empty());
+    let row = UnclearRole {
+        subject,
+        connection: connection.into(),
+        model: named.map(Into::into),
+        location: row.location.clone(),
+    };
     let role = match role {
         Ok(role) if problems.is_empty() => Ok(DesiredRole {
             doubt: doubt.map(|issue| at(RoleColumn::Subject, issue)),
-            subject,
-            connection: connection.into(),
-            model: Some(model)
-                .filter(|model| !model.is_empty())
-                .map(Into::into),
+            subject: row.subject,
+            connection: row.connection,
+            model: row.model,
             role,
-            location: row.location.clone(),
+            location: row.location,
         }),
-        _ => Err(about(&subject, problems)),
+        _ => Err(InvalidRow {
+            problems: about(&row.subject, problems),
+            about: row,
+        }),
     };
-    Ok(RoleRow {
-        key,
-        location: row.location.clone(),
-        role,
-    })
+    Ok(RoleRow { key, role })
 }
 
 /// Problems, with the user of their row.
@@ -227,21 +237,26 @@ fn model_issue(model: &str, role: &RoleName) -> Option<Issue> {
 /// unknown which one is right.
 fn add(roles: &mut DesiredRoles, rows: Vec<RoleRow>) {
     let mut invalid = HashMap::new();
-    for row in rows.iter().filter(|row| row.role.is_err()) {
-        invalid
-            .entry(row.key.clone())
-            .or_insert_with(|| row.location.clone());
+    for row in &rows {
+        if let Err(InvalidRow { about, .. }) = &row.role {
+            let location = || about.location.clone();
+            invalid.entry(row.key.clone()).or_insert_with(location);
+        }
     }
     let mut valid = Vec::new();
     for row in rows {
         match (row.role, invalid.get(&row.key)) {
-            (Err(problems), _) => roles.bad_rows.extend(problems),
+            (Err(InvalidRow { about, problems }), _) => {
+                roles.bad_rows.extend(problems);
+                roles.unclear.push(about);
+            }
             (Ok(role), None) => valid.push((row.key, role)),
-            (Ok(role), Some(reason)) => roles.lints.push(problem_of(&role, skipped(reason))),
+            (Ok(role), Some(reason)) => roles.lints.push(skipped_role(&role, reason)),
         }
     }
     let merged = merge_roles(valid);
     roles.rows = merged.rows.into_iter().map(|(_, role)| role).collect();
+    roles.unclear.extend(merged.unclear);
     roles.bad_rows.extend(merged.bad_rows);
     roles.lints.extend(merged.lints);
 }
@@ -249,6 +264,8 @@ fn add(roles: &mut DesiredRoles, rows: Vec<RoleRow>) {
 /// One row for each key.
 pub(crate) struct MergedRoles<K> {
     pub(crate) rows: Vec<(K, DesiredRole)>,
+    /// Rows that contradict each other.
+    pub(crate) unclear: Vec<UnclearRole>,
     pub(crate) bad_rows: Vec<Problem>,
     pub(crate) lints: Vec<Problem>,
 }
@@ -261,6 +278,7 @@ pub(crate) fn merge_roles<K: Eq + Hash>(rows: Vec<(K, DesiredRole)>) -> MergedRo
     );
     let mut merged = MergedRoles {
         rows: Vec::new(),
+        unclear: Vec::new(),
         bad_rows: Vec::new(),
         lints: Vec::new(),
     };
@@ -268,7 +286,10 @@ pub(crate) fn merge_roles<K: Eq + Hash>(rows: Vec<(K, DesiredRole)>) -> MergedRo
         match repetition {
             Repetition::First => merged.rows.push((key, row)),
             Repetition::Duplicate(first) => merged.lints.push(duplicate(&row, &first)),
-            Repetition::Conflict(other) => merged.bad_rows.push(conflict(&row, &other)),
+            Repetition::Conflict(other) => {
+                merged.bad_rows.push(conflict(&row, &other));
+                merged.unclear.push((&row).into());
+            }
         }
     }
     merged
@@ -280,6 +301,11 @@ fn problem_of(row: &DesiredRole, issue: Issue) -> Problem {
         email: row.subject.email().cloned(),
         ..issue.at(row.location.clone())
     }
+}
+
+/// The lint on a valid row about the same as one whose role is not known.
+pub(crate) fn skipped_role(row: &DesiredRole, reason: &Location) -> Problem {
+    problem_of(row, skipped(reason))
 }
 
 fn duplicate(row: &DesiredRole, first: &Location) -> Problem {

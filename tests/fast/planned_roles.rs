@@ -176,6 +176,7 @@ impl Case {
             memberships: DesiredMemberships::default(),
             roles: Some(DesiredRoles {
                 rows: self.stated.iter().enumerate().map(row).collect(),
+                unclear: Vec::new(),
                 bad_rows: Vec::new(),
                 rejected: Vec::new(),
                 lints: Vec::new(),

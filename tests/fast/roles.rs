@@ -200,6 +200,7 @@ fn desired(rows: &[[&str; 4]]) -> DesiredRoles {
     };
     DesiredRoles {
         rows: rows.iter().enumerate().map(row).collect(),
+        unclear: Vec::new(),
         bad_rows: Vec::new(),
         rejected: Vec::new(),
         lints: Vec::new(),
