@@ -340,6 +340,30 @@ async fn a_lost_assignment_is_read_back() {
     }
 }
 
+/// What was compared with the limits and the protected users is the change of another role.
+#[tokio::test]
+async fn a_lost_assignment_overwrites_no_third_role() {
+    let world = RoleWorld::new().await.set("policy.protect", "ann@x.co");
+    let sales = world.sales.clone();
+    world.world.org().set_role("ann@x.co", &sales, "VIEWER");
+    world.rows("ann@x.co,Warehouse,Sales,QUERIER\n");
+    let org = world.world.org();
+    org.fault(on("POST", What::Reset));
+    let sent = async {
+        let is_sent = |request: &Request| request.method == "POST";
+        until("the assignment is sent", async || {
+            org.requests().iter().any(is_sent)
+        })
+        .await;
+        org.set_role("ann@x.co", &sales, "MODELER");
+    };
+    let (outcome, ()) = tokio::join!(world.run(), sent);
+    assert_eq!(outcomes_of(&outcome), ["assign ann@x.co failed"]);
+    assert_eq!(world.roles("ann@x.co"), [role("Sales", "MODELER")]);
+    insta::assert_snapshot!(details(&outcome)[0], @"something else has assigned another role; the next run compares the roles");
+    assert_converged(&world.run().await);
+}
+
 /// If the roles can't be read after a lost response, the next run does it.
 #[tokio::test]
 async fn an_unknown_assignment_is_resolved_later() {

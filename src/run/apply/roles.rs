@@ -1,7 +1,7 @@
 //! Assigns roles, each with one request. An assignment overwrites the present role, so sending one again does no harm.
 //!
-//! - If a response is lost, the roles are read, where Omni shows this one, and the assignment is sent again if they
-//!   lack it.
+//! - If a response is lost, the roles are read, where Omni shows this one, and the assignment is sent again if the role
+//!   is still the former one: the limits and the protection of users were evaluated for that one.
 //! - Omni may accept an assignment and not keep it. The roles are read back if the response shows that, or if the same
 //!   assignment was sent in an earlier run.
 //! - A user or group that this run creates gets its roles in this run.
@@ -18,6 +18,8 @@ use crate::omni::{Available, OmniError};
 use chrono::Utc;
 use std::collections::HashMap;
 
+const OTHER_ROLE: &str =
+    "something else has assigned another role; the next run compares the roles";
 const NO_GROUP: &str = "this run did not create the group; the next run compares the roles";
 
 /// The groups that this run has created. One that turned out to exist may have a role that nothing was compared with.
@@ -101,6 +103,9 @@ impl Worker<'_> {
             match now {
                 Ok(Some(Some(now))) if now == *to => {
                     return Attempt::new(ChangeOutcome::Applied, "");
+                }
+                Ok(Some(now)) if now != assignment.role.from => {
+                    return Attempt::new(ChangeOutcome::Failed, OTHER_ROLE);
                 }
                 Ok(_) if losses < MAX_ATTEMPTS => {}
                 Ok(now) => {
