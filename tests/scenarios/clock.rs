@@ -5,6 +5,7 @@
 //! the kernel does not count as ready: each request would time out at once. A blocking task holds the
 //! jump back, so one is always in progress.
 
+use crate::support::World;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -30,5 +31,31 @@ async fn hurry() -> Infallible {
         let wait = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)));
         wait.await.expect("sleeping can't panic");
         tokio::time::advance(STEP).await;
+    }
+}
+
+/// Moves the wall clock: all times in the state database become later or earlier. The limiter uses the kernel's clock
+/// instead.
+pub(crate) fn shift(world: &World, by_ms: i64) {
+    let path = world.state_db().path().to_owned();
+    if !path.exists() {
+        return;
+    }
+    let db = rusqlite::Connection::open(path).expect("the state database opens");
+    for (table, columns) in [
+        ("runs", &["started", "ended"][..]),
+        ("changes", &["intended", "settled"]),
+        ("managed", &["since", "missing_since"]),
+        ("deactivated", &["since"]),
+        ("roster", &["accepted"]),
+        ("approvals", &["approved", "expires"]),
+        ("quarantine", &["until"]),
+        ("role_scopes", &["read"]),
+        ("observed_roles", &["read"]),
+    ] {
+        for column in columns {
+            let sql = format!("UPDATE {table} SET {column} = {column} + ?1");
+            db.execute(&sql, [by_ms]).expect("times are numbers");
+        }
     }
 }

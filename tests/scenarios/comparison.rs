@@ -1,12 +1,14 @@
 //! Compares each run of a scenario without faults with the reference.
 
-use crate::access::GroupsFile;
-use crate::invariants::{email_of, is_of_user, whose};
+use crate::files::Files;
+use crate::invariants::{email_of, is_of_user};
 use crate::readings::hidden;
 use crate::reference::{
-    Need, Reference, Rules, Ruling, Users, differences, id_of, in_order, is_active,
+    Need, Reference, Rules, Ruling, Users, differences, id_of, in_order, is_active, only_touches,
 };
-use crate::reference_groups::{GroupsBefore, held};
+use crate::reference_groups::{GroupRuling, GroupsBefore, held};
+use crate::reference_roles::{RoleRuling, RolesBefore};
+use crate::roles::Catalogue;
 use crate::roster::{Op, Roster, Row};
 use crate::scenario::Scenario;
 use crate::support::World;
@@ -16,7 +18,7 @@ use omni_user_sync::model::{
 };
 use omni_user_sync::plan::Assessment;
 use omni_user_sync::run::{RunError, RunOutcome};
-use omni_user_sync::sandbox::{Changed, Filter, Inactive};
+use omni_user_sync::sandbox::{Filter, Inactive};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 
@@ -42,22 +44,24 @@ struct Begun {
     /// Users that lists may not show yet.
     hidden: BTreeSet<String>,
     groups: GroupsBefore,
-    /// Whether the run lists all users and groups, and knows the outcome of each earlier change.
-    sees_groups: bool,
+    roles: RolesBefore,
+    /// The emails that `source.groups` and `source.roles` name.
+    named: BTreeSet<String>,
+    /// Whether the run lists all users and groups, reads all roles, and knows the outcome of each earlier change.
+    sees_all: bool,
 }
 
 pub(crate) struct Comparison {
     scenario: Scenario,
     reference: Reference,
-    max_page: usize,
-    list_lag: u64,
     ignores_filter: bool,
     rules: Rules,
     cache: Cache,
     begun: Option<Begun>,
     settled: HashSet<ChangeId>,
-    compared: usize,
-    compared_groups: usize,
+    catalogue: Catalogue,
+    /// The numbers of runs that were compared user by user, and whose memberships and roles were compared.
+    compared: [usize; 3],
 }
 
 fn users(world: &World) -> Users {
@@ -89,12 +93,10 @@ fn need_of(change: &ChangeRecord) -> Need {
 }
 
 impl Comparison {
-    pub(crate) fn new(scenario: &Scenario) -> Self {
+    pub(crate) fn new(scenario: &Scenario, catalogue: Catalogue) -> Self {
         Self {
             scenario: scenario.clone(),
             reference: Reference::new(scenario.policy.clone()),
-            max_page: scenario.options.max_page,
-            list_lag: scenario.options.list_lag,
             ignores_filter: scenario.options.filter == Filter::Ignored,
             rules: Rules {
                 keeps_blanks: scenario.policy.keeps_blanks,
@@ -103,19 +105,14 @@ impl Comparison {
             cache: Cache::Nothing,
             begun: None,
             settled: HashSet::new(),
-            compared: 0,
-            compared_groups: 0,
+            catalogue,
+            compared: [0; 3],
         }
     }
 
-    /// The number of runs that were compared user by user.
-    pub(crate) fn compared(&self) -> usize {
+    /// The numbers of compared runs.
+    pub(crate) fn compared(&self) -> [usize; 3] {
         self.compared
-    }
-
-    /// The number of runs whose memberships were compared.
-    pub(crate) fn compared_groups(&self) -> usize {
-        self.compared_groups
     }
 
     pub(crate) fn approve(&mut self, changes: &[HeldChange]) {
@@ -134,15 +131,15 @@ impl Comparison {
         &mut self,
         world: &World,
         trigger: Trigger,
-        roster: Option<&Roster>,
-        file: Option<&GroupsFile>,
+        files: &Files,
     ) -> Trigger {
-        let before = users(world);
-        let groups = GroupsBefore::of(world, file).await;
+        let (before, roster) = (users(world), files.readable());
+        let groups = GroupsBefore::of(world, files.groups.as_ref()).await;
+        let named: BTreeSet<_> = files.named().collect();
         let is_known = unknown(world).await.is_empty();
         let trigger = match trigger {
-            // Rows of `source.groups` may name users to be looked up.
-            Trigger::File if groups.named().any(|email| !self.shows(email)) => Trigger::Schedule,
+            // Rows of other files may name users to be looked up.
+            Trigger::File if named.iter().any(|email| !self.shows(email)) => Trigger::Schedule,
             // The base of the limit of removals is that of the last whole list.
             Trigger::File if self.has_other_base(&groups) => Trigger::Schedule,
             trigger => trigger,
@@ -158,19 +155,21 @@ impl Comparison {
                 (trigger, before.clone(), BTreeSet::new())
             }
         };
-        let hidden = hidden(world, self.list_lag);
+        let hidden = hidden(world, self.scenario.options.list_lag);
         let may_look_up = roster.is_none_or(|roster| {
-            let named = roster.rows.len() + groups.named().count();
-            named + 1 < before.len().div_ceil(self.max_page)
+            let named = roster.rows.len() + named.len();
+            named + 1 < before.len().div_ceil(self.scenario.options.max_page)
         });
         self.begun = Some(Begun {
-            sees_groups: is_known && !may_look_up && hidden.is_empty() && trigger != Trigger::File,
+            sees_all: is_known && !may_look_up && hidden.is_empty() && trigger != Trigger::File,
             before,
             seen,
             absent,
             history: world.org().history().len(),
             hidden,
             groups,
+            roles: RolesBefore::of(world, files).await,
+            named,
         });
         trigger
     }
@@ -219,7 +218,8 @@ impl Comparison {
                     return fresh(Trigger::Schedule);
                 }
                 // The program learns the length of pages from pages in the middle of a list.
-                let pages = [100, self.max_page].map(|length| users.len().div_ceil(length));
+                let pages = [100, self.scenario.options.max_page]
+                    .map(|length| users.len().div_ceil(length));
                 let takes_fewer = pages.map(|pages| open.len() <= pages);
                 match takes_fewer {
                     [true, true] => {}
@@ -243,12 +243,12 @@ impl Comparison {
     pub(crate) async fn end(
         &mut self,
         world: &World,
-        roster: Option<&Roster>,
+        files: &Files,
         outcome: Option<&RunOutcome>,
     ) -> Result<(), String> {
         let begun = self.begun.take().expect("it has begun");
         let mut ours = world.org().history().split_off(begun.history);
-        let Some(roster) = roster else {
+        let Some(roster) = files.readable() else {
             self.take_in(world).await;
             return match ours.is_empty() {
                 true => Ok(()),
@@ -269,7 +269,7 @@ impl Comparison {
         match outcome {
             Some(outcome) if others.is_empty() => {
                 self.compare(world, &begun, roster, &ruling, outcome)?;
-                self.compare_groups(world, &begun, roster, &ruling, outcome)
+                self.compare_access(world, &begun, roster, &ruling, outcome)
                     .await?;
             }
             _ => {
@@ -306,7 +306,8 @@ impl Comparison {
     fn keep(&mut self, world: &World, roster: &Roster, begun: Begun, ruling: &Ruling) {
         let users = users(world);
         // The program may have looked up the users of a short roster, and not have listed all.
-        let may_look_up = roster.rows.len() + 1 < begun.before.len().div_ceil(self.max_page);
+        let named = roster.rows.len() + begun.named.len();
+        let may_look_up = named + 1 < begun.before.len().div_ceil(self.scenario.options.max_page);
         // It does not know yet that a deactivated user is gone.
         let deactivates = ruling.passed.values().any(|need| *need == Need::Deactivate);
         let is_unclear = deactivates && self.rules.revokes;
@@ -332,8 +333,8 @@ impl Comparison {
         ruling: &Ruling,
         outcome: &RunOutcome,
     ) -> Result<(), String> {
-        self.compared += 1;
-        let (held, _) = held(outcome);
+        self.compared[0] += 1;
+        let [held, ..] = held(outcome);
         if held != ruling.held {
             return Err(format!("{held} held: {ruling:?} {outcome:?}"));
         }
@@ -345,7 +346,23 @@ impl Comparison {
         }
     }
 
-    async fn compare_groups(
+    /// The memberships and roles that a run changes; `None` if the scenario has none.
+    fn rule_access(
+        &self,
+        (groups, roles): (&GroupsBefore, &RolesBefore),
+        users: &Users,
+        roster: &Roster,
+    ) -> (Option<GroupRuling>, Option<RoleRuling>) {
+        let of_groups = groups.rule(&self.scenario, &self.reference, users, roster);
+        let drawn = self.scenario.roles.as_ref();
+        let of_roles = drawn.map(|drawn| {
+            let limit = (drawn.max_changes, &self.catalogue);
+            roles.rule(limit, &self.reference, users, roster, of_groups.as_ref())
+        });
+        (of_groups, of_roles)
+    }
+
+    async fn compare_access(
         &mut self,
         world: &World,
         begun: &Begun,
@@ -353,51 +370,60 @@ impl Comparison {
         ruling: &Ruling,
         outcome: &RunOutcome,
     ) -> Result<(), String> {
-        let Begun { groups, seen, .. } = begun;
-        let of_groups = groups.rule(&self.scenario, &self.reference, seen, roster);
-        match of_groups.filter(|_| begun.sees_groups) {
-            Some(of_groups) => {
-                self.compared_groups += 1;
-                let is_accepted = !ruling.roster_is_suspect;
-                groups
-                    .compare(world, &of_groups, outcome, is_accepted)
-                    .await
-            }
-            None => Ok(()),
+        if !begun.sees_all {
+            return Ok(());
         }
+        let before = (&begun.groups, &begun.roles);
+        let (groups, roles) = self.rule_access(before, &begun.seen, roster);
+        if let Some(groups) = groups {
+            self.compared[1] += 1;
+            let is_accepted = !ruling.roster_is_suspect;
+            let compared = begun.groups.compare(world, &groups, outcome, is_accepted);
+            compared.await?;
+        }
+        if let Some(roles) = roles {
+            self.compared[2] += 1;
+            let [.., held] = held(outcome);
+            begun.roles.compare(world, &roles, held)?;
+        }
+        Ok(())
     }
 
     /// A dry run shows what is pending, and writes nothing.
     pub(crate) async fn plan(
         &self,
         world: &World,
-        roster: Option<&Roster>,
-        file: Option<&GroupsFile>,
+        files: &Files,
         plan: &Result<Assessment, RunError>,
     ) -> Result<(), String> {
-        let (roster, plan) = match (roster, plan) {
+        let (roster, plan) = match (files.readable(), plan) {
             (Some(roster), Ok(plan)) => (roster, plan),
             (None, Err(_)) => return Ok(()),
-            _ => return Err(format!("{roster:?} gives {plan:?}")),
+            (roster, plan) => return Err(format!("{roster:?} gives {plan:?}")),
         };
         if !unknown(world).await.is_empty() {
             return Ok(());
         }
         let users = users(world);
         let needs = self.reference.needs(&users, roster);
-        let groups = GroupsBefore::of(world, file).await;
-        let groups = groups.rule(&self.scenario, &self.reference, &users, roster);
+        let groups = GroupsBefore::of(world, files.groups.as_ref()).await;
+        let roles = RolesBefore::of(world, files).await;
+        let (groups, roles) = self.rule_access((&groups, &roles), &users, roster);
         let memberships = groups.as_ref().map_or(0, |ruling| ruling.pending);
-        match plan.pending.total() == needs.len() + memberships {
+        let assignments = roles.as_ref().map_or(0, |ruling| ruling.pending);
+        match plan.pending.total() == needs.len() + memberships + assignments {
             true => Ok(()),
-            false => Err(format!("{needs:?} {groups:#?} {:#?}", plan.verdict)),
+            false => Err(format!(
+                "{needs:?} {groups:#?} {roles:#?} {:#?}",
+                plan.verdict
+            )),
         }
     }
 
     /// Finds out what became of changes in progress at a kill, as the next run does.
     async fn find_out(&mut self, world: &World, now: &Users) {
         for change in unknown(world).await {
-            if change.intent.operation.is_membership() {
+            if !change.intent.operation.is_of_user() {
                 continue;
             }
             let id = change.intent.user_id.as_ref().map(|id| id.as_str());
@@ -415,14 +441,14 @@ impl Comparison {
         }
     }
 
-    /// Takes in the changes that the state database has as applied. That it is right is checked by `history_checks`.
+    /// Takes in the changes that the state database has as applied; `history_checks` checks them.
     async fn take_in(&mut self, world: &World) {
         let db = world.state_db();
         let runs = db.runs(1000).await.expect("the state database can be read");
         for run in runs.iter().rev() {
             let changes = db.changes(run.number).await;
             let changes = changes.expect("the state database can be read").into_iter();
-            for change in changes.filter(|change| !change.intent.operation.is_membership()) {
+            for change in changes.filter(|change| change.intent.operation.is_of_user()) {
                 let settled = change.settled.as_ref();
                 if settled.is_none_or(|one| one.outcome != ChangeOutcome::Skipped) {
                     self.sent(&change.intent);
@@ -470,27 +496,4 @@ async fn is_recorded(world: &World, reference: &Reference) -> bool {
 async fn unknown(world: &World) -> Vec<ChangeRecord> {
     let unknown = world.state_db().unknown().await;
     unknown.expect("the state database can be read")
-}
-
-/// Whether only users were changed that one of the rulings passes, and in that way.
-fn only_touches(ours: &[Changed], rulings: &[&Ruling], rules: Rules) -> Result<(), String> {
-    for change in ours {
-        let is_inactive = |user: &Option<Value>| user.as_ref().is_some_and(|user| !is_active(user));
-        let (was, is) = (is_inactive(&change.before), is_inactive(&change.after));
-        let fits = |need: &Need| match need {
-            Need::Delete => change.after.is_none(),
-            Need::Deactivate if rules.revokes => change.after.is_none(),
-            Need::Deactivate => change.after.is_some() && is,
-            // A user that exists is updated instead of created, and the other way round.
-            Need::Update { .. } | Need::Create => change.after.is_some() && (was || !is),
-        };
-        let email = email_of(whose(change));
-        let passes = |ruling: &&Ruling| ruling.passed.get(&email).is_some_and(fits);
-        if !rulings.iter().any(passes) {
-            return Err(format!(
-                "{email} must not be changed: {change:?} {rulings:?}"
-            ));
-        }
-    }
-    Ok(())
 }

@@ -76,7 +76,7 @@ impl Invariants<'_> {
                 let is_member = members.iter().any(|one| one.to_lowercase() == email);
                 let is_fine = match stated.about(&email, &group) {
                     Stated::Join(_) => is_member,
-                    Stated::Leave(_) => !is_member || email == PROTECTED,
+                    Stated::Leave(_) => !is_member || email == PROTECTED || !scenario.may_leave(),
                     Stated::Nothing | Stated::LeaveIfRecorded => true,
                 };
                 if alone && !may_be_pruned && !is_fine {
@@ -90,7 +90,7 @@ impl Invariants<'_> {
     }
 
     /// Whether pruning has deactivated a user, or would remove the user if the roster allowed it.
-    fn may_be_pruned(&self, user: &Value, roster: &Roster) -> bool {
+    pub(crate) fn may_be_pruned(&self, user: &Value, roster: &Roster) -> bool {
         let email = email_of(user);
         let was_pruned = self.policy.deactivates && user["active"] == json!(false);
         email != PROTECTED

@@ -1,15 +1,18 @@
 //! Plays a scenario: the program's own parts over HTTP against the mock server, and outside changes.
 
-use crate::access::{GroupsFile, GroupsFileState};
+use crate::clock::shift;
 use crate::comparison::Comparison;
+use crate::files::{Files, with_files};
 use crate::invariants;
 use crate::readings::hidden;
 use crate::record::{Approved, Record, Totals, Window, show};
-use crate::roster::{FileState, Roster};
-use crate::scenario::{Kind, SPARE_KEY, Scenario, Step, Trouble};
+use crate::roles::UNKNOWN;
+use crate::roster::FileState;
+use crate::scenario::{Kind, SPARE_KEY, Scenario, Step};
 use crate::support::World;
+use crate::trouble::Trouble;
 use chrono::{TimeDelta, Utc};
-use omni_user_sync::model::{RunNumber, RunRef, Trigger};
+use omni_user_sync::model::{Change, Operation, RunNumber, RunRef, Trigger};
 use omni_user_sync::plan::Assessment;
 use omni_user_sync::run::{Completion, Reconciler, RunError, RunOutcome, Stop};
 use omni_user_sync::sandbox::{Fault, Options, Org, Request, When};
@@ -19,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 /// More than any run takes: 120 s for each of a few 429s, a minute each for a few hundred requests.
 const MAX_RUN_TIME: Duration = Duration::from_secs(4 * 3600);
-/// The number of runs needed after the last trouble: each of the seven rules that hold takes an approval and another
+/// The number of runs needed after the last trouble: each of the nine rules that hold takes an approval and another
 /// run.
-const MAX_LAST_RUNS: usize = 8;
-
-const GROUPS_FILE: &str = "groups.csv";
+const MAX_LAST_RUNS: usize = 10;
+/// The number of runs that read the roles of all users.
+const ROLE_RUNS: usize = 2;
 
 /// Longer than a list may lag: after it, a user that it lacks was not created.
 const LIST_LAG: TimeDelta = TimeDelta::minutes(6);
@@ -31,9 +34,7 @@ const LIST_LAG: TimeDelta = TimeDelta::minutes(6);
 struct Driver<'a> {
     record: Record<'a>,
     reconciler: Option<Reconciler>,
-    roster: Roster,
-    file: FileState,
-    groups_file: Option<GroupsFile>,
+    files: Files,
     /// By the number of the request.
     troubles: Vec<(u64, Trouble)>,
     /// Until the first difference.
@@ -50,10 +51,13 @@ pub(crate) async fn play(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<St
         .access
         .iter()
         .for_each(|access| access.begin(world.org()));
+    let roles = scenario.roles.as_ref();
+    let catalogue = roles.map(|roles| roles.begin(world.org()));
     let mut driver = Driver {
         record: Record {
             scenario,
             world: &world,
+            catalogue: catalogue.unwrap_or_default(),
             windows: Vec::new(),
             approved: Vec::new(),
             last_results: Vec::new(),
@@ -61,24 +65,25 @@ pub(crate) async fn play(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<St
             at_first: world.org().history().len(),
         },
         reconciler: None,
-        roster: Roster::default(),
-        file: FileState::Whole,
-        groups_file: None,
+        files: Files::new(),
         troubles: Vec::new(),
-        comparison: (scenario.kind == Kind::NoFaults).then(|| Comparison::new(scenario)),
+        comparison: None,
     };
+    if scenario.kind == Kind::NoFaults {
+        let catalogue = driver.record.catalogue.clone();
+        driver.comparison = Some(Comparison::new(scenario, catalogue));
+    }
     for step in &scenario.steps {
         driver.take(step).await;
     }
     driver.settle().await;
-    let compared = driver.comparison.as_ref();
-    let compared = compared.map_or((0, 0), |one| (one.compared(), one.compared_groups()));
+    let compared = driver.comparison.as_ref().map(Comparison::compared);
     let Driver { record, .. } = driver;
     let wrong = invariants::check(&record).await;
     if is_shown {
         show(&record);
     }
-    (Totals::of(&record, compared), wrong)
+    (Totals::of(&record, compared.unwrap_or_default()), wrong)
 }
 
 async fn world(scenario: &Scenario) -> World {
@@ -91,17 +96,7 @@ async fn world(scenario: &Scenario) -> World {
     let world = world
         .without("OMNI_API_KEY")
         .set("omni.api_key_file", &keys.display().to_string());
-    let world = match scenario
-        .access
-        .as_ref()
-        .and_then(|access| access.file.as_ref())
-    {
-        Some(_) => {
-            let path = world.folder.path().join(GROUPS_FILE);
-            world.set("source.groups", &path.display().to_string())
-        }
-        None => world,
-    };
+    let world = with_files(world, scenario);
     let settings = scenario.settings().into_iter();
     settings.fold(world, |world, (key, value)| world.set(key, &value))
 }
@@ -125,18 +120,13 @@ impl<'a> Driver<'a> {
         hidden(self.record.world, lag).is_empty()
     }
 
-    /// The roster, if the file is readable.
-    fn readable(&self) -> Option<&Roster> {
-        let is_readable = self.file == FileState::Whole && !self.roster.rows.is_empty();
-        is_readable.then_some(&self.roster)
-    }
-
     async fn take(&mut self, step: &Step) {
         match step {
-            Step::Roster(roster) => self.roster = roster.clone(),
-            Step::File(file) => self.file = *file,
-            Step::GroupsFile(file) => self.groups_file = Some(file.clone()),
-            Step::Outside(outside) => outside.act(self.org()),
+            Step::Roster(roster) => self.files.roster = roster.clone(),
+            Step::File(file) => self.files.state = *file,
+            Step::GroupsFile(file) => self.files.groups = Some(file.clone()),
+            Step::RolesFile(file) => self.files.roles = Some(file.clone()),
+            Step::Outside(outside) => outside.act(self.org(), &self.record.catalogue),
             Step::Trouble(at, trouble) => self.expect_trouble(*at, trouble),
             Step::Run(trigger) => drop(self.run(*trigger).await),
             Step::Plan => drop(self.plan().await),
@@ -147,18 +137,7 @@ impl<'a> Driver<'a> {
                 shift(self.record.world, minutes * 60_000);
             }
         }
-        match self.roster.file(self.file) {
-            Some(text) => self.record.world.roster(&text),
-            // There may be none yet.
-            None => drop(std::fs::remove_file(self.record.world.roster_path())),
-        }
-        if let Some(file) = &self.groups_file {
-            let path = self.record.world.folder.path().join(GROUPS_FILE);
-            match file.text() {
-                Some(text) => std::fs::write(path, text).expect("the file is written"),
-                None => drop(std::fs::remove_file(path)),
-            }
-        }
+        self.files.write(self.record.world);
     }
 
     fn expect_trouble(&mut self, at: u64, trouble: &Trouble) {
@@ -179,15 +158,14 @@ impl<'a> Driver<'a> {
 
     /// A plan, beside the process that has the state lock. It may meet a fault, as any run.
     async fn plan(&mut self) -> Result<Assessment, RunError> {
-        let (first, roster) = (self.next_request(), self.readable().cloned());
+        let first = self.next_request();
         let shows_all = self.lists_show_all();
         let planned = self.record.world.plan().await;
-        self.close(first, roster.clone(), None, true, planned.is_ok());
+        self.close(first, None, true, planned.is_ok());
         let plan = planned.map(|plan| plan.assessment);
         if let (Some(comparison), true) = (&self.comparison, shows_all) {
             let world = self.record.world;
-            let file = self.groups_file.as_ref();
-            let compared = comparison.plan(world, roster.as_ref(), file, &plan).await;
+            let compared = comparison.plan(world, &self.files, &plan).await;
             self.end_comparison_on(compared);
         }
         plan
@@ -195,17 +173,10 @@ impl<'a> Driver<'a> {
 
     /// One run, with what happens at its requests. `None` if it was killed.
     async fn run(&mut self, trigger: Trigger) -> Option<RunOutcome> {
-        let (first, roster, world) = (
-            self.next_request(),
-            self.readable().cloned(),
-            self.record.world,
-        );
+        let (first, world) = (self.next_request(), self.record.world);
         let mut trigger = trigger;
         if let Some(comparison) = &mut self.comparison {
-            let file = self.groups_file.as_ref();
-            trigger = comparison
-                .begin(world, trigger, roster.as_ref(), file)
-                .await;
+            trigger = comparison.begin(world, trigger, &self.files).await;
         }
         let outcome = self.run_alone(trigger, first).await;
         if outcome.is_none() {
@@ -214,16 +185,14 @@ impl<'a> Driver<'a> {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         if let Some(comparison) = &mut self.comparison {
-            let compared = comparison
-                .end(world, roster.as_ref(), outcome.as_ref())
-                .await;
+            let compared = comparison.end(world, &self.files, outcome.as_ref()).await;
             self.end_comparison_on(compared);
         }
         let number = self.last_run().await;
         let planned = outcome
             .as_ref()
             .is_some_and(|outcome| outcome.planned().is_some());
-        self.close(first, roster, number, false, planned);
+        self.close(first, number, false, planned);
         outcome
     }
 
@@ -237,7 +206,7 @@ impl<'a> Driver<'a> {
     async fn run_alone(&mut self, trigger: Trigger, first: u64) -> Option<RunOutcome> {
         let (stop, killed) = (Stop::default(), CancellationToken::new());
         for (at, trouble) in self.troubles.iter().filter(|(at, _)| *at >= first) {
-            schedule(self.org(), *at, trouble, &stop, &killed);
+            self.schedule(*at, trouble, &stop, &killed);
         }
         let world = self.record.world;
         let reconciler = self.reconciler.get_or_insert_with(|| world.reconciler());
@@ -273,27 +242,24 @@ impl<'a> Driver<'a> {
                 && request.path.ends_with("user-attributes")
                 && request.status == 403
         };
-        self.file == FileState::UnknownColumn && requests.iter().any(refuses)
+        self.files.state == FileState::UnknownColumn && requests.iter().any(refuses)
     }
 
-    fn close(
-        &mut self,
-        first: u64,
-        roster: Option<Roster>,
-        number: Option<RunNumber>,
-        is_dry: bool,
-        planned: bool,
-    ) {
+    fn close(&mut self, first: u64, number: Option<RunNumber>, is_dry: bool, planned: bool) {
         let last = self.next_request() - 1;
-        let roster = roster.or_else(|| {
-            let accepted = self.accepts_any_column(first).then_some(&self.roster);
-            accepted.cloned()
-        });
+        let Files {
+            roster,
+            groups,
+            roles,
+            ..
+        } = &self.files;
+        let accepted = self.accepts_any_column(first).then_some(roster);
         self.record.windows.push(Window {
             first,
             last,
-            roster,
-            groups_file: self.groups_file.clone(),
+            roster: self.files.readable().or(accepted).cloned(),
+            groups_file: groups.clone(),
+            roles_file: roles.clone(),
             number,
             is_dry,
             planned,
@@ -315,16 +281,8 @@ impl<'a> Driver<'a> {
             comparison.approve(&approval.changes);
         }
         let before = self.next_request();
-        let changes = approval.changes.into_iter().filter_map(|change| {
-            Some(Approved {
-                id: change.user_id?.as_str().to_owned(),
-                operation: change.operation,
-                group: change
-                    .group
-                    .and_then(|group| Some(group.id?.as_str().to_owned())),
-                before,
-            })
-        });
+        let changes = approval.changes.iter();
+        let changes = changes.filter_map(|change| Approved::of(change, before));
         self.record.approved.extend(changes);
         true
     }
@@ -334,9 +292,7 @@ impl<'a> Driver<'a> {
         self.org().clear_faults();
         self.troubles.clear();
         self.rotate_keys();
-        if let Some(file) = &mut self.groups_file {
-            file.state = GroupsFileState::Whole;
-        }
+        self.files.restore();
         self.take(&Step::File(FileState::Whole)).await;
         self.take(&Step::Restart).await;
         let (mut runs, mut is_later) = (0, false);
@@ -361,27 +317,37 @@ impl<'a> Driver<'a> {
             }
             runs += 1;
             // A roster that may not prune is reported in each run.
-            if !outcome.blocked().is_empty() && self.roster.may_prune() {
+            if !outcome.blocked().is_empty() && self.files.roster.may_prune() {
                 self.complain(format!("without faults: {:?}", outcome.blocked()));
             }
-            if outcome.held().is_empty() {
+            let has_held = !outcome.held().is_empty();
+            if !has_held && (self.files.roles.is_none() || runs >= ROLE_RUNS) {
                 break;
             }
-            if !self.approve().await {
+            if has_held && !self.approve().await {
                 return self.complain("what is held can't be approved");
             }
         }
         self.reconciler = None;
         match self.plan().await {
             Ok(plan) => {
-                let protected = plan.verdict.protected().len();
-                let left: Vec<_> = plan.verdict.all().collect();
-                if left.len() > protected {
+                let protected = plan.verdict.protected();
+                let mut left: Vec<_> = plan.verdict.all().collect();
+                left.retain(|change| !protected.contains(change) && !self.is_refused(change));
+                if !left.is_empty() {
                     self.complain(format!("after a clean run it still plans {left:#?}"));
                 }
             }
             Err(error) => self.complain(format!("without faults, no plan: {error}")),
         }
+    }
+
+    /// Whether Omni never accepts a change.
+    fn is_refused(&self, change: &Change) -> bool {
+        let is_unknown = change
+            .role()
+            .is_some_and(|role| role.to.as_str() == UNKNOWN);
+        is_unknown || change.operation() == Operation::Leave && !self.record.scenario.may_leave()
     }
 
     /// Removes revoked keys, and adds a new one if none is left.
@@ -400,49 +366,29 @@ impl<'a> Driver<'a> {
         let path = self.record.world.folder.path().join("keys");
         std::fs::write(path, valid.join("\n")).expect("the keys are written");
     }
-}
 
-/// Schedules what happens right before a request.
-fn schedule(org: &Org, at: u64, trouble: &Trouble, stop: &Stop, killed: &CancellationToken) {
-    let cancel = |token: &CancellationToken| {
-        let token = token.clone();
-        org.before(at, move |_| token.cancel());
-    };
-    match trouble.clone() {
-        Trouble::Fault { .. } => {}
-        Trouble::Outside(outside) => org.before(at, move |org| outside.act(org)),
-        Trouble::KeyRevoked(key) => {
-            org.before(at, move |org| org.revoke_key(&format!("key-{key}")))
-        }
-        Trouble::Pause(time) => {
-            org.before(at, move |_| drop(tokio::spawn(tokio::time::advance(time))))
-        }
-        Trouble::Killed => cancel(killed),
-        Trouble::Stopped => cancel(&stop.now),
-        Trouble::Superseded => cancel(&stop.for_next),
-    }
-}
-
-/// Moves the wall clock: all times in the state database become later or earlier. The limiter uses the kernel's clock
-/// instead.
-fn shift(world: &World, by_ms: i64) {
-    let path = world.state_db().path().to_owned();
-    if !path.exists() {
-        return;
-    }
-    let db = rusqlite::Connection::open(path).expect("the state database opens");
-    for (table, columns) in [
-        ("runs", &["started", "ended"][..]),
-        ("changes", &["intended", "settled"]),
-        ("managed", &["since", "missing_since"]),
-        ("deactivated", &["since"]),
-        ("roster", &["accepted"]),
-        ("approvals", &["approved", "expires"]),
-        ("quarantine", &["until"]),
-    ] {
-        for column in columns {
-            let sql = format!("UPDATE {table} SET {column} = {column} + ?1");
-            db.execute(&sql, [by_ms]).expect("times are numbers");
+    /// Schedules what happens right before a request.
+    fn schedule(&self, at: u64, trouble: &Trouble, stop: &Stop, killed: &CancellationToken) {
+        let org = self.org();
+        let cancel = |token: &CancellationToken| {
+            let token = token.clone();
+            org.before(at, move |_| token.cancel());
+        };
+        match trouble.clone() {
+            Trouble::Fault { .. } => {}
+            Trouble::Outside(outside) => {
+                let catalogue = self.record.catalogue.clone();
+                org.before(at, move |org| outside.act(org, &catalogue));
+            }
+            Trouble::KeyRevoked(key) => {
+                org.before(at, move |org| org.revoke_key(&format!("key-{key}")))
+            }
+            Trouble::Pause(time) => {
+                org.before(at, move |_| drop(tokio::spawn(tokio::time::advance(time))))
+            }
+            Trouble::Killed => cancel(killed),
+            Trouble::Stopped => cancel(&stop.now),
+            Trouble::Superseded => cancel(&stop.for_next),
         }
     }
 }

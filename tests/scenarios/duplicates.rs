@@ -2,13 +2,14 @@
 
 use crate::access::is_of_groups;
 use crate::invariants::{Invariants, email_of, whose};
+use crate::roles::is_of_roles;
 use omni_user_sync::sandbox::Request;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::ops::Range;
 
 /// Whether a request got the answer that it asked for.
-fn was_answered(request: &Request) -> bool {
+pub(crate) fn was_answered(request: &Request) -> bool {
     let is_none = |fault: &str| {
         ["html", "cut json", "lost reply", "reset"]
             .iter()
@@ -35,7 +36,8 @@ impl Invariants<'_> {
         let mut made: HashMap<String, u64> = HashMap::new();
         let mut wrong = Vec::new();
         for request in &self.requests {
-            if request.method != "POST" || is_of_groups(&request.path) {
+            let is_other = is_of_groups(&request.path) || is_of_roles(&request.path);
+            if request.method != "POST" || is_other {
                 continue;
             }
             let name = |body: &Value| body["userName"].as_str().map(str::to_lowercase);

@@ -3,11 +3,15 @@
 use crate::access::is_of_groups;
 use crate::invariants::{ATTRIBUTES, email_of, whose};
 use crate::membership_history;
-use crate::record::{Record, Window};
-use omni_user_sync::model::{ChangeIntent, ChangeOutcome, ChangeRecord, Field, Operation};
+use crate::record::{Record, Window, member_history};
+use crate::role_history::{self, RoleHistory};
+use crate::roles::is_of_roles;
+use omni_user_sync::model::{
+    ChangeIntent, ChangeOutcome, ChangeRecord, Field, HeldChange, Operation,
+};
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Returns what is wrong in the state database.
 pub(crate) async fn audit(
@@ -16,7 +20,8 @@ pub(crate) async fn audit(
     history: &[Changed],
 ) -> Vec<String> {
     let db = record.world.state_db();
-    let all = record.world.org().history();
+    let org = record.world.org();
+    let (all, everything) = (member_history(org), org.history());
     let mut wrong = Vec::new();
     for window in &record.windows {
         let changes = match window.number {
@@ -32,16 +37,27 @@ pub(crate) async fn audit(
             requests,
             history,
             all: &all,
+            roles: RoleHistory {
+                all: &everything,
+                at_first: record.at_first,
+            },
             at_first: record.scenario.users.len(),
         };
         run.every_write_has_its_intent(&mut wrong);
         run.applied_changes_happened(&mut wrong);
-        run.creations_not_applied_did_not_happen(&mut wrong);
+        run.changes_not_applied_did_not_happen(&mut wrong);
+        if let Some(number) = window.number {
+            let held = db.held(number).await;
+            let held = held.expect("the state database can be read");
+            let held = held.into_iter().flat_map(|held| held.changes);
+            run.roles_wait_for_their_user(&held.collect::<Vec<_>>(), &mut wrong);
+        }
     }
     let unknown = db.unknown().await.expect("the state database can be read");
-    let unknown = unknown
-        .iter()
-        .filter(|change| !has_twins(history, &change.intent.subject.to_string()));
+    let unknown = unknown.iter().filter(|change| {
+        !has_twins(history, &change.intent.subject.to_string())
+            && !role_history::may_stay_unknown(&change.intent, org)
+    });
     wrong.extend(unknown.map(|change| format!("the outcome stays unknown: {change:?}")));
     wrong
 }
@@ -65,6 +81,7 @@ struct RunHistory<'a> {
     history: &'a [Changed],
     /// The changes of users and groups.
     all: &'a [Changed],
+    roles: RoleHistory<'a>,
     /// The number of users at the start, which is the number of changes that added them.
     at_first: usize,
 }
@@ -109,16 +126,45 @@ impl RunHistory<'_> {
     }
 
     /// A later run may find a creation not applied only if it was not, or others have removed the user.
-    fn creations_not_applied_did_not_happen(&self, wrong: &mut Vec<String>) {
+    fn changes_not_applied_did_not_happen(&self, wrong: &mut Vec<String>) {
         for change in &self.changes {
-            let is_found = change.intent.operation == Operation::Create
-                && change
-                    .settled
-                    .as_ref()
-                    .is_some_and(|settled| settled.detail.contains("not applied"));
-            if is_found && self.is_created(change) {
+            let is_done = change.intent.operation == Operation::Create && self.is_created(change)
+                || change.intent.operation == Operation::Assign
+                    && self.roles.is_kept(&change.intent, self.writes());
+            // How long a list lags is not known if the clock was set back.
+            let is_found_not_applied = change.settled.as_ref().is_some_and(|settled| {
+                settled.detail.contains("not applied") && settled.at >= change.intent.intended
+            });
+            if is_found_not_applied && is_done {
                 wrong.push(format!(
                     "found not applied, and it happened: {change:?} in {:?}",
+                    self.window
+                ));
+            }
+        }
+    }
+
+    /// The roles of a user are not assigned in a run whose change of the user failed, or was held.
+    fn roles_wait_for_their_user(&self, held: &[HeldChange], wrong: &mut Vec<String>) {
+        let failed = self.changes.iter().filter(|change| {
+            let outcome = change.settled.as_ref().map(|settled| settled.outcome);
+            outcome.is_some_and(|outcome| outcome != ChangeOutcome::Applied)
+        });
+        let failed = failed.map(|change| (change.intent.operation, &change.intent.subject));
+        let held = held
+            .iter()
+            .map(|change| (change.operation, &change.subject));
+        let unsent = failed.chain(held);
+        let unsent: HashSet<_> = unsent
+            .filter(|(operation, _)| operation.is_of_user())
+            .map(|(_, subject)| subject)
+            .collect();
+        for write in self.writes().filter(|write| is_of_roles(&write.path)) {
+            let is_of = |change: &&ChangeRecord| role_history::is_of(&change.intent, write);
+            let mut intents = self.changes.iter().filter(is_of);
+            if intents.any(|change| unsent.contains(&change.intent.subject)) {
+                wrong.push(format!(
+                    "the user was not changed: {write:?} in {:?}",
                     self.window
                 ));
             }
@@ -142,6 +188,10 @@ impl RunHistory<'_> {
     }
 
     fn has_happened(&self, change: &ChangeRecord, detail: &str) -> bool {
+        if change.intent.operation == Operation::Assign {
+            let roles = self.roles;
+            return roles.has_happened(change, detail, self.window, self.writes());
+        }
         if change.intent.operation.is_membership() {
             return membership_history::has_happened(
                 change,
@@ -201,7 +251,7 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
         }
         Operation::Delete => write.method == "DELETE" && is_path,
         Operation::Leave | Operation::Join => membership_history::is_of(intent, write),
-        Operation::Assign => panic!("no scenario states roles"),
+        Operation::Assign => role_history::is_of(intent, write),
         Operation::Update | Operation::Deactivate if write.method == "PUT" => is_path,
         Operation::Update | Operation::Deactivate => {
             write.method == "PATCH"

@@ -33,6 +33,7 @@ pub(crate) async fn check(record: &Record<'_>) -> Vec<String> {
     invariants.groups_are_never_replaced();
     invariants.memberships_stay_within_limits();
     invariants.every_stated_membership_is_applied();
+    invariants.roles_are_as_stated();
     let Invariants {
         requests,
         history,

@@ -5,7 +5,7 @@ use crate::access::is_of_groups;
 use crate::invariants::{ATTRIBUTES, Invariants, deactivates, whose};
 use crate::record::{Approved, Window};
 use crate::roster::is_blank;
-use crate::scenario::Trouble;
+use crate::trouble::Trouble;
 use fastrand::Rng;
 use omni_user_sync::model::Operation;
 use omni_user_sync::sandbox::{Changed, Request, What};

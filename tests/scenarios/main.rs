@@ -10,11 +10,13 @@
 #![allow(clippy::print_stdout)] // the seeds and totals
 
 mod access;
+mod assignments;
 mod clock;
 mod comparison;
 mod convergence;
 mod driver;
 mod duplicates;
+mod files;
 mod history_checks;
 mod invariants;
 mod limits;
@@ -26,12 +28,17 @@ mod readings;
 mod record;
 mod reference;
 mod reference_groups;
+mod reference_roles;
 mod regressions;
+mod role_history;
+mod roles;
 mod roster;
 mod scenario;
 mod stated;
+mod stated_roles;
 #[path = "../support/mod.rs"]
 mod support;
+mod trouble;
 
 use driver::play;
 use record::Totals;

@@ -3,6 +3,7 @@
 use crate::invariants::{Invariants, is_of_user, whose};
 use crate::limits::Allowance;
 use crate::memberships::{id_of, members_of};
+use crate::record::member_history;
 use omni_user_sync::model::Operation;
 use omni_user_sync::sandbox::Changed;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ impl Invariants<'_> {
         let Some(access) = &self.record.scenario.access else {
             return;
         };
-        let all = self.record.world.org().history();
+        let all = member_history(self.record.world.org());
         let mut counts = Counts::default();
         let mut wrong = Vec::new();
         for change in &all {

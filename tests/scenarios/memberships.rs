@@ -3,7 +3,7 @@
 
 use crate::access::is_of_groups;
 use crate::invariants::{Invariants, email_of, is_of_user, whose};
-use crate::record::Window;
+use crate::record::{Window, member_history};
 use crate::scenario::PROTECTED;
 use crate::stated::{Source, Stated, Statements};
 use omni_user_sync::model::Operation;
@@ -56,7 +56,7 @@ struct Past<'a> {
 impl Invariants<'_> {
     /// No stranger joins or leaves any group, and no group is renamed, replaced or removed.
     pub(crate) fn every_membership_is_stated(&mut self) {
-        let all = self.record.world.org().history();
+        let all = member_history(self.record.world.org());
         let (mut past, mut wrong) = (Past::default(), Vec::new());
         for (at, change) in all.iter().enumerate() {
             past.take_in(change);

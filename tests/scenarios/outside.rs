@@ -1,6 +1,7 @@
 //! Changes that others make in Omni.
 
 use crate::access::OutsideGroup;
+use crate::roles::{Catalogue, OutsideRole};
 use crate::roster::COLUMNS;
 use crate::scenario::{NAMES, ScenarioPolicy, pick, value};
 use fastrand::Rng;
@@ -17,6 +18,7 @@ pub(crate) enum Outside {
     Recreate(String),
     Add(String),
     Group(OutsideGroup),
+    Role(OutsideRole),
 }
 
 impl Outside {
@@ -35,7 +37,7 @@ impl Outside {
         }
     }
 
-    pub(crate) fn act(&self, org: &Org) {
+    pub(crate) fn act(&self, org: &Org, catalogue: &Catalogue) {
         let is_there = |email: &str| org.user(email).is_some();
         match self {
             Outside::Attribute(email, name, value) if is_there(email) => {
@@ -56,6 +58,7 @@ impl Outside {
                 org.add_user(json!({ "userName": email, "displayName": "New" }));
             }
             Outside::Group(group) => group.act(org),
+            Outside::Role(role) => role.act(org, catalogue),
             _ => {}
         }
     }

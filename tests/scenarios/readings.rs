@@ -2,17 +2,17 @@
 
 use crate::invariants::{email_of, whose};
 use crate::record::user_history;
-use crate::scenario::{chance, pick};
+use crate::scenario::{Kind, chance, pick};
 use crate::support::World;
 use fastrand::Rng;
 use omni_user_sync::sandbox::{
-    Changed, ClearMode, Filter, Inactive, LargerCount, LastModified, Limiter, ListedGroups, Lists,
-    Options, PatchAnswer, PutMode, Repeated,
+    Changed, ClearMode, Filter, Ids, Inactive, LargerCount, LastModified, Limiter, ListedGroups,
+    Lists, Options, Origins, OtherIds, PatchAnswer, PutMode, Repeated,
 };
 use std::collections::BTreeSet;
 
 /// Draws one of each disputed reading. Every invariant holds under every combination.
-pub(crate) fn draw_options(random: &mut Rng) -> Options {
+pub(crate) fn draw_options(random: &mut Rng, kind: Kind) -> Options {
     let keys = random.usize(1..=3);
     let pages = [
         (3, LargerCount::Capped),
@@ -43,6 +43,20 @@ pub(crate) fn draw_options(random: &mut Rng) -> Options {
             ],
         ),
         max_members: *pick(random, &[100, 2]),
+        group_filter: *pick(
+            random,
+            &[Filter::AnyCase, Filter::ExactCase, Filter::Ignored],
+        ),
+        ids: *pick(random, &[Ids::Uuid, Ids::Uuid, Ids::Short]),
+        other_ids: match kind {
+            Kind::Faults => *pick(
+                random,
+                &[OtherIds::Refused, OtherIds::Ignored, OtherIds::Removed],
+            ),
+            // The reference expects that members can be removed.
+            Kind::NoFaults => OtherIds::Removed,
+        },
+        origins: *pick(random, &[Origins::Live, Origins::Document]),
         list_lag: *pick(random, &[0, 0, 0, 2, 10]),
         last_modified: *pick(random, &[LastModified::Moves, LastModified::Stays]),
         patch_answer: *pick(

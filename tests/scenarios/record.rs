@@ -3,10 +3,12 @@
 use crate::access::GroupsFile;
 use crate::invariants::is_of_user;
 use crate::memberships::members_of;
+use crate::role_history::is_of_roles;
+use crate::roles::{Catalogue, RolesFile, Scope};
 use crate::roster::Roster;
 use crate::scenario::Scenario;
 use crate::support::World;
-use omni_user_sync::model::{Operation, RunNumber};
+use omni_user_sync::model::{HeldChange, Operation, RunNumber};
 use omni_user_sync::sandbox::{Changed, Org, Request};
 
 /// One run, as the numbers of its requests.
@@ -18,6 +20,8 @@ pub(crate) struct Window {
     pub(crate) roster: Option<Roster>,
     /// `source.groups`, if it is set.
     pub(crate) groups_file: Option<GroupsFile>,
+    /// `source.roles`, if it is set.
+    pub(crate) roles_file: Option<RolesFile>,
     pub(crate) number: Option<RunNumber>,
     pub(crate) is_dry: bool,
     /// Whether it came to a plan, if it came to its end.
@@ -27,18 +31,43 @@ pub(crate) struct Window {
 /// A change that a person approved.
 #[derive(Debug)]
 pub(crate) struct Approved {
+    /// Of the user, or of a group that gets a role; empty if it is to be created.
     pub(crate) id: String,
     pub(crate) operation: Operation,
     /// The id of the group of a membership; `None` for a group to be created.
     pub(crate) group: Option<String>,
+    /// What is assigned.
+    pub(crate) role: Option<(Scope, String)>,
     /// The first request that may have used it.
     pub(crate) before: u64,
+}
+
+impl Approved {
+    /// `None` for a user to be created.
+    pub(crate) fn of(change: &HeldChange, before: u64) -> Option<Self> {
+        let user = change.user_id.as_ref().map(|id| id.as_str().to_owned());
+        let group = change.group.as_ref().and_then(|group| group.id.as_ref());
+        let group = group.map(|id| id.as_str().to_owned());
+        let role = change.role.as_ref();
+        let role = role.map(|role| (Scope::from(&role.scope.ids), role.to.as_str().to_owned()));
+        Some(Self {
+            id: match &role {
+                Some(_) => user.or_else(|| group.clone()).unwrap_or_default(),
+                None => user?,
+            },
+            operation: change.operation,
+            group,
+            role,
+            before,
+        })
+    }
 }
 
 /// Everything that happened, for the invariants.
 pub(crate) struct Record<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) world: &'a World,
+    pub(crate) catalogue: Catalogue,
     pub(crate) windows: Vec<Window>,
     pub(crate) approved: Vec<Approved>,
     /// The results of the runs after the last trouble.
@@ -55,6 +84,13 @@ pub(crate) fn user_history(org: &Org) -> Vec<Changed> {
     history
 }
 
+/// The changes of users and groups, without those of their roles.
+pub(crate) fn member_history(org: &Org) -> Vec<Changed> {
+    let mut history = org.history();
+    history.retain(|change| !is_of_roles(change));
+    history
+}
+
 /// Totals over all scenarios.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
@@ -63,21 +99,25 @@ pub(crate) struct Totals {
     faults: usize,
     changes: usize,
     memberships: usize,
+    roles: usize,
     outside: usize,
     compared: usize,
     compared_groups: usize,
+    compared_roles: usize,
     approved: usize,
 }
 
 impl Totals {
-    pub(crate) fn of(record: &Record<'_>, (compared, compared_groups): (usize, usize)) -> Self {
+    pub(crate) fn of(record: &Record<'_>, compared: [usize; 3]) -> Self {
         let requests = record.world.org().requests();
         let history = record.world.org().history();
         let ours = history.iter().filter(|change| change.request.is_some());
-        let (mut changes, mut memberships) = (0, 0);
+        let (mut changes, mut memberships, mut roles) = (0, 0, 0);
         for change in ours {
             changes += 1;
-            if !is_of_user(change) {
+            if is_of_roles(change) {
+                roles += usize::from(change.before != change.after);
+            } else if !is_of_user(change) {
                 let [before, after] =
                     [&change.before, &change.after].map(|one| members_of(one.as_ref()));
                 memberships += before.symmetric_difference(&after).count();
@@ -90,9 +130,11 @@ impl Totals {
             faults: faults.count(),
             changes,
             memberships,
+            roles,
             outside: history.len() - changes - record.at_first,
-            compared,
-            compared_groups,
+            compared: compared[0],
+            compared_groups: compared[1],
+            compared_roles: compared[2],
             approved: record.approved.len(),
         }
     }
@@ -103,9 +145,11 @@ impl Totals {
         self.faults += other.faults;
         self.changes += other.changes;
         self.memberships += other.memberships;
+        self.roles += other.roles;
         self.outside += other.outside;
         self.compared += other.compared;
         self.compared_groups += other.compared_groups;
+        self.compared_roles += other.compared_roles;
         self.approved += other.approved;
     }
 }

@@ -396,3 +396,30 @@ pub(crate) fn in_order(ours: &[Changed], ruling: &Ruling) -> Result<(), String> 
         Some((email, need)) => Err(format!("{email} ({need:?}) comes before: {ours:?}")),
     }
 }
+
+/// Whether only users were changed that one of the rulings passes, and in that way.
+pub(crate) fn only_touches(
+    ours: &[Changed],
+    rulings: &[&Ruling],
+    rules: Rules,
+) -> Result<(), String> {
+    for change in ours {
+        let is_inactive = |user: &Option<Value>| user.as_ref().is_some_and(|user| !is_active(user));
+        let (was, is) = (is_inactive(&change.before), is_inactive(&change.after));
+        let fits = |need: &Need| match need {
+            Need::Delete => change.after.is_none(),
+            Need::Deactivate if rules.revokes => change.after.is_none(),
+            Need::Deactivate => change.after.is_some() && is,
+            // A user that exists is updated instead of created, and the other way round.
+            Need::Update { .. } | Need::Create => change.after.is_some() && (was || !is),
+        };
+        let email = email_of(whose(change));
+        let passes = |ruling: &&Ruling| ruling.passed.get(&email).is_some_and(fits);
+        if !rulings.iter().any(passes) {
+            return Err(format!(
+                "{email} must not be changed: {change:?} {rulings:?}"
+            ));
+        }
+    }
+    Ok(())
+}

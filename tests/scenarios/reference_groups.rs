@@ -43,6 +43,8 @@ pub(crate) struct GroupRuling {
     passed: Vec<Planned>,
     held: usize,
     pub(crate) pending: usize,
+    /// The names of groups that the plan creates.
+    new: BTreeSet<String>,
     /// The groups whose first leaves are held.
     unconfirmed: BTreeSet<String>,
     /// The groups that the roster manages as a whole.
@@ -69,14 +71,17 @@ fn is_of_groups(rule: GuardRule) -> bool {
     )
 }
 
-/// The numbers of held changes of users, and of memberships.
-pub(crate) fn held(outcome: &RunOutcome) -> (usize, usize) {
-    let count = |of_groups: bool| {
-        let held = outcome.held().iter();
-        let held = held.filter(|held| is_of_groups(held.rule) == of_groups);
-        held.map(|held| held.count).sum()
-    };
-    (count(false), count(true))
+/// The numbers of held changes of users, of memberships and of roles.
+pub(crate) fn held(outcome: &RunOutcome) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for held in outcome.held() {
+        let of = match held.rule {
+            GuardRule::MaxRoleChanges => 2,
+            rule => usize::from(is_of_groups(rule)),
+        };
+        counts[of] += held.count;
+    }
+    counts
 }
 
 impl GroupsBefore {
@@ -123,11 +128,14 @@ impl GroupsBefore {
         let pending = planned.len();
         planned.retain(|one| one.joins || one.email != PROTECTED);
         let managed = self.ids().filter(|(_, name)| stated.manages(name));
+        let new = planned.iter().filter(|one| self.id(&one.group).is_none());
+        let new = new.map(|one| one.group.to_lowercase()).collect();
         let mut ruling = GroupRuling {
             passed: planned,
             pending,
             managed: managed.map(|(id, _)| id.to_owned()).collect(),
             hides_leaves,
+            new,
             ..GroupRuling::default()
         };
         self.new_groups(users, &mut ruling);
@@ -344,7 +352,7 @@ impl GroupsBefore {
         outcome: &RunOutcome,
         is_accepted: bool,
     ) -> Result<(), String> {
-        let (_, held) = held(outcome);
+        let [_, held, _] = held(outcome);
         if held != ruling.held {
             return Err(format!("{held} memberships held: {ruling:#?} {outcome:?}"));
         }
@@ -422,6 +430,17 @@ fn allows(scenario: &Scenario, limit: Option<Allowance>, base: usize) -> usize {
 }
 
 impl GroupRuling {
+    /// Whether the plan creates a group with this name, which a limit may hold.
+    pub(crate) fn names_new(&self, name: &str) -> bool {
+        self.new.contains(&name.to_lowercase())
+    }
+
+    /// Whether the run creates it.
+    pub(crate) fn creates(&self, name: &str) -> bool {
+        let mut passed = self.passed.iter();
+        passed.any(|one| one.group.eq_ignore_ascii_case(name))
+    }
+
     fn hold(&mut self, is_held: impl Fn(&Planned) -> bool) {
         let before = self.passed.len();
         self.passed.retain(|one| !is_held(one));

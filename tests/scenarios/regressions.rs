@@ -4,8 +4,9 @@ use crate::check;
 use crate::limits::Allowance;
 use crate::outside::Outside;
 use crate::roster::{Op, Roster, Row};
-use crate::scenario::{Kind, Scenario, Step, Trouble};
+use crate::scenario::{Kind, Scenario, Step};
 use crate::support::{World, assert_converged, on, outcomes_of};
+use crate::trouble::Trouble;
 use chrono::Utc;
 use omni_user_sync::model::{RunRef, Trigger};
 use omni_user_sync::run::RunOutcome;
@@ -191,6 +192,7 @@ fn recreation_after_a_kill_matches_the_reference() {
     scenario.policy.limits.removals = Allowance::Count(0);
     scenario.users.clear();
     scenario.access = None;
+    scenario.roles = None;
     let row = |at: usize| Row {
         op: if at == 2 { Op::Delete } else { Op::Upsert },
         email: format!("u{at}@x.co"),
@@ -244,4 +246,29 @@ async fn a_repeated_creation_under_lag_is_applied() {
     assert_eq!(outcomes_of(&world.apply().await), ["create b@x.co applied"]);
     let plan = world.plan().await.expect("a plan").assessment;
     assert_eq!(plan.verdict.all().count(), 0, "{plan:#?}");
+}
+
+/// A row is not right because it spells a name in another way than rows that contradict each other, or than an invalid
+/// one.
+#[tokio::test]
+async fn contradicted_roles_are_unclear_in_any_spelling() {
+    let world = World::with(Options::with_full_lists()).await;
+    let path = world.folder.path().join("roles.csv");
+    let world = world.set("source.roles", &path.display().to_string());
+    for name in ["a", "b", "c"] {
+        world.user(&format!("{name}@x.co"), name, json!({}));
+    }
+    let lake = world.org().add_connection("Lake", "NO_ACCESS");
+    world.org().add_model(&lake, "Sales", "SHARED");
+    world.roster("email\na@x.co\nb@x.co\nc@x.co\n");
+    let rows = "subject,connection,model,role\na@x.co,Lake,Sales,VIEWER\na@x.co,Lake,Sales,QUERIER\n\
+                a@x.co,lake,SALES,MODELER\nb@x.co,Lake,Sales,viewer\nb@x.co,Lake,sales,MODELER\nc@x.co,Lake,Sales,VIEWER\n";
+    std::fs::write(path, rows).expect("the file is written");
+    let outcome = world.run().await;
+    assert_eq!(outcomes_of(&outcome), ["assign c@x.co applied"]);
+    let skipped = [
+        "roles.csv:4: this row is skipped, because roles.csv:3 is about the same and is invalid; correct that row",
+        "roles.csv:6: this row is skipped, because roles.csv:5 is about the same and is invalid; correct that row",
+    ];
+    assert_eq!(outcome.warnings, skipped);
 }

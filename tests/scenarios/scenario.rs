@@ -5,12 +5,13 @@ use crate::invariants::ATTRIBUTES;
 use crate::limits::Limits;
 use crate::outside::Outside;
 use crate::readings::draw_options;
+use crate::roles::{Roles, RolesFile};
 use crate::roster::{COLUMNS, FileState, Flaw, LIST, NUMBER, Op, Roster, Row};
+use crate::trouble::{Trouble, trouble};
 use fastrand::Rng;
 use omni_user_sync::model::Trigger;
-use omni_user_sync::sandbox::{Options, What, When};
+use omni_user_sync::sandbox::{Ids, Options, OtherIds};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// A user that the settings protect.
 pub(crate) const PROTECTED: &str = "boss@x.co";
@@ -26,6 +27,8 @@ pub(crate) struct Scenario {
     pub(crate) users: Vec<Value>,
     /// `None` if the scenario has no groups.
     pub(crate) access: Option<Access>,
+    /// `None` if the scenario has no roles.
+    pub(crate) roles: Option<Roles>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -54,6 +57,8 @@ pub(crate) enum Step {
     File(FileState),
     /// `source.groups`.
     GroupsFile(GroupsFile),
+    /// `source.roles`.
+    RolesFile(RolesFile),
     Outside(Outside),
     /// At the request with this number from here, counted from 1.
     Trouble(u64, Trouble),
@@ -64,22 +69,6 @@ pub(crate) enum Step {
     Approve,
     /// The wall clock jumps by this number of minutes.
     ClockJump(i64),
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Trouble {
-    Fault {
-        what: What,
-        when: When,
-        times: usize,
-    },
-    Outside(Outside),
-    KeyRevoked(usize),
-    /// The machine was suspended.
-    Pause(Duration),
-    Killed,
-    Stopped,
-    Superseded,
 }
 
 pub(crate) const NAMES: [&str; 6] = ["Ada", "Boris", "Chidi", "Dana", "Emre", "Zoë, Dr."];
@@ -99,21 +88,22 @@ impl Scenario {
         let mut scenario = Self {
             kind,
             policy: policy(random, kind),
-            options: draw_options(random),
+            options: draw_options(random, kind),
             max_in_flight: *pick(random, &[1, 2, 4, 8]),
             users: users(random, kind, &emails),
             access: chance(random, 60).then(|| Access::drawn(random, &emails)),
+            roles: None,
             steps: Vec::new(),
         };
+        let access = scenario.access.as_ref();
+        scenario.roles = chance(random, 50).then(|| Roles::drawn(random, kind, &emails, access));
         let mut roster = roster(random, &emails, scenario.access.as_ref());
         scenario.steps.push(Step::Roster(roster.clone()));
-        let file = scenario
-            .access
-            .iter()
-            .filter_map(|access| access.file.clone());
-        scenario
-            .steps
-            .extend(file.map(Step::GroupsFile).collect::<Vec<_>>());
+        let groups = scenario.access.as_ref();
+        let groups = groups.and_then(|access| access.file.clone());
+        let roles = scenario.roles.as_ref().map(|roles| roles.file.clone());
+        scenario.steps.extend(groups.map(Step::GroupsFile));
+        scenario.steps.extend(roles.map(Step::RolesFile));
         let count = match kind {
             Kind::Faults => random.usize(6..24),
             Kind::NoFaults => random.usize(8..40),
@@ -152,6 +142,7 @@ impl Scenario {
         }
         settings.extend(policy.limits.settings());
         settings.extend(self.access.iter().flat_map(Access::settings));
+        settings.extend(self.roles.iter().flat_map(Roles::settings));
         settings
     }
 
@@ -160,6 +151,11 @@ impl Scenario {
             Step::Trouble(_, trouble) => Some(trouble),
             _ => None,
         })
+    }
+
+    /// Whether Omni removes members from groups.
+    pub(crate) fn may_leave(&self) -> bool {
+        self.options.ids == Ids::Uuid || self.options.other_ids == OtherIds::Removed
     }
 
     /// The same scenario with one thing less, in each way.
@@ -182,6 +178,18 @@ impl Scenario {
                 fewer.rows.remove(row);
                 let mut less = self.clone();
                 less.steps[at] = Step::Roster(fewer);
+                all.push(less);
+            }
+        }
+        for at in 0..self.steps.len() {
+            let Step::RolesFile(file) = &self.steps[at] else {
+                continue;
+            };
+            for row in (0..file.rows.len()).rev() {
+                let mut fewer = file.clone();
+                fewer.rows.remove(row);
+                let mut less = self.clone();
+                less.steps[at] = Step::RolesFile(fewer);
                 all.push(less);
             }
         }
@@ -376,6 +384,17 @@ fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[St
             None => Step::Outside(Outside::Group(Access::outside(random, emails))),
         };
     }
+    if let Some(roles) = scenario.roles.as_ref().filter(|_| chance(random, 22)) {
+        let mut files = scenario.steps.iter().rev().filter_map(|step| match step {
+            Step::RolesFile(file) => Some(file),
+            _ => None,
+        });
+        let file = files.next().unwrap_or(&roles.file);
+        return match chance(random, 65) {
+            true => Step::RolesFile(file.edited(random, roles)),
+            false => Step::Outside(Outside::Role(roles.outside(random, file))),
+        };
+    }
     let weights = match scenario.kind {
         Kind::Faults => 165,
         Kind::NoFaults => 95,
@@ -418,74 +437,5 @@ fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[St
             let at = random.u64(1..=30).min(random.u64(1..=20));
             Step::Trouble(at, trouble(random, scenario, emails))
         }
-    }
-}
-
-fn trouble(random: &mut Rng, scenario: &Scenario, emails: &[String]) -> Trouble {
-    if scenario.access.is_some() && chance(random, 35) {
-        let (what, when) = Access::fault(random);
-        let times = *pick(random, &[1, 1, 2, 3, 8]);
-        return match chance(random, 75) {
-            true => Trouble::Fault { what, when, times },
-            false => Trouble::Outside(Outside::Group(Access::outside(random, emails))),
-        };
-    }
-    match random.u32(..96) {
-        0..60 => fault(random),
-        60..88 => Trouble::Outside(Outside::drawn(random, emails, &scenario.policy)),
-        88..91 => Trouble::KeyRevoked(random.usize(..scenario.options.keys.len())),
-        91..93 => Trouble::Pause(Duration::from_secs(random.u64(1..600))),
-        93..94 => Trouble::Stopped,
-        _ => Trouble::Superseded,
-    }
-}
-
-/// A fault that may hit any request.
-fn fault(random: &mut Rng) -> Trouble {
-    let long = Duration::from_secs(*pick(random, &[1, 20, 45]));
-    let retry_after = *pick(random, &[None, None, Some(0), Some(1), Some(7)]);
-    let status = |code| What::Status {
-        code,
-        retry_after,
-        body: None,
-    };
-    let any = [
-        status(429),
-        status(*pick(random, &[500, 502, 503, 504, 408])),
-        What::Html {
-            code: *pick(random, &[200, 502, 403]),
-        },
-        What::Redirect {
-            to: "https://elsewhere.example/".to_owned(),
-        },
-        What::Reset,
-        What::LostReply,
-        What::CutJson,
-        What::Hang(long),
-        What::Late(long),
-        What::SlowBody(long),
-        What::IgnoreWrite,
-        What::SkipUser,
-        What::RepeatUser,
-        What::TotalOff(random.i64(-3..=3)),
-    ];
-    let writes = ["POST", "PATCH", "PUT", "DELETE"];
-    let method = random.bool().then(|| pick(random, &writes).to_string());
-    let refused = What::Status {
-        code: *pick(random, &[400, 403, 409, 422]),
-        retry_after: None,
-        body: None,
-    };
-    let (what, method) = match method {
-        Some(method) if chance(random, 25) => (refused, Some(method)),
-        method => (pick(random, &any).clone(), method),
-    };
-    Trouble::Fault {
-        what,
-        when: When {
-            method,
-            ..When::default()
-        },
-        times: *pick(random, &[1, 1, 1, 2, 3, 6, 25]),
     }
 }
