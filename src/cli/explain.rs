@@ -55,6 +55,7 @@ fn text(
     let Explanation {
         email,
         roster,
+        leaving: _,
         found: _,
         next,
         memberships,

@@ -285,6 +285,7 @@ pub(super) mod tests {
             quarantined: 0,
             ambiguous: Vec::new(),
             unread: 0,
+            leaving: Vec::new(),
             needs_listing: false,
             warnings: Vec::new(),
         }

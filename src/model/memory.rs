@@ -1,10 +1,10 @@
 //! What earlier runs left behind, as values.
 
 use super::{
-    Approvals, ByEmail, Change, ChangeKey, ClockStep, Email, FileRead, Fingerprint, GroupId,
-    GroupName, RoleUpdate, RunNumber, RunTime, StatedRole, UserId,
+    Approvals, ByEmail, Change, ChangeKey, ClockStep, DueLeaver, DueUpdate, Email, FileRead,
+    Fingerprint, GroupId, GroupName, RoleUpdate, RunNumber, RunTime, StatedRole, UserId,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet};
 
@@ -16,6 +16,9 @@ pub struct Memory {
     pub now: DateTime<Utc>,
     /// The same on the clock of recorded runs.
     pub run_time: RunTime,
+    /// The day of the run, in the time zone of the schedule. The state database does not know that zone, and loads the
+    /// day in UTC.
+    pub today: NaiveDate,
     /// How far the wall clock is from the last run's, if that is worth a warning.
     pub clock_step: Option<ClockStep>,
     /// The managed users.
@@ -28,6 +31,8 @@ pub struct Memory {
     pub deactivated: HashMap<UserId, Email>,
     /// Managed users that are missing from the roster, and since when; also those whose removal Omni confirmed.
     pub missing_since: HashMap<Email, RunTime>,
+    /// Users whose day of leaving has come.
+    pub due: HashMap<Email, DueLeaver>,
     /// The ids of the users of the API keys in use, as far as Omni was asked. The state database does not load them: it
     /// does not know which keys are in use.
     pub key_users: HashSet<UserId>,
@@ -64,12 +69,14 @@ impl Memory {
         Self {
             now,
             run_time: RunTime::first(now),
+            today: now.date_naive(),
             clock_step: None,
             managed: HashSet::new(),
             confirmed_removals: HashMap::new(),
             removed: HashSet::new(),
             deactivated: HashMap::new(),
             missing_since: HashMap::new(),
+            due: HashMap::new(),
             key_users: HashSet::new(),
             unnamed_keys: 0,
             key_doubt: None,
@@ -243,6 +250,8 @@ pub struct OwnershipUpdate {
     pub groups: GroupUpdate,
     /// Updates to the records of roles.
     pub roles: RoleUpdate,
+    /// Updates to the records of users whose day of leaving has come.
+    pub due: DueUpdate,
     /// Users that others have deactivated, as the roster asks: they count as removed, also once they are gone.
     pub removed_by_others: Vec<Email>,
 }

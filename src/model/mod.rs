@@ -57,7 +57,7 @@ pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, NewIds, PLANNED, RunEnd, RunRecord, RunStart,
     RunState, Settled, UNKNOWN,
 };
-pub use leaving::{LeaveOn, Leaving};
+pub use leaving::{DueLeaver, DueUpdate, LeaveOn, LeaveState, Leaver, Leaving};
 pub use listed_memberships::ListedMemberships;
 pub use membership::{
     DesiredMemberships, DoubtfulMembership, GroupsCell, MembershipRow, ObservedGroups,

@@ -1,8 +1,8 @@
 //! The desired state, as a roster states it.
 
 use super::{
-    ByEmail, DesiredMemberships, DesiredRoles, Email, GroupName, GroupsCell, Leaving, Location,
-    Problem, UserSpec,
+    ByEmail, DesiredMemberships, DesiredRoles, Email, GroupName, GroupsCell, LeaveState, Leaver,
+    Leaving, Location, Problem, UserSpec,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -71,6 +71,8 @@ pub struct Desired {
     pub users: ByEmail<Entry>,
     /// Rows that count only if a user has exactly their address.
     pub doubtful: Vec<DoubtfulRow>,
+    /// Users whose rows have a day of leaving, once it is settled what these rows state today.
+    pub leavers: ByEmail<Leaver>,
     /// Users that are not changed in this run, because their row is invalid or their rows conflict, with the
     /// location of that row.
     pub frozen: ByEmail<Location>,
@@ -149,6 +151,12 @@ impl Desired {
         self.memberships.cells.iter().chain(doubtful)
     }
 
+    /// Users whose day of leaving has not come.
+    pub fn upcoming_leavers(&self) -> impl Iterator<Item = &Leaver> {
+        let leavers = self.leavers.values();
+        leavers.filter(|leaver| leaver.state == LeaveState::Upcoming)
+    }
+
     /// Keeps only the rows of one user, and one more upsert: whether there is an upsert decides if a
     /// missing user is pruned.
     #[must_use]
@@ -195,10 +203,11 @@ impl Desired {
     /// The reason why not, as a sentence.
     pub fn pruning_allowed(&self) -> Result<(), String> {
         self.removals_allowed()?;
+        // A roster of leavers states nothing about the users that it does not name.
         let upserts = || {
-            self.users
-                .values()
-                .any(|entry| matches!(entry.want, DesiredUser::Upsert(_)))
+            self.users.iter().any(|(email, entry)| {
+                matches!(entry.want, DesiredUser::Upsert(_)) && !self.leavers.contains_key(email)
+            })
         };
         let unnamed = self.unnamed + self.doubtful.len() as u64;
         if !self.is_source {

@@ -3,10 +3,11 @@
 use super::not_found::{self, NotFound};
 use super::undecided::{MayBeAskedFor, Undecided};
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, ownership, shadowed_files};
-use super::{domains, lints};
+use super::{domains, leavers, lints};
 use crate::model::{
-    ApprovedChange, Change, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule, Memory,
-    Observed, Operation, Policy, Problem, Prune, RoleUpdate, Schema, Subject, UserId, UserMatch,
+    ApprovedChange, Change, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule, Leaver,
+    Memory, Observed, Operation, Policy, Problem, Prune, RoleUpdate, Schema, Subject, UserId,
+    UserMatch,
 };
 use crate::util::text::{agree, plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
@@ -25,6 +26,10 @@ pub struct Assessment {
     pub ambiguous: Vec<Email>,
     /// Users in the roster whose fields Omni has not shown yet.
     pub unread: Vec<Email>,
+    /// Users whose day of leaving has come, and whose removal waits for a second run.
+    pub waiting_to_leave: Vec<Email>,
+    /// Those users, and the users who leave within two weeks, by day.
+    pub leaving: Vec<Leaver>,
     /// The number of users in the roster that need no change.
     pub unchanged: usize,
     /// The number of users in Omni that the roster does not name and that no change is about.
@@ -90,6 +95,8 @@ impl Assessment {
         ));
         let ambiguous = std::mem::take(&mut plan.ambiguous);
         let unread = std::mem::take(&mut plan.unread);
+        let waiting_to_leave = std::mem::take(&mut plan.waiting_to_leave);
+        let leaving = leavers::listed(desired, &waiting_to_leave, memory);
         let blocked = std::mem::take(&mut plan.blocked);
         let unchanged = plan.unchanged.saturating_sub(members_only(desired, &plan));
         let pending = Counts::of(plan.changes.iter().map(Change::operation));
@@ -121,6 +128,8 @@ impl Assessment {
         warnings.extend(parts_warning(plan.unlisted));
         warnings.extend(grace_warning(policy));
         warnings.extend(clock_warning(memory));
+        let left = leavers::warning(&waiting_to_leave, desired.is_source, memory);
+        warnings.extend(left.map(str::to_owned));
         warnings.extend(protect_warning(observed, policy));
         let verdict = evaluate(plan, observed, desired.rows, memory, policy);
         let lints = domains::lints(verdict.passed(), observed, &memory.approved);
@@ -137,6 +146,8 @@ impl Assessment {
             problems,
             ambiguous,
             unread,
+            waiting_to_leave,
+            leaving,
             unchanged,
             unnamed,
             has_renames,
@@ -160,6 +171,7 @@ impl Assessment {
             planned.entry(&one.subject).or_default().push(one);
         }
         let others = self.unread.iter().chain(&self.ambiguous);
+        let others = others.chain(&self.waiting_to_leave);
         let (undecided, problems) = (&self.undecided, &self.problems);
         let may_be_asked_for =
             MayBeAskedFor::new(desired, undecided, problems, &self.blocked, others);

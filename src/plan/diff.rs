@@ -11,7 +11,7 @@ use crate::model::{
     GroupUpdate, Leaving, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind,
     Prune, Removal, RoleUpdate, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hint::black_box;
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -34,6 +34,8 @@ pub struct Plan {
     pub ambiguous: Vec<Email>,
     /// Users in the roster that are inactive in Omni and stay inactive.
     pub left_inactive: Vec<Email>,
+    /// Users whose day of leaving has come, and whose removal waits for a second run.
+    pub waiting_to_leave: Vec<Email>,
     /// Users in the roster whose fields Omni has not shown yet. Nothing is planned for them.
     pub unread: Vec<Email>,
     /// The number of users in the roster that need no change.
@@ -114,6 +116,7 @@ impl Plan {
             problems,
             ambiguous,
             left_inactive,
+            waiting_to_leave,
             unread,
             unchanged,
             upserted,
@@ -137,6 +140,7 @@ impl Plan {
         self.problems.extend(problems);
         self.ambiguous.extend(ambiguous);
         self.left_inactive.extend(left_inactive);
+        self.waiting_to_leave.extend(waiting_to_leave);
         self.unread.extend(unread);
         self.unchanged += unchanged;
         self.upserted += upserted;
@@ -162,41 +166,6 @@ impl Plan {
         }
     }
 
-    /// Warnings about pairs of a removal and a creation with the same display name. Such a pair is most likely one
-    /// person with a new address, and a removal takes the person's history and groups.
-    #[must_use]
-    pub fn rename_warnings(&self) -> Vec<String> {
-        let mut created: HashMap<&str, &Subject> = HashMap::new();
-        for change in &self.changes {
-            if let Action::Create(UserSpec {
-                display_name: Some(name),
-                ..
-            }) = &change.action
-            {
-                created.insert(name, &change.subject);
-            }
-        }
-        let pairs = self
-            .changes
-            .iter()
-            .filter_map(|change| match &change.action {
-                Action::Delete(user) | Action::Deactivate(user) => {
-                    Some((&change.subject, *created.get(&*user.display_name)?))
-                }
-                Action::Update(..)
-                | Action::Create(_)
-                | Action::Membership(_)
-                | Action::Role(_) => None,
-            });
-        let warning = |(old, new)| {
-            format!(
-                "{old} will be removed and {new} created with the same display name; if this is one \
-                 person, keep the old address in the roster, because a new user has no groups and content"
-            )
-        };
-        pairs.map(warning).collect()
-    }
-
     fn sort(&mut self) {
         self.changes.sort_by(|a, b| {
             a.operation()
@@ -214,6 +183,7 @@ impl Plan {
         });
         self.ambiguous.sort();
         self.left_inactive.sort();
+        self.waiting_to_leave.sort();
         self.unread.sort();
     }
 }
@@ -307,11 +277,6 @@ impl Planner<'_> {
             Some(UserMatch::One(user)) => Some(user),
             None => None,
         };
-        let leaves_on = |leaving: &Leaving| leaving.on.is_some();
-        if entry.want.leaving().is_some_and(leaves_on) {
-            plan.unchanged += 1;
-            return;
-        }
         if user.is_some_and(|user| self.is_unread(&entry.want, user)) {
             return plan.unread.push(email.clone());
         }
@@ -339,7 +304,12 @@ impl Planner<'_> {
                 });
             }
         };
+        // A row keeps its day until a second run has agreed.
+        let waits = |leaving: &Leaving| leaving.on.is_some();
         match action {
+            Some(_) if entry.want.leaving().is_some_and(waits) => {
+                plan.waiting_to_leave.push(email.clone());
+            }
             Some(action) => {
                 plan.changes.push(Change {
                     subject: email.into(),

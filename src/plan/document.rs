@@ -3,7 +3,7 @@
 use super::render::PlanView;
 use super::{Assessment, Blocked, BlockedOperation, HeldChanges, NotFound};
 use crate::model::{
-    Change, Counts, Email, FieldChange, GroupId, GroupRef, Operation, Problem, RoleChange,
+    Change, Counts, Email, FieldChange, GroupId, GroupRef, Leaver, Operation, Problem, RoleChange,
 };
 use serde::{Serialize, Serializer};
 
@@ -30,6 +30,7 @@ pub struct PlanDoc<'a> {
     #[serde(serialize_with = "problem_docs")]
     problems: Vec<&'a Problem>,
     not_found: Vec<NotFoundDoc<'a>>,
+    leaving: &'a [Leaver],
     blocked: Vec<BlockedDoc<'a>>,
     warnings: &'a [String],
     requests: usize,
@@ -172,6 +173,8 @@ impl<'a> PlanDoc<'a> {
             problems: _,
             ambiguous,
             unread,
+            waiting_to_leave: _,
+            leaving,
             unchanged,
             unnamed,
             has_renames: _,
@@ -202,6 +205,7 @@ impl<'a> PlanDoc<'a> {
             unread_roles: unread_roles.iter().map(ToString::to_string).collect(),
             problems: view.problems(),
             not_found: not_found.iter().map(NotFoundDoc::from).collect(),
+            leaving,
             blocked: blocked.iter().map(BlockedDoc::from).collect(),
             warnings,
             requests: cost.requests,
@@ -227,6 +231,7 @@ impl PlanDoc<'_> {
         lists.extend([
             first(&mut self.ambiguous, max),
             first(&mut self.unread, max),
+            first(&mut self.leaving, max),
             first(&mut self.warnings, max),
             self.problems.len() > max,
             self.not_found.len() > max,

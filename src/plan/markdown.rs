@@ -2,7 +2,7 @@
 
 use super::HeldChanges;
 use super::render::PlanView;
-use crate::model::{Action, Change, Value};
+use crate::model::{Action, Change, Leaver, Value};
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
 
@@ -47,7 +47,35 @@ fn write_plan(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         writeln!(out, "{}\n", code(reason))?;
         write_table(out, changes)?;
     }
+    write_leavers(out, &assessment.leaving)?;
     write_notes(out, view)
+}
+
+fn write_leavers(out: &mut String, leaving: &[Leaver]) -> fmt::Result {
+    if leaving.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "#### Leaving within two weeks\n")?;
+    writeln!(out, "| operation | user | |")?;
+    writeln!(out, "| --- | --- | --- |")?;
+    for leaver in leaving.iter().take(MAX_CHANGES) {
+        let email = code(&leaver.email.to_string());
+        writeln!(
+            out,
+            "| {} | {email} | {} |",
+            leaver.operation,
+            leaver.detail()
+        )?;
+    }
+    write_more(out, leaving.len())
+}
+
+/// The end of a table: how many entries it leaves out.
+fn write_more(out: &mut String, entries: usize) -> fmt::Result {
+    match entries.saturating_sub(MAX_CHANGES) {
+        0 => writeln!(out),
+        more => writeln!(out, "\n… and {more} more\n"),
+    }
 }
 
 fn write_table(out: &mut String, changes: &[Change]) -> fmt::Result {
@@ -59,10 +87,7 @@ fn write_table(out: &mut String, changes: &[Change]) -> fmt::Result {
     for change in changes.iter().take(MAX_CHANGES) {
         write_change(out, change)?;
     }
-    match changes.len().saturating_sub(MAX_CHANGES) {
-        0 => writeln!(out),
-        more => writeln!(out, "\n… and {more} more\n"),
-    }
+    write_more(out, changes.len())
 }
 
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {

@@ -2,8 +2,8 @@
 
 use super::{Assessment, HeldChanges};
 use crate::model::{
-    Action, Assignment, Change, Counts, Desired, FieldChange, MembershipChange, Operation, Problem,
-    ProblemKind, RoleStep, RunNumber, Value,
+    Action, Assignment, Change, Counts, Desired, FieldChange, Leaver, MembershipChange, Operation,
+    Problem, ProblemKind, RoleStep, RunNumber, Value,
 };
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
@@ -123,10 +123,23 @@ fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         )?;
         write_subject(out, change)?;
     }
+    write_leavers(out, &view.assessment.leaving)?;
     if !out.is_empty() {
         out.push('\n');
     }
     write_summary(out, view)
+}
+
+fn write_leavers(out: &mut String, leaving: &[Leaver]) -> fmt::Result {
+    if !leaving.is_empty() {
+        writeln!(out, "\nleaving within two weeks ({})", leaving.len())?;
+    }
+    leaving.iter().try_for_each(|leaver| {
+        let Leaver {
+            email, operation, ..
+        } = leaver;
+        writeln!(out, "  {email}: {operation}, {}", leaver.detail())
+    })
 }
 
 /// ` from Sales: ann@x.co`, or `: ann@x.co` for a change of the user.
@@ -169,6 +182,7 @@ fn write_summary(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         (verdict.quarantined().len(), "in quarantine"),
         (verdict.waiting().len(), "waiting for their user"),
         (desired.frozen.len(), "frozen by invalid rows"),
+        (assessment.waiting_to_leave.len(), "due to leave"),
         (
             assessment
                 .problems

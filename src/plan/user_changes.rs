@@ -37,6 +37,7 @@ impl<'a> UserChanges<'a> {
         let blocked = plan.blocked.iter();
         let blocked = blocked.filter(|one| one.operation == BlockedOperation::Removal);
         removed.extend(blocked.flat_map(|blocked| &blocked.emails).cloned());
+        removed.extend(plan.waiting_to_leave.iter().cloned());
         Self {
             desired,
             memory,

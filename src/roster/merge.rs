@@ -37,6 +37,7 @@ pub(super) fn merge(
     let mut desired = Desired {
         users: ByEmail::default(),
         doubtful: Vec::new(),
+        leavers: ByEmail::default(),
         frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,

@@ -2,8 +2,8 @@
 
 use super::Prepared;
 use crate::model::{
-    Change, DesiredUser, Email, Memory, ObservedUser, Operation, Policy, Problem, ProblemKind,
-    Text, UserMatch,
+    Change, DesiredUser, Email, Leaver, Memory, ObservedUser, Operation, Policy, Problem,
+    ProblemKind, Text, UserMatch,
 };
 use crate::plan::{ChangeDoc, render};
 use crate::state::{HeldIn, UserState};
@@ -18,6 +18,8 @@ pub struct Explanation {
     pub email: Email,
     /// The user's rows, with problems and lints.
     pub roster: Vec<String>,
+    /// The user's day of leaving.
+    pub leaving: Option<Leaver>,
     /// The users in Omni that have the email.
     pub found: Option<UserMatch>,
     /// What a run would do.
@@ -104,6 +106,7 @@ impl Explanation {
         Self {
             email: email.clone(),
             roster: roster(email, prepared),
+            leaving: prepared.desired.leavers.get(email).cloned(),
             found: prepared.cache.observed.get(email).cloned(),
             next: next(email, prepared, state, held, policy),
             memberships: next_access(email, prepared, held, Operation::is_membership),
@@ -130,6 +133,7 @@ impl Explanation {
         json!({
             "email": self.email,
             "roster": self.roster,
+            "leaving": self.leaving,
             "omni": self.user().ok().map(user_doc),
             "groups": self.groups,
             "next": self.next.to_string(),
@@ -160,7 +164,7 @@ fn user_doc(user: &ObservedUser) -> Value {
     })
 }
 
-/// The user's rows, with problems and lints.
+/// The user's rows, with the day of leaving, problems and lints.
 fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
     let desired = &prepared.desired;
     let entry = desired.users.get(email);
@@ -170,9 +174,12 @@ fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
         .chain(&prepared.assessment.problems)
         .chain(&desired.lints)
         .filter(|problem| problem.email.as_ref() == Some(email));
+    let leaver = desired.leavers.get(email);
+    let leaver = leaver.map(|leaver| format!("{}, {}", leaver.operation, leaver.detail()));
     entry
         .map(|entry| entry.location.to_string())
         .into_iter()
+        .chain(leaver)
         .chain(problems.map(ToString::to_string))
         .collect()
 }
@@ -339,6 +346,9 @@ fn idle(email: &Email, prepared: &Prepared, state: &UserState) -> Option<String>
     let mut blocked = prepared.assessment.blocked.iter();
     if let Some(blocked) = blocked.find(|blocked| blocked.emails.contains(email)) {
         return Some(blocked.reason.clone());
+    }
+    if prepared.assessment.waiting_to_leave.contains(email) {
+        return prepared.desired.leavers.get(email).map(Leaver::detail);
     }
     let missing = state.managed.as_ref().and_then(|one| one.missing_since);
     match (prepared.desired.users.contains_key(email), missing) {

@@ -59,7 +59,7 @@ use crate::model::{
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
-use crate::plan::{Assessment, ownership};
+use crate::plan::{Assessment, due_update, ownership, settle_leavers};
 use crate::report::Reporter;
 use crate::settings::Settings;
 use crate::state::StateDb;
@@ -93,6 +93,7 @@ impl Prepared {
         desired.settle_doubtful(&cache.schema, |email| {
             cache.observed.has_exactly(email) || memory.manages_exactly(email)
         });
+        settle_leavers(&mut desired, &memory);
         let assessment = Assessment::new(&desired, &cache.observed, &cache.schema, &memory, policy);
         Self {
             desired,
@@ -336,6 +337,7 @@ impl Reconciler {
         if accepted.is_some() {
             ownership.groups = assessment.groups.clone();
             ownership.roles = assessment.roles.clone();
+            ownership.due = due_update(desired, memory);
         }
         let now = Utc::now();
         if accepted.is_some() {

@@ -224,6 +224,7 @@ impl Observer {
             let last = self.state.last_read().await?;
             memory.last_read_since = last.map(|(_, since)| since);
         }
+        memory.today = self.settings.schedule.day_at(memory.now);
         self.reject_older(&snapshot.desired, &memory)?;
         Ok(memory)
     }

@@ -2,7 +2,7 @@
 
 use super::Prepared;
 use crate::model::{
-    ChangeOutcome, Counts, Email, Fingerprint, GroupName, Operation, Problem, RoleChange,
+    ChangeOutcome, Counts, Email, Fingerprint, GroupName, Leaver, Operation, Problem, RoleChange,
     RunNumber, RunResult, Subject, Trigger,
 };
 use crate::omni::{ClientError, OmniError};
@@ -91,6 +91,8 @@ pub struct PlanSummary {
     pub ambiguous: Vec<Email>,
     /// The number of users and groups whose fields or roles Omni has not shown yet.
     pub unread: usize,
+    /// The users who leave within two weeks, by day.
+    pub leaving: Vec<Leaver>,
     /// Whether the plan rests on a cached observation, and a run that reads all users should follow.
     pub needs_listing: bool,
     /// Warnings.
@@ -123,6 +125,7 @@ impl From<&Prepared> for PlanSummary {
             quarantined: verdict.quarantined().len(),
             ambiguous: assessment.ambiguous.clone(),
             unread: assessment.unread.len() + assessment.unread_roles.len(),
+            leaving: assessment.leaving.clone(),
             needs_listing: false,
             warnings: assessment.warnings.clone(),
         }

@@ -5,8 +5,8 @@
 use super::Prepared;
 use super::outcome::AppliedChange;
 use crate::model::{
-    Change, ChangeOutcome, Email, GroupName, Operation, Problem, ProblemKind, RoleChange,
-    RowOutcome, RunNumber, Subject,
+    Change, ChangeOutcome, Desired, Email, GroupName, Leaver, Operation, Problem, ProblemKind,
+    RoleChange, RowOutcome, RunNumber, Subject,
 };
 use crate::plan::render::how_to_approve;
 use std::collections::{BTreeMap, HashMap};
@@ -61,6 +61,26 @@ impl Collector {
 
     fn of_user(&mut self, email: &Email, outcome: (RowOutcome, String)) {
         self.subjects.insert(email.into(), outcome);
+    }
+
+    /// Users of whom nothing is planned.
+    fn not_planned(&mut self, prepared: &Prepared) {
+        let Prepared {
+            desired,
+            assessment,
+            ..
+        } = prepared;
+        for email in &assessment.unread {
+            let detail = "not read yet: the next run reads more users".to_owned();
+            self.of_user(email, (RowOutcome::Unchanged, detail));
+        }
+        for email in &assessment.waiting_to_leave {
+            let detail = desired.leavers.get(email).map(Leaver::detail);
+            self.of_user(email, (RowOutcome::Unchanged, detail.unwrap_or_default()));
+        }
+        for row in &assessment.not_found {
+            self.of_user(&row.email, (RowOutcome::NotFound, row.detail()));
+        }
     }
 
     /// Joins the outcomes of each user or group.
@@ -169,13 +189,7 @@ pub(super) fn row_outcomes(
         let pending = (RowOutcome::Unchanged, detail);
         outcomes.one(&change.subject, change.operation(), part, pending);
     }
-    for email in &assessment.unread {
-        let detail = "not read yet: the next run reads more users".to_owned();
-        outcomes.of_user(email, (RowOutcome::Unchanged, detail));
-    }
-    for row in &assessment.not_found {
-        outcomes.of_user(&row.email, (RowOutcome::NotFound, row.detail()));
-    }
+    outcomes.not_planned(prepared);
     for problem in &assessment.problems {
         let is_of_user = !matches!(
             problem.kind,
@@ -200,7 +214,17 @@ pub(super) fn row_outcomes(
             add_group_problem(outcomes.entry(email.into()).or_insert(frozen), problem);
         }
     }
+    add_leavers(&mut outcomes, &prepared.desired);
     outcomes
+}
+
+/// Adds the day on which a user leaves.
+fn add_leavers(outcomes: &mut RowOutcomes, desired: &Desired) {
+    for leaver in desired.upcoming_leavers() {
+        let unchanged = (RowOutcome::Unchanged, String::new());
+        let (_, text) = outcomes.entry((&leaver.email).into()).or_insert(unchanged);
+        add_clause(text, &leaver.detail());
+    }
 }
 
 /// Adds a problem about a group or a role, which does not freeze the user.
@@ -208,10 +232,14 @@ fn add_group_problem((outcome, text): &mut (RowOutcome, String), problem: &Probl
     if severity(*outcome) < severity(RowOutcome::Frozen) {
         *outcome = RowOutcome::Frozen;
     }
+    add_clause(text, &detail(problem));
+}
+
+fn add_clause(text: &mut String, clause: &str) {
     if !text.is_empty() {
         text.push_str("; ");
     }
-    text.push_str(&detail(problem));
+    text.push_str(clause);
 }
 
 fn row_outcome(applied: &AppliedChange) -> RowOutcome {

@@ -4,8 +4,8 @@ use super::Prepared;
 use super::outcome::{AppliedChange, Completion, RunError, RunOutcome};
 use super::row_outcomes::{RowOutcomes, detail, row_outcomes};
 use crate::model::{
-    Change, Desired, DesiredUser, Entry, Fingerprint, HeldChange, Location, Problem, RowOutcome,
-    RunNumber, Subject,
+    Change, Desired, DesiredUser, Email, Entry, Fingerprint, HeldChange, Location, Problem,
+    RowOutcome, RunNumber, Subject,
 };
 use crate::report::{ReportRow, Reporter, RowReport};
 use crate::roster::SourceError;
@@ -130,7 +130,7 @@ fn report(run: Option<RunNumber>, prepared: &Prepared, changes: &[AppliedChange]
         rows.push(row(
             email.to_string(),
             Some(&entry.location),
-            op(entry),
+            op(email, entry, desired),
             outcome,
         ));
     }
@@ -164,6 +164,11 @@ fn planned_report(prepared: &Prepared, changes: &[AppliedChange]) -> RowReport {
     for change in prepared.assessment.verdict.passed() {
         let details = planned.entry(change.subject.to_string()).or_default();
         details.push(planned_detail(change));
+    }
+    for leaver in prepared.desired.upcoming_leavers() {
+        if let Some(details) = planned.get_mut(leaver.email.as_str()) {
+            details.push(leaver.detail());
+        }
     }
     let mut report = report(None, prepared, changes);
     for row in &mut report.rows {
@@ -255,7 +260,10 @@ fn row(
     }
 }
 
-fn op(entry: &Entry) -> &'static str {
+fn op(email: &Email, entry: &Entry, desired: &Desired) -> &'static str {
+    if let Some(leaver) = desired.leavers.get(email) {
+        return leaver.operation.as_str();
+    }
     match entry.want {
         DesiredUser::Upsert(_) => "upsert",
         DesiredUser::Delete(_) => "delete",

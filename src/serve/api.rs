@@ -105,6 +105,8 @@ fn status_doc(overview: &Overview) -> Value {
         "roster": roster,
         "blocked": findings.blocked,
         "warnings": findings.warnings,
+        "leaving": findings.leaving,
+        "leaving_count": findings.leaving_count,
     });
     match history {
         Ok(history) => add_history(&mut doc, history),

@@ -217,6 +217,7 @@ impl SettingsReader {
         let cron = optional(|line: &str| Schedule::parse(line, zone));
         ScheduleSettings {
             times: self.get("schedule.cron", cron),
+            zone,
             run_on_start: self.get("schedule.run_on_start", boolean),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::ScheduleSettings;
 use crate::model::max_gap;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::errors::CronError;
@@ -72,6 +72,12 @@ impl fmt::Display for Schedule {
 }
 
 impl ScheduleSettings {
+    /// The day in the time zone of the schedule.
+    #[must_use]
+    pub fn day_at(&self, now: DateTime<Utc>) -> NaiveDate {
+        now.with_timezone(&self.zone).date_naive()
+    }
+
     /// The longest gap that counts after a run that starts now.
     #[must_use]
     pub fn max_gap_after(&self, now: DateTime<Utc>) -> TimeDelta {
@@ -141,6 +147,7 @@ mod tests {
         let times = Schedule::parse("0 0 8 * * MON-FRI", Tz::UTC).expect("valid");
         let settings = ScheduleSettings {
             times: Some(times),
+            zone: Tz::UTC,
             run_on_start: true,
         };
         let hours = |now: &str| {

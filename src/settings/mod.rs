@@ -31,6 +31,7 @@ pub use webhook::{WebhookError, WebhookFile, WebhookUrl};
 
 use crate::model::Policy;
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -365,6 +366,8 @@ pub enum Encoding {
 pub struct ScheduleSettings {
     /// The schedule; `None` for none.
     pub times: Option<Schedule>,
+    /// The time zone of the schedule, and of the days on which users leave.
+    pub zone: Tz,
     /// Whether the daemon starts with a run.
     pub run_on_start: bool,
 }

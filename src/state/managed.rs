@@ -2,7 +2,7 @@
 //! [`ownership`](crate::plan::ownership).
 
 use super::sql::{Time, keyed_email};
-use super::{StateDb, StateError, groups, observation, quarantine, roles, runs};
+use super::{StateDb, StateError, groups, leavers, observation, quarantine, roles, runs};
 use crate::model::{Email, ObservedUser, OwnershipUpdate, Quarantined, RunTime, UserId};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -88,8 +88,10 @@ pub(super) fn store(
         not_deactivated,
         groups,
         roles,
+        due,
         removed_by_others,
     } = update;
+    leavers::store(db, due, now)?;
     groups::store(db, groups, now)?;
     roles::store(db, roles)?;
     roles::forget(db, removed.iter().map(|(id, _)| id))?;

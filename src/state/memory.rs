@@ -2,8 +2,8 @@
 
 use super::sql::Count;
 use super::{
-    StateDb, StateError, accepted, approvals, groups, managed, quarantine, roles, runs, seen_files,
-    startup,
+    StateDb, StateError, accepted, approvals, groups, leavers, managed, quarantine, roles, runs,
+    seen_files, startup,
 };
 use crate::model::{
     ChangeOutcome, Email, GroupId, Memory, Operation, RecentChanges, RecentRemoval, RunTime, UserId,
@@ -59,12 +59,14 @@ fn memory(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<Memory> {
     Ok(Memory {
         now,
         run_time,
+        today: now.date_naive(),
         clock_step: runs::clock_step(db, now)?,
         managed,
         confirmed_removals,
         removed: managed::all_removed(db)?,
         deactivated: managed::all_deactivated(db)?,
         missing_since,
+        due: leavers::due(db)?,
         key_users: HashSet::new(),
         unnamed_keys: 0,
         key_doubt: None,

@@ -26,6 +26,7 @@ mod changes;
 mod error;
 mod groups;
 mod held;
+mod leavers;
 mod lock;
 mod managed;
 mod memory;

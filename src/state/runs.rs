@@ -169,6 +169,12 @@ pub(super) fn run_time(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<
     Ok(last.map_or(RunTime::first(now), |(run, _)| run.at(now)))
 }
 
+/// The start of the last run, by the same clock.
+pub(super) fn last_start(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result<RunTime> {
+    let last = clocks(db)?.into_iter().next();
+    Ok(last.map_or(RunTime::first(now), |(run, _)| run.time))
+}
+
 /// How far the wall clock is from the last run's, or was at the start of a run that is in progress.
 pub(super) fn clock_step(
     db: &Connection,

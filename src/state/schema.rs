@@ -25,6 +25,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/18.sql"),
     include_str!("schema/19.sql"),
     include_str!("schema/20.sql"),
+    include_str!("schema/21.sql"),
 ];
 
 /// Marks a file as our state database (`OUSJ`).

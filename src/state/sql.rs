@@ -5,7 +5,7 @@ use crate::model::{
     GuardRule, ModelId, Operation, RoleChange, RoleScope, RunNumber, RunResult, RunTime, Subject,
     Trigger, UserId, fold,
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
@@ -29,6 +29,22 @@ impl FromSql for Time {
         DateTime::from_timestamp_millis(millis)
             .map(Self)
             .ok_or(FromSqlError::OutOfRange(millis))
+    }
+}
+
+/// A day, as `YYYY-MM-DD`.
+pub(super) struct Day(pub(super) NaiveDate);
+
+impl ToSql for Day {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.to_string().into())
+    }
+}
+
+impl FromSql for Day {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let day = value.as_str()?.parse();
+        day.map(Self).map_err(|_| unknown("a day"))
     }
 }
 

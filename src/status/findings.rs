@@ -1,6 +1,6 @@
 //! Problems and warnings of the last runs. They contain personal data, unlike the rest of the status.
 
-use crate::model::{Email, Problem};
+use crate::model::{Email, Leaver, Problem};
 use crate::roster::SourceError;
 use crate::run::{Completion, RunError, RunOutcome};
 use chrono::{DateTime, Utc};
@@ -18,6 +18,10 @@ pub struct Findings {
     pub blocked: Vec<String>,
     /// Warnings.
     pub warnings: Vec<String>,
+    /// The first of the users who leave within two weeks, by day.
+    pub leaving: Vec<Leaver>,
+    /// The number of all of them.
+    pub leaving_count: usize,
 }
 
 /// The problems of a roster.
@@ -76,6 +80,9 @@ impl Findings {
             new.roster = Some(roster_findings(problems, count, Some(roster.rows), now));
             new.blocked = first_and_last(run.blocked());
             new.warnings = first_and_last(&run.warnings);
+            let leaving = run.plan.iter().flat_map(|plan| &plan.leaving);
+            new.leaving_count = leaving.clone().count();
+            new.leaving = leaving.take(MAX_KEPT).cloned().collect();
         }
         if let Completion::Failed(RunError::Source(error @ SourceError::Rejected(_))) =
             &run.completion

@@ -4,6 +4,7 @@
 mod daemon;
 mod documents;
 mod guard;
+mod leaving;
 mod memberships;
 mod plan;
 mod planned;

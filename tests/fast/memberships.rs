@@ -112,6 +112,7 @@ fn desired(cells: &[(usize, Option<Vec<usize>>)]) -> Desired {
         rows: users.len() as u64,
         users,
         doubtful: Vec::new(),
+        leavers: ByEmail::default(),
         frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,

@@ -179,6 +179,7 @@ fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
         rows: (users.len() + frozen.len()) as u64,
         users,
         doubtful: Vec::new(),
+        leavers: ByEmail::default(),
         frozen,
         bad_rows: Vec::new(),
         unnamed: 0,

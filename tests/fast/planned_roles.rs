@@ -170,6 +170,7 @@ impl Case {
             rows: users.len() as u64,
             users,
             doubtful: Vec::new(),
+            leavers: ByEmail::default(),
             frozen: ByEmail::default(),
             bad_rows: Vec::new(),
             unnamed: 0,

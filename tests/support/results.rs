@@ -22,6 +22,7 @@ pub fn plan_summary() -> PlanSummary {
         quarantined: 0,
         ambiguous: Vec::new(),
         unread: 0,
+        leaving: Vec::new(),
         needs_listing: false,
         warnings: Vec::new(),
     }

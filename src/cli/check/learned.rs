@@ -1,7 +1,7 @@
 //! What the state database adds to the check: what earlier runs have seen of Omni, and probes have learned.
 
 use crate::model::{Desired, Readings, Removal, Schema};
-use crate::plan::{observed_lints, protect_warning};
+use crate::plan::{observed_lints, protect_warning, settle_leavers};
 use crate::run::{ObservationCache, verified_per_run};
 use crate::settings::Settings;
 use crate::util::text::{about, plural};
@@ -31,7 +31,8 @@ impl Learned {
             .collect();
         if let Some(cache) = ObservationCache::stored(&state).await {
             warnings.extend(protect_warning(&cache.observed, &settings.policy));
-            if let (Some(roster), Ok(memory)) = (roster, state.memory(Utc::now()).await) {
+            if let (Some(roster), Ok(mut memory)) = (roster, state.memory(Utc::now()).await) {
+                memory.today = settings.schedule.day_at(memory.now);
                 let shows_attributes = readings
                     .lists_carry_attributes
                     .unwrap_or(cache.observed.shows_attributes());
@@ -40,6 +41,7 @@ impl Learned {
                 if moves == Some(false) && !shows_attributes {
                     warnings.extend(verification_warning(settings, roster));
                 }
+                settle_leavers(roster, &memory);
                 let lints =
                     observed_lints(roster, &cache.observed, schema, &memory, &settings.policy);
                 roster.lints.extend(lints);

@@ -126,6 +126,7 @@ impl CurrentState {
         let Explanation {
             email: _,
             roster,
+            leaving: _,
             found: _,
             next,
             memberships,

@@ -211,6 +211,7 @@ pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
         rows: users.len() as u64,
         users,
         doubtful: Vec::new(),
+        leavers: ByEmail::default(),
         frozen: ByEmail::default(),
         bad_rows: Vec::new(),
         unnamed: 0,

@@ -4,6 +4,7 @@ mod guard;
 mod identity;
 mod kept;
 mod key_users;
+mod leave_on;
 mod leavers;
 mod protected;
 mod pruning;

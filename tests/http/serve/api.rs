@@ -87,6 +87,8 @@ async fn status() {
         "users": 21
       },
       "last_success": "…",
+      "leaving": [],
+      "leaving_count": 0,
       "next_due": null,
       "not_ready_reason": null,
       "now": "…",

@@ -76,6 +76,7 @@ async fn user_explanation_matches_the_command() {
       },
       "email": "ann@x.co",
       "groups": [],
+      "leaving": null,
       "memberships": [],
       "next": "a run would apply, unless a safety limit holds it (`plan` counts the changes of all users)\n~ update     ann@x.co  (users.csv:2)\n    display_name: '<Ann>' => 'Ann'\n    region: ['north'] => ['south']",
       "omni": {

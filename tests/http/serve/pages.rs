@@ -6,7 +6,9 @@ use super::support::{
 };
 use chrono::{TimeDelta, Utc};
 use insta::assert_snapshot;
-use omni_user_sync::model::{ChangeOutcome, Operation, RunEnd, RunResult};
+use omni_user_sync::model::{
+    ChangeOutcome, Email, LeaveState, Leaver, Operation, RunEnd, RunResult,
+};
 use omni_user_sync::omni::OmniError;
 use omni_user_sync::run::{Completion, RunError, RunOutcome};
 use omni_user_sync::trigger::watch::SourceState;
@@ -452,4 +454,41 @@ async fn unrecorded_failure_is_reported() {
     assert_eq!(status["state"], "error", "{status}");
     let said = "The last run failed: Omni keeps responding with 429 (too many requests).";
     assert_eq!(status["summary"], said, "{status}");
+}
+
+#[tokio::test]
+async fn users_who_leave_soon_are_listed() {
+    let server = test_server().await;
+    let leaver = |number: u32, state| Leaver {
+        email: Email::known(&format!("u{number}@x.co")).expect("an email"),
+        date: "2026-12-24".parse().expect("a day"),
+        operation: Operation::Delete,
+        state,
+    };
+    let mut outcome = outcome_with(Vec::new());
+    let plan = outcome.plan.as_mut().expect("a plan");
+    plan.leaving = vec![
+        leaver(0, LeaveState::Waiting),
+        leaver(1, LeaveState::Upcoming),
+    ];
+    plan.leaving
+        .extend((2..60).map(|number| leaver(number, LeaveState::Upcoming)));
+    server.status.run_ended(&outcome, None);
+    let page = server.get("/").await.body;
+    let (_, list) = page.split_once("Leaving within two weeks").expect("a list");
+    for part in [
+        "href=\"/users/u0%40x.co\"",
+        "delete, due since 2026-12-24, waits for a second run at least 1 h later",
+        "href=\"/users/u1%40x.co\"",
+        "delete, leaves on 2026-12-24 (and 10 more)",
+    ] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+    let status = server.get("/api/v1/status").await.json();
+    assert_eq!(status["leaving_count"], 60);
+    let first = &status["leaving"][0];
+    let expected = serde_json::json!({
+        "email": "u0@x.co", "date": "2026-12-24", "operation": "delete", "state": "waiting",
+    });
+    assert_eq!(*first, expected);
 }
