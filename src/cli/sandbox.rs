@@ -73,7 +73,7 @@ pub(super) struct Arguments {
     /// Whether schedules can be listed and transferred
     #[arg(long, value_enum, default_value_t)]
     schedules: Endpoint,
-    /// Owners in the list of schedules: known, missing in its entries, or ignored by its filter
+    /// What the list of schedules shows of owners, and whether it can be filtered by owner
     #[arg(long, value_enum, default_value_t)]
     schedule_owners: ScheduleOwners,
     /// Whether personal tokens can be listed

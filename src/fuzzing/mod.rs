@@ -161,13 +161,14 @@ mod tests {
         }
 
         #[test]
-        fn generated_users_pass(how in 0u8..3, name in "\\PC{0,9}", value in made_of(CELL, 8)) {
+        fn generated_answers_pass(how in 0u8..4, name in "\\PC{0,9}", value in made_of(CELL, 8)) {
             let user = serde_json::json!({
                 "id": "1-a", "userName": "a@x.co", "displayName": name,
                 "urn:omni:params:1.0:UserAttribute": { name.clone(): value, "x": [value, 7, null] },
             });
             let text = match how {
                 0 => serde_json::json!({ "Resources": [user], "totalResults": 1 }),
+                3 => serde_json::json!({ "records": [{ "id": name, "ownerId": value }, user], "pageInfo": null }),
                 _ => user,
             };
             scim(&[&[how], text.to_string().as_bytes()].concat());

@@ -44,6 +44,8 @@ pub struct Client {
     group_rules: Mutex<GroupRules>,
     /// Whether the server's email filter ignores case, once known.
     pub(super) filter_ignores_case: OnceLock<bool>,
+    /// Set once the owners of schedules are known to have the ids of users.
+    pub(super) owners_are_users: OnceLock<()>,
 }
 
 impl Client {
@@ -80,6 +82,7 @@ impl Client {
             group_rules: Mutex::default(),
             max_in_flight: settings.max_in_flight,
             filter_ignores_case: OnceLock::new(),
+            owners_are_users: OnceLock::new(),
         }))
     }
 

@@ -1,12 +1,14 @@
 //! What must hold for any response body.
 
 use super::UserListPage;
+use super::owned::read_schedule;
+use super::records::ListedRecords;
 use super::request_body::{ATTRIBUTES, put_body};
 use super::wire::{WriteAnswer, parse_definitions};
 use crate::fuzzing::checks::assert_harmless;
 use crate::model::{
-    AttributeName, Attributes, Field, FieldChange, ObservedUser, Schema, UserId, UserSpec, Value,
-    trim,
+    AttributeName, Attributes, Field, FieldChange, ObservedUser, ScheduleId, Schema, UserId,
+    UserSpec, Value, trim,
 };
 use serde_json::Value as Json;
 use std::collections::HashSet;
@@ -16,10 +18,11 @@ pub fn scim(data: &[u8]) {
     let Some((&how, body)) = data.split_first() else {
         return;
     };
-    match how % 3 {
+    match how % 4 {
         0 => page(body),
         1 => user(body),
-        _ => definitions(body),
+        2 => definitions(body),
+        _ => schedules(body),
     }
 }
 
@@ -83,6 +86,21 @@ fn definitions(body: &[u8]) {
     for definition in schema.definitions() {
         assert_eq!(schema.get(&definition.name), Some(definition));
         definition.default.iter().for_each(check_value);
+    }
+}
+
+fn schedules(body: &[u8]) {
+    let Ok(page) = ListedRecords::parse(body, read_schedule) else {
+        return;
+    };
+    // No schedule is lost, compared with a generic JSON parser.
+    if let Ok(Json::Object(json)) = parse_json(body) {
+        let listed = json.get("records").and_then(Json::as_array);
+        assert_eq!(page.len(), listed.map_or(0, Vec::len));
+    }
+    for schedule in page.entries.iter().map(|listed| &listed.schedule) {
+        let id = ScheduleId::parse(schedule.id.as_str());
+        assert_eq!(id.as_ref(), Some(&schedule.id));
     }
 }
 

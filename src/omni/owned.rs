@@ -17,7 +17,10 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// The number of owners to look up at most, to learn whether they are users.
+const MAX_OWNERS: usize = 3;
 
 /// The limit of pages of one user's schedules, and of personal tokens.
 const MAX_PAGES: usize = 1_000;
@@ -38,12 +41,12 @@ struct ScheduleDoc<'a> {
 }
 
 /// A schedule in a list. The owner is `None` if the entry does not show a usable one, as on Omni's older pages.
-struct ListedSchedule {
-    schedule: Schedule,
+pub(super) struct ListedSchedule {
+    pub(super) schedule: Schedule,
     owner: Option<UserId>,
 }
 
-fn read_schedule(entry: &RawValue) -> Option<ListedSchedule> {
+pub(super) fn read_schedule(entry: &RawValue) -> Option<ListedSchedule> {
     let doc: ScheduleDoc<'_> = serde_json::from_str(entry.get()).ok()?;
     let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
     let owner = doc.owner.and_then(text);
@@ -223,7 +226,10 @@ impl Reader {
         }
         let all = self.records_from(&list, first).await.and_then(settled);
         match Available::of(all) {
-            Ok(Available::Known(all)) => Ok(of_each(all, owners)),
+            Ok(Available::Known(all)) => Ok(match self.shows_users(&all, owners).await? {
+                true => of_each(all, owners),
+                false => None,
+            }),
             Ok(Available::Rejected(_)) => Ok(same(OwnedSchedules::NotShown)),
             Err(error) if error.ends_run() => Err(error),
             Err(error) => {
@@ -232,6 +238,33 @@ impl Reader {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether the owners in a list have the ids of users: one of them is among these users, or is looked up. An answer
+    /// is remembered. The documents call an owner a user and others a membership, and Omni's ids of these differ.
+    async fn shows_users(
+        &self,
+        all: &[ListedSchedule],
+        users: &[UserId],
+    ) -> Result<bool, OmniError> {
+        let shown: BTreeSet<_> = all.iter().filter_map(|one| one.owner.as_ref()).collect();
+        let known = &self.client.owners_are_users;
+        let is_shown = |user| shown.iter().any(|owner| same_id(owner, user));
+        let mut are_users = shown.is_empty() || known.get().is_some() || users.iter().any(is_shown);
+        for owner in shown.iter().take(MAX_OWNERS) {
+            if are_users {
+                break;
+            }
+            are_users = match self.get(owner).await {
+                Ok(user) => user.is_some(),
+                Err(error) if error.ends_run() => return Err(error),
+                Err(_) => false,
+            };
+        }
+        if are_users && !shown.is_empty() {
+            known.get_or_init(|| ());
+        }
+        Ok(are_users)
     }
 
     fn schedule_list(&self, max_pages: usize) -> RecordList<ListedSchedule> {

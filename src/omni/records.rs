@@ -47,7 +47,7 @@ pub(super) struct ListedRecords<T> {
 }
 
 impl<T> ListedRecords<T> {
-    fn parse(body: &[u8], read: fn(&RawValue) -> Option<T>) -> serde_json::Result<Self> {
+    pub(super) fn parse(body: &[u8], read: fn(&RawValue) -> Option<T>) -> serde_json::Result<Self> {
         let doc: RecordsDoc<'_> = serde_json::from_slice(body)?;
         let page = doc.page.unwrap_or_default();
         let next = page.next.filter(|next| !next.is_empty());

@@ -300,6 +300,8 @@ pub enum ScheduleOwners {
     Unnamed,
     /// The filter is ignored.
     Unfiltered,
+    /// The owners of entries have another kind of id.
+    OtherIds,
 }
 
 /// Answer to a successful `PATCH`. SCIM allows all of them.

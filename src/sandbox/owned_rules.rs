@@ -42,8 +42,14 @@ pub(super) fn schedules(world: &World, call: &Call) -> Result<Reply, Refusal> {
 
 fn show_schedule(world: &World, schedule: &Schedule) -> Value {
     let mut shown = schedule.to_json(&world.users);
-    if let (ScheduleOwners::Unnamed, Value::Object(fields)) = (world.owners, &mut shown) {
-        fields.remove("ownerId");
+    match world.owners {
+        ScheduleOwners::Known | ScheduleOwners::Unfiltered => {}
+        ScheduleOwners::Unnamed => {
+            if let Value::Object(fields) = &mut shown {
+                fields.remove("ownerId");
+            }
+        }
+        ScheduleOwners::OtherIds => shown["ownerId"] = json!(schedule.owner.other().to_string()),
     }
     shown
 }

@@ -144,6 +144,11 @@ impl Id {
         Self(n.wrapping_mul(0x9E37_79B9_7F4A_7C15).into())
     }
 
+    /// Another kind of id of the same user.
+    pub(super) fn other(self) -> Self {
+        Self(self.0 ^ (0xFFFF << 32))
+    }
+
     /// Parses the usual form, 8-4-4-4-12 hexadecimal digits, or the short one with 16.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text.len() == SHORT_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {

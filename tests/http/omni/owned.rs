@@ -202,6 +202,35 @@ async fn an_ignored_filter_shows_no_others() {
 }
 
 #[tokio::test]
+async fn owners_may_have_other_ids() {
+    for (schedule_owners, looked_up) in [
+        (ScheduleOwners::Known, [1, 0]),
+        (ScheduleOwners::OtherIds, [3, 3]),
+    ] {
+        let world = with(Options {
+            users: 4,
+            schedule_owners,
+            ..Options::default()
+        })
+        .await;
+        world.org().add_schedule(&email(3), "Daily", Some(1));
+        let owners = ids(&world, 2);
+        let reader = world.reader();
+        for looked_up in looked_up {
+            world.org().clear_requests();
+            let got = read_owned(&reader, &owners).await.expect("an answer");
+            assert_eq!(names(&got[&owners[0]].schedules), [""; 0]);
+            let requests = world.org().requests().len();
+            assert_eq!(requests, 2 + looked_up, "{schedule_owners:?}");
+        }
+        let leavers = ids(&world, 3);
+        let got = read_owned(&reader, &leavers).await.expect("an answer");
+        let is_failed = matches!(got[&leavers[2]].schedules, OwnedSchedules::Failed(_));
+        assert_eq!(is_failed, schedule_owners == ScheduleOwners::OtherIds);
+    }
+}
+
+#[tokio::test]
 async fn doubtful_schedules_are_never_missed() {
     let world = with_users(2).await;
     let owners = ids(&world, 2);
