@@ -24,7 +24,7 @@ pub struct HeldChange {
 }
 
 impl HeldChange {
-    /// Changes by operation, group and subject, as they are shown.
+    /// Changes by operation, group and subject, as they are shown. Risky assignments come first.
     #[must_use]
     pub fn sorted(changes: &[Self]) -> Vec<&Self> {
         let mut changes: Vec<_> = changes.iter().collect();
@@ -36,8 +36,10 @@ impl HeldChange {
 impl HeldChange {
     /// The key by which changes are sorted.
     fn in_order(&self) -> impl Ord {
-        let scope = self.role.as_ref().map(|role| &role.scope);
-        (self.operation, scope, &self.group, &self.subject)
+        let role = self.role.as_ref();
+        let is_plain = role.is_none_or(|role| role.risk.is_none());
+        let scope = role.map(|role| &role.scope);
+        (self.operation, is_plain, scope, &self.group, &self.subject)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Assignments of roles, as changes.
 
 use super::{
-    Escaped, GroupRef, ObservedUser, RoleBases, RoleHolder, RoleName, RoleScope, RoleStep, Text,
+    Escaped, GroupRef, ObservedUser, RoleBases, RoleHolder, RoleName, RoleRisk, RoleScope,
+    RoleStep, Text,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -39,9 +40,34 @@ pub struct RoleChange {
     pub from: Option<RoleName>,
     /// The new direct role.
     pub to: RoleName,
+    /// Why people should look at it, by what was known when it was planned.
+    pub risk: Option<RoleRisk>,
 }
 
 impl RoleChange {
+    /// A change with its risk.
+    #[must_use]
+    pub fn new(scope: NamedScope, from: Option<RoleName>, to: RoleName, bases: &RoleBases) -> Self {
+        let step = RoleStep::between(from.as_ref(), &to, bases);
+        Self {
+            risk: RoleRisk::of(step, &to, bases),
+            scope,
+            from,
+            to,
+        }
+    }
+
+    /// The risk for people, in brackets; empty without one.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        match self.risk {
+            Some(RoleRisk::Lowers) => " (lowers the role)".to_owned(),
+            Some(RoleRisk::MayLower) => " (may lower the role)".to_owned(),
+            Some(RoleRisk::Grants) => format!(" (grants {})", self.to),
+            None => String::new(),
+        }
+    }
+
     /// The present role for people.
     #[must_use]
     pub fn from_text(&self) -> String {
@@ -50,10 +76,11 @@ impl RoleChange {
     }
 }
 
-/// For people: `Sales / Orders: VIEWER => MODELER`.
+/// For people: `Sales / Orders: VIEWER => MODELER (grants MODELER)`.
 impl fmt::Display for RoleChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} => {}", self.scope, self.from_text(), self.to)
+        let (from, mark) = (self.from_text(), self.mark());
+        write!(f, "{}: {from} => {}{mark}", self.scope, self.to)
     }
 }
 
@@ -63,6 +90,8 @@ struct RoleChangeDoc {
     model: Option<NamedId>,
     from: Option<String>,
     to: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    risk: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,6 +118,7 @@ impl From<RoleChange> for RoleChangeDoc {
                 .map(|id| named(id.as_str(), model.unwrap_or_default())),
             from: role.from.map(|role| role.as_str().to_owned()),
             to: role.to.as_str().to_owned(),
+            risk: role.risk.map(|risk| risk.as_str().to_owned()),
         }
     }
 }
@@ -110,6 +140,7 @@ impl TryFrom<RoleChangeDoc> for RoleChange {
             },
             from: doc.from.as_deref().map(RoleName::known),
             to: RoleName::known(&doc.to),
+            risk: doc.risk.as_deref().and_then(RoleRisk::parse),
         })
     }
 }
@@ -121,10 +152,6 @@ pub struct Assignment {
     pub holder: AssignmentHolder,
     /// The connection or model, and the roles.
     pub role: RoleChange,
-    /// The direction.
-    pub step: RoleStep,
-    /// The number that it counts for the limit of role changes.
-    pub weight: u64,
 }
 
 /// The user or group of an assignment.
@@ -148,21 +175,21 @@ impl AssignmentHolder {
 }
 
 impl Assignment {
-    /// An assignment with its direction.
+    /// The number that it counts for the limit of role changes.
     #[must_use]
-    pub fn new(holder: AssignmentHolder, role: RoleChange, bases: &RoleBases) -> Self {
-        let step = RoleStep::between(role.from.as_ref(), &role.to, bases);
-        Self {
-            weight: step.weight(&role.to, bases),
-            holder,
-            role,
-            step,
-        }
+    pub fn weight(&self) -> u64 {
+        RoleRisk::weight(self.role.risk)
+    }
+
+    /// Whether the holder may have less access after it.
+    #[must_use]
+    pub fn may_lower(&self) -> bool {
+        matches!(self.role.risk, Some(RoleRisk::Lowers | RoleRisk::MayLower))
     }
 
     /// Whether it may lower a role, or may grant `MODELER` or `CONNECTION_ADMIN`.
     #[must_use]
-    pub fn is_sensitive(&self) -> bool {
-        self.weight > 1
+    pub fn is_risky(&self) -> bool {
+        self.role.risk.is_some()
     }
 }

@@ -73,7 +73,7 @@ pub use observation::{
 pub use observed::{Observed, ObservedSummary, UserMatch};
 pub use observed_role::{
     ConnectionId, ModelId, ObservedConnection, ObservedModel, ObservedRole, RoleBases, RoleHolder,
-    RoleOrigin, RoleScope, RoleStep,
+    RoleOrigin, RoleRisk, RoleScope, RoleStep,
 };
 pub use observed_roles::{
     KnownRoles, ObservedRoles, ObservedRolesUpdate, RoleScopeList, RoleUpdate, RolesUnknown,

@@ -1,5 +1,6 @@
 //! Roles as Omni shows them, and what an assignment changes.
 
+use super::word::word_enum;
 use super::{GroupId, RoleName, StandardRole, Text, UserId};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -226,8 +227,43 @@ pub enum RoleStep {
     Unknown,
 }
 
-/// The number of ordinary assignments that a sensitive one counts as.
-const SENSITIVE_WEIGHT: u64 = 5;
+word_enum! {
+    /// Why an assignment is listed apart, and counts fivefold for the limit of role changes.
+    pub enum RoleRisk {
+        /// The holder gets a less permissive role.
+        Lowers = "lowers",
+        /// A custom role is involved whose permissions are unknown.
+        MayLower = "may_lower",
+        /// The new role is `MODELER` or `CONNECTION_ADMIN`, or may grant as much.
+        Grants = "grants",
+    }
+}
+
+/// The number of ordinary assignments that one with a risk counts as.
+const RISK_WEIGHT: u64 = 5;
+
+impl RoleRisk {
+    /// The risk of a step to a role.
+    #[must_use]
+    pub fn of(step: RoleStep, to: &RoleName, bases: &RoleBases) -> Option<Self> {
+        let grants_much = || {
+            let rank = bases.rank(to);
+            rank.is_none_or(|rank| rank >= StandardRole::Modeler)
+        };
+        match step {
+            RoleStep::Lower => Some(Self::Lowers),
+            RoleStep::Unknown => Some(Self::MayLower),
+            RoleStep::Raise => grants_much().then_some(Self::Grants),
+            RoleStep::Same => None,
+        }
+    }
+
+    /// The number that an assignment counts for the limit of role changes.
+    #[must_use]
+    pub fn weight(risk: Option<Self>) -> u64 {
+        risk.map_or(1, |_| RISK_WEIGHT)
+    }
+}
 
 impl RoleStep {
     /// The step from the direct role to another one.
@@ -247,26 +283,6 @@ impl RoleStep {
             // A custom role may have other permissions than its base.
             Ordering::Equal => Self::Unknown,
             Ordering::Greater => Self::Raise,
-        }
-    }
-
-    /// Whether the holder may have less access after it.
-    #[must_use]
-    pub fn may_lower(self) -> bool {
-        matches!(self, Self::Lower | Self::Unknown)
-    }
-
-    /// The number that an assignment of this role counts for the limit of role changes: five if it may lower a role, or
-    /// may grant `MODELER` or `CONNECTION_ADMIN`.
-    #[must_use]
-    pub fn weight(self, to: &RoleName, bases: &RoleBases) -> u64 {
-        let grants_much = bases
-            .rank(to)
-            .is_none_or(|rank| rank >= StandardRole::Modeler);
-        match self {
-            Self::Same => 0,
-            step if step.may_lower() || grants_much => SENSITIVE_WEIGHT,
-            _ => 1,
         }
     }
 }

@@ -43,7 +43,12 @@ pub(super) fn fingerprint(change: &Change) -> [u8; 32] {
 
 /// The ids, and both roles.
 fn role(role: &RoleChange) -> [Option<&str>; 4] {
-    let RoleChange { scope, from, to } = role;
+    let RoleChange {
+        scope,
+        from,
+        to,
+        risk: _,
+    } = role;
     [
         Some(scope.ids.connection.as_str()),
         scope.ids.model.as_ref().map(ModelId::as_str),

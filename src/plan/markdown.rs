@@ -110,9 +110,12 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     if let Some(role) = change.role() {
         let (scope, from) = (code(&role.scope.to_string()), role.from.as_ref());
         let from = from.map_or_else(String::new, |from| code(from.as_str()));
+        let mark = role
+            .risk
+            .map_or_else(String::new, |_| code(role.mark().trim()));
         return writeln!(
             out,
-            " role on {scope} | {from} | {} |",
+            " role on {scope} {mark} | {from} | {} |",
             code(role.to.as_str())
         );
     }

@@ -2,8 +2,8 @@
 
 use super::{Assessment, HeldChanges};
 use crate::model::{
-    Action, Assignment, Change, Counts, Desired, FieldChange, Leaver, MembershipChange, Operation,
-    Problem, ProblemKind, RoleStep, RunNumber, Value,
+    Action, Change, Counts, Desired, FieldChange, Leaver, MembershipChange, Operation, Problem,
+    ProblemKind, RunNumber, Value,
 };
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
@@ -255,9 +255,9 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
         Operation::Create | Operation::Join => '+',
     };
     write!(out, "{sign} {:<10} {}", change.operation(), change.subject)?;
-    match (change.membership(), change.assignment()) {
+    match (change.membership(), change.role()) {
         (Some(membership), _) => write!(out, ": {}", membership.group)?,
-        (_, Some(assignment)) => write!(out, ": {}", assignment_text(assignment))?,
+        (_, Some(role)) => write!(out, ": {role}")?,
         (None, None) => {}
     }
     match &change.location {
@@ -273,18 +273,6 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
             writeln!(out, "    {}: {}", field.field, shown(field.to.as_ref()))
         }),
     }
-}
-
-/// The roles with a mark for those that count fivefold.
-fn assignment_text(assignment: &Assignment) -> String {
-    let (role, to) = (&assignment.role, &assignment.role.to);
-    let mark = match assignment.step {
-        RoleStep::Lower => " (lowers the role)".to_owned(),
-        RoleStep::Unknown => " (may lower the role)".to_owned(),
-        RoleStep::Same | RoleStep::Raise if assignment.is_sensitive() => format!(" (grants {to})"),
-        RoleStep::Same | RoleStep::Raise => String::new(),
-    };
-    format!("{role}{mark}")
 }
 
 fn write_field(out: &mut String, change: &FieldChange) -> fmt::Result {

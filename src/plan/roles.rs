@@ -173,17 +173,14 @@ impl RolePlanner<'_> {
             found.unread.insert(row.subject.clone());
             return;
         }
-        let change = RoleChange {
-            scope: self.named(scope),
-            from: from.cloned(),
-            to: row.role.clone(),
-        };
+        let (from, to) = (from.cloned(), row.role.clone());
+        let role = RoleChange::new(self.named(scope), from, to, &self.bases);
         found.changes.push(Change {
             subject: match &holder {
                 AssignmentHolder::User(_) => row.subject.clone(),
                 AssignmentHolder::Group(group) => Subject::Group(group.name.clone()),
             },
-            action: Action::Role(Assignment::new(holder, change, &self.bases)),
+            action: Action::Role(Assignment { holder, role }),
             location: Some(row.location.clone()),
         });
     }

@@ -166,3 +166,34 @@ async fn check_names_the_nearest_connection_model_and_group() {
     let check = command(&world, &["check"]).await;
     assert!(check.err.contains("roles.csv:3:"), "{}", check.err);
 }
+
+/// Approvals show which roles fall, and which grant much: these come first.
+#[tokio::test(flavor = "multi_thread")]
+async fn held_roles_are_marked_and_sorted() {
+    let world = world().await;
+    let path = world.folder.path().join("roles.csv");
+    let world = world
+        .set("source.roles", &path.display().to_string())
+        .set("policy.max_role_changes", "0");
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let rows = "subject,connection,model,role\n\
+                ann@x.co,Warehouse,Finance,VIEWER\n\
+                group:Analysts,Warehouse,Sales,VIEWER\n";
+    std::fs::write(&path, rows).expect("it is written");
+    let held = "  assign     group:Analysts\n      Warehouse / Sales: QUERIER => VIEWER (lowers the role)\n  \
+                assign     ann@x.co\n      Warehouse / Finance: (none) => VIEWER\n";
+    let plan = command(&world, &["plan"]).await;
+    assert_eq!(plan.code, 4, "{}{}", plan.out, plan.err);
+    let at = |text: &str| plan.out.find(text).expect(text);
+    assert!(at("=> VIEWER (lowers the role)") < at("(none) => VIEWER"));
+    assert_eq!(command(&world, &["apply", "--yes"]).await.code, 4);
+    let shown = command(&world, &["approve", "latest", "--dry-run"]).await;
+    assert_eq!(shown.out, held, "{}", shown.err);
+    let history = command(&world, &["history", "latest"]).await;
+    assert!(history.out.contains(held), "{}", history.out);
+    let history = command(&world, &["history", "latest", "--json"]).await;
+    let doc: serde_json::Value = serde_json::from_str(&history.out).expect("JSON");
+    let changes = doc["held"][0]["users"].as_array().expect("changes");
+    let risks: Vec<_> = changes.iter().map(|one| &one["role"]["risk"]).collect();
+    assert!(risks.contains(&&json!("lowers")), "{risks:?}");
+}

@@ -3,7 +3,7 @@
 use omni_user_sync::model::{
     ConnectionId, DesiredRole, DesiredRoles, GroupId, Location, ModelId, ObservedConnection,
     ObservedModel, ObservedRole, RoleBases, RoleColumn, RoleHolder, RoleName, RoleNameError,
-    RoleOrigin, RoleScope, RoleScopeList, RoleStep, StandardRole, Subject,
+    RoleOrigin, RoleRisk, RoleScope, RoleScopeList, RoleStep, StandardRole, Subject,
 };
 use omni_user_sync::plan::{NameError, NameIndex, RoleCatalogue, ScopedRoles};
 use proptest::prelude::*;
@@ -95,15 +95,15 @@ fn assignments_have_a_direction_and_a_weight() {
         let from = Some(from).filter(|from| !from.is_empty()).map(role);
         let to = role(to);
         let step = RoleStep::between(from.as_ref(), &to, &bases);
-        (step, step.weight(&to, &bases))
+        (step, RoleRisk::weight(RoleRisk::of(step, &to, &bases)))
     };
     for (from, to, expected, weight) in [
         ("", "VIEWER", RoleStep::Raise, 1),
         ("", "NO_ACCESS", RoleStep::Raise, 1),
         ("", "MODELER", RoleStep::Raise, 5),
         ("", "CONNECTION_ADMIN", RoleStep::Raise, 5),
-        ("VIEWER", "VIEWER", RoleStep::Same, 0),
-        ("MODELER", "MODELER", RoleStep::Same, 0),
+        ("VIEWER", "VIEWER", RoleStep::Same, 1),
+        ("MODELER", "MODELER", RoleStep::Same, 1),
         ("VIEWER", "QUERIER", RoleStep::Raise, 1),
         ("QUERIER", "QUERY_TOPICS", RoleStep::Lower, 5),
         ("QUERIER", "NO_ACCESS", RoleStep::Lower, 5),
@@ -114,10 +114,14 @@ fn assignments_have_a_direction_and_a_weight() {
         ("", "Owner", RoleStep::Raise, 5),
         ("VIEWER", "Owner", RoleStep::Unknown, 5),
         ("Owner", "QUERIER", RoleStep::Unknown, 5),
-        ("Owner", "Owner", RoleStep::Same, 0),
+        ("Owner", "Owner", RoleStep::Same, 1),
     ] {
         assert_eq!(step(from, to), (expected, weight), "{from} {to}");
     }
+}
+
+fn may_lower(step: RoleStep) -> bool {
+    matches!(step, RoleStep::Lower | RoleStep::Unknown)
 }
 
 #[test]
@@ -316,21 +320,20 @@ proptest! {
         prop_assert_eq!(back, opposite);
         prop_assert_eq!(there == RoleStep::Same, from == to);
         // One of the two may take access away.
-        prop_assert!(from == to || there.may_lower() || back.may_lower());
+        prop_assert!(from == to || may_lower(there) || may_lower(back));
     }
 
     #[test]
     fn only_harmless_assignments_weigh_one(from in prop::option::of(any_role()), to in any_role()) {
         let bases = bases();
         let step = RoleStep::between(from.as_ref(), &to, &bases);
-        let is_harmless = !step.may_lower()
+        let is_harmless = !may_lower(step)
             && bases.rank(&to).is_some_and(|rank| rank < StandardRole::Modeler);
-        let expected = match (step, is_harmless) {
-            (RoleStep::Same, _) => 0,
-            (_, true) => 1,
-            (_, false) => 5,
+        let expected = match step == RoleStep::Same || is_harmless {
+            true => 1,
+            false => 5,
         };
-        prop_assert_eq!(step.weight(&to, &bases), expected);
+        prop_assert_eq!(RoleRisk::weight(RoleRisk::of(step, &to, &bases)), expected);
     }
 
     #[test]

@@ -194,7 +194,7 @@ async fn one(
     {
         let (rule, count) = (rule.label(), changes.len());
         writeln!(text, "held by {rule} ({count}): {reason}")?;
-        text.push_str(&held_text(&changes.iter().collect::<Vec<_>>()));
+        text.push_str(&held_text(&HeldChange::sorted(changes)));
     }
     Ok(text)
 }

@@ -12,8 +12,8 @@ mod roles;
 
 use super::{Plan, domains, quarantine};
 use crate::model::{
-    Action, Change, GuardRule, HeldChange, HeldRecord, Limit, MembershipChange, Memory, Observed,
-    Operation, Policy, Prune, UserId,
+    Action, Assignment, Change, GuardRule, HeldChange, HeldRecord, Limit, MembershipChange, Memory,
+    Observed, Operation, Policy, Prune, UserId,
 };
 use crate::util::text::{agree, plural};
 use std::collections::HashSet;
@@ -181,7 +181,9 @@ impl Verdict {
         memory: &Memory,
         matches: impl Fn(&Change) -> bool,
     ) {
-        let changes = self.take(|change| counts(rule, change, memory) && matches(change));
+        let mut changes = self.take(|change| counts(rule, change, memory) && matches(change));
+        // Risky assignments first.
+        changes.sort_by_key(|change| !change.assignment().is_some_and(Assignment::is_risky));
         self.held.push(HeldChanges {
             rule,
             reason,
@@ -212,7 +214,7 @@ pub fn evaluate(
             let user = membership.user.as_ref();
             user.is_some_and(|user| policy.protects(user, &memory.key_users))
         }
-        Action::Role(assignment) if assignment.step.may_lower() => {
+        Action::Role(assignment) if assignment.may_lower() => {
             let user = change.user();
             user.is_some_and(|user| policy.protects(user, &memory.key_users))
         }

@@ -9,14 +9,14 @@ impl Guard<'_> {
     pub(super) fn roles(&self, verdict: &mut Verdict) {
         let (rule, limit) = (GuardRule::MaxRoleChanges, self.policy.max_role_changes);
         let counted = self.counted(verdict, rule).filter_map(Change::assignment);
-        let (sensitive, plain): (Vec<_>, Vec<_>) = counted.partition(|one| one.is_sensitive());
-        let sum: u64 = plain.iter().chain(&sensitive).map(|one| one.weight).sum();
+        let (risky, plain): (Vec<_>, Vec<_>) = counted.partition(|one| one.is_risky());
+        let sum: u64 = plain.iter().chain(&risky).map(|one| one.weight()).sum();
         if sum <= limit {
             return;
         }
-        let assignments = plural(plain.len() + sensitive.len(), "assignment");
-        let exceed = agree(plain.len() + sensitive.len(), "exceeds", "exceed");
-        let apart = match sensitive.len() {
+        let assignments = plural(plain.len() + risky.len(), "assignment");
+        let exceed = agree(plain.len() + risky.len(), "exceeds", "exceed");
+        let apart = match risky.len() {
             0 => String::new(),
             count => format!(
                 " ({count} of them may lower a role, or {} MODELER or CONNECTION_ADMIN, and {} fivefold)",

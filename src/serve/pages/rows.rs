@@ -175,7 +175,7 @@ impl FieldRow {
         role: Option<&RoleChange>,
     ) -> Vec<Self> {
         let role = role.map(|role| Self {
-            name: format!("role on {}", role.scope),
+            name: format!("role on {}{}", role.scope, role.mark()),
             from: role.from.as_ref().map(ToString::to_string),
             to: Some(role.to.to_string()),
             default: None,
