@@ -1,16 +1,13 @@
 //! Groups: resolves the names that a roster uses, and decides which groups are managed.
 
 use super::name_index::{NameError, NameIndex};
+use super::new_names::{FormerNames, NewNames, near};
 use crate::model::{
-    Desired, GroupId, GroupName, GroupRef, Location, Memory, Observed, ObservedGroup,
-    ObservedGroups, Policy, Problem, ProblemKind, fold,
+    Desired, GroupId, GroupMemory, GroupName, GroupRef, Location, Memory, Observed, ObservedGroup,
+    ObservedGroups, Policy, Problem, ProblemKind,
 };
-use crate::util::text::is_within_edits;
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// A new group with a name this near to an existing one is probably misspelt.
-const MAX_EDITS: usize = 2;
 
 /// How far the memberships of a managed group are managed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,19 +33,25 @@ pub(super) type ResolvedNames<'a> = HashMap<&'a GroupName, Resolved, RandomState
 pub(super) fn names<'a>(
     desired: &'a Desired,
     groups: &ObservedGroups,
+    memory: &GroupMemory,
     policy: &Policy,
 ) -> ResolvedNames<'a> {
     let stated = &desired.memberships;
-    let in_cells = stated.cells.values().flat_map(|cell| &cell.names);
-    let in_rows = stated.rows.iter().map(|row| &row.group);
-    let frozen = stated.frozen.iter().filter_map(|key| key.group.as_ref());
+    let named = || {
+        let in_cells = stated.cells.values().flat_map(|cell| &cell.names);
+        let in_rows = stated.rows.iter().map(|row| &row.group);
+        let frozen = stated.frozen.iter().filter_map(|key| key.group.as_ref());
+        in_cells.chain(in_rows).chain(frozen)
+    };
+    let former = FormerNames::new(memory, groups);
     let groups = NameIndex::of_groups(groups);
-    let mut created: HashMap<String, GroupRef> = HashMap::new();
+    let creates = policy.create_groups;
+    let new = creates.then(|| NewNames::new(named(), &groups));
     let mut names = ResolvedNames::default();
-    for name in in_cells.chain(in_rows).chain(frozen) {
+    for name in named() {
         names
             .entry(name)
-            .or_insert_with(|| resolve(name, &groups, policy, &mut created));
+            .or_insert_with(|| resolve(name, &groups, &former, new.as_ref()));
     }
     names
 }
@@ -56,8 +59,8 @@ pub(super) fn names<'a>(
 fn resolve(
     name: &GroupName,
     groups: &NameIndex<&ObservedGroup>,
-    policy: &Policy,
-    created: &mut HashMap<String, GroupRef>,
+    former: &FormerNames,
+    new: Option<&NewNames>,
 ) -> Resolved {
     match groups.find(name.as_str()) {
         Ok(group) => match reference(group) {
@@ -72,24 +75,39 @@ fn resolve(
             "write the name exactly as Omni shows it".into(),
         ),
         Err(NameError::Unknown { nearest }) => {
-            let is_near =
-                |known: &&str| is_within_edits(&fold(name.as_str()), &fold(known), MAX_EDITS);
-            let near = groups.names().filter(is_near).min();
-            if policy.create_groups && near.is_none() {
-                let new = || GroupRef {
-                    id: None,
-                    name: name.clone(),
-                };
-                let folded = fold(name.as_str()).into_owned();
-                return Resolved::Group(created.entry(folded).or_insert_with(new).clone());
+            let near = near(name.as_str(), groups.names());
+            match new {
+                Some(new) => unknown_or_new(name, near, new),
+                None => unknown(name, near.or(nearest), former),
             }
-            let remedy = match near.or(nearest) {
-                Some(near) => format!("did you mean '{near}'?"),
-                None => "create the group in Omni, or set policy.create_groups = true".into(),
-            };
-            Resolved::Unusable(format!("Omni has no group '{name}'"), remedy)
         }
     }
+}
+
+/// A name that Omni does not have.
+fn unknown(name: &GroupName, near: Option<&str>, former: &FormerNames) -> Resolved {
+    let message = format!("Omni has no group '{name}'");
+    if let Some((why, remedy)) = former.get(name) {
+        return Resolved::Unusable(format!("{message}: {why}"), remedy);
+    }
+    let remedy = match near {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => "create the group in Omni, or set policy.create_groups = true".into(),
+    };
+    Resolved::Unusable(message, remedy)
+}
+
+/// The same if the policy creates groups, unless the name is probably misspelt.
+fn unknown_or_new(name: &GroupName, near: Option<&str>, new: &NewNames) -> Resolved {
+    let (near, others) = match (near, new.get(name)) {
+        (None, Ok(group)) => return Resolved::Group(group),
+        (Some(near), _) => (near, ""),
+        (None, Err(near)) => (near.as_str(), ", which is new too"),
+    };
+    Resolved::Unusable(
+        format!("Omni has no group '{name}'"),
+        format!("did you mean '{near}'{others}? If not, create the group in Omni"),
+    )
 }
 
 /// The problems of names that stand for no group of Omni, each at the first cell or row that has it.
@@ -97,9 +115,10 @@ fn resolve(
 pub fn group_name_problems(
     desired: &Desired,
     groups: &ObservedGroups,
+    memory: &GroupMemory,
     policy: &Policy,
 ) -> Vec<Problem> {
-    let names = names(desired, groups, policy);
+    let names = names(desired, groups, memory, policy);
     let stated = &desired.memberships;
     let in_cells = stated.cells.iter().flat_map(|(email, cell)| {
         let names = cell.names.iter();

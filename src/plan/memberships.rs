@@ -38,7 +38,7 @@ pub(super) fn plan(
         plan.undecided.memberships = true;
         return;
     }
-    let names = names(desired, observed.groups(), policy);
+    let names = names(desired, observed.groups(), &memory.groups, policy);
     let planner = MembershipPlanner {
         observed,
         memory,

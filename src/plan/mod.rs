@@ -23,6 +23,7 @@ mod lost_files;
 mod markdown;
 mod memberships;
 mod name_index;
+mod new_names;
 mod not_found;
 pub mod ownership;
 pub(crate) mod quarantine;

@@ -86,7 +86,7 @@ impl<T> NameIndex<T> {
     }
 
     /// The names, in the order of their addition.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.things.iter().map(|(name, _)| name.as_str())
     }
 }

@@ -2,10 +2,11 @@
 
 use super::groups::{Resolved, names, reference};
 use super::name_index::{NameError, NameIndex};
+use super::new_names::FormerNames;
 use super::role_scopes::RoleCatalogue;
 use crate::model::{
-    Desired, DesiredRole, DesiredRoles, GroupName, GroupRef, ObservedGroup, ObservedGroups, Policy,
-    Problem, ProblemKind, RoleColumn, RoleScopeList,
+    Desired, DesiredRole, DesiredRoles, GroupMemory, GroupName, GroupRef, ObservedGroup,
+    ObservedGroups, Policy, Problem, ProblemKind, RoleColumn, RoleScopeList,
 };
 use crate::roster::{Issue, did_you_mean};
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ pub fn role_name_problems(
     desired: &Desired,
     scopes: &RoleScopeList,
     groups: &ObservedGroups,
+    memory: &GroupMemory,
     policy: &Policy,
 ) -> Vec<Problem> {
     let Some(stated) = &desired.roles else {
@@ -28,14 +30,15 @@ pub fn role_name_problems(
         return problems;
     }
     let by_name = NameIndex::of_groups(groups);
-    let in_roster = names(desired, groups, policy);
+    let in_roster = names(desired, groups, memory, policy);
+    let former = FormerNames::new(memory, groups);
     let is_created = |name| matches!(in_roster.get(name), Some(Resolved::Group(_)));
     let mut seen = HashSet::new();
     for row in &stated.rows {
         let Some(name) = row.subject.group().filter(|name| seen.insert(*name)) else {
             continue;
         };
-        let found = find_group(&by_name, name).err();
+        let found = find_group(&by_name, name, &former).err();
         let issue = found.filter(|_| !is_created(name));
         problems.extend(issue.map(|issue| problem(stated, row, RoleColumn::Subject, issue)));
     }
@@ -46,6 +49,7 @@ pub fn role_name_problems(
 pub(super) fn find_group(
     groups: &NameIndex<&ObservedGroup>,
     name: &GroupName,
+    former: &FormerNames,
 ) -> Result<GroupRef, Issue> {
     let (message, remedy) = match groups.find(name.as_str()) {
         Ok(group) => match reference(group) {
@@ -55,10 +59,16 @@ pub(super) fn find_group(
                 "rename the group in Omni",
             ),
         },
-        Err(NameError::Unknown { nearest }) => (
-            format!("Omni has no group '{name}'{}", did_you_mean(nearest)),
-            "correct the name, or remove the row",
-        ),
+        Err(NameError::Unknown { nearest }) => match former.get(name) {
+            Some((why, remedy)) => {
+                let message = format!("Omni has no group '{name}': {why}");
+                return Err(Issue::new(message, remedy));
+            }
+            None => (
+                format!("Omni has no group '{name}'{}", did_you_mean(nearest)),
+                "correct the name, or remove the row",
+            ),
+        },
         Err(NameError::Ambiguous { .. }) => (
             format!("several groups in Omni have the name '{name}' in different letter case"),
             "write the name exactly as Omni shows it",

@@ -7,6 +7,7 @@
 
 use super::Plan;
 use super::name_index::NameIndex;
+use super::new_names::FormerNames;
 use super::not_found::nearest_email;
 use super::role_names::{find_group, problem};
 use super::role_scopes::{RoleCatalogue, ScopedRole};
@@ -60,6 +61,7 @@ pub(super) fn plan(
         observed,
         users: UserChanges::new(plan, desired, memory, policy),
         groups: NameIndex::of_groups(observed.groups()),
+        former: FormerNames::new(&memory.groups, observed.groups()),
         new_groups: new_groups(plan),
         catalogue,
         bases: observed.roles().bases(),
@@ -121,6 +123,7 @@ struct RolePlanner<'a> {
     observed: &'a Observed,
     users: UserChanges<'a>,
     groups: NameIndex<&'a ObservedGroup>,
+    former: FormerNames,
     /// Groups that this plan creates, by folded name.
     new_groups: HashMap<String, GroupRef>,
     catalogue: RoleCatalogue,
@@ -256,7 +259,7 @@ impl RolePlanner<'_> {
             let remedy = "use a key that may read groups; until then the role is not assigned";
             return Err(at_subject(Issue::new(why.to_string(), remedy)));
         }
-        let found = find_group(&self.groups, name).or_else(|issue| {
+        let found = find_group(&self.groups, name, &self.former).or_else(|issue| {
             let new = self.new_groups.get(&Subject::Group(name.clone()).folded());
             new.cloned().ok_or_else(|| at_subject(issue))
         });

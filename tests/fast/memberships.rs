@@ -611,3 +611,74 @@ fn no_leaves_when_a_file_is_first_missing() {
     let second = plan(&roster, &observed(0..2, &members), &memory);
     assert_eq!(leaves(&second.changes), [(1, 0)].into());
 }
+
+/// A plan with `policy.create_groups` for users whose cells have these names.
+fn created(cells: &[&str]) -> Plan {
+    let users: Vec<_> = (0..cells.len()).map(|user| (user, Some(vec![]))).collect();
+    let mut roster = desired(&users);
+    for (user, name) in cells.iter().enumerate() {
+        let name = GroupName::parse(name).expect("a name");
+        roster.memberships.cells[user].names.push(name);
+    }
+    let policy = Policy {
+        create_groups: true,
+        ..unlimited()
+    };
+    let memory = Memory::empty(Utc::now());
+    let observed = observed(0..cells.len(), &Pairs::new());
+    Plan::new(&roster, &observed, &Schema::default(), &memory, &policy)
+}
+
+#[test]
+fn new_names_near_each_other_are_problems() {
+    let plan = created(&["Marketing", "marketing", "Marketting", "Warehouse"]);
+    let groups = plan.changes.iter().filter_map(Change::group);
+    let groups: Vec<_> = groups.map(|group| group.name.as_str()).collect();
+    assert_eq!(groups, ["Warehouse"]);
+    let problems: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "users.csv:2: Omni has no group 'Marketing'; did you mean 'Marketting', which is new too? If not, create the group in Omni",
+            "users.csv:3: Omni has no group 'marketing'; did you mean 'Marketting', which is new too? If not, create the group in Omni",
+            "users.csv:4: Omni has no group 'Marketting'; did you mean 'Marketing', which is new too? If not, create the group in Omni",
+        ]
+    );
+    let plan = created(&["Sales Europe", "Sales America", "Slaes"]);
+    assert_eq!((plan.changes.len(), plan.problems.len()), (2, 1));
+    assert!(
+        plan.problems[0]
+            .to_string()
+            .ends_with("did you mean 'Sales'? If not, create the group in Omni")
+    );
+}
+
+#[test]
+fn former_names_of_groups_say_what_happened() {
+    let managed = |id: &str, name: &str| {
+        let group = ManagedGroup {
+            name: GroupName::parse(name).expect("a name"),
+            is_confirmed: true,
+        };
+        (GroupId::parse(id).expect("an id"), group)
+    };
+    let mut memory = Memory::empty(Utc::now());
+    memory.groups.managed = [managed("group-0", "Traders"), managed("gone", "Interns")].into();
+    for (name, problem) in [
+        (
+            "traders",
+            "Omni has no group 'traders': the group was renamed to 'Sales'; write the new name, or rename the group back in Omni",
+        ),
+        (
+            "Interns",
+            "Omni has no group 'Interns': the group was deleted; remove the name, or create the group in Omni",
+        ),
+    ] {
+        let mut roster = desired(&[(0, Some(vec![]))]);
+        let name = GroupName::parse(name).expect("a name");
+        roster.memberships.cells[0].names.push(name);
+        let plan = plan(&roster, &observed([0], &Pairs::new()), &memory);
+        let problems: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems, [format!("users.csv:2: {problem}")]);
+    }
+}

@@ -78,10 +78,29 @@ impl<'a> Statements<'a> {
             return Resolved::Group(group);
         }
         let is_near = |other: &String| edits(&other.to_lowercase(), &name.to_lowercase()) <= 2;
-        match self.access.creates && !self.names.iter().any(is_near) {
+        let others = self.stated_names().filter(|other| {
+            let is_known = self
+                .names
+                .iter()
+                .any(|group| group.eq_ignore_ascii_case(other));
+            !is_known && !other.eq_ignore_ascii_case(name)
+        });
+        let mut near = self.names.iter().cloned().chain(others.map(str::to_owned));
+        match self.access.creates && !near.any(|other| is_near(&other)) {
             true => Resolved::New(name.to_lowercase()),
             false => Resolved::Unusable,
         }
+    }
+
+    /// The names in cells and rows.
+    fn stated_names(self) -> impl Iterator<Item = &'a str> {
+        let cells = self
+            .roster
+            .rows
+            .iter()
+            .filter_map(move |row| self.cell(row));
+        let rows = self.file.into_iter().flat_map(|file| &file.rows);
+        cells.flatten().copied().chain(rows.map(|row| row.group))
     }
 
     /// Whether a name stands for a group; a group to be created is its name.
@@ -114,14 +133,13 @@ impl<'a> Statements<'a> {
 
     /// The names in cells and rows, with those of all groups.
     pub(crate) fn groups(self) -> BTreeSet<String> {
-        let cells = self.roster.rows.iter().filter_map(|row| self.cell(row));
-        let rows = self.file.into_iter().flat_map(|file| &file.rows);
-        let named = cells.flatten().copied().chain(rows.map(|row| row.group));
-        let named = named.filter_map(|name| match self.resolve(name) {
-            Resolved::Group(group) => Some(group.to_owned()),
-            Resolved::New(new) => Some(new),
-            Resolved::Unusable => None,
-        });
+        let named = self
+            .stated_names()
+            .filter_map(|name| match self.resolve(name) {
+                Resolved::Group(group) => Some(group.to_owned()),
+                Resolved::New(new) => Some(new),
+                Resolved::Unusable => None,
+            });
         named.chain(self.names.iter().cloned()).collect()
     }
 

@@ -1,11 +1,12 @@
 //! The names of groups, connections and models in the roster and the files beside it.
 
 use crate::cli::organisation;
-use crate::model::{Desired, ObservedGroups};
+use crate::model::{Desired, GroupMemory, ObservedGroups};
 use crate::omni::Available;
 use crate::plan::{group_name_problems, role_name_problems};
 use crate::run::RunError;
 use crate::settings::Settings;
+use chrono::Utc;
 use reqwest::StatusCode;
 
 /// Adds the problems of names that Omni does not have. Returns a warning for each list that it does not show.
@@ -21,6 +22,7 @@ pub(super) async fn check(
     if !names_groups && !has_roles {
         return Ok(warnings);
     }
+    let memory = known_groups(settings).await;
     let reader = organisation::reader(settings)?;
     let policy = &settings.policy;
     let groups = match names_groups {
@@ -36,13 +38,13 @@ pub(super) async fn check(
         }
     };
     if groups.is_known() {
-        let problems = group_name_problems(desired, &groups, policy);
+        let problems = group_name_problems(desired, &groups, &memory, policy);
         desired.bad_rows.extend(problems);
     }
     if has_roles {
         match reader.role_scopes().await? {
             Available::Known(scopes) => {
-                let problems = role_name_problems(desired, &scopes, &groups, policy);
+                let problems = role_name_problems(desired, &scopes, &groups, &memory, policy);
                 desired.bad_rows.extend(problems);
             }
             Available::Rejected(status) => {
@@ -52,6 +54,15 @@ pub(super) async fn check(
         }
     }
     Ok(warnings)
+}
+
+/// The managed groups, as far as the state database knows.
+async fn known_groups(settings: &Settings) -> GroupMemory {
+    let Some(state) = super::open_state(settings) else {
+        return GroupMemory::default();
+    };
+    let memory = state.memory(Utc::now()).await;
+    memory.map(|memory| memory.groups).unwrap_or_default()
 }
 
 fn unreadable(what: &str, status: StatusCode, effect: &str) -> String {
