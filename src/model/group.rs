@@ -102,6 +102,17 @@ pub struct GroupRef {
     pub name: GroupName,
 }
 
+impl GroupRef {
+    /// The name, with a mark for a group to be created.
+    #[must_use]
+    pub fn marked(&self) -> String {
+        match self.id {
+            Some(_) => self.name.to_string(),
+            None => format!("{} (new group)", self.name),
+        }
+    }
+}
+
 impl fmt::Display for GroupRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.name.fmt(f)

@@ -3,7 +3,8 @@
 use super::render::PlanView;
 use super::{Assessment, Blocked, BlockedOperation, HeldChanges, NotFound};
 use crate::model::{
-    Change, Counts, Email, FieldChange, GroupId, GroupRef, Leaver, Operation, Problem, RoleChange,
+    Change, Counts, Email, FieldChange, GroupId, GroupName, GroupRef, Leaver, Operation, Problem,
+    RoleChange,
 };
 use serde::{Serialize, Serializer};
 
@@ -18,6 +19,7 @@ pub struct PlanDoc<'a> {
     pending: Counts,
     #[serde(serialize_with = "change_docs")]
     changes: &'a [Change],
+    new_groups: Vec<&'a str>,
     held: Vec<HeldDoc<'a>>,
     protected: Vec<&'a Email>,
     quarantined: Vec<&'a Email>,
@@ -195,6 +197,11 @@ impl<'a> PlanDoc<'a> {
             unnamed: *unnamed,
             pending: *pending,
             changes: verdict.passed(),
+            new_groups: verdict
+                .new_groups()
+                .into_iter()
+                .map(GroupName::as_str)
+                .collect(),
             held: verdict.held().iter().map(HeldDoc::from).collect(),
             protected: emails(verdict.protected()),
             quarantined: emails(verdict.quarantined()),
@@ -236,7 +243,9 @@ impl PlanDoc<'_> {
             self.problems.len() > max,
             self.not_found.len() > max,
             self.unread_roles.len() > max,
+            self.new_groups.len() > max,
         ]);
+        self.new_groups.truncate(max);
         self.problems.truncate(max);
         self.not_found.truncate(max);
         self.unread_roles.truncate(max);

@@ -2,7 +2,7 @@
 
 use super::HeldChanges;
 use super::render::PlanView;
-use crate::model::{Action, Change, Leaver, Value};
+use crate::model::{Action, Change, GroupRef, Leaver, Value};
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
 
@@ -104,8 +104,9 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
         code(&change.subject.to_string())
     )?;
     if let Some(membership) = change.membership() {
-        let group = membership.group.name.as_str();
-        return writeln!(out, " group {} | | |", code(group));
+        let GroupRef { id, name } = &membership.group;
+        let new = if id.is_none() { "new " } else { "" };
+        return writeln!(out, " {new}group {} | | |", code(name.as_str()));
     }
     if let Some(role) = change.role() {
         let (scope, from) = (code(&role.scope.to_string()), role.from.as_ref());

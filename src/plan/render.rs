@@ -206,6 +206,14 @@ fn write_summary(out: &mut String, view: PlanView<'_>) -> fmt::Result {
     for blocked in &assessment.blocked {
         writeln!(out, "blocked: {blocked}")?;
     }
+    let new: Vec<_> = verdict
+        .new_groups()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if !new.is_empty() {
+        writeln!(out, "groups to create: {}", new.join(", "))?;
+    }
     match cost.requests {
         0 => writeln!(out, "nothing to send"),
         requests => writeln!(
@@ -256,7 +264,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     };
     write!(out, "{sign} {:<10} {}", change.operation(), change.subject)?;
     match (change.membership(), change.role()) {
-        (Some(membership), _) => write!(out, ": {}", membership.group)?,
+        (Some(membership), _) => write!(out, ": {}", membership.group.marked())?,
         (_, Some(role)) => write!(out, ": {role}")?,
         (None, None) => {}
     }

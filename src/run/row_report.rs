@@ -187,7 +187,7 @@ fn planned_detail(change: &Change) -> String {
         return operation.to_string();
     }
     if let Some(membership) = change.membership() {
-        return format!("{operation}: {}", membership.group);
+        return format!("{operation}: {}", membership.group.marked());
     }
     if let Some(role) = change.role() {
         return format!("{operation}: {role}");

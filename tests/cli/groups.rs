@@ -107,3 +107,22 @@ async fn memberships_are_planned_applied_and_undone() {
         ])
     );
 }
+
+/// A plan says which groups it creates.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_groups_are_shown() {
+    let world = world().await.set("policy.create_groups", "true");
+    world.roster("email,display_name,groups\nann@x.co,Ann,\"[Sales,Explorers]\"\nbob@x.co,Bob,\"[Sales,Explorers]\"\n");
+    let plan = command(&world, &["plan"]).await;
+    assert_eq!(plan.code, 2, "{}{}", plan.out, plan.err);
+    assert!(
+        plan.out
+            .contains("+ join       ann@x.co: Explorers (new group)  (users.csv:2)")
+            && plan.out.contains("\ngroups to create: Explorers\n"),
+        "{}",
+        plan.out
+    );
+    let plan = command(&world, &["plan", "--json"]).await;
+    let doc: Value = serde_json::from_str(&plan.out).expect("JSON");
+    assert_eq!(doc["new_groups"], json!(["Explorers"]));
+}

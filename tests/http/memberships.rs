@@ -614,3 +614,15 @@ async fn a_run_stops_between_two_requests() {
     assert_eq!(world.writes().len(), 1);
     assert_converged(&world.run().await);
 }
+
+#[tokio::test]
+async fn a_dry_run_reports_new_groups() {
+    let world = managed(full(), 2, &[]).await;
+    world.roster(&rows(2, &[("Board", 0..1)]));
+    let world = world.set("policy.mode", "dry-run");
+    world.run().await;
+    let reports = world.reports();
+    let planned = reports.iter().find(|(name, _)| name.contains("-planned"));
+    let (_, report) = planned.expect("a report on the dry run");
+    assert!(report.contains("join: Board (new group)"), "{report}");
+}

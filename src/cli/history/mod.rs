@@ -3,8 +3,8 @@
 use super::approve::RunName;
 use super::{Exit, organisation, out};
 use crate::model::{
-    ChangeRecord, FieldChange, FieldCount, HeldChange, HeldRecord, RoleChange, RunRecord, RunState,
-    Value,
+    ChangeRecord, FieldChange, FieldCount, GroupRef, HeldChange, HeldRecord, RoleChange, RunRecord,
+    RunState, Value,
 };
 use crate::report::{Undo, undo, undo_groups, undo_roles};
 use crate::settings::Settings;
@@ -229,8 +229,13 @@ pub(super) fn held_text(changes: &[&HeldChange]) -> String {
     let counts = counts.iter().map(|count| format!("  {count}\n"));
     let changes = changes.iter().map(|change| {
         let (operation, key) = (change.operation.as_str(), change.key());
+        let is_new = |group: &GroupRef| group.id.is_none();
+        let new = match change.group.as_ref().is_some_and(is_new) {
+            true => " (new group)",
+            false => "",
+        };
         let fields = role_text(change.role.as_ref()) + &fields_text(&change.fields);
-        format!("  {operation:<10} {key}\n") + &fields
+        format!("  {operation:<10} {key}{new}\n") + &fields
     });
     counts.chain(changes).collect()
 }

@@ -4,7 +4,9 @@
 //! leaves of the first contact with a group are held until they are approved.
 
 use super::{Guard, Tally, Verdict, allowed, describe};
-use crate::model::{Change, GroupId, GroupName, GuardRule, MembershipSource, Operation, UserId};
+use crate::model::{
+    Change, GroupId, GroupName, GuardRule, MembershipChange, MembershipSource, Operation, UserId,
+};
 use crate::util::text::{agree, plural};
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -178,6 +180,18 @@ impl Guard<'_> {
 
     fn listed(&self) -> HashSet<&UserId, RandomState> {
         self.observed.users().map(|user| &user.id).collect()
+    }
+}
+
+impl Verdict {
+    /// The groups that the changes create, by name.
+    #[must_use]
+    pub fn new_groups(&self) -> BTreeSet<&GroupName> {
+        let memberships = self.passed.iter().filter_map(Change::membership);
+        let joins = memberships.filter(|one| one.change == MembershipChange::Join);
+        let groups = joins.map(|one| &one.group);
+        let new = groups.filter(|group| group.id.is_none());
+        new.map(|group| &group.name).collect()
     }
 }
 

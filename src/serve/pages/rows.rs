@@ -182,7 +182,7 @@ impl FieldRow {
         });
         let group = group.filter(|_| operation.is_membership());
         let group = group.map(|group| {
-            let name = || Some(group.name.to_string());
+            let name = || Some(group.marked());
             let (from, to) = match operation {
                 Operation::Leave => (name(), None),
                 _ => (None, name()),
