@@ -4,9 +4,10 @@ use super::render::PlanView;
 use super::{Assessment, Blocked, BlockedOperation, HeldChanges, NotFound};
 use crate::model::{
     Change, Counts, Email, FieldChange, GroupId, GroupName, GroupRef, Leaver, Operation, Problem,
-    RoleChange,
+    RoleChange, Subject,
 };
 use serde::{Serialize, Serializer};
+use std::collections::BTreeSet;
 
 /// A plan for programs. Fields are only ever added. Long lists are made while they are written, because the documents
 /// of a million changes take more memory than the plan.
@@ -21,8 +22,8 @@ pub struct PlanDoc<'a> {
     changes: &'a [Change],
     new_groups: Vec<&'a str>,
     held: Vec<HeldDoc<'a>>,
-    protected: Vec<&'a Email>,
-    quarantined: Vec<&'a Email>,
+    protected: Vec<String>,
+    quarantined: Vec<String>,
     #[serde(serialize_with = "change_docs")]
     waiting: &'a [Change],
     frozen: Vec<&'a Email>,
@@ -203,8 +204,8 @@ impl<'a> PlanDoc<'a> {
                 .map(GroupName::as_str)
                 .collect(),
             held: verdict.held().iter().map(HeldDoc::from).collect(),
-            protected: emails(verdict.protected()),
-            quarantined: emails(verdict.quarantined()),
+            protected: subjects(verdict.protected()),
+            quarantined: subjects(verdict.quarantined()),
             waiting: verdict.waiting(),
             frozen,
             ambiguous,
@@ -228,9 +229,9 @@ impl PlanDoc<'_> {
         for held in &mut self.held {
             lists.push(first(&mut held.changes, max));
         }
-        for emails in [&mut self.protected, &mut self.quarantined, &mut self.frozen] {
-            lists.push(emails.len() > max);
-            emails.truncate(max);
+        for subjects in [&mut self.protected, &mut self.quarantined] {
+            lists.push(subjects.len() > max);
+            subjects.truncate(max);
         }
         for blocked in &mut self.blocked {
             lists.push(first(&mut blocked.emails, max));
@@ -240,12 +241,14 @@ impl PlanDoc<'_> {
             first(&mut self.unread, max),
             first(&mut self.leaving, max),
             first(&mut self.warnings, max),
+            self.frozen.len() > max,
             self.problems.len() > max,
             self.not_found.len() > max,
             self.unread_roles.len() > max,
             self.new_groups.len() > max,
         ]);
         self.new_groups.truncate(max);
+        self.frozen.truncate(max);
         self.problems.truncate(max);
         self.not_found.truncate(max);
         self.unread_roles.truncate(max);
@@ -260,12 +263,10 @@ fn first<T>(list: &mut &[T], max: usize) -> bool {
     has_more
 }
 
-/// The users of these changes, each once.
-fn emails(changes: &[Change]) -> Vec<&Email> {
-    let mut emails: Vec<_> = changes.iter().filter_map(Change::email).collect();
-    emails.sort();
-    emails.dedup();
-    emails
+/// The users and groups of these changes, each once.
+fn subjects(changes: &[Change]) -> Vec<String> {
+    let subjects: BTreeSet<_> = changes.iter().map(|change| &change.subject).collect();
+    subjects.into_iter().map(Subject::cell).collect()
 }
 
 impl<'a> From<&'a HeldChanges> for HeldDoc<'a> {

@@ -197,3 +197,19 @@ async fn held_roles_are_marked_and_sorted() {
     let risks: Vec<_> = changes.iter().map(|one| &one["role"]["risk"]).collect();
     assert!(risks.contains(&&json!("lowers")), "{risks:?}");
 }
+
+/// The JSON of a plan names groups in quarantine as well as users.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_in_quarantine_are_listed() {
+    let world = world().await;
+    let path = world.folder.path().join("roles.csv");
+    let world = world.set("source.roles", &path.display().to_string());
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let rows = "subject,connection,model,role\ngroup:Analysts,Warehouse,Sales,Unheard\n";
+    std::fs::write(&path, rows).expect("it is written");
+    let apply = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(apply.code, 3, "{}{}", apply.out, apply.err);
+    let plan = command(&world, &["plan", "--json"]).await;
+    let doc: serde_json::Value = serde_json::from_str(&plan.out).expect("JSON");
+    assert_eq!(doc["quarantined"], json!(["group:Analysts"]));
+}
