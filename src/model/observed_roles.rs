@@ -24,6 +24,15 @@ impl RoleScopeList {
         let connection = connections.find(|one| one.id == scope.connection)?;
         connection.base_role.as_ref()
     }
+
+    /// Whether Omni shows the direct role of a holder for a scope. It shows that of a group on a whole connection for
+    /// each model of the connection.
+    #[must_use]
+    pub fn shows(&self, holder: &RoleHolder, scope: &RoleScope) -> bool {
+        let mut models = self.models.iter();
+        !scope.is_hidden_of(holder)
+            && (scope.model.is_some() || models.any(|model| model.connection == scope.connection))
+    }
 }
 
 /// Known roles of a user or group.
@@ -69,9 +78,20 @@ impl KnownRoles {
         });
     }
 
-    /// Takes in what Omni shows now. What it never shows stays as known.
-    pub fn was_read(&mut self, holder: &RoleHolder, roles: Vec<ObservedRole>, now: DateTime<Utc>) {
-        self.roles.retain(|one| one.scope.is_hidden_of(holder));
+    /// Takes in what Omni shows now. What it does not show, as far as the connections and models are known, stays as
+    /// known.
+    pub fn was_read(
+        &mut self,
+        holder: &RoleHolder,
+        roles: Vec<ObservedRole>,
+        scopes: Option<&RoleScopeList>,
+        now: DateTime<Utc>,
+    ) {
+        let is_shown = |scope: &RoleScope| match scopes {
+            Some(scopes) => scopes.shows(holder, scope),
+            None => scope.model.is_some(),
+        };
+        self.roles.retain(|one| !is_shown(&one.scope));
         self.roles.extend(roles);
         self.read = Some(now);
     }

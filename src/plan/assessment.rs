@@ -395,7 +395,7 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
          retry at once",
         until.unwrap_or_default()
     );
-    let waits = "waiting, because the change of their user is held or in quarantine";
+    let waits = "waiting, because the change of their user, or each join of their new group, is held or in quarantine";
     let all = [
         warnings(verdict.protected(), [REMOVAL, REMOVAL, LOWERING]),
         warnings(verdict.quarantined(), [&retried; 3]),

@@ -88,9 +88,14 @@ pub(crate) fn membership_was_applied(
 /// Whether a role was assigned; `None` if the observation can't show it.
 pub(crate) fn role_was_applied(intent: &ChangeIntent, observed: &Observed) -> Option<bool> {
     let (holder, role) = (intent.holder()?, intent.role.as_ref()?);
-    let known = observed.roles().holders.get(&holder)?;
+    let roles = observed.roles();
+    let known = roles.holders.get(&holder)?;
     let scope = &role.scope.ids;
-    if scope.is_hidden_of(&holder) || known.read? < intent.intended {
+    let is_shown = match &roles.scopes {
+        Ok(scopes) => scopes.shows(&holder, scope),
+        Err(_) => scope.model.is_some(),
+    };
+    if !is_shown || known.read? < intent.intended {
         return None;
     }
     Some(known.direct(&holder, scope)? == Some(&role.to))

@@ -117,10 +117,11 @@ fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         write_subject(out, change)?;
     }
     for change in verdict.waiting() {
-        write!(
-            out,
-            "  waits for the held or quarantined change of the user"
-        )?;
+        let what = match change.email() {
+            Some(_) => "the held or quarantined change of the user",
+            None => "a join that creates the group",
+        };
+        write!(out, "  waits for {what}")?;
         write_subject(out, change)?;
     }
     write_leavers(out, &view.assessment.leaving)?;
@@ -180,7 +181,7 @@ fn write_summary(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         (held, "held"),
         (verdict.protected().len(), "protected"),
         (verdict.quarantined().len(), "in quarantine"),
-        (verdict.waiting().len(), "waiting for their user"),
+        (verdict.waiting().len(), "waiting for their user or group"),
         (desired.frozen.len(), "frozen by invalid rows"),
         (assessment.waiting_to_leave.len(), "due to leave"),
         (

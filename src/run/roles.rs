@@ -236,20 +236,27 @@ impl RoleReading<'_> {
     /// Reads the roles of these users and groups. One that can't be read does not hide the others.
     async fn read(&mut self, reader: &Reader, holders: Vec<RoleHolder>) -> Result<(), OmniError> {
         let mut update = ObservedRolesUpdate::default();
-        let (roles, now) = (&mut self.roles, self.now);
+        let now = self.now;
+        let ObservedRoles {
+            scopes,
+            holders: known_roles,
+            refused,
+            outdated: _,
+        } = &mut self.roles;
+        let scopes = scopes.as_ref().ok();
         let read = omni::read_roles(reader, holders, |holder, answer| {
             match answer {
                 Ok(Available::Known(shown)) => {
-                    let known = roles.holders.entry(holder.clone()).or_default();
-                    known.was_read(&holder, shown, now);
+                    let known = known_roles.entry(holder.clone()).or_default();
+                    known.was_read(&holder, shown, scopes, now);
                     update.holders.push((holder, known.clone()));
                 }
                 Ok(Available::Rejected(status)) => {
                     let why = format!("Omni refuses them ({})", status.as_u16());
-                    roles.refused.insert(holder, why);
+                    refused.insert(holder, why);
                 }
                 Err(error) if error.ends_run() => return Err(error),
-                Err(error) => drop(roles.refused.insert(holder, error.redacted())),
+                Err(error) => drop(refused.insert(holder, error.redacted())),
             }
             Ok(())
         })

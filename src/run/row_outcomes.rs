@@ -8,6 +8,7 @@ use crate::model::{
     Change, ChangeOutcome, Desired, Email, GroupName, Leaver, Operation, Problem, ProblemKind,
     RoleChange, RowOutcome, RunNumber, Subject,
 };
+use crate::plan::Verdict;
 use crate::plan::render::how_to_approve;
 use std::collections::{BTreeMap, HashMap};
 
@@ -169,11 +170,10 @@ pub(super) fn row_outcomes(
         RowOutcome::Quarantined,
         "failed before; retried later, or when the row or the user changes",
     );
-    outcomes.all(
-        verdict.waiting(),
-        RowOutcome::Held,
-        "waits for the change of the user, which is held or in quarantine",
-    );
+    for change in verdict.waiting() {
+        let ended = (RowOutcome::Held, Verdict::why_waiting(change).to_owned());
+        outcomes.one(&change.subject, change.operation(), part_of(change), ended);
+    }
     for blocked in &assessment.blocked {
         for email in &blocked.emails {
             outcomes.of_user(email, (RowOutcome::Held, blocked.reason.clone()));

@@ -133,7 +133,7 @@ impl Case {
         });
         for number in (0..HOLDERS.len()).filter(|number| !self.unread[*number]) {
             let mut roles = KnownRoles::default();
-            roles.was_read(&holder(number), Vec::new(), Utc::now());
+            roles.was_read(&holder(number), Vec::new(), None, Utc::now());
             for ((_, model), present) in self.present.iter().filter(|((of, _), _)| *of == number) {
                 roles.assign(&holder(number), &scope(*model), &role(*present));
             }

@@ -634,3 +634,66 @@ async fn a_failing_server_is_retried() {
     assert_converged(&world.run().await);
     assert_eq!(world.roles("ann@x.co"), [role("Sales", "VIEWER")]);
 }
+
+/// Omni shows a group's `CONNECTION_ADMIN` for each model. Without a model, it is remembered as assigned.
+#[tokio::test]
+async fn an_invisible_connection_admin_is_remembered() {
+    let world = RoleWorld::new().await;
+    let empty = world.world.org().add_connection("Empty", "NO_ACCESS");
+    world.rows("group:Analysts,Empty,,CONNECTION_ADMIN\n");
+    let outcome = world.run().await;
+    assert_eq!(
+        outcomes_of(&outcome),
+        ["assign group:Analysts applied"],
+        "{outcome:#?}"
+    );
+    for _ in 0..2 {
+        let outcome = world.run().await;
+        assert_converged(&outcome);
+        assert_eq!(outcome.changes.len(), 0);
+    }
+    // With a model, Omni shows what is there.
+    world.world.org().add_model(&empty, "First", "SHARED");
+    let world = world.set("observe.max_age", "0s");
+    assert_eq!(world.run().await.changes.len(), 0);
+}
+
+/// A new group is created by a join. Until one passes, its roles wait.
+#[tokio::test]
+async fn roles_wait_for_the_joins_of_their_group() {
+    let world = RoleWorld::new().await;
+    let world = world
+        .set("policy.create_groups", "true")
+        .set("policy.max_joins", "0");
+    world.world.roster(
+        "email,display_name,groups\nann@x.co,Ann,[Explorers]\nben@x.co,Ben,[]\ncy@x.co,Cy,[]\n",
+    );
+    world.rows("group:Explorers,Warehouse,Sales,QUERIER\n");
+    let outcome = world.run().await;
+    assert_eq!(outcomes_of(&outcome), [""; 0]);
+    assert!(
+        outcome
+            .warnings
+            .iter()
+            .any(|one| one.starts_with("1 role is waiting") && one.contains("group:Explorers")),
+        "{:#?}",
+        outcome.warnings
+    );
+    let reports = world.world.reports();
+    let report = &reports.last().expect("one").1;
+    assert!(
+        report.contains("waits for the new group, because all its joins are held or in quarantine"),
+        "{report}"
+    );
+    let run = RunRef::Number(outcome.number.expect("it is recorded"));
+    {
+        let reconciler = world.world.reconciler();
+        let state = reconciler.observer().state();
+        let approved = state.approve(run, "me", chrono::Utc::now(), false);
+        assert_eq!(approved.await.expect("approved").changes.len(), 1);
+    }
+    assert_eq!(
+        outcomes_of(&world.run().await),
+        ["assign group:Explorers applied", "join ann@x.co applied"]
+    );
+}

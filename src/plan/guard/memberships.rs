@@ -193,6 +193,26 @@ impl Verdict {
         let new = groups.filter(|group| group.id.is_none());
         new.map(|group| &group.name).collect()
     }
+
+    /// What a waiting change waits for, as a clause.
+    #[must_use]
+    pub fn why_waiting(change: &Change) -> &'static str {
+        match change.email() {
+            Some(_) => "waits for the change of the user, which is held or in quarantine",
+            None => "waits for the new group, because all its joins are held or in quarantine",
+        }
+    }
+}
+
+/// Keeps back the roles of new groups that no join of this run creates.
+pub(super) fn wait_for_groups(verdict: &mut Verdict) {
+    let created: BTreeSet<_> = verdict.new_groups().into_iter().cloned().collect();
+    let is_missing = |change: &Change| match change.role().and(change.group()) {
+        Some(group) => group.id.is_none() && !created.contains(&group.name),
+        None => false,
+    };
+    let waiting = verdict.take(is_missing);
+    verdict.waiting.extend(waiting);
 }
 
 /// Keeps back the memberships and roles of users whose own change is not sent in this run.

@@ -53,7 +53,8 @@ pub struct Verdict {
     held: Vec<HeldChanges>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
-    /// Memberships and roles of users whose own change is held or in quarantine.
+    /// Memberships and roles of users whose own change is held or in quarantine, and roles of new groups of which the
+    /// same is true of all joins.
     waiting: Vec<Change>,
     /// The base of the removal limit, if this run listed all users.
     removal_base: Option<usize>,
@@ -113,7 +114,8 @@ impl Verdict {
         &self.quarantined
     }
 
-    /// Memberships and roles that wait for a change of their user that is held or in quarantine. They are not sent.
+    /// Memberships and roles that wait for a change of their user, or for a join that creates their group, which is held
+    /// or in quarantine. They are not sent.
     #[must_use]
     pub fn waiting(&self) -> &[Change] {
         &self.waiting
@@ -235,6 +237,7 @@ pub fn evaluate(
     guard.new_domains(&mut verdict);
     guard.memberships(&mut verdict, first_contact);
     memberships::wait_for_users(&mut verdict);
+    memberships::wait_for_groups(&mut verdict);
     guard.roles(&mut verdict);
     verdict
 }

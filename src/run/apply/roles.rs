@@ -20,7 +20,7 @@ use std::collections::HashMap;
 
 const OTHER_ROLE: &str =
     "something else has assigned another role; the next run compares the roles";
-const NO_GROUP: &str = "this run did not create the group; the next run compares the roles";
+const NO_GROUP: &str = "no join of this run created the group; the next run compares the roles";
 
 /// The groups that this run has created. One that turned out to exist may have a role that nothing was compared with.
 pub(super) struct OwnGroups(HashMap<GroupName, GroupId>);
@@ -152,14 +152,16 @@ impl Worker<'_> {
         holder: &RoleHolder,
     ) -> Result<Option<Option<RoleName>>, OmniError> {
         let scope = &assignment.role.scope.ids;
-        if scope.is_hidden_of(holder) {
+        let scopes = &self.work.prepared.cache.observed.roles().scopes;
+        let scopes = scopes.as_ref().ok();
+        if !scopes.is_some_and(|scopes| scopes.shows(holder, scope)) {
             return Ok(None);
         }
         let Available::Known(roles) = self.reader().roles(holder).await? else {
             return Ok(None);
         };
         let mut known = KnownRoles::default();
-        known.was_read(holder, roles, Utc::now());
+        known.was_read(holder, roles, scopes, Utc::now());
         let now = known.direct(holder, scope);
         Ok(now.map(|role| role.cloned()))
     }
