@@ -55,4 +55,6 @@ mod stale_cache;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "sandbox")]
+mod undone;
+#[cfg(feature = "sandbox")]
 mod urgency;
