@@ -175,3 +175,16 @@ pub enum GroupsUnknown {
     #[error("the list of groups can't be read: {0}")]
     Failed(String),
 }
+
+impl GroupsUnknown {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "use an organisation key that may read groups",
+            Self::NotRead | Self::Unreliable { .. } | Self::Failed(_) => {
+                "the next run reads them again"
+            }
+        }
+    }
+}

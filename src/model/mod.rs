@@ -76,8 +76,8 @@ pub use observed_role::{
     RoleOrigin, RoleRisk, RoleScope, RoleStep,
 };
 pub use observed_roles::{
-    KnownRoles, ObservedRoles, ObservedRolesUpdate, RoleScopeList, RoleUpdate, RolesUnknown,
-    StatedRole, StoredRoles,
+    HolderUnknown, KnownRoles, ObservedRoles, ObservedRolesUpdate, RoleScopeList, RoleUpdate,
+    RolesUnknown, StatedRole, StoredRoles,
 };
 pub use owned::{Owned, OwnedDocuments, OwnedSchedules, Schedule, ScheduleId};
 pub use pause::Pause;

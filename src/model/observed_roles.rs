@@ -119,6 +119,39 @@ pub enum RolesUnknown {
     Failed(String),
 }
 
+impl RolesUnknown {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "use a key that may read connections and models",
+            Self::NotRead | Self::Failed(_) => "the next run reads them again",
+        }
+    }
+}
+
+/// Why the roles of a user or group are not known. `Display` is a clause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HolderUnknown {
+    /// Omni refuses them: 403 or 404.
+    #[error("Omni refuses them ({0})")]
+    Refused(u16),
+    /// They can't be read, for this reason.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl HolderUnknown {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "use a key that may read them; until then the role is not assigned",
+            Self::Failed(_) => "the next run reads them again; until then the role is not assigned",
+        }
+    }
+}
+
 /// Known roles in Omni.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedRoles {
@@ -126,8 +159,8 @@ pub struct ObservedRoles {
     pub scopes: Result<RoleScopeList, RolesUnknown>,
     /// The roles by holder.
     pub holders: HashMap<RoleHolder, KnownRoles>,
-    /// Why this run could not read the roles of a holder, as a clause.
-    pub refused: HashMap<RoleHolder, String>,
+    /// Why this run could not read the roles of a holder.
+    pub refused: HashMap<RoleHolder, HolderUnknown>,
     /// Users and groups whose roles were read too long ago to base an assignment on.
     pub outdated: HashSet<RoleHolder>,
 }
@@ -163,9 +196,9 @@ impl ObservedRoles {
         }
     }
 
-    /// Why this run could not read a role of a holder, as a clause.
+    /// Why this run could not read a role of a holder.
     #[must_use]
-    pub fn why_refused(&self, holder: &RoleHolder, scope: &RoleScope) -> Option<&str> {
+    pub fn why_refused(&self, holder: &RoleHolder, scope: &RoleScope) -> Option<&HolderUnknown> {
         let why = self.refused.get(holder)?;
         (!scope.is_hidden_of(holder)).then_some(why)
     }

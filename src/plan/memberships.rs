@@ -14,7 +14,7 @@ use super::user_changes::UserChanges;
 use super::{BlockedOperation, LostFiles, Plan};
 use crate::model::{
     Action, Change, ChangeKey, Desired, Email, GroupId, GroupName, GroupRef, GroupUpdate,
-    GroupsCell, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
+    GroupsCell, GroupsUnknown, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
     MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, UserMatch,
 };
 use foldhash::fast::RandomState;
@@ -33,8 +33,8 @@ pub(super) fn plan(
     if stated.is_empty() {
         return;
     }
-    if !observed.groups().is_known() {
-        plan.problems.extend(unknown_groups(desired));
+    if let Some(why) = observed.groups().why_unknown() {
+        plan.problems.extend(unknown_groups(desired, why));
         plan.undecided.memberships = true;
         return;
     }
@@ -427,7 +427,7 @@ fn contradictions(
 }
 
 /// The problem of a roster that names groups, if Omni does not show any.
-fn unknown_groups(desired: &Desired) -> Option<Problem> {
+fn unknown_groups(desired: &Desired, why: &GroupsUnknown) -> Option<Problem> {
     let stated = &desired.memberships;
     let cells = stated.cells.values().map(|cell| &cell.location);
     let first = cells
@@ -435,8 +435,8 @@ fn unknown_groups(desired: &Desired) -> Option<Problem> {
         .next()?;
     Some(problem(
         first,
-        "Omni does not show its groups to this key, so no membership is changed".into(),
-        "use an organisation key that may read groups".into(),
+        format!("{why}, so no membership is changed"),
+        why.remedy().into(),
     ))
 }
 

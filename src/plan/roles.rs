@@ -45,8 +45,7 @@ pub(super) fn plan(
         Ok(scopes) => scopes,
         Err(_) if stated.rows.is_empty() => return,
         Err(why) => {
-            let remedy = "use a key that may read connections and models";
-            let issue = Issue::new(format!("{why}, so no role is assigned"), remedy);
+            let issue = Issue::new(format!("{why}, so no role is assigned"), why.remedy());
             let first = stated.rows.first();
             let problem = first.map(|row| problem(stated, row, RoleColumn::Connection, issue));
             plan.problems.extend(problem);
@@ -148,7 +147,7 @@ impl RolePlanner<'_> {
         if let Some(why) = id.as_ref().and_then(|id| roles.why_refused(id, scope)) {
             let issue = Issue::new(
                 format!("the roles of {} can't be read: {why}", row.subject),
-                "use a key that may read them; until then the role is not assigned",
+                why.remedy(),
             );
             let problem = problem(self.stated, row, RoleColumn::Subject, issue);
             return found.undecided(row, problem);
@@ -256,8 +255,8 @@ impl RolePlanner<'_> {
         let groups = self.observed.groups();
         let at_subject = |issue| problem(self.stated, row, RoleColumn::Subject, issue);
         if let Some(why) = groups.why_unknown() {
-            let remedy = "use a key that may read groups; until then the role is not assigned";
-            return Err(at_subject(Issue::new(why.to_string(), remedy)));
+            let message = format!("{why}, so no role of a group is assigned");
+            return Err(at_subject(Issue::new(message, why.remedy())));
         }
         let found = find_group(&self.groups, name, &self.former).or_else(|issue| {
             let new = self.new_groups.get(&Subject::Group(name.clone()).folded());
@@ -346,7 +345,8 @@ impl RolePlanner<'_> {
         };
         let warning = (!gone.is_empty()).then(|| {
             format!(
-                "{} gone from source.roles; Omni can't delete a role, so nothing changes: {}{more}",
+                "{} gone from source.roles; Omni can't delete a role, so nothing changes (to take access away, \
+                 state a lower role or NO_ACCESS): {}{more}",
                 plural_are(gone.len(), "role"),
                 shown.join(", ")
             )

@@ -13,8 +13,8 @@ use super::RunError;
 use super::cache::ObservationCache;
 use super::observe::{ObserveRequest, verified_per_run};
 use crate::model::{
-    DesiredRoles, Observed, ObservedRoles, ObservedRolesUpdate, RoleHolder, RoleScopeList,
-    RolesUnknown, StoredRoles, Subject, UserMatch,
+    DesiredRoles, HolderUnknown, Observed, ObservedRoles, ObservedRolesUpdate, RoleHolder,
+    RoleScopeList, RolesUnknown, StoredRoles, Subject, UserMatch,
 };
 use crate::omni::{self, Available, OmniError, Reader};
 use crate::plan::{NameIndex, RoleCatalogue};
@@ -252,11 +252,13 @@ impl RoleReading<'_> {
                     update.holders.push((holder, known.clone()));
                 }
                 Ok(Available::Rejected(status)) => {
-                    let why = format!("Omni refuses them ({})", status.as_u16());
+                    let why = HolderUnknown::Refused(status.as_u16());
                     refused.insert(holder, why);
                 }
                 Err(error) if error.ends_run() => return Err(error),
-                Err(error) => drop(refused.insert(holder, error.redacted())),
+                Err(error) => {
+                    refused.insert(holder, HolderUnknown::Failed(error.redacted()));
+                }
             }
             Ok(())
         })

@@ -503,7 +503,7 @@ async fn a_row_that_is_gone_changes_nothing() {
             .collect::<Vec<_>>()
     };
     let first = world.run().await;
-    insta::assert_snapshot!(said(&first).join("\n"), @"1 role is gone from source.roles; Omni can't delete a role, so nothing changes: ann@x.co on Warehouse / Sales");
+    insta::assert_snapshot!(said(&first).join("\n"), @"1 role is gone from source.roles; Omni can't delete a role, so nothing changes (to take access away, state a lower role or NO_ACCESS): ann@x.co on Warehouse / Sales");
     assert_eq!(said(&world.run().await), [""; 0]);
     assert_eq!(world.roles("ann@x.co"), [role("Sales", "VIEWER")]);
 }
@@ -696,4 +696,37 @@ async fn roles_wait_for_the_joins_of_their_group() {
         outcomes_of(&world.run().await),
         ["assign group:Explorers applied", "join ann@x.co applied"]
     );
+}
+
+/// What was not read is read by the next run; another key helps only if Omni refuses.
+#[tokio::test]
+async fn unread_roles_name_their_remedy() {
+    let world = RoleWorld::new().await;
+    let world = world.set("observe.max_age", "0s");
+    world.rows("group:Analysts,Warehouse,Sales,VIEWER\n");
+    for (path, remedy) in [
+        ("/api/v1/connections", "the next run reads them again"),
+        (
+            "/api/v1/user-groups",
+            "the next run reads them again; until then the role is not assigned",
+        ),
+    ] {
+        let when = When {
+            path: Some(path.into()),
+            ..When::default()
+        };
+        world.world.org().fault(Fault {
+            when,
+            what: What::Status {
+                code: 400,
+                retry_after: None,
+                body: None,
+            },
+            times: 9,
+        });
+        let outcome = world.run().await;
+        let problems = &outcome.roster().expect("it was read").bad_rows;
+        assert_eq!(problems[0].remedy, remedy, "{problems:?}");
+        world.world.org().clear_faults();
+    }
 }
