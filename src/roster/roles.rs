@@ -3,6 +3,8 @@
 //! - A row with a problem assigns nothing. So do rows of one subject, connection and model with different roles, since
 //!   it is unknown which one is right.
 //! - A file that can't be read, or is rejected, has problems and no rows: roles stay as they are.
+//! - A file without rows is a lint and no error: it takes no role away, and an export of an organisation without roles
+//!   is such a file.
 
 use super::address;
 use super::budget::MAX_LISTED_LINTS;
@@ -19,6 +21,7 @@ use ::csv::StringRecord;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::Path;
+use std::sync::Arc;
 
 const COLUMNS: usize = RoleColumn::ALL.len();
 
@@ -88,6 +91,9 @@ fn desired(reading: TableReading<RoleRow, COLUMNS>) -> DesiredRoles {
     match reading.table {
         Err(problems) => roles.rejected = problems,
         Ok(table) => {
+            if table.rows.is_empty() && table.bad_rows.is_empty() {
+                roles.lints.push(no_rows(&reading.file));
+            }
             roles.columns = table.columns;
             roles.bad_rows = table.bad_rows;
             add(&mut roles, table.rows);
@@ -323,6 +329,14 @@ fn conflict(row: &DesiredRole, other: &Location) -> Problem {
         "keep only the correct row; until then neither role is assigned",
     );
     problem_of(row, issue.kind(ProblemKind::ConflictingRows))
+}
+
+fn no_rows(file: &Arc<str>) -> Problem {
+    let issue = Issue::new(
+        "the file has a header and no rows, so no role is assigned",
+        "write one row for each role, or set source.roles = \"\"",
+    );
+    issue.kind(ProblemKind::Empty).at(Location::line(file, 0))
 }
 
 /// Keeps the first lints, and adds the number of the others.

@@ -175,7 +175,7 @@ impl Verdict {
         self.hold_some(rule, reason, memory, |_| true);
     }
 
-    /// Holds those changes that a rule counts and that match.
+    /// Holds those changes that a rule counts and that match, risky assignments first.
     fn hold_some(
         &mut self,
         rule: GuardRule,
@@ -184,7 +184,6 @@ impl Verdict {
         matches: impl Fn(&Change) -> bool,
     ) {
         let mut changes = self.take(|change| counts(rule, change, memory) && matches(change));
-        // Risky assignments first.
         changes.sort_by_key(|change| !change.assignment().is_some_and(Assignment::is_risky));
         self.held.push(HeldChanges {
             rule,

@@ -154,7 +154,7 @@ fn a_row_beside_an_invalid_one_is_skipped() {
 
 #[test]
 fn a_header_alone_states_no_roles() {
-    assert_snapshot!(rows(""), @"");
+    assert_snapshot!(rows(""), @r#"note: roles.csv: the file has a header and no rows, so no role is assigned; write one row for each role, or set source.roles = """#);
     assert_snapshot!(account(""), @"bad: roles.csv: the file is empty; begin it with the header subject,connection,model,role");
 }
 
