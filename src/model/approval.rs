@@ -65,11 +65,7 @@ impl HeldChange {
 
     /// The same with the ids that it lacked.
     fn with(mut self, ids: &NewIds) -> Self {
-        let NewIds { user, group } = ids;
-        self.user_id = self.user_id.or_else(|| user.clone());
-        if let Some(known) = &mut self.group {
-            known.id = known.id.take().or_else(|| group.clone());
-        }
+        ids.complete(&mut self.user_id, self.group.as_mut());
         self
     }
 

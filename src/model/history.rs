@@ -137,6 +137,20 @@ pub struct NewIds {
     pub group: Option<GroupId>,
 }
 
+impl NewIds {
+    /// Adds the ids that a change lacks.
+    pub(super) fn complete(&self, user_id: &mut Option<UserId>, group: Option<&mut GroupRef>) {
+        let Self {
+            user,
+            group: group_id,
+        } = self;
+        *user_id = user_id.take().or_else(|| user.clone());
+        if let Some(group) = group {
+            group.id = group.id.take().or_else(|| group_id.clone());
+        }
+    }
+}
+
 impl ChangeIntent {
     /// What the change is about.
     #[must_use]
@@ -156,11 +170,7 @@ impl ChangeIntent {
     /// The same with the ids that it lacked.
     #[must_use]
     pub fn with(mut self, ids: &NewIds) -> Self {
-        let NewIds { user, group } = ids;
-        self.user_id = self.user_id.or_else(|| user.clone());
-        if let Some(known) = &mut self.group {
-            known.id = known.id.take().or_else(|| group.clone());
-        }
+        ids.complete(&mut self.user_id, self.group.as_mut());
         self
     }
 }

@@ -116,7 +116,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
             .map_or_else(String::new, |_| code(role.mark().trim()));
         return writeln!(
             out,
-            " role on {scope} {mark} | {from} | {} |",
+            " role on {scope}{mark} | {from} | {} |",
             code(role.to.as_str())
         );
     }

@@ -96,7 +96,7 @@ fn nearest_of_each<'n>(names: &BTreeMap<String, &'n GroupName>) -> Vec<Option<&'
     nearest.collect()
 }
 
-/// What became of a managed group whose name Omni does not have any more.
+/// Why Omni does not have the name of a managed group any more.
 pub(super) enum FormerName {
     /// It has this name by now.
     Renamed(Text),
@@ -123,7 +123,7 @@ impl FormerNames {
         Self(former)
     }
 
-    /// What became of the group that had this name, as a clause, and the remedy.
+    /// Why Omni does not have the name of a managed group any more, as a clause, and the remedy.
     pub(super) fn get(&self, name: &GroupName) -> Option<(String, String)> {
         Some(match self.0.get(&*fold(name.as_str()))? {
             FormerName::Renamed(now) => (

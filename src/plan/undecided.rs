@@ -25,7 +25,7 @@ impl Undecided {
     }
 }
 
-/// The users and groups of which a plan can't tell whether the roster still asks for an approved change.
+/// Tells apart the approved changes that the roster may still ask for, although they are not planned.
 pub(super) struct MayBeAskedFor<'a> {
     desired: &'a Desired,
     undecided: &'a Undecided,

@@ -88,7 +88,7 @@ async fn roles_pass_though_the_creation_came_later() {
     );
 }
 
-/// What others create under the same name may have access already, which nobody was shown.
+/// What others create under the same name may have access already, which the approval did not show.
 #[tokio::test]
 async fn subjects_that_others_create_need_another_approval() {
     let world = strict().await;

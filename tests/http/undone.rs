@@ -64,7 +64,7 @@ async fn a_value_undone_goes_to_quarantine() {
     .await;
 }
 
-/// A run that finds the change in place starts the count anew.
+/// A run that finds the change in place starts the count over.
 #[tokio::test]
 async fn a_run_in_sync_starts_the_count_over() {
     let world = world().await;

@@ -1,8 +1,11 @@
 //! Actions: request a run, and approve held changes.
 
-use super::support::{REMOVED, TOKEN, add_history, test_server};
+use super::support::{REMOVED, TOKEN, add_history, begin, end, finish, test_server};
 use chrono::{TimeDelta, Utc};
-use omni_user_sync::model::{RunNumber, Trigger};
+use omni_user_sync::model::{
+    ConnectionId, GroupRef, GuardRule, HeldChange, HeldRecord, NamedScope, Operation, RoleBases,
+    RoleChange, RoleName, RoleScope, RunNumber, RunResult, Subject, Trigger,
+};
 use omni_user_sync::state::APPROVAL_VALID;
 use std::collections::BTreeSet;
 
@@ -180,4 +183,59 @@ async fn removals_take_a_second_step() {
     server.post("/runs/2/approve?confirmed=true").await;
     assert_eq!(approved().await, REMOVED.len());
     assert_eq!(server.get("/runs/2/approve").await.status, 303);
+}
+
+/// The page marks a role that grants much, and approves the roles of one group.
+#[tokio::test]
+async fn roles_of_one_group_are_approved_alone() {
+    let server = test_server().await;
+    let held = |name: &str| {
+        let subject = Subject::known(&format!("group:{name}")).expect("a group");
+        let group = subject.group().map(|name| GroupRef {
+            id: None,
+            name: name.clone(),
+        });
+        let scope = NamedScope {
+            connection: "Warehouse".into(),
+            model: None,
+            ids: RoleScope {
+                connection: ConnectionId::parse("c").expect("an id"),
+                model: None,
+            },
+        };
+        let to = RoleName::CONNECTION_ADMIN;
+        HeldChange {
+            user_id: None,
+            operation: Operation::Assign,
+            subject,
+            group,
+            role: Some(RoleChange::new(scope, None, to, &RoleBases::default())),
+            fields: Vec::new(),
+        }
+    };
+    let run = begin(&server.db, 0).await;
+    let held = HeldRecord {
+        rule: GuardRule::MaxRoleChanges,
+        reason: "too many".into(),
+        changes: vec![held("R & D"), held("Sales")],
+    };
+    server.db.hold(run, &[held]).await.expect("written");
+    finish(&server.db, run, end(1, RunResult::Held, [0, 0, 2])).await;
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let headers = ["Host: localhost", &bearer];
+    let page = server.ask("GET /runs/1", &headers, "").await.body;
+    let path = "/runs/1/approve?only=group%3AR%20%26%20D";
+    assert!(page.contains(path), "{page}");
+    assert!(
+        page.contains("role on Warehouse (grants CONNECTION_ADMIN)"),
+        "{page}"
+    );
+    let done = server.post(path).await;
+    assert_eq!(done.header("location"), Some("/runs/1?notice=approved"));
+    let api = server
+        .post("/api/v1/runs/1/approve?dry_run=true&only=group:sales")
+        .await;
+    assert_eq!(api.json()["users"].as_array().map(Vec::len), Some(1));
+    let approved = server.db.approvals(Utc::now()).await.expect("is read");
+    assert_eq!(approved.iter().count(), 1);
 }
