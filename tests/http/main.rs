@@ -37,8 +37,6 @@ mod reports;
 #[cfg(feature = "sandbox")]
 mod request_budget;
 #[cfg(feature = "sandbox")]
-mod role_approvals;
-#[cfg(feature = "sandbox")]
 mod roles;
 #[cfg(feature = "sandbox")]
 mod roster_replacement;

@@ -1,6 +1,6 @@
 //! Approvals of held roles and memberships: what they are for, and when they end.
 
-use crate::roles::{RoleWorld, role};
+use super::{RoleWorld, role};
 use crate::support::{on, outcomes_of};
 use omni_user_sync::model::{GuardRule, RunNumber, RunRef, Subject};
 use omni_user_sync::run::RunOutcome;

@@ -1,0 +1,130 @@
+//! Leaves that are held or blocked, over several runs.
+
+use super::{
+    Pairs, USERS, assess, carry_out, desired, email, group_id, joins, leaves, memory, observed,
+    plan, policy, unlimited,
+};
+use chrono::Utc;
+use omni_user_sync::model::{
+    AcceptedRoster, Desired, FileRead, Fingerprint, GroupName, GuardRule, Limit, Memory, Observed,
+    Policy,
+};
+use omni_user_sync::plan::Assessment;
+use std::time::SystemTime;
+
+/// Runs over the same roster, each approved or not, until nothing changes.
+fn run(desired: &Desired, members: &mut Pairs, memory: &mut Memory, policy: &Policy) -> Assessment {
+    let observed = observed(0..USERS, members);
+    let assessment = assess(desired, &observed, memory, policy);
+    *members = carry_out(members, assessment.verdict.passed());
+    let update = &assessment.groups;
+    memory.groups.managed.extend(update.managed.iter().cloned());
+    for (group, user) in &update.stated {
+        memory.groups.state(user.clone(), group.clone());
+    }
+    assessment
+}
+
+#[test]
+fn one_cell_does_not_take_over_a_group() {
+    let (sales, board) = (0, 1);
+    let mut members: Pairs = (0..USERS).map(|user| (user, board)).collect();
+    let mut memory = Memory::empty(Utc::now());
+    let cells: Vec<_> = (0..USERS)
+        .map(|user| (user, Some(vec![if user == 0 { board } else { sales }])))
+        .collect();
+    for _ in 0..3 {
+        let assessment = run(&desired(&cells), &mut members, &mut memory, &policy());
+        let held: Vec<_> = assessment
+            .verdict
+            .held()
+            .iter()
+            .map(|held| held.rule)
+            .collect();
+        assert_eq!(held, [GuardRule::NewGroups]);
+    }
+    assert!((0..USERS).all(|user| members.contains(&(user, board))));
+    assert!((1..USERS).all(|user| members.contains(&(user, sales))));
+}
+
+#[test]
+fn a_group_without_strangers_is_managed_at_once() {
+    let mut members = Pairs::new();
+    let mut memory = Memory::empty(Utc::now());
+    let all: Vec<_> = (0..USERS).map(|user| (user, Some(vec![0]))).collect();
+    run(&desired(&all), &mut members, &mut memory, &policy());
+    assert_eq!(members.len(), USERS);
+    let mut one_less = all;
+    one_less[3].1 = Some(Vec::new());
+    run(&desired(&one_less), &mut members, &mut memory, &policy());
+    assert!(!members.contains(&(3, 0)));
+}
+
+#[test]
+fn a_renamed_group_loses_no_member() {
+    let mut members: Pairs = [(0, 0), (1, 0)].into();
+    let mut memory = memory([0], &members);
+    let known = memory
+        .groups
+        .managed
+        .get_mut(&group_id(0))
+        .expect("managed");
+    known.name = GroupName::parse("Selling").expect("a name");
+    let roster = desired(&[(0, Some(vec![0])), (1, Some(vec![]))]);
+    let assessment = run(&roster, &mut members, &mut memory, &policy());
+    assert!(members.contains(&(1, 0)));
+    let warnings = assessment.warnings.join("\n");
+    assert!(
+        warnings.contains("the group Selling is named Sales by now"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn memberships_wait_for_their_held_user() {
+    let roster = desired(&[(0, Some(vec![0]))]);
+    let mut users = observed([0], &Pairs::new());
+    let mut user = match users.get(&email(0)) {
+        Some(omni_user_sync::model::UserMatch::One(user)) => (**user).clone(),
+        found => panic!("{found:?}"),
+    };
+    user.display_name = "Ben".into();
+    let groups = users.groups().clone();
+    users = Observed::new([user], 0);
+    *users.groups_mut() = groups;
+    let policy = Policy {
+        max_updates: Some(Limit::Count(0)),
+        ..unlimited()
+    };
+    let assessment = assess(&roster, &users, &Memory::empty(Utc::now()), &policy);
+    assert_eq!(assessment.verdict.passed(), []);
+    assert_eq!(joins(assessment.verdict.waiting()), [(0, 0)].into());
+}
+
+#[test]
+fn no_leaves_when_a_file_is_first_missing() {
+    let members: Pairs = [(0, 0), (1, 0)].into();
+    let roster = desired(&[(0, Some(vec![0])), (1, Some(vec![]))]);
+    let mut memory = memory([0], &members);
+    memory.last_accepted = Some(AcceptedRoster {
+        fingerprint: Fingerprint([1; 32]),
+        rows: 3,
+        files: vec![FileRead {
+            name: "support.csv".into(),
+            modified: SystemTime::UNIX_EPOCH,
+        }],
+    });
+    let first = plan(&roster, &observed(0..2, &members), &memory);
+    assert_eq!(leaves(&first.changes), Pairs::new());
+    let blocked: Vec<_> = first.blocked.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        blocked,
+        [
+            "1 leave is not planned: support.csv is missing (it was part of the last accepted roster), \
+          so no user leaves a group in this run."
+        ]
+    );
+    memory.last_read = Some(roster.fingerprint);
+    let second = plan(&roster, &observed(0..2, &members), &memory);
+    assert_eq!(leaves(&second.changes), [(1, 0)].into());
+}

@@ -1,0 +1,145 @@
+//! Names of groups that Omni does not have.
+
+use super::{Pairs, desired, group_id, leaves, memory, observed, plan, row, unlimited};
+use chrono::Utc;
+use omni_user_sync::model::{
+    Action, Change, GroupId, GroupName, ManagedGroup, MembershipChange, MembershipRow, Memory,
+    Policy, ProblemKind, Schema,
+};
+use omni_user_sync::plan::Plan;
+
+#[test]
+fn unknown_groups_are_problems_with_the_nearest_name() {
+    let mut roster = desired(&[(0, Some(vec![0]))]);
+    let name = GroupName::parse("Slaes").expect("a name");
+    roster.memberships.cells[0].names.push(name);
+    let plan = plan(
+        &roster,
+        &observed([0], &Pairs::new()),
+        &Memory::empty(Utc::now()),
+    );
+    assert_eq!(plan.changes, []);
+    let problem = &plan.problems[0];
+    assert_eq!(
+        (problem.kind, problem.to_string().as_str()),
+        (
+            ProblemKind::Group,
+            "users.csv:2: Omni has no group 'Slaes'; did you mean 'Sales'?"
+        )
+    );
+}
+
+#[test]
+fn a_misspelt_row_freezes_the_memberships() {
+    let members: Pairs = [(0, 0)].into();
+    let mut roster = desired(&[(0, Some(vec![]))]);
+    let observed = observed([0], &members);
+    let memory = memory([0], &members);
+    let before = plan(&roster, &observed, &memory);
+    assert_eq!(leaves(&before.changes), members, "without the row");
+    roster.memberships.rows = vec![MembershipRow {
+        group: GroupName::parse("Slaes").expect("a name"),
+        ..row(0, 0, MembershipChange::Join)
+    }];
+    let plan = plan(&roster, &observed, &memory);
+    assert_eq!(plan.changes, []);
+    assert_eq!(plan.problems.len(), 1);
+}
+
+#[test]
+fn new_groups_are_created_unless_misspelt() {
+    let policy = Policy {
+        create_groups: true,
+        ..unlimited()
+    };
+    let planned = |name: &str| {
+        let mut roster = desired(&[(0, Some(vec![]))]);
+        let name = GroupName::parse(name).expect("a name");
+        roster.memberships.cells[0].names.push(name);
+        let observed = observed([0], &Pairs::new());
+        let memory = Memory::empty(Utc::now());
+        let plan = Plan::new(&roster, &observed, &Schema::default(), &memory, &policy);
+        let group = plan
+            .changes
+            .first()
+            .and_then(|change| match &change.action {
+                Action::Membership(membership) => Some(membership.group.clone()),
+                _ => None,
+            });
+        (group.map(|group| group.id), plan.problems.len())
+    };
+    assert_eq!(planned("Marketing"), (Some(None), 0));
+    assert_eq!(planned("Slaes"), (None, 1));
+    assert_eq!(planned("sales"), (Some(Some(group_id(0))), 0));
+}
+
+/// A plan with `policy.create_groups` for users whose cells have these names.
+fn created(cells: &[&str]) -> Plan {
+    let users: Vec<_> = (0..cells.len()).map(|user| (user, Some(vec![]))).collect();
+    let mut roster = desired(&users);
+    for (user, name) in cells.iter().enumerate() {
+        let name = GroupName::parse(name).expect("a name");
+        roster.memberships.cells[user].names.push(name);
+    }
+    let policy = Policy {
+        create_groups: true,
+        ..unlimited()
+    };
+    let memory = Memory::empty(Utc::now());
+    let observed = observed(0..cells.len(), &Pairs::new());
+    Plan::new(&roster, &observed, &Schema::default(), &memory, &policy)
+}
+
+#[test]
+fn new_names_near_each_other_are_problems() {
+    let plan = created(&["Marketing", "marketing", "Marketting", "Warehouse"]);
+    let groups = plan.changes.iter().filter_map(Change::group);
+    let groups: Vec<_> = groups.map(|group| group.name.as_str()).collect();
+    assert_eq!(groups, ["Warehouse"]);
+    let problems: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "users.csv:2: Omni has no group 'Marketing'; did you mean 'Marketting', which is new too? If not, create the group in Omni",
+            "users.csv:3: Omni has no group 'marketing'; did you mean 'Marketting', which is new too? If not, create the group in Omni",
+            "users.csv:4: Omni has no group 'Marketting'; did you mean 'Marketing', which is new too? If not, create the group in Omni",
+        ]
+    );
+    let plan = created(&["Sales Europe", "Sales America", "Slaes"]);
+    assert_eq!((plan.changes.len(), plan.problems.len()), (2, 1));
+    assert!(
+        plan.problems[0]
+            .to_string()
+            .ends_with("did you mean 'Sales'? If not, create the group in Omni")
+    );
+}
+
+#[test]
+fn former_names_of_groups_say_what_happened() {
+    let managed = |id: &str, name: &str| {
+        let group = ManagedGroup {
+            name: GroupName::parse(name).expect("a name"),
+            is_confirmed: true,
+        };
+        (GroupId::parse(id).expect("an id"), group)
+    };
+    let mut memory = Memory::empty(Utc::now());
+    memory.groups.managed = [managed("group-0", "Traders"), managed("gone", "Interns")].into();
+    for (name, problem) in [
+        (
+            "traders",
+            "Omni has no group 'traders': the group was renamed to 'Sales'; write the new name, or rename the group back in Omni",
+        ),
+        (
+            "Interns",
+            "Omni has no group 'Interns': the group was deleted; remove the name, or create the group in Omni",
+        ),
+    ] {
+        let mut roster = desired(&[(0, Some(vec![]))]);
+        let name = GroupName::parse(name).expect("a name");
+        roster.memberships.cells[0].names.push(name);
+        let plan = plan(&roster, &observed([0], &Pairs::new()), &memory);
+        let problems: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems, [format!("users.csv:2: {problem}")]);
+    }
+}
