@@ -84,12 +84,12 @@ pub fn due_update(desired: &Desired, memory: &Memory) -> DueUpdate {
     }
 }
 
-/// The users who leave within two weeks and those who wait for a second run, by day.
+/// The users who leave within two weeks and those who wait for a second run, by day. `waiting` is sorted.
 pub(super) fn listed(desired: &Desired, waiting: &[Email], memory: &Memory) -> Vec<Leaver> {
     let last = memory.today.checked_add_days(LISTED);
     let is_listed = |leaver: &&Leaver| match leaver.state {
         LeaveState::Upcoming => last.is_none_or(|last| leaver.date <= last),
-        LeaveState::Waiting => waiting.contains(&leaver.email),
+        LeaveState::Waiting => waiting.binary_search(&leaver.email).is_ok(),
         LeaveState::Due => false,
     };
     let mut listed: Vec<_> = desired

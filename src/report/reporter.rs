@@ -63,6 +63,11 @@ impl Reporter {
         Ok(())
     }
 
+    /// Lets the next run report on the content again.
+    pub fn repeat(&self) {
+        *lock(&self.last) = None;
+    }
+
     /// Writes a report on a run in progress.
     ///
     /// # Errors

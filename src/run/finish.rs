@@ -52,6 +52,11 @@ impl Reconciler {
             return Ok(());
         };
         let before = match prepared {
+            // The report of an earlier run says that these users stay.
+            Some(prepared) if removes_leavers(prepared, outcome) => {
+                self.reporter.repeat();
+                None
+            }
             Some(prepared) => self.reported_before(prepared.desired.fingerprint).await,
             None => None,
         };
@@ -115,6 +120,16 @@ impl Reconciler {
             .filter(|key| !pending.contains(*key) && is_verified(key, observed, started));
         self.state().quarantine_clear(over).await
     }
+}
+
+/// Whether a run tried to remove users on the day in their row.
+fn removes_leavers(prepared: &Prepared, outcome: &RunOutcome) -> bool {
+    let leavers = &prepared.desired.leavers;
+    let mut removals = outcome.changes.iter();
+    removals.any(|change| {
+        let email = change.subject.email();
+        change.operation.is_removal() && email.is_some_and(|email| leavers.contains_key(email))
+    })
 }
 
 /// Whether a run that started at this time has seen what a change is about. It reads the roles of some users only;

@@ -1,9 +1,9 @@
 //! Rows with a day of leaving, from run to run.
 
-use crate::support::{World, assert_converged, outcomes_of};
+use crate::support::{World, assert_converged, outcomes_of, started_by};
 use chrono::{Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
-use omni_user_sync::model::Email;
+use omni_user_sync::model::{Email, Trigger};
 use omni_user_sync::run::Observer;
 use serde_json::json;
 use std::sync::Arc;
@@ -78,9 +78,28 @@ async fn a_second_run_after_an_hour_removes() {
     pass(&world, TimeDelta::minutes(15));
     let last = world.run().await;
     assert_eq!(outcomes_of(&last), [format!("delete {ZOE} applied")]);
+    let row = format!("users.csv,3,{ZOE},delete,removed,");
+    assert!(report(&world).contains(&row), "{}", report(&world));
     let again = world.run().await;
     assert_converged(&again);
     assert_eq!(outcomes_of(&again), [""; 0]);
+    assert_eq!(world.reports().len(), 2);
+}
+
+/// As the daemon does it: one process, its schedule, and an unchanged roster.
+#[tokio::test]
+async fn scheduled_runs_remove_and_report_once() {
+    let world = world().await;
+    leaves_in(&world, 0, "Zoe");
+    let reconciler = world.reconciler();
+    let runs = [0, 0, 60, 0, 60].map(|minutes| (minutes, Trigger::Schedule));
+    let mut removals = Vec::new();
+    for (minutes, trigger) in runs {
+        pass(&world, TimeDelta::minutes(minutes));
+        removals.push(outcomes_of(&started_by(trigger, &reconciler).await).len());
+    }
+    assert_eq!(removals, [0, 0, 1, 0, 0]);
+    assert_eq!(world.reports().len(), 2);
 }
 
 #[tokio::test]
