@@ -2,7 +2,7 @@
 
 use super::{
     ByEmail, ChangeKey, Email, GroupId, GroupName, GroupsUnknown, Location, MembershipChange,
-    ObservedGroup, Problem, UserId,
+    ObservedGroup, Problem, Subject, UserId,
 };
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -16,10 +16,13 @@ pub struct DesiredMemberships {
     pub cells: ByEmail<GroupsCell>,
     /// The rows of `source.groups`.
     pub rows: Vec<MembershipRow>,
-    /// Memberships that are not changed, because their rows are invalid or contradict each other.
+    /// Memberships that are not changed, because their rows are invalid or contradict each other. Without a group, all
+    /// memberships of the user.
     pub frozen: HashSet<ChangeKey>,
     /// Rows of `source.groups` that count only if a user has exactly their address.
     pub doubtful: Vec<DoubtfulMembership>,
+    /// The number of invalid rows of `source.groups` that may be about any user. No user leaves a group then.
+    pub unnamed: u64,
     /// Why `source.groups` can't be read. No user leaves a group then.
     pub unreadable: Option<Problem>,
 }
@@ -37,12 +40,19 @@ impl DesiredMemberships {
         self.rows.iter().chain(doubtful)
     }
 
+    /// Whether a part of `source.groups` that can't be read may state something about a user.
+    #[must_use]
+    pub fn may_state(&self, subject: &Subject) -> bool {
+        let is_frozen = || self.frozen.iter().any(|key| key.subject == *subject);
+        self.unreadable.is_some() || self.unnamed > 0 || is_frozen()
+    }
+
     /// Keeps what matters to one user. If anything is stated about them, the cells of others stay: their names say
     /// which groups are managed.
     #[must_use]
     pub(crate) fn about(mut self, email: &Email) -> Self {
         self.rows.retain(|row| row.email == *email);
-        self.doubtful.retain(|one| one.row.email == *email);
+        self.doubtful.retain(|one| one.is_about(email));
         self.frozen.retain(|key| key.subject == *email);
         if self.named_rows().next().is_none() && !self.cells.contains_key(email) {
             self.cells.clear();
@@ -80,8 +90,15 @@ pub struct DoubtfulMembership {
     pub row: MembershipRow,
     /// The problem, if no user has the address.
     pub problem: Problem,
-    /// The memberships of the addresses that are probably meant.
+    /// The memberships of the addresses that are probably meant. If there are none, the row may be about any user.
     pub meant: Vec<ChangeKey>,
+}
+
+impl DoubtfulMembership {
+    fn is_about(&self, email: &Email) -> bool {
+        let mut meant = self.meant.iter();
+        self.row.email == *email || self.meant.is_empty() || meant.any(|key| key.subject == *email)
+    }
 }
 
 /// The groups in Omni with their members. The default has none, and says nothing.

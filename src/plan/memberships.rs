@@ -17,6 +17,7 @@ use crate::model::{
     GroupsCell, GroupsUnknown, Location, ManagedGroup, Membership, MembershipChange, MembershipRow,
     MembershipSource, Memory, Observed, ObservedUser, Policy, Problem, UserMatch,
 };
+use crate::util::text::plural;
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -85,8 +86,8 @@ struct MembershipPlanner<'a> {
     names: ResolvedNames<'a>,
     managed: BTreeMap<GroupId, (GroupRef, ManagedScope)>,
     users: UserChanges<'a>,
-    /// The groups in rows of `source.groups` that are invalid or contradict each other, by user.
-    frozen: HashMap<&'a Email, Vec<&'a GroupName>>,
+    /// The groups in rows of `source.groups` that are invalid or contradict each other, by user; `None` for all groups.
+    frozen: HashMap<&'a Email, Vec<Option<&'a GroupName>>>,
 }
 
 impl MembershipPlanner<'_> {
@@ -315,10 +316,10 @@ impl MembershipPlanner<'_> {
         id.is_some_and(|id| self.memory.groups.states(email, id))
     }
 
-    /// The groups of a user whose rows are invalid or contradict each other; `None` if one of the names is unusable.
+    /// The groups of a user whose rows are invalid or contradict each other; `None` if the row may be about any group.
     fn frozen_groups(&self, email: &Email) -> Option<GroupRefs<'_>> {
         let frozen = self.frozen.get(email).into_iter().flatten();
-        let groups = frozen.map(|name| match self.names.get(name)? {
+        let groups = frozen.map(|name| match self.names.get((*name)?)? {
             Resolved::Group(group) => Some(group),
             Resolved::Unusable(..) => None,
         });
@@ -375,11 +376,11 @@ fn by_user(desired: &Desired) -> StatedByUser<'_> {
     users
 }
 
-fn frozen(desired: &Desired) -> HashMap<&Email, Vec<&GroupName>> {
+fn frozen(desired: &Desired) -> HashMap<&Email, Vec<Option<&GroupName>>> {
     let mut by_user: HashMap<_, Vec<_>> = HashMap::new();
     for ChangeKey { subject, group, .. } in &desired.memberships.frozen {
         if let Some(email) = subject.email() {
-            by_user.entry(email).or_default().extend(group);
+            by_user.entry(email).or_default().push(group.as_ref());
         }
     }
     by_user
@@ -400,11 +401,20 @@ fn leaves_blocked(desired: &Desired, lost: &LostFiles) -> Option<String> {
             problem.location
         ))
     };
+    let unnamed = || {
+        let unnamed = desired.memberships.unnamed;
+        (unnamed > 0).then(|| {
+            let rows = plural(unnamed, "row");
+            format!(
+                "{rows} of source.groups without a readable email may be about any user, so no user leaves a group."
+            )
+        })
+    };
     let lost = || {
         let lost = lost.news()?;
         Some(format!("{lost}, so no user leaves a group in this run."))
     };
-    file.or_else(unreadable).or_else(lost)
+    file.or_else(unreadable).or_else(unnamed).or_else(lost)
 }
 
 /// The rows that take a user out of a group that the user's cell names.

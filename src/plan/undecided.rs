@@ -79,10 +79,7 @@ impl<'a> MayBeAskedFor<'a> {
         match held.operation {
             Operation::Leave | Operation::Join => {
                 let stated = &self.desired.memberships;
-                let mut frozen = stated.frozen.iter();
-                self.undecided.memberships
-                    || stated.unreadable.is_some()
-                    || frozen.any(|key| key.subject == held.subject)
+                self.undecided.memberships || stated.may_state(&held.subject)
             }
             Operation::Assign => {
                 self.desired.unreadable_roles().is_some()

@@ -95,6 +95,22 @@ pub(super) fn meant(text: &str) -> Vec<Email> {
     found
 }
 
+/// All addresses in a text of several cells or lines, as far as they can be made out.
+pub(super) fn all_in(text: &str, delimiter: u8) -> impl Iterator<Item = Email> {
+    let delimiter = char::from(delimiter);
+    text.split([delimiter, '\n', '\r']).flat_map(|part| {
+        let known = Email::known(unquoted(part)).ok();
+        let mut meant = meant(part);
+        meant.retain(|email| Some(email) != known.as_ref());
+        known.into_iter().chain(meant)
+    })
+}
+
+/// A part of a line without surrounding blanks and quotes.
+pub(super) fn unquoted(piece: &str) -> &str {
+    trim(piece).trim_matches('"')
+}
+
 /// The text decoded, with composed letters, and without invisible characters and repeated marks.
 fn plain(text: &str) -> String {
     let shown = text

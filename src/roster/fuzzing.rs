@@ -60,7 +60,8 @@ fn summary(outcome: &Result<Desired, SourceError>) -> String {
             let mut groups: Vec<_> = desired.memberships.cells.iter().collect();
             groups.sort_by_key(|(email, _)| *email);
             let stated = &desired.memberships;
-            let rows = (&stated.rows, &stated.doubtful, &stated.unreadable);
+            let unreadable = (stated.unnamed, &stated.unreadable);
+            let rows = (&stated.rows, &stated.doubtful, unreadable);
             let counts = (desired.unnamed, desired.rows, desired.fingerprint);
             format!("{users:?} {groups:?} {rows:?} {frozen:?} {problems:?} {counts:?}")
         }
@@ -166,15 +167,20 @@ impl RosterFolder {
         let key =
             |email: &Email, group: &GroupName| (email.clone(), fold(group.as_str()).into_owned());
         let frozen = stated.frozen.iter();
-        let frozen = frozen.filter_map(|one| Some(key(one.subject.email()?, one.group.as_ref()?)));
+        let frozen = frozen.filter_map(|one| Some((one.subject.email()?, one.group.as_ref())));
+        let (all, frozen): (Vec<_>, Vec<_>) = frozen.partition(|(_, group)| group.is_none());
+        let frozen = frozen.into_iter();
+        let frozen = frozen.filter_map(|(email, group)| Some(key(email, group?)));
         let frozen: HashSet<_> = frozen.collect();
+        let without_any: HashSet<_> = all.into_iter().map(|(email, _)| email).collect();
         let mut seen = HashSet::new();
         for row in stated.named_rows() {
             self.check_location(&row.location);
+            assert!(!without_any.contains(&row.email), "{row:?}");
             let key = key(&row.email, &row.group);
             assert!(!frozen.contains(&key) && seen.insert(key), "{row:?}");
         }
-        let is_empty = seen.is_empty() && frozen.is_empty();
+        let is_empty = seen.is_empty() && stated.frozen.is_empty();
         assert!(stated.unreadable.is_none() || is_empty);
     }
 

@@ -1,13 +1,14 @@
 //! `source.groups`: single memberships, one a row.
 //!
-//! - A row with a problem changes nothing, and freezes its membership if its address and its group can be read. Other
-//!   memberships of the user are not affected.
+//! - A row with a problem changes nothing, and freezes all that it may be about: its membership, all memberships of its
+//!   user if its group can't be read, and those of the users that its address probably means. If no address can be made
+//!   out, it may be about any user, so no user leaves a group.
 //! - Rows of one membership with opposite ops are all invalid.
 //! - A file that can't be read, is rejected or has no rows takes no user out of a group, and stops nothing else.
 
 use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};
 use super::repetition::{Repetition, repetitions, skipped};
-use super::table::{self, TableKind, TableReading, TableRow};
+use super::table::{self, Table, TableKind, TableReading, TableRow};
 use super::text::{Issue, did_you_mean, quoted};
 use super::{BesideReading, SourceError, address};
 use crate::model::{
@@ -51,6 +52,8 @@ pub(super) struct GroupsFile {
     pub(super) rows: Vec<MembershipRow>,
     pub(super) frozen: HashSet<ChangeKey>,
     pub(super) doubtful: Vec<DoubtfulMembership>,
+    /// The number of invalid rows that may be about any user.
+    pub(super) unnamed: u64,
     pub(super) bad_rows: Vec<Problem>,
     pub(super) lints: Vec<Problem>,
     /// The number of further lints.
@@ -78,21 +81,28 @@ pub(super) fn unavailable(settings: &SourceSettings, path: &Path, error: &Source
     table::unavailable_file(settings, path, KIND.setting, error)
 }
 
-/// A row with a readable group, and at least one address that it may be about.
-struct GroupsRow {
-    /// The address in the row, or those that it probably means.
-    emails: Vec<Email>,
-    group: GroupName,
-    location: Location,
-    read: Result<ReadMembership, Vec<Problem>>,
+/// A row, as far as it can be read.
+enum GroupsRow {
+    Valid(StatedRow),
+    Invalid(InvalidRow),
 }
 
 /// A row without problems, unless its address is doubtful.
-struct ReadMembership {
-    email: Email,
-    change: MembershipChange,
-    /// The problem, if no user has exactly this address.
-    doubt: Option<Problem>,
+struct StatedRow {
+    row: MembershipRow,
+    /// The problem, if no user has exactly this address, and the addresses that are probably meant.
+    doubt: Option<(Problem, Vec<Email>)>,
+}
+
+/// What an invalid row may be about.
+struct InvalidRow {
+    /// The address in the row, and those that it probably means.
+    emails: Vec<Email>,
+    /// Whether the row may be about any other user.
+    is_unnamed: bool,
+    /// `None` if it may be about any group.
+    group: Option<GroupName>,
+    location: Location,
 }
 
 /// The addresses that a cell names or probably means.
@@ -104,44 +114,42 @@ struct ReadEmail {
     doubt: Option<Problem>,
 }
 
-fn read_row(row: &TableRow<'_, 3>) -> Result<GroupsRow, Vec<Problem>> {
+fn read_row(row: &TableRow<'_, 3>, problems: &mut Vec<Problem>) -> Option<GroupsRow> {
     let change = read_op(row.cells[OP]).map_err(|issue| row.problem(OP, issue));
-    let email = read_email(row);
+    let ReadEmail { own, meant, doubt } = read_email(row);
     let group = GroupName::parse(row.cells[GROUP]);
     let group = group.map_err(|error| row.problem(GROUP, group_issue(row.cells[GROUP], error)));
-    let emails: Vec<_> = email.own.iter().chain(&email.meant).cloned().collect();
-    let named = email.own.clone().filter(|_| email.doubt.is_none());
-    let (read, group) = match (change, email.own, group) {
-        (Ok(change), Some(own), Ok(group)) => {
-            let read = ReadMembership {
-                email: own,
+    let location = row.location.clone();
+    Some(match (change, own, group) {
+        (Ok(change), Some(email), Ok(group)) => GroupsRow::Valid(StatedRow {
+            row: MembershipRow {
+                email,
+                group,
                 change,
-                doubt: email.doubt,
-            };
-            (Ok(read), Some(group))
-        }
-        (change, _, group) => {
+                location,
+            },
+            doubt: doubt.map(|problem| (problem, meant)),
+        }),
+        (change, own, group) => {
+            let named = own.clone().filter(|_| doubt.is_none());
+            let is_unnamed = doubt.is_some() && meant.is_empty();
             let (group, no_group) = match group {
                 Ok(group) => (Some(group), None),
                 Err(problem) => (None, Some(problem)),
             };
-            let problems = change.err().into_iter().chain(email.doubt).chain(no_group);
-            let of_user = |problem| Problem {
+            let found = change.err().into_iter().chain(doubt).chain(no_group);
+            problems.extend(found.map(|problem| Problem {
                 email: named.clone(),
                 ..problem
-            };
-            (Err(problems.map(of_user).collect()), group)
+            }));
+            GroupsRow::Invalid(InvalidRow {
+                emails: own.into_iter().chain(meant).collect(),
+                is_unnamed,
+                group,
+                location,
+            })
         }
-    };
-    match (read, group) {
-        (read, Some(group)) if !emails.is_empty() => Ok(GroupsRow {
-            emails,
-            group,
-            location: row.location.clone(),
-            read,
-        }),
-        (read, _) => Err(read.err().unwrap_or_default()),
-    }
+    })
 }
 
 fn read_email(row: &TableRow<'_, 3>) -> ReadEmail {
@@ -187,9 +195,28 @@ fn group_issue(cell: &str, error: GroupNameError) -> Issue {
     Issue::new(message, "write the name as Omni shows it").kind(ProblemKind::Group)
 }
 
-/// A membership as it is compared.
-fn key(email: &Email, group: &GroupName) -> (Email, String) {
-    (email.clone(), fold(group.as_str()).into_owned())
+/// A membership as it is compared; without a group, all memberships of a user.
+type MembershipKey = (Email, Option<String>);
+
+fn key(email: &Email, group: Option<&GroupName>) -> MembershipKey {
+    let folded = group.map(|group| fold(group.as_str()).into_owned());
+    (email.clone(), folded)
+}
+
+/// The first invalid row about each membership.
+#[derive(Default)]
+struct InvalidRows(HashMap<MembershipKey, Location>);
+
+impl InvalidRows {
+    fn add(&mut self, email: &Email, group: Option<&GroupName>, location: &Location) {
+        let first = self.0.entry(key(email, group));
+        first.or_insert_with(|| location.clone());
+    }
+
+    fn about(&self, row: &MembershipRow) -> Option<&Location> {
+        let about = |group| self.0.get(&key(&row.email, group));
+        about(None).or_else(|| about(Some(&row.group)))
+    }
 }
 
 impl GroupsFile {
@@ -205,7 +232,7 @@ impl GroupsFile {
             Ok(table) if table.rows.is_empty() && table.bad_rows.is_empty() => {
                 Self::unreadable(no_rows(&reading.file))
             }
-            Ok(table) => match Self::merge(table.rows, table.bad_rows) {
+            Ok(table) => match Self::merge(table) {
                 file if file.bad_rows.len() > MAX_PROBLEMS => {
                     Self::unreadable(too_many(&reading.file))
                 }
@@ -219,62 +246,66 @@ impl GroupsFile {
     }
 
     /// Merges the rows. A valid row about the same membership as an invalid one is skipped.
-    fn merge(rows: Vec<GroupsRow>, bad_rows: Vec<Problem>) -> Self {
+    fn merge(table: Table<GroupsRow, 3>) -> Self {
         let mut file = Self {
-            bad_rows,
+            bad_rows: table.bad_rows,
+            unnamed: table.unnamed,
             ..Self::default()
         };
-        let mut invalid = HashMap::new();
-        for row in rows.iter().filter(|row| row.read.is_err()) {
-            for email in &row.emails {
-                let reason = invalid.entry(key(email, &row.group));
-                reason.or_insert_with(|| row.location.clone());
-                file.freeze(email, &row.group);
-            }
+        let mut invalid = InvalidRows::default();
+        for (email, location) in &table.emails {
+            invalid.add(email, None, location);
+            file.freeze(email, None);
         }
         let mut valid = Vec::new();
-        for row in rows {
-            let read = match row.read {
-                Ok(read) => read,
-                Err(problems) => {
-                    file.bad_rows.extend(problems);
-                    continue;
+        for row in table.rows {
+            match row {
+                GroupsRow::Valid(row) => valid.push(row),
+                GroupsRow::Invalid(row) => {
+                    file.unnamed += u64::from(row.is_unnamed);
+                    for email in &row.emails {
+                        invalid.add(email, row.group.as_ref(), &row.location);
+                        file.freeze(email, row.group.as_ref());
+                    }
                 }
-            };
-            let membership = MembershipRow {
-                email: read.email,
-                group: row.group,
-                change: read.change,
-                location: row.location,
-            };
-            match invalid.get(&key(&membership.email, &membership.group)) {
-                Some(reason) => file.note(|| of_row(&membership, skipped(reason))),
-                None => valid.push((membership, read.doubt, row.emails)),
             }
         }
-        let about = valid.iter().map(|(row, ..)| {
-            let key = key(&row.email, &row.group);
-            (key, &row.change, &row.location)
+        valid.retain(|StatedRow { row, .. }| {
+            let reason = invalid.about(row);
+            if let Some(reason) = reason {
+                file.note(|| of_row(row, skipped(reason)));
+            }
+            reason.is_none()
         });
-        let found = repetitions(about);
-        for ((row, doubt, emails), repetition) in valid.into_iter().zip(found) {
-            match repetition {
-                Repetition::First => file.add(row, doubt, &emails),
-                Repetition::Duplicate(first) => file.note(|| duplicate(&row, &first)),
-                Repetition::Conflict(other) => {
-                    file.freeze(&row.email, &row.group);
-                    file.bad_rows.push(conflict(&row, &other));
-                }
-            }
-        }
+        file.add_valid(valid);
         file
     }
 
-    fn add(&mut self, row: MembershipRow, doubt: Option<Problem>, emails: &[Email]) {
-        let Some(problem) = doubt else {
+    /// Adds the rows that no invalid row is about.
+    fn add_valid(&mut self, valid: Vec<StatedRow>) {
+        let about = valid.iter().map(|StatedRow { row, .. }| {
+            let key = key(&row.email, Some(&row.group));
+            (key, &row.change, &row.location)
+        });
+        let found = repetitions(about);
+        for (StatedRow { row, doubt }, repetition) in valid.into_iter().zip(found) {
+            match repetition {
+                Repetition::First => self.add(row, doubt),
+                Repetition::Duplicate(first) => self.note(|| duplicate(&row, &first)),
+                Repetition::Conflict(other) => {
+                    self.freeze(&row.email, Some(&row.group));
+                    self.bad_rows.push(conflict(&row, &other));
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, row: MembershipRow, doubt: Option<(Problem, Vec<Email>)>) {
+        let Some((problem, meant)) = doubt else {
             return self.rows.push(row);
         };
-        let meant = emails.iter().map(|email| membership(email, &row.group));
+        let meant = meant.iter();
+        let meant = meant.map(|email| membership(email, Some(&row.group)));
         self.doubtful.push(DoubtfulMembership {
             meant: meant.collect(),
             row,
@@ -289,15 +320,15 @@ impl GroupsFile {
         }
     }
 
-    fn freeze(&mut self, email: &Email, group: &GroupName) {
+    fn freeze(&mut self, email: &Email, group: Option<&GroupName>) {
         self.frozen.insert(membership(email, group));
     }
 }
 
-fn membership(email: &Email, group: &GroupName) -> ChangeKey {
+fn membership(email: &Email, group: Option<&GroupName>) -> ChangeKey {
     ChangeKey {
         subject: email.into(),
-        group: Some(group.clone()),
+        group: group.cloned(),
         scope: None,
     }
 }
@@ -356,6 +387,7 @@ impl DesiredMemberships {
             if is_known(&doubtful.row.email) {
                 self.rows.push(doubtful.row);
             } else {
+                self.unnamed += u64::from(doubtful.meant.is_empty());
                 self.frozen.extend(doubtful.meant);
                 problems.push(doubtful.problem);
             }

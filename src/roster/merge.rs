@@ -69,6 +69,7 @@ pub(super) fn merge(
         rows: meta.groups.rows,
         frozen: meta.groups.frozen,
         doubtful: meta.groups.doubtful,
+        unnamed: meta.groups.unnamed,
         unreadable: meta.groups.unreadable,
     };
     let mut dropped_lints = meta.groups.dropped_lints;

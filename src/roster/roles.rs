@@ -110,16 +110,11 @@ type RowKey = (String, Text, Text);
 /// A row with a readable subject and connection.
 struct RoleRow {
     key: RowKey,
-    role: Result<DesiredRole, InvalidRow>,
+    /// An invalid row has no role that could be assigned.
+    role: Result<DesiredRole, UnclearRole>,
 }
 
-/// A row without a role that could be assigned.
-struct InvalidRow {
-    about: UnclearRole,
-    problems: Vec<Problem>,
-}
-
-fn read_row(row: &TableRow<'_, COLUMNS>) -> Result<RoleRow, Vec<Problem>> {
+fn read_row(row: &TableRow<'_, COLUMNS>, found: &mut Vec<Problem>) -> Option<RoleRow> {
     let [subject, connection, model, role] = row.cells;
     let at = |column: RoleColumn, issue| row.problem(column as usize, issue);
     let mut problems = Vec::new();
@@ -133,10 +128,14 @@ fn read_row(row: &TableRow<'_, COLUMNS>) -> Result<RoleRow, Vec<Problem>> {
     let role = role.map_err(|problem| problems.push(problem));
     let (subject, doubt) = match subject {
         Ok(subject) if !connection.is_empty() => subject,
-        Ok((subject, _)) => return Err(about(&subject, problems)),
+        Ok((subject, _)) => {
+            found.extend(about(&subject, problems));
+            return None;
+        }
         Err(problem) => {
             problems.push(problem);
-            return Err(problems);
+            found.extend(problems);
+            return None;
         }
     };
     let key = (subject.folded(), connection.into(), model.into());
@@ -156,12 +155,12 @@ fn read_row(row: &TableRow<'_, COLUMNS>) -> Result<RoleRow, Vec<Problem>> {
             role,
             location: row.location,
         }),
-        _ => Err(InvalidRow {
-            problems: about(&row.subject, problems),
-            about: row,
-        }),
+        _ => {
+            found.extend(about(&row.subject, problems));
+            Err(row)
+        }
     };
-    Ok(RoleRow { key, role })
+    Some(RoleRow { key, role })
 }
 
 /// Problems, with the user of their row.
@@ -244,7 +243,7 @@ fn model_issue(model: &str, role: &RoleName) -> Option<Issue> {
 fn add(roles: &mut DesiredRoles, rows: Vec<RoleRow>) {
     let mut invalid = HashMap::new();
     for row in &rows {
-        if let Err(InvalidRow { about, .. }) = &row.role {
+        if let Err(about) = &row.role {
             let location = || about.location.clone();
             invalid.entry(row.key.clone()).or_insert_with(location);
         }
@@ -252,10 +251,7 @@ fn add(roles: &mut DesiredRoles, rows: Vec<RoleRow>) {
     let mut valid = Vec::new();
     for row in rows {
         match (row.role, invalid.get(&row.key)) {
-            (Err(InvalidRow { about, problems }), _) => {
-                roles.bad_rows.extend(problems);
-                roles.unclear.push(about);
-            }
+            (Err(about), _) => roles.unclear.push(about),
             (Ok(role), None) => valid.push((row.key, role)),
             (Ok(role), Some(reason)) => roles.lints.push(skipped_role(&role, reason)),
         }

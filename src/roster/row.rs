@@ -405,15 +405,8 @@ impl<'a> RowReader<'a> {
         pieces.iter().enumerate().any(is_conclusive)
     }
 
-    /// All addresses in a text of several cells or lines.
     fn addresses<'t>(&self, text: &'t str) -> impl Iterator<Item = Email> + use<'t> {
-        let delimiter = char::from(self.delimiter);
-        text.split([delimiter, '\n', '\r']).flat_map(|part| {
-            let known = Email::known(unquoted(part)).ok();
-            let mut meant = address::meant(part);
-            meant.retain(|email| Some(email) != known.as_ref());
-            known.into_iter().chain(meant)
-        })
+        address::all_in(text, self.delimiter)
     }
 
     fn problem(&self, line: u64, at: usize, issue: Issue) -> Problem {
@@ -436,12 +429,7 @@ fn is_kept(cell: &str, blank_cells: BlankCells) -> bool {
 
 /// Whether a part of a line is an address.
 fn is_address(piece: &str) -> bool {
-    Email::parse(unquoted(piece)).is_ok()
-}
-
-/// A part of a line without surrounding blanks and quotes.
-fn unquoted(piece: &str) -> &str {
-    trim(piece).trim_matches('"')
+    Email::parse(address::unquoted(piece)).is_ok()
 }
 
 fn op(cell: &str) -> Result<Op, Issue> {

@@ -10,8 +10,8 @@ use super::parse::no_header;
 use super::records::{FileText, Records};
 use super::scanner::ScanError;
 use super::text::{Issue, did_you_mean, quoted};
-use super::{SourceError, SourceReading, SourceStamp, files, fingerprint_of, touched};
-use crate::model::{Fingerprint, Location, Problem, ProblemKind, trim};
+use super::{SourceError, SourceReading, SourceStamp, address, files, fingerprint_of, touched};
+use crate::model::{Email, Fingerprint, Location, Problem, ProblemKind, trim};
 use crate::settings::SourceSettings;
 use crate::util::text::{nearest, plural};
 use ::csv::StringRecord;
@@ -68,10 +68,14 @@ struct Header<const N: usize> {
 
 /// A file that is not rejected.
 pub(super) struct Table<T, const N: usize> {
-    /// The valid rows.
+    /// The rows, as far as they can be read.
     pub(super) rows: Vec<T>,
     /// All problems of rows.
     pub(super) bad_rows: Vec<Problem>,
+    /// All addresses in rows whose cells can't be told apart.
+    pub(super) emails: Vec<(Email, Location)>,
+    /// The number of such rows that may be about any user.
+    pub(super) unnamed: u64,
     /// The number of each column, from 1.
     pub(super) columns: [usize; N],
 }
@@ -87,8 +91,8 @@ pub(super) struct TableReading<T, const N: usize> {
     pub(super) table: Result<Table<T, N>, Vec<Problem>>,
 }
 
-/// Reads one row, or returns its problems.
-pub(super) type ReadRow<T, const N: usize> = fn(&TableRow<'_, N>) -> Result<T, Vec<Problem>>;
+/// Reads one row, as far as possible, and adds its problems.
+pub(super) type ReadRow<T, const N: usize> = fn(&TableRow<'_, N>, &mut Vec<Problem>) -> Option<T>;
 
 /// The fingerprint of a file; `None` if it can't be read. Blocks.
 pub(super) fn fingerprint(settings: &SourceSettings, path: &Path) -> Option<Fingerprint> {
@@ -187,16 +191,18 @@ fn parse<T, const N: usize>(
     let mut table = Table {
         rows: Vec::new(),
         bad_rows: Vec::new(),
+        emails: Vec::new(),
+        unnamed: 0,
         columns: header.at.map(|at| at + 1),
     };
     while let Some((line, record)) = records.next().map_err(failed)? {
         let location = Location::line(file, line);
         match header.row(record, &location)? {
-            Ok(row) => match read_row(&row) {
-                Ok(row) => table.rows.push(row),
-                Err(problems) => table.bad_rows.extend(problems),
-            },
-            Err(problem) => table.bad_rows.push(problem),
+            Ok(row) => {
+                let row = read_row(&row, &mut table.bad_rows);
+                table.rows.extend(row);
+            }
+            Err(problem) => table.add_malformed(record, format.delimiter, problem),
         }
         if let Some(issue) = table.exceeded() {
             return Err(vec![issue.at(location)]);
@@ -206,10 +212,23 @@ fn parse<T, const N: usize>(
 }
 
 impl<T, const N: usize> Table<T, N> {
+    /// Adds a row whose cells can't be told apart. A row that has swallowed others may be about any user.
+    fn add_malformed(&mut self, record: &StringRecord, delimiter: u8, problem: Problem) {
+        let emails = record.iter();
+        let emails = emails.flat_map(|cell| address::all_in(cell, delimiter));
+        let location = Location::line(&problem.location.file, problem.location.line);
+        let before = self.emails.len();
+        self.emails
+            .extend(emails.map(|email| (email, location.clone())));
+        let is_unnamed = self.emails.len() == before || problem.kind == ProblemKind::SwallowedRows;
+        self.unnamed += u64::from(is_unnamed);
+        self.bad_rows.push(problem);
+    }
+
     fn exceeded(&self) -> Option<Issue> {
         let limit = if self.rows.len() > MAX_ROWS {
             format!("the file exceeds the limit of {MAX_ROWS} rows here")
-        } else if self.bad_rows.len() > MAX_PROBLEMS {
+        } else if self.bad_rows.len().max(self.emails.len()) > MAX_PROBLEMS {
             format!("the file has more than {MAX_PROBLEMS} problems in its rows up to here")
         } else {
             return None;

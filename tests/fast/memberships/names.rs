@@ -1,10 +1,12 @@
 //! Names of groups that Omni does not have.
 
-use super::{Pairs, desired, group_id, leaves, memory, observed, plan, row, unlimited};
+use super::{
+    Pairs, desired, email, group_id, joins, leaves, memory, observed, plan, row, unlimited,
+};
 use chrono::Utc;
 use omni_user_sync::model::{
-    Action, Change, GroupId, GroupName, ManagedGroup, MembershipChange, MembershipRow, Memory,
-    Policy, ProblemKind, Schema,
+    Action, Change, ChangeKey, GroupId, GroupName, ManagedGroup, MembershipChange, MembershipRow,
+    Memory, Policy, ProblemKind, Schema,
 };
 use omni_user_sync::plan::Plan;
 
@@ -44,6 +46,32 @@ fn a_misspelt_row_freezes_the_memberships() {
     let plan = plan(&roster, &observed, &memory);
     assert_eq!(plan.changes, []);
     assert_eq!(plan.problems.len(), 1);
+}
+
+#[test]
+fn unreadable_rows_let_nobody_leave() {
+    let members: Pairs = [(0, 0), (1, 0)].into();
+    let mut roster = desired(&[(0, Some(vec![])), (1, Some(vec![])), (2, Some(vec![0]))]);
+    let (observed, memory) = (observed(0..3, &members), memory([0], &members));
+    roster.memberships.frozen.insert(ChangeKey {
+        subject: email(0).into(),
+        group: None,
+        scope: None,
+    });
+    let of_one = plan(&roster, &observed, &memory);
+    assert_eq!(leaves(&of_one.changes), [(1, 0)].into());
+    roster.memberships.unnamed = 2;
+    let of_any = plan(&roster, &observed, &memory);
+    assert_eq!(leaves(&of_any.changes), Pairs::new());
+    assert_eq!(joins(&of_any.changes), [(2, 0)].into());
+    let blocked: Vec<_> = of_any.blocked.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        blocked,
+        [
+            "1 leave is not planned: 2 rows of source.groups without a readable email may be about any user, \
+          so no user leaves a group."
+        ]
+    );
 }
 
 #[test]

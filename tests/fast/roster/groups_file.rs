@@ -75,9 +75,13 @@ fn an_invalid_row_freezes_its_membership() {
     frozen: a@x.co in "Sales"
     frozen: b@x.co in "Sales"
     frozen: c@x.co in "Sales"
+    frozen: d@x.co in all groups
+    frozen: e@x.co in all groups
+    frozen: f@x.co in all groups
     frozen: g@x.co in "Sales"
     frozen: h@x.co in "Sales"
     frozen: i@x.co in "Sales"
+    about any user: 3
     bad: groups.csv:2:1 (op): unknown op '++' (did you mean '+'?); write + or add to put the user in the group, - or remove to take the user out
     bad: groups.csv:3:1 (op): the op is blank; write + or add to put the user in the group, - or remove to take the user out
     bad: groups.csv:4:1 (op): unknown op 'delete'; write + or add to put the user in the group, - or remove to take the user out
@@ -92,6 +96,43 @@ fn an_invalid_row_freezes_its_membership() {
     bad: groups.csv:11:2 (email): '<g@x.co> Gil': an email can't contain spaces, control characters or invisible characters; write only the address, such as 'g@x.co'
     bad: groups.csv:12:2 (email): 'h@x.co;i@x.co': an email has the form local@domain, with one @; write only the address, such as 'h@x.co'
     "#);
+}
+
+/// A user whose row can't be read must not leave a group by the cell.
+#[test]
+fn unreadable_rows_freeze_their_users() {
+    assert_snapshot!(rows(
+        "+,mailto:ann@x.co,\n\
+         +,\"bob@x.co, cy@x.co\",\n\
+         +,dan@x.co,Sales, EMEA\n\
+         +,eve@x.co\n\
+         +,fay@x.co,\"Sales\n-,gus@x.co,Board\"\n\
+         +,Ann@x.co,Board\n\
+         -,dan@x.co,Board\n"
+    ), @r#"
+    frozen: ann@x.co in all groups
+    frozen: bob@x.co in all groups
+    frozen: cy@x.co in all groups
+    frozen: dan@x.co in all groups
+    frozen: eve@x.co in all groups
+    frozen: fay@x.co in all groups
+    frozen: gus@x.co in all groups
+    frozen: mailto:ann@x.co in all groups
+    about any user: 1
+    bad: groups.csv:2:2 (email): 'mailto:ann@x.co': not exactly one email address (RFC 5321); write only the address, such as 'ann@x.co'
+    bad: groups.csv:2:3 (group_name): the name of the group is blank; write the name as Omni shows it
+    bad: groups.csv:3:2 (email): 'bob@x.co, cy@x.co': an email can't contain spaces, control characters or invisible characters; write only the address, such as 'bob@x.co'
+    bad: groups.csv:3:3 (group_name): the name of the group is blank; write the name as Omni shows it
+    bad: groups.csv:4: this row has 4 cells, the header has 3; write every cell, also blank ones, and quote cells that contain the delimiter
+    bad: groups.csv:5: this row has 2 cells, the header has 3; write every cell, also blank ones, and quote cells that contain the delimiter
+    bad: groups.csv:6:3 (group_name): this cell contains a line break, so a quote is missing or misplaced; close the quote where the cell ends; inside a quoted cell, write each quote twice ("")
+    note: groups.csv:8: this row is skipped, because groups.csv:2 is about the same and is invalid; correct that row
+    note: groups.csv:9: this row is skipped, because groups.csv:4 is about the same and is invalid; correct that row
+    "#);
+    assert_snapshot!(rows("+,Sales\n"), @"
+    about any user: 1
+    bad: groups.csv:2: this row has 2 cells, the header has 3; write every cell, also blank ones, and quote cells that contain the delimiter
+    ");
 }
 
 #[test]
@@ -131,9 +172,8 @@ fn existing_addresses_are_accepted_letter_for_letter() {
     assert_snapshot!(show(&Ok(desired)), @r#"
     users.csv:2: ok@x.co upsert "-"
     groups.csv:2: ann@localhost join "Sales"
-    frozen: <cy@x.co> in "Sales"
-    frozen: bob@localhost in "Sales"
     frozen: cy@x.co in "Sales"
+    about any user: 1
     bad: groups.csv:3:2 (email): 'bob@localhost': the domain of an email must have a dot; write one email address
     bad: groups.csv:4:2 (email): '<cy@x.co>': not exactly one email address (RFC 5321); write only the address, such as 'cy@x.co'
     "#);
@@ -213,6 +253,9 @@ fn an_unreadable_file_leaves_the_roster_usable() {
 fn problems_and_lints_are_limited() {
     let desired = read(format!("{HEADER}{}", "x,a@x.co,Sales\n".repeat(100_001)));
     assert!(desired.bad_rows.is_empty() && desired.memberships.frozen.is_empty());
+    assert_snapshot!(desired.memberships.unreadable.expect("a problem"), @"groups.csv:100002: the file has more than 100000 problems in its rows up to here; check that this is the intended file");
+    let pair = "+,a@x.co,Sales\n-,a@x.co,Sales\n";
+    let desired = read(format!("{HEADER}{}", pair.repeat(50_001)));
     assert_snapshot!(desired.memberships.unreadable.expect("a problem"), @"groups.csv: the file has more than 100000 problems in its rows; check that this is the intended file");
     let desired = read(format!("{HEADER}{}", "+,a@x.co,Sales\n".repeat(1_101)));
     assert_eq!(

@@ -151,7 +151,11 @@ fn show_desired(desired: &Desired) -> String {
     let mut frozen: Vec<_> = frozen.collect();
     frozen.sort();
     for (email, group) in frozen {
-        let _ = writeln!(text, "frozen: {email} in {:?}", group.unwrap_or_default());
+        let group = group.map_or("all groups".to_owned(), |name| format!("{name:?}"));
+        let _ = writeln!(text, "frozen: {email} in {group}");
+    }
+    if desired.memberships.unnamed > 0 {
+        let _ = writeln!(text, "about any user: {}", desired.memberships.unnamed);
     }
     for (location, email, _) in sorted(&desired.frozen, |location| location) {
         let _ = writeln!(text, "frozen: {email} ({location})");
