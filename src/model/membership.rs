@@ -23,6 +23,8 @@ pub struct DesiredMemberships {
     pub doubtful: Vec<DoubtfulMembership>,
     /// The number of invalid rows of `source.groups` that may be about any user. No user leaves a group then.
     pub unnamed: u64,
+    /// The number of rows of `source.groups`; `None` if it is not set or can't be used.
+    pub count: Option<u64>,
     /// Why `source.groups` can't be read. No user leaves a group then.
     pub unreadable: Option<Problem>,
 }

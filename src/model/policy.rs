@@ -117,10 +117,9 @@ pub enum Removal {
     Deactivate,
 }
 
-/// `policy.protect`: users that are never removed or deactivated, as addresses or globs with `*` and `?`, without
-/// letter case.
+/// Globs with `*` and `?`, without letter case.
 #[derive(Clone, Debug, Default)]
-pub struct Protect(Vec<Glob>);
+struct Globs(Vec<Glob>);
 
 /// A pattern as written, and as it is compared.
 #[derive(Clone, Debug)]
@@ -129,12 +128,10 @@ struct Glob {
     folded: wildmatch::WildMatch,
 }
 
-impl Protect {
-    /// Takes globs.
-    #[must_use]
-    pub fn new<S: AsRef<str>>(globs: &[S]) -> Self {
+impl Globs {
+    fn new<S: AsRef<str>>(globs: &[S]) -> Self {
         let glob = |glob: &S| {
-            let written = glob.as_ref().trim();
+            let written = trim(glob.as_ref());
             Glob {
                 written: written.to_owned(),
                 folded: wildmatch::WildMatch::new(&fold(written)),
@@ -143,63 +140,84 @@ impl Protect {
         Self(globs.iter().map(glob).collect())
     }
 
-    /// Whether there is no pattern.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The patterns that match none of these users, as written. They may be misspelled.
-    #[must_use]
-    pub fn unmatched<'a>(&self, users: impl Iterator<Item = &'a Email>) -> Vec<&str> {
+    /// The patterns that match none of these names, as written. They may be misspelled.
+    fn unmatched<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<&str> {
         let mut left: Vec<_> = self.0.iter().collect();
-        for email in users {
+        for name in names {
             if left.is_empty() {
                 break;
             }
-            let email = email.folded();
-            left.retain(|glob| !glob.folded.matches(&email));
+            let name = fold(name);
+            left.retain(|glob| !glob.folded.matches(&name));
         }
         left.into_iter().map(|glob| &*glob.written).collect()
     }
 
-    /// Whether a user is protected.
-    #[must_use]
-    pub fn covers(&self, email: &Email) -> bool {
+    fn covers(&self, name: &str) -> bool {
         !self.0.is_empty() && {
-            let folded = email.folded();
+            let folded = fold(name);
             self.0.iter().any(|glob| glob.folded.matches(&folded))
         }
     }
 }
 
-/// `policy.managed_groups`: groups by name, as globs with `*` and `?`, without letter case.
+/// `policy.protect`: users that are never removed or deactivated, as addresses or globs.
 #[derive(Clone, Debug, Default)]
-pub struct GroupGlobs(Vec<wildmatch::WildMatch>);
+pub struct Protect(Globs);
+
+impl Protect {
+    /// Takes globs.
+    #[must_use]
+    pub fn new<S: AsRef<str>>(globs: &[S]) -> Self {
+        Self(Globs::new(globs))
+    }
+
+    /// Whether there is no pattern.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.0.is_empty()
+    }
+
+    /// The patterns that match none of these users, as written.
+    #[must_use]
+    pub fn unmatched<'a>(&self, users: impl Iterator<Item = &'a Email>) -> Vec<&str> {
+        self.0.unmatched(users.map(Email::as_str))
+    }
+
+    /// Whether a user is protected.
+    #[must_use]
+    pub fn covers(&self, email: &Email) -> bool {
+        self.0.covers(email.as_str())
+    }
+}
+
+/// `policy.managed_groups`: groups by name, as globs.
+#[derive(Clone, Debug, Default)]
+pub struct GroupGlobs(Globs);
 
 impl GroupGlobs {
     /// Takes globs.
     #[must_use]
     pub fn new<S: AsRef<str>>(globs: &[S]) -> Self {
-        let globs = globs
-            .iter()
-            .map(|glob| fold(trim(glob.as_ref())).into_owned());
-        Self(globs.map(|glob| wildmatch::WildMatch::new(&glob)).collect())
+        Self(Globs::new(globs))
     }
 
     /// Whether there is no glob.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.0.is_empty()
+    }
+
+    /// The globs that match none of these groups, as written.
+    #[must_use]
+    pub fn unmatched<'a>(&self, groups: impl Iterator<Item = &'a str>) -> Vec<&str> {
+        self.0.unmatched(groups)
     }
 
     /// Whether a name matches a glob.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
-        !self.0.is_empty() && {
-            let folded = fold(name);
-            self.0.iter().any(|glob| glob.matches(&folded))
-        }
+        self.0.covers(name)
     }
 }
 

@@ -193,6 +193,8 @@ pub struct DesiredRoles {
     pub lints: Vec<Problem>,
     /// The number of each column, from 1.
     pub columns: [usize; RoleColumn::ALL.len()],
+    /// The number of rows; `None` if the file can't be used.
+    pub count: Option<u64>,
     /// The fingerprint of the content; `None` if the file could not be read.
     pub fingerprint: Option<Fingerprint>,
 }

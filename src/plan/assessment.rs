@@ -6,8 +6,8 @@ use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, ownership, shadowed_f
 use super::{domains, leavers, lints};
 use crate::model::{
     ApprovedChange, Change, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule, Leaver,
-    Memory, Observed, Operation, Policy, Problem, Prune, RoleUpdate, Schema, Subject, UserId,
-    UserMatch,
+    Memory, Observed, ObservedGroups, Operation, Policy, Problem, Prune, RoleUpdate, Schema,
+    Subject, UserId, UserMatch,
 };
 use crate::util::text::{agree, plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
@@ -131,6 +131,7 @@ impl Assessment {
         let left = leavers::warning(&waiting_to_leave, desired.is_source, memory);
         warnings.extend(left.map(str::to_owned));
         warnings.extend(protect_warning(observed, policy));
+        warnings.extend(managed_groups_warning(observed.groups(), policy));
         let verdict = evaluate(plan, observed, desired.rows, memory, policy);
         let lints = domains::lints(verdict.passed(), observed, &memory.approved);
         warnings.extend(lints.map(|lint| lint.to_string()));
@@ -355,6 +356,22 @@ pub fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
     (!unmatched.is_empty()).then(|| {
         format!(
             "policy.protect: no user in Omni matches {}; correct or remove the pattern",
+            unmatched.join(", ")
+        )
+    })
+}
+
+/// Names the patterns of `policy.managed_groups` without a match if Omni shows its groups.
+#[must_use]
+pub fn managed_groups_warning(groups: &ObservedGroups, policy: &Policy) -> Option<String> {
+    if !groups.is_known() {
+        return None;
+    }
+    let names = groups.iter().map(|group| &*group.name);
+    let unmatched = policy.managed_groups.unmatched(names);
+    (!unmatched.is_empty()).then(|| {
+        format!(
+            "policy.managed_groups: no group in Omni matches {}; correct or remove the pattern",
             unmatched.join(", ")
         )
     })

@@ -3,8 +3,8 @@
 use super::name_index::{NameError, NameIndex};
 use super::new_names::{FormerNames, NewNames, near};
 use crate::model::{
-    Desired, GroupId, GroupMemory, GroupName, GroupRef, Location, Memory, Observed, ObservedGroup,
-    ObservedGroups, Policy, Problem, ProblemKind,
+    Desired, GroupId, GroupMemory, GroupName, GroupRef, Location, MembershipChange, MembershipRow,
+    Memory, Observed, ObservedGroup, ObservedGroups, Policy, Problem, ProblemKind, fold,
 };
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -138,6 +138,39 @@ pub fn group_name_problems(
             }
         })
         .collect()
+}
+
+/// The problems of rows of `source.groups` that take a user out of a group that the user's cell names. As long as Omni
+/// does not show its groups, names that differ in letter case alone count as equal.
+#[must_use]
+pub fn group_contradictions(
+    desired: &Desired,
+    groups: &ObservedGroups,
+    memory: &GroupMemory,
+    policy: &Policy,
+) -> Vec<Problem> {
+    let names = names(desired, groups, memory, policy);
+    let stated = &desired.memberships;
+    let is_same = |one: &GroupName, other: &GroupName| match (names.get(one), names.get(other)) {
+        (Some(Resolved::Group(one)), Some(Resolved::Group(other))) => one == other,
+        _ => fold(one.as_str()) == fold(other.as_str()),
+    };
+    let leaves = stated.rows.iter();
+    let leaves = leaves.filter(|row| row.change == MembershipChange::Leave);
+    let problems = leaves.filter_map(|row| {
+        let mut in_cell = stated.cells.get(&row.email)?.names.iter();
+        let name = in_cell.find(|name| is_same(name, &row.group))?;
+        Some(contradiction(row, name))
+    });
+    problems.collect()
+}
+
+/// The problem of a row that takes a user out of a group that the user's cell names.
+pub(super) fn contradiction(row: &MembershipRow, group: &GroupName) -> Problem {
+    let email = &row.email;
+    let message = format!("the row contradicts the groups cell of {email}, which names '{group}'");
+    let remedy = "remove the row, or the name from the cell".into();
+    problem(&row.location, message, remedy).of(email)
 }
 
 /// A problem about a group.

@@ -9,7 +9,9 @@
 //!   never touched. Neither are users that are frozen, ambiguous, unread or removed, nor those that pruning has
 //!   deactivated.
 
-use super::groups::{ManagedScope, Resolved, ResolvedNames, managed, names, problem};
+use super::groups::{
+    ManagedScope, Resolved, ResolvedNames, contradiction, managed, names, problem,
+};
 use super::user_changes::UserChanges;
 use super::{BlockedOperation, LostFiles, Plan};
 use crate::model::{
@@ -143,7 +145,7 @@ impl MembershipPlanner<'_> {
             }
         }
         let Some(cell) = cell else {
-            contradictions(email, &by_row, &in_cell, found);
+            contradictions(&by_row, &in_cell, found);
             return;
         };
         let is_open = |group: &GroupRef| !by_row.contains_key(group) && !is_frozen(group);
@@ -169,7 +171,7 @@ impl MembershipPlanner<'_> {
                 &cell.location,
             );
         }
-        contradictions(email, &by_row, &in_cell, found);
+        contradictions(&by_row, &in_cell, found);
     }
 
     /// Notes what the cell of a user states, as far as earlier rosters did not.
@@ -419,19 +421,13 @@ fn leaves_blocked(desired: &Desired, lost: &LostFiles) -> Option<String> {
 
 /// The rows that take a user out of a group that the user's cell names.
 fn contradictions(
-    email: &Email,
     by_row: &BTreeMap<GroupRef, &MembershipRow>,
     in_cell: &GroupRefs<'_>,
     found: &mut PlannedMemberships,
 ) {
     for (group, row) in by_row {
         if row.change == MembershipChange::Leave && in_cell.contains(group) {
-            let message =
-                format!("the row contradicts the groups cell of {email}, which names '{group}'");
-            let remedy = "remove the row, or the name from the cell".into();
-            found
-                .problems
-                .push(problem(&row.location, message, remedy).of(email));
+            found.problems.push(contradiction(row, &group.name));
         }
     }
 }

@@ -37,13 +37,15 @@ mod shadowed;
 mod undecided;
 mod user_changes;
 
-pub use assessment::{Assessment, HeldSummary, observed_lints, protect_warning};
+pub use assessment::{
+    Assessment, HeldSummary, managed_groups_warning, observed_lints, protect_warning,
+};
 pub use blocked::{Blocked, BlockedOperation};
 pub use diff::Plan;
 pub(crate) use diff::differences;
 pub(crate) use document::ChangeDoc;
 pub use document::{PlanDoc, ProblemDoc};
-pub use groups::group_name_problems;
+pub use groups::{group_contradictions, group_name_problems};
 pub use guard::{HeldChanges, Verdict, evaluate};
 pub use leavers::{due_update, settle_leavers};
 pub use lints::PlanLints;

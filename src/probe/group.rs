@@ -21,8 +21,9 @@ pub(super) struct OwnGroup {
     pub(super) is_member: bool,
 }
 
-/// The name of the group of a probe.
-pub(super) fn name_of(user: &ProbeUser) -> Option<GroupName> {
+/// The name of the group of a probe, which has this user.
+#[must_use]
+pub fn group_name(user: &ProbeUser) -> Option<GroupName> {
     GroupName::parse(&user.display_name).ok()
 }
 

@@ -25,6 +25,7 @@ mod trial;
 mod user;
 mod write;
 
+pub use group::group_name;
 pub use steps::{Answer, Step, Steps};
 pub use user::UnfinishedProbe;
 
@@ -160,7 +161,7 @@ impl Probe<'_> {
             return Ok(());
         };
         probed.unfinished = Some(user::remove_unfinished(&self.deleter, &user).await?);
-        if let Some(name) = group::name_of(&user) {
+        if let Some(name) = group_name(&user) {
             probed.deleted_group = group::delete_named(&self.deleter, &name).await?;
         }
         Ok(self.state.end_probe().await?)
@@ -171,7 +172,7 @@ impl Probe<'_> {
         user: &ProbeUser,
         steps: &mut Steps,
     ) -> Result<Option<OwnGroup>, ProbeFailure> {
-        match group::name_of(user) {
+        match group_name(user) {
             Some(name) => group::create(&self.deleter, &name, steps).await,
             None => Ok(None),
         }
@@ -185,7 +186,7 @@ impl Probe<'_> {
         after_error: bool,
     ) -> Result<(), ProbeFailure> {
         let of_user = user::delete_own(&self.deleter, self.state, user, trial.end()).await;
-        let of_group = match (&trial.group, group::name_of(user)) {
+        let of_group = match (&trial.group, group_name(user)) {
             (Some(group), _) => group::delete(&self.deleter, &group.id, &group.name).await,
             (None, Some(name)) if after_error => {
                 group::delete_named(&self.deleter, &name).await.map(drop)

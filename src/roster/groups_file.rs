@@ -54,6 +54,8 @@ pub(super) struct GroupsFile {
     pub(super) doubtful: Vec<DoubtfulMembership>,
     /// The number of invalid rows that may be about any user.
     pub(super) unnamed: u64,
+    /// The number of rows; `None` if the file is not set or can't be used.
+    pub(super) count: Option<u64>,
     pub(super) bad_rows: Vec<Problem>,
     pub(super) lints: Vec<Problem>,
     /// The number of further lints.
@@ -250,6 +252,7 @@ impl GroupsFile {
         let mut file = Self {
             bad_rows: table.bad_rows,
             unnamed: table.unnamed,
+            count: Some(table.count),
             ..Self::default()
         };
         let mut invalid = InvalidRows::default();

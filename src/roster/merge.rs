@@ -70,6 +70,7 @@ pub(super) fn merge(
         frozen: meta.groups.frozen,
         doubtful: meta.groups.doubtful,
         unnamed: meta.groups.unnamed,
+        count: meta.groups.count,
         unreadable: meta.groups.unreadable,
     };
     let mut dropped_lints = meta.groups.dropped_lints;

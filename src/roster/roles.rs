@@ -86,6 +86,7 @@ fn desired(reading: TableReading<RoleRow, COLUMNS>) -> DesiredRoles {
         rejected: Vec::new(),
         lints: reading.lints,
         columns: [1, 2, 3, 4],
+        count: None,
         fingerprint: reading.fingerprint,
     };
     match reading.table {
@@ -95,6 +96,7 @@ fn desired(reading: TableReading<RoleRow, COLUMNS>) -> DesiredRoles {
                 roles.lints.push(no_rows(&reading.file));
             }
             roles.columns = table.columns;
+            roles.count = Some(table.count);
             roles.bad_rows = table.bad_rows;
             add(&mut roles, table.rows);
         }

@@ -76,6 +76,8 @@ pub(super) struct Table<T, const N: usize> {
     pub(super) emails: Vec<(Email, Location)>,
     /// The number of such rows that may be about any user.
     pub(super) unnamed: u64,
+    /// The number of rows, with invalid rows and without blank ones.
+    pub(super) count: u64,
     /// The number of each column, from 1.
     pub(super) columns: [usize; N],
 }
@@ -193,10 +195,12 @@ fn parse<T, const N: usize>(
         bad_rows: Vec::new(),
         emails: Vec::new(),
         unnamed: 0,
+        count: 0,
         columns: header.at.map(|at| at + 1),
     };
     while let Some((line, record)) = records.next().map_err(failed)? {
         let location = Location::line(file, line);
+        table.count += 1;
         match header.row(record, &location)? {
             Ok(row) => {
                 let row = read_row(&row, &mut table.bad_rows);

@@ -1,7 +1,7 @@
 //! Observes roles, where `source.roles` states some.
 //!
-//! - Connections and models are read if no run has read them within `observe.max_age`, or if a row names one that is
-//!   not known.
+//! - Connections and models are read by each run that reads Omni again. Other runs use those that were read within
+//!   `observe.max_age`, unless a row names one that is not known.
 //! - The roles of a named group are read by each run that reads Omni again. Other runs use those that were read within
 //!   `observe.max_age`.
 //! - The roles of a named user are remembered as read, and as assigned since. Runs read those that are not known, and
@@ -67,7 +67,9 @@ impl ObservationCache {
             },
         };
         if let Some(stated) = stated {
-            reading.observe_scopes(scopes, stated).await?;
+            let may_be_stored = is_cached || self.observed.is_of_one();
+            let stored = scopes.filter(|_| may_be_stored);
+            reading.observe_scopes(stored, stated).await?;
         }
         let mut due = match stated {
             Some(stated) => reading.due(stated, &self.observed, is_cached),

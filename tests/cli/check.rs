@@ -53,6 +53,8 @@ async fn check_json_keeps_its_shape() {
       "ok": false,
       "roster": {
         "rows": 4,
+        "group_rows": null,
+        "role_rows": null,
         "checked_against_definitions": true,
         "problems": [
           {
@@ -134,6 +136,8 @@ async fn check_json_keeps_its_shape() {
       "ok": false,
       "roster": {
         "rows": null,
+        "group_rows": null,
+        "role_rows": null,
         "checked_against_definitions": false,
         "problems": [],
         "lints": [],

@@ -48,6 +48,36 @@ async fn check_names_the_nearest_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_covers_the_files_and_patterns_of_groups() {
+    let world = world().await;
+    let path = world.folder.path().join("groups.csv");
+    let world = world
+        .set("source.groups", &path.display().to_string())
+        .set("policy.managed_groups", "the*,Team *,sales");
+    world.roster("email,display_name,groups\nann@x.co,Ann,[Sales]\nbob@x.co,Bob,[]\n");
+    let rows = "op,email,group_name\n-,ann@x.co,SALES\n-,bob@x.co,Sales\n";
+    std::fs::write(&path, rows).expect("it is written");
+    let pattern =
+        "policy.managed_groups: no group in Omni matches Team *; correct or remove the pattern";
+    let contradiction = "the row contradicts the groups cell of ann@x.co, which names 'Sales'";
+    for arguments in [&["check"][..], &["check", "--offline"]] {
+        let check = command(&world, arguments).await;
+        assert_eq!(check.code, 1, "{}{}", check.out, check.err);
+        assert!(check.out.ends_with("groups:     2 rows\n"), "{}", check.out);
+        assert!(check.err.contains(contradiction), "{}", check.err);
+        let is_offline = arguments.len() > 1;
+        assert_eq!(check.err.contains(pattern), !is_offline, "{}", check.err);
+    }
+    let plan = command(&world, &["plan"]).await;
+    assert_eq!(plan.code, 4, "{}{}", plan.out, plan.err);
+    assert!(plan.err.contains(pattern), "{}", plan.err);
+    assert!(plan.err.contains(contradiction), "{}", plan.err);
+    std::fs::remove_file(&path).expect("it is there");
+    let check = command(&world, &["check"]).await;
+    assert!(check.out.ends_with("groups:     failed\n"), "{}", check.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memberships_are_planned_applied_and_undone() {
     let world = world().await;
     world.roster("email,display_name,groups\nann@x.co,Ann,\"[\"\"Sales\"\",\"\"The, board\"\"]\"\nbob@x.co,Bob,[Sales]\n");

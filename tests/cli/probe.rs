@@ -1,6 +1,7 @@
 //! `check --probe` as a process.
 
 use crate::support::{Ended, World, assert_converged, command};
+use omni_user_sync::model::{Email, ProbeUser};
 use omni_user_sync::sandbox::{LastModified, Options};
 use omni_user_sync::state::StateLock;
 use serde_json::json;
@@ -188,6 +189,30 @@ async fn check_says_what_is_known_of_omni() {
     let ended = run(&world, &["check", "--json"]).await;
     let doc: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
     assert_eq!(doc["readings"]["last_modified_moves"], json!(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_what_a_broken_probe_left() {
+    let world = World::new().await;
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let left = ProbeUser {
+        email: Email::parse("probe@x.co").expect("an email"),
+        display_name: "Probe 7f".into(),
+        id: None,
+    };
+    let reconciler = world.reconciler();
+    let state = reconciler.observer().state();
+    state.begin_probe(&left).await.expect("stored");
+    drop(reconciler);
+    let ended = run(&world, &["check", "--offline"]).await;
+    assert!(
+        ended.err.contains(
+            "an interrupted probe may have left the user probe@x.co in Omni, and the group Probe 7f; the next \
+             `check --probe EMAIL` deletes what it finds of them"
+        ),
+        "{}",
+        ended.err
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

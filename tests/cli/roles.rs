@@ -213,3 +213,29 @@ async fn groups_in_quarantine_are_listed() {
     let doc: serde_json::Value = serde_json::from_str(&plan.out).expect("JSON");
     assert_eq!(doc["quarantined"], json!(["group:Analysts"]));
 }
+
+/// Both read what Omni has now, not what an earlier run has stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_and_plan_agree_on_ambiguous_names() {
+    let world = world().await;
+    let path = world.folder.path().join("roles.csv");
+    let world = world.set("source.roles", &path.display().to_string());
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    let rows = "subject,connection,model,role\nann@x.co,Warehouse,Sales,MODELER\n";
+    std::fs::write(&path, rows).expect("it is written");
+    let applied = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    world.org().add_connection("Warehouse", "NO_ACCESS");
+    let message = "Omni has 2 connections with the name 'Warehouse'";
+    for (arguments, code) in [(&["check"][..], 1), (&["plan"], 3)] {
+        let ended = command(&world, arguments).await;
+        assert_eq!(
+            ended.code, code,
+            "{arguments:?}: {}{}",
+            ended.out, ended.err
+        );
+        assert!(ended.err.contains(message), "{arguments:?}: {}", ended.err);
+    }
+    let check = command(&world, &["check"]).await;
+    assert!(check.out.ends_with("roles:      1 row\n"), "{}", check.out);
+}

@@ -182,6 +182,7 @@ impl Case {
                 rejected: Vec::new(),
                 lints: Vec::new(),
                 columns: [1, 2, 3, 4],
+                count: None,
                 fingerprint: None,
             }),
             rejected: Vec::new(),

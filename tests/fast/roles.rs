@@ -209,6 +209,7 @@ fn desired(rows: &[[&str; 4]]) -> DesiredRoles {
         rejected: Vec::new(),
         lints: Vec::new(),
         columns: [1, 2, 3, 4],
+        count: None,
         fingerprint: None,
     }
 }

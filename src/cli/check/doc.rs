@@ -20,6 +20,9 @@ pub(super) struct CheckDoc<'a> {
 #[derive(Serialize)]
 struct RosterDoc<'a> {
     rows: Option<u64>,
+    /// Of `source.groups` and `source.roles`.
+    group_rows: Option<u64>,
+    role_rows: Option<u64>,
     checked_against_definitions: bool,
     problems: Vec<ProblemDoc<'a>>,
     lints: Vec<ProblemDoc<'a>>,
@@ -61,6 +64,7 @@ impl<'a> From<&'a KeyCheck> for KeyDoc<'a> {
 impl<'a> CheckDoc<'a> {
     pub(super) fn new(checked: &'a Checked<'_>) -> Self {
         let roster = checked.roster.as_ref();
+        let (group_rows, role_rows) = checked.rows_beside();
         let omni = checked.connection.as_ref().map(|connection| {
             let ok = connection.as_ref().ok();
             OmniDoc {
@@ -79,6 +83,8 @@ impl<'a> CheckDoc<'a> {
             ok: checked.is_ok(),
             roster: RosterDoc {
                 rows: roster.ok().map(|desired| desired.rows),
+                group_rows,
+                role_rows,
                 checked_against_definitions: checked.with_definitions,
                 problems: checked.problems().into_iter().map(Into::into).collect(),
                 lints: checked.lints().iter().map(Into::into).collect(),

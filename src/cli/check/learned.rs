@@ -1,7 +1,8 @@
 //! What the state database adds to the check: what earlier runs have seen of Omni, and probes have learned.
 
-use crate::model::{Desired, Readings, Removal, Schema};
+use crate::model::{Desired, ProbeUser, Readings, Removal, Schema};
 use crate::plan::{observed_lints, protect_warning, settle_leavers};
+use crate::probe;
 use crate::run::{ObservationCache, verified_per_run};
 use crate::settings::Settings;
 use crate::util::text::{about, plural};
@@ -29,6 +30,9 @@ impl Learned {
         let mut warnings: Vec<_> = deactivation_warning(settings, &readings)
             .into_iter()
             .collect();
+        if let Ok(Some(user)) = state.probe_user().await {
+            warnings.push(probe_warning(&user));
+        }
         if let Some(cache) = ObservationCache::stored(&state).await {
             warnings.extend(protect_warning(&cache.observed, &settings.policy));
             if let (Some(roster), Ok(mut memory)) = (roster, state.memory(Utc::now()).await) {
@@ -49,6 +53,17 @@ impl Learned {
         }
         Self { readings, warnings }
     }
+}
+
+/// What an interrupted probe may have left in Omni.
+fn probe_warning(user: &ProbeUser) -> String {
+    let email = &user.email;
+    let group = probe::group_name(user);
+    let group = group.map_or_else(String::new, |name| format!(", and the group {name}"));
+    format!(
+        "an interrupted probe may have left the user {email} in Omni{group}; the next `check --probe EMAIL` deletes \
+         what it finds of them"
+    )
 }
 
 fn deactivation_warning(settings: &Settings, readings: &Readings) -> Option<String> {

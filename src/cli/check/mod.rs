@@ -85,9 +85,13 @@ pub(super) async fn run(
             desired.bad_rows.extend(shadowed);
         }
     }
-    if let (Ok(desired), Some(Ok(_))) = (&mut roster, &connection) {
-        host.warnings
-            .extend(names::check(&settings, desired).await?);
+    if let Ok(desired) = &mut roster {
+        match &connection {
+            Some(Ok(_)) => host
+                .warnings
+                .extend(names::check(&settings, desired).await?),
+            _ => names::check_offline(&settings, desired),
+        }
     }
     let learned = Learned::load(&settings, &schema, roster.as_mut().ok()).await;
     host.warnings.extend(learned.warnings);
@@ -267,6 +271,7 @@ impl Checked<'_> {
             }
             Err(_) => "roster:     failed\n".to_owned(),
         });
+        self.show_files_beside();
         if let Err(error) = self.roster
             && problems.is_empty()
         {
@@ -278,6 +283,30 @@ impl Checked<'_> {
             if let Some(report) = show::report(level, &problems, settings, path, &renderer) {
                 out::diagnostics(&report);
             }
+        }
+    }
+
+    /// The numbers of rows of `source.groups` and `source.roles`, if they belong to the roster.
+    fn rows_beside(&self) -> (Option<u64>, Option<u64>) {
+        let desired = self.roster.as_ref().ok();
+        let groups = desired.and_then(|desired| desired.memberships.count);
+        let roles = desired.and_then(|desired| desired.roles.as_ref()?.count);
+        (groups, roles)
+    }
+
+    fn show_files_beside(&self) {
+        let Ok(desired) = self.roster else {
+            return;
+        };
+        let (groups, roles) = self.rows_beside();
+        let has_groups = groups.is_some() || desired.memberships.unreadable.is_some();
+        let files = [
+            (has_groups, "groups:     ", groups),
+            (desired.roles.is_some(), "roles:      ", roles),
+        ];
+        for (_, label, rows) in files.into_iter().filter(|(is_set, ..)| *is_set) {
+            let rows = rows.map_or_else(|| "failed".into(), |rows| plural(rows, "row"));
+            out::result(&format!("{label}{rows}\n"));
         }
     }
 

@@ -1,30 +1,35 @@
-//! The names of groups, connections and models in the roster and the files beside it.
+//! The names of groups, connections and models in the settings, the roster and the files beside it.
 
 use crate::cli::organisation;
 use crate::model::{Desired, GroupMemory, ObservedGroups};
 use crate::omni::Available;
-use crate::plan::{group_name_problems, role_name_problems};
+use crate::plan::{
+    group_contradictions, group_name_problems, managed_groups_warning, role_name_problems,
+};
 use crate::run::RunError;
 use crate::settings::Settings;
 use chrono::Utc;
 use reqwest::StatusCode;
 
-/// Adds the problems of names that Omni does not have. Returns a warning for each list that it does not show.
+/// Adds the problems of names that Omni does not have, and of rows that contradict a cell. Returns a warning for each
+/// list that Omni does not show, and for patterns that match no group.
 pub(super) async fn check(
     settings: &Settings,
     desired: &mut Desired,
 ) -> Result<Vec<String>, RunError> {
+    let policy = &settings.policy;
     let has_memberships = !desired.memberships.is_empty();
     let roles = desired.roles.as_ref();
     let has_roles = roles.is_some_and(|roles| !roles.rows.is_empty());
-    let names_groups = has_memberships || desired.role_groups().next().is_some();
+    let names_groups = has_memberships
+        || desired.role_groups().next().is_some()
+        || !policy.managed_groups.is_empty();
     let mut warnings = Vec::new();
     if !names_groups && !has_roles {
         return Ok(warnings);
     }
     let memory = known_groups(settings).await;
     let reader = organisation::reader(settings)?;
-    let policy = &settings.policy;
     let groups = match names_groups {
         true => reader.group_names().await?,
         false => Available::Known(Vec::new()),
@@ -40,7 +45,10 @@ pub(super) async fn check(
     if groups.is_known() {
         let problems = group_name_problems(desired, &groups, &memory, policy);
         desired.bad_rows.extend(problems);
+        warnings.extend(managed_groups_warning(&groups, policy));
     }
+    let problems = group_contradictions(desired, &groups, &memory, policy);
+    desired.bad_rows.extend(problems);
     if has_roles {
         match reader.role_scopes().await? {
             Available::Known(scopes) => {
@@ -63,6 +71,13 @@ async fn known_groups(settings: &Settings) -> GroupMemory {
     };
     let memory = state.memory(Utc::now()).await;
     memory.map(|memory| memory.groups).unwrap_or_default()
+}
+
+/// Adds the problems of rows of `source.groups` that contradict a cell, by names alone.
+pub(super) fn check_offline(settings: &Settings, desired: &mut Desired) {
+    let (groups, memory) = (ObservedGroups::default(), GroupMemory::default());
+    let problems = group_contradictions(desired, &groups, &memory, &settings.policy);
+    desired.bad_rows.extend(problems);
 }
 
 fn unreadable(what: &str, status: StatusCode, effect: &str) -> String {

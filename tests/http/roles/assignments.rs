@@ -45,7 +45,7 @@ async fn roles_are_assigned_and_converge() {
     // Users and definitions, the names of groups, the roles of the group and of one user, who is read back. The role on
     // the whole connection is remembered.
     assert_converged(&world.run().await);
-    assert_eq!(world.take_requests(), (5, 0));
+    assert_eq!(world.take_requests(), (8, 0));
 }
 
 /// A run with a cached observation asks nothing about roles.
