@@ -60,7 +60,9 @@ fn text(
         next,
         memberships,
         roles,
+        stated,
         groups,
+        present_roles,
     } = explanation;
     let mut text = format!("{email}\n");
     match roster.is_empty() {
@@ -68,6 +70,9 @@ fn text(
         false => roster
             .iter()
             .try_for_each(|line| writeln!(text, "roster: {line}"))?,
+    }
+    for line in stated {
+        writeln!(text, "{line}")?;
     }
     match explanation.user() {
         Err(clause) => writeln!(text, "omni: {clause}")?,
@@ -90,6 +95,9 @@ fn text(
             .map(|name| Escaped(name).to_string())
             .collect();
         writeln!(text, "groups: {}", names.join(", "))?;
+    }
+    for role in present_roles {
+        writeln!(text, "role: {role}")?;
     }
     if let Some(managed) = managed {
         writeln!(text, "state: {}", since(managed))?;

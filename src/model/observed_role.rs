@@ -1,7 +1,7 @@
 //! Roles as Omni shows them, and what an assignment changes.
 
 use super::word::word_enum;
-use super::{GroupId, RoleName, StandardRole, Text, UserId};
+use super::{Escaped, GroupId, RoleName, StandardRole, Text, UserId};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,6 +107,19 @@ pub enum RoleOrigin {
     Base,
     /// The organisation, or a source that this program does not know.
     Other,
+}
+
+impl RoleOrigin {
+    /// The source for people; `None` for the user or group itself.
+    #[must_use]
+    pub fn source(&self) -> Option<String> {
+        match self {
+            Self::Direct => None,
+            Self::Group { name, .. } => Some(format!("the group '{}'", Escaped(name))),
+            Self::Base => Some("the connection, for every user".to_owned()),
+            Self::Other => Some("the organisation".to_owned()),
+        }
+    }
 }
 
 /// A role on a model, as Omni shows it. A user may have several on one model, of which the most permissive one counts.

@@ -287,11 +287,8 @@ impl RolePlanner<'_> {
         other: &RoleName,
         origin: &RoleOrigin,
     ) -> Problem {
-        let source = match origin {
-            RoleOrigin::Group { name, .. } => format!("the group '{name}'"),
-            RoleOrigin::Base => "the connection, for every user".to_owned(),
-            RoleOrigin::Direct | RoleOrigin::Other => "the organisation".to_owned(),
-        };
+        // Only other sources outrank a direct role.
+        let source = origin.source().unwrap_or_default();
         let (subject, scope, role) = (&row.subject, self.named(scope), &row.role);
         let (message, remedy) = match row.role.standard() {
             Some(StandardRole::NoAccess) => (

@@ -2,10 +2,10 @@
 
 use super::Prepared;
 use crate::model::{
-    Change, DesiredUser, Email, Leaver, Memory, ObservedUser, Operation, Policy, Problem,
-    ProblemKind, Text, UserMatch,
+    Change, Desired, DesiredUser, Email, Escaped, Leaver, MembershipChange, Memory, NamedScope,
+    ObservedUser, Operation, Policy, Problem, ProblemKind, RoleHolder, RoleName, Text, UserMatch,
 };
-use crate::plan::{ChangeDoc, render};
+use crate::plan::{ChangeDoc, RoleCatalogue, render};
 use crate::state::{HeldIn, UserState};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -28,8 +28,33 @@ pub struct Explanation {
     pub memberships: Vec<NextAccess>,
     /// The roles that a run would assign.
     pub roles: Vec<NextAccess>,
+    /// What `source.groups` and `source.roles` state about the user, or why they can't be read.
+    pub stated: Vec<String>,
     /// The names of the user's groups, as far as they are known.
     pub groups: Vec<Text>,
+    /// The user's roles, as far as they are known.
+    pub present_roles: Vec<PresentRole>,
+}
+
+/// A role that a user has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PresentRole {
+    /// The connection or model.
+    pub scope: NamedScope,
+    /// The role.
+    pub role: RoleName,
+    /// Where the role comes from, if it was not assigned to the user.
+    pub source: Option<String>,
+}
+
+impl fmt::Display for PresentRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.scope, self.role)?;
+        match &self.source {
+            Some(source) => write!(f, " (from {source})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A membership or a role that a run would change.
@@ -111,7 +136,9 @@ impl Explanation {
             next: next(email, prepared, state, held, policy),
             memberships: next_access(email, prepared, held, Operation::is_membership),
             roles: next_access(email, prepared, held, Operation::is_role),
+            stated: stated(email, &prepared.desired),
             groups: groups(email, prepared),
+            present_roles: present_roles(email, prepared),
         }
     }
 
@@ -134,8 +161,10 @@ impl Explanation {
             "email": self.email,
             "roster": self.roster,
             "leaving": self.leaving,
+            "stated": self.stated,
             "omni": self.user().ok().map(user_doc),
             "groups": self.groups,
+            "present_roles": self.present_roles.iter().map(role_doc).collect::<Vec<_>>(),
             "next": self.next.to_string(),
             "change": self.next.change().map(ChangeDoc::from),
             "memberships": self.memberships.iter().map(access_doc).collect::<Vec<_>>(),
@@ -148,6 +177,15 @@ fn access_doc(access: &NextAccess) -> Value {
     json!({
         "change": ChangeDoc::from(&access.change),
         "reason": access.reason,
+    })
+}
+
+fn role_doc(present: &PresentRole) -> Value {
+    json!({
+        "connection": present.scope.connection,
+        "model": present.scope.model,
+        "role": present.role.as_str(),
+        "source": present.source,
     })
 }
 
@@ -284,6 +322,67 @@ fn groups(email: &Email, prepared: &Prepared) -> Vec<Text> {
     let mut names: Vec<_> = groups.map(|group| group.name.clone()).collect();
     names.sort();
     names
+}
+
+/// The rows of `source.groups` and `source.roles` about a user, or why these can't be read.
+fn stated(email: &Email, desired: &Desired) -> Vec<String> {
+    let memberships = &desired.memberships;
+    let rows = memberships.rows.iter().filter(|row| row.email == *email);
+    let groups = rows.map(|row| {
+        let sign = match row.change {
+            MembershipChange::Join => "+",
+            MembershipChange::Leave => "-",
+        };
+        format!("source.groups: {sign} {} ({})", row.group, row.location)
+    });
+    let roles = desired.roles.iter().flat_map(|roles| &roles.rows);
+    let roles = roles.filter(|row| row.subject == *email).map(|row| {
+        let model = row
+            .model
+            .as_deref()
+            .map(|name| format!(" / {}", Escaped(name)));
+        let (connection, model) = (Escaped(&row.connection), model.unwrap_or_default());
+        let (role, location) = (&row.role, &row.location);
+        format!("source.roles: {connection}{model}: {role} ({location})")
+    });
+    let unreadable = memberships.unreadable.iter();
+    let unreadable_groups = unreadable.map(|problem| format!("source.groups: {problem}"));
+    let unreadable = desired.unreadable_roles().into_iter();
+    let unreadable_roles = unreadable.map(|problem| format!("source.roles: {problem}"));
+    let groups = unreadable_groups.chain(groups);
+    groups.chain(unreadable_roles).chain(roles).collect()
+}
+
+/// The roles of a user, sorted.
+fn present_roles(email: &Email, prepared: &Prepared) -> Vec<PresentRole> {
+    let observed = &prepared.cache.observed;
+    let Some(UserMatch::One(user)) = observed.get(email) else {
+        return Vec::new();
+    };
+    let roles = observed.roles();
+    let Some(known) = roles.holders.get(&RoleHolder::User(user.id.clone())) else {
+        return Vec::new();
+    };
+    let catalogue = roles.scopes.as_ref().map(RoleCatalogue::new);
+    let catalogue = catalogue.unwrap_or_default();
+    let mut present: Vec<_> = known
+        .roles
+        .iter()
+        .map(|one| {
+            let (connection, model) = catalogue.names(&one.scope);
+            PresentRole {
+                scope: NamedScope {
+                    connection,
+                    model,
+                    ids: one.scope.clone(),
+                },
+                role: one.role.clone(),
+                source: one.origin.source(),
+            }
+        })
+        .collect();
+    present.sort();
+    present
 }
 
 /// Why no change of a user is planned, whatever the roster asks for.

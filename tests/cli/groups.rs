@@ -78,6 +78,22 @@ async fn check_covers_the_files_and_patterns_of_groups() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn explain_shows_rows_beside_the_roster() {
+    let world = world().await;
+    let path = world.folder.path().join("groups.csv");
+    let world = world.set("source.groups", &path.display().to_string());
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    std::fs::write(&path, "op,email,group_name\n-,bob@x.co,Sales\n").expect("it is written");
+    let explain = command(&world, &["explain", "bob@x.co"]).await;
+    let shown = "bob@x.co\nroster: no row\nsource.groups: - Sales (groups.csv:2)\n";
+    assert!(explain.out.starts_with(shown), "{}", explain.out);
+    std::fs::remove_file(&path).expect("it is there");
+    let explain = command(&world, &["explain", "bob@x.co"]).await;
+    let shown = "roster: no row\nsource.groups: groups.csv: there is no such file";
+    assert!(explain.out.contains(shown), "{}", explain.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memberships_are_planned_applied_and_undone() {
     let world = world().await;
     world.roster("email,display_name,groups\nann@x.co,Ann,\"[\"\"Sales\"\",\"\"The, board\"\"]\"\nbob@x.co,Bob,[Sales]\n");

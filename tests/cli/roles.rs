@@ -2,7 +2,7 @@
 
 use crate::support::{World, command};
 use omni_user_sync::sandbox::Options;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Two connections with the same name, roles of two groups, and one of Ann.
 async fn world() -> World {
@@ -101,13 +101,20 @@ async fn roles_are_planned_applied_and_undone() {
     let ignored = command(&world, &["plan", &other.display().to_string()]).await;
     assert_eq!(ignored.code, 0, "{}{}", ignored.out, ignored.err);
     let explained = command(&world, &["explain", "ann@x.co"]).await;
-    assert!(
-        explained
-            .out
-            .contains("~ assign     ann@x.co: Warehouse / Finance"),
-        "{}",
-        explained.out
-    );
+    for shown in [
+        "~ assign     ann@x.co: Warehouse / Finance",
+        "\nsource.roles: Warehouse / Finance: MODELER (roles.csv:3)\n",
+        "\nrole: Warehouse / Finance: Reader (from the group 'Analysts')\n",
+        "\nrole: Warehouse / Sales: MODELER\n",
+    ] {
+        assert!(explained.out.contains(shown), "{}", explained.out);
+    }
+    let json = command(&world, &["explain", "ann@x.co", "--json"]).await;
+    let doc: Value = serde_json::from_str(&json.out).expect("JSON");
+    let sales =
+        json!({ "connection": "Warehouse", "model": "Sales", "role": "MODELER", "source": null });
+    let present = doc["present_roles"].as_array().expect("roles");
+    assert!(present.contains(&sales), "{}", json.out);
     let applied = command(&world, &["apply", "--yes"]).await;
     assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
     let history = command(&world, &["history", "latest"]).await;

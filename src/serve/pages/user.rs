@@ -51,6 +51,7 @@ struct CurrentState {
     access: Vec<String>,
     roster: Vec<String>,
     groups: String,
+    present_roles: Vec<String>,
     /// The user in Omni, or why there is not exactly one.
     omni: Result<OmniUser, String>,
 }
@@ -131,7 +132,9 @@ impl CurrentState {
             next,
             memberships,
             roles,
+            stated,
             groups,
+            present_roles,
         } = explanation;
         Self {
             at: Timestamp::new(now, now),
@@ -142,8 +145,9 @@ impl CurrentState {
                 .chain(roles)
                 .map(ToString::to_string)
                 .collect(),
-            roster: roster.clone(),
+            roster: roster.iter().chain(stated).cloned().collect(),
             groups: groups.join(", "),
+            present_roles: present_roles.iter().map(ToString::to_string).collect(),
             omni: explanation.user().map(OmniUser::new),
         }
     }

@@ -42,8 +42,8 @@ async fn roles_are_assigned_and_converge() {
     );
     let (_, writes) = world.take_requests();
     assert_eq!(writes, 3);
-    // Users and definitions, the names of groups, the roles of the group and of one user, who is read back. The role on
-    // the whole connection is remembered.
+    // Users and definitions, the names of groups, connections and models, the roles of the group and of one user, who is
+    // read back. The role on the whole connection is remembered.
     assert_converged(&world.run().await);
     assert_eq!(world.take_requests(), (8, 0));
 }

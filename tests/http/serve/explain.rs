@@ -91,10 +91,12 @@ async fn user_explanation_matches_the_command() {
         "email": "ann@x.co",
         "id": "…"
       },
+      "present_roles": [],
       "roles": [],
       "roster": [
         "users.csv:2"
-      ]
+      ],
+      "stated": []
     }
     "#);
     assert_eq!(sandbox.org().requests().len(), 2);
