@@ -13,7 +13,7 @@ use super::text::{Issue, did_you_mean, quoted};
 use super::{BesideReading, SourceError, address};
 use crate::model::{
     ChangeKey, DesiredMemberships, DoubtfulMembership, Email, GroupName, GroupNameError, Location,
-    MembershipChange, MembershipRow, Problem, ProblemKind, fold, trim,
+    MembershipChange, MembershipRow, Problem, ProblemKind, fold,
 };
 use crate::settings::SourceSettings;
 use crate::util::text::nearest;
@@ -43,7 +43,7 @@ const OPS: [(&str, MembershipChange); 4] = [
 
 /// Whether a row is the header of such a file.
 pub(super) fn is_header(record: &StringRecord) -> bool {
-    record.iter().any(|cell| trim(cell) == KIND.columns[OP])
+    table::has_column(record, KIND.columns[OP])
 }
 
 /// What the file states.

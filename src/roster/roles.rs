@@ -14,7 +14,7 @@ use super::text::{Issue, quoted};
 use super::{BesideReading, SourceError};
 use crate::model::{
     DesiredRole, DesiredRoles, Email, EmailError, GroupNameError, Location, Problem, ProblemKind,
-    RoleColumn, RoleName, RoleNameError, StandardRole, Subject, Text, UnclearRole, trim,
+    RoleColumn, RoleName, RoleNameError, StandardRole, Subject, Text, UnclearRole,
 };
 use crate::settings::SourceSettings;
 use ::csv::StringRecord;
@@ -37,9 +37,7 @@ const KIND: TableKind<COLUMNS> = TableKind {
 };
 
 pub(super) fn is_header(record: &StringRecord) -> bool {
-    record
-        .iter()
-        .any(|cell| trim(cell) == RoleColumn::Subject.as_str())
+    table::has_column(record, RoleColumn::Subject.as_str())
 }
 
 /// Reads the file alone, once. Blocks as long as the file system does.

@@ -35,6 +35,12 @@ pub(super) struct TableKind<const N: usize> {
     pub(super) is_header: IsHeader,
 }
 
+/// Whether a row has the header of a column, which ignores letter case.
+pub(super) fn has_column(record: &StringRecord, column: &str) -> bool {
+    let mut cells = record.iter();
+    cells.any(|cell| trim(cell).eq_ignore_ascii_case(column))
+}
+
 /// A row of the right length, with its cells in the order of [`TableKind::columns`].
 pub(super) struct TableRow<'a, const N: usize> {
     pub(super) cells: [&'a str; N],
@@ -263,7 +269,8 @@ impl<const N: usize> Header<N> {
         let mut at: [Option<usize>; N] = [None; N];
         let (mut blank, mut problems) = (Vec::new(), Vec::new());
         for (position, name) in record.iter().map(trim).enumerate() {
-            match kind.columns.iter().position(|column| *column == name) {
+            let mut columns = kind.columns.iter();
+            match columns.position(|column| column.eq_ignore_ascii_case(name)) {
                 _ if name.is_empty() => blank.push(position),
                 None => problems.push(rejected(kind.unknown(name), Some(position))),
                 Some(column) => {
@@ -354,10 +361,7 @@ impl<const N: usize> TableKind<N> {
                 "there is no column {}{suggestion} in this file",
                 quoted(name)
             ),
-            format!(
-                "the columns are {}, spelt like that",
-                self.columns.join(",")
-            ),
+            format!("the columns are {}", self.columns.join(",")),
         )
     }
 

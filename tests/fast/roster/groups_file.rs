@@ -45,13 +45,14 @@ fn the_file_of_omnis_sdk_is_read() {
 }
 
 #[test]
-fn ops_ignore_case() {
+fn ops_and_header_ignore_case() {
     assert_snapshot!(rows("Add,a@x.co,Sales\nREMOVE,b@x.co,Sales\n\n + , c@x.co , Sales \n"), @r#"
     groups.csv:2: a@x.co join "Sales"
     groups.csv:3: b@x.co leave "Sales"
     groups.csv:5: c@x.co join "Sales"
     "#);
     assert_snapshot!(account("group_name;op;email\nSales;-;a@x.co\n"), @r#"groups.csv:2: a@x.co leave "Sales""#);
+    assert_snapshot!(account("OP,Email,Group_Name\n+,a@x.co,Sales\n"), @r#"groups.csv:2: a@x.co join "Sales""#);
 }
 
 #[test]

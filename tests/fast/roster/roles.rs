@@ -60,6 +60,7 @@ fn roles_of_users_and_groups_are_read() {
 #[test]
 fn columns_may_be_in_any_order() {
     assert_snapshot!(account("\u{feff}role; model ;connection;;subject\r\nVIEWER;Sales;Warehouse;;a@x.co\r\n"), @"roles.csv:2: a@x.co Warehouse/Sales VIEWER");
+    assert_snapshot!(account("Subject,CONNECTION,Model,role\na@x.co,Warehouse,Sales,VIEWER\n"), @"roles.csv:2: a@x.co Warehouse/Sales VIEWER");
     let folder = Folder::new();
     let path = folder.write(
         "roles.csv",
@@ -72,11 +73,11 @@ fn columns_may_be_in_any_order() {
 
 #[test]
 fn an_unclear_header_rejects_the_file() {
-    assert_snapshot!(account("subject,connection,Model,role,role,depth\na@x.co,c,m,VIEWER,VIEWER,1\n"), @"
+    assert_snapshot!(account("subject,connection,Models,role,Role,depth\na@x.co,c,m,VIEWER,VIEWER,1\n"), @"
     bad: roles.csv:1: the column 'model' is missing; the columns are subject,connection,model,role
-    bad: roles.csv:1:3 (Model): there is no column 'Model' (did you mean 'model'?) in this file; the columns are subject,connection,model,role, spelt like that
-    bad: roles.csv:1:5 (role): the column 'role' appears twice, as columns 4 and 5; keep one of them
-    bad: roles.csv:1:6 (depth): there is no column 'depth' in this file; the columns are subject,connection,model,role, spelt like that
+    bad: roles.csv:1:3 (Models): there is no column 'Models' (did you mean 'model'?) in this file; the columns are subject,connection,model,role
+    bad: roles.csv:1:5 (Role): the column 'Role' appears twice, as columns 4 and 5; keep one of them
+    bad: roles.csv:1:6 (depth): there is no column 'depth' in this file; the columns are subject,connection,model,role
     ");
     // No value of the row is shown, since problems of a file are logged.
     assert_snapshot!(account("a@x.co,Warehouse,Sales,VIEWER\n"), @"bad: roles.csv:1: the first row, of 4 cells, is not a header: it has no column 'subject'; begin the file with subject,connection,model,role, separated by commas, semicolons or tabs");
