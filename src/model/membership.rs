@@ -85,6 +85,11 @@ pub struct MembershipRow {
     pub location: Location,
 }
 
+impl MembershipRow {
+    /// The columns of the file, as Omni's SDK has them.
+    pub const COLUMNS: [&str; 3] = ["op", "email", "group_name"];
+}
+
 /// A valid row of `source.groups`, apart from an address that breaks the rule for new users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoubtfulMembership {

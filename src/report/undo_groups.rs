@@ -1,17 +1,16 @@
 //! The rows of `source.groups` that undo the memberships which a run changed.
 
 use super::Undo;
-use crate::model::{ChangeOutcome, ChangeRecord, MembershipChange, Observed, Operation, UserMatch};
+use crate::model::{
+    ChangeOutcome, ChangeRecord, MembershipChange, MembershipRow, Observed, Operation, UserMatch,
+};
 use crate::roster::export;
 use crate::settings::SourceSettings;
-
-/// The header of the file, as Omni's SDK has it.
-const HEADER: [&str; 3] = ["op", "email", "group_name"];
 
 /// The rows that undo the memberships which a run changed. A user that is gone or was recreated has no row.
 #[must_use]
 pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &SourceSettings) -> Undo {
-    let (mut rows, mut notes) = (vec![HEADER], Vec::new());
+    let (mut rows, mut notes) = (vec![MembershipRow::COLUMNS], Vec::new());
     for change in changes {
         let intent = &change.intent;
         let (Some(change_back), Some(group), Some(email)) =

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 const KIND: TableKind<3> = TableKind {
     setting: "source.groups",
-    columns: ["op", "email", "group_name"],
+    columns: MembershipRow::COLUMNS,
     is_header,
 };
 

@@ -4,7 +4,9 @@
 use super::budget::MAX_COLUMNS;
 use super::cell::Shape;
 use super::text::{Issue, did_you_mean, quoted, truncated};
-use crate::model::{AttributeName, Email, Location, Problem, ProblemKind, Schema, trim};
+use crate::model::{
+    AttributeName, Email, Location, MembershipRow, Problem, ProblemKind, RoleColumn, Schema, trim,
+};
 use crate::util::text::nearest;
 use ::csv::StringRecord;
 use std::collections::HashMap;
@@ -150,12 +152,15 @@ impl<'a> HeaderReader<'a> {
 
     fn finish(mut self, names: &[&str], location: &Location) -> Result<Columns, Vec<Problem>> {
         let own = |name: &str| self.seen.get(name).copied();
-        let Some(email) = own("email") else {
-            return Err(vec![
-                no_email(names)
-                    .kind(ProblemKind::Column)
-                    .at(location.clone()),
-            ]);
+        let rejected = |issue: Issue| vec![issue.kind(ProblemKind::Column).at(location.clone())];
+        let email = own("email");
+        if (email.is_none() || !self.issues.is_empty())
+            && let Some(setting) = setting_of(names)
+        {
+            return Err(rejected(other_file(setting)));
+        }
+        let Some(email) = email else {
+            return Err(rejected(no_email(names)));
         };
         let labels: Vec<Arc<str>> = names.iter().map(|name| truncated(name).into()).collect();
         if !self.issues.is_empty() {
@@ -176,6 +181,28 @@ impl<'a> HeaderReader<'a> {
             blank: self.blank,
         })
     }
+}
+
+/// The setting of the other file that has exactly these columns.
+fn setting_of(names: &[&str]) -> Option<&'static str> {
+    let has = |columns: &[&str]| {
+        let is_in = |column: &&str| names.iter().any(|name| name.eq_ignore_ascii_case(column));
+        names.len() == columns.len() && columns.iter().all(is_in)
+    };
+    if has(&MembershipRow::COLUMNS) {
+        Some("source.groups")
+    } else if has(&RoleColumn::ALL.map(RoleColumn::as_str)) {
+        Some("source.roles")
+    } else {
+        None
+    }
+}
+
+fn other_file(setting: &str) -> Issue {
+    Issue::new(
+        format!("this looks like a file for {setting}, not a roster"),
+        format!("set {setting} to its path; a roster has the columns op, email and display_name"),
+    )
 }
 
 fn problems(issues: Vec<(usize, Issue)>, labels: &[Arc<str>], location: &Location) -> Vec<Problem> {

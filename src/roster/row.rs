@@ -443,7 +443,13 @@ fn op(cell: &str) -> Result<Op, Issue> {
         let suggestion = nearest(text, OPS.map(|(name, _)| name));
         format!("unknown op {}{}", quoted(text), did_you_mean(suggestion))
     };
-    Err(Issue::new(message, "write upsert, delete or deactivate").kind(ProblemKind::Op))
+    let remedy = match text {
+        "+" | "-" => {
+            "write upsert, delete or deactivate; a file with + and - belongs in source.groups"
+        }
+        _ => "write upsert, delete or deactivate",
+    };
+    Err(Issue::new(message, remedy).kind(ProblemKind::Op))
 }
 
 /// Whether an op is a word of other programs.

@@ -34,6 +34,18 @@ fn the_email_column_is_required() {
     assert_snapshot!(account("upsert,a@x.co,Ann\nupsert,b@x.co,Bob\n"), @"error: users.csv:1: the first row is not a header: cell 2 is an email address; add a header above it: op,email,display_name and the attributes");
 }
 
+#[test]
+fn files_of_other_settings_are_recognised() {
+    let sdk = "op,email,group_name\n+,ann@x.co,Sales\n";
+    assert_snapshot!(account(sdk), @"error: users.csv:1: this looks like a file for source.groups, not a roster; set source.groups to its path; a roster has the columns op, email and display_name");
+    assert_snapshot!(account("Subject;Connection;Model;Role\nann@x.co;c;m;VIEWER\n"), @"error: users.csv:1: this looks like a file for source.roles, not a roster; set source.roles to its path; a roster has the columns op, email and display_name");
+    // Without definitions, `group_name` may be an attribute.
+    assert_snapshot!(account_unknown(sdk), @"
+    frozen: ann@x.co (users.csv:2)
+    bad: users.csv:2:1 (op): unknown op '+'; write upsert, delete or deactivate; a file with + and - belongs in source.groups
+    ");
+}
+
 /// Problems of a rejected file are logged, and logs contain no values.
 #[test]
 fn file_errors_contain_no_cell_values() {
