@@ -89,11 +89,14 @@ impl RoleCatalogue {
     #[must_use]
     pub fn names(&self, scope: &RoleScope) -> (Text, Option<Text>) {
         let RoleScope { connection, model } = scope;
-        let name = self.connections.name_of(connection);
+        // A row with a line break is invalid.
+        let is_cell = |name: &&Text| !name.contains(['\n', '\r']);
+        let name = self.connections.name_of(connection).filter(is_cell);
         let name = name.filter(|name| self.connection(name).as_ref() == Ok(connection));
         let model = model.as_ref().map(|id| {
             let models = self.models.get(connection);
             let name = models.and_then(|models| models.names.name_of(id));
+            let name = name.filter(is_cell);
             let name = name.filter(|name| self.model(connection, name).as_ref() == Ok(id));
             name.cloned().unwrap_or_else(|| id.as_str().into())
         });

@@ -2,14 +2,20 @@
 
 use super::Undo;
 use crate::model::{
-    ChangeOutcome, ChangeRecord, MembershipChange, MembershipRow, Observed, Operation, UserMatch,
+    ChangeOutcome, ChangeRecord, MembershipChange, MembershipRow, Observed, Operation, Subject,
+    UserMatch,
 };
 use crate::roster::export;
 use crate::settings::SourceSettings;
 
 /// The rows that undo the memberships which a run changed. A user that is gone or was recreated has no row.
 #[must_use]
-pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &SourceSettings) -> Undo {
+pub fn undo_groups(
+    changes: &[ChangeRecord],
+    observed: &Observed,
+    is_protected: impl Fn(&Subject) -> bool,
+    source: &SourceSettings,
+) -> Undo {
     let (mut rows, mut notes) = (vec![MembershipRow::COLUMNS], Vec::new());
     for change in changes {
         let intent = &change.intent;
@@ -29,6 +35,11 @@ pub fn undo_groups(changes: &[ChangeRecord], observed: &Observed, source: &Sourc
                     MembershipChange::Join => "+",
                     MembershipChange::Leave => "-",
                 };
+                if change_back == MembershipChange::Leave && is_protected(&intent.subject) {
+                    notes.push(format!(
+                        "{email}: the user is protected, so no run takes the user out of a group; do it in Omni"
+                    ));
+                }
                 rows.push([op, email.as_str(), group.name.as_str()]);
             }
             (Some(_), Some(UserMatch::One(_))) => notes.push(skip("was recreated since")),

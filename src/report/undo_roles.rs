@@ -1,14 +1,22 @@
 //! The rows of `source.roles` that restore the roles which a run overwrote.
 
 use super::Undo;
-use crate::model::{ChangeOutcome, ChangeRecord, RoleName, StandardRole};
+use crate::model::{
+    ChangeOutcome, ChangeRecord, RoleBases, RoleName, RoleStep, StandardRole, Subject,
+};
+use crate::plan::RoleCatalogue;
 use crate::roster::{RoleExportRow, export_roles};
 use crate::settings::SourceSettings;
 
 /// The rows that restore the former roles. Omni can't delete a role, so one that did not exist becomes `NO_ACCESS`,
-/// which grants nothing.
+/// which grants nothing. Connections and models have the names of the catalogue, or else their ids.
 #[must_use]
-pub fn undo_roles(changes: &[ChangeRecord], source: &SourceSettings) -> Undo {
+pub fn undo_roles(
+    changes: &[ChangeRecord],
+    catalogue: &RoleCatalogue,
+    is_protected: impl Fn(&Subject) -> bool,
+    source: &SourceSettings,
+) -> Undo {
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
     for change in changes {
         let Some(role) = &change.intent.role else {
@@ -36,11 +44,16 @@ pub fn undo_roles(changes: &[ChangeRecord], source: &SourceSettings) -> Undo {
                 continue;
             }
         };
+        let step = RoleStep::between(Some(&role.to), &before, &RoleBases::default());
+        let may_lower = matches!(step, RoleStep::Lower | RoleStep::Unknown);
+        if may_lower && is_protected(subject) {
+            note("the user is protected, so no run assigns a lower role; assign it in Omni");
+        }
+        let (connection, model) = catalogue.names(ids);
         rows.push(RoleExportRow {
             subject: subject.clone(),
-            // Ids, because names need not be unique.
-            connection: ids.connection.as_str().into(),
-            model: ids.model.as_ref().map(|id| id.as_str().into()),
+            connection,
+            model,
             role: before,
         });
     }

@@ -4,11 +4,12 @@ use super::cell::{self, Shape};
 use super::header::GROUPS;
 use super::header::is_own;
 use crate::model::{
-    AttributeName, Email, GroupName, ObservedGroups, ObservedUser, Schema, Text, Texts, UserId,
-    Value,
+    AttributeName, Email, Escaped, GroupName, ObservedGroups, ObservedUser, Schema, Text, Texts,
+    UserId, Value,
 };
 use crate::settings::{Encoding, SourceSettings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 /// An exported roster.
 #[derive(Debug)]
@@ -265,17 +266,31 @@ fn names_by_user<'a>(
     groups.sort_by(|a, b| a.name.cmp(&b.name));
     let mut by_user: HashMap<_, Vec<Text>> = HashMap::new();
     for group in groups {
-        match (&group.members, GroupName::parse(&group.name)) {
-            (Some(members), Ok(name)) if name.as_str() == &*group.name => {
+        let name = GroupName::parse(&group.name);
+        let why = why_unwritable(&group.name, name.as_ref().map(GroupName::as_str));
+        let shown = Escaped(&group.name);
+        match (&group.members, why) {
+            (Some(members), None) => {
                 for user in members {
                     by_user.entry(user).or_default().push(group.name.clone());
                 }
             }
-            (None, _) => left_out.push(format!("Omni does not show the members of {}", group.name)),
-            (Some(_), _) => left_out.push(format!("a cell can't name the group {}", group.name)),
+            (None, _) => left_out.push(format!("Omni does not show the members of {shown}")),
+            (Some(_), Some(why)) => {
+                left_out.push(format!("a cell can't name the group {shown}: {why}"));
+            }
         }
     }
     by_user
+}
+
+/// Why a file can't state a name letter for letter, by what is read of it.
+pub(crate) fn why_unwritable<E: fmt::Display>(name: &str, read: Result<&str, E>) -> Option<String> {
+    match read {
+        Ok(read) if read == name => None,
+        Ok(_) => Some("it has blanks at its ends, or letters that are not composed (NFC)".into()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Whether an item can be written between commas without quotes.

@@ -35,6 +35,26 @@ async fn an_export_with_groups_states_them_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_export_gives_reasons_for_missing_groups() {
+    let world = world().await;
+    let long = "x".repeat(65);
+    world.org().add_group(&long, &["ann@x.co"]);
+    world.org().add_group(" Edges", &["ann@x.co"]);
+    let export = command(&world, &["export", "--groups"]).await;
+    assert_eq!(export.code, 0, "{}", export.err);
+    let too_long =
+        format!("can't name the group {long}: the name of a group has at most 64 characters");
+    let edges = "a cell can't name the group  Edges: it has blanks at its ends";
+    for reason in [&format!("a cell {too_long}"), edges] {
+        assert!(export.err.contains(reason), "{}", export.err);
+    }
+    let export = command(&world, &["export", "--roles"]).await;
+    assert_eq!(export.code, 0, "{}", export.err);
+    let reason = format!("a row {too_long}");
+    assert!(export.err.contains(&reason), "{}", export.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn check_names_the_nearest_group() {
     let world = world().await;
     world.roster("email,display_name,groups\nann@x.co,Ann,[Slaes]\nbob@x.co,Bob,[Slaes]\n");
@@ -135,8 +155,16 @@ async fn memberships_are_planned_applied_and_undone() {
         explain.out
     );
 
-    let undo = command(&world, &["history", "latest", "--undo", "--groups"]).await;
-    assert_eq!(undo.out, "op,email,group_name\n-,ann@x.co,\"The, board\"\n");
+    let undo = ["history", "latest", "--undo", "--groups"];
+    let undone = command(&world, &undo).await;
+    let rows = "op,email,group_name\n-,ann@x.co,\"The, board\"\n";
+    assert_eq!(undone.out, rows);
+    assert!(!undone.err.contains("protected"), "{}", undone.err);
+    let world = world.set("policy.protect", "ann@x.co");
+    let undone = command(&world, &undo).await;
+    assert_eq!(undone.out, rows);
+    let note = "ann@x.co: the user is protected, so no run takes the user out of a group";
+    assert!(undone.err.contains(note), "{}", undone.err);
 
     // After the approval, Bob leaves; the user that no list shows stays.
     assert_eq!(

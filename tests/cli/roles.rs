@@ -124,7 +124,18 @@ async fn roles_are_planned_applied_and_undone() {
         "{}",
         history.out
     );
+    let world = world.set("policy.protect", "ann@x.co");
     let undo = command(&world, &["history", "latest", "--undo", "--roles"]).await;
+    assert_eq!(
+        undo.out,
+        "subject,connection,model,role\n\
+         ann@x.co,Warehouse,Finance,NO_ACCESS\n\
+         group:Analysts,Warehouse,Sales,QUERIER\n"
+    );
+    let note =
+        "ann@x.co on Warehouse / Finance: the user is protected, so no run assigns a lower role";
+    assert!(undo.err.contains(note), "{}", undo.err);
+    let world = world.set("policy.protect", "");
     std::fs::write(&path, &undo.out).expect("it is written");
     assert!(
         undo.err.contains("NO_ACCESS grants nothing"),

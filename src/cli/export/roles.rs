@@ -2,11 +2,12 @@
 
 use super::{ExportedFile, organisation, out};
 use crate::model::{
-    GroupName, ObservedGroup, ObservedRole, ObservedUser, RoleHolder, RoleName, RoleScopeList,
-    Subject,
+    Escaped, GroupName, ObservedGroup, ObservedRole, ObservedUser, RoleHolder, RoleName,
+    RoleScopeList, Subject,
 };
 use crate::omni::{self, Available, Reader};
 use crate::plan::{NameIndex, RoleCatalogue};
+use crate::roster::export::why_unwritable;
 use crate::roster::{RoleExportRow, export_roles};
 use crate::settings::Settings;
 use crate::util::text::{about, plural};
@@ -70,12 +71,16 @@ impl RoleExport {
             groups.iter().map(|group| (&*group.name, group)).collect();
         let mut named = Vec::new();
         for group in &groups {
-            let name = GroupName::parse(&group.name).ok();
-            let Some(name) = name.filter(|name| by_name.find(name.as_str()) == Ok(&group)) else {
-                out::warning(&format!("a row can't name the group {}", group.name));
-                continue;
+            let why = match GroupName::parse(&group.name) {
+                Ok(name) if by_name.find(name.as_str()) == Ok(&group) => {
+                    named.push((RoleHolder::Group(group.id.clone()), Subject::Group(name)));
+                    continue;
+                }
+                Ok(_) => "several groups have this name".to_owned(),
+                Err(error) => error.to_string(),
             };
-            named.push((RoleHolder::Group(group.id.clone()), Subject::Group(name)));
+            let shown = Escaped(&group.name);
+            out::warning(&format!("a row can't name the group {shown}: {why}"));
         }
         self.add_all(named).await
     }
@@ -121,8 +126,12 @@ impl RoleExport {
             }
         };
         for (scope, role) in ObservedRole::direct(&roles) {
-            if RoleName::parse(role.as_str()).as_ref() != Ok(role) {
-                out::warning(&format!("a row can't name the role {role} of {subject}"));
+            let read = RoleName::parse(role.as_str());
+            let read = read.as_ref().map(RoleName::as_str);
+            if let Some(why) = why_unwritable(role.as_str(), read) {
+                out::warning(&format!(
+                    "a row can't name the role {role} of {subject}: {why}"
+                ));
                 continue;
             }
             let (connection, model) = self.catalogue.names(&scope);

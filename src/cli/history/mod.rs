@@ -4,8 +4,9 @@ use super::approve::RunName;
 use super::{Exit, organisation, out};
 use crate::model::{
     ChangeRecord, FieldChange, FieldCount, GroupRef, HeldChange, HeldRecord, RoleChange, RunRecord,
-    RunState, Value,
+    RunState, Subject, Value,
 };
+use crate::plan::RoleCatalogue;
 use crate::report::{Undo, undo, undo_groups, undo_roles};
 use crate::settings::Settings;
 use crate::state::StateDb;
@@ -14,6 +15,7 @@ use crate::util::text::{agree, plural};
 use anyhow::Context;
 use chrono::SecondsFormat;
 use serde_json::json;
+use std::collections::HashSet;
 use std::fmt::Write;
 
 /// The number of runs listed.
@@ -59,7 +61,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
             (false, true) => UndoOf::Roles,
             (false, false) => UndoOf::Users,
         };
-        return print_undo(&settings, &run, &changes, of).await;
+        return print_undo(&settings, &state, &run, &changes, of).await;
     }
     out::result(&one(&state, &run, &changes, arguments.json).await?);
     Ok(Exit::Ok)
@@ -75,14 +77,35 @@ enum UndoOf {
 
 async fn print_undo(
     settings: &Settings,
+    state: &StateDb,
     run: &RunRecord,
     changes: &[ChangeRecord],
     of: UndoOf,
 ) -> anyhow::Result<Exit> {
     let source = &settings.source;
     let Undo { csv, rows, notes } = match of {
-        UndoOf::Roles => undo_roles(changes, source),
-        UndoOf::Groups => undo_groups(changes, &organisation::fetch(settings).await?.1, source),
+        UndoOf::Roles => {
+            let scopes = state.observed_roles().await?.scopes;
+            let catalogue = scopes.map(|(scopes, _)| RoleCatalogue::new(&scopes));
+            let protected = protected(settings, state, changes).await?;
+            let catalogue = catalogue.unwrap_or_default();
+            undo_roles(
+                changes,
+                &catalogue,
+                |subject| protected.contains(subject),
+                source,
+            )
+        }
+        UndoOf::Groups => {
+            let observed = organisation::fetch(settings).await?.1;
+            let protected = protected(settings, state, changes).await?;
+            undo_groups(
+                changes,
+                &observed,
+                |subject| protected.contains(subject),
+                source,
+            )
+        }
         UndoOf::Users => {
             let (definitions, observed) = organisation::fetch(settings).await?;
             undo(changes, &observed, &definitions.into_schema(), source)
@@ -107,6 +130,24 @@ async fn print_undo(
         UndoOf::Users => format!("roster that undoes run {run}; review it with `plan` first"),
     });
     Ok(Exit::Ok)
+}
+
+/// The users of changes that are protected now.
+async fn protected(
+    settings: &Settings,
+    state: &StateDb,
+    changes: &[ChangeRecord],
+) -> anyhow::Result<HashSet<Subject>> {
+    let subjects: HashSet<_> = changes.iter().map(|one| &one.intent.subject).collect();
+    let mut protected = HashSet::new();
+    for subject in subjects {
+        if let Some(email) = subject.email()
+            && state.is_protected(email, &settings.policy).await?
+        {
+            protected.insert(subject.clone());
+        }
+    }
+    Ok(protected)
 }
 
 fn list(runs: &[RunRecord], as_json: bool) -> String {

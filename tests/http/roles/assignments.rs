@@ -4,6 +4,8 @@ use super::{ROSTER, RoleWorld, details, role};
 use crate::serve::support::until;
 use crate::support::{assert_converged, at_any_time, on, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, Trigger};
+use omni_user_sync::plan::RoleCatalogue;
+use omni_user_sync::report::undo_roles;
 use omni_user_sync::run::Stop;
 use omni_user_sync::sandbox::{Fault, Request, What, When};
 use serde_json::{Value, json};
@@ -314,7 +316,8 @@ async fn history_has_both_roles() {
     assert_eq!(group["role"]["to"], "NO_ACCESS");
     assert_eq!(group["role"]["model"]["name"], "Sales");
     let source = &world.world.settings().source;
-    let undo = omni_user_sync::report::undo_roles(&changes, source);
+    let catalogue = RoleCatalogue::default();
+    let undo = undo_roles(&changes, &catalogue, |_| false, source);
     let mut lines: Vec<_> = undo.csv.lines().collect();
     lines.sort_unstable();
     let (connection, model) = (&world.warehouse, &world.sales);
