@@ -227,6 +227,7 @@ fn rejected(problem: &Problem) -> ReportRow {
 
 /// Users that are not in the roster and have an outcome, such as pruned users, and groups.
 fn unnamed(desired: &Desired, outcomes: &RowOutcomes) -> Vec<ReportRow> {
+    let stated = stated_beside(desired);
     let mut rows: Vec<_> = outcomes
         .iter()
         .filter(|(subject, _)| match subject {
@@ -234,12 +235,26 @@ fn unnamed(desired: &Desired, outcomes: &RowOutcomes) -> Vec<ReportRow> {
             Subject::Group(_) => true,
         })
         .map(|(subject, outcome)| {
-            let subject = subject.to_string();
-            row(subject, None, "(not in the roster)", outcome.clone())
+            let location = stated.get(&subject.folded()).copied();
+            let op = "(not in the roster)";
+            row(subject.to_string(), location, op, outcome.clone())
         })
         .collect();
     rows.sort_by(|a, b| a.email.cmp(&b.email));
     rows
+}
+
+/// The first row of `source.groups`, or else of `source.roles`, about each user or group.
+fn stated_beside(desired: &Desired) -> HashMap<String, &Location> {
+    let groups = desired.memberships.rows.iter();
+    let groups = groups.map(|row| (row.email.folded().into_owned(), &row.location));
+    let roles = desired.roles.iter().flat_map(|roles| &roles.rows);
+    let roles = roles.map(|row| (row.subject.folded(), &row.location));
+    let mut first = HashMap::new();
+    for (subject, location) in groups.chain(roles) {
+        first.entry(subject).or_insert(location);
+    }
+    first
 }
 
 fn row(

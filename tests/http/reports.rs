@@ -116,6 +116,41 @@ async fn an_unreadable_groups_file_is_reported() {
     }
 }
 
+#[tokio::test]
+async fn rows_beside_the_roster_have_a_place() {
+    let world = World::with(Options::with_full_lists()).await;
+    let at = |name| world.roster_path().with_file_name(name);
+    let (groups, roles) = (at("groups.csv"), at("roles.csv"));
+    let world = world
+        .set("source.groups", &groups.to_string_lossy())
+        .set("source.roles", &roles.to_string_lossy());
+    for email in ["ann@x.co", "bob@x.co", "cy@x.co"] {
+        world.user(email, "N", json!({}));
+    }
+    let org = world.org();
+    org.add_group("Sales", &[]);
+    let warehouse = org.add_connection("Warehouse", "NO_ACCESS");
+    org.add_model(&warehouse, "Orders", "SHARED");
+    world.roster("op,email,display_name\nupsert,ann@x.co,N\n");
+    let rows = "op,email,group_name\n+,ann@x.co,Sales\n+,bob@x.co,Sales\n";
+    std::fs::write(&groups, rows).expect("the folder is writable");
+    let rows = "subject,connection,model,role\n\
+                group:Sales,Warehouse,Orders,VIEWER\n\
+                cy@x.co,Warehouse,Orders,VIEWER\n\
+                bob@x.co,Warehouse,Orders,VIEWER\n";
+    std::fs::write(&roles, rows).expect("the folder is writable");
+    assert_converged(&world.run().await);
+    let (_, text) = &world.reports()[0];
+    for row in [
+        "users.csv,2,ann@x.co,upsert,updated,joined Sales",
+        "groups.csv,3,bob@x.co,(not in the roster),updated,",
+        "roles.csv,3,cy@x.co,(not in the roster),updated,",
+        "roles.csv,2,group:Sales,(not in the roster),updated,",
+    ] {
+        assert!(text.contains(row), "{text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_run_writes_interim_reports() {
     let world = World::with(Options {
