@@ -128,6 +128,11 @@ impl ObservationCache {
         self.observed.refresh(user, None);
     }
 
+    /// Whether a user was seen since a time.
+    pub(super) fn was_seen_since(&self, id: &UserId, time: DateTime<Utc>) -> bool {
+        self.seen.get(id).is_some_and(|seen| *seen >= time)
+    }
+
     /// The users that were not seen since a time.
     pub(super) fn not_seen_since(&self, time: DateTime<Utc>) -> Vec<Arc<ObservedUser>> {
         let is_late =
@@ -285,10 +290,15 @@ impl ObservationCache {
     /// Takes in the result of a lookup; `None` if no user has the email.
     pub(super) fn looked_up(&mut self, email: &Email, now: Option<UserMatch>) {
         self.found_out(email);
-        match now {
-            Some(_) => self.absent.remove(email),
-            None => self.absent.insert(email.clone()),
-        };
+        match &now {
+            Some(found) => {
+                self.absent.remove(email);
+                if let UserMatch::One(user) = found {
+                    self.seen.insert(user.id.clone(), Utc::now());
+                }
+            }
+            None => drop(self.absent.insert(email.clone())),
+        }
         self.observed.found(email, now);
     }
 

@@ -5,8 +5,8 @@ use super::observation::{CachedObservation, Snapshot, Target};
 use super::read_budget::Allowance;
 use super::{CHANGES, PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
-    ChangeIntent, ChangeOutcome, ChangeRecord, FieldChange, HeldChange, HeldRecord, ObservedUser,
-    Operation, Prune, RunOptions, RunRef, Settled, Trigger,
+    Change, ChangeIntent, ChangeOutcome, ChangeRecord, FieldChange, HeldChange, HeldRecord,
+    ObservedUser, Operation, Prune, RunOptions, RunRef, Settled, Trigger,
 };
 use crate::plan::{ownership, recover};
 use crate::util::sync::lock;
@@ -130,7 +130,7 @@ impl Reconciler {
             snapshot = observe(&target, Some(cached), &never).await?;
         }
         let prepared = self.assess(run, snapshot, &unknown, stop).await?;
-        match self.in_doubt(prepared) {
+        match self.in_doubt(run, prepared) {
             Ok(prepared) => Ok(prepared),
             Err(cached) => {
                 let snapshot = observe(&run.target, Some(*cached), &never).await?;
@@ -142,29 +142,34 @@ impl Reconciler {
     }
 
     /// What to observe again if a plan from a cached observation may be wrong: the users to be changed if the
-    /// observation is older than `observe.max_age`, else all users if one may have a new address.
-    fn in_doubt(&self, prepared: Prepared) -> Result<Prepared, Box<CachedObservation>> {
+    /// observation is older than `observe.max_age`, else all users if one may have a new address. Users whose memberships
+    /// or roles change are always read again: the response does not show whose access was changed.
+    fn in_doubt(&self, run: &Run, prepared: Prepared) -> Result<Prepared, Box<CachedObservation>> {
         let is_outdated = self.is_outdated(&prepared.cache);
-        let has_changes = !prepared.assessment.verdict.passed().is_empty();
         let has_renames = prepared.assessment.has_renames && prepared.cache.is_cached();
-        if !(is_outdated && has_changes || has_renames) {
+        let is_doubtful = |change: &&Change| is_outdated || has_cached_id(change, &prepared, run);
+        let passed = prepared.assessment.verdict.passed();
+        let doubtful: Vec<_> = passed.iter().filter(is_doubtful).collect();
+        if doubtful.is_empty() && !has_renames {
             return Ok(prepared);
         }
-        let Prepared {
-            mut cache,
-            assessment,
-            ..
-        } = prepared;
-        if is_outdated {
-            let changes = assessment.verdict.passed().iter();
-            let of_users = changes.filter_map(|change| Some((change.email()?, change.user_id())));
-            of_users.for_each(|(email, id)| cache.doubt(email, id));
-        } else {
+        let lists_again = has_renames && !is_outdated;
+        let of_users = doubtful.into_iter();
+        let of_users = of_users.filter_map(|change| Some((change.email()?, change.user_id())));
+        let of_users: Vec<_> = of_users
+            .map(|(email, id)| (email.clone(), id.cloned()))
+            .collect();
+        let mut cache = prepared.cache;
+        if lists_again {
             tracing::info!("a user may have a new address; reading Omni again");
+        } else {
+            of_users
+                .iter()
+                .for_each(|(email, id)| cache.doubt(email, id.as_ref()));
         }
         Err(Box::new(CachedObservation {
             cache,
-            is_usable: is_outdated,
+            is_usable: !lists_again,
         }))
     }
 
@@ -267,6 +272,14 @@ impl Reconciler {
         let is_usable = options.may_use_cache && !self.settings().observe.max_age.is_zero();
         Some(CachedObservation { cache, is_usable })
     }
+}
+
+/// Whether a membership or a role would be changed by an id that this run has not seen with the user's address.
+fn has_cached_id(change: &Change, prepared: &Prepared, run: &Run) -> bool {
+    let is_seen = |id| prepared.cache.was_seen_since(id, run.started);
+    prepared.cache.is_cached()
+        && !change.operation().is_of_user()
+        && change.user_id().is_some_and(|id| !is_seen(id))
 }
 
 /// One line without values.

@@ -144,6 +144,51 @@ async fn an_old_email_removes_no_renamed_user() {
     assert_eq!(world.take_requests(), (1, 1));
 }
 
+/// Two users have swapped their addresses since Omni was read.
+#[tokio::test]
+async fn access_goes_to_the_present_owner_of_an_address() {
+    let world = World::with(Options::with_full_lists()).await;
+    let at = |name| world.roster_path().with_file_name(name);
+    let (groups, roles) = (at("groups.csv"), at("roles.csv"));
+    let write = |path: &std::path::Path, text: &str| {
+        std::fs::write(path, text).expect("the folder is writable");
+    };
+    let world = world
+        .set("source.groups", &groups.to_string_lossy())
+        .set("source.roles", &roles.to_string_lossy());
+    let ids: Vec<_> = ["ann@x.co", "bob@x.co", "cy@x.co"]
+        .map(|email| {
+            world.user(email, "N", json!({}));
+            world.org().user(email).expect("there")["id"].clone()
+        })
+        .into();
+    let org = world.org();
+    org.add_group("Sales", &["cy@x.co"]);
+    let warehouse = org.add_connection("Warehouse", "NO_ACCESS");
+    org.add_model(&warehouse, "Orders", "SHARED");
+    world.roster("email,display_name\nann@x.co,N\nbob@x.co,N\ncy@x.co,N\n");
+    write(&groups, "op,email,group_name\n+,cy@x.co,Sales\n");
+    write(&roles, "subject,connection,model,role\n");
+    let reconciler = world.reconciler();
+    assert_converged(&started_by(Trigger::Schedule, &reconciler).await);
+    for (from, to) in [
+        ("ann@x.co", "x@x.co"),
+        ("bob@x.co", "ann@x.co"),
+        ("x@x.co", "bob@x.co"),
+    ] {
+        org.set_email(from, to);
+    }
+    write(&groups, "op,email,group_name\n+,ann@x.co,Sales\n");
+    let rows = "subject,connection,model,role\nann@x.co,Warehouse,Orders,MODELER\n";
+    write(&roles, rows);
+    assert_converged(&started_by(Trigger::File, &reconciler).await);
+    assert_eq!(org.user("ann@x.co").expect("there")["id"], ids[1]);
+    let members = org.members("Sales").expect("the group");
+    assert_eq!(members, ["ann@x.co", "cy@x.co"]);
+    assert_eq!(org.roles("bob@x.co"), []);
+    assert_eq!(org.roles("ann@x.co").len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn possibly_changed_users_are_read_again() {
     let clock = HeldClock::new();

@@ -9,7 +9,8 @@
 //! - **Stale observations are corrected in the same run**: a user that exists already is updated, a user that was
 //!   created again is found by email. Only clears that the guard has evaluated are sent.
 //! - **A cached id may belong to another address by now.** A removal reads the user first; an update compares the
-//!   address in the response, and is reverted if the address differs.
+//!   address in the response, and is reverted if the address differs. The response to a membership or a role shows no
+//!   address, so their users were read again before the plan ([`prepare`](super::prepare)).
 //! - **Memberships are sent by group**, with one request for up to 100 members. A user who is created in a run joins in
 //!   this run; a user whose own change fails joins no group.
 //! - **Roles are sent last**, one with each request: by then, users and groups that this run creates exist.

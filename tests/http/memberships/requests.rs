@@ -30,12 +30,13 @@ async fn one_request_per_group_and_direction() {
     for name in &names {
         assert_eq!(members(&world, name), users(8..29));
     }
-    // What was applied is known, so a file event reads nothing. These changes have one direction.
+    // What was applied is known, so a file event reads only who has the addresses now: one page of users, and the groups
+    // with it. These changes have one direction.
     world.roster(&rows(40, &with(8..40)));
     let outcome = started_by(Trigger::File, &world.reconciler()).await;
     assert_converged(&outcome);
     assert_eq!(outcome.changes.len(), 12 * 11);
-    assert_eq!(world.take_requests(), (12, 12));
+    assert_eq!(world.take_requests(), (14, 12));
     let again = world.run().await;
     assert_converged(&again);
     assert_eq!(again.changes.len(), 0);

@@ -64,8 +64,8 @@ async fn a_cached_run_reads_no_roles() {
     let options = at_any_time(Trigger::File);
     let outcome = reconciler.run(options, None, &Stop::default()).await;
     assert_converged(&outcome);
-    // The roles of the new user, and two assignments.
-    assert_eq!(world.take_requests(), (3, 2));
+    // The new user, and the user's roles, and two assignments.
+    assert_eq!(world.take_requests(), (4, 2));
     assert_eq!(world.roles("Analysts"), [role("Sales", "VIEWER")]);
 }
 
