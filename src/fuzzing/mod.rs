@@ -6,7 +6,8 @@
 pub(crate) mod checks;
 
 pub use crate::omni::fuzzing::scim;
-pub use crate::roster::fuzzing::{cell, roster};
+pub use crate::roster::fuzzing::{cell, groups, roster};
+pub use crate::roster::role_fuzzing::roles;
 pub use crate::settings::fuzzing::settings;
 
 #[cfg(test)]
@@ -34,6 +35,8 @@ mod tests {
     fn every_seed_passes() {
         seeds(roster, "roster");
         seeds(cell, "cell");
+        seeds(groups, "groups");
+        seeds(roles, "roles");
         seeds(scim, "scim");
         seeds(settings, "settings");
     }
@@ -43,9 +46,6 @@ mod tests {
         prop::collection::vec(prop::sample::select(pieces), 0..max)
             .prop_map(|pieces| pieces.concat())
     }
-
-    /// A roster of which the second file is that of `source.groups`.
-    const WITH_GROUPS_FILE: u8 = 0x50;
 
     const GROUPS: &[&str] = &[
         "+,",
@@ -59,6 +59,28 @@ mod tests {
         "Sales",
         "sales",
         "Board",
+        "\"",
+        "\n",
+        "\n",
+        ",",
+        "\r\n",
+    ];
+
+    const ROLES: &[&str] = &[
+        "a@x.co,",
+        "A@x.co,",
+        "b@localhost,",
+        "group:Ops,",
+        "GROUP:ops,",
+        "group:,",
+        "Warehouse,",
+        "warehouse,",
+        "Sales,",
+        "s3cret",
+        "VIEWER",
+        "viewer",
+        "CONNECTION_ADMIN",
+        "Auditor",
         "\"",
         "\n",
         "\n",
@@ -143,14 +165,22 @@ mod tests {
 
         #[test]
         fn generated_groups_files_pass(how in any::<u8>(), rows in made_of(GROUPS, 40)) {
-            let text = format!("email\na@x.co\n\u{1e}op,email,group_name\n{rows}");
-            roster(&[&[how | WITH_GROUPS_FILE], text.as_bytes()].concat());
+            let text = format!("op,email,group_name\n{rows}");
+            groups(&[&[how], text.as_bytes()].concat());
+        }
+
+        #[test]
+        fn generated_roles_files_pass(how in any::<u8>(), rows in made_of(ROLES, 40)) {
+            let text = format!("subject,connection,model,role\n{rows}");
+            roles(&[&[how], text.as_bytes()].concat());
         }
 
         #[test]
         fn random_bytes_pass(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             roster(&bytes);
             cell(&bytes);
+            groups(&bytes);
+            roles(&bytes);
             scim(&bytes);
             settings(&bytes);
         }

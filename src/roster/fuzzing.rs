@@ -23,11 +23,25 @@ const TWO_FILES: u8 = 0x40;
 const GROUPS_FILE: u8 = 0x10;
 const NO_DEFINITIONS: u8 = 0x80;
 
+/// Checks a file of `source.groups`. The first byte selects the settings, the others are the content.
+pub fn groups(data: &[u8]) {
+    let Some((&how, bytes)) = data.split_first() else {
+        return;
+    };
+    let how = how | TWO_FILES | GROUPS_FILE;
+    let roster = b"email\na@x.co\n";
+    roster_with(how, &[roster, &[SEPARATOR][..], bytes].concat());
+}
+
 /// Checks a roster. The first byte selects the settings, the others are the content.
 pub fn roster(data: &[u8]) {
     let Some((&how, bytes)) = data.split_first() else {
         return;
     };
+    roster_with(how, bytes);
+}
+
+fn roster_with(how: u8, bytes: &[u8]) {
     let world = RosterFolder::new(how, bytes);
     let outcome = world.read();
     if how & AGAIN != 0 {
@@ -197,12 +211,7 @@ impl RosterFolder {
     /// than bytes.
     fn check_location(&self, location: &Location) {
         let file = self.files.iter().find(|(name, _)| **name == *location.file);
-        let bytes = &file.expect("a known file").1;
-        let ends = bytes.iter().filter(|b| matches!(b, b'\n' | b'\r')).count();
-        assert!(location.line <= ends as u64 + 1, "{location}");
-        if let Some((number, _)) = &location.column {
-            assert!((1..=bytes.len() + 1).contains(number), "{location}");
-        }
+        check_location(&file.expect("a known file").1, location);
     }
 
     fn check_want(&self, want: &DesiredUser) {
@@ -302,6 +311,15 @@ impl RosterFolder {
     }
 }
 
+/// Checks that a location is inside a file with these bytes.
+pub(super) fn check_location(bytes: &[u8], location: &Location) {
+    let ends = bytes.iter().filter(|b| matches!(b, b'\n' | b'\r')).count();
+    assert!(location.line <= ends as u64 + 1, "{location}");
+    if let Some((number, _)) = &location.column {
+        assert!((1..=bytes.len() + 1).contains(number), "{location}");
+    }
+}
+
 /// A user's row; `None` if it does not have all columns.
 fn export_row(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> Option<ExportRow> {
     let blank = ExportRow::removal(email, columns.len());
@@ -336,7 +354,7 @@ fn export_row(email: &Email, want: &DesiredUser, columns: &[AttributeName]) -> O
 }
 
 /// Whether a problem contains a value. A column's name is not a value.
-fn has_secret(problem: &Problem) -> bool {
+pub(super) fn has_secret(problem: &Problem) -> bool {
     let is_name = |(_, name): &(usize, std::sync::Arc<str>)| name.contains(SECRET);
     let in_name = problem.location.column.as_ref().is_some_and(is_name);
     // Emails are allowed.
@@ -432,7 +450,7 @@ fn check_value(value: Option<&Value>, definition: Option<&Definition>) {
     }
 }
 
-fn settings(how: u8) -> SourceSettings {
+pub(super) fn settings(how: u8) -> SourceSettings {
     SourceSettings {
         path: None,
         select: Select::All,

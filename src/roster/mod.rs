@@ -37,6 +37,8 @@ mod parse;
 mod reader;
 mod records;
 mod repetition;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod role_fuzzing;
 mod roles;
 mod row;
 mod scanner;

@@ -118,3 +118,59 @@ impl RosterReader {
         fingerprint_with(&self.settings, &self.path, self.beside)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Environment, load};
+
+    /// No test can make a file system hang. This is what follows if reading the roster with these files has timed out.
+    #[tokio::test]
+    async fn a_hanging_file_is_a_problem() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("a file");
+            path
+        };
+        let path = write("users.csv", "email\na@x.co\n");
+        let none = Environment::from_iter([("OMNI_USER_SYNC_CONFIG", "/dev/null")]);
+        let source = load(None, &none).expect("the defaults").source;
+        let hanging = || SourceError::Unresponsive { path: path.clone() };
+        let with = |groups: Option<PathBuf>, roles: Option<PathBuf>| RosterReader {
+            settings: SourceSettings {
+                groups,
+                roles,
+                settle: std::time::Duration::ZERO,
+                ..source.clone()
+            },
+            path: path.clone(),
+            is_source: true,
+            beside: FilesBeside::of(true),
+            schema: Schema::unknown(),
+        };
+        let groups = Some(write("groups.csv", "op,email,group_name\n+,a@x.co,Sales\n"));
+        let roles = Some(write("roles.csv", "subject,connection,model,role\n"));
+        let read = async |reader: RosterReader| {
+            let read = reader.read_without_unstable(hanging()).await;
+            let desired = read.expect("a roster");
+            let mut problems = desired.problems().into_iter().map(ToString::to_string);
+            (problems.next(), problems.next(), desired.users.len())
+        };
+        let problem = |file: &str| {
+            let problem = "the file system does not respond; check the mount or the share";
+            Some(format!("{file}: {problem}"))
+        };
+        let alone = read(with(groups.clone(), None)).await;
+        assert_eq!(alone, (problem("groups.csv"), None, 1));
+        // The first one that the others can be read without is the cause.
+        let both = read(with(groups, roles)).await;
+        assert_eq!(both, (problem("roles.csv"), None, 1));
+        assert!(
+            with(None, None)
+                .read_without_unstable(hanging())
+                .await
+                .is_err()
+        );
+    }
+}

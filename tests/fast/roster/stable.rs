@@ -121,32 +121,60 @@ async fn the_groups_file_must_be_stable_too() {
     assert!(waiting.is_err(), "the file may still be written to");
 }
 
-/// A program that never stops writing `source.groups` does not stop the roster.
-#[tokio::test(start_paused = true)]
-async fn a_groups_file_that_keeps_changing_is_unreadable() {
+/// Reads the roster, `source.groups` and `source.roles` while other programs never stop writing these files.
+async fn read_while_changing(changing: &[&str]) -> Desired {
     let mut folder = Folder::new();
     folder.settings.settle = Duration::from_secs(60);
     let roster = folder.write("users.csv", "email\na@x.co\n");
-    let groups = folder.write("groups.csv", "op,email,group_name\n");
-    folder.settings.groups = Some(groups);
-    let settings = &folder.settings;
-    let reading = read_stable(settings, &roster, true, &folder.schema, None);
+    let write = |folder: &Folder, name: &str, number: u32| {
+        let text = match name {
+            "groups.csv" => format!("op,email,group_name\n+,a{number}@x.co,Sales\n"),
+            _ => format!("subject,connection,model,role\na{number}@x.co,c,m,VIEWER\n"),
+        };
+        folder.write(name, text)
+    };
+    folder.settings.groups = Some(write(&folder, "groups.csv", 0));
+    folder.settings.roles = Some(write(&folder, "roles.csv", 0));
+    let reading = read_stable(&folder.settings, &roster, true, &folder.schema, None);
     let writing = async {
-        for number in 0_u32.. {
-            let row = format!("op,email,group_name\n+,a{number}@x.co,Sales\n");
-            folder.write("groups.csv", row);
+        for number in 1.. {
+            for name in changing {
+                write(&folder, name, number);
+            }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
-    let desired = tokio::select! {
+    tokio::select! {
         desired = reading => desired.expect("the roster is stable"),
-        () = writing => unreachable!("it is written without end"),
-    };
-    assert_eq!(desired.users.len(), 1);
-    assert!(desired.memberships.is_empty());
-    let problem = desired.memberships.unreadable.expect("a problem");
-    assert_eq!(
-        problem.to_string(),
-        "groups.csv: the file keeps changing; try again when it is completely written"
-    );
+        () = writing => unreachable!("they are written without end"),
+    }
+}
+
+/// A program that never stops writing a file beside the roster stops neither the roster nor the other file.
+#[tokio::test(start_paused = true)]
+async fn files_that_keep_changing_are_unreadable() {
+    for changing in [
+        &["groups.csv"][..],
+        &["roles.csv"],
+        &["groups.csv", "roles.csv"],
+    ] {
+        let desired = read_while_changing(changing).await;
+        assert_eq!(desired.users.len(), 1, "{changing:?}");
+        let problem = |name: &str| {
+            let problem = "the file keeps changing; try again when it is completely written";
+            changing
+                .contains(&name)
+                .then(|| format!("{name}: {problem}"))
+        };
+        let groups = desired.memberships.unreadable.as_ref();
+        assert_eq!(groups.map(ToString::to_string), problem("groups.csv"));
+        assert_eq!(
+            desired.memberships.rows.len(),
+            usize::from(groups.is_none())
+        );
+        let roles = desired.unreadable_roles();
+        assert_eq!(roles.map(ToString::to_string), problem("roles.csv"));
+        let rows = desired.roles.as_ref().map(|stated| stated.rows.len());
+        assert_eq!(rows, Some(usize::from(roles.is_none())));
+    }
 }
