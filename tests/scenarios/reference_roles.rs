@@ -14,7 +14,7 @@ use crate::scenario::PROTECTED;
 use crate::stated_roles::{RoleStatements, StatedRole};
 use crate::support::World;
 use chrono::Utc;
-use omni_user_sync::model::{Approvals, HeldChange, KnownRoles, Operation, RoleHolder};
+use omni_user_sync::model::{Approvals, ApprovedChange, KnownRoles, Operation, RoleHolder};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
@@ -36,8 +36,6 @@ struct Planned {
     stated: StatedRole,
     weight: u64,
     is_approved: bool,
-    /// Whether the run can create its group.
-    has_holder: bool,
 }
 
 /// The assignments, before and after the limit.
@@ -89,23 +87,19 @@ impl RolesBefore {
         let stated = RoleStatements::new(roster, self.file.as_ref(), catalogue).all();
         let mut planned = Vec::new();
         for stated in stated {
+            let is_new = |name: &str| groups.is_some_and(|groups| groups.names_new(name));
             let has_holder = match stated.group() {
-                Some(name) if self.group(name).is_some() => true,
-                Some(name) => match groups.filter(|groups| groups.names_new(name)) {
-                    Some(groups) => groups.creates(name),
-                    None => continue,
-                },
+                Some(name) => self.group(name).is_some() || is_new(name),
                 None => {
                     let email = stated.subject.as_str();
                     let (user, need) = (users.get(email), needs.get(email).copied());
-                    if user.is_none() && need != Some(Need::Create)
-                        || reference.has_left(user, email, need, roster)
-                    {
-                        continue;
-                    }
-                    true
+                    (user.is_some() || need == Some(Need::Create))
+                        && !reference.has_left(user, email, need, roster)
                 }
             };
+            if !has_holder {
+                continue;
+            }
             let from = self.present(&stated, users);
             if from.as_deref() == Some(stated.role) {
                 continue;
@@ -113,7 +107,6 @@ impl RolesBefore {
             planned.push(Planned {
                 weight: weight(from.as_deref(), stated.role),
                 is_approved: self.is_approved(&stated, from.as_deref(), users),
-                has_holder,
                 stated,
             });
         }
@@ -122,6 +115,13 @@ impl RolesBefore {
             let from = self.present(&one.stated, users);
             one.stated.subject != PROTECTED
                 || from.is_none_or(|from| rank(&from) < rank(one.stated.role))
+        });
+        // The roles of a group that no join creates wait.
+        planned.retain(|one| match one.stated.group() {
+            Some(name) => {
+                self.group(name).is_some() || groups.is_some_and(|groups| groups.creates(name))
+            }
+            None => true,
         });
         let unapproved = planned.iter().filter(|one| !one.is_approved);
         let sum: u64 = unapproved.map(|one| one.weight).sum();
@@ -161,24 +161,25 @@ impl RolesBefore {
     fn is_approved(&self, stated: &StatedRole, from: Option<&str>, users: &Users) -> bool {
         let user = users.get(&stated.subject).map(id_of);
         let group = stated.group().and_then(|name| self.group(name)).map(id_of);
-        let is_it = |change: &HeldChange| {
-            let role = change.role.as_ref();
+        let is_it = |approved: &ApprovedChange| {
+            let ApprovedChange {
+                change, created, ..
+            } = approved;
+            // What the approved plan created has an id by now.
+            let approved_user = change.user_id.as_ref().or(created.user.as_ref());
+            let approved_group = change.group.as_ref().and_then(|group| group.id.as_ref());
+            let approved_group = approved_group.or(created.group.as_ref());
             change.operation == Operation::Assign
                 && change.subject.folded() == stated.subject
-                && change.user_id.as_ref().map(|id| id.as_str()) == user
-                && change
-                    .group
-                    .as_ref()
-                    .and_then(|group| group.id.as_ref())
-                    .map(|id| id.as_str())
-                    == group
-                && role.is_some_and(|role| {
+                && approved_user.map(|id| id.as_str()) == user
+                && approved_group.map(|id| id.as_str()) == group
+                && change.role.as_ref().is_some_and(|role| {
                     Scope::from(&role.scope.ids) == stated.scope
                         && role.from.as_ref().map(|from| from.as_str()) == from
                         && role.to.as_str() == stated.role
                 })
         };
-        self.approved.iter().any(|approved| is_it(&approved.change))
+        self.approved.iter().any(is_it)
     }
 
     /// Compares the direct roles after a run whose outcome is known exactly.
@@ -195,8 +196,7 @@ impl RolesBefore {
         let exists = |email: &str| users.iter().any(|user| email_of(user) == email);
         let mut expected = self.direct.clone();
         expected.retain(|(holder, _), _| !holder.contains('@') || exists(holder));
-        let sent = ruling.passed.iter().filter(|one| one.has_holder);
-        expected.extend(sent.map(|one| {
+        expected.extend(ruling.passed.iter().map(|one| {
             let StatedRole {
                 subject,
                 scope,
